@@ -1,0 +1,17 @@
+"""tpc: a compiler for Tensor Programs.
+
+A program in NEXORT (Tensor Programs IVb, arXiv 2308.01814, in bra-ket notation) has two readings: a network of finite
+width, and its infinite-width limit. `limit` computes the second, `simulate` the first, `verify` compares them.
+"""
+
+from tp_compiler._version import __version__ as __version__
+from tp_compiler.api import check as check
+from tp_compiler.api import compile as compile
+from tp_compiler.api import format as format
+from tp_compiler.api import limit as limit
+from tp_compiler.api import parse as parse
+from tp_compiler.api import simulate as simulate
+from tp_compiler.api import verify as verify
+from tp_compiler.diagnostics import Diagnostic as Diagnostic
+from tp_compiler.diagnostics import ProgramError as ProgramError
+from tp_compiler.diagnostics import Source as Source

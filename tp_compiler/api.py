@@ -1,0 +1,104 @@
+"""The Python interface: the pipeline of driver.py on program text, files or compiled programs.
+
+Everywhere `program` is one of: the text of a program (anything with a newline, or that is no existing file), the path of
+a `.nexort` file, or what `compile` returned.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tp_compiler import driver
+from tp_compiler.diagnostics import Diagnostic, Source
+from tp_compiler.ir.program import Program
+
+if TYPE_CHECKING:
+    from tp_compiler.frontend.syntax import File
+    from tp_compiler.results import Run
+    from tp_compiler.simulate.converge import Verification
+
+ProgramLike = str | Path | Source | Program
+
+
+def _source(program: str | Path | Source) -> Source:
+    if isinstance(program, Source):
+        return program
+    if isinstance(program, Path):
+        return driver.read(str(program))
+    looks_like_path = "\n" not in program and (program.endswith(".nexort") or os.path.exists(program))
+    return driver.read(program) if looks_like_path else Source("<text>", program)
+
+
+def parse(program: str | Path | Source) -> File:
+    """The abstract syntax tree of a program.
+
+    Raises ProgramError with every error of spelling and syntax.
+    """
+    return driver.parse(_source(program))
+
+
+def check(program: str | Path | Source, settings: Mapping[str, float] | None = None) -> list[Diagnostic]:
+    """All errors and warnings of a program; never raises for what the program contains."""
+    return driver.diagnose(_source(program), settings=settings)
+
+
+def compile(program: ProgramLike, settings: Mapping[str, float] | None = None) -> Program:
+    """The checked program, ready to run.
+
+    settings   sizes of axes and values of top-level scalars that replace those in the text (`--set`)
+
+    Raises ProgramError with every error; warnings are in `Program.warnings`.
+    """
+    if isinstance(program, Program):
+        return program
+    return driver.compile(_source(program), settings=settings)
+
+
+def limit(program: ProgramLike, *, settings: Mapping[str, float] | None = None, **options: Any) -> Run:
+    """The infinite-width limit of every output (Tensor Programs IVb, Thm 2.6.10), with standard errors.
+
+    samples      particles per replicate, a power of two; None doubles them until the tolerance is met
+    replicates   independent scramblings (8); seed (0) fixes every digit
+    rtol, atol   the tolerance, 1e-3 each: stderr below atol + rtol·max|value|
+    only         names of the outputs wanted; method, f0, max_samples, max_memory (bytes), max_time (seconds), threads
+
+    Returns a Run: `run["f"]` is a NumPy array in natural units with one dimension per index of the output,
+    `run.outputs["f"].stderr` its standard error. Outputs without a value are in `run.failed`.
+    Raises ProgramError for errors of the program, or when the memory does not suffice.
+    """
+    return driver.limit(compile(program, settings), **options)
+
+
+def simulate(
+    program: ProgramLike, width: int, *, settings: Mapping[str, float] | None = None, seeds: int = 8, **options: Any
+) -> Run:
+    """The same program as a network of `width` neurons per unit ratio, averaged over `seeds` random networks.
+
+    options    seed, dtype ("float32" or "float64"), only, max_memory (bytes)
+
+    Returns a Run with method `finite-width`; stderr is over seeds. Raises ProgramError as `limit` does.
+    """
+    return driver.simulate(compile(program, settings), width=width, seeds=seeds, **options)
+
+
+def verify(
+    program: ProgramLike,
+    *,
+    settings: Mapping[str, float] | None = None,
+    widths: Collection[int] = (256, 512, 1024),
+    seeds: int = 16,
+    **options: Any,
+) -> Verification:
+    """The limit beside networks of growing width: z-scores per output, and the slope of the deviation in log n.
+
+    `verification.passed` is the verdict, `verification.checks` the figures of each output. Options are those of `limit`.
+    """
+    return driver.verify(compile(program, settings), widths=widths, seeds=seeds, **options)
+
+
+def format(program: str | Path | Source, style: str = "keep") -> str:
+    """The program in canonical layout; `style` is keep, unicode or ascii."""
+    return driver.format(_source(program), style=style)

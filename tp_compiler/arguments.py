@@ -1,0 +1,230 @@
+"""The command line's grammar: commands, options and the checks that need no program. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import re
+import unicodedata
+from collections.abc import Callable
+from typing import TypeAlias, TypeVar
+
+from tp_compiler._version import __version__
+
+STARTERS = ("mlp", "resnet", "transformer", "rnn")
+PLOT_FORMATS = (".png", ".pdf", ".svg")
+_MEMORY_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+_EXIT_CODES = (
+    "exit codes: 0 done; 1 the program has errors, or verify or fmt --check does not hold; 2 usage; "
+    "3 part of the computation could not be completed; 130 interrupted"
+)
+_FILE_HELP = "a .nexort program; - reads it from standard input"
+
+T = TypeVar("T")
+
+
+class UsageError(Exception):
+    """A bad option value that only shows once the program is known; exit code 2."""
+
+
+def _checked(parse: Callable[[str], T], holds: Callable[[T], bool], what: str) -> Callable[[str], T]:
+    """An argparse type: `parse` the text and demand `holds`, else say what was wanted."""
+
+    def convert(text: str) -> T:
+        try:
+            value = parse(text)
+        except (ValueError, OverflowError):
+            value = None
+        if value is None or not holds(value):
+            raise argparse.ArgumentTypeError(f"expected {what}, not {text!r}")
+        return value
+
+    return convert
+
+
+def _power_of_two(value: int) -> bool:
+    return value > 0 and value & (value - 1) == 0
+
+
+def _memory(text: str) -> int:
+    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]*)?)\s*([KMGT]?)(?:i?B)?\s*", text, re.IGNORECASE)
+    if match is None:
+        raise ValueError
+    return int(float(match[1]) * _MEMORY_UNITS[match[2].upper()])
+
+
+def _setting(text: str) -> tuple[str, float]:
+    name, equals, number = text.partition("=")
+    if not equals or not name.strip().isidentifier():
+        raise ValueError
+    return unicodedata.normalize("NFC", name.strip()), float(number)
+
+
+def _widths(text: str) -> tuple[int, ...]:
+    return tuple(sorted({int(part) for part in text.split(",")}))
+
+
+samples = _checked(int, _power_of_two, "a power of two")
+replicates = _checked(int, lambda r: r >= 2, "a whole number of at least 2 (standard errors come from replicates)")
+count = _checked(int, lambda k: k >= 1, "a whole number of at least 1")
+seeds = _checked(int, lambda k: k >= 2, "a whole number of at least 2 (standard errors come from seeds)")
+seed = _checked(int, lambda k: k >= 0, "a whole number of at least 0")
+tolerance = _checked(float, lambda x: math.isfinite(x) and x >= 0, "a number of at least 0")
+seconds = _checked(float, lambda x: math.isfinite(x) and x > 0, "a number of seconds above 0")
+memory = _checked(_memory, lambda b: b > 0, "an amount such as 500M, 4G or a number of bytes")
+setting = _checked(_setting, lambda pair: math.isfinite(pair[1]), "NAME=NUMBER")
+widths = _checked(_widths, lambda w: w[0] >= 1, "widths such as 256,512,1024")
+plot_file = _checked(str, lambda p: p.lower().endswith(PLOT_FORMATS), f"a file ending in {', '.join(PLOT_FORMATS)}")
+npz_file = _checked(str, lambda p: p.lower().endswith(".npz"), "a file ending in .npz")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of `tpc`; the chosen command's name is in `command`."""
+    top = argparse.ArgumentParser(
+        prog="tpc",
+        description="A compiler for Tensor Programs: from a .nexort program to its infinite-width limit.",
+        epilog=_EXIT_CODES,
+        allow_abbrev=False,
+    )
+    top.add_argument("--version", action="version", version=f"tpc {__version__}")
+    top.add_argument("--debug", action="store_true", help="show the Python traceback of an internal error")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for define in (_check, _fmt, _show, _expand, _limit, _equations, _simulate, _verify, _scale, _new):
+        define(commands)
+    return top
+
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
+def _command(commands: Commands, name: str, text: str, *, file: str | None = "FILE") -> argparse.ArgumentParser:
+    """A command with the options that all share; `file` is FILE, FILES or None."""
+    sub = commands.add_parser(name, help=text, description=text, allow_abbrev=False, epilog=_EXIT_CODES)
+    if file == "FILE":
+        sub.add_argument("file", metavar="FILE", help=_FILE_HELP)
+    elif file == "FILES":
+        sub.add_argument("files", metavar="FILE", nargs="+", help=_FILE_HELP)
+    sub.add_argument("--quiet", action="store_true", help="no progress bar, no notes")
+    # SUPPRESS, so that `tpc --debug limit` is not undone by the command's own default.
+    sub.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="tracebacks of internal errors")
+    return sub
+
+
+def _settings(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "--set",
+        dest="settings",
+        metavar="NAME=VALUE",
+        type=setting,
+        action="append",
+        default=[],
+        help="set an axis size or a top-level scalar; may be repeated",
+    )
+
+
+def _check(commands: Commands) -> None:
+    sub = _command(commands, "check", "parse and check; print every error and warning", file="FILES")
+    _settings(sub)
+    sub.add_argument("--json", action="store_true", help="diagnostics as JSON on standard output, for editors")
+
+
+def _fmt(commands: Commands) -> None:
+    sub = _command(commands, "fmt", "rewrite files in the canonical layout (- prints it)", file="FILES")
+    sub.add_argument("--check", action="store_true", help="change nothing; exit 1 if a file is not formatted")
+    style = sub.add_mutually_exclusive_group()
+    style.add_argument("--unicode", dest="style", action="store_const", const="unicode", help="write |x⟩, Wᵀ")
+    style.add_argument("--ascii", dest="style", action="store_const", const="ascii", help="write |x>, W^T")
+    sub.set_defaults(style="keep")
+
+
+def _show(commands: Commands) -> None:
+    sub = _command(commands, "show", "print the program after a stage of the compiler")
+    _settings(sub)
+    sub.add_argument("--stage", choices=("ast", "ir", "grad", "limit", "plan"), required=True, help="which stage")
+
+
+def _expand(commands: Commands) -> None:
+    _settings(_command(commands, "expand", "print the program with gradients and training written out"))
+
+
+def _equations(commands: Commands) -> None:
+    sub = _command(commands, "equations", "print the limit equations, without numbers")
+    _settings(sub)
+    style = sub.add_mutually_exclusive_group()
+    style.add_argument("--latex", action="store_true", help="as LaTeX")
+    style.add_argument("--unicode", action="store_true", help="as Unicode text")
+
+
+def _scale(commands: Commands) -> None:
+    sub = _command(commands, "scale", "width exponents for a raw implementation")
+    _settings(sub)
+    sub.add_argument("--json", action="store_true", help="as JSON")
+
+
+def _limit(commands: Commands) -> None:
+    sub = _command(commands, "limit", "compute the infinite-width limit of every output")
+    _settings(sub)
+    _evaluation(sub)
+    sub.add_argument("--threads", type=count, metavar="T", help="threads to use")
+    _results(sub)
+
+
+def _simulate(commands: Commands) -> None:
+    sub = _command(commands, "simulate", "run the same program at finite width")
+    _settings(sub)
+    sub.add_argument("--width", type=count, required=True, metavar="N", help="the width n")
+    sub.add_argument("--seeds", type=count, default=8, metavar="S", help="networks to average over (default 8)")
+    sub.add_argument("--seed", type=seed, default=0, metavar="S", help="first random seed (default 0)")
+    sub.add_argument("--dtype", choices=("float32", "float64"), default="float64", help="precision (default float64)")
+    _only(sub)
+    sub.add_argument("--max-memory", type=memory, metavar="BYTES", help="refuse to use more (4G, 500M)")
+    sub.add_argument("--threads", type=count, metavar="T", help="threads to use")
+    _results(sub)
+
+
+def _verify(commands: Commands) -> None:
+    sub = _command(commands, "verify", "compare the limit with simulations at growing width")
+    _settings(sub)
+    default = (256, 512, 1024)
+    sub.add_argument("--widths", type=widths, default=default, metavar="N,...", help="widths (default 256,512,1024)")
+    sub.add_argument("--seeds", type=seeds, default=16, metavar="S", help="networks per width (default 16)")
+    _evaluation(sub)
+    sub.add_argument("--threads", type=count, metavar="T", help="threads to use")
+    sub.add_argument("--json", action="store_true", help="as JSON")
+    sub.add_argument("--plot", type=plot_file, metavar="FILE", help="deviation against width (needs matplotlib)")
+
+
+def _evaluation(sub: argparse.ArgumentParser) -> None:
+    group = sub.add_argument_group("evaluation of the limit")
+    group.add_argument("--samples", type=samples, metavar="M", help="particles, a power of two (default: doubled)")
+    group.add_argument(
+        "--max-samples", type=samples, default=2**16, metavar="M", help="where doubling stops (default 65536)"
+    )
+    group.add_argument("--replicates", type=replicates, default=8, metavar="R", help="randomisations (default 8)")
+    group.add_argument("--seed", type=seed, default=0, metavar="S", help="random seed (default 0)")
+    methods = ("auto", "exact", "quadrature", "qmc", "mc")
+    group.add_argument("--method", choices=methods, default="auto", help="how to evaluate (default auto)")
+    group.add_argument("--rtol", type=tolerance, metavar="X", help="relative tolerance (default 1e-3)")
+    group.add_argument("--atol", type=tolerance, metavar="X", help="absolute tolerance (default 1e-3)")
+    group.add_argument("--f0", choices=("sample", "zero"), default="sample", help="initial outputs of an NTK limit")
+    group.add_argument("--max-memory", type=memory, metavar="BYTES", help="refuse to use more (4G, 500M)")
+    group.add_argument("--max-time", type=seconds, metavar="SECONDS", help="stop refining after this time")
+    _only(sub)
+
+
+def _only(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--only", action="append", default=[], metavar="NAME,...", help="compute these outputs only")
+
+
+def _results(sub: argparse.ArgumentParser) -> None:
+    style = sub.add_mutually_exclusive_group()
+    style.add_argument("--json", action="store_true", help="as JSON")
+    style.add_argument("--latex", action="store_true", help="as LaTeX")
+    sub.add_argument("--plot", type=plot_file, metavar="FILE", help="bars, lines and heat maps (needs matplotlib)")
+    sub.add_argument("--save", type=npz_file, metavar="FILE.npz", help="every array, for numpy.load")
+
+
+def _new(commands: Commands) -> None:
+    sub = _command(commands, "new", "print a commented starter program", file=None)
+    sub.add_argument("kind", choices=STARTERS, metavar="KIND", help=", ".join(STARTERS))
+    sub.add_argument("--output", metavar="FILE", help="write to a new file (an existing one is never overwritten)")

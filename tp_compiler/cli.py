@@ -1,0 +1,344 @@
+"""The command `tpc`: arguments in, text and exit codes out. No mathematics.
+
+NumPy, SymPy and the stages are imported only when a command reaches them, so that `tpc --help` is immediate and
+`--threads` is set before NumPy starts its threads.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+import traceback
+from argparse import Namespace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from difflib import get_close_matches
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tp_compiler import arguments, terminal
+from tp_compiler._version import __version__
+from tp_compiler.arguments import UsageError
+from tp_compiler.diagnostics import Diagnostic, ProgramError
+
+if TYPE_CHECKING:
+    from tp_compiler.ir.program import Program
+    from tp_compiler.results import Run
+    from tp_compiler.simulate.converge import Verification
+
+DONE, PROGRAM_ERRORS, USAGE, INCOMPLETE, INTERNAL, INTERRUPTED = 0, 1, 2, 3, 70, 130
+
+#: Commands and stages that are part of the language's contract but not of this version.
+_LATER = {
+    "expand": "write gradients and training out",
+    "equations": "print limit equations",
+    "scale": "compute width exponents",
+    "grad": "show the stage `grad`",
+    "limit": "show the stage `limit`",
+}
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+
+
+class _Incomplete(Exception):
+    """The evaluation as a whole was refused; `diagnostics` say why."""
+
+    def __init__(self, diagnostics: list[Diagnostic]):
+        self.diagnostics = diagnostics
+        super().__init__(*(diagnostic.message for diagnostic in diagnostics))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code and raises nothing."""
+    debug = "--debug" in (sys.argv[1:] if argv is None else argv)
+    terminal.use_utf8()
+    try:
+        args = arguments.parser().parse_args(argv)
+        code = _run(args)
+        sys.stdout.flush()
+        return code
+    except SystemExit as stop:  # argparse: --help, --version, usage errors
+        return terminal.flushed(stop.code if isinstance(stop.code, int) else USAGE)
+    except BrokenPipeError:
+        return terminal.silence()
+    except KeyboardInterrupt:
+        terminal.say("tpc: interrupted")
+        return INTERRUPTED
+    except MemoryError:
+        terminal.say("tpc: out of memory; ask for less (--samples, --width) or set a limit with --max-memory")
+        return INCOMPLETE
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        else:
+            terminal.say(
+                f"tpc: internal error ({type(error).__name__}: {error}); please report; run with --debug for details"
+            )
+        return INTERNAL
+
+
+def _run(args: Namespace) -> int:
+    try:
+        return _COMMANDS[args.command](args)
+    except ProgramError as error:
+        terminal.print_diagnostics(error.diagnostics)
+        return PROGRAM_ERRORS
+    except _Incomplete as error:
+        terminal.print_diagnostics(error.diagnostics)
+        return INCOMPLETE
+    except UsageError as error:
+        terminal.say(f"tpc {args.command}: error: {error}")
+        return USAGE
+
+
+# ---------------------------------------------------------------------------------------------------------- commands
+
+
+def _check(args: Namespace) -> int:
+    from tp_compiler import driver
+
+    found: list[Diagnostic] = []
+    records: list[dict[str, object]] = []
+    for file in args.files:
+        try:
+            diagnostics = driver.diagnose(driver.read(file), settings=dict(args.settings))
+        except ProgramError as error:
+            diagnostics = error.diagnostics
+        found += diagnostics
+        records += [{"file": file} | diagnostic.to_json() for diagnostic in diagnostics]
+        if not args.json and not args.quiet and not any(not d.is_warning for d in diagnostics):
+            print(f"{file}: no errors")
+    if args.json:
+        _print_json({"version": __version__, "command": "check", "diagnostics": records})
+    else:
+        terminal.print_diagnostics(found)
+    return PROGRAM_ERRORS if any(not diagnostic.is_warning for diagnostic in found) else DONE
+
+
+def _fmt(args: Namespace) -> int:
+    code = DONE
+    for file in args.files:
+        try:
+            changed = _format_file(file, args)
+        except ProgramError as error:
+            terminal.print_diagnostics(error.diagnostics)
+            code = PROGRAM_ERRORS
+            continue
+        if changed and args.check:
+            code = PROGRAM_ERRORS
+    return code
+
+
+def _format_file(file: str, args: Namespace) -> bool:
+    from tp_compiler import driver
+
+    source = driver.read(file)
+    text = driver.format(source, style=args.style)
+    changed = text != source.text
+    if file == "-" and not args.check:
+        sys.stdout.write(text)
+    elif changed:
+        if not args.check:
+            with terminal.writing(file):
+                terminal.replace(Path(file), text)
+        if not args.quiet:
+            terminal.say(f"{'would format' if args.check else 'formatted'} {file}")
+    return changed
+
+
+def _show(args: Namespace) -> int:
+    if args.stage in _LATER:
+        return _later(args, args.stage)
+    from tp_compiler import driver
+
+    text = driver.show(driver.read(args.file), stage=args.stage, settings=dict(args.settings))
+    print(text.removesuffix("\n"))
+    return DONE
+
+
+def _refuse(args: Namespace) -> int:
+    return _later(args, args.command)
+
+
+def _later(args: Namespace, feature: str) -> int:
+    """The program's own errors come first; then the refusal, by name."""
+    terminal.print_diagnostics(_compile(args).warnings)
+    terminal.say(f"tpc {args.command}: this version ({__version__}) does not {_LATER[feature]} yet")
+    return INCOMPLETE
+
+
+def _limit(args: Namespace) -> int:
+    _prepare(args)
+    from tp_compiler import driver
+
+    program = _compile(args)
+    options = _limit_options(args, program)
+    with _evaluating(args) as progress:
+        run = driver.limit(program, **options, progress=progress)
+    return _deliver(run, program, args)
+
+
+def _simulate(args: Namespace) -> int:
+    _prepare(args)
+    from tp_compiler import driver
+
+    program = _compile(args)
+    keys = ("width", "seeds", "seed", "dtype", "max_memory")
+    options = {key: getattr(args, key) for key in keys} | {"only": _only(args, program)}
+    with _evaluating(args) as progress:
+        run = driver.simulate(program, **options, progress=progress)
+    return _deliver(run, program, args)
+
+
+def _verify(args: Namespace) -> int:
+    _prepare(args)
+    from tp_compiler import driver
+    from tp_compiler.report import json, plots, text
+
+    program = _compile(args)
+    terminal.print_diagnostics(program.warnings)
+    options = _limit_options(args, program)
+    with _evaluating(args) as progress:
+        outcome = driver.verify(program, widths=args.widths, seeds=args.seeds, **options, progress=progress)
+    missing = _missing(options["only"] or [output.name for output in program.outputs], outcome)
+    code = PROGRAM_ERRORS if not outcome.passed else INCOMPLETE if missing else DONE
+    if args.plot and not terminal.written(args.plot, lambda: plots.plot_verification(outcome, args.plot)):
+        code = USAGE
+    if args.json:
+        _print_json(json.verification_document(outcome, program.source.name))
+    else:
+        print(text.verification_text(outcome))
+    return code
+
+
+def _missing(names: list[str], outcome: Verification) -> list[str]:
+    """Outputs that were not compared, because their limit or their simulation could not be computed."""
+    compared = {check.name for check in outcome.checks}
+    missing = [name for name in names if name not in compared]
+    if missing:
+        terminal.say(f"tpc verify: not compared, because it could not be computed: {', '.join(missing)}")
+    return missing
+
+
+def _new(args: Namespace) -> int:
+    from importlib.resources import files
+
+    text = (files("tp_compiler") / "starters" / f"{args.kind}.nexort").read_text(encoding="utf-8")
+    if args.output in (None, "-"):
+        sys.stdout.write(text)
+        return DONE
+    with terminal.writing(args.output), open(args.output, "x", encoding="utf-8", newline="\n") as file:
+        file.write(text)
+    if not args.quiet:
+        terminal.say(f"wrote {args.output}; try: tpc limit {args.output}")
+    return DONE
+
+
+_COMMANDS: dict[str, Callable[[Namespace], int]] = {
+    "check": _check,
+    "fmt": _fmt,
+    "show": _show,
+    "expand": _refuse,
+    "limit": _limit,
+    "equations": _refuse,
+    "simulate": _simulate,
+    "verify": _verify,
+    "scale": _refuse,
+    "new": _new,
+}
+
+
+# ------------------------------------------------------------------------------------------------ before the evaluation
+
+
+def _compile(args: Namespace) -> Program:
+    from tp_compiler import driver
+
+    return driver.compile(driver.read(args.file), settings=dict(args.settings))
+
+
+def _prepare(args: Namespace) -> None:
+    """What can be refused before minutes of computing is refused now; threads are set before NumPy is loaded."""
+    if args.threads is not None:
+        os.environ.update(dict.fromkeys(_THREAD_VARIABLES, str(args.threads)))
+    if args.plot and find_spec("matplotlib") is None:
+        raise UsageError("--plot needs matplotlib: pip install 'tp_compiler[plot]'")
+    for target in (args.plot, getattr(args, "save", None)):
+        if target and not Path(target).parent.is_dir():
+            raise UsageError(f"cannot write {target}: there is no folder {Path(target).parent}")
+
+
+def _limit_options(args: Namespace, program: Program) -> dict[str, Any]:
+    keys = ("samples", "max_samples", "replicates", "seed", "method", "rtol", "atol", "f0")
+    limits = ("max_memory", "max_time", "threads")
+    return {key: getattr(args, key) for key in keys + limits} | {"only": _only(args, program)}
+
+
+def _only(args: Namespace, program: Program) -> list[str] | None:
+    """The outputs of `--only`, each known; None for all."""
+    known = [output.name for output in program.outputs]
+    # An unnamed output is called by its text, which may hold commas: try the whole before its parts.
+    names = [part.strip() for text in args.only for part in ([text] if text in known else text.split(","))]
+    for name in names:
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"the outputs are {', '.join(known) or 'none'}"
+            raise UsageError(f"--only: the program has no output {name!r}; {hint}")
+    return names or None
+
+
+# ------------------------------------------------------------------------------------------------- after the evaluation
+
+
+def _deliver(run: Run, program: Program, args: Namespace) -> int:
+    """Files first, because standard output may be a closed pipe; then the result; then the exit code."""
+    from tp_compiler.report import finite, json, latex, plots, save, text
+
+    extra = tuple(warning for warning in program.warnings if warning not in run.warnings)
+    run = finite.settled(dataclasses.replace(run, warnings=extra + tuple(run.warnings)))
+    terminal.print_diagnostics([*run.warnings, *run.failed.values()])
+    missed = finite.unmet(run, rtol=getattr(args, "rtol", None), atol=getattr(args, "atol", None))
+    if missed:
+        terminal.say(f"tpc {args.command}: the tolerance asked for is not met by {', '.join(missed)}")
+    code = INCOMPLETE if run.failed or missed else DONE
+    if args.save and not terminal.written(args.save, lambda: save.save_npz(run, args.save)):
+        code = USAGE
+    if args.plot and not terminal.written(args.plot, lambda: plots.plot_run(run, args.plot)):
+        code = USAGE
+    if args.json:
+        _print_json(json.run_document(run))
+    else:
+        print(latex.run_latex(run) if args.latex else text.run_text(run))
+    return code
+
+
+# -------------------------------------------------------------------------------------------------------------- streams
+
+
+def _print_json(document: dict[str, Any]) -> None:
+    from tp_compiler.report import json
+
+    print(json.dumps(document))
+
+
+@contextmanager
+def _evaluating(args: Namespace) -> Iterator[Callable[..., None] | None]:
+    """The progress callback; a program that compiled but is refused now (memory, time) is incomplete, not wrong."""
+    try:
+        with _progress(args) as progress:
+            yield progress
+    except ProgramError as error:
+        raise _Incomplete(error.diagnostics) from error
+
+
+@contextmanager
+def _progress(args: Namespace) -> Iterator[Callable[..., None] | None]:
+    """A progress bar on a terminal; None elsewhere and under --quiet."""
+    if args.quiet or not sys.stderr.isatty():
+        yield None
+        return
+    from tp_compiler.report.progress import progress_bar
+
+    with progress_bar(args.command) as update:
+        yield update

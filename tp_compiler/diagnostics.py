@@ -1,0 +1,156 @@
+"""What every room says when something is wrong: a code, a place in the source, words and a remedy.
+
+A mistake of the user is a `Diagnostic`, gathered in a `Diagnostics` list or, where no value can go on,
+carried by `ProgramError`. Python exceptions of other kinds are bugs of this compiler.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """A program text and the name it is reported under (`-` is standard input)."""
+
+    name: str
+    text: str = field(repr=False)
+
+    @cached_property
+    def _starts(self) -> list[int]:
+        starts = [0]
+        starts.extend(k + 1 for k, char in enumerate(self.text) if char == "\n")
+        return starts
+
+    def position(self, offset: int) -> tuple[int, int]:
+        """Line and column of a character offset, both counted from 1."""
+        line = bisect_right(self._starts, offset)
+        return line, offset - self._starts[line - 1] + 1
+
+    def line(self, number: int) -> str:
+        """The text of one line (counted from 1), without its newline."""
+        start = self._starts[number - 1]
+        end = self.text.find("\n", start)
+        return self.text[start:] if end < 0 else self.text[start:end]
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A stretch of a source: characters `start` (inclusive) to `end` (exclusive)."""
+
+    source: Source
+    start: int
+    end: int
+
+    def to(self, other: Span) -> Span:
+        """The stretch from the start of this span to the end of the other."""
+        return Span(self.source, self.start, other.end)
+
+    @property
+    def text(self) -> str:
+        return self.source.text[self.start : self.end]
+
+
+@dataclass(frozen=True)
+class Diagnostic:
+    """One finding. `message` says what is wrong, `remedy` what to write instead."""
+
+    code: str
+    message: str
+    span: Span | None = None
+    remedy: str = ""
+
+    @property
+    def is_warning(self) -> bool:
+        return self.code >= "NX900"
+
+    def render(self) -> str:
+        """Several lines: place, message, the source line with carets, the remedy."""
+        kind = "warning" if self.is_warning else "error"
+        head = f"{kind}[{self.code}]: {self.message}"
+        if self.span is None:
+            return head + (f"\n  = {self.remedy}" if self.remedy else "")
+        source = self.span.source
+        line, column = source.position(self.span.start)
+        shown, shift, cut = _window(source.line(line), column - 1)
+        width = max(1, min(self.span.end - self.span.start, len(shown) - (column - 1 - shift) - cut))
+        margin = " " * len(str(line))
+        lines = [
+            f"{source.name}:{line}:{column}: {head}",
+            f"{margin} |",
+            f"{line} | {shown}",
+            f"{margin} | {' ' * (column - 1 - shift)}{'^' * width}",
+        ]
+        if self.remedy:
+            lines.append(f"{margin} = {self.remedy}")
+        return "\n".join(lines)
+
+    def to_json(self) -> dict[str, object]:
+        """For editors: code, severity, message, remedy, and the place in lines and columns from 1."""
+        record: dict[str, object] = {
+            "code": self.code,
+            "severity": "warning" if self.is_warning else "error",
+            "message": self.message,
+            "remedy": self.remedy,
+        }
+        if self.span is not None:
+            (line, column), (end_line, end_column) = map(self.span.source.position, (self.span.start, self.span.end))
+            record |= {
+                "file": self.span.source.name,
+                "line": line,
+                "column": column,
+                "endLine": end_line,
+                "endColumn": end_column,
+            }
+        return record
+
+
+def _window(line: str, at: int, width: int = 160) -> tuple[str, int, int]:
+    """A printable part of a long line around column `at`: the text, its offset, and the length of its ellipsis."""
+    printable = "".join(c if c.isprintable() else "�" for c in line.replace("\t", " "))
+    if len(printable) <= width:
+        return printable, 0, 0
+    start = max(0, min(at - width // 2, len(printable) - width))
+    ellipsis = "…" if start + width < len(printable) else ""
+    return printable[start : start + width] + ellipsis, start, len(ellipsis)
+
+
+class ProgramError(Exception):
+    """The program has errors; `diagnostics` lists them all."""
+
+    def __init__(self, diagnostics: Iterable[Diagnostic]):
+        self.diagnostics = list(diagnostics)
+        super().__init__("\n\n".join(d.render() for d in self.diagnostics))
+
+
+@dataclass
+class Diagnostics:
+    """The findings of one run, in the order met; at most one per place and code, so that errors do not echo."""
+
+    found: list[Diagnostic] = field(default_factory=list)
+    _seen: set[tuple[str, int, str]] = field(default_factory=set)
+
+    def add(self, diagnostic: Diagnostic) -> None:
+        span = diagnostic.span
+        key = (diagnostic.code, span.start if span else -1, span.source.name if span else diagnostic.message)
+        if key not in self._seen:
+            self._seen.add(key)
+            self.found.append(diagnostic)
+
+    def __iter__(self) -> Iterator[Diagnostic]:
+        return iter(self.found)
+
+    @property
+    def errors(self) -> list[Diagnostic]:
+        return [d for d in self.found if not d.is_warning]
+
+    @property
+    def warnings(self) -> list[Diagnostic]:
+        return [d for d in self.found if d.is_warning]
+
+    def raise_if_errors(self) -> None:
+        if self.errors:
+            raise ProgramError(self.errors)

@@ -1,0 +1,177 @@
+"""The pipeline: read → parse → check → evaluate (limit) or simulate → compare. Each stage is one call.
+
+Rooms are imported when a stage is reached, since SciPy alone takes most of a second to load. Nothing is printed here.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tp_compiler.diagnostics import Diagnostic, Diagnostics, ProgramError, Source
+from tp_compiler.ir.program import Program
+
+if TYPE_CHECKING:
+    from tp_compiler.frontend.syntax import File
+    from tp_compiler.results import Run
+    from tp_compiler.simulate.converge import Verification
+
+MAX_SOURCE = 64 * 2**20
+Progress = Callable[[int, int], None]
+
+
+def read(path: str) -> Source:
+    """The program text of a file, or of standard input for `-`.
+
+    Raises ProgramError NX001 (unreadable), NX002 (not UTF-8 text), NX003 (larger than 64 MiB).
+    """
+    try:
+        raw = sys.stdin.buffer.read(MAX_SOURCE + 1) if path == "-" else _bytes(Path(path))
+    except OSError as problem:
+        reason = problem.strerror or "it cannot be read"
+        raise ProgramError([Diagnostic("NX001", f"{path}: {reason}", None, "check the path")]) from None
+    if len(raw) > MAX_SOURCE:
+        raise ProgramError([Diagnostic("NX003", f"{path} is larger than 64 MiB", None, "keep data in .npy or .csv files")])
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as problem:
+        place = f"byte {problem.start}"
+        raise ProgramError(
+            [Diagnostic("NX002", f"{path} is no UTF-8 text ({place})", None, "is it a .nexort program?")]
+        ) from None
+    return Source(path, text)
+
+
+def _bytes(path: Path) -> bytes:
+    with open(path, "rb") as handle:
+        return handle.read(MAX_SOURCE + 1)
+
+
+@contextmanager
+def _deep_recursion() -> Iterator[None]:
+    """Nesting is bounded by the parser; the bound needs more Python frames than the default limit allows."""
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(max(before, 50_000))
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(before)
+
+
+def parse(source: Source) -> File:
+    """The abstract syntax of a program. Raises ProgramError with every error of spelling and syntax."""
+    from tp_compiler.frontend.parse import parse as parse_text
+
+    found = Diagnostics()
+    with _deep_recursion():
+        file = parse_text(source, found)
+    found.raise_if_errors()
+    return file
+
+
+def diagnose(source: Source, *, settings: Mapping[str, float] | None = None) -> list[Diagnostic]:
+    """All errors and warnings of a program."""
+    return _checked(source, settings)[1].found
+
+
+def compile(source: Source, *, settings: Mapping[str, float] | None = None) -> Program:
+    """The checked program. Raises ProgramError with all diagnostics; warnings are in `Program.warnings`."""
+    program, found = _checked(source, settings)
+    found.raise_if_errors()
+    assert program is not None
+    return program
+
+
+def _checked(source: Source, settings: Mapping[str, float] | None) -> tuple[Program | None, Diagnostics]:
+    from tp_compiler.frontend.check import check
+    from tp_compiler.frontend.parse import parse as parse_text
+    from tp_compiler.ir.wellformed import verify as wellformed
+
+    found = Diagnostics()
+    with _deep_recursion():
+        file = parse_text(source, found)
+        program = check(file, found, settings)
+    if program is not None:
+        wellformed(program)
+    return program, found
+
+
+def format(source: Source, *, style: str = "keep") -> str:
+    """The program in canonical layout; `style` keep, unicode or ascii spells bras, kets and transposes."""
+    from tp_compiler.frontend.format import format_file
+
+    with _deep_recursion():
+        return format_file(parse(source), style)
+
+
+def show(source: Source, *, stage: str, settings: Mapping[str, float] | None = None) -> str:
+    """The program after a stage, as text: `ast`, `ir` or `plan`."""
+    if stage == "ast":
+        from tp_compiler.frontend.format import show_ast
+
+        return show_ast(parse(source))
+    program = compile(source, settings=settings)
+    if stage == "ir":
+        from tp_compiler.ir.show import show as show_ir
+
+        return show_ir(program)
+    from tp_compiler.evaluate.plan import Plan
+
+    return Plan(program).show()
+
+
+def limit(program: Program, **options: Any) -> Run:
+    """The infinite-width limit of every output; options as in `evaluate.limit.limit`."""
+    from tp_compiler.evaluate.limit import limit as evaluate
+
+    return evaluate(program, **options)
+
+
+def simulate(
+    program: Program,
+    *,
+    width: int,
+    seeds: int = 8,
+    seed: int = 0,
+    dtype: str = "float64",
+    only: Collection[str] | None = None,
+    max_memory: float | None = None,
+    progress: Progress | None = None,
+) -> Run:
+    """The same program at finite width; see `simulate.run.simulate`."""
+    from tp_compiler.simulate.run import simulate as run
+
+    return run(
+        program, width=width, seeds=seeds, seed=seed, dtype=dtype, only=only, max_memory=max_memory, progress=progress
+    )
+
+
+def verify(
+    program: Program,
+    *,
+    widths: Collection[int] = (256, 512, 1024),
+    seeds: int = 16,
+    seed: int = 0,
+    only: Collection[str] | None = None,
+    max_memory: float | None = None,
+    progress: Progress | None = None,
+    **options: Any,
+) -> Verification:
+    """The limit beside networks of growing width: z-scores, and the slope of the deviation in log n.
+
+    `options` are those of `limit`. Outputs that either side cannot compute are not among the checks.
+    """
+    from tp_compiler.simulate.converge import verify as compare
+    from tp_compiler.simulate.run import samples
+
+    run = limit(program, seed=seed, only=only, max_memory=max_memory, progress=progress, **options)
+    wanted = set(run.outputs)
+    networks = {
+        # The seed moves with the width: networks of different widths are to share no random numbers.
+        width: samples(program, width, seeds, seed=seed * 1_000_003 + width, only=wanted, max_memory=max_memory, progress=progress).values
+        for width in sorted(widths)
+    }
+    return compare(dict(run.outputs), networks, dof=run.settings["replicates"] - 1)

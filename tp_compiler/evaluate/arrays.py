@@ -1,0 +1,96 @@
+"""Labelled arrays: alignment for broadcasting, and contraction of products by BLAS.
+
+A value of type `Type` is an array whose leading dimensions are its slots (in ascending order) and whose trailing
+dimensions are its indices. Labels are slot numbers (int) and `Index` objects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tp_compiler.ir.types import Index, Type
+
+Label = int | Index
+
+
+def labels(kind: Type) -> tuple[Label, ...]:
+    return (*(slot for slot, _ in kind.slots), *kind.indices)
+
+
+def aligned(x: Any, own: Sequence[Label], wanted: Sequence[Label]) -> Any:
+    """A view of x with one dimension per wanted label, of size 1 where x lacks it."""
+    present = [label for label in wanted if label in own]
+    if list(own) != present:
+        x = np.transpose(x, [list(own).index(label) for label in present])
+    if len(present) == len(wanted):
+        return x
+    shape = iter(np.shape(x))
+    return np.reshape(x, [next(shape) if label in own else 1 for label in wanted])
+
+
+def contract(arrays: list[Any], of: list[tuple[Label, ...]], out: tuple[Label, ...]) -> Any:
+    """The sum, over every label not in `out`, of the product of arrays. Pairs are merged smallest result first."""
+    terms = [_summed(x, own, of[:k] + of[k + 1 :], out) for k, (x, own) in enumerate(zip(arrays, of, strict=True))]
+    while len(terms) > 1:
+        i, j = _cheapest(terms, out)
+        (a, la), (b, lb) = terms[i], terms[j]
+        rest = [t for k, t in enumerate(terms) if k not in (i, j)]
+        needed = {*out, *(label for _, own in rest for label in own)}
+        terms = [*rest, _pair(a, la, b, lb, needed)]
+    ((x, own),) = terms
+    return np.array(aligned(x, own, out))
+
+
+def _summed(x: Any, own: tuple[Label, ...], others: list[tuple[Label, ...]], out: tuple[Label, ...]) -> Any:
+    """x with the labels summed that nobody else carries."""
+    lonely = [k for k, label in enumerate(own) if label not in out and not any(label in o for o in others)]
+    if not lonely:
+        return x, own
+    return x.sum(axis=tuple(lonely)), tuple(label for k, label in enumerate(own) if k not in lonely)
+
+
+def _cheapest(terms: list[Any], out: tuple[Label, ...]) -> tuple[int, int]:
+    """The pair whose product, after summing what is no longer needed, is smallest."""
+    best, chosen = None, (0, 1)
+    for i in range(len(terms)):
+        for j in range(i + 1, len(terms)):
+            others = {label for k, (_, own) in enumerate(terms) if k not in (i, j) for label in own}
+            sizes = _sizes(terms[i]) | _sizes(terms[j])
+            size = 1
+            for label, n in sizes.items():
+                if label in out or label in others:
+                    size *= n
+            if best is None or size < best:
+                best, chosen = size, (i, j)
+    return chosen
+
+
+def _sizes(term: Any) -> dict[Label, int]:
+    x, own = term
+    return dict(zip(own, np.shape(x), strict=True))
+
+
+def _pair(a: Any, la: tuple[Label, ...], b: Any, lb: tuple[Label, ...], needed: set[Label]) -> Any:
+    """Two factors into one: batch, left, right and contracted labels of one matrix product."""
+    shared = [label for label in la if label in lb]
+    batch = [label for label in shared if label in needed]
+    summed = [label for label in shared if label not in needed]
+    left = [label for label in la if label not in lb]
+    right = [label for label in lb if label not in la]
+    sizes = _sizes((a, la)) | _sizes((b, lb))
+    if not summed:
+        own = (*batch, *left, *right)
+        return aligned(a, la, own) * aligned(b, lb, own), own
+
+    def shaped(x: Any, own: tuple[Label, ...], order: list[Label], groups: list[list[Label]]) -> Any:
+        shape = [int(np.prod([sizes[label] for label in g], dtype=np.int64)) for g in groups]
+        return np.reshape(aligned(x, own, order), [*(sizes[label] for label in batch), *shape])
+
+    x = shaped(a, la, [*batch, *left, *summed], [left, summed])
+    y = shaped(b, lb, [*batch, *summed, *right], [summed, right])
+    product = np.matmul(x, y)
+    own = (*batch, *left, *right)
+    return np.reshape(product, [sizes[label] for label in own]), own

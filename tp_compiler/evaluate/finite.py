@@ -1,0 +1,137 @@
+"""What goes wrong with numbers, told in the user's terms: NaN and overflow, singular matrices, impossible laws."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tp_compiler.diagnostics import Diagnostic
+from tp_compiler.evaluate.arrays import aligned
+from tp_compiler.evaluate.kernels import KERNELS
+from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.types import Index
+
+
+class Refused(Exception):
+    """An instruction without a value; caught at the instruction."""
+
+    def __init__(self, diagnostic: Diagnostic):
+        self.diagnostic = diagnostic
+
+
+def problem(node: ir.Node, value: Any, suspect: set[ir.Node]) -> Diagnostic | None:
+    """None for finite values; else a Diagnostic that blames the earliest non-finite ancestor."""
+    if np.isfinite(value).all():
+        return None
+    found, todo = [node], list(node.args)
+    seen = set(todo)
+    while todo:
+        n = todo.pop()
+        if n in suspect:
+            found.append(n)
+        fresh = [a for a in n.args if a not in seen]
+        seen.update(fresh)
+        todo.extend(fresh)
+    culprit = min(found, key=lambda n: n.serial)
+    return _blame(culprit)
+
+
+def _blame(node: ir.Node) -> Diagnostic:
+    fn = node.fn if isinstance(node, ir.Map) else ""
+    if fn == "div":
+        return Diagnostic("NX411", "division by zero", node.span, "keep the divisor away from 0")
+    if fn in ("log", "sqrt", "pow"):
+        what = {"log": "log of a number that is not positive", "sqrt": "square root of a negative number"}
+        return Diagnostic(
+            "NX413", what.get(fn, "a power outside its domain"), node.span, "keep the argument inside the domain"
+        )
+    return Diagnostic("NX412", "the values overflow or are undefined here", node.span, "rescale, or check the domain")
+
+
+def negative_variance(symbol: ir.KetSymbol | ir.MatrixSymbol, value: float) -> Diagnostic:
+    shown = f"|{symbol.name}>" if isinstance(symbol, ir.KetSymbol) else symbol.name
+    return Diagnostic("NX421", f"the variance of {shown} is negative ({value:g})", symbol.span, "a variance is 0 or more")
+
+
+def covariance_root(covariance: Any, symbol: ir.KetSymbol) -> Any:
+    """A root R with R Rᵀ = covariance, for a stack of matrices; refuses what is no covariance."""
+    scale = max(float(np.max(np.abs(covariance), initial=0.0)), 1e-300)
+    if not np.allclose(covariance, np.swapaxes(covariance, -1, -2), rtol=0, atol=1e-10 * scale):
+        raise Refused(
+            Diagnostic("NX423", f"the covariance of |{symbol.name}> is not symmetric", symbol.span, "S[i,j] = S[j,i]")
+        )
+    values, vectors = np.linalg.eigh(covariance)
+    if np.min(values) < -1e-10 * scale:
+        raise Refused(
+            Diagnostic(
+                "NX422",
+                f"the covariance of |{symbol.name}> has the negative eigenvalue {np.min(values):.3g}",
+                symbol.span,
+                "a covariance is positive semidefinite",
+            )
+        )
+    return (vectors * np.sqrt(np.maximum(values, 0.0))[..., None, :]) @ np.swapaxes(vectors, -1, -2)
+
+
+def positions(value: Any, gather: ir.Node, node: ir.Reindex) -> Any:
+    """0-based positions of a gather, checked against the axis they index."""
+    x = node.args[0]
+    which = next(
+        k for k, s in enumerate(node.selectors) if isinstance(s, ir.Gather) and node.args[s.arg] is gather
+    )
+    size = x.type.indices[which].size
+    rounded = np.round(value)
+    if not (rounded == value).all() or value.size and (value.min() < 1 or value.max() > size):
+        raise Refused(
+            Diagnostic("NX424", f"an index outside 1..{size}", gather.span, "integer data count from 1")
+        )
+    return rounded.astype(np.int64) - 1
+
+
+def linalg(node: ir.Linalg, args: list[tuple[Any, Any]], wanted: Any) -> Any:
+    """inv, pow, solve, cholesky, logdet, matfun of finite matrices (stacked over the other indices)."""
+    rest = tuple(w for w in wanted if isinstance(w, Index) and w not in (node.rows, node.cols))
+    sizes = tuple(i.size for i in rest)
+    matrix = np.broadcast_to(
+        aligned(*args[0], (*rest, node.rows, node.cols)), (*sizes, node.rows.size, node.cols.size)
+    )
+    if not np.isfinite(matrix).all():
+        raise Refused(Diagnostic("NX414", "the matrix has NaN or infinite entries", node.span, "check its entries"))
+    try:
+        result = _linalg(node, matrix, args, rest, sizes)
+    except np.linalg.LinAlgError:
+        result = np.full(1, np.nan)
+    if not np.isfinite(result).all():
+        raise Refused(
+            Diagnostic("NX414", f"{node.op} of a matrix that is singular or not positive definite", node.span,
+                       "add a multiple of delta[i,j]")  # fmt: skip
+        )
+    own = {"logdet": rest, "solve": (*rest, node.rows)}.get(node.op, (*rest, node.rows, node.cols))
+    return aligned(result, own, wanted)
+
+
+def _linalg(node: ir.Linalg, matrix: Any, args: list[tuple[Any, Any]], rest: tuple[Index, ...], sizes: Any) -> Any:
+    if node.op in ("inv", "solve"):
+        if np.max(np.linalg.cond(matrix), initial=0.0) > 1e14:
+            raise np.linalg.LinAlgError
+        if node.op == "inv":
+            return np.linalg.inv(matrix)
+        right = np.broadcast_to(aligned(*args[1], (*rest, node.cols)), (*sizes, node.cols.size))
+        return np.linalg.solve(matrix, right[..., None])[..., 0]
+    if node.op == "logdet":
+        sign, value = np.linalg.slogdet(matrix)
+        return np.where(sign > 0, value, np.nan)
+    scale = float(np.max(np.abs(matrix), initial=1e-300))
+    if not np.allclose(matrix, np.swapaxes(matrix, -1, -2), rtol=0, atol=1e-8 * scale):
+        raise Refused(Diagnostic("NX415", f"{node.op} needs a symmetric matrix", node.span, "symmetrise it"))
+    if node.op == "cholesky":
+        return np.linalg.cholesky(matrix)
+    values, vectors = np.linalg.eigh(matrix)
+    if node.op == "pow":
+        power = aligned(*args[1], rest)[..., None] if args[1][1] else args[1][0]
+        values = np.where((values < 0) & (values > -1e-12 * scale), 0.0, values)
+        new = np.power(values, power)
+    else:
+        new = KERNELS[node.fn](values)
+    return (vectors * new[..., None, :]) @ np.swapaxes(vectors, -1, -2)

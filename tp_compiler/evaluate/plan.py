@@ -1,0 +1,145 @@
+"""Before any number: spaces, coordinates and memory of a limit.
+
+A *space* is the set of neurons that kets share: kets combined entrywise or in a bracket live in one space, a matrix
+joins its row space to its column space, which may be the same (a residual stream). Every space has its own particles
+(numerics.md section 2, point 1).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable
+
+from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.dependence import Dependence, clt_pair_problem, clt_problem
+from tp_compiler.ir.program import Program
+from tp_compiler.ir.types import Index
+from tp_compiler.ir.walk import dependencies, reachable
+
+
+class _Classes:
+    """Union-find."""
+
+    def __init__(self) -> None:
+        self.parent: dict[Hashable, Hashable] = {}
+
+    def find(self, x: Hashable) -> Hashable:
+        self.parent.setdefault(x, x)
+        while self.parent[x] != x:
+            self.parent[x] = self.parent[self.parent[x]]
+            x = self.parent[x]
+        return x
+
+    def union(self, x: Hashable, y: Hashable) -> None:
+        self.parent[self.find(x)] = self.find(y)
+
+
+class Plan:
+    """The instructions in order, the space of every ket, when a value is last used, and what it will cost."""
+
+    def __init__(self, program: Program, only: set[str] | None = None):
+        self.program = program
+        self.outputs = [o for o in program.outputs if only is None or o.name in only]
+        self.nodes = reachable(o.node for o in self.outputs)
+        self.uses = Counter(a for n in self.nodes for a in dependencies(n))
+        self.uses.update(o.node for o in self.outputs)
+        self._batched = {n.matrix for n in self.nodes if isinstance(n, ir.MatMul) and _is_batched(n)}
+        self.space = self._spaces()
+        self.coordinates = self._coordinates()
+        self.clts = [n for n in self.nodes if isinstance(n, ir.Clt)]
+        self.problems = self._problems()
+
+    # -- spaces -------------------------------------------------------------------------------------------------
+    def _spaces(self) -> dict[ir.Node, int]:
+        classes = _Classes()
+        for node in self.nodes:
+            self._link(node, classes)
+        numbers: dict[Hashable, int] = {}
+        space: dict[ir.Node, int] = {}
+        for node in self.nodes:
+            if 0 in dict(node.type.slots):
+                space[node] = numbers.setdefault(classes.find((node, 0)), len(numbers))
+        return space
+
+    def _link(self, node: ir.Node, classes: _Classes) -> None:
+        if isinstance(node, ir.MatMul):
+            out, into = ("cols", "rows") if node.transposed else ("rows", "cols")
+            for member in self.members(node):
+                classes.union((node, 0), (out, node.matrix, member))
+                classes.union((node.args[0], 0), (into, node.matrix, member))
+        elif isinstance(node, ir.Copy):
+            classes.union((node, node.slot), (node.args[0], 0))
+        elif isinstance(node, ir.Clt):
+            classes.union((node.args[0], 0), (node.args[1], 0))
+        else:
+            for arg in node.args:
+                for slot, _ in arg.type.slots:
+                    classes.union((node, slot), (arg, slot))
+
+    def members(self, node: ir.MatMul) -> list[tuple[int, ...]]:
+        """The members of the family that a product uses; () stands for all of a family used as a batch."""
+        if node.matrix in self._batched:
+            return [()]
+        return [tuple(m for m in node.member if isinstance(m, int))]
+
+    def _coordinates(self) -> Counter[int]:
+        """An upper bound on the Gaussian coordinates that each space draws."""
+        bound: Counter[int] = Counter()
+        for node in self.nodes:
+            if isinstance(node, ir.InitialKet | ir.MatMul):
+                bound[self.space[node]] += node.type.size()
+        return bound
+
+    # -- clt ----------------------------------------------------------------------------------------------------
+    def _problems(self) -> dict[ir.Node, object]:
+        """Diagnostics of `clt` scalars whose limit is not known to be Gaussian."""
+        if not self.clts:
+            return {}
+        dependence = Dependence(o.node for o in self.outputs)
+        problems: dict[ir.Node, object] = {}
+        for k, node in enumerate(self.clts):
+            pairs = (clt_pair_problem(dependence, other, node) for other in self.clts[:k] if other not in problems)
+            found = clt_problem(dependence, node) or next((p for p in pairs if p), None)
+            if found is not None:
+                problems[node] = found
+        return problems
+
+    # -- cost ---------------------------------------------------------------------------------------------------
+    def memory(self, samples: int) -> float:
+        """Bytes that one replicate needs at most: live values, and the bases and images of every matrix."""
+        left = Counter(self.uses)
+        live = peak = held = 0.0
+        for node in self.nodes:
+            size = 8.0 * node.type.size() * samples ** min(len(node.type.slots), 1)
+            if len(node.type.slots) > 1 or isinstance(node, ir.Reindex | ir.Copy):
+                size = 0.0
+            live += size
+            if isinstance(node, ir.MatMul):
+                held += 2 * size
+            peak = max(peak, live + held + 2 * size)
+            for arg in dependencies(node):
+                left[arg] -= 1
+                if not left[arg] and not arg.type.is_scalar and len(arg.type.slots) == 1:
+                    live -= 0.0 if isinstance(arg, ir.Reindex | ir.Copy) else 8.0 * arg.type.size() * samples
+        return peak + 8.0 * samples * sum(self.coordinates.values()) + 64e6
+
+    def show(self) -> str:
+        """The plan as text (`tpc show --stage plan`)."""
+        kets = Counter(self.space.values())
+        lines = [f"{len(self.nodes)} instructions, {len(set(self.space.values()))} spaces, {len(self.clts)} clt scalars"]
+        for number in sorted(kets):
+            drawn = self.coordinates[number]
+            widths = {n.type.width.name for n in self.nodes if self.space.get(n) == number and n.type.is_ket}
+            lines.append(
+                f"space {number} (width {'/'.join(sorted(widths)) or '-'}): {kets[number]} kets,"
+                f" at most {drawn} Gaussian coordinates"
+            )
+        for exponent in (12, 14, 16):
+            lines.append(f"memory with 2^{exponent} particles: {self.memory(2**exponent) / 1e6:.0f} MB a replicate")
+        for node, problem in self.problems.items():
+            lines.append(f"refused: {getattr(problem, 'message', problem)} ({node.span.text})")
+        return "\n".join(lines) + "\n"
+
+
+def _is_batched(node: ir.MatMul) -> bool:
+    return any(isinstance(m, Index) for m in node.member)

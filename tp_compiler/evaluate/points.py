@@ -1,0 +1,53 @@
+"""Gaussian coordinates of the particles of one space: scrambled Sobol points, or plain random draws.
+
+numerics.md section 1: each fresh Gaussian takes its own coordinate of one scrambled Sobol sequence; each space (the
+neurons of one layer) has a sequence of its own. Beyond `CHUNK` coordinates further sequences are joined by a random
+permutation of their points (Latin supercube sampling, Owen 1998), so that memory stays bounded.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+CHUNK = 128
+
+
+class Points:
+    """`draw(k)` gives the next k independent N(0, 1) coordinates, an array of shape (samples, k)."""
+
+    def __init__(self, samples: int, seed: tuple[int, ...], bound: int, plain: bool = False):
+        self.samples = samples
+        self.generator = np.random.Generator(np.random.PCG64(list(seed)))
+        self.bound = max(1, bound)  # an upper bound on how many coordinates will be drawn
+        self.plain = plain
+        self.drawn = 0
+        self.chunk: Any = np.empty((samples, 0))
+        self.at = 0
+
+    def draw(self, count: int) -> Any:
+        if self.plain:
+            return self.generator.standard_normal((self.samples, count))
+        parts = []
+        while count > 0:
+            if self.at == self.chunk.shape[1]:
+                self._refill()
+            part = self.chunk[:, self.at : self.at + count]
+            self.at += part.shape[1]
+            count -= part.shape[1]
+            parts.append(part)
+        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1) if parts else self.chunk[:, :0]
+
+    def _refill(self) -> None:
+        from scipy.special import ndtri
+        from scipy.stats import qmc
+
+        size = max(1, min(CHUNK, self.bound - self.drawn))
+        uniform = qmc.Sobol(size, scramble=True, rng=self.generator).random(self.samples)
+        if self.drawn:
+            uniform = self.generator.permutation(uniform, axis=0)
+        # SciPy's points are multiples of 2^-30 and can be 0: the centre of each cell has a finite quantile.
+        self.chunk = ndtri(uniform + 2.0**-31)
+        self.drawn += size
+        self.at = 0

@@ -1,0 +1,276 @@
+"""One replicate of a limit: every ket as an array over particles, every scalar as a number.
+
+The instructions run in order under the ket rules of limit.md section 1. A value that cannot be computed is a
+`Diagnostic` in the place of an array, and so is everything that depends on it; the others go on.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+
+from tp_compiler.diagnostics import Diagnostic
+from tp_compiler.evaluate import finite
+from tp_compiler.evaluate.arrays import aligned, contract, labels
+from tp_compiler.evaluate.clt import CltScalars
+from tp_compiler.evaluate.kernels import KERNELS
+from tp_compiler.evaluate.matmul import MatrixState
+from tp_compiler.evaluate.outer import OuterNonlin
+from tp_compiler.evaluate.plan import Plan
+from tp_compiler.evaluate.points import Points
+from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.types import Index
+from tp_compiler.ir.walk import dependencies
+
+
+class Replicate:
+    """Particles of every space under one scrambling. `run` gives the outputs' arrays."""
+
+    def __init__(self, plan: Plan, samples: int, seed: tuple[int, ...], plain: bool, clt: CltScalars):
+        self.plan = plan
+        self.samples = samples
+        self.seed = seed
+        self.plain = plain
+        self.clt = clt
+        self.values: dict[ir.Node, Any] = {}
+        self.suspect: set[ir.Node] = set()  # nodes with NaN or infinite entries
+        self.points: dict[int, Points] = {}
+        self.states: dict[tuple[ir.MatrixSymbol, tuple[int, ...]], MatrixState] = {}
+        self.outer = OuterNonlin(self)
+
+    def run(self) -> dict[str, Any]:
+        """Arrays (or Diagnostics) by output name."""
+        left = Counter(self.plan.uses)
+        with np.errstate(all="ignore"):
+            for node in self.plan.nodes:
+                value = self.values[node] = self._evaluate(node)
+                if not isinstance(value, ir.Node):
+                    self._release(dependencies(node), left)
+        return {o.name: self._output(o.node, o.indices) for o in self.plan.outputs}
+
+    def _release(self, args: tuple[ir.Node, ...], left: Counter[ir.Node]) -> None:
+        """Frees what nothing needs any more. A value over several neurons keeps its arguments until it goes itself."""
+        todo = list(args)
+        while todo:
+            node = todo.pop()
+            left[node] -= 1
+            if not left[node]:
+                if isinstance(self.values[node], ir.Node):
+                    todo.extend(dependencies(node))
+                self.values[node] = None
+
+    def _output(self, node: ir.Node, indices: tuple[Index, ...]) -> Any:
+        value = self.values[node]
+        if isinstance(value, Diagnostic):
+            return value
+        problem = finite.problem(node, value, self.suspect)
+        if problem is not None:
+            return problem
+        shape = tuple(i.size for i in indices)
+        return np.array(np.broadcast_to(aligned(value, labels(node.type), indices), shape), dtype=np.float64)
+
+    def space(self, node: ir.Node) -> Points:
+        """The particles of a ket's space."""
+        number = self.plan.space[node]
+        if number not in self.points:
+            seed = (*self.seed, number)
+            self.points[number] = Points(self.samples, seed, self.plan.coordinates[number], self.plain)
+        return self.points[number]
+
+    def _evaluate(self, node: ir.Node) -> Any:
+        for arg in dependencies(node):
+            if isinstance(self.values[arg], Diagnostic):
+                return self.values[arg]
+        if len(node.type.slots) > 1 or isinstance(node, ir.Copy):
+            return node  # over several neurons at once: evaluated inside the tiles of outer.py
+        if any(slot != 0 for slot, _ in node.type.slots):
+            return node
+        try:
+            return getattr(self, f"_{type(node).__name__.lower()}")(node)
+        except finite.Refused as refused:
+            return refused.diagnostic
+
+    # -- leaves -------------------------------------------------------------------------------------------------
+    def _constant(self, node: ir.Constant) -> Any:
+        return np.float64(node.value)
+
+    def _array(self, node: ir.Array) -> Any:
+        return np.asarray(node.values, dtype=np.float64)
+
+    def _position(self, node: ir.Position) -> Any:
+        return np.arange(1.0, node.index.size + 1)
+
+    def _unavailable(self, node: ir.Unavailable) -> Any:
+        return Diagnostic(
+            "NX500", f"{node.construct} is checked, but not evaluated in this version", node.span,
+            "outputs that do not depend on it are computed",
+        )  # fmt: skip
+
+    def _initialket(self, node: ir.InitialKet) -> Any:
+        symbol = node.symbol
+        mean, spread = (self.values[a] for a in node.args)
+        own = symbol.indices
+        shape = tuple(i.size for i in own)
+        centre = aligned(mean, labels(node.args[0].type), own)
+        if symbol.pair is None:
+            if np.min(spread, initial=0.0) < 0:
+                raise finite.Refused(finite.negative_variance(symbol, float(np.min(spread))))
+            if not np.any(spread):
+                return np.broadcast_to(centre, (self.samples, *shape))
+            draws = self.space(node).draw(node.type.size()).reshape(self.samples, *shape)
+            return centre + np.sqrt(aligned(spread, labels(node.args[1].type), own)) * draws
+        return centre + self._correlated(node, spread)
+
+    def _correlated(self, node: ir.InitialKet, spread: Any) -> Any:
+        """A jointly Gaussian family: draws times the symmetric root of its covariance."""
+        symbol = node.symbol
+        assert symbol.pair is not None
+        left, right = symbol.pair
+        rest = tuple(i for i in symbol.indices if i != left)
+        covariance = aligned(spread, labels(node.args[1].type), (*rest, left, right))
+        size = tuple(i.size for i in rest)
+        covariance = np.broadcast_to(covariance, (*size, left.size, right.size))
+        root = finite.covariance_root(covariance, symbol)
+        draws = self.space(node).draw(node.type.size()).reshape(self.samples, *size, right.size)
+        values = np.einsum("...ij,m...j->m...i", root, draws)
+        return aligned(values, (0, *rest, left), labels(node.type))
+
+    # -- instructions -------------------------------------------------------------------------------------------
+    def _map(self, node: ir.Map) -> Any:
+        own = labels(node.type)
+        args = [aligned(self.values[a], labels(a.type), own) for a in node.args]
+        result = KERNELS[node.fn](*args)
+        self._watch(node, result)
+        return result
+
+    def _watch(self, node: ir.Node, result: Any) -> None:
+        if not np.isfinite(result).all():
+            self.suspect.add(node)
+
+    def _contract(self, node: ir.Contract) -> Any:
+        if any(isinstance(self.values[a], ir.Node) and not isinstance(a, ir.Copy) for a in node.args):
+            return self.outer.contract(node)
+        arrays, of = [], []
+        for a in node.args:
+            arrays.append(self.values[a.args[0]] if isinstance(a, ir.Copy) else self.values[a])
+            of.append(labels(a.type))
+        result = contract(arrays, of, labels(node.type))
+        result /= float(self.samples) ** len(node.slots)
+        if not np.isfinite(result).all():
+            problem = finite.problem(node, result, self.suspect)
+            return problem if node.slots else self._pass(node, result)
+        return result
+
+    def _pass(self, node: ir.Node, result: Any) -> Any:
+        self.suspect.add(node)
+        return result
+
+    def _reduce(self, node: ir.Reduce) -> Any:
+        x = node.args[0]
+        axis = labels(x.type).index(node.index)
+        result = reduced(node.op, self.values[x], axis)
+        self._watch(node, result)
+        return result
+
+    def _reindex(self, node: ir.Reindex) -> Any:
+        x, *gathers = node.args
+        indices = [finite.positions(self.values[g], g, node) for g in gathers]
+        return reindexed(node, self.values[x], labels(x.type), indices, labels(node.type))
+
+    def _shift(self, node: ir.Shift) -> Any:
+        x = node.args[0]
+        return shifted(self.values[x], labels(x.type).index(node.index), node.by)
+
+    def _stack(self, node: ir.Stack) -> Any:
+        own = labels(node.type)
+        rest = tuple(label for label in own if label != node.index)
+        shape = [self.samples if label == 0 else label.size for label in rest if isinstance(label, Index) or label == 0]
+        parts = [np.broadcast_to(aligned(self.values[a], labels(a.type), rest), shape) for a in node.args]
+        return np.stack(parts, axis=own.index(node.index))
+
+    def _matmul(self, node: ir.MatMul) -> Any:
+        x, variance = node.args[0], self.values[node.matrix.variance]
+        value = np.broadcast_to(self.values[x], (self.samples, *x.type.shape))
+        problem = finite.problem(node, value, self.suspect)
+        if problem is not None:
+            return problem
+        batch = tuple(m for m in node.member if isinstance(m, Index))
+        rest = tuple(i for i in x.type.indices if i not in batch)
+        moved = np.broadcast_to(
+            aligned(value, labels(x.type), (*batch, 0, *rest)),
+            (*(b.size for b in batch), self.samples, *(i.size for i in rest)),
+        )
+        parts = np.empty(moved.shape)
+        for place in np.ndindex(*(b.size for b in batch)):
+            chosen = dict(zip(batch, place, strict=True))
+            member = tuple(chosen[m] + 1 if isinstance(m, Index) else m for m in node.member)
+            state = self._state(node, member, variance)
+            columns = np.ascontiguousarray(moved[place]).reshape(self.samples, -1)
+            result = state.apply(columns, node.transposed, self.space(node))
+            parts[place] = result.reshape(moved.shape[len(batch) :])
+        return aligned(parts, (*batch, 0, *rest), labels(node.type))
+
+    def _state(self, node: ir.MatMul, member: tuple[int, ...], variance: Any) -> MatrixState:
+        symbol = node.matrix
+        if (symbol, member) not in self.states:
+            own = labels(symbol.variance.type)
+            position = dict(zip(symbol.indices, member, strict=True))
+            value = float(variance[tuple(position[i] - 1 for i in own if isinstance(i, Index))]) if own else float(variance)
+            if value < 0:
+                raise finite.Refused(finite.negative_variance(symbol, value))
+            self.states[symbol, member] = MatrixState(value, symbol.rows.ratio / symbol.cols.ratio)
+        return self.states[symbol, member]
+
+    def _linalg(self, node: ir.Linalg) -> Any:
+        return finite.linalg(node, [(self.values[a], labels(a.type)) for a in node.args], labels(node.type))
+
+    def _clt(self, node: ir.Clt) -> Any:
+        if node in self.plan.problems:
+            return self.plan.problems[node]
+        v, x = node.args
+        own = (0, *node.type.indices)
+        product = aligned(self.values[v], labels(v.type), own) * aligned(self.values[x], labels(x.type), own)
+        flat = np.broadcast_to(product, (self.samples, *node.type.shape)).reshape(self.samples, -1)
+        if not np.isfinite(flat).all():
+            return finite.problem(node, flat, self.suspect)
+        return self.clt.value(node, flat, self.plan.space[v]).reshape(node.type.shape)
+
+
+def reduced(op: str, x: Any, axis: int) -> Any:
+    """max, min, prod or logsumexp over one dimension."""
+    if op == "logsumexp":
+        top = np.max(x, axis=axis, keepdims=True)
+        return np.log(np.exp(x - top).sum(axis=axis)) + np.squeeze(top, axis)
+    return {"max": np.max, "min": np.min, "prod": np.prod}[op](x, axis=axis)
+
+
+def shifted(x: Any, axis: int, by: int) -> Any:
+    """result[i] = x[i - by], zero outside."""
+    size = x.shape[axis]
+    result = np.zeros_like(x)
+    source, target = [slice(None)] * x.ndim, [slice(None)] * x.ndim
+    if abs(by) < size:
+        source[axis] = slice(max(0, -by), size - max(0, by))
+        target[axis] = slice(max(0, by), size + min(0, by))
+        result[tuple(target)] = x[tuple(source)]
+    return result
+
+
+def reindexed(node: ir.Reindex, x: Any, own: Any, positions: list[Any], wanted: Any) -> Any:
+    """Renames, selections, diagonals and gathers of an array with labels `own`; the result has labels `wanted`."""
+    lead = len(own) - len(node.selectors)
+    if all(isinstance(s, Index) for s in node.selectors) and len(set(node.selectors)) == len(node.selectors):
+        return aligned(x, (*own[:lead], *node.selectors), wanted)
+    new = tuple(w for w in wanted if isinstance(w, Index))
+    grid: list[Any] = [slice(None)] * lead
+    for selector in node.selectors:
+        if isinstance(selector, int):
+            grid.append(selector - 1)
+        elif isinstance(selector, Index):
+            grid.append(aligned(np.arange(selector.size), (selector,), new))
+        else:
+            gather = node.args[selector.arg]
+            grid.append(aligned(positions[selector.arg - 1], labels(gather.type), new))
+    return x[tuple(grid)]

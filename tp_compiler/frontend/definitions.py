@@ -1,0 +1,228 @@
+"""`def`: parameters, arguments and hygienic expansion.
+
+A call runs the body in the scope where the def stands. Indices that an argument carries beyond the parameter's own
+pass through under hidden names (`i#3`), so that an index of the same name inside the body cannot capture them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields, is_dataclass
+from typing import TYPE_CHECKING
+
+from tp_compiler.diagnostics import Diagnostic, Diagnostics
+from tp_compiler.frontend import syntax as ast
+from tp_compiler.frontend import values as v
+from tp_compiler.frontend.expressions import BROKEN, Context, Expressions, error, free_indices
+from tp_compiler.frontend.names import Scope, suggest
+from tp_compiler.ir.types import Index
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+MAX_DEPTH = 200
+
+
+class Definitions:
+    """Expands calls of defs. `run` executes body statements in a scope (statements.py)."""
+
+    def __init__(self, core: Expressions, run: Callable[[tuple[ast.Statement, ...], Scope], None]):
+        self.core = core
+        self.run = run
+        self.depth = 0
+
+    def call(self, function: v.UserDef, expr: ast.Call, ctx: Context) -> tuple[v.Value, ...]:
+        """The values that the def returns at these arguments."""
+        if self.depth >= MAX_DEPTH:
+            raise error("NX132", f"calls nested more than {MAX_DEPTH} deep", expr.span, "write a `for` loop")
+        statement = function.statement
+        scope = function.scope.snapshot()
+        hidden: dict[Index, Index] = {}
+        returned: dict[Index, Index] = {}
+        broken = False
+        for param, arg in self._arguments(statement, expr):
+            value = self.core.value(arg, ctx)
+            if isinstance(value, v.Broken):
+                broken = True
+                continue
+            self._bind(param, value, arg, scope, hidden, returned)
+        if broken:
+            return (BROKEN,) * _returns(statement)
+        self.depth += 1
+        try:
+            self.run(tuple(s for s in statement.body if not isinstance(s, ast.Return)), scope)
+            results = [self.core.value(e, Context(scope)) for e in _return(statement).values]
+        finally:
+            self.depth -= 1
+        back: dict[Index, Index | int] = {**returned, **{h: i for i, h in hidden.items()}}
+        for result in results:
+            self._no_capture(result, back, expr)
+        return tuple(self._restored(r, back, expr) for r in results)
+
+    def _no_capture(self, value: v.Value, back: dict[Index, Index | int], expr: ast.Call) -> None:
+        """Two indices of a result must not meet under one name: that would take a diagonal silently."""
+        names = [back.get(i, i) for i in free_indices(value)]
+        twice = next((i for i in names if names.count(i) > 1), None)
+        if isinstance(twice, Index):
+            raise error(
+                "NX273", f"the result of {expr.fn.ident} carries the index {twice.name} twice", expr.span,
+                f"call it with another index of axis {twice.axis.name}",
+            )  # fmt: skip
+
+    def _arguments(self, statement: ast.Def, expr: ast.Call) -> list[tuple[ast.Param, ast.Expr]]:
+        params = statement.params
+        form = f"{statement.name}({', '.join(p.span.text for p in params)})"
+        given: dict[str, ast.Expr] = {}
+        for k, arg in enumerate(expr.args):
+            if arg.keyword is None and k >= len(params):
+                raise error(
+                    "NX251", f"{statement.name} takes {len(params)} arguments, {len(expr.args)} given", expr.span,
+                    f"write {form}",
+                )  # fmt: skip
+            key = arg.keyword if arg.keyword is not None else params[k].name.ident
+            if key not in {p.name.ident for p in params}:
+                raise error("NX251", f"{statement.name} has no parameter `{key}`", arg.span, f"write {form}")
+            if key in given:
+                raise error("NX251", f"{statement.name} is given `{key}` twice", arg.span, f"write {form}")
+            given[key] = arg.value
+        chosen = []
+        for param in params:
+            value = given.get(param.name.ident, param.default)
+            if value is None:
+                raise error(
+                    "NX251", f"{statement.name} misses its argument `{param.name.ident}`", expr.span, f"write {form}"
+                )
+            chosen.append((param, value))
+        return chosen
+
+    def _bind(
+        self, param: ast.Param, value: v.Value, arg: ast.Expr, scope: Scope, hidden: dict[Index, Index],
+        returned: dict[Index, Index],
+    ) -> None:  # fmt: skip
+        wanted: dict[str, type[v.Value]] = {"scalar": v.Scalar, "ket": v.Ket, "operator": v.Operator}
+        if not isinstance(value, wanted[param.kind]):
+            hints = {"scalar": "", "ket": f" (declare the parameter as {param.name.ident})", "operator": ""}
+            raise error(
+                "NX216" if param.kind == "ket" else "NX210",
+                f"the parameter `{param.span.text}` takes a {param.kind}, found a {value.kind}",
+                arg.span,
+                f"pass a {param.kind}{hints[param.kind] if isinstance(value, v.Scalar) else ''}",
+            )
+        own = tuple(self._param_index(e, scope) for e in param.name.indices or ())
+        matched = self._matched(own, free_indices(value), param, arg)
+        mapping: dict[Index, Index | int] = {}
+        for index in free_indices(value):
+            if index in matched:
+                mapping[index] = matched[index]
+                returned.setdefault(matched[index], index)
+            else:
+                mapping[index] = hidden.setdefault(index, self.core.algebra.fresh(index))
+        placed = self._restored(value, mapping, arg)
+        table = scope.kets if param.kind == "ket" else scope.others
+        table[param.name.ident] = v.Binding(placed, own, param.span)
+
+    def _param_index(self, e: ast.Expr, scope: Scope) -> Index:
+        binding = scope.other(e.ident) if isinstance(e, ast.Name) and e.indices is None else None
+        if binding is None or not isinstance(binding.value, v.IndexName):
+            raise error("NX253", f"`{e.span.text}` is not an index", e.span, "declare it: `axis d : 3`")
+        return binding.value.index
+
+    def _matched(
+        self, own: tuple[Index, ...], free: tuple[Index, ...], param: ast.Param, arg: ast.Expr
+    ) -> dict[Index, Index]:
+        """Argument index -> parameter index: the one of the same name, else the only one on its axis."""
+        matched: dict[Index, Index] = {}
+        for index in own:
+            same = [i for i in free if i.axis.name == index.axis.name and i not in matched]
+            named = [i for i in same if i.name == index.name]
+            if not same:
+                raise error(
+                    "NX271", f"`{param.span.text}` takes an index of axis {index.axis.name}, the argument has none",
+                    arg.span, f"pass an array indexed by {index.name}",
+                )  # fmt: skip
+            if not named and len(same) > 1:
+                names = " and ".join(i.name for i in same)
+                raise error(
+                    "NX272", f"both {names} could stand for {index.name} of `{param.span.text}`", arg.span,
+                    f"call one of them {index.name}",
+                )  # fmt: skip
+            matched[(named or same)[0]] = index
+        return matched
+
+    def _restored(self, value: v.Value, mapping: dict[Index, Index | int], at: ast.Expr) -> v.Value:
+        if not mapping:
+            return value
+        if isinstance(value, v.Scalar | v.Ket):
+            return type(value)(self.core.build.rename(value.node, mapping, at.span))
+        if isinstance(value, v.Operator):
+            return self.core.algebra.rename(value, mapping, at.span)
+        return value
+
+
+def _return(statement: ast.Def) -> ast.Return:
+    last = statement.body[-1]
+    assert isinstance(last, ast.Return)
+    return last
+
+
+def _returns(statement: ast.Def) -> int:
+    return len(_return(statement).values)
+
+
+# ------------------------------------------------------------------------------------- the body, before any call
+def check_body(statement: ast.Def | ast.Optimizer, scope: Scope, extra: set[str], found: Diagnostics) -> None:
+    """Names of a body that exist nowhere, and recursion, reported where the definition stands."""
+    kets = {p.name.ident for p in statement.params if p.kind == "ket"} | _bound(statement.body, True)
+    others = {p.name.ident for p in statement.params if p.kind != "ket"} | _bound(statement.body, False) | extra
+    for name, in_label in _names(statement.body, False):
+        known_ket = name.ident in kets or scope.ket(name.ident) is not None
+        known = name.ident in others or scope.other(name.ident) is not None
+        if known or (in_label and known_ket):
+            continue
+        if name.ident == statement.name:
+            found.add(Diagnostic("NX131", f"{name.ident} calls itself", name.span, "write a `for` loop"))
+            continue
+        candidates = [*others, *scope.known(False), *((*kets, *scope.known(True)) if in_label else ())]
+        remedy = suggest(name.ident, candidates)
+        if known_ket:
+            remedy = f"write |{name.span.text}>"
+        found.add(Diagnostic("NX101", f"nothing is called `{name.ident}`", name.span, remedy))
+
+
+def _bound(body: tuple[ast.Statement, ...], kets: bool) -> set[str]:
+    names: set[str] = set()
+    for s in body:
+        if isinstance(s, ast.Bind):
+            for t in s.targets:
+                if isinstance(t, ast.Ket) and kets and isinstance(t.label, ast.Name):
+                    names.add(t.label.ident)
+                elif isinstance(t, ast.Name) and not kets:
+                    names.add(t.ident)
+        elif isinstance(s, ast.For):
+            names |= _bound(s.body, kets) | (set() if kets else {s.variable})
+        elif isinstance(s, ast.State | ast.Assign) and not kets:
+            names.add(s.name)
+    return names
+
+
+def _names(tree: object, in_label: bool) -> Iterator[tuple[ast.Name, bool]]:
+    """Every name that is read in a tree, and whether it stands in a label."""
+    if isinstance(tree, tuple):
+        for part in tree:
+            yield from _names(part, in_label)
+    elif isinstance(tree, ast.Name):
+        yield tree, in_label
+        yield from _names(tree.indices or (), False)
+    elif isinstance(tree, ast.Bind):
+        for target in tree.targets:
+            label = target.label if isinstance(target, ast.Ket) else target
+            yield from _names(label.indices or () if isinstance(label, ast.Name) else (), False)
+        yield from _names(tree.value, False)
+    elif isinstance(tree, ast.Ket | ast.Bra | ast.Mean | ast.Braket | ast.Sandwich):
+        for f in fields(tree):
+            yield from _names(getattr(tree, f.name), f.name != "operator")
+    elif is_dataclass(tree) and isinstance(tree, ast.Tree):
+        for f in fields(tree):
+            if f.name != "span":
+                yield from _names(getattr(tree, f.name), in_label)
+
+

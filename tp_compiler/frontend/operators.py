@@ -1,0 +1,280 @@
+"""The algebra of operators, and its lowering: what an operator does to a ket.
+
+Transposes are those of the matrix at width n: (|y><x|)^T = ρ |x><y| with ρ = lim (width of y)/(width of x), since
+the matrix of |y><x| is y xᵀ / (width of x).
+"""
+
+from __future__ import annotations
+
+from tp_compiler.diagnostics import Diagnostic, ProgramError, Span
+from tp_compiler.frontend import values as v
+from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.build import Builder
+from tp_compiler.ir.types import N, Index, Width
+from tp_compiler.ir.walk import rewrite
+
+Widths = tuple[Width | None, Width | None]
+
+
+def widths(op: v.Operator) -> Widths:
+    """(rows, cols): the width classes an operator maps to and from; None where any fits."""
+    match op:
+        case v.Matrix(symbol=s, transposed=t):
+            return (s.cols, s.rows) if t else (s.rows, s.cols)
+        case v.GatheredMatrix(matrix=m):
+            return widths(m)
+        case v.Outer(left=y, right=x):
+            return _width(y), _width(x)
+        case v.Kernel(rows=rows, cols=cols):
+            return rows, cols
+        case v.Diagonal(node=d):
+            return _width(d), _width(d)
+        case v.Scaled(operator=inner) | v.Summed(operator=inner):
+            return widths(inner)
+        case v.Added(terms=terms):
+            pairs = [widths(t) for t in terms]
+            return next((r for r, _ in pairs if r), None), next((c for _, c in pairs if c), None)
+        case v.Composed(factors=factors):
+            return widths(factors[0])[0], widths(factors[-1])[1]
+    return None, None
+
+
+def _width(node: ir.Node) -> Width | None:
+    return dict(node.type.slots).get(0)
+
+
+def indices(op: v.Operator) -> tuple[Index, ...]:
+    """The free indices of a family of operators."""
+    found: list[Index] = []
+    match op:
+        case v.Matrix(member=member):
+            found = [m for m in member if isinstance(m, Index)]
+        case v.GatheredMatrix(matrix=m, hidden=hidden, positions=positions):
+            found = [i for i in indices(m) if i not in hidden] + [i for p in positions for i in p.type.indices]
+        case v.Outer(left=y, right=x):
+            found = [*y.type.indices, *x.type.indices]
+        case v.Kernel(node=node) | v.Diagonal(node=node):
+            found = [*node.type.indices]
+        case v.Scaled(factor=f, operator=inner):
+            found = [*f.type.indices, *indices(inner)]
+        case v.Added(terms=parts) | v.Composed(factors=parts):
+            found = [i for p in parts for i in indices(p)]
+        case v.Summed(operator=inner, index=hidden_index):
+            found = [i for i in indices(inner) if i != hidden_index]
+        case v.Opaque(indices=own):
+            found = [*own]
+    return tuple(dict.fromkeys(found))
+
+
+class Algebra:
+    """Operations on operators that make nodes."""
+
+    def __init__(self, builder: Builder):
+        self.build = builder
+        self._fresh = 0
+
+    def fresh(self, index: Index) -> Index:
+        """An index of the same axis under a name no program can write."""
+        self._fresh += 1
+        return Index(f"{index.name.split('#')[0]}#{self._fresh}", index.axis)
+
+    def ones(self, width: Width, span: Span) -> ir.Node:
+        """|1> as a node with slot 0, for instructions that need a real ket."""
+        key = ("ones", width.name)
+        if key not in self.build.kept:
+            symbol = ir.KetSymbol("1", (), width, span, frozen=True)
+            one, zero = self.build.constant(1, span), self.build.constant(0, span)
+            self.build.kept[key] = self.build.initial_ket(symbol, one, zero, span)
+        return self.build.kept[key]
+
+    def as_ket(self, node: ir.Node, width: Width, span: Span) -> ir.Node:
+        """A constant ket made a node of `width`; others are returned."""
+        if 0 in dict(node.type.slots):
+            return node
+        return self.build.mul(node, self.ones(width, span), span)
+
+    # -- what an operator does ----------------------------------------------------------------------------------
+    def apply(self, op: v.Operator, x: ir.Node, span: Span) -> ir.Node:
+        """The ket op|x>."""
+        if any(slot != 0 for slot, _ in x.type.slots):
+            raise _error("NX232", "an operator cannot act on a copy", span, "apply it first: write (W |x>)@1")
+        self._check_width(op, x, span)
+        build = self.build
+        match op:
+            case v.Matrix(symbol=s, member=member, transposed=t):
+                x = self.as_ket(x, s.rows if t else s.cols, span)
+                return build.matmul(s, member, t, x, span)
+            case v.GatheredMatrix(matrix=m, hidden=hidden, positions=positions):
+                y = self.apply(m, x, span)
+                order = {h: ir.Gather(k + 1) for k, h in enumerate(hidden)}
+                return build.reindex(y, tuple(order.get(i, i) for i in y.type.indices), positions, span)
+            case v.Outer(left=y, right=r):
+                return build.mul(y, build.contract((r, x), (), (0,), span), span)
+            case v.Kernel(node=node, slot=slot, cols=cols):
+                copy = build.copy(self.as_ket(x, cols, span), slot, span)
+                return build.contract((node, copy), (), (slot,), span)
+            case v.Identity():
+                return x
+            case v.Diagonal(node=d):
+                return build.mul(d, x, span)
+            case v.Scaled(factor=f, operator=inner):
+                return build.mul(f, self.apply(inner, x, span), span)
+            case v.Added(terms=terms):
+                return build.map("add", [self.apply(t, x, span) for t in terms], span)
+            case v.Composed(factors=factors):
+                for factor in reversed(factors):
+                    x = self.apply(factor, x, span)
+                return x
+            case v.Summed(operator=inner, index=hidden_index):
+                return build.contract((self.apply(inner, x, span),), (hidden_index,), (), span)
+            case v.Opaque(construct=construct, indices=own, parts=parts):
+                free = tuple(dict.fromkeys((*own, *x.type.indices)))
+                return build.unavailable(construct, (*parts, x), free, _width(x) or N, span)
+        raise AssertionError(op)
+
+    def _check_width(self, op: v.Operator, x: ir.Node, span: Span) -> None:
+        cols, own = widths(op)[1], _width(x)
+        if cols and own and cols != own:
+            raise _error(
+                "NX241",
+                f"the operator takes kets of width {cols.name}, this one has width {own.name}",
+                span,
+                "transpose the operator, or use a ket of its width",
+            )
+
+    def transpose(self, op: v.Operator, span: Span) -> v.Operator:
+        """The transpose of the matrix that op is at width n."""
+        match op:
+            case v.Matrix(symbol=s, member=m, transposed=t):
+                return v.Matrix(s, m, not t)
+            case v.GatheredMatrix(matrix=m, hidden=h, positions=p):
+                flipped = self.transpose(m, span)
+                assert isinstance(flipped, v.Matrix)
+                return v.GatheredMatrix(flipped, h, p)
+            case v.Outer(left=y, right=x):
+                return self._scaled(self._ratio(op), v.Outer(x, y), span)
+            case v.Kernel(node=node, slot=slot, rows=rows, cols=cols):
+                swapped = self._swap(node, slot, span)
+                return self._scaled(self._ratio(op), v.Kernel(swapped, slot, cols, rows), span)
+            case v.Scaled(factor=f, operator=inner):
+                return v.Scaled(f, self.transpose(inner, span))
+            case v.Added(terms=terms):
+                return v.Added(tuple(self.transpose(t, span) for t in terms))
+            case v.Composed(factors=factors):
+                return v.Composed(tuple(self.transpose(f, span) for f in reversed(factors)))
+            case v.Summed(operator=inner, index=i):
+                return v.Summed(self.transpose(inner, span), i)
+        return op  # identity, diagonal, opaque
+
+    def _ratio(self, op: v.Operator) -> float:
+        rows, cols = widths(op)
+        return (rows or N).ratio / (cols or N).ratio if rows and cols else 1.0
+
+    def _scaled(self, factor: float, op: v.Operator, span: Span) -> v.Operator:
+        return op if factor == 1 else v.Scaled(self.build.constant(factor, span), op)
+
+    def _swap(self, node: ir.Node, slot: int, span: Span) -> ir.Node:
+        """k(β, α): the slots 0 and `slot` exchanged."""
+
+        def rule(n: ir.Node) -> ir.Node | None:
+            if isinstance(n, ir.Copy) and n.slot == slot:
+                return n.args[0]
+            slots = {s for s, _ in n.type.slots}
+            if slots == {0}:
+                return self.build.copy(n, slot, span)
+            return None if slots else n
+
+        return rewrite(self.build, node, rule, span)
+
+    # -- entrywise functions of operators -----------------------------------------------------------------------
+    def kernel(self, op: v.Operator, slot: int, span: Span) -> ir.Node:
+        """The natural entries of a low-rank or nonlinear operator, over slots 0 and `slot`."""
+        build = self.build
+        match op:
+            case v.Outer(left=y, right=x):
+                rows, cols = widths(op)
+                copied = build.copy(self.as_ket(x, cols or N, span), slot, span)
+                return build.mul(self.as_ket(y, rows or N, span), copied, span)
+            case v.Kernel(node=node, slot=own):
+                return self._relabel(node, own, slot, span)
+            case v.Scaled(factor=f, operator=inner):
+                return build.mul(f, self.kernel(inner, slot, span), span)
+            case v.Added(terms=terms):
+                return build.map("add", [self.kernel(t, slot, span) for t in terms], span)
+            case v.Summed(operator=inner, index=i):
+                return build.contract((self.kernel(inner, slot, span),), (i,), (), span)
+            case v.Composed(factors=(*front, v.Outer(left=y, right=x))):
+                lifted = v.Outer(self.apply(v.Composed(tuple(front)), y, span), x)
+                return self.kernel(lifted, slot, span)
+            case v.Composed(factors=(v.Outer(left=y, right=x), *back)):
+                return self._kernel_behind(op, y, x, tuple(back), slot, span)
+            case v.Composed(factors=(only,)):
+                return self.kernel(only, slot, span)
+            case v.Opaque(construct=construct, indices=own_indices):
+                return build.unavailable(construct, (), own_indices, N, span)
+        raise _error(
+            "NX234",
+            "an entrywise function of an initial matrix (or of I) has no limit of this kind",
+            span,
+            "entrywise functions act on low-rank operators, such as tanh(|y><x|)",
+        )
+
+    def _kernel_behind(
+        self, op: v.Operator, y: ir.Node, x: ir.Node, back: tuple[v.Operator, ...], slot: int, span: Span
+    ) -> ir.Node:
+        """|y><x|B = (width ratio) |y><Bᵀx|: the adjoint carries ρ = (width of x)/(columns of B)."""
+        rest = v.Composed(back)
+        moved = self.apply(self.transpose(rest, span), x, span)
+        rows, cols = widths(rest)
+        ratio = (cols or N).ratio / (rows or N).ratio if rows and cols else 1.0
+        return self.kernel(self._scaled(ratio, v.Outer(y, moved), span), slot, span)
+
+    def _relabel(self, node: ir.Node, old: int, new: int, span: Span) -> ir.Node:
+        def rule(n: ir.Node) -> ir.Node | None:
+            if old not in dict(n.type.slots):
+                return n
+            return self.build.copy(n.args[0], new, span) if isinstance(n, ir.Copy) else None
+
+        return node if old == new else rewrite(self.build, node, rule, span)
+
+    # -- indices ------------------------------------------------------------------------------------------------
+    def rename(self, op: v.Operator, mapping: dict[Index, Index | int], span: Span) -> v.Operator:
+        """Free indices replaced by others or by positions."""
+        if not mapping:
+            return op
+
+        def node(n: ir.Node) -> ir.Node:
+            return self.build.rename(n, mapping, span)
+
+        def inner(o: v.Operator) -> v.Operator:
+            return self.rename(o, mapping, span)
+
+        match op:
+            case v.Matrix(symbol=s, member=m, transposed=t):
+                return v.Matrix(s, tuple(mapping.get(i, i) if isinstance(i, Index) else i for i in m), t)
+            case v.GatheredMatrix(matrix=m, hidden=h, positions=p):
+                renamed = inner(m)
+                assert isinstance(renamed, v.Matrix)
+                return v.GatheredMatrix(renamed, h, tuple(node(q) for q in p))
+            case v.Outer(left=y, right=x):
+                return v.Outer(node(y), node(x))
+            case v.Kernel(node=k, slot=slot, rows=rows, cols=cols):
+                return v.Kernel(node(k), slot, rows, cols)
+            case v.Diagonal(node=d):
+                return v.Diagonal(node(d))
+            case v.Scaled(factor=f, operator=o):
+                return v.Scaled(node(f), inner(o))
+            case v.Added(terms=terms):
+                return v.Added(tuple(inner(t) for t in terms))
+            case v.Composed(factors=factors):
+                return v.Composed(tuple(inner(f) for f in factors))
+            case v.Summed(operator=o, index=i):
+                return v.Summed(inner(o), i)
+            case v.Opaque(construct=c, indices=own, parts=parts):
+                kept = tuple(m for i in own for m in (mapping.get(i, i),) if isinstance(m, Index))
+                return v.Opaque(c, kept, parts)
+        return op
+
+
+def _error(code: str, message: str, span: Span, remedy: str) -> ProgramError:
+    return ProgramError([Diagnostic(code, message, span, remedy)])

@@ -1,0 +1,103 @@
+"""Text to abstract syntax: lark's tokens, the layout of tokens.py, LALR(1) statement by statement."""
+
+from __future__ import annotations
+
+import gc
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from importlib.resources import files
+
+from lark import Lark, Token
+from lark.exceptions import UnexpectedToken
+from lark.lexer import TerminalDef
+
+from tp_compiler.diagnostics import Diagnostics, ProgramError, Source
+from tp_compiler.frontend import syntax as ast
+from tp_compiler.frontend.build import Builder
+from tp_compiler.frontend.messages import explain
+from tp_compiler.frontend.tokens import Layout
+
+
+def parse(source: Source, found: Diagnostics) -> ast.File:
+    """The statements of a program; every error of spelling or syntax goes to `found`, its statement is dropped."""
+    lark, build, _ = _lark()
+    build.source = source
+    statements = []
+    with _no_collection():
+        listed, comments = tokenize(source, found)
+        for tokens in listed:
+            try:
+                statements.append(_statement(lark, tokens))
+            except UnexpectedToken as error:
+                found.add(explain(source, error, tokens))
+            except ProgramError as error:
+                for diagnostic in error.diagnostics:
+                    found.add(diagnostic)
+    return ast.File(source, tuple(statements), tuple(comments))
+
+
+def tokenize(source: Source, found: Diagnostics) -> tuple[Iterator[list[Token]], list[tuple[int, str]]]:
+    """The token list of each sound statement (found as they are asked for), and (offset, text) of every comment."""
+    match = _lark()[2].match
+    text, at, line = source.text, 0, 1
+    raw: list[Token] = []
+    comments: list[tuple[int, str]] = []
+    while (found_here := match(text, at)) is not None and found_here.lastgroup is not None:
+        kind, value = found_here.lastgroup, found_here[found_here.lastgroup]
+        at = found_here.end()
+        if kind == "COMMENT":
+            comments.append((found_here.start(kind), value.rstrip()))
+            continue
+        raw.append(Token(kind, value, at - len(value), line, None, None, None, at))
+        if kind == "NEWLINE":
+            line += value.count("\n")
+    return Layout(source, raw, found).statements(), comments
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Parsing makes no cycles worth collecting, and scanning the growing tree takes a third of its time."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+@cache
+def _lark() -> tuple[Lark, Builder, re.Pattern[str]]:
+    """The parser, the builder it calls at every reduction (its `source` is set for each parse), and the lexer."""
+    grammar = files("tp_compiler.grammar").joinpath("nexort.lark").read_text(encoding="utf-8")
+    build = Builder()
+    lark = Lark(grammar, parser="lalr", lexer="basic", maybe_placeholders=True, postlex=_RawTokens(), transformer=build)
+    return lark, build, _lexer(list(lark.terminals))
+
+
+def _lexer(terminals: list[TerminalDef]) -> re.Pattern[str]:
+    """One regular expression with a group per terminal, in lark's order, behind white space.
+
+    lark's own lexer would be built anew for each text, and makes a token of every blank.
+    """
+    shown = [t for t in terminals if not t.name.startswith("__IGNORE")]
+    shown.sort(key=lambda t: (-t.priority, -t.pattern.max_width, -len(t.pattern.value), t.name))
+    return re.compile(r"[ \t\r\f]*+(?:" + "|".join(f"(?P<{t.name}>{t.pattern.to_regexp()})" for t in shown) + ")")
+
+
+class _RawTokens:
+    """Tells lark to keep the terminals that only the layout (tokens.py) reads."""
+
+    always_accept = ("NEWLINE", "BAR", "LANGLE", "RANGLE", "STRAY", "COMMENT")
+
+    def process(self, stream: Iterator[Token]) -> Iterator[Token]:
+        return stream
+
+
+def _statement(lark: Lark, tokens: list[Token]) -> ast.Statement:
+    parser = lark.parse_interactive()
+    for token in tokens:
+        parser.feed_token(token)
+    return parser.feed_eof(tokens[-1])

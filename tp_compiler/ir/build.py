@@ -1,0 +1,218 @@
+"""Constructors of the intermediate representation: they infer types and make equal nodes one.
+
+A `Builder` belongs to one compilation. Constants fold here (with Python floats), and sums and products with
+neutral elements vanish, so that `1 * x` and `x` are one node.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+from tp_compiler.diagnostics import Diagnostic, ProgramError, Span
+from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.primitives import PRIMITIVES
+from tp_compiler.ir.types import Index, Type, Width
+
+NodeT = TypeVar("NodeT", bound=ir.Node)
+
+
+def join(args: Iterable[ir.Node]) -> Type:
+    """The type of an entrywise function: the union of indices (in order of appearance) and slots."""
+    args = tuple(args)
+    indices = tuple(dict.fromkeys(i for a in args for i in a.type.indices))
+    slots = tuple(sorted({s for a in args for s in a.type.slots}, key=lambda s: s[0]))
+    return Type(indices, slots, any(a.type.random for a in args))
+
+
+class Builder:
+    """Makes nodes. Every method takes the span of the source that asks for the node."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[Any, ...], ir.Node] = {}
+        self._slots = 0
+        self.kept: dict[object, ir.Node] = {}  # nodes that a caller wants made once
+
+    def slot(self) -> int:
+        """A fresh slot number for an iid copy."""
+        self._slots += 1
+        return self._slots
+
+    def _make(self, kind: type[NodeT], **given: Any) -> NodeT:
+        key = (kind, *((name, value) for name, value in given.items() if name != "span"))
+        node = self._known.get(key)
+        if node is None:
+            node = self._known[key] = kind(**given)
+        return node  # type: ignore[return-value]
+
+    # leaves
+    def constant(self, value: float, span: Span) -> ir.Node:
+        return self._make(ir.Constant, type=Type(), value=float(value), span=span)
+
+    def array(self, name: str, values: Any, indices: tuple[Index, ...], integer: bool, span: Span) -> ir.Node:
+        return ir.Array(type=Type(indices), name=name, values=values, integer=integer, span=span)
+
+    def position(self, index: Index, span: Span) -> ir.Node:
+        return self._make(ir.Position, type=Type((index,)), index=index, span=span)
+
+    def initial_ket(self, symbol: ir.KetSymbol, mean: ir.Node, covariance: ir.Node, span: Span) -> ir.Node:
+        kind = Type(symbol.indices, ((0, symbol.width),))
+        return ir.InitialKet(type=kind, symbol=symbol, args=(mean, covariance), span=span)
+
+    # kets
+    def matmul(
+        self, matrix: ir.MatrixSymbol, member: tuple[Index | int, ...], transposed: bool, x: ir.Node, span: Span
+    ) -> ir.Node:
+        width = matrix.cols if transposed else matrix.rows
+        indices = tuple(dict.fromkeys((*x.type.indices, *(m for m in member if isinstance(m, Index)))))
+        kind = Type(indices, ((0, width),), x.type.random)
+        return self._make(
+            ir.MatMul, type=kind, args=(x,), matrix=matrix, member=member, transposed=transposed, span=span
+        )
+
+    def copy(self, x: ir.Node, slot: int, span: Span) -> ir.Node:
+        if x.type.is_scalar:
+            return x
+        kind = Type(x.type.indices, ((slot, x.type.width),), x.type.random)
+        return self._make(ir.Copy, type=kind, args=(x,), slot=slot, span=span)
+
+    def clt(self, v: ir.Node, x: ir.Node, span: Span) -> ir.Node:
+        return self._make(ir.Clt, type=Type(join((v, x)).indices, (), True), args=(v, x), span=span)
+
+    # entrywise
+    def map(self, fn: str, args: Iterable[ir.Node], span: Span) -> ir.Node:
+        args = _simplified(fn, tuple(args))
+        if fn in ("add", "mul"):
+            if not args:
+                return self.constant(0.0 if fn == "add" else 1.0, span)
+            if len(args) == 1:
+                return args[0]
+        if fn == "pow" and isinstance(args[1], ir.Constant) and args[1].value == 1:
+            return args[0]
+        if args and all(isinstance(a, ir.Constant) for a in args):
+            return self._fold(fn, [a.value for a in args if isinstance(a, ir.Constant)], span)
+        return self._make(ir.Map, type=join(args), fn=fn, args=args, span=span)
+
+    def _fold(self, fn: str, values: list[float], span: Span) -> ir.Node:
+        try:
+            value = PRIMITIVES[fn].scalar(*values)
+        except (ValueError, ZeroDivisionError, OverflowError) as error:
+            raise ProgramError([_undefined(fn, values, error, span)]) from None
+        if not math.isfinite(value):
+            raise ProgramError([_undefined(fn, values, OverflowError(), span)])
+        return self.constant(value, span)
+
+    def add(self, a: ir.Node, b: ir.Node, span: Span) -> ir.Node:
+        return self.map("add", (a, b), span)
+
+    def mul(self, a: ir.Node, b: ir.Node, span: Span) -> ir.Node:
+        return self.map("mul", (a, b), span)
+
+    def neg(self, a: ir.Node, span: Span) -> ir.Node:
+        return self.mul(self.constant(-1.0, span), a, span)
+
+    # averages and reductions
+    def contract(
+        self, args: Iterable[ir.Node], over: tuple[Index, ...], slots: tuple[int, ...], span: Span
+    ) -> ir.Node:
+        """Σ over `over`, mean over `slots`, of the product of args (a product node is taken apart)."""
+        factors = tuple(f for a in args for f in (a.args if isinstance(a, ir.Map) and a.fn == "mul" else (a,)))
+        joined = join(factors)
+        present = tuple(i for i in over if i in joined.indices)
+        repeats = math.prod(i.size for i in over if i not in joined.indices)
+        kept = tuple(s for s in slots if s in {slot for slot, _ in joined.slots})
+        if repeats != 1:
+            factors = (self.constant(repeats, span), *factors)
+        if not present and not kept:
+            return self.map("mul", factors, span)
+        kind = Type(
+            tuple(i for i in joined.indices if i not in over),
+            tuple(s for s in joined.slots if s[0] not in slots),
+            joined.random,
+        )
+        return self._make(ir.Contract, type=kind, args=factors, over=present, slots=kept, span=span)
+
+    def average(self, x: ir.Node, span: Span) -> ir.Node:
+        """<x>: the mean over neurons."""
+        return self.contract((x,), (), (0,), span)
+
+    def reduce(self, op: str, x: ir.Node, index: Index, span: Span) -> ir.Node:
+        if index not in x.type.indices:
+            if op == "prod":
+                return self.map("pow", (x, self.constant(index.size, span)), span)
+            return x if op != "logsumexp" else self.add(x, self.constant(math.log(index.size), span), span)
+        kind = Type(tuple(i for i in x.type.indices if i != index), x.type.slots, x.type.random)
+        return self._make(ir.Reduce, type=kind, args=(x,), op=op, index=index, span=span)
+
+    # indices
+    def reindex(
+        self, x: ir.Node, selectors: tuple[Index | int | ir.Gather, ...], gathers: tuple[ir.Node, ...], span: Span
+    ) -> ir.Node:
+        if selectors == x.type.indices:
+            return x
+        if isinstance(x, ir.Reindex) and len(x.args) == 1 and not gathers:
+            return self._compose(x, selectors, span)
+        kept = [s for s in selectors if isinstance(s, Index)]
+        kept += [i for g in gathers for i in g.type.indices]
+        kind = Type(
+            tuple(dict.fromkeys(kept)), x.type.slots, x.type.random or any(g.type.random for g in gathers)
+        )
+        return self._make(ir.Reindex, type=kind, args=(x, *gathers), selectors=selectors, span=span)
+
+    def _compose(self, x: ir.Reindex, selectors: tuple[Index | int | ir.Gather, ...], span: Span) -> ir.Node:
+        outer = dict(zip(x.type.indices, selectors, strict=True))
+        merged = tuple(outer[s] if isinstance(s, Index) else s for s in x.selectors)
+        return self.reindex(x.args[0], merged, (), span)
+
+    def rename(self, x: ir.Node, mapping: dict[Index, Index | int], span: Span) -> ir.Node:
+        """Indices of x replaced as `mapping` says; the others stay."""
+        return self.reindex(x, tuple(mapping.get(i, i) for i in x.type.indices), (), span)
+
+    def shift(self, x: ir.Node, index: Index, by: int, span: Span) -> ir.Node:
+        kind = Type(join((x,)).indices, x.type.slots, x.type.random)
+        return self._make(ir.Shift, type=kind, args=(x,), index=index, by=by, span=span)
+
+    def stack(self, members: tuple[ir.Node, ...], index: Index, span: Span) -> ir.Node:
+        joined = join(members)
+        kind = Type((index, *joined.indices), joined.slots, joined.random)
+        return self._make(ir.Stack, type=kind, args=members, index=index, span=span)
+
+    def linalg(self, op: str, rows: Index, cols: Index, args: tuple[ir.Node, ...], fn: str, span: Span) -> ir.Node:
+        joined = join(args)
+        rest = tuple(i for i in joined.indices if i not in (rows, cols))
+        own = {"logdet": (), "solve": (rows,)}.get(op, (rows, cols))
+        kind = Type((*rest, *own), (), joined.random)
+        return self._make(ir.Linalg, type=kind, args=args, op=op, rows=rows, cols=cols, fn=fn, span=span)
+
+    def unavailable(
+        self, construct: str, args: tuple[ir.Node, ...], indices: tuple[Index, ...], width: Width | None, span: Span
+    ) -> ir.Node:
+        """A value of the right type whose evaluation is refused by name."""
+        kind = Type(indices, ((0, width),) if width else ())
+        return ir.Unavailable(type=kind, args=args, construct=construct, span=span)
+
+
+def _simplified(fn: str, args: tuple[ir.Node, ...]) -> tuple[ir.Node, ...]:
+    """Drops neutral constants of sums and products.
+
+    Sums are not flattened: a residual stream of L blocks would otherwise grow L² arguments.
+    """
+    if fn not in ("add", "mul"):
+        return args
+    neutral = 0.0 if fn == "add" else 1.0
+    rest = tuple(a for a in args if not (isinstance(a, ir.Constant) and a.value == neutral))
+    return rest or args[:1]
+
+
+def _undefined(fn: str, values: list[float], error: Exception, span: Span) -> Diagnostic:
+    shown = ", ".join(f"{v:g}" for v in values)
+    if fn == "div" and values[-1] == 0:
+        return Diagnostic("NX411", "division by zero", span, "the divisor is the constant 0; change it")
+    if isinstance(error, OverflowError):
+        return Diagnostic("NX412", f"{fn}({shown}) overflows a double", span, "rescale the quantity")
+    return Diagnostic("NX413", f"{fn}({shown}) is not a real number", span, "keep the argument inside the domain")
+
+
+
+

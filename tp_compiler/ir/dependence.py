@@ -1,0 +1,128 @@
+"""Which ket depends on which initial ket and matrix, through kets alone.
+
+A scalar's limit is a number, so a path through a scalar carries no dependence. Paths through matrices, in either
+orientation, do. Asked by the limit (are `clt` scalars Gaussian?) and, later, by the width exponents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from tp_compiler.diagnostics import Diagnostic
+from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.walk import reachable
+
+Symbol = ir.KetSymbol | ir.MatrixSymbol
+
+
+class Dependence:
+    """`symbols(node)`: the initial kets and matrices that a ket is a function of."""
+
+    def __init__(self, roots: Iterable[ir.Node]):
+        self._of: dict[ir.Node, frozenset[Symbol]] = {}
+        for node in reachable(roots):
+            self._of[node] = self._symbols(node)
+
+    def symbols(self, node: ir.Node) -> frozenset[Symbol]:
+        return self._of[node]
+
+    def _symbols(self, node: ir.Node) -> frozenset[Symbol]:
+        if node.type.is_scalar:
+            return frozenset()
+        own: frozenset[Symbol] = frozenset().union(*(self._of[a] for a in node.args))
+        if isinstance(node, ir.InitialKet) and not _is_constant(node):
+            return own | {node.symbol}
+        return own | {node.matrix} if isinstance(node, ir.MatMul) else own
+
+    def free_part(self, node: ir.Node) -> list[ir.Node] | None:
+        """The centred Gaussian kets that `node` is a linear combination of: initial kets, or products W|x> whose
+        |x> does not depend on W. None where it is no such combination."""
+        parts: list[ir.Node] = []
+        todo = [node]
+        while todo:
+            n = todo.pop()
+            if isinstance(n, ir.InitialKet) and isinstance(n.args[0], ir.Constant) and n.args[0].value == 0:
+                parts.append(n)
+            elif isinstance(n, ir.MatMul) and n.matrix not in self.symbols(n.args[0]):
+                parts.append(n)
+            elif isinstance(n, ir.Map) and n.fn in ("add", "mul", "div"):
+                kets = [a for a in n.args if not a.type.is_scalar]
+                if n.fn == "add" and len(kets) < len(n.args):
+                    return None
+                if n.fn != "add" and (len(kets) != 1 or (n.fn == "div" and kets[0] is not n.args[0])):
+                    return None
+                todo.extend(kets)
+            elif isinstance(n, ir.Contract) and not n.slots and sum(not a.type.is_scalar for a in n.args) == 1:
+                todo.extend(a for a in n.args if not a.type.is_scalar)
+            elif isinstance(n, ir.Reindex | ir.Shift | ir.Stack):
+                todo.extend(a for a in n.args if not a.type.is_scalar)
+            else:
+                return None
+        return parts
+
+
+def _is_constant(node: ir.InitialKet) -> bool:
+    spread = node.args[1]
+    return isinstance(spread, ir.Constant) and spread.value == 0
+
+
+def symbol_of(part: ir.Node) -> Symbol:
+    """The symbol whose randomness makes a part of `free_part` Gaussian."""
+    if isinstance(part, ir.InitialKet):
+        return part.symbol
+    assert isinstance(part, ir.MatMul)
+    return part.matrix
+
+
+def clt_problem(dependence: Dependence, node: ir.Clt) -> Diagnostic | None:
+    """Why vᵀx/√n has no limit of the form N(0, E v²x²), or None where it has (limit.md section 2).
+
+    One factor must be a combination of centred Gaussians (initial kets, hats) on which the other does not depend,
+    not even through a transposed matrix.
+    """
+    for free, other in (node.args, node.args[::-1]):
+        if gaussian_factor(dependence, free, other):
+            return None
+    return Diagnostic(
+        "NX451",
+        "this `clt` bracket is not known to be Gaussian: neither factor is a centred initial ket, or a product W|x>"
+        " with W new to it, that is independent of the other factor",
+        node.span,
+        "let one side be an initial ket (or fresh W|x>) that does not enter the other side",
+    )
+
+
+def gaussian_factor(dependence: Dependence, free: ir.Node, other: ir.Node) -> set[Symbol] | None:
+    """The symbols that make `free` a centred Gaussian independent of `other`, or None."""
+    parts = dependence.free_part(free)
+    if not parts:
+        return None
+    symbols = {symbol_of(p) for p in parts}
+    return None if symbols & dependence.symbols(other) else symbols
+
+
+def clt_pair_problem(dependence: Dependence, a: ir.Clt, b: ir.Clt) -> Diagnostic | None:
+    """Whether two `clt` scalars are jointly Gaussian with the covariance E v x v' x'.
+
+    They are where both are linear in the same fresh Gaussians, or where the fresh Gaussians of one do not enter the
+    other at all. <v|W w> and <w|Wᵀ v> are one number and neither: such pairs are refused.
+    """
+    for free_a, other_a in (a.args, a.args[::-1]):
+        mine = gaussian_factor(dependence, free_a, other_a)
+        if mine is None:
+            continue
+        for free_b, other_b in (b.args, b.args[::-1]):
+            theirs = gaussian_factor(dependence, free_b, other_b)
+            if theirs is None:
+                continue
+            all_b = dependence.symbols(free_b) | dependence.symbols(other_b)
+            all_a = dependence.symbols(free_a) | dependence.symbols(other_a)
+            same = mine == theirs and not (mine & dependence.symbols(other_b)) and not (mine & dependence.symbols(other_a))
+            if same or not (mine & all_b) or not (theirs & all_a):
+                return None
+    return Diagnostic(
+        "NX452",
+        "two `clt` brackets are not known to be jointly Gaussian: each depends on what makes the other one Gaussian",
+        b.span,
+        "read them in separate programs, or draw them with independent parameters",
+    )

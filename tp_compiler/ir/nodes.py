@@ -1,0 +1,201 @@
+"""The instruction set of NE⊗ORT with finite axes, on one screen (Tensor Programs IVb, Def 2.6.1).
+
+    Constant            a number                                         scalar
+    Array               data over named indices                          scalar
+    Position            the 1-based position of an index                 scalar
+    InitialKet          a declared ket (family): N(mean, covariance)     ket
+    MatMul              W x or Wᵀ x                                      ket
+    Map                 an entrywise function                            same slots as its arguments
+    Contract            Σ over indices, mean over slots, of a product    Avg, brackets, sums, OuterNonlin's averages
+    Reduce              max, min, prod, logsumexp over one index
+    Reindex             rename, select, gather, take diagonals           no arithmetic
+    Shift  Stack        move along an axis; assemble a family
+    Copy                |x>@k: slot 0 becomes slot k
+    Linalg              inv, pow, solve, cholesky, logdet, matfun        of finite matrices of scalars
+    Clt                 vᵀx / √n                                         random scalar
+    Unavailable         a construct that is checked but has no meaning yet
+
+OuterNonlin of order r is `Contract(slots=(1..r))` of a `Map` whose arguments carry slots 0..r; Avg is
+`Contract(slots=(0,))`. Operators do not exist here: the checker lowers them to what they do to a ket.
+What a program does *not* contain: names, scopes, loops, function calls, kets of unbound slots.
+
+Nodes are immutable and compared by identity; `Builder` makes equal nodes one. `serial` numbers grow along the
+program, so that ascending serial numbers are a topological order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any
+
+from tp_compiler.diagnostics import Span
+from tp_compiler.ir.types import Index, Type, Width
+
+_serial = count()
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Node:
+    """Common to all instructions: the type, the place in the source, the argument nodes."""
+
+    type: Type
+    span: Span
+    args: tuple[Node, ...] = ()
+    serial: int = field(default_factory=lambda: next(_serial))
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Constant(Node):
+    value: float
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Array(Node):
+    """`values` is an array of shape `type.shape` (opaque here; NumPy outside)."""
+
+    name: str
+    values: Any
+    integer: bool = False
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Position(Node):
+    """The position 1..size of `index`, as a scalar over that index."""
+
+    index: Index
+
+
+@dataclass(frozen=True, eq=False)
+class KetSymbol:
+    """A declared initial ket. Entries are independent over neurons; the family is jointly Gaussian.
+
+    `pair` is None for independent members; else (left, right) index names of the covariance S[i,j].
+    """
+
+    name: str
+    indices: tuple[Index, ...]
+    width: Width
+    span: Span
+    frozen: bool = False
+    pair: tuple[Index, Index] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class MatrixSymbol:
+    """A declared matrix (family) rows x cols with independent entries of mean 0 and variance σ²/fan-in.
+
+    `law` is "normal", "rademacher" or "uniform" (the same limit by universality); `variance` σ² is a scalar node.
+    """
+
+    name: str
+    indices: tuple[Index, ...]
+    rows: Width
+    cols: Width
+    law: str
+    variance: Node
+    span: Span
+    frozen: bool = False
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class InitialKet(Node):
+    """args: (mean, variance) over the symbol's indices; with `symbol.pair`, args[1] is the covariance S[left,right]."""
+
+    symbol: KetSymbol
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class MatMul(Node):
+    """args: (x,). `member` has one entry per index of the family: an Index (batched over it) or a 1-based position.
+
+    Where x carries the same Index, member l meets x[l]; otherwise every member meets every x.
+    """
+
+    matrix: MatrixSymbol
+    member: tuple[Index | int, ...]
+    transposed: bool
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Map(Node):
+    """`fn` of `primitives.PRIMITIVES` applied entry by entry; arguments broadcast over indices and slots by name."""
+
+    fn: str
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Contract(Node):
+    """The product of args, summed over the indices `over`, averaged over the `slots`."""
+
+    over: tuple[Index, ...]
+    slots: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Reduce(Node):
+    """args: (x,). `op` is one of max, min, prod, logsumexp."""
+
+    op: str
+    index: Index
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Reindex(Node):
+    """args: (x, *gathers). One selector per index of x, in order: an Index (rename; a repeated one is a diagonal),
+    a 1-based position, or `Gather(k)`: positions read from the integer scalar args[k]."""
+
+    selectors: tuple[Index | int | Gather, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Gather:
+    arg: int
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Shift(Node):
+    """args: (x,). result[i] = x[i - by], zero outside the axis."""
+
+    index: Index
+    by: int
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Stack(Node):
+    """args[k] becomes the member at position k + 1 of `index`."""
+
+    index: Index
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Copy(Node):
+    """args: (x,), a ket; the result has slot `slot` in the place of slot 0."""
+
+    slot: int
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Linalg(Node):
+    """args: (K, ...), K a scalar over `rows` and `cols` (two indices of one axis).
+
+    inv, cholesky: matrices over (rows, cols). pow: args (K, p). matfun: `fn` of the eigenvalues of symmetric K.
+    solve: args (K, y), y over `cols` (the vector); the result carries `rows`. logdet: no index of the pair.
+    """
+
+    op: str
+    rows: Index
+    cols: Index
+    fn: str = ""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Clt(Node):
+    """args: (v, x), kets of one width class: vᵀx / √n."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Unavailable(Node):
+    """Checked, typed, but without a meaning in this version; evaluating it reports `construct`."""
+
+    construct: str

@@ -1,0 +1,179 @@
+"""The closed list of entrywise functions: one row each, with derivative, parity and the value at a number.
+
+A derivative is written with the same primitives (`d` builds it from an `Algebra`), so a compiler pass, a symbolic
+printer and a user who writes `relu'(|h>)` all read this one table. Conventions of the language:
+step(0) = relu'(0) = sign(0) = abs'(0) = 0, and jumps have derivative 0 (their Dirac part never enters an average
+taken with the Stein form of the dot rule).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+
+class Algebra(Protocol):
+    """What derivative rules are written in: apply a primitive, or make a constant."""
+
+    def __call__(self, fn: str, *args: Any) -> Any: ...
+
+    def number(self, value: float) -> Any: ...
+
+
+Rule = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Primitive:
+    """`arity` None means any number of arguments. `partials[k](alg, *args)` is the derivative in argument k.
+
+    `parity` is 1 (even), -1 (odd) or 0. `smooth` is False where the function or its derivative jumps.
+    """
+
+    name: str
+    arity: int | None
+    scalar: Callable[..., float]
+    partials: tuple[Rule, ...] = ()
+    parity: int = 0
+    smooth: bool = True
+
+
+def _d(body: str) -> Rule:
+    """A derivative rule written as an arithmetic expression of x (and y) over the primitives."""
+    import ast
+
+    tree = ast.parse(body, mode="eval").body
+    operators = {ast.Add: "add", ast.Sub: "sub", ast.Mult: "mul", ast.Div: "div", ast.Pow: "pow"}
+
+    def build(alg: Algebra, node: Any, env: dict[str, Any]) -> Any:
+        if isinstance(node, ast.Constant):
+            return alg.number(float(node.value))
+        if isinstance(node, ast.Name):
+            return env[node.id]
+        if isinstance(node, ast.UnaryOp):
+            return alg("mul", alg.number(-1.0), build(alg, node.operand, env))
+        if isinstance(node, ast.BinOp):
+            left, right = build(alg, node.left, env), build(alg, node.right, env)
+            name = operators[type(node.op)]
+            if name == "sub":
+                return alg("add", left, alg("mul", alg.number(-1.0), right))
+            return alg(name, left, right)
+        return alg(node.func.id, *(build(alg, a, env) for a in node.args))
+
+    return lambda alg, *args: build(alg, tree, dict(zip("xyz", args, strict=False)))
+
+
+def _sign(x: float) -> float:
+    return float((x > 0) - (x < 0))
+
+
+def _sigmoid(x: float) -> float:
+    return 1 / (1 + math.exp(-x)) if x > 0 else math.exp(x) / (1 + math.exp(x))
+
+
+def _softplus(x: float) -> float:
+    return max(x, 0.0) + math.log1p(math.exp(-abs(x)))
+
+
+def _pow(x: float, p: float) -> float:
+    if x == 0 and p < 0:
+        raise ZeroDivisionError
+    value = x**p
+    if isinstance(value, complex):
+        raise ValueError
+    return value
+
+
+_SELU_SCALE, _SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
+_GELU_C = math.sqrt(2 / math.pi)
+_SQRT2 = math.sqrt(2.0)
+_GAUSS = "exp(-x*x/2) * 0.3989422804014327"
+
+_ROWS = (
+    # arithmetic
+    Primitive("add", None, lambda *a: math.fsum(a)),
+    Primitive("mul", None, lambda *a: math.prod(a)),
+    Primitive("div", 2, lambda x, y: x / y, (_d("1 / y"), _d("-x / (y*y)"))),
+    Primitive("pow", 2, _pow, (_d("y * pow(x, y - 1)"), _d("pow(x, y) * log(x)"))),
+    # elementary
+    Primitive("exp", 1, math.exp, (_d("exp(x)"),)),
+    Primitive("log", 1, math.log, (_d("1 / x"),)),
+    Primitive("sqrt", 1, math.sqrt, (_d("0.5 / sqrt(x)"),)),
+    Primitive("square", 1, lambda x: x * x, (_d("2 * x"),), 1),
+    Primitive("sin", 1, math.sin, (_d("cos(x)"),), -1),
+    Primitive("cos", 1, math.cos, (_d("-sin(x)"),), 1),
+    Primitive("tan", 1, math.tan, (_d("1 + square(tan(x))"),), -1),
+    Primitive("tanh", 1, math.tanh, (_d("1 - square(tanh(x))"),), -1),
+    Primitive("atan", 1, math.atan, (_d("1 / (1 + x*x)"),), -1),
+    Primitive("erf", 1, math.erf, (_d("1.1283791670955126 * exp(-x*x)"),), -1),
+    Primitive("erfc", 1, math.erfc, (_d("-1.1283791670955126 * exp(-x*x)"),)),
+    # kinks and jumps
+    Primitive("abs", 1, abs, (_d("sign(x)"),), 1, smooth=False),
+    Primitive("sign", 1, _sign, (_d("0 * x"),), -1, smooth=False),
+    Primitive("step", 1, lambda x: float(x > 0), (_d("0 * x"),), 0, smooth=False),
+    Primitive("max", 2, max, (_d("step(x - y)"), _d("1 - step(x - y)")), smooth=False),
+    Primitive("min", 2, min, (_d("1 - step(x - y)"), _d("step(x - y)")), smooth=False),
+    Primitive(
+        "where", 3, lambda c, a, b: a if c > 0 else b, (_d("0 * x"), _d("step(x)"), _d("1 - step(x)")), smooth=False
+    ),
+    # activations
+    Primitive("relu", 1, lambda x: max(x, 0.0), (_d("step(x)"),), smooth=False),
+    Primitive(
+        "leaky_relu",
+        2,
+        lambda x, s: x if x > 0 else s * x,
+        (_d("where(x, 1, where(-x, y, 0))"), _d("min(x, 0)")),
+        smooth=False,
+    ),
+    Primitive("relu6", 1, lambda x: min(max(x, 0.0), 6.0), (_d("step(x) * step(6 - x)"),), smooth=False),
+    Primitive("elu", 1, lambda x: x if x > 0 else math.expm1(x), (_d("exp(min(x, 0))"),), smooth=False),
+    Primitive(
+        "selu",
+        1,
+        lambda x: _SELU_SCALE * (x if x > 0 else _SELU_ALPHA * math.expm1(x)),
+        (_d(f"where(x, {_SELU_SCALE}, {_SELU_SCALE * _SELU_ALPHA} * exp(min(x, 0)))"),),
+        smooth=False,
+    ),
+    Primitive("sigmoid", 1, _sigmoid, (_d("sigmoid(x) * sigmoid(-x)"),)),
+    Primitive(
+        "silu", 1, lambda x: x * _sigmoid(x), (_d("sigmoid(x) * (1 + x * sigmoid(-x))"),)
+    ),
+    Primitive("softplus", 1, _softplus, (_d("sigmoid(x)"),)),
+    Primitive(
+        "mish",
+        1,
+        lambda x: x * math.tanh(_softplus(x)),
+        (_d("tanh(softplus(x)) + x * (1 - square(tanh(softplus(x)))) * sigmoid(x)"),),
+    ),
+    Primitive(
+        "gelu", 1, lambda x: x * math.erfc(-x / _SQRT2) / 2, (_d(f"erfc(-x / {_SQRT2}) / 2 + x * {_GAUSS}"),)
+    ),
+    Primitive(
+        "gelu_tanh",
+        1,
+        lambda x: x * (1 + math.tanh(_GELU_C * (x + 0.044715 * x**3))) / 2,
+        (
+            _d(
+                f"(1 + tanh({_GELU_C} * (x + 0.044715 * x*x*x))) / 2"
+                f" + x * (1 - square(tanh({_GELU_C} * (x + 0.044715 * x*x*x))))"
+                f" * {_GELU_C} * (1 + 0.134145 * x*x) / 2"
+            ),
+        ),
+    ),
+)
+
+PRIMITIVES: dict[str, Primitive] = {row.name: row for row in _ROWS}
+
+#: Functions a program may call by name (arithmetic is written with operators).
+CALLABLE = frozenset(PRIMITIVES) - {"add", "mul", "div", "pow"}
+
+#: Default values of trailing arguments.
+DEFAULTS: dict[str, dict[str, float]] = {"leaky_relu": {"slope": 0.01}}
+ARGUMENT_NAMES: dict[str, tuple[str, ...]] = {
+    "leaky_relu": ("x", "slope"),
+    "max": ("x", "y"),
+    "min": ("x", "y"),
+    "where": ("c", "a", "b"),
+}

@@ -1,0 +1,30 @@
+"""A checked program: what the evaluators read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from tp_compiler.diagnostics import Diagnostic, Source, Span
+from tp_compiler.ir.nodes import Node
+from tp_compiler.ir.types import Axis, Index, Width
+
+
+@dataclass(frozen=True, eq=False)
+class Output:
+    """What `output NAME[indices] = ...` asks for. The node may lack some of `indices`: it is constant over them."""
+
+    name: str
+    indices: tuple[Index, ...]
+    node: Node
+    span: Span
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """Outputs in source order; every node reachable from them is part of the program."""
+
+    source: Source
+    outputs: tuple[Output, ...]
+    axes: tuple[Axis, ...] = ()
+    widths: tuple[Width, ...] = ()
+    warnings: tuple[Diagnostic, ...] = field(default=())

@@ -1,0 +1,68 @@
+"""Results for notebooks: HTML tables. Every text that comes from a program is escaped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from html import escape
+
+import numpy as np
+
+from tp_compiler.report.numbers import Table, Written, axis_names, covariance_of, tables, write
+from tp_compiler.report.text import footer
+from tp_compiler.results import Array, Estimate, Run
+
+
+def run_html(run: Run) -> str:
+    """A fragment: heading, a table per output, what failed, the footer."""
+    parts = [f"<div class='tpc-run'><p><b>{escape(run.program)}</b> · {escape(run.command)}</p>"]
+    for name, estimate in run.outputs.items():
+        parts.extend(_estimate(name, estimate))
+    for name, diagnostic in run.failed.items():
+        message = f"{diagnostic.code}: {diagnostic.message}"
+        parts.append(f"<p><b>{escape(name)}</b> not computed: {escape(message)}</p>")
+    parts.append(f"<p><small>{escape(footer(run))}</small></p></div>")
+    return "\n".join(parts)
+
+
+def _estimate(name: str, estimate: Estimate) -> Iterator[str]:
+    axes = axis_names(estimate)
+    notes = escape(", ".join(note for note in (estimate.law, estimate.method) if note))
+    error = np.broadcast_to(estimate.stderr, estimate.value.shape)
+    if estimate.value.ndim == 0:
+        shown = number(write(float(estimate.value), float(error)))
+        yield f"<p><b>{escape(name)}</b> = {shown} <small>{notes}</small></p>"
+    else:
+        yield f"<p><b>{escape(name)}</b>[{escape(', '.join(axes))}] <small>{notes}</small></p>"
+        yield from _tables(axes, estimate.value, error)
+    spread = covariance_of(estimate)
+    if spread is not None:
+        yield "<details><summary>covariance</summary>"
+        yield from _tables(("entry", "entry"), *spread)
+        yield "</details>"
+
+
+def _tables(axes: tuple[str, ...], value: Array, error: Array) -> Iterator[str]:
+    if value.size == 0:
+        yield "<p>(empty)</p>"
+        return
+    for table in tables(axes, value, error):
+        yield "<p>…</p>" if table is None else _table(table)
+
+
+def _table(table: Table) -> str:
+    caption = f"<caption>{escape(table.caption)}</caption>" if table.caption else ""
+    head = "".join(f"<th>{escape(text)}</th>" for text in (table.corner, *table.columns))
+    rows = [
+        f"<tr><th>{escape(heading)}</th>{''.join(f'<td>{number(cell)}</td>' for cell in cells)}</tr>"
+        for heading, cells in table.rows
+    ]
+    return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+
+
+def number(cell: Written | None) -> str:
+    """`0.37940(12)` or `1.2(3)×10⁻⁸`."""
+    if cell is None:
+        return "…"
+    error = f"({cell.error})" if cell.error else ""
+    power = f"×10<sup>{cell.exponent}</sup>" if cell.exponent else ""
+    return escape(cell.mantissa + error) + power

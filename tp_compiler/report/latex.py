@@ -1,0 +1,90 @@
+"""Results as LaTeX: one displayed equation per output, values with their errors in brackets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from tp_compiler.report.numbers import Written, axis_names, covariance_of, tables
+from tp_compiler.report.numbers import write as write_number
+from tp_compiler.results import Array, Estimate, Run
+
+_ESCAPES = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "$": r"\$",
+    "&": r"\&",
+    "#": r"\#",
+    "%": r"\%",
+    "_": r"\_",
+    "^": r"\textasciicircum{}",
+    "~": r"\textasciitilde{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "⟨": r"\textless{}",
+    "⟩": r"\textgreater{}",
+}
+
+
+def run_latex(run: Run) -> str:
+    """Displayed equations, one per output (per table, for more than two axes); failed outputs as comments."""
+    equations = [line for name, estimate in run.outputs.items() for line in estimate_latex(name, estimate)]
+    comments = [f"% {name}: {diagnostic.message}".replace("\n", " ") for name, diagnostic in run.failed.items()]
+    return "\n".join([*(f"\\[ {equation} \\]" for equation in equations), *comments])
+
+
+def run_display(run: Run) -> str:
+    """What a notebook shows: one display with a line per output."""
+    equations = [line for name, estimate in run.outputs.items() for line in estimate_latex(name, estimate)]
+    return "$$\\begin{gathered}" + r" \\[1ex] ".join(equations) + "\\end{gathered}$$"
+
+
+def estimate_latex(name: str, estimate: Estimate) -> Iterator[str]:
+    """`name_{i,j} = (...)`, and its covariance where it has one."""
+    symbol, axes = _symbol(name), axis_names(estimate)
+    error = np.broadcast_to(estimate.stderr, estimate.value.shape)
+    if estimate.value.ndim == 0:
+        yield f"{symbol} = {number(write_number(float(estimate.value), float(error)))}"
+    else:
+        yield from _equations(symbol, axes, estimate.value, error)
+    spread = covariance_of(estimate)
+    if spread is not None:
+        yield from _equations(rf"\operatorname{{Cov}}({symbol})", (), *spread)
+
+
+def _equations(symbol: str, axes: tuple[str, ...], value: Array, error: Array) -> Iterator[str]:
+    names = axes or ("", "")
+    # LaTeX is for copying into a paper: nothing is left out within reason.
+    for table in tables(names, value, error, rows=100, columns=100, slices=100):
+        if table is None:
+            yield r"\vdots"
+            continue
+        index = table.caption.replace(" ", "") + ("," if table.caption else "") + ",".join(axes[-2:])
+        lines = (" & ".join(number(cell) for cell in cells) for _, cells in table.rows)
+        matrix = r"\begin{pmatrix} " + r" \\ ".join(lines) + r" \end{pmatrix}"
+        yield f"{symbol}{_subscript(index)} = {matrix}"
+
+
+def number(cell: Written | None) -> str:
+    """`0.37940(12)` or `1.2(3)\\times 10^{-8}`."""
+    if cell is None:
+        return r"\cdots"
+    error = f"({cell.error})" if cell.error else ""
+    power = rf"\times 10^{{{cell.exponent}}}" if cell.exponent else ""
+    return cell.mantissa + error + power
+
+
+def _symbol(name: str) -> str:
+    return name if len(name) == 1 and name.isalpha() else rf"\text{{{escape(name)}}}"
+
+
+def _subscript(index: str) -> str:
+    return f"_{{{escape(index)}}}" if index else ""
+
+
+def escape(text: str) -> str:
+    """Text that LaTeX prints as it stands."""
+    return "".join(_ESCAPES.get(char, char) for char in text)

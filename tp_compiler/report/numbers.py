@@ -1,0 +1,156 @@
+"""How a number with its standard error is written: rounded to the error's second digit, `0.37940(12)`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from tp_compiler.results import Array, Estimate
+
+#: A float64 has no more than this many meaningful digits, whatever the error claims.
+_MAX_DIGITS = 15
+#: Digits of a number without error.
+_EXACT_DIGITS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """`mantissa(error) x 10^exponent`; `error` is empty for an exact number, `exponent` 0 for a plain one."""
+
+    mantissa: str
+    error: str = ""
+    exponent: int = 0
+
+    def __str__(self) -> str:
+        error = f"({self.error})" if self.error else ""
+        return self.mantissa + error + (f"e{self.exponent:+03d}" if self.exponent else "")
+
+
+def write(value: float, error: float = 0.0) -> Written:
+    """Value and standard error as text parts; `0.37940(12)` means 0.37940 ± 0.00012."""
+    if not (math.isfinite(value) and math.isfinite(error)):
+        return Written(str(float(value)), "" if error == 0 else str(float(error)))
+    if error <= 0:
+        return _exact(value)
+    # The scale is that of the larger of the two, so that 0.000(12) does not turn into 0.0(1.2)e-02.
+    exponent = _scientific(max(abs(value), error))
+    scaled, scaled_error = value / 10.0**exponent, error / 10.0**exponent
+    decimals = 1 - _magnitude(scaled_error)
+    if round(scaled_error * 10.0**decimals) >= 100:
+        decimals -= 1  # 0.0999 rounds to two digits as 0.10
+    decimals = min(decimals, _MAX_DIGITS - 1 - max(_magnitude(scaled), 0))
+    return Written(_fixed(scaled, decimals), _error_digits(scaled_error, decimals), exponent)
+
+
+def _exact(value: float) -> Written:
+    text = f"{value + 0.0:.{_EXACT_DIGITS}g}"
+    mantissa, _, exponent = text.partition("e")
+    return Written(mantissa, "", int(exponent or 0))
+
+
+def _error_digits(error: float, decimals: int) -> str:
+    """The error in units of the value's last place; with its own point where it reaches over it: `12.3(4.5)`."""
+    if decimals > 0 and error >= 1:
+        return f"{error:.{decimals}f}"
+    if decimals <= 0:
+        return f"{round(error, decimals):.0f}"
+    return str(max(1, round(error * 10.0**decimals)))
+
+
+def _fixed(value: float, decimals: int) -> str:
+    text = f"{round(value, decimals):.{max(decimals, 0)}f}"
+    return text.lstrip("-") if float(text) == 0 else text
+
+
+def _magnitude(value: float) -> int:
+    return math.floor(math.log10(abs(value))) if value else 0
+
+
+def _scientific(size: float) -> int:
+    """The exponent to factor out: 0 for numbers a reader takes in at a glance."""
+    magnitude = _magnitude(size)
+    # Below 1e-300 a power of ten underflows itself.
+    return 0 if -4 <= magnitude < 7 else max(magnitude, -300)
+
+
+def labels(axis: str, size: int) -> list[str]:
+    """Positions along an axis: from 1, but `step` counts updates, from 0."""
+    start = 0 if axis == "step" else 1
+    return [str(k + start) for k in range(size)]
+
+
+def axis_names(estimate: Estimate, letters: str = "ijklmnpqrs") -> tuple[str, ...]:
+    """The names of the dimensions of the value."""
+    missing = estimate.value.ndim - len(estimate.axes)
+    return estimate.axes + tuple(letters[:missing]) if missing > 0 else estimate.axes[: estimate.value.ndim]
+
+
+def covariance_of(estimate: Estimate) -> tuple[Array, Array] | None:
+    """The covariance over the flattened entries as a matrix, with its standard errors (0 where not given)."""
+    if estimate.covariance is None:
+        return None
+    covariance = np.atleast_2d(estimate.covariance)
+    given = 0.0 if estimate.covariance_stderr is None else estimate.covariance_stderr
+    return covariance, np.broadcast_to(np.asarray(given, dtype=np.float64), covariance.shape)
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """A two-dimensional part of an output: `cells[row][column]`, with headings; `None` marks left-out lines."""
+
+    caption: str
+    corner: str
+    columns: list[str]
+    rows: list[tuple[str, list[Written | None]]]
+
+
+def shorten(size: int, limit: int) -> list[int | None]:
+    """The positions to show of `size`: all, or the first and last with None between."""
+    if size <= limit:
+        return list(range(size))
+    head = (limit + 1) // 2
+    return [*range(head), None, *range(size - (limit - head), size)]
+
+
+def tables(
+    axes: tuple[str, ...], value: Array, error: Array, *, rows: int = 12, columns: int = 8, slices: int = 6
+) -> Iterator[Table | None]:
+    """The value as tables over its last two axes, one per position of the others; None where some are left out."""
+    if value.ndim == 1:
+        yield _column(axes[0], value, error, rows)
+        return
+    leading = [labels(axis, size) for axis, size in zip(axes[:-2], value.shape[:-2], strict=True)]
+    count = math.prod(value.shape[:-2])
+    for flat in shorten(count, slices):
+        if flat is None:
+            yield None
+            continue
+        at = np.unravel_index(flat, value.shape[:-2]) if leading else ()
+        named = zip(axes[:-2], leading, at, strict=True)
+        caption = ", ".join(f"{axis} = {names[int(k)]}" for axis, names, k in named)
+        yield _matrix(caption, axes[-2:], value[at], error[at], rows, columns)
+
+
+def _column(axis: str, value: Array, error: Array, limit: int) -> Table:
+    names = labels(axis, value.shape[0])
+    rows: list[tuple[str, list[Written | None]]] = [
+        ("…", [None]) if k is None else (names[k], [write(float(value[k]), float(error[k]))])
+        for k in shorten(value.shape[0], limit)
+    ]
+    return Table("", axis, [""], rows)
+
+
+def _matrix(caption: str, axes: tuple[str, ...], value: Array, error: Array, rows: int, columns: int) -> Table:
+    down, across = (labels(axis, size) for axis, size in zip(axes, value.shape, strict=True))
+    shown = shorten(value.shape[1], columns)
+    body: list[tuple[str, list[Written | None]]] = []
+    for r in shorten(value.shape[0], rows):
+        if r is None:
+            body.append(("…", [None] * len(shown)))
+        else:
+            cells = [None if c is None else write(float(value[r, c]), float(error[r, c])) for c in shown]
+            body.append((down[r], cells))
+    return Table(caption, "\\".join(axes), ["…" if c is None else across[c] for c in shown], body)

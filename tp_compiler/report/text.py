@@ -1,0 +1,131 @@
+"""Results for terminals: plain tables, the same on every width of screen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tp_compiler._version import __version__
+from tp_compiler.diagnostics import Diagnostic
+from tp_compiler.report.numbers import Table, Written, axis_names, covariance_of, tables, write
+from tp_compiler.results import Array, Estimate, Run
+
+if TYPE_CHECKING:
+    from tp_compiler.simulate.converge import OutputCheck, Verification
+
+#: What the footer calls a setting, in this order; settings that are not listed come after under their own name.
+_SETTING_NAMES = {
+    "width": "n",
+    "seeds": "seeds",
+    "dtype": "dtype",
+    "seed": "seed",
+    "samples": "M",
+    "replicates": "R",
+    "backend": "backend",
+}
+
+
+def run_text(run: Run) -> str:
+    """The whole result: a section per output, what failed and why, the footer."""
+    sections = [_title(run)]
+    sections += ["\n".join(_estimate(name, estimate)) for name, estimate in run.outputs.items()]
+    sections += [_failure(name, diagnostic) for name, diagnostic in run.failed.items()]
+    return "\n\n".join([*sections, footer(run)])
+
+
+def _title(run: Run) -> str:
+    what = {"limit": "limit n → ∞", "simulate": f"width n = {run.settings.get('width', '?')}"}
+    return f"{run.program}: {what.get(run.command, run.command)}"
+
+
+def _estimate(name: str, estimate: Estimate) -> Iterator[str]:
+    notes = [note for note in (estimate.law, estimate.method) if note]
+    if estimate.value.ndim == 0:
+        yield f"{name} = {write(float(estimate.value), float(estimate.stderr))}   [{', '.join(notes)}]"
+    else:
+        axes = axis_names(estimate)
+        shape = " × ".join(map(str, estimate.value.shape))
+        yield f"{name}[{', '.join(axes)}]   {shape}   [{', '.join(notes)}]"
+        if estimate.value.size == 0:
+            yield "  (empty)"
+        else:
+            yield from _tables(axes, estimate.value, np.broadcast_to(estimate.stderr, estimate.value.shape))
+    spread = covariance_of(estimate)
+    if spread is not None:
+        yield from _covariance(*spread)
+
+
+def _covariance(covariance: Array, error: Array) -> Iterator[str]:
+    if covariance.size == 1:
+        yield f"  variance {write(float(covariance[0, 0]), float(error[0, 0]))}"
+        return
+    yield "  covariance of the entries, in the order above"
+    yield from _tables(("entry", "entry"), covariance, error, rows=8)
+
+
+def _tables(axes: tuple[str, ...], value: Array, error: Array, *, rows: int = 12) -> Iterator[str]:
+    for table in tables(axes, value, error, rows=rows):
+        if table is None:
+            yield "  … (`--json` or `--save` give every entry)"
+            continue
+        if table.caption:
+            yield f"  {table.caption}"
+        yield from _grid(table)
+
+
+def _grid(table: Table) -> Iterator[str]:
+    """Aligned columns; the heading of a lone column is left out."""
+    lines = [[heading, *map(_cell, cells)] for heading, cells in table.rows]
+    lines.insert(0, [table.corner, *table.columns])
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        padded = [cell.rjust(width) for cell, width in zip(line, widths, strict=True)]
+        yield ("    " + "  ".join(padded)).rstrip()
+
+
+def _cell(cell: Written | None) -> str:
+    return "…" if cell is None else str(cell)
+
+
+def _failure(name: str, diagnostic: Diagnostic) -> str:
+    remedy = f"\n  {diagnostic.remedy}" if diagnostic.remedy else ""
+    return f"{name}   not computed [{diagnostic.code}]: {diagnostic.message}{remedy}"
+
+
+def footer(run: Run) -> str:
+    """Everything the numbers depend on, on one line."""
+    known = [(label, run.settings[key]) for key, label in _SETTING_NAMES.items() if key in run.settings]
+    other = [(key, value) for key, value in run.settings.items() if key not in _SETTING_NAMES]
+    parts = [f"{label} {value}" for label, value in [*known, *other] if value is not None]
+    return " · ".join([*parts, f"{run.seconds:.2f} s", f"tpc {__version__}"])
+
+
+def verification_text(verification: Verification) -> str:
+    """One line per output: the largest |z| by width, and with the bias b/n removed; the slope; whether it passed."""
+    checks = verification.checks
+    widths = checks[0].widths if checks else ()
+    head = ["output", *(f"|z| (n = {n})" for n in widths), "without b/n", "allowed", "slope", ""]
+    lines = [head, *(_check(check) for check in checks)]
+    column = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
+    body = ["  ".join(_aligned(line, column)).rstrip() for line in lines]
+    reasons = [f"{check.name}: {check.reason}" for check in checks if check.reason]
+    verdict = "pass" if verification.passed else "FAIL"
+    return "\n".join([*body, *reasons, f"verify: {verdict}   (tpc {__version__})"])
+
+
+def _aligned(line: list[str], widths: list[int]) -> Iterator[str]:
+    for k, (cell, width) in enumerate(zip(line, widths, strict=True)):
+        yield cell.ljust(width) if k == 0 else cell.rjust(width)
+
+
+def _check(check: OutputCheck) -> list[str]:
+    slope = "-"
+    if check.slope is not None and np.isfinite(check.slope):
+        slope = f"{check.slope:.2f}"
+        if check.slope_interval is not None:
+            low, high = check.slope_interval
+            slope += f" [{low:.2f}, {high:.2f}]"
+    scores = [f"{z:.2f}" if np.isfinite(z) else "-" for z in (*check.z, check.z_corrected)]
+    return [check.name, *scores, f"{check.threshold:.2f}", slope, "pass" if check.passed else "FAIL"]

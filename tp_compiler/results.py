@@ -1,0 +1,84 @@
+"""What every evaluation returns: values with their errors, never a bare number."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tp_compiler.diagnostics import Diagnostic
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Estimate:
+    """A value with its standard error (both of shape `axes`), and how it was found.
+
+    value    array of the shape of the output's axes (0-d for a plain scalar), in natural units
+    stderr   standard error of `value`, same shape; 0 where exact
+    axes     the names of the indices, in the order of the array's dimensions
+    method   exact | closed-form | quadrature | qmc | mc | finite-width
+    law      None for a number; "gaussian" for a `clt` output, whose value is the mean and whose `covariance` runs
+             over the flattened entries; "sampled" for a scalar that depends on `clt` scalars (mean and covariance
+             over the outer draws)
+    covariance_stderr   standard error of each entry of the covariance
+    """
+
+    value: Array
+    stderr: Array
+    axes: tuple[str, ...]
+    method: str
+    law: str | None = None
+    covariance: Array | None = None
+    covariance_stderr: Array | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """The result of `limit` or `simulate`: estimates by output name, in source order, and what could not be had.
+
+    Indexing gives the array: `run["f"]`. `failed` holds, for each output without a value, the diagnostic.
+    """
+
+    program: str
+    command: str
+    outputs: Mapping[str, Estimate]
+    failed: Mapping[str, Diagnostic] = field(default_factory=dict)
+    warnings: tuple[Diagnostic, ...] = ()
+    #: what the numbers depend on: seed, samples, replicates, width, seeds, dtype, backend (those that apply)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    def __getitem__(self, name: str) -> Array:
+        if name in self.failed:
+            raise KeyError(f"{name} could not be computed: {self.failed[name].message}")
+        return self.outputs[name].value
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.outputs)
+
+    # Pages are written by `report`, which reads this module: hence the late imports.
+
+    def __str__(self) -> str:
+        from tp_compiler.report.text import run_text
+
+        return run_text(self)
+
+    def __repr__(self) -> str:
+        outputs = ", ".join(self.outputs) or "no outputs"
+        failed = f"; failed: {', '.join(self.failed)}" if self.failed else ""
+        return f"<Run {self.command} {self.program}: {outputs}{failed}>"
+
+    def _repr_html_(self) -> str:
+        from tp_compiler.report.html import run_html
+
+        return run_html(self)
+
+    def _repr_latex_(self) -> str:
+        from tp_compiler.report.latex import run_display
+
+        return run_display(self)

@@ -1,0 +1,119 @@
+"""The random objects of a finite network: matrices and initial kets (TP IVb, Setup 2.6.2 with rectangular matrices).
+
+Every matrix member and every ket of a family has its own generator, keyed by seed, network, name and position, so
+that no value depends on the order of evaluation or on what else is computed.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tp_compiler.diagnostics import Diagnostic
+from tp_compiler.ir import nodes as ir
+from tp_compiler.simulate.blame import Refusal
+from tp_compiler.simulate.tensors import Tensor, align
+
+Values = NDArray[Any]
+Key = tuple[int, int]
+_BLOCK = 1 << 20  # entries drawn in float64 at a time
+
+
+def generator(key: Key, kind: str, name: str, member: int) -> np.random.Generator:
+    """The generator of one member; `kind` separates a ket from a matrix of the same name."""
+    return np.random.default_rng([*key, crc32(f"{kind} {name}".encode()), member])
+
+
+def matrix(
+    key: Key, symbol: ir.MatrixSymbol, member: int, shape: tuple[int, int], variance: float, dtype: Any
+) -> Values:
+    """A rows x cols matrix of independent entries with mean 0 and variance σ²/cols."""
+    if not variance >= 0:
+        raise Refusal(
+            Diagnostic("NX421", f"the variance of {symbol.name} is negative ({variance:g})", symbol.span, _POSITIVE)
+        )
+    rng = generator(key, "matrix", symbol.name, member)
+    scale = float(np.sqrt(variance / shape[1]))
+    out = np.empty(shape, dtype)
+    step = max(1, _BLOCK // shape[1])
+    for row in range(0, shape[0], step):
+        block = out[row : row + step]
+        block[...] = _entries(rng, symbol.law, block.shape) * scale
+    return out
+
+
+_POSITIVE = "write a variance that is 0 or positive"
+
+
+def _entries(rng: np.random.Generator, law: str, shape: tuple[int, ...]) -> Values:
+    """Unit variance, by law."""
+    if law == "rademacher":
+        return rng.integers(0, 2, shape, dtype=np.int8) * 2.0 - 1.0
+    if law == "uniform":
+        return rng.uniform(-np.sqrt(3.0), np.sqrt(3.0), shape)
+    assert law == "normal", law
+    return rng.standard_normal(shape)
+
+
+def initial_ket(key: Key, node: ir.InitialKet, mean: Tensor, covariance: Tensor, neurons: int, dtype: Any) -> Values:
+    """The family (*indices, neurons): jointly Gaussian over its indices, independent over neurons."""
+    symbol = node.symbol
+    shape = (*node.type.shape, neurons)
+    centre = align(mean, symbol.indices)[..., None]
+    out = np.empty(shape, dtype)
+    if symbol.pair is None:
+        scale = np.sqrt(_variance(symbol, covariance))
+        if not scale.any():
+            out[...] = centre
+            return out
+        _fill(key, symbol, out)
+        out *= scale
+    else:
+        _fill(key, symbol, out)
+        out = _mixed(symbol, out, _root(symbol, covariance))
+    return np.asarray(out + centre, dtype=dtype)
+
+
+def _fill(key: Key, symbol: ir.KetSymbol, out: Values) -> None:
+    flat = out.reshape(-1, out.shape[-1])
+    for member, row in enumerate(flat):
+        row[...] = generator(key, "ket", symbol.name, member).standard_normal(row.shape)
+
+
+def _variance(symbol: ir.KetSymbol, covariance: Tensor) -> Values:
+    variance = align(covariance, symbol.indices)[..., None]
+    if (variance < 0).any():
+        message = f"the variance of |{symbol.name}> is negative ({variance.min():g})"
+        raise Refusal(Diagnostic("NX421", message, symbol.span, _POSITIVE))
+    return variance
+
+
+def _root(symbol: ir.KetSymbol, covariance: Tensor) -> Values:
+    """The symmetric root of the covariance, shape (*other indices, left, right)."""
+    assert symbol.pair is not None
+    left, right = symbol.pair
+    others = tuple(i for i in symbol.indices if i != left)
+    full = align(covariance, (*others, left, right)).astype(np.float64)
+    full = np.broadcast_to(full, (*full.shape[:-2], left.size, right.size))
+    scale = float(np.abs(full).max(initial=0.0))
+    tolerance = 1e-6 if covariance.array.dtype == np.float32 else 1e-10
+    if np.abs(full - full.swapaxes(-1, -2)).max(initial=0.0) > tolerance * scale:
+        message = f"the covariance of |{symbol.name}> is not symmetric"
+        raise Refusal(Diagnostic("NX423", message, symbol.span, "write S[i,j] with S[i,j] = S[j,i]"))
+    values, vectors = np.linalg.eigh(full)
+    if values.min(initial=0.0) < -tolerance * np.abs(values).max(initial=0.0):
+        message = f"the covariance of |{symbol.name}> is not positive semidefinite"
+        message += f" (it has the eigenvalue {values.min():.3g})"
+        raise Refusal(Diagnostic("NX422", message, symbol.span, "write a covariance such as A A^T"))
+    roots = np.sqrt(np.maximum(values, 0.0))
+    return np.asarray((vectors * roots[..., None, :]) @ vectors.swapaxes(-1, -2))
+
+
+def _mixed(symbol: ir.KetSymbol, z: Values, root: Values) -> Values:
+    """Σ_right root[left, right] z[right], the left index back in its place."""
+    assert symbol.pair is not None
+    axis = symbol.indices.index(symbol.pair[0])
+    return np.moveaxis(root @ np.moveaxis(z, axis, -2), -2, axis)

@@ -1,0 +1,114 @@
+"""The instructions that act on whatever is there of an array: a held value, or one tile of a passing one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from tp_compiler.diagnostics import Diagnostic
+from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.types import Index
+from tp_compiler.simulate import kernels
+from tp_compiler.simulate.blame import Refusal
+from tp_compiler.simulate.tensors import Tensor, Values, align, contract, labels_of
+
+
+def apply(node: ir.Node, args: Sequence[Tensor]) -> Values:
+    """The array of a Map, Reduce, Reindex, Shift, Stack, Copy, or of a Contract without slots."""
+    with np.errstate(all="ignore"):
+        return ROWS[type(node)](node, args)
+
+
+def _map(node: ir.Map, args: Sequence[Tensor]) -> Values:
+    labels = labels_of(node)
+    return kernels.apply(node.fn, *(align(a, labels) for a in args))
+
+
+def _contract(node: ir.Contract, args: Sequence[Tensor]) -> Values:
+    assert not node.slots
+    return contract(args, labels_of(node))
+
+
+def _copy(_: ir.Copy, args: Sequence[Tensor]) -> Values:
+    return args[0].array
+
+
+_REDUCTIONS: dict[str, np.ufunc] = {"max": np.maximum, "min": np.minimum, "prod": np.multiply}
+
+
+def _reduce(node: ir.Reduce, args: Sequence[Tensor]) -> Values:
+    x = args[0].array
+    axis = args[0].labels.index(node.index)
+    if node.op in _REDUCTIONS:
+        return np.asarray(_REDUCTIONS[node.op].reduce(x, axis=axis))
+    top = x.max(axis=axis, keepdims=True)
+    top = np.where(np.isfinite(top), top, 0)
+    return np.asarray(np.log(np.exp(x - top).sum(axis=axis)) + top.squeeze(axis))
+
+
+def _shift(node: ir.Shift, args: Sequence[Tensor]) -> Values:
+    """result[i] = x[i - by], zero outside the axis."""
+    x = args[0].array
+    axis = args[0].labels.index(node.index)
+    size = x.shape[axis]
+    lead = (slice(None),) * axis
+    out = np.zeros_like(x)
+    if abs(node.by) < size:
+        target = slice(max(node.by, 0), size + min(node.by, 0))
+        origin = slice(max(-node.by, 0), size + min(-node.by, 0))
+        out[(*lead, target)] = x[(*lead, origin)]
+    return out
+
+
+def _stack(node: ir.Stack, args: Sequence[Tensor]) -> Values:
+    labels = tuple(x for x in labels_of(node) if x != node.index)
+    size = {x: n for a in args for x, n in zip(a.labels, a.array.shape, strict=True)}
+    shape = tuple(size[x] for x in labels)
+    stacked = np.stack([np.broadcast_to(align(a, labels), shape) for a in args])
+    return np.moveaxis(stacked, 0, labels_of(node).index(node.index))
+
+
+def _reindex(node: ir.Reindex, args: Sequence[Tensor]) -> Values:
+    x = args[0]
+    target = node.type.indices
+    names = tuple(s for s in node.selectors if isinstance(s, Index))
+    slots = tuple(label for label in x.labels if not isinstance(label, Index))
+    plain = [s for s in node.selectors if not isinstance(s, ir.Gather)]
+    if len(set(names)) == len(names) and len(plain) == len(node.selectors):
+        at: list[slice | int] = [slice(None) if isinstance(s, Index) else s - 1 for s in plain]
+        picked = x.array[(*at,)]
+        return align(Tensor(picked, (*names, *slots)), (*target, *slots))
+    where: list[Values] = []
+    for selector, size in zip(node.selectors, x.array.shape, strict=False):
+        if isinstance(selector, Index):
+            where.append(align(Tensor(np.arange(size), (selector,)), target))
+        elif isinstance(selector, ir.Gather):
+            where.append(align(_positions(node, args[selector.arg], size), target))
+        else:
+            where.append(np.asarray(selector - 1))
+    # Every index of the result occurs in some selector, so the positions broadcast to the result's full shape,
+    # with the slots behind.
+    return np.asarray(x.array[tuple(where)])
+
+
+def _positions(node: ir.Reindex, positions: Tensor, size: int) -> Tensor:
+    """Positions from 0, checked."""
+    values = positions.array
+    wrong = ~((values >= 1) & (values <= size) & (values == np.round(values)))
+    if wrong.any():
+        value = float(values[wrong].flat[0])
+        message = f"{value:g} is no position of an axis of {size} (positions are 1 to {size})"
+        raise Refusal(Diagnostic("NX424", message, node.span, "check the data that is used as an index"))
+    return Tensor(values.astype(np.intp) - 1, positions.labels)
+
+
+ROWS: dict[type[ir.Node], Callable[..., Values]] = {
+    ir.Map: _map,
+    ir.Contract: _contract,
+    ir.Copy: _copy,
+    ir.Reduce: _reduce,
+    ir.Reindex: _reindex,
+    ir.Shift: _shift,
+    ir.Stack: _stack,
+}

@@ -1,0 +1,152 @@
+"""`tpc simulate`: the program as it reads, at width n, for several independent networks (numbers only, no limits)."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tp_compiler.diagnostics import Diagnostic, ProgramError
+from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.program import Output, Program
+from tp_compiler.results import Estimate, Run
+from tp_compiler.simulate.moments import covariances
+from tp_compiler.simulate.network import Network, neurons
+from tp_compiler.simulate.schedule import Plan, peak_entries, plan
+from tp_compiler.simulate.tiles import TILE
+
+Values = NDArray[Any]
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """`values[name]` has shape (seeds, *output shape); `failed` says why the other outputs have none."""
+
+    values: dict[str, Values]
+    failed: dict[str, Diagnostic]
+
+
+def samples(
+    program: Program,
+    width: int,
+    seeds: int = 8,
+    *,
+    seed: int = 0,
+    dtype: str = "float64",
+    only: Collection[str] | None = None,
+    max_memory: float | None = None,
+    progress: Progress | None = None,
+    tile: int = TILE,
+) -> Samples:
+    """Each output in `seeds` independent networks of width n = `width`.
+
+    Width classes have round(ratio n) neurons. `max_memory` is in bytes, by default 80% of the physical memory;
+    `progress(done, seeds)` is called after each network; `tile` bounds the entries of a piece of an OuterNonlin.
+    """
+    _check(width, seeds, dtype)
+    kind = np.dtype(dtype)
+    found = plan(o for o in program.outputs if only is None or o.name in only)
+    _check_memory(found, width, seeds, kind.itemsize, max_memory, tile)
+    drawn: dict[str, list[Values]] = {o.name: [] for o in found.outputs}
+    failed: dict[str, Diagnostic] = {}
+    for number in range(seeds):
+        values, lost = Network(found, width, (seed, number), kind, tile).run()
+        for name, diagnostic in lost.items():
+            failed.setdefault(name, diagnostic)
+        for name, value in values.items():
+            drawn[name].append(value)
+        if progress is not None:
+            progress(number + 1, seeds)
+        if len(failed) == len(found.outputs):
+            break
+    order = [o.name for o in found.outputs]
+    kept = {name: np.stack(drawn[name]) for name in order if name not in failed}
+    return Samples(kept, {name: failed[name] for name in order if name in failed})
+
+
+def simulate(
+    program: Program,
+    *,
+    width: int,
+    seeds: int = 8,
+    seed: int = 0,
+    dtype: str = "float64",
+    only: Collection[str] | None = None,
+    max_memory: float | None = None,
+    progress: Progress | None = None,
+) -> Run:
+    """Mean over `seeds` networks of width n = `width` with its standard error; arguments as for `samples`."""
+    start = time.perf_counter()
+    drawn = samples(program, width, seeds, seed=seed, dtype=dtype, only=only, max_memory=max_memory, progress=progress)
+    outputs = {o.name: estimate(o, drawn.values[o.name]) for o in program.outputs if o.name in drawn.values}
+    warnings = program.warnings
+    if seeds == 1:
+        warnings = (*warnings, Diagnostic("NX910", "one seed gives no standard error", None, "raise --seeds"))
+    settings = {"seed": seed, "width": width, "seeds": seeds, "dtype": dtype, "backend": "numpy"}
+    return Run(
+        program=program.source.name,
+        command="simulate",
+        outputs=outputs,
+        failed=drawn.failed,
+        warnings=warnings,
+        settings=settings,
+        seconds=time.perf_counter() - start,
+    )
+
+
+def estimate(output: Output, drawn: Values) -> Estimate:
+    """The estimate of one output from its samples (seeds, *shape)."""
+    drawn = drawn.astype(np.float64)
+    seeds = len(drawn)
+    mean = np.asarray(drawn.mean(axis=0))
+    # Equal samples must have spread 0 exactly, which the rounding of their mean would spoil.
+    spread = np.ptp(drawn, axis=0) > 0
+    stderr = np.where(spread, drawn.std(axis=0, ddof=min(1, seeds - 1)) / np.sqrt(seeds), 0.0)
+    axes = tuple(i.name for i in output.indices)
+    law = covariance = error = None
+    if output.node.type.random:
+        law = "gaussian" if _is_clt(output.node) else "sampled"
+        if seeds >= 2:
+            covariance, error = covariances(drawn.reshape(seeds, -1))
+    return Estimate(mean, np.asarray(stderr), axes, "finite-width", law, covariance, error)
+
+
+def _is_clt(node: ir.Node) -> bool:
+    while isinstance(node, ir.Reindex):
+        node = node.args[0]
+    return isinstance(node, ir.Clt)
+
+
+def _check(width: int, seeds: int, dtype: str) -> None:
+    if width < 1:
+        raise ProgramError([Diagnostic("NX430", f"the width is {width}", None, "give a width of at least 1")])
+    if seeds < 1:
+        raise ProgramError([Diagnostic("NX430", f"the number of seeds is {seeds}", None, "give at least one seed")])
+    if dtype not in ("float32", "float64"):
+        raise ProgramError([Diagnostic("NX430", f"there is no dtype {dtype}", None, "use float32 or float64")])
+
+
+def _check_memory(found: Plan, width: int, seeds: int, itemsize: int, max_memory: float | None, tile: int) -> None:
+    if max_memory is None:
+        max_memory = 0.8 * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    entries = peak_entries(found, lambda w: neurons(w, width), tile)
+    entries += seeds * sum(o.node.type.size() for o in found.outputs)
+    if entries * itemsize > max_memory:
+        message = f"width {width} needs about {_bytes(entries * itemsize)} of memory, more than the "
+        message += f"{_bytes(max_memory)} allowed"
+        remedy = "lower the width, use float32, ask for fewer outputs, or raise --max-memory"
+        raise ProgramError([Diagnostic("NX431", message, None, remedy)])
+
+
+def _bytes(count: float) -> str:
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:.3g} {unit}"
+        count /= 1024
+    return f"{count:.3g} TiB"

@@ -1,0 +1,151 @@
+"""Averages over neurons: n^-r Σ over all β of a product (Avg and OuterNonlin, TP IVb Def 2.6.1), in bounded memory.
+
+Factors that are held arrays are contracted by BLAS in one piece. A body with several slots is never built whole: the
+slots are cut into tiles, every passing node is computed on one tile at a time, and nested averages run inside tiles.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from tp_compiler.diagnostics import Diagnostic
+from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.types import Width
+from tp_compiler.simulate import instructions
+from tp_compiler.simulate.blame import Refusal, finite, undefined
+from tp_compiler.simulate.schedule import Body, held
+from tp_compiler.simulate.tensors import Label, Tensor, Values, align, contract, labels_of, merge_order
+
+#: Array entries of the largest intermediate result in a tile.
+TILE = 1 << 19
+
+Ranges = Mapping[int, tuple[int, int]]
+Passing = dict[ir.Node, Values]
+_NO_BODY = Body([], [], {}, [], [])
+
+
+@dataclass
+class Averager:
+    """Evaluates averages given the held values so far, and the blame for those that are not finite."""
+
+    values: Mapping[ir.Node, Values]
+    blamed: Mapping[ir.Node, Diagnostic]
+    bodies: Mapping[ir.Contract, Body]
+    neurons: Callable[[Width], int]
+    dtype: Any
+    tile: int = TILE
+
+    def average(self, node: ir.Contract) -> Values:
+        """The array of a held Contract with slots."""
+        return self._average(node, self.bodies.get(node, _NO_BODY), {}, {})
+
+    def _average(self, node: ir.Contract, body: Body, outer: Ranges, known: Passing) -> Values:
+        """The mean on the tile `outer` of the enclosing averages; `known` holds their passing values there."""
+        labels = labels_of(node)
+        widths = {slot: self.neurons(width) for a in node.args for slot, width in a.type.slots}
+        free = {slot: size for slot, size in widths.items() if slot not in outer}
+        steps = self._steps(node, body, outer, free)
+        spans = {slot: outer[slot][1] - outer[slot][0] if slot in outer else widths[slot] for slot in widths}
+        out = np.zeros([_size(x, spans) for x in labels], self.dtype)
+        for ranges in _tiles(free, steps):
+            here = {**outer, **ranges}
+            part = self._tile(node, body, here, known)
+            if not finite(part):
+                raise Refusal(self._blame(node, body, here, known))
+            out[tuple(slice(*ranges[x]) if x in ranges else slice(None) for x in labels)] += part
+        out /= math.prod(widths[slot] for slot in node.slots)
+        if not finite(out):
+            raise Refusal(undefined(node, ()))
+        return out
+
+    def _tile(self, node: ir.Contract, body: Body, ranges: Ranges, known: Passing) -> Values:
+        local = dict(known)
+        for inside, freed in zip(body.nodes, body.freed, strict=True):
+            local[inside] = self._passing(inside, body, ranges, local)
+            for gone in freed:
+                local.pop(gone, None)
+        return contract([self._tensor(a, ranges, local) for a in node.args], labels_of(node))
+
+    def _passing(self, node: ir.Node, body: Body, ranges: Ranges, local: Passing) -> Values:
+        if isinstance(node, ir.Contract) and node in body.inner:
+            return self._average(node, body.inner[node], _within(ranges, node), local)
+        return instructions.apply(node, [self._tensor(a, ranges, local) for a in node.args])
+
+    def _tensor(self, node: ir.Node, ranges: Ranges, local: Passing) -> Tensor:
+        if not held(node):
+            return Tensor(local[node], labels_of(node))
+        array = self.values[node]
+        for slot, _ in node.type.slots:
+            if slot in ranges:
+                array = array[..., slice(*ranges[slot])]
+        return Tensor(array, labels_of(node))
+
+    def _steps(self, node: ir.Contract, body: Body, outer: Ranges, free: Mapping[int, int]) -> dict[int, int]:
+        """How many neurons of each free slot go into one tile: all of them, halved until the tile fits."""
+        steps = dict(free)
+        fixed = {slot: stop - start for slot, (start, stop) in outer.items()}
+        while steps and self._cost(node, body, {**fixed, **steps}) > self.tile:
+            widest = max(steps, key=lambda slot: steps[slot])
+            if steps[widest] == 1:
+                break
+            steps[widest] = -(-steps[widest] // 2)
+        return steps
+
+    def _cost(self, node: ir.Contract, body: Body, slots: Mapping[int, int]) -> int:
+        """Entries of the largest array made in a tile, the result of the average itself left out."""
+        cost = max((_entries(inside, slots) for inside in body.nodes), default=0)
+        factors = [labels_of(a) for a in node.args]
+        sizes: dict[Label, int] = {x: _size(x, slots) for ls in factors for x in ls}
+        return max(cost, merge_order(factors, labels_of(node), sizes)[1])
+
+    def _blame(self, node: ir.Contract, body: Body, ranges: Ranges, known: Passing) -> Diagnostic:
+        """The diagnostic of the earliest node that is not finite on this tile, which is computed once more for it."""
+        local = dict(known)
+        blamed = dict(self.blamed)
+        for inside in body.nodes:
+            local[inside] = self._passing(inside, body, ranges, local)
+            if not finite(local[inside]):
+                guilty = first_blamed(inside, blamed)
+                args = [] if inside in body.inner else [self._tensor(a, ranges, local).array for a in inside.args]
+                blamed[inside] = guilty or blame_on(inside, args)
+        return first_blamed(node, blamed) or undefined(node, ())
+
+
+def first_blamed(node: ir.Node, blamed: Mapping[ir.Node, Diagnostic]) -> Diagnostic | None:
+    """What the earliest argument that is not finite is blamed on."""
+    guilty = [a for a in node.args if a in blamed]
+    return blamed[min(guilty, key=lambda a: a.serial)] if guilty else None
+
+
+def blame_on(node: ir.Node, args: list[Values]) -> Diagnostic:
+    """The diagnostic for a node whose arguments, given as arrays of their own labels, are finite."""
+    # Only pow looks at two arguments entry by entry.
+    if isinstance(node, ir.Map):
+        labels = labels_of(node)
+        args = [align(Tensor(a, labels_of(n)), labels) for a, n in zip(args, node.args, strict=True)]
+    return undefined(node, args)
+
+
+def _within(ranges: Ranges, node: ir.Contract) -> Ranges:
+    """The ranges of the slots the nested average leaves free."""
+    return {slot: span for slot, span in ranges.items() if slot not in node.slots}
+
+
+def _size(label: Label, slots: Mapping[int, int]) -> int:
+    return slots[label] if isinstance(label, int) else label.size
+
+
+def _entries(node: ir.Node, slots: Mapping[int, int]) -> int:
+    return math.prod(_size(x, slots) for x in labels_of(node))
+
+
+def _tiles(sizes: Mapping[int, int], steps: Mapping[int, int]) -> Iterator[dict[int, tuple[int, int]]]:
+    cuts = [[(a, min(a + steps[s], size)) for a in range(0, size, steps[s])] for s, size in sizes.items()]
+    for spans in product(*cuts):
+        yield dict(zip(sizes, spans, strict=True))
