@@ -18,7 +18,7 @@ from tp_compiler.ir.program import Program
 if TYPE_CHECKING:
     from tp_compiler.frontend.syntax import File
     from tp_compiler.results import Run
-    from tp_compiler.simulate.converge import Verification
+    from tp_compiler.finite.converge import Verification
 
 ProgramLike = str | Path | Source | Program
 

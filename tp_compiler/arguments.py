@@ -198,7 +198,7 @@ def _evaluation(sub: argparse.ArgumentParser) -> None:
     group = sub.add_argument_group("evaluation of the limit")
     group.add_argument("--samples", type=samples, metavar="M", help="particles, a power of two (default: doubled)")
     group.add_argument(
-        "--max-samples", type=samples, default=2**16, metavar="M", help="where doubling stops (default 65536)"
+        "--max-samples", type=samples, metavar="M", help="where doubling stops (default 65536; 16384 with clt draws)"
     )
     group.add_argument("--replicates", type=replicates, default=8, metavar="R", help="randomisations (default 8)")
     group.add_argument("--seed", type=seed, default=0, metavar="S", help="random seed (default 0)")

@@ -26,7 +26,7 @@ from tp_compiler.diagnostics import Diagnostic, ProgramError
 if TYPE_CHECKING:
     from tp_compiler.ir.program import Program
     from tp_compiler.results import Run
-    from tp_compiler.simulate.converge import Verification
+    from tp_compiler.finite.converge import Verification
 
 DONE, PROGRAM_ERRORS, USAGE, INCOMPLETE, INTERNAL, INTERRUPTED = 0, 1, 2, 3, 70, 130
 

@@ -17,7 +17,7 @@ from tp_compiler.ir.program import Program
 if TYPE_CHECKING:
     from tp_compiler.frontend.syntax import File
     from tp_compiler.results import Run
-    from tp_compiler.simulate.converge import Verification
+    from tp_compiler.finite.converge import Verification
 
 MAX_SOURCE = 64 * 2**20
 Progress = Callable[[int, int], None]
@@ -141,8 +141,8 @@ def simulate(
     max_memory: float | None = None,
     progress: Progress | None = None,
 ) -> Run:
-    """The same program at finite width; see `simulate.run.simulate`."""
-    from tp_compiler.simulate.run import simulate as run
+    """The same program at finite width; see `finite.run.simulate`."""
+    from tp_compiler.finite.run import simulate as run
 
     return run(
         program, width=width, seeds=seeds, seed=seed, dtype=dtype, only=only, max_memory=max_memory, progress=progress
@@ -164,8 +164,8 @@ def verify(
 
     `options` are those of `limit`. Outputs that either side cannot compute are not among the checks.
     """
-    from tp_compiler.simulate.converge import verify as compare
-    from tp_compiler.simulate.run import samples
+    from tp_compiler.finite.converge import verify as compare
+    from tp_compiler.finite.run import samples
 
     run = limit(program, seed=seed, only=only, max_memory=max_memory, progress=progress, **options)
     wanted = set(run.outputs)

@@ -76,7 +76,7 @@ class FakeDriver:
         return self._run("simulate", program, options)
 
     def verify(self, program: Any, **options: Any) -> Any:
-        from tp_compiler.simulate.converge import OutputCheck, Verification
+        from tp_compiler.finite.converge import OutputCheck, Verification
 
         run = self._run("verify", program, options)
         figures = (1.0, 1.0), 1.0, 0.0, 3.0, (0.02, 0.01), -0.5, (-0.6, -0.4), 2
@@ -121,7 +121,7 @@ def test_options_reach_the_driver(driver: FakeDriver, good: str) -> None:
     )
     assert driver.calls[0] == ("compile", {"d": 3.0, "eta": 0.01})
     options = driver.calls[1][1]
-    assert options["samples"] == 1024 and options["max_samples"] == 65536 and options["seed"] == 7
+    assert options["samples"] == 1024 and options["max_samples"] is None and options["seed"] == 7
     assert options["max_memory"] == 3 * 2**29 and options["max_time"] == 2.5 and options["method"] == "mc"
     assert options["only"] == ["nngp", "attention", "f(x, y)"] and options["progress"] is None
 

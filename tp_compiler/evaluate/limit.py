@@ -28,6 +28,7 @@ from tp_compiler.results import Estimate, Run
 
 FIRST_SAMPLES = 2**11
 MAX_SAMPLES = 2**16
+MAX_SAMPLES_DRAWN = 2**14  # with outer draws, whose error falls like that of plain Monte Carlo
 TOLERANCE = 1e-3
 METHODS = ("auto", "exact", "quadrature", "qmc", "mc")
 
@@ -37,7 +38,7 @@ class Options:
     """How a limit is evaluated; see `limit`."""
 
     samples: int | None = None
-    max_samples: int = MAX_SAMPLES
+    max_samples: int | None = None
     replicates: int = 8
     seed: int = 0
     method: str = "auto"
@@ -64,7 +65,7 @@ def limit(program: Program, *, only: Collection[str] | None = None, **options: A
     """The infinite-width limit of every output of a program (Tensor Programs IVb, Thm 2.6.10).
 
     samples       particles M of one replicate, a power of two; None: doubled until the tolerance is met
-    max_samples   where the doubling stops
+    max_samples   where the doubling stops; None: 2^16, or 2^14 where values of `clt` scalars are drawn
     replicates    R independent scramblings, at least 2
     seed          fixes every digit, whatever the number of threads
     method        auto and qmc sample by scrambled Sobol points, mc by plain random draws
@@ -107,6 +108,7 @@ class _Level:
     values: dict[str, Any] = field(default_factory=dict)
     failed: dict[str, Diagnostic] = field(default_factory=dict)
     covariance: dict[str, Any] = field(default_factory=dict)
+    tail_error: dict[ir.Node, float] = field(default_factory=dict)
 
 
 class _Evaluation:
@@ -115,6 +117,9 @@ class _Evaluation:
         self.options = options
         self.plan = Plan(program, only)
         self.used_clts = self._drawn_clts()
+        self.most = options.max_samples or (MAX_SAMPLES_DRAWN if self.used_clts else MAX_SAMPLES)
+        self.read_at = {o.name: _base(o.node) for o in self.plan.outputs}
+        self.gaussian = {o.name for o in self.plan.outputs if _is_gaussian(o.node)}  # their mean is 0, exactly
         self.start = time.monotonic()
         self.warnings: list[Diagnostic] = []
         self.levels: list[_Level] = []
@@ -143,16 +148,16 @@ class _Evaluation:
         """A ladder of at least four sizes, so that non-convergence shows."""
         if self.options.samples is not None:
             return max(8, self.options.samples // 8)
-        return min(FIRST_SAMPLES // 8, self.options.max_samples)
+        return min(FIRST_SAMPLES // 8, self.most)
 
     def _next(self, samples: int) -> int | None:
         """The next size, or None where the ladder ends."""
         o = self.options
         if o.samples is not None:
             return 2 * samples if samples < o.samples else None
-        if samples < min(FIRST_SAMPLES, o.max_samples):
+        if samples < min(FIRST_SAMPLES, self.most):
             return 2 * samples
-        if samples >= o.max_samples or self._met():
+        if samples >= self.most or self._met():
             return None
         spent = time.monotonic() - self.start
         if o.max_time is not None and 2.2 * spent > o.max_time:
@@ -189,8 +194,8 @@ class _Evaluation:
         """Particles of one run and the number of outer draws: both grow with the square root of the budget."""
         if not self.used_clts:
             return samples, 1
-        draws = 2 ** max(3, round(math.log2(samples) / 2))
-        return max(64, 8 * samples // draws), draws
+        draws = 2 ** (round(math.log2(samples) / 2) + 2)
+        return max(64, 16 * samples // draws), draws
 
     def _level(self, samples: int) -> _Level:
         level = _Level(samples)
@@ -201,31 +206,31 @@ class _Evaluation:
                 results.append(result)
                 if self.options.progress is not None:
                     self.options.progress(k + 1, count, f"M = {samples}")
+        level.tail_error = results[0][2]
         for output in self.plan.outputs:
-            parts = [values[output.name] for values, _ in results]
+            parts = [values[output.name] for values, _, _ in results]
             broken = next((p for p in parts if isinstance(p, Diagnostic)), None)
             if broken is not None:
                 level.failed[output.name] = broken
                 continue
             level.values[output.name] = np.array(parts)
             if output.node.type.random:
-                level.covariance[output.name] = np.array([c[output.name] for _, c in results])
+                level.covariance[output.name] = np.array([c[output.name] for _, c, _ in results])
         return level
 
-    def _replicate(self, samples: int, number: int) -> tuple[dict[str, Any], dict[str, Any]]:
-        """One scrambling: outputs, averaged over the outer draws, and covariances of random outputs."""
+    def _replicate(self, samples: int, number: int) -> tuple[dict[str, Any], dict[str, Any], dict[ir.Node, float]]:
+        """One scrambling: outputs averaged over the outer draws, covariances of random ones, errors of heavy tails."""
         particles, draws = self._outer(samples)
         seed = (self.options.seed, number)
         coordinates = self._coordinates(draws, seed)
+        run = Replicate(self.plan, particles, seed, self.options.method == "mc", inspect=number == 0)
         collected: list[dict[str, Any]] = []
         laws: list[dict[str, Any]] = []
         for d in range(draws):
             clt = CltScalars(None if coordinates is None else coordinates[d])
-            inner = seed if draws == 1 else (*seed, d)
-            run = Replicate(self.plan, particles, inner, self.options.method == "mc", clt)
-            collected.append(run.run())
+            collected.append(run.outputs(clt))
             laws.append({o.name: _gaussian(o, clt) for o in self.plan.outputs if o.node.type.random})
-        return _averaged(collected), _covariances(collected, laws)
+        return _averaged(collected), _covariances(collected, laws), run.tail_error
 
     def _coordinates(self, draws: int, seed: tuple[int, ...]) -> Any:
         if not self.used_clts:
@@ -237,7 +242,10 @@ class _Evaluation:
     # -- estimates ----------------------------------------------------------------------------------------------
     def _estimate(self, name: str, at: int = -1) -> tuple[Any, Any]:
         """Value and standard error at a level; the error includes the bias of finite M."""
-        return _mean_and_error([level.values.get(name) for level in self.levels[: len(self.levels) + 1 + at]])
+        levels = self.levels[: len(self.levels) + 1 + at]
+        value, stderr = _mean_and_error([level.values.get(name) for level in levels])
+        tail = levels[-1].tail_error.get(self.read_at[name], 0.0) / math.sqrt(self.options.replicates)
+        return value, np.hypot(stderr, tail)
 
     def _tolerance(self, value: Any) -> float:
         o = self.options
@@ -248,14 +256,17 @@ class _Evaluation:
     def _errors(self, name: str) -> list[tuple[float, float]]:
         """(largest stderr, tolerance) of an output's value and of its covariance."""
         value, stderr = self._estimate(name)
-        found = [(float(np.max(stderr, initial=0.0)), self._tolerance(value))]
+        found = [] if name in self.gaussian else [(float(np.max(stderr, initial=0.0)), self._tolerance(value))]
         if name in self.levels[-1].covariance:
             covariance, error = _mean_and_error([level.covariance.get(name) for level in self.levels])
             found.append((float(np.max(error, initial=0.0)), self._tolerance(covariance)))
         return found
 
     def _met(self) -> bool:
-        return all(error <= bound for name in self.levels[-1].values for error, bound in self._errors(name))
+        last = self.levels[-1]
+        if any(d.code == "NX441" for d in last.failed.values()):
+            return False  # more samples may tell a heavy tail from an infinite moment
+        return all(error <= bound for name in last.values for error, bound in self._errors(name))
 
     def _result(self) -> Run:
         last = self.levels[-1]
@@ -281,7 +292,7 @@ class _Evaluation:
         if not output.node.type.random:
             return Estimate(value, stderr, axes, method)
         covariance, error = _mean_and_error([level.covariance.get(output.name) for level in self.levels])
-        law = "gaussian" if _is_gaussian(output.node) else "sampled"
+        law = "gaussian" if output.name in self.gaussian else "sampled"
         if law == "gaussian":
             value, stderr = np.zeros_like(value), np.zeros_like(stderr)
         return Estimate(value, stderr, axes, method, law, covariance, error)
@@ -291,7 +302,7 @@ class _Evaluation:
 
         Plain Monte Carlo errors fall by 2.8 over three doublings; a factor of 1.25 allows for their noise.
         """
-        if len(self.levels) < 4:
+        if len(self.levels) < 4 or any(output.name not in level.values for level in self.levels[-4:]):
             return None
         value, stderr = self._estimate(output.name)
         _, before = self._estimate(output.name, -4)
@@ -351,10 +362,16 @@ def _averaged(runs: list[dict[str, Any]]) -> dict[str, Any]:
     return result
 
 
-def _is_gaussian(node: ir.Node) -> bool:
-    """A `clt` scalar of non-random kets (read through index manipulations only)."""
+def _base(node: ir.Node) -> ir.Node:
+    """The node that an output reads through index manipulations."""
     while isinstance(node, ir.Reindex) and len(node.args) == 1:
         node = node.args[0]
+    return node
+
+
+def _is_gaussian(node: ir.Node) -> bool:
+    """A `clt` scalar of non-random kets (read through index manipulations only)."""
+    node = _base(node)
     return isinstance(node, ir.Clt) and not any(a.type.random for a in node.args)
 
 

@@ -11,7 +11,7 @@ image |G> = W|Q>, so that dependent kets (duplicates, zeros, linear combinations
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -42,6 +42,10 @@ class MatrixState:
     ratio: float
     forward: Direction = field(default_factory=Direction)
     backward: Direction = field(default_factory=Direction)
+
+    def fork(self) -> MatrixState:
+        """A copy that may be applied further on its own (arrays are never changed in place)."""
+        return MatrixState(self.variance, self.ratio, replace(self.forward), replace(self.backward))
 
     def apply(self, x: Any, transposed: bool, target: Points) -> Any:
         """The kets W|x> (or Wᵀ|x>) for the columns of x, (samples, k); `target` is the space they live in."""

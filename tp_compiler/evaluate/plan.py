@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Hashable
 
+from tp_compiler.evaluate.tails import may_be_heavy
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.dependence import Dependence, clt_pair_problem, clt_problem
 from tp_compiler.ir.program import Program
@@ -48,6 +49,9 @@ class Plan:
         self.coordinates = self._coordinates()
         self.clts = [n for n in self.nodes if isinstance(n, ir.Clt)]
         self.problems = self._problems()
+        self.heavy: dict[ir.Node, bool] = {}
+        for node in self.nodes:
+            may_be_heavy(node, self.heavy)
 
     # -- spaces -------------------------------------------------------------------------------------------------
     def _spaces(self) -> dict[ir.Node, int]:

@@ -7,6 +7,7 @@ permutation of their points (Latin supercube sampling, Owen 1998), so that memor
 
 from __future__ import annotations
 
+from copy import copy, deepcopy
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,12 @@ class Points:
         self.drawn = 0
         self.chunk: Any = np.empty((samples, 0))
         self.at = 0
+
+    def fork(self) -> Points:
+        """A copy that goes on drawing from here on its own."""
+        other = copy(self)
+        other.generator = deepcopy(self.generator)
+        return other
 
     def draw(self, count: int) -> Any:
         if self.plain:

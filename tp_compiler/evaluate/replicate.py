@@ -7,12 +7,14 @@ The instructions run in order under the ket rules of limit.md section 1. A value
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
+from copy import copy
 from typing import Any
 
 import numpy as np
 
 from tp_compiler.diagnostics import Diagnostic
-from tp_compiler.evaluate import finite
+from tp_compiler.evaluate import finite, tails
 from tp_compiler.evaluate.arrays import aligned, contract, labels
 from tp_compiler.evaluate.clt import CltScalars
 from tp_compiler.evaluate.kernels import KERNELS
@@ -26,37 +28,52 @@ from tp_compiler.ir.walk import dependencies
 
 
 class Replicate:
-    """Particles of every space under one scrambling. `run` gives the outputs' arrays."""
+    """Particles of every space under one scrambling. `outputs` gives the outputs' arrays."""
 
-    def __init__(self, plan: Plan, samples: int, seed: tuple[int, ...], plain: bool, clt: CltScalars):
+    def __init__(self, plan: Plan, samples: int, seed: tuple[int, ...], plain: bool, inspect: bool = False):
+        self.inspect = inspect  # look for heavy tails
+        self.tail_error: dict[ir.Node, float] = {}  # of averages of heavy-tailed kets
         self.plan = plan
         self.samples = samples
         self.seed = seed
         self.plain = plain
-        self.clt = clt
+        self.clt = CltScalars()
         self.values: dict[ir.Node, Any] = {}
         self.suspect: set[ir.Node] = set()  # nodes with NaN or infinite entries
         self.points: dict[int, Points] = {}
         self.states: dict[tuple[ir.MatrixSymbol, tuple[int, ...]], MatrixState] = {}
         self.outer = OuterNonlin(self)
 
-    def run(self) -> dict[str, Any]:
-        """Arrays (or Diagnostics) by output name."""
-        left = Counter(self.plan.uses)
+        self.left = Counter(plan.uses)
+        self._evaluate_all(n for n in plan.nodes if not n.type.random)
+
+    def outputs(self, clt: CltScalars) -> dict[str, Any]:
+        """Arrays (or Diagnostics) by output name, under one draw of the `clt` scalars.
+
+        What no `clt` value enters was computed once; draws share the particles and differ in the rest.
+        """
+        run = copy(self)
+        run.clt, run.outer = clt, OuterNonlin(run)
+        run.values, run.suspect, run.left = dict(self.values), set(self.suspect), Counter(self.left)
+        run.points = {k: p.fork() for k, p in self.points.items()}
+        run.states = {k: s.fork() for k, s in self.states.items()}
+        run._evaluate_all(n for n in self.plan.nodes if n.type.random)
+        return {o.name: run._output(o.node, o.indices) for o in self.plan.outputs}
+
+    def _evaluate_all(self, nodes: Iterable[ir.Node]) -> None:
         with np.errstate(all="ignore"):
-            for node in self.plan.nodes:
+            for node in nodes:
                 value = self.values[node] = self._evaluate(node)
                 if not isinstance(value, ir.Node):
-                    self._release(dependencies(node), left)
-        return {o.name: self._output(o.node, o.indices) for o in self.plan.outputs}
+                    self._release(dependencies(node))
 
-    def _release(self, args: tuple[ir.Node, ...], left: Counter[ir.Node]) -> None:
+    def _release(self, args: tuple[ir.Node, ...]) -> None:
         """Frees what nothing needs any more. A value over several neurons keeps its arguments until it goes itself."""
         todo = list(args)
         while todo:
             node = todo.pop()
-            left[node] -= 1
-            if not left[node]:
+            self.left[node] -= 1
+            if not self.left[node]:
                 if isinstance(self.values[node], ir.Node):
                     todo.extend(dependencies(node))
                 self.values[node] = None
@@ -158,10 +175,24 @@ class Replicate:
             of.append(labels(a.type))
         result = contract(arrays, of, labels(node.type))
         result /= float(self.samples) ** len(node.slots)
+        if self.inspect and node.slots == (0,) and any(self.plan.heavy[a] for a in node.args):
+            self._inspect(node, arrays, of)
         if not np.isfinite(result).all():
             problem = finite.problem(node, result, self.suspect)
             return problem if node.slots else self._pass(node, result)
         return result
+
+    def _inspect(self, node: ir.Contract, arrays: list[Any], of: list[Any]) -> None:
+        """Refuses an average that its heaviest samples decide; a part of a large family stands for it."""
+        own = (0, *dict.fromkeys(label for one in of for label in one if label != 0))
+        parts = [aligned(x, one, own) for x, one in zip(arrays, of, strict=True)]
+        parts = [p[(slice(None), *(slice(0, 4) for _ in own[1:]))] for p in parts]
+        products = KERNELS["mul"](*parts)
+        if products.shape[0] != self.samples:
+            return
+        index, self.tail_error[node] = tails.read(products.reshape(self.samples, -1))
+        if index < tails.INFINITE:
+            raise finite.Refused(tails.diagnostic(node))
 
     def _pass(self, node: ir.Node, result: Any) -> Any:
         self.suspect.add(node)

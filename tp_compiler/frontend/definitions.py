@@ -6,6 +6,7 @@ pass through under hidden names (`i#3`), so that an index of the same name insid
 
 from __future__ import annotations
 
+import re
 from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,7 @@ class Definitions:
         """The values that the def returns at these arguments."""
         if self.depth >= MAX_DEPTH:
             raise error("NX132", f"calls nested more than {MAX_DEPTH} deep", expr.span, "write a `for` loop")
+        self.core.build.spend(expr.span, 5)
         statement = function.statement
         scope = function.scope.snapshot()
         hidden: dict[Index, Index] = {}
@@ -123,7 +125,7 @@ class Definitions:
     def _param_index(self, e: ast.Expr, scope: Scope) -> Index:
         binding = scope.other(e.ident) if isinstance(e, ast.Name) and e.indices is None else None
         if binding is None or not isinstance(binding.value, v.IndexName):
-            raise error("NX253", f"`{e.span.text}` is not an index", e.span, "declare it: `axis d : 3`")
+            raise self.core.no_index(e, scope)
         return binding.value.index
 
     def _matched(
@@ -169,14 +171,16 @@ def _returns(statement: ast.Def) -> int:
 
 
 # ------------------------------------------------------------------------------------- the body, before any call
-def check_body(statement: ast.Def | ast.Optimizer, scope: Scope, extra: set[str], found: Diagnostics) -> None:
+def check_body(
+    statement: ast.Def | ast.Optimizer, scope: Scope, extra: set[str], found: Diagnostics, doubtful: set[str]
+) -> None:
     """Names of a body that exist nowhere, and recursion, reported where the definition stands."""
-    kets = {p.name.ident for p in statement.params if p.kind == "ket"} | _bound(statement.body, True)
-    others = {p.name.ident for p in statement.params if p.kind != "ket"} | _bound(statement.body, False) | extra
+    kets = {p.name.ident for p in statement.params if p.kind == "ket"} | bound_names(statement.body, True)
+    others = {p.name.ident for p in statement.params if p.kind != "ket"} | bound_names(statement.body, False) | extra
     for name, in_label in _names(statement.body, False):
         known_ket = name.ident in kets or scope.ket(name.ident) is not None
         known = name.ident in others or scope.other(name.ident) is not None
-        if known or (in_label and known_ket):
+        if known or (in_label and known_ket) or name.ident in doubtful:
             continue
         if name.ident == statement.name:
             found.add(Diagnostic("NX131", f"{name.ident} calls itself", name.span, "write a `for` loop"))
@@ -188,7 +192,8 @@ def check_body(statement: ast.Def | ast.Optimizer, scope: Scope, extra: set[str]
         found.add(Diagnostic("NX101", f"nothing is called `{name.ident}`", name.span, remedy))
 
 
-def _bound(body: tuple[ast.Statement, ...], kets: bool) -> set[str]:
+def bound_names(body: tuple[ast.Statement, ...], kets: bool) -> set[str]:
+    """The names that statements bind, loops included: of kets, or of everything else."""
     names: set[str] = set()
     for s in body:
         if isinstance(s, ast.Bind):
@@ -198,7 +203,7 @@ def _bound(body: tuple[ast.Statement, ...], kets: bool) -> set[str]:
                 elif isinstance(t, ast.Name) and not kets:
                     names.add(t.ident)
         elif isinstance(s, ast.For):
-            names |= _bound(s.body, kets) | (set() if kets else {s.variable})
+            names |= bound_names(s.body, kets) | (set() if kets else {s.variable})
         elif isinstance(s, ast.State | ast.Assign) and not kets:
             names.add(s.name)
     return names
@@ -226,3 +231,30 @@ def _names(tree: object, in_label: bool) -> Iterator[tuple[ast.Name, bool]]:
                 yield from _names(getattr(tree, f.name), in_label)
 
 
+# ------------------------------------------------------------------------------------- names of what could not be read
+def introduced(s: ast.Statement) -> set[str]:
+    """The names that a statement means to bring in."""
+    match s:
+        case ast.AxisDecl(names=names):
+            return {n.ident for n in names}
+        case ast.DataDecl(target=target) | ast.ScalarDecl(target=target) | ast.KetDecl(target=target):
+            return {target.ident}
+        case ast.MatrixDecl(target=target) | ast.Output(target=ast.Name() as target):
+            return {target.ident}
+        case ast.WidthDecl(name=name) | ast.Def(name=name) | ast.Fn(name=name) | ast.Optimizer(name=name):
+            return {name}
+        case ast.Bind() | ast.For():
+            return bound_names((s,), True) | bound_names((s,), False)
+        case ast.Train(body=body):
+            return bound_names(body, True) | bound_names(body, False)
+    return set()
+
+
+def unread_names(file: ast.File) -> set[str]:
+    """Every word outside the statements that could be parsed: names whose declaration may have been lost."""
+    text, at, rest = file.source.text, 0, []
+    for statement in file.statements:
+        rest.append(text[at : statement.span.start])
+        at = statement.span.end
+    lines = "\n".join([*rest, text[at:]]).split("\n")
+    return {word for line in lines for word in re.findall(r"[^\W\d]\w*", line.split("#")[0])}

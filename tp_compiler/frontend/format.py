@@ -20,7 +20,6 @@ transposes change, so no parenthesis, number, comment or name can be lost. The r
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from typing import Literal
 
 from lark import Token
 
@@ -29,7 +28,6 @@ from tp_compiler.frontend import syntax as ast
 from tp_compiler.frontend.parse import tokenize
 from tp_compiler.frontend.spacing import gap, mark
 
-Style = Literal["keep", "unicode", "ascii"]
 WIDTH = 120
 INDENT = 4
 
@@ -41,8 +39,8 @@ _OPENERS = ("LPAR", "LSQB", "LBRACE")
 _CLOSERS = ("RPAR", "RSQB", "RBRACE")
 
 
-def format_file(file: ast.File, style: Style = "keep") -> str:
-    """The program in canonical layout; formatting the result again changes nothing."""
+def format_file(file: ast.File, style: str = "keep") -> str:
+    """The program in canonical layout, in the style keep, unicode or ascii. Formatting it again changes nothing."""
     found = Diagnostics()
     tokens, comments = tokenize(file.source, found)
     statements = list(tokens)
@@ -64,7 +62,7 @@ class _Item:
     partner: int = -1  # of an opening brace: the index of the closing one
 
 
-def _items(file: ast.File, statements: list[list[Token]], comments: list[tuple[int, str]], style: Style) -> list[_Item]:
+def _items(file: ast.File, statements: list[list[Token]], comments: list[tuple[int, str]], style: str) -> list[_Item]:
     spelling = _SPELLING.get(style, {})
     waiting = [(offset, _Item("COMMENT", text, file.source.position(offset)[0])) for offset, text in reversed(comments)]
     items: list[_Item] = []

@@ -15,7 +15,7 @@ from tp_compiler.frontend.operators import widths
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.entrywise import derivative
 from tp_compiler.ir.primitives import ARGUMENT_NAMES, CALLABLE, DEFAULTS, PRIMITIVES
-from tp_compiler.ir.types import N, Index, Type
+from tp_compiler.ir.types import Index, N, Type
 from tp_compiler.ir.walk import rewrite
 
 #: Reductions over one axis that are instructions; sum, mean and softmax are built from others.
@@ -75,7 +75,7 @@ class Functions:
         for e in expr.fn.indices:
             binding = ctx.scope.other(e.ident) if isinstance(e, ast.Name) and e.indices is None else None
             if binding is None or not isinstance(binding.value, v.IndexName):
-                raise error("NX253", f"`{e.span.text}` is not an index", e.span, "declare it: `axis i : 4`")
+                raise self.core.no_index(e, ctx.scope)
             found.append(binding.value.index)
         if len(set(found)) < len(found):
             raise error("NX253", "an index stands twice in the brackets", expr.fn.span, "name each index once")
@@ -114,7 +114,9 @@ class Functions:
         for k, arg in enumerate(expr.args):
             key = arg.keyword if arg.keyword is not None else (names[k] if k < len(names) else "")
             if key not in names:
-                shown = f"no argument `{arg.keyword}`" if arg.keyword else f"{len(names)} argument{'s' * (len(names) > 1)}"
+                shown = (
+                    f"no argument `{arg.keyword}`" if arg.keyword else f"{len(names)} argument{'s' * (len(names) > 1)}"
+                )
                 raise error("NX251", f"{name} takes {shown}", arg.span, f"write {name}({', '.join(names)})")
             if key in given:
                 raise error("NX251", f"{name} is given `{key}` twice", arg.span, "give it once")
@@ -146,6 +148,7 @@ class Functions:
     def _call_entrywise(self, fn: v.Primitive | v.UserFn, nodes: list[ir.Node], span: Span) -> ir.Node:
         if isinstance(fn, v.Primitive):
             return self.build.map(fn.name, nodes, span)
+        self.build.spend(span, 5)
         scope = fn.scope.snapshot()
         for name, node in zip(fn.statement.params, nodes, strict=True):
             value = v.Ket(node) if node.type.slots else v.Scalar(node)
@@ -235,7 +238,9 @@ class Functions:
     def expectation(self, expr: ast.Call, ctx: Context) -> v.Value:
         """E[1,2](psi): the average over iid copies (OuterNonlin, Tensor Programs IVb Def 2.6.1)."""
         if not expr.fn.indices:
-            raise error("NX260", "E needs the copies it averages over", expr.fn.span, "write E[1](...), or <x> for a mean")
+            raise error(
+                "NX260", "E needs the copies it averages over", expr.fn.span, "write E[1](...), or <x> for a mean"
+            )
         copies = dict(ctx.copies)
         slots = []
         for e in expr.fn.indices:
@@ -266,7 +271,9 @@ class Functions:
         (index,) = self._axes(expr, ctx, 1)
         value, by = self._values(expr, ctx, 2)
         if not isinstance(by, v.Scalar) or not isinstance(by.node, ir.Constant) or by.node.value % 1:
-            raise error("NX263", "the shift is not an integer known at compile time", expr.args[1].span, "write a number")
+            raise error(
+                "NX263", "the shift is not an integer known at compile time", expr.args[1].span, "write a number"
+            )
         if not isinstance(value, v.Scalar | v.Ket):
             raise error("NX263", f"a {value.kind} does not shift", expr.span, "shift scalars or kets")
         if index not in value.node.type.indices:
@@ -292,7 +299,9 @@ class Functions:
             return self.operator_function(expr, ctx)
         rows, cols = self._axes(expr, ctx, 2)
         if rows.axis != cols.axis:
-            raise error("NX265", f"{name} needs a square matrix: two indices of one axis", expr.fn.span, "axis i, j : 4")
+            raise error(
+                "NX265", f"{name} needs a square matrix: two indices of one axis", expr.fn.span, "axis i, j : 4"
+            )
         if len(expr.args) != _LINALG_ARGS[name]:
             raise error("NX251", f"{name} takes {_LINALG_ARGS[name]} arguments", expr.span)
         fn = ""
@@ -313,7 +322,9 @@ class Functions:
                 f"write {name}[{rows.name},{cols.name}](K[{rows.name},{cols.name}])",
             )
         if name == "solve" and cols not in nodes[1].type.indices:
-            raise error("NX266", f"the right side does not carry {cols.name}", expr.args[1].span, f"write y[{cols.name}]")
+            raise error(
+                "NX266", f"the right side does not carry {cols.name}", expr.args[1].span, f"write y[{cols.name}]"
+            )
         return v.Scalar(self.build.linalg(name, rows, cols, tuple(nodes), fn, expr.span))
 
     def _function_name(self, expr: ast.Expr, ctx: Context) -> str:

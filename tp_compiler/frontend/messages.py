@@ -76,7 +76,7 @@ def _misread_line(source: Source, statement: list[Token], at: int) -> Diagnostic
     """A second `=`: a comparison, or a line that ends in an operator and so swallowed the next."""
     if at >= len(statement) or statement[at].type != "EQUAL":
         return None
-    if at and statement[at - 1].type == "EQUAL":
+    if any(x.type == "EQUAL" for x in (*statement[max(at - 1, 0) : at], *statement[at + 1 : at + 2])):
         return Diagnostic("NX020", "`==` is no operator", span_of(source, statement[at]), _COMPARE)
     for one, two in pairwise(statement[: at + 1]):
         if one.type in CONTINUES and (two.line or 0) > (one.line or 0):

@@ -6,16 +6,50 @@ the matrix of |y><x| is y xᵀ / (width of x).
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar, cast
+
 from tp_compiler.diagnostics import Diagnostic, ProgramError, Span
 from tp_compiler.frontend import values as v
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.build import Builder
-from tp_compiler.ir.types import N, Index, Width
+from tp_compiler.ir.types import Index, N, Width
 from tp_compiler.ir.walk import rewrite
 
+Fact = TypeVar("Fact")
 Widths = tuple[Width | None, Width | None]
 
+#: Bounds on an operator expression: products and sums it takes to apply it, and how deep they nest.
+MAX_TERMS = 20_000
+MAX_DEPTH = 500
 
+
+def _remembered(fact: Callable[[v.Operator], Fact]) -> Callable[[v.Operator], Fact]:
+    """`fact`, worked out once per operator: parts are shared, and `G = G G` forty times is a tree of 2^40 leaves."""
+    name = f"_{fact.__name__}"
+
+    def known(op: v.Operator) -> Fact:
+        if name not in op.__dict__:
+            op.__dict__[name] = fact(op)
+        return cast("Fact", op.__dict__[name])
+
+    return known
+
+
+@_remembered
+def extent(op: v.Operator) -> tuple[int, int]:
+    """(terms, depth): how many parts it takes to apply an operator, and how deep they nest."""
+    parts: tuple[v.Operator, ...] = ()
+    match op:
+        case v.Scaled(operator=inner) | v.Summed(operator=inner) | v.GatheredMatrix(matrix=inner):
+            parts = (inner,)
+        case v.Added(terms=parts) | v.Composed(factors=parts):
+            pass
+    sizes = [extent(p) for p in parts]
+    return max(1, sum(t for t, _ in sizes)), 1 + max((d for _, d in sizes), default=0)
+
+
+@_remembered
 def widths(op: v.Operator) -> Widths:
     """(rows, cols): the width classes an operator maps to and from; None where any fits."""
     match op:
@@ -43,6 +77,7 @@ def _width(node: ir.Node) -> Width | None:
     return dict(node.type.slots).get(0)
 
 
+@_remembered
 def indices(op: v.Operator) -> tuple[Index, ...]:
     """The free indices of a family of operators."""
     found: list[Index] = []
@@ -93,12 +128,21 @@ class Algebra:
             return node
         return self.build.mul(node, self.ones(width, span), span)
 
+    def bounded(self, op: v.Operator, span: Span) -> v.Operator:
+        """The operator, unless applying it would take for ever."""
+        terms, depth = extent(op)
+        if terms > MAX_TERMS or depth > MAX_DEPTH:
+            shown = f"takes {terms} products" if terms > MAX_TERMS else f"is nested {depth} deep"
+            raise _error("NX134", f"this operator {shown}", span, "apply its parts to a ket one after the other")
+        return op
+
     # -- what an operator does ----------------------------------------------------------------------------------
     def apply(self, op: v.Operator, x: ir.Node, span: Span) -> ir.Node:
         """The ket op|x>."""
         if any(slot != 0 for slot, _ in x.type.slots):
             raise _error("NX232", "an operator cannot act on a copy", span, "apply it first: write (W |x>)@1")
         self._check_width(op, x, span)
+        self.build.spend(span)
         build = self.build
         match op:
             case v.Matrix(symbol=s, member=member, transposed=t):
@@ -242,6 +286,7 @@ class Algebra:
         """Free indices replaced by others or by positions."""
         if not mapping:
             return op
+        self.build.spend(span)
 
         def node(n: ir.Node) -> ir.Node:
             return self.build.rename(n, mapping, span)

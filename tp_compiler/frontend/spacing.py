@@ -58,7 +58,7 @@ def gap(source: Source, marks: list[Mark], k: int) -> str:
         return ""
     before, here = marks[k - 1], marks[k]
     if "RANGE" in (before.kind, here.kind):
-        return _range_gap(before, here)
+        return _range_gap(marks, k if here.kind == "RANGE" else k - 1)
     if here.kind in _TIGHT_BEFORE or before.kind in _TIGHT_AFTER or before.sign or here.index:
         return ""
     if here.kind == "BRA_OPEN" and before.ket:
@@ -77,10 +77,9 @@ def gap(source: Source, marks: list[Mark], k: int) -> str:
     return " "
 
 
-def _range_gap(before: Mark, here: Mark) -> str:
+def _range_gap(marks: list[Mark], dots: int) -> str:
     """`1..4`; a decimal point beside the dots would join them."""
-    joins = before.token.endswith(".") if here.kind == "RANGE" else here.token.startswith(".")
-    return " " if joins else ""
+    return " " if marks[dots - 1].token.endswith(".") or marks[dots + 1].token.startswith(".") else ""
 
 
 def _call_gap(source: Source, marks: list[Mark], k: int) -> str:

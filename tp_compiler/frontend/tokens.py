@@ -41,7 +41,7 @@ KEYWORDS: dict[str, tuple[str, tuple[str, ...] | None]] = {
     "update": ("UPDATE", _ANY),
 }
 #: `output = 3` binds a scalar named output: after these a NAME is no keyword.
-_BINDS = {"EQUAL", "LSQB", "COMMA", "ASSIGN"}
+_BINDS = {"EQUAL", "LSQB", "COMMA", "COLON", "ASSIGN"}
 
 #: Words that are keywords inside one kind of statement: outside brackets, right behind an operand (so that
 #: `2 * key` keeps its name) and, where listed, before tokens of these types only.

@@ -15,7 +15,6 @@ from tp_compiler.frontend import values as v
 from tp_compiler.frontend.definitions import check_body
 from tp_compiler.frontend.expressions import Context, error, free_indices
 from tp_compiler.frontend.names import Scope, suggest
-from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.program import Output
 from tp_compiler.ir.types import Axis, Index
 
@@ -168,7 +167,8 @@ class Training:
         shown = f"|{name.ident}>" if isinstance(target, ast.Ket) else name.ident
         if binding is None:
             known = [k for k, b in table.items() if b.parameter]
-            raise error("NX156", f"no parameter is called `{shown}`", target.span, suggest(name.ident, known))
+            message = f"no parameter is called `{shown}`"
+            raise self.core.undefined("NX156", message, name.ident, target.span, suggest(name.ident, known))
         if not binding.parameter and not isinstance(binding.value, v.Broken):
             reason = "frozen" if binding.declared else "no declared parameter"
             raise error("NX156", f"`{shown}` is {reason}", target.span, "update declared, unfrozen parameters")
@@ -187,7 +187,8 @@ class Training:
             params = binding.value.params
         elif name not in STANDARD:
             known = [*STANDARD, *(k for k, b in scope.others.items() if isinstance(b.value, v.OptimizerName))]
-            raise error("NX158", f"no optimizer is called `{name}`", call.fn.span, suggest(name, known))
+            message = f"no optimizer is called `{name}`"
+            raise self.core.undefined("NX158", message, name, call.fn.span, suggest(name, known))
         for arg in call.args:
             if params is not None and arg.keyword is not None and arg.keyword not in params:
                 raise error("NX251", f"{name} has no argument `{arg.keyword}`", arg.span, suggest(arg.keyword, params))
@@ -195,7 +196,7 @@ class Training:
 
     def optimizer(self, s: ast.Optimizer, scope: Scope) -> None:
         states = {x.name for x in s.body if isinstance(x, ast.State)}
-        check_body(s, scope, {"g", "p", "t", "step", *states}, self.checker.found)
+        check_body(s, scope, {"g", "p", "t", "step", *states}, self.checker.found, self.core.doubtful)
         if not any(isinstance(x, ast.Return) for x in s.body):
             raise error("NX159", f"optimizer {s.name} returns no update", s.span, "end it with `return -lr * g`")
         if not s.on_operators:
@@ -210,7 +211,9 @@ class Training:
                 self._entrywise(part)
         elif isinstance(tree, ast.Transpose) or (isinstance(tree, ast.Call) and tree.fn.ident in _OPERATOR_WORDS):
             what = "^T" if isinstance(tree, ast.Transpose) else tree.fn.ident
-            raise error("NX160", f"{what} in an entrywise optimizer", tree.span, "write `optimizer NAME(...) on operators`")
+            raise error(
+                "NX160", f"{what} in an entrywise optimizer", tree.span, "write `optimizer NAME(...) on operators`"
+            )
         elif isinstance(tree, ast.Tree):
             for name in tree.__dataclass_fields__:
                 if name != "span":

@@ -17,6 +17,9 @@ from tp_compiler.ir.types import Index, Type, Width
 
 NodeT = TypeVar("NodeT", bound=ir.Node)
 
+#: The size of an expanded program: nodes asked for, calls, turns of loops. Some seconds of work.
+MAX_STEPS = 200_000
+
 
 def join(args: Iterable[ir.Node]) -> Type:
     """The type of an entrywise function: the union of indices (in order of appearance) and slots."""
@@ -32,7 +35,25 @@ class Builder:
     def __init__(self) -> None:
         self._known: dict[tuple[Any, ...], ir.Node] = {}
         self._slots = 0
+        self._spent = 0
         self.kept: dict[object, ir.Node] = {}  # nodes that a caller wants made once
+
+    @property
+    def exhausted(self) -> bool:
+        """Has the program grown beyond bounds? Whatever is asked for then, is refused without a word."""
+        return self._spent > MAX_STEPS
+
+    def spend(self, span: Span, steps: int = 1) -> None:
+        """Counts work, so that no short text (loops in loops, defs that call twice) keeps the compiler busy for ever.
+
+        Raises ProgramError NX133 once, and without a diagnostic from then on.
+        """
+        before = self._spent
+        self._spent += steps
+        if self._spent > MAX_STEPS:
+            message = f"the program expands to more than {MAX_STEPS} instructions"
+            remedy = "use fewer turns of loops, or an axis in the place of a loop"
+            raise ProgramError([Diagnostic("NX133", message, span, remedy)] if before <= MAX_STEPS else [])
 
     def slot(self) -> int:
         """A fresh slot number for an iid copy."""
@@ -40,6 +61,7 @@ class Builder:
         return self._slots
 
     def _make(self, kind: type[NodeT], **given: Any) -> NodeT:
+        self.spend(given["span"])
         key = (kind, *((name, value) for name, value in given.items() if name != "span"))
         node = self._known.get(key)
         if node is None:
@@ -113,9 +135,7 @@ class Builder:
         return self.mul(self.constant(-1.0, span), a, span)
 
     # averages and reductions
-    def contract(
-        self, args: Iterable[ir.Node], over: tuple[Index, ...], slots: tuple[int, ...], span: Span
-    ) -> ir.Node:
+    def contract(self, args: Iterable[ir.Node], over: tuple[Index, ...], slots: tuple[int, ...], span: Span) -> ir.Node:
         """Σ over `over`, mean over `slots`, of the product of args (a product node is taken apart)."""
         factors = tuple(f for a in args for f in (a.args if isinstance(a, ir.Map) and a.fn == "mul" else (a,)))
         joined = join(factors)
@@ -155,9 +175,7 @@ class Builder:
             return self._compose(x, selectors, span)
         kept = [s for s in selectors if isinstance(s, Index)]
         kept += [i for g in gathers for i in g.type.indices]
-        kind = Type(
-            tuple(dict.fromkeys(kept)), x.type.slots, x.type.random or any(g.type.random for g in gathers)
-        )
+        kind = Type(tuple(dict.fromkeys(kept)), x.type.slots, x.type.random or any(g.type.random for g in gathers))
         return self._make(ir.Reindex, type=kind, args=(x, *gathers), selectors=selectors, span=span)
 
     def _compose(self, x: ir.Reindex, selectors: tuple[Index | int | ir.Gather, ...], span: Span) -> ir.Node:
@@ -189,6 +207,7 @@ class Builder:
         self, construct: str, args: tuple[ir.Node, ...], indices: tuple[Index, ...], width: Width | None, span: Span
     ) -> ir.Node:
         """A value of the right type whose evaluation is refused by name."""
+        self.spend(span)
         kind = Type(indices, ((0, width),) if width else ())
         return ir.Unavailable(type=kind, args=args, construct=construct, span=span)
 
@@ -207,12 +226,8 @@ def _simplified(fn: str, args: tuple[ir.Node, ...]) -> tuple[ir.Node, ...]:
 
 def _undefined(fn: str, values: list[float], error: Exception, span: Span) -> Diagnostic:
     shown = ", ".join(f"{v:g}" for v in values)
-    if fn == "div" and values[-1] == 0:
+    if isinstance(error, ZeroDivisionError):
         return Diagnostic("NX411", "division by zero", span, "the divisor is the constant 0; change it")
     if isinstance(error, OverflowError):
         return Diagnostic("NX412", f"{fn}({shown}) overflows a double", span, "rescale the quantity")
     return Diagnostic("NX413", f"{fn}({shown}) is not a real number", span, "keep the argument inside the domain")
-
-
-
-

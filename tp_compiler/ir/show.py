@@ -50,7 +50,9 @@ def _instruction(node: ir.Node, number: dict[ir.Node, int]) -> str:
         case ir.Reduce(op=op, index=index):
             return f"reduce {op}[{index.name}] {args}"
         case ir.Reindex(selectors=selectors):
-            shown = ",".join(s.name if isinstance(s, Index) else str(s) if isinstance(s, int) else "gather" for s in selectors)
+            shown = ",".join(
+                s.name if isinstance(s, Index) else str(s) if isinstance(s, int) else "gather" for s in selectors
+            )
             return f"reindex [{shown}] {args}"
         case ir.Shift(index=index, by=by):
             return f"shift[{index.name}] by {by} {args}"

@@ -14,7 +14,7 @@ from tp_compiler.diagnostics import Diagnostic
 from tp_compiler.results import Estimate, Run
 
 if TYPE_CHECKING:
-    from tp_compiler.simulate.converge import Verification
+    from tp_compiler.finite.converge import Verification
 
 _HEAD = ("width", "seeds", "dtype", "seed", "samples", "replicates", "backend")
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from tp_compiler.simulate.converge import OutputCheck, Verification
+    from tp_compiler.finite.converge import OutputCheck, Verification
 
 _PANEL = (4.2, 3.4)
 _LABELLED = 16

@@ -13,7 +13,7 @@ from tp_compiler.report.numbers import Table, Written, axis_names, covariance_of
 from tp_compiler.results import Array, Estimate, Run
 
 if TYPE_CHECKING:
-    from tp_compiler.simulate.converge import OutputCheck, Verification
+    from tp_compiler.finite.converge import OutputCheck, Verification
 
 #: What the footer calls a setting, in this order; settings that are not listed come after under their own name.
 _SETTING_NAMES = {

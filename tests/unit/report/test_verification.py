@@ -8,7 +8,7 @@ import math
 
 from tp_compiler.report import json
 from tp_compiler.report.text import verification_text
-from tp_compiler.simulate.converge import Verification
+from tp_compiler.finite.converge import Verification
 
 
 def test_text(verification: Verification) -> None:

@@ -15,10 +15,10 @@ from tp_compiler.diagnostics import Diagnostic, ProgramError
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.program import Output, Program
 from tp_compiler.results import Estimate, Run
-from tp_compiler.simulate.moments import covariances
-from tp_compiler.simulate.network import Network, neurons
-from tp_compiler.simulate.schedule import Plan, peak_entries, plan
-from tp_compiler.simulate.tiles import TILE
+from tp_compiler.finite.moments import covariances
+from tp_compiler.finite.network import Network, neurons
+from tp_compiler.finite.schedule import Plan, peak_entries, plan
+from tp_compiler.finite.tiles import TILE
 
 Values = NDArray[Any]
 Progress = Callable[[int, int], None]

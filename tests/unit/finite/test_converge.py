@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tp_compiler.results import Estimate
-from tp_compiler.simulate.converge import verify
+from tp_compiler.finite.converge import verify
 
 WIDTHS = (256, 512, 1024)
 
@@ -97,9 +97,9 @@ def test_false_alarms_are_rare() -> None:
 
 
 def test_a_finite_network_against_its_known_limit() -> None:
-    from tests.unit.simulate.programs import S, ket, matrix, program
+    from tests.unit.finite.programs import S, ket, matrix, program
     from tp_compiler.ir.build import Builder
-    from tp_compiler.simulate.run import samples
+    from tp_compiler.finite.run import samples
 
     b = Builder()
     h = b.map("relu", (b.matmul(matrix(b, "W"), (), False, ket(b, "x"), S),), S)

@@ -9,7 +9,7 @@ from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.build import Builder
 from tp_compiler.ir.program import Output, Program
 from tp_compiler.ir.types import Axis, Index, N, Width
-from tp_compiler.simulate import draws
+from tp_compiler.finite import draws
 
 TEXT = "abcdefghijklmnopqrstuvwxyz"
 SOURCE = Source("test.nexort", TEXT)

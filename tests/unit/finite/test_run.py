@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.unit.simulate.programs import (
+from tests.unit.finite.programs import (
     SOURCE,
     S,
     drawn_ket,
@@ -19,7 +19,7 @@ from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.build import Builder
 from tp_compiler.ir.program import Output, Program
 from tp_compiler.ir.types import Width
-from tp_compiler.simulate.run import samples, simulate
+from tp_compiler.finite.run import samples, simulate
 
 n = 12
 

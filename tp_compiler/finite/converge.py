@@ -16,9 +16,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from tp_compiler.simulate.moments import covariances
-from tp_compiler.simulate.scores import Scores, score, two_sided_normal
-from tp_compiler.simulate.slopes import Slope, fitted_slope
+from tp_compiler.finite.moments import covariances
+from tp_compiler.finite.scores import Scores, score, two_sided_normal
+from tp_compiler.finite.slopes import Slope, fitted_slope
 
 Values = NDArray[Any]
 

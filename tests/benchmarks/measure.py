@@ -1,0 +1,123 @@
+"""The measurements behind docs/benchmarks.md: `python -m tests.benchmarks.measure` prints its tables.
+
+Each function returns seconds, or errors, of one claim; test_benchmarks.py asserts them against the targets.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+import tp_compiler as tpc
+from tp_compiler import driver
+from tp_compiler.diagnostics import Source
+from tp_compiler.ir.program import Program
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def deep_mlp(layers: int) -> str:
+    """A relu MLP of `layers` layers written out line by line."""
+    lines = ["axis i, j : 2", "axis d : 2", "data xi[i,d] = [[1.0, 0.5], [-0.3, 0.8]]", "ket |u[d]> ~ N(0, 1)"]
+    lines += [f"matrix W{k} ~ N(0, 2)" for k in range(1, layers + 1)]
+    lines += ["|x0[i]> = sum[d](xi[i,d] |u[d]>)"]
+    lines += [f"|x{k}[i]> = relu(W{k} |x{k - 1}[i]>)" for k in range(1, layers + 1)]
+    return "\n".join([*lines, f"output nngp[i,j] = <x{layers}[i]|x{layers}[j]>", ""])
+
+
+def long_text(lines: int) -> str:
+    """A residual network of `lines` lines of ordinary length."""
+    head = ["ket |x0> ~ N(0, 1)", "ket |b> ~ N(0, 1)", "matrix W ~ N(0, 1)"]
+    body = [f"|x{k}> = |x{k - 1}> + 0.1 tanh(W |x{k - 1}> + 0.3 |b>)" for k in range(1, lines - 3)]
+    return "\n".join([*head, *body, f"output k = <x{lines - 4}|x{lines - 4}>", ""])
+
+
+def parse_seconds(lines: int = 10_000) -> float:
+    source = Source("long.nexort", long_text(lines))
+    start = time.perf_counter()
+    driver.parse(source)
+    return time.perf_counter() - start
+
+
+def compile_seconds(layers: int) -> float:
+    source = Source("deep.nexort", deep_mlp(layers))
+    start = time.perf_counter()
+    driver.compile(source)
+    return time.perf_counter() - start
+
+
+def cold_start_seconds(example: str = "examples/mlp.nexort") -> float:
+    """A fresh Python process from the command line to the printed limit."""
+    start = time.perf_counter()
+    subprocess.run(
+        [sys.executable, "-m", "tp_compiler", "limit", str(ROOT / example), "--quiet"],
+        check=True, capture_output=True, cwd=tempfile.gettempdir(),
+    )  # fmt: skip
+    return time.perf_counter() - start
+
+
+ACCURACY = """
+axis i : 3
+data xi[i] = [0.9, -0.4, 1.3]
+ket |u> ~ N(0, 1)
+ket |b> ~ N(0, 0.5)
+matrix W ~ N(0, 1)
+|x[i]> = tanh(xi[i] |u> + |b>)
+|y[i]> = tanh(W |x[i]>)
+|z[i]> = sin(W^T |y[i]> + |x[i]>)
+output k[i] = <z[i]|z[i]>
+"""
+
+
+def limit_error(program: Program, exact: np.ndarray, samples: int, repeats: int = 4) -> tuple[float, float]:
+    """(seconds, RMS error) of one limit with M = samples and 8 scramblings."""
+    errors, start = [], time.perf_counter()
+    for seed in range(repeats):
+        run = tpc.limit(program, samples=samples, seed=1000 + seed, threads=1)
+        errors.append(run["k"] - exact)
+    return (time.perf_counter() - start) / repeats, float(np.sqrt(np.mean(np.square(errors))))
+
+
+def network_error(program: Program, exact: np.ndarray, width: int, budget: float) -> float:
+    """RMS error of averaged networks of one width within `budget` seconds: bias and spread from a longer run."""
+    seeds = 24
+    start = time.perf_counter()
+    run = tpc.simulate(program, width, seeds=seeds, seed=5)
+    each = (time.perf_counter() - start) / seeds
+    count = max(1.0, budget / each)
+    spread = run.outputs["k"].stderr * np.sqrt(seeds)
+    bias = np.maximum(np.square(run["k"] - exact) - np.square(run.outputs["k"].stderr), 0.0)
+    return float(np.sqrt(np.mean(bias + np.square(spread) / count)))
+
+
+def accuracy_table() -> list[tuple[int, float, float, float, int]]:
+    """(M, seconds, limit's RMS error, best averaged networks' RMS error in that time, their width), a row per M."""
+    program = tpc.compile(ACCURACY)
+    exact = tpc.limit(program, samples=2**17, seed=77)["k"]
+    tpc.simulate(program, 64, seeds=2)
+    rows = []
+    for samples in (2**10, 2**12, 2**14, 2**16):
+        seconds, error = limit_error(program, exact, samples)
+        best = min((network_error(program, exact, width, seconds), width) for width in (64, 128, 256, 512, 1024, 2048))
+        rows.append((samples, seconds, error, *best))
+    return rows
+
+
+def main() -> None:
+    print(f"parse, 10,000 lines: {parse_seconds():.2f} s")
+    for layers in (10, 100, 1000):
+        print(f"compile, {layers} layers: {compile_seconds(layers):.3f} s")
+    print(f"cold start to result, examples/mlp.nexort: {min(cold_start_seconds() for _ in range(3)):.2f} s")
+    print("| M | seconds | RMS error of the limit | averaged networks, same time | their width | ratio |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    for samples, seconds, error, other, width in accuracy_table():
+        print(f"| {samples} | {seconds:.2f} | {error:.1e} | {other:.1e} | {width} | {other / error:.0f} |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,29 @@
+"""The targets as claims that run (docs/benchmarks.md has the figures). Times leave room for a loaded machine."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.benchmarks import measure
+
+pytestmark = pytest.mark.slow
+
+
+def test_ten_thousand_lines_parse_in_three_seconds() -> None:
+    assert min(measure.parse_seconds() for _ in range(3)) < 3
+
+
+def test_compilation_is_linear_and_fast() -> None:
+    measure.compile_seconds(10)  # imports
+    small, large = (min(measure.compile_seconds(k) for _ in range(2)) for k in (100, 1000))
+    assert large < 10
+    assert large < 10 * small * 2, "ten times the layers take about ten times the time"
+
+
+def test_cold_start_to_result() -> None:
+    assert min(measure.cold_start_seconds() for _ in range(3)) < 3
+
+
+def test_the_limit_beats_averaged_networks_at_equal_time() -> None:
+    rows = measure.accuracy_table()
+    assert all(other > 10 * error for _, _, error, other, _ in rows), rows

@@ -1,0 +1,75 @@
+"""The architecture, executable: which room may import which, and what from outside.
+
+`finite` and `evaluate` must stay strangers, or their agreement proves nothing.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / "tp_compiler"
+
+#: room -> (rooms it may import, packages from outside it may import)
+RULES: dict[str, tuple[set[str], set[str]]] = {
+    "diagnostics": (set(), set()),
+    "_version": (set(), set()),
+    "results": ({"diagnostics", "report"}, {"numpy"}),
+    "ir": ({"diagnostics"}, set()),
+    "frontend": ({"ir", "diagnostics"}, {"lark", "numpy"}),
+    "evaluate": ({"ir", "diagnostics", "results"}, {"numpy", "scipy", "threadpoolctl"}),
+    "finite": ({"ir", "diagnostics", "results"}, {"numpy", "scipy"}),
+    "report": ({"diagnostics", "results", "finite", "_version"}, {"numpy", "matplotlib", "rich"}),
+    "driver": ({"diagnostics", "ir", "frontend", "evaluate", "finite", "results"}, set()),
+    "api": ({"driver", "diagnostics", "ir", "frontend", "results", "finite"}, set()),
+    "arguments": ({"_version", "diagnostics"}, set()),
+    "terminal": ({"diagnostics", "arguments"}, set()),
+    "cli": ({"driver", "diagnostics", "report", "results", "arguments", "terminal", "ir", "finite", "_version"}, set()),
+    "__main__": ({"cli"}, set()),
+    "__init__": ({"api", "diagnostics", "_version"}, set()),
+}
+
+
+def _imports(path: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            if node.module == "tp_compiler":
+                found |= {f"tp_compiler.{alias.name}" for alias in node.names}
+            else:
+                found.add(node.module)
+    return found
+
+
+def _files() -> list[tuple[str, Path]]:
+    return [(p.relative_to(PACKAGE).parts[0].removesuffix(".py"), p) for p in sorted(PACKAGE.rglob("*.py"))]
+
+
+@pytest.mark.parametrize(("room", "path"), _files(), ids=lambda x: str(x)[-40:])
+def test_imports_stay_inside_the_rules(room: str, path: Path) -> None:
+    assert room in RULES, f"the room {room} has no rule: add it here with its reason in docs/design.md"
+    rooms, outside = RULES[room]
+    for name in _imports(path):
+        top, *rest = name.split(".")
+        if top == "tp_compiler":
+            other = rest[0] if rest else "__init__"
+            assert other == room or other in rooms, f"{room} imports {other}"
+        elif top not in sys.stdlib_module_names:
+            assert top in outside, f"{room} imports {top}"
+
+
+def test_numpy_enters_the_frontend_through_data_only() -> None:
+    users = [p.name for room, p in _files() if room == "frontend" and "numpy" in _imports(p)]
+    assert users == ["data.py"]
+
+
+def test_nothing_is_evaluated_as_python() -> None:
+    for _, path in _files():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                assert node.func.id not in ("eval", "exec"), f"{path.name} calls {node.func.id}"

@@ -1,0 +1,275 @@
+"""Reading a bound name: its brackets, its members, and the value under the indices written at this place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from tp_compiler.diagnostics import Diagnostic, Diagnostics, ProgramError, Span
+from tp_compiler.frontend import syntax as ast
+from tp_compiler.frontend import values as v
+from tp_compiler.frontend.names import Scope, suggest
+from tp_compiler.frontend.operators import Algebra, indices
+from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.build import Builder
+from tp_compiler.ir.types import Index
+
+BROKEN = v.Broken()
+
+
+@dataclass
+class Context:
+    """What an expression is read in: the scope, whether bare names mean kets (inside a label), bound copies."""
+
+    scope: Scope
+    label: bool = False
+    copies: dict[int, int] = field(default_factory=dict)
+
+
+def error(code: str, message: str, span: Span, remedy: str = "") -> ProgramError:
+    return ProgramError([Diagnostic(code, message, span, remedy)])
+
+
+class Reading:
+    """The rules of brackets behind names; `_value` is the rest of the checker of expressions."""
+
+    def __init__(self, build: Builder, found: Diagnostics):
+        self.build = build
+        self.found = found
+        self.algebra = Algebra(build)
+        #: Names whose statement is wrong or cannot be read: that they are unknown needs no words of its own.
+        self.doubtful: set[str] = set()
+        self._missed: set[str] = set()
+
+    def _value(self, expr: ast.Expr, ctx: Context) -> v.Value:
+        raise NotImplementedError
+
+    def value(self, expr: ast.Expr, ctx: Context) -> v.Value:
+        """The value of an expression; errors are collected and give Broken."""
+        try:
+            return self._value(expr, ctx)
+        except ProgramError as problem:
+            for diagnostic in problem.diagnostics:
+                self.found.add(diagnostic)
+            return BROKEN
+
+    def undefined(self, code: str, message: str, name: str, span: Span, remedy: str = "") -> ProgramError:
+        """The error of a name that means nothing here; a missing index is reported once, not at every bracket."""
+        known = name in self.doubtful or (code == "NX253" and name in self._missed)
+        self._missed.add(name)
+        if code == "NX253":
+            self.doubtful.add(name)
+        return ProgramError([] if known else [Diagnostic(code, message, span, remedy)])
+
+    def no_index(self, expr: ast.Expr, scope: Scope) -> ProgramError:
+        """The error of something else than an index in brackets."""
+        name = expr.ident if isinstance(expr, ast.Name) else ""
+        hint = suggest(name, [k for k, b in scope.others.items() if isinstance(b.value, v.IndexName)]) if name else ""
+        shown = name or expr.span.text
+        remedy = hint or (f"declare it: `axis {name} : 4`" if name else "write the name of an index")
+        binding = scope.other(name)
+        if binding is not None and isinstance(binding.value, v.Broken):
+            return ProgramError([])
+        return self.undefined("NX253", f"`{shown}` is not an index", shown, expr.span, remedy)
+
+    def expect_scalar(self, value: v.Value, span: Span, what: str = "a scalar") -> ir.Node | None:
+        if isinstance(value, v.Broken):
+            return None
+        if isinstance(value, v.Scalar):
+            return value.node
+        remedy = "take an average, such as <x> or <x|y>" if isinstance(value, v.Ket) else f"write {what} here"
+        raise error("NX210", f"expected {what}, found {a_kind(value)}", span, remedy)
+
+    def read(self, binding: v.Binding, expr: ast.Name, ctx: Context) -> v.Value:
+        """A bound value under the indices written at this place."""
+        written = expr.indices or ()
+        if isinstance(binding.value, v.Broken) and not binding.members:
+            for index in written:  # mistakes inside the brackets are still worth a word
+                self.value(index, Context(ctx.scope))
+            return BROKEN
+        if binding.clock is not None and written and written[0].span.text == "step":
+            return self.read(replace(binding, clock=None), replace(expr, indices=written[1:]), ctx)
+        if len(written) != len(binding.indices):
+            names = ",".join(i.name for i in binding.indices)
+            form = f"{expr.ident}[{names}]" if names else expr.ident
+            raise error(
+                "NX220",
+                f"`{expr.ident}` has {_count(len(binding.indices))}, {len(written) or 'none'} written",
+                expr.span,
+                f"write {form}",
+            )
+        selectors = [self.selector(e, i, expr, ctx) for e, i in zip(written, binding.indices, strict=True)]
+        return self._member(binding, selectors, expr)
+
+    def selector(self, expr: ast.Expr, index: Index, name: ast.Name, ctx: Context) -> Index | int | ir.Node:
+        """What stands in a bracket: an index, a position, or integer data (a node)."""
+        scope = ctx.scope
+        if isinstance(expr, ast.Name) and expr.indices is None and not expr.primes:
+            found = scope.other(expr.ident)
+            if found is not None and isinstance(found.value, v.IndexName):
+                self._same_axis(found.value.index, index, expr, name)
+                return found.value.index
+            if found is None:
+                raise self.no_index(expr, scope)
+        value = self._value(expr, Context(scope))
+        if isinstance(value, v.Broken):
+            raise ProgramError([])
+        node = self.expect_scalar(value, expr.span, "an index")
+        assert node is not None
+        if isinstance(node, ir.Constant):
+            return self._position(node.value, index, expr)
+        if (isinstance(node, ir.Array | ir.Reindex) and _is_integer(node)) or _is_refused(node):
+            return node
+        if any(isinstance(a, ir.Position) for a in node.args):
+            raise error(
+                "NX222",
+                f"`{expr.span.text}` leaves the axis of {index.size} points at its end",
+                expr.span,
+                "use shift[i](x, 1), which continues with zeros, or a `for` loop",
+            )
+        raise error("NX223", "this is no index", expr.span, "write an index name, a position, or integer data")
+
+    def _position(self, value: float, index: Index, expr: ast.Expr) -> int:
+        if value != int(value):
+            raise error("NX224", f"position {value:g} is not an integer", expr.span, "positions are 1, 2, ...")
+        first = 0 if index.name == "step" else 1
+        position = int(value) + 1 - first
+        if not 1 <= position <= index.size:
+            last = index.size - 1 + first
+            raise error(
+                "NX225", f"position {int(value)} is outside {first}..{last}", expr.span, "positions count from 1"
+            )
+        return position
+
+    def _same_axis(self, found: Index, wanted: Index, expr: ast.Expr, name: ast.Name) -> None:
+        if found.axis.name == wanted.axis.name:
+            if found.size != wanted.size:  # the index `step` alone: data may end with the last update
+                raise error(
+                    "NX164",
+                    f"`{name.ident}` has {wanted.size} entries over step, an output over step reads {found.size}",
+                    expr.span,
+                    "give it an entry for the value after the last update",
+                )
+            return
+        raise error(
+            "NX226",
+            f"index {found.name} ranges over axis {found.axis.name}, but `{name.ident}` wants one of axis"
+            f" {wanted.axis.name} here",
+            expr.span,
+            f"axes are nominal; declare both names together, `axis {wanted.axis.name}, {found.name} : {wanted.size}`",
+        )
+
+    def _member(self, binding: v.Binding, selectors: list[Index | int | ir.Node], expr: ast.Name) -> v.Value:
+        if not binding.fixed:
+            return self.reindexed(binding.value, binding.indices, selectors, expr.span)
+        picks = [selectors[k] for k in binding.fixed]
+        rest = [s for k, s in enumerate(selectors) if k not in binding.fixed]
+        indices = tuple(i for k, i in enumerate(binding.indices) if k not in binding.fixed)
+        if all(isinstance(p, int) for p in picks):
+            key = tuple(p for p in picks if isinstance(p, int))
+            return self.reindexed(self._bound_member(binding, key, expr), indices, rest, expr.span)
+        whole = self._stacked(binding, expr)
+        return self.reindexed(whole.value, whole.indices, selectors, expr.span)
+
+    def _bound_member(self, binding: v.Binding, key: tuple[int, ...], expr: ast.Name) -> v.Value:
+        if key in binding.members:
+            return binding.members[key]
+        if isinstance(binding.value, v.Broken):
+            shown = ", ".join(map(str, key))
+            raise error(
+                "NX227", f"member {shown} of `{expr.ident}` is not bound yet", expr.span, "bind it before it is read"
+            )
+        wanted = dict(zip(binding.fixed, key, strict=True))
+        selectors: list[Index | int | ir.Node] = [wanted.get(k, i) for k, i in enumerate(binding.indices)]
+        return self.reindexed(binding.value, binding.indices, selectors, expr.span)
+
+    def _stacked(self, binding: v.Binding, expr: ast.Name) -> v.Binding:
+        """All members along the first fixed bracket assembled, recursively: the whole family as one value."""
+        place, *others = binding.fixed
+        index = binding.indices[place]
+        parts = []
+        for position in range(1, index.size + 1):
+            picked = {k[1:]: m for k, m in binding.members.items() if k[0] == position}
+            remaining = tuple(i for k, i in enumerate(binding.indices) if k != place)
+            fixed = tuple(k - (k > place) for k in others)
+            if fixed:
+                base = v.Binding(BROKEN, remaining, fixed=fixed, members=picked)
+                parts.append(self._stacked(base, expr).value)
+            else:
+                parts.append(self._bound_member(binding, (position,), expr))
+        return v.Binding(self._stack(parts, index, expr), binding.indices)
+
+    def _stack(self, parts: list[v.Value], index: Index, expr: ast.Name) -> v.Value:
+        nodes = [p.node for p in parts if isinstance(p, v.Scalar | v.Ket)]
+        if len(nodes) < len(parts):
+            if any(isinstance(p, v.Broken) for p in parts):
+                raise ProgramError([])
+            raise error("NX228", "members of an operator family are read one by one", expr.span, "write a position")
+        node = self.build.stack(tuple(nodes), index, expr.span)
+        return v.Ket(node) if isinstance(parts[0], v.Ket) else v.Scalar(node)
+
+    def reindexed(
+        self, value: v.Value, own: tuple[Index, ...], selectors: list[Index | int | ir.Node], span: Span
+    ) -> v.Value:
+        """The value with selectors[k] in the place of own[k]."""
+        gathers = [s for s in selectors if isinstance(s, ir.Node)]
+        chosen: dict[Index, Index | int | ir.Gather] = {}
+        for index, selector in zip(own, selectors, strict=True):
+            chosen[index] = ir.Gather(gathers.index(selector) + 1) if isinstance(selector, ir.Node) else selector
+        if isinstance(value, v.Scalar | v.Ket):
+            node = value.node
+            picks = tuple(chosen.get(i, i) for i in node.type.indices)
+            used = {p.arg for p in picks if isinstance(p, ir.Gather)}
+            kept = tuple(g if k + 1 in used else None for k, g in enumerate(gathers))
+            args = tuple(g for g in kept if g is not None)
+            order = {k + 1: n + 1 for n, k in enumerate(k for k, g in enumerate(kept) if g is not None)}
+            picks = tuple(ir.Gather(order[p.arg]) if isinstance(p, ir.Gather) else p for p in picks)
+            return type(value)(self.build.reindex(node, picks, args, span))
+        if isinstance(value, v.Operator):
+            return self._operator_member(value, chosen, gathers, span)
+        return value
+
+    def _operator_member(
+        self, op: v.Operator, chosen: dict[Index, Index | int | ir.Gather], gathers: list[ir.Node], span: Span
+    ) -> v.Value:
+        by_data = {i: s for i, s in chosen.items() if isinstance(s, ir.Gather)}
+        plain = {i: s for i, s in chosen.items() if not isinstance(s, ir.Gather)}
+        if not by_data:
+            return self.algebra.rename(op, plain, span)
+        if not isinstance(op, v.Matrix):
+            raise error("NX229", "integer data chooses members of kets and matrices only", span, "use a loop")
+        hidden = {i: self.algebra.fresh(i) for i in by_data}
+        renamed = self.algebra.rename(op, {**plain, **hidden}, span)
+        assert isinstance(renamed, v.Matrix)
+        return v.GatheredMatrix(renamed, tuple(hidden.values()), tuple(gathers[s.arg - 1] for s in by_data.values()))
+
+
+def a_kind(value: v.Value) -> str:
+    article = "an" if value.kind[0] in "aeio" else "a"
+    return f"{article} {value.kind}"
+
+
+def _count(n: int) -> str:
+    return {0: "no index", 1: "one index"}.get(n, f"{n} indices")
+
+
+def _is_integer(node: ir.Node) -> bool:
+    if isinstance(node, ir.Reindex):
+        return _is_integer(node.args[0])
+    return isinstance(node, ir.Array) and node.integer
+
+
+def _is_refused(node: ir.Node) -> bool:
+    """`step` and `step - 1`: typed, but unavailable in this version."""
+    return isinstance(node, ir.Unavailable) or any(isinstance(a, ir.Unavailable) for a in node.args)
+
+
+def free_indices(value: v.Value) -> tuple[Index, ...]:
+    """The indices a value still carries."""
+    if isinstance(value, v.Scalar | v.Ket):
+        return value.node.type.indices
+    if isinstance(value, v.Bra):
+        inner = indices(value.operator) if value.operator else ()
+        return tuple(dict.fromkeys((*value.node.type.indices, *inner)))
+    if isinstance(value, v.Operator):
+        return indices(value)
+    return ()
