@@ -10,10 +10,10 @@ import pytest
 
 from tp_compiler.evaluate.kernels import KERNELS as LIMIT
 from tp_compiler.evaluate.replicate import Replicate
+from tp_compiler.finite.kernels import KERNELS as FINITE
 from tp_compiler.frontend.functions import CALLABLE, library_bindings
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.primitives import PRIMITIVES
-from tp_compiler.finite.kernels import KERNELS as FINITE
 
 POINTS = (-30.0, -2.5, -0.7, -1e-3, 0.0, 1e-3, 0.4, 1.9, 6.5, 30.0)
 

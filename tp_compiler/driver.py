@@ -34,7 +34,9 @@ def read(path: str) -> Source:
         reason = problem.strerror or "it cannot be read"
         raise ProgramError([Diagnostic("NX001", f"{path}: {reason}", None, "check the path")]) from None
     if len(raw) > MAX_SOURCE:
-        raise ProgramError([Diagnostic("NX003", f"{path} is larger than 64 MiB", None, "keep data in .npy or .csv files")])
+        raise ProgramError(
+            [Diagnostic("NX003", f"{path} is larger than 64 MiB", None, "keep data in .npy or .csv files")]
+        )
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as problem:
@@ -171,7 +173,9 @@ def verify(
     wanted = set(run.outputs)
     networks = {
         # The seed moves with the width: networks of different widths are to share no random numbers.
-        width: samples(program, width, seeds, seed=seed * 1_000_003 + width, only=wanted, max_memory=max_memory, progress=progress).values
+        width: samples(
+            program, width, seeds, seed=seed * 1_000_003 + width, only=wanted, max_memory=max_memory, progress=progress
+        ).values
         for width in sorted(widths)
     }
     return compare(dict(run.outputs), networks, dof=run.settings["replicates"] - 1)

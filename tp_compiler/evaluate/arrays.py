@@ -1,4 +1,4 @@
-"""Labelled arrays: alignment for broadcasting, and contraction of products by BLAS.
+"""Labelled arrays: alignment for broadcasting, contraction of products by BLAS, and the moves along indices.
 
 A value of type `Type` is an array whose leading dimensions are its slots (in ascending order) and whose trailing
 dimensions are its indices. Labels are slot numbers (int) and `Index` objects.
@@ -6,11 +6,12 @@ dimensions are its indices. Labels are slot numbers (int) and `Index` objects.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.types import Index, Type
 
 Label = int | Index
@@ -94,3 +95,43 @@ def _pair(a: Any, la: tuple[Label, ...], b: Any, lb: tuple[Label, ...], needed: 
     product = np.matmul(x, y)
     own = (*batch, *left, *right)
     return np.reshape(product, [sizes[label] for label in own]), own
+
+
+def reduced(op: str, x: Any, axis: int) -> Any:
+    """max, min, prod or logsumexp over one dimension."""
+    if op == "logsumexp":
+        top = np.max(x, axis=axis, keepdims=True)
+        return np.log(np.exp(x - top).sum(axis=axis)) + np.squeeze(top, axis)
+    plain: dict[str, Callable[..., Any]] = {"max": np.max, "min": np.min, "prod": np.prod}
+    return plain[op](x, axis=axis)
+
+
+def shifted(x: Any, axis: int, by: int) -> Any:
+    """result[i] = x[i - by], zero outside."""
+    size = x.shape[axis]
+    result = np.zeros_like(x)
+    source, target = [slice(None)] * x.ndim, [slice(None)] * x.ndim
+    if abs(by) < size:
+        source[axis] = slice(max(0, -by), size - max(0, by))
+        target[axis] = slice(max(0, by), size + min(0, by))
+        result[tuple(target)] = x[tuple(source)]
+    return result
+
+
+def reindexed(node: ir.Reindex, x: Any, own: Any, positions: list[Any], wanted: Any) -> Any:
+    """Renames, selections, diagonals and gathers of an array with labels `own`; the result has labels `wanted`."""
+    lead = len(own) - len(node.selectors)
+    renamed = [s for s in node.selectors if isinstance(s, Index)]
+    if len(set(renamed)) == len(node.selectors):
+        return aligned(x, (*own[:lead], *renamed), wanted)
+    new = tuple(w for w in wanted if isinstance(w, Index))
+    grid: list[Any] = [slice(None)] * lead
+    for selector in node.selectors:
+        if isinstance(selector, int):
+            grid.append(selector - 1)
+        elif isinstance(selector, Index):
+            grid.append(aligned(np.arange(selector.size), (selector,), new))
+        else:
+            gather = node.args[selector.arg]
+            grid.append(aligned(positions[selector.arg - 1], labels(gather.type), new))
+    return x[tuple(grid)]

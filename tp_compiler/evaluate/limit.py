@@ -20,6 +20,7 @@ from threadpoolctl import threadpool_limits
 
 from tp_compiler.diagnostics import Diagnostic, ProgramError
 from tp_compiler.evaluate.clt import CltScalars
+from tp_compiler.evaluate.estimates import averaged, base, covariances, gaussian_law, is_gaussian, mean_and_error
 from tp_compiler.evaluate.plan import Plan
 from tp_compiler.evaluate.replicate import Replicate
 from tp_compiler.ir import nodes as ir
@@ -118,8 +119,8 @@ class _Evaluation:
         self.plan = Plan(program, only)
         self.used_clts = self._drawn_clts()
         self.most = options.max_samples or (MAX_SAMPLES_DRAWN if self.used_clts else MAX_SAMPLES)
-        self.read_at = {o.name: _base(o.node) for o in self.plan.outputs}
-        self.gaussian = {o.name for o in self.plan.outputs if _is_gaussian(o.node)}  # their mean is 0, exactly
+        self.read_at = {o.name: base(o.node) for o in self.plan.outputs}
+        self.gaussian = {o.name for o in self.plan.outputs if is_gaussian(o.node)}  # their mean is 0, exactly
         self.start = time.monotonic()
         self.warnings: list[Diagnostic] = []
         self.levels: list[_Level] = []
@@ -178,8 +179,14 @@ class _Evaluation:
         if needed > self.options.memory:
             shown = f"{needed / 1e9:.1f} GB, {self.options.memory / 1e9:.1f} GB are allowed"
             raise ProgramError(
-                [Diagnostic("NX431", f"{smallest} particles need about {shown}", None,
-                            "use smaller axes, fewer --samples or --threads, or a larger --max-memory")]  # fmt: skip
+                [
+                    Diagnostic(
+                        "NX431",
+                        f"{smallest} particles need about {shown}",
+                        None,
+                        "use smaller axes, fewer --samples or --threads, or a larger --max-memory",
+                    )
+                ]
             )
 
     # -- one level ----------------------------------------------------------------------------------------------
@@ -229,8 +236,8 @@ class _Evaluation:
         for d in range(draws):
             clt = CltScalars(None if coordinates is None else coordinates[d])
             collected.append(run.outputs(clt))
-            laws.append({o.name: _gaussian(o, clt) for o in self.plan.outputs if o.node.type.random})
-        return _averaged(collected), _covariances(collected, laws), run.tail_error
+            laws.append({o.name: gaussian_law(o, clt) for o in self.plan.outputs if o.node.type.random})
+        return averaged(collected), covariances(collected, laws), run.tail_error
 
     def _coordinates(self, draws: int, seed: tuple[int, ...]) -> Any:
         if not self.used_clts:
@@ -243,7 +250,7 @@ class _Evaluation:
     def _estimate(self, name: str, at: int = -1) -> tuple[Any, Any]:
         """Value and standard error at a level; the error includes the bias of finite M."""
         levels = self.levels[: len(self.levels) + 1 + at]
-        value, stderr = _mean_and_error([level.values.get(name) for level in levels])
+        value, stderr = mean_and_error([level.values.get(name) for level in levels])
         tail = levels[-1].tail_error.get(self.read_at[name], 0.0) / math.sqrt(self.options.replicates)
         return value, np.hypot(stderr, tail)
 
@@ -258,7 +265,7 @@ class _Evaluation:
         value, stderr = self._estimate(name)
         found = [] if name in self.gaussian else [(float(np.max(stderr, initial=0.0)), self._tolerance(value))]
         if name in self.levels[-1].covariance:
-            covariance, error = _mean_and_error([level.covariance.get(name) for level in self.levels])
+            covariance, error = mean_and_error([level.covariance.get(name) for level in self.levels])
             found.append((float(np.max(error, initial=0.0)), self._tolerance(covariance)))
         return found
 
@@ -291,7 +298,7 @@ class _Evaluation:
         axes = tuple(i.name for i in output.indices)
         if not output.node.type.random:
             return Estimate(value, stderr, axes, method)
-        covariance, error = _mean_and_error([level.covariance.get(output.name) for level in self.levels])
+        covariance, error = mean_and_error([level.covariance.get(output.name) for level in self.levels])
         law = "gaussian" if output.name in self.gaussian else "sampled"
         if law == "gaussian":
             value, stderr = np.zeros_like(value), np.zeros_like(stderr)
@@ -329,87 +336,3 @@ class _Evaluation:
     def _settings(self, samples: int) -> dict[str, Any]:
         o = self.options
         return {"seed": o.seed, "samples": samples, "replicates": o.replicates, "backend": "numpy", "f0": o.f0}
-
-
-def _mean_and_error(levels: list[Any]) -> tuple[Any, Any]:
-    """Mean over replicates of the last level, and its standard error with the bias of finite M.
-
-    Functions of averages have a bias b/M. At M/2^k it is 2^k times as large, and the scramblings are common (the first
-    half of a Sobol sequence is one), so each coarser level estimates the bias of the last as the mean difference over
-    2^k - 1. The estimates are averaged; what their own noise explains is taken off before the bias joins the error.
-    """
-    last = levels[-1]
-    count = last.shape[0]
-    variance = last.var(axis=0, ddof=1) / count
-    coarser = [
-        (level - last) / (2**k - 1)
-        for k, level in enumerate(levels[-2:-5:-1], start=1)
-        if level is not None and level.shape == last.shape
-    ]
-    if coarser:
-        bias = np.mean(coarser, axis=0)
-        noise = bias.var(axis=0, ddof=1) / count
-        variance = variance + np.maximum(bias.mean(axis=0) ** 2 - noise, 0.0)
-    return last.mean(axis=0), np.sqrt(variance)
-
-
-def _averaged(runs: list[dict[str, Any]]) -> dict[str, Any]:
-    result = {}
-    for name in runs[0]:
-        parts = [r[name] for r in runs]
-        broken = next((p for p in parts if isinstance(p, Diagnostic)), None)
-        result[name] = broken if broken is not None else np.mean(parts, axis=0)
-    return result
-
-
-def _base(node: ir.Node) -> ir.Node:
-    """The node that an output reads through index manipulations."""
-    while isinstance(node, ir.Reindex) and len(node.args) == 1:
-        node = node.args[0]
-    return node
-
-
-def _is_gaussian(node: ir.Node) -> bool:
-    """A `clt` scalar of non-random kets (read through index manipulations only)."""
-    node = _base(node)
-    return isinstance(node, ir.Clt) and not any(a.type.random for a in node.args)
-
-
-def _gaussian(output: Output, clt: CltScalars) -> Any:
-    """The covariance over the flattened entries of a Gaussian output in one run, or None."""
-    from tp_compiler.evaluate.arrays import aligned, labels
-    from tp_compiler.evaluate.replicate import reindexed
-
-    if not _is_gaussian(output.node):
-        return None
-    chain = [output.node]
-    while isinstance(chain[-1], ir.Reindex):
-        chain.append(chain[-1].args[0])
-    base = chain[-1]
-    if base not in clt.covariance:
-        return None
-    # Entry numbers of the base family travel through the index manipulations; the covariance is read off at them.
-    places: Any = np.arange(base.type.size()).reshape(base.type.shape)
-    for node in reversed(chain[:-1]):
-        assert isinstance(node, ir.Reindex)
-        places = reindexed(node, places, labels(node.args[0].type), [], labels(node.type))
-    shape = tuple(i.size for i in output.indices)
-    flat = np.broadcast_to(aligned(places, labels(output.node.type), output.indices), shape).ravel()
-    return clt.covariance[base][np.ix_(flat, flat)]
-
-
-def _covariances(runs: list[dict[str, Any]], laws: list[dict[str, Any]]) -> dict[str, Any]:
-    """Of Gaussian outputs the mean of their covariances, of sampled ones the covariance over the draws."""
-    result = {}
-    for name in laws[0]:
-        known = [law[name] for law in laws if law[name] is not None]
-        if len(known) == len(laws):
-            result[name] = np.mean(known, axis=0)
-            continue
-        parts = [r[name] for r in runs]
-        if any(isinstance(p, Diagnostic) for p in parts):
-            continue
-        flat = np.array(parts).reshape(len(parts), -1)
-        size = flat.shape[1]
-        result[name] = np.cov(flat, rowvar=False).reshape(size, size) if len(parts) > 1 else np.zeros((size, size))
-    return result

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tp_compiler.evaluate import replicate as rules
-from tp_compiler.evaluate.arrays import aligned, contract, labels
+from tp_compiler.evaluate.arrays import aligned, contract, labels, reduced, reindexed, shifted
 from tp_compiler.evaluate.kernels import KERNELS
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.types import Index
@@ -39,10 +38,10 @@ class OuterNonlin:
         inner = [a for a in node.args if isinstance(values[a], ir.Node) or set(node.over) & set(a.type.indices)]
         outer = [a for a in node.args if a not in inner]
         body = _Body(self, node, inner)
-        reduced = body.over_rows()
+        averaged = body.over_rows()
         if not outer:
-            return reduced
-        arrays = [reduced, *(values[a] for a in outer)]
+            return averaged
+        arrays = [averaged, *(values[a] for a in outer)]
         of = [body.labels, *(labels(a.type) for a in outer)]
         if 0 in node.slots:
             value = contract(arrays, of, labels(node.type))
@@ -94,9 +93,7 @@ class _Body:
         self.args = args
         self.paired = min(PAIRED, max(1, self.samples // 2))
         slots = {s for a in args for s, _ in a.type.slots}
-        indices = tuple(
-            dict.fromkeys(i for a in args for i in a.type.indices if i not in node.over)
-        )
+        indices = tuple(dict.fromkeys(i for a in args for i in a.type.indices if i not in node.over))
         self.keeps_rows = 0 in slots and 0 not in node.slots
         self.has_rows = 0 in slots
         self.labels: tuple[Any, ...] = (*((0,) if self.keeps_rows else ()), *indices)
@@ -178,13 +175,13 @@ class _Body:
             common = self._common(args, list(node.args))
             return max(d for d, _ in args), KERNELS[node.fn](*common)
         if isinstance(node, ir.Reduce):
-            return dims, rules.reduced(node.op, x, dims + own.index(node.index))
+            return dims, reduced(node.op, x, dims + own.index(node.index))
         if isinstance(node, ir.Shift):
-            return dims, rules.shifted(x, dims + own.index(node.index), node.by)
+            return dims, shifted(x, dims + own.index(node.index), node.by)
         if isinstance(node, ir.Reindex):
             lead = tuple(range(-dims, 0))
             positions = [np.asarray(g, dtype=np.int64) - 1 for _, g in args[1:]]
-            return dims, rules.reindexed(node, x, (*lead, *own), positions, (*lead, *node.type.indices))
+            return dims, reindexed(node, x, (*lead, *own), positions, (*lead, *node.type.indices))
         assert isinstance(node, ir.Stack)
         top = max(d for d, _ in args)
         rest = tuple(i for i in node.type.indices if i != node.index)

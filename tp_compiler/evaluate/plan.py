@@ -130,7 +130,9 @@ class Plan:
     def show(self) -> str:
         """The plan as text (`tpc show --stage plan`)."""
         kets = Counter(self.space.values())
-        lines = [f"{len(self.nodes)} instructions, {len(set(self.space.values()))} spaces, {len(self.clts)} clt scalars"]
+        lines = [
+            f"{len(self.nodes)} instructions, {len(set(self.space.values()))} spaces, {len(self.clts)} clt scalars"
+        ]
         for number in sorted(kets):
             drawn = self.coordinates[number]
             widths = {n.type.width.name for n in self.nodes if self.space.get(n) == number and n.type.is_ket}

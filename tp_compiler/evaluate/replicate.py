@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from tp_compiler.diagnostics import Diagnostic
-from tp_compiler.evaluate import finite, tails
-from tp_compiler.evaluate.arrays import aligned, contract, labels
+from tp_compiler.evaluate import faults, tails
+from tp_compiler.evaluate.arrays import Label, aligned, contract, labels, reduced, reindexed, shifted
 from tp_compiler.evaluate.clt import CltScalars
 from tp_compiler.evaluate.kernels import KERNELS
 from tp_compiler.evaluate.matmul import MatrixState
@@ -82,7 +82,7 @@ class Replicate:
         value = self.values[node]
         if isinstance(value, Diagnostic):
             return value
-        problem = finite.problem(node, value, self.suspect)
+        problem = faults.problem(node, value, self.suspect)
         if problem is not None:
             return problem
         shape = tuple(i.size for i in indices)
@@ -106,7 +106,7 @@ class Replicate:
             return node
         try:
             return getattr(self, f"_{type(node).__name__.lower()}")(node)
-        except finite.Refused as refused:
+        except faults.Refused as refused:
             return refused.diagnostic
 
     # -- leaves -------------------------------------------------------------------------------------------------
@@ -133,7 +133,7 @@ class Replicate:
         centre = aligned(mean, labels(node.args[0].type), own)
         if symbol.pair is None:
             if np.min(spread, initial=0.0) < 0:
-                raise finite.Refused(finite.negative_variance(symbol, float(np.min(spread))))
+                raise faults.Refused(faults.negative_variance(symbol, float(np.min(spread))))
             if not np.any(spread):
                 return np.broadcast_to(centre, (self.samples, *shape))
             draws = self.space(node).draw(node.type.size()).reshape(self.samples, *shape)
@@ -149,7 +149,7 @@ class Replicate:
         covariance = aligned(spread, labels(node.args[1].type), (*rest, left, right))
         size = tuple(i.size for i in rest)
         covariance = np.broadcast_to(covariance, (*size, left.size, right.size))
-        root = finite.covariance_root(covariance, symbol)
+        root = faults.covariance_root(covariance, symbol)
         draws = self.space(node).draw(node.type.size()).reshape(self.samples, *size, right.size)
         values = np.einsum("...ij,m...j->m...i", root, draws)
         return aligned(values, (0, *rest, left), labels(node.type))
@@ -178,13 +178,13 @@ class Replicate:
         if self.inspect and node.slots == (0,) and any(self.plan.heavy[a] for a in node.args):
             self._inspect(node, arrays, of)
         if not np.isfinite(result).all():
-            problem = finite.problem(node, result, self.suspect)
+            problem = faults.problem(node, result, self.suspect)
             return problem if node.slots else self._pass(node, result)
         return result
 
     def _inspect(self, node: ir.Contract, arrays: list[Any], of: list[Any]) -> None:
         """Refuses an average that its heaviest samples decide; a part of a large family stands for it."""
-        own = (0, *dict.fromkeys(label for one in of for label in one if label != 0))
+        own: tuple[Label, ...] = (0, *dict.fromkeys(label for one in of for label in one if label != 0))
         parts = [aligned(x, one, own) for x, one in zip(arrays, of, strict=True)]
         parts = [p[(slice(None), *(slice(0, 4) for _ in own[1:]))] for p in parts]
         products = KERNELS["mul"](*parts)
@@ -192,7 +192,7 @@ class Replicate:
             return
         index, self.tail_error[node] = tails.read(products.reshape(self.samples, -1))
         if index < tails.INFINITE:
-            raise finite.Refused(tails.diagnostic(node))
+            raise faults.Refused(tails.diagnostic(node))
 
     def _pass(self, node: ir.Node, result: Any) -> Any:
         self.suspect.add(node)
@@ -207,7 +207,7 @@ class Replicate:
 
     def _reindex(self, node: ir.Reindex) -> Any:
         x, *gathers = node.args
-        indices = [finite.positions(self.values[g], g, node) for g in gathers]
+        indices = [faults.positions(self.values[g], g, node) for g in gathers]
         return reindexed(node, self.values[x], labels(x.type), indices, labels(node.type))
 
     def _shift(self, node: ir.Shift) -> Any:
@@ -217,14 +217,14 @@ class Replicate:
     def _stack(self, node: ir.Stack) -> Any:
         own = labels(node.type)
         rest = tuple(label for label in own if label != node.index)
-        shape = [self.samples if label == 0 else label.size for label in rest if isinstance(label, Index) or label == 0]
+        shape = [label.size if isinstance(label, Index) else self.samples for label in rest]
         parts = [np.broadcast_to(aligned(self.values[a], labels(a.type), rest), shape) for a in node.args]
         return np.stack(parts, axis=own.index(node.index))
 
     def _matmul(self, node: ir.MatMul) -> Any:
         x, variance = node.args[0], self.values[node.matrix.variance]
         value = np.broadcast_to(self.values[x], (self.samples, *x.type.shape))
-        problem = finite.problem(node, value, self.suspect)
+        problem = faults.problem(node, value, self.suspect)
         if problem is not None:
             return problem
         batch = tuple(m for m in node.member if isinstance(m, Index))
@@ -248,60 +248,24 @@ class Replicate:
         if (symbol, member) not in self.states:
             own = labels(symbol.variance.type)
             position = dict(zip(symbol.indices, member, strict=True))
-            value = float(variance[tuple(position[i] - 1 for i in own if isinstance(i, Index))]) if own else float(variance)
+            value = (
+                float(variance[tuple(position[i] - 1 for i in own if isinstance(i, Index))]) if own else float(variance)
+            )
             if value < 0:
-                raise finite.Refused(finite.negative_variance(symbol, value))
+                raise faults.Refused(faults.negative_variance(symbol, value))
             self.states[symbol, member] = MatrixState(value, symbol.rows.ratio / symbol.cols.ratio)
         return self.states[symbol, member]
 
     def _linalg(self, node: ir.Linalg) -> Any:
-        return finite.linalg(node, [(self.values[a], labels(a.type)) for a in node.args], labels(node.type))
+        return faults.linalg(node, [(self.values[a], labels(a.type)) for a in node.args], labels(node.type))
 
     def _clt(self, node: ir.Clt) -> Any:
         if node in self.plan.problems:
             return self.plan.problems[node]
         v, x = node.args
-        own = (0, *node.type.indices)
+        own: tuple[Label, ...] = (0, *node.type.indices)
         product = aligned(self.values[v], labels(v.type), own) * aligned(self.values[x], labels(x.type), own)
         flat = np.broadcast_to(product, (self.samples, *node.type.shape)).reshape(self.samples, -1)
         if not np.isfinite(flat).all():
-            return finite.problem(node, flat, self.suspect)
+            return faults.problem(node, flat, self.suspect)
         return self.clt.value(node, flat, self.plan.space[v]).reshape(node.type.shape)
-
-
-def reduced(op: str, x: Any, axis: int) -> Any:
-    """max, min, prod or logsumexp over one dimension."""
-    if op == "logsumexp":
-        top = np.max(x, axis=axis, keepdims=True)
-        return np.log(np.exp(x - top).sum(axis=axis)) + np.squeeze(top, axis)
-    return {"max": np.max, "min": np.min, "prod": np.prod}[op](x, axis=axis)
-
-
-def shifted(x: Any, axis: int, by: int) -> Any:
-    """result[i] = x[i - by], zero outside."""
-    size = x.shape[axis]
-    result = np.zeros_like(x)
-    source, target = [slice(None)] * x.ndim, [slice(None)] * x.ndim
-    if abs(by) < size:
-        source[axis] = slice(max(0, -by), size - max(0, by))
-        target[axis] = slice(max(0, by), size + min(0, by))
-        result[tuple(target)] = x[tuple(source)]
-    return result
-
-
-def reindexed(node: ir.Reindex, x: Any, own: Any, positions: list[Any], wanted: Any) -> Any:
-    """Renames, selections, diagonals and gathers of an array with labels `own`; the result has labels `wanted`."""
-    lead = len(own) - len(node.selectors)
-    if all(isinstance(s, Index) for s in node.selectors) and len(set(node.selectors)) == len(node.selectors):
-        return aligned(x, (*own[:lead], *node.selectors), wanted)
-    new = tuple(w for w in wanted if isinstance(w, Index))
-    grid: list[Any] = [slice(None)] * lead
-    for selector in node.selectors:
-        if isinstance(selector, int):
-            grid.append(selector - 1)
-        elif isinstance(selector, Index):
-            grid.append(aligned(np.arange(selector.size), (selector,), new))
-        else:
-            gather = node.args[selector.arg]
-            grid.append(aligned(positions[selector.arg - 1], labels(gather.type), new))
-    return x[tuple(grid)]

@@ -96,7 +96,7 @@ class Arithmetic(Reading):
                 return BROKEN
             case v.Scalar(), v.Scalar():
                 return v.Scalar(build.mul(a.node, b.node, span))
-            case (v.Scalar(), v.Ket()) | (v.Ket(), v.Scalar()) | (v.Ket(), v.Ket()):
+            case v.Scalar() | v.Ket(), v.Scalar() | v.Ket():
                 self.same_width((a.node, b.node), span)
                 return v.Ket(build.mul(a.node, b.node, span))
             case (v.Scalar(), v.Operator()):

@@ -6,6 +6,7 @@ from tp_compiler.diagnostics import Diagnostics, ProgramError, Span
 from tp_compiler.frontend import syntax as ast
 from tp_compiler.frontend import values as v
 from tp_compiler.frontend.declarations import UNKNOWN, Declarations
+from tp_compiler.frontend.definitions import introduced
 from tp_compiler.frontend.expressions import BROKEN, Context, error
 from tp_compiler.frontend.names import RESERVED, Scope
 from tp_compiler.ir.types import Axis, Index
@@ -22,8 +23,20 @@ class Bindings(Declarations):
     def _bind(self, s: ast.Bind, scope: Scope) -> None:
         values = self._bound_values(s, scope)
         for target, value in zip(s.targets, values, strict=True):
-            with self.core.collecting():
+            try:
                 self._assign_target(target, value, scope, s)
+            except ProgramError as problem:
+                for diagnostic in problem.diagnostics:
+                    self.found.add(diagnostic)
+                self._spoil(introduced(s), scope)
+
+    def _spoil(self, names: set[str], scope: Scope) -> None:
+        """What a wrong statement, or an unfinished loop, binds is no longer known."""
+        self.core.doubtful |= names
+        for table in (scope.kets, scope.others):
+            for name in names & table.keys():
+                if not table[name].declared and not isinstance(table[name].value, v.IndexName):
+                    table[name] = v.Binding(BROKEN)
 
     def _bound_values(self, s: ast.Bind, scope: Scope) -> list[v.Value]:
         ctx = Context(scope)
@@ -56,14 +69,8 @@ class Bindings(Declarations):
                 "NX116", f"`{shown}` is declared; a statement cannot bind it again", target.span, "choose another name"
             )
         places = [self._left(e, scope) for e in name.indices or ()]
-        try:
-            self._sorted(value, ket, target.span, s)
-            self._closed(value, tuple(p for p in places if isinstance(p, Index)), s.span)
-        except ProgramError:
-            table[name.ident] = v.Binding(
-                BROKEN, tuple(p if isinstance(p, Index) else Index("?", p[1]) for p in places)
-            )
-            raise
+        self._sorted(value, ket, target.span, s)
+        self._closed(value, tuple(p for p in places if isinstance(p, Index)), s.span)
         if isinstance(value, v.Broken) and before is not None and isinstance(before.value, v.Broken):
             return
         table[name.ident] = self._bound(before, places, value, target.span)

@@ -16,7 +16,7 @@ from tp_compiler.diagnostics import Diagnostic, Diagnostics, ProgramError, Sourc
 from tp_compiler.frontend import syntax as ast
 from tp_compiler.frontend import values as v
 from tp_compiler.frontend.bindings import Bindings
-from tp_compiler.frontend.definitions import Definitions, bound_names, check_body, introduced, unread_names
+from tp_compiler.frontend.definitions import Definitions, check_body, introduced, unread_names
 from tp_compiler.frontend.expressions import BROKEN, Context, error, free_indices
 from tp_compiler.frontend.functions import Functions, library_bindings
 from tp_compiler.frontend.names import RESERVED, Scope, suggest
@@ -99,7 +99,7 @@ class Checker(Bindings):
                 else:
                     getattr(self, f"_{type(statement).__name__.lower()}")(statement, scope)
             except ProgramError as problem:
-                self.core.doubtful |= introduced(statement)
+                self._spoil(introduced(statement), scope)
                 for diagnostic in problem.diagnostics:
                     self.found.add(diagnostic)
 
@@ -135,18 +135,11 @@ class Checker(Bindings):
             scope.others[s.variable] = v.Binding(v.Scalar(self.build.constant(turn, s.span)))
             self.run(s.body, scope, inner)
             if len(self.found.errors) > errors or self.build.exhausted:
-                self._spoil(s, scope)
+                self._spoil(introduced(s), scope)
                 break  # the next turns would only repeat it
         scope.others.pop(s.variable, None)
         if before is not None:
             scope.others[s.variable] = before
-
-    def _spoil(self, s: ast.For, scope: Scope) -> None:
-        """What an unfinished loop binds is no longer known."""
-        for table, names in ((scope.kets, bound_names(s.body, True)), (scope.others, bound_names(s.body, False))):
-            for name in names:
-                if name not in table or not table[name].declared:
-                    table[name] = v.Binding(BROKEN)
 
     def _no_return(self, s: ast.For) -> None:
         for inner in s.body:

@@ -242,10 +242,9 @@ class Declarations:
             return None
         partners = [i for i in indices if i.axis == extra[0].axis]
         if len(extra) > 1 or len(partners) != 1:
-            raise error(
-                "NX202", f"the covariance carries {', '.join(i.name for i in extra)}, which pairs with no index on the left",
-                at.span, "write ket |g[i]> ~ N(0, S[i,j]) with i, j of one axis",
-            )  # fmt: skip
+            shown = ", ".join(i.name for i in extra)
+            message = f"the covariance carries {shown}, which pairs with no index on the left"
+            raise error("NX202", message, at.span, "write ket |g[i]> ~ N(0, S[i,j]) with i, j of one axis")
         return partners[0], extra[0]
 
     def _matrixdecl(self, s: ast.MatrixDecl, scope: Scope) -> None:

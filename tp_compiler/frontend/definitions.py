@@ -189,6 +189,7 @@ def check_body(
         remedy = suggest(name.ident, candidates)
         if known_ket:
             remedy = f"write |{name.span.text}>"
+        doubtful.add(name.ident)
         found.add(Diagnostic("NX101", f"nothing is called `{name.ident}`", name.span, remedy))
 
 
@@ -246,7 +247,7 @@ def introduced(s: ast.Statement) -> set[str]:
         case ast.Bind() | ast.For():
             return bound_names((s,), True) | bound_names((s,), False)
         case ast.Train(body=body):
-            return bound_names(body, True) | bound_names(body, False)
+            return {"step"} | bound_names(body, True) | bound_names(body, False)
     return set()
 
 

@@ -139,6 +139,8 @@ class Expressions(Arithmetic):
                 raise error("NX221", f"the index {expr.ident} takes no brackets", expr.span, f"write {expr.ident}")
             return v.Scalar(self.build.position(value.index, expr.span))
         if isinstance(value, v.Primitive | v.Builtin | v.UserFn | v.UserDef):
+            if expr.ident == "step" and "step" in self.doubtful:
+                raise ProgramError([])  # the index of a `train` that could not be read
             raise error(
                 "NX212",
                 f"the function {expr.ident} stands without its arguments",

@@ -38,7 +38,7 @@ class Reading:
         self.algebra = Algebra(build)
         #: Names whose statement is wrong or cannot be read: that they are unknown needs no words of its own.
         self.doubtful: set[str] = set()
-        self._missed: set[str] = set()
+        self._missed: set[tuple[str, str]] = set()
 
     def _value(self, expr: ast.Expr, ctx: Context) -> v.Value:
         raise NotImplementedError
@@ -53,9 +53,13 @@ class Reading:
             return BROKEN
 
     def undefined(self, code: str, message: str, name: str, span: Span, remedy: str = "") -> ProgramError:
-        """The error of a name that means nothing here; a missing index is reported once, not at every bracket."""
-        known = name in self.doubtful or (code == "NX253" and name in self._missed)
-        self._missed.add(name)
+        """The error of a name that means nothing here, reported once per name and not at every place."""
+        known = (
+            name in self.doubtful
+            or (code, name) in self._missed
+            or (code == "NX253" and ("NX101", name) in self._missed)
+        )
+        self._missed.add((code, name))
         if code == "NX253":
             self.doubtful.add(name)
         return ProgramError([] if known else [Diagnostic(code, message, span, remedy)])

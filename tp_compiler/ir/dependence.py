@@ -41,24 +41,38 @@ class Dependence:
         todo = [node]
         while todo:
             n = todo.pop()
-            if isinstance(n, ir.InitialKet) and isinstance(n.args[0], ir.Constant) and n.args[0].value == 0:
+            if self._is_centred_gaussian(n):
                 parts.append(n)
-            elif isinstance(n, ir.MatMul) and n.matrix not in self.symbols(n.args[0]):
-                parts.append(n)
-            elif isinstance(n, ir.Map) and n.fn in ("add", "mul", "div"):
-                kets = [a for a in n.args if not a.type.is_scalar]
-                if n.fn == "add" and len(kets) < len(n.args):
-                    return None
-                if n.fn != "add" and (len(kets) != 1 or (n.fn == "div" and kets[0] is not n.args[0])):
-                    return None
-                todo.extend(kets)
-            elif isinstance(n, ir.Contract) and not n.slots and sum(not a.type.is_scalar for a in n.args) == 1:
-                todo.extend(a for a in n.args if not a.type.is_scalar)
-            elif isinstance(n, ir.Reindex | ir.Shift | ir.Stack):
-                todo.extend(a for a in n.args if not a.type.is_scalar)
-            else:
+                continue
+            kets = _combined_kets(n)
+            if kets is None:
                 return None
+            todo.extend(kets)
         return parts
+
+    def _is_centred_gaussian(self, node: ir.Node) -> bool:
+        if isinstance(node, ir.InitialKet):
+            mean = node.args[0]
+            return isinstance(mean, ir.Constant) and mean.value == 0
+        return isinstance(node, ir.MatMul) and node.matrix not in self.symbols(node.args[0])
+
+
+def _combined_kets(node: ir.Node) -> list[ir.Node] | None:
+    """The kets that a node combines linearly with scalar coefficients; None where it does something else."""
+    kets = [a for a in node.args if not a.type.is_scalar]
+    linear = False
+    if isinstance(node, ir.Map):
+        everything = len(kets) == len(node.args)
+        linear = {
+            "add": everything,
+            "mul": len(kets) == 1,
+            "div": len(kets) == 1 and kets[0] is node.args[0],
+        }.get(node.fn, False)
+    elif isinstance(node, ir.Contract):
+        linear = not node.slots and len(kets) == 1
+    elif isinstance(node, ir.Reindex | ir.Shift | ir.Stack):
+        linear = True
+    return kets if linear else None
 
 
 def _is_constant(node: ir.InitialKet) -> bool:
@@ -117,7 +131,9 @@ def clt_pair_problem(dependence: Dependence, a: ir.Clt, b: ir.Clt) -> Diagnostic
                 continue
             all_b = dependence.symbols(free_b) | dependence.symbols(other_b)
             all_a = dependence.symbols(free_a) | dependence.symbols(other_a)
-            same = mine == theirs and not (mine & dependence.symbols(other_b)) and not (mine & dependence.symbols(other_a))
+            same = (
+                mine == theirs and not (mine & dependence.symbols(other_b)) and not (mine & dependence.symbols(other_a))
+            )
             if same or not (mine & all_b) or not (theirs & all_a):
                 return None
     return Diagnostic(

@@ -49,7 +49,7 @@ def _d(body: str) -> Rule:
 
     def build(alg: Algebra, node: Any, env: dict[str, Any]) -> Any:
         if isinstance(node, ast.Constant):
-            return alg.number(float(node.value))
+            return alg.number(float(str(node.value)))
         if isinstance(node, ast.Name):
             return env[node.id]
         if isinstance(node, ast.UnaryOp):
@@ -137,9 +137,7 @@ _ROWS = (
         smooth=False,
     ),
     Primitive("sigmoid", 1, _sigmoid, (_d("sigmoid(x) * sigmoid(-x)"),)),
-    Primitive(
-        "silu", 1, lambda x: x * _sigmoid(x), (_d("sigmoid(x) * (1 + x * sigmoid(-x))"),)
-    ),
+    Primitive("silu", 1, lambda x: x * _sigmoid(x), (_d("sigmoid(x) * (1 + x * sigmoid(-x))"),)),
     Primitive("softplus", 1, _softplus, (_d("sigmoid(x)"),)),
     Primitive(
         "mish",
@@ -147,9 +145,7 @@ _ROWS = (
         lambda x: x * math.tanh(_softplus(x)),
         (_d("tanh(softplus(x)) + x * (1 - square(tanh(softplus(x)))) * sigmoid(x)"),),
     ),
-    Primitive(
-        "gelu", 1, lambda x: x * math.erfc(-x / _SQRT2) / 2, (_d(f"erfc(-x / {_SQRT2}) / 2 + x * {_GAUSS}"),)
-    ),
+    Primitive("gelu", 1, lambda x: x * math.erfc(-x / _SQRT2) / 2, (_d(f"erfc(-x / {_SQRT2}) / 2 + x * {_GAUSS}"),)),
     Primitive(
         "gelu_tanh",
         1,

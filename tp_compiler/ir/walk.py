@@ -26,9 +26,7 @@ def dependencies(node: ir.Node) -> tuple[ir.Node, ...]:
     return (*node.args, node.matrix.variance) if isinstance(node, ir.MatMul) else node.args
 
 
-def rewrite(
-    build: Builder, root: ir.Node, rule: Callable[[ir.Node], ir.Node | None], span: Span
-) -> ir.Node:
+def rewrite(build: Builder, root: ir.Node, rule: Callable[[ir.Node], ir.Node | None], span: Span) -> ir.Node:
     """Replaces nodes bottom-up: `rule` gives a replacement (then not descended into) or None to rebuild from args."""
     done: dict[ir.Node, ir.Node] = {}
     todo = [root]

@@ -59,7 +59,9 @@ def test_infinite_moments_are_refused(moment: str) -> None:
 
 
 def test_finite_moments_of_heavy_tails_are_not() -> None:
-    run = tpc.limit("ket |x> ~ N(0, 1)\noutput a = <exp(x)>\noutput b = <exp(2 x)>\noutput c = <1/(1 + x^2)>\noutput d = <x^8>")
+    run = tpc.limit(
+        "ket |x> ~ N(0, 1)\noutput a = <exp(x)>\noutput b = <exp(2 x)>\noutput c = <1/(1 + x^2)>\noutput d = <x^8>"
+    )
     wanted = {"a": np.exp(0.5), "b": np.exp(2.0), "c": 0.6556795424187985, "d": 105.0}
     for name, value in wanted.items():
         estimate = run.outputs[name]
@@ -72,6 +74,12 @@ def test_unselected_branches_may_be_undefined() -> None:
 
 
 def test_same_digits_for_any_number_of_threads() -> None:
-    program = "axis i, j : 3\nket |u[i]> ~ N(0, 1)\nmatrix W ~ N(0, 1)\n|x[i]> = tanh(W^T tanh(W |u[i]>))\noutput k[i,j] = <x[i]|x[j]>"
+    program = """
+        axis i, j : 3
+        ket |u[i]> ~ N(0, 1)
+        matrix W ~ N(0, 1)
+        |x[i]> = tanh(W^T tanh(W |u[i]>))
+        output k[i,j] = <x[i]|x[j]>
+    """
     first, second = (tpc.limit(program, samples=2048, threads=t)["k"] for t in (1, 2))
     assert np.array_equal(first, second)

@@ -51,7 +51,9 @@ def _blame(node: ir.Node) -> Diagnostic:
 
 def negative_variance(symbol: ir.KetSymbol | ir.MatrixSymbol, value: float) -> Diagnostic:
     shown = f"|{symbol.name}>" if isinstance(symbol, ir.KetSymbol) else symbol.name
-    return Diagnostic("NX421", f"the variance of {shown} is negative ({value:g})", symbol.span, "a variance is 0 or more")
+    return Diagnostic(
+        "NX421", f"the variance of {shown} is negative ({value:g})", symbol.span, "a variance is 0 or more"
+    )
 
 
 def covariance_root(covariance: Any, symbol: ir.KetSymbol) -> Any:
@@ -77,15 +79,11 @@ def covariance_root(covariance: Any, symbol: ir.KetSymbol) -> Any:
 def positions(value: Any, gather: ir.Node, node: ir.Reindex) -> Any:
     """0-based positions of a gather, checked against the axis they index."""
     x = node.args[0]
-    which = next(
-        k for k, s in enumerate(node.selectors) if isinstance(s, ir.Gather) and node.args[s.arg] is gather
-    )
+    which = next(k for k, s in enumerate(node.selectors) if isinstance(s, ir.Gather) and node.args[s.arg] is gather)
     size = x.type.indices[which].size
     rounded = np.round(value)
-    if not (rounded == value).all() or value.size and (value.min() < 1 or value.max() > size):
-        raise Refused(
-            Diagnostic("NX424", f"an index outside 1..{size}", gather.span, "integer data count from 1")
-        )
+    if not (rounded == value).all() or (value.size and (value.min() < 1 or value.max() > size)):
+        raise Refused(Diagnostic("NX424", f"an index outside 1..{size}", gather.span, "integer data count from 1"))
     return rounded.astype(np.int64) - 1
 
 
@@ -93,9 +91,7 @@ def linalg(node: ir.Linalg, args: list[tuple[Any, Any]], wanted: Any) -> Any:
     """inv, pow, solve, cholesky, logdet, matfun of finite matrices (stacked over the other indices)."""
     rest = tuple(w for w in wanted if isinstance(w, Index) and w not in (node.rows, node.cols))
     sizes = tuple(i.size for i in rest)
-    matrix = np.broadcast_to(
-        aligned(*args[0], (*rest, node.rows, node.cols)), (*sizes, node.rows.size, node.cols.size)
-    )
+    matrix = np.broadcast_to(aligned(*args[0], (*rest, node.rows, node.cols)), (*sizes, node.rows.size, node.cols.size))
     if not np.isfinite(matrix).all():
         raise Refused(Diagnostic("NX414", "the matrix has NaN or infinite entries", node.span, "check its entries"))
     try:
@@ -104,8 +100,12 @@ def linalg(node: ir.Linalg, args: list[tuple[Any, Any]], wanted: Any) -> Any:
         result = np.full(1, np.nan)
     if not np.isfinite(result).all():
         raise Refused(
-            Diagnostic("NX414", f"{node.op} of a matrix that is singular or not positive definite", node.span,
-                       "add a multiple of delta[i,j]")  # fmt: skip
+            Diagnostic(
+                "NX414",
+                f"{node.op} of a matrix that is singular or not positive definite",
+                node.span,
+                "add a multiple of delta[i,j]",
+            )
         )
     own = {"logdet": rest, "solve": (*rest, node.rows)}.get(node.op, (*rest, node.rows, node.cols))
     return aligned(result, own, wanted)

@@ -1,0 +1,95 @@
+"""From replicates to estimates: standard errors with the bias of finite M, and the laws of random outputs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tp_compiler.diagnostics import Diagnostic
+from tp_compiler.evaluate.arrays import aligned, labels, reindexed
+from tp_compiler.evaluate.clt import CltScalars
+from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.program import Output
+
+
+def mean_and_error(levels: list[Any]) -> tuple[Any, Any]:
+    """Mean over replicates of the last level, and its standard error with the bias of finite M.
+
+    Functions of averages have a bias b/M. At M/2^k it is 2^k times as large, and the scramblings are common (the first
+    half of a Sobol sequence is one), so each coarser level estimates the bias of the last as the mean difference over
+    2^k - 1. The estimates are averaged; what their own noise explains is taken off before the bias joins the error.
+    """
+    last = levels[-1]
+    count = last.shape[0]
+    variance = last.var(axis=0, ddof=1) / count
+    coarser = [
+        (level - last) / (2**k - 1)
+        for k, level in enumerate(levels[-2:-5:-1], start=1)
+        if level is not None and level.shape == last.shape
+    ]
+    if coarser:
+        bias = np.mean(coarser, axis=0)
+        noise = bias.var(axis=0, ddof=1) / count
+        variance = variance + np.maximum(bias.mean(axis=0) ** 2 - noise, 0.0)
+    return last.mean(axis=0), np.sqrt(variance)
+
+
+def averaged(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Every output's mean over the outer draws, or its first Diagnostic."""
+    result = {}
+    for name in runs[0]:
+        parts = [r[name] for r in runs]
+        broken = next((p for p in parts if isinstance(p, Diagnostic)), None)
+        result[name] = broken if broken is not None else np.mean(parts, axis=0)
+    return result
+
+
+def base(node: ir.Node) -> ir.Node:
+    """The node that an output reads through index manipulations."""
+    while isinstance(node, ir.Reindex) and len(node.args) == 1:
+        node = node.args[0]
+    return node
+
+
+def is_gaussian(node: ir.Node) -> bool:
+    """A `clt` scalar of non-random kets (read through index manipulations only)."""
+    node = base(node)
+    return isinstance(node, ir.Clt) and not any(a.type.random for a in node.args)
+
+
+def gaussian_law(output: Output, clt: CltScalars) -> Any:
+    """The covariance over the flattened entries of a Gaussian output in one run, or None."""
+    if not is_gaussian(output.node):
+        return None
+    chain = [output.node]
+    while isinstance(chain[-1], ir.Reindex):
+        chain.append(chain[-1].args[0])
+    base = chain[-1]
+    if base not in clt.covariance:
+        return None
+    # Entry numbers of the base family travel through the index manipulations; the covariance is read off at them.
+    places: Any = np.arange(base.type.size()).reshape(base.type.shape)
+    for node in reversed(chain[:-1]):
+        assert isinstance(node, ir.Reindex)
+        places = reindexed(node, places, labels(node.args[0].type), [], labels(node.type))
+    shape = tuple(i.size for i in output.indices)
+    flat = np.broadcast_to(aligned(places, labels(output.node.type), output.indices), shape).ravel()
+    return clt.covariance[base][np.ix_(flat, flat)]
+
+
+def covariances(runs: list[dict[str, Any]], laws: list[dict[str, Any]]) -> dict[str, Any]:
+    """Of Gaussian outputs the mean of their covariances, of sampled ones the covariance over the draws."""
+    result = {}
+    for name in laws[0]:
+        known = [law[name] for law in laws if law[name] is not None]
+        if len(known) == len(laws):
+            result[name] = np.mean(known, axis=0)
+            continue
+        parts = [r[name] for r in runs]
+        if any(isinstance(p, Diagnostic) for p in parts):
+            continue
+        flat = np.array(parts).reshape(len(parts), -1)
+        size = flat.shape[1]
+        result[name] = np.cov(flat, rowvar=False).reshape(size, size) if len(parts) > 1 else np.zeros((size, size))
+    return result
