@@ -38,7 +38,7 @@ ket |x> ~ N(0, 1)
 output a = <x|y>
 output b = <d|c>
 output c = <d|d>
-output m = <y|Q tanh(|d>)>
+output e = <y|Q tanh(|d>)>
 """
 
 PROGRAMS = {"free probability": FREE, "tied weights": TIED, "rectangular": RECTANGULAR}

@@ -13,20 +13,21 @@ from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.program import Output
 
 
-def mean_and_error(levels: list[Any]) -> tuple[Any, Any]:
-    """Mean over replicates of the last level, and its standard error with the bias of finite M.
+def mean_and_error(levels: list[Any], sizes: list[int]) -> tuple[Any, Any]:
+    """Mean over replicates of the last level, and its standard error with the bias of finite size.
 
-    Functions of averages have a bias b/M. At M/2^k it is 2^k times as large, and the scramblings are common (the first
-    half of a Sobol sequence is one), so each coarser level estimates the bias of the last as the mean difference over
-    2^k - 1. The estimates are averaged; what their own noise explains is taken off before the bias joins the error.
+    Functions of averages have a bias b/size (size: M particles, or the P copies of an E). A coarser level has more of it,
+    and the scramblings are common (the first half of a Sobol sequence is one), so each level estimates the bias of the
+    last as the mean difference over size_last/size - 1. The estimates are averaged; what their own noise explains is
+    taken off before the bias joins the error.
     """
     last = levels[-1]
     count = last.shape[0]
     variance = last.var(axis=0, ddof=1) / count
     coarser = [
-        (level - last) / (2**k - 1)
-        for k, level in enumerate(levels[-2:-5:-1], start=1)
-        if level is not None and level.shape == last.shape
+        (level - last) / (sizes[-1] / size - 1)
+        for level, size in zip(levels[-4:-1], sizes[-4:-1], strict=True)
+        if level is not None and level.shape == last.shape and size < sizes[-1]
     ]
     if coarser:
         bias = np.mean(coarser, axis=0)

@@ -5,6 +5,9 @@ columns of its own (numerics.md section 2): consecutive Sobol points are themsel
 average is over a balanced set, and the blocks' errors average out. Copies (1), (2), ... of one E are paired by
 orders of their own inside the block, so that order r costs M·P evaluations like order 1. Rows never meet their
 own block, which keeps a particle from being its own copy.
+
+P grows with M: functions of an average over P copies have a bias of O(1/P), which the ladder of sample sizes can only
+see if P climbs it too (estimates.py). Nested E make a grid of P × P copies, so that P is smaller there.
 """
 
 from __future__ import annotations
@@ -13,16 +16,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tp_compiler.evaluate.arrays import aligned, contract, labels, reduced, reindexed, shifted
+from tp_compiler.evaluate.arrays import Label, aligned, contract, labels, reduced, reindexed, shifted
 from tp_compiler.evaluate.kernels import KERNELS
 from tp_compiler.ir import nodes as ir
-from tp_compiler.ir.types import Index
 
 if TYPE_CHECKING:
     from tp_compiler.evaluate.replicate import Replicate
 
-PAIRED = 1024  # P: the columns that a row meets
+MOST_PAIRED = 2048
+MOST_NESTED = 64
 TILE = 2**19  # entries of one tile
+
+
+def paired(samples: int, nested: bool) -> int:
+    """P, the copies that a row meets: M/16, or about √M/2 where E are nested."""
+    if nested:
+        return min(MOST_NESTED, 2 ** max(2, (samples.bit_length() - 1) // 2 - 1))
+    return min(MOST_PAIRED, max(samples // 16, min(64, max(1, samples // 2))))
 
 
 class OuterNonlin:
@@ -82,8 +92,13 @@ def _order(place: int, paired: int, generator: np.random.Generator) -> Any:
     return reversed_bits ^ int(generator.integers(paired))
 
 
+#: A tile's value: an array and its labels. The neuron dimensions of a tile are the labels 0 (rows), 1 (the copies of this
+#: E), 2, ... (those of E nested in it); indices follow.
+Labelled = tuple[Any, tuple[Label, ...]]
+
+
 class _Body:
-    """One contraction, tile by tile. Labels of tile arrays: neuron dimensions (ints) first, then indices."""
+    """One contraction, tile by tile."""
 
     def __init__(self, outer: OuterNonlin, node: ir.Contract, args: list[ir.Node]):
         self.outer = outer
@@ -91,130 +106,96 @@ class _Body:
         self.samples = outer.replicate.samples
         self.node = node
         self.args = args
-        self.paired = min(PAIRED, max(1, self.samples // 2))
+        self.paired = paired(self.samples, outer.replicate.plan.nested)
         slots = {s for a in args for s, _ in a.type.slots}
         indices = tuple(dict.fromkeys(i for a in args for i in a.type.indices if i not in node.over))
-        self.keeps_rows = 0 in slots and 0 not in node.slots
         self.has_rows = 0 in slots
-        self.labels: tuple[Any, ...] = (*((0,) if self.keeps_rows else ()), *indices)
+        self.keeps_rows = self.has_rows and 0 not in node.slots
+        self.labels: tuple[Label, ...] = (*((0,) if self.keeps_rows else ()), *indices)
 
     def over_rows(self) -> Any:
         """The average over the copies, for every row (or over the rows too, where slot 0 is contracted)."""
-        family = max(1, max(_family(n) for n in _bodies(self.args, self.values)))
-        depth = _depth(self.args, self.values)
-        size = max(1, min(self.paired, TILE // (family * self.paired**depth) or 1))
-        parts, total = [], 0.0
+        bodies = _bodies(self.args, self.values)
+        family = max(_family(n) for n in bodies)
+        size = max(1, min(self.paired, TILE // (family * self.paired ** _depth(self.args, self.values))))
+        parts: list[Any] = []
         for block in range(self.samples // self.paired):
-            for start in range(0, self.paired, size):
-                rows = np.arange(block * self.paired + start, block * self.paired + min(start + size, self.paired))
-                part = self._tile(rows, block)
-                if self.keeps_rows:
-                    parts.append(part)
-                else:
-                    total = total + part * (len(rows) if self.has_rows else 1)
-                if not self.has_rows:
-                    break
+            for start in range(0, self.paired if self.has_rows else 1, size):
+                rows = block * self.paired + np.arange(start, min(start + size, self.paired))
+                parts.append(self._tile(rows, block))
         if self.keeps_rows:
             return np.concatenate(parts, axis=0)
-        return total / (self.samples if self.has_rows else self.samples // self.paired)
+        return sum(parts) / (self.samples if self.has_rows else len(parts))
 
     def _tile(self, rows: Any, block: int) -> Any:
-        """The contraction for some rows: dimension 0 rows, dimension 1 the copies of this E, 2.. of nested ones."""
-        env = {0: (0, rows)}
+        """The contraction for some rows: averaged over the copies, and summed over the rows if they do not stay."""
+        env: dict[int, tuple[int, Any]] = {0: (0, rows)}
         copies = sorted(s for s in self.node.slots if s != 0)
         self.outer.bind(copies, self.paired)
         for slot in copies:
             env[slot] = (1, self.outer.columns(slot, block, self.paired))
-        evaluated = [self._value(a, env, 1, block, {}) for a in self.args]
-        value = KERNELS["mul"](*self._common(evaluated, self.args))
-        return self._averaged(value, env)
+        return self._product(self.args, env, 1, block, self.labels)
 
-    def _common(self, evaluated: list[Any], args: list[ir.Node]) -> list[Any]:
-        """Tile arrays (dims, value) brought to the same neuron dimensions and indices."""
-        dims = max(d for d, _ in evaluated)
-        indices = tuple(dict.fromkeys(i for a in args for i in a.type.indices))
-        return [_spread(x, d, dims, a.type.indices, indices) for (d, x), a in zip(evaluated, args, strict=True)]
+    def _product(
+        self, args: list[ir.Node], env: dict[int, tuple[int, Any]], depth: int, block: int, out: tuple[Label, ...]
+    ) -> Any:
+        """Σ of the product over every label not in `out`, divided by P where the copies of this depth are averaged."""
+        evaluated = [self._value(a, env, depth, block, {}) for a in args]
+        value = contract([x for x, _ in evaluated], [own for _, own in evaluated], out)
+        met = any(depth in own for _, own in evaluated)
+        return value / self.paired if met else value
 
-    def _averaged(self, value: Any, env: dict[int, Any]) -> Any:
-        indices = tuple(dict.fromkeys(i for a in self.args for i in a.type.indices))
-        lead = value.ndim - len(indices)
-        value = value.mean(axis=tuple(range(1, lead))) if lead > 1 else value
-        over = tuple(1 + indices.index(i) for i in self.node.over if i in indices)
-        if over:
-            value = np.broadcast_to(value, [value.shape[0], *(i.size for i in indices)]).sum(axis=over)
-        if self.keeps_rows:
-            kept = [i.size for i in self.labels if isinstance(i, Index)]
-            return np.broadcast_to(value, [len(env[0][1]), *kept])
-        return value.mean(axis=0)
-
-    # -- evaluation of a body in a tile: (number of leading neuron dimensions, array) ----------------------------
-    def _value(self, node: ir.Node, env: dict[int, Any], depth: int, block: int, done: dict[ir.Node, Any]) -> Any:
+    # -- evaluation of a body in a tile -------------------------------------------------------------------------
+    def _value(
+        self, node: ir.Node, env: dict[int, tuple[int, Any]], depth: int, block: int, done: dict[ir.Node, Labelled]
+    ) -> Labelled:
         if node not in done:
             done[node] = self._compute(node, env, depth, block, done)
         return done[node]
 
-    def _compute(self, node: ir.Node, env: dict[int, Any], depth: int, block: int, done: dict[ir.Node, Any]) -> Any:
+    def _compute(
+        self, node: ir.Node, env: dict[int, tuple[int, Any]], depth: int, block: int, done: dict[ir.Node, Labelled]
+    ) -> Labelled:
         known = self.values[node]
         if not isinstance(known, ir.Node):
-            if node.type.is_scalar:
-                return 0, np.asarray(known)
-            return 1, known[env[0][1]]
+            return (known, node.type.indices) if node.type.is_scalar else (known[env[0][1]], (0, *node.type.indices))
         if isinstance(node, ir.Copy):
-            dim, particles = env[node.slot]
-            x = self.values[node.args[0]][particles]
-            return dim + 1, x.reshape((1,) * dim + x.shape)
+            dimension, particles = env[node.slot]
+            return self.values[node.args[0]][particles], (dimension, *node.type.indices)
         if isinstance(node, ir.Contract):
             return self._nested(node, env, depth, block)
-        args = [self._value(a, env, depth, block, done) for a in node.args]
-        return self._apply(node, args)
+        return self._apply(node, [self._value(a, env, depth, block, done) for a in node.args])
 
-    def _apply(self, node: ir.Node, args: list[Any]) -> Any:
-        dims, x = args[0]
-        own = node.args[0].type.indices
+    def _apply(self, node: ir.Node, args: list[Labelled]) -> Labelled:
+        dimensions = tuple(sorted({label for _, own in args for label in own if isinstance(label, int)}))
+        own: tuple[Label, ...] = (*dimensions, *node.type.indices)
+        x, of = args[0]
         if isinstance(node, ir.Map):
-            common = self._common(args, list(node.args))
-            return max(d for d, _ in args), KERNELS[node.fn](*common)
+            return KERNELS[node.fn](*(aligned(a, labels_, own) for a, labels_ in args)), own
         if isinstance(node, ir.Reduce):
-            return dims, reduced(node.op, x, dims + own.index(node.index))
+            return reduced(node.op, x, of.index(node.index)), own
         if isinstance(node, ir.Shift):
-            return dims, shifted(x, dims + own.index(node.index), node.by)
+            return shifted(x, of.index(node.index), node.by), own
         if isinstance(node, ir.Reindex):
-            lead = tuple(range(-dims, 0))
-            positions = [np.asarray(g, dtype=np.int64) - 1 for _, g in args[1:]]
-            return dims, reindexed(node, x, (*lead, *own), positions, (*lead, *node.type.indices))
+            positions = [np.asarray(g, dtype=np.int64) - 1 for g, _ in args[1:]]
+            return reindexed(node, x, of, positions, own), own
         assert isinstance(node, ir.Stack)
-        top = max(d for d, _ in args)
-        rest = tuple(i for i in node.type.indices if i != node.index)
-        parts = [_spread(a, d, top, n.type.indices, rest) for (d, a), n in zip(args, node.args, strict=True)]
-        place = top + node.type.indices.index(node.index)
-        return top, np.stack(np.broadcast_arrays(*parts), axis=place)
+        rest = tuple(label for label in own if label != node.index)
+        parts = np.broadcast_arrays(*(aligned(a, labels_, rest) for a, labels_ in args))
+        return np.stack(parts, axis=own.index(node.index)), own
 
-    def _nested(self, node: ir.Contract, env: dict[int, Any], depth: int, block: int) -> Any:
-        """An E inside an E: its copies take the next neuron dimension."""
+    def _nested(self, node: ir.Contract, env: dict[int, tuple[int, Any]], depth: int, block: int) -> Labelled:
+        """A sum, or an E inside an E: its copies take the next neuron dimension."""
         inner = dict(env)
+        below = depth + 1 if node.slots else depth
         self.outer.bind(list(node.slots), self.paired)
         for slot in node.slots:
-            inner[slot] = (depth + 1, self.outer.columns(slot, block, self.paired))
-        evaluated = [self._value(a, inner, depth + 1, block, {}) for a in node.args]
-        value = KERNELS["mul"](*self._common(evaluated, list(node.args)))
-        indices = tuple(dict.fromkeys(i for a in node.args for i in a.type.indices))
-        dims = value.ndim - len(indices)
-        over = tuple(dims + indices.index(i) for i in node.over)
-        if over:
-            value = np.broadcast_to(value, [*value.shape[:dims], *(i.size for i in indices)]).sum(axis=over)
-        if node.slots and dims > depth + 1:
-            value = value.mean(axis=depth + 1)
-            dims -= 1
-        kept = tuple(i for i in indices if i not in node.over)
-        return dims, aligned(value, (*range(-dims, 0), *kept), (*range(-dims, 0), *node.type.indices))
-
-
-def _spread(x: Any, own_dims: int, dims: int, own: tuple[Index, ...], indices: tuple[Index, ...]) -> Any:
-    """Neuron dimensions padded behind (a row value has no column dimension), indices aligned."""
-    lead = tuple(range(-own_dims, 0))
-    x = aligned(x, (*lead, *own), (*lead, *indices))
-    shape = x.shape
-    return x.reshape((*shape[:own_dims], *((1,) * (dims - own_dims)), *shape[own_dims:]))
+            inner[slot] = (below, self.outer.columns(slot, block, self.paired))
+        dimensions = sorted({env[slot][0] for slot, _ in node.type.slots})
+        own: tuple[Label, ...] = (*dimensions, *node.type.indices)
+        evaluated = [self._value(a, inner, below, block, {}) for a in node.args]
+        value = contract([x for x, _ in evaluated], [of for _, of in evaluated], own)
+        return (value / self.paired if node.slots else value), own
 
 
 def _bodies(args: list[ir.Node], values: dict[ir.Node, Any]) -> list[ir.Node]:

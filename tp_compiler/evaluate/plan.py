@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Hashable
 
+from tp_compiler.evaluate.outer import paired
 from tp_compiler.evaluate.tails import may_be_heavy
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.dependence import Dependence, clt_pair_problem, clt_problem
@@ -49,6 +50,9 @@ class Plan:
         self.coordinates = self._coordinates()
         self.clts = [n for n in self.nodes if isinstance(n, ir.Clt)]
         self.problems = self._problems()
+        self.nested = any(
+            isinstance(n, ir.Contract) and n.slots and any(s for s, _ in n.type.slots) for n in self.nodes
+        )
         self.heavy: dict[ir.Node, bool] = {}
         for node in self.nodes:
             may_be_heavy(node, self.heavy)
@@ -126,6 +130,12 @@ class Plan:
                 if not left[arg] and not arg.type.is_scalar and len(arg.type.slots) == 1:
                     live -= 0.0 if isinstance(arg, ir.Reindex | ir.Copy) else 8.0 * arg.type.size() * samples
         return peak + 8.0 * samples * sum(self.coordinates.values()) + 64e6
+
+    def resolution(self, samples: int) -> int:
+        """What the bias falls with: M, or the number P of copies that a row meets where the program has an E."""
+        if not any(len(n.type.slots) > 1 for n in self.nodes):
+            return samples
+        return paired(samples, self.nested)
 
     def show(self) -> str:
         """The plan as text (`tpc show --stage plan`)."""

@@ -8,6 +8,7 @@ from tp_compiler.frontend import values as v
 from tp_compiler.frontend.operators import widths
 from tp_compiler.frontend.reading import BROKEN, Context, Reading, a_kind, error
 from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.types import N
 
 
 class Arithmetic(Reading):
@@ -164,7 +165,22 @@ class Arithmetic(Reading):
             self.multiply(minus, x, t.span) if s == "-" else x
             for x, s, t in zip(values, expr.signs, expr.terms, strict=True)
         ]
-        return self.add(signed, expr)
+        return self.add(self._lift(signed, ctx, expr.span), expr)
+
+    def _lift(self, values: list[v.Value], ctx: Context, span: Span) -> list[v.Value]:
+        """Scalars beside operators as operators, where the context gives them that meaning."""
+        operators = tuple(x for x in values if isinstance(x, v.Operator))
+        if not operators or not ctx.lifted:
+            return values
+        rows, cols = widths(v.Added(operators))
+        lifted: list[v.Value] = []
+        for x in values:
+            if isinstance(x, v.Scalar) and ctx.lifted == "identity":
+                x = v.Scaled(x.node, v.Identity())
+            elif isinstance(x, v.Scalar):
+                x = v.Kernel(x.node, self.build.slot(), rows or N, cols or N)
+            lifted.append(x)
+        return lifted
 
     def add(self, values: list[v.Value], expr: ast.Sum) -> v.Value:
         span = expr.span

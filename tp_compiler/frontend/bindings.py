@@ -63,7 +63,7 @@ class Bindings(Declarations):
         before = table.get(name.ident)
         if name.ident == "clt" or (not ket and name.ident in RESERVED):
             raise error("NX111", f"`{name.ident}` is reserved", name.span, "choose another name")
-        if before is not None and before.declared:
+        if before is not None and before.declared and not scope.body:
             shown = f"|{name.ident}>" if ket else name.ident
             raise error(
                 "NX116", f"`{shown}` is declared; a statement cannot bind it again", target.span, "choose another name"

@@ -7,7 +7,7 @@ no limit. Optimizers, training and parametrizations are checked in training.py a
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -107,6 +107,8 @@ class Checker(Bindings):
         what = type(statement).__name__.lower().removesuffix("decl")
         home = _BODY_ONLY.get(type(statement))
         if home is not None and home != place:
+            if home in self.core.doubtful:
+                raise ProgramError([])  # the block around it could not be read
             remedy = (
                 "it must be the last line of the def"
                 if home == place.removeprefix("for in ")
@@ -128,7 +130,7 @@ class Checker(Bindings):
         before = scope.others.get(s.variable)
         if before is not None and isinstance(before.value, v.IndexName):
             self.loop_axes[s.variable] = before.value.index.axis
-        elif before is not None and before.declared:
+        elif before is not None and before.declared and not scope.body:
             raise error("NX110", f"`{s.variable}` is declared already", s.span, "choose another loop variable")
         errors = len(self.found.errors)
         for turn in range(low, high + 1):
@@ -153,8 +155,12 @@ class Checker(Bindings):
         if not s.body or not isinstance(s.body[-1], ast.Return):
             raise error("NX125", f"def {s.name} returns nothing", s.span, "end it with `return ...`")
         self._distinct([p.name for p in s.params])
+        for inner in _within(s.body):
+            self._allowed(inner, "def")
+        before = len(self.found.errors)
         check_body(s, scope, set(), self.found, self.core.doubtful)
-        scope.others[s.name] = v.Binding(v.UserDef(s, scope.snapshot()), span=s.span)
+        value = BROKEN if len(self.found.errors) > before else v.UserDef(s, scope.snapshot())
+        scope.others[s.name] = v.Binding(value, span=s.span)
 
     def _fn(self, s: ast.Fn, scope: Scope) -> None:
         self._definable(ast.Name(s.span, s.name), scope)
@@ -191,6 +197,8 @@ class Checker(Bindings):
         if s.value is not None:
             self._bind(ast.Bind(s.span, (s.target,), (s.value,)), scope)
             binding = scope.others.get(s.target.ident)
+            if binding is None and s.target.ident in self.core.doubtful:
+                return
             places = [self._left(e, scope) for e in s.target.indices or ()]
             if binding is None or not all(isinstance(p, Index) for p in places):
                 raise error("NX126", "an output is a whole family", s.target.span, "write index names in the brackets")
@@ -266,3 +274,11 @@ class Checker(Bindings):
 
     def _parametrization(self, s: ast.Parametrization, scope: Scope) -> None:
         self.training.parametrization(s, scope)
+
+
+def _within(body: tuple[ast.Statement, ...]) -> Iterator[ast.Statement]:
+    """The statements of a body, those of its loops included."""
+    for statement in body:
+        yield statement
+        if isinstance(statement, ast.For):
+            yield from _within(statement.body)

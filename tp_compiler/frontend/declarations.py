@@ -82,7 +82,7 @@ class Declarations:
         if size is None:
             size = 1
         if not 1 <= size <= UNKNOWN.size:
-            raise error("NX105", f"an axis of {size} points", s.size.span, "the size is an integer, 1 or more")
+            raise error("NX105", f"an axis of {size} points", s.size.span, f"a size is an integer, 1 to {UNKNOWN.size}")
         axis = Axis(first, size)
         self.axes.append(axis)
         for name in s.names:

@@ -85,7 +85,7 @@ class Expressions(Arithmetic):
         """Is NAME of `NAME(...)` a scalar (or, in a label, a ket) rather than a function or an operator?"""
         if fn.primes:
             return False
-        if ctx.label and ctx.scope.ket(fn.ident) is not None:
+        if ctx.label and ctx.scope.named_ket(fn.ident) is not None:
             return True
         binding = ctx.scope.other(fn.ident)
         if binding is None or fn.ident == "step":
@@ -122,7 +122,7 @@ class Expressions(Arithmetic):
 
     def _name(self, expr: ast.Name, ctx: Context) -> v.Value:
         if ctx.label and not expr.primes:
-            binding = ctx.scope.ket(expr.ident)
+            binding = ctx.scope.named_ket(expr.ident)
             if binding is not None:
                 return self.read(binding, expr, ctx)
         return self._other(expr, ctx)
@@ -179,6 +179,8 @@ class Expressions(Arithmetic):
                 f"did you mean `|{suggested}>`?" if (suggested := _near(label.ident, ctx)) else "a label holds a ket"
             )
             raise error("NX215", f"`{label.ident}` is {shown}, not a ket", label.span, remedy)
+        if isinstance(label, ast.Name) and not label.primes:
+            return self.read(ctx.scope.kets[label.ident], label, ctx)
         return self._value(label, Context(ctx.scope, True, ctx.copies))
 
     def ket_node(self, value: v.Value, expr: ast.Expr) -> ir.Node:
@@ -245,7 +247,7 @@ class Expressions(Arithmetic):
         kets = [n for n in (left, right) if 0 in dict(n.type.slots)]
         if not kets:
             raise error("NX218", "clt of a constant grows like √n", expr.span, "clt needs a centred ket")
-        if any(s != 0 for n in kets for s, _ in n.type.slots):
+        if any(s != 0 for n in (left, right) for s, _ in n.type.slots):
             raise error("NX219", "clt takes no copies", expr.span, "move it out of E")
         width = kets[0].type.width
         left, right = (self.algebra.as_ket(n, width, expr.span) for n in (left, right))

@@ -7,11 +7,15 @@ here but have no meaning in this version.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tp_compiler.diagnostics import Diagnostic, ProgramError, Span
 from tp_compiler.frontend import syntax as ast
 from tp_compiler.frontend import values as v
+from tp_compiler.frontend.definitions import names_in
 from tp_compiler.frontend.expressions import BROKEN, Context, Expressions, error, free_indices
 from tp_compiler.frontend.operators import widths
+from tp_compiler.frontend.reading import a_kind
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.entrywise import derivative
 from tp_compiler.ir.primitives import ARGUMENT_NAMES, CALLABLE, DEFAULTS, PRIMITIVES
@@ -94,7 +98,7 @@ class Functions:
             return BROKEN
         for a, e in zip(args, expr.args, strict=False):
             if not isinstance(a, v.Scalar | v.Ket | v.Operator):
-                raise error("NX255", f"{expr.fn.ident} of a {a.kind} has no meaning", e.span, "apply it to a ket")
+                raise error("NX255", f"{expr.fn.ident} of {a_kind(a)} has no meaning", e.span, "apply it to a ket")
         if any(isinstance(a, v.Operator) for a in args):
             return self._of_operators(fn, args, expr)
         nodes = [a.node for a in args if isinstance(a, v.Scalar | v.Ket)]
@@ -120,7 +124,7 @@ class Functions:
                 raise error("NX251", f"{name} takes {shown}", arg.span, f"write {name}({', '.join(names)})")
             if key in given:
                 raise error("NX251", f"{name} is given `{key}` twice", arg.span, "give it once")
-            given[key] = self.core.value(arg.value, ctx)
+            given[key] = self.core.value(arg.value, replace(ctx, lifted="entries"))
         for key in names:
             if key not in given:
                 if key not in defaults:
@@ -150,15 +154,29 @@ class Functions:
             return self.build.map(fn.name, nodes, span)
         self.build.spend(span, 5)
         scope = fn.scope.snapshot()
+        hidden = self._hidden(fn, nodes)
         for name, node in zip(fn.statement.params, nodes, strict=True):
-            value = v.Ket(node) if node.type.slots else v.Scalar(node)
-            scope.others[name] = v.Binding(value)
+            kept = self.build.rename(node, {**hidden}, span)
+            scope.others[name] = v.Binding(v.Ket(kept) if kept.type.slots else v.Scalar(kept))
         result = self.core.value(fn.statement.body, Context(scope))
         if isinstance(result, v.Broken):
             raise ProgramError([])
         if not isinstance(result, v.Scalar | v.Ket):
-            raise error("NX257", f"fn {fn.statement.name} gives a {result.kind}", fn.statement.span, "give a number")
-        return result.node
+            raise error("NX257", f"fn {fn.statement.name} gives {a_kind(result)}", fn.statement.span, "give a number")
+        back: dict[Index, Index | int] = {h: i for i, h in hidden.items()}
+        caught = [i for i in hidden if i in result.node.type.indices]
+        if caught:
+            raise error(
+                "NX273", f"the result of {fn.statement.name} carries the index {caught[0].name} twice", span,
+                f"call it with another index of axis {caught[0].axis.name}",
+            )  # fmt: skip
+        return self.build.rename(result.node, back, span)
+
+    def _hidden(self, fn: v.UserFn, nodes: list[ir.Node]) -> dict[Index, Index]:
+        """Indices of the arguments that the body names too, under names that its reductions cannot catch."""
+        free = dict.fromkeys(i for n in nodes for i in n.type.indices)
+        named = {n.ident for n, _ in names_in(fn.statement.body)} if free else set()
+        return {i: self.core.algebra.fresh(i) for i in free if i.name in named}
 
     def _of_operators(self, fn: v.Primitive | v.UserFn, args: list[v.Value], expr: ast.Call) -> v.Value:
         """f(G, ...): the nonlinear outer product with natural entries f(g(α, β), ...)."""
@@ -205,7 +223,7 @@ class Functions:
         if isinstance(value, v.Operator):
             return self._reduce_operator(name, value, indices, expr.span)
         if not isinstance(value, v.Scalar | v.Ket):
-            raise error("NX259", f"{name} of a {value.kind} has no meaning", expr.span, "reduce scalars or kets")
+            raise error("NX259", f"{name} of {a_kind(value)} has no meaning", expr.span, "reduce scalars or kets")
         return type(value)(self._reduced(name, value.node, tuple(indices), expr.span))
 
     def _reduced(self, name: str, x: ir.Node, indices: tuple[Index, ...], span: Span) -> ir.Node:
@@ -258,7 +276,7 @@ class Functions:
         if isinstance(value, v.Broken):
             return BROKEN
         if not isinstance(value, v.Scalar | v.Ket):
-            raise error("NX262", f"E of a {value.kind} has no meaning", expr.span, "average an expression of kets")
+            raise error("NX262", f"E of {a_kind(value)} has no meaning", expr.span, "average an expression of kets")
         unused = [n for n, s in copies.items() if s in slots and s not in dict(value.node.type.slots)]
         for number in unused:
             self.core.found.add(
@@ -275,7 +293,7 @@ class Functions:
                 "NX263", "the shift is not an integer known at compile time", expr.args[1].span, "write a number"
             )
         if not isinstance(value, v.Scalar | v.Ket):
-            raise error("NX263", f"a {value.kind} does not shift", expr.span, "shift scalars or kets")
+            raise error("NX263", f"{a_kind(value)} does not shift", expr.span, "shift scalars or kets")
         if index not in value.node.type.indices:
             raise error("NX263", f"the value has no index {index.name}", expr.span, f"index it with {index.name}")
         return type(value)(self.build.shift(value.node, index, int(by.node.value), expr.span))
@@ -337,7 +355,9 @@ class Functions:
     def operator_function(self, expr: ast.Call, ctx: Context) -> v.Value:
         """pow, inv, msign ... of operators: typed like their argument, refused at evaluation."""
         name = expr.fn.ident
-        values = [self.core.value(a.value, ctx) for a in (expr.args[1:] if name == "matfun" else expr.args)]
+        inner = replace(ctx, lifted="identity")
+        args = expr.args[1:] if name == "matfun" else expr.args
+        values = [self.core.value(a.value, ctx if k else inner) for k, a in enumerate(args)]
         if any(isinstance(x, v.Broken) for x in values):
             return BROKEN
         first = values[0] if values else None
@@ -374,7 +394,7 @@ class Functions:
             return v.Opaque("grad", free, (node,))
         if isinstance(wrt, v.Scalar):
             return v.Scalar(self.build.unavailable("grad", (node, wrt.node), free, None, expr.span))
-        raise error("NX269", f"no gradient by a {wrt.kind}", expr.args[1].span, "name a ket, a matrix or a scalar")
+        raise error("NX269", f"no gradient by {a_kind(wrt)}", expr.args[1].span, "name a ket, a matrix or a scalar")
 
     def products(self, expr: ast.Call, ctx: Context) -> v.Value:
         values = self._values(expr, ctx)

@@ -18,6 +18,10 @@ class Scope:
         self.kets = kets
         self.others = others
         self.library = library
+        #: Kets from outside a def that a parameter hides: `x[d]` in a label is the parameter, `|x>` the ket.
+        self.hidden: dict[str, Binding] = {}
+        #: Is this the body of a def? Its statements bind locals, whatever is declared outside.
+        self.body = False
 
     @classmethod
     def empty(cls, library: dict[str, Binding]) -> Scope:
@@ -25,7 +29,14 @@ class Scope:
 
     def snapshot(self) -> Scope:
         """The names as they are now: what a `def` written here sees."""
-        return Scope(dict(self.kets), dict(self.others), self.library)
+        copy = Scope(dict(self.kets), dict(self.others), self.library)
+        copy.hidden = dict(self.hidden)
+        return copy
+
+    def named_ket(self, name: str) -> Binding | None:
+        """The ket that a bare name inside a label stands for."""
+        found = self.kets.get(name)
+        return None if found is not None and self.hidden.get(name) is found else found
 
     def ket(self, name: str) -> Binding | None:
         return self.kets.get(name)
@@ -40,7 +51,8 @@ class Scope:
 def suggest(name: str, known: Iterable[str]) -> str:
     """A remedy naming the nearest known name, or the empty string."""
     names = [k for k in known if "#" not in k]
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    close = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
+    close.sort(key=lambda k: sorted(k) != sorted(name))  # swapped letters first: Adma is Adam, not Adamax
     if not close:
         lowered = {k.lower(): k for k in names}
         close = [lowered[name.lower()]] if name.lower() in lowered else []

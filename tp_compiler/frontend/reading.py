@@ -18,11 +18,16 @@ BROKEN = v.Broken()
 
 @dataclass
 class Context:
-    """What an expression is read in: the scope, whether bare names mean kets (inside a label), bound copies."""
+    """What an expression is read in: the scope, whether bare names mean kets (inside a label), bound copies.
+
+    `lifted` says what a scalar beside an operator stands for in a sum: `entries` in an entrywise function, `identity`
+    in a matrix function, nothing elsewhere.
+    """
 
     scope: Scope
     label: bool = False
     copies: dict[int, int] = field(default_factory=dict)
+    lifted: str = ""
 
 
 def error(code: str, message: str, span: Span, remedy: str = "") -> ProgramError:

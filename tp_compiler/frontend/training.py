@@ -40,6 +40,7 @@ class Training:
         self.parametrized = ""
         self.trained: ast.Train | None = None
         self.minimized = False
+        self.updates = False
         self.updated: set[str] = set()
         self.rows: list[tuple[ast.ParametrizationRow, Scope]] = []  # their targets may be declared below them
 
@@ -91,7 +92,7 @@ class Training:
         if self.trained is not None:
             raise error("NX150", "a program has one `train`", s.span, "put both phases into one loop")
         self.trained = s
-        if isinstance(s.extent, ast.Expr) and not isinstance(s.extent, ast.ListLiteral):
+        if s.clock == "steps" or not isinstance(s.extent, ast.ListLiteral):
             steps = self.core.integer(s.extent, Context(scope), "the number of steps")
             if steps is not None and steps < 1:
                 raise error("NX151", f"{steps} steps", s.extent.span, "train for one step or more")
@@ -103,7 +104,7 @@ class Training:
         scope.others["step"] = clock
         if not self.minimized:
             raise error("NX152", "the loop minimizes nothing", s.span, "add `minimize loss`")
-        if not self.updated:
+        if not self.updates:
             raise error("NX153", "the loop updates nothing", s.span, "add `update all with SGD(lr = 0.1)`")
         assert isinstance(clock.value, v.IndexName)
         self._after(scope, before, clock.value.index)
@@ -151,6 +152,7 @@ class Training:
             self.core.scalar(s.clip, Context(scope), "a threshold")
 
     def update(self, s: ast.Update, scope: Scope) -> None:
+        self.updates = True
         with self.core.collecting():
             self._optimizer_call(s.optimizer, scope)
         for target in s.targets:

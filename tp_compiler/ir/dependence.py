@@ -80,14 +80,6 @@ def _is_constant(node: ir.InitialKet) -> bool:
     return isinstance(spread, ir.Constant) and spread.value == 0
 
 
-def symbol_of(part: ir.Node) -> Symbol:
-    """The symbol whose randomness makes a part of `free_part` Gaussian."""
-    if isinstance(part, ir.InitialKet):
-        return part.symbol
-    assert isinstance(part, ir.MatMul)
-    return part.matrix
-
-
 def clt_problem(dependence: Dependence, node: ir.Clt) -> Diagnostic | None:
     """Why vᵀx/√n has no limit of the form N(0, E v²x²), or None where it has (limit.md section 2).
 
@@ -95,7 +87,7 @@ def clt_problem(dependence: Dependence, node: ir.Clt) -> Diagnostic | None:
     not even through a transposed matrix.
     """
     for free, other in (node.args, node.args[::-1]):
-        if gaussian_factor(dependence, free, other):
+        if gaussian_factor(dependence, free, other) is not None:
             return None
     return Diagnostic(
         "NX451",
@@ -106,13 +98,32 @@ def clt_problem(dependence: Dependence, node: ir.Clt) -> Diagnostic | None:
     )
 
 
-def gaussian_factor(dependence: Dependence, free: ir.Node, other: ir.Node) -> set[Symbol] | None:
-    """The symbols that make `free` a centred Gaussian independent of `other`, or None."""
+#: A source of fresh Gaussians: an initial ket, or a matrix in one orientation (W and Wᵀ are not independent).
+Fresh = tuple[Symbol, bool]
+
+
+def gaussian_factor(dependence: Dependence, free: ir.Node, other: ir.Node) -> frozenset[Fresh] | None:
+    """What makes `free` a centred Gaussian independent of `other`, or None.
+
+    Given everything else, `free` must be linear in the fresh Gaussians: none of them may enter the argument of another
+    product, and no matrix may stand in both orientations (x·Wx and x·Wᵀx are one number).
+    """
     parts = dependence.free_part(free)
     if not parts:
         return None
-    symbols = {symbol_of(p) for p in parts}
-    return None if symbols & dependence.symbols(other) else symbols
+    found = frozenset(_fresh(p) for p in parts)
+    symbols = {symbol for symbol, _ in found}
+    arguments = [p.args[0] for p in parts if isinstance(p, ir.MatMul)]
+    if len(symbols) < len(found) or any(symbols & dependence.symbols(x) for x in (other, *arguments)):
+        return None
+    return found
+
+
+def _fresh(part: ir.Node) -> Fresh:
+    if isinstance(part, ir.InitialKet):
+        return part.symbol, False
+    assert isinstance(part, ir.MatMul)
+    return part.matrix, part.transposed
 
 
 def clt_pair_problem(dependence: Dependence, a: ir.Clt, b: ir.Clt) -> Diagnostic | None:
@@ -123,18 +134,11 @@ def clt_pair_problem(dependence: Dependence, a: ir.Clt, b: ir.Clt) -> Diagnostic
     """
     for free_a, other_a in (a.args, a.args[::-1]):
         mine = gaussian_factor(dependence, free_a, other_a)
-        if mine is None:
-            continue
         for free_b, other_b in (b.args, b.args[::-1]):
             theirs = gaussian_factor(dependence, free_b, other_b)
-            if theirs is None:
+            if mine is None or theirs is None:
                 continue
-            all_b = dependence.symbols(free_b) | dependence.symbols(other_b)
-            all_a = dependence.symbols(free_a) | dependence.symbols(other_a)
-            same = (
-                mine == theirs and not (mine & dependence.symbols(other_b)) and not (mine & dependence.symbols(other_a))
-            )
-            if same or not (mine & all_b) or not (theirs & all_a):
+            if mine == theirs or not _enters(dependence, mine, b) or not _enters(dependence, theirs, a):
                 return None
     return Diagnostic(
         "NX452",
@@ -142,3 +146,7 @@ def clt_pair_problem(dependence: Dependence, a: ir.Clt, b: ir.Clt) -> Diagnostic
         b.span,
         "read them in separate programs, or draw them with independent parameters",
     )
+
+
+def _enters(dependence: Dependence, fresh: frozenset[Fresh], clt: ir.Clt) -> bool:
+    return any(symbol in dependence.symbols(x) for symbol, _ in fresh for x in clt.args)

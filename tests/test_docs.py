@@ -1,0 +1,52 @@
+"""Programs in the documentation are programs: every ```nexort block passes `check`."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+import tp_compiler
+
+ROOT = Path(__file__).resolve().parents[1]
+BLOCK = re.compile(r"^```nexort\n(.*?)^```", re.MULTILINE | re.DOTALL)
+BLOCKS = [
+    pytest.param(found[1], id=f"{path.name}:{path.read_text(encoding='utf-8')[: found.start()].count(chr(10)) + 1}")
+    for path in sorted((ROOT / "docs").glob("*.md"))
+    for found in BLOCK.finditer(path.read_text(encoding="utf-8"))
+]
+
+
+@pytest.mark.parametrize("text", BLOCKS)
+def test_block_checks(text):
+    assert [d.render() for d in tp_compiler.check(text)] == []
+
+
+@pytest.mark.parametrize("text", BLOCKS)
+def test_block_has_a_limit(text):
+    """What is documented also runs, but for the constructs that this version only checks."""
+    run = tp_compiler.limit(text, samples=64)
+    assert {d.code for d in run.failed.values()} <= {"NX441", "NX500"}, run.failed
+
+
+def test_there_are_blocks_for_the_language_and_the_mathematics():
+    names = {param.id.split(":")[0] for param in BLOCKS}
+    assert {"language.md", "mathematics.md"} <= names
+
+
+LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+\.\w+)(?:#[^)]*)?\)")
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "docs").glob("*.md")), ids=lambda path: path.name)
+def test_links_lead_somewhere(path):
+    for target in LINK.findall(path.read_text(encoding="utf-8")):
+        assert "://" in target or (path.parent / target).exists(), target
+
+
+def test_system_names_every_module():
+    text = (ROOT / "docs" / "system.md").read_text(encoding="utf-8")
+    files = [p.relative_to(ROOT).as_posix() for p in (ROOT / "tp_compiler").rglob("*.py") if p.name != "__init__.py"]
+    assert [f for f in files if f"`{f}`" not in text] == []
+    named = re.findall(r"`(tp_compiler/[^`]*\.py)`", text)
+    assert [f for f in named if not (ROOT / f).exists()] == []

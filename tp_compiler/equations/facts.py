@@ -1,0 +1,139 @@
+"""What is known of a term's law without computing it: what it is random in, its symmetries, whether it is Gaussian.
+
+A *generator* is a declared ket family, or the hats of one matrix in one orientation. All generators of a program are
+independent (TP IVb, Def 2.6.5), and the law of a centred one is invariant under its change of sign.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import sympy as sp
+
+from tp_compiler.equations.functions import name_of
+from tp_compiler.equations.terms import Expectation, Expr, Hat, Ket, Missing, Partial, Quantity, Stacked, Stein
+from tp_compiler.ir.primitives import PRIMITIVES
+
+#: (generator, copy). The generator ALL stands for a change of sign of every generator at once.
+Generator = tuple[Any, int]
+ALL = "all"
+_NONE: frozenset[Generator] = frozenset()
+
+
+@dataclass(frozen=True)
+class Character:
+    """`roots`: generators the term is a function of (and, as ("hat", label), single hats). `odd`: sign changes that
+    change the term's sign; `mixed`: those that do neither that nor leave it alone. `gaussian`: affine in Gaussians."""
+
+    roots: frozenset[Generator] = _NONE
+    odd: frozenset[Generator] = _NONE
+    mixed: frozenset[Generator] = _NONE
+    gaussian: bool = True
+
+    def copied(self, copy: int) -> Character:
+        if not copy:
+            return self
+        moved = ((frozenset((g, copy) for g, _ in part)) for part in (self.roots, self.odd, self.mixed))
+        return Character(*moved, gaussian=self.gaussian)
+
+    def without(self, copies: frozenset[int]) -> Character:
+        """After averaging over `copies`."""
+        kept = (frozenset(g for g in part if g[1] not in copies) for part in (self.roots, self.odd, self.mixed))
+        roots, odd, mixed = kept
+        return Character(roots, odd, mixed, not roots)
+
+    @property
+    def signs(self) -> frozenset[Generator]:
+        return self.odd | self.mixed
+
+
+NUMBER = Character()
+
+
+def total(parts: Iterable[Character]) -> Character:
+    """The character of a sum: odd where every term is."""
+    parts = [p for p in parts]
+    if len(parts) == 1:
+        return parts[0]
+    roots = _NONE.union(*(p.roots for p in parts))
+    odd = frozenset.intersection(*(p.odd for p in parts)) if parts else _NONE
+    mixed = _NONE.union(*(p.signs for p in parts)) - odd
+    return Character(roots, odd, mixed, all(p.gaussian for p in parts))
+
+
+def product(parts: Iterable[Character]) -> Character:
+    """The character of a product: signs multiply."""
+    roots, odd, mixed, random, gaussian = _NONE, _NONE, _NONE, 0, True
+    for p in parts:
+        roots, odd, mixed = roots | p.roots, odd ^ p.odd, mixed | p.mixed
+        random += bool(p.roots)
+        gaussian = gaussian and p.gaussian
+    return Character(roots, odd - mixed, mixed, gaussian and random <= 1)
+
+
+def applied(parity: int, arg: Character) -> Character:
+    """The character of an even (1), odd (-1) or other (0) function."""
+    odd = arg.odd if parity < 0 else _NONE
+    mixed = arg.mixed if parity else arg.signs
+    return Character(arg.roots, odd, mixed, not arg.roots)
+
+
+class Facts:
+    """Characters of the named kets of a system, and of expressions over them."""
+
+    def __init__(self) -> None:
+        self.kets: dict[str, Character] = {}
+        self.generators: dict[str, Any] = {}  # label of a product W|x> -> its hat's generator
+        self.definitions: dict[str, Any] = {}  # label -> Equation
+        self.batched: set[str] = set()  # families of matrices whose members count as one generator
+
+    def centred(self, generator: Any, label: str = "") -> Character:
+        """A centred Gaussian of a generator; `label` also records which hat it is."""
+        own = frozenset({(generator, 0)})
+        roots = own | {(("hat", label), 0)} if label else own
+        return Character(roots, own | {(ALL, 0)}, _NONE)
+
+    def of(self, expr: Expr) -> Character:
+        """The character of an expression."""
+        if isinstance(expr, Ket):
+            return self.kets[expr.label].copied(expr.copy_number)
+        if isinstance(expr, Expectation):
+            return self.of(expr.body).without(expr.copies) if 0 not in expr.copies else NUMBER
+        if isinstance(expr, Hat):
+            return self.centred(self.hat_generator(expr))
+        if isinstance(expr, Quantity | Stein) or not expr.args:
+            return NUMBER
+        if isinstance(expr, Partial | Missing):
+            return Character(frozenset({("unknown", 0)}), _NONE, frozenset({(ALL, 0)}), False)
+        if isinstance(expr, sp.Pow):
+            return self._power(expr)
+        if isinstance(expr, sp.Mul):
+            return product(self.of(a) for a in expr.args)
+        if isinstance(expr, sp.Add | Stacked):
+            return total([self.of(a) for a in expr.args if not isinstance(expr, Stacked) or a is not expr.args[0]])
+        if isinstance(expr, sp.Sum):
+            return self.of(expr.args[0])
+        return self._function(expr)
+
+    def _power(self, expr: Expr) -> Character:
+        base, exponent = self.of(expr.base), self.of(expr.exp)
+        if exponent.roots or not expr.exp.is_Integer:
+            return applied(0, total([base, exponent]))
+        return applied(1 if expr.exp % 2 == 0 else -1, base)
+
+    def _function(self, expr: Expr) -> Character:
+        parts = [self.of(a) for a in expr.args]
+        name = name_of(expr)
+        if len(parts) == 1:
+            return applied(PRIMITIVES[name].parity if name else 0, parts[0])
+        roots = _NONE.union(*(p.roots for p in parts))
+        return Character(roots, _NONE, _NONE.union(*(p.signs for p in parts)), not roots)
+
+    def hat_generator(self, hat: Hat) -> Any:
+        return (hat.matrix, () if hat.matrix in self.batched else hat.member, hat.transposed)
+
+    def depends(self, expr: Expr, generator: Any) -> bool:
+        """Is the row of `expr` a function of the generator (or of the single hat ("hat", label))?"""
+        return (generator, 0) in self.of(expr).roots

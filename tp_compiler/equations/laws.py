@@ -1,0 +1,114 @@
+"""The table of limit laws: instruction → what its limit is, with the theorem beside it.
+
+`build(symbols, node, args)` writes the limit of an instruction over the limits of its arguments. Instructions that
+bring randomness of their own have no such expression: `derive.py` gives them an equation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sympy as sp
+
+from tp_compiler.equations.functions import FUNCTIONS, number
+from tp_compiler.equations.names import Names
+from tp_compiler.equations.terms import Data, Expectation, Expr, Linalg, Missing, Reduce, Stacked, marked, reindex
+from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.types import Index
+
+Build = Callable[[Names, Any, Sequence[Expr]], Expr]
+
+
+@dataclass(frozen=True)
+class Law:
+    statement: str
+    source: str
+    build: Build | None = None
+
+
+def ratio(matrix: ir.MatrixSymbol) -> Expr:
+    """ρ = lim rows/columns (limit.md section 1; TP III, App. F)."""
+    return number(matrix.rows.ratio / matrix.cols.ratio)
+
+
+def hat_scale(variance: Expr, rho: Expr, transposed: bool) -> Expr:
+    """Cov(Ŵ|x>, Ŵ|x'>) = σ²<x|x'>, and ρσ²<y|y'> for Wᵀ (TP IVb, Def 2.6.5 Hat; TP III, App. F for ρ)."""
+    return variance * rho if transposed else variance
+
+
+def dot_scale(variance: Expr, rho: Expr, transposed: bool) -> Expr:
+    """Ẇ|x> = σ² Σ_y |y> E[∂|x>/∂Ŵᵀ|y>], and ρσ² for Wᵀ (TP IVb, Def 2.6.5 Dot)."""
+    return variance * rho if transposed else variance
+
+
+def stein_scale(rho: Expr, transposed: bool) -> Expr:
+    """Ẇ|x> = ρ⁻¹ |Y><Y|Y>⁺<Ĝ|x>, and ρ for Wᵀ: the dot without derivatives (TP III, 2.12; TP IVb, section 4.8)."""
+    return rho if transposed else 1 / rho
+
+
+def _contract(names: Names, node: ir.Contract, args: Sequence[Expr]) -> Expr:
+    value = sp.Mul(*args)
+    if node.slots:
+        value = Expectation(value, sorted(node.slots))
+    over = [(names.symbol(i), 1, i.size) for i in node.over]
+    return sp.Sum(value, *over) if over and value != 0 else value
+
+
+def _reduce(names: Names, node: ir.Reduce, args: Sequence[Expr]) -> Expr:
+    return Reduce(node.op, args[0], names.symbol(node.index))
+
+
+def _reindex(names: Names, node: ir.Reindex, args: Sequence[Expr]) -> Expr:
+    mapping = {}
+    for index, selector in zip(node.args[0].type.indices, node.selectors, strict=True):
+        if isinstance(selector, Index):
+            mapping[names.symbol(index)] = names.symbol(selector)
+        else:
+            chosen = sp.Integer(selector) if isinstance(selector, int) else args[selector.arg]
+            mapping[names.symbol(index)] = chosen
+    return reindex(args[0], mapping)
+
+
+def _shift(names: Names, node: ir.Shift, args: Sequence[Expr]) -> Expr:
+    return reindex(args[0], {names.symbol(node.index): names.symbol(node.index) - node.by})
+
+
+def _stack(names: Names, node: ir.Stack, args: Sequence[Expr]) -> Expr:
+    return Stacked(names.symbol(node.index), *args)
+
+
+def _linalg(names: Names, node: ir.Linalg, args: Sequence[Expr]) -> Expr:
+    return Linalg(node.op, node.fn, names.symbol(node.rows), names.symbol(node.cols), *args)
+
+
+def _array(names: Names, node: ir.Array, args: Sequence[Expr]) -> Expr:
+    return Data(node.name, *(names.symbol(i) for i in node.type.indices))
+
+
+_DEF = "TP IVb, Def 2.6.5"
+_FINITE = "finite arithmetic (continuous mapping of TP IVb, Thm 2.6.10)"
+
+LAWS: dict[type[ir.Node], Law] = {
+    ir.Constant: Law("a number is its own limit", _FINITE, lambda _, n, a: number(n.value)),
+    ir.Array: Law("data are their own limit", _FINITE, _array),
+    ir.Position: Law("the position of an index", _FINITE, lambda names, n, a: names.symbol(n.index)),
+    ir.InitialKet: Law("jointly Gaussian as declared", f"{_DEF} (Init), Setup 2.6.3"),
+    ir.MatMul: Law("|Wx⟩ = Ŵ|x⟩ + Ẇ|x⟩", f"{_DEF} (Hat, Dot, MatMul); with widths TP III, App. F"),
+    ir.Map: Law("entrywise functions act on kets", f"{_DEF} (OuterNonlin)", lambda _, n, a: FUNCTIONS[n.fn](*a)),
+    ir.Contract: Law(
+        "⟨x⟩ → E|x⟩, and n⁻ʳ Σ_β ψ → E⁽¹..ʳ⁾ψ over iid copies", f"{_DEF} (Avg, OuterNonlin), Thm 2.6.10", _contract
+    ),
+    ir.Reduce: Law("max, min, product, log-sum-exp of a finite family", _FINITE, _reduce),
+    ir.Reindex: Law("another member of the family", _FINITE, _reindex),
+    ir.Shift: Law("x_i ↦ x_{i-k}, zero outside the axis", _FINITE, _shift),
+    ir.Stack: Law("a family put together", _FINITE, _stack),
+    ir.Copy: Law("|x⟩⁽ᵏ⁾, an iid copy", f"{_DEF} (OuterNonlin)", lambda _, n, a: marked(a[0], n.slot)),
+    ir.Linalg: Law("functions of finite matrices", _FINITE, _linalg),
+    ir.Clt: Law(
+        "vᵀx/√n → N(0, E[v x v′ x′]) where v is a fresh centred Gaussian",
+        "limit.md section 2 (TP IVb, Lemma 4.8.2 with the central limit theorem)",
+    ),
+    ir.Unavailable: Law("no limit law in this version", "", lambda _, n, a: Missing(n.construct)),
+}

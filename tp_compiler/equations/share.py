@@ -1,0 +1,105 @@
+"""The last touches on a system: common expectations named once, closed forms beside them, what no one needs left out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import sympy as sp
+
+from tp_compiler.equations.facts import Facts
+from tp_compiler.equations.simplify import simplify as simplified
+from tp_compiler.equations.system import Equation, System
+from tp_compiler.equations.terms import Expectation, Expr, Ket, Named, rebuild
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """Jointly Gaussian variables: their symbols, means and covariances, which are expressions of the system."""
+
+    variables: tuple[Expr, ...]
+    mean: tuple[Expr, ...]
+    covariance: Expr
+
+
+ClosedForm = Callable[[Expr, Gaussian], Expr | None]
+
+
+def finish(system: System, facts: Facts, simplify: bool, closed_form: ClosedForm | None) -> System:
+    """The system as it is handed out."""
+    equations = system.equations
+    if simplify:
+        equations = _needed(_shared(equations))
+    if closed_form is not None:
+        equations = tuple(replace(e, closed_form=_formula(e, facts, closed_form)) for e in equations)
+    return System(equations, system.matrices, system.remarks)
+
+
+def _shared(equations: tuple[Equation, ...]) -> tuple[Equation, ...]:
+    """A scalar that is one expectation is known by its name from there on (never in what defines it)."""
+    known: dict[Expr, Named] = {}
+    found = []
+    for e in equations:
+        scalar = e.kind == "scalar"
+        value = e.expression if e.kind in ("product", "initial", "clt") else _renamed(e.expression, known)
+        found.append(replace(e, expression=value))
+        if scalar and isinstance(value, Expectation):
+            known.setdefault(value, e.symbol)
+    return tuple(found)
+
+
+def _renamed(expr: Expr, known: dict[Expr, Named]) -> Expr:
+    if not known or not expr.has(Expectation):
+        return expr
+    return rebuild(expr, lambda e: known.get(e) if isinstance(e, Expectation) else None)
+
+
+def _needed(equations: tuple[Equation, ...]) -> tuple[Equation, ...]:
+    """Without fresh scalars and derivatives that nothing refers to any more."""
+    counts: Counter[tuple[type, str]] = Counter()
+    for e in equations:
+        counts.update(_references(e))
+    keep = []
+    for e in reversed(equations):
+        idle = not counts[type(e.symbol), e.name] and not e.output and e.kind in ("derivative", "coefficient")
+        if idle:
+            counts.subtract(_references(e))
+        else:
+            keep.append(e)
+    return tuple(reversed(keep))
+
+
+def _references(e: Equation) -> set[tuple[type, str]]:
+    parts = [e.expression, *(x for x in (e.mean, e.covariance) if x is not None)]
+    found = {(type(n), n.label) for p in parts for n in p.atoms(Named)}
+    return found - {(type(e.symbol), e.name)}
+
+
+def _formula(e: Equation, facts: Facts, closed_form: ClosedForm) -> Expr | None:
+    """The right side with every expectation that has a closed form replaced; None where none has."""
+    if e.kind not in ("scalar", "coefficient") or not e.expression.has(Expectation):
+        return None
+
+    def rule(x: Expr) -> Expr | None:
+        return _evaluated(x, facts, closed_form) if isinstance(x, Expectation) else None
+
+    value = rebuild(e.expression, rule)
+    return value if value != e.expression else None
+
+
+def _evaluated(e: Expectation, facts: Facts, closed_form: ClosedForm) -> Expr | None:
+    kets = sorted(e.body.atoms(Ket), key=str)
+    if e.copies != {0} or any(k.copy_number or not facts.of(k).gaussian for k in kets) or not kets:
+        return None
+    if e.body in kets or (isinstance(e.body, sp.Mul | sp.Pow) and len(kets) <= 2 and not e.body.has(sp.Function)):
+        return None  # a bracket of Gaussians is a covariance: nothing to integrate
+    variables = sp.symbols(f"g1:{len(kets) + 1}", real=True)
+    mean = tuple(simplified(Expectation(k), facts) for k in kets)
+    covariance = sp.Matrix(
+        len(kets),
+        len(kets),
+        lambda i, j: simplified(Expectation(kets[i] * kets[j]), facts) - mean[i] * mean[j],
+    )
+    return closed_form(e.body.xreplace(dict(zip(kets, variables, strict=True))), Gaussian(variables, mean, covariance))
+

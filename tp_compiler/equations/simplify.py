@@ -1,0 +1,256 @@
+"""Rewriting expectations: a table of rules, each with its side condition.
+
+Every rule is an identity of the limit (tests/unit/equations checks each on numbers), makes a term smaller in the order
+(expectations over later kets, then sizes of their bodies), and so the rewriting ends; the tests also apply the rules
+in shuffled orders and compare. Expectations are conditional on `clt` scalars, which so count as numbers throughout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import sympy as sp
+
+from tp_compiler.equations.facts import ALL, Facts
+from tp_compiler.equations.terms import Expectation, Expr, Ket, Reduce, Softmax, copies_of, rebuild, reindex
+
+if TYPE_CHECKING:
+    from tp_compiler.equations.system import Equation
+
+#: Products are multiplied out into at most so many brackets; beyond, they are more readable as they are.
+MAX_TERMS = 12
+
+
+@dataclass(frozen=True)
+class Rule:
+    """`left` → `right` where `when` holds; `apply` returns the right side, or None where the rule does not apply."""
+
+    name: str
+    left: str
+    right: str
+    when: str
+    apply: Callable[[Expectation, Facts], Expr | None]
+    source: str = "linearity of E"
+
+
+def _over(e: Expectation, body: Expr) -> Expr:
+    return Expectation(body, e.args[1])
+
+
+def _constant(e: Expectation, facts: Facts) -> Expr | None:
+    free = copies_of(e.body)
+    if not free & e.copies:
+        return e.body
+    if e.copies - free:
+        return Expectation(e.body, sorted(e.copies & free))
+    return None
+
+
+def _nested(e: Expectation, facts: Facts) -> Expr | None:
+    """A mean over the row of a mean over copies is one mean over all of them."""
+    inner = e.body
+    if isinstance(inner, Expectation) and not inner.copies & e.copies:
+        return Expectation(inner.body, sorted(inner.copies | e.copies))
+    return None
+
+
+def _row_of_copies(e: Expectation, facts: Facts) -> Expr | None:
+    """Copies alone are as good as the row: E over copy k only is E over the row."""
+    if len(e.copies) == 1 and 0 not in e.copies and copies_of(e.body) == e.copies:
+        copy = min(e.copies)
+        return Expectation(rebuild(e.body, lambda b: _to_row(b, copy)))
+    return None
+
+
+def _to_row(expr: Expr, copy: int) -> Expr | None:
+    return Ket(expr.args[0], 0, *expr.indices) if isinstance(expr, Ket) and expr.copy_number == copy else None
+
+
+def _sum(e: Expectation, facts: Facts) -> Expr | None:
+    return sp.Add(*(_over(e, a) for a in e.body.args)) if isinstance(e.body, sp.Add) else None
+
+
+def _indexed_sum(e: Expectation, facts: Facts) -> Expr | None:
+    if isinstance(e.body, sp.Sum):
+        return sp.Sum(_over(e, e.body.function), *e.body.limits)
+    if not isinstance(e.body, sp.Mul):
+        return None
+    for k, s in enumerate(e.body.args):
+        rest = sp.Mul(*(a for j, a in enumerate(e.body.args) if j != k))
+        if isinstance(s, sp.Sum) and copies_of(s):
+            s = reindex_bound(s, rest)
+            return sp.Sum(_over(e, s.function * rest), *s.limits)
+    return None
+
+
+def reindex_bound(s: Expr, rest: Expr) -> Expr:
+    """A sum whose index does not occur in `rest`, so that `rest` may go inside."""
+    old = s.limits[0][0]
+    taken = rest.atoms(sp.Symbol)
+    if old not in taken:
+        return s
+    new = sp.Symbol(old.name + "\u0303", integer=True, positive=True)
+    while new in taken or new in s.atoms(sp.Symbol):
+        new = sp.Symbol(new.name + "\u0303", integer=True, positive=True)
+    return sp.Sum(reindex(s.function, {old: new}), (new, *s.limits[0][1:]))
+
+
+def _scalars(e: Expectation, facts: Facts) -> Expr | None:
+    if not isinstance(e.body, sp.Mul):
+        return None
+    out = [a for a in e.body.args if not copies_of(a) & e.copies]
+    if not out:
+        return None
+    return sp.Mul(*out, _over(e, sp.Mul(*(a for a in e.body.args if copies_of(a) & e.copies))))
+
+
+def components(body: Expr, facts: Facts) -> list[list[Expr]]:
+    """The factors of a product, grouped by what they are random in."""
+    groups: list[tuple[set[object], list[Expr]]] = []
+    for factor in sp.Mul.make_args(body):
+        roots, members = set(facts.of(factor).roots), [factor]
+        apart = []
+        for other, theirs in groups:
+            if other & roots:
+                roots, members = roots | other, theirs + members
+            else:
+                apart.append((other, theirs))
+        groups = [*apart, (roots, members)]
+    return [members for _, members in groups]
+
+
+def _independence(e: Expectation, facts: Facts) -> Expr | None:
+    groups = components(e.body, facts)
+    return sp.Mul(*(_over(e, sp.Mul(*g)) for g in groups)) if len(groups) > 1 else None
+
+
+def _parity(e: Expectation, facts: Facts) -> Expr | None:
+    return sp.Integer(0) if any(copy in e.copies for _, copy in facts.of(e.body).odd) else None
+
+
+def _affine(e: Expectation, facts: Facts) -> Expr | None:
+    """Brackets of sums of kets: only where every factor is Gaussian or a number, and no factor splits off."""
+    body = e.body
+    if not isinstance(body, sp.Mul | sp.Pow) or not body.has(sp.Add):
+        return None
+    if any(not _is_polynomial(f, facts) for f in sp.Mul.make_args(body)) or len(components(body, facts)) > 1:
+        return None
+    wide = sp.expand_multinomial(sp.expand_mul(body))
+    return _over(e, wide) if isinstance(wide, sp.Add) and len(wide.args) <= MAX_TERMS else None
+
+
+def _is_polynomial(factor: Expr, facts: Facts) -> bool:
+    base = factor.base if isinstance(factor, sp.Pow) and factor.exp in (2, 3) else factor
+    return facts.of(base).gaussian
+
+
+def _products(e: Expectation, facts: Facts) -> list[tuple[Expr, Equation]]:
+    """Factors |Wx>, to the first power, of an expectation over the row."""
+    if e.copies != {0}:
+        return []
+    kets = [f for f in sp.Mul.make_args(e.body) if isinstance(f, Ket) and f.label in facts.definitions]
+    return [(k, facts.definitions[k.label]) for k in kets if facts.definitions[k.label].hat is not None]
+
+
+def _hat_vanishes(e: Expectation, facts: Facts) -> Expr | None:
+    for ket, equation in _products(e, facts):
+        rest = sp.Mul(*(f for f in sp.Mul.make_args(e.body) if f != ket))
+        if facts.depends(rest, facts.generators[ket.label]):
+            continue
+        dots = equation.dot_expression()
+        return _over(e, rest * equation.at(ket, dots)) if dots != 0 else sp.Integer(0)
+    return None
+
+
+def _isometry(e: Expectation, facts: Facts) -> Expr | None:
+    """<Wx|Wx'> = σ²<x|x'>, where neither has a dot; `rest` may not see the matrix."""
+    if e.copies != {0}:
+        return None
+    factors = [f for f in sp.Mul.make_args(e.body)]
+    squares = [f.base for f in factors if isinstance(f, sp.Pow) and f.exp == 2 and isinstance(f.base, Ket)]
+    kets = [k for k, _ in _products(e, facts)]
+    pairs = [(a, b) for i, a in enumerate(kets) for b in kets[i + 1 :]] + [(k, k) for k in squares]
+    for a, b in pairs:
+        value = _pair(a, b, facts)
+        rest = e.body / (a * b)
+        if value is not None and not facts.depends(rest, facts.generators[a.label]):
+            return value * _over(e, rest) if rest != 1 else value
+    return None
+
+
+def _pair(a: Expr, b: Expr, facts: Facts) -> Expr | None:
+    left, right = facts.definitions.get(a.label), facts.definitions.get(b.label)
+    if left is None or right is None or left.hat is None or right.hat is None or left.dot or right.dot:
+        return None
+    if facts.generators[a.label] != facts.generators[b.label]:
+        return None
+    x, y = left.hat.at(left, a), right.hat.at(right, b)
+    return left.hat.scale * Expectation(x * y) if left.hat.single else None
+
+
+def _initial_mean(e: Expectation, facts: Facts) -> Expr | None:
+    ket = e.body
+    if not isinstance(ket, Ket) or e.copies != {ket.copy_number} or ket.label not in facts.definitions:
+        return None
+    equation = facts.definitions[ket.label]
+    return equation.at(ket, equation.mean) if equation.kind == "initial" else None
+
+
+RULES: tuple[Rule, ...] = (
+    Rule("constant", "E[c]", "c", "c is random in no copy that E averages", _constant),
+    Rule("nested", "E[E⁽ᵏ⁾[x]]", "E⁽⁰ᵏ⁾[x]", "different copies", _nested, "Fubini"),
+    Rule("copies", "E⁽ᵏ⁾[x⁽ᵏ⁾]", "E[x]", "x is random in copy k alone", _row_of_copies, "copies are equal in law"),
+    Rule("sum", "E[x + y]", "E[x] + E[y]", "always", _sum),
+    Rule("index sum", "E[Σ_i x_i y]", "Σ_i E[x_i y]", "i not in y (renamed)", _indexed_sum),
+    Rule("scalar", "E[c x]", "c E[x]", "c is random in no copy that E averages", _scalars),
+    Rule("independence", "E[x y]", "E[x] E[y]", "x, y share no generator", _independence, "TP IVb, Def 2.6.5"),
+    Rule("parity", "E[x]", "0", "x is odd in a centred generator, or in all", _parity, "symmetry of the Gaussian"),
+    Rule("brackets", "E[(x + y) z]", "E[x z] + E[y z]", "x, y, z Gaussian, not independent", _affine),
+    Rule("hat", "⟨y|Wx⟩", "⟨y|Ẇx⟩", "y does not depend on hats of W", _hat_vanishes, "TP IVb, Def 2.6.5 (Hat)"),
+    Rule("isometry", "⟨Wx|Wx′⟩", "σ²⟨x|x′⟩", "no dots", _isometry, "TP IVb, Def 2.6.5 (Hat)"),
+    Rule("mean", "⟨1|u⟩", "the declared mean", "u an initial ket", _initial_mean, "TP IVb, Def 2.6.3"),
+)
+
+
+def simplify(expr: Expr, facts: Facts, rules: Sequence[Rule] = RULES) -> Expr:
+    """Rewrites every expectation in `expr`, inner ones first, until no rule applies."""
+    expr = rebuild(expr, lambda e: softmax(e))
+    if not expr.has(Expectation):
+        return expr
+
+    def rule(e: Expr) -> Expr | None:
+        return _normal(e, facts, rules) if isinstance(e, Expectation) else None
+
+    return rebuild(expr, rule)
+
+
+def _normal(e: Expectation, facts: Facts, rules: Sequence[Rule]) -> Expr:
+    e = Expectation(simplify(e.body, facts, rules), e.args[1])
+    for row in rules:
+        found = row.apply(e, facts)
+        if found is not None:
+            return simplify(found, facts, rules)
+    return e
+
+
+def softmax(expr: Expr) -> Expr | None:
+    """exp(x_t − log Σ_τ exp x_τ) = softmax_t(x)."""
+    if not isinstance(expr, sp.exp) or not isinstance(expr.args[0], sp.Add):
+        return None
+    for term in expr.args[0].args:
+        lse = -term
+        if isinstance(lse, Reduce) and lse.args[0].name == "logsumexp":
+            rest, index = expr.args[0] - term, lse.args[2]
+            at = _position(rest, lse.args[1], index)
+            return None if at is None else Softmax(lse.args[1], index, at)
+    return None
+
+
+def _position(rest: Expr, body: Expr, index: Expr) -> Expr | None:
+    """Where `rest` reads the family `body` over `index`."""
+    if rest == body:
+        return index
+    candidates = [s for s in rest.atoms(sp.Symbol, sp.Integer) if s != index]
+    return next((s for s in candidates if reindex(body, {index: s}) == rest), None)

@@ -1,0 +1,203 @@
+"""A system of limit equations: one named equation after the other, in program order, never one nested expression."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import sympy as sp
+
+from tp_compiler.equations.terms import Expectation, Expr, Hat, Named, Quantity, reindex
+
+
+@dataclass(frozen=True)
+class HatPart:
+    """Ŵ|x>: centred Gaussian, Cov(Ŵ|x>, Ŵ|x'>) = `scale`·<x|x'>, independent of other hats and initial kets.
+
+    `primed` renames the family's indices for the second argument of `covariance`.
+    """
+
+    symbol: Hat
+    scale: Expr
+    primed: Mapping[Expr, Expr]
+    single: bool = True  # False where members of a family of matrices are batched: then other members are independent
+
+    @property
+    def argument(self) -> Expr:
+        return self.symbol.argument
+
+    @property
+    def covariance(self) -> Expr:
+        """Between the family's hats at the indices and at the primed indices."""
+        return self.scale * Expectation(self.argument * reindex(self.argument, self.primed))
+
+    def at(self, equation: Equation, ket: Expr) -> Expr:
+        """The argument for another member of the family than the one with the equation's own indices."""
+        return equation.at(ket, self.argument)
+
+
+@dataclass(frozen=True)
+class DotTerm:
+    """`coefficient`·|y>, summed over the indices `over`. Unpacks as (ket, coefficient).
+
+    `derivative` is E[∂|x>/∂Ŵᵀ|y>] not carried out, times `scale` (σ², or ρσ²) it is the coefficient; None in the Stein form. `symbol`
+    is the name that other equations know the coefficient by.
+    """
+
+    ket: Expr
+    coefficient: Expr
+    over: tuple[tuple[Expr, int], ...] = ()
+    derivative: Expr | None = None
+    scale: Expr = sp.Integer(1)
+    symbol: Expr | None = None
+
+    def __iter__(self) -> Iterator[Expr]:
+        return iter((self.ket, self.coefficient))
+
+    def term(self) -> Expr:
+        """The term as other equations read it."""
+        value = (self.coefficient if self.symbol is None else self.symbol) * self.ket
+        return sp.Sum(value, *((i, 1, n) for i, n in self.over)) if self.over else value
+
+
+@dataclass(frozen=True)
+class Equation:
+    """`symbol` = `expression`.
+
+    `kind`: initial (|u> ~ N(mean, covariance)), product (hat + dot), ket (entrywise), scalar, clt (jointly Gaussian,
+    mean 0, `covariance`), derivative (`meaning` says of what), coefficient (of a dot, `meaning` its expectation).
+    `closed_form` is the formula of an expectation, where one is known.
+    """
+
+    symbol: Named
+    kind: str
+    expression: Expr
+    hat: HatPart | None = None
+    dot: tuple[DotTerm, ...] = ()
+    mean: Expr | None = None
+    covariance: Expr | None = None
+    primed: Mapping[Expr, Expr] = field(default_factory=dict)
+    meaning: Expr | None = None
+    closed_form: Expr | None = None
+    output: bool = False
+    note: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.symbol.label
+
+    @property
+    def is_ket(self) -> bool:
+        return not isinstance(self.symbol, Quantity)
+
+    @property
+    def free_symbols(self) -> set[Expr]:
+        return set(self.expression.free_symbols)
+
+    def dot_expression(self) -> Expr:
+        """Ẇ|x> as a sum of kets."""
+        return sp.Add(*(t.term() for t in self.dot))
+
+    def at(self, ket: Expr, expression: Expr) -> Expr:
+        """`expression`, written in the equation's own indices, for the member `ket` of the family."""
+        return reindex(expression, dict(zip(self.symbol.indices, ket.indices, strict=True)))
+
+    def _mapped(self, change: Any) -> Equation:
+        values = {n: getattr(self, n) for n in ("expression", "mean", "covariance", "closed_form")}
+        return replace(self, **{n: change(v) for n, v in values.items() if v is not None})
+
+    def subs(self, *args: Any, **kwargs: Any) -> Equation:
+        """SymPy's `subs` on the right side."""
+        return self._mapped(lambda e: e.subs(*args, **kwargs))
+
+    def doit(self, **hints: Any) -> Equation:
+        """SymPy's `doit` on the right side: sums over indices are written out; expectations stay."""
+        return self._mapped(lambda e: e.doit(**hints))
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """A matrix of the program: entries of variance σ²/n; `ratio` ρ = lim rows/columns."""
+
+    name: str
+    indices: tuple[Expr, ...]
+    variance: Expr
+    ratio: Expr
+    law: str
+    widths: tuple[str, str]
+
+
+class System:
+    """The limit equations of a program. `system["h2"]` is an equation; "|x>" asks for the ket where a scalar is named x too."""
+
+    def __init__(self, equations: tuple[Equation, ...], matrices: tuple[Matrix, ...], remarks: tuple[str, ...] = ()):
+        self.equations = equations
+        self.matrices = matrices
+        self.remarks = remarks
+        self._scalars = {e.name: e for e in equations if not e.is_ket}
+        self._kets = {e.name: e for e in equations if e.is_ket}
+
+    def __iter__(self) -> Iterator[Equation]:
+        return iter(self.equations)
+
+    def __len__(self) -> int:
+        return len(self.equations)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._scalars or name.strip("|>⟩") in self._kets
+
+    def __getitem__(self, name: str) -> Equation:
+        key = name.replace(" ", "")
+        if key in self._scalars:
+            return self._scalars[key]
+        if key.strip("|>⟩") in self._kets:
+            return self._kets[key.strip("|>⟩")]
+        raise KeyError(f"no equation is named {name!r}; the names are {', '.join(e.name for e in self.equations)}")
+
+    @property
+    def outputs(self) -> tuple[Equation, ...]:
+        return tuple(e for e in self.equations if e.output)
+
+    def covariance(self, left: Equation, right: Equation) -> Expr:
+        """Cov of the hats of two products: σ²<x|x'> for one matrix in one orientation, else 0 (TP IVb, Def 2.6.5)."""
+        a, b = left.hat, right.hat
+        if a is None or b is None:
+            raise ValueError("only products W|x> have a hat")
+        if (a.symbol.args[0], a.symbol.args[1]) != (b.symbol.args[0], b.symbol.args[1]):
+            return sp.Integer(0)
+        same = sp.Mul(*(sp.KroneckerDelta(i, j) for i, j in zip(a.symbol.member, b.symbol.member, strict=True)))
+        if left is right:
+            return a.covariance
+        return same * a.scale * Expectation(a.argument * b.argument)
+
+    def unicode(self) -> str:
+        """Plain text, one equation a paragraph."""
+        from tp_compiler.equations.printing import unicode
+
+        return unicode(self)
+
+    def latex(self) -> str:
+        """An `align*` environment (amsmath), which breaks between equations and inside long ones."""
+        from tp_compiler.equations.printing import latex
+
+        return latex(self)
+
+    def markdown(self) -> str:
+        """Markdown with one displayed formula an equation."""
+        from tp_compiler.equations.printing import markdown
+
+        return markdown(self)
+
+    def __str__(self) -> str:
+        return self.unicode()
+
+    def _repr_latex_(self) -> str:
+        from tp_compiler.equations.printing import notebook
+
+        return notebook(self)
+
+    def _repr_html_(self) -> str:
+        from tp_compiler.equations.printing import html
+
+        return html(self)

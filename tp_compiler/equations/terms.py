@@ -1,0 +1,312 @@
+"""The terms of limit equations: SymPy expressions over kets, hats and expectations; nothing is evaluated here.
+
+Notation of Tensor Programs IVb, sections 1.2 and 4.2: `Ket` |x_i>, `Hat` Ŵ|x>, `Expectation` E[...] (a bracket <x|y> is
+E|x>|y>), a ket's iid copy |x>⁽ᵏ⁾ with `copy = k`. Indices stay symbols: one term stands for a whole family.
+An index expression outside its axis stands for 0 (what `shift` means).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeAlias
+
+import sympy as sp
+from sympy.core.symbol import Str
+
+#: SymPy has no types of its own; the alias says what is meant.
+Expr: TypeAlias = Any
+
+
+class Named(sp.Expr):
+    """A named family. args: label, then indices. The label is unique in a system; `[:,1]` in it fixes positions."""
+
+    is_commutative = True
+    is_real = True
+    _diff_wrt = True
+    _first = 1  # where indices start in args
+
+    def __new__(cls, label: Any, *indices: Any) -> Named:
+        return sp.Expr.__new__(cls, label if isinstance(label, Str) else Str(label), *map(sp.sympify, indices))
+
+    @property
+    def label(self) -> str:
+        return str(self.args[0].name)
+
+    @property
+    def indices(self) -> tuple[Expr, ...]:
+        return tuple(self.args[self._first :])
+
+    @property
+    def free_symbols(self) -> set[Expr]:
+        return {self}.union(*(a.free_symbols for a in self.indices))
+
+    def _eval_derivative(self, s: Expr) -> Expr:
+        return sp.Integer(int(self == s))
+
+
+class Data(Named):
+    """Given numbers."""
+
+
+class Quantity(Named):
+    """A scalar of the program, or a fresh one (c1, θ1): a number in the limit; random only beyond `clt`."""
+
+
+class Ket(Named):
+    """|x_i>: a random variable. args: label, copy, indices; copy 0 is the row itself, k > 0 its k-th iid copy."""
+
+    _first = 2
+
+    def __new__(cls, label: Any, copy: Any = 0, *indices: Any) -> Ket:
+        return Named.__new__(cls, label, copy, *indices)  # type: ignore[return-value]
+
+    @property
+    def copy_number(self) -> int:
+        return int(self.args[1])
+
+
+class _Applied(sp.Expr):
+    """A matrix applied to a ket expression. args: name, 1 if transposed, argument, member indices of the family."""
+
+    is_commutative = True
+    is_real = True
+    _diff_wrt = True
+
+    def __new__(cls, matrix: Any, transposed: Any, argument: Any, member: Any = ()) -> _Applied:
+        name = matrix if isinstance(matrix, Str) else Str(matrix)
+        return sp.Expr.__new__(cls, name, sp.Integer(int(transposed)), sp.sympify(argument), sp.Tuple(*member))
+
+    @property
+    def matrix(self) -> str:
+        return str(self.args[0].name)
+
+    @property
+    def transposed(self) -> bool:
+        return bool(self.args[1])
+
+    @property
+    def argument(self) -> Expr:
+        return self.args[2]
+
+    @property
+    def member(self) -> tuple[Expr, ...]:
+        return tuple(self.args[3])
+
+    def _eval_derivative(self, s: Expr) -> Expr:
+        return sp.Integer(int(self == s))
+
+
+class Hat(_Applied):
+    """Ŵ|x>: the Gaussian part of W|x>; Cov(Ŵ|x>, Ŵ|x'>) = σ²<x|x'> (TP IVb, Def 2.6.5)."""
+
+
+class Dot(_Applied):
+    """Ẇ|x>: the correlation with earlier uses of Wᵀ (TP IVb, Def 2.6.5)."""
+
+
+class Expectation(sp.Expr):
+    """E over the row (copies = (0,)) or over iid copies of it. args: body, copies."""
+
+    is_commutative = True
+    is_real = True
+
+    def __new__(cls, body: Any, copies: Iterable[Any] = (0,)) -> Expectation:
+        return sp.Expr.__new__(cls, sp.sympify(body), sp.Tuple(*copies))
+
+    @property
+    def body(self) -> Expr:
+        return self.args[0]
+
+    @property
+    def copies(self) -> frozenset[int]:
+        return frozenset(int(c) for c in self.args[1])
+
+    def _eval_derivative(self, s: Expr) -> Expr:
+        inner = sp.Integer(0) if 0 in self.copies else self.body.diff(s)
+        return Expectation(inner, self.args[1]) if inner != 0 else inner
+
+
+class Partial(sp.Expr):
+    """∂|x>/∂Ŵᵀ|y>, not carried out. args: the ket expression, the hat."""
+
+    is_commutative = True
+    is_real = True
+
+    def __new__(cls, ket: Any, hat: Any) -> Partial:
+        return sp.Expr.__new__(cls, ket, hat)
+
+
+class Stein(sp.Expr):
+    """The coefficient of one |y> in |Y><Y|Y>⁺<Ĝ|x>. args: |y>, the |Y>, their hats Ĝ, |x>, indices that Y runs over.
+
+    The form of the dot rule that takes no derivative (TP IVb after Def 2.6.5; TP III): right for jumps too.
+    """
+
+    is_commutative = True
+    is_real = True
+
+    def __new__(cls, y: Any, kets: Any, hats: Any, x: Any, over: Any) -> Expr:
+        if len(kets) == 1 and not over:
+            return Expectation(hats[0] * x) / Expectation(y * y)
+        return sp.Expr.__new__(cls, y, sp.Tuple(*kets), sp.Tuple(*hats), x, sp.Tuple(*over))
+
+
+class Reduce(sp.Expr):
+    """max, min, prod or logsumexp of a family over an index. args: op, body, the (bound) index."""
+
+    is_commutative = True
+    is_real = True
+
+    def __new__(cls, op: Any, body: Any, index: Any) -> Reduce:
+        return sp.Expr.__new__(cls, op if isinstance(op, Str) else Str(op), body, index)
+
+    @property
+    def free_symbols(self) -> set[Expr]:
+        return set(self.args[1].free_symbols) - {self.args[2]}
+
+
+class Softmax(sp.Expr):
+    """softmax_t(a_t) at a position. args: body, bound index, position (shown only where it is not the index itself)."""
+
+    is_commutative = True
+    is_real = True
+
+    def __new__(cls, body: Any, index: Any, at: Any) -> Softmax:
+        if at != index and isinstance(at, sp.Symbol) and at not in body.free_symbols:
+            body, index = reindex(body, {index: at}), at
+        return sp.Expr.__new__(cls, body, index, sp.sympify(at))
+
+    @property
+    def free_symbols(self) -> set[Expr]:
+        return (set(self.args[0].free_symbols) - {self.args[1]}) | set(self.args[2].free_symbols)
+
+
+class Stacked(sp.Expr):
+    """A family put together of members. args: the position (an index, free), then the members."""
+
+    is_commutative = True
+    is_real = True
+
+    def __new__(cls, at: Any, *members: Any) -> Expr:
+        at = sp.sympify(at)
+        return members[int(at) - 1] if at.is_Integer else sp.Expr.__new__(cls, at, *members)
+
+
+class Linalg(sp.Expr):
+    """inv, pow, solve, cholesky, logdet, matfun of a finite matrix. args: op, function, rows, cols, arguments."""
+
+    is_commutative = True
+    is_real = True
+
+    def __new__(cls, op: Any, fn: Any, rows: Any, cols: Any, *arguments: Any) -> Linalg:
+        op, fn = (a if isinstance(a, Str) else Str(a) for a in (op, fn))
+        return sp.Expr.__new__(cls, op, fn, rows, cols, *arguments)
+
+
+class Missing(sp.Expr):
+    """A construct without a limit law in this version. args: its name."""
+
+    is_commutative = True
+    is_real = True
+
+    def __new__(cls, construct: Any) -> Missing:
+        return sp.Expr.__new__(cls, construct if isinstance(construct, Str) else Str(construct))
+
+
+BINDERS = (sp.Sum, Reduce, Softmax)
+
+
+def bracket(x: Expr, y: Expr) -> Expectation:
+    """<x|y> = E|x>|y>."""
+    return Expectation(x * y)
+
+
+def rebuild(expr: Expr, rule: Callable[[Expr], Expr | None]) -> Expr:
+    """`rule` gives a replacement, not descended into, or None to go on with the arguments."""
+    found = rule(expr)
+    if found is not None:
+        return found
+    if not expr.args:
+        return expr
+    args = [rebuild(a, rule) for a in expr.args]
+    return expr if all(a is b for a, b in zip(args, expr.args, strict=True)) else expr.func(*args)
+
+
+def bound(expr: Expr) -> Expr:
+    """The index that a binder binds."""
+    return expr.limits[0][0] if isinstance(expr, sp.Sum) else expr.args[2] if isinstance(expr, Reduce) else expr.args[1]
+
+
+def reindex(expr: Expr, mapping: Mapping[Expr, Expr]) -> Expr:
+    """Indices replaced, all at once; a bound index that would be caught is renamed first (with a tilde)."""
+    mapping = {k: v for k, v in mapping.items() if k != v}
+    if not mapping:
+        return expr
+    danger = set(mapping).union(*(v.free_symbols for v in map(sp.sympify, mapping.values())))
+    if any(bound(b) in danger for b in expr.atoms(*BINDERS)):
+        expr = rebuild(expr, lambda e: _freshened(e, danger))
+    return expr.xreplace({k: sp.sympify(v) for k, v in mapping.items()})
+
+
+def _freshened(expr: Expr, danger: set[Expr]) -> Expr | None:
+    if not isinstance(expr, BINDERS) or bound(expr) not in danger:
+        return None
+    old = bound(expr)
+    new = sp.Symbol(old.name + "\u0303", integer=True, positive=True)
+    while new in danger or new in expr.atoms(sp.Symbol):
+        new = sp.Symbol(new.name + "\u0303", integer=True, positive=True)
+    body = rebuild(expr.args[0] if not isinstance(expr, Reduce) else expr.args[1], lambda e: _freshened(e, danger))
+    body = body.xreplace({old: new})
+    if isinstance(expr, sp.Sum):
+        return sp.Sum(body, (new, *expr.limits[0][1:]))
+    return Reduce(expr.args[0], body, new) if isinstance(expr, Reduce) else Softmax(body, new, expr.args[2])
+
+
+def marked(expr: Expr, copy: int) -> Expr:
+    """|x>@k: the row's kets become copy k. What is averaged over the row is a number and stays."""
+
+    def rule(e: Expr) -> Expr | None:
+        if isinstance(e, Expectation) and 0 in e.copies:
+            return e
+        return Ket(e.args[0], copy, *e.indices) if isinstance(e, Ket) and not e.copy_number else None
+
+    return rebuild(expr, rule)
+
+
+def renumbered(expr: Expr, used: int = 0) -> Expr:
+    """Copies numbered 1, 2, ... from the outermost E inwards, so that equal expectations are equal expressions."""
+
+    def rule(e: Expr) -> Expr | None:
+        if not isinstance(e, Expectation):
+            return None
+        slots = sorted(c for c in e.copies if c)
+        new = {slot: used + k + 1 for k, slot in enumerate(slots)}
+        body = rebuild(e.body, lambda b: _recopied(b, {s: -n for s, n in new.items()}))
+        body = renumbered(body, used + len(slots))
+        body = rebuild(body, lambda b: _recopied(b, {-n: n for n in new.values()}))
+        return Expectation(body, sorted(new.get(c, c) for c in e.copies))
+
+    return rebuild(expr, rule) if expr.has(Expectation) else expr
+
+
+def _recopied(expr: Expr, new: Mapping[int, int]) -> Expr | None:
+    if isinstance(expr, Ket) and expr.copy_number in new:
+        return Ket(expr.args[0], new[expr.copy_number], *expr.indices)
+    return None
+
+
+def copies_of(expr: Expr) -> frozenset[int]:
+    """The copies that an expression is random in: 0 for the row; an expectation takes its own away."""
+    found: set[int] = set()
+    todo = [expr]
+    while todo:
+        e = todo.pop()
+        if isinstance(e, Ket):
+            found.add(e.copy_number)
+        elif isinstance(e, Hat | Partial):
+            found.add(0)
+        elif isinstance(e, Expectation):
+            found |= copies_of(e.body) - e.copies
+        elif not isinstance(e, Stein | Missing):
+            todo.extend(e.args)
+    return frozenset(found)

@@ -1,0 +1,529 @@
+"""The exact evaluator: kets as formulas, scalars as numbers without sampling.
+
+The instructions run in order under the ket rules (TP IVb, Def 2.6.5; limit.md section 1), in their first form: a product
+W|x> is its hat, a new Gaussian family with covariance σ²<x|x'>, plus its dot, σ² Σ_y |y> E[∂|x>/∂Ŵᵀ|y>]. What has no
+formula is a `NotExact` in the place of a value, and so is everything that depends on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tp_compiler.diagnostics import Diagnostic
+from tp_compiler.evaluate import faults
+from tp_compiler.evaluate.arrays import labels, reduced, reindexed, shifted
+from tp_compiler.evaluate.expectations import EXACT, METHODS, Expectations, NotExact
+from tp_compiler.evaluate.forms import (
+    Factor,
+    Form,
+    Linear,
+    Part,
+    Place,
+    Tensor,
+    Term,
+    Variable,
+    constant,
+    delta,
+    fresh,
+    gaussian,
+    identity,
+    number,
+    plus,
+    private,
+    product,
+    summed,
+    times,
+)
+from tp_compiler.evaluate.kernels import KERNELS
+from tp_compiler.evaluate.univariate import Univariate, composite, monomial, univariate
+from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.primitives import PRIMITIVES
+from tp_compiler.ir.program import Output
+from tp_compiler.ir.types import Index
+
+MOST_ONE_HOT = 2**24  # entries of a gather written as a product with zeros and ones
+
+
+@dataclass(frozen=True, eq=False)
+class Exact:
+    """The value of an output found without sampling: the array, its error estimate, and the method's name."""
+
+    value: Any
+    error: float
+    method: str
+
+
+class ExactEvaluator:
+    """Runs the nodes of a plan; `output` gives a value, a Diagnostic, or NotExact with the reason."""
+
+    def __init__(self, nodes: list[ir.Node]):
+        self.values: dict[ir.Node, Any] = {}
+        self.method: dict[ir.Node, int] = {}
+        self.error: dict[ir.Node, float] = {}
+        self.expect = Expectations(self.between)
+        self.products: dict[ir.MatrixSymbol, list[ir.MatMul]] = {}
+        self._between: dict[tuple[Variable, Variable], Tensor] = {}
+        with np.errstate(all="ignore"):
+            for node in nodes:
+                self.values[node] = self._evaluate(node)
+
+    def output(self, output: Output) -> Exact | Diagnostic | NotExact:
+        node = output.node
+        value = self.values[node]
+        if not isinstance(value, Tensor):
+            return value
+        problem = faults.problem(node, value.values, set())
+        if problem is not None:
+            return NotExact(problem.message)
+        shape = tuple(i.size for i in output.indices)
+        array = np.array(np.broadcast_to(value.at(output.indices), shape), dtype=np.float64)
+        return Exact(array, self.error[node], METHODS[self.method[node]])
+
+    def _evaluate(self, node: ir.Node) -> Any:
+        args = [self.values[a] for a in node.args]
+        self.expect.method, self.expect.error = EXACT, 0.0
+        bad = next((a for a in args if isinstance(a, Diagnostic | NotExact)), None)
+        if bad is not None:
+            return bad
+        try:
+            value = getattr(self, f"_{type(node).__name__.lower()}")(node, args)
+        except NotExact as reason:
+            value = reason
+        except faults.Refused as refused:
+            value = refused.diagnostic
+        self.method[node] = max([self.expect.method, *(self.method[a] for a in node.args)])
+        self.error[node] = self.expect.error + sum(self.error[a] for a in set(node.args))
+        return value
+
+    # -- leaves -------------------------------------------------------------------------------------------------
+    def _constant(self, node: ir.Constant, args: list[Any]) -> Any:
+        return number(node.value)
+
+    def _array(self, node: ir.Array, args: list[Any]) -> Any:
+        return Tensor(np.asarray(node.values, dtype=np.float64), node.type.indices)
+
+    def _position(self, node: ir.Position, args: list[Any]) -> Any:
+        return Tensor(np.arange(1.0, node.index.size + 1), (node.index,))
+
+    def _unavailable(self, node: ir.Unavailable, args: list[Any]) -> Any:
+        raise NotExact(f"{node.construct} is not evaluated in this version")
+
+    def _clt(self, node: ir.Clt, args: list[Any]) -> Any:
+        raise NotExact("the law of a `clt` scalar is sampled")
+
+    def _initialket(self, node: ir.InitialKet, args: list[Any]) -> Any:
+        mean, spread = args
+        if node.symbol.pair is not None:
+            left, right = node.symbol.pair
+            rest = tuple(x for x in spread.labels if x not in (left, right))
+            faults.covariance_root(spread.at((*rest, left, right)), node.symbol)
+        elif np.min(spread.values, initial=0.0) < 0:
+            raise faults.Refused(faults.negative_variance(node.symbol, float(np.min(spread.values))))
+        centre = constant(mean)
+        if not np.any(spread.values):
+            return centre
+        family = gaussian(Variable(node, node.type.indices))
+        return _simplified([*family.terms, *(centre.terms if np.any(mean.values) else ())])
+
+    # -- covariances of Gaussian families -------------------------------------------------------------------------
+    def between(self, a: Variable, b: Variable) -> Tensor:
+        """Cov(a, b) of two variables of one group, over the labels at which they stand.
+
+        Computed once for each pattern of labels, under canonical names: a recursion in depth, not one for every name.
+        """
+        if a.node.serial > b.node.serial:
+            a, b = b, a
+        canonical: dict[Index, Place] = {}
+        for place in (*a.places, *b.places):
+            if isinstance(place, Index):
+                canonical.setdefault(place, Index(f"@{len(canonical)}", place.axis))
+        key = a.placed(canonical), b.placed(canonical)
+        if key not in self._between:
+            initial = isinstance(a.node, ir.InitialKet)
+            self._between[key] = self._initial(*key) if initial else self._hats(*key)
+        back: dict[Index, Place] = {new: old for old, new in canonical.items() if isinstance(new, Index)}
+        return self._between[key].renamed(back)
+
+    def _initial(self, a: Variable, b: Variable) -> Tensor:
+        assert isinstance(a.node, ir.InitialKet)
+        spread: Tensor = self.values[a.node.args[1]]
+        own = a.node.symbol.indices
+        pair = a.node.symbol.pair
+        places: dict[Index, Place] = dict(zip(own, a.places, strict=True))
+        factors = []
+        for index, p, q in zip(own, a.places, b.places, strict=True):
+            if pair is not None and index == pair[0]:
+                places[pair[1]] = q
+            elif (d := delta(p, q)) is not None:
+                factors.append(d)
+        return times(spread.renamed(places), *factors)
+
+    def _hats(self, a: Variable, b: Variable) -> Tensor:
+        """Cov(Ŵ|x>, Ŵ|x'>) = σ² <x|x'>, and ρσ² for Wᵀ; members of a family are independent."""
+        assert isinstance(a.node, ir.MatMul) and isinstance(b.node, ir.MatMul)
+        x, y = (self._placed_operand(v) for v in (a, b))
+        factors = [self._scale(a.node, _members(a))]
+        for p, q in zip(_members(a), _members(b), strict=True):
+            if (d := delta(p, q)) is not None:
+                factors.append(d)
+        return times(self._bracket([x, y]), *factors)
+
+    def _placed_operand(self, variable: Variable) -> Form:
+        node = variable.node
+        form: Form = self.values[node.args[0]]
+        return form.placed(dict(zip(node.type.indices, variable.places, strict=True)))
+
+    def _scale(self, node: ir.MatMul, members: tuple[Place, ...]) -> Tensor:
+        """σ² at the members (times ρ = rows/cols for the transpose)."""
+        variance: Tensor = self.values[node.matrix.variance]
+        if np.min(variance.values, initial=0.0) < 0:
+            raise faults.Refused(faults.negative_variance(node.matrix, float(np.min(variance.values))))
+        placed = variance.renamed(dict(zip(node.matrix.indices, members, strict=True)))
+        ratio = node.matrix.rows.ratio / node.matrix.cols.ratio if node.transposed else 1.0
+        return times(number(ratio), placed)
+
+    def _bracket(self, forms: list[Form]) -> Tensor:
+        multiplied = product(forms)
+        if multiplied is None:
+            raise NotExact("a product of too many terms")
+        return self.expect.form(multiplied)
+
+    # -- products with matrices -----------------------------------------------------------------------------------
+    def _matmul(self, node: ir.MatMul, args: list[Any]) -> Any:
+        terms = list(gaussian(Variable(node, node.type.indices)).terms)
+        for earlier in self.products.get(node.matrix, []):
+            if earlier.transposed != node.transposed:
+                terms += self._dot(node, args[0], earlier)
+        self.products.setdefault(node.matrix, []).append(node)
+        return _simplified(terms)
+
+    def _dot(self, node: ir.MatMul, x: Form, earlier: ir.MatMul) -> list[Term]:
+        """|y> σ² E[∂|x>/∂Ŵᵀ|y>] for one earlier product Wᵀ|y>, summed over its family."""
+        new: dict[Index, Place] = {i: fresh(i) for i in earlier.type.indices}
+        places = tuple(new.values())
+        variable = Variable(earlier, places)
+        theta = self._derivative(x, variable)
+        if theta is None or not np.any(theta.values):
+            return []
+        factors = [theta, self._scale(node, node.member)]
+        for p, q in zip(node.member, _members(variable), strict=True):
+            if (d := delta(p, q)) is not None:
+                factors.append(d)
+        y: Form = self.values[earlier.args[0]].placed(new)
+        over = tuple(p for p in places if isinstance(p, Index))
+        return list(y.scaled(times(*factors)).summed(over).terms)
+
+    def _derivative(self, x: Form, variable: Variable) -> Tensor | None:
+        """E ∂|x>/∂variable: through the ket's own neuron only (TP IVb, Def 2.6.5)."""
+        total = None
+        for term in x.terms:
+            for k, factor in enumerate(term.factors):
+                slope = _slope(factor, variable)
+                if slope is None:
+                    continue
+                rest = term.factors[:k] + term.factors[k + 1 :]
+                inner = self._mean_derivative(factor, rest)
+                if inner is None:
+                    continue
+                part = summed([term.coefficient, inner, slope], term.over)
+                total = part if total is None else plus(total, part)
+        return total
+
+    def _mean_derivative(self, factor: Factor, rest: tuple[Factor, ...]) -> Tensor | None:
+        """E f'(ℓ) Π rest; where f jumps, Stein's E f' = E (ℓ - m) f(ℓ) / Var ℓ."""
+        if factor.is_identity:
+            return self.expect.product(rest)
+        if not isinstance(factor.function, Univariate):
+            raise NotExact("the derivative of a function of several Gaussians")
+        (argument,) = factor.arguments
+        slope = factor.function.derivative()
+        if slope is not None:
+            return self.expect.product((Factor(slope, (argument,)), *rest))
+        if rest:
+            raise NotExact("the dot of a product with a function that jumps")
+        both = self.expect.product((identity(argument), factor))
+        alone = self.expect.product((factor,))
+        variance = self.expect.covariance(argument, argument)
+        if both is None:
+            return None
+        shifted_mean = times(number(-1.0), argument.mean, alone) if alone is not None else number(0.0)
+        inverse = Tensor(np.where(variance.values > 0, 1 / variance.values, 0.0), variance.labels)
+        return times(plus(both, shifted_mean), inverse)
+
+    # -- entrywise ------------------------------------------------------------------------------------------------
+    def _map(self, node: ir.Map, args: list[Any]) -> Any:
+        forms = [a for a in args if isinstance(a, Form)]
+        if not forms:
+            own = node.type.indices
+            return Tensor(KERNELS[node.fn](*(a.at(own) for a in args)), own)
+        scalars = [a for a in args if isinstance(a, Tensor)]
+        if node.fn == "add":
+            return _simplified([t for a in args for t in (a if isinstance(a, Form) else constant(a)).terms])
+        if node.fn == "mul":
+            multiplied = product(forms)
+            if multiplied is None:
+                raise NotExact("a product of too many terms")
+            return _simplified(multiplied.scaled(times(*scalars)).terms if scalars else multiplied.terms)
+        if node.fn == "div" and isinstance(args[1], Tensor):
+            return args[0].scaled(Tensor(1 / args[1].values, args[1].labels))
+        return self._function(node.fn, args)
+
+    def _function(self, fn: str, args: list[Any]) -> Form:
+        """f of kets and numbers, as one factor."""
+        if all(isinstance(a, Form) and _is_number(a) or isinstance(a, Tensor) for a in args):
+            tensors = [
+                a if isinstance(a, Tensor) else plus(number(0.0), *(t.coefficient for t in a.terms)) for a in args
+            ]
+            own = tuple(dict.fromkeys(x for t in tensors for x in t.labels))
+            return constant(Tensor(KERNELS[fn](*(t.at(own) for t in tensors)), own))
+        first, *rest = args
+        linear = first.linear() if isinstance(first, Form) else None
+        if linear is not None and all(isinstance(a, Tensor) and np.ndim(a.values) == 0 for a in rest):
+            named = _named(fn, [float(a.values) for a in rest])
+            if named is not None:
+                return Form((Term(number(1.0), (Factor(named, (linear,)),)),))
+        return _composed(fn, args)
+
+    # -- averages, sums and indices ---------------------------------------------------------------------------------
+    def _contract(self, node: ir.Contract, args: list[Any]) -> Any:
+        forms = [a for a in args if isinstance(a, Form)]
+        scalars = [a for a in args if isinstance(a, Tensor)]
+        if not forms:
+            return summed(scalars, node.over)
+        multiplied = product(forms)
+        if multiplied is None:
+            raise NotExact("a product of too many terms")
+        whole = (multiplied.scaled(times(*scalars)) if scalars else multiplied).summed(node.over)
+        if 0 in node.slots:
+            return self.expect.form(whole)
+        return self._closed(whole, node.slots) if node.slots else _simplified(whole.terms)
+
+    def _closed(self, form: Form, slots: tuple[int, ...]) -> Form:
+        """The average over copies: those factors that meet no other copy become numbers, the others wait for the row."""
+        copies = {slot: private() for slot in slots}
+        terms = []
+        for term in form.terms:
+            term = term.copied(copies)
+            waiting = _touching([0, *(c for c in term.copies if c > 0)], term.factors)
+            done = tuple(f for f in term.factors if f not in waiting)
+            value = self.expect.product(done) if done else number(1.0)
+            if value is not None:
+                terms.append(Term(times(term.coefficient, value), tuple(waiting), term.over))
+        return _simplified(terms)
+
+    def _copy(self, node: ir.Copy, args: list[Any]) -> Any:
+        (x,) = args
+        return Form(tuple(t.copied({0: node.slot}) for t in x.terms)) if isinstance(x, Form) else x
+
+    def _reduce(self, node: ir.Reduce, args: list[Any]) -> Any:
+        (x,) = args
+        if isinstance(x, Form):
+            raise NotExact(f"{node.op} over kets")
+        own = node.args[0].type.indices
+        values = np.broadcast_to(x.at(own), [i.size for i in own])
+        return Tensor(reduced(node.op, values, own.index(node.index)), node.type.indices)
+
+    def _reindex(self, node: ir.Reindex, args: list[Any]) -> Any:
+        x, *gathers = args
+        own = node.args[0].type.indices
+        if isinstance(x, Tensor):
+            positions = [
+                faults.positions(g.at(a.type.indices), a, node) for g, a in zip(gathers, node.args[1:], strict=True)
+            ]
+            values = np.broadcast_to(x.at(own), [i.size for i in own])
+            return Tensor(reindexed(node, values, own, positions, labels(node.type)), node.type.indices)
+        return self._moved(x, node, gathers)
+
+    def _moved(self, x: Form, node: ir.Reindex, gathers: list[Tensor]) -> Form:
+        """Renames and selections; a gather is a sum with zeros and ones over a fresh label."""
+        places: dict[Index, Place] = {}
+        hot, over = [], []
+        for index, selector in zip(node.args[0].type.indices, node.selectors, strict=True):
+            if not isinstance(selector, ir.Gather):
+                places[index] = selector
+                continue
+            gather = gathers[selector.arg - 1]
+            positions = faults.positions(gather.values, node.args[selector.arg], node)
+            label = fresh(index)
+            if positions.size * index.size > MOST_ONE_HOT:
+                raise NotExact("a gather from a large family")
+            hot.append(Tensor(np.eye(index.size)[positions], (*gather.labels, label)))
+            places[index] = label
+            over.append(label)
+        placed = x.placed(places)
+        return _simplified(placed.scaled(times(*hot)).summed(tuple(over)).terms) if hot else placed
+
+    def _shift(self, node: ir.Shift, args: list[Any]) -> Any:
+        (x,) = args
+        index = node.index
+        if isinstance(x, Tensor):
+            own = node.args[0].type.indices
+            values = np.broadcast_to(x.at(own), [i.size for i in own])
+            return Tensor(shifted(values, own.index(index), node.by), own)
+        label = fresh(index)
+        hot = Tensor(np.eye(index.size, k=-node.by), (index, label))
+        return _simplified(x.placed({index: label}).scaled(hot).summed((label,)).terms)
+
+    def _stack(self, node: ir.Stack, args: list[Any]) -> Any:
+        if all(isinstance(a, Tensor) for a in args):
+            rest = tuple(i for i in node.type.indices if i != node.index)
+            shape = [i.size for i in rest]
+            parts = [np.broadcast_to(a.at(rest), shape) for a in args]
+            return Tensor(np.stack(parts), (node.index, *rest))
+        terms: list[Term] = []
+        for k, a in enumerate(args):
+            here = delta(node.index, k + 1)
+            assert here is not None
+            terms += (a if isinstance(a, Form) else constant(a)).scaled(here).terms
+        return _simplified(terms)
+
+    def _linalg(self, node: ir.Linalg, args: list[Any]) -> Any:
+        pairs = [(a.values, a.labels) for a in args]
+        return Tensor(faults.linalg(node, pairs, labels(node.type)), node.type.indices)
+
+
+# ---------------------------------------------------------------------------------------------------------- helpers
+def _members(variable: Variable) -> tuple[Place, ...]:
+    """Where each family index of the matrix stands in a placed hat."""
+    node = variable.node
+    assert isinstance(node, ir.MatMul)
+    places = dict(zip(node.type.indices, variable.places, strict=True))
+    return tuple(places[m] if isinstance(m, Index) else m for m in node.member)
+
+
+def _slope(factor: Factor, variable: Variable) -> Tensor | None:
+    """∂ℓ/∂variable for the argument of a factor on the ket's own neuron; None where it does not occur."""
+    if not any(p.variable.node is variable.node and a.copy == 0 for a in factor.arguments for p in a.parts):
+        return None
+    if len(factor.arguments) > 1:
+        raise NotExact("the derivative of a function of several Gaussians")
+    (argument,) = factor.arguments
+    found = []
+    for part in argument.parts:
+        if part.variable.node is variable.node:
+            part = part.refreshed()
+            deltas = [d for p, q in zip(part.variable.places, variable.places, strict=True) if (d := delta(p, q))]
+            found.append(summed([part.coefficient, *deltas], part.over))
+    return plus(*found)
+
+
+def _named(fn: str, params: list[float]) -> Univariate | None:
+    """The table's function of that name: a primitive of one Gaussian and constant parameters."""
+    if fn == "pow":
+        (power,) = params
+        return monomial(int(power)) if power == int(power) and 1 <= power <= 8 else None
+    if fn == "square":
+        return monomial(2)
+    if fn == "leaky_relu" or (PRIMITIVES[fn].arity == 1 and not params):
+        return univariate(fn, *params)
+    return None
+
+
+def _is_number(form: Form) -> bool:
+    return all(not t.factors and not t.over for t in form.terms)
+
+
+def _simplified(terms: Any) -> Form:
+    """Terms gathered: what is linear becomes one Gaussian ket, numbers become one number."""
+    linear: list[Term] = []
+    others: list[Term] = []
+    for t in terms:
+        plain = not t.factors or (len(t.factors) == 1 and t.factors[0].is_identity)
+        (linear if plain else others).append(t)
+    if len(linear) <= 1:
+        return Form((*linear, *others))
+    gathered = Form(tuple(linear)).linear()
+    if gathered is None:
+        return Form((*linear, *others))
+    merged = Linear(gathered.mean, _merged_parts(gathered.parts), gathered.copy)
+    if not merged.parts:
+        return Form((Term(merged.mean, ()), *others))
+    return Form((Term(number(1.0), (identity(merged),)), *others))
+
+
+def _merged_parts(parts: tuple[Part, ...]) -> tuple[Part, ...]:
+    """Parts of one variable added up."""
+    merged: dict[Variable, Part] = {}
+    rest = []
+    for part in parts:
+        if part.over:
+            rest.append(part)
+        elif part.variable in merged:
+            sum_ = plus(merged[part.variable].coefficient, part.coefficient)
+            merged[part.variable] = Part(sum_, part.variable)
+        else:
+            merged[part.variable] = part
+    return (*merged.values(), *rest)
+
+
+def _composed(fn: str, args: list[Any]) -> Form:
+    """f of kets that are themselves functions of Gaussians: one factor of all Gaussians involved."""
+    variables: dict[Any, Linear] = {}
+    readers = []
+    smooth = PRIMITIVES[fn].smooth
+    for a in args:
+        reader, analytic = _reader(a, variables)
+        readers.append(reader)
+        smooth = smooth and analytic
+    if not smooth:
+        raise NotExact(f"{fn} of a nonlinear ket, with a kink")
+    keys = list(variables)
+
+    def value(*points: Any) -> Any:
+        known = dict(zip(keys, points, strict=True))
+        return KERNELS[fn](*(r(known) for r in readers))
+
+    if len(keys) == 1:
+        function: Any = composite(value, (), True)
+    else:
+        function = value
+    return Form((Term(number(1.0), (Factor(function, tuple(variables.values())),)),))
+
+
+def _reader(a: Any, variables: dict[Any, Linear]) -> tuple[Any, bool]:
+    """How to read a ket from the values of the Gaussians it is made of, and whether it is analytic in them."""
+    if isinstance(a, Tensor):
+        if np.ndim(a.values):
+            raise NotExact("a function of a ket and an indexed scalar")
+        return (lambda known: a.values), True
+    pieces, analytic = [], True
+    for term in a.terms:
+        if term.over or np.ndim(term.coefficient.values):
+            raise NotExact("a nonlinear function of a sum over an index")
+        for factor in term.factors:
+            analytic = analytic and (not isinstance(factor.function, Univariate) or factor.function.analytic)
+            for argument in factor.arguments:
+                if argument.copy < 0:
+                    raise NotExact("a nonlinear function of an average over copies")
+                variables[argument.key] = argument
+        pieces.append((float(term.coefficient.values), term.factors))
+
+    def read(known: Mapping[Any, Any]) -> Any:
+        total: Any = 0.0
+        for coefficient, factors in pieces:
+            part: Any = coefficient
+            for f in factors:
+                part = part * f.function(*(known[x.key] for x in f.arguments))
+            total = total + part
+        return total
+
+    return read, analytic
+
+
+def _touching(copies: list[int], factors: tuple[Factor, ...]) -> list[Factor]:
+    """The factors that depend, directly or through shared copies, on the given copies."""
+    reached, found = set(copies), []
+    grown = True
+    while grown:
+        grown = False
+        for f in factors:
+            own = {a.copy for a in f.arguments}
+            if f not in found and own & reached:
+                found.append(f)
+                reached |= own
+                grown = True
+    return [f for f in factors if f in found]

@@ -1,0 +1,251 @@
+"""Expectations of products of functions of Gaussians, by the first method that applies.
+
+Independent clusters factorise (TP IVb, 4.2: <x|y> = <x><y>); within a cluster: moments by Isserlis' theorem, closed forms
+(closed_forms.py), quadrature in up to three dimensions (quadrature.py). Anything else is `NotExact`, with the reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tp_compiler.evaluate import closed_forms, quadrature
+from tp_compiler.evaluate.forms import (
+    Factor,
+    Form,
+    Linear,
+    Part,
+    Tensor,
+    Term,
+    Variable,
+    delta,
+    number,
+    plus,
+    summed,
+    times,
+)
+from tp_compiler.evaluate.univariate import Univariate, composite
+from tp_compiler.ir.types import Index
+
+EXACT, CLOSED, QUADRATURE = range(3)
+METHODS = ("exact", "closed-form", "quadrature")
+MOST_DIMENSIONS = 3
+MOST_MOMENTS = 8  # degree of a polynomial expectation
+MOST_ENTRIES = 2**27  # numbers in one array
+
+
+class NotExact(Exception):
+    """Why a quantity has no exact or quadrature value; auto then samples it."""
+
+    def __init__(self, reason: str):
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Expectations:
+    """E of forms. `between(a, b)` gives the covariance of two Gaussian variables of one group."""
+
+    def __init__(self, between: Callable[[Variable, Variable], Tensor]):
+        self.between = between
+        self.method = EXACT  # the least exact method used since the caller reset it
+        self.error = 0.0  # the largest quadrature error since then
+
+    # -- covariances --------------------------------------------------------------------------------------------
+    def covariance(self, a: Linear, b: Linear) -> Tensor:
+        """Cov(a, b), over the labels of both."""
+        result = number(0.0)
+        if a.copy != b.copy:
+            return result
+        for p in a.parts:
+            for q in b.parts:
+                if p.variable.group == q.variable.group:
+                    result = plus(result, self._parts(p, q.refreshed()))
+        return result
+
+    def _parts(self, p: Part, q: Part) -> Tensor:
+        p, q, over = _matched(p, q)
+        inner = self.between(p.variable, q.variable)
+        return summed([p.coefficient, q.coefficient, inner], over)
+
+    # -- expectations -------------------------------------------------------------------------------------------
+    def form(self, form: Form) -> Tensor:
+        """E of a form."""
+        return plus(*(self.term(t) for t in form.terms)) if form.terms else number(0.0)
+
+    def term(self, term: Term) -> Tensor:
+        value = self.product(term.factors)
+        if value is None:
+            return number(0.0)
+        return summed([term.coefficient, value], term.over)
+
+    def product(self, factors: tuple[Factor, ...]) -> Tensor | None:
+        """E Π factors; None where it vanishes by independence and parity."""
+        values = []
+        for cluster in _clusters(factors):
+            value = self._cluster(cluster)
+            if value is None:
+                return None
+            values.append(value)
+        return times(*values) if values else number(1.0)
+
+    def _cluster(self, factors: list[Factor]) -> Tensor | None:
+        if all(f.is_identity for f in factors):
+            return self._moments([f.arguments[0] for f in factors])
+        variables = _distinct(factors)
+        if len(variables) > MOST_DIMENSIONS:
+            raise NotExact(f"an expectation over {len(variables)} Gaussians")
+        labels = tuple(dict.fromkeys(x for v in variables for x in v.labels))
+        if np.prod([float(x.size) for x in labels]) * len(variables) ** 2 > MOST_ENTRIES:
+            raise NotExact("an expectation over too many entries")
+        univariate = all(isinstance(f.function, Univariate) for f in factors)
+        if univariate and len(factors) <= 2:
+            value = self._tabled(factors, variables, labels)
+            if value is not None:
+                self.method = max(self.method, CLOSED)
+                return Tensor(value, labels)
+        return self._integrated(factors, variables, labels)
+
+    def _moments(self, arguments: list[Linear]) -> Tensor | None:
+        """Isserlis: E Π (m_k + g_k) = the sum over pairings of covariances and means."""
+        if len(arguments) > MOST_MOMENTS:
+            raise NotExact(f"a moment of degree {len(arguments)}")
+        first, *rest = arguments or [None]
+        if first is None:
+            return number(1.0)
+        total = None
+        if np.any(first.mean.values):
+            lower = self._moments(rest)
+            total = None if lower is None else times(first.mean, lower)
+        for k, partner in enumerate(rest):
+            lower = self._moments(rest[:k] + rest[k + 1 :])
+            if lower is not None and first.groups & partner.groups:
+                term = times(self.covariance(first, partner), lower)
+                total = term if total is None else plus(total, term)
+        return total
+
+    def _tabled(self, factors: list[Factor], variables: list[Linear], labels: tuple[Index, ...]) -> Any:
+        """A row of the table of closed forms, or None."""
+        f = factors[0].function
+        assert isinstance(f, Univariate)
+        u = factors[0].arguments[0]
+        variance = self.covariance(u, u)
+        if len(factors) == 1:
+            found = closed_forms.single(f, u.mean.at(labels), variance.at(labels))
+            return None if found is None else np.broadcast_to(found, [x.size for x in labels])
+        g, w = factors[1].function, factors[1].arguments[0]
+        assert isinstance(g, Univariate)
+        if np.any(u.mean.values) or np.any(w.mean.values):
+            return None
+        if len(variables) == 1:
+            v = variance.at(labels)
+            return closed_forms.pair(f, g, v, v, v, same=np.True_)
+        other = self.covariance(w, w)
+        cross = self.covariance(u, w)
+        same = _coincide(u, w)
+        mask = None if same is None else same.at(labels) > 0
+        return closed_forms.pair(f, g, variance.at(labels), other.at(labels), cross.at(labels), same=mask)
+
+    def _integrated(self, factors: list[Factor], variables: list[Linear], labels: tuple[Index, ...]) -> Tensor:
+        """Quadrature over the distinct Gaussians of a cluster."""
+        shape = [x.size for x in labels]
+        count = len(variables)
+        means = np.stack([np.broadcast_to(v.mean.at(labels), shape) for v in variables], axis=-1)
+        covariance = np.empty([*shape, count, count])
+        for i, a in enumerate(variables):
+            for j, b in enumerate(variables):
+                covariance[..., i, j] = self.covariance(a, b).at(labels) if j >= i else covariance[..., j, i]
+        places = {v.key: k for k, v in enumerate(variables)}
+        if all(isinstance(f.function, Univariate) for f in factors):
+            merged = _merged(factors, places, count)
+            value, error = quadrature.expectation(merged, means, covariance)
+        else:
+            value, error = quadrature.expectation_of(_joint(factors, places), means, covariance)
+        worst = float(np.max(error, initial=0.0))
+        if not np.isfinite(worst):
+            raise NotExact("quadrature met values that are not finite")
+        if worst > 1e-6 * max(1.0, float(np.max(np.abs(value), initial=0.0))):
+            raise NotExact("quadrature did not converge")
+        self.method = QUADRATURE
+        self.error = max(self.error, worst)
+        return Tensor(np.reshape(value, shape), labels)
+
+
+def _matched(p: Part, q: Part) -> tuple[Part, Part, tuple[Index, ...]]:
+    """Two parts of one group with their summed labels made equal where independence makes them so.
+
+    Members of an initial family are independent: in Σ_d a[d] u[d] · Σ_e b[e] u[e] only d = e survives.
+    """
+    over = [*p.over, *q.over]
+    from tp_compiler.ir import nodes as ir
+
+    if not isinstance(p.variable.node, ir.InitialKet) or p.variable.node.symbol.pair is not None:
+        return p, q, tuple(over)
+    for a, b in zip(p.variable.places, q.variable.places, strict=True):
+        if isinstance(b, Index) and b in q.over and a != b:
+            q = Part(q.coefficient.renamed({b: a}), q.variable.placed({b: a}), tuple(x for x in q.over if x != b))
+            over.remove(b)
+    return p, q, tuple(dict.fromkeys(over))
+
+
+def _clusters(factors: tuple[Factor, ...]) -> list[list[Factor]]:
+    """Factors joined where they share a group of Gaussians (of one copy): different clusters are independent."""
+    clusters: list[tuple[set[object], list[Factor]]] = []
+    for factor in factors:
+        groups: set[object] = set().union(*(a.groups for a in factor.arguments)) or {("constant", id(factor))}
+        joined = [factor]
+        rest = []
+        for own, members in clusters:
+            if own & groups:
+                groups |= own
+                joined = members + joined
+            else:
+                rest.append((own, members))
+        clusters = [*rest, (groups, joined)]
+    return [members for _, members in clusters]
+
+
+def _distinct(factors: list[Factor]) -> list[Linear]:
+    return list({a.key: a for f in factors for a in f.arguments}.values())
+
+
+def _coincide(a: Linear, b: Linear) -> Tensor | None:
+    """1 where two placements of one family are the same variable; None where they never are."""
+    if a.root != b.root or a.copy != b.copy:
+        return None
+    deltas = [d for p, q in zip(a.positions, b.positions, strict=True) if (d := delta(p, q)) is not None]
+    return times(*deltas) if deltas else number(1.0)
+
+
+def _merged(factors: list[Factor], places: dict[Any, int], count: int) -> list[Univariate]:
+    """One function for each variable: several functions of one variable multiplied."""
+    own: list[list[Univariate]] = [[] for _ in range(count)]
+    for f in factors:
+        assert isinstance(f.function, Univariate)
+        own[places[f.arguments[0].key]].append(f.function)
+    return [_product(functions) for functions in own]
+
+
+def _product(functions: list[Univariate]) -> Univariate:
+    if len(functions) == 1:
+        return functions[0]
+
+    def value(x: Any) -> Any:
+        result = functions[0](x)
+        for f in functions[1:]:
+            result = result * f(x)
+        return result
+
+    kinks = tuple(sorted({k for f in functions for k in f.kinks}))
+    return composite(value, kinks, all(f.analytic for f in functions))
+
+
+def _joint(factors: list[Factor], places: dict[Any, int]) -> Callable[[Any], Any]:
+    def value(points: Any) -> Any:
+        result: Any = 1.0
+        for f in factors:
+            result = result * f.function(*(points[..., places[a.key]] for a in f.arguments))
+        return result
+
+    return value

@@ -1,0 +1,340 @@
+"""Kets as formulas: sums of products of functions of Gaussians, with coefficients over the finite indices.
+
+The exact evaluator (exact.py) keeps every ket as a `Form`: Σ_terms Σ_over coefficient · Π_k f_k(ℓ_k), where each ℓ_k is
+a linear combination of Gaussian families (`Linear`): initial kets, and hats Ŵ|x>. A linear network has single factors
+f = identity; a network at initialisation has one function of one linear ket for each layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import count
+from typing import Any
+
+import numpy as np
+
+from tp_compiler.evaluate.arrays import aligned, contract
+from tp_compiler.evaluate.univariate import Univariate
+from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.types import Index
+
+_fresh = count()
+Place = Index | int  # a label, or a 1-based position
+
+
+@dataclass(frozen=True, eq=False)
+class Tensor:
+    """Numbers over finite indices; `labels` name the dimensions of `values`."""
+
+    values: Any
+    labels: tuple[Index, ...] = ()
+
+    def renamed(self, places: Mapping[Index, Place]) -> Tensor:
+        """Labels replaced, positions selected, diagonals taken where two labels become one."""
+        if not any(label in places for label in self.labels):
+            return self
+        new: list[Index] = []
+        for label in self.labels:
+            place = places.get(label, label)
+            if isinstance(place, Index) and place not in new:
+                new.append(place)
+        if len(new) == len(self.labels):
+            return Tensor(self.values, tuple(new))
+        grid = []
+        for label in self.labels:
+            place = places.get(label, label)
+            if isinstance(place, int):
+                grid.append(place - 1)
+            else:
+                grid.append(aligned(np.arange(place.size), (place,), new))
+        return Tensor(self.values[tuple(grid)], tuple(new))
+
+    def at(self, labels: tuple[Index, ...]) -> Any:
+        """A view for broadcasting over `labels`."""
+        return aligned(self.values, self.labels, labels)
+
+
+def number(value: float) -> Tensor:
+    return Tensor(np.float64(value))
+
+
+def union(tensors: Iterable[Tensor]) -> tuple[Index, ...]:
+    return tuple(dict.fromkeys(label for t in tensors for label in t.labels))
+
+
+def times(*tensors: Tensor) -> Tensor:
+    labels = union(tensors)
+    result: Any = np.float64(1)
+    for t in tensors:
+        result = result * t.at(labels)
+    return Tensor(result, labels)
+
+
+def plus(*tensors: Tensor) -> Tensor:
+    labels = union(tensors)
+    result: Any = np.float64(0)
+    for t in tensors:
+        result = result + t.at(labels)
+    return Tensor(result, labels)
+
+
+def summed(tensors: list[Tensor], over: Iterable[Index]) -> Tensor:
+    """Σ over some labels of the product; a label that nobody carries multiplies by its size."""
+    gone = set(over)
+    labels = tuple(label for label in union(tensors) if label not in gone)
+    result = contract([t.values for t in tensors], [t.labels for t in tensors], labels)
+    missing = [label.size for label in gone if not any(label in t.labels for t in tensors)]
+    return Tensor(result * np.prod(missing) if missing else result, labels)
+
+
+def delta(a: Place, b: Place) -> Tensor | None:
+    """1 where two places agree (over the labels among them); None where they always do."""
+    if a == b:
+        return None
+    if isinstance(a, int) and isinstance(b, int):
+        return number(0.0)
+    if isinstance(a, int) or isinstance(b, int):
+        label, position = (b, a) if isinstance(a, int) else (a, b)
+        assert isinstance(label, Index) and isinstance(position, int)
+        return Tensor((np.arange(label.size) == position - 1).astype(float), (label,))
+    return Tensor(np.eye(a.size), (a, b))
+
+
+def fresh(label: Index) -> Index:
+    """A label of the same axis under a name that occurs nowhere else."""
+    return Index(f"{label.name.split('~')[0]}~{next(_fresh)}", label.axis)
+
+
+# Gaussians -----------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Variable:
+    """A Gaussian family placed at labels or positions: an initial ket, or the hat of a product W|x>."""
+
+    node: ir.InitialKet | ir.MatMul
+    places: tuple[Place, ...]
+
+    @property
+    def group(self) -> object:
+        """Variables of different groups are independent."""
+        if isinstance(self.node, ir.InitialKet):
+            return self.node.symbol
+        return self.node.matrix, self.node.transposed
+
+    def placed(self, places: Mapping[Index, Place]) -> Variable:
+        return Variable(self.node, tuple(places.get(p, p) if isinstance(p, Index) else p for p in self.places))
+
+    @property
+    def labels(self) -> tuple[Index, ...]:
+        return tuple(dict.fromkeys(p for p in self.places if isinstance(p, Index)))
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Σ_over coefficient · variable"""
+
+    coefficient: Tensor
+    variable: Variable
+    over: tuple[Index, ...] = ()
+
+    def placed(self, places: Mapping[Index, Place]) -> Part:
+        mine = {k: v for k, v in places.items() if k not in self.over}
+        return Part(self.coefficient.renamed(mine), self.variable.placed(mine), self.over)
+
+    def refreshed(self) -> Part:
+        """The summed labels under new names, so that they cannot meet those of another part."""
+        if not self.over:
+            return self
+        new: dict[Index, Place] = {label: fresh(label) for label in self.over}
+        over = tuple(p for p in new.values() if isinstance(p, Index))
+        return Part(self.coefficient.renamed(new), self.variable.placed(new), over)
+
+
+@dataclass(frozen=True, eq=False)
+class Linear:
+    """mean + Σ parts: a Gaussian ket family. `copy` 0 is the ket's own neuron; positive ones are the slots of an E still
+    open, negative ones belong to an average that has been taken.
+
+    `root` and `where` tell when two are one variable at different places: the family they came from, and the places that
+    its labels have taken.
+    """
+
+    mean: Tensor
+    parts: tuple[Part, ...]
+    copy: int = 0
+    root: int = field(default_factory=lambda: next(_fresh))
+    where: tuple[Place, ...] | None = None
+
+    @cached_property
+    def labels(self) -> tuple[Index, ...]:
+        found = list(self.mean.labels)
+        for part in self.parts:
+            found += [x for x in (*part.coefficient.labels, *part.variable.labels) if x not in part.over]
+        return tuple(dict.fromkeys(found))
+
+    @cached_property
+    def groups(self) -> frozenset[object]:
+        return frozenset((part.variable.group, self.copy) for part in self.parts)
+
+    def placed(self, places: Mapping[Index, Place]) -> Linear:
+        if not any(label in places for label in self.labels):
+            return self
+        where = tuple(places.get(p, p) if isinstance(p, Index) else p for p in self.positions)
+        parts = tuple(p.placed(places) for p in self.parts)
+        return Linear(self.mean.renamed(places), parts, self.copy, self.root, where)
+
+    @property
+    def positions(self) -> tuple[Place, ...]:
+        return self.labels if self.where is None else self.where
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """Equal for one variable met twice."""
+        return self.root, self.copy, self.positions
+
+    def copied(self, copies: Mapping[int, int]) -> Linear:
+        return replace(self, copy=copies.get(self.copy, self.copy), where=self.positions)
+
+
+# functions of Gaussians ----------------------------------------------------------------------------------------
+@dataclass(frozen=True, eq=False)
+class Factor:
+    """f(ℓ_1, ..., ℓ_p): a `Univariate` of one linear ket, or any function of several (arrays in, array out)."""
+
+    function: Univariate | Callable[..., Any]
+    arguments: tuple[Linear, ...]
+
+    @property
+    def is_identity(self) -> bool:
+        f = self.function
+        return isinstance(f, Univariate) and (f.name, f.params, f.factor, f.scale) == ("monomial", (1.0,), 1.0, 1.0)
+
+    def placed(self, places: Mapping[Index, Place]) -> Factor:
+        return Factor(self.function, tuple(a.placed(places) for a in self.arguments))
+
+    def copied(self, copies: Mapping[int, int]) -> Factor:
+        return Factor(self.function, tuple(a.copied(copies) for a in self.arguments))
+
+
+@dataclass(frozen=True, eq=False)
+class Term:
+    """Σ_over coefficient · Π factors"""
+
+    coefficient: Tensor
+    factors: tuple[Factor, ...]
+    over: tuple[Index, ...] = ()
+
+    @cached_property
+    def labels(self) -> tuple[Index, ...]:
+        inner = [x for f in self.factors for a in f.arguments for x in a.labels]
+        return tuple(x for x in dict.fromkeys((*self.coefficient.labels, *inner)) if x not in self.over)
+
+    def placed(self, places: Mapping[Index, Place]) -> Term:
+        mine = {k: v for k, v in places.items() if k not in self.over}
+        if not mine:
+            return self
+        return Term(self.coefficient.renamed(mine), tuple(f.placed(mine) for f in self.factors), self.over)
+
+    def refreshed(self) -> Term:
+        if not self.over:
+            return self
+        new: dict[Index, Place] = {label: fresh(label) for label in self.over}
+        over = tuple(p for p in new.values() if isinstance(p, Index))
+        return Term(self.coefficient.renamed(new), tuple(f.placed(new) for f in self.factors), over)
+
+    def copied(self, copies: Mapping[int, int]) -> Term:
+        return Term(self.coefficient, tuple(f.copied(copies) for f in self.factors), self.over)
+
+    @property
+    def copies(self) -> set[int]:
+        return {a.copy for f in self.factors for a in f.arguments}
+
+
+@dataclass(frozen=True, eq=False)
+class Form:
+    """A ket (family): the sum of its terms. No term: the zero ket."""
+
+    terms: tuple[Term, ...]
+
+    @cached_property
+    def labels(self) -> tuple[Index, ...]:
+        return tuple(dict.fromkeys(x for t in self.terms for x in t.labels))
+
+    def placed(self, places: Mapping[Index, Place]) -> Form:
+        return Form(tuple(t.placed(places) for t in self.terms))
+
+    def scaled(self, factor: Tensor) -> Form:
+        return Form(tuple(replace(t, coefficient=times(t.coefficient, factor)) for t in self.terms))
+
+    def summed(self, over: tuple[Index, ...]) -> Form:
+        """Σ over labels: numbers where only the coefficient carries them, else a sum inside the term."""
+        return Form(tuple(_summed_term(t, over) for t in self.terms))
+
+    def linear(self) -> Linear | None:
+        """The form as a Gaussian ket, or None where it has another function or a product."""
+        mean, parts, copy = number(0.0), [], None
+        for term in self.terms:
+            if not term.factors:
+                mean = plus(mean, term.coefficient)
+                continue
+            if len(term.factors) > 1 or not term.factors[0].is_identity:
+                return None
+            (argument,) = term.factors[0].arguments
+            if copy not in (None, argument.copy):
+                return None
+            copy = argument.copy
+            mean = plus(mean, summed([term.coefficient, argument.mean], term.over))
+            parts += [_scaled_part(p, term) for p in argument.parts]
+        return Linear(mean, tuple(parts), copy or 0)
+
+
+def _scaled_part(part: Part, term: Term) -> Part:
+    part = part.refreshed()
+    return Part(times(term.coefficient, part.coefficient), part.variable, (*term.over, *part.over))
+
+
+def _summed_term(term: Term, over: tuple[Index, ...]) -> Term:
+    inner = {x for f in term.factors for a in f.arguments for x in a.labels}
+    numeric = tuple(x for x in over if x not in inner)
+    kept = tuple(x for x in over if x in inner)
+    coefficient = summed([term.coefficient], numeric) if numeric else term.coefficient
+    return Term(coefficient, term.factors, (*term.over, *kept))
+
+
+def identity(linear: Linear) -> Factor:
+    from tp_compiler.evaluate.univariate import monomial
+
+    return Factor(monomial(1), (linear,))
+
+
+def gaussian(variable: Variable) -> Form:
+    """The form of a Gaussian family itself."""
+    linear = Linear(number(0.0), (Part(number(1.0), variable),))
+    return Form((Term(number(1.0), (identity(linear),)),))
+
+
+def constant(value: Tensor) -> Form:
+    return Form((Term(value, ()),))
+
+
+def product(forms: list[Form], limit: int = 256) -> Form | None:
+    """The product of forms, term by term; None where it would have more than `limit` terms."""
+    terms: list[Term] = [Term(number(1.0), ())]
+    for form in forms:
+        if len(terms) * len(form.terms) > limit:
+            return None
+        terms = [_multiplied(a, b.refreshed()) for a in terms for b in form.terms]
+    return Form(tuple(terms))
+
+
+def _multiplied(a: Term, b: Term) -> Term:
+    # Averages taken on either side run over copies of their own: <y|y> with y = E[1](ψ) meets two of them.
+    copies = {c: private() for c in b.copies if c < 0 and c in a.copies}
+    b = b.copied(copies) if copies else b
+    return Term(times(a.coefficient, b.coefficient), (*a.factors, *b.factors), (*a.over, *b.over))
+
+
+def private() -> int:
+    """The number of a copy that an average has closed."""
+    return -1 - next(_fresh)

@@ -1,0 +1,145 @@
+"""The functions formulas are written in: once for float64 arrays, once for SymPy expressions.
+
+A closed form is one piece of code that takes such an `Operations`; so the number and the printed formula cannot
+differ. Where the textbook expression loses digits, the operation is named here and its array form is the stable one.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Protocol
+
+import numpy as np
+from scipy import special
+
+_DEKKER = 134217729.0  # 2^27 + 1
+
+
+class Operations(Protocol):
+    pi: Any
+
+    def rational(self, p: int, q: int = 1) -> Any: ...
+    def number(self, value: float) -> Any: ...
+    def sqrt(self, x: Any) -> Any: ...
+    def exp(self, x: Any) -> Any: ...
+    def sin(self, x: Any) -> Any: ...
+    def cos(self, x: Any) -> Any: ...
+    def erf(self, x: Any) -> Any: ...
+    def normal_cdf(self, x: Any) -> Any: ...
+
+    def determinant(self, v1: Any, v2: Any, c: Any) -> Any:
+        """v1 v2 - c²."""
+
+    def angle(self, c: Any, det: Any, v1: Any, v2: Any) -> Any:
+        """arcsin(c / √(v1 v2)), det = v1 v2 - c²."""
+
+    def damped_erfi(self, x: Any) -> Any:
+        """exp(-x²) erfi(x)."""
+
+    def damped_sinh(self, c: Any, v1: Any, v2: Any) -> Any:
+        """exp(-(v1 + v2)/2) sinh(c)."""
+
+    def damped_cosh(self, c: Any, v1: Any, v2: Any) -> Any:
+        """exp(-(v1 + v2)/2) cosh(c)."""
+
+
+class ArrayOperations:
+    """On float64 arrays."""
+
+    pi = math.pi
+
+    def rational(self, p: int, q: int = 1) -> float:
+        return p / q
+
+    def number(self, value: float) -> float:
+        return value
+
+    sqrt = staticmethod(np.sqrt)
+    exp = staticmethod(np.exp)
+    sin = staticmethod(np.sin)
+    cos = staticmethod(np.cos)
+    erf = staticmethod(special.erf)
+    normal_cdf = staticmethod(special.ndtr)
+
+    def determinant(self, v1: Any, v2: Any, c: Any) -> Any:
+        """v1 v2 - c², to a relative 1e-13 or better of the given floats, never negative.
+
+        Where the two products nearly cancel, their rounding errors are added back (Dekker's exact product).
+        """
+        product = np.asarray(v1 * v2)
+        det = c * c
+        np.subtract(product, det, out=det) if np.shape(det) == product.shape else (det := product - det)
+        near = np.asarray(det < 1e-3 * product)
+        if near.any():
+            v1, v2, c, det = np.broadcast_arrays(v1, v2, c, det)
+            det = np.array(det)
+            v1, v2, c = (np.asarray(a)[near] for a in (v1, v2, c))
+            det[near] = np.maximum((v1 * v2 - c * c) + (product_error(v1, v2) - product_error(c, c)), 0.0)
+        return det
+
+    def angle(self, c: Any, det: Any, v1: Any, v2: Any) -> Any:
+        root = np.sqrt(det)
+        return np.arctan2(c, root, out=root) if np.ndim(root) and np.shape(c) == root.shape else np.arctan2(c, root)
+
+    def damped_erfi(self, x: Any) -> Any:
+        return (2 / math.sqrt(math.pi)) * special.dawsn(x)
+
+    def damped_sinh(self, c: Any, v1: Any, v2: Any) -> Any:
+        size = np.abs(c)
+        return -0.5 * np.sign(c) * np.exp(-0.5 * ((v1 - size) + (v2 - size))) * np.expm1(-2 * size)
+
+    def damped_cosh(self, c: Any, v1: Any, v2: Any) -> Any:
+        size = np.abs(c)
+        return 0.5 * np.exp(-0.5 * ((v1 - size) + (v2 - size))) * (1 + np.exp(-2 * size))
+
+
+def product_error(x: Any, y: Any) -> Any:
+    """x y - fl(x y), exactly (Dekker 1971), for |x|, |y| below 1e140."""
+    xh, yh = _high(x), _high(y)
+    xl, yl = x - xh, y - yh
+    return ((xh * yh - x * y) + xh * yl + xl * yh) + xl * yl
+
+
+def _high(x: Any) -> Any:
+    big = _DEKKER * x
+    return big - (big - x)
+
+
+class SymbolicOperations:
+    """On SymPy expressions."""
+
+    def __init__(self) -> None:
+        import sympy
+
+        self._sympy = sympy
+        self.pi = sympy.pi
+        self.sqrt, self.exp, self.sin, self.cos, self.erf = sympy.sqrt, sympy.exp, sympy.sin, sympy.cos, sympy.erf
+
+    def rational(self, p: int, q: int = 1) -> Any:
+        return self._sympy.Rational(p, q)
+
+    def number(self, value: float) -> Any:
+        if isinstance(value, float) and value.is_integer():
+            return self._sympy.Integer(int(value))
+        return self._sympy.Rational(str(value)) if isinstance(value, float) else value
+
+    def normal_cdf(self, x: Any) -> Any:
+        return (1 + self._sympy.erf(x / self._sympy.sqrt(2))) / 2
+
+    def determinant(self, v1: Any, v2: Any, c: Any) -> Any:
+        return v1 * v2 - c**2
+
+    def angle(self, c: Any, det: Any, v1: Any, v2: Any) -> Any:
+        return self._sympy.asin(c / self._sympy.sqrt(v1 * v2))
+
+    def damped_erfi(self, x: Any) -> Any:
+        return self._sympy.exp(-(x**2)) * self._sympy.erfi(x)
+
+    def damped_sinh(self, c: Any, v1: Any, v2: Any) -> Any:
+        return self._sympy.exp(-(v1 + v2) / 2) * self._sympy.sinh(c)
+
+    def damped_cosh(self, c: Any, v1: Any, v2: Any) -> Any:
+        return self._sympy.exp(-(v1 + v2) / 2) * self._sympy.cosh(c)
+
+
+ARRAYS = ArrayOperations()

@@ -1,0 +1,185 @@
+"""Functions of one real variable, with what an integrator must know: kinks, analyticity, derivative.
+
+A `Univariate` is x ↦ factor · name(scale · x; params). The factor and the scale keep derivatives and affine
+arguments inside the table of closed forms: erf' is 2/√π · gauss(1), and sin(2x)' is 2 · cos(2x).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.polynomial import hermite_e
+from numpy.typing import NDArray
+from scipy import special
+
+from tp_compiler.evaluate.kernels import KERNELS
+from tp_compiler.ir.primitives import DEFAULTS, PRIMITIVES
+
+Array = NDArray[np.float64]
+_SQRT_2PI = math.sqrt(2 * math.pi)
+
+
+@dataclass(frozen=True)
+class Univariate:
+    """x ↦ factor · base(scale · x). `kinks` are the points where it, or a derivative of it, jumps."""
+
+    name: str
+    params: tuple[float, ...]
+    base: Callable[[Array], Array] = field(repr=False, compare=False)
+    kinks: tuple[float, ...] = ()
+    analytic: bool = True
+    factor: float = 1.0
+    scale: float = 1.0
+    identity: object = field(default=None, repr=False)  # tells composites apart
+
+    def __call__(self, x: Any) -> Array:
+        x = np.asarray(x, dtype=np.float64)
+        value = self.base(x if self.scale == 1.0 else self.scale * x)
+        return value if self.factor == 1.0 else self.factor * value
+
+    def derivative(self) -> Univariate | None:
+        """f' where it is a function; None where f jumps (its Dirac part belongs to the Stein form) or is unknown."""
+        inner = _derivative(self)
+        return None if inner is None else times(scaled(inner, self.scale), self.factor * self.scale)
+
+
+def univariate(name: str, *params: float) -> Univariate:
+    """The function a primitive names; trailing arguments take the language's defaults."""
+    special_case = _NAMED.get(name)
+    if special_case is not None:
+        return special_case(*params)
+    row = PRIMITIVES[name]
+    given = params or tuple(DEFAULTS.get(name, {}).values())
+    if row.arity != 1 + len(given):
+        raise ValueError(f"{name} is not a function of one variable and {len(given)} numbers")
+    kernel = KERNELS[name]
+    kinks = _KINKS.get(name, () if row.smooth else (0.0,))
+    return Univariate(name, given, lambda x: kernel(x, *given), kinks, row.smooth)
+
+
+def monomial(k: int) -> Univariate:
+    """x^k, k ≥ 0; x^0 is the constant 1."""
+    _check_order(k)
+    return Univariate("monomial", (float(k),), lambda x: x**k if k else np.ones_like(x))
+
+
+def hermite(k: int) -> Univariate:
+    """The probabilists' Hermite polynomial He_k: He_0 = 1, He_1 = x, He_{k+1} = x He_k - k He_{k-1}."""
+    _check_order(k)
+    series = np.eye(k + 1)[k]
+    return Univariate("hermite", (float(k),), lambda x: np.asarray(hermite_e.hermeval(x, series)))
+
+
+def relu_power(k: int) -> Univariate:
+    """max(x, 0)^k; k = 0 is the step (0 at 0)."""
+    _check_order(k)
+    if k < 2:
+        return univariate("relu" if k else "step")
+    return Univariate("relu_power", (float(k),), lambda x: np.maximum(x, 0.0) ** k, (0.0,), False)
+
+
+def gauss(a: float = 1.0) -> Univariate:
+    """exp(-a x²), a ≥ 0."""
+    if not a >= 0:
+        raise ValueError("gauss(a) needs a ≥ 0")
+    return Univariate("gauss", (float(a),), lambda x: np.exp(-a * x * x))
+
+
+def gelu_prime() -> Univariate:
+    """Φ(x) + x φ(x), the derivative of gelu."""
+    return Univariate("gelu_prime", (), lambda x: special.ndtr(x) + x * np.exp(-x * x / 2) / _SQRT_2PI)
+
+
+def leaky_step(slope: float = 0.01) -> Univariate:
+    """1 for x > 0, `slope` for x < 0 and 0 at 0: the derivative of leaky_relu."""
+    return Univariate(
+        "leaky_step", (float(slope),), lambda x: np.where(x > 0, 1.0, np.where(x < 0, slope, 0.0)), (0.0,), False
+    )
+
+
+def composite(function: Callable[[Array], Array], kinks: tuple[float, ...] = (), analytic: bool = True) -> Univariate:
+    """Any other function of one array, for quadrature."""
+    return Univariate("composite", (), function, tuple(sorted(kinks)), analytic and not kinks, identity=function)
+
+
+def scaled(f: Univariate, a: float) -> Univariate:
+    """x ↦ f(a x)."""
+    if a == 1.0:
+        return f
+    if a == 0.0:
+        return times(monomial(0), float(f(0.0)))
+    return replace(f, scale=f.scale * a, kinks=tuple(sorted(k / a for k in f.kinks)))
+
+
+def times(f: Univariate, factor: float) -> Univariate:
+    """x ↦ factor · f(x)."""
+    return f if factor == 1.0 else replace(f, factor=f.factor * factor)
+
+
+class _Numpy:
+    """The derivative rules of `ir.primitives`, evaluated on arrays."""
+
+    def __call__(self, fn: str, *args: Any) -> Any:
+        return KERNELS[fn](*args)
+
+    def number(self, value: float) -> float:
+        return value
+
+
+def _derivative(f: Univariate) -> Univariate | None:
+    """The derivative of the base function, by name."""
+    rule = _DERIVATIVES.get(f.name)
+    if rule is not None:
+        return rule(*f.params)
+    row = PRIMITIVES.get(f.name)
+    if row is None or f.name in _NO_DERIVATIVE:
+        return None
+    partial, algebra, params = row.partials[0], _Numpy(), f.params
+    kinks = tuple(sorted(k * f.scale for k in f.kinks))
+    return Univariate(
+        f.name + "'", params, lambda x: np.asarray(partial(algebra, x, *params)) + 0.0 * x, kinks, row.smooth
+    )
+
+
+def _check_order(k: int) -> None:
+    if k != int(k) or k < 0:
+        raise ValueError("the order must be a whole number ≥ 0")
+
+
+_KINKS = {"relu6": (0.0, 6.0)}
+_NO_DERIVATIVE = frozenset({"step", "sign"})
+_NAMED: dict[str, Callable[..., Univariate]] = {
+    "square": lambda: monomial(2),
+    "monomial": monomial,
+    "hermite": hermite,
+    "relu_power": relu_power,
+    "gauss": gauss,
+    "leaky_step": leaky_step,
+    "gelu_prime": gelu_prime,
+}
+
+
+def _power_rule(make: Callable[[int], Univariate]) -> Callable[[float], Univariate]:
+    return lambda k: times(make(int(k) - 1), k) if k else times(monomial(0), 0.0)
+
+
+_DERIVATIVES: dict[str, Callable[..., Univariate | None]] = {
+    "monomial": _power_rule(monomial),
+    "hermite": _power_rule(hermite),
+    "relu_power": _power_rule(relu_power),
+    "relu": lambda: univariate("step"),
+    "leaky_relu": leaky_step,
+    "abs": lambda: univariate("sign"),
+    "sin": lambda: univariate("cos"),
+    "cos": lambda: times(univariate("sin"), -1.0),
+    "exp": lambda: univariate("exp"),
+    "erf": lambda: times(gauss(1.0), 2 / math.sqrt(math.pi)),
+    "erfc": lambda: times(gauss(1.0), -2 / math.sqrt(math.pi)),
+    "gelu": gelu_prime,
+    "gauss": lambda a: composite(lambda x: -2 * a * x * np.exp(-a * x * x)),
+    "softplus": lambda: univariate("sigmoid"),
+}
