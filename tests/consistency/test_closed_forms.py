@@ -267,7 +267,6 @@ def refused(run):
     return bool(run.failed) and all(d.code in ("NX451", "NX452") for d in run.failed.values())
 
 
-@pytest.mark.xfail(reason="dependence does not tell W from its transpose: the law says 2", strict=False)
 @pytest.mark.parametrize("bracket", ["clt <x|(W + W^T)|x>", "clt <x|(W V + V^T W^T)|x>"], ids=["alone", "in a chain"])
 def test_a_matrix_in_both_directions_is_refused_or_right(bracket):
     """Twice one number of variance 1, hence variance 4; independent hats would give 2."""
@@ -276,7 +275,6 @@ def test_a_matrix_in_both_directions_is_refused_or_right(bracket):
     assert refused(run) or abs(run.outputs["s"].covariance.item() - 4) < 0.1
 
 
-@pytest.mark.xfail(reason="the two spellings are drawn as independent numbers", strict=False)
 def test_two_spellings_of_one_number_are_refused_or_equal():
     text = """
 ket |x> ~ N(0, 1)

@@ -77,9 +77,6 @@ def test_the_error_falls_faster_than_that_of_plain_sampling(method, low, high):
     assert low < slope < high, (slope, errors)
 
 
-@pytest.mark.xfail(
-    reason="the number of paired columns is fixed, so the bias does not show in the ladder", strict=False
-)
 def test_averages_over_copies_own_up_to_the_bias_of_their_pairing():
     """A rough integrand in ten dimensions: the average over paired copies is noisy, and its square is biased by that
     noise, however many rows there are."""

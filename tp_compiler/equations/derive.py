@@ -18,7 +18,7 @@ from tp_compiler.equations.names import Names, uses
 from tp_compiler.equations.share import ClosedForm, finish
 from tp_compiler.equations.simplify import simplify as simplified
 from tp_compiler.equations.system import Equation, HatPart, Matrix, System
-from tp_compiler.equations.terms import Data, Expectation, Expr, Hat, Ket, Missing, Named, Quantity, reindex, renumbered
+from tp_compiler.equations.terms import Data, Expectation, Expr, Hat, Ket, Missing, Named, Scalar, reindex, renumbered
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.program import Program
 from tp_compiler.ir.types import Index
@@ -85,7 +85,7 @@ class _Derivation:
         else:
             label, own = self.names.fresh(stem, is_ket), list(node.type.indices)
         indices = [self.names.symbol(i) for i in own]
-        return Ket(label, 0, *indices) if is_ket else Quantity(label, *indices)
+        return Ket(label, 0, *indices) if is_ket else Scalar(label, *indices)
 
     def _wants_name(self, node: ir.Node, value: Expr) -> bool:
         if not (node.type.is_scalar or node.type.is_ket) or isinstance(value, Named) or not value.args:
@@ -124,7 +124,10 @@ class _Derivation:
         if not value.args and node not in self.names.source:
             return value
         kind = "scalar" if node.type.is_scalar else "ket"
-        return self.emit(Equation(self._symbol(node, "c" if node.type.is_scalar else "z"), kind, value))
+        symbol = self._symbol(node, "c" if node.type.is_scalar else "z")
+        local = self.names.local(symbol.indices)
+        self.emit(Equation(reindex(symbol, local), kind, reindex(value, local)))
+        return symbol
 
     def _output(self, name: str, indices: tuple[Index, ...], value: Expr) -> None:
         symbols = [self.names.symbol(i) for i in indices]
@@ -134,7 +137,7 @@ class _Derivation:
                 return
         own = [s for s in symbols if s in value.free_symbols] if value.args else []
         label = self.names.label(name, (), False)
-        self.equations.append(Equation(Quantity(label, *own), "scalar", self.clean(value), output=True))
+        self.equations.append(Equation(Scalar(label, *own), "scalar", self.clean(value), output=True))
 
     # -- instructions with randomness of their own ---------------------------------------------------------------
     def _initial(self, node: ir.InitialKet, args: list[Expr]) -> Expr:
@@ -169,10 +172,12 @@ class _Derivation:
         if x == 0:
             return x
         matrix, member = self._matrix(node.matrix), self._member(node)
-        x = self.clean(x)
-        if self.weight[node.args[0]] > _LONG and not isinstance(x, Named):
+        if not isinstance(x, Named):
             x = self.expr[node.args[0]] = self._named(node.args[0], x)
-        symbol = self._symbol(node, "z")
+        whole = self._symbol(node, "z")
+        local = self.names.local(whole.indices)
+        symbol, x = reindex(whole, local), reindex(x, local)
+        member = tuple(local.get(m, m) for m in member)
         variance = reindex(matrix.variance, dict(zip(matrix.indices, member, strict=True)))
         hat = Hat(matrix.name, node.transposed, x, member)
         primes = {i: self.names.prime(i) for i in symbol.indices if i not in member}
@@ -185,7 +190,7 @@ class _Derivation:
         known = self.dots.character(equation)
         self.emit(equation, known)
         self.dots.register(equation)
-        return symbol
+        return whole
 
     def _matrix(self, symbol: ir.MatrixSymbol) -> Matrix:
         if symbol not in self.matrices:
@@ -217,6 +222,4 @@ class _Derivation:
 
 def _batched(nodes: list[ir.Node]) -> set[str]:
     """Families of matrices used with a symbolic member: all their members then count as one generator."""
-    return {
-        n.matrix.name for n in nodes if isinstance(n, ir.MatMul) and any(isinstance(m, Index) for m in n.member)
-    }
+    return {n.matrix.name for n in nodes if isinstance(n, ir.MatMul) and any(isinstance(m, Index) for m in n.member)}

@@ -16,7 +16,7 @@ from tp_compiler.equations.differentiate import NoDerivative, differentiate
 from tp_compiler.equations.facts import Character, Facts, total
 from tp_compiler.equations.names import Names
 from tp_compiler.equations.system import DotTerm, Equation, HatPart
-from tp_compiler.equations.terms import Expectation, Expr, Hat, Ket, Partial, Quantity, Stein, copies_of, reindex
+from tp_compiler.equations.terms import Expectation, Expr, Hat, Ket, Partial, Scalar, Stein, copies_of, reindex
 
 #: A derivative of more operations than this is named.
 _LONG = 16
@@ -66,10 +66,7 @@ class Dots:
         slope = reindex(slope, {self.names.prime(s): target[s] for s in use.symbol.indices})
         expectation = self.clean(Expectation(slope)) * deltas
         y, hat = (reindex(e, target) for e in (use.hat.argument, use.hat.symbol))
-        for part in sp.Add.make_args(sp.expand_mul(expectation) if expectation.has(sp.KroneckerDelta) else expectation):
-            chosen, part = _collapsed(part, over)
-            if part == 0:
-                continue
+        for chosen, part in _grouped(expectation, over):
             ket, to, left = reindex(y, chosen), reindex(hat, chosen), [i for i in over if i not in chosen]
             yield self._term(symbol, ket, scale * part, Expectation(Partial(x, to)), scale, left)
 
@@ -79,7 +76,7 @@ class Dots:
         name = None
         if not value.is_number:
             indices = [i for i in [*symbol.indices, *over] if i in value.free_symbols]
-            name = Quantity(self.names.fresh("θ", False), *indices)
+            name = Scalar(self.names.fresh("θ", False), *indices)
             meaning = scale * derivative if derivative is not None else None
             self.emit(Equation(name, "coefficient", value, meaning=meaning))
         return DotTerm(ket, value, tuple((i, self.names.sizes[i]) for i in over), derivative, scale, name)
@@ -156,9 +153,7 @@ class Dots:
         return sp.Mul(ket, *deltas)
 
     # -- the Stein form ------------------------------------------------------------------------------------------
-    def _stein(
-        self, symbol: Expr, x: Expr, own: Hat, use: Equation, uses: list[Equation], factor: Expr
-    ) -> DotTerm:
+    def _stein(self, symbol: Expr, x: Expr, own: Hat, use: Equation, uses: list[Equation], factor: Expr) -> DotTerm:
         """No derivative: the coefficients of Ẇ|x> = ρ⁻¹|Y><Y|Y>⁺<Ĝ|x>."""
         kets, hats, ranges = [], [], []
         for e in uses:
@@ -180,6 +175,17 @@ def _compatible(use: Equation, own: Hat) -> bool:
     assert use.hat is not None
     pairs = zip(own.member, use.hat.symbol.member, strict=True)
     return all(not (a.is_Integer and b.is_Integer and a != b) for a, b in pairs)
+
+
+def _grouped(expectation: Expr, over: list[Expr]) -> list[tuple[dict[Expr, Expr], Expr]]:
+    """The terms of a coefficient, added up where deltas fix the same indices."""
+    groups: dict[tuple[tuple[Expr, Expr], ...], Expr] = {}
+    wide = sp.expand_mul(expectation) if expectation.has(sp.KroneckerDelta) else expectation
+    for term in sp.Add.make_args(wide):
+        chosen, part = _collapsed(term, over)
+        key = tuple(sorted(chosen.items(), key=str))
+        groups[key] = groups.get(key, sp.Integer(0)) + part
+    return [(dict(key), part) for key, part in groups.items() if part != 0]
 
 
 def _collapsed(term: Expr, over: list[Expr]) -> tuple[dict[Expr, Expr], Expr]:

@@ -13,7 +13,7 @@ from typing import Any
 import sympy as sp
 
 from tp_compiler.equations.functions import name_of
-from tp_compiler.equations.terms import Expectation, Expr, Hat, Ket, Missing, Partial, Quantity, Stacked, Stein
+from tp_compiler.equations.terms import Expectation, Expr, Hat, Ket, Missing, Partial, Scalar, Stacked, Stein
 from tp_compiler.ir.primitives import PRIMITIVES
 
 #: (generator, copy). The generator ALL stands for a change of sign of every generator at once.
@@ -87,6 +87,8 @@ class Facts:
         self.kets: dict[str, Character] = {}
         self.generators: dict[str, Any] = {}  # label of a product W|x> -> its hat's generator
         self.definitions: dict[str, Any] = {}  # label -> Equation
+        self.brackets: dict[Any, Any] = {}  # brackets of affine kets: their value, or None
+        self.depth = 0
         self.batched: set[str] = set()  # families of matrices whose members count as one generator
 
     def centred(self, generator: Any, label: str = "") -> Character:
@@ -103,7 +105,7 @@ class Facts:
             return self.of(expr.body).without(expr.copies) if 0 not in expr.copies else NUMBER
         if isinstance(expr, Hat):
             return self.centred(self.hat_generator(expr))
-        if isinstance(expr, Quantity | Stein) or not expr.args:
+        if isinstance(expr, Scalar | Stein) or not expr.args:
             return NUMBER
         if isinstance(expr, Partial | Missing):
             return Character(frozenset({("unknown", 0)}), _NONE, frozenset({(ALL, 0)}), False)
@@ -130,6 +132,10 @@ class Facts:
             return applied(PRIMITIVES[name].parity if name else 0, parts[0])
         roots = _NONE.union(*(p.roots for p in parts))
         return Character(roots, _NONE, _NONE.union(*(p.signs for p in parts)), not roots)
+
+    def order(self, label: str) -> int:
+        """The place of a ket in the program."""
+        return list(self.kets).index(label)
 
     def hat_generator(self, hat: Hat) -> Any:
         return (hat.matrix, () if hat.matrix in self.batched else hat.member, hat.transposed)

@@ -64,6 +64,18 @@ class Names:
             self.sizes[self._symbols[index]] = index.size
         return self._symbols[index]
 
+    def local(self, symbols: Iterable[Expr]) -> dict[Expr, Expr]:
+        """i for i₂, where an equation has no other i: its own indices are its own business."""
+        taken = {s.name for s in symbols}
+        mapping = {}
+        for s in sorted(symbols, key=str):
+            plain = s.name.rstrip("₀₁₂₃₄₅₆₇₈₉")
+            if plain != s.name and plain not in taken:
+                taken.add(plain)
+                mapping[s] = index_symbol(plain)
+                self.sizes.setdefault(mapping[s], self.sizes[s])
+        return mapping
+
     def prime(self, symbol: Expr) -> Expr:
         """i′ for i, over the same axis."""
         other = primed(symbol)

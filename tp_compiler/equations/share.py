@@ -102,4 +102,3 @@ def _evaluated(e: Expectation, facts: Facts, closed_form: ClosedForm) -> Expr | 
         lambda i, j: simplified(Expectation(kets[i] * kets[j]), facts) - mean[i] * mean[j],
     )
     return closed_form(e.body.xreplace(dict(zip(kets, variables, strict=True))), Gaussian(variables, mean, covariance))
-

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import sympy as sp
 
-from tp_compiler.equations.facts import ALL, Facts
+from tp_compiler.equations.facts import Facts
 from tp_compiler.equations.terms import Expectation, Expr, Ket, Reduce, Softmax, copies_of, rebuild, reindex
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 #: Products are multiplied out into at most so many brackets; beyond, they are more readable as they are.
 MAX_TERMS = 12
+#: Definitions written out inside one another, at most.
+MAX_DEPTH = 24
 
 
 @dataclass(frozen=True)
@@ -75,14 +77,20 @@ def _sum(e: Expectation, facts: Facts) -> Expr | None:
 def _indexed_sum(e: Expectation, facts: Facts) -> Expr | None:
     if isinstance(e.body, sp.Sum):
         return sp.Sum(_over(e, e.body.function), *e.body.limits)
-    if not isinstance(e.body, sp.Mul):
-        return None
-    for k, s in enumerate(e.body.args):
-        rest = sp.Mul(*(a for j, a in enumerate(e.body.args) if j != k))
+    factors = [f for a in sp.Mul.make_args(e.body) for f in _spelled(a)]
+    for k, s in enumerate(factors):
+        rest = sp.Mul(*(a for j, a in enumerate(factors) if j != k))
         if isinstance(s, sp.Sum) and copies_of(s):
             s = reindex_bound(s, rest)
             return sp.Sum(_over(e, s.function * rest), *s.limits)
     return None
+
+
+def _spelled(factor: Expr) -> tuple[Expr, ...]:
+    """The square of a sum over an index, as two factors."""
+    if isinstance(factor, sp.Pow) and factor.exp == 2 and isinstance(factor.base, sp.Sum):
+        return factor.base, factor.base
+    return (factor,)
 
 
 def reindex_bound(s: Expr, rest: Expr) -> Expr:
@@ -103,7 +111,8 @@ def _scalars(e: Expectation, facts: Facts) -> Expr | None:
     out = [a for a in e.body.args if not copies_of(a) & e.copies]
     if not out:
         return None
-    return sp.Mul(*out, _over(e, sp.Mul(*(a for a in e.body.args if copies_of(a) & e.copies))))
+    inside = sp.Mul(*(a for a in e.body.args if copies_of(a) & e.copies))
+    return sp.Add(*(sp.Mul(*out, _over(e, a)) for a in sp.Add.make_args(inside)))
 
 
 def components(body: Expr, facts: Facts) -> list[list[Expr]]:
@@ -154,6 +163,16 @@ def _products(e: Expectation, facts: Facts) -> list[tuple[Expr, Equation]]:
     return [(k, facts.definitions[k.label]) for k in kets if facts.definitions[k.label].hat is not None]
 
 
+def _pairs(e: Expectation) -> list[tuple[Expr, Expr]]:
+    """Two kets of the row among the factors (a square counts twice)."""
+    if e.copies != {0}:
+        return []
+    factors = sp.Mul.make_args(e.body)
+    kets = [f for f in factors if isinstance(f, Ket)]
+    squares = [f.base for f in factors if isinstance(f, sp.Pow) and f.exp == 2 and isinstance(f.base, Ket)]
+    return [(a, b) for i, a in enumerate(kets) for b in kets[i + 1 :]] + [(k, k) for k in squares]
+
+
 def _hat_vanishes(e: Expectation, facts: Facts) -> Expr | None:
     for ket, equation in _products(e, facts):
         rest = sp.Mul(*(f for f in sp.Mul.make_args(e.body) if f != ket))
@@ -166,17 +185,11 @@ def _hat_vanishes(e: Expectation, facts: Facts) -> Expr | None:
 
 def _isometry(e: Expectation, facts: Facts) -> Expr | None:
     """<Wx|Wx'> = σ²<x|x'>, where neither has a dot; `rest` may not see the matrix."""
-    if e.copies != {0}:
-        return None
-    factors = [f for f in sp.Mul.make_args(e.body)]
-    squares = [f.base for f in factors if isinstance(f, sp.Pow) and f.exp == 2 and isinstance(f.base, Ket)]
-    kets = [k for k, _ in _products(e, facts)]
-    pairs = [(a, b) for i, a in enumerate(kets) for b in kets[i + 1 :]] + [(k, k) for k in squares]
-    for a, b in pairs:
+    for a, b in _pairs(e):
         value = _pair(a, b, facts)
         rest = e.body / (a * b)
         if value is not None and not facts.depends(rest, facts.generators[a.label]):
-            return value * _over(e, rest) if rest != 1 else value
+            return value * _over(e, rest)
     return None
 
 
@@ -198,6 +211,59 @@ def _initial_mean(e: Expectation, facts: Facts) -> Expr | None:
     return equation.at(ket, equation.mean) if equation.kind == "initial" else None
 
 
+def _initial_pair(e: Expectation, facts: Facts) -> Expr | None:
+    """E[u_i u_j] = Cov(u_i, u_j) + E u_i E u_j; `rest` may not see the family."""
+    for a, b in _pairs(e):
+        left, right = facts.definitions.get(a.label), facts.definitions.get(b.label)
+        rest = e.body / (a * b)
+        if left is None or left is not right or left.kind != "initial" or facts.depends(rest, ("ket", left.name)):
+            continue
+        mapping = dict(zip(left.symbol.indices, a.indices, strict=True))
+        mapping |= {left.primed[i]: v for i, v in zip(left.symbol.indices, b.indices, strict=True)}
+        return (reindex(left.covariance, mapping) + left.at(a, left.mean) * left.at(b, left.mean)) * _over(e, rest)
+    return None
+
+
+def _definition(e: Expectation, facts: Facts) -> Expr | None:
+    """A bracket of two affine kets, if writing them out gives a number; else it stays a bracket of names."""
+    pairs = _pairs(e)
+    if len(pairs) != 1 or pairs[0][0] * pairs[0][1] != e.body or facts.depth >= MAX_DEPTH:
+        return None
+    definitions = {k: _affine_definition(k, facts) for k in pairs[0]}
+    later = max((k for k in definitions if definitions[k] is not None), key=lambda k: facts.order(k.label), default=None)
+    if later is None:
+        return None
+    if e not in facts.brackets:
+        a, b = pairs[0]
+        other = b if a == later else a
+        body = definitions[later] * (definitions[later] if other == later else other)
+        facts.depth += 1
+        value = simplify(_over(e, body), facts)
+        facts.depth -= 1
+        facts.brackets[e] = None if value.has(Expectation) else value
+    return facts.brackets[e]
+
+
+def _affine_definition(ket: Ket, facts: Facts) -> Expr | None:
+    equation = facts.definitions[ket.label]
+    if equation.kind != "ket" or not facts.kets[ket.label].gaussian:
+        return None
+    return equation.at(ket, equation.expression)
+
+
+def _delta(expr: Expr) -> Expr | None:
+    """Σ_j δ_ij c_j = c_i, for an index i that runs over the same axis (it does: axes are nominal)."""
+    if not isinstance(expr, sp.Sum) or len(expr.limits) != 1:
+        return None
+    index = expr.limits[0][0]
+    for factor in sp.Mul.make_args(expr.function):
+        if isinstance(factor, sp.KroneckerDelta) and index in factor.args:
+            other = next(a for a in factor.args if a != index)
+            if index not in other.free_symbols:
+                return reindex(sp.Mul(*(f for f in sp.Mul.make_args(expr.function) if f is not factor)), {index: other})
+    return None
+
+
 RULES: tuple[Rule, ...] = (
     Rule("constant", "E[c]", "c", "c is random in no copy that E averages", _constant),
     Rule("nested", "E[E⁽ᵏ⁾[x]]", "E⁽⁰ᵏ⁾[x]", "different copies", _nested, "Fubini"),
@@ -210,20 +276,43 @@ RULES: tuple[Rule, ...] = (
     Rule("brackets", "E[(x + y) z]", "E[x z] + E[y z]", "x, y, z Gaussian, not independent", _affine),
     Rule("hat", "⟨y|Wx⟩", "⟨y|Ẇx⟩", "y does not depend on hats of W", _hat_vanishes, "TP IVb, Def 2.6.5 (Hat)"),
     Rule("isometry", "⟨Wx|Wx′⟩", "σ²⟨x|x′⟩", "no dots", _isometry, "TP IVb, Def 2.6.5 (Hat)"),
+    Rule("covariance", "⟨u|u′⟩", "the declared one", "u, u′ initial", _initial_pair, "TP IVb, Def 2.6.3"),
+    Rule("definition", "⟨x|y⟩", "a number", "x, y affine in Gaussians", _definition),
     Rule("mean", "⟨1|u⟩", "the declared mean", "u an initial ket", _initial_mean, "TP IVb, Def 2.6.3"),
 )
 
 
 def simplify(expr: Expr, facts: Facts, rules: Sequence[Rule] = RULES) -> Expr:
     """Rewrites every expectation in `expr`, inner ones first, until no rule applies."""
-    expr = rebuild(expr, lambda e: softmax(e))
+    expr = rebuild(expr, softmax)
     if not expr.has(Expectation):
-        return expr
+        return collapsed(expr)
 
     def rule(e: Expr) -> Expr | None:
         return _normal(e, facts, rules) if isinstance(e, Expectation) else None
 
-    return rebuild(expr, rule)
+    return collapsed(rebuild(expr, rule))
+
+
+def collapsed(expr: Expr) -> Expr:
+    """Sums over deltas carried out."""
+    while expr.has(sp.KroneckerDelta) and expr.has(sp.Sum):
+        following = rebuild(expr, lambda e: _delta(_inner(e)) if isinstance(e, sp.Sum) else None)
+        if following == expr:
+            return expr
+        expr = following
+    return expr
+
+
+def _inner(s: Expr) -> Expr:
+    """Σ_i c_i Σ_j x_ij as Σ_i Σ_j c_i x_ij where the inner one has a delta, so that the delta meets its index."""
+    for factor in sp.Mul.make_args(s.function):
+        if isinstance(factor, sp.Sum) and factor.has(sp.KroneckerDelta):
+            rest = sp.Mul(*(f for f in sp.Mul.make_args(s.function) if f is not factor))
+            inner = reindex_bound(factor, rest)
+            found = _delta(sp.Sum(rest * inner.function, *inner.limits))
+            return s if found is None else sp.Sum(found, *s.limits)
+    return s
 
 
 def _normal(e: Expectation, facts: Facts, rules: Sequence[Rule]) -> Expr:

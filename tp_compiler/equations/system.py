@@ -8,7 +8,7 @@ from typing import Any
 
 import sympy as sp
 
-from tp_compiler.equations.terms import Expectation, Expr, Hat, Named, Quantity, reindex
+from tp_compiler.equations.terms import Expectation, Expr, Hat, Named, Scalar, reindex
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Equation:
 
     @property
     def is_ket(self) -> bool:
-        return not isinstance(self.symbol, Quantity)
+        return not isinstance(self.symbol, Scalar)
 
     @property
     def free_symbols(self) -> set[Expr]:

@@ -48,7 +48,7 @@ class Data(Named):
     """Given numbers."""
 
 
-class Quantity(Named):
+class Scalar(Named):
     """A scalar of the program, or a fresh one (c1, θ1): a number in the limit; random only beyond `clt`."""
 
 
@@ -100,7 +100,7 @@ class Hat(_Applied):
     """Ŵ|x>: the Gaussian part of W|x>; Cov(Ŵ|x>, Ŵ|x'>) = σ²<x|x'> (TP IVb, Def 2.6.5)."""
 
 
-class Dot(_Applied):
+class DotPart(_Applied):
     """Ẇ|x>: the correlation with earlier uses of Wᵀ (TP IVb, Def 2.6.5)."""
 
 
@@ -229,6 +229,8 @@ def rebuild(expr: Expr, rule: Callable[[Expr], Expr | None]) -> Expr:
     if not expr.args:
         return expr
     args = [rebuild(a, rule) for a in expr.args]
+    if isinstance(expr, sp.Sum) and args[0] == 0:
+        return sp.Integer(0)
     return expr if all(a is b for a, b in zip(args, expr.args, strict=True)) else expr.func(*args)
 
 

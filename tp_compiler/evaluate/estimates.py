@@ -14,26 +14,38 @@ from tp_compiler.ir.program import Output
 
 
 def mean_and_error(levels: list[Any], sizes: list[int]) -> tuple[Any, Any]:
-    """Mean over replicates of the last level, and its standard error with the bias of finite size.
+    """Value and standard error of the last level, over its replicates and with the bias of finite size.
 
     Functions of averages have a bias b/size (size: M particles, or the P copies of an E). A coarser level has more of it,
     and the scramblings are common (the first half of a Sobol sequence is one), so each level estimates the bias of the
-    last as the mean difference over size_last/size - 1. The estimates are averaged; what their own noise explains is
-    taken off before the bias joins the error.
+    last as the mean difference over size_last/size - 1. Where the noise explains the estimate, what exceeds it joins the
+    error. Where it is plainly a bias, it is taken off, 2f(M) - f(M/2), and the disagreement of the levels joins the error.
     """
     last = levels[-1]
     count = last.shape[0]
-    variance = last.var(axis=0, ddof=1) / count
+    value, variance = last.mean(axis=0), last.var(axis=0, ddof=1) / count
     coarser = [
         (level - last) / (sizes[-1] / size - 1)
-        for level, size in zip(levels[-4:-1], sizes[-4:-1], strict=True)
+        for level, size in zip(levels[-2:-5:-1], sizes[-2:-5:-1], strict=True)
         if level is not None and level.shape == last.shape and size < sizes[-1]
     ]
-    if coarser:
-        bias = np.mean(coarser, axis=0)
-        noise = bias.var(axis=0, ddof=1) / count
-        variance = variance + np.maximum(bias.mean(axis=0) ** 2 - noise, 0.0)
-    return last.mean(axis=0), np.sqrt(variance)
+    if not coarser:
+        return value, np.sqrt(variance)
+    bias = np.mean(coarser, axis=0)
+    noise = bias.var(axis=0, ddof=1) / count
+    variance_kept = variance + np.maximum(bias.mean(axis=0) ** 2 - noise, 0.0)
+    if len(coarser) < 2:
+        return value, np.sqrt(variance_kept)
+    corrected = last - coarser[0]
+    disagreement = np.square((coarser[0] - coarser[1]).mean(axis=0))
+    variance_corrected = corrected.var(axis=0, ddof=1) / count + disagreement
+    plain = (bias.mean(axis=0) ** 2 > 16 * noise) & (variance_corrected < variance_kept)
+    return np.where(plain, corrected.mean(axis=0), value), np.sqrt(np.where(plain, variance_corrected, variance_kept))
+
+
+def spread(level: Any) -> float:
+    """The largest standard error of an output at one level, over its replicates alone."""
+    return float(np.max(level.std(axis=0, ddof=1), initial=0.0)) / float(np.sqrt(level.shape[0]))
 
 
 def averaged(runs: list[dict[str, Any]]) -> dict[str, Any]:

@@ -21,7 +21,15 @@ from threadpoolctl import threadpool_limits
 
 from tp_compiler.diagnostics import Diagnostic, ProgramError
 from tp_compiler.evaluate.clt import CltScalars
-from tp_compiler.evaluate.estimates import averaged, base, covariances, gaussian_law, is_gaussian, mean_and_error
+from tp_compiler.evaluate.estimates import (
+    averaged,
+    base,
+    covariances,
+    gaussian_law,
+    is_gaussian,
+    mean_and_error,
+    spread,
+)
 from tp_compiler.evaluate.plan import Plan
 from tp_compiler.evaluate.replicate import Replicate
 from tp_compiler.ir import nodes as ir
@@ -333,10 +341,9 @@ class _Evaluation:
         """
         if len(self.levels) < 4 or any(output.name not in level.values for level in self.levels[-4:]):
             return None
-        value, stderr = self._estimate(output.name)
-        _, before = self._estimate(output.name, -4)
-        now, then = float(np.max(stderr, initial=0.0)), float(np.max(before, initial=0.0))
+        now, then = (spread(self.levels[k].values[output.name]) for k in (-1, -4))
         freedom = self.options.replicates - 1
+        value, _ = self._estimate(output.name)
         if now <= 5 * self._tolerance(value) or now**2 < then**2 * fdtri(freedom, freedom, 0.999) / 8:
             return None
         return Diagnostic(

@@ -19,7 +19,9 @@ import numpy as np
 from tp_compiler.evaluate.points import Points
 
 #: A residual below this part of the ket's norm is rounding: the ket depends linearly on earlier ones.
-TOLERANCE = 1e-6
+TOLERANCE = 1e-11
+#: A Gram matrix resolves directions down to the square root of the machine precision; weaker ones wait for the next pass.
+RESOLVED = 1e-5
 
 
 @dataclass
@@ -52,7 +54,7 @@ class MatrixState:
         own, other = (self.backward, self.forward) if transposed else (self.forward, self.backward)
         samples = x.shape[0]
         coefficients, residual = _project(own.basis, x, samples)
-        fresh = _orthonormal(residual, np.sqrt(np.mean(x * x, axis=0)), samples)
+        fresh = _orthonormal(residual, _norms(x), samples)
         result = own.image @ coefficients if own.basis is not None else np.zeros((samples, x.shape[1]))
         if fresh.shape[1]:
             if own.basis is not None:
@@ -86,20 +88,34 @@ def _project(basis: Any, x: Any, samples: int) -> tuple[Any, Any]:
     return a + again, residual
 
 
+def _norms(x: Any) -> Any:
+    """√<x|x> of every column, without under- or overflow on the way."""
+    largest = np.max(np.abs(x), axis=0, initial=0.0)
+    safe = np.where(largest > 0, largest, 1.0)
+    return largest * np.sqrt(np.mean(np.square(x / safe), axis=0))
+
+
 def _orthonormal(residual: Any, norms: Any, samples: int) -> Any:
     """Orthonormal directions spanning the residuals, in descending order of variance.
 
     The weakest direction so gets the last Sobol coordinate. `norms` are those of the kets themselves: a residual is
-    judged against its own ket, so that small kets beside large ones keep their directions.
+    judged against its own ket, so that small kets beside large ones keep their directions. Each pass takes what the Gram
+    matrix resolves and leaves the rest, orthogonalised, to the next one.
     """
     alive = norms > 0
-    if not alive.any():
-        return residual[:, :0]
-    scaled = residual[:, alive] / norms[alive]
-    if scaled.shape[1] == 1:
-        length = np.sqrt(np.mean(scaled * scaled))
-        return scaled / length if length > TOLERANCE else scaled[:, :0]
-    values, vectors = np.linalg.eigh(scaled.T @ scaled / samples)
-    order = np.argsort(values)[::-1]
-    kept = order[values[order] > TOLERANCE**2]
-    return scaled @ (vectors[:, kept] / np.sqrt(values[kept]))
+    left = residual[:, alive] / norms[alive]
+    found = left[:, :0]
+    while left.shape[1]:
+        values, vectors = np.linalg.eigh(left.T @ left / samples)
+        order = np.argsort(values)[::-1]
+        kept = order[values[order] > max(values[-1] * RESOLVED**2, TOLERANCE**2)]
+        if not len(kept):
+            break
+        fresh = left @ (vectors[:, kept] / np.sqrt(values[kept]))
+        found = np.concatenate([found, fresh], axis=1)
+        if len(kept) == left.shape[1]:
+            break
+        for _ in range(2):
+            left = left - found @ (found.T @ left / samples)
+        left = left[:, _norms(left) > TOLERANCE]
+    return found

@@ -23,7 +23,7 @@ from tp_compiler.ir import nodes as ir
 if TYPE_CHECKING:
     from tp_compiler.evaluate.replicate import Replicate
 
-MOST_PAIRED = 2048
+MOST_PAIRED = 4096
 MOST_NESTED = 64
 TILE = 2**19  # entries of one tile
 
@@ -32,7 +32,7 @@ def paired(samples: int, nested: bool) -> int:
     """P, the copies that a row meets: M/16, or about √M/2 where E are nested."""
     if nested:
         return min(MOST_NESTED, 2 ** max(2, (samples.bit_length() - 1) // 2 - 1))
-    return min(MOST_PAIRED, max(samples // 16, min(64, max(1, samples // 2))))
+    return min(MOST_PAIRED, max(2, samples // 16))
 
 
 class OuterNonlin:

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Hashable
 
 from tp_compiler.evaluate.outer import paired
-from tp_compiler.evaluate.tails import may_be_heavy
+from tp_compiler.evaluate.tails import Tails
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.dependence import Dependence, clt_pair_problem, clt_problem
 from tp_compiler.ir.program import Program
@@ -53,9 +53,7 @@ class Plan:
         self.nested = any(
             isinstance(n, ir.Contract) and n.slots and any(s for s, _ in n.type.slots) for n in self.nodes
         )
-        self.heavy: dict[ir.Node, bool] = {}
-        for node in self.nodes:
-            may_be_heavy(node, self.heavy)
+        self.tails = Tails(self.nodes)
 
     # -- spaces -------------------------------------------------------------------------------------------------
     def _spaces(self) -> dict[ir.Node, int]:

@@ -175,7 +175,7 @@ class Replicate:
             of.append(labels(a.type))
         result = contract(arrays, of, labels(node.type))
         result /= float(self.samples) ** len(node.slots)
-        if self.inspect and node.slots == (0,) and any(self.plan.heavy[a] for a in node.args):
+        if self.inspect and node.slots == (0,) and self.plan.tails.inspected(node):
             self._inspect(node, arrays, of)
         if not np.isfinite(result).all():
             problem = faults.problem(node, result, self.suspect)
@@ -190,8 +190,10 @@ class Replicate:
         products = KERNELS["mul"](*parts)
         if products.shape[0] != self.samples:
             return
-        index, self.tail_error[node] = tails.read(products.reshape(self.samples, -1))
-        if index < tails.INFINITE:
+        jumps = any(self.plan.tails.jumps[a] for a in node.args)
+        index, self.tail_error[node] = tails.read(products.reshape(self.samples, -1), jumps)
+        negligible = self.tail_error[node] < tails.NEGLIGIBLE * (1 + float(np.abs(products).mean()))
+        if index < tails.INFINITE and not negligible:
             raise faults.Refused(tails.diagnostic(node))
 
     def _pass(self, node: ir.Node, result: Any) -> Any:

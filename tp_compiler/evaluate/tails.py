@@ -1,7 +1,7 @@
 """Averages that no sample can give: a heavy tail is recognised before it becomes a number.
 
 The tail index α of |x| (P(|x| > t) ~ t^-α) is read off the largest samples by Hill's estimator. The mean is infinite
-for α <= 1; up to 1.25, or for a light tail that begins beyond the sampled quantiles, it is carried by events rarer than
+for α <= 1; up to 1.5, or for a light tail that begins beyond the sampled quantiles, it is carried by events rarer than
 the sample holds. Scrambled points stratify the tail, so that 64 of them fix α to a few per cent.
 """
 
@@ -15,35 +15,72 @@ from tp_compiler.diagnostics import Diagnostic
 from tp_compiler.ir import nodes as ir
 
 TOP = 64
-INFINITE = 1.25  # with a margin: at α = 1.2 the sample holds too little of the tail for an honest error
+INFINITE = 1.5  # with a margin: nearer to 1 the sample holds too little of the tail for an honest error
+NEGLIGIBLE = 1e-4  # a tail that cannot move the average by this part of its size may be as heavy as it likes
 ENTRIES = 32  # entries of a family that are looked at
 
 #: Functions that make heavy tails of Gaussians.
-_HEAVY = {"div", "pow", "exp", "tan", "log"}
+_HEAVY = {"div", "exp", "tan", "log"}
+#: Functions whose values stay bounded, or grow like their argument at most.
+_BOUNDED = {"sin", "cos", "tanh", "atan", "erf", "erfc", "sigmoid", "sign", "step", "relu6"}
+#: Functions that jump.
+_JUMPS = {"sign", "step", "where"}
+MODERATE = 4.0  # a polynomial of this degree in Gaussians is averaged safely
 
 
-def may_be_heavy(node: ir.Node, known: dict[ir.Node, bool]) -> bool:
-    """Whether a ket passes through a function that makes heavy tails (entrywise, not through a matrix)."""
-    if node not in known:
-        known[node] = False
-        if isinstance(node, ir.Map) and node.fn in _HEAVY and _acts_on_kets(node):
-            known[node] = True
-        elif not isinstance(node, ir.MatMul) and not node.type.is_scalar:
-            known[node] = any(known.get(a, False) for a in node.args)
-    return known[node]
+class Tails:
+    """What is known of each ket's tail before any number: its degree as a polynomial in Gaussians (infinite behind an
+    exponential or a division), and whether it jumps. Products with a matrix start afresh: hats are Gaussian."""
+
+    def __init__(self, nodes: list[ir.Node]):
+        self.degree: dict[ir.Node, float] = {}
+        self.jumps: dict[ir.Node, bool] = {}
+        for node in nodes:
+            self.degree[node] = 0.0 if node.type.is_scalar else self._degree(node)
+            self.jumps[node] = not node.type.is_scalar and self._jumps(node)
+
+    def inspected(self, node: ir.Contract) -> bool:
+        """Whether an average over neurons needs a look at its largest samples."""
+        return sum(self.degree[a] for a in node.args) > MODERATE or any(self.jumps[a] for a in node.args)
+
+    def _degree(self, node: ir.Node) -> float:
+        own = [self.degree[a] for a in node.args]
+        if isinstance(node, ir.InitialKet | ir.MatMul):
+            return 1.0
+        if isinstance(node, ir.Map):
+            return self._degree_of_map(node, own)
+        if isinstance(node, ir.Contract):
+            return sum(own)
+        if isinstance(node, ir.Reduce) and node.op == "prod":
+            return own[0] * node.index.size
+        return max(own, default=0.0)
+
+    def _degree_of_map(self, node: ir.Map, own: list[float]) -> float:
+        if node.fn in _BOUNDED:
+            return 0.0
+        if node.fn == "mul":
+            return sum(own)
+        if node.fn == "square":
+            return 2 * own[0]
+        if node.fn == "pow" and isinstance(node.args[1], ir.Constant):
+            power = node.args[1].value
+            return own[0] * power if power >= 0 else np.inf
+        acts = not node.args[-1].type.is_scalar if node.fn == "div" else not node.type.is_scalar
+        return np.inf if node.fn in _HEAVY | {"pow"} and acts else max(own)
+
+    def _jumps(self, node: ir.Node) -> bool:
+        if isinstance(node, ir.Map) and node.fn in _JUMPS:
+            return True
+        if isinstance(node, ir.MatMul | ir.InitialKet):
+            return False
+        return any(self.jumps[a] for a in node.args)
 
 
-def _acts_on_kets(node: ir.Map) -> bool:
-    if node.fn == "div":
-        return not node.args[1].type.is_scalar
-    if node.fn == "pow" and isinstance(node.args[1], ir.Constant):
-        return not 0 <= node.args[1].value <= 4
-    return not node.type.is_scalar
-
-
-def read(products: Any) -> tuple[float, float]:
+def read(products: Any, jumps: bool) -> tuple[float, float]:
     """The smallest tail index α over the entries of (samples, entries), and the error that the last cells leave.
 
+    A ket that jumps is counted, not averaged: scrambled points may give every replicate the same count, so that one
+    particle more or less, max|x|/M, is the least error there is (1/M where no sample has met the event).
     The largest sample lies at random in a cell of probability 1/M: the mean feels it as a skewed error of about
     max|x| / (α M), which a spread over few scramblings misses more often than not.
     """
@@ -58,6 +95,9 @@ def read(products: Any) -> tuple[float, float]:
         spread = np.log(largest / threshold).sum(axis=0)
         index = np.where(threshold > 0, top / spread, np.inf)
     error = np.where(np.isfinite(index), largest.max(axis=0) / (samples * np.maximum(index, 0.5)), 0.0)
+    if jumps:
+        quantum = np.where(largest.max(axis=0) > 0, largest.max(axis=0), 1.0) / samples
+        return float("inf"), float(max(quantum.max(), error.max()))
     return float(index.min()), float(error.max())
 
 

@@ -178,7 +178,7 @@ class Arithmetic(Reading):
             if isinstance(x, v.Scalar) and ctx.lifted == "identity":
                 x = v.Scaled(x.node, v.Identity())
             elif isinstance(x, v.Scalar):
-                x = v.Kernel(x.node, self.build.slot(), rows or N, cols or N)
+                x = v.Kernel(x.node, self.build.slot(), *(self.algebra.known(w, span) for w in (rows, cols)))
             lifted.append(x)
         return lifted
 

@@ -34,7 +34,7 @@ class Declarations:
         self.build = Builder()
         self.core = Expressions(self.build, found)
         self.axes: list[Axis] = []
-        self.widths: list[Width] = [N]
+        self.widths: list[Width] = self.core.algebra.widths
 
     def _sized(self, indices: tuple[Index, ...], values: Any) -> tuple[Index, ...]:
         """The indices of data, where their sizes decide (training.py)."""

@@ -192,7 +192,8 @@ class Functions:
                 nodes.append(self.core.algebra.kernel(a, slot, expr.span))
             elif isinstance(a, v.Scalar):
                 nodes.append(a.node)
-        return v.Kernel(self._applied(fn, nodes, expr), slot, rows or N, cols or N)
+        rows, cols = (self.core.algebra.known(w, expr.span) for w in (rows, cols))
+        return v.Kernel(self._applied(fn, nodes, expr), slot, rows, cols)
 
     def hadamard(self, expr: ast.Call, ctx: Context) -> v.Value:
         values = self._values(expr, ctx, 2)
@@ -200,7 +201,7 @@ class Functions:
             raise error("NX258", "hadamard takes two operators", expr.span, "for kets write |x> * |y>")
         slot = self.build.slot()
         a, b = (x for x in values if isinstance(x, v.Operator))
-        rows, cols = (widths(a)[k] or widths(b)[k] or N for k in (0, 1))
+        rows, cols = (self.core.algebra.known(widths(a)[k] or widths(b)[k], expr.span) for k in (0, 1))
         nodes = [self.core.algebra.kernel(x, slot, expr.span) for x in (a, b)]
         return v.Kernel(self.build.map("mul", nodes, expr.span), slot, rows, cols)
 

@@ -73,6 +73,28 @@ def widths(op: v.Operator) -> Widths:
     return None, None
 
 
+@_remembered
+def _is_low_rank(op: v.Operator) -> bool:
+    """Whether the natural entries of op are made of outer products alone."""
+    match op:
+        case v.Outer():
+            return True
+        case v.Scaled(operator=inner) | v.Summed(operator=inner):
+            return _is_low_rank(inner)
+        case v.Added(terms=terms):
+            return all(_is_low_rank(t) for t in terms)
+        case v.Composed(factors=factors):
+            return any(_is_low_rank(f) for f in factors)
+    return False
+
+
+def _flat(op: v.Operator) -> list[v.Operator]:
+    """The factors of nested compositions, without identities."""
+    if isinstance(op, v.Composed):
+        return [f for part in op.factors for f in _flat(part)]
+    return [] if isinstance(op, v.Identity) else [op]
+
+
 def _width(node: ir.Node) -> Width | None:
     return dict(node.type.slots).get(0)
 
@@ -106,6 +128,7 @@ class Algebra:
 
     def __init__(self, builder: Builder):
         self.build = builder
+        self.widths: list[Width] = [N]  # the width classes declared so far
         self._fresh = 0
 
     def fresh(self, index: Index) -> Index:
@@ -127,6 +150,17 @@ class Algebra:
         if 0 in dict(node.type.slots):
             return node
         return self.build.mul(node, self.ones(width, span), span)
+
+    def known(self, width: Width | None, span: Span) -> Width:
+        """The width of a constant ket: n where there is no other class, else it must be said."""
+        if width is None and len(self.widths) > 1:
+            raise _error(
+                "NX249",
+                "the width class of a constant ket is not known here",
+                span,
+                "build it on a ket of its width: `|1> + 0 |x>`",
+            )
+        return width or N
 
     def bounded(self, op: v.Operator, span: Span) -> v.Operator:
         """The operator, unless applying it would take for ever."""
@@ -196,10 +230,10 @@ class Algebra:
                 assert isinstance(flipped, v.Matrix)
                 return v.GatheredMatrix(flipped, h, p)
             case v.Outer(left=y, right=x):
-                return self._scaled(self._ratio(op), v.Outer(x, y), span)
+                return self._scaled(self._ratio(op, span), v.Outer(x, y), span)
             case v.Kernel(node=node, slot=slot, rows=rows, cols=cols):
                 swapped = self._swap(node, slot, span)
-                return self._scaled(self._ratio(op), v.Kernel(swapped, slot, cols, rows), span)
+                return self._scaled(self._ratio(op, span), v.Kernel(swapped, slot, cols, rows), span)
             case v.Scaled(factor=f, operator=inner):
                 return v.Scaled(f, self.transpose(inner, span))
             case v.Added(terms=terms):
@@ -210,9 +244,10 @@ class Algebra:
                 return v.Summed(self.transpose(inner, span), i)
         return op  # identity, diagonal, opaque
 
-    def _ratio(self, op: v.Operator) -> float:
-        rows, cols = widths(op)
-        return (rows or N).ratio / (cols or N).ratio if rows and cols else 1.0
+    def _ratio(self, op: v.Operator, span: Span) -> float:
+        """lim rows/cols"""
+        rows, cols = (self.known(w, span) for w in widths(op))
+        return rows.ratio / cols.ratio
 
     def _scaled(self, factor: float, op: v.Operator, span: Span) -> v.Operator:
         return op if factor == 1 else v.Scaled(self.build.constant(factor, span), op)
@@ -236,9 +271,9 @@ class Algebra:
         build = self.build
         match op:
             case v.Outer(left=y, right=x):
-                rows, cols = widths(op)
-                copied = build.copy(self.as_ket(x, cols or N, span), slot, span)
-                return build.mul(self.as_ket(y, rows or N, span), copied, span)
+                rows, cols = (self.known(w, span) for w in widths(op))
+                copied = build.copy(self.as_ket(x, cols, span), slot, span)
+                return build.mul(self.as_ket(y, rows, span), copied, span)
             case v.Kernel(node=node, slot=own):
                 return self._relabel(node, own, slot, span)
             case v.Scaled(factor=f, operator=inner):
@@ -247,13 +282,8 @@ class Algebra:
                 return build.map("add", [self.kernel(t, slot, span) for t in terms], span)
             case v.Summed(operator=inner, index=i):
                 return build.contract((self.kernel(inner, slot, span),), (i,), (), span)
-            case v.Composed(factors=(*front, v.Outer(left=y, right=x))):
-                lifted = v.Outer(self.apply(v.Composed(tuple(front)), y, span), x)
-                return self.kernel(lifted, slot, span)
-            case v.Composed(factors=(v.Outer(left=y, right=x), *back)):
-                return self._kernel_behind(op, y, x, tuple(back), slot, span)
-            case v.Composed(factors=(only,)):
-                return self.kernel(only, slot, span)
+            case v.Composed() if _is_low_rank(op):
+                return self._composed_kernel(_flat(op), slot, span)
             case v.Opaque(construct=construct, indices=own_indices):
                 return build.unavailable(construct, (), own_indices, N, span)
         raise _error(
@@ -263,14 +293,29 @@ class Algebra:
             "entrywise functions act on low-rank operators, such as tanh(|y><x|)",
         )
 
-    def _kernel_behind(
-        self, op: v.Operator, y: ir.Node, x: ir.Node, back: tuple[v.Operator, ...], slot: int, span: Span
-    ) -> ir.Node:
-        """|y><x|B = (width ratio) |y><Bᵀx|: the adjoint carries ρ = (width of x)/(columns of B)."""
-        rest = v.Composed(back)
-        moved = self.apply(self.transpose(rest, span), x, span)
-        rows, cols = widths(rest)
-        ratio = (cols or N).ratio / (rows or N).ratio if rows and cols else 1.0
+    def _composed_kernel(self, factors: list[v.Operator], slot: int, span: Span) -> ir.Node:
+        """A ... (low rank) ... B: what stands left acts on the kets of the low-rank factor, what stands right on its bras."""
+        place = next(k for k, f in enumerate(factors) if _is_low_rank(f))
+        front, middle, back = factors[:place], factors[place], factors[place + 1 :]
+
+        def around(op: v.Operator) -> ir.Node:
+            return self._composed_kernel([*front, *_flat(op), *back], slot, span)
+
+        match middle:
+            case v.Scaled(factor=f, operator=inner):
+                return self.build.mul(f, around(inner), span)
+            case v.Added(terms=terms):
+                return self.build.map("add", [around(t) for t in terms], span)
+            case v.Summed(operator=inner, index=i):
+                return self.build.contract((around(inner),), (i,), (), span)
+        assert isinstance(middle, v.Outer)
+        y = self.apply(v.Composed(tuple(front)), middle.left, span) if front else middle.left
+        if not back:
+            return self.kernel(v.Outer(y, middle.right), slot, span)
+        # |y><x|B = ρ |y><Bᵀx| with ρ = columns/rows of B, as (<x|B)|z> = <x|Bz> is a mean over the rows of B.
+        rest = v.Composed(tuple(back))
+        moved = self.apply(self.transpose(rest, span), middle.right, span)
+        ratio = 1 / self._ratio(rest, span)
         return self.kernel(self._scaled(ratio, v.Outer(y, moved), span), slot, span)
 
     def _relabel(self, node: ir.Node, old: int, new: int, span: Span) -> ir.Node:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from tp_compiler.diagnostics import Diagnostic, Source, Span
@@ -21,10 +22,15 @@ class Output:
 
 @dataclass(frozen=True, eq=False)
 class Program:
-    """Outputs in source order; every node reachable from them is part of the program."""
+    """Outputs in source order; every node reachable from them is part of the program.
+
+    `names`: what the source calls a node, for readers only. An int among the indices is a fixed position: the member
+    bound by `|h[i,1]> = ...` is ("h", (i, 1)).
+    """
 
     source: Source
     outputs: tuple[Output, ...]
     axes: tuple[Axis, ...] = ()
     widths: tuple[Width, ...] = ()
     warnings: tuple[Diagnostic, ...] = field(default=())
+    names: Mapping[Node, tuple[str, tuple[Index | int, ...]]] = field(default_factory=dict)

@@ -1,0 +1,139 @@
+"""Programs whose equations are golden."""
+
+MLP = """
+axis i, j : 2
+axis d : 2
+data xi[i,d] = [[1.0, 0.5], [-0.3, 0.8]]
+ket |u[d]> ~ N(0, 1)
+ket |b> ~ N(0, 0.1)
+ket |v> ~ N(0, 1)
+matrix W ~ N(0, 2)
+|h1[i]> = sum[d](xi[i,d] |u[d]>)
+|x1[i]> = relu(|h1[i]>)
+|h2[i]> = W |x1[i]> + |b>
+|x2[i]> = tanh(|h2[i]>)
+output nngp[i,j] = <x2[i]|x2[j]>
+output f[i] = <v|x2[i]>
+"""
+
+TIED = """
+axis i, j : 2
+ket |x[i]> ~ N(0, 1)
+matrix W ~ N(0, 2)
+|h[i]> = W |x[i]>
+|c[i]> = tanh(|h[i]>)
+|y[i]> = W^T |c[i]>
+|z[i]> = tanh(|y[i]>)
+|r[i]> = W |z[i]>
+output overlap[i,j] = <x[i]|y[j]>
+output second[i] = <tanh(r[i])|c[i]>
+"""
+
+RNN = """
+axis s : 3
+matrix W ~ N(0, 1)
+ket |a[s]> ~ N(0, 1/2)
+|h1> = erf(|a[1]>)
+|h2> = erf(W |h1> + |a[2]>)
+|h3> = erf(W |h2> + |a[3]>)
+output memory = <h2|h3>
+output last = <h3|h3>
+"""
+
+ATTENTION = """
+axis s, t : 2
+axis d : 2
+data tok[s,d] = [[1.0, 0.3], [-0.4, 0.8]]
+ket |e[d]> ~ N(0, 1)
+matrix K ~ N(0, 1)
+matrix V ~ N(0, 1)
+|x[s]> = sum[d](tok[s,d] |e[d]>)
+|k[s]> = K |x[s]>
+a[s,t] = softmax[t](<k[s]|k[t]>)
+|o[s]> = V sum[t](a[s,t] |x[t]>)
+output mixed[s,t] = <tanh(o[s])|tanh(o[t])>
+"""
+
+OUTER1 = """
+ket |x> ~ N(0, 1)
+ket |z> ~ N(0, 1)
+matrix W ~ N(0, 1)
+|g> = W |x>
+|y> = E[1](sin(|g> * |z>@1) * |z>@1)
+|r> = W^T |y>
+output a = <x|r>
+"""
+
+OUTER2 = """
+ket |x> ~ N(0, 1)
+|t> = E[1,2](exp(-(|x> - |x>@1 - |x>@2)^2 / 2))
+output b = <t|x>
+output c = <t>
+"""
+
+WIDTHS = """
+width half = 1/2
+matrix R : half x n ~ N(0, 3)
+ket |v> ~ N(0, 1)
+|h> = R |v>
+|c> = tanh(|h>)
+|b> = R^T |c>
+|z> = erf(|b>)
+|t> = R |z>
+output back = <v|b>
+output again = <t|c>
+"""
+
+FREE = """
+matrix W ~ N(0, 1)
+ket |v> ~ N(0, 1)
+S = (W + W^T) / sqrt(2)
+output c1 = <v|S^2|v>
+output c2 = <v|S^4|v>
+output odd = <v|S^3|v>
+"""
+
+CLT = """
+axis s, t : 2
+ket |x[s]> ~ N(0, 1)
+matrix Q ~ N(0, 1)
+matrix K ~ N(0, 2)
+|q[s]> = Q |x[s]>
+|k[s]> = K |x[s]>
+output logit[s,t] = clt <q[s]|k[t]>
+output mup[s,t] = <q[s]|k[t]>
+"""
+
+STEP = """
+ket |x> ~ N(0, 1)
+matrix W ~ N(0, 1)
+|h> = W |x>
+|c> = sign(|h>)
+|y> = W^T |c>
+output overlap = <x|y>
+output size = <tanh(y)|x>
+"""
+
+GRADIENT = """
+ket |u> ~ N(0, 1)
+ket |v> ~ N(0, 1)
+matrix W ~ N(0, 1)
+|h> = W |u>
+|dh> = |v> * tanh'(|h>)
+|dx> = W^T |dh>
+output sizes = <dx|dx>
+"""
+
+PROGRAMS = {
+    "mlp": MLP,
+    "tied": TIED,
+    "rnn": RNN,
+    "attention": ATTENTION,
+    "outer1": OUTER1,
+    "outer2": OUTER2,
+    "widths": WIDTHS,
+    "free": FREE,
+    "clt": CLT,
+    "step": STEP,
+    "gradient": GRADIENT,
+}

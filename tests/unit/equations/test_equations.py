@@ -1,0 +1,154 @@
+"""Limit equations: what they say, that they read as in the paper, that they give the engine's numbers."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import sympy as sp
+
+import tp_compiler as tpc
+from tests.unit.equations.numbers import Grid, compiled
+from tests.unit.equations.programs import PROGRAMS, TIED
+from tp_compiler.equations import Gaussian, derive
+from tp_compiler.equations.functions import FUNCTIONS, number
+from tp_compiler.equations.laws import LAWS
+from tp_compiler.equations.terms import Expectation, Hat, Ket, Partial, Scalar, reindex
+from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.primitives import PRIMITIVES
+
+GOLDEN = Path(__file__).resolve().parents[2] / "golden" / "equations"
+
+
+@pytest.mark.parametrize("name", sorted(PROGRAMS))
+@pytest.mark.parametrize("suffix", ["tex", "txt"])
+def test_golden(name: str, suffix: str, update_golden: bool) -> None:
+    system = derive(compiled(PROGRAMS[name]))
+    text = system.latex() if suffix == "tex" else system.unicode()
+    path = GOLDEN / f"{name}.{suffix}"
+    if update_golden:
+        path.write_text(text, encoding="utf-8")
+    assert text == path.read_text(encoding="utf-8")
+
+
+def test_a_matrix_and_its_transpose_as_in_the_paper() -> None:
+    """|Wᵀc> = Ŵᵀ|c> + |x> σ²E[∂|c>/∂Ŵ|x>] (TP IVb, Def 2.6.5)."""
+    system = derive(compiled(TIED))
+    i = sp.Symbol("i", integer=True, positive=True)
+    j = sp.Symbol("i′", integer=True, positive=True)
+    y, c, x, h = system["y"], Ket("c", 0, i), Ket("x", 0, i), Ket("h", 0, i)
+    assert y.hat is not None
+    assert y.hat.covariance == 2 * Expectation(c * Ket("c", 0, j))
+    ((ket, coefficient),) = y.dot
+    assert ket == x and coefficient == 2 - 2 * Expectation(sp.tanh(h) ** 2)
+    assert y.dot[0].derivative == Expectation(Partial(c, Hat("W", False, x)))
+    assert system["h"].dot == () and system["r"].dot[0].ket == c
+    assert "⟨c_i|c_i′⟩" in system.unicode() and r"\widehat{W}^{\top}|c_{i}\rangle" in system.latex()
+
+
+@pytest.mark.parametrize("name", ["mlp", "tied", "rnn", "attention", "widths", "free", "step", "gradient"])
+def test_the_third_road(name: str) -> None:
+    """The equations, read literally, give the engine's numbers (within its errors)."""
+    if name in ("mlp", "attention", "tied"):
+        pytest.importorskip("scipy")
+    text = PROGRAMS[name].replace("axis i, j : 2", "axis i, j : 1")
+    text = text.replace("[[1.0, 0.5], [-0.3, 0.8]]", "[[1.0, 0.5]]")
+    if name == "attention":
+        pytest.skip("softmax is not on the grid")
+    program = compiled(text)
+    system = derive(program)
+    coordinates = sum(e.kind in ("initial", "product") for e in system)
+    points = {4: 24, 5: 14, 3: 60, 2: 100}.get(coordinates, 6)
+    grid, run = Grid(program, system, points), tpc.limit(program, samples=2**14)
+    for output in program.outputs:
+        error = 6 * np.max(np.asarray(run.outputs[output.name].stderr)) + (3e-2 if name in ("mlp", "step") else 2e-3)
+        np.testing.assert_allclose(grid.output(output.name), run[output.name], atol=error)
+
+
+def test_deep_programs_are_fast_and_never_recurse() -> None:
+    def deep(layers: int) -> str:
+        head = "ket |x> ~ N(0, 1)\nket |v> ~ N(0, 1)\n" + f"axis l : {layers}\nmatrix W[l] ~ N(0, 1)\n"
+        body = f"for l in 1..{layers} {{ |x> = tanh(W[l] |x>) }}\n"
+        return head + body + "output a = <x|x>\n"
+
+    start = time.monotonic()
+    derive(tpc.compile(deep(100))).unicode()
+    assert time.monotonic() - start < 5
+    assert len(derive(tpc.compile(deep(1000)))) > 1000
+
+
+def test_a_shared_matrix_forward_and_backward_stays_fast() -> None:
+    text = "ket |x> ~ N(0, 1)\nmatrix W ~ N(0, 1)\n" + "for l in 1..12 { |x> = tanh(W^T tanh(W |x>)) }\noutput a = <x|x>\n"
+    start = time.monotonic()
+    derive(tpc.compile(text))
+    assert time.monotonic() - start < 20
+
+
+def test_gradient_independence_removes_the_dot() -> None:
+    system = derive(compiled(PROGRAMS["gradient"]))
+    assert system["dx"].dot == ()
+    raw = derive(compiled(PROGRAMS["gradient"]), simplify=False)
+    assert len(raw["dx"].dot) == 1
+
+
+def test_a_jump_takes_the_stein_form() -> None:
+    system = derive(compiled(PROGRAMS["step"]))
+    (term,) = system["y"].dot
+    assert term.derivative is None and term.coefficient.has(Hat)
+    assert "E[∂" not in system.unicode()
+
+
+def test_access_from_python() -> None:
+    system = derive(compiled(TIED))
+    overlap = system["overlap"]
+    assert overlap.output and overlap in system.outputs and "overlap" in system
+    theta = next(s for s in overlap.free_symbols if isinstance(s, Scalar))
+    assert overlap.subs(theta, 3).expression.has(sp.Integer(3))
+    summed = derive(compiled(PROGRAMS["mlp"]))["h1"]
+    assert not summed.doit().expression.has(sp.Sum)
+    with pytest.raises(KeyError, match="no equation is named"):
+        system["nothing"]
+    assert system.covariance(system["h"], system["y"]) == 0
+    assert system.covariance(system["h"], system["r"]).has(Expectation)
+
+
+def test_closed_forms_are_a_hook() -> None:
+    asked: list[Gaussian] = []
+
+    def arcsine(f: sp.Expr, g: Gaussian) -> sp.Expr | None:
+        asked.append(g)
+        return sp.Symbol("formula")
+
+    system = derive(compiled(PROGRAMS["rnn"]), closed_form=arcsine)
+    assert system["last"].closed_form is None or asked
+    mlp = derive(compiled("ket |x> ~ N(0, 2)\nmatrix W ~ N(0, 1)\n|h> = W |x>\noutput a = <relu(h)|relu(h)>\n"), closed_form=arcsine)
+    assert mlp["a"].closed_form == sp.Symbol("formula")
+    assert asked[-1].covariance == sp.Matrix([[2]]) and asked[-1].mean == (0,)
+    assert mlp.unicode().rstrip().endswith("= formula")
+
+
+def test_notebooks_and_markdown() -> None:
+    system = derive(compiled(TIED))
+    assert system._repr_latex_().startswith("$$\\begin{aligned}")
+    assert "&lt;" not in system._repr_html_() and "<pre>" in system._repr_html_()
+    assert system.markdown().count("$$") % 2 == 0
+
+
+def test_indices_are_never_caught() -> None:
+    i, j = (sp.Symbol(n, integer=True, positive=True) for n in "ij")
+    total = sp.Sum(Scalar("a", i, j) * Ket("x", 0, j), (j, 1, 3))
+    moved = reindex(total, {i: j})
+    assert Scalar("a", j, moved.limits[0][0]) in moved.function.args and moved.limits[0][0] != j
+
+
+def test_tables_are_complete() -> None:
+    kinds = {k for k in vars(ir).values() if isinstance(k, type) and issubclass(k, ir.Node) and k is not ir.Node}
+    assert set(LAWS) == kinds
+    assert set(FUNCTIONS) == set(PRIMITIVES)
+
+
+@pytest.mark.parametrize("value", [0.1, 2**0.5, 1 / 3, -(3**-0.5), 0.3989422804014327, 1e-9, 0.123456789, -2.0, 1e300])
+def test_numbers_are_read_as_meant(value: float) -> None:
+    assert abs(float(number(value)) - value) <= 4e-16 * abs(value)
