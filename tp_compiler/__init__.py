@@ -7,6 +7,7 @@ width, and its infinite-width limit. `limit` computes the second, `simulate` the
 from tp_compiler._version import __version__ as __version__
 from tp_compiler.api import check as check
 from tp_compiler.api import compile as compile
+from tp_compiler.api import derive as derive
 from tp_compiler.api import format as format
 from tp_compiler.api import limit as limit
 from tp_compiler.api import parse as parse

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +17,10 @@ from tp_compiler.diagnostics import Diagnostic, Source
 from tp_compiler.ir.program import Program
 
 if TYPE_CHECKING:
+    from tp_compiler.equations import System
+    from tp_compiler.finite.converge import Verification
     from tp_compiler.frontend.syntax import File
     from tp_compiler.results import Run
-    from tp_compiler.finite.converge import Verification
 
 ProgramLike = str | Path | Source | Program
 
@@ -28,8 +30,32 @@ def _source(program: str | Path | Source) -> Source:
         return program
     if isinstance(program, Path):
         return driver.read(str(program))
+    if not isinstance(program, str):
+        raise TypeError(f"a program is text, a path or what compile() gave, not {type(program).__name__}")
     looks_like_path = "\n" not in program and (program.endswith(".nexort") or os.path.exists(program))
     return driver.read(program) if looks_like_path else Source("<text>", program)
+
+
+def _checked_options(options: Mapping[str, Any], known: Collection[str], outputs: Program) -> dict[str, Any]:
+    """Misspelt options and outputs that the program does not have, said at once."""
+    for name in options:
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(sorted(known))}"
+            raise TypeError(f"there is no option {name!r}; {hint}")
+    chosen = dict(options)
+    if isinstance(chosen.get("only"), str):
+        chosen["only"] = [chosen["only"]]
+    names = [o.name for o in outputs.outputs]
+    for name in chosen.get("only") or ():
+        if name not in names:
+            raise ValueError(f"only: the program has no output {name!r}; its outputs are {', '.join(names)}")
+    return chosen
+
+
+_SAMPLING = {"samples", "max_samples", "replicates", "seed", "method", "rtol", "atol", "f0", "max_memory", "max_time"}
+_LIMIT = _SAMPLING | {"only", "threads", "progress"}
+_SIMULATE = {"seed", "dtype", "only", "max_memory", "progress"}
 
 
 def parse(program: str | Path | Source) -> File:
@@ -57,9 +83,19 @@ def compile(program: ProgramLike, settings: Mapping[str, float] | None = None) -
     return driver.compile(_source(program), settings=settings)
 
 
+def derive(program: ProgramLike, *, settings: Mapping[str, float] | None = None, simplify: bool = True) -> System:
+    """The infinite-width limit as a system of equations, symbolic (Tensor Programs IVb, Def 2.6.5).
+
+    Every ket has its hat part with its covariance, its dot part with its coefficients, every scalar its expectation:
+    `system["h2"].hat.covariance`, `.dot`, `.expression` are SymPy objects; `.latex()`, `.unicode()`, `.markdown()` print.
+    """
+    return driver.equations(compile(program, settings), simplify=simplify)
+
+
 def limit(program: ProgramLike, *, settings: Mapping[str, float] | None = None, **options: Any) -> Run:
     """The infinite-width limit of every output (Tensor Programs IVb, Thm 2.6.10), with standard errors.
 
+    settings     sizes of axes and values of top-level scalars that replace those in the text (`--set`)
     samples      particles per replicate, a power of two; None doubles them until the tolerance is met
     replicates   independent scramblings (8); seed (0) fixes every digit
     rtol, atol   the tolerance, 1e-3 each: stderr below atol + rtol·max|value|
@@ -69,7 +105,8 @@ def limit(program: ProgramLike, *, settings: Mapping[str, float] | None = None, 
     `run.outputs["f"].stderr` its standard error. Outputs without a value are in `run.failed`.
     Raises ProgramError for errors of the program, or when the memory does not suffice.
     """
-    return driver.limit(compile(program, settings), **options)
+    compiled = compile(program, settings)
+    return driver.limit(compiled, **_checked_options(options, _LIMIT, compiled))
 
 
 def simulate(
@@ -81,7 +118,8 @@ def simulate(
 
     Returns a Run with method `finite-width`; stderr is over seeds. Raises ProgramError as `limit` does.
     """
-    return driver.simulate(compile(program, settings), width=width, seeds=seeds, **options)
+    compiled = compile(program, settings)
+    return driver.simulate(compiled, width=width, seeds=seeds, **_checked_options(options, _SIMULATE, compiled))
 
 
 def verify(
@@ -96,7 +134,8 @@ def verify(
 
     `verification.passed` is the verdict, `verification.checks` the figures of each output. Options are those of `limit`.
     """
-    return driver.verify(compile(program, settings), widths=widths, seeds=seeds, **options)
+    compiled = compile(program, settings)
+    return driver.verify(compiled, widths=widths, seeds=seeds, **_checked_options(options, _LIMIT, compiled))
 
 
 def format(program: str | Path | Source, style: str = "keep") -> str:

@@ -204,6 +204,7 @@ def _evaluation(sub: argparse.ArgumentParser) -> None:
     group.add_argument("--seed", type=seed, default=0, metavar="S", help="random seed (default 0)")
     methods = ("auto", "exact", "quadrature", "qmc", "mc")
     group.add_argument("--method", choices=methods, default="auto", help="how to evaluate (default auto)")
+    group.add_argument("-v", "--verbose", action="store_true", help="say why each method was chosen")
     group.add_argument("--rtol", type=tolerance, metavar="X", help="relative tolerance (default 1e-3)")
     group.add_argument("--atol", type=tolerance, metavar="X", help="absolute tolerance (default 1e-3)")
     group.add_argument("--f0", choices=("sample", "zero"), default="sample", help="initial outputs of an NTK limit")

@@ -24,19 +24,17 @@ from tp_compiler.arguments import UsageError
 from tp_compiler.diagnostics import Diagnostic, ProgramError
 
 if TYPE_CHECKING:
+    from tp_compiler.finite.converge import Verification
     from tp_compiler.ir.program import Program
     from tp_compiler.results import Run
-    from tp_compiler.finite.converge import Verification
 
 DONE, PROGRAM_ERRORS, USAGE, INCOMPLETE, INTERNAL, INTERRUPTED = 0, 1, 2, 3, 70, 130
 
 #: Commands and stages that are part of the language's contract but not of this version.
 _LATER = {
     "expand": "write gradients and training out",
-    "equations": "print limit equations",
     "scale": "compute width exponents",
     "grad": "show the stage `grad`",
-    "limit": "show the stage `limit`",
 }
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
@@ -168,6 +166,16 @@ def _later(args: Namespace, feature: str) -> int:
     return INCOMPLETE
 
 
+def _equations(args: Namespace) -> int:
+    from tp_compiler import driver
+
+    program = _compile(args)
+    terminal.print_diagnostics(program.warnings)
+    system = driver.equations(program)
+    print(system.latex() if args.latex else system.unicode())
+    return DONE
+
+
 def _limit(args: Namespace) -> int:
     _prepare(args)
     from tp_compiler import driver
@@ -202,7 +210,7 @@ def _verify(args: Namespace) -> int:
     with _evaluating(args) as progress:
         outcome = driver.verify(program, widths=args.widths, seeds=args.seeds, **options, progress=progress)
     missing = _missing(options["only"] or [output.name for output in program.outputs], outcome)
-    code = PROGRAM_ERRORS if not outcome.passed else INCOMPLETE if missing else DONE
+    code = PROGRAM_ERRORS if outcome.checks and not outcome.passed else INCOMPLETE if missing else DONE
     if args.plot and not terminal.written(args.plot, lambda: plots.plot_verification(outcome, args.plot)):
         code = USAGE
     if args.json:
@@ -241,7 +249,7 @@ _COMMANDS: dict[str, Callable[[Namespace], int]] = {
     "show": _show,
     "expand": _refuse,
     "limit": _limit,
-    "equations": _refuse,
+    "equations": _equations,
     "simulate": _simulate,
     "verify": _verify,
     "scale": _refuse,
@@ -309,7 +317,8 @@ def _deliver(run: Run, program: Program, args: Namespace) -> int:
     if args.json:
         _print_json(json.run_document(run))
     else:
-        print(latex.run_latex(run) if args.latex else text.run_text(run))
+        verbose = getattr(args, "verbose", False)
+        print(latex.run_latex(run) if args.latex else text.run_text(run, verbose=verbose))
     return code
 
 

@@ -15,9 +15,10 @@ from tp_compiler.diagnostics import Diagnostic, Diagnostics, ProgramError, Sourc
 from tp_compiler.ir.program import Program
 
 if TYPE_CHECKING:
+    from tp_compiler.equations import System
+    from tp_compiler.finite.converge import Verification
     from tp_compiler.frontend.syntax import File
     from tp_compiler.results import Run
-    from tp_compiler.finite.converge import Verification
 
 MAX_SOURCE = 64 * 2**20
 Progress = Callable[[int, int], None]
@@ -110,7 +111,7 @@ def format(source: Source, *, style: str = "keep") -> str:
 
 
 def show(source: Source, *, stage: str, settings: Mapping[str, float] | None = None) -> str:
-    """The program after a stage, as text: `ast`, `ir` or `plan`."""
+    """The program after a stage, as text: `ast`, `ir`, `limit` (the equations) or `plan`."""
     if stage == "ast":
         from tp_compiler.frontend.format import show_ast
 
@@ -120,16 +121,27 @@ def show(source: Source, *, stage: str, settings: Mapping[str, float] | None = N
         from tp_compiler.ir.show import show as show_ir
 
         return show_ir(program)
+    if stage == "limit":
+        return equations(program).unicode()
     from tp_compiler.evaluate.plan import Plan
 
     return Plan(program).show()
+
+
+def equations(program: Program, *, simplify: bool = True) -> System:
+    """The limit equations of a program; see `equations.derive`."""
+    from tp_compiler.equations import derive
+
+    with _deep_recursion():
+        return derive(program, simplify=simplify)
 
 
 def limit(program: Program, **options: Any) -> Run:
     """The infinite-width limit of every output; options as in `evaluate.limit.limit`."""
     from tp_compiler.evaluate.limit import limit as evaluate
 
-    return evaluate(program, **options)
+    with _deep_recursion():
+        return evaluate(program, **options)
 
 
 def simulate(

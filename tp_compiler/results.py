@@ -26,6 +26,7 @@ class Estimate:
              over the flattened entries; "sampled" for a scalar that depends on `clt` scalars (mean and covariance
              over the outer draws)
     covariance_stderr   standard error of each entry of the covariance
+    note     why this method was chosen
     """
 
     value: Array
@@ -35,6 +36,7 @@ class Estimate:
     law: str | None = None
     covariance: Array | None = None
     covariance_stderr: Array | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True, eq=False)

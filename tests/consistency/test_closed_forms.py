@@ -41,7 +41,7 @@ ket |w> : m ~ N(0, 1)
     text += "".join(f"output n{k} = <v|(R^T R)^{k}|v>\noutput m{k} = <w|(R R^T)^{k}|w>\n" for k in range(1, 5))
     exact = {f"n{k}": marchenko_pastur(k, rho) for k in range(1, 5)}
     exact |= {f"m{k}": marchenko_pastur(k, rho) / rho for k in range(1, 5)}
-    assert_equal(tp_compiler.limit(text, samples=8192), exact, within=3e-3)
+    assert_equal(tp_compiler.limit(text, method="qmc", samples=8192), exact, within=3e-3)
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3, 4])
@@ -66,7 +66,7 @@ matrix W[l] ~ N(0, {variance})
     covariance = variance * INPUTS @ INPUTS.T + bias
     for _ in range(depth - 1):
         covariance = variance * kernel(covariance) + bias
-    assert_equal(tp_compiler.limit(text, samples=4096), {"k": kernel(covariance)}, within=2e-3)
+    assert_equal(tp_compiler.limit(text, method="qmc", samples=4096), {"k": kernel(covariance)}, within=2e-3)
 
 
 def test_gaussian_moments():
@@ -94,7 +94,7 @@ output cosine = <cos(3*y)>
         "product": 4.25,
         "cosine": np.exp(-4.5),
     }
-    assert_equal(tp_compiler.limit(text, samples=16384), exact, within=1e-2)
+    assert_equal(tp_compiler.limit(text, method="qmc", samples=16384), exact, within=1e-2)
 
 
 def test_outer_nonlin():
@@ -115,7 +115,7 @@ output r = <r|x>
         "t": 0.5,
         "r": 1 / (2 * np.sqrt(np.pi)),
     }
-    assert_equal(tp_compiler.limit(text, samples=2048), exact, within=3e-3)
+    assert_equal(tp_compiler.limit(text, method="qmc", samples=2048), exact, within=3e-3)
 
 
 def test_an_average_inside_an_average():
@@ -125,7 +125,9 @@ ket |x> ~ N(0, 1)
 output n = <n>
 """
     # Given a = |x>@1, x - a + b ~ N(-a, 2), so E exp(-(x - a + b)²/2) = exp(-a²/6)/√3; E |a| exp(-a²/6) = √(2/π)·3/4.
-    assert_equal(tp_compiler.limit(text, samples=256), {"n": np.sqrt(2 / np.pi) * 0.75 / np.sqrt(3)}, within=2e-2)
+    assert_equal(
+        tp_compiler.limit(text, method="qmc", samples=256), {"n": np.sqrt(2 / np.pi) * 0.75 / np.sqrt(3)}, within=2e-2
+    )
 
 
 def test_the_rnn_example_against_quadrature():
@@ -134,7 +136,7 @@ def test_the_rnn_example_against_quadrature():
     )
     kernel = recurrent_kernel(tokens, 4, erf, var_w=1.0, var_u=2.0, var_b=0.2, features=2)
     exact = {"last": kernel[:, 3, :, 3], "pooled": kernel.mean(axis=(1, 3)), "memory": kernel[0, :, 0, :]}
-    assert_equal(tp_compiler.limit(EXAMPLES / "rnn.nexort", samples=4096), exact, within=2e-3)
+    assert_equal(tp_compiler.limit(EXAMPLES / "rnn.nexort", method="qmc", samples=4096), exact, within=2e-3)
 
 
 def test_correlated_initial_kets():
@@ -151,7 +153,7 @@ output kernel[s,t] = <tanh(h[s])|tanh(h[t])>
 """
     hidden = 3 * erf_kernel(given)
     exact = {"given": given, "kernel": expectation(np.tanh, hidden, points=120)}
-    assert_equal(tp_compiler.limit(text, samples=4096), exact, within=2e-3)
+    assert_equal(tp_compiler.limit(text, method="qmc", samples=4096), exact, within=2e-3)
 
 
 def test_a_covariance_of_low_rank():
@@ -164,7 +166,7 @@ output given[s,t] = <g[s]|g[t]>
 output tied = <(2*g[1] + g[2])^2>
 """
     exact = {"given": np.outer([1, -2, 0], [1, -2, 0]), "tied": 0}
-    assert_equal(tp_compiler.limit(text, samples=1024), exact, within=3e-3)
+    assert_equal(tp_compiler.limit(text, method="qmc", samples=1024), exact, within=3e-3)
 
 
 @pytest.mark.parametrize("rho", [0.25, 1.0, 4.0])
@@ -190,7 +192,7 @@ output curved = <x|R^T (R|x>)^3>
         "again": 2 + rho,
         "curved": rho * 2 * 3 * 2,
     }
-    assert_equal(tp_compiler.limit(text, samples=4096), exact, within=5e-3)
+    assert_equal(tp_compiler.limit(text, method="qmc", samples=4096), exact, within=5e-3)
 
 
 def test_a_second_pass_through_the_same_matrix():
@@ -209,7 +211,7 @@ output ze = <z|erf(h)>
     d = 2 / np.sqrt(np.pi) / np.sqrt(3)
     square = erf_kernel(np.eye(1))[0, 0]
     exact = {"zh": 2 * d, "zz": square + square + d**2 + 2 * d * d, "ze": square + d * d}
-    assert_equal(tp_compiler.limit(text, samples=4096), exact, within=2e-3)
+    assert_equal(tp_compiler.limit(text, method="qmc", samples=4096), exact, within=2e-3)
 
 
 def test_clt_covariance_is_the_kernel():
@@ -223,14 +225,14 @@ ket |v> ~ N(0, 2)
 |x[i]> = relu(sum[d](xi[i,d] |u[d]>))
 output f[i] = clt <v|x[i]>
 """
-    estimate = tp_compiler.limit(text, samples=4096).outputs["f"]
+    estimate = tp_compiler.limit(text, method="qmc", samples=4096).outputs["f"]
     assert estimate.law == "gaussian" and not estimate.value.any()
     score = (estimate.covariance - 2 * relu_kernel(INPUTS @ INPUTS.T)) / estimate.covariance_stderr
     assert np.abs(score).max() < 7
 
 
 def test_clt_covariance_of_attention_logits():
-    estimate = tp_compiler.limit(EXAMPLES / "attention_logits.nexort", samples=4096).outputs["logit"]
+    estimate = tp_compiler.limit(EXAMPLES / "attention_logits.nexort", method="qmc", samples=4096).outputs["logit"]
     tokens = np.array([[1.0, 0.3], [-0.4, 0.8]])
     gram = tokens @ tokens.T
     exact = np.einsum("ac,bd->abcd", gram, gram).reshape(4, 4)
@@ -249,16 +251,16 @@ output shifted = <cos(x + s)>
 
 
 def test_values_of_clt_scalars_are_drawn_or_zero():
-    drawn = tp_compiler.limit(SAMPLED, samples=1024)
+    drawn = tp_compiler.limit(SAMPLED, method="qmc", samples=1024)
     assert {e.law for e in drawn.outputs.values()} == {"sampled"}
     assert_equal(drawn, {"square": 2, "curved": np.exp(-1), "shifted": np.exp(-2)}, within=0.05)
-    zero = tp_compiler.limit(SAMPLED, samples=1024, f0="zero")
+    zero = tp_compiler.limit(SAMPLED, method="qmc", samples=1024, f0="zero")
     assert zero["square"] == 0 and zero["curved"] == 1
     assert abs(zero["shifted"] - np.exp(-1)) < 1e-3
 
 
 def test_f0_zero_makes_attention_uniform():
-    run = tp_compiler.limit(EXAMPLES / "attention_clt.nexort", samples=1024, f0="zero")
+    run = tp_compiler.limit(EXAMPLES / "attention_clt.nexort", method="qmc", samples=1024, f0="zero")
     assert (run["weight"] == 0.5).all()
 
 
@@ -271,7 +273,7 @@ def refused(run):
 def test_a_matrix_in_both_directions_is_refused_or_right(bracket):
     """Twice one number of variance 1, hence variance 4; independent hats would give 2."""
     declared = "ket |x> ~ N(0, 1)\nmatrix W ~ N(0, 1)\nmatrix V ~ N(0, 1)\n"
-    run = tp_compiler.limit(f"{declared}output s = {bracket}\n", samples=4096)
+    run = tp_compiler.limit(f"{declared}output s = {bracket}\n", method="qmc", samples=4096)
     assert refused(run) or abs(run.outputs["s"].covariance.item() - 4) < 0.1
 
 
@@ -285,5 +287,5 @@ a = clt <u|W|x>
 b = clt <y|x>
 output gap = (a - b)^2
 """
-    run = tp_compiler.limit(text, samples=2048)
+    run = tp_compiler.limit(text, method="qmc", samples=2048)
     assert refused(run) or abs(float(run["gap"])) < 1e-9

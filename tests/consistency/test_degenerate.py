@@ -25,7 +25,7 @@ output code[i,j] = <c[i]|c[j]>
 output overlap[i,j] = <h[i]|y[j]>
 output decoded[i,j] = <y[i]|y[j]>
 """
-    return tp_compiler.limit(text, samples=samples, seed=seed)
+    return tp_compiler.limit(text, method="qmc", samples=samples, seed=seed)
 
 
 def exact(inputs):
@@ -89,7 +89,7 @@ ket |e> ~ N(0, 1)
 |b> = W(|x> + 1e-4 |e>)
 output difference = <(b - a)^2> * 1e8
 """
-    assert_equal(tp_compiler.limit(text, samples=2048), {"difference": 1.0}, within=3e-3)
+    assert_equal(tp_compiler.limit(text, method="qmc", samples=2048), {"difference": 1.0}, within=3e-3)
 
 
 @pytest.mark.parametrize("batched", [True, False])
@@ -107,7 +107,7 @@ output k[i,j] = <a[i]|a[j]>
 output sum = <(a[1] + a[2] - a[3])^2>
 """
     exact = {"k": [[1, 0, 1], [0, 1, 1], [1, 1, 2]], "sum": 0}
-    assert_equal(tp_compiler.limit(text, samples=2048), exact, within=3e-3)
+    assert_equal(tp_compiler.limit(text, method="qmc", samples=2048), exact, within=3e-3)
 
 
 def test_failing_outputs_do_not_stop_the_others():
@@ -122,9 +122,11 @@ output later = ntk(<x|tanh(x)>, <x|tanh(x)>)
 output alsogood = <h|h>
 output depends = nan + 1
 """
-    run = tp_compiler.limit(text, samples=1024)
+    run = tp_compiler.limit(text, method="qmc", samples=1024)
     assert set(run.outputs) == {"good", "alsogood"}
     assert set(run.failed) == {"infinite", "nan", "later", "depends"}
     assert_equal(
-        tp_compiler.limit(text, samples=1024, only=["good", "alsogood"]), {"good": 1, "alsogood": 1}, within=5e-3
+        tp_compiler.limit(text, method="qmc", samples=1024, only=["good", "alsogood"]),
+        {"good": 1, "alsogood": 1},
+        within=5e-3,
     )

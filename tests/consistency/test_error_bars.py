@@ -54,7 +54,9 @@ def test_standard_errors_are_calibrated(case):
     """Over 40 seeds, the 95% point of Student's t is exceeded about twice."""
     text, exact = CASES[case]
     program = tp_compiler.compile(text)
-    runs = [tp_compiler.limit(program, samples=256 if case == "outer" else 512, seed=s) for s in range(40)]
+    runs = [
+        tp_compiler.limit(program, method="qmc", samples=256 if case == "outer" else 512, seed=s) for s in range(40)
+    ]
     scores = np.array([deviations(run, {"k": exact})[0] for run in runs])
     beyond = int((np.abs(scores) > t.ppf(0.975, 7)).sum())
     assert beyond <= binom.ppf(1 - 1e-4, 40, 0.05), scores
@@ -86,5 +88,5 @@ ket |x[d]> ~ N(0, 1)
 |y> = E[1](cos(2 * sum[d](|x[d]> * |x[d]>@1)))
 output q = <y|y>
 """
-    run = tp_compiler.limit(text, samples=8192, replicates=2)
+    run = tp_compiler.limit(text, method="qmc", samples=8192, replicates=2)
     assert abs(deviations(run, {"q": 9.0**-5})[0]) < 8, run["q"]

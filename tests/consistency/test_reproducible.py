@@ -18,23 +18,23 @@ def digits(run):
 @pytest.mark.parametrize("name", CHOSEN)
 def test_threads_and_repetition(name):
     program = tp_compiler.compile(EXAMPLES / f"{name}.nexort")
-    first = tp_compiler.limit(program, samples=512, threads=1)
-    assert digits(first) == digits(tp_compiler.limit(program, samples=512, threads=2))
-    assert digits(first) == digits(tp_compiler.limit(program, samples=512, threads=1))
-    assert digits(first) != digits(tp_compiler.limit(program, samples=512, seed=1))
+    first = tp_compiler.limit(program, method="qmc", samples=512, threads=1)
+    assert digits(first) == digits(tp_compiler.limit(program, method="qmc", samples=512, threads=2))
+    assert digits(first) == digits(tp_compiler.limit(program, method="qmc", samples=512, threads=1))
+    assert digits(first) != digits(tp_compiler.limit(program, method="qmc", samples=512, seed=1))
 
 
 def test_drawn_clt_values():
     path = EXAMPLES / "attention_clt.nexort"
-    assert digits(tp_compiler.limit(path, samples=256, threads=1)) == digits(
-        tp_compiler.limit(path, samples=256, threads=2)
+    assert digits(tp_compiler.limit(path, method="qmc", samples=256, threads=1)) == digits(
+        tp_compiler.limit(path, method="qmc", samples=256, threads=2)
     )
 
 
 def test_outputs_do_not_depend_on_names_of_other_outputs():
     text = "ket |x> ~ N(0, 1)\noutput a = <tanh(x)|x>\n"
-    alone = tp_compiler.limit(text, samples=512)
-    beside = tp_compiler.limit(text + "output b = <x>\n", samples=512)
+    alone = tp_compiler.limit(text, method="qmc", samples=512)
+    beside = tp_compiler.limit(text + "output b = <x>\n", method="qmc", samples=512)
     assert alone["a"] == beside["a"]
 
 

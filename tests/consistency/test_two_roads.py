@@ -45,7 +45,7 @@ PROGRAMS = {"free probability": FREE, "tied weights": TIED, "rectangular": RECTA
 
 
 def verification(text):
-    return tp_compiler.verify(text, widths=(64, 128, 256), seeds=32, samples=4096)
+    return tp_compiler.verify(text, widths=(64, 128, 256), seeds=32, method="qmc", samples=4096)
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
@@ -74,4 +74,4 @@ def test_an_engine_with_a_wrong_ratio_is_found_out(monkeypatch):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_the_verdict_does_not_hang_on_the_seed(seed):
-    assert tp_compiler.verify(TIED, widths=(64, 128, 256), seeds=24, samples=2048, seed=seed).passed
+    assert tp_compiler.verify(TIED, widths=(64, 128, 256), seeds=24, method="qmc", samples=2048, seed=seed).passed

@@ -278,7 +278,7 @@ def test_fmt_of_stdin_prints(driver: FakeDriver, monkeypatch: pytest.MonkeyPatch
 def test_show_and_later_stages(driver: FakeDriver, good: str, capsys: Any) -> None:
     assert cli.main(["show", good, "--stage", "ir"]) == 0
     assert capsys.readouterr().out == f"ir of {good}\n"
-    for argv in (["show", good, "--stage", "grad"], ["show", good, "--stage", "limit"], ["expand", good]):
+    for argv in (["show", good, "--stage", "grad"], ["expand", good], ["scale", good]):
         assert cli.main(argv) == 3
         assert f"this version ({__version__}) does not" in capsys.readouterr().err
 

@@ -13,12 +13,12 @@ import sympy as sp
 
 from tp_compiler.equations import laws
 from tp_compiler.equations.dots import Dots
-from tp_compiler.equations.facts import ALL, Character, Facts, Generator
+from tp_compiler.equations.facts import Character, Facts
 from tp_compiler.equations.names import Names, uses
 from tp_compiler.equations.share import ClosedForm, finish
 from tp_compiler.equations.simplify import simplify as simplified
 from tp_compiler.equations.system import Equation, HatPart, Matrix, System
-from tp_compiler.equations.terms import Data, Expectation, Expr, Hat, Ket, Missing, Named, Scalar, reindex, renumbered
+from tp_compiler.equations.terms import Expectation, Expr, Hat, Ket, Missing, Named, Scalar, reindex, renumbered
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.program import Program
 from tp_compiler.ir.types import Index

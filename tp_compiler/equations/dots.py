@@ -139,7 +139,7 @@ class Dots:
 
     def _short(self, symbol: Expr, slope: Expr, use: Equation) -> Expr:
         """A name for a long derivative; deltas stay in front, where sums can use them."""
-        if not 0 in copies_of(slope):
+        if 0 not in copies_of(slope):
             return slope
         factors = sp.Mul.make_args(slope)
         deltas = [f for f in factors if isinstance(f, sp.KroneckerDelta)]

@@ -35,13 +35,13 @@ class Character:
     def copied(self, copy: int) -> Character:
         if not copy:
             return self
-        moved = ((frozenset((g, copy) for g, _ in part)) for part in (self.roots, self.odd, self.mixed))
-        return Character(*moved, gaussian=self.gaussian)
+        roots, odd, mixed = (frozenset((g, copy) for g, _ in part) for part in (self.roots, self.odd, self.mixed))
+        return Character(roots, odd, mixed, self.gaussian)
 
     def without(self, copies: frozenset[int]) -> Character:
         """After averaging over `copies`."""
-        kept = (frozenset(g for g in part if g[1] not in copies) for part in (self.roots, self.odd, self.mixed))
-        roots, odd, mixed = kept
+        parts = (self.roots, self.odd, self.mixed)
+        roots, odd, mixed = (frozenset(g for g in part if g[1] not in copies) for part in parts)
         return Character(roots, odd, mixed, not roots)
 
     @property

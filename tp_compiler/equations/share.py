@@ -1,4 +1,4 @@
-"""The last touches on a system: common expectations named once, closed forms beside them, what no one needs left out."""
+"""The last touches on a system: common expectations named once, closed forms beside them, the unused left out."""
 
 from __future__ import annotations
 

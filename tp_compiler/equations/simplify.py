@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import sympy as sp
 
-from tp_compiler.equations.facts import Facts
+from tp_compiler.equations.facts import Facts, Generator
 from tp_compiler.equations.terms import Expectation, Expr, Ket, Reduce, Softmax, copies_of, rebuild, reindex
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 #: Products are multiplied out into at most so many brackets; beyond, they are more readable as they are.
 MAX_TERMS = 12
-#: Definitions written out inside one another, at most.
-MAX_DEPTH = 24
+#: Products and definitions that brackets are followed back through, at most: deep programs keep their names.
+MAX_DEPTH = 32
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ class Rule:
     when: str
     apply: Callable[[Expectation, Facts], Expr | None]
     source: str = "linearity of E"
+    deep: bool = False  # the right side goes one product or definition back in the program
 
 
 def _over(e: Expectation, body: Expr) -> Expr:
@@ -117,7 +118,7 @@ def _scalars(e: Expectation, facts: Facts) -> Expr | None:
 
 def components(body: Expr, facts: Facts) -> list[list[Expr]]:
     """The factors of a product, grouped by what they are random in."""
-    groups: list[tuple[set[object], list[Expr]]] = []
+    groups: list[tuple[set[Generator], list[Expr]]] = []
     for factor in sp.Mul.make_args(body):
         roots, members = set(facts.of(factor).roots), [factor]
         apart = []
@@ -216,7 +217,13 @@ def _initial_pair(e: Expectation, facts: Facts) -> Expr | None:
     for a, b in _pairs(e):
         left, right = facts.definitions.get(a.label), facts.definitions.get(b.label)
         rest = e.body / (a * b)
-        if left is None or left is not right or left.kind != "initial" or facts.depends(rest, ("ket", left.name)):
+        if (
+            left is None
+            or right is None
+            or left is not right
+            or left.kind != "initial"
+            or facts.depends(rest, ("ket", left.name))
+        ):
             continue
         mapping = dict(zip(left.symbol.indices, a.indices, strict=True))
         mapping |= {left.primed[i]: v for i, v in zip(left.symbol.indices, b.indices, strict=True)}
@@ -227,10 +234,12 @@ def _initial_pair(e: Expectation, facts: Facts) -> Expr | None:
 def _definition(e: Expectation, facts: Facts) -> Expr | None:
     """A bracket of two affine kets, if writing them out gives a number; else it stays a bracket of names."""
     pairs = _pairs(e)
-    if len(pairs) != 1 or pairs[0][0] * pairs[0][1] != e.body or facts.depth >= MAX_DEPTH:
+    if len(pairs) != 1 or pairs[0][0] * pairs[0][1] != e.body:
         return None
-    definitions = {k: _affine_definition(k, facts) for k in pairs[0]}
-    later = max((k for k in definitions if definitions[k] is not None), key=lambda k: facts.order(k.label), default=None)
+    definitions: dict[Ket, Any] = {k: _affine_definition(k, facts) for k in pairs[0]}
+    later = max(
+        (k for k in definitions if definitions[k] is not None), key=lambda k: facts.order(k.label), default=None
+    )
     if later is None:
         return None
     if e not in facts.brackets:
@@ -274,10 +283,10 @@ RULES: tuple[Rule, ...] = (
     Rule("independence", "E[x y]", "E[x] E[y]", "x, y share no generator", _independence, "TP IVb, Def 2.6.5"),
     Rule("parity", "E[x]", "0", "x is odd in a centred generator, or in all", _parity, "symmetry of the Gaussian"),
     Rule("brackets", "E[(x + y) z]", "E[x z] + E[y z]", "x, y, z Gaussian, not independent", _affine),
-    Rule("hat", "⟨y|Wx⟩", "⟨y|Ẇx⟩", "y does not depend on hats of W", _hat_vanishes, "TP IVb, Def 2.6.5 (Hat)"),
-    Rule("isometry", "⟨Wx|Wx′⟩", "σ²⟨x|x′⟩", "no dots", _isometry, "TP IVb, Def 2.6.5 (Hat)"),
+    Rule("hat", "⟨y|Wx⟩", "⟨y|Ẇx⟩", "y does not depend on hats of W", _hat_vanishes, "TP IVb, Def 2.6.5 (Hat)", True),
+    Rule("isometry", "⟨Wx|Wx′⟩", "σ²⟨x|x′⟩", "no dots", _isometry, "TP IVb, Def 2.6.5 (Hat)", True),
     Rule("covariance", "⟨u|u′⟩", "the declared one", "u, u′ initial", _initial_pair, "TP IVb, Def 2.6.3"),
-    Rule("definition", "⟨x|y⟩", "a number", "x, y affine in Gaussians", _definition),
+    Rule("definition", "⟨x|y⟩", "a number", "x, y affine in Gaussians", _definition, deep=True),
     Rule("mean", "⟨1|u⟩", "the declared mean", "u an initial ket", _initial_mean, "TP IVb, Def 2.6.3"),
 )
 
@@ -318,9 +327,14 @@ def _inner(s: Expr) -> Expr:
 def _normal(e: Expectation, facts: Facts, rules: Sequence[Rule]) -> Expr:
     e = Expectation(simplify(e.body, facts, rules), e.args[1])
     for row in rules:
+        if row.deep and facts.depth >= MAX_DEPTH:
+            continue
         found = row.apply(e, facts)
         if found is not None:
-            return simplify(found, facts, rules)
+            facts.depth += row.deep
+            found = simplify(found, facts, rules)
+            facts.depth -= row.deep
+            return found
     return e
 
 

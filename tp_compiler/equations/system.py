@@ -41,15 +41,15 @@ class HatPart:
 class DotTerm:
     """`coefficient`·|y>, summed over the indices `over`. Unpacks as (ket, coefficient).
 
-    `derivative` is E[∂|x>/∂Ŵᵀ|y>] not carried out, times `scale` (σ², or ρσ²) it is the coefficient; None in the Stein form. `symbol`
-    is the name that other equations know the coefficient by.
+    `derivative` is E[∂|x>/∂Ŵᵀ|y>] not carried out: times `scale` (σ², or ρσ²) it is the coefficient; None in the Stein
+    form. `symbol` is the name that other equations know the coefficient by.
     """
 
     ket: Expr
     coefficient: Expr
     over: tuple[tuple[Expr, int], ...] = ()
     derivative: Expr | None = None
-    scale: Expr = sp.Integer(1)
+    scale: Expr = 1
     symbol: Expr | None = None
 
     def __iter__(self) -> Iterator[Expr]:
@@ -129,7 +129,7 @@ class Matrix:
 
 
 class System:
-    """The limit equations of a program. `system["h2"]` is an equation; "|x>" asks for the ket where a scalar is named x too."""
+    """The limit equations of a program. `system["h2"]` is an equation; "|x>" is the ket x beside a scalar x."""
 
     def __init__(self, equations: tuple[Equation, ...], matrices: tuple[Matrix, ...], remarks: tuple[str, ...] = ()):
         self.equations = equations

@@ -58,7 +58,7 @@ class Ket(Named):
     _first = 2
 
     def __new__(cls, label: Any, copy: Any = 0, *indices: Any) -> Ket:
-        return Named.__new__(cls, label, copy, *indices)  # type: ignore[return-value]
+        return Named.__new__(cls, label, copy, *indices)
 
     @property
     def copy_number(self) -> int:

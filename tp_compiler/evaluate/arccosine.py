@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from tp_compiler.evaluate.operations import Operations
+from tp_compiler.evaluate.operations import Operations, at, places
 from tp_compiler.evaluate.univariate import Univariate
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(24)
@@ -93,7 +93,10 @@ def moment(ops: Operations, odd: int, m: int, n: int, v1: Any, v2: Any, c: Any, 
     if m == 1 and odd:
         return c * n * absolute_moment(ops, n - 1, v2)
     if m == 1:
-        edge = ops.sqrt(2 * v1 / ops.pi) * absolute_moment(ops, n, det / v1)
+        if n == 1:
+            edge = ops.sqrt(det) * (2 / ops.pi)
+        else:
+            edge = ops.sqrt(2 * v1 / ops.pi) * absolute_moment(ops, n, det / v1)
         return edge + n * c * _sign_moment(ops, n - 1, v1, v2, c, det)
     first = v1 * (m - 1) * moment(ops, odd, m - 2, n, v1, v2, c, det)
     return first + c * n * moment(ops, 1 - odd, m - 1, n - 1, v1, v2, c, det)
@@ -148,23 +151,22 @@ def _weighted(ops: Operations, value: Any, weight: float) -> Any:
     return value if weight == 1.0 else ops.number(weight) * value
 
 
-def _repair(total: Any, values: list[Any], f: Sided, g: Sided, at: tuple[Any, ...]) -> None:
+def _repair(total: Any, values: list[Any], f: Sided, g: Sided, point: tuple[Any, ...]) -> None:
     """Where the even and the odd part nearly cancel (c near ∓√(v1 v2)), the sum by wedges, which does not."""
     even, odd = f.even * g.even, f.odd * g.odd
-    v1, v2, c, det = at
+    v1, v2, c, det = point
     threshold = 0.1 if f.order + g.order <= 2 else 0.75
     bad = (c < 0) if even * odd > 0 else (c > 0)
-    if not np.any(bad):
-        return
-    bad = np.broadcast_to(bad & (det < threshold * (v1 * v2)), total.shape)
     if not bad.any():
         return
-    spread = (np.broadcast_to(a, total.shape)[bad] for a in (v1, v2, c, det, *values))
-    v1, v2, c, det, first, second = spread
+    where = places(bad & (det < threshold * v1 * v2))
+    if not where[0].size:
+        return
+    v1, v2, c, det, first, second = (at(np.asarray(a), where) for a in (v1, v2, c, det, *values))
     sign = 1.0 if even * odd > 0 else -1.0  # the half-planes that form the small wedge
     small = wedge(f.order, g.order, v1, v2, np.abs(c), det)
     large = (np.abs(first) + np.abs(second)) / 4
-    total[bad] = 2 * (even + sign * odd) * small + 2 * (even - sign * odd) * large
+    total[where] = 2 * (even + sign * odd) * small + 2 * (even - sign * odd) * large
 
 
 def noisy(ops: Operations, f: int, g: int, v1: Any, v2: Any, det: Any) -> tuple[Any, Any, Any]:

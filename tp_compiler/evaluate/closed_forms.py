@@ -12,15 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from tp_compiler.evaluate import singles
+from tp_compiler.evaluate import fast, singles
 from tp_compiler.evaluate.arccosine import SIDED, Sided, noisy, sided, sided_pair, sides
-from tp_compiler.evaluate.operations import ARRAYS, Operations, SymbolicOperations
+from tp_compiler.evaluate.operations import ARRAYS, Operations, SymbolicOperations, at
 from tp_compiler.evaluate.univariate import Array, Univariate
 
 Formula = Callable[[Operations, Univariate, Univariate, Any, Any, Any, Any], Any]
 
 _RELU, _STEP, _RELU_SQUARED = sides(1, 1, 0), sides(0, 1, 0), sides(2, 1, 0)
-_BLOCK = 1 << 15  # elements per pass: a block and its temporaries stay in cache
+_BLOCK = 1 << 16  # elements per pass: a block and its temporaries stay in cache
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ class Row:
     second: frozenset[str]
     formula: Formula
     source: str
+    fast: Callable[[Sided, Sided, Any, Any, Any], tuple[Any, Any]] | None = None  # for most entries (fast.py)
 
 
 def _shape(f: Univariate) -> Sided:
@@ -147,13 +148,19 @@ _ALL_SIDED = frozenset(SIDED)
 _PURE_SIDED = _ALL_SIDED - {"erf", "erfc"}
 _POLYNOMIALS = frozenset({"monomial", "hermite"})
 _EXP, _GAUSS, _TRIG, _GELU = (frozenset(s.split()) for s in ("exp", "gauss", "sin cos", "gelu"))
+_JUMPS = frozenset({"step", "sign", "leaky_step", "erf", "erfc"})
+_BENDS = frozenset({"relu", "leaky_relu", "abs"})
 _SMOOTH = _EXP | _GAUSS | _TRIG | _GELU | {"gelu_prime"}
 
 ROWS: tuple[Row, ...] = (
     Row(_POLYNOMIALS, _POLYNOMIALS, _polynomial_any, "Isserlis 1918 (Wick); Mehler 1866"),
-    Row(_PURE_SIDED, _PURE_SIDED, _sided_sided, "Cho & Saul 2009, eqs. 1-7; sgn: Sheppard 1899; mixed orders: Stein"),
+    Row(
+        _JUMPS, _JUMPS, _sided_sided, "Sheppard 1899; Cho & Saul 2009, eq. 4; erf: Williams 1997, eq. 11", fast.jumps
+    ),
+    Row(_BENDS, _BENDS, _sided_sided, "Cho & Saul 2009, eq. 6", fast.bends),
+    Row(_PURE_SIDED, _PURE_SIDED, _sided_sided, "Cho & Saul 2009, eqs. 1-7; mixed orders: Stein"),
     Row(_POLYNOMIALS, _ALL_SIDED | _SMOOTH, _polynomial_any, "Mehler 1866; Stein 1981; Price 1958"),
-    Row(_ALL_SIDED, _ALL_SIDED, _sided_sided, "Williams 1997, eq. 11, as Sheppard 1899 at variances + 1/2"),
+    Row(_ALL_SIDED, _ALL_SIDED, _sided_sided, "Cho & Saul 2009 at variances + 1/2 (erf is a noisy sign)"),
     Row(_EXP, _ALL_SIDED | _SMOOTH, _exp_any, "Cameron & Martin 1944"),
     Row(_GAUSS, _ALL_SIDED | _SMOOTH, _gauss_any, "Williams 1997, eq. 13 (Gaussian units); tilting"),
     Row(_TRIG, _TRIG, _trig_trig, "Rahimi & Recht 2007; Lee et al. 2018 (characteristic function)"),
@@ -196,12 +203,26 @@ def pair(f: Univariate, g: Univariate, v1: Any, v2: Any, c: Any, same: Any = Non
     arrays = [a.reshape((1,) * (dims - a.ndim) + a.shape) for a in (v1, v2, c)]
     rows = out.reshape(shape or (1,))
     with np.errstate(over="ignore", invalid="ignore", divide="ignore", under="ignore"):
-        for block in _blocks(rows.shape):
-            value = _block(row.formula, f, g, *(a[block] if len(a) > 1 else a for a in arrays))
-            if value is None:
-                return None
-            rows[block] = value
-    return out
+        return out if _fill(row, f, g, arrays, rows) else None
+
+
+def _fill(row: Row, f: Univariate, g: Univariate, arrays: list[Array], out: Array) -> bool:
+    """Block by block; the entries that need care are gathered, and done at the end."""
+    careful: list[tuple[Any, ...]] = []
+    for block in _blocks(out.shape):
+        part = [a[block] if len(a) > 1 else a for a in arrays]
+        value, near = _block(row, f, g, *part, quick=True)
+        if value is None:
+            return False
+        out[block] = value
+        if near is not None:
+            careful.append((near[0] + block.start, *near[1:]))
+    if careful:
+        where = tuple(np.concatenate(indices) for indices in zip(*careful, strict=True))
+        for block in _blocks(where[0].shape):
+            here = tuple(i[block] for i in where)
+            out[here] = _block(row, f, g, *(at(a, here) for a in arrays), quick=False)[0]
+    return True
 
 
 def _blocks(shape: tuple[int, ...]) -> list[slice]:
@@ -209,23 +230,26 @@ def _blocks(shape: tuple[int, ...]) -> list[slice]:
     return [slice(start, start + step) for start in range(0, shape[0], step)] or [slice(0, 0)]
 
 
-def _block(formula: Formula, f: Univariate, g: Univariate, v1: Array, v2: Array, c: Array) -> Any:
+def _block(
+    row: Row, f: Univariate, g: Univariate, v1: Array, v2: Array, c: Array, *, quick: bool
+) -> tuple[Any, Any]:
     """One block, in the scaled variables; entries with a constant argument are filled in afterwards."""
-    sv1, sv2, sc = v1, v2, c
+    sv1, sv2, sc, near = v1, v2, c, None
     if (f.scale, g.scale) != (1.0, 1.0):
         sv1, sv2, sc = v1 * f.scale**2, v2 * g.scale**2, c * (f.scale * g.scale)
     constant = (sv1 <= 0) | (sv2 <= 0) if not (sv1.min(initial=1) > 0 and sv2.min(initial=1) > 0) else None
     if constant is not None:
         sv1, sv2, sc = np.where(sv1 > 0, sv1, 1.0), np.where(sv2 > 0, sv2, 1.0), np.where(constant, 0.0, sc)
-    value = formula(ARRAYS, f, g, sv1, sv2, sc, ARRAYS.determinant(sv1, sv2, sc))
-    if value is None:
-        return None
-    if f.factor * g.factor != 1.0:
+    if quick and row.fast is not None:
+        value, near = row.fast(_shape(f), _shape(g), sv1, sv2, sc)
+    else:
+        value = row.formula(ARRAYS, f, g, sv1, sv2, sc, ARRAYS.determinant(sv1, sv2, sc))
+    if value is not None and f.factor * g.factor != 1.0:
         value = value * (f.factor * g.factor)
-    if constant is not None:
+    if value is not None and constant is not None:
         product = np.asarray(single(f, 0.0, np.maximum(v1, 0.0))) * np.asarray(single(g, 0.0, np.maximum(v2, 0.0)))
         value = np.where(constant, product, value)
-    return value
+    return value, near
 
 
 def single(f: Univariate, mean: Any, variance: Any) -> Array | None:

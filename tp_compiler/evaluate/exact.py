@@ -37,6 +37,7 @@ from tp_compiler.evaluate.forms import (
     product,
     summed,
     times,
+    union,
 )
 from tp_compiler.evaluate.kernels import KERNELS
 from tp_compiler.evaluate.univariate import Univariate, composite, monomial, univariate
@@ -48,6 +49,13 @@ from tp_compiler.ir.types import Index
 MOST_ONE_HOT = 2**24  # entries of a gather written as a product with zeros and ones
 
 
+_NOTES = {
+    "exact": "every ket in it is a combination (or a polynomial) of Gaussians",
+    "closed-form": "its expectations are rows of the table of closed forms",
+    "quadrature": "its expectations are integrals over at most three Gaussians",
+}
+
+
 @dataclass(frozen=True, eq=False)
 class Exact:
     """The value of an output found without sampling: the array, its error estimate, and the method's name."""
@@ -55,16 +63,17 @@ class Exact:
     value: Any
     error: float
     method: str
+    note: str = ""
 
 
 class ExactEvaluator:
     """Runs the nodes of a plan; `output` gives a value, a Diagnostic, or NotExact with the reason."""
 
-    def __init__(self, nodes: list[ir.Node]):
+    def __init__(self, nodes: list[ir.Node], quadrature: bool = True):
         self.values: dict[ir.Node, Any] = {}
         self.method: dict[ir.Node, int] = {}
         self.error: dict[ir.Node, float] = {}
-        self.expect = Expectations(self.between)
+        self.expect = Expectations(self.between, quadrature)
         self.products: dict[ir.MatrixSymbol, list[ir.MatMul]] = {}
         self._between: dict[tuple[Variable, Variable], Tensor] = {}
         with np.errstate(all="ignore"):
@@ -81,7 +90,8 @@ class ExactEvaluator:
             return NotExact(problem.message)
         shape = tuple(i.size for i in output.indices)
         array = np.array(np.broadcast_to(value.at(output.indices), shape), dtype=np.float64)
-        return Exact(array, self.error[node], METHODS[self.method[node]])
+        method = METHODS[self.method[node]]
+        return Exact(array, self.error[node], method, _NOTES[method])
 
     def _evaluate(self, node: ir.Node) -> Any:
         args = [self.values[a] for a in node.args]
@@ -258,7 +268,7 @@ class ExactEvaluator:
     def _map(self, node: ir.Map, args: list[Any]) -> Any:
         forms = [a for a in args if isinstance(a, Form)]
         if not forms:
-            own = node.type.indices
+            own = union(args)  # a scalar may be constant over an index of its type
             return Tensor(KERNELS[node.fn](*(a.at(own) for a in args)), own)
         scalars = [a for a in args if isinstance(a, Tensor)]
         if node.fn == "add":
@@ -274,7 +284,7 @@ class ExactEvaluator:
 
     def _function(self, fn: str, args: list[Any]) -> Form:
         """f of kets and numbers, as one factor."""
-        if all(isinstance(a, Form) and _is_number(a) or isinstance(a, Tensor) for a in args):
+        if all((isinstance(a, Form) and _is_number(a)) or isinstance(a, Tensor) for a in args):
             tensors = [
                 a if isinstance(a, Tensor) else plus(number(0.0), *(t.coefficient for t in a.terms)) for a in args
             ]

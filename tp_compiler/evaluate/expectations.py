@@ -33,6 +33,8 @@ EXACT, CLOSED, QUADRATURE = range(3)
 METHODS = ("exact", "closed-form", "quadrature")
 MOST_DIMENSIONS = 3
 MOST_MOMENTS = 8  # degree of a polynomial expectation
+MOST_INTEGRALS = 2**16  # beyond, sampling all of them at once is cheaper
+ROUNDING = 16 * 2.0**-52
 MOST_ENTRIES = 2**27  # numbers in one array
 
 
@@ -47,8 +49,9 @@ class NotExact(Exception):
 class Expectations:
     """E of forms. `between(a, b)` gives the covariance of two Gaussian variables of one group."""
 
-    def __init__(self, between: Callable[[Variable, Variable], Tensor]):
+    def __init__(self, between: Callable[[Variable, Variable], Tensor], quadrature: bool = True):
         self.between = between
+        self.quadrature = quadrature  # whether quadrature may be used
         self.method = EXACT  # the least exact method used since the caller reset it
         self.error = 0.0  # the largest quadrature error since then
 
@@ -104,16 +107,16 @@ class Expectations:
             value = self._tabled(factors, variables, labels)
             if value is not None:
                 self.method = max(self.method, CLOSED)
-                return Tensor(value, labels)
+                return Tensor(np.broadcast_to(value, [x.size for x in labels]), labels)
         return self._integrated(factors, variables, labels)
 
     def _moments(self, arguments: list[Linear]) -> Tensor | None:
         """Isserlis: E Π (m_k + g_k) = the sum over pairings of covariances and means."""
         if len(arguments) > MOST_MOMENTS:
             raise NotExact(f"a moment of degree {len(arguments)}")
-        first, *rest = arguments or [None]
-        if first is None:
+        if not arguments:
             return number(1.0)
+        first, *rest = arguments
         total = None
         if np.any(first.mean.values):
             lower = self._moments(rest)
@@ -132,8 +135,7 @@ class Expectations:
         u = factors[0].arguments[0]
         variance = self.covariance(u, u)
         if len(factors) == 1:
-            found = closed_forms.single(f, u.mean.at(labels), variance.at(labels))
-            return None if found is None else np.broadcast_to(found, [x.size for x in labels])
+            return closed_forms.single(f, u.mean.at(labels), variance.at(labels))
         g, w = factors[1].function, factors[1].arguments[0]
         assert isinstance(g, Univariate)
         if np.any(u.mean.values) or np.any(w.mean.values):
@@ -143,12 +145,21 @@ class Expectations:
             return closed_forms.pair(f, g, v, v, v, same=np.True_)
         other = self.covariance(w, w)
         cross = self.covariance(u, w)
+        v1, v2, c = variance.at(labels), other.at(labels), cross.at(labels)
+        # One variable at two places, or two inputs that are equal: rounding must not tell them apart, since
+        # kernels of functions that jump have a square root in the distance.
+        mask = (np.abs(v1 - c) <= ROUNDING * v1) & (np.abs(v2 - c) <= ROUNDING * v2)
         same = _coincide(u, w)
-        mask = None if same is None else same.at(labels) > 0
-        return closed_forms.pair(f, g, variance.at(labels), other.at(labels), cross.at(labels), same=mask)
+        if same is not None:
+            mask = mask | (same.at(labels) > 0)
+        return closed_forms.pair(f, g, v1, v2, c, same=mask)
 
     def _integrated(self, factors: list[Factor], variables: list[Linear], labels: tuple[Index, ...]) -> Tensor:
         """Quadrature over the distinct Gaussians of a cluster."""
+        if not self.quadrature:
+            raise NotExact("an expectation without a closed form")
+        if np.prod([float(x.size) for x in labels]) > MOST_INTEGRALS:
+            raise NotExact("too many integrals without a closed form")
         shape = [x.size for x in labels]
         count = len(variables)
         means = np.stack([np.broadcast_to(v.mean.at(labels), shape) for v in variables], axis=-1)

@@ -66,20 +66,17 @@ class ArrayOperations:
 
         Where the two products nearly cancel, their rounding errors are added back (Dekker's exact product).
         """
-        product = np.asarray(v1 * v2)
-        det = c * c
-        np.subtract(product, det, out=det) if np.shape(det) == product.shape else (det := product - det)
-        near = np.asarray(det < 1e-3 * product)
-        if near.any():
-            v1, v2, c, det = np.broadcast_arrays(v1, v2, c, det)
-            det = np.array(det)
-            v1, v2, c = (np.asarray(a)[near] for a in (v1, v2, c))
+        product = v1 * v2
+        det = np.asarray(product - c * c)
+        product *= 1e-3
+        near = places(det < product)
+        if near[0].size:
+            v1, v2, c = (at(a, near) for a in (v1, v2, c))
             det[near] = np.maximum((v1 * v2 - c * c) + (product_error(v1, v2) - product_error(c, c)), 0.0)
         return det
 
     def angle(self, c: Any, det: Any, v1: Any, v2: Any) -> Any:
-        root = np.sqrt(det)
-        return np.arctan2(c, root, out=root) if np.ndim(root) and np.shape(c) == root.shape else np.arctan2(c, root)
+        return np.arctan2(c, np.sqrt(det))
 
     def damped_erfi(self, x: Any) -> Any:
         return (2 / math.sqrt(math.pi)) * special.dawsn(x)
@@ -91,6 +88,18 @@ class ArrayOperations:
     def damped_cosh(self, c: Any, v1: Any, v2: Any) -> Any:
         size = np.abs(c)
         return 0.5 * np.exp(-0.5 * ((v1 - size) + (v2 - size))) * (1 + np.exp(-2 * size))
+
+
+def places(mask: Any) -> tuple[Any, ...]:
+    """np.nonzero, which is slow on few hits in many dimensions."""
+    return np.unravel_index(np.flatnonzero(mask), np.shape(mask))
+
+
+def at(x: Any, where: tuple[Any, ...]) -> Any:
+    """The entries of x, broadcast, at `places`."""
+    if x.ndim == 0:
+        return x
+    return x[tuple(i if size > 1 else 0 * i for i, size in zip(where, x.shape, strict=True))]
 
 
 def product_error(x: Any, y: Any) -> Any:

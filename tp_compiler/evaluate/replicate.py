@@ -177,6 +177,8 @@ class Replicate:
         result /= float(self.samples) ** len(node.slots)
         if self.inspect and node.slots == (0,) and self.plan.tails.inspected(node):
             self._inspect(node, arrays, of)
+        elif self.inspect and node.slots == (0,) and not np.any(result):
+            self.tail_error[node] = 1 / self.samples  # no particle has met the event: zero up to one of them
         if not np.isfinite(result).all():
             problem = faults.problem(node, result, self.suspect)
             return problem if node.slots else self._pass(node, result)
@@ -193,7 +195,7 @@ class Replicate:
         jumps = any(self.plan.tails.jumps[a] for a in node.args)
         index, self.tail_error[node] = tails.read(products.reshape(self.samples, -1), jumps)
         negligible = self.tail_error[node] < tails.NEGLIGIBLE * (1 + float(np.abs(products).mean()))
-        if index < tails.INFINITE and not negligible:
+        if index < tails.INFINITE and not negligible and self.plan.tails.may_be_infinite(node):
             raise faults.Refused(tails.diagnostic(node))
 
     def _pass(self, node: ir.Node, result: Any) -> Any:

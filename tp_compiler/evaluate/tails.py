@@ -1,8 +1,8 @@
 """Averages that no sample can give: a heavy tail is recognised before it becomes a number.
 
-The tail index α of |x| (P(|x| > t) ~ t^-α) is read off the largest samples by Hill's estimator. The mean is infinite
-for α <= 1; up to 1.5, or for a light tail that begins beyond the sampled quantiles, it is carried by events rarer than
-the sample holds. Scrambled points stratify the tail, so that 64 of them fix α to a few per cent.
+The tail index α of |x| (P(|x| > t) ~ t^-α) is read off the largest samples by Hill's estimator. The mean is infinite for
+α <= 1, the variance for α <= 2; there, or for a light tail that begins beyond the sampled quantiles, the average is carried
+by events rarer than the sample holds. Scrambled points stratify the tail, so that 64 of them fix α to a few per cent.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from tp_compiler.diagnostics import Diagnostic
 from tp_compiler.ir import nodes as ir
 
 TOP = 64
-INFINITE = 1.5  # with a margin: nearer to 1 the sample holds too little of the tail for an honest error
+INFINITE = 1.8  # with a margin: below 2 the variance is infinite, and a standard error means nothing
 NEGLIGIBLE = 1e-4  # a tail that cannot move the average by this part of its size may be as heavy as it likes
 ENTRIES = 32  # entries of a family that are looked at
 
@@ -42,6 +42,10 @@ class Tails:
     def inspected(self, node: ir.Contract) -> bool:
         """Whether an average over neurons needs a look at its largest samples."""
         return sum(self.degree[a] for a in node.args) > MODERATE or any(self.jumps[a] for a in node.args)
+
+    def may_be_infinite(self, node: ir.Contract) -> bool:
+        """Polynomials in Gaussians have all moments; only behind an exponential or a division can they be infinite."""
+        return bool(np.isinf(sum(self.degree[a] for a in node.args)))
 
     def _degree(self, node: ir.Node) -> float:
         own = [self.degree[a] for a in node.args]

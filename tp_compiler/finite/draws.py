@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tp_compiler.diagnostics import Diagnostic
-from tp_compiler.ir import nodes as ir
 from tp_compiler.finite.blame import Refusal
 from tp_compiler.finite.tensors import Tensor, align
+from tp_compiler.ir import nodes as ir
 
 Values = NDArray[Any]
 Key = tuple[int, int]

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from tp_compiler.diagnostics import Diagnostic
-from tp_compiler.ir import nodes as ir
-from tp_compiler.ir.types import Index
 from tp_compiler.finite import kernels
 from tp_compiler.finite.blame import Refusal
 from tp_compiler.finite.tensors import Tensor, Values, align
+from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.types import Index
 
 
 def linalg(node: ir.Linalg, args: Sequence[Tensor]) -> Values:

@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 
 from tp_compiler.diagnostics import Diagnostic
-from tp_compiler.ir import nodes as ir
-from tp_compiler.ir.program import Output
-from tp_compiler.ir.types import Width
 from tp_compiler.finite import draws, instructions
 from tp_compiler.finite.blame import Refusal, finite
 from tp_compiler.finite.linalg import linalg
 from tp_compiler.finite.schedule import Member, Plan, members
 from tp_compiler.finite.tensors import Tensor, Values, align, contract, labels_of
 from tp_compiler.finite.tiles import TILE, Averager, blame_on, first_blamed
+from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.program import Output
+from tp_compiler.ir.types import Width
 
 
 def neurons(width: Width, n: int) -> int:

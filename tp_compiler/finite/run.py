@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tp_compiler.diagnostics import Diagnostic, ProgramError
-from tp_compiler.ir import nodes as ir
-from tp_compiler.ir.program import Output, Program
-from tp_compiler.results import Estimate, Run
 from tp_compiler.finite.moments import covariances
 from tp_compiler.finite.network import Network, neurons
 from tp_compiler.finite.schedule import Plan, peak_entries, plan
 from tp_compiler.finite.tiles import TILE
+from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.program import Output, Program
+from tp_compiler.results import Estimate, Run
 
 Values = NDArray[Any]
 Progress = Callable[[int, int], None]

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 
 from tp_compiler.diagnostics import Diagnostic
-from tp_compiler.ir import nodes as ir
-from tp_compiler.ir.types import Width
 from tp_compiler.finite import instructions
 from tp_compiler.finite.blame import Refusal, finite, undefined
 from tp_compiler.finite.schedule import Body, held
 from tp_compiler.finite.tensors import Label, Tensor, Values, align, contract, labels_of, merge_order
+from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.types import Width
 
 #: Array entries of the largest intermediate result in a tile.
 TILE = 1 << 19

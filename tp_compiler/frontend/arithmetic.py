@@ -8,7 +8,6 @@ from tp_compiler.frontend import values as v
 from tp_compiler.frontend.operators import widths
 from tp_compiler.frontend.reading import BROKEN, Context, Reading, a_kind, error
 from tp_compiler.ir import nodes as ir
-from tp_compiler.ir.types import N
 
 
 class Arithmetic(Reading):

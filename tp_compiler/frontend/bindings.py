@@ -9,6 +9,7 @@ from tp_compiler.frontend.declarations import UNKNOWN, Declarations
 from tp_compiler.frontend.definitions import introduced
 from tp_compiler.frontend.expressions import BROKEN, Context, error
 from tp_compiler.frontend.names import RESERVED, Scope
+from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.types import Axis, Index
 
 
@@ -69,10 +70,14 @@ class Bindings(Declarations):
                 "NX116", f"`{shown}` is declared; a statement cannot bind it again", target.span, "choose another name"
             )
         places = [self._left(e, scope) for e in name.indices or ()]
+        if ket and isinstance(value, v.Scalar) and isinstance(value.node, ir.Constant):
+            value = v.Ket(value.node)  # `|h> = 0`: a number alone is the constant ket
         self._sorted(value, ket, target.span, s)
         self._closed(value, tuple(p for p in places if isinstance(p, Index)), s.span)
         if isinstance(value, v.Broken) and before is not None and isinstance(before.value, v.Broken):
             return
+        if isinstance(value, v.Scalar | v.Ket):
+            self.names[value.node] = name.ident, tuple(p if isinstance(p, Index) else p[0] for p in places)
         table[name.ident] = self._bound(before, places, value, target.span)
 
     def _bound(

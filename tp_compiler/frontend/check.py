@@ -80,7 +80,7 @@ class Checker(Bindings):
             end = Span(source, len(source.text.rstrip()), len(source.text.rstrip()))
             self.found.add(Diagnostic("NX903", "the program has no output", end, "add, for example, `output <x|x>`"))
         outputs = tuple(self.training.marked(o) for o in self.outputs.values())
-        return Program(source, outputs, tuple(self.axes), tuple(self.widths), tuple(self.found.warnings))
+        return Program(source, outputs, tuple(self.axes), tuple(self.widths), tuple(self.found.warnings), self.names)
 
     def _sized(self, indices: tuple[Index, ...], values: Any) -> tuple[Index, ...]:
         return self.training.sized(indices, values)

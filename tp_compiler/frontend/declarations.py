@@ -35,6 +35,7 @@ class Declarations:
         self.core = Expressions(self.build, found)
         self.axes: list[Axis] = []
         self.widths: list[Width] = self.core.algebra.widths
+        self.names: dict[ir.Node, tuple[str, tuple[Index | int, ...]]] = {}  # what the source calls a node
 
     def _sized(self, indices: tuple[Index, ...], values: Any) -> tuple[Index, ...]:
         """The indices of data, where their sizes decide (training.py)."""

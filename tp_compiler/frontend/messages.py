@@ -7,7 +7,7 @@ from itertools import pairwise
 from lark import Token
 from lark.exceptions import UnexpectedToken
 
-from tp_compiler.diagnostics import Diagnostic, Source
+from tp_compiler.diagnostics import Diagnostic, Source, Span
 from tp_compiler.frontend.tokens import CONTINUES, OPENS_OPERAND, OPERAND_ENDS, span_of
 
 _SHOWN = {
@@ -125,7 +125,16 @@ def _is_expression(statement: list[Token], at: int) -> bool:
     return operator or here in OPENS_OPERAND
 
 
+#: Two operators side by side that other languages have, and what is written here.
+_DOUBLED = {"**": "powers are written `x^2`", "//": "divide with `/`"}
+
+
 def _plain(source: Source, token: Token, expected: set[str], at_end: bool, statement: list[Token]) -> Diagnostic:
+    start = token.start_pos or 0
+    doubled = source.text[start - 1 : start + 1]
+    if doubled in _DOUBLED:
+        span = Span(source, start - 1, start + 1)
+        return Diagnostic("NX020", f"`{doubled}` is no operator", span, _DOUBLED[doubled])
     span = span_of(source, statement[-1] if at_end and statement else token)
     shown = "the statement ends here" if at_end else f"`{token}` is not expected here"
     if expected >= _OPERAND:

@@ -294,7 +294,7 @@ class Algebra:
         )
 
     def _composed_kernel(self, factors: list[v.Operator], slot: int, span: Span) -> ir.Node:
-        """A ... (low rank) ... B: what stands left acts on the kets of the low-rank factor, what stands right on its bras."""
+        """A ... (low rank) ... B: what stands left acts on the kets of the low-rank factor, the rest on its bras."""
         place = next(k for k, f in enumerate(factors) if _is_low_rank(f))
         front, middle, back = factors[:place], factors[place], factors[place + 1 :]
 

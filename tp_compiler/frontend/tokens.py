@@ -309,6 +309,14 @@ class Layout:
             "!": "there is no negation; use 1 - step(x)",
             "×": "write `*`",
             "·": "write `*`",
+            ".": "there are no attributes or modules: write `W^T`, `relu(...)`, `pi`",
+            "“": 'write the straight quote `"`',
+            "”": 'write the straight quote `"`',
+            "\u00a0": "write an ordinary space",
+            "（": "write `(`",
+            "）": "write `)`",
+            "?": "to choose, use where(c, a, b)",
+            "\\": "an open bracket, an operator or a comma continues a line",
         }.get(char, "remove it")
         raise self._error("NX010", f"{shown} has no meaning here", token, remedy)
 

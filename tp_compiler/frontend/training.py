@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from tp_compiler.diagnostics import Diagnostic
+from tp_compiler.diagnostics import Diagnostic, Span
 from tp_compiler.frontend import syntax as ast
 from tp_compiler.frontend import values as v
 from tp_compiler.frontend.definitions import check_body
@@ -132,10 +132,16 @@ class Training:
             width = dict(value.node.type.slots).get(0)
             if width is None:
                 return value
-            return v.Ket(build.unavailable("train", (), value.node.type.indices, width, value.node.span))
+            return v.Ket(build.unavailable("train", (), value.node.type.indices, width, self._span()))
         if isinstance(value, v.Scalar):
-            return v.Scalar(build.unavailable("train", (), value.node.type.indices, None, value.node.span))
+            return v.Scalar(build.unavailable("train", (), value.node.type.indices, None, self._span()))
         return v.Opaque("train", free_indices(value)) if isinstance(value, v.Operator) else value
+
+    def _span(self) -> Span:
+        """The head of the training loop: what a refused output is refused for."""
+        assert self.trained is not None
+        span = self.trained.span
+        return Span(span.source, span.start, self.trained.extent.span.end)
 
     def minimize(self, s: ast.Minimize, scope: Scope) -> None:
         if self.minimized:

@@ -27,10 +27,12 @@ _SETTING_NAMES = {
 }
 
 
-def run_text(run: Run) -> str:
-    """The whole result: a section per output, what failed and why, the footer."""
+def run_text(run: Run, *, verbose: bool = False) -> str:
+    """The whole result: a section per output (with `verbose`, why its method was chosen), what failed, the footer."""
     sections = [_title(run)]
-    sections += ["\n".join(_estimate(name, estimate)) for name, estimate in run.outputs.items()]
+    for name, estimate in run.outputs.items():
+        why = [f"  {estimate.method}: {estimate.note}"] if verbose and estimate.note else []
+        sections.append("\n".join([*_estimate(name, estimate), *why]))
     sections += [_failure(name, diagnostic) for name, diagnostic in run.failed.items()]
     return "\n\n".join([*sections, footer(run)])
 
@@ -111,7 +113,7 @@ def verification_text(verification: Verification) -> str:
     column = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
     body = ["  ".join(_aligned(line, column)).rstrip() for line in lines]
     reasons = [f"{check.name}: {check.reason}" for check in checks if check.reason]
-    verdict = "pass" if verification.passed else "FAIL"
+    verdict = "pass" if verification.passed else "FAIL" if checks else "nothing was compared"
     return "\n".join([*body, *reasons, f"verify: {verdict}   (tpc {__version__})"])
 
 

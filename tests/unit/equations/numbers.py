@@ -50,15 +50,18 @@ def compiled(text: str) -> Program:
 
 
 class Grid:
-    """Evaluates a system. `points` Gauss-Hermite nodes in each of the coordinates that the system needs."""
+    """Evaluates a system, with as many Gauss-Hermite nodes in each coordinate as `budget` points in all allow."""
 
-    def __init__(self, program: Program, system: System, points: int):
-        self.data = {n.name: np.asarray(n.values) for n in reachable(o.node for o in program.outputs) if isinstance(n, ir.Array)}
+    def __init__(self, program: Program, system: System, budget: float = 4e5):
+        self.data = {
+            n.name: np.asarray(n.values) for n in reachable(o.node for o in program.outputs) if isinstance(n, ir.Array)
+        }
         self.sizes = {i.name: i.size for n in reachable(o.node for o in program.outputs) for i in n.type.indices}
         self.system = system
         self.values: dict[tuple[Any, ...], Any] = {}
         self.hats: list[tuple[Any, dict[Any, int], Any]] = []
         count = sum(len(self._members(e)) for e in system if e.kind in ("initial", "product"))
+        points = min(60, int(budget ** (1 / count) + 1e-9))
         x, w = np.polynomial.hermite_e.hermegauss(points)
         self.axes = list(np.stack(np.meshgrid(*[x] * count, indexing="ij")).reshape(count, -1))
         self.weights = np.prod(np.stack(np.meshgrid(*[w / w.sum()] * count, indexing="ij")).reshape(count, -1), axis=0)
@@ -85,7 +88,9 @@ class Grid:
         scale = float(self.value(e.hat.scale, env))
         matrix = (e.hat.symbol.matrix, e.hat.symbol.transposed, *e.hat.symbol.member)
         earlier = [(y, g) for m, y, g in self.hats if m == matrix]
-        gram = np.array([[scale * self.mean(a * b) for b, _ in earlier] for a, _ in earlier]).reshape(len(earlier), len(earlier))
+        gram = np.array([[scale * self.mean(a * b) for b, _ in earlier] for a, _ in earlier]).reshape(
+            len(earlier), len(earlier)
+        )
         cross = np.array([scale * self.mean(x * y) for y, _ in earlier])
         weights = np.linalg.pinv(gram) @ cross if earlier else cross
         rest = max(scale * self.mean(x * x) - weights @ cross, 0.0)
@@ -111,6 +116,8 @@ class Grid:
         if isinstance(e, terms.Hat):
             x = self.value(e.argument, env)
             return self.values[("hat", e.matrix, e.transposed, str(x.tobytes()[:64]))]
+        if isinstance(e, terms.Stein):
+            return self._stein(e, env)
         if isinstance(e, terms.Expectation):
             return self.mean(self.value(e.body, env) * np.ones_like(self.weights))
         if isinstance(e, sp.Sum):
@@ -127,6 +134,15 @@ class Grid:
         if isinstance(e, sp.KroneckerDelta):
             return float(args[0] == args[1])
         return FUNCTIONS[str(name_of(e))](*args)
+
+    def _stein(self, e: Any, env: dict[Any, int]) -> float:
+        """One entry of <Y|Y>⁺<Ĝ|x>."""
+        y, kets, hats, x, over = e.args
+        assert not over
+        rows, x = [self.value(k, env) for k in kets], self.value(x, env)
+        right = np.array([self.mean(self.value(h, env) * x) for h in hats])
+        gram = np.array([[self.mean(a * b) for b in rows] for a in rows])
+        return float((np.linalg.pinv(gram) @ right)[list(kets).index(y)])
 
     def output(self, name: str) -> Any:
         e = self.system[name]

@@ -114,6 +114,19 @@ output overlap = <x|y>
 output size = <tanh(y)|x>
 """
 
+STEPS = """
+ket |x> ~ N(0, 1)
+ket |w> ~ N(0, 1)
+matrix W ~ N(0, 2)
+|y> = |x> + |w>
+|a> = W |x>
+|b> = W |y>
+|c> = step(|a> + 2 |b>)
+|r> = W^T |c>
+output first = <r|x>
+output second = <r|w>
+"""
+
 GRADIENT = """
 ket |u> ~ N(0, 1)
 ket |v> ~ N(0, 1)
@@ -135,5 +148,6 @@ PROGRAMS = {
     "free": FREE,
     "clt": CLT,
     "step": STEP,
+    "steps": STEPS,
     "gradient": GRADIENT,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 
@@ -48,28 +49,34 @@ def test_a_matrix_and_its_transpose_as_in_the_paper() -> None:
     assert "⟨c_i|c_i′⟩" in system.unicode() and r"\widehat{W}^{\top}|c_{i}\rangle" in system.latex()
 
 
-@pytest.mark.parametrize("name", ["mlp", "tied", "rnn", "attention", "widths", "free", "step", "gradient"])
-def test_the_third_road(name: str) -> None:
-    """The equations, read literally, give the engine's numbers (within its errors)."""
-    if name in ("mlp", "attention", "tied"):
-        pytest.importorskip("scipy")
+@pytest.mark.parametrize(
+    ("name", "accuracy"),
+    [
+        ("mlp", 2e-2),
+        ("tied", 2e-5),
+        ("rnn", 1e-5),
+        ("widths", 2e-5),
+        ("free", 1e-9),
+        ("step", 3e-2),
+        ("steps", 3e-2),
+        ("gradient", 1e-5),
+    ],
+)
+def test_the_third_road(name: str, accuracy: float) -> None:
+    """The equations, read literally, give the engine's numbers; `accuracy` is the grid's own (poor at kinks)."""
     text = PROGRAMS[name].replace("axis i, j : 2", "axis i, j : 1")
-    text = text.replace("[[1.0, 0.5], [-0.3, 0.8]]", "[[1.0, 0.5]]")
-    if name == "attention":
-        pytest.skip("softmax is not on the grid")
-    program = compiled(text)
-    system = derive(program)
-    coordinates = sum(e.kind in ("initial", "product") for e in system)
-    points = {4: 24, 5: 14, 3: 60, 2: 100}.get(coordinates, 6)
-    grid, run = Grid(program, system, points), tpc.limit(program, samples=2**14)
+    for matrix in ("W", "R : half x n"):  # small variances: Hermite nodes see the poles of tanh otherwise
+        text = re.sub(rf"matrix {matrix} ~ N\(0, [23]\)", f"matrix {matrix} ~ N(0, 1/2)", text)
+    program = compiled(text.replace("[[1.0, 0.5], [-0.3, 0.8]]", "[[1.0, 0.5]]"))
+    grid, run = Grid(program, derive(program)), tpc.limit(program, samples=2**14)
     for output in program.outputs:
-        error = 6 * np.max(np.asarray(run.outputs[output.name].stderr)) + (3e-2 if name in ("mlp", "step") else 2e-3)
+        error = 5 * np.max(np.asarray(run.outputs[output.name].stderr)) + accuracy
         np.testing.assert_allclose(grid.output(output.name), run[output.name], atol=error)
 
 
 def test_deep_programs_are_fast_and_never_recurse() -> None:
     def deep(layers: int) -> str:
-        head = "ket |x> ~ N(0, 1)\nket |v> ~ N(0, 1)\n" + f"axis l : {layers}\nmatrix W[l] ~ N(0, 1)\n"
+        head = "ket |u> ~ N(0, 1)\n|x> = |u>\n" + f"axis l : {layers}\nmatrix W[l] ~ N(0, 1)\n"
         body = f"for l in 1..{layers} {{ |x> = tanh(W[l] |x>) }}\n"
         return head + body + "output a = <x|x>\n"
 
@@ -79,8 +86,18 @@ def test_deep_programs_are_fast_and_never_recurse() -> None:
     assert len(derive(tpc.compile(deep(1000)))) > 1000
 
 
+def test_brackets_are_followed_back_only_so_far() -> None:
+    text = "ket |u> ~ N(0, 1)\nmatrix W ~ N(0, 1)\n|x> = |u>\n"
+    text += "for l in 1..400 { |x> = W |x> }\noutput a = <x|x>\noutput b = <u|x>\n"
+    system = derive(tpc.compile(text))
+    assert system["b"].expression == 0 and system["a"].expression != 0
+
+
 def test_a_shared_matrix_forward_and_backward_stays_fast() -> None:
-    text = "ket |x> ~ N(0, 1)\nmatrix W ~ N(0, 1)\n" + "for l in 1..12 { |x> = tanh(W^T tanh(W |x>)) }\noutput a = <x|x>\n"
+    text = (
+        "ket |u> ~ N(0, 1)\nmatrix W ~ N(0, 1)\n|x> = |u>\n"
+        + "for l in 1..12 { |x> = tanh(W^T tanh(W |x>)) }\noutput a = <x|x>\n"
+    )
     start = time.monotonic()
     derive(tpc.compile(text))
     assert time.monotonic() - start < 20
@@ -123,7 +140,10 @@ def test_closed_forms_are_a_hook() -> None:
 
     system = derive(compiled(PROGRAMS["rnn"]), closed_form=arcsine)
     assert system["last"].closed_form is None or asked
-    mlp = derive(compiled("ket |x> ~ N(0, 2)\nmatrix W ~ N(0, 1)\n|h> = W |x>\noutput a = <relu(h)|relu(h)>\n"), closed_form=arcsine)
+    mlp = derive(
+        compiled("ket |x> ~ N(0, 2)\nmatrix W ~ N(0, 1)\n|h> = W |x>\noutput a = <relu(h)|relu(h)>\n"),
+        closed_form=arcsine,
+    )
     assert mlp["a"].closed_form == sp.Symbol("formula")
     assert asked[-1].covariance == sp.Matrix([[2]]) and asked[-1].mean == (0,)
     assert mlp.unicode().rstrip().endswith("= formula")

@@ -12,14 +12,14 @@ SMOOTH = "ket |x> ~ N(0, 1)\noutput a = <tanh(x)|tanh(x)>\noutput b = <x|x>\n"
 
 
 def test_doubling_stops_when_the_tolerance_is_met() -> None:
-    coarse = tpc.limit(SMOOTH, rtol=1e-2, atol=1e-2)
-    fine = tpc.limit(SMOOTH, rtol=1e-6, atol=1e-6)
+    coarse = tpc.limit(SMOOTH, method="qmc", rtol=1e-2, atol=1e-2)
+    fine = tpc.limit(SMOOTH, method="qmc", rtol=1e-6, atol=1e-6)
     assert coarse.settings["samples"] < fine.settings["samples"]
     assert float(fine.outputs["a"].stderr) < 2e-6
 
 
 def test_unmet_tolerance_is_said() -> None:
-    run = tpc.limit(SMOOTH, rtol=1e-12, atol=1e-12, max_samples=4096)
+    run = tpc.limit(SMOOTH, method="qmc", rtol=1e-12, atol=1e-12, max_samples=4096)
     assert any(w.code == "NX913" for w in run.warnings)
 
 
@@ -40,7 +40,7 @@ def test_plain_monte_carlo_is_available_and_worse() -> None:
 def test_memory_is_estimated_before_anything_runs() -> None:
     program = "axis i : 20000\naxis j : 30000\nket |u[i]> ~ N(0, 1)\n|y[i,j]> = j |u[i]>\noutput a = sum[i,j](<y[i,j]>)"
     with pytest.raises(tpc.ProgramError, match="NX431"):
-        tpc.limit(program)
+        tpc.limit(program, method="qmc")
 
 
 def _failed(program: str, **options: object) -> Run:
@@ -54,7 +54,7 @@ def test_a_failing_output_leaves_the_others() -> None:
 
 @pytest.mark.parametrize("moment", ["1/abs(x)", "1/x^2", "exp(x^2)", "tan(2 x)^2"])
 def test_infinite_moments_are_refused(moment: str) -> None:
-    run = tpc.limit(f"ket |x> ~ N(0, 1)\noutput m = <{moment}>")
+    run = tpc.limit(f"ket |x> ~ N(0, 1)\noutput m = <{moment}>", method="qmc")
     assert run.failed["m"].code == "NX441"
 
 
@@ -81,5 +81,5 @@ def test_same_digits_for_any_number_of_threads() -> None:
         |x[i]> = tanh(W^T tanh(W |u[i]>))
         output k[i,j] = <x[i]|x[j]>
     """
-    first, second = (tpc.limit(program, samples=2048, threads=t)["k"] for t in (1, 2))
+    first, second = (tpc.limit(program, method="qmc", samples=2048, threads=t)["k"] for t in (1, 2))
     assert np.array_equal(first, second)

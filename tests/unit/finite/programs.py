@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from tp_compiler.diagnostics import Source, Span
+from tp_compiler.finite import draws
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.build import Builder
 from tp_compiler.ir.program import Output, Program
 from tp_compiler.ir.types import Axis, Index, N, Width
-from tp_compiler.finite import draws
 
 TEXT = "abcdefghijklmnopqrstuvwxyz"
 SOURCE = Source("test.nexort", TEXT)

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tp_compiler.results import Estimate
 from tp_compiler.finite.converge import verify
+from tp_compiler.results import Estimate
 
 WIDTHS = (256, 512, 1024)
 
@@ -98,8 +98,8 @@ def test_false_alarms_are_rare() -> None:
 
 def test_a_finite_network_against_its_known_limit() -> None:
     from tests.unit.finite.programs import S, ket, matrix, program
-    from tp_compiler.ir.build import Builder
     from tp_compiler.finite.run import samples
+    from tp_compiler.ir.build import Builder
 
     b = Builder()
     h = b.map("relu", (b.matmul(matrix(b, "W"), (), False, ket(b, "x"), S),), S)

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from tp_compiler.ir.primitives import PRIMITIVES
 from tp_compiler.finite.kernels import KERNELS, apply
+from tp_compiler.ir.primitives import PRIMITIVES
 
 POINTS = (-30.0, -6.5, -2.0, -0.7, -1e-3, 0.0, 1e-3, 0.4, 1.0, 3.5, 7.0, 30.0)
 

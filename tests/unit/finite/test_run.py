@@ -15,11 +15,11 @@ from tests.unit.finite.programs import (
     span,
 )
 from tp_compiler.diagnostics import ProgramError
+from tp_compiler.finite.run import samples, simulate
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.build import Builder
 from tp_compiler.ir.program import Output, Program
 from tp_compiler.ir.types import Width
-from tp_compiler.finite.run import samples, simulate
 
 n = 12
 

@@ -7,8 +7,8 @@ import pytest
 
 from tests.unit.report.fabricate import estimate
 from tp_compiler.diagnostics import Diagnostic
-from tp_compiler.results import Run
 from tp_compiler.finite.converge import OutputCheck, Verification
+from tp_compiler.results import Run
 
 
 @pytest.fixture

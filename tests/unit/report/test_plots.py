@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from tests.unit.report.fabricate import estimate
+from tp_compiler.finite.converge import Verification
 from tp_compiler.report import plots
 from tp_compiler.results import Run
-from tp_compiler.finite.converge import Verification
 
 pytestmark = pytest.mark.slow
 

@@ -6,9 +6,9 @@ import dataclasses
 import json as standard_json
 import math
 
+from tp_compiler.finite.converge import Verification
 from tp_compiler.report import json
 from tp_compiler.report.text import verification_text
-from tp_compiler.finite.converge import Verification
 
 
 def test_text(verification: Verification) -> None:

@@ -1,0 +1,173 @@
+"""The table of closed forms against 50-digit integration, quadrature, its own symbolic formulas, and its edge cases."""
+
+from __future__ import annotations
+
+import math
+from itertools import combinations_with_replacement
+
+import mpmath as mp
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from tests.unit.evaluate import reference
+from tp_compiler.evaluate import closed_forms, quadrature
+from tp_compiler.evaluate.univariate import (
+    Univariate,
+    gauss,
+    gelu_prime,
+    hermite,
+    leaky_step,
+    monomial,
+    relu_power,
+    scaled,
+    times,
+    univariate,
+)
+
+FUNCTIONS = [
+    *(univariate(n) for n in ("relu", "step", "sign", "abs", "erf", "erfc", "gelu", "sin", "cos", "exp")),
+    *(univariate("leaky_relu", 0.2), leaky_step(0.2), relu_power(2), relu_power(3), gauss(0.7), gelu_prime()),
+    *(monomial(0), monomial(1), monomial(2), monomial(3), monomial(4), hermite(2), hermite(3)),
+]
+PAIRS = [p for p in combinations_with_replacement(FUNCTIONS, 2) if closed_forms.row_of(*p)]
+GROWING = {"exp", "sin", "cos"}  # beyond the range of floats, or zero, at large variances
+ORDINARY = [(1.0, 2.0, 0.7), (0.3, 1.5, -0.4)]
+NASTY = [
+    (1.3, 1.3, 1.3),  # diagonal, duplicated
+    (1.3, 1.3, -1.3),  # negated
+    (1.0, (1 + 1e-6) ** 2, 1 + 1e-6),  # parallel
+    (1.0, 1.0, 1 - 5e-13),  # nearly equal, 1e-6 apart
+    (1.0, 1.0, -1 + 5e-13),
+    (1.0, 1.0, -0.95),
+    (0.0, 1.7, 0.0),
+    (1e-6, 2e-6, 1e-6),
+    (1e-6, 1e6, -0.3),
+]
+LARGE = [(1e6, 1e6, 1e6), (1e6, 1e6, -1e6), (1e6, 2e6, 5e5), (1e6, 1e6, 1e6 - 5e-7), (1e6, 1e6, -0.999e6)]
+
+
+def name(f: Univariate) -> str:
+    return f.name + "".join(f"_{p:g}" for p in f.params)
+
+
+def check(f: Univariate, g: Univariate, cases: list[tuple[float, float, float]], rtol: float = 1e-12) -> None:
+    got = closed_forms.pair(f, g, *np.array(cases).T)
+    if got is None:
+        return
+    for value, case in zip(got, cases, strict=True):
+        want = reference.pair((f.name, f.params), (g.name, g.params), *case)
+        assert_allclose(value, float(want), rtol=rtol, atol=1e-13, err_msg=f"{name(f)} {name(g)} {case}")
+
+
+@pytest.mark.parametrize("f", FUNCTIONS, ids=name)
+@pytest.mark.parametrize("case", [(0.6, 0.0), (-0.4, 1.3), (2.5, 0.01), (-6.0, 1.0)], ids=str)
+def test_single_is_the_integral(f: Univariate, case: tuple[float, float]) -> None:
+    m, v = mp.mpf(case[0]), mp.mpf(case[1])
+    s = mp.sqrt(v)
+    if v == 0:
+        want = reference.average(f.name, f.params, m, 0)
+    else:
+        own = reference.AVERAGES[f.name]
+        want = mp.quad(
+            lambda z: own(*f.params, m + s * z, mp.mpf(0)) * mp.npdf(z), sorted([-17, -4, -m / s, 4, 17 + s])
+        )
+        assert abs(want - reference.average(f.name, f.params, m, v)) < 1e-25 * max(1, abs(want))
+    assert_allclose(closed_forms.single(f, *case), float(want), rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("f", FUNCTIONS, ids=name)
+def test_kernels_are_right(f: Univariate) -> None:
+    check(f, f, [*ORDINARY[:1], *NASTY[:6]])
+
+
+def test_kernels_at_extreme_variances() -> None:
+    for f in (univariate("relu"), univariate("erf"), univariate("gelu"), univariate("step")):
+        check(f, f, [*NASTY[6:], *LARGE])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pair", PAIRS, ids=lambda p: f"{name(p[0])}-{name(p[1])}")
+def test_every_row(pair: tuple[Univariate, Univariate]) -> None:
+    names = {f.name for f in pair}
+    check(*pair, [*ORDINARY, *NASTY[:-1], *(() if names & GROWING else LARGE)], 1e-12)
+
+
+def test_every_row_is_the_quadrature() -> None:
+    v1, v2, c = np.array([*ORDINARY, (1.3, 1.3, 1.3), (1.3, 1.3, -1.3), (1.0, 1.0, -0.95)]).T
+    covariance = np.stack([np.stack([v1, c], -1), np.stack([c, v2], -1)], -2)
+    for f, g in PAIRS:
+        got = closed_forms.pair(f, g, v1, v2, c)
+        if got is None:
+            continue
+        want, error = quadrature.expectation([f, g], np.zeros(2), covariance)
+        assert np.all(error < 1e-10 * np.maximum(1, np.abs(want)))
+        assert_allclose(got, want, rtol=1e-10, atol=1e-11, err_msg=f"{name(f)} {name(g)}")
+        assert_allclose(closed_forms.pair(g, f, v2, v1, c), got, rtol=1e-12, atol=1e-14)
+
+
+def test_every_formula_is_the_number() -> None:
+    point = {"v1": 0.8, "v2": 1.9, "c": -0.6, "m": 0.3, "v": 1.1}
+    for f, g in PAIRS:
+        got, formula = closed_forms.pair(f, g, 0.8, 1.9, -0.6), closed_forms.formula(f, g)
+        assert (got is None) == (formula is None), (f, g)
+        if formula is not None:
+            value = formula.subs({s: point[s.name] for s in formula.free_symbols}).evalf(30)
+            assert_allclose(got, float(value), rtol=1e-13, atol=1e-15, err_msg=f"{name(f)} {name(g)}")
+    for f in FUNCTIONS:
+        formula = closed_forms.formula(f)
+        value = formula.subs({s: point[s.name] for s in formula.free_symbols}).evalf(30)
+        assert_allclose(closed_forms.single(f, 0.3, 1.1), float(value), rtol=1e-13)
+
+
+def test_every_row_names_its_source() -> None:
+    assert all(row.source for row in closed_forms.ROWS)
+    assert "Cho & Saul" in str(closed_forms.source(univariate("relu"), univariate("relu")))
+    assert closed_forms.source(univariate("tanh"), univariate("tanh")) is None
+
+
+def test_without_a_row_there_is_no_value() -> None:
+    tanh = univariate("tanh")
+    assert closed_forms.pair(tanh, tanh, 1.0, 1.0, 0.5) is None
+    assert closed_forms.single(tanh, 0.0, 1.0) is None
+    assert closed_forms.formula(tanh) is None
+
+
+def test_same_makes_the_diagonal_exact() -> None:
+    step = univariate("step")
+    v, c = np.array([[0.3], [0.7]]), np.array([[0.3 * (1 - 1e-13), 0.1], [0.1, 0.7 * (1 + 1e-13)]])
+    got = closed_forms.pair(step, step, v, v.T, c, same=np.eye(2, dtype=bool))
+    assert got is not None and got[0, 0] == 0.5 and got[1, 1] == 0.5
+    assert_allclose(got[0, 1], 0.25 + math.asin(0.1 / math.sqrt(0.21)) / (2 * math.pi), rtol=1e-14)
+
+
+def test_covariances_beyond_the_bound_are_clipped() -> None:
+    for f in FUNCTIONS:
+        for v in (1e-6, 1.3, 1e6) if f.name not in GROWING else (1.3,):
+            over = closed_forms.pair(f, f, v, v, v * (1 + 4e-16))
+            assert_allclose(over, closed_forms.pair(f, f, v, v, v), rtol=1e-7, err_msg=name(f))
+
+
+def test_constants_take_the_value_at_zero() -> None:
+    step, cos = univariate("step"), univariate("cos")
+    assert closed_forms.pair(step, cos, 0.0, 2.0, 0.0) == 0.0
+    assert closed_forms.pair(cos, cos, [0.0, 0.0], [2.0, 0.0], 0.0) == pytest.approx([math.exp(-1), 1.0], rel=1e-15)
+
+
+def test_scales_and_factors() -> None:
+    f, g = times(scaled(univariate("gelu"), -2.0), 3.0), scaled(univariate("sin"), 0.5)
+    want = 3 * closed_forms.pair(univariate("gelu"), univariate("sin"), 4 * 0.8, 0.25 * 1.9, -1.0 * -0.6)  # type: ignore[operator]
+    assert_allclose(closed_forms.pair(f, g, 0.8, 1.9, -0.6), want, rtol=1e-14)
+    for f in FUNCTIONS:
+        slope = f.derivative()
+        if slope is not None:
+            x, h = np.array([-1.3, 0.4, 2.2]), 1e-6
+            assert_allclose(slope(x), (f(x + h) - f(x - h)) / (2 * h), rtol=1e-7, atol=1e-9, err_msg=name(f))
+
+
+def test_any_shape_broadcasts() -> None:
+    relu = univariate("relu")
+    assert closed_forms.pair(relu, relu, 1.0, 1.0, 0.5).shape == ()  # type: ignore[union-attr]
+    big = closed_forms.pair(relu, relu, np.ones((300, 1)), np.ones(400), np.full((2, 300, 400), 0.5))
+    assert big is not None and big.shape == (2, 300, 400) and np.ptp(big) == 0
+    assert closed_forms.pair(relu, relu, np.ones(0), 1.0, 0.0).shape == (0,)  # type: ignore[union-attr]

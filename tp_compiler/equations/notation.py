@@ -1,0 +1,202 @@
+"""How terms are put together from pieces of notation: what the Unicode and the LaTeX printer share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import sympy as sp
+from sympy.printing.precedence import PRECEDENCE
+
+from tp_compiler.equations.terms import Expectation, Expr, Ket, Named, copies_of
+
+if TYPE_CHECKING:
+    from sympy.printing.printer import Printer as _Printer
+else:
+    _Printer = object
+
+
+def split(label: str, indices: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
+    """`h[:,1]` over (i) is the name h with the subscripts (i, 1)."""
+    name, _, pattern = label.partition("[")
+    if not pattern:
+        return name, indices
+    rest = iter(indices)
+    filled = tuple(next(rest) if p == ":" else p for p in pattern.rstrip("]").split(","))
+    return name, (*filled, *rest)
+
+
+def _bracket(e: Expectation) -> tuple[Expr, Expr] | None:
+    """<x|y>, where the body is the product of two named kets of the row."""
+    body = e.body
+    if e.copies != {0}:
+        return None
+    if isinstance(body, sp.Pow) and body.exp == 2 and isinstance(body.base, Ket):
+        return body.base, body.base
+    if isinstance(body, sp.Mul) and len(body.args) == 2 and all(isinstance(a, Ket) for a in body.args):
+        left, right = sorted(body.args, key=primes)
+        return left, right
+    return None
+
+
+def primes(ket: Ket) -> tuple[int, str]:
+    text = "".join(str(i) for i in ket.indices)
+    return text.count("′"), text
+
+
+class Backend(_Printer):
+    """What the two printers share: how the terms of this room are put together from pieces of notation."""
+
+    def _p(self, e: Expr, level: str = "Mul") -> str:
+        return self.parenthesize(e, PRECEDENCE[level], strict=True)
+
+    def factors(self, product: Expr) -> list[str]:
+        """Numbers first, kets and sums last; a sum that is not the very last factor is closed by parentheses."""
+        ordered = sorted(sp.Mul.make_args(product), key=rank)
+        return [
+            self.paren(self._print(f)) if isinstance(f, sp.Sum) and f is not ordered[-1] else self._p(f)
+            for f in ordered
+        ]
+
+    def _print_Ket(self, e: Any) -> str:
+        inner = self.name_of_ket(e)
+        return self.ket(inner, e.copy_number)
+
+    def name_of_ket(self, e: Any) -> str:
+        name, indices = split(e.label, tuple(self._print(i) for i in e.indices))
+        return self.subscript(self.word(name), indices)
+
+    def _print_Scalar(self, e: Any) -> str:
+        return self.name_of_ket(e)
+
+    def _print_Data(self, e: Any) -> str:
+        return self.name_of_ket(e)
+
+    def _applied(self, accent: str, e: Any) -> str:
+        operator = self.operator(accent, e.matrix, tuple(self._print(m) for m in e.member), e.transposed)
+        inner = self._print(e.argument)
+        return operator + (inner if isinstance(e.argument, Ket) else self.paren(inner))
+
+    def _print_Hat(self, e: Any) -> str:
+        return self._applied("hat", e)
+
+    def _print_DotPart(self, e: Any) -> str:
+        return self._applied("dot", e)
+
+    def _print_Expectation(self, e: Any) -> str:
+        pair = _bracket(e)
+        if pair:
+            return self.braket(*(self.name_of_ket(k) for k in pair))
+        copies = sorted(e.copies)
+        shown = [] if 0 in copies else copies  # over the row and its copies: everything is averaged
+        return self.expectation(shown, self._print(e.body))
+
+    def _print_Partial(self, e: Any) -> str:
+        top, bottom = e.args
+        inner = self._print(top) if isinstance(top, Ket) else self.paren(self._print(top))
+        return self.partial(inner, self._print(bottom))
+
+    def _print_Stein(self, e: Any) -> str:
+        y, kets, hats, x, _ = e.args
+        rows = ", ".join(self._print(k) for k in kets)
+        columns = ", ".join(self._print(h) for h in hats)
+        inner = self.name_of_ket(x) if isinstance(x, Ket) else self._print(x)
+        return self.stein(rows, columns, inner, self._print(y))
+
+    def _print_Sum(self, e: Any) -> str:
+        body = self._p(e.function)
+        return self.big("sum", ",".join(self._print(limit[0]) for limit in e.limits), body)
+
+    def _print_Reduce(self, e: Any) -> str:
+        op, body, index = e.args
+        return self.big(op.name, self._print(index), self.paren(self._print(body)))
+
+    def _print_Softmax(self, e: Any) -> str:
+        body, index, at = e.args
+        text = self.big("softmax", self._print(index), self.paren(self._print(body)))
+        return text if at == index else f"[{text}]" + self.subscript("", (self._print(at),))
+
+    def _print_Stacked(self, e: Any) -> str:
+        at, members = self._print(e.args[0]), e.args[1:]
+        family = self._family(e)
+        return family or self.subscript(self.paren(", ".join(self._print(m) for m in members)), (at,))
+
+    def _family(self, e: Any) -> str | None:
+        """|h_{i,s}> for the members |h_{i,1}>, |h_{i,2}>, ...: the family as the source has it."""
+        members = e.args[1:]
+        if not all(isinstance(m, Named) and "[" in m.label for m in members):
+            return None
+        parts = [split(m.label, tuple(self._print(i) for i in m.indices)) for m in members]
+        name, first = parts[0]
+        places = [
+            p for p in range(len(first)) if all(own[p : p + 1] == (str(k + 1),) for k, (_, own) in enumerate(parts))
+        ]
+        if len(places) != 1 or any(other != name for other, _ in parts):
+            return None
+        subs = list(first)
+        subs[places[0]] = self._print(e.args[0])
+        inner = self.subscript(self.word(name), tuple(subs))
+        return self.ket(inner, members[0].copy_number) if isinstance(members[0], Ket) else inner
+
+    def _print_Linalg(self, e: Any) -> str:
+        op, fn, rows, cols, *arguments = e.args
+        shown = [self._print(a) for a in arguments]
+        where = (self._print(rows), self._print(cols))
+        head = self.subscript(self.upright(op.name + (f" {fn.name}" if fn.name else "")), where)
+        return head + self.paren(", ".join(shown))
+
+    def _print_Missing(self, e: Any) -> str:
+        return self.upright(f"({e.args[0].name}: no limit law yet)")
+
+    def _print_KroneckerDelta(self, e: Any, exp: Any = None) -> str:
+        return self.subscript(self.word("δ"), tuple(self._print(a) for a in e.args))
+
+    # notation of a backend
+    def ket(self, inner: str, copy: int) -> str:
+        raise NotImplementedError
+
+    def word(self, name: str) -> str:
+        raise NotImplementedError
+
+    def subscript(self, base: str, indices: tuple[str, ...]) -> str:
+        raise NotImplementedError
+
+    def operator(self, accent: str, matrix: str, member: tuple[str, ...], transposed: bool) -> str:
+        raise NotImplementedError
+
+    def braket(self, left: str, right: str) -> str:
+        raise NotImplementedError
+
+    def expectation(self, copies: list[int], body: str) -> str:
+        raise NotImplementedError
+
+    def partial(self, top: str, bottom: str) -> str:
+        raise NotImplementedError
+
+    def stein(self, kets: str, hats: str, x: str, y: str) -> str:
+        raise NotImplementedError
+
+    def big(self, op: str, index: str, body: str) -> str:
+        raise NotImplementedError
+
+    def paren(self, inner: str) -> str:
+        raise NotImplementedError
+
+    def upright(self, text: str) -> str:
+        raise NotImplementedError
+
+
+def terms_in_order(e: Expr, ordered: Any) -> list[Expr]:
+    """Positions read s - 1, not -1 + s."""
+    if all(t.is_Symbol or t.is_Integer for t in e.args):
+        return sorted(ordered, key=lambda t: t.is_Integer)
+    return list(ordered)
+
+
+def rank(factor: Expr) -> tuple[int, str]:
+    """Numbers, data, scalars, expectations, sums; then kets and functions of them."""
+    order = 0 if factor.is_number else 5 if isinstance(factor, sp.Sum) else 4 if copies_of(factor) else 2
+    return order, ("" if order == 0 else _key(factor))
+
+
+def _key(factor: Expr) -> str:
+    return str(sp.default_sort_key(factor)) if not isinstance(factor, Ket) else "0" + str(primes(factor))

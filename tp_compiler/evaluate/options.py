@@ -1,0 +1,64 @@
+"""How a limit is evaluated: the options, their values checked."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from tp_compiler.diagnostics import Diagnostic, ProgramError
+
+METHODS = ("auto", "exact", "quadrature", "qmc", "mc")
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a limit is evaluated; see `limit`."""
+
+    samples: int | None = None
+    max_samples: int | None = None
+    replicates: int = 8
+    seed: int = 0
+    method: str = "auto"
+    rtol: float | None = None
+    atol: float | None = None
+    f0: str = "sample"
+    max_memory: float | None = None
+    max_time: float | None = None
+    threads: int | None = None
+    progress: Callable[..., None] | None = None
+
+    @property
+    def memory(self) -> float:
+        if self.max_memory is not None:
+            return self.max_memory
+        return 0.8 * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+    @property
+    def workers(self) -> int:
+        return max(1, min(self.threads or len(os.sched_getaffinity(0)), self.replicates))
+
+
+def validate(o: Options) -> None:
+    def wrong(message: str) -> ProgramError:
+        return ProgramError([Diagnostic("NX432", message, None, "change the option")])
+
+    for name, value in (("samples", o.samples), ("max_samples", o.max_samples)):
+        if value is not None and (value < 8 or value & (value - 1)):
+            raise wrong(f"{name} must be a power of two, 8 or more; found {value}")
+    if o.replicates < 2:
+        raise wrong(f"replicates must be at least 2, found {o.replicates}")
+    if o.method not in METHODS:
+        raise wrong(f"method must be one of {', '.join(METHODS)}; found {o.method}")
+    if o.f0 not in ("sample", "zero"):
+        raise wrong(f"f0 must be sample or zero, found {o.f0}")
+    for name, tolerance in (("rtol", o.rtol), ("atol", o.atol)):
+        if tolerance is not None and not (tolerance >= 0 and math.isfinite(tolerance)):
+            raise wrong(f"{name} must be 0 or more, found {tolerance}")
+
+
+def settings_of(o: Options, samples: int) -> dict[str, Any]:
+    """What the numbers depend on; `samples` 0 where nothing was sampled."""
+    return {"seed": o.seed, "samples": samples, "replicates": o.replicates, "backend": "numpy", "f0": o.f0}

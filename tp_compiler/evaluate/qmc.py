@@ -1,0 +1,279 @@
+"""Limits by randomised quasi-Monte Carlo: replicates, standard errors, stopping.
+
+Every run is repeated under R independent scramblings; the value is their mean, the standard error their spread over
+√R, with the bias of finite M (estimates.py). M is doubled until the errors meet the tolerance.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from scipy.special import fdtri
+from threadpoolctl import threadpool_limits
+
+from tp_compiler.diagnostics import Diagnostic, ProgramError
+from tp_compiler.evaluate.clt import CltScalars
+from tp_compiler.evaluate.estimates import (
+    averaged,
+    base,
+    covariances,
+    gaussian_law,
+    is_gaussian,
+    mean_and_error,
+    spread,
+)
+from tp_compiler.evaluate.options import Options, settings_of
+from tp_compiler.evaluate.plan import Plan
+from tp_compiler.evaluate.replicate import Replicate
+from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.program import Output, Program
+from tp_compiler.results import Estimate, Run
+
+FIRST_SAMPLES = 2**11
+MAX_SAMPLES = 2**16
+MAX_SAMPLES_DRAWN = 2**14  # with outer draws, whose error falls like that of plain Monte Carlo
+TOLERANCE = 1e-3
+
+
+@dataclass
+class _Level:
+    """All replicates at one M: arrays (R, ...) by output, diagnostics, and covariances of `clt` outputs."""
+
+    samples: int
+    values: dict[str, Any] = field(default_factory=dict)
+    failed: dict[str, Diagnostic] = field(default_factory=dict)
+    covariance: dict[str, Any] = field(default_factory=dict)
+    tail_error: dict[ir.Node, float] = field(default_factory=dict)
+
+
+class Sampling:
+    """The outputs `only` of a program, sampled; `reasons` says why each has no exact value."""
+
+    def __init__(self, program: Program, options: Options, only: set[str], reasons: dict[str, str]):
+        self.program = program
+        self.reasons = reasons  # why an output is sampled
+        self.options = options
+        self.plan = Plan(program, only)
+        self.used_clts = self._drawn_clts()
+        self.most = options.max_samples or (MAX_SAMPLES_DRAWN if self.used_clts else MAX_SAMPLES)
+        self.read_at = {o.name: base(o.node) for o in self.plan.outputs}
+        self.gaussian = {o.name for o in self.plan.outputs if is_gaussian(o.node)}  # their mean is 0, exactly
+        self.start = time.monotonic()
+        self.warnings: list[Diagnostic] = []
+        self.levels: list[_Level] = []
+
+    def run(self) -> Run:
+        self._fit_memory()
+        with threadpool_limits(limits=1):  # one BLAS thread: the same digits whatever the number of threads
+            samples = self._first()
+            while True:
+                self.levels.append(self._level(samples))
+                following = self._next(samples)
+                if following is None:
+                    break
+                samples = following
+        return self._result()
+
+    # -- sizes --------------------------------------------------------------------------------------------------
+    def _first(self) -> int:
+        """A ladder of at least four sizes, so that non-convergence shows."""
+        if self.options.samples is not None:
+            return max(8, self.options.samples // 8)
+        return min(FIRST_SAMPLES // 8, self.most)
+
+    def _next(self, samples: int) -> int | None:
+        """The next size, or None where the ladder ends."""
+        o = self.options
+        if o.samples is not None:
+            return 2 * samples if samples < o.samples else None
+        if samples < min(FIRST_SAMPLES, self.most):
+            return 2 * samples
+        if samples >= self.most or self._met():
+            return None
+        spent = time.monotonic() - self.start
+        if o.max_time is not None and 2.2 * spent > o.max_time:
+            self.warnings.append(Diagnostic("NX911", f"stopped at M = {samples}: the time allowed is nearly spent"))
+            return None
+        if self._memory(2 * samples) > o.memory:
+            self.warnings.append(Diagnostic("NX912", f"stopped at M = {samples}: twice as many exceed the memory"))
+            return None
+        return 2 * samples
+
+    def _memory(self, samples: int) -> float:
+        particles, _ = self._outer(samples)
+        return self.plan.memory(particles) * self.options.workers
+
+    def _fit_memory(self) -> None:
+        smallest = self.options.samples or FIRST_SAMPLES
+        needed = self._memory(smallest)
+        if needed > self.options.memory:
+            shown = f"{needed / 1e9:.1f} GB, {self.options.memory / 1e9:.1f} GB are allowed"
+            raise ProgramError(
+                [
+                    Diagnostic(
+                        "NX431",
+                        f"{smallest} particles need about {shown}",
+                        None,
+                        "use smaller axes, fewer --samples or --threads, or a larger --max-memory",
+                    )
+                ]
+            )
+
+    # -- one level ----------------------------------------------------------------------------------------------
+    def _drawn_clts(self) -> int:
+        """How many N(0,1) coordinates an outer draw takes; 0 where no statement reads a `clt` value."""
+        readers = {a for n in self.plan.nodes for a in n.args if isinstance(a, ir.Clt)}
+        if not readers or self.options.f0 == "zero":
+            return 0
+        return sum(n.type.size() for n in self.plan.clts)
+
+    def _outer(self, samples: int) -> tuple[int, int]:
+        """Particles of one run and the number of outer draws: both grow with the square root of the budget."""
+        if not self.used_clts:
+            return samples, 1
+        draws = 2 ** (round(math.log2(samples) / 2) + 2)
+        return max(64, 16 * samples // draws), draws
+
+    def _level(self, samples: int) -> _Level:
+        level = _Level(samples)
+        count = self.options.replicates
+        results: list[Any] = []
+        with ThreadPoolExecutor(self.options.workers) as pool:
+            for k, result in enumerate(pool.map(lambda r: self._replicate(samples, r), range(count))):
+                results.append(result)
+                if self.options.progress is not None:
+                    self.options.progress(k + 1, count, f"M = {samples}")
+        level.tail_error = results[0][2]
+        for output in self.plan.outputs:
+            parts = [values[output.name] for values, _, _ in results]
+            broken = next((p for p in parts if isinstance(p, Diagnostic)), None)
+            if broken is not None:
+                level.failed[output.name] = broken
+                continue
+            level.values[output.name] = np.array(parts)
+            if output.node.type.random:
+                level.covariance[output.name] = np.array([c[output.name] for _, c, _ in results])
+        return level
+
+    def _replicate(self, samples: int, number: int) -> tuple[dict[str, Any], dict[str, Any], dict[ir.Node, float]]:
+        """One scrambling: outputs averaged over the outer draws, covariances of random ones, errors of heavy tails."""
+        particles, draws = self._outer(samples)
+        seed = (self.options.seed, number)
+        coordinates = self._coordinates(draws, seed)
+        run = Replicate(self.plan, particles, seed, self.options.method == "mc", inspect=number == 0)
+        collected: list[dict[str, Any]] = []
+        laws: list[dict[str, Any]] = []
+        for d in range(draws):
+            clt = CltScalars(None if coordinates is None else coordinates[d])
+            collected.append(run.outputs(clt))
+            laws.append({o.name: gaussian_law(o, clt) for o in self.plan.outputs if o.node.type.random})
+        return averaged(collected), covariances(collected, laws), run.tail_error
+
+    def _coordinates(self, draws: int, seed: tuple[int, ...]) -> Any:
+        if not self.used_clts:
+            return None
+        from tp_compiler.evaluate.points import Points
+
+        return Points(draws, (*seed, 104729), self.used_clts, self.options.method == "mc").draw(self.used_clts)
+
+    # -- estimates ----------------------------------------------------------------------------------------------
+    def _estimate(self, name: str, at: int = -1) -> tuple[Any, Any]:
+        """Value and standard error at a level; the error includes the bias of finite M."""
+        levels = self.levels[: len(self.levels) + 1 + at]
+        value, stderr = mean_and_error([level.values.get(name) for level in levels], self._sizes(levels))
+        tail = levels[-1].tail_error.get(self.read_at[name], 0.0) / math.sqrt(self.options.replicates)
+        return value, np.hypot(stderr, tail)
+
+    def _covariance(self, name: str) -> tuple[Any, Any]:
+        return mean_and_error([level.covariance.get(name) for level in self.levels], self._sizes(self.levels))
+
+    def _sizes(self, levels: list[_Level]) -> list[int]:
+        return [self.plan.resolution(self._outer(level.samples)[0]) for level in levels]
+
+    def _tolerance(self, value: Any) -> float:
+        o = self.options
+        rtol = TOLERANCE if o.rtol is None else o.rtol
+        atol = TOLERANCE if o.atol is None else o.atol
+        return atol + rtol * float(np.max(np.abs(value), initial=0.0))
+
+    def _errors(self, name: str) -> list[tuple[float, float]]:
+        """(largest stderr, tolerance) of an output's value and of its covariance."""
+        value, stderr = self._estimate(name)
+        found = [] if name in self.gaussian else [(float(np.max(stderr, initial=0.0)), self._tolerance(value))]
+        if name in self.levels[-1].covariance:
+            covariance, error = self._covariance(name)
+            found.append((float(np.max(error, initial=0.0)), self._tolerance(covariance)))
+        return found
+
+    def _met(self) -> bool:
+        last = self.levels[-1]
+        if any(d.code == "NX441" for d in last.failed.values()):
+            return False  # more samples may tell a heavy tail from an infinite moment
+        return all(error <= bound for name in last.values for error, bound in self._errors(name))
+
+    def _result(self) -> Run:
+        last = self.levels[-1]
+        outputs: dict[str, Estimate] = {}
+        failed: dict[str, Diagnostic] = dict(last.failed)
+        for output in self.plan.outputs:
+            if output.name not in last.values:
+                continue
+            problem = self._divergence(output)
+            if problem is not None:
+                failed[output.name] = problem
+                continue
+            outputs[output.name] = self._output(output)
+            self._warn_if_unmet(output)
+        warnings = (*self.program.warnings, *self.warnings)
+        seconds = time.monotonic() - self.start
+        return Run(self.program.source.name, "limit", outputs, failed, warnings, self._settings(last.samples), seconds)
+
+    def _output(self, output: Output) -> Estimate:
+        value, stderr = self._estimate(output.name)
+        method = "mc" if self.options.method == "mc" else "qmc"
+        axes = tuple(i.name for i in output.indices)
+        if not output.node.type.random:
+            return Estimate(value, stderr, axes, method, note=self.reasons.get(output.name, ""))
+        covariance, error = self._covariance(output.name)
+        law = "gaussian" if output.name in self.gaussian else "sampled"
+        if law == "gaussian":
+            value, stderr = np.zeros_like(value), np.zeros_like(stderr)
+        return Estimate(value, stderr, axes, method, law, covariance, error, self.reasons.get(output.name, ""))
+
+    def _divergence(self, output: Output) -> Diagnostic | None:
+        """An error that does not fall as M grows eightfold: an infinite moment, or one carried by the rarest events.
+
+        The variance of plain Monte Carlo falls by 8 over three doublings. It is judged by the F-test of the two levels'
+        spreads at the level 1e-3, since a spread over few replicates is a rough number.
+        """
+        if len(self.levels) < 4 or any(output.name not in level.values for level in self.levels[-4:]):
+            return None
+        now, then = (spread(self.levels[k].values[output.name]) for k in (-1, -4))
+        freedom = self.options.replicates - 1
+        value, _ = self._estimate(output.name)
+        if now <= 5 * self._tolerance(value) or now**2 < then**2 * fdtri(freedom, freedom, 0.999) / 8:
+            return None
+        return Diagnostic(
+            "NX441",
+            f"the average does not converge: with {self.levels[-1].samples} particles its error is still {now:.2g},"
+            f" with an eighth of them it was {then:.2g}",
+            output.span,
+            "a moment may be infinite; check the tails, or raise --max-samples",
+        )
+
+    def _warn_if_unmet(self, output: Output) -> None:
+        if self.options.samples is not None and self.options.rtol is None and self.options.atol is None:
+            return
+        for error, bound in self._errors(output.name):
+            if error > bound:
+                message = f"the error of {output.name}, {error:.2g}, is above the tolerance {bound:.2g}"
+                self.warnings.append(Diagnostic("NX913", message, output.span, "raise --max-samples or --samples"))
+                return
+
+    def _settings(self, samples: int) -> dict[str, Any]:
+        return settings_of(self.options, samples)

@@ -1,0 +1,171 @@
+"""Expectations over at most three jointly Gaussian variables, to a stated tolerance, by nested rules.
+
+The variables are whitened (x = mean + A z, A lower triangular) and integrated axis by axis, so each rule knows, given
+the earlier coordinates, where its functions are steep or kinked (`rules`). Dependent variables take no axis: duplicates
+and zero variances lower the dimension exactly. The number of nodes doubles until two rules agree; what they differ by
+is the error returned. Work goes in blocks of bounded memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from tp_compiler.evaluate import rules
+from tp_compiler.evaluate.operations import ARRAYS
+from tp_compiler.evaluate.univariate import Array, Univariate
+
+SIZES = {0: (1, 2), 1: tuple(24 * 2**k for k in range(10)), 2: (24, 48, 96, 192, 384, 768), 3: (16, 32, 64, 128)}
+MOST_POINTS = 2**23  # of one integral
+BLOCK = 2**19  # function values at a time
+ROUNDING = 8 * 2.0**-52  # below this share of its variance, a variable's own randomness is rounding
+RTOL, ATOL = 1e-12, 1e-14
+
+Joint = Callable[[Array], Any]
+
+
+def expectation(
+    functions: Sequence[Univariate], means: Any, covariance: Any, *, rtol: float = RTOL, atol: float = ATOL
+) -> tuple[Array, Array]:
+    """E Π_k f_k(x_k), x ~ N(means, covariance); means (..., p), covariance (..., p, p), p ≤ 3.
+
+    Returns (value, error) of the leading shape. The error is nan where a value is not finite.
+    """
+    features = [f.kinks for f in functions]
+    return _refined(_Integral(list(functions), None, features), means, covariance, rtol, atol)
+
+
+def expectation_of(
+    function: Joint,
+    means: Any,
+    covariance: Any,
+    *,
+    kinks: Sequence[tuple[float, ...]] | None = None,
+    rtol: float = RTOL,
+    atol: float = ATOL,
+) -> tuple[Array, Array]:
+    """E f(x) of one function of up to three Gaussians, points (..., p) to values (...).
+
+    f is taken to be analytic, but for kinks on the planes x_k = κ, κ in kinks[k].
+    """
+    p = np.shape(means)[-1]
+    features = list(kinks) if kinks is not None else [()] * p
+    return _refined(_Integral([], function, features), means, covariance, rtol, atol)
+
+
+class _Integral:
+    """The integrand, and its nested sums."""
+
+    def __init__(self, functions: list[Univariate], joint: Joint | None, kinks: list[tuple[float, ...]]):
+        self.functions, self.joint, self.kinks = functions, joint, kinks
+        self.p = len(kinks)
+
+    def points(self, axes: Sequence[int], n: int) -> int:
+        """At most how many points one integral takes."""
+        total = 1
+        for axis in axes:
+            breaks = sum(max(1, len(k)) for k in self.kinks[axis:])
+            total *= n * (1 + breaks if any(self.kinks[axis:]) else 1)
+        return total
+
+    def value(self, mean: Array, root: Array, axes: Sequence[int], n: int, size: bool = False) -> Array:
+        """The nested sum over `axes` at conditional means (k, p); `size` is that of the absolute value."""
+        start = axes[0] if axes else self.p
+        factor = self._factors(mean, range(start), size)
+        if not axes:
+            return self._leaf(mean, size) if self.joint is not None else factor
+        return factor * self._sum(mean, root, axes, n, size)
+
+    def _sum(self, mean: Array, root: Array, axes: Sequence[int], n: int, size: bool) -> Array:
+        axis, rest = axes[0], axes[1:]
+        slopes = root[:, :, axis]
+        z, weights = rules.nodes(mean[:, axis:], slopes[:, axis:], self.kinks[axis:], n)
+        x = mean[:, None, :] + slopes[:, None, :] * z[..., None]
+        if not rest and self.joint is not None:
+            return np.einsum("kn,kn->k", weights, self._leaf(x, size))
+        if not rest:
+            return np.einsum("kn,kn->k", weights, self._factors(x, range(axis, self.p), size))
+        count = z.shape[1]
+        flat = x.reshape(-1, self.p)
+        inner = self._sum(flat, np.repeat(root, count, axis=0), rest, n, size).reshape(z.shape)
+        return np.einsum("kn,kn->k", weights * self._factors(x, range(axis, rest[0]), size), inner)
+
+    def _factors(self, x: Array, which: range, size: bool) -> Array:
+        result = np.ones(x.shape[:-1])
+        for k in which:
+            if self.functions:
+                result *= self.functions[k](x[..., k])
+        return np.abs(result) if size else result
+
+    def _leaf(self, x: Array, size: bool) -> Array:
+        assert self.joint is not None
+        result = np.asarray(self.joint(x), dtype=np.float64)
+        return np.abs(result) if size else result
+
+
+def _refined(integral: _Integral, means: Any, covariance: Any, rtol: float, atol: float) -> tuple[Array, Array]:
+    p = integral.p
+    if p > 3:
+        raise ValueError("quadrature is for at most three Gaussians")
+    covariance = np.asarray(covariance, dtype=np.float64)
+    shape = np.broadcast_shapes(np.shape(means)[:-1], covariance.shape[:-2])
+    mean = np.broadcast_to(np.asarray(means, dtype=np.float64), (*shape, p)).reshape(-1, p)
+    root = lower_root(np.broadcast_to(covariance, (*shape, p, p)).reshape(-1, p, p))
+    value, error = np.full(len(mean), np.nan), np.full(len(mean), np.nan)
+    pattern = (np.diagonal(root, axis1=1, axis2=2) > 0) @ (1 << np.arange(p))
+    with np.errstate(all="ignore"):
+        for code in np.unique(pattern):
+            group = np.flatnonzero(pattern == code)
+            axes = [k for k in range(p) if code >> k & 1]
+            value[group], error[group] = _group(integral, mean[group], root[group], axes, rtol, atol)
+    return value.reshape(shape), error.reshape(shape)
+
+
+def _group(
+    integral: _Integral, mean: Array, root: Array, axes: Sequence[int], rtol: float, atol: float
+) -> tuple[Array, Array]:
+    """Entries of one dimension: nodes doubled for those that have not settled."""
+    sizes = [n for n in SIZES[len(axes)] if integral.points(axes, n) <= MOST_POINTS] or [SIZES[len(axes)][0]]
+    value = _blocked(integral, mean, root, axes, sizes[0], False)
+    floor = 2.0**-50 * _blocked(integral, mean, root, axes, sizes[0], True)
+    error = np.full(len(mean), np.nan)
+    left = np.flatnonzero(np.isfinite(value))
+    for n in sizes[1:]:
+        new = _blocked(integral, mean[left], root[left], axes, n, False)
+        error[left] = np.abs(new - value[left]) + floor[left]
+        value[left] = new
+        settled = error[left] <= np.maximum(atol + rtol * np.abs(new), 8 * floor[left])
+        left = left[~settled & np.isfinite(new)]
+        if not len(left):
+            break
+    return value, error
+
+
+def _blocked(integral: _Integral, mean: Array, root: Array, axes: Sequence[int], n: int, size: bool) -> Array:
+    step = max(1, BLOCK // integral.points(axes, n))
+    parts = [
+        integral.value(mean[start : start + step], root[start : start + step], axes, n, size)
+        for start in range(0, len(mean), step)
+    ]
+    return np.concatenate(parts) if parts else np.zeros(0)
+
+
+def lower_root(covariance: Array) -> Array:
+    """A lower triangular root (k, p, p) of positive semidefinite matrices of any rank; dependent rows end in 0."""
+    p = covariance.shape[-1]
+    root = np.zeros(covariance.shape)
+    for j in range(p):
+        variance = covariance[:, j, j]
+        pivot = variance - np.sum(root[:, j, :j] ** 2, axis=-1)
+        if j == 1:  # to full relative accuracy: nearly equal variables
+            first = covariance[:, 0, 0]
+            det = ARRAYS.determinant(first, variance, covariance[:, 1, 0])
+            pivot = np.divide(det, first, out=variance.copy(), where=first > 0)
+        length = np.sqrt(np.where(pivot > ROUNDING * variance, pivot, 0.0))
+        root[:, j, j] = length
+        for i in range(j + 1, p):
+            rest = covariance[:, i, j] - np.sum(root[:, i, :j] * root[:, j, :j], axis=-1)
+            root[:, i, j] = np.divide(rest, length, out=np.zeros_like(rest), where=length > 0)
+    return root
