@@ -70,8 +70,8 @@ print("eigenvalues of the kernel:", np.linalg.eigvalsh(kernel))
 print("largest standard error:", error.max())
 
 # %% [markdown]
-# The first kernel is the arc-cosine kernel of Cho and Saul, twice. Written by hand it is the exact one to rounding, and the
-# sampled one deviates from it by a few of its standard errors:
+# The first kernel is the arc-cosine kernel of Cho and Saul, twice. Written by hand it is the exact one to rounding,
+# and the sampled one deviates from it by a few of its standard errors:
 
 # %%
 inputs = np.array([[1.0, 0.5], [-0.3, 0.8], [0.2, -1.1]])

@@ -1,7 +1,7 @@
 """The Python interface: the pipeline of driver.py on program text, files or compiled programs.
 
-Everywhere `program` is one of: the text of a program (anything with a newline, or that is no existing file), the path of
-a `.nexort` file, or what `compile` returned.
+Everywhere `program` is one of: the text of a program (anything with a newline, or that is no existing file), the
+path of a `.nexort` file, or what `compile` returned.
 """
 
 from __future__ import annotations
@@ -87,7 +87,8 @@ def derive(program: ProgramLike, *, settings: Mapping[str, float] | None = None,
     """The infinite-width limit as a system of equations, symbolic (Tensor Programs IVb, Def 2.6.5).
 
     Every ket has its hat part with its covariance, its dot part with its coefficients, every scalar its expectation:
-    `system["h2"].hat.covariance`, `.dot`, `.expression` are SymPy objects; `.latex()`, `.unicode()`, `.markdown()` print.
+    `system["h2"].hat.covariance`, `.dot`, `.expression` are SymPy objects; `.latex()`, `.unicode()`, `.markdown()`
+    print.
     """
     return driver.equations(compile(program, settings), simplify=simplify)
 
@@ -132,7 +133,8 @@ def verify(
 ) -> Verification:
     """The limit beside networks of growing width: z-scores per output, and the slope of the deviation in log n.
 
-    `verification.passed` is the verdict, `verification.checks` the figures of each output. Options are those of `limit`.
+    `verification.passed` is the verdict, `verification.checks` the figures of each output. Options are those of
+    `limit`.
     """
     compiled = compile(program, settings)
     return driver.verify(compiled, widths=widths, seeds=seeds, **_checked_options(options, _LIMIT, compiled))

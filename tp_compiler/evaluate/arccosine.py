@@ -93,13 +93,16 @@ def moment(ops: Operations, odd: int, m: int, n: int, v1: Any, v2: Any, c: Any, 
     if m == 1 and odd:
         return c * n * absolute_moment(ops, n - 1, v2)
     if m == 1:
-        if n == 1:
-            edge = ops.sqrt(det) * (2 / ops.pi)
-        else:
-            edge = ops.sqrt(2 * v1 / ops.pi) * absolute_moment(ops, n, det / v1)
-        return edge + n * c * _sign_moment(ops, n - 1, v1, v2, c, det)
+        return _edge(ops, n, v1, det) + n * c * _sign_moment(ops, n - 1, v1, v2, c, det)
     first = v1 * (m - 1) * moment(ops, odd, m - 2, n, v1, v2, c, det)
     return first + c * n * moment(ops, 1 - odd, m - 1, n - 1, v1, v2, c, det)
+
+
+def _edge(ops: Operations, n: int, v1: Any, det: Any) -> Any:
+    """v1 E 2δ(u)|v|^n."""
+    if n == 1:
+        return ops.sqrt(det) * (2 / ops.pi)
+    return ops.sqrt(2 * v1 / ops.pi) * absolute_moment(ops, n, det / v1)
 
 
 def _sign_moment(ops: Operations, n: int, v1: Any, v2: Any, c: Any, det: Any) -> Any:

@@ -60,8 +60,8 @@ def _polynomial_any(ops: Operations, p: Univariate, g: Univariate, v1: Any, v2: 
         factorial *= max(k, 1)
         if p.name == "monomial" and (int(p.params[0]) - k) % 2:
             continue
-        of_p, of_g = (singles.mean_derivative(ops, *args) for args in ((p, k, v1), (g, k, v2)))
-        total = total + of_p * of_g * (c**k if k else 1) / factorial
+        of_p: Any = singles.mean_derivative(ops, p, k, v1)
+        total = total + of_p * singles.mean_derivative(ops, g, k, v2) * (c**k if k else 1) / factorial
     return total
 
 
@@ -94,7 +94,7 @@ def _trig_sided(ops: Operations, f: Univariate, g: Univariate, v1: Any, v2: Any,
     """E sin(u) sgn(v) = e^(-v1/2) erfi(c/√(2 v2)); E sin(u) v = c e^(-v1/2); sin meets odd parts, cos even ones."""
     shape = _shape(g)
     part = shape.odd if f.name == "sin" else shape.even
-    v1n, v2n, detn = noisy(ops, 0, shape.halves, v1, v2, det)
+    _, v2n, detn = noisy(ops, 0, shape.halves, v1, v2, det)
     if part == 0.0:
         return ops.rational(0) * (c + v1 + v2)
     if shape.order == 0 and f.name == "cos":
@@ -154,9 +154,7 @@ _SMOOTH = _EXP | _GAUSS | _TRIG | _GELU | {"gelu_prime"}
 
 ROWS: tuple[Row, ...] = (
     Row(_POLYNOMIALS, _POLYNOMIALS, _polynomial_any, "Isserlis 1918 (Wick); Mehler 1866"),
-    Row(
-        _JUMPS, _JUMPS, _sided_sided, "Sheppard 1899; Cho & Saul 2009, eq. 4; erf: Williams 1997, eq. 11", fast.jumps
-    ),
+    Row(_JUMPS, _JUMPS, _sided_sided, "Sheppard 1899; Cho & Saul 2009, eq. 4; erf: Williams 1997, eq. 11", fast.jumps),
     Row(_BENDS, _BENDS, _sided_sided, "Cho & Saul 2009, eq. 6", fast.bends),
     Row(_PURE_SIDED, _PURE_SIDED, _sided_sided, "Cho & Saul 2009, eqs. 1-7; mixed orders: Stein"),
     Row(_POLYNOMIALS, _ALL_SIDED | _SMOOTH, _polynomial_any, "Mehler 1866; Stein 1981; Price 1958"),
@@ -230,9 +228,7 @@ def _blocks(shape: tuple[int, ...]) -> list[slice]:
     return [slice(start, start + step) for start in range(0, shape[0], step)] or [slice(0, 0)]
 
 
-def _block(
-    row: Row, f: Univariate, g: Univariate, v1: Array, v2: Array, c: Array, *, quick: bool
-) -> tuple[Any, Any]:
+def _block(row: Row, f: Univariate, g: Univariate, v1: Array, v2: Array, c: Array, *, quick: bool) -> tuple[Any, Any]:
     """One block, in the scaled variables; entries with a constant argument are filled in afterwards."""
     sv1, sv2, sc, near = v1, v2, c, None
     if (f.scale, g.scale) != (1.0, 1.0):

@@ -16,10 +16,11 @@ from tp_compiler.ir.program import Output
 def mean_and_error(levels: list[Any], sizes: list[int]) -> tuple[Any, Any]:
     """Value and standard error of the last level, over its replicates and with the bias of finite size.
 
-    Functions of averages have a bias b/size (size: M particles, or the P copies of an E). A coarser level has more of it,
-    and the scramblings are common (the first half of a Sobol sequence is one), so each level estimates the bias of the
-    last as the mean difference over size_last/size - 1. Where the noise explains the estimate, what exceeds it joins the
-    error. Where it is plainly a bias, it is taken off, 2f(M) - f(M/2), and the disagreement of the levels joins the error.
+    Functions of averages have a bias b/size (size: M particles, or the P copies of an E). A coarser level has more
+    of it, and the scramblings are common (the first half of a Sobol sequence is one), so each level estimates the bias
+    of the last as the mean difference over size_last/size - 1. Where the noise explains the estimate, what exceeds it
+    joins the error. Where it is plainly a bias, it is taken off, 2f(M) - f(M/2), and the disagreement of the levels
+    joins the error.
     """
     last = levels[-1]
     count = last.shape[0]

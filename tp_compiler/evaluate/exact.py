@@ -1,8 +1,8 @@
 """The exact evaluator: kets as formulas, scalars as numbers without sampling.
 
-The instructions run in order under the ket rules (TP IVb, Def 2.6.5; limit.md section 1), in their first form: a product
-W|x> is its hat, a new Gaussian family with covariance σ²<x|x'>, plus its dot, σ² Σ_y |y> E[∂|x>/∂Ŵᵀ|y>]. What has no
-formula is a `NotExact` in the place of a value, and so is everything that depends on it.
+The instructions run in order under the ket rules (TP IVb, Def 2.6.5; limit.md section 1), in their first form: a
+product W|x> is its hat, a new Gaussian family with covariance σ²<x|x'>, plus its dot, σ² Σ_y |y> E[∂|x>/∂Ŵᵀ|y>]. What
+has no formula is a `NotExact` in the place of a value, and so is everything that depends on it.
 """
 
 from __future__ import annotations
@@ -313,7 +313,8 @@ class ExactEvaluator:
         return self._closed(whole, node.slots) if node.slots else _simplified(whole.terms)
 
     def _closed(self, form: Form, slots: tuple[int, ...]) -> Form:
-        """The average over copies: those factors that meet no other copy become numbers, the others wait for the row."""
+        """The average over copies: those factors that meet no other copy become numbers, the others wait for the
+        row."""
         copies = {slot: private() for slot in slots}
         terms = []
         for term in form.terms:

@@ -1,7 +1,8 @@
 """Expectations of products of functions of Gaussians, by the first method that applies.
 
-Independent clusters factorise (TP IVb, 4.2: <x|y> = <x><y>); within a cluster: moments by Isserlis' theorem, closed forms
-(closed_forms.py), quadrature in up to three dimensions (quadrature.py). Anything else is `NotExact`, with the reason.
+Independent clusters factorise (TP IVb, 4.2: <x|y> = <x><y>); within a cluster: moments by Isserlis' theorem, closed
+forms (closed_forms.py), quadrature in up to three dimensions (quadrature.py). Anything else is `NotExact`, with the
+reason.
 """
 
 from __future__ import annotations

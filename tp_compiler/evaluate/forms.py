@@ -153,11 +153,11 @@ class Part:
 
 @dataclass(frozen=True, eq=False)
 class Linear:
-    """mean + Σ parts: a Gaussian ket family. `copy` 0 is the ket's own neuron; positive ones are the slots of an E still
-    open, negative ones belong to an average that has been taken.
+    """mean + Σ parts: a Gaussian ket family. `copy` 0 is the ket's own neuron; positive ones are the slots of an E
+    still open, negative ones belong to an average that has been taken.
 
-    `root` and `where` tell when two are one variable at different places: the family they came from, and the places that
-    its labels have taken.
+    `root` and `where` tell when two are one variable at different places: the family they came from, and the places
+    that its labels have taken.
     """
 
     mean: Tensor

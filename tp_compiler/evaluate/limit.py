@@ -32,8 +32,9 @@ def limit(program: Program, *, only: Collection[str] | None = None, **options: A
     only          names of the outputs wanted
     max_memory    bytes; max_time: seconds; threads: replicates that run at once
 
-    Returns a Run; each Estimate names its method, and in `note` why. Outputs that cannot be computed are in `Run.failed`.
-    Raises ProgramError NX431 where even the smallest run does not fit into the memory, NX432 for an option's value.
+    Returns a Run; each Estimate names its method, and in `note` why. Outputs that cannot be computed are in
+    `Run.failed`. Raises ProgramError NX431 where even the smallest run does not fit into the memory, NX432 for an
+    option's value.
     """
     chosen = Options(**options)
     validate(chosen)
@@ -53,7 +54,8 @@ def limit(program: Program, *, only: Collection[str] | None = None, **options: A
 
 
 def _joined(runs: list[Run], names: list[str]) -> Run:
-    """One Run of several: exact outputs, sampled ones, and those that need draws of `clt` scalars, which run apart, since
+    """One Run of several: exact outputs, sampled ones, and those that need draws of `clt` scalars, which run apart,
+    since
     each draw has few particles."""
     outputs = {n: run.outputs[n] for n in names for run in runs if n in run.outputs}
     failed = {n: run.failed[n] for n in names for run in runs if n in run.failed}

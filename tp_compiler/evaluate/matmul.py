@@ -20,7 +20,8 @@ from tp_compiler.evaluate.points import Points
 
 #: A residual below this part of the ket's norm is rounding: the ket depends linearly on earlier ones.
 TOLERANCE = 1e-11
-#: A Gram matrix resolves directions down to the square root of the machine precision; weaker ones wait for the next pass.
+#: A Gram matrix resolves directions down to the square root of the machine precision; weaker ones wait for the next
+#: pass.
 RESOLVED = 1e-5
 
 
@@ -99,8 +100,8 @@ def _orthonormal(residual: Any, norms: Any, samples: int) -> Any:
     """Orthonormal directions spanning the residuals, in descending order of variance.
 
     The weakest direction so gets the last Sobol coordinate. `norms` are those of the kets themselves: a residual is
-    judged against its own ket, so that small kets beside large ones keep their directions. Each pass takes what the Gram
-    matrix resolves and leaves the rest, orthogonalised, to the next one.
+    judged against its own ket, so that small kets beside large ones keep their directions. Each pass takes what the
+    Gram matrix resolves and leaves the rest, orthogonalised, to the next one.
     """
     alive = norms > 0
     left = residual[:, alive] / norms[alive]

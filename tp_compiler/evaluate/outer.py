@@ -92,8 +92,8 @@ def _order(place: int, paired: int, generator: np.random.Generator) -> Any:
     return reversed_bits ^ int(generator.integers(paired))
 
 
-#: A tile's value: an array and its labels. The neuron dimensions of a tile are the labels 0 (rows), 1 (the copies of this
-#: E), 2, ... (those of E nested in it); indices follow.
+#: A tile's value: an array and its labels. The neuron dimensions of a tile are the labels 0 (rows), 1 (the copies of
+#: this E), 2, ... (those of E nested in it); indices follow.
 Labelled = tuple[Any, tuple[Label, ...]]
 
 

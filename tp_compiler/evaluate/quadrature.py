@@ -51,7 +51,7 @@ def expectation_of(
     f is taken to be analytic, but for kinks on the planes x_k = κ, κ in kinks[k].
     """
     p = np.shape(means)[-1]
-    features = list(kinks) if kinks is not None else [()] * p
+    features: list[tuple[float, ...]] = list(kinks) if kinks is not None else [()] * p
     return _refined(_Integral([], function, features), means, covariance, rtol, atol)
 
 

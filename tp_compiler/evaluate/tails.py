@@ -1,8 +1,9 @@
 """Averages that no sample can give: a heavy tail is recognised before it becomes a number.
 
-The tail index α of |x| (P(|x| > t) ~ t^-α) is read off the largest samples by Hill's estimator. The mean is infinite for
-α <= 1, the variance for α <= 2; there, or for a light tail that begins beyond the sampled quantiles, the average is carried
-by events rarer than the sample holds. Scrambled points stratify the tail, so that 64 of them fix α to a few per cent.
+The tail index α of |x| (P(|x| > t) ~ t^-α) is read off the largest samples by Hill's estimator. The mean is infinite
+for α <= 1, the variance for α <= 2; there, or for a light tail that begins beyond the sampled quantiles, the average
+is carried by events rarer than the sample holds. Scrambled points stratify the tail, so that 64 of them fix α to a
+few per cent.
 """
 
 from __future__ import annotations

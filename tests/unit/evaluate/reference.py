@@ -88,13 +88,12 @@ def average(name: str, params: Sequence[float], m: Real, v: Real) -> Real:
 
 
 def integrated(value: Callable[[Real], Real], scales: Sequence[Real], shift: Real = 0) -> Real:
-    """∫ value(z) φ(z) dz, cut where it changes: at 0 and at a few times each scale."""
-    ends = {mp.mpf(0)} | {sign * end for sign in (-1, 1) for end in (mp.mpf(4), mp.mpf(17))}
+    """∫ value(z) φ(z) dz, cut where it changes: at 0 and at a few times each scale; the bulk is at `shift`."""
+    ends = {mp.mpf(0)} | {shift + sign * end for sign in (-1, 1) for end in (mp.mpf(4), mp.mpf(17))}
     for scale in scales:
         if 0 < scale < 2:
             ends |= {sign * scale * k for sign in (-1, 1) for k in (2, 12) if scale * k < 16}
-    cuts = sorted(e + shift for e in ends)
-    return mp.quad(lambda z: value(z) * _phi(z), cuts)
+    return mp.quad(lambda z: value(z) * _phi(z), sorted(ends))
 
 
 def pair(f: tuple[str, tuple[float, ...]], g: tuple[str, tuple[float, ...]], v1: float, v2: float, c: float) -> Real:

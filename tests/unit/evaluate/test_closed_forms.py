@@ -88,10 +88,11 @@ def test_kernels_of_nasty_inputs(case: tuple[float, float, float]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("pair", PAIRS, ids=lambda p: f"{name(p[0])}-{name(p[1])}")
-def test_every_row(pair: tuple[Univariate, Univariate]) -> None:
-    names = {f.name for f in pair}
-    check(*pair, [*ORDINARY, *NASTY[:-1], *(() if names & GROWING else LARGE)], 1e-12)
+@pytest.mark.parametrize("at", range(len(PAIRS)), ids=lambda i: f"{name(PAIRS[i][0])}-{name(PAIRS[i][1])}")
+def test_every_row(at: int) -> None:
+    """Every pair at a quarter of the covariances, turn by turn (all of them take twenty minutes)."""
+    f, g = PAIRS[at]
+    check(f, g, [*ORDINARY, *NASTY[:-1], *(() if {f.name, g.name} & GROWING else LARGE)][at % 4 :: 4])
 
 
 def test_every_row_is_the_quadrature() -> None:

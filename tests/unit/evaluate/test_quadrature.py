@@ -42,7 +42,7 @@ def test_one_variable_is_the_integral(name: str, variance: float) -> None:
     with mp.workdps(25):
         s = mp.sqrt(mp.mpf(variance))
         cuts = sorted({sign * end for sign in (-1, 1) for end in (0, *(k / max(s, 1) for k in (2, 8, 30)), 3, 12)})
-        want = [mp.quad(lambda z: MP[name](s * z) ** p * mp.npdf(z), cuts) for p in (1, 2)]
+        want = [mp.quad(lambda z, p=p: MP[name](s * z) ** p * mp.npdf(z), cuts) for p in (1, 2)]
     value, error = expectation([f], [0.0], [[variance]])
     assert_allclose(value, float(want[0]), rtol=1e-11, atol=1e-14)
     assert error <= 1e-11 * max(1, abs(value))
@@ -57,7 +57,9 @@ def test_pairs_converge(name: str, variance: float) -> None:
     value, error = expectation([f, f], np.zeros(2), covariances(variance))
     assert np.all(error <= 1e-12 * np.maximum(1, np.abs(value[5])))
     # u = v is one variable, and u = -v too
-    assert_allclose(value[5], expectation([composite(lambda x: f(x) ** 2, f.kinks)], [0.0], [[variance]])[0], rtol=1e-12)
+    assert_allclose(
+        value[5], expectation([composite(lambda x: f(x) ** 2, f.kinks)], [0.0], [[variance]])[0], rtol=1e-12
+    )
 
 
 @pytest.mark.parametrize("name", ["relu", "abs", "leaky_relu", "step", "sign", "erf", "gelu"])
@@ -82,7 +84,9 @@ def test_means_and_kinks_away_from_the_centre() -> None:
     assert_allclose(value, expectation([given], [-1.2], [[0.5]])[0], rtol=1e-11)
     assert error < 1e-11
     bent = composite(lambda x: np.abs(x - 2.0), (2.0,))
-    assert_allclose(expectation([bent], [0.5], [[1.0]])[0], closed_forms.single(univariate("abs"), -1.5, 1.0), rtol=1e-12)
+    assert_allclose(
+        expectation([bent], [0.5], [[1.0]])[0], closed_forms.single(univariate("abs"), -1.5, 1.0), rtol=1e-12
+    )
     steep = np.array([[1e6, 3e5], [3e5, 1e6]])
     value, error = expectation([tanh, tanh], [300.0, -200.0], steep)
     sign = expectation([univariate("sign")] * 2, [300.0, -200.0], steep)[0]
