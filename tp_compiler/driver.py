@@ -131,9 +131,10 @@ def show(source: Source, *, stage: str, settings: Mapping[str, float] | None = N
 def equations(program: Program, *, simplify: bool = True) -> System:
     """The limit equations of a program; see `equations.derive`."""
     from tp_compiler.equations import derive
+    from tp_compiler.evaluate.formulas import closed_form
 
     with _deep_recursion():
-        return derive(program, simplify=simplify)
+        return derive(program, simplify=simplify, closed_form=closed_form)
 
 
 def limit(program: Program, **options: Any) -> Run:

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 import tp_compiler as tpc
 from tp_compiler import driver
@@ -78,7 +79,7 @@ def limit_error(program: Program, exact: np.ndarray, samples: int, repeats: int 
     """(seconds, RMS error) of one limit with M = samples and 8 scramblings."""
     errors, start = [], time.perf_counter()
     for seed in range(repeats):
-        run = tpc.limit(program, samples=samples, seed=1000 + seed, threads=1)
+        run = tpc.limit(program, method="qmc", samples=samples, seed=1000 + seed, threads=1)
         errors.append(run["k"] - exact)
     return (time.perf_counter() - start) / repeats, float(np.sqrt(np.mean(np.square(errors))))
 
@@ -98,7 +99,7 @@ def network_error(program: Program, exact: np.ndarray, width: int, budget: float
 def accuracy_table() -> list[tuple[int, float, float, float, int]]:
     """(M, seconds, limit's RMS error, best averaged networks' RMS error in that time, their width), a row per M."""
     program = tpc.compile(ACCURACY)
-    exact = tpc.limit(program, samples=2**17, seed=77)["k"]
+    exact = tpc.limit(program, method="qmc", samples=2**17, seed=77)["k"]
     tpc.simulate(program, 64, seeds=2)
     rows = []
     for samples in (2**10, 2**12, 2**14, 2**16):
@@ -106,6 +107,58 @@ def accuracy_table() -> list[tuple[int, float, float, float, int]]:
         best = min((network_error(program, exact, width, seconds), width) for width in (64, 128, 256, 512, 1024, 2048))
         rows.append((samples, seconds, error, *best))
     return rows
+
+
+def kernel_program(fn: str, depth: int, inputs: int) -> str:
+    """The NNGP of an MLP with biases on random inputs of dimension 10."""
+    return f"""
+        axis i, j : {inputs}
+        axis d : 10
+        axis l : {depth}
+        data xi[i,d] ~ N(0, 1) seed 3
+        ket |u[d]> ~ N(0, 0.1)
+        matrix W[l] ~ N(0, 2)
+        ket |b[l]> ~ N(0, 0.01)
+        |x[i]> = {fn}(sum[d](xi[i,d] |u[d]>))
+        for k in 2..{depth} {{ |x[i]> = {fn}(W[k] |x[i]> + |b[k]>) }}
+        output k[i,j] = <x[i]|x[j]>
+    """
+
+
+def plain_recursion(fn: str, depth: int, inputs: int) -> np.ndarray:
+    """The same kernel, by a NumPy recursion without any care for accuracy."""
+    x = np.random.Generator(np.random.PCG64(3)).standard_normal((inputs, 10))
+    kernel = 0.1 * x @ x.T
+    for layer in range(depth):
+        if layer:
+            kernel *= 2
+            kernel += 0.01
+        diagonal = np.diag(kernel).copy()
+        if fn == "relu":
+            scale = np.sqrt(np.outer(diagonal, diagonal))
+            cosine = np.clip(kernel / scale, -1, 1)
+            kernel = scale * (np.sqrt(1 - cosine * cosine) + (np.pi - np.arccos(cosine)) * cosine) / (2 * np.pi)
+        else:
+            kernel = 2 / np.pi * np.arcsin(2 * kernel / np.sqrt(np.outer(1 + 2 * diagonal, 1 + 2 * diagonal)))
+    return kernel
+
+
+def kernel_seconds(fn: str, depth: int, inputs: int, repeats: int = 3) -> tuple[float, float, float]:
+    """(from text to kernel, kernel alone, plain recursion), the best of some runs on one thread."""
+    text = kernel_program(fn, depth, inputs)
+    best = [np.inf, np.inf, np.inf]
+    with threadpool_limits(limits=1):
+        for _ in range(repeats):
+            start = time.perf_counter()
+            program = tpc.compile(text)
+            compiled = time.perf_counter()
+            tpc.limit(program, method="exact")
+            done = time.perf_counter()
+            plain_recursion(fn, depth, inputs)
+            end = time.perf_counter()
+            for k, seconds in enumerate((done - start, done - compiled, end - done)):
+                best[k] = min(best[k], seconds)
+    return best[0], best[1], best[2]
 
 
 def main() -> None:
@@ -117,6 +170,13 @@ def main() -> None:
     print("| --- | --- | --- | --- | --- | --- |")
     for samples, seconds, error, other, width in accuracy_table():
         print(f"| {samples} | {seconds:.2f} | {error:.1e} | {other:.1e} | {width} | {other / error:.0f} |")
+    print("| kernel | depth | inputs | from text, s | kernel, s | plain recursion, s | ratio |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    for fn in ("relu", "erf"):
+        for depth in (3, 10, 50):
+            for inputs in (100, 500, 1000):
+                whole, alone, plain = kernel_seconds(fn, depth, inputs)
+                print(f"| {fn} | {depth} | {inputs} | {whole:.3f} | {alone:.3f} | {plain:.3f} | {alone / plain:.1f} |")
 
 
 if __name__ == "__main__":

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
+import tp_compiler as tpc
 from tests.benchmarks import measure
 
 pytestmark = pytest.mark.slow
@@ -28,3 +31,13 @@ def test_the_limit_beats_averaged_networks_at_equal_time() -> None:
     rows = measure.accuracy_table()
     samples, _, error, other, _ = rows[-1]
     assert samples == 2**16 and other > 30 * error, rows
+
+
+def test_kernels_of_a_deep_network_take_less_than_two_seconds_from_the_text() -> None:
+    assert measure.kernel_seconds("relu", 50, 500)[0] < 2
+
+
+def test_equations_of_a_hundred_layers_take_less_than_five_seconds() -> None:
+    start = time.perf_counter()
+    tpc.derive(measure.deep_mlp(100)).unicode()
+    assert time.perf_counter() - start < 5

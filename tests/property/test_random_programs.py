@@ -80,7 +80,12 @@ def holds(seed: int, steps: int = 8) -> None:
     assert not [d for d in tpc.check(text) if not d.is_warning], text
     verification = tpc.verify(text, widths=(64, 128, 256), seeds=16, samples=2048, seed=seed)
     # A verification's level is that of one program; over many programs the bound leaves room for their number.
-    failing = [c for c in verification.checks if min(c.z[-1], c.z_corrected) > 6 or (c.slope or -0.5) > -0.1]
+    # Small heavy-tailed quantities have slopes that sixteen networks hardly fix: their interval decides.
+    failing = [
+        c
+        for c in verification.checks
+        if min(c.z[-1], c.z_corrected) > 6 or (c.slope_interval is not None and c.slope_interval[0] > -0.1)
+    ]
     assert not failing, text + "\n" + "\n".join(str(c) for c in failing)
     assert verification.checks
 

@@ -24,6 +24,7 @@ class Gaussian:
 
 
 ClosedForm = Callable[[Expr, Gaussian], Expr | None]
+FOLLOWED = 3  # entrywise definitions that are followed back in search of a closed form
 
 
 def finish(system: System, facts: Facts, simplify: bool, closed_form: ClosedForm | None) -> System:
@@ -32,7 +33,8 @@ def finish(system: System, facts: Facts, simplify: bool, closed_form: ClosedForm
     if simplify:
         equations = _needed(_shared(equations))
     if closed_form is not None:
-        equations = tuple(replace(e, closed_form=_formula(e, facts, closed_form)) for e in equations)
+        known = {e.name: e for e in system.equations if e.kind == "ket"}
+        equations = tuple(replace(e, closed_form=_formula(e, facts, known, closed_form)) for e in equations)
     return System(equations, system.matrices, system.remarks)
 
 
@@ -76,23 +78,24 @@ def _references(e: Equation) -> set[tuple[type, str]]:
     return found - {(type(e.symbol), e.name)}
 
 
-def _formula(e: Equation, facts: Facts, closed_form: ClosedForm) -> Expr | None:
+def _formula(e: Equation, facts: Facts, known: dict[str, Equation], closed_form: ClosedForm) -> Expr | None:
     """The right side with every expectation that has a closed form replaced; None where none has."""
     if e.kind not in ("scalar", "coefficient") or not e.expression.has(Expectation):
         return None
 
     def rule(x: Expr) -> Expr | None:
-        return _evaluated(x, facts, closed_form) if isinstance(x, Expectation) else None
+        return _evaluated(x, facts, known, closed_form) if isinstance(x, Expectation) else None
 
     value = rebuild(e.expression, rule)
     return value if value != e.expression else None
 
 
-def _evaluated(e: Expectation, facts: Facts, closed_form: ClosedForm) -> Expr | None:
-    kets = sorted(e.body.atoms(Ket), key=str)
+def _evaluated(e: Expectation, facts: Facts, known: dict[str, Equation], closed_form: ClosedForm) -> Expr | None:
+    body = _followed(e.body, facts, known)
+    kets = sorted(body.atoms(Ket), key=str)
     if e.copies != {0} or any(k.copy_number or not facts.of(k).gaussian for k in kets) or not kets:
         return None
-    if e.body in kets or (isinstance(e.body, sp.Mul | sp.Pow) and len(kets) <= 2 and not e.body.has(sp.Function)):
+    if body in kets or (isinstance(body, sp.Mul | sp.Pow) and len(kets) <= 2 and not body.has(sp.Function)):
         return None  # a bracket of Gaussians is a covariance: nothing to integrate
     variables = sp.symbols(f"g1:{len(kets) + 1}", real=True)
     mean = tuple(simplified(Expectation(k), facts) for k in kets)
@@ -101,4 +104,18 @@ def _evaluated(e: Expectation, facts: Facts, closed_form: ClosedForm) -> Expr | 
         len(kets),
         lambda i, j: simplified(Expectation(kets[i] * kets[j]), facts) - mean[i] * mean[j],
     )
-    return closed_form(e.body.xreplace(dict(zip(kets, variables, strict=True))), Gaussian(variables, mean, covariance))
+    return closed_form(body.xreplace(dict(zip(kets, variables, strict=True))), Gaussian(variables, mean, covariance))
+
+
+def _followed(body: Expr, facts: Facts, known: dict[str, Equation]) -> Expr:
+    """The body in Gaussian kets, where entrywise definitions lead there; as it stands where they do not."""
+    for _ in range(FOLLOWED):
+        definitions = {
+            k: known[k.label].at(k, known[k.label].expression)
+            for k in body.atoms(Ket)
+            if not k.copy_number and k.label in known and not facts.of(k).gaussian
+        }
+        if not definitions:
+            break
+        body = body.xreplace(definitions)
+    return body

@@ -157,6 +157,7 @@ ROWS: tuple[Row, ...] = (
     Row(_JUMPS, _JUMPS, _sided_sided, "Sheppard 1899; Cho & Saul 2009, eq. 4; erf: Williams 1997, eq. 11", fast.jumps),
     Row(_BENDS, _BENDS, _sided_sided, "Cho & Saul 2009, eq. 6", fast.bends),
     Row(_PURE_SIDED, _PURE_SIDED, _sided_sided, "Cho & Saul 2009, eqs. 1-7; mixed orders: Stein"),
+    Row(_GAUSS, _POLYNOMIALS, _gauss_any, "tilting (no cancellation, unlike Mehler's sum)"),
     Row(_POLYNOMIALS, _ALL_SIDED | _SMOOTH, _polynomial_any, "Mehler 1866; Stein 1981; Price 1958"),
     Row(_ALL_SIDED, _ALL_SIDED, _sided_sided, "Cho & Saul 2009 at variances + 1/2 (erf is a noisy sign)"),
     Row(_EXP, _ALL_SIDED | _SMOOTH, _exp_any, "Cameron & Martin 1944"),

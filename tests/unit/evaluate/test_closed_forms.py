@@ -78,10 +78,10 @@ def test_single_is_the_integral(f: Univariate, case: tuple[float, float]) -> Non
 
 @pytest.mark.parametrize("f", FUNCTIONS, ids=name)
 def test_kernels_are_right(f: Univariate) -> None:
-    check(f, f, [ORDINARY[1], NASTY[1]])
+    check(f, f, ORDINARY[1:])
 
 
-@pytest.mark.parametrize("case", [*NASTY[2:5], NASTY[8], *LARGE[3:]], ids=str)
+@pytest.mark.parametrize("case", [*NASTY[2:5], NASTY[8], LARGE[4]], ids=str)
 def test_kernels_of_nasty_inputs(case: tuple[float, float, float]) -> None:
     for f in (univariate("relu"), univariate("gelu")):
         check(f, f, [case])
