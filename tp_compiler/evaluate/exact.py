@@ -16,11 +16,12 @@ import numpy as np
 from tp_compiler.diagnostics import Diagnostic
 from tp_compiler.evaluate import faults
 from tp_compiler.evaluate.arrays import labels, reduced, reindexed, shifted
-from tp_compiler.evaluate.expectations import EXACT, METHODS, Expectations, NotExact
+from tp_compiler.evaluate.expectations import EXACT, METHODS, PATIENCE, Expectations
 from tp_compiler.evaluate.forms import (
     Factor,
     Form,
     Linear,
+    NotExact,
     Part,
     Place,
     Tensor,
@@ -69,11 +70,11 @@ class Exact:
 class ExactEvaluator:
     """Runs the nodes of a plan; `output` gives a value, a Diagnostic, or NotExact with the reason."""
 
-    def __init__(self, nodes: list[ir.Node], quadrature: bool = True):
+    def __init__(self, nodes: list[ir.Node], quadrature: bool = True, patience: float = PATIENCE):
         self.values: dict[ir.Node, Any] = {}
         self.method: dict[ir.Node, int] = {}
         self.error: dict[ir.Node, float] = {}
-        self.expect = Expectations(self.between, quadrature)
+        self.expect = Expectations(self.between, quadrature, patience)
         self.products: dict[ir.MatrixSymbol, list[ir.MatMul]] = {}
         self._between: dict[tuple[Variable, Variable], Tensor] = {}
         with np.errstate(all="ignore"):
@@ -103,6 +104,8 @@ class ExactEvaluator:
             value = getattr(self, f"_{type(node).__name__.lower()}")(node, args)
         except NotExact as reason:
             value = reason
+        except MemoryError:
+            value = NotExact("an array that does not fit into the memory")
         except faults.Refused as refused:
             value = refused.diagnostic
         self.method[node] = max([self.expect.method, *(self.method[a] for a in node.args)])

@@ -60,8 +60,27 @@ def number(value: float) -> Tensor:
     return Tensor(np.float64(value))
 
 
+class NotExact(Exception):
+    """Why a quantity has no exact or quadrature value; auto then samples it."""
+
+    def __init__(self, reason: str):
+        super().__init__(reason)
+        self.reason = reason
+
+
+MOST_ENTRIES = 2**26  # numbers in one array
+
+
+def bounded(labels: Iterable[Index]) -> tuple[Index, ...]:
+    """The labels, unless an array over them would be too large."""
+    labels = tuple(labels)
+    if np.prod([float(x.size) for x in labels]) > MOST_ENTRIES:
+        raise NotExact("an array over too many indices")
+    return labels
+
+
 def union(tensors: Iterable[Tensor]) -> tuple[Index, ...]:
-    return tuple(dict.fromkeys(label for t in tensors for label in t.labels))
+    return bounded(dict.fromkeys(label for t in tensors for label in t.labels))
 
 
 def times(*tensors: Tensor) -> Tensor:
@@ -83,7 +102,7 @@ def plus(*tensors: Tensor) -> Tensor:
 def summed(tensors: list[Tensor], over: Iterable[Index]) -> Tensor:
     """Σ over some labels of the product; a label that nobody carries multiplies by its size."""
     gone = set(over)
-    labels = tuple(label for label in union(tensors) if label not in gone)
+    labels = bounded(label for label in dict.fromkeys(x for t in tensors for x in t.labels) if label not in gone)
     result = contract([t.values for t in tensors], [t.labels for t in tensors], labels)
     missing = [label.size for label in gone if not any(label in t.labels for t in tensors)]
     return Tensor(result * np.prod(missing) if missing else result, labels)

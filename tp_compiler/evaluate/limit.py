@@ -11,6 +11,7 @@ import numpy as np
 from tp_compiler.diagnostics import Diagnostic
 from tp_compiler.evaluate.estimates import is_gaussian
 from tp_compiler.evaluate.exact import Exact, ExactEvaluator
+from tp_compiler.evaluate.expectations import PATIENCE
 from tp_compiler.evaluate.options import Options, settings_of, validate
 from tp_compiler.evaluate.qmc import Sampling
 from tp_compiler.ir.program import Program
@@ -69,7 +70,9 @@ def without_sampling(program: Program, names: list[str], options: Options) -> tu
     """What has an exact value, a closed form or a quadrature; and for every other output the reason why not."""
     start = time.monotonic()
     wanted = [o for o in program.outputs if o.name in names]
-    evaluator = ExactEvaluator(reachable(o.node for o in wanted), quadrature=options.method != "exact")
+    patience = float("inf") if options.method == "quadrature" else PATIENCE
+    nodes = reachable(o.node for o in wanted)
+    evaluator = ExactEvaluator(nodes, quadrature=options.method != "exact", patience=patience)
     outputs: dict[str, Estimate] = {}
     failed: dict[str, Diagnostic] = {}
     reasons: dict[str, str] = {}
