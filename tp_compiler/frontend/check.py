@@ -73,7 +73,8 @@ class Checker(Bindings):
         known = [a.name for a in self.axes] + list(self.scope.others)
         for name in sorted(unknown):
             message = f"--set names `{name}`, which is no axis or top-level scalar of the program"
-            self.found.add(Diagnostic("NX104", message, None, suggest(name, known)))
+            remedy = "the values of data and kets are in the program" if name in known else suggest(name, known)
+            self.found.add(Diagnostic("NX104", message, None, remedy))
         if self.found.errors:
             return None
         if not self.outputs:

@@ -79,7 +79,7 @@ class Declarations:
         for name in s.names:
             if name.ident in self.settings:
                 self.used_settings.add(name.ident)
-                size = int(self.settings[name.ident]) if self.settings[name.ident] % 1 == 0 else -1
+                size = self._whole(name)
         if size is None:
             size = 1
         if not 1 <= size <= UNKNOWN.size:
@@ -201,6 +201,14 @@ class Declarations:
             return None
         self.used_settings.add(name.ident)
         return self.build.constant(self.settings[name.ident], name.span)
+
+    def _whole(self, name: ast.Name) -> int:
+        """The size that --set gives to an axis."""
+        given = self.settings[name.ident]
+        if given % 1:
+            message = f"--set {name.ident}={given:g}: the size of an axis is an integer"
+            raise error("NX105", message, name.span, f"a size is an integer, 1 to {UNKNOWN.size}")
+        return int(given)
 
     def _ketdecl(self, s: ast.KetDecl, scope: Scope) -> None:
         name = s.target

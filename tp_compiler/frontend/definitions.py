@@ -106,7 +106,7 @@ class Definitions:
             hints = {"scalar": "", "ket": f" (declare the parameter as {param.name.ident})", "operator": ""}
             raise error(
                 "NX216" if param.kind == "ket" else "NX210",
-                f"the parameter `{param.span.text}` takes a {param.kind}, found a {value.kind}",
+                f"the parameter `{param.span.text}` takes {_a(param.kind)}, found {_a(value.kind)}",
                 arg.span,
                 f"pass a {param.kind}{hints[param.kind] if isinstance(value, v.Scalar) else ''}",
             )
@@ -161,6 +161,10 @@ class Definitions:
         if isinstance(value, v.Operator):
             return self.core.algebra.rename(value, mapping, at.span)
         return value
+
+
+def _a(kind: str) -> str:
+    return f"{'an' if kind[0] in 'aeio' else 'a'} {kind}"
 
 
 def _return(statement: ast.Def) -> ast.Return:

@@ -72,7 +72,12 @@ class Functions:
         """The indices in the brackets of `sum[i,j](...)`."""
         name = expr.fn.ident
         if not expr.fn.indices:
-            raise error("NX252", f"{name} needs the indices it runs over", expr.fn.span, f"write {name}[i](...)")
+            raise error(
+                "NX252",
+                f"{name} needs the indices it runs over",
+                expr.fn.span,
+                f"write {name}[i](...), i an index of the argument",
+            )
         if count is not None and len(expr.fn.indices) != count:
             raise error("NX252", f"{name} takes {count} indices in brackets", expr.fn.span)
         found = []
