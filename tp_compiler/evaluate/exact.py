@@ -179,8 +179,8 @@ class ExactEvaluator:
         """Cov(Ŵ|x>, Ŵ|x'>) = σ² <x|x'>, and ρσ² for Wᵀ; members of a family are independent."""
         assert isinstance(a.node, ir.MatMul) and isinstance(b.node, ir.MatMul)
         x, y = (self._placed_operand(v) for v in (a, b))
-        factors = [self._scale(a.node, _members(a))]
-        for p, q in zip(_members(a), _members(b), strict=True):
+        factors = [self._scale(a.node, a.members)]
+        for p, q in zip(a.members, b.members, strict=True):
             if (d := delta(p, q)) is not None:
                 factors.append(d)
         return times(self._bracket([x, y]), *factors)
@@ -223,7 +223,7 @@ class ExactEvaluator:
         if theta is None or not np.any(theta.values):
             return []
         factors = [theta, self._scale(node, node.member)]
-        for p, q in zip(node.member, _members(variable), strict=True):
+        for p, q in zip(node.member, variable.members, strict=True):
             if (d := delta(p, q)) is not None:
                 factors.append(d)
         y: Form = self.values[earlier.args[0]].placed(new)
@@ -401,14 +401,6 @@ class ExactEvaluator:
 
 
 # ---------------------------------------------------------------------------------------------------------- helpers
-def _members(variable: Variable) -> tuple[Place, ...]:
-    """Where each family index of the matrix stands in a placed hat."""
-    node = variable.node
-    assert isinstance(node, ir.MatMul)
-    places = dict(zip(node.type.indices, variable.places, strict=True))
-    return tuple(places[m] if isinstance(m, Index) else m for m in node.member)
-
-
 def _slope(factor: Factor, variable: Variable) -> Tensor | None:
     """∂ℓ/∂variable for the argument of a factor on the ket's own neuron; None where it does not occur."""
     if not any(p.variable.node is variable.node and a.copy == 0 for a in factor.arguments for p in a.parts):

@@ -63,7 +63,7 @@ class Expectations:
             return result
         for p in a.parts:
             for q in b.parts:
-                if p.variable.group == q.variable.group:
+                if not p.variable.independent_of(q.variable):
                     result = plus(result, self._parts(p, q.refreshed()))
         return result
 

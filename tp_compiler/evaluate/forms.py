@@ -141,6 +141,21 @@ class Variable:
             return self.node.symbol
         return self.node.matrix, self.node.transposed
 
+    @property
+    def members(self) -> tuple[Place, ...]:
+        """Where each index of the family stands whose members are independent."""
+        if isinstance(self.node, ir.InitialKet):
+            return () if self.node.symbol.pair is not None else self.places
+        places = dict(zip(self.node.type.indices, self.places, strict=True))
+        return tuple(places[m] if isinstance(m, Index) else m for m in self.node.member)
+
+    def independent_of(self, other: Variable) -> bool:
+        """Whether two variables never meet: other groups, or different members of one family."""
+        if self.group != other.group:
+            return True
+        pairs = zip(self.members, other.members, strict=True)
+        return any(isinstance(a, int) and isinstance(b, int) and a != b for a, b in pairs)
+
     def placed(self, places: Mapping[Index, Place]) -> Variable:
         return Variable(self.node, tuple(places.get(p, p) if isinstance(p, Index) else p for p in self.places))
 
