@@ -2,7 +2,8 @@
 
 A *sided* function is x ↦ even·|x|^n + odd·sgn(x)|x|^n, averaged over an independent N(0, noise) added to x. With
 noise 0 these are step, sign, relu, abs, leaky relu, relu powers and monomials; erf is the sign with noise 1/2, since
-erf(x) = E sgn(x + ζ), ζ ~ N(0, 1/2). So the arc-sine kernel of erf is the arc-cosine kernel of order 0 at v + 1/2.
+erf(x) = E sgn(x + ζ), ζ ~ N(0, 1/2), and Φ is the step with noise 1. So the
+arc-sine kernel of erf is the arc-cosine kernel of order 0 at v + 1/2.
 """
 
 from __future__ import annotations
@@ -52,9 +53,11 @@ SIDED: dict[str, Callable[..., Sided]] = {
     "abs": lambda: sides(1, 1, 1),
     "leaky_relu": lambda slope: sides(1, 1, -slope),
     "relu_power": lambda k: sides(int(k), 1, 0),
+    "two_sided": lambda k, right, left: sides(int(k), right, left),
     "monomial": _monomial,
     "erf": lambda: sides(0, 1, -1, 1),
     "erfc": lambda: sides(0, 0, 2, 1),
+    "normal_cdf": lambda: sides(0, 1, 0, 2),
 }
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from tp_compiler.evaluate import fast, singles
 from tp_compiler.evaluate.arccosine import SIDED, Sided, noisy, sided, sided_pair, sides
 from tp_compiler.evaluate.operations import ARRAYS, Operations, SymbolicOperations, at
-from tp_compiler.evaluate.univariate import Array, Univariate
+from tp_compiler.evaluate.univariate import Array, Univariate, monomial, normal_cdf
 
 Formula = Callable[[Operations, Univariate, Univariate, Any, Any, Any, Any], Any]
 
@@ -91,24 +91,30 @@ def _trig_trig(ops: Operations, f: Univariate, g: Univariate, v1: Any, v2: Any, 
 
 
 def _trig_sided(ops: Operations, f: Univariate, g: Univariate, v1: Any, v2: Any, c: Any, det: Any) -> Any:
-    """E sin(u) sgn(v) = e^(-v1/2) erfi(c/√(2 v2)); E sin(u) v = c e^(-v1/2); sin meets odd parts, cos even ones."""
+    """E e^(iu) g(v) = e^(-v1/2) E g(v + ic): for one parity v^n against sin or cos, for the other one repeated integrals
+    of φ at an imaginary argument, which are derivatives of Dawson's D: E sin(u) sgn(v)|v|^n (n even) and E cos(u)|v|^n
+    (n odd) are ±(2/√π) (v2/2)^(n/2) D⁽ⁿ⁾(c/√(2 v2)) e^(-det/(2 v2)), + for n = 0, 1 mod 4."""
     shape = _shape(g)
-    part = shape.odd if f.name == "sin" else shape.even
+    part, n = shape.odd if f.name == "sin" else shape.even, shape.order
     _, v2n, detn = noisy(ops, 0, shape.halves, v1, v2, det)
     if part == 0.0:
         return ops.rational(0) * (c + v1 + v2)
-    if shape.order == 0 and f.name == "cos":
-        return ops.number(part) * ops.exp(-v1 / 2) + ops.rational(0) * (c + v2)
-    if shape.order == 0:
-        return ops.number(part) * ops.exp(-detn / (2 * v2n)) * ops.damped_erfi(c / ops.sqrt(2 * v2n))
-    if shape.order == 1 and f.name == "sin":
-        return ops.number(part) * c * ops.exp(-v1 / 2)
-    return None
+    if n % 2 == (f.name == "sin"):
+        return ops.number(part) * _polynomial_any(ops, monomial(n), f, v2n, v1, c, det)
+    root = ops.sqrt(v2n / 2)
+    damped = ops.dawson(n, c / (2 * root)) * ops.exp(-detn / (2 * v2n)) / ops.sqrt(ops.pi)
+    return (2 * (-1) ** (n // 2) * ops.number(part)) * damped * (root**n if n else 1)
 
 
-def _sin_gelu(ops: Operations, f: Univariate, g: Univariate, v1: Any, v2: Any, c: Any, det: Any) -> Any:
-    """gelu(v) = v/2 + an even function, so E sin(u) gelu(v) = c/2 e^(-v1/2)."""
-    return c * ops.exp(-v1 / 2) / 2
+def _trig_gelu(ops: Operations, f: Univariate, g: Univariate, v1: Any, v2: Any, c: Any, det: Any) -> Any:
+    """gelu(v) = v/2 + an even function: sin meets the first, c/2 e^(-v1/2); cos the second, by E gelu(v + ic) as above:
+    (v2 D'(y) - 2y D(y)) e^(-(det + v1)/(2w²))/(w √2π), w² = 1 + v2, y = c/(w√2)."""
+    if f.name == "sin":
+        return c * ops.exp(-v1 / 2) / 2
+    square = 1 + v2
+    y = c / ops.sqrt(2 * square)
+    bracket = v2 * ops.dawson(1, y) - 2 * y * ops.dawson(0, y)
+    return bracket * ops.exp(-(det + v1) / (2 * square)) / ops.sqrt(2 * ops.pi * square)
 
 
 def _gelu_sided(ops: Operations, f: Univariate, g: Univariate, v1: Any, v2: Any, c: Any, det: Any) -> Any:
@@ -144,30 +150,54 @@ def _gelu_prime_twice(ops: Operations, f: Univariate, g: Univariate, v1: Any, v2
     return sided_pair(ops, _STEP, _STEP, w1, w2, c, d) + c * smooth / (2 * ops.pi)
 
 
+def _gelu_prime_any(ops: Operations, f: Univariate, g: Univariate, v1: Any, v2: Any, c: Any, det: Any) -> Any:
+    """Φ(u) is a row of its own; E uφ(u) g(v) = c E g'(w)/(√2π (1 + v1)^(3/2)), w ~ N(0, (v2 + det)/(1 + v1))."""
+    found = row_of(_CDF, g)
+    spread = 1 + v1
+    slope = singles.mean_derivative(ops, g, 1, (v2 + det) / spread)
+    if found is None or slope is None:
+        return None
+    row, swap = found
+    own = row.formula(ops, g, _CDF, v2, v1, c, det) if swap else row.formula(ops, _CDF, g, v1, v2, c, det)
+    return None if own is None else own + c * slope / (spread * ops.sqrt(2 * ops.pi * spread))
+
+
+def _gauss_prime_any(ops: Operations, f: Univariate, g: Univariate, v1: Any, v2: Any, c: Any, det: Any) -> Any:
+    """Tilting and Stein: E -2au e^(-au²) g(v) = -2a c (1 + 2a v1)^(-3/2) E g'(w), w as for gauss."""
+    a = ops.number(f.params[0])
+    spread = 1 + 2 * a * v1
+    slope = singles.mean_derivative(ops, g, 1, (v2 + 2 * a * det) / spread)
+    return None if slope is None else -2 * a * c * slope / (spread * ops.sqrt(spread))
+
+
+_CDF = normal_cdf()
 _ALL_SIDED = frozenset(SIDED)
-_PURE_SIDED = _ALL_SIDED - {"erf", "erfc"}
+_NOISY = frozenset({"erf", "erfc", "normal_cdf"})
 _POLYNOMIALS = frozenset({"monomial", "hermite"})
 _EXP, _GAUSS, _TRIG, _GELU = (frozenset(s.split()) for s in ("exp", "gauss", "sin cos", "gelu"))
-_JUMPS = frozenset({"step", "sign", "leaky_step", "erf", "erfc"})
+_GAUSS_PRIME, _GELU_PRIME = frozenset({"gauss_prime"}), frozenset({"gelu_prime"})
+_JUMPS = frozenset({"step", "sign", "leaky_step"}) | _NOISY
 _BENDS = frozenset({"relu", "leaky_relu", "abs"})
-_SMOOTH = _EXP | _GAUSS | _TRIG | _GELU | {"gelu_prime"}
+_SMOOTH = _EXP | _GAUSS | _TRIG | _GELU | _GELU_PRIME
 
 ROWS: tuple[Row, ...] = (
     Row(_POLYNOMIALS, _POLYNOMIALS, _polynomial_any, "Isserlis 1918 (Wick); Mehler 1866"),
     Row(_JUMPS, _JUMPS, _sided_sided, "Sheppard 1899; Cho & Saul 2009, eq. 4; erf: Williams 1997, eq. 11", fast.jumps),
     Row(_BENDS, _BENDS, _sided_sided, "Cho & Saul 2009, eq. 6", fast.bends),
-    Row(_PURE_SIDED, _PURE_SIDED, _sided_sided, "Cho & Saul 2009, eqs. 1-7; mixed orders: Stein"),
+    Row(_ALL_SIDED - _NOISY, _ALL_SIDED - _NOISY, _sided_sided, "Cho & Saul 2009, eqs. 1-7; mixed orders: Stein"),
     Row(_GAUSS, _POLYNOMIALS, _gauss_any, "tilting (no cancellation, unlike Mehler's sum)"),
+    Row(_GAUSS_PRIME, _POLYNOMIALS | _ALL_SIDED | _SMOOTH | _GAUSS_PRIME, _gauss_prime_any, "tilting; Stein 1981"),
     Row(_POLYNOMIALS, _ALL_SIDED | _SMOOTH, _polynomial_any, "Mehler 1866; Stein 1981; Price 1958"),
     Row(_ALL_SIDED, _ALL_SIDED, _sided_sided, "Cho & Saul 2009 at variances + 1/2 (erf is a noisy sign)"),
     Row(_EXP, _ALL_SIDED | _SMOOTH, _exp_any, "Cameron & Martin 1944"),
     Row(_GAUSS, _ALL_SIDED | _SMOOTH, _gauss_any, "Williams 1997, eq. 13 (Gaussian units); tilting"),
     Row(_TRIG, _TRIG, _trig_trig, "Rahimi & Recht 2007; Lee et al. 2018 (characteristic function)"),
-    Row(_TRIG, _ALL_SIDED, _trig_sided, "Cameron & Martin 1944 at imaginary shift"),
-    Row(frozenset({"sin"}), _GELU, _sin_gelu, "Stein 1981"),
+    Row(_TRIG, _ALL_SIDED, _trig_sided, "Cameron & Martin 1944 at imaginary shift; DLMF 7.18"),
+    Row(_TRIG, _GELU, _trig_gelu, "Stein 1981; Cameron & Martin 1944 at imaginary shift"),
     Row(_GELU, _ALL_SIDED, _gelu_sided, "conditioning on the noisy arguments"),
     Row(_GELU, _GELU, _gelu_gelu, "Tsuchida et al. 2021, eq. 4; Neural Tangents (Novak et al. 2020), Gelu"),
-    Row(frozenset({"gelu_prime"}), frozenset({"gelu_prime"}), _gelu_prime_twice, "Tsuchida et al. 2021"),
+    Row(_GELU_PRIME, _GELU_PRIME, _gelu_prime_twice, "Tsuchida et al. 2021"),
+    Row(_GELU_PRIME, _ALL_SIDED | _TRIG | _GELU, _gelu_prime_any, "Φ + uφ: noisy step, and tilting"),
 )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tp_compiler.evaluate import closed_forms, quadrature
+from tp_compiler.evaluate import closed_forms, compositions, quadrature
 from tp_compiler.evaluate.forms import (
     Factor,
     Form,
@@ -96,6 +96,7 @@ class Expectations:
     def _cluster(self, factors: list[Factor]) -> Tensor | None:
         if all(f.is_identity for f in factors):
             return self._moments([f.arguments[0] for f in factors])
+        factors = _gathered(factors)
         variables = _distinct(factors)
         if len(variables) > MOST_DIMENSIONS:
             raise NotExact(f"an expectation over {len(variables)} Gaussians")
@@ -137,11 +138,12 @@ class Expectations:
             return closed_forms.single(f, u.mean.at(labels), variance.at(labels))
         g, w = factors[1].function, factors[1].arguments[0]
         assert isinstance(g, Univariate)
-        if np.any(u.mean.values) or np.any(w.mean.values):
+        parts = [_centred(x.function, x.arguments[0], labels) for x in factors]
+        if parts[0] is None or parts[1] is None:
             return None
         if len(variables) == 1:
             v = variance.at(labels)
-            return closed_forms.pair(f, g, v, v, v, same=np.True_)
+            return _combined(*parts, lambda f, g: closed_forms.pair(f, g, v, v, v, same=np.True_))
         other = self.covariance(w, w)
         cross = self.covariance(u, w)
         v1, v2, c = variance.at(labels), other.at(labels), cross.at(labels)
@@ -151,7 +153,7 @@ class Expectations:
         same = _coincide(u, w)
         if same is not None:
             mask = mask | (same.at(labels) > 0)
-        return closed_forms.pair(f, g, v1, v2, c, same=mask)
+        return _combined(*parts, lambda f, g: closed_forms.pair(f, g, v1, v2, c, same=mask))
 
     def _integrated(self, factors: list[Factor], variables: list[Linear], labels: tuple[Index, ...]) -> Tensor:
         """Quadrature over the distinct Gaussians of a cluster."""
@@ -172,7 +174,9 @@ class Expectations:
             merged = _merged(factors, places, count)
             value, error = quadrature.expectation(merged, means, covariance)
         else:
-            value, error = quadrature.expectation_of(_joint(factors, places), means, covariance)
+            value, error = quadrature.expectation_of(
+                _joint(factors, places), means, covariance, kinks=_kinks(factors, places, count)
+            )
         worst = float(np.max(error, initial=0.0))
         if not np.isfinite(worst):
             raise NotExact("quadrature met values that are not finite")
@@ -229,6 +233,54 @@ def _coincide(a: Linear, b: Linear) -> Tensor | None:
     return times(*deltas) if deltas else number(1.0)
 
 
+def _gathered(factors: list[Factor]) -> list[Factor]:
+    """Functions of one variable multiplied where the table has the product: relu(u) relu(u) is a relu power."""
+    gathered: list[Factor] = []
+    for factor in factors:
+        for k, other in enumerate(gathered):
+            product = _one_factor(other, factor)
+            if product is not None:
+                gathered[k] = product
+                break
+        else:
+            gathered.append(factor)
+    return gathered
+
+
+def _one_factor(a: Factor, b: Factor) -> Factor | None:
+    if not (isinstance(a.function, Univariate) and isinstance(b.function, Univariate)):
+        return None
+    if a.arguments[0].key != b.arguments[0].key:
+        return None
+    product = compositions.multiplied(a.function, b.function)
+    return None if product is None else Factor(product, a.arguments)
+
+
+Centred = list[tuple[Any, Univariate]]
+
+
+def _centred(f: Any, argument: Linear, labels: tuple[Index, ...]) -> Centred | None:
+    """f of a Gaussian as a combination of functions of the centred one, f alone where it is centred; None where a mean
+    is in the way."""
+    if not np.any(argument.mean.values):
+        return [(1.0, f)]
+    return compositions.centred(f, argument.mean.at(labels))
+
+
+def _combined(first: Centred, second: Centred, pair: Callable[[Univariate, Univariate], Any]) -> Any:
+    """Σ a b E f(u) g(v) over the two combinations; None where a pair has no row."""
+    total: Any = None
+    for a, f in first:
+        for b, g in second:
+            value = pair(f, g)
+            if value is None:
+                return None
+            if not (isinstance(a, float) and isinstance(b, float)):
+                value = a * b * value
+            total = value if total is None else total + value
+    return total
+
+
 def _merged(factors: list[Factor], places: dict[Any, int], count: int) -> list[Univariate]:
     """One function for each variable: several functions of one variable multiplied."""
     own: list[list[Univariate]] = [[] for _ in range(count)]
@@ -250,6 +302,15 @@ def _product(functions: list[Univariate]) -> Univariate:
 
     kinks = tuple(sorted({k for f in functions for k in f.kinks}))
     return composite(value, kinks, all(f.analytic for f in functions))
+
+
+def _kinks(factors: list[Factor], places: dict[Any, int], count: int) -> list[tuple[float, ...]]:
+    """Where each variable meets a kink: functions of one variable name theirs, joint ones are analytic."""
+    own: list[set[float]] = [set() for _ in range(count)]
+    for f in factors:
+        if isinstance(f.function, Univariate):
+            own[places[f.arguments[0].key]].update(f.function.kinks)
+    return [tuple(sorted(k)) for k in own]
 
 
 def _joint(factors: list[Factor], places: dict[Any, int]) -> Callable[[Any], Any]:

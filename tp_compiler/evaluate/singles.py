@@ -34,6 +34,10 @@ def _smooth(ops: Operations, f: Univariate, m: Any, v: Any) -> Any | None:
     if f.name == "gauss":
         a = ops.number(f.params[0])
         return ops.exp(-a * m * m / (1 + 2 * a * v)) / ops.sqrt(1 + 2 * a * v)
+    if f.name == "gauss_prime":
+        a = ops.number(f.params[0])
+        spread = 1 + 2 * a * v
+        return -2 * a * m * ops.exp(-a * m * m / spread) / (spread * ops.sqrt(spread))
     if f.name in ("gelu", "gelu_prime"):
         root = ops.sqrt(1 + v)
         density = ops.exp(-m * m / (2 * (1 + v))) / ops.sqrt(2 * ops.pi)
@@ -106,8 +110,8 @@ def mean_derivative(ops: Operations, f: Univariate, k: int, v: Any) -> Any | Non
     if f.name in ("sin", "cos"):
         turn = ((0, 1, 0, -1) if f.name == "sin" else (1, 0, -1, 0))[k % 4]
         return turn * ops.exp(-v / 2)
-    if f.name == "gauss":
-        return _gauss_derivative(ops, ops.number(f.params[0]), k, v)
+    if f.name in ("gauss", "gauss_prime"):
+        return _gauss_derivative(ops, ops.number(f.params[0]), k + (f.name == "gauss_prime"), v)
     if f.name == "gelu":  # (x Φ)^(k) = x Φ^(k) + k Φ^(k-1), and E x h(x) = v E h'(x)
         return v * _cdf_derivative(ops, k + 1, v) + (k * _cdf_derivative(ops, k - 1, v) if k else 0)
     if f.name == "gelu_prime":

@@ -89,6 +89,30 @@ def gauss(a: float = 1.0) -> Univariate:
     return Univariate("gauss", (float(a),), lambda x: np.exp(-a * x * x))
 
 
+def gauss_prime(a: float = 1.0) -> Univariate:
+    """-2a x exp(-a x²), the derivative of gauss."""
+    return Univariate("gauss_prime", (float(a),), lambda x: -2 * a * x * np.exp(-a * x * x))
+
+
+def normal_cdf() -> Univariate:
+    """Φ(x) = (1 + erf(x/√2))/2."""
+    return Univariate("normal_cdf", (), special.ndtr)
+
+
+def two_sided(k: int, right: float, left: float) -> Univariate:
+    """right·max(x, 0)^k + left·max(-x, 0)^k, k ≥ 1."""
+    _check_order(k)
+    if k == 0:
+        raise ValueError("step, sign and leaky_step are the functions of order 0")
+    return Univariate(
+        "two_sided",
+        (float(k), float(right), float(left)),
+        lambda x: np.where(x > 0, right, left) * np.abs(x) ** k,
+        (0.0,),
+        False,
+    )
+
+
 def gelu_prime() -> Univariate:
     """Φ(x) + x φ(x), the derivative of gelu."""
     return Univariate("gelu_prime", (), lambda x: special.ndtr(x) + x * np.exp(-x * x / 2) / _SQRT_2PI)
@@ -157,7 +181,10 @@ _NAMED: dict[str, Callable[..., Univariate]] = {
     "monomial": monomial,
     "hermite": hermite,
     "relu_power": relu_power,
+    "two_sided": two_sided,
     "gauss": gauss,
+    "gauss_prime": gauss_prime,
+    "normal_cdf": normal_cdf,
     "leaky_step": leaky_step,
     "gelu_prime": gelu_prime,
 }
@@ -165,6 +192,12 @@ _NAMED: dict[str, Callable[..., Univariate]] = {
 
 def _power_rule(make: Callable[[int], Univariate]) -> Callable[[float], Univariate]:
     return lambda k: times(make(int(k) - 1), k) if k else times(monomial(0), 0.0)
+
+
+def _two_sided_slope(k: float, right: float, left: float) -> Univariate:
+    if k > 1:
+        return times(two_sided(int(k) - 1, right, -left), k)
+    return times(leaky_step(-left / right), right) if right else times(scaled(univariate("step"), -1.0), -left)
 
 
 _DERIVATIVES: dict[str, Callable[..., Univariate | None]] = {
@@ -180,6 +213,8 @@ _DERIVATIVES: dict[str, Callable[..., Univariate | None]] = {
     "erf": lambda: times(gauss(1.0), 2 / math.sqrt(math.pi)),
     "erfc": lambda: times(gauss(1.0), -2 / math.sqrt(math.pi)),
     "gelu": gelu_prime,
-    "gauss": lambda a: composite(lambda x: -2 * a * x * np.exp(-a * x * x)),
+    "gauss": gauss_prime,
+    "normal_cdf": lambda: times(gauss(0.5), 1 / _SQRT_2PI),
+    "two_sided": _two_sided_slope,
     "softplus": lambda: univariate("sigmoid"),
 }

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
 from tp_compiler.diagnostics import Diagnostics, ProgramError, Span
 from tp_compiler.frontend import syntax as ast
 from tp_compiler.frontend import values as v
@@ -12,6 +15,9 @@ from tp_compiler.frontend.names import RESERVED, Scope
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.types import Axis, Index
 
+if TYPE_CHECKING:
+    from tp_compiler.frontend.training import Training
+
 
 class Bindings(Declarations):
     """`|h[i]> = ...`, `c = ...`, `|h[i,1]> = ...`, `a, b = f(x)`."""
@@ -19,17 +25,28 @@ class Bindings(Declarations):
     def __init__(self, found: Diagnostics, settings: dict[str, float]):
         super().__init__(found, settings)
         self.scope: Scope
+        self.training: Training
         self.loop_axes: dict[str, Axis] = {}
 
     def _bind(self, s: ast.Bind, scope: Scope) -> None:
-        values = self._bound_values(s, scope)
+        over_steps = self.training.over_steps(s.targets)
+        values = self._bound_values(s, self.training.stepwise(scope) if over_steps else scope)
         for target, value in zip(s.targets, values, strict=True):
             try:
-                self._assign_target(target, value, scope, s)
+                self._assign_target(_without_step(target) if over_steps else target, value, scope, s)
+                if over_steps:
+                    self._clocked(target, scope)
             except ProgramError as problem:
                 for diagnostic in problem.diagnostics:
                     self.found.add(diagnostic)
                 self._spoil(introduced(s), scope)
+
+    def _clocked(self, target: ast.Name | ast.Ket, scope: Scope) -> None:
+        """`f[step,i] = ...` behind the loop: a quantity of every step."""
+        name = target.label if isinstance(target, ast.Ket) else target
+        assert isinstance(name, ast.Name)
+        table = scope.kets if isinstance(target, ast.Ket) else scope.others
+        table[name.ident] = replace(table[name.ident], clock=self.training.clock)
 
     def _spoil(self, names: set[str], scope: Scope) -> None:
         """What a wrong statement, or an unfinished loop, binds is no longer known."""
@@ -72,6 +89,9 @@ class Bindings(Declarations):
         places = [self._left(e, scope) for e in name.indices or ()]
         if ket and isinstance(value, v.Scalar) and isinstance(value.node, ir.Constant):
             value = v.Ket(value.node)  # `|h> = 0`: a number alone is the constant ket
+        if scope.entries:  # in an optimizer a plain name may be an entry of a ket or of a matrix
+            table[name.ident] = v.Binding(value, span=target.span)
+            return
         self._sorted(value, ket, target.span, s)
         self._closed(value, tuple(p for p in places if isinstance(p, Index)), s.span)
         if isinstance(value, v.Broken) and before is not None and isinstance(before.value, v.Broken):
@@ -149,6 +169,15 @@ class Bindings(Declarations):
             raise error("NX210", f"a scalar or operator is bound here, found a {value.kind}", s.span, remedy)
         if isinstance(value, v.Ket) and any(slot != 0 for slot, _ in value.node.type.slots):
             raise error("NX233", "a copy leaves its E", s.span, "average it: E[1](...)")
+
+
+def _without_step(target: ast.Name | ast.Ket) -> ast.Name | ast.Ket:
+    """The left side without its bracket `step`."""
+    name = target.label if isinstance(target, ast.Ket) else target
+    assert isinstance(name, ast.Name)
+    kept = tuple(e for e in name.indices or () if not (isinstance(e, ast.Name) and e.ident == "step"))
+    plain = replace(name, indices=kept or None)
+    return replace(target, label=plain) if isinstance(target, ast.Ket) else plain
 
 
 def _plain_names(e: ast.Expr) -> list[str]:

@@ -1,7 +1,7 @@
 """Statements: abstract syntax to an `ir.Program`, every mistake gathered on the way.
 
 Non-goals: this file knows no rule of expressions (expressions.py, functions.py, operators.py), no numbers (data.py) and
-no limit. Optimizers, training and parametrizations are checked in training.py and marked unavailable.
+no limit; training and optimizers are in training.py.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from tp_compiler.frontend import syntax as ast
 from tp_compiler.frontend import values as v
 from tp_compiler.frontend.bindings import Bindings
 from tp_compiler.frontend.definitions import Definitions, check_body, introduced, unread_names
+from tp_compiler.frontend.differentiation import Differentiation
 from tp_compiler.frontend.expressions import BROKEN, Context, error, free_indices
 from tp_compiler.frontend.functions import Functions, library_bindings
 from tp_compiler.frontend.names import RESERVED, Scope, suggest
@@ -50,10 +51,11 @@ class Checker(Bindings):
     def __init__(self, found: Diagnostics, settings: dict[str, float]):
         super().__init__(found, settings)
         functions = Functions(self.core)
-        self.core.builtins = {**functions.table, "entrywise": functions.entrywise}
+        differentiation = Differentiation(self.core)
+        self.core.builtins = {**functions.table, **differentiation.table, "entrywise": functions.entrywise}
         self.definitions = Definitions(self.core, lambda body, scope: self.run(body, scope, "def"))
         self.core.call_def = self.definitions.call
-        self.training = Training(self)
+        self.training: Training = Training(self)
         self.scope = Scope.empty(library_bindings())
         pi = self.build.constant(math.pi, Span(Source("library", ""), 0, 0))
         self.scope.library["pi"] = v.Binding(v.Scalar(pi))
@@ -80,8 +82,18 @@ class Checker(Bindings):
         if not self.outputs:
             end = Span(source, len(source.text.rstrip()), len(source.text.rstrip()))
             self.found.add(Diagnostic("NX903", "the program has no output", end, "add, for example, `output <x|x>`"))
-        outputs = tuple(self.training.marked(o) for o in self.outputs.values())
-        return Program(source, outputs, tuple(self.axes), tuple(self.widths), tuple(self.found.warnings), self.names)
+        outputs, loop, lower = self.training.lowered(self.outputs.values())
+        names = {lower.done.get(node, node): name for node, name in self.names.items()}
+        warnings = tuple(self.found.warnings)
+        return Program(source, outputs, tuple(self.axes), tuple(self.widths), warnings, names, loop)
+
+    def optimizers_of_the_library(self, scope: Scope) -> None:
+        """The standard optimizers, which are NEXORT themselves."""
+        path = "library/optimizers.nexort"
+        text = files("tp_compiler").joinpath(path).read_text(encoding="utf-8")
+        own = Scope({}, {}, scope.library)
+        self.run(parse(Source(path, text), self.found).statements, own, "top")
+        scope.library.update(own.others)
 
     def _sized(self, indices: tuple[Index, ...], values: Any) -> tuple[Index, ...]:
         return self.training.sized(indices, values)
@@ -126,7 +138,7 @@ class Checker(Bindings):
             raise ProgramError([])
         if high - low >= MAX_LOOP:
             raise error("NX122", f"the loop has {high - low + 1:.7g} turns", s.span, f"at most {MAX_LOOP} are unrolled")
-        inner = place if place in ("def", "train") else "for"
+        inner = place if place in ("def", "train", "optimizer") else "for"
         self._no_return(s)
         before = scope.others.get(s.variable)
         if before is not None and isinstance(before.value, v.IndexName):
@@ -190,10 +202,14 @@ class Checker(Bindings):
             seen.add(name.ident)
 
     def _output(self, s: ast.Output, scope: Scope) -> None:
+        over_steps = self.training.over_steps((s.target, s.value))
+        inner = self.training.stepwise(scope) if over_steps else scope
         if s.target is None:
             assert s.value is not None
-            value = self.core.value(s.value, Context(scope))
-            self._report(" ".join(s.value.span.text.split()), value, free_indices(value), s)
+            value = self.core.value(s.value, Context(inner))
+            free = free_indices(value)
+            indices = (self.training.clock, *free) if over_steps and self.training.clock is not None else free
+            self._report(" ".join(s.value.span.text.split()), value, indices, s, over_steps)
             return
         if s.value is not None:
             self._bind(ast.Bind(s.span, (s.target,), (s.value,)), scope)
@@ -203,15 +219,16 @@ class Checker(Bindings):
             places = [self._left(e, scope) for e in s.target.indices or ()]
             if binding is None or not all(isinstance(p, Index) for p in places):
                 raise error("NX126", "an output is a whole family", s.target.span, "write index names in the brackets")
-        value = self.core.value(s.target, Context(scope))
+            inner = self.training.stepwise(scope) if over_steps else scope
+        value = self.core.value(s.target, Context(inner))
         named = [e for e in s.target.indices or () if isinstance(e, ast.Name)]
         indices = tuple(
             b.value.index for e in named if (b := scope.other(e.ident)) is not None and isinstance(b.value, v.IndexName)
         )
         plain = len(indices) == len(s.target.indices or ())
-        self._report(s.target.ident if plain else s.target.span.text, value, indices, s)
+        self._report(s.target.ident if plain else s.target.span.text, value, indices, s, over_steps)
 
-    def _report(self, name: str, value: v.Value, indices: tuple[Index, ...], s: ast.Output) -> None:
+    def _report(self, name: str, value: v.Value, indices: tuple[Index, ...], s: ast.Output, over_steps: bool) -> None:
         if isinstance(value, v.Broken):
             return
         at = s.value.span if s.value is not None else s.span
@@ -219,6 +236,8 @@ class Checker(Bindings):
         if name in self.outputs:
             raise error("NX127", f"`{name}` is an output already", s.span, "give it another name: `output g = ...`")
         if node is not None:
+            self.training.check_output(node, over_steps, at)
+            node = self.training.traced(node) if over_steps else node
             self.outputs[name] = Output(name, tuple(dict.fromkeys(indices)), node, s.span)
 
     def _import(self, s: ast.Import, scope: Scope) -> None:
@@ -260,7 +279,7 @@ class Checker(Bindings):
         self.imported.add(path)
         return Source(path, text)
 
-    # -- checked, without a meaning in this version -------------------------------------------------------------
+    # -- training -----------------------------------------------------------------------------------------------
     def _optimizer(self, s: ast.Optimizer, scope: Scope) -> None:
         self.training.optimizer(s, scope)
 
@@ -272,6 +291,12 @@ class Checker(Bindings):
 
     def _update(self, s: ast.Update, scope: Scope) -> None:
         self.training.update(s, scope)
+
+    def _state(self, s: ast.State, scope: Scope) -> None:
+        self.training.state(s, scope)
+
+    def _assign(self, s: ast.Assign, scope: Scope) -> None:
+        self.training.assign(s, scope)
 
     def _parametrization(self, s: ast.Parametrization, scope: Scope) -> None:
         self.training.parametrization(s, scope)

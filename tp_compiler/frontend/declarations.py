@@ -190,6 +190,9 @@ class Declarations:
     def _scalardecl(self, s: ast.ScalarDecl, scope: Scope) -> None:
         indices = self._own_indices(s.target, scope)
         node = self._setting(s.target) or self.core.scalar(s.value, Context(scope), "a number")
+        if node is not None and not s.frozen:
+            symbol = ir.ScalarSymbol(s.target.ident, indices, s.target.span)
+            node = self.build.initial_scalar(symbol, node, s.target.span)
         value: v.Value = BROKEN if node is None else v.Scalar(node)
         self._declare(s.target, v.Binding(value, indices, parameter=not s.frozen), scope)
         if node is not None:

@@ -118,7 +118,7 @@ class Definitions:
                 mapping[index] = matched[index]
                 returned.setdefault(matched[index], index)
             else:
-                mapping[index] = hidden.setdefault(index, self.core.algebra.fresh(index))
+                mapping[index] = hidden.setdefault(index, self.core.build.fresh(index))
         placed = self._restored(value, mapping, arg)
         if param.kind != "ket" and (outer := scope.ket(param.name.ident)) is not None:
             scope.hidden[param.name.ident] = outer

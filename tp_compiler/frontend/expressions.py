@@ -250,7 +250,7 @@ class Expressions(Arithmetic):
         if any(s != 0 for n in (left, right) for s, _ in n.type.slots):
             raise error("NX219", "clt takes no copies", expr.span, "move it out of E")
         width = kets[0].type.width
-        left, right = (self.algebra.as_ket(n, width, expr.span) for n in (left, right))
+        left, right = (self.build.as_ket(n, width, expr.span) for n in (left, right))
         return v.Scalar(self.build.clt(left, right, expr.span))
 
     # -- calls --------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from tp_compiler.frontend.reading import a_kind
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.entrywise import derivative
 from tp_compiler.ir.primitives import ARGUMENT_NAMES, CALLABLE, DEFAULTS, PRIMITIVES
-from tp_compiler.ir.types import Index, N, Type
+from tp_compiler.ir.types import Index, Type
 from tp_compiler.ir.walk import rewrite
 
 #: Reductions over one axis that are instructions; sum, mean and softmax are built from others.
@@ -45,11 +45,6 @@ class Functions:
             "shift": self.shift,
             "delta": self.delta,
             "hadamard": self.hadamard,
-            "stop": self.stop,
-            "grad": self.grad,
-            "vjp": self.products,
-            "jvp": self.products,
-            "ntk": self.ntk,
         }
 
     # -- arguments ----------------------------------------------------------------------------------------------
@@ -181,7 +176,7 @@ class Functions:
         """Indices of the arguments that the body names too, under names that its reductions cannot catch."""
         free = dict.fromkeys(i for n in nodes for i in n.type.indices)
         named = {n.ident for n, _ in names_in(fn.statement.body)} if free else set()
-        return {i: self.core.algebra.fresh(i) for i in free if i.name in named}
+        return {i: self.core.build.fresh(i) for i in free if i.name in named}
 
     def _of_operators(self, fn: v.Primitive | v.UserFn, args: list[v.Value], expr: ast.Call) -> v.Value:
         """f(G, ...): the nonlinear outer product with natural entries f(g(α, β), ...)."""
@@ -253,7 +248,7 @@ class Functions:
             raise error("NX259", f"{name} of operators has no meaning", span, "operators have sums and means")
         size = 1
         for index in indices:
-            hidden = self.core.algebra.fresh(index)
+            hidden = self.core.build.fresh(index)
             op = v.Summed(self.core.algebra.rename(op, {index: hidden}, span), hidden)
             size *= index.size
         return v.Scaled(self.build.constant(1 / size, span), op) if name == "mean" else op
@@ -311,10 +306,7 @@ class Functions:
         nodes = [self.core.scalar(e, ctx, "a position") for e in expr.indices or ()]
         if nodes[0] is None or nodes[1] is None:
             return BROKEN
-        build, span = self.build, expr.span
-        apart = build.map("abs", (build.add(nodes[0], build.neg(nodes[1], span), span),), span)
-        differs = build.map("step", (apart,), span)
-        return v.Scalar(build.add(build.constant(1, span), build.neg(differs, span), span))
+        return v.Scalar(self.build.equal(nodes[0], nodes[1], expr.span))
 
     # -- finite matrices ----------------------------------------------------------------------------------------
     def linalg(self, expr: ast.Call, ctx: Context) -> v.Value:
@@ -378,47 +370,6 @@ class Functions:
         if name == "solve" and len(values) == 2:
             return self.core.multiply(op, values[1], expr.span)
         return op
-
-    def stop(self, expr: ast.Call, ctx: Context) -> v.Value:
-        """stop(x) is x: a constant to differentiation only."""
-        return self._values(expr, ctx, 1)[0]
-
-    def grad(self, expr: ast.Call, ctx: Context) -> v.Value:
-        if len(expr.args) != 2:
-            raise error("NX251", "grad takes a scalar and a parameter", expr.span, "write grad(f, |x>) or grad(f, W)")
-        f = self.core.value(expr.args[0].value, ctx)
-        wrt = self.core.value(expr.args[1].value, ctx)
-        if isinstance(f, v.Broken) or isinstance(wrt, v.Broken):
-            return BROKEN
-        node = self.core.expect_scalar(f, expr.args[0].span, "a scalar to differentiate")
-        assert node is not None
-        free = tuple(dict.fromkeys((*node.type.indices, *free_indices(wrt))))
-        if isinstance(wrt, v.Ket):
-            width = dict(wrt.node.type.slots).get(0, N)
-            return v.Ket(self.build.unavailable("grad", (node, wrt.node), free, width, expr.span))
-        if isinstance(wrt, v.Operator):
-            return v.Opaque("grad", free, (node,))
-        if isinstance(wrt, v.Scalar):
-            return v.Scalar(self.build.unavailable("grad", (node, wrt.node), free, None, expr.span))
-        raise error("NX269", f"no gradient by {a_kind(wrt)}", expr.args[1].span, "name a ket, a matrix or a scalar")
-
-    def products(self, expr: ast.Call, ctx: Context) -> v.Value:
-        values = self._values(expr, ctx)
-        free = tuple(dict.fromkeys(i for x in values for i in free_indices(x)))
-        last = values[-1] if values else None
-        if isinstance(last, v.Ket):
-            width = dict(last.node.type.slots).get(0, N)
-            return v.Ket(self.build.unavailable(expr.fn.ident, (last.node,), free, width, expr.span))
-        return v.Scalar(self.build.unavailable(expr.fn.ident, (), free, None, expr.span))
-
-    def ntk(self, expr: ast.Call, ctx: Context) -> v.Value:
-        values = self._values(expr, ctx, 2)
-        nodes = [self.core.expect_scalar(x, a.span, "a scalar") for x, a in zip(values, expr.args, strict=True)]
-        for e in expr.extra:
-            self.core.value(e, ctx)
-        free = tuple(dict.fromkeys(i for x in values for i in free_indices(x)))
-        kept = tuple(n for n in nodes if n is not None)
-        return v.Scalar(self.build.unavailable("ntk", kept, free, None, expr.span))
 
 
 def library_bindings() -> dict[str, v.Binding]:

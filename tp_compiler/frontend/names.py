@@ -22,6 +22,8 @@ class Scope:
         self.hidden: dict[str, Binding] = {}
         #: Is this the body of a def? Its statements bind locals, whatever is declared outside.
         self.body = False
+        #: Is this the body of an optimizer, where plain names stand for entries of kets and matrices?
+        self.entries = False
 
     @classmethod
     def empty(cls, library: dict[str, Binding]) -> Scope:

@@ -13,6 +13,7 @@ from tp_compiler.diagnostics import Diagnostic, ProgramError, Span
 from tp_compiler.frontend import values as v
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.build import Builder
+from tp_compiler.ir.slots import exchanged
 from tp_compiler.ir.types import Index, N, Width
 from tp_compiler.ir.walk import rewrite
 
@@ -129,27 +130,6 @@ class Algebra:
     def __init__(self, builder: Builder):
         self.build = builder
         self.widths: list[Width] = [N]  # the width classes declared so far
-        self._fresh = 0
-
-    def fresh(self, index: Index) -> Index:
-        """An index of the same axis under a name no program can write."""
-        self._fresh += 1
-        return Index(f"{index.name.split('#')[0]}#{self._fresh}", index.axis)
-
-    def ones(self, width: Width, span: Span) -> ir.Node:
-        """|1> as a node with slot 0, for instructions that need a real ket."""
-        key = ("ones", width.name)
-        if key not in self.build.kept:
-            symbol = ir.KetSymbol("1", (), width, span, frozen=True)
-            one, zero = self.build.constant(1, span), self.build.constant(0, span)
-            self.build.kept[key] = self.build.initial_ket(symbol, one, zero, span)
-        return self.build.kept[key]
-
-    def as_ket(self, node: ir.Node, width: Width, span: Span) -> ir.Node:
-        """A constant ket made a node of `width`; others are returned."""
-        if 0 in dict(node.type.slots):
-            return node
-        return self.build.mul(node, self.ones(width, span), span)
 
     def known(self, width: Width | None, span: Span) -> Width:
         """The width of a constant ket: n where there is no other class, else it must be said."""
@@ -180,7 +160,7 @@ class Algebra:
         build = self.build
         match op:
             case v.Matrix(symbol=s, member=member, transposed=t):
-                x = self.as_ket(x, s.rows if t else s.cols, span)
+                x = self.build.as_ket(x, s.rows if t else s.cols, span)
                 return build.matmul(s, member, t, x, span)
             case v.GatheredMatrix(matrix=m, hidden=hidden, positions=positions):
                 y = self.apply(m, x, span)
@@ -189,7 +169,7 @@ class Algebra:
             case v.Outer(left=y, right=r):
                 return build.mul(y, build.contract((r, x), (), (0,), span), span)
             case v.Kernel(node=node, slot=slot, cols=cols):
-                copy = build.copy(self.as_ket(x, cols, span), slot, span)
+                copy = build.copy(self.build.as_ket(x, cols, span), slot, span)
                 return build.contract((node, copy), (), (slot,), span)
             case v.Identity():
                 return x
@@ -232,7 +212,7 @@ class Algebra:
             case v.Outer(left=y, right=x):
                 return self._scaled(self._ratio(op, span), v.Outer(x, y), span)
             case v.Kernel(node=node, slot=slot, rows=rows, cols=cols):
-                swapped = self._swap(node, slot, span)
+                swapped = exchanged(self.build, node, slot, span)
                 return self._scaled(self._ratio(op, span), v.Kernel(swapped, slot, cols, rows), span)
             case v.Scaled(factor=f, operator=inner):
                 return v.Scaled(f, self.transpose(inner, span))
@@ -252,19 +232,6 @@ class Algebra:
     def _scaled(self, factor: float, op: v.Operator, span: Span) -> v.Operator:
         return op if factor == 1 else v.Scaled(self.build.constant(factor, span), op)
 
-    def _swap(self, node: ir.Node, slot: int, span: Span) -> ir.Node:
-        """k(β, α): the slots 0 and `slot` exchanged."""
-
-        def rule(n: ir.Node) -> ir.Node | None:
-            if isinstance(n, ir.Copy) and n.slot == slot:
-                return n.args[0]
-            slots = {s for s, _ in n.type.slots}
-            if slots == {0}:
-                return self.build.copy(n, slot, span)
-            return None if slots else n
-
-        return rewrite(self.build, node, rule, span)
-
     # -- entrywise functions of operators -----------------------------------------------------------------------
     def kernel(self, op: v.Operator, slot: int, span: Span) -> ir.Node:
         """The natural entries of a low-rank or nonlinear operator, over slots 0 and `slot`."""
@@ -272,8 +239,8 @@ class Algebra:
         match op:
             case v.Outer(left=y, right=x):
                 rows, cols = (self.known(w, span) for w in widths(op))
-                copied = build.copy(self.as_ket(x, cols, span), slot, span)
-                return build.mul(self.as_ket(y, rows, span), copied, span)
+                copied = build.copy(self.build.as_ket(x, cols, span), slot, span)
+                return build.mul(self.build.as_ket(y, rows, span), copied, span)
             case v.Kernel(node=node, slot=own):
                 return self._relabel(node, own, slot, span)
             case v.Scaled(factor=f, operator=inner):
@@ -325,6 +292,27 @@ class Algebra:
             return self.build.copy(n.args[0], new, span) if isinstance(n, ir.Copy) else None
 
         return node if old == new else rewrite(self.build, node, rule, span)
+
+    def mapped(self, op: v.Operator, change: Callable[[ir.Node], ir.Node], span: Span) -> v.Operator:
+        """The operator with every ket and scalar it is made of changed; not for initial matrices."""
+        match op:
+            case v.Outer(left=y, right=x):
+                return v.Outer(change(y), change(x))
+            case v.Kernel(node=node, slot=slot, rows=rows, cols=cols):
+                return v.Kernel(change(node), slot, rows, cols)
+            case v.Diagonal(node=node):
+                return v.Diagonal(change(node))
+            case v.Scaled(factor=f, operator=inner):
+                return v.Scaled(change(f), self.mapped(inner, change, span))
+            case v.Added(terms=terms):
+                return v.Added(tuple(self.mapped(t, change, span) for t in terms))
+            case v.Composed(factors=factors):
+                return v.Composed(tuple(self.mapped(f, change, span) for f in factors))
+            case v.Summed(operator=inner, index=i):
+                return v.Summed(self.mapped(inner, change, span), i)
+            case v.Identity():
+                return op
+        raise _error("NX283", "a matrix as such cannot be held fixed", span, "write stop(W |x>), or declare it frozen")
 
     # -- indices ------------------------------------------------------------------------------------------------
     def rename(self, op: v.Operator, mapping: dict[Index, Index | int], span: Span) -> v.Operator:

@@ -44,6 +44,7 @@ class Reading:
         #: Names whose statement is wrong or cannot be read: that they are unknown needs no words of its own.
         self.doubtful: set[str] = set()
         self._missed: set[tuple[str, str]] = set()
+        self._raw_positions: dict[ir.Node, ir.Node] = {}  # positions made of `step`, and where they really point
 
     def _value(self, expr: ast.Expr, ctx: Context) -> v.Value:
         raise NotImplementedError
@@ -95,8 +96,8 @@ class Reading:
             for index in written:  # mistakes inside the brackets are still worth a word
                 self.value(index, Context(ctx.scope))
             return BROKEN
-        if binding.clock is not None and written and written[0].span.text == "step":
-            return self.read(replace(binding, clock=None), replace(expr, indices=written[1:]), ctx)
+        if binding.clock is not None and len(written) == len(binding.indices) + 1:
+            return self._of_step(binding, binding.clock, expr, ctx)
         if len(written) != len(binding.indices):
             names = ",".join(i.name for i in binding.indices)
             form = f"{expr.ident}[{names}]" if names else expr.ident
@@ -107,7 +108,67 @@ class Reading:
                 f"write {form}",
             )
         selectors = [self.selector(e, i, expr, ctx) for e, i in zip(written, binding.indices, strict=True)]
-        return self._member(binding, selectors, expr)
+        return self._inside(self._member(binding, selectors, expr), selectors, binding.indices, expr.span)
+
+    def _inside(
+        self, value: v.Value, selectors: list[Index | int | ir.Node], own: tuple[Index, ...], span: Span
+    ) -> v.Value:
+        """`x[step-1]`: zero where it leaves the steps."""
+        for selector, index in zip(selectors, own, strict=True):
+            if (
+                isinstance(selector, ir.Node)
+                and isinstance(value, v.Scalar | v.Ket)
+                and selector in self._raw_positions
+            ):
+                masks = self._masks(selector, index, span)
+                if masks:
+                    value = type(value)(self.build.map("mul", (value.node, *masks), span))
+        return value
+
+    def _masks(self, position: ir.Node, index: Index, span: Span) -> list[ir.Node]:
+        """1 inside the axis, 0 outside, of a position made of `step`; none for `step` itself, which cannot leave."""
+        build = self.build
+        raw = self._raw_positions[position]
+        if raw is position:
+            return []
+        low = build.map("step", (build.add(raw, build.constant(-0.5, span), span),), span)
+        high = build.add(build.constant(index.size + 0.5, span), build.neg(raw, span), span)
+        return [low, build.map("step", (high,), span)]
+
+    def _of_step(self, binding: v.Binding, clock: Index, expr: ast.Name, ctx: Context) -> v.Value:
+        """`loss[step]`, `loss[0]`: a quantity of the loop at a step."""
+        written = expr.indices or ()
+        place = next((k for k, e in enumerate(written) if _speaks_of_step(e)), 0)
+        rest = replace(expr, indices=(*written[:place], *written[place + 1 :]) or None)
+        selector = self.selector(written[place], clock, expr, ctx)
+        value = self.read(replace(binding, clock=None), rest, ctx)
+        if isinstance(selector, ir.Node) and self._raw_positions.get(selector) is self._now(expr.span):
+            return value
+        if isinstance(value, v.Broken):
+            return value
+        if not isinstance(value, v.Scalar):
+            remedy = "use it in an output over `step`, where it is read as it is at that step"
+            raise error("NX172", f"{a_kind(value)} of the loop has no history", expr.span, remedy)
+        node = self.build.trace(value.node, clock, expr.span)
+        family = v.Scalar(node)
+        picked = self.reindexed(family, (clock,), [selector], expr.span)
+        return self._inside(picked, [selector], (clock,), expr.span)
+
+    def _now(self, span: Span) -> ir.Node:
+        """The position of the present step: steps count from 0, positions from 1."""
+        return self.build.add(self.build.clock(span), self.build.constant(1, span), span)
+
+    def _clocked_position(self, node: ir.Node, index: Index, span: Span) -> ir.Node:
+        """The position that `step`, `step - 1` ... point at, kept inside the axis."""
+        build = self.build
+        raw = build.add(node, build.constant(1, span), span)
+        if isinstance(node, ir.Clock):
+            position = raw
+        else:
+            lowest = build.map("max", (raw, build.constant(1, span)), span)
+            position = build.map("min", (lowest, build.constant(index.size, span)), span)
+        self._raw_positions[position] = raw
+        return position
 
     def selector(self, expr: ast.Expr, index: Index, name: ast.Name, ctx: Context) -> Index | int | ir.Node:
         """What stands in a bracket: an index, a position, or integer data (a node)."""
@@ -126,8 +187,10 @@ class Reading:
         assert node is not None
         if isinstance(node, ir.Constant):
             return self._position(node.value, index, expr)
-        if (isinstance(node, ir.Array | ir.Reindex) and _is_integer(node)) or _is_refused(node):
+        if isinstance(node, ir.Array | ir.Reindex) and _is_integer(node):
             return node
+        if _is_clocked(node):
+            return self._clocked_position(node, index, expr.span)
         if any(isinstance(a, ir.Position) for a in node.args):
             raise error(
                 "NX222",
@@ -246,7 +309,7 @@ class Reading:
             return self.algebra.rename(op, plain, span)
         if not isinstance(op, v.Matrix):
             raise error("NX229", "integer data chooses members of kets and matrices only", span, "use a loop")
-        hidden = {i: self.algebra.fresh(i) for i in by_data}
+        hidden = {i: self.build.fresh(i) for i in by_data}
         renamed = self.algebra.rename(op, {**plain, **hidden}, span)
         assert isinstance(renamed, v.Matrix)
         return v.GatheredMatrix(renamed, tuple(hidden.values()), tuple(gathers[s.arg - 1] for s in by_data.values()))
@@ -267,9 +330,20 @@ def _is_integer(node: ir.Node) -> bool:
     return isinstance(node, ir.Array) and node.integer
 
 
-def _is_refused(node: ir.Node) -> bool:
-    """`step` and `step - 1`: typed, but unavailable in this version."""
-    return isinstance(node, ir.Unavailable) or any(isinstance(a, ir.Unavailable) for a in node.args)
+def _is_clocked(node: ir.Node) -> bool:
+    """Is this `step`, or `step` and a number?"""
+    if isinstance(node, ir.Map) and node.fn == "add":
+        return any(_is_clocked(a) for a in node.args) and all(isinstance(a, ir.Constant | ir.Clock) for a in node.args)
+    return isinstance(node, ir.Clock)
+
+
+def _speaks_of_step(e: ast.Expr) -> bool:
+    match e:
+        case ast.Name(ident=ident):
+            return ident == "step"
+        case ast.Sum(terms=parts):
+            return any(_speaks_of_step(p) for p in parts)
+    return False
 
 
 def free_indices(value: v.Value) -> tuple[Index, ...]:

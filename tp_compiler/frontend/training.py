@@ -1,33 +1,62 @@
-"""Optimizers, training loops and parametrizations: checked as far as this version can, and marked unavailable.
+"""Training: `train`, `minimize`, `update`, and what names mean in and behind the loop.
 
-What is checked: the names in every body, the targets of `update`, arguments of optimizers defined in the program, one
-`train` and one `minimize`. Outputs that depend on training are refused at evaluation, by the name of the construct.
+The loop stays a loop: its body is checked once, with every trained parameter standing for its value at the current step
+(`ir.Carry`; a matrix for a symbol W_t), and `ir.Loop` holds what follows each state. Behind the loop parameters have
+their last values; in an output over `step`, those of every step.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from tp_compiler.diagnostics import Diagnostic, Span
+from tp_compiler.diagnostics import Diagnostic, ProgramError, Span
 from tp_compiler.frontend import syntax as ast
 from tp_compiler.frontend import values as v
-from tp_compiler.frontend.definitions import check_body
-from tp_compiler.frontend.expressions import Context, error, free_indices
+from tp_compiler.frontend.definitions import check_body, names_in
+from tp_compiler.frontend.differentiation import uses_initial
+from tp_compiler.frontend.expressions import Context, error
 from tp_compiler.frontend.names import Scope, suggest
-from tp_compiler.ir.program import Output
-from tp_compiler.ir.types import Axis, Index
+from tp_compiler.frontend.optimizers import Body, Parameter, arguments, stepped
+from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.gradient import Gradient, Leaf
+from tp_compiler.ir.lower import Lowering, Trained
+from tp_compiler.ir.program import Loop, Output
+from tp_compiler.ir.tangent import inner_products
+from tp_compiler.ir.types import Axis, Index, Type
+from tp_compiler.ir.walk import reachable
 
 if TYPE_CHECKING:
     from tp_compiler.frontend.check import Checker
 
-#: Optimizers of the standard library and of torch.optim that programs may name.
-STANDARD = (
-    "SGD", "Adam", "AdamW", "NAdam", "RAdam", "Adamax", "AMSGrad", "RMSprop", "Adagrad", "Adadelta", "Rprop", "SignSGD",
-    "Signum", "Lion", "Adafactor", "KFAC", "Shampoo", "Muon", "SOAP", "Nero",
-)  # fmt: skip
 PARAMETRIZATIONS = ("mup", "ntk", "standard")
 _OPERATOR_WORDS = {"pow", "inv", "msign", "matfun", "rowmean", "colmean", "rownorm", "colnorm", "inputs", "signals"}
+#: Torch adds this to the norm that a gradient is clipped by.
+CLIP_EPS = 1e-6
+
+
+@dataclass(eq=False)
+class _Target:
+    """A trained parameter: its declaration, its value in the loop, and who updates it."""
+
+    name: str
+    ket: bool
+    before: v.Binding
+    inside: v.Binding
+    leaf: Leaf
+    updates: list[tuple[_Update, tuple[int | None, ...]]] = field(default_factory=list)
+
+    @property
+    def shown(self) -> str:
+        return f"|{self.name}>" if self.ket else self.name
+
+
+@dataclass(eq=False)
+class _Update:
+    statement: ast.Update
+    optimizer: v.OptimizerName
+    values: dict[str, ir.Node]
 
 
 class Training:
@@ -36,26 +65,44 @@ class Training:
     def __init__(self, checker: Checker):
         self.checker = checker
         self.core = checker.core
-        self.construct = ""  # what makes the following outputs unavailable
-        self.parametrized = ""
+        self.build = checker.build
+        self.refused = ""  # why outputs have no meaning in this version
         self.trained: ast.Train | None = None
-        self.minimized = False
-        self.updates = False
-        self.updated: set[str] = set()
+        self.clock: Index | None = None
+        self.loss: ir.Node | None = None
+        self.minimized: ast.Minimize | None = None
+        self.clip: ir.Node | None = None
+        self.targets: dict[tuple[str, bool], _Target] = {}
+        self.named: dict[str, ast.Tree] = {}
+        self.updates: list[_Update] = []
+        self.body: Body | None = None  # of the optimizer that is being run
+        self.following: dict[ir.State, ir.Node] = {}
+        self.matrices: dict[ir.MatrixSymbol, Trained] = {}
+        self.loop: Loop | None = None
         self.rows: list[tuple[ast.ParametrizationRow, Scope]] = []  # their targets may be declared below them
 
+    # -- the clock ----------------------------------------------------------------------------------------------
     def announce(self, statements: tuple[ast.Statement, ...], scope: Scope) -> None:
         """Declares the index `step` where the program trains: values 0..steps."""
         train = next((s for s in statements if isinstance(s, ast.Train)), None)
         if train is None:
             return
-        steps = 1
-        if isinstance(train.extent, ast.ListLiteral):
-            steps = len(train.extent.items)
-        elif isinstance(train.extent, ast.Number) and train.extent.text.isdigit():
-            steps = int(train.extent.text)
-        index = Index("step", Axis("step", steps + 1))
-        scope.others["step"] = v.Binding(v.IndexName(index))
+        self.clock = Index("step", Axis("step", self._announced(train.extent, statements) + 1))
+        scope.others["step"] = v.Binding(v.IndexName(self.clock))
+        self.checker.optimizers_of_the_library(scope)
+
+    def _announced(self, extent: ast.Expr, statements: tuple[ast.Statement, ...]) -> int:
+        """The number of steps, which data declared before the loop rely on: a number, or a name bound to one."""
+        if isinstance(extent, ast.ListLiteral):
+            return len(extent.items)
+        if isinstance(extent, ast.Name) and extent.indices is None:
+            if extent.ident in self.checker.settings:
+                return max(1, int(self.checker.settings[extent.ident]))
+            for s in statements:
+                if isinstance(s, ast.Bind) and len(s.value) == 1 and isinstance(s.targets[0], ast.Name):
+                    if s.targets[0].ident == extent.ident:
+                        extent = s.value[0]
+        return int(extent.text) if isinstance(extent, ast.Number) and extent.text.isdigit() else 1
 
     def sized(self, indices: tuple[Index, ...], values: Any) -> tuple[Index, ...]:
         """Data over `step` may have one entry per update, or one more."""
@@ -66,151 +113,337 @@ class Training:
             for i, size in zip(indices, values.shape, strict=True)
         )
 
-    def finish(self) -> None:
-        """Checks that rely on the whole program: every parametrization row names a parameter."""
-        for row, scope in self.rows:
-            name = row.target.label if isinstance(row.target, ast.Ket) else row.target
-            assert isinstance(name, ast.Name)
-            table = scope.kets if isinstance(row.target, ast.Ket) else scope.others
-            if name.ident not in table and (name.ident != "output" or isinstance(row.target, ast.Ket)):
-                message = f"no parameter is called `{row.target.span.text}`"
-                self.checker.found.add(Diagnostic("NX156", message, row.target.span, suggest(name.ident, table)))
-
-    def marked(self, output: Output) -> Output:
-        """The output, unavailable where the program's parametrization is."""
-        if not self.parametrized:
-            return output
-        return self._refused(output, self.parametrized)
-
-    def _refused(self, output: Output, construct: str) -> Output:
-        build = self.checker.build
-        node = build.unavailable(construct, (), output.node.type.indices, None, output.span)
-        return replace(output, node=node)
-
-    # -- statements ---------------------------------------------------------------------------------------------
+    # -- the loop -----------------------------------------------------------------------------------------------
     def train(self, s: ast.Train, scope: Scope) -> None:
         if self.trained is not None:
             raise error("NX150", "a program has one `train`", s.span, "put both phases into one loop")
         self.trained = s
-        if s.clock == "steps" or not isinstance(s.extent, ast.ListLiteral):
-            steps = self.core.integer(s.extent, Context(scope), "the number of steps")
-            if steps is not None and steps < 1:
-                raise error("NX151", f"{steps} steps", s.extent.span, "train for one step or more")
+        if s.clock != "steps":
+            self.refused = "gradient flow (`train time`)"
+        elif not isinstance(s.extent, ast.ListLiteral):
+            self._steps(s, scope)
+        assert self.clock is not None
+        self._find_targets(s.body, scope)
         before = {**scope.kets}, {**scope.others}
-        clock = scope.others["step"]
-        refused = self.checker.build.unavailable("the index step", (), (), None, s.span)
-        scope.others["step"] = v.Binding(v.Scalar(refused))
+        self._rebind(scope)
+        step = scope.others["step"]
+        scope.others["step"] = v.Binding(v.Scalar(self.build.clock(s.span)))
         self.checker.run(s.body, scope, "train")
-        scope.others["step"] = clock
-        if not self.minimized:
+        scope.others["step"] = step
+        self._clocked(scope, before)
+        if self.minimized is None:
             raise error("NX152", "the loop minimizes nothing", s.span, "add `minimize loss`")
-        if not self.updates:
+        if not self.updates and not self.checker.found.errors:
             raise error("NX153", "the loop updates nothing", s.span, "add `update all with SGD(lr = 0.1)`")
-        assert isinstance(clock.value, v.IndexName)
-        self._after(scope, before, clock.value.index)
+        if not self.checker.found.errors and self.loss is not None:
+            self._close(s)
 
-    def _after(self, scope: Scope, before: tuple[dict[str, v.Binding], dict[str, v.Binding]], clock: Index) -> None:
-        """Behind the loop, parameters are trained: their values are unavailable in this version."""
+    def _steps(self, s: ast.Train, scope: Scope) -> None:
+        steps = self.core.integer(s.extent, Context(scope), "the number of steps")
+        if steps is not None and steps < 1:
+            raise error("NX151", f"{steps} steps", s.extent.span, "train for one step or more")
+        assert self.clock is not None
+        if steps is not None and steps != self.clock.size - 1:
+            remedy = "write a number, or the name of a scalar bound to a number"
+            raise error("NX151", "the number of steps must be known before the program is read", s.extent.span, remedy)
+
+    def _clocked(self, scope: Scope, before: tuple[dict[str, v.Binding], dict[str, v.Binding]]) -> None:
+        """What the loop has bound are quantities over `step` from here on."""
         for table, old in zip((scope.kets, scope.others), before, strict=True):
             for name, binding in list(table.items()):
-                if binding.parameter:
-                    table[name] = replace(binding, value=self._refused_value(binding.value))
-                elif old.get(name) is not binding and name != "step":
-                    table[name] = replace(binding, value=self._refused_value(binding.value), clock=clock)
-        for name, binding in list(scope.others.items()):
-            if isinstance(binding.value, v.UserDef):
-                inner = binding.value.scope
-                current = Scope(
-                    {**inner.kets, **_declared(scope.kets)}, {**inner.others, **_declared(scope.others)}, scope.library
-                )
-                scope.others[name] = replace(binding, value=v.UserDef(binding.value.statement, current))
+                if old.get(name) is not binding and not binding.declared and name != "step":
+                    table[name] = replace(binding, clock=self.clock)
 
-    def _refused_value(self, value: v.Value) -> v.Value:
-        """A value of the same type that training would give."""
-        build = self.checker.build
-        if isinstance(value, v.Ket):
-            width = dict(value.node.type.slots).get(0)
-            if width is None:
-                return value
-            return v.Ket(build.unavailable("train", (), value.node.type.indices, width, self._span()))
-        if isinstance(value, v.Scalar):
-            return v.Scalar(build.unavailable("train", (), value.node.type.indices, None, self._span()))
-        return v.Opaque("train", free_indices(value)) if isinstance(value, v.Operator) else value
-
-    def _span(self) -> Span:
-        """The head of the training loop: what a refused output is refused for."""
+    def _head(self) -> Span:
+        """The head of the training loop."""
         assert self.trained is not None
         span = self.trained.span
         return Span(span.source, span.start, self.trained.extent.span.end)
 
+    # -- parameters ---------------------------------------------------------------------------------------------
+    def _find_targets(self, body: tuple[ast.Statement, ...], scope: Scope) -> None:
+        """Every parameter that some `update` of the loop names; `update all` names those that no other does."""
+        updates = [s for s in _within(body) if isinstance(s, ast.Update)]
+        for s in updates:
+            for target in s.targets:
+                with self.core.collecting():
+                    self._announce_target(target, scope)
+        if any(not s.targets for s in updates):
+            for ket, table in ((True, scope.kets), (False, scope.others)):
+                for name, binding in table.items():
+                    if binding.parameter and (name, ket) not in self.targets:
+                        self._trained(name, ket, binding)
+
+    def _announce_target(self, target: ast.Name | ast.Ket, scope: Scope) -> None:
+        name = target.label if isinstance(target, ast.Ket) else target
+        assert isinstance(name, ast.Name)
+        ket = isinstance(target, ast.Ket)
+        table = scope.kets if ket else scope.others
+        binding = table.get(name.ident)
+        shown = f"|{name.ident}>" if ket else name.ident
+        if binding is None:
+            known = [k for k, b in table.items() if b.parameter]
+            message = f"no parameter is called `{shown}`"
+            raise self.core.undefined("NX156", message, name.ident, target.span, suggest(name.ident, known))
+        if isinstance(binding.value, v.Broken):
+            raise ProgramError([])
+        if not binding.parameter:
+            reason = "frozen" if binding.declared else "no declared parameter"
+            raise error("NX156", f"`{shown}` is {reason}", target.span, "update declared, unfrozen parameters")
+        if (name.ident, ket) not in self.targets:
+            self._trained(name.ident, ket, binding)
+
+    def _trained(self, name: str, ket: bool, binding: v.Binding) -> None:
+        value = binding.value
+        inside: v.Value
+        leaf: Leaf
+        if isinstance(value, v.Matrix):
+            leaf = replace(value.symbol, start=value.symbol)
+            inside = v.Matrix(leaf, value.member)
+        elif isinstance(value, v.Scalar | v.Ket):
+            shown = f"|{name}>" if ket else name
+            kind = replace(value.node.type, random=False)
+            state = ir.State(shown, kind, value.node, value.node.span)
+            leaf = self.build.carry(state, value.node.span)
+            inside = type(value)(leaf)
+        else:
+            return
+        self.targets[name, ket] = _Target(name, ket, binding, replace(binding, value=inside), leaf)
+
+    def _rebind(self, scope: Scope) -> None:
+        """The parameters stand for their current values, in every def as well."""
+        new = {(t.name, t.ket, id(t.before.value)): t.inside for t in self.targets.values()}
+        seen: dict[int, Scope] = {}
+
+        def renewed(table: dict[str, v.Binding], ket: bool) -> None:
+            for name, binding in list(table.items()):
+                inside = new.get((name, ket, id(binding.value)))
+                if inside is not None:
+                    table[name] = replace(binding, value=inside.value)
+                elif isinstance(binding.value, v.UserDef | v.UserFn):
+                    table[name] = replace(binding, value=replace(binding.value, scope=inner(binding.value.scope)))
+
+        def inner(old: Scope) -> Scope:
+            if id(old) not in seen:
+                seen[id(old)] = copy = old.snapshot()
+                renewed(copy.kets, True)
+                renewed(copy.others, False)
+                copy.hidden = {
+                    n: new[key] if (key := (n, True, id(b.value))) in new else b for n, b in old.hidden.items()
+                }
+            return seen[id(old)]
+
+        renewed(scope.kets, True)
+        renewed(scope.others, False)
+
+    # -- minimize and update ------------------------------------------------------------------------------------
     def minimize(self, s: ast.Minimize, scope: Scope) -> None:
-        if self.minimized:
+        if self.minimized is not None:
             raise error("NX154", "a loop minimizes one loss", s.span, "add the losses up")
-        self.minimized = True
+        self.minimized = s
         value = self.core.value(s.loss, Context(scope))
+        if s.clip is not None:
+            self.clip = self.core.scalar(s.clip, Context(scope), "a threshold")
         if isinstance(value, v.Broken):
             return
         node = self.core.expect_scalar(value, s.loss.span, "a scalar loss")
         if node is not None and node.type.indices:
             name = node.type.indices[0].name
             raise error("NX155", f"the loss carries the index {name}", s.loss.span, f"write mean[{name}](...)")
-        if s.clip is not None:
-            self.core.scalar(s.clip, Context(scope), "a threshold")
+        self.loss = node
 
     def update(self, s: ast.Update, scope: Scope) -> None:
-        self.updates = True
-        with self.core.collecting():
-            self._optimizer_call(s.optimizer, scope)
+        optimizer = self._optimizer(s.optimizer, scope)
+        update = _Update(s, optimizer, arguments(self.core, optimizer, s.optimizer, scope))
+        self.updates.append(update)
         for target in s.targets:
             with self.core.collecting():
-                self._target(target, scope)
+                self._name(target, update, scope)
         if not s.targets:
             self._once("all", s)
 
-    def _target(self, target: ast.Name | ast.Ket, scope: Scope) -> None:
+    def _name(self, target: ast.Name | ast.Ket, update: _Update, scope: Scope) -> None:
         name = target.label if isinstance(target, ast.Ket) else target
         assert isinstance(name, ast.Name)
-        table = scope.kets if isinstance(target, ast.Ket) else scope.others
-        binding = table.get(name.ident)
-        shown = f"|{name.ident}>" if isinstance(target, ast.Ket) else name.ident
-        if binding is None:
-            known = [k for k, b in table.items() if b.parameter]
-            message = f"no parameter is called `{shown}`"
-            raise self.core.undefined("NX156", message, name.ident, target.span, suggest(name.ident, known))
-        if not binding.parameter and not isinstance(binding.value, v.Broken):
-            reason = "frozen" if binding.declared else "no declared parameter"
-            raise error("NX156", f"`{shown}` is {reason}", target.span, "update declared, unfrozen parameters")
-        self._once(target.span.text, target)
+        found = self.targets.get((name.ident, isinstance(target, ast.Ket)))
+        if found is None:
+            return  # reported when the loop was entered
+        picks = self._picks(name, found, scope)
+        key = f"{found.shown}[{','.join('*' if p is None else str(p) for p in picks)}]"
+        self._once(key, target)
+        self._once_in_all(found, picks, target)
+        found.updates.append((update, picks))
+
+    def _picks(self, name: ast.Name, target: _Target, scope: Scope) -> tuple[int | None, ...]:
+        """The member that `update A[2]` names; None for every index that runs."""
+        own = target.before.indices
+        if name.indices is None:
+            return (None,) * len(own)
+        if len(name.indices) != len(own):
+            raise error("NX220", f"`{name.ident}` has {len(own)} indices", name.span, f"write {target.shown}")
+        picks: list[int | None] = []
+        for e, index in zip(name.indices, own, strict=True):
+            selector = self.core.selector(e, index, name, Context(scope))
+            if isinstance(selector, ir.Node):
+                raise error("NX223", "data choose no parameter to update", e.span, "write a position")
+            picks.append(selector if isinstance(selector, int) else None)
+        return tuple(picks)
+
+    def _once_in_all(self, target: _Target, picks: tuple[int | None, ...], at: ast.Tree) -> None:
+        for _, others in target.updates:
+            if all(p is None or q is None or p == q for p, q in zip(picks, others, strict=True)):
+                raise error("NX157", f"`{at.span.text}` is updated twice", at.span, "name each parameter in one update")
 
     def _once(self, key: str, at: ast.Tree) -> None:
-        if key in self.updated:
-            raise error("NX157", f"`{key}` is updated twice", at.span, "name each parameter in one update")
-        self.updated.add(key)
+        if key in self.named:
+            raise error("NX157", f"`{at.span.text}` is updated twice", at.span, "name each parameter in one update")
+        self.named[key] = at
 
-    def _optimizer_call(self, call: ast.Call, scope: Scope) -> None:
+    def _optimizer(self, call: ast.Call, scope: Scope) -> v.OptimizerName:
         name = call.fn.ident
         binding = scope.other(name)
-        params: tuple[str, ...] | None = None
         if binding is not None and isinstance(binding.value, v.OptimizerName):
-            params = binding.value.params
-        elif name not in STANDARD:
-            known = [*STANDARD, *(k for k, b in scope.others.items() if isinstance(b.value, v.OptimizerName))]
-            message = f"no optimizer is called `{name}`"
-            raise self.core.undefined("NX158", message, name, call.fn.span, suggest(name, known))
-        for arg in call.args:
-            if params is not None and arg.keyword is not None and arg.keyword not in params:
-                raise error("NX251", f"{name} has no argument `{arg.keyword}`", arg.span, suggest(arg.keyword, params))
-            self.core.value(arg.value, Context(scope))
+            return binding.value
+        if binding is not None and isinstance(binding.value, v.Broken):
+            raise ProgramError([])
+        tables = {**scope.library, **scope.others}
+        known = [k for k, b in tables.items() if isinstance(b.value, v.OptimizerName)]
+        message = f"no optimizer is called `{name}`"
+        remedy = suggest(name, known) or f"known: {', '.join(known)}"
+        raise self.core.undefined("NX158", message, name, call.fn.span, remedy)
+
+    # -- the updates --------------------------------------------------------------------------------------------
+    def _close(self, s: ast.Train) -> None:
+        """Gradients of the loss, and what follows every state."""
+        assert self.loss is not None and self.clock is not None
+        self._trainable(self.loss)
+        rest = next((u for u in self.updates if not u.statement.targets), None)
+        for target in self.targets.values():
+            if rest is not None and not target.updates:
+                target.updates.append((rest, (None,) * len(target.before.indices)))
+        leaves = [t.leaf for t in self.targets.values()]
+        gradient = Gradient(self.build, self.loss, leaves, self._loss_span())
+        scale = self._clipping(gradient, leaves)
+        for target in self.targets.values():
+            if not gradient.depends(target.leaf):
+                message = f"the loss does not depend on {target.shown}: its gradient is 0"
+                self.checker.found.add(
+                    Diagnostic("NX920", message, self._loss_span(), "use it in the network, or freeze it")
+                )
+            self._follow(target, gradient, scale)
+        self.loop = Loop(self.clock.size - 1, self.clock, self.following, self._head())
+
+    def _loss_span(self) -> Span:
+        assert self.minimized is not None
+        return self.minimized.loss.span
+
+    def _trainable(self, loss: ir.Node) -> None:
+        if loss.type.random:
+            remedy = "write `parametrization ntk`, or a bracket without clt"
+            raise error("NX170", "a `clt` scalar cannot be minimised in natural units", self._loss_span(), remedy)
+        for target in self.targets.values():
+            start = target.leaf.start if isinstance(target.leaf, ir.MatrixSymbol) else None
+            start = target.leaf.state.init if isinstance(target.leaf, ir.Carry) else start
+            if start is not None and uses_initial(loss, {start}):
+                message = f"the loss is made of the initial {target.shown}, bound before the loop"
+                raise error("NX282", message, self._loss_span(), "move the line into the loop, or make it a def")
+
+    def _clipping(self, gradient: Gradient, leaves: list[Leaf]) -> ir.Node | None:
+        """min(1, c / (|gradient| + 1e-6)), as torch.nn.utils.clip_grad_norm_, of the natural gradients."""
+        if self.clip is None:
+            return None
+        build, span = self.build, self._loss_span()
+        square = inner_products(build, gradient, gradient, leaves, span)
+        norm = build.add(build.map("sqrt", (square,), span), build.constant(CLIP_EPS, span), span)
+        return build.map("min", (build.constant(1, span), build.map("div", (self.clip, norm), span)), span)
+
+    def _follow(self, target: _Target, gradient: Gradient, scale: ir.Node | None) -> None:
+        if isinstance(target.leaf, ir.MatrixSymbol):
+            self._follow_matrix(target, target.leaf, gradient, scale)
+            return
+        leaf = target.leaf
+        assert isinstance(leaf, ir.Carry)
+        own = leaf.type.indices
+        slope = gradient.by(leaf, own)
+        parameter = Parameter(target.shown, leaf.state.type, leaf, self._scaled(slope, scale))
+        moved = [leaf, *(self._masked(u, parameter, own, picks)[0] for u, picks in target.updates)]
+        self.following[leaf.state] = self.build.map("add", moved, leaf.span)
+
+    def _scaled(self, gradient: ir.Node, scale: ir.Node | None) -> ir.Node:
+        return gradient if scale is None else self.build.mul(scale, gradient, gradient.span)
+
+    def _masked(
+        self, update: _Update, parameter: Parameter, own: tuple[Index, ...], picks: tuple[int | None, ...]
+    ) -> tuple[ir.Node, ir.Node | None]:
+        """What an update adds to a parameter (and to its part along W_0), for the member it names."""
+        span = update.statement.optimizer.span
+        clock = self.build.clock(self._head())
+        change, along, following = stepped(
+            self.core, self._run_body, update.optimizer, update.values, parameter, clock, span
+        )
+        self.following.update(following)
+        masks = [self.build.delta(i, p, span) for i, p in zip(own, picks, strict=True) if p is not None]
+        if not masks:
+            return change, along
+        changed = self.build.map("mul", (change, *masks), span)
+        return changed, self.build.map("mul", (along, *masks), span) if along is not None else None
+
+    def _run_body(self, body: Body, statements: tuple[ast.Statement, ...], scope: Scope) -> None:
+        outer, self.body = self.body, body
+        errors = len(self.checker.found.errors)
+        try:
+            self.checker.run(statements, scope, "optimizer")
+        finally:
+            self.body = outer
+        if len(self.checker.found.errors) > errors:
+            raise ProgramError([])
+
+    def _follow_matrix(
+        self, target: _Target, matrix: ir.MatrixSymbol, gradient: Gradient, scale: ir.Node | None
+    ) -> None:
+        """W_t = keep W_0 + Δ, entry by entry."""
+        build, span = self.build, matrix.span
+        own = matrix.indices
+        slot = build.slot()
+        kind = Type(own, ((0, matrix.rows), (slot, matrix.cols)))
+        delta = ir.State(target.name, kind, build.constant(0, span), span)
+        entry = ir.Array(type=replace(kind), name=f"{target.name}_0", values=None, span=span)
+        learned = build.carry(delta, span)
+        slope = self._scaled(entries(self.build, gradient, matrix, slot, span), scale)
+        keep = ir.State(f"{target.name}.keep", Type(own), build.constant(1, span), span)
+        kept: ir.Node = build.constant(1, span)
+        for _ in range(2):  # with decay the initial entries shrink, and `p` contains what is left of them
+            saved = dict(self.following)
+            current = build.add(build.mul(kept, entry, span), learned, span)
+            parameter = Parameter(target.name, kind, current, slope, entry)
+            changes = [self._masked(u, parameter, own, picks) for u, picks in target.updates]
+            shrinking = [along for _, along in changes if along is not None]
+            if not shrinking or isinstance(kept, ir.Carry):
+                break
+            kept = build.carry(keep, span)
+            self.following = saved
+        self.following[delta] = build.map("add", [learned, *(c for c, _ in changes)], span)
+        if shrinking:
+            self.following[keep] = build.map("add", [kept, *shrinking], span)
+        self.matrices[matrix] = Trained(delta, kept if shrinking else None)
+
+    # -- optimizer bodies ---------------------------------------------------------------------------------------
+    def state(self, s: ast.State, scope: Scope) -> None:
+        assert self.body is not None
+        self.body.declare(s, scope)
+
+    def assign(self, s: ast.Assign, scope: Scope) -> None:
+        assert self.body is not None
+        self.body.assign(s, scope)
 
     def optimizer(self, s: ast.Optimizer, scope: Scope) -> None:
         states = {x.name for x in s.body if isinstance(x, ast.State)}
         check_body(s, scope, {"g", "p", "t", "step", *states}, self.checker.found, self.core.doubtful)
-        if not any(isinstance(x, ast.Return) for x in s.body):
+        if not s.body or not isinstance(s.body[-1], ast.Return):
             raise error("NX159", f"optimizer {s.name} returns no update", s.span, "end it with `return -lr * g`")
         if not s.on_operators:
             self._entrywise(s.body)
-        names = tuple(p.name.ident for p in s.params)
-        scope.others[s.name] = v.Binding(v.OptimizerName(s.name, names), span=s.span)
+        scope.others[s.name] = v.Binding(v.OptimizerName(s, scope.snapshot()), span=s.span)
 
     def _entrywise(self, tree: object) -> None:
         """An entrywise body has no transposes and no matrix functions."""
@@ -227,6 +460,91 @@ class Training:
                 if name != "span":
                     self._entrywise(getattr(tree, name))
 
+    # -- behind the loop ----------------------------------------------------------------------------------------
+    def over_steps(self, tree: object) -> bool:
+        """Does an expression, or the left side of an output, speak of `step`?"""
+        return self.loop is not None and any(n.ident == "step" for n, _ in names_in(tree))
+
+    def stepwise(self, scope: Scope) -> Scope:
+        """The names as they are at one step: `step` is a number, parameters have their values of that step."""
+        inner = scope.snapshot()
+        inner.others["step"] = v.Binding(v.Scalar(self.build.clock(self._head())))
+        return inner
+
+    def traced(self, node: ir.Node) -> ir.Node:
+        """A scalar of one step as a family over the steps. What is a family over the steps already stays so."""
+        assert self.loop is not None
+        done: dict[ir.Node, ir.Node] = {}
+        order = reachable([node])
+        traces = {n for n in order if isinstance(n, ir.Trace)}
+        beyond: set[ir.Node] = set(traces)
+        for n in order:
+            if any(a in beyond for a in n.args):
+                beyond.add(n)
+        changing = self.changing(order)
+        from tp_compiler.ir.walk import rebuilt
+
+        for n in order:
+            if n not in beyond:
+                done[n] = self.build.trace(n, self.loop.index, n.span) if n in changing and n.type.is_scalar else n
+            elif n in traces:
+                done[n] = n
+            else:
+                done[n] = rebuilt(self.build, n, tuple(done[a] for a in n.args), n.span)
+        return done[node]
+
+    def changing(self, order: Iterable[ir.Node]) -> set[ir.Node]:
+        """The nodes that change from step to step."""
+        found: set[ir.Node] = set()
+        for n in order:
+            own = isinstance(n, ir.Carry | ir.Clock) or (isinstance(n, ir.MatMul) and n.matrix.start is not None)
+            if own or (not isinstance(n, ir.Trace) and any(a in found for a in n.args)):
+                found.add(n)
+        return found
+
+    def check_output(self, node: ir.Node, over_steps: bool, at: Span) -> None:
+        """An output over `step` must change with the steps, and read data for the value after the last update."""
+        if self.loop is None:
+            return
+        order = reachable([node])
+        if over_steps and not self.changing(order) and not any(isinstance(n, ir.Trace) for n in order):
+            remedy = "use a def in place of a value bound before the loop, or leave out `step`"
+            raise error("NX171", "nothing in this output changes with `step`", at, remedy)
+        for n in order:
+            if isinstance(n, ir.Reindex) and isinstance(n.args[0], ir.Array):
+                short = [i for i in n.args[0].type.indices if i.name == "step" and i.size == self.loop.steps]
+                if short and any(isinstance(x, ir.Clock) for a in n.args[1:] for x in reachable([a])):
+                    message = f"`{n.args[0].name}` has {short[0].size} entries over step, this output reads one more"
+                    raise error("NX164", message, at, "give it an entry for the value after the last update")
+
+    # -- the program --------------------------------------------------------------------------------------------
+    def finish(self) -> None:
+        """Checks that rely on the whole program: every parametrization row names a parameter."""
+        for row, scope in self.rows:
+            name = row.target.label if isinstance(row.target, ast.Ket) else row.target
+            assert isinstance(name, ast.Name)
+            table = scope.kets if isinstance(row.target, ast.Ket) else scope.others
+            if name.ident not in table and (name.ident != "output" or isinstance(row.target, ast.Ket)):
+                message = f"no parameter is called `{row.target.span.text}`"
+                self.checker.found.add(Diagnostic("NX156", message, row.target.span, suggest(name.ident, table)))
+
+    def lowered(self, outputs: Iterable[Output]) -> tuple[tuple[Output, ...], Loop | None, Lowering]:
+        """The outputs and the loop, ready to be evaluated."""
+        lower = Lowering(self.build, self.matrices)
+        done = []
+        for o in outputs:
+            node = o.node
+            if self.refused:
+                node = self.build.unavailable(self.refused, (), node.type.indices, None, o.span)
+            done.append(replace(o, node=lower(node)))
+        loop = self.loop
+        if loop is not None:
+            loop = replace(loop, following={state: lower(node) for state, node in loop.following.items()})
+            if not any(isinstance(n, ir.Carry | ir.Clock) for o in done for n in reachable([o.node])):
+                loop = None
+        return tuple(done), loop, lower
+
+    # -- parametrizations ---------------------------------------------------------------------------------------
     def parametrization(self, s: ast.Parametrization, scope: Scope) -> None:
         if s.name is not None and s.name not in PARAMETRIZATIONS:
             remedy = suggest(s.name, PARAMETRIZATIONS) or f"known: {', '.join(PARAMETRIZATIONS)}"
@@ -235,7 +553,7 @@ class Training:
             with self.core.collecting():
                 self._row(row, scope)
         if s.name != "mup":
-            self.parametrized = f"parametrization {s.name}" if s.name else "a parametrization block"
+            self.refused = f"parametrization {s.name}" if s.name else "a parametrization block"
 
     def _row(self, row: ast.ParametrizationRow, scope: Scope) -> None:
         self.rows.append((row, scope))
@@ -245,5 +563,29 @@ class Training:
             self.core.scalar(exponent.value, Context(scope), "an exponent")
 
 
-def _declared(table: dict[str, v.Binding]) -> dict[str, v.Binding]:
-    return {k: b for k, b in table.items() if b.declared}
+def entries(build: Any, gradient: Gradient, matrix: ir.MatrixSymbol, slot: int, span: Span) -> ir.Node:
+    """The natural entries Σ dh_α x_β of the gradient by a matrix (family), over slot 0 and `slot`."""
+    terms = []
+    for outer in gradient.outer(matrix):
+        names: dict[Index, Index | int] = {i: build.fresh(i) for i in outer.over}
+        factors = []
+        for label, own in zip(outer.member, matrix.indices, strict=True):
+            if label in outer.free and isinstance(label, Index):
+                names[label] = own
+            else:
+                factors.append(build.delta(label, own, span))
+        left, right = (build.rename(x, names, span) for x in (outer.left, outer.right))
+        over = tuple(i for k, i in names.items() if k in outer.over and isinstance(i, Index))
+        terms.append(build.contract((left, build.copy(right, slot, span), *factors), over, (), span))
+    if terms:
+        return build.map("add", terms, span) if len(terms) > 1 else terms[0]
+    zero = build.constant(0, span)
+    left, right = (build.mul(zero, build.ones(w, span), span) for w in (matrix.rows, matrix.cols))
+    return build.mul(left, build.copy(right, slot, span), span)
+
+
+def _within(body: tuple[ast.Statement, ...]) -> Iterator[ast.Statement]:
+    for statement in body:
+        yield statement
+        if isinstance(statement, ast.For):
+            yield from _within(statement.body)

@@ -181,8 +181,8 @@ class UserDef(Value):
 
 @dataclass(frozen=True, eq=False)
 class OptimizerName(Value):
-    name: str
-    params: tuple[str, ...] | None
+    statement: ast.Optimizer
+    scope: Scope
     kind = "optimizer"
 
 

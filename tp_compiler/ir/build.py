@@ -35,6 +35,7 @@ class Builder:
     def __init__(self) -> None:
         self._known: dict[tuple[Any, ...], ir.Node] = {}
         self._slots = 0
+        self._indices = 0
         self._spent = 0
         self.kept: dict[object, ir.Node] = {}  # nodes that a caller wants made once
 
@@ -60,6 +61,11 @@ class Builder:
         self._slots += 1
         return self._slots
 
+    def fresh(self, index: Index) -> Index:
+        """An index of the same axis under a name no program can write."""
+        self._indices += 1
+        return Index(f"{index.name.split('#')[0]}#{self._indices}", index.axis)
+
     def _make(self, kind: type[NodeT], **given: Any) -> NodeT:
         self.spend(given["span"])
         key = (kind, *((name, value) for name, value in given.items() if name != "span"))
@@ -81,6 +87,42 @@ class Builder:
     def initial_ket(self, symbol: ir.KetSymbol, mean: ir.Node, covariance: ir.Node, span: Span) -> ir.Node:
         kind = Type(symbol.indices, ((0, symbol.width),))
         return ir.InitialKet(type=kind, symbol=symbol, args=(mean, covariance), span=span)
+
+    def initial_scalar(self, symbol: ir.ScalarSymbol, value: ir.Node, span: Span) -> ir.Node:
+        return self._make(
+            ir.InitialScalar, type=Type(symbol.indices, (), value.type.random), symbol=symbol, args=(value,), span=span
+        )
+
+    def ones(self, width: Width, span: Span) -> ir.Node:
+        """|1> as a node with slot 0, for instructions that need a real ket."""
+        key = ("ones", width.name)
+        if key not in self.kept:
+            symbol = ir.KetSymbol("1", (), width, span, frozen=True)
+            self.kept[key] = self.initial_ket(symbol, self.constant(1, span), self.constant(0, span), span)
+        return self.kept[key]
+
+    def as_ket(self, node: ir.Node, width: Width, span: Span) -> ir.Node:
+        """A constant ket made a node of `width`; others are returned."""
+        return node if node.type.slots else self.mul(node, self.ones(width, span), span)
+
+    # training
+    def clock(self, span: Span) -> ir.Node:
+        return self._make(ir.Clock, type=Type(), span=span)
+
+    def carry(self, state: ir.State, span: Span) -> ir.Node:
+        return self._make(ir.Carry, type=state.type, state=state, span=span)
+
+    def apply(
+        self, state: ir.State, member: tuple[Index | int, ...], transposed: bool, x: ir.Node, span: Span
+    ) -> ir.Node:
+        width = state.type.slots[1 if transposed else 0][1]
+        indices = tuple(dict.fromkeys((*x.type.indices, *(m for m in member if isinstance(m, Index)))))
+        kind = Type(indices, ((0, width),), x.type.random)
+        return self._make(ir.Apply, type=kind, args=(x,), state=state, member=member, transposed=transposed, span=span)
+
+    def trace(self, x: ir.Node, index: Index, span: Span) -> ir.Node:
+        kind = Type((index, *x.type.indices), (), x.type.random)
+        return self._make(ir.Trace, type=kind, args=(x,), index=index, span=span)
 
     # kets
     def matmul(
@@ -133,6 +175,20 @@ class Builder:
 
     def neg(self, a: ir.Node, span: Span) -> ir.Node:
         return self.mul(self.constant(-1.0, span), a, span)
+
+    def delta(self, a: Index | int, b: Index | int, span: Span) -> ir.Node:
+        """1 where two positions agree, else 0."""
+        if a == b:
+            return self.constant(1, span)
+        if isinstance(a, int) and isinstance(b, int):
+            return self.constant(0, span)
+        places = [self.constant(x, span) if isinstance(x, int) else self.position(x, span) for x in (a, b)]
+        return self.equal(places[0], places[1], span)
+
+    def equal(self, a: ir.Node, b: ir.Node, span: Span) -> ir.Node:
+        """1 where two whole numbers are equal, else 0."""
+        apart = self.map("abs", (self.add(a, self.neg(b, span), span),), span)
+        return self.add(self.constant(1, span), self.neg(self.map("step", (apart,), span), span), span)
 
     # averages and reductions
     def contract(self, args: Iterable[ir.Node], over: tuple[Index, ...], slots: tuple[int, ...], span: Span) -> ir.Node:

@@ -11,7 +11,7 @@ from tp_compiler.ir.primitives import PRIMITIVES
 from tp_compiler.ir.walk import reachable
 
 
-class _Nodes:
+class NodeAlgebra:
     """The algebra in which primitives.py writes derivatives, over nodes."""
 
     def __init__(self, build: Builder, span: Span):
@@ -29,7 +29,7 @@ def derivative(build: Builder, root: ir.Node, leaf: ir.Node, span: Span) -> ir.N
 
     Raises ProgramError NX236 where leaf passes through something else than an entrywise function.
     """
-    alg = _Nodes(build, span)
+    alg = NodeAlgebra(build, span)
     zero = alg.number(0.0)
     slope: dict[ir.Node, ir.Node] = {leaf: alg.number(1.0)}
     for node in reachable([root]):
@@ -42,12 +42,13 @@ def derivative(build: Builder, root: ir.Node, leaf: ir.Node, span: Span) -> ir.N
             raise ProgramError(
                 [Diagnostic("NX236", "only entrywise functions have a derivative `'`", span, "write it out")]
             )
-        terms = [alg("mul", _partial(alg, node, k), slope[node.args[k]]) for k in moving]
+        terms = [alg("mul", partial(alg, node, k), slope[node.args[k]]) for k in moving]
         slope[node] = terms[0] if len(terms) == 1 else alg("add", *terms)
     return slope.get(root, zero)
 
 
-def _partial(alg: _Nodes, node: ir.Map, k: int) -> ir.Node:
+def partial(alg: NodeAlgebra, node: ir.Map, k: int) -> ir.Node:
+    """The derivative of an entrywise function in its argument k."""
     if node.fn == "add":
         return alg.number(1.0)
     if node.fn == "mul":

@@ -13,6 +13,8 @@
     Copy                |x>@k: slot 0 becomes slot k
     Linalg              inv, pow, solve, cholesky, logdet, matfun        of finite matrices of scalars
     Clt                 vᵀx / √n                                         random scalar
+    InitialScalar       a declared trainable scalar                      scalar; its argument once gradients are taken
+    Clock Carry Apply Trace    training: updates so far, a state, a learned matrix times a ket, values over the steps
     Unavailable         a construct that is checked but has no meaning yet
 
 OuterNonlin of order r is `Contract(slots=(1..r))` of a `Map` whose arguments carry slots 0..r; Avg is
@@ -96,6 +98,24 @@ class MatrixSymbol:
     variance: Node
     span: Span
     frozen: bool = False
+    start: MatrixSymbol | None = None  # of a trained matrix W_t: its initial value W_0
+
+
+@dataclass(frozen=True, eq=False)
+class ScalarSymbol:
+    """A declared trainable scalar (family)."""
+
+    name: str
+    indices: tuple[Index, ...]
+    span: Span
+    frozen: bool = False
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class InitialScalar(Node):
+    """args: (value,) over the symbol's indices. Differentiation sees the parameter, evaluation the value."""
+
+    symbol: ScalarSymbol
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -192,6 +212,60 @@ class Linalg(Node):
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Clt(Node):
     """args: (v, x), kets of one width class: vᵀx / √n."""
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """What the training loop carries from step to step: a parameter or a state of its optimizer.
+
+    `type` has no slot (a number), slot 0 (a ket), or the slots 0 and `slot` (natural entries of a matrix: row, column).
+    `init` is the value before step 0: a scalar or a ket, broadcast to the type.
+    """
+
+    name: str
+    type: Type
+    init: Node
+    span: Span
+
+    @property
+    def slot(self) -> int:
+        """The slot of the columns."""
+        return self.type.slots[1][0]
+
+    @property
+    def is_matrix(self) -> bool:
+        return len(self.type.slots) == 2
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Clock(Node):
+    """How many updates were made: 0, 1, ..., steps. After the loop: steps."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Carry(Node):
+    """The value of a state at this step; after the loop, its last value."""
+
+    state: State
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Apply(Node):
+    """args: (x,). A matrix-valued state (its natural entries Δ) times a ket: the mean over β of Δ(α, β) x(β).
+
+    `member` as in MatMul. Transposed: the rows and columns of Δ exchanged, times ρ = lim rows/cols, as for (|y><x|)ᵀ.
+    """
+
+    state: State
+    member: tuple[Index | int, ...]
+    transposed: bool
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Trace(Node):
+    """args: (x,), a scalar of the loop: its values after 0, 1, ..., steps updates, over `index`."""
+
+    index: Index
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

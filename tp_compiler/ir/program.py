@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from tp_compiler.diagnostics import Diagnostic, Source, Span
-from tp_compiler.ir.nodes import Node
+from tp_compiler.ir.nodes import Node, State
 from tp_compiler.ir.types import Axis, Index, Width
 
 
@@ -17,6 +17,20 @@ class Output:
     name: str
     indices: tuple[Index, ...]
     node: Node
+    span: Span
+
+
+@dataclass(frozen=True, eq=False)
+class Loop:
+    """The training loop: `following[state]` is the value of a state after the update of a step.
+
+    It stays a loop: its instructions stand here once, whatever the number of steps. They read the states through
+    `Carry` and the number of updates through `Clock`. A quantity over `index` has the positions 0, 1, ..., steps.
+    """
+
+    steps: int
+    index: Index
+    following: Mapping[State, Node]
     span: Span
 
 
@@ -34,3 +48,4 @@ class Program:
     widths: tuple[Width, ...] = ()
     warnings: tuple[Diagnostic, ...] = field(default=())
     names: Mapping[Node, tuple[str, tuple[Index | int, ...]]] = field(default_factory=dict)
+    loop: Loop | None = None

@@ -22,13 +22,24 @@ def reachable(roots: Iterable[ir.Node]) -> list[ir.Node]:
 
 
 def dependencies(node: ir.Node) -> tuple[ir.Node, ...]:
-    """The nodes whose values a node needs: its arguments, and the variance of a matrix."""
-    return (*node.args, node.matrix.variance) if isinstance(node, ir.MatMul) else node.args
+    """The nodes whose values a node needs: its arguments, the variance of a matrix, the start of a state."""
+    if isinstance(node, ir.MatMul):
+        return (*node.args, node.matrix.variance)
+    return (node.state.init,) if isinstance(node, ir.Carry) else node.args
 
 
-def rewrite(build: Builder, root: ir.Node, rule: Callable[[ir.Node], ir.Node | None], span: Span) -> ir.Node:
-    """Replaces nodes bottom-up: `rule` gives a replacement (then not descended into) or None to rebuild from args."""
-    done: dict[ir.Node, ir.Node] = {}
+def rewrite(
+    build: Builder,
+    root: ir.Node,
+    rule: Callable[[ir.Node], ir.Node | None],
+    span: Span,
+    done: dict[ir.Node, ir.Node] | None = None,
+) -> ir.Node:
+    """Replaces nodes bottom-up: `rule` gives a replacement (then not descended into) or None to rebuild from args.
+
+    `done` keeps replacements from one root to the next.
+    """
+    done = {} if done is None else done
     todo = [root]
     while todo:
         node = todo[-1]
@@ -72,4 +83,10 @@ def rebuilt(build: Builder, node: ir.Node, args: tuple[ir.Node, ...], span: Span
             return build.linalg(op, rows, cols, args, fn, span)
         case ir.Clt():
             return build.clt(args[0], args[1], span)
+        case ir.Trace(index=index):
+            return build.trace(args[0], index, span)
+        case ir.Apply(state=state, member=member, transposed=transposed):
+            return build.apply(state, member, transposed, args[0], span)
+        case ir.InitialScalar(symbol=symbol):
+            return build.initial_scalar(symbol, args[0], span)
     raise AssertionError(f"{type(node).__name__} has no arguments to replace")

@@ -57,6 +57,15 @@ def _gauss(a: Real, m: Real, s: Real) -> Real:
     return mp.exp(-mp.mpf(a) * m * m / w) / mp.sqrt(w)
 
 
+def _gauss_prime(a: Real, m: Real, s: Real) -> Real:
+    w = 1 + 2 * mp.mpf(a) * s * s
+    return -2 * mp.mpf(a) * m / w * _gauss(a, m, s)
+
+
+def _two_sided(k: float, right: float, left: float, m: Real, s: Real) -> Real:
+    return mp.mpf(right) * _upper(int(k), m, s) + mp.mpf(left) * _upper(int(k), -m, s)
+
+
 def _leak(k: int, slope: float, m: Real, s: Real) -> Real:
     return _upper(k, m, s) + (-1) ** k * mp.mpf(slope) * _upper(k, -m, s)
 
@@ -80,6 +89,9 @@ AVERAGES: dict[str, Callable[..., Real]] = {
     "cos": lambda m, s: mp.exp(-s * s / 2) * mp.cos(m),
     "exp": lambda m, s: mp.exp(m + s * s / 2),
     "gauss": _gauss,
+    "gauss_prime": _gauss_prime,
+    "two_sided": _two_sided,
+    "normal_cdf": lambda m, s: _cdf(m / mp.sqrt(1 + s * s)),
 }
 
 
@@ -108,6 +120,6 @@ def pair(f: tuple[str, tuple[float, ...]], g: tuple[str, tuple[float, ...]], v1:
     def value(z: Real) -> Real:
         return f_of(*f[1], s * z, mp.mpf(0)) * g_of(*g[1], slope * z, rest)
 
-    width = (mp.sqrt(1 + rest * rest) if "gelu" in g[0] + f[0] or "erf" in g[0] + f[0] else rest) / max(abs(slope), 1)
+    width = (mp.sqrt(1 + rest * rest) if any(n in g[0] + f[0] for n in ("gelu", "erf", "cdf")) else rest) / max(abs(slope), 1)
     shift = s if f[0] == "exp" else (slope if g[0] == "exp" else 0)
     return integrated(value, [1 / s, width], shift)

@@ -1,0 +1,147 @@
+"""Functions of functions that are again in the table of closed forms: exp(-z²/2) is a gauss, relu(z)² a relu power.
+
+Every rule is an identity of real functions. What is not listed stays a composite, and is integrated.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from tp_compiler.evaluate.arccosine import Sided, sided
+from tp_compiler.evaluate.forms import Factor, Form, Linear, Tensor, Term, number
+from tp_compiler.evaluate.kernels import KERNELS
+from tp_compiler.evaluate.univariate import (
+    Univariate,
+    gauss,
+    leaky_step,
+    monomial,
+    relu_power,
+    scaled,
+    times,
+    two_sided,
+    univariate,
+)
+
+_HOMOGENEOUS = {"relu": 1, "abs": 1, "leaky_relu": 1, "step": 0, "sign": 0}  # h(t x) = t^degree h(x), t > 0; h(0) = 0
+MOST_POWER = 8
+
+
+def composed(fn: str, args: list[Any]) -> Form | None:
+    """fn of a ket (and of constants) where that is one function of the table, or None."""
+    first, *rest = args
+    if not isinstance(first, Form) or not all(isinstance(a, Tensor) and not np.ndim(a.values) for a in rest):
+        return None
+    numbers = [float(a.values) for a in rest]
+    constant = sum(float(t.coefficient.values) for t in first.terms if not t.factors and not _indexed(t))
+    terms = [t for t in first.terms if t.factors or _indexed(t)]
+    read = _one_function(terms[0]) if len(terms) == 1 else None
+    if read is None:
+        return None
+    inner, argument = read
+    outer = _exponential(inner, constant) if fn == "exp" else (None if constant else _outer(fn, numbers, inner))
+    if outer is None:
+        return None
+    return Form((Term(number(1.0), (Factor(outer, (argument,)),)),))
+
+
+def _indexed(term: Term) -> bool:
+    return bool(np.ndim(term.coefficient.values))
+
+
+def _one_function(term: Term) -> tuple[Univariate, Linear] | None:
+    """A term as one function of one Gaussian ket."""
+    functions = [f.function for f in term.factors if isinstance(f.function, Univariate)]
+    keys = {a.key for f in term.factors for a in f.arguments}
+    if term.over or _indexed(term) or len(keys) != 1 or len(functions) != len(term.factors):
+        return None
+    found: Univariate | None = functions[0]
+    for f in functions[1:]:
+        found = None if found is None else multiplied(found, f)
+    if found is None:
+        return None
+    return times(found, float(term.coefficient.values)), term.factors[0].arguments[0]
+
+
+def multiplied(f: Univariate, g: Univariate) -> Univariate | None:
+    """x ↦ f(x) g(x), where the table has it."""
+    factor = f.factor * g.factor
+    if f.name == g.name == "exp":
+        return times(scaled(univariate("exp"), f.scale + g.scale), factor)
+    if f.name == g.name == "gauss":
+        return times(gauss(f.params[0] * f.scale**2 + g.params[0] * g.scale**2), factor)
+    for one, other in ((f, g), (g, f)):
+        if one.name == "monomial" and one.params == (0.0,):
+            return times(other, one.factor)
+    a, b = _pure(f), _pure(g)
+    if a is None or b is None:
+        return None
+    return _of_sides(a.order + b.order, (a.even + a.odd) * (b.even + b.odd), (a.even - a.odd) * (b.even - b.odd))
+
+
+def _outer(fn: str, numbers: list[float], inner: Univariate) -> Univariate | None:
+    if fn in ("pow", "square"):
+        power = numbers[0] if numbers else 2.0
+        if not (power.is_integer() and 1 <= power <= MOST_POWER):
+            return None
+        found: Univariate | None = inner
+        for _ in range(int(power) - 1):
+            found = None if found is None else multiplied(found, inner)
+        return found
+    shape = _pure(inner)
+    if fn not in _HOMOGENEOUS or shape is None:
+        return None
+    if shape.order == 0 and inner.name == "monomial":
+        return None  # a constant
+    right, left = (float(KERNELS[fn](x, *numbers)) for x in (shape.even + shape.odd, shape.even - shape.odd))
+    return _of_sides(shape.order * _HOMOGENEOUS[fn], right, left)
+
+
+def _exponential(inner: Univariate, constant: float) -> Univariate | None:
+    """e^(constant - a x²)."""
+    if (inner.name, inner.params) != ("monomial", (2.0,)) or inner.factor > 0:
+        return None
+    return times(gauss(-inner.factor * inner.scale**2), math.exp(constant))
+
+
+def _pure(f: Univariate) -> Sided | None:
+    """factor · f(scale · x) as a sided function of x; None for those with noise (erf)."""
+    shape = sided(f)
+    if shape is None or shape.halves:
+        return None
+    size, turn = f.factor * abs(f.scale) ** shape.order, math.copysign(1.0, f.scale)
+    return Sided(shape.order, shape.even * size, shape.odd * size * turn)
+
+
+def _of_sides(order: int, right: float, left: float) -> Univariate:
+    """right·x₊^n + left·(-x)₊^n (0 at 0) under its own name, if it has one."""
+    if order and left == (-1) ** order * right:
+        return times(monomial(order), right)
+    if right == 0.0:
+        return scaled(_of_sides(order, left, 0.0), -1.0) if left else times(monomial(0), 0.0)
+    ratio = left / right
+    if order == 0:
+        return times(univariate("sign") if ratio == -1 else leaky_step(ratio) if left else univariate("step"), right)
+    if order == 1 and left:
+        return times(univariate("abs") if ratio == 1 else univariate("leaky_relu", -ratio), right)
+    return times(two_sided(order, 1.0, ratio) if left else relu_power(order), right)
+
+
+def centred(f: Univariate, mean: Any) -> list[tuple[Any, Univariate]] | None:
+    """f(mean + x) = Σ coefficient · g(x): binomial and addition theorems; None where f has none."""
+    shift = f.scale * mean
+    if f.name in ("monomial", "hermite"):
+        n = int(f.params[0])
+        return [
+            (math.comb(n, i) * shift ** (n - i), times(scaled(univariate(f.name, i), f.scale), f.factor))
+            for i in range(n + 1)
+        ]
+    if f.name == "exp":
+        return [(np.exp(shift), f)]
+    if f.name in ("sin", "cos"):
+        own, other = (times(scaled(univariate(n), f.scale), f.factor) for n in ("sin", "cos"))
+        sine, cosine = np.sin(shift), np.cos(shift)
+        return [(cosine, own), (sine, other)] if f.name == "sin" else [(cosine, other), (-sine, own)]
+    return None

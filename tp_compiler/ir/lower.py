@@ -1,0 +1,54 @@
+"""After differentiation: what only derivatives tell apart from its value goes.
+
+`stop(x)` becomes x, a trainable scalar its value, and a product with a trained matrix W_t the product with W_0 and the
+update: W_t|x> = κ W_0|x> + Δ|x>.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.build import Builder
+from tp_compiler.ir.types import Index
+from tp_compiler.ir.walk import rewrite
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A trained matrix: W_t = keep W_0 + Δ. `keep` is None where it stays 1 (no weight decay)."""
+
+    update: ir.State
+    keep: ir.Node | None = None
+
+
+class Lowering:
+    """Rewrites node after node, shared parts once."""
+
+    def __init__(self, build: Builder, trained: Mapping[ir.MatrixSymbol, Trained]):
+        self.build = build
+        self.trained = trained
+        self.done: dict[ir.Node, ir.Node] = {}
+
+    def __call__(self, root: ir.Node) -> ir.Node:
+        return rewrite(self.build, root, self._leaf, root.span, self.done)
+
+    def _leaf(self, node: ir.Node) -> ir.Node | None:
+        match node:
+            case ir.InitialScalar(args=(value,)) | ir.Map(fn="stop", args=(value,)):
+                return self(value)
+            case ir.MatMul(matrix=matrix, member=member, transposed=transposed, args=(x,), span=span) if (
+                matrix.start is not None
+            ):
+                trained = self.trained[matrix]
+                x = self(x)
+                start = self.build.matmul(matrix.start, member, transposed, x, span)
+                if trained.keep is not None:
+                    keep = self._member(trained.keep, matrix, member)
+                    start = self.build.mul(keep, start, span)
+                return self.build.add(start, self.build.apply(trained.update, member, transposed, x, span), span)
+        return None if node.args else node
+
+    def _member(self, keep: ir.Node, matrix: ir.MatrixSymbol, member: tuple[Index | int, ...]) -> ir.Node:
+        return self.build.rename(keep, dict(zip(matrix.indices, member, strict=True)), keep.span)

@@ -1,0 +1,50 @@
+"""Neuron slots exchanged: k(α, β) to k(β, α)."""
+
+from __future__ import annotations
+
+from tp_compiler.diagnostics import Span
+from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.build import Builder
+from tp_compiler.ir.walk import rebuilt
+
+
+def exchanged(build: Builder, root: ir.Node, slot: int, span: Span) -> ir.Node:
+    """`root` with the neurons of slot 0 and of `slot` exchanged (a node over other slots, too, keeps those).
+
+    A ket (slot 0 alone) moves as a whole; what ties several neurons together is rebuilt.
+    """
+    done: dict[ir.Node, ir.Node] = {}
+    todo = [root]
+    while todo:
+        node = todo[-1]
+        if node in done:
+            todo.pop()
+            continue
+        whole = _moved(build, node, slot, span)
+        if whole is not None:
+            done[node] = whole
+            continue
+        missing = [a for a in node.args if a not in done]
+        if missing:
+            todo.extend(missing)
+            continue
+        done[node] = _rebuilt(build, node, tuple(done[a] for a in node.args), slot, span)
+    return done[root]
+
+
+def _moved(build: Builder, node: ir.Node, slot: int, span: Span) -> ir.Node | None:
+    slots = {s for s, _ in node.type.slots}
+    if not slots:
+        return node
+    if slots == {0}:
+        return build.copy(node, slot, span)
+    if isinstance(node, ir.Copy):
+        return node.args[0] if node.slot == slot else node
+    return None
+
+
+def _rebuilt(build: Builder, node: ir.Node, args: tuple[ir.Node, ...], slot: int, span: Span) -> ir.Node:
+    if isinstance(node, ir.Contract):
+        other = {0: slot, slot: 0}
+        return build.contract(args, node.over, tuple(other.get(s, s) for s in node.slots), span)
+    return rebuilt(build, node, args, span)

@@ -1,0 +1,105 @@
+"""Inner products of natural gradients: the tangent kernel, and the global norm of a gradient.
+
+For kets <a|a'>, for operators |a><b| and |a'><b'| <a|a'><b|b'>, for scalars the product; with the ratios of widths that
+make the sum the tangent kernel of the network at width n (limit.md section 3).
+"""
+
+from __future__ import annotations
+
+from tp_compiler.diagnostics import Diagnostic, ProgramError, Span
+from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.build import Builder
+from tp_compiler.ir.gradient import Gradient, Label, Leaf, Outer, is_zero
+from tp_compiler.ir.types import Index, N, Width
+from tp_compiler.ir.walk import reachable
+
+
+def parameters(root: ir.Node) -> list[Leaf]:
+    """The trainable parameters that a scalar depends on: initial kets, scalars and matrices that are not frozen, and
+    their values in a training loop."""
+    found: dict[Leaf, None] = {}
+    starts: set[Leaf] = set()
+    for node in reachable([root]):
+        match node:
+            case ir.InitialKet(symbol=symbol) | ir.InitialScalar(symbol=symbol) if not symbol.frozen:
+                found[node] = None
+            case ir.MatMul(matrix=matrix) if not matrix.frozen:
+                found[matrix] = None
+            case ir.Carry(state=state):
+                found[node] = None
+                starts.add(state.init)
+    return [leaf for leaf in found if leaf not in starts]
+
+
+def inner_products(
+    build: Builder, first: Gradient, second: Gradient, leaves: list[Leaf], span: Span, width: Width | None = None
+) -> ir.Node:
+    """Σ over the leaves of <gradient of f|gradient of f'>. The families f and f' must not share an index name.
+
+    `width` is the class of the bracket that f is (ratios of widths); None leaves the ratios out: a plain norm.
+    """
+    total: list[ir.Node] = []
+    for leaf in leaves:
+        if not (first.depends(leaf) and second.depends(leaf)):
+            continue
+        own = leaf.rows if isinstance(leaf, ir.MatrixSymbol) else leaf.type.width if leaf.type.is_ket else width
+        ratio = build.constant(width.ratio / own.ratio if width and own else 1.0, span)
+        if isinstance(leaf, ir.MatrixSymbol):
+            pairs = [_matrices(build, a, b, span) for a in first.outer(leaf) for b in second.outer(leaf)]
+        else:
+            pairs = [_values(build, first, second, leaf, span)]
+        total += [build.mul(ratio, p, span) for p in pairs if not is_zero(p)]
+    return build.map("add", total, span) if total else build.constant(0, span)
+
+
+def _values(build: Builder, first: Gradient, second: Gradient, leaf: ir.Node, span: Span) -> ir.Node:
+    shared = tuple(build.fresh(i) for i in leaf.type.indices)
+    slots = (0,) if leaf.type.is_ket else ()
+    return build.contract((first.by(leaf, shared), second.by(leaf, shared)), shared, slots, span)
+
+
+def _matrices(build: Builder, a: Outer, b: Outer, span: Span) -> ir.Node:
+    """Σ <a.left|b.left><a.right|b.right>, where the two are of one member of the family."""
+    theirs: dict[Index, Label] = {i: build.fresh(i) for i in b.over}
+    ours: dict[Index, Label] = {i: build.fresh(i) for i in (*a.over, *a.free)}
+    over = list(ours.values()) + list(theirs.values())
+    factors: list[ir.Node] = []
+    for p, q in zip(a.member, b.member, strict=True):
+        if q in b.free and isinstance(q, Index):
+            theirs[q] = ours.get(p, p) if isinstance(p, Index) else p
+        elif p in a.free and isinstance(p, Index):
+            over.remove(ours[p])
+            ours[p] = q
+        elif p != q:
+            factors.append(build.delta(p, q, span))
+    if any(is_zero(f) for f in factors):
+        return build.constant(0, span)
+    left, right = (
+        build.contract((build.rename(x, ours, span), build.rename(y, theirs, span)), (), (0,), span)
+        for x, y in ((a.left, b.left), (a.right, b.right))
+    )
+    indices = tuple(dict.fromkeys(i for i in over if isinstance(i, Index)))
+    return build.contract((left, right, *factors), indices, (), span)
+
+
+def bracket_width(root: ir.Node, span: Span) -> Width:
+    """The width class of the bracket that a scalar is; raises NX281 where brackets of several classes make it up."""
+    found: dict[Width, None] = {}
+    todo = [root]
+    seen: set[ir.Node] = set()
+    while todo:
+        node = todo.pop()
+        if node in seen or not node.type.is_scalar:
+            continue
+        seen.add(node)
+        if isinstance(node, ir.Contract | ir.Clt):
+            widths = {w for a in node.args for slot, w in a.type.slots if slot == 0}
+            found.update(dict.fromkeys(widths))
+            if widths:
+                continue
+        todo.extend(node.args)
+    if len(found) > 1:
+        names = " and ".join(w.name for w in found)
+        message = f"the output is made of brackets of widths {names}: its tangent kernel has no one scale"
+        raise ProgramError([Diagnostic("NX281", message, span, "take the kernels of the brackets apart")])
+    return next(iter(found), N)

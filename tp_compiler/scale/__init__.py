@@ -1,0 +1,24 @@
+"""Width exponents: the class of an abcd-parametrization, and the figures a raw implementation needs. Exact rationals."""
+
+from __future__ import annotations
+
+from tp_compiler.scale.abcd import Layer as Layer
+from tp_compiler.scale.abcd import Sizes as Sizes
+from tp_compiler.scale.abcd import equivalent as equivalent
+from tp_compiler.scale.abcd import faithful as faithful
+from tp_compiler.scale.abcd import normalised as normalised
+from tp_compiler.scale.abcd import sizes as sizes
+from tp_compiler.scale.indicators import Indicators as Indicators
+from tp_compiler.scale.indicators import indicators as indicators
+from tp_compiler.scale.optimizers import OPTIMIZERS as OPTIMIZERS
+from tp_compiler.scale.optimizers import Kind as Kind
+from tp_compiler.scale.optimizers import kfac as kfac
+from tp_compiler.scale.optimizers import shampoo as shampoo
+from tp_compiler.scale.points import Point as Point
+from tp_compiler.scale.raw import Raw as Raw
+from tp_compiler.scale.raw import classify_raw as classify_raw
+from tp_compiler.scale.raw import raw as raw
+from tp_compiler.scale.raw import raw_sizes as raw_sizes
+from tp_compiler.scale.verdict import Classification as Classification
+from tp_compiler.scale.verdict import Regime as Regime
+from tp_compiler.scale.verdict import classify as classify
