@@ -66,6 +66,13 @@ def sided(f: Univariate) -> Sided | None:
     return None if make is None else make(*f.params)
 
 
+def shape_of(f: Univariate) -> Sided:
+    """That of a function known to be sided."""
+    shape = sided(f)
+    assert shape is not None
+    return shape
+
+
 def double_factorial(n: int) -> int:
     return math.prod(range(n, 0, -2))
 

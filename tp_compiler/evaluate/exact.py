@@ -16,7 +16,7 @@ import numpy as np
 from tp_compiler.diagnostics import Diagnostic
 from tp_compiler.evaluate import faults
 from tp_compiler.evaluate.arrays import labels, reduced, reindexed, shifted
-from tp_compiler.evaluate.expectations import EXACT, METHODS, PATIENCE, Expectations
+from tp_compiler.evaluate.expectations import EXACT, METHODS, PATIENCE, Expectations, clusters
 from tp_compiler.evaluate.forms import (
     Factor,
     Form,
@@ -124,6 +124,11 @@ class ExactEvaluator:
 
     def _unavailable(self, node: ir.Unavailable, args: list[Any]) -> Any:
         raise NotExact(f"{node.construct} is not evaluated in this version")
+
+    def _training(self, node: ir.Node, args: list[Any]) -> Any:
+        raise NotExact("training with a nonlinear network or optimizer")
+
+    _carry = _clock = _apply = _trace = _training
 
     def _clt(self, node: ir.Clt, args: list[Any]) -> Any:
         raise NotExact("the law of a `clt` scalar is sampled")
@@ -256,7 +261,11 @@ class ExactEvaluator:
         slope = factor.function.derivative()
         if slope is not None:
             return self.expect.product((Factor(slope, (argument,)), *rest))
-        if rest:
+        near, far = _cluster_of(factor, rest)
+        others = self.expect.product(far)
+        if others is None:
+            return None
+        if near:
             raise NotExact("the dot of a product with a function that jumps")
         both = self.expect.product((identity(argument), factor))
         alone = self.expect.product((factor,))
@@ -265,7 +274,7 @@ class ExactEvaluator:
             return None
         shifted_mean = times(number(-1.0), argument.mean, alone) if alone is not None else number(0.0)
         inverse = Tensor(np.where(variance.values > 0, 1 / variance.values, 0.0), variance.labels)
-        return times(plus(both, shifted_mean), inverse)
+        return times(plus(both, shifted_mean), inverse, others)
 
     # -- entrywise ------------------------------------------------------------------------------------------------
     def _map(self, node: ir.Map, args: list[Any]) -> Any:
@@ -401,6 +410,13 @@ class ExactEvaluator:
 
 
 # ---------------------------------------------------------------------------------------------------------- helpers
+def _cluster_of(factor: Factor, rest: tuple[Factor, ...]) -> tuple[tuple[Factor, ...], tuple[Factor, ...]]:
+    """The other factors, parted into those that share Gaussians with `factor` and the independent ones."""
+    near = next(c for c in clusters((factor, *rest)) if any(f is factor for f in c))
+    own = {id(f) for f in near}
+    return tuple(f for f in rest if id(f) in own), tuple(f for f in rest if id(f) not in own)
+
+
 def _slope(factor: Factor, variable: Variable) -> Tensor | None:
     """∂ℓ/∂variable for the argument of a factor on the ket's own neuron; None where it does not occur."""
     if not any(p.variable.node is variable.node and a.copy == 0 for a in factor.arguments for p in a.parts):

@@ -86,7 +86,7 @@ class Expectations:
     def product(self, factors: tuple[Factor, ...]) -> Tensor | None:
         """E Π factors; None where it vanishes by independence and parity."""
         values = []
-        for cluster in _clusters(factors):
+        for cluster in clusters(factors):
             value = self._cluster(cluster)
             if value is None:
                 return None
@@ -204,7 +204,7 @@ def _matched(p: Part, q: Part) -> tuple[Part, Part, tuple[Index, ...]]:
     return p, q, tuple(dict.fromkeys(over))
 
 
-def _clusters(factors: tuple[Factor, ...]) -> list[list[Factor]]:
+def clusters(factors: tuple[Factor, ...]) -> list[list[Factor]]:
     """Factors joined where they share a group of Gaussians (of one copy): different clusters are independent."""
     clusters: list[tuple[set[object], list[Factor]]] = []
     for factor in factors:

@@ -1,6 +1,8 @@
 """The two kernels that large networks spend their time in, by arcsin and in place, where that loses no digits.
 
-Each returns its values and the places (or None) that need the careful formula: |ρ| ≥ 0.9, where arcsin is steep.
+Each returns its values and the places (or None) that need the careful formula. As functions of ρ the kernels of order 1
+have a bounded derivative, so all that they need is one ρ throughout (1 - ρ² as (1 - ρ)(1 + ρ)), except where the two
+halves cancel (relu at ρ → -1). Those of order 0 have arcsin itself: there ρ → ±1 is steep.
 """
 
 from __future__ import annotations
@@ -13,41 +15,53 @@ import numpy as np
 from tp_compiler.evaluate.arccosine import Sided
 from tp_compiler.evaluate.operations import places
 
-CLOSE = 0.9
+CANCELS = 0.9  # beyond, even and odd part cancel
+STEEP = 0.999  # beyond, arcsin amplifies the rounding of ρ more than 20 times
 
 
 def jumps(f: Sided, g: Sided, v1: Any, v2: Any, c: Any) -> tuple[Any, Any]:
     """Order 0: even + odd (2/π) arcsin ρ, ρ = c / √(v1 v2) after noise."""
-    value, near = _ratio(c, v1 + f.halves / 2 if f.halves else v1, v2 + g.halves / 2 if g.halves else v2)
+    even, odd = f.even * g.even, f.odd * g.odd
+    value = _ratio(c, v1 + f.halves / 2 if f.halves else v1, v2 + g.halves / 2 if g.halves else v2)
+    near = _beyond(value, CANCELS if even * odd > 0 else STEEP, CANCELS if even * odd < 0 else STEEP)
     np.arcsin(value, out=value)
-    value *= f.odd * g.odd * 2 / math.pi
-    if f.even * g.even:
-        value += f.even * g.even
+    value *= odd * 2 / math.pi
+    if even:
+        value += even
     return value, near
 
 
 def bends(f: Sided, g: Sided, v1: Any, v2: Any, c: Any) -> tuple[Any, Any]:
-    """Order 1: even (2/π) (√(v1 v2) √(1 - ρ²) + c arcsin ρ) + odd c."""
-    weight = f.even * g.even * 2 / math.pi
-    ratio, near = _ratio(c, v1, v2)
-    value = ratio * ratio
-    np.subtract(1.0, value, out=value)
+    """Order 1: √(v1 v2) (even (2/π) (√(1 - ρ²) + ρ arcsin ρ) + odd ρ)."""
+    even, odd = f.even * g.even, f.odd * g.odd
+    ratio = _ratio(c, v1, v2)
+    np.minimum(ratio, 1.0, out=ratio)
+    np.maximum(ratio, -1.0, out=ratio)
+    near = _beyond(ratio, CANCELS if even * odd > 0 else 2.0, CANCELS if even * odd < 0 else 2.0)
+    value, other = 1.0 - ratio, 1.0 + ratio
+    value *= other
     np.sqrt(value, out=value)
-    value = _times(_times(value, np.sqrt(v1) * weight), np.sqrt(v2))
-    np.arcsin(ratio, out=ratio)
-    ratio *= weight
-    ratio += f.odd * g.odd
-    value += _times(ratio, c)
-    return value, near
+    np.arcsin(ratio, out=other)
+    if odd:
+        other += math.pi / 2 * odd / even if even else 0.0
+    other *= ratio
+    value += other
+    return _times(_times(value, np.sqrt(v1) * (even * 2 / math.pi)), np.sqrt(v2)), near
 
 
-def _ratio(c: Any, v1: Any, v2: Any) -> tuple[Any, Any]:
-    value = _times(c * (1 / np.sqrt(v1)), 1 / np.sqrt(v2))
-    if value.max(initial=0.0) < CLOSE and value.min(initial=0.0) > -CLOSE:
-        return value, None
-    near = places(~(np.abs(value) < CLOSE))
-    value[near] = 0.0
-    return value, near
+def _ratio(c: Any, v1: Any, v2: Any) -> Any:
+    return _times(c * (1 / np.sqrt(v1)), 1 / np.sqrt(v2))
+
+
+def _beyond(ratio: Any, low: float, high: float) -> Any:
+    """Where ρ < -low or ρ > high (or is nan); those entries become 0."""
+    below = low <= 1 and not ratio.min(initial=0.0) >= -low
+    above = high <= 1 and not ratio.max(initial=0.0) <= high
+    if not (below or above):
+        return None
+    near = places(~((ratio >= -low) & (ratio <= high)))
+    ratio[near] = 0.0
+    return near
 
 
 def _times(x: Any, y: Any) -> Any:

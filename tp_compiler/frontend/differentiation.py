@@ -15,7 +15,7 @@ from tp_compiler.frontend.expressions import BROKEN, Context, Expressions, error
 from tp_compiler.frontend.reading import a_kind
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.gradient import Gradient, Label, Leaf
-from tp_compiler.ir.tangent import bracket_width, inner_products, parameters
+from tp_compiler.ir.tangent import bracket_width, gradients, inner_products, parameters
 from tp_compiler.ir.types import Index, Width
 from tp_compiler.ir.walk import reachable
 
@@ -202,8 +202,7 @@ def tangent_kernel(core: Expressions, f: ir.Node, g: ir.Node, leaves: list[Leaf]
     """The kernel of two scalars; what they share in indices is the diagonal."""
     build = core.build
     apart: dict[Index, Index | int] = {i: build.fresh(i) for i in g.type.indices if i in f.type.indices}
-    first = Gradient(build, f, leaves, span)
-    second = Gradient(build, build.rename(g, apart, span), leaves, span)
+    first, second = gradients(build, f, build.rename(g, apart, span), leaves, span)
     kernel = inner_products(build, first, second, leaves, span, width)
     back: dict[Index, Index | int] = {new: old for old, new in apart.items() if isinstance(new, Index)}
     return build.rename(kernel, back, span)

@@ -31,8 +31,57 @@ def parameters(root: ir.Node) -> list[Leaf]:
     return [leaf for leaf in found if leaf not in starts]
 
 
+class Renamed:
+    """The gradient of f[j], or f[2], read off that of f[i]: the indices of f renamed."""
+
+    def __init__(self, build: Builder, gradient: Gradient, names: dict[Index, Label], span: Span):
+        self.build, self.gradient, self.names, self.span = build, gradient, names, span
+
+    def depends(self, leaf: Leaf) -> bool:
+        return self.gradient.depends(leaf)
+
+    def by(self, leaf: ir.Node, wanted: tuple[Label, ...]) -> ir.Node:
+        return self.build.rename(self.gradient.by(leaf, wanted), self.names, self.span)
+
+    def outer(self, matrix: ir.MatrixSymbol) -> tuple[Outer, ...]:
+        return tuple(self._outer(o) for o in self.gradient.outer(matrix))
+
+    def _outer(self, o: Outer) -> Outer:
+        """What runs inside gets fresh names: f may be wanted under one of them."""
+        inner: dict[Index, Label] = {i: self.build.fresh(i) for i in (*o.over, *o.free)}
+        names = {**self.names, **inner}
+        left, right = (self.build.rename(x, names, self.span) for x in (o.left, o.right))
+        member = tuple(names.get(m, m) if isinstance(m, Index) else m for m in o.member)
+        over, free = (tuple(n for i in own if isinstance(n := inner[i], Index)) for own in (o.over, o.free))
+        return Outer(member, left, right, over, free)
+
+
+def gradients(
+    build: Builder, first: ir.Node, second: ir.Node, leaves: list[Leaf], span: Span
+) -> tuple[Gradient | Renamed, Gradient | Renamed]:
+    """The gradients of two families without common indices; differentiated once where both are one family's members."""
+    (f, f_names), (g, g_names) = (_base(x) for x in (first, second))
+    if f is not g:
+        return Gradient(build, first, leaves, span), Gradient(build, second, leaves, span)
+    gradient = Gradient(build, f, leaves, span)
+    return Renamed(build, gradient, f_names, span), Renamed(build, gradient, g_names, span)
+
+
+def _base(node: ir.Node) -> tuple[ir.Node, dict[Index, Label]]:
+    """The family that a node renames, and how."""
+    if isinstance(node, ir.Reindex) and len(node.args) == 1:
+        named = [s for s in node.selectors if not isinstance(s, ir.Gather)]
+        return node.args[0], dict(zip(node.args[0].type.indices, named, strict=True))
+    return node, {}
+
+
 def inner_products(
-    build: Builder, first: Gradient, second: Gradient, leaves: list[Leaf], span: Span, width: Width | None = None
+    build: Builder,
+    first: Gradient | Renamed,
+    second: Gradient | Renamed,
+    leaves: list[Leaf],
+    span: Span,
+    width: Width | None = None,
 ) -> ir.Node:
     """Σ over the leaves of <gradient of f|gradient of f'>. The families f and f' must not share an index name.
 
@@ -52,7 +101,9 @@ def inner_products(
     return build.map("add", total, span) if total else build.constant(0, span)
 
 
-def _values(build: Builder, first: Gradient, second: Gradient, leaf: ir.Node, span: Span) -> ir.Node:
+def _values(
+    build: Builder, first: Gradient | Renamed, second: Gradient | Renamed, leaf: ir.Node, span: Span
+) -> ir.Node:
     shared = tuple(build.fresh(i) for i in leaf.type.indices)
     slots = (0,) if leaf.type.is_ket else ()
     return build.contract((first.by(leaf, shared), second.by(leaf, shared)), shared, slots, span)

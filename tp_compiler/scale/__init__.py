@@ -1,4 +1,4 @@
-"""Width exponents: the class of an abcd-parametrization, and the figures a raw implementation needs. Exact rationals."""
+"""Width exponents: the class of an abcd-parametrization, and the figures that a raw implementation needs."""
 
 from __future__ import annotations
 

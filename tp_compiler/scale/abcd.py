@@ -1,7 +1,7 @@
-"""abcd-parametrizations: four exponents a layer, what leaves the network as it is, and the sizes that decide its class.
+"""abcd-parametrizations: four exponents a layer, their symmetry, and the sizes that decide the class.
 
-The network is the multilayer perceptron of TP IVb 2.2: h^1 = W^1 ξ, h^l = W^l x^(l-1), x^l = φ(h^l), f = W^(L+1)ᵀ x^L, with
-W^l = n^-a_l w^l, w^l ~ N(0, n^-2b_l) and w^l ← w^l − η n^-c_l Q(n^d_l g_0, .., n^d_l g_t), g the gradients of w^l.
+The network is the perceptron of TP IVb 2.2: h^1 = W^1 ξ, h^l = W^l x^(l-1), x^l = φ(h^l), f = W^(L+1)ᵀ x^L, with weights
+W^l = n^-a_l w^l, w^l ~ N(0, n^-2b_l), and updates w^l ← w^l − η n^-c_l Q(n^d_l g_0, .., n^d_l g_t), g the gradients of w^l.
 Layers are numbered from 1 (input) to L + 1 (output); L ≥ 1 is the number of hidden vectors.
 
 TP IVb is Yang and Littwin, arXiv 2308.01814; TP IV is Yang and Hu, arXiv 2011.14522 (SGD only: its c is our c − d).
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Literal
 
-from tp_compiler.scale.numbers import HALF, Exponent, exact, total
+from tp_compiler.scale.numbers import HALF, Exponent, difference, exact, total
 
 
 @dataclass(frozen=True)
@@ -41,13 +41,16 @@ class Layer:
 class Sizes:
     """What the class depends on, and nothing else: sizes at initialisation, and sizes of updates.
 
-    init[l] = a + b (an entry of W^(l+1) is n^-init). r[l] (TP IVb Def 2.8.5): the update of a layer alone moves what the
-    layer computes, h^l or f, by n^-r in a step. `how` writes each r with its numbers.
+    `init` holds a_l + b_l: an entry of W^l is n^-(a_l + b_l). `r` (TP IVb Def 2.8.5): the update of W^l alone moves
+    what the layer computes, h^l or f, by n^-r_l in a step. `how` writes each r with its numbers. `first`: of the
+    very first step, before the readout was ever updated; this differs where the readout's update is larger than its
+    initial value.
     """
 
     init: tuple[Fraction, ...]
     r: tuple[Fraction, ...]
     how: tuple[str, ...] = field(compare=False)
+    first: bool = False
 
     @property
     def hidden(self) -> int:
@@ -65,14 +68,14 @@ class Sizes:
 
     @property
     def readout(self) -> Fraction:
-        """An entry of W^(L+1) is n^-readout once it was updated: min(a + b, a + c) of the last layer, c for Θ(1) inputs of Q."""
-        return min(self.init[-1], self.r[-1] + 1)
+        """An entry of W^(L+1) is n^-readout: a + b, or a + c if that is less, where c goes with Θ(1) inputs of Q."""
+        return self.init[-1] if self.first else min(self.init[-1], self.r[-1] + 1)
 
     @property
     def moves(self) -> tuple[Fraction, ...]:
-        """The exponents of Δh^1, .., Δh^L and Δf after one step from initialisation: negative ones vanish."""
+        """The exponents of Δh^1, .., Δh^L and Δf of one step: positive ones blow up, negative ones vanish."""
         features = tuple(-self.upto(layer) for layer in range(1, self.hidden + 1))
-        return (*features, max(-self.r[-1], 1 - self.init[-1] - self.overall))
+        return (*features, max(-self.r[-1], 1 - self.readout - self.overall))
 
 
 def checked(layers: Sequence[Layer]) -> tuple[Layer, ...]:
@@ -92,37 +95,28 @@ def needed_d(layers: Sequence[Layer], readout: Fraction | None = None) -> tuple[
     return (*(layer.a + back for layer in layers[:-1]), last.a)
 
 
-def sizes(layers: Sequence[Layer], homogeneity: Exponent | None = None) -> Sizes:
+def sizes(layers: Sequence[Layer], homogeneity: Exponent | None = None, first: bool = False) -> Sizes:
     """r_1 = a_1 + c_1, r_l = a_l + c_l − 1 (TP IVb Def 2.8.5), where the inputs of Q are Θ(1).
 
-    With `homogeneity` p, Q(kg) = k^p Q(g), and any d is as good as the faithful one d*: n^-c Q(n^d g) = n^-c* Q(n^d* g)
-    with c* = c + p(d* − d) (p = 1 is TP IVb Remark 2.2.4). d* follows the readout through training, which for p = 1 gives the r
-    of TP IV Def 3.2, with its minimum of a_{L+1} + b_{L+1} and 2a_{L+1} + c.
+    With `homogeneity` p, Q(kg) = k^p Q(g), any d is as good as the faithful d*: n^-c Q(n^d g) = n^-c* Q(n^d* g)
+    with c* = c + p(d* − d) (p = 1 is TP IVb Remark 2.2.4). Unless `first`, d* goes with the readout once updated,
+    which for p = 1 gives the r of TP IV section 3, with its minimum of a_{L+1} + b_{L+1} and 2a_{L+1} + c.
     """
     layers = checked(layers)
-    init = tuple(layer.a + layer.b for layer in layers)
-    if homogeneity is None:
-        r = tuple(x.a + x.c - (k > 0) for k, x in enumerate(layers))
-        how = tuple(
-            f"r_{k} = a_{k} + c_{k}{' - 1' if k > 1 else ''} = {total(x.a, x.c)}{' - 1' if k > 1 else ''} = {r[k - 1]}"
-            for k, x in enumerate(layers, 1)
-        )
-        return Sizes(init, r, how)
-    degree = exact(homogeneity)
+    degree = Fraction(0) if homogeneity is None else exact(homogeneity)
     last = layers[-1]
-    readout = last.a + min(last.b, last.c + degree * (last.a - last.d))
-    wanted = needed_d(layers, readout)
-    scaled = [x.c + degree * (d - x.d) for x, d in zip(layers, wanted, strict=True)]
-    r = tuple(x.a + c - (k > 0) for k, (x, c) in enumerate(zip(layers, scaled, strict=True)))
-    how = tuple(
-        f"r_{k} = a_{k} + c_{k}"
-        + (f" + {degree}·(d*_{k} - d_{k})" if degree else "")
-        + f"{' - 1' if k > 1 else ''} = {total(x.a, x.c)}"
-        + (f" + {degree}·({total(d, -x.d)})" if degree else "")
-        + f"{' - 1' if k > 1 else ''} = {r[k - 1]}"
-        for k, (x, d) in enumerate(zip(layers, wanted, strict=True), 1)
-    )
-    return Sizes(init, r, how)
+    b = last.b if first or homogeneity is None else min(last.b, last.c + degree * (last.a - last.d))
+    wanted = needed_d(layers, last.a + b)
+    r, how = [], []
+    for k, (x, d) in enumerate(zip(layers, wanted, strict=True), 1):
+        r.append(x.a + x.c + degree * (d - x.d) - (k > 1))
+        names, numbers = f"a_{k} + c_{k}", total(x.a, x.c)
+        if degree:
+            times = "" if degree == 1 else f"{degree}·"
+            names, numbers = f"{names} + {times}(d*_{k} - d_{k})", f"{numbers} + {times}({difference(d, x.d)})"
+        one = " - 1" if k > 1 else ""
+        how.append(f"r_{k} = {names}{one} = {numbers}{one} = {r[-1]}")
+    return Sizes(tuple(x.a + x.b for x in layers), tuple(r), tuple(how), first)
 
 
 def faithful(layers: Sequence[Layer], homogeneity: Exponent) -> tuple[Layer, ...]:
@@ -138,12 +132,13 @@ def equivalent(layers: Sequence[Layer], theta: Sequence[Exponent]) -> tuple[Laye
 
 
 def normalised(layers: Sequence[Layer], by: Literal["update", "weight", "trust-ratio"]) -> tuple[Layer, ...]:
-    """The plain parametrization that one with normalised (or clipped) updates amounts to.
+    """The plain parametrization that one with normalised updates amounts to; clipping scales like normalising.
 
-    `update`: every update is divided by its own Frobenius norm, which is n^e with e = 1/2 for input and output weights and
-    1 for hidden matrices, so c counts as c + e (TP IVb 2.10.2). `weight`: it is divided by the norm of the weights w, n^(e − b),
-    so c counts as c + e − b (the tables 2.10.8, 2.10.9). `trust-ratio`: by the update's norm and multiplied by that of the weights, as
-    LARS and LAMB do, so c counts as c + b (TP V appendix B.3). Clipping scales alike where its threshold is the same power.
+    `update`: each update is divided by its own Frobenius norm, which is n^e with e = 1/2 for input and output
+    weights and 1 for hidden matrices; so c counts as c + e (TP IVb 2.10.2). `weight`: it is divided by the norm of
+    the weights, n^(e − b); so c counts as c + e − b (TP IVb Tables 2.10.8, 2.10.9). `trust-ratio`: it is divided by
+    its own norm and multiplied by that of the weights, as LARS and LAMB do; so c counts as c + b (TP V appendix
+    B.3).
     """
     layers = checked(layers)
     ends = (0, len(layers) - 1)

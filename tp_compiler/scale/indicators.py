@@ -1,9 +1,12 @@
-"""Which terms survive in the limit of a stable and faithful parametrization (TP IVb 3.1): the master recursion's indicators.
+"""Which terms survive in the limit of a stable and faithful parametrization: the indicators of TP IVb 3.1.
 
-    |z_t⟩ = |z_0⟩ + 1(moves) Σ_s |δz_s⟩ for z = h^l, x^l; |δx_t⟩ = φ'(|h⟩)|δh_t⟩ where features are fixed, else φ(|h_t⟩) − φ(|h_{t−1}⟩)
-    |δh_t⟩ = 1(carried) |W_0 δx_t⟩ − η 1(crossed) Σ_{s<=t−2} |ΔW_s| |δx_t⟩ − η 1(updated) |ΔW_{t−1}| |x_t⟩
-    |W_t⟩ = 1(initial) |W_0⟩ + 1(grown) Σ_s |δW_s⟩, the readout in units of its own size
-    δf_t = 1(by_update) ⟨δW_t|x_t⟩ + 1(by_features) ⟨W_{t−1}|δx_t⟩
+The recursion that they stand in, W̄ being W in units of its own size:
+
+- |z_t⟩ = |z_0⟩ + 1(moves) Σ_s |δz_s⟩ for z = h^l, x^l
+- |δx_t⟩ = φ(|h_t⟩) − φ(|h_{t−1}⟩) where features move, else φ'(|h⟩)|δh_t⟩
+- |δh_t⟩ = 1(carried) |W_0 δx_t⟩ + 1(crossed) Σ_{s<t} |δW_s δx_t⟩ + 1(updated) |δW_t x_t⟩, with δW_t the newest update
+- |W̄_t⟩ = 1(initial) |W̄_0⟩ + 1(grown) Σ_s |δW̄_s⟩ for the readout
+- δf_t = 1(by_update) ⟨δW̄_t|x_t⟩ + 1(by_features) ⟨W̄_{t−1}|δx_t⟩
 """
 
 from __future__ import annotations

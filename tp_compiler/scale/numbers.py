@@ -26,7 +26,17 @@ def power(exponent: Fraction) -> str:
     return f"n^{exponent}" if exponent > 0 and exponent.denominator == 1 else f"n^({exponent})"
 
 
+def order(exponent: Fraction) -> str:
+    """`Θ(n^(-1/2))`."""
+    return f"Θ({power(exponent)})"
+
+
 def total(*terms: Fraction) -> str:
     """A sum with its terms filled in: `1/2 + 0 - 1`."""
     first, *rest = terms
     return str(first) + "".join(f" - {-x}" if x < 0 else f" + {x}" for x in rest)
+
+
+def difference(x: Fraction, y: Fraction) -> str:
+    """`1 - 1/2`, with brackets around what is negative."""
+    return f"{x} - {y if y >= 0 else f'({y})'}"

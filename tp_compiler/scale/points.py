@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from tp_compiler.scale.abcd import Layer, faithful
 from tp_compiler.scale.numbers import HALF, Exponent, exact
 
+#: Nothing depends on n.
+STILL = Layer.of(0, 0, 0, 0)
+
 
 @dataclass(frozen=True)
 class Point:
@@ -16,7 +19,7 @@ class Point:
     input: Layer
     hidden: Layer
     output: Layer
-    scalar: Layer = Layer.of(0, 0, 0, 0)
+    scalar: Layer = STILL
 
     def layers(self, hidden: int) -> tuple[Layer, ...]:
         """The rows of a perceptron with L = `hidden` hidden vectors, for `classify`."""
@@ -32,14 +35,12 @@ class Point:
 
 def maximal_update() -> Point:
     """muP (TP IVb Table 2.5.1; numbers by 2.9.12)."""
-    return Point(Layer.of(0, 0, 0, 1), Layer.of(0, "1/2", 1, 1), Layer.of(1, 0, 1, 1))
+    return Point(Layer.of(0, 0, 0, 1), Layer.of(0, "1/2", 1, 1), Layer.of(1, 0, 0, 1))
 
 
 def neural_tangent() -> Point:
     """NTP (TP IVb Table 2.4.1; numbers by 2.9.11)."""
-    return Point(
-        Layer.of(0, 0, "1/2", "1/2"), Layer.of("1/2", 0, 1, 1), Layer.of("1/2", 0, "1/2", "1/2"), Layer.of(0, 0, 0, 0)
-    )
+    return Point(Layer.of(0, 0, "1/2", "1/2"), Layer.of("1/2", 0, 1, 1), Layer.of("1/2", 0, "1/2", "1/2"))
 
 
 def standard(c: Exponent = 0) -> Point:

@@ -1,6 +1,7 @@
-"""The class of an abcd-parametrization, and with every verdict the inequality that decided it (TP IVb Thm 2.8.12, 2.8.14).
+"""The class of an abcd-parametrization, and with every verdict the inequality that decided it (TP IVb Thm 2.8.12).
 
-For homogeneous Q (SGD, Adam without eps) the same theorem holds after d was chosen faithful; with degree 1 it is TP IV Thm 3.3.
+For homogeneous Q (SGD, Adam without eps) d can be chosen faithful first; with degree 1 the theorem is then TP IV
+Thm 3.3.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from enum import StrEnum
 from fractions import Fraction
 
 from tp_compiler.scale.abcd import Layer, Sizes, checked, needed_d, sizes
-from tp_compiler.scale.numbers import HALF, Exponent, exact, power, total
+from tp_compiler.scale.numbers import HALF, Exponent, exact, order, total
 
 
 class Regime(StrEnum):
@@ -81,7 +82,7 @@ class Classification:
 
     @property
     def regime(self) -> Regime:
-        """Exactly one (the Dynamical Dichotomy, TP IVb Cor. 2.8.16, splits the stable and nontrivial)."""
+        """Exactly one (the Dynamical Dichotomy, TP IVb 2.8, splits the stable and nontrivial)."""
         if self.stable is False:
             return Regime.UNSTABLE
         if not self.faithful:
@@ -107,7 +108,7 @@ class Classification:
 
     @property
     def maximal(self) -> tuple[bool, ...]:
-        """Layer by layer, whether its update is as large as stability allows: r_l = 0 (TP IV Def 5.2)."""
+        """Layer by layer, whether its update is as large as stability allows: r_l = 0 (TP IV section 5)."""
         return tuple(r == 0 for r in self.sizes.r)
 
     @property
@@ -120,10 +121,14 @@ class Classification:
         }.get(self.regime, Question.FEATURES)
         return self.why(asked)
 
-    def why(self, question: Question | str) -> str:
+    def deciding(self, question: Question) -> tuple[Condition, ...]:
         """The conditions that answer one question: those that fail, or all where all hold."""
         asked = [c for c in self.conditions if c.question == question]
-        return "; ".join(str(c) for c in ([c for c in asked if not c.holds] or asked))
+        return tuple([c for c in asked if not c.holds] or asked)
+
+    def why(self, question: Question) -> str:
+        """The same in words."""
+        return "; ".join(str(c) for c in self.deciding(question))
 
     def as_json(self) -> dict[str, object]:
         """The object `class` of `tpc scale --json`."""
@@ -139,8 +144,8 @@ class Classification:
 def classify(layers: Sequence[Layer], homogeneity: Exponent | None = None) -> Classification:
     """The class of a parametrization, layers from input to output.
 
-    `homogeneity`: the degree p of Q(kg) = k^p Q(g). 1: SGD, with momentum too. 0: Adam, sign and the like, their eps vanishing or
-    scaled with the gradient. None: any Q; then d must be as (2.26) says.
+    `homogeneity`: the degree p of Q(kg) = k^p Q(g). 1: SGD, with momentum too. 0: Adam, sign and the like, their eps
+    vanishing or scaled with the gradient. None: any Q; then d must be as (2.26) says.
     """
     layers = checked(layers)
     found = sizes(layers, homogeneity)
@@ -164,12 +169,11 @@ def _at_init(found: Sizes) -> tuple[Condition, ...]:
     for k, size in enumerate(found.init, 1):
         what = f"a_{k} + b_{k} = {size}"
         if k > found.hidden:
-            grows = power(HALF - size)
-            text = f"{what} {'>=' if size >= HALF else '<'} 1/2: f is {grows} at initialisation"
+            text = f"{what} {'>=' if size >= HALF else '<'} 1/2: f is {order(HALF - size)} at initialisation"
             conditions.append(Condition(Question.INIT, source, size >= HALF, text))
             continue
         wanted = Fraction(0) if k == 1 else HALF
-        text = f"{what}{'' if size == wanted else f', not {wanted}'}: h^{k} is {power(wanted - size)} at initialisation"
+        text = f"{what}{'' if size == wanted else f', not {wanted}'}: h^{k} is {order(wanted - size)} at initialisation"
         conditions.append(Condition(Question.INIT, source, size == wanted, text))
     return tuple(conditions)
 
@@ -180,7 +184,9 @@ def _d_as_needed(layers: Sequence[Layer]) -> tuple[Condition, ...]:
         terms = (layer.a,) if layer is last else (layer.a, last.a, last.b)
         names = f"a_{k}" if layer is last else f"a_{k} + a_{len(layers)} + b_{len(layers)}"
         filled = f"{names} = {total(*terms)}" + (f" = {d}" if len(terms) > 1 else "")
-        text = f"d_{k} = {layer.d} {'=' if layer.d == d else '≠'} {filled}: the inputs of Q_{k} are {power(layer.d - d)}"
+        text = (
+            f"d_{k} = {layer.d} {'=' if layer.d == d else '≠'} {filled}: the inputs of Q_{k} are {order(layer.d - d)}"
+        )
         conditions.append(Condition(Question.FAITHFUL, "[TP IVb (2.26)]", layer.d == d, text))
     return tuple(conditions)
 
@@ -188,9 +194,10 @@ def _d_as_needed(layers: Sequence[Layer]) -> tuple[Condition, ...]:
 def _readout_keeps_its_size(found: Sizes) -> Condition:
     k, c = found.hidden + 1, found.r[-1] + 1
     holds = found.init[-1] <= c
-    text = f"a_{k} + b_{k} = {found.init[-1]} {'<=' if holds else '>'} a_{k} + c_{k} = {c}: updates of W^{k} are " + (
-        "no larger than W^{k} at initialisation" if holds else "larger than W^{k} at initialisation, so gradients grow"
-    ).replace("{k}", str(k))
+    sign, then = (
+        ("<=", "updates do not outgrow it") if holds else (">", "updates outgrow it, and gradients grow with it")
+    )
+    text = f"a_{k} + b_{k} = {found.init[-1]} {sign} a_{k} + c_{k} = {c}: W^{k} is {order(-found.init[-1])} and {then}"
     return Condition(Question.FAITHFUL, "[TP IVb (2.27)]", holds, text)
 
 
@@ -199,12 +206,12 @@ def _stable(found: Sizes) -> tuple[Condition, ...]:
     conditions = []
     for k, (r, how) in enumerate(zip(found.r, found.how, strict=True), 1):
         what = "f" if k == out else f"h^{k}"
-        text = f"{how} {'>=' if r >= 0 else '<'} 0: updates of W^{k} move {what} by {power(-r)}"
+        text = f"{how} {'>=' if r >= 0 else '<'} 0: updates of W^{k} move {what} by {order(-r)}"
         conditions.append(Condition(Question.STABLE, source, r >= 0, text))
     carried = found.init[-1] + found.overall
     text = (
         f"a_{out} + b_{out} + r = {total(found.init[-1], found.overall)} = {carried} {'>=' if carried >= 1 else '<'} 1: "
-        f"features that move by {power(-found.overall)} move f by {power(1 - carried)} through W^{out} at initialisation"
+        f"features that move by {order(-found.overall)} move f by {order(1 - carried)}"
     )
     return (*conditions, Condition(Question.STABLE, source, carried >= 1, text))
 
@@ -216,7 +223,9 @@ def _nontrivial(found: Sizes) -> Condition:
         ways.append(f"a_{out} + c_{out} = 1: updates of W^{out} move f by Θ(1)")
     if carried == 1:
         ways.append(f"a_{out} + b_{out} + r = 1: the features move f by Θ(1)")
-    text = " and ".join(ways) or f"a_{out} + c_{out} = {moved} ≠ 1 and a_{out} + b_{out} + r = {carried} ≠ 1: f does not move"
+    text = " and ".join(ways) or (
+        f"a_{out} + c_{out} = {moved} ≠ 1 and a_{out} + b_{out} + r = {carried} ≠ 1: f does not move"
+    )
     return Condition(Question.NONTRIVIAL, "[TP IVb (2.28)]", bool(ways), text)
 
 
@@ -225,5 +234,5 @@ def _features(found: Sizes) -> Condition:
     inner = ", ".join(f"r_{k}" for k in range(1, found.hidden + 1))
     numbers = ", ".join(str(r) for r in found.r[:-1])
     r = found.overall
-    text = f"r = min({inner}) = min({numbers}) = {r}: features move by {power(-r)}"
-    return Condition(Question.FEATURES, "[TP IVb Thm 2.8.14]", r == 0, text)
+    text = f"r = min({inner}) = min({numbers}) = {r}: features move by {order(-r)}"
+    return Condition(Question.FEATURES, "[TP IVb 2.8]", r == 0, text)

@@ -1,0 +1,194 @@
+"""Optimizers, one row each: how large a step is, and which hyperparameters scale with the gradient.
+
+A layer's raw gradient is G = Σ_b δ_b x_bᵀ over a batch of fixed size. Three exponents say how large it is
+(`Gradient`); a row turns them into the exponent u of Δw x for learning rate 1, and into those of eps or damping. A
+learning rate n^(−r − u) then moves what the layer computes by n^-r.
+
+Sources: TP IVb 2.1, 2.2; Ishikawa and Karakida (arXiv 2312.12226), Prop. 4.1 and Table 1, for K-FAC and Shampoo; Qiu et al.
+(arXiv 2512.05620), Table 1, for Shampoo with any powers and Muon; Liu et al. (arXiv 2102.07227) for Nero.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from fractions import Fraction
+
+from tp_compiler.scale.numbers import HALF, Exponent, exact, power
+
+ZERO, ONE = Fraction(0), Fraction(1)
+
+
+class Kind(StrEnum):
+    """What a parameter joins: n is every width, inputs and outputs are of fixed size."""
+
+    INPUT = "input"  #: fixed to n
+    EMBEDDING = "embedding"  #: fixed to n, its inputs one-hot
+    BIAS = "bias"  #: a vector of n entries: input weights whose input is the constant 1
+    HIDDEN = "matrix"  #: n to n
+    OUTPUT = "output"  #: n to fixed
+    SCALAR = "scalar"  #: of fixed size: a lone number, the readout's bias
+
+    @property
+    def reads_features(self) -> bool:
+        """The layer sums over n inputs."""
+        return self in (Kind.HIDDEN, Kind.OUTPUT)
+
+    @property
+    def writes_features(self) -> bool:
+        """The layer has n outputs."""
+        return self not in (Kind.OUTPUT, Kind.SCALAR)
+
+
+@dataclass(frozen=True)
+class Gradient:
+    """Exponents: an entry of δ is n^entry, the eigenvalues |δ|² of Σ δδᵀ are n^signals, |x|² of Σ xxᵀ are n^inputs."""
+
+    entry: Fraction
+    signals: Fraction
+    inputs: Fraction
+
+    @classmethod
+    def of(cls, kind: Kind, readout: Fraction, multiplier: Fraction = ZERO) -> Gradient:
+        """At a layer W = n^multiplier w, where an entry of the readout is n^-readout (TP IVb 2.8.1 for the entries)."""
+        entry = multiplier - (readout if kind.writes_features else ZERO)
+        return cls(entry, 2 * entry + kind.writes_features, Fraction(kind.reads_features))
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """A row. Decoupled weight decay (w ← (1 − lr·weight_decay) w) is offered where `decays`."""
+
+    name: str
+    source: str
+    decays: bool = False
+
+    def step(self, g: Gradient) -> Fraction:
+        """The exponent of Δw x for learning rate 1."""
+        raise NotImplementedError
+
+    def why(self, g: Gradient) -> str:
+        """The same as a sentence."""
+        raise NotImplementedError
+
+    def scales(self, g: Gradient) -> dict[str, tuple[Fraction, str]]:
+        """Hyperparameters that are added to something of the gradient: exponent and reason."""
+        return {}
+
+
+@dataclass(frozen=True)
+class Entrywise(Optimizer):
+    """Q acts on entries and has a degree: TP IVb 2.1."""
+
+    degree: Fraction = ONE
+    eps: bool = False
+
+    def step(self, g: Gradient) -> Fraction:
+        return self.degree * g.entry + g.inputs
+
+    def why(self, g: Gradient) -> str:
+        entry = self.degree * g.entry
+        what = f"gradient entries are {power(g.entry)}, those of a step {power(entry)}"
+        return what + (f", and n of them add up in line with the inputs: {power(entry + 1)}" if g.inputs else "")
+
+    def scales(self, g: Gradient) -> dict[str, tuple[Fraction, str]]:
+        if not self.eps:
+            return {}
+        return {"eps": (g.entry, f"eps stands beside a gradient entry, which is {power(g.entry)}")}
+
+
+@dataclass(frozen=True)
+class Factored(Optimizer):
+    """(B + ρ_B)^-e_B G (A + ρ_A)^-e_A with A = Σ xxᵀ and B = Σ δδᵀ over the batch: K-FAC (1, 1), FOOF (0, 1)."""
+
+    left: Fraction = ONE
+    right: Fraction = ONE
+
+    def step(self, g: Gradient) -> Fraction:
+        return g.entry - self.left * g.signals + (1 - self.right) * g.inputs
+
+    def why(self, g: Gradient) -> str:
+        return (
+            f"Δw x is δ |x|² (|δ|²)^-({self.left}) (|x|²)^-({self.right}), where δ is {power(g.entry)}, "
+            f"|δ|² {power(g.signals)} and |x|² {power(g.inputs)}: {power(self.step(g))}"
+        )
+
+    def scales(self, g: Gradient) -> dict[str, tuple[Fraction, str]]:
+        found = {}
+        if self.left:
+            found["damping_left"] = (g.signals, f"eigenvalues of Σ δδᵀ are |δ|², {power(g.signals)}")
+        if self.right:
+            found["damping_right"] = (g.inputs, f"eigenvalues of Σ xxᵀ are |x|², {power(g.inputs)}")
+        return found
+
+
+@dataclass(frozen=True)
+class Spectral(Optimizer):
+    """(GGᵀ + ρ)^-e_L G (GᵀG + ρ)^-e_R: Shampoo; only s = e_L + e_R matters. Muon is s = 1/2 without damping."""
+
+    left: Fraction = Fraction(1, 4)
+    right: Fraction = Fraction(1, 4)
+    damped: bool = True
+
+    def step(self, g: Gradient) -> Fraction:
+        return g.entry + g.inputs - (self.left + self.right) * (g.signals + g.inputs)
+
+    def why(self, g: Gradient) -> str:
+        return (
+            f"Δw x is δ |x|² (|δ|² |x|²)^-({self.left + self.right}), where δ is {power(g.entry)}, "
+            f"|δ|² {power(g.signals)} and |x|² {power(g.inputs)}: {power(self.step(g))}"
+        )
+
+    def scales(self, g: Gradient) -> dict[str, tuple[Fraction, str]]:
+        size = g.signals + g.inputs
+        if not self.damped or self.left + self.right == 0:
+            return {}
+        return {"damping": (size, f"eigenvalues of GGᵀ are |δ|² |x|², {power(size)}")}
+
+
+@dataclass(frozen=True)
+class Rotational(Optimizer):
+    """Nero: rows of unit norm, each turned by an angle lr."""
+
+    def step(self, g: Gradient) -> Fraction:
+        return g.inputs / 2
+
+    def why(self, g: Gradient) -> str:
+        return f"a row turns by lr in the direction of x, and |x| is {power(g.inputs / 2)}"
+
+
+def _entrywise(name: str, degree: int, source: str, eps: bool = False, decays: bool = False) -> Entrywise:
+    return Entrywise(name, source, decays, Fraction(degree), eps)
+
+
+def shampoo(left: Exponent = "1/4", right: Exponent | None = None) -> Spectral:
+    """Shampoo with any powers; one of them may be 0."""
+    powers = exact(left), exact(left if right is None else right)
+    return Spectral("Shampoo", "Qiu et al. Table 1; Ishikawa and Karakida Table 1 (s = 1/2)", False, *powers)
+
+
+def kfac(left: Exponent = 1, right: Exponent = 1) -> Factored:
+    """K-FAC with any powers: left on the gradients' factor B, right on the inputs' factor A."""
+    return Factored("KFAC", "Ishikawa and Karakida Prop. 4.1, Table 1", False, exact(left), exact(right))
+
+
+_ROWS = (
+    _entrywise("SGD", 1, "TP IVb 2.1; TP V Table 3", decays=True),
+    _entrywise("Momentum", 1, "TP IVb 2.1: linear in the gradients", decays=True),
+    _entrywise("Adam", 0, "TP IVb 2.1; TP V Table 3", eps=True),
+    _entrywise("AdamW", 0, "TP IVb 2.1, 2.10.1", eps=True, decays=True),
+    _entrywise("NAdam", 0, "TP IVb 2.1", eps=True),
+    _entrywise("Adamax", 0, "TP IVb 2.1", eps=True),
+    _entrywise("RMSprop", 0, "TP IVb 2.1", eps=True),
+    _entrywise("Adagrad", 0, "TP IVb 2.1", eps=True),
+    _entrywise("SignSGD", 0, "TP IVb 2.1"),
+    _entrywise("Lion", 0, "a function of the gradients' signs: TP IVb 2.1 applies", decays=True),
+    kfac(),
+    Factored("FOOF", "Ishikawa and Karakida Table 1 with e_B = 0", False, ZERO, ONE),
+    shampoo(),
+    Spectral("Muon", "Qiu et al. Table 1: s = 1/2", True, HALF, ZERO, damped=False),
+    Rotational("Nero", "Liu et al.; exponents derived and measured in the tests"),
+)
+
+#: The rows by name.
+OPTIMIZERS: dict[str, Optimizer] = {row.name: row for row in _ROWS}

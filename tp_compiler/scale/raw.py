@@ -1,0 +1,179 @@
+"""Exponents for a raw implementation: what to write in place of init std, learning rate, eps and damping at width n.
+
+Forwards, `raw`: from an abcd-parametrization, the figures of one parameter. Backwards, `classify_raw`: from the
+figures of a network as it stands, its class; `raw_sizes(..).moves` says what goes wrong with it, and with which
+power.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+from tp_compiler.scale.abcd import Layer, Sizes
+from tp_compiler.scale.numbers import Exponent, difference, exact, order, power
+from tp_compiler.scale.optimizers import OPTIMIZERS, Entrywise, Gradient, Kind, Optimizer, Rotational
+from tp_compiler.scale.points import Point
+from tp_compiler.scale.verdict import Classification, Condition, Question, classify, judge
+
+
+@dataclass(frozen=True)
+class Raw:
+    """Powers of n, by the names that implementations use, each with a reason that can be checked by hand."""
+
+    kind: Kind
+    optimizer: str
+    figures: dict[str, Fraction]
+    reasons: dict[str, str] = field(repr=False)
+
+    def __getitem__(self, name: str) -> Fraction:
+        return self.figures[name]
+
+    def as_json(self) -> dict[str, str]:
+        """A row of `parameters` of `tpc scale --json`."""
+        figures = {name: str(value) for name, value in self.figures.items()}
+        return {"kind": self.kind.value, "optimizer": self.optimizer, **figures}
+
+
+def raw(point: Point, kind: Kind | str, optimizer: Optimizer | str, multiplier: Exponent | None = None) -> Raw:
+    """The figures of one parameter W = n^multiplier w at a point, w being what the optimizer holds.
+
+    `multiplier` is 0 unless given: any value gives an equivalent row of the table (TP IVb (2.5)). Nero fixes the
+    size of w, and so its multiplier. Entrywise optimizers follow c and d to the letter; the others have no d, so
+    the point must be faithful, and the figures give each layer its r_l.
+    """
+    kind, row = Kind(kind), _row(optimizer)
+    if isinstance(row, Rotational):
+        if multiplier is not None:
+            raise ValueError(f"{row.name} keeps rows at unit norm, which fixes the multiplier")
+        return _constrained(point, kind, row)
+    layer = _layer(point, kind)
+    scale = exact(multiplier or 0)
+    shifted = layer.shifted(-scale - layer.a)
+    figures, reasons = {"init_std": -shifted.b}, {"init_std": _init_reason(kind, layer, scale)}
+    readout = point.output.a + point.output.b
+    g = Gradient.of(kind, readout, scale)
+    if isinstance(row, Entrywise):
+        figures["lr"] = row.degree * shifted.d - shifted.c
+        if row.eps:
+            figures["eps"] = -shifted.d
+            _, reasons["eps"] = row.scales(g)["eps"]
+            if shifted.d != -g.entry:
+                drowned = "dominates" if shifted.d < -g.entry else "has no effect"
+                reasons["eps"] += f"; the parametrization takes {power(-shifted.d)}, so eps {drowned} as n grows"
+    else:
+        _demand_faithful(point, row)
+        figures["lr"] = -_wanted(kind, layer) - row.step(g) - scale
+        for name, (size, why) in row.scales(g).items():
+            figures[name], reasons[name] = size, why
+    reasons["lr"] = _lr_reason(row, g, scale, figures["lr"])
+    if row.decays:
+        figures["weight_decay"] = -figures["lr"]
+        reasons["weight_decay"] = "a step takes away lr·weight_decay of w, which must not depend on n"
+    figures["multiplier"] = scale
+    reasons["multiplier"] = f"W is {power(scale)} times what the optimizer holds"
+    return Raw(kind, row.name, figures, reasons)
+
+
+def raw_sizes(
+    init_std: Sequence[Exponent],
+    lr: Sequence[Exponent],
+    optimizer: Optimizer | str,
+    multiplier: Sequence[Exponent] | None = None,
+    first: bool = False,
+) -> Sizes:
+    """The sizes of a raw perceptron, layers from input to output, from the powers of n that it has.
+
+    eps and damping are taken to scale with what they stand beside. `first`: as they are in the first step of
+    training.
+    """
+    row = _row(optimizer)
+    stds, rates = [exact(x) for x in init_std], [exact(x) for x in lr]
+    scales = [exact(x) for x in multiplier or [0] * len(stds)]
+    if not 2 <= len(stds) == len(rates) == len(scales):
+        raise ValueError("give one exponent a layer, from the input layer to the output layer")
+    kinds = (Kind.INPUT, *[Kind.HIDDEN] * (len(stds) - 2), Kind.OUTPUT)
+    init = tuple(-std - scale for std, scale in zip(stds, scales, strict=True))
+    last = -rates[-1] - row.step(Gradient.of(Kind.OUTPUT, Fraction(0), scales[-1])) - scales[-1]
+    readout = init[-1] if first else min(init[-1], last + 1)
+    r, how = [], []
+    for k, (kind, rate, scale) in enumerate(zip(kinds, rates, scales, strict=True), 1):
+        step = row.step(Gradient.of(kind, readout, scale)) + scale
+        r.append(-rate - step)
+        how.append(f"r_{k} = -lr - step = {difference(-rate, step)} = {r[-1]}")
+    return Sizes(init, tuple(r), tuple(how), first)
+
+
+def classify_raw(
+    init_std: Sequence[Exponent],
+    lr: Sequence[Exponent],
+    optimizer: Optimizer | str,
+    multiplier: Sequence[Exponent] | None = None,
+) -> Classification:
+    """The class of a raw perceptron; r_l = −(power of its learning rate) − (power of Δw x at learning rate 1)."""
+    row = _row(optimizer)
+    text = f"eps and damping of {row.name} are taken to scale with what they stand beside"
+    scaled = Condition(Question.FAITHFUL, f"[{row.source}]", True, text)
+    return judge(raw_sizes(init_std, lr, row, multiplier), (scaled,))
+
+
+def _row(optimizer: Optimizer | str) -> Optimizer:
+    if isinstance(optimizer, Optimizer):
+        return optimizer
+    if optimizer not in OPTIMIZERS:
+        raise ValueError(f"no row for the optimizer {optimizer}; there are {', '.join(OPTIMIZERS)}")
+    return OPTIMIZERS[optimizer]
+
+
+def _layer(point: Point, kind: Kind) -> Layer:
+    rows = {Kind.HIDDEN: point.hidden, Kind.OUTPUT: point.output, Kind.SCALAR: point.scalar}
+    return rows.get(kind, point.input)
+
+
+def _wanted(kind: Kind, layer: Layer) -> Fraction:
+    """r_l of the layer (TP IVb Def 2.8.5); a bias and an embedding are input weights."""
+    return layer.a + layer.c - kind.reads_features
+
+
+def _demand_faithful(point: Point, row: Optimizer) -> None:
+    found = classify(point.layers(2))
+    if not found.faithful:
+        raise ValueError(
+            f"{row.name} has no exponent d, so the point must be faithful: {found.why(Question.FAITHFUL)}. "
+            "A network with given learning rates is classified by classify_raw"
+        )
+
+
+def _init_reason(kind: Kind, layer: Layer, scale: Fraction) -> str:
+    size = layer.a + layer.b
+    what = f"an entry of W is {power(-size)}"
+    if kind == Kind.HIDDEN:
+        what += ", so that a sum of n independent terms is Θ(1)"
+    return what + (f"; W is {power(scale)} w" if scale else "")
+
+
+def _lr_reason(row: Optimizer, g: Gradient, scale: Fraction, lr: Fraction) -> str:
+    moved = lr + row.step(g) + scale
+    through = f", seen through the multiplier {power(row.step(g) + scale)}" if scale else ""
+    return f"{row.why(g)}{through}; lr = {power(lr)} makes the update move the layer's output by {order(moved)}"
+
+
+#: What has rows, which Nero keeps at unit norm.
+_ROWS = (Kind.INPUT, Kind.EMBEDDING, Kind.HIDDEN, Kind.OUTPUT)
+
+
+def _constrained(point: Point, kind: Kind, row: Rotational) -> Raw:
+    """Rows of unit norm: an entry of w is |x|^-1 for a layer that sums over the n entries of x."""
+    _demand_faithful(point, row)
+    layer = _layer(point, kind)
+    g = Gradient.of(kind, point.output.a + point.output.b)
+    std = -g.inputs / 2
+    scale = -(layer.a + layer.b) - std
+    lr = -_wanted(kind, layer) - row.step(g) - scale
+    reasons = {
+        "init_std": f"rows of unit norm have entries {power(std)}" if kind in _ROWS else "its size is constant",
+        "lr": _lr_reason(row, g, scale, lr),
+        "multiplier": f"an entry of W is {power(-(layer.a + layer.b))}, and one of w is {power(std)}",
+    }
+    return Raw(kind, row.name, {"init_std": std, "lr": lr, "multiplier": scale}, reasons)
