@@ -160,7 +160,7 @@ def simulate(
     from tp_compiler.finite.run import simulate as run
 
     return run(
-        program, width=width, seeds=seeds, seed=seed, dtype=dtype, only=only, max_memory=max_memory, progress=progress
+        program.finite or program, width=width, seeds=seeds, seed=seed, dtype=dtype, only=only, max_memory=max_memory, progress=progress
     )
 
 
@@ -187,7 +187,7 @@ def verify(
     networks = {
         # The seed moves with the width: networks of different widths are to share no random numbers.
         width: samples(
-            program, width, seeds, seed=seed * 1_000_003 + width, only=wanted, max_memory=max_memory, progress=progress
+            program.finite or program, width, seeds, seed=seed * 1_000_003 + width, only=wanted, max_memory=max_memory, progress=progress
         ).values
         for width in sorted(widths)
     }

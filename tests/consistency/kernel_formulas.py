@@ -1,7 +1,7 @@
 """Textbook kernels E f(u) f(v), (u, v) ~ N(0, [[a, c], [c, b]]), in mpmath: 50 digits, and nothing of the package.
 
-Cancellation does not matter here, so each is the shortest formula (Cho & Saul 2009; Williams 1997; Rahimi & Recht 2007).
-`trapezoid` is for functions without a formula: the trapezoid rule converges geometrically on a Gaussian weight.
+Cancellation does not matter here, so each is the shortest formula (Cho & Saul 2009; Williams 1997; Rahimi & Recht
+2007). `trapezoid` is for functions without a formula: the trapezoid rule converges geometrically on a Gaussian weight.
 """
 
 from __future__ import annotations
@@ -114,7 +114,9 @@ ACTIVATIONS: dict[str, Activation] = {
     "fourier": Activation(lambda a, b, c: mp.exp(c - (a + b) / 2), "fn f(z) = sin(z) + cos(z)"),
     "exp": Activation(_exp, call="exp", depth=2, scale=0.2),
     "gauss": Activation(lambda a, b, c: 1 / mp.sqrt((1 + a) * (1 + b) - c * c), "fn f(z) = exp(-z^2/2)"),
-    "gauss_of_product": Activation(lambda a, b, c: 1 / mp.sqrt((1 + 2 * a) * (1 + 2 * b) - 4 * c * c), "fn f(z) = exp(-z*z)"),
+    "gauss_of_product": Activation(
+        lambda a, b, c: 1 / mp.sqrt((1 + 2 * a) * (1 + 2 * b) - 4 * c * c), "fn f(z) = exp(-z*z)"
+    ),
     "square": Activation(polynomial(0, 0, 1), call="square", depth=3),
     "cube": Activation(polynomial(0, 0, 0, 1), "fn f(z) = z^3", depth=3, scale=0.5),
     "hermite2": Activation(polynomial(-1, 0, 1), "fn f(z) = z^2 - 1", depth=3, scale=0.5),

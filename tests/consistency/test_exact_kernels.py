@@ -95,8 +95,6 @@ def _compare(name: str, points: np.ndarray, depth: int) -> None:
         wanted = np.array([[float(x) for x in row] for row in exact])
     near = np.zeros(wanted.shape, dtype=bool)  # pairs whose inputs are 1e-6 apart, where 1e-9 is asked for
     near[2, 8] = near[8, 2] = True
-    # Functions that jump take a square root of the distance in every layer: what rounding does to 1e-12 grows with it.
-    close = 1e-4 if name in ("step", "sign") and depth > 1 else 1e-9
-    tolerance = np.where(near, close, 1e-12) * np.abs(wanted) + 1e-13
+    tolerance = np.where(near, 1e-9, 1e-12) * np.abs(wanted) + 1e-13
     worst = np.abs(run["k"] - wanted) / tolerance
     assert worst.max() < 1, (name, depth, np.unravel_index(worst.argmax(), worst.shape), worst.max())

@@ -20,7 +20,8 @@ from tp_compiler.evaluate.univariate import Array, Univariate
 __all__ = ["ROWS", "Distance", "formula", "pair", "row_of", "single", "source"]
 
 Distance = Callable[[tuple[Any, ...]], "Array | None"]
-_BLOCK = 1 << 15  # elements per pass: a block and its temporaries stay in cache
+_BLOCK = 1 << 16  # elements per pass: a block and its temporaries stay in cache
+ALL = slice(None)
 _EQUAL = 16 * 2.0**-52  # variables whose covariances differ by less are one variable: rounding must not tell them apart
 
 
@@ -81,16 +82,19 @@ class _Task:
         self.arrays, self.out = arrays, out
         self.mirrored = mirrored  # one triangle is computed, the other copied
         jump = row.fast is fast.jumps and shape_of(f).halves == shape_of(g).halves == 0
-        self.steep = jump  # the kernel has a square root in the distance of u and v
-        self.distance = distance if jump and f.scale == g.scale else None
+        self.distance = distance if jump and f.scale == g.scale else None  # where the kernel has a square root of it
 
     def fill(self) -> list[tuple[Any, ...]] | None:
         """Block by block; returns the places that need care, or None where the row does not cover f and g."""
         careful = []
         for block in _blocks(self.out.shape):
             rest = (block, slice(block.start, None)) if self.mirrored else (block,)
-            here = [a[tuple(s if n > 1 else slice(None) for s, n in zip(rest, a.shape, strict=False))] for a in self.arrays]
-            value, near = self.values(*here, quick=True)
+            v1, v2, c = (
+                a[tuple(s if n > 1 else ALL for s, n in zip(rest, a.shape, strict=False))] for a in self.arrays
+            )
+            if self.row.fast is None:
+                v2, c = _equal(v1, v2, c)
+            value, near = self.values(v1, v2, c, quick=True)
             if value is None:
                 return None
             self.out[rest] = value
@@ -109,12 +113,8 @@ class _Task:
         for block in _blocks(where[0].shape):
             here = tuple(i[block] for i in where)
             v1, v2, c = (at(a, here) for a in self.arrays)
-            det = None
-            if self.steep:
-                equal = (np.abs(v1 - c) <= _EQUAL * v1) & (np.abs(v2 - c) <= _EQUAL * v2)
-                v2, c = np.where(equal, v1, v2), np.where(equal, v1, c)
-                det = self.determinant(v1, v2, c, here)
-            value, _ = self.values(v1, v2, c, det)
+            v2, c = _equal(v1, v2, c)
+            value, _ = self.values(v1, v2, c, self.determinant(v1, v2, c, here))
             self.out[here] = value
             if self.mirrored:
                 self.out[here[::-1]] = value
@@ -155,6 +155,19 @@ class _Task:
             product = np.asarray(single(f, 0.0, np.maximum(v1, 0.0))) * np.asarray(single(g, 0.0, np.maximum(v2, 0.0)))
             value = np.where(constant, product, value)
         return value, near
+
+
+def _equal(v1: Array, v2: Array, c: Array) -> tuple[Array, Array]:
+    """v2 and c, read as v1 where rounding alone tells u and v apart."""
+    equal = (np.abs(v1 - c) <= _EQUAL * v1) & (np.abs(v2 - c) <= _EQUAL * v2)
+    return (np.where(equal, v1, v2), np.where(equal, v1, c)) if equal.any() else (v2, c)
+
+
+def steep(f: Univariate, g: Univariate) -> bool:
+    """Whether the kernel is steep in the distance of u and v, so that equal ones should be pointed out. Kernels of order
+    1 have a bounded derivative."""
+    found = row_of(f, g)
+    return found is not None and found[0].fast is not fast.bends
 
 
 def _blocks(shape: tuple[int, ...]) -> list[slice]:

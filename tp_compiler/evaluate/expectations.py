@@ -12,13 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from tp_compiler.evaluate import closed_forms, compositions, quadrature
+from tp_compiler.evaluate import closed_forms, compositions, distances, quadrature
 from tp_compiler.evaluate.forms import (
     Factor,
     Form,
     Linear,
     NotExact,
     Part,
+    Place,
     Tensor,
     Term,
     Variable,
@@ -38,7 +39,6 @@ MOST_DIMENSIONS = 3
 MOST_MOMENTS = 8  # degree of a polynomial expectation
 COST = {1: 2e-5, 2: 7e-4, 3: 5e-2}  # seconds of an integral over one, two, three Gaussians, about
 PATIENCE = 15.0  # seconds of quadrature in one program; beyond, sampling everything at once is cheaper
-ROUNDING = 16 * 2.0**-52
 MOST_ENTRIES = 2**27  # numbers in one array
 
 
@@ -138,22 +138,25 @@ class Expectations:
             return closed_forms.single(f, u.mean.at(labels), variance.at(labels))
         g, w = factors[1].function, factors[1].arguments[0]
         assert isinstance(g, Univariate)
-        parts = [_centred(x.function, x.arguments[0], labels) for x in factors]
-        if parts[0] is None or parts[1] is None:
+        first, second = (_centred(x.function, x.arguments[0], labels) for x in factors)
+        if first is None or second is None:
             return None
         if len(variables) == 1:
             v = variance.at(labels)
-            return _combined(*parts, lambda f, g: closed_forms.pair(f, g, v, v, v, same=np.True_))
-        other = self.covariance(w, w)
+            return _combined(first, second, lambda f, g: closed_forms.pair(f, g, v, v, v, same=np.True_))
+        exchanged = _exchanged(u, w, labels)
+        other = self.covariance(w, w) if exchanged is None else variance.renamed(exchanged)
         cross = self.covariance(u, w)
         v1, v2, c = variance.at(labels), other.at(labels), cross.at(labels)
-        # One variable at two places, or two inputs that are equal: rounding must not tell them apart, since
-        # kernels of functions that jump have a square root in the distance.
-        mask = (np.abs(v1 - c) <= ROUNDING * v1) & (np.abs(v2 - c) <= ROUNDING * v2)
-        same = _coincide(u, w)
-        if same is not None:
-            mask = mask | (same.at(labels) > 0)
-        return _combined(*parts, lambda f, g: closed_forms.pair(f, g, v1, v2, c, same=mask))
+        steep = closed_forms.steep(f, g)
+        same = _coincide(u, w) if steep else None
+        mask = None if same is None else same.at(labels)
+        distance = distances.between(self.between, u, w, labels) if steep else None
+
+        def pair(f: Univariate, g: Univariate) -> Any:
+            return closed_forms.pair(f, g, v1, v2, c, mask, distance, exchanged is not None and f == g)
+
+        return _combined(first, second, pair)
 
     def _integrated(self, factors: list[Factor], variables: list[Linear], labels: tuple[Index, ...]) -> Tensor:
         """Quadrature over the distinct Gaussians of a cluster."""
@@ -226,11 +229,23 @@ def _distinct(factors: list[Factor]) -> list[Linear]:
 
 
 def _coincide(a: Linear, b: Linear) -> Tensor | None:
-    """1 where two placements of one family are the same variable; None where they never are."""
+    """Where two placements of one family are the same variable; None where they never are."""
     if a.root != b.root or a.copy != b.copy:
         return None
-    deltas = [d for p, q in zip(a.positions, b.positions, strict=True) if (d := delta(p, q)) is not None]
-    return times(*deltas) if deltas else number(1.0)
+    apart = [(p, q) for p, q in zip(a.positions, b.positions, strict=True) if p != q]
+    if len(apart) == 1 and all(isinstance(p, Index) for p in apart[0]):
+        return Tensor(np.eye(apart[0][0].size, dtype=bool), apart[0])  # type: ignore
+    result = times(*(d for p, q in apart if (d := delta(p, q)) is not None))
+    return Tensor(result.values > 0, result.labels)
+
+
+def _exchanged(a: Linear, b: Linear, labels: tuple[Index, ...]) -> dict[Index, Place] | None:
+    """The exchange of the two labels there are, where that is how two placements of one family differ."""
+    if a.root != b.root or a.copy != b.copy or len(labels) != 2 or labels[0].size != labels[1].size:
+        return None
+    places: dict[Index, Place] = dict(zip(labels, labels[::-1], strict=True))
+    moved = [places.get(p, p) if isinstance(p, Index) else p for p in a.positions]
+    return places if moved == list(b.positions) else None
 
 
 def _gathered(factors: list[Factor]) -> list[Factor]:

@@ -34,6 +34,8 @@ def jumps(f: Sided, g: Sided, v1: Any, v2: Any, c: Any) -> tuple[Any, Any]:
 def bends(f: Sided, g: Sided, v1: Any, v2: Any, c: Any) -> tuple[Any, Any]:
     """Order 1: √(v1 v2) (even (2/π) (√(1 - ρ²) + ρ arcsin ρ) + odd ρ)."""
     even, odd = f.even * g.even, f.odd * g.odd
+    if even == 0:
+        return odd * (c + 0.0 * v1), None
     ratio = _ratio(c, v1, v2)
     np.minimum(ratio, 1.0, out=ratio)
     np.maximum(ratio, -1.0, out=ratio)
@@ -43,7 +45,7 @@ def bends(f: Sided, g: Sided, v1: Any, v2: Any, c: Any) -> tuple[Any, Any]:
     np.sqrt(value, out=value)
     np.arcsin(ratio, out=other)
     if odd:
-        other += math.pi / 2 * odd / even if even else 0.0
+        other += math.pi / 2 * odd / even
     other *= ratio
     value += other
     return _times(_times(value, np.sqrt(v1) * (even * 2 / math.pi)), np.sqrt(v2)), near

@@ -84,24 +84,39 @@ def union(tensors: Iterable[Tensor]) -> tuple[Index, ...]:
 
 
 def times(*tensors: Tensor) -> Tensor:
-    labels = union(tensors)
-    result: Any = np.float64(1)
-    for t in tensors:
-        result = result * t.at(labels)
-    return Tensor(result, labels)
+    """The product; numbers first, so that large arrays are read once."""
+    return _reduced(np.multiply, tensors, 1.0)
 
 
 def plus(*tensors: Tensor) -> Tensor:
-    labels = union(tensors)
-    result: Any = np.float64(0)
+    return _reduced(np.add, tensors, 0.0)
+
+
+def _reduced(operation: Any, tensors: tuple[Tensor, ...], neutral: float) -> Tensor:
+    scalar, arrays = np.float64(neutral), []
     for t in tensors:
-        result = result + t.at(labels)
+        if t.labels:
+            arrays.append(t)
+        else:
+            scalar = operation(scalar, t.values)
+    if not arrays:
+        return Tensor(scalar)
+    if scalar != neutral:
+        arrays[0] = Tensor(operation(arrays[0].values, scalar), arrays[0].labels)
+    if len(arrays) == 1:
+        return arrays[0]
+    labels = union(arrays)
+    result = arrays[0].at(labels)
+    for t in arrays[1:]:
+        result = operation(result, t.at(labels))
     return Tensor(result, labels)
 
 
 def summed(tensors: list[Tensor], over: Iterable[Index]) -> Tensor:
     """Σ over some labels of the product; a label that nobody carries multiplies by its size."""
     gone = set(over)
+    if not gone:
+        return times(*tensors)
     labels = bounded(label for label in dict.fromkeys(x for t in tensors for x in t.labels) if label not in gone)
     result = contract([t.values for t in tensors], [t.labels for t in tensors], labels)
     missing = [label.size for label in gone if not any(label in t.labels for t in tensors)]
@@ -281,6 +296,12 @@ class Term:
         return Term(self.coefficient, tuple(f.copied(copies) for f in self.factors), self.over)
 
     @property
+    def is_argument(self) -> bool:
+        """Whether the term is a Gaussian ket as it stands."""
+        one = np.ndim(self.coefficient.values) == 0 and self.coefficient.values == 1.0
+        return bool(one) and not self.over and len(self.factors) == 1 and self.factors[0].is_identity
+
+    @property
     def copies(self) -> set[int]:
         return {a.copy for f in self.factors for a in f.arguments}
 
@@ -306,7 +327,14 @@ class Form:
         return Form(tuple(_summed_term(t, over) for t in self.terms))
 
     def linear(self) -> Linear | None:
-        """The form as a Gaussian ket, or None where it has another function or a product."""
+        """The form as a Gaussian ket, or None where it has another function or a product; always the same one, so that
+        all functions of a ket are functions of one variable."""
+        return self._linear
+
+    @cached_property
+    def _linear(self) -> Linear | None:
+        if len(self.terms) == 1 and self.terms[0].is_argument:
+            return self.terms[0].factors[0].arguments[0]
         mean, parts, copy = number(0.0), [], None
         for term in self.terms:
             if not term.factors:

@@ -119,10 +119,10 @@ def places(mask: Any) -> tuple[Any, ...]:
 
 
 def at(x: Any, where: tuple[Any, ...]) -> Any:
-    """The entries of x, broadcast, at `places`."""
+    """The entries of x, broadcast, at `places` of its leading dimensions."""
     if x.ndim == 0:
         return x
-    return x[tuple(i if size > 1 else 0 * i for i, size in zip(where, x.shape, strict=True))]
+    return x[tuple(i if size > 1 else 0 * i for i, size in zip(where, x.shape, strict=False))]
 
 
 def product_error(x: Any, y: Any) -> Any:

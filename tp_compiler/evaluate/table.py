@@ -82,8 +82,8 @@ def _trig_trig(ops: Operations, f: Univariate, g: Univariate, v1: Any, v2: Any, 
 
 
 def _trig_sided(ops: Operations, f: Univariate, g: Univariate, v1: Any, v2: Any, c: Any, det: Any) -> Any:
-    """E e^(iu) g(v) = e^(-v1/2) E g(v + ic): for one parity v^n against sin or cos, for the other one repeated integrals
-    of φ at an imaginary argument, which are derivatives of Dawson's D: E sin(u) sgn(v)|v|^n (n even) and E cos(u)|v|^n
+    """E e^(iu) g(v) = e^(-v1/2) E g(v + ic): v^n against sin or cos for one parity; for the other repeated integrals of
+    φ at an imaginary argument, which are derivatives of Dawson's D: E sin(u) sgn(v)|v|^n (n even) and E cos(u)|v|^n
     (n odd) are ±(2/√π) (v2/2)^(n/2) D⁽ⁿ⁾(c/√(2 v2)) e^(-det/(2 v2)), + for n = 0, 1 mod 4."""
     shape = shape_of(g)
     part, n = shape.odd if f.name == "sin" else shape.even, shape.order
@@ -200,5 +200,3 @@ def row_of(f: Univariate, g: Univariate) -> tuple[Row, bool] | None:
         if g.name in row.first and f.name in row.second:
             return row, True
     return None
-
-

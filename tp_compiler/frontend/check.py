@@ -82,10 +82,15 @@ class Checker(Bindings):
         if not self.outputs:
             end = Span(source, len(source.text.rstrip()), len(source.text.rstrip()))
             self.found.add(Diagnostic("NX903", "the program has no output", end, "add, for example, `output <x|x>`"))
-        outputs, loop, lower = self.training.lowered(self.outputs.values())
-        names = {lower.done.get(node, node): name for node, name in self.names.items()}
+        outputs = tuple(self.outputs.values())
         warnings = tuple(self.found.warnings)
-        return Program(source, outputs, tuple(self.axes), tuple(self.widths), warnings, names, loop)
+        program = Program(source, outputs, tuple(self.axes), tuple(self.widths), warnings, self.names)
+        try:
+            return self.training.programs(program)
+        except ProgramError as problem:
+            for diagnostic in problem.diagnostics:
+                self.found.add(diagnostic)
+            return None
 
     def optimizers_of_the_library(self, scope: Scope) -> None:
         """The standard optimizers, which are NEXORT themselves."""

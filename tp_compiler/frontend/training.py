@@ -7,7 +7,7 @@ their last values; in an output over `step`, those of every step.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +19,11 @@ from tp_compiler.frontend.differentiation import uses_initial
 from tp_compiler.frontend.expressions import Context, error
 from tp_compiler.frontend.names import Scope, suggest
 from tp_compiler.frontend.optimizers import Body, Parameter, arguments, stepped
+from tp_compiler.frontend.tangent_limit import Change, Group, Step, Stepped, TangentLimit
 from tp_compiler.ir import nodes as ir
-from tp_compiler.ir.gradient import Gradient, Leaf
+from tp_compiler.ir.gradient import Gradient, Leaf, entries
 from tp_compiler.ir.lower import Lowering, Trained
-from tp_compiler.ir.program import Loop, Output
+from tp_compiler.ir.program import Loop, Output, Program
 from tp_compiler.ir.tangent import inner_products
 from tp_compiler.ir.types import Axis, Index, Type
 from tp_compiler.ir.walk import reachable
@@ -79,6 +80,8 @@ class Training:
         self.following: dict[ir.State, ir.Node] = {}
         self.matrices: dict[ir.MatrixSymbol, Trained] = {}
         self.loop: Loop | None = None
+        self.parametrized = "mup"
+        self.tangent: TangentLimit | None = None  # the limit under `parametrization ntk`
         self.rows: list[tuple[ast.ParametrizationRow, Scope]] = []  # their targets may be declared below them
 
     # -- the clock ----------------------------------------------------------------------------------------------
@@ -332,19 +335,42 @@ class Training:
                 )
             self._follow(target, gradient, scale)
         self.loop = Loop(self.clock.size - 1, self.clock, self.following, self._head())
+        if self.parametrized == "ntk":
+            starts = {t.leaf: _start(t.leaf) for t in self.targets.values()}
+            self.tangent = TangentLimit(self.build, self.loss, starts, self._groups(), self.clip, self._loss_span())
+
+    def _groups(self) -> list[Group]:
+        """The parameters under one `update` line each, at their initial values."""
+        found: dict[int, Group] = {}
+        for target in self.targets.values():
+            for update, picks in target.updates:
+                span = update.statement.optimizer.span
+                if any(p is not None for p in picks):
+                    message = "in the neural tangent limit a family is updated as a whole"
+                    raise error("NX174", message, span, f"update {target.shown}, and make the others `frozen`")
+                name = f"update{self.updates.index(update) + 1}"
+                group = found.setdefault(id(update), Group(name, [], self._step(update)))
+                group.leaves.append(_start(target.leaf))
+        return list(found.values())
+
+    def _step(self, update: _Update) -> Step:
+        def step(parameter: Parameter, change: Change) -> Stepped:
+            values = {name: change(node) for name, node in update.values.items()}
+            clock, span = self.build.clock(self._head()), update.statement.optimizer.span
+            return stepped(self.core, self._run_body, update.optimizer, values, parameter, clock, span)
+
+        return step
 
     def _loss_span(self) -> Span:
         assert self.minimized is not None
         return self.minimized.loss.span
 
     def _trainable(self, loss: ir.Node) -> None:
-        if loss.type.random:
+        if loss.type.random and self.parametrized != "ntk":
             remedy = "write `parametrization ntk`, or a bracket without clt"
             raise error("NX170", "a `clt` scalar cannot be minimised in natural units", self._loss_span(), remedy)
         for target in self.targets.values():
-            start = target.leaf.start if isinstance(target.leaf, ir.MatrixSymbol) else None
-            start = target.leaf.state.init if isinstance(target.leaf, ir.Carry) else start
-            if start is not None and uses_initial(loss, {start}):
+            if uses_initial(loss, {_start(target.leaf)}):
                 message = f"the loss is made of the initial {target.shown}, bound before the loop"
                 raise error("NX282", message, self._loss_span(), "move the line into the loop, or make it a def")
 
@@ -382,6 +408,10 @@ class Training:
             self.core, self._run_body, update.optimizer, update.values, parameter, clock, span
         )
         self.following.update(following)
+        if self.parametrized == "ntk":
+            scale = self.build.width_power(-0.5, span)
+            change = self.build.mul(scale, change, span)
+            along = self.build.mul(scale, along, span) if along is not None else None
         masks = [self.build.delta(i, p, span) for i, p in zip(own, picks, strict=True) if p is not None]
         if not masks:
             return change, along
@@ -528,21 +558,28 @@ class Training:
                 message = f"no parameter is called `{row.target.span.text}`"
                 self.checker.found.add(Diagnostic("NX156", message, row.target.span, suggest(name.ident, table)))
 
-    def lowered(self, outputs: Iterable[Output]) -> tuple[tuple[Output, ...], Loop | None, Lowering]:
-        """The outputs and the loop, ready to be evaluated."""
+    def programs(self, program: Program) -> Program:
+        """The program ready to be evaluated; where networks of finite width read another one, with that one beside."""
+        plain = self._lowered(program, lambda node: node, self.following)
+        if self.tangent is None:
+            return plain
+        return replace(self._lowered(program, self.tangent, self.tangent.following), finite=plain)
+
+    def _lowered(self, program: Program, limit: Change, following: Mapping[ir.State, ir.Node]) -> Program:
         lower = Lowering(self.build, self.matrices)
-        done = []
-        for o in outputs:
-            node = o.node
-            if self.refused:
-                node = self.build.unavailable(self.refused, (), node.type.indices, None, o.span)
-            done.append(replace(o, node=lower(node)))
+        outputs = tuple(replace(o, node=lower(self._meaning(o, limit))) for o in program.outputs)
         loop = self.loop
         if loop is not None:
-            loop = replace(loop, following={state: lower(node) for state, node in loop.following.items()})
-            if not any(isinstance(n, ir.Carry | ir.Clock) for o in done for n in reachable([o.node])):
+            loop = replace(loop, following={state: lower(node) for state, node in following.items()})
+            if not any(isinstance(n, ir.Carry | ir.Clock) for o in outputs for n in reachable([o.node])):
                 loop = None
-        return tuple(done), loop, lower
+        names = {lower.done.get(node, node): name for node, name in program.names.items()}
+        return replace(program, outputs=outputs, loop=loop, names=names)
+
+    def _meaning(self, output: Output, limit: Change) -> ir.Node:
+        if self.refused:
+            return self.build.unavailable(self.refused, (), output.node.type.indices, None, output.span)
+        return limit(output.node)
 
     # -- parametrizations ---------------------------------------------------------------------------------------
     def parametrization(self, s: ast.Parametrization, scope: Scope) -> None:
@@ -552,7 +589,8 @@ class Training:
         for row in s.rows:
             with self.core.collecting():
                 self._row(row, scope)
-        if s.name != "mup":
+        self.parametrized = s.name or "block"
+        if self.parametrized not in ("mup", "ntk"):
             self.refused = f"parametrization {s.name}" if s.name else "a parametrization block"
 
     def _row(self, row: ast.ParametrizationRow, scope: Scope) -> None:
@@ -563,25 +601,13 @@ class Training:
             self.core.scalar(exponent.value, Context(scope), "an exponent")
 
 
-def entries(build: Any, gradient: Gradient, matrix: ir.MatrixSymbol, slot: int, span: Span) -> ir.Node:
-    """The natural entries Σ dh_α x_β of the gradient by a matrix (family), over slot 0 and `slot`."""
-    terms = []
-    for outer in gradient.outer(matrix):
-        names: dict[Index, Index | int] = {i: build.fresh(i) for i in outer.over}
-        factors = []
-        for label, own in zip(outer.member, matrix.indices, strict=True):
-            if label in outer.free and isinstance(label, Index):
-                names[label] = own
-            else:
-                factors.append(build.delta(label, own, span))
-        left, right = (build.rename(x, names, span) for x in (outer.left, outer.right))
-        over = tuple(i for k, i in names.items() if k in outer.over and isinstance(i, Index))
-        terms.append(build.contract((left, build.copy(right, slot, span), *factors), over, (), span))
-    if terms:
-        return build.map("add", terms, span) if len(terms) > 1 else terms[0]
-    zero = build.constant(0, span)
-    left, right = (build.mul(zero, build.ones(w, span), span) for w in (matrix.rows, matrix.cols))
-    return build.mul(left, build.copy(right, slot, span), span)
+def _start(leaf: Leaf) -> Leaf:
+    """The initial value of a trained parameter."""
+    if isinstance(leaf, ir.MatrixSymbol):
+        assert leaf.start is not None
+        return leaf.start
+    assert isinstance(leaf, ir.Carry)
+    return leaf.state.init
 
 
 def _within(body: tuple[ast.Statement, ...]) -> Iterator[ast.Statement]:

@@ -124,6 +124,9 @@ class Builder:
         kind = Type((index, *x.type.indices), (), x.type.random)
         return self._make(ir.Trace, type=kind, args=(x,), index=index, span=span)
 
+    def width_power(self, exponent: float, span: Span) -> ir.Node:
+        return self._make(ir.WidthPower, type=Type(), exponent=exponent, span=span)
+
     # kets
     def matmul(
         self, matrix: ir.MatrixSymbol, member: tuple[Index | int, ...], transposed: bool, x: ir.Node, span: Span

@@ -145,6 +145,36 @@ class Gradient:
             self._outer.setdefault(matrix, []).append(outer)
 
 
+def entries(
+    build: Builder, gradient: Gradient, matrix: ir.MatrixSymbol, slot: int, span: Span,
+    weight: tuple[ir.Node, tuple[Index, ...]] | None = None,
+) -> ir.Node:  # fmt: skip
+    """The natural entries Σ dh_α x_β of the gradient by a matrix (family), over slot 0 and `slot`.
+
+    With `weight` (χ, its indices) the gradient of Σ χ f for a family f over those indices.
+    """
+    terms = []
+    factor, seeds = weight or (build.constant(1, span), ())
+    hidden = {i: build.fresh(i) for i in matrix.indices}
+    for outer in gradient.outer(matrix):
+        names: dict[Index, Label] = {i: build.fresh(i) for i in outer.over}
+        factors = [] if weight is None else [factor]
+        for label, own in zip(outer.member, matrix.indices, strict=True):
+            if label in outer.free and isinstance(label, Index):
+                names[label] = hidden[own]
+            else:
+                factors.append(build.delta(label, hidden[own], span))
+        left, right = (build.rename(x, names, span) for x in (outer.left, outer.right))
+        over = (*(i for k, i in names.items() if k in outer.over and isinstance(i, Index)), *seeds)
+        terms.append(build.contract((left, build.copy(right, slot, span), *factors), over, (), span))
+    if not terms:
+        zero = build.constant(0, span)
+        left, right = (build.mul(zero, build.ones(w, span), span) for w in (matrix.rows, matrix.cols))
+        return build.mul(left, build.copy(right, slot, span), span)
+    total = build.map("add", terms, span) if len(terms) > 1 else terms[0]
+    return build.rename(total, {new: old for old, new in hidden.items()}, span)
+
+
 class _Piece:
     """A piece of the cotangent of a node y, and what a rule does with it."""
 

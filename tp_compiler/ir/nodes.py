@@ -15,6 +15,7 @@
     Clt                 vᵀx / √n                                         random scalar
     InitialScalar       a declared trainable scalar                      scalar; its argument once gradients are taken
     Clock Carry Apply Trace    training: updates so far, a state, a learned matrix times a ket, values over the steps
+    WidthPower          n to a power: at finite width only                scalar
     Unavailable         a construct that is checked but has no meaning yet
 
 OuterNonlin of order r is `Contract(slots=(1..r))` of a `Map` whose arguments carry slots 0..r; Avg is
@@ -266,6 +267,13 @@ class Trace(Node):
     """args: (x,), a scalar of the loop: its values after 0, 1, ..., steps updates, over `index`."""
 
     index: Index
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class WidthPower(Node):
+    """n ** exponent: in programs that are read at finite width only."""
+
+    exponent: float
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -49,3 +49,4 @@ class Program:
     warnings: tuple[Diagnostic, ...] = field(default=())
     names: Mapping[Node, tuple[str, tuple[Index | int, ...]]] = field(default_factory=dict)
     loop: Loop | None = None
+    finite: Program | None = None  # how networks of finite width read it, where the limit is another program

@@ -1,8 +1,8 @@
 """abcd-parametrizations: four exponents a layer, their symmetry, and the sizes that decide the class.
 
-The network is the perceptron of TP IVb 2.2: h^1 = W^1 ξ, h^l = W^l x^(l-1), x^l = φ(h^l), f = W^(L+1)ᵀ x^L, with weights
-W^l = n^-a_l w^l, w^l ~ N(0, n^-2b_l), and updates w^l ← w^l − η n^-c_l Q(n^d_l g_0, .., n^d_l g_t), g the gradients of w^l.
-Layers are numbered from 1 (input) to L + 1 (output); L ≥ 1 is the number of hidden vectors.
+The network is the perceptron of TP IVb 2.2: h^1 = W^1 ξ, h^l = W^l x^(l-1), x^l = φ(h^l), f = W^(L+1)ᵀ x^L, with
+weights W^l = n^-a_l w^l, w^l ~ N(0, n^-2b_l), and updates w^l ← w^l − η n^-c_l Q(n^d_l g_0, .., n^d_l g_t), where g are
+the gradients of w^l. Layers are numbered from 1 (input) to L + 1 (output); L ≥ 1 is the number of hidden vectors.
 
 TP IVb is Yang and Littwin, arXiv 2308.01814; TP IV is Yang and Hu, arXiv 2011.14522 (SGD only: its c is our c − d).
 """

@@ -4,8 +4,8 @@ A layer's raw gradient is G = Σ_b δ_b x_bᵀ over a batch of fixed size. Three
 (`Gradient`); a row turns them into the exponent u of Δw x for learning rate 1, and into those of eps or damping. A
 learning rate n^(−r − u) then moves what the layer computes by n^-r.
 
-Sources: TP IVb 2.1, 2.2; Ishikawa and Karakida (arXiv 2312.12226), Prop. 4.1 and Table 1, for K-FAC and Shampoo; Qiu et al.
-(arXiv 2512.05620), Table 1, for Shampoo with any powers and Muon; Liu et al. (arXiv 2102.07227) for Nero.
+Sources: TP IVb 2.1, 2.2; Ishikawa and Karakida (arXiv 2312.12226), Prop. 4.1 and Table 1, for K-FAC and Shampoo; Qiu et
+al. (arXiv 2512.05620), Table 1, for Shampoo with any powers and Muon; Liu et al. (arXiv 2102.07227) for Nero.
 """
 
 from __future__ import annotations

@@ -152,7 +152,9 @@ def classify(layers: Sequence[Layer], homogeneity: Exponent | None = None) -> Cl
     if homogeneity is None:
         return judge(found, _d_as_needed(layers), strict=True)
     degree = exact(homogeneity)
-    text = f"Q is homogeneous of degree {degree}: any d amounts to the faithful one, with c + {degree}·(d* - d) for c"
+    text = f"Q is homogeneous of degree {degree}: " + (
+        f"any d amounts to the faithful d* with c + {degree}·(d* - d) for c" if degree else "d has no effect"
+    )
     return judge(found, (Condition(Question.FAITHFUL, "[TP IVb Rem. 2.2.4, 2.2.6]", True, text),))
 
 
@@ -209,8 +211,9 @@ def _stable(found: Sizes) -> tuple[Condition, ...]:
         text = f"{how} {'>=' if r >= 0 else '<'} 0: updates of W^{k} move {what} by {order(-r)}"
         conditions.append(Condition(Question.STABLE, source, r >= 0, text))
     carried = found.init[-1] + found.overall
+    sign = ">=" if carried >= 1 else "<"
     text = (
-        f"a_{out} + b_{out} + r = {total(found.init[-1], found.overall)} = {carried} {'>=' if carried >= 1 else '<'} 1: "
+        f"a_{out} + b_{out} + r = {total(found.init[-1], found.overall)} = {carried} {sign} 1: "
         f"features that move by {order(-found.overall)} move f by {order(1 - carried)}"
     )
     return (*conditions, Condition(Question.STABLE, source, carried >= 1, text))

@@ -1,0 +1,123 @@
+"""What is evaluated when: before the training loop, at every step, with the last states, and behind the traces.
+
+Nodes that depend on no state and not on the clock are *static*: their values stay. The others of the loop are evaluated
+anew at every step, and dropped behind it. Programs without a loop are all static.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.program import Loop, Output, Program
+from tp_compiler.ir.walk import dependencies, reachable
+
+
+@dataclass(frozen=True)
+class Phases:
+    """Every list is in the order of evaluation.
+
+    `step` is what the updates and the traces need at step 0 .. T-1, `last` what the traces and the outputs need of the
+    last states; `after` reads traces. `states` are those that some output depends on.
+    """
+
+    static: list[ir.Node]
+    step: list[ir.Node]
+    last: list[ir.Node]
+    after: list[ir.Node]
+    traces: list[ir.Trace]
+    states: list[ir.State]
+    loop: Loop | None
+
+    @property
+    def nodes(self) -> list[ir.Node]:
+        """Every node once, in program order."""
+        everything = {*self.static, *self.step, *self.last, *self.after, *self.traces}
+        return sorted(everything, key=lambda n: n.serial)
+
+    def roots(self) -> list[ir.Node]:
+        """What a step must keep to its end: the following states and the traced scalars."""
+        following = [self.loop.following[s] for s in self.states] if self.loop else []
+        return [*following, *(t.args[0] for t in self.traces)]
+
+    def repeats(self, node: ir.Node) -> int:
+        """How many times a node is evaluated, at most."""
+        return self.loop.steps + 1 if self.loop is not None and node in self._inside else 1
+
+    @property
+    def _inside(self) -> set[ir.Node]:
+        return {*self.step, *self.last}
+
+    def uses(self, outputs: Iterable[Output]) -> Counter[ir.Node]:
+        """How often the values outside of the steps are read; what a step reads is held."""
+        uses = Counter(a for n in (*self.static, *self.last, *self.after) for a in dependencies(n))
+        uses.update(o.node for o in outputs)
+        uses.update({a for n in self.step for a in dependencies(n)})
+        uses.update(t.args[0] for t in self.traces)
+        uses.update(s.init for s in self.states)
+        return uses
+
+    def step_uses(self) -> Counter[ir.Node]:
+        inside = set(self.step)
+        uses = Counter(a for n in self.step for a in dependencies(n) if a in inside)
+        uses.update(n for n in self.roots() if n in inside)
+        return uses
+
+
+def phases(program: Program, outputs: Iterable[Output]) -> Phases:
+    """The phases of what `outputs` need."""
+    loop = program.loop
+    roots = [o.node for o in outputs]
+    if loop is None:
+        return Phases(reachable(roots), [], [], [], [], [], None)
+    states, nodes = _needed(roots, loop)
+    traces = [n for n in nodes if isinstance(n, ir.Trace)]
+    varying, behind = _varying(nodes)
+    step = _within([*(loop.following[s] for s in states), *(t.args[0] for t in traces)], varying)
+    outside = _within(roots, varying | behind, cut=True)
+    last = {*_within([t.args[0] for t in traces], varying), *(n for n in outside if n in varying)}
+    static = [n for n in nodes if n not in varying and n not in behind]
+    after = [n for n in outside if n in behind and not isinstance(n, ir.Trace)]
+    return Phases(static, step, sorted(last, key=lambda n: n.serial), after, traces, states, loop)
+
+
+def _needed(roots: list[ir.Node], loop: Loop) -> tuple[list[ir.State], list[ir.Node]]:
+    """The states that the roots depend on, through the updates as well, and every node in question."""
+    roots = list(roots)
+    states: dict[ir.State, None] = {}
+    while True:
+        nodes = reachable(roots)
+        read = {n.state for n in nodes if isinstance(n, ir.Carry | ir.Apply)} - set(states)
+        if not read:
+            return list(states), nodes
+        for state in loop.following:
+            if state in read:
+                states[state] = None
+                roots += [loop.following[state], state.init]
+
+
+def _varying(nodes: list[ir.Node]) -> tuple[set[ir.Node], set[ir.Node]]:
+    """Nodes that change from step to step; and nodes that read traces."""
+    varying: set[ir.Node] = set()
+    behind: set[ir.Node] = set()
+    for n in nodes:
+        if isinstance(n, ir.Trace) or any(a in behind for a in n.args):
+            behind.add(n)
+        elif isinstance(n, ir.Carry | ir.Clock | ir.Apply) or any(a in varying for a in n.args):
+            varying.add(n)
+    return varying, behind
+
+
+def _within(roots: list[ir.Node], allowed: set[ir.Node], cut: bool = False) -> list[ir.Node]:
+    """The allowed nodes that the roots depend on; `cut`: not through traces."""
+    seen: set[ir.Node] = set()
+    todo = [r for r in roots if r in allowed]
+    while todo:
+        node = todo.pop()
+        if node not in seen:
+            seen.add(node)
+            if not (cut and isinstance(node, ir.Trace)):
+                todo.extend(a for a in node.args if a in allowed)
+    return sorted(seen, key=lambda n: n.serial)
