@@ -20,32 +20,33 @@ VARIANCE, BIAS = 1.7, 0.25
 BOUNDED = [n for n, a in ACTIVATIONS.items() if a.depth == 10 and n != "fourier"]
 
 
-def recursion(kernel: Kernel, gram: list[list[Any]], depth: int) -> Any:
-    """The kernel after `depth` layers; gram is the exact covariance of the first preactivations."""
-    size = len(gram)
+def recursion(kernels: list[Kernel], gram: list[list[Any]]) -> Any:
+    """The kernel after the layers; gram is the exact covariance of the first preactivations."""
+    size = range(len(gram))
     k = gram
-    for layer in range(depth):
-        new = [[kernel(k[i][i], k[j][j], k[i][j]) for j in range(size)] for i in range(size)]
-        last = layer == depth - 1
-        k = new if last else [[mpf(VARIANCE) * new[i][j] + mpf(BIAS) for j in range(size)] for i in range(size)]
+    for layer, kernel in enumerate(kernels):
+        if layer:
+            k = [[mpf(VARIANCE) * k[i][j] + mpf(BIAS) for j in size] for i in size]
+        k = [[kernel(k[i][i], k[j][j], k[i][j]) for j in size] for i in size]
     return k
 
 
-def program(activation: Activation, inputs: np.ndarray, depth: int) -> str:
+def program(layers: list[Activation], inputs: np.ndarray) -> str:
+    first, *deeper = layers
     rows = ", ".join("[" + ", ".join(repr(float(x)) for x in row) + "]" for row in inputs)
     n, d = inputs.shape
-    f = activation.call
+    lines = [f"|x[i]> = {f.call}(W[{k}] |x[i]> + |b[{k}]>)" for k, f in enumerate(deeper, 2)]
     return f"""
-        {activation.declaration}
+        {first.declaration}
         axis i, j : {n}
         axis d : {d}
-        axis l : {depth}
+        axis l : {len(layers)}
         data xi[i,d] = [{rows}]
         ket |u[d]> ~ N(0, 1)
         matrix W[l] ~ N(0, {VARIANCE})
         ket |b[l]> ~ N(0, {BIAS})
-        |x[i]> = {f}(sum[d](xi[i,d] |u[d]>))
-        for k in 2..{depth} {{ |x[i]> = {f}(W[k] |x[i]> + |b[k]>) }}
+        |x[i]> = {first.call}(sum[d](xi[i,d] |u[d]>))
+        {"; ".join(lines)}
         output k[i,j] = <x[i]|x[j]>
     """
 
@@ -64,20 +65,27 @@ def inputs(scale: float) -> np.ndarray:
 def test_kernels_of_every_depth(name: str, depth: int) -> None:
     activation = ACTIVATIONS[name]
     if depth <= activation.depth:
-        _compare(name, inputs(activation.scale if depth > 1 else 1.0), depth)
+        _compare([name] * depth, inputs(activation.scale if depth > 1 else 1.0))
 
 
 @pytest.mark.parametrize("name", BOUNDED)
 @pytest.mark.parametrize("scale", [1e-3, 30.0, 1e3])
 def test_kernels_of_small_and_large_inputs(name: str, scale: float) -> None:
-    _compare(name, inputs(scale), 3)
+    _compare([name] * 3, inputs(scale))
+
+
+@pytest.mark.parametrize(
+    "names", ["relu sign", "gelu step", "sign relu sign", "erf relu sin gelu cos abs", "step erf step"]
+)
+def test_layers_of_different_kinds(names: str) -> None:
+    _compare(names.split(), inputs(1.0))
 
 
 @pytest.mark.parametrize("name", SMOOTH)
 @pytest.mark.parametrize("depth", [1, 2, 3, 4])
 def test_kernels_by_quadrature(name: str, depth: int) -> None:
     points = inputs(1.0)
-    run = tpc.limit(program(Activation(mp.mpf, call=name), points, depth), method="quadrature")
+    run = tpc.limit(program([Activation(mp.mpf, call=name)] * depth, points), method="quadrature")
     assert run.outputs["k"].method == "quadrature"
     kernel = np.asarray(points, dtype=np.longdouble) @ points.T
     for layer in range(depth):
@@ -85,16 +93,17 @@ def test_kernels_by_quadrature(name: str, depth: int) -> None:
     np.testing.assert_allclose(run["k"], kernel.astype(float), rtol=1e-10, atol=1e-13)
 
 
-def _compare(name: str, points: np.ndarray, depth: int) -> None:
-    run = tpc.limit(program(ACTIVATIONS[name], points, depth), method="exact")
+def _compare(names: list[str], points: np.ndarray) -> None:
+    layers = [ACTIVATIONS[name] for name in names]
+    run = tpc.limit(program(layers, points), method="exact")
     assert run.outputs["k"].method in ("closed-form", "exact")
     with mp.workdps(50):
         rows = [[mpf(float(x)) for x in row] for row in points]
         gram = [[mp.fsum(a * b for a, b in zip(r, s, strict=True)) for s in rows] for r in rows]
-        exact = recursion(ACTIVATIONS[name].kernel, gram, depth)
+        exact = recursion([layer.kernel for layer in layers], gram)
         wanted = np.array([[float(x) for x in row] for row in exact])
     near = np.zeros(wanted.shape, dtype=bool)  # pairs whose inputs are 1e-6 apart, where 1e-9 is asked for
     near[2, 8] = near[8, 2] = True
     tolerance = np.where(near, 1e-9, 1e-12) * np.abs(wanted) + 1e-13
     worst = np.abs(run["k"] - wanted) / tolerance
-    assert worst.max() < 1, (name, depth, np.unravel_index(worst.argmax(), worst.shape), worst.max())
+    assert worst.max() < 1, (names, np.unravel_index(worst.argmax(), worst.shape), worst.max())

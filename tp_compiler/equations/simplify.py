@@ -14,7 +14,18 @@ from typing import TYPE_CHECKING, Any
 import sympy as sp
 
 from tp_compiler.equations.facts import Facts, Generator
-from tp_compiler.equations.terms import Expectation, Expr, Ket, Reduce, Softmax, copies_of, rebuild, reindex
+from tp_compiler.equations.terms import (
+    Expectation,
+    Expr,
+    Ket,
+    Reduce,
+    Softmax,
+    copies_of,
+    fresh_like,
+    rebuild,
+    recopied,
+    reindex,
+)
 
 if TYPE_CHECKING:
     from tp_compiler.equations.system import Equation
@@ -68,7 +79,7 @@ def _row_of_copies(e: Expectation, facts: Facts) -> Expr | None:
 
 
 def _to_row(expr: Expr, copy: int) -> Expr | None:
-    return Ket(expr.args[0], 0, *expr.indices) if isinstance(expr, Ket) and expr.copy_number == copy else None
+    return recopied(expr, {copy: 0})
 
 
 def _sum(e: Expectation, facts: Facts) -> Expr | None:
@@ -100,9 +111,7 @@ def reindex_bound(s: Expr, rest: Expr) -> Expr:
     taken = rest.atoms(sp.Symbol)
     if old not in taken:
         return s
-    new = sp.Symbol(old.name + "\u0303", integer=True, positive=True)
-    while new in taken or new in s.atoms(sp.Symbol):
-        new = sp.Symbol(new.name + "\u0303", integer=True, positive=True)
+    new = fresh_like(old, taken | s.atoms(sp.Symbol))
     return sp.Sum(reindex(s.function, {old: new}), (new, *s.limits[0][1:]))
 
 

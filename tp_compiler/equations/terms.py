@@ -65,6 +65,22 @@ class Ket(Named):
         return int(self.args[1])
 
 
+class Entry(Named):
+    """A natural entry of an operator, Δ⁽⁰¹⁾: random in a row neuron and a column neuron. args: label, their copies, indices.
+
+    Copy 0 is the row itself, as for kets; Δ⁽¹⁰⁾ is the entry of the transpose.
+    """
+
+    _first = 3
+
+    def __new__(cls, label: Any, row: Any, column: Any, *indices: Any) -> Entry:
+        return Named.__new__(cls, label, row, column, *indices)
+
+    @property
+    def neurons(self) -> tuple[int, int]:
+        return int(self.args[1]), int(self.args[2])
+
+
 class _Applied(sp.Expr):
     """A matrix applied to a ket expression. args: name, 1 if transposed, argument, member indices of the family."""
 
@@ -102,6 +118,20 @@ class Hat(_Applied):
 
 class DotPart(_Applied):
     """Ẇ|x>: the correlation with earlier uses of Wᵀ (TP IVb, Def 2.6.5)."""
+
+
+class Learned(_Applied):
+    """ΔW_t|x>: what training has added to W, applied. `member` begins with the time (TP IVb, Thm 2.7.3)."""
+
+
+class Outer(sp.Expr):
+    """The operator |y><x|. args: y, x."""
+
+    is_commutative = True
+    is_real = True
+
+    def __new__(cls, left: Any, right: Any) -> Outer:
+        return sp.Expr.__new__(cls, sp.sympify(left), sp.sympify(right))
 
 
 class Expectation(sp.Expr):
@@ -192,8 +222,15 @@ class Stacked(sp.Expr):
         return members[int(at) - 1] if at.is_Integer else sp.Expr.__new__(cls, at, *members)
 
 
+class Joined(sp.Expr):
+    """Families laid out one after the other over one index. args: the position, then the members over their own indices."""
+
+    is_commutative = True
+    is_real = True
+
+
 class Linalg(sp.Expr):
-    """inv, pow, solve, cholesky, logdet, matfun of a finite matrix. args: op, function, rows, cols, arguments."""
+    """A function of finite matrices (ir.Linalg, ir.Spectral). args: op, function, rows, cols, arguments."""
 
     is_commutative = True
     is_real = True
@@ -254,14 +291,27 @@ def _freshened(expr: Expr, danger: set[Expr]) -> Expr | None:
     if not isinstance(expr, BINDERS) or bound(expr) not in danger:
         return None
     old = bound(expr)
-    new = sp.Symbol(old.name + "\u0303", integer=True, positive=True)
-    while new in danger or new in expr.atoms(sp.Symbol):
-        new = sp.Symbol(new.name + "\u0303", integer=True, positive=True)
+    new = fresh_like(old, danger | expr.atoms(sp.Symbol))
     body = rebuild(expr.args[0] if not isinstance(expr, Reduce) else expr.args[1], lambda e: _freshened(e, danger))
     body = body.xreplace({old: new})
     if isinstance(expr, sp.Sum):
         return sp.Sum(body, (new, *expr.limits[0][1:]))
     return Reduce(expr.args[0], body, new) if isinstance(expr, Reduce) else Softmax(body, new, expr.args[2])
+
+
+def like(symbol: Expr, name: str) -> Expr:
+    """Another index over the same positions."""
+    if symbol.is_positive:
+        return sp.Symbol(name, integer=True, positive=True)
+    return sp.Symbol(name, integer=True, nonnegative=True)
+
+
+def fresh_like(symbol: Expr, taken: Iterable[Expr]) -> Expr:
+    """The index with as many tildes as it takes to be none of those taken."""
+    taken, new = set(taken), symbol
+    while new in taken or new == symbol:
+        new = like(symbol, new.name + "\u0303")
+    return new
 
 
 def marked(expr: Expr, copy: int) -> Expr:
@@ -270,7 +320,7 @@ def marked(expr: Expr, copy: int) -> Expr:
     def rule(e: Expr) -> Expr | None:
         if isinstance(e, Expectation) and 0 in e.copies:
             return e
-        return Ket(e.args[0], copy, *e.indices) if isinstance(e, Ket) and not e.copy_number else None
+        return recopied(e, {0: copy})
 
     return rebuild(expr, rule)
 
@@ -283,17 +333,20 @@ def renumbered(expr: Expr, used: int = 0) -> Expr:
             return None
         slots = sorted(c for c in e.copies if c)
         new = {slot: used + k + 1 for k, slot in enumerate(slots)}
-        body = rebuild(e.body, lambda b: _recopied(b, {s: -n for s, n in new.items()}))
+        body = rebuild(e.body, lambda b: recopied(b, {s: -n for s, n in new.items()}))
         body = renumbered(body, used + len(slots))
-        body = rebuild(body, lambda b: _recopied(b, {-n: n for n in new.values()}))
+        body = rebuild(body, lambda b: recopied(b, {-n: n for n in new.values()}))
         return Expectation(body, sorted(new.get(c, c) for c in e.copies))
 
     return rebuild(expr, rule) if expr.has(Expectation) else expr
 
 
-def _recopied(expr: Expr, new: Mapping[int, int]) -> Expr | None:
+def recopied(expr: Expr, new: Mapping[int, int]) -> Expr | None:
+    """A ket (or an entry) of other copies; None for all else: a rule for `rebuild`."""
     if isinstance(expr, Ket) and expr.copy_number in new:
         return Ket(expr.args[0], new[expr.copy_number], *expr.indices)
+    if isinstance(expr, Entry) and not new.keys().isdisjoint(expr.neurons):
+        return Entry(expr.args[0], *(new.get(c, c) for c in expr.neurons), *expr.indices)
     return None
 
 
@@ -305,7 +358,9 @@ def copies_of(expr: Expr) -> frozenset[int]:
         e = todo.pop()
         if isinstance(e, Ket):
             found.add(e.copy_number)
-        elif isinstance(e, Hat | Partial):
+        elif isinstance(e, Entry):
+            found.update(e.neurons)
+        elif isinstance(e, Hat | Learned | Partial):
             found.add(0)
         elif isinstance(e, Expectation):
             found |= copies_of(e.body) - e.copies

@@ -50,6 +50,8 @@ def pair(
         v2, c, same = (v1, v1, None) if same else (v2, c, None)
     (f, v1), (g, v2) = ((g, v2), (f, v1)) if swap else ((f, v1), (g, v2))
     v1, v2, c = (np.asarray(a, dtype=np.float64) for a in (v1, v2, c))
+    if same is not None:
+        c = np.broadcast_to(c, np.broadcast_shapes(c.shape, np.shape(same)))
     shape = np.broadcast_shapes(v1.shape, v2.shape, c.shape)
     dims = max(len(shape), 1)
     arrays = [a.reshape((1,) * (dims - a.ndim) + a.shape) for a in (v1, v2, c)]
@@ -164,8 +166,8 @@ def _equal(v1: Array, v2: Array, c: Array) -> tuple[Array, Array]:
 
 
 def steep(f: Univariate, g: Univariate) -> bool:
-    """Whether the kernel is steep in the distance of u and v, so that equal ones should be pointed out. Kernels of order
-    1 have a bounded derivative."""
+    """Whether the kernel may be steep in the distance of u and v, so that equal ones should be pointed out; kernels of
+    order 1 have a bounded derivative."""
     found = row_of(f, g)
     return found is not None and found[0].fast is not fast.bends
 

@@ -81,15 +81,20 @@ def multiplied(f: Univariate, g: Univariate) -> Univariate | None:
     return _of_sides(a.order + b.order, (a.even + a.odd) * (b.even + b.odd), (a.even - a.odd) * (b.even - b.odd))
 
 
+def power(f: Univariate, k: int) -> Univariate | None:
+    """x ↦ f(x)^k, k ≥ 1, where the table has it."""
+    if not 1 <= k <= MOST_POWER:
+        return None
+    found: Univariate | None = f
+    for _ in range(k - 1):
+        found = None if found is None else multiplied(found, f)
+    return found
+
+
 def _outer(fn: str, numbers: list[float], inner: Univariate) -> Univariate | None:
     if fn in ("pow", "square"):
-        power = numbers[0] if numbers else 2.0
-        if not (power.is_integer() and 1 <= power <= MOST_POWER):
-            return None
-        found: Univariate | None = inner
-        for _ in range(int(power) - 1):
-            found = None if found is None else multiplied(found, inner)
-        return found
+        exponent = numbers[0] if numbers else 2.0
+        return power(inner, int(exponent)) if exponent.is_integer() else None
     shape = _pure(inner)
     if fn not in _HOMOGENEOUS or shape is None:
         return None

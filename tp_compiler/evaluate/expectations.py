@@ -233,8 +233,10 @@ def _coincide(a: Linear, b: Linear) -> Tensor | None:
     if a.root != b.root or a.copy != b.copy:
         return None
     apart = [(p, q) for p, q in zip(a.positions, b.positions, strict=True) if p != q]
-    if len(apart) == 1 and all(isinstance(p, Index) for p in apart[0]):
-        return Tensor(np.eye(apart[0][0].size, dtype=bool), apart[0])  # type: ignore
+    if len(apart) == 1:
+        p, q = apart[0]
+        if isinstance(p, Index) and isinstance(q, Index):
+            return Tensor(np.eye(p.size, dtype=bool), (p, q))
     result = times(*(d for p, q in apart if (d := delta(p, q)) is not None))
     return Tensor(result.values > 0, result.labels)
 

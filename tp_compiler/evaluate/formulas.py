@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from tp_compiler.evaluate import closed_forms
-from tp_compiler.evaluate.univariate import Univariate, monomial, univariate
+from tp_compiler.evaluate import closed_forms, compositions
+from tp_compiler.evaluate.univariate import Univariate, gauss, monomial, univariate
 from tp_compiler.ir.primitives import PRIMITIVES
 
 
@@ -69,13 +69,34 @@ def _factor(part: Any, variables: tuple[Any, ...]) -> list[tuple[Univariate, Any
         if linear is not None:
             return [(monomial(int(power)), linear)]
         inner = _factor(base, variables)
-        return inner * 2 if inner is not None and power == 2 else None
+        if inner is None or len(inner) > 1:
+            return None
+        ((f, column),) = inner
+        whole = compositions.power(f, int(power))
+        if whole is not None:
+            return [(whole, column)]
+        return inner * 2 if power == 2 else None
+    if isinstance(part, sympy.exp):
+        column = _bell(part.args[0], variables)
+        if column is not None:
+            return [(gauss(0.5), column)]
     name = _NAMES.get(part.func.__name__, part.func.__name__)
     row = PRIMITIVES.get(name)
     if row is None or row.arity != 1 or len(part.args) != 1:
         return None
     linear = _coefficients(part.args[0], variables)
     return None if linear is None else [(univariate(name), linear)]
+
+
+def _bell(exponent: Any, variables: tuple[Any, ...]) -> Any | None:
+    """The coefficients of ℓ where the exponent is -ℓ²/2, or None."""
+    import sympy
+
+    number, square = exponent.as_coeff_Mul()
+    if not (number.is_negative and isinstance(square, sympy.Pow) and square.exp == 2):
+        return None
+    linear = _coefficients(square.base, variables)
+    return None if linear is None else linear * sympy.sqrt(-2 * number)
 
 
 def _coefficients(expression: Any, variables: tuple[Any, ...]) -> Any | None:

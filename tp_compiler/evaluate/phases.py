@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.program import Loop, Output, Program
@@ -42,13 +43,14 @@ class Phases:
         following = [self.loop.following[s] for s in self.states] if self.loop else []
         return [*following, *(t.args[0] for t in self.traces)]
 
+    @cached_property
+    def inside(self) -> set[ir.Node]:
+        """What is evaluated at every step."""
+        return {*self.step, *self.last}
+
     def repeats(self, node: ir.Node) -> int:
         """How many times a node is evaluated, at most."""
-        return self.loop.steps + 1 if self.loop is not None and node in self._inside else 1
-
-    @property
-    def _inside(self) -> set[ir.Node]:
-        return {*self.step, *self.last}
+        return self.loop.steps + 1 if self.loop is not None and node in self.inside else 1
 
     def uses(self, outputs: Iterable[Output]) -> Counter[ir.Node]:
         """How often the values outside of the steps are read; what a step reads is held."""
@@ -121,3 +123,41 @@ def _within(roots: list[ir.Node], allowed: set[ir.Node], cut: bool = False) -> l
             if not (cut and isinstance(node, ir.Trace)):
                 todo.extend(a for a in node.args if a in allowed)
     return sorted(seen, key=lambda n: n.serial)
+
+
+def cells(of: Phases) -> list[list[ir.State]]:
+    """Matrix states grouped: those whose entries follow from one another (a matrix, its momentum, ...)."""
+    groups: list[list[ir.State]] = []
+    for state in of.states:
+        if state.is_matrix:
+            assert of.loop is not None
+            own = {state, *_matrix_states([of.loop.following[state]])}
+            groups = [g for g in groups if not own & set(g)] + [[*own, *(s for g in groups if own & set(g) for s in g)]]
+    return [[s for s in of.states if s in group] for group in groups]
+
+
+def averages_of_entries(nodes: list[ir.Node]) -> dict[ir.Node, ir.State]:
+    """Contractions over neurons of expressions in the entries of trained matrices, with one of the states they read."""
+    found: dict[ir.Node, ir.State] = {}
+    for node in nodes:
+        if isinstance(node, ir.Contract) and node.slots and (0 in dict(node.type.slots) or not node.type.slots):
+            states = _matrix_states(list(node.args))
+            if states:
+                found[node] = states[0]
+    return found
+
+
+def _matrix_states(roots: list[ir.Node]) -> list[ir.State]:
+    """The matrix states whose entries an expression over two neurons reads."""
+    found: dict[ir.State, None] = {}
+    seen: set[ir.Node] = set()
+    todo = list(roots)
+    while todo:
+        node = todo.pop()
+        if node in seen or len(node.type.slots) < 2:
+            continue
+        seen.add(node)
+        if isinstance(node, ir.Carry):
+            found[node.state] = None
+        todo.extend(node.args)
+    return list(found)

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Hashable
 
 from tp_compiler.evaluate.outer import paired
+from tp_compiler.evaluate.phases import averages_of_entries, cells, phases
 from tp_compiler.evaluate.tails import Tails
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.dependence import Dependence, clt_pair_problem, clt_problem
@@ -42,9 +43,12 @@ class Plan:
     def __init__(self, program: Program, only: set[str] | None = None):
         self.program = program
         self.outputs = [o for o in program.outputs if only is None or o.name in only]
-        self.nodes = reachable(o.node for o in self.outputs)
-        self.uses = Counter(a for n in self.nodes for a in dependencies(n))
-        self.uses.update(o.node for o in self.outputs)
+        self.phases = phases(program, self.outputs)
+        self.nodes = self.phases.nodes
+        self.uses = self.phases.uses(self.outputs)
+        self.step_uses = self.phases.step_uses()
+        self.cells = cells(self.phases)
+        self.of_entries = averages_of_entries(self.nodes)
         self._batched = {n.matrix for n in self.nodes if isinstance(n, ir.MatMul) and _is_batched(n)}
         self.space = self._spaces()
         self.coordinates = self._coordinates()
@@ -60,6 +64,11 @@ class Plan:
         classes = _Classes()
         for node in self.nodes:
             self._link(node, classes)
+        for state in self.phases.states:
+            assert self.phases.loop is not None
+            for node in (state.init, self.phases.loop.following[state]):
+                for slot, _ in node.type.slots:
+                    classes.union((node, slot), (state, slot))
         numbers: dict[Hashable, int] = {}
         space: dict[ir.Node, int] = {}
         for node in self.nodes:
@@ -75,12 +84,23 @@ class Plan:
                 classes.union((node.args[0], 0), (into, node.matrix, member))
         elif isinstance(node, ir.Copy):
             classes.union((node, node.slot), (node.args[0], 0))
+        elif isinstance(node, ir.Carry):
+            for slot, _ in node.type.slots:
+                classes.union((node, slot), (node.state, slot))
+        elif isinstance(node, ir.Apply):
+            row, col = 0, node.state.slot
+            classes.union((node, 0), (node.state, col if node.transposed else row))
+            classes.union((node.args[0], 0), (node.state, row if node.transposed else col))
         elif isinstance(node, ir.Clt):
             classes.union((node.args[0], 0), (node.args[1], 0))
         else:
             for arg in node.args:
                 for slot, _ in arg.type.slots:
                     classes.union((node, slot), (arg, slot))
+
+    def inspected(self, node: ir.Contract) -> bool:
+        """Whether an average is looked at for heavy tails: at every step only where a moment may be infinite."""
+        return self.tails.inspected(node) and (self.phases.repeats(node) == 1 or self.tails.may_be_infinite(node))
 
     def members(self, node: ir.MatMul) -> list[tuple[int, ...]]:
         """The members of the family that a product uses; () stands for all of a family used as a batch."""
@@ -93,7 +113,7 @@ class Plan:
         bound: Counter[int] = Counter()
         for node in self.nodes:
             if isinstance(node, ir.InitialKet | ir.MatMul):
-                bound[self.space[node]] += node.type.size()
+                bound[self.space[node]] += node.type.size() * self.phases.repeats(node)
         return bound
 
     # -- clt ----------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ The instructions run in order under the ket rules of limit.md section 1. A value
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from copy import copy
 from typing import Any
 
@@ -16,12 +16,14 @@ import numpy as np
 from tp_compiler.diagnostics import Diagnostic
 from tp_compiler.evaluate import faults, tails
 from tp_compiler.evaluate.arrays import Label, aligned, contract, labels, reduced, reindexed, shifted
+from tp_compiler.evaluate.blocks import Blocks
 from tp_compiler.evaluate.clt import CltScalars
 from tp_compiler.evaluate.kernels import KERNELS
 from tp_compiler.evaluate.matmul import MatrixState
 from tp_compiler.evaluate.outer import OuterNonlin
 from tp_compiler.evaluate.plan import Plan
 from tp_compiler.evaluate.points import Points
+from tp_compiler.evaluate.training import Training
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.types import Index
 from tp_compiler.ir.walk import dependencies
@@ -43,9 +45,17 @@ class Replicate:
         self.points: dict[int, Points] = {}
         self.states: dict[tuple[ir.MatrixSymbol, tuple[int, ...]], MatrixState] = {}
         self.outer = OuterNonlin(self)
-
+        self.training: Training | None = None
         self.left = Counter(plan.uses)
-        self._evaluate_all(n for n in plan.nodes if not n.type.random)
+        self._evaluate_all(n for n in plan.phases.static if not n.type.random)
+        if plan.phases.loop is not None:
+            with np.errstate(all="ignore"):
+                self.training = Training(self)
+                self.training.train()
+            self._evaluate_all(n for n in plan.phases.last if not n.type.random)
+            with np.errstate(all="ignore"):
+                self.training.finish()
+            self._evaluate_all(n for n in plan.phases.after if not n.type.random)
 
     def outputs(self, clt: CltScalars) -> dict[str, Any]:
         """Arrays (or Diagnostics) by output name, under one draw of the `clt` scalars.
@@ -57,7 +67,8 @@ class Replicate:
         run.values, run.suspect, run.left = dict(self.values), set(self.suspect), Counter(self.left)
         run.points = {k: p.fork() for k, p in self.points.items()}
         run.states = {k: s.fork() for k, s in self.states.items()}
-        run._evaluate_all(n for n in self.plan.nodes if n.type.random)
+        phases = self.plan.phases
+        run._evaluate_all(n for n in (*phases.static, *phases.last, *phases.after) if n.type.random)
         return {o.name: run._output(o.node, o.indices) for o in self.plan.outputs}
 
     def _evaluate_all(self, nodes: Iterable[ir.Node]) -> None:
@@ -77,6 +88,38 @@ class Replicate:
                 if isinstance(self.values[node], ir.Node):
                     todo.extend(dependencies(node))
                 self.values[node] = None
+
+    # -- the training loop --------------------------------------------------------------------------------------
+    def step(self, nodes: list[ir.Node]) -> None:
+        """Evaluates the nodes of one step with the current states."""
+        held, self.left = self.left, Counter(self.plan.step_uses)
+        self._evaluate_all(nodes)
+        self.left = held
+
+    def forget(self, nodes: list[ir.Node]) -> None:
+        """Drops what belongs to one step."""
+        for node in nodes:
+            self.values.pop(node, None)
+            self.suspect.discard(node)
+
+    def _carry(self, node: ir.Carry) -> Any:
+        assert self.training is not None
+        return self.training.failure or self.training.carried(node.state)
+
+    def _clock(self, node: ir.Clock) -> Any:
+        assert self.training is not None
+        return self.training.failure or np.float64(self.training.clock)
+
+    def _apply(self, node: ir.Apply) -> Any:
+        assert self.training is not None
+        if self.training.failure is not None:
+            return self.training.failure
+        learned = self.training.matrices[node.state]
+
+        def product(member: tuple[int, ...], columns: Any) -> Any:
+            return learned.apply(node.state, tuple(m - 1 for m in member), columns, node.transposed)
+
+        return self._member_by_member(node, product)
 
     def _output(self, node: ir.Node, indices: tuple[Index, ...]) -> Any:
         value = self.values[node]
@@ -167,6 +210,8 @@ class Replicate:
             self.suspect.add(node)
 
     def _contract(self, node: ir.Contract) -> Any:
+        if node in self.plan.of_entries:
+            return self._mean_of_entries(node)
         if any(isinstance(self.values[a], ir.Node) and not isinstance(a, ir.Copy) for a in node.args):
             return self.outer.contract(node)
         arrays, of = [], []
@@ -175,13 +220,24 @@ class Replicate:
             of.append(labels(a.type))
         result = contract(arrays, of, labels(node.type))
         result /= float(self.samples) ** len(node.slots)
-        if self.inspect and node.slots == (0,) and self.plan.tails.inspected(node):
+        if self.inspect and node.slots == (0,) and self.plan.inspected(node):
             self._inspect(node, arrays, of)
         elif self.inspect and node.slots == (0,) and not np.any(result):
             self.tail_error[node] = 1 / self.samples  # no particle has met the event: zero up to one of them
         if not np.isfinite(result).all():
             problem = faults.problem(node, result, self.suspect)
             return problem if node.slots else self._pass(node, result)
+        return result
+
+    def _mean_of_entries(self, node: ir.Contract) -> Any:
+        """An average over the entries of a trained matrix."""
+        assert self.training is not None
+        if self.training.failure is not None:
+            return self.training.failure
+        learned = self.training.matrices[self.plan.of_entries[node]]
+        assert isinstance(learned, Blocks)
+        result = learned.mean(node, self.values)
+        self._watch(node, result)
         return result
 
     def _inspect(self, node: ir.Contract, arrays: list[Any], of: list[Any]) -> None:
@@ -226,7 +282,18 @@ class Replicate:
         return np.stack(parts, axis=own.index(node.index))
 
     def _matmul(self, node: ir.MatMul) -> Any:
-        x, variance = node.args[0], self.values[node.matrix.variance]
+        variance = self.values[node.matrix.variance]
+
+        def product(member: tuple[int, ...], columns: Any) -> Any:
+            return self._state(node, member, variance).apply(columns, node.transposed, self.space(node))
+
+        return self._member_by_member(node, product)
+
+    def _member_by_member(
+        self, node: ir.MatMul | ir.Apply, product: Callable[[tuple[int, ...], Any], Any]
+    ) -> Any:
+        """A product with a family of matrices: each member meets its columns of x, (samples, k)."""
+        x = node.args[0]
         value = np.broadcast_to(self.values[x], (self.samples, *x.type.shape))
         problem = faults.problem(node, value, self.suspect)
         if problem is not None:
@@ -241,10 +308,8 @@ class Replicate:
         for place in np.ndindex(*(b.size for b in batch)):
             chosen = dict(zip(batch, place, strict=True))
             member = tuple(chosen[m] + 1 if isinstance(m, Index) else m for m in node.member)
-            state = self._state(node, member, variance)
             columns = np.ascontiguousarray(moved[place]).reshape(self.samples, -1)
-            result = state.apply(columns, node.transposed, self.space(node))
-            parts[place] = result.reshape(moved.shape[len(batch) :])
+            parts[place] = product(member, columns).reshape(moved.shape[len(batch) :])
         return aligned(parts, (*batch, 0, *rest), labels(node.type))
 
     def _state(self, node: ir.MatMul, member: tuple[int, ...], variance: Any) -> MatrixState:

@@ -50,9 +50,9 @@ def _nan_aware_step(x: Values) -> Values:
 
 
 def _pow(x: Values, p: Values) -> Values:
-    if p.ndim == 0 and p == 2:
+    if p.size == 1 and p.flat[0] == 2:
         return x * x
-    if p.ndim == 0 and p == -1:
+    if p.size == 1 and p.flat[0] == -1:
         return 1 / x
     return np.asarray(np.power(x, p))
 
@@ -110,6 +110,7 @@ def _selu(x: Values) -> Values:
 
 KERNELS: dict[str, Callable[..., Values]] = {
     # arithmetic
+    "stop": lambda x: x,
     "add": _add,
     "mul": _mul,
     "div": np.divide,

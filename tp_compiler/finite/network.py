@@ -1,8 +1,8 @@
-"""One network: every held value of a plan at finite width, in ascending serial order, freed as soon as possible."""
+"""One network: every held value of a plan at finite width, phase by phase, freed as soon as possible."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,12 +12,13 @@ from tp_compiler.diagnostics import Diagnostic
 from tp_compiler.finite import draws, instructions
 from tp_compiler.finite.blame import Refusal, finite
 from tp_compiler.finite.linalg import linalg
-from tp_compiler.finite.schedule import Member, Plan, members
+from tp_compiler.finite.loop import Training
+from tp_compiler.finite.schedule import Member, Phase, Plan, members
 from tp_compiler.finite.tensors import Tensor, Values, align, contract, labels_of
 from tp_compiler.finite.tiles import TILE, Averager, blame_on, first_blamed
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.program import Output
-from tp_compiler.ir.types import Width
+from tp_compiler.ir.types import Index, Width
 
 
 def neurons(width: Width, n: int) -> int:
@@ -38,18 +39,24 @@ class Network:
     failed: dict[ir.Node, Diagnostic] = field(default_factory=dict)
     blamed: dict[ir.Node, Diagnostic] = field(default_factory=dict)
     matrices: dict[Member, Values] = field(default_factory=dict)
+    states: dict[ir.State, Values] = field(default_factory=dict)
+    clock: int = 0
+    training: Training | None = None
 
     def run(self) -> tuple[dict[str, Values], dict[str, Diagnostic]]:
         """Values by output name, of the shape of the output's indices, and the failures of the others."""
-        for node in self.plan.order:
-            self._compute(node)
-            for gone in self.plan.freed[node]:
-                for table in (self.values, self.blamed):
-                    table.pop(gone, None)
+        self.evaluate(self.plan.before)
+        if self.plan.steps is not None:
+            self.training = Training(self, self.plan.steps)
+            self.training.run()
+            self._forget(self.plan.steps.freed)
+            for member in self.plan.steps.dropped:
+                self.matrices.pop(member, None)
+        self.evaluate(self.plan.after)
         found: dict[str, Values] = {}
         lost: dict[str, Diagnostic] = {}
         for output in self.plan.outputs:
-            guilty = self.failed.get(output.node) or self.blamed.get(output.node)
+            guilty = self.guilty(output.node)
             if guilty:
                 lost[output.name] = guilty
             else:
@@ -60,51 +67,81 @@ class Network:
         shape = tuple(i.size for i in output.indices)
         return np.broadcast_to(align(self._tensor(output.node), output.indices), shape)
 
-    def _compute(self, node: ir.Node) -> None:
-        guilty = [need for need in self.plan.needs[node] if need in self.failed]
-        if guilty:
-            self.failed[node] = self.failed[min(guilty, key=lambda need: need.serial)]
-            return
-        blamed = [a for a in self._strict(node) if a in self.blamed]
-        if blamed:
-            self.failed[node] = self.blamed[min(blamed, key=lambda a: a.serial)]
+    def evaluate(self, phase: Phase) -> None:
+        """Computes a phase (once more); nothing is raised, what cannot be computed is in `failed` and `blamed`."""
+        for table in (self.values, self.blamed, self.failed):
+            for node in phase.order:
+                table.pop(node, None)
+        for node in phase.order:
+            self._compute(node, phase.dropped.get(node, set()))
+            self._forget(phase.freed[node])
+
+    def guilty(self, node: ir.Node) -> Diagnostic | None:
+        """Why a computed node has no finite value."""
+        return self.failed.get(node) or self.blamed.get(node)
+
+    def averager(self) -> Averager:
+        return Averager(self.values, self.blamed, self.plan.bodies, self.neurons, self.dtype, self.tile)
+
+    def neurons(self, width: Width) -> int:
+        return neurons(width, self.n)
+
+    def _forget(self, nodes: Iterable[ir.Node]) -> None:
+        for node in nodes:
+            self.values.pop(node, None)
+            self.blamed.pop(node, None)
+
+    def _compute(self, node: ir.Node, dropped: set[Member]) -> None:
+        guilty = self._without_value(node)
+        if guilty is not None:
+            self.failed[node] = guilty
             return
         try:
             with np.errstate(all="ignore"):
-                value = np.asarray(self._value(node), dtype=self.dtype)
-            if not finite(value):
+                value = np.asarray(self._value(node, dropped), dtype=self.dtype)
+            if not isinstance(node, ir.Carry) and not finite(value):
                 self._not_finite(node)
             self.values[node] = value
         except Refusal as refusal:
             self.failed[node] = refusal.diagnostic
 
+    def _without_value(self, node: ir.Node) -> Diagnostic | None:
+        """Why a node cannot be computed: by its arguments, or by the training that it reads."""
+        failed = [need for need in self.plan.needs[node] if need in self.failed]
+        if failed:
+            return self.failed[min(failed, key=lambda need: need.serial)]
+        blamed = [a for a in self._strict(node) if a in self.blamed]
+        if blamed:
+            return self.blamed[min(blamed, key=lambda a: a.serial)]
+        if self.training is None or not isinstance(node, ir.Trace | ir.Carry | ir.Clock | ir.Apply):
+            return None
+        return self.training.broken or (self.training.failed.get(node) if isinstance(node, ir.Trace) else None)
+
     def _strict(self, node: ir.Node) -> list[ir.Node]:
         """What has to be finite before the node can be computed at all."""
-        if isinstance(node, ir.MatMul | ir.Clt | ir.Linalg | ir.InitialKet):
+        if isinstance(node, ir.MatMul | ir.Apply | ir.Clt | ir.Linalg | ir.InitialKet):
             return self.plan.needs[node]
         return list(node.args[1:]) if isinstance(node, ir.Reindex) else []
 
     def _not_finite(self, node: ir.Node) -> None:
         """Entrywise functions may still drop the entry (`where`); averages and products with matrices may not."""
         blame = first_blamed(node, self.blamed) or blame_on(node, [self.values[a] for a in node.args])
-        if isinstance(node, ir.MatMul | ir.Clt | ir.Linalg):
+        if isinstance(node, ir.MatMul | ir.Apply | ir.Clt | ir.Linalg):
             raise Refusal(blame)
         self.blamed[node] = blame
 
     def _tensor(self, node: ir.Node) -> Tensor:
         return Tensor(self.values[node], labels_of(node))
 
-    def _value(self, node: ir.Node) -> Values:
+    def _value(self, node: ir.Node, dropped: set[Member]) -> Values:
+        if isinstance(node, ir.MatMul):
+            return self._matmul(node, dropped)
         row = ROWS.get(type(node))
         if row is not None:
             return row(self, node)
         if isinstance(node, ir.Contract) and node.slots:
-            averager = Averager(self.values, self.blamed, self.plan.bodies, self._neurons, self.dtype, self.tile)
-            return averager.average(node)
+            return self.averager().average(node)
         return instructions.apply(node, [self._tensor(a) for a in node.args])
-
-    def _neurons(self, width: Width) -> int:
-        return neurons(width, self.n)
 
     def _constant(self, node: ir.Constant) -> Values:
         return np.asarray(node.value)
@@ -115,36 +152,72 @@ class Network:
     def _position(self, node: ir.Position) -> Values:
         return np.arange(1, node.index.size + 1)
 
+    def _clock(self, _: ir.Clock) -> Values:
+        return np.asarray(self.clock)
+
+    def _width_power(self, node: ir.WidthPower) -> Values:
+        return np.asarray(float(self.n) ** node.exponent)
+
+    def _carry(self, node: ir.Carry) -> Values:
+        return self.states[node.state]
+
+    def _trace(self, node: ir.Trace) -> Values:
+        assert self.training is not None
+        return self.training.recorded[node]
+
     def _initial_ket(self, node: ir.InitialKet) -> Values:
         mean, covariance = map(self._tensor, node.args)
-        return draws.initial_ket(self.key, node, mean, covariance, self._neurons(node.symbol.width), self.dtype)
+        return draws.initial_ket(self.key, node, mean, covariance, self.neurons(node.symbol.width), self.dtype)
 
-    def _matmul(self, node: ir.MatMul) -> Values:
+    # -- products with matrices ---------------------------------------------------------------------------------
+    def _matmul(self, node: ir.MatMul, dropped: set[Member]) -> Values:
         """y = W x, or Wᵀ x, for every member of the family that takes part."""
+
+        def image(flat: int, x: Values) -> Values:
+            w = self._matrix(node.matrix, flat)
+            if (node.matrix, flat) in dropped:
+                del self.matrices[node.matrix, flat]
+            return x @ (w if node.transposed else w.T)
+
+        return self._products(node, node.matrix.indices, image)
+
+    def _apply(self, node: ir.Apply) -> Values:
+        """The learned part of a matrix: y(α) = mean over β of Δ(α, β) x(β), transposed ρ · mean over α."""
+        (_, rows), (_, columns) = node.state.type.slots
+        delta = self.states[node.state]
+        flattened = delta.reshape(-1, *delta.shape[-2:])
+        scale = rows.ratio / columns.ratio / self.neurons(rows) if node.transposed else 1 / self.neurons(columns)
+
+        def image(flat: int, x: Values) -> Values:
+            return np.asarray(x @ (flattened[flat] if node.transposed else flattened[flat].T) * scale)
+
+        return self._products(node, node.state.type.indices, image)
+
+    def _products(
+        self, node: ir.MatMul | ir.Apply, family: tuple[Index, ...], image: Callable[[int, Values], Values]
+    ) -> Values:
+        """`image(member, kets)` for every member of the family that takes part; kets are rows of a matrix."""
         x = self.values[node.args[0]]
         indices = node.args[0].type.indices
-        out = np.empty((*node.type.shape, self._neurons(node.type.width)), self.dtype)
-        for flat, at in members(node):
-            w = self._matrix(node.matrix, flat, node.serial)
+        out = np.empty((*node.type.shape, self.neurons(node.type.width)), self.dtype)
+        for flat, at in members(node, family):
             chosen = x[tuple(at.get(i, slice(None)) for i in indices)]
-            image = chosen.reshape(-1, x.shape[-1]) @ (w if node.transposed else w.T)
             place = tuple(at.get(i, slice(None)) for i in node.type.indices)
-            out[place] = image.reshape(*chosen.shape[:-1], -1)
+            out[place] = image(flat, chosen.reshape(-1, x.shape[-1])).reshape(*chosen.shape[:-1], -1)
         return out
 
-    def _matrix(self, symbol: ir.MatrixSymbol, flat: int, serial: int) -> Values:
+    def _matrix(self, symbol: ir.MatrixSymbol, flat: int) -> Values:
+        """The initial value of a member, drawn when it is first asked for."""
         member = (symbol, flat)
-        drawn = self.matrices.pop(member, None)
-        if drawn is None:
+        if member not in self.matrices:
             variance = align(self._tensor(symbol.variance), symbol.indices)
             sizes = tuple(i.size for i in symbol.indices)
             own = np.broadcast_to(variance, sizes).reshape(-1)[flat]
-            shape = (self._neurons(symbol.rows), self._neurons(symbol.cols))
-            drawn = draws.matrix(self.key, symbol, flat, shape, float(own), self.dtype)
-        if self.plan.last_use[member] > serial:
-            self.matrices[member] = drawn
-        return drawn
+            shape = (self.neurons(symbol.rows), self.neurons(symbol.cols))
+            self.matrices[member] = draws.matrix(self.key, symbol, flat, shape, float(own), self.dtype)
+        return self.matrices[member]
 
+    # -- scalars --------------------------------------------------------------------------------------------------
     def _linalg(self, node: ir.Linalg) -> Values:
         return linalg(node, [self._tensor(a) for a in node.args])
 
@@ -164,7 +237,11 @@ ROWS: dict[type[ir.Node], Callable[..., Values]] = {
     ir.Array: Network._array,
     ir.Position: Network._position,
     ir.InitialKet: Network._initial_ket,
-    ir.MatMul: Network._matmul,
+    ir.Clock: Network._clock,
+    ir.WidthPower: Network._width_power,
+    ir.Carry: Network._carry,
+    ir.Trace: Network._trace,
+    ir.Apply: Network._apply,
     ir.Linalg: Network._linalg,
     ir.Clt: Network._clt,
     ir.Unavailable: Network._unavailable,

@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tp_compiler.diagnostics import Diagnostic, ProgramError
+from tp_compiler.finite.memory import peak
 from tp_compiler.finite.moments import covariances
 from tp_compiler.finite.network import Network, neurons
-from tp_compiler.finite.schedule import Plan, peak_entries, plan
+from tp_compiler.finite.schedule import Plan, plan
 from tp_compiler.finite.tiles import TILE
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.program import Output, Program
@@ -51,7 +52,7 @@ def samples(
     """
     _check(width, seeds, dtype)
     kind = np.dtype(dtype)
-    found = plan(o for o in program.outputs if only is None or o.name in only)
+    found = plan((o for o in program.outputs if only is None or o.name in only), program.loop)
     _check_memory(found, width, seeds, kind.itemsize, max_memory, tile)
     drawn: dict[str, list[Values]] = {o.name: [] for o in found.outputs}
     failed: dict[str, Diagnostic] = {}
@@ -135,10 +136,11 @@ def _check(width: int, seeds: int, dtype: str) -> None:
 def _check_memory(found: Plan, width: int, seeds: int, itemsize: int, max_memory: float | None, tile: int) -> None:
     if max_memory is None:
         max_memory = 0.8 * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    entries = peak_entries(found, lambda w: neurons(w, width), tile)
-    entries += seeds * sum(o.node.type.size() for o in found.outputs)
+    most = peak(found, lambda w: neurons(w, width), tile)
+    entries = most.entries + seeds * sum(o.node.type.size() for o in found.outputs)
     if entries * itemsize > max_memory:
-        message = f"width {width} needs about {_bytes(entries * itemsize)} of memory, more than the "
+        carried = f" ({_bytes(most.carried * itemsize)} for the states of the training)" if most.carried else ""
+        message = f"width {width} needs about {_bytes(entries * itemsize)} of memory{carried}, more than the "
         message += f"{_bytes(max_memory)} allowed"
         remedy = "lower the width, use float32, ask for fewer outputs, or raise --max-memory"
         raise ProgramError([Diagnostic("NX431", message, None, remedy)])

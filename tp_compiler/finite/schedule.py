@@ -6,7 +6,7 @@ computed in ascending serial order (a topological order).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import product
 
@@ -21,16 +21,16 @@ Needs = dict[ir.Node, list[ir.Node]]
 
 @dataclass(eq=False)
 class Phase:
-    """Held nodes in ascending serial order; after each, the values and the initial matrices that nobody needs any more."""
+    """Held nodes in ascending serial order; for each, the values and initial matrices that it is the last to need."""
 
     order: list[ir.Node]
     freed: dict[ir.Node, list[ir.Node]] = field(default_factory=dict)
-    dropped: dict[ir.Node, list[Member]] = field(default_factory=dict)
+    dropped: dict[ir.Node, set[Member]] = field(default_factory=dict)
 
 
 @dataclass(eq=False)
 class Update:
-    """What follows the states that share the slots of one matrix: computed tile by tile and written in place."""
+    """What follows the states that share the neurons of one matrix: computed tile by tile, written in place."""
 
     following: dict[ir.State, ir.Node]
     body: Body
@@ -42,19 +42,22 @@ class Update:
 
 @dataclass(eq=False)
 class Steps:
-    """The training loop: `pass_` once before every update, `last` (what is traced alone) after the last one.
+    """The training loop: `each` before every update, `last` (only what is traced) after the last one.
 
     following   of the states without slots and of kets: held nodes
     updates     of the states of matrices
     traces      by the node whose values they record
+    freed, dropped   what nobody needs behind the loop
     """
 
     count: int
-    pass_: Phase
+    each: Phase
     last: Phase
     following: dict[ir.State, ir.Node]
     updates: list[Update]
     traces: dict[ir.Node, ir.Trace]
+    freed: list[ir.Node]
+    dropped: list[Member]
 
     @property
     def states(self) -> list[ir.State]:
@@ -63,7 +66,7 @@ class Steps:
 
 @dataclass(eq=False)
 class Plan:
-    """The phases. `needs` are the held nodes a node is computed from; `steps` is None where nothing trains."""
+    """The phases; `needs` are the held nodes that a node is computed from; `steps` is None where nothing trains."""
 
     outputs: tuple[Output, ...]
     needs: Needs
@@ -76,24 +79,135 @@ class Plan:
 def plan(outputs: Iterable[Output], loop: Loop | None = None) -> Plan:
     """The plan for the given outputs of a program with this training loop."""
     outputs = tuple(outputs)
-    found = _Needs()
+    graph = _Graph()
     wanted = {o.node for o in outputs}
-    after = found.of(wanted)
+    after = graph.closure(wanted)
     if loop is None or not any(map(_of_the_loop, after)):
-        phase = _phase(_sorted(after), found.needs, wanted, set())
-        return Plan(outputs, found.needs, found.bodies, Phase([]), None, phase)
+        return Plan(outputs, graph.needs, graph.bodies, Phase([]), None, graph.phase(after, wanted))
     traces = {n.args[0]: n for n in after if isinstance(n, ir.Trace)}
-    last = found.of(traces)
-    following = _following({*after, *last}, loop.following, found)
+    following = graph.following(after, traces, loop.following)
     updates = _updates(following)
     small = {state: node for state, node in following.items() if not state.is_matrix}
     read = {*small.values(), *(node for update in updates for node in update.body.frontier)}
     inits = {state.init for state in following}
-    during = found.of({*traces, *read, *inits})
-    moving = _moving(_sorted(during), found.needs)
-    behind = [n for n in _sorted(after) if n in moving or n not in during]
-    kept = {*during, *(need for n in behind for need in found.needs[n]), *wanted}
-    static = set(during) - moving
-    rest = _members(behind)
-    before = _phase([n for n in _sorted(during) if n not in moving], found.needs, kept - _only_static(static, found.needs, behind, moving, {*read, *traces, *inits}, wanted), None)
-    return Plan(outputs, found.needs, found.bodies, before, None, Phase([]))
+
+    during = graph.closure({*traces, *read, *inits})
+    moving = graph.moving(during)
+    each = [n for n in during if n in moving]
+    static = [n for n in during if n not in moving]
+    last = [n for n in graph.closure(traces) if n in moving]
+    ready = set(static)
+    behind = [n for n in after if n not in ready]
+    behind_reads = {*wanted, *graph.reads(behind)}
+    roots = {*read, *traces}
+
+    matrices, matrices_behind = _members(each), _members(behind)
+    steps = Steps(
+        count=loop.steps,
+        each=graph.phase(each, {*static, *roots}, matrices),
+        last=graph.phase(last, {*static, *traces}, matrices),
+        following=small,
+        updates=updates,
+        traces=traces,
+        freed=[n for n in during if n in moving or n not in behind_reads],
+        dropped=[m for m in matrices if m not in matrices_behind],
+    )
+    before = graph.phase(static, {*inits, *roots, *graph.reads(each), *behind_reads}, {*matrices, *matrices_behind})
+    return Plan(outputs, graph.needs, graph.bodies, before, steps, graph.phase(behind, wanted))
+
+
+class _Graph:
+    """Held nodes, and the held nodes each is computed from; grows as it is walked."""
+
+    def __init__(self) -> None:
+        self.needs: Needs = {}
+        self.bodies: dict[ir.Contract, Body] = {}
+
+    def closure(self, roots: Iterable[ir.Node]) -> list[ir.Node]:
+        """Everything the roots are computed from, in topological order. Traces, states and the clock are given."""
+        seen: set[ir.Node] = set()
+        stack = list(roots)
+        while stack:
+            node = stack.pop()
+            if node not in seen:
+                seen.add(node)
+                stack.extend(self._needs(node))
+        return sorted(seen, key=lambda node: node.serial)
+
+    def _needs(self, node: ir.Node) -> list[ir.Node]:
+        if node not in self.needs:
+            self.needs[node] = self._found(node)
+        return self.needs[node]
+
+    def _found(self, node: ir.Node) -> list[ir.Node]:
+        if isinstance(node, ir.Contract) and not all(map(held, node.args)):
+            self.bodies[node] = body_of(node.args)
+            return self.bodies[node].frontier
+        if isinstance(node, ir.Unavailable | ir.Trace):
+            return []  # a refusal, and what the loop has recorded
+        extra = (node.matrix.variance,) if isinstance(node, ir.MatMul) else ()
+        return list(dict.fromkeys((*node.args, *extra)))
+
+    def reads(self, order: Iterable[ir.Node]) -> set[ir.Node]:
+        return {need for node in order for need in self.needs[node]}
+
+    def moving(self, order: Iterable[ir.Node]) -> set[ir.Node]:
+        """The nodes of a topological order that change from step to step."""
+        found: set[ir.Node] = set()
+        for node in order:
+            if _of_the_loop(node) or any(need in found for need in self.needs[node]):
+                found.add(node)
+        return found
+
+    def following(
+        self, after: Iterable[ir.Node], traced: Iterable[ir.Node], given: Mapping[ir.State, ir.Node]
+    ) -> dict[ir.State, ir.Node]:
+        """What follows each state that is read, there or by what follows another one."""
+        found: dict[ir.State, ir.Node] = {}
+        todo = [*after, *self.closure(traced)]
+        while todo:
+            new = {n.state for n in todo if isinstance(n, ir.Carry | ir.Apply)} - set(found)
+            found.update({state: given[state] for state in given if state in new})
+            held_roots = (r for s in new for r in (body_of([given[s]]).frontier if s.is_matrix else [given[s]]))
+            todo = self.closure(held_roots)
+        return {state: given[state] for state in given if state in found}
+
+    def phase(self, order: list[ir.Node], keep: Collection[ir.Node], later: Collection[Member] = ()) -> Phase:
+        """`keep` and `later`: values and matrices that somebody needs behind this phase."""
+        last = {member: n for n in order if isinstance(n, ir.MatMul) for member in _members([n])}
+        dropped: dict[ir.Node, set[Member]] = {}
+        for member, node in last.items():
+            if member not in later:
+                dropped.setdefault(node, set()).add(member)
+        return Phase(order, freed_after(order, self.needs, keep), dropped)
+
+
+def _of_the_loop(node: ir.Node) -> bool:
+    return isinstance(node, ir.Trace | ir.Carry | ir.Clock | ir.Apply)
+
+
+def _updates(following: Mapping[ir.State, ir.Node]) -> list[Update]:
+    """The states of matrices, together where they share the neurons of a matrix."""
+    groups: dict[tuple[object, ...], dict[ir.State, ir.Node]] = {}
+    for state, node in following.items():
+        if state.is_matrix:
+            groups.setdefault(state.type.slots, {})[state] = node
+    return [Update(group, body_of(list(group.values()))) for group in groups.values()]
+
+
+def _members(order: Iterable[ir.Node]) -> dict[Member, None]:
+    """The initial matrices that take part in products."""
+    return {
+        (n.matrix, flat): None for n in order if isinstance(n, ir.MatMul) for flat, _ in members(n, n.matrix.indices)
+    }
+
+
+def members(node: ir.MatMul | ir.Apply, family: tuple[Index, ...]) -> Iterator[tuple[int, dict[Index, int]]]:
+    """The family members a product meets: the flat number of each, and the positions (from 0) of its indices."""
+    batch = tuple(dict.fromkeys(m for m in node.member if isinstance(m, Index)))
+    for positions in product(*(range(i.size) for i in batch)):
+        at = dict(zip(batch, positions, strict=True))
+        flat = 0
+        for entry, index in zip(node.member, family, strict=True):
+            flat = flat * index.size + (at[entry] if isinstance(entry, Index) else entry - 1)
+        yield flat, at

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tp_compiler.ir.nodes import Node
+from tp_compiler.ir.nodes import Node, State
 from tp_compiler.ir.types import Index
 
 Values = NDArray[Any]
@@ -32,6 +32,11 @@ class Tensor(NamedTuple):
 def labels_of(node: Node) -> Labels:
     """The labels of a node's array: indices, then slots."""
     return (*node.type.indices, *(slot for slot, _ in node.type.slots))
+
+
+def state_labels(state: State) -> Labels:
+    """The labels of the array that a state of the training is."""
+    return (*state.type.indices, *(slot for slot, _ in state.type.slots))
 
 
 def align(x: Tensor, labels: Sequence[Label]) -> Values:

@@ -17,8 +17,8 @@ import numpy as np
 from tp_compiler.diagnostics import Diagnostic
 from tp_compiler.finite import instructions
 from tp_compiler.finite.blame import Refusal, finite, undefined
-from tp_compiler.finite.schedule import Body, held
-from tp_compiler.finite.tensors import Label, Tensor, Values, align, contract, labels_of, merge_order
+from tp_compiler.finite.bodies import Body, held
+from tp_compiler.finite.tensors import Label, Labels, Tensor, Values, align, contract, labels_of, merge_order
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.types import Width
 
@@ -58,33 +58,38 @@ class Averager:
             part = self._tile(node, body, here, known)
             if not finite(part):
                 raise Refusal(self._blame(node, body, here, known))
-            out[tuple(slice(*ranges[x]) if x in ranges else slice(None) for x in labels)] += part
+            out[cut(labels, ranges)] += part
         out /= math.prod(widths[slot] for slot in node.slots)
         if not finite(out):
             raise Refusal(undefined(node, ()))
         return out
 
     def _tile(self, node: ir.Contract, body: Body, ranges: Ranges, known: Passing) -> Values:
+        local = self.tile_of(body, ranges, known)
+        return contract([self.tensor(a, ranges, local) for a in node.args], labels_of(node))
+
+    def tile_of(self, body: Body, ranges: Ranges, known: Passing) -> Passing:
+        """The passing values of a body on one tile, those that nobody needs any more left out."""
         local = dict(known)
         for inside, freed in zip(body.nodes, body.freed, strict=True):
             local[inside] = self._passing(inside, body, ranges, local)
             for gone in freed:
                 local.pop(gone, None)
-        return contract([self._tensor(a, ranges, local) for a in node.args], labels_of(node))
+        return local
 
     def _passing(self, node: ir.Node, body: Body, ranges: Ranges, local: Passing) -> Values:
         if isinstance(node, ir.Contract) and node in body.inner:
             return self._average(node, body.inner[node], _within(ranges, node), local)
-        return instructions.apply(node, [self._tensor(a, ranges, local) for a in node.args])
+        return instructions.apply(node, [self.tensor(a, ranges, local) for a in node.args])
 
-    def _tensor(self, node: ir.Node, ranges: Ranges, local: Passing) -> Tensor:
+    def tensor(self, node: ir.Node, ranges: Ranges, local: Passing) -> Tensor:
         if not held(node):
             return Tensor(local[node], labels_of(node))
         array = self.values[node]
-        for slot, _ in node.type.slots:
-            if slot in ranges:
-                array = array[..., slice(*ranges[slot])]
-        return Tensor(array, labels_of(node))
+        labels = labels_of(node)
+        if any(slot in ranges for slot, _ in node.type.slots):
+            array = array[cut(labels, ranges)]
+        return Tensor(array, labels)
 
     def _steps(self, node: ir.Contract, body: Body, outer: Ranges, free: Mapping[int, int]) -> dict[int, int]:
         """How many neurons of each free slot go into one tile: all of them, halved until the tile fits."""
@@ -105,16 +110,20 @@ class Averager:
         return max(cost, merge_order(factors, labels_of(node), sizes)[1])
 
     def _blame(self, node: ir.Contract, body: Body, ranges: Ranges, known: Passing) -> Diagnostic:
-        """The diagnostic of the earliest node that is not finite on this tile, which is computed once more for it."""
+        blamed = self.blame_in(body, ranges, known)
+        return first_blamed(node, blamed) or undefined(node, ())
+
+    def blame_in(self, body: Body, ranges: Ranges, known: Passing) -> dict[ir.Node, Diagnostic]:
+        """The diagnostics of all that is not finite on this tile, which is computed once more for it."""
         local = dict(known)
         blamed = dict(self.blamed)
         for inside in body.nodes:
             local[inside] = self._passing(inside, body, ranges, local)
             if not finite(local[inside]):
                 guilty = first_blamed(inside, blamed)
-                args = [] if inside in body.inner else [self._tensor(a, ranges, local).array for a in inside.args]
+                args = [] if inside in body.inner else [self.tensor(a, ranges, local).array for a in inside.args]
                 blamed[inside] = guilty or blame_on(inside, args)
-        return first_blamed(node, blamed) or undefined(node, ())
+        return blamed
 
 
 def first_blamed(node: ir.Node, blamed: Mapping[ir.Node, Diagnostic]) -> Diagnostic | None:
@@ -130,6 +139,11 @@ def blame_on(node: ir.Node, args: list[Values]) -> Diagnostic:
         labels = labels_of(node)
         args = [align(Tensor(a, labels_of(n)), labels) for a, n in zip(args, node.args, strict=True)]
     return undefined(node, args)
+
+
+def cut(labels: Labels, ranges: Ranges) -> tuple[slice, ...]:
+    """What indexes the tile of an array with these labels."""
+    return tuple(slice(*ranges[x]) if isinstance(x, int) and x in ranges else slice(None) for x in labels)
 
 
 def _within(ranges: Ranges, node: ir.Contract) -> Ranges:

@@ -20,6 +20,7 @@ from tp_compiler.frontend.definitions import Definitions, check_body, introduced
 from tp_compiler.frontend.differentiation import Differentiation
 from tp_compiler.frontend.expressions import BROKEN, Context, error, free_indices
 from tp_compiler.frontend.functions import Functions, library_bindings
+from tp_compiler.frontend.matrix_functions import MatrixFunctions
 from tp_compiler.frontend.names import RESERVED, Scope, suggest
 from tp_compiler.frontend.parse import parse
 from tp_compiler.frontend.training import Training
@@ -52,7 +53,12 @@ class Checker(Bindings):
         super().__init__(found, settings)
         functions = Functions(self.core)
         differentiation = Differentiation(self.core)
-        self.core.builtins = {**functions.table, **differentiation.table, "entrywise": functions.entrywise}
+        matrix_functions = MatrixFunctions(self.core)
+        functions.of_operator = matrix_functions.function
+        self.core.algebra.work_out = matrix_functions.applied
+        self.core.builtins = {
+            **functions.table, **differentiation.table, **matrix_functions.table, "entrywise": functions.entrywise
+        }  # fmt: skip
         self.definitions = Definitions(self.core, lambda body, scope: self.run(body, scope, "def"))
         self.core.call_def = self.definitions.call
         self.training: Training = Training(self)

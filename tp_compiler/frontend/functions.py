@@ -1,12 +1,12 @@
-"""Functions with rules of their own: one method each, listed in `TABLE`.
+"""Functions with rules of their own: one method each, listed in `table`.
 
 Entrywise functions (primitives, `fn`, their derivatives, and their action on operators), reductions over named axes,
-iid averages E[k], finite matrices, shift and delta, and the constructs of differentiation, which are checked and typed
-here but have no meaning in this version.
+iid averages E[k], finite matrices, shift and delta.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from tp_compiler.diagnostics import Diagnostic, ProgramError, Span
@@ -27,7 +27,9 @@ _REDUCE = {"max", "min", "prod", "logsumexp"}
 REDUCTIONS = frozenset({"sum", "mean", "softmax", *_REDUCE})
 _LINALG_ARGS = {"inv": 1, "cholesky": 1, "logdet": 1, "pow": 2, "solve": 2, "matfun": 2}
 LINALG = frozenset(_LINALG_ARGS)
-OPERATOR_ONLY = frozenset({"msign", "rowmean", "colmean", "rownorm", "colnorm", "norm", "inputs", "signals"})
+OPERATOR_ONLY = frozenset(
+    {"msign", "rowmean", "colmean", "rownorm", "colnorm", "norm", "trace", "inputs", "signals"}
+)
 CONSTRUCTS = frozenset({"grad", "vjp", "jvp", "ntk"})
 
 
@@ -37,10 +39,11 @@ class Functions:
     def __init__(self, core: Expressions):
         self.core = core
         self.build = core.build
+        #: pow, inv ... without brackets act on operators (matrix_functions.py).
+        self.of_operator: Callable[[ast.Call, Context], v.Value]
         self.table = {
             **dict.fromkeys(REDUCTIONS, self.reduction),
             **dict.fromkeys(LINALG, self.linalg),
-            **dict.fromkeys(OPERATOR_ONLY, self.operator_function),
             "E": self.expectation,
             "shift": self.shift,
             "delta": self.delta,
@@ -312,7 +315,7 @@ class Functions:
     def linalg(self, expr: ast.Call, ctx: Context) -> v.Value:
         name = expr.fn.ident
         if expr.fn.indices is None:
-            return self.operator_function(expr, ctx)
+            return self.of_operator(expr, ctx)
         rows, cols = self._axes(expr, ctx, 2)
         if rows.axis != cols.axis:
             raise error(
@@ -348,28 +351,6 @@ class Functions:
         if binding is None or not isinstance(binding.value, v.Primitive) or PRIMITIVES[binding.value.name].arity != 1:
             raise error("NX267", "matfun needs a function of one argument", expr.span, "write, for example, sqrt")
         return binding.value.name
-
-    # -- checked, without a meaning in this version -------------------------------------------------------------
-    def operator_function(self, expr: ast.Call, ctx: Context) -> v.Value:
-        """pow, inv, msign ... of operators: typed like their argument, refused at evaluation."""
-        name = expr.fn.ident
-        inner = replace(ctx, lifted="identity")
-        args = expr.args[1:] if name == "matfun" else expr.args
-        values = [self.core.value(a.value, ctx if k else inner) for k, a in enumerate(args)]
-        if any(isinstance(x, v.Broken) for x in values):
-            return BROKEN
-        first = values[0] if values else None
-        if name in LINALG and name != "solve" and isinstance(first, v.Scalar) and not free_indices(first):
-            raise error("NX252", f"{name} of scalars needs its two indices", expr.fn.span, f"write {name}[i,j](K[i,j])")
-        if isinstance(first, v.Ket):
-            raise error("NX268", f"{name} acts on operators", expr.span, "for entrywise powers write |x>^p")
-        if name == "logdet":
-            raise error("NX268", "logdet is for finite matrices", expr.span, "write logdet[i,j](K[i,j])")
-        found = free_indices(first) if first else ()
-        op = v.Opaque(f"{name} of an operator", found)
-        if name == "solve" and len(values) == 2:
-            return self.core.multiply(op, values[1], expr.span)
-        return op
 
 
 def library_bindings() -> dict[str, v.Binding]:

@@ -42,7 +42,10 @@ def extent(op: v.Operator) -> tuple[int, int]:
     """(terms, depth): how many parts it takes to apply an operator, and how deep they nest."""
     parts: tuple[v.Operator, ...] = ()
     match op:
-        case v.Scaled(operator=inner) | v.Summed(operator=inner) | v.GatheredMatrix(matrix=inner):
+        case (
+            v.Scaled(operator=inner) | v.Summed(operator=inner) | v.GatheredMatrix(matrix=inner)
+            | v.Function(operator=inner) | v.Flipped(operator=inner)
+        ):  # fmt: skip
             parts = (inner,)
         case v.Added(terms=parts) | v.Composed(factors=parts):
             pass
@@ -64,8 +67,15 @@ def widths(op: v.Operator) -> Widths:
             return rows, cols
         case v.Diagonal(node=d):
             return _width(d), _width(d)
-        case v.Scaled(operator=inner) | v.Summed(operator=inner):
+        case v.Scaled(operator=inner) | v.Summed(operator=inner) | v.Function(operator=inner):
             return widths(inner)
+        case v.Flipped(operator=inner):
+            rows, cols = widths(inner)
+            return cols, rows
+        case v.Columns(node=node):
+            return _width(node), None
+        case v.Carried(rows=rows, cols=cols):
+            return rows, cols
         case v.Added(terms=terms):
             pairs = [widths(t) for t in terms]
             return next((r for r, _ in pairs if r), None), next((c for _, c in pairs if c), None)
@@ -119,8 +129,14 @@ def indices(op: v.Operator) -> tuple[Index, ...]:
             found = [i for p in parts for i in indices(p)]
         case v.Summed(operator=inner, index=hidden_index):
             found = [i for i in indices(inner) if i != hidden_index]
-        case v.Opaque(indices=own):
+        case v.Opaque(indices=own) | v.Carried(indices=own):
             found = [*own]
+        case v.Function(operator=inner, args=args):
+            found = [*indices(inner), *(i for a in args for i in a.type.indices)]
+        case v.Flipped(operator=inner):
+            found = [*indices(inner)]
+        case v.Columns(node=node, index=column):
+            found = [i for i in node.type.indices if i != column]
     return tuple(dict.fromkeys(found))
 
 
@@ -130,6 +146,8 @@ class Algebra:
     def __init__(self, builder: Builder):
         self.build = builder
         self.widths: list[Width] = [N]  # the width classes declared so far
+        #: What a matrix function does to a ket (spectral.py).
+        self.work_out: Callable[[v.Operator, ir.Node, Span], ir.Node]
 
     def known(self, width: Width | None, span: Span) -> Width:
         """The width of a constant ket: n where there is no other class, else it must be said."""
@@ -185,6 +203,8 @@ class Algebra:
                 return x
             case v.Summed(operator=inner, index=hidden_index):
                 return build.contract((self.apply(inner, x, span),), (hidden_index,), (), span)
+            case v.Function():
+                return self.work_out(op, x, span)
             case v.Opaque(construct=construct, indices=own, parts=parts):
                 free = tuple(dict.fromkeys((*own, *x.type.indices)))
                 return build.unavailable(construct, (*parts, x), free, _width(x) or N, span)
@@ -222,6 +242,12 @@ class Algebra:
                 return v.Composed(tuple(self.transpose(f, span) for f in reversed(factors)))
             case v.Summed(operator=inner, index=i):
                 return v.Summed(self.transpose(inner, span), i)
+            case v.Function(name=name, operator=inner, args=args, fn=fn):
+                return v.Function(name, self.transpose(inner, span), args, fn)
+            case v.Flipped(operator=inner):
+                return inner
+            case v.Columns() | v.Carried():
+                return v.Flipped(op)
         return op  # identity, diagonal, opaque
 
     def _ratio(self, op: v.Operator, span: Span) -> float:
@@ -312,6 +338,8 @@ class Algebra:
                 return v.Summed(self.mapped(inner, change, span), i)
             case v.Identity():
                 return op
+            case v.Function(name=name, operator=inner, args=args, fn=fn):
+                return v.Function(name, self.mapped(inner, change, span), tuple(change(a) for a in args), fn)
         raise _error("NX283", "a matrix as such cannot be held fixed", span, "write stop(W |x>), or declare it frozen")
 
     # -- indices ------------------------------------------------------------------------------------------------
@@ -348,6 +376,8 @@ class Algebra:
                 return v.Composed(tuple(inner(f) for f in factors))
             case v.Summed(operator=o, index=i):
                 return v.Summed(inner(o), i)
+            case v.Function(name=name, operator=o, args=args, fn=fn):
+                return v.Function(name, inner(o), tuple(node(a) for a in args), fn)
             case v.Opaque(construct=c, indices=own, parts=parts):
                 kept = tuple(m for i in own for m in (mapping.get(i, i),) if isinstance(m, Index))
                 return v.Opaque(c, kept, parts)

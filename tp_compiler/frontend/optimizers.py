@@ -166,7 +166,7 @@ def _once(
     body: Body, run: Callable[[Body, tuple[ast.Statement, ...], Scope], None], optimizer: v.OptimizerName,
     values: dict[str, ir.Node],
 ) -> ir.Node:  # fmt: skip
-    core, build, parameter = body.core, body.core.build, body.parameter
+    build, parameter = body.core.build, body.parameter
     statement = optimizer.statement
     scope = optimizer.scope.snapshot()
     scope.body = scope.entries = True
@@ -193,8 +193,8 @@ def _along(core: Expressions, root: ir.Node, entry: ir.Node, span: Span) -> tupl
             parts[node], rests[node] = build.constant(1, span), zero
             continue
         moving = [a for a in node.args if parts.get(a) is not None]
-        if not moving:
-            parts[node], rests[node] = None, node
+        if not moving or is_zero(node):
+            parts[node], rests[node] = None, zero if moving else node
             continue
         if not isinstance(node, ir.Map):
             raise _nonlinear(span)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from tp_compiler.diagnostics import Diagnostic, Diagnostics, ProgramError, Span
 from tp_compiler.frontend import syntax as ast
@@ -12,6 +13,10 @@ from tp_compiler.frontend.operators import Algebra, indices
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.build import Builder
 from tp_compiler.ir.types import Index
+
+if TYPE_CHECKING:
+    from tp_compiler.frontend.matrix_optimizers import MatrixBody
+    from tp_compiler.frontend.spectral import Spectral
 
 BROKEN = v.Broken()
 
@@ -43,6 +48,9 @@ class Reading:
         self.algebra = Algebra(build)
         #: Names whose statement is wrong or cannot be read: that they are unknown needs no words of its own.
         self.doubtful: set[str] = set()
+        #: While an optimizer on operators runs: the bases of its parameter, and the parameter itself.
+        self.spectral: Spectral | None = None
+        self.matrix_body: MatrixBody | None = None
         self._missed: set[tuple[str, str]] = set()
         self._raw_positions: dict[ir.Node, ir.Node] = {}  # positions made of `step`, and where they really point
 

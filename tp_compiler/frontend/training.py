@@ -17,6 +17,7 @@ from tp_compiler.frontend import values as v
 from tp_compiler.frontend.definitions import check_body, names_in
 from tp_compiler.frontend.differentiation import uses_initial
 from tp_compiler.frontend.expressions import Context, error
+from tp_compiler.frontend.matrix_optimizers import MatrixBody, MatrixParameter, MatrixUpdate, family, stacked, updated
 from tp_compiler.frontend.names import Scope, suggest
 from tp_compiler.frontend.optimizers import Body, Parameter, arguments, stepped
 from tp_compiler.frontend.tangent_limit import Change, Group, Step, Stepped, TangentLimit
@@ -76,7 +77,7 @@ class Training:
         self.targets: dict[tuple[str, bool], _Target] = {}
         self.named: dict[str, ast.Tree] = {}
         self.updates: list[_Update] = []
-        self.body: Body | None = None  # of the optimizer that is being run
+        self.body: Body | MatrixBody | None = None  # of the optimizer that is being run
         self.following: dict[ir.State, ir.Node] = {}
         self.matrices: dict[ir.MatrixSymbol, Trained] = {}
         self.loop: Loop | None = None
@@ -102,9 +103,9 @@ class Training:
             if extent.ident in self.checker.settings:
                 return max(1, int(self.checker.settings[extent.ident]))
             for s in statements:
-                if isinstance(s, ast.Bind) and len(s.value) == 1 and isinstance(s.targets[0], ast.Name):
-                    if s.targets[0].ident == extent.ident:
-                        extent = s.value[0]
+                named = isinstance(s, ast.Bind) and len(s.value) == 1 and isinstance(s.targets[0], ast.Name)
+                if named and isinstance(s, ast.Bind) and s.targets[0].span.text == extent.span.text:
+                    return self._announced(s.value[0], ())
         return int(extent.text) if isinstance(extent, ast.Number) and extent.text.isdigit() else 1
 
     def sized(self, indices: tuple[Index, ...], values: Any) -> tuple[Index, ...]:
@@ -384,6 +385,9 @@ class Training:
         return build.map("min", (build.constant(1, span), build.map("div", (self.clip, norm), span)), span)
 
     def _follow(self, target: _Target, gradient: Gradient, scale: ir.Node | None) -> None:
+        if any(u.optimizer.statement.on_operators for u, _ in target.updates):
+            self._follow_operator(target, gradient, scale)
+            return
         if isinstance(target.leaf, ir.MatrixSymbol):
             self._follow_matrix(target, target.leaf, gradient, scale)
             return
@@ -418,7 +422,7 @@ class Training:
         changed = self.build.map("mul", (change, *masks), span)
         return changed, self.build.map("mul", (along, *masks), span) if along is not None else None
 
-    def _run_body(self, body: Body, statements: tuple[ast.Statement, ...], scope: Scope) -> None:
+    def _run_body(self, body: Body | MatrixBody, statements: tuple[ast.Statement, ...], scope: Scope) -> None:
         outer, self.body = self.body, body
         errors = len(self.checker.found.errors)
         try:
@@ -456,6 +460,60 @@ class Training:
         if shrinking:
             self.following[keep] = build.map("add", [kept, *shrinking], span)
         self.matrices[matrix] = Trained(delta, kept if shrinking else None)
+
+    def _follow_operator(self, target: _Target, gradient: Gradient, scale: ir.Node | None) -> None:
+        """An optimizer on operators: the parameter, or the whole family, is one operator."""
+        if len(target.updates) > 1 or any(p is not None for p in target.updates[0][1]):
+            message = f"an optimizer on operators updates {target.shown} as a whole"
+            raise error("NX288", message, self._loss_span(), f"write `update {target.shown} with ...`")
+        ((update, _),) = target.updates
+        build, span = self.build, update.statement.optimizer.span
+        leaf = target.leaf
+        if isinstance(leaf, ir.MatrixSymbol):
+            stack = stacked(build, gradient, leaf, scale, span)
+            own = leaf.indices
+        elif leaf.type.is_ket:
+            stack = family(build, self._scaled(gradient.by(leaf, leaf.type.indices), scale), span)
+            own = ()
+        else:
+            raise error("NX289", f"{target.shown} is a number, not an operator", span, "update it with SGD or Adam")
+        if stack is None:
+            return  # the loss does not depend on it: it stays
+        clock = build.clock(self._head())
+        assert self.clock is not None
+        found = updated(
+            self.core, self._run_body, update.optimizer, update.values, MatrixParameter(target.shown, stack, own),
+            self.clock.size - 1, clock, span,
+        )  # fmt: skip
+        self.following.update(found.following)
+        if isinstance(leaf, ir.MatrixSymbol):
+            self._learn(target, leaf, found)
+            return
+        assert isinstance(leaf, ir.Carry)
+        change = found.spectral.columns(found.core, stack.index)
+        if not leaf.type.indices:
+            change = build.rename(change, {stack.index: 1}, span)
+        parts = [leaf, change]
+        if found.core.start is not None:
+            parts.append(build.mul(found.core.start, leaf, span))
+        self.following[leaf.state] = build.map("add", parts, span)
+
+    def _learn(self, target: _Target, matrix: ir.MatrixSymbol, found: MatrixUpdate) -> None:
+        """W_t = keep W_0 + Δ, where the update is a sum of outer products and a multiple of W_t."""
+        build, span = self.build, matrix.span
+        slot = build.slot()
+        kind = Type(matrix.indices, ((0, matrix.rows), (slot, matrix.cols)))
+        delta = ir.State(target.name, kind, build.constant(0, span), span)
+        learned = build.carry(delta, span)
+        parts = [learned, found.spectral.entries(found.core, slot)]
+        keep = None
+        if found.core.start is not None:
+            parts.append(build.mul(found.core.start, learned, span))
+            state = ir.State(f"{target.name}.keep", Type(matrix.indices), build.constant(1, span), span)
+            keep = build.carry(state, span)
+            self.following[state] = build.add(keep, build.mul(found.core.start, keep, span), span)
+        self.following[delta] = build.map("add", parts, span)
+        self.matrices[matrix] = Trained(delta, keep)
 
     # -- optimizer bodies ---------------------------------------------------------------------------------------
     def state(self, s: ast.State, scope: Scope) -> None:
@@ -571,10 +629,10 @@ class Training:
         loop = self.loop
         if loop is not None:
             loop = replace(loop, following={state: lower(node) for state, node in following.items()})
-            if not any(isinstance(n, ir.Carry | ir.Clock) for o in outputs for n in reachable([o.node])):
+            if not any(isinstance(n, ir.Carry | ir.Clock | ir.Apply) for o in outputs for n in reachable([o.node])):
                 loop = None
         names = {lower.done.get(node, node): name for node, name in program.names.items()}
-        return replace(program, outputs=outputs, loop=loop, names=names)
+        return replace(program, outputs=outputs, loop=loop, names=names, cotangents=lower.cotangents())
 
     def _meaning(self, output: Output, limit: Change) -> ir.Node:
         if self.refused:

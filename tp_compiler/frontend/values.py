@@ -142,6 +142,41 @@ class Summed(Operator):
 
 
 @dataclass(frozen=True, eq=False)
+class Function(Operator):
+    """pow, inv, msign or matfun of an operator (spectral.py); args: the exponent of pow, fn: the name for matfun."""
+
+    name: str
+    operator: Operator
+    args: tuple[ir.Node, ...] = ()
+    fn: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Flipped(Operator):
+    """The transpose of an operator that has none of its own kind."""
+
+    operator: Operator
+
+
+@dataclass(frozen=True, eq=False)
+class Columns(Operator):
+    """A family of kets |node> over `index` as one operator, from arrays over the index to kets."""
+
+    node: ir.Node
+    index: Index
+
+
+@dataclass(frozen=True, eq=False)
+class Carried(Operator):
+    """An operator that training carries, and that is not spelled out: its entry in a table of spectral.py."""
+
+    name: str
+    rows: Width | None
+    cols: Width | None
+    indices: tuple[Index, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
 class Opaque(Operator):
     """An operator whose evaluation is refused by name in this version."""
 

@@ -29,6 +29,13 @@ def join(args: Iterable[ir.Node]) -> Type:
     return Type(indices, slots, any(a.type.random for a in args))
 
 
+def is_zero(node: ir.Node) -> bool:
+    """A product with the constant 0, or that constant: what derivatives of jumps are written as."""
+    if isinstance(node, ir.Constant):
+        return node.value == 0
+    return isinstance(node, ir.Map) and node.fn == "mul" and any(is_zero(a) for a in node.args)
+
+
 class Builder:
     """Makes nodes. Every method takes the span of the source that asks for the node."""
 
@@ -38,6 +45,7 @@ class Builder:
         self._indices = 0
         self._spent = 0
         self.kept: dict[object, ir.Node] = {}  # nodes that a caller wants made once
+        self.cotangents: ir.Cotangents = {}  # what differentiation has made, for readers
 
     @property
     def exhausted(self) -> bool:
@@ -60,6 +68,11 @@ class Builder:
         """A fresh slot number for an iid copy."""
         self._slots += 1
         return self._slots
+
+    def note(self, value: ir.Node, of: ir.Node, labels: tuple[Index | int, ...]) -> None:
+        """`value` is the cotangent of the node `of` where its own indices are the `labels`."""
+        if not isinstance(value, ir.Constant):
+            self.cotangents.setdefault(value, []).append((of, labels))
 
     def fresh(self, index: Index) -> Index:
         """An index of the same axis under a name no program can write."""
@@ -262,6 +275,23 @@ class Builder:
         kind = Type((*rest, *own), (), joined.random)
         return self._make(ir.Linalg, type=kind, args=args, op=op, rows=rows, cols=cols, fn=fn, span=span)
 
+    def join_indices(
+        self, args: tuple[ir.Node, ...], groups: tuple[tuple[Index, ...], ...], index: Index, span: Span
+    ) -> ir.Node:
+        joined = join(args)
+        gone = {i for group in groups for i in group}
+        kind = Type((index, *(i for i in joined.indices if i not in gone)), joined.slots, joined.random)
+        return self._make(ir.Join, type=kind, args=args, index=index, groups=groups, span=span)
+
+    def spectral(
+        self, op: str, rows: Index, cols: Index, args: tuple[ir.Node, ...], hidden: tuple[Index, ...], fn: str,
+        span: Span,
+    ) -> ir.Node:  # fmt: skip
+        joined = join(args)
+        rest = tuple(i for i in joined.indices if i not in (rows, cols, *hidden))
+        kind = Type((*rest, rows, cols), (), joined.random)
+        return self._make(ir.Spectral, type=kind, args=args, op=op, rows=rows, cols=cols, hidden=hidden, fn=fn, span=span)
+
     def unavailable(
         self, construct: str, args: tuple[ir.Node, ...], indices: tuple[Index, ...], width: Width | None, span: Span
     ) -> ir.Node:
@@ -278,9 +308,19 @@ def _simplified(fn: str, args: tuple[ir.Node, ...]) -> tuple[ir.Node, ...]:
     """
     if fn not in ("add", "mul"):
         return args
-    neutral = 0.0 if fn == "add" else 1.0
-    rest = tuple(a for a in args if not (isinstance(a, ir.Constant) and a.value == neutral))
+    if fn == "add":
+        return _without_zeros(args) or args[:1]
+    rest = tuple(a for a in args if not (isinstance(a, ir.Constant) and a.value == 1))
     return rest or args[:1]
+
+
+def _without_zeros(args: tuple[ir.Node, ...]) -> tuple[ir.Node, ...]:
+    """The terms of a sum without `0` and `0 * x`, unless such a term gives the sum its type."""
+    rest = tuple(a for a in args if not is_zero(a))
+    kept, given = join(rest), join(args)
+    if set(kept.indices) == set(given.indices) and (kept.slots, kept.random) == (given.slots, given.random):
+        return rest
+    return tuple(a for a in args if not isinstance(a, ir.Constant) or a.value != 0)
 
 
 def _undefined(fn: str, values: list[float], error: Exception, span: Span) -> Diagnostic:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from tp_compiler.diagnostics import Diagnostic, ProgramError, Span
 from tp_compiler.ir import nodes as ir
-from tp_compiler.ir.build import Builder
+from tp_compiler.ir.build import Builder, is_zero
 from tp_compiler.ir.entrywise import NodeAlgebra, partial
 from tp_compiler.ir.slots import exchanged
 from tp_compiler.ir.types import Index
@@ -37,13 +37,6 @@ class Outer:
     right: ir.Node
     over: tuple[Index, ...]
     free: tuple[Index, ...]
-
-
-def is_zero(node: ir.Node) -> bool:
-    """A product with the constant 0, or that constant: what derivatives of jumps are written as."""
-    if isinstance(node, ir.Constant):
-        return node.value == 0
-    return isinstance(node, ir.Map) and node.fn == "mul" and any(is_zero(a) for a in node.args)
 
 
 class Gradient:
@@ -78,14 +71,19 @@ class Gradient:
 
     def _run(self, root: ir.Node) -> None:
         for node in reversed(reachable([root])):
-            if node not in self._pieces or (node in self.leaves and not any(a in self._moving for a in node.args)):
+            if node not in self._pieces:
                 continue
             pieces = self._pieces[node] if node in self.leaves else self._pieces.pop(node)
+            found = [_Piece(self, dict(ties), self._added(values)) for ties, values in pieces.items()]
+            for piece in found:
+                self.build.note(piece.value, node, tuple(piece.name(i) for i in node.type.indices))
+            if node in self.leaves and not any(a in self._moving for a in node.args):
+                continue
             rule = RULES.get(type(node))
             if rule is None:
                 raise ProgramError([_no_gradient(node)])
-            for ties, values in pieces.items():
-                rule(self, node, _Piece(self, dict(ties), self._added(values)))
+            for piece in found:
+                rule(self, node, piece)
 
     def _added(self, values: list[ir.Node]) -> ir.Node:
         return values[0] if len(values) == 1 else self.build.map("add", values, self.span)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.build import Builder
 from tp_compiler.ir.types import Index
-from tp_compiler.ir.walk import rewrite
+from tp_compiler.ir.walk import rebuilt, rewrite
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +33,21 @@ class Lowering:
 
     def __call__(self, root: ir.Node) -> ir.Node:
         return rewrite(self.build, root, self._leaf, root.span, self.done)
+
+    def known(self, node: ir.Node) -> ir.Node | None:
+        """What has become of a node; where it is not in the program itself, but its parts are, it is made of them."""
+        if node not in self.done and node.args and all(a in self.done for a in node.args):
+            return rebuilt(self.build, node, tuple(self.done[a] for a in node.args), node.span)
+        return self.done.get(node)
+
+    def cotangents(self) -> ir.Cotangents:
+        """The record of what differentiation has made, as the program reads now."""
+        found: ir.Cotangents = {}
+        for value, uses in self.build.cotangents.items():
+            lowered = self.known(value)
+            if lowered is not None:
+                found.setdefault(lowered, []).extend((self.done.get(of, of), labels) for of, labels in uses)
+        return found
 
     def _leaf(self, node: ir.Node) -> ir.Node | None:
         match node:

@@ -12,6 +12,7 @@
     Shift  Stack        move along an axis; assemble a family
     Copy                |x>@k: slot 0 becomes slot k
     Linalg              inv, pow, solve, cholesky, logdet, matfun        of finite matrices of scalars
+    Join  Spectral      a basis of kets in one index; functions of an operator in such a basis
     Clt                 vᵀx / √n                                         random scalar
     InitialScalar       a declared trainable scalar                      scalar; its argument once gradients are taken
     Clock Carry Apply Trace    training: updates so far, a state, a learned matrix times a ket, values over the steps
@@ -30,7 +31,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Any
+from typing import Any, TypeAlias
 
 from tp_compiler.diagnostics import Span
 from tp_compiler.ir.types import Index, Type, Width
@@ -46,6 +47,10 @@ class Node:
     span: Span
     args: tuple[Node, ...] = ()
     serial: int = field(default_factory=lambda: next(_serial))
+
+
+#: A value -> the nodes whose cotangent it is, each with the labels in the place of the node's own indices.
+Cotangents: TypeAlias = dict[Node, list[tuple[Node, tuple[Index | int, ...]]]]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -207,6 +212,32 @@ class Linalg(Node):
     op: str
     rows: Index
     cols: Index
+    fn: str = ""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Join(Node):
+    """One index `index` in the place of several: args[k] laid out over its `groups[k]`, the last running fastest, one
+    argument after the other. Sizes add up to that of `index`; an index that an argument lacks is repeated."""
+
+    index: Index
+    groups: tuple[tuple[Index, ...], ...]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Spectral(Node):
+    """A function of the operator s I + Σ_ab |e_a> C_ab <e_b|, in the basis of kets e; the result is f(s) I + |e> C' <e|
+    and this is C', over (rows, cols). K = <e|e> is over (rows, cols), too (second research note 1.6: push-through).
+
+    power: args (K, C, s, p), C symmetric. inverse: args (K, C, s), any C. matfun: args (K, C, s), `fn` of a symmetric
+    one. polar: args (C, K of the rows over (rows, rows2), K of the columns over (cols, cols2)): |e>C<e'| with its nonzero
+    singular values made 1. On the null space of an operator (s = 0) powers are 0: pseudo-inverses.
+    """
+
+    op: str
+    rows: Index
+    cols: Index
+    hidden: tuple[Index, ...] = ()  # rows2, cols2 of polar
     fn: str = ""
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from tp_compiler.diagnostics import Diagnostic, Source, Span
-from tp_compiler.ir.nodes import Node, State
+from tp_compiler.ir.nodes import Cotangents, Node, State
 from tp_compiler.ir.types import Axis, Index, Width
 
 
@@ -39,7 +39,7 @@ class Program:
     """Outputs in source order; every node reachable from them is part of the program.
 
     `names`: what the source calls a node, for readers only. An int among the indices is a fixed position: the member
-    bound by `|h[i,1]> = ...` is ("h", (i, 1)).
+    bound by `|h[i,1]> = ...` is ("h", (i, 1)). `cotangents`: what differentiation has made, for readers as well.
     """
 
     source: Source
@@ -48,5 +48,6 @@ class Program:
     widths: tuple[Width, ...] = ()
     warnings: tuple[Diagnostic, ...] = field(default=())
     names: Mapping[Node, tuple[str, tuple[Index | int, ...]]] = field(default_factory=dict)
+    cotangents: Cotangents = field(default_factory=dict)
     loop: Loop | None = None
     finite: Program | None = None  # how networks of finite width read it, where the limit is another program

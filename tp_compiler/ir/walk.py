@@ -81,6 +81,10 @@ def rebuilt(build: Builder, node: ir.Node, args: tuple[ir.Node, ...], span: Span
             return build.matmul(matrix, member, transposed, args[0], span)
         case ir.Linalg(op=op, rows=rows, cols=cols, fn=fn):
             return build.linalg(op, rows, cols, args, fn, span)
+        case ir.Join(groups=groups, index=index):
+            return build.join_indices(args, groups, index, span)
+        case ir.Spectral(op=op, rows=rows, cols=cols, hidden=hidden, fn=fn):
+            return build.spectral(op, rows, cols, args, hidden, fn, span)
         case ir.Clt():
             return build.clt(args[0], args[1], span)
         case ir.Trace(index=index):

@@ -120,6 +120,8 @@ def pair(f: tuple[str, tuple[float, ...]], g: tuple[str, tuple[float, ...]], v1:
     def value(z: Real) -> Real:
         return f_of(*f[1], s * z, mp.mpf(0)) * g_of(*g[1], slope * z, rest)
 
-    width = (mp.sqrt(1 + rest * rest) if any(n in g[0] + f[0] for n in ("gelu", "erf", "cdf")) else rest) / max(abs(slope), 1)
+    width = (mp.sqrt(1 + rest * rest) if any(n in g[0] + f[0] for n in ("gelu", "erf", "cdf")) else rest) / max(
+        abs(slope), 1
+    )
     shift = s if f[0] == "exp" else (slope if g[0] == "exp" else 0)
     return integrated(value, [1 / s, width], shift)

@@ -61,6 +61,7 @@ def check(f: Univariate, g: Univariate, cases: list[tuple[float, float, float]],
         return
     for value, case in zip(got, cases, strict=True):
         want = reference.pair((f.name, f.params), (g.name, g.params), *case)
+        want *= f.factor * g.factor
         assert_allclose(value, float(want), rtol=rtol, atol=1e-13, err_msg=f"{name(f)} {name(g)} {case}")
 
 
@@ -83,6 +84,20 @@ def test_single_is_the_integral(f: Univariate, case: tuple[float, float]) -> Non
 @pytest.mark.parametrize("f", FUNCTIONS, ids=name)
 def test_kernels_are_right(f: Univariate) -> None:
     check(f, f, ORDINARY[1:])
+
+
+ACTIVATIONS = [
+    *(univariate(n) for n in ("relu", "abs", "erf", "gelu", "sin", "cos", "exp")),
+    *(univariate("leaky_relu", 0.2), relu_power(2), relu_power(3), gauss(0.5), monomial(3), hermite(3)),
+]
+
+
+@pytest.mark.parametrize("f", ACTIVATIONS, ids=name)
+def test_tangent_kernels_are_right(f: Univariate) -> None:
+    """E f'(u) f'(v), duplicates and inputs 1e-6 apart and zero included."""
+    slope = f.derivative()
+    assert slope is not None and closed_forms.source(slope, slope)
+    check(slope, slope, [ORDINARY[1], NASTY[0], NASTY[3], NASTY[6]])
 
 
 @pytest.mark.parametrize("case", [*NASTY[2:5], NASTY[8], LARGE[4]], ids=str)
@@ -145,6 +160,32 @@ def test_same_makes_the_diagonal_exact() -> None:
     got = closed_forms.pair(step, step, v, v.T, c, same=np.eye(2, dtype=bool))
     assert got is not None and got[0, 0] == 0.5 and got[1, 1] == 0.5
     assert_allclose(got[0, 1], 0.25 + math.asin(0.1 / math.sqrt(0.21)) / (2 * math.pi), rtol=1e-14)
+
+
+@pytest.mark.parametrize("f", [*(univariate(n) for n in ("relu", "step", "sign", "erf", "cos"))], ids=name)
+def test_one_triangle_gives_the_other(f: Univariate) -> None:
+    x = np.random.default_rng(5).standard_normal((700, 4))
+    x[3], x[650], x[10], x[20] = x[600], -x[2], 0.0, x[21] * (1 + 1e-7)
+    c = x @ x.T
+    v = np.diag(c).copy()
+    same = np.eye(700, dtype=bool)
+    whole = closed_forms.pair(f, f, v[:, None], v, c, same)
+    half = closed_forms.pair(f, f, v[:, None], v, c, same, symmetric=True)
+    assert whole is not None and half is not None
+    assert_allclose(half, half.T, rtol=1e-14, atol=1e-15)
+    assert_allclose(half, whole, rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("stretch", [0.0, 1e-8, -5e-7])
+def test_distances_that_covariances_have_lost(stretch: float) -> None:
+    """u = (1, 0), v = (1 + stretch, 1e-9): step is asked for their angle."""
+    step, v, c = univariate("step"), np.array([(1 + stretch) ** 2]), np.array([1 + stretch])
+    got = closed_forms.pair(
+        step, step, np.ones(1), v, c, distance=lambda where: np.full(where[0].shape, stretch**2 + 1e-18)
+    )
+    angle = math.atan2(1e-9, 1 + stretch)
+    assert got is not None
+    assert_allclose(0.5 - got, angle / (2 * math.pi), rtol=1e-3)
 
 
 def test_covariances_beyond_the_bound_are_clipped() -> None:

@@ -13,7 +13,7 @@ import tp_compiler as tpc
 from tp_compiler.equations.functions import FUNCTIONS
 from tp_compiler.evaluate.formulas import closed_form
 from tp_compiler.evaluate.quadrature import expectation
-from tp_compiler.evaluate.univariate import univariate
+from tp_compiler.evaluate.univariate import Univariate, gauss, relu_power, univariate
 
 G1, G2 = sp.symbols("g1 g2", real=True)
 COVARIANCE = sp.ImmutableMatrix([[sp.Rational(3, 2), sp.Rational(1, 3)], [sp.Rational(1, 3), 1]])
@@ -45,6 +45,20 @@ def test_formulas_of_linear_arguments(f: str, g: str, a: tuple[Any, Any], b: tup
     covariance = np.array((columns.T * COVARIANCE * columns).tolist(), dtype=float)
     value, error = expectation([univariate(f), univariate(g)], np.zeros(2), covariance)
     np.testing.assert_allclose(float(formula), 3 * value, rtol=1e-9, atol=float(10 * error))
+
+
+@pytest.mark.parametrize(
+    ("expression", "f"),
+    [
+        (sp.exp(-(G1**2) / 3) * sp.exp(-(G2**2) / 3), gauss(1 / 3)),
+        (FUNCTIONS["relu"](G1) ** 2 * FUNCTIONS["relu"](G2) ** 2, relu_power(2)),
+    ],
+    ids=["bells", "squares"],
+)
+def test_formulas_of_compositions(expression: Any, f: Univariate) -> None:
+    formula = closed_form(expression, Pair())
+    value, error = expectation([f, f], np.zeros(2), np.array(COVARIANCE.tolist(), dtype=float))
+    np.testing.assert_allclose(float(formula), value, rtol=1e-9, atol=float(10 * error))
 
 
 def test_what_has_no_formula_is_left_alone() -> None:

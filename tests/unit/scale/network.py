@@ -6,11 +6,14 @@ Nothing here knows the theory: weights, gradients and updates are plain arrays, 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from fractions import Fraction
+from typing import Any
 
 import numpy as np
 
 Array = np.ndarray
-#: gradient, inputs x (columns), signals δ (columns), size at which eps or damping stands, step → update for learning rate 1
+Powers = Sequence[float | Fraction]
+#: gradient, inputs x and signals δ (columns), sizes of eps or damping left and right → the step for learning rate 1
 Rule = Callable[["Memory", Array, Array, Array, float, float], Array]
 
 
@@ -35,6 +38,10 @@ def momentum(memory: Memory, g: Array, x: Array, d: Array, left: float, right: f
 def sign(memory: Memory, g: Array, x: Array, d: Array, left: float, right: float) -> Array:
     """Smooth sign; `left` is the size of eps."""
     return g / np.sqrt(g**2 + (0.01 * left) ** 2)
+
+
+def exact_sign(memory: Memory, g: Array, x: Array, d: Array, left: float, right: float) -> Array:
+    return np.sign(g)
 
 
 def adam(memory: Memory, g: Array, x: Array, d: Array, left: float, right: float) -> Array:
@@ -89,22 +96,23 @@ def tanh(z: Array) -> tuple[Array, Array]:
     return y, 1 - y**2
 
 
-def moves(
+def train(
     n: int,
     rule: Rule,
-    std: Sequence[float],
-    lr: Sequence[float],
+    std: Powers,
+    lr: Powers,
     *,
-    multiplier: Sequence[float] | None = None,
-    left: Sequence[float] | None = None,
-    right: Sequence[float] | None = None,
+    multiplier: Powers | None = None,
+    left: Powers | None = None,
+    right: Powers | None = None,
     steps: int = 1,
     seed: int = 0,
     activation: Callable[[Array], tuple[Array, Array]] = tanh,
     rate: float = 0.3,
     sphere: bool = False,
-) -> list[float]:
-    """Mean squares of h^l_t − h^l_0 and f_t − f_0; every list is of powers of n, one for each layer.
+    frozen: tuple[int, ...] = (),
+) -> list[Array]:
+    """h^l_t − h^l_0 for every l, and f_t − f_0. Powers of n, one for each layer; layers in `frozen` count from 1.
 
     The error signal is f_t − f_0 − y, so that the first step does not depend on the draw of f_0.
     """
@@ -145,7 +153,8 @@ def moves(
         updates: list[Array] = [np.zeros(0)] * layers
         for k in reversed(range(layers)):
             raw = scale[k] * signal
-            updates[k] = rates[k] * rule(memories[k], raw @ x[k].T, x[k], raw, lefts[k], rights[k])
+            step = rule(memories[k], raw @ x[k].T, x[k], raw, lefts[k], rights[k])
+            updates[k] = 0.0 * step if k + 1 in frozen else rates[k] * step
             if k:
                 signal = (w[k].T @ raw) * slope[k - 1]
         for k in range(layers):
@@ -153,11 +162,18 @@ def moves(
         if sphere:
             project()
         x, pre, slope = forward()
-    return [float(((a - b) ** 2).mean()) for a, b in zip(pre, start, strict=True)]
+    return [a - b for a, b in zip(pre, start, strict=True)]
 
 
-def slopes(widths: Sequence[int], seeds: int, **more: object) -> list[float]:
-    """Slopes of log RMS in log n, layer by layer and for f, by least squares over widths."""
-    means = [np.mean([moves(n, seed=s, **more) for s in range(seeds)], axis=0) for n in widths]  # type: ignore[arg-type]
-    logs = np.log(np.array(means)) / 2
-    return [float(np.polyfit(np.log(widths), logs[:, k], 1)[0]) for k in range(logs.shape[1])]
+def slope(widths: Sequence[int], sizes: Sequence[float]) -> float:
+    """The power of n of mean squares, by least squares."""
+    return float(np.polyfit(np.log(widths), np.log(sizes) / 2, 1)[0])
+
+
+def slopes(widths: Sequence[int], seeds: int, rule: Rule, std: Powers, lr: Powers, **more: Any) -> list[float]:
+    """Powers of n of Δh^1, .., Δh^L and Δf, in root mean square."""
+    found = [
+        np.mean([[(d**2).mean() for d in train(n, rule, std, lr, seed=s, **more)] for s in range(seeds)], axis=0)
+        for n in widths
+    ]
+    return [slope(widths, column) for column in np.array(found).T]

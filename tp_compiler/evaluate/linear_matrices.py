@@ -1,0 +1,126 @@
+"""Initial matrices in coordinates: W|x> and Wᵀ|y> for kets that are combinations of independent standard Gaussians.
+
+A ket is the row of its coefficients: coordinate 0 stands for |1>, every other one for a standard Gaussian of its own, so
+that <x|y> is the dot product of two rows. A direction that W meets for the first time has an image with a fresh
+coordinate, its hat; and by the conditioning form of the dot rule (limit.md section 1), with Q orthonormal,
+
+    W|q> = σ z + ρ⁻¹ |Q'><W^T Q'|q>,    Wᵀ|q'> = σ √ρ z' + ρ |Q><W Q|q'>,
+
+where Q and Q' span what W and Wᵀ were applied to so far. So there are as many coordinates as directions in use, not as
+many as words in W and Wᵀ.
+"""
+
+from __future__ import annotations
+
+from itertools import count
+from typing import Any
+
+import numpy as np
+
+#: A part of a ket below this fraction of its norm is rounding, and no new direction.
+NEGLIGIBLE = 2.0**-46
+
+
+class Coordinates:
+    """How many coordinates there are: |1>, and the Gaussians met so far."""
+
+    def __init__(self) -> None:
+        self._fresh = count(1)
+
+    def draw(self, size: int) -> list[int]:
+        """New independent Gaussians."""
+        return [next(self._fresh) for _ in range(size)]
+
+
+class Rows:
+    """A growing stack of rows of growing length; what is not written is 0."""
+
+    def __init__(self) -> None:
+        self._data = np.zeros((4, 4))
+        self._shape = 0, 0
+
+    @property
+    def values(self) -> Any:
+        rows, length = self._shape
+        return self._data[:rows, :length]
+
+    def append(self, row: Any) -> None:
+        rows, length = self._shape
+        length = max(length, row.size)
+        self._shape = rows + 1, length
+        if rows == self._data.shape[0] or length > self._data.shape[1]:
+            data = np.zeros((max(2 * rows, 4), max(length, min(2 * length, self._data.shape[1] + length))))
+            data[:rows, : self._data.shape[1]] = self._data[:rows]
+            self._data = data
+        self._data[rows, : row.size] = row
+
+
+def dot(x: Any, y: Any) -> Any:
+    """x yᵀ of two stacks of rows; coordinates that one of them lacks are 0."""
+    k = min(x.shape[-1], y.shape[-1])
+    return x[..., :k] @ y[..., :k].T
+
+
+def padded(x: Any, length: int) -> Any:
+    """Rows of that length; rows that are longer stay."""
+    if x.shape[-1] >= length:
+        return x
+    result = np.zeros((*x.shape[:-1], length))
+    result[..., : x.shape[-1]] = x
+    return result
+
+
+class Direction:
+    """Of W, or of Wᵀ: an orthonormal basis of what it was applied to, and the images of the basis."""
+
+    def __init__(self) -> None:
+        self.basis = Rows()
+        self.image = Rows()
+
+
+class InitialMatrix:
+    """One initial matrix of entry variance σ²/cols, ρ = lim rows/cols."""
+
+    def __init__(self, variance: float, ratio: float, coordinates: Coordinates):
+        self.ratio = ratio
+        self.coordinates = coordinates
+        self.forward, self.backward = Direction(), Direction()
+        self.sigma = float(np.sqrt(variance))
+
+    def apply(self, x: Any, transposed: bool) -> Any:
+        """The images of the rows of x."""
+        own, other = (self.backward, self.forward) if transposed else (self.forward, self.backward)
+        scale = self.sigma * (np.sqrt(self.ratio) if transposed else 1.0)
+        factor = self.ratio if transposed else 1 / self.ratio
+        known = own.basis.values
+        along, rest = _split(x, known)
+        norms = np.linalg.norm(x, axis=1)
+        for k in np.flatnonzero(np.linalg.norm(rest, axis=1) > NEGLIGIBLE * norms):
+            _, q = _split(rest[k], own.basis.values)
+            size = np.linalg.norm(q)
+            if size > NEGLIGIBLE * norms[k]:
+                own.basis.append(q / size)
+                own.image.append(self._image(q / size, other, scale, factor))
+        new = own.basis.values[known.shape[0] :]
+        if new.size:
+            along = np.concatenate([along, dot(rest, new)], axis=1)
+        return along @ own.image.values
+
+    def _image(self, q: Any, other: Direction, scale: float, factor: float) -> Any:
+        """hat + dot of a new direction."""
+        (fresh,) = self.coordinates.draw(1)
+        image = np.zeros(fresh + 1)
+        image[fresh] = scale
+        seen = other.basis.values
+        if seen.size:
+            image[: seen.shape[1]] += factor * (dot(q, other.image.values) @ seen)
+        return image
+
+
+def _split(x: Any, basis: Any) -> tuple[Any, Any]:
+    """The coefficients of x in an orthonormal basis, and the rest; twice, so that the rest is orthogonal to rounding."""
+    along, rest = 0.0, padded(x, basis.shape[1])
+    for _ in range(2):
+        part = dot(rest, basis)
+        along, rest = along + part, rest - padded(part @ basis, rest.shape[-1])
+    return along, rest

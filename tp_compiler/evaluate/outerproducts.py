@@ -1,0 +1,64 @@
+"""Sums of outer products |l><r| of kets, recognised in expressions over two neurons and read off as columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from tp_compiler.evaluate.arrays import Label, contract, labels
+from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.types import Index
+
+#: Positions of some of a family's indices: the member in question.
+Member = Mapping[Index, int]
+
+
+def is_outer(node: ir.Node) -> bool:
+    """A sum over indices of products of kets of the rows, kets of the columns and scalars."""
+    if len(node.type.slots) < 2:
+        return _is_factor(node)
+    product = (isinstance(node, ir.Contract) and not node.slots) or (isinstance(node, ir.Map) and node.fn == "mul")
+    return product and all(_is_factor(a) for a in node.args)
+
+
+def _is_factor(node: ir.Node) -> bool:
+    return node.type.is_scalar or node.type.is_ket or isinstance(node, ir.Copy)
+
+
+def columns(term: ir.Node, member: Member, values: Mapping[ir.Node, Any], samples: int) -> tuple[Any, Any]:
+    """Left and right kets, (samples, r) each, of the Σ |l><r| that a node stands for at one member of the family.
+
+    Scalars are multiplied into the left kets. Terms that a scalar (a `delta` of the member) makes zero have r = 0.
+    """
+    product = len(term.type.slots) == 2
+    over = term.over if isinstance(term, ir.Contract) and product else ()
+    sides: tuple[list[Any], list[Any]] = ([], [])
+    for f in term.args if product else (term,):
+        x, own = selected(_ket(f, values), labels(f.type), member)
+        right = not (f.type.is_scalar or f.type.is_ket)
+        sides[right].append((x, tuple(0 if isinstance(label, int) else label for label in own)))
+    if not all(np.any(x) for x, own in sides[0] if 0 not in own):
+        return np.zeros((samples, 0)), np.zeros((samples, 0))
+    shared = tuple(i for i in over if all(any(i in own for _, own in side) for side in sides))
+    left, right = (_joined(side, shared, samples) for side in sides)
+    return left, right
+
+
+def _joined(factors: list[Any], shared: tuple[Index, ...], samples: int) -> Any:
+    """The product of one side's factors, summed over what the other side lacks."""
+    if not any(0 in own for _, own in factors):
+        factors = [*factors, (np.ones(samples), (0,))]
+    out: tuple[Label, ...] = (0, *shared)
+    return contract([x for x, _ in factors], [own for _, own in factors], out).reshape(samples, -1)
+
+
+def _ket(node: ir.Node, values: Mapping[ir.Node, Any]) -> Any:
+    return values[node.args[0]] if isinstance(node, ir.Copy) else values[node]
+
+
+def selected(x: Any, own: tuple[Label, ...], member: Member) -> tuple[Any, tuple[Label, ...]]:
+    """x at fixed positions of some of its indices."""
+    where = tuple(member[label] if isinstance(label, Index) and label in member else slice(None) for label in own)
+    return np.asarray(x)[where], tuple(label for label in own if label not in member)

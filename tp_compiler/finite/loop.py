@@ -1,0 +1,107 @@
+"""The training loop of one network: what no step changes is computed already; k = 0, 1, ... updates are made.
+
+Traced quantities are recorded before every update and after the last one; all states are replaced at once. A state that
+is not finite ends the training, and nothing that depends on it has a value.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tp_compiler.diagnostics import Diagnostic
+from tp_compiler.finite.blame import Refusal
+from tp_compiler.finite.schedule import Steps
+from tp_compiler.finite.tensors import Tensor, Values, align, labels_of, state_labels
+from tp_compiler.finite.updates import Diverged, advance
+from tp_compiler.ir import nodes as ir
+
+if TYPE_CHECKING:
+    from tp_compiler.finite.network import Network
+
+
+class Training:
+    """The steps of one network. `failed` says why a trace has no value, `broken` why the training has none."""
+
+    def __init__(self, network: Network, steps: Steps):
+        self.network = network
+        self.steps = steps
+        self.recorded: dict[ir.Trace, Values] = {}
+        self.failed: dict[ir.Trace, Diagnostic] = {}
+        self.broken: Diagnostic | None = None
+        self.before = {id(d) for d in (*network.failed.values(), *network.blamed.values())}
+
+    def run(self) -> None:
+        """Raises nothing: what fails is in `failed` and `broken`."""
+        try:
+            self._start()
+            for k in range(self.steps.count):
+                self.network.clock = k
+                self.network.evaluate(self.steps.each)
+                self._record(k)
+                self._advance()
+        except Diverged as diverged:
+            self.broken = self._stopped(diverged)
+            return
+        self.network.clock = self.steps.count
+        self.network.evaluate(self.steps.last)
+        self._record(self.steps.count)
+
+    # -- states -------------------------------------------------------------------------------------------------
+    def _start(self) -> None:
+        for state in self.steps.states:
+            self.network.states[state] = self._value(state, state.init)
+
+    def _value(self, state: ir.State, node: ir.Node) -> Values:
+        """The value of a node as that of a state: of its shape, and its own."""
+        cause = self.network.guilty(node)
+        if cause is not None:
+            raise Diverged(state, cause)
+        shape = (*state.type.shape, *(self.network.neurons(width) for _, width in state.type.slots))
+        value = Tensor(self.network.values[node], labels_of(node))
+        return np.array(np.broadcast_to(align(value, state_labels(state)), shape))
+
+    def _advance(self) -> None:
+        """Replaces every state by what follows it; large ones in place, unless one entry's update reads others."""
+        states = self.network.states
+        new = {state: self._value(state, node) for state, node in self.steps.following.items()}
+        if any(update.body.inner for update in self.steps.updates):
+            new |= {state: np.empty_like(states[state]) for u in self.steps.updates for state in u.following}
+        averager = self.network.averager()
+        for update in self.steps.updates:
+            first = next(iter(update.following))
+            for need in update.body.frontier:
+                if need in self.network.failed:
+                    raise Diverged(first, self.network.failed[need])
+            try:
+                with np.errstate(all="ignore"):
+                    advance(update, states, {**states, **new}, averager)
+            except Refusal as refusal:
+                raise Diverged(first, refusal.diagnostic) from None
+        states.update(new)
+
+    def _stopped(self, diverged: Diverged) -> Diagnostic:
+        cause = diverged.cause
+        if id(cause) in self.before:
+            return cause  # it has nothing to do with the training
+        message = f"the training stops in update {self.network.clock + 1}: "
+        message += f"{diverged.state.name} is not finite any more ({cause.message})"
+        return Diagnostic("NX417", message, cause.span, "lower the learning rate, or clip the gradient")
+
+    # -- traces -------------------------------------------------------------------------------------------------
+    def _record(self, k: int) -> None:
+        for node, trace in self.steps.traces.items():
+            cause = self.network.guilty(node)
+            if cause is not None:
+                self.failed.setdefault(trace, self._undefined(cause, k))
+                continue
+            if trace not in self.recorded:
+                self.recorded[trace] = np.empty((self.steps.count + 1, *node.type.shape), self.network.dtype)
+            self.recorded[trace][k] = self.network.values[node]
+
+    def _undefined(self, cause: Diagnostic, k: int) -> Diagnostic:
+        if id(cause) in self.before:
+            return cause
+        updates = "before the first update" if k == 0 else f"after {k} update{'s' if k > 1 else ''}"
+        return Diagnostic(cause.code, f"{cause.message} ({updates})", cause.span, cause.remedy)

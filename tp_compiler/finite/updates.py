@@ -1,0 +1,64 @@
+"""What follows the states of a matrix after a step: entry (α, β) after entry (α, β), some rows at a time.
+
+Nothing of the size of a matrix is made beside the states: the natural entries Σ dh_α x_β of the gradient (a product of
+matrices, by BLAS) and all that the optimizer makes of them exist for a few rows only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from tp_compiler.diagnostics import Diagnostic
+from tp_compiler.finite.blame import finite, undefined
+from tp_compiler.finite.schedule import Update
+from tp_compiler.finite.tensors import Tensor, Values, align, state_labels
+from tp_compiler.finite.tiles import Averager, Ranges, cut
+from tp_compiler.ir import nodes as ir
+
+#: Array entries of one intermediate result: few enough that a chain of entrywise functions stays in the cache.
+ENTRIES = 1 << 15
+
+
+class Diverged(Exception):
+    """What follows a state is not finite, or has no value at all."""
+
+    def __init__(self, state: ir.State, cause: Diagnostic):
+        self.state, self.cause = state, cause
+        super().__init__(cause.message)
+
+
+def advance(
+    update: Update, states: Mapping[ir.State, Values], into: Mapping[ir.State, Values], averager: Averager
+) -> None:
+    """Writes what follows the states into arrays (which may be those of the states). Raises Diverged, or Refusal."""
+    for ranges in _rows(update, states):
+        local = averager.tile_of(update.body, ranges, {})
+        tiles = {state: averager.tensor(node, ranges, local) for state, node in update.following.items()}
+        for state, tile in tiles.items():
+            if not finite(tile.array):
+                raise Diverged(state, _blame(update, state, ranges, averager))
+        ready = {state: _fitting(state, tile, update) for state, tile in tiles.items()}
+        for state, value in ready.items():
+            into[state][cut(state_labels(state), ranges)] = value
+
+
+def _fitting(state: ir.State, tile: Tensor, update: Update) -> Values:
+    """The tile over the labels of the state; a copy where it is a view of a state that is about to change."""
+    array = align(tile, state_labels(state))
+    return array.copy() if isinstance(update.following[state], ir.Carry) else array
+
+
+def _rows(update: Update, states: Mapping[ir.State, Values]) -> Iterator[Ranges]:
+    """Whole rows, as many as fit, so that tiles lie contiguously."""
+    rows, columns = update.slots
+    *_, height, width = next(states[state].shape for state in update.following)
+    largest = width * max(node.type.size() for node in (*update.body.nodes, *update.following.values()))
+    step = max(1, ENTRIES // largest)
+    for start in range(0, height, step):
+        yield {rows: (start, min(start + step, height)), columns: (0, width)}
+
+
+def _blame(update: Update, state: ir.State, ranges: Ranges, averager: Averager) -> Diagnostic:
+    node = update.following[state]
+    blamed = averager.blame_in(update.body, ranges, {})
+    return blamed.get(node) or averager.blamed.get(node) or undefined(node, ())
