@@ -43,8 +43,18 @@ class Entrywise(sp.Function):
         return slope(self.func.__name__, argindex - 1, self.args)
 
 
+class where(Entrywise):  # noqa: N801 (the primitive's name)
+    """a where c > 0, else b: decided where c is a number, or nothing hangs on it."""
+
+    @classmethod
+    def eval(cls, c: Expr, a: Expr, b: Expr) -> Expr | None:
+        if a == b:
+            return a
+        return (a if c > 0 else b) if c.is_number and c.is_comparable else None
+
+
 _OWN: dict[str, Any] = {
-    name: type(name, (Entrywise,), {})
+    name: where if name == "where" else type(name, (Entrywise,), {})
     for name in PRIMITIVES
     if name not in _SYMPY and name not in ("add", "mul", "div", "pow", "sqrt", "square")
 }

@@ -1,4 +1,8 @@
-"""Names for equations: the source's where it has them, fresh ones elsewhere; SymPy symbols for indices."""
+"""Names for equations: the source's where it has them, fresh ones elsewhere; SymPy symbols for indices.
+
+The cotangent of what is called h is called dh. In a training loop t counts the updates made so far, 0, 1, ..., T; data
+over `step` are read as s_t.
+"""
 
 from __future__ import annotations
 
@@ -6,63 +10,107 @@ from collections.abc import Iterable, Mapping
 
 import sympy as sp
 
-from tp_compiler.equations.terms import Expr
+from tp_compiler.equations.terms import Expr, like
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.program import Program
 from tp_compiler.ir.types import Index
-from tp_compiler.ir.walk import reachable
 
+Positions = tuple[Index | int, ...]
 #: node -> (source name, indices; an int fixes a position: `|h[i,1]> = ...` binds ("h", (i, 1)))
-SourceNames = Mapping[ir.Node, tuple[str, tuple[Index | int, ...]]]
+SourceNames = Mapping[ir.Node, tuple[str, Positions]]
 
 _SUBSCRIPT = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
+#: The axis of the training clock; the language reserves its name.
+_STEP = "step"
+_TIMES = ("t", "τ", "k", "n", "T")
+_EARLIER = ("s", "r", "ς", "m", "S")
 
 
 def index_symbol(name: str) -> Expr:
     return sp.Symbol(name, integer=True, positive=True)
 
 
-def primed(symbol: Expr) -> Expr:
-    return index_symbol(symbol.name + "′")
+def time_symbol(name: str) -> Expr:
+    """A number of updates: 0, 1, ..."""
+    return sp.Symbol(name, integer=True, nonnegative=True)
+
+
+def is_time(index: Index) -> bool:
+    return index.axis.name == _STEP
 
 
 class Names:
     """Allocates symbols and labels; remembers sizes of indices."""
 
-    def __init__(self, program: Program, nodes: Iterable[ir.Node]):
+    def __init__(self, program: Program, nodes: Iterable[ir.Node], states: Iterable[ir.State] = ()):
+        nodes = list(nodes)
         self.sizes: dict[Expr, int] = {}
+        self.axes: dict[Expr, str] = {}
         self._symbols: dict[Index, Expr] = {}
         self._used: set[str] = set()
         self._labels: dict[bool, set[str]] = {True: set(), False: set()}
         self._counts: dict[str, int] = {}
         self.source = self._source(program)
+        self.cotangents = program.cotangents
         self._reserved = {name for name, _ in self.source.values()}
         self._reserved |= {n.symbol.name for n in nodes if isinstance(n, ir.InitialKet)}
         self._reserved |= {n.name for n in nodes if isinstance(n, ir.Array)}
+        #: the families of initial kets that are the values at t = 0 of kets in training
+        self.starts = {s.init.symbol for s in states if isinstance(s.init, ir.InitialKet) and s.name.startswith("|")}
+        if program.loop is not None:
+            self._set_clock(program.loop.index, nodes)
+
+    def _set_clock(self, index: Index, nodes: list[ir.Node]) -> None:
+        taken = {i.name.partition("#")[0] for n in nodes for i in n.type.indices}
+        chosen = [next(n for n in names if n not in taken) for names in (_TIMES, _EARLIER)]
+        self.time, self.earlier = map(time_symbol, chosen)
+        self._symbols[index] = self.time
+        self._used.update(chosen)
+        for symbol in (self.time, self.earlier):
+            self.sizes[symbol], self.axes[symbol] = index.size, _STEP
 
     @staticmethod
     def _source(program: Program) -> SourceNames:
         """The names of the source; an output names what has no name yet."""
-        names = dict(getattr(program, "names", {}) or {})
+        names = dict(program.names)
         for output in program.outputs:
             own = tuple(i for i in output.indices if i in output.node.type.indices)
             if set(own) == set(output.node.type.indices) and output.node not in names:
                 names[output.node] = (output.name, own)
         return names
 
+    def of(self, node: ir.Node) -> tuple[str, Positions] | None:
+        """The source's name of a node, or dh where it is the cotangent of what the source calls h."""
+        if node in self.source:
+            return self.source[node]
+        for primal, labels in self.cotangents.get(node, ()):
+            base = _base(primal)
+            if base in self.source:
+                name, positions = self.source[base]
+                placed = dict(zip(primal.type.indices, labels, strict=True)) if base is primal else {}
+                return f"d{name}", tuple(placed.get(p, p) if isinstance(p, Index) else p for p in positions)
+        return None
+
+    # -- indices ------------------------------------------------------------------------------------------------
     def symbol(self, index: Index) -> Expr:
         """The SymPy symbol of an index. Names made up by the compiler (`k#1`) become a letter with a subscript."""
         if index not in self._symbols:
             base, _, fresh = index.name.partition("#")
-            name = base if not fresh and index.name == base else base[:1]
+            name = self.time.name if is_time(index) else base if not fresh and index.name == base else base[:1]
             trial, k = name, 0
             while trial in self._used or (trial == name and "#" in index.name):
                 k += 1
                 trial = name + str(k).translate(_SUBSCRIPT)
             self._used.add(trial)
-            self._symbols[index] = index_symbol(trial)
+            self._symbols[index] = time_symbol(trial) if is_time(index) else index_symbol(trial)
             self.sizes[self._symbols[index]] = index.size
+            self.axes[self._symbols[index]] = index.axis.name
         return self._symbols[index]
+
+    def limits(self, index: Index) -> tuple[Expr, int, int]:
+        """A sum over an index: 1 to its size, for the clock 0 to the last step."""
+        symbol = self.symbol(index)
+        return (symbol, 0, index.size - 1) if is_time(index) else (symbol, 1, index.size)
 
     def local(self, symbols: Iterable[Expr]) -> dict[Expr, Expr]:
         """i for i₂, where an equation has no other i: its own indices are its own business."""
@@ -72,17 +120,20 @@ class Names:
             plain = s.name.rstrip("₀₁₂₃₄₅₆₇₈₉")
             if plain != s.name and plain not in taken:
                 taken.add(plain)
-                mapping[s] = index_symbol(plain)
-                self.sizes.setdefault(mapping[s], self.sizes[s])
+                mapping[s] = self._same(s, like(s, plain))
         return mapping
 
     def prime(self, symbol: Expr) -> Expr:
         """i′ for i, over the same axis."""
-        other = primed(symbol)
-        self.sizes.setdefault(other, self.sizes[symbol])
-        return other
+        return self._same(symbol, like(symbol, symbol.name + "′"))
 
-    def label(self, name: str, positions: tuple[Index | int, ...], is_ket: bool) -> str:
+    def _same(self, old: Expr, new: Expr) -> Expr:
+        self.sizes.setdefault(new, self.sizes[old])
+        self.axes.setdefault(new, self.axes[old])
+        return new
+
+    # -- labels -------------------------------------------------------------------------------------------------
+    def label(self, name: str, positions: Positions, is_ket: bool) -> str:
         """A label no other ket (or scalar) has: a name bound again gets a number."""
         pattern = ",".join(str(p) if isinstance(p, int) else ":" for p in positions)
         suffix = f"[{pattern}]" if any(isinstance(p, int) for p in positions) else ""
@@ -102,12 +153,19 @@ class Names:
                 self._labels[is_ket].add(trial)
                 return trial
 
+    def state(self, state: ir.State) -> str:
+        """The label of a state: u for |u>, m^u for Adam's |u>.m, ΔW for what W has learned, κ^W for its factor.
 
-def uses(program: Program) -> tuple[list[ir.Node], dict[ir.Node, int]]:
-    """The nodes in program order, and by how many nodes each is used."""
-    nodes = reachable(o.node for o in program.outputs)
-    count: dict[ir.Node, int] = dict.fromkeys(nodes, 0)
-    for node in nodes:
-        for a in dict.fromkeys(node.args):
-            count[a] += 1
-    return nodes, count
+        Where a ket starts at 0 beside an initial one, as in the neural tangent limit, it is Δu.
+        """
+        parameter, *rest = state.name.replace("|", "").replace(">", "").split(".")
+        learned = state.is_matrix or (state.type.is_ket and not rest and not isinstance(state.init, ir.InitialKet))
+        words = {"keep": "κ"}
+        base = f"Δ{parameter}" if learned and not rest else parameter
+        name = "^".join([*(words.get(r, r) for r in reversed(rest)), base if not rest else parameter])
+        return self.label(name, (), not state.type.is_scalar)
+
+
+def _base(node: ir.Node) -> ir.Node:
+    """What a node only renames."""
+    return node.args[0] if isinstance(node, ir.Reindex) and len(node.args) == 1 else node

@@ -74,12 +74,8 @@ def _row_of_copies(e: Expectation, facts: Facts) -> Expr | None:
     """Copies alone are as good as the row: E over copy k only is E over the row."""
     if len(e.copies) == 1 and 0 not in e.copies and copies_of(e.body) == e.copies:
         copy = min(e.copies)
-        return Expectation(rebuild(e.body, lambda b: _to_row(b, copy)))
+        return Expectation(rebuild(e.body, lambda b: recopied(b, {copy: 0})))
     return None
-
-
-def _to_row(expr: Expr, copy: int) -> Expr | None:
-    return recopied(expr, {copy: 0})
 
 
 def _sum(e: Expectation, facts: Facts) -> Expr | None:

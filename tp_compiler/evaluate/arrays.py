@@ -118,6 +118,18 @@ def shifted(x: Any, axis: int, by: int) -> Any:
     return result
 
 
+def joined(node: ir.Join, arrays: list[Any], of: list[tuple[Label, ...]], wanted: tuple[Label, ...]) -> Any:
+    """Arrays laid out over the groups of a Join, one after the other along its index."""
+    rest = tuple(w for w in wanted if w != node.index)
+    sizes = {label: n for x, own in zip(arrays, of, strict=True) for label, n in zip(own, np.shape(x), strict=True)}
+    shape = [label.size if isinstance(label, Index) else sizes[label] for label in rest]
+    parts = []
+    for x, own, group in zip(arrays, of, node.groups, strict=True):
+        full = np.broadcast_to(aligned(x, own, (*rest, *group)), (*shape, *(i.size for i in group)))
+        parts.append(full.reshape(*shape, -1))
+    return aligned(np.concatenate(parts, axis=-1), (*rest, node.index), wanted)
+
+
 def reindexed(node: ir.Reindex, x: Any, own: Any, positions: list[Any], wanted: Any) -> Any:
     """Renames, selections, diagonals and gathers of an array with labels `own`; the result has labels `wanted`."""
     lead = len(own) - len(node.selectors)

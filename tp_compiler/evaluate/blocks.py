@@ -31,8 +31,8 @@ PRECISION = np.float32
 
 
 def block_size(samples: int) -> int:
-    """P for M particles: about √M, and at least two blocks."""
-    return max(1, min(samples // 2, 2 ** (samples.bit_length() // 2)))
+    """P for M particles: about 2√M, and at least eight blocks."""
+    return max(1, min(samples // 8, 2 ** (samples.bit_length() // 2 + 1)))
 
 
 class Blocks:

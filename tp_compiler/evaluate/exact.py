@@ -15,7 +15,7 @@ import numpy as np
 
 from tp_compiler.diagnostics import Diagnostic
 from tp_compiler.evaluate import faults
-from tp_compiler.evaluate.arrays import labels, reduced, reindexed, shifted
+from tp_compiler.evaluate.arrays import joined, labels, reduced, reindexed, shifted
 from tp_compiler.evaluate.expectations import EXACT, METHODS, PATIENCE, Expectations, clusters
 from tp_compiler.evaluate.forms import (
     Factor,
@@ -41,6 +41,7 @@ from tp_compiler.evaluate.forms import (
     union,
 )
 from tp_compiler.evaluate.kernels import KERNELS
+from tp_compiler.evaluate.spectral import spectral
 from tp_compiler.evaluate.univariate import Univariate, composite, monomial, univariate
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.primitives import PRIMITIVES
@@ -403,6 +404,14 @@ class ExactEvaluator:
             assert here is not None
             terms += (a if isinstance(a, Form) else constant(a)).scaled(here).terms
         return _simplified(terms)
+
+    def _join(self, node: ir.Join, args: list[Any]) -> Any:
+        if not all(isinstance(a, Tensor) for a in args):
+            raise NotExact("a basis of kets")
+        return Tensor(joined(node, [a.values for a in args], [a.labels for a in args], node.type.indices), node.type.indices)
+
+    def _spectral(self, node: ir.Spectral, args: list[Any]) -> Any:
+        return Tensor(spectral(node, [(a.values, a.labels) for a in args], labels(node.type)), node.type.indices)
 
     def _linalg(self, node: ir.Linalg, args: list[Any]) -> Any:
         pairs = [(a.values, a.labels) for a in args]

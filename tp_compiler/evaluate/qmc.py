@@ -30,6 +30,7 @@ from tp_compiler.evaluate.estimates import (
 from tp_compiler.evaluate.options import Options, settings_of
 from tp_compiler.evaluate.plan import Plan
 from tp_compiler.evaluate.replicate import Replicate
+from tp_compiler.evaluate.share import shared
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.program import Output, Program
 from tp_compiler.results import Estimate, Run
@@ -55,10 +56,10 @@ class Sampling:
     """The outputs `only` of a program, sampled; `reasons` says why each has no exact value."""
 
     def __init__(self, program: Program, options: Options, only: set[str], reasons: dict[str, str]):
-        self.program = program
+        self.program = shared(program)
         self.reasons = reasons  # why an output is sampled
         self.options = options
-        self.plan = Plan(program, only)
+        self.plan = Plan(self.program, only)
         self.used_clts = self._drawn_clts()
         self.most = options.max_samples or (MAX_SAMPLES_DRAWN if self.used_clts else MAX_SAMPLES)
         self.read_at = {o.name: base(o.node) for o in self.plan.outputs}

@@ -15,7 +15,7 @@ import numpy as np
 
 from tp_compiler.diagnostics import Diagnostic
 from tp_compiler.evaluate import faults, tails
-from tp_compiler.evaluate.arrays import Label, aligned, contract, labels, reduced, reindexed, shifted
+from tp_compiler.evaluate.arrays import Label, aligned, contract, joined, labels, reduced, reindexed, shifted
 from tp_compiler.evaluate.blocks import Blocks
 from tp_compiler.evaluate.clt import CltScalars
 from tp_compiler.evaluate.kernels import KERNELS
@@ -23,6 +23,7 @@ from tp_compiler.evaluate.matmul import MatrixState
 from tp_compiler.evaluate.outer import OuterNonlin
 from tp_compiler.evaluate.plan import Plan
 from tp_compiler.evaluate.points import Points
+from tp_compiler.evaluate.spectral import spectral
 from tp_compiler.evaluate.training import Training
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.types import Index
@@ -324,6 +325,12 @@ class Replicate:
                 raise faults.Refused(faults.negative_variance(symbol, value))
             self.states[symbol, member] = MatrixState(value, symbol.rows.ratio / symbol.cols.ratio)
         return self.states[symbol, member]
+
+    def _join(self, node: ir.Join) -> Any:
+        return joined(node, [self.values[a] for a in node.args], [labels(a.type) for a in node.args], labels(node.type))
+
+    def _spectral(self, node: ir.Spectral) -> Any:
+        return spectral(node, [(self.values[a], labels(a.type)) for a in node.args], labels(node.type))
 
     def _linalg(self, node: ir.Linalg) -> Any:
         return faults.linalg(node, [(self.values[a], labels(a.type)) for a in node.args], labels(node.type))

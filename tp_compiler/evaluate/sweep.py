@@ -56,6 +56,8 @@ def compiled(states: list[ir.State], following: Mapping[ir.State, ir.Node], fami
         return None
     if not all(_simple(n) and set(n.type.indices) <= set(family) for n in full):
         return None
+    if not all(is_outer(n) for n in order if len(n.type.slots) < 2):
+        return None  # an expression over the columns alone
     readers = Counter(a for n in full if not is_outer(n) for a in n.args)
     readers.update(roots)
     gradients = tuple(n for n in full if is_outer(n))

@@ -9,6 +9,7 @@ import numpy as np
 from tp_compiler.diagnostics import Diagnostic
 from tp_compiler.finite import kernels
 from tp_compiler.finite.blame import Refusal
+from tp_compiler.finite.spectral import spectral
 from tp_compiler.finite.tensors import Tensor, Values, align, contract, labels_of
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.types import Index
@@ -69,6 +70,19 @@ def _stack(node: ir.Stack, args: Sequence[Tensor]) -> Values:
     return np.moveaxis(stacked, 0, labels_of(node).index(node.index))
 
 
+def _join(node: ir.Join, args: Sequence[Tensor]) -> Values:
+    """Arguments laid out over their groups, one after the other along the index of the node."""
+    labels = tuple(x for x in labels_of(node) if x != node.index)
+    size = {x: n for a in args for x, n in zip(a.labels, a.array.shape, strict=True)}
+    size |= {i: i.size for i in labels if isinstance(i, Index)}
+    shape = tuple(size[x] for x in labels)
+    parts = []
+    for a, group in zip(args, node.groups, strict=True):
+        whole = np.broadcast_to(align(a, (*labels, *group)), (*shape, *(i.size for i in group)))
+        parts.append(whole.reshape(*shape, -1))
+    return np.moveaxis(np.concatenate(parts, axis=-1), -1, labels_of(node).index(node.index))
+
+
 def _reindex(node: ir.Reindex, args: Sequence[Tensor]) -> Values:
     x = args[0]
     target = node.type.indices
@@ -111,4 +125,6 @@ ROWS: dict[type[ir.Node], Callable[..., Values]] = {
     ir.Reindex: _reindex,
     ir.Shift: _shift,
     ir.Stack: _stack,
+    ir.Join: _join,
+    ir.Spectral: spectral,
 }

@@ -100,10 +100,11 @@ class Checker(Bindings):
 
     def optimizers_of_the_library(self, scope: Scope) -> None:
         """The standard optimizers, which are NEXORT themselves."""
-        path = "library/optimizers.nexort"
-        text = files("tp_compiler").joinpath(path).read_text(encoding="utf-8")
         own = Scope({}, {}, scope.library)
-        self.run(parse(Source(path, text), self.found).statements, own, "top")
+        for name in ("optimizers", "matrix_optimizers"):
+            path = f"library/{name}.nexort"
+            text = files("tp_compiler").joinpath(path).read_text(encoding="utf-8")
+            self.run(parse(Source(path, text), self.found).statements, own, "top")
         scope.library.update(own.others)
 
     def _sized(self, indices: tuple[Index, ...], values: Any) -> tuple[Index, ...]:

@@ -94,3 +94,11 @@ def test_smooth_functions_of_kinked_ones_are_integrated(expression: str) -> None
     sampled = tpc.limit(program, method="qmc", samples=8192).outputs["k"]
     assert exact.stderr < 1e-11
     assert abs(exact.value - sampled.value) < 6 * sampled.stderr + 1e-9
+
+
+def test_joint_functions_beside_kinks_are_integrated() -> None:
+    program = "ket |x> ~ N(0, 1)\nket |y> ~ N(0, 2)\noutput k = <tanh(x*y) * relu(x) * y>\n"
+    exact = tpc.limit(program, method="quadrature").outputs["k"]
+    sampled = tpc.limit(program, method="qmc", samples=8192).outputs["k"]
+    assert exact.stderr < 1e-12
+    assert abs(exact.value - sampled.value) < 6 * sampled.stderr

@@ -170,10 +170,15 @@ def slope(widths: Sequence[int], sizes: Sequence[float]) -> float:
     return float(np.polyfit(np.log(widths), np.log(sizes) / 2, 1)[0])
 
 
-def slopes(widths: Sequence[int], seeds: int, rule: Rule, std: Powers, lr: Powers, **more: Any) -> list[float]:
+def seeds(n: int) -> int:
+    """Fewer networks where they are wide: they fluctuate less."""
+    return max(4, min(48, 4096 // n))
+
+
+def slopes(widths: Sequence[int], rule: Rule, std: Powers, lr: Powers, **more: Any) -> list[float]:
     """Powers of n of Δh^1, .., Δh^L and Δf, in root mean square."""
     found = [
-        np.mean([[(d**2).mean() for d in train(n, rule, std, lr, seed=s, **more)] for s in range(seeds)], axis=0)
+        np.mean([[(d**2).mean() for d in train(n, rule, std, lr, seed=s, **more)] for s in range(seeds(n))], axis=0)
         for n in widths
     ]
     return [slope(widths, column) for column in np.array(found).T]

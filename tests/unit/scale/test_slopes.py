@@ -11,7 +11,7 @@ import pytest
 
 from tests.unit.scale import network as net
 from tp_compiler.scale import points
-from tp_compiler.scale.abcd import Layer, Sizes
+from tp_compiler.scale.abcd import Layer
 from tp_compiler.scale.indicators import indicators
 from tp_compiler.scale.numbers import Exponent
 from tp_compiler.scale.optimizers import OPTIMIZERS, Gradient, Kind, Optimizer, kfac, shampoo
@@ -19,7 +19,7 @@ from tp_compiler.scale.points import Point
 from tp_compiler.scale.raw import classify_raw, raw, raw_sizes
 from tp_compiler.scale.verdict import Regime, classify
 
-WIDTHS = (64, 128, 256, 512, 1024)
+WIDTHS = (128, 256, 512, 1024)
 TOLERANCE = 0.08
 STANDARD = (0, "-1/2", "-1/2")
 
@@ -29,7 +29,7 @@ RULES: dict[str, tuple[net.Rule, Optimizer]] = {
     "Adam": (net.adam, OPTIMIZERS["Adam"]),
     "sign": (net.sign, OPTIMIZERS["Adam"]),
     "K-FAC": (net.factored(1, 1), kfac()),
-    "K-FAC, 1/2": (net.factored(0.5, 0.5), kfac("1/2")),
+    "K-FAC, 1/2": (net.factored(0.5, 0.5), kfac("1/2", "1/2")),
     "FOOF": (net.factored(0, 1), OPTIMIZERS["FOOF"]),
     "Shampoo": (net.spectral(0.25, 0.25), shampoo()),
     "Shampoo, 1/2": (net.spectral(0.5, 0.5), shampoo("1/2")),
@@ -54,7 +54,7 @@ def measured(
     still = (Fraction(0), "")
     left = [s.get("eps", s.get("damping", s.get("damping_left", still)))[0] for s in found]
     right = [s.get("damping_right", still)[0] for s in found]
-    more = {"seeds": 16, "sphere": name == "Nero", **more}
+    more = {"sphere": name == "Nero", **more}
     return net.slopes(WIDTHS, rule=rule, std=stds, lr=rates, multiplier=scales, left=left, right=right, **more)
 
 
@@ -63,21 +63,20 @@ def check(found: list[float], wanted: Sequence[Fraction]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("steps", [1, 3])
 @pytest.mark.parametrize("name", RULES)
 @pytest.mark.parametrize(
     "point",
     [points.maximal_update(), points.neural_tangent(), points.uniform("1/4")],
     ids=["mup", "ntk", "uniform"],
 )
-def test_points(point: Point, name: str, steps: int) -> None:
-    """The figures of `raw` make real networks move by n^-r, at the first step and after three."""
+def test_points(point: Point, name: str) -> None:
+    """The figures of `raw` make real networks move by n^-r, three steps of training long."""
     row = RULES[name][1]
     rows = [raw(point, k, row) for k in kinds(3)]
     std, lr, scale = ([x[figure] for x in rows] for figure in ("init_std", "lr", "multiplier"))
     activation = net.gelu if name in ("Adam", "sign", "Muon") else net.tanh
     rate = 0.3 if name in ("SGD", "Momentum", "Adam", "sign") else 0.1
-    found = measured(name, std, lr, scale, steps=steps, activation=activation, rate=rate)
+    found = measured(name, std, lr, scale, steps=3, activation=activation, rate=rate)
     check(found, classify(point.layers(2)).sizes.moves)
 
 
@@ -101,12 +100,12 @@ def test_points(point: Point, name: str, steps: int) -> None:
 def test_standard_parametrization(
     name: str, c: str, hidden: int, regime: Regime, activation: Callable[[net.Array], tuple[net.Array, net.Array]]
 ) -> None:
-    """A step of the standard parametrization with learning rate n^-c; among them SP + Adam at c = 1, which is unstable."""
+    """A step of the standard parametrization with learning rate n^-c; with Adam, c = 1 is unstable."""
     layers = points.standard(c).layers(hidden)
     found = classify(layers, 1 if name == "SGD" else 0)
     assert found.regime == regime
     std, lr = [-x.b for x in layers], [-x.c for x in layers]
-    check(measured(name, std, lr, [0] * len(layers), activation=activation, seeds=32), found.sizes.moves)
+    check(measured(name, std, lr, [0] * len(layers), activation=activation), found.sizes.moves)
 
 
 @pytest.mark.slow
@@ -126,7 +125,7 @@ def test_random_networks(name: str) -> None:
     for _ in range(6):
         scale = [Fraction(int(x), 4) for x in rng.integers(-2, 3, 3)]
         std = [Fraction(0) - scale[0], Fraction(-1, 2) - scale[1], Fraction(-2 - int(rng.integers(3)), 4) - scale[2]]
-        r = [Fraction(int(x), 4) for x in (*rng.integers(0, 4, 2), rng.integers(-1, 3))]
+        r = [Fraction(int(x), 2) for x in (*rng.integers(0, 3, 2), rng.integers(-1, 3))]
         unit = raw_sizes(std, (0, 0, 0), row, scale, first=True).r
         lr = [u - x for u, x in zip(unit, r, strict=True)]
         sizes = raw_sizes(std, lr, row, scale, first=True)
@@ -173,7 +172,7 @@ def test_the_operator_has_the_terms_of_its_layers(layers: tuple[Layer, ...], deg
         for n in WIDTHS:
             runs = [
                 [net.train(n, rule, std, lr, left=left, seed=s, frozen=f, rate=0.1)[-1] for f in ((), (layer,))]
-                for s in range(16)
+                for s in range(net.seeds(n))
             ]
             changes.append(np.mean([((x - y) ** 2).mean() for x, y in runs]))
         power = net.slope(WIDTHS, changes)
@@ -199,6 +198,6 @@ def test_normalised_updates(by: str) -> None:
 
     std = [-x for x in b]
     found = net.slopes(
-        WIDTHS, 16, rule, std, [-x for x in c], multiplier=[-x for x in a], left=std, rate=0.1, activation=net.tanh
+        WIDTHS, rule, std, [-x for x in c], multiplier=[-x for x in a], left=std, rate=0.1, activation=net.tanh
     )
-    check(found, Sizes((Fraction(0),) * 3, (Fraction(0),) * 3, ()).moves[:2] + (Fraction(0),))
+    check(found, classify(points.maximal_update().layers(2)).sizes.moves)

@@ -1,0 +1,196 @@
+"""Updates that touch few members of a large family: a step of training moves the embeddings of the words it has read.
+
+The gradient of |e[tok[i]]> is a sum over i with a factor delta[v, tok[i]]. Such a sum is kept as the rows that it
+touches, and added to the state in place; a factor that shrinks the whole state (weight decay) is kept beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tp_compiler.evaluate.linear_contraction import contraction
+from tp_compiler.evaluate.linear_matrices import padded
+from tp_compiler.evaluate.linear_shapes import Shapes, indices, slots
+from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.build import Builder
+from tp_compiler.ir.program import Loop
+from tp_compiler.ir.types import Index
+
+#: Families of at least this size are updated in place.
+LARGE = 64
+#: Where the factor beside a state leaves these bounds, it is multiplied in.
+SMALLEST, LARGEST = 1e-100, 1e100
+
+
+@dataclass(frozen=True, eq=False)
+class Scatter:
+    """Σ over all indices of position = `at` of `scalars` · |ket>, as a family over `index`."""
+
+    index: Index
+    at: ir.Node
+    ket: ir.Node
+    scalars: tuple[ir.Node, ...]
+
+    @property
+    def needs(self) -> tuple[ir.Node, ...]:
+        return (self.at, self.ket, *self.scalars)
+
+
+@dataclass(frozen=True, eq=False)
+class SparseUpdate:
+    """keep · state + Σ coefficient · scatter; the keep is None for 1."""
+
+    state: ir.State
+    keep: ir.Node | None
+    parts: tuple[tuple[ir.Node | None, Scatter], ...]
+
+    @property
+    def needs(self) -> tuple[ir.Node, ...]:
+        coefficients = [c for c in (self.keep, *(c for c, _ in self.parts)) if c is not None]
+        return (*coefficients, *(n for _, s in self.parts for n in s.needs))
+
+
+def one_hot(node: ir.Node) -> tuple[Index, ir.Node] | None:
+    """(v, p) of 1 - step(|v - p|), which is how the compiler writes that the position v equals p."""
+    match node:
+        case ir.Map(
+            fn="add",
+            args=(
+                ir.Constant(value=1.0),
+                ir.Map(
+                    fn="mul",
+                    args=(
+                        ir.Constant(value=-1.0),
+                        ir.Map(
+                            fn="step",
+                            args=(
+                                ir.Map(
+                                    fn="abs",
+                                    args=(
+                                        ir.Map(
+                                            fn="add",
+                                            args=(
+                                                ir.Position(index=index),
+                                                ir.Map(fn="mul", args=(ir.Constant(value=-1.0), at)),
+                                            ),
+                                        ),
+                                    ),
+                                ),
+                            ),
+                        ),
+                    ),
+                ),
+            ),
+        ) if index not in at.type.indices and not at.type.slots:
+            return index, at
+    return None
+
+
+def scatter(node: ir.Node, shapes: Shapes) -> Scatter | None:
+    """A contraction with one factor delta[v, p], the result a family over v alone."""
+    if not isinstance(node, ir.Contract) or node.slots or not isinstance(shapes.of[node], tuple):
+        return None
+    found = [(a, hot) for a in node.args if (hot := one_hot(a)) is not None and hot[0] in shapes[node]]
+    if len(found) != 1:
+        return None
+    hot, (index, at) = found[0]
+    kets = [a for a in node.args if slots(shapes[a])]
+    scalars = tuple(a for a in node.args if a is not hot and a not in kets)
+    carried = [x for a in (*kets, *scalars, at) for x in indices(shapes[a])]
+    if shapes[node] != (index, 0) or len(kets) != 1 or set(carried) != set(node.over):
+        return None
+    return Scatter(index, at, kets[0], scalars)
+
+
+def sparse_updates(loop: Loop, states: list[ir.State], shapes: Shapes, build: Builder) -> dict[ir.State, SparseUpdate]:
+    """The states of large families that a step changes in few members."""
+    found = {}
+    for state in states:
+        if shapes.states[state] == (*state.type.indices, 0) and state.type.size() >= LARGE:
+            update = _update(state, loop.following[state], shapes, build)
+            if update is not None:
+                found[state] = update
+    return found
+
+
+def _update(state: ir.State, following: ir.Node, shapes: Shapes, build: Builder) -> SparseUpdate | None:
+    terms = combination(following, shapes, build)
+    keep: ir.Node | None = build.constant(0.0, state.span)
+    parts = []
+    for atom, coefficient in terms.items():
+        shapes.extend(coefficient)
+        if shapes[coefficient]:
+            return None
+        factor = None if isinstance(coefficient, ir.Constant) and coefficient.value == 1 else coefficient
+        if isinstance(atom, ir.Carry) and atom.state is state:
+            keep = factor
+        elif (part := scatter(atom, shapes)) is not None:
+            parts.append((factor, part))
+        else:
+            return None
+    return SparseUpdate(state, keep, tuple(parts))
+
+
+def combination(root: ir.Node, shapes: Shapes, build: Builder) -> dict[ir.Node, ir.Node]:
+    """A ket as a linear combination: atom -> coefficient. Sums, and products and quotients with scalars, are resolved."""
+    done: dict[ir.Node, dict[ir.Node, ir.Node]] = {}
+    todo = [root]
+    while todo:
+        node = todo[-1]
+        inner = _linear_args(node, shapes)
+        missing = [a for a in inner if a not in done]
+        if missing:
+            todo += missing
+            continue
+        todo.pop()
+        terms: dict[ir.Node, ir.Node] = {}
+        for a, factors in inner.items():
+            for atom, coefficient in done[a].items():
+                for f, divide in factors:
+                    coefficient = build.map("div" if divide else "mul", (coefficient, f), node.span)
+                terms[atom] = build.add(terms[atom], coefficient, node.span) if atom in terms else coefficient
+        done[node] = terms if inner else {node: build.constant(1.0, node.span)}
+    return done[root]
+
+
+def _linear_args(node: ir.Node, shapes: Shapes) -> dict[ir.Node, list[tuple[ir.Node, bool]]]:
+    """The kets that a ket is the sum of, each with its factors (True: a divisor). Empty for an atom."""
+    if not isinstance(node, ir.Map) or node.fn not in ("add", "mul", "div") or not isinstance(shapes.of[node], tuple):
+        return {}
+    kets = [a for a in node.args if slots(shapes[a])]
+    if node.fn == "add":
+        return {a: [] for a in kets} if len(set(kets)) == len(node.args) else {}
+    if len(kets) != 1:
+        return {}
+    return {kets[0]: [(a, node.fn == "div") for a in node.args if a is not kets[0]]}
+
+
+def scattering(part: Scatter, shapes: Shapes) -> Callable[[Any, Any, list[Any]], tuple[Any, Any]]:
+    """The function (positions, ket, scalars) -> (members touched, their rows)."""
+    own = indices(shapes[part.ket])
+    carried = dict.fromkeys(x for s in part.scalars for x in indices(shapes[s]))
+    full = tuple(dict.fromkeys((*indices(shapes[part.at]), *own)))
+    weigh = contraction([shapes[s] for s in part.scalars], tuple(x for x in full if x in carried)) if carried else None
+    sizes = [x.size for x in full]
+    place = [tuple(slice(None) if x in labels else None for x in full) for labels in (carried, indices(shapes[part.at]))]
+    order = [[x for x in labels if x in full] for labels in (carried, indices(shapes[part.at]))]
+    count = int(np.prod([x.size for x in own], dtype=np.int64))
+    columns = np.broadcast_to(
+        np.arange(count).reshape([x.size for x in own])[
+            tuple(slice(None) if x in own else None for x in sorted(full, key=lambda x: _rank(own, x)))
+        ],
+        [x.size for x in sorted(full, key=lambda x: _rank(own, x))],
+    )
+    del order, place, columns
+    raise NotImplementedError
+
+
+def _rank(own: Any, x: Any) -> int:
+    return own.index(x) if x in own else -1
+
+
+__all__ = ["Builder", "Scatter", "SparseUpdate", "combination", "one_hot", "padded", "scatter", "sparse_updates"]

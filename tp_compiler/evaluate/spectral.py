@@ -1,0 +1,140 @@
+"""Functions of low-rank operators by finite matrices: s I + |e>C<e| to f(s) I + |e>C'<e|, with K = <e|e>.
+
+With C = R Rᵀ, T = Rᵀ K R = U λ Uᵀ and φ(λ) = (f(s + λ) - f(s))/λ:  C' = R U φ(λ) Uᵀ Rᵀ, since the nonzero eigenvalues
+of |e>C<e| are those of T. (Push-through, f(X Xᵀ) X = X f(Xᵀ X); second-order note 1.6.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tp_compiler.diagnostics import Diagnostic
+from tp_compiler.evaluate.arrays import aligned
+from tp_compiler.evaluate.faults import Refused
+from tp_compiler.evaluate.kernels import KERNELS
+from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.types import Index
+
+#: Singular values below this part of the largest are zero: with momentum they soon span seven decades.
+CUT = 1e-7
+
+
+def spectral(node: ir.Spectral, args: list[tuple[Any, Any]], wanted: Any) -> Any:
+    """The core C' of a Spectral node; args are arrays with their labels."""
+    rest = tuple(w for w in wanted if isinstance(w, Index) and w not in (node.rows, node.cols))
+    sizes = tuple(i.size for i in rest)
+
+    def matrix(k: int, rows: Index, cols: Index) -> Any:
+        found = np.broadcast_to(aligned(*args[k], (*rest, rows, cols)), (*sizes, rows.size, cols.size))
+        if not np.isfinite(found).all():
+            raise _refused(node, "an entry of its matrix is not finite")
+        return found
+
+    def number(k: int) -> Any:
+        return np.broadcast_to(aligned(*args[k], rest), sizes)[..., None]
+
+    if node.op == "polar":
+        rows2, cols2 = node.hidden
+        core = _polar(matrix(0, node.rows, node.cols), matrix(1, node.rows, rows2), matrix(2, node.cols, cols2))
+    else:
+        gram, core, shift = matrix(0, node.rows, node.cols), matrix(1, node.rows, node.cols), number(2)
+        if node.op == "inverse" and (shift != 0).all():
+            core = _inverse(node, gram, core, shift)
+        else:
+            core = _function(node, gram, core, shift, number(3) if node.op == "power" else None)
+    if not np.isfinite(core).all():
+        raise _refused(node, "it overflows, or is no real number")
+    return aligned(core, (*rest, node.rows, node.cols), wanted)
+
+
+def _refused(node: ir.Spectral, why: str) -> Refused:
+    name = {"power": "pow", "inverse": "inv", "polar": "msign"}.get(node.op, node.op)
+    return Refused(
+        Diagnostic("NX416", f"{name} of an operator: {why}", node.span, "add damping, or check the operator")
+    )
+
+
+def _polar(core: Any, rows: Any, cols: Any) -> Any:
+    """|e>C<e'| with singular values 1: in orthonormal bases of the two sides, where C is Λ^½ Uᵀ C U' Λ'^½."""
+    left, left_back = _half(rows)
+    right, right_back = _half(cols)
+    a, values, b = np.linalg.svd(_t(left) @ core @ right, full_matrices=False)
+    kept = values > CUT * values.max(axis=-1, keepdims=True, initial=0.0)
+    return left_back @ (a * kept[..., None, :]) @ b @ _t(right_back)
+
+
+def _half(gram: Any) -> tuple[Any, Any]:
+    """U Λ^½ and U Λ^-½ (0 on the null space) of a Gram matrix."""
+    values, vectors = np.linalg.eigh(0.5 * (gram + _t(gram)))
+    kept = values > 4e-16 * gram.shape[-1] * values.max(axis=-1, keepdims=True, initial=0.0)
+    root = np.sqrt(np.where(kept, values, 1.0))
+    return vectors * np.where(kept, root, 0.0)[..., None, :], vectors * np.where(kept, 1 / root, 0.0)[..., None, :]
+
+
+def _t(x: Any) -> Any:
+    return np.swapaxes(x, -1, -2)
+
+
+def _inverse(node: ir.Spectral, gram: Any, core: Any, shift: Any) -> Any:
+    """(s + |e>C<e|)⁻¹ = 1/s - (1/s) |e> (s + C K)⁻¹ C <e|"""
+    size = core.shape[-1]
+    inner = shift[..., None] * np.eye(size) + core @ gram
+    if size and np.max(np.linalg.cond(inner), initial=0.0) > 1e14:
+        raise _refused(node, "it is singular")
+    return -np.linalg.solve(inner, core) / shift[..., None]
+
+
+def _function(node: ir.Spectral, gram: Any, core: Any, shift: Any, power: Any) -> Any:
+    scale = float(np.max(np.abs(core), initial=0.0))
+    if not np.allclose(core, _t(core), rtol=0, atol=1e-9 * scale):
+        raise _refused(node, "it is not symmetric")
+    weights, vectors = np.linalg.eigh(0.5 * (core + _t(core)))
+    if node.op == "inverse":
+        power = np.full_like(shift, -1.0)
+    f = _Power(power) if power is not None else _Named(node.fn)
+    if (weights >= -1e-12 * scale).all():
+        root = vectors * np.sqrt(np.maximum(weights, 0.0))[..., None, :]
+        values, inner = np.linalg.eigh(_t(root) @ gram @ root)
+        values = np.maximum(values, 0.0)
+        basis = root @ inner
+        return (basis * _slope(node, f, shift, values)[..., None, :]) @ _t(basis)
+    half, back = _half(gram)
+    values, inner = np.linalg.eigh(_t(half) @ core @ half)
+    basis = back @ inner
+    return (basis * (values * _slope(node, f, shift, values))[..., None, :]) @ _t(basis)
+
+
+class _Power:
+    """x^p, 0 on the null space: a pseudo-power."""
+
+    def __init__(self, power: Any):
+        self.power = power
+
+    def rise(self, shift: Any, values: Any) -> Any:
+        """(f(s + λ) - f(s))/λ without cancellation."""
+        with np.errstate(all="ignore"):
+            relative = np.power(shift, self.power) * np.expm1(self.power * np.log1p(values / shift)) / values
+            tangent = self.power * np.power(shift, self.power - 1)
+            alone = np.power(values, self.power - 1)
+        near = np.abs(values) < 1e-30 * np.abs(shift)
+        return np.where(shift == 0, alone, np.where(near, tangent, relative))
+
+
+class _Named:
+    def __init__(self, name: str):
+        self.f: Callable[[Any], Any] = KERNELS[name]
+
+    def rise(self, shift: Any, values: Any) -> Any:
+        with np.errstate(all="ignore"):
+            step = np.where(np.abs(values) < 1e-6 * np.maximum(np.abs(shift), 1e-300), 1e-6 * np.abs(shift), values)
+            return (self.f(shift + step) - self.f(shift + 0 * step)) / step
+
+
+def _slope(node: ir.Spectral, f: _Power | _Named, shift: Any, values: Any) -> Any:
+    top = np.max(np.abs(values), axis=-1, keepdims=True, initial=0.0)
+    null = (np.abs(values) <= CUT**2 * top) & (shift == 0)
+    found = f.rise(shift, np.where(null, 1.0, values))
+    return np.where(null | (values == 0) & (shift == 0), 0.0, found)

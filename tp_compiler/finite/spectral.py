@@ -1,0 +1,94 @@
+"""Functions of low-rank operators at finite width, in the basis of their kets: C' = K^-½ (f(s + K^½ C K^½) - f(s)) K^-½.
+
+Gram matrices of a network's kets are exact, so this is the function of the dense matrix (second-order note 1.6).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from tp_compiler.diagnostics import Diagnostic
+from tp_compiler.finite import kernels
+from tp_compiler.finite.blame import Refusal
+from tp_compiler.finite.tensors import Tensor, Values, align
+from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.types import Index
+
+#: Singular values of a matrix below this part of the largest count as zero.
+NULL = 1e-7
+
+
+def spectral(node: ir.Spectral, args: Sequence[Tensor]) -> Values:
+    """The array of a Spectral node, of shape `node.type.shape`."""
+    rest = tuple(i for i in node.type.indices if i not in (node.rows, node.cols))
+    batch = tuple(i.size for i in rest)
+
+    def square(k: int, rows: Index, cols: Index) -> Values:
+        found = align(args[k], (*rest, rows, cols)).astype(np.float64)
+        if not np.isfinite(found).all():
+            raise _refusal(node, "an entry of its matrix is not finite")
+        return np.broadcast_to(found, (*batch, rows.size, cols.size))
+
+    if node.op == "polar":
+        half_rows, back_rows = _roots(square(1, node.rows, node.hidden[0]))
+        half_cols, back_cols = _roots(square(2, node.cols, node.hidden[1]))
+        inner = half_rows @ square(0, node.rows, node.cols) @ half_cols
+        result = back_rows @ _unit(inner) @ back_cols
+    else:
+        shift = np.broadcast_to(align(args[2], rest).astype(np.float64), batch)[..., None]
+        half, back = _roots(square(0, node.rows, node.cols))
+        inner = half @ square(1, node.rows, node.cols) @ half
+        result = back @ _changed(node, args, rest, inner, shift) @ back
+    if not np.isfinite(result).all():
+        raise _refusal(node, "it overflows, or is no real number")
+    return np.asarray(align(Tensor(result, (*rest, node.rows, node.cols)), node.type.indices))
+
+
+def _changed(
+    node: ir.Spectral, args: Sequence[Tensor], rest: tuple[Index, ...], inner: Values, shift: Values
+) -> Values:
+    """f(s + S) - f(s) for the matrix S of the operator in an orthonormal basis."""
+    identity = np.eye(inner.shape[-1])
+    if node.op == "inverse" and (shift != 0).all():
+        whole = shift[..., None] * identity + inner
+        if whole.size and not (np.linalg.cond(whole) < 1e14).all():
+            raise _refusal(node, "it is singular")
+        return np.asarray(np.linalg.inv(whole) - identity / shift[..., None])
+    if np.abs(inner - inner.swapaxes(-1, -2)).max(initial=0.0) > 1e-8 * np.abs(inner).max(initial=0.0):
+        raise _refusal(node, "it is not symmetric")
+    values, vectors = np.linalg.eigh((inner + inner.swapaxes(-1, -2)) / 2)
+    if node.op == "matfun":
+        mapped = kernels.apply(node.fn, values + shift) - kernels.apply(node.fn, shift + 0 * values)
+    else:
+        power = -1.0 if node.op == "inverse" else align(args[3], rest).astype(np.float64)[..., None]
+        null = np.abs(values) <= NULL**2 * np.abs(values).max(axis=-1, keepdims=True, initial=0.0)
+        base = np.where((shift == 0) & null, 1.0, values + shift)
+        start = np.where(shift == 0, 0.0, np.where(shift == 0, 1.0, shift) ** power)
+        mapped = np.where((shift == 0) & null, 0.0, base**power - start)
+    return np.asarray((vectors * mapped[..., None, :]) @ vectors.swapaxes(-1, -2))
+
+
+def _roots(gram: Values) -> tuple[Values, Values]:
+    """K^½ and its pseudo-inverse."""
+    values, vectors = np.linalg.eigh((gram + gram.swapaxes(-1, -2)) / 2)
+    floor = 1e-15 * gram.shape[-1] * values.max(axis=-1, keepdims=True, initial=0.0)
+    root = np.sqrt(np.where(values > floor, values, 0.0))
+    back = np.divide(1.0, root, out=np.zeros_like(root), where=root > 0)
+    flipped = vectors.swapaxes(-1, -2)
+    return (vectors * root[..., None, :]) @ flipped, (vectors * back[..., None, :]) @ flipped
+
+
+def _unit(inner: Values) -> Values:
+    """The matrix with its nonzero singular values made 1."""
+    left, values, right = np.linalg.svd(inner, full_matrices=False)
+    kept = values > NULL * values.max(axis=-1, keepdims=True, initial=0.0)
+    return np.asarray((left * kept[..., None, :]) @ right)
+
+
+def _refusal(node: ir.Spectral, why: str) -> Refusal:
+    name = {"power": "pow", "inverse": "inv", "polar": "msign"}.get(node.op, node.op)
+    return Refusal(
+        Diagnostic("NX416", f"{name} of an operator: {why}", node.span, "add damping, or check the operator")
+    )
