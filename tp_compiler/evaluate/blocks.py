@@ -32,7 +32,7 @@ PRECISION = np.float32
 
 def block_size(samples: int) -> int:
     """P for M particles: about 2√M, and at least eight blocks."""
-    return max(1, min(samples // 8, 2 ** (samples.bit_length() // 2 + 1)))
+    return max(1, min(samples // 8, 2 ** ((samples.bit_length() - 1) // 2 + 1)))
 
 
 class Blocks:

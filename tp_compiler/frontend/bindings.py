@@ -90,7 +90,8 @@ class Bindings(Declarations):
         if ket and isinstance(value, v.Scalar) and isinstance(value.node, ir.Constant):
             value = v.Ket(value.node)  # `|h> = 0`: a number alone is the constant ket
         if scope.entries:  # in an optimizer a plain name may be an entry of a ket or of a matrix
-            table[name.ident] = v.Binding(value, span=target.span)
+            body = self.core.matrix_body
+            table[name.ident] = v.Binding(value if body is None else body.settled(value), span=target.span)
             return
         self._sorted(value, ket, target.span, s)
         self._closed(value, tuple(p for p in places if isinstance(p, Index)), s.span)

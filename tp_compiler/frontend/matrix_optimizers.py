@@ -172,7 +172,7 @@ class MatrixBody:
         if s.name not in self.numbers and s.name not in self.operators:
             known = [*self.numbers, *self.operators]
             raise error("NX166", f"`{s.name}` is no state", s.span, suggest(s.name, known) or "declare it: `state L = 0`")
-        self.bind(s.name, self.value(s.value, scope), scope)
+        self.bind(s.name, self.settled(self.value(s.value, scope)), scope)
 
     def value(self, expr: ast.Expr, scope: Scope) -> v.Value:
         found = self.core.value(expr, Context(scope))
@@ -184,6 +184,16 @@ class MatrixBody:
         scope.others[name] = v.Binding(value)
         if name in self.numbers or name in self.operators:
             self.current[name] = value
+
+    def settled(self, value: v.Value) -> v.Value:
+        """An operator that a statement binds is worked out once, however often it is used."""
+        if not isinstance(value, v.Operator) or isinstance(value, v.Carried):
+            return value
+        found = self.spectral.core(value)
+        name = f"#{len(self.spectral.carried)}"
+        self.spectral.carried[name] = found
+        widths = [x if isinstance(x, Width) else None for x in (found.rows, found.cols)]
+        return v.Carried(name, widths[0], widths[1], self.parameter.own)
 
     def factor(self, name: str, extra: list[v.Value], span: Span) -> v.Operator:
         """inputs(g) = Σ|x><x| and signals(g; f) = Σ|d><d| (K-FAC's factors)."""
