@@ -273,14 +273,14 @@ def _one_factor(a: Factor, b: Factor) -> Factor | None:
     return None if product is None else Factor(product, a.arguments)
 
 
-Centred = list[tuple[Any, Univariate]]
+Centred = list[tuple[Any, Univariate]]  # weights (None: 1) and functions
 
 
 def _centred(f: Any, argument: Linear, labels: tuple[Index, ...]) -> Centred | None:
     """f of a Gaussian as a combination of functions of the centred one, f alone where it is centred; None where a mean
     is in the way."""
     if not np.any(argument.mean.values):
-        return [(1.0, f)]
+        return [(None, f)]
     return compositions.centred(f, argument.mean.at(labels))
 
 
@@ -292,8 +292,8 @@ def _combined(first: Centred, second: Centred, pair: Callable[[Univariate, Univa
             value = pair(f, g)
             if value is None:
                 return None
-            if not (isinstance(a, float) and isinstance(b, float)):
-                value = a * b * value
+            for weight in (a, b):
+                value = value if weight is None else weight * value
             total = value if total is None else total + value
     return total
 

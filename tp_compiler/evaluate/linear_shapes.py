@@ -16,6 +16,7 @@ from tp_compiler.evaluate.linear_contraction import Labels, arranged
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.program import Loop
 from tp_compiler.ir.types import Index
+from tp_compiler.ir.walk import reachable
 
 #: The longest product of kets whose average is taken pair by pair.
 MOST_FACTORS = 6
@@ -56,6 +57,12 @@ class Shapes:
                     self.states[s] = _joined(self.states[s], value)
             if before == self.states:
                 break
+
+    def extend(self, root: ir.Node) -> None:
+        """Shapes of what has been made of known nodes."""
+        for node in reachable([root]):
+            if node not in self.of:
+                self.of[node] = self._shape(node)
 
     def __getitem__(self, node: ir.Node) -> Labels:
         """The labels of a node whose value exists."""

@@ -6,14 +6,14 @@ touches, and added to the state in place; a factor that shrinks the whole state 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from tp_compiler.evaluate.linear_contraction import contraction
-from tp_compiler.evaluate.linear_matrices import padded
+from tp_compiler.evaluate.linear_contraction import contraction, viewer
 from tp_compiler.evaluate.linear_shapes import Shapes, indices, slots
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.build import Builder
@@ -170,27 +170,29 @@ def _linear_args(node: ir.Node, shapes: Shapes) -> dict[ir.Node, list[tuple[ir.N
 
 
 def scattering(part: Scatter, shapes: Shapes) -> Callable[[Any, Any, list[Any]], tuple[Any, Any]]:
-    """The function (positions, ket, scalars) -> (members touched, their rows)."""
-    own = indices(shapes[part.ket])
-    carried = dict.fromkeys(x for s in part.scalars for x in indices(shapes[s]))
-    full = tuple(dict.fromkeys((*indices(shapes[part.at]), *own)))
-    weigh = contraction([shapes[s] for s in part.scalars], tuple(x for x in full if x in carried)) if carried else None
+    """The function (positions, ket, scalars) -> (members touched, counted from 0, and their rows)."""
+    at, own = indices(shapes[part.at]), indices(shapes[part.ket])
+    full = tuple(dict.fromkeys((*at, *own)))
     sizes = [x.size for x in full]
-    place = [tuple(slice(None) if x in labels else None for x in full) for labels in (carried, indices(shapes[part.at]))]
-    order = [[x for x in labels if x in full] for labels in (carried, indices(shapes[part.at]))]
-    count = int(np.prod([x.size for x in own], dtype=np.int64))
-    columns = np.broadcast_to(
-        np.arange(count).reshape([x.size for x in own])[
-            tuple(slice(None) if x in own else None for x in sorted(full, key=lambda x: _rank(own, x)))
-        ],
-        [x.size for x in sorted(full, key=lambda x: _rank(own, x))],
-    )
-    del order, place, columns
-    raise NotImplementedError
 
+    def spread(x: Any, labels: tuple[Index, ...]) -> Any:
+        view = viewer(labels, full)
+        return np.broadcast_to(view(x) if view else x, sizes).ravel()
 
-def _rank(own: Any, x: Any) -> int:
-    return own.index(x) if x in own else -1
+    carried = {x for s in part.scalars for x in shapes[s]}
+    kept = tuple(x for x in full if x in carried)
+    weigh = contraction([shapes[s] for s in part.scalars], kept) if part.scalars else None
+    count = math.prod(x.size for x in own)
+    columns = spread(np.arange(count).reshape([x.size for x in own]), own)
 
+    def run(positions: Any, ket: Any, scalars: list[Any]) -> tuple[Any, Any]:
+        touched, row = np.unique(spread(positions, at), return_inverse=True)
+        weights = spread(weigh(scalars), kept) if weigh else None
+        weights = np.bincount(row * count + columns, weights, touched.size * count)
+        rows = weights.reshape(touched.size, count) @ ket.reshape(count, -1)
+        inside = (touched >= 1) & (touched <= part.index.size) & (touched % 1 == 0)
+        if not inside.all():
+            touched, rows = touched[inside], rows[inside]
+        return touched.astype(np.int64) - 1, rows
 
-__all__ = ["Builder", "Scatter", "SparseUpdate", "combination", "one_hot", "padded", "scatter", "sparse_updates"]
+    return run

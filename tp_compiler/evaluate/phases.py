@@ -48,6 +48,11 @@ class Phases:
         """What is evaluated at every step."""
         return {*self.step, *self.last}
 
+    @property
+    def random(self) -> bool:
+        """Does training depend on draws of `clt` scalars (the neural tangent limit)?"""
+        return any(s.type.random for s in self.states)
+
     def repeats(self, node: ir.Node) -> int:
         """How many times a node is evaluated, at most."""
         return self.loop.steps + 1 if self.loop is not None and node in self.inside else 1

@@ -49,14 +49,19 @@ class Replicate:
         self.training: Training | None = None
         self.left = Counter(plan.uses)
         self._evaluate_all(n for n in plan.phases.static if not n.type.random)
-        if plan.phases.loop is not None:
-            with np.errstate(all="ignore"):
-                self.training = Training(self)
-                self.training.train()
-            self._evaluate_all(n for n in plan.phases.last if not n.type.random)
-            with np.errstate(all="ignore"):
-                self.training.finish()
-            self._evaluate_all(n for n in plan.phases.after if not n.type.random)
+        if plan.phases.loop is not None and not plan.phases.random:
+            self._train()
+
+    def _train(self) -> None:
+        """The loop, and what is behind it."""
+        phases = self.plan.phases
+        with np.errstate(all="ignore"):
+            self.training = Training(self)
+            self.training.train()
+        self._evaluate_all(n for n in phases.last if not n.type.random or phases.random)
+        with np.errstate(all="ignore"):
+            self.training.finish()
+        self._evaluate_all(n for n in phases.after if not n.type.random or phases.random)
 
     def outputs(self, clt: CltScalars) -> dict[str, Any]:
         """Arrays (or Diagnostics) by output name, under one draw of the `clt` scalars.
@@ -69,7 +74,11 @@ class Replicate:
         run.points = {k: p.fork() for k, p in self.points.items()}
         run.states = {k: s.fork() for k, s in self.states.items()}
         phases = self.plan.phases
-        run._evaluate_all(n for n in (*phases.static, *phases.last, *phases.after) if n.type.random)
+        run._evaluate_all(n for n in phases.static if n.type.random)
+        if phases.random:  # training from this draw of the outputs at initialisation
+            run._train()
+        else:
+            run._evaluate_all(n for n in (*phases.last, *phases.after) if n.type.random)
         return {o.name: run._output(o.node, o.indices) for o in self.plan.outputs}
 
     def _evaluate_all(self, nodes: Iterable[ir.Node]) -> None:

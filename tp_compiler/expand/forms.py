@@ -1,0 +1,194 @@
+"""Instructions as they are written: the words of the language that an instruction, or several together, stand for.
+
+`1 - step(abs(i - j))` is `delta[i,j]`, `exp(x - logsumexp[t](x))` is `softmax[t](x)`, a sum of 1/n x is `mean[i](x)`,
+`1 - tanh(x)^2` is `tanh'(x)`. Everything else is written as it is. A form names the nodes it is written with (`args`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from tp_compiler.diagnostics import ProgramError
+from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.build import Builder
+from tp_compiler.ir.entrywise import NodeAlgebra, partial
+from tp_compiler.ir.primitives import CALLABLE, PRIMITIVES
+from tp_compiler.ir.types import Index
+
+LEAVES = (ir.Constant, ir.Array, ir.Position, ir.InitialKet, ir.InitialScalar, ir.Carry, ir.Clock)
+_ARITHMETIC = {"add": "sum", "mul": "product", "div": "quotient", "pow": "power"}
+
+
+@dataclass(frozen=True, eq=False)
+class Form:
+    """How a node is written. `indices`: those that its brackets name; `hidden`: those of them that the result lacks."""
+
+    kind: str
+    args: tuple[ir.Node, ...] = ()
+    word: str = ""
+    indices: tuple[Index, ...] = ()
+    hidden: tuple[Index, ...] = ()
+
+    @property
+    def rigid(self) -> tuple[Index, ...]:
+        """Indices of the result that stand in brackets: they must be written as names."""
+        return tuple(i for i in self.indices if i not in self.hidden)
+
+
+class Forms:
+    """The form of every node, found once. `slopes` are the nodes that are derivatives of entrywise functions."""
+
+    def __init__(self, build: Builder):
+        self.build = build
+        self._known: dict[ir.Node, Form] = {}
+        self.slopes: dict[ir.Node, tuple[str, ir.Node]] = {}
+
+    def of(self, node: ir.Node) -> Form:
+        if node not in self._known:
+            self._known[node] = self._found(node)
+        return self._known[node]
+
+    def learn_slopes(self, nodes: Iterable[ir.Node]) -> None:
+        """Records f'(x) for every f(x) among the nodes, where it is longer to write than `f'(x)`."""
+        for node in nodes:
+            if isinstance(node, ir.Map) and PRIMITIVES[node.fn].arity == 1 and node.fn in CALLABLE:
+                try:
+                    slope = partial(NodeAlgebra(self.build, node.span), node, 0)
+                except ProgramError:
+                    return
+                if isinstance(slope, ir.Map) and sum(not isinstance(a, ir.Constant) for a in _below(slope)) > 2:
+                    self.slopes.setdefault(slope, (node.fn, node.args[0]))
+
+    def _found(self, node: ir.Node) -> Form:
+        if isinstance(node, LEAVES):
+            return Form("leaf")
+        if node in self.slopes:
+            fn, x = self.slopes[node]
+            return Form("call", (x,), f"{fn}'")
+        rule = _RULES.get(type(node))
+        return rule(node) if rule else Form("unwritten", node.args)
+
+
+def _below(node: ir.Node) -> list[ir.Node]:
+    """The entrywise functions that a node is made of, and what they act on."""
+    if not isinstance(node, ir.Map):
+        return [node]
+    return [node, *(b for a in node.args for b in _below(a))]
+
+
+# -------------------------------------------------------------------------------------------------- one rule a node
+def _map(node: ir.Map) -> Form:
+    places = _equal(node)
+    if places is not None:
+        return Form("delta", places)
+    soft = _softmax(node)
+    if soft is not None:
+        return soft
+    if node.fn == "mul":
+        factors = unmasked(node.args)
+        return Form("same", factors) if len(factors) == 1 else Form("product", factors)
+    return Form(_ARITHMETIC.get(node.fn, "call"), node.args, node.fn)
+
+
+def _equal(node: ir.Map) -> tuple[ir.Node, ir.Node] | None:
+    """a, b of 1 - step(abs(a - b)), for scalars; a constant b as -b."""
+    match node:
+        case ir.Map(
+            fn="add",
+            args=(
+                ir.Constant(value=1.0),
+                ir.Map(
+                    fn="mul",
+                    args=(
+                        ir.Constant(value=-1.0),
+                        ir.Map(fn="step", args=(ir.Map(fn="abs", args=(ir.Map(fn="add", args=(a, b)),)),)),
+                    ),
+                ),
+            ),
+        ) if node.type.is_scalar:
+            other = negated(b)
+            return None if other is None else (a, other)
+    return None
+
+
+def negated(node: ir.Node) -> ir.Node | None:
+    """x of -x; a negative constant itself."""
+    match node:
+        case ir.Map(fn="mul", args=(ir.Constant(value=-1.0), x)):
+            return x
+        case ir.Constant(value=value) if value < 0:
+            return node
+    return None
+
+
+def _softmax(node: ir.Map) -> Form | None:
+    match node:
+        case ir.Map(fn="exp", args=(ir.Map(fn="add", args=(x, ir.Map(fn="mul", args=(ir.Constant(value=-1.0), low)))),)):
+            over: list[Index] = []
+            while isinstance(low, ir.Reduce) and low.op == "logsumexp":
+                over.insert(0, low.index)
+                low = low.args[0]
+            if over and low is x:
+                return Form("softmax", (x,), "softmax", tuple(over))
+    return None
+
+
+def clocked(position: ir.Node) -> tuple[ir.Node, ir.Node] | None:
+    """(step, raw position) where a position is made of the clock: `step` itself, or `step - 1` kept inside its axis."""
+    match position:
+        case ir.Trace(args=(inner,)):
+            return clocked(inner)
+        case ir.Map(fn="add", args=(ir.Clock() as clock, ir.Constant(value=1.0))):
+            return clock, position
+        case ir.Map(fn="min", args=(ir.Map(fn="max", args=(raw, ir.Constant(value=1.0))), ir.Constant())):
+            return (raw.args[0], raw) if isinstance(raw, ir.Map) and raw.fn == "add" and raw.args else None
+    return None
+
+
+def unmasked(factors: tuple[ir.Node, ...]) -> tuple[ir.Node, ...]:
+    """A product without the factors that `x[step-1]` brings along: 1 inside its axis, 0 outside."""
+    raws = {found[1] for f in factors if isinstance(f, ir.Reindex) for g in f.args[1:] if (found := clocked(g))}
+    return tuple(f for f in factors if not _is_mask(f, raws)) if raws else factors
+
+
+def _is_mask(node: ir.Node, raws: set[ir.Node]) -> bool:
+    match node:
+        case ir.Trace(args=(inner,)):
+            return _is_mask(inner, raws)
+        case ir.Map(fn="step", args=(ir.Map(fn="add", args=(raw, ir.Constant(value=-0.5))),)):
+            return raw in raws
+        case ir.Map(fn="step", args=(ir.Map(fn="add", args=(ir.Constant(), minus)),)):
+            return negated(minus) in raws
+    return False
+
+
+def _contract(node: ir.Contract) -> Form:
+    factors = unmasked(node.args)
+    first, count = factors[0], math.prod(i.size for i in node.over)
+    mean = bool(node.over) and isinstance(first, ir.Constant) and first.value == 1 / count and len(factors) > 1
+    if mean:
+        return Form("contraction", factors[1:], "mean", node.over, node.over)
+    return Form("contraction", factors, "sum", node.over, node.over)
+
+
+def _linalg(node: ir.Linalg) -> Form:
+    pair = (node.rows, node.cols)
+    hidden = {"solve": (node.cols,), "logdet": pair}.get(node.op, ())
+    return Form("linalg", node.args, node.op, pair, hidden)
+
+
+_RULES: dict[type[ir.Node], Callable[..., Form]] = {
+    ir.Map: _map,
+    ir.Contract: _contract,
+    ir.Linalg: _linalg,
+    ir.Reduce: lambda n: Form("reduction", n.args, n.op, (n.index,), (n.index,)),
+    ir.Shift: lambda n: Form("shift", n.args, "shift", (n.index,)),
+    ir.Stack: lambda n: Form("stack", n.args, "", (n.index,)),
+    ir.Reindex: lambda n: Form("reading", n.args),
+    ir.MatMul: lambda n: Form("matmul", n.args),
+    ir.Copy: lambda n: Form("copy", n.args),
+    ir.Clt: lambda n: Form("clt", n.args),
+    ir.Trace: lambda n: Form("trace", n.args),
+}

@@ -1,0 +1,46 @@
+"""Index names: those that the axes declare, and further ones where a program has made up its own (`i#3`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from tp_compiler.diagnostics import Diagnostic, ProgramError, Span
+from tp_compiler.ir.types import Axis, Index
+
+STEP = "step"
+
+
+class Indices:
+    """The names of every axis. `taken` are the words that no new name may be."""
+
+    def __init__(self, declared: dict[Axis, list[str]], taken: set[str], span: Span):
+        self.declared = declared
+        self.taken = taken
+        self.span = span
+
+    def names(self, axis: Axis) -> list[str]:
+        if axis.name == STEP:
+            return [STEP]
+        return self.declared.setdefault(axis, [])
+
+    def pick(self, index: Index, used: Iterable[str]) -> str:
+        """A name for an index that is not among those used beside it: its own, another one of its axis, or a new one."""
+        used = set(used)
+        names = self.names(index.axis)
+        own = index.name.split("#")[0]
+        for name in (own, *names):
+            if name in names and name not in used:
+                return name
+        return self._new(index.axis, own if own in names else names[0] if names else "i")
+
+    def _new(self, axis: Axis, stem: str) -> str:
+        if axis.name == STEP:
+            raise ProgramError(
+                [Diagnostic("NX502", "two indices over the steps in one statement", self.span, "bind one sum by itself")]
+            )
+        k = 2
+        while f"{stem}{k}" in self.taken:
+            k += 1
+        self.taken.add(f"{stem}{k}")
+        self.declared[axis].append(f"{stem}{k}")
+        return f"{stem}{k}"
