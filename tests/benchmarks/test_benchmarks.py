@@ -37,6 +37,12 @@ def test_kernels_of_a_deep_network_take_less_than_two_seconds_from_the_text() ->
     assert measure.kernel_seconds("relu", 50, 500)[0] < 2
 
 
+@pytest.mark.parametrize("fn", ["relu", "erf"])
+def test_kernels_of_many_inputs_take_as_long_as_a_plain_recursion(fn: str) -> None:
+    _, kernel, plain = measure.kernel_seconds(fn, 10, 1000, repeats=5)
+    assert kernel < 1.5 * plain
+
+
 def test_equations_of_a_hundred_layers_take_less_than_five_seconds() -> None:
     start = time.perf_counter()
     tpc.derive(measure.deep_mlp(100)).unicode()

@@ -20,8 +20,16 @@ _SUPERSCRIPT = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
 class Unicode(Backend, StrPrinter):
     """|h_i⟩, Ŵ|x⟩, E⁽¹⁾[...], ⟨x|y⟩ in one line."""
 
+    less, at_most = "<", "≤"
+
     def ket(self, inner: str, copy: int) -> str:
         return f"|{inner}⟩" + (f"⁽{str(copy).translate(_SUPERSCRIPT)}⁾" if copy else "")
+
+    def entry(self, inner: str, row: int, column: int) -> str:
+        return f"{inner}⁽{f'{row}{column}'.translate(_SUPERSCRIPT)}⁾"
+
+    def outer(self, left: str, right: str) -> str:
+        return f"|{left}⟩⟨{right}|"
 
     def word(self, name: str) -> str:
         return name
@@ -50,10 +58,11 @@ class Unicode(Backend, StrPrinter):
         return f"∂{top}/∂{bottom}"
 
     def stein(self, kets: str, hats: str, x: str, y: str) -> str:
-        return f"(⟨Y|Y⟩⁺⟨Ĝ|{x}⟩)_{{{y}}}, Y = ({kets}), Ĝ = ({hats})"
+        return f"(⟨Y|Y⟩⁺⟨Ĝ|{x}⟩)_{{{y}}}, Y = {kets}, Ĝ = {hats}"
 
     def big(self, op: str, index: str, body: str) -> str:
         symbol = {"sum": "Σ", "prod": "Π"}.get(op, op)
+        index = f"{{{index}}}" if set(index) & set("<≤") else index
         return f"{symbol}_{index} {body}" if op in ("sum", "prod") else f"{symbol}_{index}{body}"
 
     def paren(self, inner: str) -> str:
@@ -136,6 +145,7 @@ _LETTERS = {
     "σ": r"\sigma",
     "ρ": r"\rho",
     "η": r"\eta",
+    "κ": r"\kappa",
     "ξ": r"\xi",
     "χ": r"\chi",
 }
@@ -147,7 +157,20 @@ class Latex(Backend, LatexPrinter):
     def ket(self, inner: str, copy: int) -> str:
         return rf"|{inner}\rangle" + (rf"^{{({copy})}}" if copy else "")
 
+    less, at_most = "<", r"\le "
+
+    def entry(self, inner: str, row: int, column: int) -> str:
+        return rf"{{{inner}}}^{{({row}{column})}}"
+
+    def outer(self, left: str, right: str) -> str:
+        return rf"|{left}\rangle\langle {right}|"
+
     def word(self, name: str) -> str:
+        base, _, exponent = name.partition("^")
+        if exponent:
+            return rf"{self.word(base)}^{{{self.word(exponent)}}}"
+        if name[:1] == "Δ" and name[1:]:
+            return rf"\Delta {self.word(name[1:])}"
         stem = name.rstrip("0123456789")
         digits = name[len(stem) :]
         if stem in _LETTERS or stem in _GREEK:
@@ -177,7 +200,7 @@ class Latex(Backend, LatexPrinter):
     def stein(self, kets: str, hats: str, x: str, y: str) -> str:
         return (
             rf"\left(\langle Y|Y\rangle^{{+}}\langle \widehat{{G}}|{x}\rangle\right)_{{{y}}},"
-            rf"\ Y = ({kets}),\ \widehat{{G}} = ({hats})"
+            rf"\ Y = {kets},\ \widehat{{G}} = {hats}"
         )
 
     def big(self, op: str, index: str, body: str) -> str:

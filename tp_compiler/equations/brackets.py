@@ -55,10 +55,8 @@ class _Uses:
 
     def plain(self) -> tuple[Expr, ...] | None:
         """The indices of a place that is as general as all together."""
-        for place in self.places:
-            if all(i.is_Symbol for i in place) and _equalities(place) == self.equal:
-                return place
-        return None
+        general = [p for p in self.places if all(i.is_Symbol for i in p) and _equalities(p) == self.equal]
+        return min(general, key=lambda p: sum(not i.name.isalpha() for i in p), default=None)
 
 
 def _equalities(place: tuple[Expr, ...]) -> set[tuple[int, int]]:
@@ -163,7 +161,7 @@ class Brackets:
         symbol = Scalar(f"<{pair[0]}|{pair[1]}>", *indices)
         closed = short if short != value else None
         self.stated.setdefault(pair[1], []).append(
-            Equation(symbol, "bracket", value, meaning=e, closed_form=closed, free=frozenset(indices))
+            Equation(symbol, "bracket", value, meaning=e, closed_form=closed)
         )
         self._meet([short])
 

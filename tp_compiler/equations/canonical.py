@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 
-import sympy as sp
-
-from tp_compiler.equations.terms import BINDERS, Expr, Reduce, bound, like, rebuild, reindex
+from tp_compiler.equations.terms import BINDERS, Expr, bound, like, rebound, rebuild, reindex
 
 
 def canonical(expr: Expr, indices: Sequence[Expr]) -> Hashable:
@@ -19,11 +17,7 @@ def _bound(expr: Expr, depth: int) -> Expr:
     def rule(e: Expr) -> Expr | None:
         if not isinstance(e, BINDERS):
             return None
-        old = bound(e)
-        new = like(old, f"β{depth}")
-        inner = _bound(e.args[1] if isinstance(e, Reduce) else e.args[0], depth + 1).xreplace({old: new})
-        if isinstance(e, sp.Sum):
-            return sp.Sum(inner, (new, *e.limits[0][1:]), *e.limits[1:])
-        return Reduce(e.args[0], inner, new) if isinstance(e, Reduce) else e.func(inner, new, e.args[2])
+        new = {old: like(old, f"β{depth + k}") for k, old in enumerate(bound(e))}
+        return rebound(e, lambda inner: _bound(inner, depth + len(new)), new)
 
     return rebuild(expr, rule)

@@ -6,7 +6,7 @@ program. A derivative that is no small term becomes an equation of its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import sympy as sp
@@ -20,6 +20,8 @@ from tp_compiler.equations.terms import Expectation, Expr, Hat, Ket, Partial, Sc
 
 #: A derivative of more operations than this is named.
 _LONG = 16
+#: So many definitions are followed back in search of a factor of mean zero.
+_DEPTH = 5
 
 
 class Dots:
@@ -54,9 +56,75 @@ class Dots:
         try:
             found = [t for use in uses for t in self._derived(symbol, x, own, use, scale)]
         except NoDerivative:
+            if all(self._uncorrelated(x, own, use) for use in uses):
+                return ()
             factor = laws.stein_scale(rho, own.transposed)
             found = [self._stein(symbol, x, own, use, uses, factor) for use in uses]
         return tuple(found)
+
+    def _uncorrelated(self, x: Expr, own: Hat, use: Equation) -> bool:
+        """E[Ĝ x] = 0, as where |x> has a factor of mean zero that is independent of the rest."""
+        assert use.hat is not None
+        hat = reindex(use.hat.symbol, self._target(own, use)[0])
+        for body in self._written_out(x):
+            if self.clean(Expectation(sp.expand_mul(hat * body))) == 0:
+                return True
+        return False
+
+    def _written_out(self, x: Expr) -> Iterable[Expr]:
+        """x, and x with the definitions of its kets put in, a few of them deep."""
+        for _ in range(_DEPTH):
+            yield x
+            known = {k: self.facts.definitions[k.label] for k in x.atoms(Ket) if not k.copy_number}
+            follow = {
+                k: e.at(k, e.expression)
+                for k, e in known.items()
+                if e.kind == "ket" and e.time is None and not self.facts.kets[k.label].gaussian
+            }
+            if not follow or sp.count_ops(x) > _LONG * _DEPTH:
+                return
+            x = x.xreplace(follow)
+
+    # -- in a training loop --------------------------------------------------------------------------------------
+    def over_steps(
+        self, hat: HatPart, uses: Sequence[tuple[Equation, bool]], variance: Expr, rho: Expr, jumps: bool
+    ) -> tuple[DotTerm, ...]:
+        """Ẇ|x_t> = σ² Σ_y Σ_s |y_s> E[∂|x_t>/∂Ŵᵀ|y_s>], s < t, or s ≤ t where |x_t> depends on Wᵀ|y_t> itself.
+
+        Derivatives go through the steps and are not carried out; where functions jump, the Stein form is stated.
+        """
+        x, own = hat.argument, hat.symbol
+        scale = laws.dot_scale(variance, rho, own.transposed)
+        found = [self._at_step(own, use, now) for use, now in uses if _compatible(use, own)]
+        if not jumps:
+            return tuple(
+                DotTerm(y, scale * deltas * derivative, over, derivative, scale, steps=steps)
+                for y, to, over, deltas, steps in found
+                for derivative in [Expectation(Partial(x, to))]
+            )
+        factor = laws.stein_scale(rho, own.transposed)
+        kets, hats = [y for y, *_ in found], [to for _, to, *_ in found]
+        ranges = [r for *_, r in found if r is not None]
+        terms = []
+        for y, _, over, deltas, steps in found:
+            mine = {i: self.names.prime(i) for i, _ in over}
+            here = reindex(y, mine)
+            value = factor * deltas * Stein(here, kets, hats, x, [i for _, _, o, *_ in found for i, _ in o], ranges)
+            terms.append(DotTerm(here, value, tuple((mine[i], n) for i, n in over), None, factor, steps=steps))
+        return tuple(terms)
+
+    def _at_step(self, own: Hat, use: Equation, now: bool) -> tuple[Any, ...]:
+        """|y_s> and its hat, the indices they are summed over, deltas of members, and the steps."""
+        assert use.hat is not None
+        target, over, deltas = self._target(own, use)
+        steps = None
+        if use.time is not None:
+            over = [i for i in over if i != self.names.prime(use.time)]
+            target[use.time] = self.names.earlier
+            if use.hat.symbol.has(use.time):
+                steps = self.names.earlier, self.names.time - (0 if now else 1)
+        y, to = (reindex(e, target) for e in (use.hat.argument, use.hat.symbol))
+        return y, to, tuple((i, self.names.sizes[i]) for i in over), deltas, steps
 
     # -- the derivative form -------------------------------------------------------------------------------------
     def _derived(self, symbol: Expr, x: Expr, own: Hat, use: Equation, scale: Expr) -> Iterable[DotTerm]:

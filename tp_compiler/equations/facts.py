@@ -6,19 +6,21 @@ independent (TP IVb, Def 2.6.5), and the law of a centred one is invariant under
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from dataclasses import dataclass
 from typing import Any
 
 import sympy as sp
 
 from tp_compiler.equations.functions import name_of
-from tp_compiler.equations.terms import Expectation, Expr, Hat, Ket, Missing, Partial, Scalar, Stacked, Stein
+from tp_compiler.equations.terms import Entry, Expectation, Expr, Hat, Ket, Missing, Partial, Scalar, Stacked, Stein
 from tp_compiler.ir.primitives import PRIMITIVES
 
 #: (generator, copy). The generator ALL stands for a change of sign of every generator at once.
 Generator = tuple[Any, int]
 ALL = "all"
+#: What changes with the steps of training is a function of everything: nothing random is independent of it.
+LOOP = "loop"
 _NONE: frozenset[Generator] = frozenset()
 
 
@@ -70,7 +72,13 @@ def product(parts: Iterable[Character]) -> Character:
         roots, odd, mixed = roots | p.roots, odd ^ p.odd, mixed | p.mixed
         random += bool(p.roots)
         gaussian = gaussian and p.gaussian
-    return Character(roots, odd - mixed, mixed, gaussian and random <= 1)
+    return Character(roots, _apart(odd - mixed, roots), mixed, gaussian and random <= 1)
+
+
+def _apart(signs: frozenset[Generator], roots: frozenset[Generator]) -> frozenset[Generator]:
+    """The sign changes that nothing of a training loop meets."""
+    copies = {copy for generator, copy in roots if generator == LOOP}
+    return frozenset(s for s in signs if s[1] not in copies) if copies else signs
 
 
 def applied(parity: int, arg: Character) -> Character:
@@ -78,6 +86,21 @@ def applied(parity: int, arg: Character) -> Character:
     odd = arg.odd if parity < 0 else _NONE
     mixed = arg.mixed if parity else arg.signs
     return Character(arg.roots, odd, mixed, not arg.roots)
+
+
+#: A ket of a training loop: of no known symmetry.
+LOOPED = Character(frozenset({(LOOP, 0)}), _NONE, frozenset({(ALL, 0)}), False)
+
+
+def meet(roots: Set[Generator], others: Set[Generator]) -> bool:
+    """Do two terms share a generator?"""
+    if not roots.isdisjoint(others):
+        return True
+    return any(
+        g == LOOP and any(copy == c for _, c in theirs)
+        for mine, theirs in ((roots, others), (others, roots))
+        for g, copy in mine
+    )
 
 
 class Facts:
@@ -89,6 +112,7 @@ class Facts:
         self.definitions: dict[str, Any] = {}  # label -> Equation
         self.brackets: dict[Any, Any] = {}  # brackets of affine kets: their value, or None
         self.depth = 0
+        self._order: dict[str, int] = {}
         self.batched: set[str] = set()  # families of matrices whose members count as one generator
 
     def centred(self, generator: Any, label: str = "") -> Character:
@@ -105,6 +129,8 @@ class Facts:
             return self.of(expr.body).without(expr.copies) if 0 not in expr.copies else NUMBER
         if isinstance(expr, Hat):
             return self.centred(self.hat_generator(expr))
+        if isinstance(expr, Entry):
+            return total([LOOPED.copied(c) for c in expr.neurons])
         if isinstance(expr, Scalar | Stein) or not expr.args:
             return NUMBER
         if isinstance(expr, Partial | Missing):
@@ -135,11 +161,13 @@ class Facts:
 
     def order(self, label: str) -> int:
         """The place of a ket in the program."""
-        return list(self.kets).index(label)
+        if len(self._order) < len(self.kets):
+            self._order = {label: k for k, label in enumerate(self.kets)}
+        return self._order[label]
 
     def hat_generator(self, hat: Hat) -> Any:
         return (hat.matrix, () if hat.matrix in self.batched else hat.member, hat.transposed)
 
     def depends(self, expr: Expr, generator: Any) -> bool:
         """Is the row of `expr` a function of the generator (or of the single hat ("hat", label))?"""
-        return (generator, 0) in self.of(expr).roots
+        return meet({(generator, 0)}, self.of(expr).roots)

@@ -12,9 +12,20 @@ from typing import Any
 
 import sympy as sp
 
-from tp_compiler.equations.functions import FUNCTIONS, number
-from tp_compiler.equations.names import Names
-from tp_compiler.equations.terms import Data, Expectation, Expr, Linalg, Missing, Reduce, Stacked, marked, reindex
+from tp_compiler.equations.functions import FUNCTIONS, name_of, number
+from tp_compiler.equations.names import Names, is_time
+from tp_compiler.equations.terms import (
+    Data,
+    Expectation,
+    Expr,
+    Joined,
+    Linalg,
+    Missing,
+    Reduce,
+    Stacked,
+    marked,
+    reindex,
+)
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.types import Index
 
@@ -52,7 +63,7 @@ def _contract(names: Names, node: ir.Contract, args: Sequence[Expr]) -> Expr:
     value = sp.Mul(*args)
     if node.slots:
         value = Expectation(value, sorted(node.slots))
-    over = [(names.symbol(i), 1, i.size) for i in node.over]
+    over = [names.limits(i) for i in node.over]
     return sp.Sum(value, *over) if over and value != 0 else value
 
 
@@ -67,8 +78,28 @@ def _reindex(names: Names, node: ir.Reindex, args: Sequence[Expr]) -> Expr:
             mapping[names.symbol(index)] = names.symbol(selector)
         else:
             chosen = sp.Integer(selector) if isinstance(selector, int) else args[selector.arg]
-            mapping[names.symbol(index)] = chosen
+            mapping[names.symbol(index)] = chosen - int(is_time(index))
     return reindex(args[0], mapping)
+
+
+def _position(names: Names, node: ir.Position, args: Sequence[Expr]) -> Expr:
+    return names.symbol(node.index) + int(is_time(node.index))
+
+
+def _map(names: Names, node: ir.Map, args: Sequence[Expr]) -> Expr:
+    value = FUNCTIONS[node.fn](*args)
+    return _delta(value) if node.fn == "add" and node.type.is_scalar else value
+
+
+def _delta(value: Expr) -> Expr:
+    """1 - step|i - j|, as the builder writes it, is δ_ij."""
+    steps = [f for a in value.args for f in sp.Mul.make_args(a) if name_of(f) == "step"] if value.is_Add else []
+    if len(steps) == 1 and value == 1 - steps[0] and isinstance(steps[0].args[0], sp.Abs):
+        terms = sp.Add.make_args(steps[0].args[0].args[0])
+        sides = [[t for t in terms if t.is_Symbol], [-t for t in terms if not t.is_Symbol]]
+        if sides[0] and all(s.is_Symbol or s.is_Integer or isinstance(s, Data) for s in sides[1]):
+            return sp.KroneckerDelta(sides[0][0], sp.Add(*sides[1]) - sp.Add(*sides[0][1:]))
+    return value
 
 
 def _shift(names: Names, node: ir.Shift, args: Sequence[Expr]) -> Expr:
@@ -88,15 +119,16 @@ def _array(names: Names, node: ir.Array, args: Sequence[Expr]) -> Expr:
 
 
 _DEF = "TP IVb, Def 2.6.5"
+_LOOP = "TP IVb, Theorem 2.7.3"
 _FINITE = "finite arithmetic (continuous mapping of TP IVb, Thm 2.6.10)"
 
 LAWS: dict[type[ir.Node], Law] = {
     ir.Constant: Law("a number is its own limit", _FINITE, lambda _, n, a: number(n.value)),
     ir.Array: Law("data are their own limit", _FINITE, _array),
-    ir.Position: Law("the position of an index", _FINITE, lambda names, n, a: names.symbol(n.index)),
+    ir.Position: Law("the position of an index", _FINITE, _position),
     ir.InitialKet: Law("jointly Gaussian as declared", f"{_DEF} (Init), Setup 2.6.3"),
     ir.MatMul: Law("|Wx⟩ = Ŵ|x⟩ + Ẇ|x⟩", f"{_DEF} (Hat, Dot, MatMul); with widths TP III, App. F"),
-    ir.Map: Law("entrywise functions act on kets", f"{_DEF} (OuterNonlin)", lambda _, n, a: FUNCTIONS[n.fn](*a)),
+    ir.Map: Law("entrywise functions act on kets", f"{_DEF} (OuterNonlin)", _map),
     ir.Contract: Law(
         "⟨x⟩ → E|x⟩, and n⁻ʳ Σ_β ψ → E⁽¹..ʳ⁾ψ over iid copies", f"{_DEF} (Avg, OuterNonlin), Thm 2.6.10", _contract
     ),
@@ -110,5 +142,13 @@ LAWS: dict[type[ir.Node], Law] = {
         "vᵀx/√n → N(0, E[v x v′ x′]) where v is a fresh centred Gaussian",
         "limit.md section 2 (TP IVb, Lemma 4.8.2 with the central limit theorem)",
     ),
+    ir.Join: Law("families laid out over one index", _FINITE, lambda names, n, a: Joined(names.symbol(n.index), *a)),
+    ir.Spectral: Law("functions of an operator of finite rank, in a basis of kets", _FINITE, _linalg),
+    ir.InitialScalar: Law("a number", _FINITE, lambda _, n, a: a[0]),
+    ir.Clock: Law("the number of updates so far", _LOOP, lambda names, n, a: names.time),
+    ir.Carry: Law("the state of a parameter or of its optimizer", _LOOP),
+    ir.Apply: Law("Δ|x⟩ = E⁽¹⁾[Δ⁽⁰¹⁾|x⟩⁽¹⁾]", f"{_LOOP}; {_DEF} (OuterNonlin)"),
+    ir.Trace: Law("values over the steps", _LOOP, lambda _, n, a: a[0]),
+    ir.WidthPower: Law("a power of n: in programs that have no limit", "", lambda _, n, a: Missing("a power of n")),
     ir.Unavailable: Law("no limit law in this version", "", lambda _, n, a: Missing(n.construct)),
 }

@@ -169,3 +169,13 @@ class Names:
 def _base(node: ir.Node) -> ir.Node:
     """What a node only renames."""
     return node.args[0] if isinstance(node, ir.Reindex) and len(node.args) == 1 else node
+
+
+def uses(nodes: Iterable[ir.Node]) -> dict[ir.Node, int]:
+    """By how many nodes each one is used."""
+    nodes = list(nodes)
+    count: dict[ir.Node, int] = dict.fromkeys(nodes, 0)
+    for node in nodes:
+        for a in dict.fromkeys(node.args):
+            count[a] += 1
+    return count

@@ -82,6 +82,16 @@ class Backend(_Printer):
     def _print_DotPart(self, e: Any) -> str:
         return self._applied("dot", e)
 
+    def _print_Learned(self, e: Any) -> str:
+        return self._applied("", e)
+
+    def _print_Entry(self, e: Any) -> str:
+        return self.entry(self.name_of_ket(e), *e.neurons)
+
+    def _print_Outer(self, e: Any) -> str:
+        left, right = (self.name_of_ket(k) for k in e.args)
+        return self.outer(left, right)
+
     def _print_Expectation(self, e: Any) -> str:
         pair = _bracket(e)
         if pair:
@@ -96,15 +106,24 @@ class Backend(_Printer):
         return self.partial(inner, self._print(bottom))
 
     def _print_Stein(self, e: Any) -> str:
-        y, kets, hats, x, _ = e.args
-        rows = ", ".join(self._print(k) for k in kets)
-        columns = ", ".join(self._print(h) for h in hats)
+        y, kets, hats, x, over, steps = e.args
+        rows, columns = (self.paren(", ".join(self._print(k) for k in family)) for family in (kets, hats))
+        ranges = tuple(dict.fromkeys(self.range_of((s, 0, last)) for s, last in steps))
         inner = self.name_of_ket(x) if isinstance(x, Ket) else self._print(x)
-        return self.stein(rows, columns, inner, self._print(y))
+        return self.stein(self.subscript(rows, ranges), self.subscript(columns, ranges), inner, self._print(y))
+
+    def range_of(self, limits: Any) -> str:
+        """i for all of an axis; s<t and s≤t for the steps before t, and up to t."""
+        index, first, last = limits
+        if first != 0 or last.is_Integer:
+            return str(self._print(index))
+        before = sp.Add.make_args(last)
+        sign, bound = (self.less, last + 1) if sp.Integer(-1) in before else (self.at_most, last)
+        return f"{self._print(index)}{sign}{self._print(bound)}"
 
     def _print_Sum(self, e: Any) -> str:
         body = self._p(e.function)
-        return self.big("sum", ",".join(self._print(limit[0]) for limit in e.limits), body)
+        return self.big("sum", ",".join(self.range_of(limits) for limits in e.limits), body)
 
     def _print_Reduce(self, e: Any) -> str:
         op, body, index = e.args
@@ -144,6 +163,10 @@ class Backend(_Printer):
         head = self.subscript(self.upright(op.name + (f" {fn.name}" if fn.name else "")), where)
         return head + self.paren(", ".join(shown))
 
+    def _print_Joined(self, e: Any) -> str:
+        at, *members = (self._print(a) for a in e.args)
+        return self.subscript(self.paren("; ".join(members)), (at,))
+
     def _print_Missing(self, e: Any) -> str:
         return self.upright(f"({e.args[0].name}: no limit law yet)")
 
@@ -151,6 +174,15 @@ class Backend(_Printer):
         return self.subscript(self.word("δ"), tuple(self._print(a) for a in e.args))
 
     # notation of a backend
+    less: str
+    at_most: str
+
+    def entry(self, inner: str, row: int, column: int) -> str:
+        raise NotImplementedError
+
+    def outer(self, left: str, right: str) -> str:
+        raise NotImplementedError
+
     def ket(self, inner: str, copy: int) -> str:
         raise NotImplementedError
 

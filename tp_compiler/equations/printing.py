@@ -13,7 +13,7 @@ import sympy as sp
 from sympy.printing.precedence import PRECEDENCE
 
 from tp_compiler.equations.backends import Latex, Unicode
-from tp_compiler.equations.system import Equation, Matrix, System
+from tp_compiler.equations.system import Clock, Equation, Matrix, System
 from tp_compiler.equations.terms import DotPart, Expr, Ket, reindex
 
 #: A line of LaTeX source longer than this breaks at its sums.
@@ -41,6 +41,13 @@ def _lines(e: Equation, p: Any) -> list[Line]:
         return [first, (_cov(p, left, show(_moved(e.symbol, e.primed))), eq, show(e.covariance))]
     if e.kind == "product":
         return _product_lines(e, p)
+    if e.kind in ("state", "weight"):
+        return _state_lines(e, p)
+    if e.kind == "operator":
+        return [(p.operator("", *_operator(e.symbol, p), False), eq, show(e.expression))]
+    if e.kind == "bracket":
+        chain = [x for x in (e.expression, e.closed_form) if x is not None]
+        return [(show(e.meaning) if k == 0 else "", eq, show(x)) for k, x in enumerate(chain)]
     chain = [show(e.meaning)] if e.meaning is not None else []
     chain += [show(e.expression)] + ([show(e.closed_form)] if e.closed_form is not None else [])
     return [(left if k == 0 else "", eq, text) for k, text in enumerate(chain)]
@@ -51,6 +58,10 @@ def _product_lines(e: Equation, p: Any) -> list[Line]:
     show, hat = p.doprint, e.hat.symbol
     dot = DotPart(*hat.args)
     whole = show(hat) + (f" + {show(dot)}" if e.dot else "")
+    if e.keep != 1:
+        whole = f"{p.parenthesize(e.keep, PRECEDENCE['Mul'])} {p.paren(whole) if e.dot else whole}"
+    if e.learned is not None:
+        whole += f" + {show(e.update)}"
     other = _moved(hat, e.hat.primed)
     spread = _cov(p, show(hat), show(other)) if other != hat else _var(p, show(hat))
     lines = [(show(e.symbol), "=", whole), (spread, "=", show(e.hat.covariance))]
@@ -58,10 +69,26 @@ def _product_lines(e: Equation, p: Any) -> list[Line]:
         stated = [_dot_term(t, p) for t in e.dot]
         if all(stated):
             lines.append((show(dot), "=", " + ".join(s for s in stated if s)))
-            lines.append(("", "=", show(e.dot_expression())))
-        else:
-            lines.append((show(dot), "=", show(e.dot_expression())))
+        if not all(stated) or any(t.symbol is not None or t.coefficient.is_number for t in e.dot):
+            lines.append(("" if all(stated) else show(dot), "=", show(e.dot_expression())))
+    if e.learned is not None:
+        lines.append((show(e.update), "=", show(e.learned)))
     return lines
+
+
+def _state_lines(e: Equation, p: Any) -> list[Line]:
+    """What a state is after the next update, and where it starts."""
+    show, (time, *_) = p.doprint, (i for i in e.symbol.indices if i == e.time)
+    first = e.symbol.indices[-1] + 1 if e.kind == "weight" else sp.Integer(0)
+    lines = [(show(reindex(e.symbol, {time: time + 1})), "=", show(e.expression))]
+    if e.start is not None:
+        lines.append((show(reindex(e.symbol, {time: first})), "=", show(e.start)))
+    return lines
+
+
+def _operator(symbol: Expr, p: Any) -> tuple[str, tuple[str, ...]]:
+    """The name and the indices of ΔW_t as an operator."""
+    return symbol.label, tuple(p.doprint(i) for i in symbol.indices)
 
 
 def _dot_term(t: Any, p: Any) -> str | None:
@@ -71,7 +98,9 @@ def _dot_term(t: Any, p: Any) -> str | None:
     scale = p.parenthesize(t.scale, PRECEDENCE["Mul"]) + " " if t.scale != 1 else ""
     ket = p.doprint(t.ket) if isinstance(t.ket, Ket) else p.paren(p.doprint(t.ket))
     text = f"{scale}{ket} {p.doprint(t.derivative)}"
-    return p.big("sum", ",".join(p.doprint(i) for i, _ in t.over), text) if t.over else text
+    if t.over:
+        text = p.big("sum", ",".join(p.doprint(i) for i, _ in t.over), text)
+    return p.big("sum", p.range_of((t.steps[0], sp.Integer(0), t.steps[1])), text) if t.steps else text
 
 
 def _moved(e: Expr, primes: Any) -> Expr:
@@ -108,15 +137,32 @@ def _matrix(m: Matrix, p: Any) -> str:
     """σ² and ρ of a matrix, and that its hats are jointly Gaussian."""
     name = p.operator("", m.name, tuple(p.doprint(i) for i in m.indices), False)
     rows, cols = m.widths
-    shape = "" if rows == cols else f", {rows} × {cols}, ρ = {p.doprint(m.ratio)}"
-    return (
-        f"{name}: σ² = {p.doprint(m.variance)}{shape}"
-        if not isinstance(p, Latex)
-        else (
-            rf"{name} &: \quad \sigma^2 = {p.doprint(m.variance)}"
-            + ("" if rows == cols else rf",\ {p.upright(rows)} \times {p.upright(cols)},\ \rho = {p.doprint(m.ratio)}")
-        )
-    )
+    variance, ratio = p.doprint(m.variance), p.doprint(m.ratio)
+    if isinstance(p, Latex):
+        shape = "" if rows == cols else rf",\ {p.upright(rows)} \times {p.upright(cols)},\ \rho = {ratio}"
+        return rf"{name} &: \quad \sigma^2 = {variance}{shape}" + (rf",\ {_trained(m, p)}" if m.update else "")
+    shape = "" if rows == cols else f", {rows} × {cols}, ρ = {ratio}"
+    return f"{name}: σ² = {variance}{shape}" + (f", {_trained(m, p)}" if m.update else "")
+
+
+def _trained(m: Matrix, p: Any) -> str:
+    """W_t = W + ΔW_t, for a matrix that training changes."""
+    assert m.update is not None
+    time, *own = (p.doprint(i) for i in m.update.indices)
+    keep = f"{p.doprint(m.keep)} " if m.keep != 1 else ""
+    start = p.operator("", m.name, tuple(own), False)
+    update = p.operator("", *_operator(m.update, p), False)
+    return f"{p.operator('', m.name, (time, *own), False)} = {keep}{start} + {update}"
+
+
+def _clock(clock: Clock, p: Any) -> str:
+    """What t counts."""
+    time = p.doprint(clock.time)
+    steps = ["0", "1", "…" if isinstance(p, Unicode) else r"\ldots", str(clock.steps)]
+    counts = ", ".join(steps if clock.steps > 2 else map(str, range(clock.steps + 1)))
+    if isinstance(p, Latex):
+        return rf"{time} &= {counts} \quad \text{{updates made}}"
+    return f"{time} = {counts} counts the updates made; s<{time} are earlier ones".replace("s<", f"{p.doprint(clock.earlier)}<")
 
 
 _HATS = (
@@ -128,10 +174,10 @@ def unicode(system: System) -> str:
     p = Unicode()
     out = [_matrix(m, p) for m in system.matrices]
     if system.matrices:
-        out += [
-            _HATS,
-            "",
-        ]
+        out.append(_HATS)
+    if system.clock is not None:
+        out.append(_clock(system.clock, p))
+    out += [""] if out else []
     for e in system:
         for k, (left, sign, right) in enumerate(_lines(e, p)):
             indent = "" if k == 0 else "    "
@@ -143,6 +189,7 @@ def unicode(system: System) -> str:
 def _latex_lines(system: System) -> list[str]:
     p = Latex({"fold_short_frac": False})
     out = [_matrix(m, p) for m in system.matrices]
+    out += [_clock(system.clock, p)] if system.clock is not None else []
     for e in system:
         for left, sign, right in _lines(e, p):
             first, *rest = _broken(right)
@@ -184,6 +231,7 @@ def markdown(system: System) -> str:
     """A list of displayed formulas."""
     p = Latex({"fold_short_frac": False})
     out = [f"$$\n{_matrix(m, p).replace('&', '')}\n$$\n" for m in system.matrices]
+    out += [f"$$\n{_clock(system.clock, p).replace('&', '')}\n$$\n"] if system.clock is not None else []
     for e in system:
         lines = " \\\\\n".join(f"{left} &{sign} {right}" for left, sign, right in _lines(e, p))
         out.append(f"$$\n\\begin{{aligned}}\n{lines}\n\\end{{aligned}}\n$$\n")

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import sympy as sp
 
+from tp_compiler.equations.brackets import Brackets
 from tp_compiler.equations.facts import Facts
+from tp_compiler.equations.names import Names
 from tp_compiler.equations.simplify import simplify as simplified
 from tp_compiler.equations.system import Equation, System
 from tp_compiler.equations.terms import Expectation, Expr, Ket, Named, rebuild
@@ -27,15 +30,18 @@ ClosedForm = Callable[[Expr, Gaussian], Expr | None]
 FOLLOWED = 3  # entrywise definitions that are followed back in search of a closed form
 
 
-def finish(system: System, facts: Facts, simplify: bool, closed_form: ClosedForm | None) -> System:
+def finish(system: System, facts: Facts, names: Names, simplify: bool, closed_form: ClosedForm | None) -> System:
     """The system as it is handed out."""
     equations = system.equations
     if simplify:
         equations = _needed(_shared(equations))
+    formula = None
     if closed_form is not None:
-        known = {e.name: e for e in system.equations if e.kind == "ket"}
-        equations = tuple(replace(e, closed_form=_formula(e, facts, known, closed_form)) for e in equations)
-    return System(equations, system.matrices, system.remarks)
+        known = {e.name: e for e in equations if e.kind == "ket"}
+        formula = partial(_evaluated, facts=facts, known=known, closed_form=closed_form)
+    if simplify or formula is not None:
+        equations = Brackets(equations, facts, names, formula).complete(equations)
+    return System(equations, system.matrices, system.remarks, system.clock)
 
 
 def _shared(equations: tuple[Equation, ...]) -> tuple[Equation, ...]:
@@ -44,7 +50,7 @@ def _shared(equations: tuple[Equation, ...]) -> tuple[Equation, ...]:
     found = []
     for e in equations:
         scalar = e.kind == "scalar"
-        value = e.expression if e.kind in ("product", "initial", "clt") else _renamed(e.expression, known)
+        value = e.expression if e.kind in ("product", "initial", "clt", "operator") else _renamed(e.expression, known)
         found.append(replace(e, expression=value))
         if scalar and isinstance(value, Expectation):
             known.setdefault(value, e.symbol)
@@ -73,21 +79,9 @@ def _needed(equations: tuple[Equation, ...]) -> tuple[Equation, ...]:
 
 
 def _references(e: Equation) -> set[tuple[type, str]]:
-    parts = [e.expression, *(x for x in (e.mean, e.covariance) if x is not None)]
+    parts = [e.expression, *(x for x in (e.mean, e.covariance, e.start, e.learned) if x is not None)]
     found = {(type(n), n.label) for p in parts for n in p.atoms(Named)}
     return found - {(type(e.symbol), e.name)}
-
-
-def _formula(e: Equation, facts: Facts, known: dict[str, Equation], closed_form: ClosedForm) -> Expr | None:
-    """The right side with every expectation that has a closed form replaced; None where none has."""
-    if e.kind not in ("scalar", "coefficient") or not e.expression.has(Expectation):
-        return None
-
-    def rule(x: Expr) -> Expr | None:
-        return _evaluated(x, facts, known, closed_form) if isinstance(x, Expectation) else None
-
-    value = rebuild(e.expression, rule)
-    return value if value != e.expression else None
 
 
 def _evaluated(e: Expectation, facts: Facts, known: dict[str, Equation], closed_form: ClosedForm) -> Expr | None:
@@ -102,9 +96,17 @@ def _evaluated(e: Expectation, facts: Facts, known: dict[str, Equation], closed_
     covariance = sp.Matrix(
         len(kets),
         len(kets),
-        lambda i, j: simplified(Expectation(kets[i] * kets[j]), facts) - mean[i] * mean[j],
+        lambda i, j: _bracket(kets[i], kets[j], facts) - mean[i] * mean[j],
     )
     return closed_form(body.xreplace(dict(zip(kets, variables, strict=True))), Gaussian(variables, mean, covariance))
+
+
+def _bracket(x: Ket, y: Ket, facts: Facts) -> Expr:
+    """<x|y>, or what it is where that is as short: formulas are written in brackets, which have formulas of their own."""
+    value = simplified(Expectation(x * y), facts)
+    parts = [f for f in sp.Mul.make_args(value) if not f.is_number]
+    short = len(parts) == 1 and isinstance(parts[0], Expectation)
+    return value if short or value.is_number else Expectation(x * y)
 
 
 def _followed(body: Expr, facts: Facts, known: dict[str, Equation]) -> Expr:

@@ -13,15 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 import sympy as sp
 
-from tp_compiler.equations.facts import Facts, Generator
+from tp_compiler.equations.facts import Facts, Generator, meet
 from tp_compiler.equations.terms import (
     Expectation,
     Expr,
     Ket,
     Reduce,
     Softmax,
+    bound,
     copies_of,
     fresh_like,
+    rebound,
     rebuild,
     recopied,
     reindex,
@@ -102,13 +104,10 @@ def _spelled(factor: Expr) -> tuple[Expr, ...]:
 
 
 def reindex_bound(s: Expr, rest: Expr) -> Expr:
-    """A sum whose index does not occur in `rest`, so that `rest` may go inside."""
-    old = s.limits[0][0]
+    """A sum whose indices do not occur in `rest`, so that `rest` may go inside."""
     taken = rest.atoms(sp.Symbol)
-    if old not in taken:
-        return s
-    new = fresh_like(old, taken | s.atoms(sp.Symbol))
-    return sp.Sum(reindex(s.function, {old: new}), (new, *s.limits[0][1:]))
+    new = {i: fresh_like(i, taken | s.atoms(sp.Symbol)) for i in bound(s) if i in taken}
+    return rebound(s, lambda inner: inner, new) if new else s
 
 
 def _scalars(e: Expectation, facts: Facts) -> Expr | None:
@@ -128,7 +127,7 @@ def components(body: Expr, facts: Facts) -> list[list[Expr]]:
         roots, members = set(facts.of(factor).roots), [factor]
         apart = []
         for other, theirs in groups:
-            if other & roots:
+            if meet(other, roots):
                 roots, members = roots | other, theirs + members
             else:
                 apart.append((other, theirs))
@@ -152,8 +151,26 @@ def _affine(e: Expectation, facts: Facts) -> Expr | None:
         return None
     if any(not _is_polynomial(f, facts) for f in sp.Mul.make_args(body)) or len(components(body, facts)) > 1:
         return None
+    pairs = _correlated(body, facts)
+    if pairs is not None:
+        return _over(e, sp.Add(*pairs)) if len(pairs) <= MAX_TERMS else None
     wide = sp.expand_multinomial(sp.expand_mul(body))
     return _over(e, wide) if isinstance(wide, sp.Add) and len(wide.args) <= MAX_TERMS else None
+
+
+def _correlated(body: Expr, facts: Facts) -> list[Expr] | None:
+    """The products of a term of x and one of y in x y that do not vanish; None where the body is no product of two."""
+    x, y = (body.base, body.base) if isinstance(body, sp.Pow) and body.exp == 2 else (*body.args, None)[:2]
+    if y is None or (isinstance(body, sp.Mul) and len(body.args) != 2):
+        return None
+    left, right = ([(t, facts.of(t)) for t in sp.Add.make_args(f)] for f in (x, y))
+    found = []
+    for a, p in left:
+        for b, q in right:
+            centred = any(g[1] == 0 for g in (*p.odd, *q.odd))
+            if not centred or meet(p.roots, q.roots):
+                found.append(a * b)
+    return found
 
 
 def _is_polynomial(factor: Expr, facts: Facts) -> bool:
@@ -166,7 +183,8 @@ def _products(e: Expectation, facts: Facts) -> list[tuple[Expr, Equation]]:
     if e.copies != {0}:
         return []
     kets = [f for f in sp.Mul.make_args(e.body) if isinstance(f, Ket) and f.label in facts.definitions]
-    return [(k, facts.definitions[k.label]) for k in kets if facts.definitions[k.label].hat is not None]
+    found = [(k, facts.definitions[k.label]) for k in kets]
+    return [(k, e) for k, e in found if e.hat is not None and e.time is None]
 
 
 def _pairs(e: Expectation) -> list[tuple[Expr, Expr]]:
@@ -203,10 +221,21 @@ def _pair(a: Expr, b: Expr, facts: Facts) -> Expr | None:
     left, right = facts.definitions.get(a.label), facts.definitions.get(b.label)
     if left is None or right is None or left.hat is None or right.hat is None or left.dot or right.dot:
         return None
+    if left.time is not None or right.time is not None:
+        return None
     if facts.generators[a.label] != facts.generators[b.label]:
         return None
     x, y = left.hat.at(left, a), right.hat.at(right, b)
     return left.hat.scale * Expectation(x * y) if left.hat.single else None
+
+
+def _affine_mean(e: Expectation, facts: Facts) -> Expr | None:
+    """<1|x> of an affine ket, written out."""
+    ket = e.body
+    if not isinstance(ket, Ket) or e.copies != {0} or ket.copy_number or ket.label not in facts.definitions:
+        return None
+    definition = _affine_definition(ket, facts)
+    return None if definition is None else _over(e, definition)
 
 
 def _initial_mean(e: Expectation, facts: Facts) -> Expr | None:
@@ -267,14 +296,15 @@ def _affine_definition(ket: Ket, facts: Facts) -> Expr | None:
 
 def _delta(expr: Expr) -> Expr | None:
     """Σ_j δ_ij c_j = c_i, for an index i that runs over the same axis (it does: axes are nominal)."""
-    if not isinstance(expr, sp.Sum) or len(expr.limits) != 1:
+    if not isinstance(expr, sp.Sum):
         return None
-    index = expr.limits[0][0]
-    for factor in sp.Mul.make_args(expr.function):
-        if isinstance(factor, sp.KroneckerDelta) and index in factor.args:
-            other = next(a for a in factor.args if a != index)
-            if index not in other.free_symbols:
-                return reindex(sp.Mul(*(f for f in sp.Mul.make_args(expr.function) if f is not factor)), {index: other})
+    factors = sp.Mul.make_args(expr.function)
+    for factor in (f for f in factors if isinstance(f, sp.KroneckerDelta)):
+        for index, other in (factor.args, factor.args[::-1]):
+            if index in bound(expr) and index not in other.free_symbols:
+                body = reindex(sp.Mul(*(f for f in factors if f is not factor)), {index: other})
+                rest = [limit for limit in expr.limits if limit[0] != index]
+                return sp.Sum(body, *rest) if rest else body
     return None
 
 
@@ -292,6 +322,7 @@ RULES: tuple[Rule, ...] = (
     Rule("isometry", "⟨Wx|Wx′⟩", "σ²⟨x|x′⟩", "no dots", _isometry, "TP IVb, Def 2.6.5 (Hat)", True),
     Rule("covariance", "⟨u|u′⟩", "the declared one", "u, u′ initial", _initial_pair, "TP IVb, Def 2.6.3"),
     Rule("definition", "⟨x|y⟩", "a number", "x, y affine in Gaussians", _definition, deep=True),
+    Rule("affine", "⟨1|x⟩", "of its terms", "x affine in Gaussians", _affine_mean, deep=True),
     Rule("mean", "⟨1|u⟩", "the declared mean", "u an initial ket", _initial_mean, "TP IVb, Def 2.6.3"),
 )
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import sympy as sp
 
-from tp_compiler.equations.terms import Expectation, Expr, Hat, Named, Scalar, reindex
+from tp_compiler.equations.terms import Expectation, Expr, Hat, Learned, Named, Scalar, reindex
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,8 @@ class DotTerm:
     """`coefficient`·|y>, summed over the indices `over`. Unpacks as (ket, coefficient).
 
     `derivative` is E[∂|x>/∂Ŵᵀ|y>] not carried out: times `scale` (σ², or ρσ²) it is the coefficient; None in the Stein
-    form. `symbol` is the name that other equations know the coefficient by.
+    form. `symbol` is the name that other equations know the coefficient by. In a training loop |y_s> is summed over the
+    steps from 0 to `last`, too: `steps` is (s, last).
     """
 
     ket: Expr
@@ -51,14 +52,20 @@ class DotTerm:
     derivative: Expr | None = None
     scale: Expr = 1
     symbol: Expr | None = None
+    steps: tuple[Expr, Expr] | None = None
 
     def __iter__(self) -> Iterator[Expr]:
         return iter((self.ket, self.coefficient))
 
     def term(self) -> Expr:
         """The term as other equations read it."""
-        value = (self.coefficient if self.symbol is None else self.symbol) * self.ket
-        return sp.Sum(value, *((i, 1, n) for i, n in self.over)) if self.over else value
+        return self.summed((self.coefficient if self.symbol is None else self.symbol) * self.ket)
+
+    def summed(self, value: Expr) -> Expr:
+        """`value` summed over what the term is summed over."""
+        if self.over:
+            value = sp.Sum(value, *((i, 1, n) for i, n in self.over))
+        return sp.Sum(value, (self.steps[0], 0, self.steps[1])) if self.steps else value
 
 
 @dataclass(frozen=True)
@@ -66,8 +73,12 @@ class Equation:
     """`symbol` = `expression`.
 
     `kind`: initial (|u> ~ N(mean, covariance)), product (hat + dot), ket (entrywise), scalar, clt (jointly Gaussian,
-    mean 0, `covariance`), derivative (`meaning` says of what), coefficient (of a dot, `meaning` its expectation).
-    `closed_form` is the formula of an expectation, where one is known.
+    mean 0, `covariance`), derivative (`meaning` says of what), coefficient (of a dot, `meaning` its expectation), bracket
+    (`meaning` is the bracket, its own name). `closed_form` is the formula of an expectation, where one is known.
+
+    In a training loop a symbol carries the number of updates, `time`. Kinds of the loop alone: state (`expression` at
+    t + 1, `start` at 0), entry (of a gradient by a matrix), operator (what a linear optimizer adds to a matrix), weight
+    (its coefficients, `start` at t = s + 1). A product with a trained matrix is `keep` (hat + dot) + `learned`.
     """
 
     symbol: Named
@@ -81,7 +92,11 @@ class Equation:
     meaning: Expr | None = None
     closed_form: Expr | None = None
     output: bool = False
-    note: str = ""
+    time: Expr | None = None
+    start: Expr | None = None
+    keep: Expr = sp.Integer(1)
+    learned: Expr | None = None
+    update: Learned | None = None
 
     @property
     def name(self) -> str:
@@ -104,7 +119,7 @@ class Equation:
         return reindex(expression, dict(zip(self.symbol.indices, ket.indices, strict=True)))
 
     def _mapped(self, change: Any) -> Equation:
-        values = {n: getattr(self, n) for n in ("expression", "mean", "covariance", "closed_form")}
+        values = {n: getattr(self, n) for n in ("expression", "mean", "covariance", "closed_form", "start", "learned")}
         return replace(self, **{n: change(v) for n, v in values.items() if v is not None})
 
     def subs(self, *args: Any, **kwargs: Any) -> Equation:
@@ -118,7 +133,8 @@ class Equation:
 
 @dataclass(frozen=True)
 class Matrix:
-    """A matrix of the program: entries of variance σ²/n; `ratio` ρ = lim rows/columns."""
+    """A matrix of the program: entries of variance σ²/n; `ratio` ρ = lim rows/columns. Where it is trained, W_t = keep W +
+    `update`: two terms over t and the indices of the family."""
 
     name: str
     indices: tuple[Expr, ...]
@@ -126,15 +142,34 @@ class Matrix:
     ratio: Expr
     law: str
     widths: tuple[str, str]
+    update: Expr | None = None
+    keep: Expr = sp.Integer(1)
+
+
+@dataclass(frozen=True)
+class Clock:
+    """The steps of a training loop: `time` (t) and `earlier` (s) count updates, 0, 1, ..., `steps`."""
+
+    time: Expr
+    earlier: Expr
+    steps: int
 
 
 class System:
-    """The limit equations of a program. `system["h2"]` is an equation; "|x>" is the ket x beside a scalar x."""
+    """The limit equations of a program. `system["h2"]` is an equation; "|x>" is the ket x beside a scalar x, and
+    "<x|y>" what is stated of a bracket. `clock` is None where nothing is trained."""
 
-    def __init__(self, equations: tuple[Equation, ...], matrices: tuple[Matrix, ...], remarks: tuple[str, ...] = ()):
+    def __init__(
+        self,
+        equations: tuple[Equation, ...],
+        matrices: tuple[Matrix, ...],
+        remarks: tuple[str, ...] = (),
+        clock: Clock | None = None,
+    ):
         self.equations = equations
         self.matrices = matrices
         self.remarks = remarks
+        self.clock = clock
         self._scalars = {e.name: e for e in equations if not e.is_ket}
         self._kets = {e.name: e for e in equations if e.is_ket}
 

@@ -167,7 +167,8 @@ class Partial(sp.Expr):
 
 
 class Stein(sp.Expr):
-    """The coefficient of one |y> in |Y><Y|Y>⁺<Ĝ|x>. args: |y>, the |Y>, their hats Ĝ, |x>, indices that Y runs over.
+    """The coefficient of one |y> in |Y><Y|Y>⁺<Ĝ|x>. args: |y>, the |Y>, their hats Ĝ, |x>, indices that Y runs over, and
+    the steps of training it runs over: (s, last).
 
     The form of the dot rule that takes no derivative (TP IVb after Def 2.6.5; TP III): right for jumps too.
     """
@@ -175,10 +176,11 @@ class Stein(sp.Expr):
     is_commutative = True
     is_real = True
 
-    def __new__(cls, y: Any, kets: Any, hats: Any, x: Any, over: Any) -> Expr:
-        if len(kets) == 1 and not over:
+    def __new__(cls, y: Any, kets: Any, hats: Any, x: Any, over: Any, steps: Any = ()) -> Expr:
+        if len(kets) == 1 and not over and not steps:
             return Expectation(hats[0] * x) / Expectation(y * y)
-        return sp.Expr.__new__(cls, y, sp.Tuple(*kets), sp.Tuple(*hats), x, sp.Tuple(*over))
+        ranges = sp.Tuple(*(sp.Tuple(*r) for r in steps))
+        return sp.Expr.__new__(cls, y, sp.Tuple(*kets), sp.Tuple(*hats), x, sp.Tuple(*over), ranges)
 
 
 class Reduce(sp.Expr):
@@ -271,9 +273,20 @@ def rebuild(expr: Expr, rule: Callable[[Expr], Expr | None]) -> Expr:
     return expr if all(a is b for a, b in zip(args, expr.args, strict=True)) else expr.func(*args)
 
 
-def bound(expr: Expr) -> Expr:
-    """The index that a binder binds."""
-    return expr.limits[0][0] if isinstance(expr, sp.Sum) else expr.args[2] if isinstance(expr, Reduce) else expr.args[1]
+def bound(expr: Expr) -> tuple[Expr, ...]:
+    """The indices that a binder binds."""
+    if isinstance(expr, sp.Sum):
+        return tuple(limit[0] for limit in expr.limits)
+    return (expr.args[2],) if isinstance(expr, Reduce) else (expr.args[1],)
+
+
+def rebound(expr: Expr, body: Callable[[Expr], Expr], new: Mapping[Expr, Expr]) -> Expr:
+    """A binder over other indices: `body` is applied to what is inside, then the bound indices are exchanged."""
+    inner = body(expr.args[1] if isinstance(expr, Reduce) else expr.args[0]).xreplace(dict(new))
+    own = [new.get(i, i) for i in bound(expr)]
+    if isinstance(expr, sp.Sum):
+        return sp.Sum(inner, *((i, *limit[1:]) for i, limit in zip(own, expr.limits, strict=True)))
+    return Reduce(expr.args[0], inner, own[0]) if isinstance(expr, Reduce) else Softmax(inner, own[0], expr.args[2])
 
 
 def reindex(expr: Expr, mapping: Mapping[Expr, Expr]) -> Expr:
@@ -282,21 +295,17 @@ def reindex(expr: Expr, mapping: Mapping[Expr, Expr]) -> Expr:
     if not mapping:
         return expr
     danger = set(mapping).union(*(v.free_symbols for v in map(sp.sympify, mapping.values())))
-    if any(bound(b) in danger for b in expr.atoms(*BINDERS)):
+    if any(not danger.isdisjoint(bound(b)) for b in expr.atoms(*BINDERS)):
         expr = rebuild(expr, lambda e: _freshened(e, danger))
     return expr.xreplace({k: sp.sympify(v) for k, v in mapping.items()})
 
 
 def _freshened(expr: Expr, danger: set[Expr]) -> Expr | None:
-    if not isinstance(expr, BINDERS) or bound(expr) not in danger:
+    if not isinstance(expr, BINDERS) or danger.isdisjoint(bound(expr)):
         return None
-    old = bound(expr)
-    new = fresh_like(old, danger | expr.atoms(sp.Symbol))
-    body = rebuild(expr.args[0] if not isinstance(expr, Reduce) else expr.args[1], lambda e: _freshened(e, danger))
-    body = body.xreplace({old: new})
-    if isinstance(expr, sp.Sum):
-        return sp.Sum(body, (new, *expr.limits[0][1:]))
-    return Reduce(expr.args[0], body, new) if isinstance(expr, Reduce) else Softmax(body, new, expr.args[2])
+    taken = danger | expr.atoms(sp.Symbol)
+    new = {i: fresh_like(i, taken) for i in bound(expr) if i in danger}
+    return rebound(expr, lambda inner: rebuild(inner, lambda e: _freshened(e, danger)), new)
 
 
 def like(symbol: Expr, name: str) -> Expr:
@@ -339,6 +348,22 @@ def renumbered(expr: Expr, used: int = 0) -> Expr:
         return Expectation(body, sorted(new.get(c, c) for c in e.copies))
 
     return rebuild(expr, rule) if expr.has(Expectation) else expr
+
+
+def with_copy(expr: Expr, old: int, new: int) -> Expr:
+    """The free copy `old` called `new`; an expectation over a copy of that name gets another one first."""
+
+    def rule(e: Expr) -> Expr | None:
+        if not isinstance(e, Expectation):
+            return recopied(e, {old: new})
+        if old in e.copies or old not in copies_of(e.body):
+            return e
+        if new in e.copies:
+            spare = max((old, new, *e.copies, *copies_of(e.body))) + 1
+            e = Expectation(with_copy(e.body, new, spare), sorted({spare} | (e.copies - {new})))
+        return Expectation(with_copy(e.body, old, new), e.args[1])
+
+    return rebuild(expr, rule)
 
 
 def recopied(expr: Expr, new: Mapping[int, int]) -> Expr | None:

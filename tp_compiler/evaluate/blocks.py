@@ -11,7 +11,6 @@ Functions of averages over P copies have a bias of O(1/P): P grows with M (`bloc
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ import numpy as np
 from tp_compiler.evaluate.arrays import Label, aligned, contract, labels, reduced, reindexed, shifted
 from tp_compiler.evaluate.kernels import KERNELS
 from tp_compiler.evaluate.outerproducts import Member, columns, selected
-from tp_compiler.evaluate.sweep import Buffers, Sweep, compiled, run
+from tp_compiler.evaluate.sweep import Sweep, compiled, run
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.types import Index
 
@@ -90,15 +89,11 @@ class Blocks:
 
     def _sweep(self, sweep: Sweep, member: tuple[int, ...], values: Mapping[ir.Node, Any]) -> None:
         """One member's entries, some blocks at a time."""
-        operands = Operands(self, dict(zip(self.indices, member, strict=True)), values)
+        operands = Operands(self, sweep, dict(zip(self.indices, member, strict=True)), values)
         width = max(1, TILE // self.paired**2)
-        buffers = Buffers((width, self.paired, self.paired), PRECISION)
         for start in range(0, self.count, width):
             part = slice(start, min(start + width, self.count))
-            if part.stop - start < width:
-                buffers = Buffers((part.stop - start, self.paired, self.paired), PRECISION)
-            views = {s: self.entries[s][member][part] for s in self.states}
-            run(sweep, views, partial(operands.gradient, part), partial(operands.value, part), buffers)
+            run(sweep, operands.registers({s: self.entries[s][member][part] for s in self.states}, part))
 
     def mean(self, node: ir.Contract, values: Mapping[ir.Node, Any]) -> Any:
         """A contraction of entries over neurons: a scalar, or a ket of the rows."""
@@ -121,33 +116,54 @@ class Blocks:
 class Operands:
     """Scalars, kets and gradients of one member at one step, shaped for the tiles of a sweep."""
 
-    def __init__(self, blocks: Blocks, member: Member, values: Mapping[ir.Node, Any]):
-        self.blocks, self.member, self.values = blocks, member, values
-        self.sides: dict[ir.Node, tuple[Any, Any]] = {}
-        self.kets: dict[ir.Node, Any] = {}
+    def __init__(self, blocks: Blocks, sweep: Sweep, member: Member, values: Mapping[ir.Node, Any]):
+        self.blocks, self.sweep = blocks, sweep
+        self.member, self.values = member, values
+        self.fixed = sweep.numbers(self._number, PRECISION)
+        self.gradients = {r: self._sides(sweep.registers[r]) for r in sweep.gradients}
+        self.kets = {
+            r: self._ket(held)
+            for r, held in enumerate(sweep.registers)
+            if isinstance(held, ir.Node) and r not in self.gradients
+        }
+        self.buffers: dict[int, Any] = {}
 
-    def gradient(self, part: slice, node: ir.Node, out: Any) -> None:
-        """Σ |l><r| on some blocks, into `out`."""
-        if node not in self.sides:
-            b = self.blocks
-            left, right = columns(node, self.member, self.values, b.samples)
-            left, right = (x.reshape(b.count, b.paired, -1).astype(PRECISION) for x in (left, right))
-            self.sides[node] = left, np.ascontiguousarray(b._to_partner(right).transpose(0, 2, 1))
-        left, right = self.sides[node]
-        np.matmul(left[part], right[part], out=out)
+    def registers(self, states: Mapping[ir.State, Any], part: slice) -> list[Any]:
+        """The registers of the tile made of the blocks `part`, gradients filled."""
+        shape = (part.stop - part.start, self.blocks.paired, self.blocks.paired)
+        found: list[Any] = []
+        for r, held in enumerate(self.sweep.registers):
+            if isinstance(held, ir.State):
+                found.append(states[held])
+            elif r in self.fixed:
+                found.append(self.fixed[r])
+            elif r in self.kets:
+                found.append(self.kets[r][part])
+            else:
+                found.append(self._buffer(r, shape))
+        for r, (left, right) in self.gradients.items():
+            np.matmul(left[part], right[part], out=found[r])
+        return found
 
-    def value(self, part: slice, node: ir.Node) -> Any:
-        if node.type.is_scalar:
-            return selected(self.values[node], node.type.indices, self.member)[0][()]
-        if node not in self.kets:
-            self.kets[node] = self._ket(node)
-        return self.kets[node][part]
+    def _buffer(self, register: int, shape: tuple[int, ...]) -> Any:
+        if register not in self.buffers:
+            self.buffers[register] = np.empty(shape, PRECISION)
+        return self.buffers[register][: shape[0]]
+
+    def _number(self, node: ir.Node) -> Any:
+        return selected(self.values[node], node.type.indices, self.member)[0][()]
+
+    def _sides(self, node: Any) -> tuple[Any, Any]:
+        """Left and right kets of a gradient, (blocks, P, r) and (blocks, r, P)."""
+        b = self.blocks
+        left, right = columns(node, self.member, self.values, b.samples)
+        left, right = (x.reshape(b.count, b.paired, -1).astype(PRECISION) for x in (left, right))
+        return left, np.ascontiguousarray(b._to_partner(right).transpose(0, 2, 1))
 
     def _ket(self, node: ir.Node) -> Any:
         b = self.blocks
         of_rows = node.type.is_ket
-        x = self.values[node if of_rows else node.args[0]]
-        x, _ = selected(x, (0, *node.type.indices), self.member)
+        x, _ = selected(self.values[node if of_rows else node.args[0]], (0, *node.type.indices), self.member)
         x = np.asarray(x).reshape(b.count, b.paired).astype(PRECISION)
         return x[:, :, None] if of_rows else b._to_partner(x)[:, None, :]
 

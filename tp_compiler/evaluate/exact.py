@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tp_compiler.diagnostics import Diagnostic
-from tp_compiler.evaluate import faults
+from tp_compiler.evaluate import compositions, faults
 from tp_compiler.evaluate.arrays import joined, labels, reduced, reindexed, shifted
 from tp_compiler.evaluate.expectations import EXACT, METHODS, PATIENCE, Expectations, clusters
 from tp_compiler.evaluate.forms import (
@@ -309,7 +309,7 @@ class ExactEvaluator:
             named = _named(fn, [float(a.values) for a in rest])
             if named is not None:
                 return Form((Term(number(1.0), (Factor(named, (linear,)),)),))
-        return _composed(fn, args)
+        return compositions.composed(fn, args) or _composed(fn, args)
 
     # -- averages, sums and indices ---------------------------------------------------------------------------------
     def _contract(self, node: ir.Contract, args: list[Any]) -> Any:
@@ -465,7 +465,7 @@ def _simplified(terms: Any) -> Form:
     for t in terms:
         plain = not t.factors or (len(t.factors) == 1 and t.factors[0].is_identity)
         (linear if plain else others).append(t)
-    if len(linear) <= 1:
+    if not linear or (len(linear) == 1 and not linear[0].over):
         return Form((*linear, *others))
     gathered = Form(tuple(linear)).linear()
     if gathered is None:
@@ -495,38 +495,40 @@ def _composed(fn: str, args: list[Any]) -> Form:
     """f of kets that are themselves functions of Gaussians: one factor of all Gaussians involved."""
     variables: dict[Any, Linear] = {}
     readers = []
-    smooth = PRIMITIVES[fn].smooth
+    kinks: set[float] = set()
     for a in args:
-        reader, analytic = _reader(a, variables)
+        reader, places = _reader(a, variables)
         readers.append(reader)
-        smooth = smooth and analytic
-    if not smooth:
-        raise NotExact(f"{fn} of a nonlinear ket, with a kink")
+        kinks |= places
     keys = list(variables)
+    if not PRIMITIVES[fn].smooth or (kinks and len(keys) > 1):
+        raise NotExact(f"{fn} of a nonlinear ket, with a kink")
 
     def value(*points: Any) -> Any:
         known = dict(zip(keys, points, strict=True))
         return KERNELS[fn](*(r(known) for r in readers))
 
     if len(keys) == 1:
-        function: Any = composite(value, (), True)
+        function: Any = composite(value, tuple(kinks))
     else:
         function = value
     return Form((Term(number(1.0), (Factor(function, tuple(variables.values())),)),))
 
 
-def _reader(a: Any, variables: dict[Any, Linear]) -> tuple[Any, bool]:
-    """How to read a ket from the values of the Gaussians it is made of, and whether it is analytic in them."""
+def _reader(a: Any, variables: dict[Any, Linear]) -> tuple[Any, set[float]]:
+    """How to read a ket from the values of the Gaussians it is made of, and where it has kinks in them."""
     if isinstance(a, Tensor):
         if np.ndim(a.values):
             raise NotExact("a function of a ket and an indexed scalar")
-        return (lambda known: a.values), True
-    pieces, analytic = [], True
+        return (lambda known: a.values), set()
+    pieces: list[Any] = []
+    kinks: set[float] = set()
     for term in a.terms:
         if term.over or np.ndim(term.coefficient.values):
             raise NotExact("a nonlinear function of a sum over an index")
         for factor in term.factors:
-            analytic = analytic and (not isinstance(factor.function, Univariate) or factor.function.analytic)
+            if isinstance(factor.function, Univariate):
+                kinks |= set(factor.function.kinks)
             for argument in factor.arguments:
                 if argument.copy < 0:
                     raise NotExact("a nonlinear function of an average over copies")
@@ -542,7 +544,7 @@ def _reader(a: Any, variables: dict[Any, Linear]) -> tuple[Any, bool]:
             total = total + part
         return total
 
-    return read, analytic
+    return read, kinks
 
 
 def _touching(copies: list[int], factors: tuple[Factor, ...]) -> list[Factor]:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import numpy as np
 
 from tp_compiler.diagnostics import Diagnostic
+from tp_compiler.evaluate.draws import Draws, drawn_together
 from tp_compiler.evaluate.estimates import is_gaussian
 from tp_compiler.evaluate.exact import Exact, ExactEvaluator
 from tp_compiler.evaluate.expectations import PATIENCE
+from tp_compiler.evaluate.forms import NotExact
+from tp_compiler.evaluate.linear import LinearEvaluator, trained
+from tp_compiler.evaluate.linear_needs import Problem
 from tp_compiler.evaluate.options import Options, settings_of, validate
 from tp_compiler.evaluate.qmc import Sampling
-from tp_compiler.ir.program import Program
+from tp_compiler.ir.program import Output, Program
 from tp_compiler.ir.walk import reachable
 from tp_compiler.results import Estimate, Run
 
@@ -49,8 +53,11 @@ def limit(program: Program, *, only: Collection[str] | None = None, **options: A
     else:
         names_left = names
     drawn = {o.name for o in program.outputs if o.node.type.random and not is_gaussian(o.node)}
-    parts = ([n for n in names_left if n not in drawn], [n for n in names_left if n in drawn])
-    runs += [Sampling(program, chosen, set(part), reasons).run() for part in parts if part]
+    plain, random = [n for n in names_left if n not in drawn], [n for n in names_left if n in drawn]
+    if random and drawn_together(program, random):
+        runs.append(Draws(program, random, chosen, reasons).run())
+        random = []
+    runs += [Sampling(program, chosen, set(part), reasons).run() for part in (plain, random) if part]
     return _joined(runs or [Sampling(program, chosen, set(), {}).run()], names)
 
 
@@ -70,14 +77,10 @@ def without_sampling(program: Program, names: list[str], options: Options) -> tu
     """What has an exact value, a closed form or a quadrature; and for every other output the reason why not."""
     start = time.monotonic()
     wanted = [o for o in program.outputs if o.name in names]
-    patience = float("inf") if options.method == "quadrature" else PATIENCE
-    nodes = reachable(o.node for o in wanted)
-    evaluator = ExactEvaluator(nodes, quadrature=options.method != "exact", patience=patience)
     outputs: dict[str, Estimate] = {}
     failed: dict[str, Diagnostic] = {}
     reasons: dict[str, str] = {}
-    for o in wanted:
-        found = evaluator.output(o)
+    for o, found in _found(program, wanted, options):
         if isinstance(found, Exact):
             stderr = np.full_like(found.value, found.error)
             outputs[o.name] = Estimate(
@@ -93,3 +96,20 @@ def without_sampling(program: Program, names: list[str], options: Options) -> tu
     seconds = time.monotonic() - start
     run = Run(program.source.name, "limit", outputs, failed, program.warnings, settings_of(options, 0), seconds)
     return run, reasons
+
+
+def _found(program: Program, wanted: list[Output], options: Options) -> Iterator[tuple[Output, Exact | Problem]]:
+    """By formulas; and what has none, by coefficients, if it is linear: training loops above all."""
+    patience = float("inf") if options.method == "quadrature" else PATIENCE
+    quadrature = options.method != "exact"
+    formulas = ExactEvaluator(reachable(o.node for o in wanted), quadrature=quadrature, patience=patience)
+    found = {o: formulas.output(o) for o in wanted}
+    left = [o for o in wanted if isinstance(found[o], NotExact)]
+    if left:
+        deadline = time.monotonic() + options.max_time if options.max_time else None
+        linear = LinearEvaluator(program, left, deadline)
+        for o in left:
+            second = linear.output(o)
+            if not isinstance(second, NotExact) or trained(o.node):
+                found[o] = second
+    yield from found.items()

@@ -1,4 +1,4 @@
-"""Instructions as functions of registers: each node of a linear program becomes one closure, made once and run at every step.
+"""Instructions as functions of registers: every node of a linear program becomes a closure, made once and run often.
 
 A register holds an array whose dimensions are the labels of its shape. The last dimension of a ket are its coordinates
 (linear_matrices.py); a ket that is shorter than another one has zeros there.
@@ -22,6 +22,7 @@ from tp_compiler.evaluate.linear_contraction import Labels, arranged, contractio
 from tp_compiler.evaluate.linear_matrices import Coordinates, InitialMatrix, padded
 from tp_compiler.evaluate.linear_shapes import Shapes, indices, slots
 from tp_compiler.evaluate.linear_sparse import SparseUpdate, scatter, scattering
+from tp_compiler.evaluate.spectral import spectral
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.program import Loop
 from tp_compiler.ir.types import Index
@@ -67,7 +68,8 @@ class Code:
 
     def instruction(self, node: ir.Node) -> Run | None:
         """None where a register that is there already holds the value."""
-        return getattr(self, f"_{type(node).__name__.lower()}")(node)  # type: ignore[no-any-return]
+        found: Run | None = getattr(self, f"_{type(node).__name__.lower()}")(node)
+        return found
 
     def _computing(self, node: ir.Node, value: Callable[[], Any]) -> Run:
         registers, k = self.registers, self.new(node)
@@ -94,7 +96,7 @@ class Code:
         self._alias(node, "clock")
 
     def _initialket(self, node: ir.InitialKet) -> Run | None:
-        mean, spread = node.args
+        mean = node.args[0]
         own = indices(self.shapes[node])
         if not slots(self.shapes[node]):
             return self._computing(node, self.read(mean, own))
@@ -159,7 +161,8 @@ class Code:
 
     def _carry(self, node: ir.Carry) -> Run | None:
         if node.state not in self.sparse:
-            return self._alias(node, node.state)
+            self._alias(node, node.state)
+            return None
         registers, k, s = self.registers, self.at[node.state], self.at[node.state, "scale"]
         return self._computing(node, lambda: registers[k] if registers[s] == 1 else registers[k] * registers[s])
 
@@ -212,7 +215,9 @@ class Code:
             square = float(variance()[member])
             if square < 0:
                 raise faults.Refused(faults.negative_variance(symbol, square))
-            self.matrices[symbol, member] = InitialMatrix(square, symbol.rows.ratio / symbol.cols.ratio, self.coordinates)
+            self.matrices[symbol, member] = InitialMatrix(
+                square, symbol.rows.ratio / symbol.cols.ratio, self.coordinates
+            )
         return self.matrices[symbol, member]
 
     def _apply(self, node: ir.Apply) -> Run:
@@ -220,12 +225,12 @@ class Code:
         state, (x,) = node.state, node.args
         core = self.shapes.states[state]
         assert isinstance(core, tuple)
-        own = dict(zip(state.type.indices, node.member, strict=True))
-        swapped = {0: state.slot, state.slot: 0} if node.transposed else {}
-        pick = tuple(own[i] - 1 if isinstance(own.get(i), int) else slice(None) for i in core)  # type: ignore[call-overload,operator]
-        labels = tuple(
-            own.get(i, swapped.get(i, i)) for i in core if not isinstance(own.get(i), int)  # type: ignore[call-overload]
-        )
+        own: dict[Label, Label | int] = dict(zip(state.type.indices, node.member, strict=True))
+        fixed = {i: m - 1 for i, m in own.items() if isinstance(m, int)}
+        if node.transposed:
+            own |= {0: state.slot, state.slot: 0}
+        pick = tuple(fixed.get(i, slice(None)) for i in core)
+        labels = tuple(own.get(i, i) for i in core if i not in fixed)
         if len(set(labels)) < len(labels):
             raise NotExact("a diagonal of a family of learned matrices")
         ket = tuple(state.slot if i == 0 else i for i in self.shapes[x])
@@ -290,7 +295,7 @@ class Code:
         return self._computing(node, lambda: reduced(node.op, value(), axis))
 
     def _reindex(self, node: ir.Reindex) -> Run | None:
-        x, *gathers = node.args
+        x = node.args[0]
         own, new = self.shapes[x], self.shapes[node]
         chosen = dict(zip(x.type.indices, node.selectors, strict=True))
         selectors = [chosen[i] for i in indices(own)]
@@ -298,7 +303,8 @@ class Code:
         if len(names) == len(selectors) and len(set(names)) == len(names):
             if isinstance(x, ir.Carry) and x.state in self.sparse:
                 return self._computing(node, self.read(x))
-            return self._alias(node, x)
+            self._alias(node, x)
+            return None
         held, scale = self._held(x)
         if len(names) + sum(isinstance(s, int) for s in selectors) == len(selectors) and len(set(names)) == len(names):
             grid = tuple(s - 1 if isinstance(s, int) else slice(None) for s in selectors)
@@ -353,9 +359,15 @@ class Code:
         return self._computing(node, value)
 
     def _linalg(self, node: ir.Linalg) -> Run:
+        return self._of_matrices(node, faults.linalg)
+
+    def _spectral(self, node: ir.Spectral) -> Run:
+        return self._of_matrices(node, spectral)
+
+    def _of_matrices(self, node: ir.Node, function: Callable[..., Any]) -> Run:
         reads = [(self.read(a), indices(self.shapes[a])) for a in node.args]
         own = self.shapes[node]
-        return self._computing(node, lambda: faults.linalg(node, [(r(), labels) for r, labels in reads], own))
+        return self._computing(node, lambda: function(node, [(r(), labels) for r, labels in reads], own))
 
 
 # ------------------------------------------------------------------------------------------------------------ sums
@@ -367,7 +379,8 @@ def levelled(parts: list[Any], depth: int) -> list[Any]:
     found = []
     for p in parts:
         x = np.zeros((*p.shape[: p.ndim - depth], *lengths))
-        x[(..., *(slice(n) for n in p.shape[p.ndim - depth :]))] = p
+        part: tuple[Any, ...] = (..., *(slice(n) for n in p.shape[p.ndim - depth :]))
+        x[part] = p
         found.append(x)
     return found
 

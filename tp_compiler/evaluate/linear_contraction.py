@@ -1,7 +1,7 @@
 """Sums of products of labelled arrays, planned once and run at every step by BLAS.
 
-The dimensions of an array are its labels, the finite indices first, the neuron slots last. A dimension that belongs to a
-slot holds the coordinates of a ket and may be shorter than another one: what is missing is 0.
+The dimensions of an array are its labels, the finite indices first, the neuron slots last. A dimension that belongs to
+a slot holds the coordinates of a ket and may be shorter than another one: what is missing is 0.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ def _multiplying(first: Step | None, second: Step | None) -> Step:
 
 
 def _matrix_product(first: list[int], second: list[int], sizes: tuple[int, int, int], ragged: bool) -> Step:
-    """Dimensions (batch, left, summed) of a, (batch, summed, right) of b; `ragged` where the last summed one is a slot."""
+    """(batch, left, summed) of a times (batch, summed, right) of b; `ragged` where the last summed one is a slot."""
     batch, left, summed = sizes
     turn_a, turn_b = first != sorted(first), second != sorted(second)
     simple = not batch and left <= 1 and summed == 1 and len(second) <= 2

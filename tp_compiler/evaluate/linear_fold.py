@@ -43,7 +43,7 @@ def _folded(build: Builder, node: ir.Node, args: tuple[ir.Node, ...]) -> ir.Node
     if not args or isinstance(node, ir.InitialKet | ir.Unavailable):
         return node  # an initial ket is the identity of its symbol
     zero = [a for a in args if _is(a, 0.0)]
-    if zero and (args[0] is zero[0] and isinstance(node, _HOMOGENEOUS) or isinstance(node, ir.Contract)):
+    if zero and (isinstance(node, ir.Contract) or (args[0] is zero[0] and isinstance(node, _HOMOGENEOUS))):
         return zero[0]
     if isinstance(node, ir.Map):
         if zero and (node.fn == "mul" or (node.fn == "div" and args[0] is zero[0])):
@@ -54,7 +54,19 @@ def _folded(build: Builder, node: ir.Node, args: tuple[ir.Node, ...]) -> ir.Node
                 return yes if condition.value > 0 else no
             if yes is no or (isinstance(yes, ir.Constant) and _is(no, yes.value)):
                 return yes
+    if isinstance(node, ir.Reindex) and len(args) == 1 and isinstance(args[0], ir.Map) and args[0].fn == "mul":
+        return _renamed(build, node, args[0])
     return node if args == node.args else rebuilt(build, node, args, node.span)
+
+
+def _renamed(build: Builder, node: ir.Reindex, product: ir.Map) -> ir.Node:
+    """A product under new names, factor by factor: a contraction then takes it apart."""
+    chosen = dict(zip(node.args[0].type.indices, node.selectors, strict=True))
+    factors = []
+    for f in product.args:
+        selectors = tuple(chosen[i] for i in f.type.indices)
+        factors.append(build.reindex(f, selectors, (), node.span))
+    return build.map("mul", factors, node.span)
 
 
 def _is(node: ir.Node, value: float) -> bool:

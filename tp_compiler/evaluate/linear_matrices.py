@@ -1,7 +1,7 @@
 """Initial matrices in coordinates: W|x> and Wᵀ|y> for kets that are combinations of independent standard Gaussians.
 
-A ket is the row of its coefficients: coordinate 0 stands for |1>, every other one for a standard Gaussian of its own, so
-that <x|y> is the dot product of two rows. A direction that W meets for the first time has an image with a fresh
+A ket is the row of its coefficients: coordinate 0 stands for |1>, every other one for a standard Gaussian of its own,
+so that <x|y> is the dot product of two rows. A direction that W meets for the first time has an image with a fresh
 coordinate, its hat; and by the conditioning form of the dot rule (limit.md section 1), with Q orthonormal,
 
     W|q> = σ z + ρ⁻¹ |Q'><W^T Q'|q>,    Wᵀ|q'> = σ √ρ z' + ρ |Q><W Q|q'>,
@@ -118,8 +118,9 @@ class InitialMatrix:
 
 
 def _split(x: Any, basis: Any) -> tuple[Any, Any]:
-    """The coefficients of x in an orthonormal basis, and the rest; twice, so that the rest is orthogonal to rounding."""
-    along, rest = 0.0, padded(x, basis.shape[1])
+    """The coefficients of x in an orthonormal basis, and the rest; twice, so that no rounding is left in the rest."""
+    along: Any = 0.0
+    rest = padded(x, basis.shape[1])
     for _ in range(2):
         part = dot(rest, basis)
         along, rest = along + part, rest - padded(part @ basis, rest.shape[-1])

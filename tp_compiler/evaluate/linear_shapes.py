@@ -1,8 +1,8 @@
 """What the values of a linear program are, before any number: which indices and which neurons each of them runs over.
 
-A value without a slot is a number (or a ket c|1>), one with a slot a combination of Gaussians over those neurons, one with
-two slots a sum of outer products. What is none of these is a `NotExact` with the reason, and so is what depends on it; a
-product of kets waits for the average that it stands in.
+A value without a slot is a number (or a ket c|1>), one with a slot a combination of Gaussians over those neurons, one
+with two slots a sum of outer products. What is none of these is a `NotExact` with the reason, and so is what depends on
+it; a product of kets waits for the average that it stands in.
 """
 
 from __future__ import annotations
@@ -92,7 +92,8 @@ class Shapes:
             return NotExact(f"{type(node).__name__} has no exact value")
         if any(isinstance(a, Product) for a in args) and not isinstance(node, ir.Map | ir.Contract):
             return NotExact("a product of kets")
-        return rule(node, args)  # type: ignore[no-any-return]
+        found: Shape = rule(node, args)
+        return found
 
     # -- leaves -------------------------------------------------------------------------------------------------
     def _constant(self, node: ir.Constant, args: Any) -> Shape:
@@ -206,11 +207,12 @@ class Shapes:
         gone = {i for group in node.groups for i in group}
         return arranged((node.index, *(x for a in args for x in a if x not in gone)))
 
-    def _linalg(self, node: ir.Linalg, args: list[Labels]) -> Shape:
+    def _linalg(self, node: ir.Linalg | ir.Spectral, args: list[Labels]) -> Shape:
         if any(slots(a) for a in args):
             return NotExact(f"{node.op} of a matrix of kets")
         return arranged(node.type.indices)
 
+    _spectral = _linalg
 
 
 def _joined(a: Shape, b: Shape) -> Shape:

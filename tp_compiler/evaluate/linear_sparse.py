@@ -22,8 +22,6 @@ from tp_compiler.ir.types import Index
 
 #: Families of at least this size are updated in place.
 LARGE = 64
-#: Where the factor beside a state leaves these bounds, it is multiplied in.
-SMALLEST, LARGEST = 1e-100, 1e100
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,10 +92,10 @@ def scatter(node: ir.Node, shapes: Shapes) -> Scatter | None:
     """A contraction with one factor delta[v, p], the result a family over v alone."""
     if not isinstance(node, ir.Contract) or node.slots or not isinstance(shapes.of[node], tuple):
         return None
-    found = [(a, hot) for a in node.args if (hot := one_hot(a)) is not None and hot[0] in shapes[node]]
+    found = [(a, *place) for a in node.args if (place := one_hot(a)) is not None and place[0] in shapes[node]]
     if len(found) != 1:
         return None
-    hot, (index, at) = found[0]
+    hot, index, at = found[0]
     kets = [a for a in node.args if slots(shapes[a])]
     scalars = tuple(a for a in node.args if a is not hot and a not in kets)
     carried = [x for a in (*kets, *scalars, at) for x in indices(shapes[a])]
@@ -136,7 +134,7 @@ def _update(state: ir.State, following: ir.Node, shapes: Shapes, build: Builder)
 
 
 def combination(root: ir.Node, shapes: Shapes, build: Builder) -> dict[ir.Node, ir.Node]:
-    """A ket as a linear combination: atom -> coefficient. Sums, and products and quotients with scalars, are resolved."""
+    """A ket as a linear combination, atom -> coefficient: sums, and products and quotients with scalars, resolved."""
     done: dict[ir.Node, dict[ir.Node, ir.Node]] = {}
     todo = [root]
     while todo:
@@ -187,7 +185,7 @@ def scattering(part: Scatter, shapes: Shapes) -> Callable[[Any, Any, list[Any]],
 
     def run(positions: Any, ket: Any, scalars: list[Any]) -> tuple[Any, Any]:
         touched, row = np.unique(spread(positions, at), return_inverse=True)
-        weights = spread(weigh(scalars), kept) if weigh else None
+        weights = spread(weigh(scalars), kept) if weigh else np.ones(row.size)
         weights = np.bincount(row * count + columns, weights, touched.size * count)
         rows = weights.reshape(touched.size, count) @ ket.reshape(count, -1)
         inside = (touched >= 1) & (touched <= part.index.size) & (touched % 1 == 0)

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Hashable
 
+from tp_compiler.evaluate.blocks import block_size
+from tp_compiler.evaluate.lowrank import is_linear
 from tp_compiler.evaluate.outer import paired
 from tp_compiler.evaluate.phases import averages_of_entries, cells, phases
 from tp_compiler.evaluate.tails import Tails
@@ -49,6 +51,7 @@ class Plan:
         self.step_uses = self.phases.step_uses()
         self.cells = cells(self.phases)
         self.of_entries = averages_of_entries(self.nodes)
+        self.linear = [self._is_linear(cell) for cell in self.cells]
         self._batched = {n.matrix for n in self.nodes if isinstance(n, ir.MatMul) and _is_batched(n)}
         self.space = self._spaces()
         self.coordinates = self._coordinates()
@@ -58,6 +61,11 @@ class Plan:
             isinstance(n, ir.Contract) and n.slots and any(s for s, _ in n.type.slots) for n in self.nodes
         )
         self.tails = Tails(self.nodes)
+
+    def _is_linear(self, cell: list[ir.State]) -> bool:
+        """Whether a trained matrix is kept as a sum of outer products; otherwise by its entries, in blocks."""
+        assert self.phases.loop is not None
+        return not set(cell) & set(self.of_entries.values()) and is_linear(cell, self.phases.loop.following)
 
     # -- spaces -------------------------------------------------------------------------------------------------
     def _spaces(self) -> dict[ir.Node, int]:
@@ -121,7 +129,7 @@ class Plan:
         """Diagnostics of `clt` scalars whose limit is not known to be Gaussian."""
         if not self.clts:
             return {}
-        dependence = Dependence(o.node for o in self.outputs)
+        dependence = Dependence(self.nodes)
         problems: dict[ir.Node, object] = {}
         for k, node in enumerate(self.clts):
             pairs = (clt_pair_problem(dependence, other, node) for other in self.clts[:k] if other not in problems)
@@ -151,9 +159,12 @@ class Plan:
 
     def resolution(self, samples: int) -> int:
         """What the bias falls with: M, or the number P of copies that a row meets where the program has an E."""
-        if not any(len(n.type.slots) > 1 for n in self.nodes):
-            return samples
-        return paired(samples, self.nested)
+        sizes = [samples]
+        if any(isinstance(n, ir.Contract) and n.slots and n.slots != (0,) for n in self.nodes):
+            sizes.append(paired(samples, self.nested))
+        if not all(self.linear):
+            sizes.append(block_size(samples))
+        return min(sizes)
 
     def show(self) -> str:
         """The plan as text (`tpc show --stage plan`)."""

@@ -207,6 +207,9 @@ class Replicate:
         values = np.einsum("...ij,m...j->m...i", root, draws)
         return aligned(values, (0, *rest, left), labels(node.type))
 
+    def _initialscalar(self, node: ir.InitialScalar) -> Any:
+        return self.values[node.args[0]]
+
     # -- instructions -------------------------------------------------------------------------------------------
     def _map(self, node: ir.Map) -> Any:
         own = labels(node.type)

@@ -14,7 +14,7 @@ from tp_compiler.diagnostics import Diagnostic
 from tp_compiler.evaluate import faults
 from tp_compiler.evaluate.arrays import aligned, labels
 from tp_compiler.evaluate.blocks import Blocks
-from tp_compiler.evaluate.lowrank import LowRank, is_linear
+from tp_compiler.evaluate.lowrank import LowRank
 from tp_compiler.ir import nodes as ir
 
 if TYPE_CHECKING:
@@ -39,12 +39,12 @@ class Training:
             if not state.is_matrix:
                 self.current[state] = self._shaped(state, state.init)
         generator = np.random.Generator(np.random.PCG64([*run.seed, 65537]))
-        for group in run.plan.cells:
+        for cell, linear in zip(run.plan.cells, run.plan.linear, strict=True):
             shift = int(generator.integers(0, 2**31))
-            linear = group[0] not in run.plan.of_entries.values() and is_linear(group, loop.following)
-            kind = LowRank(group, run.values, run.samples) if linear else None
-            matrix = kind or Blocks(group, run.values, run.samples, shift)
-            self.matrices.update(dict.fromkeys(group, matrix))
+            matrix: LowRank | Blocks = (
+                LowRank(cell, run.values, run.samples) if linear else Blocks(cell, run.values, run.samples, shift)
+            )
+            self.matrices.update(dict.fromkeys(cell, matrix))
 
     def _shaped(self, state: ir.State, node: ir.Node) -> Any:
         value = self.run.values[node]

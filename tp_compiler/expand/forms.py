@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -23,13 +24,15 @@ _ARITHMETIC = {"add": "sum", "mul": "product", "div": "quotient", "pow": "power"
 
 @dataclass(frozen=True, eq=False)
 class Form:
-    """How a node is written. `indices`: those that its brackets name; `hidden`: those of them that the result lacks."""
+    """How a node is written. `indices`: those that its brackets name; `hidden`: those of them that the result lacks;
+    `renamed`: (index of the argument, index of the node) where a node is another one under other names."""
 
     kind: str
     args: tuple[ir.Node, ...] = ()
     word: str = ""
     indices: tuple[Index, ...] = ()
     hidden: tuple[Index, ...] = ()
+    renamed: tuple[tuple[Index, Index], ...] = ()
 
     @property
     def rigid(self) -> tuple[Index, ...]:
@@ -43,12 +46,17 @@ class Forms:
     def __init__(self, build: Builder):
         self.build = build
         self._known: dict[ir.Node, Form] = {}
+        self.products: dict[ir.Node, list[ir.Map]] = {}  # products with a name, under their first factor
         self.slopes: dict[ir.Node, tuple[str, ir.Node]] = {}
 
     def of(self, node: ir.Node) -> Form:
         if node not in self._known:
             self._known[node] = self._found(node)
         return self._known[node]
+
+    def rename(self, node: ir.Node, other: ir.Node, renamed: tuple[tuple[Index, Index], ...]) -> None:
+        """A node is another one under other index names."""
+        self._known[node] = Form("renamed", (other,), renamed=renamed)
 
     def learn_slopes(self, nodes: Iterable[ir.Node]) -> None:
         """Records f'(x) for every f(x) among the nodes, where it is longer to write than `f'(x)`."""
@@ -58,12 +66,32 @@ class Forms:
                     slope = partial(NodeAlgebra(self.build, node.span), node, 0)
                 except ProgramError:
                     return
-                if isinstance(slope, ir.Map) and sum(not isinstance(a, ir.Constant) for a in _below(slope)) > 2:
+                if _length(slope, node.args[0]) > 2:
                     self.slopes.setdefault(slope, (node.fn, node.args[0]))
+
+    def learn_products(self, nodes: Iterable[ir.Node]) -> None:
+        """Records products with a name: averages take products apart, and are written with them whole."""
+        for node in nodes:
+            if isinstance(node, ir.Map) and node.fn == "mul":
+                self.products.setdefault(node.args[0], []).append(node)
+
+    def _grouped(self, node: ir.Contract) -> tuple[ir.Node, ...]:
+        """The factors of an average, products with a name in the place of theirs: the longest first."""
+        factors = list(unmasked(node.args))
+        known = {p for f in factors for p in self.products.get(f, ()) if p.serial < node.serial}
+        for product in sorted(known, key=lambda p: (-len(p.args), p.serial)):
+            while not Counter(product.args) - Counter(factors):
+                place = min(factors.index(a) for a in product.args)
+                factors.insert(place, product)
+                for a in product.args:
+                    factors.remove(a)
+        return tuple(factors)
 
     def _found(self, node: ir.Node) -> Form:
         if isinstance(node, LEAVES):
             return Form("leaf")
+        if isinstance(node, ir.Contract):
+            return _contract(node, self._grouped(node))
         if node in self.slopes:
             fn, x = self.slopes[node]
             return Form("call", (x,), f"{fn}'")
@@ -71,11 +99,11 @@ class Forms:
         return rule(node) if rule else Form("unwritten", node.args)
 
 
-def _below(node: ir.Node) -> list[ir.Node]:
-    """The entrywise functions that a node is made of, and what they act on."""
-    if not isinstance(node, ir.Map):
-        return [node]
-    return [node, *(b for a in node.args for b in _below(a))]
+def _length(node: ir.Node, leaf: ir.Node) -> int:
+    """How many entrywise functions a node is made of, down to a leaf."""
+    if node is leaf or not isinstance(node, ir.Map):
+        return 0
+    return 1 + sum(_length(a, leaf) for a in node.args)
 
 
 # -------------------------------------------------------------------------------------------------- one rule a node
@@ -164,8 +192,7 @@ def _is_mask(node: ir.Node, raws: set[ir.Node]) -> bool:
     return False
 
 
-def _contract(node: ir.Contract) -> Form:
-    factors = unmasked(node.args)
+def _contract(node: ir.Contract, factors: tuple[ir.Node, ...]) -> Form:
     first, count = factors[0], math.prod(i.size for i in node.over)
     mean = bool(node.over) and isinstance(first, ir.Constant) and first.value == 1 / count and len(factors) > 1
     if mean:
@@ -181,7 +208,6 @@ def _linalg(node: ir.Linalg) -> Form:
 
 _RULES: dict[type[ir.Node], Callable[..., Form]] = {
     ir.Map: _map,
-    ir.Contract: _contract,
     ir.Linalg: _linalg,
     ir.Reduce: lambda n: Form("reduction", n.args, n.op, (n.index,), (n.index,)),
     ir.Shift: lambda n: Form("shift", n.args, "shift", (n.index,)),

@@ -47,7 +47,7 @@ def multiplied(factors: Sequence[Piece]) -> Piece:
     if len(factors) == 1:
         return factors[0]
     first, *rest = factors
-    text, scalar = first.at(PRODUCT), not first.ket
+    text, scalar = first.at(POWER if first.applied else PRODUCT), not first.ket
     for k, piece in enumerate(rest):
         bare = piece.applied and scalar and k == len(rest) - 1
         shown = piece.text if bare else piece.at(POWER)

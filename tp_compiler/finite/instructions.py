@@ -35,6 +35,10 @@ def _copy(_: ir.Copy, args: Sequence[Tensor]) -> Values:
     return args[0].array
 
 
+def _initial_scalar(node: ir.InitialScalar, args: Sequence[Tensor]) -> Values:
+    return np.broadcast_to(align(args[0], labels_of(node)), node.type.shape)
+
+
 _REDUCTIONS: dict[str, np.ufunc] = {"max": np.maximum, "min": np.minimum, "prod": np.multiply}
 
 
@@ -121,6 +125,7 @@ ROWS: dict[type[ir.Node], Callable[..., Values]] = {
     ir.Map: _map,
     ir.Contract: _contract,
     ir.Copy: _copy,
+    ir.InitialScalar: _initial_scalar,
     ir.Reduce: _reduce,
     ir.Reindex: _reindex,
     ir.Shift: _shift,

@@ -39,10 +39,11 @@ def is_zero(node: ir.Node) -> bool:
 class Builder:
     """Makes nodes. Every method takes the span of the source that asks for the node."""
 
-    def __init__(self) -> None:
+    def __init__(self, fresh_from: int = 0) -> None:
+        """`fresh_from`: a builder of nodes beside those of another one numbers its fresh indices behind the other's."""
         self._known: dict[tuple[Any, ...], ir.Node] = {}
         self._slots = 0
-        self._indices = 0
+        self._indices = fresh_from
         self._spent = 0
         self.kept: dict[object, ir.Node] = {}  # nodes that a caller wants made once
         self.cotangents: ir.Cotangents = {}  # what differentiation has made, for readers

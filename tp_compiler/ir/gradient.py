@@ -120,6 +120,13 @@ class Gradient:
         placed = self.build.rename(value, renamed, self.span)
         return self.build.map("mul", (placed, *factors), self.span) if factors else placed
 
+    def members(self, leaf: Leaf) -> set[tuple[Label, ...]]:
+        """The members of a family that a gradient is not zero for: positions, and own indices that run."""
+        if isinstance(leaf, ir.MatrixSymbol):
+            terms = [zip(o.member, leaf.indices, strict=True) for o in self.outer(leaf)]
+            return {tuple(i if not isinstance(m, int) else m for m, i in term) for term in terms}
+        return {tuple(dict(ties).get(i, i) for i in leaf.type.indices) for ties in self._pieces.get(leaf, {})}
+
     def outer(self, matrix: ir.MatrixSymbol) -> tuple[Outer, ...]:
         """The gradient by a matrix as a sum of outer products."""
         return tuple(self._outer.get(matrix, ()))
@@ -376,8 +383,8 @@ def _linalg(of: Gradient, node: ir.Linalg, y: _Piece) -> None:
         """A matrix, already under the names of the piece, over (r, c)."""
         return build.rename(x, {of.local(rows): r, of.local(cols): c}, span)
 
-    def send(k: int, value: ir.Node) -> None:
-        _Piece(of, loose.ties, value).send(node.args[k], (), own, ())
+    def send(k: int, value: ir.Node, without: Index | None = None) -> None:
+        _Piece(of, loose.ties, value).send(node.args[k], (), (i for i in own if i != without), ())
 
     r, c = of.local(rows), of.local(cols)
     minus = build.constant(-1, span)
@@ -389,7 +396,7 @@ def _linalg(of: Gradient, node: ir.Linalg, y: _Piece) -> None:
         flipped = build.rename(loose.at(node.args[0]), {r: c, c: r}, span)
         value = build.rename(loose.value, {r: c}, span)
         right = build.linalg("solve", r, c, (flipped, value), "", span)  # over r
-        send(1, build.rename(right, {r: c}, span))
+        send(1, build.rename(right, {r: c}, span), without=rows)
         solution = build.rename(loose.at(node), {r: c}, span)
         send(0, build.map("mul", (minus, right, solution), span))
     elif node.op == "logdet":
@@ -406,6 +413,9 @@ def _linalg(of: Gradient, node: ir.Linalg, y: _Piece) -> None:
         phi = build.mul(product, mask, span)
         full = build.contract((named(inverse, a, r), named(phi, a, b), named(inverse, b, c)), (a, b), (), span)
         send(0, build.mul(half, build.add(full, build.rename(full, {r: c, c: r}, span), span), span))
+    elif any(x in of._moving for x in node.args[1:]):
+        message = "the exponent of a matrix is held fixed, but this one depends on the parameter"
+        raise ProgramError([Diagnostic("NX280", message, node.span, "wrap the exponent in stop(...)")])
     else:  # matfun and pow
         args = [loose.at(x) for x in node.args[:1]] + [loose.value] + [loose.at(x) for x in node.args[1:]]
         slope = build.linalg(f"d{node.op}", r, c, tuple(args), node.fn, span)

@@ -1,0 +1,316 @@
+"""Outputs that depend on the values of `clt` scalars, all draws at once.
+
+At initialisation the `clt` scalars are one Gaussian vector with covariance E[v x v' x'] (limit.md section 2), independent
+of every ket. A program that goes on with their values (training in the neural tangent limit from a random f_0) is run
+with an index more, `draw`, in the place of every such scalar: what it does to one draw it does to all of them. Averages
+that have an exact value enter as that value. Where an output turns out to be an affine function of the vector, its law is
+Gaussian with a mean and covariance that need no drawing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from tp_compiler.diagnostics import Diagnostic, Span
+from tp_compiler.evaluate.clt import CltScalars
+from tp_compiler.evaluate.estimates import mean_and_error
+from tp_compiler.evaluate.exact import ExactEvaluator
+from tp_compiler.evaluate.forms import Tensor
+from tp_compiler.evaluate.options import Options, settings_of
+from tp_compiler.evaluate.plan import Plan
+from tp_compiler.evaluate.points import Points
+from tp_compiler.evaluate.replicate import Replicate
+from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.build import MAX_STEPS, Builder
+from tp_compiler.ir.program import Loop, Output, Program
+from tp_compiler.ir.types import Axis, Index
+from tp_compiler.ir.walk import reachable, rewrite
+from tp_compiler.results import Estimate, Run
+
+#: Draws of the first and of the largest run of a program of numbers alone; with kets, the particles decide.
+FIRST, MOST = 2**9, 2**13
+#: How many draws decide whether an output is affine, and to what accuracy.
+PROBES, AFFINE = 32, 1e-10
+
+
+def drawn_together(program: Program, names: list[str]) -> bool:
+    """Can the draws be made before anything else? Yes, unless a `clt` scalar depends on the value of another."""
+    nodes = Plan(program, set(names)).nodes
+    return all(not any(a.type.random for a in n.args) for n in nodes if isinstance(n, ir.Clt))
+
+
+class Draws:
+    """The outputs `names` of a program over the draws of its `clt` scalars."""
+
+    def __init__(self, program: Program, names: list[str], options: Options, reasons: Mapping[str, str]):
+        self.program, self.options, self.reasons = program, options, reasons
+        self.start = time.monotonic()
+        self.plan = Plan(program, set(names))
+        self.outputs = self.plan.outputs
+        self.clts = [n for n in self.plan.nodes if isinstance(n, ir.Clt)]
+        self.size = sum(c.type.size() for c in self.clts)
+        self.build = Builder(fresh_from=MAX_STEPS)
+        self.span = program.outputs[0].span
+        self.static = self._static()
+        self._labels: dict[tuple[int, int], tuple[Index, ...]] = {}  # of the covariance of two families
+        self.covariances = self._covariance_nodes()
+        wanted = reachable([*self.static, *self.covariances.values()])
+        found = ExactEvaluator(wanted, quadrature=options.method != "exact").values if options.method != "qmc" else {}
+        self.known = {n: v for n in wanted if isinstance(v := found.get(n), Tensor) and n.type.is_scalar}
+        self.warnings: list[Diagnostic] = []
+
+    # -- what stays -------------------------------------------------------------------------------------------------
+    def _static(self) -> list[ir.Node]:
+        """The averages that do not depend on any draw and that something which does depend reads."""
+        read = {a for n in self.plan.nodes if n.type.random and not isinstance(n, ir.Clt) for a in n.args}
+        return [n for n in self.plan.phases.static if n in read and _is_average(n)]
+
+    def _covariance_nodes(self) -> dict[tuple[int, int], ir.Node]:
+        """E[v x v' x'] of every two families of `clt` scalars."""
+        found = {}
+        for k, a in enumerate(self.clts):
+            for m, b in enumerate(self.clts[: k + 1]):
+                apart = {i: self.build.fresh(i) for i in b.type.indices}
+                other = [self.build.rename(x, {**apart}, self.span) for x in b.args]
+                node = self.build.contract((*a.args, *other), (), (0,), self.span)
+                found[k, m] = node
+                self._labels[k, m] = (*a.type.indices, *apart.values())
+        return found
+
+    # -- one run ----------------------------------------------------------------------------------------------------
+    def _sampled(self, samples: int, number: int) -> dict[ir.Node, Any]:
+        """Under one scrambling: the averages that have no exact value."""
+        missing = [n for n in dict.fromkeys([*self.static, *self.covariances.values()]) if n not in self.known]
+        if not missing:
+            return {}
+        outputs = tuple(Output(f"#{k}", n.type.indices, n, n.span) for k, n in enumerate(missing))
+        plan = Plan(replace(self.program, outputs=outputs, loop=None))
+        run = Replicate(plan, samples, (self.options.seed, number), self.options.method == "mc")
+        values = run.outputs(CltScalars())
+        return {n: values[o.name] for n, o in zip(missing, outputs, strict=True)}
+
+    def _value(self, node: ir.Node, sampled: Mapping[ir.Node, Any], own: tuple[Index, ...]) -> Any:
+        if node in sampled:
+            order = [node.type.indices.index(i) for i in own if i in node.type.indices]
+            found = np.transpose(sampled[node], order)
+            shape = [i.size if i in node.type.indices else 1 for i in own]
+            return np.broadcast_to(found.reshape(shape), [i.size for i in own])
+        return np.broadcast_to(self.known[node].at(own), [i.size for i in own])
+
+    def _root(self, sampled: Mapping[ir.Node, Any]) -> Any:
+        """A square root of the covariance of all `clt` scalars."""
+        sizes = [c.type.size() for c in self.clts]
+        ends = np.cumsum([0, *sizes])
+        covariance = np.zeros((self.size, self.size))
+        for (k, m), node in self.covariances.items():
+            block = self._value(node, sampled, self._labels[k, m]).reshape(sizes[k], sizes[m])
+            covariance[ends[k] : ends[k + 1], ends[m] : ends[m + 1]] = block
+            covariance[ends[m] : ends[m + 1], ends[k] : ends[k + 1]] = block.T
+        values, vectors = np.linalg.eigh(covariance)
+        return vectors * np.sqrt(np.maximum(values, 0.0))
+
+    def _run(self, draws: Any, sampled: Mapping[ir.Node, Any], samples: int, number: int) -> dict[str, Any]:
+        """The outputs for an array of draws (D, size): arrays (D, ...) or Diagnostics."""
+        program = self._batched(draws, sampled)
+        plan = Plan(program)
+        run = Replicate(plan, samples, (self.options.seed, number), self.options.method == "mc")
+        return run.outputs(CltScalars())
+
+    def _batched(self, draws: Any, sampled: Mapping[ir.Node, Any]) -> Program:
+        """The program with an index `draw` in the place of the `clt` scalars."""
+        draw = Index("draw", Axis("draw#", len(draws)))
+        fixed: dict[ir.Node, ir.Node] = {}
+        at = 0
+        for c in self.clts:
+            part = draws[:, at : at + c.type.size()].reshape(len(draws), *c.type.shape)
+            fixed[c] = self._array(part, (draw, *c.type.indices), c.span)
+            at += c.type.size()
+        for n in self.static:
+            if n in self.known or (n in sampled and not isinstance(sampled[n], Diagnostic)):
+                fixed[n] = self._array(self._value(n, sampled, n.type.indices), n.type.indices, n.span)
+        return _Batch(fixed, draw).program(self.program, self.outputs)
+
+    def _array(self, values: Any, indices: tuple[Index, ...], span: Span) -> ir.Node:
+        return self.build.array("f_0", np.array(values), indices, False, span)
+
+    # -- estimates --------------------------------------------------------------------------------------------------
+    def run(self) -> Run:
+        problem = next(iter(self.plan.problems.values()), None)
+        if isinstance(problem, Diagnostic):
+            return self._finished({}, {o.name: problem for o in self.outputs}, 0)
+        if self.options.f0 == "zero":
+            return self._affine(zero=True) or self._levels()
+        return self._affine(zero=False) or self._levels()
+
+    def _of_numbers(self) -> bool:
+        """Is nothing left to sample but the draws?"""
+        return all(n in self.known for n in (*self.static, *self.covariances.values())) and not self._has_kets()
+
+    def _has_kets(self) -> bool:
+        program = self._batched(np.zeros((1, self.size)), {})
+        return any(n.type.slots for n in Plan(program).nodes)
+
+    def _affine(self, zero: bool) -> Run | None:
+        """Mean and covariance of outputs that are affine in the vector of `clt` scalars."""
+        if not self._of_numbers():
+            return None
+        generator = np.random.Generator(np.random.PCG64([self.options.seed, 31]))
+        root = self._root({})
+        probes = generator.standard_normal((PROBES, self.size)) @ root.T
+        points = np.concatenate([np.zeros((1, self.size)), np.eye(self.size), probes])
+        found = self._run(points, {}, 1, 0)
+        outputs: dict[str, Estimate] = {}
+        failed = {name: value for name, value in found.items() if isinstance(value, Diagnostic)}
+        for o in self.outputs:
+            if o.name in failed:
+                continue
+            value = found[o.name]
+            base = value[0]
+            slope = (value[1 : self.size + 1] - base).reshape(self.size, -1)
+            guess = base.ravel() + probes @ slope
+            scale = 1 + float(np.max(np.abs(value), initial=0.0))
+            if (
+                not zero
+                and np.max(np.abs(value[self.size + 1 :].reshape(PROBES, -1) - guess), initial=0.0) > AFFINE * scale
+            ):
+                return None
+            spread = np.zeros((base.size, base.size)) if zero else (slope.T @ root) @ (slope.T @ root).T
+            axes = tuple(i.name for i in o.indices)
+            zeros = np.zeros_like(base)
+            note = "an affine function of the outputs at initialisation, which are Gaussian"
+            outputs[o.name] = Estimate(base, zeros, axes, "exact", "gaussian", spread, np.zeros_like(spread), note)
+        return self._finished(outputs, failed, 0)
+
+    def _levels(self) -> Run:
+        """Draws (and particles) doubled until the errors meet the tolerance."""
+        numbers = self._of_numbers()
+        values: list[dict[str, Any]] = []
+        spreads: list[dict[str, Any]] = []
+        failed: dict[str, Diagnostic] = {}
+        sizes: list[int] = []
+        for samples, count in self._sizes(numbers):
+            level, spread = self._level(samples, count, failed)
+            values, spreads, sizes = [*values, level], [*spreads, spread], [*sizes, samples * count]
+            if len(values) > 1 and all(self._met(values, sizes, o.name) for o in self.outputs if o.name not in failed):
+                break
+        outputs = {}
+        for o in self.outputs:
+            if o.name in failed:
+                continue
+            value, error = mean_and_error([v.get(o.name) for v in values], sizes)
+            covariance, uncertain = mean_and_error([s.get(o.name) for s in spreads], sizes)
+            axes = tuple(i.name for i in o.indices)
+            note = self.reasons.get(o.name, "")
+            outputs[o.name] = Estimate(value, error, axes, "qmc", "sampled", covariance, uncertain, note)
+            if not self._met(values, sizes, o.name):
+                message = f"the error of {o.name}, {float(np.max(error)):.2g}, is above the tolerance"
+                self.warnings.append(Diagnostic("NX913", message, o.span, "raise --max-samples or --samples"))
+        return self._finished(outputs, failed, sizes[-1])
+
+    def _sizes(self, numbers: bool) -> list[tuple[int, int]]:
+        """(particles, draws) of every level."""
+        o = self.options
+        if self.options.f0 == "zero":
+            most = o.samples or o.max_samples or 2**14
+            first = max(64, most // 8 if o.samples else 2**10)
+            return [(m, 1) for m in _doubling(first, most)]
+        if numbers:
+            most = o.samples or o.max_samples or MOST
+            return [(1, d) for d in _doubling(min(FIRST, most), most)]
+        most = o.samples or o.max_samples or 2**15
+        return [(max(64, t // 64), 64) for t in _doubling(min(2**13, most), most)]
+
+    def _level(self, samples: int, count: int, failed: dict[str, Diagnostic]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Means and covariances of every replicate."""
+        means: dict[str, list[Any]] = {}
+        spreads: dict[str, list[Any]] = {}
+        for number in range(self.options.replicates):
+            sampled = self._sampled(samples, number)
+            broken = next((v for v in sampled.values() if isinstance(v, Diagnostic)), None)
+            if broken is not None:
+                failed |= {o.name: broken for o in self.outputs}
+                break
+            points = Points(count, (self.options.seed, number, 104729), self.size, self.options.method == "mc")
+            zero = self.options.f0 == "zero"
+            draws = np.zeros((1, self.size)) if zero else points.draw(self.size) @ self._root(sampled).T
+            for name, value in self._run(draws, sampled, samples, number).items():
+                if isinstance(value, Diagnostic):
+                    failed[name] = value
+                    continue
+                flat = value.reshape(len(value), -1)
+                size = flat.shape[1]
+                spread = np.cov(flat, rowvar=False).reshape(size, size) if len(flat) > 1 else np.zeros((size, size))
+                means.setdefault(name, []).append(value.mean(axis=0))
+                spreads.setdefault(name, []).append(spread)
+            if self.options.progress is not None:
+                self.options.progress(number + 1, self.options.replicates, f"{count} draws")
+        return {n: np.array(v) for n, v in means.items()}, {n: np.array(v) for n, v in spreads.items()}
+
+    def _met(self, levels: list[dict[str, Any]], sizes: list[int], name: str) -> bool:
+        value, error = mean_and_error([v.get(name) for v in levels], sizes)
+        atol = 1e-3 if self.options.atol is None else self.options.atol
+        rtol = 1e-3 if self.options.rtol is None else self.options.rtol
+        return bool(np.max(error, initial=0.0) <= atol + rtol * np.max(np.abs(value), initial=0.0))
+
+    def _finished(self, outputs: dict[str, Estimate], failed: dict[str, Diagnostic], samples: int) -> Run:
+        warnings = (*self.program.warnings, *self.warnings)
+        seconds = time.monotonic() - self.start
+        name = self.program.source.name
+        return Run(name, "limit", outputs, failed, warnings, settings_of(self.options, samples), seconds)
+
+
+def _is_average(node: ir.Node) -> bool:
+    """A number that averages over neurons, and no draw enters."""
+    return node.type.is_scalar and not node.type.random and not isinstance(node, ir.Constant | ir.Array | ir.Position)
+
+
+def _doubling(first: int, most: int) -> list[int]:
+    sizes = [first]
+    while 2 * sizes[-1] <= most:
+        sizes.append(2 * sizes[-1])
+    return sizes
+
+
+class _Batch:
+    """Rewrites a program: some nodes by others, states that depend on draws with the index `draw` added."""
+
+    def __init__(self, fixed: Mapping[ir.Node, ir.Node], draw: Index):
+        self.build = Builder()
+        self.fixed = fixed
+        self.draw = draw
+        self.states: dict[ir.State, ir.State] = {}
+        self.done: dict[ir.Node, ir.Node] = {}
+
+    def program(self, program: Program, outputs: list[Output]) -> Program:
+        changed = tuple(replace(o, node=self.node(o.node), indices=(self.draw, *o.indices)) for o in outputs)
+        loop = program.loop
+        if loop is not None:
+            following = {self.state(s): self.node(n) for s, n in loop.following.items()}
+            loop = Loop(loop.steps, loop.index, following, loop.span)
+        return replace(program, outputs=changed, loop=loop, finite=None)
+
+    def node(self, root: ir.Node) -> ir.Node:
+        return rewrite(self.build, root, self._rule, root.span, self.done)
+
+    def _rule(self, node: ir.Node) -> ir.Node | None:
+        if node in self.fixed:
+            return self.fixed[node]
+        if isinstance(node, ir.Carry):
+            return self.build.carry(self.state(node.state), node.span)
+        if isinstance(node, ir.Apply) and node.state.type.random:
+            x = self.node(node.args[0])
+            return self.build.apply(self.state(node.state), (*node.member, self.draw), node.transposed, x, node.span)
+        return None if node.args else node
+
+    def state(self, state: ir.State) -> ir.State:
+        if state not in self.states:
+            kind = state.type
+            if kind.random:
+                kind = replace(kind, indices=(*kind.indices, self.draw), random=False)
+            self.states[state] = replace(state, type=kind, init=self.node(state.init))
+        return self.states[state]

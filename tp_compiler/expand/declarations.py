@@ -1,0 +1,129 @@
+"""Declarations of a program: axes, widths, data, kets, matrices and trainable scalars."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from tp_compiler.diagnostics import Diagnostics, Span
+from tp_compiler.expand.expressions import Expressions, Place
+from tp_compiler.expand.plan import BEFORE
+from tp_compiler.expand.text import number, signed
+from tp_compiler.expand.unit import Declared, Unit
+from tp_compiler.frontend import syntax as ast
+from tp_compiler.frontend.definitions import names_in
+from tp_compiler.frontend.parse import parse
+from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.types import N, Axis, Index, Width
+
+#: Data of more numbers are declared again as they were, from their file or drawn, where they do not stand in the text.
+MAX_INLINE = 64
+
+
+class Declarations:
+    """Writes one declaration after the other; the numbers in them are expressions of the program."""
+
+    def __init__(self, unit: Unit, expressions: Expressions):
+        self.unit = unit
+        self.expressions = expressions
+
+    @staticmethod
+    def axes(declared: dict[Axis, list[str]]) -> Iterator[str]:
+        for axis, names in declared.items():
+            yield f"axis {', '.join(names)} : {axis.size}"
+
+    def widths(self) -> Iterator[str]:
+        for width in self.unit.checker.widths:
+            if width != N:
+                yield f"width {width.name} = {signed(number(width.ratio)).text}"
+
+    def write(self, declared: Declared) -> str:
+        match declared.value:
+            case ir.Array() as array:
+                return self._data(array)
+            case ir.InitialKet() as ket:
+                return self._ket(ket)
+            case ir.InitialScalar() as scalar:
+                return f"scalar {self._head(scalar)} = {self._value(scalar.args[0], scalar.symbol.indices)}"
+            case ir.MatrixSymbol() as matrix:
+                return self._matrix(matrix)
+
+    def _head(self, node: ir.Node) -> str:
+        name = self.expressions.naming.declared[node]
+        return self.expressions.read(name, _plain(name.brackets), Place(BEFORE)).text
+
+    def _value(self, node: ir.Node, indices: Iterable[Index]) -> str:
+        return self.expressions.piece(node, _plain((*indices, *node.type.indices)), Place(BEFORE)).text
+
+    def _ket(self, ket: ir.InitialKet) -> str:
+        symbol, (mean, variance) = ket.symbol, ket.args
+        width = "" if symbol.width == N else f" : {symbol.width.name}"
+        head = f"ket {self._head(ket)}{width}"
+        mean_text = self._value(mean, symbol.indices)
+        constant = isinstance(variance, ir.Constant) and variance.value == 0
+        law = f"= {mean_text}" if constant else f"~ N({mean_text}, {self._value(variance, symbol.indices)})"
+        return f"{head} {law}{_frozen(symbol.frozen)}"
+
+    def _matrix(self, matrix: ir.MatrixSymbol) -> str:
+        brackets = f"[{','.join(i.name for i in matrix.indices)}]" if matrix.indices else ""
+        widths = "" if (matrix.rows, matrix.cols) == (N, N) else f" : {matrix.rows.name} x {matrix.cols.name}"
+        variance = self._value(matrix.variance, matrix.indices)
+        law = f"N(0, {variance})" if matrix.law == "normal" else f"{matrix.law}({variance})"
+        return f"matrix {matrix.name}{brackets}{widths} ~ {law}{_frozen(matrix.frozen)}"
+
+    # -- data ---------------------------------------------------------------------------------------------------
+    def _data(self, array: ir.Array) -> str:
+        head = f"data {self._head(array)}"
+        if array.values.size > MAX_INLINE:
+            again = self._again(array)
+            if again:
+                return f"{head} {again}"
+        return f"{head} = {_list(array.values)}"
+
+    def _again(self, array: ir.Array) -> str:
+        """How data of the source were read or drawn, where that reads the same here."""
+        statement = _declaration(array.span)
+        source = statement.source if statement is not None else None
+        if isinstance(source, ast.FromFile):
+            key = f' key "{source.key}"' if source.key is not None else ""
+            return f'from "{self._path(array.span, source.path)}"{key}'
+        if isinstance(source, ast.Drawn) and not list(names_in((source.law.args, source.seed))):
+            seed = f" seed {source.seed.span.text}" if source.seed is not None else ""
+            return f"~ {source.law.span.text}{seed}"
+        return ""
+
+    def _path(self, span: Span, path: str) -> str:
+        """The path relative to the program, for data of a file that it imports."""
+        main = self.unit.source
+        if main is None or span.source.name in (main.name, "-"):
+            return path
+        return os.path.relpath(Path(span.source.name).parent / path, Path(main.name).parent)
+
+
+def _declaration(at: Span) -> ast.DataDecl | None:
+    statements = parse(at.source, Diagnostics()).statements
+    return next((s for s in statements if isinstance(s, ast.DataDecl) and s.target.span.start == at.start), None)
+
+
+def _plain(indices: Iterable[Index | int]) -> dict[Index, str]:
+    """Declared indices under their own names."""
+    return {i: i.name for i in indices if isinstance(i, Index)}
+
+
+def _frozen(frozen: bool) -> str:
+    return " frozen" if frozen else ""
+
+
+def _list(values: Any) -> str:
+    if values.ndim == 0:
+        return _plain_number(float(values))
+    return f"[{', '.join(_list(v) for v in values)}]"
+
+
+def _plain_number(value: float) -> str:
+    return repr(int(value)) if value == int(value) and abs(value) < 1e15 else repr(value)
+
+
+__all__ = ["Declarations", "Width"]

@@ -1,0 +1,208 @@
+"""Names of what is bound: the source's, `dh` for the gradient at `h`, and short new ones.
+
+Kets and everything else share one set of names here, since inside a bracket both are written alike.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from tp_compiler.expand.plan import Plan
+from tp_compiler.expand.unit import Brackets, Declared, Slope
+from tp_compiler.frontend.names import RESERVED
+from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.types import Index
+
+FRESH = {True: "z", False: "c"}
+
+
+@dataclass(eq=False)
+class Family:
+    """Members bound one by one, `|h[i,1]> = ...`. Where it is read over `index`, one statement must say which axis it
+    is: the first stands in a loop `for s in 1..1`."""
+
+    index: Index | None = None
+    opened: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Name:
+    """What a node is called: `brackets` are its own indices, and positions for a member of a family.
+
+    `clocked`: a quantity of the training, which has a value at every step.
+    """
+
+    ident: str
+    brackets: Brackets
+    ket: bool
+    clocked: bool = False
+    family: Family | None = None
+
+
+@dataclass(eq=False)
+class Naming:
+    """The names of the leaves (`declared`), of what is bound (`names`) and of initial values kept (`aliases`)."""
+
+    plan: Plan
+    taken: set[str]
+    names: dict[ir.Node, Name] = field(default_factory=dict)
+    declared: dict[ir.Node, Name] = field(default_factory=dict)
+    matrices: dict[ir.MatrixSymbol, str] = field(default_factory=dict)
+    aliases: dict[ir.Node | ir.MatrixSymbol, Name] = field(default_factory=dict)
+    slopes: dict[Slope, str] = field(default_factory=dict)
+    _own: dict[str, ir.Node] = field(default_factory=dict)  # output name -> its node
+
+    def __post_init__(self) -> None:
+        unit = self.plan.unit
+        self.taken |= RESERVED | set(unit.checker.scope.library)
+        self._declare(unit.declared)
+        for o in unit.outputs:
+            node = o.node.args[0] if isinstance(o.node, ir.Trace) else o.node
+            if o.name.isidentifier() and o.name not in self.taken:
+                self._own[o.name] = node
+                self.taken.add(o.name)
+        bound = sorted(self.plan.bound, key=lambda n: n.serial)
+        self._families(bound)
+        for node in bound:
+            if node not in self.names and (node in unit.names or node in self._own.values()):
+                self._assign(node, *self._source(node))
+        self._fresh(n for n in bound if n not in unit.cotangents)
+        self._gradients(bound)
+        self._fresh(bound)
+        for kept in sorted(self.plan.aliases, key=lambda k: str(k.span.start)):
+            self._alias(kept)
+
+    # -- declarations -------------------------------------------------------------------------------------------
+    def _declare(self, declared: Iterable[Declared]) -> None:
+        """Kets and matrices keep their names, which random draws belong to; data and scalars give way to kets."""
+        declared = list(declared)
+        kets = {d.ident for d in declared if d.ket}
+        self.taken |= {d.ident for d in declared if d.ket or isinstance(d.value, ir.MatrixSymbol)}
+        for d in declared:
+            if isinstance(d.value, ir.MatrixSymbol):
+                self.matrices[d.value] = d.ident
+            elif d.ket:
+                self.declared[d.value] = Name(d.ident, d.indices, True)
+            else:
+                ident = self._free(d.ident) if d.ident in kets else d.ident
+                self.taken.add(ident)
+                self.declared[d.value] = Name(ident, d.indices, False)
+
+    def leaf(self, node: ir.Node) -> Name | None:
+        """The name of a declared thing; of a parameter's value in the loop."""
+        if isinstance(node, ir.Carry):
+            return self.declared.get(node.state.init)
+        if isinstance(node, ir.InitialKet) and node.symbol.name == "1":
+            return Name("1", (), True)
+        return self.declared.get(node)
+
+    # -- names of the source ------------------------------------------------------------------------------------
+    def _source(self, node: ir.Node) -> tuple[str, Brackets]:
+        own = next((name for name, n in self._own.items() if n is node), None)
+        ident, places = self.plan.unit.names.get(node, (own or "", node.type.indices))
+        named = tuple(p for p in places if isinstance(p, Index) and p in node.type.indices)
+        brackets = named if set(named) == set(node.type.indices) and len(set(named)) == len(named) else node.type.indices
+        return own or ident, brackets
+
+    def _assign(self, node: ir.Node, ident: str, brackets: Brackets, numbered: bool = False) -> None:
+        if self._own.get(ident) is not node or any(n.ident == ident for n in self.names.values()):
+            ident = self._free(ident, numbered)
+        self.taken.add(ident)
+        self.names[node] = Name(ident, brackets, node.type.is_ket, self.plan.clocked(node))
+
+    def _fresh(self, nodes: Iterable[ir.Node]) -> None:
+        for node in nodes:
+            if node not in self.names:
+                self._assign(node, FRESH[node.type.is_ket], node.type.indices, numbered=True)
+
+    def _free(self, ident: str, numbered: bool = False) -> str:
+        trial, k = (f"{ident}1", 1) if numbered else (ident, 1)
+        joint = "_" if ident[-1:].isdigit() else ""
+        while trial in self.taken:
+            k += 1
+            trial = f"{ident}{joint}{k}"
+        return trial
+
+    def _alias(self, kept: ir.Node | ir.MatrixSymbol) -> None:
+        ident = self.matrices[kept] if isinstance(kept, ir.MatrixSymbol) else self._leaf_name(kept).ident
+        brackets = kept.indices if isinstance(kept, ir.MatrixSymbol) else kept.type.indices
+        ket = isinstance(kept, ir.InitialKet)
+        self.aliases[kept] = Name(self._free(f"{ident}_0"), brackets, ket)
+        self.taken.add(self.aliases[kept].ident)
+
+    def _leaf_name(self, node: ir.Node) -> Name:
+        name = self.leaf(node)
+        assert name is not None
+        return name
+
+    # -- gradients ----------------------------------------------------------------------------------------------
+    def _gradients(self, bound: list[ir.Node]) -> None:
+        shared: dict[str, str] = {}  # the members of a family have one name
+        for slope in self.plan.unit.slopes:
+            ident = shared.get(slope.parameter) or self._free(f"d{slope.parameter}")
+            shared[slope.parameter] = self.slopes[slope] = ident
+            self.taken.add(ident)
+            node = slope.value
+            if isinstance(node, ir.Node) and node in self.plan.bound and node not in self.names:
+                self.names[node] = Name(ident, _brackets(slope, node), node.type.is_ket, True)
+        for node in bound:
+            if node in self.names:
+                continue
+            for of, _ in self.plan.unit.cotangents.get(node, ()):
+                name = self.names.get(of) or self.leaf(of)
+                if name is not None:
+                    self._assign(node, f"d{name.ident}", node.type.indices)
+                    break
+
+    # -- members ------------------------------------------------------------------------------------------------
+    def _families(self, bound: list[ir.Node]) -> None:
+        """`|h[i,1]>`, `|h[i,2]>`, ...: nodes that the source has bound as members of one family stay that."""
+        groups: dict[str, dict[ir.Node, Brackets]] = {}
+        for node in bound:
+            if node in self.plan.unit.names:
+                ident, places = self.plan.unit.names[node]
+                groups.setdefault(ident, {})[node] = places
+        for ident, members in groups.items():
+            if ident not in self.taken and _are_members(members) and len({self.plan.region(n) for n in members}) == 1:
+                self._family(ident, members)
+
+    def _family(self, ident: str, members: dict[ir.Node, Brackets]) -> None:
+        family = Family()
+        ket = next(iter(members)).type.is_ket
+        self.taken.add(ident)
+        for node, places in members.items():
+            self.names[node] = Name(ident, places, ket, self.plan.clocked(node), family)
+        for stack in self.plan.bound:
+            if isinstance(stack, ir.Stack) and stack not in self.names and all(a in members for a in stack.args):
+                whole = _whole(stack, [members[a] for a in stack.args])
+                if whole is not None:
+                    family.index = stack.index
+                    self.names[stack] = Name(ident, whole, ket, self.names[stack.args[0]].clocked, family)
+
+
+def _brackets(slope: Slope, node: ir.Node) -> Brackets:
+    """The brackets of a gradient: those of the parameter where it has them all."""
+    return slope.member if set(node.type.indices) <= set(slope.member) else node.type.indices
+
+
+def _are_members(members: dict[ir.Node, Brackets]) -> bool:
+    """Do they differ in their positions alone, and is there no second one at any of these?"""
+    fixed = {tuple(k for k, p in enumerate(places) if not isinstance(p, Index)) for places in members.values()}
+    running = {tuple(p for p in places if isinstance(p, Index)) for places in members.values()}
+    once = all(n == 1 for n in Counter(members.values()).values())
+    kinds = {(n.type.is_ket, n.type.slots) for n in members}
+    whole = all(set(n.type.indices) <= set(places) for n, places in members.items())
+    return len(fixed) == len(running) == len(kinds) == 1 and fixed != {()} and once and whole
+
+
+def _whole(stack: ir.Stack, places: list[Brackets]) -> Brackets | None:
+    """The brackets of a family over the index of a stack, whose members have these; None where they do not fit."""
+    found = set()
+    for position, own in enumerate(places, 1):
+        spots = [k for k, p in enumerate(own) if not isinstance(p, Index)]
+        if len(spots) != 1 or own[spots[0]] != position:
+            return None
+        found.add(tuple(stack.index if k == spots[0] else p for k, p in enumerate(own)))
+    return found.pop() if len(found) == 1 else None

@@ -1,0 +1,68 @@
+"""Optimizers of the program's own, copied word for word with the functions and numbers that they name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from tp_compiler.expand.text import identifiers
+from tp_compiler.expand.unit import Unit
+from tp_compiler.frontend import syntax as ast
+from tp_compiler.frontend import values as v
+from tp_compiler.frontend.definitions import bound_names, names_in
+from tp_compiler.frontend.names import Scope
+
+
+@dataclass(eq=False)
+class Copied:
+    """`texts`: statements as they stand in the source. `values`: the numbers that they read under their own names."""
+
+    texts: dict[str, str] = field(default_factory=dict)
+    values: dict[str, v.Binding] = field(default_factory=dict)
+
+    @property
+    def words(self) -> set[str]:
+        return {word for text in self.texts.values() for word in identifiers(text)} | set(self.values)
+
+
+def copied(unit: Unit) -> Copied:
+    """What the `update` lines call, unless it is the library's."""
+    found = Copied()
+    for update in unit.training.updates:
+        name = update.optimizer.statement.name
+        if not update.optimizer.statement.span.source.name.startswith("library/"):
+            _copy(found, name, update.optimizer)
+    return found
+
+
+def _copy(found: Copied, name: str, value: v.OptimizerName | v.UserFn | v.UserDef) -> None:
+    if name in found.texts:
+        return
+    found.texts[name] = ""  # for those that name each other
+    own = {"g", "p", "t", "step", *_locals(value.statement)}
+    _names(found, (n for n, _ in names_in(_body(value.statement), True) if n.ident not in own), value.scope)
+    del found.texts[name]  # behind what it needs
+    found.texts[name] = value.statement.span.text
+
+
+def _body(statement: ast.Optimizer | ast.Fn | ast.Def) -> tuple[object, ...]:
+    if isinstance(statement, ast.Fn):
+        return (statement.body,)
+    return (*(p.default for p in statement.params if p.default is not None), *statement.body)
+
+
+def _locals(statement: ast.Optimizer | ast.Fn | ast.Def) -> set[str]:
+    if isinstance(statement, ast.Fn):
+        return set(statement.params)
+    return {p.name.ident for p in statement.params} | bound_names(statement.body, False)
+
+
+def _names(found: Copied, names: Iterable[ast.Name], scope: Scope) -> None:
+    for name in names:
+        binding = scope.others.get(name.ident)
+        if binding is None or binding.declared:
+            continue
+        if isinstance(binding.value, v.UserFn | v.UserDef):
+            _copy(found, name.ident, binding.value)
+        elif isinstance(binding.value, v.Scalar):
+            found.values[name.ident] = binding
