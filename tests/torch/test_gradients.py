@@ -245,3 +245,218 @@ def test_gradient(name: str) -> None:
     found = simulated(f"{DECLARATIONS}|h[i]> = features(|u[d]>)\n{text}\n{READINGS}", N)
     for key, value in wanted.items():
         np.testing.assert_allclose(found[key], value.detach(), rtol=1e-9, atol=1e-11, err_msg=key)
+
+
+def test_a_family_is_differentiated_at_once() -> None:
+    """grad of f[i] is a family; so is that by a member, and by kets on the way."""
+    text = f"""{DECLARATIONS}
+    |h[i]> = features(|u[d]>)
+    |z[i]> = W tanh(|h[i]>)
+    f[i] = <v|gelu(z[i])> + <h[1]|z[i]>
+    |du[i,d]> = grad(f[i], |u[d]>)
+    |g[i]> = grad(f[i], W) |r>
+    |dz[i,j]> = grad(f[i], |z[j]>)
+    |dh[i]> = grad(f[i], |h[1]>)
+    |d2[i]> = grad(f[i], |u[2]>)
+    output u[i,j,d] = <du[i,d]|du[j,d]>
+    output g[i,j] = <g[i]|g[j]>
+    output z[i,j] = <q|dz[i,j]>
+    output h[i] = <q|dh[i]>
+    output second[i] = <q|d2[i]>
+    """
+    p = parameters()
+    hidden = h(p).detach().requires_grad_()
+    images = (torch.tanh(hidden) @ p["W"].T).detach().requires_grad_()
+
+    def f(x: Any, z: Any) -> Any:
+        return bracket(p["v"], torch.nn.functional.gelu(z)) + bracket(x[0], z)
+
+    du, g, dz, dh = [], [], [], []
+    for i in range(3):
+        x = h(p)
+        a, w = p.gradients(f(x, torch.tanh(x) @ p["W"].T)[i], ["u", "W"])
+        du.append(a)
+        g.append(w @ p["r"] / N)
+        dz.append(N * torch.autograd.grad(f(hidden.detach(), images)[i], images)[0])
+        dh.append(N * torch.autograd.grad(f(hidden, torch.tanh(hidden) @ p["W"].T)[i], hidden)[0][0])
+    found = simulated(text, N)
+    du, g, dz, dh = (torch.stack(x).detach() for x in (du, g, dz, dh))
+    wanted = {
+        "u": torch.einsum("idn,jdn->ijd", du, du) / N,
+        "g": g @ g.T / N,
+        "z": bracket(p["q"], dz),
+        "h": bracket(p["q"], dh),
+        "second": bracket(p["q"], du[:, 1]),
+    }
+    for key, value in wanted.items():
+        np.testing.assert_allclose(found[key], value.detach(), rtol=1e-9, atol=1e-11, err_msg=key)
+
+
+SECOND: dict[str, tuple[str, Callable[[Parameters], Any]]] = {
+    "matrix": (
+        "f = <v|tanh(W gelu(|h[1]>))>\n|g> = grad(f, W) |r>\nf = <g|g> + <q|g>",
+        lambda p: lengths(p, bracket(p["v"], torch.tanh(p["W"] @ torch.nn.functional.gelu(h(p)[0]))), "W"),
+    ),
+    "kets": (
+        "f = <v|sin(W tanh(|h[1]>))>\n|g[d]> = grad(f, |u[d]>)\nf = sum[d](<g[d]|g[d]> * d + <q|g[d]>)",
+        lambda p: lengths(p, bracket(p["v"], torch.sin(p["W"] @ torch.tanh(h(p)[0]))), "u"),
+    ),
+    "scalars": (
+        "f = <v|tanh(c * |h[1]> + c^2 * (W |h[2]>))>\nf = grad(f, c)^2 + f",
+        lambda p: scalar_slope(p),
+    ),
+    "matrix functions": (
+        GRAM + "s[i] = solve[i,j](G[i,j], <v|h[j]>)\nf = sum[i](i * s[i])\n|g> = grad(f, |v>)\n"
+        "|g> = |g> + grad(logdet[i,j](G[i,j]), W) |r>\nf = <g|g> + <q|g>",
+        lambda p: matrix_functions(p),
+    ),
+    "nonlinear outer product": (
+        "|y> = E[1](tanh(|h[1]> * |h[2]>@1) * |v>@1)\nf = <v|y>\n|g[d]> = grad(f, |u[d]>)\n"
+        "f = sum[d](<g[d]|g[d]> * d + <q|g[d]>)",
+        lambda p: lengths(
+            p, bracket(p["v"], torch.tanh(torch.outer(h(p)[0], h(p)[1])) @ p["v"] / N), "u"
+        ),
+    ),
+    "three times": (
+        "|y> = tanh(W |h[1]>)\nf = <v|y>\n|a> = grad(f, |v>)\nf = <a|a>^2\n|b> = grad(f, |u[1]>)\n"
+        "f = <b|b>\n|e> = grad(f, |u[2]>)\nf = <e|e> + <q|e>",
+        lambda p: three_times(p),
+    ),
+}  # fmt: skip
+
+
+def lengths(p: Parameters, f: Any, name: str) -> Any:
+    (g,) = p.gradients(f, [name], create_graph=True)
+    if name == "W":
+        g = g @ p["r"] / N
+        return bracket(g, g) + bracket(p["q"], g)
+    return sum((k + 1) * bracket(x, x) + bracket(p["q"], x) for k, x in enumerate(g))
+
+
+def scalar_slope(p: Parameters) -> Any:
+    c = p["c"]
+    f = bracket(p["v"], torch.tanh(c * h(p)[0] + c**2 * (p["W"] @ h(p)[1])))
+    return p.gradients(f, ["c"], create_graph=True)[0] ** 2 + f
+
+
+def matrix_functions(p: Parameters) -> Any:
+    f = (torch.linalg.solve(gram(p), bracket(p["v"], h(p))) * torch.arange(1.0, 4)).sum()
+    g = p.gradients(f, ["v"], create_graph=True)[0]
+    g = g + p.gradients(torch.logdet(gram(p)), ["W"], create_graph=True)[0] @ p["r"] / N
+    return bracket(g, g) + bracket(p["q"], g)
+
+
+def three_times(p: Parameters) -> Any:
+    y = torch.tanh(p["W"] @ h(p)[0])
+    a = p.gradients(bracket(p["v"], y), ["v"], create_graph=True)[0]
+    b = p.gradients(bracket(a, a) ** 2, ["u"], create_graph=True)[0][0]
+    e = p.gradients(bracket(b, b), ["u"], create_graph=True)[0][1]
+    return bracket(e, e) + bracket(p["q"], e)
+
+
+@pytest.mark.parametrize("name", SECOND)
+def test_gradients_of_gradients(name: str) -> None:
+    text, model = SECOND[name]
+    p = parameters()
+    wanted = readings(p, model(p))
+    found = simulated(f"{DECLARATIONS}|h[i]> = features(|u[d]>)\n{text}\n{READINGS}", N)
+    for key, value in wanted.items():
+        np.testing.assert_allclose(found[key], value.detach(), rtol=1e-9, atol=1e-11, err_msg=key)
+
+
+def test_tangent_kernel_is_that_of_the_jacobian() -> None:
+    text = f"""{DECLARATIONS}
+    |h[i]> = features(|u[d]>)
+    for m in 1..2 {{ |h[i]> = |h[i]> + A[m] relu(W |h[i]>) }}
+    f[i] = c * <v|h[i]>
+    output all[i,j] = ntk(f[i], f[j])
+    output some[i,j] = ntk(f[i], f[j]; W, |u>)
+    output member[i,j] = ntk(f[i], f[j]; A[2])
+    """
+    p = parameters()
+    names = ["u", "v", "W", "A", "c"]
+    f = p["c"] * bracket(p["v"], resnet_plain(p))
+    slopes = [p.gradients(f[i], names, retain_graph=True) for i in range(3)]
+
+    def kernel(pick: Callable[[list[Any]], list[Any]], sizes: list[float]) -> np.ndarray:
+        rows = [torch.cat([g.reshape(-1) * s**-0.5 for g, s in zip(pick(x), sizes, strict=True)]) for x in slopes]
+        return (torch.stack(rows) @ torch.stack(rows).T).detach().numpy()
+
+    found = simulated(text, N)
+    np.testing.assert_allclose(found["all"], kernel(lambda g: g, [N, N, N * N, N * N, 1]), rtol=1e-9)
+    np.testing.assert_allclose(found["some"], kernel(lambda g: [g[2], g[0]], [N * N, N]), rtol=1e-9)
+    np.testing.assert_allclose(found["member"], kernel(lambda g: [g[3][1]], [N * N]), rtol=1e-9)
+
+
+def resnet_plain(p: Parameters) -> Any:
+    x = h(p)
+    for m in range(2):
+        x = x + torch.relu(x @ p["W"].T) @ p["A"][m].T
+    return x
+
+
+def test_products_with_vectors() -> None:
+    text = f"""{DECLARATIONS}
+    |h[i]> = features(|u[d]>)
+    |y> = tanh(W |h[1]>) + c * |v>
+    |back> = vjp(|y>, |u[1]>, |q>)
+    |along> = jvp(|y>, |v>, |r>)
+    |aw> = jvp(|y>, W, |q><r|)
+    |ac> = jvp(|y>, c, 2)
+    s = <y|y>
+    output back = <r|back>
+    output along = <q|along>
+    output aw = <v|aw>
+    output ac = <q|ac>
+    output slope = jvp(s, W, |q><r|)
+    """
+    p = parameters()
+
+    def y(u: Any, v: Any, w: Any, c: Any) -> Any:
+        return torch.tanh(w @ (torch.tensor(X) @ u)[0]) + c * v
+
+    at = tuple(p[name] for name in ("u", "v", "W", "c"))
+    q, r = p["q"], p["r"]
+    zeros = [torch.zeros_like(x) for x in at]
+
+    def along(k: int, direction: Any) -> Any:
+        return torch.func.jvp(y, at, tuple(direction if j == k else z for j, z in enumerate(zeros)))[1]
+
+    value, back = torch.func.vjp(y, *at)
+    outer = torch.outer(q, r) / N
+    wanted = {
+        "back": bracket(r, back(q)[0][0]),
+        "along": bracket(q, along(1, r)),
+        "aw": bracket(p["v"], along(2, outer)),
+        "ac": bracket(q, along(3, torch.tensor(2.0))),
+        "slope": 2 * bracket(value, along(2, outer)),
+    }
+    found = simulated(text, N)
+    for key, one in wanted.items():
+        np.testing.assert_allclose(found[key], one.detach(), rtol=1e-9, atol=1e-12, err_msg=key)
+
+
+#: Functions of the parameters as arguments, so that a program can move them: f(θ + ε) against <gradient|ε>.
+MOVED = {
+    "mlp": "<v|gelu(W tanh(sum[d](x[2,d] |u[d]>)))> + <v|W^T|u[1]>^2",
+    "outer products": "<v|tanh(|u[1]><v|) W |u[2]>> + <v|pow(1 + |u[1]><u[1]|, -1/4) W |v>>",
+    "normalised": "<v|(W |u[1]>) / sqrt(<u[1]|W^T W|u[1]> + 0.1)>",
+}
+
+
+@pytest.mark.parametrize("name", MOVED)
+def test_finite_differences(name: str) -> None:
+    """The second road: central differences taken by the program itself, in one direction for all parameters."""
+    text = f"""{DECLARATIONS}
+    def f(|u[d]>, op W, |v>) {{ return {MOVED[name]} }}
+    step_size = 1e-4
+    def moved(e) {{ return f(|u[d]> + e * d * |q>, W + e |q><r|, |v> + e |r>) }}
+    value = f(|u[d]>, W, |v>)
+    |du[d]> = grad(value, |u[d]>)
+    |dv> = grad(value, |v>)
+    |dw> = grad(value, W) |r>
+    output slope = sum[d](d * <du[d]|q>) + <dv|r> + <q|dw>
+    output secant = (moved(step_size) - moved(-step_size)) / (2 * step_size)
+    """
+    found = simulated(text, N)
+    np.testing.assert_allclose(found["slope"], found["secant"], rtol=1e-6, atol=1e-8)

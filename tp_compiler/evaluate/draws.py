@@ -235,21 +235,32 @@ class Draws:
             if broken is not None:
                 failed |= {o.name: broken for o in self.outputs}
                 break
-            points = Points(count, (self.options.seed, number, 104729), self.size, self.options.method == "mc")
             zero = self.options.f0 == "zero"
-            draws = np.zeros((1, self.size)) if zero else points.draw(self.size) @ self._root(sampled).T
+            draws = np.zeros((1, self.size)) if zero else self._normal(count, number) @ self._root(sampled).T
             for name, value in self._run(draws, sampled, samples, number).items():
                 if isinstance(value, Diagnostic):
                     failed[name] = value
                     continue
                 flat = value.reshape(len(value), -1)
                 size = flat.shape[1]
-                spread = np.cov(flat, rowvar=False).reshape(size, size) if len(flat) > 1 else np.zeros((size, size))
+                centred = flat - flat.mean(axis=0)
+                spread = (centred.T @ centred / len(flat)).reshape(size, size)
                 means.setdefault(name, []).append(value.mean(axis=0))
                 spreads.setdefault(name, []).append(spread)
             if self.options.progress is not None:
                 self.options.progress(number + 1, self.options.replicates, f"{count} draws")
         return {n: np.array(v) for n, v in means.items()}, {n: np.array(v) for n, v in spreads.items()}
+
+    def _normal(self, count: int, number: int) -> Any:
+        """Standard normal vectors with mean 0 and, where they are enough, covariance 1, as the law has: what is linear in
+        them, and its covariance, has no error."""
+        half = max(1, count // 2)
+        points = Points(half, (self.options.seed, number, 104729), self.size, self.options.method == "mc")
+        drawn = points.draw(self.size)
+        drawn = np.concatenate([drawn, -drawn])
+        if half < 2 * self.size:
+            return drawn
+        return np.linalg.solve(np.linalg.cholesky(drawn.T @ drawn / len(drawn)), drawn.T).T
 
     def _met(self, levels: list[dict[str, Any]], sizes: list[int], name: str) -> bool:
         value, error = mean_and_error([v.get(name) for v in levels], sizes)

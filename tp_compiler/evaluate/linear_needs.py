@@ -85,6 +85,10 @@ class Needs:
         assert self.program.loop is not None
         return (self.program.loop.following[state],)
 
+    def others(self, state: ir.State) -> tuple[ir.State, ...]:
+        """The states that the next value of a state reads as they lie there."""
+        return self.sparse[state].others if state in self.sparse else ()
+
     def schedule(self, problems: dict[ir.Node | ir.State, Problem]) -> Schedule:
         """What the outputs need that do not depend on a problem."""
         lost = self._lost(problems)
@@ -96,7 +100,9 @@ class Needs:
         while True:
             inside = self._closure([*traced, *(n for s in states for n in self.update(s))])
             everything = {*inside, *outside}
-            found = {s for n in everything if (s := self.state(n)) is not None} - set(states)
+            found = {s for n in everything if (s := self.state(n)) is not None}
+            found.update(other for s in states for other in self.others(s))
+            found -= set(states)
             if not found:
                 break
             states.update(dict.fromkeys(sorted(found, key=lambda s: s.init.serial)))
@@ -148,7 +154,6 @@ class Needs:
                 return
 
     def _pass_on(self, state: ir.State, lost: dict[ir.Node | ir.State, Problem]) -> None:
-        known = [n for n in (state.init, *self.update(state)) if n in self.shapes.of]
-        for n in known:
-            if state not in lost and n in lost:
-                lost[state] = lost[n]
+        for x in (state.init, *self.update(state), *self.others(state)):
+            if state not in lost and x in lost:
+                lost[state] = lost[x]

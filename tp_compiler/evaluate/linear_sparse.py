@@ -40,52 +40,42 @@ class Scatter:
 
 @dataclass(frozen=True, eq=False)
 class SparseUpdate:
-    """keep · state + Σ coefficient · scatter; the keep is None for 1."""
+    """keep · state + Σ coefficient · part, a part being rows or another state (its momentum); None stands for 1."""
 
     state: ir.State
     keep: ir.Node | None
-    parts: tuple[tuple[ir.Node | None, Scatter], ...]
+    parts: tuple[tuple[ir.Node | None, Scatter | ir.State], ...]
 
     @property
     def needs(self) -> tuple[ir.Node, ...]:
         coefficients = [c for c in (self.keep, *(c for c, _ in self.parts)) if c is not None]
-        return (*coefficients, *(n for _, s in self.parts for n in s.needs))
+        return (*coefficients, *(n for _, s in self.parts if isinstance(s, Scatter) for n in s.needs))
+
+    @property
+    def others(self) -> tuple[ir.State, ...]:
+        return tuple(s for _, s in self.parts if isinstance(s, ir.State))
 
 
 def one_hot(node: ir.Node) -> tuple[Index, ir.Node] | None:
-    """(v, p) of 1 - step(|v - p|), which is how the compiler writes that the position v equals p."""
-    match node:
-        case ir.Map(
-            fn="add",
-            args=(
-                ir.Constant(value=1.0),
-                ir.Map(
-                    fn="mul",
-                    args=(
-                        ir.Constant(value=-1.0),
-                        ir.Map(
-                            fn="step",
-                            args=(
-                                ir.Map(
-                                    fn="abs",
-                                    args=(
-                                        ir.Map(
-                                            fn="add",
-                                            args=(
-                                                ir.Position(index=index),
-                                                ir.Map(fn="mul", args=(ir.Constant(value=-1.0), at)),
-                                            ),
-                                        ),
-                                    ),
-                                ),
-                            ),
-                        ),
-                    ),
-                ),
-            ),
-        ) if index not in at.type.indices and not at.type.slots:
-            return index, at
-    return None
+    """(v, p) of 1 - step(|v - p|), which is how `Builder.equal` writes that the position v equals p."""
+    apart: ir.Node | None = node
+    for fn, constant in (("add", 1.0), ("mul", -1.0), ("step", None), ("abs", None)):
+        apart = _beside(apart, fn, constant)
+    if not isinstance(apart, ir.Map) or apart.fn != "add" or not isinstance(apart.args[0], ir.Position):
+        return None
+    index, at = apart.args[0].index, _beside(apart.args[1], "mul", -1.0)
+    return None if at is None or index in at.type.indices or at.type.slots else (index, at)
+
+
+def _beside(node: ir.Node | None, fn: str, constant: float | None) -> ir.Node | None:
+    """The argument of fn(x), or of fn(constant, x)."""
+    if not isinstance(node, ir.Map) or node.fn != fn:
+        return None
+    if constant is None:
+        return node.args[0]
+    first, *rest = node.args
+    known = isinstance(first, ir.Constant) and first.value == constant
+    return rest[0] if known and len(rest) == 1 else None
 
 
 def scatter(node: ir.Node, shapes: Shapes) -> Scatter | None:
@@ -112,13 +102,16 @@ def sparse_updates(loop: Loop, states: list[ir.State], shapes: Shapes, build: Bu
             update = _update(state, loop.following[state], shapes, build)
             if update is not None:
                 found[state] = update
+    while mixed := [s for s, update in found.items() if any(o not in found for o in update.others)]:
+        for state in mixed:
+            del found[state]
     return found
 
 
 def _update(state: ir.State, following: ir.Node, shapes: Shapes, build: Builder) -> SparseUpdate | None:
     terms = combination(following, shapes, build)
     keep: ir.Node | None = build.constant(0.0, state.span)
-    parts = []
+    parts: list[tuple[ir.Node | None, Scatter | ir.State]] = []
     for atom, coefficient in terms.items():
         shapes.extend(coefficient)
         if shapes[coefficient]:
@@ -126,6 +119,8 @@ def _update(state: ir.State, following: ir.Node, shapes: Shapes, build: Builder)
         factor = None if isinstance(coefficient, ir.Constant) and coefficient.value == 1 else coefficient
         if isinstance(atom, ir.Carry) and atom.state is state:
             keep = factor
+        elif isinstance(atom, ir.Carry) and shapes[atom] == shapes.states[state]:
+            parts.append((factor, atom.state))
         elif (part := scatter(atom, shapes)) is not None:
             parts.append((factor, part))
         else:

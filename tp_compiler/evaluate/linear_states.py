@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from tp_compiler.evaluate.linear_code import Code
 from tp_compiler.evaluate.linear_matrices import padded
-from tp_compiler.evaluate.linear_sparse import SparseUpdate
+from tp_compiler.evaluate.linear_sparse import Scatter, SparseUpdate
 from tp_compiler.ir import nodes as ir
 
 #: Where the factor beside a state leaves these bounds, it is multiplied in.
@@ -53,16 +54,29 @@ class SparseState:
         self.state = update.state
         self.registers, self.place = code.registers, code.at[self.state]
         self.scale = code.at[self.state, "scale"]
-        self.keep = None if update.keep is None else code.read(update.keep)
-        self.parts = [(None if c is None else code.read(c), code.scattered(s)) for c, s in update.parts]
+        self.keep = self._number(code, update.keep)
+        self.parts = [(self._number(code, c), self._rows(code, part)) for c, part in update.parts]
         self.next: tuple[float, list[Any]] = 1.0, []
 
+    def _number(self, code: Code, node: ir.Node | None) -> Callable[[], Any]:
+        return (lambda: 1.0) if node is None else code.read(node)
+
+    def _rows(self, code: Code, part: Scatter | ir.State) -> Callable[[Any], tuple[Any, Any]]:
+        """coefficient -> (the members touched, their rows times the coefficient)."""
+        if isinstance(part, Scatter):
+            rows = code.scattered(part)
+
+            def few(coefficient: Any) -> tuple[Any, Any]:
+                touched, values = rows()
+                return touched, values * coefficient
+
+            return few
+        registers, place, scale = code.registers, code.at[part], code.at[part, "scale"]
+        return lambda coefficient: (slice(None), registers[place] * (coefficient * registers[scale]))
+
     def prepare(self) -> None:
-        keep = 1.0 if self.keep is None else float(self.keep())
-        moved = []
-        for coefficient, rows in self.parts:
-            touched, values = rows()
-            moved.append((touched, values if coefficient is None else values * coefficient()))
+        keep = float(self.keep())
+        moved = [rows(coefficient()) for coefficient, rows in self.parts]
         if not np.isfinite(keep) or not all(finite(values) for _, values in moved):
             raise NotFinite(self.state)
         self.next = keep, moved

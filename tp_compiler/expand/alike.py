@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 
+from tp_compiler.expand.unit import is_renaming
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.types import Index
 
@@ -35,7 +36,7 @@ class Alike:
             self.kinds[node] = self._kind(node)
 
     def _kind(self, node: ir.Node) -> Kind:
-        if isinstance(node, ir.Reindex) and _is_renaming(node):
+        if isinstance(node, ir.Reindex) and is_renaming(node):
             x = self.kinds[node.args[0]]
             names = dict(zip(node.args[0].type.indices, node.selectors, strict=True))
             return Kind(x.number, tuple(names[i] if isinstance(i, Index) else i for i in x.free))  # type: ignore[misc]
@@ -75,7 +76,3 @@ def _numbered(value: int | tuple[int, ...], order: dict[Label, int]) -> object:
 def _label(x: Label, order: dict[Label, int]) -> object:
     return order.setdefault(x, len(order)), x.axis if isinstance(x, Index) else None
 
-
-def _is_renaming(node: ir.Reindex) -> bool:
-    names = [s for s in node.selectors if isinstance(s, Index)]
-    return len(node.args) == 1 and len(set(names)) == len(node.selectors)

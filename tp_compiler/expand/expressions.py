@@ -23,6 +23,8 @@ from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.types import Index
 
 Env = Mapping[Index, str]
+#: A node with the way its indices are written.
+Part = tuple[ir.Node, Env]
 ONES = "|1>"
 
 
@@ -129,26 +131,39 @@ class Expressions:
         return self._with_sign(form.args[0], {a: env[b] for a, b in form.renamed}, at)
 
     # -- arithmetic ---------------------------------------------------------------------------------------------
-    def _flat(self, node: ir.Node, kind: str, at: Place) -> list[ir.Node]:
-        """The terms of nested sums, or the factors of nested products, that are not bound."""
-        found: list[ir.Node] = []
-        for a in self.forms.of(node).args:
-            nested = self._name(a, at) is None and self.forms.of(a).kind == kind
-            found += self._flat(a, kind, at) if nested else [a]
+    def _seen(self, node: ir.Node, env: Env, at: Place) -> Part:
+        """What is really written for a node: what it renames, or reads, where that has no statement."""
+        while self._name(node, at) is None:
+            form = self.forms.of(node)
+            if form.kind == "renamed":
+                env = {a: env[b] for a, b in form.renamed}
+            elif isinstance(node, ir.Reindex) and not isinstance(node.args[0], ir.Trace):
+                env = self._selected(node, env, at)
+            elif form.kind != "same":
+                break
+            node = form.args[0]
+        return node, env
+
+    def _parts(self, nodes: Iterable[ir.Node], env: Env, at: Place, kind: str) -> list[Part]:
+        """The terms of nested sums, or the factors of nested products, that have no statement."""
+        found: list[Part] = []
+        for part in nodes:
+            node, inner = self._seen(part, env, at)
+            nested = self._name(node, at) is None and self.forms.of(node).kind == kind
+            found += self._parts(self.forms.of(node).args, inner, at, kind) if nested else [(node, inner)]
         return found
 
     def _sum(self, node: ir.Node, form: Form, env: Env, at: Place) -> Piece:
-        return added([self._with_sign(a, env, at) for a in self._flat(node, "sum", at)])
+        return added([self._with_sign(a, inner, at) for a, inner in self._parts(form.args, env, at, "sum")])
 
     def _product(self, node: ir.Node, form: Form, env: Env, at: Place) -> Signed:
-        return self._of_factors(self._flat(node, "product", at), env, at)
+        return self._of_factors(self._parts(form.args, env, at, "product"), at)
 
-    def _of_factors(self, factors: Iterable[ir.Node], env: Env, at: Place) -> Signed:
+    def _of_factors(self, parts: Sequence[Part], at: Place) -> Signed:
         """A product: its numbers as one in front, then scalars, then kets."""
-        factors = list(factors)
-        count = math.prod(f.value for f in factors if isinstance(f, ir.Constant))
-        rest = sorted((f for f in factors if not isinstance(f, ir.Constant)), key=lambda f: not f.type.is_scalar)
-        return _multiplied([number(count), *(self._with_sign(f, env, at) for f in rest)])
+        count = math.prod(f.value for f, _ in parts if isinstance(f, ir.Constant))
+        rest = sorted((p for p in parts if not isinstance(p[0], ir.Constant)), key=lambda p: not p[0].type.is_scalar)
+        return _multiplied([number(count), *(self._with_sign(f, env, at) for f, env in rest)])
 
     def _quotient(self, node: ir.Node, form: Form, env: Env, at: Place) -> Signed:
         minus, top = self._with_sign(form.args[0], env, at)
@@ -176,47 +191,45 @@ class Expressions:
         names = ",".join(inner[i] for i in node.over)
         return False, Piece(f"{form.word}[{names}]({signed((minus, body)).text})", ATOM, body.ket)
 
-    def _averaged(self, node: ir.Contract, factors: Sequence[ir.Node], env: Env, at: Place) -> Signed:
+    def _averaged(self, node: ir.Contract, args: Sequence[ir.Node], env: Env, at: Place) -> Signed:
         """The product of the factors, averaged over the slots: scalars stand in front."""
+        factors = self._parts(args, env, at, "product")
         if not node.slots:
-            return self._of_factors(factors, env, at)
-        front = [f for f in factors if f.type.is_scalar]
-        kets = [f for f in factors if not f.type.is_scalar]
+            return self._of_factors(factors, at)
         copies = tuple(s for s in node.slots if s != 0)
-        if 0 in node.slots:
-            apart = [f for f in kets if 0 not in dict(f.type.slots)] if not copies else []
-            front, kets = front + apart, [f for f in kets if f not in apart]
+        front = [f for f in factors if f[0].type.is_scalar or (not copies and 0 not in dict(f[0].type.slots))]
+        kets = [f for f in factors if f not in front]
         if not copies:
-            core = self._bracket(kets, env, at)
+            core = self._bracket(kets, at)
         elif 0 in node.slots or not node.type.slots:
-            core = Piece(f"<{label(self._over_copies(kets, copies, env, at.within()))}>")
+            core = Piece(f"<{label(self._over_copies(kets, copies, at.within()))}>")
         else:
-            core = self._over_copies(kets, copies, env, at)
-        minus, before = self._of_factors(front, env, at)
-        return _multiplied([(minus, before), (False, core)])
+            core = self._over_copies(kets, copies, at)
+        return _multiplied([self._of_factors(front, at), (False, core)])
 
-    def _over_copies(self, kets: Sequence[ir.Node], slots: tuple[int, ...], env: Env, at: Place) -> Piece:
+    def _over_copies(self, kets: Sequence[Part], slots: tuple[int, ...], at: Place) -> Piece:
         copies = dict(at.copies)
         for slot in slots:
             copies[slot] = next(k for k in range(1, 1000) if k not in copies.values())
-        body = signed(self._of_factors(kets, env, replace(at, copies=copies)))
+        body = signed(self._of_factors(kets, replace(at, copies=copies)))
         return Piece(f"E[{','.join(str(copies[s]) for s in slots)}]({body.text})", ATOM, True)
 
-    def _bracket(self, kets: Sequence[ir.Node], env: Env, at: Place) -> Piece:
+    def _bracket(self, kets: Sequence[Part], at: Place) -> Piece:
         """<x>, <x|y>, <x|W|y>, <x|y * z>"""
         if len(kets) == 2:
             for left, right in (kets, kets[::-1]):
                 middle = []
-                while isinstance(right, ir.MatMul) and self._name(right, at) is None:
-                    middle.append(self._operator(right, env, at))
-                    right = right.args[0]
+                while isinstance(right[0], ir.MatMul) and self._name(right[0], at) is None:
+                    middle.append(self._operator(*right, at))
+                    right = self._seen(right[0].args[0], right[1], at)
                 if middle:
-                    return Piece(f"<{self.bra(left, env, at)}|{' '.join(middle)}|{self.bra(right, env, at)}>")
+                    return Piece(f"<{self.bra(*left, at)}|{' '.join(middle)}|{self.bra(*right, at)}>")
         first, *rest = kets
         if not rest:
-            return Piece(f"<{self.bra(first, env, at)}>")
-        right = label(signed(self._of_factors(rest, env, at.within())))
-        return Piece(f"<{self.bra(first, env, at)}|{right}>")
+            return Piece(f"<{self.bra(*first, at)}>")
+        if len(rest) == 1:
+            return Piece(f"<{self.bra(*first, at)}|{self.bra(*rest[0], at)}>")
+        return Piece(f"<{self.bra(*first, at)}|{label(signed(self._of_factors(rest, at.within())))}>")
 
     def bra(self, node: ir.Node, env: Env, at: Place) -> str:
         found = self.piece(node, env, at.within())
@@ -240,7 +253,7 @@ class Expressions:
         return Piece(f"{self.piece(node.args[0], env, at).at(ATOM)}@{at.copies[node.slot]}", ATOM, True)
 
     def _clt(self, node: ir.Clt, form: Form, env: Env, at: Place) -> Piece:
-        return Piece(f"clt {self._bracket(node.args, env, at).text}", ATOM)
+        return Piece(f"clt {self._bracket([(a, env) for a in node.args], at).text}", ATOM)
 
     # -- axes ---------------------------------------------------------------------------------------------------
     def _softmax(self, node: ir.Node, form: Form, env: Env, at: Place) -> Piece:
@@ -264,7 +277,8 @@ class Expressions:
         return called(f"{form.word}[{','.join(env[i] for i in indices)}]", args, ket)
 
     # -- reading ------------------------------------------------------------------------------------------------
-    def _reading(self, node: ir.Reindex, form: Form, env: Env, at: Place) -> Signed:
+    def _selected(self, node: ir.Reindex, env: Env, at: Place) -> dict[Index, str]:
+        """How the indices of what is read are written: by the names, positions and data in the brackets."""
         x, *gathers = node.args
         inner: dict[Index, str] = {}
         for index, selector in zip(x.type.indices, node.selectors, strict=True):
@@ -274,9 +288,11 @@ class Expressions:
                 inner[index] = str(selector - (index.name == STEP))
             else:
                 inner[index] = self._position(gathers[selector.arg - 1], env, at)
-        if isinstance(x, ir.Trace):
-            return False, self._of_step(x, inner, at)
-        return self._with_sign(x, inner, at)
+        return inner
+
+    def _reading(self, node: ir.Reindex, form: Form, env: Env, at: Place) -> Signed:
+        x, inner = node.args[0], self._selected(node, env, at)
+        return (False, self._of_step(x, inner, at)) if isinstance(x, ir.Trace) else self._with_sign(x, inner, at)
 
     def _position(self, node: ir.Node, env: Env, at: Place) -> str:
         """What stands in a bracket: integer data, or `step - 1`."""

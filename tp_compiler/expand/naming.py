@@ -53,20 +53,23 @@ class Naming:
     aliases: dict[ir.Node | ir.MatrixSymbol, Name] = field(default_factory=dict)
     slopes: dict[Slope, str] = field(default_factory=dict)
     _own: dict[str, ir.Node] = field(default_factory=dict)  # output name -> its node
+    _brackets: dict[ir.Node, Brackets] = field(default_factory=dict)  # its indices in the order of the output
 
     def __post_init__(self) -> None:
         unit = self.plan.unit
         self.taken |= RESERVED | set(unit.checker.scope.library)
         self._declare(unit.declared)
-        for o in unit.outputs:
-            node = o.node.args[0] if isinstance(o.node, ir.Trace) else o.node
+        for o, target in zip(unit.outputs, self.plan.targets, strict=True):
             if o.name.isidentifier() and o.name not in self.taken:
-                self._own[o.name] = node
                 self.taken.add(o.name)
+                own = {out: own for own, out in target.names.items()}
+                if set(own) == {i for i in o.indices if i != unit.clock} and target.node not in self._brackets:
+                    self._own[o.name] = target.node
+                    self._brackets[target.node] = tuple(own[i] for i in o.indices if i != unit.clock)
         bound = sorted(self.plan.bound, key=lambda n: n.serial)
         self._families(bound)
         for node in bound:
-            if node not in self.names and (node in unit.names or node in self._own.values()):
+            if node not in self.names and (node in unit.names or node in self._brackets):
                 self._assign(node, *self._source(node))
         self._fresh(n for n in bound if n not in unit.cotangents)
         self._gradients(bound)
@@ -101,10 +104,12 @@ class Naming:
     # -- names of the source ------------------------------------------------------------------------------------
     def _source(self, node: ir.Node) -> tuple[str, Brackets]:
         own = next((name for name, n in self._own.items() if n is node), None)
-        ident, places = self.plan.unit.names.get(node, (own or "", node.type.indices))
+        if own is not None:
+            return own, self._brackets[node]
+        ident, places = self.plan.unit.names[node]
         named = tuple(p for p in places if isinstance(p, Index) and p in node.type.indices)
         brackets = named if set(named) == set(node.type.indices) and len(set(named)) == len(named) else node.type.indices
-        return own or ident, brackets
+        return ident, brackets
 
     def _assign(self, node: ir.Node, ident: str, brackets: Brackets, numbered: bool = False) -> None:
         if self._own.get(ident) is not node or any(n.ident == ident for n in self.names.values()):

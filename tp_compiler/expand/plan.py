@@ -8,10 +8,11 @@ position or by data while brackets inside name its indices, members of a family,
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 from tp_compiler.expand.alike import Alike
 from tp_compiler.expand.forms import LEAVES, Form, Forms, clocked
-from tp_compiler.expand.unit import Unit, unwritten
+from tp_compiler.expand.unit import Unit, is_renaming, unwritten
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.types import Index
 from tp_compiler.ir.walk import reachable
@@ -22,6 +23,14 @@ MAX_WEIGHT = 14
 REPEATED = 3
 #: An average over copies cannot be taken apart into statements; beyond this it is refused.
 MAX_COPIES = 20_000
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """The node behind an output, and what the output calls its indices."""
+
+    node: ir.Node
+    names: dict[Index, Index]
 
 
 class Plan:
@@ -42,6 +51,7 @@ class Plan:
         self._rename(everything)
         self.order = self.written(self.roots)
         self.inside = set(self.written(loop)) & self.changing
+        self.targets = [self._target(node) for node in self.outputs]
         self.stepwise = set(self.written(n for n in everything if isinstance(n, ir.Trace))) & self.changing
         self.bound: set[ir.Node] = set()
         self.aliases: set[ir.Node | ir.MatrixSymbol] = set()
@@ -76,6 +86,26 @@ class Plan:
                 pairs = zip(kinds[other].free, kinds[node].free, strict=True)
                 renamed = tuple((a, b) for a, b in pairs if isinstance(a, Index) and isinstance(b, Index))
                 self.forms.rename(node, other, renamed)
+                if node in self.unit.names:
+                    ident, places = self.unit.names[node]
+                    back = {b: a for a, b in renamed}
+                    self.unit.call(other, ident, tuple(back.get(p, p) if isinstance(p, Index) else p for p in places))
+
+    def _target(self, node: ir.Node) -> Target:
+        """The node that an output reports, under the names that the output gives its indices."""
+        node = node.args[0] if isinstance(node, ir.Trace) else node
+        names = {i: i for i in node.type.indices}
+        while True:
+            form = self.forms.of(node)
+            if form.kind == "renamed":
+                names = {a: names[b] for a, b in form.renamed}
+            elif isinstance(node, ir.Reindex) and is_renaming(node):
+                names = {
+                    i: names[s] for i, s in zip(node.args[0].type.indices, node.selectors, strict=True) if isinstance(s, Index)
+                }
+            elif form.kind != "same":
+                return Target(node, names)
+            node = form.args[0]
 
     @staticmethod
     def _copies(node: ir.Node) -> bool:
@@ -138,7 +168,7 @@ class Plan:
     def _worth(self, node: ir.Node, weight: int, uses: int) -> bool:
         if weight < 2:
             return False
-        if uses == 1 and node in self.outputs:
+        if uses == 1 and any(node is t.node for t in self.targets) and node not in self.inside:
             return False  # the output's line is its statement
         if node in self.unit.names or weight > MAX_WEIGHT or isinstance(node, ir.Stack):
             return True
@@ -162,16 +192,16 @@ class Plan:
                 self._bind(node)
         self._before_shadows()
         for node in self.outputs:
-            if self.region(node) == AFTER and node in self.changing and self._tells_time(node):
+            if node in self.changing and self._tells_time(node):
                 self._bind(node)
         self._carry_over()
 
     def _before_shadows(self) -> None:
         """Behind an output that is called like a function, the function is out of reach."""
         shadowed = False
-        for output in self.unit.outputs:
+        for output, target in zip(self.unit.outputs, self.targets, strict=True):
             if shadowed:
-                self._bind(output.node.args[0] if isinstance(output.node, ir.Trace) else output.node)
+                self._bind(target.node)
             shadowed |= output.name in self.unit.checker.scope.library
 
     def _bind(self, node: ir.Node) -> None:

@@ -176,7 +176,7 @@ class Writer:
     def _outputs(self) -> Iterator[str]:
         fresh = fresh_names(self.naming.taken)
         for k, output in enumerate(self.unit.outputs):
-            yield from self.statements.output(output, k in self.merged, fresh)
+            yield from self.statements.output(output, self.plan.targets[k], k in self.merged, fresh)
 
     def _merged(self) -> dict[int, ir.Node]:
         """Outputs whose line binds their node, too: no statement, and no earlier output, reads it."""
@@ -189,12 +189,11 @@ class Writer:
         found: dict[int, ir.Node] = {}
         last = len(self.unit.outputs)
         for k in reversed(range(last)):
-            output = self.unit.outputs[k]
-            node = output.node.args[0] if isinstance(output.node, ir.Trace) else output.node
+            output, node = self.unit.outputs[k], self.plan.targets[k].node
             name = self.naming.names.get(node)
             if name is None or name.ident != output.name or self.plan.region(node) == LOOP or isinstance(node, ir.Stack):
                 continue
-            if set(name.brackets) != {i for i in output.indices if i != self.unit.clock}:
+            if len(name.brackets) != len([i for i in output.indices if i != self.unit.clock]):
                 continue
             later = set(found.values())
             if readers.get(node, set()) <= later and not self._read_before(node, k):

@@ -8,7 +8,7 @@ from itertools import count
 from tp_compiler.expand.expressions import Env, Expressions, Place
 from tp_compiler.expand.indices import STEP
 from tp_compiler.expand.naming import Name, Naming
-from tp_compiler.expand.plan import AFTER, Plan
+from tp_compiler.expand.plan import AFTER, Plan, Target
 from tp_compiler.expand.text import identifiers
 from tp_compiler.expand.unit import Slope, Term
 from tp_compiler.ir import nodes as ir
@@ -120,24 +120,28 @@ class Statements:
         return f"sum[{','.join(inner[i] for i in over)}]({text})" if over else text
 
     # -- outputs ------------------------------------------------------------------------------------------------
-    def output(self, output: Output, merged: bool, fresh: Iterator[str]) -> Iterator[str]:
+    def output(self, output: Output, target: Target, merged: bool, fresh: Iterator[str]) -> Iterator[str]:
         """`output f[i]`, `output f[i] = ...`, `output <x|y>`. `merged`: the node is bound here and nowhere else."""
-        node = output.node
-        over = self.plan.unit.clock in output.indices
-        at = Place(self.plan.region(node), over) if not over else Place(AFTER, True)
-        inner = node.args[0] if over and isinstance(node, ir.Trace) else node
-        env = self.expressions.brackets(i for i in output.indices if i != self.plan.unit.clock)
+        clock = self.plan.unit.clock
+        over = clock in output.indices
+        at = Place(AFTER, True) if over else Place(self.plan.region(output.node))
+        env = self.expressions.brackets(i for i in output.indices if i != clock)
+        value = self._reported(output, target, merged, env, at)
         brackets = [*([STEP] if over else []), *env.values()]
-        name = self.naming.names.get(inner)
-        value = self.expressions.body(inner, env, at).text if merged else self.expressions.piece(inner, env, at).text
         named = output.name.isidentifier()
         head = (output.name if named else next(fresh)) + (f"[{','.join(brackets)}]" if brackets else "")
-        if name is not None and not merged and named and value == head:
+        if not merged and value == head:
             yield f"output {head}"
         elif named or len(brackets) > 1 or over:
             yield f"output {head} = {value}"
         else:
             yield f"output {value}"
+
+    def _reported(self, output: Output, target: Target, merged: bool, env: Env, at: Place) -> str:
+        if merged:
+            inner = {own: env[out] for own, out in target.names.items()}
+            return self.expressions.body(target.node, inner, at).text
+        return self.expressions.piece(output.node, env, at).text
 
 
 def fresh_names(taken: set[str]) -> Iterator[str]:

@@ -66,7 +66,9 @@ class Unit:
         self.trains = self.training.trained is not None
         self._done: dict[ir.Node, ir.Node] = {}
         self.outputs = [replace(o, node=self._kept(o.node)) for o in checker.outputs.values()]
-        self.names = {self._done.get(node, node): name for node, name in checker.names.items()}
+        self.names: dict[ir.Node, tuple[str, Brackets]] = {}
+        for node, (ident, places) in checker.names.items():
+            self.call(self._done.get(node, node), ident, places)
         self.cotangents: ir.Cotangents = {}
         self.declared = self._declarations()
         self.slopes = list(self._slopes()) if self.trains else []
@@ -85,6 +87,14 @@ class Unit:
             case ir.Map(fn="stop", args=(x,)):
                 return self._kept(x)
         return None if node.args else node
+
+    def call(self, node: ir.Node, ident: str, places: Brackets) -> None:
+        """Gives a node a name of the source; a family read under other index names gives its own to the family."""
+        while isinstance(node, ir.Reindex) and is_renaming(node):
+            back = dict(zip(node.selectors, node.args[0].type.indices, strict=True))
+            places = tuple(back.get(p, p) if isinstance(p, Index) else p for p in places)
+            node = node.args[0]
+        self.names.setdefault(node, (ident, places))
 
     # -- names --------------------------------------------------------------------------------------------------
     @property
@@ -187,6 +197,12 @@ def _terms(op: v.Operator, over: tuple[Index, ...] = ()) -> Iterator[Term]:
         case v.Added(terms=terms):
             for term in terms:
                 yield from _terms(term, over)
+
+
+def is_renaming(node: ir.Reindex) -> bool:
+    """Does it read all of a family, under other index names?"""
+    names = [s for s in node.selectors if isinstance(s, Index)]
+    return len(node.args) == 1 and len(set(names)) == len(node.selectors)
 
 
 def unwritten(node: ir.Node) -> ProgramError:

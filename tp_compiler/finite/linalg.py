@@ -8,7 +8,7 @@ import numpy as np
 
 from tp_compiler.diagnostics import Diagnostic
 from tp_compiler.finite.blame import Refusal
-from tp_compiler.finite.spectrum import Entrywise, Function, Power
+from tp_compiler.finite.eigenvalues import Entrywise, Function, Power
 from tp_compiler.finite.tensors import Tensor, Values, align
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.types import Index
