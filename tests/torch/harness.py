@@ -1,9 +1,9 @@
 """A PyTorch network with the initial draws of `tpc simulate`, trained by torch.optim in natural units.
 
-A parameter is kept by its natural entries P: a ket by itself, a matrix W by P = cols · W. With P.grad the natural gradient
-(entries of |dx>, for a matrix dh_α x_β), torch.optim does what an optimizer of the library says. From df = <dx|δx> and
-df = <dh|δW|x>, brackets being means over neurons, the natural gradient of P is size(P) · ∂f/∂P: n for a ket, rows · cols
-for a matrix, 1 for a scalar.
+A parameter is kept by its natural entries P: a ket by itself, a matrix W by P = cols · W. With P.grad the natural
+gradient (entries of |dx>, for a matrix dh_α x_β), torch.optim does what an optimizer of the library says. From
+df = <dx|δx> and df = <dh|δW|x>, brackets being means over neurons, the natural gradient of P is size(P) · ∂f/∂P: n for
+a ket, rows · cols for a matrix, 1 for a scalar.
 """
 
 from __future__ import annotations

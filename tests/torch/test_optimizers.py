@@ -1,4 +1,4 @@
-"""Every optimizer of the library against torch.optim (or the paper, where it has none): a finite network, some steps."""
+"""Every optimizer of the library against torch.optim (or its paper, where that has none): a finite network, 5 steps."""
 
 from __future__ import annotations
 
@@ -138,9 +138,7 @@ ROWS: dict[str, Callable[[list[Any]], Any]] = {
         p, lr=0.3, momentum=0.8, dampening=0.5, weight_decay=0.1
     ),
     "Adam()": lambda p: T.Adam(p),
-    "Adam(lr = 0.05, beta1 = 0.8, beta2 = 0.95, eps = 0.01)": lambda p: T.Adam(
-        p, lr=0.05, betas=(0.8, 0.95), eps=0.01
-    ),
+    "Adam(lr = 0.05, beta1 = 0.8, beta2 = 0.95, eps = 0.01)": lambda p: T.Adam(p, lr=0.05, betas=(0.8, 0.95), eps=0.01),
     "Adam(lr = 0.05, eps_root = 0.01)": lambda p: Entrywise(p, adam_root(0.05, 0.01)),
     "AdamW()": lambda p: T.AdamW(p),
     "AdamW(lr = 0.05, beta1 = 0.8, beta2 = 0.95, eps = 0.01, weight_decay = 0.3)": lambda p: T.AdamW(

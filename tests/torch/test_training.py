@@ -352,3 +352,81 @@ def test_quantities_of_the_loop() -> None:
 
     groups = [(["u", "v", "c"], sgd(0.5, momentum=0.9, nesterov=True))]
     compare(text, N, train(p, loss, shown, groups, 3))
+
+
+def test_penalty_on_a_gradient_and_kernel_over_steps() -> None:
+    """The loss holds a gradient by a trained matrix; the tangent kernel moves with the features."""
+    text = f"""{HEAD}
+    ket |u[d]> ~ N(0, 1)
+    matrix W ~ N(0, 1)
+    ket |v> ~ N(0, 1)
+    def net(x[d]) {{ return <v|tanh(W sum[d](x[d] |u[d]>))> }}
+    train steps = 4 {{
+        loss = mean[i]((net(xi[i,d]) - y[i])^2) / 2
+        |g> = grad(loss, W) |u[1]>
+        minimize loss + 0.3 * <g|g>
+        update all with Adam(lr = 0.05)
+    }}
+    output f[step,i] = net(xi[i,d])
+    output kernel[step] = sum[i](ntk(net(xi[i,d]), net(xi[i,d])) * i)
+    """
+    p = Parameters()
+    p.ket("u", N, 2)
+    p.matrix("W", N, N)
+    p.ket("v", N)
+    names = ["u", "W", "v"]
+
+    def net() -> Any:
+        return bracket(p["v"], torch.tanh(torch.tensor(XI) @ p["u"] @ p["W"].T))
+
+    def loss(_: Parameters, k: int) -> Any:
+        plain = squares(net())
+        g = p.gradients(plain, ["W"], create_graph=True)[0] @ p["u"][0] / N
+        return plain + 0.3 * bracket(g, g)
+
+    def kernel() -> Any:
+        total = 0.0
+        for i in range(3):
+            gradients = p.gradients(net()[i], names)
+            total += (i + 1) * sum((g**2).sum() / p.neurons[name] for g, name in zip(gradients, names, strict=True))
+        return total
+
+    groups = [(names, adam(0.05))]
+    compare(text, N, train(p, loss, lambda _, k: {"f": net(), "kernel": kernel()}, groups, 4))
+
+
+def test_features_and_states_behind_the_loop() -> None:
+    """What is not read over `step` has its last value; the initial one stays at hand under another name."""
+    text = f"""{HEAD}
+    ket |u[d]> ~ N(0, 1)
+    matrix W ~ N(0, 1)
+    ket |v> ~ N(0, 1)
+    |start> = W |u[1]>
+    before = <v|start>
+    def net(x[d]) {{ return <v|W tanh(sum[d](x[d] |u[d]>))> }}
+    train steps = 3 {{
+        minimize mean[i]((net(xi[i,d]) - y[i])^2) / 2
+        update all with SGD(lr = 0.4, weight_decay = 0.2)
+    }}
+    output before
+    output moved = <start|(W |u[1]> - |start>)>
+    output trace = <v|W^T W|v>
+    output f[i] = net(xi[i,d])
+    """
+    p = Parameters()
+    p.ket("u", N, 2)
+    p.matrix("W", N, N)
+    p.ket("v", N)
+    start = (p["W"] @ p["u"][0]).detach()
+
+    def net() -> Any:
+        return bracket(p["v"], torch.tanh(torch.tensor(XI) @ p["u"]) @ p["W"].T)
+
+    def shown(_: Parameters, k: int) -> dict[str, Any]:
+        image = p["W"] @ p["v"]
+        moved = bracket(start, p["W"] @ p["u"][0] - start)
+        return {"moved": moved, "trace": bracket(image, image), "f": net(), "before": bracket(p["v"], start)}
+
+    found = train(p, lambda _, k: squares(net()), shown, [(["u", "W", "v"], sgd(0.4, weight_decay=0.2))], 3)
+    wanted = {name: values[0 if name == "before" else -1] for name, values in found.items()}
+    compare(text, N, wanted)

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from tp_compiler.equations.derive import derive as derive
-from tp_compiler.equations.share import Gaussian as Gaussian
+from tp_compiler.equations.formulas import Gaussian as Gaussian
 from tp_compiler.equations.system import Equation as Equation
 from tp_compiler.equations.system import System as System

@@ -12,7 +12,8 @@ from sympy.printing.precedence import PRECEDENCE
 from sympy.printing.str import StrPrinter
 
 from tp_compiler.equations.functions import name_of
-from tp_compiler.equations.notation import Backend, terms_in_order
+from tp_compiler.equations.notation import Backend, common_factor
+from tp_compiler.equations.terms import Named
 
 _SUPERSCRIPT = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
 
@@ -80,10 +81,14 @@ class Unicode(Backend, StrPrinter):
             power = str(e.exp).translate(_SUPERSCRIPT)
             if name and len(e.base.args) == 1:
                 return f"{name}{power}({self._print(e.base.args[0])})"
-            return self.parenthesize(e.base, PRECEDENCE["Pow"]) + power
+            return self._base(e.base) + power
         if e.exp.is_number and e.exp.is_negative:
             return f"1/{self.parenthesize(1 / e, PRECEDENCE['Pow'])}"
-        return f"{self.parenthesize(e.base, PRECEDENCE['Pow'])}^{self.parenthesize(e.exp, PRECEDENCE['Pow'])}"
+        return f"{self._base(e.base)}^{self.parenthesize(e.exp, PRECEDENCE['Pow'])}"
+
+    def _base(self, e: Any) -> str:
+        """What a power is of."""
+        return self.paren(self._print(e)) if isinstance(e, sp.Sum) else str(self.parenthesize(e, PRECEDENCE["Pow"]))
 
     def _print_Mul(self, e: Any) -> str:
         sign = ""
@@ -95,13 +100,16 @@ class Unicode(Backend, StrPrinter):
         text = " ".join(self.factors(top)) if top != 1 else "1"
         if bottom != 1:
             under = self._print(bottom)
-            simple = bottom.is_Atom or (isinstance(bottom, sp.Pow) and bottom.is_number)
+            simple = bottom.is_Atom or isinstance(bottom, Named) or (isinstance(bottom, sp.Pow) and bottom.is_number)
             text += f"/{under}" if simple else f"/({under})"
         return sign + text
 
     def _print_Add(self, e: Any, order: Any = None) -> str:
+        shared = common_factor(e)
+        if shared is not None:
+            return self._print_Mul(shared)
         text = ""
-        for a in terms_in_order(e, self._as_ordered_terms(e, order="none")):
+        for a in self._as_ordered_terms(e):
             term = self._print(a)
             if not text:
                 text = term
@@ -155,12 +163,12 @@ class Latex(Backend, LatexPrinter):
     r"""|h_{i}\rangle, \widehat{W}|x\rangle, \mathbb{E}^{(1)}[...], \langle x|y\rangle."""
 
     def ket(self, inner: str, copy: int) -> str:
-        return rf"|{inner}\rangle" + (rf"^{{({copy})}}" if copy else "")
+        return rf"{{|{inner}\rangle^{{({copy})}}}}" if copy else rf"|{inner}\rangle"
 
     less, at_most = "<", r"\le "
 
     def entry(self, inner: str, row: int, column: int) -> str:
-        return rf"{{{inner}}}^{{({row}{column})}}"
+        return rf"{{{{{inner}}}^{{({row}{column})}}}}"
 
     def outer(self, left: str, right: str) -> str:
         return rf"|{left}\rangle\langle {right}|"
@@ -171,8 +179,9 @@ class Latex(Backend, LatexPrinter):
             return rf"{self.word(base)}^{{{self.word(exponent)}}}"
         if name[:1] == "Δ" and name[1:]:
             return rf"\Delta {self.word(name[1:])}"
-        stem = name.rstrip("0123456789")
-        digits = name[len(stem) :]
+        plain = name.rstrip("′")
+        stem = plain.rstrip("0123456789")
+        digits = plain[len(stem) :] + "'" * (len(name) - len(plain))
         if stem in _LETTERS or stem in _GREEK:
             stem = _LETTERS.get(stem, "\\" + stem)
         elif len(stem) > 1:
@@ -225,17 +234,18 @@ class Latex(Backend, LatexPrinter):
         return f"{float(e):.6g}"
 
     def _print_Add(self, e: Any, order: Any = None) -> str:
-        if all(t.is_Symbol or t.is_Integer for t in e.args):
-            first, *rest = (self._print(t) for t in terms_in_order(e, e.args))
-            return first + "".join(f" - {r[1:].strip()}" if r.startswith("-") else f" + {r}" for r in rest)
-        return super()._print_Add(e, order="none")
+        shared = common_factor(e)
+        return str(super()._print_Add(e, order="none")) if shared is None else self._print_Mul(shared)
 
     def _print_Mul(self, e: Any) -> str:
         """Kets last, as the text backend has it."""
         top, bottom = sp.fraction(e)
-        if bottom != 1 or e.args[0].could_extract_minus_sign() or e.is_number:
+        if e.is_number or (e.args[0].is_number and e.args[0].could_extract_minus_sign()):
             return super()._print_Mul(e)
-        return " ".join(self.factors(top))
+        if bottom.is_Integer and bottom != 1:
+            number, rest = e.as_coeff_Mul()
+            return f"{self._print(number)} {' '.join(self.factors(rest))}"
+        return super()._print_Mul(e) if bottom != 1 else " ".join(self.factors(top))
 
 
 def _digits(text: str) -> str:

@@ -15,7 +15,7 @@ import sympy as sp
 
 from tp_compiler.equations.facts import Facts
 from tp_compiler.equations.names import Names
-from tp_compiler.equations.simplify import simplify
+from tp_compiler.equations.simplify import MAX_TERMS, simplify
 from tp_compiler.equations.system import Equation
 from tp_compiler.equations.terms import Expectation, Expr, Ket, Scalar, bracket, rebuild, reindex
 
@@ -55,8 +55,12 @@ class _Uses:
 
     def plain(self) -> tuple[Expr, ...] | None:
         """The indices of a place that is as general as all together."""
-        general = [p for p in self.places if all(i.is_Symbol for i in p) and _equalities(p) == self.equal]
+        general = [p for p in self.places if all(_is_letter(i) for i in p) and _equalities(p) == self.equal]
         return min(general, key=lambda p: sum(not i.name.isalpha() for i in p), default=None)
+
+
+def _is_letter(index: Expr) -> bool:
+    return bool(index.is_Symbol and index.name.rstrip("′").isalpha())
 
 
 def _equalities(place: tuple[Expr, ...]) -> set[tuple[int, int]]:
@@ -110,7 +114,7 @@ class Brackets:
                 return None
             return e if pair_of(e) else self.formula(e)
 
-        return tidied(rebuild(expr, rule))
+        return rebuild(expr, rule)
 
     # -- what is met --------------------------------------------------------------------------------------------
     def _pair(self, e: Expr) -> Pair | None:
@@ -171,7 +175,10 @@ class Brackets:
         definitions = {k: self._definition(k) for k in kets}
         if all(d is None for d in definitions.values()):
             return None
-        body = sp.Mul(*(k if definitions[k] is None else definitions[k] for k in kets))
+        left, right = (k if definitions[k] is None else definitions[k] for k in kets)
+        body = left * right
+        if 1 < len(sp.Add.make_args(left)) * len(sp.Add.make_args(right)) <= MAX_TERMS:
+            body = sp.expand_mul(body)
         value = simplify(Expectation(body), self.facts)
         return None if value.has(e) or value.count_ops() > _LONG else value
 
@@ -194,18 +201,3 @@ def _is_plain(value: Expr) -> bool:
     """Nothing but one expectation that is no bracket: the definition of a bracket, again."""
     parts = [a for a in sp.Mul.make_args(value) if not a.is_number]
     return len(parts) == 1 and isinstance(parts[0], Expectation) and pair_of(parts[0]) is None
-
-
-def tidied(expr: Expr) -> Expr:
-    """√(4 a + 4 b) as 2 √(a + b)."""
-
-    def rule(e: Expr) -> Expr | None:
-        if isinstance(e, Expectation) or not (isinstance(e, sp.Pow) and e.exp in (sp.S.Half, -sp.S.Half)):
-            return e if isinstance(e, Expectation) else None
-        content, rest = rebuild(e.base, rule).primitive()
-        return content**e.exp * rest**e.exp
-
-    return rebuild(expr, rule)
-
-
-__all__ = ["Brackets", "Formula", "pair_of", "tidied"]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Collection, Hashable, Sequence
+
+import sympy as sp
 
 from tp_compiler.equations.terms import BINDERS, Expr, bound, like, rebound, rebuild, reindex
 
@@ -19,5 +21,27 @@ def _bound(expr: Expr, depth: int) -> Expr:
             return None
         new = {old: like(old, f"β{depth + k}") for k, old in enumerate(bound(e))}
         return rebound(e, lambda inner: _bound(inner, depth + len(new)), new)
+
+    return rebuild(expr, rule)
+
+
+def readable(expr: Expr, taken: Collection[Expr] = ()) -> Expr:
+    """Bound indices by their plain letters, Σ_s for Σ_s₁₄, with primes where a letter is taken."""
+
+    def rule(e: Expr) -> Expr | None:
+        if not isinstance(e, BINDERS):
+            return None
+        used = {*taken, *(e.free_symbols - set(bound(e)))}
+        new: dict[Expr, Expr] = {}
+        for old in bound(e):
+            plain = like(old, old.name.rstrip("₀₁₂₃₄₅₆₇₈₉\u0303′") or old.name)
+            while plain in used:
+                plain = like(plain, plain.name + "′")
+            used.add(plain)
+            new[old] = plain
+        apart = {old: sp.Dummy(old.name, integer=True) for old in new}
+        opened = rebound(e, lambda inner: inner, apart)
+        closed = {apart[old]: plain for old, plain in new.items()}
+        return rebound(opened, lambda inner: readable(inner, used), closed)
 
     return rebuild(expr, rule)

@@ -21,8 +21,9 @@ from tp_compiler.equations.dots import Dots
 from tp_compiler.equations.facts import LOOPED, Character, Facts
 from tp_compiler.equations.flow import Flow
 from tp_compiler.equations.folding import Folding
+from tp_compiler.equations.formulas import ClosedForm
 from tp_compiler.equations.names import Names, uses
-from tp_compiler.equations.share import ClosedForm, finish
+from tp_compiler.equations.share import finish
 from tp_compiler.equations.simplify import simplify as simplified
 from tp_compiler.equations.system import Equation, HatPart, Matrix, System
 from tp_compiler.equations.terms import (
@@ -53,7 +54,7 @@ def derive(program: Program, simplify: bool = True, closed_form: ClosedForm | No
     """The infinite-width limit of a program as equations (Tensor Programs IVb, Def 2.6.5 and Thm 2.6.10).
 
     simplify      rewrite expectations (simplify.py's table) and leave out what no equation needs
-    closed_form   `closed_form(f, g)` gives the formula of E f(g) for jointly Gaussian g (share.Gaussian), or None
+    closed_form   `closed_form(f, g)` gives the formula of E f(g) for jointly Gaussian g (formulas.Gaussian), or None
     """
     return _Derivation(program, simplify).system(closed_form)
 
@@ -64,10 +65,10 @@ class _Derivation:
         self.simplify = simplify
         self.flow = Flow(program)
         self.nodes = self.flow.nodes
-        self.count = uses(self.nodes)
         self.names = Names(program, self.nodes, self.flow.states)
         self.facts = Facts()
         self.facts.batched = _batched(self.nodes)
+        self.facts.sizes = self.names.sizes
         self.equations: list[Equation] = []
         self.matrices: dict[ir.MatrixSymbol, Matrix] = {}
         self.weight: dict[ir.Node, int] = {}
@@ -75,10 +76,13 @@ class _Derivation:
         self.families: dict[Hashable, tuple[Named, tuple[Expr, ...], str]] = {}
         self.must_name = {a for n in self.nodes if isinstance(n, ir.Shift | ir.Stack) for a in n.args}
         self.must_name |= {a for n in self.nodes if isinstance(n, ir.MatMul | ir.Apply) for a in n.args}
-        named = (n for n in program.cotangents if self.names.of(n) is not None or n in self.must_name)
-        self.folding = Folding(named)
+        there = set(self.nodes)
+        self.folding = Folding(n for n in program.cotangents if n in there or self.names.has_name(n))
+        self.count = uses(self.nodes, self.folding.args)
         self.dots = Dots(self.names, self.facts, self.clean, self.emit)
         self.training = Training(program, self.flow, self.names, self.clean)
+        for symbol in self.training.symbols.values():
+            self._looped(symbol)
         self.trained = trained_products(self.nodes, self.count)
         self.inside = {n for node, t in self.trained.items() for n in (*node.args, t.product)}
         self.pending: list[tuple[ir.MatMul, Named]] = []  # products of the loop, whose dots wait for all of its kets
@@ -106,6 +110,12 @@ class _Derivation:
             self.facts.definitions[equation.name] = equation
         return equation.symbol
 
+    def _looped(self, symbol: Named) -> None:
+        """What is known of a state, before its equation."""
+        if isinstance(symbol, Ket):
+            self.facts.kets[symbol.label] = LOOPED
+            self.facts.definitions[symbol.label] = Equation(symbol, "state", sp.Integer(0), time=self.names.time)
+
     # -- time ----------------------------------------------------------------------------------------------------
     def _is_current(self, node: ir.Node) -> bool:
         """Is this a value at step t of the loop?"""
@@ -128,9 +138,8 @@ class _Derivation:
     def _symbol(self, node: ir.Node, stem: str) -> Named:
         """The name of a node: from the source, or fresh; over the node's indices."""
         is_ket, time = not node.type.is_scalar, self._indices(node)[: int(self._is_current(node))]
-        known = self.names.of(node)
-        if known is not None:
-            name, positions = known
+        if node in self.names.source:
+            name, positions = self.names.source[node]
             label = self.names.label(name, positions, is_ket)
             own = [p for p in positions if isinstance(p, Index) and p in node.type.indices]
             own += [i for i in node.type.indices if i not in own]
@@ -140,12 +149,10 @@ class _Derivation:
         return Ket(label, 0, *indices) if is_ket else Scalar(label, *indices)
 
     def _fresh(self, node: ir.Node, stem: str, is_ket: bool) -> str:
-        """dz2 for the cotangent of what has been called z2; else a fresh name."""
-        for primal, _ in self.names.cotangents.get(node, ()):
-            value = self.expr.get(primal)
-            if isinstance(value, Ket if is_ket else Scalar) and not value.label.startswith("d"):
-                return self.names.label("d" + value.label.partition("[")[0], (), is_ket)
-        return self.names.fresh(stem, is_ket)
+        """dh for the cotangent of what has been called h; else a fresh name."""
+        value = self.expr.get(self.names.primal(node))
+        known = isinstance(value, Ket if is_ket else Scalar)
+        return self.names.cotangent(value.label, is_ket) if known else self.names.fresh(stem, is_ket)
 
     def _wants_name(self, node: ir.Node, value: Expr) -> bool:
         if not (node.type.is_scalar or node.type.is_ket) or isinstance(value, Named) or not value.args:
@@ -156,11 +163,13 @@ class _Derivation:
         is_alias = isinstance(node, ir.Reindex | ir.Stack | ir.Trace)
         if is_alias and weight <= 2 * _LONG:
             return False
-        if node in self.must_name or (self.names.of(node) is not None and not _is_multiple(value)):
+        if node in self.must_name or (self.names.has_name(node) and not _is_multiple(value)):
             return True
         if isinstance(node, ir.Contract) and 0 in node.slots and self.count[node] > 1:
             return True
-        return weight > 2 * _LONG or (self.count.get(node, 0) > 1 and weight > _SHARED)
+        if node.type.is_scalar and not value.atoms(Named) and weight <= _LONG:
+            return False
+        return weight > 2 * _LONG or (self.count[node] > 1 and weight > _SHARED)
 
     def _reach(self, node: ir.Node) -> Expr:
         """The limit of a node; a product put together again stands before what reads it."""
@@ -190,7 +199,7 @@ class _Derivation:
         entry = self.training.gradient(node, value)
         if entry is not None:
             value = entry
-        if self._wants_name(node, value) and (self.names.of(node) or node not in self.training.of):
+        if self._wants_name(node, value) and (self.names.has_name(node) or node not in self.training.of):
             value = self._named(node, value)
         elif node.type.is_ket and value.args and not isinstance(value, Named):
             value = self._known(node, value) or value
@@ -359,9 +368,22 @@ class _Derivation:
             member = equation.hat.symbol.member
             variance = reindex(matrix.variance, dict(zip(matrix.indices, member, strict=True)))
             found = [(self.equations[place[label]], earlier[label]) for label in order]
-            terms = self.dots.over_steps(equation.hat, found, variance, matrix.ratio, self.flow.jumps)
+            terms = self.dots.over_steps(symbol, equation.hat, found, variance, matrix.ratio, self.flow.jumps)
             self.equations[k] = _whole(replace(equation, dot=terms))
             self.facts.definitions[symbol.label] = self.equations[k]
+        self._coefficients_first()
+
+    def _coefficients_first(self) -> None:
+        """The coefficients of dots in front of the products that read them."""
+        known: dict[Expr, Equation] = {}
+        for e in [e for e in self.equations if e.kind == "coefficient" and e.time is not None]:
+            self.equations.remove(e)
+            known[e.symbol] = e
+        found: list[Equation] = []
+        for e in self.equations:
+            found += [known[t.symbol] for t in e.dot if t.symbol in known]
+            found.append(e)
+        self.equations = found
 
     def _product_labels(self) -> dict[ir.MatMul, str]:
         """The ket that each product of the program is a part of."""
@@ -385,9 +407,12 @@ class _Derivation:
             return known
         symbol = self._symbol(node, "ℓ")
         self._remember(node, sp.Tuple(body), symbol)
-        primes = {i: self.names.prime(i) for i in symbol.indices}
+        local = self.names.local(symbol.indices)
+        own, body = reindex(symbol, local), reindex(body, local)
+        primes = {i: self.names.prime(i) for i in own.indices}
         covariance = self.clean(Expectation(body * reindex(body, primes)))
-        return self.emit(Equation(symbol, "clt", body, covariance=covariance, primed=primes))
+        self.emit(Equation(own, "clt", body, covariance=covariance, primed=primes))
+        return symbol
 
     def _remarks(self) -> tuple[str, ...]:
         found = []

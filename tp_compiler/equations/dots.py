@@ -87,7 +87,7 @@ class Dots:
 
     # -- in a training loop --------------------------------------------------------------------------------------
     def over_steps(
-        self, hat: HatPart, uses: Sequence[tuple[Equation, bool]], variance: Expr, rho: Expr, jumps: bool
+        self, symbol: Expr, hat: HatPart, uses: Sequence[tuple[Equation, bool]], variance: Expr, rho: Expr, jumps: bool
     ) -> tuple[DotTerm, ...]:
         """Ẇ|x_t> = σ² Σ_y Σ_s |y_s> E[∂|x_t>/∂Ŵᵀ|y_s>], s < t, or s ≤ t where |x_t> depends on Wᵀ|y_t> itself.
 
@@ -110,7 +110,10 @@ class Dots:
             mine = {i: self.names.prime(i) for i, _ in over}
             here = reindex(y, mine)
             value = factor * deltas * Stein(here, kets, hats, x, [i for _, _, o, *_ in found for i, _ in o], ranges)
-            terms.append(DotTerm(here, value, tuple((mine[i], n) for i, n in over), None, factor, steps=steps))
+            own = [*symbol.indices, *(steps or ())[:1], *mine.values()]
+            name = Scalar(self.names.fresh("θ", False), *(i for i in own if i in value.free_symbols))
+            self.emit(Equation(name, "coefficient", value, time=self.names.time))
+            terms.append(DotTerm(here, value, tuple((mine[i], n) for i, n in over), None, factor, name, steps))
         return tuple(terms)
 
     def _at_step(self, own: Hat, use: Equation, now: bool) -> tuple[Any, ...]:

@@ -6,7 +6,7 @@ independent (TP IVb, Def 2.6.5), and the law of a centred one is invariant under
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -112,6 +112,7 @@ class Facts:
         self.definitions: dict[str, Any] = {}  # label -> Equation
         self.brackets: dict[Any, Any] = {}  # brackets of affine kets: their value, or None
         self.depth = 0
+        self.sizes: Mapping[Expr, int] = {}  # of indices
         self._order: dict[str, int] = {}
         self.batched: set[str] = set()  # families of matrices whose members count as one generator
 

@@ -53,8 +53,17 @@ class where(Entrywise):  # noqa: N801 (the primitive's name)
         return (a if c > 0 else b) if c.is_number and c.is_comparable else None
 
 
+class step(Entrywise):  # noqa: N801
+    """1 where x > 0, else 0."""
+
+    @classmethod
+    def eval(cls, x: Expr) -> Expr | None:
+        return sp.Integer(int(bool(x > 0))) if x.is_number and x.is_comparable else None
+
+
+_DECIDED = {"where": where, "step": step}
 _OWN: dict[str, Any] = {
-    name: where if name == "where" else type(name, (Entrywise,), {})
+    name: _DECIDED.get(name) or type(name, (Entrywise,), {})
     for name in PRIMITIVES
     if name not in _SYMPY and name not in ("add", "mul", "div", "pow", "sqrt", "square")
 }
@@ -94,13 +103,17 @@ def slope(name: str, k: int, args: tuple[Expr, ...]) -> Expr:
 def number(value: float) -> Expr:
     """A float as the number that was meant: 0.1 is 1/10, 1.4142135623730951 is √2; else the float itself.
 
-    Only readings that round to the very same double (or are a unit in the last place away, for roots) are taken.
+    Only readings that round to the very same double are taken, or are as near as rounding errors of 1 - 0.9 go (a unit
+    in the last place, for roots).
     """
     if math.isfinite(value) and value == int(value):
         return sp.Integer(int(value)) if abs(value) < 1e15 else sp.Float(value)
     exact = _rational(value)
     if exact is not None:
         return exact
+    near = _rational(value, slack=2e-15)
+    if near is not None and near.q <= 1000:
+        return near
     readings: tuple[tuple[float, Callable[[Expr], Expr]], ...] = (
         (value * value, sp.sqrt),
         (value / math.pi, lambda q: q * sp.pi),

@@ -94,8 +94,9 @@ def _map(names: Names, node: ir.Map, args: Sequence[Expr]) -> Expr:
 def _delta(value: Expr) -> Expr:
     """1 - step|i - j|, as the builder writes it, is δ_ij."""
     steps = [f for a in value.args for f in sp.Mul.make_args(a) if name_of(f) == "step"] if value.is_Add else []
-    if len(steps) == 1 and value == 1 - steps[0] and isinstance(steps[0].args[0], sp.Abs):
-        terms = sp.Add.make_args(steps[0].args[0].args[0])
+    apart = steps[0].args[0] if len(steps) == 1 else sp.Integer(-1)
+    if apart.is_nonnegative and value == 1 - steps[0]:
+        terms = sp.Add.make_args(apart.args[0] if isinstance(apart, sp.Abs) else apart)
         sides = [[t for t in terms if t.is_Symbol], [-t for t in terms if not t.is_Symbol]]
         if sides[0] and all(s.is_Symbol or s.is_Integer or isinstance(s, Data) for s in sides[1]):
             return sp.KroneckerDelta(sides[0][0], sp.Add(*sides[1]) - sp.Add(*sides[0][1:]))

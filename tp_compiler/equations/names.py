@@ -6,7 +6,8 @@ over `step` are read as s_t.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 
 import sympy as sp
 
@@ -61,7 +62,7 @@ class Names:
             self._set_clock(program.loop.index, nodes)
 
     def _set_clock(self, index: Index, nodes: list[ir.Node]) -> None:
-        taken = {i.name.partition("#")[0] for n in nodes for i in n.type.indices}
+        taken = {i.name.partition("#")[0] for n in nodes for i in n.type.indices} | self._reserved
         chosen = [next(n for n in names if n not in taken) for names in (_TIMES, _EARLIER)]
         self.time, self.earlier = map(time_symbol, chosen)
         self._symbols[index] = self.time
@@ -79,17 +80,19 @@ class Names:
                 names[output.node] = (output.name, own)
         return names
 
-    def of(self, node: ir.Node) -> tuple[str, Positions] | None:
-        """The source's name of a node, or dh where it is the cotangent of what the source calls h."""
-        if node in self.source:
-            return self.source[node]
-        for primal, labels in self.cotangents.get(node, ()):
-            base = _base(primal)
-            if base in self.source:
-                name, positions = self.source[base]
-                placed = dict(zip(primal.type.indices, labels, strict=True)) if base is primal else {}
-                return f"d{name}", tuple(placed.get(p, p) if isinstance(p, Index) else p for p in positions)
-        return None
+    def primal(self, node: ir.Node) -> ir.Node | None:
+        """What a node is the cotangent of: the first that the source names or declares, else the first."""
+        direct = [primal for primal, _ in self.cotangents.get(node, ())]
+        found = [n for primal in direct for n in (primal, _base(primal))]
+        return next((p for p in found if self.is_named(p)), found[0] if found else None)
+
+    def is_named(self, node: ir.Node | None) -> bool:
+        """Does the source name this, or declare it?"""
+        return node in self.source or isinstance(node, ir.InitialKet | ir.Carry)
+
+    def has_name(self, node: ir.Node) -> bool:
+        """Does the source name this, or what it is the cotangent of?"""
+        return node in self.source or (node in self.cotangents and self.is_named(self.primal(node)))
 
     # -- indices ------------------------------------------------------------------------------------------------
     def symbol(self, index: Index) -> Expr:
@@ -140,9 +143,18 @@ class Names:
         labels, trial, k = self._labels[is_ket], name, 1
         while trial + suffix in labels or (k > 1 and trial in self._reserved):
             k += 1
-            trial = f"{name}{'_' if name[-1:].isdigit() else ''}{k}"
+            trial = name + ("′" * (k - 1) if name[-1:].isdigit() else str(k))
         labels.add(trial + suffix)
         return trial + suffix
+
+    def cotangent(self, label: str, is_ket: bool) -> str:
+        """dh for what is called h; dh′ for a gradient of something else by the same h."""
+        name, bracket, pattern = label.partition("[")
+        trial = f"d{name}"
+        while trial + bracket + pattern in self._labels[is_ket] or trial in self._reserved:
+            trial += "′"
+        self._labels[is_ket].add(trial + bracket + pattern)
+        return trial + bracket + pattern
 
     def fresh(self, stem: str, is_ket: bool) -> str:
         """z1, z2, ...: not a name of the source."""
@@ -171,11 +183,11 @@ def _base(node: ir.Node) -> ir.Node:
     return node.args[0] if isinstance(node, ir.Reindex) and len(node.args) == 1 else node
 
 
-def uses(nodes: Iterable[ir.Node]) -> dict[ir.Node, int]:
-    """By how many nodes each one is used."""
+def uses(nodes: Iterable[ir.Node], args: Callable[[ir.Node], Iterable[ir.Node]]) -> Counter[ir.Node]:
+    """By how many nodes each one is used; who reads it under other index names reads it, too."""
     nodes = list(nodes)
-    count: dict[ir.Node, int] = dict.fromkeys(nodes, 0)
-    for node in nodes:
-        for a in dict.fromkeys(node.args):
-            count[a] += 1
+    count = Counter(a for node in nodes for a in set(args(node)))
+    for node in reversed(nodes):
+        if _base(node) is not node:
+            count[_base(node)] += max(count[node] - 1, 0)
     return count

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import sympy as sp
 from sympy.printing.precedence import PRECEDENCE
 
-from tp_compiler.equations.terms import Expectation, Expr, Ket, Named, copies_of
+from tp_compiler.equations.terms import Entry, Expectation, Expr, Ket, Learned, Named, copies_of
 
 if TYPE_CHECKING:
     from sympy.printing.printer import Printer as _Printer
@@ -38,6 +38,27 @@ def _bracket(e: Expectation) -> tuple[Expr, Expr] | None:
     return None
 
 
+def learned_of(e: Expectation) -> Learned | None:
+    """ΔW|x> for E⁽ᵏ⁾[ΔW⁽⁰ᵏ⁾|x>⁽ᵏ⁾], and ΔWᵀ|x> for E⁽ᵏ⁾[ΔW⁽ᵏ⁰⁾|x>⁽ᵏ⁾]."""
+    body, (copy, *more) = e.body, sorted(e.copies)
+    if more or not copy or not isinstance(body, sp.Mul) or len(body.args) != 2:
+        return None
+    entries, kets = ([a for a in body.args if isinstance(a, kind)] for kind in (Entry, Ket))
+    if not entries or not kets or set(entries[0].neurons) != {0, copy} or kets[0].copy_number != copy:
+        return None
+    x = Ket(kets[0].args[0], 0, *kets[0].indices)
+    return Learned(entries[0].args[0], entries[0].neurons[0] == copy, x, entries[0].indices)
+
+
+def _matrix_element(e: Expectation) -> tuple[Ket, Learned] | None:
+    """<y|ΔW x>."""
+    if e.copies != {0} or not isinstance(e.body, sp.Mul) or len(e.body.args) != 2:
+        return None
+    inner = [learned_of(a) for a in e.body.args if isinstance(a, Expectation)]
+    left = [a for a in e.body.args if isinstance(a, Ket)]
+    return (left[0], inner[0]) if left and inner and inner[0] is not None else None
+
+
 def primes(ket: Ket) -> tuple[int, str]:
     text = "".join(str(i) for i in ket.indices)
     return text.count("′"), text
@@ -62,8 +83,14 @@ class Backend(_Printer):
         return self.ket(inner, e.copy_number)
 
     def name_of_ket(self, e: Any) -> str:
-        name, indices = split(e.label, tuple(self._print(i) for i in e.indices))
+        name, indices = split(e.label, tuple(self._print(i).replace(" ", "") for i in e.indices))
         return self.subscript(self.word(name), indices)
+
+    def _as_ordered_terms(self, e: Any, order: Any = None) -> list[Any]:
+        """What is added before what is subtracted; positions read s - 1, not -1 + s."""
+        if all(t.is_Symbol or t.is_Integer for t in e.args):
+            return sorted(e.args, key=lambda t: t.is_Integer)
+        return sorted(e.args, key=lambda t: t.could_extract_minus_sign())
 
     def _print_Scalar(self, e: Any) -> str:
         return self.name_of_ket(e)
@@ -71,8 +98,10 @@ class Backend(_Printer):
     def _print_Data(self, e: Any) -> str:
         return self.name_of_ket(e)
 
-    def _applied(self, accent: str, e: Any) -> str:
+    def _applied(self, accent: str, e: Any, inside: str | None = None) -> str:
         operator = self.operator(accent, e.matrix, tuple(self._print(m) for m in e.member), e.transposed)
+        if inside is not None:
+            return f"{operator} {inside}"
         inner = self._print(e.argument)
         return operator + (inner if isinstance(e.argument, Ket) else self.paren(inner))
 
@@ -93,6 +122,14 @@ class Backend(_Printer):
         return self.outer(left, right)
 
     def _print_Expectation(self, e: Any) -> str:
+        learned = None if self.explicit else learned_of(e)
+        if learned is not None:
+            return str(self._print(learned))
+        between = _matrix_element(e)
+        if between is not None:
+            left, update = between
+            inner = self._applied("", update, self.name_of_ket(update.argument))
+            return self.braket(self.name_of_ket(left), inner)
         pair = _bracket(e)
         if pair:
             return self.braket(*(self.name_of_ket(k) for k in pair))
@@ -171,7 +208,10 @@ class Backend(_Printer):
         return self.upright(f"({e.args[0].name}: no limit law yet)")
 
     def _print_KroneckerDelta(self, e: Any, exp: Any = None) -> str:
-        return self.subscript(self.word("δ"), tuple(self._print(a) for a in e.args))
+        ordered = sorted(e.args, key=lambda a: not a.is_Symbol)
+        return self.subscript(self.word("δ"), tuple(self._print(a) for a in ordered))
+
+    explicit = False  # ΔW|x> spelled out as the average it is
 
     # notation of a backend
     less: str
@@ -217,11 +257,13 @@ class Backend(_Printer):
         raise NotImplementedError
 
 
-def terms_in_order(e: Expr, ordered: Any) -> list[Expr]:
-    """Positions read s - 1, not -1 + s."""
-    if all(t.is_Symbol or t.is_Integer for t in e.args):
-        return sorted(ordered, key=lambda t: t.is_Integer)
-    return list(ordered)
+def common_factor(e: Expr) -> Expr | None:
+    """a/4 - b/4 as (a - b)/4: a product that SymPy would multiply out; None where there is no such factor."""
+    numbers = {abs(t.as_coeff_Mul()[0]) for t in e.args}
+    number = min(numbers, key=str)
+    if len(numbers) > 1 or not number.is_Rational or number.q == 1:
+        return None
+    return sp.Mul(number, sp.Add(*(t / number for t in e.args)), evaluate=False)
 
 
 def rank(factor: Expr) -> tuple[int, str]:

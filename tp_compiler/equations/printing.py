@@ -72,7 +72,9 @@ def _product_lines(e: Equation, p: Any) -> list[Line]:
         if not all(stated) or any(t.symbol is not None or t.coefficient.is_number for t in e.dot):
             lines.append(("" if all(stated) else show(dot), "=", show(e.dot_expression())))
     if e.learned is not None:
+        p.explicit = True
         lines.append((show(e.update), "=", show(e.learned)))
+        p.explicit = False
     return lines
 
 

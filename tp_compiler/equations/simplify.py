@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 #: Products are multiplied out into at most so many brackets; beyond, they are more readable as they are.
 MAX_TERMS = 12
+#: A bracket of more operations than this is no simpler than its name.
+_SHORT = 6
 #: Products and definitions that brackets are followed back through, at most: deep programs keep their names.
 MAX_DEPTH = 32
 
@@ -226,7 +228,9 @@ def _pair(a: Expr, b: Expr, facts: Facts) -> Expr | None:
     if facts.generators[a.label] != facts.generators[b.label]:
         return None
     x, y = left.hat.at(left, a), right.hat.at(right, b)
-    return left.hat.scale * Expectation(x * y) if left.hat.single else None
+    members = zip(left.hat.symbol.member, right.hat.symbol.member, strict=True)
+    same = sp.Mul(*(sp.KroneckerDelta(left.at(a, m), right.at(b, n)) for m, n in members))
+    return same * left.at(a, left.hat.scale) * Expectation(x * y)
 
 
 def _affine_mean(e: Expectation, facts: Facts) -> Expr | None:
@@ -266,7 +270,7 @@ def _initial_pair(e: Expectation, facts: Facts) -> Expr | None:
 
 
 def _definition(e: Expectation, facts: Facts) -> Expr | None:
-    """A bracket of two affine kets, if writing them out gives a number; else it stays a bracket of names."""
+    """A bracket of two affine kets, if writing them out gives next to a number; else it stays a bracket of names."""
     pairs = _pairs(e)
     if len(pairs) != 1 or pairs[0][0] * pairs[0][1] != e.body:
         return None
@@ -283,8 +287,13 @@ def _definition(e: Expectation, facts: Facts) -> Expr | None:
         facts.depth += 1
         value = simplify(_over(e, body), facts)
         facts.depth -= 1
-        facts.brackets[e] = None if value.has(Expectation) else value
+        facts.brackets[e] = value if _is_short(value) else None
     return facts.brackets[e]
+
+
+def _is_short(value: Expr) -> bool:
+    """Shorter than a bracket: a number, or a delta. Longer values are stated beside their bracket (brackets.py)."""
+    return not value.has(Expectation, sp.Sum) and value.count_ops() <= _SHORT
 
 
 def _affine_definition(ket: Ket, facts: Facts) -> Expr | None:
@@ -319,7 +328,7 @@ RULES: tuple[Rule, ...] = (
     Rule("parity", "E[x]", "0", "x is odd in a centred generator, or in all", _parity, "symmetry of the Gaussian"),
     Rule("brackets", "E[(x + y) z]", "E[x z] + E[y z]", "x, y, z Gaussian, not independent", _affine),
     Rule("hat", "⟨y|Wx⟩", "⟨y|Ẇx⟩", "y does not depend on hats of W", _hat_vanishes, "TP IVb, Def 2.6.5 (Hat)", True),
-    Rule("isometry", "⟨Wx|Wx′⟩", "σ²⟨x|x′⟩", "no dots", _isometry, "TP IVb, Def 2.6.5 (Hat)", True),
+    Rule("isometry", "⟨W_l x|W_m x′⟩", "δ_lm σ²⟨x|x′⟩", "no dots", _isometry, "TP IVb, Def 2.6.5 (Hat)", True),
     Rule("covariance", "⟨u|u′⟩", "the declared one", "u, u′ initial", _initial_pair, "TP IVb, Def 2.6.3"),
     Rule("definition", "⟨x|y⟩", "a number", "x, y affine in Gaussians", _definition, deep=True),
     Rule("affine", "⟨1|x⟩", "of its terms", "x affine in Gaussians", _affine_mean, deep=True),
@@ -330,23 +339,41 @@ RULES: tuple[Rule, ...] = (
 def simplify(expr: Expr, facts: Facts, rules: Sequence[Rule] = RULES) -> Expr:
     """Rewrites every expectation in `expr`, inner ones first, until no rule applies."""
     expr = rebuild(expr, softmax)
-    if not expr.has(Expectation):
-        return collapsed(expr)
+    if expr.has(Expectation):
+        expr = rebuild(expr, lambda e: _normal(e, facts, rules) if isinstance(e, Expectation) else None)
+    if expr.has(Reduce):
+        expr = rebuild(expr, lambda e: _repeated(e, facts) if isinstance(e, Reduce | Softmax) else None)
+    return collapsed(expr)
 
-    def rule(e: Expr) -> Expr | None:
-        return _normal(e, facts, rules) if isinstance(e, Expectation) else None
 
-    return collapsed(rebuild(expr, rule))
+def _repeated(e: Expr, facts: Facts) -> Expr | None:
+    """The maximum, product, log-sum-exp and softmax of a family of equal numbers."""
+    op, body, index = ("softmax", *e.args[:2]) if isinstance(e, Softmax) else (e.args[0].name, *e.args[1:])
+    body = rebuild(body, lambda x: _repeated(x, facts) if isinstance(x, Reduce | Softmax) else None)
+    if index in body.free_symbols or index not in facts.sizes:
+        return None
+    size = sp.Integer(facts.sizes[index])
+    return {"softmax": 1 / size, "logsumexp": body + sp.log(size), "prod": body**size}.get(op, body)
 
 
 def collapsed(expr: Expr) -> Expr:
-    """Sums over deltas carried out."""
+    """Sums over deltas carried out, and numbers in front of sums."""
+    if expr.has(sp.Sum):
+        expr = rebuild(expr, number_in_front)
     while expr.has(sp.KroneckerDelta) and expr.has(sp.Sum):
         following = rebuild(expr, lambda e: _delta(_inner(e)) if isinstance(e, sp.Sum) else None)
         if following == expr:
             return expr
         expr = following
     return expr
+
+
+def number_in_front(s: Expr) -> Expr | None:
+    """Σ_i x_i/2 as 1/2 Σ_i x_i: a rule for `rebuild`."""
+    if not isinstance(s, sp.Sum):
+        return None
+    number, rest = rebuild(s.function, number_in_front).as_coeff_Mul()
+    return None if number == 1 and rest == s.function else number * sp.Sum(rest, *s.limits)
 
 
 def _inner(s: Expr) -> Expr:

@@ -33,6 +33,11 @@ class Named(sp.Expr):
         return str(self.args[0].name)
 
     @property
+    def name(self) -> str:
+        """As SymPy's symbols have one: it looks for names that are free."""
+        return f"{self.label}{self.args[1:]}"
+
+    @property
     def indices(self) -> tuple[Expr, ...]:
         return tuple(self.args[self._first :])
 

@@ -16,6 +16,7 @@ from tp_compiler.equations.flow import Flow
 from tp_compiler.equations.functions import number
 from tp_compiler.equations.learned import Gathered, gathered, operator
 from tp_compiler.equations.names import Names
+from tp_compiler.equations.simplify import reindex_bound
 from tp_compiler.equations.system import Clock, Equation, Matrix
 from tp_compiler.equations.terms import (
     Entry,
@@ -174,8 +175,14 @@ class Training:
         if e.kind in ("operator", "entry") or not gains:
             return e
 
-        def rule(x: Expr) -> Expr | None:
+        def inner(x: Expr) -> Expr | None:
             return gains[x.label].at(x, self.names) if isinstance(x, Entry) and x.label in gains else None
+
+        def rule(x: Expr) -> Expr | None:
+            if not isinstance(x, Expectation):
+                return inner(x)
+            body = rebuild(x.body, inner)
+            return None if body == x.body else Expectation(_multiplied(body), x.args[1])
 
         parts = {n: getattr(e, n) for n in ("expression", "learned") if getattr(e, n) is not None}
         changed = {n: rebuild(x, rule) for n, x in parts.items() if x.has(Entry)}
@@ -187,6 +194,18 @@ class Training:
                 keep = next((s for t, s in self.symbols.items() if t.name == f"{matrix.name}.keep"), sp.Integer(1))
                 return replace(matrix, update=symbol, keep=keep)
         return matrix
+
+
+def _multiplied(expr: Expr) -> Expr:
+    """Sums of outer products, term by term: (Σ_i a_i + b) x as Σ_i a_i x + b x."""
+    factors = sp.Mul.make_args(expr)
+    sums = [f for f in factors if isinstance(f, sp.Sum) and f.has(Ket)]
+    if len(sums) == 1:
+        s = reindex_bound(sums[0], expr / sums[0])
+        inner = _multiplied(sp.expand_mul(s.function * sp.Mul(*(f for f in factors if f is not sums[0]))))
+        return sp.Add(*(sp.Sum(a, *s.limits) for a in sp.Add.make_args(inner)))
+    wide = sp.expand_mul(expr)
+    return sp.Add(*map(_multiplied, wide.args)) if isinstance(wide, sp.Add) else expr
 
 
 def _is_update(state: ir.State) -> bool:

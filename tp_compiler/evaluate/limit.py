@@ -107,7 +107,7 @@ def _found(program: Program, wanted: list[Output], options: Options) -> Iterator
     left = [o for o in wanted if isinstance(found[o], NotExact)]
     if left:
         deadline = time.monotonic() + options.max_time if options.max_time else None
-        linear = LinearEvaluator(program, left, deadline)
+        linear = LinearEvaluator(program, left, deadline, options.progress)
         for o in left:
             second = linear.output(o)
             if not isinstance(second, NotExact) or trained(o.node):

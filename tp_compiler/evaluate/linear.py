@@ -25,6 +25,7 @@ from tp_compiler.evaluate.forms import NotExact
 from tp_compiler.evaluate.linear_code import Code, Run
 from tp_compiler.evaluate.linear_contraction import viewer
 from tp_compiler.evaluate.linear_fold import Unbounded, folded
+from tp_compiler.evaluate.linear_merge import merged
 from tp_compiler.evaluate.linear_needs import Needs, Problem
 from tp_compiler.evaluate.linear_shapes import Shapes
 from tp_compiler.evaluate.linear_sparse import sparse_updates
@@ -35,6 +36,8 @@ from tp_compiler.ir.program import Output, Program
 from tp_compiler.ir.walk import reachable
 
 NOTE = "every ket in it is a combination of Gaussians, at every step"
+#: How often a training loop reports its progress.
+REPORTS = 200
 
 
 def trained(node: ir.Node) -> bool:
@@ -53,11 +56,15 @@ class Failed(Exception):
 class LinearEvaluator:
     """Runs a program for these outputs; `output` gives a value, a Diagnostic, or NotExact with the reason."""
 
-    def __init__(self, program: Program, outputs: Iterable[Output], deadline: float | None = None):
+    def __init__(
+        self, program: Program, outputs: Iterable[Output], deadline: float | None = None,
+        progress: Callable[..., None] | None = None,
+    ):  # fmt: skip
         build = Unbounded()
-        self.program = folded(program, list(outputs), build)
+        self.program = merged(folded(program, list(outputs), build), build)
         self.loop = self.program.loop
         self.deadline = deadline
+        self.progress = progress
         found = phases(self.program, self.program.outputs)
         shapes = Shapes(found.nodes, found.states, self.loop)
         sparse = sparse_updates(self.loop, found.states, shapes, build) if self.loop else {}
@@ -121,6 +128,8 @@ class LinearEvaluator:
 
     def _train(self, steps: int) -> None:
         for k in range(steps):
+            if self.progress is not None and k % max(1, steps // REPORTS) == 0:
+                self.progress(k, steps, "exact")
             self._set_clock(k)
             self._attempt(self._step)
             for state in self.moving:
@@ -179,7 +188,8 @@ class LinearEvaluator:
     def _culprit(self, node: ir.Node) -> Diagnostic:
         """Where the first infinite or undefined number arose."""
         registers, at = self.code.registers, self.code.at
-        suspect = {n for n, _ in (*self.step, *self.last) if not np.isfinite(registers[at[n]]).all()}
+        values = {n: registers[at[n]] for n in self.instructions}
+        suspect = {n for n, value in values.items() if value is not None and not np.isfinite(value).all()}
         problem = faults.problem(node, np.nan, suspect)
         assert problem is not None
         return problem

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,8 @@ Step = Callable[..., Any]
 
 #: How many coordinates a ket is taken to have, in the choice of an order.
 TYPICAL = 256
+#: An entry written to memory costs as much as this many multiplications inside a matrix product.
+MEMORY = 16.0
 
 
 def arranged(labels: Iterable[Label]) -> Labels:
@@ -28,8 +31,8 @@ def arranged(labels: Iterable[Label]) -> Labels:
     return (*(x for x in distinct if isinstance(x, Index)), *sorted(x for x in distinct if isinstance(x, int)))
 
 
-def size_of(labels: Iterable[Label]) -> int:
-    return math.prod(x.size if isinstance(x, Index) else TYPICAL for x in labels)
+def size_of(labels: Iterable[Label], typical: int = TYPICAL) -> int:
+    return math.prod(x.size if isinstance(x, Index) else typical for x in labels)
 
 
 def viewer(own: Labels, wanted: Labels) -> Step | None:
@@ -43,57 +46,78 @@ def viewer(own: Labels, wanted: Labels) -> Step | None:
     return lambda x: x.transpose(order)[grid]
 
 
-def contraction(of: list[Labels], out: Labels) -> Callable[[list[Any]], Any]:
-    """The function of arrays with labels `of` that gives the sum over all labels but `out` of their product."""
-    steps: list[tuple[int, int, Step]] = []  # (first, second, f): f of two entries is appended; second -1: of one
-    terms = dict(enumerate(of))
-    number = len(of)
+@dataclass(frozen=True)
+class Merge:
+    """A step of a contraction: entries `first` and `second` into one (second -1: a sum over some axes of the first)."""
 
-    def put(first: int, second: int, step: Step, labels: Labels) -> None:
-        nonlocal number
-        steps.append((first, second, step))
-        terms[number] = labels
-        number += 1
+    first: int
+    second: int
+    labels: Labels
+    needed: frozenset[Label] = frozenset()
+
+
+def planned(of: list[Labels], out: Labels, typical: int = TYPICAL) -> tuple[list[Merge], float]:
+    """The order of merges, smallest result first, and its cost in multiplications."""
+    steps: list[Merge] = []
+    terms = dict(enumerate(of))
+    cost = 0.0
+
+    def put(first: int, second: int, labels: Labels, needed: Iterable[Label] = ()) -> None:
+        steps.append(Merge(first, second, labels, frozenset(needed)))
+        terms[len(of) + len(steps) - 1] = labels
 
     for k, own in list(terms.items()):
-        lonely = tuple(
-            a for a, x in enumerate(own) if x not in out and not any(x in o for j, o in terms.items() if j != k)
-        )
-        if lonely:
+        kept = tuple(x for x in own if x in out or any(x in o for j, o in terms.items() if j != k))
+        if kept != own:
             del terms[k]
-            put(k, -1, _summing(lonely), tuple(x for a, x in enumerate(own) if a not in lonely))
+            cost += MEMORY * size_of(own, typical)
+            put(k, -1, kept)
     while len(terms) > 1:
-        i, j = _cheapest(terms, out)
+        i, j = _cheapest(terms, out, typical)
         a, b = terms.pop(i), terms.pop(j)
         needed = {*out, *(x for own in terms.values() for x in own)}
-        if _rows(b, a, needed):
+        if _leads(b, a, needed):
             i, j, a, b = j, i, b, a  # slots come last
-        step, labels = pairing(a, b, needed)
-        put(i, j, step, labels)
-    ((last, own),) = terms.items()
-    final = viewer(own, out)
+        result = paired(a, b, needed)
+        cost += size_of({*a, *b}, typical) + MEMORY * size_of(result, typical)
+        put(i, j, result, needed)
+    return steps, cost
+
+
+def contraction(of: list[Labels], out: Labels) -> Callable[[list[Any]], Any]:
+    """The function of arrays with labels `of` that gives the sum over all labels but `out` of their product."""
+    merges, _ = planned(of, out)
+    known = [*of, *(m.labels for m in merges)]
+    steps: list[tuple[int, int, Step]] = []
+    for m in merges:
+        if m.second < 0:
+            steps.append((m.first, -1, _summing(known[m.first], m.labels)))
+        else:
+            steps.append((m.first, m.second, _pairing(known[m.first], known[m.second], m.labels, m.needed)))
+    final = viewer(known[-1], out)
 
     def run(arrays: list[Any]) -> Any:
         entries = list(arrays)
         for first, second, step in steps:
             entries.append(step(entries[first]) if second < 0 else step(entries[first], entries[second]))
-        return entries[last] if final is None else final(entries[last])
+        return entries[-1] if final is None else final(entries[-1])
 
     return run
 
 
-def _rows(b: Labels, a: Labels, needed: set[Label]) -> bool:
+def _leads(b: Labels, a: Labels, needed: set[Label]) -> bool:
     """Whether b should stand on the left: a has an open slot and b has a lower one, or none."""
     left = [x for x in a if isinstance(x, int) and x in needed]
     right = [x for x in b if isinstance(x, int) and x in needed]
     return bool(left) and (not right or max(right) < max(left))
 
 
-def _summing(axes: tuple[int, ...]) -> Step:
+def _summing(own: Labels, kept: Labels) -> Step:
+    axes = tuple(k for k, x in enumerate(own) if x not in kept)
     return lambda x: x.sum(axis=axes)
 
 
-def _cheapest(terms: dict[int, Labels], out: Labels) -> tuple[int, int]:
+def _cheapest(terms: dict[int, Labels], out: Labels, typical: int) -> tuple[int, int]:
     """The pair whose product is smallest after summing what is no longer needed."""
     best, chosen = (math.inf, math.inf), (-1, -1)
     keys = list(terms)
@@ -101,26 +125,36 @@ def _cheapest(terms: dict[int, Labels], out: Labels) -> tuple[int, int]:
         for j in keys[p + 1 :]:
             others = {x for k in keys if k not in (i, j) for x in terms[k]}
             both = {*terms[i], *terms[j]}
-            cost = float(size_of(x for x in both if x in out or x in others)), float(size_of(both))
+            result = size_of((x for x in both if x in out or x in others), typical)
+            cost = float(result), float(size_of(both, typical))
             if cost < best:
                 best, chosen = cost, (i, j)
     return chosen
 
 
-def pairing(la: Labels, lb: Labels, needed: set[Label]) -> tuple[Step, Labels]:
-    """Two factors into one: a product with broadcasting, or one matrix product."""
+def _roles(la: Labels, lb: Labels, needed: Iterable[Label]) -> tuple[list[Label], list[Label], list[Label], list[Label]]:
+    """The labels of a product: batch, left, summed, right."""
     shared = [x for x in la if x in lb]
-    batch = [x for x in shared if x in needed]
     summed = [x for x in arranged(shared) if x not in needed]
-    left, right = [x for x in la if x not in lb], [x for x in lb if x not in la]
-    own = (*batch, *left, *right)
+    return (
+        [x for x in shared if x in needed], [x for x in la if x not in lb], summed, [x for x in lb if x not in la]
+    )  # fmt: skip
+
+
+def paired(la: Labels, lb: Labels, needed: Iterable[Label]) -> Labels:
+    batch, left, summed, right = _roles(la, lb, needed)
+    return (*batch, *left, *right) if summed else arranged((*batch, *left, *right))
+
+
+def _pairing(la: Labels, lb: Labels, own: Labels, needed: Iterable[Label]) -> Step:
+    """Two factors into one: a product with broadcasting, or one matrix product."""
+    batch, left, summed, right = _roles(la, lb, needed)
     if not summed:
-        own = arranged(own)
-        return _multiplying(viewer(la, own), viewer(lb, own)), own
+        return _multiplying(viewer(la, own), viewer(lb, own))
     first = [la.index(x) for x in (*batch, *left, *summed)]
     second = [lb.index(x) for x in (*batch, *summed, *right)]
     sizes = len(batch), len(left), len(summed)
-    return _matrix_product(first, second, sizes, isinstance(summed[-1], int)), own
+    return _matrix_product(first, second, sizes, isinstance(summed[-1], int))
 
 
 def _multiplying(first: Step | None, second: Step | None) -> Step:
@@ -150,8 +184,8 @@ def _matrix_product(first: list[int], second: list[int], sizes: tuple[int, int, 
             return np.dot(a, b)
         sa, sb = a.shape, b.shape
         middle = math.prod(sa[batch + left :])
-        x = a.reshape(*sa[:batch], math.prod(sa[batch : batch + left]), middle)
-        y = b.reshape(*sa[:batch], middle, math.prod(sb[batch + summed :]))
-        return np.matmul(x, y).reshape(*sa[: batch + left], *sb[batch + summed :])
+        x = a.reshape((*sa[:batch], math.prod(sa[batch : batch + left]), middle))
+        y = b.reshape((*sa[:batch], middle, math.prod(sb[batch + summed :])))
+        return np.matmul(x, y).reshape((*sa[: batch + left], *sb[batch + summed :]))
 
     return run

@@ -7,11 +7,14 @@ Tensor Programs IVb, 4.7.3 to 4.7.6: with X, G = W|X> and Y, H = Wᵀ|Y> the ket
 and the same for Wᵀ with ρ⁻¹ → ρ and σ → σ√ρ, ρ = lim rows/cols. The second term is the dot (Ẇ|x>, in its Stein form),
 the others are the hat given the earlier hats. Instead of X and G the state keeps an orthonormal basis |Q> of X and its
 image |G> = W|Q>, so that dependent kets (duplicates, zeros, linear combinations) add no direction.
+
+In long training nearly every ket is nearly dependent. There a residual below `drop` of its ket's norm adds no direction
+either: it keeps its dot and loses its fresh Gaussian (see `drop_of`).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -27,14 +30,39 @@ RESOLVED = 1e-5
 
 @dataclass
 class Direction:
-    """What one direction (W or Wᵀ) has been applied to: orthonormal |Q> and its image |G>, (samples, k) each."""
+    """What one direction (W or Wᵀ) has been applied to: orthonormal |Q> and its image |G>, a row for each direction.
 
-    basis: Any = None
-    image: Any = None
+    Rows are appended in place, into room that doubles; `size` of them are filled.
+    """
+
+    size: int = 0
+    store: Any = None  # (2, room, samples): basis, image
+
+    @property
+    def basis(self) -> Any:
+        return self.store[0, : self.size]
+
+    @property
+    def image(self) -> Any:
+        return self.store[1, : self.size]
 
     def extend(self, basis: Any, image: Any) -> None:
-        self.basis = basis if self.basis is None else np.concatenate([self.basis, basis], axis=1)
-        self.image = image if self.image is None else np.concatenate([self.image, image], axis=1)
+        """`basis`, `image`: (samples, k)."""
+        count = basis.shape[1]
+        if self.store is None:
+            self.store = np.empty((2, count, basis.shape[0]))
+        elif self.size + count > self.store.shape[1]:
+            room = max(self.size + count, 2 * self.size)
+            store = np.empty((2, room, basis.shape[0]))
+            store[:, : self.size] = self.store[:, : self.size]
+            self.store = store
+        self.store[0, self.size : self.size + count] = basis.T
+        self.store[1, self.size : self.size + count] = image.T
+        self.size += count
+
+    def fork(self) -> Direction:
+        """A copy that may grow on its own: it has no room of its own yet."""
+        return Direction(self.size, None if self.store is None else self.store[:, : self.size])
 
 
 @dataclass
@@ -43,27 +71,44 @@ class MatrixState:
 
     variance: float
     ratio: float
+    drop: float = TOLERANCE
     forward: Direction = field(default_factory=Direction)
     backward: Direction = field(default_factory=Direction)
 
     def fork(self) -> MatrixState:
-        """A copy that may be applied further on its own (arrays are never changed in place)."""
-        return MatrixState(self.variance, self.ratio, replace(self.forward), replace(self.backward))
+        """A copy that may be applied further on its own."""
+        return MatrixState(self.variance, self.ratio, self.drop, self.forward.fork(), self.backward.fork())
 
     def apply(self, x: Any, transposed: bool, target: Points) -> Any:
         """The kets W|x> (or Wᵀ|x>) for the columns of x, (samples, k); `target` is the space they live in."""
         own, other = (self.backward, self.forward) if transposed else (self.forward, self.backward)
         samples = x.shape[0]
-        coefficients, residual = _project(own.basis, x, samples)
-        fresh = _orthonormal(residual, _norms(x), samples)
-        result = own.image @ coefficients if own.basis is not None else np.zeros((samples, x.shape[1]))
+        result, residual = np.zeros_like(x), x
+        if own.size:
+            coefficients, residual = self._project(own.basis, x, samples)
+            result = own.image.T @ coefficients
+        fresh = _orthonormal(residual, _norms(x), samples, self.drop)
         if fresh.shape[1]:
-            if own.basis is not None:
-                fresh -= own.basis @ (own.basis.T @ fresh / samples)
+            if own.size:
+                fresh -= own.basis.T @ (own.basis @ fresh / samples)
             image = self._hat(fresh.shape[1], transposed, target) + self._dot(fresh, other, transposed, samples)
-            result += image @ (fresh.T @ residual / samples)
+            along = fresh.T @ residual / samples
+            result += image @ along
             own.extend(fresh, image)
+            residual = residual - fresh @ along
+        if self.drop > TOLERANCE:
+            result += self._dot(residual, other, transposed, samples)
         return result
+
+    def _project(self, basis: Any, x: Any, samples: int) -> tuple[Any, Any]:
+        """Coefficients on the basis and the residual; twice where small residuals count, or rounding grows."""
+        a = basis @ x / samples
+        residual = x - basis.T @ a
+        if self.drop <= TOLERANCE:
+            again = basis @ residual / samples
+            residual -= basis.T @ again
+            a += again
+        return a, residual
 
     def _hat(self, count: int, transposed: bool, target: Points) -> Any:
         """Fresh Gaussians: the hats of new orthonormal directions."""
@@ -72,21 +117,10 @@ class MatrixState:
 
     def _dot(self, fresh: Any, other: Direction, transposed: bool, samples: int) -> Any:
         """Ẇ|q> = ρ⁻¹|Y><Y|Y>⁺<H|q> (ρ for Wᵀ), with |Y> orthonormal."""
-        if other.basis is None:
+        if not other.size:
             return 0.0
         factor = self.ratio if transposed else 1 / self.ratio
-        return factor * (other.basis @ (other.image.T @ fresh / samples))
-
-
-def _project(basis: Any, x: Any, samples: int) -> tuple[Any, Any]:
-    """Coefficients on an orthonormal basis and the residual; twice, or rounding grows from step to step."""
-    if basis is None:
-        return None, x
-    a = basis.T @ x / samples
-    residual = x - basis @ a
-    again = basis.T @ residual / samples
-    residual = residual - basis @ again
-    return a + again, residual
+        return factor * (other.basis.T @ (other.image @ fresh / samples))
 
 
 def _norms(x: Any) -> Any:
@@ -96,7 +130,7 @@ def _norms(x: Any) -> Any:
     return largest * np.sqrt(np.mean(np.square(x / safe), axis=0))
 
 
-def _orthonormal(residual: Any, norms: Any, samples: int) -> Any:
+def _orthonormal(residual: Any, norms: Any, samples: int, drop: float) -> Any:
     """Orthonormal directions spanning the residuals, in descending order of variance.
 
     The weakest direction so gets the last Sobol coordinate. `norms` are those of the kets themselves: a residual is
@@ -109,7 +143,7 @@ def _orthonormal(residual: Any, norms: Any, samples: int) -> Any:
     while left.shape[1]:
         values, vectors = np.linalg.eigh(left.T @ left / samples)
         order = np.argsort(values)[::-1]
-        kept = order[values[order] > max(values[-1] * RESOLVED**2, TOLERANCE**2)]
+        kept = order[values[order] > max(values[-1] * RESOLVED**2, drop**2)]
         if not len(kept):
             break
         fresh = left @ (vectors[:, kept] / np.sqrt(values[kept]))
@@ -118,5 +152,5 @@ def _orthonormal(residual: Any, norms: Any, samples: int) -> Any:
             break
         for _ in range(2):
             left = left - found @ (found.T @ left / samples)
-        left = left[:, _norms(left) > TOLERANCE]
+        left = left[:, _norms(left) > drop]
     return found

@@ -6,7 +6,7 @@ index of the one in the place of the first of the other, and so on. Copies are n
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 
 from tp_compiler.expand.unit import is_renaming
@@ -32,14 +32,23 @@ class Alike:
     def __init__(self, nodes: Iterable[ir.Node]):
         self._numbers: dict[object, int] = {}
         self.kinds: dict[ir.Node, Kind] = {}
+        self._factors: dict[ir.Node, tuple[Kind, ...]] = {}  # of products, nested ones taken apart
         for node in nodes:
             self.kinds[node] = self._kind(node)
 
     def _kind(self, node: ir.Node) -> Kind:
         if isinstance(node, ir.Reindex) and is_renaming(node):
-            x = self.kinds[node.args[0]]
-            names = dict(zip(node.args[0].type.indices, node.selectors, strict=True))
-            return Kind(x.number, tuple(names[i] if isinstance(i, Index) else i for i in x.free))  # type: ignore[misc]
+            x, names = node.args[0], dict(zip(node.args[0].type.indices, node.selectors, strict=True))
+            if x in self._factors:
+                self._factors[node] = tuple(_renamed(k, names) for k in self._factors[x])
+            return _renamed(self.kinds[x], names)
+        args = [self.kinds[a] for a in node.args]
+        product = isinstance(node, ir.Map) and node.fn == "mul"
+        if product or isinstance(node, ir.Contract):
+            args = [k for a in node.args for k in self._factors.get(a, (self.kinds[a],))]
+            args.sort(key=lambda k: k.number)
+        if product:
+            self._factors[node] = tuple(args)
         order: dict[Label, int] = {}
 
         def placed(x: object) -> object:
@@ -51,20 +60,26 @@ class Alike:
             return x
 
         parts: list[object] = [type(node)]
-        if isinstance(node, _BY_IDENTITY):
+        if isinstance(node, ir.Reindex):
+            x, names = args.pop(0), dict(zip(node.args[0].type.indices, node.selectors, strict=True))
+            parts.append((x.number, tuple(placed(names[i]) if isinstance(i, Index) else _label(i, order) for i in x.free)))
+        elif isinstance(node, _BY_IDENTITY):
             parts += [node, placed(node.type.indices)]
-        for f in fields(node):
-            if f.name not in _COMMON and not isinstance(node, _BY_IDENTITY):
-                value = getattr(node, f.name)
-                copies = f.name in ("slot", "slots")
-                parts.append(_numbered(value, order) if copies else placed(value))
-        if not isinstance(node, _BY_IDENTITY):
-            for a in node.args:
-                kind = self.kinds[a]
-                parts.append((kind.number, tuple(_label(x, order) for x in kind.free)))
+            args = []
+        else:
+            for f in fields(node):
+                if f.name not in _COMMON:
+                    value = getattr(node, f.name)
+                    parts.append(_numbered(value, order) if f.name in ("slot", "slots") else placed(value))
+        parts += [(kind.number, tuple(_label(x, order) for x in kind.free)) for kind in args]
         free = {*node.type.indices, *(s for s, _ in node.type.slots if s)}
         number = self._numbers.setdefault(tuple(parts), len(self._numbers))
         return Kind(number, tuple(x for x in order if x in free))
+
+
+def _renamed(kind: Kind, names: Mapping[Index, object]) -> Kind:
+    placed = (names[x] if isinstance(x, Index) and x in names else x for x in kind.free)
+    return Kind(kind.number, tuple(x for x in placed if isinstance(x, Index | int)))
 
 
 def _numbered(value: int | tuple[int, ...], order: dict[Label, int]) -> object:

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from tp_compiler.expand.forms import Form, Forms, clocked
+from tp_compiler.expand.forms import Form, Forms
 from tp_compiler.expand.indices import STEP, Indices
 from tp_compiler.expand.naming import Name, Naming
 from tp_compiler.expand.plan import AFTER, BEFORE, Plan
@@ -109,7 +109,7 @@ class Expressions:
         used = {word for i in free if i in env for word in identifiers(env[i])}
         inner = dict(env)
         for index in hidden:
-            inner[index] = self.indices.pick(index, used)
+            inner[index] = self.indices.pick(index, used, env.values())
             used.add(inner[index])
         return inner
 
@@ -154,7 +154,18 @@ class Expressions:
         return found
 
     def _sum(self, node: ir.Node, form: Form, env: Env, at: Place) -> Piece:
-        return added([self._with_sign(a, inner, at) for a, inner in self._parts(form.args, env, at, "sum")])
+        terms: dict[object, list[Part]] = {}  # equal terms together
+        for a, inner in self._parts(form.args, env, at, "sum"):
+            terms.setdefault((a, tuple(inner.get(i) for i in a.type.indices)), []).append((a, inner))
+        return added([self._repeated(len(same), *same[0], at) for same in terms.values()])
+
+    def _repeated(self, count: int, node: ir.Node, env: Env, at: Place) -> Signed:
+        if count == 1:
+            return self._with_sign(node, env, at)
+        return self._of_factors([(self._number(count), {}), *self._parts([node], env, at, "product")], at)
+
+    def _number(self, value: float) -> ir.Node:
+        return self.plan.unit.build.constant(value, self.plan.roots[0].span)
 
     def _product(self, node: ir.Node, form: Form, env: Env, at: Place) -> Signed:
         return self._of_factors(self._parts(form.args, env, at, "product"), at)
@@ -279,7 +290,7 @@ class Expressions:
     # -- reading ------------------------------------------------------------------------------------------------
     def _selected(self, node: ir.Reindex, env: Env, at: Place) -> dict[Index, str]:
         """How the indices of what is read are written: by the names, positions and data in the brackets."""
-        x, *gathers = node.args
+        x, *places = self.forms.of(node).args
         inner: dict[Index, str] = {}
         for index, selector in zip(x.type.indices, node.selectors, strict=True):
             if isinstance(selector, Index):
@@ -287,17 +298,12 @@ class Expressions:
             elif isinstance(selector, int):
                 inner[index] = str(selector - (index.name == STEP))
             else:
-                inner[index] = self._position(gathers[selector.arg - 1], env, at)
+                inner[index] = self.piece(places[selector.arg - 1], env, at.outside()).text
         return inner
 
     def _reading(self, node: ir.Reindex, form: Form, env: Env, at: Place) -> Signed:
         x, inner = node.args[0], self._selected(node, env, at)
         return (False, self._of_step(x, inner, at)) if isinstance(x, ir.Trace) else self._with_sign(x, inner, at)
-
-    def _position(self, node: ir.Node, env: Env, at: Place) -> str:
-        """What stands in a bracket: integer data, or `step - 1`."""
-        found = clocked(node)
-        return self.piece(found[0] if found else node, env, at.outside()).text
 
     def _trace(self, node: ir.Trace, form: Form, env: Env, at: Place) -> Signed:
         if at.over_steps:

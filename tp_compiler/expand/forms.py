@@ -19,7 +19,7 @@ from tp_compiler.ir.primitives import CALLABLE, PRIMITIVES
 from tp_compiler.ir.types import Index
 
 LEAVES = (ir.Constant, ir.Array, ir.Position, ir.InitialKet, ir.InitialScalar, ir.Carry, ir.Clock)
-_ARITHMETIC = {"add": "sum", "mul": "product", "div": "quotient", "pow": "power"}
+_ARITHMETIC = {"add": "sum", "div": "quotient", "pow": "power"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +68,7 @@ class Forms:
                     return
                 if _length(slope, node.args[0]) > 2:
                     self.slopes.setdefault(slope, (node.fn, node.args[0]))
+        self.learn_products(self.slopes)
 
     def learn_products(self, nodes: Iterable[ir.Node]) -> None:
         """Records products with a name: averages take products apart, and are written with them whole."""
@@ -75,8 +76,8 @@ class Forms:
             if isinstance(node, ir.Map) and node.fn == "mul":
                 self.products.setdefault(node.args[0], []).append(node)
 
-    def _grouped(self, node: ir.Contract) -> tuple[ir.Node, ...]:
-        """The factors of an average, products with a name in the place of theirs: the longest first."""
+    def _grouped(self, node: ir.Node) -> tuple[ir.Node, ...]:
+        """The factors of a product or average, products with a name in the place of theirs: the longest first."""
         factors = list(unmasked(node.args))
         known = {p for f in factors for p in self.products.get(f, ()) if p.serial < node.serial}
         for product in sorted(known, key=lambda p: (-len(p.args), p.serial)):
@@ -95,6 +96,9 @@ class Forms:
         if node in self.slopes:
             fn, x = self.slopes[node]
             return Form("call", (x,), f"{fn}'")
+        if isinstance(node, ir.Map) and node.fn == "mul":
+            factors = self._grouped(node)
+            return Form("same", factors) if len(factors) == 1 else Form("product", factors)
         rule = _RULES.get(type(node))
         return rule(node) if rule else Form("unwritten", node.args)
 
@@ -114,9 +118,6 @@ def _map(node: ir.Map) -> Form:
     soft = _softmax(node)
     if soft is not None:
         return soft
-    if node.fn == "mul":
-        factors = unmasked(node.args)
-        return Form("same", factors) if len(factors) == 1 else Form("product", factors)
     return Form(_ARITHMETIC.get(node.fn, "call"), node.args, node.fn)
 
 
@@ -175,6 +176,12 @@ def clocked(position: ir.Node) -> tuple[ir.Node, ir.Node] | None:
     return None
 
 
+def _place(position: ir.Node) -> ir.Node:
+    """What is written in a bracket for a position."""
+    found = clocked(position)
+    return position if found is None else found[0]
+
+
 def unmasked(factors: tuple[ir.Node, ...]) -> tuple[ir.Node, ...]:
     """A product without the factors that `x[step-1]` brings along: 1 inside its axis, 0 outside."""
     raws = {found[1] for f in factors if isinstance(f, ir.Reindex) for g in f.args[1:] if (found := clocked(g))}
@@ -212,7 +219,7 @@ _RULES: dict[type[ir.Node], Callable[..., Form]] = {
     ir.Reduce: lambda n: Form("reduction", n.args, n.op, (n.index,), (n.index,)),
     ir.Shift: lambda n: Form("shift", n.args, "shift", (n.index,)),
     ir.Stack: lambda n: Form("stack", n.args, "", (n.index,)),
-    ir.Reindex: lambda n: Form("reading", n.args),
+    ir.Reindex: lambda n: Form("reading", (n.args[0], *(_place(g) for g in n.args[1:]))),
     ir.MatMul: lambda n: Form("matmul", n.args),
     ir.Copy: lambda n: Form("copy", n.args),
     ir.Clt: lambda n: Form("clt", n.args),

@@ -11,11 +11,12 @@ STEP = "step"
 
 
 class Indices:
-    """The names of every axis. `taken` are the words that no new name may be."""
+    """The names of every axis. `taken` are the words that no new name may be, `kets` those that mean a ket in a label."""
 
-    def __init__(self, declared: dict[Axis, list[str]], taken: set[str], span: Span):
+    def __init__(self, declared: dict[Axis, list[str]], taken: set[str], kets: set[str], span: Span):
         self.declared = declared
         self.taken = taken
+        self.kets = kets
         self.span = span
 
     def names(self, axis: Axis) -> list[str]:
@@ -23,14 +24,18 @@ class Indices:
             return [STEP]
         return self.declared.setdefault(axis, [])
 
-    def pick(self, index: Index, used: Iterable[str]) -> str:
-        """A name for an index that is not among those used beside it: its own, another one of its axis, or a new one."""
-        used = set(used)
+    def pick(self, index: Index, used: Iterable[str], seen: Iterable[str] = ()) -> str:
+        """A name for an index that is not among those used beside it: its own, another one of its axis, or a new one.
+
+        Names seen around it are avoided, too, where the axis has others.
+        """
+        used, seen = set(used), set(seen)
         names = self.names(index.axis)
         own = index.name.split("#")[0]
-        for name in (own, *names):
-            if name in names and name not in used:
-                return name
+        for avoided in (used | seen | self.kets, used | self.kets):
+            for name in (own, *names):
+                if name in names and name not in avoided:
+                    return name
         return self._new(index.axis, own if own in names else names[0] if names else "i")
 
     def _new(self, axis: Axis, stem: str) -> str:

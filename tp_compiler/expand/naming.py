@@ -134,7 +134,8 @@ class Naming:
         ident = self.matrices[kept] if isinstance(kept, ir.MatrixSymbol) else self._leaf_name(kept).ident
         brackets = kept.indices if isinstance(kept, ir.MatrixSymbol) else kept.type.indices
         ket = isinstance(kept, ir.InitialKet)
-        self.aliases[kept] = Name(self._free(f"{ident}_0"), brackets, ket)
+        own = self.plan.unit.names.get(kept, ("", ()))[0] if isinstance(kept, ir.Node) else ""
+        self.aliases[kept] = Name(self._free(own or f"{ident}_0"), brackets, ket)
         self.taken.add(self.aliases[kept].ident)
 
     def _leaf_name(self, node: ir.Node) -> Name:

@@ -183,13 +183,18 @@ class Plan:
         for slope in self.unit.slopes:
             for node in slope.nodes:
                 self._bind(node)
+        kets = {d.ident for d in self.unit.declared if d.ket}
         for node in self.order:
+            if isinstance(node, ir.MatMul) and node.matrix.name in kets:
+                self._bind(node)  # in a bracket the name would be the ket's
             if isinstance(node, ir.Reindex):
                 self._readable(node)
             if isinstance(node, ir.Trace) and not any(node is o for o in self.outputs):
                 self._over(node.args[0])
             if self.unit.clock in self.forms.of(node).hidden:
                 self._bind(node)
+            if isinstance(node, ir.Stack):
+                self.bound |= {a for a in node.args if a in self.unit.names and self._can(a, self.forms.of(a))}
         self._before_shadows()
         for node in self.outputs:
             if node in self.changing and self._tells_time(node):
@@ -252,7 +257,12 @@ class Plan:
                 self._keep(node)
 
     def _keep(self, node: ir.Node) -> None:
-        (self.aliases if isinstance(node, LEAVES) else self.bound).add(node)
+        """Binds a value that is made of initial parameters; short ones are written with the parameters kept."""
+        parts = set(self.inline(node))
+        if self.weights[node] > 2 or any(isinstance(n, ir.MatMul) for n in parts):
+            self.bound.add(node)
+        else:
+            self.aliases |= parts & self.unit.trained
 
 
 def _containing(order: list[ir.Node], kind: type[ir.Node]) -> set[ir.Node]:

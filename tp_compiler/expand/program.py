@@ -34,9 +34,10 @@ def expand(file: ast.File, found: Diagnostics, settings: Mapping[str, float] | N
         inner = Diagnostics()
         again = _written(parse(source, inner), inner, {})
         inner.raise_if_errors()
-        if again is None or again.count("\n") == text.count("\n"):
-            break
+        stays = again is None or again.count("\n") == text.count("\n")
         text = again
+        if stays:
+            break
     return text
 
 
@@ -62,7 +63,8 @@ class Writer:
         words = {n for names in axes.values() for n in names} | {w.name for w in unit.checker.widths}
         self.naming = Naming(self.plan, words | self.copied.words)
         span = Span(file.source, 0, 0)
-        self.indices = Indices(axes, self.naming.taken, span)
+        kets = {name.ident for name in (*self.naming.declared.values(), *self.naming.names.values()) if name.ket}
+        self.indices = Indices(axes, self.naming.taken, kets, span)
         self.expressions = Expressions(self.plan, self.naming, self.indices)
         self.statements = Statements(self.plan, self.naming, self.expressions)
         self.declarations = Declarations(unit, self.expressions)
@@ -191,8 +193,10 @@ class Writer:
         for k in reversed(range(last)):
             output, node = self.unit.outputs[k], self.plan.targets[k].node
             name = self.naming.names.get(node)
-            if name is None or name.ident != output.name or self.plan.region(node) == LOOP or isinstance(node, ir.Stack):
+            if name is None or name.ident != output.name or isinstance(node, ir.Stack):
                 continue
+            if self.plan.region(node) == LOOP or (self.unit.trains and self.plan.region(node) == BEFORE):
+                continue  # it stands in the loop, or above it
             if len(name.brackets) != len([i for i in output.indices if i != self.unit.clock]):
                 continue
             later = set(found.values())

@@ -95,7 +95,7 @@ def _bare(text: str) -> bool:
 def number(value: float) -> Signed:
     """A number: a fraction or root where that is the very same double, else its shortest decimal form."""
     minus, value = value < 0 or math.copysign(1, value) < 0, abs(value)
-    plain = repr(int(value)) if value == int(value) and value < 1e15 else repr(value)
+    plain = repr(int(value)) if value == int(value) and value < 1e15 else repr(value).replace("e-0", "e-")
     if len(plain) <= 8:
         return minus, Piece(plain)
     for k in range(2, 100):
@@ -115,22 +115,24 @@ def identifiers(text: str) -> set[str]:
 
 
 def wrapped(line: str) -> str:
-    """A long statement in several lines, broken behind `+`, `-` and commas, as far outside as possible."""
-    indent = len(line) - len(line.lstrip(" "))
+    """A long statement in several lines, broken behind signs and commas, as far outside as possible."""
+    indent = len(line) - len(line.lstrip(" ")) + 4
     for depth in range(6):
-        if max(map(len, line.split("\n"))) > WIDTH:
-            line = _broken(line, depth, indent + 4)
+        for signs in ("+-,", "*/"):
+            if max(map(len, line.split("\n"))) > WIDTH:
+                line = _broken(line, depth, signs, indent)
     return line
 
 
-def _broken(text: str, depth: int, indent: int) -> str:
-    """Breaks the lines that are too long at the signs of one depth of brackets."""
-    out, at, start, last = "", 0, 0, -1
-    width = 0
+def _broken(text: str, depth: int, signs: str, indent: int) -> str:
+    """Breaks the lines that are too long behind signs at one depth of brackets."""
+    out, at, start, last, width = "", 0, 0, 0, 0
     for k, char in enumerate(text):
         width = 0 if char == "\n" else width + 1
-        at += (char in "([") - (char in ")]")
-        if at == depth and char == " " and text[k - 1] in "+-," and text[max(k - 2, 0)] in " ])0123456789":
+        at += (char in "([{") - (char in ")]}")
+        if char == "\n":
+            last = 0
+        elif at == depth and char == " " and text[k - 1] in signs and text[k - 2] in " ])":
             last = k
         if width > WIDTH and last > start:
             out += text[start:last] + "\n" + " " * indent

@@ -87,7 +87,7 @@ class Power:
         ratio = np.where(equal, p, np.expm1(p * x) / np.where(equal, 1, np.expm1(x)))
         found = np.where(p == 0, 0.0, np.where(p == 1, 1.0, high ** (p - 1) * ratio))
         signed = _quotients(values, self(values), lambda y: self.p[..., None] * y ** (self.p[..., None] - 1))
-        negative = np.asarray(values < 0).any(axis=-1, keepdims=True)[..., None]
+        negative = np.asarray(np.any(values < 0, axis=-1, keepdims=True))[..., None]
         return np.asarray(np.where(negative, signed, found))
 
 

@@ -6,7 +6,7 @@ scalar, or an operator made of outer products.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from tp_compiler.diagnostics import Span
 from tp_compiler.frontend import syntax as ast
@@ -15,9 +15,12 @@ from tp_compiler.frontend.expressions import BROKEN, Context, Expressions, error
 from tp_compiler.frontend.reading import a_kind
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.gradient import Gradient, Label, Leaf
-from tp_compiler.ir.tangent import bracket_width, gradients, inner_products, parameters
+from tp_compiler.ir.tangent import Member, bracket_width, gradients, inner_products, parameters
 from tp_compiler.ir.types import Index, Width
 from tp_compiler.ir.walk import reachable
+
+#: A parameter; of a family the member at these labels, if there are positions among them.
+Restriction = tuple[Leaf, tuple[Label, ...]]
 
 
 class Differentiation:
@@ -151,17 +154,19 @@ class Differentiation:
         width = bracket_width(f, expr.span)
         if width != bracket_width(g, expr.span):
             raise error("NX281", "the two outputs are brackets of different widths", expr.span, "take one width")
-        leaves = self._restricted(expr, ctx) or list(dict.fromkeys([*parameters(f), *parameters(g)]))
-        return v.Scalar(tangent_kernel(self.core, f, g, leaves, width, expr.span))
+        members = self._restricted(expr, ctx) or dict.fromkeys((x, ()) for x in [*parameters(f), *parameters(g)])
+        return v.Scalar(tangent_kernel(self.core, f, g, members, width, expr.span))
 
-    def _restricted(self, expr: ast.Call, ctx: Context) -> list[Leaf]:
-        leaves: list[Leaf] = []
+    def _restricted(self, expr: ast.Call, ctx: Context) -> dict[Restriction, None]:
+        """The parameters behind the `;`, and the positions where a member of a family is meant."""
+        leaves: dict[Restriction, None] = {}
         for e in expr.extra:
             value = self.core.value(self._whole(e, ctx), ctx)
             if isinstance(value, v.Matrix):
-                leaves.append(value.symbol)
+                leaves[value.symbol, value.member] = None
             elif isinstance(value, v.Scalar | v.Ket):
-                leaves.append(self._leaf(value.node, e.span)[0])
+                leaf, labels = self._leaf(value.node, e.span)
+                leaves[leaf, labels] = None
             elif not isinstance(value, v.Broken):
                 raise error("NX269", f"{a_kind(value)} is no parameter", e.span, "name a ket, a matrix or a scalar")
         return leaves
@@ -198,12 +203,20 @@ class Differentiation:
         )
 
 
-def tangent_kernel(core: Expressions, f: ir.Node, g: ir.Node, leaves: list[Leaf], width: Width, span: Span) -> ir.Node:
-    """The kernel of two scalars; what they share in indices is the diagonal."""
+def tangent_kernel(
+    core: Expressions, f: ir.Node, g: ir.Node, members: Collection[Restriction], width: Width, span: Span
+) -> ir.Node:
+    """The kernel of two scalars; what they share in indices is the diagonal. `members` says which one of a family."""
     build = core.build
     apart: dict[Index, Index | int] = {i: build.fresh(i) for i in g.type.indices if i in f.type.indices}
+    leaves = list(dict.fromkeys(leaf for leaf, _ in members))
+    whole = [leaf for leaf, at in members if not any(isinstance(p, int) for p in at)]
     first, second = gradients(build, f, build.rename(g, apart, span), leaves, span)
-    kernel = inner_products(build, first, second, leaves, span, width)
+    terms = [inner_products(build, first, second, whole, span, width)]
+    for leaf, at in members:
+        if leaf not in whole:
+            terms.append(inner_products(build, Member(build, first, at, span), second, [leaf], span, width))
+    kernel = build.map("add", terms, span)
     back: dict[Index, Index | int] = {new: old for old, new in apart.items() if isinstance(new, Index)}
     return build.rename(kernel, back, span)
 

@@ -25,7 +25,7 @@ from tp_compiler.ir.walk import rewrite
 #: Reductions over one axis that are instructions; sum, mean and softmax are built from others.
 _REDUCE = {"max", "min", "prod", "logsumexp"}
 REDUCTIONS = frozenset({"sum", "mean", "softmax", *_REDUCE})
-_LINALG_ARGS = {"inv": 1, "cholesky": 1, "logdet": 1, "pow": 2, "solve": 2, "matfun": 2}
+_LINALG_ARGS = {"inv": 1, "cholesky": 1, "logdet": 1, "pow": 2, "solve": 2, "matfun": 2, "dpow": 3, "dmatfun": 3}
 LINALG = frozenset(_LINALG_ARGS)
 OPERATOR_ONLY = frozenset(
     {"msign", "rowmean", "colmean", "rownorm", "colnorm", "norm", "trace", "inputs", "signals"}
@@ -314,7 +314,7 @@ class Functions:
     # -- finite matrices ----------------------------------------------------------------------------------------
     def linalg(self, expr: ast.Call, ctx: Context) -> v.Value:
         name = expr.fn.ident
-        if expr.fn.indices is None:
+        if expr.fn.indices is None and not name.startswith("d"):
             return self.of_operator(expr, ctx)
         rows, cols = self._axes(expr, ctx, 2)
         if rows.axis != cols.axis:
@@ -325,7 +325,7 @@ class Functions:
             raise error("NX251", f"{name} takes {_LINALG_ARGS[name]} arguments", expr.span)
         fn = ""
         args = list(expr.args)
-        if name == "matfun":
+        if name in ("matfun", "dmatfun"):
             fn = self._function_name(args.pop(0).value, ctx)
         nodes = []
         for arg in args:
@@ -333,7 +333,8 @@ class Functions:
             if node is None:
                 return BROKEN
             nodes.append(node)
-        if not {rows, cols} <= set(nodes[0].type.indices):
+        matrices = nodes[:2] if name.startswith("d") else nodes[:1]
+        if any(not {rows, cols} <= set(n.type.indices) for n in matrices):
             raise error(
                 "NX266",
                 f"the matrix does not carry both {rows.name} and {cols.name}",

@@ -75,6 +75,11 @@ class TangentLimit:
         """A node of the loop, or behind it, in the limit: features frozen, outputs moving."""
         return rewrite(self.build, node, self._moved, self.span, self._moving)
 
+    @property
+    def done(self) -> Mapping[ir.Node, ir.Node]:
+        """What nodes have become so far."""
+        return self._moving
+
     def _moved(self, node: ir.Node) -> ir.Node | None:
         return self._moved_bracket(self._bracket(node)) if isinstance(node, ir.Clt) else self._start(node, self)
 

@@ -631,7 +631,8 @@ class Training:
             loop = replace(loop, following={state: lower(node) for state, node in following.items()})
             if not any(isinstance(n, ir.Carry | ir.Clock | ir.Apply) for o in outputs for n in reachable([o.node])):
                 loop = None
-        names = {lower.done.get(node, node): name for node, name in program.names.items()}
+        becomes = limit.done if isinstance(limit, TangentLimit) else {}
+        names = {lower.done.get(m, m): name for n, name in program.names.items() for m in [becomes.get(n, n)]}
         return replace(program, outputs=outputs, loop=loop, names=names, cotangents=lower.cotangents())
 
     def _meaning(self, output: Output, limit: Change) -> ir.Node:

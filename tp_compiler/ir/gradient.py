@@ -413,6 +413,9 @@ def _linalg(of: Gradient, node: ir.Linalg, y: _Piece) -> None:
         phi = build.mul(product, mask, span)
         full = build.contract((named(inverse, a, r), named(phi, a, b), named(inverse, b, c)), (a, b), (), span)
         send(0, build.mul(half, build.add(full, build.rename(full, {r: c, c: r}, span), span), span))
+    elif node.op in ("dpow", "dmatfun"):
+        message = "a second derivative of a function of a matrix is not available"
+        raise ProgramError([Diagnostic("NX280", message, node.span, "wrap the first one in stop(...)")])
     elif any(x in of._moving for x in node.args[1:]):
         message = "the exponent of a matrix is held fixed, but this one depends on the parameter"
         raise ProgramError([Diagnostic("NX280", message, node.span, "wrap the exponent in stop(...)")])

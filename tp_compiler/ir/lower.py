@@ -36,7 +36,8 @@ class Lowering:
 
     def known(self, node: ir.Node) -> ir.Node | None:
         """What has become of a node; where it is not in the program itself, but its parts are, it is made of them."""
-        if node not in self.done and node.args and all(a in self.done for a in node.args):
+        made = node.args and not isinstance(node, ir.InitialKet)
+        if node not in self.done and made and all(a in self.done for a in node.args):
             return rebuilt(self.build, node, tuple(self.done[a] for a in node.args), node.span)
         return self.done.get(node)
 

@@ -6,6 +6,8 @@ make the sum the tangent kernel of the network at width n (limit.md section 3).
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tp_compiler.diagnostics import Diagnostic, ProgramError, Span
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.build import Builder
@@ -56,6 +58,27 @@ class Renamed:
         return Outer(member, left, right, over, free)
 
 
+class Member:
+    """The gradient by one member of a family, zero for the others. `at` has a label, where it matters a position, for
+    each index of the family."""
+
+    def __init__(self, build: Builder, gradient: Gradient | Renamed, at: tuple[Label, ...], span: Span):
+        self.build, self.gradient, self.at, self.span = build, gradient, at, span
+
+    def depends(self, leaf: Leaf) -> bool:
+        return self.gradient.depends(leaf)
+
+    def by(self, leaf: ir.Node, wanted: tuple[Label, ...]) -> ir.Node:
+        return self._kept(self.gradient.by(leaf, wanted), wanted)
+
+    def outer(self, matrix: ir.MatrixSymbol) -> tuple[Outer, ...]:
+        return tuple(replace(o, left=self._kept(o.left, o.member)) for o in self.gradient.outer(matrix))
+
+    def _kept(self, value: ir.Node, labels: tuple[Label, ...]) -> ir.Node:
+        places = [(p, label) for p, label in zip(self.at, labels, strict=True) if isinstance(p, int)]
+        return self.build.map("mul", (value, *(self.build.delta(x, p, self.span) for p, x in places)), self.span)
+
+
 def gradients(
     build: Builder, first: ir.Node, second: ir.Node, leaves: list[Leaf], span: Span
 ) -> tuple[Gradient | Renamed, Gradient | Renamed]:
@@ -77,7 +100,7 @@ def _base(node: ir.Node) -> tuple[ir.Node, dict[Index, Label]]:
 
 def inner_products(
     build: Builder,
-    first: Gradient | Renamed,
+    first: Gradient | Renamed | Member,
     second: Gradient | Renamed,
     leaves: list[Leaf],
     span: Span,
@@ -102,7 +125,7 @@ def inner_products(
 
 
 def _values(
-    build: Builder, first: Gradient | Renamed, second: Gradient | Renamed, leaf: ir.Node, span: Span
+    build: Builder, first: Gradient | Renamed | Member, second: Gradient | Renamed, leaf: ir.Node, span: Span
 ) -> ir.Node:
     shared = tuple(build.fresh(i) for i in leaf.type.indices)
     slots = (0,) if leaf.type.is_ket else ()
