@@ -12,8 +12,8 @@ from sympy.printing.precedence import PRECEDENCE
 from sympy.printing.str import StrPrinter
 
 from tp_compiler.equations.functions import name_of
-from tp_compiler.equations.notation import Backend, common_factor
-from tp_compiler.equations.terms import Named
+from tp_compiler.equations.notation import Backend
+from tp_compiler.equations.terms import Named, common_factor
 
 _SUPERSCRIPT = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
 
@@ -96,7 +96,7 @@ class Unicode(Backend, StrPrinter):
             sign, e = "−", -e
             if not isinstance(e, sp.Mul):
                 return sign + self._p(e)
-        top, bottom = sp.fraction(e)
+        top, bottom = sp.fraction(e, exact=True)
         text = " ".join(self.factors(top)) if top != 1 else "1"
         if bottom != 1:
             under = self._print(bottom)
@@ -107,7 +107,7 @@ class Unicode(Backend, StrPrinter):
     def _print_Add(self, e: Any, order: Any = None) -> str:
         shared = common_factor(e)
         if shared is not None:
-            return self._print_Mul(shared)
+            return self._print_Mul(sp.Mul(*shared, evaluate=False))
         text = ""
         for a in self._as_ordered_terms(e):
             term = self._print(a)
@@ -235,11 +235,11 @@ class Latex(Backend, LatexPrinter):
 
     def _print_Add(self, e: Any, order: Any = None) -> str:
         shared = common_factor(e)
-        return str(super()._print_Add(e, order="none")) if shared is None else self._print_Mul(shared)
+        return str(super()._print_Add(e, order="none")) if shared is None else self._print_Mul(sp.Mul(*shared, evaluate=False))
 
     def _print_Mul(self, e: Any) -> str:
         """Kets last, as the text backend has it."""
-        top, bottom = sp.fraction(e)
+        top, bottom = sp.fraction(e, exact=True)
         if e.is_number or (e.args[0].is_number and e.args[0].could_extract_minus_sign()):
             return super()._print_Mul(e)
         if bottom.is_Integer and bottom != 1:

@@ -30,6 +30,7 @@ from tp_compiler.equations.terms import (
     Expectation,
     Expr,
     Hat,
+    Joined,
     Ket,
     Learned,
     Missing,
@@ -44,6 +45,10 @@ from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.program import Program
 from tp_compiler.ir.types import Index
 
+_SPECTRAL = (
+    "with K = ⟨e|e⟩, power(K, C, s, p), inverse(K, C, s) and matfun(K, C, s) are the C′ of a function of s + |e⟩C⟨e|:"
+    " f(s) + |e⟩C′⟨e|; polar makes the nonzero singular values of |e⟩C⟨e′| 1"
+)
 #: Expressions of more operations than this get a name of their own where they are used again, or anyway (twice this).
 _LONG = 24
 #: Used more than once, an unnamed ket of so many operations is named.
@@ -157,7 +162,9 @@ class _Derivation:
     def _wants_name(self, node: ir.Node, value: Expr) -> bool:
         if not (node.type.is_scalar or node.type.is_ket) or isinstance(value, Named) or not value.args:
             return False
-        if isinstance(node, ir.Linalg | ir.Spectral | ir.Join | ir.Unavailable) or node in self.names.source:
+        if isinstance(node, ir.Linalg | ir.Spectral | ir.Unavailable) or node in self.names.source:
+            return True
+        if isinstance(value, Joined):
             return True
         weight = self.weight[node]
         is_alias = isinstance(node, ir.Reindex | ir.Stack | ir.Trace)
@@ -420,6 +427,8 @@ class _Derivation:
             found.append("clt scalars are random in the limit; expectations of what uses them are conditional on them")
         if any(isinstance(n, ir.Shift) for n in self.nodes):
             found.append("members outside an axis are 0")
+        if any(isinstance(n, ir.Spectral) for n in self.nodes):
+            found.append(_SPECTRAL)
         if any(e.expression.has(Missing) for e in self.equations):
             found.append("some constructs of the program have no limit law in this version")
         return tuple(found)

@@ -115,6 +115,13 @@ def _linalg(names: Names, node: ir.Linalg, args: Sequence[Expr]) -> Expr:
     return Linalg(node.op, node.fn, names.symbol(node.rows), names.symbol(node.cols), *args)
 
 
+def _join(names: Names, node: ir.Join, args: Sequence[Expr]) -> Expr:
+    """One family over one index is the family itself, under another name."""
+    if len(args) == 1 and len(node.groups[0]) == 1:
+        return reindex(args[0], {names.symbol(node.groups[0][0]): names.symbol(node.index)})
+    return Joined(names.symbol(node.index), *args)
+
+
 def _array(names: Names, node: ir.Array, args: Sequence[Expr]) -> Expr:
     return Data(node.name, *(names.symbol(i) for i in node.type.indices))
 
@@ -143,8 +150,9 @@ LAWS: dict[type[ir.Node], Law] = {
         "vᵀx/√n → N(0, E[v x v′ x′]) where v is a fresh centred Gaussian",
         "limit.md section 2 (TP IVb, Lemma 4.8.2 with the central limit theorem)",
     ),
-    ir.Join: Law("families laid out over one index", _FINITE, lambda names, n, a: Joined(names.symbol(n.index), *a)),
+    ir.Join: Law("families laid out over one index", _FINITE, _join),
     ir.Spectral: Law("functions of an operator of finite rank, in a basis of kets", _FINITE, _linalg),
+    ir.Stop: Law("a value that differentiation leaves alone", _FINITE, lambda _, n, a: a[0]),
     ir.InitialScalar: Law("a number", _FINITE, lambda _, n, a: a[0]),
     ir.Clock: Law("the number of updates so far", _LOOP, lambda names, n, a: names.time),
     ir.Carry: Law("the state of a parameter or of its optimizer", _LOOP),

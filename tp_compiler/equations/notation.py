@@ -257,15 +257,6 @@ class Backend(_Printer):
         raise NotImplementedError
 
 
-def common_factor(e: Expr) -> Expr | None:
-    """a/4 - b/4 as (a - b)/4: a product that SymPy would multiply out; None where there is no such factor."""
-    numbers = {abs(t.as_coeff_Mul()[0]) for t in e.args}
-    number = min(numbers, key=str)
-    if len(numbers) > 1 or not number.is_Rational or number.q == 1:
-        return None
-    return sp.Mul(number, sp.Add(*(t / number for t in e.args)), evaluate=False)
-
-
 def rank(factor: Expr) -> tuple[int, str]:
     """Numbers, data, scalars, expectations, sums; then kets and functions of them."""
     order = 0 if factor.is_number else 5 if isinstance(factor, sp.Sum) else 4 if copies_of(factor) else 2

@@ -14,7 +14,7 @@ from tp_compiler.equations.formulas import ClosedForm, Formulas
 from tp_compiler.equations.names import Names
 from tp_compiler.equations.simplify import number_in_front
 from tp_compiler.equations.system import Equation, System
-from tp_compiler.equations.terms import Expectation, Expr, Named, rebuild
+from tp_compiler.equations.terms import Expectation, Expr, Named, common_factor, rebuild
 
 
 def finish(system: System, facts: Facts, names: Names, simplify: bool, closed_form: ClosedForm | None) -> System:
@@ -40,7 +40,7 @@ def _primitive(expr: Expr) -> Expr | None:
     if not isinstance(expr, sp.Mul):
         return None
     parts = [rebuild(a, _primitive) for a in expr.args]
-    split = [a.primitive() if isinstance(a, sp.Add) else (sp.Integer(1), a) for a in parts]
+    split = [(common_factor(a) if isinstance(a, sp.Add) else None) or (sp.Integer(1), a) for a in parts]
     return sp.Mul(*(c for c, _ in split), *(a for _, a in split))
 
 

@@ -328,6 +328,15 @@ def fresh_like(symbol: Expr, taken: Iterable[Expr]) -> Expr:
     return new
 
 
+def common_factor(e: Expr) -> tuple[Expr, Expr] | None:
+    """a/4 - b/4 as (1/4, a - b); None where the numbers of the terms differ, or are integers."""
+    numbers = {abs(t.as_coeff_Mul()[0]) for t in e.args}
+    number = min(numbers, key=str)
+    if len(numbers) > 1 or not number.is_Rational or number.q == 1:
+        return None
+    return number, sp.Add(*(t / number for t in e.args))
+
+
 def marked(expr: Expr, copy: int) -> Expr:
     """|x>@k: the row's kets become copy k. What is averaged over the row is a number and stays."""
 

@@ -106,8 +106,7 @@ def _found(program: Program, wanted: list[Output], options: Options) -> Iterator
     found = {o: formulas.output(o) for o in wanted}
     left = [o for o in wanted if isinstance(found[o], NotExact)]
     if left:
-        deadline = time.monotonic() + options.max_time if options.max_time else None
-        linear = LinearEvaluator(program, left, deadline, options.progress)
+        linear = LinearEvaluator(program, left, options.max_time, options.progress)
         for o in left:
             second = linear.output(o)
             if not isinstance(second, NotExact) or trained(o.node):

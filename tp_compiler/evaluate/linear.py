@@ -5,7 +5,8 @@ is its row of coefficients, <x|y> a dot product, a learned matrix Σ c |y><x| th
 product with an initial matrix follows from what the matrix was applied to before (linear_matrices.py). No draw is made;
 the errors are those of rounding. What is not linear is a `NotExact` with its reason, for the outputs that depend on it.
 
-The instructions become closures once (linear_code.py), and a step of training is a walk along a list of them.
+The instructions become closures once (linear_code.py), and a step of training is a walk along a list of them
+(linear_run.py).
 """
 
 from __future__ import annotations
@@ -16,28 +17,20 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
-from tp_compiler.diagnostics import Diagnostic
-from tp_compiler.evaluate import faults
 from tp_compiler.evaluate.exact import Exact
-from tp_compiler.evaluate.forms import NotExact
-from tp_compiler.evaluate.linear_code import Code, Run
-from tp_compiler.evaluate.linear_contraction import viewer
 from tp_compiler.evaluate.linear_fold import Unbounded, folded
 from tp_compiler.evaluate.linear_merge import merged
 from tp_compiler.evaluate.linear_needs import Needs, Problem
+from tp_compiler.evaluate.linear_run import LinearRun
 from tp_compiler.evaluate.linear_shapes import Shapes
 from tp_compiler.evaluate.linear_sparse import sparse_updates
-from tp_compiler.evaluate.linear_states import DenseState, NotFinite, SparseState
 from tp_compiler.evaluate.phases import phases
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.program import Output, Program
 from tp_compiler.ir.walk import reachable
 
 NOTE = "every ket in it is a combination of Gaussians, at every step"
-#: How often a training loop reports its progress.
-REPORTS = 200
 
 
 def trained(node: ir.Node) -> bool:
@@ -45,172 +38,34 @@ def trained(node: ir.Node) -> bool:
     return any(isinstance(n, ir.Carry | ir.Clock | ir.Apply) for n in reachable([node]))
 
 
-class Failed(Exception):
-    """An instruction, or the next value of a state, that does not exist."""
-
-    def __init__(self, where: ir.Node | ir.State, problem: Problem):
-        super().__init__()
-        self.where, self.problem = where, problem
-
-
 class LinearEvaluator:
-    """Runs a program for these outputs; `output` gives a value, a Diagnostic, or NotExact with the reason."""
+    """Runs a program for these outputs; `output` gives a value, a Diagnostic, or NotExact with the reason.
+
+    `run` is None where no output is linear: nothing was evaluated then.
+    """
 
     def __init__(
-        self, program: Program, outputs: Iterable[Output], deadline: float | None = None,
+        self, program: Program, outputs: Iterable[Output], max_time: float | None = None,
         progress: Callable[..., None] | None = None,
     ):  # fmt: skip
+        deadline = None if max_time is None else time.monotonic() + max_time
         build = Unbounded()
-        self.program = merged(folded(program, list(outputs), build), build)
-        self.loop = self.program.loop
-        self.deadline = deadline
-        self.progress = progress
-        found = phases(self.program, self.program.outputs)
-        shapes = Shapes(found.nodes, found.states, self.loop)
-        sparse = sparse_updates(self.loop, found.states, shapes, build) if self.loop else {}
-        self.code = Code(shapes, self.loop, sparse)
-        self.needs = Needs(self.program, shapes, sparse)
-        self.problems: dict[ir.Node | ir.State, Problem] = {}
-        self.plan = self.needs.schedule(self.problems)
-        self.instructions: dict[ir.Node, Run] = {}
-        self.states: dict[ir.State, DenseState | SparseState] = {}
-        self.done: set[ir.Node] = set()
-        self.clock = 0
-        with np.errstate(all="ignore"), threadpool_limits(limits=1):  # the same digits whatever the number of threads
-            self._run()
-        self.values = {o.name: self._value(o) for o in self.program.outputs}
+        program = folded(program, list(outputs), build)
+        lost = self._needs(program, build).schedule({}).lost
+        self.values: dict[str, Any] = {o.name: lost[o.node] for o in program.outputs if o.node in lost}
+        self.run: LinearRun | None = None
+        linear = tuple(o for o in program.outputs if o.node not in lost)
+        if linear:
+            program = merged(replace(program, outputs=linear), build)
+            self.run = LinearRun(self._needs(program, build), deadline, progress)
+            self.values |= self.run.values
+
+    def _needs(self, program: Program, build: Unbounded) -> Needs:
+        found = phases(program, program.outputs)
+        shapes = Shapes(found.nodes, found.states, program.loop)
+        sparse = sparse_updates(program.loop, found.states, shapes, build) if program.loop else {}
+        return Needs(program, shapes, sparse)
 
     def output(self, output: Output) -> Exact | Problem:
         found = self.values[output.name]
         return Exact(found, 0.0, "exact", NOTE) if isinstance(found, np.ndarray) else found
-
-    # -- the run ------------------------------------------------------------------------------------------------
-    def _run(self) -> None:
-        """Phase after phase. Where something fails, what depends on it is left out, and the rest goes on."""
-        plan = self.plan
-        self._emit(plan.static)
-        starts = {s: self.code.state(s) for s in plan.states}
-        self._emit(sorted({*plan.step, *plan.last}, key=lambda n: n.serial))
-        self._emit([*plan.traces, *plan.after])
-        self._schedule()
-        self._attempt(lambda: self._once(self.plan.static))
-        if self.loop is not None:
-            for state in self.plan.states:
-                starts[state]()
-                sparse = self.code.sparse.get(state)
-                self.states[state] = SparseState(self.code, sparse) if sparse else DenseState(self.code, state)
-            self._schedule()
-            self._train(self.loop.steps)
-        self._attempt(lambda: self._once(self.plan.after))
-
-    def _emit(self, nodes: Iterable[ir.Node]) -> None:
-        for node in nodes:
-            run = self.code.instruction(node)
-            if run is not None:
-                self.instructions[node] = run
-
-    def _schedule(self) -> None:
-        """What is left to be run, as lists."""
-        self.plan = self.needs.schedule(self.problems)
-        self.step, self.last = (
-            [(n, self.instructions[n]) for n in nodes if n in self.instructions]
-            for nodes in (self.plan.step, self.plan.last)
-        )
-        self.moving = [self.states[s] for s in self.plan.states if s in self.states]
-
-    def _attempt(self, run: Callable[[], None]) -> None:
-        while True:
-            try:
-                return run()
-            except Failed as failed:
-                self.problems[failed.where] = failed.problem
-                self._schedule()
-
-    def _train(self, steps: int) -> None:
-        for k in range(steps):
-            if self.progress is not None and k % max(1, steps // REPORTS) == 0:
-                self.progress(k, steps, "exact")
-            self._set_clock(k)
-            self._attempt(self._step)
-            for state in self.moving:
-                state.commit()
-            if not self.step and not self.last:
-                return
-        self._set_clock(steps)
-        self._attempt(self._end)
-
-    def _set_clock(self, k: int) -> None:
-        self.clock = k
-        self.code.registers[self.code.clock] = np.float64(k)
-
-    def _step(self) -> None:
-        if self.deadline is not None and time.monotonic() > self.deadline and self.step:
-            raise Failed(self.step[0][0], NotExact(f"the time was up after {self.clock} steps"))
-        self._all(self.step)
-        self._trace()
-        try:
-            for state in self.moving:
-                state.prepare()
-        except NotFinite as problem:
-            raise Failed(problem.state, self._dated(self._culprit(self.needs.update(problem.state)[0]))) from None
-
-    def _end(self) -> None:
-        self._all(self.last)
-        self._trace()
-
-    def _trace(self) -> None:
-        for trace in self.plan.traces:
-            self.instructions[trace]()
-            node = trace.args[0]
-            if not np.isfinite(self.code.registers[self.code.at[node]]).all():
-                raise Failed(trace, self._dated(self._culprit(node)))
-
-    def _all(self, instructions: list[tuple[ir.Node, Run]]) -> None:
-        done = 0
-        try:
-            for _, run in instructions:
-                run()
-                done += 1
-        except faults.Refused as refused:
-            raise Failed(instructions[done][0], self._dated(refused.diagnostic)) from None
-        except (NotExact, MemoryError) as reason:
-            why = reason if isinstance(reason, NotExact) else NotExact("an array that does not fit into the memory")
-            raise Failed(instructions[done][0], why) from None
-
-    def _once(self, nodes: list[ir.Node]) -> None:
-        """The values that stay: each is computed once, whatever fails behind it."""
-        for node in nodes:
-            if node in self.instructions and node not in self.done:
-                self._all([(node, self.instructions[node])])
-                self.done.add(node)
-
-    # -- what went wrong ----------------------------------------------------------------------------------------
-    def _culprit(self, node: ir.Node) -> Diagnostic:
-        """Where the first infinite or undefined number arose."""
-        registers, at = self.code.registers, self.code.at
-        values = {n: registers[at[n]] for n in self.instructions}
-        suspect = {n for n, value in values.items() if value is not None and not np.isfinite(value).all()}
-        problem = faults.problem(node, np.nan, suspect)
-        assert problem is not None
-        return problem
-
-    def _dated(self, problem: Diagnostic) -> Diagnostic:
-        """The same, with the number of updates made."""
-        if not self.states:
-            return problem
-        made = "before the first update" if not self.clock else f"after {self.clock} updates"
-        if self.clock == 1:
-            made = "after 1 update"
-        return replace(problem, message=f"training breaks down {made}: {problem.message}")
-
-    def _value(self, output: Output) -> Any:
-        node = output.node
-        if node in self.plan.lost:
-            return self.plan.lost[node]
-        value = self.code.registers[self.code.at[node]]
-        if not np.isfinite(value).all():
-            return self._culprit(node)
-        own = self.code.shapes[node]
-        view = viewer(own, output.indices)
-        shape = tuple(i.size for i in output.indices)
-        return np.array(np.broadcast_to(view(value) if view else value, shape), dtype=np.float64)

@@ -132,7 +132,9 @@ def _cheapest(terms: dict[int, Labels], out: Labels, typical: int) -> tuple[int,
     return chosen
 
 
-def _roles(la: Labels, lb: Labels, needed: Iterable[Label]) -> tuple[list[Label], list[Label], list[Label], list[Label]]:
+def _roles(
+    la: Labels, lb: Labels, needed: Iterable[Label]
+) -> tuple[list[Label], list[Label], list[Label], list[Label]]:
     """The labels of a product: batch, left, summed, right."""
     shared = [x for x in la if x in lb]
     summed = [x for x in arranged(shared) if x not in needed]

@@ -54,12 +54,14 @@ class Merger:
         self.typical = 1 + sum(kets) + PER_MATRIX * len({n.matrix for n in nodes if isinstance(n, ir.MatMul)})
         self.done: dict[ir.Node, ir.Node] = {}
         self._making: dict[ir.Node, float] = {}
+        self._products: dict[tuple[tuple[ir.Node, ...], Labels], float] = {}
         for node in nodes:
             args = tuple(self.done[a] for a in node.args)
             new = node if args == node.args else rebuilt(build, node, args, node.span)
             if new is not node:
                 self.uses[new] = max(self.uses[new], self.uses[node])
             self.done[node] = self._contracted(new) if isinstance(new, ir.Contract) else new
+            self._made(self.done[node])  # now, so that later ones find it
 
     def _contracted(self, node: ir.Contract) -> ir.Node:
         if any(one_hot(a) for a in node.args) or self._total([Term(node.args, node.over)], node) < SMALL:
@@ -71,7 +73,7 @@ class Merger:
         return build.map("add", [build.contract(t.factors, t.over, node.slots, node.span) for t in terms], node.span)
 
     def _best(self, terms: list[Term], node: ir.Contract) -> list[Term]:
-        """Multiplied out level by level, the most expensive ket first; the cheapest form on the way, if it saves half."""
+        """Multiplied out level by level, the most expensive ket first; the cheapest form met, if it saves half."""
         best, least = terms, self._total(terms, node) / 2
         while True:
             places = [(self._made(f), k, f) for k, t in enumerate(terms) for f in t.factors if self._opened(f)]
@@ -130,7 +132,10 @@ class Merger:
         return sum(self._product(t, out) for t in terms) + sum(self._made(f) for f in factors)
 
     def _product(self, term: Term, out: Labels) -> float:
-        return planned([self._labels(f) for f in term.factors], out, self.typical)[1]
+        key = term.factors, out
+        if key not in self._products:
+            self._products[key] = planned([self._labels(f) for f in term.factors], out, self.typical)[1]
+        return self._products[key]
 
     def _labels(self, node: ir.Node) -> Labels:
         return (*node.type.indices, *(s for s, _ in node.type.slots))
@@ -138,17 +143,21 @@ class Merger:
     def _made(self, node: ir.Node) -> float:
         """The cost of making a linear ket, shared among its readers."""
         if node not in self._making:
-            terms = self._opened(node)
-            cost = 0.0
-            if terms:
-                parts = {f for t in terms for f in t.factors}
-                product = isinstance(node, ir.Contract)
-                own = self._product(terms[0], self._labels(node)) if product else MEMORY * self._size(node)
-                cost = own + sum(self._made(f) for f in parts)
-            if isinstance(node, ir.Reindex):
-                cost = self._made(node.args[0])
-            self._making[node] = cost / max(1, self.uses[node])
+            self._making[node] = self._making_of(node) / max(1, self.uses[node])
         return self._making[node]
+
+    def _making_of(self, node: ir.Node) -> float:
+        if isinstance(node, ir.Reindex):
+            return self._made(node.args[0])
+        terms = self._opened(node)
+        if not terms:
+            return 0.0
+        parts = {f for t in terms for f in t.factors}
+        if isinstance(node, ir.Contract):
+            own = self._product(terms[0], self._labels(node))
+        else:
+            own = MEMORY * self._size(node)
+        return own + sum(self._made(f) for f in parts)
 
     def _size(self, node: ir.Node) -> float:
         return float(size_of(self._labels(node), self.typical))

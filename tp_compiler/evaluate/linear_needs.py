@@ -46,6 +46,7 @@ class Needs:
         self.program, self.shapes, self.sparse = program, shapes, sparse
         self.varying: set[ir.Node] = set()
         self.behind: set[ir.Node] = set()
+        self._reads: dict[ir.Node, tuple[ir.Node, ...]] = {}
         self.order = sorted(shapes.of, key=lambda n: n.serial)
         for n in self.order:
             if isinstance(n, ir.Trace) or any(a in self.behind for a in n.args):
@@ -55,6 +56,11 @@ class Needs:
 
     def reads(self, node: ir.Node) -> tuple[ir.Node, ...]:
         """The nodes whose registers the instruction of a node reads."""
+        if node not in self._reads:
+            self._reads[node] = self._read(node)
+        return self._reads[node]
+
+    def _read(self, node: ir.Node) -> tuple[ir.Node, ...]:
         if isinstance(node, ir.Contract):
             part = scatter(node, self.shapes)
             return part.needs if part is not None else self.shapes.factors(node.args)

@@ -87,18 +87,34 @@ class MatrixState:
         if own.size:
             coefficients, residual = self._project(own.basis, x, samples)
             result = own.image.T @ coefficients
-        fresh = _orthonormal(residual, _norms(x), samples, self.drop)
+        norms = _norms(x)
+        if self.drop > TOLERANCE:
+            return result + self._residual_in_long_training(residual, norms, own, other, transposed, target)
+        fresh = _orthonormal(residual, norms, samples, self.drop)
         if fresh.shape[1]:
             if own.size:
                 fresh -= own.basis.T @ (own.basis @ fresh / samples)
             image = self._hat(fresh.shape[1], transposed, target) + self._dot(fresh, other, transposed, samples)
-            along = fresh.T @ residual / samples
-            result += image @ along
+            result += image @ (fresh.T @ residual / samples)
             own.extend(fresh, image)
-            residual = residual - fresh @ along
-        if self.drop > TOLERANCE:
-            result += self._dot(residual, other, transposed, samples)
         return result
+
+    def _residual_in_long_training(
+        self, residual: Any, norms: Any, own: Direction, other: Direction, transposed: bool, target: Points
+    ) -> Any:
+        """W|r>: the dot of all of |r>, and hats along the directions that are not dropped.
+
+        New directions are combinations of the residuals, |q> = |r>c, so that their dots are those of the residuals.
+        """
+        samples = residual.shape[0]
+        dots = self._dot(residual, other, transposed, samples)
+        fresh = _orthonormal(residual, norms, samples, self.drop)
+        if not fresh.shape[1]:
+            return dots
+        hats = self._hat(fresh.shape[1], transposed, target)
+        along = fresh.T @ residual / samples
+        own.extend(fresh, hats + self._dot(fresh, other, transposed, samples))
+        return dots + hats @ along
 
     def _project(self, basis: Any, x: Any, samples: int) -> tuple[Any, Any]:
         """Coefficients on the basis and the residual; twice where small residuals count, or rounding grows."""

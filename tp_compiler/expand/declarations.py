@@ -96,10 +96,10 @@ class Declarations:
 
     def _path(self, span: Span, path: str) -> str:
         """The path relative to the program, for data of a file that it imports."""
-        main = self.unit.source
-        if main is None or span.source.name in (main.name, "-"):
+        main = self.unit.source.name
+        if span.source.name in (main, "-"):
             return path
-        return os.path.relpath(Path(span.source.name).parent / path, Path(main.name).parent)
+        return os.path.relpath(Path(span.source.name).parent / path, Path(main).parent)
 
 
 def _declaration(at: Span) -> ast.DataDecl | None:

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field, replace
 from tp_compiler.expand.forms import Form, Forms
 from tp_compiler.expand.indices import STEP, Indices
 from tp_compiler.expand.naming import Name, Naming
+from tp_compiler.expand.operators import OperatorText
 from tp_compiler.expand.plan import AFTER, BEFORE, Plan
 from tp_compiler.expand.text import (
-    ATOM, PRODUCT, Piece, Signed, added, called, divided, identifiers, in_ket, label, multiplied, number, raised,
+    ATOM, POWER, PRODUCT, Piece, Signed, added, called, divided, identifiers, in_ket, label, multiplied, number, raised,
     signed,
 )  # fmt: skip
 from tp_compiler.expand.unit import unwritten
@@ -230,9 +231,9 @@ class Expressions:
         if len(kets) == 2:
             for left, right in (kets, kets[::-1]):
                 middle = []
-                while isinstance(right[0], ir.MatMul) and self._name(right[0], at) is None:
-                    middle.append(self._operator(*right, at))
-                    right = self._seen(right[0].args[0], right[1], at)
+                while (found := self._split(*right, at)) is not None:
+                    middle.append(found[0])
+                    right = self._seen(found[1], right[1], at)
                 if middle:
                     return Piece(f"<{self.bra(*left, at)}|{' '.join(middle)}|{self.bra(*right, at)}>")
         first, *rest = kets
@@ -241,6 +242,17 @@ class Expressions:
         if len(rest) == 1:
             return Piece(f"<{self.bra(*first, at)}|{self.bra(*rest[0], at)}>")
         return Piece(f"<{self.bra(*first, at)}|{label(signed(self._of_factors(rest, at.within())))}>")
+
+    def _split(self, node: ir.Node, env: Env, at: Place) -> tuple[str, ir.Node] | None:
+        """The operator and the ket of `W |x>`, where that has no name."""
+        if self._name(node, at) is not None:
+            return None
+        if isinstance(node, ir.MatMul):
+            return self._operator(node, env, at), node.args[0]
+        found = self.forms.applications.get(node)
+        if found is None or found.ket is None:
+            return None
+        return self._function(node, env, at).at(POWER), found.ket
 
     def bra(self, node: ir.Node, env: Env, at: Place) -> str:
         found = self.piece(node, env, at.within())
@@ -259,6 +271,25 @@ class Expressions:
         ident = alias.ident if alias is not None else self.naming.matrices[symbol]
         member = ",".join(env[m] if isinstance(m, Index) else str(m) for m in node.member)
         return ident + (f"[{member}]" if member else "") + ("^T" if node.transposed else "")
+
+    def _applied(self, node: ir.Node, form: Form, env: Env, at: Place) -> Piece:
+        """`pow(0.1 + |y><y|, -1/4) |z>`, `trace(S)`"""
+        found, op = self.forms.applications[node], self._function(node, env, at)
+        if found.ket is None:
+            return called(found.word, [op.text])
+        return Piece(f"{op.at(POWER)} {self.piece(found.ket, env, at.outside()).at(ATOM)}", PRODUCT, True, True)
+
+    def _function(self, node: ir.Node, env: Env, at: Place) -> Piece:
+        return self._operator_text(node, dict(env), at.outside()).piece(self.forms.applications[node].operator)
+
+    def _operator_text(self, node: ir.Node, env: dict[Index, str], at: Place) -> OperatorText:
+        def bound(index: Index) -> tuple[str, OperatorText]:
+            name = self.indices.pick(index, env.values())
+            return name, self._operator_text(node, {**env, index: name}, at)
+
+        return OperatorText(
+            lambda n: self.piece(n, env, at), lambda n: Piece(self.bra(n, env, at)), bound, node.span
+        )
 
     def _copy(self, node: ir.Copy, form: Form, env: Env, at: Place) -> Piece:
         return Piece(f"{self.piece(node.args[0], env, at).at(ATOM)}@{at.copies[node.slot]}", ATOM, True)

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from tp_compiler.diagnostics import ProgramError
+from tp_compiler.expand.operators import nodes
+from tp_compiler.frontend.operators import Applied
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.build import Builder
 from tp_compiler.ir.entrywise import NodeAlgebra, partial
@@ -43,8 +45,9 @@ class Form:
 class Forms:
     """The form of every node, found once. `slopes` are the nodes that are derivatives of entrywise functions."""
 
-    def __init__(self, build: Builder):
+    def __init__(self, build: Builder, applications: Mapping[ir.Node, Applied]):
         self.build = build
+        self.applications = applications
         self._known: dict[ir.Node, Form] = {}
         self.products: dict[ir.Node, list[ir.Map]] = {}  # products with a name, under their first factor
         self.slopes: dict[ir.Node, tuple[str, ir.Node]] = {}
@@ -91,6 +94,9 @@ class Forms:
     def _found(self, node: ir.Node) -> Form:
         if isinstance(node, LEAVES):
             return Form("leaf")
+        if node in self.applications:
+            applied = self.applications[node]
+            return Form("applied", (*nodes(applied.operator), *([applied.ket] if applied.ket is not None else [])))
         if isinstance(node, ir.Contract):
             return _contract(node, self._grouped(node))
         if node in self.slopes:
@@ -222,6 +228,7 @@ _RULES: dict[type[ir.Node], Callable[..., Form]] = {
     ir.Reindex: lambda n: Form("reading", (n.args[0], *(_place(g) for g in n.args[1:]))),
     ir.MatMul: lambda n: Form("matmul", n.args),
     ir.Copy: lambda n: Form("copy", n.args),
+    ir.Stop: lambda n: Form("call", n.args, "stop"),
     ir.Clt: lambda n: Form("clt", n.args),
     ir.Trace: lambda n: Form("trace", n.args),
 }

@@ -38,7 +38,7 @@ class Plan:
 
     def __init__(self, unit: Unit):
         self.unit = unit
-        self.forms = Forms(unit.build)
+        self.forms = Forms(unit.build, unit.applications)
         self.outputs = [o.node for o in unit.outputs]
         loop = unit.loop_roots()
         self.roots = [*unit.laws(), *self.outputs, *loop]
@@ -238,7 +238,7 @@ class Plan:
 
     def _carry_over(self) -> None:
         """Initial values of trained parameters are named before the loop, where their names still mean them."""
-        trained = self.unit.trained
+        trained = self.unit.starts()
         if not trained:
             return
         initial: set[ir.Node] = set()
@@ -262,7 +262,7 @@ class Plan:
         if self.weights[node] > 2 or any(isinstance(n, ir.MatMul) for n in parts):
             self.bound.add(node)
         else:
-            self.aliases |= parts & self.unit.trained
+            self.aliases |= parts & self.unit.starts()
 
 
 def _containing(order: list[ir.Node], kind: type[ir.Node]) -> set[ir.Node]:

@@ -46,7 +46,7 @@ def _written(file: ast.File, found: Diagnostics, settings: dict[str, float]) -> 
     checker.read(file)
     if checker.program(file.source) is None:
         return None
-    text = Writer(Unit(checker), file).text()
+    text = Writer(Unit(checker, file.source), file).text()
     source = Source(file.source.name, text)
     return format_file(parse(source, found))
 
@@ -59,7 +59,7 @@ class Writer:
         self.file = file
         self.copied: Copied = copied(unit)
         self.plan = Plan(unit)
-        axes = unit.axes
+        axes = unit.axes()
         words = {n for names in axes.values() for n in names} | {w.name for w in unit.checker.widths}
         self.naming = Naming(self.plan, words | self.copied.words)
         span = Span(file.source, 0, 0)
@@ -82,8 +82,7 @@ class Writer:
     def _declared(self) -> Iterator[str]:
         """Data, kets, matrices and scalars, each behind what its numbers are made of."""
         for d in self.unit.declared:
-            parts = [d.value.variance] if isinstance(d.value, ir.MatrixSymbol) else d.value.args
-            yield from self._needed(parts)
+            yield from self._needed(d.numbers)
             yield self.declarations.write(d)
         for s in self.file.statements:
             if isinstance(s, ast.Parametrization):

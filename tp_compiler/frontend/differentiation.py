@@ -96,7 +96,7 @@ class Differentiation:
     def _paired(self, y: v.Value, dy: v.Value, expr: ast.Call) -> ir.Node:
         if not isinstance(y, v.Scalar | v.Ket) or not isinstance(dy, v.Scalar | v.Ket):
             raise error("NX283", f"{expr.fn.ident} is of scalars and kets", expr.span, "give a ket and its cotangent")
-        fixed = self.build.map("stop", (dy.node,), expr.span)
+        fixed = self.build.stop(dy.node, expr.span)
         if isinstance(y, v.Scalar) and isinstance(dy, v.Scalar):
             return self.build.mul(fixed, y.node, expr.span)
         self.core.same_width((y.node, fixed), expr.span)
@@ -192,7 +192,7 @@ class Differentiation:
         (value,) = values
 
         def fixed(node: ir.Node) -> ir.Node:
-            return self.build.map("stop", (node,), expr.span)
+            return self.build.stop(node, expr.span)
 
         if isinstance(value, v.Scalar | v.Ket):
             return type(value)(fixed(value.node))

@@ -13,7 +13,7 @@ from tp_compiler.diagnostics import ProgramError, Span
 from tp_compiler.frontend import syntax as ast
 from tp_compiler.frontend import values as v
 from tp_compiler.frontend.expressions import BROKEN, Context, Expressions, error, free_indices
-from tp_compiler.frontend.operators import widths
+from tp_compiler.frontend.operators import Applied, widths
 from tp_compiler.frontend.reading import a_kind
 from tp_compiler.frontend.spectral import Core, Spectral, worked_out
 from tp_compiler.ir import nodes as ir
@@ -89,7 +89,9 @@ class MatrixFunctions:
         spectral, core = worked_out(self.core.algebra, op, span)
         if isinstance(core.rows, Width):
             x = self.build.as_ket(x, core.rows, span)
-        return spectral.apply(core, x)
+        result = spectral.apply(core, x)
+        self.core.algebra.applied.setdefault(result, Applied("", op, x))
+        return result
 
     def _without_matrices(self, op: v.Operator, span: Span) -> None:
         match op:
@@ -115,7 +117,9 @@ class MatrixFunctions:
         if op is None:
             return BROKEN
         spectral, core = self._worked_out(op, expr.span)
-        return v.Scalar(spectral.trace(core))
+        result = spectral.trace(core)
+        self.core.algebra.applied.setdefault(result, Applied("trace", op))
+        return v.Scalar(result)
 
     def norm(self, expr: ast.Call, ctx: Context) -> v.Value:
         """The root mean square of the natural entries: of an operator, a ket, or (in an optimizer) of one parameter."""

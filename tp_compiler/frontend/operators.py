@@ -7,6 +7,7 @@ the matrix of |y><x| is y xᵀ / (width of x).
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TypeVar, cast
 
 from tp_compiler.diagnostics import Diagnostic, ProgramError, Span
@@ -140,11 +141,21 @@ def indices(op: v.Operator) -> tuple[Index, ...]:
     return tuple(dict.fromkeys(found))
 
 
+@dataclass(frozen=True, eq=False)
+class Applied:
+    """What a node was made of by a function of an operator: `word` of the operator, or the operator applied to `ket`."""
+
+    word: str
+    operator: v.Operator
+    ket: ir.Node | None = None
+
+
 class Algebra:
     """Operations on operators that make nodes."""
 
     def __init__(self, builder: Builder):
         self.build = builder
+        self.applied: dict[ir.Node, Applied] = {}  # for readers
         self.widths: list[Width] = [N]  # the width classes declared so far
         #: What a matrix function does to a ket (spectral.py).
         self.work_out: Callable[[v.Operator, ir.Node, Span], ir.Node]

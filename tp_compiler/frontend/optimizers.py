@@ -56,6 +56,7 @@ class Body:
         init = self.core.value(s.value, Context(scope))
         if isinstance(init, v.Broken):
             raise ProgramError([])
+        self.core.doubtful.add(s.name)  # until its start is known
         if not isinstance(init, v.Scalar | v.Ket):
             raise error("NX165", f"a state starts at a number, found {init.kind}", s.value.span, "write `state m = 0`")
         start = init.node
@@ -65,6 +66,7 @@ class Body:
             raise error("NX165", "a state starts at a number", s.value.span, "write `state m = 0`")
         if s.name in self.states:
             raise error("NX110", f"`{s.name}` is declared twice", s.span, "choose another name")
+        self.core.doubtful.discard(s.name)
         kind = Type() if s.scalar else self.parameter.type
         state = ir.State(f"{self.parameter.name}.{s.name}", kind, start, s.span)
         self.states[s.name] = state
@@ -77,6 +79,8 @@ class Body:
         self.bind(s.name, value, scope)
 
     def assign(self, s: ast.Assign, scope: Scope) -> None:
+        if s.name not in self.states and s.name in self.core.doubtful:
+            raise ProgramError([])
         if s.name not in self.states:
             remedy = suggest(s.name, self.states) or f"declare it: `state {s.name} = 0`"
             raise error("NX166", f"`{s.name}` is no state", s.span, remedy)

@@ -124,7 +124,7 @@ class Training:
         self.trained = s
         if s.clock != "steps":
             self.refused = "gradient flow (`train time`)"
-        elif not isinstance(s.extent, ast.ListLiteral):
+        else:
             self._steps(s, scope)
         assert self.clock is not None
         self._find_targets(s.body, scope)

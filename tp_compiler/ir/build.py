@@ -107,6 +107,9 @@ class Builder:
             ir.InitialScalar, type=Type(symbol.indices, (), value.type.random), symbol=symbol, args=(value,), span=span
         )
 
+    def stop(self, x: ir.Node, span: Span) -> ir.Node:
+        return x if isinstance(x, ir.Constant) else self._make(ir.Stop, type=x.type, args=(x,), span=span)
+
     def ones(self, width: Width, span: Span) -> ir.Node:
         """|1> as a node with slot 0, for instructions that need a real ket."""
         key = ("ones", width.name)

@@ -64,8 +64,7 @@ class Gradient:
         moving: set[ir.Node] = set()
         for node in reachable([root]):
             own = node in self.leaves or (isinstance(node, ir.MatMul) and node.matrix in self.leaves)
-            stopped = isinstance(node, ir.Map) and node.fn == "stop"
-            if own or (not stopped and any(a in moving for a in node.args)):
+            if own or (not isinstance(node, ir.Stop) and any(a in moving for a in node.args)):
                 moving.add(node)
         return moving
 
@@ -237,7 +236,10 @@ def _slots(node: ir.Node) -> tuple[int, ...]:
 
 
 def _no_gradient(node: ir.Node) -> Diagnostic:
-    what = node.construct if isinstance(node, ir.Unavailable) else type(node).__name__.lower()
+    what = {ir.Spectral: "a matrix function of an operator", ir.Carry: "a state", ir.Trace: "a history"}.get(
+        type(node), type(node).__name__.lower()
+    )
+    what = node.construct if isinstance(node, ir.Unavailable) else what
     return Diagnostic("NX280", f"{what} cannot be differentiated", node.span, "wrap it in stop(...), or write it out")
 
 

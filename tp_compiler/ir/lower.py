@@ -52,7 +52,7 @@ class Lowering:
 
     def _leaf(self, node: ir.Node) -> ir.Node | None:
         match node:
-            case ir.InitialScalar(args=(value,)) | ir.Map(fn="stop", args=(value,)):
+            case ir.InitialScalar(args=(value,)) | ir.Stop(args=(value,)):
                 return self(value)
             case ir.MatMul(matrix=matrix, member=member, transposed=transposed, args=(x,), span=span) if (
                 matrix.start is not None

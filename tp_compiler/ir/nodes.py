@@ -15,6 +15,7 @@
     Join  Spectral      a basis of kets in one index; functions of an operator in such a basis
     Clt                 vᵀx / √n                                         random scalar
     InitialScalar       a declared trainable scalar                      scalar; its argument once gradients are taken
+    Stop                a constant to differentiation                    its argument once gradients are taken
     Clock Carry Apply Trace    training: updates so far, a state, a learned matrix times a ket, values over the steps
     WidthPower          n to a power: at finite width only                scalar
     Unavailable         a construct that is checked but has no meaning yet
@@ -122,6 +123,11 @@ class InitialScalar(Node):
     """args: (value,) over the symbol's indices. Differentiation sees the parameter, evaluation the value."""
 
     symbol: ScalarSymbol
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Stop(Node):
+    """args: (x,). Its value is x; its derivative is 0."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

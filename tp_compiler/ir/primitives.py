@@ -97,8 +97,6 @@ _ROWS = (
     Primitive("mul", None, lambda *a: math.prod(a)),
     Primitive("div", 2, lambda x, y: x / y, (_d("1 / y"), _d("-x / (y*y)"))),
     Primitive("pow", 2, _pow, (_d("y * pow(x, y - 1)"), _d("pow(x, y) * log(x)"))),
-    # a constant to differentiation; it is gone before anything is evaluated
-    Primitive("stop", 1, lambda x: x, (_d("0 * x"),)),
     # elementary
     Primitive("exp", 1, math.exp, (_d("exp(x)"),)),
     Primitive("log", 1, math.log, (_d("1 / x"),)),
@@ -165,7 +163,7 @@ _ROWS = (
 PRIMITIVES: dict[str, Primitive] = {row.name: row for row in _ROWS}
 
 #: Functions a program may call by name (arithmetic is written with operators).
-CALLABLE = frozenset(PRIMITIVES) - {"add", "mul", "div", "pow", "stop"}
+CALLABLE = frozenset(PRIMITIVES) - {"add", "mul", "div", "pow"}
 
 #: Default values of trailing arguments.
 DEFAULTS: dict[str, dict[str, float]] = {"leaky_relu": {"slope": 0.01}}

@@ -91,6 +91,8 @@ def rebuilt(build: Builder, node: ir.Node, args: tuple[ir.Node, ...], span: Span
             return build.trace(args[0], index, span)
         case ir.Apply(state=state, member=member, transposed=transposed):
             return build.apply(state, member, transposed, args[0], span)
+        case ir.Stop():
+            return build.stop(args[0], span)
         case ir.InitialScalar(symbol=symbol):
             return build.initial_scalar(symbol, args[0], span)
     raise AssertionError(f"{type(node).__name__} has no arguments to replace")

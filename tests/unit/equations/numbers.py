@@ -137,8 +137,8 @@ class Grid:
 
     def _stein(self, e: Any, env: dict[Any, int]) -> float:
         """One entry of <Y|Y>⁺<Ĝ|x>."""
-        y, kets, hats, x, over = e.args
-        assert not over
+        y, kets, hats, x, over, steps = e.args
+        assert not over and not steps
         rows, x = [self.value(k, env) for k in kets], self.value(x, env)
         right = np.array([self.mean(self.value(h, env) * x) for h in hats])
         gram = np.array([[self.mean(a * b) for b in rows] for a in rows])

@@ -11,7 +11,7 @@ import pytest
 import tp_compiler as tpc
 from tests.unit.evaluate.words import Words, combined
 from tp_compiler.diagnostics import Diagnostic
-from tp_compiler.evaluate import linear_sparse
+from tp_compiler.evaluate import linear_merge, linear_sparse
 from tp_compiler.evaluate.exact import Exact
 from tp_compiler.evaluate.forms import NotExact
 from tp_compiler.evaluate.linear import LinearEvaluator
@@ -319,7 +319,7 @@ def test_word_embeddings_are_a_small_dense_network(
         monkeypatch.setattr(linear_sparse, "LARGE", large)
         program = tpc.compile(text)
         run = LinearEvaluator(program, program.outputs)
-        assert bool(run.code.sparse) == (large == 1)
+        assert run.run is not None and bool(run.run.code.sparse) == (large == 1)
         np.testing.assert_allclose(run.values["loss"], losses, rtol=1e-12)
         np.testing.assert_allclose(run.values["gram"], e @ e.T, rtol=1e-12, atol=1e-14)
         np.testing.assert_allclose(run.values["cross"], e @ o.T, rtol=1e-12, atol=1e-14)
@@ -334,6 +334,46 @@ def test_a_state_that_shrinks_away_keeps_its_digits(monkeypatch: pytest.MonkeyPa
     anew = evaluate(text)
     np.testing.assert_allclose(in_place["gram"], anew["gram"], rtol=1e-9, atol=1e-15)
     np.testing.assert_allclose(in_place["loss"], anew["loss"], rtol=1e-12)
+
+
+# ------------------------------------------------------------------------------------------------ multiplying out
+ADAPTED = """
+axis t : 3
+axis s, q : 2
+axis d : 4
+axis c : 2
+data a[step,t,s,d] ~ N(0, 1) seed 1
+data b[step,t,q,d] ~ N(0, 1) seed 2
+data y[step,t,s,c] ~ N(0, 1) seed 3
+data x[step,t,q,c] ~ N(0, 1) seed 4
+ket |u[d]> ~ N(0, 1)
+ket |v[c]> ~ N(0, 0.5)
+train steps = 4 {
+    |h[t,s]> = sum[d](a[step,t,s,d] |u[d]>)
+    chi[t,s,c] = stop(<v[c]|h[t,s]> - y[step,t,s,c]) / 2
+    |w[t,d]> = |u[d]> - 0.3 * sum[s](sum[c](chi[t,s,c] * a[step,t,s,d] * |v[c]>))
+    |z[t,c]> = |v[c]> - 0.3 * sum[s](chi[t,s,c] * |h[t,s]>)
+    f[t,q,c] = <z[t,c]|sum[d](b[step,t,q,d] |w[t,d]>)>
+    loss = mean[t](sum[q](sum[c]((f[t,q,c] - x[step,t,q,c])^2)))
+    minimize loss
+    update all with SGD(lr = 0.02, momentum = 0.5)
+}
+output loss[step]
+output f[step,t,q,c]
+"""
+
+
+@pytest.mark.parametrize("text", [ADAPTED, one_layer("SGD(lr = 0.1, momentum = 0.5)", 3), deep("SGD(lr = 0.2)", 3)])
+def test_multiplying_out_changes_no_value(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for small in (0.0, 1e300):
+        monkeypatch.setattr(linear_merge, "SMALL", small)
+        program = tpc.compile(text)
+        run = LinearEvaluator(program, program.outputs)
+        found.append(run.values)
+    assert set(found[0]) == set(found[1])
+    for name, value in found[0].items():
+        np.testing.assert_allclose(value, found[1][name], rtol=1e-11, atol=1e-13)
 
 
 # ---------------------------------------------------------------------------------------------- everything of the IR

@@ -1,4 +1,4 @@
-"""The optimizers as their papers and torch.optim state them: rule(g, p, t, state, **arguments) -> change of p, for numbers.
+"""The optimizers as papers and torch.optim state them, for numbers: rule(g, p, t, state, **arguments) -> change of p.
 
 `state` is a dict that a rule fills; defaults are those of torch.optim (of the paper, where it has no such optimizer).
 """

@@ -118,9 +118,14 @@ def linear(root: ir.Node) -> bool:
     )
 
 
-@pytest.mark.parametrize(
-    "call", ["SGD()", "SGD(lr = 0.1 / (1 + step), momentum = 0.9)", "SGD(momentum = 0.9, nesterov = 1, weight_decay = 0.1)"]
-)  # fmt: skip
+LINEAR_CALLS = [
+    "SGD()",
+    "SGD(lr = 0.1 / (1 + step), momentum = 0.9)",
+    "SGD(momentum = 0.9, nesterov = 1, weight_decay = 0.1)",
+]
+
+
+@pytest.mark.parametrize("call", LINEAR_CALLS)
 def test_sgd_stays_linear(call: str) -> None:
     """In g, p and the states, with scalar coefficients: a linear network trained with it stays one of Gaussian kets."""
     loop = tpc.compile(LINEAR.replace("CALL", call)).loop
