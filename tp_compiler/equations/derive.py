@@ -70,7 +70,7 @@ class _Derivation:
         self.simplify = simplify
         self.flow = Flow(program)
         self.nodes = self.flow.nodes
-        self.names = Names(program, self.nodes, self.flow.states)
+        self.names = Names(program, self.nodes, self.flow.states, self.flow.moving)
         self.facts = Facts()
         self.facts.batched = _batched(self.nodes)
         self.facts.sizes = self.names.sizes

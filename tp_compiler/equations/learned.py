@@ -81,8 +81,9 @@ def _power(a: Expr, b: Sequence[Expr], names: Names) -> Expr:
     if a.shape == (1, 1):
         return b[0] * a[0, 0] ** (names.time - names.earlier - 1)
     m = sp.Symbol("m", integer=True, positive=True)
-    powers = (a ** (m - 1)) * sp.Matrix(b)
-    return sp.factor(sp.simplify(powers[0])).subs(m, names.time - names.earlier)
+    value = sp.simplify(((a ** (m - 1)) * sp.Matrix(b))[0])
+    forms = [value, sp.factor(value), sp.powsimp(sp.expand(value))]
+    return min(forms, key=lambda e: e.count_ops()).subs(m, names.time - names.earlier)
 
 
 def _recursion(

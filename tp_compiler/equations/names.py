@@ -7,7 +7,7 @@ over `step` are read as s_t.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 
 import sympy as sp
 
@@ -43,7 +43,9 @@ def is_time(index: Index) -> bool:
 class Names:
     """Allocates symbols and labels; remembers sizes of indices."""
 
-    def __init__(self, program: Program, nodes: Iterable[ir.Node], states: Iterable[ir.State] = ()):
+    def __init__(
+        self, program: Program, nodes: Iterable[ir.Node], states: Iterable[ir.State] = (), moving: Set[ir.Node] = frozenset()
+    ):
         nodes = list(nodes)
         self.sizes: dict[Expr, int] = {}
         self.axes: dict[Expr, str] = {}
@@ -51,7 +53,7 @@ class Names:
         self._used: set[str] = set()
         self._labels: dict[bool, set[str]] = {True: set(), False: set()}
         self._counts: dict[str, int] = {}
-        self.source = self._source(program)
+        self.source = self._source(program, moving)
         self.cotangents = program.cotangents
         self._reserved = {name for name, _ in self.source.values()}
         self._reserved |= {n.symbol.name for n in nodes if isinstance(n, ir.InitialKet)}
@@ -71,13 +73,18 @@ class Names:
             self.sizes[symbol], self.axes[symbol] = index.size, _STEP
 
     @staticmethod
-    def _source(program: Program) -> SourceNames:
-        """The names of the source; an output names what has no name yet."""
+    def _source(program: Program, moving: Set[ir.Node]) -> SourceNames:
+        """The names of the source; an output names what has no name yet. One behind the loop is a value at its end, and
+        no name for what it is at every step."""
         names = dict(program.names)
         for output in program.outputs:
-            own = tuple(i for i in output.indices if i in output.node.type.indices)
-            if set(own) == set(output.node.type.indices) and output.node not in names:
-                names[output.node] = (output.name, own)
+            if output.node in moving and names.get(output.node, ("",))[0] == output.name:
+                del names[output.node]
+        for output in program.outputs:
+            node = output.node.args[0] if isinstance(output.node, ir.Trace) else output.node
+            own = tuple(i for i in output.indices if i in node.type.indices)
+            if set(own) == set(node.type.indices) and node not in names and output.node not in moving:
+                names[node] = (output.name, own)
         return names
 
     def primal(self, node: ir.Node) -> ir.Node | None:

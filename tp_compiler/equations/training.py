@@ -25,6 +25,7 @@ from tp_compiler.equations.terms import (
     Ket,
     Named,
     Scalar,
+    copies_of,
     marked,
     rebuild,
     reindex,
@@ -199,13 +200,14 @@ class Training:
 def _multiplied(expr: Expr) -> Expr:
     """Sums of outer products, term by term: (Σ_i a_i + b) x as Σ_i a_i x + b x."""
     factors = sp.Mul.make_args(expr)
-    sums = [f for f in factors if isinstance(f, sp.Sum) and f.has(Ket)]
-    if len(sums) == 1:
-        s = reindex_bound(sums[0], expr / sums[0])
-        inner = _multiplied(sp.expand_mul(s.function * sp.Mul(*(f for f in factors if f is not sums[0]))))
-        return sp.Add(*(sp.Sum(a, *s.limits) for a in sp.Add.make_args(inner)))
-    wide = sp.expand_mul(expr)
-    return sp.Add(*map(_multiplied, wide.args)) if isinstance(wide, sp.Add) else expr
+    inner = next((f for f in factors if isinstance(f, sp.Sum | sp.Add) and copies_of(f)), None)
+    if inner is None:
+        return expr
+    rest = sp.Mul(*(f for f in factors if f is not inner))
+    if isinstance(inner, sp.Add):
+        return sp.Add(*(_multiplied(a * rest) for a in inner.args))
+    inner = reindex_bound(inner, rest)
+    return sp.Add(*(sp.Sum(a, *inner.limits) for a in sp.Add.make_args(_multiplied(inner.function * rest))))
 
 
 def _is_update(state: ir.State) -> bool:

@@ -18,6 +18,7 @@ import numpy as np
 from tp_compiler.evaluate.arrays import Label, aligned, contract, labels, reduced, reindexed, shifted
 from tp_compiler.evaluate.kernels import KERNELS
 from tp_compiler.evaluate.outerproducts import Member, columns, selected
+from tp_compiler.evaluate.phases import entries
 from tp_compiler.evaluate.sweep import Sweep, compiled, run
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.types import Index
@@ -182,7 +183,7 @@ class Body:
 
     def tiles(self, roots: list[ir.Node]) -> Iterator[Tile]:
         b = self.blocks
-        whole = self.whole or any(self._mixes(n) for n in inside(roots))
+        whole = self.whole or any(self._mixes(n) for n in entries(roots))
         members = [None] if whole else list(np.ndindex(b.shape))
         family = int(np.prod(b.shape)) if whole else 1
         width = max(1, TILE // (b.paired**2 * family))
@@ -280,15 +281,3 @@ class Tile:
 
     def _moved(self, x: Any, of: tuple[Label, ...], own: tuple[Label, ...]) -> Labelled:
         return aligned(x, of, own), own
-
-
-def inside(roots: list[ir.Node]) -> list[ir.Node]:
-    """The nodes over both neurons that the tiles evaluate."""
-    seen: dict[ir.Node, None] = {}
-    todo = list(roots)
-    while todo:
-        node = todo.pop()
-        if node not in seen and len(node.type.slots) == 2:
-            seen[node] = None
-            todo.extend(node.args)
-    return list(seen)

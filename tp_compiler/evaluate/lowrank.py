@@ -1,8 +1,10 @@
-"""Trained matrices under linear optimizers: Δ = Σ_r w_r |l_r><r_r|, a history of outer products of kets.
+"""Trained matrices under linear optimizers: Δ = |L> C <R|, a small matrix C between two bases of kets.
 
 SGD, momentum, weight decay and everything else whose update is linear in the gradient and the states (with scalars of
-the step as coefficients) never needs the entries of Δ: each state is a vector of weights over the same outer products,
-and Δ|x> = Σ_r w_r |l_r><r_r|x>, exact up to the brackets (limit.md section 4).
+the step as coefficients) never needs the entries of Δ (limit.md section 4). The states of one matrix share the bases: L
+spans what stood left in the gradients Σ |l><r| so far, R what stood right; each state is its C, and
+Δ|x> = |L> C <R|x> is exact up to the brackets. Kets that depend on earlier ones add nothing to the bases, so that they
+grow to the numerical rank of the training, and no further.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from tp_compiler.evaluate.arrays import aligned, labels
+from tp_compiler.evaluate.directions import Basis
 from tp_compiler.evaluate.outerproducts import columns, is_outer
 from tp_compiler.ir import nodes as ir
 
@@ -64,9 +67,8 @@ class Form:
 
     def plus(self, other: Form) -> Form:
         result = Form(dict(self.states), dict(self.outer))
-        for mine, theirs in ((result.states, other.states), (result.outer, other.outer)):
-            for key, c in theirs.items():
-                mine[key] = mine[key] + c if key in mine else c
+        result.states.update({k: result.states.get(k, 0.0) + c for k, c in other.states.items()})
+        result.outer.update({k: result.outer.get(k, 0.0) + c for k, c in other.outer.items()})
         return result
 
     def times(self, c: Any) -> Form:
@@ -74,75 +76,80 @@ class Form:
 
 
 @dataclass
-class History:
-    """Of one member: the outer products |l_r><r_r| and each state's weights."""
+class Factors:
+    """Of one member of a family: the bases, and the C of every state."""
 
-    lefts: Any
-    rights: Any
-    weights: dict[ir.State, Any]
+    left: Basis
+    right: Basis
+    cores: dict[ir.State, Any]
 
 
 class LowRank:
     """The states of one trained matrix (family) and its optimizer."""
 
-    def __init__(self, states: list[ir.State], values: Mapping[ir.Node, Any], samples: int):
+    def __init__(self, states: list[ir.State], values: Mapping[ir.Node, Any], samples: int, drop: float):
         self.states = states
         self.indices = states[0].type.indices
-        self.slot = states[0].slot
         self.samples = samples
         rows, cols = (w.ratio for _, w in states[0].type.slots)
         self.ratio = rows / cols
-        shape = tuple(i.size for i in self.indices)
-        self.history = {}
-        for member in np.ndindex(shape):
-            start = {s: self._chosen(values[s.init], s.init, member) for s in states}
-            some = any(start.values())
-            ones = np.ones((samples, int(some)))
-            weights = {s: np.full(int(some), v) for s, v in start.items()}
-            self.history[member] = History(ones, ones, weights)
+        self.shape = tuple(i.size for i in self.indices)
+        self.factors = {}
+        for member in np.ndindex(self.shape):
+            factors = Factors(Basis(drop), Basis(drop), {s: np.zeros((0, 0)) for s in states})
+            start = {s: self._at(values[s.init], s.init, member) for s in states}
+            if any(start.values()):  # entries start at a number: a multiple of |1><1|
+                ones = np.ones((samples, 1))
+                left, right = factors.left.coordinates(ones), factors.right.coordinates(ones)
+                factors.cores = {s: c * np.outer(left, right) for s, c in start.items()}
+            self.factors[member] = factors
 
-    def _chosen(self, value: Any, node: ir.Node, member: tuple[int, ...]) -> float:
-        place = dict(zip(self.indices, member, strict=True))
-        return float(np.asarray(value)[tuple(place[i] for i in node.type.indices)])
+    def _at(self, value: Any, node: ir.Node, member: tuple[int, ...]) -> float:
+        whole = np.broadcast_to(aligned(value, labels(node.type), self.indices), self.shape)
+        return float(whole[member])
 
     def apply(self, state: ir.State, member: tuple[int, ...], x: Any, transposed: bool) -> Any:
-        """Δ|x> for the columns of x."""
-        h = self.history[member]
-        into, out = (h.lefts, h.rights) if transposed else (h.rights, h.lefts)
-        factor = self.ratio if transposed else 1.0
-        return out @ ((factor / self.samples) * h.weights[state][:, None] * (into.T @ x))
+        """Δ|x> for the columns of x; Δᵀ|x> takes ρ."""
+        f = self.factors[member]
+        core = f.cores[state]
+        if not core.size:
+            return np.zeros_like(x)
+        into, out, core, factor = (f.left, f.right, core.T, self.ratio) if transposed else (f.right, f.left, core, 1.0)
+        return out.rows.values.T @ ((factor / self.samples) * (core @ (into.rows.values @ x)))
 
     # -- one step -----------------------------------------------------------------------------------------------
     def follow(self, following: Mapping[ir.State, ir.Node], values: Mapping[ir.Node, Any]) -> None:
         """Replaces the states by what follows them."""
         done: dict[ir.Node, Form] = {}
         forms = {s: self._form(following[s], values, done) for s in self.states}
-        terms = list(dict.fromkeys(t for f in forms.values() for t in f.outer))
-        for member, h in self.history.items():
-            self._grow(member, h, forms, terms, values)
+        for member, factors in self.factors.items():
+            self._advance(member, factors, forms, values)
 
-    def _grow(
-        self, member: tuple[int, ...], h: History, forms: dict[ir.State, Form], terms: list[ir.Node], values: Any
+    def _advance(
+        self, member: tuple[int, ...], f: Factors, forms: dict[ir.State, Form], values: Mapping[ir.Node, Any]
     ) -> None:
         def at(c: Any) -> float:
-            return float(np.broadcast_to(c, tuple(i.size for i in self.indices))[member])
+            return float(np.broadcast_to(c, self.shape)[member])
 
-        weights = {
-            s: [sum((at(c) * h.weights[t] for t, c in f.states.items()), np.zeros(h.lefts.shape[1]))]
-            for s, f in forms.items()
-        }
         place = dict(zip(self.indices, member, strict=True))
-        lefts, rights = [h.lefts], [h.rights]
+        terms = dict.fromkeys(t for form in forms.values() for t in form.outer)
+        outer = {}
         for term in terms:
             left, right = columns(term, place, values, self.samples)
-            lefts.append(left)
-            rights.append(right)
-            for s, f in forms.items():
-                weights[s].append(np.full(left.shape[1], at(f.outer[term]) if term in f.outer else 0.0))
-        joined = {s: np.concatenate(w) for s, w in weights.items()}
-        used = np.any([w != 0 for w in joined.values()], axis=0)
-        h.weights = {s: w[used] for s, w in joined.items()}
-        h.lefts, h.rights = (np.concatenate(x, axis=1)[:, used] for x in (lefts, rights))
+            if left.shape[1]:
+                outer[term] = f.left.coordinates(left), f.right.coordinates(right)
+        shape = f.left.size, f.right.size
+        cores = {}
+        for s, form in forms.items():
+            core = np.zeros(shape)
+            for t, c in form.states.items():
+                core += at(c) * _padded(f.cores[t], shape)
+            for term, c in form.outer.items():
+                if term in outer:
+                    left, right = outer[term]
+                    core[: left.shape[0], : right.shape[0]] += at(c) * (left @ right.T)
+            cores[s] = core
+        f.cores = cores
 
     def _form(self, node: ir.Node, values: Mapping[ir.Node, Any], done: dict[ir.Node, Form]) -> Form:
         if node not in done:
@@ -150,21 +157,27 @@ class LowRank:
         return done[node]
 
     def _compute(self, node: ir.Node, values: Mapping[ir.Node, Any], done: dict[ir.Node, Form]) -> Form:
-        one = np.ones(())
         if isinstance(node, ir.Carry):
-            return Form({node.state: one})
+            return Form({node.state: np.ones(())})
         if is_outer(node):
-            return Form({}, {node: one})
+            return Form({}, {node: np.ones(())})
         assert isinstance(node, ir.Map)
-        entries = [a for a in _parts(node) or ()]
+        entries = _parts(node) or []
         forms = [self._form(a, values, done) for a in entries]
         others = [aligned(values[a], labels(a.type), self.indices) for a in node.args if a not in entries]
         if node.fn == "where":
-            chosen = others[0] > 0
-            return forms[0].times(np.where(chosen, 1.0, 0.0)).plus(forms[1].times(np.where(chosen, 0.0, 1.0)))
+            first = np.where(others[0] > 0, 1.0, 0.0)
+            return forms[0].times(first).plus(forms[1].times(1 - first))
         total = Form()
         for form in forms:
             total = total.plus(form)
         for factor in others:
             total = total.times(1 / factor if node.fn == "div" else factor)
         return total
+
+
+def _padded(core: Any, shape: tuple[int, int]) -> Any:
+    """The core in bases that have grown."""
+    result = np.zeros(shape)
+    result[: core.shape[0], : core.shape[1]] = core
+    return result

@@ -152,17 +152,18 @@ def averages_of_entries(nodes: list[ir.Node]) -> dict[ir.Node, ir.State]:
     return found
 
 
-def _matrix_states(roots: list[ir.Node]) -> list[ir.State]:
-    """The matrix states whose entries an expression over two neurons reads."""
-    found: dict[ir.State, None] = {}
-    seen: set[ir.Node] = set()
+def entries(roots: list[ir.Node]) -> list[ir.Node]:
+    """The nodes over two neurons that expressions over two neurons are made of."""
+    seen: dict[ir.Node, None] = {}
     todo = list(roots)
     while todo:
         node = todo.pop()
-        if node in seen or len(node.type.slots) < 2:
-            continue
-        seen.add(node)
-        if isinstance(node, ir.Carry):
-            found[node.state] = None
-        todo.extend(node.args)
-    return list(found)
+        if node not in seen and len(node.type.slots) > 1:
+            seen[node] = None
+            todo.extend(node.args)
+    return list(seen)
+
+
+def _matrix_states(roots: list[ir.Node]) -> list[ir.State]:
+    """The matrix states whose entries expressions over two neurons read."""
+    return list(dict.fromkeys(n.state for n in entries(roots) if isinstance(n, ir.Carry)))

@@ -7,13 +7,15 @@ joins its row space to its column space, which may be the same (a residual strea
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Hashable
 
 from tp_compiler.evaluate.blocks import block_size
 from tp_compiler.evaluate.lowrank import is_linear
 from tp_compiler.evaluate.outer import paired
-from tp_compiler.evaluate.phases import averages_of_entries, cells, phases
+from tp_compiler.evaluate.outerproducts import is_outer
+from tp_compiler.evaluate.phases import averages_of_entries, cells, entries, phases
 from tp_compiler.evaluate.tails import Tails
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.dependence import Dependence, clt_pair_problem, clt_problem
@@ -55,6 +57,7 @@ class Plan:
         self._batched = {n.matrix for n in self.nodes if isinstance(n, ir.MatMul) and _is_batched(n)}
         self.space = self._spaces()
         self.coordinates = self._coordinates()
+        self.products = self._products()
         self.clts = [n for n in self.nodes if isinstance(n, ir.Clt)]
         self.problems = self._problems()
         self.nested = any(
@@ -123,6 +126,21 @@ class Plan:
             if isinstance(node, ir.InitialKet | ir.MatMul):
                 bound[self.space[node]] += node.type.size() * self.phases.repeats(node)
         return bound
+
+    def _products(self) -> Counter[ir.MatrixSymbol]:
+        """How many kets each initial matrix is applied to, at most, over all steps."""
+        found: Counter[ir.MatrixSymbol] = Counter()
+        for node in self.nodes:
+            if isinstance(node, ir.MatMul):
+                found[node.matrix] += node.type.size() * self.phases.repeats(node)
+        return found
+
+    def outer_products(self, cell: list[ir.State]) -> int:
+        """How many outer products the updates of a matrix add up, at most, over all steps."""
+        assert self.phases.loop is not None
+        order = entries([self.phases.loop.following[s] for s in cell])
+        sizes = (math.prod(i.size for i in {j for a in n.args for j in a.type.indices}) for n in order if is_outer(n))
+        return sum(sizes) * self.phases.loop.steps
 
     # -- clt ----------------------------------------------------------------------------------------------------
     def _problems(self) -> dict[ir.Node, object]:

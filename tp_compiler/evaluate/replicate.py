@@ -18,6 +18,7 @@ from tp_compiler.evaluate import faults, tails
 from tp_compiler.evaluate.arrays import Label, aligned, contract, joined, labels, reduced, reindexed, shifted
 from tp_compiler.evaluate.blocks import Blocks
 from tp_compiler.evaluate.clt import CltScalars
+from tp_compiler.evaluate.directions import drop_of
 from tp_compiler.evaluate.kernels import KERNELS
 from tp_compiler.evaluate.matmul import MatrixState
 from tp_compiler.evaluate.outer import OuterNonlin
@@ -335,7 +336,9 @@ class Replicate:
             )
             if value < 0:
                 raise faults.Refused(faults.negative_variance(symbol, value))
-            self.states[symbol, member] = MatrixState(value, symbol.rows.ratio / symbol.cols.ratio)
+            self.states[symbol, member] = MatrixState(
+                value, symbol.rows.ratio / symbol.cols.ratio, drop_of(self.plan.products[symbol], self.samples)
+            )
         return self.states[symbol, member]
 
     def _join(self, node: ir.Join) -> Any:

@@ -88,10 +88,9 @@ def _inverse(node: ir.Spectral, gram: Any, core: Any, shift: Any) -> Any:
 
 
 def _function(node: ir.Spectral, gram: Any, core: Any, shift: Any, power: Any) -> Any:
+    core = _symmetric(node, gram, core)
     scale = float(np.max(np.abs(core), initial=0.0))
-    if not np.allclose(core, _t(core), rtol=0, atol=1e-9 * scale):
-        raise _refused(node, "it is not symmetric")
-    weights, vectors = np.linalg.eigh(0.5 * (core + _t(core)))
+    weights, vectors = np.linalg.eigh(core)
     if node.op == "inverse":
         power = np.full_like(shift, -1.0)
     f = _Power(power) if power is not None else _Named(node.fn)
@@ -105,6 +104,17 @@ def _function(node: ir.Spectral, gram: Any, core: Any, shift: Any, power: Any) -
     values, inner = np.linalg.eigh(_t(half) @ core @ half)
     basis = back @ inner
     return (basis * (values * _slope(node, f, shift, values))[..., None, :]) @ _t(basis)
+
+
+def _symmetric(node: ir.Spectral, gram: Any, core: Any) -> Any:
+    """The symmetric core of a symmetric operator: where kets depend on each other linearly, it has others as well."""
+    other = 0.5 * (core + _t(core))
+    if not np.allclose(core, other, rtol=0, atol=1e-9 * np.max(np.abs(core), initial=0.0)):
+        half, _ = _half(gram)
+        whole = _t(half) @ core @ half
+        if not np.allclose(whole, _t(whole), rtol=0, atol=1e-9 * np.max(np.abs(whole), initial=0.0)):
+            raise _refused(node, "it is not symmetric")
+    return other
 
 
 class _Power:

@@ -14,6 +14,7 @@ from tp_compiler.diagnostics import Diagnostic
 from tp_compiler.evaluate import faults
 from tp_compiler.evaluate.arrays import aligned, labels
 from tp_compiler.evaluate.blocks import Blocks
+from tp_compiler.evaluate.directions import drop_of
 from tp_compiler.evaluate.lowrank import LowRank
 from tp_compiler.ir import nodes as ir
 
@@ -41,9 +42,12 @@ class Training:
         generator = np.random.Generator(np.random.PCG64([*run.seed, 65537]))
         for cell, linear in zip(run.plan.cells, run.plan.linear, strict=True):
             shift = int(generator.integers(0, 2**31))
-            matrix: LowRank | Blocks = (
-                LowRank(cell, run.values, run.samples) if linear else Blocks(cell, run.values, run.samples, shift)
-            )
+            matrix: LowRank | Blocks
+            if linear:
+                drop = drop_of(run.plan.outer_products(cell), run.samples)
+                matrix = LowRank(cell, run.values, run.samples, drop)
+            else:
+                matrix = Blocks(cell, run.values, run.samples, shift)
             self.matrices.update(dict.fromkeys(cell, matrix))
 
     def _shaped(self, state: ir.State, node: ir.Node) -> Any:

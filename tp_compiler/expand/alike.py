@@ -1,7 +1,7 @@
 """Nodes that are one up to the names of their indices: `h[j]` is `h[i]` read under another name.
 
-Every node gets a class and its free indices in an order of the class: two nodes of one class are the same with the first
-index of the one in the place of the first of the other, and so on. Copies are numbered like indices.
+Every node gets a class and its free indices in an order of the class: two nodes of one class are the same with the
+first index of the one in the place of the first of the other, and so on. Copies are numbered like indices.
 """
 
 from __future__ import annotations
@@ -62,7 +62,9 @@ class Alike:
         parts: list[object] = [type(node)]
         if isinstance(node, ir.Reindex):
             x, names = args.pop(0), dict(zip(node.args[0].type.indices, node.selectors, strict=True))
-            parts.append((x.number, tuple(placed(names[i]) if isinstance(i, Index) else _label(i, order) for i in x.free)))
+            parts.append(
+                (x.number, tuple(placed(names[i]) if isinstance(i, Index) else _label(i, order) for i in x.free))
+            )
         elif isinstance(node, _BY_IDENTITY):
             parts += [node, placed(node.type.indices)]
             args = []
@@ -90,4 +92,3 @@ def _numbered(value: int | tuple[int, ...], order: dict[Label, int]) -> object:
 
 def _label(x: Label, order: dict[Label, int]) -> object:
     return order.setdefault(x, len(order)), x.axis if isinstance(x, Index) else None
-

@@ -16,7 +16,7 @@ from tp_compiler.frontend import syntax as ast
 from tp_compiler.frontend.definitions import names_in
 from tp_compiler.frontend.parse import parse
 from tp_compiler.ir import nodes as ir
-from tp_compiler.ir.types import N, Axis, Index, Width
+from tp_compiler.ir.types import Axis, Index, N
 
 #: Data of more numbers are declared again as they were, from their file or drawn, where they do not stand in the text.
 MAX_INLINE = 64
@@ -71,7 +71,7 @@ class Declarations:
         widths = "" if (matrix.rows, matrix.cols) == (N, N) else f" : {matrix.rows.name} x {matrix.cols.name}"
         variance = self._value(matrix.variance, matrix.indices)
         law = f"N(0, {variance})" if matrix.law == "normal" else f"{matrix.law}({variance})"
-        return f"matrix {matrix.name}{brackets}{widths} ~ {law}{_frozen(matrix.frozen)}"
+        return f"matrix {self.expressions.naming.matrices[matrix]}{brackets}{widths} ~ {law}{_frozen(matrix.frozen)}"
 
     # -- data ---------------------------------------------------------------------------------------------------
     def _data(self, array: ir.Array) -> str:
@@ -124,6 +124,3 @@ def _list(values: Any) -> str:
 
 def _plain_number(value: float) -> str:
     return repr(int(value)) if value == int(value) and abs(value) < 1e15 else repr(value)
-
-
-__all__ = ["Declarations", "Width"]

@@ -16,7 +16,20 @@ from tp_compiler.expand.naming import Name, Naming
 from tp_compiler.expand.operators import OperatorText
 from tp_compiler.expand.plan import AFTER, BEFORE, Plan
 from tp_compiler.expand.text import (
-    ATOM, POWER, PRODUCT, Piece, Signed, added, called, divided, identifiers, in_ket, label, multiplied, number, raised,
+    ATOM,
+    POWER,
+    PRODUCT,
+    Piece,
+    Signed,
+    added,
+    called,
+    divided,
+    identifiers,
+    in_ket,
+    label,
+    multiplied,
+    number,
+    raised,
     signed,
 )  # fmt: skip
 from tp_compiler.expand.unit import unwritten
@@ -77,11 +90,12 @@ class Expressions:
         piece = Piece(text, ATOM, name.ket)
         return in_ket(piece) if name.ket and (name.ident == "1" or not at.label) else piece
 
-    def brackets(self, indices: Iterable[Index]) -> dict[Index, str]:
+    def brackets(self, places: Iterable[Index | int]) -> dict[Index, str]:
         """Names for the free indices of a statement."""
         env: dict[Index, str] = {}
-        for index in indices:
-            env[index] = self.indices.pick(index, env.values())
+        for index in dict.fromkeys(places):
+            if isinstance(index, Index):
+                env[index] = self.indices.pick(index, env.values())
         return env
 
     # -- names --------------------------------------------------------------------------------------------------
@@ -129,7 +143,7 @@ class Expressions:
         return self._with_sign(form.args[0], env, at)
 
     def _renamed(self, node: ir.Node, form: Form, env: Env, at: Place) -> Signed:
-        return self._with_sign(form.args[0], {a: env[b] for a, b in form.renamed}, at)
+        return self._with_sign(form.args[0], {a: env[b] for a, b in form.renamed.items()}, at)
 
     # -- arithmetic ---------------------------------------------------------------------------------------------
     def _seen(self, node: ir.Node, env: Env, at: Place) -> Part:
@@ -137,7 +151,7 @@ class Expressions:
         while self._name(node, at) is None:
             form = self.forms.of(node)
             if form.kind == "renamed":
-                env = {a: env[b] for a, b in form.renamed}
+                env = {a: env[b] for a, b in form.renamed.items()}
             elif isinstance(node, ir.Reindex) and not isinstance(node.args[0], ir.Trace):
                 env = self._selected(node, env, at)
             elif form.kind != "same":
@@ -287,9 +301,7 @@ class Expressions:
             name = self.indices.pick(index, env.values())
             return name, self._operator_text(node, {**env, index: name}, at)
 
-        return OperatorText(
-            lambda n: self.piece(n, env, at), lambda n: Piece(self.bra(n, env, at)), bound, node.span
-        )
+        return OperatorText(lambda n: self.piece(n, env, at), lambda n: Piece(self.bra(n, env, at)), bound, node.span)
 
     def _copy(self, node: ir.Copy, form: Form, env: Env, at: Place) -> Piece:
         return Piece(f"{self.piece(node.args[0], env, at).at(ATOM)}@{at.copies[node.slot]}", ATOM, True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tp_compiler.diagnostics import ProgramError
 from tp_compiler.expand.operators import nodes
@@ -27,14 +27,14 @@ _ARITHMETIC = {"add": "sum", "div": "quotient", "pow": "power"}
 @dataclass(frozen=True, eq=False)
 class Form:
     """How a node is written. `indices`: those that its brackets name; `hidden`: those of them that the result lacks;
-    `renamed`: (index of the argument, index of the node) where a node is another one under other names."""
+    `renamed`: index of the argument -> index of the node, where a node is another one under other names."""
 
     kind: str
     args: tuple[ir.Node, ...] = ()
     word: str = ""
     indices: tuple[Index, ...] = ()
     hidden: tuple[Index, ...] = ()
-    renamed: tuple[tuple[Index, Index], ...] = ()
+    renamed: Mapping[Index, Index] = field(default_factory=dict)
 
     @property
     def rigid(self) -> tuple[Index, ...]:
@@ -57,7 +57,7 @@ class Forms:
             self._known[node] = self._found(node)
         return self._known[node]
 
-    def rename(self, node: ir.Node, other: ir.Node, renamed: tuple[tuple[Index, Index], ...]) -> None:
+    def rename(self, node: ir.Node, other: ir.Node, renamed: Mapping[Index, Index]) -> None:
         """A node is another one under other index names."""
         self._known[node] = Form("renamed", (other,), renamed=renamed)
 
@@ -160,7 +160,9 @@ def negated(node: ir.Node) -> ir.Node | None:
 
 def _softmax(node: ir.Map) -> Form | None:
     match node:
-        case ir.Map(fn="exp", args=(ir.Map(fn="add", args=(x, ir.Map(fn="mul", args=(ir.Constant(value=-1.0), low)))),)):
+        case ir.Map(
+            fn="exp", args=(ir.Map(fn="add", args=(x, ir.Map(fn="mul", args=(ir.Constant(value=-1.0), low)))),)
+        ):
             over: list[Index] = []
             while isinstance(low, ir.Reduce) and low.op == "logsumexp":
                 over.insert(0, low.index)

@@ -11,7 +11,7 @@ STEP = "step"
 
 
 class Indices:
-    """The names of every axis. `taken` are the words that no new name may be, `kets` those that mean a ket in a label."""
+    """The names of every axis. No new name may be among the words `taken`; in a bracket those of `kets` mean kets."""
 
     def __init__(self, declared: dict[Axis, list[str]], taken: set[str], kets: set[str], span: Span):
         self.declared = declared
@@ -41,7 +41,11 @@ class Indices:
     def _new(self, axis: Axis, stem: str) -> str:
         if axis.name == STEP:
             raise ProgramError(
-                [Diagnostic("NX502", "two indices over the steps in one statement", self.span, "bind one sum by itself")]
+                [
+                    Diagnostic(
+                        "NX502", "two indices over the steps in one statement", self.span, "bind one sum by itself"
+                    )
+                ]
             )
         k = 2
         while f"{stem}{k}" in self.taken:

@@ -66,7 +66,7 @@ class Naming:
                 if set(own) == {i for i in o.indices if i != unit.clock} and target.node not in self._brackets:
                     self._own[o.name] = target.node
                     self._brackets[target.node] = tuple(own[i] for i in o.indices if i != unit.clock)
-        bound = sorted(self.plan.bound, key=lambda n: n.serial)
+        bound = [n for n in self.plan.order if n in self.plan.bound]
         self._families(bound)
         for node in bound:
             if node not in self.names and (node in unit.names or node in self._brackets):
@@ -74,7 +74,7 @@ class Naming:
         self._fresh(n for n in bound if n not in unit.cotangents)
         self._gradients(bound)
         self._fresh(bound)
-        for kept in sorted(self.plan.aliases, key=lambda k: str(k.span.start)):
+        for kept in sorted(self.plan.aliases, key=lambda k: k.span.start):
             self._alias(kept)
 
     # -- declarations -------------------------------------------------------------------------------------------
@@ -82,16 +82,25 @@ class Naming:
         """Kets and matrices keep their names, which random draws belong to; data and scalars give way to kets."""
         declared = list(declared)
         kets = {d.ident for d in declared if d.ket}
-        self.taken |= {d.ident for d in declared if d.ket or isinstance(d.value, ir.MatrixSymbol)}
+        functions = set(self.plan.unit.checker.scope.library)
+        self.taken |= kets | {d.ident for d in declared if isinstance(d.value, ir.MatrixSymbol)}
         for d in declared:
+            shadows = not d.ket and d.ident in (functions if isinstance(d.value, ir.MatrixSymbol) else functions | kets)
+            ident = self._free(d.ident) if shadows else d.ident
+            self.taken.add(ident)
             if isinstance(d.value, ir.MatrixSymbol):
-                self.matrices[d.value] = d.ident
-            elif d.ket:
-                self.declared[d.value] = Name(d.ident, d.indices, True)
+                self.matrices[d.value] = ident
             else:
-                ident = self._free(d.ident) if d.ident in kets else d.ident
-                self.taken.add(ident)
-                self.declared[d.value] = Name(ident, d.indices, False)
+                self.declared[d.value] = Name(ident, d.indices, d.ket)
+
+    def ident(self, declared: Declared) -> str:
+        """What a declared thing is called here."""
+        value = declared.value
+        return self.matrices[value] if isinstance(value, ir.MatrixSymbol) else self.declared[value].ident
+
+    def kets(self) -> set[str]:
+        """The names of kets."""
+        return {name.ident for name in (*self.declared.values(), *self.names.values()) if name.ket}
 
     def leaf(self, node: ir.Node) -> Name | None:
         """The name of a declared thing; of a parameter's value in the loop."""
@@ -108,7 +117,9 @@ class Naming:
             return own, self._brackets[node]
         ident, places = self.plan.unit.names[node]
         named = tuple(p for p in places if isinstance(p, Index) and p in node.type.indices)
-        brackets = named if set(named) == set(node.type.indices) and len(set(named)) == len(named) else node.type.indices
+        brackets = (
+            named if set(named) == set(node.type.indices) and len(set(named)) == len(named) else node.type.indices
+        )
         return ident, brackets
 
     def _assign(self, node: ir.Node, ident: str, brackets: Brackets, numbered: bool = False) -> None:
@@ -180,7 +191,7 @@ class Naming:
         self.taken.add(ident)
         for node, places in members.items():
             self.names[node] = Name(ident, places, ket, self.plan.clocked(node), family)
-        for stack in self.plan.bound:
+        for stack in self.plan.order:
             if isinstance(stack, ir.Stack) and stack not in self.names and all(a in members for a in stack.args):
                 whole = _whole(stack, [members[a] for a in stack.args])
                 if whole is not None:

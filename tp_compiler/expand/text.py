@@ -132,7 +132,7 @@ def _broken(text: str, depth: int, signs: str, indent: int) -> str:
         at += (char in "([{") - (char in ")]}")
         if char == "\n":
             last = 0
-        elif at == depth and char == " " and text[k - 1] in signs and text[k - 2] in " ])":
+        elif at == depth and char == " " and text[k - 1] in signs and (text[k - 1] == "," or text[k - 2] == " "):
             last = k
         if width > WIDTH and last > start:
             out += text[start:last] + "\n" + " " * indent

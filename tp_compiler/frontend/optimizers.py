@@ -16,6 +16,7 @@ from tp_compiler.frontend import values as v
 from tp_compiler.frontend.expressions import Context, Expressions, error
 from tp_compiler.frontend.names import Scope, suggest
 from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.build import Builder
 from tp_compiler.ir.gradient import is_zero
 from tp_compiler.ir.types import Type
 from tp_compiler.ir.walk import reachable
@@ -152,7 +153,7 @@ def stepped(
         update = _once(body, run, optimizer, values)
         if parameter.entry is None:
             return update, None, {body.states[n]: node for n, node in body.current.items()}
-        split = {n: _along(core, node, parameter.entry, span) for n, node in body.current.items()}
+        split = {n: along(core.build, node, parameter.entry, span) for n, node in body.current.items()}
         more = keeps | {n for n, (part, _) in split.items() if part is not None}
         if more == keeps:
             break
@@ -162,7 +163,7 @@ def stepped(
         following[body.states[name]] = rest
         if name in body.keeps:
             following[body.keeps[name]] = part if part is not None else core.build.constant(0, span)
-    part, rest = _along(core, update, parameter.entry, span)
+    part, rest = along(core.build, update, parameter.entry, span)
     return rest, part, following
 
 
@@ -186,9 +187,8 @@ def _once(
     return body.number(last.values[0], scope)
 
 
-def _along(core: Expressions, root: ir.Node, entry: ir.Node, span: Span) -> tuple[ir.Node | None, ir.Node]:
+def along(build: Builder, root: ir.Node, entry: ir.Node, span: Span) -> tuple[ir.Node | None, ir.Node]:
     """root = part · entry + rest. Raises NX169 where an entry of the initial matrix enters nonlinearly."""
-    build = core.build
     parts: dict[ir.Node, ir.Node | None] = {}
     rests: dict[ir.Node, ir.Node] = {}
     zero = build.constant(0, span)
@@ -229,4 +229,4 @@ def _nonlinear(span: Span) -> ProgramError:
     )
 
 
-__all__ = ["Body", "Parameter", "arguments", "stepped"]
+__all__ = ["Body", "Parameter", "along", "arguments", "stepped"]

@@ -91,7 +91,7 @@ class Spectral:
             case v.Outer(left=left, right=right):
                 for ket in (left, right):
                     width = self.algebra.known(dict(ket.type.slots).get(0), self.span)
-                    ket = self.build.as_ket(ket, width, self.span)
+                    ket = self.build.as_ket(_peeled(ket)[0], width, self.span)
                     self.space(width).add(ket, tuple(i for i in ket.type.indices if i in over))
             case v.Columns(node=node, index=index):
                 self.space(node.type.width).add(node, _own(node, index, over))
@@ -273,10 +273,11 @@ class Spectral:
         """Σ_over factor |left><right|: a one where an element of the left basis meets one of the right basis."""
         build, span = self.build, self.span
         sides = [self.algebra.known(dict(k.type.slots).get(0), span) for k in (left, right)]
+        (left, first), (right, second) = _peeled(left), _peeled(right)
         kets = [build.as_ket(k, s, span) for k, s in zip((left, right), sides, strict=True)]
         owns = [tuple(i for i in k.type.indices if i in over) for k in kets]
         names = [{i: build.fresh(i) for i in own} for own in owns]
-        factors = [factor]
+        factors = [factor, *first, *second]
         for own, renamed in zip(owns, names, strict=True):
             factors += [build.delta(i, renamed[i], span) for i in own]
         entries = build.contract(factors, over, (), span)
@@ -401,6 +402,18 @@ class Spectral:
 def _own(node: ir.Node, index: Index, over: tuple[Index, ...]) -> tuple[Index, ...]:
     """The indices of a family that count its kets."""
     return tuple(i for i in node.type.indices if i == index or i in over)
+
+
+def _peeled(ket: ir.Node) -> tuple[ir.Node, tuple[ir.Node, ...]]:
+    """A ket and the scalars it is multiplied by: multiples of one ket are one element of a basis."""
+    scalars: tuple[ir.Node, ...] = ()
+    while isinstance(ket, ir.Map) and ket.fn == "mul":
+        kets = [a for a in ket.args if a.type.slots]
+        if len(kets) != 1:
+            break
+        scalars += tuple(a for a in ket.args if a is not kets[0])
+        ket = kets[0]
+    return ket, scalars
 
 
 def _multiple(op: v.Operator) -> tuple[ir.Node, ...] | None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from tp_compiler.diagnostics import Diagnostic, ProgramError, Span
 from tp_compiler.frontend import syntax as ast
 from tp_compiler.frontend import values as v
+from tp_compiler.frontend.decay import scaled
 from tp_compiler.frontend.definitions import check_body, names_in
 from tp_compiler.frontend.differentiation import uses_initial
 from tp_compiler.frontend.expressions import Context, error
@@ -24,7 +25,7 @@ from tp_compiler.frontend.tangent_limit import Change, Group, Step, Stepped, Tan
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.gradient import Gradient, Leaf, entries
 from tp_compiler.ir.lower import Lowering, Trained
-from tp_compiler.ir.program import Loop, Output, Program
+from tp_compiler.ir.program import Loop, Network, Output, Program, Trainable
 from tp_compiler.ir.tangent import inner_products
 from tp_compiler.ir.types import Axis, Index, Type
 from tp_compiler.ir.walk import reachable
@@ -83,6 +84,7 @@ class Training:
         self.loop: Loop | None = None
         self.parametrized = "mup"
         self.tangent: TangentLimit | None = None  # the limit under `parametrization ntk`
+        self.exponents: dict[tuple[str, bool], dict[str, float]] = {}  # a, b, c, d of the rows
         self.rows: list[tuple[ast.ParametrizationRow, Scope]] = []  # their targets may be declared below them
 
     # -- the clock ----------------------------------------------------------------------------------------------
@@ -338,7 +340,9 @@ class Training:
         self.loop = Loop(self.clock.size - 1, self.clock, self.following, self._head())
         if self.parametrized == "ntk":
             starts = {t.leaf: _start(t.leaf) for t in self.targets.values()}
-            self.tangent = TangentLimit(self.build, self.loss, starts, self._groups(), self.clip, self._loss_span())
+            self.tangent = TangentLimit(
+                self.build, self.loss, starts, self._groups(), self.clip, self.clock, self._head(), self._loss_span()
+            )
 
     def _groups(self) -> list[Group]:
         """The parameters under one `update` line each, at their initial values."""
@@ -350,7 +354,7 @@ class Training:
                     message = "in the neural tangent limit a family is updated as a whole"
                     raise error("NX174", message, span, f"update {target.shown}, and make the others `frozen`")
                 name = f"update{self.updates.index(update) + 1}"
-                group = found.setdefault(id(update), Group(name, [], self._step(update)))
+                group = found.setdefault(id(update), Group(name, [], self._step(update), span))
                 group.leaves.append(_start(target.leaf))
         return list(found.values())
 
@@ -408,14 +412,15 @@ class Training:
         """What an update adds to a parameter (and to its part along W_0), for the member it names."""
         span = update.statement.optimizer.span
         clock = self.build.clock(self._head())
-        change, along, following = stepped(
-            self.core, self._run_body, update.optimizer, update.values, parameter, clock, span
-        )
-        self.following.update(following)
+
+        def run(parameter: Parameter) -> Stepped:
+            return stepped(self.core, self._run_body, update.optimizer, update.values, parameter, clock, span)
+
         if self.parametrized == "ntk":
-            scale = self.build.width_power(-0.5, span)
-            change = self.build.mul(scale, change, span)
-            along = self.build.mul(scale, along, span) if along is not None else None
+            change, along, following = scaled(self.build, run, parameter, span)
+        else:
+            change, along, following = run(parameter)
+        self.following.update(following)
         masks = [self.build.delta(i, p, span) for i, p in zip(own, picks, strict=True) if p is not None]
         if not masks:
             return change, along
@@ -618,10 +623,36 @@ class Training:
 
     def programs(self, program: Program) -> Program:
         """The program ready to be evaluated; where networks of finite width read another one, with that one beside."""
+        program = replace(program, network=self._network())
         plain = self._lowered(program, lambda node: node, self.following)
         if self.tangent is None:
             return plain
         return replace(self._lowered(program, self.tangent, self.tangent.following), finite=plain)
+
+    def _network(self) -> Network:
+        """The program as a function of its parameters, before anything is lowered."""
+        outputs = tuple(o.node for o in self.checker.outputs.values())
+        roots = (self.loss,) if self.loss is not None else tuple(dict.fromkeys(self.build.differentiated))
+        parameters = tuple(self._updated() if self.trained is not None else self._unfrozen())
+        names = dict(self.checker.names)
+        trains = self.loss is not None
+        return Network(roots, outputs, parameters, self.parametrized, self.exponents, names, trains)
+
+    def _updated(self) -> Iterator[Trainable]:
+        for t in self.targets.values():
+            for u, picks in t.updates:
+                optimizer = u.optimizer.statement
+                standard = optimizer.span.source.name.startswith("library/")
+                yield Trainable(
+                    t.name, t.ket, t.leaf, u.statement.span, picks, optimizer.name, standard, u.values
+                )  # fmt: skip
+
+    def _unfrozen(self) -> Iterator[Trainable]:
+        for ket, table in ((True, self.checker.scope.kets), (False, self.checker.scope.others)):
+            for name, binding in table.items():
+                if binding.parameter and isinstance(binding.value, v.Scalar | v.Ket | v.Matrix):
+                    leaf = binding.value.symbol if isinstance(binding.value, v.Matrix) else binding.value.node
+                    yield Trainable(name, ket, leaf, leaf.span)
 
     def _lowered(self, program: Program, limit: Change, following: Mapping[ir.State, ir.Node]) -> Program:
         lower = Lowering(self.build, self.matrices)
@@ -657,7 +688,11 @@ class Training:
         for exponent in row.exponents:
             if exponent.keyword not in ("a", "b", "c", "d"):
                 raise error("NX162", f"no exponent is called `{exponent.keyword}`", exponent.span, "write a, b, c, d")
-            self.core.scalar(exponent.value, Context(scope), "an exponent")
+            node = self.core.scalar(exponent.value, Context(scope), "an exponent")
+            name = row.target.label if isinstance(row.target, ast.Ket) else row.target
+            if isinstance(node, ir.Constant) and isinstance(name, ast.Name):
+                key = name.ident, isinstance(row.target, ast.Ket)
+                self.exponents.setdefault(key, {})[exponent.keyword] = node.value
 
 
 def _start(leaf: Leaf) -> Leaf:

@@ -46,6 +46,7 @@ class Builder:
         self._indices = fresh_from
         self._spent = 0
         self.kept: dict[object, ir.Node] = {}  # nodes that a caller wants made once
+        self.differentiated: list[ir.Node] = []  # what gradients were taken of
         self.cotangents: ir.Cotangents = {}  # what differentiation has made, for readers
 
     @property

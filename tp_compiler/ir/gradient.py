@@ -54,6 +54,7 @@ class Gradient:
         self._outer: dict[ir.MatrixSymbol, list[Outer]] = {}
         self._pieces: dict[ir.Node, dict[Ties, list[ir.Node]]] = {}
         self._moving = self._depending(root)
+        build.differentiated.append(root)
         if root in self._moving:
             ties = tuple(sorted(((i, i) for i in self.seeds), key=_order))
             self._pieces[root] = {ties: [build.constant(1, span)]}

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from tp_compiler.diagnostics import Diagnostic, Source, Span
-from tp_compiler.ir.nodes import Cotangents, Node, State
+from tp_compiler.ir.nodes import Cotangents, MatrixSymbol, Node, State
 from tp_compiler.ir.types import Axis, Index, Width
 
 
@@ -35,6 +35,41 @@ class Loop:
 
 
 @dataclass(frozen=True, eq=False)
+class Trainable:
+    """A parameter as `train` updates it, or, where nothing is trained, one that is not frozen.
+
+    `leaf` is what stands for it in `Network.roots`: the value of a ket or scalar, or the symbol of a matrix. A family of
+    which members are updated apart has several entries; `member` holds their positions (None: an index that runs).
+    """
+
+    name: str
+    ket: bool
+    leaf: Node | MatrixSymbol
+    span: Span
+    member: tuple[int | None, ...] = ()
+    optimizer: str | None = None
+    standard: bool = True  # the optimizer is the library's
+    arguments: Mapping[str, Node] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """A program before gradients are taken, as a function of its parameters: what width exponents are read off.
+
+    `roots`: the loss; where nothing is trained, what the program differentiates, and behind it the outputs. `rows`: the
+    exponents a, b, c, d of a `parametrization` block, by name and whether it is a ket's.
+    """
+
+    roots: tuple[Node, ...]
+    outputs: tuple[Node, ...]
+    parameters: tuple[Trainable, ...]
+    parametrization: str
+    rows: Mapping[tuple[str, bool], Mapping[str, float]]
+    names: Mapping[Node, tuple[str, tuple[Index | int, ...]]]
+    trains: bool
+
+
+@dataclass(frozen=True, eq=False)
 class Program:
     """Outputs in source order; every node reachable from them is part of the program.
 
@@ -50,4 +85,5 @@ class Program:
     names: Mapping[Node, tuple[str, tuple[Index | int, ...]]] = field(default_factory=dict)
     cotangents: Cotangents = field(default_factory=dict)
     loop: Loop | None = None
+    network: Network | None = None
     finite: Program | None = None  # how networks of finite width read it, where the limit is another program

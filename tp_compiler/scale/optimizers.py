@@ -81,7 +81,7 @@ class Entrywise(Optimizer):
     """Q acts on entries and has a degree: TP IVb 2.1."""
 
     degree: Fraction = ONE
-    eps: bool = False
+    eps: int = 0  #: eps stands beside this power of a gradient entry; 0: there is none
 
     def step(self, g: Gradient) -> Fraction:
         return self.degree * g.entry + g.inputs
@@ -94,7 +94,8 @@ class Entrywise(Optimizer):
     def scales(self, g: Gradient) -> dict[str, tuple[Fraction, str]]:
         if not self.eps:
             return {}
-        return {"eps": (g.entry, f"eps stands beside a gradient entry, which is {power(g.entry)}")}
+        entry = "a gradient entry" if self.eps == 1 else "the square of a gradient entry"
+        return {"eps": (self.eps * g.entry, f"eps stands beside {entry}, which is {power(self.eps * g.entry)}")}
 
 
 @dataclass(frozen=True)
@@ -157,7 +158,7 @@ class Rotational(Optimizer):
         return f"a row turns by lr in the direction of x, and |x| is {power(g.inputs / 2)}"
 
 
-def _entrywise(name: str, degree: int, source: str, eps: bool = False, decays: bool = False) -> Entrywise:
+def _entrywise(name: str, degree: int, source: str, eps: int = 0, decays: bool = False) -> Entrywise:
     return Entrywise(name, source, decays, Fraction(degree), eps)
 
 
@@ -175,13 +176,17 @@ def kfac(left: Exponent = 1, right: Exponent = 1) -> Factored:
 _ROWS = (
     _entrywise("SGD", 1, "TP IVb 2.1; TP V Table 3", decays=True),
     _entrywise("Momentum", 1, "TP IVb 2.1: linear in the gradients", decays=True),
-    _entrywise("Adam", 0, "TP IVb 2.1; TP V Table 3", eps=True),
-    _entrywise("AdamW", 0, "TP IVb 2.1, 2.10.1", eps=True, decays=True),
-    _entrywise("NAdam", 0, "TP IVb 2.1", eps=True),
-    _entrywise("Adamax", 0, "TP IVb 2.1", eps=True),
-    _entrywise("RMSprop", 0, "TP IVb 2.1", eps=True),
-    _entrywise("Adagrad", 0, "TP IVb 2.1", eps=True),
-    _entrywise("SignSGD", 0, "TP IVb 2.1"),
+    _entrywise("Adam", 0, "TP IVb 2.1; TP V Table 3", eps=1),
+    _entrywise("AdamW", 0, "TP IVb 2.1, 2.10.1", eps=1, decays=True),
+    _entrywise("NAdam", 0, "TP IVb 2.1", eps=1),
+    _entrywise("Adamax", 0, "TP IVb 2.1", eps=1),
+    _entrywise("RMSprop", 0, "TP IVb 2.1", eps=1),
+    _entrywise("Adagrad", 0, "TP IVb 2.1", eps=1),
+    _entrywise("AMSGrad", 0, "TP IVb 2.1", eps=1),
+    _entrywise("Adadelta", 1, "linear in the gradients where eps scales as their squares: TP IVb 2.1", eps=2),
+    _entrywise("Rprop", 0, "a function of the gradients' signs: TP IVb 2.1 applies"),
+    _entrywise("SignSGD", 0, "TP IVb 2.1", decays=True),
+    _entrywise("Signum", 0, "TP IVb 2.1: the sign of a linear function", decays=True),
     _entrywise("Lion", 0, "a function of the gradients' signs: TP IVb 2.1 applies", decays=True),
     kfac(),
     Factored("FOOF", "Ishikawa and Karakida Table 1 with e_B = 0", False, ZERO, ONE),

@@ -57,11 +57,11 @@ def raw(point: Point, kind: Kind | str, optimizer: Optimizer | str, multiplier: 
     if isinstance(row, Entrywise):
         figures["lr"] = row.degree * shifted.d - shifted.c
         if row.eps:
-            figures["eps"] = -shifted.d
+            figures["eps"] = -row.eps * shifted.d
             _, reasons["eps"] = row.scales(g)["eps"]
             if shifted.d != -g.entry:
                 drowned = "dominates" if shifted.d < -g.entry else "has no effect"
-                reasons["eps"] += f"; the parametrization takes {power(-shifted.d)}, so eps {drowned} as n grows"
+                reasons["eps"] += f"; the parametrization takes {power(figures['eps'])}, so eps {drowned} as n grows"
     else:
         _demand_faithful(point, row)
         figures["lr"] = -_wanted(kind, layer) - row.step(g) - scale

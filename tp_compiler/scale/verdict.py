@@ -48,12 +48,11 @@ class Condition:
         return f"{self.text} {self.source}"
 
 
-@dataclass(frozen=True)
-class Classification:
-    """The class, the sizes it rests on, and the conditions in the order of the theorem."""
+class Verdict:
+    """The class that conditions, in the order of the theorem, amount to; `r`: features move by n^-r."""
 
-    sizes: Sizes
     conditions: tuple[Condition, ...]
+    r: Fraction
 
     def _holds(self, question: Question) -> bool:
         return all(c.holds for c in self.conditions if c.question == question)
@@ -92,26 +91,6 @@ class Classification:
         return Regime.FEATURE_LEARNING if self._holds(Question.FEATURES) else Regime.OPERATOR
 
     @property
-    def r(self) -> Fraction:
-        """r = min of r_1, .., r_L: features move by n^-r."""
-        return self.sizes.overall
-
-    @property
-    def r_layers(self) -> tuple[Fraction, ...]:
-        """r_1, .., r_{L+1}."""
-        return self.sizes.r
-
-    @property
-    def feature_layers(self) -> tuple[int, ...]:
-        """The hidden layers whose features move by Θ(1); where features are learnt, the last layers."""
-        return tuple(k for k in range(1, self.sizes.hidden + 1) if self.sizes.upto(k) == 0)
-
-    @property
-    def maximal(self) -> tuple[bool, ...]:
-        """Layer by layer, whether its update is as large as stability allows: r_l = 0 (TP IV section 5)."""
-        return tuple(r == 0 for r in self.sizes.r)
-
-    @property
     def reason(self) -> str:
         """The conditions that decided the regime."""
         asked = {
@@ -139,6 +118,34 @@ class Classification:
             "regime": self.regime.value,
             "r": str(self.r),
         }
+
+
+@dataclass(frozen=True)
+class Classification(Verdict):
+    """The class of a perceptron, with the sizes that it rests on."""
+
+    sizes: Sizes
+    conditions: tuple[Condition, ...]
+
+    @property
+    def r(self) -> Fraction:  # type: ignore[override]
+        """r = min of r_1, .., r_L: features move by n^-r."""
+        return self.sizes.overall
+
+    @property
+    def r_layers(self) -> tuple[Fraction, ...]:
+        """r_1, .., r_{L+1}."""
+        return self.sizes.r
+
+    @property
+    def feature_layers(self) -> tuple[int, ...]:
+        """The hidden layers whose features move by Θ(1); where features are learnt, the last layers."""
+        return tuple(k for k in range(1, self.sizes.hidden + 1) if self.sizes.upto(k) == 0)
+
+    @property
+    def maximal(self) -> tuple[bool, ...]:
+        """Layer by layer, whether its update is as large as stability allows: r_l = 0 (TP IV section 5)."""
+        return tuple(r == 0 for r in self.sizes.r)
 
 
 def classify(layers: Sequence[Layer], homogeneity: Exponent | None = None) -> Classification:

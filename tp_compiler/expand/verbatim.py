@@ -60,7 +60,7 @@ def _locals(statement: ast.Optimizer | ast.Fn | ast.Def) -> set[str]:
 def _names(found: Copied, names: Iterable[ast.Name], scope: Scope) -> None:
     for name in names:
         binding = scope.others.get(name.ident)
-        if binding is None or binding.declared:
+        if binding is None:
             continue
         if isinstance(binding.value, v.UserFn | v.UserDef):
             _copy(found, name.ident, binding.value)

@@ -1,0 +1,136 @@
+"""What must have a statement, however short: only names can be read at positions, by data and at steps.
+
+The rules, one function each. They add to `Plan.bound`, and to `Plan.aliases` for what is a name already.
+"""
+
+from __future__ import annotations
+
+from tp_compiler.expand.forms import LEAVES, Form, clocked
+from tp_compiler.expand.plan import BEFORE, Plan
+from tp_compiler.expand.unit import unwritten
+from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.types import Index
+
+
+def add_needed(plan: Plan) -> None:
+    """Applies every rule."""
+    _gradients(plan)
+    _ambiguous(plan)
+    _read_at_places(plan)
+    _members(plan)
+    _over_steps(plan)
+    _before_shadows(plan)
+    _initial_values(plan)
+
+
+def _gradients(plan: Plan) -> None:
+    """The gradients of the loss, and the kets in |dh><x|."""
+    for slope in plan.unit.slopes:
+        for node in slope.nodes:
+            plan.bind(node)
+
+
+def _ambiguous(plan: Plan) -> None:
+    """In a bracket the name of a ket is the ket: functions and matrices of that name stay out of brackets."""
+    kets = {d.ident for d in plan.unit.declared if d.ket}
+    for node in plan.order:
+        if kets & _words(node, plan.forms.of(node)):
+            plan.bind(node)
+
+
+def _words(node: ir.Node, form: Form) -> set[str]:
+    match node:
+        case ir.MatMul(matrix=matrix):
+            return {matrix.name}
+        case ir.Contract(over=over, slots=slots):
+            return ({form.word} if over else set()) | ({"E"} if any(slots) else set())
+    return {"delta"} if form.kind == "delta" else {form.word.rstrip("'")}
+
+
+def _read_at_places(plan: Plan) -> None:
+    for node in plan.order:
+        if isinstance(node, ir.Reindex):
+            _read_at_place(plan, node)
+
+
+def _read_at_place(plan: Plan, node: ir.Reindex) -> None:
+    """Where x is read at positions, on diagonals or by data: what names its indices in brackets has a name of its own,
+    and so has x where data point at it, or where it runs over the steps."""
+    x = node.args[0]
+    kept = [s for s in node.selectors if isinstance(s, Index)]
+    if isinstance(x, (*LEAVES, ir.Trace)) or x in plan.bound or len(set(kept)) == len(node.selectors):
+        return
+    by_name = len(node.args) > 1 or plan.unit.clock in x.type.indices
+    if by_name and plan.can(x):
+        plan.bound.add(x)
+        return
+    for inner in list(plan.inline(x)):
+        if plan.forms.of(inner).rigid:
+            if not plan.can(inner):
+                raise unwritten(inner)
+            plan.bound.add(inner)
+
+
+def _members(plan: Plan) -> None:
+    """The members of a family that the source binds one by one."""
+    for node in plan.order:
+        if isinstance(node, ir.Stack):
+            plan.bound |= {a for a in node.args if a in plan.unit.names and plan.can(a)}
+
+
+def _over_steps(plan: Plan) -> None:
+    """What is read at its steps, what is summed over them, and what depends on `step` but is not reported over it."""
+    for node in plan.order:
+        trace = node.args[0] if isinstance(node, ir.Reindex) else node
+        at_places = isinstance(trace, ir.Trace) and not any(node is o for o in plan.outputs)
+        if isinstance(trace, ir.Trace) and at_places and _is_quantity(plan, trace.args[0]):
+            plan.bound.add(trace.args[0])
+        if plan.unit.clock in plan.forms.of(node).hidden:
+            plan.bind(node)
+    for node in plan.outputs:
+        if node in plan.changing and plan.tells_time(node):
+            plan.bind(node)
+
+
+def _is_quantity(plan: Plan, node: ir.Node) -> bool:
+    """Does it change, and is it more than the step that something is read at?"""
+    return node in plan.changing and clocked(node) is None
+
+
+def _before_shadows(plan: Plan) -> None:
+    """Behind an output that is called like a function, the function is out of reach."""
+    shadowed = False
+    for output, target in zip(plan.unit.outputs, plan.targets, strict=True):
+        if shadowed:
+            plan.bind(target.node)
+        shadowed |= output.name in plan.unit.checker.scope.library
+
+
+def _initial_values(plan: Plan) -> None:
+    """Initial values of trained parameters are named before the loop, where their names still mean them."""
+    starts = plan.unit.starts()
+    made: set[ir.Node] = set()  # of initial values, and not bound
+    for node in plan.order:
+        parts = [a for a in plan.args(node) if a in made]
+        matrix = node.matrix if isinstance(node, ir.MatMul) and node.matrix in starts else None
+        if plan.region(node) != BEFORE:
+            for part in parts:
+                _keep(plan, part, starts)
+            if matrix is not None:
+                plan.aliases.add(matrix)
+        elif (parts or matrix is not None or node in starts) and node not in plan.bound:
+            made.add(node)
+    for node in plan.outputs:
+        if node in made:
+            _keep(plan, node, starts)
+
+
+def _keep(plan: Plan, node: ir.Node, starts: set[ir.Node | ir.MatrixSymbol]) -> None:
+    """Binds a value that is made of initial parameters; short ones are written with the parameters kept."""
+    while plan.forms.of(node).kind in ("renamed", "same"):
+        node = plan.args(node)[0]
+    parts = set(plan.inline(node))
+    if plan.can(node) and (plan.weights[node] > 2 or any(isinstance(n, ir.MatMul) for n in parts)):
+        plan.bound.add(node)
+    else:
+        plan.aliases |= parts & starts

@@ -1,0 +1,149 @@
+"""The figures of every parameter of a program, at a parametrization of the literature or one of its own rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+from tp_compiler.diagnostics import Diagnostic, ProgramError
+from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.program import Trainable
+from tp_compiler.scale.abcd import Layer
+from tp_compiler.scale.numbers import HALF, power
+from tp_compiler.scale.optimizers import OPTIMIZERS, Entrywise, Gradient, Kind, Optimizer, Rotational, kfac, shampoo
+from tp_compiler.scale.points import POINTS, Point, maximal_update
+from tp_compiler.scale.program import Parameter, Reading
+from tp_compiler.scale.raw import Raw, raw
+
+ZERO = Fraction(0)
+
+#: Where an entry of a parameter stands in natural units, as a power of n: W = w, |u> = w, |v> = n w.
+NATURAL = {Kind.HIDDEN: HALF, Kind.OUTPUT: Fraction(1)}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A parameter with its optimizer, its figures, and the power of n at the brackets that it reads, if it is tied."""
+
+    parameter: Parameter
+    optimizer: Optimizer
+    raw: Raw
+    output: Fraction | None = None
+
+    @property
+    def size(self) -> Fraction:
+        """An entry at initialisation, in natural units."""
+        return self.raw["init_std"] + self.raw["multiplier"] + NATURAL.get(self.raw.kind, ZERO)
+
+    def gradient(self, natural: Fraction) -> Gradient:
+        """The raw gradient, where the natural one is n^natural."""
+        kind = self.raw.kind
+        entry = self.raw["multiplier"] + natural - kind.writes_features
+        return Gradient(entry, 2 * entry + kind.writes_features, Fraction(kind.reads_features))
+
+    def as_json(self) -> dict[str, str]:
+        """A row of `parameters` of `tpc scale --json`."""
+        extra = {} if self.output is None else {"output_multiplier": str(self.output)}
+        return self.raw.as_json() | extra
+
+
+Choice = Callable[[Trainable], Optimizer]
+
+
+def chosen(optimizer: str | None) -> Choice:
+    """The optimizer of each parameter: `optimizer` for all, else those of the program."""
+
+    def choose(t: Trainable) -> Optimizer:
+        name = optimizer or t.optimizer or "Adam"
+        if optimizer is None and t.optimizer is not None and not t.standard:
+            message = f"the optimizer {name} is the program's own: its width exponents are not known"
+            raise ProgramError([Diagnostic("NX601", message, t.span, "name one that scales like it: --optimizer Adam")])
+        arguments = t.arguments if optimizer is None else {}
+        if name == "SGD" and optimizer is None and _number(arguments, "momentum"):
+            return replace(OPTIMIZERS["SGD"], name="SGD")
+        if name == "Shampoo":
+            left = _number(arguments, "power")
+            return shampoo(*(x for x in (left, _number(arguments, "power_right")) if x is not None))
+        if name == "KFAC":
+            powers = _number(arguments, "power_left"), _number(arguments, "power_right")
+            return kfac(*(Fraction(1) if x is None else x for x in powers))
+        if name not in OPTIMIZERS:
+            message = f"the width exponents of the optimizer {name} are not known"
+            known = ", ".join(OPTIMIZERS)
+            remedy = f"name one that scales like it: --optimizer NAME; known: {known}"
+            raise ProgramError([Diagnostic("NX601", message, t.span if t.optimizer else None, remedy)])
+        return OPTIMIZERS[name]
+
+    return choose
+
+
+def _number(arguments: Mapping[str, ir.Node], name: str) -> Fraction | None:
+    node = arguments.get(name)
+    return Fraction(node.value).limit_denominator(1000) if isinstance(node, ir.Constant) else None
+
+
+def table(reading: Reading, choose: Choice, point: str | Point | None = None) -> list[Row]:
+    """The rows of every parameter: at the program's own parametrization, or at a point."""
+    network = reading.program.network
+    assert network is not None
+    name = network.parametrization if point is None else point
+    if isinstance(name, str) and name == "standard":
+        return [_standard(p, choose(p.declared)) for p in reading.parameters]
+    if isinstance(name, Point) or name in POINTS:
+        at = name if isinstance(name, Point) else POINTS[name]
+        return [_row(p, choose(p.declared), at) for p in reading.parameters]
+    base = maximal_update()
+    readout = next((p for p in reading.parameters if p.kind == Kind.OUTPUT), None)
+    output = _own(network.rows, (readout.declared.name, True) if readout else ("output", False), base.output)
+    scalars = {(p.declared.name, p.declared.ket) for p in reading.parameters}
+    if ("output", False) not in scalars and any(p.tied for p in reading.parameters):
+        output = _own(network.rows, ("output", False), base.output) if readout is None else output
+    rows = []
+    for p in reading.parameters:
+        own = _own(network.rows, (p.declared.name, p.declared.ket), _of_kind(base, p.kind))
+        at = replace(base, output=output)
+        at = {
+            Kind.HIDDEN: replace(at, hidden=own), Kind.OUTPUT: replace(at, output=own),
+            Kind.SCALAR: replace(at, scalar=own),
+        }.get(p.kind, replace(at, input=own))  # fmt: skip
+        rows.append(_row(p, choose(p.declared), at))
+    return rows
+
+
+def _own(rows: Mapping[tuple[str, bool], Mapping[str, float]], key: tuple[str, bool], base: Layer) -> Layer:
+    """A row of the block; exponents that it leaves out are those of muP."""
+    given = {name: Fraction(x).limit_denominator(1000) for name, x in rows.get(key, {}).items()}
+    return replace(base, **given)
+
+
+def _of_kind(point: Point, kind: Kind) -> Layer:
+    return {Kind.HIDDEN: point.hidden, Kind.OUTPUT: point.output, Kind.SCALAR: point.scalar}.get(kind, point.input)
+
+
+def _row(p: Parameter, optimizer: Optimizer, at: Point) -> Row:
+    try:
+        found = raw(at, p.kind, optimizer)
+    except ValueError as problem:
+        raise ProgramError([Diagnostic("NX603", str(problem), p.declared.span, "write d so, or use SGD or Adam")]) from None
+    return Row(p, optimizer, found, -at.output.a if p.tied else None)
+
+
+def _standard(p: Parameter, optimizer: Optimizer) -> Row:
+    """What libraries do: constant figures, but 1/√fan-in at initialisation."""
+    std = -HALF if p.kind.reads_features else ZERO
+    g = Gradient.of(p.kind, HALF)
+    figures = {"init_std": std, "lr": ZERO} | {name: ZERO for name in optimizer.scales(g)}
+    if optimizer.decays:
+        figures["weight_decay"] = ZERO
+    reasons = {name: "a constant" for name in figures} | {"init_std": f"1/√fan-in is {power(std)}"}
+    figures["multiplier"] = ZERO
+    return Row(p, optimizer, Raw(p.kind, optimizer.name, figures, reasons), ZERO if p.tied else None)
+
+
+def strict(row: Row) -> bool:
+    """Must eps be as large as the gradient for the optimizer's inputs to be Θ(1)?"""
+    return isinstance(row.optimizer, Entrywise) and row.optimizer.degree == 0 and row.optimizer.eps > 0
+
+
+__all__ = ["Choice", "Rotational", "Row", "chosen", "strict", "table"]

@@ -1,0 +1,123 @@
+"""What a ket parameter does in the network: it is read off where it enters brackets and products.
+
+In a bracket one factor may be a *readout*: a parameter by itself, up to index names and scalar factors, against features
+that are not made of that parameter linearly (<c|c> with |c> = |e> is a norm, no reading). Where both sides could be the
+readout, the one is that is centred at initialisation (a gain of ones is not), then the one without data, then the bra.
+A ket with no other use is an output parameter; one with both uses is tied; any other is of vector kind.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.walk import reachable
+
+
+@dataclass
+class Use:
+    """The brackets that a ket reads, and whether it enters features, too, and as what."""
+
+    brackets: set[ir.Node] = field(default_factory=set)
+    vector: bool = False
+    role: str = "vector"
+
+    @property
+    def output(self) -> bool:
+        return bool(self.brackets)
+
+
+@dataclass(frozen=True)
+class _Path:
+    """A factor that is a parameter by itself; by data, or looked up by data?"""
+
+    leaf: ir.Node
+    data: bool = False
+    gathered: bool = False
+
+
+def uses(roots: Iterable[ir.Node], leaves: set[ir.Node]) -> dict[ir.Node, Use]:
+    """What the kets among `leaves` are used for in the network that ends in `roots`."""
+    order = reachable(roots)
+    kets = {leaf for leaf in leaves if leaf.type.is_ket}
+    carriers = _carriers(order, kets)
+    found: dict[ir.Node, Use] = defaultdict(Use)
+    for node in order:
+        chosen = _chosen(node, carriers)
+        for arg in node.args:
+            path = carriers.get(arg)
+            if path is None or node in carriers:
+                continue
+            use = found[path.leaf]
+            if arg is chosen:
+                use.brackets.add(node)
+            else:
+                use.role = _role(node, path) if not use.vector else use.role
+                use.vector = True
+    return dict(found)
+
+
+def readouts(bracket: ir.Node, used: dict[ir.Node, Use]) -> list[tuple[ir.Node, Use]]:
+    """The parameters that read a bracket."""
+    return [(leaf, use) for leaf, use in used.items() if bracket in use.brackets]
+
+
+def _carriers(order: list[ir.Node], kets: set[ir.Node]) -> dict[ir.Node, _Path]:
+    """The nodes that are a parameter by itself, up to names of indices and scalar factors."""
+    found = {leaf: _Path(leaf) for leaf in kets}
+    for node in order:
+        inner = [a for a in node.args if a.type.slots]
+        if node in found or len(inner) != 1 or inner[0] not in found or not _passes(node, inner[0]):
+            continue
+        before = found[inner[0]]
+        scalars = [a for a in node.args if a is not inner[0]]
+        gathered = isinstance(node, ir.Reindex) and bool(scalars)
+        data = not gathered and any(isinstance(n, ir.Array) for a in scalars for n in reachable([a]))
+        found[node] = _Path(before.leaf, before.data or data, before.gathered or gathered)
+    return found
+
+
+def _passes(node: ir.Node, ket: ir.Node) -> bool:
+    match node:
+        case ir.Reindex() | ir.Shift():
+            return True
+        case ir.Contract(slots=()):
+            return True
+        case ir.Map(fn="mul"):
+            return True
+        case ir.Map(fn="div"):
+            return node.args[0] is ket
+    return False
+
+
+def _chosen(node: ir.Node, carriers: dict[ir.Node, _Path]) -> ir.Node | None:
+    """The factor of a bracket that is its readout."""
+    if not (isinstance(node, ir.Clt) or (isinstance(node, ir.Contract) and node.slots == (0,))):
+        return None
+    kets = [a for a in node.args if a.type.slots]
+    if len(kets) < 2 or any(len(a.type.slots) > 1 or a.type.slots[0][0] != 0 for a in kets):
+        return None
+    own = [a for a in kets if a in carriers]
+    able = [a for a in own if all(carriers[b].leaf is not carriers[a].leaf for b in own if b is not a)]
+    if not able or len(set(kets)) == 1:
+        return None
+    return min(able, key=lambda a: (not _centred(carriers[a].leaf), carriers[a].data))
+
+
+def _centred(leaf: ir.Node) -> bool:
+    mean = leaf.args[0]
+    return isinstance(mean, ir.Constant) and mean.value == 0
+
+
+def _role(user: ir.Node, path: _Path) -> str:
+    if path.gathered:
+        return "embedding"
+    if path.data:
+        return "input weights"
+    if isinstance(user, ir.Map) and user.fn == "add":
+        return "bias"
+    if (isinstance(user, ir.Map) and user.fn == "mul") or isinstance(user, ir.Contract):
+        return "gain"
+    return "vector"

@@ -1,0 +1,222 @@
+"""A program as width exponents see it: the network at initialisation, its readings, and what uses each parameter.
+
+The network is the function of the parameters that the program minimises, differentiates or reports, written with the
+initial values of the parameters. Its *readings* are the brackets that meet no ket any more on their way to the result: f
+in (f - y)^2. A `clt` bracket is √n times the natural one; where a trained ket reads the other side, that ket takes the √n.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from tp_compiler.diagnostics import Diagnostic, ProgramError
+from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.build import Builder
+from tp_compiler.ir.gradient import Gradient, Leaf
+from tp_compiler.ir.program import Program, Trainable
+from tp_compiler.ir.walk import reachable, rewrite
+from tp_compiler.scale.kinds import Use, readouts, uses
+from tp_compiler.scale.numbers import HALF
+from tp_compiler.scale.optimizers import Kind
+
+
+@dataclass(frozen=True, eq=False)
+class Parameter:
+    """A parameter, its place in the network, and how it is used there."""
+
+    declared: Trainable
+    leaf: Leaf
+    kind: Kind
+    role: str
+    shown: str
+    tied: bool = False
+
+    @property
+    def zero(self) -> bool:
+        """It is 0 at initialisation."""
+        if isinstance(self.leaf, ir.MatrixSymbol):
+            return _is_zero(self.leaf.variance)
+        return all(_is_zero(a) for a in self.leaf.args)
+
+
+@dataclass(eq=False)
+class Reading:
+    """The network of a program. `order` is every node of it; `backward` the gradients by every parameter."""
+
+    program: Program
+    build: Builder
+    roots: tuple[ir.Node, ...]
+    parameters: tuple[Parameter, ...]
+    names: dict[ir.Node, str]
+    powers: dict[ir.Node, str] = field(default_factory=dict)  # powers of n at brackets that tied kets read
+
+    @cached_property
+    def order(self) -> list[ir.Node]:
+        return reachable(self.roots)
+
+    @cached_property
+    def brackets(self) -> tuple[ir.Node, ...]:
+        """The readings: brackets reached from a root through scalars alone."""
+        found: dict[ir.Node, None] = {}
+        seen, todo = set(self.roots), list(self.roots)
+        while todo:
+            node = todo.pop()
+            if not node.type.is_scalar or node in self.powers:
+                continue
+            if _is_bracket(node):
+                found[node] = None
+                continue
+            new = [a for a in node.args if a not in seen]
+            seen.update(new)
+            todo.extend(new)
+        moving = self.moving
+        return tuple(sorted((n for n in found if n in moving), key=lambda n: n.serial))
+
+    @cached_property
+    def moving(self) -> dict[ir.Node, frozenset[Leaf]]:
+        """Every node that depends on parameters, with those that it depends on."""
+        leaves = {p.leaf for p in self.parameters}
+        found: dict[ir.Node, frozenset[Leaf]] = {}
+        for node in self.order:
+            own = {node} & leaves if not isinstance(node, ir.MatMul) else {node.matrix} & leaves
+            total = frozenset(own).union(*(found.get(a, frozenset()) for a in node.args))
+            if total:
+                found[node] = total
+        return found
+
+    @cached_property
+    def features(self) -> list[ir.Node]:
+        """The kets of the network that training can move, without the readouts themselves."""
+        read = {p.leaf for p in self.parameters if p.kind == Kind.OUTPUT and not p.tied}
+        return [n for n, leaves in self.moving.items() if n.type.slots and not leaves <= read]
+
+    @cached_property
+    def gradients(self) -> dict[Leaf, list[tuple[ir.Node, ...]]]:
+        """The natural gradient by every parameter as a list of terms, each a product: (ket,), or (left, right)."""
+        leaves = list(dict.fromkeys(p.leaf for p in self.parameters))
+        found: dict[Leaf, list[tuple[ir.Node, ...]]] = {leaf: [] for leaf in leaves}
+        for root in self.roots:
+            if root not in self.moving:
+                continue
+            gradient = Gradient(self.build, root, leaves, root.span)
+            for leaf in leaves:
+                if isinstance(leaf, ir.MatrixSymbol):
+                    found[leaf] += [(term.left, term.right) for term in gradient.outer(leaf)]
+                elif gradient.depends(leaf):
+                    found[leaf].append((gradient.by(leaf, leaf.type.indices),))
+        return found
+
+    @cached_property
+    def backward(self) -> list[ir.Node]:
+        """The nodes of the network and of its gradients, in topological order."""
+        terms = [node for terms in self.gradients.values() for term in terms for node in term]
+        return reachable([*self.roots, *terms])
+
+    def name(self, node: ir.Node) -> str:
+        """What the source calls a node, or its text."""
+        return self.names.get(node) or " ".join(node.span.text.split())
+
+
+def read(program: Program) -> Reading:
+    """The network of a checked program. Raises ProgramError NX600 (no parameter), NX602 (not analysed)."""
+    network = program.network
+    trainable = network.parameters if network is not None else ()
+    if network is None or not trainable:
+        message = "the program has no parameter that is trained"
+        raise ProgramError([Diagnostic("NX600", message, None, "declare a ket or matrix that is not `frozen`")])
+    build = Builder(fresh_from=10**6)
+    candidates = list(dict.fromkeys((*network.roots, *network.outputs)))
+    done: dict[ir.Node, ir.Node] = {}
+    leaves = {id(t): _initial(t.leaf) for t in trainable}
+    plain = {r: rewrite(build, r, _start, r.span, done) for r in candidates}
+    chosen = _sufficient([plain[r] for r in network.roots], [plain[r] for r in network.outputs], set(leaves.values()))
+    used = uses(chosen, {leaf for leaf in leaves.values() if isinstance(leaf, ir.Node)})
+    roots, powers, again = _scaled(build, chosen, used)
+    _refuse_unknown(roots)
+    names = {}
+    for node, (name, _) in network.names.items():
+        now = done.get(node, node)
+        names[again.get(now, now)] = f"|{name}>" if node.type.slots else name
+    parameters = tuple(_parameter(t, leaves[id(t)], used) for t in trainable)
+    return Reading(program, build, roots, parameters, names, powers)
+
+
+def _sufficient(roots: list[ir.Node], outputs: list[ir.Node], leaves: set[Leaf]) -> list[ir.Node]:
+    """The roots, and the outputs that show parameters which no root does; without any root all outputs."""
+    shown = _leaves(roots)
+    return roots + [o for o in outputs if not roots or (_leaves([o]) & leaves) - shown]
+
+
+def _leaves(roots: Iterable[ir.Node]) -> set[Leaf]:
+    return {n.matrix if isinstance(n, ir.MatMul) else n for n in reachable(roots)}
+
+
+def _initial(leaf: Leaf) -> Leaf:
+    return leaf.state.init if isinstance(leaf, ir.Carry) else leaf
+
+
+def _start(node: ir.Node) -> ir.Node | None:
+    """A parameter in the loop stands for its initial value; other leaves stay."""
+    if isinstance(node, ir.Carry):
+        return node.state.init
+    return None if node.args and not isinstance(node, ir.InitialKet | ir.InitialScalar) else node
+
+
+def _scaled(
+    build: Builder, roots: list[ir.Node], used: dict[ir.Node, Use]
+) -> tuple[tuple[ir.Node, ...], dict[ir.Node, str], dict[ir.Node, ir.Node]]:
+    """`clt` brackets written as √n times natural ones, and a power of n, open as yet, before those of tied kets."""
+    powers: dict[ir.Node, str] = {}
+    done: dict[ir.Node, ir.Node] = {}
+
+    def rule(node: ir.Node) -> ir.Node | None:
+        if not _is_bracket(node):
+            return _start(node)
+        args = tuple(rewrite(build, a, rule, node.span, done) for a in node.args)
+        over, slots = (node.over, node.slots) if isinstance(node, ir.Contract) else ((), (0,))
+        plain = build.contract(args, over, slots, node.span)
+        readers = [leaf for leaf, _ in readouts(node, used)]
+        tied = [leaf for leaf in readers if used[leaf].vector]
+        if tied:
+            symbol = tied[0]
+            power = ir.WidthPower(type=plain.type.__class__(), exponent=0.0, span=node.span)
+            powers[power] = symbol.symbol.name if isinstance(symbol, ir.InitialKet) else ""
+            return build.mul(power, plain, node.span)
+        if isinstance(node, ir.Clt) and not readers:
+            return build.mul(build.width_power(float(HALF), node.span), plain, node.span)
+        return plain
+
+    return tuple(rewrite(build, r, rule, r.span, done) for r in roots), powers, done
+
+
+def _parameter(declared: Trainable, leaf: Leaf, used: dict[ir.Node, Use]) -> Parameter:
+    shown = f"|{declared.name}>" if declared.ket else declared.name
+    if any(p is not None for p in declared.member):
+        shown += f"[{','.join('*' if p is None else str(p) for p in declared.member)}]"
+    if isinstance(leaf, ir.MatrixSymbol):
+        return Parameter(declared, leaf, Kind.HIDDEN, "matrix", shown)
+    if leaf.type.is_scalar:
+        return Parameter(declared, leaf, Kind.SCALAR, "number", shown)
+    use = used.get(leaf, Use())
+    if use.output and not use.vector:
+        return Parameter(declared, leaf, Kind.OUTPUT, "readout", shown)
+    role = f"tied {use.role}" if use.output else use.role
+    return Parameter(declared, leaf, Kind.INPUT, role, shown, use.output)
+
+
+def _is_bracket(node: ir.Node) -> bool:
+    return isinstance(node, ir.Clt) or (isinstance(node, ir.Contract) and node.type.is_scalar and bool(node.slots))
+
+
+def _is_zero(node: ir.Node) -> bool:
+    return isinstance(node, ir.Constant) and node.value == 0
+
+
+def _refuse_unknown(roots: Iterable[ir.Node]) -> None:
+    for node in reachable(roots):
+        if isinstance(node, ir.Unavailable | ir.Trace | ir.Apply | ir.Spectral | ir.Join):
+            what = node.construct if isinstance(node, ir.Unavailable) else "a function of operators"
+            message = f"the sizes in {what} are not analysed"
+            raise ProgramError([Diagnostic("NX602", message, node.span, "minimise or report a network without it")])
