@@ -8,9 +8,11 @@ from tp_compiler._version import __version__ as __version__
 from tp_compiler.api import check as check
 from tp_compiler.api import compile as compile
 from tp_compiler.api import derive as derive
+from tp_compiler.api import expand as expand
 from tp_compiler.api import format as format
 from tp_compiler.api import limit as limit
 from tp_compiler.api import parse as parse
+from tp_compiler.api import scale as scale
 from tp_compiler.api import simulate as simulate
 from tp_compiler.api import verify as verify
 from tp_compiler.diagnostics import Diagnostic as Diagnostic

@@ -12,6 +12,9 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+# The rooms whose names functions below have: loaded before those, so that no later import puts a room in their place.
+import tp_compiler.expand
+import tp_compiler.scale  # noqa: F401
 from tp_compiler import driver
 from tp_compiler.diagnostics import Diagnostic, Source
 from tp_compiler.ir.program import Program
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     from tp_compiler.finite.converge import Verification
     from tp_compiler.frontend.syntax import File
     from tp_compiler.results import Run
+    from tp_compiler.scale.result import Scaling
 
 ProgramLike = str | Path | Source | Program
 
@@ -93,6 +97,19 @@ def derive(program: ProgramLike, *, settings: Mapping[str, float] | None = None,
     return driver.equations(compile(program, settings), simplify=simplify)
 
 
+def scale(
+    program: ProgramLike, *, settings: Mapping[str, float] | None = None, optimizer: str | None = None
+) -> Scaling:
+    """Width exponents for a raw implementation, and the abcd class of the program's parametrization.
+
+    optimizer   the name of an optimizer for every parameter, in the place of the program's own
+
+    `scaling["W"]["lr"]` is a Fraction, `scaling.verdict.regime` the class, `print(scaling)` the tables with reasons,
+    `scaling.as_json()` what `tpc scale --json` prints; `.torch()` is Python text, `.plot(file)` draws the classes.
+    """
+    return driver.scale(compile(program, settings), optimizer=optimizer)
+
+
 def limit(program: ProgramLike, *, settings: Mapping[str, float] | None = None, **options: Any) -> Run:
     """The infinite-width limit of every output (Tensor Programs IVb, Thm 2.6.10), with standard errors.
 
@@ -138,6 +155,15 @@ def verify(
     """
     compiled = compile(program, settings)
     return driver.verify(compiled, widths=widths, seeds=seeds, **_checked_options(options, _LIMIT, compiled))
+
+
+def expand(program: str | Path | Source, settings: Mapping[str, float] | None = None) -> str:
+    """The program with gradients, tangent kernels and the gradients of training written out: the text of a program that
+    computes the same.
+
+    Raises ProgramError with every error, NX502 where an instruction has no words in the language.
+    """
+    return driver.expand(_source(program), settings=settings)
 
 
 def format(program: str | Path | Source, style: str = "keep") -> str:

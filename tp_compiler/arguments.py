@@ -156,9 +156,14 @@ def _equations(commands: Commands) -> None:
 
 
 def _scale(commands: Commands) -> None:
-    sub = _command(commands, "scale", "width exponents for a raw implementation")
+    sub = _command(commands, "scale", "width exponents for a raw implementation, and the class of the parametrization")
     _settings(sub)
-    sub.add_argument("--json", action="store_true", help="as JSON")
+    sub.add_argument("--optimizer", metavar="NAME", help="for every parameter, in the place of the program's own")
+    style = sub.add_mutually_exclusive_group()
+    style.add_argument("--json", action="store_true", help="as JSON")
+    style.add_argument("--emit", choices=("torch",), help="Python text with parameter groups for torch.optim")
+    sub.add_argument("--equivalent", action="store_true", help="equivalent tables with multipliers, too")
+    sub.add_argument("--plot", type=plot_file, metavar="FILE", help="the classes around it (needs matplotlib)")
 
 
 def _limit(commands: Commands) -> None:

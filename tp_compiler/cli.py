@@ -30,12 +30,6 @@ if TYPE_CHECKING:
 
 DONE, PROGRAM_ERRORS, USAGE, INCOMPLETE, INTERNAL, INTERRUPTED = 0, 1, 2, 3, 70, 130
 
-#: Commands and stages that are part of the language's contract but not of this version.
-_LATER = {
-    "expand": "write gradients and training out",
-    "scale": "compute width exponents",
-    "grad": "show the stage `grad`",
-}
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
@@ -146,8 +140,6 @@ def _format_file(file: str, args: Namespace) -> bool:
 
 
 def _show(args: Namespace) -> int:
-    if args.stage in _LATER:
-        return _later(args, args.stage)
     from tp_compiler import driver
 
     text = driver.show(driver.read(args.file), stage=args.stage, settings=dict(args.settings))
@@ -155,15 +147,11 @@ def _show(args: Namespace) -> int:
     return DONE
 
 
-def _refuse(args: Namespace) -> int:
-    return _later(args, args.command)
+def _expand(args: Namespace) -> int:
+    from tp_compiler import driver
 
-
-def _later(args: Namespace, feature: str) -> int:
-    """The program's own errors come first; then the refusal, by name."""
-    terminal.print_diagnostics(_compile(args).warnings)
-    terminal.say(f"tpc {args.command}: this version ({__version__}) does not {_LATER[feature]} yet")
-    return INCOMPLETE
+    sys.stdout.write(driver.expand(driver.read(args.file), settings=dict(args.settings)))
+    return DONE
 
 
 def _equations(args: Namespace) -> int:
@@ -174,6 +162,23 @@ def _equations(args: Namespace) -> int:
     system = driver.equations(program)
     print(system.latex() if args.latex else system.unicode())
     return DONE
+
+
+def _scale(args: Namespace) -> int:
+    _drawable(args.plot)
+    from tp_compiler import driver
+
+    program = _compile(args)
+    terminal.print_diagnostics(program.warnings)
+    scaling = driver.scale(program, optimizer=args.optimizer)
+    code = DONE
+    if args.plot and not terminal.written(args.plot, lambda: scaling.plot(args.plot)):
+        code = USAGE
+    if args.json:
+        _print_json({"version": __version__, **scaling.as_json()})
+    else:
+        print(scaling.torch() if args.emit else scaling.text(args.equivalent))
+    return code
 
 
 def _limit(args: Namespace) -> int:
@@ -247,12 +252,12 @@ _COMMANDS: dict[str, Callable[[Namespace], int]] = {
     "check": _check,
     "fmt": _fmt,
     "show": _show,
-    "expand": _refuse,
+    "expand": _expand,
     "limit": _limit,
     "equations": _equations,
     "simulate": _simulate,
     "verify": _verify,
-    "scale": _refuse,
+    "scale": _scale,
     "new": _new,
 }
 
@@ -270,9 +275,13 @@ def _prepare(args: Namespace) -> None:
     """What can be refused before minutes of computing is refused now; threads are set before NumPy is loaded."""
     if args.threads is not None:
         os.environ.update(dict.fromkeys(_THREAD_VARIABLES, str(args.threads)))
-    if args.plot and find_spec("matplotlib") is None:
+    _drawable(args.plot, getattr(args, "save", None))
+
+
+def _drawable(plot: str | None, save: str | None = None) -> None:
+    if plot and find_spec("matplotlib") is None:
         raise UsageError("--plot needs matplotlib: pip install 'tp_compiler[plot]'")
-    for target in (args.plot, getattr(args, "save", None)):
+    for target in (plot, save):
         if target and not Path(target).parent.is_dir():
             raise UsageError(f"cannot write {target}: there is no folder {Path(target).parent}")
 

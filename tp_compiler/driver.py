@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tp_compiler.finite.converge import Verification
     from tp_compiler.frontend.syntax import File
     from tp_compiler.results import Run
+    from tp_compiler.scale.result import Scaling
 
 MAX_SOURCE = 64 * 2**20
 Progress = Callable[[int, int], None]
@@ -110,12 +111,26 @@ def format(source: Source, *, style: str = "keep") -> str:
         return format_file(parse(source), style)
 
 
+def expand(source: Source, *, settings: Mapping[str, float] | None = None) -> str:
+    """The program with gradients and training written out: a program again, see `expand.program`."""
+    from tp_compiler.expand.program import expand as write
+
+    file, found = parse(source), Diagnostics()
+    with _deep_recursion():
+        text = write(file, found, settings)
+    found.raise_if_errors()
+    assert text is not None
+    return text
+
+
 def show(source: Source, *, stage: str, settings: Mapping[str, float] | None = None) -> str:
-    """The program after a stage, as text: `ast`, `ir`, `limit` (the equations) or `plan`."""
+    """The program after a stage, as text: `ast`, `ir`, `grad` (written out), `limit` (the equations) or `plan`."""
     if stage == "ast":
         from tp_compiler.frontend.format import show_ast
 
         return show_ast(parse(source))
+    if stage == "grad":
+        return expand(source, settings=settings)
     program = compile(source, settings=settings)
     if stage == "ir":
         from tp_compiler.ir.show import show as show_ir
@@ -135,6 +150,14 @@ def equations(program: Program, *, simplify: bool = True) -> System:
 
     with _deep_recursion():
         return derive(program, simplify=simplify, closed_form=closed_form)
+
+
+def scale(program: Program, *, optimizer: str | None = None) -> Scaling:
+    """The width exponents of a program's parameters, and the class of its parametrization; see `scale.result`."""
+    from tp_compiler.scale.result import Scaling
+
+    with _deep_recursion():
+        return Scaling(program, optimizer)
 
 
 def limit(program: Program, **options: Any) -> Run:

@@ -58,8 +58,11 @@ class Unicode(Backend, StrPrinter):
     def partial(self, top: str, bottom: str) -> str:
         return f"∂{top}/∂{bottom}"
 
-    def stein(self, kets: str, hats: str, x: str, y: str) -> str:
-        return f"(⟨Y|Y⟩⁺⟨Ĝ|{x}⟩)_{{{y}}}, Y = {kets}, Ĝ = {hats}"
+    def stein(self, x: str, y: str) -> str:
+        return f"(⟨Y|Y⟩⁺⟨Ĝ|{x}⟩)_{{{y}}}"
+
+    def families(self, kets: str, hats: str) -> str:
+        return f", Y = {kets}, Ĝ = {hats}"
 
     def big(self, op: str, index: str, body: str) -> str:
         symbol = {"sum": "Σ", "prod": "Π"}.get(op, op)
@@ -206,11 +209,11 @@ class Latex(Backend, LatexPrinter):
     def partial(self, top: str, bottom: str) -> str:
         return rf"\frac{{\partial {top}}}{{\partial {bottom}}}"
 
-    def stein(self, kets: str, hats: str, x: str, y: str) -> str:
-        return (
-            rf"\left(\langle Y|Y\rangle^{{+}}\langle \widehat{{G}}|{x}\rangle\right)_{{{y}}},"
-            rf"\ Y = {kets},\ \widehat{{G}} = {hats}"
-        )
+    def stein(self, x: str, y: str) -> str:
+        return rf"\left(\langle Y|Y\rangle^{{+}}\langle \widehat{{G}}|{x}\rangle\right)_{{{y}}}"
+
+    def families(self, kets: str, hats: str) -> str:
+        return rf",\ Y = {kets},\ \widehat{{G}} = {hats}"
 
     def big(self, op: str, index: str, body: str) -> str:
         symbol = {"sum": r"\sum", "prod": r"\prod", "max": r"\max", "min": r"\min"}.get(op, rf"\operatorname*{{{op}}}")
@@ -231,17 +234,24 @@ class Latex(Backend, LatexPrinter):
         return base + "'" * primes
 
     def _print_Float(self, e: Any) -> str:
-        return f"{float(e):.6g}"
+        mantissa, _, exponent = f"{float(e):.6g}".partition("e")
+        return rf"{mantissa} \cdot 10^{{{int(exponent)}}}" if exponent else mantissa
 
     def _print_Add(self, e: Any, order: Any = None) -> str:
         shared = common_factor(e)
-        return str(super()._print_Add(e, order="none")) if shared is None else self._print_Mul(sp.Mul(*shared, evaluate=False))
+        return (
+            str(super()._print_Add(e, order="none"))
+            if shared is None
+            else self._print_Mul(sp.Mul(*shared, evaluate=False))
+        )
 
     def _print_Mul(self, e: Any) -> str:
         """Kets last, as the text backend has it."""
         top, bottom = sp.fraction(e, exact=True)
-        if e.is_number or (e.args[0].is_number and e.args[0].could_extract_minus_sign()):
+        if e.is_number:
             return super()._print_Mul(e)
+        if e.args[0].is_number and e.args[0].could_extract_minus_sign():
+            return f"- {self._p(-e)}"
         if bottom.is_Integer and bottom != 1:
             number, rest = e.as_coeff_Mul()
             return f"{self._print(number)} {' '.join(self.factors(rest))}"

@@ -1,8 +1,8 @@
 """Kernels: brackets <x_i|x_j> stated once each, as papers write them, with the formula where one is known.
 
-The bracket is its own name: <dh_i|dh_j> = E[φ'(|h_i>) φ'(|h_j>)] <dx_i|dx_j>. It is stated where writing out the two kets
-says more than the kets do: where the expectation splits, or has a closed form. What is stated refers to earlier brackets
-alone, so that the statements are a recursion through the layers.
+The bracket is its own name: <dh_i|dh_j> = E[φ'(|h_i>) φ'(|h_j>)] <dx_i|dx_j>. It is stated where writing out the two
+kets says more than the kets do: where the expectation splits, or has a closed form. What is stated refers to earlier
+brackets alone, so that the statements are a recursion through the layers.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import sympy as sp
 
@@ -17,7 +18,7 @@ from tp_compiler.equations.facts import Facts
 from tp_compiler.equations.names import Names
 from tp_compiler.equations.simplify import MAX_TERMS, simplify
 from tp_compiler.equations.system import Equation
-from tp_compiler.equations.terms import Expectation, Expr, Ket, Scalar, bracket, rebuild, reindex
+from tp_compiler.equations.terms import Expectation, Expr, Ket, Scalar, bracket, rebuild
 
 #: E of a body in Gaussian kets, or None.
 Formula = Callable[[Expectation], Expr | None]
@@ -39,6 +40,12 @@ def pair_of(e: Expr) -> tuple[Ket, Ket] | None:
     else:
         return None
     return None if any(k.copy_number for k in kets) else kets
+
+
+def _kets(e: Expr) -> tuple[Ket, Ket]:
+    found = pair_of(e)
+    assert found is not None
+    return found
 
 
 @dataclass
@@ -130,7 +137,7 @@ class Brackets:
             pair = self._pair(e)
             if pair is None:
                 continue
-            a, b = pair_of(e) or ()
+            a, b = _kets(e)
             if (a.label, b.label) != pair or (a.label == b.label and str(b.indices) < str(a.indices)):
                 a, b = b, a
             if pair not in self.uses:
@@ -155,23 +162,21 @@ class Brackets:
 
     def _state(self, pair: Pair) -> None:
         e = self._statement(pair)
-        value, short = self._expanded(e), None
+        value = self._expanded(e)
         if value is None:
             return
         short = self._closed(value)
         if short == value and _is_plain(value):
             return
-        indices = dict.fromkeys(i for k in pair_of(e) or () for i in k.indices)
+        indices = dict.fromkeys(i for k in _kets(e) for i in k.indices)
         symbol = Scalar(f"<{pair[0]}|{pair[1]}>", *indices)
         closed = short if short != value else None
-        self.stated.setdefault(pair[1], []).append(
-            Equation(symbol, "bracket", value, meaning=e, closed_form=closed)
-        )
+        self.stated.setdefault(pair[1], []).append(Equation(symbol, "bracket", value, meaning=e, closed_form=closed))
         self._meet([short])
 
     def _expanded(self, e: Expr) -> Expr | None:
         """A bracket with both kets written out; None where that says nothing new."""
-        kets = pair_of(e) or ()
+        kets = _kets(e)
         definitions = {k: self._definition(k) for k in kets}
         if all(d is None for d in definitions.values()):
             return None
@@ -192,7 +197,7 @@ class Brackets:
         closed = self._closed(value)
         return closed if closed != value or not _is_plain(value) else None
 
-    def _definition(self, ket: Ket) -> Expr | None:
+    def _definition(self, ket: Ket) -> Any:
         equation = self.known[ket.label]
         return equation.at(ket, equation.expression) if equation.kind == "ket" else None
 

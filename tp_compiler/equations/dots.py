@@ -66,10 +66,7 @@ class Dots:
         """E[Ĝ x] = 0, as where |x> has a factor of mean zero that is independent of the rest."""
         assert use.hat is not None
         hat = reindex(use.hat.symbol, self._target(own, use)[0])
-        for body in self._written_out(x):
-            if self.clean(Expectation(sp.expand_mul(hat * body))) == 0:
-                return True
-        return False
+        return any(self.clean(Expectation(sp.expand_mul(hat * body))) == 0 for body in self._written_out(x))
 
     def _written_out(self, x: Expr) -> Iterable[Expr]:
         """x, and x with the definitions of its kets put in, a few of them deep."""
@@ -110,8 +107,8 @@ class Dots:
             mine = {i: self.names.prime(i) for i, _ in over}
             here = reindex(y, mine)
             value = factor * deltas * Stein(here, kets, hats, x, [i for _, _, o, *_ in found for i, _ in o], ranges)
-            own = [*symbol.indices, *(steps or ())[:1], *mine.values()]
-            name = Scalar(self.names.fresh("θ", False), *(i for i in own if i in value.free_symbols))
+            indices = [*symbol.indices, *(steps or ())[:1], *mine.values()]
+            name = Scalar(self.names.fresh("θ", False), *(i for i in indices if i in value.free_symbols))
             self.emit(Equation(name, "coefficient", value, time=self.names.time))
             terms.append(DotTerm(here, value, tuple((mine[i], n) for i, n in over), None, factor, name, steps))
         return tuple(terms)

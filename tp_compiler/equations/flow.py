@@ -1,8 +1,8 @@
 """What of a program depends on what: on the steps of training, and a ket on the products W|x> before it.
 
-In a loop the question "was Wᵀ|y> earlier?" has two answers: |x_t> may depend on Wᵀ|y_s> for s < t, through the states, or
-for s ≤ t, within the step. The dot of a backward product is of the second kind (Tensor Programs IV, Theorem 6.4, where
-the sum must include the current step).
+In a loop the question "was Wᵀ|y> earlier?" has two answers: |x_t> may depend on Wᵀ|y_s> for s < t, through the states,
+or for s ≤ t, within the step. The dot of a backward product is of the second kind (Tensor Programs IV, Theorem 6.4,
+where the sum must include the current step).
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Flow:
 
     @property
     def jumps(self) -> bool:
-        """Does an entrywise function of the loop jump? Then derivatives have Dirac parts, and dots take the Stein form."""
+        """Does an entrywise function of the loop jump? Derivatives have Dirac parts then: dots take the Stein form."""
         return any(isinstance(n, ir.Map) and n.type.slots and n.fn in JUMPS for n in self.moving)
 
     # -- what a ket depends on ----------------------------------------------------------------------------------
@@ -93,10 +93,11 @@ def _later(lags: frozenset[Lagged], now: bool) -> frozenset[Lagged]:
     return frozenset((use, within and now) for use, within in lags)
 
 
-def _above(nodes: list[ir.Node], is_root: Callable[[ir.Node], bool], stop: type = type(None)) -> set[ir.Node]:
+def _above(nodes: list[ir.Node], is_root: Callable[[ir.Node], bool], stop: type | None = None) -> set[ir.Node]:
     """The nodes that are roots or made of them, not through a node of the kind `stop`."""
     found: set[ir.Node] = set()
     for node in nodes:
-        if is_root(node) or (not isinstance(node, stop) and any(a in found for a in node.args)):
+        through = stop is None or not isinstance(node, stop)
+        if is_root(node) or (through and any(a in found for a in node.args)):
             found.add(node)
     return found

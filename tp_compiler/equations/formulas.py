@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import sympy as sp
 
 from tp_compiler.equations.facts import Facts
-from tp_compiler.equations.simplify import simplify
+from tp_compiler.equations.simplify import is_short, simplify
 from tp_compiler.equations.system import Equation
 from tp_compiler.equations.terms import Expectation, Expr, Ket
 
@@ -70,11 +70,12 @@ class Formulas:
         return self._asked[key]
 
     def _bracket(self, x: Ket, y: Ket) -> Expr:
-        """<x|y>, or what it is where that is as short: brackets have formulas of their own."""
+        """<x|y>, or what it is where that is as short; brackets of entrywise kets have formulas of their own."""
         value = simplify(Expectation(x * y), self.facts)
         parts = [f for f in sp.Mul.make_args(value) if not f.is_number]
         short = len(parts) == 1 and isinstance(parts[0], Expectation)
-        return value if short or value.is_number else Expectation(x * y)
+        stated = x.label in self.known or y.label in self.known
+        return Expectation(x * y) if stated and not short and not is_short(value) else value
 
     def _followed(self, body: Expr) -> Expr:
         """The body in Gaussian kets, where entrywise definitions lead there; as it stands where they do not."""
@@ -91,7 +92,7 @@ class Formulas:
 
 
 def _put(expr: Expr, values: Mapping[Expr, Expr]) -> Expr:
-    """Values in the place of symbols. Functions are left as they are: what SymPy knows of them, it knew of the symbols."""
+    """Values in the place of symbols. Functions are not evaluated again: what SymPy knows, it knew of the symbols."""
     if expr in values:
         return values[expr]
     if not expr.args or not expr.free_symbols:

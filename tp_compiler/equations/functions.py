@@ -43,7 +43,7 @@ class Entrywise(sp.Function):
         return slope(self.func.__name__, argindex - 1, self.args)
 
 
-class where(Entrywise):  # noqa: N801 (the primitive's name)
+class where(Entrywise):
     """a where c > 0, else b: decided where c is a number, or nothing hangs on it."""
 
     @classmethod
@@ -53,7 +53,7 @@ class where(Entrywise):  # noqa: N801 (the primitive's name)
         return (a if c > 0 else b) if c.is_number and c.is_comparable else None
 
 
-class step(Entrywise):  # noqa: N801
+class step(Entrywise):
     """1 where x > 0, else 0."""
 
     @classmethod
@@ -67,9 +67,21 @@ _OWN: dict[str, Any] = {
     for name in PRIMITIVES
     if name not in _SYMPY and name not in ("add", "mul", "div", "pow", "sqrt", "square")
 }
+def _product(factors: tuple[Expr, ...]) -> Expr:
+    """SymPy's product, with (-x) x = -x² for sums x, too."""
+    sums = [f for f in factors if isinstance(f, sp.Add)]
+    for k, f in enumerate(sums):
+        if -f in sums[k + 1 :]:
+            rest = list(factors)
+            rest.remove(f)
+            rest.remove(-f)
+            return sp.Mul(sp.Integer(-1), (-f) ** 2, *rest)
+    return sp.Mul(*factors)
+
+
 _ARITHMETIC: dict[str, Callable[..., Expr]] = {
     "add": lambda *a: sp.Add(*a),
-    "mul": lambda *a: sp.Mul(*a),
+    "mul": lambda *a: _product(a),
     "div": lambda a, b: a / b,
     "pow": lambda a, b: a**b,
     "sqrt": sp.sqrt,

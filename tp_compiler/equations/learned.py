@@ -1,9 +1,9 @@
 """What training adds to a matrix: W_t = W + ΔW_t, entry by entry; for linear optimizers a sum of outer products.
 
-An optimizer is linear where what follows its states is linear in them and in the gradient, with numbers as coefficients:
-S_{t+1} = A_t S_t + B_t dW_t. Then ΔW_t = Σ_{s<t} a_{t,s} dW_s: with constant A, B a_{t,s} is a row of A^{t-s-1} B, else
-it has a recursion of its own. With dW_s = Σ_i |dh_{s,i}><x_{s,i}| no average over a copy is left (Tensor Programs IV,
-Theorem 6.4): ΔW_t|x> = Σ_{s<t} a_{t,s} Σ_i |dh_{s,i}><x_{s,i}|x>.
+An optimizer is linear where what follows its states is linear in them and in the gradient, with numbers as
+coefficients: S_{t+1} = A_t S_t + B_t dW_t. Then ΔW_t = Σ_{s<t} a_{t,s} dW_s: with constant A, B a_{t,s} is a row of
+A^{t-s-1} B, else it has a recursion of its own. With dW_s = Σ_i |dh_{s,i}><x_{s,i}| no average over a copy is left
+(Tensor Programs IV, Theorem 6.4): ΔW_t|x> = Σ_{s<t} a_{t,s} Σ_i |dh_{s,i}><x_{s,i}|x>.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import sympy as sp
 
-from tp_compiler.equations.names import Names, time_symbol
+from tp_compiler.equations.names import Names
 from tp_compiler.equations.system import Equation
 from tp_compiler.equations.terms import Entry, Expectation, Expr, Ket, Outer, Scalar, rebuild, reindex
 
@@ -119,6 +119,3 @@ def operator(expr: Expr) -> Expr:
     if len(left) != 1 or len(right) != 1 or any(f.has(Ket) and not isinstance(f, Expectation) for f in rest):
         return None
     return sp.Mul(*rest, Outer(left[0], Ket(right[0].args[0], 0, *right[0].indices)))
-
-
-__all__ = ["Gathered", "gathered", "operator", "time_symbol"]

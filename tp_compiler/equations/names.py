@@ -44,7 +44,11 @@ class Names:
     """Allocates symbols and labels; remembers sizes of indices."""
 
     def __init__(
-        self, program: Program, nodes: Iterable[ir.Node], states: Iterable[ir.State] = (), moving: Set[ir.Node] = frozenset()
+        self,
+        program: Program,
+        nodes: Iterable[ir.Node],
+        states: Iterable[ir.State] = (),
+        moving: Set[ir.Node] = frozenset(),
     ):
         nodes = list(nodes)
         self.sizes: dict[Expr, int] = {}

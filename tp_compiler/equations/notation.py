@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import sympy as sp
@@ -13,6 +14,10 @@ if TYPE_CHECKING:
     from sympy.printing.printer import Printer as _Printer
 else:
     _Printer = object
+
+
+#: Sums of more numbers than this are in the order of their names, layer 2 before layer 10.
+_FEW = 4
 
 
 def split(label: str, indices: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
@@ -59,6 +64,12 @@ def _matrix_element(e: Expectation) -> tuple[Ket, Learned] | None:
     return (left[0], inner[0]) if left and inner and inner[0] is not None else None
 
 
+def _natural(e: Expr) -> list[tuple[str, int]]:
+    """The names in a term, with their numbers read as numbers."""
+    parts = (re.fullmatch(r"(.*?)(\d*)", n.label) for n in e.atoms(Named))
+    return sorted((m.group(1), int(m.group(2) or 0)) for m in parts if m)
+
+
 def primes(ket: Ket) -> tuple[int, str]:
     text = "".join(str(i) for i in ket.indices)
     return text.count("′"), text
@@ -90,7 +101,8 @@ class Backend(_Printer):
         """What is added before what is subtracted; positions read s - 1, not -1 + s."""
         if all(t.is_Symbol or t.is_Integer for t in e.args):
             return sorted(e.args, key=lambda t: t.is_Integer)
-        return sorted(e.args, key=lambda t: t.could_extract_minus_sign())
+        many = len(e.args) > _FEW and not any(map(copies_of, e.args))
+        return sorted(e.args, key=lambda t: (t.could_extract_minus_sign(), _natural(t) if many else []))
 
     def _print_Scalar(self, e: Any) -> str:
         return self.name_of_ket(e)
@@ -143,11 +155,16 @@ class Backend(_Printer):
         return self.partial(inner, self._print(bottom))
 
     def _print_Stein(self, e: Any) -> str:
-        y, kets, hats, x, over, steps = e.args
-        rows, columns = (self.paren(", ".join(self._print(k) for k in family)) for family in (kets, hats))
-        ranges = tuple(dict.fromkeys(self.range_of((s, 0, last)) for s, last in steps))
+        y, _, _, x, *_ = e.args
         inner = self.name_of_ket(x) if isinstance(x, Ket) else self._print(x)
-        return self.stein(self.subscript(rows, ranges), self.subscript(columns, ranges), inner, self._print(y))
+        return self.stein(inner, self._print(y))
+
+    def where_stein(self, e: Any) -> str:
+        """What Y and Ĝ are, to be said behind the equation."""
+        _, kets, hats, _, _, steps = e.args
+        ranges = tuple(dict.fromkeys(self.range_of((s, 0, last)) for s, last in steps))
+        rows, columns = (self.paren(", ".join(self._print(k) for k in family)) for family in (kets, hats))
+        return self.families(self.subscript(rows, ranges), self.subscript(columns, ranges))
 
     def range_of(self, limits: Any) -> str:
         """i for all of an axis; s<t and s≤t for the steps before t, and up to t."""
@@ -160,7 +177,7 @@ class Backend(_Printer):
 
     def _print_Sum(self, e: Any) -> str:
         body = self._p(e.function)
-        return self.big("sum", ",".join(self.range_of(limits) for limits in e.limits), body)
+        return self.big("sum", ",".join(self.range_of(limits) for limits in reversed(e.limits)), body)
 
     def _print_Reduce(self, e: Any) -> str:
         op, body, index = e.args
@@ -199,6 +216,13 @@ class Backend(_Printer):
         where = (self._print(rows), self._print(cols))
         head = self.subscript(self.upright(op.name + (f" {fn.name}" if fn.name else "")), where)
         return head + self.paren(", ".join(shown))
+
+    def _print_where(self, e: Any) -> str:
+        """1[c > 0] for a choice between 1 and 0."""
+        condition, yes, no = e.args
+        if (yes, no) == (1, 0):
+            return f"1[{self._print(condition)} > 0]"
+        return self.upright("where") + self.paren(", ".join(self._print(a) for a in e.args))
 
     def _print_Joined(self, e: Any) -> str:
         at, *members = (self._print(a) for a in e.args)
@@ -244,7 +268,10 @@ class Backend(_Printer):
     def partial(self, top: str, bottom: str) -> str:
         raise NotImplementedError
 
-    def stein(self, kets: str, hats: str, x: str, y: str) -> str:
+    def stein(self, x: str, y: str) -> str:
+        raise NotImplementedError
+
+    def families(self, kets: str, hats: str) -> str:
         raise NotImplementedError
 
     def big(self, op: str, index: str, body: str) -> str:

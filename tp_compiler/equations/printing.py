@@ -14,7 +14,7 @@ from sympy.printing.precedence import PRECEDENCE
 
 from tp_compiler.equations.backends import Latex, Unicode
 from tp_compiler.equations.system import Clock, Equation, Matrix, System
-from tp_compiler.equations.terms import DotPart, Expr, Ket, reindex
+from tp_compiler.equations.terms import DotPart, Expr, Ket, Stein, reindex
 
 #: A line of LaTeX source longer than this breaks at its sums.
 _WIDTH = 100
@@ -49,7 +49,8 @@ def _lines(e: Equation, p: Any) -> list[Line]:
         chain = [x for x in (e.expression, e.closed_form) if x is not None]
         return [(show(e.meaning) if k == 0 else "", eq, show(x)) for k, x in enumerate(chain)]
     chain = [show(e.meaning)] if e.meaning is not None else []
-    chain += [show(e.expression)] + ([show(e.closed_form)] if e.closed_form is not None else [])
+    families = [p.where_stein(x) for x in sorted(e.expression.atoms(Stein), key=str)]
+    chain += [show(e.expression) + "".join(families)] + ([show(e.closed_form)] if e.closed_form is not None else [])
     return [(left if k == 0 else "", eq, text) for k, text in enumerate(chain)]
 
 
@@ -164,7 +165,9 @@ def _clock(clock: Clock, p: Any) -> str:
     counts = ", ".join(steps if clock.steps > 2 else map(str, range(clock.steps + 1)))
     if isinstance(p, Latex):
         return rf"{time} &= {counts} \quad \text{{updates made}}"
-    return f"{time} = {counts} counts the updates made; s<{time} are earlier ones".replace("s<", f"{p.doprint(clock.earlier)}<")
+    return f"{time} = {counts} counts the updates made; s<{time} are earlier ones".replace(
+        "s<", f"{p.doprint(clock.earlier)}<"
+    )
 
 
 _HATS = (

@@ -287,11 +287,11 @@ def _definition(e: Expectation, facts: Facts) -> Expr | None:
         facts.depth += 1
         value = simplify(_over(e, body), facts)
         facts.depth -= 1
-        facts.brackets[e] = value if _is_short(value) else None
+        facts.brackets[e] = value if is_short(value) else None
     return facts.brackets[e]
 
 
-def _is_short(value: Expr) -> bool:
+def is_short(value: Expr) -> bool:
     """Shorter than a bracket: a number, or a delta. Longer values are stated beside their bracket (brackets.py)."""
     return not value.has(Expectation, sp.Sum) and value.count_ops() <= _SHORT
 

@@ -73,8 +73,8 @@ class Equation:
     """`symbol` = `expression`.
 
     `kind`: initial (|u> ~ N(mean, covariance)), product (hat + dot), ket (entrywise), scalar, clt (jointly Gaussian,
-    mean 0, `covariance`), derivative (`meaning` says of what), coefficient (of a dot, `meaning` its expectation), bracket
-    (`meaning` is the bracket, its own name). `closed_form` is the formula of an expectation, where one is known.
+    mean 0, `covariance`), derivative (`meaning` says of what), coefficient (of a dot, `meaning` its expectation),
+    bracket (`meaning` is the bracket, its own name). `closed_form` is the formula of an expectation, where known.
 
     In a training loop a symbol carries the number of updates, `time`. Kinds of the loop alone: state (`expression` at
     t + 1, `start` at 0), entry (of a gradient by a matrix), operator (what a linear optimizer adds to a matrix), weight
@@ -94,7 +94,7 @@ class Equation:
     output: bool = False
     time: Expr | None = None
     start: Expr | None = None
-    keep: Expr = sp.Integer(1)
+    keep: Expr = sp.S.One
     learned: Expr | None = None
     update: Learned | None = None
 
@@ -133,8 +133,10 @@ class Equation:
 
 @dataclass(frozen=True)
 class Matrix:
-    """A matrix of the program: entries of variance σ²/n; `ratio` ρ = lim rows/columns. Where it is trained, W_t = keep W +
-    `update`: two terms over t and the indices of the family."""
+    """A matrix of the program: entries of variance σ²/n; `ratio` ρ = lim rows/columns.
+
+    Where it is trained, W_t = `keep` W + `update`, over t and the indices of the family.
+    """
 
     name: str
     indices: tuple[Expr, ...]
@@ -143,7 +145,7 @@ class Matrix:
     law: str
     widths: tuple[str, str]
     update: Expr | None = None
-    keep: Expr = sp.Integer(1)
+    keep: Expr = sp.S.One
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,7 @@ class Ket(Named):
 
 
 class Entry(Named):
-    """A natural entry of an operator, Δ⁽⁰¹⁾: random in a row neuron and a column neuron. args: label, their copies, indices.
+    """A natural entry of an operator, Δ⁽⁰¹⁾, random in two neurons: row and column. args: label, their copies, indices.
 
     Copy 0 is the row itself, as for kets; Δ⁽¹⁰⁾ is the entry of the transpose.
     """
@@ -172,8 +172,8 @@ class Partial(sp.Expr):
 
 
 class Stein(sp.Expr):
-    """The coefficient of one |y> in |Y><Y|Y>⁺<Ĝ|x>. args: |y>, the |Y>, their hats Ĝ, |x>, indices that Y runs over, and
-    the steps of training it runs over: (s, last).
+    """The coefficient of one |y> in |Y><Y|Y>⁺<Ĝ|x>. args: |y>, the |Y>, their hats Ĝ, |x>, indices that Y runs over,
+    and the steps of training it runs over: (s, last).
 
     The form of the dot rule that takes no derivative (TP IVb after Def 2.6.5; TP III): right for jumps too.
     """
@@ -230,7 +230,7 @@ class Stacked(sp.Expr):
 
 
 class Joined(sp.Expr):
-    """Families laid out one after the other over one index. args: the position, then the members over their own indices."""
+    """Families laid out one after the other over one index. args: the position, then the families."""
 
     is_commutative = True
     is_real = True

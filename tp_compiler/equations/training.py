@@ -47,7 +47,7 @@ class TrainedProduct:
 
 def trained_products(nodes: Sequence[ir.Node], count: Mapping[ir.Node, int]) -> dict[ir.Node, TrainedProduct]:
     """The sums of a program that are products with a trained matrix."""
-    found = {}
+    found: dict[ir.Node, TrainedProduct] = {}
     for node in nodes:
         if not (isinstance(node, ir.Map) and node.fn == "add" and len(node.args) == 2):
             continue
@@ -151,7 +151,9 @@ class Training:
         found = {}
         for slot, gradient in self.dW.items():
             states = {e.symbol: e.expression for s, e in self.equations.items() if s.is_matrix and s.slot == slot}
-            update = next(e.symbol for s, e in self.equations.items() if s.is_matrix and s.slot == slot and _is_update(s))
+            update = next(
+                e.symbol for s, e in self.equations.items() if s.is_matrix and s.slot == slot and _is_update(s)
+            )
             gain = gathered(update, states, gradient, self.names)
             if gain is not None:
                 found[slot] = gain

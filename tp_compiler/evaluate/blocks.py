@@ -35,6 +35,11 @@ def block_size(samples: int) -> int:
     return max(1, min(samples // 8, 2 ** ((samples.bit_length() - 1) // 2 + 1)))
 
 
+def entry_bytes(samples: int) -> float:
+    """Of one state of one matrix."""
+    return float(samples * block_size(samples) * np.dtype(PRECISION).itemsize)
+
+
 class Blocks:
     """The states of one trained matrix (family) and its optimizer, entry by entry."""
 

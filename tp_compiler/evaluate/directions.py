@@ -138,4 +138,12 @@ def orthonormal(residual: Any, norms: Any, drop: float) -> Any:
         for _ in range(2):
             left = left - found @ (found.T @ left / samples)
         left = left[:, norms_of(left) > drop]
-    return found
+    return rotated(found, residual)
+
+
+def rotated(found: Any, residual: Any) -> Any:
+    """The same span, in principal directions of the residuals as they are."""
+    if found.shape[1] < 2:
+        return found
+    vectors, _, _ = np.linalg.svd(found.T @ residual / residual.shape[0])
+    return found @ vectors

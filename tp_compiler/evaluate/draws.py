@@ -1,10 +1,11 @@
 """Outputs that depend on the values of `clt` scalars, all draws at once.
 
-At initialisation the `clt` scalars are one Gaussian vector with covariance E[v x v' x'] (limit.md section 2), independent
-of every ket. A program that goes on with their values (training in the neural tangent limit from a random f_0) is run
-with an index more, `draw`, in the place of every such scalar: what it does to one draw it does to all of them. Averages
-that have an exact value enter as that value. Where an output turns out to be an affine function of the vector, its law is
-Gaussian with a mean and covariance that need no drawing.
+At initialisation the `clt` scalars are one Gaussian vector with covariance E[v x v' x'] (limit.md section 2),
+independent of every ket. A program that goes on with their values (training in the neural tangent limit from a random
+f_0) is run with an index more, `draw`, in the place of every such scalar: what it does to one draw it does to all.
+Averages that have an exact value enter as that value. Where an output turns out to be an affine function of the vector,
+its law is Gaussian with a mean and covariance that need no drawing. Where kets are left (an optimizer that is not
+linear), they are frozen: pairs.py.
 """
 
 from __future__ import annotations
@@ -22,20 +23,28 @@ from tp_compiler.evaluate.estimates import mean_and_error
 from tp_compiler.evaluate.exact import ExactEvaluator
 from tp_compiler.evaluate.forms import Tensor
 from tp_compiler.evaluate.options import Options, settings_of
+from tp_compiler.evaluate.pairs import Paired, paired
 from tp_compiler.evaluate.plan import Plan
 from tp_compiler.evaluate.points import Points
 from tp_compiler.evaluate.replicate import Replicate
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.build import MAX_STEPS, Builder
-from tp_compiler.ir.program import Loop, Output, Program
+from tp_compiler.ir.program import Output, Program
 from tp_compiler.ir.types import Axis, Index
 from tp_compiler.ir.walk import reachable, rewrite
 from tp_compiler.results import Estimate, Run
 
 #: Draws of the first and of the largest run of a program of numbers alone; with kets, the particles decide.
 FIRST, MOST = 2**9, 2**13
+#: Particles for every draw of a level, in units of the draws: both double from level to level.
+PARTICLES = 4
+#: Particles times draws that are run at once (they stay in the cache); numbers that one replicate holds at most.
+ENTRIES, MOST_NUMBERS = 2**16, 2**27
 #: How many draws decide whether an output is affine, and to what accuracy.
 PROBES, AFFINE = 32, 1e-10
+
+
+AFFINE_NOTE = "an affine function of the outputs at initialisation, which are Gaussian"
 
 
 def drawn_together(program: Program, names: list[str]) -> bool:
@@ -63,11 +72,14 @@ class Draws:
         found = ExactEvaluator(wanted, quadrature=options.method != "exact").values if options.method != "qmc" else {}
         self.known = {n: v for n in wanted if isinstance(v := found.get(n), Tensor) and n.type.is_scalar}
         self.warnings: list[Diagnostic] = []
+        self.affine = False  # are the outputs affine in the draws, with averages that are sampled?
+        self._pairs: dict[int, Paired | None] = {}
 
     # -- what stays -------------------------------------------------------------------------------------------------
     def _static(self) -> list[ir.Node]:
-        """The averages that do not depend on any draw and that something which does depend reads."""
-        read = {a for n in self.plan.nodes if n.type.random and not isinstance(n, ir.Clt) for a in n.args}
+        """The averages that depend neither on a draw nor on the step and that something which does depend reads."""
+        static = {n for n in self.plan.phases.static if not n.type.random}
+        read = {a for n in self.plan.nodes if n not in static and not isinstance(n, ir.Clt) for a in n.args}
         return [n for n in self.plan.phases.static if n in read and _is_average(n)]
 
     def _covariance_nodes(self) -> dict[tuple[int, int], ir.Node]:
@@ -124,16 +136,21 @@ class Draws:
     def _batched(self, draws: Any, sampled: Mapping[ir.Node, Any]) -> Program:
         """The program with an index `draw` in the place of the `clt` scalars."""
         draw = Index("draw", Axis("draw#", len(draws)))
-        fixed: dict[ir.Node, ir.Node] = {}
-        at = 0
-        for c in self.clts:
-            part = draws[:, at : at + c.type.size()].reshape(len(draws), *c.type.shape)
-            fixed[c] = self._array(part, (draw, *c.type.indices), c.span)
-            at += c.type.size()
+        drawn = self._drawn(draws)
+        fixed = {c: self._array(drawn[c], (draw, *c.type.indices), c.span) for c in self.clts}
         for n in self.static:
             if n in self.known or (n in sampled and not isinstance(sampled[n], Diagnostic)):
                 fixed[n] = self._array(self._value(n, sampled, n.type.indices), n.type.indices, n.span)
         return _Batch(fixed, draw).program(self.program, self.outputs)
+
+    def _drawn(self, draws: Any) -> dict[ir.Node, Any]:
+        """The values of the `clt` scalars, over the draws and their own indices."""
+        found: dict[ir.Node, Any] = {}
+        at = 0
+        for c in self.clts:
+            found[c] = draws[:, at : at + c.type.size()].reshape(len(draws), *c.type.shape)
+            at += c.type.size()
+        return found
 
     def _array(self, values: Any, indices: tuple[Index, ...], span: Span) -> ir.Node:
         return self.build.array("f_0", np.array(values), indices, False, span)
@@ -143,60 +160,76 @@ class Draws:
         problem = next(iter(self.plan.problems.values()), None)
         if isinstance(problem, Diagnostic):
             return self._finished({}, {o.name: problem for o in self.outputs}, 0)
-        if self.options.f0 == "zero":
-            return self._affine(zero=True) or self._levels()
-        return self._affine(zero=False) or self._levels()
+        if self._has_kets() or not self._all_known():
+            return self._levels()
+        exact = self._exact()
+        left = [o.name for o in self.outputs if o.name not in {*exact.outputs, *exact.failed}]
+        if not left:
+            return exact
+        sampled = Draws(self.program, left, self.options, self.reasons)._levels()
+        outputs = {o.name: (exact.outputs | sampled.outputs).get(o.name) for o in self.outputs}
+        found = {name: estimate for name, estimate in outputs.items() if estimate is not None}
+        return replace(
+            sampled, outputs=found, failed=exact.failed | sampled.failed, seconds=time.monotonic() - self.start
+        )
 
-    def _of_numbers(self) -> bool:
-        """Is nothing left to sample but the draws?"""
-        return all(n in self.known for n in (*self.static, *self.covariances.values())) and not self._has_kets()
+    def _all_known(self) -> bool:
+        return all(n in self.known for n in (*self.static, *self.covariances.values()))
 
     def _has_kets(self) -> bool:
-        program = self._batched(np.zeros((1, self.size)), {})
-        return any(n.type.slots for n in Plan(program).nodes)
+        """Does training move kets or entries? Otherwise it moves numbers alone, once the averages are known."""
+        fixed = {n: np.zeros(n.type.shape) for n in self.static}
+        return any(n.type.slots for n in Plan(self._batched(np.zeros((1, self.size)), fixed)).nodes)
 
-    def _affine(self, zero: bool) -> Run | None:
-        """Mean and covariance of outputs that are affine in the vector of `clt` scalars."""
-        if not self._of_numbers():
-            return None
+    def _exact(self) -> Run:
+        """Mean and covariance of the outputs that are affine in the `clt` scalars, where every average is known."""
+        outputs: dict[str, Estimate] = {}
+        law = self._law({}, 1, 0)
+        failed = {name: value for name, value in law.items() if isinstance(value, Diagnostic)}
+        for o in self.outputs:
+            if o.name in law and o.name not in failed:
+                mean, spread = law[o.name]
+                axes = tuple(i.name for i in o.indices)
+                zeros = np.zeros_like(mean), np.zeros_like(spread)
+                outputs[o.name] = Estimate(mean, zeros[0], axes, "exact", "gaussian", spread, zeros[1], AFFINE_NOTE)
+        return self._finished(outputs, failed, 0)
+
+    def _law(self, sampled: Mapping[ir.Node, Any], samples: int, number: int) -> dict[str, Any]:
+        """Mean and covariance (or the Diagnostic) of every output that is affine in the `clt` scalars."""
+        zero = self.options.f0 == "zero"
         generator = np.random.Generator(np.random.PCG64([self.options.seed, 31]))
-        root = self._root({})
+        root = self._root(sampled)
         probes = generator.standard_normal((PROBES, self.size)) @ root.T
         points = np.concatenate([np.zeros((1, self.size)), np.eye(self.size), probes])
-        found = self._run(points, {}, 1, 0)
-        outputs: dict[str, Estimate] = {}
-        failed = {name: value for name, value in found.items() if isinstance(value, Diagnostic)}
-        for o in self.outputs:
-            if o.name in failed:
-                continue
-            value = found[o.name]
-            base = value[0]
-            slope = (value[1 : self.size + 1] - base).reshape(self.size, -1)
-            guess = base.ravel() + probes @ slope
-            scale = 1 + float(np.max(np.abs(value), initial=0.0))
-            if (
-                not zero
-                and np.max(np.abs(value[self.size + 1 :].reshape(PROBES, -1) - guess), initial=0.0) > AFFINE * scale
-            ):
-                return None
-            spread = np.zeros((base.size, base.size)) if zero else (slope.T @ root) @ (slope.T @ root).T
-            axes = tuple(i.name for i in o.indices)
-            zeros = np.zeros_like(base)
-            note = "an affine function of the outputs at initialisation, which are Gaussian"
-            outputs[o.name] = Estimate(base, zeros, axes, "exact", "gaussian", spread, np.zeros_like(spread), note)
-        return self._finished(outputs, failed, 0)
+        found = self._run(points[:1] if zero else points, sampled, samples, number)
+        law: dict[str, Any] = {}
+        for name, value in found.items():
+            if isinstance(value, Diagnostic):
+                law[name] = value
+            elif zero:
+                law[name] = value[0], np.zeros((value[0].size, value[0].size))
+            else:
+                base, slope = value[0], (value[1 : self.size + 1] - value[0]).reshape(self.size, -1)
+                off = value[self.size + 1 :].reshape(PROBES, -1) - (base.ravel() + probes @ slope)
+                if np.max(np.abs(off), initial=0.0) > AFFINE * (1 + float(np.max(np.abs(value), initial=0.0))):
+                    continue
+                moved = slope.T @ root
+                law[name] = base, moved @ moved.T
+        return law
 
     def _levels(self) -> Run:
         """Draws (and particles) doubled until the errors meet the tolerance."""
-        numbers = self._of_numbers()
         values: list[dict[str, Any]] = []
         spreads: list[dict[str, Any]] = []
         failed: dict[str, Diagnostic] = {}
         sizes: list[int] = []
-        for samples, count in self._sizes(numbers):
+        for samples, count in self._sizes():
             level, spread = self._level(samples, count, failed)
             values, spreads, sizes = [*values, level], [*spreads, spread], [*sizes, samples * count]
             if len(values) > 1 and all(self._met(values, sizes, o.name) for o in self.outputs if o.name not in failed):
+                break
+            late = self.options.max_time is not None and time.monotonic() - self.start > self.options.max_time
+            if late or len(failed) == len(self.outputs):
                 break
         outputs = {}
         for o in self.outputs:
@@ -205,55 +238,88 @@ class Draws:
             value, error = mean_and_error([v.get(o.name) for v in values], sizes)
             covariance, uncertain = mean_and_error([s.get(o.name) for s in spreads], sizes)
             axes = tuple(i.name for i in o.indices)
-            note = self.reasons.get(o.name, "")
-            outputs[o.name] = Estimate(value, error, axes, "qmc", "sampled", covariance, uncertain, note)
+            law, note = ("gaussian", AFFINE_NOTE) if self.affine else ("sampled", self.reasons.get(o.name, ""))
+            outputs[o.name] = Estimate(value, error, axes, "qmc", law, covariance, uncertain, note)
             if not self._met(values, sizes, o.name):
                 message = f"the error of {o.name}, {float(np.max(error)):.2g}, is above the tolerance"
                 self.warnings.append(Diagnostic("NX913", message, o.span, "raise --max-samples or --samples"))
         return self._finished(outputs, failed, sizes[-1])
 
-    def _sizes(self, numbers: bool) -> list[tuple[int, int]]:
+    def _sizes(self) -> list[tuple[int, int]]:
         """(particles, draws) of every level."""
         o = self.options
-        if self.options.f0 == "zero":
-            most = o.samples or o.max_samples or 2**14
-            first = max(64, most // 8 if o.samples else 2**10)
-            return [(m, 1) for m in _doubling(first, most)]
-        if numbers:
-            most = o.samples or o.max_samples or MOST
+        wanted = o.samples or o.max_samples
+        numbers = not self._has_kets()
+        if numbers and not self._all_known():
+            self.affine = len(self._law(self._sampled(256, 0), 256, 0)) == len(self.outputs)
+        if numbers and not self.affine and self._all_known():
+            most = wanted or MOST
             return [(1, d) for d in _doubling(min(FIRST, most), most)]
-        most = o.samples or o.max_samples or 2**15
-        return [(max(64, t // 64), 64) for t in _doubling(min(2**13, most), most)]
+        if o.f0 == "zero" or self.affine:
+            most = wanted or 2**16
+            return [(m, 1) for m in _doubling(max(64, most // 8 if o.samples else min(2**11, most)), most)]
+        most = wanted or 2**20
+        sizes = [(max(64, t // d), d) for d in (2**k for k in range(6, 13)) for t in (PARTICLES * d * d,) if t <= most]
+        return sizes or [(max(64, most // 64), 64)]
 
     def _level(self, samples: int, count: int, failed: dict[str, Diagnostic]) -> tuple[dict[str, Any], dict[str, Any]]:
         """Means and covariances of every replicate."""
         means: dict[str, list[Any]] = {}
         spreads: dict[str, list[Any]] = {}
         for number in range(self.options.replicates):
-            sampled = self._sampled(samples, number)
-            broken = next((v for v in sampled.values() if isinstance(v, Diagnostic)), None)
-            if broken is not None:
-                failed |= {o.name: broken for o in self.outputs}
+            for name, found in self._replicate(samples, count, number).items():
+                if isinstance(found, Diagnostic):
+                    failed[name] = found
+                else:
+                    means.setdefault(name, []).append(found[0])
+                    spreads.setdefault(name, []).append(found[1])
+            if failed:
                 break
-            zero = self.options.f0 == "zero"
-            draws = np.zeros((1, self.size)) if zero else self._normal(count, number) @ self._root(sampled).T
-            for name, value in self._run(draws, sampled, samples, number).items():
-                if isinstance(value, Diagnostic):
-                    failed[name] = value
-                    continue
-                flat = value.reshape(len(value), -1)
-                size = flat.shape[1]
-                centred = flat - flat.mean(axis=0)
-                spread = (centred.T @ centred / len(flat)).reshape(size, size)
-                means.setdefault(name, []).append(value.mean(axis=0))
-                spreads.setdefault(name, []).append(spread)
             if self.options.progress is not None:
                 self.options.progress(number + 1, self.options.replicates, f"{count} draws")
-        return {n: np.array(v) for n, v in means.items()}, {n: np.array(v) for n, v in spreads.items()}
+        kept = [n for n in means if n not in failed]
+        return {n: np.array(means[n]) for n in kept}, {n: np.array(spreads[n]) for n in kept}
+
+    def _replicate(self, samples: int, count: int, number: int) -> dict[str, Any]:
+        """(mean, covariance) over the draws of every output, or its Diagnostic, under one scrambling."""
+        sampled = self._sampled(samples, number)
+        broken = next((v for v in sampled.values() if isinstance(v, Diagnostic)), None)
+        if broken is not None:
+            return {o.name: broken for o in self.outputs}
+        if self.affine:
+            return self._law(sampled, samples, number)
+        zero = self.options.f0 == "zero"
+        draws = np.zeros((1, self.size)) if zero else self._normal(count, number) @ self._root(sampled).T
+        return {name: _moments(value) for name, value in self._values(draws, sampled, samples, number).items()}
+
+    def _values(self, draws: Any, sampled: Mapping[ir.Node, Any], samples: int, number: int) -> dict[str, Any]:
+        """The outputs for an array of draws: on pairs of frozen kets if that goes, else on particles in blocks."""
+        part = min(len(draws), max(1, ENTRIES // samples))
+        pairs = self._paired(part) if samples > 1 else None
+        if pairs is None:
+            return self._run(draws, sampled, samples, number)
+        most = max(64, 2 ** int(np.log2(MOST_NUMBERS // max(1, pairs.size()))))
+        samples = min(samples, most)
+        kets = pairs.fill(self.program, samples, (self.options.seed, number), self.options.method == "mc")
+        if isinstance(kets, Diagnostic):
+            return {o.name: kets for o in self.outputs}
+        scalars = {n: self._value(n, sampled, n.type.indices) for n in self.static}
+        runs = []
+        for at in range(0, len(draws), part):
+            chunk = draws[at : at + part]
+            runs.append(pairs.run(samples, kets, {**scalars, **self._drawn(chunk)}))
+        return {name: _concatenated([r[name] for r in runs]) for name in runs[0]}
+
+    def _paired(self, count: int) -> Paired | None:
+        if count not in self._pairs:
+            draw = Index("draw", Axis("draw#", count))
+            frozen = {n for n in self.plan.phases.static if not n.type.random}
+            self._pairs[count] = paired(self.program, self.outputs, frozen, draw, {*self.clts, *self.static})
+        return self._pairs[count]
 
     def _normal(self, count: int, number: int) -> Any:
-        """Standard normal vectors with mean 0 and, where they are enough, covariance 1, as the law has: what is linear in
-        them, and its covariance, has no error."""
+        """Standard normal vectors with mean 0 and, where they are enough, covariance 1, as the law has: what is linear
+        in them, and its covariance, has no error."""
         half = max(1, count // 2)
         points = Points(half, (self.options.seed, number, 104729), self.size, self.options.method == "mc")
         drawn = points.draw(self.size)
@@ -287,6 +353,19 @@ def _doubling(first: int, most: int) -> list[int]:
     return sizes
 
 
+def _moments(value: Any) -> Any:
+    """Mean and covariance over the first dimension."""
+    if isinstance(value, Diagnostic):
+        return value
+    flat = value.reshape(len(value), -1)
+    centred = flat - flat.mean(axis=0)
+    return value.mean(axis=0), centred.T @ centred / len(flat)
+
+
+def _concatenated(parts: list[Any]) -> Any:
+    return next((p for p in parts if isinstance(p, Diagnostic)), None) or np.concatenate(parts)
+
+
 class _Batch:
     """Rewrites a program: some nodes by others, states that depend on draws with the index `draw` added."""
 
@@ -302,7 +381,7 @@ class _Batch:
         loop = program.loop
         if loop is not None:
             following = {self.state(s): self.node(n) for s, n in loop.following.items()}
-            loop = Loop(loop.steps, loop.index, following, loop.span)
+            loop = replace(loop, following=following)
         return replace(program, outputs=changed, loop=loop, finite=None)
 
     def node(self, root: ir.Node) -> ir.Node:

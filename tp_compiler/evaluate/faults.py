@@ -46,6 +46,10 @@ def _blame(node: ir.Node) -> Diagnostic:
         return Diagnostic(
             "NX413", what.get(fn, "a power outside its domain"), node.span, "keep the argument inside the domain"
         )
+    return overflow(node)
+
+
+def overflow(node: ir.Node) -> Diagnostic:
     return Diagnostic("NX412", "the values overflow or are undefined here", node.span, "rescale, or check the domain")
 
 

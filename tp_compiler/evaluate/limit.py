@@ -105,7 +105,7 @@ def _found(program: Program, wanted: list[Output], options: Options) -> Iterator
     formulas = ExactEvaluator(reachable(o.node for o in wanted), quadrature=quadrature, patience=patience)
     found = {o: formulas.output(o) for o in wanted}
     left = [o for o in wanted if isinstance(found[o], NotExact)]
-    if left:
+    if left and not (program.loop is not None and program.loop.times):
         linear = LinearEvaluator(program, left, options.max_time, options.progress)
         for o in left:
             second = linear.output(o)

@@ -50,7 +50,7 @@ class LinearEvaluator:
     ):  # fmt: skip
         deadline = None if max_time is None else time.monotonic() + max_time
         build = Unbounded()
-        program = folded(program, list(outputs), build)
+        program = folded(program, outputs, build)
         lost = self._needs(program, build).schedule({}).lost
         self.values: dict[str, Any] = {o.name: lost[o.node] for o in program.outputs if o.node in lost}
         self.run: LinearRun | None = None

@@ -8,9 +8,10 @@ matter of sizes: the number of multiplications is counted both ways.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from tp_compiler.evaluate.linear_contraction import MEMORY, Labels, planned, size_of
+from tp_compiler.evaluate.linear_fold import rewritten
 from tp_compiler.evaluate.linear_sparse import one_hot
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.build import Builder
@@ -29,13 +30,8 @@ PER_MATRIX = 64
 def merged(program: Program, build: Builder) -> Program:
     """The program with its expensive contractions multiplied out."""
     loop = program.loop
-    roots = [o.node for o in program.outputs]
-    if loop is not None:
-        roots += loop.following.values()
-    merger = Merger(reachable(roots), build)
-    if loop is not None:
-        loop = replace(loop, following={s: merger.done[n] for s, n in loop.following.items()})
-    return replace(program, outputs=tuple(replace(o, node=merger.done[o.node]) for o in program.outputs), loop=loop)
+    roots = [o.node for o in program.outputs] + list(loop.following.values() if loop else ())
+    return rewritten(program, program.outputs, Merger(reachable(roots), build))
 
 
 @dataclass(frozen=True)
@@ -52,16 +48,17 @@ class Merger:
         self.uses = Counter(a for n in nodes for a in dependencies(n))
         kets = [n.type.size() for n in nodes if isinstance(n, ir.InitialKet)]
         self.typical = 1 + sum(kets) + PER_MATRIX * len({n.matrix for n in nodes if isinstance(n, ir.MatMul)})
-        self.done: dict[ir.Node, ir.Node] = {}
         self._making: dict[ir.Node, float] = {}
         self._products: dict[tuple[tuple[ir.Node, ...], Labels], float] = {}
-        for node in nodes:
-            args = tuple(self.done[a] for a in node.args)
-            new = node if args == node.args else rebuilt(build, node, args, node.span)
-            if new is not node:
-                self.uses[new] = max(self.uses[new], self.uses[node])
-            self.done[node] = self._contracted(new) if isinstance(new, ir.Contract) else new
-            self._made(self.done[node])  # now, so that later ones find it
+
+    def __call__(self, node: ir.Node, args: tuple[ir.Node, ...]) -> ir.Node:
+        new = node if args == node.args else rebuilt(self.build, node, args, node.span)
+        if isinstance(new, ir.Contract):
+            new = self._contracted(new)
+        if new is not node:
+            self.uses[new] = max(self.uses[new], self.uses[node])
+        self._made(new)  # now, so that later ones find it
+        return new
 
     def _contracted(self, node: ir.Contract) -> ir.Node:
         if any(one_hot(a) for a in node.args) or self._total([Term(node.args, node.over)], node) < SMALL:

@@ -186,9 +186,8 @@ class Shapes:
 
     def _reindex(self, node: ir.Reindex, args: list[Labels]) -> Shape:
         new: list[Any] = []
-        for index, selector in zip(node.args[0].type.indices, node.selectors, strict=True):
-            if index not in args[0]:
-                continue
+        chosen = dict(zip(node.args[0].type.indices, node.selectors, strict=True))
+        for selector in (chosen[i] for i in indices(args[0])):  # the order of the value, as its dimensions lie
             if isinstance(selector, Index):
                 new.append(selector)
             elif isinstance(selector, ir.Gather):

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from tp_compiler.evaluate.linear_contraction import contraction, viewer
 from tp_compiler.evaluate.linear_shapes import Shapes, indices, slots
@@ -22,6 +23,8 @@ from tp_compiler.ir.types import Index
 
 #: Families of at least this size are updated in place.
 LARGE = 64
+#: A matrix with fewer entries than 1 in this many is multiplied as a sparse one.
+SPARSE = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,13 +138,13 @@ def combination(root: ir.Node, shapes: Shapes, build: Builder) -> dict[ir.Node, 
     while todo:
         node = todo[-1]
         inner = _linear_args(node, shapes)
-        missing = [a for a in inner if a not in done]
+        missing = [a for a, _ in inner if a not in done]
         if missing:
             todo += missing
             continue
         todo.pop()
         terms: dict[ir.Node, ir.Node] = {}
-        for a, factors in inner.items():
+        for a, factors in inner:
             for atom, coefficient in done[a].items():
                 for f, divide in factors:
                     coefficient = build.map("div" if divide else "mul", (coefficient, f), node.span)
@@ -150,16 +153,16 @@ def combination(root: ir.Node, shapes: Shapes, build: Builder) -> dict[ir.Node, 
     return done[root]
 
 
-def _linear_args(node: ir.Node, shapes: Shapes) -> dict[ir.Node, list[tuple[ir.Node, bool]]]:
+def _linear_args(node: ir.Node, shapes: Shapes) -> list[tuple[ir.Node, list[tuple[ir.Node, bool]]]]:
     """The kets that a ket is the sum of, each with its factors (True: a divisor). Empty for an atom."""
     if not isinstance(node, ir.Map) or node.fn not in ("add", "mul", "div") or not isinstance(shapes.of[node], tuple):
-        return {}
+        return []
     kets = [a for a in node.args if slots(shapes[a])]
     if node.fn == "add":
-        return {a: [] for a in kets} if len(set(kets)) == len(node.args) else {}
+        return [(a, []) for a in kets] if len(kets) == len(node.args) else []
     if len(kets) != 1:
-        return {}
-    return {kets[0]: [(a, node.fn == "div") for a in node.args if a is not kets[0]]}
+        return []
+    return [(kets[0], [(a, node.fn == "div") for a in node.args if a is not kets[0]])]
 
 
 def scattering(part: Scatter, shapes: Shapes) -> Callable[[Any, Any, list[Any]], tuple[Any, Any]]:
@@ -181,11 +184,18 @@ def scattering(part: Scatter, shapes: Shapes) -> Callable[[Any, Any, list[Any]],
     def run(positions: Any, ket: Any, scalars: list[Any]) -> tuple[Any, Any]:
         touched, row = np.unique(spread(positions, at), return_inverse=True)
         weights = spread(weigh(scalars), kept) if weigh else np.ones(row.size)
-        weights = np.bincount(row * count + columns, weights, touched.size * count)
-        rows = weights.reshape(touched.size, count) @ ket.reshape(count, -1)
+        rows = _weighed(weights, row, columns, touched.size, ket.reshape(count, -1))
         inside = (touched >= 1) & (touched <= part.index.size) & (touched % 1 == 0)
         if not inside.all():
             touched, rows = touched[inside], rows[inside]
         return touched.astype(np.int64) - 1, rows
 
     return run
+
+
+def _weighed(weights: Any, row: Any, column: Any, size: int, kets: Any) -> Any:
+    """A kets, with the weights at (row, column) of a matrix A of `size` rows; dense where it is not too sparse."""
+    if size * kets.shape[0] > SPARSE * row.size:
+        return csr_array((weights, (row, column)), shape=(size, kets.shape[0])) @ kets
+    dense = np.bincount(row * kets.shape[0] + column, weights, size * kets.shape[0])
+    return dense.reshape(size, kets.shape[0]) @ kets

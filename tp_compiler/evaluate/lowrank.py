@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from tp_compiler.evaluate import faults
 from tp_compiler.evaluate.arrays import aligned, labels
 from tp_compiler.evaluate.directions import Basis
 from tp_compiler.evaluate.outerproducts import columns, is_outer
@@ -136,6 +137,8 @@ class LowRank:
         outer = {}
         for term in terms:
             left, right = columns(term, place, values, self.samples)
+            if not (np.isfinite(left).all() and np.isfinite(right).all()):
+                raise faults.Refused(faults.overflow(term))
             if left.shape[1]:
                 outer[term] = f.left.coordinates(left), f.right.coordinates(right)
         shape = f.left.size, f.right.size

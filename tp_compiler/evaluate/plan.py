@@ -12,16 +12,18 @@ from collections import Counter
 from collections.abc import Hashable
 
 from tp_compiler.evaluate.blocks import block_size
+from tp_compiler.evaluate.describe import described
 from tp_compiler.evaluate.lowrank import is_linear
+from tp_compiler.evaluate.memory import memory
 from tp_compiler.evaluate.outer import paired
 from tp_compiler.evaluate.outerproducts import is_outer
 from tp_compiler.evaluate.phases import averages_of_entries, cells, entries, phases
+from tp_compiler.evaluate.share import shared
 from tp_compiler.evaluate.tails import Tails
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.dependence import Dependence, clt_pair_problem, clt_problem
 from tp_compiler.ir.program import Program
 from tp_compiler.ir.types import Index
-from tp_compiler.ir.walk import dependencies, reachable
 
 
 class _Classes:
@@ -157,23 +159,9 @@ class Plan:
         return problems
 
     # -- cost ---------------------------------------------------------------------------------------------------
-    def memory(self, samples: int) -> float:
-        """Bytes that one replicate needs at most: live values, and the bases and images of every matrix."""
-        left = Counter(self.uses)
-        live = peak = held = 0.0
-        for node in self.nodes:
-            size = 8.0 * node.type.size() * samples ** min(len(node.type.slots), 1)
-            if len(node.type.slots) > 1 or isinstance(node, ir.Reindex | ir.Copy):
-                size = 0.0
-            live += size
-            if isinstance(node, ir.MatMul):
-                held += 2 * size
-            peak = max(peak, live + held + 2 * size)
-            for arg in dependencies(node):
-                left[arg] -= 1
-                if not left[arg] and not arg.type.is_scalar and len(arg.type.slots) == 1:
-                    live -= 0.0 if isinstance(arg, ir.Reindex | ir.Copy) else 8.0 * arg.type.size() * samples
-        return peak + 8.0 * samples * sum(self.coordinates.values()) + 64e6
+    def memory(self, samples: int, directions: int | None = None) -> float:
+        """Bytes that one replicate needs at most."""
+        return memory(self, samples, directions).total
 
     def resolution(self, samples: int) -> int:
         """What the bias falls with: M, or the number P of copies that a row meets where the program has an E."""
@@ -186,22 +174,7 @@ class Plan:
 
     def show(self) -> str:
         """The plan as text (`tpc show --stage plan`)."""
-        kets = Counter(self.space.values())
-        lines = [
-            f"{len(self.nodes)} instructions, {len(set(self.space.values()))} spaces, {len(self.clts)} clt scalars"
-        ]
-        for number in sorted(kets):
-            drawn = self.coordinates[number]
-            widths = {n.type.width.name for n in self.nodes if self.space.get(n) == number and n.type.is_ket}
-            lines.append(
-                f"space {number} (width {'/'.join(sorted(widths)) or '-'}): {kets[number]} kets,"
-                f" at most {drawn} Gaussian coordinates"
-            )
-        for exponent in (12, 14, 16):
-            lines.append(f"memory with 2^{exponent} particles: {self.memory(2**exponent) / 1e6:.0f} MB a replicate")
-        for node, problem in self.problems.items():
-            lines.append(f"refused: {getattr(problem, 'message', problem)} ({node.span.text})")
-        return "\n".join(lines) + "\n"
+        return described(Plan(shared(self.program), {o.name for o in self.outputs}))
 
 
 def _is_batched(node: ir.MatMul) -> bool:

@@ -17,6 +17,7 @@ from scipy.special import fdtri
 from threadpoolctl import threadpool_limits
 
 from tp_compiler.diagnostics import Diagnostic, ProgramError
+from tp_compiler.evaluate.clock import Clock, OutOfTime
 from tp_compiler.evaluate.clt import CltScalars
 from tp_compiler.evaluate.estimates import (
     averaged,
@@ -67,13 +68,19 @@ class Sampling:
         self.start = time.monotonic()
         self.warnings: list[Diagnostic] = []
         self.levels: list[_Level] = []
+        self.clock = Clock(self.plan, options, self.start)
+        self.directions: int | None = None  # rows of the bases of initial matrices in the last run
 
     def run(self) -> Run:
         self._fit_memory()
         with threadpool_limits(limits=1):  # one BLAS thread: the same digits whatever the number of threads
             samples = self._first()
             while True:
-                self.levels.append(self._level(samples))
+                try:
+                    self.levels.append(self._level(samples))
+                except OutOfTime:
+                    self._stopped(samples)
+                    break
                 following = self._next(samples)
                 if following is None:
                     break
@@ -96,18 +103,30 @@ class Sampling:
             return 2 * samples
         if samples >= self.most or self._met():
             return None
+        return None if self._exhausted(samples) else 2 * samples
+
+    def _exhausted(self, samples: int) -> bool:
+        """Whether twice as many particles are out of reach."""
+        o = self.options
         spent = time.monotonic() - self.start
         if o.max_time is not None and 2.2 * spent > o.max_time:
             self.warnings.append(Diagnostic("NX911", f"stopped at M = {samples}: the time allowed is nearly spent"))
-            return None
+            return True
         if self._memory(2 * samples) > o.memory:
             self.warnings.append(Diagnostic("NX912", f"stopped at M = {samples}: twice as many exceed the memory"))
-            return None
-        return 2 * samples
+            return True
+        return False
+
+    def _stopped(self, samples: int) -> None:
+        """The time was spent in the middle of a level: what was computed before it is kept."""
+        if not self.levels:
+            raise ProgramError([self.clock.too_slow(samples)])
+        message = f"stopped at M = {self.levels[-1].samples}: the time allowed was spent at M = {samples}"
+        self.warnings.append(Diagnostic("NX911", message))
 
     def _memory(self, samples: int) -> float:
         particles, _ = self._outer(samples)
-        return self.plan.memory(particles) * self.options.workers
+        return self.plan.memory(particles, self.directions) * self.options.workers
 
     def _fit_memory(self) -> None:
         smallest = self.options.samples or FIRST_SAMPLES
@@ -143,12 +162,16 @@ class Sampling:
     def _level(self, samples: int) -> _Level:
         level = _Level(samples)
         count = self.options.replicates
+        self.clock.begin(f"M = {samples}")
         results: list[Any] = []
         with ThreadPoolExecutor(self.options.workers) as pool:
-            for k, result in enumerate(pool.map(lambda r: self._replicate(samples, r), range(count))):
-                results.append(result)
-                if self.options.progress is not None:
-                    self.options.progress(k + 1, count, f"M = {samples}")
+            try:
+                for result in pool.map(lambda r: self._replicate(samples, r), range(count)):
+                    results.append(result)
+                    self.clock.finished(len(results))
+            except BaseException:
+                self.clock.stop()  # the other replicates end at their next step
+                raise
         level.tail_error = results[0][2]
         for output in self.plan.outputs:
             parts = [values[output.name] for values, _, _ in results]
@@ -166,13 +189,15 @@ class Sampling:
         particles, draws = self._outer(samples)
         seed = (self.options.seed, number)
         coordinates = self._coordinates(draws, seed)
-        run = Replicate(self.plan, particles, seed, self.options.method == "mc", inspect=number == 0)
+        plain = self.options.method == "mc"
+        run = Replicate(self.plan, particles, seed, plain, inspect=number == 0, tick=self.clock.tick)
         collected: list[dict[str, Any]] = []
         laws: list[dict[str, Any]] = []
         for d in range(draws):
             clt = CltScalars(None if coordinates is None else coordinates[d])
             collected.append(run.outputs(clt))
             laws.append({o.name: gaussian_law(o, clt) for o in self.plan.outputs if o.node.type.random})
+        self.directions = run.directions()
         return averaged(collected), covariances(collected, laws), run.tail_error
 
     def _coordinates(self, draws: int, seed: tuple[int, ...]) -> Any:

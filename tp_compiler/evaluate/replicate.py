@@ -34,7 +34,11 @@ from tp_compiler.ir.walk import dependencies
 class Replicate:
     """Particles of every space under one scrambling. `outputs` gives the outputs' arrays."""
 
-    def __init__(self, plan: Plan, samples: int, seed: tuple[int, ...], plain: bool, inspect: bool = False):
+    def __init__(
+        self, plan: Plan, samples: int, seed: tuple[int, ...], plain: bool, inspect: bool = False,
+        tick: Callable[[], None] = lambda: None,
+    ):  # fmt: skip
+        self.tick = tick  # called after every step of training; may raise to stop
         self.inspect = inspect  # look for heavy tails
         self.tail_error: dict[ir.Node, float] = {}  # of averages of heavy-tailed kets
         self.plan = plan
@@ -63,6 +67,10 @@ class Replicate:
         with np.errstate(all="ignore"):
             self.training.finish()
         self._evaluate_all(n for n in phases.after if not n.type.random or phases.random)
+
+    def directions(self) -> int:
+        """Rows of the bases of initial matrices."""
+        return sum(s.forward.size + s.backward.size for s in self.states.values())
 
     def outputs(self, clt: CltScalars) -> dict[str, Any]:
         """Arrays (or Diagnostics) by output name, under one draw of the `clt` scalars.
@@ -115,22 +123,20 @@ class Replicate:
 
     def _carry(self, node: ir.Carry) -> Any:
         assert self.training is not None
-        return self.training.failure or self.training.carried(node.state)
+        return self.training.carried(node.state)
 
     def _clock(self, node: ir.Clock) -> Any:
         assert self.training is not None
-        return self.training.failure or np.float64(self.training.clock)
+        return self.training.time()
 
     def _apply(self, node: ir.Apply) -> Any:
-        assert self.training is not None
-        if self.training.failure is not None:
-            return self.training.failure
-        learned = self.training.matrices[node.state]
+        training = self.training
+        assert training is not None
 
         def product(member: tuple[int, ...], columns: Any) -> Any:
-            return learned.apply(node.state, tuple(m - 1 for m in member), columns, node.transposed)
+            return training.applied(node, tuple(m - 1 for m in member), columns)
 
-        return self._member_by_member(node, product)
+        return training.failure or self._member_by_member(node, product)
 
     def _output(self, node: ir.Node, indices: tuple[Index, ...]) -> Any:
         value = self.values[node]
@@ -303,9 +309,7 @@ class Replicate:
 
         return self._member_by_member(node, product)
 
-    def _member_by_member(
-        self, node: ir.MatMul | ir.Apply, product: Callable[[tuple[int, ...], Any], Any]
-    ) -> Any:
+    def _member_by_member(self, node: ir.MatMul | ir.Apply, product: Callable[[tuple[int, ...], Any], Any]) -> Any:
         """A product with a family of matrices: each member meets its columns of x, (samples, k)."""
         x = node.args[0]
         value = np.broadcast_to(self.values[x], (self.samples, *x.type.shape))

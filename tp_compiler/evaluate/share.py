@@ -67,7 +67,8 @@ class _Sharing:
         places = {i: k for k, i in names_of_first.items()}
         order = tuple(own[places[i]] for i in first.type.indices)
         self.form[node] = _Form(number, order)
-        self.done[node] = first if order == first.type.indices == node.type.indices else self._renamed(node, first, order)
+        same = order == first.type.indices == node.type.indices
+        self.done[node] = first if same else self._renamed(node, first, order)
 
     def _renamed(self, node: ir.Node, first: ir.Node, order: tuple[Index, ...]) -> ir.Node:
         return ir.Reindex(type=node.type, span=node.span, args=(first,), selectors=order)
@@ -94,9 +95,8 @@ class _Sharing:
 
 
 def _renames(node: ir.Reindex) -> bool:
-    return len(node.args) == 1 and all(isinstance(s, Index) for s in node.selectors) and len(
-        set(node.selectors)
-    ) == len(node.selectors)
+    named = all(isinstance(s, Index) for s in node.selectors)
+    return len(node.args) == 1 and named and len(set(node.selectors)) == len(node.selectors)
 
 
 def _attributes(node: ir.Node, number: Any) -> Any:

@@ -69,7 +69,7 @@ class Sweep:
 
 
 def compiled(states: list[ir.State], following: Mapping[ir.State, ir.Node], family: tuple[Index, ...]) -> Sweep | None:
-    """The sweep of a group of states; None where it is no pass over entries alone (sums of functions of entries, ...)."""
+    """The sweep of a group of states; None where it is no pass over entries alone (a sum of functions of entries)."""
     roots = [following[s] for s in states]
     order = _order(roots)
     fits = all(len(r.type.slots) == 2 for r in roots) and all(_fits(n, family) for n in order)

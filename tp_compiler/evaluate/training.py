@@ -15,6 +15,7 @@ from tp_compiler.evaluate import faults
 from tp_compiler.evaluate.arrays import aligned, labels
 from tp_compiler.evaluate.blocks import Blocks
 from tp_compiler.evaluate.directions import drop_of
+from tp_compiler.evaluate.flow import Flow, unsupported
 from tp_compiler.evaluate.lowrank import LowRank
 from tp_compiler.ir import nodes as ir
 
@@ -28,99 +29,118 @@ class Training:
     def __init__(self, run: Replicate):
         self.run = run
         self.phases = run.plan.phases
-        loop = self.phases.loop
-        assert loop is not None
-        self.loop = loop
+        assert self.phases.loop is not None
+        self.loop = self.phases.loop
         self.clock = 0
-        self.current: dict[ir.State, Any] = {}
-        self.matrices: dict[ir.State, LowRank | Blocks] = {}
+        self.failure: Diagnostic | None = None  # why the training has stopped
+        self.before = {id(v) for v in run.values.values() if isinstance(v, Diagnostic)}
+        states = [s for s in self.phases.states if not s.is_matrix]
+        self.current = {s: self.shaped(s, s.init) for s in states}
+        self.matrices = self._matrices()
         self.traced: dict[ir.Trace, list[Any]] = {t: [] for t in self.phases.traces}
-        self.failure: Diagnostic | None = None
-        for state in self.phases.states:
-            if not state.is_matrix:
-                self.current[state] = self._shaped(state, state.init)
+        self.broken: dict[ir.Trace, Diagnostic] = {}
+
+    def _matrices(self) -> dict[ir.State, LowRank | Blocks]:
+        run, found = self.run, {}
         generator = np.random.Generator(np.random.PCG64([*run.seed, 65537]))
         for cell, linear in zip(run.plan.cells, run.plan.linear, strict=True):
-            shift = int(generator.integers(0, 2**31))
+            partner = int(generator.integers(0, 2**31))
             matrix: LowRank | Blocks
             if linear:
                 drop = drop_of(run.plan.outer_products(cell), run.samples)
                 matrix = LowRank(cell, run.values, run.samples, drop)
             else:
-                matrix = Blocks(cell, run.values, run.samples, shift)
-            self.matrices.update(dict.fromkeys(cell, matrix))
+                matrix = Blocks(cell, run.values, run.samples, partner)
+            found.update(dict.fromkeys(cell, matrix))
+        return found
 
-    def _shaped(self, state: ir.State, node: ir.Node) -> Any:
+    def shaped(self, state: ir.State, node: ir.Node) -> Any:
+        """A value as an array of the state's shape, or a Diagnostic."""
         value = self.run.values[node]
+        if not isinstance(value, Diagnostic):
+            value = faults.problem(node, value, self.run.suspect) or value
         if isinstance(value, Diagnostic):
             return value
         own = labels(state.type)
         shape = tuple(self.run.samples if label == 0 else label.size for label in own)
         return np.broadcast_to(aligned(value, labels(node.type), own), shape)
 
+    # -- what the instructions read -----------------------------------------------------------------------------
     def carried(self, state: ir.State) -> Any:
-        return self.current[state]
+        return self.failure or self.current[state]
 
+    def time(self) -> Any:
+        return self.failure or np.float64(self.clock)
+
+    def applied(self, node: ir.Apply, member: tuple[int, ...], columns: Any) -> Any:
+        """Δ|x> for one member and the columns of x."""
+        result = self.matrices[node.state].apply(node.state, member, columns, node.transposed)
+        if not np.isfinite(result).all():
+            raise faults.Refused(self._diverged(node.state, None))
+        return result
+
+    # -- the loop -----------------------------------------------------------------------------------------------
     def train(self) -> None:
-        """All the steps, and the traces up to the last update but one."""
+        """All the updates, and the traces before each of them."""
         step = self.phases.step
-        for k in range(self.loop.steps):
-            self.clock = k
+        while self.clock < self.loop.steps and self.failure is None:
             self.run.step(step)
             self._record()
             self._follow()
             self.run.forget(step)
-            if self.failure is not None:
-                break
-        self.clock = self.loop.steps
+            self.clock += 1
+            self.run.tick()
 
     def finish(self) -> None:
         """The traces' last values, and the traces themselves."""
         self._record()
-        for trace in self.traced:
-            self.run.values[trace] = self.trace(trace)
+        for trace, values in self.traced.items():
+            self.run.values[trace] = self.broken[trace] if trace in self.broken else np.stack(values)
 
     def _record(self) -> None:
         for trace, values in self.traced.items():
             node = trace.args[0]
             value = self.run.values[node]
             if not isinstance(value, Diagnostic):
-                shape = node.type.shape
-                value = faults.problem(node, value, self.run.suspect) or np.array(np.broadcast_to(value, shape))
+                value = faults.problem(node, value, self.run.suspect) or value
             if isinstance(value, Diagnostic):
-                value = self._failed(value)
-            values.append(value)
+                self.broken.setdefault(trace, self._undefined(value))
+            else:
+                values.append(np.array(np.broadcast_to(value, node.type.shape)))
 
     def _follow(self) -> None:
-        following = self.loop.following
-        new = {s: self._shaped(s, following[s]) for s in self.current}
-        for s, value in new.items():
-            problem = value if isinstance(value, Diagnostic) else faults.problem(following[s], value, self.run.suspect)
-            if problem is not None:
-                self._failed(problem)
-        broken = [self.run.values[following[s]] for s in self.matrices]
-        for problem in broken:
-            if isinstance(problem, Diagnostic):
-                self._failed(problem)
-        if self.failure is not None:
+        if self.loop.times:
+            self.failure = unsupported(list(self.matrices)) or Flow(self).advance(self.loop.duration(self.clock))
             return
-        for matrix in dict.fromkeys(self.matrices.values()):
-            matrix.follow(following, self.run.values)
+        following = self.loop.following
+        new = {s: self.shaped(s, following[s]) for s in self.current}
+        found = new | {s: self.run.values[following[s]] for s in self.matrices}
+        for state, value in found.items():
+            if isinstance(value, Diagnostic):
+                self.failure = value if self._is_known(value) else self._diverged(state, value)
+                return
+        try:
+            for matrix in dict.fromkeys(self.matrices.values()):
+                matrix.follow(following, self.run.values)
+        except faults.Refused as refused:
+            self.failure = self._diverged(next(iter(self.matrices)), refused.diagnostic)
         self.current = new
 
-    def _failed(self, problem: Diagnostic) -> Diagnostic:
-        if self.failure is None:
-            made = "before the first update" if not self.clock else f"after {self.clock} updates"
-            if self.clock == 1:
-                made = "after 1 update"
-            message = f"training breaks down {made}: {problem.message}"
-            self.failure = Diagnostic(problem.code, message, problem.span, problem.remedy)
-        return self.failure
+    # -- messages -----------------------------------------------------------------------------------------------
+    def _is_known(self, cause: Diagnostic) -> bool:
+        """A fault that has nothing to do with the training, or one that was told before."""
+        return id(cause) in self.before or cause.code == "NX417"
 
-    def trace(self, trace: ir.Trace) -> Any:
-        """The values over the steps."""
-        values = self.traced[trace]
-        broken = next((v for v in values if isinstance(v, Diagnostic)), self.failure)
-        if broken is not None:
-            return broken
-        return np.stack(values)
+    def _diverged(self, state: ir.State, cause: Diagnostic | None) -> Diagnostic:
+        why = f" ({cause.message})" if cause is not None else ""
+        update = self.clock + 1 if cause is not None else self.clock
+        message = f"the training stops in update {update}: {state.name} is not finite any more{why}"
+        span = cause.span if cause is not None else state.span
+        return Diagnostic("NX417", message, span, "lower the learning rate, or clip the gradient")
+
+    def _undefined(self, cause: Diagnostic) -> Diagnostic:
+        if self._is_known(cause):
+            return cause
+        k = self.clock
+        updates = "before the first update" if k == 0 else f"after {k} update{'s' if k > 1 else ''}"
+        return Diagnostic(cause.code, f"{cause.message} ({updates})", cause.span, cause.remedy)

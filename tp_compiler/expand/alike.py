@@ -6,12 +6,12 @@ first index of the one in the place of the first of the other, and so on. Copies
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 
 from tp_compiler.expand.unit import is_renaming
 from tp_compiler.ir import nodes as ir
-from tp_compiler.ir.types import Index
+from tp_compiler.ir.types import Axis, Index
 
 Label = Index | int
 _COMMON = ("type", "span", "args", "serial")
@@ -42,53 +42,60 @@ class Alike:
             if x in self._factors:
                 self._factors[node] = tuple(_renamed(k, names) for k in self._factors[x])
             return _renamed(self.kinds[x], names)
-        args = [self.kinds[a] for a in node.args]
-        product = isinstance(node, ir.Map) and node.fn == "mul"
-        if product or isinstance(node, ir.Contract):
-            args = [k for a in node.args for k in self._factors.get(a, (self.kinds[a],))]
-            args.sort(key=lambda k: k.number)
-        if product:
+        args = self._args(node)
+        if isinstance(node, ir.Map) and node.fn == "mul":
             self._factors[node] = tuple(args)
-        order: dict[Label, int] = {}
+        numbering = _Numbering()
+        key = (type(node), *numbering.of_fields(node, args))
+        free = {*node.type.indices, *(s for s, _ in node.type.slots if s)}
+        number = self._numbers.setdefault(key, len(self._numbers))
+        return Kind(number, tuple(x for x in numbering.order if x in free))
 
-        def placed(x: object) -> object:
-            """A field with its indices and copies numbered in the order in which they appear."""
-            if isinstance(x, tuple):
-                return tuple(placed(y) for y in x)
-            if isinstance(x, Index):
-                return "index", order.setdefault(x, len(order)), x.axis
-            return x
+    def _args(self, node: ir.Node) -> list[Kind]:
+        """The classes of the arguments; factors in any order."""
+        if not (isinstance(node, ir.Contract) or (isinstance(node, ir.Map) and node.fn == "mul")):
+            return [self.kinds[a] for a in node.args]
+        factors = [k for a in node.args for k in self._factors.get(a, (self.kinds[a],))]
+        return sorted(factors, key=lambda k: k.number)
 
-        parts: list[object] = [type(node)]
+
+class _Numbering:
+    """Indices and copies by the order in which they appear in a node and its arguments."""
+
+    def __init__(self) -> None:
+        self.order: dict[Label, int] = {}
+
+    def of_fields(self, node: ir.Node, args: list[Kind]) -> Iterator[object]:
+        """What makes a node what it is, its indices and copies numbered."""
+        if isinstance(node, _BY_IDENTITY):
+            yield from (node, self.placed(node.type.indices))
+            return
         if isinstance(node, ir.Reindex):
-            x, names = args.pop(0), dict(zip(node.args[0].type.indices, node.selectors, strict=True))
-            parts.append(
-                (x.number, tuple(placed(names[i]) if isinstance(i, Index) else _label(i, order) for i in x.free))
-            )
-        elif isinstance(node, _BY_IDENTITY):
-            parts += [node, placed(node.type.indices)]
-            args = []
+            read, *args = args
+            selectors = dict(zip(node.args[0].type.indices, node.selectors, strict=True))
+            places = tuple(self.placed(selectors[i]) if isinstance(i, Index) else self.label(i) for i in read.free)
+            yield read.number, places
         else:
             for f in fields(node):
                 if f.name not in _COMMON:
                     value = getattr(node, f.name)
-                    parts.append(_numbered(value, order) if f.name in ("slot", "slots") else placed(value))
-        parts += [(kind.number, tuple(_label(x, order) for x in kind.free)) for kind in args]
-        free = {*node.type.indices, *(s for s, _ in node.type.slots if s)}
-        number = self._numbers.setdefault(tuple(parts), len(self._numbers))
-        return Kind(number, tuple(x for x in order if x in free))
+                    yield self.copies(value) if f.name in ("slot", "slots") else self.placed(value)
+        for kind in args:
+            yield kind.number, tuple(self.label(x) for x in kind.free)
+
+    def placed(self, x: object) -> object:
+        if isinstance(x, tuple):
+            return tuple(self.placed(y) for y in x)
+        return ("index", *self.label(x)) if isinstance(x, Index) else x
+
+    def label(self, x: Label) -> tuple[int, Axis | None]:
+        return self.order.setdefault(x, len(self.order)), x.axis if isinstance(x, Index) else None
+
+    def copies(self, slots: int | tuple[int, ...]) -> tuple[object, ...]:
+        """The row's own neurons, 0, are no copy."""
+        return tuple(self.label(s) if s else 0 for s in (slots if isinstance(slots, tuple) else (slots,)))
 
 
 def _renamed(kind: Kind, names: Mapping[Index, object]) -> Kind:
     placed = (names[x] if isinstance(x, Index) and x in names else x for x in kind.free)
     return Kind(kind.number, tuple(x for x in placed if isinstance(x, Index | int)))
-
-
-def _numbered(value: int | tuple[int, ...], order: dict[Label, int]) -> object:
-    """Copies; the row's own neurons, 0, are no copy."""
-    slots = value if isinstance(value, tuple) else (value,)
-    return tuple(("copy", order.setdefault(s, len(order))) if s else 0 for s in slots)
-
-
-def _label(x: Label, order: dict[Label, int]) -> object:
-    return order.setdefault(x, len(order)), x.axis if isinstance(x, Index) else None

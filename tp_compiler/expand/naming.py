@@ -63,7 +63,8 @@ class Naming:
             if o.name.isidentifier() and o.name not in self.taken:
                 self.taken.add(o.name)
                 own = {out: own for own, out in target.names.items()}
-                if set(own) == {i for i in o.indices if i != unit.clock} and target.node not in self._brackets:
+                whole = set(own) == {i for i in o.indices if i != unit.clock} and target.node not in self._brackets
+                if whole and unit.names.get(target.node, (o.name,))[0] == o.name:
                     self._own[o.name] = target.node
                     self._brackets[target.node] = tuple(own[i] for i in o.indices if i != unit.clock)
         bound = [n for n in self.plan.order if n in self.plan.bound]

@@ -48,7 +48,7 @@ class Plan:
         self.roots = [*unit.laws(), *self.outputs, *loop]
         self.forms.learn_slopes(reachable(self.roots))
         self.forms.learn_products((*unit.names, *unit.cotangents))
-        everything = reachable([*self.roots, *self.written(self.roots)])
+        everything = reachable([*self.roots, *self.written(self.roots), *self.forms.slopes])
         self.changing = unit.training.changing(everything) if unit.trains else set()
         self.beyond = _containing(everything, ir.Trace)
         self.inside = set(self.written(loop)) & self.changing
@@ -93,7 +93,7 @@ class Plan:
     def _rename(self, everything: list[ir.Node]) -> None:
         """What is the same up to the names of indices is written once, in the first region that needs it."""
         kinds = Alike(everything).kinds
-        first: dict[int, ir.Node] = {}
+        first = {kinds[slope].number: slope for slope in reversed(self.forms.slopes)}
         rank = {BEFORE: 0, LOOP: 1, AFTER: 2}
         for node in sorted(self.written(self.roots), key=lambda n: (rank[self.region(n)], n.serial)):
             if isinstance(node, (*LEAVES, ir.Reindex, ir.Trace)) or any(slot for slot, _ in node.type.slots):

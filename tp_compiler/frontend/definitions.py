@@ -241,6 +241,19 @@ def names_in(tree: object, in_label: bool = False) -> Iterator[tuple[ast.Name, b
                 yield from names_in(getattr(tree, f.name), in_label)
 
 
+def calls_in(tree: object) -> Iterator[ast.Call]:
+    """Every call in a tree."""
+    if isinstance(tree, ast.Call):
+        yield tree
+    if isinstance(tree, tuple):
+        for part in tree:
+            yield from calls_in(part)
+    elif is_dataclass(tree) and isinstance(tree, ast.Tree):
+        for f in fields(tree):
+            if f.name != "span":
+                yield from calls_in(getattr(tree, f.name))
+
+
 # ------------------------------------------------------------------------------------- names of what could not be read
 def introduced(s: ast.Statement) -> set[str]:
     """The names that a statement means to bring in."""

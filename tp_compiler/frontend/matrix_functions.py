@@ -33,7 +33,7 @@ class MatrixFunctions:
             "trace": self.trace,
             **dict.fromkeys(("rowmean", "colmean"), self.means),
             **dict.fromkeys(("rownorm", "colnorm"), self.norms),
-            **dict.fromkeys(("inputs", "signals"), self.factors),
+            **dict.fromkeys(("inputs", "signals", "examples"), self.factors),
         }
 
     # -- pow, inv, solve, msign, matfun -------------------------------------------------------------------------
@@ -194,7 +194,7 @@ class MatrixFunctions:
 
     # -- factors of K-FAC ---------------------------------------------------------------------------------------
     def factors(self, expr: ast.Call, ctx: Context) -> v.Value:
-        """inputs(g) and signals(g; f): for optimizers on operators."""
+        """inputs(g; f), signals(g; f) and examples(g; f): for optimizers on operators."""
         body = self.core.matrix_body
         if body is None:
             remedy = "they belong into an `optimizer ... on operators`"

@@ -7,21 +7,26 @@ matrix in their basis; the update is again a sum of outer products. An optimizer
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from tp_compiler.diagnostics import ProgramError, Span
 from tp_compiler.frontend import syntax as ast
 from tp_compiler.frontend import values as v
+from tp_compiler.frontend.definitions import calls_in
 from tp_compiler.frontend.expressions import Context, Expressions, error
+from tp_compiler.frontend.layers import Factor, Layer, Layers
 from tp_compiler.frontend.names import Scope, suggest
 from tp_compiler.frontend.spectral import Core, Side, Spectral
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.build import Builder
-from tp_compiler.ir.gradient import Gradient, Label, is_zero
+from tp_compiler.ir.gradient import Gradient, Label, Leaf, is_zero
 from tp_compiler.ir.types import Axis, Index, Type, Width
 from tp_compiler.ir.walk import reachable
 
+#: inputs or signals, of which outputs.
+FactorKey = tuple[str, tuple[ir.Node, ...]]
 Run = Callable[["MatrixBody", tuple[ast.Statement, ...], Scope], None]
 
 
@@ -41,7 +46,8 @@ class MatrixParameter:
     name: str
     gradient: Stack
     own: tuple[Index, ...]
-    signals: Callable[[list[v.Value], Span], Stack] | None = None
+    leaf: Leaf
+    layers: Layers
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,15 +105,18 @@ def _size(indices: tuple[Index, ...]) -> int:
 
 @dataclass
 class MatrixBody:
-    """One run of the body for one parameter."""
+    """One run of the body for one parameter. `layer`: where the body asks for K-FAC's factors."""
 
     core: Expressions
     parameter: MatrixParameter
+    layer: Layer | None
     steps: int  # how many steps of gradients the basis holds: 1 for an optimizer without memory
     clock: ir.Node
     span: Span
+    factors: dict[FactorKey, Factor] = field(default_factory=dict)  # what the body asked for in the runs before
     numbers: dict[str, ir.State] = field(default_factory=dict)
     operators: dict[str, ast.State] = field(default_factory=dict)
+    wanted: dict[FactorKey, Factor] = field(default_factory=dict)
     sides: dict[str, tuple[Side, Side]] = field(default_factory=dict)
     parts: dict[str, frozenset[str]] = field(default_factory=dict)  # which parts of a Core a state has
     current: dict[str, v.Value] = field(default_factory=dict)
@@ -119,6 +128,9 @@ class MatrixBody:
         self.spectral = Spectral(self.core.algebra, self.span)
         self.gradient = self._gradient()
         self.spectral.collect(self.gradient)
+        self.worked_out = {key: self._factor(key, found) for key, found in self.factors.items()}
+        for op in self.worked_out.values():
+            self.spectral.collect(op)
         self.spectral.close()
 
     # -- the gradient -------------------------------------------------------------------------------------------
@@ -149,7 +161,49 @@ class MatrixBody:
         return written
 
     def _operator(self, left: ir.Node, right: ir.Node | None, index: Index) -> v.Operator:
-        return v.Columns(left, index) if right is None else v.Summed(v.Outer(left, right), index)
+        if right is not None:
+            return v.Summed(v.Outer(left, right), index)
+        return v.Flipped(v.Columns(left, index)) if self.flipped else v.Columns(left, index)
+
+    @property
+    def flipped(self) -> bool:
+        """For K-FAC a readout is the operator <v| from kets to arrays, as the network applies it."""
+        return self.layer is not None and self.layer.readout
+
+    # -- K-FAC's factors ----------------------------------------------------------------------------------------
+    def factor(self, name: str, extra: list[v.Value], span: Span) -> v.Value:
+        """inputs(g; f) = Σ|x><x| and signals(g; f) = Σ|d><d|; examples(g; f) is the number of examples."""
+        outputs = [node for value in extra for node in self._outputs(value, span)]
+        layers = self.parameter.layers
+        counted = layers.examples(outputs)
+        if name == "examples":
+            return v.Scalar(self.build.constant(math.prod(i.size for i in counted), span))
+        assert self.layer is not None
+        if name == "signals" and not outputs:
+            outputs = layers.fitted()
+        key = name, tuple(outputs)
+        if key not in self.worked_out:
+            self.wanted[key] = self.layer.inputs(counted) if name == "inputs" else self.layer.signals(outputs)
+            self.spectral.carried["?"] = Core(self.spectral.anything, self.spectral.anything)
+            return v.Carried("?", None, None)
+        return self.worked_out[key]
+
+    def _outputs(self, value: v.Value, span: Span) -> list[ir.Node]:
+        if isinstance(value, v.Fitted):
+            return self.parameter.layers.fitted()
+        if not isinstance(value, v.Scalar):
+            raise error("NX293", f"outputs are scalars, found {value.kind}", span, "write KFAC(..., outputs = f[i])")
+        return [value.node]
+
+    def _factor(self, key: FactorKey, found: Factor) -> v.Operator:
+        """A factor as an operator; its kets are written into the memory first."""
+        if found.cols is not None:
+            return v.Table(found.node, found.rows, found.cols)
+        ket, index = found.node, found.rows
+        if self.now is None:
+            return v.Summed(v.Outer(ket, ket), index)
+        ket = self._remembered(f"{key[0]}{list(self.factors).index(key) + 1}", ket)
+        return v.Summed(v.Scaled(self._here(), v.Summed(v.Outer(ket, ket), index)), self.now)
 
     # -- statements ---------------------------------------------------------------------------------------------
     def declare(self, s: ast.State, scope: Scope) -> None:
@@ -171,7 +225,9 @@ class MatrixBody:
     def assign(self, s: ast.Assign, scope: Scope) -> None:
         if s.name not in self.numbers and s.name not in self.operators:
             known = [*self.numbers, *self.operators]
-            raise error("NX166", f"`{s.name}` is no state", s.span, suggest(s.name, known) or "declare it: `state L = 0`")
+            raise error(
+                "NX166", f"`{s.name}` is no state", s.span, suggest(s.name, known) or "declare it: `state L = 0`"
+            )
         self.bind(s.name, self.settled(self.value(s.value, scope)), scope)
 
     def value(self, expr: ast.Expr, scope: Scope) -> v.Value:
@@ -194,11 +250,6 @@ class MatrixBody:
         self.spectral.carried[name] = found
         widths = [x if isinstance(x, Width) else None for x in (found.rows, found.cols)]
         return v.Carried(name, widths[0], widths[1], self.parameter.own)
-
-    def factor(self, name: str, extra: list[v.Value], span: Span) -> v.Operator:
-        """inputs(g) = Σ|x><x| and signals(g; f) = Σ|d><d| (K-FAC's factors)."""
-        del name, extra
-        raise error("NX285", "K-FAC's factors are not available in this version", span, "use Shampoo or Muon")
 
     # -- cores of states ----------------------------------------------------------------------------------------
     def carried(self) -> None:
@@ -270,13 +321,22 @@ def _settled(
     """The body run until the sides and the parts of every state are known."""
     sides: dict[str, tuple[Side, Side]] = {}
     parts: dict[str, frozenset[str]] = {}
+    factors: dict[FactorKey, Factor] = {}
+    layer = None
+    if any(call.fn.ident in ("inputs", "signals") for call in calls_in(optimizer.statement.body)):
+        layer = parameter.layers.layer(parameter.leaf)
     unknown = [s.name for s in optimizer.statement.body if isinstance(s, ast.State) and not s.scalar]
-    for _ in range(4 * len(unknown) + 4):
-        body = MatrixBody(core, parameter, steps, clock, span, sides=dict(sides), parts=dict(parts))
+    for _ in range(4 * len(unknown) + 8):
+        body = MatrixBody(
+            core, parameter, layer, steps, clock, span, dict(factors), sides=dict(sides), parts=dict(parts)
+        )
         if steps > 1 or not unknown:
             body.carried()
         body.spectral.carried |= {n: Core(*_guess(body)) for n in unknown if n not in body.spectral.carried}
         result = _once(body, run, optimizer, values)
+        factors |= body.wanted
+        if body.wanted:
+            continue
         if steps == 1:
             return body, result
         found = body.followed()
@@ -302,8 +362,9 @@ def _once(body: MatrixBody, run: Run, optimizer: v.OptimizerName, values: dict[s
     statement = optimizer.statement
     scope = optimizer.scope.snapshot()
     scope.body = scope.entries = True
-    for name, node in values.items():
-        scope.others[name] = v.Binding(v.Scalar(node))
+    for param in statement.params:
+        node = values.get(param.name.ident)
+        scope.others[param.name.ident] = v.Binding(v.Fitted() if node is None else v.Scalar(node))
     scope.others["g"] = v.Binding(body.gradient)
     scope.others["p"] = v.Binding(v.Carried("p", None, None, body.parameter.own))
     present = build.add(body.clock, build.constant(1, body.span), body.span)
@@ -319,6 +380,8 @@ def _once(body: MatrixBody, run: Run, optimizer: v.OptimizerName, values: dict[s
         run(body, tuple(before), scope)
         assert isinstance(last, ast.Return)
         value = body.value(last.values[0], scope)
+        if body.wanted:
+            return Core(body.spectral.anything, body.spectral.anything)
         if not isinstance(value, v.Operator):
             raise error("NX167", f"the update is {value.kind}, not an operator", last.span, "return an operator")
         result = body.spectral.core(value)
@@ -326,4 +389,4 @@ def _once(body: MatrixBody, run: Run, optimizer: v.OptimizerName, values: dict[s
         core.spectral, core.matrix_body = outer
     if (result.rows, result.cols) != (gradient.rows, gradient.cols) or result.identity is not None:
         raise error("NX167", "the update has not the shape of the parameter", last.span, "return, for example, -lr * g")
-    return result
+    return body.spectral.flipped(result) if body.flipped else result

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from tp_compiler.diagnostics import ProgramError, Span
 from tp_compiler.frontend import syntax as ast
 from tp_compiler.frontend import values as v
+from tp_compiler.frontend.definitions import calls_in
 from tp_compiler.frontend.expressions import Context, Expressions, error
 from tp_compiler.frontend.names import Scope, suggest
 from tp_compiler.ir import nodes as ir
@@ -122,14 +123,17 @@ def arguments(core: Expressions, optimizer: v.OptimizerName, call: ast.Call, sco
         raise error("NX251", f"{statement.name} takes {len(params)} arguments", call.span, f"write {form}")
     values: dict[str, ir.Node] = {}
     inner = optimizer.scope.snapshot()
+    families = {e.ident for call in calls_in(statement.body) for e in call.extra if isinstance(e, ast.Name)}
     for name, param in params.items():
         source = given[name].value if name in given else param.default
+        if source is param.default and isinstance(source, ast.Name) and source.ident == "fitted":
+            continue  # what the loss fits
         if source is None:
             raise error("NX251", f"{statement.name} misses its argument `{name}`", call.span, f"write {form}")
         node = core.scalar(source, Context(scope if name in given else inner), "a number")
         if node is None:
             raise ProgramError([])
-        if node.type.indices:
+        if node.type.indices and name not in families:
             raise error(
                 "NX168", f"`{name}` carries the index {node.type.indices[0].name}", source.span, "give a number"
             )

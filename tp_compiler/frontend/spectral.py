@@ -96,6 +96,9 @@ class Spectral:
             case v.Columns(node=node, index=index):
                 self.space(node.type.width).add(node, _own(node, index, over))
                 self.space(index.axis)
+            case v.Table(rows=rows, cols=cols):
+                self.space(rows.axis)
+                self.space(cols.axis)
             case v.Summed(operator=inner, index=index):
                 self.collect(inner, (*over, index))
             case v.Scaled(operator=inner) | v.Function(operator=inner) | v.Flipped(operator=inner):
@@ -131,6 +134,8 @@ class Spectral:
                 return self._outer(left, right, (), self.build.constant(1, self.span))
             case v.Columns(node=node, index=index):
                 return self._columns(node, index, (), self.build.constant(1, self.span))
+            case v.Table(node=node, rows=rows, cols=cols):
+                return self._table(node, rows, cols)
             case v.Carried(name=name):
                 return self.carried[name]
             case v.Scaled() | v.Summed():
@@ -254,6 +259,10 @@ class Spectral:
         core = build.map("add", parts, span) if parts else None
         return Core(a.rows, b.cols, identity, core, start)
 
+    def flipped(self, a: Core) -> Core:
+        """The transpose of an update, a multiple of the parameter included."""
+        return replace(self.transposed(replace(a, start=None)), start=a.start)
+
     def transposed(self, a: Core) -> Core:
         """(|y><x|)ᵀ = ρ |x><y|, ρ = lim (width of y)/(width of x); arrays have no width."""
         if a.start is not None:
@@ -286,6 +295,11 @@ class Spectral:
         groups = [tuple(n[i] for i in own) for n, own in zip(names, owns, strict=True)]
         entries = self._placed(entries, rows, kets[0], owns[0], groups[0], rows.row)
         return Core(sides[0], sides[1], core=self._placed(entries, cols, kets[1], owns[1], groups[1], cols.column))
+
+    def _table(self, node: ir.Node, rows: Index, cols: Index) -> Core:
+        row, column = self.spaces[rows.axis].row, self.spaces[cols.axis].column
+        assert row and column
+        return Core(rows.axis, cols.axis, core=self.build.rename(node, {rows: row, cols: column}, self.span))
 
     def _columns(self, node: ir.Node, index: Index, over: tuple[Index, ...], factor: ir.Node) -> Core:
         """Σ_over factor |node> with `index` running through the columns."""
@@ -436,4 +450,3 @@ def worked_out(algebra: Algebra, op: v.Operator, span: Span) -> tuple[Spectral, 
     spectral.collect(op)
     spectral.close()
     return spectral, spectral.core(op)
-

@@ -18,6 +18,8 @@ from tp_compiler.frontend.decay import scaled
 from tp_compiler.frontend.definitions import check_body, names_in
 from tp_compiler.frontend.differentiation import uses_initial
 from tp_compiler.frontend.expressions import Context, error
+from tp_compiler.frontend.flow import flows, times_of
+from tp_compiler.frontend.layers import Layers
 from tp_compiler.frontend.matrix_optimizers import MatrixBody, MatrixParameter, MatrixUpdate, family, stacked, updated
 from tp_compiler.frontend.names import Scope, suggest
 from tp_compiler.frontend.optimizers import Body, Parameter, arguments, stepped
@@ -79,10 +81,12 @@ class Training:
         self.named: dict[str, ast.Tree] = {}
         self.updates: list[_Update] = []
         self.body: Body | MatrixBody | None = None  # of the optimizer that is being run
+        self.layers: Layers | None = None  # for K-FAC's factors
         self.following: dict[ir.State, ir.Node] = {}
         self.matrices: dict[ir.MatrixSymbol, Trained] = {}
         self.loop: Loop | None = None
         self.parametrized = "mup"
+        self.times: tuple[float, ...] = ()  # of gradient flow
         self.tangent: TangentLimit | None = None  # the limit under `parametrization ntk`
         self.exponents: dict[tuple[str, bool], dict[str, float]] = {}  # a, b, c, d of the rows
         self.rows: list[tuple[ast.ParametrizationRow, Scope]] = []  # their targets may be declared below them
@@ -125,7 +129,7 @@ class Training:
             raise error("NX150", "a program has one `train`", s.span, "put both phases into one loop")
         self.trained = s
         if s.clock != "steps":
-            self.refused = "gradient flow (`train time`)"
+            self.times = times_of(self.core, s, self.parametrized, scope)
         else:
             self._steps(s, scope)
         assert self.clock is not None
@@ -343,6 +347,9 @@ class Training:
             self.tangent = TangentLimit(
                 self.build, self.loss, starts, self._groups(), self.clip, self.clock, self._head(), self._loss_span()
             )
+            if self.times:
+                flows(self.tangent.groups)
+                self.loop = replace(self.loop, times=self.times)
 
     def _groups(self) -> list[Group]:
         """The parameters under one `update` line each, at their initial values."""
@@ -486,10 +493,10 @@ class Training:
             return  # the loss does not depend on it: it stays
         clock = build.clock(self._head())
         assert self.clock is not None
+        parameter = MatrixParameter(target.shown, stack, own, leaf, self._layers())
         found = updated(
-            self.core, self._run_body, update.optimizer, update.values, MatrixParameter(target.shown, stack, own),
-            self.clock.size - 1, clock, span,
-        )  # fmt: skip
+            self.core, self._run_body, update.optimizer, update.values, parameter, self.clock.size - 1, clock, span
+        )
         self.following.update(found.following)
         if isinstance(leaf, ir.MatrixSymbol):
             self._learn(target, leaf, found)
@@ -502,6 +509,13 @@ class Training:
         if found.core.start is not None:
             parts.append(build.mul(found.core.start, leaf, span))
         self.following[leaf.state] = build.map("add", parts, span)
+
+    def _layers(self) -> Layers:
+        assert self.loss is not None
+        if self.layers is None:
+            names = {t.leaf: t.shown for t in self.targets.values()}
+            self.layers = Layers(self.build, self.loss, names, self._loss_span())
+        return self.layers
 
     def _learn(self, target: _Target, matrix: ir.MatrixSymbol, found: MatrixUpdate) -> None:
         """W_t = keep W_0 + Δ, where the update is a sum of outer products and a multiple of W_t."""
@@ -627,7 +641,16 @@ class Training:
         plain = self._lowered(program, lambda node: node, self.following)
         if self.tangent is None:
             return plain
-        return replace(self._lowered(program, self.tangent, self.tangent.following), finite=plain)
+        return replace(self._lowered(program, self.tangent, self.tangent.following), finite=self._finite(plain))
+
+    def _finite(self, program: Program) -> Program:
+        """What networks of finite width read: nothing, where the limit is a flow."""
+        if not self.times:
+            return program
+        why = "gradient flow at finite width (networks train in steps)"
+        nodes = [self.build.unavailable(why, (), o.node.type.indices, None, o.span) for o in program.outputs]
+        outputs = tuple(replace(o, node=node) for o, node in zip(program.outputs, nodes, strict=True))
+        return replace(program, outputs=outputs, loop=None)
 
     def _network(self) -> Network:
         """The program as a function of its parameters, before anything is lowered."""

@@ -167,6 +167,15 @@ class Columns(Operator):
 
 
 @dataclass(frozen=True, eq=False)
+class Table(Operator):
+    """A finite matrix: an operator from arrays over an axis to arrays, with entries over (rows, cols)."""
+
+    node: ir.Node
+    rows: Index
+    cols: Index
+
+
+@dataclass(frozen=True, eq=False)
 class Carried(Operator):
     """An operator that training carries, and that is not spelled out: its entry in a table of spectral.py."""
 
@@ -174,6 +183,13 @@ class Carried(Operator):
     rows: Width | None
     cols: Width | None
     indices: tuple[Index, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted(Value):
+    """What the loss fits: the outputs of a squared loss, else the losses of the examples (layers.py)."""
+
+    kind = "what the loss fits"
 
 
 @dataclass(frozen=True, eq=False)

@@ -120,6 +120,11 @@ class Gradient:
         placed = self.build.rename(value, renamed, self.span)
         return self.build.map("mul", (placed, *factors), self.span) if factors else placed
 
+    def tied(self, leaf: ir.Node, index: Index) -> Index | None:
+        """The index of f that an own index of a leaf is tied to everywhere, if there is one."""
+        (label, *others) = {dict(ties).get(index) for ties in self._pieces.get(leaf, {(): []})}
+        return label if isinstance(label, Index) and not others else None
+
     def members(self, leaf: Leaf) -> set[tuple[Label, ...]]:
         """The members of a family that a gradient is not zero for: positions, and own indices that run."""
         if isinstance(leaf, ir.MatrixSymbol):

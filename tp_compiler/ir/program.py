@@ -26,20 +26,28 @@ class Loop:
 
     It stays a loop: its instructions stand here once, whatever the number of steps. They read the states through
     `Carry` and the number of updates through `Clock`. A quantity over `index` has the positions 0, 1, ..., steps.
+
+    With `times`, gradient flow: step k goes on from times[k-1] (0 before the first) to times[k], and `following - state`
+    is the rate of change of a state.
     """
 
     steps: int
     index: Index
     following: Mapping[State, Node]
     span: Span
+    times: tuple[float, ...] = ()
+
+    def duration(self, step: int) -> float:
+        """How long the flow of a step takes."""
+        return self.times[step] - (self.times[step - 1] if step else 0.0)
 
 
 @dataclass(frozen=True, eq=False)
 class Trainable:
     """A parameter as `train` updates it, or, where nothing is trained, one that is not frozen.
 
-    `leaf` is what stands for it in `Network.roots`: the value of a ket or scalar, or the symbol of a matrix. A family of
-    which members are updated apart has several entries; `member` holds their positions (None: an index that runs).
+    `leaf` is what stands for it in `Network.roots`: the value of a ket or scalar, or the symbol of a matrix. A family
+    of which members are updated apart has several entries; `member` holds their positions (None: an index that runs).
     """
 
     name: str

@@ -1,13 +1,14 @@
 """The class of a parametrization for any architecture: orders of magnitude of every ket, update and reading.
 
 One step of training changes a parameter by what its optimizer makes of its gradient; gradients are nodes of the same
-program (`ir.gradient`), so their sizes come out of the same sweep. An update is as large as it becomes in training: after
-each sweep the parameters that were 0, or that read outputs, have the size that their updates give them, and the next sweep
-sees gradients made of those. On perceptrons the verdicts are those of TP IVb Thm 2.8.12 (verdict.py).
+program (`ir.gradient`), so their sizes come out of the same sweep. An update is as large as it becomes in training:
+after each sweep the parameters that were 0, or that read outputs, have the size that their updates give them, and the
+next sweep sees gradients made of those. On perceptrons the verdicts are those of TP IVb Thm 2.8.12 (verdict.py).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -41,13 +42,15 @@ class Analysis:
         self.forward = reading.order
         self.backward = reading.backward
         self.symmetry = Symmetry(self.backward)
-        self.natural = self._sweep(self.forward, {p.leaf: ABSENT if p.zero else FIXED for p in reading.parameters}, None)
+        self.natural = self._sweep(
+            self.forward, {p.leaf: ABSENT if p.zero else FIXED for p in reading.parameters}, None
+        )
         self.watched = self._watched()
 
     def _sweep(self, nodes: list[ir.Node], sizes: dict[Leaf, Size], rows: list[Row] | None) -> Sizes:
         powers: dict[Leaf, Size] = {}
-        for node, name in self.reading.powers.items():
-            tied = [r for r in rows or () if r.output is not None and r.parameter.declared.name == name]
+        for node, leaf in self.reading.powers.items():
+            tied = [r for r in rows or () if r.output is not None and r.parameter.leaf is leaf]
             powers[node] = Size(1 + tied[0].output if tied and tied[0].output is not None else CONSTANT)
         return Sizes(nodes, self.symmetry, Given(sizes | powers, self.reading.brackets))
 
@@ -62,8 +65,11 @@ class Analysis:
         return [n for n in self.forward if n in kets or n in inner or n in self.reading.brackets]
 
     # -- training -----------------------------------------------------------------------------------------------
-    def updates(self, rows: list[Row]) -> tuple[dict[int, Order], dict[int, Order]]:
-        """What every row's update adds to its parameter, in natural units, and the entries of its gradient."""
+    def updates(self, rows: list[Row], first: bool = False) -> tuple[dict[int, Order], dict[int, Order]]:
+        """What every row's update adds to its parameter, in natural units, and the entries of its gradient.
+
+        `first`: in the very first step.
+        """
         starts = {r.parameter.leaf: Size(NOTHING if r.parameter.zero else r.size) for r in rows}
         found: dict[int, Order] = {}
         entries: dict[int, Order] = {}
@@ -75,20 +81,27 @@ class Analysis:
                 terms = self.reading.gradients[row.parameter.leaf]
                 natural = max((sum((sizes[x].total for x in t), CONSTANT) for t in terms), default=NOTHING)
                 new[k], entries[k] = _step(row, natural)
-            if new == found:
+            if new == found or first:
+                found = new
                 break
             found = new
             grown = self._after(rows, starts, found, True)
         return found, entries
 
-    def _after(self, rows: list[Row], starts: dict[Leaf, Size], found: dict[int, Order], early: bool) -> dict[Leaf, Size]:
-        """The parameters with their updates; `early`: of those alone that may outgrow what they started as."""
+    def _after(
+        self, rows: list[Row], starts: dict[Leaf, Size], found: dict[int, Order], early: bool, grow: bool = True
+    ) -> dict[Leaf, Size]:
+        """The parameters with their updates; `early`: of those alone that may outgrow what they started as. `grow`: a
+        readout counts as large as it becomes."""
         after = dict(starts)
         for k, row in enumerate(rows):
             p = row.parameter
             if not early or p.zero or p.kind == Kind.OUTPUT:
                 change = max(after[p.leaf].change, found[k])
-                after[p.leaf] = Size(starts[p.leaf].start, change, p.leaf)
+                start = starts[p.leaf].start
+                if grow and p.kind == Kind.OUTPUT and start != NOTHING:
+                    start = max(start, change)
+                after[p.leaf] = Size(start, change, p.leaf)
         return after
 
     # -- verdicts -----------------------------------------------------------------------------------------------
@@ -96,40 +109,49 @@ class Analysis:
         """The class. `given_d`: the rows have exponents d of their own, so that eps may be off."""
         found, entries = self.updates(rows)
         starts = {r.parameter.leaf: Size(NOTHING if r.parameter.zero else r.size) for r in rows}
+        initial = self._sweep(self.forward, starts, rows)
         sizes = self._sweep(self.forward, self._after(rows, starts, found, False), rows)
         moves = [sizes.of[n].change for n in self.reading.features]
         fastest = max(moves, default=NOTHING)
         r = -Fraction(fastest) if fastest != NOTHING else Fraction(0)
         conditions = (
-            *self._at_init(sizes),
+            *self._at_init(initial),
             *self._faithful(rows, entries, given_d),
             *self._stable(sizes),
             self._nontrivial(sizes),
             self._features(fastest, sizes),
         )
         updates = {row.parameter.shown: found[k] for k, row in enumerate(rows)}
-        return Architecture(conditions, r, updates, tuple(self._problems(sizes)))
+        if fastest > 0 or not all(c.holds for c in conditions if c.question == Question.STABLE):
+            first = self.updates(rows, first=True)[0]  # what blows up, does so before the readout has grown, too
+            sizes = self._sweep(self.forward, self._after(rows, starts, first, False, grow=False), rows)
+        return Architecture(conditions, r, updates, tuple(self._problems(initial, sizes)))
 
-    def _named(self) -> list[ir.Node]:
-        """What has a name, and the readings."""
-        names = self.reading.names
-        return [n for n in self.watched if n in names or n in self.reading.brackets]
+    def _shown(self, sizes: Sizes, wrong: Callable[[ir.Node], bool]) -> list[ir.Node]:
+        """What is worth a sentence: what has a name, the readings, and where something goes wrong first."""
+        first = [n for n in self.watched if wrong(n) and not any(wrong(a) for a in n.args)]
+        if first:
+            return first
+        return [n for n in self.watched if n in self.reading.names or n in self.reading.brackets]
+
+    def _off(self, initial: Sizes) -> Callable[[ir.Node], bool]:
+        """Is a ket not as large as in natural units, or a scalar larger?"""
+        watched = set(self.watched)
+
+        def off(node: ir.Node) -> bool:
+            start, natural = initial.of[node].start, self.natural.of[node].start
+            return node in watched and (start != natural if node.type.slots else start > max(CONSTANT, natural))
+
+        return off
 
     def _at_init(self, sizes: Sizes) -> list[Condition]:
-        source, conditions = "[orders of magnitude; TP IVb (2.25)]", []
-        for node in self.watched:
-            start, name = sizes.of[node].start, self.reading.name(node)
-            if node.type.slots:
-                holds = start == self.natural.of[node].start
-                text = f"{name} is {_order(start)} at initialisation"
-                if not holds:
-                    text += f", not {_order(self.natural.of[node].start)}"
-            else:
-                holds = start <= max(CONSTANT, self.natural.of[node].start)
-                text = f"{name} is {_order(start)} at initialisation"
-            if not holds or node in self.reading.names or node in self.reading.brackets:
-                conditions.append(Condition(Question.INIT, source, holds, text))
-        return conditions or [Condition(Question.INIT, source, True, "no ket depends on a parameter")]
+        source, off, conditions = "[orders of magnitude; TP IVb (2.25)]", self._off(sizes), []
+        for node in self._shown(sizes, off):
+            text = f"{self.reading.name(node)} is {_order(sizes.of[node].start)} at initialisation"
+            if off(node):
+                text += f", not {_order(self.natural.of[node].start)}"
+            conditions.append(Condition(Question.INIT, source, not off(node), text))
+        return _unique(conditions) or [Condition(Question.INIT, source, True, "no ket depends on a parameter")]
 
     def _faithful(self, rows: list[Row], entries: dict[int, Order], given_d: bool) -> list[Condition]:
         conditions = []
@@ -149,19 +171,24 @@ class Analysis:
         return conditions
 
     def _stable(self, sizes: Sizes) -> list[Condition]:
-        source, conditions = "[orders of magnitude; TP IVb (2.27)]", []
-        for node in self.watched:
-            size = sizes.of[node]
-            holds = size.change <= 0
-            if not holds or node in self.reading.names or node in self.reading.brackets:
-                conditions.append(Condition(Question.STABLE, source, holds, self._moves(node, size)))
-        return conditions or [Condition(Question.STABLE, source, True, "nothing moves")]
+        source, watched = "[orders of magnitude; TP IVb (2.27)]", set(self.watched)
+
+        def bursts(node: ir.Node) -> bool:
+            return node in watched and sizes.of[node].change > 0
+
+        conditions = [
+            Condition(Question.STABLE, source, not bursts(node), self._moves(node, sizes.of[node]))
+            for node in self._shown(sizes, bursts)
+        ]
+        return _unique(conditions) or [Condition(Question.STABLE, source, True, "nothing moves")]
 
     def _moves(self, node: ir.Node, size: Size) -> str:
         if size.change == NOTHING:
             return f"{self.reading.name(node)} does not move"
         by = next((p.shown for p in self.reading.parameters if p.leaf == size.cause), "")
-        return f"{self.reading.name(node)} moves by {_order(size.change)}" + (f", through updates of {by}" if by else "")
+        return f"{self.reading.name(node)} moves by {_order(size.change)}" + (
+            f", through updates of {by}" if by else ""
+        )
 
     def _nontrivial(self, sizes: Sizes) -> Condition:
         best = max(self.reading.brackets, key=lambda n: sizes.of[n].change, default=None)
@@ -170,28 +197,33 @@ class Analysis:
         return Condition(Question.NONTRIVIAL, "[TP IVb (2.28)]", change == 0, text)
 
     def _features(self, fastest: Order, sizes: Sizes) -> Condition:
-        node = max(self.reading.features, key=lambda n: sizes.of[n].change, default=None)
+        named = self.reading.names
+        node = max(self.reading.features, key=lambda n: (sizes.of[n].change, n in named), default=None)
         text = self._moves(node, sizes.of[node]) if node is not None else "there are no features"
         r = f"r = {-Fraction(fastest)}: " if fastest != NOTHING else ""
         return Condition(Question.FEATURES, "[TP IVb 2.8]", fastest == 0, r + text)
 
-    def _problems(self, sizes: Sizes) -> list[str]:
+    def _problems(self, initial: Sizes, sizes: Sizes) -> list[str]:
         """The first node of each name that is not Θ(1), or that does not move by Θ(1)."""
         found: dict[str, str] = {}
-        for node in self._named():
+        off = self._off(initial)
+        for node in self.watched:
             size, name = sizes.of[node], self.reading.name(node)
-            start = self.natural.of[node].start
-            if (node.type.slots and size.start != start) or (not node.type.slots and size.start > max(CONSTANT, start)):
-                found[name] = f"{name} is {_order(size.start)} at initialisation"
-            elif size.change > 0 and "blows up" not in found.get(name, ""):
-                found[name] = f"{name} blows up: {self._moves(node, size).removeprefix(name).strip()}"
-            elif size.change < 0 and name not in found and self._could_move(node):
-                freezes = "stands still" if size.change == NOTHING else f"freezes: {self._moves(node, size)}"
-                found[name] = freezes if name in freezes else f"{name} {freezes}"
+            bursts = size.change > 0 and not any(sizes.of[a].change > 0 for a in node.args)
+            if node not in self.reading.names and node not in self.reading.brackets and not bursts:
+                continue
+            if off(node):
+                start, natural = initial.of[node].start, self.natural.of[node].start
+                found[name] = f"{name} is {_order(start)} at initialisation, not {_order(natural)}"
+            elif size.change > 0 and not found.get(name, "").startswith(f"{name} blows up"):
+                found[name] = f"{name} blows up: it{self._moves(node, size).removeprefix(name)}"
+            elif size.change < 0 and name not in found:
+                found[name] = f"{name} freezes: it{self._moves(node, size).removeprefix(name)}"
         return list(found.values())
 
-    def _could_move(self, node: ir.Node) -> bool:
-        return node in self.reading.moving
+
+def _unique(conditions: list[Condition]) -> list[Condition]:
+    return list({condition.text: condition for condition in conditions}.values())
 
 
 def _step(row: Row, natural: Order) -> tuple[Order, Order]:

@@ -11,7 +11,7 @@ from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.program import Trainable
 from tp_compiler.scale.abcd import Layer
 from tp_compiler.scale.numbers import HALF, power
-from tp_compiler.scale.optimizers import OPTIMIZERS, Entrywise, Gradient, Kind, Optimizer, Rotational, kfac, shampoo
+from tp_compiler.scale.optimizers import OPTIMIZERS, Entrywise, Gradient, Kind, Optimizer, kfac, shampoo
 from tp_compiler.scale.points import POINTS, Point, maximal_update
 from tp_compiler.scale.program import Parameter, Reading
 from tp_compiler.scale.raw import Raw, raw
@@ -60,8 +60,6 @@ def chosen(optimizer: str | None) -> Choice:
             message = f"the optimizer {name} is the program's own: its width exponents are not known"
             raise ProgramError([Diagnostic("NX601", message, t.span, "name one that scales like it: --optimizer Adam")])
         arguments = t.arguments if optimizer is None else {}
-        if name == "SGD" and optimizer is None and _number(arguments, "momentum"):
-            return replace(OPTIMIZERS["SGD"], name="SGD")
         if name == "Shampoo":
             left = _number(arguments, "power")
             return shampoo(*(x for x in (left, _number(arguments, "power_right")) if x is not None))
@@ -125,7 +123,9 @@ def _row(p: Parameter, optimizer: Optimizer, at: Point) -> Row:
     try:
         found = raw(at, p.kind, optimizer)
     except ValueError as problem:
-        raise ProgramError([Diagnostic("NX603", str(problem), p.declared.span, "write d so, or use SGD or Adam")]) from None
+        raise ProgramError(
+            [Diagnostic("NX603", str(problem), p.declared.span, "write d so, or use SGD or Adam")]
+        ) from None
     return Row(p, optimizer, found, -at.output.a if p.tied else None)
 
 
@@ -144,6 +144,3 @@ def _standard(p: Parameter, optimizer: Optimizer) -> Row:
 def strict(row: Row) -> bool:
     """Must eps be as large as the gradient for the optimizer's inputs to be Θ(1)?"""
     return isinstance(row.optimizer, Entrywise) and row.optimizer.degree == 0 and row.optimizer.eps > 0
-
-
-__all__ = ["Choice", "Rotational", "Row", "chosen", "strict", "table"]

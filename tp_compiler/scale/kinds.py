@@ -1,9 +1,9 @@
 """What a ket parameter does in the network: it is read off where it enters brackets and products.
 
-In a bracket one factor may be a *readout*: a parameter by itself, up to index names and scalar factors, against features
-that are not made of that parameter linearly (<c|c> with |c> = |e> is a norm, no reading). Where both sides could be the
-readout, the one is that is centred at initialisation (a gain of ones is not), then the one without data, then the bra.
-A ket with no other use is an output parameter; one with both uses is tied; any other is of vector kind.
+In a bracket one factor may be a *readout*: a parameter by itself, up to index names and scalar factors, against
+features that are not made of that parameter linearly (<c|c> with |c> = |e> is a norm, no reading). Where both sides
+could be the readout, the one is that is centred at initialisation (a gain of ones is not), then the one without data,
+then the bra. A ket with no other use is an output parameter; one with both uses is tied; any other is of vector kind.
 """
 
 from __future__ import annotations

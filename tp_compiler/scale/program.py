@@ -1,8 +1,9 @@
 """A program as width exponents see it: the network at initialisation, its readings, and what uses each parameter.
 
 The network is the function of the parameters that the program minimises, differentiates or reports, written with the
-initial values of the parameters. Its *readings* are the brackets that meet no ket any more on their way to the result: f
-in (f - y)^2. A `clt` bracket is √n times the natural one; where a trained ket reads the other side, that ket takes the √n.
+initial values of the parameters. Its *readings* are the brackets that meet no ket any more on their way to the result:
+f in (f - y)^2. A `clt` bracket is √n times the natural one; where a trained ket reads the other side, that ket takes
+the √n.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from tp_compiler.diagnostics import Diagnostic, ProgramError
+from tp_compiler.diagnostics import Diagnostic, ProgramError, Span
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.build import Builder
 from tp_compiler.ir.gradient import Gradient, Leaf
 from tp_compiler.ir.program import Program, Trainable
+from tp_compiler.ir.types import Type
 from tp_compiler.ir.walk import reachable, rewrite
 from tp_compiler.scale.kinds import Use, readouts, uses
 from tp_compiler.scale.numbers import HALF
@@ -50,7 +52,8 @@ class Reading:
     roots: tuple[ir.Node, ...]
     parameters: tuple[Parameter, ...]
     names: dict[ir.Node, str]
-    powers: dict[ir.Node, str] = field(default_factory=dict)  # powers of n at brackets that tied kets read
+    spans: dict[ir.Node, Span] = field(default_factory=dict)  # where the source says it
+    powers: dict[ir.Node, ir.Node] = field(default_factory=dict)  # powers of n at brackets, by the tied ket that reads
 
     @cached_property
     def order(self) -> list[ir.Node]:
@@ -63,7 +66,7 @@ class Reading:
         seen, todo = set(self.roots), list(self.roots)
         while todo:
             node = todo.pop()
-            if not node.type.is_scalar or node in self.powers:
+            if not node.type.is_scalar:
                 continue
             if _is_bracket(node):
                 found[node] = None
@@ -80,8 +83,9 @@ class Reading:
         leaves = {p.leaf for p in self.parameters}
         found: dict[ir.Node, frozenset[Leaf]] = {}
         for node in self.order:
-            own = {node} & leaves if not isinstance(node, ir.MatMul) else {node.matrix} & leaves
-            total = frozenset(own).union(*(found.get(a, frozenset()) for a in node.args))
+            own: Leaf = node.matrix if isinstance(node, ir.MatMul) else node
+            start: frozenset[Leaf] = frozenset({own} & leaves)
+            total = start.union(*(found.get(a, frozenset()) for a in node.args))
             if total:
                 found[node] = total
         return found
@@ -116,7 +120,7 @@ class Reading:
 
     def name(self, node: ir.Node) -> str:
         """What the source calls a node, or its text."""
-        return self.names.get(node) or " ".join(node.span.text.split())
+        return self.names.get(node) or " ".join(self.spans.get(node, node.span).text.split())
 
 
 def read(program: Program) -> Reading:
@@ -135,12 +139,24 @@ def read(program: Program) -> Reading:
     used = uses(chosen, {leaf for leaf in leaves.values() if isinstance(leaf, ir.Node)})
     roots, powers, again = _scaled(build, chosen, used)
     _refuse_unknown(roots)
-    names = {}
+    names: dict[ir.Node, str] = {}
     for node, (name, _) in network.names.items():
         now = done.get(node, node)
-        names[again.get(now, now)] = f"|{name}>" if node.type.slots else name
+        _call(names, again.get(now, now), f"|{name}>" if node.type.slots else name)
+    spans = {again.get(new, new): old.span for old, new in done.items()}
     parameters = tuple(_parameter(t, leaves[id(t)], used) for t in trainable)
-    return Reading(program, build, roots, parameters, names, powers)
+    for p in parameters:
+        if isinstance(p.leaf, ir.Node):
+            names.setdefault(p.leaf, f"|{p.declared.name}>" if p.declared.ket else p.declared.name)
+    return Reading(program, build, roots, parameters, names, spans, powers)
+
+
+def _call(names: dict[ir.Node, str], node: ir.Node, name: str) -> None:
+    """Gives a name to a node, and to what it reads under other indices."""
+    names[node] = name
+    while isinstance(node, ir.Reindex) and len(node.args) == 1:
+        (node,) = node.args
+        names.setdefault(node, name)
 
 
 def _sufficient(roots: list[ir.Node], outputs: list[ir.Node], leaves: set[Leaf]) -> list[ir.Node]:
@@ -166,9 +182,9 @@ def _start(node: ir.Node) -> ir.Node | None:
 
 def _scaled(
     build: Builder, roots: list[ir.Node], used: dict[ir.Node, Use]
-) -> tuple[tuple[ir.Node, ...], dict[ir.Node, str], dict[ir.Node, ir.Node]]:
+) -> tuple[tuple[ir.Node, ...], dict[ir.Node, ir.Node], dict[ir.Node, ir.Node]]:
     """`clt` brackets written as √n times natural ones, and a power of n, open as yet, before those of tied kets."""
-    powers: dict[ir.Node, str] = {}
+    powers: dict[ir.Node, ir.Node] = {}
     done: dict[ir.Node, ir.Node] = {}
 
     def rule(node: ir.Node) -> ir.Node | None:
@@ -176,17 +192,15 @@ def _scaled(
             return _start(node)
         args = tuple(rewrite(build, a, rule, node.span, done) for a in node.args)
         over, slots = (node.over, node.slots) if isinstance(node, ir.Contract) else ((), (0,))
-        plain = build.contract(args, over, slots, node.span)
         readers = [leaf for leaf, _ in readouts(node, used)]
         tied = [leaf for leaf in readers if used[leaf].vector]
         if tied:
-            symbol = tied[0]
-            power = ir.WidthPower(type=plain.type.__class__(), exponent=0.0, span=node.span)
-            powers[power] = symbol.symbol.name if isinstance(symbol, ir.InitialKet) else ""
-            return build.mul(power, plain, node.span)
-        if isinstance(node, ir.Clt) and not readers:
-            return build.mul(build.width_power(float(HALF), node.span), plain, node.span)
-        return plain
+            power = ir.WidthPower(type=Type(), exponent=0.0, span=node.span)
+            powers[power] = tied[0]
+            args = (power, *args)
+        elif isinstance(node, ir.Clt) and not readers:
+            args = (build.width_power(float(HALF), node.span), *args)
+        return build.contract(args, over, slots, node.span)
 
     return tuple(rewrite(build, r, rule, r.span, done) for r in roots), powers, done
 

@@ -27,7 +27,7 @@ def classification_table(found: Classification, layers: Sequence[Layer] | None =
         Question.NONTRIVIAL: found.nontrivial,
     }
     words = {True: "yes", False: "no", None: "-"}
-    lines = [_grid([head, *rows]), ""]
+    lines = [grid([head, *rows]), ""]
     for question, answer in answers.items():
         lines.append(f"{question.value}: {words[answer]}")
         lines += [f"  {condition}" for condition in found.deciding(question) if answer is not None]
@@ -35,8 +35,8 @@ def classification_table(found: Classification, layers: Sequence[Layer] | None =
     return "\n".join(lines)
 
 
-def raw_table(rows: Mapping[str, Raw]) -> str:
-    """Parameters by name, one figure a column, then the reasons."""
+def raw_figures(rows: Mapping[str, Raw]) -> str:
+    """Parameters by name, one figure a column."""
     held = dict.fromkeys(name for row in rows.values() for name in row.figures)
     figures = [name for name in held if name != "multiplier"] + ["multiplier"]
     head = ["parameter", "kind", "optimizer", *figures]
@@ -44,10 +44,16 @@ def raw_table(rows: Mapping[str, Raw]) -> str:
         [name, row.kind.value, row.optimizer, *(power(row[f]) if f in row.figures else "" for f in figures)]
         for name, row in rows.items()
     ]
+    return grid([head, *body])
+
+
+def raw_table(rows: Mapping[str, Raw]) -> str:
+    """The same, and the reasons."""
     reasons = [f"{name}, {figure}: {why}." for name, row in rows.items() for figure, why in row.reasons.items()]
-    return "\n".join([_grid([head, *body]), "", *reasons])
+    return "\n".join([raw_figures(rows), "", *reasons])
 
 
-def _grid(rows: Sequence[Sequence[str]]) -> str:
+def grid(rows: Sequence[Sequence[str]]) -> str:
+    """Columns of equal width."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join(x.ljust(w) for x, w in zip(row, widths, strict=True)).rstrip() for row in rows)

@@ -1,10 +1,12 @@
 """Orders of magnitude through a program: every ket and scalar as a power of n, at initialisation and as it moves.
 
-The numbers are exact exponents in the algebra of max and +: a sum is as large as its largest term, a product has the sum
-of the exponents. Everything is in natural units, where the maximal-update network has exponents 0; a parametrization
-enters through the sizes of parameters and of their updates (`Given`). An average over neurons is as large as its
-integrand, or n^-1/2 of that where it vanishes by symmetry at initialisation (symmetry.py); what has moved is in line with
-what it meets, since updates are made of it, so that averages with it never vanish.
+The numbers are exact exponents in the algebra of max and +: a sum is as large as its largest term, a product has the
+sum of the exponents. Everything is in natural units, where the maximal-update network has exponents 0; a
+parametrization enters through the sizes of parameters and of their updates (`Given`). An average over neurons is as
+large as its integrand, or n^-1/2 of that where it vanishes by symmetry at initialisation (symmetry.py); what has moved
+is in line with what it meets, since updates are made of it, so that averages with it never vanish. Movements are of
+first order: each parameter's update acts on features as they were, which decides the class, and is what blows up where
+something does.
 """
 
 from __future__ import annotations
@@ -31,6 +33,11 @@ class Size:
     @property
     def total(self) -> Order:
         return max(self.start, self.change)
+
+    @property
+    def met(self) -> Order:
+        """What a moving factor meets: the initial value, or, where that is 0, what it has become."""
+        return self.change if self.start == NOTHING else self.start
 
 
 ABSENT = Size(NOTHING)
@@ -79,9 +86,9 @@ def _sum(args: list[Size]) -> Size:
 
 
 def _product(args: list[Size]) -> Size:
-    """Π (x + Δ) − Π x: one factor moves, the others are as large as they become."""
+    """Π (x + Δ) − Π x to first order: one factor moves, and meets the others as they were."""
     terms = [
-        (a.change + sum((b.total for j, b in enumerate(args) if j != k), CONSTANT), a.cause) for k, a in enumerate(args)
+        (a.change + sum((b.met for j, b in enumerate(args) if j != k), CONSTANT), a.cause) for k, a in enumerate(args)
     ]
     return Size(sum((a.start for a in args), CONSTANT), *_changed(terms))
 
@@ -107,7 +114,7 @@ def _matmul(of: Sizes, node: ir.Node) -> Size:
     w = of.given.sizes.get(node.matrix)
     if w is None:
         w = Size(of[node.matrix.variance].start / 2 if of[node.matrix.variance].start != NOTHING else NOTHING)
-    return Size(w.start + x.start, *_changed([(w.start + x.change, x.cause), (w.change + x.total, w.cause)]))
+    return Size(w.start + x.start, *_changed([(w.start + x.change, x.cause), (w.change + x.met, w.cause)]))
 
 
 def _contract(of: Sizes, node: ir.Node) -> Size:

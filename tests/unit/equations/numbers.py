@@ -138,11 +138,15 @@ class Grid:
     def _stein(self, e: Any, env: dict[Any, int]) -> float:
         """One entry of <Y|Y>⁺<Ĝ|x>."""
         y, kets, hats, x, over, steps = e.args
-        assert not over and not steps
-        rows, x = [self.value(k, env) for k in kets], self.value(x, env)
-        right = np.array([self.mean(self.value(h, env) * x) for h in hats])
+        assert not steps
+        ranges = [range(1, self.sizes[i.name.rstrip("′")] + 1) for i in over]
+        places = [{**env, **dict(zip(over, at, strict=True))} for at in itertools.product(*ranges)]
+        rows = [self.value(k, at) for k in kets for at in places]
+        x, wanted = self.value(x, env), self.value(y, env)
+        right = np.array([self.mean(self.value(h, at) * x) for h in hats for at in places])
         gram = np.array([[self.mean(a * b) for b in rows] for a in rows])
-        return float((np.linalg.pinv(gram) @ right)[list(kets).index(y)])
+        position = next(k for k, row in enumerate(rows) if np.array_equal(row, wanted))
+        return float((np.linalg.pinv(gram) @ right)[position])
 
     def output(self, name: str) -> Any:
         e = self.system[name]

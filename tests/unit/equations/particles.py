@@ -1,8 +1,8 @@
 """The equations of a training loop, read literally on random samples: a road of its own to the numbers of training.
 
 A ket is an array over samples, its copy the same array along a second dimension. Hats are drawn, conditional on the
-earlier hats of their matrix, with the covariances that the equations state; the coefficients E[∂|x>/∂Ĝ] of dots are what
-Stein's lemma makes of them, <Y|Y>⁺<Ĝ|x>. Shares no code with tp_compiler/evaluate.
+earlier hats of their matrix, with the covariances that the equations state; the coefficients E[∂|x>/∂Ĝ] of dots are
+what Stein's lemma makes of them, <Y|Y>⁺<Ĝ|x>. Shares no code with tp_compiler/evaluate.
 """
 
 from __future__ import annotations

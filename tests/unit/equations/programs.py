@@ -137,6 +137,116 @@ matrix W ~ N(0, 1)
 output sizes = <dx|dx>
 """
 
+NTK = """
+axis i, j : 2
+axis d : 2
+data xi[i,d] = [[1.0, 0.5], [-0.3, 0.8]]
+ket |u[d]> ~ N(0, 1)
+ket |b> ~ N(0, 1)
+matrix W ~ N(0, 1)
+ket |v> ~ N(0, 1)
+|h1[i]> = sum[d](xi[i,d] |u[d]>)
+|x1[i]> = relu(|h1[i]>)
+|h2[i]> = sqrt(2) W |x1[i]> + 0.3 |b>
+|x2[i]> = relu(|h2[i]>)
+f[i] = <v|x2[i]>
+output ntk[i,j] = ntk(f[i], f[j])
+"""
+
+RNN_NTK = """
+axis i, j : 2
+axis s : 2
+data tok[i,s] = [[0.5, -0.4], [0.9, 0.3]]
+ket |u> ~ N(0, 2)
+matrix W ~ N(0, 1/2)
+ket |v> ~ N(0, 1)
+|h[i]> = erf(tok[i,1] |u>)
+|h[i]> = erf(W |h[i]> + tok[i,2] |u>)
+output ntk[i,j] = ntk(<v|h[i]>, <v|h[j]>)
+"""
+
+ADAM = """
+axis i : 2
+axis d : 2
+data xi[i,d] = [[0.9, -0.4], [-0.7, 1.1]]
+data y[i] = [1.0, -0.5]
+ket |u[d]> ~ N(0, 1)
+matrix W ~ N(0, 1)
+ket |v> ~ N(0, 1)
+def mlp(x[d]) {
+    |h1> = sum[d](x[d] |u[d]>)
+    |x1> = tanh(|h1>)
+    |h2> = W |x1>
+    return <v|tanh(h2)>
+}
+train steps = 3 {
+    f[i] = mlp(xi[i,d])
+    loss = mean[i]((f[i] - y[i])^2) / 2
+    minimize loss
+    update |u>, W, |v> with Adam(lr = 0.2, beta1 = 0.9, beta2 = 0.99, eps = 0.01)
+}
+output f[step,i] = mlp(xi[i,d])
+output loss[step]
+"""
+
+MOMENTUM = """
+data s[step] = [-1, -1, 1, -1]
+ket |u> ~ N(0, 1)
+ket |v> ~ N(0, 0.01)
+matrix W ~ N(0, 1)
+train steps = 3 {
+    |h> = W |u>
+    f = <v|h>
+    loss = (f - s[step])^2 / 2
+    minimize loss
+    update |u>, W, |v> with SGD(lr = 0.2, momentum = 0.9)
+}
+output f[step]
+output loss[step]
+"""
+
+JUMPING = """
+axis i : 2
+axis l : 2
+width m = 2
+data xi[i] = [0.9, -0.4]
+data y[i] = [1.0, -0.5]
+ket |u> ~ N(0, 1)
+ket |b> ~ N(0, 0.1)
+matrix A[l] ~ N(0, 2)
+matrix R : m x n ~ N(0, 1)
+ket |v> : m ~ N(0, 1)
+train steps = 2 {
+    |x[i]> = xi[i] |u>
+    for l in 1..2 { |x[i]> = |x[i]> + relu(A[l] |x[i]> + |b>) }
+    f[i] = <v|R|x[i]>
+    loss = mean[i]((f[i] - y[i])^2) / 2
+    minimize loss
+    update |u>, |v>, |b> with SGD(lr = 0.1 / (1 + step))
+    update A with SGD(lr = 0.1, momentum = 0.9, dampening = 0.5)
+    update R with SGD(lr = 0.1, weight_decay = 0.01)
+}
+output f[step,i]
+output last[i] = f[i]
+"""
+
+SHARED = """
+axis d : 2
+data xi[d] = [0.9, -0.6]
+ket |u[d]> ~ N(0, 1)
+matrix W ~ N(0, 1/2)
+ket |v> ~ N(0, 1)
+train steps = 2 {
+    |h> = tanh(sum[d](xi[d] |u[d]>))
+    |h> = tanh(W |h> + sum[d](xi[d] |u[d]>))
+    |h> = erf(W |h>)
+    loss = (<v|h> - 0.7)^2 / 2
+    minimize loss
+    update |u>, |v>, W with SGD(lr = 0.3, momentum = 0.5)
+}
+output loss[step]
+"""
+
 PROGRAMS = {
     "mlp": MLP,
     "tied": TIED,
@@ -150,4 +260,12 @@ PROGRAMS = {
     "step": STEP,
     "steps": STEPS,
     "gradient": GRADIENT,
+    "ntk": NTK,
+    "rnn_ntk": RNN_NTK,
+    "adam": ADAM,
+    "momentum": MOMENTUM,
+    "jumping": JUMPING,
+    "shared": SHARED,
 }
+#: Their goldens have formulas beside the expectations.
+WITH_FORMULAS = frozenset({"ntk", "rnn_ntk"})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import time
 from decimal import Decimal, localcontext
 from typing import Any
 
@@ -86,7 +88,9 @@ output mean = <b>
 """
 
 
-def dense(steps: int, clip: float, lr: Any, momentum: float, decay: float, nesterov: bool) -> Any:
+def dense(
+    steps: int, clip: float, lr: Any, momentum: float, decay: float, nesterov: bool, dampening: float = 0.0
+) -> Any:
     """The same network with the identity matrix for its Gaussians: width 1 + 2 + 2 (limit.md section 7)."""
     x, y = (np.random.Generator(np.random.PCG64(s)).normal(size=(steps + 1, 3, 2)) for s in (1, 2))
     t = np.array([0.3, -0.6])
@@ -111,7 +115,7 @@ def dense(steps: int, clip: float, lr: Any, momentum: float, decay: float, neste
         for p, g, m in zip((u, v, b), gradients, held, strict=True):
             d = scale * g + decay * p
             m *= momentum
-            m += d
+            m += d * (1 - dampening if k else 1)
             step = d + momentum * m if nesterov else (m if momentum else d)
             new.append(p - lr(k) * step)
         u, v, b = new
@@ -125,6 +129,7 @@ def dense(steps: int, clip: float, lr: Any, momentum: float, decay: float, neste
         ("SGD(lr = 0.1 * (1 - step / 12))", 0.0, (lambda k: 0.1 * (1 - k / 12), 0.0, 0.0, False)),
         ("SGD(lr = 0.05, momentum = 0.9)", 0.0, (lambda k: 0.05, 0.9, 0.0, False)),
         ("SGD(lr = 0.05, momentum = 0.9, nesterov = 1, weight_decay = 0.1)", 0.0, (lambda k: 0.05, 0.9, 0.1, True)),
+        ("SGD(lr = 0.05, momentum = 0.9, dampening = 0.3)", 0.0, (lambda k: 0.05, 0.9, 0.0, False, 0.3)),
         ("SGD(lr = 0.1)", 0.5, (lambda k: 0.1, 0.0, 0.0, False)),
     ],
 )
@@ -223,6 +228,69 @@ def by_words(steps: int, ratio: float, lr: float) -> np.ndarray:
 def test_deep_networks_follow_the_words(ratio: float) -> None:
     found = evaluate(deep("SGD(lr = 0.2)", 4, ratio))
     np.testing.assert_allclose(found["f"], by_words(4, ratio, 0.2), rtol=1e-12, atol=1e-13)
+
+
+def test_a_tied_matrix_follows_the_words() -> None:
+    """f = <v|WᵀW|u>: the gradient by W has a part from either use."""
+    found = evaluate("""
+ket |u> ~ N(0, 1)
+ket |v> ~ N(0, 0.5)
+matrix W ~ N(0, 1)
+train steps = 4 {
+    |a> = W |u>
+    f = <v|W^T|a>
+    minimize (f - 1)^2 / 2
+    update all with SGD(lr = 0.1)
+}
+output f[step]
+""")["f"]
+    space = Words({"u": 1, "v": 0.5}, {"W": (1.0, 1.0)})
+    u, v = space.ket("u"), space.ket("v")
+    learned: list[Any] = []
+
+    def times(ket: Any, transposed: bool = False) -> Any:
+        parts = [(c * space.bracket(a if transposed else b, ket), b if transposed else a) for c, a, b in learned]
+        return combined((1.0, space.apply("W", ket, transposed)), *parts)
+
+    for value in found:
+        a, da = times(u), times(v)
+        f = space.bracket(da, a)
+        assert value == pytest.approx(f, rel=1e-12, abs=1e-14)
+        step = -0.1 * (f - 1)
+        new_u, new_v = combined((1.0, u), (step, times(da, True))), combined((1.0, v), (step, times(a, True)))
+        learned += [(step, da, u), (step, a, v)]
+        u, v = new_u, new_v
+
+
+def chain(family: bool, updated: str) -> str:
+    """Two matrices, or a family of two, one after the other and side by side."""
+    first, second = ("A[1]", "A[2]") if family else ("V", "W")
+    declared = "axis l : 2\nmatrix A[l] ~ N(0, 1)" if family else "matrix V ~ N(0, 1)\nmatrix W ~ N(0, 1)"
+    both = "sum[l](A[l] |h[i]>)" if family else "V |h[i]> + W |h[i]>"
+    return f"""
+axis i : 2
+data x[i] = [1, -0.5]
+{declared}
+ket |u> ~ N(0, 1)
+ket |b> ~ N(0.3, 1)
+ket |v> ~ N(0, 0.5)
+train steps = 4 {{
+    |h[i]> = {second} ({first} (x[i] |u> + |b>))
+    |z[i]> = {both}
+    f[i] = <v|z[i]>
+    minimize mean[i]((f[i] - i)^2)
+    update |u>, |v> with SGD(lr = 0.05)
+    update {updated} with SGD(lr = 0.05, momentum = 0.5, weight_decay = 0.1)
+}}
+output f[step,i] = f[step,i]
+"""
+
+
+@pytest.mark.parametrize(("members", "matrices"), [("A", "V, W"), ("A[2]", "W"), ("A[1], A[2]", "W, V")])
+def test_families_of_matrices_are_matrices(members: str, matrices: str) -> None:
+    family, apart = evaluate(chain(True, members)), evaluate(chain(False, matrices))
+    np.testing.assert_allclose(family["f"], apart["f"], rtol=1e-12)
+    assert np.ptp(family["f"], axis=0).min() > 0.1
 
 
 def network(n: int, seed: int, steps: int, lr: float, momentum: float, decay: float) -> np.ndarray:
@@ -517,3 +585,50 @@ output inverse[step,i,j] = inv[i,j](K[i,j])
 """)
     assert isinstance(found["inverse"], Diagnostic) and "after 3 updates" in found["inverse"].message
     assert np.isfinite(found["f"]).all()
+
+
+# ----------------------------------------------------------------------------------------------------- the whole limit
+def test_outputs_of_one_program_go_their_own_ways() -> None:
+    text = """
+ket |u> ~ N(0, 1)
+ket |v> ~ N(0, 1)
+train steps = 3 {
+    f = <v|u>
+    minimize (f - 1)^2
+    update |u>, |v> with SGD(lr = 0.1)
+}
+output f[step]
+output g[step] = <tanh(u)|v>
+"""
+    run = tpc.limit(text, samples=256)
+    assert run.outputs["f"].method == "exact" and not run.outputs["f"].stderr.any()
+    assert run.outputs["g"].method == "qmc"
+    refused = tpc.limit(text, method="exact").failed["g"]
+    assert refused.code == "NX501" and "tanh of a ket" in refused.message
+
+
+def test_time_is_kept() -> None:
+    program = tpc.compile(FIGURE_4)
+    run = LinearEvaluator(program, program.outputs, max_time=0.0)
+    assert all(isinstance(x, NotExact) and "time" in x.reason for x in run.values.values())
+
+
+def test_progress_is_told() -> None:
+    program = tpc.compile(FIGURE_4)
+    told: list[int] = []
+    LinearEvaluator(program, program.outputs, progress=lambda k, n, text: told.append(k))
+    assert told == list(range(19))
+
+
+@pytest.mark.slow
+def test_ten_thousand_steps_take_seconds() -> None:
+    """A second on one core; and of an embedding of 2,000 words some milliseconds each, whatever the vocabulary."""
+    drawn = re.sub(r"data s\[step\] = .*", "data s[step] ~ rademacher(1) seed 1", FIGURE_4)
+    text = drawn.replace("steps = 19", "steps = 10000")
+    start = time.monotonic()
+    assert np.isfinite(evaluate(text)["loss"]).all()
+    assert time.monotonic() - start < 30
+    text = re.sub(r"output (gram|cross).*", "", cbow("SGD(lr = 0.1, weight_decay = 0.001)", 300))
+    start = time.monotonic()
+    assert np.isfinite(evaluate(text.replace("v, w : 7", "v, w : 2000"))["loss"]).all()
+    assert time.monotonic() - start < 60

@@ -101,7 +101,12 @@ class KFAC:
         self.left, self.right = Average(self.beta2), Average(self.beta2)
 
     def step(self, g: Matrix, facts: Facts) -> Matrix:
-        """`inputs` and `signals` are stacks of columns in the scale of g, so that g = Σ signal · χ · inputᵀ."""
+        """`inputs` and `signals` are stacks of columns in the scale of g = Σ signal · χ · inputᵀ, for a readout of gᵀ."""
+        if "readout" in facts:
+            return self.applied(g.T, facts).T
+        return self.applied(g, facts)
+
+    def applied(self, g: Matrix, facts: Facts) -> Matrix:
         batch = float(facts["batch"])
         dampings = [self.damping if d is None else d for d in (self.damping_left, self.damping_right)]
         b = power(self.left(facts["signals"] @ facts["signals"].T / batch), dampings[0], -self.power_left)

@@ -45,6 +45,8 @@ class Network:
     y: np.ndarray  # (examples, outputs)
     layers: list[Layer] = field(default_factory=list)
     linear: bool = False
+    loss: str = "squared"  # or "entropy", with y the probabilities wanted
+    fisher: str = "outputs"  # K-FAC's signals: df/dh; "examples": of their losses; "model": of a softmax
 
     def __post_init__(self) -> None:
         self.m = self.layers[-1].rows if self.layers else self.n
@@ -75,43 +77,52 @@ class Network:
 
     # -- what an optimizer sees ---------------------------------------------------------------------------------
     def chi(self, f: np.ndarray) -> np.ndarray:
-        """dloss/df of mean[i] Σ_c (f - y)² / 2."""
-        return (f - self.y) / len(f)
+        """dloss/df of mean[i] of Σ_c (f - y)² / 2, or of logsumexp(f) - Σ_c y f."""
+        return (self.predicted(f) - self.y) / len(f)
+
+    def predicted(self, f: np.ndarray) -> np.ndarray:
+        p = np.exp(f)
+        return f if self.loss == "squared" else p / p.sum(1, keepdims=True)
+
+    def seeds(self, f: np.ndarray) -> list[np.ndarray]:
+        """The gradients by f of what K-FAC's signals are the gradients of."""
+        units = [np.eye(self.y.shape[1])[c] * np.ones_like(f) for c in range(self.y.shape[1])]
+        if self.fisher == "examples":
+            return [len(f) * self.chi(f)]
+        if self.fisher == "outputs":
+            return units
+        p = self.predicted(f)
+        return [np.sqrt(p * e).sum(1, keepdims=True) * (e - p) for e in units]
 
     def facts(self) -> dict[str, tuple[Matrix, Facts]]:
         """Of every parameter the gradient and the rest, in the scale of real matrices."""
         h, x, f = self.forward(self.xi)
         chi = self.chi(f)
         d = self.back(h, chi)
-        outputs = range(self.y.shape[1])
-        ones = [self.back(h, np.eye(self.y.shape[1])[c] * np.ones_like(f)) for c in outputs]
+        seeds = self.seeds(f)
+        signals = [self.back(h, s) for s in seeds]
         batch = np.array(float(len(f)))
-        root = np.sqrt(self.n)
         found = {
-            "u": (
-                d[0] @ self.xi / root,
-                {
-                    "p": self.u / root, "batch": batch, "inputs": self.xi.T,
-                    "signals": np.hstack([o[0] for o in ones]) / root,
-                },
-            ),
-            "v": (
-                x[-1] @ chi / np.sqrt(self.m),
-                {
-                    "p": self.v / np.sqrt(self.m), "batch": batch, "inputs": x[-1] / np.sqrt(self.m),
-                    "signals": np.repeat(np.eye(self.y.shape[1]), len(f), axis=1),
-                },
-            ),
-        }  # fmt: skip
+            "u": self._facts(d[0] @ self.xi, self.u, self.n, self.xi.T, np.hstack([s[0] for s in signals]), 1, self.n),
+            "v": self._facts(x[-1] @ chi, self.v, self.m, x[-1], np.hstack([s.T for s in seeds]), self.m, 1),
+        }
+        found["v"][1]["readout"] = np.array(1.0)
         for a in self.layers:
             uses = [k for k, other in enumerate(self.layers) if other.key == a.key]
-            g = sum(d[k + 1] @ x[k].T for k in uses) / a.cols
-            facts = {
-                "p": self.w[a.key], "batch": batch, "inputs": np.hstack([x[k] for k in uses]) / np.sqrt(a.cols),
-                "signals": np.hstack([o[k + 1] for o in ones for k in uses]) / np.sqrt(a.cols),
-            }  # fmt: skip
-            found[a.key] = np.asarray(g), facts
+            g = np.asarray(sum(d[k + 1] @ x[k].T for k in uses))
+            inputs = np.hstack([x[k] for k in uses])
+            signal = np.hstack([s[k + 1] for s in signals for k in uses])
+            found[a.key] = self._facts(g, self.w[a.key] * a.cols, a.cols**2, inputs, signal, a.cols, a.rows)
+        for _, facts in found.values():
+            facts["batch"] = batch
         return found
+
+    def _facts(
+        self, g: Matrix, p: Matrix, size: int, inputs: Matrix, signals: Matrix, cols: int, rows: int
+    ) -> tuple[Matrix, Facts]:
+        """Natural entries in the scale of real matrices; kets |x> as x / √(width of x)."""
+        root = np.sqrt(size)
+        return g / root, {"p": p / root, "inputs": inputs / np.sqrt(cols), "signals": signals / np.sqrt(rows)}
 
     def update(self, optimizers: dict[str, Optimizer]) -> None:
         """All gradients are taken before any update."""

@@ -34,12 +34,18 @@ def net(x[d]) {{
 }}
 train steps = {steps} {{
     f[i,c] = net(x[i,d])
-    loss = mean[i](sum[c]((f[i,c] - y[i,c])^2)) / 2
+    loss = {loss}
     minimize loss
     {update}
 }}
 output f[step,c] = net(xt[d])
 """
+
+
+LOSSES = {
+    "squared": "mean[i](sum[c]((f[i,c] - y[i,c])^2)) / 2",
+    "entropy": "mean[i](logsumexp[c](f[i,c]) - sum[c](y[i,c] * f[i,c]))",
+}
 
 
 @dataclass(frozen=True)
@@ -48,19 +54,21 @@ class Architecture:
     chain: str
     layers: tuple[Layer, ...]
 
-    def text(self, update: str, outputs: int = 1, linear: bool = False, steps: int = STEPS) -> str:
+    def text(self, update: str, outputs: int = 1, linear: bool = False, loss: str = "squared") -> str:
         phi = "1 * " if linear else "tanh"
         chain = self.chain.replace("tanh", "1 * ") if linear else self.chain
         return PROGRAM.format(
-            outputs=outputs, x=XI.tolist(), y=Y[:, :outputs].tolist(), xt=XT[0].tolist(), steps=steps, phi=phi,
-            declarations=self.declarations, chain=chain, update=update,
+            outputs=outputs, x=XI.tolist(), y=Y[:, :outputs].tolist(), xt=XT[0].tolist(), steps=STEPS, phi=phi,
+            declarations=self.declarations, chain=chain, update=update, loss=LOSSES[loss],
         )  # fmt: skip
 
-    def dense(self, make: Make, outputs: int = 1, linear: bool = False, steps: int = STEPS) -> np.ndarray:
+    def dense(
+        self, make: Make, outputs: int = 1, linear: bool = False, loss: str = "squared", fisher: str = "outputs"
+    ) -> np.ndarray:
         """(steps + 1, outputs), every parameter with an optimizer of its own."""
-        network = Network(N, XI, Y[:, :outputs], list(self.layers), linear)
+        network = Network(N, XI, Y[:, :outputs], list(self.layers), linear, loss, fisher)
         optimizers = {key: make() for key in network.facts()}
-        return network.train(optimizers, steps, XT)[:, 0]
+        return network.train(optimizers, STEPS, XT)[:, 0]
 
 
 V, VM = "ket |v[c]> ~ N(0, 1)", "ket |v[c]> : m ~ N(0, 1)"

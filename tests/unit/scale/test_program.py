@@ -1,0 +1,292 @@
+"""`tpc scale`: parameters read off programs, their figures, and the class of any architecture."""
+
+from __future__ import annotations
+
+import json
+import random
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tp_compiler as tpc
+from tests.unit.scale.programs import DATA, PROGRAMS, compiled, text, with_rows
+from tp_compiler import cli
+from tp_compiler.diagnostics import ProgramError
+from tp_compiler.scale.abcd import Layer
+from tp_compiler.scale.points import uniform
+from tp_compiler.scale.result import Scaling
+from tp_compiler.scale.verdict import classify
+
+F = Fraction
+
+
+def kinds(program: str) -> dict[str, str]:
+    return {name: row.parameter.role for name, row in tpc.scale(program).parameters.items()}
+
+
+def test_kinds_are_read_off_the_program() -> None:
+    assert kinds(text("mlp")) == {"u": "input weights", "v": "readout", "W": "matrix", "A": "matrix"}
+    assert kinds(text("resnet")) == {"u": "input weights", "b": "bias", "v": "readout", "A": "matrix", "B": "matrix"}
+    gpt = kinds(text("gpt"))
+    assert gpt["e"] == "tied embedding" and gpt["g"] == "gain" and gpt["c"] == "number"
+    assert gpt["pos"] == gpt["b"] == "bias"
+    assert kinds(text("gated"))["c"] == "number"
+
+
+@pytest.mark.parametrize(
+    ("body", "wanted"),
+    [
+        ("output f[i] = <v|sum[d](x[i,d] |u[d]>)>", {"u": "input weights", "v": "readout"}),
+        ("output f[i] = <sum[d](x[i,d] |u[d]>)|v>", {"u": "input weights", "v": "readout"}),
+        ("output f[i] = <v|(|u[1]> tanh(sum[d](x[i,d] |u[d]>)))>", {"u": "gain", "v": "readout"}),
+        ("|h[i]> = sum[d](x[i,d] |u[d]>)\noutput k[i] = <h[i]|h[i]> + <v>", {"u": "input weights", "v": "gain"}),
+        ("|h[i]> = tanh(|v> + sum[d](x[i,d] |u[d]>))\noutput f[i] = <v|h[i]>", {"v": "tied bias"}),
+        ("|h[i]> = tanh(sum[d](x[i,d] |u[d]>))\nf[i] = 3 <h[i]|2 |v>>\noutput g[i] = f[i]^2", {"v": "readout"}),
+        ("f[i] = <v|tanh(sum[d](x[i,d] |u[d]>))>\noutput k[i] = ntk(f[i], f[i])", {"v": "readout"}),
+    ],
+)
+def test_uses_of_kets(body: str, wanted: dict[str, str]) -> None:
+    body = body.replace("<h[i]|2 |v>>", "<h[i]|2 v>")
+    found = kinds(DATA + "ket |u[d]> ~ N(0, 1)\nket |v> ~ N(0, 1)\n" + body)
+    assert {name: found[name] for name in wanted} == wanted
+
+
+def test_a_gain_of_ones_is_no_readout() -> None:
+    found = kinds(
+        DATA
+        + "ket |u[d]> ~ N(0, 1)\nket |g> = 1\nket |v> ~ N(0, 1)\noutput f[i] = <g|(|v> tanh(sum[d](x[i,d] |u[d]>)))>"
+    )
+    assert found == {"u": "input weights", "g": "gain", "v": "readout"}
+
+
+def test_json_as_promised() -> None:
+    found = tpc.scale(text("mlp")).as_json()
+    assert found["class"] == {
+        "stable": True,
+        "nontrivial": True,
+        "faithful": True,
+        "regime": "feature-learning",
+        "r": "0",
+    }
+    adam = {"optimizer": "Adam"}
+    assert found["parameters"]["W"] == {
+        "kind": "matrix", **adam, "init_std": "-1/2", "lr": "-1", "eps": "-1", "multiplier": "0"
+    }  # fmt: skip
+    assert found["parameters"]["u"] == {
+        "kind": "input", **adam, "init_std": "0", "lr": "0", "eps": "-1", "multiplier": "0"
+    }  # fmt: skip
+    assert found["parameters"]["v"] == {
+        "kind": "output", **adam, "init_std": "-1", "lr": "-1", "eps": "0", "multiplier": "0"
+    }  # fmt: skip
+
+
+#: TP V Table 3: init std and learning rates of input weights (embeddings, biases, gains), hidden and output weights.
+TABLE_3 = {
+    "input": {"init_std": "0", "SGD": "1", "Adam": "0", "AdamW": "0"},
+    "matrix": {"init_std": "-1/2", "SGD": "0", "Adam": "-1", "AdamW": "-1"},
+    "output": {"init_std": "-1", "SGD": "-1", "Adam": "-1", "AdamW": "-1"},
+    "scalar": {"init_std": "0", "SGD": "0", "Adam": "0", "AdamW": "0"},
+}
+
+
+@pytest.mark.parametrize("optimizer", ["SGD", "Adam", "AdamW"])
+@pytest.mark.parametrize("name", sorted(PROGRAMS))
+def test_published_tables(name: str, optimizer: str) -> None:
+    """TP V Table 3 for every architecture; with its tied weights as in Table 8: figures of the embedding, outputs/n."""
+    scaling = tpc.scale(text(name, f"{optimizer}(lr = 0.1)"))
+    for row in scaling.parameters.values():
+        published = TABLE_3[row.raw.kind.value]
+        assert str(row.raw["init_std"]) == published["init_std"]
+        assert str(row.raw["lr"]) == published[optimizer]
+    assert scaling.verdict.regime == "feature-learning" and scaling.verdict.r == 0
+    if name == "gpt":
+        assert scaling.as_json()["parameters"]["e"]["output_multiplier"] == "-1"
+
+
+@pytest.mark.parametrize("optimizer", ["SGD", "Adam"])
+def test_tables_8_and_9(optimizer: str) -> None:
+    found = tpc.scale(text("mlp", f"{optimizer}(lr = 0.1)")).equivalent()
+    eight, nine = (dict(next(t for k, t in found.items() if f"Table {n}" in k)) for n in (8, 9))
+    stds, rates = ([str(t[p][f]) for p in "uWv"] for t, f in ((eight, "init_std"), (eight, "lr")))
+    assert stds == ["0", "-1/2", "0"]
+    assert rates == {"SGD": ["1", "0", "1"], "Adam": ["0", "-1", "0"]}[optimizer]
+    assert [str(nine[p]["init_std"]) for p in "uWv"] == ["-1/2"] * 3
+    assert [str(nine[p]["lr"]) for p in "uWv"] == {"SGD": ["0"] * 3, "Adam": ["-1/2", "-1", "-1/2"]}[optimizer]
+
+
+@pytest.mark.parametrize("name", [n for n in sorted(PROGRAMS) if n != "gpt"])
+def test_neural_tangent_points_of_architectures(name: str) -> None:
+    """TP IVb 2.9: the general NTP is in the operator regime with r = 1/2; so is every UP_s between."""
+    scaling = tpc.scale(text(name, "SGD(lr = 0.1)"))
+    ntk = scaling.compared["ntk"].verdict
+    assert ntk.regime == "operator" and ntk.r == F(1, 2)
+    from tp_compiler.scale.figures import table
+
+    verdict = scaling.analysis.judge(table(scaling.reading, scaling.choice, uniform("1/4")))
+    assert verdict.regime == "operator" and verdict.r == F(1, 4)
+
+
+def test_a_tied_network_has_no_neural_tangent_limit() -> None:
+    """A token's own embedding stands in the stream: its logit under 1/√n is √n at initialisation."""
+    ntk = tpc.scale(text("gpt")).compared["ntk"].verdict
+    assert ntk.regime == "unstable" and "f is Θ(n^(1/2)) at initialisation" in ntk.reason
+
+
+def test_what_goes_wrong_under_the_standard_parametrization() -> None:
+    """Constant learning rates: the powers of the first step (docs/parametrizations.md)."""
+    powers = {"SGD": ("freezes", "n^(-1/2)", "n^(1/2)", "Θ(n)"), "Adam": ("", "", "Θ(n)", "n^(3/2)")}
+    for optimizer, (_, h1, h2, f) in powers.items():
+        text_ = text("mlp", f"{optimizer}(lr = 0.1)").replace("matrix A ~ N(0, 2)", "").replace("A gelu(|h2>)", "|h2>")
+        problems = tpc.scale(text_).compared["standard"].verdict.problems
+        said = {p.split()[0]: p for p in problems}
+        assert h1 in said.get("|h1>", "")
+        assert h2 in said["|h2>"] and "through updates of W" in said["|h2>"]
+        assert f in said["f"]
+
+
+def test_attention_by_one_over_root_d_blows_up() -> None:
+    found = tpc.scale(
+        DATA
+        + """
+axis s, t : 2
+ket |u[d]> ~ N(0, 1)
+matrix Q ~ N(0, 1)
+matrix K ~ N(0, 1)
+ket |v> ~ N(0, 1)
+|h[i]> = sum[d](x[i,d] |u[d]>)
+|q[i]> = Q |h[i]>
+|k[i]> = K |h[i]>
+a[i] = clt <q[i]|k[i]>
+output f[i] = <v|tanh(tanh(a[i]) |h[i]>)>
+"""
+    )
+    assert found.verdict.regime == "unstable" and found.verdict.stable_at_init
+    assert "a moves by Θ(n^(1/2))" in found.verdict.reason
+
+
+def rows(layers: list[Layer]) -> dict[tuple[str, bool], dict[str, float]]:
+    names = [("u", True), ("W", False), ("A", False), ("v", True)]
+    return {n: {k: float(getattr(x, k)) for k in "abcd"} for n, x in zip(names, layers, strict=True)}
+
+
+def random_layers(rng: random.Random) -> list[Layer]:
+    """Points of which a fair part is stable."""
+    layers = []
+    for k in range(4):
+        size = [F(0), F(1, 2), F(1, 2), rng.choice([F(1, 2), F(3, 4), F(1), F(5, 4)])][k]
+        if rng.random() < 0.04:
+            size = F(rng.randint(-2, 4), 4)
+        a = F(rng.randint(-4, 4), 4)
+        near = rng.choice([F(0), F(0), F(1, 4), F(1, 2)]) if rng.random() < 0.85 else F(rng.randint(-4, 6), 4)
+        layers.append([a, size - a, near + (k > 0) - a])
+    out = layers[3][0] + layers[3][1]
+    ds = [x[0] + (out if k < 3 else 0) for k, x in enumerate(layers)]
+    return [Layer(*x, d if rng.random() < 0.97 else d + F(1, 4)) for x, d in zip(layers, ds, strict=True)]
+
+
+@pytest.mark.parametrize(("optimizer", "homogeneity"), [("SGD", 1), ("SignSGD", 0), ("Adam", None)])
+def test_perceptrons_are_classified_as_by_the_theorem(optimizer: str, homogeneity: int | None) -> None:
+    """Orders of magnitude through the program against TP IVb Thm 2.8.12, on random rational points."""
+    program, rng, regimes = compiled("mlp", f"{optimizer}(lr = 0.1)"), random.Random(optimizer), set()
+    for _ in range(250):
+        layers = random_layers(rng)
+        theorem = classify(layers, homogeneity)
+        found = Scaling(with_rows(program, rows(layers))).verdict
+        regimes.add(str(theorem.regime))
+        assert found.regime == theorem.regime, (layers, theorem.reason, found.reason)
+        if theorem.stable_at_init and theorem.faithful:
+            assert found.as_json() == theorem.as_json(), layers
+    wanted = {"unstable", "operator", "feature-learning", "trivial"}
+    assert wanted <= regimes
+
+
+def test_a_zero_readout_and_zero_biases() -> None:
+    """The first step moves the readout alone; from the second on features learn."""
+    assert tpc.scale(text("resnet")).verdict.regime == "feature-learning"
+    frozen = text("resnet").replace("ket |v> = 0", "ket |v> = 0 frozen")
+    assert tpc.scale(frozen).verdict.regime == "trivial"
+
+
+def test_without_training_there_are_two_tables() -> None:
+    found = tpc.scale("examples/mlp.nexort")
+    assert list(found.tables) == ["Adam", "SGD"] and set(found.parameters) == {"u", "W"}
+    assert list(tpc.scale("examples/mlp.nexort", optimizer="Muon").tables) == ["Muon"]
+
+
+def test_names_that_an_operator_shares() -> None:
+    source = DATA + "ket |u[d]> ~ N(0, 1)\nmatrix u ~ N(0, 1)\noutput f[i] = <tanh(u sum[d](x[i,d] |u[d]>))>"
+    assert set(tpc.scale(source).parameters) == {"u", "|u>"}
+
+
+def test_parameters_updated_apart_and_not_at_all() -> None:
+    source = text("resnet").replace(
+        "update all with Adam(lr = 0.1)", "update A[1] with SGD(lr=1)\nupdate A[2], |v> with Adam(lr=1)"
+    )
+    found = tpc.scale(source).parameters
+    assert {name: row.optimizer.name for name, row in found.items()} == {"A[1]": "SGD", "A[2]": "Adam", "v": "Adam"}
+
+
+@pytest.mark.parametrize(
+    ("source", "code"),
+    [
+        (text("mlp", "RAdam(lr = 0.1)"), "NX601"),
+        (text("mlp", "Own(lr = 0.1)") + "\noptimizer Own(lr) { return -lr * g }", "NX158"),
+        ("optimizer Own(lr) { return -lr * g }\n" + text("mlp", "Own(lr = 0.1)"), "NX601"),
+        ("parametrization { W : d = 0 }\n" + text("mlp", "KFAC(lr = 0.1, damping = 0.1)"), ""),
+        ("parametrization { |v> : a = 1/2 }\n" + text("mlp", "Muon(lr = 0.1)"), "NX603"),
+        ("ket |u> ~ N(0, 1) frozen\noutput <u|u>", "NX600"),
+    ],
+)
+def test_errors_are_diagnostics(source: str, code: str) -> None:
+    if not code:
+        source = source.replace("d = 0", "d = 1")
+        assert tpc.scale(source).verdict.regime == "feature-learning"
+        return
+    with pytest.raises(ProgramError) as problem:
+        tpc.scale(source)
+    assert problem.value.diagnostics[0].code == code
+
+
+def test_own_optimizers_with_a_name() -> None:
+    source = "optimizer Own(lr) { return -lr * g }\n" + text("mlp", "Own(lr = 0.1)")
+    assert tpc.scale(source, optimizer="SGD")["W"].optimizer == "SGD"
+
+
+def test_blocks_and_the_output_of_tied_kets() -> None:
+    block = "parametrization { output : a = 1/2; |e> : c = 1/2, d = 1/2 }\n" + text("gpt")
+    found = tpc.scale(block)
+    assert found.as_json()["parameters"]["e"]["output_multiplier"] == "-1/2"
+    assert found.as_json()["parameters"]["e"]["lr"] == "-1/2"
+
+
+def test_the_command(tmp_path: Path, capsys: Any) -> None:
+    path = tmp_path / "mlp.nexort"
+    path.write_text(text("mlp"), encoding="utf-8")
+    assert cli.main(["scale", str(path), "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["command"] == "scale" and document["parameters"]["W"]["lr"] == "-1"
+    assert cli.main(["scale", str(path), "--equivalent"]) == 0
+    page = capsys.readouterr().out
+    assert "W, lr: gradient entries are n^(-1)" in page and "TP V Table 9" in page
+    assert "class: feature-learning, r = 0" in page and "standard: unstable" in page
+    assert cli.main(["scale", str(path), "--emit", "torch"]) == 0
+    assert "def parameter_groups(parameters, width_mult" in capsys.readouterr().out
+    assert cli.main(["scale", str(path), "--optimizer", "Nope"]) == 1
+    assert "NX601" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_picture(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    from tp_compiler.scale.plot import classes, place
+
+    scaling = tpc.scale(text("mlp", "SGD(lr = 0.1)"))
+    found = classes(scaling)
+    assert place(scaling) == (0, 1)
+    assert {p for p, r in found.items() if r == "operator"} == {(F(k, 8), 1 - F(k, 8)) for k in range(1, 5)}
+    assert all(p[0] == 0 and p[1] >= 1 for p, r in found.items() if r == "feature-learning")
+    assert found[F(0), F(1)] == "feature-learning" and found[F(1, 2), F(1)] == "trivial"
+    scaling.plot(tmp_path / "classes.png")
+    assert (tmp_path / "classes.png").stat().st_size > 5000

@@ -1,0 +1,168 @@
+"""What a derivation works on: the equations so far, what is known of their kets, and the names of nodes.
+
+Names bound in the source are equations of their own, and so are the cotangents of what they name; so is whatever would
+nest too deeply, so that no expression grows with the program and no recursion meets a limit. Families that differ in
+index names alone are one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+
+import sympy as sp
+
+from tp_compiler.equations.brackets import pair_of
+from tp_compiler.equations.canonical import canonical
+from tp_compiler.equations.facts import LOOPED, Character, Facts
+from tp_compiler.equations.flow import Flow
+from tp_compiler.equations.folding import Folding
+from tp_compiler.equations.names import Names, uses
+from tp_compiler.equations.simplify import simplify
+from tp_compiler.equations.system import Equation
+from tp_compiler.equations.terms import Expr, Joined, Ket, Named, Scalar, copies_of, reindex, renumbered
+from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.program import Program
+from tp_compiler.ir.types import Index
+
+#: Expressions of more operations than this get a name of their own where they are used again, or anyway (twice this).
+_LONG = 24
+#: Used more than once, an unnamed ket of so many operations is named.
+_SHARED = 6
+
+
+class Work:
+    """A program, its equations, and what its nodes are called in them."""
+
+    def __init__(self, program: Program, simplify: bool):
+        self.program, self.simplify = program, simplify
+        self.flow = Flow(program)
+        self.nodes = self.flow.nodes
+        self.names = Names(program, self.nodes, self.flow.states, self.flow.moving)
+        self.facts = Facts()
+        self.facts.batched = _batched(self.nodes)
+        self.facts.sizes = self.names.sizes
+        self.equations: list[Equation] = []
+        self.weight: dict[ir.Node, int] = {}
+        self.expr: dict[ir.Node, Expr] = {}
+        self._families: dict[Hashable, tuple[Named, Sequence[Expr], str]] = {}
+        self._must_name = {a for n in self.nodes if isinstance(n, ir.Shift | ir.Stack) for a in n.args}
+        self._must_name |= {a for n in self.nodes if isinstance(n, ir.MatMul | ir.Apply) for a in n.args}
+        there = set(self.nodes)
+        self.folding = Folding(n for n in program.cotangents if n in there or self.names.has_name(n))
+        self.count = uses(self.nodes, self.folding.args)
+
+    def clean(self, expr: Expr) -> Expr:
+        """The expression as it is stated."""
+        expr = renumbered(expr)
+        return renumbered(simplify(expr, self.facts)) if self.simplify else expr
+
+    def emit(self, equation: Equation, character: Character | None = None) -> Named:
+        """Adds an equation and what is known of its ket."""
+        self.equations.append(equation)
+        if equation.is_ket:
+            looped = LOOPED if equation.time is not None else None
+            self.facts.kets[equation.name] = looped or character or self.facts.of(equation.expression)
+            self.facts.definitions[equation.name] = equation
+        return equation.symbol
+
+    # -- time ----------------------------------------------------------------------------------------------------
+    def is_current(self, node: ir.Node) -> bool:
+        """Is this a value at step t of the loop?"""
+        return node in self.flow.moving and node not in self.flow.beyond
+
+    def time(self, node: ir.Node) -> Expr | None:
+        return self.names.time if self.is_current(node) else None
+
+    def indices(self, node: ir.Node) -> list[Expr]:
+        """The indices of a node's family; in the loop t comes first."""
+        own = [self.names.symbol(i) for i in node.type.indices]
+        return [self.names.time, *own] if self.is_current(node) else own
+
+    # -- names ---------------------------------------------------------------------------------------------------
+    def symbol(self, node: ir.Node, stem: str) -> Named:
+        """The name of a node: from the source, or fresh; over the node's indices."""
+        is_ket, own = not node.type.is_scalar, list(node.type.indices)
+        if node in self.names.source:
+            name, positions = self.names.source[node]
+            label = self.names.label(name, positions, is_ket)
+            first = [p for p in positions if isinstance(p, Index) and p in own]
+            own = [*first, *(i for i in own if i not in first)]
+        else:
+            label = self._fresh(node, stem, is_ket)
+        time = [self.names.time] if self.is_current(node) else []
+        indices = [*time, *(self.names.symbol(i) for i in own)]
+        return Ket(label, 0, *indices) if is_ket else Scalar(label, *indices)
+
+    def _fresh(self, node: ir.Node, stem: str, is_ket: bool) -> str:
+        """dh for the cotangent of what has been called h; else a fresh name."""
+        primal = self.names.primal(node)
+        value = self.expr.get(primal) if primal is not None else None
+        if isinstance(value, Ket if is_ket else Scalar):
+            return self.names.cotangent(value.label, is_ket)
+        return self.names.fresh(stem, is_ket)
+
+    def wants_name(self, node: ir.Node, value: Expr) -> bool:
+        """Is this worth an equation of its own?"""
+        if not (node.type.is_scalar or node.type.is_ket) or isinstance(value, Named) or not value.args:
+            return False
+        if isinstance(node, ir.Linalg | ir.Spectral | ir.Unavailable) or node in self.names.source:
+            return True
+        if isinstance(value, Joined):
+            return True
+        weight, count = self.weight[node], self.count[node]
+        is_alias = isinstance(node, ir.Reindex | ir.Stack | ir.Trace)
+        if is_alias and weight <= 2 * _LONG:
+            return False
+        if node in self._must_name or (self.names.has_name(node) and not _is_multiple(value)):
+            return True
+        if isinstance(node, ir.Contract) and 0 in node.slots and count > 1:
+            return True
+        if node.type.is_scalar and not value.atoms(Named) and weight <= _LONG:
+            return False  # a formula in t
+        return weight > 2 * _LONG or (count > 1 and weight > _SHARED and bool(value.count_ops() > _SHARED))
+
+    def named(self, node: ir.Node, value: Expr) -> Expr:
+        """The value under a name: that of a family with the same value, or a new one with its equation."""
+        value = self.clean(value)
+        short = not value.args or pair_of(value) or isinstance(value, Named)
+        if short and node not in self.names.source:
+            return value
+        known = self.known(node, value)
+        if known is not None:
+            return known
+        kind = "scalar" if node.type.is_scalar else "ket"
+        symbol = self.symbol(node, "c" if node.type.is_scalar else "z")
+        local = self.names.local(symbol.indices)
+        self.emit(Equation(reindex(symbol, local), kind, reindex(value, local), time=self.time(node)))
+        self.remember(node, value, symbol)
+        return symbol
+
+    def known(self, node: ir.Node, value: Expr) -> Expr | None:
+        """A family under other index names that has a name already (the same one, where the source gives it one)."""
+        found = self._families.get(self._key(node, value))
+        if found is None:
+            return None
+        symbol, indices, name = found
+        if node in self.names.source and self.names.source[node][0] != name:
+            return None
+        return reindex(symbol, dict(zip(indices, self.indices(node), strict=True)))
+
+    def remember(self, node: ir.Node, value: Expr, symbol: Named) -> None:
+        name = self.names.source[node][0] if node in self.names.source else ""
+        self._families[self._key(node, value)] = symbol, self.indices(node), name
+
+    def _key(self, node: ir.Node, value: Expr) -> Hashable:
+        indices = self.indices(node)
+        axes = tuple((self.names.axes[i], self.names.sizes[i]) for i in indices)
+        return node.type.is_scalar, axes, canonical(value, indices)
+
+
+def _is_multiple(value: Expr) -> bool:
+    """A number times one named ket: no name makes it shorter."""
+    random = [f for f in sp.Mul.make_args(value) if copies_of(f)]
+    return len(random) == 1 and isinstance(random[0], Ket)
+
+
+def _batched(nodes: list[ir.Node]) -> set[str]:
+    """Families of matrices used with a symbolic member: all their members then count as one generator."""
+    return {n.matrix.name for n in nodes if isinstance(n, ir.MatMul) and any(isinstance(m, Index) for m in n.member)}

@@ -1,0 +1,166 @@
+"""Names where they are read: what is bound under the brackets of a place, values over the steps, indices chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from tp_compiler.expand.forms import Form, Forms
+from tp_compiler.expand.indices import STEP, Indices
+from tp_compiler.expand.naming import Name, Naming
+from tp_compiler.expand.plan import BEFORE, Plan
+from tp_compiler.expand.text import ATOM, Piece, Signed, identifiers, in_ket, signed
+from tp_compiler.expand.unit import unwritten
+from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.types import Index
+
+#: How each index is written at a place: by a name, at a position, or by data.
+Env = Mapping[Index, str]
+#: A node with the way its indices are written.
+Part = tuple[ir.Node, Env]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an expression stands: in a bracket (`label`, bare names are kets), under which copies, in which region,
+    and whether in a statement over the steps (`h[step,i]` is h[i] as it is at that step)."""
+
+    region: str
+    over_steps: bool = False
+    label: bool = False
+    copies: Mapping[int, int] = field(default_factory=dict)
+
+    def within(self) -> Place:
+        """The same place inside the bars of a bracket."""
+        return replace(self, label=True)
+
+    def outside(self) -> Place:
+        return replace(self, label=False)
+
+
+class Reading:
+    """What has a name is read by it; the forms of everything else are methods of the class built on this one."""
+
+    def __init__(self, plan: Plan, naming: Naming, indices: Indices):
+        self.plan = plan
+        self.forms: Forms = plan.forms
+        self.naming = naming
+        self.indices = indices
+
+    # -- entry points -------------------------------------------------------------------------------------------
+    def piece(self, node: ir.Node, env: Env, at: Place) -> Piece:
+        """A node where it is used."""
+        name = self._name(node, at)
+        return self.read(name, env, at) if name is not None else self.body(node, env, at)
+
+    def body(self, node: ir.Node, env: Env, at: Place) -> Piece:
+        """A node where it is bound: written out."""
+        leaf = self.naming.leaf(node)
+        return self.read(leaf, env, at) if leaf else signed(self._signed(node, self.forms.of(node), env, at))
+
+    def read(self, name: Name, env: Env, at: Place, step: str = "") -> Piece:
+        """`|h[i]>`, `h[i]` in a bracket, `h[step,i]` behind the loop."""
+        if name.clocked and at.over_steps:
+            step = step or STEP
+        brackets = [env.get(b, "1") if isinstance(b, Index) else str(b) for b in name.brackets]
+        brackets = [step, *brackets] if step else brackets
+        text = name.ident + (f"[{','.join(brackets)}]" if brackets else "")
+        piece = Piece(text, ATOM, name.ket)
+        return in_ket(piece) if name.ket and (name.ident == "1" or not at.label) else piece
+
+    def brackets(self, places: Iterable[Index | int]) -> dict[Index, str]:
+        """Names for the free indices of a statement."""
+        env: dict[Index, str] = {}
+        for index in dict.fromkeys(places):
+            if isinstance(index, Index):
+                env[index] = self.indices.pick(index, env.values())
+        return env
+
+    # -- names --------------------------------------------------------------------------------------------------
+    def _name(self, node: ir.Node, at: Place) -> Name | None:
+        if at.region != BEFORE and node in self.naming.aliases:
+            return self.naming.aliases[node]
+        return self.naming.names.get(node) or self.naming.leaf(node)
+
+    def _signed(self, node: ir.Node, form: Form, env: Env, at: Place) -> Signed:
+        method = getattr(self, f"_{form.kind}", None)
+        if method is None:
+            raise unwritten(node)
+        found: Signed | Piece = method(node, form, env, at)
+        return (False, found) if isinstance(found, Piece) else found
+
+    def _with_sign(self, node: ir.Node, env: Env, at: Place) -> Signed:
+        """A node where it is used, its sign taken out."""
+        name = self._name(node, at)
+        if name is not None:
+            return False, self.read(name, env, at)
+        return self._signed(node, self.forms.of(node), env, at)
+
+    def _bound(self, hidden: Sequence[Index], args: Iterable[ir.Node], env: Env) -> dict[Index, str]:
+        """The place with the indices of a sum named like nothing else in its body."""
+        free = {i for a in args for i in a.type.indices if i not in hidden}
+        used = {word for i in free if i in env for word in identifiers(env[i])}
+        inner = dict(env)
+        for index in hidden:
+            inner[index] = self.indices.pick(index, used, env.values())
+            used.add(inner[index])
+        return inner
+
+    # -- passing on ------------------------------------------------------------------------------------------------
+    def _selected(self, node: ir.Reindex, env: Env, at: Place) -> dict[Index, str]:
+        """How the indices of what is read are written: by the names, positions and data in the brackets."""
+        x, *places = self.forms.of(node).args
+        inner: dict[Index, str] = {}
+        for index, selector in zip(x.type.indices, node.selectors, strict=True):
+            if isinstance(selector, Index):
+                inner[index] = env[selector]
+            elif isinstance(selector, int):
+                inner[index] = str(selector - (index.name == STEP))
+            else:
+                inner[index] = self.piece(places[selector.arg - 1], env, at.outside()).text
+        return inner
+
+    def _reading(self, node: ir.Reindex, form: Form, env: Env, at: Place) -> Signed:
+        x, inner = node.args[0], self._selected(node, env, at)
+        return (False, self._of_step(x, inner, at)) if isinstance(x, ir.Trace) else self._with_sign(x, inner, at)
+
+    def _trace(self, node: ir.Trace, form: Form, env: Env, at: Place) -> Signed:
+        if at.over_steps:
+            return self._with_sign(node.args[0], env, at)
+        return False, self._of_step(node, env, at)
+
+    def _of_step(self, node: ir.Trace, env: Env, at: Place) -> Piece:
+        """`loss[step]`, `loss[0]`: a quantity of the loop at one of its steps."""
+        (x,) = node.args
+        name = self._name(x, at)
+        if name is None or x not in self.plan.changing:
+            return self.piece(x, env, replace(at, over_steps=False))
+        return self.read(name, env, at, env[node.index])
+
+    def _same(self, node: ir.Node, form: Form, env: Env, at: Place) -> Signed:
+        return self._with_sign(form.args[0], env, at)
+
+    def _renamed(self, node: ir.Node, form: Form, env: Env, at: Place) -> Signed:
+        return self._with_sign(form.args[0], {a: env[b] for a, b in form.renamed.items()}, at)
+
+    def _seen(self, node: ir.Node, env: Env, at: Place) -> Part:
+        """What is really written for a node: what it renames, or reads, where that has no statement."""
+        while self._name(node, at) is None:
+            form = self.forms.of(node)
+            if form.kind == "renamed":
+                env = {a: env[b] for a, b in form.renamed.items()}
+            elif isinstance(node, ir.Reindex) and not isinstance(node.args[0], ir.Trace):
+                env = self._selected(node, env, at)
+            elif form.kind != "same":
+                break
+            node = form.args[0]
+        return node, env
+
+    def _parts(self, nodes: Iterable[ir.Node], env: Env, at: Place, kind: str) -> list[Part]:
+        """The terms of nested sums, or the factors of nested products, that have no statement."""
+        found: list[Part] = []
+        for part in nodes:
+            node, inner = self._seen(part, env, at)
+            nested = self._name(node, at) is None and self.forms.of(node).kind == kind
+            found += self._parts(self.forms.of(node).args, inner, at, kind) if nested else [(node, inner)]
+        return found

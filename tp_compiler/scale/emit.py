@@ -1,0 +1,114 @@
+"""Figures as Python text: parameter groups for torch.optim, which take the width as `width_mult`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from tp_compiler.ir import nodes as ir
+from tp_compiler.scale.figures import Row
+
+if TYPE_CHECKING:
+    from tp_compiler.scale.result import Scaling
+
+#: Names of rows under which torch.optim has another name.
+_TORCH = {"Momentum": "SGD", "AMSGrad": "Adam"}
+#: Arguments of the library's optimizers that are flags in torch.optim.
+_FLAGS = ("nesterov", "centered", "decoupled_weight_decay")
+#: What torch.optim does not take: where the library has more.
+_NOT_IN_TORCH = ("eps_root", "lr_decay_steps", "newton_schulz", "damping_left", "damping_right")
+
+_TEXT = '''"""Width exponents of {name}, parametrization {parametrization}: parameter groups for torch.optim.
+
+Written by `tpc scale --emit torch`. `width_mult` is the width over the width at which the hyperparameters were tuned;
+those of the program itself are meant at width_mult = the width. `parameters` maps the names below to tensors, or lists
+of tensors.
+"""
+
+import torch
+
+#: parameter -> figure -> power of width_mult
+EXPONENTS = {exponents}
+
+#: parameter -> optimizer
+OPTIMIZER = {optimizer}
+
+#: parameter -> hyperparameters at width_mult = 1, unless others are given
+BASE = {base}
+
+
+def init_std(name, std, width_mult):
+    """The standard deviation of a parameter's entries, where it is `std` at width_mult = 1."""
+    return std * width_mult ** EXPONENTS[name]["init_std"]
+
+
+def multiplier(name, width_mult):
+    """What to multiply a parameter's output by in the network."""
+    return width_mult ** EXPONENTS[name]["multiplier"]
+
+
+def output_multiplier(name, width_mult):
+    """What to multiply the outputs by that are read with the transpose of a tied parameter."""
+    return width_mult ** EXPONENTS[name].get("output_multiplier", 0)
+
+
+def parameter_groups(parameters, width_mult, optimizer=None, **hyperparameters):
+    """A group for each parameter (of one optimizer). `hyperparameters` stand at width_mult = 1 in the place of BASE."""
+    groups = []
+    for name, tensors in parameters.items():
+        if optimizer is not None and OPTIMIZER[name] != optimizer:
+            continue
+        values = dict(BASE[name])
+        values.update(hyperparameters)
+        for figure, exponent in EXPONENTS[name].items():
+            if figure in values:
+                values[figure] = values[figure] * width_mult**exponent
+        tensors = [tensors] if isinstance(tensors, torch.Tensor) else list(tensors)
+        groups.append({{"params": tensors, "name": name, **values}})
+    return groups
+
+
+def optimizers(parameters, width_mult, classes=None, **hyperparameters):
+    """One optimizer for each kind: those of torch.optim, and those that `classes` has by name."""
+    made = []
+    for name in dict.fromkeys(OPTIMIZER[p] for p in parameters):
+        kind = (classes or {{}}).get(name) or getattr(torch.optim, name)
+        made.append(kind(parameter_groups(parameters, width_mult, name, **hyperparameters)))
+    return made
+'''
+
+
+def emit(scaling: Scaling) -> str:
+    """The text of a Python module."""
+    rows = scaling.main.rows
+    exponents = {name: _exponents(row) for name, row in rows.items()}
+    names = {name: _TORCH.get(row.optimizer.name, row.optimizer.name) for name, row in rows.items()}
+    return _TEXT.format(
+        name=scaling.program.source.name.replace("\\", "/").replace('"', "'"),
+        parametrization=scaling.main.parametrization,
+        exponents=_dict(exponents),
+        optimizer=_dict(names),
+        base=_dict({name: _base(row) for name, row in rows.items()}),
+    )
+
+
+def _exponents(row: Row) -> dict[str, float]:
+    found = {name: float(value) for name, value in row.raw.figures.items()}
+    return found if row.output is None else found | {"output_multiplier": float(row.output)}
+
+
+def _base(row: Row) -> dict[str, Any]:
+    """The hyperparameters that the program gives as numbers, under torch.optim's names."""
+    given = row.parameter.declared.arguments if row.parameter.declared.optimizer == row.optimizer.name else {}
+    values = {k: node.value for k, node in given.items() if isinstance(node, ir.Constant) and k not in _NOT_IN_TORCH}
+    found: dict[str, Any] = {k: bool(v) if k in _FLAGS else v for k, v in values.items()}
+    if "beta1" in found and "beta2" in found:
+        found = {k: v for k, v in found.items() if k not in ("beta1", "beta2")}
+        found["betas"] = (values["beta1"], values["beta2"])
+    if row.optimizer.name == "AMSGrad":
+        found["amsgrad"] = True
+    return found
+
+
+def _dict(values: Mapping[str, Any]) -> str:
+    return "{\n" + "".join(f"    {key!r}: {value!r},\n" for key, value in values.items()) + "}"

@@ -1,0 +1,79 @@
+"""The answer of `tpc scale` as a page of plain text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from tp_compiler.scale.numbers import order, power
+from tp_compiler.scale.text import grid, raw_figures
+from tp_compiler.scale.verdict import Question
+
+if TYPE_CHECKING:
+    from tp_compiler.scale.result import Scaling, Table
+
+
+#: How the reasons of raw.py call the weight.
+WEIGHT = r"\bW\b"
+
+
+def page(scaling: Scaling, equivalent: bool = False) -> str:
+    """Tables with reasons, the class with what decided it, other parametrizations, equivalent tables."""
+    return "\n".join(_lines(scaling, equivalent))
+
+
+def _lines(scaling: Scaling, equivalent: bool) -> Iterator[str]:
+    yield f"{scaling.program.source.name}: parametrization {scaling.main.parametrization}"
+    for name, table in scaling.tables.items():
+        yield ""
+        if len(scaling.tables) > 1:
+            yield f"-- {name} --"
+        yield from _table(table)
+        yield from _class(table)
+    if equivalent:
+        for title, rows in scaling.equivalent().items():
+            yield from ("", f"equivalent: {title}")
+            yield raw_figures(dict(rows))
+    for name, table in scaling.compared.items():
+        yield ""
+        yield f"{name}: {table.verdict.regime.value}, r = {table.verdict.r}"
+        if name == "standard":
+            yield "  learning rates and all else constant, 1/√fan-in at initialisation"
+        yield from (f"  {problem}" for problem in table.verdict.problems)
+
+
+def _table(table: Table) -> Iterator[str]:
+    yield raw_figures(table.raw)
+    yield ""
+    for name, raw in table.raw.items():
+        for figure, why in raw.reasons.items():
+            if figure != "multiplier" or raw["multiplier"] != 0:
+                yield f"{name}, {figure}: {re.sub(WEIGHT, name, why)}."
+    for name, row in table.rows.items():
+        if row.output is not None:
+            yield f"{name}: as {row.parameter.role}; the brackets that it reads are sums times {power(row.output)}."
+    yield ""
+    rows = [["parameter", "is", "its update moves what it computes by"]]
+    for name, row in table.rows.items():
+        moved = table.verdict.updates[row.parameter.shown]
+        rows.append([name, row.parameter.role, order(moved) if not isinstance(moved, float) else "nothing"])
+    yield grid(rows)
+
+
+def _class(table: Table) -> Iterator[str]:
+    verdict = table.verdict
+    words = {True: "yes", False: "no", None: "-"}
+    answers = {
+        Question.INIT: verdict.stable_at_init,
+        Question.FAITHFUL: verdict.faithful,
+        Question.STABLE: verdict.stable,
+        Question.NONTRIVIAL: verdict.nontrivial,
+    }
+    yield ""
+    for question, answer in answers.items():
+        yield f"{question.value}: {words[answer]}"
+        if answer is False:
+            yield from (f"  {condition}" for condition in verdict.deciding(question))
+    yield f"class: {verdict.regime.value}, r = {verdict.r}"
+    yield f"  {verdict.reason}"

@@ -1,0 +1,148 @@
+"""What `tpc scale` answers: figures of every parameter, the class, and what goes wrong at other parametrizations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from tp_compiler.ir.program import Program
+from tp_compiler.scale.analysis import Analysis, Architecture
+from tp_compiler.scale.figures import Choice, Row, chosen, table
+from tp_compiler.scale.growth import NOTHING
+from tp_compiler.scale.program import Reading, read
+from tp_compiler.scale.raw import Raw
+
+#: What a program without `train` is answered for.
+USUAL = ("Adam", "SGD")
+#: The parametrizations that every program is compared with.
+COMPARED = ("mup", "ntk", "standard")
+
+
+@dataclass(frozen=True)
+class Table:
+    """Figures by parameter at one parametrization, and the class that they have."""
+
+    parametrization: str
+    rows: Mapping[str, Row]
+    verdict: Architecture
+
+    def as_json(self) -> dict[str, Any]:
+        return {"class": self.verdict.as_json(), "parameters": {name: row.as_json() for name, row in self.rows.items()}}
+
+    @property
+    def raw(self) -> dict[str, Raw]:
+        return {name: row.raw for name, row in self.rows.items()}
+
+
+class Scaling:
+    """The width exponents of a program. `scaling["W"]["lr"]` is a Fraction; `print(scaling)` is the whole answer."""
+
+    def __init__(self, program: Program, optimizer: str | None = None):
+        self.program = program
+        network = program.network
+        trains = network is not None and network.trains
+        self._choices: dict[str, Choice] = {}
+        if optimizer is not None or trains:
+            self._choices[optimizer or "train"] = chosen(optimizer)
+        else:
+            self._choices = {name: chosen(name) for name in USUAL}
+        self.reading: Reading = read(program)
+        self.analysis = Analysis(self.reading)
+        self.tables: dict[str, Table] = {name: self.table(None, choice) for name, choice in self._choices.items()}
+
+    @property
+    def choice(self) -> Choice:
+        """Which optimizer updates which parameter."""
+        return next(iter(self._choices.values()))
+
+    @property
+    def main(self) -> Table:
+        """The table of the program's own optimizers; without any, of Adam."""
+        return next(iter(self.tables.values()))
+
+    @property
+    def verdict(self) -> Architecture:
+        return self.main.verdict
+
+    @property
+    def parameters(self) -> dict[str, Row]:
+        return dict(self.main.rows)
+
+    def __getitem__(self, name: str) -> Raw:
+        return self.main.rows[name].raw
+
+    def table(self, point: str | None, choice: Choice | None = None) -> Table:
+        """The figures and the class at the program's parametrization, or at another one."""
+        network = self.program.network
+        assert network is not None
+        rows = table(self.reading, choice or self.choice, point)
+        verdict = self.analysis.judge(rows, given_d=point is None and network.parametrization == "block")
+        name = point or network.parametrization
+        return Table(name, {key: row for key, row in zip(self.keys, rows, strict=True)}, verdict)
+
+    @cached_property
+    def keys(self) -> list[str]:
+        """Bare names; a ket whose name an operator or a scalar has, too, is `|u>`."""
+        declared = [p.declared for p in self.reading.parameters]
+        others = {d.name for d in declared if not d.ket}
+        return [
+            p.shown if p.declared.ket and p.declared.name in others else p.shown.replace("|", "").replace(">", "")
+            for p in self.reading.parameters
+        ]
+
+    @cached_property
+    def compared(self) -> dict[str, Table]:
+        """The same network and optimizers at the usual parametrizations."""
+        return {name: self.table(name) for name in COMPARED if name != self.main.parametrization}
+
+    def equivalent(self) -> dict[str, list[tuple[str, Raw]]]:
+        """Tables of the same training with multipliers (TP IVb (2.5)): TP V Tables 8 and 9, and all weights N(0, 1)."""
+        from tp_compiler.scale.equivalents import equivalents
+
+        return equivalents(self)
+
+    # -- pages --------------------------------------------------------------------------------------------------
+    def as_json(self) -> dict[str, Any]:
+        """The object that `tpc scale --json` prints."""
+        document: dict[str, Any] = {
+            "program": self.program.source.name,
+            "command": "scale",
+            "parametrization": self.main.parametrization,
+            **self.main.as_json(),
+        }
+        if len(self.tables) > 1:
+            document["tables"] = {name: table.as_json() for name, table in self.tables.items()}
+        document["compared"] = {
+            name: table.as_json() | {"problems": list(table.verdict.problems)} for name, table in self.compared.items()
+        }
+        return document
+
+    def text(self, equivalent: bool = False) -> str:
+        from tp_compiler.scale.page import page
+
+        return page(self, equivalent)
+
+    def torch(self) -> str:
+        """Python text with parameter groups for torch.optim."""
+        from tp_compiler.scale.emit import emit
+
+        return emit(self)
+
+    def plot(self, path: str | Path) -> None:
+        """The stable region, its operator facet and its feature-learning vertex, with this program in it."""
+        from tp_compiler.scale.plot import plot
+
+        plot(self, path)
+
+    def __str__(self) -> str:
+        return self.text()
+
+
+def moves(row: Row, table: Table) -> Fraction | None:
+    """n to this power is what the parameter's own update moves; None where it has no gradient."""
+    found = table.verdict.updates[row.parameter.shown]
+    return None if found == NOTHING else Fraction(found)
