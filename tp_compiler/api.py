@@ -57,7 +57,8 @@ def _checked_options(options: Mapping[str, Any], known: Collection[str], outputs
     return chosen
 
 
-_SAMPLING = {"samples", "max_samples", "replicates", "seed", "method", "rtol", "atol", "f0", "max_memory", "max_time"}
+_SAMPLING = {"samples", "max_samples", "replicates", "seed", "method", "rtol", "atol", "f0", "max_memory", "max_time",
+             "checkpoint"}  # fmt: skip
 _LIMIT = _SAMPLING | {"only", "threads", "progress"}
 _SIMULATE = {"seed", "dtype", "only", "max_memory", "progress"}
 

@@ -189,7 +189,8 @@ def _limit(args: Namespace) -> int:
     options = _limit_options(args, program)
     with _evaluating(args) as progress:
         run = driver.limit(program, **options, progress=progress)
-    return _deliver(run, program, args)
+    code = _deliver(run, program, args)
+    return INTERRUPTED if any(w.code == "NX914" for w in run.warnings) else code
 
 
 def _simulate(args: Namespace) -> int:
@@ -288,7 +289,7 @@ def _drawable(plot: str | None, save: str | None = None) -> None:
 
 def _limit_options(args: Namespace, program: Program) -> dict[str, Any]:
     keys = ("samples", "max_samples", "replicates", "seed", "method", "rtol", "atol", "f0")
-    limits = ("max_memory", "max_time", "threads")
+    limits = ("max_memory", "max_time", "threads", "checkpoint")
     return {key: getattr(args, key) for key in keys + limits} | {"only": _only(args, program)}
 
 

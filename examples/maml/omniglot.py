@@ -3,7 +3,7 @@
     python examples/maml/omniglot.py ARCHIVE.zip... --out FOLDER [--updates 500] [--tasks 32] ...
 
 An archive holds ALPHABET/CHARACTER/DRAWING.png, whatever stands before. Every drawing is shrunk to 28 x 28 pixels with
-ink 0 and paper 1, as in the papers' pipeline (torchvision's Resize and ToTensor). The rotations of a character by 90,
+ink 1 and paper 0 (`--paper 1`: ink 0 and paper 1, as torchvision reads the files). The rotations of a character by 90,
 180 and 270 degrees are characters of their own while training. Characters are split at random into those of the
 training and those held out. A task is five characters with one drawing each to adapt to, and another to be tested on.
 """
@@ -34,6 +34,7 @@ class Recipe:
     classes: int = 5
     held: int = 100
     size: int = 28
+    paper: int = 0
     fraction: float = 0.2
     seed: int = 0
 
@@ -100,8 +101,8 @@ def overlap(before: int, after: int) -> Array:
     return np.asarray(np.maximum(part, 0) * (after / before))
 
 
-def characters(archives: list[Path], size: int) -> Characters:
-    """All drawings of archives; a character that stands in several is read once."""
+def characters(archives: list[Path], size: int, paper: int = 0) -> Characters:
+    """All drawings of archives (in the files paper is 1); a character that stands in several is read once."""
     found: dict[tuple[str, str], dict[str, Array]] = {}
     for archive in archives:
         with zipfile.ZipFile(archive) as files:
@@ -111,7 +112,8 @@ def characters(archives: list[Path], size: int) -> Characters:
                     drawings = found.setdefault((path.parts[-3], path.parts[-2]), {})
                     if path.name not in drawings:
                         drawings[path.name] = png(files.read(name))
-    return {key: shrunk(np.array(list(drawings.values())), size) for key, drawings in sorted(found.items())}
+    images = {key: shrunk(np.array(list(drawings.values())), size) for key, drawings in sorted(found.items())}
+    return images if paper else {key: 1 - x for key, x in images.items()}
 
 
 # -------------------------------------------------------------------------------------------------------------- tasks
@@ -173,7 +175,7 @@ def main() -> None:
     options = vars(parser.parse_args())
     archives, out = options.pop("archive"), options.pop("out")
     recipe = Recipe(**options)
-    found = arrays(characters(archives, recipe.size), recipe)
+    found = arrays(characters(archives, recipe.size, recipe.paper), recipe)
     out.mkdir(parents=True, exist_ok=True)
     np.savez(out / "omniglot.npz", **found)
     program = Path(__file__).with_name("maml.nexort").read_text(encoding="utf-8")

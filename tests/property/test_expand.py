@@ -50,7 +50,7 @@ def with_training(seed: int, steps: int) -> str:
         "data y[i] = [1, -1]", "train steps = 2 {", *network, f"f[i] = <un|{writer.kets['n'][-1]}>",
         "loss = mean[i]((f[i] - y[i])^2)", "minimize loss", f"update all with {optimizer}", "}", "output loss[step]",
         "output f[step,i]", f"output q[i] = <tanh({writer.kets['n'][-1]})>",
-        f"output r[step,i] = <{writer.kets['m'][-1]}|um>",
+        f"output r[step,i] = <{writer.kets['m'][-1]}|um> + f[i]",
     ]  # fmt: skip
     while True:
         text = "\n".join([*declared, *loop]) + "\n"

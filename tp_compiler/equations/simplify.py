@@ -166,6 +166,8 @@ def _correlated(body: Expr, facts: Facts) -> list[Expr] | None:
     if y is None or (isinstance(body, sp.Mul) and len(body.args) != 2):
         return None
     left, right = ([(t, facts.of(t)) for t in sp.Add.make_args(f)] for f in (x, y))
+    if len(left) == len(right) == 1:
+        return None
     found = []
     for a, p in left:
         for b, q in right:

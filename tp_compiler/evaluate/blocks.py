@@ -5,7 +5,9 @@ partner for the whole run (numerics.md section 2): y_α = 1/P Σ_β Δ(α, β) z
 product with the same P × P entries. Consecutive Sobol points are a net of their own, so every block is balanced. A
 block is never its own partner: no particle is its own copy where rows and columns are of one space.
 
-Functions of averages over P copies have a bias of O(1/P): P grows with M (`block_size`), and estimates.py sees it.
+Functions of averages over P copies have a bias of O(1/P), and less where the averages are smooth: it was measured at
+less than a tenth of the standard error with P = √M (docs/benchmarks.md). It falls with M, so that the ladder of sample
+sizes would see it (estimates.py).
 """
 
 from __future__ import annotations
@@ -31,8 +33,8 @@ PRECISION = np.float32
 
 
 def block_size(samples: int) -> int:
-    """P for M particles: about 2√M, and at least eight blocks."""
-    return max(1, min(samples // 8, 2 ** ((samples.bit_length() - 1) // 2 + 1)))
+    """P for M particles: √M, rounded up to a power of two, and at least eight blocks."""
+    return max(1, min(samples // 8, 2 ** (samples.bit_length() // 2)))
 
 
 def entry_bytes(samples: int) -> float:

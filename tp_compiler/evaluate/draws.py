@@ -137,7 +137,7 @@ class Draws:
         """The program with an index `draw` in the place of the `clt` scalars."""
         draw = Index("draw", Axis("draw#", len(draws)))
         drawn = self._drawn(draws)
-        fixed = {c: self._array(drawn[c], (draw, *c.type.indices), c.span) for c in self.clts}
+        fixed: dict[ir.Node, ir.Node] = {c: self._array(drawn[c], (draw, *c.type.indices), c.span) for c in self.clts}
         for n in self.static:
             if n in self.known or (n in sampled and not isinstance(sampled[n], Diagnostic)):
                 fixed[n] = self._array(self._value(n, sampled, n.type.indices), n.type.indices, n.span)
@@ -167,11 +167,10 @@ class Draws:
         if not left:
             return exact
         sampled = Draws(self.program, left, self.options, self.reasons)._levels()
-        outputs = {o.name: (exact.outputs | sampled.outputs).get(o.name) for o in self.outputs}
-        found = {name: estimate for name, estimate in outputs.items() if estimate is not None}
-        return replace(
-            sampled, outputs=found, failed=exact.failed | sampled.failed, seconds=time.monotonic() - self.start
-        )
+        both = {**exact.outputs, **sampled.outputs}
+        outputs = {o.name: both[o.name] for o in self.outputs if o.name in both}
+        failed = {**exact.failed, **sampled.failed}
+        return replace(sampled, outputs=outputs, failed=failed, seconds=time.monotonic() - self.start)
 
     def _all_known(self) -> bool:
         return all(n in self.known for n in (*self.static, *self.covariances.values()))

@@ -1,8 +1,8 @@
-"""Gradient flow in the neural tangent limit: df/dt = -K(χ), between the times of `train time` (TP IVb, 2.4; limit.md 5).
+"""Gradient flow in the neural tangent limit: df/dt = -K(χ), from time to time of `train time` (TP IVb, 2.4).
 
 The updates of a step are the rate of change of what they update: d state/dt = following - state, for all draws of the
-outputs at initialisation at once. Where the rate is an affine function of the states (squared loss, SGD), the flow over a
-time Δ is exact,
+outputs at initialisation at once. Where the rate is an affine function of the states (squared loss, SGD), the flow
+over a time Δ is exact,
 
     y(Δ) = e^{AΔ} y(0) + ∫_0^Δ e^{As} ds b,
 

@@ -36,6 +36,7 @@ def limit(program: Program, *, only: Collection[str] | None = None, **options: A
     f0            "sample": later statements see draws of `clt` scalars; "zero": they see 0
     only          names of the outputs wanted
     max_memory    bytes; max_time: seconds; threads: replicates that run at once
+    checkpoint    a file that keeps finished replicates: a run that was killed goes on there, to the same digits
 
     Returns a Run; each Estimate names its method, and in `note` why. Outputs that cannot be computed are in
     `Run.failed`. Raises ProgramError NX431 where even the smallest run does not fit into the memory, NX432 for an

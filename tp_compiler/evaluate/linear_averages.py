@@ -17,6 +17,7 @@ from tp_compiler.evaluate.arrays import Label
 from tp_compiler.evaluate.linear_contraction import Labels, contraction
 from tp_compiler.ir.types import Index
 
+
 def averaging(of: list[Labels], closed: tuple[int, ...], over: tuple[Index, ...], out: Labels) -> Any:
     """The function of the arrays of factors: their product, summed over `over`, averaged over the closed slots.
 

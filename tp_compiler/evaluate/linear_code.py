@@ -7,9 +7,8 @@ A register holds an array whose dimensions are the labels of its shape. The last
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import reduce
-from itertools import combinations, count, product
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from tp_compiler.evaluate.arrays import Label, reduced, shifted
 from tp_compiler.evaluate.forms import MOST_ENTRIES, NotExact
 from tp_compiler.evaluate.kernels import KERNELS
 from tp_compiler.evaluate.linear_averages import averaging
-from tp_compiler.evaluate.linear_contraction import Labels, arranged, contraction, viewer
+from tp_compiler.evaluate.linear_contraction import Labels, viewer
 from tp_compiler.evaluate.linear_matrices import Coordinates, InitialMatrix, padded
 from tp_compiler.evaluate.linear_shapes import Shapes, indices, slots
 from tp_compiler.evaluate.linear_sparse import SparseUpdate, scatter, scattering
@@ -165,7 +164,7 @@ class Code:
             self._alias(node, node.state)
             return None
         registers, k, s = self.registers, self.at[node.state], self.at[node.state, "scale"]
-        return self._computing(node, lambda: registers[k] if registers[s] == 1 else registers[k] * registers[s])
+        return self._computing(node, lambda: registers[k] * registers[s])  # a copy: the state changes in its place
 
     def following(self, state: ir.State) -> Callable[[], Any]:
         """The next value of a state."""
@@ -302,23 +301,25 @@ class Code:
         selectors = [chosen[i] for i in indices(own)]
         names = [s for s in selectors if isinstance(s, Index)]
         if len(names) == len(selectors) and len(set(names)) == len(names):
-            if isinstance(x, ir.Carry) and x.state in self.sparse:
-                return self._computing(node, self.read(x))
             self._alias(node, x)
             return None
-        held, scale = self._held(x)
+        held, owned = self._held(x)
         if len(names) + sum(isinstance(s, int) for s in selectors) == len(selectors) and len(set(names)) == len(names):
             grid = tuple(s - 1 if isinstance(s, int) else slice(None) for s in selectors)
-            return self._computing(node, lambda: scale(held()[grid]))
+            return self._computing(node, lambda: owned(held()[grid]))
         places = [self._place(node, s, indices(new)) for s in selectors]
-        return self._computing(node, lambda: scale(held()[tuple(p() for p in places)]))
+        return self._computing(node, lambda: owned(held()[tuple(p() for p in places)]))
 
     def _held(self, x: ir.Node) -> tuple[Callable[[], Any], Callable[[Any], Any]]:
-        """An array to take members of, and what to do with them: the factor beside a state waits for them."""
+        """An array to take members of, and what makes them values of their own: a state may change in its place."""
         if not isinstance(x, ir.Carry) or x.state not in self.sparse:
             return self.read(x), lambda part: part
         registers, k, s = self.registers, self.at[x.state], self.at[x.state, "scale"]
-        return (lambda: registers[k]), lambda part: part if registers[s] == 1 else part * registers[s]
+
+        def owned(part: Any) -> Any:
+            return part if part.base is None and registers[s] == 1 else part * registers[s]
+
+        return (lambda: registers[k]), owned
 
     def _place(self, node: ir.Reindex, selector: Any, new: tuple[Index, ...]) -> Callable[[], Any]:
         """Positions from 0 along one dimension, over the new indices."""

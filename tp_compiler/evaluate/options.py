@@ -28,6 +28,7 @@ class Options:
     max_memory: float | None = None
     max_time: float | None = None
     threads: int | None = None
+    checkpoint: str | os.PathLike[str] | None = None
     progress: Callable[..., None] | None = None
 
     @property

@@ -2,8 +2,8 @@
 
 In the neural tangent limit no ket moves: the kets of the network and their gradients are computed once, and a trained
 matrix is met in averages <dh|Δ|x> alone, Δ(α, β) a function of the kets at α, those at β, and the draw. The two copies
-are independent, also where rows and columns are the same neurons. So the average is one integral over a pair (α, β): the
-kets are evaluated at two sets of particles, rows and columns, that take different coordinates of one Sobol sequence,
+are independent, also where rows and columns are the same neurons. So the average is one integral over pairs (α, β).
+Kets are evaluated at two sets of particles, rows and columns, that take different coordinates of one Sobol sequence,
 and a pair is a row and the column of the same number. A matrix of states then is a ket of states.
 
 `paired` rewrites a program so; it gives None where a trained matrix is met in another way.
@@ -172,7 +172,7 @@ class Paired:
 
     def run(self, samples: int, kets: Mapping[ir.Node, Any], scalars: Mapping[ir.Node, Any]) -> dict[str, Any]:
         """The outputs, over `draw`; `scalars`: the given ones by the nodes of the original program."""
-        values = {**kets, **{held: scalars[n] for n, held in self.scalars.items()}}
+        values: dict[ir.Node, Any] = {**kets, **{held: scalars[n] for n, held in self.scalars.items()}}
         return _Filled(self.plan, samples, values).outputs(CltScalars())
 
 

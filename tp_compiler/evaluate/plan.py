@@ -11,7 +11,6 @@ import math
 from collections import Counter
 from collections.abc import Hashable
 
-from tp_compiler.evaluate.blocks import block_size
 from tp_compiler.evaluate.describe import described
 from tp_compiler.evaluate.lowrank import is_linear
 from tp_compiler.evaluate.memory import memory
@@ -165,12 +164,9 @@ class Plan:
 
     def resolution(self, samples: int) -> int:
         """What the bias falls with: M, or the number P of copies that a row meets where the program has an E."""
-        sizes = [samples]
-        if any(isinstance(n, ir.Contract) and n.slots and n.slots != (0,) for n in self.nodes):
-            sizes.append(paired(samples, self.nested))
-        if not all(self.linear):
-            sizes.append(block_size(samples))
-        return min(sizes)
+        if not any(isinstance(n, ir.Contract) and n.slots and n.slots != (0,) for n in self.nodes):
+            return samples
+        return paired(samples, self.nested)
 
     def show(self) -> str:
         """The plan as text (`tpc show --stage plan`)."""

@@ -17,6 +17,7 @@ from scipy.special import fdtri
 from threadpoolctl import threadpool_limits
 
 from tp_compiler.diagnostics import Diagnostic, ProgramError
+from tp_compiler.evaluate.checkpoint import Checkpoint, run_key
 from tp_compiler.evaluate.clock import Clock, OutOfTime
 from tp_compiler.evaluate.clt import CltScalars
 from tp_compiler.evaluate.estimates import (
@@ -69,6 +70,9 @@ class Sampling:
         self.warnings: list[Diagnostic] = []
         self.levels: list[_Level] = []
         self.clock = Clock(self.plan, options, self.start)
+        self.checkpoint: Checkpoint | None = None
+        if options.checkpoint is not None:
+            self.checkpoint = Checkpoint.opened(options.checkpoint, run_key(program, sorted(only), options))
         self.directions: int | None = None  # rows of the bases of initial matrices in the last run
 
     def run(self) -> Run:
@@ -80,6 +84,12 @@ class Sampling:
                     self.levels.append(self._level(samples))
                 except OutOfTime:
                     self._stopped(samples)
+                    break
+                except KeyboardInterrupt:
+                    if not self.levels:
+                        raise
+                    message = f"interrupted at M = {samples}: these are the results with M = {self.levels[-1].samples}"
+                    self.warnings.append(Diagnostic("NX914", message))
                     break
                 following = self._next(samples)
                 if following is None:
@@ -185,6 +195,17 @@ class Sampling:
         return level
 
     def _replicate(self, samples: int, number: int) -> tuple[dict[str, Any], dict[str, Any], dict[ir.Node, float]]:
+        """One scrambling, or what the checkpoint holds of it."""
+        kept = None if self.checkpoint is None else self.checkpoint.get(samples, number)
+        if kept is not None:
+            return kept[0], kept[1], {self.read_at[name]: error for name, error in kept[2].items()}
+        values, spreads, tails = self._computed(samples, number)
+        if self.checkpoint is not None:
+            named = {name: tails[node] for name, node in self.read_at.items() if node in tails}
+            self.checkpoint.put(samples, number, (values, spreads, named))
+        return values, spreads, tails
+
+    def _computed(self, samples: int, number: int) -> tuple[dict[str, Any], dict[str, Any], dict[ir.Node, float]]:
         """One scrambling: outputs averaged over the outer draws, covariances of random ones, errors of heavy tails."""
         particles, draws = self._outer(samples)
         seed = (self.options.seed, number)

@@ -13,6 +13,7 @@ from tp_compiler.finite import draws, instructions
 from tp_compiler.finite.blame import Refusal, finite
 from tp_compiler.finite.linalg import linalg
 from tp_compiler.finite.loop import Training
+from tp_compiler.finite.scatter import scatter, scattered
 from tp_compiler.finite.schedule import Member, Phase, Plan, members
 from tp_compiler.finite.tensors import Tensor, Values, align, contract, labels_of
 from tp_compiler.finite.tiles import TILE, Averager, blame_on, first_blamed
@@ -141,6 +142,10 @@ class Network:
             return row(self, node)
         if isinstance(node, ir.Contract) and node.slots:
             return self.averager().average(node)
+        part = scatter(node)
+        if part is not None:
+            assert isinstance(node, ir.Contract)
+            return scattered(node, part, self._tensor(part.at), [self._tensor(f) for f in part.factors])
         return instructions.apply(node, [self._tensor(a) for a in node.args])
 
     def _constant(self, node: ir.Constant) -> Values:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from itertools import product
 
 from tp_compiler.finite.bodies import Body, body_of, freed_after, held
+from tp_compiler.finite.scatter import scatter
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.program import Loop, Output
 from tp_compiler.ir.types import Index
@@ -143,6 +144,9 @@ class _Graph:
         if isinstance(node, ir.Contract) and not all(map(held, node.args)):
             self.bodies[node] = body_of(node.args)
             return self.bodies[node].frontier
+        part = scatter(node)
+        if part is not None:
+            return part.needs
         if isinstance(node, ir.Unavailable | ir.Trace):
             return []  # a refusal, and what the loop has recorded
         extra = (node.matrix.variance,) if isinstance(node, ir.MatMul) else ()

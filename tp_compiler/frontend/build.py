@@ -265,11 +265,11 @@ class Builder(Transformer[Token, Any]):
     def optimizer(self, c: list[Any]) -> ast.Statement:
         span, body = self._with_block(c)
         words = [x for x in c[-3:-1] if isinstance(x, Token) and x.type == "NAME"]
-        if words and [str(w) for w in words] != ["on", "operators"]:
+        if words and (str(words[0]) != "on" or str(words[-1]) not in ("operators", "layers")):
             raise _error(
                 "NX028", "this is no kind of optimizer", span_of(self.source, words[0]), "write `on operators`"
             )
-        return ast.Optimizer(span, *self._head(c), bool(words), body)
+        return ast.Optimizer(span, *self._head(c), str(words[-1]) if words else "", body)
 
     def state(self, c: list[Any]) -> ast.Statement:
         return ast.State(self._span(c), self._plain(c[1], "a state"), c[3], c[4] is not None)

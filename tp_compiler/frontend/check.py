@@ -307,6 +307,9 @@ class Checker(Bindings):
     def _state(self, s: ast.State, scope: Scope) -> None:
         self.training.state(s, scope)
 
+    def _init(self, s: ast.Init, scope: Scope) -> None:
+        raise error("NX295", "`init` is for optimizers on layers", s.span, "write `optimizer NAME(...) on layers`")
+
     def _assign(self, s: ast.Assign, scope: Scope) -> None:
         self.training.assign(s, scope)
 

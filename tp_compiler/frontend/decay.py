@@ -34,8 +34,8 @@ _NONLINEAR = 1000
 
 @dataclass(frozen=True, eq=False)
 class Optimizer:
-    """How gradients and the parameter enter an update. `linear`: in gradients; `decay`: "", "linear", "apart", "within";
-    `rate`: the a of "apart"; `stateful`: the update reads a state."""
+    """How gradients and the parameter enter an update. `linear`: in gradients; `decay`: "", "linear", "apart" or
+    "within"; `rate`: the a of "apart"; `stateful`: the update reads a state."""
 
     linear: bool
     decay: str
@@ -68,7 +68,7 @@ def _rate(build: Builder, update: ir.Node, weight: ir.Node, span: Span) -> ir.No
 
 
 def scaled(build: Builder, run: Run, parameter: Parameter, span: Span) -> Stepped:
-    """One update in the NTK parametrization at finite width: n^-1/2 of what gradients do, and the decay as it stands."""
+    """One update at finite width: n^-1/2 of what gradients do, and the decay as it stands."""
     optimizer = classified(build, run, span)
     scale = build.width_power(-0.5, span)
     apart = optimizer.decay in ("linear", "apart")

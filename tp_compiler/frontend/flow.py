@@ -30,7 +30,7 @@ def times_of(core: Expressions, s: ast.Train, parametrization: str, scope: Scope
 
 
 def flows(groups: list[Group]) -> None:
-    """Refuses optimizers without a flow: those with a memory, and weight decay, under which features change with time."""
+    """Refuses optimizers without a flow: those with a memory, and weight decay (features would change with time)."""
     for group in groups:
         if group.optimizer.stateful:
             remedy = "use SGD without momentum, SignSGD, or `train steps`"

@@ -269,6 +269,13 @@ class Layers:
             self._layers[leaf] = Layer(self.build, self.loss, leaf, self.names[leaf], self.span)
         return self._layers[leaf]
 
+    def sides(self, leaf: ir.Node) -> tuple[tuple[int | Index, ...], tuple[int | Index, ...]]:
+        """What counts the rows and the columns of a ket family, or of numbers, as the network applies it."""
+        neurons = tuple(slot for slot, _ in leaf.type.slots)
+        if leaf.type.is_ket and self.layer(leaf).readout:
+            return leaf.type.indices, neurons
+        return (neurons, leaf.type.indices) if leaf.type.is_ket else (leaf.type.indices, ())
+
     def fitted(self) -> list[ir.Node]:
         if self._fitted is None:
             self._fitted = fitted(self.build, self.loss, self.names, self.span)

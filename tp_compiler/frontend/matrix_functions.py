@@ -13,6 +13,7 @@ from tp_compiler.diagnostics import ProgramError, Span
 from tp_compiler.frontend import syntax as ast
 from tp_compiler.frontend import values as v
 from tp_compiler.frontend.expressions import BROKEN, Context, Expressions, error, free_indices
+from tp_compiler.frontend.layer_optimizers import STATISTICS
 from tp_compiler.frontend.operators import Applied, widths
 from tp_compiler.frontend.reading import a_kind
 from tp_compiler.frontend.spectral import Core, Spectral, worked_out
@@ -34,7 +35,10 @@ class MatrixFunctions:
             **dict.fromkeys(("rowmean", "colmean"), self.means),
             **dict.fromkeys(("rownorm", "colnorm"), self.norms),
             **dict.fromkeys(("inputs", "signals", "examples"), self.factors),
+            **dict.fromkeys(("lengths", "balanced"), self.of_layers),
         }
+        for name in STATISTICS:
+            self.table[name] = self._in_layers(self.table[name])
 
     # -- pow, inv, solve, msign, matfun -------------------------------------------------------------------------
     def function(self, expr: ast.Call, ctx: Context) -> v.Value:
@@ -191,6 +195,24 @@ class MatrixFunctions:
     def _kernel(self, op: v.Operator, span: Span) -> tuple[ir.Node, int]:
         slot = self.build.slot()
         return self.core.algebra.kernel(op, slot, span), slot
+
+    # -- optimizers on layers -----------------------------------------------------------------------------------
+    def of_layers(self, expr: ast.Call, ctx: Context) -> v.Value:
+        raise error("NX285", f"{expr.fn.ident} has no meaning here", expr.span, "it belongs into an optimizer on layers")
+
+    def _in_layers(self, rule: Callable[[ast.Call, Context], v.Value]) -> Callable[[ast.Call, Context], v.Value]:
+        """In an optimizer on layers the functions of rows and columns act on entries."""
+
+        def call(expr: ast.Call, ctx: Context) -> v.Value:
+            body = self.core.layer_body
+            if body is None:
+                return rule(expr, ctx)
+            if len(expr.args) != 1:
+                raise error("NX251", f"{expr.fn.ident} takes one argument", expr.span, f"write {expr.fn.ident}(g)")
+            found = body.statistic(expr.fn.ident, body.number(expr.args[0].value, ctx.scope), expr.span)
+            return v.Ket(found) if found.type.slots else v.Scalar(found)
+
+        return call
 
     # -- factors of K-FAC ---------------------------------------------------------------------------------------
     def factors(self, expr: ast.Call, ctx: Context) -> v.Value:

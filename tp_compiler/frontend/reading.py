@@ -15,6 +15,7 @@ from tp_compiler.ir.build import Builder
 from tp_compiler.ir.types import Index
 
 if TYPE_CHECKING:
+    from tp_compiler.frontend.layer_optimizers import LayerBody
     from tp_compiler.frontend.matrix_optimizers import MatrixBody
     from tp_compiler.frontend.spectral import Spectral
 
@@ -51,6 +52,7 @@ class Reading:
         #: While an optimizer on operators runs: the bases of its parameter, and the parameter itself.
         self.spectral: Spectral | None = None
         self.matrix_body: MatrixBody | None = None
+        self.layer_body: LayerBody | None = None
         self._missed: set[tuple[str, str]] = set()
         self._raw_positions: dict[ir.Node, ir.Node] = {}  # positions made of `step`, and where they really point
 

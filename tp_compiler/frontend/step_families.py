@@ -1,8 +1,8 @@
 """What changes with the clock, for all steps at once: families over the steps.
 
-In the neural tangent limit the outputs at initialisation are one Gaussian vector, over inputs and over steps: those of a
-minibatch of every step, and of the network whose weights decay. So a bracket that reads the clock becomes a family over
-a hidden index, static like every other, and the loop reads the member of its step.
+In the neural tangent limit the outputs at initialisation are one Gaussian vector, over inputs and over steps: those
+of the minibatch of every step, and of the network whose weights decay. So a bracket that reads the clock becomes a
+family over a hidden index, static like every other, and the loop reads the member of its step.
 """
 
 from __future__ import annotations

@@ -325,7 +325,7 @@ class Init(Statement):
 class Optimizer(Statement):
     name: str
     params: tuple[Param, ...]
-    on_operators: bool
+    on: str  # "" (entrywise), "operators" or "layers"
     body: tuple[Statement, ...]
 
 

@@ -6,8 +6,8 @@ what the optimizer returns. So features stay at their initial kets, and an outpu
     f_t(ξ) = f_0(ξ) + Σ_p <<∇_p f(ξ), Δp_t>>,        Δp_t the sum of what the optimizer has returned for p,
 
 where the gradient that the optimizer sees is Σ_b χ_b ∇_p f(ξ_b), χ_b = ∂loss/∂f_b. For a linear optimizer Δp_t is
-Σ_b a_b ∇_p f(ξ_b), and the optimizer runs on the coefficients a: that is the tangent kernel. Any other optimizer runs on
-natural entries, and a matrix's term is <dh|Q(...)|x>, an average over two independent neurons.
+Σ_b a_b ∇_p f(ξ_b), and the optimizer runs on the coefficients a: that is the tangent kernel. Any other optimizer runs
+on natural entries, and a matrix's term is <dh|Q(...)|x>, an average over two independent neurons.
 
 Minibatches and weight decay make the outputs at initialisation a family over the steps (step_families.py): f_0 at the
 inputs of every step, and f^init_t, the output of the network whose weights have decayed to κ_t times the initial ones,

@@ -19,6 +19,7 @@ from tp_compiler.frontend.definitions import check_body, names_in
 from tp_compiler.frontend.differentiation import uses_initial
 from tp_compiler.frontend.expressions import Context, error
 from tp_compiler.frontend.flow import flows, times_of
+from tp_compiler.frontend.layer_optimizers import LayerBody, LayerParameter, LayerUpdate, layered
 from tp_compiler.frontend.layers import Layers
 from tp_compiler.frontend.matrix_optimizers import MatrixBody, MatrixParameter, MatrixUpdate, family, stacked, updated
 from tp_compiler.frontend.names import Scope, suggest
@@ -80,10 +81,11 @@ class Training:
         self.targets: dict[tuple[str, bool], _Target] = {}
         self.named: dict[str, ast.Tree] = {}
         self.updates: list[_Update] = []
-        self.body: Body | MatrixBody | None = None  # of the optimizer that is being run
+        self.body: Body | MatrixBody | LayerBody | None = None  # of the optimizer that is being run
         self.layers: Layers | None = None  # for K-FAC's factors
         self.following: dict[ir.State, ir.Node] = {}
         self.matrices: dict[ir.MatrixSymbol, Trained] = {}
+        self.starts: dict[ir.State, ir.State] = {}  # states that an optimizer's `init` starts elsewhere
         self.loop: Loop | None = None
         self.parametrized = "mup"
         self.times: tuple[float, ...] = ()  # of gradient flow
@@ -396,8 +398,9 @@ class Training:
         return build.map("min", (build.constant(1, span), build.map("div", (self.clip, norm), span)), span)
 
     def _follow(self, target: _Target, gradient: Gradient, scale: ir.Node | None) -> None:
-        if any(u.optimizer.statement.on_operators for u, _ in target.updates):
-            self._follow_operator(target, gradient, scale)
+        kinds = {u.optimizer.statement.on for u, _ in target.updates}
+        if kinds & {"operators", "layers"}:
+            self._follow_whole(target, gradient, scale)
             return
         if isinstance(target.leaf, ir.MatrixSymbol):
             self._follow_matrix(target, target.leaf, gradient, scale)
@@ -434,7 +437,7 @@ class Training:
         changed = self.build.map("mul", (change, *masks), span)
         return changed, self.build.map("mul", (along, *masks), span) if along is not None else None
 
-    def _run_body(self, body: Body | MatrixBody, statements: tuple[ast.Statement, ...], scope: Scope) -> None:
+    def _run_body(self, body: Body | MatrixBody | LayerBody, statements: tuple[ast.Statement, ...], scope: Scope) -> None:
         outer, self.body = self.body, body
         errors = len(self.checker.found.errors)
         try:
@@ -473,12 +476,56 @@ class Training:
             self.following[keep] = build.map("add", [kept, *shrinking], span)
         self.matrices[matrix] = Trained(delta, kept if shrinking else None)
 
-    def _follow_operator(self, target: _Target, gradient: Gradient, scale: ir.Node | None) -> None:
-        """An optimizer on operators: the parameter, or the whole family, is one operator."""
+    def _follow_whole(self, target: _Target, gradient: Gradient, scale: ir.Node | None) -> None:
+        """An optimizer that sees the parameter, or the whole family, as one."""
+        on = target.updates[0][0].optimizer.statement.on
         if len(target.updates) > 1 or any(p is not None for p in target.updates[0][1]):
-            message = f"an optimizer on operators updates {target.shown} as a whole"
+            message = f"an optimizer on {on} updates {target.shown} as a whole"
             raise error("NX288", message, self._loss_span(), f"write `update {target.shown} with ...`")
         ((update, _),) = target.updates
+        if self.parametrized == "ntk":
+            message = f"an optimizer on {on} under parametrization ntk is not available"
+            raise error("NX296", message, update.statement.optimizer.span, "use an entrywise optimizer, or mup")
+        follow = self._follow_operator if on == "operators" else self._follow_layer
+        follow(target, update, gradient, scale)
+
+    def _follow_layer(self, target: _Target, update: _Update, gradient: Gradient, scale: ir.Node | None) -> None:
+        """An optimizer on layers: entries that know their rows and columns."""
+        build, span, leaf = self.build, update.statement.optimizer.span, target.leaf
+        values, clock = update.values, build.clock(self._head())
+
+        def run(parameter: LayerParameter) -> LayerUpdate:
+            found = layered(self.core, self._run_body, update.optimizer, values, parameter, clock, span)
+            self.following.update(found.following)
+            return found
+
+        if not isinstance(leaf, ir.MatrixSymbol):
+            assert isinstance(leaf, ir.Carry)
+            own = leaf.type.indices
+            rows, cols = self._layers().sides(leaf)
+            slope = self._scaled(gradient.by(leaf, own), scale)
+            found = run(LayerParameter(target.shown, leaf.state.type, leaf, leaf.state.init, slope, rows, cols))
+            self.following[leaf.state] = build.add(leaf, found.change, span)
+            if found.start is not leaf.state.init:
+                self.starts[leaf.state] = replace(leaf.state, init=found.start)
+            return
+        own, slot = leaf.indices, build.slot()
+        kind = Type(own, ((0, leaf.rows), (slot, leaf.cols)))
+        delta = ir.State(target.name, kind, build.constant(0, span), span)
+        keep = ir.State(f"{target.name}.keep", Type(own), build.constant(1, span), span)
+        entry = ir.Array(type=kind, name=f"{target.name}_0", values=None, span=span)
+        learned, kept = build.carry(delta, span), build.carry(keep, span)
+        slope = self._scaled(entries(build, gradient, leaf, slot, span), scale)
+        current = build.add(build.mul(kept, entry, span), learned, span)
+        deviation = build.map("sqrt", (leaf.variance,), span)
+        found = run(LayerParameter(target.name, kind, current, entry, slope, (0,), (slot,), entry, deviation))
+        self.following[delta] = build.add(learned, found.change, span)
+        self.following[keep] = kept if found.along is None else build.add(kept, found.along, span)
+        self.starts[keep] = replace(keep, init=found.start)
+        self.matrices[leaf] = Trained(delta, kept, found.centred)
+
+    def _follow_operator(self, target: _Target, update: _Update, gradient: Gradient, scale: ir.Node | None) -> None:
+        """An optimizer on operators: the parameter, or the whole family, is one operator."""
         build, span = self.build, update.statement.optimizer.span
         leaf = target.leaf
         if isinstance(leaf, ir.MatrixSymbol):
@@ -548,7 +595,7 @@ class Training:
         check_body(s, scope, {"g", "p", "t", "step", *states}, self.checker.found, self.core.doubtful)
         if not s.body or not isinstance(s.body[-1], ast.Return):
             raise error("NX159", f"optimizer {s.name} returns no update", s.span, "end it with `return -lr * g`")
-        if not s.on_operators:
+        if not s.on:
             self._entrywise(s.body)
         scope.others[s.name] = v.Binding(v.OptimizerName(s, scope.snapshot()), span=s.span)
 
@@ -678,11 +725,11 @@ class Training:
                     yield Trainable(name, ket, leaf, leaf.span)
 
     def _lowered(self, program: Program, limit: Change, following: Mapping[ir.State, ir.Node]) -> Program:
-        lower = Lowering(self.build, self.matrices)
+        lower = Lowering(self.build, self.matrices, self.starts)
         outputs = tuple(replace(o, node=lower(self._meaning(o, limit))) for o in program.outputs)
         loop = self.loop
         if loop is not None:
-            loop = replace(loop, following={state: lower(node) for state, node in following.items()})
+            loop = replace(loop, following={self.starts.get(state, state): lower(node) for state, node in following.items()})
             if not any(isinstance(n, ir.Carry | ir.Clock | ir.Apply) for o in outputs for n in reachable([o.node])):
                 loop = None
         becomes = limit.done if isinstance(limit, TangentLimit) else {}

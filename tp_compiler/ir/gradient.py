@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from tp_compiler.diagnostics import Diagnostic, ProgramError, Span
 from tp_compiler.ir import nodes as ir
@@ -155,8 +156,14 @@ class Gradient:
             self._outer.setdefault(matrix, []).append(outer)
 
 
+class Outers(Protocol):
+    """What has gradients by matrices as sums of outer products."""
+
+    def outer(self, matrix: ir.MatrixSymbol) -> tuple[Outer, ...]: ...
+
+
 def entries(
-    build: Builder, gradient: Gradient, matrix: ir.MatrixSymbol, slot: int, span: Span,
+    build: Builder, gradient: Outers, matrix: ir.MatrixSymbol, slot: int, span: Span,
     weight: tuple[ir.Node, tuple[Index, ...]] | None = None,
 ) -> ir.Node:  # fmt: skip
     """The natural entries Σ dh_α x_β of the gradient by a matrix (family), over slot 0 and `slot`.
@@ -297,9 +304,9 @@ def _reindex(of: Gradient, node: ir.Reindex, y: _Piece) -> None:
     """x read under other names, at positions, on diagonals, or where integer data points."""
     x, *gathers = node.args
     build, span = of.build, of.span
-    by_data = {i for g in gathers for i in g.type.indices}
+    by_data = dict.fromkeys(i for g in gathers for i in g.type.indices)
     by_name = {s for s in node.selectors if isinstance(s, Index)}
-    hidden: dict[Index, Label] = {of.local(i): build.fresh(i) for i in by_data - by_name if i not in y.ties}
+    hidden: dict[Index, Label] = {of.local(i): build.fresh(i) for i in by_data if i not in by_name and i not in y.ties}
     ties: dict[Index, Label] = {}
     moved: dict[Index, Label] = {}
     factors: list[ir.Node] = []

@@ -17,18 +17,25 @@ from tp_compiler.ir.walk import rebuilt, rewrite
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """A trained matrix: W_t = keep W_0 + Δ. `keep` is None where it stays 1 (no weight decay)."""
+    """A trained matrix: W_t = keep W_0 + Δ. `keep` is None where it stays 1 (no weight decay).
+
+    `centred`: keep W_0 (I - |1><1|) + Δ, whose rows have mean 0 (Nero).
+    """
 
     update: ir.State
     keep: ir.Node | None = None
+    centred: bool = False
 
 
 class Lowering:
     """Rewrites node after node, shared parts once."""
 
-    def __init__(self, build: Builder, trained: Mapping[ir.MatrixSymbol, Trained]):
+    def __init__(
+        self, build: Builder, trained: Mapping[ir.MatrixSymbol, Trained], starts: Mapping[ir.State, ir.State]
+    ):
         self.build = build
         self.trained = trained
+        self.starts = starts
         self.done: dict[ir.Node, ir.Node] = {}
 
     def __call__(self, root: ir.Node) -> ir.Node:
@@ -59,12 +66,21 @@ class Lowering:
             ):
                 trained = self.trained[matrix]
                 x = self(x)
-                start = self.build.matmul(matrix.start, member, transposed, x, span)
+                met = self._less_mean(x) if trained.centred and not transposed else x
+                start = self.build.matmul(matrix.start, member, transposed, met, span)
+                if trained.centred and transposed:
+                    start = self._less_mean(start)
                 if trained.keep is not None:
-                    keep = self._member(trained.keep, matrix, member)
+                    keep = self(self._member(trained.keep, matrix, member))
                     start = self.build.mul(keep, start, span)
                 return self.build.add(start, self.build.apply(trained.update, member, transposed, x, span), span)
+            case ir.Carry(state=state, span=span) if state in self.starts:
+                return self.build.carry(self.starts[state], span)
         return None if node.args else node
+
+    def _less_mean(self, x: ir.Node) -> ir.Node:
+        """(I - |1><1|)|x>"""
+        return self.build.add(x, self.build.neg(self.build.average(x, x.span), x.span), x.span)
 
     def _member(self, keep: ir.Node, matrix: ir.MatrixSymbol, member: tuple[Index | int, ...]) -> ir.Node:
         return self.build.rename(keep, dict(zip(matrix.indices, member, strict=True)), keep.span)

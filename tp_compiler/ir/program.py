@@ -27,8 +27,8 @@ class Loop:
     It stays a loop: its instructions stand here once, whatever the number of steps. They read the states through
     `Carry` and the number of updates through `Clock`. A quantity over `index` has the positions 0, 1, ..., steps.
 
-    With `times`, gradient flow: step k goes on from times[k-1] (0 before the first) to times[k], and `following - state`
-    is the rate of change of a state.
+    With `times`, gradient flow: step k goes on from times[k-1] (0 before the first) to times[k], and
+    `following - state` is the rate of change of a state.
     """
 
     steps: int

@@ -52,7 +52,8 @@ def shifted(raw: Raw, optimizer: Optimizer, multiplier: Fraction) -> Raw:
         return raw
     figures = dict(raw.figures)
     figures["init_std"] -= k
-    g, h = Gradient.of(raw.kind, ZERO), Gradient.of(raw.kind, ZERO, k)
+    g = Gradient.of(raw.kind, ZERO, weight=raw["init_std"])
+    h = Gradient.of(raw.kind, ZERO, k, figures["init_std"])
     figures["lr"] -= optimizer.step(h) - optimizer.step(g) + k
     before, after = optimizer.scales(g), optimizer.scales(h)
     for name in before:

@@ -40,7 +40,7 @@ class Row:
         """The raw gradient, where the natural one is n^natural."""
         kind = self.raw.kind
         entry = self.raw["multiplier"] + natural - kind.writes_features
-        return Gradient(entry, 2 * entry + kind.writes_features, Fraction(kind.reads_features))
+        return Gradient(entry, 2 * entry + kind.writes_features, Fraction(kind.reads_features), self.raw["init_std"])
 
     def as_json(self) -> dict[str, str]:
         """A row of `parameters` of `tpc scale --json`."""
@@ -132,7 +132,7 @@ def _row(p: Parameter, optimizer: Optimizer, at: Point) -> Row:
 def _standard(p: Parameter, optimizer: Optimizer) -> Row:
     """What libraries do: constant figures, but 1/√fan-in at initialisation."""
     std = -HALF if p.kind.reads_features else ZERO
-    g = Gradient.of(p.kind, HALF)
+    g = Gradient.of(p.kind, HALF, weight=std)
     figures = {"init_std": std, "lr": ZERO} | {name: ZERO for name in optimizer.scales(g)}
     if optimizer.decays:
         figures["weight_decay"] = ZERO

@@ -54,7 +54,7 @@ def uses(roots: Iterable[ir.Node], leaves: set[ir.Node]) -> dict[ir.Node, Use]:
             if arg is chosen:
                 use.brackets.add(node)
             else:
-                use.role = _role(node, path) if not use.vector else use.role
+                use.role = _role(node, arg, path) if not use.vector else use.role
                 use.vector = True
     return dict(found)
 
@@ -111,13 +111,14 @@ def _centred(leaf: ir.Node) -> bool:
     return isinstance(mean, ir.Constant) and mean.value == 0
 
 
-def _role(user: ir.Node, path: _Path) -> str:
+def _role(user: ir.Node, arg: ir.Node, path: _Path) -> str:
     if path.gathered:
         return "embedding"
     if path.data:
         return "input weights"
     if isinstance(user, ir.Map) and user.fn == "add":
         return "bias"
-    if (isinstance(user, ir.Map) and user.fn == "mul") or isinstance(user, ir.Contract):
+    others = any(a.type.slots and a is not arg for a in user.args)
+    if others and (isinstance(user, ir.Contract) or (isinstance(user, ir.Map) and user.fn == "mul")):
         return "gain"
     return "vector"

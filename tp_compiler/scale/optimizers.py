@@ -42,17 +42,21 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Gradient:
-    """Exponents: an entry of δ is n^entry, the eigenvalues |δ|² of Σ δδᵀ are n^signals, |x|² of Σ xxᵀ are n^inputs."""
+    """Exponents: an entry of δ is n^entry, the eigenvalues |δ|² of Σ δδᵀ are n^signals, |x|² of Σ xxᵀ are n^inputs.
+
+    `weight`: an entry of w is n^weight.
+    """
 
     entry: Fraction
     signals: Fraction
     inputs: Fraction
+    weight: Fraction = ZERO
 
     @classmethod
-    def of(cls, kind: Kind, readout: Fraction, multiplier: Fraction = ZERO) -> Gradient:
+    def of(cls, kind: Kind, readout: Fraction, multiplier: Fraction = ZERO, weight: Fraction = ZERO) -> Gradient:
         """At a layer W = n^multiplier w, where an entry of the readout is n^-readout (TP IVb 2.8.1 for the entries)."""
         entry = multiplier - (readout if kind.writes_features else ZERO)
-        return cls(entry, 2 * entry + kind.writes_features, Fraction(kind.reads_features))
+        return cls(entry, 2 * entry + kind.writes_features, Fraction(kind.reads_features), weight)
 
 
 @dataclass(frozen=True)
@@ -158,6 +162,32 @@ class Rotational(Optimizer):
         return f"a row turns by lr in the direction of x, and |x| is {power(g.inputs / 2)}"
 
 
+@dataclass(frozen=True)
+class Relative(Optimizer):
+    """Steps of the size of the weights (norm(p) times a direction of norm 1): LARS, LAMB, Adafactor.
+
+    `eps` and `beside`: what stands beside a gradient entry, and what beside the size of the weights.
+    """
+
+    eps: str = ""
+    beside: str = ""
+
+    def step(self, g: Gradient) -> Fraction:
+        return g.weight + g.inputs
+
+    def why(self, g: Gradient) -> str:
+        what = f"entries of a step are as large as those of w, {power(g.weight)}"
+        return what + (f", and n of them add up in line with the inputs: {power(self.step(g))}" if g.inputs else "")
+
+    def scales(self, g: Gradient) -> dict[str, tuple[Fraction, str]]:
+        found = {}
+        if self.eps:
+            found[self.eps] = (g.entry, f"{self.eps} stands beside a gradient entry, which is {power(g.entry)}")
+        if self.beside:
+            found[self.beside] = (g.weight, f"{self.beside} stands beside the size of w, {power(g.weight)}")
+        return found
+
+
 def _entrywise(name: str, degree: int, source: str, eps: int = 0, decays: bool = False) -> Entrywise:
     return Entrywise(name, source, decays, Fraction(degree), eps)
 
@@ -192,6 +222,9 @@ _ROWS = (
     Factored("FOOF", "Ishikawa and Karakida Table 1 with e_B = 0", False, ZERO, ONE),
     shampoo(),
     Spectral("Muon", "Qiu et al. Table 1: s = 1/2", True, HALF, ZERO, damped=False),
+    Relative("LARS", "TP IVb 2.10.2; TP V B.3", True),
+    Relative("LAMB", "TP IVb 2.10.2; TP V B.3", True, "eps"),
+    Relative("Adafactor", "TP IVb 2.1 (a nonlinear outer product), 2.10.2", True, "eps1", "eps2"),
     Rotational("Nero", "Liu et al.; exponents derived and measured in the tests"),
 )
 

@@ -53,7 +53,7 @@ def raw(point: Point, kind: Kind | str, optimizer: Optimizer | str, multiplier: 
     shifted = layer.shifted(-scale - layer.a)
     figures, reasons = {"init_std": -shifted.b}, {"init_std": _init_reason(kind, layer, scale)}
     readout = point.output.a + point.output.b
-    g = Gradient.of(kind, readout, scale)
+    g = Gradient.of(kind, readout, scale, -shifted.b)
     if isinstance(row, Entrywise):
         figures["lr"] = row.degree * shifted.d - shifted.c
         if row.eps:
@@ -95,11 +95,11 @@ def raw_sizes(
         raise ValueError("give one exponent a layer, from the input layer to the output layer")
     kinds = (Kind.INPUT, *[Kind.HIDDEN] * (len(stds) - 2), Kind.OUTPUT)
     init = tuple(-std - scale for std, scale in zip(stds, scales, strict=True))
-    last = -rates[-1] - row.step(Gradient.of(Kind.OUTPUT, Fraction(0), scales[-1])) - scales[-1]
+    last = -rates[-1] - row.step(Gradient.of(Kind.OUTPUT, Fraction(0), scales[-1], stds[-1])) - scales[-1]
     readout = init[-1] if first else min(init[-1], last + 1)
     r, how = [], []
     for k, (kind, rate, scale) in enumerate(zip(kinds, rates, scales, strict=True), 1):
-        step = row.step(Gradient.of(kind, readout, scale)) + scale
+        step = row.step(Gradient.of(kind, readout, scale, stds[k - 1])) + scale
         r.append(-rate - step)
         how.append(f"r_{k} = -lr - step = {difference(-rate, step)} = {r[-1]}")
     return Sizes(init, tuple(r), tuple(how), first)

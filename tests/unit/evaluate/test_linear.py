@@ -393,6 +393,26 @@ def test_word_embeddings_are_a_small_dense_network(
         np.testing.assert_allclose(run.values["cross"], e @ o.T, rtol=1e-12, atol=1e-14)
 
 
+def test_states_that_read_one_another_change_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In place or anew: every state sees the values of the others before the step."""
+    optimizer = """
+optimizer Lagging(lr) {
+    state z = p
+    state m = 0
+    m := 0.5 * m + g + 0.01 * z
+    z := p
+    return -lr * (m + 0.1 * z)
+}
+"""
+    text = optimizer + cbow("Lagging(lr = 0.2)") + "output third[w] = <e[3]|e[w]>\n"
+    monkeypatch.setattr(linear_sparse, "LARGE", 1)
+    in_place = evaluate(text)
+    monkeypatch.setattr(linear_sparse, "LARGE", 1000)
+    anew = evaluate(text)
+    for name, value in anew.items():
+        np.testing.assert_allclose(in_place[name], value, rtol=1e-11, atol=1e-14, err_msg=name)
+
+
 def test_a_state_that_shrinks_away_keeps_its_digits(monkeypatch: pytest.MonkeyPatch) -> None:
     """The factor beside a state is multiplied in before it underflows."""
     monkeypatch.setattr(linear_sparse, "LARGE", 1)

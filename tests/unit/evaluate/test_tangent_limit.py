@@ -1,0 +1,179 @@
+"""The neural tangent limit against closed forms and recursions written out in NumPy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tp_compiler as tpc
+from tp_compiler.evaluate.flow import Flow
+
+HEAD = """
+parametrization ntk
+axis i, j : 3
+axis d : 2
+data xi[i,d] = [[1.0, 0.5], [-0.3, 0.8], [0.2, -1.1]]
+data y[i] = [1.0, -1.0, 0.5]
+data xt[d] = [0.6, 0.4]
+ket |u[d]> ~ N(0, 1)
+matrix W ~ N(0, 2)
+ket |v> ~ N(0, 1)
+def net(x[d]) { return clt <v|relu(W relu(sum[d](x[d] |u[d]>)))> }
+"""
+KERNELS = """
+output K[i,j] = ntk(net(xi[i,d]), net(xi[j,d]))
+output k[i] = ntk(net(xt[d]), net(xi[i,d]))
+"""
+Y = np.array([1.0, -1.0, 0.5])
+
+
+def train(clock: str, optimizer: str, loss: str = "mean[i]((net(xi[i,d]) - y[i])^2) / 2") -> str:
+    return f"{HEAD}train {clock} {{ minimize {loss}\n update all with {optimizer} }}\n"
+
+
+def values(run: Any) -> dict[str, np.ndarray]:
+    assert not run.failed, run.failed
+    return {name: e.value for name, e in run.outputs.items()}
+
+
+def kernels() -> tuple[np.ndarray, np.ndarray]:
+    found = values(tpc.limit(HEAD + KERNELS))
+    return found["K"], found["k"]
+
+
+OUTPUTS = "output f[step,i] = net(xi[i,d])\noutput g[step] = net(xt[d])\n"
+
+
+def test_flow_is_kernel_regression() -> None:
+    """E f_t = y + exp(-lr K t/3)(0 - y), through the eigendecomposition of K; t = 1e4 is kernel regression."""
+    run = tpc.limit(train("time = [0.5, 2, 10000]", "SGD(lr = 0.7)") + OUTPUTS)
+    assert run.outputs["f"].method == "exact"
+    found = values(run)
+    K, k = kernels()
+    rates, vectors = np.linalg.eigh(K)
+    for t, f, g in zip([0.5, 2, 1e4], found["f"][1:], found["g"][1:], strict=True):
+        left = vectors @ np.diag(np.exp(-0.7 * t / 3 * rates)) @ vectors.T
+        np.testing.assert_allclose(f, Y - left @ Y, atol=1e-8)
+        np.testing.assert_allclose(g, k @ np.linalg.solve(K, Y - left @ Y), atol=1e-8)
+    np.testing.assert_allclose(found["g"][-1], k @ np.linalg.solve(K, Y), atol=1e-8)
+
+
+def test_flow_by_the_integrator_is_the_closed_form(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = train("time = [0.5, 3]", "SGD(lr = 0.7)") + OUTPUTS
+    exact = tpc.limit(text)
+    monkeypatch.setattr(Flow, "_affine", lambda *_: None)
+    stepped = tpc.limit(text)
+    for name in exact.outputs:
+        np.testing.assert_allclose(stepped.outputs[name].value, exact.outputs[name].value, atol=1e-8)
+        np.testing.assert_allclose(stepped.outputs[name].covariance, exact.outputs[name].covariance, atol=1e-8)
+
+
+def test_flow_under_cross_entropy() -> None:
+    """df/dt = -lr K (sigmoid(f) - z)/3, integrated in NumPy by small Runge-Kutta steps, from f_0 = 0."""
+    loss = "mean[i](softplus(net(xi[i,d])) - (y[i] + 1) / 2 * net(xi[i,d]))"
+    run = tpc.limit(train("time = [1, 3]", "SGD(lr = 0.7)", loss) + OUTPUTS, f0="zero")
+    K, _ = kernels()
+
+    def rate(f: np.ndarray) -> np.ndarray:
+        return -0.7 / 3 * K @ (1 / (1 + np.exp(-f)) - (Y + 1) / 2)
+
+    f, step, wanted = np.zeros(3), 1e-3, {}
+    for n in range(1, 3001):
+        a = rate(f)
+        b = rate(f + step / 2 * a)
+        c = rate(f + step / 2 * b)
+        f = f + step / 6 * (a + 2 * b + 2 * c + rate(f + step * c))
+        wanted[n] = f
+    np.testing.assert_allclose(values(run)["f"][1:], [wanted[1000], wanted[3000]], atol=1e-8)
+
+
+def test_minibatches() -> None:
+    """The outputs at the inputs of every step are one Gaussian vector; each update moves along its own kernel."""
+    text = (
+        HEAD.replace("data y[i]", "data x[step,d] = [[1.0, 0.5], [-0.3, 0.8], [0.2, -1.1]]\ndata y[step]")
+        + "train steps = 3 { minimize (net(x[step,d]) - y[step])^2 / 2\n update all with SGD(lr = 0.2) }\n"
+        + "output g[step] = net(xt[d])\n"
+    )
+    K, k = kernels()
+    a = np.zeros(3)
+    wanted = [0.0]
+    for s in range(3):
+        a[s] -= 0.2 * (K[s] @ a - Y[s])
+        wanted.append(float(k @ a))
+    np.testing.assert_allclose(values(tpc.limit(text))["g"], wanted, atol=1e-10)
+
+
+def test_decay_of_a_linear_network() -> None:
+    """f = vᵀUξ/√n: under decay κ_t = (1 - lr λ)^t the kernel at steps s, t is 2 κ_s κ_t ξ_s·ξ_t."""
+    text = """
+    parametrization ntk
+    ket |u> ~ N(0, 1)
+    ket |v> ~ N(0, 1)
+    def net(x) { return clt <v|(x |u>)> }
+    train steps = 4 { minimize (net(2) - 1)^2 / 2
+     update all with SGD(lr = 0.1, weight_decay = 0.5) }
+    output f[step] = net(0.5)
+    """
+    run = tpc.limit(text)
+    kept = 0.95 ** np.arange(5)
+    a, f = np.zeros(4), []
+    for t in range(5):
+        f.append(sum(2 * kept[s] * kept[t] * a[s] for s in range(4)) * 0.5 * 2)
+        if t < 4:
+            at = sum(2 * kept[s] * kept[t] * a[s] for s in range(4)) * 4
+            a = 0.95 * a
+            a[t] -= 0.1 * (at - 1)
+    np.testing.assert_allclose(values(run)["f"], f, atol=1e-10)
+    np.testing.assert_allclose(np.diag(run.outputs["f"].covariance)[0], 0.25, atol=1e-10)
+
+
+def test_sign_with_one_input() -> None:
+    """K_sign by the entry formula (trap 8): one step of SignSGD on one input, against plain Monte Carlo."""
+    text = """
+    parametrization ntk
+    axis d : 2
+    data a[d] = [1.0, 0.5]
+    data b[d] = [0.6, -0.4]
+    ket |u[d]> ~ N(0, 1)
+    matrix W ~ N(0, 1)
+    ket |v> ~ N(0, 1)
+    def net(x[d]) { return clt <v|tanh(W tanh(sum[d](x[d] |u[d]>)))> }
+    train steps = 1 { minimize (net(a[d]) - 1)^2 / 2
+     update all with SignSGD(lr = 0.1) }
+    output f[step] = net(b[d])
+    """
+    found = tpc.limit(text, f0="zero").outputs["f"]
+    a, b = np.array([1.0, 0.5]), np.array([0.6, -0.4])
+    draw = np.random.default_rng(5)
+    m = 400_000
+    u = draw.standard_normal((m, 2))
+    xa, xb = np.tanh(u @ a), np.tanh(u @ b)
+    gram = np.array([[np.mean(xa * xa), np.mean(xa * xb)], [np.mean(xa * xb), np.mean(xb * xb)]])
+    h = draw.standard_normal((m, 2)) @ np.linalg.cholesky(gram).T
+    za, zb = np.tanh(h).T
+    v = draw.standard_normal(m)
+    da, db = v * (1 - za**2), v * (1 - zb**2)
+    back = np.array([[np.mean(da * da), np.mean(da * db)], [np.mean(da * db), np.mean(db * db)]])
+    g = draw.standard_normal((m, 2)) @ np.linalg.cholesky(back).T
+    ea, eb = g[:, 0] * (1 - xa**2), g[:, 1] * (1 - xb**2)
+    kernel = np.mean(zb * np.sign(za)) + np.mean(db * np.sign(da)) * np.mean(xb * np.sign(xa))
+    kernel += np.mean(eb * np.sign(ea)) * (b @ np.sign(a))
+    noise = 4 * 3 / m**0.5  # three products of averages of numbers below 1
+    assert abs(found.value[1] - 0.1 * kernel) < 0.1 * noise + 4 * float(found.stderr[1])
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        (train("time = [1]", "SGD(lr = 1)").replace("parametrization ntk", "").replace("clt ", ""), "NX177"),
+        (train("time = [2, 1]", "SGD(lr = 1)"), "NX178"),
+        (train("time = [1]", "SGD(lr = 1, momentum = 0.9)"), "NX179"),
+        (train("time = [1]", "SGD(lr = 1, weight_decay = 0.1)"), "NX179"),
+        (train("steps = 2", "SGD(lr = 1, weight_decay = 1)"), "NX176"),
+    ],
+)
+def test_refusals(text: str, code: str) -> None:
+    with pytest.raises(tpc.ProgramError, match=code):
+        tpc.limit(text + "output f[step,i] = net(xi[i,d])\n")

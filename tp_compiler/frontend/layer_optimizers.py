@@ -1,0 +1,233 @@
+"""Optimizers `on layers`: entries of a parameter that know their rows and columns (Nero, Adafactor, LARS, LAMB).
+
+A layer is a matrix as the network applies it: its rows are its outputs. Of W : m x n the rows are the m-neurons (slot 0) and
+the columns the n-neurons; of a family |u[d]> that is summed over d, the rows are neurons and the columns d; of a readout
+<v[c]| the rows are c and the columns neurons. A lone |b> that is added up is a vector: each entry is a row.
+
+What is of the order of the initial matrix is known without its entries: its rows have the length σ, and |1><1| takes from
+them their means, W_0 (I - |1><1|), which acts at order 1 (second-order note 2.4; `Trained.centred` in ir/lower.py).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from tp_compiler.diagnostics import ProgramError, Span
+from tp_compiler.frontend import syntax as ast
+from tp_compiler.frontend import values as v
+from tp_compiler.frontend.expressions import Context, Expressions, error
+from tp_compiler.frontend.names import Scope, suggest
+from tp_compiler.frontend.optimizers import along
+from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.gradient import is_zero
+from tp_compiler.ir.types import Index, Type
+
+Run = Callable[["LayerBody", tuple[ast.Statement, ...], Scope], None]
+#: What counts rows or columns: neurons of a slot, or an index.
+Side = tuple[int | Index, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class LayerParameter:
+    """A parameter as an optimizer on layers sees it.
+
+    `current` and `start` are its values now and before step 0; `entry` and `deviation` (σ) belong to an initial matrix.
+    """
+
+    name: str
+    type: Type
+    current: ir.Node
+    start: ir.Node
+    gradient: ir.Node
+    rows: Side
+    cols: Side
+    entry: ir.Node | None = None
+    deviation: ir.Node | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class LayerUpdate:
+    """What is added, without and along W_0; what follows the states; the value before step 0 (of a matrix the factor of
+    W_0, whose rows are `centred` or not)."""
+
+    change: ir.Node
+    along: ir.Node | None
+    following: dict[ir.State, ir.Node]
+    start: ir.Node
+    centred: bool
+
+
+@dataclass
+class LayerBody:
+    """One run of the body."""
+
+    core: Expressions
+    parameter: LayerParameter
+    clock: ir.Node
+    span: Span
+    kinds: dict[str, Type]  # the shapes of the states, as far as the runs before have shown them
+    start: ir.Node
+    starting: bool = False  # inside of `init`
+    centred: bool = False
+    states: dict[str, ir.State] = field(default_factory=dict)
+    current: dict[str, ir.Node] = field(default_factory=dict)
+
+    # -- statements ---------------------------------------------------------------------------------------------
+    def declare(self, s: ast.State, scope: Scope) -> None:
+        """A state starts at a value made of the initial parameter, and has the shape of what is assigned to it."""
+        inner = scope.snapshot()
+        self.bind("p", self.start, inner)
+        init = self.number(s.value, inner)
+        kind = self.kinds.get(s.name, replace(init.type, random=False))
+        state = ir.State(f"{self.parameter.name}.{s.name}", kind, init, s.span)
+        self.states[s.name] = state
+        self.bind(s.name, self.core.build.carry(state, s.span), scope)
+
+    def assign(self, s: ast.Assign, scope: Scope) -> None:
+        if self.starting and s.name == "p":
+            self.start = self.number(s.value, scope)
+            self.bind("p", self.start, scope)
+            return
+        if s.name not in self.states:
+            remedy = suggest(s.name, self.states) or f"declare it: `state {s.name} = 0`"
+            raise error("NX166", f"`{s.name}` is no state", s.span, remedy)
+        self.bind(s.name, self.number(s.value, scope), scope)
+
+    def number(self, expr: ast.Expr, scope: Scope) -> ir.Node:
+        found = self.core.value(expr, Context(scope))
+        if isinstance(found, v.Broken):
+            raise ProgramError([])
+        if not isinstance(found, v.Scalar | v.Ket):
+            raise error("NX167", f"an entry is a number, found {found.kind}", expr.span, "write it in g, p and states")
+        return found.node
+
+    def bind(self, name: str, node: ir.Node, scope: Scope) -> None:
+        scope.others[name] = v.Binding(v.Ket(node) if node.type.slots else v.Scalar(node))
+        if name in self.states:
+            self.current[name] = node
+
+    # -- rows and columns ---------------------------------------------------------------------------------------
+    def statistic(self, name: str, node: ir.Node, span: Span) -> ir.Node:
+        """rowmean, rownorm, colmean, colnorm, norm: means and root mean squares; lengths, balanced: see `TABLE`."""
+        part, rest = self._split(node, span)
+        if name == "balanced":
+            return self._balanced(node, part, rest, span)
+        if part is not None:
+            if name not in ("norm", "lengths", "rownorm"):
+                raise error("NX169", f"{name} of an initial matrix is not a number", span, "write rowmean(g)")
+            assert self.parameter.deviation is not None
+            return self.core.build.mul(self.core.build.map("abs", (part,), span), self.parameter.deviation, span)
+        side = {"row": self.parameter.cols, "col": self.parameter.rows}.get(name[:3])
+        if name == "lengths":
+            return self._root(self._total(node, self.parameter.cols, 2, span), span)
+        if side is None:
+            side = (*self.parameter.rows, *self.parameter.cols)
+        mean = self._mean(node, side, 1 if name.endswith("mean") else 2, span)
+        return mean if name.endswith("mean") else self._root(mean, span)
+
+    def _split(self, node: ir.Node, span: Span) -> tuple[ir.Node | None, ir.Node]:
+        if self.parameter.entry is None:
+            return None, node
+        return along(self.core.build, node, self.parameter.entry, span)
+
+    def _total(self, node: ir.Node, side: Side, power: int, span: Span) -> ir.Node:
+        """The sum of powers over an index, the mean over neurons."""
+        over = tuple(x for x in side if isinstance(x, Index))
+        slots = tuple(x for x in side if not isinstance(x, Index))
+        return self.core.build.contract((node,) * power, over, slots, span)
+
+    def _mean(self, node: ir.Node, side: Side, power: int, span: Span) -> ir.Node:
+        count = math.prod(x.size for x in side if isinstance(x, Index))
+        total = self._total(node, side, power, span)
+        return self.core.build.mul(self.core.build.constant(1 / count, span), total, span)
+
+    def _root(self, node: ir.Node, span: Span) -> ir.Node:
+        return self.core.build.map("sqrt", (node,), span)
+
+    def _balanced(self, node: ir.Node, part: ir.Node | None, rest: ir.Node, span: Span) -> ir.Node:
+        """The rows with mean 0 and length 1; a vector as it is. What is learned of a matrix adds nothing to the length of
+        its rows in the limit, but has to be centred."""
+        build, cols = self.core.build, self.parameter.cols
+        if not cols:
+            return node
+        if self.parameter.entry is None:
+            centred = self._less_mean(node, cols, span)
+            length = self._root(self._total(centred, cols, 2, span), span)
+            return build.map("div", (centred, length), span)
+        if part is None or (self.starting and not is_zero(rest)):
+            raise error("NX294", "balanced acts on the parameter, and on what follows it", span, "write balanced(p)")
+        self.centred = self.centred or self.starting
+        if not self.centred:
+            raise error("NX294", "the rows of the initial matrix are not centred", span, "add `init { p := balanced(p) }`")
+        assert self.parameter.deviation is not None
+        weight = build.map("div", (build.constant(1, span), self.parameter.deviation), span)
+        start = build.mul(weight, self.parameter.entry, span)
+        return start if is_zero(rest) else build.add(start, self._less_mean(rest, cols, span), span)
+
+    def _less_mean(self, node: ir.Node, side: Side, span: Span) -> ir.Node:
+        return self.core.build.add(node, self.core.build.neg(self._mean(node, side, 1, span), span), span)
+
+
+#: The functions of an optimizer on layers.
+STATISTICS = ("rowmean", "colmean", "rownorm", "colnorm", "norm", "lengths", "balanced")
+
+
+def layered(
+    core: Expressions, run: Run, optimizer: v.OptimizerName, values: dict[str, ir.Node], parameter: LayerParameter,
+    clock: ir.Node, span: Span,
+) -> LayerUpdate:  # fmt: skip
+    """Runs the body until the shapes of its states are settled."""
+    kinds: dict[str, Type] = {}
+    while True:
+        body = LayerBody(core, parameter, clock, span, dict(kinds), parameter.start)
+        update = _once(body, run, optimizer, values)
+        found = {n: _wider(body.states[n].type, node.type) for n, node in body.current.items()}
+        if found == kinds:
+            break
+        kinds = found
+    following = {}
+    for name, node in body.current.items():
+        part, following[body.states[name]] = body._split(node, span)
+        if part is not None:
+            raise error("NX169", f"`{name}` contains the initial matrix", span, "let `p` enter the update itself")
+    part, rest = body._split(update, span)
+    start, left = body._split(body.start, span)
+    if parameter.entry is not None and (start is None or not is_zero(left)):
+        raise error("NX294", "a matrix starts at a multiple of what it was", span, "write `init { p := balanced(p) }`")
+    return LayerUpdate(rest, part, following, left if start is None else start, body.centred)
+
+
+def _wider(a: Type, b: Type) -> Type:
+    indices = (*a.indices, *(i for i in b.indices if i not in a.indices))
+    return Type(indices, tuple(sorted({*a.slots, *b.slots})))
+
+
+def _once(body: LayerBody, run: Run, optimizer: v.OptimizerName, values: dict[str, ir.Node]) -> ir.Node:
+    build, parameter, core = body.core.build, body.parameter, body.core
+    scope = optimizer.scope.snapshot()
+    scope.body = scope.entries = True
+    for name, node in values.items():
+        scope.others[name] = v.Binding(v.Scalar(node))
+    body.bind("g", parameter.gradient, scope)
+    body.bind("t", build.add(body.clock, build.constant(1, body.span), body.span), scope)
+    scope.others["step"] = v.Binding(v.Scalar(body.clock))
+    *before, last = optimizer.statement.body
+    assert isinstance(last, ast.Return)
+    outer, core.layer_body = core.layer_body, body
+    try:
+        body.starting = True
+        body.bind("p", parameter.start, scope)
+        for s in before:
+            if isinstance(s, ast.Init):
+                run(body, s.body, scope)
+        body.starting = False
+        body.bind("p", parameter.current, scope)
+        run(body, tuple(s for s in before if not isinstance(s, ast.Init)), scope)
+        return body.number(last.values[0], scope)
+    finally:
+        core.layer_body = outer
+
+
+__all__ = ["STATISTICS", "LayerBody", "LayerParameter", "LayerUpdate", "layered"]
