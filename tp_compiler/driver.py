@@ -148,6 +148,9 @@ def equations(program: Program, *, simplify: bool = True) -> System:
     from tp_compiler.equations import derive
     from tp_compiler.evaluate.formulas import closed_form
 
+    if program.loop is not None and program.loop.times:
+        remedy = "write `train steps`: an update there is the rate of change here"
+        raise ProgramError([Diagnostic("NX180", "gradient flow is not written as equations", program.loop.span, remedy)])
     with _deep_recursion():
         return derive(program, simplify=simplify, closed_form=closed_form)
 

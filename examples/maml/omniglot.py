@@ -126,7 +126,9 @@ def split(found: Characters, fraction: float, random: np.random.Generator) -> tu
     return turned, [found[key] for key in keys[cut:]]
 
 
-def tasks(first: int, groups: list[Array], count: int, classes: int, random: np.random.Generator) -> tuple[Array, Array]:
+def tasks(
+    first: int, groups: list[Array], count: int, classes: int, random: np.random.Generator
+) -> tuple[Array, Array]:
     """Which images each task adapts to and is tested on; the images of the groups are numbered from `first`."""
     starts = first + np.cumsum([0, *(len(g) for g in groups[:-1])])
     support, query = np.empty((count, classes)), np.empty((count, classes))

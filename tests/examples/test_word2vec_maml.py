@@ -130,6 +130,35 @@ def test_word2vec_with_many_words_is_updated_in_place(corpora: Any) -> None:
         np.testing.assert_allclose(found[name], value, rtol=1e-9, atol=1e-9)
 
 
+CBOW = """
+axis v : 6
+axis b : 2
+axis c : 2
+axis k : 2
+data context[step,b,c] = [[[1, 2], [3, 4]], [[2, 2], [5, 1]], [[6, 3], [1, 1]], [[2, 5], [4, 6]]]
+data word[step,b,k] = [[[3, 2], [1, 4]], [[2, 6], [3, 1]], [[4, 3], [5, 1]], [[2, 5], [4, 6]]]
+data sign[k] = [1, -1]
+data share[c] = [0.3, 0.7]
+ket |e[v]> ~ N(0, 1)
+ket |o[v]> = 0
+train steps = 3 {
+    |h[b]> = sum[c](share[c] |e[context[step,b,c]]>)
+    loss = sum[b](sum[k](softplus(-sign[k] * (<h[b]|o[word[step,b,k]]>))))
+    minimize loss
+    update all with SGD(lr = 0.5)
+}
+output loss[step]
+"""
+
+
+def test_the_kernel_limit_trains_the_output_embeddings_alone() -> None:
+    """With output embeddings that start at 0 the neural tangent limit is that of a network whose features stay."""
+    tangent = tpc.limit("parametrization ntk" + CBOW.replace("<h[b]|", "clt <h[b]|"))["loss"]
+    frozen = tpc.limit(CBOW.replace("update all", "update |o>"))["loss"]
+    np.testing.assert_allclose(tangent, frozen, rtol=1e-12)
+    assert np.abs(tangent - tpc.limit(CBOW)["loss"]).max() > 1e-3
+
+
 @pytest.mark.slow
 def test_word2vec_at_finite_width_comes_close(corpora: Any) -> None:
     """The deviation of loss and Gram matrix is of order n^-1/2."""

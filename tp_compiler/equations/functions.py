@@ -67,6 +67,8 @@ _OWN: dict[str, Any] = {
     for name in PRIMITIVES
     if name not in _SYMPY and name not in ("add", "mul", "div", "pow", "sqrt", "square")
 }
+
+
 def _product(factors: tuple[Expr, ...]) -> Expr:
     """SymPy's product, with (-x) x = -x² for sums x, too."""
     sums = [f for f in factors if isinstance(f, sp.Add)]

@@ -64,11 +64,13 @@ class Names:
         self._reserved |= {n.name for n in nodes if isinstance(n, ir.Array)}
         #: the families of initial kets that are the values at t = 0 of kets in training
         self.starts = {s.init.symbol for s in states if isinstance(s.init, ir.InitialKet) and s.name.startswith("|")}
+        self.time, self.earlier = time_symbol(_TIMES[0]), time_symbol(_EARLIER[0])
         if program.loop is not None:
             self._set_clock(program.loop.index, nodes)
 
     def _set_clock(self, index: Index, nodes: list[ir.Node]) -> None:
-        taken = {i.name.partition("#")[0] for n in nodes for i in n.type.indices} | self._reserved
+        names = {i.name.partition("#")[0] for n in nodes for i in n.type.indices}
+        taken = names | {name[:1] for name in names} | self._reserved
         chosen = [next(n for n in names if n not in taken) for names in (_TIMES, _EARLIER)]
         self.time, self.earlier = map(time_symbol, chosen)
         self._symbols[index] = self.time

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from tp_compiler.diagnostics import Diagnostic
+from tp_compiler.evaluate import eigenvalues
 from tp_compiler.evaluate.arrays import aligned
-from tp_compiler.evaluate.kernels import KERNELS
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.types import Index
 
@@ -92,7 +92,8 @@ def positions(value: Any, gather: ir.Node, node: ir.Reindex) -> Any:
 
 
 def linalg(node: ir.Linalg, args: list[tuple[Any, Any]], wanted: Any) -> Any:
-    """inv, pow, solve, cholesky, logdet, matfun of finite matrices (stacked over the other indices)."""
+    """inv, pow, solve, cholesky, logdet, matfun of finite matrices (stacked over the other indices), and dpow, dmatfun,
+    the derivatives of pow and matfun in the direction args[1]."""
     rest = tuple(w for w in wanted if isinstance(w, Index) and w not in (node.rows, node.cols))
     sizes = tuple(i.size for i in rest)
     matrix = np.broadcast_to(aligned(*args[0], (*rest, node.rows, node.cols)), (*sizes, node.rows.size, node.cols.size))
@@ -132,10 +133,13 @@ def _linalg(node: ir.Linalg, matrix: Any, args: list[tuple[Any, Any]], rest: tup
     if node.op == "cholesky":
         return np.linalg.cholesky(matrix)
     values, vectors = np.linalg.eigh(matrix)
-    if node.op == "pow":
-        power = aligned(*args[1], rest)[..., None] if args[1][1] else args[1][0]
-        values = np.where((values < 0) & (values > -1e-12 * scale), 0.0, values)
-        new = np.power(values, power)
+    values = np.where((values < 0) & (values > -1e-12 * scale), 0.0, values)
+    if node.op in ("matfun", "dmatfun"):
+        function = eigenvalues.primitive(node.fn)
     else:
-        new = KERNELS[node.fn](values)
-    return (vectors * new[..., None, :]) @ np.swapaxes(vectors, -1, -2)
+        power, of = args[-1]
+        function = eigenvalues.power(aligned(power, of, rest)[..., None] if of else power)
+    if node.op in ("matfun", "pow"):
+        return eigenvalues.applied(values, vectors, function[0])
+    direction = np.broadcast_to(aligned(*args[1], (*rest, node.rows, node.cols)), matrix.shape)
+    return eigenvalues.derivative(values, vectors, function, direction)

@@ -92,7 +92,9 @@ def sparse_updates(loop: Loop, states: list[ir.State], shapes: Shapes, build: Bu
 
 def _update(state: ir.State, following: ir.Node, shapes: Shapes, build: Builder) -> SparseUpdate | None:
     terms = combination(following, shapes, build)
-    keep: ir.Node | None = build.constant(0.0, state.span)
+    nothing = build.constant(0.0, state.span)
+    shapes.extend(nothing)
+    keep: ir.Node | None = nothing
     parts: list[tuple[ir.Node | None, Scatter | ir.State]] = []
     for atom, coefficient in terms.items():
         shapes.extend(coefficient)

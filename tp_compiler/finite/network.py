@@ -126,7 +126,8 @@ class Network:
 
     def _not_finite(self, node: ir.Node) -> None:
         """Entrywise functions may still drop the entry (`where`); averages and products with matrices may not."""
-        blame = first_blamed(node, self.blamed) or blame_on(node, [self.values[a] for a in node.args])
+        args = [self.values[a] for a in node.args] if scatter(node) is None else []
+        blame = first_blamed(node, self.blamed) or blame_on(node, args)
         if isinstance(node, ir.MatMul | ir.Apply | ir.Clt | ir.Linalg):
             raise Refusal(blame)
         self.blamed[node] = blame

@@ -58,5 +58,9 @@ def scattered(node: ir.Contract, found: Scatter, at: Tensor, factors: Sequence[T
     places = at.array.reshape(-1)
     inside = (places >= 1) & (places <= found.index.size) & (places == np.round(places))
     result = np.zeros((found.index.size, *shape[1]), rows.dtype)
-    np.add.at(result, places[inside].astype(np.intp) - 1, rows[inside])
+    chosen, places = np.flatnonzero(inside), places[inside]
+    if places.size:
+        order = np.argsort(places, kind="stable")
+        members, starts = np.unique(places[order], return_index=True)
+        result[members.astype(np.intp) - 1] = np.add.reduceat(rows[chosen[order]], starts, axis=0)
     return align(Tensor(result, (found.index, *open_labels)), out)

@@ -22,6 +22,8 @@ from tp_compiler.frontend.names import Scope, suggest
 from tp_compiler.frontend.optimizers import along
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.gradient import is_zero
+from tp_compiler.ir.separable import added, averaged, separated
+from tp_compiler.ir.slots import exchanged
 from tp_compiler.ir.types import Index, Type
 
 Run = Callable[["LayerBody", tuple[ast.Statement, ...], Scope], None]
@@ -68,6 +70,7 @@ class LayerBody:
     clock: ir.Node
     span: Span
     kinds: dict[str, Type]  # the shapes of the states, as far as the runs before have shown them
+    columns: dict[str, int]  # the states that are kets of the columns of a matrix, with the slot of those
     start: ir.Node
     starting: bool = False  # inside of `init`
     centred: bool = False
@@ -83,7 +86,9 @@ class LayerBody:
         kind = self.kinds.get(s.name, replace(init.type, random=False))
         state = ir.State(f"{self.parameter.name}.{s.name}", kind, init, s.span)
         self.states[s.name] = state
-        self.bind(s.name, self.core.build.carry(state, s.span), scope)
+        value = self.core.build.carry(state, s.span)
+        slot = self.columns.get(s.name)
+        self.bind(s.name, value if slot is None else self.core.build.copy(value, slot, s.span), scope)
 
     def assign(self, s: ast.Assign, scope: Scope) -> None:
         if self.starting and s.name == "p":
@@ -136,6 +141,9 @@ class LayerBody:
         """The sum of powers over an index, the mean over neurons."""
         over = tuple(x for x in side if isinstance(x, Index))
         slots = tuple(x for x in side if not isinstance(x, Index))
+        terms = separated(self.core.build, node, span) if len(node.type.slots) == 2 else None
+        if terms is not None:
+            return averaged(self.core.build, terms, power, over, slots, span)
         return self.core.build.contract((node,) * power, over, slots, span)
 
     def _mean(self, node: ir.Node, side: Side, power: int, span: Span) -> ir.Node:
@@ -180,28 +188,39 @@ def layered(
 ) -> LayerUpdate:  # fmt: skip
     """Runs the body until the shapes of its states are settled."""
     kinds: dict[str, Type] = {}
+    columns: dict[str, int] = {}
     while True:
-        body = LayerBody(core, parameter, clock, span, dict(kinds), parameter.start)
+        body = LayerBody(core, parameter, clock, span, dict(kinds), dict(columns), parameter.start)
         update = _once(body, run, optimizer, values)
-        found = {n: _wider(body.states[n].type, node.type) for n, node in body.current.items()}
-        if found == kinds:
+        found = {n: _wider(body.states[n].type, node.type, n in columns) for n, node in body.current.items()}
+        shapes = {n: kind for n, (kind, _) in found.items()}
+        if shapes == kinds:
             break
-        kinds = found
+        kinds, columns = shapes, {n: slot for n, (_, slot) in found.items() if slot is not None}
     following = {}
     for name, node in body.current.items():
-        part, following[body.states[name]] = body._split(node, span)
+        part, rest = body._split(node, span)
         if part is not None:
             raise error("NX169", f"`{name}` contains the initial matrix", span, "let `p` enter the update itself")
+        following[body.states[name]] = exchanged(core.build, rest, columns[name], span) if name in columns else rest
     part, rest = body._split(update, span)
+    terms = separated(core.build, rest, span) if parameter.entry is not None else None
+    if terms is not None:
+        ((_, _), (slot, width)) = parameter.type.slots
+        rest = added(core.build, terms, (slot, width), span)
     start, left = body._split(body.start, span)
     if parameter.entry is not None and (start is None or not is_zero(left)):
         raise error("NX294", "a matrix starts at a multiple of what it was", span, "write `init { p := balanced(p) }`")
     return LayerUpdate(rest, part, following, left if start is None else start, body.centred)
 
 
-def _wider(a: Type, b: Type) -> Type:
-    indices = (*a.indices, *(i for i in b.indices if i not in a.indices))
-    return Type(indices, tuple(sorted({*a.slots, *b.slots})))
+def _wider(state: Type, value: Type, column: bool) -> tuple[Type, int | None]:
+    """The type of a state that takes a value; for a ket of the columns of a matrix, kept as a ket, their slot."""
+    indices = (*state.indices, *(i for i in value.indices if i not in state.indices))
+    slots = tuple(sorted({*(() if column else state.slots), *value.slots}))
+    if len(slots) == 1 and slots[0][0] != 0:
+        return Type(indices, ((0, slots[0][1]),)), slots[0][0]
+    return Type(indices, slots), None
 
 
 def _once(body: LayerBody, run: Run, optimizer: v.OptimizerName, values: dict[str, ir.Node]) -> ir.Node:

@@ -1,4 +1,4 @@
-"""Sums over the members that a whole number picks: the factor δ[v, p] of a gradient of |e[p]>, recognised by its form."""
+"""The factor δ[v, p] of a sum over the members that whole numbers p pick, recognised by its form."""
 
 from __future__ import annotations
 

@@ -32,6 +32,7 @@ FUNCTIONS: dict[str, Any] = {
     "step": lambda x: (x > 0) * 1.0,
     "sign": np.sign,
     "abs": np.abs,
+    "min": np.minimum,
 }
 
 

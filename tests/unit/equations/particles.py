@@ -56,7 +56,10 @@ class Particles:
                 self._weight(e, t)
         for e in self.system:
             if e.time is not None and e.kind not in ("state", "weight", "operator", "bracket", "coefficient"):
-                self._members(e, env)
+                try:
+                    self._members(e, env)
+                except (IndexError, KeyError):  # data for the updates have no entry behind the last one
+                    assert t == self.clock.steps
         if t < self.clock.steps:
             for e in (e for e in states if e.kind == "state"):
                 for at in self._places(e, env):
@@ -92,7 +95,7 @@ class Particles:
         return range(1, self.sizes[index.name.rstrip("′")] + 1)
 
     def _key(self, symbol: Any, env: dict[Any, int]) -> tuple[Any, ...]:
-        return type(symbol), symbol.label, *(self.value(i, env) for i in symbol.indices)
+        return type(symbol), symbol.label, *(int(self.value(i, env)) for i in symbol.indices)
 
     def _shape(self, symbol: Any) -> tuple[int, ...]:
         n = self.samples
@@ -173,7 +176,7 @@ class Particles:
         if isinstance(e, sp.Symbol):
             return env[e]
         if isinstance(e, terms.Data):
-            places = (self.value(i, env) - (i != self.clock.time) for i in e.indices)
+            places = (int(self.value(i, env)) - (i != self.clock.time) for i in e.indices)
             return self.data[e.label][tuple(places)]
         if isinstance(e, terms.Named):
             return self._along(e, self.values[self._key(e, env)])

@@ -247,6 +247,27 @@ train steps = 2 {
 output loss[step]
 """
 
+DETAILS = """
+axis i : 3
+data xi[i] = [0.9, -0.6, 0.4]
+data y[i] = [0.7, -0.2, 0.1]
+data pick[step] = [1, 3]
+ket |u> ~ N(0, 1)
+matrix W ~ N(0, 1/2)
+matrix F ~ N(0, 1)
+ket |v> ~ N(0, 1)
+train steps = 2 {
+    |h[i]> = tanh(W tanh(F |u> * xi[i]) + |u>)
+    f[i] = <v|h[i]>
+    loss = (f[pick[step]] - y[pick[step]])^2 / 2
+    minimize loss clip 0.3
+    update |u>, |v> with SGD(lr = 0.3, nesterov = 1, momentum = 0.5)
+    update W with AdamW(lr = 0.2, weight_decay = 0.1, eps = 0.05)
+}
+output f[step,i]
+output size = <v|v>
+"""
+
 PROGRAMS = {
     "mlp": MLP,
     "tied": TIED,

@@ -80,9 +80,9 @@ def test_deep_programs_are_fast_and_never_recurse() -> None:
         body = f"for l in 1..{layers} {{ |x> = tanh(W[l] |x>) }}\n"
         return head + body + "output a = <x|x>\n"
 
-    start = time.monotonic()
+    start = time.process_time()
     derive(tpc.compile(deep(100))).unicode()
-    assert time.monotonic() - start < 5
+    assert time.process_time() - start < 5
     assert len(derive(tpc.compile(deep(1000)))) > 1000
 
 
@@ -98,9 +98,9 @@ def test_a_shared_matrix_forward_and_backward_stays_fast() -> None:
         "ket |u> ~ N(0, 1)\nmatrix W ~ N(0, 1)\n|x> = |u>\n"
         + "for l in 1..12 { |x> = tanh(W^T tanh(W |x>)) }\noutput a = <x|x>\n"
     )
-    start = time.monotonic()
+    start = time.process_time()
     derive(tpc.compile(text))
-    assert time.monotonic() - start < 20
+    assert time.process_time() - start < 20
 
 
 def test_gradient_independence_removes_the_dot() -> None:

@@ -157,7 +157,7 @@ def test_deep_kernels_are_fast() -> None:
         "matrix W[l] ~ N(0, 2)\n|x[i]> = xi[i] |u>\nfor l in 1..30 { |x[i]> = relu(W[l] |x[i]>) }\n"
         "f[i] = <v|x[i]>\noutput ntk[i,j] = ntk(f[i], f[j])\n"
     )
-    start = time.monotonic()
+    start = time.process_time()
     shown = tpc.derive(text).unicode()
-    assert time.monotonic() - start < 15  # a few seconds on a free machine
+    assert time.process_time() - start < 15  # a few seconds on a free machine
     assert max(map(len, shown.splitlines())) < 1000

@@ -10,7 +10,7 @@ import sympy as sp
 
 import tp_compiler as tpc
 from tests.unit.equations.particles import Particles
-from tests.unit.equations.programs import ADAM, JUMPING, MOMENTUM, SHARED
+from tests.unit.equations.programs import ADAM, DETAILS, JUMPING, MOMENTUM, SHARED
 from tp_compiler.equations import System, derive
 from tp_compiler.equations.terms import Entry, Expectation, Hat, Partial, Scalar
 
@@ -63,7 +63,6 @@ def test_linear_optimizers_leave_no_average_over_copies() -> None:
 def test_weights_that_change_with_the_steps_have_a_recursion() -> None:
     """Dampening at the first step only, and a learning rate that falls."""
     system = derive(tpc.compile(JUMPING))
-    t, s = _times(system)
     weight = system["a^ΔA"]
     assert weight.kind == "weight" and weight.start is not None
     assert system["ΔA"].expression.has(Scalar(weight.symbol.args[0], *weight.symbol.indices))
@@ -125,8 +124,14 @@ def test_figure_4_of_tensor_programs_4() -> None:
 
 @pytest.mark.parametrize(
     ("text", "samples", "runs", "bias"),
-    [(_figure_4(0.9), 20_000, 8, 5e-3), (SHARED, 4000, 8, 5e-3), (JUMPING, 4000, 8, 1e-2), (ADAM, 700, 6, 2e-2)],
-    ids=["momentum", "shared", "jumping", "adam"],
+    [
+        (_figure_4(0.9), 20_000, 8, 5e-3),
+        (SHARED, 4000, 8, 5e-3),
+        (JUMPING, 4000, 8, 1e-2),
+        (ADAM, 700, 6, 2e-2),
+        (DETAILS, 700, 6, 2e-2),  # clipping, one input a step, decoupled decay, a frozen matrix
+    ],
+    ids=["momentum", "shared", "jumping", "adam", "details"],
 )
 def test_the_third_road(text: str, samples: int, runs: int, bias: float) -> None:
     """The equations, read literally on samples, give the engine's numbers; `bias` allows for so few samples."""

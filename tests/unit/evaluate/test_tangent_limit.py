@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import tp_compiler as tpc
+from tp_compiler import driver
 from tp_compiler.evaluate.flow import Flow
 
 HEAD = """
@@ -177,3 +178,10 @@ def test_sign_with_one_input() -> None:
 def test_refusals(text: str, code: str) -> None:
     with pytest.raises(tpc.ProgramError, match=code):
         tpc.limit(text + "output f[step,i] = net(xi[i,d])\n")
+
+
+def test_a_flow_has_no_networks_of_finite_width_and_no_equations() -> None:
+    text = train("time = [1]", "SGD(lr = 1)") + "output f[step,i] = net(xi[i,d])\n"
+    assert tpc.simulate(text, width=8).failed["f"].code == "NX500"
+    with pytest.raises(tpc.ProgramError, match="NX180"):
+        driver.equations(tpc.compile(text))

@@ -9,7 +9,9 @@ import pytest
 
 import tp_compiler as tpc
 from tests.unit.expand.roundtrip import expanded, holds
-from tp_compiler.diagnostics import ProgramError
+from tp_compiler.diagnostics import ProgramError, Source, Span
+from tp_compiler.expand.unit import unwritten
+from tp_compiler.ir.build import Builder
 
 TRAIN = """
 train steps = 3 {{
@@ -265,6 +267,24 @@ def test_limits_are_the_same_to_the_last_digits() -> None:
 def test_errors_of_the_program_are_its_own() -> None:
     with pytest.raises(ProgramError, match="NX102"):
         expanded("output a = <x|x>\n")
+
+
+def test_what_the_language_has_no_words_for_is_refused_by_name() -> None:
+    span = Span(Source("p.nexort", "spectrum"), 0, 8)
+    node = Builder().unavailable("a spectrum", (), (), None, span)
+    (diagnostic,) = unwritten(node).diagnostics
+    assert diagnostic.code == "NX502" and "a spectrum cannot be written out" in diagnostic.message
+
+
+def test_functions_of_a_matrix_are_differentiated_once() -> None:
+    text = """axis i, j : 2
+    ket |x[i]> ~ N(0, 1)
+    scalar c = 1
+    K[i,j] = c * <x[i]|x[j]>
+    g = grad(sum[i,j](pow[i,j](K[i,j], 1/2)), c)
+    output a = grad(g, c)"""
+    with pytest.raises(ProgramError, match="NX280"):
+        expanded(text)
 
 
 def test_the_command(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
