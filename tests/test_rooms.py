@@ -21,7 +21,7 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "ir": ({"diagnostics"}, set()),
     "frontend": ({"ir", "diagnostics"}, {"lark", "numpy"}),
     "equations": ({"ir", "diagnostics"}, {"sympy"}),
-    "evaluate": ({"ir", "diagnostics", "results"}, {"numpy", "scipy", "sympy", "threadpoolctl"}),
+    "evaluate": ({"ir", "diagnostics", "results", "_version"}, {"numpy", "scipy", "sympy", "threadpoolctl"}),
     "finite": ({"ir", "diagnostics", "results"}, {"numpy", "scipy"}),
     "scale": ({"ir", "diagnostics"}, {"matplotlib"}),
     "expand": ({"ir", "diagnostics", "frontend"}, set()),

@@ -69,7 +69,7 @@ class Names:
             self._set_clock(program.loop.index, nodes)
 
     def _set_clock(self, index: Index, nodes: list[ir.Node]) -> None:
-        names = {i.name.partition("#")[0] for n in nodes for i in n.type.indices}
+        names = {i.name.partition("#")[0] for n in nodes for i in n.type.indices if not is_time(i)}
         taken = names | {name[:1] for name in names} | self._reserved
         chosen = [next(n for n in names if n not in taken) for names in (_TIMES, _EARLIER)]
         self.time, self.earlier = map(time_symbol, chosen)

@@ -92,16 +92,17 @@ class Layer:
         start = self.build.constant(1, self.span)
         if self.column is not None:
             start = self.build.delta(leaf.type.indices[0], self.column, self.span)
-        todo: list[tuple[ir.Node, ir.Node]] = [(leaf, start)]
+        todo: list[tuple[ir.Node, ir.Node, bool]] = [(leaf, start, False)]
         kinds: set[bool] = set()
         while todo:
-            node, coefficients = todo.pop()
+            node, coefficients, summed = todo.pop()
             above = consumers[node]
             passed = [self._passed(c, node, coefficients) for c in above]
             if above and all(p is not None for p in passed):
-                todo += [(c, p) for c, p in zip(above, passed, strict=True) if p is not None]
+                more = [summed or isinstance(c, ir.Contract) for c in above]
+                todo += [(c, p, s) for c, p, s in zip(above, passed, more, strict=True) if p is not None]
                 continue
-            brackets = [c for c in above if isinstance(c, ir.Contract) and c.slots == (0,)]
+            brackets = [c for c in above if not summed and _reads(c, node)]
             kinds |= {c in brackets for c in above}
             self.uses += [self._bracket(c, node, coefficients) for c in brackets]
             if len(brackets) < len(above):
@@ -241,6 +242,20 @@ class Layer:
         rows, cols = (build.fresh(Index("one", Axis("one", 1))) for _ in range(2))
         whole = build.join_indices((build.join_indices((total,), ((),), rows, span),), ((),), cols, span)
         return Factor(whole, rows, cols)
+
+
+def _reads(node: ir.Node, arg: ir.Node) -> bool:
+    """Does a bracket read out the other ket by `arg`? In <v|u> of two parameters it is the bra that does."""
+    if not isinstance(node, ir.Contract) or node.slots != (0,):
+        return False
+    kets = [a for a in node.args if a.type.slots]
+    return kets[0] is arg or not all(_is_parameter(a) for a in kets)
+
+
+def _is_parameter(node: ir.Node) -> bool:
+    while isinstance(node, ir.Reindex):
+        node = node.args[0]
+    return isinstance(node, ir.Carry)
 
 
 def _differentiable(root: ir.Node) -> list[ir.Node]:

@@ -20,7 +20,7 @@ from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.build import Builder
 from tp_compiler.ir.gradient import is_zero
 from tp_compiler.ir.types import Type
-from tp_compiler.ir.walk import reachable
+from tp_compiler.ir.walk import reachable, rebuilt
 
 Run = Callable[[tuple[ast.Statement, ...], Scope], None]
 
@@ -202,7 +202,7 @@ def along(build: Builder, root: ir.Node, entry: ir.Node, span: Span) -> tuple[ir
             continue
         moving = [a for a in node.args if parts.get(a) is not None]
         if not moving or is_zero(node):
-            parts[node], rests[node] = None, zero if moving else node
+            parts[node], rests[node] = None, zero if moving else _without(build, node, rests, span)
             continue
         if not isinstance(node, ir.Map):
             raise _nonlinear(span)
@@ -222,6 +222,12 @@ def along(build: Builder, root: ir.Node, entry: ir.Node, span: Span) -> tuple[ir
         else:
             raise _nonlinear(span)
     return parts[root], rests[root]
+
+
+def _without(build: Builder, node: ir.Node, rests: dict[ir.Node, ir.Node], span: Span) -> ir.Node:
+    """A node free of the entry, though zero multiples of it may stand in its arguments."""
+    args = tuple(rests[a] for a in node.args)
+    return node if args == node.args else rebuilt(build, node, args, span)
 
 
 def _nonlinear(span: Span) -> ProgramError:

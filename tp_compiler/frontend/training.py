@@ -713,8 +713,9 @@ class Training:
             for u, picks in t.updates:
                 optimizer = u.optimizer.statement
                 standard = optimizer.span.source.name.startswith("library/")
+                at = u.statement.span
                 yield Trainable(
-                    t.name, t.ket, t.leaf, u.statement.span, picks, optimizer.name, standard, u.values
+                    t.name, t.ket, t.leaf, at, picks, optimizer.name, standard, not optimizer.on, u.values
                 )  # fmt: skip
 
     def _unfrozen(self) -> Iterator[Trainable]:

@@ -57,6 +57,7 @@ class Trainable:
     member: tuple[int | None, ...] = ()
     optimizer: str | None = None
     standard: bool = True  # the optimizer is the library's
+    entrywise: bool = True  # it acts on entries
     arguments: Mapping[str, Node] = field(default_factory=dict)
 
 

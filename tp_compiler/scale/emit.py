@@ -16,7 +16,7 @@ _TORCH = {"Momentum": "SGD", "AMSGrad": "Adam"}
 #: Arguments of the library's optimizers that are flags in torch.optim.
 _FLAGS = ("nesterov", "centered", "decoupled_weight_decay")
 #: What torch.optim does not take: where the library has more.
-_NOT_IN_TORCH = ("eps_root", "lr_decay_steps", "newton_schulz", "damping_left", "damping_right")
+_NOT_IN_TORCH = ("eps_root", "newton_schulz")
 
 _TEXT = '''"""Width exponents of {name}, parametrization {parametrization}: parameter groups for torch.optim.
 

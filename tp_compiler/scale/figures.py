@@ -11,7 +11,7 @@ from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.program import Trainable
 from tp_compiler.scale.abcd import Layer
 from tp_compiler.scale.numbers import HALF, power
-from tp_compiler.scale.optimizers import OPTIMIZERS, Entrywise, Gradient, Kind, Optimizer, kfac, shampoo
+from tp_compiler.scale.optimizers import OPTIMIZERS, Entrywise, Gradient, Kind, Optimizer, Scaled, kfac, shampoo
 from tp_compiler.scale.points import POINTS, Point, maximal_update
 from tp_compiler.scale.program import Parameter, Reading
 from tp_compiler.scale.raw import Raw, raw
@@ -56,6 +56,8 @@ def chosen(optimizer: str | None) -> Choice:
 
     def choose(t: Trainable) -> Optimizer:
         name = optimizer or t.optimizer or "Adam"
+        if optimizer is None and t.entrywise and (not t.standard or name not in OPTIMIZERS) and t.optimizer:
+            return Scaled(name, "any function of entries: TP IVb Def 2.2.1 with faithful d")
         if optimizer is None and t.optimizer is not None and not t.standard:
             message = f"the optimizer {name} is the program's own: its width exponents are not known"
             raise ProgramError([Diagnostic("NX601", message, t.span, "name one that scales like it: --optimizer Adam")])

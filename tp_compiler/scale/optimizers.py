@@ -103,6 +103,26 @@ class Entrywise(Optimizer):
 
 
 @dataclass(frozen=True)
+class Scaled(Optimizer):
+    """Any Q on entries: the gradient is multiplied by `gradient`, so that Q sees Θ(1) entries and gives them."""
+
+    def step(self, g: Gradient) -> Fraction:
+        return g.inputs
+
+    def why(self, g: Gradient) -> str:
+        what = f"gradient entries times {power(-g.entry)} are 1, and so are those of a step"
+        return what + (f"; n of them add up in line with the inputs: {power(g.inputs)}" if g.inputs else "")
+
+    def scales(self, g: Gradient) -> dict[str, tuple[Fraction, str]]:
+        return {
+            "gradient": (
+                -g.entry,
+                f"the optimizer is given {power(-g.entry)} times the gradient, entries of which are 1",
+            )
+        }
+
+
+@dataclass(frozen=True)
 class Factored(Optimizer):
     """(B + ρ_B)^-e_B G (A + ρ_A)^-e_A with A = Σ xxᵀ and B = Σ δδᵀ over the batch: K-FAC (1, 1), FOOF (0, 1)."""
 

@@ -231,9 +231,8 @@ def test_parameters_updated_apart_and_not_at_all() -> None:
 @pytest.mark.parametrize(
     ("source", "code"),
     [
-        (text("mlp", "RAdam(lr = 0.1)"), "NX601"),
         (text("mlp", "Own(lr = 0.1)") + "\noptimizer Own(lr) { return -lr * g }", "NX158"),
-        ("optimizer Own(lr) { return -lr * g }\n" + text("mlp", "Own(lr = 0.1)"), "NX601"),
+        ("optimizer Own(lr) on operators { return -lr * g }\n" + text("mlp", "Own(lr = 0.1)"), "NX601"),
         ("parametrization { W : d = 0 }\n" + text("mlp", "KFAC(lr = 0.1, damping = 0.1)"), ""),
         ("parametrization { |v> : a = 1/2 }\n" + text("mlp", "Muon(lr = 0.1)"), "NX603"),
         ("ket |u> ~ N(0, 1) frozen\noutput <u|u>", "NX600"),
@@ -249,9 +248,15 @@ def test_errors_are_diagnostics(source: str, code: str) -> None:
     assert problem.value.diagnostics[0].code == code
 
 
-def test_own_optimizers_with_a_name() -> None:
-    source = "optimizer Own(lr) { return -lr * g }\n" + text("mlp", "Own(lr = 0.1)")
+def test_own_optimizers() -> None:
+    """Any function of entries: the gradient is brought to Θ(1), and what comes out moves things by Θ(1)."""
+    source = "optimizer Own(lr) { return -lr * tanh(g) }\n" + text("mlp", "Own(lr = 0.1)")
+    found = tpc.scale(source)
+    assert [str(found[p]["gradient"]) for p in "uWv"] == ["1", "1", "0"]
+    assert [str(found[p]["lr"]) for p in "uWv"] == ["0", "-1", "-1"]
+    assert found.verdict.regime == "feature-learning" and found.compared["ntk"].verdict.regime == "operator"
     assert tpc.scale(source, optimizer="SGD")["W"].optimizer == "SGD"
+    assert str(tpc.scale(text("mlp", "RAdam(lr = 0.1)"))["W"]["gradient"]) == "1"
 
 
 def test_blocks_and_the_output_of_tied_kets() -> None:

@@ -1,0 +1,83 @@
+"""The exact limit: reference values, and brute force on finite matrices.
+
+In a linear network with one hidden layer the limit is an ordinary linear network: its kets are combinations of the d + C
+initial ones, which are orthonormal (second-order note 1.8; Tensor Programs IV). So there is a dense reference: the network
+with d + C "neurons" that starts at the identity, brackets being dot products, trained by SciPy's matrix functions.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import tp_compiler as tpc
+from tests.unit.matrix_optimizers.dense import KFAC, Muon, Shampoo
+from tests.unit.matrix_optimizers.network import Network
+from tests.unit.matrix_optimizers.programs import ARCHITECTURES, STEPS, XI, XT, Make, Y, exact
+
+NOTE = """
+axis i : 2
+axis d : 2
+data x[i,d] = [[1.0, 0.0], [0.5, -1.0]]
+data y[i]   = [1.0, -1.0]
+data xt[d]  = [0.3, 0.7]
+ket |u[d]> ~ N(0, 1)
+ket |v>    ~ N(0, 1)
+def net(x[d]) { return <v|sum[d](x[d] |u[d]>)> }
+train steps = 5 {
+    loss = mean[i]((net(x[i,d]) - y[i])^2) / 2
+    minimize loss
+    update |u>, |v> with OPTIMIZER
+}
+output f[step] = net(xt[d])
+"""
+#: Second-order note 1.8: f after 1, ..., 5 steps.
+VALUES = {
+    "SGD(lr = 0.5)": [0.425000, 0.746686, 1.002693, 1.176216, 1.272437],
+    "KFAC(lr = 0.5, damping = 0.1)": [0.927395, 1.251630, 1.325418, 1.343766, 1.348413],
+    "KFAC(lr = 0.5, damping = 0.1, power_left = 0, power_right = 0)": [0.425000, 0.746686, 1.002693, 1.176216, 1.272437],
+    "Shampoo(lr = 0.5, damping = 0.1, beta2 = 0)": [0.661724, 1.274160, 1.426276, 1.241233, 1.447302],
+    "Shampoo(lr = 0.5, damping = 0.1, power = 1/2, beta2 = 0)": [1.030303, 2.063640, 1.684201, 0.804823, 0.741430],
+}
+
+
+@pytest.mark.parametrize("optimizer", VALUES)
+def test_reference_values(optimizer: str) -> None:
+    run = tpc.limit(NOTE.replace("OPTIMIZER", optimizer))
+    assert run.outputs["f"].method == "exact"
+    np.testing.assert_allclose(run["f"], [0.0, *VALUES[optimizer]], rtol=0, atol=1e-6)
+
+
+class Reduced(Network):
+    """The limit of f[c] = <v[c]|Σ_d x[d] |u[d]>> as a network of d + C neurons: <x|y> is a dot product."""
+
+    def __init__(self, outputs: int, loss: str, fisher: str):
+        super().__init__(1, XI, Y[:, :outputs], [], True, loss, fisher)
+        basis = np.eye(XI.shape[1] + outputs)
+        self.u, self.v = basis[:, : XI.shape[1]].copy(), basis[:, XI.shape[1] :].copy()
+
+
+CASES: dict[str, Make] = {
+    "Shampoo(lr = 0.5, damping = 0.1)": lambda: Shampoo(0.5, 0.1),
+    "Shampoo(lr = 0.5, damping = 0.05, power = 1/2, power_right = 1/3, beta2 = 0.9)": (
+        lambda: Shampoo(0.5, 0.05, 0.5, 1 / 3, 0.9)
+    ),
+    "Shampoo(lr = 0.5, damping = 0.1, power = 0, power_right = 1/2, beta2 = 0)": lambda: Shampoo(0.5, 0.1, 0, 0.5, 0),
+    "Muon(lr = 0.1)": lambda: Muon(0.1),
+    "Muon(lr = 0.1, momentum = 0.5, nesterov = 0, weight_decay = 0.2)": lambda: Muon(0.1, 0.5, 0, 0.2),
+    "Muon(lr = 0.1, newton_schulz = 5)": lambda: Muon(0.1, newton_schulz=5),
+    "KFAC(lr = 0.5, damping = 0.1)": lambda: KFAC(0.5, 0.1),
+    "KFAC(lr = 0.5, damping = 0.1, damping_left = 0.3, power_right = 1/2, beta2 = 0.7)": (
+        lambda: KFAC(0.5, 0.1, 0.3, power_right=0.5, beta2=0.7)
+    ),
+    "KFAC(lr = 0.5, damping = 0.1, beta2 = 1)": lambda: KFAC(0.5, 0.1, beta2=1),
+}
+
+
+@pytest.mark.parametrize("loss", ["squared", "entropy"])
+@pytest.mark.parametrize("optimizer", CASES)
+def test_linear_networks(optimizer: str, loss: str) -> None:
+    program = ARCHITECTURES["one hidden layer"].text(f"update all with {optimizer}", 2, linear=True, loss=loss)
+    network = Reduced(2, loss, "outputs" if loss == "squared" else "examples")
+    wanted = network.train({key: CASES[optimizer]() for key in "uv"}, STEPS, XT)[:, 0]
+    np.testing.assert_allclose(exact(program), wanted, rtol=1e-8, atol=1e-9)
