@@ -12,22 +12,17 @@ sizes would see it (estimates.py).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from tp_compiler.evaluate.arrays import Label, aligned, contract, labels, reduced, reindexed, shifted
-from tp_compiler.evaluate.kernels import KERNELS
+from tp_compiler.evaluate.arrays import Label, aligned, contract, labels
 from tp_compiler.evaluate.outerproducts import Member, columns, selected
-from tp_compiler.evaluate.phases import entries
 from tp_compiler.evaluate.sweep import Sweep, compiled, run
+from tp_compiler.evaluate.tiles import BLOCK, TILE, tiles
 from tp_compiler.ir import nodes as ir
-from tp_compiler.ir.types import Index
 
-#: The label of the dimension that numbers the blocks of a tile.
-BLOCK = -1
-TILE = 2**14  # entries of one tile
 #: Entries are single: sums over them are averages with errors far above its rounding. Particles stay double.
 PRECISION = np.float32
 
@@ -71,9 +66,9 @@ class Blocks:
         if transposed:
             y = np.matmul(entries.transpose(0, 2, 1), x) * (self.ratio / self.paired)
             return self._from_partner(y.reshape(self.samples, -1))
-        return np.matmul(entries, self._to_partner(x)).reshape(self.samples, -1) / self.paired
+        return np.matmul(entries, self.to_partner(x)).reshape(self.samples, -1) / self.paired
 
-    def _to_partner(self, x: Any) -> Any:
+    def to_partner(self, x: Any) -> Any:
         """Blocks of column particles, in the order of the blocks of rows that they meet."""
         return np.roll(x, -self.shift, axis=0)
 
@@ -88,8 +83,7 @@ class Blocks:
             for member in np.ndindex(self.shape):
                 self._sweep(self.compiled, member, values)
             return
-        body = Body(self, values)
-        for tile in body.tiles([following[s] for s in self.states]):
+        for tile in tiles(self, [following[s] for s in self.states], values):
             done: dict[ir.Node, Any] = {}
             new = {s: tile.entries(following[s], done) for s in self.states}
             for s, value in new.items():
@@ -105,16 +99,13 @@ class Blocks:
 
     def mean(self, node: ir.Contract, values: Mapping[ir.Node, Any]) -> Any:
         """A contraction of entries over neurons: a scalar, or a ket of the rows."""
-        body = Body(self, values)
-        body.whole = True
         own = labels(node.type)
         keeps = 0 in dict(node.type.slots)
+        out: tuple[Label, ...] = (BLOCK, *own) if keeps else own
         parts = []
-        for tile in body.tiles([node]):
-            x, of = tile.contraction(node, {})
-            out: tuple[Label, ...] = (BLOCK, *own) if keeps else own
-            x = x if BLOCK in of else x[None]
-            of = of if BLOCK in of else (BLOCK, *of)
+        for tile in tiles(self, [node], values, whole=True):
+            x, of = tile.value(node, {})
+            x, of = (x, of) if BLOCK in of else (x[None], (BLOCK, *of))
             parts.append(contract([x], [of], out))
         if keeps:
             return np.concatenate(parts).reshape(self.samples, *parts[0].shape[2:])
@@ -166,125 +157,11 @@ class Operands:
         b = self.blocks
         left, right = columns(node, self.member, self.values, b.samples)
         left, right = (x.reshape(b.count, b.paired, -1).astype(PRECISION) for x in (left, right))
-        return left, np.ascontiguousarray(b._to_partner(right).transpose(0, 2, 1))
+        return left, np.ascontiguousarray(b.to_partner(right).transpose(0, 2, 1))
 
     def _ket(self, node: ir.Node) -> Any:
         b = self.blocks
         of_rows = node.type.is_ket
         x, _ = selected(self.values[node if of_rows else node.args[0]], (0, *node.type.indices), self.member)
         x = np.asarray(x).reshape(b.count, b.paired).astype(PRECISION)
-        return x[:, :, None] if of_rows else b._to_partner(x)[:, None, :]
-
-
-Labelled = tuple[Any, tuple[Label, ...]]
-
-
-class Body:
-    """Expressions over entries, tile by tile: some blocks of one member, or of the whole family."""
-
-    def __init__(self, blocks: Blocks, values: Mapping[ir.Node, Any]):
-        self.blocks = blocks
-        self.values = values
-        self.partners: dict[ir.Node, Any] = {}
-        self.whole = False
-
-    def tiles(self, roots: list[ir.Node]) -> Iterator[Tile]:
-        b = self.blocks
-        whole = self.whole or any(self._mixes(n) for n in entries(roots))
-        members = [None] if whole else list(np.ndindex(b.shape))
-        family = int(np.prod(b.shape)) if whole else 1
-        width = max(1, TILE // (b.paired**2 * family))
-        for member in members:
-            for start in range(0, b.count, width):
-                yield Tile(self, member, slice(start, min(start + width, b.count)))
-
-    def _mixes(self, node: ir.Node) -> bool:
-        """Whether a member's entries depend on those of others, so that members cannot be taken one by one."""
-        if isinstance(node, ir.Contract):
-            return bool(set(node.over) & set(self.blocks.indices))
-        return not isinstance(node, ir.Map | ir.Carry)
-
-    def partner(self, node: ir.Copy) -> Any:
-        """A ket of the columns in blocks, each at the place of the rows it meets."""
-        if node not in self.partners:
-            b = self.blocks
-            x = self.values[node.args[0]]
-            self.partners[node] = b._to_partner(np.asarray(x).reshape(b.count, b.paired, *np.shape(x)[1:]))
-        return self.partners[node]
-
-
-class Tile:
-    """Labels of its arrays: BLOCK, then 0 (rows) and the slot of the columns; indices of the fixed member are gone."""
-
-    def __init__(self, body: Body, member: tuple[int, ...] | None, blocks: slice):
-        self.body = body
-        self.blocks = body.blocks
-        self.range = blocks
-        self.fixed = {} if member is None else dict(zip(self.blocks.indices, member, strict=True))
-        self.place = (*((slice(None),) * len(self.blocks.shape) if member is None else member), blocks)
-
-    def entries(self, node: ir.Node, done: dict[ir.Node, Labelled]) -> Any:
-        x, own = self.value(node, done)
-        free = () if self.fixed else self.blocks.indices
-        return aligned(x, own, (*free, BLOCK, 0, self.blocks.slot))
-
-    def value(self, node: ir.Node, done: dict[ir.Node, Labelled]) -> Labelled:
-        if node not in done:
-            done[node] = self._compute(node, done)
-        return done[node]
-
-    def _compute(self, node: ir.Node, done: dict[ir.Node, Labelled]) -> Labelled:
-        b = self.blocks
-        if isinstance(node, ir.Carry) and node.state.is_matrix:
-            x = b.entries[node.state][self.place]
-            return x, (*(() if self.fixed else b.indices), BLOCK, 0, b.slot)
-        known = self.body.values[node]
-        if isinstance(node, ir.Copy):
-            return self._selected(self.body.partner(node)[self.range], (BLOCK, b.slot, *node.type.indices))
-        if not isinstance(known, ir.Node):
-            if node.type.is_scalar:
-                return self._selected(known, node.type.indices)
-            x = np.asarray(known).reshape(b.count, b.paired, *np.shape(known)[1:])[self.range]
-            return self._selected(x, (BLOCK, 0, *node.type.indices))
-        if isinstance(node, ir.Contract):
-            return self.contraction(node, done)
-        return self._apply(node, [self.value(a, done) for a in node.args])
-
-    def _selected(self, x: Any, own: tuple[Label, ...]) -> Labelled:
-        where = tuple(self.fixed.get(i, slice(None)) if isinstance(i, Index) else slice(None) for i in own)
-        return np.asarray(x)[where], tuple(i for i in own if i not in self.fixed)
-
-    def _own(self, node: ir.Node, args: list[Labelled]) -> tuple[Label, ...]:
-        """Indices outside, so that the entries of a block lie together."""
-        block = (BLOCK,) if any(BLOCK in own for _, own in args) else ()
-        free = tuple(i for i in node.type.indices if i not in self.fixed)
-        return (*free, *block, *(s for s, _ in node.type.slots))
-
-    def contraction(self, node: ir.Contract, done: dict[ir.Node, Labelled]) -> Labelled:
-        args = [self.value(a, done) for a in node.args]
-        own = self._own(node, args)
-        value = contract([x for x, _ in args], [of for _, of in args], own)
-        return value / float(self.blocks.paired) ** len(node.slots), own
-
-    def _apply(self, node: ir.Node, args: list[Labelled]) -> Labelled:
-        own = self._own(node, args)
-        x, of = args[0]
-        if isinstance(node, ir.Map):
-            return KERNELS[node.fn](*(aligned(a, labels_, own) for a, labels_ in args)), own
-        if isinstance(node, ir.Reduce):
-            return self._moved(reduced(node.op, x, of.index(node.index)), tuple(i for i in of if i != node.index), own)
-        if isinstance(node, ir.Shift):
-            return self._moved(shifted(x, of.index(node.index), node.by), of, own)
-        if isinstance(node, ir.Reindex):
-            positions = [np.asarray(g, dtype=np.int64) - 1 for g, _ in args[1:]]
-            lead = tuple(i for i in of if not isinstance(i, Index))
-            x = aligned(x, of, (*lead, *node.args[0].type.indices))
-            wanted = (*lead, *node.type.indices)
-            return self._moved(reindexed(node, x, (*lead, *node.args[0].type.indices), positions, wanted), wanted, own)
-        assert isinstance(node, ir.Stack)
-        rest = tuple(label for label in own if label != node.index)
-        parts = np.broadcast_arrays(*(aligned(a, labels_, rest) for a, labels_ in args))
-        return np.stack(parts, axis=own.index(node.index)), own
-
-    def _moved(self, x: Any, of: tuple[Label, ...], own: tuple[Label, ...]) -> Labelled:
-        return aligned(x, of, own), own
+        return x[:, :, None] if of_rows else b.to_partner(x)[:, None, :]

@@ -117,6 +117,9 @@ class ExactEvaluator:
     def _constant(self, node: ir.Constant, args: list[Any]) -> Any:
         return number(node.value)
 
+    def _initialscalar(self, node: ir.InitialScalar, args: list[Any]) -> Any:
+        return args[0]
+
     def _array(self, node: ir.Array, args: list[Any]) -> Any:
         return Tensor(np.asarray(node.values, dtype=np.float64), node.type.indices)
 

@@ -43,7 +43,7 @@ class _Sharing:
     def __init__(self) -> None:
         self.done: dict[ir.Node, ir.Node] = {}
         self.form: dict[ir.Node, _Form] = {}
-        self.known: dict[Any, tuple[int, ir.Node, dict[int, Index]]] = {}
+        self.known: dict[Any, tuple[int, ir.Node, dict[Index, int]]] = {}
 
     def visit(self, node: ir.Node) -> None:
         """Nodes come in program order: arguments are done."""
@@ -57,14 +57,12 @@ class _Sharing:
         key = self._key(node, numbers)
         if key not in self.known:
             new = self._with_args(node)
-            names = {k: i for i, k in numbers.items()}
-            self.known[key] = len(self.known), new, names
+            self.known[key] = len(self.known), new, dict(numbers)
             self.done[node] = new
             self.form[node] = _Form(len(self.known) - 1, node.type.indices)
             return
-        number, first, names_of_first = self.known[key]
+        number, first, places = self.known[key]
         own = {k: i for i, k in numbers.items()}
-        places = {i: k for k, i in names_of_first.items()}
         order = tuple(own[places[i]] for i in first.type.indices)
         self.form[node] = _Form(number, order)
         same = order == first.type.indices == node.type.indices

@@ -18,6 +18,7 @@ from tp_compiler.evaluate.directions import drop_of
 from tp_compiler.evaluate.flow import Flow, unsupported
 from tp_compiler.evaluate.lowrank import LowRank
 from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.types import Index
 
 if TYPE_CHECKING:
     from tp_compiler.evaluate.replicate import Replicate
@@ -62,7 +63,7 @@ class Training:
         if isinstance(value, Diagnostic):
             return value
         own = labels(state.type)
-        shape = tuple(self.run.samples if label == 0 else label.size for label in own)
+        shape = tuple(label.size if isinstance(label, Index) else self.run.samples for label in own)
         return np.broadcast_to(aligned(value, labels(node.type), own), shape)
 
     # -- what the instructions read -----------------------------------------------------------------------------

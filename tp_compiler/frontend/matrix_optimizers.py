@@ -216,6 +216,7 @@ class MatrixBody:
             self.bind(s.name, v.Scalar(self.build.carry(state, s.span)), scope)
             return
         if not is_zero(init):
+            self.core.doubtful.add(s.name)
             raise error("NX165", "an operator that training carries starts at 0", s.value.span, "write `state L = 0`")
         self.operators[s.name] = s
         sides = self.sides.get(s.name)
@@ -224,6 +225,8 @@ class MatrixBody:
 
     def assign(self, s: ast.Assign, scope: Scope) -> None:
         if s.name not in self.numbers and s.name not in self.operators:
+            if s.name in self.core.doubtful:
+                raise ProgramError([])
             known = [*self.numbers, *self.operators]
             raise error(
                 "NX166", f"`{s.name}` is no state", s.span, suggest(s.name, known) or "declare it: `state L = 0`"
@@ -255,6 +258,8 @@ class MatrixBody:
     def carried(self) -> None:
         """The operators that training carries, as cores over states that are finite matrices."""
         for name, (rows, cols) in self.sides.items():
+            if rows == self.spectral.anything:
+                continue  # it stays 0
             row, column = self.spectral.spaces[rows].row, self.spectral.spaces[cols].column
             assert row and column
             shapes = {"core": (row, column), "identity": (), "start": ()}
@@ -292,7 +297,7 @@ def updated(
     assert body is not None
     following = dict(body.following)
     for name, found in body.followed().items():
-        if length > 1:
+        if length > 1 and found.rows != body.spectral.anything:
             for part in body.parts.get(name, frozenset({"core"})):
                 node = getattr(found, part)
                 following[body.states[name, part]] = core.build.constant(0, span) if node is None else node
@@ -345,7 +350,7 @@ def _settled(
         if new_sides == sides and new_parts == parts:
             return body, result
         sides, parts = new_sides, new_parts
-    raise error("NX287", f"the states of {optimizer.statement.name} have no settled shape", span, "write them out")
+    raise error("NX284", f"the states of {optimizer.statement.name} have no settled shape", span, "write them out")
 
 
 def _guess(body: MatrixBody) -> tuple[Side, Side]:
@@ -387,6 +392,8 @@ def _once(body: MatrixBody, run: Run, optimizer: v.OptimizerName, values: dict[s
         result = body.spectral.core(value)
     finally:
         core.spectral, core.matrix_body = outer
+    if result.rows == body.spectral.anything:
+        result = Core(gradient.rows, gradient.cols)  # nothing moves
     if (result.rows, result.cols) != (gradient.rows, gradient.cols) or result.identity is not None:
         raise error("NX167", "the update has not the shape of the parameter", last.span, "return, for example, -lr * g")
     return body.spectral.flipped(result) if body.flipped else result

@@ -148,10 +148,13 @@ class Spectral:
                 return self.transposed(self.core(inner))
             case v.Function():
                 return self.function(op)
+            case v.Kernel() | v.Diagonal():
+                raise self._refused("entrywise functions of operators, and matrix functions, do not mix")
         raise self._refused("an initial matrix in a matrix function has no limit of this kind")
 
     def _refused(self, why: str) -> Exception:
-        return error("NX284", f"this matrix function cannot be worked out: {why}", self.span, "use low-rank operators")
+        remedy = "operators are sums, products and functions of outer products with the sides that fit"
+        return error("NX284", f"this operator cannot be worked out: {why}", self.span, remedy)
 
     def _scaled(self, op: v.Operator) -> Core:
         """Factors and sums around an outer product are worked out together: the factors may depend on the sums."""
@@ -317,6 +320,9 @@ class Spectral:
         self, entries: ir.Node, space: Space, ket: ir.Node, own: tuple[Index, ...], group: tuple[Index, ...], to: Index
     ) -> ir.Node:
         """Entries over the indices `group` of one ket of a basis, as entries over the whole basis."""
+        if (ket, own) not in space.kets:
+            message = "an outer product of a ket that is not made of the gradient, or not by matrix functions alone"
+            raise error("NX291", message, self.span, "write an optimizer on layers")
         zero = self.build.constant(0, self.span)
         args = tuple(entries if (k, o) == (ket, own) else zero for k, o in space.kets)
         groups = tuple(group if (k, o) == (ket, own) else o for k, o in space.kets)
@@ -342,6 +348,9 @@ class Spectral:
             return Core(a.rows, a.cols, core=build.mul(ratio, polar, span))
         if a.rows != a.cols:
             raise self._refused(f"{op.name} of an operator with different sides")
+        if op.name == "inv" and a.identity is None and isinstance(a.rows, Width):
+            message = "an operator of finite rank has no inverse"
+            raise error("NX290", message, self.span, "add damping, inv(0.1 + L), or write pow(L, -1) for the pseudo-inverse")
         shift = a.identity or build.constant(0, span)
         gram = self.gram(a.rows, rows.row, cols.column)
         core = a.core or build.constant(0, span)

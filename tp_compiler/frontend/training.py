@@ -19,7 +19,7 @@ from tp_compiler.frontend.definitions import check_body, names_in
 from tp_compiler.frontend.differentiation import uses_initial
 from tp_compiler.frontend.expressions import Context, error
 from tp_compiler.frontend.flow import flows, times_of
-from tp_compiler.frontend.layer_optimizers import LayerBody, LayerParameter, LayerUpdate, layered
+from tp_compiler.frontend.layer_optimizers import STATISTICS, LayerBody, LayerParameter, LayerUpdate, layered
 from tp_compiler.frontend.layers import Layers
 from tp_compiler.frontend.matrix_optimizers import MatrixBody, MatrixParameter, MatrixUpdate, family, stacked, updated
 from tp_compiler.frontend.names import Scope, suggest
@@ -481,7 +481,8 @@ class Training:
         on = target.updates[0][0].optimizer.statement.on
         if len(target.updates) > 1 or any(p is not None for p in target.updates[0][1]):
             message = f"an optimizer on {on} updates {target.shown} as a whole"
-            raise error("NX288", message, self._loss_span(), f"write `update {target.shown} with ...`")
+            at = target.updates[-1][0].statement.span
+            raise error("NX288", message, at, f"write `update {target.shown} with ...`")
         ((update, _),) = target.updates
         if self.parametrized == "ntk":
             message = f"an optimizer on {on} under parametrization ntk is not available"
@@ -595,16 +596,16 @@ class Training:
         check_body(s, scope, {"g", "p", "t", "step", *states}, self.checker.found, self.core.doubtful)
         if not s.body or not isinstance(s.body[-1], ast.Return):
             raise error("NX159", f"optimizer {s.name} returns no update", s.span, "end it with `return -lr * g`")
-        if not s.on:
-            self._entrywise(s.body)
+        if s.on != "operators":
+            self._entrywise(s.body, _OPERATOR_WORDS - (set(STATISTICS) if s.on == "layers" else set()))
         scope.others[s.name] = v.Binding(v.OptimizerName(s, scope.snapshot()), span=s.span)
 
-    def _entrywise(self, tree: object) -> None:
+    def _entrywise(self, tree: object, words: set[str]) -> None:
         """An entrywise body has no transposes and no matrix functions."""
         if isinstance(tree, tuple):
             for part in tree:
-                self._entrywise(part)
-        elif isinstance(tree, ast.Transpose) or (isinstance(tree, ast.Call) and tree.fn.ident in _OPERATOR_WORDS):
+                self._entrywise(part, words)
+        elif isinstance(tree, ast.Transpose) or (isinstance(tree, ast.Call) and tree.fn.ident in words):
             what = "^T" if isinstance(tree, ast.Transpose) else tree.fn.ident
             raise error(
                 "NX160", f"{what} in an entrywise optimizer", tree.span, "write `optimizer NAME(...) on operators`"
@@ -612,7 +613,7 @@ class Training:
         elif isinstance(tree, ast.Tree):
             for name in tree.__dataclass_fields__:
                 if name != "span":
-                    self._entrywise(getattr(tree, name))
+                    self._entrywise(getattr(tree, name), words)
 
     # -- behind the loop ----------------------------------------------------------------------------------------
     def over_steps(self, tree: object) -> bool:
@@ -726,11 +727,13 @@ class Training:
                     yield Trainable(name, ket, leaf, leaf.span)
 
     def _lowered(self, program: Program, limit: Change, following: Mapping[ir.State, ir.Node]) -> Program:
-        lower = Lowering(self.build, self.matrices, self.starts)
+        starts = {s: replace(s, init=s.init.args[0]) for s in following if isinstance(s.init, ir.InitialScalar)}
+        starts |= self.starts
+        lower = Lowering(self.build, self.matrices, starts)
         outputs = tuple(replace(o, node=lower(self._meaning(o, limit))) for o in program.outputs)
         loop = self.loop
         if loop is not None:
-            loop = replace(loop, following={self.starts.get(state, state): lower(node) for state, node in following.items()})
+            loop = replace(loop, following={starts.get(state, state): lower(node) for state, node in following.items()})
             if not any(isinstance(n, ir.Carry | ir.Clock | ir.Apply) for o in outputs for n in reachable([o.node])):
                 loop = None
         becomes = limit.done if isinstance(limit, TangentLimit) else {}

@@ -652,3 +652,23 @@ def test_ten_thousand_steps_take_seconds() -> None:
     start = time.monotonic()
     assert np.isfinite(evaluate(text.replace("v, w : 7", "v, w : 2000"))["loss"]).all()
     assert time.monotonic() - start < 60
+
+
+def test_a_trained_scalar_is_exact() -> None:
+    """A scalar parameter starts at its declared value; a hand-written recursion of the network ⟨v|u⟩x + c."""
+    text = (
+        "axis i : 2\ndata x[i] = [1, -0.5]\ndata y[i] = [1, 0.3]\nket |u> ~ N(0, 1)\nket |v> ~ N(0, 1)\nscalar c = 0.3\n"
+        "train steps = 4 {\n    f[i] = x[i] <v|u> + c\n    minimize mean[i]((f[i] - y[i])^2)\n    update all with SGD(lr = 0.1)\n}\n"
+        "output f[step,i]\noutput c\n"
+    )
+    run = tpc.limit(text, method="exact")
+    x, y = np.array([1, -0.5]), np.array([1, 0.3])
+    basis, c = np.eye(2), 0.3  # rows: u and v over their initial values
+    for k in range(5):
+        f = x * (basis[0] @ basis[1]) + c
+        np.testing.assert_allclose(run["f"][k], f, rtol=1e-13, atol=1e-15)
+        if k < 4:
+            chi = f - y
+            basis = basis - 0.1 * (chi * x).sum() * basis[::-1]
+            c -= 0.1 * chi.sum()
+    np.testing.assert_allclose(run["c"], c, rtol=1e-13)
