@@ -150,7 +150,9 @@ def equations(program: Program, *, simplify: bool = True) -> System:
 
     if program.loop is not None and program.loop.times:
         remedy = "write `train steps`: an update there is the rate of change here"
-        raise ProgramError([Diagnostic("NX180", "gradient flow is not written as equations", program.loop.span, remedy)])
+        raise ProgramError(
+            [Diagnostic("NX180", "gradient flow is not written as equations", program.loop.span, remedy)]
+        )
     with _deep_recursion():
         return derive(program, simplify=simplify, closed_form=closed_form)
 
@@ -186,7 +188,14 @@ def simulate(
     from tp_compiler.finite.run import simulate as run
 
     return run(
-        program.finite or program, width=width, seeds=seeds, seed=seed, dtype=dtype, only=only, max_memory=max_memory, progress=progress
+        program.finite or program,
+        width=width,
+        seeds=seeds,
+        seed=seed,
+        dtype=dtype,
+        only=only,
+        max_memory=max_memory,
+        progress=progress,
     )
 
 
@@ -213,7 +222,13 @@ def verify(
     networks = {
         # The seed moves with the width: networks of different widths are to share no random numbers.
         width: samples(
-            program.finite or program, width, seeds, seed=seed * 1_000_003 + width, only=wanted, max_memory=max_memory, progress=progress
+            program.finite or program,
+            width,
+            seeds,
+            seed=seed * 1_000_003 + width,
+            only=wanted,
+            max_memory=max_memory,
+            progress=progress,
         ).values
         for width in sorted(widths)
     }

@@ -61,13 +61,14 @@ def inputs(scale: float) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
-@pytest.mark.parametrize("depth", [1, 2, 3, 5, 10])
+@pytest.mark.parametrize("depth", [2, *(pytest.param(depth, marks=pytest.mark.slow) for depth in (1, 3, 5, 10))])
 def test_kernels_of_every_depth(name: str, depth: int) -> None:
     activation = ACTIVATIONS[name]
     if depth <= activation.depth:
         _compare([name] * depth, inputs(activation.scale if depth > 1 else 1.0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BOUNDED)
 @pytest.mark.parametrize("scale", [1e-3, 30.0, 1e3])
 def test_kernels_of_small_and_large_inputs(name: str, scale: float) -> None:
@@ -82,7 +83,7 @@ def test_layers_of_different_kinds(names: str) -> None:
 
 
 @pytest.mark.parametrize("name", SMOOTH)
-@pytest.mark.parametrize("depth", [1, 2, 3, 4])
+@pytest.mark.parametrize("depth", [2, *(pytest.param(depth, marks=pytest.mark.slow) for depth in (1, 3, 4))])
 def test_kernels_by_quadrature(name: str, depth: int) -> None:
     points = inputs(1.0)
     run = tpc.limit(program([Activation(mp.mpf, call=name)] * depth, points), method="quadrature")

@@ -171,7 +171,7 @@ def train(
     names = list(p.entries)
     steppers = {name: make() for name in names}
     if isinstance(next(iter(steppers.values())), Nero):
-        _project(p, readouts)
+        _project(p, steppers)
     found = [probe(p, Record()).detach()]
     for _ in range(steps):
         record = Record()
@@ -182,9 +182,11 @@ def train(
         signals = torch.autograd.grad(f.sum(), [r for _, r in flat])
         changes = {}
         for name, g in zip(names, gradients, strict=True):
-            facts = _facts(p, name, name in readouts, record, [s for (k, _), s in zip(flat, signals, strict=True) if k == name])
+            facts = _facts(
+                p, name, name in readouts, record, [s for (k, _), s in zip(flat, signals, strict=True) if k == name]
+            )
             facts["batch"] = len(y)
-            layer = Layer(_scale(p, name), name == "u", steppers[name])
+            layer = Layer(_scale(p, name, steppers[name]), name == "u", steppers[name])
             changes[name] = layer.change(p.entries[name].detach(), g, facts)
         with torch.no_grad():
             for name, change in changes.items():
@@ -193,7 +195,10 @@ def train(
     return torch.stack(found).numpy()
 
 
-def _scale(p: Parameters, name: str) -> float:
+def _scale(p: Parameters, name: str, stepper: Any) -> float:
+    """From natural entries to real matrices; Nero's rows of an input layer have length 1 as they are."""
+    if name == "u" and isinstance(stepper, Nero):
+        return 1.0
     return 1 / p.columns[name] if name in p.columns else p.neurons[name] ** -0.5
 
 
@@ -209,10 +214,10 @@ def _facts(p: Parameters, name: str, readout: bool, record: Record, signals: lis
     return {"inputs": inputs, "signals": ds.T / n**0.5, "hidden": name in p.columns}
 
 
-def _project(p: Parameters, readouts: set[str]) -> None:
+def _project(p: Parameters, steppers: dict[str, Any]) -> None:
     with torch.no_grad():
         for name, entries in p.entries.items():
-            scale = _scale(p, name)
+            scale = _scale(p, name, steppers[name])
             m = entries.reshape(-1, entries.shape[-1]) * scale
             m = projected(m.T).T if name == "u" else projected(m)
             entries.copy_((m / scale).reshape(entries.shape))

@@ -26,7 +26,9 @@ STEPS = 3
 XI = torch.tensor([[0.9, -0.4], [-0.7, 1.1], [0.5, 0.8]], dtype=torch.float64)
 Y = torch.tensor([1.0, -0.5, 0.25], dtype=torch.float64)
 XT = torch.tensor([[0.3, 0.7]], dtype=torch.float64)
-TOKENS = torch.tensor([[[0.9, -0.4], [0.2, 0.5]], [[-0.7, 1.1], [0.4, -0.6]], [[0.5, 0.8], [-1.0, 0.3]]], dtype=torch.float64)
+TOKENS = torch.tensor(
+    [[[0.9, -0.4], [0.2, 0.5]], [[-0.7, 1.1], [0.4, -0.6]], [[0.5, 0.8], [-1.0, 0.3]]], dtype=torch.float64
+)
 TOKENS_T = torch.tensor([[[0.3, 0.7], [-0.2, 0.6]]], dtype=torch.float64)
 
 TRAIN = """

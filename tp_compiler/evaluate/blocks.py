@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from tp_compiler.evaluate.arrays import Label, aligned, contract, labels
+from tp_compiler.evaluate.fused import Fused, fused
 from tp_compiler.evaluate.outerproducts import Member, columns, selected
 from tp_compiler.evaluate.sweep import Sweep, compiled, run
 from tp_compiler.evaluate.tiles import BLOCK, TILE, tiles
@@ -25,6 +26,8 @@ from tp_compiler.ir import nodes as ir
 
 #: Entries are single: sums over them are averages with errors far above its rounding. Particles stay double.
 PRECISION = np.float32
+#: Entries of one tile of a compiled loop, which has no buffers but for the gradient.
+LARGE_TILE = 2**16
 
 
 def block_size(samples: int) -> int:
@@ -37,17 +40,36 @@ def entry_bytes(samples: int) -> float:
     return float(samples * block_size(samples) * np.dtype(PRECISION).itemsize)
 
 
+class Passes:
+    """How the entries of one matrix are updated, decided once for all replicates."""
+
+    def __init__(self, cell: list[ir.State], following: Mapping[ir.State, ir.Node], steps: int):
+        self.sweep = compiled(cell, following, cell[0].type.indices)
+        self.entries = steps * cell[0].type.size()
+        self.loop: Fused | None = None
+
+    def fused(self, samples: int) -> Fused | None:
+        """The compiled loop; None where the work is too little for it."""
+        if self.loop is None and self.sweep is not None:
+            self.loop = fused(self.sweep, float(self.entries * samples * block_size(samples)))
+        return self.loop
+
+
 class Blocks:
     """The states of one trained matrix (family) and its optimizer, entry by entry."""
 
-    def __init__(self, states: list[ir.State], values: Mapping[ir.Node, Any], samples: int, shift: int):
+    def __init__(
+        self, states: list[ir.State], values: Mapping[ir.Node, Any], samples: int, partner: int, passes: Passes
+    ):
+        """`partner`: a random number that chooses the partners of the blocks."""
         self.states = states
+        self.passes = passes
         self.indices = states[0].type.indices
         self.slot = states[0].slot
         self.samples = samples
         self.paired = block_size(samples)
         self.count = samples // self.paired
-        self.shift = shift % (self.count - 1) + 1 if self.count > 1 else 0
+        self.shift = partner % (self.count - 1) + 1 if self.count > 1 else 0
         rows, cols = (w.ratio for _, w in states[0].type.slots)
         self.ratio = rows / cols
         self.shape = tuple(i.size for i in self.indices)
@@ -56,8 +78,6 @@ class Blocks:
         for s in states:
             start = aligned(values[s.init], labels(s.init.type), (*self.indices, BLOCK, 0, self.slot))
             self.entries[s] = np.array(np.broadcast_to(start, size), dtype=PRECISION)
-        self.compiled: Sweep | None = None
-        self.is_compiled = False
 
     def apply(self, state: ir.State, member: tuple[int, ...], x: Any, transposed: bool) -> Any:
         """Δ|x> for the columns of x, (samples, k)."""
@@ -77,11 +97,9 @@ class Blocks:
 
     def follow(self, following: Mapping[ir.State, ir.Node], values: Mapping[ir.Node, Any]) -> None:
         """Replaces the states by what follows them."""
-        if not self.is_compiled:
-            self.compiled, self.is_compiled = compiled(self.states, following, self.indices), True
-        if self.compiled is not None:
+        if self.passes.sweep is not None:
             for member in np.ndindex(self.shape):
-                self._sweep(self.compiled, member, values)
+                self._sweep(self.passes.sweep, member, values)
             return
         for tile in tiles(self, [following[s] for s in self.states], values):
             done: dict[ir.Node, Any] = {}
@@ -92,10 +110,15 @@ class Blocks:
     def _sweep(self, sweep: Sweep, member: tuple[int, ...], values: Mapping[ir.Node, Any]) -> None:
         """One member's entries, some blocks at a time."""
         operands = Operands(self, sweep, dict(zip(self.indices, member, strict=True)), values)
-        width = max(1, TILE // self.paired**2)
+        fused = self.passes.fused(self.samples)
+        width = max(1, (TILE if fused is None else LARGE_TILE) // self.paired**2)
         for start in range(0, self.count, width):
             part = slice(start, min(start + width, self.count))
-            run(sweep, operands.registers({s: self.entries[s][member][part] for s in self.states}, part))
+            registers = operands.registers({s: self.entries[s][member][part] for s in self.states}, part)
+            if fused is None:
+                run(sweep, registers)
+            else:
+                fused(registers)
 
     def mean(self, node: ir.Contract, values: Mapping[ir.Node, Any]) -> Any:
         """A contraction of entries over neurons: a scalar, or a ket of the rows."""

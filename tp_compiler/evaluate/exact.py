@@ -411,7 +411,9 @@ class ExactEvaluator:
     def _join(self, node: ir.Join, args: list[Any]) -> Any:
         if not all(isinstance(a, Tensor) for a in args):
             raise NotExact("a basis of kets")
-        return Tensor(joined(node, [a.values for a in args], [a.labels for a in args], node.type.indices), node.type.indices)
+        return Tensor(
+            joined(node, [a.values for a in args], [a.labels for a in args], node.type.indices), node.type.indices
+        )
 
     def _spectral(self, node: ir.Spectral, args: list[Any]) -> Any:
         return Tensor(spectral(node, [(a.values, a.labels) for a in args], labels(node.type)), node.type.indices)

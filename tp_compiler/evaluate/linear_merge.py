@@ -150,10 +150,9 @@ class Merger:
         if not terms:
             return 0.0
         parts = {f for t in terms for f in t.factors}
-        if isinstance(node, ir.Contract):
-            own = self._product(terms[0], self._labels(node))
-        else:
-            own = MEMORY * self._size(node)
+        own = (
+            self._product(terms[0], self._labels(node)) if isinstance(node, ir.Contract) else MEMORY * self._size(node)
+        )
         return own + sum(self._made(f) for f in parts)
 
     def _size(self, node: ir.Node) -> float:

@@ -11,6 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Hashable
 
+from tp_compiler.evaluate.blocks import Passes
 from tp_compiler.evaluate.describe import described
 from tp_compiler.evaluate.lowrank import is_linear
 from tp_compiler.evaluate.memory import memory
@@ -55,6 +56,7 @@ class Plan:
         self.cells = cells(self.phases)
         self.of_entries = averages_of_entries(self.nodes)
         self.linear = [self._is_linear(cell) for cell in self.cells]
+        self.passes = {cell[0]: self._passes(cell) for cell in self.cells}
         self._batched = {n.matrix for n in self.nodes if isinstance(n, ir.MatMul) and _is_batched(n)}
         self.space = self._spaces()
         self.coordinates = self._coordinates()
@@ -70,6 +72,10 @@ class Plan:
         """Whether a trained matrix is kept as a sum of outer products; otherwise by its entries, in blocks."""
         assert self.phases.loop is not None
         return not set(cell) & set(self.of_entries.values()) and is_linear(cell, self.phases.loop.following)
+
+    def _passes(self, cell: list[ir.State]) -> Passes:
+        assert self.phases.loop is not None
+        return Passes(cell, self.phases.loop.following, self.phases.loop.steps)
 
     # -- spaces -------------------------------------------------------------------------------------------------
     def _spaces(self) -> dict[ir.Node, int]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+from tp_compiler.evaluate.renaming import is_rename, later, pushed
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.program import Program
 from tp_compiler.ir.types import Index
@@ -35,7 +36,8 @@ def shared(program: Program) -> Program:
     done = sharing.done
     outputs = tuple(replace(o, node=done[o.node]) for o in program.outputs)
     if loop is not None:
-        loop = replace(loop, following={s: done[n] for s, n in loop.following.items()})
+        following_of = {s: done[n] for s, n in loop.following.items()}
+        loop = replace(loop, following={s: pushed(n) if s.is_matrix else n for s, n in following_of.items()})
     return replace(program, outputs=outputs, loop=loop)
 
 
@@ -47,7 +49,7 @@ class _Sharing:
 
     def visit(self, node: ir.Node) -> None:
         """Nodes come in program order: arguments are done."""
-        if isinstance(node, ir.Reindex) and _renames(node):
+        if isinstance(node, ir.Reindex) and is_rename(node):
             x = self.form[node.args[0]]
             names = dict(zip(node.args[0].type.indices, node.selectors, strict=True))
             self.form[node] = _Form(x.number, tuple(names[i] for i in x.order))  # type: ignore[misc]
@@ -75,7 +77,7 @@ class _Sharing:
         args = tuple(self.done[a] for a in node.args)
         if args == node.args:
             return node
-        return replace(node, args=args, serial=ir.Clock(type=node.type, span=node.span).serial)
+        return replace(node, args=args, serial=later())
 
     def _key(self, node: ir.Node, numbers: dict[Index, int]) -> Any:
         """Equal for nodes that agree up to names. Indices are numbered as they appear."""
@@ -90,11 +92,6 @@ class _Sharing:
                 number(i)
             return node
         return (type(node), args, own)
-
-
-def _renames(node: ir.Reindex) -> bool:
-    named = all(isinstance(s, Index) for s in node.selectors)
-    return len(node.args) == 1 and named and len(set(node.selectors)) == len(node.selectors)
 
 
 def _attributes(node: ir.Node, number: Any) -> Any:

@@ -51,7 +51,7 @@ class Training:
                 drop = drop_of(run.plan.outer_products(cell), run.samples)
                 matrix = LowRank(cell, run.values, run.samples, drop)
             else:
-                matrix = Blocks(cell, run.values, run.samples, partner)
+                matrix = Blocks(cell, run.values, run.samples, partner, run.plan.passes[cell[0]])
             found.update(dict.fromkeys(cell, matrix))
         return found
 

@@ -267,7 +267,10 @@ class Builder(Transformer[Token, Any]):
         words = [x for x in c[-3:-1] if isinstance(x, Token) and x.type == "NAME"]
         if words and (str(words[0]) != "on" or str(words[-1]) not in ("operators", "layers")):
             raise _error(
-                "NX028", "this is no kind of optimizer", span_of(self.source, words[0]), "write `on operators`, or `on layers`"
+                "NX028",
+                "this is no kind of optimizer",
+                span_of(self.source, words[0]),
+                "write `on operators`, or `on layers`",
             )
         return ast.Optimizer(span, *self._head(c), str(words[-1]) if words else "", body)
 

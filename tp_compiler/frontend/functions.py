@@ -28,7 +28,20 @@ REDUCTIONS = frozenset({"sum", "mean", "softmax", *_REDUCE})
 _LINALG_ARGS = {"inv": 1, "cholesky": 1, "logdet": 1, "pow": 2, "solve": 2, "matfun": 2, "dpow": 3, "dmatfun": 3}
 LINALG = frozenset(_LINALG_ARGS)
 OPERATOR_ONLY = frozenset(
-    {"msign", "rowmean", "colmean", "rownorm", "colnorm", "norm", "trace", "inputs", "signals", "examples", "lengths", "balanced"}
+    {
+        "msign",
+        "rowmean",
+        "colmean",
+        "rownorm",
+        "colnorm",
+        "norm",
+        "trace",
+        "inputs",
+        "signals",
+        "examples",
+        "lengths",
+        "balanced",
+    }
 )
 CONSTRUCTS = frozenset({"grad", "vjp", "jvp", "ntk"})
 

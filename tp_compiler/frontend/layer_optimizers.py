@@ -142,8 +142,9 @@ class LayerBody:
         over = tuple(x for x in side if isinstance(x, Index))
         slots = tuple(x for x in side if not isinstance(x, Index))
         terms = separated(self.core.build, node, span) if len(node.type.slots) == 2 else None
-        if terms is not None:
-            return averaged(self.core.build, terms, power, over, slots, span)
+        found = averaged(self.core.build, terms, power, over, slots, span) if terms is not None else None
+        if found is not None:
+            return found
         return self.core.build.contract((node,) * power, over, slots, span)
 
     def _mean(self, node: ir.Node, side: Side, power: int, span: Span) -> ir.Node:
@@ -168,7 +169,9 @@ class LayerBody:
             raise error("NX294", "balanced acts on the parameter, and on what follows it", span, "write balanced(p)")
         self.centred = self.centred or self.starting
         if not self.centred:
-            raise error("NX294", "the rows of the initial matrix are not centred", span, "add `init { p := balanced(p) }`")
+            raise error(
+                "NX294", "the rows of the initial matrix are not centred", span, "add `init { p := balanced(p) }`"
+            )
         assert self.parameter.deviation is not None
         weight = build.map("div", (build.constant(1, span), self.parameter.deviation), span)
         start = build.mul(weight, self.parameter.entry, span)

@@ -104,7 +104,7 @@ class Layer:
                 continue
             brackets = [c for c in above if not summed and _reads(c, node)]
             kinds |= {c in brackets for c in above}
-            self.uses += [self._bracket(c, node, coefficients) for c in brackets]
+            self.uses += [self._bracket(c, node, coefficients) for c in brackets if isinstance(c, ir.Contract)]
             if len(brackets) < len(above):
                 self.uses.append(Use(node, coefficients=coefficients))
         if len(kinds) > 1:
@@ -167,7 +167,7 @@ class Layer:
                 parts.append((array, tuple(i for i in use.coefficients.type.indices if i != self.column)))
             else:
                 names = self._names(use.ket.type.indices, use.member)
-                ket = self.build.rename(self.build.mul(root, use.ket, self.span), names, self.span)
+                ket = self.build.rename(self.build.mul(root, use.ket, self.span), {**names}, self.span)
                 parts.append((self._masked(ket, use), tuple(names.values())))
         return self._factor(parts, arrays=not self.readout and not isinstance(self.leaf, ir.MatrixSymbol))
 

@@ -198,7 +198,9 @@ class MatrixFunctions:
 
     # -- optimizers on layers -----------------------------------------------------------------------------------
     def of_layers(self, expr: ast.Call, ctx: Context) -> v.Value:
-        raise error("NX285", f"{expr.fn.ident} has no meaning here", expr.span, "it belongs into an optimizer on layers")
+        raise error(
+            "NX285", f"{expr.fn.ident} has no meaning here", expr.span, "it belongs into an optimizer on layers"
+        )
 
     def _in_layers(self, rule: Callable[[ast.Call, Context], v.Value]) -> Callable[[ast.Call, Context], v.Value]:
         """In an optimizer on layers the functions of rows and columns act on entries."""

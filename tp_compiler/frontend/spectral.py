@@ -350,7 +350,9 @@ class Spectral:
             raise self._refused(f"{op.name} of an operator with different sides")
         if op.name == "inv" and a.identity is None and isinstance(a.rows, Width):
             message = "an operator of finite rank has no inverse"
-            raise error("NX290", message, self.span, "add damping, inv(0.1 + L), or write pow(L, -1) for the pseudo-inverse")
+            raise error(
+                "NX290", message, self.span, "add damping, inv(0.1 + L), or write pow(L, -1) for the pseudo-inverse"
+            )
         shift = a.identity or build.constant(0, span)
         gram = self.gram(a.rows, rows.row, cols.column)
         core = a.core or build.constant(0, span)

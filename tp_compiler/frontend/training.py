@@ -437,7 +437,9 @@ class Training:
         changed = self.build.map("mul", (change, *masks), span)
         return changed, self.build.map("mul", (along, *masks), span) if along is not None else None
 
-    def _run_body(self, body: Body | MatrixBody | LayerBody, statements: tuple[ast.Statement, ...], scope: Scope) -> None:
+    def _run_body(
+        self, body: Body | MatrixBody | LayerBody, statements: tuple[ast.Statement, ...], scope: Scope
+    ) -> None:
         outer, self.body = self.body, body
         errors = len(self.checker.found.errors)
         try:

@@ -295,7 +295,9 @@ class Builder:
         joined = join(args)
         rest = tuple(i for i in joined.indices if i not in (rows, cols, *hidden))
         kind = Type((*rest, rows, cols), (), joined.random)
-        return self._make(ir.Spectral, type=kind, args=args, op=op, rows=rows, cols=cols, hidden=hidden, fn=fn, span=span)
+        return self._make(
+            ir.Spectral, type=kind, args=args, op=op, rows=rows, cols=cols, hidden=hidden, fn=fn, span=span
+        )
 
     def unavailable(
         self, construct: str, args: tuple[ir.Node, ...], indices: tuple[Index, ...], width: Width | None, span: Span

@@ -30,9 +30,7 @@ class Trained:
 class Lowering:
     """Rewrites node after node, shared parts once."""
 
-    def __init__(
-        self, build: Builder, trained: Mapping[ir.MatrixSymbol, Trained], starts: Mapping[ir.State, ir.State]
-    ):
+    def __init__(self, build: Builder, trained: Mapping[ir.MatrixSymbol, Trained], starts: Mapping[ir.State, ir.State]):
         self.build = build
         self.trained = trained
         self.starts = starts

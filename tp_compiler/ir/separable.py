@@ -1,12 +1,13 @@
 """Values over two neurons that are sums of products of kets: Σ_over Π factors, every factor over one neuron at most.
 
 The entries Σ_b dh_α x_β of a gradient are of this kind, and stay so when rows are scaled or centred (second-order note
-2.4). Their averages over a neuron are brackets: nothing over two neurons has to be evaluated.
+2.4). Their averages over a neuron are brackets: nothing over two neurons has to be evaluated. A learned matrix Δ is a
+factor, too, and its mean over the columns the ket Δ|1>.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tp_compiler.diagnostics import Span
 from tp_compiler.ir import nodes as ir
@@ -16,16 +17,19 @@ from tp_compiler.ir.types import Index, Width
 
 @dataclass(frozen=True)
 class Term:
-    """Σ_over Π factors"""
+    """Σ_over Π factors, times the entries of a learned matrix."""
 
     factors: tuple[ir.Node, ...]
     over: tuple[Index, ...] = ()
+    learned: ir.Carry | None = None
 
 
 def separated(build: Builder, node: ir.Node, span: Span) -> list[Term] | None:
     """The terms that add up to a node; None where it is no such sum."""
     if len(node.type.slots) < 2:
         return [Term((node,))]
+    if isinstance(node, ir.Carry):
+        return [Term((), (), node)]
     if isinstance(node, ir.Contract) and not node.slots and all(len(a.type.slots) < 2 for a in node.args):
         return [Term(node.args, node.over)]
     if not isinstance(node, ir.Map) or node.fn not in ("add", "mul", "div"):
@@ -44,7 +48,7 @@ def separated(build: Builder, node: ir.Node, span: Span) -> list[Term] | None:
         others = [build.map("div", (build.constant(1, span), a), span) for a in others]
     if terms is None:
         return None
-    return [Term((*t.factors, *others), t.over) for t in terms]
+    return [replace(t, factors=(*t.factors, *others)) for t in terms]
 
 
 def added(build: Builder, terms: list[Term], columns: tuple[int, Width], span: Span) -> ir.Node:
@@ -52,18 +56,40 @@ def added(build: Builder, terms: list[Term], columns: tuple[int, Width], span: S
     slot, width = columns
     ones = build.copy(build.ones(width, span), slot, span)
     parts = []
+    weights: dict[ir.Carry, float] = {}
     for term in terms:
+        weight = _number(term)
+        if weight is not None and term.learned is not None:
+            weights[term.learned] = weights.get(term.learned, 0.0) + weight
+            continue
+        if term.learned is not None:
+            parts.append(build.map("mul", (*term.factors, term.learned), span))
+            continue
         factors = term.factors if any(slot in dict(f.type.slots) for f in term.factors) else (*term.factors, ones)
         parts.append(build.contract(factors, term.over, (), span))
+    parts += [build.mul(build.constant(w, span), entries, span) for entries, w in weights.items() if w != 0]
     return build.map("add", parts, span)
+
+
+def _number(term: Term) -> float | None:
+    """The factor, where it is a number."""
+    product = 1.0
+    for f in term.factors:
+        if not isinstance(f, ir.Constant):
+            return None
+        product *= f.value
+    return product
 
 
 def averaged(
     build: Builder, terms: list[Term], power: int, over: tuple[Index, ...], slots: tuple[int, ...], span: Span
-) -> ir.Node:
-    """Σ_over mean_slots (Σ terms)^power, for power 1 or 2."""
+) -> ir.Node | None:
+    """Σ_over mean_slots (Σ terms)^power, for power 1 or 2; None with learned entries elsewhere than in a mean of rows."""
+    if any(t.learned is not None for t in terms) and (power == 2 or 0 in slots):
+        return None
     if power == 1:
-        return build.map("add", [build.contract(t.factors, (*t.over, *over), slots, span) for t in terms], span)
+        means = [build.contract((*t.factors, *_mean(build, t, span)), (*t.over, *over), slots, span) for t in terms]
+        return build.map("add", means, span)
     parts = []
     for first in terms:
         for second in terms:
@@ -72,3 +98,12 @@ def averaged(
             summed = (*first.over, *(i for i in names.values() if isinstance(i, Index)), *over)
             parts.append(build.contract(factors, summed, slots, span))
     return build.map("add", parts, span)
+
+
+def _mean(build: Builder, term: Term, span: Span) -> tuple[ir.Node, ...]:
+    """Δ|1>"""
+    if term.learned is None:
+        return ()
+    state = term.learned.state
+    ones = build.ones(state.type.slots[1][1], span)
+    return (build.apply(state, state.type.indices, False, ones, span),)

@@ -101,4 +101,4 @@ def exact(text: str) -> np.ndarray:
     return np.asarray(run["f"])
 
 
-__all__ = ["ARCHITECTURES", "N", "STEPS", "XI", "XT", "Architecture", "Make", "Y", "exact", "simulated"]
+__all__ = ["ARCHITECTURES", "STEPS", "XI", "XT", "Architecture", "Make", "N", "Y", "exact", "simulated"]

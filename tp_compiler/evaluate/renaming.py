@@ -1,0 +1,69 @@
+"""Names of indices moved from expressions over two neurons to the kets and scalars they are made of.
+
+A family's gradient may be built under an index of its own and renamed as a whole. Renamed at the leaves instead, the
+entries are functions of kets again, and one member can be taken after the other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.types import Index, Type
+
+Names = dict[Index, Index]
+
+
+def pushed(root: ir.Node) -> ir.Node:
+    """The same entries, with renames at the leaves where that is possible."""
+    return _Renaming().node(root, {})
+
+
+class _Renaming:
+    def __init__(self) -> None:
+        self.done: dict[tuple[ir.Node, frozenset[tuple[Index, Index]]], ir.Node] = {}
+
+    def node(self, node: ir.Node, names: Names) -> ir.Node:
+        """A node with its indices renamed."""
+        names = {i: k for i, k in names.items() if i in node.type.indices and i != k}
+        key = node, frozenset(names.items())
+        if key not in self.done:
+            self.done[key] = self._renamed(node, names)
+        return self.done[key]
+
+    def _renamed(self, node: ir.Node, names: Names) -> ir.Node:
+        if len(node.type.slots) > 1:
+            if isinstance(node, ir.Reindex) and is_rename(node):
+                own = zip(node.args[0].type.indices, node.selectors, strict=True)
+                return self.node(node.args[0], {i: names.get(s, s) for i, s in own if isinstance(s, Index)})
+            if isinstance(node, ir.Map) or (isinstance(node, ir.Contract) and not set(node.over) & _used(names)):
+                return self._rebuilt(node, names)
+        if not names:
+            return node
+        selectors = tuple(names.get(i, i) for i in node.type.indices)
+        return ir.Reindex(type=_type(node, names), span=node.span, args=(node,), selectors=selectors)
+
+    def _rebuilt(self, node: ir.Map | ir.Contract, names: Names) -> ir.Node:
+        args = tuple(self.node(a, names) for a in node.args)
+        if args == node.args:
+            return node
+        return replace(node, type=_type(node, names), args=args, serial=later())
+
+
+def is_rename(node: ir.Reindex) -> bool:
+    """Whether it does nothing but give indices other names."""
+    named = all(isinstance(s, Index) for s in node.selectors)
+    return len(node.args) == 1 and named and len(set(node.selectors)) == len(node.selectors)
+
+
+def later() -> int:
+    """A serial number behind those of all nodes so far."""
+    return next(ir._serial)
+
+
+def _used(names: Names) -> set[Index]:
+    return {*names, *names.values()}
+
+
+def _type(node: ir.Node, names: Names) -> Type:
+    return replace(node.type, indices=tuple(names.get(i, i) for i in node.type.indices))
