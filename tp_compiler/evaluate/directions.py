@@ -15,13 +15,15 @@ TOLERANCE = 1e-11
 #: A Gram matrix resolves directions down to the square root of the machine precision; weaker ones wait for the next
 #: pass.
 RESOLVED = 1e-5
+#: The same where trained matrices are kept by their entries, which are single.
+SINGLE = 1e-6
 #: In training with more than this many products, what is nearly dependent is dropped, below DROP / samples.
 MANY = 128
 DROP = 4.0
 MOST_DROPPED = 0.03
 
 
-def drop_of(products: int, samples: int) -> float:
+def drop_of(products: int, samples: int, single: bool) -> float:
     """The part of a ket's norm below which its residual adds no direction.
 
     Short programs keep every direction down to rounding. In long training nearly every ket is nearly dependent on those
@@ -30,7 +32,8 @@ def drop_of(products: int, samples: int) -> float:
     is a few hundredths of the threshold. Like the error of quasi-Monte Carlo the threshold falls as 1/M, so that the
     bias stays a small part of the error, and the ladder of sample sizes sees it.
     """
-    return min(MOST_DROPPED, DROP / samples) if products > MANY else TOLERANCE
+    least = SINGLE if single else TOLERANCE
+    return max(least, min(MOST_DROPPED, DROP / samples)) if products > MANY else least
 
 
 class Rows:

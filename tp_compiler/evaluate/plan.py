@@ -168,6 +168,11 @@ class Plan:
         """Bytes that one replicate needs at most."""
         return memory(self, samples, directions).total
 
+    @property
+    def single(self) -> bool:
+        """Whether kets have been through entries in single precision."""
+        return not all(self.linear)
+
     def resolution(self, samples: int) -> int:
         """What the bias falls with: M, or the number P of copies that a row meets where the program has an E."""
         if not any(isinstance(n, ir.Contract) and n.slots and n.slots != (0,) for n in self.nodes):

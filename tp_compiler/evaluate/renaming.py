@@ -32,18 +32,19 @@ class _Renaming:
         return self.done[key]
 
     def _renamed(self, node: ir.Node, names: Names) -> ir.Node:
-        if len(node.type.slots) > 1:
+        if not (node.type.is_scalar or node.type.is_ket):
             if isinstance(node, ir.Reindex) and is_rename(node):
                 own = zip(node.args[0].type.indices, node.selectors, strict=True)
                 return self.node(node.args[0], {i: names.get(s, s) for i, s in own if isinstance(s, Index)})
-            if isinstance(node, ir.Map) or (isinstance(node, ir.Contract) and not set(node.over) & _used(names)):
+            free = isinstance(node, ir.Map | ir.Copy)
+            if free or (isinstance(node, ir.Contract) and not set(node.over) & _used(names)):
                 return self._rebuilt(node, names)
         if not names:
             return node
         selectors = tuple(names.get(i, i) for i in node.type.indices)
         return ir.Reindex(type=_type(node, names), span=node.span, args=(node,), selectors=selectors)
 
-    def _rebuilt(self, node: ir.Map | ir.Contract, names: Names) -> ir.Node:
+    def _rebuilt(self, node: ir.Node, names: Names) -> ir.Node:
         args = tuple(self.node(a, names) for a in node.args)
         if args == node.args:
             return node

@@ -48,7 +48,7 @@ class Training:
             partner = int(generator.integers(0, 2**31))
             matrix: LowRank | Blocks
             if linear:
-                drop = drop_of(run.plan.outer_products(cell), run.samples)
+                drop = drop_of(run.plan.outer_products(cell), run.samples, run.plan.single)
                 matrix = LowRank(cell, run.values, run.samples, drop)
             else:
                 matrix = Blocks(cell, run.values, run.samples, partner, run.plan.passes[cell[0]])
