@@ -117,7 +117,7 @@ matrix W ~ N(0, 1)
 output good = <x|x>
 output infinite = 1 / (<x> - <x>)
 output nan = log(-<x|x>)
-output later = ntk(<x|tanh(x)>, <x|tanh(x)>)
+output later = exp(1000 <x|x>)
 |h> = W |x>
 output alsogood = <h|h>
 output depends = nan + 1

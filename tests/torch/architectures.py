@@ -45,6 +45,7 @@ class Architecture:
     network: Callable[[Weights], Tensor]
     labels: Tensor
     widths: tuple[int, ...]
+    samples: int = 2**11
 
     def program(self, optimizer: str, steps: int) -> str:
         indented = self.body.strip().replace("\n", "\n    ")
@@ -145,7 +146,7 @@ ARCHITECTURES = {
         """|h[i]> = sum[d](x[i,d] |u[d]>)
 for k in 1..4 { |h[i]> = |h[i]> + B[k] relu(A[k] |h[i]>) / 2 }
 f[i] = <v|h[i]>""",
-        {"u": (2, 1.0), "v": (0, 1.0)}, {"A": (4, 1.0), "B": (4, 1.0)}, _resnet, Y, (128, 256, 512, 1024),
+        {"u": (2, 1.0), "v": (0, 1.0)}, {"A": (4, 1.0), "B": (4, 1.0)}, _resnet, Y, (64, 128, 256, 512), 2**10,
     ),
     "rnn": Architecture(
         SEQUENCES,
@@ -170,6 +171,6 @@ for k in 1..2 {
 f[i] = <v|mean[s](layernorm(|a[i,s]>))>""",
         {"u": (2, 1.0), "v": (0, 1.0)},
         {"Q": (4, 1.0), "K": (4, 1.0), "V": (4, 1.0), "O": (4, 1.0), "M": (2, 1.0)},
-        _transformer, LABELS, (128, 256, 512),
+        _transformer, LABELS, (64, 128, 256), 2**10,
     ),
 }  # fmt: skip

@@ -71,9 +71,11 @@ OPTIMIZERS: dict[str, tuple[str, Callable[[Any], Any]]] = {
 def test_trained_limit(name: str, optimizer: str) -> None:
     architecture = ARCHITECTURES[name]
     text, make = OPTIMIZERS[optimizer]
-    limit = tpc.limit(tpc.Source(f"{name}.nexort", architecture.program(text, STEPS)), samples=2**11, seed=1)
+    limit = tpc.limit(
+        tpc.Source(f"{name}.nexort", architecture.program(text, STEPS)), samples=architecture.samples, seed=1
+    )
     assert not limit.failed, limit.failed
-    seeds = {128: 8, 256: 6, 512: 4, 1024: 2, 2048: 2}
+    seeds = {64: 12, 128: 8, 256: 6, 512: 4, 1024: 2, 2048: 2}
     networks = {
         n: {"f": np.stack([architecture.trained(make, STEPS, n, 1000 * n + k).numpy() for k in range(seeds[n])])}
         for n in architecture.widths
@@ -81,4 +83,4 @@ def test_trained_limit(name: str, optimizer: str) -> None:
     found = verify({"f": limit.outputs["f"]}, networks, dof=limit.settings["replicates"] - 1)
     (check,) = found.checks
     assert check.passed, check
-    assert np.max(limit.outputs["f"].stderr) < 0.01
+    assert np.max(limit.outputs["f"].stderr) < 0.02
