@@ -15,10 +15,12 @@ import torch
 Tensor = Any
 Weights = dict[str, Tensor]
 
-XI = torch.tensor([[0.9, -0.4], [-0.7, 1.1], [0.5, 0.8]])
-Y = torch.tensor([1.0, -0.5, 0.25])
-TOKENS = torch.tensor([[[0.6, -0.2], [-0.4, 1.1], [0.8, 0.5]], [[-0.9, 0.7], [0.3, -0.8], [0.1, 0.4]]])
-LABELS = torch.tensor([0.8, -0.6])
+XI = torch.tensor([[0.9, -0.4], [-0.7, 1.1], [0.5, 0.8]], dtype=torch.float64)
+Y = torch.tensor([1.0, -0.5, 0.25], dtype=torch.float64)
+TOKENS = torch.tensor(
+    [[[0.6, -0.2], [-0.4, 1.1], [0.8, 0.5]], [[-0.9, 0.7], [0.3, -0.8], [0.1, 0.4]]], dtype=torch.float64
+)
+LABELS = torch.tensor([0.8, -0.6], dtype=torch.float64)
 
 VECTORS = """axis i : 3
 axis d : 2
@@ -73,10 +75,10 @@ class Architecture:
         entries: Weights = {}
         for name, (members, variance) in self.kets.items():
             shape = (members, n) if members else (n,)
-            entries[name] = variance**0.5 * torch.randn(shape, generator=generator)
+            entries[name] = variance**0.5 * torch.randn(shape, generator=generator, dtype=torch.float64)
         for name, (members, variance) in self.matrices.items():
             shape = (members, n, n) if members else (n, n)
-            entries[name] = (variance * n) ** 0.5 * torch.randn(shape, generator=generator)
+            entries[name] = (variance * n) ** 0.5 * torch.randn(shape, generator=generator, dtype=torch.float64)
         leaves = [p.requires_grad_() for p in entries.values()]
         optimizer = make(leaves)
         found = []
