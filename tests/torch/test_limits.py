@@ -65,9 +65,15 @@ OPTIMIZERS: dict[str, tuple[str, Callable[[Any], Any]]] = {
 }
 
 
+#: The others take a minute or more each.
+QUICK = ("mlp", "rnn")
+
+
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.long) for name in ARCHITECTURES]
+)
 def test_trained_limit(name: str, optimizer: str) -> None:
     architecture = ARCHITECTURES[name]
     text, make = OPTIMIZERS[optimizer]

@@ -164,7 +164,7 @@ def scores(network: Network, optimizer: str) -> dict[int, np.ndarray]:
     return {n: (r.mean(0) - value) / np.sqrt(variance / (n * len(r)) + error**2) for n, r in runs.items()}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("network", NETWORKS)
