@@ -61,14 +61,14 @@ def inputs(scale: float) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
-@pytest.mark.parametrize("depth", [2, *(pytest.param(depth, marks=pytest.mark.slow) for depth in (1, 3, 5, 10))])
+@pytest.mark.parametrize("depth", [2, *(pytest.param(d, marks=pytest.mark.slow if d == 3 else pytest.mark.long) for d in (1, 3, 5, 10))])
 def test_kernels_of_every_depth(name: str, depth: int) -> None:
     activation = ACTIVATIONS[name]
     if depth <= activation.depth:
         _compare([name] * depth, inputs(activation.scale if depth > 1 else 1.0))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", BOUNDED)
 @pytest.mark.parametrize("scale", [1e-3, 30.0, 1e3])
 def test_kernels_of_small_and_large_inputs(name: str, scale: float) -> None:

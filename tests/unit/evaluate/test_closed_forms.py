@@ -81,6 +81,7 @@ def test_single_is_the_integral(f: Univariate, case: tuple[float, float]) -> Non
     assert_allclose(closed_forms.single(f, *case), float(want), rtol=1e-12, atol=1e-15)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("f", FUNCTIONS, ids=name)
 def test_kernels_are_right(f: Univariate) -> None:
     check(f, f, ORDINARY[1:])
@@ -92,7 +93,8 @@ ACTIVATIONS = [
 ]
 
 
-@pytest.mark.parametrize("f", ACTIVATIONS, ids=name)
+@pytest.mark.slow
+@pytest.mark.parametrize("f", ACTIVATIONS[::2], ids=name)
 def test_tangent_kernels_are_right(f: Univariate) -> None:
     """E f'(u) f'(v), duplicates and inputs 1e-6 apart and zero included."""
     slope = f.derivative()

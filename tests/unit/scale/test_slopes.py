@@ -62,7 +62,7 @@ def check(found: list[float], wanted: Sequence[Fraction]) -> None:
     assert np.allclose(found, [float(x) for x in wanted], atol=TOLERANCE, rtol=0), (found, [str(x) for x in wanted])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", RULES)
 @pytest.mark.parametrize(
     "point",
@@ -80,7 +80,7 @@ def test_points(point: Point, name: str) -> None:
     check(found, classify(point.layers(2)).sizes.moves)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("activation", [net.tanh, net.gelu])
 @pytest.mark.parametrize(
     ("name", "c", "hidden", "regime"),
@@ -108,7 +108,7 @@ def test_standard_parametrization(
     check(measured(name, std, lr, [0] * len(layers), activation=activation), found.sizes.moves)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", RULES)
 def test_what_goes_wrong_without_scaling(name: str) -> None:
     """Constant learning rates, standard initialisation: which features freeze or blow up, and with which power."""
@@ -116,7 +116,7 @@ def test_what_goes_wrong_without_scaling(name: str) -> None:
     check(found, raw_sizes(STANDARD, (0, 0, 0), RULES[name][1], first=True).moves)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["SGD", "sign", "Shampoo", "K-FAC"])
 def test_random_networks(name: str) -> None:
     """Random exponents whose features stay put or move by Θ(1); f may do anything."""
@@ -133,7 +133,7 @@ def test_random_networks(name: str) -> None:
         check(measured(name, std, lr, scale, rate=0.05), sizes.moves)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["SGD", "sign", "Muon"])
 def test_a_readout_that_starts_small_lags_by_a_step(name: str) -> None:
     """TP IV: stable, and feature learning, from the second step on; at the first SGD moves the readout alone."""
@@ -145,7 +145,7 @@ def test_a_readout_that_starts_small_lags_by_a_step(name: str) -> None:
     check(measured(name, std, lr, (0, 0, 0), steps=2), raw_sizes(std, lr, row).moves)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("layers", "degree", "name"),
     [
@@ -179,7 +179,7 @@ def test_the_operator_has_the_terms_of_its_layers(layers: tuple[Layer, ...], deg
         assert abs(power) < 0.1 if layer in terms else power < -0.2, (layer, power, terms)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("by", ["update", "weight", "trust-ratio"])
 def test_normalised_updates(by: str) -> None:
     """muP of TP IVb Tables 2.10.5 and 2.10.9, and of TP V B.3, with SGD's gradients divided as `normalised` says."""
