@@ -62,7 +62,7 @@ class Fused:
         with _lock:
             if self.kernel is None:
                 scope: dict[str, Any] = {"np": np}
-                exec(self.source, scope)  # written by _source from instructions; no text of a program is in it
+                exec(self.source, scope)  # written from instructions; no text of a program is in it
                 self.kernel = numba.njit(scope["kernel"], nogil=True, error_model="numpy")
         return self.kernel
 

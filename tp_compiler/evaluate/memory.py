@@ -41,7 +41,7 @@ def memory(plan: Plan, samples: int, directions: int | None = None) -> Memory:
     alive = _peak([*phases.static, *phases.last, *phases.after], plan.uses, samples)
     alive += _peak(phases.step, plan.step_uses, samples)
     states = sum(2 * s.type.size() * ket for s in phases.states if len(s.type.slots) == 1)
-    most = sum(plan.products.values())
+    most = sum(min(products, 2 * samples) for products in plan.products.values())
     rows = most if directions is None else min(most, int(1.5 * directions))
     points = sum(min(CHUNK, drawn) for drawn in plan.coordinates.values())
     return Memory(alive, states, 2 * ROOM * rows * ket, _trained(plan, samples), 3 * points * ket)

@@ -13,6 +13,7 @@ from collections.abc import Hashable
 
 from tp_compiler.evaluate.blocks import Passes
 from tp_compiler.evaluate.describe import described
+from tp_compiler.evaluate.estimates import base
 from tp_compiler.evaluate.lowrank import is_linear
 from tp_compiler.evaluate.memory import memory
 from tp_compiler.evaluate.outer import paired
@@ -67,6 +68,7 @@ class Plan:
             isinstance(n, ir.Contract) and n.slots and any(s for s, _ in n.type.slots) for n in self.nodes
         )
         self.tails = Tails(self.nodes)
+        self.traced = {base(t.args[0]) for t in self.phases.traces}
 
     def _is_linear(self, cell: list[ir.State]) -> bool:
         """Whether a trained matrix is kept as a sum of outer products; otherwise by its entries, in blocks."""
@@ -117,8 +119,11 @@ class Plan:
                     classes.union((node, slot), (arg, slot))
 
     def inspected(self, node: ir.Contract) -> bool:
-        """Whether an average is looked at for heavy tails: at every step only where a moment may be infinite."""
-        return self.tails.inspected(node) and (self.phases.repeats(node) == 1 or self.tails.may_be_infinite(node))
+        """Whether an average is looked at for heavy tails; inside of a loop, where a moment may be infinite, or where an
+        output reads it."""
+        if not self.tails.inspected(node):
+            return False
+        return self.phases.repeats(node) == 1 or self.tails.may_be_infinite(node) or node in self.traced
 
     def members(self, node: ir.MatMul) -> list[tuple[int, ...]]:
         """The members of the family that a product uses; () stands for all of a family used as a batch."""

@@ -15,6 +15,7 @@ from tp_compiler.evaluate import faults
 from tp_compiler.evaluate.arrays import aligned, labels
 from tp_compiler.evaluate.blocks import Blocks
 from tp_compiler.evaluate.directions import drop_of
+from tp_compiler.evaluate.estimates import base
 from tp_compiler.evaluate.flow import Flow, unsupported
 from tp_compiler.evaluate.lowrank import LowRank
 from tp_compiler.ir import nodes as ir
@@ -108,6 +109,8 @@ class Training:
                 self.broken.setdefault(trace, self._undefined(value))
             else:
                 values.append(np.array(np.broadcast_to(value, node.type.shape)))
+            tails = self.run.tail_error
+            tails[trace] = max(tails.get(trace, 0.0), tails.get(base(node), 0.0))
 
     def _follow(self) -> None:
         if self.loop.times:
