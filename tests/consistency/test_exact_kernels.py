@@ -61,7 +61,9 @@ def inputs(scale: float) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
-@pytest.mark.parametrize("depth", [2, *(pytest.param(d, marks=pytest.mark.slow if d == 3 else pytest.mark.long) for d in (1, 3, 5, 10))])
+@pytest.mark.parametrize(
+    "depth", [2, *(pytest.param(d, marks=pytest.mark.slow if d == 3 else pytest.mark.long) for d in (1, 3, 5, 10))]
+)
 def test_kernels_of_every_depth(name: str, depth: int) -> None:
     activation = ACTIVATIONS[name]
     if depth <= activation.depth:

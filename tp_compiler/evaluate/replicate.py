@@ -341,7 +341,9 @@ class Replicate:
             if value < 0:
                 raise faults.Refused(faults.negative_variance(symbol, value))
             self.states[symbol, member] = MatrixState(
-                value, symbol.rows.ratio / symbol.cols.ratio, drop_of(self.plan.products[symbol], self.samples, self.plan.single)
+                value,
+                symbol.rows.ratio / symbol.cols.ratio,
+                drop_of(self.plan.products[symbol], self.samples, self.plan.single),
             )
         return self.states[symbol, member]
 
