@@ -45,6 +45,23 @@ def parse_seconds(lines: int = 10_000) -> float:
     return time.perf_counter() - start
 
 
+#: What `python_seconds` takes on the machine of docs/benchmarks.md.
+PYTHON_SECONDS = 0.26
+
+
+def python_seconds() -> float:
+    """The interpreter's own speed on the work of a parser: small objects, dictionaries, calls, and no library."""
+    start = time.perf_counter()
+    table = {str(k): k for k in range(100)}
+    for _ in range(13_500):
+        stack: list[tuple[str, list[int]]] = []
+        for name, value in table.items():
+            stack.append((name, [value, len(name)]))
+            if len(stack) > 3:
+                stack = [(stack[-1][0], [sum(table[word] for word, _ in stack)])]
+    return time.perf_counter() - start
+
+
 def compile_seconds(layers: int) -> float:
     source = Source("deep.nexort", deep_mlp(layers))
     start = time.perf_counter()

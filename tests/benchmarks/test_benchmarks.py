@@ -9,11 +9,13 @@ import pytest
 import tp_compiler as tpc
 from tests.benchmarks import measure
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.timed
 
 
 def test_ten_thousand_lines_parse_in_three_seconds() -> None:
-    assert min(measure.parse_seconds() for _ in range(3)) < 3
+    """Three seconds on the machine of docs/benchmarks.md; more on one whose Python is slower, measured in the same run."""
+    ratios = [measure.parse_seconds() / measure.python_seconds() for _ in range(4)]
+    assert min(ratios) < 3 / measure.PYTHON_SECONDS, ratios
 
 
 def test_compilation_is_linear_and_fast() -> None:

@@ -1,7 +1,8 @@
 """The training loop of one network: what no step changes is computed already; k = 0, 1, ... updates are made.
 
 Traced quantities are recorded before every update and after the last one; all states are replaced at once. A state that
-is not finite ends the training, and nothing that depends on it has a value.
+is not finite ends the training, and nothing that depends on it has a value. Under gradient flow (`train time`) an "update" is
+the way from one listed time to the next.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import numpy as np
 
 from tp_compiler.diagnostics import Diagnostic
 from tp_compiler.finite.blame import Refusal
+from tp_compiler.finite.flow import States, flow
 from tp_compiler.finite.schedule import Steps
 from tp_compiler.finite.tensors import Tensor, Values, align, labels_of, state_labels
 from tp_compiler.finite.updates import Diverged, advance
@@ -40,7 +42,7 @@ class Training:
                 self.network.clock = k
                 self.network.evaluate(self.steps.each)
                 self._record(k)
-                self._advance()
+                self._go_on(k)
         except Diverged as diverged:
             self.broken = self._stopped(diverged)
             return
@@ -62,11 +64,24 @@ class Training:
         value = Tensor(self.network.values[node], labels_of(node))
         return np.array(np.broadcast_to(align(value, state_labels(state)), shape))
 
-    def _advance(self) -> None:
-        """Replaces every state by what follows it; large ones in place, unless one entry's update reads others."""
+    def _go_on(self, k: int) -> None:
+        """All states are replaced at once: by what follows them, or by where the flow takes them."""
+        states = self.network.states
+        if self.steps.durations:
+            states.update(flow(states, self.steps.durations[k], self._flowing))
+        else:
+            states.update(self._following(apart=any(update.body.inner for update in self.steps.updates)))
+
+    def _flowing(self, states: States) -> States:
+        self.network.states.update(states)
+        self.network.evaluate(self.steps.each)
+        return self._following(apart=True)
+
+    def _following(self, apart: bool) -> States:
+        """What follows every state. Matrices are overwritten, unless `apart`: where an update reads other entries."""
         states = self.network.states
         new = {state: self._value(state, node) for state, node in self.steps.following.items()}
-        if any(update.body.inner for update in self.steps.updates):
+        if apart:
             new |= {state: np.empty_like(states[state]) for u in self.steps.updates for state in u.following}
         averager = self.network.averager()
         for update in self.steps.updates:
@@ -79,7 +94,7 @@ class Training:
                     advance(update, states, {**states, **new}, averager)
             except Refusal as refusal:
                 raise Diverged(first, refusal.diagnostic) from None
-        states.update(new)
+        return new
 
     def _stopped(self, diverged: Diverged) -> Diagnostic:
         cause = diverged.cause

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tp_compiler.finite.bodies import held
+from tp_compiler.finite.flow import COPIES
 from tp_compiler.finite.schedule import Member, Phase, Plan, members
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.types import Type, Width
@@ -28,7 +29,7 @@ def peak(plan: Plan, neurons: Callable[[Width], int], tile: int) -> Peak:
     if steps is None:
         count.phase(plan.after)
         return Peak(count.peak, 0)
-    carried = sum(count.size(state.type) for state in steps.states)
+    carried = sum(count.size(state.type) for state in steps.states) * (1 + COPIES * bool(steps.durations))
     carried += sum((steps.count + 1) * count.size(x.type) for x in steps.traces)
     count.hold(carried)
     count.phase(steps.each)

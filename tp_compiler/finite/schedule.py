@@ -49,6 +49,7 @@ class Steps:
     updates     of the states of matrices
     traces      by the node whose values they record
     freed, dropped   what nobody needs behind the loop
+    durations   of gradient flow, between the times it is read at; none where networks train in steps
     """
 
     count: int
@@ -59,6 +60,7 @@ class Steps:
     traces: dict[ir.Node, ir.Trace]
     freed: list[ir.Node]
     dropped: list[Member]
+    durations: tuple[float, ...]
 
     @property
     def states(self) -> list[ir.State]:
@@ -112,6 +114,7 @@ def plan(outputs: Iterable[Output], loop: Loop | None = None) -> Plan:
         traces=traces,
         freed=[n for n in during if n in moving or n not in behind_reads],
         dropped=[m for m in matrices if m not in matrices_behind],
+        durations=tuple(loop.duration(k) for k in range(loop.steps)) if loop.times else (),
     )
     before = graph.phase(static, {*inits, *roots, *graph.reads(each), *behind_reads}, {*matrices, *matrices_behind})
     return Plan(outputs, graph.needs, graph.bodies, before, steps, graph.phase(behind, wanted))

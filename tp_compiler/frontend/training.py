@@ -691,16 +691,7 @@ class Training:
         plain = self._lowered(program, lambda node: node, self.following)
         if self.tangent is None:
             return plain
-        return replace(self._lowered(program, self.tangent, self.tangent.following), finite=self._finite(plain))
-
-    def _finite(self, program: Program) -> Program:
-        """What networks of finite width read: nothing, where the limit is a flow."""
-        if not self.times:
-            return program
-        why = "gradient flow at finite width (networks train in steps)"
-        nodes = [self.build.unavailable(why, (), o.node.type.indices, None, o.span) for o in program.outputs]
-        outputs = tuple(replace(o, node=node) for o, node in zip(program.outputs, nodes, strict=True))
-        return replace(program, outputs=outputs, loop=None)
+        return replace(self._lowered(program, self.tangent, self.tangent.following), finite=plain)
 
     def _network(self) -> Network:
         """The program as a function of its parameters, before anything is lowered."""

@@ -294,3 +294,29 @@ def test_what_where_drops_does_no_harm() -> None:
     found = one(text)
     np.testing.assert_allclose(found["a"], rates**2 * (u @ u) / N, rtol=1e-12)
     np.testing.assert_allclose(found["r"], rates * np.maximum(u, 0).mean(), rtol=1e-12)
+
+
+FLOW = """
+parametrization ntk
+axis i : 2
+axis d : 2
+data xi[i,d] = [[0.9, -0.4], [0.3, 1.1]]
+data y[i] = [1.0, -0.5]
+ket |u[d]> ~ N(0, 1)
+matrix W ~ N(0, 1)
+ket |v> ~ N(0, 1)
+def net(x[d]) { return clt <v|tanh(W tanh(sum[d](x[d] |u[d]>)))> }
+train CLOCK {
+    minimize mean[i]((net(xi[i,d]) - y[i])^2) / 2
+    update all with SGD(lr = RATE)
+}
+output f[i] = net(xi[i,d])
+"""
+
+
+def test_gradient_flow_is_the_limit_of_small_steps() -> None:
+    """The error of Euler's steps is first order: at twice as many steps it halves, and Richardson's sum removes it."""
+    flow = one(FLOW.replace("CLOCK", "time = [0.5, 1]").replace("RATE", "1"))["f"]
+    coarse, fine = (one(FLOW.replace("CLOCK", f"steps = {k}").replace("RATE", str(1 / k)))["f"] for k in (100, 200))
+    assert np.abs(coarse - flow).max() > 1e-3, "steps this long differ from the flow"
+    assert np.abs(2 * fine - coarse - flow).max() < 2e-4
