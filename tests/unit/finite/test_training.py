@@ -317,6 +317,6 @@ output f[i] = net(xi[i,d])
 def test_gradient_flow_is_the_limit_of_small_steps() -> None:
     """The error of Euler's steps is first order: at twice as many steps it halves, and Richardson's sum removes it."""
     flow = one(FLOW.replace("CLOCK", "time = [0.5, 1]").replace("RATE", "1"))["f"]
-    coarse, fine = (one(FLOW.replace("CLOCK", f"steps = {k}").replace("RATE", str(1 / k)))["f"] for k in (100, 200))
+    coarse, fine = (one(FLOW.replace("CLOCK", f"steps = {k}").replace("RATE", str(1 / k)))["f"] for k in (20, 40))
     assert np.abs(coarse - flow).max() > 1e-3, "steps this long differ from the flow"
-    assert np.abs(2 * fine - coarse - flow).max() < 2e-4
+    assert np.abs(2 * fine - coarse - flow).max() < 1e-4
