@@ -8,11 +8,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tp_compiler.diagnostics import Diagnostic, Diagnostics, ProgramError, Source
-from tp_compiler.ir.program import Program
+from tp_compiler.ir.program import Program, Regime
 
 if TYPE_CHECKING:
     from tp_compiler.equations import System
@@ -89,7 +90,28 @@ def compile(source: Source, *, settings: Mapping[str, float] | None = None) -> P
     return program
 
 
-def _checked(source: Source, settings: Mapping[str, float] | None) -> tuple[Program | None, Diagnostics]:
+def reparametrized(program: Program) -> Program:
+    """The program at the parametrization that it asks for: one that is not named mup or ntk is classified first.
+
+    Outputs of a parametrization without a limit are refused with the inequality that decides so.
+    """
+    network = program.network
+    named = network is None or network.parametrization in ("mup", "ntk")
+    if network is None or named or not network.trains or program.regime is not None:
+        return program
+    from tp_compiler.scale.regime import regime
+
+    with _deep_recursion():
+        found = regime(program)
+    again, problems = _checked(program.source, program.settings, found)
+    problems.raise_if_errors()
+    assert again is not None
+    return replace(again, network=network, regime=found)
+
+
+def _checked(
+    source: Source, settings: Mapping[str, float] | None, regime: Regime | None = None
+) -> tuple[Program | None, Diagnostics]:
     from tp_compiler.frontend.check import check
     from tp_compiler.frontend.parse import parse as parse_text
     from tp_compiler.ir.wellformed import verify as wellformed
@@ -97,7 +119,7 @@ def _checked(source: Source, settings: Mapping[str, float] | None) -> tuple[Prog
     found = Diagnostics()
     with _deep_recursion():
         file = parse_text(source, found)
-        program = check(file, found, settings)
+        program = check(file, found, settings, regime)
     if program is not None:
         wellformed(program)
     return program, found
@@ -148,6 +170,7 @@ def equations(program: Program, *, simplify: bool = True) -> System:
     from tp_compiler.equations import derive
     from tp_compiler.evaluate.formulas import closed_form
 
+    program = reparametrized(program)
     if program.loop is not None and program.loop.times:
         remedy = "write `train steps`: an update there is the rate of change here"
         raise ProgramError(
@@ -170,7 +193,7 @@ def limit(program: Program, **options: Any) -> Run:
     from tp_compiler.evaluate.limit import limit as evaluate
 
     with _deep_recursion():
-        return evaluate(program, **options)
+        return evaluate(reparametrized(program), **options)
 
 
 def simulate(
@@ -187,6 +210,7 @@ def simulate(
     """The same program at finite width; see `finite.run.simulate`."""
     from tp_compiler.finite.run import simulate as run
 
+    program = reparametrized(program)
     return run(
         program.finite or program,
         width=width,
@@ -217,6 +241,7 @@ def verify(
     from tp_compiler.finite.converge import verify as compare
     from tp_compiler.finite.run import samples
 
+    program = reparametrized(program)
     run = limit(program, seed=seed, only=only, max_memory=max_memory, progress=progress, **options)
     wanted = set(run.outputs)
     networks = {

@@ -172,6 +172,11 @@ class Draws:
         failed = {**exact.failed, **sampled.failed}
         return replace(sampled, outputs=outputs, failed=failed, seconds=time.monotonic() - self.start)
 
+    @property
+    def certain(self) -> bool:
+        """Nothing is drawn: by `--f0 zero`, or because no output depends on the outputs at initialisation."""
+        return self.options.f0 == "zero" or not self.size
+
     def _all_known(self) -> bool:
         return all(n in self.known for n in (*self.static, *self.covariances.values()))
 
@@ -190,12 +195,14 @@ class Draws:
                 mean, spread = law[o.name]
                 axes = tuple(i.name for i in o.indices)
                 zeros = np.zeros_like(mean), np.zeros_like(spread)
-                outputs[o.name] = Estimate(mean, zeros[0], axes, "exact", "gaussian", spread, zeros[1], AFFINE_NOTE)
+                certain = Estimate(mean, zeros[0], axes, "exact")
+                drawn = Estimate(mean, zeros[0], axes, "exact", "gaussian", spread, zeros[1], AFFINE_NOTE)
+                outputs[o.name] = drawn if self.size else certain
         return self._finished(outputs, failed, 0)
 
     def _law(self, sampled: Mapping[ir.Node, Any], samples: int, number: int) -> dict[str, Any]:
         """Mean and covariance (or the Diagnostic) of every output that is affine in the `clt` scalars."""
-        zero = self.options.f0 == "zero"
+        zero = self.certain
         generator = np.random.Generator(np.random.PCG64([self.options.seed, 31]))
         root = self._root(sampled)
         probes = generator.standard_normal((PROBES, self.size)) @ root.T
@@ -208,8 +215,8 @@ class Draws:
             elif zero:
                 law[name] = value[0], np.zeros((value[0].size, value[0].size))
             else:
-                base, slope = value[0], (value[1 : self.size + 1] - value[0]).reshape(self.size, -1)
-                off = value[self.size + 1 :].reshape(PROBES, -1) - (base.ravel() + probes @ slope)
+                base, slope = value[0], (value[1 : self.size + 1] - value[0]).reshape(self.size, value[0].size)
+                off = value[self.size + 1 :].reshape(PROBES, value[0].size) - (base.ravel() + probes @ slope)
                 if np.max(np.abs(off), initial=0.0) > AFFINE * (1 + float(np.max(np.abs(value), initial=0.0))):
                     continue
                 moved = slope.T @ root
@@ -238,7 +245,10 @@ class Draws:
             covariance, uncertain = mean_and_error([s.get(o.name) for s in spreads], sizes)
             axes = tuple(i.name for i in o.indices)
             law, note = ("gaussian", AFFINE_NOTE) if self.affine else ("sampled", self.reasons.get(o.name, ""))
-            outputs[o.name] = Estimate(value, error, axes, "qmc", law, covariance, uncertain, note)
+            if self.size:
+                outputs[o.name] = Estimate(value, error, axes, "qmc", law, covariance, uncertain, note)
+            else:
+                outputs[o.name] = Estimate(value, error, axes, "qmc", note=self.reasons.get(o.name, ""))
             if not self._met(values, sizes, o.name):
                 message = f"the error of {o.name}, {float(np.max(error)):.2g}, is above the tolerance"
                 self.warnings.append(Diagnostic("NX913", message, o.span, "raise --max-samples or --samples"))
@@ -254,7 +264,7 @@ class Draws:
         if numbers and not self.affine and self._all_known():
             most = wanted or MOST
             return [(1, d) for d in _doubling(min(FIRST, most), most)]
-        if o.f0 == "zero" or self.affine:
+        if self.certain or self.affine:
             most = wanted or 2**16
             return [(m, 1) for m in _doubling(max(64, most // 8 if o.samples else min(2**11, most)), most)]
         most = wanted or 2**20
@@ -287,7 +297,7 @@ class Draws:
             return {o.name: broken for o in self.outputs}
         if self.affine:
             return self._law(sampled, samples, number)
-        zero = self.options.f0 == "zero"
+        zero = self.certain
         draws = np.zeros((1, self.size)) if zero else self._normal(count, number) @ self._root(sampled).T
         return {name: _moments(value) for name, value in self._values(draws, sampled, samples, number).items()}
 

@@ -180,10 +180,7 @@ class Replicate:
         return np.arange(1.0, node.index.size + 1)
 
     def _unavailable(self, node: ir.Unavailable) -> Any:
-        return Diagnostic(
-            "NX500", f"{node.construct} is checked, but not evaluated in this version", node.span,
-            "outputs that do not depend on it are computed",
-        )  # fmt: skip
+        return node.diagnostic("outputs that do not depend on it are computed")
 
     def _initialket(self, node: ir.InitialKet) -> Any:
         symbol = node.symbol

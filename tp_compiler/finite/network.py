@@ -234,8 +234,7 @@ class Network:
         return np.asarray(total / np.sqrt(v.array.shape[-1]))
 
     def _unavailable(self, node: ir.Unavailable) -> Values:
-        message = f"{node.construct} cannot be evaluated in this version"
-        raise Refusal(Diagnostic("NX500", message, node.span, "leave out the outputs that depend on it"))
+        raise Refusal(node.diagnostic("leave out the outputs that depend on it"))
 
 
 ROWS: dict[type[ir.Node], Callable[..., Values]] = {

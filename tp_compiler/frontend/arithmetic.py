@@ -13,6 +13,8 @@ from tp_compiler.ir import nodes as ir
 class Arithmetic(Reading):
     """What `+ - * / ^ ^T @k` and juxtaposition mean, by the kinds of the two sides."""
 
+    readouts: frozenset[str] = frozenset()  # kets whose brackets are yᵀx/√n: in the operator regime
+
     def _transpose(self, expr: ast.Transpose, ctx: Context) -> v.Value:
         value = self._value(expr.base, ctx)
         if isinstance(value, v.Operator):
@@ -222,9 +224,23 @@ class Arithmetic(Reading):
             )
 
     def inner(self, y: ir.Node, x: ir.Node, span: Span) -> ir.Node:
-        """<y|x>"""
+        """<y|x>; in the operator regime, where readouts are larger than in natural units, that is yᵀx/√n for them."""
         self.same_width((y, x), span)
+        if _reads(y, self.readouts) != _reads(x, self.readouts):
+            readout, features = (y, x) if _reads(y, self.readouts) else (x, y)
+            return self.build.clt(readout, features, span)
         return self.build.contract((y, x), (), (0,), span)
+
+
+def _reads(node: ir.Node, readouts: frozenset[str]) -> bool:
+    """Is this one of the kets named, up to indices and scalar factors?"""
+    while readouts and not isinstance(node, ir.Carry | ir.InitialKet):
+        kets = [a for a in node.args if a.type.slots]
+        if len(kets) != 1 or not (isinstance(node, ir.Reindex | ir.Contract) or getattr(node, "fn", "") == "mul"):
+            return False
+        (node,) = kets
+    name = node.symbol.name if isinstance(node, ir.InitialKet) else getattr(getattr(node, "state", None), "name", "")
+    return bool(readouts) and name.strip("|>") in readouts
 
 
 def _product_remedy(a: v.Value, b: v.Value) -> str:

@@ -24,7 +24,7 @@ from tp_compiler.frontend.matrix_functions import MatrixFunctions
 from tp_compiler.frontend.names import RESERVED, Scope, suggest
 from tp_compiler.frontend.parse import parse
 from tp_compiler.frontend.training import Training
-from tp_compiler.ir.program import Output, Program
+from tp_compiler.ir.program import Output, Program, Regime
 from tp_compiler.ir.types import Index, N
 
 MAX_LOOP = 100_000
@@ -39,9 +39,13 @@ _BODY_ONLY = {
 }  # fmt: skip
 
 
-def check(file: ast.File, found: Diagnostics, settings: Mapping[str, float] | None = None) -> Program | None:
-    """The program of a parsed file; None where `found` has errors."""
+def check(
+    file: ast.File, found: Diagnostics, settings: Mapping[str, float] | None = None, regime: Regime | None = None
+) -> Program | None:
+    """The program of a parsed file; None where `found` has errors. `regime`: what its parametrization was found to be."""
     checker = Checker(found, dict(settings or {}))
+    checker.training.regime = regime
+    checker.core.readouts = regime.readouts if regime is not None and regime.operator else frozenset()
     checker.read(file)
     return checker.program(file.source)
 

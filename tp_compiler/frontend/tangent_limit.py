@@ -60,11 +60,12 @@ class TangentLimit:
 
     def __init__(
         self, build: Builder, loss: ir.Node, starts: Mapping[Leaf, Leaf], groups: list[Group], clip: ir.Node | None,
-        clock: Index, head: Span, span: Span,
+        clock: Index, head: Span, span: Span, centred: bool = False,
     ):  # fmt: skip
         self.build, self.span = build, span
         self.starts = starts  # current value -> initial value of every trained parameter
         self.groups = groups
+        self.centred = centred  # the outputs at initialisation are 0 in the limit
         self.steps = Steps(build, clock.size - 1, head)
         self.following: dict[ir.State, ir.Node] = {}
         self.done: dict[ir.Node, ir.Node] = {}
@@ -101,7 +102,8 @@ class TangentLimit:
 
     def _moved_bracket(self, clt: ir.Clt) -> ir.Node:
         if clt not in self._values:
-            self._values[clt] = self.build.add(self.steps.now(clt), self._change(clt), self.span)
+            change = self._change(clt)
+            self._values[clt] = change if self.centred else self.build.add(self.steps.now(clt), change, self.span)
         return self._values[clt]
 
     def _start(self, node: ir.Node, inner: Change, index: Index, place: Change) -> ir.Node | None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from tp_compiler.diagnostics import Diagnostic, ProgramError, Span
 from tp_compiler.frontend import syntax as ast
 from tp_compiler.frontend import values as v
-from tp_compiler.frontend.decay import scaled
+from tp_compiler.frontend.decay import classified, scaled
 from tp_compiler.frontend.definitions import check_body, names_in
 from tp_compiler.frontend.differentiation import uses_initial
 from tp_compiler.frontend.expressions import Context, error
@@ -27,8 +27,8 @@ from tp_compiler.frontend.optimizers import Body, Parameter, arguments, stepped
 from tp_compiler.frontend.tangent_limit import Change, Group, Step, Stepped, TangentLimit
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.gradient import Gradient, Leaf, entries
-from tp_compiler.ir.lower import Lowering, Trained
-from tp_compiler.ir.program import Loop, Network, Output, Program, Trainable
+from tp_compiler.ir.lower import Lowering, Powers, Trained
+from tp_compiler.ir.program import Loop, Network, Output, Program, Regime, Trainable
 from tp_compiler.ir.tangent import inner_products
 from tp_compiler.ir.types import Axis, Index, Type
 from tp_compiler.ir.walk import reachable
@@ -88,6 +88,7 @@ class Training:
         self.starts: dict[ir.State, ir.State] = {}  # states that an optimizer's `init` starts elsewhere
         self.loop: Loop | None = None
         self.parametrized = "mup"
+        self.regime: Regime | None = None  # of a parametrization that is not named mup or ntk, once it is classified
         self.times: tuple[float, ...] = ()  # of gradient flow
         self.tangent: TangentLimit | None = None  # the limit under `parametrization ntk`
         self.exponents: dict[tuple[str, bool], dict[str, float]] = {}  # a, b, c, d of the rows
@@ -344,11 +345,12 @@ class Training:
                 )
             self._follow(target, gradient, scale)
         self.loop = Loop(self.clock.size - 1, self.clock, self.following, self._head())
-        if self.parametrized == "ntk":
+        if self.tangential:
             starts = {t.leaf: _start(t.leaf) for t in self.targets.values()}
             self.tangent = TangentLimit(
-                self.build, self.loss, starts, self._groups(), self.clip, self.clock, self._head(), self._loss_span()
-            )
+                self.build, self.loss, starts, self._groups(), self.clip, self.clock, self._head(), self._loss_span(),
+                centred=self.regime is not None and self.regime.reading < 0,
+            )  # fmt: skip
             if self.times:
                 flows(self.tangent.groups)
                 self.loop = replace(self.loop, times=self.times)
@@ -363,9 +365,20 @@ class Training:
                     message = "in the neural tangent limit a family is updated as a whole"
                     raise error("NX174", message, span, f"update {target.shown}, and make the others `frozen`")
                 name = f"update{self.updates.index(update) + 1}"
+                if self.regime is not None and (target.name, target.ket) not in self.regime.surviving:
+                    self._unseen(update)
+                    continue
                 group = found.setdefault(id(update), Group(name, [], self._step(update), span))
                 group.leaves.append(_start(target.leaf))
         return list(found.values())
+
+    def _unseen(self, update: _Update) -> None:
+        """A parameter that is updated by too little to be seen in the limit: its own decay, and norms with it, would be."""
+        span = update.statement.optimizer.span
+        optimizer = classified(self.build, lambda p: self._step(update)(p, lambda node: node), span)
+        if optimizer.decay or self.clip is not None:
+            message = "weight decay and clipping are not available where some updates vanish in the limit"
+            raise error("NX297", message, span, "leave them out, or use `parametrization ntk`")
 
     def _step(self, update: _Update) -> Step:
         def step(parameter: Parameter, change: Change) -> Stepped:
@@ -380,7 +393,7 @@ class Training:
         return self.minimized.loss.span
 
     def _trainable(self, loss: ir.Node) -> None:
-        if loss.type.random and self.parametrized != "ntk":
+        if loss.type.random and not self.tangential and not self.refused:
             remedy = "write `parametrization ntk`, or a bracket without clt"
             raise error("NX170", "a `clt` scalar cannot be minimised in natural units", self._loss_span(), remedy)
         for target in self.targets.values():
@@ -410,14 +423,19 @@ class Training:
         own = leaf.type.indices
         slope = gradient.by(leaf, own)
         parameter = Parameter(target.shown, leaf.state.type, leaf, self._scaled(slope, scale))
-        moved = [leaf, *(self._masked(u, parameter, own, picks)[0] for u, picks in target.updates)]
+        moved = [leaf, *(self._masked(target, u, parameter, own, picks)[0] for u, picks in target.updates)]
         self.following[leaf.state] = self.build.map("add", moved, leaf.span)
 
     def _scaled(self, gradient: ir.Node, scale: ir.Node | None) -> ir.Node:
         return gradient if scale is None else self.build.mul(scale, gradient, gradient.span)
 
     def _masked(
-        self, update: _Update, parameter: Parameter, own: tuple[Index, ...], picks: tuple[int | None, ...]
+        self,
+        target: _Target,
+        update: _Update,
+        parameter: Parameter,
+        own: tuple[Index, ...],
+        picks: tuple[int | None, ...],
     ) -> tuple[ir.Node, ir.Node | None]:
         """What an update adds to a parameter (and to its part along W_0), for the member it names."""
         span = update.statement.optimizer.span
@@ -426,8 +444,9 @@ class Training:
         def run(parameter: Parameter) -> Stepped:
             return stepped(self.core, self._run_body, update.optimizer, update.values, parameter, clock, span)
 
-        if self.parametrized == "ntk":
-            change, along, following = scaled(self.build, run, parameter, span)
+        power = self._power(target, picks)
+        if power:
+            change, along, following = scaled(self.build, run, parameter, span, power)
         else:
             change, along, following = run(parameter)
         self.following.update(following)
@@ -436,6 +455,17 @@ class Training:
             return change, along
         changed = self.build.map("mul", (change, *masks), span)
         return changed, self.build.map("mul", (along, *masks), span) if along is not None else None
+
+    @property
+    def tangential(self) -> bool:
+        """Features stay put: the neural tangent limit, and the rest of the operator regime."""
+        return self.parametrized == "ntk" or (self.regime is not None and self.regime.operator)
+
+    def _power(self, target: _Target, picks: tuple[int | None, ...]) -> float:
+        """At finite width an update is n^this of what the optimizer returns."""
+        if self.regime is None or self.regime.refused:
+            return -0.5 if self.parametrized == "ntk" else 0.0
+        return self.regime.steps.get((target.name, target.ket, picks), 0.0)
 
     def _run_body(
         self, body: Body | MatrixBody | LayerBody, statements: tuple[ast.Statement, ...], scope: Scope
@@ -467,7 +497,7 @@ class Training:
             saved = dict(self.following)
             current = build.add(build.mul(kept, entry, span), learned, span)
             parameter = Parameter(target.name, kind, current, slope, entry)
-            changes = [self._masked(u, parameter, own, picks) for u, picks in target.updates]
+            changes = [self._masked(target, u, parameter, own, picks) for u, picks in target.updates]
             shrinking = [along for _, along in changes if along is not None]
             if not shrinking or isinstance(kept, ir.Carry):
                 break
@@ -486,8 +516,9 @@ class Training:
             at = target.updates[-1][0].statement.span
             raise error("NX288", message, at, f"write `update {target.shown} with ...`")
         ((update, _),) = target.updates
-        if self.parametrized == "ntk":
-            message = f"an optimizer on {on} under parametrization ntk is not available"
+        if self.tangential or self._power(target, target.updates[0][1]):
+            where = f"parametrization {self.parametrized}" if self.parametrized != "block" else "this parametrization"
+            message = f"an optimizer on {on} under {where} is not available"
             raise error("NX296", message, update.statement.optimizer.span, "use an entrywise optimizer, or mup")
         follow = self._follow_operator if on == "operators" else self._follow_layer
         follow(target, update, gradient, scale)
@@ -688,10 +719,35 @@ class Training:
     def programs(self, program: Program) -> Program:
         """The program ready to be evaluated; where networks of finite width read another one, with that one beside."""
         program = replace(program, network=self._network())
-        plain = self._lowered(program, lambda node: node, self.following)
-        if self.tangent is None:
-            return plain
-        return replace(self._lowered(program, self.tangent, self.tangent.following), finite=plain)
+        settings = dict(self.checker.settings)
+        program = replace(program, settings=settings)
+        if self.tangent is None and self._natural():
+            return self._lowered(program, lambda node: node, self.following)
+        finite = self._lowered(program, lambda node: node, self.following, self._powers(limit=False))
+        if self.tangent is not None:
+            return replace(self._lowered(program, self.tangent, self.tangent.following), finite=finite)
+        return replace(self._lowered(program, lambda n: n, self.following, self._powers(limit=True)), finite=finite)
+
+    def _natural(self) -> bool:
+        return self.regime is None or bool(self.regime.refused)
+
+    def _powers(self, limit: bool) -> Powers:
+        """What stands beside natural units at this parametrization."""
+        regime = self.regime
+        if regime is None or regime.refused:
+            return Powers(limit)
+        if regime.operator:
+            return Powers(limit, reading=regime.reading)
+        starts: dict[ir.InitialKet, float] = {}
+        still = []
+        for target in self.targets.values():
+            start = _start(target.leaf)
+            if regime.starts.get((target.name, target.ket)) and isinstance(start, ir.InitialKet):
+                starts[start] = regime.starts[target.name, target.ket]
+            frozen = all(self._power(target, picks) < 0 for _, picks in target.updates)
+            if isinstance(target.leaf, ir.MatrixSymbol) and frozen and limit:
+                still.append(self.matrices[target.leaf].update)
+        return Powers(limit, starts, 0.0, still)
 
     def _network(self) -> Network:
         """The program as a function of its parameters, before anything is lowered."""
@@ -719,10 +775,15 @@ class Training:
                     leaf = binding.value.symbol if isinstance(binding.value, v.Matrix) else binding.value.node
                     yield Trainable(name, ket, leaf, leaf.span)
 
-    def _lowered(self, program: Program, limit: Change, following: Mapping[ir.State, ir.Node]) -> Program:
+    def _lowered(
+        self, program: Program, limit: Change, following: Mapping[ir.State, ir.Node], powers: Powers | None = None
+    ) -> Program:
         starts = {s: replace(s, init=s.init.args[0]) for s in following if isinstance(s.init, ir.InitialScalar)}
         starts |= self.starts
-        lower = Lowering(self.build, self.matrices, starts)
+        lower = Lowering(self.build, self.matrices, starts, powers)
+        for s in following:
+            if isinstance(s.init, ir.InitialKet) and s.init in lower.powers.starts:
+                starts[s] = replace(s, init=lower.started(s.init))
         outputs = tuple(replace(o, node=lower(self._meaning(o, limit))) for o in program.outputs)
         loop = self.loop
         if loop is not None:
@@ -735,7 +796,8 @@ class Training:
 
     def _meaning(self, output: Output, limit: Change) -> ir.Node:
         if self.refused:
-            return self.build.unavailable(self.refused, (), output.node.type.indices, None, output.span)
+            why = self.regime.refused if self.regime is not None else ""
+            return self.build.unavailable(self.refused, (), output.node.type.indices, None, output.span, why)
         return limit(output.node)
 
     # -- parametrizations ---------------------------------------------------------------------------------------
@@ -747,7 +809,9 @@ class Training:
             with self.core.collecting():
                 self._row(row, scope)
         self.parametrized = s.name or "block"
-        if self.parametrized not in ("mup", "ntk"):
+        if self.parametrized in ("mup", "ntk"):
+            self.regime = None
+        elif self.regime is None or self.regime.refused:
             self.refused = f"parametrization {s.name}" if s.name else "a parametrization block"
 
     def _row(self, row: ast.ParametrizationRow, scope: Scope) -> None:

@@ -6,8 +6,8 @@ update: W_t|x> = κ W_0|x> + Δ|x>.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.build import Builder
@@ -27,13 +27,32 @@ class Trained:
     centred: bool = False
 
 
+@dataclass(frozen=True, eq=False)
+class Powers:
+    """Powers of n beside natural units (`program.Regime`). In the limit negative ones are 0.
+
+    starts    initial kets, by the power that they start at
+    reading   the power at `clt` brackets, for networks of finite width
+    still     trained matrices that do not move in the limit
+    """
+
+    limit: bool = False
+    starts: Mapping[ir.InitialKet, float] = field(default_factory=dict)
+    reading: float = 0.0
+    still: Collection[ir.State] = ()
+
+
 class Lowering:
     """Rewrites node after node, shared parts once."""
 
-    def __init__(self, build: Builder, trained: Mapping[ir.MatrixSymbol, Trained], starts: Mapping[ir.State, ir.State]):
+    def __init__(
+        self, build: Builder, trained: Mapping[ir.MatrixSymbol, Trained], starts: Mapping[ir.State, ir.State],
+        powers: Powers | None = None,
+    ):  # fmt: skip
         self.build = build
         self.trained = trained
         self.starts = starts
+        self.powers = powers or Powers()
         self.done: dict[ir.Node, ir.Node] = {}
 
     def __call__(self, root: ir.Node) -> ir.Node:
@@ -71,10 +90,28 @@ class Lowering:
                 if trained.keep is not None:
                     keep = self(self._member(trained.keep, matrix, member))
                     start = self.build.mul(keep, start, span)
+                if trained.update in self.powers.still:
+                    return start
                 return self.build.add(start, self.build.apply(trained.update, member, transposed, x, span), span)
+            case ir.InitialKet() if node in self.powers.starts:
+                return self.started(node)
+            case ir.WidthPower(exponent=exponent) if self.powers.limit and exponent < 0:
+                return self.build.constant(0, node.span)
+            case ir.Clt(args=(v, x), span=span) if self.powers.reading and not self.powers.limit:
+                return self.build.mul(
+                    self.build.width_power(self.powers.reading, span), self.build.clt(self(v), self(x), span), span
+                )
             case ir.Carry(state=state, span=span) if state in self.starts:
                 return self.build.carry(self.starts[state], span)
         return None if node.args else node
+
+    def started(self, node: ir.InitialKet) -> ir.Node:
+        """An initial ket at its power of n; in the limit 0."""
+        if self.powers.limit:
+            zero = self.build.constant(0, node.span)
+            symbol = replace(node.symbol, pair=None)
+            return self.build.initial_ket(symbol, zero, zero, node.span)
+        return self.build.mul(self.build.width_power(self.powers.starts[node], node.span), node, node.span)
 
     def _less_mean(self, x: ir.Node) -> ir.Node:
         """(I - |1><1|)|x>"""

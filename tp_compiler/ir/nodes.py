@@ -34,7 +34,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, TypeAlias
 
-from tp_compiler.diagnostics import Span
+from tp_compiler.diagnostics import Diagnostic, Span
 from tp_compiler.ir.types import Index, Type, Width
 
 _serial = count()
@@ -315,6 +315,15 @@ class WidthPower(Node):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Unavailable(Node):
-    """Checked, typed, but without a meaning in this version; evaluating it reports `construct`."""
+    """Checked, typed, but without a meaning in this version (or, with `why`, without a limit at all)."""
 
     construct: str
+    why: str = ""
+
+    def diagnostic(self, remedy: str) -> Diagnostic:
+        """What evaluating it reports."""
+        if self.why:
+            remedy = "`tpc scale` lists exponents that have a limit; or use `parametrization mup` or `ntk`"
+            return Diagnostic("NX504", f"{self.construct} has no limit: {self.why}", self.span, remedy)
+        message = f"{self.construct} is checked, but not evaluated in this version"
+        return Diagnostic("NX500", message, self.span, remedy)

@@ -43,6 +43,26 @@ class Loop:
 
 
 @dataclass(frozen=True, eq=False)
+class Regime:
+    """What a parametrization makes of training, in powers of n beside natural units (TP IVb 2.8, 3.1).
+
+    `starts`: the initial value of a readout is n^this; other parameters start as in muP. `steps`: an update is n^this of
+    what the optimizer returns. Where features move (`operator` is False) the powers are at most 0, and what has a negative one is 0
+    in the limit. In the operator regime gradients are those of <v|x> with v of order one, all outputs are n^`reading` of
+    vᵀx/√n (so f_0 survives at 0), and an update counts where it is as large as the readout has made it visible:
+    `surviving`. `refused`: why there is no limit.
+    """
+
+    refused: str = ""
+    operator: bool = False
+    starts: Mapping[tuple[str, bool], float] = field(default_factory=dict)
+    steps: Mapping[tuple[str, bool, tuple[int | None, ...]], float] = field(default_factory=dict)
+    readouts: frozenset[str] = frozenset()
+    reading: float = 0.0
+    surviving: frozenset[tuple[str, bool]] = frozenset()
+
+
+@dataclass(frozen=True, eq=False)
 class Trainable:
     """A parameter as `train` updates it, or, where nothing is trained, one that is not frozen.
 
@@ -96,3 +116,5 @@ class Program:
     loop: Loop | None = None
     network: Network | None = None
     finite: Program | None = None  # how networks of finite width read it, where the limit is another program
+    settings: Mapping[str, float] = field(default_factory=dict)  # of `--set`
+    regime: Regime | None = None  # once a parametrization that is not named mup or ntk has been classified

@@ -234,5 +234,10 @@ def _step(row: Row, natural: Order) -> tuple[Order, Order]:
     return row.raw["lr"] + row.optimizer.step(g) + row.raw["multiplier"], g.entry
 
 
+def moved(row: Row, natural: Fraction | int) -> Fraction:
+    """The power of n of what a step adds to a parameter, in natural units, where its natural gradient is n^natural."""
+    return Fraction(_step(row, Fraction(natural))[0])
+
+
 def _order(size: Order) -> str:
     return "0" if size == NOTHING else order(Fraction(size))

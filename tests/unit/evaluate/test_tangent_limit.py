@@ -180,8 +180,7 @@ def test_refusals(text: str, code: str) -> None:
         tpc.limit(text + "output f[step,i] = net(xi[i,d])\n")
 
 
-def test_a_flow_has_no_networks_of_finite_width_and_no_equations() -> None:
+def test_a_flow_has_no_equations() -> None:
     text = train("time = [1]", "SGD(lr = 1)") + "output f[step,i] = net(xi[i,d])\n"
-    assert tpc.simulate(text, width=8).failed["f"].code == "NX500"
     with pytest.raises(tpc.ProgramError, match="NX180"):
         driver.equations(tpc.compile(text))

@@ -1,0 +1,168 @@
+"""Limits of `parametrization { .. }`: against other programs, kernel regression, and networks written out with their abcd.
+
+The raw network has weights n^-a w with w of variance n^-2b, and w moves by -lr n^-c Q(n^d gradient) (TP IVb Def 2.2.1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tp_compiler as tpc
+from tests.unit.finite.programs import drawn_ket, drawn_matrix
+
+BODY = """
+axis i, j : 2
+axis d : 2
+data xi[i,d] = [[0.9, -0.4], [0.3, 1.1]]
+data y[i] = [1.0, -0.5]
+ket |u[d]> ~ N(0, 1)
+matrix W ~ N(0, 2) FROZEN
+ket |v> ~ N(0, READOUT)
+def net(x[d]) { return CLT<v|tanh(W tanh(sum[d](x[d] |u[d]>)))> }
+train steps = 4 {
+    f[i] = net(xi[i,d])
+    loss = mean[i]((f[i] - y[i])^2) / 2
+    minimize loss
+    update all with OPTIMIZER
+}
+output f[step,i] = net(xi[i,d])
+"""
+XI, Y = np.array([[0.9, -0.4], [0.3, 1.1]]), np.array([1.0, -0.5])
+SGD, ADAM = "SGD(lr = 0.3)", "Adam(lr = 0.1, eps = 0.01)"
+
+#: (a, b, c, d) of u, W, v, for optimizers of degree 0, whose inputs are to be Θ(1) (faithful).
+Rows = tuple[tuple[float, ...], ...]
+MUP: Rows = ((0, 0, 0, 1), (0, 0.5, 1, 1), (1, 0, 0, 1))
+NTP: Rows = ((0, 0, 0.5, 0.5), (0.5, 0, 1, 1), (0.5, 0, 0.5, 0.5))
+UP_QUARTER: Rows = ((0, 0, 0.25, 0.75), (0, 0.5, 1.25, 0.75), (0.75, 0, 0.25, 0.75))
+STILL: Rows = (MUP[0], (0, 0.5, 1.5, 1), MUP[2])
+STILL_NTP: Rows = (NTP[0], (0.5, 0, 1.5, 1), NTP[2])
+LAG: Rows = (MUP[0], MUP[1], (1, 0.5, 0, 1))
+POINTS = {"mup": MUP, "ntp": NTP, "up": UP_QUARTER, "still": STILL, "still_ntp": STILL_NTP, "lag": LAG}
+
+
+def program(rows: Rows | str, optimizer: str, *, clt: bool = False, frozen: bool = False, readout: float = 1) -> str:
+    head = f"parametrization {rows}" if isinstance(rows, str) else "parametrization { "
+    if not isinstance(rows, str):
+        lines = (dict(zip("abcd", row, strict=True)) for row in rows)
+        named = zip(("|u>", "W", "|v>"), lines, strict=True)
+        head += "; ".join(f"{n} : " + ", ".join(f"{k} = {x}" for k, x in row.items()) for n, row in named) + " }"
+    body = BODY.replace("CLT", "clt " if clt else "").replace("FROZEN", "frozen" if frozen else "")
+    return head + body.replace("OPTIMIZER", optimizer).replace("READOUT", str(readout))
+
+
+def limit(text: str) -> np.ndarray:
+    run = tpc.limit(text, samples=1024, method="qmc")
+    assert not run.failed, run.failed
+    return run["f"]
+
+
+@pytest.mark.parametrize("optimizer", [SGD, ADAM])
+@pytest.mark.parametrize(
+    ("rows", "other"),
+    [
+        (MUP, {"rows": "mup"}),
+        (NTP, {"rows": "ntk", "clt": True}),
+        (STILL, {"rows": "mup", "frozen": True}),
+        (STILL_NTP, {"rows": "ntk", "clt": True, "frozen": True}),
+        (LAG, {"rows": "mup", "readout": 0}),
+    ],
+    ids=["mup", "ntp", "still", "still_ntp", "lag"],
+)
+def test_the_same_as_another_program(rows: Rows, other: dict[str, Any], optimizer: str) -> None:
+    """Named points by their exponents; a layer that does not learn is frozen; a drowned readout starts at 0."""
+    np.testing.assert_allclose(
+        limit(program(rows, optimizer)), limit(program(**other, optimizer=optimizer)), atol=1e-12
+    )
+
+
+@pytest.mark.parametrize(
+    ("rows", "of"), [(UP_QUARTER, ""), ((UP_QUARTER[0], (0, 0.5, 2, 0.75), UP_QUARTER[2]), "; |u>, |v>")]
+)
+def test_between_kernels_and_features_sgd_is_kernel_descent_from_zero(rows: Rows, of: str) -> None:
+    """f_{t+1} = f_t - lr Θ (f_t - y) / 2 with f_0 = 0, Θ the kernel of the parameters whose updates are seen."""
+    kernel = BODY[: BODY.index("train")].replace("CLT", "").replace("FROZEN", "").replace("READOUT", "1")
+    theta = tpc.limit(kernel + f"output k[i,j] = ntk(net(xi[i,d]), net(xi[j,d]){of})\n", method="quadrature")["k"]
+    f = [np.zeros(2)]
+    for _ in range(4):
+        f.append(f[-1] - 0.3 * theta @ (f[-1] - Y) / 2)
+    run = tpc.limit(program(rows, SGD))
+    np.testing.assert_allclose(run["f"], f, atol=1e-8)
+
+
+class Raw:
+    """The network with its exponents, gradients by hand; Q is SGD's or Adam's."""
+
+    def __init__(self, n: int, rows: Rows, q: Callable[[Any, dict[str, Any], int], Any]):
+        self.n, self.rows, self.q = n, rows, q
+        self.memory: list[dict[str, Any]] = [{}, {}, {}]
+        standard = (drawn_ket("u", n, 2).T, drawn_matrix("W", n, n, var=2.0) * np.sqrt(n), drawn_ket("v", n)[0])
+        self.w = [n ** -row[1] * x for row, x in zip(rows, standard, strict=True)]
+
+    def forward(self) -> tuple[Any, ...]:
+        u, w, v = (self.n ** -row[0] * x for row, x in zip(self.rows, self.w, strict=True))
+        x1 = np.tanh(u @ XI.T)
+        x2 = np.tanh(w @ x1)
+        return v @ x2, x1, x2, w, v
+
+    def step(self, t: int) -> None:
+        f, x1, x2, w, v = self.forward()
+        dh2 = (1 - x2**2) * np.outer(v, (f - Y) / 2)
+        dh1 = (1 - x1**2) * (w.T @ dh2)
+        for k, g in enumerate((dh1 @ XI, dh2 @ x1.T, x2 @ ((f - Y) / 2))):
+            a, _, c, d = self.rows[k]
+            self.w[k] = self.w[k] - self.n**-c * self.q(self.n ** (d - a) * g, self.memory[k], t)
+
+
+def sgd(g: Any, _: dict[str, Any], __: int) -> Any:
+    return 0.3 * g
+
+
+def adam(g: Any, memory: dict[str, Any], t: int) -> Any:
+    memory["m"] = 0.9 * memory.get("m", 0) + 0.1 * g
+    memory["v"] = 0.999 * memory.get("v", 0) + 0.001 * g**2
+    return 0.1 * memory["m"] / (1 - 0.9**t) / (np.sqrt(memory["v"] / (1 - 0.999**t)) + 0.01)
+
+
+@pytest.mark.parametrize(("optimizer", "q"), [(SGD, sgd), (ADAM, adam)], ids=["sgd", "adam"])
+@pytest.mark.parametrize("point", POINTS)
+def test_finite_networks_have_the_exponents_as_written(point: str, optimizer: str, q: Any) -> None:
+    raw = Raw(24, POINTS[point], q)
+    found = [raw.forward()[0]]
+    for t in range(1, 5):
+        raw.step(t)
+        found.append(raw.forward()[0])
+    run = tpc.simulate(program(POINTS[point], optimizer), width=24, seeds=1)
+    assert not run.failed, run.failed
+    np.testing.assert_allclose(run["f"], found, rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("point", ["up", "still", "still_ntp", "lag"])
+def test_finite_networks_approach_the_limit(point: str) -> None:
+    found = tpc.verify(program(POINTS[point], ADAM), widths=(64, 128, 256), seeds=16)
+    assert found.passed, found
+
+
+@pytest.mark.parametrize(
+    ("rows", "optimizer", "why"),
+    [
+        ("standard", SGD, "unstable"),
+        ((MUP[0], (0, 0.5, 0.5, 1), MUP[2]), ADAM, "moves by Θ(n^(1/2)), through updates of W"),
+        ((MUP[0], MUP[1], (0.5, 0, 1, 1)), ADAM, "gradient"),
+        (tuple((a, b, c + 1, d) for a, b, c, d in MUP), ADAM, "trivial"),
+        (LAG, "SignSGD(lr = 0.1)", "starts at 0 in the limit"),
+    ],
+)
+def test_there_is_no_limit_and_the_reason_is_said(rows: Rows | str, optimizer: str, why: str) -> None:
+    failed = tpc.limit(program(rows, optimizer)).failed["f"]
+    assert failed.code == "NX504" and why in failed.message
+
+
+def test_decay_of_what_the_limit_does_not_see() -> None:
+    with pytest.raises(tpc.ProgramError, match="NX297"):
+        tpc.limit(program(STILL_NTP, "AdamW(lr = 0.1, eps = 0.01)"))
