@@ -42,6 +42,8 @@ UP_QUARTER: Rows = ((0, 0, 0.25, 0.75), (0, 0.5, 1.25, 0.75), (0.75, 0, 0.25, 0.
 STILL: Rows = (MUP[0], (0, 0.5, 1.5, 1), MUP[2])
 STILL_NTP: Rows = (NTP[0], (0.5, 0, 1.5, 1), NTP[2])
 LAG: Rows = (MUP[0], MUP[1], (1, 0.5, 0, 1))
+#: Standard parametrization with all learning rates c/n: SGD is linear, so that d says nothing.
+STANDARD: Rows = ((0, 0, 1, 0), (0, 0.5, 1, 0), (0, 0.5, 1, 0))
 POINTS = {"mup": MUP, "ntp": NTP, "up": UP_QUARTER, "still": STILL, "still_ntp": STILL_NTP, "lag": LAG}
 
 
@@ -94,6 +96,18 @@ def test_between_kernels_and_features_sgd_is_kernel_descent_from_zero(rows: Rows
     np.testing.assert_allclose(run["f"], f, atol=1e-8)
 
 
+def test_standard_parametrization_at_small_rates_is_the_kernel_without_the_first_layer() -> None:
+    """SP with c = 1 under SGD: operator regime, r = 1/2, and W^1 has no term (TP IVb 2.8); f_0 is Gaussian."""
+    kernel = BODY[: BODY.index("train")].replace("CLT", "").replace("FROZEN", "").replace("READOUT", "1")
+    theta = tpc.limit(kernel + "output k[i,j] = ntk(net(xi[i,d]), net(xi[j,d]); W, |v>)\n", method="quadrature")["k"]
+    f = [np.zeros(2)]
+    for _ in range(4):
+        f.append(f[-1] - 0.3 * theta @ (f[-1] - Y) / 2)
+    run = tpc.limit(program(STANDARD, SGD))
+    assert run.outputs["f"].law == "gaussian"
+    np.testing.assert_allclose(run["f"], f, atol=1e-8)
+
+
 class Raw:
     """The network with its exponents, gradients by hand; Q is SGD's or Adam's."""
 
@@ -129,14 +143,17 @@ def adam(g: Any, memory: dict[str, Any], t: int) -> Any:
 
 
 @pytest.mark.parametrize(("optimizer", "q"), [(SGD, sgd), (ADAM, adam)], ids=["sgd", "adam"])
-@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize("point", [*POINTS, "standard"])
 def test_finite_networks_have_the_exponents_as_written(point: str, optimizer: str, q: Any) -> None:
-    raw = Raw(24, POINTS[point], q)
+    rows = POINTS.get(point, STANDARD)
+    if rows is STANDARD and q is adam:
+        rows = ((0, 0, 1, 0.5), (0, 0.5, 1.5, 0.5), (0, 0.5, 1, 0))  # as NTP, without multipliers
+    raw = Raw(24, rows, q)
     found = [raw.forward()[0]]
     for t in range(1, 5):
         raw.step(t)
         found.append(raw.forward()[0])
-    run = tpc.simulate(program(POINTS[point], optimizer), width=24, seeds=1)
+    run = tpc.simulate(program(rows, optimizer), width=24, seeds=1)
     assert not run.failed, run.failed
     np.testing.assert_allclose(run["f"], found, rtol=1e-8, atol=1e-10)
 
