@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -92,25 +93,43 @@ output k[i] = <z[i]|z[i]>
 """
 
 
-def limit_error(program: Program, exact: np.ndarray, samples: int, repeats: int = 4) -> tuple[float, float]:
+def limit_error(
+    program: Program, exact: np.ndarray, samples: int, repeats: int = 4, output: str = "k"
+) -> tuple[float, float]:
     """(seconds, RMS error) of one limit with M = samples and 8 scramblings."""
     errors, start = [], time.perf_counter()
     for seed in range(repeats):
         run = tpc.limit(program, method="qmc", samples=samples, seed=1000 + seed, threads=1)
-        errors.append(run["k"] - exact)
+        errors.append(run[output] - exact)
     return (time.perf_counter() - start) / repeats, float(np.sqrt(np.mean(np.square(errors))))
 
 
-def network_error(program: Program, exact: np.ndarray, width: int, budget: float) -> float:
-    """RMS error of averaged networks of one width within `budget` seconds: bias and spread from a longer run."""
-    seeds = 24
+@dataclass(frozen=True)
+class Networks:
+    """Random networks of one width: seconds for one, and the mean squares of their bias and of their spread."""
+
+    width: int
+    seconds: float
+    bias: float
+    spread: float
+
+    def error(self, budget: float) -> float:
+        """RMS error of the average over as many networks as fit into `budget` seconds."""
+        return float(np.sqrt(self.bias + self.spread / max(1.0, budget / self.seconds)))
+
+
+def networks(program: Program, exact: np.ndarray, width: int, output: str = "k", seeds: int = 24) -> Networks:
     start = time.perf_counter()
     run = tpc.simulate(program, width, seeds=seeds, seed=5)
     each = (time.perf_counter() - start) / seeds
-    count = max(1.0, budget / each)
-    spread = run.outputs["k"].stderr * np.sqrt(seeds)
-    bias = np.maximum(np.square(run["k"] - exact) - np.square(run.outputs["k"].stderr), 0.0)
-    return float(np.sqrt(np.mean(bias + np.square(spread) / count)))
+    noise = np.square(run.outputs[output].stderr)
+    bias = max(0.0, float(np.mean(np.square(run[output] - exact) - noise)))
+    return Networks(width, each, bias, float(np.mean(noise) * seeds))
+
+
+def best_networks(found: list[Networks], budget: float) -> tuple[float, int]:
+    """(RMS error, width) of the best width in `budget` seconds."""
+    return min((n.error(budget), n.width) for n in found)
 
 
 def accuracy_table() -> list[tuple[int, float, float, float, int]]:
@@ -118,11 +137,11 @@ def accuracy_table() -> list[tuple[int, float, float, float, int]]:
     program = tpc.compile(ACCURACY)
     exact = tpc.limit(program, method="qmc", samples=2**17, seed=77)["k"]
     tpc.simulate(program, 64, seeds=2)
+    found = [networks(program, exact, width) for width in (64, 128, 256, 512, 1024, 2048)]
     rows = []
     for samples in (2**10, 2**12, 2**14, 2**16):
         seconds, error = limit_error(program, exact, samples)
-        best = min((network_error(program, exact, width, seconds), width) for width in (64, 128, 256, 512, 1024, 2048))
-        rows.append((samples, seconds, error, *best))
+        rows.append((samples, seconds, error, *best_networks(found, seconds)))
     return rows
 
 

@@ -49,10 +49,12 @@ class Architecture:
     widths: tuple[int, ...]
     samples: int = 2**11
 
-    def program(self, optimizer: str, steps: int) -> str:
-        indented = self.body.strip().replace("\n", "\n    ")
+    def program(self, optimizer: str, steps: int, tangent: bool = False) -> str:
+        """`tangent`: in the neural tangent limit."""
+        body = self.body.replace("f[i] = <v|", "f[i] = clt <v|") if tangent else self.body
+        indented = body.strip().replace("\n", "\n    ")
         return (
-            f"{self.head}{self._declarations()}train steps = {steps} {{\n    {indented}\n"
+            f"{'parametrization ntk' if tangent else ''}\n{self.head}{self._declarations()}train steps = {steps} {{\n    {indented}\n"
             f"    minimize mean[i]((f[i] - y[i])^2) / 2\n    update all with {optimizer}\n}}\noutput f[step,i]\n"
         )
 
@@ -69,8 +71,14 @@ class Architecture:
             lines.append(f"matrix {name}{index} ~ N(0, {variance})")
         return "\n".join(lines) + "\n"
 
-    def trained(self, make: Callable[[list[Tensor]], Any], steps: int, n: int, seed: int) -> Tensor:
-        """f after 0, 1, ..., `steps` updates of one network of width n: (steps + 1, examples)."""
+    def trained(
+        self, make: Callable[[list[Tensor]], Any], steps: int, n: int, seed: int, tangent: bool = False
+    ) -> Tensor:
+        """f after 0, 1, ..., `steps` updates of one network of width n: (steps + 1, examples).
+
+        `tangent`: in the NTK parametrization, f_0 subtracted. There f is √n times the natural output, gradients are those of
+        the natural output, and what the optimizer does to the entries counts n^-1/2.
+        """
         generator = torch.Generator().manual_seed(seed)
         entries: Weights = {}
         for name, (members, variance) in self.kets.items():
@@ -81,16 +89,24 @@ class Architecture:
             entries[name] = (variance * n) ** 0.5 * torch.randn(shape, generator=generator, dtype=torch.float64)
         leaves = [p.requires_grad_() for p in entries.values()]
         optimizer = make(leaves)
-        found = []
+        root = n**0.5 if tangent else 1.0
+        found: list[Tensor] = []
         for step in range(steps + 1):
-            f = self.network({k: p / n if k in self.matrices else p for k, p in entries.items()})
+            f = root * self.network({k: p / n if k in self.matrices else p for k, p in entries.items()})
+            if step == 0:
+                start = f.detach() if tangent else torch.zeros(())
+            f = f - start
             found.append(f.detach())
             if step < steps:
                 optimizer.zero_grad()
                 (((f - self.labels) ** 2).mean() / 2).backward()
                 for name, p in entries.items():
-                    p.grad *= n * n if name in self.matrices else n
+                    p.grad *= (n * n if name in self.matrices else n) / root
+                before = [p.detach().clone() for p in leaves]
                 optimizer.step()
+                with torch.no_grad():
+                    for p, old in zip(leaves, before, strict=True):
+                        p.copy_(old + (p - old) / root)
         return torch.stack(found)
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from tp_compiler.frontend import syntax as ast
 from tp_compiler.frontend.expressions import Context, Expressions, error
 from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.walk import reachable, rewrite
 
 if TYPE_CHECKING:
+    from tp_compiler.diagnostics import Span
     from tp_compiler.frontend.names import Scope
     from tp_compiler.frontend.tangent_limit import Group
+    from tp_compiler.ir.build import Builder
 
 
 def times_of(core: Expressions, s: ast.Train, parametrization: str, scope: Scope) -> tuple[float, ...]:
@@ -30,14 +34,37 @@ def times_of(core: Expressions, s: ast.Train, parametrization: str, scope: Scope
 
 
 def flows(groups: list[Group]) -> None:
-    """Refuses optimizers without a flow: those with a memory, and weight decay (features would change with time)."""
+    """Refuses optimizers without a flow: nonlinear ones with a memory, and weight decay (features would change with time)."""
     for group in groups:
-        if group.optimizer.stateful:
-            remedy = "use SGD without momentum, SignSGD, or `train steps`"
-            raise error("NX179", "an optimizer with a memory has no gradient flow", group.span, remedy)
+        if group.optimizer.stateful and not group.optimizer.linear:
+            remedy = "use SGD (momentum included), SignSGD, or `train steps`"
+            raise error("NX179", "a nonlinear optimizer with a memory has no gradient flow", group.span, remedy)
         if group.optimizer.decay:
             remedy = "leave out weight_decay, or use `train steps` with a small lr"
             raise error("NX179", "gradient flow with weight decay is not available", group.span, remedy)
 
 
-__all__ = ["flows", "times_of"]
+def heavy_ball(build: Builder, following: Mapping[ir.State, ir.Node], span: Span) -> dict[ir.State, ir.Node]:
+    """Momentum in continuous time: all states move at once, so that a parameter reads the buffer as it is.
+
+    b' = g - (1 - m) b and p' = -lr b, hence p'' = -(1 - m) p' - lr g, time counted in steps. (A step of torch.optim reads the
+    buffer that it has just moved.)
+    """
+    remembers = {
+        s: any(isinstance(n, ir.Carry) and n.state is s for n in reachable([node])) for s, node in following.items()
+    }
+    buffers = {node: state for state, node in following.items() if remembers[state]}
+
+    def moved(state: ir.State, node: ir.Node) -> ir.Node:
+        def current(n: ir.Node) -> ir.Node | None:
+            buffer = buffers.get(n)
+            if buffer is not None and buffer is not state:
+                return build.carry(buffer, span)
+            return None if n.args else n
+
+        return rewrite(build, node, current, span, {})
+
+    return {state: moved(state, node) for state, node in following.items()}
+
+
+__all__ = ["flows", "heavy_ball", "times_of"]

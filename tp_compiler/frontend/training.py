@@ -18,7 +18,7 @@ from tp_compiler.frontend.decay import classified, scaled
 from tp_compiler.frontend.definitions import check_body, names_in
 from tp_compiler.frontend.differentiation import uses_initial
 from tp_compiler.frontend.expressions import Context, error
-from tp_compiler.frontend.flow import flows, times_of
+from tp_compiler.frontend.flow import flows, heavy_ball, times_of
 from tp_compiler.frontend.layer_optimizers import STATISTICS, LayerBody, LayerParameter, LayerUpdate, layered
 from tp_compiler.frontend.layers import Layers
 from tp_compiler.frontend.matrix_optimizers import MatrixBody, MatrixParameter, MatrixUpdate, family, stacked, updated
@@ -353,7 +353,9 @@ class Training:
             )  # fmt: skip
             if self.times:
                 flows(self.tangent.groups)
-                self.loop = replace(self.loop, times=self.times)
+                self.tangent.following = heavy_ball(self.build, self.tangent.following, self._head())
+                self.following = heavy_ball(self.build, self.following, self._head())
+                self.loop = replace(self.loop, times=self.times, following=self.following)
 
     def _groups(self) -> list[Group]:
         """The parameters under one `update` line each, at their initial values."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.linalg import expm
 
 import tp_compiler as tpc
 from tp_compiler import driver
@@ -170,7 +171,7 @@ def test_sign_with_one_input() -> None:
     [
         (train("time = [1]", "SGD(lr = 1)").replace("parametrization ntk", "").replace("clt ", ""), "NX177"),
         (train("time = [2, 1]", "SGD(lr = 1)"), "NX178"),
-        (train("time = [1]", "SGD(lr = 1, momentum = 0.9)"), "NX179"),
+        (train("time = [1]", "Adam(lr = 1)"), "NX179"),
         (train("time = [1]", "SGD(lr = 1, weight_decay = 0.1)"), "NX179"),
         (train("steps = 2", "SGD(lr = 1, weight_decay = 1)"), "NX176"),
     ],
@@ -178,6 +179,35 @@ def test_sign_with_one_input() -> None:
 def test_refusals(text: str, code: str) -> None:
     with pytest.raises(tpc.ProgramError, match=code):
         tpc.limit(text + "output f[step,i] = net(xi[i,d])\n")
+
+
+@pytest.mark.parametrize("nesterov", [0, 1])
+def test_momentum_in_continuous_time_is_the_heavy_ball(nesterov: int) -> None:
+    """(f, b)' = (-lr K b, (f - y)/3 - (1 - m) b); with nesterov -lr K (g + m b) in the place of -lr K b."""
+    call = f"SGD(lr = 0.5, momentum = 0.8, nesterov = {nesterov})"
+    text = train("time = [0.7, 3, 9]", call) + "output f[step,i] = net(xi[i,d])\n"
+    K, m = kernels()[0], 0.8
+    ahead = np.eye(3) / 3 if nesterov else np.zeros((3, 3))
+    system = np.block([[-0.5 * K @ ahead, -0.5 * K * (m if nesterov else 1)], [np.eye(3) / 3, -(1 - m) * np.eye(3)]])
+    start = np.concatenate([-Y, np.zeros(3)])
+    wanted = [Y + (expm(system * t) @ start)[:3] for t in (0, 0.7, 3, 9)]
+    np.testing.assert_allclose(tpc.limit(text)["f"], wanted, atol=1e-8)
+
+
+def test_momentum_of_networks_of_finite_width_is_the_heavy_ball() -> None:
+    """Small steps dt of SGD with rate lr dt² and momentum 1 - (1 - m) dt follow the flow, with an error in dt."""
+    ask = "output f[i] = net(xi[i,d])\n"
+    flow = tpc.simulate(train("time = [2]", "SGD(lr = 0.5, momentum = 0.8)") + ask, width=12, seeds=1)["f"]
+
+    def steps(k: int) -> np.ndarray:
+        dt = 2 / k
+        call = f"SGD(lr = {0.5 * dt**2}, momentum = {1 - 0.2 * dt})"
+        return tpc.simulate(train(f"steps = {k}", call) + ask, width=12, seeds=1)["f"]
+
+    coarse, fine = steps(25), steps(50)
+    assert np.abs(coarse - flow).max() > 4e-3
+    assert np.abs(2 * fine - coarse - flow).max() < 2e-3
+    assert np.abs(fine - flow).max() < 0.6 * np.abs(coarse - flow).max()
 
 
 def test_a_flow_has_no_equations() -> None:

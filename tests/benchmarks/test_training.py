@@ -1,0 +1,33 @@
+"""The targets of training as claims that run (docs/benchmarks.md has the figures), with room for a loaded machine."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.benchmarks import training
+
+pytestmark = pytest.mark.timed
+
+
+@pytest.mark.parametrize(("optimizer", "ratio"), [("SGD", 8), ("Adam", 3)])
+def test_trained_limits_beat_averaged_networks_at_equal_time(optimizer: str, ratio: float) -> None:
+    """In about a second; the ratio grows with the budget."""
+    ((_, _, error, other, _),) = training.accuracy_table(optimizer, (2**11,), (128, 256), 2**14, seconds=2)
+    assert other > ratio * error
+
+
+def test_time_is_linear_in_steps() -> None:
+    training.training_seconds("SGD(lr = 0.1)", 2)  # imports
+    for optimizer in ("SGD(lr = 0.1)", "Adam(lr = 0.02, eps = 0.01)"):
+        short, long = (training.training_seconds(optimizer, steps) for steps in (20, 80))
+        assert long < 4 * short * 2, (optimizer, short, long)
+
+
+def test_a_step_of_adam_takes_less_than_twice_the_time_of_pytorch() -> None:
+    pytest.importorskip("torch")
+    assert training.step_seconds(2**15, (8, 12)) < 2 * training.torch_step_seconds(2**15, "float64")
+
+
+def test_small_errors_from_a_cold_start() -> None:
+    seconds, error, _ = training.demand_seconds(3e-4)
+    assert error < 3e-4 and seconds < 15

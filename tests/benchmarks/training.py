@@ -1,0 +1,229 @@
+"""The measurements of training behind docs/benchmarks.md: `python -m tests.benchmarks.training` prints its tables.
+
+Names of tables after the command print these alone: accuracy, entries, steps, demand.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from importlib.util import find_spec
+from typing import Any
+from unittest import mock
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+import tp_compiler as tpc
+from tests.benchmarks.measure import ROOT, Networks, best_networks, limit_error, networks
+from tp_compiler.evaluate.blocks import block_size
+from tp_compiler.evaluate.plan import Plan
+from tp_compiler.evaluate.replicate import Replicate
+from tp_compiler.evaluate.share import shared
+from tp_compiler.ir.program import Program
+
+OPTIMIZERS = {"SGD": "SGD(lr = 0.2)", "Adam": "Adam(lr = 0.1, beta1 = 0.9, beta2 = 0.99, eps = 0.01)"}
+
+
+INPUTS = [[0.8, -0.5, 1.2], [-0.6, 1.0, 0.4], [0.3, 0.9, -0.8], [-1.2, -0.2, 0.5]]
+TARGETS = [1.0, -0.5, 0.25, -1.0]
+
+
+def tanh_network(optimizer: str, steps: int = 5, inputs: int = 4) -> str:
+    """Two hidden tanh layers, maximal update; the output is what the trained network says of its inputs."""
+    return f"""
+        axis i : {inputs}
+        axis d : 3
+        data xi[i,d] = {INPUTS[:inputs]}
+        data y[i] = {TARGETS[:inputs]}
+        ket |u[d]> ~ N(0, 1)
+        matrix W ~ N(0, 1)
+        ket |v> ~ N(0, 1)
+        def mlp(x[d]) {{ return <v|tanh(W tanh(sum[d](x[d] |u[d]>) / sqrt(3)))> }}
+        train steps = {steps} {{
+            f[i] = mlp(xi[i,d])
+            minimize mean[i]((f[i] - y[i])^2) / 2
+            update |u>, W, |v> with {optimizer}
+        }}
+        output f[i] = mlp(xi[i,d])
+    """
+
+
+@contextmanager
+def numba(allowed: bool) -> Iterator[None]:
+    """Without the extra `fast`, if it is not allowed."""
+    with mock.patch.dict(sys.modules, {} if allowed else {"numba": None}):
+        yield
+
+
+def numbas() -> tuple[bool, ...]:
+    return (True, False) if find_spec("numba") else (False,)
+
+
+# -- accuracy per second --------------------------------------------------------------------------------------------
+def reference(program: Program, samples: int, seeds: int) -> np.ndarray:
+    """The output by many more samples than are judged by it."""
+    runs = [
+        tpc.limit(program, method="qmc", samples=samples, seed=77 + k, threads=2, rtol=0, atol=1) for k in range(seeds)
+    ]
+    return np.mean([run["f"] for run in runs], axis=0)
+
+
+def sized(program: Program, exact: np.ndarray, width: int, seconds: float) -> Networks:
+    """Networks of one width, as many as fit into `seconds`, 16 at least."""
+    few = networks(program, exact, width, "f", seeds=4)
+    return networks(program, exact, width, "f", seeds=int(np.clip(seconds / few.seconds, 16, 4000)))
+
+
+def accuracy_table(
+    optimizer: str, sizes: tuple[int, ...], widths: tuple[int, ...], many: int, seeds: int = 1, seconds: float = 10
+) -> list[tuple[int, float, float, float, int]]:
+    """As `measure.accuracy_table`, of the trained network, on one thread; the reference is of M = `many`."""
+    program = tpc.compile(tanh_network(OPTIMIZERS[optimizer]))
+    exact = reference(program, many, seeds)
+    rows = []
+    with threadpool_limits(limits=1):
+        limit_error(program, exact, 64, 1, "f")
+        found = [sized(program, exact, width, seconds) for width in widths]
+        for samples in sizes:
+            spent, error = limit_error(program, exact, samples, output="f")
+            rows.append((samples, spent, error, *best_networks(found, spent)))
+    return rows
+
+
+# -- one step of Adam on M·P entries --------------------------------------------------------------------------------
+def step_seconds(samples: int, steps: tuple[int, int] = (8, 16), repeats: int = 2, fast: bool = True) -> float:
+    """Seconds of a step of one replicate with Adam, on one thread: the difference of two lengths of training."""
+    best = []
+    for count in steps:
+        plan = Plan(shared(tpc.compile(tanh_network(OPTIMIZERS["Adam"], count))))
+        times = []
+        with numba(fast), threadpool_limits(limits=1):
+            for number in range(repeats + 1):  # the first one compiles
+                start = time.perf_counter()
+                Replicate(plan, samples, (0, number), plain=False)
+                times.append(time.perf_counter() - start)
+        best.append(min(times[1:]))
+    return (best[1] - best[0]) / (steps[1] - steps[0])
+
+
+def torch_step_seconds(samples: int, dtype: str, fused: bool = False, repeats: int = 4) -> float:
+    """Seconds of G = D Xᵀ and `torch.optim.Adam.step` on a dense matrix with as many entries, on one thread."""
+    import torch
+
+    side = int(np.sqrt(samples * block_size(samples)))
+    kind = getattr(torch, dtype)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        left, right = torch.randn(side, 4, dtype=kind), torch.randn(side, 4, dtype=kind)
+        weight = torch.nn.Parameter(torch.zeros(side, side, dtype=kind))
+        adam = torch.optim.Adam([weight], lr=0.1, betas=(0.9, 0.99), eps=0.01, fused=fused)
+        times = []
+        for _ in range(repeats + 1):
+            start = time.perf_counter()
+            weight.grad = left @ right.T
+            adam.step()
+            times.append(time.perf_counter() - start)
+        return min(times[1:])
+    finally:
+        torch.set_num_threads(threads)
+
+
+# -- cost as steps accumulate ---------------------------------------------------------------------------------------
+def training_seconds(optimizer: str, steps: int, samples: int = 2048) -> float:
+    """Seconds of a training limit with fixed samples, two replicates, on one thread."""
+    program = tpc.compile(
+        tanh_network(optimizer, steps)
+        .replace("axis i : 4", "axis i : 3")
+        .replace(", [-1.2, -0.2, 0.5]", "")
+        .replace(", -1.0]", "]")
+    )
+    start = time.perf_counter()
+    tpc.limit(program, method="qmc", samples=samples, replicates=2, threads=1)
+    return time.perf_counter() - start
+
+
+# -- from a cold start ----------------------------------------------------------------------------------------------
+def demand_seconds(
+    atol: float = 3e-4, example: str = "examples/train_mlp.nexort", fast: bool = True
+) -> tuple[float, float, int]:
+    """(seconds, largest standard error of f, M) of a fresh process that is asked for standard errors below atol."""
+    start = "import sys; from tp_compiler.cli import main; sys.exit(main())"
+    if not fast:
+        start = "import sys; sys.modules['numba'] = None; " + start
+    began = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-c", start, "limit", str(ROOT / example), "--only", "f", "--json", "--quiet", "--rtol", "0",
+         "--atol", str(atol)],
+        check=True, capture_output=True, cwd=tempfile.gettempdir(),
+    )  # fmt: skip
+    seconds = time.perf_counter() - began
+    run: dict[str, Any] = json.loads(done.stdout)
+    return seconds, float(np.max(run["outputs"]["f"]["stderr"])), run["samples"]
+
+
+# -- tables ---------------------------------------------------------------------------------------------------------
+def print_accuracy() -> None:
+    print("| optimizer | M | seconds | RMS error of the limit | averaged networks, same time | their width | ratio |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    for optimizer, many, seeds in (("SGD", 2**18, 1), ("Adam", 2**17, 2)):
+        rows = accuracy_table(optimizer, (2**8, 2**11, 2**13, 2**15), (64, 128, 256, 512, 1024), many, seeds)
+        for samples, seconds, error, other, width in rows:
+            shown = f"{samples:,} | {seconds:.2f} | {error:.1e} | {other:.1e} | {width} | {other / error:.0f}"
+            print(f"| {optimizer} | {shown} |", flush=True)
+
+
+def print_entries() -> None:
+    sizes = {m: m * block_size(m) for m in (2**14, 2**16)}
+    rows: dict[str, Callable[[int], float]] = {}
+    for fast in numbas():
+        rows[f"limit, {'with' if fast else 'without'} numba"] = partial(step_seconds, fast=fast)
+    if find_spec("torch") is None:
+        print("PyTorch is not installed: nothing to compare with\n")
+    else:
+        for dtype in ("float64", "float32"):
+            rows[f"PyTorch, {dtype}"] = partial(torch_step_seconds, dtype=dtype)
+            rows[f"PyTorch, {dtype}, fused"] = partial(torch_step_seconds, dtype=dtype, fused=True)
+    print("| ns an entry |", " | ".join(f"M = {m:,}: {entries:,} entries" for m, entries in sizes.items()), "|")
+    print("| --- | --- | --- |")
+    for name, seconds in rows.items():
+        print(f"| {name} |", " | ".join(f"{1e9 * seconds(m) / n:.1f}" for m, n in sizes.items()), "|", flush=True)
+
+
+def print_steps() -> None:
+    print("| optimizer | steps | seconds | seconds a step |")
+    print("| --- | --- | --- | --- |")
+    for name, optimizer in (("SGD", "SGD(lr = 0.1)"), ("Adam", "Adam(lr = 0.02, eps = 0.01)")):
+        for steps in (10, 100, 1000):
+            seconds = training_seconds(optimizer, steps)
+            print(f"| {name} | {steps:,} | {seconds:.1f} | {seconds / steps:.3f} |", flush=True)
+
+
+def print_demand() -> None:
+    print("| extra `fast` | seconds | largest standard error | M |")
+    print("| --- | --- | --- | --- |")
+    for fast in numbas():
+        seconds, stderr, samples = min(demand_seconds(fast=fast) for _ in range(3))
+        print(f"| {'yes' if fast else 'no'} | {seconds:.1f} | {stderr:.1e} | {samples:,} |", flush=True)
+
+
+TABLES: dict[str, Callable[[], None]] = {
+    "accuracy": print_accuracy, "entries": print_entries, "steps": print_steps, "demand": print_demand,
+}  # fmt: skip
+
+
+def main(names: list[str]) -> None:
+    for name in names or TABLES:
+        TABLES[name]()
+        print()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
