@@ -31,6 +31,10 @@ class Options:
     checkpoint: str | os.PathLike[str] | None = None
     progress: Callable[..., None] | None = None
 
+    def __post_init__(self) -> None:
+        if self.f0 == "mean":  # of f_0, which is centred
+            object.__setattr__(self, "f0", "zero")
+
     @property
     def memory(self) -> float:
         if self.max_memory is not None:
@@ -54,7 +58,7 @@ def validate(o: Options) -> None:
     if o.method not in METHODS:
         raise wrong(f"method must be one of {', '.join(METHODS)}; found {o.method}")
     if o.f0 not in ("sample", "zero"):
-        raise wrong(f"f0 must be sample or zero, found {o.f0}")
+        raise wrong(f"f0 must be sample, zero or mean; found {o.f0}")
     for name, tolerance in (("rtol", o.rtol), ("atol", o.atol)):
         if tolerance is not None and not (tolerance >= 0 and math.isfinite(tolerance)):
             raise wrong(f"{name} must be 0 or more, found {tolerance}")

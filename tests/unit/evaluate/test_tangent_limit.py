@@ -214,3 +214,9 @@ def test_a_flow_has_no_equations() -> None:
     text = train("time = [1]", "SGD(lr = 1)") + "output f[step,i] = net(xi[i,d])\n"
     with pytest.raises(tpc.ProgramError, match="NX180"):
         driver.equations(tpc.compile(text))
+
+
+def test_the_mean_of_f0_is_zero() -> None:
+    text = train("steps = 2", "SignSGD(lr = 0.1)") + "output f[step,i] = net(xi[i,d])\n"
+    mean, zero = (tpc.limit(text, f0=start, samples=256)["f"] for start in ("mean", "zero"))
+    np.testing.assert_array_equal(mean, zero)
