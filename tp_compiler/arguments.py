@@ -212,7 +212,9 @@ def _evaluation(sub: argparse.ArgumentParser) -> None:
     group.add_argument("-v", "--verbose", action="store_true", help="say why each method was chosen")
     group.add_argument("--rtol", type=tolerance, metavar="X", help="relative tolerance (default 1e-3)")
     group.add_argument("--atol", type=tolerance, metavar="X", help="absolute tolerance (default 1e-3)")
-    group.add_argument("--f0", choices=("sample", "zero", "mean"), default="sample", help="initial outputs of an NTK limit")
+    group.add_argument(
+        "--f0", choices=("sample", "zero", "mean"), default="sample", help="initial outputs of an NTK limit"
+    )
     group.add_argument("--max-memory", type=memory, metavar="BYTES", help="refuse to use more (4G, 500M)")
     group.add_argument("--max-time", type=seconds, metavar="SECONDS", help="stop refining after this time")
     group.add_argument("--checkpoint", metavar="FILE", help="keep finished replicates here; a killed run goes on")

@@ -15,7 +15,6 @@ import tp_compiler as tpc  # noqa: E402
 from tests.torch.architectures import ARCHITECTURES  # noqa: E402
 from tests.torch.test_limits import OPTIMIZERS  # noqa: E402
 from tp_compiler.finite.converge import verify  # noqa: E402
-from tp_compiler.results import Estimate  # noqa: E402
 
 pytestmark = [pytest.mark.torch, pytest.mark.slow]
 
@@ -41,5 +40,5 @@ def test_tangent_limit(name: str, optimizer: str) -> None:
     }
     estimate = limit.outputs["f"]
     assert np.max(estimate.stderr) < 0.02 and np.max(np.abs(estimate.value)) > 0.05
-    (check,) = verify({"f": Estimate(estimate.value, estimate.stderr, estimate.axes, "qmc")}, networks, dof=7).checks
+    (check,) = verify({"f": estimate}, networks, dof=limit.settings["replicates"] - 1).checks
     assert check.passed, check

@@ -197,7 +197,7 @@ class Draws:
                 zeros = np.zeros_like(mean), np.zeros_like(spread)
                 certain = Estimate(mean, zeros[0], axes, "exact")
                 drawn = Estimate(mean, zeros[0], axes, "exact", "gaussian", spread, zeros[1], AFFINE_NOTE)
-                outputs[o.name] = drawn if self.size else certain
+                outputs[o.name] = certain if self.certain else drawn
         return self._finished(outputs, failed, 0)
 
     def _law(self, sampled: Mapping[ir.Node, Any], samples: int, number: int) -> dict[str, Any]:
@@ -245,7 +245,7 @@ class Draws:
             covariance, uncertain = mean_and_error([s.get(o.name) for s in spreads], sizes)
             axes = tuple(i.name for i in o.indices)
             law, note = ("gaussian", AFFINE_NOTE) if self.affine else ("sampled", self.reasons.get(o.name, ""))
-            if self.size:
+            if not self.certain:
                 outputs[o.name] = Estimate(value, error, axes, "qmc", law, covariance, uncertain, note)
             else:
                 outputs[o.name] = Estimate(value, error, axes, "qmc", note=self.reasons.get(o.name, ""))
