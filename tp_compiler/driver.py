@@ -162,7 +162,7 @@ def show(source: Source, *, stage: str, settings: Mapping[str, float] | None = N
         return equations(program).unicode()
     from tp_compiler.evaluate.plan import Plan
 
-    return Plan(program).show()
+    return Plan(reparametrized(program)).show()
 
 
 def equations(program: Program, *, simplify: bool = True) -> System:

@@ -183,3 +183,44 @@ def test_there_is_no_limit_and_the_reason_is_said(rows: Rows | str, optimizer: s
 def test_decay_of_what_the_limit_does_not_see() -> None:
     with pytest.raises(tpc.ProgramError, match="NX297"):
         tpc.limit(program(STILL_NTP, "AdamW(lr = 0.1, eps = 0.01)"))
+
+
+TWO = """parametrization { |u> : a=0,b=0,c=0,d=1; |v> : a=1,b=0,c=0,d=1; |p> : ROW; |q> : LAST }
+axis i : 2
+axis d : 2
+data xi[i,d] = [[0.9, -0.4], [0.3, 1.1]]
+data y[i] = [1.0, -0.5]
+ket |u[d]> ~ N(0, 1)
+ket |v> ~ N(0, 1)
+ket |p[d]> ~ N(0, 1)
+ket |q> ~ N(0, 1)
+def net(x[d]) { return <v|tanh(sum[d](x[d] |u[d]>))> + <q|tanh(sum[d](x[d] |p[d]>))> }
+train steps = 2 { minimize mean[i]((net(xi[i,d]) - y[i])^2) / 2
+    update all with OPTIMIZER }
+output f[step,i] = net(xi[i,d])
+"""
+
+
+@pytest.mark.parametrize(
+    ("row", "last", "optimizer", "why"),
+    [
+        ("a=0,b=0,c=1/2,d=1/2", "a=1/2,b=0,c=1/2,d=1/2", SGD, "positive power"),
+        ("a=0,b=0,c=-1/2,d=1", "a=1,b=1/2,c=1/2,d=1", SGD, "positive power"),
+        ("a=0,b=0,c=0,d=3/2", "a=1,b=1/2,c=1/2,d=1", ADAM, "gradients by |p>"),
+    ],
+)
+def test_branches_of_different_regimes_are_refused(row: str, last: str, optimizer: str, why: str) -> None:
+    text = TWO.replace("ROW", row).replace("LAST", last).replace("OPTIMIZER", optimizer)
+    failed = tpc.limit(text).failed["f"]
+    assert failed.code == "NX504" and why in failed.message
+
+
+def test_what_has_no_row_in_training_is_refused() -> None:
+    frozen = tpc.limit(program(MUP, SGD, frozen=True)).failed["f"]
+    assert frozen.code == "NX504" and "its row `W` is of nothing that is trained" in frozen.message
+    drifting = program(((0, 0, 0.5, 1), MUP[1], MUP[2]), SGD).replace("|v> ~ N(0, 1)", "|v> ~ N(1, 1)")
+    drifting = drifting.replace("c = 1", "c = 1.5", 1).replace(
+        "W : a = 0, b = 0.5, c = 1,", "W : a = 0, b = 0.5, c = 1.5,"
+    )
+    failed = tpc.limit(drifting).failed["f"]
+    assert failed.code == "NX504"

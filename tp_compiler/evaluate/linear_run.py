@@ -102,7 +102,7 @@ class LinearRun:
             self._attempt(self._step)
             for state in self.moving:
                 state.commit()
-            if not self.step and not self.last:
+            if not (self.step or self.last or self.plan.traces):
                 return
         self._set_clock(steps)
         self._attempt(self._end)

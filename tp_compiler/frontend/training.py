@@ -790,7 +790,9 @@ class Training:
         loop = self.loop
         if loop is not None:
             loop = replace(loop, following={starts.get(state, state): lower(node) for state, node in following.items()})
-            if not any(isinstance(n, ir.Carry | ir.Clock | ir.Apply) for o in outputs for n in reachable([o.node])):
+            if not any(
+                isinstance(n, ir.Carry | ir.Clock | ir.Apply | ir.Trace) for o in outputs for n in reachable([o.node])
+            ):
                 loop = None
         becomes = limit.done if isinstance(limit, TangentLimit) else {}
         names = {lower.done.get(m, m): name for n, name in program.names.items() for m in [becomes.get(n, n)]}

@@ -9,11 +9,14 @@ operator, one with a smaller update does not, and f_0 survives at ρ = 1/2 alone
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 from tp_compiler.diagnostics import ProgramError
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.program import Program, Regime
 from tp_compiler.scale.analysis import moved
 from tp_compiler.scale.figures import Row
+from tp_compiler.scale.growth import NOTHING
 from tp_compiler.scale.numbers import HALF
 from tp_compiler.scale.optimizers import Entrywise, Kind
 from tp_compiler.scale.result import Scaling
@@ -29,9 +32,17 @@ def regime(program: Program) -> Regime:
     rows, verdict = list(scaling.main.rows.values()), scaling.verdict
     if verdict.regime not in (Class.FEATURE_LEARNING, Class.OPERATOR):
         return Regime(refused=f"it is {verdict.regime}: {verdict.reason}")
+    network = program.network
+    assert network is not None
+    unknown = set(network.rows) - {_key(r) for r in rows} - {("output", False)}
+    if unknown:
+        name, ket = min(unknown)
+        return Regime(refused=f"its row `{f'|{name}>' if ket else name}` is of nothing that is trained")
     if any(r.output is not None for r in rows):
         return Regime(refused="a ket that enters features and reads outputs has a limit in muP alone")
-    return _operator(rows) if verdict.regime == Class.OPERATOR else _features(rows)
+    operator = verdict.regime == Class.OPERATOR
+    found = _operator(rows) if operator else _features(rows)
+    return found if found.refused else _gradients(scaling, rows, operator) or found
 
 
 def _features(rows: list[Row]) -> Regime:
@@ -40,11 +51,32 @@ def _features(rows: list[Row]) -> Regime:
         why = "its readout starts at 0 in the limit, where an optimizer without eps has no continuous value"
         return Regime(refused=why)
     steps = {(*_key(r), r.parameter.declared.member): float(moved(r, 0)) for r in rows}
+    if any(x > 0 for x in (*starts.values(), *steps.values())):
+        why = (
+            "a parameter starts, or is updated, by a positive power of n beside natural units while other features move"
+        )
+        return Regime(refused=why)
     return Regime(starts=starts, steps=steps)
+
+
+def _gradients(scaling: Scaling, rows: list[Row], operator: bool) -> Regime | None:
+    """Optimizers that are not linear must meet gradients of the size that their powers were read at."""
+    _, entries = scaling.analysis.updates(rows)
+    for k, r in enumerate(rows):
+        linear = isinstance(r.optimizer, Entrywise) and r.optimizer.degree == 1
+        size = next(x.size for x in rows if x.parameter.kind == Kind.OUTPUT) if operator else Fraction(0)
+        natural = Fraction(0) if r.parameter.kind == Kind.OUTPUT else size
+        if not linear and entries[k] not in (NOTHING, r.gradient(natural).entry):
+            return Regime(
+                refused=f"gradients by {r.parameter.shown} are not of the size that {r.optimizer.name} is given"
+            )
+    return None
 
 
 def _operator(rows: list[Row]) -> Regime:
     readouts = [r for r in rows if r.parameter.kind == Kind.OUTPUT]
+    if not all(_centred(r) for r in readouts):
+        return Regime(refused="a readout whose mean is not 0 has no Gaussian outputs")
     sizes = {r.size for r in readouts}
     if len(sizes) != 1:
         return Regime(refused="its outputs are read at different powers of n")
@@ -64,6 +96,12 @@ def _operator(rows: list[Row]) -> Regime:
 
 def _key(row: Row) -> tuple[str, bool]:
     return row.parameter.declared.name, row.parameter.declared.ket
+
+
+def _centred(row: Row) -> bool:
+    leaf = row.parameter.leaf
+    mean = leaf.args[0] if isinstance(leaf, ir.InitialKet) else None
+    return isinstance(mean, ir.Constant) and mean.value == 0
 
 
 def _jumps(row: Row) -> bool:

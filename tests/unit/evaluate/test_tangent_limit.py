@@ -220,3 +220,8 @@ def test_the_mean_of_f0_is_zero() -> None:
     text = train("steps = 2", "SignSGD(lr = 0.1)") + "output f[step,i] = net(xi[i,d])\n"
     mean, zero = (tpc.limit(text, f0=start, samples=256)["f"] for start in ("mean", "zero"))
     np.testing.assert_array_equal(mean, zero)
+
+
+def test_what_does_not_move_is_the_same_at_every_step() -> None:
+    run = tpc.limit(train("steps = 3", "SGD(lr = 0.1)") + "output still[step] = <v|v>\n")
+    np.testing.assert_allclose(run["still"], np.ones(4), atol=1e-12)
