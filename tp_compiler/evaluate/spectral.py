@@ -20,6 +20,8 @@ from tp_compiler.ir.types import Index
 
 #: Singular values below this part of the largest are zero: with momentum they soon span seven decades.
 CUT = 1e-7
+#: Two eigenvalues that differ by this part or less are equal.
+MEET = 1e-9
 
 
 def spectral(node: ir.Spectral, args: list[tuple[Any, Any]], wanted: Any) -> Any:
@@ -39,6 +41,8 @@ def spectral(node: ir.Spectral, args: list[tuple[Any, Any]], wanted: Any) -> Any
     if node.op == "polar":
         rows2, cols2 = node.hidden
         core = _polar(matrix(0, node.rows, node.cols), matrix(1, node.rows, rows2), matrix(2, node.cols, cols2))
+    elif node.op == "eigenvectors":
+        core = _eigenvectors(node, *(matrix(k, node.rows, node.hidden[0]) for k in (0, 1)))
     else:
         gram, core, shift = matrix(0, node.rows, node.cols), matrix(1, node.rows, node.cols), number(2)
         if node.op == "inverse" and (shift != 0).all():
@@ -88,22 +92,39 @@ def _inverse(node: ir.Spectral, gram: Any, core: Any, shift: Any) -> Any:
 
 
 def _function(node: ir.Spectral, gram: Any, core: Any, shift: Any, power: Any) -> Any:
-    core = _symmetric(node, gram, core)
-    scale = float(np.max(np.abs(core), initial=0.0))
-    weights, vectors = np.linalg.eigh(core)
+    values, weights, basis = _decomposed(node, gram, core)
     if node.op == "inverse":
         power = np.full_like(shift, -1.0)
     f = _Power(power) if power is not None else _Named(node.fn)
+    return (basis * (weights * _slope(node, f, shift, values))[..., None, :]) @ _t(basis)
+
+
+def _eigenvectors(node: ir.Spectral, gram: Any, core: Any) -> Any:
+    """C' with |e>C' orthonormal; where two eigenvalues meet they are no functions of the operator."""
+    values, weights, basis = _decomposed(node, gram, core)
+    order = np.argsort(-values, axis=-1)
+    values, weights = (np.take_along_axis(x, order, axis=-1) for x in (values, weights))
+    size = np.abs(values)
+    kept = size > CUT**2 * size.max(axis=-1, keepdims=True, initial=0.0)
+    close = values[..., :-1] - values[..., 1:] <= MEET * size[..., :-1]
+    if (close & kept[..., :-1] & kept[..., 1:]).any():
+        raise _refused(node, "two of its eigenvalues are equal: any basis of their plane would do")
+    length = np.sqrt(np.where(kept, weights / np.where(kept, values, 1.0), 0.0))
+    return np.take_along_axis(basis, order[..., None, :], axis=-1) * length[..., None, :]
+
+
+def _decomposed(node: ir.Spectral, gram: Any, core: Any) -> tuple[Any, Any, Any]:
+    """Eigenvalues of |e>C<e|, and C = B w Bᵀ with |e>B its eigenvectors, of squared lengths λ/w."""
+    core = _symmetric(node, gram, core)
+    scale = float(np.max(np.abs(core), initial=0.0))
+    weights, vectors = np.linalg.eigh(core)
     if (weights >= -1e-12 * scale).all():
         root = vectors * np.sqrt(np.maximum(weights, 0.0))[..., None, :]
         values, inner = np.linalg.eigh(_t(root) @ gram @ root)
-        values = np.maximum(values, 0.0)
-        basis = root @ inner
-        return (basis * _slope(node, f, shift, values)[..., None, :]) @ _t(basis)
+        return np.maximum(values, 0.0), np.ones_like(values), root @ inner
     half, back = _half(gram)
     values, inner = np.linalg.eigh(_t(half) @ core @ half)
-    basis = back @ inner
-    return (basis * (values * _slope(node, f, shift, values))[..., None, :]) @ _t(basis)
+    return values, values, back @ inner
 
 
 def _symmetric(node: ir.Spectral, gram: Any, core: Any) -> Any:

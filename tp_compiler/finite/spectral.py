@@ -36,6 +36,9 @@ def spectral(node: ir.Spectral, args: Sequence[Tensor]) -> Values:
         half_cols, back_cols = _roots(square(2, node.cols, node.hidden[1]))
         inner = half_rows @ square(0, node.rows, node.cols) @ half_cols
         result = back_rows @ _unit(inner) @ back_cols
+    elif node.op == "eigenvectors":
+        half, back = _roots(square(0, node.rows, node.hidden[0]))
+        result = back @ _eigenvectors(node, half @ square(1, node.rows, node.hidden[0]) @ half)
     else:
         shift = np.broadcast_to(align(args[2], rest).astype(np.float64), batch)[..., None]
         half, back = _roots(square(0, node.rows, node.cols))
@@ -68,6 +71,16 @@ def _changed(
         start = np.where(shift == 0, 0.0, np.where(shift == 0, 1.0, shift) ** power)
         mapped = np.where((shift == 0) & null, 0.0, base**power - start)
     return np.asarray((vectors * mapped[..., None, :]) @ vectors.swapaxes(-1, -2))
+
+
+def _eigenvectors(node: ir.Spectral, inner: Values) -> Values:
+    values, vectors = np.linalg.eigh(inner)
+    values, vectors = values[..., ::-1], vectors[..., ::-1]
+    null = np.abs(values) <= NULL**2 * np.abs(values).max(axis=-1, keepdims=True, initial=0.0)
+    gaps = values[..., :-1] - values[..., 1:]
+    if ((gaps <= 1e-9 * np.abs(values[..., :-1])) & ~null[..., :-1] & ~null[..., 1:]).any():
+        raise _refusal(node, "two of its eigenvalues are equal: any basis of their plane would do")
+    return np.asarray(vectors * ~null[..., None, :])
 
 
 def _roots(gram: Values) -> tuple[Values, Values]:

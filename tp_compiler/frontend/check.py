@@ -109,7 +109,7 @@ class Checker(Bindings):
             path = f"library/{name}.nexort"
             text = files("tp_compiler").joinpath(path).read_text(encoding="utf-8")
             self.run(parse(Source(path, text), self.found).statements, own, "top")
-        scope.library.update(own.others)
+        scope.library.update({n: b for n, b in own.others.items() if isinstance(b.value, v.OptimizerName)})
 
     def _sized(self, indices: tuple[Index, ...], values: Any) -> tuple[Index, ...]:
         return self.training.sized(indices, values)

@@ -30,6 +30,7 @@ LINALG = frozenset(_LINALG_ARGS)
 OPERATOR_ONLY = frozenset(
     {
         "msign",
+        "eigenvectors",
         "rowmean",
         "colmean",
         "rownorm",
@@ -196,18 +197,20 @@ class Functions:
 
     def _of_operators(self, fn: v.Primitive | v.UserFn, args: list[v.Value], expr: ast.Call) -> v.Value:
         """f(G, ...): the nonlinear outer product with natural entries f(g(α, β), ...)."""
+        if any(isinstance(a, v.Ket) for a in args):
+            raise error("NX255", "an operator and a ket do not mix entrywise", expr.span, "use E[1](...)")
+        parts = [a for a in args if isinstance(a, v.Operator | v.Scalar)]
+        body = self.core.matrix_body
+        if body is not None:
+            return body.mapped(parts, lambda nodes: self._applied(fn, nodes, expr))
         slot = self.build.slot()
         nodes = []
         rows = cols = None
-        for a in args:
-            if isinstance(a, v.Ket):
-                raise error("NX255", "an operator and a ket do not mix entrywise", expr.span, "use E[1](...)")
+        for a in parts:
             if isinstance(a, v.Operator):
                 r, c = widths(a)
                 rows, cols = rows or r, cols or c
-                nodes.append(self.core.algebra.kernel(a, slot, expr.span))
-            elif isinstance(a, v.Scalar):
-                nodes.append(a.node)
+            nodes.append(self.core.algebra.kernel(a, slot, expr.span) if isinstance(a, v.Operator) else a.node)
         rows, cols = (self.core.algebra.known(w, expr.span) for w in (rows, cols))
         return v.Kernel(self._applied(fn, nodes, expr), slot, rows, cols)
 
@@ -215,8 +218,11 @@ class Functions:
         values = self._values(expr, ctx, 2)
         if not all(isinstance(x, v.Operator) for x in values):
             raise error("NX258", "hadamard takes two operators", expr.span, "for kets write |x> * |y>")
-        slot = self.build.slot()
         a, b = (x for x in values if isinstance(x, v.Operator))
+        body = self.core.matrix_body
+        if body is not None:
+            return body.mapped((a, b), lambda nodes: self.build.map("mul", nodes, expr.span))
+        slot = self.build.slot()
         rows, cols = (self.core.algebra.known(widths(a)[k] or widths(b)[k], expr.span) for k in (0, 1))
         nodes = [self.core.algebra.kernel(x, slot, expr.span) for x in (a, b)]
         return v.Kernel(self.build.map("mul", nodes, expr.span), slot, rows, cols)

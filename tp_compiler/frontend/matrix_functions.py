@@ -30,6 +30,7 @@ class MatrixFunctions:
         self.build = core.build
         self.table: dict[str, Callable[[ast.Call, Context], v.Value]] = {
             "msign": self.function,
+            "eigenvectors": self.eigenvectors,
             "norm": self.norm,
             "trace": self.trace,
             **dict.fromkeys(("rowmean", "colmean"), self.means),
@@ -109,6 +110,15 @@ class MatrixFunctions:
             case v.Added(terms=parts) | v.Composed(factors=parts):
                 for part in parts:
                     self._without_matrices(part, span)
+
+    def eigenvectors(self, expr: ast.Call, ctx: Context) -> v.Value:
+        """eigenvectors(L): P with L P = P Λ, from arrays to kets, eigenvalues descending; in an optimizer on operators."""
+        body = self.core.matrix_body
+        if body is None:
+            remedy = "it belongs into an `optimizer ... on operators`"
+            raise error("NX285", "eigenvectors has no meaning here", expr.span, remedy)
+        op = self._single(expr, ctx)
+        return BROKEN if op is None else body.named(body.spectral.eigenvectors(body.spectral.core(op)))
 
     # -- numbers ------------------------------------------------------------------------------------------------
     def _worked_out(self, op: v.Operator, span: Span) -> tuple[Spectral, Core]:

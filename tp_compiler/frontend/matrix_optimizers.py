@@ -8,7 +8,7 @@ matrix in their basis; the update is again a sum of outer products. An optimizer
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from tp_compiler.diagnostics import ProgramError, Span
@@ -248,11 +248,19 @@ class MatrixBody:
         """An operator that a statement binds is worked out once, however often it is used."""
         if not isinstance(value, v.Operator) or isinstance(value, v.Carried):
             return value
-        found = self.spectral.core(value)
+        return self.named(self.spectral.core(value))
+
+    def named(self, found: Core) -> v.Carried:
+        """An operator that is worked out, as a value."""
         name = f"#{len(self.spectral.carried)}"
         self.spectral.carried[name] = found
         widths = [x if isinstance(x, Width) else None for x in (found.rows, found.cols)]
         return v.Carried(name, widths[0], widths[1], self.parameter.own)
+
+    def mapped(self, args: Sequence[v.Operator | v.Scalar], change: Callable[[list[ir.Node]], ir.Node]) -> v.Carried:
+        """An entrywise function of operators and numbers: of tables, which operators between arrays are."""
+        parts = [self.spectral.core(a) if isinstance(a, v.Operator) else a.node for a in args]
+        return self.named(self.spectral.mapped(parts, change))
 
     # -- cores of states ----------------------------------------------------------------------------------------
     def carried(self) -> None:
@@ -260,8 +268,7 @@ class MatrixBody:
         for name, (rows, cols) in self.sides.items():
             if rows == self.spectral.anything:
                 continue  # it stays 0
-            row, column = self.spectral.spaces[rows].row, self.spectral.spaces[cols].column
-            assert row and column
+            row, column = self.spectral.indexed(rows)[0], self.spectral.indexed(cols)[1]
             shapes = {"core": (row, column), "identity": (), "start": ()}
             found: dict[str, ir.Node] = {}
             for part in self.parts.get(name, frozenset({"core"})):

@@ -11,6 +11,7 @@ right side, whose basis is orthonormal.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from tp_compiler.diagnostics import Span
@@ -80,10 +81,17 @@ class Spectral:
 
     def close(self) -> None:
         """The bases are complete: each gets an index."""
-        for space in self.spaces.values():
-            axis = space.side if isinstance(space.side, Axis) else Axis(f"basis {space.side.name}", space.size())
+        for side in self.spaces:
+            self.indexed(side)
+
+    def indexed(self, side: Side) -> tuple[Index, Index]:
+        """The indices of a side's basis, for rows and for columns. Arrays need nothing else, and may come late."""
+        space = self.space(side)
+        if space.row is None or space.column is None:
+            axis = side if isinstance(side, Axis) else Axis(f"basis {side.name}", space.size())
             first = Index(axis.name, axis)
             space.row, space.column = self.build.fresh(first), self.build.fresh(first)
+        return space.row, space.column
 
     def collect(self, op: v.Operator, over: tuple[Index, ...] = ()) -> None:
         """Adds the kets of an operator to the bases; `over` are the summed indices around it."""
@@ -149,7 +157,7 @@ class Spectral:
             case v.Function():
                 return self.function(op)
             case v.Kernel() | v.Diagonal():
-                raise self._refused("entrywise functions of operators, and matrix functions, do not mix")
+                raise self._refused("entrywise functions of operators between kets, and matrix functions, do not mix")
         raise self._refused("an initial matrix in a matrix function has no limit of this kind")
 
     def _refused(self, why: str) -> Exception:
@@ -258,7 +266,9 @@ class Spectral:
             gram = self.gram(a.cols, left, right)
             first = build.rename(a.core, {middle.column: left}, span)
             second = build.rename(b.core, {middle.row: right}, span)
-            parts.append(build.contract((first, gram, second), (left, right), (), span))
+            inside = build.contract((first, gram, second), (left, right), (), span)
+            scale = _natural(a.rows, a.cols) * _natural(b.rows, b.cols) / _natural(a.rows, b.cols)
+            parts.append(build.mul(build.constant(scale, span), inside, span))
         core = build.map("add", parts, span) if parts else None
         return Core(a.rows, b.cols, identity, core, start)
 
@@ -343,7 +353,7 @@ class Spectral:
                 raise self._refused("msign of a multiple of I")
             other = build.fresh(rows.row), build.fresh(cols.column)
             grams = self.gram(a.rows, rows.row, other[0]), self.gram(a.cols, cols.column, other[1])
-            ratio = self._ratio(a)
+            ratio = build.constant(1 / _natural(a.rows, a.cols), span)
             polar = build.spectral("polar", rows.row, cols.column, (a.core, *grams), other, "", span)
             return Core(a.rows, a.cols, core=build.mul(ratio, polar, span))
         if a.rows != a.cols:
@@ -361,12 +371,37 @@ class Spectral:
         changed = build.spectral(name, rows.row, cols.column, args, (), op.fn, span)
         return Core(a.rows, a.cols, identity=self._of_number(op, a.identity), core=changed)
 
-    def _ratio(self, a: Core) -> ir.Node:
-        """msign has singular values 1 as a matrix at width n: |y><x| is y xᵀ over the width of x."""
-        ratio = 1.0
-        if isinstance(a.rows, Width) and isinstance(a.cols, Width):
-            ratio = (a.cols.ratio / a.rows.ratio) ** 0.5
-        return self.build.constant(ratio, self.span)
+    def eigenvectors(self, a: Core) -> Core:
+        """Orthonormal eigenvectors of a symmetric operator, from arrays to its side, by descending eigenvalue."""
+        if a.rows == self.anything:
+            return a
+        if a.rows != a.cols:
+            raise self._refused("eigenvectors of an operator with different sides")
+        if a.start is not None or a.core is None:
+            raise self._refused("eigenvectors of the initial parameter, or of a multiple of I")
+        row, column = self.indexed(a.rows)
+        axis = Axis(f"eigenvectors {a.rows.name}", row.size)
+        args = (self.gram(a.rows, row, column), a.core)
+        found = self.build.spectral("eigenvectors", row, self.indexed(axis)[1], args, (column,), "", self.span)
+        return Core(a.rows, axis, core=found)
+
+    def mapped(self, cores: Sequence[Core | ir.Node], change: Callable[[list[ir.Node]], ir.Node]) -> Core:
+        """An entrywise function of operators between arrays, which are tables, and of numbers."""
+        known = [c for c in cores if isinstance(c, Core) and c.rows != self.anything]
+        if not known:
+            return Core(self.anything, self.anything)
+        rows, cols = known[0].rows, known[0].cols
+        if any((c.rows, c.cols) != (rows, cols) for c in known):
+            raise self._refused("an entrywise function of operators with different sides")
+        plain = all(c.identity is None and c.start is None for c in known)
+        if isinstance(rows, Width) or isinstance(cols, Width) or not plain:
+            raise self._refused(
+                "an entrywise function of anything but a table, such as P^T g Q with P and Q eigenvectors"
+            )
+        if all(c.core is None for c in known):
+            raise self._refused("an entrywise function of 0")
+        zero = self.build.constant(0, self.span)
+        return Core(rows, cols, core=change([(c.core or zero) if isinstance(c, Core) else c for c in cores]))
 
     def _of_number(self, op: v.Function, shift: ir.Node | None) -> ir.Node | None:
         """f(s), the multiple of I in f(s I + ...)."""
@@ -422,6 +457,11 @@ class Spectral:
         assert rows.row and cols.column
         summed = self.build.contract((a.core, self.basis(a.rows, rows.row)), (rows.row,), (), self.span)
         return self.build.rename(summed, {cols.column: index}, self.span)
+
+
+def _natural(rows: Side, cols: Side) -> float:
+    """The matrix of |e>C<e'| at width n in terms of e/|e| and e'/|e'|: |y><x| is y xᵀ over the width of x; arrays have none."""
+    return (rows.ratio / cols.ratio) ** 0.5 if isinstance(rows, Width) and isinstance(cols, Width) else 1.0
 
 
 def _own(node: ir.Node, index: Index, over: tuple[Index, ...]) -> tuple[Index, ...]:

@@ -37,7 +37,9 @@ if TYPE_CHECKING:
     from tp_compiler.frontend.check import Checker
 
 PARAMETRIZATIONS = ("mup", "ntk", "standard")
-_OPERATOR_WORDS = {"pow", "inv", "msign", "matfun", "rowmean", "colmean", "rownorm", "colnorm", "inputs", "signals"}
+_OPERATOR_WORDS = {
+    "pow", "inv", "msign", "matfun", "eigenvectors", "rowmean", "colmean", "rownorm", "colnorm", "inputs", "signals"
+}  # fmt: skip
 #: Torch adds this to the norm that a gradient is clipped by.
 CLIP_EPS = 1e-6
 

@@ -237,13 +237,15 @@ class Spectral(Node):
 
     power: args (K, C, s, p), C symmetric. inverse: args (K, C, s), any C. matfun: args (K, C, s), `fn` of a symmetric
     one. polar: args (C, K of the rows over (rows, rows2), K of the columns over (cols, cols2)): |e>C<e'| with its nonzero
-    singular values made 1. On the null space of an operator (s = 0) powers are 0: pseudo-inverses.
+    singular values made 1. eigenvectors: args (K, C), both over (rows, rows2), C symmetric; the orthonormal eigenvectors are
+    |e> C', the eigenvalues descending along cols, and columns of the null space are 0. On the null space of an operator
+    (s = 0) powers are 0: pseudo-inverses.
     """
 
     op: str
     rows: Index
     cols: Index
-    hidden: tuple[Index, ...] = ()  # rows2, cols2 of polar
+    hidden: tuple[Index, ...] = ()  # rows2 (and cols2) of polar and eigenvectors
     fn: str = ""
 
 

@@ -172,6 +172,18 @@ class Spectral(Optimizer):
 
 
 @dataclass(frozen=True)
+class Rotated(Spectral):
+    """SOAP: Adam in the eigenbases of GGᵀ and GᵀG, where the entries of G are of the size of its singular values."""
+
+    left: Fraction = HALF
+    right: Fraction = ZERO
+
+    def scales(self, g: Gradient) -> dict[str, tuple[Fraction, str]]:
+        size = (g.signals + g.inputs) / 2
+        return {"eps": (size, f"eps stands beside singular values of G, which are |δ| |x|, {power(size)}")}
+
+
+@dataclass(frozen=True)
 class Rotational(Optimizer):
     """Nero: rows of unit norm, each turned by an angle lr."""
 
@@ -242,6 +254,7 @@ _ROWS = (
     Factored("FOOF", "Ishikawa and Karakida Table 1 with e_B = 0", False, ZERO, ONE),
     shampoo(),
     Spectral("Muon", "Qiu et al. Table 1: s = 1/2", True, HALF, ZERO, damped=False),
+    Rotated("SOAP", "Qiu et al. Table 1, with one block for all", True),
     Relative("LARS", "TP IVb 2.10.2; TP V B.3", True),
     Relative("LAMB", "TP IVb 2.10.2; TP V B.3", True, "eps"),
     Relative("Adafactor", "TP IVb 2.1 (a nonlinear outer product), 2.10.2", True, "eps1", "eps2"),

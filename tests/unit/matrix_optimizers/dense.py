@@ -88,6 +88,44 @@ class Muon:
 
 
 @dataclass
+class SOAP:
+    """Adam in whole eigenbases, those of null spaces included, whatever LAPACK makes of them; `lag`: from before this g."""
+
+    lr: float
+    eps: float
+    beta1: float = 0.95
+    beta2: float = 0.95
+    shampoo_beta: float = 0.95
+    weight_decay: float = 0.0
+    lag: bool = False
+    m: Matrix | float = 0.0
+    v: Matrix | float = 0.0
+    t: int = 0
+
+    def __post_init__(self) -> None:
+        self.left, self.right = Average(self.shampoo_beta), Average(self.shampoo_beta)
+
+    def step(self, g: Matrix, facts: Facts) -> Matrix:
+        self.t += 1
+        rotations = [np.eye(size) if self.t == 1 else eigenvectors(s.value) for s, size in self.statistics(g)]
+        new = self.left(g @ g.T), self.right(g.T @ g)
+        p, q = rotations if self.lag else map(eigenvectors, new)
+        self.m = self.beta1 * self.m + (1 - self.beta1) * g
+        self.v = self.beta2 * self.v + (1 - self.beta2) * (p.T @ g @ q) ** 2
+        m, v = self.m / (1 - self.beta1**self.t), self.v / (1 - self.beta2**self.t)
+        update = p @ (p.T @ m @ q / (np.sqrt(v) + self.eps)) @ q.T
+        return -self.lr * update - self.lr * self.weight_decay * facts["p"]
+
+    def statistics(self, g: Matrix) -> list[tuple[Average, int]]:
+        return [(self.left, len(g)), (self.right, len(g.T))]
+
+
+def eigenvectors(matrix: Matrix | float) -> Matrix:
+    """In descending order of the eigenvalues."""
+    return np.linalg.eigh(np.asarray(matrix))[1][:, ::-1]
+
+
+@dataclass
 class KFAC:
     lr: float
     damping: float = 0.1
@@ -126,4 +164,6 @@ class Custom:
         return self.rule(self.past, facts)
 
 
-__all__ = ["KFAC", "Average", "Custom", "Facts", "Matrix", "Muon", "Shampoo", "newton_schulz", "polar", "power"]
+__all__ = [
+    "KFAC", "SOAP", "Average", "Custom", "Facts", "Matrix", "Muon", "Shampoo", "newton_schulz", "polar", "power"
+]  # fmt: skip

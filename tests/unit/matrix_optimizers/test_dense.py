@@ -1,11 +1,11 @@
-"""Shampoo and Muon at finite width against brute force on real matrices, to rounding: every kind of parameter."""
+"""Shampoo, Muon and SOAP at finite width against brute force on real matrices, to rounding: every kind of parameter."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from tests.unit.matrix_optimizers.dense import Muon, Shampoo
+from tests.unit.matrix_optimizers.dense import SOAP, Muon, Shampoo
 from tests.unit.matrix_optimizers.programs import ARCHITECTURES, Architecture, Make, simulated
 
 SHAMPOO: dict[str, Make] = {
@@ -23,7 +23,13 @@ MUON: dict[str, Make] = {
     "Muon(lr = 0.1, weight_decay = 0.3, nesterov = 0)": lambda: Muon(0.1, nesterov=0, weight_decay=0.3),
     "Muon(lr = 0.1, newton_schulz = 5)": lambda: Muon(0.1, newton_schulz=5),
 }
-OPTIMIZERS = SHAMPOO | MUON
+ROTATED: dict[str, Make] = {
+    "SOAP(lr = 0.1, eps = 0.1)": lambda: SOAP(0.1, 0.1),
+    "SOAP(lr = 0.1, eps = 0.03, beta1 = 0.5, beta2 = 0.8, shampoo_beta = 0.3, weight_decay = 0.2)": (
+        lambda: SOAP(0.1, 0.03, 0.5, 0.8, 0.3, 0.2)
+    ),
+}
+OPTIMIZERS = SHAMPOO | MUON | ROTATED
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import tp_compiler as tpc
-from tests.unit.matrix_optimizers.dense import KFAC, Muon, Shampoo
+from tests.unit.matrix_optimizers.dense import KFAC, SOAP, Muon, Shampoo
 from tests.unit.matrix_optimizers.network import Network
 from tests.unit.matrix_optimizers.programs import ARCHITECTURES, STEPS, XI, XT, Make, Y, exact
 
@@ -72,6 +72,8 @@ CASES: dict[str, Make] = {
     "Muon(lr = 0.1)": lambda: Muon(0.1),
     "Muon(lr = 0.1, momentum = 0.5, nesterov = 0, weight_decay = 0.2)": lambda: Muon(0.1, 0.5, 0, 0.2),
     "Muon(lr = 0.1, newton_schulz = 5)": lambda: Muon(0.1, newton_schulz=5),
+    "SOAP(lr = 0.1, eps = 0.1)": lambda: SOAP(0.1, 0.1),
+    "SOAP(lr = 0.1, eps = 0.1, beta1 = 0, beta2 = 0.5, weight_decay = 0.2)": (lambda: SOAP(0.1, 0.1, 0, 0.5, 0.5, 0.2)),
     "KFAC(lr = 0.5, damping = 0.1)": lambda: KFAC(0.5, 0.1),
     "KFAC(lr = 0.5, damping = 0.1, damping_left = 0.3, power_right = 1/2, beta2 = 0.7)": (
         lambda: KFAC(0.5, 0.1, 0.3, power_right=0.5, beta2=0.7)
