@@ -1,4 +1,4 @@
-"""Shampoo, K-FAC, Muon and Nero in PyTorch on dense matrices in natural scale, for networks of any width.
+"""Shampoo, K-FAC, Muon, SOAP and Nero in PyTorch on dense matrices in natural scale, for networks of any width.
 
 A layer is a real matrix M with its rows first: W itself, the columns u[d] / √n of a family, the rows v[c] / √n of a readout.
 Statistics are dense matrices; as their rank is small, their eigenvalues are found in a basis of their range (a product
@@ -92,6 +92,39 @@ class Muon:
     def __call__(self, g: Tensor, facts: dict[str, Tensor]) -> Tensor:
         self.m = self.momentum * self.m + (1 - self.momentum) * g
         return -self.lr * polar((1 - self.momentum) * g + self.momentum * self.m, self.rank)
+
+
+def eigenvectors(matrix: Tensor, rank: int) -> Tensor:
+    """Those of the largest eigenvalues, descending."""
+    q = basis(matrix, rank)
+    return q @ torch.linalg.eigh(q.T @ matrix @ q)[1].flip(-1)
+
+
+@dataclass
+class SOAP:
+    """Vyas et al. 2024, with the statistics updated first; outside of their range the second moments are 0."""
+
+    lr: float
+    eps: float
+    beta: float = 0.95
+    rank: int = 40
+    t: int = 0
+    m: Tensor = 0.0
+    v: Tensor = 0.0
+
+    def __post_init__(self) -> None:
+        self.left, self.right = Average(self.beta), Average(self.beta)
+
+    def __call__(self, g: Tensor, facts: dict[str, Tensor]) -> Tensor:
+        self.t += 1
+        unbiased = 1 - self.beta**self.t
+        p, q = (eigenvectors(x, self.rank) for x in (self.left(g @ g.T), self.right(g.T @ g)))
+        self.m = self.beta * self.m + (1 - self.beta) * g
+        self.v = self.beta * self.v + (1 - self.beta) * (p.T @ g @ q) ** 2
+        m = self.m / unbiased
+        h = p.T @ m @ q
+        inside = p @ (h / ((self.v / unbiased).sqrt() + self.eps)) @ q.T
+        return -self.lr * (inside + (m - p @ h @ q.T) / self.eps)
 
 
 @dataclass
@@ -223,4 +256,4 @@ def _project(p: Parameters, steppers: dict[str, Any]) -> None:
             entries.copy_((m / scale).reshape(entries.shape))
 
 
-__all__ = ["KFAC", "Drawn", "Muon", "Nero", "Record", "Shampoo", "train"]
+__all__ = ["KFAC", "SOAP", "Drawn", "Muon", "Nero", "Record", "Shampoo", "train"]

@@ -54,11 +54,9 @@ def spectral(node: ir.Spectral, args: list[tuple[Any, Any]], wanted: Any) -> Any
     return aligned(core, (*rest, node.rows, node.cols), wanted)
 
 
-def _refused(node: ir.Spectral, why: str) -> Refused:
+def _refused(node: ir.Spectral, why: str, remedy: str = "add damping, or check the operator") -> Refused:
     name = {"power": "pow", "inverse": "inv", "polar": "msign"}.get(node.op, node.op)
-    return Refused(
-        Diagnostic("NX416", f"{name} of an operator: {why}", node.span, "add damping, or check the operator")
-    )
+    return Refused(Diagnostic("NX416", f"{name} of an operator: {why}", node.span, remedy))
 
 
 def _polar(core: Any, rows: Any, cols: Any) -> Any:
@@ -108,7 +106,7 @@ def _eigenvectors(node: ir.Spectral, gram: Any, core: Any) -> Any:
     kept = size > CUT**2 * size.max(axis=-1, keepdims=True, initial=0.0)
     close = values[..., :-1] - values[..., 1:] <= MEET * size[..., :-1]
     if (close & kept[..., :-1] & kept[..., 1:]).any():
-        raise _refused(node, "two of its eigenvalues are equal: any basis of their plane would do")
+        raise _refused(node, "two of its eigenvalues are equal", "no basis is theirs: use Shampoo")
     length = np.sqrt(np.where(kept, weights / np.where(kept, values, 1.0), 0.0))
     return np.take_along_axis(basis, order[..., None, :], axis=-1) * length[..., None, :]
 

@@ -79,7 +79,7 @@ def _eigenvectors(node: ir.Spectral, inner: Values) -> Values:
     null = np.abs(values) <= NULL**2 * np.abs(values).max(axis=-1, keepdims=True, initial=0.0)
     gaps = values[..., :-1] - values[..., 1:]
     if ((gaps <= 1e-9 * np.abs(values[..., :-1])) & ~null[..., :-1] & ~null[..., 1:]).any():
-        raise _refusal(node, "two of its eigenvalues are equal: any basis of their plane would do")
+        raise _refusal(node, "two of its eigenvalues are equal", "no basis is theirs: use Shampoo")
     return np.asarray(vectors * ~null[..., None, :])
 
 
@@ -100,8 +100,6 @@ def _unit(inner: Values) -> Values:
     return np.asarray((left * kept[..., None, :]) @ right)
 
 
-def _refusal(node: ir.Spectral, why: str) -> Refusal:
+def _refusal(node: ir.Spectral, why: str, remedy: str = "add damping, or check the operator") -> Refusal:
     name = {"power": "pow", "inverse": "inv", "polar": "msign"}.get(node.op, node.op)
-    return Refusal(
-        Diagnostic("NX416", f"{name} of an operator: {why}", node.span, "add damping, or check the operator")
-    )
+    return Refusal(Diagnostic("NX416", f"{name} of an operator: {why}", node.span, remedy))

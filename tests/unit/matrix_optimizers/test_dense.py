@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import tp_compiler as tpc
 from tests.unit.matrix_optimizers.dense import SOAP, Muon, Shampoo
-from tests.unit.matrix_optimizers.programs import ARCHITECTURES, Architecture, Make, simulated
+from tests.unit.matrix_optimizers.network import Layer, Network
+from tests.unit.matrix_optimizers.programs import ARCHITECTURES, STEPS, XI, XT, Architecture, Make, Y, simulated
 
 SHAMPOO: dict[str, Make] = {
     "Shampoo(lr = 0.5, damping = 0.1, beta2 = 0)": lambda: Shampoo(0.5, 0.1, beta2=0),
@@ -39,3 +41,37 @@ def test_against_dense_matrices(architecture: str, optimizer: str) -> None:
     outputs = 2 if architecture == "a matrix" else 1
     found = simulated(a.text(f"update all with {optimizer}", outputs))
     np.testing.assert_allclose(found, a.dense(OPTIMIZERS[optimizer], outputs), rtol=1e-8, atol=1e-9)
+
+
+LAGGED = """
+fn relative(m, v, eps) = m / (sqrt(v) + eps)
+optimizer Lagged(lr, eps, b = 0.9) on operators {
+    state L = 0
+    state R = 0
+    state m = 0
+    state v = 0
+    P = eigenvectors(L)
+    Q = eigenvectors(R)
+    L := b * L + (1 - b) * g g^T
+    R := b * R + (1 - b) * g^T g
+    m := b * m + (1 - b) * g
+    v := b * v + (1 - b) * square(P^T g Q)
+    mhat = m / (1 - b^t)
+    h = P^T mhat Q
+    return -lr * P relative(h, v / (1 - b^t), eps) Q^T - lr * (mhat - P h Q^T) / eps
+}
+"""
+
+
+def test_soap_in_the_eigenbasis_of_the_past() -> None:
+    """Its published order: parts of a gradient outside are spread over n arbitrary directions, and eps outweighs them."""
+    a = ARCHITECTURES["a matrix"]
+    text = LAGGED + a.text("update W with Lagged(lr = 0.5, eps = 0.2)")
+    errors = []
+    for n in (32, 128, 512):
+        network = Network(n, XI, Y[:, :1], [Layer("W", n, n)])
+        wanted = network.train({"W0": SOAP(0.5, 0.2, 0.9, 0.9, 0.9, lag=True)}, STEPS, XT)[:, 0]
+        found = np.asarray(tpc.simulate(text, width=n, seeds=1, seed=0)["f"])
+        errors.append(np.abs(found - wanted).max())
+        assert errors[-1] < 0.1 * np.abs(found - found[0]).max(), (found, wanted)
+    assert errors[1] < errors[0] / 1.4 and errors[2] < errors[1] / 1.4, errors  # n^-1/2: by 2 each time

@@ -81,6 +81,13 @@ def spectral(left_power: float, right_power: float, damped: bool = True) -> Rule
     return rule
 
 
+def soap(memory: Memory, g: Array, x: Array, d: Array, left: float, right: float) -> Array:
+    """SOAP without memory: its eigenbases are the singular vectors, where g is diagonal."""
+    (q, k), (p, m) = np.linalg.qr(d), np.linalg.qr(x)
+    u, s, v = np.linalg.svd(k @ m.T, full_matrices=False)
+    return (q @ u) @ ((s / (s + 0.1 * left))[:, None] * (v @ p.T))
+
+
 def nero(memory: Memory, g: Array, x: Array, d: Array, left: float, right: float) -> Array:
     return g / np.sqrt((g**2).sum(axis=1, keepdims=True) + 1e-300)
 

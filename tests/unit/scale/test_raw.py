@@ -100,8 +100,10 @@ def test_shampoo_with_any_powers(left: str, right: str | None, lr: str) -> None:
     assert column(MUP, shampoo(left, right), "damping") == "-1 0 1"
 
 
-def test_muon_and_nero() -> None:
+def test_muon_soap_and_nero() -> None:
     assert column(MUP, "Muon", "lr") == "1/2 0 -1/2"  # sqrt(n_out/n_in), Qiu et al. Table 1
+    assert column(MUP, "SOAP", "lr") == "1/2 0 -1/2"  # its Table 1 with blocks of the size of the matrix
+    assert column(MUP, "SOAP", "eps") == "-1/2 0 1/2"
     rows = [raw(MUP, k, "Nero") for k in ROWS]
     assert [str(x["lr"]) for x in rows] == ["0", "-1/2", "0"]
     assert [str(x["init_std"]) for x in rows] == ["0", "-1/2", "-1/2"]

@@ -35,6 +35,7 @@ RULES: dict[str, tuple[net.Rule, Optimizer]] = {
     "Shampoo, 1/2": (net.spectral(0.5, 0.5), shampoo("1/2")),
     "Shampoo, left": (net.spectral(0.3, 0), shampoo("3/10", 0)),
     "Muon": (net.spectral(0.5, 0, damped=False), OPTIMIZERS["Muon"]),
+    "SOAP": (net.soap, OPTIMIZERS["SOAP"]),
     "Nero": (net.nero, OPTIMIZERS["Nero"]),
 }
 
