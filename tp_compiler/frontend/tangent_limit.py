@@ -13,6 +13,9 @@ Minibatches and weight decay make the outputs at initialisation a family over th
 inputs of every step, and f^init_t, the output of the network whose weights have decayed to κ_t times the initial ones,
 is then one Gaussian vector (Thm 2.10.3, with f^init_{t+1} in the place of its f_0). Gradients of the decayed network by
 p_t = κ_t p_0 are those by p_0 over κ_t.
+
+A trained number that is added to the outputs, as an output bias, is no average over neurons: its updates count in full
+(TP IVb, 2.9.11: c = d = 0 for scalars). One inside the features would move them by order one, and has no such limit.
 """
 
 from __future__ import annotations
@@ -42,12 +45,16 @@ CLIP_EPS = 1e-6
 
 @dataclass(eq=False)
 class Group:
-    """Parameters that share one `update` line: their initial leaves, and how the optimizer runs."""
+    """Parameters that share one `update` line: their initial leaves, and how the optimizer runs.
+
+    `numbers`: trained numbers that outputs are made of beside brackets, as they are in the loop, by the names of theirs.
+    """
 
     name: str
     leaves: list[Leaf]
     step: Step
     span: Span
+    numbers: dict[ir.Carry, str] = field(default_factory=dict)
     optimizer: Optimizer = field(init=False)
     kept: list[ir.Node] | None = None  # κ_0, κ_1, ...: what weight decay leaves of the initial values
     coefficients: dict[ir.Clt, ir.State] = field(default_factory=dict)  # of a linear optimizer
@@ -63,7 +70,7 @@ class TangentLimit:
         clock: Index, head: Span, span: Span, centred: bool = False,
     ):  # fmt: skip
         self.build, self.span = build, span
-        self.starts = starts  # current value -> initial value of every trained parameter
+        self.starts = starts  # current value -> initial value of every trained parameter that is at its start here
         self.groups = groups
         self.centred = centred  # the outputs at initialisation are 0 in the limit
         self.steps = Steps(build, clock.size - 1, head)
@@ -71,6 +78,7 @@ class TangentLimit:
         self.done: dict[ir.Node, ir.Node] = {}
         self._brackets: dict[ir.Clt, ir.Clt] = {}
         self._values: dict[ir.Clt, ir.Node] = {}
+        self._numbers: dict[ir.Node, ir.Node] = {}  # trained numbers -> their values here: random, as f_0 is
         for group in groups:
             group.optimizer = classified(build, lambda p, g=group: g.step(p, _same), group.span)  # type: ignore[misc]
             group.kept = factors(
@@ -87,6 +95,7 @@ class TangentLimit:
             )  # fmt: skip
         for group in groups:
             self._prepare(group)
+            self._number(group)
         moved = self(loss)
         self._follow(moved, clip)
 
@@ -110,7 +119,11 @@ class TangentLimit:
         """A current parameter, or a product with one, by the initial one and what decay leaves of it."""
         if isinstance(node, ir.Carry):
             start = self.starts.get(node)
-            return self._shrunk(start, start, index, place) if isinstance(start, ir.Node) else node
+            return (
+                self._shrunk(start, start, index, place)
+                if isinstance(start, ir.Node)
+                else self._numbers.get(node, node)
+            )
         if isinstance(node, ir.MatMul) and node.matrix.start is not None:
             start = node.matrix.start
             found = self.build.matmul(start, node.member, node.transposed, inner(node.args[0]), self.span)
@@ -155,6 +168,15 @@ class TangentLimit:
             else:
                 kind = replace(leaf.type, random=True)
                 group.kets[leaf] = ir.State(_name(leaf), kind, zero, self.span)
+
+    def _number(self, group: Group) -> None:
+        for number, name in group.numbers.items():
+            if any(number in reachable([clt]) for clt in self.outputs):
+                message = f"the trained number {name} is inside of features, and would move them by order one"
+                remedy = f"make it a ket, `ket |{name}> = 1`, or a number that is not trained, `{name} = 1`"
+                raise error("NX298", message, group.span, remedy)
+            state = replace(number.state, type=replace(number.type, random=True))
+            self._numbers[number] = self.build.carry(state, self.span)
 
     # -- how an output moves ------------------------------------------------------------------------------------
     def _change(self, output: ir.Clt) -> ir.Node:
@@ -211,10 +233,19 @@ class TangentLimit:
         values = {clt: self._moved_bracket(clt) for clt in self.outputs}
         slope = Gradient(build, loss, list(values.values()), span)
         chi = {clt: slope.by(value, value.type.indices) for clt, value in values.items()}
+        by_numbers = Gradient(build, loss, list(self._numbers.values()), span)
+        scale = None
         if clip is not None:
-            scale = self._clipping(chi, clip)
+            squares = [by_numbers.by(x, x.type.indices) for x in self._numbers.values()]
+            scale = self._clipping(chi, clip, [build.contract((x, x), x.type.indices, (), span) for x in squares])
             chi = {clt: build.mul(scale, x, span) for clt, x in chi.items()}
         for group in self.groups:
+            for number in group.numbers:
+                value = self._numbers[number]
+                assert isinstance(value, ir.Carry)
+                slope = by_numbers.by(value, value.type.indices)
+                slope = slope if scale is None else build.mul(scale, slope, span)
+                self._advance(group, value.state, Parameter(value.state.name, value.type, value, slope))
             if group.coefficients:
                 for clt, state in group.coefficients.items():
                     index = self.steps.index(clt)
@@ -258,10 +289,10 @@ class TangentLimit:
         """The indices of an output at one step."""
         return tuple(i for i in clt.type.indices if i != self.steps.index(clt))
 
-    def _clipping(self, chi: Mapping[ir.Clt, ir.Node], clip: ir.Node) -> ir.Node:
-        """min(1, c / |gradient|), |gradient|² = Σ χ χ' Θ."""
+    def _clipping(self, chi: Mapping[ir.Clt, ir.Node], clip: ir.Node, squares: list[ir.Node]) -> ir.Node:
+        """min(1, c / |gradient|), |gradient|² = Σ χ χ' Θ and the squares of what is by numbers."""
         build, span = self.build, self.span
-        terms = []
+        terms = list(squares)
         for group in self.groups:
             for a, x in chi.items():
                 for b, y in chi.items():

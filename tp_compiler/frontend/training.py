@@ -59,6 +59,10 @@ class _Target:
     def shown(self) -> str:
         return f"|{self.name}>" if self.ket else self.name
 
+    @property
+    def number(self) -> bool:
+        return isinstance(self.leaf, ir.Carry) and not self.leaf.type.slots
+
 
 @dataclass(eq=False)
 class _Update:
@@ -348,9 +352,11 @@ class Training:
             self._follow(target, gradient, scale)
         self.loop = Loop(self.clock.size - 1, self.clock, self.following, self._head())
         if self.tangential:
-            starts = {t.leaf: _start(t.leaf) for t in self.targets.values()}
+            groups = self._groups()
+            moving = {number for group in groups for number in group.numbers}
+            starts = {t.leaf: _start(t.leaf) for t in self.targets.values() if t.leaf not in moving}
             self.tangent = TangentLimit(
-                self.build, self.loss, starts, self._groups(), self.clip, self.clock, self._head(), self._loss_span(),
+                self.build, self.loss, starts, groups, self.clip, self.clock, self._head(), self._loss_span(),
                 centred=self.regime is not None and self.regime.reading < 0,
             )  # fmt: skip
             if self.times:
@@ -373,7 +379,10 @@ class Training:
                     self._unseen(update)
                     continue
                 group = found.setdefault(id(update), Group(name, [], self._step(update), span))
-                group.leaves.append(_start(target.leaf))
+                if isinstance(target.leaf, ir.Carry) and target.number:
+                    group.numbers[target.leaf] = target.name
+                else:
+                    group.leaves.append(_start(target.leaf))
         return list(found.values())
 
     def _unseen(self, update: _Update) -> None:
@@ -468,7 +477,7 @@ class Training:
     def _power(self, target: _Target, picks: tuple[int | None, ...]) -> float:
         """At finite width an update is n^this of what the optimizer returns."""
         if self.regime is None or self.regime.refused:
-            return -0.5 if self.parametrized == "ntk" else 0.0
+            return -0.5 if self.parametrized == "ntk" and not target.number else 0.0
         return self.regime.steps.get((target.name, target.ket, picks), 0.0)
 
     def _run_body(

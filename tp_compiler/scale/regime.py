@@ -65,7 +65,7 @@ def _gradients(scaling: Scaling, rows: list[Row], operator: bool) -> Regime | No
     for k, r in enumerate(rows):
         linear = isinstance(r.optimizer, Entrywise) and r.optimizer.degree == 1
         size = next(x.size for x in rows if x.parameter.kind == Kind.OUTPUT) if operator else Fraction(0)
-        natural = Fraction(0) if r.parameter.kind == Kind.OUTPUT else size
+        natural = Fraction(0) if r.parameter.kind in (Kind.OUTPUT, Kind.SCALAR) else size
         if not linear and entries[k] not in (NOTHING, r.gradient(natural).entry):
             return Regime(
                 refused=f"gradients by {r.parameter.shown} are not of the size that {r.optimizer.name} is given"
@@ -80,15 +80,18 @@ def _operator(rows: list[Row]) -> Regime:
     sizes = {r.size for r in readouts}
     if len(sizes) != 1:
         return Regime(refused="its outputs are read at different powers of n")
-    if any(r.parameter.kind == Kind.SCALAR for r in rows):
-        return Regime(refused="trained numbers have no limit in the operator regime here")
     (size,) = sizes
     steps, surviving = {}, set()
     for r in rows:
-        own = r.parameter.kind == Kind.OUTPUT
-        power = moved(r, 0) - size if own else moved(r, size)
+        match r.parameter.kind:
+            case Kind.OUTPUT:
+                power, seen = moved(r, 0) - size, -size
+            case Kind.SCALAR:  # it is added to the outputs: any other moves features
+                power, seen = moved(r, 0), Fraction(0)
+            case _:
+                power, seen = moved(r, size), -size
         steps[(*_key(r), r.parameter.declared.member)] = float(power)
-        if power == -size:
+        if power == seen:
             surviving.add(_key(r))
     names = frozenset(r.parameter.declared.name for r in readouts)
     return Regime("", True, {}, steps, names, float(size - HALF), frozenset(surviving))

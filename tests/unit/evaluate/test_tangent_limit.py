@@ -181,6 +181,11 @@ def test_refusals(text: str, code: str) -> None:
         tpc.limit(text + "output f[step,i] = net(xi[i,d])\n")
 
 
+def test_a_trained_number_inside_of_features_is_refused() -> None:
+    text = biased("steps = 3", "SGD(lr = 0.5)").replace("relu(W", "relu(c W")
+    assert [d.code for d in driver.diagnose(driver.Source("p", text))] == ["NX298"]
+
+
 @pytest.mark.parametrize("nesterov", [0, 1])
 def test_momentum_in_continuous_time_is_the_heavy_ball(nesterov: int) -> None:
     """(f, b)' = (-lr K b, (f - y)/3 - (1 - m) b); with nesterov -lr K (g + m b) in the place of -lr K b."""
@@ -225,3 +230,63 @@ def test_the_mean_of_f0_is_zero() -> None:
 def test_what_does_not_move_is_the_same_at_every_step() -> None:
     run = tpc.limit(train("steps = 3", "SGD(lr = 0.1)") + "output still[step] = <v|v>\n")
     np.testing.assert_allclose(run["still"], np.ones(4), atol=1e-12)
+
+
+BIASED = HEAD.replace("def net", "scalar c = 0.3\ndef net").replace(" }", " + c }")
+
+
+def biased(clock: str, optimizer: str, clip: str = "") -> str:
+    loss = "mean[i]((net(xi[i,d]) - y[i])^2) / 2"
+    return f"{BIASED}train {clock} {{ minimize {loss} {clip}\n update all with {optimizer} }}\n{OUTPUTS}"
+
+
+def test_an_output_bias_is_trained_in_full() -> None:
+    """TP IVb (2.9.11), c = d = 0 for scalars: the kernel is K + 1, of steps and of the flow."""
+    K, k = kernels()
+    f, g = np.full(3, 0.3), 0.3
+    wanted = [(f, g)]
+    for _ in range(4):
+        chi = 0.5 / 3 * (f - Y)
+        f, g = f - (K + 1) @ chi, g - (k + 1) @ chi
+        wanted.append((f, g))
+    found = values(tpc.limit(biased("steps = 4", "SGD(lr = 0.5)")))
+    np.testing.assert_allclose(found["f"], [f for f, _ in wanted], atol=1e-10)
+    np.testing.assert_allclose(found["g"], [g for _, g in wanted], atol=1e-10)
+    flow = values(tpc.limit(biased("time = [2]", "SGD(lr = 0.5)")))
+    left = expm(-0.5 * 2 / 3 * (K + 1)) @ (0.3 - Y)
+    np.testing.assert_allclose(flow["f"][1], Y + left, atol=1e-8)
+
+
+def test_an_output_bias_under_clipping_and_decay() -> None:
+    """The norm that clips has the number's gradient in it; decoupled decay shrinks the number as it does weights."""
+    K, _ = kernels()
+    f, kept = np.full(3, 0.3), 0.3
+    for _ in range(3):
+        chi = (f - Y) / 3
+        scale = min(1.0, 0.2 / (np.sqrt(chi @ (K + 1) @ chi) + 1e-6))
+        f = f - 0.5 * scale * (K + 1) @ chi
+    found = values(tpc.limit(biased("steps = 3", "SGD(lr = 0.5)", "clip 0.2"), f0="zero"))
+    np.testing.assert_allclose(found["f"][-1], f, atol=1e-10)
+    alone = biased("steps = 3", "SGD(lr = 0.5, weight_decay = 0.4)").replace("update all", "update c")
+    for _ in range(3):
+        kept = kept - 0.5 * (np.mean(kept - Y) + 0.4 * kept)
+    np.testing.assert_allclose(values(tpc.limit(alone, f0="zero"))["f"][-1], kept, atol=1e-10)
+
+
+def test_an_output_bias_under_adam() -> None:
+    """Alone, as torch.optim.Adam writes it."""
+    c, m, v = 0.3, 0.0, 0.0
+    for t in range(1, 4):
+        g = np.mean(c - Y)
+        m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
+        c -= 0.1 * m / (1 - 0.9**t) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8)
+    text = biased("steps = 3", "Adam(lr = 0.1)").replace("update all", "update c")
+    np.testing.assert_allclose(values(tpc.limit(text, f0="zero"))["f"][-1], c, atol=1e-9)
+
+
+def test_the_ntp_written_as_rows_trains_an_output_bias() -> None:
+    rows = "{ |u> : a=0, b=0, c=1/2, d=1/2; W : a=1/2, b=0, c=1, d=1; |v> : a=1/2, b=0, c=1/2, d=1/2; c : a=0, b=0, c=POWER }"
+    named = biased("steps = 3", "SGD(lr = 0.5)")
+    for power, same in (("0", named), ("1/4", named.replace("scalar c", "c"))):
+        text = named.replace("parametrization ntk", f"parametrization {rows.replace('POWER', power)}")
+        np.testing.assert_allclose(values(tpc.limit(text))["f"], values(tpc.limit(same))["f"], atol=1e-12)
