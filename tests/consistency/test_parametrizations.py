@@ -6,6 +6,7 @@ The raw network has weights n^-a w with w of variance n^-2b, and w moves by -lr 
 from __future__ import annotations
 
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -224,3 +225,71 @@ def test_what_has_no_row_in_training_is_refused() -> None:
     )
     failed = tpc.limit(drifting).failed["f"]
     assert failed.code == "NX504"
+
+
+DEEP = """
+axis i : 2
+axis d : 2
+axis l : 3
+data xi[i,d] = [[0.9, -0.4], [0.3, 1.1]]
+data y[i] = [1.0, -0.5]
+ket |u[d]> ~ N(0, 1)
+LAYERS
+ket |v> ~ N(0, 1)
+def net(x[d]) { return <v|tanh(W3 tanh(W2 tanh(W1 tanh(sum[d](x[d] |u[d]>)))))> }
+train steps = 3 {
+    f[i] = net(xi[i,d])
+    minimize mean[i]((f[i] - y[i])^2) / 2
+    update all with Adam(lr = 0.1, eps = 0.01)
+}
+output f[step,i] = net(xi[i,d])
+"""
+FAMILY = DEEP.replace("LAYERS", "matrix W[l] ~ N(0, 2)")
+for name in "123":
+    FAMILY = FAMILY.replace(f"W{name}", f"W[{name}]")
+APART = DEEP.replace("LAYERS", "matrix W1 ~ N(0, 2)\nmatrix W2 ~ N(0, 2)\nmatrix W3 ~ N(0, 2)")
+SLOW = "parametrization { W[2] : c = 3/2 }"
+NTP_BLOCK = "parametrization { |u> : c=1/2,d=1/2; W : a=1/2,b=0; |v> : a=1/2,c=1/2,d=1/2"
+
+
+@pytest.mark.parametrize("rows", ["W[2] : c = 3/2", "W : c = 3/2; W[1] : c = 1; W[3] : c = 1"])
+def test_a_row_of_a_member_is_of_that_member_alone(rows: str) -> None:
+    """The member's row goes before that of the family; the other members learn as ever."""
+    family = tpc.limit("parametrization { " + rows + " }" + FAMILY, method="qmc", samples=2048)
+    apart = tpc.limit("parametrization { W2 : c = 3/2 }" + APART, method="qmc", samples=2048)
+    everything = tpc.limit("parametrization mup" + FAMILY, method="qmc", samples=2048)
+    np.testing.assert_allclose(family["f"], apart["f"], atol=3e-3)
+    assert abs(family["f"] - everything["f"])[1:].min() > 0.01
+
+
+def test_members_at_finite_width_are_updated_by_their_powers() -> None:
+    slow = tpc.simulate(SLOW + FAMILY, width=64, seeds=1)["f"]
+    by_hand = FAMILY.replace("update all with", "update W[2] with Adam(lr = 0.1 / 8, eps = 0.01)\n    update all with")
+    by_hand = by_hand.replace("update all", "update |u>, |v>, W[1], W[3]")
+    np.testing.assert_allclose(slow, tpc.simulate(by_hand, width=64, seeds=1)["f"], atol=1e-12)
+
+
+def test_figures_and_reasons_are_those_of_the_member() -> None:
+    assert (
+        tpc.scale(SLOW + FAMILY)["W[2]"]["lr"]
+        == Fraction(-3, 2)
+        == tpc.scale(SLOW + FAMILY)["W[1]"]["lr"] - Fraction(1, 2)
+    )
+    failed = tpc.limit("parametrization { W[2] : c = 1/2 }" + FAMILY).failed["f"]
+    assert (
+        failed.code == "NX504"
+        and failed.message.count("through updates of") == 1
+        and "updates of W[2]" in failed.message
+    )
+
+
+@pytest.mark.parametrize(
+    ("head", "why"),
+    [
+        ("parametrization { W[2] : b = 1 }", "W[2] and W[1] start at different powers"),
+        (NTP_BLOCK + "; W[2] : c = 3/2 }", "some members of W vanish"),
+    ],
+)
+def test_members_that_have_no_limit(head: str, why: str) -> None:
+    failed = tpc.limit(head + FAMILY).failed["f"]
+    assert failed.code == "NX504" and why in failed.message

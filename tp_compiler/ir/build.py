@@ -143,6 +143,8 @@ class Builder:
         return self._make(ir.Trace, type=kind, args=(x,), index=index, span=span)
 
     def width_power(self, exponent: float, span: Span) -> ir.Node:
+        if exponent == 0:
+            return self.constant(1, span)
         return self._make(ir.WidthPower, type=Type(), exponent=exponent, span=span)
 
     # kets

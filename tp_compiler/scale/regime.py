@@ -15,7 +15,7 @@ from tp_compiler.diagnostics import ProgramError
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.program import Program, Regime
 from tp_compiler.scale.analysis import moved
-from tp_compiler.scale.figures import Row
+from tp_compiler.scale.figures import TIED, Row
 from tp_compiler.scale.growth import NOTHING
 from tp_compiler.scale.numbers import HALF
 from tp_compiler.scale.optimizers import Entrywise, Kind
@@ -34,10 +34,10 @@ def regime(program: Program) -> Regime:
         return Regime(refused=f"it is {verdict.regime}: {verdict.reason}")
     network = program.network
     assert network is not None
-    unknown = set(network.rows) - {_key(r) for r in rows} - {("output", False)}
-    if unknown:
-        name, ket = min(unknown)
-        return Regime(refused=f"its row `{f'|{name}>' if ket else name}` is of nothing that is trained")
+    trained = {_key(r) for r in rows}
+    for row in network.rows:
+        if (row.name, row.ket) not in trained and (row.name, row.ket, row.member) != TIED:
+            return Regime(refused=f"its row `{row.span.text}` is of nothing that is trained")
     if any(r.output is not None for r in rows):
         return Regime(refused="a ket that enters features and reads outputs has a limit in muP alone")
     operator = verdict.regime == Class.OPERATOR
@@ -90,6 +90,13 @@ def _operator(rows: list[Row]) -> Regime:
         steps[(*_key(r), r.parameter.declared.member)] = float(power)
         if power == -size:
             surviving.add(_key(r))
+    seen: dict[tuple[str, bool], set[bool]] = {}
+    for (name, ket, _), step in steps.items():
+        seen.setdefault((name, ket), set()).add(step == -size)
+    apart = next((key for key, found in seen.items() if len(found) > 1), None)
+    if apart is not None:
+        shown = f"|{apart[0]}>" if apart[1] else apart[0]
+        return Regime(refused=f"updates of some members of {shown} vanish, and features stand still")
     names = frozenset(r.parameter.declared.name for r in readouts)
     return Regime("", True, {}, steps, names, float(size - HALF), frozenset(surviving))
 
