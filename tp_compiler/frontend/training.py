@@ -133,7 +133,7 @@ class Training:
             raise error("NX150", "a program has one `train`", s.span, "put both phases into one loop")
         self.trained = s
         if s.clock != "steps":
-            self.times = times_of(self.core, s, self.parametrized, scope)
+            self.times = times_of(self.core, s, scope, self._flows)
         else:
             self._steps(s, scope)
         assert self.clock is not None
@@ -365,8 +365,11 @@ class Training:
             for update, picks in target.updates:
                 span = update.statement.optimizer.span
                 if any(p is not None for p in picks):
-                    message = "in the neural tangent limit a family is updated as a whole"
-                    raise error("NX174", message, span, f"update {target.shown}, and make the others `frozen`")
+                    where = (
+                        "in the neural tangent limit" if self.regime is None else "where features stand still, as here,"
+                    )
+                    message = f"{where} a family is updated as a whole"
+                    raise error("NX174", message, span, f"update {target.shown}, or declare its members one by one")
                 name = f"update{self.updates.index(update) + 1}"
                 if self.regime is not None and (target.name, target.ket) not in self.regime.surviving:
                     self._unseen(update)
@@ -473,6 +476,11 @@ class Training:
             for member, power in powers.items()
         ]
         return build.map("add", terms, span)
+
+    @property
+    def _flows(self) -> bool:
+        """Is there a gradient flow: do features stay put, or is that unknown as yet?"""
+        return self.tangential or (self.parametrized != "mup" and self._natural())
 
     @property
     def tangential(self) -> bool:
@@ -776,10 +784,11 @@ class Training:
             return Powers(limit, reading=regime.reading)
         starts: dict[ir.InitialKet, float] = {}
         still = []
+        for t in self._updated() if self.trained is not None else self._unfrozen():
+            start = t.leaf.state.init if isinstance(t.leaf, ir.Carry) else t.leaf
+            if regime.starts.get((t.name, t.ket)) and isinstance(start, ir.InitialKet):
+                starts[start] = regime.starts[t.name, t.ket]
         for target in self.targets.values():
-            start = _start(target.leaf)
-            if regime.starts.get((target.name, target.ket)) and isinstance(start, ir.InitialKet):
-                starts[start] = regime.starts[target.name, target.ket]
             frozen = all(p < 0 for _, picks in target.updates for p in self._powers_of(target, picks).values())
             if isinstance(target.leaf, ir.MatrixSymbol) and frozen and limit:
                 still.append(self.matrices[target.leaf].update)
@@ -845,8 +854,9 @@ class Training:
 
     def _meaning(self, output: Output, limit: Change) -> ir.Node:
         if self.refused:
-            why = self.regime.refused if self.regime is not None else ""
-            return self.build.unavailable(self.refused, (), output.node.type.indices, None, output.span, why)
+            regime = self.regime or Regime()
+            span, why, remedy = regime.at or output.span, regime.refused, regime.remedy
+            return self.build.unavailable(self.refused, (), output.node.type.indices, None, span, why, remedy)
         return limit(output.node)
 
     # -- parametrizations ---------------------------------------------------------------------------------------

@@ -303,12 +303,12 @@ class Builder:
 
     def unavailable(
         self, construct: str, args: tuple[ir.Node, ...], indices: tuple[Index, ...], width: Width | None, span: Span,
-        why: str = "",
+        why: str = "", remedy: str = "",
     ) -> ir.Node:  # fmt: skip
         """A value of the right type whose evaluation is refused by name."""
         self.spend(span)
         kind = Type(indices, ((0, width),) if width else ())
-        return ir.Unavailable(type=kind, args=args, construct=construct, span=span, why=why)
+        return ir.Unavailable(type=kind, args=args, construct=construct, span=span, why=why, remedy=remedy)
 
 
 def _simplified(fn: str, args: tuple[ir.Node, ...]) -> tuple[ir.Node, ...]:

@@ -53,7 +53,7 @@ class Regime:
     what the optimizer returns. Where features move (`operator` is False) the powers are at most 0, and what has a negative one is 0
     in the limit. In the operator regime gradients are those of <v|x> with v of order one, all outputs are n^`reading` of
     vᵀx/√n (so f_0 survives at 0), and an update counts where it is as large as the readout has made it visible:
-    `surviving`. `refused`: why there is no limit.
+    `surviving`. `refused`: why there is no limit, with its `remedy` and, where one place is to blame, `at`.
     """
 
     refused: str = ""
@@ -63,6 +63,9 @@ class Regime:
     readouts: frozenset[str] = frozenset()
     reading: float = 0.0
     surviving: frozenset[tuple[str, bool]] = frozenset()
+    remedy: str = ""
+    at: Span | None = None
+    warnings: tuple[Diagnostic, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -65,7 +65,13 @@ def chosen(optimizer: str | None) -> Choice:
             return Scaled(name, "any function of entries: TP IVb Def 2.2.1 with faithful d")
         if optimizer is None and t.optimizer is not None and not t.standard:
             message = f"the optimizer {name} is the program's own: its width exponents are not known"
-            raise ProgramError([Diagnostic("NX601", message, t.span, "name one that scales like it: --optimizer Adam")])
+            raise ProgramError(
+                [
+                    Diagnostic(
+                        "NX601", message, t.span, "`tpc scale --optimizer Adam` answers for one that scales like it"
+                    )
+                ]
+            )
         arguments = t.arguments if optimizer is None else {}
         if name == "Shampoo":
             left = _number(arguments, "power")
@@ -76,7 +82,7 @@ def chosen(optimizer: str | None) -> Choice:
         if name not in OPTIMIZERS:
             message = f"the width exponents of the optimizer {name} are not known"
             known = ", ".join(OPTIMIZERS)
-            remedy = f"name one that scales like it: --optimizer NAME; known: {known}"
+            remedy = f"`tpc scale --optimizer NAME` answers for one that scales like it; known: {known}"
             raise ProgramError([Diagnostic("NX601", message, t.span if t.optimizer else None, remedy)])
         return OPTIMIZERS[name]
 
@@ -146,7 +152,7 @@ def _row(p: Parameter, optimizer: Optimizer, at: Point) -> Row:
         found = raw(at, p.kind, optimizer)
     except ValueError as problem:
         raise ProgramError(
-            [Diagnostic("NX603", str(problem), p.declared.span, "write d so, or use SGD or Adam")]
+            [Diagnostic("NX603", f"{p.shown}: {problem}", p.declared.span, "write d or c so, or use SGD or Adam")]
         ) from None
     return Row(p, optimizer, found, -at.output.a if p.tied else None)
 
