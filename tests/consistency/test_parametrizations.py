@@ -322,6 +322,13 @@ def test_one_member_alone_where_features_stand_still() -> None:
         tpc.limit(NTP_BLOCK + " }" + one)
 
 
+def test_one_member_whose_updates_are_not_seen() -> None:
+    """Readouts alone learn: a member that learns too slowly changes nothing."""
+    alone = "parametrization { |v> : a = 1 }" + FAMILY.replace("update all with", "update |v> with")
+    both = "parametrization { W : c = 3/2 }" + FAMILY.replace("update all with", "update W[2], |v> with")
+    np.testing.assert_allclose(limit(both), limit(alone), atol=5e-3)
+
+
 def test_an_eps_that_no_network_falls_below() -> None:
     assert codes(program(LAG, "Adam(lr = 0.1)")) == ["NX921"] == [w.code for w in _warned(LAG, "Adam(lr = 0.1)")]
     for rows, optimizer in ((LAG, ADAM), (LAG, SGD), (MUP, "Adam(lr = 0.1)"), (UP_QUARTER, "Adam(lr = 0.1)")):

@@ -363,6 +363,9 @@ class Training:
         found: dict[int, Group] = {}
         for target in self.targets.values():
             for update, picks in target.updates:
+                if self.regime is not None and (target.name, target.ket) not in self.regime.surviving:
+                    self._unseen(update)
+                    continue
                 span = update.statement.optimizer.span
                 if any(p is not None for p in picks):
                     where = (
@@ -371,9 +374,6 @@ class Training:
                     message = f"{where} a family is updated as a whole"
                     raise error("NX174", message, span, f"update {target.shown}, or declare its members one by one")
                 name = f"update{self.updates.index(update) + 1}"
-                if self.regime is not None and (target.name, target.ket) not in self.regime.surviving:
-                    self._unseen(update)
-                    continue
                 group = found.setdefault(id(update), Group(name, [], self._step(update), span))
                 group.leaves.append(_start(target.leaf))
         return list(found.values())
