@@ -171,6 +171,7 @@ def _scale(args: Namespace) -> int:
     program = _compile(args)
     terminal.print_diagnostics(program.warnings)
     scaling = driver.scale(program, optimizer=args.optimizer)
+    terminal.print_diagnostics(scaling.warnings)
     code = DONE
     if args.plot and not terminal.written(args.plot, lambda: scaling.plot(args.plot)):
         code = USAGE

@@ -79,7 +79,14 @@ def parse(source: Source) -> File:
 
 def diagnose(source: Source, *, settings: Mapping[str, float] | None = None) -> list[Diagnostic]:
     """All errors and warnings of a program."""
-    return _checked(source, settings)[1].found
+    program, found = _checked(source, settings)
+    if program is None:
+        return found.found
+    try:
+        more = reparametrized(program).warnings
+    except ProgramError as problem:
+        more = tuple(problem.diagnostics)
+    return list(dict.fromkeys((*found, *more)))
 
 
 def compile(source: Source, *, settings: Mapping[str, float] | None = None) -> Program:
@@ -97,7 +104,7 @@ def reparametrized(program: Program) -> Program:
     """
     network = program.network
     named = network is None or network.parametrization in ("mup", "ntk")
-    if network is None or named or not network.trains or program.regime is not None:
+    if network is None or named or program.regime is not None:
         return program
     from tp_compiler.scale.regime import regime
 
@@ -106,7 +113,7 @@ def reparametrized(program: Program) -> Program:
     again, problems = _checked(program.source, program.settings, found)
     problems.raise_if_errors()
     assert again is not None
-    return replace(again, network=network, regime=found)
+    return replace(again, network=network, regime=found, warnings=(*again.warnings, *found.warnings))
 
 
 def _checked(
@@ -157,7 +164,7 @@ def show(source: Source, *, stage: str, settings: Mapping[str, float] | None = N
     if stage == "ir":
         from tp_compiler.ir.show import show as show_ir
 
-        return show_ir(program)
+        return show_ir(reparametrized(program))
     if stage == "limit":
         return equations(program).unicode()
     from tp_compiler.evaluate.plan import Plan

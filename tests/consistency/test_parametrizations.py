@@ -6,6 +6,7 @@ The raw network has weights n^-a w with w of variance n^-2b, and w moves by -lr 
 from __future__ import annotations
 
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ import pytest
 
 import tp_compiler as tpc
 from tests.unit.finite.programs import drawn_ket, drawn_matrix
+from tp_compiler import driver
+from tp_compiler.diagnostics import Source
 
 BODY = """
 axis i, j : 2
@@ -224,3 +227,202 @@ def test_what_has_no_row_in_training_is_refused() -> None:
     )
     failed = tpc.limit(drifting).failed["f"]
     assert failed.code == "NX504"
+
+
+DEEP = """
+axis i : 2
+axis d : 2
+axis l : 3
+data xi[i,d] = [[0.9, -0.4], [0.3, 1.1]]
+data y[i] = [1.0, -0.5]
+ket |u[d]> ~ N(0, 1)
+LAYERS
+ket |v> ~ N(0, 1)
+def net(x[d]) { return <v|tanh(W3 tanh(W2 tanh(W1 tanh(sum[d](x[d] |u[d]>)))))> }
+train steps = 3 {
+    f[i] = net(xi[i,d])
+    minimize mean[i]((f[i] - y[i])^2) / 2
+    update all with Adam(lr = 0.1, eps = 0.01)
+}
+output f[step,i] = net(xi[i,d])
+"""
+FAMILY = DEEP.replace("LAYERS", "matrix W[l] ~ N(0, 2)")
+for name in "123":
+    FAMILY = FAMILY.replace(f"W{name}", f"W[{name}]")
+APART = DEEP.replace("LAYERS", "matrix W1 ~ N(0, 2)\nmatrix W2 ~ N(0, 2)\nmatrix W3 ~ N(0, 2)")
+SLOW = "parametrization { W[2] : c = 3/2 }"
+NTP_BLOCK = "parametrization { |u> : c=1/2,d=1/2; W : a=1/2,b=0; |v> : a=1/2,c=1/2,d=1/2"
+
+
+@pytest.mark.parametrize("rows", ["W[2] : c = 3/2", "W : c = 3/2; W[1] : c = 1; W[3] : c = 1"])
+def test_a_row_of_a_member_is_of_that_member_alone(rows: str) -> None:
+    """The member's row goes before that of the family; the other members learn as ever."""
+    family = tpc.limit("parametrization { " + rows + " }" + FAMILY, method="qmc", samples=2048)
+    apart = tpc.limit("parametrization { W2 : c = 3/2 }" + APART, method="qmc", samples=2048)
+    everything = tpc.limit("parametrization mup" + FAMILY, method="qmc", samples=2048)
+    np.testing.assert_allclose(family["f"], apart["f"], atol=3e-3)
+    assert abs(family["f"] - everything["f"])[1:].min() > 0.01
+
+
+def test_members_at_finite_width_are_updated_by_their_powers() -> None:
+    slow = tpc.simulate(SLOW + FAMILY, width=64, seeds=1)["f"]
+    by_hand = FAMILY.replace("update all with", "update W[2] with Adam(lr = 0.1 / 8, eps = 0.01)\n    update all with")
+    by_hand = by_hand.replace("update all", "update |u>, |v>, W[1], W[3]")
+    np.testing.assert_allclose(slow, tpc.simulate(by_hand, width=64, seeds=1)["f"], atol=1e-12)
+
+
+def test_figures_and_reasons_are_those_of_the_member() -> None:
+    assert (
+        tpc.scale(SLOW + FAMILY)["W[2]"]["lr"]
+        == Fraction(-3, 2)
+        == tpc.scale(SLOW + FAMILY)["W[1]"]["lr"] - Fraction(1, 2)
+    )
+    failed = tpc.limit("parametrization { W[2] : c = 1/2 }" + FAMILY).failed["f"]
+    assert (
+        failed.code == "NX504"
+        and failed.message.count("through updates of") == 1
+        and "updates of W[2]" in failed.message
+    )
+
+
+@pytest.mark.parametrize(
+    ("head", "why"),
+    [
+        ("parametrization { W[2] : b = 1 }", "W[2] and W[1] start at different powers"),
+        (NTP_BLOCK + "; W[2] : c = 3/2 }", "some members of W vanish"),
+    ],
+)
+def test_members_that_have_no_limit(head: str, why: str) -> None:
+    failed = tpc.limit(head + FAMILY).failed["f"]
+    assert failed.code == "NX504" and why in failed.message
+
+
+def codes(text: str) -> list[str]:
+    return [d.code for d in tpc.check(text)]
+
+
+@pytest.mark.parametrize("rows", [NTP, UP_QUARTER])
+def test_gradient_flow_wherever_features_stand_still(rows: Rows) -> None:
+    """f' = -lr Θ (f - y) / 2: NTP as a block is `parametrization ntk`, and between it and muP f_0 = 0."""
+    kernel = BODY[: BODY.index("train")].replace("CLT", "").replace("FROZEN", "").replace("READOUT", "1")
+    theta = tpc.limit(kernel + "output k[i,j] = ntk(net(xi[i,d]), net(xi[j,d]))\n", method="quadrature")["k"]
+    run = tpc.limit(program(rows, SGD).replace("steps = 4", "time = [1, 3]"))
+    values, vectors = np.linalg.eigh(theta)
+    for f, t in zip(run["f"][1:], (1, 3), strict=True):
+        np.testing.assert_allclose(f, Y - vectors @ (np.exp(-0.15 * t * values) * (vectors.T @ Y)), atol=1e-6)
+
+
+def test_where_features_move_there_is_no_flow() -> None:
+    assert codes(program(MUP, SGD).replace("steps = 4", "time = [1, 3]")) == ["NX177"]
+
+
+def test_one_member_alone_where_features_stand_still() -> None:
+    one = FAMILY.replace("update all with", "update |u>, |v> with SGD(lr = 0.1)\n    update W[2] with")
+    with pytest.raises(tpc.ProgramError, match="where features stand still, as here, a family is updated as a whole"):
+        tpc.limit(NTP_BLOCK + " }" + one)
+
+
+def test_one_member_whose_updates_are_not_seen() -> None:
+    """Readouts alone learn: a member that learns too slowly changes nothing."""
+    alone = "parametrization { |v> : a = 1 }" + FAMILY.replace("update all with", "update |v> with")
+    both = "parametrization { W : c = 3/2 }" + FAMILY.replace("update all with", "update W[2], |v> with")
+    np.testing.assert_allclose(limit(both), limit(alone), atol=5e-3)
+
+
+def test_an_eps_that_no_network_falls_below() -> None:
+    assert codes(program(LAG, "Adam(lr = 0.1)")) == ["NX921"] == [w.code for w in _warned(LAG, "Adam(lr = 0.1)")]
+    for rows, optimizer in ((LAG, ADAM), (LAG, SGD), (MUP, "Adam(lr = 0.1)"), (UP_QUARTER, "Adam(lr = 0.1)")):
+        assert not codes(program(rows, optimizer))
+
+
+def _warned(rows: Rows, optimizer: str) -> Any:
+    return [w for w in tpc.limit(program(rows, optimizer), samples=64, method="qmc").warnings if w.code != "NX913"]
+
+
+def test_a_row_output_where_nothing_is_tied() -> None:
+    text = program(MUP, SGD).replace("parametrization {", "parametrization { output : a = 3;")
+    (found,) = tpc.check(text)
+    assert found.code == "NX922" and found.span is not None and found.span.text == "output" and "|v>" in found.remedy
+    assert [w.code for w in tpc.scale(text).warnings] == ["NX922"]
+
+
+OWN = """
+optimizer Own(lr) {
+    state m = 0
+    m := 0.9 * m + g
+    return -lr * tanh(m)
+}
+"""
+
+
+def test_an_own_optimizer_without_any_hidden_matrix() -> None:
+    """The rows of the program's own parameters count: UP_{1/4} with one hidden vector is an operator from f_0 = 0."""
+    point = "parametrization { |u> : c=1/4,d=3/4; |v> : a=3/4,c=1/4,d=3/4 }"
+    head, tail = BODY[: BODY.index("train")].replace("W tanh", ""), BODY[BODY.index("train") :]
+    head = head.replace("matrix W ~ N(0, 2) FROZEN\n", "")
+    text = (head + OWN + tail).replace("OPTIMIZER", "Own(lr = 0.1)").replace("READOUT", "1").replace("CLT", "")
+    run = tpc.limit(point + text, samples=1024, method="qmc")
+    assert not run.failed and abs(run["f"][0]).max() == 0 and run["f"][-1, 0] > 0.1
+    wrong = tpc.limit(point.replace("c=1/4,d=3/4;", "c=1/4,d=1;") + text).failed["f"]
+    assert "|u>: Own must be faithful: d = a + the readout's a + b = 3/4, not 1" in wrong.message
+    assert wrong.span is not None and "update all" in wrong.span.text and "classify" not in wrong.message
+
+
+@pytest.mark.parametrize(
+    ("rows", "optimizer", "remedy"),
+    [
+        ("standard", SGD, "larger c"),
+        (((0, 0.5, 0, 1), MUP[1], MUP[2]), SGD, "a + b is 0 for input weights"),
+        ((MUP[0], MUP[1], (0.5, 0, 1, 1)), ADAM, "d as large as"),
+        (tuple((a, b, c + 1, d) for a, b, c, d in MUP), ADAM, "smaller c"),
+        (LAG, "SignSGD(lr = 0.1)", "an optimizer with eps"),
+    ],
+)
+def test_every_reason_has_its_remedy(rows: Rows | str, optimizer: str, remedy: str) -> None:
+    assert remedy in tpc.limit(program(rows, optimizer)).failed["f"].remedy
+
+
+def test_a_readout_with_a_mean_is_to_be_centred() -> None:
+    failed = tpc.limit(program(NTP, SGD).replace("|v> ~ N(0, 1)", "|v> ~ N(1, 1)")).failed["f"]
+    assert failed.code == "NX504" and "mean is not 0" in failed.message and failed.remedy == "centre it: |v> ~ N(0, ..)"
+
+
+def untrained(head: str, output: str = "output f[i] = net(xi[i,d])") -> str:
+    body = BODY[: BODY.index("train")].replace("CLT", "").replace("FROZEN", "").replace("READOUT", "1")
+    return head + body + output + "\noutput k = <W tanh(u[1])|W tanh(u[1])>\n"
+
+
+@pytest.mark.parametrize("a", [0.5, 0.75, 1, 1.5])
+def test_without_training_there_are_initial_values(a: float) -> None:
+    """f is n^-a times a sum of n independent terms: Gaussian at a = 1/2, else 0; at width n with its power."""
+    text = untrained(f"parametrization {{ |v> : a = {a} }}")
+    run = tpc.limit(text, samples=256)
+    assert not run.failed and run.outputs["f"].law == ("gaussian" if a == 0.5 else run.outputs["k"].law)
+    np.testing.assert_allclose(run["f"], 0, atol=1e-2)
+    natural = tpc.simulate(untrained(""), width=64, seeds=1)["f"]
+    np.testing.assert_allclose(tpc.simulate(text, width=64, seeds=1)["f"], 64 ** (1 - a) * natural, rtol=1e-12)
+
+
+def test_without_training_standard_parametrization_is_the_gaussian_process() -> None:
+    run = tpc.limit(untrained("parametrization standard"))
+    assert run.outputs["f"].law == "gaussian"
+
+
+@pytest.mark.parametrize(
+    ("head", "output", "why"),
+    [
+        ("parametrization { |v> : a = 1/4 }", "output f[i] = net(xi[i,d])", "f is Θ(n^(1/4)) at initialisation"),
+        ("parametrization { W : b = 1 }", "output f[i] = net(xi[i,d])", "is Θ(n^(-1/2)) at initialisation"),
+        ("parametrization { |v> : a = 1/2 }", "output t[i,j] = ntk(net(xi[i,d]), net(xi[j,d]))", "differentiates"),
+        ("parametrization { |v> : a = 3/2 }", "output f[i] = clt <v|tanh(W tanh(u[1]))>", "`clt`"),
+        ("parametrization { |z> : a = 1 }\nket |z> ~ N(0, 1) frozen", "output f[i] = net(xi[i,d])", "row `|z>`"),
+    ],
+)
+def test_initial_values_without_a_limit(head: str, output: str, why: str) -> None:
+    failed = tpc.limit(untrained(head, output.replace("f[i] = clt", "f = clt"))).failed
+    assert failed and all(f.code == "NX504" and why in f.message for f in failed.values())
+
+
+def test_the_program_is_shown_as_its_parametrization_reads_it() -> None:
+    shown = driver.show(Source("p", program(UP_QUARTER, SGD)), stage="ir")
+    assert "unavailable" not in shown and "trace" in shown

@@ -67,10 +67,9 @@ def _rate(build: Builder, update: ir.Node, weight: ir.Node, span: Span) -> ir.No
         return None
 
 
-def scaled(build: Builder, run: Run, parameter: Parameter, span: Span, power: float = -0.5) -> Stepped:
-    """One update at finite width: n^power of what gradients do, and the decay as it stands."""
+def scaled(build: Builder, run: Run, parameter: Parameter, span: Span, scale: ir.Node) -> Stepped:
+    """One update at finite width: a power of n times what gradients do, and the decay as it stands."""
     optimizer = classified(build, run, span)
-    scale = build.width_power(power, span)
     apart = optimizer.decay in ("linear", "apart")
     moved, part, following = run(replace(parameter, current=build.constant(0, span)) if apart else parameter)
     moved = build.mul(scale, moved, span)

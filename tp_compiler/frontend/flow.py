@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from tp_compiler.ir.build import Builder
 
 
-def times_of(core: Expressions, s: ast.Train, parametrization: str, scope: Scope) -> tuple[float, ...]:
-    """The listed times: increasing numbers above 0."""
-    if parametrization != "ntk":
+def times_of(core: Expressions, s: ast.Train, scope: Scope, still: bool) -> tuple[float, ...]:
+    """The listed times: increasing numbers above 0. `still`: features stay put."""
+    if not still:
         remedy = "write `parametrization ntk` above it, or `train steps` with a small lr"
-        raise error("NX177", "gradient flow is available in the neural tangent limit", s.extent.span, remedy)
+        raise error("NX177", "gradient flow is available where features stand still", s.extent.span, remedy)
     if not isinstance(s.extent, ast.ListLiteral) or not s.extent.items:
         raise error("NX178", "gradient flow is read at a list of times", s.extent.span, "write `train time = [1, 2]`")
     times: list[float] = []

@@ -243,9 +243,9 @@ class TangentLimit:
             for number in group.numbers:
                 value = self._numbers[number]
                 assert isinstance(value, ir.Carry)
-                slope = by_numbers.by(value, value.type.indices)
-                slope = slope if scale is None else build.mul(scale, slope, span)
-                self._advance(group, value.state, Parameter(value.state.name, value.type, value, slope))
+                pull = by_numbers.by(value, value.type.indices)
+                pull = pull if scale is None else build.mul(scale, pull, span)
+                self._advance(group, value.state, Parameter(value.state.name, value.type, value, pull))
             if group.coefficients:
                 for clt, state in group.coefficients.items():
                     index = self.steps.index(clt)

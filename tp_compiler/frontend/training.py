@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from tp_compiler.diagnostics import Diagnostic, ProgramError, Span
@@ -28,7 +29,7 @@ from tp_compiler.frontend.tangent_limit import Change, Group, Step, Stepped, Tan
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.gradient import Gradient, Leaf, entries
 from tp_compiler.ir.lower import Lowering, Powers, Trained
-from tp_compiler.ir.program import Loop, Network, Output, Program, Regime, Trainable
+from tp_compiler.ir.program import Exponents, Loop, Member, Network, Output, Program, Regime, Trainable, meet
 from tp_compiler.ir.tangent import inner_products
 from tp_compiler.ir.types import Axis, Index, Type
 from tp_compiler.ir.walk import reachable
@@ -53,7 +54,7 @@ class _Target:
     before: v.Binding
     inside: v.Binding
     leaf: Leaf
-    updates: list[tuple[_Update, tuple[int | None, ...]]] = field(default_factory=list)
+    updates: list[tuple[_Update, Member]] = field(default_factory=list)
 
     @property
     def shown(self) -> str:
@@ -97,8 +98,8 @@ class Training:
         self.regime: Regime | None = None  # of a parametrization that is not named mup or ntk, once it is classified
         self.times: tuple[float, ...] = ()  # of gradient flow
         self.tangent: TangentLimit | None = None  # the limit under `parametrization ntk`
-        self.exponents: dict[tuple[str, bool], dict[str, float]] = {}  # a, b, c, d of the rows
-        self.rows: list[tuple[ast.ParametrizationRow, Scope]] = []  # their targets may be declared below them
+        self.exponents: list[Exponents] = []  # the rows, once their targets are known
+        self.rows: list[tuple[ast.ParametrizationRow, dict[str, float], Scope]] = []  # targets may be declared below
 
     # -- the clock ----------------------------------------------------------------------------------------------
     def announce(self, statements: tuple[ast.Statement, ...], scope: Scope) -> None:
@@ -138,7 +139,7 @@ class Training:
             raise error("NX150", "a program has one `train`", s.span, "put both phases into one loop")
         self.trained = s
         if s.clock != "steps":
-            self.times = times_of(self.core, s, self.parametrized, scope)
+            self.times = times_of(self.core, s, scope, self._flows)
         else:
             self._steps(s, scope)
         assert self.clock is not None
@@ -287,30 +288,30 @@ class Training:
         found = self.targets.get((name.ident, isinstance(target, ast.Ket)))
         if found is None:
             return  # reported when the loop was entered
-        picks = self._picks(name, found, scope)
+        picks = self._picks(name, target, found.before.indices, scope)
         key = f"{found.shown}[{','.join('*' if p is None else str(p) for p in picks)}]"
         self._once(key, target)
         self._once_in_all(found, picks, target)
         found.updates.append((update, picks))
 
-    def _picks(self, name: ast.Name, target: _Target, scope: Scope) -> tuple[int | None, ...]:
-        """The member that `update A[2]` names; None for every index that runs."""
-        own = target.before.indices
+    def _picks(self, name: ast.Name, target: ast.Tree, own: tuple[Index, ...], scope: Scope) -> Member:
+        """The member that `update A[2]`, or a row `A[2] : ..`, names; None for every index that runs."""
         if name.indices is None:
             return (None,) * len(own)
         if len(name.indices) != len(own):
-            raise error("NX220", f"`{name.ident}` has {len(own)} indices", name.span, f"write {target.shown}")
+            remedy = f"write {'|' * isinstance(target, ast.Ket)}{name.ident}{'>' * isinstance(target, ast.Ket)}"
+            raise error("NX220", f"`{name.ident}` has {len(own)} indices", name.span, remedy)
         picks: list[int | None] = []
         for e, index in zip(name.indices, own, strict=True):
             selector = self.core.selector(e, index, name, Context(scope))
             if isinstance(selector, ir.Node):
-                raise error("NX223", "data choose no parameter to update", e.span, "write a position")
+                raise error("NX223", "data choose no parameter", e.span, "write a position")
             picks.append(selector if isinstance(selector, int) else None)
         return tuple(picks)
 
-    def _once_in_all(self, target: _Target, picks: tuple[int | None, ...], at: ast.Tree) -> None:
+    def _once_in_all(self, target: _Target, picks: Member, at: ast.Tree) -> None:
         for _, others in target.updates:
-            if all(p is None or q is None or p == q for p, q in zip(picks, others, strict=True)):
+            if meet(picks, others):
                 raise error("NX157", f"`{at.span.text}` is updated twice", at.span, "name each parameter in one update")
 
     def _once(self, key: str, at: ast.Tree) -> None:
@@ -370,14 +371,17 @@ class Training:
         found: dict[int, Group] = {}
         for target in self.targets.values():
             for update, picks in target.updates:
-                span = update.statement.optimizer.span
-                if any(p is not None for p in picks):
-                    message = "in the neural tangent limit a family is updated as a whole"
-                    raise error("NX174", message, span, f"update {target.shown}, and make the others `frozen`")
-                name = f"update{self.updates.index(update) + 1}"
                 if self.regime is not None and (target.name, target.ket) not in self.regime.surviving:
                     self._unseen(update)
                     continue
+                span = update.statement.optimizer.span
+                if any(p is not None for p in picks):
+                    where = (
+                        "in the neural tangent limit" if self.regime is None else "where features stand still, as here,"
+                    )
+                    message = f"{where} a family is updated as a whole"
+                    raise error("NX174", message, span, f"update {target.shown}, or declare its members one by one")
+                name = f"update{self.updates.index(update) + 1}"
                 group = found.setdefault(id(update), Group(name, [], self._step(update), span))
                 if isinstance(target.leaf, ir.Carry) and target.number:
                     group.numbers[target.leaf] = target.name
@@ -448,7 +452,7 @@ class Training:
         update: _Update,
         parameter: Parameter,
         own: tuple[Index, ...],
-        picks: tuple[int | None, ...],
+        picks: Member,
     ) -> tuple[ir.Node, ir.Node | None]:
         """What an update adds to a parameter (and to its part along W_0), for the member it names."""
         span = update.statement.optimizer.span
@@ -457,28 +461,51 @@ class Training:
         def run(parameter: Parameter) -> Stepped:
             return stepped(self.core, self._run_body, update.optimizer, update.values, parameter, clock, span)
 
-        power = self._power(target, picks)
-        if power:
-            change, along, following = scaled(self.build, run, parameter, span, power)
+        powers = self._powers_of(target, picks)
+        if any(powers.values()):
+            change, along, following = scaled(self.build, run, parameter, span, self._widths(powers, own, span))
         else:
             change, along, following = run(parameter)
         self.following.update(following)
-        masks = [self.build.delta(i, p, span) for i, p in zip(own, picks, strict=True) if p is not None]
+        masks = self._masks(own, picks, span)
         if not masks:
             return change, along
         changed = self.build.map("mul", (change, *masks), span)
         return changed, self.build.map("mul", (along, *masks), span) if along is not None else None
+
+    def _masks(self, own: tuple[Index, ...], member: Member, span: Span) -> list[ir.Node]:
+        """1 at a member, 0 at the others of its family."""
+        return [self.build.delta(i, p, span) for i, p in zip(own, member, strict=True) if p is not None]
+
+    def _widths(self, powers: Mapping[Member, float], own: tuple[Index, ...], span: Span) -> ir.Node:
+        """A power of n; where members of a family have their own, all of them over its indices."""
+        build = self.build
+        if len(set(powers.values())) == 1:
+            return build.width_power(next(iter(powers.values())), span)
+        terms = [
+            build.map("mul", (build.width_power(power, span), *self._masks(own, member, span)), span)
+            for member, power in powers.items()
+        ]
+        return build.map("add", terms, span)
+
+    @property
+    def _flows(self) -> bool:
+        """Is there a gradient flow: do features stay put, or is that unknown as yet?"""
+        return self.tangential or (self.parametrized != "mup" and self._natural())
 
     @property
     def tangential(self) -> bool:
         """Features stay put: the neural tangent limit, and the rest of the operator regime."""
         return self.parametrized == "ntk" or (self.regime is not None and self.regime.operator)
 
-    def _power(self, target: _Target, picks: tuple[int | None, ...]) -> float:
-        """At finite width an update is n^this of what the optimizer returns."""
+    def _powers_of(self, target: _Target, picks: Member) -> dict[Member, float]:
+        """At finite width an update is n^this of what the optimizer returns, member by member where rows tell them apart."""
         if self.regime is None or self.regime.refused:
-            return -0.5 if self.parametrized == "ntk" and not target.number else 0.0
-        return self.regime.steps.get((target.name, target.ket, picks), 0.0)
+            return {picks: -0.5 if self.parametrized == "ntk" and not target.number else 0.0}
+        steps, name, ket = self.regime.steps, target.name, target.ket
+        return {
+            member: power for (n, k, member), power in steps.items() if (n, k) == (name, ket) and meet(member, picks)
+        }
 
     def _run_body(
         self, body: Body | MatrixBody | LayerBody, statements: tuple[ast.Statement, ...], scope: Scope
@@ -529,7 +556,7 @@ class Training:
             at = target.updates[-1][0].statement.span
             raise error("NX288", message, at, f"write `update {target.shown} with ...`")
         ((update, _),) = target.updates
-        if self.tangential or self._power(target, target.updates[0][1]):
+        if self.tangential or any(self._powers_of(target, target.updates[0][1]).values()):
             where = f"parametrization {self.parametrized}" if self.parametrized != "block" else "this parametrization"
             message = f"an optimizer on {on} under {where} is not available"
             raise error("NX296", message, update.statement.optimizer.span, "use an entrywise optimizer, or mup")
@@ -720,14 +747,29 @@ class Training:
 
     # -- the program --------------------------------------------------------------------------------------------
     def finish(self) -> None:
-        """Checks that rely on the whole program: every parametrization row names a parameter."""
-        for row, scope in self.rows:
-            name = row.target.label if isinstance(row.target, ast.Ket) else row.target
-            assert isinstance(name, ast.Name)
-            table = scope.kets if isinstance(row.target, ast.Ket) else scope.others
-            if name.ident not in table and (name.ident != "output" or isinstance(row.target, ast.Ket)):
-                message = f"no parameter is called `{row.target.span.text}`"
-                self.checker.found.add(Diagnostic("NX156", message, row.target.span, suggest(name.ident, table)))
+        """Checks that rely on the whole program: every parametrization row names a parameter, and no two the same."""
+        for row, values, scope in self.rows:
+            with self.core.collecting():
+                self._place(row, values, scope)
+
+    def _place(self, row: ast.ParametrizationRow, values: dict[str, float], scope: Scope) -> None:
+        ket, at = isinstance(row.target, ast.Ket), row.target.span
+        name = row.target.label if isinstance(row.target, ast.Ket) else row.target
+        assert isinstance(name, ast.Name)
+        table = scope.kets if ket else scope.others
+        binding = table.get(name.ident)
+        if binding is None and (ket or name.ident != "output"):
+            raise error("NX156", f"no parameter is called `{at.text}`", at, suggest(name.ident, table))
+        if binding is not None and isinstance(binding.value, v.Broken):
+            return
+        picks = self._picks(name, row.target, binding.indices if binding is not None else (), scope)
+        new = Exponents(name.ident, ket, picks, values, at)
+        for old in self.exponents:
+            if old.holds(name.ident, ket, picks) and old.places == new.places:
+                line, _ = at.source.position(old.span.start)
+                message = f"`{at.text}` has exponents already: the row `{old.span.text}` in line {line}"
+                raise error("NX163", message, at, "write all its exponents into one row")
+        self.exponents.append(new)
 
     def programs(self, program: Program) -> Program:
         """The program ready to be evaluated; where networks of finite width read another one, with that one beside."""
@@ -753,11 +795,12 @@ class Training:
             return Powers(limit, reading=regime.reading)
         starts: dict[ir.InitialKet, float] = {}
         still = []
+        for t in self._updated() if self.trained is not None else self._unfrozen():
+            start = t.leaf.state.init if isinstance(t.leaf, ir.Carry) else t.leaf
+            if regime.starts.get((t.name, t.ket)) and isinstance(start, ir.InitialKet):
+                starts[start] = regime.starts[t.name, t.ket]
         for target in self.targets.values():
-            start = _start(target.leaf)
-            if regime.starts.get((target.name, target.ket)) and isinstance(start, ir.InitialKet):
-                starts[start] = regime.starts[target.name, target.ket]
-            frozen = all(self._power(target, picks) < 0 for _, picks in target.updates)
+            frozen = all(p < 0 for _, picks in target.updates for p in self._powers_of(target, picks).values())
             if isinstance(target.leaf, ir.MatrixSymbol) and frozen and limit:
                 still.append(self.matrices[target.leaf].update)
         return Powers(limit, starts, 0.0, still)
@@ -769,7 +812,7 @@ class Training:
         parameters = tuple(self._updated() if self.trained is not None else self._unfrozen())
         names = dict(self.checker.names)
         trains = self.loss is not None
-        return Network(roots, outputs, parameters, self.parametrized, self.exponents, names, trains)
+        return Network(roots, outputs, parameters, self.parametrized, tuple(self.exponents), names, trains)
 
     def _updated(self) -> Iterator[Trainable]:
         for t in self.targets.values():
@@ -777,16 +820,27 @@ class Training:
                 optimizer = u.optimizer.statement
                 standard = optimizer.span.source.name.startswith("library/")
                 at = u.statement.span
-                yield Trainable(
-                    t.name, t.ket, t.leaf, at, picks, optimizer.name, standard, not optimizer.on, u.values
-                )  # fmt: skip
+                for member in self._apart(t.name, t.ket, t.before.indices, picks):
+                    yield Trainable(
+                        t.name, t.ket, t.leaf, at, member, optimizer.name, standard, not optimizer.on, u.values
+                    )  # fmt: skip
 
     def _unfrozen(self) -> Iterator[Trainable]:
         for ket, table in ((True, self.checker.scope.kets), (False, self.checker.scope.others)):
             for name, binding in table.items():
                 if binding.parameter and isinstance(binding.value, v.Scalar | v.Ket | v.Matrix):
                     leaf = binding.value.symbol if isinstance(binding.value, v.Matrix) else binding.value.node
-                    yield Trainable(name, ket, leaf, leaf.span)
+                    for member in self._apart(name, ket, binding.indices, (None,) * len(binding.indices)):
+                        yield Trainable(name, ket, leaf, leaf.span, member)
+
+    def _apart(self, name: str, ket: bool, own: tuple[Index, ...], picks: Member) -> Iterator[Member]:
+        """The members of a part of a family; one by one along the indices at which some row names a position."""
+        rows = [row.member for row in self.exponents if (row.name, row.ket) == (name, ket)]
+        places: list[Iterable[int | None]] = [
+            range(1, index.size + 1) if pick is None and any(row[k] is not None for row in rows) else (pick,)
+            for k, (index, pick) in enumerate(zip(own, picks, strict=True))
+        ]
+        return product(*places)
 
     def _lowered(
         self, program: Program, limit: Change, following: Mapping[ir.State, ir.Node], powers: Powers | None = None
@@ -811,8 +865,9 @@ class Training:
 
     def _meaning(self, output: Output, limit: Change) -> ir.Node:
         if self.refused:
-            why = self.regime.refused if self.regime is not None else ""
-            return self.build.unavailable(self.refused, (), output.node.type.indices, None, output.span, why)
+            regime = self.regime or Regime()
+            span, why, remedy = regime.at or output.span, regime.refused, regime.remedy
+            return self.build.unavailable(self.refused, (), output.node.type.indices, None, span, why, remedy)
         return limit(output.node)
 
     # -- parametrizations ---------------------------------------------------------------------------------------
@@ -830,15 +885,19 @@ class Training:
             self.refused = f"parametrization {s.name}" if s.name else "a parametrization block"
 
     def _row(self, row: ast.ParametrizationRow, scope: Scope) -> None:
-        self.rows.append((row, scope))
+        values: dict[str, float] = {}
+        self.rows.append((row, values, scope))
+        first: dict[str, Span] = {}
         for exponent in row.exponents:
-            if exponent.keyword not in ("a", "b", "c", "d"):
-                raise error("NX162", f"no exponent is called `{exponent.keyword}`", exponent.span, "write a, b, c, d")
+            name = exponent.keyword
+            if name not in ("a", "b", "c", "d"):
+                raise error("NX162", f"no exponent is called `{name}`", exponent.span, "write a, b, c, d")
+            if name in first:
+                raise error("NX163", f"`{first[name].text}` is given before", exponent.span, "write each exponent once")
+            first[name] = exponent.span
             node = self.core.scalar(exponent.value, Context(scope), "an exponent")
-            name = row.target.label if isinstance(row.target, ast.Ket) else row.target
-            if isinstance(node, ir.Constant) and isinstance(name, ast.Name):
-                key = name.ident, isinstance(row.target, ast.Ket)
-                self.exponents.setdefault(key, {})[exponent.keyword] = node.value
+            if isinstance(node, ir.Constant):
+                values[name] = node.value
 
 
 def _start(leaf: Leaf) -> Leaf:

@@ -143,6 +143,8 @@ class Builder:
         return self._make(ir.Trace, type=kind, args=(x,), index=index, span=span)
 
     def width_power(self, exponent: float, span: Span) -> ir.Node:
+        if exponent == 0:
+            return self.constant(1, span)
         return self._make(ir.WidthPower, type=Type(), exponent=exponent, span=span)
 
     # kets
@@ -301,12 +303,12 @@ class Builder:
 
     def unavailable(
         self, construct: str, args: tuple[ir.Node, ...], indices: tuple[Index, ...], width: Width | None, span: Span,
-        why: str = "",
+        why: str = "", remedy: str = "",
     ) -> ir.Node:  # fmt: skip
         """A value of the right type whose evaluation is refused by name."""
         self.spend(span)
         kind = Type(indices, ((0, width),) if width else ())
-        return ir.Unavailable(type=kind, args=args, construct=construct, span=span, why=why)
+        return ir.Unavailable(type=kind, args=args, construct=construct, span=span, why=why, remedy=remedy)
 
 
 def _simplified(fn: str, args: tuple[ir.Node, ...]) -> tuple[ir.Node, ...]:

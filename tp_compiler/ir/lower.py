@@ -32,7 +32,7 @@ class Powers:
     """Powers of n beside natural units (`program.Regime`). In the limit negative ones are 0.
 
     starts    initial kets, by the power that they start at
-    reading   the power at `clt` brackets, for networks of finite width
+    reading   the power at `clt` brackets
     still     trained matrices that do not move in the limit
     """
 
@@ -97,7 +97,9 @@ class Lowering:
                 return self.started(node)
             case ir.WidthPower(exponent=exponent) if self.powers.limit and exponent < 0:
                 return self.build.constant(0, node.span)
-            case ir.Clt(args=(v, x), span=span) if self.powers.reading and not self.powers.limit:
+            case ir.Clt(args=(v, x), span=span) if self.powers.reading:
+                if self.powers.limit:
+                    return self.build.constant(0, span)
                 return self.build.mul(
                     self.build.width_power(self.powers.reading, span), self.build.clt(self(v), self(x), span), span
                 )

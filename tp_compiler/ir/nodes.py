@@ -317,15 +317,15 @@ class WidthPower(Node):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Unavailable(Node):
-    """Checked, typed, but without a meaning in this version (or, with `why`, without a limit at all)."""
+    """Checked, typed, but without a meaning in this version (or, with `why` and its `remedy`, without a limit at all)."""
 
     construct: str
     why: str = ""
+    remedy: str = ""
 
     def diagnostic(self, remedy: str) -> Diagnostic:
         """What evaluating it reports."""
         if self.why:
-            remedy = "`tpc scale` lists exponents that have a limit; or use `parametrization mup` or `ntk`"
-            return Diagnostic("NX504", f"{self.construct} has no limit: {self.why}", self.span, remedy)
+            return Diagnostic("NX504", f"{self.construct} has no limit: {self.why}", self.span, self.remedy)
         message = f"{self.construct} is checked, but not evaluated in this version"
         return Diagnostic("NX500", message, self.span, remedy)

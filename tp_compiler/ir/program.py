@@ -9,6 +9,9 @@ from tp_compiler.diagnostics import Diagnostic, Source, Span
 from tp_compiler.ir.nodes import Cotangents, MatrixSymbol, Node, State
 from tp_compiler.ir.types import Axis, Index, Width
 
+#: A part of a family: its positions, None where an index runs.
+Member = tuple[int | None, ...]
+
 
 @dataclass(frozen=True, eq=False)
 class Output:
@@ -50,16 +53,19 @@ class Regime:
     what the optimizer returns. Where features move (`operator` is False) the powers are at most 0, and what has a negative one is 0
     in the limit. In the operator regime gradients are those of <v|x> with v of order one, all outputs are n^`reading` of
     vᵀx/√n (so f_0 survives at 0), and an update counts where it is as large as the readout has made it visible:
-    `surviving`. `refused`: why there is no limit.
+    `surviving`. `refused`: why there is no limit, with its `remedy` and, where one place is to blame, `at`.
     """
 
     refused: str = ""
     operator: bool = False
     starts: Mapping[tuple[str, bool], float] = field(default_factory=dict)
-    steps: Mapping[tuple[str, bool, tuple[int | None, ...]], float] = field(default_factory=dict)
+    steps: Mapping[tuple[str, bool, Member], float] = field(default_factory=dict)
     readouts: frozenset[str] = frozenset()
     reading: float = 0.0
     surviving: frozenset[tuple[str, bool]] = frozenset()
+    remedy: str = ""
+    at: Span | None = None
+    warnings: tuple[Diagnostic, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +80,7 @@ class Trainable:
     ket: bool
     leaf: Node | MatrixSymbol
     span: Span
-    member: tuple[int | None, ...] = ()
+    member: Member = ()
     optimizer: str | None = None
     standard: bool = True  # the optimizer is the library's
     entrywise: bool = True  # it acts on entries
@@ -82,18 +88,43 @@ class Trainable:
 
 
 @dataclass(frozen=True, eq=False)
+class Exponents:
+    """A row of a `parametrization` block: a, b, c, d of a parameter, or of the members of a family at `member`."""
+
+    name: str
+    ket: bool
+    member: Member
+    values: Mapping[str, float]
+    span: Span
+
+    @property
+    def places(self) -> int:
+        """How many positions it names: a row that names more goes before one that names fewer."""
+        return sum(p is not None for p in self.member)
+
+    def holds(self, name: str, ket: bool, member: Member) -> bool:
+        """Does it speak of this parameter, or of this member?"""
+        return (name, ket) == (self.name, self.ket) and meet(self.member, member)
+
+
+def meet(one: Member, other: Member) -> bool:
+    """Have two parts of a family a member in common?"""
+    return all(p is None or q is None or p == q for p, q in zip(one, other, strict=True))
+
+
+@dataclass(frozen=True, eq=False)
 class Network:
     """A program before gradients are taken, as a function of its parameters: what width exponents are read off.
 
-    `roots`: the loss; where nothing is trained, what the program differentiates, and behind it the outputs. `rows`: the
-    exponents a, b, c, d of a `parametrization` block, by name and whether it is a ket's.
+    `roots`: the loss; where nothing is trained, what the program differentiates, and behind it the outputs. `rows`: those
+    of a `parametrization` block.
     """
 
     roots: tuple[Node, ...]
     outputs: tuple[Node, ...]
     parameters: tuple[Trainable, ...]
     parametrization: str
-    rows: Mapping[tuple[str, bool], Mapping[str, float]]
+    rows: tuple[Exponents, ...]
     names: Mapping[Node, tuple[str, tuple[Index | int, ...]]]
     trains: bool
 

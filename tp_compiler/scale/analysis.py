@@ -8,20 +8,24 @@ next sweep sees gradients made of those. On perceptrons the verdicts are those o
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.gradient import Leaf
+from tp_compiler.ir.program import Member
 from tp_compiler.scale.figures import Row, strict
 from tp_compiler.scale.growth import CONSTANT, NOTHING, Order
 from tp_compiler.scale.numbers import order, power
 from tp_compiler.scale.optimizers import Entrywise, Kind
-from tp_compiler.scale.program import Reading
+from tp_compiler.scale.program import Parameter, Reading
 from tp_compiler.scale.symmetry import Symmetry
 from tp_compiler.scale.tropical import ABSENT, FIXED, Given, Size, Sizes
 from tp_compiler.scale.verdict import Condition, Question, Verdict
+
+#: Sizes of parameters, part by part.
+Parts = dict[Leaf, dict[Member, Size]]
 
 
 @dataclass(frozen=True)
@@ -43,15 +47,15 @@ class Analysis:
         self.backward = reading.backward
         self.symmetry = Symmetry(self.backward)
         self.natural = self._sweep(
-            self.forward, {p.leaf: ABSENT if p.zero else FIXED for p in reading.parameters}, None
+            self.forward, _parts((p, ABSENT if p.zero else FIXED) for p in reading.parameters), None
         )
         self.watched = self._watched()
 
-    def _sweep(self, nodes: list[ir.Node], sizes: dict[Leaf, Size], rows: list[Row] | None) -> Sizes:
-        powers: dict[Leaf, Size] = {}
+    def _sweep(self, nodes: list[ir.Node], sizes: Parts, rows: list[Row] | None) -> Sizes:
+        powers: Parts = {}
         for node, leaf in self.reading.powers.items():
             tied = [r for r in rows or () if r.output is not None and r.parameter.leaf is leaf]
-            powers[node] = Size(1 + tied[0].output if tied and tied[0].output is not None else CONSTANT)
+            powers[node] = {(): Size(1 + tied[0].output if tied and tied[0].output is not None else CONSTANT)}
         return Sizes(nodes, self.symmetry, Given(sizes | powers, self.reading.brackets))
 
     def _watched(self) -> list[ir.Node]:
@@ -70,7 +74,7 @@ class Analysis:
 
         `first`: in the very first step.
         """
-        starts = {r.parameter.leaf: Size(NOTHING if r.parameter.zero else r.size) for r in rows}
+        starts = _starts(rows)
         found: dict[int, Order] = {}
         entries: dict[int, Order] = {}
         grown = starts
@@ -78,7 +82,7 @@ class Analysis:
             sizes = self._sweep(self.backward, grown, rows)
             new = {}
             for k, row in enumerate(rows):
-                terms = self.reading.gradients[row.parameter.leaf]
+                terms = self.reading.gradient(row.parameter)
                 natural = max((sum((sizes[x].total for x in t), CONSTANT) for t in terms), default=NOTHING)
                 new[k], entries[k] = _step(row, natural)
             if new == found or first:
@@ -88,27 +92,24 @@ class Analysis:
             grown = self._after(rows, starts, found, True)
         return found, entries
 
-    def _after(
-        self, rows: list[Row], starts: dict[Leaf, Size], found: dict[int, Order], early: bool, grow: bool = True
-    ) -> dict[Leaf, Size]:
+    def _after(self, rows: list[Row], starts: Parts, found: dict[int, Order], early: bool, grow: bool = True) -> Parts:
         """The parameters with their updates; `early`: of those alone that may outgrow what they started as. `grow`: a
         readout counts as large as it becomes."""
-        after = dict(starts)
+        after = {leaf: dict(parts) for leaf, parts in starts.items()}
         for k, row in enumerate(rows):
             p = row.parameter
             if not early or p.zero or p.kind == Kind.OUTPUT:
-                change = max(after[p.leaf].change, found[k])
-                start = starts[p.leaf].start
+                start = starts[p.leaf][p.declared.member].start
                 if grow and p.kind == Kind.OUTPUT and start != NOTHING:
-                    start = max(start, change)
-                after[p.leaf] = Size(start, change, p.leaf)
+                    start = max(start, found[k])
+                after[p.leaf][p.declared.member] = Size(start, found[k], p)
         return after
 
     # -- verdicts -----------------------------------------------------------------------------------------------
     def judge(self, rows: list[Row], given_d: bool = False) -> Architecture:
         """The class. `given_d`: the rows have exponents d of their own, so that eps may be off."""
         found, entries = self.updates(rows)
-        starts = {r.parameter.leaf: Size(NOTHING if r.parameter.zero else r.size) for r in rows}
+        starts = _starts(rows)
         initial = self._sweep(self.forward, starts, rows)
         sizes = self._sweep(self.forward, self._after(rows, starts, found, False), rows)
         moves = [sizes.of[n].change for n in self.reading.features]
@@ -185,10 +186,8 @@ class Analysis:
     def _moves(self, node: ir.Node, size: Size) -> str:
         if size.change == NOTHING:
             return f"{self.reading.name(node)} does not move"
-        by = next((p.shown for p in self.reading.parameters if p.leaf == size.cause), "")
-        return f"{self.reading.name(node)} moves by {_order(size.change)}" + (
-            f", through updates of {by}" if by else ""
-        )
+        by = f", through updates of {size.cause.shown}" if size.cause is not None else ""
+        return f"{self.reading.name(node)} moves by {_order(size.change)}{by}"
 
     def _nontrivial(self, sizes: Sizes) -> Condition:
         best = max(self.reading.brackets, key=lambda n: sizes.of[n].change, default=None)
@@ -220,6 +219,17 @@ class Analysis:
             elif size.change < 0 and name not in found:
                 found[name] = f"{name} freezes: it{self._moves(node, size).removeprefix(name)}"
         return list(found.values())
+
+
+def _parts(sizes: Iterable[tuple[Parameter, Size]]) -> Parts:
+    found: Parts = {}
+    for p, size in sizes:
+        found.setdefault(p.leaf, {})[p.declared.member] = size
+    return found
+
+
+def _starts(rows: list[Row]) -> Parts:
+    return _parts((r.parameter, Size(NOTHING if r.parameter.zero else r.size)) for r in rows)
 
 
 def _unique(conditions: list[Condition]) -> list[Condition]:

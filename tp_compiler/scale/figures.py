@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from tp_compiler.diagnostics import Diagnostic, ProgramError
 from tp_compiler.ir import nodes as ir
-from tp_compiler.ir.program import Trainable
+from tp_compiler.ir.gradient import Leaf
+from tp_compiler.ir.program import Exponents, Member, Trainable
 from tp_compiler.scale.abcd import Layer
 from tp_compiler.scale.numbers import HALF, power
 from tp_compiler.scale.optimizers import OPTIMIZERS, Entrywise, Gradient, Kind, Optimizer, Scaled, kfac, shampoo
@@ -17,6 +18,10 @@ from tp_compiler.scale.program import Parameter, Reading
 from tp_compiler.scale.raw import Raw, raw
 
 ZERO = Fraction(0)
+#: A parameter, or members of a family: the name, whether it is a ket's, and their positions.
+Key = tuple[str, bool, Member]
+#: The row of brackets that are read by a ket which enters features, too.
+TIED: Key = ("output", False, ())
 
 #: Where an entry of a parameter stands in natural units, as a power of n: W = w, |u> = w, |v> = n w.
 NATURAL = {Kind.HIDDEN: HALF, Kind.OUTPUT: Fraction(1)}
@@ -60,7 +65,13 @@ def chosen(optimizer: str | None) -> Choice:
             return Scaled(name, "any function of entries: TP IVb Def 2.2.1 with faithful d")
         if optimizer is None and t.optimizer is not None and not t.standard:
             message = f"the optimizer {name} is the program's own: its width exponents are not known"
-            raise ProgramError([Diagnostic("NX601", message, t.span, "name one that scales like it: --optimizer Adam")])
+            raise ProgramError(
+                [
+                    Diagnostic(
+                        "NX601", message, t.span, "`tpc scale --optimizer Adam` answers for one that scales like it"
+                    )
+                ]
+            )
         arguments = t.arguments if optimizer is None else {}
         if name == "Shampoo":
             left = _number(arguments, "power")
@@ -71,7 +82,7 @@ def chosen(optimizer: str | None) -> Choice:
         if name not in OPTIMIZERS:
             message = f"the width exponents of the optimizer {name} are not known"
             known = ", ".join(OPTIMIZERS)
-            remedy = f"name one that scales like it: --optimizer NAME; known: {known}"
+            remedy = f"`tpc scale --optimizer NAME` answers for one that scales like it; known: {known}"
             raise ProgramError([Diagnostic("NX601", message, t.span if t.optimizer else None, remedy)])
         return OPTIMIZERS[name]
 
@@ -94,27 +105,42 @@ def table(reading: Reading, choose: Choice, point: str | Point | None = None) ->
         at = name if isinstance(name, Point) else POINTS[name]
         return [_row(p, choose(p.declared), at) for p in reading.parameters]
     base = maximal_update()
-    readout = next((p for p in reading.parameters if p.kind == Kind.OUTPUT), None)
-    output = _own(network.rows, (readout.declared.name, True) if readout else ("output", False), base.output)
-    scalars = {(p.declared.name, p.declared.ket) for p in reading.parameters}
-    if ("output", False) not in scalars and any(p.tied for p in reading.parameters):
-        output = _own(network.rows, ("output", False), base.output) if readout is None else output
+    readout = next((p.declared for p in reading.parameters if p.kind == Kind.OUTPUT), None)
+    output = _own(network.rows, (readout.name, True, readout.member) if readout else TIED, base.output)
     rows = []
     for p in reading.parameters:
-        own = _own(network.rows, (p.declared.name, p.declared.ket), _of_kind(base, p.kind))
+        own = _own(network.rows, _key(p.declared), _of_kind(base, p.kind))
         at = replace(base, output=output)
         at = {
             Kind.HIDDEN: replace(at, hidden=own), Kind.OUTPUT: replace(at, output=own),
             Kind.SCALAR: replace(at, scalar=own),
         }.get(p.kind, replace(at, input=own))  # fmt: skip
         rows.append(_row(p, choose(p.declared), at))
+    _alike(rows, network.rows)
     return rows
 
 
-def _own(rows: Mapping[tuple[str, bool], Mapping[str, float]], key: tuple[str, bool], base: Layer) -> Layer:
-    """A row of the block; exponents that it leaves out are those of muP."""
-    given = {name: Fraction(x).limit_denominator(1000) for name, x in rows.get(key, {}).items()}
-    return replace(base, **given)
+def _key(t: Trainable) -> Key:
+    return t.name, t.ket, t.member
+
+
+def _own(rows: Sequence[Exponents], key: Key, base: Layer) -> Layer:
+    """A row of the block: exponents that a member's row leaves out are those of its family, and then muP's."""
+    given = sorted((row for row in rows if row.holds(*key)), key=lambda row: row.places)
+    values = {name: Fraction(x).limit_denominator(1000) for row in given for name, x in row.values.items()}
+    return replace(base, **values)
+
+
+def _alike(rows: list[Row], given: Sequence[Exponents]) -> None:
+    """Members of a family are told apart by how they learn: they start alike."""
+    first: dict[Leaf, Row] = {}
+    for row in rows:
+        other = first.setdefault(row.parameter.leaf, row)
+        if row.size != other.size:
+            at = max((g for g in given if g.holds(*_key(row.parameter.declared))), key=lambda g: g.places, default=None)
+            message = f"{row.parameter.shown} and {other.parameter.shown} start at different powers of n"
+            remedy = "give the members of a family the same a + b"
+            raise ProgramError([Diagnostic("NX604", message, at.span if at else None, remedy)])
 
 
 def _of_kind(point: Point, kind: Kind) -> Layer:
@@ -126,7 +152,7 @@ def _row(p: Parameter, optimizer: Optimizer, at: Point) -> Row:
         found = raw(at, p.kind, optimizer)
     except ValueError as problem:
         raise ProgramError(
-            [Diagnostic("NX603", str(problem), p.declared.span, "write d so, or use SGD or Adam")]
+            [Diagnostic("NX603", f"{p.shown}: {problem}", p.declared.span, "write d or c so, or use SGD or Adam")]
         ) from None
     return Row(p, optimizer, found, -at.output.a if p.tied else None)
 

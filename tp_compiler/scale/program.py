@@ -16,7 +16,7 @@ from tp_compiler.diagnostics import Diagnostic, ProgramError, Span
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.build import Builder
 from tp_compiler.ir.gradient import Gradient, Leaf
-from tp_compiler.ir.program import Program, Trainable
+from tp_compiler.ir.program import Member, Program, Trainable, meet
 from tp_compiler.ir.types import Type
 from tp_compiler.ir.walk import reachable, rewrite
 from tp_compiler.scale.kinds import Use, readouts, uses
@@ -97,25 +97,33 @@ class Reading:
         return [n for n, leaves in self.moving.items() if n.type.slots and not leaves <= read]
 
     @cached_property
-    def gradients(self) -> dict[Leaf, list[tuple[ir.Node, ...]]]:
-        """The natural gradient by every parameter as a list of terms, each a product: (ket,), or (left, right)."""
+    def gradients(self) -> dict[Leaf, list[tuple[Member, tuple[ir.Node, ...]]]]:
+        """The natural gradient by every parameter as a list of terms, by a part each: products (ket,), or (left, right)."""
         leaves = list(dict.fromkeys(p.leaf for p in self.parameters))
-        found: dict[Leaf, list[tuple[ir.Node, ...]]] = {leaf: [] for leaf in leaves}
+        found: dict[Leaf, list[tuple[Member, tuple[ir.Node, ...]]]] = {leaf: [] for leaf in leaves}
         for root in self.roots:
             if root not in self.moving:
                 continue
             gradient = Gradient(self.build, root, leaves, root.span)
             for leaf in leaves:
                 if isinstance(leaf, ir.MatrixSymbol):
-                    found[leaf] += [(term.left, term.right) for term in gradient.outer(leaf)]
+                    for term in gradient.outer(leaf):
+                        member = tuple(m if isinstance(m, int) else None for m in term.member)
+                        found[leaf].append((member, (term.left, term.right)))
                 elif gradient.depends(leaf):
-                    found[leaf].append((gradient.by(leaf, leaf.type.indices),))
+                    own = leaf.type.indices
+                    found[leaf].append(((None,) * len(own), (gradient.by(leaf, own),)))
         return found
+
+    def gradient(self, parameter: Parameter) -> list[tuple[ir.Node, ...]]:
+        """The terms of one parameter, or of a part of a family."""
+        terms = self.gradients[parameter.leaf]
+        return [term for part, term in terms if meet(part, parameter.declared.member)]
 
     @cached_property
     def backward(self) -> list[ir.Node]:
         """The nodes of the network and of its gradients, in topological order."""
-        terms = [node for terms in self.gradients.values() for term in terms for node in term]
+        terms = [node for terms in self.gradients.values() for _, term in terms for node in term]
         return reachable([*self.roots, *terms])
 
     def name(self, node: ir.Node) -> str:

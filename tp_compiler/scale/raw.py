@@ -15,7 +15,7 @@ from tp_compiler.scale.abcd import Layer, Sizes
 from tp_compiler.scale.numbers import Exponent, difference, exact, order, power
 from tp_compiler.scale.optimizers import OPTIMIZERS, Entrywise, Gradient, Kind, Optimizer, Rotational
 from tp_compiler.scale.points import Point
-from tp_compiler.scale.verdict import Classification, Condition, Question, classify, judge
+from tp_compiler.scale.verdict import Classification, Condition, Question, judge
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def raw(point: Point, kind: Kind | str, optimizer: Optimizer | str, multiplier: 
 
     `multiplier` is 0 unless given: any value gives an equivalent row of the table (TP IVb (2.5)). Nero fixes the
     size of w, and so its multiplier. Entrywise optimizers follow c and d to the letter; the others have no d, so
-    the point must be faithful, and the figures give each layer its r_l.
+    the layer must be faithful, and the figures give each layer its r_l.
     """
     kind, row = Kind(kind), _row(optimizer)
     if isinstance(row, Rotational):
@@ -63,7 +63,7 @@ def raw(point: Point, kind: Kind | str, optimizer: Optimizer | str, multiplier: 
                 drowned = "dominates" if shifted.d < -g.entry else "has no effect"
                 reasons["eps"] += f"; the parametrization takes {power(figures['eps'])}, so eps {drowned} as n grows"
     else:
-        _demand_faithful(point, row)
+        _demand_faithful(point, kind, row)
         figures["lr"] = -_wanted(kind, layer) - row.step(g) - scale
         for name, (size, why) in row.scales(g).items():
             figures[name], reasons[name] = size, why
@@ -136,13 +136,15 @@ def _wanted(kind: Kind, layer: Layer) -> Fraction:
     return layer.a + layer.c - kind.reads_features
 
 
-def _demand_faithful(point: Point, row: Optimizer) -> None:
-    found = classify(point.layers(2))
-    if not found.faithful:
-        raise ValueError(
-            f"{row.name} has no exponent d, so the point must be faithful: {found.why(Question.FAITHFUL)}. "
-            "A network with given learning rates is classified by classify_raw"
-        )
+def _demand_faithful(point: Point, kind: Kind, row: Optimizer) -> None:
+    """The figures of a layer rest on its own d, and on a readout that its updates do not outgrow."""
+    layer, last = _layer(point, kind), point.output
+    wanted = layer.a + (last.a + last.b if kind.writes_features else 0)
+    if layer.d != wanted:
+        of = "a + the readout's a + b" if kind.writes_features else "a"
+        raise ValueError(f"{row.name} must be faithful: d = {of} = {wanted}, not {layer.d}")
+    if last.b > last.c:
+        raise ValueError(f"{row.name} must be faithful: the readout's b = {last.b} is at most its c = {last.c}")
 
 
 def _init_reason(kind: Kind, layer: Layer, scale: Fraction) -> str:
@@ -165,7 +167,7 @@ _ROWS = (Kind.INPUT, Kind.EMBEDDING, Kind.HIDDEN, Kind.OUTPUT)
 
 def _constrained(point: Point, kind: Kind, row: Rotational) -> Raw:
     """Rows of unit norm: an entry of w is |x|^-1 for a layer that sums over the n entries of x."""
-    _demand_faithful(point, row)
+    _demand_faithful(point, kind, row)
     layer = _layer(point, kind)
     g = Gradient.of(kind, point.output.a + point.output.b)
     std = -g.inputs / 2

@@ -4,58 +4,107 @@ Every figure of a stable and faithful point is a power of n beside natural units
 n^-u of what the optimizer returns for Θ(1) gradients. Where features move, s and u are at least 0, and what has a positive one
 vanishes: a layer that does not learn, a readout that forgets its start (so that training proper begins one step later). In
 the operator regime the readout v = n^ρ v' shows changes of features by n^ρ: a parameter whose update is n^-ρ stands in the
-operator, one with a smaller update does not, and f_0 survives at ρ = 1/2 alone.
+operator, one with a smaller update does not, and f_0 survives at ρ = 1/2 alone. Without training the readout's start is all.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
+from itertools import groupby
 
-from tp_compiler.diagnostics import ProgramError
+from tp_compiler.diagnostics import Diagnostic, ProgramError, Span
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.program import Program, Regime
+from tp_compiler.ir.walk import reachable
 from tp_compiler.scale.analysis import moved
-from tp_compiler.scale.figures import Row
+from tp_compiler.scale.figures import TIED, Row
 from tp_compiler.scale.growth import NOTHING
-from tp_compiler.scale.numbers import HALF
+from tp_compiler.scale.numbers import HALF, order, power
 from tp_compiler.scale.optimizers import Entrywise, Kind
 from tp_compiler.scale.result import Scaling
+from tp_compiler.scale.verdict import Question
 from tp_compiler.scale.verdict import Regime as Class
+
+#: Networks of this width are of the size that people train.
+REAL_WIDTH = 1e6
+
+#: What makes a class without a limit one that has one.
+REMEDIES = {
+    Class.UNSTABLE: "a larger c makes updates smaller",
+    Class.UNFAITHFUL: "d as large as gradients are small lets the optimizer see Θ(1)",
+    Class.TRIVIAL: "a smaller c makes updates larger",
+}
+AT_INITIALISATION = "a + b is 0 for input weights, 1/2 for matrices, and 1/2 or more for readouts"
 
 
 def regime(program: Program) -> Regime:
-    """What training becomes at the program's own parametrization, or why it has no limit."""
+    """What becomes of a program at its own parametrization, or why it has no limit."""
     try:
         scaling = Scaling(program)
     except ProgramError as problem:
-        return Regime(refused="; ".join(d.message for d in problem.diagnostics))
-    rows, verdict = list(scaling.main.rows.values()), scaling.verdict
-    if verdict.regime not in (Class.FEATURE_LEARNING, Class.OPERATOR):
-        return Regime(refused=f"it is {verdict.regime}: {verdict.reason}")
+        first = problem.diagnostics[0]
+        return _refused("; ".join(d.message for d in problem.diagnostics), first.remedy, first.span)
     network = program.network
     assert network is not None
-    unknown = set(network.rows) - {_key(r) for r in rows} - {("output", False)}
-    if unknown:
-        name, ket = min(unknown)
-        return Regime(refused=f"its row `{f'|{name}>' if ket else name}` is of nothing that is trained")
-    if any(r.output is not None for r in rows):
-        return Regime(refused="a ket that enters features and reads outputs has a limit in muP alone")
+    found = _named(scaling) or (_trained(scaling) if network.trains else _initial(scaling))
+    return replace(found, warnings=(*scaling.warnings, *_drowned(scaling, found)))
+
+
+def _refused(why: str, remedy: str, at: Span | None = None) -> Regime:
+    return Regime(refused=why, remedy=remedy, at=at)
+
+
+def _named(scaling: Scaling) -> Regime | None:
+    """Rows must be of parameters; a number must start as large as it counts in natural units."""
+    rows, network = scaling.main.rows.values(), scaling.program.network
+    assert network is not None
+    known = {_key(r) for r in rows}
+    what = "trained" if network.trains else "a parameter"
+    for row in network.rows:
+        if (row.name, row.ket) not in known and (row.name, row.ket, row.member) != TIED:
+            why, remedy = f"its row `{row.span.text}` is of nothing that is {what}", "leave the row out"
+            return _refused(why, f"{remedy}, or train it" if network.trains else remedy, row.span)
+    if any(r.output not in (None, -1) or (r.output is not None and network.trains) for r in rows):
+        why = "a ket that enters features and reads outputs has a limit in muP alone"
+        return _refused(why, "use `parametrization mup`, or read with a ket of its own")
+    return None
+
+
+# -- training ---------------------------------------------------------------------------------------------------
+def _trained(scaling: Scaling) -> Regime:
+    rows, verdict = list(scaling.main.rows.values()), scaling.verdict
+    if verdict.regime in REMEDIES:
+        remedy = REMEDIES[verdict.regime] if verdict.stable_at_init else AT_INITIALISATION
+        figures = "`tpc scale` has all figures, and `parametrization { .. }` takes exponents"
+        return _refused(f"it is {verdict.regime}: {verdict.reason}", f"{remedy}; {figures}")
     operator = verdict.regime == Class.OPERATOR
-    found = _operator(rows) if operator else _features(rows)
+    found = _numbers(rows) or (_operator(rows) if operator else _features(rows))
     return found if found.refused else _gradients(scaling, rows, operator) or found
 
 
+def _numbers(rows: list[Row]) -> Regime | None:
+    for r in rows:
+        if r.parameter.kind == Kind.SCALAR and r.size != 0 and not r.parameter.zero:
+            why = f"{r.parameter.shown} is {order(r.size)} at initialisation"
+            return _refused(why, f"give {r.parameter.shown} exponents with a + b = 0")
+    return None
+
+
 def _features(rows: list[Row]) -> Regime:
-    starts = {_key(r): float(r.size) for r in rows if r.parameter.kind == Kind.OUTPUT and not r.parameter.zero}
+    starts = _starts(rows)
     if any(starts.values()) and any(_jumps(r) for r in rows):
         why = "its readout starts at 0 in the limit, where an optimizer without eps has no continuous value"
-        return Regime(refused=why)
+        return _refused(why, "a readout with a + b = 1, or an optimizer with eps")
     steps = {(*_key(r), r.parameter.declared.member): float(moved(r, 0)) for r in rows}
     if any(x > 0 for x in (*starts.values(), *steps.values())):
         why = (
             "a parameter starts, or is updated, by a positive power of n beside natural units while other features move"
         )
-        return Regime(refused=why)
+        return _refused(
+            why, "bring all branches of the network into one regime: `tpc scale` says what moves by how much"
+        )
     return Regime(starts=starts, steps=steps)
 
 
@@ -67,34 +116,100 @@ def _gradients(scaling: Scaling, rows: list[Row], operator: bool) -> Regime | No
         size = next(x.size for x in rows if x.parameter.kind == Kind.OUTPUT) if operator else Fraction(0)
         natural = Fraction(0) if r.parameter.kind in (Kind.OUTPUT, Kind.SCALAR) else size
         if not linear and entries[k] not in (NOTHING, r.gradient(natural).entry):
-            return Regime(
-                refused=f"gradients by {r.parameter.shown} are not of the size that {r.optimizer.name} is given"
-            )
+            why = f"gradients by {r.parameter.shown} are not of the size that {r.optimizer.name} is given"
+            return _refused(why, "use SGD, which is linear, or the same readout for all features")
     return None
 
 
 def _operator(rows: list[Row]) -> Regime:
     readouts = [r for r in rows if r.parameter.kind == Kind.OUTPUT]
-    if not all(_centred(r) for r in readouts):
-        return Regime(refused="a readout whose mean is not 0 has no Gaussian outputs")
-    sizes = {r.size for r in readouts}
-    if len(sizes) != 1:
-        return Regime(refused="its outputs are read at different powers of n")
-    (size,) = sizes
+    refused = _gaussian(readouts)
+    if refused is not None:
+        return refused
+    size = readouts[0].size
     steps, surviving = {}, set()
-    for r in rows:
-        match r.parameter.kind:
-            case Kind.OUTPUT:
-                power, seen = moved(r, 0) - size, -size
-            case Kind.SCALAR:  # it is added to the outputs: any other moves features
-                power, seen = moved(r, 0), Fraction(0)
-            case _:
-                power, seen = moved(r, size), -size
-        steps[(*_key(r), r.parameter.declared.member)] = float(power)
-        if power == seen:
-            surviving.add(_key(r))
+    for family, members in groupby(rows, key=_key):
+        seen = set()
+        for r in members:
+            match r.parameter.kind:
+                case Kind.OUTPUT:
+                    step, visible = moved(r, 0) - size, -size
+                case Kind.SCALAR:  # it is added to the outputs: any other moves features
+                    step, visible = moved(r, 0), Fraction(0)
+                case _:
+                    step, visible = moved(r, size), -size
+            steps[(*family, r.parameter.declared.member)] = float(step)
+            seen.add(step == visible)
+        if len(seen) > 1:
+            name, ket = family
+            why = f"updates of some members of {f'|{name}>' if ket else name} vanish, and features stand still"
+            return _refused(why, "give the members of a family the same exponents")
+        if True in seen:
+            surviving.add(family)
+    return replace(_read(readouts), steps=steps, surviving=frozenset(surviving))
+
+
+def _drowned(scaling: Scaling, found: Regime) -> Iterator[Diagnostic]:
+    """Where a readout starts at n^-s, first gradients are n^-s as well, which the limit takes as small beside eps."""
+    lag = -min(found.starts.values(), default=0.0)
+    for r in scaling.main.rows.values() if lag > 0 and found.steps else ():
+        eps = r.parameter.declared.arguments.get("eps")
+        adaptive = isinstance(r.optimizer, Entrywise) and r.optimizer.degree == 0 and isinstance(eps, ir.Constant)
+        if not adaptive or r.parameter.kind == Kind.OUTPUT:
+            continue
+        assert isinstance(eps, ir.Constant)
+        if 0 < eps.value < REAL_WIDTH**-lag:
+            small = power(Fraction(-lag).limit_denominator(1000))
+            message = f"first gradients are {small}, small beside eps = {eps.value:g} from n = {eps.value ** (-1 / lag):.0e} on"
+            remedy = "the limit says nothing of smaller networks: raise eps, or let the readout start at a + b = 1"
+            yield Diagnostic("NX921", message, r.parameter.declared.span, remedy)
+            return
+
+
+# -- initial values ---------------------------------------------------------------------------------------------
+def _initial(scaling: Scaling) -> Regime:
+    """A program that trains nothing: what its exponents a and b make of the initial values."""
+    rows, verdict, network = list(scaling.main.rows.values()), scaling.verdict, scaling.program.network
+    assert network is not None
+    if not verdict.stable_at_init:
+        return _refused(f"it is unstable: {verdict.why(Question.INIT)}", AT_INITIALISATION)
+    readouts = [r for r in rows if r.parameter.kind == Kind.OUTPUT and not r.parameter.zero]
+    refused = _numbers(rows)
+    if refused is not None or all(r.size == 0 for r in readouts):
+        return refused or Regime()
+    if network.roots:
+        return _refused("it differentiates a readout that is not in natural units", "give the readout a + b = 1")
+    larger = any(r.size > 0 for r in readouts)
+    reads = {r.parameter.leaf for r in readouts}
+    for node in reachable(network.outputs):
+        if isinstance(node, ir.Clt) and not (larger and reads & set(reachable(node.args))):
+            return _refused(
+                "`clt` has a meaning in natural units alone", "write `<v|x>`: exponents say how large it is", node.span
+            )
+    if larger:
+        return _gaussian(readouts) or _read(readouts)
+    return Regime(starts=_starts(rows))
+
+
+# -- readouts ---------------------------------------------------------------------------------------------------
+def _starts(rows: list[Row]) -> dict[tuple[str, bool], float]:
+    return {_key(r): float(r.size) for r in rows if r.parameter.kind == Kind.OUTPUT and not r.parameter.zero}
+
+
+def _gaussian(readouts: list[Row]) -> Regime | None:
+    """vᵀx/√n at one power of n needs centred readouts of one size."""
+    skewed = next((r for r in readouts if not _centred(r)), None)
+    if skewed is not None:
+        why = "a readout whose mean is not 0 has no Gaussian outputs"
+        return _refused(why, f"centre it: {skewed.parameter.shown} ~ N(0, ..)")
+    if len({r.size for r in readouts}) != 1:
+        return _refused("its outputs are read at different powers of n", "give all readouts the same a + b")
+    return None
+
+
+def _read(readouts: list[Row]) -> Regime:
     names = frozenset(r.parameter.declared.name for r in readouts)
-    return Regime("", True, {}, steps, names, float(size - HALF), frozenset(surviving))
+    return Regime(operator=True, readouts=names, reading=float(readouts[0].size - HALF))
 
 
 def _key(row: Row) -> tuple[str, bool]:

@@ -9,10 +9,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from tp_compiler.diagnostics import Diagnostic
 from tp_compiler.ir.program import Program
 from tp_compiler.scale.analysis import Analysis, Architecture
-from tp_compiler.scale.figures import Choice, Row, chosen, table
+from tp_compiler.scale.figures import TIED, Choice, Row, chosen, table
 from tp_compiler.scale.growth import NOTHING
+from tp_compiler.scale.optimizers import Kind
 from tp_compiler.scale.program import Reading, read
 from tp_compiler.scale.raw import Raw
 
@@ -63,6 +65,21 @@ class Scaling:
     def main(self) -> Table:
         """The table of the program's own optimizers; without any, of Adam."""
         return next(iter(self.tables.values()))
+
+    @property
+    def warnings(self) -> tuple[Diagnostic, ...]:
+        """Rows of the program's block that have no effect."""
+        network = self.program.network
+        assert network is not None
+        row = next((r for r in network.rows if (r.name, r.ket, r.member) == TIED), None)
+        parameters = self.reading.parameters
+        readout = next((p.shown for p in parameters if p.kind == Kind.OUTPUT), None)
+        scalar = any(p.declared.name == "output" and not p.declared.ket for p in parameters)
+        if row is None or scalar or (readout is None and any(p.tied for p in parameters)):
+            return ()
+        message = f"no bracket is read by a ket that enters features, too: `{row.span.text}` has no effect"
+        remedy = f"write the exponents of the readout: `{readout} : ..`" if readout else "leave it out"
+        return (Diagnostic("NX922", message, row.span, remedy),)
 
     @property
     def verdict(self) -> Architecture:

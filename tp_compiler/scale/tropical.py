@@ -11,14 +11,16 @@ something does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.gradient import Leaf
+from tp_compiler.ir.program import Member, meet
 from tp_compiler.scale.growth import CONSTANT, NOTHING, Order, growth, moved
 from tp_compiler.scale.numbers import HALF
+from tp_compiler.scale.program import Parameter
 from tp_compiler.scale.symmetry import Symmetry
 
 
@@ -28,7 +30,7 @@ class Size:
 
     start: Order
     change: Order = NOTHING
-    cause: Leaf | None = None
+    cause: Parameter | None = None
 
     @property
     def total(self) -> Order:
@@ -46,10 +48,22 @@ FIXED = Size(CONSTANT)
 
 @dataclass(frozen=True)
 class Given:
-    """The sizes of parameters (and of powers of n at brackets) in natural units, with those of their updates."""
+    """The sizes of parameters (and of powers of n at brackets) in natural units, with those of their updates.
 
-    sizes: Mapping[Leaf, Size]
+    A family has a size for each part of it that is told apart from the rest.
+    """
+
+    sizes: Mapping[Leaf, Mapping[Member, Size]]
     bounded: Collection[ir.Node] = ()  # the readings: error signals are made of them, and those are O(1)
+
+    def of(self, leaf: Leaf, selectors: Iterable[object] | None = None) -> Size | None:
+        """The size of a parameter: of its largest part, or of the largest that a selection meets. The rest is not trained."""
+        parts = self.sizes.get(leaf)
+        if parts is None:
+            return None
+        member = tuple(s if isinstance(s, int) else None for s in selectors) if selectors is not None else None
+        met = [size for part, size in parts.items() if member is None or meet(part, member)]
+        return _sum(met) if met else Size(_sum(list(parts.values())).start)
 
 
 @dataclass
@@ -63,7 +77,7 @@ class Sizes:
 
     def __post_init__(self) -> None:
         for node in self.order:
-            own = self.given.sizes.get(node)
+            own = self.given.of(node)
             self.of[node] = RULES[type(node)](self, node) if own is None else own
 
     def __getitem__(self, node: ir.Node) -> Size:
@@ -77,7 +91,7 @@ class Sizes:
         return [self[a] for a in node.args]
 
 
-def _changed(candidates: list[tuple[Order, Leaf | None]]) -> tuple[Order, Leaf | None]:
+def _changed(candidates: list[tuple[Order, Parameter | None]]) -> tuple[Order, Parameter | None]:
     return max(candidates, key=lambda c: c[0], default=(NOTHING, None))
 
 
@@ -111,7 +125,7 @@ def _matmul(of: Sizes, node: ir.Node) -> Size:
     """W₀x by the central limit theorem (its part along earlier Wᵀy is as large); ΔW x adds up in line with x."""
     assert isinstance(node, ir.MatMul)
     (x,) = of.args(node)
-    w = of.given.sizes.get(node.matrix)
+    w = of.given.of(node.matrix, node.member)
     if w is None:
         w = Size(of[node.matrix.variance].start / 2 if of[node.matrix.variance].start != NOTHING else NOTHING)
     return Size(w.start + x.start, *_changed([(w.start + x.change, x.cause), (w.change + x.met, w.cause)]))
@@ -155,6 +169,11 @@ def _powered(x: Size, power: Fraction) -> Size:
         return Size(NOTHING, power * x.change if x.change != NOTHING else NOTHING, x.cause)
     change = (power - 1) * x.start + x.change if x.change <= x.start else max(power * x.change, power * x.start)
     return Size(power * x.start, change, x.cause)
+
+
+def _reindex(of: Sizes, node: ir.Node) -> Size:
+    assert isinstance(node, ir.Reindex)
+    return of.given.of(node.args[0], node.selectors) or of[node.args[0]]
 
 
 def _first(of: Sizes, node: ir.Node) -> Size:
@@ -216,7 +235,7 @@ RULES: dict[type[ir.Node], Rule] = {
     ir.Map: _map,
     ir.Contract: _contract,
     ir.Reduce: _reduce,
-    ir.Reindex: _first,
+    ir.Reindex: _reindex,
     ir.Shift: _first,
     ir.Stop: _first,
     ir.Copy: _first,

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 
 import tp_compiler as tpc
-from tp_compiler.ir.program import Program
+from tp_compiler.ir.program import Exponents, Program
 
 DATA = """
 axis i : 2
@@ -154,7 +154,10 @@ def text(name: str, optimizer: str = "Adam(lr = 0.1)") -> str:
 def with_rows(program: Program, rows: Mapping[tuple[str, bool], Mapping[str, float]]) -> Program:
     """The same program under a `parametrization` block."""
     assert program.network is not None
-    network = dataclasses.replace(program.network, parametrization="block", rows=rows)
+    span = program.outputs[0].span
+    members = {(t.name, t.ket): t.member for t in program.network.parameters}
+    given = tuple(Exponents(*key, members[key], values, span) for key, values in rows.items())
+    network = dataclasses.replace(program.network, parametrization="block", rows=given)
     return dataclasses.replace(program, network=network)
 
 
