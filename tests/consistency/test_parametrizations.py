@@ -426,3 +426,23 @@ def test_initial_values_without_a_limit(head: str, output: str, why: str) -> Non
 def test_the_program_is_shown_as_its_parametrization_reads_it() -> None:
     shown = driver.show(Source("p", program(UP_QUARTER, SGD)), stage="ir")
     assert "unavailable" not in shown and "trace" in shown
+
+
+@pytest.mark.parametrize("still", ["not updated", "frozen"])
+def test_a_readout_that_is_not_trained_has_its_size_all_the_same(still: str) -> None:
+    """At NTP's exponents it is the network of `ntk`, in the limit and at finite width; at 1/√n and constant rates it diverges."""
+
+    def of(head: str, clt: bool) -> str:
+        text = program(head, SGD, clt=clt)
+        if still == "frozen":
+            return text.replace("ket |v> ~ N(0, 1)", "ket |v> ~ N(0, 1) frozen")
+        return text.replace("update all", "update |u>, W")
+
+    rows = "{ |u> : a=0, b=0, c=1/2, d=1/2; W : a=1/2, b=0, c=1, d=1; |v> : a=1/2, b=0 }"
+    ntp, ntk = of(rows, False), of("ntk", True)
+    np.testing.assert_allclose(tpc.limit(ntp)["f"], tpc.limit(ntk)["f"], atol=1e-12)
+    ours, theirs = (tpc.simulate(text, width=48, seeds=2)["f"] for text in (ntp, ntk))
+    np.testing.assert_allclose(ours, theirs, atol=1e-10)
+    assert str(tpc.scale(ntp).verdict.regime) == "operator"
+    assert "none" in str(tpc.scale(ntp))
+    assert "unstable" in tpc.limit(of("standard", False)).failed["f"].message

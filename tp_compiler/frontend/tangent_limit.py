@@ -47,14 +47,14 @@ CLIP_EPS = 1e-6
 class Group:
     """Parameters that share one `update` line: their initial leaves, and how the optimizer runs.
 
-    `numbers`: trained numbers that outputs are made of beside brackets, as they are in the loop, by the names of theirs.
+    `numbers`: trained numbers that outputs are made of beside brackets, as they are in the loop.
     """
 
     name: str
     leaves: list[Leaf]
     step: Step
     span: Span
-    numbers: dict[ir.Carry, str] = field(default_factory=dict)
+    numbers: list[ir.Carry] = field(default_factory=list)
     optimizer: Optimizer = field(init=False)
     kept: list[ir.Node] | None = None  # κ_0, κ_1, ...: what weight decay leaves of the initial values
     coefficients: dict[ir.Clt, ir.State] = field(default_factory=dict)  # of a linear optimizer
@@ -170,11 +170,7 @@ class TangentLimit:
                 group.kets[leaf] = ir.State(_name(leaf), kind, zero, self.span)
 
     def _number(self, group: Group) -> None:
-        for number, name in group.numbers.items():
-            if any(number in reachable([clt]) for clt in self.outputs):
-                message = f"the trained number {name} is inside of features, and would move them by order one"
-                remedy = f"make it a ket, `ket |{name}> = 1`, or a number that is not trained, `{name} = 1`"
-                raise error("NX298", message, group.span, remedy)
+        for number in group.numbers:
             state = replace(number.state, type=replace(number.type, random=True))
             self._numbers[number] = self.build.carry(state, self.span)
 

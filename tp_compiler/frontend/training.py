@@ -354,6 +354,8 @@ class Training:
         self.loop = Loop(self.clock.size - 1, self.clock, self.following, self._head())
         if self.tangential:
             groups = self._groups()
+            if self._moves_features(groups):
+                return
             moving = {number for group in groups for number in group.numbers}
             starts = {t.leaf: _start(t.leaf) for t in self.targets.values() if t.leaf not in moving}
             self.tangent = TangentLimit(
@@ -384,10 +386,26 @@ class Training:
                 name = f"update{self.updates.index(update) + 1}"
                 group = found.setdefault(id(update), Group(name, [], self._step(update), span))
                 if isinstance(target.leaf, ir.Carry) and target.number:
-                    group.numbers[target.leaf] = target.name
+                    group.numbers.append(target.leaf)
                 else:
                     group.leaves.append(_start(target.leaf))
         return list(found.values())
+
+    def _moves_features(self, groups: list[Group]) -> bool:
+        """A trained number inside of features moves them by order one: they have no limit in which they stand still."""
+        assert self.loss is not None
+        features = {n for b in reachable([self.loss]) if isinstance(b, ir.Clt) for n in reachable([b])}
+        for group in groups:
+            inside = next(
+                (t.name for t in self.targets.values() if t.leaf in group.numbers and t.leaf in features), None
+            )
+            if inside is not None:
+                why = f"the trained number {inside} is inside of features, and moves them by order one"
+                remedy = f"make it a ket, `ket |{inside}> = 1`, or a number that is not trained, `{inside} = 1`"
+                self.refused = self.refused or f"parametrization {self.parametrized}"
+                self.regime = Regime(refused=why, remedy=remedy, at=group.span)
+                return True
+        return False
 
     def _unseen(self, update: _Update) -> None:
         """A parameter that is updated by too little to be seen in the limit: its own decay, and norms with it, would be."""
@@ -795,7 +813,7 @@ class Training:
             return Powers(limit, reading=regime.reading)
         starts: dict[ir.InitialKet, float] = {}
         still = []
-        for t in self._updated() if self.trained is not None else self._unfrozen():
+        for t in self._parameters():
             start = t.leaf.state.init if isinstance(t.leaf, ir.Carry) else t.leaf
             if regime.starts.get((t.name, t.ket)) and isinstance(start, ir.InitialKet):
                 starts[start] = regime.starts[t.name, t.ket]
@@ -809,10 +827,21 @@ class Training:
         """The program as a function of its parameters, before anything is lowered."""
         outputs = tuple(o.node for o in self.checker.outputs.values())
         roots = (self.loss,) if self.loss is not None else tuple(dict.fromkeys(self.build.differentiated))
-        parameters = tuple(self._updated() if self.trained is not None else self._unfrozen())
         names = dict(self.checker.names)
         trains = self.loss is not None
-        return Network(roots, outputs, parameters, self.parametrized, tuple(self.exponents), names, trains)
+        return Network(
+            roots, outputs, tuple(self._parameters()), self.parametrized, tuple(self.exponents), names, trains
+        )
+
+    def _parameters(self) -> Iterator[Trainable]:
+        """What is trained (where nothing is, what is not frozen), and the other kets that are drawn."""
+        found = list(self._updated() if self.trained is not None else self._unfrozen())
+        yield from found
+        known = {_start(t.leaf) if isinstance(t.leaf, ir.Carry) else t.leaf for t in found}
+        for name, binding in self.checker.scope.kets.items():
+            leaf = binding.value.node if binding.declared and isinstance(binding.value, v.Ket) else None
+            if isinstance(leaf, ir.InitialKet) and leaf not in known:
+                yield Trainable(name, True, leaf, leaf.span, (None,) * len(leaf.type.indices), still=True)
 
     def _updated(self) -> Iterator[Trainable]:
         for t in self.targets.values():

@@ -70,7 +70,8 @@ class Regime:
 
 @dataclass(frozen=True, eq=False)
 class Trainable:
-    """A parameter as `train` updates it, or, where nothing is trained, one that is not frozen.
+    """A parameter as `train` updates it, or, where nothing is trained, one that is not frozen; `still`: a ket that is
+    drawn, but not trained. Where it reads outputs, its size at initialisation counts.
 
     `leaf` is what stands for it in `Network.roots`: the value of a ket or scalar, or the symbol of a matrix. A family
     of which members are updated apart has several entries; `member` holds their positions (None: an index that runs).
@@ -85,6 +86,7 @@ class Trainable:
     standard: bool = True  # the optimizer is the library's
     entrywise: bool = True  # it acts on entries
     arguments: Mapping[str, Node] = field(default_factory=dict)
+    still: bool = False
 
 
 @dataclass(frozen=True, eq=False)

@@ -56,7 +56,12 @@ class Analysis:
         for node, leaf in self.reading.powers.items():
             tied = [r for r in rows or () if r.output is not None and r.parameter.leaf is leaf]
             powers[node] = {(): Size(1 + tied[0].output if tied and tied[0].output is not None else CONSTANT)}
-        return Sizes(nodes, self.symmetry, Given(sizes | powers, self.reading.brackets))
+        given = Given(sizes | powers, self.reading.brackets)
+        if not given.numbers:
+            return Sizes(nodes, self.symmetry, given)
+        return Sizes(nodes, self.symmetry, given.moving(False)).joined(
+            Sizes(nodes, self.symmetry, given.moving(True), even=True)
+        )
 
     def _watched(self) -> list[ir.Node]:
         """The kets that can move, the scalars that enter kets, and the readings."""
@@ -157,6 +162,8 @@ class Analysis:
     def _faithful(self, rows: list[Row], entries: dict[int, Order], given_d: bool) -> list[Condition]:
         conditions = []
         for k, row in enumerate(rows):
+            if not row.trained:
+                continue
             name, source = row.parameter.shown, f"[{row.optimizer.source}]"
             if given_d and strict(row) and entries[k] != NOTHING:
                 eps = row.raw["eps"]
@@ -238,7 +245,7 @@ def _unique(conditions: list[Condition]) -> list[Condition]:
 
 def _step(row: Row, natural: Order) -> tuple[Order, Order]:
     """What a step adds to a parameter, in natural units; and the entries of its raw gradient."""
-    if natural == NOTHING:
+    if natural == NOTHING or not row.trained:
         return NOTHING, NOTHING
     g = row.gradient(Fraction(natural))
     return row.raw["lr"] + row.optimizer.step(g) + row.raw["multiplier"], g.entry

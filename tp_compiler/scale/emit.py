@@ -30,7 +30,7 @@ import torch
 #: parameter -> figure -> power of width_mult
 EXPONENTS = {exponents}
 
-#: parameter -> optimizer
+#: trained parameter -> optimizer
 OPTIMIZER = {optimizer}
 
 #: parameter -> hyperparameters at width_mult = 1, unless others are given
@@ -53,10 +53,10 @@ def output_multiplier(name, width_mult):
 
 
 def parameter_groups(parameters, width_mult, optimizer=None, **hyperparameters):
-    """A group for each parameter (of one optimizer). `hyperparameters` stand at width_mult = 1 in the place of BASE."""
+    """A group for each trained parameter (of one optimizer). `hyperparameters` stand at width_mult = 1 in the place of BASE."""
     groups = []
     for name, tensors in parameters.items():
-        if optimizer is not None and OPTIMIZER[name] != optimizer:
+        if name not in OPTIMIZER or (optimizer is not None and OPTIMIZER[name] != optimizer):
             continue
         values = dict(BASE[name])
         values.update(hyperparameters)
@@ -71,7 +71,7 @@ def parameter_groups(parameters, width_mult, optimizer=None, **hyperparameters):
 def optimizers(parameters, width_mult, classes=None, **hyperparameters):
     """One optimizer for each kind: those of torch.optim, and those that `classes` has by name."""
     made = []
-    for name in dict.fromkeys(OPTIMIZER[p] for p in parameters):
+    for name in dict.fromkeys(OPTIMIZER[p] for p in parameters if p in OPTIMIZER):
         kind = (classes or {{}}).get(name) or getattr(torch.optim, name)
         made.append(kind(parameter_groups(parameters, width_mult, name, **hyperparameters)))
     return made
@@ -82,13 +82,14 @@ def emit(scaling: Scaling) -> str:
     """The text of a Python module."""
     rows = scaling.main.rows
     exponents = {name: _exponents(row) for name, row in rows.items()}
-    names = {name: _TORCH.get(row.optimizer.name, row.optimizer.name) for name, row in rows.items()}
+    trained = {name: row for name, row in rows.items() if row.trained}
+    names = {name: _TORCH.get(row.optimizer.name, row.optimizer.name) for name, row in trained.items()}
     return _TEXT.format(
         name=scaling.program.source.name.replace("\\", "/").replace('"', "'"),
         parametrization=scaling.main.parametrization,
         exponents=_dict(exponents),
         optimizer=_dict(names),
-        base=_dict({name: _base(row) for name, row in rows.items()}),
+        base=_dict({name: _base(row) for name, row in trained.items()}),
     )
 
 

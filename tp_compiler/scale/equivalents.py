@@ -52,6 +52,8 @@ def shifted(raw: Raw, optimizer: Optimizer, multiplier: Fraction) -> Raw:
         return raw
     figures = dict(raw.figures)
     figures["init_std"] -= k
+    if "lr" not in figures:
+        return Raw(raw.kind, raw.optimizer, figures | {"multiplier": multiplier}, {})
     g = Gradient.of(raw.kind, ZERO, weight=raw["init_std"])
     h = Gradient.of(raw.kind, ZERO, k, figures["init_std"])
     figures["lr"] -= optimizer.step(h) - optimizer.step(g) + k

@@ -12,7 +12,17 @@ from tp_compiler.ir.gradient import Leaf
 from tp_compiler.ir.program import Exponents, Member, Trainable
 from tp_compiler.scale.abcd import Layer
 from tp_compiler.scale.numbers import HALF, power
-from tp_compiler.scale.optimizers import OPTIMIZERS, Entrywise, Gradient, Kind, Optimizer, Scaled, kfac, shampoo
+from tp_compiler.scale.optimizers import (
+    OPTIMIZERS,
+    UNTRAINED,
+    Entrywise,
+    Gradient,
+    Kind,
+    Optimizer,
+    Scaled,
+    kfac,
+    shampoo,
+)
 from tp_compiler.scale.points import POINTS, Point, maximal_update
 from tp_compiler.scale.program import Parameter, Reading
 from tp_compiler.scale.raw import Raw, raw
@@ -47,6 +57,10 @@ class Row:
         entry = self.raw["multiplier"] + natural - kind.writes_features
         return Gradient(entry, 2 * entry + kind.writes_features, Fraction(kind.reads_features), self.raw["init_std"])
 
+    @property
+    def trained(self) -> bool:
+        return self.optimizer is not UNTRAINED
+
     def as_json(self) -> dict[str, str]:
         """A row of `parameters` of `tpc scale --json`."""
         extra = {} if self.output is None else {"output_multiplier": str(self.output)}
@@ -60,6 +74,8 @@ def chosen(optimizer: str | None) -> Choice:
     """The optimizer of each parameter: `optimizer` for all, else those of the program."""
 
     def choose(t: Trainable) -> Optimizer:
+        if t.still:
+            return UNTRAINED
         name = optimizer or t.optimizer or "Adam"
         if optimizer is None and t.entrywise and (not t.standard or name not in OPTIMIZERS) and t.optimizer:
             return Scaled(name, "any function of entries: TP IVb Def 2.2.1 with faithful d")
@@ -161,7 +177,8 @@ def _standard(p: Parameter, optimizer: Optimizer) -> Row:
     """What libraries do: constant figures, but 1/√fan-in at initialisation."""
     std = -HALF if p.kind.reads_features else ZERO
     g = Gradient.of(p.kind, HALF, weight=std)
-    figures = {"init_std": std, "lr": ZERO} | {name: ZERO for name in optimizer.scales(g)}
+    figures = {"init_std": std} | ({"lr": ZERO} if optimizer is not UNTRAINED else {})
+    figures |= {name: ZERO for name in optimizer.scales(g)}
     if optimizer.decays:
         figures["weight_decay"] = ZERO
     reasons = {name: "a constant" for name in figures} | {"init_std": f"1/√fan-in is {power(std)}"}

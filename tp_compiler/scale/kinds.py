@@ -2,17 +2,19 @@
 
 In a bracket one factor may be a *readout*: a parameter by itself, up to index names and scalar factors, against
 features that are not made of that parameter linearly (<c|c> with |c> = |e> is a norm, no reading). Where both sides
-could be the readout, the one is that is centred at initialisation (a gain of ones is not), then the one without data,
-then the bra. A ket with no other use is an output parameter; one with both uses is tied; any other is of vector kind.
+could be the readout, the one is that is trained, then the one that is centred at initialisation (a gain of ones is
+not), then the one without data, then the bra. A ket with no other use is an output parameter; one with both uses is
+tied; any other is of vector kind. A readout need not be trained: its size at initialisation counts all the same.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.gradient import Leaf
 from tp_compiler.ir.walk import reachable
 
 
@@ -38,14 +40,14 @@ class _Path:
     gathered: bool = False
 
 
-def uses(roots: Iterable[ir.Node], leaves: set[ir.Node]) -> dict[ir.Node, Use]:
-    """What the kets among `leaves` are used for in the network that ends in `roots`."""
+def uses(roots: Iterable[ir.Node], leaves: set[ir.Node], still: Collection[ir.Node] = ()) -> dict[ir.Node, Use]:
+    """What the kets among `leaves` are used for in the network that ends in `roots`; those of `still` are not trained."""
     order = reachable(roots)
     kets = {leaf for leaf in leaves if leaf.type.is_ket}
     carriers = _carriers(order, kets)
     found: dict[ir.Node, Use] = defaultdict(Use)
     for node in order:
-        chosen = _chosen(node, carriers)
+        chosen = _chosen(node, carriers, still)
         for arg in node.args:
             path = carriers.get(arg)
             if path is None or node in carriers:
@@ -92,7 +94,7 @@ def _passes(node: ir.Node, ket: ir.Node) -> bool:
     return False
 
 
-def _chosen(node: ir.Node, carriers: dict[ir.Node, _Path]) -> ir.Node | None:
+def _chosen(node: ir.Node, carriers: dict[ir.Node, _Path], still: Collection[ir.Node]) -> ir.Node | None:
     """The factor of a bracket that is its readout."""
     if not (isinstance(node, ir.Clt) or (isinstance(node, ir.Contract) and node.slots == (0,))):
         return None
@@ -103,11 +105,12 @@ def _chosen(node: ir.Node, carriers: dict[ir.Node, _Path]) -> ir.Node | None:
     able = [a for a in own if all(carriers[b].leaf is not carriers[a].leaf for b in own if b is not a)]
     if not able or len(set(kets)) == 1:
         return None
-    return min(able, key=lambda a: (not _centred(carriers[a].leaf), carriers[a].data))
+    return min(able, key=lambda a: (carriers[a].leaf in still, not centred(carriers[a].leaf), carriers[a].data))
 
 
-def _centred(leaf: ir.Node) -> bool:
-    mean = leaf.args[0]
+def centred(leaf: Leaf) -> bool:
+    """Is a ket drawn with mean 0?"""
+    mean = leaf.args[0] if isinstance(leaf, ir.InitialKet) else None
     return isinstance(mean, ir.Constant) and mean.value == 0
 
 

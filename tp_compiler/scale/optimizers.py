@@ -123,6 +123,11 @@ class Scaled(Optimizer):
 
 
 @dataclass(frozen=True)
+class Untrained(Optimizer):
+    """No optimizer: the parameter stays as it was drawn."""
+
+
+@dataclass(frozen=True)
 class Factored(Optimizer):
     """(B + ρ_B)^-e_B G (A + ρ_A)^-e_A with A = Σ xxᵀ and B = Σ δδᵀ over the batch: K-FAC (1, 1), FOOF (0, 1)."""
 
@@ -234,6 +239,9 @@ def kfac(left: Exponent = 1, right: Exponent = 1) -> Factored:
     """K-FAC with any powers: left on the gradients' factor B, right on the inputs' factor A."""
     return Factored("KFAC", "Ishikawa and Karakida Prop. 4.1, Table 1", False, exact(left), exact(right))
 
+
+#: Of a readout that nothing updates.
+UNTRAINED = Untrained("none", "")
 
 _ROWS = (
     _entrywise("SGD", 1, "TP IVb 2.1; TP V Table 3", decays=True),

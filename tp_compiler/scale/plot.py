@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from tp_compiler.scale.abcd import Layer
 from tp_compiler.scale.figures import table
 from tp_compiler.scale.numbers import HALF
-from tp_compiler.scale.optimizers import OPTIMIZERS, Entrywise, Kind, Optimizer
+from tp_compiler.scale.optimizers import OPTIMIZERS, Entrywise, Kind, Optimizer, Untrained
 from tp_compiler.scale.points import Point
 from tp_compiler.scale.verdict import Regime
 
@@ -47,7 +47,7 @@ def classes(scaling: Scaling) -> dict[tuple[Fraction, Fraction], Regime]:
     def entrywise(t: Trainable) -> Optimizer:
         """Faithful points are alike for all optimizers; those without d stand for one that ignores it."""
         found = scaling.choice(t)
-        return found if isinstance(found, Entrywise) else OPTIMIZERS["SignSGD"]
+        return found if isinstance(found, Entrywise | Untrained) else OPTIMIZERS["SignSGD"]
 
     return {
         (s, m): scaling.analysis.judge(table(scaling.reading, entrywise, slice_point(s, m))).regime

@@ -19,7 +19,7 @@ from tp_compiler.ir.gradient import Gradient, Leaf
 from tp_compiler.ir.program import Member, Program, Trainable, meet
 from tp_compiler.ir.types import Type
 from tp_compiler.ir.walk import reachable, rewrite
-from tp_compiler.scale.kinds import Use, readouts, uses
+from tp_compiler.scale.kinds import Use, centred, readouts, uses
 from tp_compiler.scale.numbers import HALF
 from tp_compiler.scale.optimizers import Kind
 
@@ -134,7 +134,7 @@ class Reading:
 def read(program: Program) -> Reading:
     """The network of a checked program. Raises ProgramError NX600 (no parameter), NX602 (not analysed)."""
     network = program.network
-    trainable = network.parameters if network is not None else ()
+    trainable = [t for t in network.parameters if not t.still] if network is not None else []
     if network is None or not trainable:
         message = "the program has no parameter that is trained"
         raise ProgramError([Diagnostic("NX600", message, None, "declare a ket or matrix that is not `frozen`")])
@@ -144,7 +144,20 @@ def read(program: Program) -> Reading:
     leaves = {id(t): _initial(t.leaf) for t in trainable}
     plain = {r: rewrite(build, r, _start, r.span, done) for r in candidates}
     chosen = _sufficient([plain[r] for r in network.roots], [plain[r] for r in network.outputs], set(leaves.values()))
-    used = uses(chosen, {leaf for leaf in leaves.values() if isinstance(leaf, ir.Node)})
+    drawn = {t.leaf: t for t in network.parameters if t.still and isinstance(t.leaf, ir.Node)}
+    used = uses(chosen, {leaf for leaf in (*leaves.values(), *drawn) if isinstance(leaf, ir.Node)}, drawn)
+    for leaf, t in drawn.items():
+        use = used.get(leaf, Use())
+        if (
+            use.output
+            and not use.vector
+            and centred(leaf)
+            and any(_leaves([b]) & set(leaves.values()) for b in use.brackets)
+        ):
+            trainable.append(t)
+            leaves[id(t)] = leaf
+        else:
+            used.pop(leaf, None)
     roots, powers, again = _scaled(build, chosen, used)
     _refuse_unknown(roots)
     names: dict[ir.Node, str] = {}

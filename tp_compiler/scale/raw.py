@@ -13,7 +13,7 @@ from fractions import Fraction
 
 from tp_compiler.scale.abcd import Layer, Sizes
 from tp_compiler.scale.numbers import Exponent, difference, exact, order, power
-from tp_compiler.scale.optimizers import OPTIMIZERS, Entrywise, Gradient, Kind, Optimizer, Rotational
+from tp_compiler.scale.optimizers import OPTIMIZERS, Entrywise, Gradient, Kind, Optimizer, Rotational, Untrained
 from tp_compiler.scale.points import Point
 from tp_compiler.scale.verdict import Classification, Condition, Question, judge
 
@@ -54,6 +54,8 @@ def raw(point: Point, kind: Kind | str, optimizer: Optimizer | str, multiplier: 
     figures, reasons = {"init_std": -shifted.b}, {"init_std": _init_reason(kind, layer, scale)}
     readout = point.output.a + point.output.b
     g = Gradient.of(kind, readout, scale, -shifted.b)
+    if isinstance(row, Untrained):
+        return Raw(kind, row.name, figures | {"multiplier": scale}, reasons)
     if isinstance(row, Entrywise):
         figures["lr"] = row.degree * shifted.d - shifted.c
         if row.eps:

@@ -21,6 +21,7 @@ from tp_compiler.ir.walk import reachable
 from tp_compiler.scale.analysis import moved
 from tp_compiler.scale.figures import TIED, Row
 from tp_compiler.scale.growth import NOTHING
+from tp_compiler.scale.kinds import centred
 from tp_compiler.scale.numbers import HALF, order, power
 from tp_compiler.scale.optimizers import Entrywise, Kind
 from tp_compiler.scale.result import Scaling
@@ -94,10 +95,11 @@ def _numbers(rows: list[Row]) -> Regime | None:
 
 def _features(rows: list[Row]) -> Regime:
     starts = _starts(rows)
-    if any(starts.values()) and any(_jumps(r) for r in rows):
+    trained = [r for r in rows if r.trained]
+    if any(starts.values()) and any(_jumps(r) for r in trained):
         why = "its readout starts at 0 in the limit, where an optimizer without eps has no continuous value"
         return _refused(why, "a readout with a + b = 1, or an optimizer with eps")
-    steps = {(*_key(r), r.parameter.declared.member): float(moved(r, 0)) for r in rows}
+    steps = {(*_key(r), r.parameter.declared.member): float(moved(r, 0)) for r in trained}
     if any(x > 0 for x in (*starts.values(), *steps.values())):
         why = (
             "a parameter starts, or is updated, by a positive power of n beside natural units while other features move"
@@ -112,6 +114,8 @@ def _gradients(scaling: Scaling, rows: list[Row], operator: bool) -> Regime | No
     """Optimizers that are not linear must meet gradients of the size that their powers were read at."""
     _, entries = scaling.analysis.updates(rows)
     for k, r in enumerate(rows):
+        if not r.trained:
+            continue
         linear = isinstance(r.optimizer, Entrywise) and r.optimizer.degree == 1
         size = next(x.size for x in rows if x.parameter.kind == Kind.OUTPUT) if operator else Fraction(0)
         natural = Fraction(0) if r.parameter.kind in (Kind.OUTPUT, Kind.SCALAR) else size
@@ -128,7 +132,7 @@ def _operator(rows: list[Row]) -> Regime:
         return refused
     size = readouts[0].size
     steps, surviving = {}, set()
-    for family, members in groupby(rows, key=_key):
+    for family, members in groupby([r for r in rows if r.trained], key=_key):
         seen = set()
         for r in members:
             match r.parameter.kind:
@@ -198,7 +202,7 @@ def _starts(rows: list[Row]) -> dict[tuple[str, bool], float]:
 
 def _gaussian(readouts: list[Row]) -> Regime | None:
     """vᵀx/√n at one power of n needs centred readouts of one size."""
-    skewed = next((r for r in readouts if not _centred(r)), None)
+    skewed = next((r for r in readouts if not centred(r.parameter.leaf)), None)
     if skewed is not None:
         why = "a readout whose mean is not 0 has no Gaussian outputs"
         return _refused(why, f"centre it: {skewed.parameter.shown} ~ N(0, ..)")
@@ -214,12 +218,6 @@ def _read(readouts: list[Row]) -> Regime:
 
 def _key(row: Row) -> tuple[str, bool]:
     return row.parameter.declared.name, row.parameter.declared.ket
-
-
-def _centred(row: Row) -> bool:
-    leaf = row.parameter.leaf
-    mean = leaf.args[0] if isinstance(leaf, ir.InitialKet) else None
-    return isinstance(mean, ir.Constant) and mean.value == 0
 
 
 def _jumps(row: Row) -> bool:

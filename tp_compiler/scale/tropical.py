@@ -4,7 +4,8 @@ The numbers are exact exponents in the algebra of max and +: a sum is as large a
 sum of the exponents. Everything is in natural units, where the maximal-update network has exponents 0; a
 parametrization enters through the sizes of parameters and of their updates (`Given`). An average over neurons is as
 large as its integrand, or n^-1/2 of that where it vanishes by symmetry at initialisation (symmetry.py); what has moved
-is in line with what it meets, since updates are made of it, so that averages with it never vanish. Movements are of
+is in line with what it meets, since updates are made of it, so that averages with it never vanish; a number that has moved
+only scales what vanishes, so that numbers have a sweep of their own. Movements are of
 first order: each parameter's update acts on features as they were, which decides the class, and is what blows up where
 something does.
 """
@@ -12,7 +13,7 @@ something does.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 from tp_compiler.ir import nodes as ir
@@ -20,6 +21,7 @@ from tp_compiler.ir.gradient import Leaf
 from tp_compiler.ir.program import Member, meet
 from tp_compiler.scale.growth import CONSTANT, NOTHING, Order, growth, moved
 from tp_compiler.scale.numbers import HALF
+from tp_compiler.scale.optimizers import Kind
 from tp_compiler.scale.program import Parameter
 from tp_compiler.scale.symmetry import Symmetry
 
@@ -65,14 +67,33 @@ class Given:
         met = [size for part, size in parts.items() if member is None or meet(part, member)]
         return _sum(met) if met else Size(_sum(list(parts.values())).start)
 
+    @property
+    def numbers(self) -> bool:
+        """Do trained numbers move?"""
+        return any(_is_number(size.cause) for parts in self.sizes.values() for size in parts.values())
+
+    def moving(self, numbers: bool) -> Given:
+        """The same where numbers alone move, or everything but numbers; what starts at 0 is met as what it becomes."""
+
+        def still(size: Size) -> Size:
+            return size if size.start == NOTHING or _is_number(size.cause) == numbers else Size(size.start)
+
+        return replace(self, sizes={k: {m: still(x) for m, x in parts.items()} for k, parts in self.sizes.items()})
+
+
+def _is_number(parameter: Parameter | None) -> bool:
+    return parameter is not None and parameter.kind == Kind.SCALAR
+
 
 @dataclass
 class Sizes:
-    """The size of every node of a program, computed in topological order."""
+    """The size of every node of a program, computed in topological order. `even`: what moves leaves the symmetry of the
+    initial kets as it is, and averages that vanish by it vanish as they move."""
 
     order: list[ir.Node]
     symmetry: Symmetry
     given: Given
+    even: bool = False
     of: dict[ir.Node, Size] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -86,6 +107,12 @@ class Sizes:
         if node not in self.given.bounded:
             return size
         return Size(min(size.start, CONSTANT), min(size.change, CONSTANT), size.cause)
+
+    def joined(self, other: Sizes) -> Sizes:
+        """Each node as it moves by this and by the other, to first order."""
+        for node, size in other.of.items():
+            self.of[node] = _sum([self.of[node], size])
+        return self
 
     def args(self, node: ir.Node) -> list[Size]:
         return [self[a] for a in node.args]
@@ -138,7 +165,7 @@ def _contract(of: Sizes, node: ir.Node) -> Size:
         return _product(args)
     kets = _product([of[a] for a in node.args if a.type.slots])
     numbers = [of[a] for a in node.args if not a.type.slots]
-    return _product([Size(kets.start - HALF, kets.change, kets.cause), *numbers])
+    return _product([Size(kets.start - HALF, kets.change - (HALF if of.even else 0), kets.cause), *numbers])
 
 
 def _map(of: Sizes, node: ir.Node) -> Size:

@@ -8,6 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import tp_compiler as tpc
@@ -295,3 +296,25 @@ def test_the_picture(tmp_path: Path) -> None:
     assert found[F(0), F(1)] == "feature-learning" and found[F(1, 2), F(1)] == "trivial"
     scaling.plot(tmp_path / "classes.png")
     assert (tmp_path / "classes.png").stat().st_size > 5000
+
+
+def test_a_trained_gain_under_the_ntk_scaling() -> None:
+    """<v_0|dx/dg> is n^-1/2 as it was drawn, however far g has moved: f moves by Θ(1), as in networks written in NumPy."""
+    program = DATA + (
+        "parametrization ntk\nket |u[d]> ~ N(0, 1)\nmatrix W ~ N(0, 1)\nket |v> ~ N(0, 1)\nscalar g = 1\n"
+        "train steps = 2 {\n|h[i]> = W tanh(sum[d](x[i,d] |u[d]>))\nminimize mean[i]((clt <v|tanh(g |h[i]>)> - 1)^2)\n"
+        "update all with SGD(lr = 0.1)\n}\noutput 1 + 1"
+    )
+    found = tpc.scale(program)
+    assert (found.verdict.stable, found.verdict.r) == (True, 0)
+    moved = []
+    for n in (64, 1024):
+        rng, changes = np.random.default_rng(0), []
+        for _ in range(100):
+            h = rng.standard_normal((n, n)) @ np.tanh(rng.standard_normal(n)) / n**0.5
+            v = rng.standard_normal(n) / n**0.5
+            f, slope = v @ np.tanh(h), v @ (h / np.cosh(h) ** 2)
+            g = 1 - 0.1 * 2 * (f - 1) * slope
+            changes.append(v @ np.tanh(g * h) - f)
+        moved.append(np.sqrt(np.mean(np.square(changes))))
+    assert abs(np.log(moved[1] / moved[0]) / np.log(16)) < 0.1
