@@ -308,13 +308,13 @@ def test_a_trained_gain_under_the_ntk_scaling() -> None:
     found = tpc.scale(program)
     assert (found.verdict.stable, found.verdict.r) == (True, 0)
     moved = []
-    for n in (64, 1024):
+    for n in (64, 512):
         rng, changes = np.random.default_rng(0), []
-        for _ in range(100):
+        for _ in range(400):
             h = rng.standard_normal((n, n)) @ np.tanh(rng.standard_normal(n)) / n**0.5
             v = rng.standard_normal(n) / n**0.5
             f, slope = v @ np.tanh(h), v @ (h / np.cosh(h) ** 2)
             g = 1 - 0.1 * 2 * (f - 1) * slope
             changes.append(v @ np.tanh(g * h) - f)
         moved.append(np.sqrt(np.mean(np.square(changes))))
-    assert abs(np.log(moved[1] / moved[0]) / np.log(16)) < 0.1
+    assert abs(np.log(moved[1] / moved[0]) / np.log(8)) < 0.25  # 400 networks: 0.07; blowing up would be 0.5
