@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
@@ -51,6 +52,7 @@ class Paired:
         self.scalars: dict[ir.Node, ir.Array] = {}
         self.products: dict[tuple[ir.Node, ...], ir.Array] = {}
         self.held: set[ir.Node] = set()
+        self.meetings: list[set[ir.Node]] = []  # the arrays in one average
         self.states: dict[ir.State, ir.State] = {}
         self.done: tuple[dict[ir.Node, ir.Node], dict[ir.Node, ir.Node]] = ({}, {})
         changed = tuple(replace(o, node=self.node(o.node), indices=(draw, *o.indices)) for o in outputs)
@@ -93,6 +95,7 @@ class Paired:
             args += self._image(a) if isinstance(a, ir.Apply) else [self.node(a, side)]
         if any(isinstance(a, ir.Apply) for a in node.args) and 0 not in node.slots:
             raise Unpaired
+        self.meetings.append({a for a in args if a in self.held})
         return self.build.contract(self._merged(args), node.over, (0,) if node.slots else (), node.span)
 
     def _image(self, node: ir.Apply) -> list[ir.Node]:
@@ -156,19 +159,35 @@ class Paired:
             kets = [n for n, s in self.kets if s == side]
             outputs = tuple(Output(f"#{k}", n.type.indices, n, n.span) for k, n in enumerate(kets))
             plan = Plan(replace(program, outputs=outputs, loop=None, finite=None))
-            run = _Frozen(plan, samples, seed, plain, offset)
+            places = self._places(plan, side, offset)
+            run = _Frozen(plan, samples, seed, plain, places)
             for n in kets:
                 if isinstance(run.values[n], Diagnostic):
                     return run.values[n]
                 shape = (samples, *n.type.shape)
                 values[self.kets[n, side]] = np.broadcast_to(run.values[n], shape)
-            offset = max(plan.coordinates.values(), default=0)
+            offset = max((place + plan.coordinates[space] for space, place in places.items()), default=offset)
         for parts, product in self.products.items():
             own = labels(product.type)
             values[product] = 1.0
             for part in parts:
                 values[product] = values[product] * aligned(values[part], labels(part.type), own)
         return values
+
+    def _places(self, plan: Plan, side: int, offset: int) -> dict[int, int]:
+        """The first coordinate of each space: behind those of the spaces whose kets it meets in an average."""
+        spaces = {array: plan.space[n] for (n, s), array in self.kets.items() if s == side and n in plan.space}
+        groups = {space: [space] for space in sorted(set(plan.space.values()))}
+        for meeting in self.meetings:
+            for a, b in pairwise(sorted({spaces[m] for m in meeting if m in spaces})):
+                if groups[a] is not groups[b]:
+                    groups[a] += groups[b]
+                    groups.update(dict.fromkeys(groups[b], groups[a]))
+        places: dict[int, int] = {}
+        for group in {id(g): g for g in groups.values()}.values():
+            starts = accumulate((plan.coordinates[space] for space in group), initial=offset)
+            places |= dict(zip(group, starts, strict=False))
+        return places
 
     def run(self, samples: int, kets: Mapping[ir.Node, Any], scalars: Mapping[ir.Node, Any]) -> dict[str, Any]:
         """The outputs, over `draw`; `scalars`: the given ones by the nodes of the original program."""
@@ -177,18 +196,19 @@ class Paired:
 
 
 class _Frozen(Replicate):
-    """The frozen kets. All spaces take the same coordinates of the sequence: no average mixes two of them but through
-    pairs, whose columns take the coordinates from `offset` on."""
+    """The frozen kets. Spaces that meet in no average but through pairs take the same coordinates of the sequence: `places`
+    says from where on; columns take others than rows."""
 
-    def __init__(self, plan: Plan, samples: int, seed: tuple[int, ...], plain: bool, offset: int):
-        self.offset = offset
+    def __init__(self, plan: Plan, samples: int, seed: tuple[int, ...], plain: bool, places: Mapping[int, int]):
+        self.places = places
         super().__init__(plan, samples, seed, plain)
 
     def space(self, node: ir.Node) -> Points:
         number = self.plan.space[node]
         if number not in self.points:
-            seed = (*self.seed, number, self.offset)
-            self.points[number] = _Behind(self.samples, seed, self.plan.coordinates[number], self.plain, self.offset)
+            place = self.places[number]
+            seed = (*self.seed, number, place)
+            self.points[number] = _Behind(self.samples, seed, self.plan.coordinates[number], self.plain, place)
         return self.points[number]
 
 

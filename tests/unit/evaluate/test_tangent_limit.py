@@ -291,3 +291,23 @@ def test_the_ntp_written_as_rows_trains_an_output_bias() -> None:
     for power, same in (("0", named), ("1/4", named.replace("scalar c", "c"))):
         text = named.replace("parametrization ntk", f"parametrization {rows.replace('POWER', power)}")
         np.testing.assert_allclose(values(tpc.limit(text))["f"], values(tpc.limit(same))["f"], atol=1e-12)
+
+
+def test_pairs_of_a_matrix_trained_alone() -> None:
+    """Adam's first step on W: E[dh_i(a) Q(dh(a)·x(b)) x_i(b)] over independent neurons a, b, by plain sampling in NumPy.
+
+    Rows are v times tanh'(h): kets of one neuron that the plan draws apart.
+    """
+    text = train("steps = 1", "Adam(lr = 0.3, eps = 0.1)").replace("update all", "update W").replace("relu", "tanh")
+    run = tpc.limit(text + "output f[step,i] = net(xi[i,d])\n", f0="zero", samples=2**16, max_samples=2**16)
+    rng, m = np.random.default_rng(0), 10**6
+    xi = np.array([[1.0, 0.5], [-0.3, 0.8], [0.2, -1.1]])
+    x, y = (np.tanh(xi @ rng.standard_normal((2, m))) for _ in range(2))
+    h = np.linalg.cholesky(2 * (x @ x.T) / m) @ rng.standard_normal((3, m))
+    dh = rng.standard_normal(m) / np.cosh(h) ** 2
+    g = -(Y / 3 * dh.T).T
+    g = np.einsum("im,im->m", g, y)
+    sampled = dh * (-0.3 * g / (np.abs(g) + 0.1)) * y
+    found, error = run.outputs["f"].value[1], np.asarray(run.outputs["f"].stderr)[1]
+    assert (error < 1e-3).all()
+    assert (np.abs(found - sampled.mean(1)) < 4.5 * np.hypot(sampled.std(1) / m**0.5, error)).all()
