@@ -6,7 +6,9 @@ over a time Δ is exact,
 
     y(Δ) = e^{AΔ} y(0) + ∫_0^Δ e^{As} ds b,
 
-both read off the exponential of one block matrix. Otherwise SciPy integrates the equation by DOP853.
+both read off the exponential of one block matrix. Otherwise SciPy integrates the equation by DOP853, and by RK23 where it
+moves kets. The rates of an optimizer with a kink or a jump (signs) change at another time for every neuron, and where outputs
+arrive they slide along the jump: their accuracy is that of a sample, not of the integrator.
 """
 
 from __future__ import annotations
@@ -18,12 +20,15 @@ import numpy as np
 
 from tp_compiler.diagnostics import Diagnostic
 from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.primitives import PRIMITIVES
+from tp_compiler.ir.walk import reachable
 
 if TYPE_CHECKING:
     from tp_compiler.evaluate.training import Training
 
-#: What an affine rate may differ from its affine part by; the accuracy of the integrator for numbers, and for kets.
-AFFINE, NUMBERS, KETS = 1e-10, 1e-11, 1e-6
+#: What an affine rate may differ from its affine part by; the accuracy of the integrator for numbers, for kets, and for
+#: kets with rates that jump.
+AFFINE, NUMBERS, KETS, JUMPING = 1e-10, 1e-11, 1e-6, 3e-4
 #: More unknowns than these for one draw are integrated, not exponentiated.
 MOST = 1500
 
@@ -109,7 +114,7 @@ class Flow:
         from scipy.integrate import solve_ivp
 
         kets = any(s.type.slots for s in self.states)
-        accuracy = KETS if kets else NUMBERS
+        accuracy = (JUMPING if self._jumps() else KETS) if kets else NUMBERS
         found = solve_ivp(
             lambda _, y: self.rate(y), (0.0, duration), start, method="RK23" if kets else "DOP853",
             rtol=accuracy, atol=accuracy, t_eval=[duration],
@@ -119,6 +124,17 @@ class Flow:
             message = f"the gradient flow cannot be followed to its end: {found.message}"
             raise _Stopped(Diagnostic("NX418", message, span, "list earlier times, or lower lr"))
         return found.y[:, -1]
+
+    def _jumps(self) -> bool:
+        """Do kets follow a function with a kink or a jump of the states?"""
+        rates = [node for state, node in self.training.loop.following.items() if state.type.slots]
+        moving: set[ir.Node] = {n for n in reachable(rates) if isinstance(n, ir.Carry)}
+        for n in reachable(rates):
+            if any(a in moving for a in n.args):
+                moving.add(n)
+                if isinstance(n, ir.Map) and not PRIMITIVES[n.fn].smooth:
+                    return True
+        return False
 
 
 class _Stopped(Exception):
