@@ -103,12 +103,13 @@ def reparametrized(program: Program) -> Program:
     Outputs of a parametrization without a limit are refused with the inequality that decides so.
     """
     network = program.network
-    named = network is None or network.parametrization in ("mup", "ntk")
-    if network is None or named or program.regime is not None:
+    if network is None or program.regime is not None:
         return program
-    from tp_compiler.scale.regime import regime
+    from tp_compiler.scale.regime import fluctuating, regime
 
     with _deep_recursion():
+        if network.parametrization in ("mup", "ntk"):
+            return replace(program, warnings=(*program.warnings, *fluctuating(program)))
         found = regime(program)
     again, problems = _checked(program.source, program.settings, found)
     problems.raise_if_errors()

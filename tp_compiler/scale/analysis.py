@@ -128,10 +128,11 @@ class Analysis:
             self._features(fastest, sizes),
         )
         updates = {row.parameter.shown: found[k] for k, row in enumerate(rows)}
+        still = {n for n in self.watched if sizes.of[n].change == NOTHING}
         if fastest > 0 or not all(c.holds for c in conditions if c.question == Question.STABLE):
             first = self.updates(rows, first=True)[0]  # what blows up, does so before the readout has grown, too
             sizes = self._sweep(self.forward, self._after(rows, starts, first, False, grow=False), rows)
-        return Architecture(conditions, r, updates, tuple(self._problems(initial, sizes)))
+        return Architecture(conditions, r, updates, tuple(self._problems(initial, sizes, still)))
 
     def _shown(self, sizes: Sizes, wrong: Callable[[ir.Node], bool]) -> list[ir.Node]:
         """What is worth a sentence: what has a name, the readings, and where something goes wrong first."""
@@ -209,8 +210,8 @@ class Analysis:
         r = f"r = {-Fraction(fastest)}: " if fastest != NOTHING else ""
         return Condition(Question.FEATURES, "[TP IVb 2.8]", fastest == 0, r + text)
 
-    def _problems(self, initial: Sizes, sizes: Sizes) -> list[str]:
-        """The first node of each name that is not Θ(1), or that does not move by Θ(1)."""
+    def _problems(self, initial: Sizes, sizes: Sizes, still: set[ir.Node]) -> list[str]:
+        """The first node of each name that is not Θ(1), or that does not move by Θ(1); `still`: those that never move."""
         found: dict[str, str] = {}
         off = self._off(initial)
         for node in self.watched:
@@ -223,7 +224,7 @@ class Analysis:
                 found[name] = f"{name} is {_order(start)} at initialisation, not {_order(natural)}"
             elif size.change > 0 and not found.get(name, "").startswith(f"{name} blows up"):
                 found[name] = f"{name} blows up: it{self._moves(node, size).removeprefix(name)}"
-            elif size.change < 0 and name not in found:
+            elif (NOTHING < size.change < 0 or node in still) and name not in found:
                 found[name] = f"{name} freezes: it{self._moves(node, size).removeprefix(name)}"
         return list(found.values())
 

@@ -95,7 +95,7 @@ def plot(scaling: Scaling, path: str | Path) -> None:
         axes.set_xlim(float(ACROSS[0] - STEP / 2), float(ACROSS[1] + STEP / 2))
         axes.set_ylim(float(UP[0] - STEP / 2), float(UP[1] + STEP / 2))
         axes.set_title(scaling.program.source.name.rsplit("/", 1)[-1])
-        axes.legend(loc="upper left", framealpha=0.95, markerscale=0.5)
+        figure.legend(loc="outside lower center", ncols=3, markerscale=0.5)
         figure.savefig(path)
     finally:
         plt.close(figure)

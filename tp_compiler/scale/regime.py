@@ -16,20 +16,22 @@ from itertools import groupby
 
 from tp_compiler.diagnostics import Diagnostic, ProgramError, Span
 from tp_compiler.ir import nodes as ir
-from tp_compiler.ir.program import Program, Regime
+from tp_compiler.ir.program import Program, Regime, Trainable
 from tp_compiler.ir.walk import reachable
 from tp_compiler.scale.analysis import moved
 from tp_compiler.scale.figures import TIED, Row
 from tp_compiler.scale.growth import NOTHING
 from tp_compiler.scale.kinds import centred
 from tp_compiler.scale.numbers import HALF, order, power
-from tp_compiler.scale.optimizers import Entrywise, Kind
+from tp_compiler.scale.optimizers import OPTIMIZERS, Entrywise, Kind
 from tp_compiler.scale.result import Scaling
 from tp_compiler.scale.verdict import Question
 from tp_compiler.scale.verdict import Regime as Class
 
 #: Networks of this width are of the size that people train.
 REAL_WIDTH = 1e6
+#: Averages over samples are good to this.
+SAMPLED = 1e-3
 
 #: What makes a class without a limit one that has one.
 REMEDIES = {
@@ -168,6 +170,41 @@ def _drowned(scaling: Scaling, found: Regime) -> Iterator[Diagnostic]:
             remedy = "the limit says nothing of smaller networks: raise eps, or let the readout start at a + b = 1"
             yield Diagnostic("NX921", message, r.parameter.declared.span, remedy)
             return
+
+
+def fluctuating(program: Program) -> tuple[Diagnostic, ...]:
+    """Where muP's first gradient by a parameter vanishes by symmetry, an optimizer with next to no eps follows fluctuations."""
+    network = program.network
+    assert network is not None
+    if network.parametrization != "mup" or not any(_sharp(t) for t in network.parameters):
+        return ()
+    try:
+        scaling = Scaling(program)
+    except ProgramError:
+        return ()  # sizes are not known
+    rows = list(scaling.main.rows.values())
+    _, first = scaling.analysis.updates(rows, first=True)
+    found = []
+    for k, r in enumerate(rows):
+        t = r.parameter.declared
+        if _sharp(t) and isinstance(r.optimizer, Entrywise) and NOTHING < first[k] < r.gradient(Fraction(0)).entry:
+            message = (
+                f"the gradient by {r.parameter.shown} is 0 in the limit at first: {t.optimizer} follows fluctuations"
+            )
+            remedy = (
+                f"its first step has no limit; an optimizer with eps above {SAMPLED:g} (natural units) ignores them"
+            )
+            found.append(Diagnostic("NX923", message, t.span, remedy))
+    return tuple(found)
+
+
+def _sharp(t: Trainable) -> bool:
+    """Does its optimizer make a step of order one of a gradient as small as the error of a sample?"""
+    row = OPTIMIZERS.get(t.optimizer or "")
+    if t.still or not t.standard or not isinstance(row, Entrywise) or row.degree != 0:
+        return False
+    eps = t.arguments.get("eps")
+    return not row.eps or (isinstance(eps, ir.Constant) and eps.value < SAMPLED)
 
 
 # -- initial values ---------------------------------------------------------------------------------------------
