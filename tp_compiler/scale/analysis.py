@@ -245,11 +245,12 @@ def _unique(conditions: list[Condition]) -> list[Condition]:
 
 
 def _step(row: Row, natural: Order) -> tuple[Order, Order]:
-    """What a step adds to a parameter, in natural units; and the entries of its raw gradient."""
+    """What a step adds to a parameter, in natural units; and the entries of its raw gradient, which eps may outweigh."""
     if natural == NOTHING or not row.trained:
         return NOTHING, NOTHING
     g = row.gradient(Fraction(natural))
-    return row.raw["lr"] + row.optimizer.step(g) + row.raw["multiplier"], g.entry
+    beside = min(Fraction(0), g.entry - row.raw["eps"]) if strict(row) and not row.negligible else 0
+    return row.raw["lr"] + row.optimizer.step(g) + beside + row.raw["multiplier"], g.entry
 
 
 def moved(row: Row, natural: Fraction | int) -> Fraction:

@@ -39,12 +39,16 @@ NATURAL = {Kind.HIDDEN: HALF, Kind.OUTPUT: Fraction(1)}
 
 @dataclass(frozen=True)
 class Row:
-    """A parameter with its optimizer, its figures, and the power of n at the brackets that it reads, if it is tied."""
+    """A parameter with its optimizer, its figures, and the power of n at the brackets that it reads, if it is tied.
+
+    `negligible`: eps is next to nothing at every width, as libraries have it.
+    """
 
     parameter: Parameter
     optimizer: Optimizer
     raw: Raw
     output: Fraction | None = None
+    negligible: bool = False
 
     @property
     def size(self) -> Fraction:
@@ -183,7 +187,7 @@ def _standard(p: Parameter, optimizer: Optimizer) -> Row:
         figures["weight_decay"] = ZERO
     reasons = {name: "a constant" for name in figures} | {"init_std": f"1/√fan-in is {power(std)}"}
     figures["multiplier"] = ZERO
-    return Row(p, optimizer, Raw(p.kind, optimizer.name, figures, reasons), ZERO if p.tied else None)
+    return Row(p, optimizer, Raw(p.kind, optimizer.name, figures, reasons), ZERO if p.tied else None, True)
 
 
 def strict(row: Row) -> bool:

@@ -318,3 +318,14 @@ def test_a_trained_gain_under_the_ntk_scaling() -> None:
             changes.append(v @ np.tanh(g * h) - f)
         moved.append(np.sqrt(np.mean(np.square(changes))))
     assert abs(np.log(moved[1] / moved[0]) / np.log(8)) < 0.25  # 400 networks: 0.07; blowing up would be 0.5
+
+
+@pytest.mark.parametrize("optimizer", ["SGD(lr = 0.3)", "Adam(lr = 0.3, eps = 0.01)"])
+def test_a_product_of_readouts_stays_at_its_saddle(optimizer: str) -> None:
+    """Both factors are 0 in the limit, and so are their gradients: eps outweighs them, and nothing moves."""
+    program = DATA + (
+        "ket |u[d]> ~ N(0, 1)\nket |v> ~ N(0, 1)\nket |w> ~ N(0, 1)\ntrain steps = 2 {\n|h[i]> = tanh(sum[d](x[i,d] |u[d]>))\n"
+        f"f[i] = <v|h[i]> * <w|h[i]>\nminimize mean[i]((f[i] - 1)^2)\nupdate all with {optimizer}\n}}\noutput f[step,i]"
+    )
+    assert str(tpc.scale(program).verdict.regime) == "trivial"
+    assert abs(tpc.limit(program, samples=2048, max_samples=2048)["f"]).max() < 5e-3
