@@ -184,8 +184,35 @@ def test_there_is_no_limit_and_the_reason_is_said(rows: Rows | str, optimizer: s
 
 
 def test_decay_of_what_the_limit_does_not_see() -> None:
-    with pytest.raises(tpc.ProgramError, match="NX297"):
-        tpc.limit(program(STILL_NTP, "AdamW(lr = 0.1, eps = 0.01)"))
+    """Relu layers whose updates vanish shrink to q_t = κ_t² of their start; v, trained on them, is q_t times a ket that moves.
+
+    With g = v·x_0/√n, E g_0 = 0: g ← (1 - lr λ) g - lr q K (q g - y)/2, K = <x_0|x_0>.
+    """
+    rows = ((0, 0, 1, 0.5), (0.5, 0, 1.5, 1), NTP[2])
+    text = program(rows, "SGD(lr = 0.3, weight_decay = 0.4)").replace("tanh", "relu")
+    k = relu_kernel(2 * relu_kernel(XI @ XI.T))
+    g, q, wanted = np.zeros(2), 1.0, [np.zeros(2)]
+    for _ in range(4):
+        g = (1 - 0.3 * 0.4) * g - 0.3 * q * k @ (q * g - Y) / 2
+        q *= (1 - 0.3 * 0.4) ** 2
+        wanted.append(q * g)
+    run = tpc.limit(text)
+    np.testing.assert_allclose(run["f"], wanted, atol=1e-8)
+
+
+def relu_kernel(k: np.ndarray) -> np.ndarray:
+    """E relu(a) relu(b), (a, b) ~ N(0, k): the arc-cosine kernel of order 1."""
+    size = np.sqrt(np.outer(np.diag(k), np.diag(k)))
+    angle = np.arccos(np.clip(k / size, -1, 1))
+    return size * (np.sin(angle) + (np.pi - angle) * np.cos(angle)) / (2 * np.pi)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("optimizer", ["AdamW(lr = 0.1, eps = 0.1, weight_decay = 0.5)", "SGD(lr = 0.3)"])
+def test_decay_and_clipping_where_updates_vanish(optimizer: str) -> None:
+    clip = " clip 0.2" if optimizer.startswith("SGD") else ""
+    text = program(STILL_NTP, optimizer).replace("minimize loss", f"minimize loss{clip}")
+    assert tpc.verify(text, widths=(128, 512), seeds=16, samples=1024, max_samples=1024).passed
 
 
 TWO = """parametrization { |u> : a=0,b=0,c=0,d=1; |v> : a=1,b=0,c=0,d=1; |p> : ROW; |q> : LAST }

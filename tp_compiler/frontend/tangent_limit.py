@@ -47,6 +47,7 @@ CLIP_EPS = 1e-6
 class Group:
     """Parameters that share one `update` line: their initial leaves, and how the optimizer runs.
 
+    `seen`: whether their updates are; if not, they decay and count in the norm that clips, and nothing else.
     `numbers`: trained numbers that outputs are made of beside brackets, as they are in the loop.
     """
 
@@ -54,6 +55,7 @@ class Group:
     leaves: list[Leaf]
     step: Step
     span: Span
+    seen: bool = True
     numbers: list[ir.Carry] = field(default_factory=list)
     optimizer: Optimizer = field(init=False)
     kept: list[ir.Node] | None = None  # κ_0, κ_1, ...: what weight decay leaves of the initial values
@@ -94,7 +96,8 @@ class TangentLimit:
                 "write `clt <v|x>` in the network",
             )  # fmt: skip
         for group in groups:
-            self._prepare(group)
+            if group.seen:
+                self._prepare(group)
             self._number(group)
         moved = self(loss)
         self._follow(moved, clip)
@@ -177,7 +180,8 @@ class TangentLimit:
     # -- how an output moves ------------------------------------------------------------------------------------
     def _change(self, output: ir.Clt) -> ir.Node:
         """Σ_p <<∇_p f, Δp>> at this step."""
-        terms = [t for group in self.groups for t in self._changes(group, output) if not is_zero(t)]
+        seen = [group for group in self.groups if group.seen]
+        terms = [t for group in seen for t in self._changes(group, output) if not is_zero(t)]
         return self.build.map("add", terms, self.span) if terms else self.build.constant(0, self.span)
 
     def _changes(self, group: Group, output: ir.Clt) -> list[ir.Node]:
@@ -241,7 +245,10 @@ class TangentLimit:
                 assert isinstance(value, ir.Carry)
                 pull = by_numbers.by(value, value.type.indices)
                 pull = pull if scale is None else build.mul(scale, pull, span)
+                pull = pull if group.seen else build.constant(0, span)
                 self._advance(group, value.state, Parameter(value.state.name, value.type, value, pull))
+            if not group.seen:
+                continue
             if group.coefficients:
                 for clt, state in group.coefficients.items():
                     index = self.steps.index(clt)

@@ -369,14 +369,14 @@ class Training:
                 self.loop = replace(self.loop, times=self.times, following=self.following)
 
     def _groups(self) -> list[Group]:
-        """The parameters under one `update` line each, at their initial values."""
-        found: dict[int, Group] = {}
+        """The parameters under one `update` line each, at their initial values; what the limit does not see, apart."""
+        found: dict[tuple[int, bool], Group] = {}
         for target in self.targets.values():
             for update, picks in target.updates:
-                if self.regime is not None and (target.name, target.ket) not in self.regime.surviving:
-                    self._unseen(update)
-                    continue
                 span = update.statement.optimizer.span
+                seen = self.regime is None or (target.name, target.ket) in self.regime.surviving
+                if not seen and self.clip is None and not self._decays(update):
+                    continue
                 if any(p is not None for p in picks):
                     where = (
                         "in the neural tangent limit" if self.regime is None else "where features stand still, as here,"
@@ -384,12 +384,18 @@ class Training:
                     message = f"{where} a family is updated as a whole"
                     raise error("NX174", message, span, f"update {target.shown}, or declare its members one by one")
                 name = f"update{self.updates.index(update) + 1}"
-                group = found.setdefault(id(update), Group(name, [], self._step(update), span))
+                group = found.setdefault((id(update), seen), Group(name, [], self._step(update), span, seen))
                 if isinstance(target.leaf, ir.Carry) and target.number:
                     group.numbers.append(target.leaf)
                 else:
                     group.leaves.append(_start(target.leaf))
         return list(found.values())
+
+    def _decays(self, update: _Update) -> bool:
+        """Is there a weight decay that acts as it stands, whatever becomes of the gradients?"""
+        span = update.statement.optimizer.span
+        found = classified(self.build, lambda p: self._step(update)(p, lambda node: node), span)
+        return found.decay in ("linear", "apart")
 
     def _moves_features(self, groups: list[Group]) -> bool:
         """A trained number inside of features moves them by order one: they have no limit in which they stand still."""
@@ -406,14 +412,6 @@ class Training:
                 self.regime = Regime(refused=why, remedy=remedy, at=group.span)
                 return True
         return False
-
-    def _unseen(self, update: _Update) -> None:
-        """A parameter that is updated by too little to be seen in the limit: its own decay, and norms with it, would be."""
-        span = update.statement.optimizer.span
-        optimizer = classified(self.build, lambda p: self._step(update)(p, lambda node: node), span)
-        if optimizer.decay or self.clip is not None:
-            message = "weight decay and clipping are not available where some updates vanish in the limit"
-            raise error("NX297", message, span, "leave them out, or use `parametrization ntk`")
 
     def _step(self, update: _Update) -> Step:
         def step(parameter: Parameter, change: Change) -> Stepped:
