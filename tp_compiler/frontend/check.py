@@ -19,6 +19,7 @@ from tp_compiler.frontend.bindings import Bindings
 from tp_compiler.frontend.definitions import Definitions, check_body, introduced, unread_names
 from tp_compiler.frontend.differentiation import Differentiation
 from tp_compiler.frontend.expressions import BROKEN, Context, error, free_indices
+from tp_compiler.frontend.finished import Finished
 from tp_compiler.frontend.functions import Functions, library_bindings
 from tp_compiler.frontend.matrix_functions import MatrixFunctions
 from tp_compiler.frontend.names import RESERVED, Scope, suggest
@@ -44,7 +45,7 @@ def check(
 ) -> Program | None:
     """The program of a parsed file; None where `found` has errors. `regime`: what its parametrization was found to be."""
     checker = Checker(found, dict(settings or {}))
-    checker.training.regime = regime
+    checker.training.point.regime = regime
     checker.core.readouts = regime.readouts if regime is not None and regime.operator else frozenset()
     checker.read(file)
     return checker.program(file.source)
@@ -80,7 +81,7 @@ class Checker(Bindings):
         self.run(file.statements, self.scope, "top")
 
     def program(self, source: Source) -> Program | None:
-        self.training.finish()
+        self.training.point.finish()
         unknown = set(self.settings) - self.used_settings
         known = [a.name for a in self.axes] + list(self.scope.others)
         for name in sorted(unknown):
@@ -96,7 +97,7 @@ class Checker(Bindings):
         warnings = tuple(self.found.warnings)
         program = Program(source, outputs, tuple(self.axes), tuple(self.widths), warnings, self.names)
         try:
-            return self.training.programs(program)
+            return Finished(self.training).programs(program)
         except ProgramError as problem:
             for diagnostic in problem.diagnostics:
                 self.found.add(diagnostic)
@@ -318,7 +319,7 @@ class Checker(Bindings):
         self.training.assign(s, scope)
 
     def _parametrization(self, s: ast.Parametrization, scope: Scope) -> None:
-        self.training.parametrization(s, scope)
+        self.training.point.declare(s, scope)
 
 
 def _within(body: tuple[ast.Statement, ...]) -> Iterator[ast.Statement]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from tp_compiler.diagnostics import Diagnostic, ProgramError, Span
@@ -25,11 +24,12 @@ from tp_compiler.frontend.layers import Layers
 from tp_compiler.frontend.matrix_optimizers import MatrixBody, MatrixParameter, MatrixUpdate, family, stacked, updated
 from tp_compiler.frontend.names import Scope, suggest
 from tp_compiler.frontend.optimizers import Body, Parameter, arguments, stepped
+from tp_compiler.frontend.parametrize import Parametrization, picked
 from tp_compiler.frontend.tangent_limit import Change, Group, Step, Stepped, TangentLimit
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.gradient import Gradient, Leaf, entries
-from tp_compiler.ir.lower import Lowering, Powers, Trained
-from tp_compiler.ir.program import Exponents, Loop, Member, Network, Output, Program, Regime, Trainable, meet
+from tp_compiler.ir.lower import Trained
+from tp_compiler.ir.program import Loop, Member, meet
 from tp_compiler.ir.tangent import inner_products
 from tp_compiler.ir.types import Axis, Index, Type
 from tp_compiler.ir.walk import reachable
@@ -37,7 +37,6 @@ from tp_compiler.ir.walk import reachable
 if TYPE_CHECKING:
     from tp_compiler.frontend.check import Checker
 
-PARAMETRIZATIONS = ("mup", "ntk", "standard")
 _OPERATOR_WORDS = {
     "pow", "inv", "msign", "matfun", "eigenvectors", "rowmean", "colmean", "rownorm", "colnorm", "inputs", "signals"
 }  # fmt: skip
@@ -73,13 +72,12 @@ class _Update:
 
 
 class Training:
-    """State of the checks: the training clock, what has been updated, the parametrization asked for."""
+    """State of the checks: the training clock, what has been updated, the parametrization asked for (`point`)."""
 
     def __init__(self, checker: Checker):
         self.checker = checker
         self.core = checker.core
         self.build = checker.build
-        self.refused = ""  # why outputs have no meaning in this version
         self.trained: ast.Train | None = None
         self.clock: Index | None = None
         self.loss: ir.Node | None = None
@@ -94,12 +92,9 @@ class Training:
         self.matrices: dict[ir.MatrixSymbol, Trained] = {}
         self.starts: dict[ir.State, ir.State] = {}  # states that an optimizer's `init` starts elsewhere
         self.loop: Loop | None = None
-        self.parametrized = "mup"
-        self.regime: Regime | None = None  # of a parametrization that is not named mup or ntk, once it is classified
+        self.point = Parametrization(checker.core)
         self.times: tuple[float, ...] = ()  # of gradient flow
         self.tangent: TangentLimit | None = None  # the limit under `parametrization ntk`
-        self.exponents: list[Exponents] = []  # the rows, once their targets are known
-        self.rows: list[tuple[ast.ParametrizationRow, dict[str, float], Scope]] = []  # targets may be declared below
 
     # -- the clock ----------------------------------------------------------------------------------------------
     def announce(self, statements: tuple[ast.Statement, ...], scope: Scope) -> None:
@@ -139,7 +134,7 @@ class Training:
             raise error("NX150", "a program has one `train`", s.span, "put both phases into one loop")
         self.trained = s
         if s.clock != "steps":
-            self.times = times_of(self.core, s, scope, self._flows)
+            self.times = times_of(self.core, s, scope, self.point.flows)
         else:
             self._steps(s, scope)
         assert self.clock is not None
@@ -288,26 +283,11 @@ class Training:
         found = self.targets.get((name.ident, isinstance(target, ast.Ket)))
         if found is None:
             return  # reported when the loop was entered
-        picks = self._picks(name, target, found.before.indices, scope)
+        picks = picked(self.core, name, target, found.before.indices, scope)
         key = f"{found.shown}[{','.join('*' if p is None else str(p) for p in picks)}]"
         self._once(key, target)
         self._once_in_all(found, picks, target)
         found.updates.append((update, picks))
-
-    def _picks(self, name: ast.Name, target: ast.Tree, own: tuple[Index, ...], scope: Scope) -> Member:
-        """The member that `update A[2]`, or a row `A[2] : ..`, names; None for every index that runs."""
-        if name.indices is None:
-            return (None,) * len(own)
-        if len(name.indices) != len(own):
-            remedy = f"write {'|' * isinstance(target, ast.Ket)}{name.ident}{'>' * isinstance(target, ast.Ket)}"
-            raise error("NX220", f"`{name.ident}` has {len(own)} indices", name.span, remedy)
-        picks: list[int | None] = []
-        for e, index in zip(name.indices, own, strict=True):
-            selector = self.core.selector(e, index, name, Context(scope))
-            if isinstance(selector, ir.Node):
-                raise error("NX223", "data choose no parameter", e.span, "write a position")
-            picks.append(selector if isinstance(selector, int) else None)
-        return tuple(picks)
 
     def _once_in_all(self, target: _Target, picks: Member, at: ast.Tree) -> None:
         for _, others in target.updates:
@@ -352,15 +332,16 @@ class Training:
                 )
             self._follow(target, gradient, scale)
         self.loop = Loop(self.clock.size - 1, self.clock, self.following, self._head())
-        if self.tangential:
+        if self.point.tangential:
             groups = self._groups()
             if self._moves_features(groups):
                 return
             moving = {number for group in groups for number in group.numbers}
             starts = {t.leaf: _start(t.leaf) for t in self.targets.values() if t.leaf not in moving}
+            powers = self.point.powers
             self.tangent = TangentLimit(
                 self.build, self.loss, starts, groups, self.clip, self.clock, self._head(), self._loss_span(),
-                centred=self.regime is not None and self.regime.reading < 0,
+                centred=powers is not None and powers.reading < 0,
             )  # fmt: skip
             if self.times:
                 flows(self.tangent.groups)
@@ -371,16 +352,15 @@ class Training:
     def _groups(self) -> list[Group]:
         """The parameters under one `update` line each, at their initial values; what the limit does not see, apart."""
         found: dict[tuple[int, bool], Group] = {}
+        powers = self.point.powers
         for target in self.targets.values():
             for update, picks in target.updates:
                 span = update.statement.optimizer.span
-                seen = self.regime is None or (target.name, target.ket) in self.regime.surviving
+                seen = powers is None or (target.name, target.ket) in powers.surviving
                 if not seen and self.clip is None and not self._decays(update):
                     continue
                 if any(p is not None for p in picks):
-                    where = (
-                        "in the neural tangent limit" if self.regime is None else "where features stand still, as here,"
-                    )
+                    where = "in the neural tangent limit" if powers is None else "where features stand still, as here,"
                     message = f"{where} a family is updated as a whole"
                     raise error("NX174", message, span, f"update {target.shown}, or declare its members one by one")
                 name = f"update{self.updates.index(update) + 1}"
@@ -408,8 +388,7 @@ class Training:
             if inside is not None:
                 why = f"the trained number {inside} is inside of features, and moves them by order one"
                 remedy = f"make it a ket, `ket |{inside}> = 1`, or a number that is not trained, `{inside} = 1`"
-                self.refused = self.refused or f"parametrization {self.parametrized}"
-                self.regime = Regime(refused=why, remedy=remedy, at=group.span)
+                self.point.refuse(why, remedy, group.span)
                 return True
         return False
 
@@ -426,7 +405,7 @@ class Training:
         return self.minimized.loss.span
 
     def _trainable(self, loss: ir.Node) -> None:
-        if loss.type.random and not self.tangential and not self.refused:
+        if loss.type.random and not self.point.tangential and not self.point.refused:
             remedy = "write `parametrization ntk`, or a bracket without clt"
             raise error("NX170", "a `clt` scalar cannot be minimised in natural units", self._loss_span(), remedy)
         for target in self.targets.values():
@@ -477,7 +456,7 @@ class Training:
         def run(parameter: Parameter) -> Stepped:
             return stepped(self.core, self._run_body, update.optimizer, update.values, parameter, clock, span)
 
-        powers = self._powers_of(target, picks)
+        powers = self.powers(target, picks)
         if any(powers.values()):
             change, along, following = scaled(self.build, run, parameter, span, self._widths(powers, own, span))
         else:
@@ -504,24 +483,9 @@ class Training:
         ]
         return build.map("add", terms, span)
 
-    @property
-    def _flows(self) -> bool:
-        """Is there a gradient flow: do features stay put, or is that unknown as yet?"""
-        return self.tangential or (self.parametrized != "mup" and self._natural())
-
-    @property
-    def tangential(self) -> bool:
-        """Features stay put: the neural tangent limit, and the rest of the operator regime."""
-        return self.parametrized == "ntk" or (self.regime is not None and self.regime.operator)
-
-    def _powers_of(self, target: _Target, picks: Member) -> dict[Member, float]:
-        """At finite width an update is n^this of what the optimizer returns, member by member where rows tell them apart."""
-        if self.regime is None or self.regime.refused:
-            return {picks: -0.5 if self.parametrized == "ntk" and not target.number else 0.0}
-        steps, name, ket = self.regime.steps, target.name, target.ket
-        return {
-            member: power for (n, k, member), power in steps.items() if (n, k) == (name, ket) and meet(member, picks)
-        }
+    def powers(self, target: _Target, picks: Member) -> dict[Member, float]:
+        """At finite width an update is n^this of what the optimizer returns, by member."""
+        return self.point.steps(target.name, target.ket, target.number, picks)
 
     def _run_body(
         self, body: Body | MatrixBody | LayerBody, statements: tuple[ast.Statement, ...], scope: Scope
@@ -572,8 +536,8 @@ class Training:
             at = target.updates[-1][0].statement.span
             raise error("NX288", message, at, f"write `update {target.shown} with ...`")
         ((update, _),) = target.updates
-        if self.tangential or any(self._powers_of(target, target.updates[0][1]).values()):
-            where = f"parametrization {self.parametrized}" if self.parametrized != "block" else "this parametrization"
+        if self.point.tangential or any(self.powers(target, target.updates[0][1]).values()):
+            where = f"parametrization {self.point.name}" if self.point.name != "block" else "this parametrization"
             message = f"an optimizer on {on} under {where} is not available"
             raise error("NX296", message, update.statement.optimizer.span, "use an entrywise optimizer, or mup")
         follow = self._follow_operator if on == "operators" else self._follow_layer
@@ -760,171 +724,6 @@ class Training:
                 if short and any(isinstance(x, ir.Clock) for a in n.args[1:] for x in reachable([a])):
                     message = f"`{n.args[0].name}` has {short[0].size} entries over step, this output reads one more"
                     raise error("NX164", message, at, "give it an entry for the value after the last update")
-
-    # -- the program --------------------------------------------------------------------------------------------
-    def finish(self) -> None:
-        """Checks that rely on the whole program: every parametrization row names a parameter, and no two the same."""
-        for row, values, scope in self.rows:
-            with self.core.collecting():
-                self._place(row, values, scope)
-
-    def _place(self, row: ast.ParametrizationRow, values: dict[str, float], scope: Scope) -> None:
-        ket, at = isinstance(row.target, ast.Ket), row.target.span
-        name = row.target.label if isinstance(row.target, ast.Ket) else row.target
-        assert isinstance(name, ast.Name)
-        table = scope.kets if ket else scope.others
-        binding = table.get(name.ident)
-        if binding is None and (ket or name.ident != "output"):
-            raise error("NX156", f"no parameter is called `{at.text}`", at, suggest(name.ident, table))
-        if binding is not None and isinstance(binding.value, v.Broken):
-            return
-        picks = self._picks(name, row.target, binding.indices if binding is not None else (), scope)
-        new = Exponents(name.ident, ket, picks, values, at)
-        for old in self.exponents:
-            if old.holds(name.ident, ket, picks) and old.places == new.places:
-                line, _ = at.source.position(old.span.start)
-                message = f"`{at.text}` has exponents already: the row `{old.span.text}` in line {line}"
-                raise error("NX163", message, at, "write all its exponents into one row")
-        self.exponents.append(new)
-
-    def programs(self, program: Program) -> Program:
-        """The program ready to be evaluated; where networks of finite width read another one, with that one beside."""
-        program = replace(program, network=self._network())
-        settings = dict(self.checker.settings)
-        program = replace(program, settings=settings)
-        if self.tangent is None and self._natural():
-            return self._lowered(program, lambda node: node, self.following)
-        finite = self._lowered(program, lambda node: node, self.following, self._powers(limit=False))
-        if self.tangent is not None:
-            return replace(self._lowered(program, self.tangent, self.tangent.following), finite=finite)
-        return replace(self._lowered(program, lambda n: n, self.following, self._powers(limit=True)), finite=finite)
-
-    def _natural(self) -> bool:
-        return self.regime is None or bool(self.regime.refused)
-
-    def _powers(self, limit: bool) -> Powers:
-        """What stands beside natural units at this parametrization."""
-        regime = self.regime
-        if regime is None or regime.refused:
-            return Powers(limit)
-        if regime.operator:
-            return Powers(limit, reading=regime.reading)
-        starts: dict[ir.InitialKet, float] = {}
-        still = []
-        for t in self._parameters():
-            start = t.leaf.state.init if isinstance(t.leaf, ir.Carry) else t.leaf
-            if regime.starts.get((t.name, t.ket)) and isinstance(start, ir.InitialKet):
-                starts[start] = regime.starts[t.name, t.ket]
-        for target in self.targets.values():
-            frozen = all(p < 0 for _, picks in target.updates for p in self._powers_of(target, picks).values())
-            if isinstance(target.leaf, ir.MatrixSymbol) and frozen and limit:
-                still.append(self.matrices[target.leaf].update)
-        return Powers(limit, starts, 0.0, still)
-
-    def _network(self) -> Network:
-        """The program as a function of its parameters, before anything is lowered."""
-        outputs = tuple(o.node for o in self.checker.outputs.values())
-        roots = (self.loss,) if self.loss is not None else tuple(dict.fromkeys(self.build.differentiated))
-        names = dict(self.checker.names)
-        trains = self.loss is not None
-        return Network(
-            roots, outputs, tuple(self._parameters()), self.parametrized, tuple(self.exponents), names, trains
-        )
-
-    def _parameters(self) -> Iterator[Trainable]:
-        """What is trained (where nothing is, what is not frozen), and the other kets that are drawn."""
-        found = list(self._updated() if self.trained is not None else self._unfrozen())
-        yield from found
-        known = {_start(t.leaf) if isinstance(t.leaf, ir.Carry) else t.leaf for t in found}
-        for name, binding in self.checker.scope.kets.items():
-            leaf = binding.value.node if binding.declared and isinstance(binding.value, v.Ket) else None
-            if isinstance(leaf, ir.InitialKet) and leaf not in known:
-                yield Trainable(name, True, leaf, leaf.span, (None,) * len(leaf.type.indices), still=True)
-
-    def _updated(self) -> Iterator[Trainable]:
-        for t in self.targets.values():
-            for u, picks in t.updates:
-                optimizer = u.optimizer.statement
-                standard = optimizer.span.source.name.startswith("library/")
-                at = u.statement.span
-                for member in self._apart(t.name, t.ket, t.before.indices, picks):
-                    yield Trainable(
-                        t.name, t.ket, t.leaf, at, member, optimizer.name, standard, not optimizer.on, u.values
-                    )  # fmt: skip
-
-    def _unfrozen(self) -> Iterator[Trainable]:
-        for ket, table in ((True, self.checker.scope.kets), (False, self.checker.scope.others)):
-            for name, binding in table.items():
-                if binding.parameter and isinstance(binding.value, v.Scalar | v.Ket | v.Matrix):
-                    leaf = binding.value.symbol if isinstance(binding.value, v.Matrix) else binding.value.node
-                    for member in self._apart(name, ket, binding.indices, (None,) * len(binding.indices)):
-                        yield Trainable(name, ket, leaf, leaf.span, member)
-
-    def _apart(self, name: str, ket: bool, own: tuple[Index, ...], picks: Member) -> Iterator[Member]:
-        """The members of a part of a family; one by one along the indices at which some row names a position."""
-        rows = [row.member for row in self.exponents if (row.name, row.ket) == (name, ket)]
-        places: list[Iterable[int | None]] = [
-            range(1, index.size + 1) if pick is None and any(row[k] is not None for row in rows) else (pick,)
-            for k, (index, pick) in enumerate(zip(own, picks, strict=True))
-        ]
-        return product(*places)
-
-    def _lowered(
-        self, program: Program, limit: Change, following: Mapping[ir.State, ir.Node], powers: Powers | None = None
-    ) -> Program:
-        starts = {s: replace(s, init=s.init.args[0]) for s in following if isinstance(s.init, ir.InitialScalar)}
-        starts |= self.starts
-        lower = Lowering(self.build, self.matrices, starts, powers)
-        for s in following:
-            if isinstance(s.init, ir.InitialKet) and s.init in lower.powers.starts:
-                starts[s] = replace(s, init=lower.started(s.init))
-        outputs = tuple(replace(o, node=lower(self._meaning(o, limit))) for o in program.outputs)
-        loop = self.loop
-        if loop is not None:
-            loop = replace(loop, following={starts.get(state, state): lower(node) for state, node in following.items()})
-            if not any(
-                isinstance(n, ir.Carry | ir.Clock | ir.Apply | ir.Trace) for o in outputs for n in reachable([o.node])
-            ):
-                loop = None
-        becomes = limit.done if isinstance(limit, TangentLimit) else {}
-        names = {lower.done.get(m, m): name for n, name in program.names.items() for m in [becomes.get(n, n)]}
-        return replace(program, outputs=outputs, loop=loop, names=names, cotangents=lower.cotangents())
-
-    def _meaning(self, output: Output, limit: Change) -> ir.Node:
-        if self.refused:
-            regime = self.regime or Regime()
-            span, why, remedy = regime.at or output.span, regime.refused, regime.remedy
-            return self.build.unavailable(self.refused, (), output.node.type.indices, None, span, why, remedy)
-        return limit(output.node)
-
-    # -- parametrizations ---------------------------------------------------------------------------------------
-    def parametrization(self, s: ast.Parametrization, scope: Scope) -> None:
-        if s.name is not None and s.name not in PARAMETRIZATIONS:
-            remedy = suggest(s.name, PARAMETRIZATIONS) or f"known: {', '.join(PARAMETRIZATIONS)}"
-            raise error("NX161", f"no parametrization is called `{s.name}`", s.span, remedy)
-        for row in s.rows:
-            with self.core.collecting():
-                self._row(row, scope)
-        self.parametrized = s.name or "block"
-        if self.parametrized in ("mup", "ntk"):
-            self.regime = None
-        elif self.regime is None or self.regime.refused:
-            self.refused = f"parametrization {s.name}" if s.name else "a parametrization block"
-
-    def _row(self, row: ast.ParametrizationRow, scope: Scope) -> None:
-        values: dict[str, float] = {}
-        self.rows.append((row, values, scope))
-        first: dict[str, Span] = {}
-        for exponent in row.exponents:
-            name = exponent.keyword
-            if name not in ("a", "b", "c", "d"):
-                raise error("NX162", f"no exponent is called `{name}`", exponent.span, "write a, b, c, d")
-            if name in first:
-                raise error("NX163", f"`{first[name].text}` is given before", exponent.span, "write each exponent once")
-            first[name] = exponent.span
-            node = self.core.scalar(exponent.value, Context(scope), "an exponent")
-            if isinstance(node, ir.Constant):
-                values[name] = node.value
 
 
 def _start(leaf: Leaf) -> Leaf:
