@@ -25,8 +25,8 @@ from tp_compiler.equations.terms import (
     fresh_like,
     rebound,
     rebuild,
-    recopied,
     reindex,
+    with_copies,
 )
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def _row_of_copies(e: Expectation, facts: Facts) -> Expr | None:
     """Copies alone are as good as the row: E over copy k only is E over the row."""
     if len(e.copies) == 1 and 0 not in e.copies and copies_of(e.body) == e.copies:
         copy = min(e.copies)
-        return Expectation(rebuild(e.body, lambda b: recopied(b, {copy: 0})))
+        return Expectation(with_copies(e.body, {copy: 0}))
     return None
 
 

@@ -339,13 +339,7 @@ def common_factor(e: Expr) -> tuple[Expr, Expr] | None:
 
 def marked(expr: Expr, copy: int) -> Expr:
     """|x>@k: the row's kets become copy k. What is averaged over the row is a number and stays."""
-
-    def rule(e: Expr) -> Expr | None:
-        if isinstance(e, Expectation) and 0 in e.copies:
-            return e
-        return recopied(e, {0: copy})
-
-    return rebuild(expr, rule)
+    return with_copies(expr, {0: copy})
 
 
 def renumbered(expr: Expr, used: int = 0) -> Expr:
@@ -356,26 +350,27 @@ def renumbered(expr: Expr, used: int = 0) -> Expr:
             return None
         slots = sorted(c for c in e.copies if c)
         new = {slot: used + k + 1 for k, slot in enumerate(slots)}
-        body = rebuild(e.body, lambda b: recopied(b, {s: -n for s, n in new.items()}))
+        body = with_copies(e.body, {s: -n for s, n in new.items()})
         body = renumbered(body, used + len(slots))
-        body = rebuild(body, lambda b: recopied(b, {-n: n for n in new.values()}))
+        body = with_copies(body, {-n: n for n in new.values()})
         return Expectation(body, sorted(new.get(c, c) for c in e.copies))
 
     return rebuild(expr, rule) if expr.has(Expectation) else expr
 
 
-def with_copy(expr: Expr, old: int, new: int) -> Expr:
-    """The free copy `old` called `new`; an expectation over a copy of that name gets another one first."""
+def with_copies(expr: Expr, new: Mapping[int, int]) -> Expr:
+    """Free copies under other numbers; an expectation over copies of those numbers gets others first."""
 
     def rule(e: Expr) -> Expr | None:
         if not isinstance(e, Expectation):
-            return recopied(e, {old: new})
-        if old in e.copies or old not in copies_of(e.body):
+            return recopied(e, new)
+        free = {k: n for k, n in new.items() if k not in e.copies and k in copies_of(e.body)}
+        if not free:
             return e
-        if new in e.copies:
-            spare = max((old, new, *e.copies, *copies_of(e.body))) + 1
-            e = Expectation(with_copy(e.body, new, spare), sorted({spare} | (e.copies - {new})))
-        return Expectation(with_copy(e.body, old, new), e.args[1])
+        spare = max((*free, *free.values(), *e.copies, *copies_of(e.body))) + 1
+        away = {c: spare + k for k, c in enumerate(sorted(e.copies & set(free.values())))}
+        body = with_copies(e.body, away) if away else e.body
+        return Expectation(with_copies(body, free), sorted(away.get(c, c) for c in e.copies))
 
     return rebuild(expr, rule)
 

@@ -29,7 +29,7 @@ from tp_compiler.equations.terms import (
     marked,
     rebuild,
     reindex,
-    with_copy,
+    with_copies,
 )
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.program import Program
@@ -127,7 +127,7 @@ class Training:
             return None
         label = self.names.label(f"d{self.parameter[slot]}", (), True)
         symbol = Entry(label, 0, slot, self.names.time, *(self.names.symbol(i) for i in node.type.indices))
-        first, body = with_copy(symbol, slot, 1), self.clean(with_copy(value, slot, 1))
+        first, body = with_copies(symbol, {slot: 1}), self.clean(with_copies(value, {slot: 1}))
         self.dW[slot] = Equation(first, "entry", body, time=self.names.time)
         return symbol
 
@@ -218,7 +218,7 @@ def _is_update(state: ir.State) -> bool:
 
 def _first_copy(expr: Expr, state: ir.State) -> Expr:
     """Entries over the row and copy 1, whatever slot the loop has them in."""
-    return with_copy(expr, state.slot, 1) if state.is_matrix else expr
+    return with_copies(expr, {state.slot: 1}) if state.is_matrix else expr
 
 
 def _in_order(own: Sequence[Equation], flow: Flow, known: Mapping[ir.State, Equation]) -> list[Equation]:

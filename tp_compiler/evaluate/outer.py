@@ -46,6 +46,8 @@ class OuterNonlin:
         """The value of a contraction with at most slot 0 left: a scalar (family) or a ket (family)."""
         values = self.replicate.values
         inner = [a for a in node.args if isinstance(values[a], ir.Node) or set(node.over) & set(a.type.indices)]
+        if 0 in node.slots and any(_of_rows(a) for a in inner):  # an average over rows takes all that depends on them
+            inner += [a for a in node.args if _of_rows(a) and a not in inner]
         outer = [a for a in node.args if a not in inner]
         body = _Body(self, node, inner)
         averaged = body.over_rows()
@@ -72,6 +74,10 @@ class OuterNonlin:
         """Particle numbers of copy `slot` that the rows of a block meet."""
         shift, order = self.pairing[slot]
         return ((block + shift) % (self.replicate.samples // paired)) * paired + order
+
+
+def _of_rows(node: ir.Node) -> bool:
+    return 0 in dict(node.type.slots)
 
 
 def _order(place: int, paired: int, generator: np.random.Generator) -> Any:
@@ -158,7 +164,10 @@ class _Body:
     ) -> Labelled:
         known = self.values[node]
         if not isinstance(known, ir.Node):
-            return (known, node.type.indices) if node.type.is_scalar else (known[env[0][1]], (0, *node.type.indices))
+            if node.type.is_scalar:
+                return known, node.type.indices
+            dimension, particles = env[0]
+            return known[particles], (dimension, *node.type.indices)
         if isinstance(node, ir.Copy):
             dimension, particles = env[node.slot]
             return self.values[node.args[0]][particles], (dimension, *node.type.indices)

@@ -25,6 +25,7 @@ from tp_compiler.ir.gradient import is_zero
 from tp_compiler.ir.separable import added, averaged, separated
 from tp_compiler.ir.slots import exchanged
 from tp_compiler.ir.types import Index, Type
+from tp_compiler.ir.walk import reachable
 
 Run = Callable[["LayerBody", tuple[ast.Statement, ...], Scope], None]
 #: What counts rows or columns: neurons of a slot, or an index.
@@ -145,7 +146,13 @@ class LayerBody:
         found = averaged(self.core.build, terms, power, over, slots, span) if terms is not None else None
         if found is not None:
             return found
-        return self.core.build.contract((node,) * power, over, slots, span)
+        build = self.core.build
+        others = [slot for slot, _ in node.type.slots if slot]
+        if slots == (0,) and others and not any(_is_entry(n) for n in reachable([node])):
+            # The mean over the rows as a ket of its own, at the columns: no average inside of another.
+            ket = build.contract((exchanged(build, node, others[0], span),) * power, over, (others[0],), span)
+            return build.copy(ket, others[0], span)
+        return build.contract((node,) * power, over, slots, span)
 
     def _mean(self, node: ir.Node, side: Side, power: int, span: Span) -> ir.Node:
         count = math.prod(x.size for x in side if isinstance(x, Index))
@@ -179,6 +186,10 @@ class LayerBody:
 
     def _less_mean(self, node: ir.Node, side: Side, span: Span) -> ir.Node:
         return self.core.build.add(node, self.core.build.neg(self._mean(node, side, 1, span), span), span)
+
+
+def _is_entry(node: ir.Node) -> bool:
+    return isinstance(node, ir.Carry) and node.state.is_matrix
 
 
 #: The functions of an optimizer on layers.
