@@ -20,6 +20,8 @@ from tp_compiler.ir.types import Index
 
 #: Singular values below this part of the largest are zero: with momentum they soon span seven decades.
 CUT = 1e-7
+#: What is this part of a matrix or less is rounding.
+ROUNDING = 1e-12
 #: Two eigenvalues that differ by this part or less are equal.
 MEET = 1e-9
 
@@ -43,6 +45,10 @@ def spectral(node: ir.Spectral, args: list[tuple[Any, Any]], wanted: Any) -> Any
         core = _polar(matrix(0, node.rows, node.cols), matrix(1, node.rows, rows2), matrix(2, node.cols, cols2))
     elif node.op == "eigenvectors":
         core = _eigenvectors(node, *(matrix(k, node.rows, node.hidden[0]) for k in (0, 1)))
+    elif node.hidden:
+        gram, core, shift = (*(matrix(k, node.rows, node.hidden[0]) for k in (0, 1)), number(2))
+        power = number(3) if node.op == "power" else None
+        core = _applied(node, gram, core, shift, power, matrix(len(args) - 1, node.rows, node.cols))
     else:
         gram, core, shift = matrix(0, node.rows, node.cols), matrix(1, node.rows, node.cols), number(2)
         if node.op == "inverse" and (shift != 0).all():
@@ -95,6 +101,24 @@ def _function(node: ir.Spectral, gram: Any, core: Any, shift: Any, power: Any) -
         power = np.full_like(shift, -1.0)
     f = _Power(power) if power is not None else _Named(node.fn)
     return (basis * (weights * _slope(node, f, shift, values))[..., None, :]) @ _t(basis)
+
+
+def _applied(node: ir.Spectral, gram: Any, core: Any, shift: Any, power: Any, operand: Any) -> Any:
+    """D of f(s + |e>C<e|)|e>B = |e>D, in an orthonormal basis; parts of B that are rounding on the null space are none."""
+    half, back = _half(gram)
+    values, inner = np.linalg.eigh(_t(half) @ _symmetric(node, gram, core) @ half)
+    size = np.abs(values)
+    null = size <= CUT**2 * size.max(axis=-1, keepdims=True, initial=0.0)
+    b = _t(half @ inner) @ operand
+    rounding = np.abs(b) <= ROUNDING * np.abs(b).max(axis=(-2, -1), keepdims=True, initial=0.0)
+    b = np.where(null[..., None] & rounding, 0.0, b)
+    base = shift + np.where(null, 0.0, values)
+    if node.op == "inverse" and (np.abs(base).min(initial=np.inf) <= 1e-14 * np.abs(base).max(initial=0.0)):
+        raise _refused(node, "it is singular")
+    with np.errstate(all="ignore"):
+        powers = np.power(base, -1.0 if power is None else power) if node.op != "matfun" else KERNELS[node.fn](base)
+    f = np.where((base == 0) & (node.op != "matfun"), 0.0, powers)
+    return (back @ inner) @ (f[..., None] * b)
 
 
 def _eigenvectors(node: ir.Spectral, gram: Any, core: Any) -> Any:

@@ -39,6 +39,11 @@ def spectral(node: ir.Spectral, args: Sequence[Tensor]) -> Values:
     elif node.op == "eigenvectors":
         half, back = _roots(square(0, node.rows, node.hidden[0]))
         result = back @ _eigenvectors(node, half @ square(1, node.rows, node.hidden[0]) @ half)
+    elif node.hidden:
+        half, back = _roots(square(0, node.rows, node.hidden[0]))
+        inner = half @ square(1, node.rows, node.hidden[0]) @ half
+        shift = np.broadcast_to(align(args[2], rest).astype(np.float64), batch)[..., None]
+        result = back @ _times(node, args, rest, inner, shift, half @ square(len(args) - 1, node.rows, node.cols))
     else:
         shift = np.broadcast_to(align(args[2], rest).astype(np.float64), batch)[..., None]
         half, back = _roots(square(0, node.rows, node.cols))
@@ -71,6 +76,28 @@ def _changed(
         start = np.where(shift == 0, 0.0, np.where(shift == 0, 1.0, shift) ** power)
         mapped = np.where((shift == 0) & null, 0.0, base**power - start)
     return np.asarray((vectors * mapped[..., None, :]) @ vectors.swapaxes(-1, -2))
+
+
+def _times(
+    node: ir.Spectral, args: Sequence[Tensor], rest: tuple[Index, ...], inner: Values, shift: Values, other: Values
+) -> Values:
+    """f(s + S) B for matrices in an orthonormal basis; on the null space of S, what B has of rounding is dropped."""
+    if np.abs(inner - inner.swapaxes(-1, -2)).max(initial=0.0) > 1e-8 * np.abs(inner).max(initial=0.0):
+        raise _refusal(node, "it is not symmetric")
+    values, vectors = np.linalg.eigh((inner + inner.swapaxes(-1, -2)) / 2)
+    null = np.abs(values) <= NULL**2 * np.abs(values).max(axis=-1, keepdims=True, initial=0.0)
+    parts = vectors.swapaxes(-1, -2) @ other
+    small = np.abs(parts) <= 1e-12 * np.abs(parts).max(axis=(-2, -1), keepdims=True, initial=0.0)
+    parts[null[..., None] & small] = 0.0
+    whole = shift + np.where(null, 0.0, values)
+    if node.op == "inverse" and np.abs(whole).min(initial=np.inf) <= 1e-14 * np.abs(whole).max(initial=0.0):
+        raise _refusal(node, "it is singular")
+    if node.op == "matfun":
+        mapped = kernels.apply(node.fn, whole)
+    else:
+        power = -1.0 if node.op == "inverse" else align(args[3], rest).astype(np.float64)[..., None]
+        mapped = np.where(whole == 0, 0.0, np.where(whole == 0, 1.0, whole) ** power)
+    return np.asarray(vectors @ (mapped[..., None] * parts))
 
 
 def _eigenvectors(node: ir.Spectral, inner: Values) -> Values:

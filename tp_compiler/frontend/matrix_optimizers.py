@@ -277,7 +277,7 @@ class MatrixBody:
                 state = ir.State(f"{self.parameter.name}.{name}.{part}", kind, zero, self.span)
                 self.states[name, part] = state
                 found[part] = self.build.carry(state, self.span)
-            self.spectral.carried[name] = Core(rows, cols, **found)
+            self.spectral.carried[name] = Core(rows, cols, found.get("identity"), found.get("core"), found.get("start"))
 
     def followed(self) -> dict[str, Core]:
         """The cores that follow the operator states."""

@@ -51,6 +51,16 @@ class Space:
 
 
 @dataclass(frozen=True, eq=False)
+class Made:
+    """factor · f(s + |e>C<e|): what the core of a function was made of. args: K, C, s and those of f."""
+
+    op: str
+    fn: str
+    args: tuple[ir.Node, ...]
+    factor: ir.Node | None = None
+
+
+@dataclass(frozen=True, eq=False)
 class Core:
     """identity·I + start·(the initial parameter) + |e> core <e|. Parts that are None are zero."""
 
@@ -59,6 +69,7 @@ class Core:
     identity: ir.Node | None = None
     core: ir.Node | None = None
     start: ir.Node | None = None
+    made: Made | None = None
 
 
 class Spectral:
@@ -198,7 +209,12 @@ class Spectral:
         def scaled(node: ir.Node | None) -> ir.Node | None:
             return None if node is None or is_zero(factor) else self.build.mul(factor, node, self.span)
 
-        return replace(a, identity=scaled(a.identity), core=scaled(a.core), start=scaled(a.start))
+        made = a.made
+        if made is not None:
+            made = replace(
+                made, factor=factor if made.factor is None else self.build.mul(factor, made.factor, self.span)
+            )
+        return Core(a.rows, a.cols, scaled(a.identity), scaled(a.core), scaled(a.start), made)
 
     def _added(self, terms: tuple[v.Operator, ...]) -> Core:
         plain = [t for t in terms if _multiple(t) is None]
@@ -247,6 +263,9 @@ class Spectral:
                 "NX169", "the initial matrix enters this update nonlinearly, which has no limit", self.span,
                 "let `p` enter linearly",
             )  # fmt: skip
+        for made, other, turned in ((a.made, b, False), (b.made, a, True)):
+            if made is not None and other.core is not None and other.identity is None and other.start is None:
+                return self._applied(made, other, turned)
         build, span = self.build, self.span
         parts: list[ir.Node] = []
         start = identity = None
@@ -272,6 +291,19 @@ class Spectral:
         core = build.map("add", parts, span) if parts else None
         return Core(a.rows, b.cols, identity, core, start)
 
+    def _applied(self, made: Made, b: Core, turned: bool) -> Core:
+        """f(s + |e>C<e|) b, or (`turned`) b f(s + |e>C<e|), for a core b without other parts."""
+        build, span = self.build, self.span
+        side, other = (b.cols, b.rows) if turned else (b.rows, b.cols)
+        row, column = self.indexed(side)
+        assert b.core is not None
+        free = build.fresh(self.indexed(other)[0])
+        own, far = (column, self.indexed(other)[0]) if turned else (row, self.indexed(other)[1])
+        operand = build.rename(b.core, {own: row, far: free}, span)
+        core = build.spectral(made.op, row, free, (*made.args, operand), (column,), made.fn, span)
+        core = build.rename(core, {row: own, free: far}, span)
+        return Core(b.rows, b.cols, core=core if made.factor is None else build.mul(made.factor, core, span))
+
     def flipped(self, a: Core) -> Core:
         """The transpose of an update, a multiple of the parameter included."""
         return replace(self.transposed(replace(a, start=None)), start=a.start)
@@ -288,7 +320,7 @@ class Spectral:
             if isinstance(a.rows, Width) and isinstance(a.cols, Width) and a.rows != a.cols:
                 ratio = self.build.constant(a.rows.ratio / a.cols.ratio, self.span)
                 core = self.build.mul(ratio, core, self.span)
-        return Core(a.cols, a.rows, a.identity, core)
+        return Core(a.cols, a.rows, a.identity, core, made=a.made)
 
     # -- leaves -------------------------------------------------------------------------------------------------
     def _outer(self, left: ir.Node, right: ir.Node, over: tuple[Index, ...], factor: ir.Node) -> Core:
@@ -369,7 +401,7 @@ class Spectral:
         name = {"pow": "power", "inv": "inverse", "matfun": "matfun"}[op.name]
         args = (gram, core, shift, *op.args)
         changed = build.spectral(name, rows.row, cols.column, args, (), op.fn, span)
-        return Core(a.rows, a.cols, identity=self._of_number(op, a.identity), core=changed)
+        return Core(a.rows, a.cols, self._of_number(op, a.identity), changed, made=Made(name, op.fn, args))
 
     def eigenvectors(self, a: Core) -> Core:
         """Orthonormal eigenvectors of a symmetric operator, from arrays to its side, by descending eigenvalue."""

@@ -89,3 +89,52 @@ def test_linear_networks(optimizer: str, loss: str) -> None:
     network = Reduced(2, loss, "outputs" if loss == "squared" else "examples")
     wanted = network.train({key: CASES[optimizer]() for key in "uv"}, STEPS, XT)[:, 0]
     np.testing.assert_allclose(exact(program), wanted, rtol=1e-8, atol=1e-9)
+
+
+DEPENDENT = """
+axis i : 4
+axis d : 3
+axis c : 2
+data x[i,d] = [[1.0, 0.0, 0.3], [0.5, -1.0, 0.2], [-0.3, 0.4, 1.1], [0.7, 0.2, -0.6]]
+data y[i,c] = [[1.0, 0.2], [-1.0, 0.5], [0.3, -0.8], [0.1, 0.9]]
+ket |u[d]> ~ N(0, 1)
+ket |v[c]> ~ N(0, 2)
+def net(x[d]) { return <v[c]|sum[d](x[d] |u[d]>)> }
+train steps = 3 {
+    f[i,c] = net(x[i,d])
+    minimize mean[i](sum[c]((f[i,c] - y[i,c])^2)) / 2
+    update all with OPTIMIZER
+}
+output f[step,i,c] = net(x[i,d])
+"""
+
+
+@pytest.mark.parametrize("damping", [1e-6, 1e-10, 1e-14])
+def test_damping_next_to_nothing(damping: float) -> None:
+    """More gradients than they have dimensions. Shampoo of one gradient U s Vᵀ is U s (s² + ρ)^-½ Vᵀ, whatever its null space."""
+    x = np.array([[1.0, 0.0, 0.3], [0.5, -1.0, 0.2], [-0.3, 0.4, 1.1], [0.7, 0.2, -0.6]])
+    y = np.array([[1.0, 0.2], [-1.0, 0.5], [0.3, -0.8], [0.1, 0.9]])
+    u, v = np.eye(5)[:, :3], np.sqrt(2) * np.eye(5)[:, 3:]
+
+    def shrunk(g: np.ndarray) -> np.ndarray:
+        left, s, right = np.linalg.svd(g, full_matrices=False)
+        return (left * (s * (s > 1e-13 * s.max()) / np.sqrt(s**2 + damping))) @ right
+
+    wanted = []
+    for _ in range(4):
+        h = x @ u.T
+        wanted.append(h @ v)
+        chi = (wanted[-1] - y) / 4
+        u, v = u - 0.1 * shrunk((v @ chi.T) @ x), v - 0.1 * shrunk(h.T @ chi)
+    run = tpc.limit(DEPENDENT.replace("OPTIMIZER", f"Shampoo(lr = 0.1, damping = {damping}, beta2 = 0)"))
+    np.testing.assert_allclose(run["f"], wanted, atol=1e-12)
+
+
+def test_kfac_has_a_limit_in_its_damping() -> None:
+    small, smaller = (
+        tpc.limit(DEPENDENT.replace("OPTIMIZER", f"KFAC(lr = 0.05, damping = {d})"))["f"] for d in (1e-6, 1e-12)
+    )
+    np.testing.assert_allclose(small, smaller, atol=1e-5)
+    text = ARCHITECTURES["a matrix"].text("update all with KFAC(lr = 0.05, damping = 1e-9)")
+    wide = tpc.simulate(text, width=64, seeds=1)["f"]
+    np.testing.assert_allclose(tpc.simulate(text.replace("1e-9", "1e-7"), width=64, seeds=1)["f"], wide, atol=1e-4)
