@@ -137,4 +137,4 @@ def test_kfac_has_a_limit_in_its_damping() -> None:
     np.testing.assert_allclose(small, smaller, atol=1e-5)
     text = ARCHITECTURES["a matrix"].text("update all with KFAC(lr = 0.05, damping = 1e-9)")
     wide = tpc.simulate(text, width=64, seeds=1)["f"]
-    np.testing.assert_allclose(tpc.simulate(text.replace("1e-9", "1e-7"), width=64, seeds=1)["f"], wide, atol=1e-4)
+    np.testing.assert_allclose(tpc.simulate(text.replace("1e-9", "1e-7"), width=64, seeds=1)["f"], wide, atol=2e-3)
