@@ -14,6 +14,7 @@ import argparse
 import struct
 import zipfile
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -37,6 +38,14 @@ class Recipe:
     paper: int = 0
     fraction: float = 0.2
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        least = {"classes": 2, "paper": 0, "seed": 0}
+        for name in ("updates", "tasks", "classes", "held", "size", "paper", "seed"):
+            if getattr(self, name) < least.get(name, 1):
+                raise ValueError(f"--{name} is {getattr(self, name)}, and must be at least {least.get(name, 1)}")
+        if not 0 < self.fraction < 1 or self.paper > 1:
+            raise ValueError("--fraction lies between 0 and 1, and --paper is 0 or 1")
 
 
 # ------------------------------------------------------------------------------------------------------------ reading
@@ -101,6 +110,14 @@ def overlap(before: int, after: int) -> Array:
     return np.asarray(np.maximum(part, 0) * (after / before))
 
 
+def named(read: Callable[[bytes], Array], files: zipfile.ZipFile, archive: Path, name: str) -> Array:
+    """A file of an archive; errors say which."""
+    try:
+        return read(files.read(name))
+    except (ValueError, IndexError, struct.error, zlib.error, zipfile.BadZipFile) as problem:
+        raise ValueError(f"{archive}: {name}: {problem}") from None
+
+
 def characters(archives: list[Path], size: int, paper: int = 0) -> Characters:
     """All drawings of archives (in the files paper is 1); a character that stands in several is read once."""
     found: dict[tuple[str, str], dict[str, Array]] = {}
@@ -111,7 +128,10 @@ def characters(archives: list[Path], size: int, paper: int = 0) -> Characters:
                 if path.suffix == ".png" and len(path.parts) >= 3:
                     drawings = found.setdefault((path.parts[-3], path.parts[-2]), {})
                     if path.name not in drawings:
-                        drawings[path.name] = png(files.read(name))
+                        drawings[path.name] = named(png, files, archive, name)
+    for key, drawings in found.items():
+        if len({x.shape for x in drawings.values()}) > 1:
+            raise ValueError(f"the drawings of {'/'.join(key)} have different sizes")
     images = {key: shrunk(np.array(list(drawings.values())), size) for key, drawings in sorted(found.items())}
     return images if paper else {key: 1 - x for key, x in images.items()}
 
@@ -143,7 +163,9 @@ def arrays(found: Characters, recipe: Recipe) -> dict[str, Array]:
     random = np.random.default_rng(recipe.seed)
     trained, kept = split(found, recipe.fraction, random)
     if min(len(trained), len(kept)) < recipe.classes:
-        raise SystemExit("there are fewer characters than a task has classes")
+        raise ValueError("there are fewer characters than a task has classes")
+    if min(map(len, (*trained, *kept))) < 2:
+        raise ValueError("a character has one drawing: a task adapts to one and is tested on another")
     count = (recipe.updates + 1) * recipe.tasks
     drawn = [*tasks(0, trained, count, recipe.classes, random)]
     drawn += tasks(sum(map(len, trained)), kept, recipe.held, recipe.classes, random)
@@ -176,9 +198,12 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=type(value), default=value)
     options = vars(parser.parse_args())
     archives, out = options.pop("archive"), options.pop("out")
-    recipe = Recipe(**options)
-    found = arrays(characters(archives, recipe.size, recipe.paper), recipe)
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        recipe = Recipe(**options)
+        found = arrays(characters(archives, recipe.size, recipe.paper), recipe)
+        out.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError, zipfile.BadZipFile) as problem:
+        parser.error(str(problem))
     np.savez(out / "omniglot.npz", **found)
     program = Path(__file__).with_name("maml.nexort").read_text(encoding="utf-8")
     (out / "maml.nexort").write_text(program, encoding="utf-8")

@@ -46,14 +46,20 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=0.1)
     options = parser.parse_args()
     folder: Path = options.folder
-    with np.load(folder / "omniglot.npz") as arrays:
-        settings = omniglot.sizes(dict(arrays)) | {"rate": options.rate}
+    widths = [] if options.widths == "none" else options.widths.split(",")
+    if options.seeds < 1 or not all(w.isdigit() and int(w) for w in widths):
+        parser.error("--seeds is 1 or more, and --widths a list of whole numbers, 16,64, or none")
+    try:
+        with np.load(folder / "omniglot.npz") as arrays:
+            settings = omniglot.sizes(dict(arrays)) | {"rate": options.rate}
+    except (OSError, ValueError, KeyError) as problem:
+        parser.error(str(problem))
     program = folder / PROGRAM.name
     program.write_text(PROGRAM.read_text(encoding="utf-8"), encoding="utf-8")
 
     table: dict[str, Any] = {}
     limit = None
-    for name in ("limit", "kernel", *(w for w in options.widths.split(",") if w.isdigit())):
+    for name in ("limit", "kernel", *widths):
         start = time.monotonic()
         if name in ("limit", "kernel"):
             run = tpc.limit(program, settings=settings | {"features": float(name == "limit")}, method="exact")

@@ -35,27 +35,50 @@ class Recipe:
     held: int = 400
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        for name, least in (("vocabulary", 2), ("subsample", 0), ("seed", 0)):
+            at_least(name, getattr(self, name), least)
+        for name in ("updates", "batch", "window", "negative", "held"):
+            at_least(name, getattr(self, name), 1)
+
+
+def at_least(name: str, value: float, least: float) -> None:
+    """Raises ValueError where an option is too small."""
+    if value < least:
+        raise ValueError(f"--{name} is {value:g}, and must be at least {least}")
+
 
 def lines(paths: Iterable[Path]) -> Iterator[list[str]]:
     """The words of every line."""
     for path in paths:
-        for line in path.read_text(encoding="utf-8").replace("<unk>", " ").lower().splitlines():
+        for line in text_of(path).replace("<unk>", " ").lower().splitlines():
             if words := re.findall("[a-z]+", line):
                 yield words
+
+
+def text_of(path: Path) -> str:
+    """The text of a file. Raises OSError, and ValueError where it is no UTF-8."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise ValueError(f"{path} is no UTF-8 text") from None
 
 
 def vocabulary(text: Iterable[list[str]], size: int) -> list[str]:
     """The most frequent words, in descending order."""
     found = [w for w, _ in Counter(w for line in text for w in line).most_common(size)]
     if len(found) < size:
-        raise SystemExit(f"the text has {len(found)} different words, fewer than {size}")
+        raise ValueError(f"the text has {len(found)} different words, fewer than --vocabulary {size}")
     return found
 
 
 def analogies(path: Path, words: Sequence[str]) -> NDArray[np.int64]:
     """The questions `a is to b as c is to d` within the vocabulary, words counted from 0."""
     place = {w: k for k, w in enumerate(words)}
-    rows = [line.lower().split() for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith(":")]
+    rows = [line.lower().split() for line in text_of(path).splitlines() if line.strip() and not line.startswith(":")]
+    odd = next((r for r in rows if len(r) != 4), None)
+    if odd is not None:
+        raise ValueError(f"{path}: `{' '.join(odd)}` is no question of four words")
     return np.array([[place[w] for w in r] for r in rows if all(w in place for w in r)]).reshape(-1, 4)
 
 
@@ -66,9 +89,11 @@ class Sampler:
         self.text, self.recipe = text, recipe
         self.random = np.random.default_rng(recipe.seed)
         counts = np.bincount(np.concatenate(text), minlength=recipe.vocabulary)
-        share = counts / (recipe.subsample * counts.sum())
-        with np.errstate(divide="ignore"):
-            self.keep = np.minimum(1, (np.sqrt(share) + 1) / share)
+        self.keep = np.ones(len(counts))
+        if recipe.subsample:  # 0: none is skipped
+            share = counts / (recipe.subsample * counts.sum())
+            with np.errstate(divide="ignore"):
+                self.keep = np.minimum(1, (np.sqrt(share) + 1) / share)
         self.unigram = counts**0.75 / (counts**0.75).sum()
 
     def epoch(self) -> list[tuple[int, NDArray[np.int64]]]:
@@ -88,7 +113,10 @@ class Sampler:
         """Arrays of `count` positions; words count from 1."""
         positions: list[tuple[int, NDArray[np.int64]]] = []
         while len(positions) < count:
-            positions += self.epoch()
+            more = self.epoch()
+            if not more:
+                raise ValueError("no word is left with others around it: give more text, or a larger --subsample")
+            positions += more
         width, r = 2 * self.recipe.window, self.recipe
         context, share = np.ones((count, width)), np.zeros((count, width))
         word = np.ones((count, 1 + r.negative))
@@ -103,16 +131,28 @@ class Sampler:
 
 
 def arrays(text: list[list[str]], words: Sequence[str], recipe: Recipe) -> dict[str, Array]:
-    """What word2vec.nexort reads. The last tenth of the lines is held out."""
+    """What word2vec.nexort reads. The last tenth is held out: of the lines, or, where they are few, of each."""
     place = {w: k for k, w in enumerate(words)}
     numbers = [np.array([place[w] for w in line if w in place], dtype=np.int64) for line in text]
     numbers = [line for line in numbers if line.size > 1]
-    cut = max(1, len(numbers) - len(numbers) // 10)
-    drawn = Sampler(numbers[:cut], recipe).draw((recipe.updates + 1) * recipe.batch)
+    trained, kept = split(numbers)
+    drawn = Sampler(trained, recipe).draw((recipe.updates + 1) * recipe.batch)
     found = {name: x.reshape(recipe.updates + 1, recipe.batch, -1) for name, x in drawn.items()}
-    held = Sampler(numbers[cut:] or numbers, recipe).draw(recipe.held)
+    held = Sampler(kept, recipe).draw(recipe.held)
     found |= {f"held_{name}": x for name, x in held.items()}
     return found | {"sign": np.array([1.0] + [-1.0] * recipe.negative)}
+
+
+def split(numbers: list[NDArray[np.int64]]) -> tuple[list[NDArray[np.int64]], list[NDArray[np.int64]]]:
+    """The text to train with, and the text held out."""
+    if len(numbers) >= 10:
+        cut = len(numbers) - len(numbers) // 10
+        return numbers[:cut], numbers[cut:]
+    cuts = [line.size - line.size // 10 for line in numbers]
+    kept = [line[cut:] for line, cut in zip(numbers, cuts, strict=True) if line.size - cut > 1]
+    if not kept:
+        raise ValueError("the text is too short: a tenth of it is held out")
+    return [line[:cut] for line, cut in zip(numbers, cuts, strict=True)], kept
 
 
 def sizes(found: dict[str, Array], vocabulary: int) -> dict[str, float]:
@@ -129,12 +169,16 @@ def main() -> None:
     for name, value in vars(Recipe()).items():
         parser.add_argument(f"--{name}", type=type(value), default=value)
     options = vars(parser.parse_args())
-    text = list(lines(options.pop("text")))
+    paths = options.pop("text")
     out: Path = options.pop("out")
-    recipe = Recipe(**options)
-    words = vocabulary(text, recipe.vocabulary)
-    found = arrays(text, words, recipe)
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        recipe = Recipe(**options)
+        text = list(lines(paths))
+        words = vocabulary(text, recipe.vocabulary)
+        found = arrays(text, words, recipe)
+        out.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as problem:
+        parser.error(str(problem))
     np.savez(out / "word2vec.npz", **found)
     (out / "words.txt").write_text("\n".join(words) + "\n", encoding="utf-8")
     (out / "word2vec.nexort").write_text(

@@ -51,25 +51,38 @@ def figures(run: Any, gram: Any, questions: Any, chosen: int = 20) -> dict[str, 
     }
 
 
+def numbers(text: str) -> list[str]:
+    """The widths of a list; `none` is none."""
+    found = [] if text == "none" else text.split(",")
+    if not all(w.isdigit() and int(w) for w in found):
+        raise ValueError(f"--widths {text}: write whole numbers, 16,64, or none")
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--widths", default="16,64,256,1024")
+    parser.add_argument("--widths", default="16,64,256,1024", help="none: the limits alone")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--questions", type=Path)
     parser.add_argument("--rate", type=float, default=0.2)
     options = parser.parse_args()
     folder: Path = options.folder
-    words = (folder / "words.txt").read_text(encoding="utf-8").split()
-    with np.load(folder / "word2vec.npz") as arrays:
-        settings = corpus.sizes(dict(arrays), len(words)) | {"rate": options.rate}
+    try:
+        widths = numbers(options.widths)
+        corpus.at_least("seeds", options.seeds, 1)
+        words = corpus.text_of(folder / "words.txt").split()
+        with np.load(folder / "word2vec.npz") as arrays:
+            settings = corpus.sizes(dict(arrays), len(words)) | {"rate": options.rate}
+        questions = corpus.analogies(options.questions, words) if options.questions else np.empty((0, 4), int)
+    except (OSError, ValueError, KeyError) as problem:
+        parser.error(str(problem))
     (folder / PROGRAM.name).write_text(PROGRAM.read_text(encoding="utf-8"), encoding="utf-8")
-    questions = corpus.analogies(options.questions, words) if options.questions else np.empty((0, 4), int)
 
     table: dict[str, Any] = {}
     program = folder / PROGRAM.name
     gram = None
-    for name in ("limit", "kernel", *options.widths.split(",")):
+    for name in ("limit", "kernel", *widths):
         start = time.monotonic()
         if name in ("limit", "kernel"):
             run = tpc.limit(program, settings=settings | {"features": float(name == "limit")}, method="exact")

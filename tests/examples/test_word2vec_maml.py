@@ -77,7 +77,7 @@ def test_words_are_read_and_counted(corpora: Any) -> None:
     assert all(w.isalpha() and w.islower() and w != "unk" for line in read for w in line)
     counts = [sum(line.count(w) for line in read) for w in words]
     assert counts == sorted(counts, reverse=True) and len(set(words)) == 20
-    with pytest.raises(SystemExit, match="fewer than 1000"):
+    with pytest.raises(ValueError, match="fewer than --vocabulary 1000"):
         corpus.vocabulary(read, 1000)
 
 
@@ -277,3 +277,56 @@ def test_maml_at_finite_width_comes_close(drawn: Any) -> None:
         deviations.append(np.sqrt(np.mean([np.square(r - limit) for r in runs])))
     slope = np.log(deviations[1] / deviations[0]) / np.log(16)
     assert -1.2 < slope < -0.3, slope
+
+
+def said(
+    module: ModuleType, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: str
+) -> str:
+    """What a script says when it refuses its arguments."""
+    monkeypatch.setattr(sys, "argv", ["script", *arguments])
+    with pytest.raises(SystemExit):
+        module.main()
+    return capsys.readouterr().err
+
+
+def test_the_loaders_refuse_in_words(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text, out = tmp_path / "text", str(tmp_path / "out")
+    text.write_text("one two three two one\n" * 30, encoding="utf-8")
+    (tmp_path / "latin").write_bytes(b"caf\xe9 one two")
+    (tmp_path / "one").write_text("one", encoding="utf-8")
+    for arguments, words in (
+        ((str(tmp_path / "none"),), "No such file"),
+        ((str(tmp_path),), "directory"),
+        ((str(tmp_path / "latin"),), "no UTF-8"),
+        ((str(text), "--vocabulary", "0"), "at least 2"),
+        ((str(text), "--window", "0"), "at least 1"),
+        ((str(text), "--vocabulary", "9"), "fewer than"),
+        ((str(tmp_path / "one"), "--vocabulary", "2"), "fewer than"),
+    ):
+        assert words in said(corpus, capsys, monkeypatch, *arguments, "--out", out)
+    with zipfile.ZipFile(tmp_path / "bad.zip", "w") as archive:
+        archive.writestr("images/Greek/alpha/1.png", b"no picture")
+    for arguments, words in (
+        ((str(tmp_path / "none.zip"),), "No such file"),
+        ((str(text),), "not a zip"),
+        ((str(tmp_path / "bad.zip"),), "alpha/1.png: not a PNG"),
+        ((str(tmp_path / "bad.zip"), "--size", "0"), "at least 1"),
+        ((str(tmp_path / "bad.zip"), "--paper", "5"), "0 or 1"),
+    ):
+        assert words in said(omniglot, capsys, monkeypatch, *arguments, "--out", out)
+
+
+def test_a_text_of_one_line_is_held_out_in_part() -> None:
+    line = np.arange(500) % 7
+    trained, kept = corpus.split([line])
+    np.testing.assert_array_equal(np.concatenate([*trained, *kept]), line)
+    assert kept[0].size == 50
+    with pytest.raises(ValueError, match="too short"):
+        corpus.split([line[:9]])
+
+
+def test_no_subsampling_keeps_every_word() -> None:
+    recipe = corpus.Recipe(vocabulary=7, updates=2, batch=2, subsample=0.0)
+    assert (corpus.Sampler([np.arange(70) % 7], recipe).keep == 1).all()
