@@ -179,7 +179,8 @@ def each_norm(view: View, x: Any) -> Any:
 
 def lars(lr: float, momentum: float, trust: float) -> Any:
     def rule(view: View, g: Any, p: Any, memory: dict[str, Any], t: int) -> Any:
-        memory["m"] = momentum * memory.get("m", 0) + trust * size(view, p) / each_norm(view, g) * g
+        ratio = trust * size(view, p) / each_norm(view, g) if size(view, p) > 0 else 1.0
+        memory["m"] = momentum * memory.get("m", 0) + ratio * g
         return -lr * memory["m"]
 
     return rule
@@ -190,7 +191,7 @@ def lamb(lr: float, beta1: float, beta2: float, eps: float) -> Any:
         memory["m"] = beta1 * memory.get("m", 0) + (1 - beta1) * g
         memory["v"] = beta2 * memory.get("v", 0) + (1 - beta2) * g**2
         r = memory["m"] / (1 - beta1**t) / ((memory["v"] / (1 - beta2**t)).sqrt() + eps)
-        return -lr * size(view, p) / each_norm(view, r) * r
+        return -lr * (size(view, p) / each_norm(view, r) if size(view, p) > 0 else 1.0) * r
 
     return rule
 

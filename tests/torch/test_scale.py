@@ -149,3 +149,31 @@ def test_groups_are_those_of_torch() -> None:
     assert groups[0]["lr"] == 0.05 / 4 and groups[0]["eps"] == 0.01 / 4 and groups[0]["weight_decay"] == 0.08
     assert groups[0]["betas"] == (0.8, 0.999) and len(groups[1]["params"]) == 2
     torch.optim.AdamW(groups)
+
+
+def test_muon_of_torch_scales_tall_matrices_itself() -> None:
+    """torch.optim.Muon multiplies its step by √(rows/columns) of input weights; the emitted groups leave that to it."""
+    made = module(text("mlp", "Muon(lr = 0.1)"))
+    moved: dict[str, list[float]] = {}
+    for n in WIDTHS["mlp"]:
+        torch.manual_seed(n)
+        p = {
+            name: torch.nn.Parameter(torch.randn(shape, dtype=torch.float64) * made.init_std(name, 1.0, n))
+            for name, shape in {"u": (n, 2), "W": (n, n), "A": (n, n), "v": (1, n)}.items()
+        }
+
+        def forward(p: dict[str, Tensor] = p) -> dict[str, Tensor]:
+            return mlp({"u": p["u"].T, "W": p["W"], "A": p["A"], "v": p["v"][0]}, {})
+
+        before = {k: x.detach() for k, x in forward().items()}
+        (optimizer,) = made.optimizers(p, n)
+        for _ in range(2):
+            optimizer.zero_grad()
+            forward()["loss"].backward()
+            optimizer.step()
+        for k, x in forward().items():
+            moved.setdefault(k, []).append(float((x.detach() - before[k]).square().mean().sqrt()))
+    logs = np.log(WIDTHS["mlp"])
+    slopes = {k: np.polyfit(logs, np.log(moved[k]), 1)[0] for k in ("h1", "h2", "h3", "f")}
+    assert abs(slopes["h1"]) < 0.1, slopes  # with the factor counted twice 1/2
+    assert max(map(abs, slopes.values())) < 0.25, slopes  # one network a width

@@ -169,6 +169,9 @@ class LayerBody:
         if not cols:
             return node
         if self.parameter.entry is None:
+            if isinstance(node, ir.InitialKet) and all(is_zero(a) for a in node.args):
+                message = f"{self.parameter.name} starts at 0: there is no length to keep"
+                raise error("NX294", message, self.span, "draw it, or train it with another optimizer")
             centred = self._less_mean(node, cols, span)
             length = self._root(self._total(centred, cols, 2, span), span)
             return build.map("div", (centred, length), span)

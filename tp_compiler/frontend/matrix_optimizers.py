@@ -231,7 +231,12 @@ class MatrixBody:
             raise error(
                 "NX166", f"`{s.name}` is no state", s.span, suggest(s.name, known) or "declare it: `state L = 0`"
             )
-        self.bind(s.name, self.settled(self.value(s.value, scope)), scope)
+        value = self.settled(self.value(s.value, scope))
+        if s.name in self.numbers and not isinstance(value, v.Scalar):
+            raise error(
+                "NX167", f"`{s.name}` is a number, found {value.kind}", s.value.span, f"write `state {s.name} = 0`"
+            )
+        self.bind(s.name, value, scope)
 
     def value(self, expr: ast.Expr, scope: Scope) -> v.Value:
         found = self.core.value(expr, Context(scope))

@@ -229,6 +229,8 @@ class Spectral:
                 if total.rows != total.cols and total.rows != self.anything:
                     raise self._refused("I is added to an operator with different sides")
                 identity = self.build.map("mul", factors, self.span) if factors else self.build.constant(1, self.span)
+                if is_zero(identity):
+                    continue
                 total = self.add(total, Core(total.rows, total.cols, identity=identity))
         return total
 

@@ -95,6 +95,8 @@ def emit(scaling: Scaling) -> str:
 
 def _exponents(row: Row) -> dict[str, float]:
     found = {name: float(value) for name, value in row.raw.figures.items()}
+    if row.optimizer.name == "Muon" and row.raw.kind.writes_features and not row.raw.kind.reads_features:
+        found["lr"] -= 0.5  # torch.optim.Muon multiplies by √(rows / columns) of a tall matrix itself
     return found if row.output is None else found | {"output_multiplier": float(row.output)}
 
 

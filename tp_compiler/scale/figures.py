@@ -94,10 +94,10 @@ def chosen(optimizer: str | None) -> Choice:
             )
         arguments = t.arguments if optimizer is None else {}
         if name == "Shampoo":
-            left = _number(arguments, "power")
-            return shampoo(*(x for x in (left, _number(arguments, "power_right")) if x is not None))
+            left = _number(t, arguments, "power")
+            return shampoo(*(x for x in (left, _number(t, arguments, "power_right")) if x is not None))
         if name == "KFAC":
-            powers = _number(arguments, "power_left"), _number(arguments, "power_right")
+            powers = _number(t, arguments, "power_left"), _number(t, arguments, "power_right")
             return kfac(*(Fraction(1) if x is None else x for x in powers))
         if name not in OPTIMIZERS:
             message = f"the width exponents of the optimizer {name} are not known"
@@ -109,9 +109,16 @@ def chosen(optimizer: str | None) -> Choice:
     return choose
 
 
-def _number(arguments: Mapping[str, ir.Node], name: str) -> Fraction | None:
+def _number(t: Trainable, arguments: Mapping[str, ir.Node], name: str) -> Fraction | None:
+    """An argument that exponents are made of: a fraction, at every step."""
     node = arguments.get(name)
-    return Fraction(node.value).limit_denominator(1000) if isinstance(node, ir.Constant) else None
+    if node is None:
+        return None
+    value = Fraction(node.value).limit_denominator(1000) if isinstance(node, ir.Constant) else None
+    if value is None or not isinstance(node, ir.Constant) or abs(value - Fraction(node.value)) > Fraction(1, 10**12):
+        message = f"{name} of {t.optimizer} is no constant fraction: width exponents are not known"
+        raise ProgramError([Diagnostic("NX601", message, t.span, f"write a number, for example {name} = 1/4")])
+    return value
 
 
 def table(reading: Reading, choose: Choice, point: str | Point | None = None) -> list[Row]:

@@ -138,3 +138,22 @@ def test_kfac_has_a_limit_in_its_damping() -> None:
     text = ARCHITECTURES["a matrix"].text("update all with KFAC(lr = 0.05, damping = 1e-9)")
     wide = tpc.simulate(text, width=64, seeds=1)["f"]
     np.testing.assert_allclose(tpc.simulate(text.replace("1e-9", "1e-7"), width=64, seeds=1)["f"], wide, atol=2e-3)
+
+
+def test_undamped_is_without_the_multiple_of_the_identity() -> None:
+    """damping = 0: powers of the statistics alone, pseudo-inverses on null spaces."""
+    none, little = (
+        tpc.limit(DEPENDENT.replace("OPTIMIZER", f"KFAC(lr = 0.05, damping = {d})"))["f"] for d in (0, 1e-12)
+    )
+    np.testing.assert_allclose(none, little, atol=1e-8)
+
+
+@pytest.mark.parametrize("optimizer", ["Muon(lr = 0.1, newton_schulz = 5)", "LARS(lr = 0.5)", "LAMB(lr = 0.05)"])
+def test_a_readout_that_starts_at_zero(optimizer: str) -> None:
+    """Gradients by features are 0 at first; the readout, of no size, moves all the same."""
+    text = (
+        ARCHITECTURES["one hidden layer"].text(f"update all with {optimizer}").replace("|v[c]> ~ N(0, 1)", "|v[c]> = 0")
+    )
+    run = tpc.limit(text, samples=1024, max_samples=1024)
+    assert not run.failed, run.failed
+    assert np.abs(run["f"][-1]).max() > 1e-3

@@ -236,6 +236,8 @@ def test_parameters_updated_apart_and_not_at_all() -> None:
         ("optimizer Own(lr) on operators { return -lr * g }\n" + text("mlp", "Own(lr = 0.1)"), "NX601"),
         ("parametrization { W : d = 0 }\n" + text("mlp", "KFAC(lr = 0.1, damping = 0.1)"), ""),
         ("parametrization { |v> : a = 1/2 }\n" + text("mlp", "Muon(lr = 0.1)"), "NX603"),
+        (text("mlp", "Shampoo(lr = 0.1, damping = 0.1, power = step)"), "NX601"),
+        (text("mlp", "Shampoo(lr = 0.1, damping = 0.1, power = pi / 10)"), "NX601"),
         ("ket |u> ~ N(0, 1) frozen\noutput <u|u>", "NX600"),
     ],
 )
