@@ -174,6 +174,9 @@ class Expressions(Arithmetic):
                 known = list(ctx.scope.known(True))
                 message = f"no ket is called `{label.ident}`"
                 raise self.undefined("NX102", message, label.ident, label.span, suggest(label.ident, known))
+            if isinstance(other.value, v.Ket):
+                message = f"`{label.ident}` is written without brackets here"
+                raise error("NX215", message, label.span, f"write {label.span.text}")
             shown = a_kind(other.value)
             remedy = (
                 f"did you mean `|{suggested}>`?" if (suggested := _near(label.ident, ctx)) else "a label holds a ket"

@@ -113,6 +113,7 @@ class MatrixBody:
     steps: int  # how many steps of gradients the basis holds: 1 for an optimizer without memory
     clock: ir.Node
     span: Span
+    own: bool  # the program's own optimizer, in which mistakes are shown where they are
     factors: dict[FactorKey, Factor] = field(default_factory=dict)  # what the body asked for in the runs before
     numbers: dict[str, ir.State] = field(default_factory=dict)
     operators: dict[str, ast.State] = field(default_factory=dict)
@@ -239,6 +240,8 @@ class MatrixBody:
         self.bind(s.name, value, scope)
 
     def value(self, expr: ast.Expr, scope: Scope) -> v.Value:
+        if self.own:
+            self.spectral.span = expr.span
         found = self.core.value(expr, Context(scope))
         if isinstance(found, v.Broken):
             raise ProgramError([])
@@ -342,10 +345,11 @@ def _settled(
     layer = None
     if any(call.fn.ident in ("inputs", "signals") for call in calls_in(optimizer.statement.body)):
         layer = parameter.layers.layer(parameter.leaf)
+    own = not optimizer.statement.span.source.name.startswith("library/")
     unknown = [s.name for s in optimizer.statement.body if isinstance(s, ast.State) and not s.scalar]
     for _ in range(4 * len(unknown) + 8):
         body = MatrixBody(
-            core, parameter, layer, steps, clock, span, dict(factors), sides=dict(sides), parts=dict(parts)
+            core, parameter, layer, steps, clock, span, own, dict(factors), sides=dict(sides), parts=dict(parts)
         )
         if steps > 1 or not unknown:
             body.carried()
