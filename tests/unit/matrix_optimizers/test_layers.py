@@ -87,9 +87,9 @@ def moved(step: Callable[[Matrix, Matrix], Matrix], n: int, seed: int) -> Matrix
 def test_one_step_of_a_matrix(optimizer: str) -> None:
     defined, step = CASES[optimizer]
     text = PROGRAM.replace("DEFINED", defined).replace("OPTIMIZER", optimizer)
-    run = tpc.limit(text, samples=4096, max_samples=4096)
+    run = tpc.limit(text, samples=2048, max_samples=2048)
     assert not run.failed, run.failed
-    found = np.stack([moved(step, 768, seed) for seed in range(24)])
+    found = np.stack([moved(step, 512, seed) for seed in range(16)])
     error = np.hypot(found.std(0, ddof=1) / np.sqrt(len(found)), np.asarray(run.outputs["f"].stderr)[1])
     assert (error < 0.1 * np.abs(found.mean(0))).all()
     assert (np.abs(run["f"][1] - found.mean(0)) < 4 * error).all(), (run["f"][1], found.mean(0), error)
