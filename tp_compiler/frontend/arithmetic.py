@@ -8,6 +8,7 @@ from tp_compiler.frontend import values as v
 from tp_compiler.frontend.operators import widths
 from tp_compiler.frontend.reading import BROKEN, Context, Reading, a_kind, error
 from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.types import N
 
 
 class Arithmetic(Reading):
@@ -179,7 +180,9 @@ class Arithmetic(Reading):
             if isinstance(x, v.Scalar) and ctx.lifted == "identity":
                 x = v.Scaled(x.node, v.Identity())
             elif isinstance(x, v.Scalar):
-                x = v.Kernel(x.node, self.build.slot(), *(self.algebra.known(w, span) for w in (rows, cols)))
+                # A table, in an optimizer on operators, has no widths.
+                sides = (w or N if self.matrix_body is not None else self.algebra.known(w, span) for w in (rows, cols))
+                x = v.Kernel(x.node, self.build.slot(), *sides)
             lifted.append(x)
         return lifted
 

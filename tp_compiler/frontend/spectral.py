@@ -217,6 +217,10 @@ class Spectral:
         return Core(a.rows, a.cols, scaled(a.identity), scaled(a.core), scaled(a.start), made)
 
     def _added(self, terms: tuple[v.Operator, ...]) -> Core:
+        numbers = [t.node for t in terms if isinstance(t, v.Kernel) and not t.node.type.slots]
+        if numbers:  # inside an entrywise function a number adds to every entry of a table
+            rest = tuple(t for t in terms if not (isinstance(t, v.Kernel) and not t.node.type.slots))
+            return self.mapped([self._added(rest), *numbers], lambda nodes: self.build.map("add", nodes, self.span))
         plain = [t for t in terms if _multiple(t) is None]
         if not plain:
             raise self._refused("a multiple of I alone")

@@ -63,10 +63,10 @@ def _named(scaling: Scaling) -> Regime | None:
     """Rows must be of parameters; a number must start as large as it counts in natural units."""
     rows, network = scaling.main.rows.values(), scaling.program.network
     assert network is not None
-    known = {_key(r) for r in rows}
+    known = [(*_key(r), r.parameter.declared.member) for r in rows]
     what = "trained" if network.trains else "a parameter"
     for row in network.rows:
-        if (row.name, row.ket) not in known and (row.name, row.ket, row.member) != TIED:
+        if not any(row.holds(*key) for key in known) and (row.name, row.ket, row.member) != TIED:
             why, remedy = f"its row `{row.span.text}` is of nothing that is {what}", "leave the row out"
             return _refused(why, f"{remedy}, or train it" if network.trains else remedy, row.span)
     if any(r.output not in (None, -1) or (r.output is not None and network.trains) for r in rows):

@@ -75,3 +75,21 @@ def test_soap_in_the_eigenbasis_of_the_past() -> None:
         errors.append(np.abs(found - wanted).max())
         assert errors[-1] < 0.1 * np.abs(found - found[0]).max(), (found, wanted)
     assert errors[1] < errors[0] / 1.4 and errors[2] < errors[1] / 1.4, errors  # n^-1/2: by 2 each time
+
+
+OWN = """
+optimizer Own(lr, eps) on operators {
+    P = eigenvectors(g g^T)
+    Q = eigenvectors(g^T g)
+    h = P^T g Q
+    return -lr * P hadamard(h, exp(-log(eps + abs(h)))) Q^T
+}
+"""
+
+
+def test_numbers_add_to_every_entry_of_a_table() -> None:
+    """The same as SOAP without memory."""
+    a = ARCHITECTURES["a matrix"]
+    found = simulated(OWN + a.text("update W with Own(0.1, 0.2)"))
+    soap = "SOAP(0.1, 0.2, beta1 = 0, beta2 = 0, shampoo_beta = 0)"
+    np.testing.assert_allclose(found, simulated(a.text(f"update W with {soap}")), rtol=1e-8, atol=1e-9)
