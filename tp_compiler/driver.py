@@ -109,7 +109,7 @@ def reparametrized(program: Program) -> Program:
 
     with _deep_recursion():
         if network.parametrization in ("mup", "ntk"):
-            return replace(program, warnings=(*program.warnings, *fluctuating(program)))
+            return replace(program, regime=Regime(), warnings=(*program.warnings, *fluctuating(program)))
         found = regime(program)
     again, problems = _checked(program.source, program.settings, found)
     problems.raise_if_errors()

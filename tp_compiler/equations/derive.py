@@ -26,7 +26,7 @@ from tp_compiler.ir.types import Index
 
 _SPECTRAL = (
     "with K = ⟨e|e⟩, power(K, C, s, p), inverse(K, C, s) and matfun(K, C, s) are the C′ of a function of s + |e⟩C⟨e|:"
-    " f(s) + |e⟩C′⟨e|, and with a last argument B they are D in f(s + |e⟩C⟨e|)|e⟩B = |e⟩D; polar makes the nonzero singular"
+    " f(s) + |e⟩C′⟨e|, and power and matfun with a last argument B are D in f(s + |e⟩C⟨e|)|e⟩B = |e⟩D; polar makes the nonzero singular"
     " values of |e⟩C⟨e′| 1; |e⟩eigenvectors(K, C) are those of |e⟩C⟨e|, orthonormal"
 )
 #: What is stated of a loop comes in sections: the rest, the loop itself, its updates, and what is made of all steps.

@@ -113,11 +113,8 @@ def _applied(node: ir.Spectral, gram: Any, core: Any, shift: Any, power: Any, op
     rounding = np.abs(b) <= ROUNDING * np.abs(b).max(axis=(-2, -1), keepdims=True, initial=0.0)
     b = np.where(null[..., None] & rounding, 0.0, b)
     base = shift + np.where(null, 0.0, values)
-    if node.op == "inverse" and (np.abs(base).min(initial=np.inf) <= 1e-14 * np.abs(base).max(initial=0.0)):
-        raise _refused(node, "it is singular")
     with np.errstate(all="ignore"):
-        powers = np.power(base, -1.0 if power is None else power) if node.op != "matfun" else KERNELS[node.fn](base)
-    f = np.where((base == 0) & (node.op != "matfun"), 0.0, powers)
+        f = KERNELS[node.fn](base) if power is None else np.where(base == 0, 0.0, np.power(base, power))
     return (back @ inner) @ (f[..., None] * b)
 
 

@@ -64,46 +64,44 @@ def _changed(
         if whole.size and not (np.linalg.cond(whole) < 1e14).all():
             raise _refusal(node, "it is singular")
         return np.asarray(np.linalg.inv(whole) - identity / shift[..., None])
-    if np.abs(inner - inner.swapaxes(-1, -2)).max(initial=0.0) > 1e-8 * np.abs(inner).max(initial=0.0):
-        raise _refusal(node, "it is not symmetric")
-    values, vectors = np.linalg.eigh((inner + inner.swapaxes(-1, -2)) / 2)
+    values, vectors, null = _eigen(node, inner)
     if node.op == "matfun":
         mapped = kernels.apply(node.fn, values + shift) - kernels.apply(node.fn, shift + 0 * values)
     else:
         power = -1.0 if node.op == "inverse" else align(args[3], rest).astype(np.float64)[..., None]
-        null = np.abs(values) <= NULL**2 * np.abs(values).max(axis=-1, keepdims=True, initial=0.0)
         base = np.where((shift == 0) & null, 1.0, values + shift)
         start = np.where(shift == 0, 0.0, np.where(shift == 0, 1.0, shift) ** power)
         mapped = np.where((shift == 0) & null, 0.0, base**power - start)
     return np.asarray((vectors * mapped[..., None, :]) @ vectors.swapaxes(-1, -2))
 
 
+def _eigen(node: ir.Spectral, inner: Values) -> tuple[Values, Values, Values]:
+    """Eigenvalues and eigenvectors of a symmetric matrix, and which of them make up its null space."""
+    if np.abs(inner - inner.swapaxes(-1, -2)).max(initial=0.0) > 1e-8 * np.abs(inner).max(initial=0.0):
+        raise _refusal(node, "it is not symmetric")
+    values, vectors = np.linalg.eigh((inner + inner.swapaxes(-1, -2)) / 2)
+    return values, vectors, np.abs(values) <= NULL**2 * np.abs(values).max(axis=-1, keepdims=True, initial=0.0)
+
+
 def _times(
     node: ir.Spectral, args: Sequence[Tensor], rest: tuple[Index, ...], inner: Values, shift: Values, other: Values
 ) -> Values:
     """f(s + S) B for matrices in an orthonormal basis; on the null space of S, what B has of rounding is dropped."""
-    if np.abs(inner - inner.swapaxes(-1, -2)).max(initial=0.0) > 1e-8 * np.abs(inner).max(initial=0.0):
-        raise _refusal(node, "it is not symmetric")
-    values, vectors = np.linalg.eigh((inner + inner.swapaxes(-1, -2)) / 2)
-    null = np.abs(values) <= NULL**2 * np.abs(values).max(axis=-1, keepdims=True, initial=0.0)
+    values, vectors, null = _eigen(node, inner)
     parts = vectors.swapaxes(-1, -2) @ other
     small = np.abs(parts) <= 1e-12 * np.abs(parts).max(axis=(-2, -1), keepdims=True, initial=0.0)
     parts[null[..., None] & small] = 0.0
     whole = shift + np.where(null, 0.0, values)
-    if node.op == "inverse" and np.abs(whole).min(initial=np.inf) <= 1e-14 * np.abs(whole).max(initial=0.0):
-        raise _refusal(node, "it is singular")
     if node.op == "matfun":
         mapped = kernels.apply(node.fn, whole)
     else:
-        power = -1.0 if node.op == "inverse" else align(args[3], rest).astype(np.float64)[..., None]
+        power = align(args[3], rest).astype(np.float64)[..., None]
         mapped = np.where(whole == 0, 0.0, np.where(whole == 0, 1.0, whole) ** power)
     return np.asarray(vectors @ (mapped[..., None] * parts))
 
 
 def _eigenvectors(node: ir.Spectral, inner: Values) -> Values:
-    values, vectors = np.linalg.eigh(inner)
-    values, vectors = values[..., ::-1], vectors[..., ::-1]
-    null = np.abs(values) <= NULL**2 * np.abs(values).max(axis=-1, keepdims=True, initial=0.0)
+    values, vectors, null = (x[..., ::-1] for x in _eigen(node, inner))
     gaps = values[..., :-1] - values[..., 1:]
     if ((gaps <= 1e-9 * np.abs(values[..., :-1])) & ~null[..., :-1] & ~null[..., 1:]).any():
         raise _refusal(node, "two of its eigenvalues are equal", "no basis is theirs: use Shampoo")

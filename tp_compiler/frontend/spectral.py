@@ -217,10 +217,12 @@ class Spectral:
         return Core(a.rows, a.cols, scaled(a.identity), scaled(a.core), scaled(a.start), made)
 
     def _added(self, terms: tuple[v.Operator, ...]) -> Core:
-        numbers = [t.node for t in terms if isinstance(t, v.Kernel) and not t.node.type.slots]
+        numbers = [t for t in terms if isinstance(t, v.Kernel) and not t.node.type.slots]
         if numbers:  # inside an entrywise function a number adds to every entry of a table
-            rest = tuple(t for t in terms if not (isinstance(t, v.Kernel) and not t.node.type.slots))
-            return self.mapped([self._added(rest), *numbers], lambda nodes: self.build.map("add", nodes, self.span))
+            rest = self._added(tuple(t for t in terms if t not in numbers))
+            return self.mapped(
+                [rest, *(t.node for t in numbers)], lambda nodes: self.build.map("add", nodes, self.span)
+            )
         plain = [t for t in terms if _multiple(t) is None]
         if not plain:
             raise self._refused("a multiple of I alone")
@@ -407,7 +409,8 @@ class Spectral:
         name = {"pow": "power", "inv": "inverse", "matfun": "matfun"}[op.name]
         args = (gram, core, shift, *op.args)
         changed = build.spectral(name, rows.row, cols.column, args, (), op.fn, span)
-        return Core(a.rows, a.cols, self._of_number(op, a.identity), changed, made=Made(name, op.fn, args))
+        made = None if op.name == "inv" else Made(name, op.fn, args)  # an inverse need not be of a symmetric operator
+        return Core(a.rows, a.cols, self._of_number(op, a.identity), changed, made=made)
 
     def eigenvectors(self, a: Core) -> Core:
         """Orthonormal eigenvectors of a symmetric operator, from arrays to its side, by descending eigenvalue."""

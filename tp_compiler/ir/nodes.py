@@ -239,7 +239,7 @@ class Spectral(Node):
     one. polar: args (C, K of the rows over (rows, rows2), K of the columns over (cols, cols2)): |e>C<e'| with its nonzero
     singular values made 1. eigenvectors: args (K, C), both over (rows, rows2), C symmetric; the orthonormal eigenvectors are
     |e> C', the eigenvalues descending along cols, and columns of the null space are 0. On the null space of an operator
-    (s = 0) powers are 0: pseudo-inverses. A power, inverse or matfun with `hidden` (rows2,) has a last argument B over (rows,
+    (s = 0) powers are 0: pseudo-inverses. A power or matfun with `hidden` (rows2,) has a last argument B over (rows,
     cols) more, and is D with |e> D = f(s + |e>C<e|) |e> B: where f(s) is large, f(s) B + C' K B would be a small difference.
     """
 

@@ -157,3 +157,11 @@ def test_a_readout_that_starts_at_zero(optimizer: str) -> None:
     run = tpc.limit(text, samples=1024, max_samples=1024)
     assert not run.failed, run.failed
     assert np.abs(run["f"][-1]).max() > 1e-3
+
+
+def test_the_inverse_of_an_operator_that_is_not_symmetric() -> None:
+    """(1 + |y><z|)⁻¹|y><w| = |y><w| / (1 + <z|y>), with <z|y> = 1."""
+    text = "ket |y> ~ N(0, 1)\nket |w> ~ N(1, 1)\n|z> = |y> + 0 |w>\noutput <y|(inv(1 + |y><z|) (|y><w|))|w>"
+    for run in (tpc.limit(text), tpc.simulate(text, width=4000, seeds=8)):
+        assert not run.failed, run.failed
+        np.testing.assert_allclose(run.outputs[next(iter(run.outputs))].value, 1.0, atol=0.06)
