@@ -50,3 +50,15 @@ def test_system_names_every_module():
     assert [f for f in files if f"`{f}`" not in text] == []
     named = re.findall(r"`(tp_compiler/[^`]*\.py)`", text)
     assert [f for f in named if not (ROOT / f).exists()] == []
+
+
+TEST = re.compile(r"`(tests/[\w/.]+\.py)(?:::(\w+))?`")
+
+
+def test_every_test_that_a_promise_names_exists():
+    rows = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8").splitlines()
+    rows = [row for row in rows if row.startswith("| ") and not row.startswith(("| promise", "| ---"))]
+    assert [row for row in rows if not TEST.search(row)] == []
+    for path, name in TEST.findall("\n".join(rows)):
+        assert (ROOT / path).is_file(), path
+        assert not name or f"def {name}(" in (ROOT / path).read_text(encoding="utf-8"), f"{path}::{name}"
