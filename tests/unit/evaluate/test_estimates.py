@@ -1,0 +1,83 @@
+"""From replicates to estimates: what the levels of a ladder say about value, bias and error."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tp_compiler.evaluate.estimates import mean_and_error
+
+SPREAD = np.linspace(-1, 1, 8)
+SPREAD /= SPREAD.std(ddof=1)  # eight replicates with standard deviation 1: the error of their mean is 1/√8
+
+
+def level(mean: float, noise: float = 0.0, turn: int = 0) -> np.ndarray:
+    """Replicates with this mean and standard deviation; other turns are other orders of the same numbers."""
+    return mean + noise * np.roll(SPREAD, turn)
+
+
+def test_one_level_has_the_spread_of_its_replicates() -> None:
+    value, error = mean_and_error([level(3.0, 0.2)], [64])
+    assert value == pytest.approx(3.0)
+    assert error == pytest.approx(0.2 / np.sqrt(8))
+
+
+def test_one_coarser_level_shows_the_bias_in_the_error() -> None:
+    """f(M) = 1 + 8/M: at M = 32 the bias is 1/4, which is what f(16) - f(32) says."""
+    value, error = mean_and_error([level(1 + 8 / 16), level(1 + 8 / 32)], [16, 32])
+    assert value == pytest.approx(1.25)
+    assert error == pytest.approx(0.25)
+
+
+def test_one_coarser_level_a_quarter_of_the_size_shows_the_same_bias() -> None:
+    _, error = mean_and_error([level(1 + 8 / 8), level(1 + 8 / 32)], [8, 32])
+    assert error == pytest.approx(0.25)
+
+
+def test_a_plain_bias_is_taken_off() -> None:
+    """Three levels of 1 + 8/M with little noise: 2 f(32) - f(16) = 1."""
+    levels = [level(1 + 8 / m, 1e-3, turn) for turn, m in enumerate((8, 16, 32))]
+    value, error = mean_and_error(levels, [8, 16, 32])
+    assert value == pytest.approx(1.0, abs=2e-3)
+    assert error < 0.01
+
+
+def test_what_bends_the_bias_stays_in_the_error() -> None:
+    """f = 1 + 8/M + 64/M²: 2 f(32) - f(16) is off by 2 · 1/16 - 1/4 = -1/8, and the levels disagree by as much."""
+    levels = [level(1 + 8 / m + 64 / m**2, 1e-6, turn) for turn, m in enumerate((8, 16, 32))]
+    value, error = mean_and_error(levels, [8, 16, 32])
+    assert value - 1 == pytest.approx(-0.125, abs=1e-4)
+    assert 0.125 < error < 0.25
+
+
+@pytest.mark.parametrize("sigmas, taken_off", [(2.0, False), (3.5, False), (4.5, True)])
+def test_a_bias_within_four_sigmas_of_its_noise_is_not_taken_off(sigmas: float, taken_off: bool) -> None:
+    """Taking off what noise explains would double the spread, and choose the value by the noise."""
+    last = level(0.0, 0.01)
+    noise = level(0.0, 0.1, 3)  # of the estimated bias, whose mean is that many of its standard errors
+    bias = noise + sigmas * 0.1 / np.sqrt(8)
+    levels = [last + 3 * bias, last + bias, last]
+    value, error = mean_and_error(levels, [8, 16, 32])
+    assert bool(abs(value - (last - bias).mean()) < 1e-12) == taken_off
+    assert bool(abs(value - last.mean()) < 1e-12) != taken_off
+    if not taken_off:  # what exceeds the noise joins the error
+        assert error == pytest.approx(np.sqrt(0.01**2 / 8 + (sigmas**2 - 1) * 0.1**2 / 8))
+
+
+def test_entries_are_judged_one_by_one() -> None:
+    biased = np.array([1.0, 0.0])
+    levels = [np.array([level(0.0, 1e-4, turn)] * 2).T + biased * 8 / m for turn, m in enumerate((8, 16, 32))]
+    value, error = mean_and_error(levels, [8, 16, 32])
+    assert np.all(np.abs(value) < 1e-3)
+    assert np.all(error < 1e-2)
+
+
+def test_levels_of_one_size_say_nothing_of_the_bias() -> None:
+    """Where P has stopped growing, the ladder is flat."""
+    _, error = mean_and_error([level(5.0), level(1.0, 0.1)], [64, 64])
+    assert error == pytest.approx(0.1 / np.sqrt(8))
+
+
+def test_levels_without_a_value_are_passed_over() -> None:
+    _, error = mean_and_error([None, level(1 + 8 / 16), level(1 + 8 / 32)], [8, 16, 32])
+    assert error == pytest.approx(0.25)
