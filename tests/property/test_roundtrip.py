@@ -11,9 +11,7 @@ from tests.unit.frontend.trees import bare, read, statements
 from tp_compiler import driver
 from tp_compiler.diagnostics import Source
 
-SETTINGS = settings(
-    max_examples=400, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
-)
+SETTINGS = settings(max_examples=400, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
 
 # ------------------------------------------------------------------------ programs: (text, expected tree) in step
 Piece = tuple[str, Any]

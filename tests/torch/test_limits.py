@@ -88,7 +88,6 @@ def compared(name: str, optimizer: str) -> tuple[Estimate, OutputCheck]:
     return limit.outputs["f"], check
 
 
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.long) for name in ARCHITECTURES]

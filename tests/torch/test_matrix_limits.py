@@ -166,7 +166,6 @@ def scores(network: Network, optimizer: str) -> dict[int, np.ndarray]:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("network", NETWORKS)
 def test_widths_against_the_limit(network: str, optimizer: str) -> None:

@@ -25,7 +25,6 @@ CASES = {"sgd": ("SGD(lr = 0.3)", lambda p: torch.optim.SGD(p, lr=0.3))} | {
 }
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("optimizer", CASES)
 @pytest.mark.parametrize("name", ["mlp", "resnet", "transformer"])
 def test_tangent_limit(name: str, optimizer: str) -> None:

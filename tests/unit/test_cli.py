@@ -330,7 +330,7 @@ def _tpc(*argv: str, code: str = "") -> subprocess.CompletedProcess[str]:
     program = code or "import sys; from tp_compiler.cli import main; sys.exit(main())"
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "ascii"}
     command = [sys.executable, "-c", program, *argv]
-    return subprocess.run(command, capture_output=True, text=True, encoding="utf-8", env=environment, timeout=60)
+    return subprocess.run(command, capture_output=True, text=True, encoding="utf-8", env=environment)
 
 
 def test_help_imports_nothing_heavy() -> None:
@@ -349,6 +349,6 @@ def test_closed_pipe_is_silent() -> None:
     command = [sys.executable, "-m", "tp_compiler", "new", "transformer"]
     read, write = os.pipe()
     os.close(read)
-    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, env=environment, timeout=60)
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, env=environment)
     os.close(write)
     assert done.returncode == 0 and done.stderr == b""

@@ -74,15 +74,12 @@ def test_the_third_road(name: str, accuracy: float) -> None:
         np.testing.assert_allclose(grid.output(output.name), run[output.name], atol=error)
 
 
-def test_deep_programs_are_fast_and_never_recurse() -> None:
+def test_deep_programs_never_recurse() -> None:
     def deep(layers: int) -> str:
         head = "ket |u> ~ N(0, 1)\n|x> = |u>\n" + f"axis l : {layers}\nmatrix W[l] ~ N(0, 1)\n"
         body = f"for l in 1..{layers} {{ |x> = tanh(W[l] |x>) }}\n"
         return head + body + "output a = <x|x>\n"
 
-    start = time.process_time()
-    derive(tpc.compile(deep(100))).unicode()
-    assert time.process_time() - start < 5
     assert len(derive(tpc.compile(deep(1000)))) > 1000
 
 
@@ -93,6 +90,7 @@ def test_brackets_are_followed_back_only_so_far() -> None:
     assert system["b"].expression == 0 and system["a"].expression != 0
 
 
+@pytest.mark.timed
 def test_a_shared_matrix_forward_and_backward_stays_fast() -> None:
     text = (
         "ket |u> ~ N(0, 1)\nmatrix W ~ N(0, 1)\n|x> = |u>\n"

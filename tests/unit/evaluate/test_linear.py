@@ -640,7 +640,7 @@ def test_progress_is_told() -> None:
     assert told == list(range(19))
 
 
-@pytest.mark.slow
+@pytest.mark.timed
 def test_ten_thousand_steps_take_seconds() -> None:
     """A second on one core; and of an embedding of 2,000 words some milliseconds each, whatever the vocabulary."""
     drawn = re.sub(r"data s\[step\] = .*", "data s[step] ~ rademacher(1) seed 1", FIGURE_4)

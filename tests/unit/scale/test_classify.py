@@ -5,7 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.scale.points import anywhere, degrees, exponents, positive, sound
@@ -123,7 +123,6 @@ def test_floats_and_single_layers_are_refused() -> None:
         points.uniform(1)
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(anywhere | sound(), degrees)
 def test_exactly_one_class(layers: tuple[Layer, ...], degree: Fraction | None) -> None:
     found = classify(layers, degree)
