@@ -16,6 +16,7 @@ import numpy as np
 from tp_compiler.diagnostics import Diagnostic
 from tp_compiler.evaluate import compositions, faults
 from tp_compiler.evaluate.arrays import joined, labels, reduced, reindexed, shifted
+from tp_compiler.evaluate.binding import Place, fresh
 from tp_compiler.evaluate.expectations import EXACT, METHODS, PATIENCE, Expectations, clusters
 from tp_compiler.evaluate.forms import (
     Factor,
@@ -23,13 +24,11 @@ from tp_compiler.evaluate.forms import (
     Linear,
     NotExact,
     Part,
-    Place,
     Tensor,
     Term,
     Variable,
     constant,
     delta,
-    fresh,
     gaussian,
     identity,
     number,

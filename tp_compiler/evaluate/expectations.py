@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 
 from tp_compiler.evaluate import closed_forms, compositions, distances, quadrature
+from tp_compiler.evaluate.binding import Places, moved
 from tp_compiler.evaluate.forms import (
     Factor,
     Form,
     Linear,
     NotExact,
     Part,
-    Place,
     Tensor,
     Term,
     Variable,
@@ -61,10 +61,11 @@ class Expectations:
         result = number(0.0)
         if a.copy != b.copy:
             return result
-        for p in a.parts:
-            for q in b.parts:
+        theirs = [q.refreshed() for q in b.parts]
+        for p in (part.refreshed() for part in a.parts):
+            for q in theirs:
                 if not p.variable.independent_of(q.variable):
-                    result = plus(result, self._parts(p, q.refreshed()))
+                    result = plus(result, self._parts(p, q))
         return result
 
     def _parts(self, p: Part, q: Part) -> Tensor:
@@ -202,7 +203,7 @@ def _matched(p: Part, q: Part) -> tuple[Part, Part, tuple[Index, ...]]:
         return p, q, tuple(over)
     for a, b in zip(p.variable.places, q.variable.places, strict=True):
         if isinstance(b, Index) and b in q.over and a != b:
-            q = Part(q.coefficient.renamed({b: a}), q.variable.placed({b: a}), tuple(x for x in q.over if x != b))
+            q = q.opened({b: a})
             over.remove(b)
     return p, q, tuple(dict.fromkeys(over))
 
@@ -241,13 +242,12 @@ def _coincide(a: Linear, b: Linear) -> Tensor | None:
     return Tensor(result.values > 0, result.labels)
 
 
-def _exchanged(a: Linear, b: Linear, labels: tuple[Index, ...]) -> dict[Index, Place] | None:
+def _exchanged(a: Linear, b: Linear, labels: tuple[Index, ...]) -> Places | None:
     """The exchange of the two labels there are, where that is how two placements of one family differ."""
     if a.root != b.root or a.copy != b.copy or len(labels) != 2 or labels[0].size != labels[1].size:
         return None
-    places: dict[Index, Place] = dict(zip(labels, labels[::-1], strict=True))
-    moved = [places.get(p, p) if isinstance(p, Index) else p for p in a.positions]
-    return places if moved == list(b.positions) else None
+    places = dict(zip(labels, labels[::-1], strict=True))
+    return places if moved(a.positions, places) == b.positions else None
 
 
 def _gathered(factors: list[Factor]) -> list[Factor]:

@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 
 from tp_compiler.evaluate.arrays import aligned, contract
+from tp_compiler.evaluate.binding import Bound, Place, Places, moved
 from tp_compiler.evaluate.univariate import Univariate
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.types import Index
 
-_fresh = count()
-Place = Index | int  # a label, or a 1-based position
+_numbers = count()
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +31,7 @@ class Tensor:
     values: Any
     labels: tuple[Index, ...] = ()
 
-    def renamed(self, places: Mapping[Index, Place]) -> Tensor:
+    def renamed(self, places: Places) -> Tensor:
         """Labels replaced, positions selected, diagonals taken where two labels become one."""
         if not any(label in places for label in self.labels):
             return self
@@ -136,11 +136,6 @@ def delta(a: Place, b: Place) -> Tensor | None:
     return Tensor(np.eye(a.size), (a, b))
 
 
-def fresh(label: Index) -> Index:
-    """A label of the same axis under a name that occurs nowhere else."""
-    return Index(f"{label.name.split('~')[0]}~{next(_fresh)}", label.axis)
-
-
 # Gaussians -----------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Variable:
@@ -171,8 +166,8 @@ class Variable:
         pairs = zip(self.members, other.members, strict=True)
         return any(isinstance(a, int) and isinstance(b, int) and a != b for a, b in pairs)
 
-    def placed(self, places: Mapping[Index, Place]) -> Variable:
-        return Variable(self.node, tuple(places.get(p, p) if isinstance(p, Index) else p for p in self.places))
+    def placed(self, places: Places) -> Variable:
+        return Variable(self.node, moved(self.places, places))
 
     @property
     def labels(self) -> tuple[Index, ...]:
@@ -180,24 +175,15 @@ class Variable:
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class Part(Bound):
     """Σ_over coefficient · variable"""
 
     coefficient: Tensor
     variable: Variable
     over: tuple[Index, ...] = ()
 
-    def placed(self, places: Mapping[Index, Place]) -> Part:
-        mine = {k: v for k, v in places.items() if k not in self.over}
-        return Part(self.coefficient.renamed(mine), self.variable.placed(mine), self.over)
-
-    def refreshed(self) -> Part:
-        """The summed labels under new names, so that they cannot meet those of another part."""
-        if not self.over:
-            return self
-        new: dict[Index, Place] = {label: fresh(label) for label in self.over}
-        over = tuple(p for p in new.values() if isinstance(p, Index))
-        return Part(self.coefficient.renamed(new), self.variable.placed(new), over)
+    def substituted(self, places: Places, over: tuple[Index, ...]) -> Part:
+        return Part(self.coefficient.renamed(places), self.variable.placed(places), over)
 
 
 @dataclass(frozen=True, eq=False)
@@ -212,7 +198,7 @@ class Linear:
     mean: Tensor
     parts: tuple[Part, ...]
     copy: int = 0
-    root: int = field(default_factory=lambda: next(_fresh))
+    root: int = field(default_factory=lambda: next(_numbers))
     where: tuple[Place, ...] | None = None
 
     @cached_property
@@ -226,10 +212,10 @@ class Linear:
     def groups(self) -> frozenset[object]:
         return frozenset((part.variable.group, self.copy) for part in self.parts)
 
-    def placed(self, places: Mapping[Index, Place]) -> Linear:
+    def placed(self, places: Places) -> Linear:
         if not any(label in places for label in self.labels):
             return self
-        where = tuple(places.get(p, p) if isinstance(p, Index) else p for p in self.positions)
+        where = moved(self.positions, places)
         parts = tuple(p.placed(places) for p in self.parts)
         return Linear(self.mean.renamed(places), parts, self.copy, self.root, where)
 
@@ -259,7 +245,7 @@ class Factor:
         f = self.function
         return isinstance(f, Univariate) and (f.name, f.params, f.factor, f.scale) == ("monomial", (1.0,), 1.0, 1.0)
 
-    def placed(self, places: Mapping[Index, Place]) -> Factor:
+    def placed(self, places: Places) -> Factor:
         return Factor(self.function, tuple(a.placed(places) for a in self.arguments))
 
     def copied(self, copies: Mapping[int, int]) -> Factor:
@@ -267,7 +253,7 @@ class Factor:
 
 
 @dataclass(frozen=True, eq=False)
-class Term:
+class Term(Bound):
     """Σ_over coefficient · Π factors"""
 
     coefficient: Tensor
@@ -279,18 +265,8 @@ class Term:
         inner = [x for f in self.factors for a in f.arguments for x in a.labels]
         return tuple(x for x in dict.fromkeys((*self.coefficient.labels, *inner)) if x not in self.over)
 
-    def placed(self, places: Mapping[Index, Place]) -> Term:
-        mine = {k: v for k, v in places.items() if k not in self.over}
-        if not mine:
-            return self
-        return Term(self.coefficient.renamed(mine), tuple(f.placed(mine) for f in self.factors), self.over)
-
-    def refreshed(self) -> Term:
-        if not self.over:
-            return self
-        new: dict[Index, Place] = {label: fresh(label) for label in self.over}
-        over = tuple(p for p in new.values() if isinstance(p, Index))
-        return Term(self.coefficient.renamed(new), tuple(f.placed(new) for f in self.factors), over)
+    def substituted(self, places: Places, over: tuple[Index, ...]) -> Term:
+        return Term(self.coefficient.renamed(places), tuple(f.placed(places) for f in self.factors), over)
 
     def copied(self, copies: Mapping[int, int]) -> Term:
         return Term(self.coefficient, tuple(f.copied(copies) for f in self.factors), self.over)
@@ -316,7 +292,7 @@ class Form:
     def labels(self) -> tuple[Index, ...]:
         return tuple(dict.fromkeys(x for t in self.terms for x in t.labels))
 
-    def placed(self, places: Mapping[Index, Place]) -> Form:
+    def placed(self, places: Places) -> Form:
         return Form(tuple(t.placed(places) for t in self.terms))
 
     def scaled(self, factor: Tensor) -> Form:
@@ -353,15 +329,14 @@ class Form:
 
 def _scaled_part(part: Part, term: Term) -> Part:
     part = part.refreshed()
-    return Part(times(term.coefficient, part.coefficient), part.variable, (*term.over, *part.over))
+    return Part(times(term.coefficient, part.coefficient), part.variable, part.over).bind(term.over)
 
 
 def _summed_term(term: Term, over: tuple[Index, ...]) -> Term:
     inner = {x for f in term.factors for a in f.arguments for x in a.labels}
     numeric = tuple(x for x in over if x not in inner)
-    kept = tuple(x for x in over if x in inner)
     coefficient = summed([term.coefficient], numeric) if numeric else term.coefficient
-    return Term(coefficient, term.factors, (*term.over, *kept))
+    return Term(coefficient, term.factors, term.over).bind(tuple(x for x in over if x in inner))
 
 
 def identity(linear: Linear) -> Factor:
@@ -399,4 +374,4 @@ def _multiplied(a: Term, b: Term) -> Term:
 
 def private() -> int:
     """The number of a copy that an average has closed."""
-    return -1 - next(_fresh)
+    return -1 - next(_numbers)

@@ -1,0 +1,64 @@
+"""Substitution in formulas, in one home: labels renamed or placed at positions, and labels bound by a sum.
+
+A bound label has a name that occurs nowhere else: `bind` gives it when the sum is made. So placing a formula anywhere
+cannot catch one of its free labels; `placed` looks all the same. Where two sums meet in one product, one of them is
+`refreshed` first; `opened` takes labels out of a sum.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from itertools import count
+from typing import Self, TypeAlias
+
+from tp_compiler.ir.types import Index
+
+Place: TypeAlias = Index | int  # a label, or a 1-based position
+Places: TypeAlias = Mapping[Index, Place]
+
+_names = count()
+
+
+def fresh(label: Index) -> Index:
+    """A label of the same axis under a name that occurs nowhere else."""
+    return Index(f"{label.name.split('~')[0]}~{next(_names)}", label.axis)
+
+
+def moved(places: Iterable[Place], to: Places) -> tuple[Place, ...]:
+    """Places after a substitution: all labels at once, so that two may change places."""
+    return tuple(to.get(p, p) if isinstance(p, Index) else p for p in places)
+
+
+class Bound:
+    """What stands under a sum over the labels `over`."""
+
+    over: tuple[Index, ...]
+
+    def substituted(self, places: Places, over: tuple[Index, ...]) -> Self:
+        """Labels replaced in everything under the sum, which then runs over `over`. For the methods below."""
+        raise NotImplementedError
+
+    def placed(self, places: Places) -> Self:
+        """Free labels replaced."""
+        mine = {label: place for label, place in places.items() if label not in self.over}
+        if not mine:
+            return self
+        if any(place in self.over for place in mine.values()):
+            return self.refreshed().placed(mine)
+        return self.substituted(mine, self.over)
+
+    def refreshed(self) -> Self:
+        """The same sum under new names, so that it can stand beside any other."""
+        return self._named(self.over, ())
+
+    def bind(self, labels: tuple[Index, ...]) -> Self:
+        """The sum over free labels, which get new names."""
+        return self._named(labels, self.over)
+
+    def _named(self, labels: tuple[Index, ...], others: tuple[Index, ...]) -> Self:
+        new = {label: fresh(label) for label in labels}
+        return self.substituted(new, (*others, *new.values())) if new else self
+
+    def opened(self, places: Places) -> Self:
+        """Bound labels replaced by places from outside: the sum does not run over them any more."""
+        return self.substituted(places, tuple(label for label in self.over if label not in places))
