@@ -11,8 +11,8 @@ the other indices of y and those of f. `local` names y's own indices where f has
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 from tp_compiler.diagnostics import Diagnostic, ProgramError, Span
 from tp_compiler.ir import nodes as ir
@@ -38,6 +38,34 @@ class Outer:
     right: ir.Node
     over: tuple[Index, ...]
     free: tuple[Index, ...]
+
+    @property
+    def factors(self) -> tuple[ir.Node, ...]:
+        return self.left, self.right
+
+    def mapped(self, change: Callable[[ir.Node], ir.Node], **names: Any) -> Outer:
+        """Both factors changed, and the labels that are given."""
+        return replace(self, left=change(self.left), right=change(self.right), **names)
+
+
+@dataclass(frozen=True, eq=False)
+class Single:
+    """One term of the gradient by a ket or scalar (family), for the member at `member`; as `Outer`."""
+
+    member: tuple[Label, ...]
+    value: ir.Node
+    free: tuple[Index, ...]
+    over: tuple[Index, ...] = ()
+
+    @property
+    def factors(self) -> tuple[ir.Node, ...]:
+        return (self.value,)
+
+    def mapped(self, change: Callable[[ir.Node], ir.Node], **names: Any) -> Single:
+        return replace(self, value=change(self.value), **names)
+
+
+Part = Outer | Single
 
 
 class Gradient:
@@ -136,6 +164,18 @@ class Gradient:
     def outer(self, matrix: ir.MatrixSymbol) -> tuple[Outer, ...]:
         """The gradient by a matrix as a sum of outer products."""
         return tuple(self._outer.get(matrix, ()))
+
+    def parts(self, leaf: Leaf) -> tuple[Part, ...]:
+        """The gradient by a leaf term by term, each for its members of the family."""
+        if isinstance(leaf, ir.MatrixSymbol):
+            return self.outer(leaf)
+        found = [(dict(ties), self._added(values)) for ties, values in self._pieces.get(leaf, {}).items()]
+        return tuple(self._single(leaf, ties, value) for ties, value in found)
+
+    def _single(self, leaf: ir.Node, ties: Mapping[Index, Label], value: ir.Node) -> Single:
+        member = tuple(ties.get(i, self.local(i)) for i in leaf.type.indices)
+        value = self.build.as_ket(value, leaf.type.width, self.span) if leaf.type.is_ket else value
+        return Single(member, value, tuple(self.local(i) for i in leaf.type.indices if i not in ties))
 
     # -- names --------------------------------------------------------------------------------------------------
     def local(self, index: Index) -> Index:

@@ -6,12 +6,13 @@ make the sum the tangent kernel of the network at width n (limit.md section 3).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 from tp_compiler.diagnostics import Diagnostic, ProgramError, Span
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.build import Builder
-from tp_compiler.ir.gradient import Gradient, Label, Leaf, Outer, is_zero
+from tp_compiler.ir.gradient import Gradient, Label, Leaf, Outer, Part, is_zero
 from tp_compiler.ir.types import Index, N, Width
 from tp_compiler.ir.walk import reachable
 
@@ -39,23 +40,16 @@ class Renamed:
     def __init__(self, build: Builder, gradient: Gradient, names: dict[Index, Label], span: Span):
         self.build, self.gradient, self.names, self.span = build, gradient, names, span
 
-    def depends(self, leaf: Leaf) -> bool:
-        return self.gradient.depends(leaf)
+    def parts(self, leaf: Leaf) -> tuple[Part, ...]:
+        return tuple(self._part(p) for p in self.gradient.parts(leaf))
 
-    def by(self, leaf: ir.Node, wanted: tuple[Label, ...]) -> ir.Node:
-        return self.build.rename(self.gradient.by(leaf, wanted), self.names, self.span)
-
-    def outer(self, matrix: ir.MatrixSymbol) -> tuple[Outer, ...]:
-        return tuple(self._outer(o) for o in self.gradient.outer(matrix))
-
-    def _outer(self, o: Outer) -> Outer:
+    def _part(self, p: Part) -> Part:
         """What runs inside gets fresh names: f may be wanted under one of them."""
-        inner: dict[Index, Label] = {i: self.build.fresh(i) for i in (*o.over, *o.free)}
+        inner: dict[Index, Label] = {i: self.build.fresh(i) for i in (*p.over, *p.free)}
         names = {**self.names, **inner}
-        left, right = (self.build.rename(x, names, self.span) for x in (o.left, o.right))
-        member = tuple(names.get(m, m) if isinstance(m, Index) else m for m in o.member)
-        over, free = (tuple(n for i in own if isinstance(n := inner[i], Index)) for own in (o.over, o.free))
-        return Outer(member, left, right, over, free)
+        member = tuple(names.get(m, m) if isinstance(m, Index) else m for m in p.member)
+        over, free = (tuple(n for i in own if isinstance(n := inner[i], Index)) for own in (p.over, p.free))
+        return p.mapped(lambda x: self.build.rename(x, names, self.span), member=member, over=over, free=free)
 
 
 class Member:
@@ -65,18 +59,16 @@ class Member:
     def __init__(self, build: Builder, gradient: Gradient | Renamed, at: tuple[Label, ...], span: Span):
         self.build, self.gradient, self.at, self.span = build, gradient, at, span
 
-    def depends(self, leaf: Leaf) -> bool:
-        return self.gradient.depends(leaf)
+    def parts(self, leaf: Leaf) -> tuple[Part, ...]:
+        return tuple(kept for p in self.gradient.parts(leaf) if (kept := self._kept(p)) is not None)
 
-    def by(self, leaf: ir.Node, wanted: tuple[Label, ...]) -> ir.Node:
-        return self._kept(self.gradient.by(leaf, wanted), wanted)
-
-    def outer(self, matrix: ir.MatrixSymbol) -> tuple[Outer, ...]:
-        return tuple(replace(o, left=self._kept(o.left, o.member)) for o in self.gradient.outer(matrix))
-
-    def _kept(self, value: ir.Node, labels: tuple[Label, ...]) -> ir.Node:
-        places = [(p, label) for p, label in zip(self.at, labels, strict=True) if isinstance(p, int)]
-        return self.build.map("mul", (value, *(self.build.delta(x, p, self.span) for p, x in places)), self.span)
+    def _kept(self, p: Part) -> Part | None:
+        places = [(at, label) for at, label in zip(self.at, p.member, strict=True) if isinstance(at, int)]
+        if any(isinstance(label, int) and label != at for at, label in places):
+            return None
+        here = [self.build.delta(label, at, self.span) for at, label in places]
+        first = self.build.map("mul", (p.factors[0], *here), self.span)
+        return replace(p, left=first) if isinstance(p, Outer) else replace(p, value=first)
 
 
 def gradients(
@@ -112,28 +104,31 @@ def inner_products(
     """
     total: list[ir.Node] = []
     for leaf in leaves:
-        if not (first.depends(leaf) and second.depends(leaf)):
-            continue
         own = leaf.rows if isinstance(leaf, ir.MatrixSymbol) else leaf.type.width if leaf.type.is_ket else width
         ratio = build.constant(width.ratio / own.ratio if width and own else 1.0, span)
-        if isinstance(leaf, ir.MatrixSymbol):
-            pairs = [_matrices(build, a, b, span) for a in first.outer(leaf) for b in second.outer(leaf)]
-        else:
-            pairs = [_values(build, first, second, leaf, span)]
+        slots = (0,) if isinstance(leaf, ir.MatrixSymbol) or leaf.type.is_ket else ()
+        pairs = [_product(build, a, b, slots, span) for a, b in _meeting(first.parts(leaf), second.parts(leaf))]
         total += [build.mul(ratio, p, span) for p in pairs if not is_zero(p)]
     return build.map("add", total, span) if total else build.constant(0, span)
 
 
-def _values(
-    build: Builder, first: Gradient | Renamed | Member, second: Gradient | Renamed, leaf: ir.Node, span: Span
-) -> ir.Node:
-    shared = tuple(build.fresh(i) for i in leaf.type.indices)
-    slots = (0,) if leaf.type.is_ket else ()
-    return build.contract((first.by(leaf, shared), second.by(leaf, shared)), shared, slots, span)
+def _meeting(first: tuple[Part, ...], second: tuple[Part, ...]) -> Iterator[tuple[Part, Part]]:
+    """The pairs that may belong to one member of the family. Those at different positions are not looked at: a family
+    of L matrices, one a layer, has L pairs and not L²."""
+    at: dict[tuple[int, ...], dict[tuple[Label, ...], list[Part]]] = {}  # which indices are fixed -> positions -> parts
+    for b in second:
+        fixed = tuple(k for k, m in enumerate(b.member) if isinstance(m, int))
+        at.setdefault(fixed, {}).setdefault(tuple(b.member[k] for k in fixed), []).append(b)
+    for a in first:
+        for fixed, found in at.items():
+            position = tuple(a.member[k] for k in fixed)
+            one = all(isinstance(m, int) for m in position)
+            candidates = found.get(position, []) if one else [b for parts in found.values() for b in parts]
+            yield from ((a, b) for b in candidates)
 
 
-def _matrices(build: Builder, a: Outer, b: Outer, span: Span) -> ir.Node:
-    """Σ <a.left|b.left><a.right|b.right>, where the two are of one member of the family."""
+def _product(build: Builder, a: Part, b: Part, slots: tuple[int, ...], span: Span) -> ir.Node:
+    """Σ <a.left|b.left><a.right|b.right>, or <a|b>, where the two are of one member of the family."""
     theirs: dict[Index, Label] = {i: build.fresh(i) for i in b.over}
     ours: dict[Index, Label] = {i: build.fresh(i) for i in (*a.over, *a.free)}
     over = list(ours.values()) + list(theirs.values())
@@ -148,12 +143,12 @@ def _matrices(build: Builder, a: Outer, b: Outer, span: Span) -> ir.Node:
             factors.append(build.delta(p, q, span))
     if any(is_zero(f) for f in factors):
         return build.constant(0, span)
-    left, right = (
-        build.contract((build.rename(x, ours, span), build.rename(y, theirs, span)), (), (0,), span)
-        for x, y in ((a.left, b.left), (a.right, b.right))
-    )
+    met = [
+        build.contract((build.rename(x, ours, span), build.rename(y, theirs, span)), (), slots, span)
+        for x, y in zip(a.factors, b.factors, strict=True)
+    ]
     indices = tuple(dict.fromkeys(i for i in over if isinstance(i, Index)))
-    return build.contract((left, right, *factors), indices, (), span)
+    return build.contract((*met, *factors), indices, (), span)
 
 
 def bracket_width(root: ir.Node, span: Span) -> Width:
