@@ -116,8 +116,10 @@ class ExactEvaluator:
     def _constant(self, node: ir.Constant, args: list[Any]) -> Any:
         return number(node.value)
 
-    def _initialscalar(self, node: ir.InitialScalar, args: list[Any]) -> Any:
+    def _initialscalar(self, node: ir.InitialScalar | ir.Stop, args: list[Any]) -> Any:
         return args[0]
+
+    _stop = _initialscalar
 
     def _array(self, node: ir.Array, args: list[Any]) -> Any:
         return Tensor(np.asarray(node.values, dtype=np.float64), node.type.indices)
@@ -323,7 +325,7 @@ class ExactEvaluator:
         if multiplied is None:
             raise NotExact("a product of too many terms")
         whole = (multiplied.scaled(times(*scalars)) if scalars else multiplied).summed(node.over)
-        if 0 in node.slots:
+        if not node.type.slots:
             return self.expect.form(whole)
         return self._closed(whole, node.slots) if node.slots else _simplified(whole.terms)
 

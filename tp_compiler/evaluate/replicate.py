@@ -211,8 +211,10 @@ class Replicate:
         values = np.einsum("...ij,m...j->m...i", root, draws)
         return aligned(values, (0, *rest, left), labels(node.type))
 
-    def _initialscalar(self, node: ir.InitialScalar) -> Any:
+    def _initialscalar(self, node: ir.InitialScalar | ir.Stop) -> Any:
         return self.values[node.args[0]]
+
+    _stop = _initialscalar
 
     # -- instructions -------------------------------------------------------------------------------------------
     def _map(self, node: ir.Map) -> Any:

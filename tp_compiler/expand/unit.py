@@ -83,6 +83,8 @@ class Unit:
         match node:
             case ir.Stop(args=(x,)):
                 return self._kept(x)
+            case ir.InitialKet():  # its declaration is written as it stands
+                return node
         return None if node.args else node
 
     def _cotangents(self) -> ir.Cotangents:

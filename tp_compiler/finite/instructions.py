@@ -35,7 +35,7 @@ def _copy(_: ir.Copy, args: Sequence[Tensor]) -> Values:
     return args[0].array
 
 
-def _initial_scalar(node: ir.InitialScalar, args: Sequence[Tensor]) -> Values:
+def _its_value(node: ir.InitialScalar | ir.Stop, args: Sequence[Tensor]) -> Values:
     return np.broadcast_to(align(args[0], labels_of(node)), node.type.shape)
 
 
@@ -125,7 +125,8 @@ ROWS: dict[type[ir.Node], Callable[..., Values]] = {
     ir.Map: _map,
     ir.Contract: _contract,
     ir.Copy: _copy,
-    ir.InitialScalar: _initial_scalar,
+    ir.InitialScalar: _its_value,
+    ir.Stop: _its_value,
     ir.Reduce: _reduce,
     ir.Reindex: _reindex,
     ir.Shift: _shift,

@@ -134,7 +134,8 @@ class Checker(Bindings):
                     self.found.add(diagnostic)
 
     def _allowed(self, statement: ast.Statement, place: str) -> None:
-        what = type(statement).__name__.lower().removesuffix("decl")
+        row = isinstance(statement, ast.ParametrizationRow)
+        what = "a row of exponents" if row else f"`{type(statement).__name__.lower().removesuffix('decl')}`"
         home = _BODY_ONLY.get(type(statement))
         if home is not None and home != place:
             if home in self.core.doubtful:
@@ -144,9 +145,9 @@ class Checker(Bindings):
                 if home == place.removeprefix("for in ")
                 else f"move it into a `{home}` block"
             )
-            raise error("NX120", f"`{what}` has no meaning here", statement.span, remedy)
+            raise error("NX120", f"{what} has no meaning here", statement.span, remedy)
         if place != "top" and isinstance(statement, _TOP_ONLY):
-            raise error("NX121", f"`{what}` stands at top level only", statement.span, "move it out of the block")
+            raise error("NX121", f"{what} stands at top level only", statement.span, "move it out of the block")
 
     def _for(self, s: ast.For, scope: Scope, place: str) -> None:
         ctx = Context(scope)

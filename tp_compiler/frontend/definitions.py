@@ -254,6 +254,12 @@ def calls_in(tree: object) -> Iterator[ast.Call]:
                 yield from calls_in(getattr(tree, f.name))
 
 
+def functions_of(call: ast.Call) -> tuple[ast.Expr, ...]:
+    """The names of functions in a call: what it calls, and the function that a `matfun` is given."""
+    given = call.args[:1] if call.fn.ident in ("matfun", "dmatfun") else ()
+    return (call.fn, *(arg.value for arg in given))
+
+
 # ------------------------------------------------------------------------------------- names of what could not be read
 def introduced(s: ast.Statement) -> set[str]:
     """The names that a statement means to bring in."""

@@ -259,7 +259,7 @@ class Expressions(Arithmetic):
     # -- calls --------------------------------------------------------------------------------------------------
     def _call(self, expr: ast.Call, ctx: Context) -> v.Value:
         name = expr.fn.ident
-        binding = ctx.scope.library["step"] if name == "step" else ctx.scope.other(name)
+        binding = ctx.scope.function(name)
         if binding is None:
             remedy = suggest(name, ctx.scope.known(False))
             raise self.undefined("NX103", f"no function is called `{name}`", name, expr.fn.span, remedy)

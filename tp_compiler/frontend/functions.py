@@ -367,7 +367,7 @@ class Functions:
         return v.Scalar(self.build.linalg(name, rows, cols, tuple(nodes), fn, expr.span))
 
     def _function_name(self, expr: ast.Expr, ctx: Context) -> str:
-        binding = ctx.scope.other(expr.ident) if isinstance(expr, ast.Name) else None
+        binding = ctx.scope.function(expr.ident) if isinstance(expr, ast.Name) else None
         if binding is None or not isinstance(binding.value, v.Primitive) or PRIMITIVES[binding.value.name].arity != 1:
             raise error("NX267", "matfun needs a function of one argument", expr.span, "write, for example, sqrt")
         return binding.value.name

@@ -46,6 +46,10 @@ class Scope:
     def other(self, name: str) -> Binding | None:
         return self.others.get(name) or self.library.get(name)
 
+    def function(self, name: str) -> Binding | None:
+        """What `name(..)` calls: `step` is the function there, also where an index has that name."""
+        return self.library["step"] if name == "step" else self.other(name)
+
     def known(self, ket: bool) -> Iterable[str]:
         return self.kets if ket else {**self.library, **self.others}
 

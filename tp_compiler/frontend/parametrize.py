@@ -38,6 +38,9 @@ class Parametrization:
             raise error("NX161", f"no parametrization is called `{s.name}`", s.span, remedy)
         for row in s.rows:
             with self.core.collecting():
+                if not isinstance(row, ast.ParametrizationRow):
+                    message = "this statement has no meaning in a `parametrization` block"
+                    raise error("NX120", message, row.span, "write rows, such as `|u> : a = 1/2, b = 0`")
                 self._row(row, scope)
         self.name = s.name or "block"
         if self.name in ("mup", "ntk"):

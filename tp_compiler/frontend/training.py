@@ -15,7 +15,7 @@ from tp_compiler.diagnostics import Diagnostic, ProgramError, Span
 from tp_compiler.frontend import syntax as ast
 from tp_compiler.frontend import values as v
 from tp_compiler.frontend.decay import classified, scaled
-from tp_compiler.frontend.definitions import check_body, names_in
+from tp_compiler.frontend.definitions import calls_in, check_body, functions_of, names_in
 from tp_compiler.frontend.differentiation import uses_initial
 from tp_compiler.frontend.expressions import Context, error
 from tp_compiler.frontend.flow import flows, heavy_ball, times_of
@@ -670,8 +670,11 @@ class Training:
 
     # -- behind the loop ----------------------------------------------------------------------------------------
     def over_steps(self, tree: object) -> bool:
-        """Does an expression, or the left side of an output, speak of `step`?"""
-        return self.loop is not None and any(n.ident == "step" for n, _ in names_in(tree))
+        """Does an expression, or the left side of an output, speak of `step`, the index? `step(x)` is the function."""
+        if self.loop is None:
+            return False
+        functions = {id(name) for call in calls_in(tree) for name in functions_of(call)}
+        return any(n.ident == "step" and id(n) not in functions for n, _ in names_in(tree))
 
     def stepwise(self, scope: Scope) -> Scope:
         """The names as they are at one step: `step` is a number, parameters have their values of that step."""

@@ -101,7 +101,7 @@ class Builder:
 
     def initial_ket(self, symbol: ir.KetSymbol, mean: ir.Node, covariance: ir.Node, span: Span) -> ir.Node:
         kind = Type(symbol.indices, ((0, symbol.width),))
-        return ir.InitialKet(type=kind, symbol=symbol, args=(mean, covariance), span=span)
+        return self._make(ir.InitialKet, type=kind, symbol=symbol, args=(mean, covariance), span=span)
 
     def initial_scalar(self, symbol: ir.ScalarSymbol, value: ir.Node, span: Span) -> ir.Node:
         return self._make(

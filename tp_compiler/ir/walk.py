@@ -95,4 +95,6 @@ def rebuilt(build: Builder, node: ir.Node, args: tuple[ir.Node, ...], span: Span
             return build.stop(args[0], span)
         case ir.InitialScalar(symbol=symbol):
             return build.initial_scalar(symbol, args[0], span)
+        case ir.InitialKet(symbol=symbol):
+            return build.initial_ket(symbol, args[0], args[1], node.span)
     raise AssertionError(f"{type(node).__name__} has no arguments to replace")

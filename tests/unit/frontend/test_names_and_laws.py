@@ -1,0 +1,85 @@
+"""Functions that share their name with an index, statements in the wrong block, and laws made of trainable numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import tp_compiler as tpc
+from tp_compiler.diagnostics import ProgramError
+
+TRAINED = """
+axis i : 2
+data xi[i] = [1, -0.5]
+ket |u> ~ N(0, 1)
+ket |v> ~ N(0, 1)
+train steps = 2 {
+    minimize sum[i]((<v|tanh(xi[i] * |u>)> - 1)^2)
+    update |u>, |v> with SGD(lr = 0.1)
+}
+"""
+
+
+def codes(text: str) -> list[str]:
+    return [d.code for d in tpc.check(text) if not d.is_warning]
+
+
+@pytest.mark.parametrize("method", ["auto", "qmc"])
+def test_step_with_an_argument_is_the_function_after_the_loop(method: str) -> None:
+    """The outputs are of the last step; the trained |u> stays symmetric, so that half its entries are positive."""
+    text = TRAINED + "output q = <step(u)>\noutput r = step(0.3) + step(-0.3)\n"
+    run = tpc.limit(text, method=method, samples=1024)
+    assert run.outputs["q"].axes == ()
+    assert abs(run["q"] - 0.5) < 6 * run.outputs["q"].stderr + 1e-12
+    assert run["r"] == 1
+
+
+def test_step_is_the_function_for_matfun_too() -> None:
+    text = TRAINED + "axis k, l : 2\nK[k,l] = 2 * delta[k,l] - 1\noutput s[k,l] = matfun[k,l](step, K[k,l])\n"
+    assert np.allclose(tpc.limit(text)["s"], 0.5 * np.array([[1, -1], [-1, 1]]))  # the projection on eigenvalue 2
+
+
+@pytest.mark.parametrize("statement", ["x = 3", "axis k : 2", "output <u>", "|w> = |u>", "for l in 1..2 { x = l }"])
+def test_a_parametrization_block_holds_rows_only(statement: str) -> None:
+    assert codes(TRAINED.replace("train", f"parametrization {{\n    {statement}\n}}\ntrain")) == ["NX120"]
+
+
+def test_a_row_outside_of_a_parametrization_block_is_called_so() -> None:
+    (found,) = [d for d in tpc.check("ket |u> ~ N(0, 1)\n|u> : a = 1\noutput <u>\n") if not d.is_warning]
+    assert found.message == "a row of exponents has no meaning here"
+
+
+LAWS = """
+scalar s = 0.3
+ket |x> ~ N(0, 1)
+ket |q> ~ N(2 * {0}, {0}^2)
+matrix W ~ N(0, {0})
+output power = <q|q>
+output image = <x|W^T W|x>
+"""
+
+
+@pytest.mark.parametrize("value", ["s", "stop(s)"])
+@pytest.mark.parametrize("method", ["auto", "qmc"])
+def test_laws_are_read_at_the_initial_values_of_trainable_numbers(value: str, method: str) -> None:
+    run = tpc.limit(LAWS.format(value), method=method, samples=1024)
+    for name, truth in (("power", 5 * 0.3**2), ("image", 0.3)):
+        assert abs(run[name] - truth) < 7 * run.outputs[name].stderr + 1e-12
+    network = tpc.simulate(LAWS.format(value), 256, seeds=4)
+    assert abs(network["power"] - 0.45) < 0.1
+
+
+@pytest.mark.parametrize("name", ["power", "image"])
+def test_a_law_is_not_differentiated(name: str) -> None:
+    with pytest.raises(ProgramError, match=r"NX280.*the law of"):
+        tpc.compile(LAWS.format("s") + f"output slope = grad({name}, s)\n")
+    assert tpc.limit(LAWS.format("stop(s)") + f"output slope = grad({name}, s)\n")["slope"] == 0
+
+
+def test_an_average_over_a_copy_alone_is_a_number() -> None:
+    """E of tanh(N(0.3, 1)) by Gauss-Hermite quadrature."""
+    nodes, weights = np.polynomial.hermite_e.hermegauss(80)
+    truth = weights @ np.tanh(0.3 + nodes) / np.sqrt(2 * np.pi)
+    text = "ket |x> ~ N(0.3, 1)\nket |z> = 0\noutput b = <E[1](tanh(|x>@1))>\noutput c = <E[1](tanh(|z>@1))>\n"
+    run = tpc.limit(text)
+    assert abs(run["b"] - truth) < 1e-9 and run["c"] == 0
