@@ -152,3 +152,26 @@ output g[{row},{column}] = <o[{row}]|u[{column}]>
 """)
     mixed = C / 3 + C.T
     agrees(found, k=kernel("relu", mixed @ mixed.T), g=mixed)
+
+
+def test_diagonals_of_a_family_of_matrices() -> None:
+    """W[k,k] is one member for each k: its gradient is zero off the diagonal."""
+    text = """
+axis i, j, k : 2
+data c[k] = [1, 2]
+matrix W[i,j] ~ N(0, 1)
+ket |v> ~ N(0, 1)
+ket |x> ~ N(0, 1)
+|h[k]> = W[k,k] |x>
+|b[k]> = W[k,k]^T |h[k]>
+f = sum[k](c[k] * <v|h[k]>)
+output a[i,j] = <v|grad(f, W[i,j])|x>
+output b[k] = <b[k]|x>
+output n = ntk(f, f)
+"""
+    wanted = {"a": np.diag([1.0, 2.0]), "b": np.ones(2), "n": np.array(15.0)}
+    agrees(exact(text), **wanted)
+    sampled = tpc.limit(text, method="qmc", samples=1024)
+    assert set(sampled.outputs) == set(wanted)
+    for name, output in sampled.outputs.items():
+        assert np.all(np.abs(output.value - wanted[name]) <= 6 * np.asarray(output.stderr) + 1e-9)

@@ -151,6 +151,10 @@ class Builder:
     def matmul(
         self, matrix: ir.MatrixSymbol, member: tuple[Index | int, ...], transposed: bool, x: ir.Node, span: Span
     ) -> ir.Node:
+        apart = _apart(member)
+        if apart != member:  # W[k,k] |x> is the diagonal of W[k,k'] |x>
+            back = {new: old for new, old in zip(apart, member, strict=True) if isinstance(new, Index)}
+            return self.rename(self.matmul(matrix, apart, transposed, x, span), back, span)
         width = matrix.cols if transposed else matrix.rows
         indices = tuple(dict.fromkeys((*x.type.indices, *(m for m in member if isinstance(m, Index)))))
         kind = Type(indices, ((0, width),), x.type.random)
@@ -266,6 +270,18 @@ class Builder:
         """Indices of x replaced as `mapping` says; the others stay."""
         return self.reindex(x, tuple(mapping.get(i, i) for i in x.type.indices), (), span)
 
+    def apart(
+        self, factors: tuple[ir.Node, ...], over: tuple[Index, ...], taken: Iterable[Index], span: Span
+    ) -> tuple[tuple[ir.Node, ...], tuple[Index, ...]]:
+        """Σ_over Π factors taken out of its own instruction: summed indices that are `taken` outside get new names."""
+        met = set(taken)
+        names: dict[Index, Index | int] = {i: self.fresh(i) for i in over if i in met}
+        if not names:
+            return factors, over
+        kept = tuple(i for i in over if i not in names)
+        named = tuple(i for i in names.values() if isinstance(i, Index))
+        return tuple(self.rename(f, names, span) for f in factors), (*kept, *named)
+
     def shift(self, x: ir.Node, index: Index, by: int, span: Span) -> ir.Node:
         kind = Type(join((x,)).indices, x.type.slots, x.type.random)
         return self._make(ir.Shift, type=kind, args=(x,), index=index, by=by, span=span)
@@ -309,6 +325,14 @@ class Builder:
         self.spend(span)
         kind = Type(indices, ((0, width),) if width else ())
         return ir.Unavailable(type=kind, args=args, construct=construct, span=span, why=why, remedy=remedy)
+
+
+def _apart(member: tuple[Index | int, ...]) -> tuple[Index | int, ...]:
+    """The labels of a member, those that were there before under names of their own."""
+    found: list[Index | int] = []
+    for m in member:
+        found.append(Index(f"{m.name}#{len(found)}'", m.axis) if isinstance(m, Index) and m in found else m)
+    return tuple(found)
 
 
 def _simplified(fn: str, args: tuple[ir.Node, ...]) -> tuple[ir.Node, ...]:

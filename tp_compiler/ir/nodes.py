@@ -139,7 +139,8 @@ class InitialKet(Node):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class MatMul(Node):
-    """args: (x,). `member` has one entry per index of the family: an Index (batched over it) or a 1-based position.
+    """args: (x,). `member` has one entry per index of the family: an Index (batched over it; each one once) or a 1-based
+    position.
 
     Where x carries the same Index, member l meets x[l]; otherwise every member meets every x.
     """

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from tp_compiler.diagnostics import Span
 from tp_compiler.ir import nodes as ir
-from tp_compiler.ir.build import Builder
+from tp_compiler.ir.build import Builder, join
 from tp_compiler.ir.types import Index, Width
 
 
@@ -48,7 +48,12 @@ def separated(build: Builder, node: ir.Node, span: Span) -> list[Term] | None:
         others = [build.map("div", (build.constant(1, span), a), span) for a in others]
     if terms is None:
         return None
-    return [replace(t, factors=(*t.factors, *others)) for t in terms]
+    return [_times(build, t, others, span) for t in terms]
+
+
+def _times(build: Builder, term: Term, others: list[ir.Node], span: Span) -> Term:
+    factors, over = build.apart(term.factors, term.over, join(others).indices, span)
+    return replace(term, factors=(*factors, *others), over=over)
 
 
 def added(build: Builder, terms: list[Term], columns: tuple[int, Width], span: Span) -> ir.Node:
@@ -88,16 +93,24 @@ def averaged(
     if any(t.learned is not None for t in terms) and (power == 2 or 0 in slots):
         return None
     if power == 1:
-        means = [build.contract((*t.factors, *_mean(build, t, span)), (*t.over, *over), slots, span) for t in terms]
+        means = []
+        for t in terms:
+            factors, inner = build.apart(t.factors, t.over, over, span)
+            means.append(build.contract((*factors, *_mean(build, t, span)), (*inner, *over), slots, span))
         return build.map("add", means, span)
     parts = []
+    free = _free(terms)
     for first in terms:
+        ours, left = build.apart(first.factors, first.over, (*over, *free), span)
         for second in terms:
-            names: dict[Index, Index | int] = {i: build.fresh(i) for i in second.over}
-            factors = (*first.factors, *(build.rename(f, names, span) for f in second.factors))
-            summed = (*first.over, *(i for i in names.values() if isinstance(i, Index)), *over)
-            parts.append(build.contract(factors, summed, slots, span))
+            theirs, right = build.apart(second.factors, second.over, (*over, *free, *left), span)
+            parts.append(build.contract((*ours, *theirs), (*left, *right, *over), slots, span))
     return build.map("add", parts, span)
+
+
+def _free(terms: list[Term]) -> set[Index]:
+    """The indices that terms have outside."""
+    return {i for t in terms for i in join(t.factors).indices if i not in t.over}
 
 
 def _mean(build: Builder, term: Term, span: Span) -> tuple[ir.Node, ...]:

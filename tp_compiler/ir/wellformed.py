@@ -41,6 +41,8 @@ def _verify(node: ir.Node) -> None:
             source = matrix.rows if transposed else matrix.cols
             assert kinds[0].is_ket and kinds[0].width == source, "a matrix acts on kets of its width"
             assert len(member) == len(matrix.indices), "one member per index of the family"
+            named = [m for m in member if isinstance(m, Index)]
+            assert len(named) == len(set(named)), "a diagonal of a family of matrices is a Reindex"
         case ir.Copy(slot=slot):
             assert kinds[0].is_ket and slot > 0, "copies are of kets"
         case ir.Clt():
