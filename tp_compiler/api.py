@@ -1,12 +1,13 @@
 """The Python interface: the pipeline of driver.py on program text, files or compiled programs.
 
-Everywhere `program` is one of: the text of a program (anything with a newline, or that is no existing file), the
-path of a `.nexort` file, or what `compile` returned.
+Everywhere `program` is one of: the text of a program, the path of a file (one line that exists, or that has a
+separator or a suffix and nothing that a statement has), or what `compile` returned.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -36,8 +37,22 @@ def _source(program: str | Path | Source) -> Source:
         return driver.read(str(program))
     if not isinstance(program, str):
         raise TypeError(f"a program is text, a path or what compile() gave, not {type(program).__name__}")
-    looks_like_path = "\n" not in program and (program.endswith(".nexort") or os.path.exists(program))
-    return driver.read(program) if looks_like_path else Source("<text>", program)
+    return driver.read(program) if _is_path(program) else Source("<text>", program)
+
+
+#: The text of a path: words with a suffix or a separator, or one word; nothing that a statement of one line has.
+_PATH = re.compile(r"(?!(output|import|nexort|return) )[^\n|<>=;{}\[\]()#\"]*")
+
+
+def _is_path(program: str) -> bool:
+    """Is this the path of a program, of an existing file or not, rather than its text?"""
+    if "\n" in program or not program.strip():
+        return False
+    if os.path.exists(program) or program.endswith(".nexort"):
+        return True
+    one = " " not in program.strip()
+    named = one or re.search(r"[/\\]|\.[A-Za-z]\w*$", program) is not None
+    return named and _PATH.fullmatch(program) is not None
 
 
 def _checked_options(options: Mapping[str, Any], known: Collection[str], outputs: Program) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +36,7 @@ def read(path: str) -> Source:
         raw = sys.stdin.buffer.read(MAX_SOURCE + 1) if path == "-" else _bytes(Path(path))
     except OSError as problem:
         reason = problem.strerror or "it cannot be read"
-        raise ProgramError([Diagnostic("NX001", f"{path}: {reason}", None, "check the path")]) from None
+        raise ProgramError([Diagnostic("NX001", f"{path}: {reason}", None, _near(Path(path)))]) from None
     if len(raw) > MAX_SOURCE:
         raise ProgramError(
             [Diagnostic("NX003", f"{path} is larger than 64 MiB", None, "keep data in .npy or .csv files")]
@@ -48,6 +49,16 @@ def read(path: str) -> Source:
             [Diagnostic("NX002", f"{path} is no UTF-8 text ({place})", None, "is it a .nexort program?")]
         ) from None
     return Source(path, text)
+
+
+def _near(path: Path) -> str:
+    """What to do about a path that cannot be read: a file of nearly this name beside it, if there is one."""
+    try:
+        names = [p.name for p in path.parent.iterdir()] if not path.exists() else []
+    except OSError:
+        names = []
+    near = get_close_matches(path.name, names, n=1)
+    return f"did you mean {path.parent / near[0]}?" if near else "check the path"
 
 
 def _bytes(path: Path) -> bytes:

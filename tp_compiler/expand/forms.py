@@ -173,14 +173,16 @@ def _softmax(node: ir.Map) -> Form | None:
 
 
 def clocked(position: ir.Node) -> tuple[ir.Node, ir.Node] | None:
-    """(step, raw position) where a position is made of the clock: `step` itself, or `step - 1` kept inside its axis."""
+    """(step, raw position) where a position is made of the clock: `step` itself, `step + 1`, or `step - 1`, at least 1."""
     match position:
         case ir.Trace(args=(inner,)):
             return clocked(inner)
         case ir.Map(fn="add", args=(ir.Clock() as clock, ir.Constant(value=1.0))):
             return clock, position
-        case ir.Map(fn="min", args=(ir.Map(fn="max", args=(raw, ir.Constant(value=1.0))), ir.Constant())):
-            return (raw.args[0], raw) if isinstance(raw, ir.Map) and raw.fn == "add" and raw.args else None
+        case ir.Map(fn="add", args=(ir.Map(fn="add", args=parts) as later, ir.Constant(value=1.0))):
+            return (later, position) if any(isinstance(p, ir.Clock) for p in parts) else None
+        case ir.Map(fn="max", args=(raw, ir.Constant(value=1.0))):
+            return clocked(raw)
     return None
 
 
@@ -191,7 +193,7 @@ def _place(position: ir.Node) -> ir.Node:
 
 
 def unmasked(factors: tuple[ir.Node, ...]) -> tuple[ir.Node, ...]:
-    """A product without the factors that `x[step-1]` brings along: 1 inside its axis, 0 outside."""
+    """A product without the factors that `x[step-1]` brings along: 0 before the first step."""
     raws = {found[1] for f in factors if isinstance(f, ir.Reindex) for g in f.args[1:] if (found := clocked(g))}
     return tuple(f for f in factors if not _is_mask(f, raws)) if raws else factors
 
@@ -202,8 +204,6 @@ def _is_mask(node: ir.Node, raws: set[ir.Node]) -> bool:
             return _is_mask(inner, raws)
         case ir.Map(fn="step", args=(ir.Map(fn="add", args=(raw, ir.Constant(value=-0.5))),)):
             return raw in raws
-        case ir.Map(fn="step", args=(ir.Map(fn="add", args=(ir.Constant(), minus)),)):
-            return negated(minus) in raws
     return False
 
 

@@ -244,6 +244,7 @@ class Checker(Bindings):
             b.value.index for e in named if (b := scope.other(e.ident)) is not None and isinstance(b.value, v.IndexName)
         )
         plain = len(indices) == len(s.target.indices or ())
+        indices = (*indices, *free_indices(value))  # `x[tok[i]]` carries i
         self._report(s.target.ident if plain else s.target.span.text, value, indices, s, over_steps)
 
     def _report(self, name: str, value: v.Value, indices: tuple[Index, ...], s: ast.Output, over_steps: bool) -> None:

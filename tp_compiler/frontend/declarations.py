@@ -97,6 +97,9 @@ class Declarations:
         ratio = node.value if isinstance(node, ir.Constant) else 1.0
         if node is not None and (not isinstance(node, ir.Constant) or ratio <= 0):
             raise error("NX107", "a width ratio is a positive number", s.ratio.span, "write `width m = 4` for m/n -> 4")
+        if s.name == N.name and ratio != 1:
+            remedy = "networks get their width from `--width`; `width m = 2` declares another class, m/n -> 2"
+            raise error("NX119", f"`{N.name}` is the width class that grows, its ratio is 1", s.span, remedy)
         width = Width(s.name, ratio)
         self.widths.append(width)
         self._declare(ast.Name(s.span, s.name), v.Binding(v.WidthName(width)), scope)

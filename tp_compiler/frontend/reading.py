@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tp_compiler.diagnostics import Diagnostic, Diagnostics, ProgramError, Span
 from tp_compiler.frontend import syntax as ast
@@ -55,6 +55,7 @@ class Reading:
         self.layer_body: LayerBody | None = None
         self._missed: set[tuple[str, str]] = set()
         self._raw_positions: dict[ir.Node, ir.Node] = {}  # positions made of `step`, and where they really point
+        self.last_step = 0  # the last value of `step` here: behind the loop one more than in it
 
     def _value(self, expr: ast.Expr, ctx: Context) -> v.Value:
         raise NotImplementedError
@@ -123,27 +124,17 @@ class Reading:
     def _inside(
         self, value: v.Value, selectors: list[Index | int | ir.Node], own: tuple[Index, ...], span: Span
     ) -> v.Value:
-        """`x[step-1]`: zero where it leaves the steps."""
-        for selector, index in zip(selectors, own, strict=True):
-            if (
-                isinstance(selector, ir.Node)
-                and isinstance(value, v.Scalar | v.Ket)
-                and selector in self._raw_positions
-            ):
-                masks = self._masks(selector, index, span)
-                if masks:
-                    value = type(value)(self.build.map("mul", (value.node, *masks), span))
+        """`x[step-1]`: zero where there is no step before."""
+        for selector in selectors:
+            raw = self._raw_positions.get(selector) if isinstance(selector, ir.Node) else None
+            if raw is None or raw is selector:
+                continue
+            if not isinstance(value, v.Scalar | v.Ket):
+                remedy = "read `step` itself, or a family of kets or numbers, which is 0 there"
+                raise error("NX225", f"`{span.text}` has no member where `step` is 0", span, remedy)
+            mask = self.build.map("step", (self.build.add(raw, self.build.constant(-0.5, span), span),), span)
+            value = type(value)(self.build.map("mul", (value.node, mask), span))
         return value
-
-    def _masks(self, position: ir.Node, index: Index, span: Span) -> list[ir.Node]:
-        """1 inside the axis, 0 outside, of a position made of `step`; none for `step` itself, which cannot leave."""
-        build = self.build
-        raw = self._raw_positions[position]
-        if raw is position:
-            return []
-        low = build.map("step", (build.add(raw, build.constant(-0.5, span), span),), span)
-        high = build.add(build.constant(index.size + 0.5, span), build.neg(raw, span), span)
-        return [low, build.map("step", (high,), span)]
 
     def _of_step(self, binding: v.Binding, clock: Index, expr: ast.Name, ctx: Context) -> v.Value:
         """`loss[step]`, `loss[0]`: a quantity of the loop at a step."""
@@ -168,15 +159,19 @@ class Reading:
         """The position of the present step: steps count from 0, positions from 1."""
         return self.build.add(self.build.clock(span), self.build.constant(1, span), span)
 
-    def _clocked_position(self, node: ir.Node, index: Index, span: Span) -> ir.Node:
-        """The position that `step`, `step - 1` ... point at, kept inside the axis."""
-        build = self.build
-        raw = build.add(node, build.constant(1, span), span)
-        if isinstance(node, ir.Clock):
-            position = raw
-        else:
-            lowest = build.map("max", (raw, build.constant(1, span)), span)
-            position = build.map("min", (lowest, build.constant(index.size, span)), span)
+    def _clocked_position(self, node: ir.Node, ahead: float, index: Index, span: Span) -> ir.Node:
+        """The position that `step + ahead` points at; before the first step, 1."""
+        if ahead != int(ahead):
+            raise error("NX224", f"`{span.text}` is not an integer", span, "steps are 0, 1, 2, ...")
+        if self.last_step + ahead >= index.size:
+            if index.name == "step" and not ahead:
+                message = f"there are {index.size} entries over step, this output reads one more"
+                raise error("NX164", message, span, "give it an entry for the value after the last update")
+            first = 0 if index.name == "step" else 1
+            message = f"`{span.text}` comes to {self.last_step + int(ahead) + first}, outside {first}..{index.size - 1 + first}"
+            raise error("NX225", message, span, "give the axis as many points as are read, or read fewer")
+        raw = self.build.add(node, self.build.constant(1, span), span)
+        position = raw if ahead >= 0 else self.build.map("max", (raw, self.build.constant(1, span)), span)
         self._raw_positions[position] = raw
         return position
 
@@ -198,9 +193,11 @@ class Reading:
         if isinstance(node, ir.Constant):
             return self._position(node.value, index, expr)
         if isinstance(node, ir.Array | ir.Reindex) and _is_integer(node):
+            self._data_inside(self._known(node), index, expr)
             return node
-        if _is_clocked(node):
-            return self._clocked_position(node, index, expr.span)
+        ahead = clocked(node)
+        if ahead is not None:
+            return self._clocked_position(node, ahead, index, expr.span)
         if any(isinstance(a, ir.Position) for a in node.args):
             raise error(
                 "NX222",
@@ -209,6 +206,31 @@ class Reading:
                 "use shift[i](x, 1), which continues with zeros, or a `for` loop",
             )
         raise error("NX223", "this is no index", expr.span, "write an index name, a position, or integer data")
+
+    def _known(self, node: ir.Node) -> Any | None:
+        """The integers that positions are read from, of all steps; None where other data choose among them."""
+        if isinstance(node, ir.Array):
+            return node.values
+        assert isinstance(node, ir.Reindex)
+        found = self._known(node.args[0])
+        picks: list[int | slice] = []
+        for s in node.selectors:
+            ahead = behind(node.args[s.arg]) if isinstance(s, ir.Gather) else 0.0
+            if ahead is None:
+                return None
+            steps = slice(max(0, int(ahead)), self.last_step + int(ahead) + 1)
+            picks.append(s - 1 if isinstance(s, int) else steps if isinstance(s, ir.Gather) else slice(None))
+        diagonal = len({s for s in node.selectors if isinstance(s, Index)}) < picks.count(slice(None))
+        return None if found is None or diagonal else found[tuple(picks)]
+
+    def _data_inside(self, values: Any | None, index: Index, expr: ast.Expr) -> None:
+        """Integer data that index an axis stay inside."""
+        if values is None or values.size == 0:
+            return
+        wrong = next((int(x) for x in (values.min(), values.max()) if not 1 <= x <= index.size), None)
+        if wrong is not None:
+            message = f"`{expr.span.text}` has the position {wrong}, outside 1..{index.size}"
+            raise error("NX225", message, expr.span, "positions count from 1")
 
     def _position(self, value: float, index: Index, expr: ast.Expr) -> int:
         if value != int(value):
@@ -340,11 +362,26 @@ def _is_integer(node: ir.Node) -> bool:
     return isinstance(node, ir.Array) and node.integer
 
 
-def _is_clocked(node: ir.Node) -> bool:
-    """Is this `step`, or `step` and a number?"""
-    if isinstance(node, ir.Map) and node.fn == "add":
-        return any(_is_clocked(a) for a in node.args) and all(isinstance(a, ir.Constant | ir.Clock) for a in node.args)
-    return isinstance(node, ir.Clock)
+def clocked(node: ir.Node) -> float | None:
+    """k where this is `step + k`."""
+    if isinstance(node, ir.Clock):
+        return 0.0
+    if not (isinstance(node, ir.Map) and node.fn == "add"):
+        return None
+    numbers = [a.value for a in node.args if isinstance(a, ir.Constant)]
+    return (
+        sum(numbers) if len(numbers) == len(node.args) - 1 and any(isinstance(a, ir.Clock) for a in node.args) else None
+    )
+
+
+def behind(position: ir.Node) -> float | None:
+    """k where a position is that of `step + k`: k + 1 more than `step`, or 1 where that is more."""
+    match position:
+        case ir.Map(fn="max", args=(raw, ir.Constant(value=1.0))):
+            return behind(raw)
+        case ir.Map(fn="add", args=(ir.Clock() | ir.Map() as node, ir.Constant(value=1.0))):
+            return clocked(node)
+    return None
 
 
 def _speaks_of_step(e: ast.Expr) -> bool:

@@ -25,6 +25,7 @@ from tp_compiler.frontend.matrix_optimizers import MatrixBody, MatrixParameter, 
 from tp_compiler.frontend.names import Scope, suggest
 from tp_compiler.frontend.optimizers import Body, Parameter, arguments, stepped
 from tp_compiler.frontend.parametrize import Parametrization, picked
+from tp_compiler.frontend.reading import behind
 from tp_compiler.frontend.tangent_limit import Change, Group, Step, Stepped, TangentLimit
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.gradient import Gradient, Leaf, entries
@@ -143,7 +144,9 @@ class Training:
         self._rebind(scope)
         step = scope.others["step"]
         scope.others["step"] = v.Binding(v.Scalar(self.build.clock(s.span)))
+        self.core.last_step = self.clock.size - 2
         self.checker.run(s.body, scope, "train")
+        self.core.last_step = self.clock.size - 1
         scope.others["step"] = step
         self._clocked(scope, before)
         if self.minimized is None:
@@ -722,11 +725,19 @@ class Training:
             remedy = "use a def in place of a value bound before the loop, or leave out `step`"
             raise error("NX171", "nothing in this output changes with `step`", at, remedy)
         for n in order:
-            if isinstance(n, ir.Reindex) and isinstance(n.args[0], ir.Array):
-                short = [i for i in n.args[0].type.indices if i.name == "step" and i.size == self.loop.steps]
-                if short and any(isinstance(x, ir.Clock) for a in n.args[1:] for x in reachable([a])):
-                    message = f"`{n.args[0].name}` has {short[0].size} entries over step, this output reads one more"
-                    raise error("NX164", message, at, "give it an entry for the value after the last update")
+            if isinstance(n, ir.Reindex):
+                self._reads_no_further(n, at)
+
+    def _reads_no_further(self, node: ir.Reindex, at: Span) -> None:
+        """What the loop reads by `step` is read once more by an output: for the value after the last update."""
+        assert self.loop is not None
+        for place, selector in zip(node.args[0].type.indices, node.selectors, strict=True):
+            ahead = behind(node.args[selector.arg]) if isinstance(selector, ir.Gather) else None
+            if ahead is None or self.loop.steps + ahead < place.size:
+                continue
+            name = getattr(node.args[0], "name", "a family")
+            message = f"`{name}` has {place.size} entries over {place.name.split('#')[0]}, this output reads one more"
+            raise error("NX164", message, at, "give it an entry for the value after the last update")
 
 
 def _start(leaf: Leaf) -> Leaf:

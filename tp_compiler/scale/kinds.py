@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.build import is_zero
 from tp_compiler.ir.gradient import Leaf
 from tp_compiler.ir.walk import reachable
 
@@ -50,7 +51,7 @@ def uses(roots: Iterable[ir.Node], leaves: set[ir.Node], still: Collection[ir.No
         chosen = _chosen(node, carriers, still)
         for arg in node.args:
             path = carriers.get(arg)
-            if path is None or node in carriers:
+            if path is None or node in carriers or is_zero(node):
                 continue
             use = found[path.leaf]
             if arg is chosen:
@@ -71,7 +72,7 @@ def _carriers(order: list[ir.Node], kets: set[ir.Node]) -> dict[ir.Node, _Path]:
     found = {leaf: _Path(leaf) for leaf in kets}
     for node in order:
         inner = [a for a in node.args if a.type.slots]
-        if node in found or len(inner) != 1 or inner[0] not in found or not _passes(node, inner[0]):
+        if node in found or is_zero(node) or len(inner) != 1 or inner[0] not in found or not _passes(node, inner[0]):
             continue
         before = found[inner[0]]
         scalars = [a for a in node.args if a is not inner[0]]

@@ -50,7 +50,10 @@ class Symmetry:
     def __init__(self, order: Iterable[ir.Node]):
         order = list(order)
         self._of: dict[ir.Node, Parity] = {}
+        self._zero: set[ir.Node] = set()
         for node in order:
+            if self._is_zero(node):
+                self._zero.add(node)
             self._of[node] = self._parity(node)
         self._dependence = Dependence(order)
 
@@ -100,12 +103,29 @@ class Symmetry:
         return self._sum(node.args).through(0)
 
     def _sum(self, args: Iterable[ir.Node]) -> Parity:
-        """Of terms that may differ; a number among them is even."""
-        kinds = [self._of[a] for a in args]
+        """Of terms that may differ; a number among them is even, and 0 as the others are."""
+        args = tuple(args)
+        kinds = [self._of[a] for a in args if a not in self._zero] or [self._of[args[0]]]
         total = kinds[0]
         for kind in kinds[1:]:
             total = total + kind
         return total
+
+    def _is_zero(self, node: ir.Node) -> bool:
+        """Is it 0, as recurrent networks start?"""
+        zeros = [a in self._zero for a in node.args]
+        match node:
+            case ir.Constant(value=value):
+                return value == 0
+            case ir.Map(fn="mul") | ir.Contract():
+                return any(zeros)
+            case ir.Map(fn="add") | ir.Stack():
+                return all(zeros)
+            case ir.Map(fn=fn) if len(zeros) == 1:
+                return zeros[0] and PRIMITIVES[fn].parity < 0
+            case ir.MatMul() | ir.Reindex() | ir.Shift() | ir.Copy() | ir.Stop() | ir.InitialKet():
+                return zeros[0] and (len(zeros) == 1 or not isinstance(node, ir.InitialKet) or zeros[1])
+        return False
 
 
 def _factors(node: ir.Node) -> list[ir.Node]:

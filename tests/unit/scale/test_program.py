@@ -331,3 +331,14 @@ def test_a_product_of_readouts_stays_at_its_saddle(optimizer: str) -> None:
     )
     assert str(tpc.scale(program).verdict.regime) == "trivial"
     assert abs(tpc.limit(program, samples=2048, max_samples=2048)["f"]).max() < 5e-3
+
+
+def test_a_recurrent_network_that_starts_at_zero() -> None:
+    """`0 * |v>` is no use of v, and 0 has every symmetry: the classes are those of the start at |e>."""
+    loop = "    |h[i,1]> = tanh(|e[i]>)\n    for s in 2..3 { |h[i,s]> = tanh(W |h[i,s-1]> + |e[i]>) }\n    |p[i]> = mean[s](|h[i,s]>)\n"
+    assert loop in text("rnn")
+    for zero in ("0", "0 * |v>"):
+        start = f"    |p[i]> = {zero}\n    for s in 1..3 {{ |p[i]> = tanh(W |p[i]> + |e[i]>) }}\n"
+        found = tpc.scale(text("rnn").replace(loop, start))
+        assert {name: row.parameter.role for name, row in found.parameters.items()} == kinds(text("rnn"))
+        assert found.verdict.regime == "feature-learning" and found.compared["ntk"].verdict.regime == "operator"

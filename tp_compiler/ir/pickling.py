@@ -1,0 +1,67 @@
+"""Programs as bytes, for other processes. Nodes are written one by one, so that no chain of them is too long for pickle."""
+
+from __future__ import annotations
+
+import io
+import pickle
+from collections import deque
+from itertools import islice
+from typing import Any
+
+from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.program import Program
+
+
+class _Writer(pickle.Pickler):
+    """Nodes are numbers in what is written; each is met once."""
+
+    def __init__(self, file: io.BytesIO):
+        super().__init__(file, protocol=5)
+        self.nodes: list[ir.Node] = []
+        self._place: dict[ir.Node, int] = {}
+
+    def persistent_id(self, x: object) -> int | None:
+        if not isinstance(x, ir.Node):
+            return None
+        if x not in self._place:
+            self._place[x] = len(self.nodes)
+            self.nodes.append(x)
+        return self._place[x]
+
+    def reducer_override(self, x: object) -> Any:
+        """A program inside of a program shares its nodes."""
+        return (object.__new__, (Program,), x.__dict__) if isinstance(x, Program) else NotImplemented
+
+
+class _Reader(pickle.Unpickler):
+    def __init__(self, file: io.BytesIO, nodes: list[ir.Node]):
+        super().__init__(file)
+        self.nodes = nodes
+
+    def persistent_load(self, place: Any) -> ir.Node:
+        return self.nodes[place]
+
+
+def packed(program: Program) -> tuple[list[type[ir.Node]], bytes]:
+    """The classes of all nodes, and the fields of the program and of each node, one after the other."""
+    file = io.BytesIO()
+    writer = _Writer(file)
+    writer.dump(program.__dict__)
+    written = 0
+    while written < len(writer.nodes):
+        writer.dump(writer.nodes[written].__dict__)
+        written += 1
+    return [type(n) for n in writer.nodes], file.getvalue()
+
+
+def unpacked(kinds: list[type[ir.Node]], fields: bytes) -> Program:
+    """The program again. What is built from its nodes from now on is numbered behind them: that order is topological."""
+    nodes = [object.__new__(kind) for kind in kinds]
+    reader = _Reader(io.BytesIO(fields), nodes)
+    program = object.__new__(Program)
+    program.__dict__.update(reader.load())
+    for node in nodes:
+        node.__dict__.update(reader.load())
+    last = max((n.serial for n in nodes), default=0)
+    deque(islice(ir._serial, max(0, last - next(ir._serial))), maxlen=0)
+    return program
