@@ -25,33 +25,87 @@ from tp_compiler.evaluate.univariate import (
     univariate,
 )
 
-_HOMOGENEOUS = {"relu": 1, "abs": 1, "leaky_relu": 1, "step": 0, "sign": 0}  # h(t x) = t^degree h(x), t > 0; h(0) = 0
+#: h(t x) = t^degree h(x) for t > 0 and h(0) = 0, a degree for each argument that is a ket
+_HOMOGENEOUS = {
+    **{"relu": (1,), "abs": (1,), "leaky_relu": (1, None), "step": (0,), "sign": (0,)},
+    **{"max": (1, 1), "min": (1, 1), "where": (0, 1, 1)},
+}
 MOST_POWER = 8
 
 
 def composed(fn: str, args: list[Any]) -> Form | None:
-    """fn of a ket (and of constants) where that is one function of the table, or None."""
-    first, *rest = args
-    if not isinstance(first, Form) or not all(isinstance(a, Tensor) and not np.ndim(a.values) for a in rest):
+    """fn of kets and constants where that is one function of the table, or None."""
+    if any(isinstance(a, Tensor) and np.ndim(a.values) for a in args):
         return None
-    numbers = [float(a.values) for a in rest]
-    constant = sum(float(t.coefficient.values) for t in first.terms if not t.factors and not _indexed(t))
-    terms = [t for t in first.terms if t.factors or _indexed(t)]
-    read = _one_function(terms[0]) if len(terms) == 1 else None
+    return _of_square(args[0]) if fn == "exp" else _of_power(fn, args) or _of_shapes(fn, args)
+
+
+def _form(function: Univariate, argument: Linear) -> Form:
+    return Form((Term(number(1.0), (Factor(function, (argument,)),)),))
+
+
+def _of_square(a: Form) -> Form | None:
+    """e^(constant - a x²)."""
+    constant = sum(float(t.coefficient.values) for t in a.terms if not t.factors and not _indexed(t))
+    terms = [t for t in a.terms if t.factors or _indexed(t)]
+    read = one_function(terms[0]) if len(terms) == 1 else None
     if read is None:
         return None
     inner, argument = read
-    outer = _exponential(inner, constant) if fn == "exp" else (None if constant else _outer(fn, numbers, inner))
-    if outer is None:
+    if (inner.name, inner.params) != ("monomial", (2.0,)) or inner.factor > 0:
         return None
-    return Form((Term(number(1.0), (Factor(outer, (argument,)),)),))
+    return _form(times(gauss(-inner.factor * inner.scale**2), math.exp(constant)), argument)
+
+
+def _of_power(fn: str, args: list[Any]) -> Form | None:
+    if fn not in ("pow", "square") or not isinstance(args[0], Form) or len(args[0].terms) != 1:
+        return None
+    read = one_function(args[0].terms[0])
+    exponent = float(args[1].values) if fn == "pow" and isinstance(args[1], Tensor) else 2.0
+    if read is None or not exponent.is_integer() or any(isinstance(a, Form) for a in args[1:]):
+        return None
+    whole = power(read[0], int(exponent))
+    return None if whole is None else _form(whole, read[1])
+
+
+def _of_shapes(fn: str, args: list[Any]) -> Form | None:
+    """A homogeneous function of right·x₊^n + left·(-x)₊^n is again one, where it vanishes at 0."""
+    degrees = _HOMOGENEOUS.get(fn)
+    if degrees is None:
+        return None
+    shapes: list[tuple[float, float]] = []
+    orders: set[int] = set()
+    variables: dict[Any, Linear] = {}
+    for a, degree in zip(args, degrees, strict=True):
+        shape = _shape_in(a, variables)
+        if shape is None:
+            return None
+        shapes.append((shape.even + shape.odd, shape.even - shape.odd))
+        if degree == 1 and shapes[-1] != (0.0, 0.0):
+            orders.add(shape.order)
+    at_zero = [float(a.values) if isinstance(a, Tensor) else 0.0 for a in args]
+    if len(variables) != 1 or len(orders) > 1 or KERNELS[fn](*at_zero) != 0.0:
+        return None
+    right, left = (float(KERNELS[fn](*values)) for values in zip(*shapes, strict=True))
+    return _form(_of_sides(orders.pop() if orders else 0, right, left), *variables.values())
+
+
+def _shape_in(a: Any, variables: dict[Any, Linear]) -> Sided | None:
+    """A number, or a ket of one term, as a sided function of its Gaussian, which is added to `variables`."""
+    if isinstance(a, Tensor):
+        return Sided(0, float(a.values), 0.0)
+    read = one_function(a.terms[0]) if len(a.terms) == 1 else None
+    if read is None or (read[0].name == "monomial" and read[0].params == (0.0,)):
+        return None
+    variables[read[1].key] = read[1]
+    return _pure(read[0])
 
 
 def _indexed(term: Term) -> bool:
     return bool(np.ndim(term.coefficient.values))
 
 
-def _one_function(term: Term) -> tuple[Univariate, Linear] | None:
+def one_function(term: Term) -> tuple[Univariate, Linear] | None:
     """A term as one function of one Gaussian ket."""
     functions = [f.function for f in term.factors if isinstance(f.function, Univariate)]
     keys = {a.key for f in term.factors for a in f.arguments}
@@ -89,26 +143,6 @@ def power(f: Univariate, k: int) -> Univariate | None:
     for _ in range(k - 1):
         found = None if found is None else multiplied(found, f)
     return found
-
-
-def _outer(fn: str, numbers: list[float], inner: Univariate) -> Univariate | None:
-    if fn in ("pow", "square"):
-        exponent = numbers[0] if numbers else 2.0
-        return power(inner, int(exponent)) if exponent.is_integer() else None
-    shape = _pure(inner)
-    if fn not in _HOMOGENEOUS or shape is None:
-        return None
-    if shape.order == 0 and inner.name == "monomial":
-        return None  # a constant
-    right, left = (float(KERNELS[fn](x, *numbers)) for x in (shape.even + shape.odd, shape.even - shape.odd))
-    return _of_sides(shape.order * _HOMOGENEOUS[fn], right, left)
-
-
-def _exponential(inner: Univariate, constant: float) -> Univariate | None:
-    """e^(constant - a x²)."""
-    if (inner.name, inner.params) != ("monomial", (2.0,)) or inner.factor > 0:
-        return None
-    return times(gauss(-inner.factor * inner.scale**2), math.exp(constant))
 
 
 def _pure(f: Univariate) -> Sided | None:

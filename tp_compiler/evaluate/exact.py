@@ -7,14 +7,13 @@ has no formula is a `NotExact` in the place of a value, and so is everything tha
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from tp_compiler.diagnostics import Diagnostic
-from tp_compiler.evaluate import compositions, faults
+from tp_compiler.evaluate import faults, pointwise
 from tp_compiler.evaluate.arrays import joined, labels, reduced, reindexed, shifted
 from tp_compiler.evaluate.binding import Place, fresh
 from tp_compiler.evaluate.expectations import EXACT, METHODS, PATIENCE, Expectations, clusters
@@ -41,7 +40,7 @@ from tp_compiler.evaluate.forms import (
 )
 from tp_compiler.evaluate.kernels import KERNELS
 from tp_compiler.evaluate.spectral import spectral
-from tp_compiler.evaluate.univariate import Univariate, composite, monomial, univariate
+from tp_compiler.evaluate.univariate import Univariate, monomial, univariate
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.primitives import PRIMITIVES
 from tp_compiler.ir.program import Output
@@ -313,7 +312,7 @@ class ExactEvaluator:
             named = _named(fn, [float(a.values) for a in rest])
             if named is not None:
                 return Form((Term(number(1.0), (Factor(named, (linear,)),)),))
-        return compositions.composed(fn, args) or _composed(fn, args)
+        return pointwise.applied(fn, args)
 
     # -- averages, sums and indices ---------------------------------------------------------------------------------
     def _contract(self, node: ir.Contract, args: list[Any]) -> Any:
@@ -465,21 +464,26 @@ def _is_number(form: Form) -> bool:
 
 
 def _simplified(terms: Any) -> Form:
-    """Terms gathered: what is linear becomes one Gaussian ket, numbers become one number."""
+    """Terms gathered: what is linear becomes one Gaussian ket, numbers become one number, functions of one Gaussian
+    become one where the table does not have them."""
     linear: list[Term] = []
     others: list[Term] = []
     for t in terms:
         plain = not t.factors or (len(t.factors) == 1 and t.factors[0].is_identity)
         (linear if plain else others).append(t)
+    whole = (*_gaussian(linear), *others)
+    return Form(pointwise.gathered(whole) if others else whole)
+
+
+def _gaussian(linear: list[Term]) -> tuple[Term, ...]:
+    """Linear terms as one."""
     if not linear or (len(linear) == 1 and not linear[0].over):
-        return Form((*linear, *others))
+        return tuple(linear)
     gathered = Form(tuple(linear)).linear()
     if gathered is None:
-        return Form((*linear, *others))
-    merged = Linear(gathered.mean, _merged_parts(gathered.parts), gathered.copy)
-    if not merged.parts:
-        return Form((Term(merged.mean, ()), *others))
-    return Form((Term(number(1.0), (identity(merged),)), *others))
+        return tuple(linear)
+    merged = Linear(gathered.mean, _merged_parts(gathered.parts), gathered.copy, affine=gathered.affine)
+    return (Term(number(1.0), (identity(merged),)),) if merged.parts else (Term(merged.mean, ()),)
 
 
 def _merged_parts(parts: tuple[Part, ...]) -> tuple[Part, ...]:
@@ -495,62 +499,6 @@ def _merged_parts(parts: tuple[Part, ...]) -> tuple[Part, ...]:
         else:
             merged[part.variable] = part
     return (*merged.values(), *rest)
-
-
-def _composed(fn: str, args: list[Any]) -> Form:
-    """f of kets that are themselves functions of Gaussians: one factor of all Gaussians involved."""
-    variables: dict[Any, Linear] = {}
-    readers = []
-    kinks: set[float] = set()
-    for a in args:
-        reader, places = _reader(a, variables)
-        readers.append(reader)
-        kinks |= places
-    keys = list(variables)
-    if not PRIMITIVES[fn].smooth or (kinks and len(keys) > 1):
-        raise NotExact(f"{fn} of a nonlinear ket, with a kink")
-
-    def value(*points: Any) -> Any:
-        known = dict(zip(keys, points, strict=True))
-        return KERNELS[fn](*(r(known) for r in readers))
-
-    if len(keys) == 1:
-        function: Any = composite(value, tuple(kinks))
-    else:
-        function = value
-    return Form((Term(number(1.0), (Factor(function, tuple(variables.values())),)),))
-
-
-def _reader(a: Any, variables: dict[Any, Linear]) -> tuple[Any, set[float]]:
-    """How to read a ket from the values of the Gaussians it is made of, and where it has kinks in them."""
-    if isinstance(a, Tensor):
-        if np.ndim(a.values):
-            raise NotExact("a function of a ket and an indexed scalar")
-        return (lambda known: a.values), set()
-    pieces: list[Any] = []
-    kinks: set[float] = set()
-    for term in a.terms:
-        if term.over or np.ndim(term.coefficient.values):
-            raise NotExact("a nonlinear function of a sum over an index")
-        for factor in term.factors:
-            if isinstance(factor.function, Univariate):
-                kinks |= set(factor.function.kinks)
-            for argument in factor.arguments:
-                if argument.copy < 0:
-                    raise NotExact("a nonlinear function of an average over copies")
-                variables[argument.key] = argument
-        pieces.append((float(term.coefficient.values), term.factors))
-
-    def read(known: Mapping[Any, Any]) -> Any:
-        total: Any = 0.0
-        for coefficient, factors in pieces:
-            part: Any = coefficient
-            for f in factors:
-                part = part * f.function(*(known[x.key] for x in f.arguments))
-            total = total + part
-        return total
-
-    return read, kinks
 
 
 def _touching(copies: list[int], factors: tuple[Factor, ...]) -> list[Factor]:

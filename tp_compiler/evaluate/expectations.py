@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tp_compiler.evaluate import closed_forms, compositions, distances, quadrature
+from tp_compiler.evaluate import closed_forms, compositions, distances, pointwise, quadrature
 from tp_compiler.evaluate.binding import Places, moved
 from tp_compiler.evaluate.forms import (
     Factor,
@@ -30,7 +30,7 @@ from tp_compiler.evaluate.forms import (
     summed,
     times,
 )
-from tp_compiler.evaluate.univariate import Univariate, composite
+from tp_compiler.evaluate.univariate import Univariate, combination
 from tp_compiler.ir.types import Index
 
 EXACT, CLOSED, QUADRATURE = range(3)
@@ -97,19 +97,14 @@ class Expectations:
     def _cluster(self, factors: list[Factor]) -> Tensor | None:
         if all(f.is_identity for f in factors):
             return self._moments([f.arguments[0] for f in factors])
-        factors = _gathered(factors)
-        variables = _distinct(factors)
+        for known in (_gathered(factors), _gathered(pointwise.unified(factors))):
+            value = self._tabled(known)
+            if value is not None:
+                return value
+        variables = _distinct(known)
         if len(variables) > MOST_DIMENSIONS:
             raise NotExact(f"an expectation over {len(variables)} Gaussians")
-        labels = tuple(dict.fromkeys(x for v in variables for x in v.labels))
-        bounded(labels)
-        univariate = all(isinstance(f.function, Univariate) for f in factors)
-        if univariate and len(factors) <= 2:
-            value = self._tabled(factors, variables, labels)
-            if value is not None:
-                self.method = max(self.method, CLOSED)
-                return Tensor(np.broadcast_to(value, [x.size for x in labels]), labels)
-        return self._integrated(factors, variables, labels)
+        return self._integrated(known, variables, _labels(variables))
 
     def _moments(self, arguments: list[Linear]) -> Tensor | None:
         """Isserlis: E Π (m_k + g_k) = the sum over pairings of covariances and means."""
@@ -129,8 +124,18 @@ class Expectations:
                 total = term if total is None else plus(total, term)
         return total
 
-    def _tabled(self, factors: list[Factor], variables: list[Linear], labels: tuple[Index, ...]) -> Any:
-        """A row of the table of closed forms, or None."""
+    def _tabled(self, factors: list[Factor]) -> Tensor | None:
+        """E of one or two functions by a row of the table of closed forms, or None."""
+        if len(factors) > 2 or not all(isinstance(f.function, Univariate) for f in factors):
+            return None
+        labels = _labels(_distinct(factors))
+        value = self._row(factors, labels)
+        if value is None:
+            return None
+        self.method = max(self.method, CLOSED)
+        return Tensor(np.broadcast_to(value, [x.size for x in labels]), labels)
+
+    def _row(self, factors: list[Factor], labels: tuple[Index, ...]) -> Any:
         f = factors[0].function
         assert isinstance(f, Univariate)
         u = factors[0].arguments[0]
@@ -142,7 +147,7 @@ class Expectations:
         first, second = (_centred(x.function, x.arguments[0], labels) for x in factors)
         if first is None or second is None:
             return None
-        if len(variables) == 1:
+        if u.key == w.key:
             v = variance.at(labels)
             return _combined(first, second, lambda f, g: closed_forms.pair(f, g, v, v, v, same=np.True_))
         exchanged = _exchanged(u, w, labels)
@@ -225,6 +230,10 @@ def clusters(factors: tuple[Factor, ...]) -> list[list[Factor]]:
     return [members for _, members in clusters]
 
 
+def _labels(variables: list[Linear]) -> tuple[Index, ...]:
+    return bounded(dict.fromkeys(x for v in variables for x in v.labels))
+
+
 def _distinct(factors: list[Factor]) -> list[Linear]:
     return list({a.key: a for f in factors for a in f.arguments}.values())
 
@@ -304,21 +313,7 @@ def _merged(factors: list[Factor], places: dict[Any, int], count: int) -> list[U
     for f in factors:
         assert isinstance(f.function, Univariate)
         own[places[f.arguments[0].key]].append(f.function)
-    return [_product(functions) for functions in own]
-
-
-def _product(functions: list[Univariate]) -> Univariate:
-    if len(functions) == 1:
-        return functions[0]
-
-    def value(x: Any) -> Any:
-        result = functions[0](x)
-        for f in functions[1:]:
-            result = result * f(x)
-        return result
-
-    kinks = tuple(sorted({k for f in functions for k in f.kinks}))
-    return composite(value, kinks, all(f.analytic for f in functions))
+    return [combination([(1.0, functions)]) for functions in own]
 
 
 def _kinks(factors: list[Factor], places: dict[Any, int], count: int) -> list[tuple[float, ...]]:

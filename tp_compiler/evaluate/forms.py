@@ -187,12 +187,25 @@ class Part(Bound):
 
 
 @dataclass(frozen=True, eq=False)
+class Affine:
+    """factor · base + shift, factor ≠ 0."""
+
+    factor: float
+    base: Linear
+    shift: float
+
+    def then(self, factor: float, shift: float) -> Affine:
+        """factor · this + shift"""
+        return Affine(factor * self.factor, self.base, factor * self.shift + shift)
+
+
+@dataclass(frozen=True, eq=False)
 class Linear:
     """mean + Σ parts: a Gaussian ket family. `copy` 0 is the ket's own neuron; positive ones are the slots of an E
     still open, negative ones belong to an average that has been taken.
 
     `root` and `where` tell when two are one variable at different places: the family they came from, and the places
-    that its labels have taken.
+    that its labels have taken. `affine` tells what other one this is an affine function of, if any.
     """
 
     mean: Tensor
@@ -200,6 +213,7 @@ class Linear:
     copy: int = 0
     root: int = field(default_factory=lambda: next(_numbers))
     where: tuple[Place, ...] | None = None
+    affine: Affine | None = None
 
     @cached_property
     def labels(self) -> tuple[Index, ...]:
@@ -217,7 +231,8 @@ class Linear:
             return self
         where = moved(self.positions, places)
         parts = tuple(p.placed(places) for p in self.parts)
-        return Linear(self.mean.renamed(places), parts, self.copy, self.root, where)
+        own = None if self.affine is None else replace(self.affine, base=self.affine.base.placed(places))
+        return Linear(self.mean.renamed(places), parts, self.copy, self.root, where, own)
 
     @property
     def positions(self) -> tuple[Place, ...]:
@@ -228,8 +243,14 @@ class Linear:
         """Equal for one variable met twice."""
         return self.root, self.copy, self.positions
 
+    @property
+    def origin(self) -> Affine:
+        """This as an affine function of the Gaussian it came from."""
+        return self.affine or Affine(1.0, self, 0.0)
+
     def copied(self, copies: Mapping[int, int]) -> Linear:
-        return replace(self, copy=copies.get(self.copy, self.copy), where=self.positions)
+        own = None if self.affine is None else replace(self.affine, base=self.affine.base.copied(copies))
+        return replace(self, copy=copies.get(self.copy, self.copy), where=self.positions, affine=own)
 
 
 # functions of Gaussians ----------------------------------------------------------------------------------------
@@ -324,7 +345,17 @@ class Form:
             copy = argument.copy
             mean = plus(mean, summed([term.coefficient, argument.mean], term.over))
             parts += [_scaled_part(p, term) for p in argument.parts]
-        return Linear(mean, tuple(parts), copy or 0)
+        return Linear(mean, tuple(parts), copy or 0, affine=self._affine())
+
+    def _affine(self) -> Affine | None:
+        """The form as factor · a Gaussian ket + shift, with plain numbers."""
+        if any(t.over or np.ndim(t.coefficient.values) for t in self.terms):
+            return None
+        gaussians = [t for t in self.terms if t.factors]
+        if len(gaussians) != 1 or gaussians[0].coefficient.values == 0.0:
+            return None
+        shift = sum(float(t.coefficient.values) for t in self.terms if not t.factors)
+        return gaussians[0].factors[0].arguments[0].origin.then(float(gaussians[0].coefficient.values), shift)
 
 
 def _scaled_part(part: Part, term: Term) -> Part:

@@ -7,7 +7,7 @@ arguments inside the table of closed forms: erf' is 2/√π · gauss(1), and sin
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -35,6 +35,7 @@ class Univariate:
     factor: float = 1.0
     scale: float = 1.0
     identity: object = field(default=None, repr=False)  # tells composites apart
+    slope: Callable[[], Univariate | None] | None = field(default=None, repr=False, compare=False)  # base', if known
 
     def __call__(self, x: Any) -> Array:
         x = np.asarray(x, dtype=np.float64)
@@ -45,6 +46,10 @@ class Univariate:
         """f' where it is a function; None where f jumps (its Dirac part belongs to the Stein form) or is unknown."""
         inner = _derivative(self)
         return None if inner is None else times(scaled(inner, self.scale), self.factor * self.scale)
+
+    def with_slope(self, slope: Callable[[], Univariate | None]) -> Univariate:
+        """The same function, whose base has this derivative."""
+        return replace(self, slope=slope)
 
 
 def univariate(name: str, *params: float) -> Univariate:
@@ -130,6 +135,48 @@ def composite(function: Callable[[Array], Array], kinks: tuple[float, ...] = (),
     return Univariate("composite", (), function, tuple(sorted(kinks)), analytic and not kinks, identity=function)
 
 
+def combination(pieces: Sequence[tuple[float, Sequence[Univariate]]]) -> Univariate:
+    """x ↦ Σ coefficient Π f(x), with every kink and the derivative by the product rule."""
+    if len(pieces) == 1 and len(pieces[0][1]) == 1:
+        return times(pieces[0][1][0], pieces[0][0])
+
+    def value(x: Array) -> Array:
+        total = 0.0 * x
+        for coefficient, functions in pieces:
+            part: Any = coefficient
+            for f in functions:
+                part = part * f(x)
+            total = total + part
+        return total
+
+    def slope() -> Univariate | None:
+        found: list[tuple[float, Sequence[Univariate]]] = []
+        for coefficient, functions in pieces:
+            for k, f in enumerate(functions):
+                own = f.derivative()
+                if own is None:
+                    return None
+                found.append((coefficient, [*functions[:k], own, *functions[k + 1 :]]))
+        return combination(found)
+
+    every = [f for _, functions in pieces for f in functions]
+    kinks = tuple({k for f in every for k in f.kinks})
+    return composite(value, kinks, all(f.analytic for f in every)).with_slope(slope)
+
+
+def affine(f: Univariate, a: float, b: float) -> Univariate:
+    """x ↦ f(a x + b), a ≠ 0."""
+    if b == 0.0:
+        return scaled(f, a)
+
+    def slope() -> Univariate | None:
+        own = f.derivative()
+        return None if own is None else times(affine(own, a, b), a)
+
+    moved = composite(lambda x: f(a * x + b), tuple((k - b) / a for k in f.kinks), f.analytic)
+    return moved.with_slope(slope)
+
+
 def scaled(f: Univariate, a: float) -> Univariate:
     """x ↦ f(a x)."""
     if a == 1.0:
@@ -156,6 +203,8 @@ class _Numpy:
 
 def _derivative(f: Univariate) -> Univariate | None:
     """The derivative of the base function, by name."""
+    if f.slope is not None:
+        return f.slope()
     rule = _DERIVATIVES.get(f.name)
     if rule is not None:
         return rule(*f.params)
