@@ -128,9 +128,8 @@ class _Derivation(Work):
                 body = reindex(equation.expression, moved)
                 self.equations[k] = replace(equation, symbol=value, expression=body, output=True)
                 return
-        own = [s for s in symbols if s in value.free_symbols] if value.args else []
         label = self.names.label(name, (), False)
-        self.equations.append(Equation(Scalar(label, *own), "scalar", self.clean(value), output=True))
+        self.equations.append(Equation(Scalar(label, *symbols), "scalar", self.clean(value), output=True))
 
     # -- instructions with randomness of their own ---------------------------------------------------------------
     def _initial(self, node: ir.InitialKet, args: list[Expr]) -> Expr:

@@ -95,9 +95,9 @@ class Dots:
         found = [self._at_step(own, use, now) for use, now in uses if _compatible(use, own)]
         if not jumps:
             return tuple(
-                DotTerm(y, scale * deltas * derivative, over, derivative, scale, steps=steps)
+                DotTerm(y, scale * derivative, over, derivative, scale, steps=steps)
                 for y, to, over, deltas, steps in found
-                for derivative in [Expectation(Partial(x, to))]
+                for derivative in [deltas * Expectation(Partial(x, to))]
             )
         factor = laws.stein_scale(rho, own.transposed)
         kets, hats = [y for y, *_ in found], [to for _, to, *_ in found]
@@ -132,11 +132,14 @@ class Dots:
         target, over, deltas = self._target(own, use)
         slope = self._slope_of(x, use)
         slope = reindex(slope, {self.names.prime(s): target[s] for s in use.symbol.indices})
-        expectation = self.clean(Expectation(slope)) * deltas
+        expectation = self.clean(Expectation(slope))
         y, hat = (reindex(e, target) for e in (use.hat.argument, use.hat.symbol))
-        for chosen, part in _grouped(expectation, over):
+        groups = _grouped(expectation, over)
+        if len(groups) > 1:  # members may meet: E[∂|x_i>/∂Ŵ|x_j>] is one derivative, also at j = i
+            groups = [({}, expectation)]
+        for chosen, part in groups:
             ket, to, left = reindex(y, chosen), reindex(hat, chosen), [i for i in over if i not in chosen]
-            yield self._term(symbol, ket, scale * part, Expectation(Partial(x, to)), scale, left)
+            yield self._term(symbol, ket, scale * deltas * part, deltas * Expectation(Partial(x, to)), scale, left)
 
     def _term(
         self, symbol: Expr, ket: Expr, value: Expr, derivative: Expr | None, scale: Expr, over: list[Expr]

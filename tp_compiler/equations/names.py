@@ -88,7 +88,7 @@ class Names:
                 del names[output.node]
         for output in program.outputs:
             node = output.node.args[0] if isinstance(output.node, ir.Trace) else output.node
-            own = tuple(i for i in output.indices if i in node.type.indices)
+            own = tuple(i for i in output.indices if node is output.node or not is_time(i))
             if set(own) == set(node.type.indices) and node not in names and output.node not in moving:
                 names[node] = (output.name, own)
         return names
