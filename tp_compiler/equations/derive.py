@@ -14,6 +14,7 @@ import sympy as sp
 from tp_compiler.equations import laws
 from tp_compiler.equations.facts import LOOPED, Character
 from tp_compiler.equations.formulas import ClosedForm
+from tp_compiler.equations.overlaps import Meeting, meeting
 from tp_compiler.equations.products import Products
 from tp_compiler.equations.share import finish
 from tp_compiler.equations.system import Equation, System
@@ -39,14 +40,21 @@ def derive(program: Program, simplify: bool = True, closed_form: ClosedForm | No
     simplify      rewrite expectations (simplify.py's table) and leave out what no equation needs
     closed_form   `closed_form(f, g)` gives the formula of E f(g) for jointly Gaussian g (formulas.Gaussian), or None
     """
-    return _Derivation(program, simplify).system(closed_form)
+    known = Meeting()
+    while True:  # until no more products are found to meet: once for most programs, three times at the very most
+        derivation = _Derivation(program, simplify, known)
+        derivation.walk()
+        found = meeting(derivation.products.met, known)
+        if found.shape() == known.shape():
+            return derivation.system(closed_form)
+        known = found
 
 
 class _Derivation(Work):
-    def __init__(self, program: Program, simplify: bool):
+    def __init__(self, program: Program, simplify: bool, known: Meeting):
         super().__init__(program, simplify)
         self.training = Training(program, self.flow, self.names, self.clean)
-        self.products = Products(self, self.training)
+        self.products = Products(self, self.training, known)
         self.trained = trained_products(self.nodes, self.count)
         self.inside = {n for node, t in self.trained.items() for n in (*node.args, t.product)}
         for symbol in self.training.symbols.values():
@@ -54,9 +62,13 @@ class _Derivation(Work):
                 self.facts.kets[symbol.label] = LOOPED
                 self.facts.definitions[symbol.label] = Equation(symbol, "state", sp.Integer(0), time=self.names.time)
 
-    def system(self, closed_form: ClosedForm | None) -> System:
+    def walk(self) -> None:
+        """The equations of all nodes, in program order."""
         for node in self.nodes:
             self._reach(node)
+
+    def system(self, closed_form: ClosedForm | None) -> System:
+        """What the walk has found, handed out."""
         self.products.finish()
         for output in self.program.outputs:
             self._output(output.name, output.indices, self._at_last(output.node))
@@ -108,7 +120,7 @@ class _Derivation(Work):
         if isinstance(node, ir.Carry):
             return self.training.symbols[node.state]
         if isinstance(node, ir.Apply):
-            return self.training.apply(node, self.products.argument(node))
+            return self.training.apply(node, self.products.argument(node), self.products.member(node))
         build = laws.LAWS[type(node)].build
         assert build is not None
         return build(self.names, node, args)

@@ -81,10 +81,12 @@ class Names:
     @staticmethod
     def _source(program: Program, moving: Set[ir.Node]) -> SourceNames:
         """The names of the source; an output names what has no name yet. One behind the loop is a value at its end, and
-        no name for what it is at every step."""
+        no name for what it is at every step; one over more indices than its value has is a statement of its own."""
         names = dict(program.names)
         for output in program.outputs:
-            if output.node in moving and names.get(output.node, ("",))[0] == output.name:
+            declared = {i for i in output.indices if not is_time(i)}
+            apart = output.node in moving or declared != {i for i in output.node.type.indices if not is_time(i)}
+            if apart and names.get(output.node, ("",))[0] == output.name:
                 del names[output.node]
         for output in program.outputs:
             node = output.node.args[0] if isinstance(output.node, ir.Trace) else output.node
@@ -149,9 +151,9 @@ class Names:
         return new
 
     # -- labels -------------------------------------------------------------------------------------------------
-    def label(self, name: str, positions: Positions, is_ket: bool) -> str:
-        """A label no other ket (or scalar) has: a name bound again gets a number."""
-        pattern = ",".join(str(p) if isinstance(p, int) else ":" for p in positions)
+    def label(self, name: str, positions: Positions, is_ket: bool, timed: bool = False) -> str:
+        """A label no other ket (or scalar) has: a name bound again gets a number. `timed`: t comes before the rest."""
+        pattern = ",".join([":"] * timed + [str(p) if isinstance(p, int) else ":" for p in positions])
         suffix = f"[{pattern}]" if any(isinstance(p, int) for p in positions) else ""
         labels, trial, k = self._labels[is_ket], name, 1
         while trial + suffix in labels or (k > 1 and trial in self._reserved):
@@ -160,14 +162,25 @@ class Names:
         labels.add(trial + suffix)
         return trial + suffix
 
+    def claim(self, label: str, is_ket: bool) -> bool:
+        """The label for a whole family whose members are named one by one; False where something else has it."""
+        free = label not in self._labels[is_ket]
+        self._labels[is_ket].add(label)
+        return free
+
     def cotangent(self, label: str, is_ket: bool) -> str:
         """dh for what is called h; dh′ for a gradient of something else by the same h."""
         name, bracket, pattern = label.partition("[")
         trial = f"d{name}"
-        while trial + bracket + pattern in self._labels[is_ket] or trial in self._reserved:
+        while self._meets(trial, bracket + pattern, is_ket) or trial in self._reserved:
             trial += "′"
         self._labels[is_ket].add(trial + bracket + pattern)
         return trial + bracket + pattern
+
+    def _meets(self, name: str, pattern: str, is_ket: bool) -> bool:
+        """Is there a label of the name for the same members, or for the whole family of which these are some?"""
+        own = {label.removeprefix(name) for label in self._labels[is_ket] if label.partition("[")[0] == name}
+        return bool(own) and (pattern in own or "" in own or not pattern)
 
     def fresh(self, stem: str, is_ket: bool) -> str:
         """z1, z2, ...: not a name of the source."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import sympy as sp
 from sympy.printing.precedence import PRECEDENCE
 
-from tp_compiler.equations.terms import Entry, Expectation, Expr, Ket, Learned, Named, copies_of
+from tp_compiler.equations.terms import Entry, Expectation, Expr, Ket, Learned, Named, copies_of, family_of, place_of
 
 if TYPE_CHECKING:
     from sympy.printing.printer import Printer as _Printer
@@ -18,16 +18,6 @@ else:
 
 #: Sums of more numbers than this are in the order of their names, layer 2 before layer 10.
 _FEW = 4
-
-
-def split(label: str, indices: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
-    """`h[:,1]` over (i) is the name h with the subscripts (i, 1)."""
-    name, _, pattern = label.partition("[")
-    if not pattern:
-        return name, indices
-    rest = iter(indices)
-    filled = tuple(next(rest) if p == ":" else p for p in pattern.rstrip("]").split(","))
-    return name, (*filled, *rest)
 
 
 def _bracket(e: Expectation) -> tuple[Expr, Expr] | None:
@@ -94,8 +84,8 @@ class Backend(_Printer):
         return self.ket(inner, e.copy_number)
 
     def name_of_ket(self, e: Any) -> str:
-        name, indices = split(e.label, tuple(self._print(i).replace(" ", "") for i in e.indices))
-        return self.subscript(self.word(name), indices)
+        name, indices = place_of(e)
+        return self.subscript(self.word(name), tuple(self._print(i).replace(" ", "") for i in indices))
 
     def _as_ordered_terms(self, e: Any, order: Any = None) -> list[Any]:
         """What is added before what is subtracted; positions read s - 1, not -1 + s."""
@@ -195,19 +185,11 @@ class Backend(_Printer):
 
     def _family(self, e: Any) -> str | None:
         """|h_{i,s}> for the members |h_{i,1}>, |h_{i,2}>, ...: the family as the source has it."""
-        members = e.args[1:]
-        if not all(isinstance(m, Named) and "[" in m.label for m in members):
+        found, members = family_of(e), e.args[1:]
+        if found is None:
             return None
-        parts = [split(m.label, tuple(self._print(i) for i in m.indices)) for m in members]
-        name, first = parts[0]
-        places = [
-            p for p in range(len(first)) if all(own[p : p + 1] == (str(k + 1),) for k, (_, own) in enumerate(parts))
-        ]
-        if len(places) != 1 or any(other != name for other, _ in parts):
-            return None
-        subs = list(first)
-        subs[places[0]] = self._print(e.args[0])
-        inner = self.subscript(self.word(name), tuple(subs))
+        name, indices = found
+        inner = self.subscript(self.word(name), tuple(self._print(i).replace(" ", "") for i in indices))
         return self.ket(inner, members[0].copy_number) if isinstance(members[0], Ket) else inner
 
     def _print_Linalg(self, e: Any) -> str:

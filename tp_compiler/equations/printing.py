@@ -14,7 +14,7 @@ from sympy.printing.precedence import PRECEDENCE
 
 from tp_compiler.equations.backends import Latex, Unicode
 from tp_compiler.equations.system import Clock, Equation, Matrix, System
-from tp_compiler.equations.terms import DotPart, Expr, Ket, Stein, reindex
+from tp_compiler.equations.terms import DotPart, Expr, Ket, Stacked, Stein, reindex
 
 #: A line of LaTeX source longer than this breaks at its sums.
 _WIDTH = 100
@@ -48,6 +48,8 @@ def _lines(e: Equation, p: Any) -> list[Line]:
     if e.kind == "bracket":
         chain = [x for x in (e.expression, e.closed_form) if x is not None]
         return [(show(e.meaning) if k == 0 else "", eq, show(x)) for k, x in enumerate(chain)]
+    if isinstance(e.expression, Stacked) and show(e.expression) == left:
+        return []  # a family whose members have names: nothing to state
     chain = [show(e.meaning)] if e.meaning is not None else []
     families = [p.where_stein(x) for x in sorted(e.expression.atoms(Stein), key=str)]
     chain += [show(e.expression) + "".join(families)] + ([show(e.closed_form)] if e.closed_form is not None else [])

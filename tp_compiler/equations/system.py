@@ -41,9 +41,10 @@ class HatPart:
 class DotTerm:
     """`coefficient`·|y>, summed over the indices `over`. Unpacks as (ket, coefficient).
 
-    `derivative` is E[∂|x>/∂Ŵᵀ|y>] not carried out (times δ where only one member of a family of matrices meets |y>): times `scale` (σ², or ρσ²) it is the coefficient; None in the Stein
-    form. `symbol` is the name that other equations know the coefficient by. In a training loop |y_s> is summed over the
-    steps from 0 to `last`, too: `steps` is (s, last).
+    `derivative` is E[∂|x>/∂Ŵᵀ|y>] not carried out (times δ where only one member of a family of matrices meets |y>):
+    times `scale` (σ², or ρσ²) it is the coefficient; None in the Stein form. `symbol` is the name that other equations
+    know the coefficient by. In a training loop |y_s> is summed over the steps from 0 to `last`, too: `steps` is
+    (s, last).
     """
 
     ket: Expr

@@ -229,6 +229,33 @@ class Stacked(sp.Expr):
         return members[int(at) - 1] if at.is_Integer else sp.Expr.__new__(cls, at, *members)
 
 
+def place_of(named: Named) -> tuple[str, tuple[Expr, ...]]:
+    """`h[:,1]` over (i) is the member (i, 1) of h."""
+    name, _, pattern = named.label.partition("[")
+    if not pattern:
+        return name, named.indices
+    rest = iter(named.indices)
+    filled = tuple(next(rest) if p == ":" else sp.Integer(p) for p in pattern.rstrip("]").split(","))
+    return name, (*filled, *rest)
+
+
+def family_of(e: Stacked) -> tuple[str, tuple[Expr, ...]] | None:
+    """(h, (i, s)) for the members |h_{i,1}>, |h_{i,2}>, ... put together over s: the family as the source has it."""
+    at, *members = e.args
+    if not all(isinstance(m, Named) and "[" in m.label for m in members):
+        return None
+    (name, first), *others = places = [place_of(m) for m in members]
+    if any(other != name or len(own) != len(first) for other, own in others):
+        return None
+    differing = {p for _, own in others for p, i in enumerate(own) if i != first[p]}
+    if len(differing) != 1:
+        return None
+    (position,) = differing
+    if any(own[position] != k + 1 for k, (_, own) in enumerate(places)):
+        return None
+    return name, (*first[:position], at, *first[position + 1 :])
+
+
 class Joined(sp.Expr):
     """Families laid out one after the other over one index. args: the position, then the families."""
 

@@ -33,7 +33,6 @@ from tp_compiler.equations.terms import (
 )
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.program import Program
-from tp_compiler.ir.types import Index
 
 
 @dataclass(frozen=True)
@@ -91,14 +90,11 @@ class Training:
         return Clock(self.names.time, self.names.earlier, self.steps) if self.flow.states else None
 
     # -- instructions -------------------------------------------------------------------------------------------
-    def apply(self, node: ir.Apply, x: Expr) -> Expr:
+    def apply(self, node: ir.Apply, x: Expr, member: Sequence[Expr]) -> Expr:
         """Δ|x> = E⁽ᵏ⁾[Δ⁽⁰ᵏ⁾|x>⁽ᵏ⁾], and ρ E⁽ᵏ⁾[Δ⁽ᵏ⁰⁾|x>⁽ᵏ⁾] transposed (limit.md section 3 for ρ)."""
         slot, symbol = node.state.slot, self.symbols[node.state]
-        place = {
-            self.names.symbol(i): self.names.symbol(m) if isinstance(m, Index) else sp.Integer(m)
-            for i, m in zip(node.state.type.indices, node.member, strict=True)
-        }
-        entry = reindex(symbol, place)
+        own = (self.names.symbol(i) for i in node.state.type.indices)
+        entry = reindex(symbol, dict(zip(own, member, strict=True)))
         ratio = sp.Integer(1)
         if node.transposed:
             entry = Entry(entry.args[0], slot, 0, *entry.indices)

@@ -7,7 +7,7 @@ index names alone are one.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 
 import sympy as sp
 
@@ -17,9 +17,21 @@ from tp_compiler.equations.facts import LOOPED, Character, Facts
 from tp_compiler.equations.flow import Flow
 from tp_compiler.equations.folding import Folding
 from tp_compiler.equations.names import Names, uses
+from tp_compiler.equations.overlaps import Family
 from tp_compiler.equations.simplify import simplify
 from tp_compiler.equations.system import Equation
-from tp_compiler.equations.terms import Expr, Joined, Ket, Named, Scalar, copies_of, reindex, renumbered
+from tp_compiler.equations.terms import (
+    Expr,
+    Joined,
+    Ket,
+    Named,
+    Scalar,
+    Stacked,
+    copies_of,
+    family_of,
+    reindex,
+    renumbered,
+)
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.program import Program
 from tp_compiler.ir.types import Index
@@ -79,19 +91,40 @@ class Work:
         return [self.names.time, *own] if self.is_current(node) else own
 
     # -- names ---------------------------------------------------------------------------------------------------
-    def symbol(self, node: ir.Node, stem: str) -> Named:
-        """The name of a node: from the source, or fresh; over the node's indices."""
-        is_ket, own = not node.type.is_scalar, list(node.type.indices)
-        if node in self.names.source:
-            name, positions = self.names.source[node]
-            label = self.names.label(name, positions, is_ket)
-            first = [p for p in positions if isinstance(p, Index) and p in own]
-            own = [*first, *(i for i in own if i not in first)]
-        else:
-            label = self._fresh(node, stem, is_ket)
-        time = [self.names.time] if self.is_current(node) else []
-        indices = [*time, *(self.names.symbol(i) for i in own)]
+    def member(self, node: ir.Node, without: Expr, like: Sequence[Expr]) -> Ket:
+        """A fresh name for one member of the family of a node, over its other indices."""
+        own = self._own(node, without)
+        return Ket(self.names.fresh("z", True), 0, *(i for i in like if i in own), *(i for i in own if i not in like))
+
+    def symbol(self, node: ir.Node, stem: str, like: Sequence[Expr] = ()) -> Named:
+        """The name of a node: from the source, or fresh; over the node's indices, where fresh in the order of `like`."""
+        is_ket = not node.type.is_scalar
+        label = self._label(node, is_ket) if node in self.names.source else self._fresh(node, stem, is_ket)
+        indices = self.symbol_indices(node)
+        if node not in self.names.source:
+            indices = [*(i for i in like if i in indices), *(i for i in indices if i not in like)]
         return Ket(label, 0, *indices) if is_ket else Scalar(label, *indices)
+
+    def _label(self, node: ir.Node, is_ket: bool) -> str:
+        """The name in the source; t stands in front of fixed positions."""
+        name, positions = self.names.source[node]
+        return self.names.label(name, positions, is_ket, timed=self.is_current(node))
+
+    def symbol_indices(self, node: ir.Node) -> list[Expr]:
+        """The indices of a node in the order that the source has them in; t comes first."""
+        own = list(node.type.indices)
+        if node in self.names.source:
+            first = [p for p in self.names.source[node][1] if isinstance(p, Index) and p in own]
+            own = [*first, *(i for i in own if i not in first)]
+        return [*([self.names.time] if self.is_current(node) else []), *(self.names.symbol(i) for i in own)]
+
+    def named_family(self, family: Family, slots: Mapping[int, Expr], looped: bool) -> Ket:
+        """The name of a family of products that meet: the source's where it has one for all of it."""
+        if family.named is not None:
+            label, order = self._label(family.named[0], True), family.order
+        else:
+            label, order = self.names.fresh("z", True), tuple(sorted(slots))
+        return Ket(label, 0, *([self.names.time] if looped else []), *(slots[s] for s in order))
 
     def _fresh(self, node: ir.Node, stem: str, is_ket: bool) -> str:
         """dh for the cotangent of what has been called h; else a fresh name."""
@@ -131,28 +164,45 @@ class Work:
         if known is not None:
             return known
         kind = "scalar" if node.type.is_scalar else "ket"
-        symbol = self.symbol(node, "c" if node.type.is_scalar else "z")
+        symbol = self._whole_family(node, value) or self.symbol(node, "c" if node.type.is_scalar else "z")
         local = self.names.local(symbol.indices)
         self.emit(Equation(reindex(symbol, local), kind, reindex(value, local), time=self.time(node)))
         self.remember(node, value, symbol)
         return symbol
 
-    def known(self, node: ir.Node, value: Expr) -> Expr | None:
-        """A family under other index names that has a name already (the same one, where the source gives it one)."""
-        found = self._families.get(self._key(node, value))
+    def _whole_family(self, node: ir.Node, value: Expr) -> Named | None:
+        """h over (i, s) for |h_{i,1}>, |h_{i,2}>, ... put together, where the source gives it no other name."""
+        found = family_of(value) if isinstance(value, Stacked) and node not in self.names.source else None
+        if found is None or set(found[1]) != set(self.indices(node)) or not all(i.is_Symbol for i in found[1]):
+            return None
+        name, indices = found
+        if not self.names.claim(name, not node.type.is_scalar):
+            return None
+        return Scalar(name, *indices) if node.type.is_scalar else Ket(name, 0, *indices)
+
+    def known(self, node: ir.Node, value: Expr, without: Expr | None = None) -> Expr | None:
+        """A family under other index names that has a name already (the same one, where the source gives it one).
+
+        `without`: an index of the node that the value does not have, as one member of the node's family.
+        """
+        own = self._own(node, without)
+        found = self._families.get(self._key(node, value, own))
         if found is None:
             return None
         symbol, indices, name = found
-        if node in self.names.source and self.names.source[node][0] != name:
+        if node in self.names.source and without is None and self.names.source[node][0] != name:
             return None
-        return reindex(symbol, dict(zip(indices, self.indices(node), strict=True)))
+        return reindex(symbol, dict(zip(indices, own, strict=True)))
 
-    def remember(self, node: ir.Node, value: Expr, symbol: Named) -> None:
-        name = self.names.source[node][0] if node in self.names.source else ""
-        self._families[self._key(node, value)] = symbol, self.indices(node), name
+    def remember(self, node: ir.Node, value: Expr, symbol: Named, without: Expr | None = None) -> None:
+        name = self.names.source[node][0] if node in self.names.source and without is None else ""
+        own = self._own(node, without)
+        self._families[self._key(node, value, own)] = symbol, own, name
 
-    def _key(self, node: ir.Node, value: Expr) -> Hashable:
-        indices = self.indices(node)
+    def _own(self, node: ir.Node, without: Expr | None) -> list[Expr]:
+        return [i for i in self.indices(node) if i != without]
+
+    def _key(self, node: ir.Node, value: Expr, indices: Sequence[Expr]) -> Hashable:
         axes = tuple((self.names.axes[i], self.names.sizes[i]) for i in indices)
         return node.type.is_scalar, axes, canonical(value, indices)
 

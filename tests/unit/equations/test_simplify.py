@@ -12,6 +12,7 @@ from tests.unit.equations.numbers import Grid, compiled
 from tests.unit.equations.programs import PROGRAMS
 from tp_compiler.equations import derive
 from tp_compiler.equations.derive import _Derivation
+from tp_compiler.equations.overlaps import Meeting
 from tp_compiler.equations.simplify import RULES, simplify
 from tp_compiler.equations.terms import Expectation, Expr, Ket
 
@@ -32,7 +33,8 @@ output n = <h|h * w>
 def _terms(seed: int) -> tuple[list[Expr], object]:
     """Random expectations of products of kets of MIXED."""
     rng = random.Random(seed)
-    work = _Derivation(compiled(MIXED), simplify=True)
+    work = _Derivation(compiled(MIXED), True, Meeting())
+    work.walk()
     work.system(None)
     kets = [Ket(name, 0) for name in ("x", "w", "h", "c", "y")]
     found = []
