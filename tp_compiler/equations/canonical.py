@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 
 import sympy as sp
 
@@ -25,7 +25,7 @@ def _bound(expr: Expr, depth: int) -> Expr:
     return rebuild(expr, rule)
 
 
-def readable(expr: Expr, taken: Collection[Expr] = ()) -> Expr:
+def readable(expr: Expr, plain: Callable[[Expr], Expr], taken: Collection[Expr] = ()) -> Expr:
     """Bound indices by their plain letters, Σ_s for Σ_s₁₄, with primes where a letter is taken."""
 
     def rule(e: Expr) -> Expr | None:
@@ -34,14 +34,14 @@ def readable(expr: Expr, taken: Collection[Expr] = ()) -> Expr:
         used = {*taken, *(e.free_symbols - set(bound(e)))}
         new: dict[Expr, Expr] = {}
         for old in bound(e):
-            plain = like(old, old.name.rstrip("₀₁₂₃₄₅₆₇₈₉\u0303′") or old.name)
-            while plain in used:
-                plain = like(plain, plain.name + "′")
-            used.add(plain)
-            new[old] = plain
+            letter = plain(old)
+            while letter in used:
+                letter = like(letter, letter.name + "′")
+            used.add(letter)
+            new[old] = letter
         apart = {old: sp.Dummy(old.name, integer=True) for old in new}
         opened = rebound(e, lambda inner: inner, apart)
-        closed = {apart[old]: plain for old, plain in new.items()}
-        return rebound(opened, lambda inner: readable(inner, used), closed)
+        closed = {apart[old]: letter for old, letter in new.items()}
+        return rebound(opened, lambda inner: readable(inner, plain, used), closed)
 
     return rebuild(expr, rule)

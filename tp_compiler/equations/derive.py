@@ -73,7 +73,8 @@ class _Derivation(Work):
         for output in self.program.outputs:
             self._output(output.name, output.indices, self._at_last(output.node))
         equations, matrices = self.training.finish(self.equations, self.expr, self.products.matrices)
-        found = System(tuple(_sections(equations)), matrices, self._remarks(), self.training.clock)
+        data = {n.name: n.values for n in self.nodes if isinstance(n, ir.Array)}
+        found = System(tuple(_sections(equations)), matrices, self._remarks(), self.training.clock, data=data)
         return finish(found, self.facts, self.names, self.simplify, closed_form)
 
     # -- the walk ------------------------------------------------------------------------------------------------

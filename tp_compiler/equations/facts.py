@@ -13,7 +13,19 @@ from typing import Any
 import sympy as sp
 
 from tp_compiler.equations.functions import name_of
-from tp_compiler.equations.terms import Entry, Expectation, Expr, Hat, Ket, Missing, Partial, Scalar, Stacked, Stein
+from tp_compiler.equations.terms import (
+    Block,
+    Entry,
+    Expectation,
+    Expr,
+    Hat,
+    Ket,
+    Missing,
+    Partial,
+    Scalar,
+    Stacked,
+    Stein,
+)
 from tp_compiler.ir.primitives import PRIMITIVES
 
 #: (generator, copy). The generator ALL stands for a change of sign of every generator at once.
@@ -142,7 +154,7 @@ class Facts:
             return product(self.of(a) for a in expr.args)
         if isinstance(expr, sp.Add | Stacked):
             return total([self.of(a) for a in expr.args if not isinstance(expr, Stacked) or a is not expr.args[0]])
-        if isinstance(expr, sp.Sum):
+        if isinstance(expr, sp.Sum | Block):
             return self.of(expr.args[0])
         return self._function(expr)
 

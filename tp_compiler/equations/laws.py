@@ -15,6 +15,7 @@ import sympy as sp
 from tp_compiler.equations.functions import FUNCTIONS, name_of, number
 from tp_compiler.equations.names import Names, is_time
 from tp_compiler.equations.terms import (
+    Block,
     Data,
     Expectation,
     Expr,
@@ -111,15 +112,19 @@ def _stack(names: Names, node: ir.Stack, args: Sequence[Expr]) -> Expr:
     return Stacked(names.symbol(node.index), *args)
 
 
-def _linalg(names: Names, node: ir.Linalg, args: Sequence[Expr]) -> Expr:
-    return Linalg(node.op, node.fn, names.symbol(node.rows), names.symbol(node.cols), *args)
+def _linalg(names: Names, node: ir.Linalg | ir.Spectral, args: Sequence[Expr]) -> Expr:
+    hidden = [names.symbol(i) for i in node.hidden] if isinstance(node, ir.Spectral) else []
+    return Linalg(node.op, node.fn, (names.symbol(node.rows), names.symbol(node.cols)), hidden, *args)
 
 
 def _join(names: Names, node: ir.Join, args: Sequence[Expr]) -> Expr:
     """One family over one index is the family itself, under another name."""
     if len(args) == 1 and len(node.groups[0]) == 1:
         return reindex(args[0], {names.symbol(node.groups[0][0]): names.symbol(node.index)})
-    return Joined(names.symbol(node.index), *args)
+    if len(args) == 1 and not node.groups[0]:
+        return args[0]  # one ket, over an axis of one
+    blocks = (Block(a, *((names.symbol(i), i.size) for i in group)) for a, group in zip(args, node.groups, strict=True))
+    return Joined(names.symbol(node.index), *blocks)
 
 
 def _array(names: Names, node: ir.Array, args: Sequence[Expr]) -> Expr:

@@ -8,14 +8,26 @@ A^{t-s-1} B, else it has a recursion of its own. With dW_s = Σ_i |dh_{s,i}><x_{
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
 import sympy as sp
 
 from tp_compiler.equations.names import Names
+from tp_compiler.equations.simplify import reindex_bound
 from tp_compiler.equations.system import Equation
-from tp_compiler.equations.terms import Entry, Expectation, Expr, Ket, Outer, Scalar, rebuild, reindex
+from tp_compiler.equations.terms import (
+    Entry,
+    Expectation,
+    Expr,
+    Ket,
+    Outer,
+    Scalar,
+    copies_of,
+    rebuild,
+    reindex,
+    with_copies,
+)
 
 
 @dataclass(frozen=True)
@@ -109,13 +121,24 @@ def operator(expr: Expr) -> Expr:
         return None if inner is None else sp.Sum(inner, *expr.limits)
     if not isinstance(expr, sp.Mul):
         return None
-    sums = [f for f in expr.args if isinstance(f, sp.Sum) and f.has(Ket)]
-    if len(sums) == 1:
-        inner = operator(sums[0])
-        return None if inner is None else sp.Mul(inner, *(f for f in expr.args if f is not sums[0]))
+    sums = [f for f in expr.args if isinstance(f, sp.Sum) and copies_of(f)]
+    if sums:
+        rest = sp.Mul(*(f for f in expr.args if f is not sums[0]))
+        first = reindex_bound(sums[0], rest)
+        inner = operator(first.function * rest)
+        return None if inner is None else sp.Sum(inner, *first.limits)
     left = [f for f in expr.args if isinstance(f, Ket) and f.copy_number == 0]
     right = [f for f in expr.args if isinstance(f, Ket) and f.copy_number != 0]
     rest = [f for f in expr.args if f not in (*left, *right)]
-    if len(left) != 1 or len(right) != 1 or any(f.has(Ket) and not isinstance(f, Expectation) for f in rest):
+    if len(left) != 1 or len(right) != 1 or any(map(copies_of, rest)):
         return None
     return sp.Mul(*rest, Outer(left[0], Ket(right[0].args[0], 0, *right[0].indices)))
+
+
+def is_gradient(expr: Expr, columns: Set[str], rows: Set[str]) -> bool:
+    """Is every term an outer product Σ |dh><x| of what W, or its transpose, is applied to? An update is not."""
+    written = operator(with_copies(expr, {c: -1 for c in copies_of(expr) if c}))
+    if written is None:
+        return False
+    outers = written.atoms(Outer)
+    return all(e.args[1].label in columns or e.args[0].label in rows for e in outers)

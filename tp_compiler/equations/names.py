@@ -20,7 +20,12 @@ Positions = tuple[Index | int, ...]
 #: node -> (source name, indices; an int fixes a position: `|h[i,1]> = ...` binds ("h", (i, 1)))
 SourceNames = Mapping[ir.Node, tuple[str, Positions]]
 
-_SUBSCRIPT = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
+_DIGITS = "₀₁₂₃₄₅₆₇₈₉"
+_SUBSCRIPT = str.maketrans("0123456789", _DIGITS)
+#: In the names of indices that the compiler has made up; no equation is stated with them.
+_FRESH = "·"
+#: Marks of an index that was renamed: it runs over the same axis.
+_MARKS = "\u0303′"
 #: The axis of the training clock; the language reserves its name.
 _STEP = "step"
 _TIMES = ("t", "τ", "k", "n", "T")
@@ -55,6 +60,7 @@ class Names:
         self.axes: dict[Expr, str] = {}
         self._symbols: dict[Index, Expr] = {}
         self._used: set[str] = set()
+        self._letters: dict[str, tuple[str, int]] = {}  # how an index is written -> what it runs over
         self._labels: dict[bool, set[str]] = {True: set(), False: set()}
         self._counts: dict[str, int] = {}
         self.source = self._source(program, moving)
@@ -77,6 +83,7 @@ class Names:
         self._used.update(chosen)
         for symbol in (self.time, self.earlier):
             self.sizes[symbol], self.axes[symbol] = index.size, _STEP
+            self._letters[symbol.name] = (_STEP, index.size)
 
     @staticmethod
     def _source(program: Program, moving: Set[ir.Node]) -> SourceNames:
@@ -111,15 +118,17 @@ class Names:
 
     # -- indices ------------------------------------------------------------------------------------------------
     def symbol(self, index: Index) -> Expr:
-        """The SymPy symbol of an index. Names made up by the compiler (`k#1`) become a letter with a subscript."""
+        """The SymPy symbol of an index. Names made up by the compiler (`k#1`) become letters when an equation is stated."""
         if index not in self._symbols:
             base, _, fresh = index.name.partition("#")
-            name = self.time.name if is_time(index) else base if not fresh and index.name == base else base[:1]
+            name = self.time.name if is_time(index) else base[:1] if fresh else base
             trial, k = name, 0
-            while trial in self._used or (trial == name and "#" in index.name):
+            while trial in self._used or (trial == name and fresh):
                 k += 1
-                trial = name + str(k).translate(_SUBSCRIPT)
+                trial = f"{name}{_FRESH}{k}"
             self._used.add(trial)
+            if "#" not in index.name:
+                self._letters[trial] = (index.axis.name, index.size)
             self._symbols[index] = time_symbol(trial) if is_time(index) else index_symbol(trial)
             self.sizes[self._symbols[index]] = index.size
             self.axes[self._symbols[index]] = index.axis.name
@@ -131,23 +140,41 @@ class Names:
         return (symbol, 0, index.size - 1) if is_time(index) else (symbol, 1, index.size)
 
     def local(self, symbols: Iterable[Expr]) -> dict[Expr, Expr]:
-        """i for i₂, where an equation has no other i: its own indices are its own business."""
-        taken = {s.name for s in symbols}
+        """i for i·2, where an equation has no other i: its own indices are its own business."""
+        symbols = list(symbols)
+        taken = {s.name for s in symbols if _FRESH not in s.name}
         mapping = {}
-        for s in sorted(symbols, key=str):
-            plain = s.name.rstrip("₀₁₂₃₄₅₆₇₈₉")
-            if plain != s.name and plain not in taken:
-                taken.add(plain)
-                mapping[s] = self._same(s, like(s, plain))
+        for s in sorted((s for s in symbols if s.name not in taken), key=str):
+            plain = self.plain(s, taken)
+            taken.add(plain.name)
+            if plain != s:
+                mapping[s] = plain
         return mapping
+
+    def plain(self, symbol: Expr, taken: Iterable[str] = ()) -> Expr:
+        """The first of i, i₂, i₃, ... that is not taken, and that stands for no other axis anywhere."""
+        base = symbol.name.partition(_FRESH)[0].rstrip(_DIGITS + _MARKS)
+        axis, taken, k = self._axis_of(symbol), set(taken), 1
+        while True:
+            name = base + (str(k).translate(_SUBSCRIPT) if k > 1 else "")
+            if name not in taken and self._letters.setdefault(name, axis) == axis:
+                return self._same(symbol, like(symbol, name))
+            k += 1
+
+    def _axis_of(self, symbol: Expr) -> tuple[str, int]:
+        """What an index runs over; marks of renaming do not change that."""
+        while symbol not in self.sizes and symbol.name[-1:] in _MARKS:
+            symbol = like(symbol, symbol.name[:-1])
+        return self.axes[symbol], self.sizes[symbol]
 
     def prime(self, symbol: Expr) -> Expr:
         """i′ for i, over the same axis."""
         return self._same(symbol, like(symbol, symbol.name + "′"))
 
     def _same(self, old: Expr, new: Expr) -> Expr:
-        self.sizes.setdefault(new, self.sizes[old])
-        self.axes.setdefault(new, self.axes[old])
+        axis, size = self._axis_of(old)
+        self.sizes.setdefault(new, size)
+        self.axes.setdefault(new, axis)
         return new
 
     # -- labels -------------------------------------------------------------------------------------------------

@@ -193,11 +193,10 @@ class Backend(_Printer):
         return self.ket(inner, members[0].copy_number) if isinstance(members[0], Ket) else inner
 
     def _print_Linalg(self, e: Any) -> str:
-        op, fn, rows, cols, *arguments = e.args
-        shown = [self._print(a) for a in arguments]
-        where = (self._print(rows), self._print(cols))
-        head = self.subscript(self.upright(op.name + (f" {fn.name}" if fn.name else "")), where)
-        return head + self.paren(", ".join(shown))
+        shown = [self._print(a) for a in e.arguments]
+        head = self.upright(e.op + (f" {e.fn}" if e.fn else ""))
+        place = tuple(self._print(i) for i in e.place)
+        return self.subscript(head, place if e.op != "logdet" else ()) + self.paren(", ".join(shown))
 
     def _print_where(self, e: Any) -> str:
         """1[c > 0] for a choice between 1 and 0."""
@@ -207,8 +206,11 @@ class Backend(_Printer):
         return self.upright("where") + self.paren(", ".join(self._print(a) for a in e.args))
 
     def _print_Joined(self, e: Any) -> str:
-        at, *members = (self._print(a) for a in e.args)
-        return self.subscript(self.paren("; ".join(members)), (at,))
+        at, *blocks = (self._print(a) for a in e.args)
+        return self.subscript(self.paren("; ".join(blocks)), (at,))
+
+    def _print_Block(self, e: Any) -> str:
+        return ", ".join([self._print(e.body), *(f"{self._print(i)} {self.at_most} {n}" for i, n in e.limits)])
 
     def _print_Missing(self, e: Any) -> str:
         return self.upright(f"({e.args[0].name}: no limit law yet)")

@@ -131,14 +131,13 @@ def _letter(slot: int | Expr) -> Expr:
 
 
 def general_place(
-    family: Family, formal: Sequence[Expr], prime: Callable[[Expr], Expr]
+    family: Family, formal: Sequence[Expr], other: Callable[[Expr, Iterable[str]], Expr]
 ) -> tuple[Place, Mapping[int, Expr]]:
-    """The family's own place, over the indices `formal` that each position ranges over; an index that is taken by
-    another position gets a prime."""
+    """The family's own place, over the indices `formal` that each position ranges over; `other(i, taken)` is one for
+    the same range in the place of what another position has."""
     chosen: dict[int, Expr] = {}
     for slot, index in zip(family.slots, formal, strict=True):
         if isinstance(slot, int) and slot not in chosen:
-            while index in chosen.values():
-                index = prime(index)
-            chosen[slot] = index
+            taken = {i.name for i in chosen.values()}
+            chosen[slot] = other(index, taken) if index.name in taken else index
     return tuple(chosen[s] if isinstance(s, int) else s for s in family.slots), chosen

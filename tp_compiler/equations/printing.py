@@ -14,7 +14,7 @@ from sympy.printing.precedence import PRECEDENCE
 
 from tp_compiler.equations.backends import Latex, Unicode
 from tp_compiler.equations.system import Clock, Equation, Matrix, System
-from tp_compiler.equations.terms import DotPart, Expr, Ket, Stacked, Stein, reindex
+from tp_compiler.equations.terms import DotPart, Entry, Expr, Ket, Stacked, Stein, reindex
 
 #: A line of LaTeX source longer than this breaks at its sums.
 _WIDTH = 100
@@ -28,6 +28,9 @@ def _lines(e: Equation, p: Any) -> list[Line]:
     """What is stated about an equation: pairs of a left and a right side, and the sign between them."""
     show = p.doprint
     eq, law = ("=", r"\sim" if isinstance(p, Latex) else "~")
+    if e.kind == "bracket":
+        chain = [x for x in (e.expression, e.closed_form) if x is not None]
+        return [(show(e.meaning) if k == 0 else "", eq, show(x)) for k, x in enumerate(chain)]
     left = show(e.symbol)
     if e.kind == "initial":
         text = f"{_normal(p)}({show(e.mean)}, {show(_variance(e))})"
@@ -44,10 +47,8 @@ def _lines(e: Equation, p: Any) -> list[Line]:
     if e.kind in ("state", "weight"):
         return _state_lines(e, p)
     if e.kind == "operator":
-        return [(p.operator("", *_operator(e.symbol, p), False), eq, show(e.expression))]
-    if e.kind == "bracket":
-        chain = [x for x in (e.expression, e.closed_form) if x is not None]
-        return [(show(e.meaning) if k == 0 else "", eq, show(x)) for k, x in enumerate(chain)]
+        entries = e.expression.has(Entry)
+        return [(left if entries else p.operator("", *_operator(e.symbol, p), False), eq, show(e.expression))]
     if isinstance(e.expression, Stacked) and show(e.expression) == left:
         return []  # a family whose members have names: nothing to state
     chain = [show(e.meaning)] if e.meaning is not None else []

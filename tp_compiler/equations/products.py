@@ -84,6 +84,7 @@ class Products:
 
     def _applied(self, node: ir.Node, matmul: ir.MatMul, hat: Hat, keep: Expr, learned: ir.Apply | None) -> Expr:
         """The product, member by member where other products meet members of it."""
+        self.training.arguments.setdefault((hat.matrix, hat.transposed), set()).add(hat.argument.label)
         parts = self._parts(hat.argument) if matmul in self.known.apart else None
         if parts is None or not parts.args[0].is_Symbol:
             return self._named(_Product(node, matmul, hat, keep, learned))
@@ -151,7 +152,7 @@ class Products:
             x = self.facts.definitions[hat.argument.label].symbol
             times = [i for i in hat.argument.indices if i == self.names.time]
             formal = [*self.matrices[p.matmul.matrix].indices, *x.indices[len(times) :]]
-            general, slots = general_place(family, formal, self.names.prime)
+            general, slots = general_place(family, formal, self.names.plain)
             cut = len(hat.member)
             all_of = Hat(hat.matrix, hat.transposed, Ket(x.args[0], 0, *times, *general[cut:]), general[:cut])
             keep = p.keep if p.keep == 1 or general[:cut] == hat.member else self._kept(p.matmul, general[:cut])

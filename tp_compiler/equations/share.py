@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 
 import sympy as sp
@@ -21,19 +22,23 @@ def finish(system: System, facts: Facts, names: Names, simplify: bool, closed_fo
     """The system as it is handed out."""
     equations = system.equations
     if simplify:
-        equations = tuple(map(_legible, _needed(_shared(equations))))
+        equations = tuple(_legible(e, names) for e in _needed(_shared(equations)))
     formula = None if closed_form is None else Formulas(equations, facts, closed_form)
     if simplify or formula is not None:
         equations = Brackets(equations, facts, names, formula).complete(equations)
-    return System(tuple(map(_legible, equations)), system.matrices, system.remarks, system.clock)
+    return replace(system, equations=tuple(_legible(e, names) for e in equations), sizes=names.sizes)
 
 
-def _legible(e: Equation) -> Equation:
+def _legible(e: Equation, names: Names) -> Equation:
     """Bound indices by plain letters, and (a - b)/4 for a/4 - b/4 in products."""
     fields = {"product": ("learned",), "initial": (), "clt": ()}.get(e.kind, ("expression", "closed_form"))
     own = e.symbol.indices
     parts = {n: getattr(e, n) for n in fields if getattr(e, n) is not None}
-    return replace(e, **{n: rebuild(rebuild(readable(x, own), _primitive), number_in_front) for n, x in parts.items()})
+    return replace(e, **{n: _plain(x, names, own) for n, x in parts.items()})
+
+
+def _plain(expr: Expr, names: Names, own: Sequence[Expr]) -> Expr:
+    return rebuild(rebuild(readable(expr, names.plain, own), _primitive), number_in_front)
 
 
 def _primitive(expr: Expr) -> Expr | None:

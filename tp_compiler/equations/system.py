@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import sympy as sp
@@ -158,23 +159,29 @@ class Clock:
     steps: int
 
 
+@dataclass(frozen=True)
 class System:
     """The limit equations of a program. `system["h2"]` is an equation; "|x>" is the ket x beside a scalar x, and
-    "<x|y>" what is stated of a bracket. `clock` is None where nothing is trained."""
+    "<x|y>" what is stated of a bracket. `clock` is None where nothing is trained.
 
-    def __init__(
-        self,
-        equations: tuple[Equation, ...],
-        matrices: tuple[Matrix, ...],
-        remarks: tuple[str, ...] = (),
-        clock: Clock | None = None,
-    ):
-        self.equations = equations
-        self.matrices = matrices
-        self.remarks = remarks
-        self.clock = clock
-        self._scalars = {e.name: e for e in equations if not e.is_ket}
-        self._kets = {e.name: e for e in equations if e.is_ket}
+    `sizes`: an index i runs over 1, ..., sizes[i] (the clock over 0, 1, ..., sizes[t] - 1). `data`: the numbers of the
+    program's data, over the indices that a `Data` term has, as nested sequences or arrays.
+    """
+
+    equations: tuple[Equation, ...]
+    matrices: tuple[Matrix, ...]
+    remarks: tuple[str, ...] = ()
+    clock: Clock | None = None
+    sizes: Mapping[Expr, int] = field(default_factory=dict)
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def _scalars(self) -> dict[str, Equation]:
+        return {e.name: e for e in self.equations if not e.is_ket}
+
+    @cached_property
+    def _kets(self) -> dict[str, Equation]:
+        return {e.name: e for e in self.equations if e.is_ket}
 
     def __iter__(self) -> Iterator[Equation]:
         return iter(self.equations)

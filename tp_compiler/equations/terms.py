@@ -256,22 +256,82 @@ def family_of(e: Stacked) -> tuple[str, tuple[Expr, ...]] | None:
     return name, (*first[:position], at, *first[position + 1 :])
 
 
-class Joined(sp.Expr):
-    """Families laid out one after the other over one index. args: the position, then the families."""
+class Block(sp.Expr):
+    """A family laid out: one entry after the other, the last index running fastest. args: body, then (index, size) pairs.
+
+    The indices are bound. One that does not occur in the body repeats it.
+    """
 
     is_commutative = True
     is_real = True
+
+    def __new__(cls, body: Any, *indices: Any) -> Block:
+        return sp.Expr.__new__(cls, sp.sympify(body), *(sp.Tuple(*pair) for pair in indices))
+
+    @property
+    def body(self) -> Expr:
+        return self.args[0]
+
+    @property
+    def limits(self) -> tuple[tuple[Expr, int], ...]:
+        return tuple((pair[0], int(pair[1])) for pair in self.args[1:])
+
+    @property
+    def free_symbols(self) -> set[Expr]:
+        return set(self.body.free_symbols) - {i for i, _ in self.limits}
+
+
+class Joined(sp.Expr):
+    """Families laid out one after the other over one index. args: the position, then the `Block`s."""
+
+    is_commutative = True
+    is_real = True
+
+
+#: What functions of finite matrices bind beside their hidden indices, as positions in (rows, cols).
+_BOUND = {"solve": (1,), "logdet": (0, 1)}
 
 
 class Linalg(sp.Expr):
-    """A function of finite matrices (ir.Linalg, ir.Spectral). args: op, function, rows, cols, arguments."""
+    """A function of finite matrices (ir.Linalg, ir.Spectral). args: op, function, (rows, cols), hidden, arguments.
+
+    Hidden indices are bound; so is what the result does not have: cols of `solve`, both of `logdet`.
+    """
 
     is_commutative = True
     is_real = True
 
-    def __new__(cls, op: Any, fn: Any, rows: Any, cols: Any, *arguments: Any) -> Linalg:
+    def __new__(cls, op: Any, fn: Any, place: Any, hidden: Any, *arguments: Any) -> Linalg:
         op, fn = (a if isinstance(a, Str) else Str(a) for a in (op, fn))
-        return sp.Expr.__new__(cls, op, fn, rows, cols, *arguments)
+        return sp.Expr.__new__(cls, op, fn, sp.Tuple(*place), sp.Tuple(*hidden), *arguments)
+
+    @property
+    def op(self) -> str:
+        return str(self.args[0].name)
+
+    @property
+    def fn(self) -> str:
+        return str(self.args[1].name)
+
+    @property
+    def place(self) -> tuple[Expr, Expr]:
+        return self.args[2][0], self.args[2][1]
+
+    @property
+    def hidden(self) -> tuple[Expr, ...]:
+        return tuple(self.args[3])
+
+    @property
+    def arguments(self) -> tuple[Expr, ...]:
+        return tuple(self.args[4:])
+
+    @property
+    def bound(self) -> tuple[Expr, ...]:
+        return (*(self.place[k] for k in _BOUND.get(self.op, ())), *self.hidden)
+
+    @property
+    def free_symbols(self) -> set[Expr]:
+        return set(self.place).union(*(a.free_symbols for a in self.arguments)) - set(self.bound)
 
 
 class Missing(sp.Expr):
@@ -284,7 +344,7 @@ class Missing(sp.Expr):
         return sp.Expr.__new__(cls, construct if isinstance(construct, Str) else Str(construct))
 
 
-BINDERS = (sp.Sum, Reduce, Softmax)
+BINDERS = (sp.Sum, Reduce, Softmax, Block, Linalg)
 
 
 def bracket(x: Expr, y: Expr) -> Expectation:
@@ -307,18 +367,46 @@ def rebuild(expr: Expr, rule: Callable[[Expr], Expr | None]) -> Expr:
 
 def bound(expr: Expr) -> tuple[Expr, ...]:
     """The indices that a binder binds."""
-    if isinstance(expr, sp.Sum):
+    if isinstance(expr, sp.Sum | Block):
         return tuple(limit[0] for limit in expr.limits)
+    if isinstance(expr, Linalg):
+        return expr.bound
     return (expr.args[2],) if isinstance(expr, Reduce) else (expr.args[1],)
 
 
 def rebound(expr: Expr, body: Callable[[Expr], Expr], new: Mapping[Expr, Expr]) -> Expr:
     """A binder over other indices: `body` is applied to what is inside, then the bound indices are exchanged."""
-    inner = body(expr.args[1] if isinstance(expr, Reduce) else expr.args[0]).xreplace(dict(new))
+
+    def inside(e: Expr) -> Expr:
+        return _replaced(body(e), new)
+
+    if isinstance(expr, Linalg):
+        place, hidden = ([new.get(i, i) for i in group] for group in (expr.place, expr.hidden))
+        return Linalg(*expr.args[:2], place, hidden, *map(inside, expr.arguments))
     own = [new.get(i, i) for i in bound(expr)]
     if isinstance(expr, sp.Sum):
-        return sp.Sum(inner, *((i, *limit[1:]) for i, limit in zip(own, expr.limits, strict=True)))
-    return Reduce(expr.args[0], inner, own[0]) if isinstance(expr, Reduce) else Softmax(inner, own[0], expr.args[2])
+        return sp.Sum(inside(expr.args[0]), *((i, *limit[1:]) for i, limit in zip(own, expr.limits, strict=True)))
+    if isinstance(expr, Block):
+        return Block(inside(expr.body), *((i, size) for i, (_, size) in zip(own, expr.limits, strict=True)))
+    if isinstance(expr, Reduce):
+        return Reduce(expr.args[0], inside(expr.args[1]), own[0])
+    return Softmax(inside(expr.args[0]), own[0], expr.args[2])
+
+
+def _replaced(expr: Expr, new: Mapping[Expr, Expr]) -> Expr:
+    """Free indices replaced; a binder inside that binds one of them again has its own."""
+    if not any(not new.keys().isdisjoint(bound(b)) for b in expr.atoms(*BINDERS)):
+        return expr.xreplace(dict(new))
+
+    def rule(e: Expr) -> Expr | None:
+        if isinstance(e, BINDERS) and not new.keys().isdisjoint(bound(e)):
+            rest = {k: v for k, v in new.items() if k not in bound(e)}
+            place = {"place": [rest.get(i, i) for i in e.place]} if isinstance(e, Linalg) else {}
+            inner = rebound(e, lambda x: _replaced(x, rest), {})
+            return Linalg(*inner.args[:2], place["place"], inner.hidden, *inner.arguments) if place else inner
+        return new.get(e)
+
+    return rebuild(expr, rule)
 
 
 def reindex(expr: Expr, mapping: Mapping[Expr, Expr]) -> Expr:

@@ -14,7 +14,7 @@ import sympy as sp
 
 from tp_compiler.equations.flow import Flow
 from tp_compiler.equations.functions import number
-from tp_compiler.equations.learned import Gathered, gathered, operator
+from tp_compiler.equations.learned import Gathered, gathered, is_gradient, operator
 from tp_compiler.equations.names import Names
 from tp_compiler.equations.simplify import reindex_bound
 from tp_compiler.equations.system import Clock, Equation, Matrix
@@ -77,6 +77,8 @@ class Training:
         self.gradients = _gradients(flow, set(slots))
         self.parameter = {slot: s.name.split(".")[0] for slot, s in slots.items()}
         self.dW: dict[int, Equation] = {}
+        self.arguments: dict[tuple[str, bool], set[str]] = {}  # what a matrix (or its transpose) is applied to
+        self.made = _made_by_functions_of_matrices(flow.nodes)
 
     def _symbol(self, state: ir.State) -> Named:
         label, time = self.names.state(state), self.names.time
@@ -113,15 +115,20 @@ class Training:
     def _follow(self, state: ir.State, value: Expr, start: Mapping[ir.Node, Expr]) -> None:
         symbol, first = _first_copy(self.symbols[state], state), start[state.init]
         begins = None if isinstance(first, Ket) and first.label.startswith(f"{symbol.label}[") else first
-        value = self.clean(_first_copy(value, state))
+        value, local = self.clean(_first_copy(value, state)), self.names.local(symbol.indices)
+        symbol, value = reindex(symbol, local), reindex(value, local)
+        begins = None if begins is None else reindex(begins, local)
         self.equations[state] = Equation(symbol, "state", value, start=begins, time=self.names.time)
 
     def gradient(self, node: ir.Node, value: Expr) -> Entry | None:
-        """dW_t⁽⁰¹⁾ = Σ |dh_t>|x_t>⁽¹⁾, where `node` is that."""
+        """dW_t⁽⁰¹⁾ = Σ |dh_t>|x_t>⁽¹⁾, where `node` is that; what an optimizer has made of it is called step^W."""
         slot = self.gradients.get(node)
         if slot is None or slot in self.dW:
             return None
-        label = self.names.label(f"d{self.parameter[slot]}", (), True)
+        name = self.parameter[slot]
+        columns, rows = self.arguments.get((name, False), set()), self.arguments.get((name, True), set())
+        is_plain = node not in self.made and is_gradient(value, columns, rows)
+        label = self.names.label(f"d{name}" if is_plain else f"step^{name}", (), True)
         symbol = Entry(label, 0, slot, self.names.time, *(self.names.symbol(i) for i in node.type.indices))
         first, body = with_copies(symbol, {slot: 1}), self.clean(with_copies(value, {slot: 1}))
         self.dW[slot] = Equation(first, "entry", body, time=self.names.time)
@@ -238,3 +245,13 @@ def _gradients(flow: Flow, slots: set[int]) -> dict[ir.Node, int]:
             found[node] = column
     inner = {a for n in found for a in n.args}
     return {n: slot for n, slot in found.items() if n not in inner}
+
+
+def _made_by_functions_of_matrices(nodes: Sequence[ir.Node]) -> set[ir.Node]:
+    """What scalars that are functions of finite matrices enter as factors: updates, no gradients."""
+    found: set[ir.Node] = set()
+    for node in nodes:
+        parts = [a for a in node.args if a.type.is_scalar or len(node.type.slots) == 2]
+        if isinstance(node, ir.Spectral) or any(a in found for a in parts):
+            found.add(node)
+    return found
