@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from tp_compiler.frontend import syntax as ast
 from tp_compiler.frontend.expressions import Context, Expressions, error
+from tp_compiler.frontend.optimizers import Parameter
 from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.types import Type
 from tp_compiler.ir.walk import reachable, rewrite
 
 if TYPE_CHECKING:
     from tp_compiler.diagnostics import Span
+    from tp_compiler.frontend.decay import Stepped
     from tp_compiler.frontend.names import Scope
     from tp_compiler.frontend.tangent_limit import Group
     from tp_compiler.ir.build import Builder
+
+
+#: Updates that were made, to what counts them in a flow: enough for it to be no first one.
+BEHIND_THE_FIRST = 1
 
 
 def times_of(core: Expressions, s: ast.Train, scope: Scope, still: bool) -> tuple[float, ...]:
@@ -44,6 +51,31 @@ def flows(groups: list[Group]) -> None:
             raise error("NX179", "gradient flow with weight decay is not available", group.span, remedy)
 
 
+def timeless(build: Builder, run: Callable[[Parameter, ir.Node], Stepped], span: Span) -> None:
+    """Refuses optimizers that count their updates: a flow has none, and the times that are listed are no steps. What treats
+    its first update apart (SGD's dampening) goes on as behind it."""
+    entry, weight = (ir.Array(type=Type((), (), True), name=n, values=0.0, span=span) for n in "gp")
+
+    def at(updates: int) -> list[ir.Node]:
+        probe = Parameter("probe", Type((), (), True), weight, entry)
+        update, _, following = run(probe, build.constant(updates, span))
+        return [update, *following.values()]
+
+    if not all(_alike(a, b) for a, b in zip(at(BEHIND_THE_FIRST), at(BEHIND_THE_FIRST + 1), strict=True)):
+        remedy = "write it without `t`, or use `train steps`"
+        raise error("NX179", "an optimizer that counts its updates has no gradient flow", span, remedy)
+
+
+def _alike(one: ir.Node, other: ir.Node) -> bool:
+    """Are these the same function of states of the same names?"""
+    if isinstance(one, ir.Carry) and isinstance(other, ir.Carry):
+        return one.state.name == other.state.name
+    if one is other or not one.args:
+        return one is other
+    same = type(one) is type(other) and getattr(one, "fn", "") == getattr(other, "fn", "")
+    return same and len(one.args) == len(other.args) and all(map(_alike, one.args, other.args))
+
+
 def heavy_ball(build: Builder, following: Mapping[ir.State, ir.Node], span: Span) -> dict[ir.State, ir.Node]:
     """Momentum in continuous time: all states move at once, so that a parameter reads the buffer as it is.
 
@@ -67,4 +99,4 @@ def heavy_ball(build: Builder, following: Mapping[ir.State, ir.Node], span: Span
     return {state: moved(state, node) for state, node in following.items()}
 
 
-__all__ = ["flows", "heavy_ball", "times_of"]
+__all__ = ["BEHIND_THE_FIRST", "flows", "heavy_ball", "timeless", "times_of"]

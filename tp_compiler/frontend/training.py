@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tp_compiler.diagnostics import Diagnostic, ProgramError, Span
@@ -18,7 +19,7 @@ from tp_compiler.frontend.decay import classified, scaled
 from tp_compiler.frontend.definitions import calls_in, check_body, functions_of, names_in
 from tp_compiler.frontend.differentiation import uses_initial
 from tp_compiler.frontend.expressions import Context, error
-from tp_compiler.frontend.flow import flows, heavy_ball, times_of
+from tp_compiler.frontend.flow import BEHIND_THE_FIRST, flows, heavy_ball, timeless, times_of
 from tp_compiler.frontend.layer_optimizers import STATISTICS, LayerBody, LayerParameter, LayerUpdate, layered
 from tp_compiler.frontend.layers import Layers
 from tp_compiler.frontend.matrix_optimizers import MatrixBody, MatrixParameter, MatrixUpdate, family, stacked, updated
@@ -348,6 +349,9 @@ class Training:
             )  # fmt: skip
             if self.times:
                 flows(self.tangent.groups)
+                for u in self.updates:
+                    run = partial(self._stepped, u, u.values)
+                    timeless(self.build, run, u.statement.optimizer.span)
                 self.tangent.following = heavy_ball(self.build, self.tangent.following, self._head())
                 self.following = heavy_ball(self.build, self.following, self._head())
                 self.loop = replace(self.loop, times=self.times, following=self.following)
@@ -398,10 +402,17 @@ class Training:
     def _step(self, update: _Update) -> Step:
         def step(parameter: Parameter, change: Change) -> Stepped:
             values = {name: change(node) for name, node in update.values.items()}
-            clock, span = self.build.clock(self._head()), update.statement.optimizer.span
-            return stepped(self.core, self._run_body, update.optimizer, values, parameter, clock, span)
+            return self._stepped(update, values, parameter, self._updates())
 
         return step
+
+    def _updates(self) -> ir.Node:
+        """How many updates were made, to an optimizer: in gradient flow, where there are none, as behind the first."""
+        return self.build.constant(BEHIND_THE_FIRST, self._head()) if self.times else self.build.clock(self._head())
+
+    def _stepped(self, update: _Update, values: dict[str, ir.Node], parameter: Parameter, clock: ir.Node) -> Stepped:
+        span = update.statement.optimizer.span
+        return stepped(self.core, self._run_body, update.optimizer, values, parameter, clock, span)
 
     def _loss_span(self) -> Span:
         assert self.minimized is not None
@@ -454,10 +465,9 @@ class Training:
     ) -> tuple[ir.Node, ir.Node | None]:
         """What an update adds to a parameter (and to its part along W_0), for the member it names."""
         span = update.statement.optimizer.span
-        clock = self.build.clock(self._head())
 
         def run(parameter: Parameter) -> Stepped:
-            return stepped(self.core, self._run_body, update.optimizer, update.values, parameter, clock, span)
+            return self._stepped(update, update.values, parameter, self._updates())
 
         powers = self.powers(target, picks)
         if any(powers.values()):
