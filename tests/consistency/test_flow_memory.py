@@ -81,7 +81,7 @@ def test_a_network_follows_the_same_equation() -> None:
 
 def test_what_counts_its_updates_has_no_flow() -> None:
     own = "optimizer Own(lr) { return -lr * g / t }\n"
-    with pytest.raises(ProgramError, match="NX179.*counts its updates"):
+    with pytest.raises(ProgramError, match=r"NX179.*counts its updates"):
         tpc.compile(own + program("Own(lr = 0.3)", "[1, 4]"))
     first = "optimizer Own(lr) { return -lr * g * where(t - 1.5, 1, 5) }\n"
     found = tpc.limit(first + program("Own(lr = 0.3)", "[1, 4]"), f0="zero")["g"]
