@@ -66,6 +66,17 @@ ACTIVATIONS: dict[str, Activation] = {
     "silu": Activation(lambda x: x * _sigmoid(x), lambda x: _sigmoid(x) * (1 + x * _sigmoid(-x))),
     "softplus": Activation(lambda x: np.logaddexp(x, 0), _sigmoid),
     "mish": Activation(lambda x: x * np.tanh(np.logaddexp(x, 0)), _mish_slope),
+    "logsigmoid": Activation(lambda x: -np.logaddexp(-x, 0), lambda x: _sigmoid(-x)),
+    "sinh": Activation(np.sinh, np.cosh),
+    "cosh": Activation(np.cosh, np.sinh),
+    "softsign": Activation(lambda x: x / (1 + np.abs(x)), lambda x: (1 + np.abs(x)) ** -2.0, (0.0,)),
+    "hardtanh": Activation(lambda x: np.clip(x, -1, 1), lambda x: 1.0 * (np.abs(x) < 1), (-1.0, 1.0)),
+    "hardsigmoid": Activation(lambda x: np.clip(x / 6 + 0.5, 0, 1), lambda x: (np.abs(x) < 3) / 6.0, (-3.0, 3.0)),
+    "hardswish": Activation(
+        lambda x: x * np.clip(x / 6 + 0.5, 0, 1),
+        lambda x: np.where(x > 3, 1, (x > -3) * (x / 3 + 0.5)),
+        (-3.0, 3.0),
+    ),
     "relu6": Activation(lambda x: np.clip(x, 0, 6), lambda x: 1.0 * ((x > 0) & (x < 6)), (0.0, 6.0)),
     "elu": Activation(
         lambda x: np.where(x > 0, x, np.expm1(np.minimum(x, 0))), lambda x: np.exp(np.minimum(x, 0)), (0.0,)

@@ -262,6 +262,21 @@ def kinks(p: Parameters) -> Any:
     return f + bracket(torch.maximum(v, x), functional.relu6(2 * a)) + mean(torch.where(v > 0, a, b))
 
 
+@case(
+    """
+    f = <sinh(v)|cosh(0.5 |h[1]>)> + <softsign(v)|logsigmoid(h[2])> + <hardtanh(h[1])|hardsigmoid(2 |h[3]>)>
+    f = f + c * <hardswish(2 |v>)|relu(h[1])^3> + <v|(0.2 * min(|h[2]>, 0) + 1.5 * max(|h[2]>, 0))>
+    """
+)
+def hard_and_hyperbolic(p: Parameters) -> Any:
+    a, b, x = h(p)
+    v = p["v"]
+    f = bracket(v.sinh(), (a / 2).cosh()) + bracket(functional.softsign(v), functional.logsigmoid(b))
+    f = f + bracket(functional.hardtanh(a), functional.hardsigmoid(2 * x))
+    f = f + p["c"] * bracket(functional.hardswish(2 * v), functional.relu(a) ** 3)
+    return f + bracket(v, torch.where(b > 0, 1.5 * b, 0.2 * b))
+
+
 @case("f = <v / (1 + |h[1]>^2)> / (<h[2]|h[2]> + 1) + <v|v>^1.5 + <abs(h[3])>^c")
 def quotients_and_powers(p: Parameters) -> Any:
     a, b, x = h(p)

@@ -23,6 +23,8 @@ _SYMPY = {
     "sin": sp.sin,
     "cos": sp.cos,
     "tan": sp.tan,
+    "sinh": sp.sinh,
+    "cosh": sp.cosh,
     "tanh": sp.tanh,
     "atan": sp.atan,
     "erf": sp.erf,

@@ -183,4 +183,7 @@ def centred(f: Univariate, mean: Any) -> list[tuple[Any, Univariate]] | None:
         own, other = (times(scaled(univariate(n), f.scale), f.factor) for n in ("sin", "cos"))
         sine, cosine = np.sin(shift), np.cos(shift)
         return [(cosine, own), (sine, other)] if f.name == "sin" else [(cosine, other), (-sine, own)]
+    if f.name in ("sinh", "cosh"):
+        other = times(scaled(univariate("cosh" if f.name == "sinh" else "sinh"), f.scale), f.factor)
+        return [(np.cosh(shift), f), (np.sinh(shift), other)]
     return None

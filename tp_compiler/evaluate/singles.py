@@ -26,9 +26,11 @@ def mean(ops: Operations, f: Univariate, m: Any, v: Any) -> Any | None:
 
 
 def _smooth(ops: Operations, f: Univariate, m: Any, v: Any) -> Any | None:
-    """exp(iax) and exp(-ax²) by completing the square; gelu and its derivative by Stein's lemma."""
+    """exp(iax), exp(ax) and exp(-ax²) by completing the square; gelu and its derivative by Stein's lemma."""
     if f.name == "exp":
         return ops.exp(m + v / 2)
+    if f.name in ("sinh", "cosh"):
+        return (ops.damped_sinh if f.name == "sinh" else ops.damped_cosh)(m, -v, 0 * v)
     if f.name in ("sin", "cos"):
         return ops.exp(-v / 2) * (ops.sin(m) if f.name == "sin" else ops.cos(m))
     if f.name == "gauss":
@@ -107,6 +109,8 @@ def mean_derivative(ops: Operations, f: Univariate, k: int, v: Any) -> Any | Non
         return _sided_derivative(ops, shape.order, shape.odd if k % 2 else shape.even, k, v, shape.halves)
     if f.name == "exp":
         return ops.exp(v / 2)
+    if f.name in ("sinh", "cosh"):
+        return int(k % 2 == (f.name == "sinh")) * ops.exp(v / 2)
     if f.name in ("sin", "cos"):
         turn = ((0, 1, 0, -1) if f.name == "sin" else (1, 0, -1, 0))[k % 4]
         return turn * ops.exp(-v / 2)

@@ -81,6 +81,21 @@ def _trig_trig(ops: Operations, f: Univariate, g: Univariate, v1: Any, v2: Any, 
     return ops.damped_sinh(c, v1, v2) if f.name == "sin" else ops.damped_cosh(c, v1, v2)
 
 
+def _hyperbolic_twice(ops: Operations, f: Univariate, g: Univariate, v1: Any, v2: Any, c: Any, det: Any) -> Any:
+    """sinh, sinh: e^((v1+v2)/2) sinh c; cosh, cosh: the same with cosh; sinh, cosh: 0 (odd)."""
+    if f.name != g.name:
+        return ops.rational(0) * (c + v1 + v2)
+    return ops.damped_sinh(c, -v1, -v2) if f.name == "sinh" else ops.damped_cosh(c, -v1, -v2)
+
+
+def _hyperbolic_any(ops: Operations, f: Univariate, g: Univariate, v1: Any, v2: Any, c: Any, det: Any) -> Any:
+    """Cameron-Martin on both sides: e^(v1/2) (E g(v + c) ∓ E g(v - c))/2."""
+    right, left = singles.mean(ops, g, c, v2), singles.mean(ops, g, -c, v2)
+    if right is None or left is None:
+        return None
+    return ops.exp(v1 / 2) * (right - left if f.name == "sinh" else right + left) / 2
+
+
 def _trig_sided(ops: Operations, f: Univariate, g: Univariate, v1: Any, v2: Any, c: Any, det: Any) -> Any:
     """E e^(iu) g(v) = e^(-v1/2) E g(v + ic): v^n against sin or cos for one parity; for the other repeated integrals of
     φ at an imaginary argument, which are derivatives of Dawson's D: E sin(u) sgn(v)|v|^n (n even) and E cos(u)|v|^n
@@ -166,10 +181,11 @@ _ALL_SIDED = frozenset(SIDED)
 _NOISY = frozenset({"erf", "erfc", "normal_cdf"})
 _POLYNOMIALS = frozenset({"monomial", "hermite"})
 _EXP, _GAUSS, _TRIG, _GELU = (frozenset(s.split()) for s in ("exp", "gauss", "sin cos", "gelu"))
+_HYPERBOLIC = frozenset({"sinh", "cosh"})
 _GAUSS_PRIME, _GELU_PRIME = frozenset({"gauss_prime"}), frozenset({"gelu_prime"})
 _JUMPS = frozenset({"step", "sign", "leaky_step"}) | _NOISY
 _BENDS = frozenset({"relu", "leaky_relu", "abs"})
-_SMOOTH = _EXP | _GAUSS | _TRIG | _GELU | _GELU_PRIME
+_SMOOTH = _EXP | _HYPERBOLIC | _GAUSS | _TRIG | _GELU | _GELU_PRIME
 
 ROWS: tuple[Row, ...] = (
     Row(_POLYNOMIALS, _POLYNOMIALS, _polynomial_any, "Isserlis 1918 (Wick); Mehler 1866"),
@@ -182,6 +198,8 @@ ROWS: tuple[Row, ...] = (
     Row(_ALL_SIDED, _ALL_SIDED, _sided_sided, "Cho & Saul 2009 at variances + 1/2 (erf is a noisy sign)"),
     Row(_EXP, _ALL_SIDED | _SMOOTH, _exp_any, "Cameron & Martin 1944"),
     Row(_GAUSS, _ALL_SIDED | _SMOOTH, _gauss_any, "Williams 1997, eq. 13 (Gaussian units); tilting"),
+    Row(_HYPERBOLIC, _HYPERBOLIC, _hyperbolic_twice, "Cameron & Martin 1944"),
+    Row(_HYPERBOLIC, _ALL_SIDED | _TRIG | _GELU | _GELU_PRIME, _hyperbolic_any, "Cameron & Martin 1944"),
     Row(_TRIG, _TRIG, _trig_trig, "Rahimi & Recht 2007; Lee et al. 2018 (characteristic function)"),
     Row(_TRIG, _ALL_SIDED, _trig_sided, "Cameron & Martin 1944 at imaginary shift; DLMF 7.18"),
     Row(_TRIG, _GELU, _trig_gelu, "Stein 1981; Cameron & Martin 1944 at imaginary shift"),

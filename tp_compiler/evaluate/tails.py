@@ -21,9 +21,12 @@ NEGLIGIBLE = 1e-4  # a tail that cannot move the average by this part of its siz
 ENTRIES = 32  # entries of a family that are looked at
 
 #: Functions that make heavy tails of Gaussians.
-_HEAVY = {"div", "exp", "tan", "log"}
+_HEAVY = {"div", "exp", "sinh", "cosh", "tan", "log"}
 #: Functions whose values stay bounded, or grow like their argument at most.
-_BOUNDED = {"sin", "cos", "tanh", "atan", "erf", "erfc", "sigmoid", "sign", "step", "relu6"}
+_BOUNDED = {
+    *("sin", "cos", "tanh", "atan", "erf", "erfc", "sigmoid", "softsign"),
+    *("sign", "step", "relu6", "hardtanh", "hardsigmoid"),
+}
 #: Functions that jump.
 _JUMPS = {"sign", "step", "where"}
 MODERATE = 4.0  # a polynomial of this degree in Gaussians is averaged safely

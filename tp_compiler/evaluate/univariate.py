@@ -63,7 +63,7 @@ def univariate(name: str, *params: float) -> Univariate:
         raise ValueError(f"{name} is not a function of one variable and {len(given)} numbers")
     kernel = KERNELS[name]
     kinks = _KINKS.get(name, () if row.smooth else (0.0,))
-    return Univariate(name, given, lambda x: kernel(x, *given), kinks, row.smooth)
+    return Univariate(name, given, lambda x: kernel(x, *given), kinks, row.smooth and not kinks)
 
 
 def monomial(k: int) -> Univariate:
@@ -223,7 +223,13 @@ def _check_order(k: int) -> None:
         raise ValueError("the order must be a whole number ≥ 0")
 
 
-_KINKS = {"relu6": (0.0, 6.0)}
+_KINKS = {
+    "relu6": (0.0, 6.0),
+    "hardtanh": (-1.0, 1.0),
+    "hardsigmoid": (-3.0, 3.0),
+    "hardswish": (-3.0, 3.0),
+    "softsign": (0.0,),  # of its second derivative
+}
 _NO_DERIVATIVE = frozenset({"step", "sign"})
 _NAMED: dict[str, Callable[..., Univariate]] = {
     "square": lambda: monomial(2),
@@ -259,6 +265,8 @@ _DERIVATIVES: dict[str, Callable[..., Univariate | None]] = {
     "sin": lambda: univariate("cos"),
     "cos": lambda: times(univariate("sin"), -1.0),
     "exp": lambda: univariate("exp"),
+    "sinh": lambda: univariate("cosh"),
+    "cosh": lambda: univariate("sinh"),
     "erf": lambda: times(gauss(1.0), 2 / math.sqrt(math.pi)),
     "erfc": lambda: times(gauss(1.0), -2 / math.sqrt(math.pi)),
     "gelu": gelu_prime,

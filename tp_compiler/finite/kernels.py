@@ -87,6 +87,14 @@ def _softplus(x: Values) -> Values:
     return np.asarray(np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x))))
 
 
+def _log_sigmoid(x: Values) -> Values:
+    return np.asarray(np.minimum(x, 0) - np.log1p(np.exp(-np.abs(x))))
+
+
+def _hard_sigmoid(x: Values) -> Values:
+    return np.minimum(np.maximum(x / 6 + np.asarray(0.5, dtype=x.dtype), 0), 1)
+
+
 def _mish(x: Values) -> Values:
     return x * np.tanh(_softplus(x))
 
@@ -122,6 +130,8 @@ KERNELS: dict[str, Callable[..., Values]] = {
     "sin": np.sin,
     "cos": np.cos,
     "tan": np.tan,
+    "sinh": np.sinh,
+    "cosh": np.cosh,
     "tanh": np.tanh,
     "atan": np.arctan,
     "erf": _erf,
@@ -137,11 +147,16 @@ KERNELS: dict[str, Callable[..., Values]] = {
     "relu": lambda x: np.maximum(x, 0),
     "leaky_relu": lambda x, slope: np.where(x > 0, x, slope * x),
     "relu6": lambda x: np.minimum(np.maximum(x, 0), 6),
+    "hardtanh": lambda x: np.minimum(np.maximum(x, -1), 1),
+    "hardsigmoid": _hard_sigmoid,
+    "hardswish": lambda x: x * _hard_sigmoid(x),
+    "softsign": lambda x: x / (1 + np.abs(x)),
     "elu": _elu,
     "selu": _selu,
     "sigmoid": _sigmoid,
     "silu": _silu,
     "softplus": _softplus,
+    "logsigmoid": _log_sigmoid,
     "mish": _mish,
     "gelu": _gelu,
     "gelu_tanh": _gelu_tanh,

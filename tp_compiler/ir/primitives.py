@@ -86,6 +86,10 @@ def _pow(x: float, p: float) -> float:
     return value
 
 
+def _log_sigmoid(x: float) -> float:
+    return min(x, 0.0) - math.log1p(math.exp(-abs(x)))
+
+
 _SELU_SCALE, _SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
 _GELU_C = math.sqrt(2 / math.pi)
 _SQRT2 = math.sqrt(2.0)
@@ -105,6 +109,8 @@ _ROWS = (
     Primitive("sin", 1, math.sin, (_d("cos(x)"),), -1),
     Primitive("cos", 1, math.cos, (_d("-sin(x)"),), 1),
     Primitive("tan", 1, math.tan, (_d("1 + square(tan(x))"),), -1),
+    Primitive("sinh", 1, math.sinh, (_d("cosh(x)"),), -1),
+    Primitive("cosh", 1, math.cosh, (_d("sinh(x)"),), 1),
     Primitive("tanh", 1, math.tanh, (_d("1 - square(tanh(x))"),), -1),
     Primitive("atan", 1, math.atan, (_d("1 / (1 + x*x)"),), -1),
     Primitive("erf", 1, math.erf, (_d("1.1283791670955126 * exp(-x*x)"),), -1),
@@ -128,6 +134,22 @@ _ROWS = (
         smooth=False,
     ),
     Primitive("relu6", 1, lambda x: min(max(x, 0.0), 6.0), (_d("step(x) * step(6 - x)"),), smooth=False),
+    Primitive("hardtanh", 1, lambda x: min(max(x, -1.0), 1.0), (_d("step(x + 1) * step(1 - x)"),), -1, smooth=False),
+    Primitive(
+        "hardsigmoid",
+        1,
+        lambda x: min(max(x + 3.0, 0.0), 6.0) / 6.0,
+        (_d("step(x + 3) * step(3 - x) / 6"),),
+        smooth=False,
+    ),
+    Primitive(
+        "hardswish",
+        1,
+        lambda x: x * min(max(x + 3.0, 0.0), 6.0) / 6.0,
+        (_d("where(x - 3, 1, step(x + 3) * (2*x + 3) / 6)"),),
+        smooth=False,
+    ),
+    Primitive("softsign", 1, lambda x: x / (1 + abs(x)), (_d("1 / square(1 + abs(x))"),), -1),
     Primitive("elu", 1, lambda x: x if x > 0 else math.expm1(x), (_d("exp(min(x, 0))"),), smooth=False),
     Primitive(
         "selu",
@@ -139,6 +161,7 @@ _ROWS = (
     Primitive("sigmoid", 1, _sigmoid, (_d("sigmoid(x) * sigmoid(-x)"),)),
     Primitive("silu", 1, lambda x: x * _sigmoid(x), (_d("sigmoid(x) * (1 + x * sigmoid(-x))"),)),
     Primitive("softplus", 1, _softplus, (_d("sigmoid(x)"),)),
+    Primitive("logsigmoid", 1, _log_sigmoid, (_d("sigmoid(-x)"),)),
     Primitive(
         "mish",
         1,

@@ -88,6 +88,8 @@ AVERAGES: dict[str, Callable[..., Real]] = {
     "sin": lambda m, s: mp.exp(-s * s / 2) * mp.sin(m),
     "cos": lambda m, s: mp.exp(-s * s / 2) * mp.cos(m),
     "exp": lambda m, s: mp.exp(m + s * s / 2),
+    "sinh": lambda m, s: mp.exp(s * s / 2) * mp.sinh(m),
+    "cosh": lambda m, s: mp.exp(s * s / 2) * mp.cosh(m),
     "gauss": _gauss,
     "gauss_prime": _gauss_prime,
     "two_sided": _two_sided,

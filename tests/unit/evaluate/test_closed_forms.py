@@ -29,13 +29,16 @@ from tp_compiler.evaluate.univariate import (
 )
 
 FUNCTIONS = [
-    *(univariate(n) for n in ("relu", "step", "sign", "abs", "erf", "erfc", "gelu", "sin", "cos", "exp")),
+    *(
+        univariate(n)
+        for n in ("relu", "step", "sign", "abs", "erf", "erfc", "gelu", "sin", "cos", "exp", "sinh", "cosh")
+    ),
     *(univariate("leaky_relu", 0.2), leaky_step(0.2), relu_power(2), relu_power(3), gauss(0.7), gelu_prime()),
     *(two_sided(2, 1.0, -0.3), two_sided(3, 0.5, 0.5), normal_cdf(), gauss_prime(0.7)),
     *(monomial(0), monomial(1), monomial(2), monomial(3), monomial(4), hermite(2), hermite(3)),
 ]
 PAIRS = [p for p in combinations_with_replacement(FUNCTIONS, 2) if closed_forms.row_of(*p)]
-GROWING = {"exp", "sin", "cos"}  # beyond the range of floats, or zero, at large variances
+GROWING = {"exp", "sin", "cos", "sinh", "cosh"}  # beyond the range of floats, or zero, at large variances
 ORDINARY = [(1.0, 2.0, 0.7), (0.3, 1.5, -0.4)]
 NASTY = [
     (1.3, 1.3, 1.3),  # diagonal, duplicated

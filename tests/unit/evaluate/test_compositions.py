@@ -51,7 +51,9 @@ def test_powers() -> None:
     assert compositions.power(univariate("relu"), 9) is None
 
 
-@pytest.mark.parametrize("f", [monomial(3), hermite(3), *(univariate(n) for n in ("exp", "sin", "cos"))], ids=str)
+@pytest.mark.parametrize(
+    "f", [monomial(3), hermite(3), *(univariate(n) for n in ("exp", "sin", "cos", "sinh", "cosh"))], ids=str
+)
 def test_functions_of_a_ket_with_a_mean(f: Univariate) -> None:
     f = times(scaled(f, 0.7), -2.0)
     parts = compositions.centred(f, 0.6)

@@ -50,7 +50,9 @@ def test_one_variable_is_the_integral(name: str, variance: float) -> None:
     assert_allclose(twice, float(want[1]), rtol=1e-11, atol=1e-14)
 
 
-@pytest.mark.parametrize("name", [*SMOOTH, "atan", "elu", "selu", "relu6"])
+@pytest.mark.parametrize(
+    "name", [*SMOOTH, "atan", "elu", "selu", "relu6", "hardtanh", "hardsigmoid", "hardswish", "softsign", "logsigmoid"]
+)
 @pytest.mark.parametrize("variance", [1e-6, 1.0, 30.0, 1e6])
 def test_pairs_converge(name: str, variance: float) -> None:
     f = univariate(name)
