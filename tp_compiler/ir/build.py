@@ -283,8 +283,18 @@ class Builder:
         return tuple(self.rename(f, names, span) for f in factors), (*kept, *named)
 
     def shift(self, x: ir.Node, index: Index, by: int, span: Span) -> ir.Node:
+        """x[i - by], 0 outside of the axis; of what is constant over the axis, x where i - by is on it."""
+        if index not in x.type.indices:
+            return self.mul(x, self._moved_inside(index, by, span), span)
         kind = Type(join((x,)).indices, x.type.slots, x.type.random)
         return self._make(ir.Shift, type=kind, args=(x,), index=index, by=by, span=span)
+
+    def _moved_inside(self, index: Index, by: int, span: Span) -> ir.Node:
+        """1 where i - by is a position of the axis, else 0."""
+        i = self.position(index, span)
+        if by >= 0:
+            return self.map("step", (self.add(i, self.constant(-by - 0.5, span), span),), span)
+        return self.map("step", (self.add(self.constant(index.size + by + 0.5, span), self.neg(i, span), span),), span)
 
     def stack(self, members: tuple[ir.Node, ...], index: Index, span: Span) -> ir.Node:
         joined = join(members)

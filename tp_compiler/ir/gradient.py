@@ -90,11 +90,9 @@ class Gradient:
             self._run(root)
 
     def _depending(self, root: ir.Node) -> set[ir.Node]:
-        """The nodes that depend on a leaf. A law is not differentiated: what depends on a leaf through one is refused."""
+        """The nodes that depend on a leaf."""
         moving: set[ir.Node] = set()
         for node in reachable([root]):
-            if (law := _moving_law(node, moving)) is not None:
-                raise ProgramError([law])
             own = node in self.leaves or (isinstance(node, ir.MatMul) and node.matrix in self.leaves)
             if own or (not isinstance(node, ir.Stop) and any(a in moving for a in node.args)):
                 moving.add(node)
@@ -288,19 +286,6 @@ def _order(item: tuple[Index, Label]) -> tuple[str, str]:
 
 def _slots(node: ir.Node) -> tuple[int, ...]:
     return tuple(s for s, _ in node.type.slots)
-
-
-def _moving_law(node: ir.Node, moving: Collection[ir.Node]) -> Diagnostic | None:
-    """Why there is no gradient through the law of an initial ket or matrix, where that depends on a leaf."""
-    match node:
-        case ir.InitialKet(symbol=symbol, args=args) if any(a in moving for a in args):
-            shown, remedy = f"|{symbol.name}>", "write `sqrt(s) |g>` with |g> ~ N(0, 1) for a ket of variance s"
-        case ir.MatMul(matrix=symbol) if symbol.variance in moving:
-            shown, remedy = symbol.name, "write `sqrt(s) W` with W ~ N(0, 1) for a matrix of variance s"
-        case _:
-            return None
-    message = f"the law of {shown} depends on what is differentiated by"
-    return Diagnostic("NX280", message, symbol.span, f"{remedy}, or `stop(s)` in the law")
 
 
 def _no_gradient(node: ir.Node) -> Diagnostic:
