@@ -17,17 +17,21 @@ PACKAGE = Path(__file__).resolve().parents[1] / "tp_compiler"
 RULES: dict[str, tuple[set[str], set[str]]] = {
     "diagnostics": (set(), set()),
     "_version": (set(), set()),
+    "process": (set(), set()),
     "results": ({"diagnostics", "report"}, {"numpy"}),
     "ir": ({"diagnostics"}, set()),
     "frontend": ({"ir", "diagnostics"}, {"lark", "numpy"}),
     "equations": ({"ir", "diagnostics"}, {"sympy"}),
-    "evaluate": ({"ir", "diagnostics", "results", "_version"}, {"numpy", "scipy", "sympy", "threadpoolctl", "numba"}),
+    "evaluate": (
+        {"ir", "diagnostics", "results", "process", "_version"},
+        {"numpy", "scipy", "sympy", "threadpoolctl", "numba"},
+    ),
     "finite": ({"ir", "diagnostics", "results"}, {"numpy", "scipy"}),
     "scale": ({"ir", "diagnostics"}, {"matplotlib"}),
     "expand": ({"ir", "diagnostics", "frontend"}, set()),
     "report": ({"diagnostics", "results", "finite", "_version"}, {"numpy", "matplotlib", "rich"}),
     "driver": (
-        {"diagnostics", "ir", "frontend", "equations", "evaluate", "expand", "finite", "results", "scale"},
+        {"diagnostics", "process", "ir", "frontend", "equations", "evaluate", "expand", "finite", "results", "scale"},
         set(),
     ),
     "api": ({"driver", "equations", "diagnostics", "ir", "frontend", "results", "finite", "expand", "scale"}, set()),

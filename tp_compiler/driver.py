@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from tp_compiler.diagnostics import Diagnostic, Diagnostics, ProgramError, Source
 from tp_compiler.ir.program import Program, Regime
+from tp_compiler.process import deep_recursion
 
 if TYPE_CHECKING:
     from tp_compiler.equations import System
@@ -68,13 +69,13 @@ def _bytes(path: Path) -> bytes:
 
 @contextmanager
 def _deep_recursion() -> Iterator[None]:
-    """Nesting is bounded by the parser; the bound needs more Python frames than the default limit allows."""
-    before = sys.getrecursionlimit()
-    sys.setrecursionlimit(max(before, 50_000))
+    """Room for nested programs; one that needs more is refused, whatever stage met it."""
     try:
-        yield
-    finally:
-        sys.setrecursionlimit(before)
+        with deep_recursion():
+            yield
+    except RecursionError:
+        message = "the program is nested too deeply for this stage"
+        raise ProgramError([Diagnostic("NX134", message, None, "name inner parts, or write a `for` loop")]) from None
 
 
 def parse(source: Source) -> File:

@@ -8,10 +8,10 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from tp_compiler.diagnostics import Diagnostic
 from tp_compiler.evaluate import faults
+from tp_compiler.evaluate.blas import one_blas_thread
 from tp_compiler.evaluate.forms import NotExact
 from tp_compiler.evaluate.linear_code import Code, Run
 from tp_compiler.evaluate.linear_contraction import viewer
@@ -47,7 +47,7 @@ class LinearRun:
         self.states: dict[ir.State, DenseState | SparseState] = {}
         self.done: set[ir.Node] = set()
         self.clock = 0
-        with np.errstate(all="ignore"), threadpool_limits(limits=1):  # the same digits whatever the number of threads
+        with np.errstate(all="ignore"), one_blas_thread():
             self._run()
         self.values = {o.name: self._value(o) for o in needs.program.outputs}
 

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 from scipy.special import fdtri
-from threadpoolctl import threadpool_limits
 
 from tp_compiler.diagnostics import Diagnostic, ProgramError
+from tp_compiler.evaluate.blas import one_blas_thread
 from tp_compiler.evaluate.checkpoint import Checkpoint, run_key
 from tp_compiler.evaluate.clock import Clock, OutOfTime
 from tp_compiler.evaluate.clt import CltScalars
@@ -77,7 +77,7 @@ class Sampling:
 
     def run(self) -> Run:
         self._fit_memory()
-        with threadpool_limits(limits=1):  # one BLAS thread: the same digits whatever the number of threads
+        with one_blas_thread():
             samples = self._first()
             while True:
                 try:

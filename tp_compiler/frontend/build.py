@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from lark import Token, Transformer
@@ -32,10 +35,26 @@ def _starts_with_number(x: ast.Expr) -> bool:
     return isinstance(x, ast.Number)
 
 
-class Builder(Transformer[Token, Any]):
-    """The transformer. `source` is set for each parse; children are tokens and finished trees, in source order."""
+#: The text that is parsed here: lark has one transformer for all threads.
+_SOURCE: ContextVar[Source] = ContextVar("source")
 
-    source: Source
+
+@contextmanager
+def reading(source: Source) -> Iterator[None]:
+    """What is built inside has spans of this source."""
+    before = _SOURCE.set(source)
+    try:
+        yield
+    finally:
+        _SOURCE.reset(before)
+
+
+class Builder(Transformer[Token, Any]):
+    """The transformer, used inside `reading`; children are tokens and finished trees, in source order."""
+
+    @property
+    def source(self) -> Source:
+        return _SOURCE.get()
 
     def _span(self, children: list[Any]) -> Span:
         present = [c for c in children if c is not None]

@@ -19,17 +19,32 @@ from tp_compiler.frontend.reading import BROKEN, Context, a_kind, error, free_in
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.build import Builder
 
+#: Expressions within expressions, through calls of defs too: some 40,000 Python frames.
+MAX_LEVELS = 5_000
+
 
 class Expressions(Arithmetic):
     """Checks expressions. `builtins` is the table of functions.py; `call_def` expands a def (definitions.py)."""
 
     def __init__(self, build: Builder, found: Diagnostics):
         super().__init__(build, found)
+        self.level = 0
         self.builtins: dict[str, Callable[..., v.Value]] = {}
         self.call_def: Callable[[v.UserDef, ast.Call, Context], tuple[v.Value, ...]]
 
     # -- entry points -------------------------------------------------------------------------------------------
     def _value(self, expr: ast.Expr, ctx: Context) -> v.Value:
+        """One level of nesting, those of the defs called included."""
+        if self.level >= MAX_LEVELS:
+            message = f"nested more than {MAX_LEVELS} levels deep, the bodies of defs included"
+            raise error("NX134", message, expr.span, "name inner parts, or write a `for` loop")
+        self.level += 1
+        try:
+            return self._at_this_level(expr, ctx)
+        finally:
+            self.level -= 1
+
+    def _at_this_level(self, expr: ast.Expr, ctx: Context) -> v.Value:
         pieces = self._split(expr, ctx)
         if len(pieces) > 1:
             value = self._multiplied(pieces, ["*"] * (len(pieces) - 1), expr.span, ctx)

@@ -15,17 +15,16 @@ from lark.lexer import TerminalDef
 
 from tp_compiler.diagnostics import Diagnostics, ProgramError, Source
 from tp_compiler.frontend import syntax as ast
-from tp_compiler.frontend.build import Builder
+from tp_compiler.frontend.build import Builder, reading
 from tp_compiler.frontend.messages import explain
 from tp_compiler.frontend.tokens import Layout
 
 
 def parse(source: Source, found: Diagnostics) -> ast.File:
     """The statements of a program; every error of spelling or syntax goes to `found`, its statement is dropped."""
-    lark, build, _ = _lark()
-    build.source = source
+    lark, _ = _lark()
     statements = []
-    with _no_collection():
+    with _no_collection(), reading(source):
         listed, comments = tokenize(source, found)
         for tokens in listed:
             try:
@@ -40,7 +39,7 @@ def parse(source: Source, found: Diagnostics) -> ast.File:
 
 def tokenize(source: Source, found: Diagnostics) -> tuple[Iterator[list[Token]], list[tuple[int, str]]]:
     """The token list of each sound statement (found as they are asked for), and (offset, text) of every comment."""
-    match = _lark()[2].match
+    match = _lark()[1].match
     text, at, line = source.text, 0, 1
     raw: list[Token] = []
     comments: list[tuple[int, str]] = []
@@ -69,12 +68,13 @@ def _no_collection() -> Iterator[None]:
 
 
 @cache
-def _lark() -> tuple[Lark, Builder, re.Pattern[str]]:
-    """The parser, the builder it calls at every reduction (its `source` is set for each parse), and the lexer."""
+def _lark() -> tuple[Lark, re.Pattern[str]]:
+    """The parser, which calls a Builder at every reduction, and the lexer. They hold no text: threads share them."""
     grammar = files("tp_compiler.grammar").joinpath("nexort.lark").read_text(encoding="utf-8")
-    build = Builder()
-    lark = Lark(grammar, parser="lalr", lexer="basic", maybe_placeholders=True, postlex=_RawTokens(), transformer=build)
-    return lark, build, _lexer(list(lark.terminals))
+    lark = Lark(
+        grammar, parser="lalr", lexer="basic", maybe_placeholders=True, postlex=_RawTokens(), transformer=Builder()
+    )
+    return lark, _lexer(list(lark.terminals))
 
 
 def _lexer(terminals: list[TerminalDef]) -> re.Pattern[str]:
