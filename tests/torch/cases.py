@@ -272,7 +272,7 @@ def hard_and_hyperbolic(p: Parameters) -> Any:
     a, b, x = h(p)
     v = p["v"]
     f = bracket(v.sinh(), (a / 2).cosh()) + bracket(functional.softsign(v), functional.logsigmoid(b))
-    f = f + bracket(functional.hardtanh(a), functional.hardsigmoid(2 * x))
+    f = f + bracket(functional.hardtanh(a), functional.relu6(2 * x + 3) / 6)
     f = f + p["c"] * bracket(functional.hardswish(2 * v), functional.relu(a) ** 3)
     return f + bracket(v, torch.where(b > 0, 1.5 * b, 0.2 * b))
 

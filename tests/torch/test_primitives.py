@@ -76,4 +76,5 @@ def test_derivatives(name: str) -> None:
             assert isinstance(node, ir.Map)
             values[node] = KERNELS[node.fn](*(values[a] for a in node.args))
     found = np.broadcast_to(values[slope], x.shape)
-    np.testing.assert_allclose(found, wanted.numpy(), rtol=1e-9, atol=1e-12)
+    rtol = 1e-7 if name == "hardsigmoid" else 1e-9  # PyTorch's backward of it holds 1/6 in single precision
+    np.testing.assert_allclose(found, wanted.numpy(), rtol=rtol, atol=1e-12)
