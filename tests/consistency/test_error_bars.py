@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from scipy.stats import binom, t
@@ -9,6 +11,8 @@ from scipy.stats import binom, t
 import tp_compiler
 from tests.consistency.recursions import erf_kernel, relu_kernel
 from tests.consistency.scores import deviations
+from tp_compiler.evaluate.outer import paired
+from tp_compiler.evaluate.plan import Plan
 
 SMOOTH = """
 axis d : 3
@@ -90,3 +94,74 @@ output q = <y|y>
 """
     run = tp_compiler.limit(text, method="qmc", samples=8192, replicates=2)
     assert abs(deviations(run, {"q": 9.0**-5})[0]) < 8, run["q"]
+
+
+NESTED = """
+ket |x> ~ N(0, 1)
+|n> = E[1](abs(|x>@1) * E[2](tanh(|x> + |x>@1 + |x>@2)))
+|m> = E[1](abs(|x>@1 - E[2](cos(|x> * |x>@2) * |x>@1)))
+|r> = E[1](step(|x> - |x>@1))
+output n = <n|n>
+output m = <m>
+output v = <(r - 0.5)^2>
+"""
+
+
+def nested_exactly():
+    """E[1](|x1| E[2] tanh(x + x1 + x2)) by sums over a fine grid; E|x1| E(1 - exp(-x²/2)); the variance of a rank."""
+    grid = np.linspace(-10, 10, 2001)
+    weight = np.exp(-(grid**2) / 2) / np.exp(-(grid**2) / 2).sum()
+    far = np.linspace(-20, 20, 4001)  # sums of two points of the grid are points of this one
+    inner = np.tanh(far[:, None] + grid) @ weight
+    places = np.arange(2001)
+    n = np.array([weight @ (np.abs(grid) * inner[k + places]) for k in range(2001)])
+    return {"n": weight @ n**2, "m": np.sqrt(2 / np.pi) * (1 - np.sqrt(0.5)), "v": 1 / 12}
+
+
+def test_every_average_over_copies_has_an_error_that_holds_its_bias():
+    """The bias of P copies falls with P and not with M: a nested E has few copies, another E of the program has many."""
+    exact = nested_exactly()
+    program = tp_compiler.compile(NESTED)
+    for samples in (1024, 4096):
+        for seed in range(4):
+            run = tp_compiler.limit(program, method="qmc", samples=samples, seed=seed)
+            assert np.abs(deviations(run, exact)).max() < 5, (samples, seed, run.outputs)
+            assert run.outputs["v"].stderr < 20 / samples**1.5  # each E has its own P
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_the_copies_that_a_row_meets_grow_without_bound(depth):
+    sizes = [paired(2**k, depth) for k in range(6, 31)]
+    assert all(a <= b for a, b in pairwise(sizes))
+    assert all(b > a for a, b in zip(sizes[6:], sizes[6 + depth + 1 :], strict=False))
+    assert all(p**depth <= 2**k and 2**k % p == 0 for k, p in zip(range(6, 31), sizes, strict=True))
+
+
+@pytest.mark.parametrize(
+    "text, depth",
+    [
+        ("E[1](abs(|x>@1) * E[2](tanh(|x> + |x>@1 + |x>@2)))", 1),  # linear in the inner one: pairs of copies
+        ("E[1](E[2](tanh(|x> + |x>@1 + |x>@2))^2)", 2),
+        ("E[1](tanh(|x> + |x>@1))^2", 1),
+        ("E[1](exp(E[2](sin(|x>@1 + |x>@2 * |x>) * E[3](cos(|x>@1 * |x>@2 * |x>@3))))^2)", 2),
+        ("E[1](exp(E[2](sin(|x>@1 + |x>@2 * |x>) * E[3](cos(|x>@1 * |x>@2 * |x>@3))^2)))", 3),
+    ],
+)
+def test_only_what_is_not_linear_is_nested(text, depth):
+    plan = Plan(tp_compiler.compile(f"ket |x> ~ N(0, 1)\n|y> = {text}\noutput q = <y>"))
+    assert max(plan.depth.values()) == depth
+
+
+def test_sums_inside_of_merged_averages_keep_their_indices():
+    """The inner sum runs over i, and so does the outer one."""
+    run = tp_compiler.limit(
+        """
+axis i : 2
+ket |x[i]> ~ N(0, 1)
+|y> = E[1](sum[i]((|x[i]>@1)^2 * E[2](sum[i]((|x[i]>@2 * |x[1]>)^2))))
+output q = <y>
+""",
+        method="qmc",
+        samples=1024,
+    )
+    assert abs(deviations(run, {"q": 4.0})[0]) < 5

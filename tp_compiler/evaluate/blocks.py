@@ -6,8 +6,8 @@ product with the same P × P entries. Consecutive Sobol points are a net of thei
 block is never its own partner: no particle is its own copy where rows and columns are of one space.
 
 Functions of averages over P copies have a bias of O(1/P), and less where the averages are smooth: it was measured at
-less than a tenth of the standard error with P = √M (docs/benchmarks.md). It falls with M, so that the ladder of sample
-sizes would see it (estimates.py).
+less than a tenth of the standard error with P = √M (docs/benchmarks.md). Runs on half the particles with blocks of half
+the size show it (estimates.py).
 """
 
 from __future__ import annotations
@@ -59,15 +59,16 @@ class Blocks:
     """The states of one trained matrix (family) and its optimizer, entry by entry."""
 
     def __init__(
-        self, states: list[ir.State], values: Mapping[ir.Node, Any], samples: int, partner: int, passes: Passes
-    ):
-        """`partner`: a random number that chooses the partners of the blocks."""
+        self, states: list[ir.State], values: Mapping[ir.Node, Any], samples: int, paired: int, partner: int,
+        passes: Passes,
+    ):  # fmt: skip
+        """`paired`: P; `partner`: a random number that chooses the partners of the blocks."""
         self.states = states
         self.passes = passes
         self.indices = states[0].type.indices
         self.slot = states[0].slot
         self.samples = samples
-        self.paired = block_size(samples)
+        self.paired = paired
         self.count = samples // self.paired
         self.shift = partner % (self.count - 1) + 1 if self.count > 1 else 0
         rows, cols = (w.ratio for _, w in states[0].type.slots)

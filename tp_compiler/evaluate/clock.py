@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 
 class OutOfTime(Exception):
-    """`max_time` has passed; raised at a step of training."""
+    """`max_time` has passed; raised at a step of training, or inside of an average over copies."""
 
 
 class Clock:
-    """Shared by the threads of a run. Time is looked at between steps of training only."""
+    """Shared by the threads of a run. Time is looked at between steps of training and in averages over copies."""
 
     def __init__(self, plan: Plan, options: Options, start: float):
         loop = plan.phases.loop
@@ -33,10 +33,14 @@ class Clock:
     def begin(self, note: str) -> None:
         self.done, self.note = 0, note
 
-    def tick(self) -> None:
-        """One step of one replicate is done."""
+    def pause(self) -> None:
+        """Raises OutOfTime where the work is to end here."""
         if self.stopped or time.monotonic() > self.deadline:
             raise OutOfTime
+
+    def tick(self) -> None:
+        """One step of one replicate is done."""
+        self.pause()
         with self.lock:
             self.done += 1
             if self.options.progress is not None:

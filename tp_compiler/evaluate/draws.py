@@ -231,7 +231,7 @@ class Draws:
         sizes: list[int] = []
         for samples, count in self._sizes():
             level, spread = self._level(samples, count, failed)
-            values, spreads, sizes = [*values, level], [*spreads, spread], [*sizes, samples * count]
+            values, spreads, sizes = [*values, level], [*spreads, spread], [*sizes, self._resolution(samples, count)]
             if len(values) > 1 and all(self._met(values, sizes, o.name) for o in self.outputs if o.name not in failed):
                 break
             late = self.options.max_time is not None and time.monotonic() - self.start > self.options.max_time
@@ -303,12 +303,11 @@ class Draws:
 
     def _values(self, draws: Any, sampled: Mapping[ir.Node, Any], samples: int, number: int) -> dict[str, Any]:
         """The outputs for an array of draws: on pairs of frozen kets if that goes, else on particles in blocks."""
-        part = min(len(draws), max(1, ENTRIES // samples))
+        part = _part(samples, len(draws))
         pairs = self._paired(part) if samples > 1 else None
         if pairs is None:
             return self._run(draws, sampled, samples, number)
-        most = max(64, 2 ** int(np.log2(MOST_NUMBERS // max(1, pairs.size()))))
-        samples = min(samples, most)
+        samples = _fitting(samples, pairs)
         kets = pairs.fill(self.program, samples, (self.options.seed, number), self.options.method == "mc")
         if isinstance(kets, Diagnostic):
             return {o.name: kets for o in self.outputs}
@@ -318,6 +317,13 @@ class Draws:
             chunk = draws[at : at + part]
             runs.append(pairs.run(samples, kets, {**scalars, **self._drawn(chunk)}))
         return {name: _concatenated([r[name] for r in runs]) for name in runs[0]}
+
+    def _resolution(self, samples: int, count: int) -> int:
+        """What the bias of a level falls with: the particles that are really there, or the draws of numbers alone."""
+        if samples == 1:
+            return count
+        pairs = None if self.certain or self.affine else self._paired(_part(samples, count))
+        return samples if pairs is None else _fitting(samples, pairs)
 
     def _paired(self, count: int) -> Paired | None:
         if count not in self._pairs:
@@ -353,6 +359,16 @@ class Draws:
 def _is_average(node: ir.Node) -> bool:
     """A number that averages over neurons, and no draw enters."""
     return node.type.is_scalar and not node.type.random and not isinstance(node, ir.Constant | ir.Array | ir.Position)
+
+
+def _part(samples: int, draws: int) -> int:
+    """How many draws are run at once."""
+    return min(draws, max(1, ENTRIES // samples))
+
+
+def _fitting(samples: int, pairs: Paired) -> int:
+    """Particles of frozen kets, as many as the memory of one replicate holds."""
+    return min(samples, max(64, 2 ** int(np.log2(MOST_NUMBERS // max(1, pairs.size())))))
 
 
 def _doubling(first: int, most: int) -> list[int]:

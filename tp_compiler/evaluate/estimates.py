@@ -13,35 +13,97 @@ from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.program import Output
 
 
-def mean_and_error(levels: list[Any], sizes: list[int]) -> tuple[Any, Any]:
+def mean_and_error(levels: list[Any], sizes: list[int], halves: Any = None) -> tuple[Any, Any]:
     """Value and standard error of the last level, over its replicates and with the bias of finite size.
 
-    Functions of averages have a bias b/size (size: M particles, or the P copies of an E). A coarser level has more
-    of it, and the scramblings are common (the first half of a Sobol sequence is one), so each level estimates the bias
-    of the last as the mean difference over size_last/size - 1. Where the noise explains the estimate, what exceeds it
-    joins the error. Where it is plainly a bias, it is taken off, 2f(M) - f(M/2), and the disagreement of the levels
-    joins the error.
+    levels   arrays (R, ...) from coarse to fine, None where a level has no value
+    sizes    of the levels: M particles, or the P copies of an E
+    halves   for some of the last level's replicates, the mean of two runs on the halves of their particles
+
+    Functions of averages have a bias b/size. Runs on halves have twice as much of it and hardly any noise of their own,
+    since averages over the halves add up to those over the whole (those over copies do not). The coarser levels show it
+    as well; the sharper of the two is taken. Where the noise explains what is seen, what exceeds it joins the error.
+    Where it is plainly a bias, it is taken off, 2f(M) - f(M/2), and what a law other than 1/size would leave joins the
+    error.
+    """
+    value, variance, noise = _by_levels(levels, sizes)
+    if halves is not None:
+        other, of_other, its_noise = _by_halves(levels, sizes, halves)
+        sharper = its_noise <= noise
+        value, variance = np.where(sharper, other, value), np.where(sharper, of_other, variance)
+    return value, np.sqrt(variance)
+
+
+def _mean(level: Any) -> tuple[Any, Any]:
+    """The mean over replicates and its variance."""
+    return level.mean(axis=0), level.var(axis=0, ddof=1) / len(level)
+
+
+#: A value, its variance, and the variance of the noise in the bias that they are made with.
+_Judged = tuple[Any, Any, Any]
+
+
+def _by_halves(levels: list[Any], sizes: list[int], halves: Any) -> _Judged:
+    """From what two halves say that the whole does not.
+
+    Their difference from it is the bias under the law 1/size.
     """
     last = levels[-1]
-    count = last.shape[0]
-    value, variance = last.mean(axis=0), last.var(axis=0, ddof=1) / count
+    value, variance = _mean(last)
+    bias, noise = _mean(halves - last[: len(halves)])
+    left = _left(bias, bias**2, levels, sizes)
+    plain = bias**2 > 16 * noise
+    kept = variance + np.maximum(bias**2 - noise, 0.0)
+    return np.where(plain, value - bias, value), np.where(plain, variance + noise + left, kept), noise
+
+
+def _left(bias: Any, otherwise: Any, levels: list[Any], sizes: list[int]) -> Any:
+    """The square of what is left of a bias when f(M/2) - f(M) is taken off for it.
+
+    Under the law M^-p this difference is (2^p - 1) b(M). A level of a quarter of the size tells 2^p where it stands out
+    of its noise (else: `otherwise`); a law as slow as 1/√M is allowed for.
+    """
+    quarter = _level_of(levels, sizes, sizes[-1] / 4)
+    if quarter is None:
+        return otherwise
+    far, noise = _mean(quarter - levels[-1])
+    with np.errstate(all="ignore"):
+        growth = np.clip(np.where(bias != 0, far / bias, 3.0) - 1, np.sqrt(2.0), 16.0)
+    told = np.square(bias * (2 - growth) / (growth - 1)) + noise
+    return np.where(far**2 > 16 * noise, told, otherwise)
+
+
+def _level_of(levels: list[Any], sizes: list[int], size: float) -> Any:
+    found = [x for x, own in zip(levels, sizes, strict=True) if x is not None and own == size]
+    return found[-1] if found and found[-1].shape == levels[-1].shape else None
+
+
+def _by_levels(levels: list[Any], sizes: list[int]) -> _Judged:
+    """From up to three coarser levels, each the finest of its size.
+
+    The bias is their mean difference from the last, over size_last/size - 1. The scramblings are common (the first half
+    of a Sobol sequence is one).
+    """
+    last = levels[-1]
+    value, variance = _mean(last)
+    finest = {size: x for x, size in zip(levels, sizes, strict=True) if x is not None and size < sizes[-1]}
     coarser = [
-        (level - last) / (sizes[-1] / size - 1)
-        for level, size in zip(levels[-2:-5:-1], sizes[-2:-5:-1], strict=True)
-        if level is not None and level.shape == last.shape and size < sizes[-1]
+        (finest[size] - last) / (sizes[-1] / size - 1)
+        for size in sorted(finest, reverse=True)[:3]
+        if finest[size].shape == last.shape
     ]
     if not coarser:
-        return value, np.sqrt(variance)
-    bias = np.mean(coarser, axis=0)
-    noise = bias.var(axis=0, ddof=1) / count
-    variance_kept = variance + np.maximum(bias.mean(axis=0) ** 2 - noise, 0.0)
+        return value, variance, np.full_like(variance, np.inf)
+    bias, noise = _mean(np.mean(coarser, axis=0))
+    kept = variance + np.maximum(bias**2 - noise, 0.0)
     if len(coarser) < 2:
-        return value, np.sqrt(variance_kept)
-    corrected = last - coarser[0]
+        return value, kept, noise
+    corrected, spread_corrected = _mean(last - coarser[0])
     disagreement = np.square((coarser[0] - coarser[1]).mean(axis=0))
-    variance_corrected = corrected.var(axis=0, ddof=1) / count + disagreement
-    plain = (bias.mean(axis=0) ** 2 > 16 * noise) & (variance_corrected < variance_kept)
-    return np.where(plain, corrected.mean(axis=0), value), np.sqrt(np.where(plain, variance_corrected, variance_kept))
+    if _level_of(levels, sizes, sizes[-1] / 2) is not None:
+        disagreement = _left(coarser[0].mean(axis=0), disagreement, levels, sizes)
+    plain = (bias**2 > 16 * noise) & (spread_corrected < kept)
+    return np.where(plain, corrected, value), np.where(plain, spread_corrected + disagreement, kept), noise
 
 
 def spread(level: Any) -> float:

@@ -6,8 +6,9 @@ average is over a balanced set, and the blocks' errors average out. Copies (1), 
 orders of their own inside the block, so that order r costs M·P evaluations like order 1. Rows never meet their
 own block, which keeps a particle from being its own copy.
 
-P grows with M: functions of an average over P copies have a bias of O(1/P), which the ladder of sample sizes can only
-see if P climbs it too (estimates.py). Nested E make a grid of P × P copies, so that P is smaller there.
+P grows with M, for every E by its own rule: functions of an average over P copies have a bias of O(1/P), which runs
+on half the particles and half the copies show (estimates.py). An E inside an E makes a grid of P × P copies, so that P
+is smaller there; where the outer one is linear in the inner one, both are one average over pairs of copies.
 """
 
 from __future__ import annotations
@@ -19,20 +20,26 @@ import numpy as np
 from tp_compiler.evaluate.arrays import Label, aligned, contract, labels, reduced, reindexed, shifted
 from tp_compiler.evaluate.kernels import KERNELS
 from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.types import Index
 
 if TYPE_CHECKING:
     from tp_compiler.evaluate.replicate import Replicate
 
-MOST_PAIRED = 4096
-MOST_NESTED = 64
 TILE = 2**19  # entries of one tile
 
 
-def paired(samples: int, nested: bool) -> int:
-    """P, the copies that a row meets: M/16, or about √M/2 where E are nested."""
-    if nested:
-        return min(MOST_NESTED, 2 ** max(2, (samples.bit_length() - 1) // 2 - 1))
-    return min(MOST_PAIRED, max(2, samples // 16))
+def paired(samples: int, depth: int) -> int:
+    """P, the copies that a row meets: M/16 (beyond 2^16 particles like √M); (M/4)^(1/d) of each of d nested E."""
+    exponent = samples.bit_length() - 1
+    if depth > 1:
+        return 2 ** max(2, (exponent - 2) // depth)
+    return 2 ** max(1, min(exponent - 4, 4 + exponent // 2))
+
+
+def depth_of(node: ir.Contract) -> int:
+    """How many E of a contraction are inside of one another, itself included."""
+    args, _, _ = _flattened(node, list(node.args))
+    return _depth(args)
 
 
 class OuterNonlin:
@@ -40,7 +47,7 @@ class OuterNonlin:
 
     def __init__(self, replicate: Replicate):
         self.replicate = replicate
-        self.pairing: dict[int, tuple[int, Any]] = {}
+        self.pairing: dict[tuple[int, int], tuple[int, Any]] = {}  # by slot and P
 
     def contract(self, node: ir.Contract) -> Any:
         """The value of a contraction with at most slot 0 left: a scalar (family) or a ket (family)."""
@@ -61,18 +68,24 @@ class OuterNonlin:
         own = labels(node.type)
         return KERNELS["mul"](*(aligned(x, of_x, own) for x, of_x in zip(arrays, of, strict=True)))
 
+    def copies(self, node: ir.Contract) -> int:
+        """P for the copies of an average; a run on half the particles has half as many."""
+        run = self.replicate
+        size = paired(run.full, depth_of(node))
+        return size if run.half is None else size // 2
+
     def bind(self, slots: list[int], paired: int) -> None:
         """Chooses the columns of the copies of one E: a block for each, and an order inside the block."""
         blocks = self.replicate.samples // paired
         for place, slot in enumerate(slots):
-            if slot not in self.pairing:
+            if (slot, paired) not in self.pairing:
                 generator = np.random.Generator(np.random.PCG64([*self.replicate.seed, 7919, len(self.pairing)]))
                 shift = int(generator.integers(1, blocks)) if blocks > 1 else 0
-                self.pairing[slot] = shift, _order(place, paired, generator)
+                self.pairing[slot, paired] = shift, _order(place, paired, generator)
 
     def columns(self, slot: int, block: int, paired: int) -> Any:
         """Particle numbers of copy `slot` that the rows of a block meet."""
-        shift, order = self.pairing[slot]
+        shift, order = self.pairing[slot, paired]
         return ((block + shift) % (self.replicate.samples // paired)) * paired + order
 
 
@@ -110,22 +123,22 @@ class _Body:
         self.outer = outer
         self.values = outer.replicate.values
         self.samples = outer.replicate.samples
-        self.node = node
-        self.args = args
-        self.paired = paired(self.samples, outer.replicate.plan.nested)
-        slots = {s for a in args for s, _ in a.type.slots}
-        indices = tuple(dict.fromkeys(i for a in args for i in a.type.indices if i not in node.over))
+        self.paired = outer.copies(node)
+        self.args, copies, over = _flattened(node, args)
+        self.copies = sorted(copies)
+        slots = {s for a in self.args for s, _ in a.type.slots}
+        indices = tuple(dict.fromkeys(i for a in self.args for i in a.type.indices if i not in over))
         self.has_rows = 0 in slots
         self.keeps_rows = self.has_rows and 0 not in node.slots
         self.labels: tuple[Label, ...] = (*((0,) if self.keeps_rows else ()), *indices)
 
     def over_rows(self) -> Any:
         """The average over the copies, for every row (or over the rows too, where slot 0 is contracted)."""
-        bodies = _bodies(self.args, self.values)
-        family = max(_family(n) for n in bodies)
-        size = max(1, min(self.paired, TILE // (family * self.paired ** _depth(self.args, self.values))))
+        family = max(_family(n) for n in _bodies(self.args))
+        size = max(1, min(self.paired, TILE // (family * self.paired ** _depth(self.args))))
         parts: list[Any] = []
         for block in range(self.samples // self.paired):
+            self.outer.replicate.pause()
             for start in range(0, self.paired if self.has_rows else 1, size):
                 rows = block * self.paired + np.arange(start, min(start + size, self.paired))
                 parts.append(self._tile(rows, block))
@@ -136,9 +149,8 @@ class _Body:
     def _tile(self, rows: Any, block: int) -> Any:
         """The contraction for some rows: averaged over the copies, and summed over the rows if they do not stay."""
         env: dict[int, tuple[int, Any]] = {0: (0, rows)}
-        copies = sorted(s for s in self.node.slots if s != 0)
-        self.outer.bind(copies, self.paired)
-        for slot in copies:
+        self.outer.bind(self.copies, self.paired)
+        for slot in self.copies:
             env[slot] = (1, self.outer.columns(slot, block, self.paired))
         return self._product(self.args, env, 1, block, self.labels)
 
@@ -197,17 +209,41 @@ class _Body:
         """A sum, or an E inside an E: its copies take the next neuron dimension."""
         inner = dict(env)
         below = depth + 1 if node.slots else depth
-        self.outer.bind(list(node.slots), self.paired)
-        for slot in node.slots:
+        args, copies, _ = _flattened(node, list(node.args)) if node.slots else (list(node.args), [], None)
+        self.outer.bind(copies, self.paired)
+        for slot in copies:
             inner[slot] = (below, self.outer.columns(slot, block, self.paired))
         dimensions = sorted({env[slot][0] for slot, _ in node.type.slots})
         own: tuple[Label, ...] = (*dimensions, *node.type.indices)
-        evaluated = [self._value(a, inner, below, block, {}) for a in node.args]
+        evaluated = [self._value(a, inner, below, block, {}) for a in args]
         value = contract([x for x, _ in evaluated], [of for _, of in evaluated], own)
         return (value / self.paired if node.slots else value), own
 
 
-def _bodies(args: list[ir.Node], values: dict[ir.Node, Any]) -> list[ir.Node]:
+def _flattened(node: ir.Contract, args: list[ir.Node]) -> tuple[list[ir.Node], list[int], set[Index]]:
+    """Factors, copies and summed indices of a contraction: an E that is a factor itself becomes part of it.
+
+    E[1](a E[2](b)) = E[1,2](a b) by independence: the pairs of copies need no grid. Sums whose index is in use
+    outside stay as they are.
+    """
+    args, copies, over = list(args), [s for s in node.slots if s != 0], set(node.over)
+    for k in range(len(args) - 1, -1, -1):
+        inner = args[k]
+        if isinstance(inner, ir.Contract) and inner.slots and _over_copies(inner):
+            own, more, summed = _flattened(inner, list(inner.args))
+            elsewhere = {i for a in (*args[:k], *args[k + 1 :]) for i in a.type.indices} | over
+            if not summed & elsewhere and not set(more) & set(copies):
+                args[k : k + 1] = own
+                copies, over = [*copies, *more], over | summed
+    return args, copies, over
+
+
+def _over_copies(node: ir.Node) -> bool:
+    """Whether a value depends on copies, so that it exists in tiles only."""
+    return any(slot != 0 for slot, _ in node.type.slots)
+
+
+def _bodies(args: list[ir.Node]) -> list[ir.Node]:
     """The nodes that a tile evaluates."""
     seen: dict[ir.Node, None] = {}
     todo = list(args)
@@ -215,7 +251,7 @@ def _bodies(args: list[ir.Node], values: dict[ir.Node, Any]) -> list[ir.Node]:
         node = todo.pop()
         if node not in seen:
             seen[node] = None
-            if isinstance(values[node], ir.Node) and not isinstance(node, ir.Copy):
+            if _over_copies(node) and not isinstance(node, ir.Copy):
                 todo.extend(node.args)
     return list(seen)
 
@@ -228,7 +264,18 @@ def _family(node: ir.Node) -> int:
     return size
 
 
-def _depth(args: list[ir.Node], values: dict[ir.Node, Any]) -> int:
-    """How many E are nested, this one included."""
-    nested = [n for n in _bodies(args, values) if isinstance(n, ir.Contract) and isinstance(values[n], ir.Node)]
-    return 1 + max((_depth(list(n.args), values) for n in nested), default=0)
+def _depth(args: list[ir.Node]) -> int:
+    """How many E are nested, the one over these factors included."""
+    deepest = 0
+    seen: set[ir.Node] = set()
+    todo = list(args)
+    while todo:
+        node = todo.pop()
+        if node in seen or not _over_copies(node) or isinstance(node, ir.Copy):
+            continue
+        seen.add(node)
+        if isinstance(node, ir.Contract) and node.slots:
+            deepest = max(deepest, _depth(_flattened(node, list(node.args))[0]))
+        else:
+            todo.extend(node.args)
+    return 1 + deepest

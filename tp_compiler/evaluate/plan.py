@@ -10,13 +10,14 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Hashable
+from typing import TypeGuard
 
-from tp_compiler.evaluate.blocks import Passes
+from tp_compiler.evaluate.blocks import Passes, block_size
 from tp_compiler.evaluate.describe import described
 from tp_compiler.evaluate.estimates import base
 from tp_compiler.evaluate.lowrank import is_linear
 from tp_compiler.evaluate.memory import memory
-from tp_compiler.evaluate.outer import paired
+from tp_compiler.evaluate.outer import depth_of, paired
 from tp_compiler.evaluate.outerproducts import is_outer
 from tp_compiler.evaluate.phases import averages_of_entries, cells, entries, phases
 from tp_compiler.evaluate.share import shared
@@ -64,9 +65,9 @@ class Plan:
         self.products = self._products()
         self.clts = [n for n in self.nodes if isinstance(n, ir.Clt)]
         self.problems = self._problems()
-        self.nested = any(
-            isinstance(n, ir.Contract) and n.slots and any(s for s, _ in n.type.slots) for n in self.nodes
-        )
+        self.depth: dict[ir.Node, int] = {n: depth_of(n) for n in self.nodes if _averages_copies(n)}
+        self.nested = any(depth > 1 for depth in self.depth.values())
+        self._copies: dict[str, tuple[int, bool]] = {}  # by output, see resolution
         self.tails = Tails(self.nodes)
         self.traced = {base(t.args[0]) for t in self.phases.traces}
 
@@ -178,15 +179,30 @@ class Plan:
         """Whether kets have been through entries in single precision."""
         return not all(self.linear)
 
-    def resolution(self, samples: int) -> int:
-        """What the bias falls with: M, or the number P of copies that a row meets where the program has an E."""
-        if not any(isinstance(n, ir.Contract) and n.slots and n.slots != (0,) for n in self.nodes):
-            return samples
-        return paired(samples, self.nested)
+    def resolution(self, samples: int, name: str) -> int:
+        """What the bias of an output falls with: M, or the fewest copies P that a row meets in what it depends on."""
+        if name not in self._copies:
+            output = next(o for o in self.outputs if o.name == name)
+            found = phases(self.program, [output])
+            depth = max((self.depth.get(n, 0) for n in found.nodes), default=0)
+            blocks = {s for cell, linear in zip(self.cells, self.linear, strict=True) if not linear for s in cell}
+            self._copies[name] = depth, bool(blocks & set(found.states))
+        depth, in_blocks = self._copies[name]
+        sizes = [paired(samples, depth)] if depth else []
+        return min([samples, *sizes, *([block_size(samples)] if in_blocks else [])])
 
     def show(self) -> str:
         """The plan as text (`tpc show --stage plan`)."""
         return described(Plan(shared(self.program), {o.name for o in self.outputs}))
+
+
+def _averages_copies(node: ir.Node) -> TypeGuard[ir.Contract]:
+    """An average over copies that is no part of another."""
+    return isinstance(node, ir.Contract) and any(slot != 0 for slot in node.slots) and not _in_tiles(node)
+
+
+def _in_tiles(node: ir.Node) -> bool:
+    return any(slot != 0 for slot, _ in node.type.slots)
 
 
 def _is_batched(node: ir.MatMul) -> bool:

@@ -16,15 +16,19 @@ CHUNK = 128
 
 
 class Points:
-    """`draw(k)` gives the next k independent N(0, 1) coordinates, an array of shape (samples, k)."""
+    """`draw(k)` gives the next k independent N(0, 1) coordinates, an array of shape (samples, k).
 
-    def __init__(self, samples: int, seed: tuple[int, ...], bound: int, plain: bool = False):
+    With a `half`, 0 or 1, that half of them; each is a net as well.
+    """
+
+    def __init__(self, samples: int, seed: tuple[int, ...], bound: int, plain: bool = False, half: int | None = None):
         self.samples = samples
+        self.rows = slice(None) if half is None else slice(half * samples // 2, (half + 1) * samples // 2)
         self.generator = np.random.Generator(np.random.PCG64(list(seed)))
         self.bound = max(1, bound)  # an upper bound on how many coordinates will be drawn
         self.plain = plain
         self.drawn = 0
-        self.chunk: Any = np.empty((samples, 0))
+        self.chunk: Any = np.empty((samples, 0))[self.rows]
         self.at = 0
 
     def fork(self) -> Points:
@@ -35,7 +39,7 @@ class Points:
 
     def draw(self, count: int) -> Any:
         if self.plain:
-            return self.generator.standard_normal((self.samples, count))
+            return self.generator.standard_normal((self.samples, count))[self.rows]
         parts = []
         while count > 0:
             if self.at == self.chunk.shape[1]:
@@ -55,6 +59,6 @@ class Points:
         if self.drawn:
             uniform = self.generator.permutation(uniform, axis=0)
         # SciPy's points are multiples of 2^-30 and can be 0: the centre of each cell has a finite quantile.
-        self.chunk = ndtri(uniform + 2.0**-31)
+        self.chunk = ndtri(uniform[self.rows] + 2.0**-31)
         self.drawn += size
         self.at = 0

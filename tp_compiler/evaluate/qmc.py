@@ -1,13 +1,15 @@
 """Limits by randomised quasi-Monte Carlo: replicates, standard errors, stopping.
 
 Every run is repeated under R independent scramblings; the value is their mean, the standard error their spread over
-√R, with the bias of finite M (estimates.py). M is doubled until the errors meet the tolerance.
+√R, with the bias of finite M (estimates.py). M is doubled until the errors meet the tolerance; then some replicates are
+run on the halves of their particles, which shows that bias.
 """
 
 from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -40,7 +42,12 @@ from tp_compiler.results import Estimate, Run
 FIRST_SAMPLES = 2**11
 MAX_SAMPLES = 2**16
 MAX_SAMPLES_DRAWN = 2**14  # with outer draws, whose error falls like that of plain Monte Carlo
+MAX_SAMPLES_NESTED = 2**14  # with an E inside an E, where the work grows like M²
 TOLERANCE = 1e-3
+
+
+#: Values and covariances by output, and the errors of heavy tails.
+_Replicated = tuple[dict[str, Any], dict[str, Any], dict[ir.Node, float]]
 
 
 @dataclass
@@ -52,6 +59,9 @@ class _Level:
     failed: dict[str, Diagnostic] = field(default_factory=dict)
     covariance: dict[str, Any] = field(default_factory=dict)
     tail_error: dict[ir.Node, float] = field(default_factory=dict)
+    #: values and covariances of some replicates, averaged over runs on the halves of their particles
+    halves: dict[str, Any] | None = None
+    halved_covariance: dict[str, Any] = field(default_factory=dict)
 
 
 class Sampling:
@@ -63,7 +73,8 @@ class Sampling:
         self.options = options
         self.plan = Plan(self.program, only)
         self.used_clts = self._drawn_clts()
-        self.most = options.max_samples or (MAX_SAMPLES_DRAWN if self.used_clts else MAX_SAMPLES)
+        few = MAX_SAMPLES_NESTED if self.plan.nested else MAX_SAMPLES
+        self.most = options.max_samples or (MAX_SAMPLES_DRAWN if self.used_clts else few)
         self.read_at = {o.name: base(o.node) for o in self.plan.outputs}
         self.gaussian = {o.name for o in self.plan.outputs if is_gaussian(o.node)}  # their mean is 0, exactly
         self.start = time.monotonic()
@@ -78,24 +89,27 @@ class Sampling:
     def run(self) -> Run:
         self._fit_memory()
         with one_blas_thread():
-            samples = self._first()
-            while True:
-                try:
-                    self.levels.append(self._level(samples))
-                except OutOfTime:
-                    self._stopped(samples)
-                    break
-                except KeyboardInterrupt:
-                    if not self.levels:
-                        raise
-                    message = f"interrupted at M = {samples}: these are the results with M = {self.levels[-1].samples}"
-                    self.warnings.append(Diagnostic("NX914", message))
-                    break
-                following = self._next(samples)
-                if following is None:
-                    break
-                samples = following
+            samples: int | None = self._first()
+            while samples is not None:
+                samples = self._climb(samples)
         return self._result()
+
+    def _climb(self, samples: int) -> int | None:
+        """One level; the size of the next, or None where the ladder ends."""
+        try:
+            self.levels.append(self._level(samples))
+            following = self._next(samples)
+            if following is None:
+                self._halve()
+            return following
+        except OutOfTime:
+            self._stopped(samples)
+        except KeyboardInterrupt:
+            if not self.levels:
+                raise
+            message = f"interrupted at M = {samples}: these are the results with M = {self.levels[-1].samples}"
+            self.warnings.append(Diagnostic("NX914", message))
+        return None
 
     # -- sizes --------------------------------------------------------------------------------------------------
     def _first(self) -> int:
@@ -131,7 +145,10 @@ class Sampling:
         """The time was spent in the middle of a level: what was computed before it is kept."""
         if not self.levels:
             raise ProgramError([self.clock.too_slow(samples)])
-        message = f"stopped at M = {self.levels[-1].samples}: the time allowed was spent at M = {samples}"
+        reached = self.levels[-1].samples
+        message = f"stopped at M = {reached}: the time allowed was spent at M = {samples}"
+        if reached == samples:
+            message = f"stopped at M = {samples}: the time allowed was spent before the bias was known"
         self.warnings.append(Diagnostic("NX911", message))
 
     def _memory(self, samples: int) -> float:
@@ -173,15 +190,7 @@ class Sampling:
         level = _Level(samples)
         count = self.options.replicates
         self.clock.begin(f"M = {samples}")
-        results: list[Any] = []
-        with ThreadPoolExecutor(self.options.workers) as pool:
-            try:
-                for result in pool.map(lambda r: self._replicate(samples, r), range(count)):
-                    results.append(result)
-                    self.clock.finished(len(results))
-            except BaseException:
-                self.clock.stop()  # the other replicates end at their next step
-                raise
+        results = self._each(lambda r: self._replicate(samples, r), count)
         level.tail_error = results[0][2]
         for output in self.plan.outputs:
             parts = [values[output.name] for values, _, _ in results]
@@ -194,24 +203,56 @@ class Sampling:
                 level.covariance[output.name] = np.array([c[output.name] for _, c, _ in results])
         return level
 
-    def _replicate(self, samples: int, number: int) -> tuple[dict[str, Any], dict[str, Any], dict[ir.Node, float]]:
-        """One scrambling, or what the checkpoint holds of it."""
-        kept = None if self.checkpoint is None else self.checkpoint.get(samples, number)
+    def _each(self, work: Callable[[int], Any], count: int) -> list[Any]:
+        """The results of replicates side by side."""
+        results: list[Any] = []
+        with ThreadPoolExecutor(self.options.workers) as pool:
+            try:
+                for result in pool.map(work, range(count)):
+                    results.append(result)
+                    self.clock.finished(len(results))
+            except BaseException:
+                self.clock.stop()  # the other replicates end at their next step
+                raise
+        return results
+
+    def _halve(self) -> None:
+        """Runs on halves of the particles for half of the replicates: they show the bias of finite size."""
+        level = self.levels[-1]
+        if level.halves is not None or self.used_clts or level.samples < 16 or not level.values:
+            return
+        self.clock.begin(f"M = {level.samples}, bias")
+        count = max(2, self.options.replicates // 2)
+        runs = self._each(lambda k: self._replicate(level.samples, k // 2, half=k % 2), 2 * count)
+        level.halves = {}
+        for name in level.values:
+            parts = [values[name] for values, _, _ in runs]
+            if any(isinstance(p, Diagnostic) for p in parts):
+                continue
+            level.halves[name] = _paired_up(parts)
+            if name in level.covariance:
+                level.halved_covariance[name] = _paired_up([c[name] for _, c, _ in runs])
+
+    def _replicate(self, samples: int, number: int, half: int | None = None) -> _Replicated:
+        """One scrambling or a half of it, or what the checkpoint holds of it."""
+        place = number if half is None else -(2 * number + half + 1)
+        kept = None if self.checkpoint is None else self.checkpoint.get(samples, place)
         if kept is not None:
             return kept[0], kept[1], {self.read_at[name]: error for name, error in kept[2].items()}
-        values, spreads, tails = self._computed(samples, number)
+        values, spreads, tails = self._computed(samples, number, half)
         if self.checkpoint is not None:
             named = {name: tails[node] for name, node in self.read_at.items() if node in tails}
-            self.checkpoint.put(samples, number, (values, spreads, named))
+            self.checkpoint.put(samples, place, (values, spreads, named))
         return values, spreads, tails
 
-    def _computed(self, samples: int, number: int) -> tuple[dict[str, Any], dict[str, Any], dict[ir.Node, float]]:
+    def _computed(self, samples: int, number: int, half: int | None) -> _Replicated:
         """One scrambling: outputs averaged over the outer draws, covariances of random ones, errors of heavy tails."""
         particles, draws = self._outer(samples)
         seed = (self.options.seed, number)
         coordinates = self._coordinates(draws, seed)
         plain = self.options.method == "mc"
-        run = Replicate(self.plan, particles, seed, plain, inspect=number == 0, tick=self.clock.tick)
+        inspect = number == 0 and half is None
+        run = Replicate(self.plan, particles, seed, plain, inspect, self.clock.tick, self.clock.pause, half)
         collected: list[dict[str, Any]] = []
         laws: list[dict[str, Any]] = []
         for d in range(draws):
@@ -229,18 +270,20 @@ class Sampling:
         return Points(draws, (*seed, 104729), self.used_clts, self.options.method == "mc").draw(self.used_clts)
 
     # -- estimates ----------------------------------------------------------------------------------------------
-    def _estimate(self, name: str, at: int = -1) -> tuple[Any, Any]:
-        """Value and standard error at a level; the error includes the bias of finite M."""
-        levels = self.levels[: len(self.levels) + 1 + at]
-        value, stderr = mean_and_error([level.values.get(name) for level in levels], self._sizes(levels))
-        tail = levels[-1].tail_error.get(self.read_at[name], 0.0) / math.sqrt(self.options.replicates)
+    def _estimate(self, name: str) -> tuple[Any, Any]:
+        """Value and standard error at the last level; the error includes the bias of finite M."""
+        level = self.levels[-1]
+        halves = None if level.halves is None else level.halves.get(name)
+        value, stderr = mean_and_error([x.values.get(name) for x in self.levels], self._sizes(name), halves)
+        tail = level.tail_error.get(self.read_at[name], 0.0) / math.sqrt(self.options.replicates)
         return value, np.hypot(stderr, tail)
 
     def _covariance(self, name: str) -> tuple[Any, Any]:
-        return mean_and_error([level.covariance.get(name) for level in self.levels], self._sizes(self.levels))
+        halves = self.levels[-1].halved_covariance.get(name)
+        return mean_and_error([x.covariance.get(name) for x in self.levels], self._sizes(name), halves)
 
-    def _sizes(self, levels: list[_Level]) -> list[int]:
-        return [self.plan.resolution(self._outer(level.samples)[0]) for level in levels]
+    def _sizes(self, name: str) -> list[int]:
+        return [self.plan.resolution(self._outer(level.samples)[0], name) for level in self.levels]
 
     def _tolerance(self, value: Any) -> float:
         o = self.options
@@ -261,7 +304,13 @@ class Sampling:
         last = self.levels[-1]
         if any(d.code == "NX441" for d in last.failed.values()):
             return False  # more samples may tell a heavy tail from an infinite moment
+        if any(self._spread(name) > self._tolerance(last.values[name].mean(axis=0)) for name in last.values):
+            return False
+        self._halve()
         return all(error <= bound for name in last.values for error, bound in self._errors(name))
+
+    def _spread(self, name: str) -> float:
+        return 0.0 if name in self.gaussian else spread(self.levels[-1].values[name])
 
     def _result(self) -> Run:
         last = self.levels[-1]
@@ -324,3 +373,8 @@ class Sampling:
 
     def _settings(self, samples: int) -> dict[str, Any]:
         return settings_of(self.options, samples)
+
+
+def _paired_up(parts: list[Any]) -> Any:
+    """The means of parts 0 and 1, 2 and 3, ..."""
+    return (np.array(parts[::2]) + np.array(parts[1::2])) / 2

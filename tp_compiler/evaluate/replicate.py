@@ -32,13 +32,21 @@ from tp_compiler.ir.walk import dependencies
 
 
 class Replicate:
-    """Particles of every space under one scrambling. `outputs` gives the outputs' arrays."""
+    """Particles of every space under one scrambling. `outputs` gives the outputs' arrays.
+
+    `half`: 0 or 1 for a run on the first or the second half of the particles, which meet half as many copies; together
+    the two show the bias of finite size (estimates.py).
+    """
 
     def __init__(
         self, plan: Plan, samples: int, seed: tuple[int, ...], plain: bool, inspect: bool = False,
-        tick: Callable[[], None] = lambda: None,
+        tick: Callable[[], None] = lambda: None, pause: Callable[[], None] = lambda: None, half: int | None = None,
     ):  # fmt: skip
         self.tick = tick  # called after every step of training; may raise to stop
+        self.pause = pause  # called in long loops; may raise to stop
+        self.half = half
+        self.full = samples  # what the number of copies is chosen by
+        samples = samples if half is None else samples // 2
         self.inspect = inspect  # look for heavy tails
         self.tail_error: dict[ir.Node, float] = {}  # of averages of heavy-tailed kets
         self.plan = plan
@@ -153,7 +161,7 @@ class Replicate:
         number = self.plan.space[node]
         if number not in self.points:
             seed = (*self.seed, number)
-            self.points[number] = Points(self.samples, seed, self.plan.coordinates[number], self.plain)
+            self.points[number] = Points(self.full, seed, self.plan.coordinates[number], self.plain, self.half)
         return self.points[number]
 
     def _evaluate(self, node: ir.Node) -> Any:

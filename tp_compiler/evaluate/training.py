@@ -13,7 +13,7 @@ import numpy as np
 from tp_compiler.diagnostics import Diagnostic
 from tp_compiler.evaluate import faults
 from tp_compiler.evaluate.arrays import aligned, labels
-from tp_compiler.evaluate.blocks import Blocks
+from tp_compiler.evaluate.blocks import Blocks, block_size
 from tp_compiler.evaluate.directions import drop_of
 from tp_compiler.evaluate.estimates import base
 from tp_compiler.evaluate.flow import Flow, unsupported
@@ -52,7 +52,8 @@ class Training:
                 drop = drop_of(run.plan.outer_products(cell), run.samples, run.plan.single)
                 matrix = LowRank(cell, run.values, run.samples, drop)
             else:
-                matrix = Blocks(cell, run.values, run.samples, partner, run.plan.passes[cell[0]])
+                paired = block_size(run.full) if run.half is None else max(1, block_size(run.full) // 2)
+                matrix = Blocks(cell, run.values, run.samples, paired, partner, run.plan.passes[cell[0]])
             found.update(dict.fromkeys(cell, matrix))
         return found
 

@@ -81,3 +81,42 @@ def test_levels_of_one_size_say_nothing_of_the_bias() -> None:
 def test_levels_without_a_value_are_passed_over() -> None:
     _, error = mean_and_error([None, level(1 + 8 / 16), level(1 + 8 / 32)], [8, 16, 32])
     assert error == pytest.approx(0.25)
+
+
+def halves(mean: float, noise: float = 0.0) -> np.ndarray:
+    """Means over two halves, for four of the eight replicates."""
+    return level(mean, noise)[:4]
+
+
+def test_halves_show_the_bias_and_hardly_any_noise() -> None:
+    """f(M) = 1 + 1/M with replicates that scatter by 1: both halves together scatter alike."""
+    last = level(1 + 1 / 32, 1.0)
+    value, error = mean_and_error([last], [32], level(1 + 1 / 16, 1.0)[:4])
+    assert value == pytest.approx(1.0)
+    assert error == pytest.approx(np.sqrt(1 / 8 + 1 / 32**2))
+
+
+def test_a_bias_within_the_noise_of_the_halves_joins_the_error() -> None:
+    last, noise = level(0.0, 0.01), 0.1 * np.array([1.0, -1, 1, -1])
+    error_of_mean = noise.std(ddof=1) / 2
+    value, error = mean_and_error([last], [32], last[:4] + noise + 3 * error_of_mean)
+    assert value == pytest.approx(0.0)
+    assert error == pytest.approx(np.sqrt(0.01**2 / 8 + (3**2 - 1) * error_of_mean**2))
+
+
+@pytest.mark.parametrize("power", [0.5, 1.0, 2.0])
+def test_laws_other_than_1_over_size_leave_their_part(power: float) -> None:
+    """f = M^-p. The halves say (2^p - 1) f(M); taken off, (2 - 2^p) f(M) is left, and the error holds it."""
+    levels = [level(m**-power, 1e-9, m) for m in (8, 16, 32)]
+    value, error = mean_and_error(levels, [8, 16, 32], levels[-1][:4] + 16**-power - 32**-power)
+    assert value == pytest.approx((2 - 2**power) * 32**-power, abs=1e-8)
+    assert error >= abs(value) - 1e-8
+    assert error <= 1.01 * max(abs(value), 1e-8)
+
+
+def test_halves_are_preferred_to_levels() -> None:
+    """A ladder whose sizes say nothing: P has stopped, and only the halves have fewer copies."""
+    levels = [level(1 + 1 / 64, 1e-6, turn) for turn in range(4)]
+    value, error = mean_and_error(levels, [64] * 4, levels[-1][:4] + 1 / 64)
+    assert value == pytest.approx(1.0, abs=1e-5)
+    assert error == pytest.approx(1 / 64, rel=1e-3)
