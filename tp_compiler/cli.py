@@ -315,7 +315,7 @@ def _deliver(run: Run, program: Program, args: Namespace) -> int:
     from tp_compiler.report import finite, json, latex, plots, save, text
 
     extra = tuple(warning for warning in program.warnings if warning not in run.warnings)
-    run = finite.settled(dataclasses.replace(run, warnings=extra + tuple(run.warnings)))
+    run = dataclasses.replace(run, warnings=extra + tuple(run.warnings))
     terminal.print_diagnostics([*run.warnings, *run.failed.values()])
     missed = finite.unmet(run, rtol=getattr(args, "rtol", None), atol=getattr(args, "atol", None))
     if missed:

@@ -211,9 +211,10 @@ def scale(program: Program, *, optimizer: str | None = None) -> Scaling:
 def limit(program: Program, **options: Any) -> Run:
     """The infinite-width limit of every output; options as in `evaluate.limit.limit`."""
     from tp_compiler.evaluate.limit import limit as evaluate
+    from tp_compiler.results import settled
 
     with _deep_recursion():
-        return evaluate(reparametrized(program), **options)
+        return settled(evaluate(reparametrized(program), **options))
 
 
 def simulate(
@@ -229,9 +230,10 @@ def simulate(
 ) -> Run:
     """The same program at finite width; see `finite.run.simulate`."""
     from tp_compiler.finite.run import simulate as run
+    from tp_compiler.results import settled
 
     program = reparametrized(program)
-    return run(
+    found = run(
         program.finite or program,
         width=width,
         seeds=seeds,
@@ -241,6 +243,7 @@ def simulate(
         max_memory=max_memory,
         progress=progress,
     )
+    return settled(found)
 
 
 def verify(

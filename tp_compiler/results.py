@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -84,3 +84,18 @@ class Run:
         from tp_compiler.report.latex import run_display
 
         return run_display(self)
+
+
+def settled(run: Run) -> Run:
+    """The run with every output that holds NaN or an infinity under `failed`; the run itself if there is none."""
+    bad = [name for name, estimate in run.outputs.items() if not _finite(estimate)]
+    if not bad:
+        return run
+    failed = {name: Diagnostic("NX800", f"{name} is not finite (NaN or overflow)") for name in bad}
+    kept = {name: estimate for name, estimate in run.outputs.items() if name not in failed}
+    return replace(run, outputs=kept, failed={**failed, **run.failed})
+
+
+def _finite(estimate: Estimate) -> bool:
+    parts = (estimate.value, estimate.stderr, estimate.covariance, estimate.covariance_stderr)
+    return all(np.isfinite(part).all() for part in parts if part is not None)

@@ -195,12 +195,6 @@ def test_failed_output_does_not_stop_the_others(driver: FakeDriver, good: str, c
     assert "ntk is not evaluated" in err
 
 
-def test_nan_is_a_failed_output(driver: FakeDriver, good: str, capsys: Any) -> None:
-    driver.value = float("nan")
-    assert cli.main(["limit", good, "--json", "--only", "nngp"]) == 3
-    assert set(json.loads(capsys.readouterr().out)["failed"]) == {"nngp"}
-
-
 def test_tolerance_asked_for_and_missed(driver: FakeDriver, good: str, capsys: Any) -> None:
     assert cli.main(["limit", good, "--atol", "1e-5", "--rtol", "0"]) == 3
     assert "the tolerance asked for is not met by nngp" in capsys.readouterr().err

@@ -23,6 +23,7 @@ from tp_compiler.ir.walk import reachable
 from tp_compiler.results import Estimate, Run
 
 
+@np.errstate(all="ignore")  # what is not finite is found and named, not warned of
 def limit(program: Program, *, only: Collection[str] | None = None, **options: Any) -> Run:
     """The infinite-width limit of every output of a program (Tensor Programs IVb, Thm 2.6.10).
 

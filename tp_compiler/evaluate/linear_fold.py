@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
-from tp_compiler.diagnostics import Span
+from tp_compiler.diagnostics import ProgramError, Span
 from tp_compiler.evaluate.linear_sparse import one_hot
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.build import Builder
 from tp_compiler.ir.program import Output, Program
-from tp_compiler.ir.types import Index
+from tp_compiler.ir.types import Index, Type
 from tp_compiler.ir.walk import reachable, rebuilt
 
 #: Instructions that map 0 (as their first argument) to 0.
@@ -28,6 +28,14 @@ class Unbounded(Builder):
 
     def spend(self, span: Span, steps: int = 1) -> None:
         pass
+
+    def _fold(self, fn: str, values: list[float], span: Span) -> ir.Node:
+        """What constants make undefined (1/<x|0*x>) stays as it is: the run refuses the outputs that read it."""
+        try:
+            return super()._fold(fn, values, span)
+        except ProgramError:
+            args = tuple(self.constant(value, span) for value in values)
+            return self._make(ir.Map, type=Type(), fn=fn, args=args, span=span)
 
 
 Rule = Callable[[ir.Node, tuple[ir.Node, ...]], ir.Node]

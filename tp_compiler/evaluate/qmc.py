@@ -245,6 +245,7 @@ class Sampling:
             self.checkpoint.put(samples, place, (values, spreads, named))
         return values, spreads, tails
 
+    @np.errstate(all="ignore")  # a thread of the pool has NumPy's defaults
     def _computed(self, samples: int, number: int, half: int | None) -> _Replicated:
         """One scrambling: outputs averaged over the outer draws, covariances of random ones, errors of heavy tails."""
         particles, draws = self._outer(samples)

@@ -80,6 +80,7 @@ class Verification:
     passed: bool
 
 
+@np.errstate(all="ignore")
 def verify(
     limits: Mapping[str, Limit], samples: Mapping[int, Mapping[str, Values]], *, level: float = 1e-3, dof: float = 7
 ) -> Verification:

@@ -77,6 +77,7 @@ class Power:
             return "the matrix has a negative eigenvalue, so this power is not real"
         return "the matrix is singular" if ((self.p < 0) & (values == 0)).any() else ""
 
+    @np.errstate(all="ignore")  # of every pair one branch counts, and all are computed
     def differences(self, values: Values) -> Values:
         """For positive a > b, a^(p-1) (e^(px) - 1) / (e^x - 1) with x = log(b/a): no cancellation at any distance."""
         values, p = _cleaned(values), self.p[..., None]

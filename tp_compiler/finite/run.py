@@ -33,6 +33,7 @@ class Samples:
     failed: dict[str, Diagnostic]
 
 
+@np.errstate(all="ignore")  # what is not finite is found and named, not warned of
 def samples(
     program: Program,
     width: int,
@@ -71,6 +72,7 @@ def samples(
     return Samples(kept, {name: failed[name] for name in order if name in failed})
 
 
+@np.errstate(all="ignore")
 def simulate(
     program: Program,
     *,

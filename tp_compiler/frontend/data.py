@@ -89,7 +89,7 @@ def _load(path: Path, suffix: str, source: ast.FromFile) -> Any:
         return np.load(path, allow_pickle=False)
     if suffix == ".csv":
         return _csv(path)
-    with np.load(path, allow_pickle=False) as archive:
+    with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
         names = list(archive.files)
         key = source.key if source.key is not None else (names[0] if len(names) == 1 else None)
         if key is None or key not in names:

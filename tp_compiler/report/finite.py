@@ -1,30 +1,12 @@
-"""The last gate before a result is shown: what is not finite has failed, and what is not accurate enough is named."""
+"""Outputs whose accuracy is not the one asked for."""
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 
-from tp_compiler.diagnostics import Diagnostic
 from tp_compiler.results import Array, Estimate, Run
 
 _DEFAULT_TOLERANCE = 1e-3
-
-
-def settled(run: Run) -> Run:
-    """The run with every output that holds NaN or an infinity under `failed`; the run itself if there is none."""
-    bad = [name for name, estimate in run.outputs.items() if not _finite(estimate)]
-    if not bad:
-        return run
-    failed = {name: Diagnostic("NX800", f"{name} is not finite (NaN or overflow)") for name in bad}
-    kept = {name: estimate for name, estimate in run.outputs.items() if name not in failed}
-    return dataclasses.replace(run, outputs=kept, failed={**failed, **run.failed})
-
-
-def _finite(estimate: Estimate) -> bool:
-    parts = (estimate.value, estimate.stderr, estimate.covariance, estimate.covariance_stderr)
-    return all(np.isfinite(part).all() for part in parts if part is not None)
 
 
 def unmet(run: Run, *, rtol: float | None, atol: float | None) -> list[str]:

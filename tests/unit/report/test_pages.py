@@ -13,7 +13,7 @@ import pytest
 from tests.unit.report.fabricate import estimate
 from tp_compiler._version import __version__
 from tp_compiler.report import finite, json, save
-from tp_compiler.results import Run
+from tp_compiler.results import Run, settled
 
 
 def test_text_shows_every_output_with_its_error(run: Run) -> None:
@@ -73,9 +73,9 @@ def test_json_refuses_what_is_not_finite(run: Run) -> None:
     broken = dataclasses.replace(run, outputs={"m": estimate(np.nan), "n": estimate([1.0, 2.0], [0.1, np.inf], ("i",))})
     with pytest.raises(ValueError):
         json.dumps(json.run_document(broken))
-    mended = finite.settled(broken)
+    mended = settled(broken)
     assert set(mended.failed) == {"m", "n", "k"} and not mended.outputs
-    assert finite.settled(run) is run
+    assert settled(run) is run
 
 
 def test_unmet_tolerances(run: Run) -> None:
