@@ -75,7 +75,7 @@ def _deep_recursion() -> Iterator[None]:
             yield
     except RecursionError:
         message = "the program is nested too deeply for this stage"
-        raise ProgramError([Diagnostic("NX134", message, None, "name inner parts, or write a `for` loop")]) from None
+        raise ProgramError([Diagnostic("NX136", message, None, "name inner parts, or write a `for` loop")]) from None
 
 
 def parse(source: Source) -> File:

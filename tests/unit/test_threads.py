@@ -137,5 +137,5 @@ def test_nesting_through_calls_of_defs_is_bounded() -> None:
     """In a thread, too: no RecursionError and no overflow of the stack."""
     assert tpc.check(nested(20, 190)) == []
     for found in at_once(lambda k: tpc.check(nested(95, 195))):
-        assert {d.code for d in found} == {"NX134"}
+        assert {d.code for d in found} == {"NX136"}
         assert "^" in found[0].render()

@@ -37,7 +37,7 @@ class Expressions(Arithmetic):
         """One level of nesting, those of the defs called included."""
         if self.level >= MAX_LEVELS:
             message = f"nested more than {MAX_LEVELS} levels deep, the bodies of defs included"
-            raise error("NX134", message, expr.span, "name inner parts, or write a `for` loop")
+            raise error("NX136", message, expr.span, "name inner parts, or write a `for` loop")
         self.level += 1
         try:
             return self._at_this_level(expr, ctx)
