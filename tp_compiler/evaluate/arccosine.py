@@ -26,7 +26,7 @@ _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(24)
 class Sided:
     """x ↦ E[even·|y|^n + odd·sgn(y)|y|^n], y = x + N(0, noise). `halves` is noise in units of 1/2."""
 
-    order: int
+    order: Any  # whole here; real in powers.py
     even: float
     odd: float
     halves: int = 0
@@ -36,7 +36,7 @@ class Sided:
         return Sided(self.order + 1, self.odd, self.even, self.halves)
 
 
-def sides(order: int, right: float, left: float, halves: int = 0) -> Sided:
+def sides(order: Any, right: float, left: float, halves: int = 0) -> Sided:
     """right·y₊^n + left·(-y)₊^n."""
     return Sided(order, (right + left) / 2, (right - left) / 2, halves)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from tp_compiler.evaluate import powers
 from tp_compiler.evaluate.arccosine import Sided, sided
 from tp_compiler.evaluate.forms import Factor, Form, Linear, Tensor, Term, number
 from tp_compiler.evaluate.kernels import KERNELS
@@ -18,6 +19,7 @@ from tp_compiler.evaluate.univariate import (
     gauss,
     leaky_step,
     monomial,
+    real_power,
     relu_power,
     scaled,
     times,
@@ -30,42 +32,91 @@ _HOMOGENEOUS = {
     **{"relu": (1,), "abs": (1,), "leaky_relu": (1, None), "step": (0,), "sign": (0,)},
     **{"max": (1, 1), "min": (1, 1), "where": (0, 1, 1)},
 }
-MOST_POWER = 8
+LARGEST_EXPONENT = 700.0  # e^it is a double
+MOST_POWER = 170  # (170 - 1)!! is a double
 
 
 def composed(fn: str, args: list[Any]) -> Form | None:
     """fn of kets and constants where that is one function of the table, or None."""
     if any(isinstance(a, Tensor) and np.ndim(a.values) for a in args):
         return None
-    return _of_square(args[0]) if fn == "exp" else _of_power(fn, args) or _of_shapes(fn, args)
+    if fn == "exp":
+        return _of_exponent(args[0])
+    return _of_power(fn, args) or _of_shapes(fn, args) or _of_product(fn, args)
 
 
 def _form(function: Univariate, argument: Linear) -> Form:
     return Form((Term(number(1.0), (Factor(function, (argument,)),)),))
 
 
-def _of_square(a: Form) -> Form | None:
-    """e^(constant - a x²)."""
+def _of_exponent(a: Form) -> Form | None:
+    """e^(constant + Σ (b x - a x²)), a factor for each Gaussian."""
     constant = sum(float(t.coefficient.values) for t in a.terms if not t.factors and not _indexed(t))
-    terms = [t for t in a.terms if t.factors or _indexed(t)]
-    read = one_function(terms[0]) if len(terms) == 1 else None
-    if read is None:
+    factors: dict[Any, Factor] = {}
+    for term in a.terms:
+        if not term.factors and not _indexed(term):
+            continue
+        read = one_function(term)
+        outer = None if read is None else _exponential(read[0])
+        if read is None or outer is None:
+            return None
+        factors[outer.name, read[1].key] = Factor(outer, (read[1],))
+    if len(factors) + (constant != 0) < len(a.terms) or abs(constant) > LARGEST_EXPONENT:
         return None
-    inner, argument = read
-    if (inner.name, inner.params) != ("monomial", (2.0,)) or inner.factor > 0:
-        return None
-    return _form(times(gauss(-inner.factor * inner.scale**2), math.exp(constant)), argument)
+    return Form((Term(number(math.exp(constant)), tuple(factors.values())),)) if factors else None
+
+
+def _exponential(inner: Univariate) -> Univariate | None:
+    """e^(b x) and e^(-a x²)."""
+    if (inner.name, inner.params) == ("monomial", (1.0,)):
+        return scaled(univariate("exp"), inner.factor * inner.scale)
+    if (inner.name, inner.params) == ("monomial", (2.0,)):
+        return gauss(-inner.factor * inner.scale**2)
+    return None
+
+
+def _exponent(fn: str, args: list[Any]) -> float | None:
+    """p where fn(x, ..) is x^p."""
+    if fn == "pow" and isinstance(args[1], Tensor):
+        return float(args[1].values)
+    return {"square": 2.0, "sqrt": 0.5}.get(fn)
 
 
 def _of_power(fn: str, args: list[Any]) -> Form | None:
-    if fn not in ("pow", "square") or not isinstance(args[0], Form) or len(args[0].terms) != 1:
+    exponent = _exponent(fn, args)
+    if exponent is None or not isinstance(args[0], Form) or len(args[0].terms) != 1:
         return None
     read = one_function(args[0].terms[0])
-    exponent = float(args[1].values) if fn == "pow" and isinstance(args[1], Tensor) else 2.0
-    if read is None or not exponent.is_integer() or any(isinstance(a, Form) for a in args[1:]):
+    whole = None if read is None else power(read[0], exponent)
+    return None if read is None or whole is None else _form(whole, read[1])
+
+
+def _of_product(fn: str, args: list[Any]) -> Form | None:
+    """|fg| = |f||g|, and (fg)^p = f^p g^p where p is whole or f and g are not negative, over several Gaussians."""
+    exponent = _exponent(fn, args)
+    if (exponent is None and fn not in ("abs", "sign")) or not isinstance(args[0], Form) or len(args[0].terms) != 1:
         return None
-    whole = power(read[0], int(exponent))
-    return None if whole is None else _form(whole, read[1])
+    (term,) = args[0].terms
+    keys = list({a.key for f in term.factors for a in f.arguments})
+    if term.over or _indexed(term) or len(keys) < 2 or any(len(f.arguments) > 1 for f in term.factors):
+        return None
+    numbers = [] if exponent is None else [exponent]
+    with np.errstate(all="ignore"):
+        value = float(KERNELS["pow" if numbers else fn](np.asarray(term.coefficient.values), *numbers))
+    factors: list[Factor] = []
+    for key in keys:
+        own = Form((Term(number(1.0), tuple(f for f in term.factors if f.arguments[0].key == key)),))
+        part = composed("pow" if numbers else fn, [own, *(number(p) for p in numbers)])
+        if part is None:
+            return None
+        value *= float(part.terms[0].coefficient.values)
+        factors += part.terms[0].factors
+    return Form((Term(number(value), tuple(factors)),)) if np.isfinite(value) else None
+
+
+def reciprocal(form: Form) -> Form | None:
+    """1/f as a function of the table, or None."""
+    return composed("pow", [form, number(-1.0)])
 
 
 def _of_shapes(fn: str, args: list[Any]) -> Form | None:
@@ -74,7 +125,7 @@ def _of_shapes(fn: str, args: list[Any]) -> Form | None:
     if degrees is None:
         return None
     shapes: list[tuple[float, float]] = []
-    orders: set[int] = set()
+    orders: set[Any] = set()
     variables: dict[Any, Linear] = {}
     for a, degree in zip(args, degrees, strict=True):
         shape = _shape_in(a, variables)
@@ -135,27 +186,40 @@ def multiplied(f: Univariate, g: Univariate) -> Univariate | None:
     return _of_sides(a.order + b.order, (a.even + a.odd) * (b.even + b.odd), (a.even - a.odd) * (b.even - b.odd))
 
 
-def power(f: Univariate, k: int) -> Univariate | None:
-    """x ↦ f(x)^k, k ≥ 1, where the table has it."""
-    if not 1 <= k <= MOST_POWER:
+def power(f: Univariate, p: float) -> Univariate | None:
+    """x ↦ f(x)^p, where the table has it; p is whole where f may be negative."""
+    p = float(p)
+    if p == 0 or abs(p) > MOST_POWER or (f.factor < 0 and not p.is_integer()):
         return None
-    found: Univariate | None = f
-    for _ in range(k - 1):
-        found = None if found is None else multiplied(found, f)
-    return found
+    if f.name == "exp":
+        return times(scaled(univariate("exp"), f.scale * p), f.factor**p)
+    if f.name == "gauss":
+        return times(gauss(f.params[0] * f.scale**2 * p), f.factor**p)
+    shape = _pure(f)
+    if shape is None:
+        return None
+    right, left = shape.even + shape.odd, shape.even - shape.odd
+    if f.name == "monomial" and shape.order == 0:
+        return times(monomial(0), right**p)
+    if (min(right, left) < 0 and not p.is_integer()) or (min(abs(right), abs(left)) == 0 and p < 0):
+        return None
+    return _of_sides(shape.order * p, right**p, left**p)
 
 
 def _pure(f: Univariate) -> Sided | None:
-    """factor · f(scale · x) as a sided function of x; None for those with noise (erf)."""
-    shape = sided(f)
+    """factor · f(scale · x) as a sided function of x, of any real order; None for those with noise (erf)."""
+    shape = powers.shape(f) if f.name == "real_power" else sided(f)
     if shape is None or shape.halves:
         return None
     size, turn = f.factor * abs(f.scale) ** shape.order, math.copysign(1.0, f.scale)
     return Sided(shape.order, shape.even * size, shape.odd * size * turn)
 
 
-def _of_sides(order: int, right: float, left: float) -> Univariate:
+def _of_sides(order: float, right: float, left: float) -> Univariate:
     """right·x₊^n + left·(-x)₊^n (0 at 0) under its own name, if it has one."""
+    if order < 0 or order != int(order):
+        return real_power(order, right, left)
+    order = int(order)
     if order and left == (-1) ** order * right:
         return times(monomial(order), right)
     if right == 0.0:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tp_compiler.diagnostics import Diagnostic
-from tp_compiler.evaluate import faults, pointwise
+from tp_compiler.evaluate import compositions, faults, pointwise
 from tp_compiler.evaluate.arrays import joined, labels, reduced, reindexed, shifted
 from tp_compiler.evaluate.binding import Place, fresh
 from tp_compiler.evaluate.expectations import EXACT, METHODS, PATIENCE, Expectations, clusters
@@ -39,6 +39,7 @@ from tp_compiler.evaluate.forms import (
     union,
 )
 from tp_compiler.evaluate.kernels import KERNELS
+from tp_compiler.evaluate.lines import Infinite
 from tp_compiler.evaluate.spectral import spectral
 from tp_compiler.evaluate.univariate import Univariate, monomial, univariate
 from tp_compiler.ir import nodes as ir
@@ -103,6 +104,8 @@ class ExactEvaluator:
             value = getattr(self, f"_{type(node).__name__.lower()}")(node, args)
         except NotExact as reason:
             value = reason
+        except Infinite as reason:
+            value = faults.no_average(node, str(reason))
         except MemoryError:
             value = NotExact("an array that does not fit into the memory")
         except faults.Refused as refused:
@@ -296,6 +299,9 @@ class ExactEvaluator:
             return _simplified(multiplied.scaled(times(*scalars)).terms if scalars else multiplied.terms)
         if node.fn == "div" and isinstance(args[1], Tensor):
             return args[0].scaled(Tensor(1 / args[1].values, args[1].labels))
+        inverse = compositions.reciprocal(args[1]) if node.fn == "div" and isinstance(args[1], Form) else None
+        if inverse is not None:
+            return _simplified(_quotient(args[0], inverse).terms)
         return self._function(node.fn, args)
 
     def _function(self, fn: str, args: list[Any]) -> Form:
@@ -451,12 +457,21 @@ def _named(fn: str, params: list[float]) -> Univariate | None:
     """The table's function of that name: a primitive of one Gaussian and constant parameters."""
     if fn == "pow":
         (power,) = params
-        return monomial(int(power)) if power == int(power) and 1 <= power <= 8 else None
+        return monomial(int(power)) if power == int(power) and 1 <= power <= compositions.MOST_POWER else None
     if fn == "square":
         return monomial(2)
     if fn == "leaky_relu" or (PRIMITIVES[fn].arity == 1 and not params):
         return univariate(fn, *params)
     return None
+
+
+def _quotient(above: Form | Tensor, inverse: Form) -> Form:
+    if isinstance(above, Tensor):
+        return inverse.scaled(above)
+    multiplied = product([above, inverse])
+    if multiplied is None:
+        raise NotExact("a product of too many terms")
+    return multiplied
 
 
 def _is_number(form: Form) -> bool:

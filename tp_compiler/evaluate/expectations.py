@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tp_compiler.evaluate import closed_forms, compositions, distances, pointwise, quadrature
+from tp_compiler.evaluate import careful, closed_forms, composites, compositions, distances, pointwise, tilting
 from tp_compiler.evaluate.binding import Places, moved
 from tp_compiler.evaluate.forms import (
     Factor,
@@ -30,7 +30,8 @@ from tp_compiler.evaluate.forms import (
     summed,
     times,
 )
-from tp_compiler.evaluate.univariate import Univariate, combination
+from tp_compiler.evaluate.lines import Infinite
+from tp_compiler.evaluate.univariate import Univariate, combination, is_constant
 from tp_compiler.ir.types import Index
 
 EXACT, CLOSED, QUADRATURE = range(3)
@@ -39,6 +40,9 @@ MOST_DIMENSIONS = 3
 MOST_MOMENTS = 8  # degree of a polynomial expectation
 COST = {1: 2e-5, 2: 7e-4, 3: 5e-2}  # seconds of an integral over one, two, three Gaussians, about
 PATIENCE = 15.0  # seconds of quadrature in one program; beyond, sampling everything at once is cheaper
+SMALL = 1e-75  # coefficients of Gaussians: fourth powers of smaller ones are no doubles
+HIGH = 16  # a power above meets other functions by quadrature
+SETTLED = 1e-10  # an error below may be a large part of a small value; else it is 1e-6 of the largest
 MOST_ENTRIES = 2**27  # numbers in one array
 
 
@@ -70,13 +74,22 @@ class Expectations:
 
     def _parts(self, p: Part, q: Part) -> Tensor:
         p, q, over = _matched(p, q)
+        for part in (p, q):
+            sizes = np.abs(part.coefficient.values)
+            if np.any(((sizes < SMALL) & (sizes > 0)) | (sizes > 1 / SMALL)):
+                raise NotExact("numbers too small or too large for their squares")
         inner = self.between(p.variable, q.variable)
         return summed([p.coefficient, q.coefficient, inner], over)
 
     # -- expectations -------------------------------------------------------------------------------------------
     def form(self, form: Form) -> Tensor:
-        """E of a form."""
-        return plus(*(self.term(t) for t in form.terms)) if form.terms else number(0.0)
+        """E of a form. Terms that have no average one by one may have one together."""
+        try:
+            return plus(*(self.term(t) for t in form.terms)) if form.terms else number(0.0)
+        except Infinite:
+            if len(form.terms) == 1:
+                raise
+        return plus(*(self.term(t) for t in composites.together(form).terms))
 
     def term(self, term: Term) -> Tensor:
         value = self.product(term.factors)
@@ -86,21 +99,36 @@ class Expectations:
 
     def product(self, factors: tuple[Factor, ...]) -> Tensor | None:
         """E Π factors; None where it vanishes by independence and parity."""
-        values = []
+        values: list[Tensor] = []
+        vanishes = False
         for cluster in clusters(factors):
+            if vanishes and not any(_may_be_infinite(f) for f in cluster):
+                continue
             value = self._cluster(cluster)
-            if value is None:
-                return None
-            values.append(value)
-        return times(*values) if values else number(1.0)
+            vanishes = vanishes or value is None
+            values += [] if value is None else [value]
+        return None if vanishes else times(*values) if values else number(1.0)
 
     def _cluster(self, factors: list[Factor]) -> Tensor | None:
-        if all(f.is_identity for f in factors):
+        if all(f.is_identity for f in factors) and len(factors) <= MOST_MOMENTS:
             return self._moments([f.arguments[0] for f in factors])
-        for known in (_gathered(factors), _gathered(pointwise.unified(factors))):
+        factors = _gathered(factors)
+        if not _is_odd(factors):
+            return self._even(factors)
+        if any(_may_be_infinite(f) for f in factors):
+            before = self.method, self.error
+            self._even(factors)  # there must be an average to vanish
+            self.method, self.error = before
+        return None
+
+    def _even(self, factors: list[Factor]) -> Tensor:
+        """E Π factors where symmetry does not say that it is 0."""
+        for known in (factors, _gathered(pointwise.unified(factors))):
             value = self._tabled(known)
             if value is not None:
                 return value
+        if any(tilting.exponential(f.function) for f in factors) and len(_distinct(factors)) <= MOST_DIMENSIONS:
+            known = factors
         variables = _distinct(known)
         if len(variables) > MOST_DIMENSIONS:
             raise NotExact(f"an expectation over {len(variables)} Gaussians")
@@ -129,9 +157,10 @@ class Expectations:
         if len(factors) > 2 or not all(isinstance(f.function, Univariate) for f in factors):
             return None
         labels = _labels(_distinct(factors))
-        value = self._row(factors, labels)
+        value = None if _left_alone(factors) else self._row(factors, labels)
         if value is None:
             return None
+        _must_exist(factors, value)
         self.method = max(self.method, CLOSED)
         return Tensor(np.broadcast_to(value, [x.size for x in labels]), labels)
 
@@ -179,21 +208,56 @@ class Expectations:
             for j, b in enumerate(variables):
                 covariance[..., i, j] = self.covariance(a, b).at(labels) if j >= i else covariance[..., j, i]
         places = {v.key: k for k, v in enumerate(variables)}
-        if all(isinstance(f.function, Univariate) for f in factors):
-            merged = _merged(factors, places, count)
-            value, error = quadrature.expectation(merged, means, covariance)
-        else:
-            value, error = quadrature.expectation_of(
-                _joint(factors, places), means, covariance, kinks=_kinks(factors, places, count)
-            )
+        try:
+            if all(isinstance(f.function, Univariate) for f in factors):
+                value, error = self._univariate(factors, places, means, covariance)
+            else:
+                self.method = QUADRATURE
+                value, error = careful.expectation_of(
+                    _joint(factors, places),
+                    _watched(factors, places),
+                    means,
+                    covariance,
+                    _kinks(factors, places, count),
+                )
+        except careful.Unsettled as reason:
+            raise NotExact(f"quadrature met {reason}") from None
         worst = float(np.max(error, initial=0.0))
         if not np.isfinite(worst):
             raise NotExact("quadrature met values that are not finite")
-        if worst > 1e-6 * max(1.0, float(np.max(np.abs(value), initial=0.0))):
+        if worst > max(SETTLED, 1e-6 * float(np.max(np.abs(value), initial=0.0))):
             raise NotExact("quadrature did not converge")
-        self.method = QUADRATURE
         self.error = max(self.error, worst)
         return Tensor(np.reshape(value, shape), labels)
+
+    def _univariate(self, factors: list[Factor], places: dict[Any, int], mean: Any, spread: Any) -> tuple[Any, Any]:
+        """Exponentials change the law; what is left may have a closed form, and is integrated else."""
+        linear, quadratic, rest = _split(factors, places, len(places))
+        log: Any = 0.0
+        if any(linear) or any(quadratic):
+            log, new_mean, new_spread, finite = tilting.tilted(linear, quadratic, mean, spread)
+            if np.all(finite):
+                mean, spread = new_mean, new_spread
+            elif any(_may_fall(f) for own in rest for f in own):
+                log, rest = 0.0, _split(factors, places, len(places), whole=True)[2]
+            else:
+                raise Infinite("an exponential grows faster than the Gaussian falls")
+        size = tilting.number(log)
+        known = [k for k, own in enumerate(rest) if not all(is_constant(f) for f in own)]
+        constant = np.prod([f.factor for k, own in enumerate(rest) if k not in known for f in own])
+        merged = [combination([(1.0, rest[k])]) for k in known]
+        value = None
+        if not merged:
+            value = np.ones(np.shape(mean)[:-1])
+        elif len(merged) == 1 and not (merged[0].name == "real_power" and merged[0].params[0] <= -1):
+            (k,) = known
+            value = closed_forms.single(merged[0], mean[..., k], spread[..., k, k])
+        if value is not None:
+            self.method = max(self.method, CLOSED)
+            return value * size * constant, 4 * 2.0**-52 * np.abs(value * size * constant)
+        self.method = QUADRATURE
+        value, error = careful.expectation(merged, mean[..., known], spread[..., known, :][..., known])
+        return value * size * constant, error * np.abs(size * constant)
 
 
 def _matched(p: Part, q: Part) -> tuple[Part, Part, tuple[Index, ...]]:
@@ -307,13 +371,59 @@ def _combined(first: Centred, second: Centred, pair: Callable[[Univariate, Univa
     return total
 
 
-def _merged(factors: list[Factor], places: dict[Any, int], count: int) -> list[Univariate]:
-    """One function for each variable: several functions of one variable multiplied."""
+def _split(
+    factors: list[Factor], places: dict[Any, int], count: int, whole: bool = False
+) -> tuple[list[float], list[float], list[list[Univariate]]]:
+    """For each variable: b and q of its exponentials e^(b x - q x²), and its other functions (`whole`: all of them)."""
+    linear, quadratic = [0.0] * count, [0.0] * count
     own: list[list[Univariate]] = [[] for _ in range(count)]
     for f in factors:
         assert isinstance(f.function, Univariate)
-        own[places[f.arguments[0].key]].append(f.function)
-    return [combination([(1.0, functions)]) for functions in own]
+        k = places[f.arguments[0].key]
+        b, q, others = (0.0, 0.0, [f.function]) if whole else tilting.split(f.function)
+        linear[k] += b
+        quadratic[k] += q
+        own[k] += others
+    return linear, quadratic, own
+
+
+def _may_fall(f: Univariate) -> bool:
+    """Whether f may fall as fast as an exponential of a square."""
+    return f.name in ("composite", "erfc", "normal_cdf", "gelu", "gelu_prime") or f.name.endswith("'")
+
+
+def _left_alone(factors: list[Factor]) -> bool:
+    """Whether the table must not be asked: growing exponentials, powers that only other factors make integrable, and
+    high powers, whose sums cancel."""
+    own = [f.function for f in factors if isinstance(f.function, Univariate)]
+    if any(tilting.grows(f) for f in own):
+        return True
+    if len(own) == 1 or all(f.name == "monomial" for f in own):
+        return False
+    order = [f.params[0] for f in own if f.name in ("monomial", "relu_power", "two_sided", "real_power")]
+    return any(p <= -1 or p > HIGH for p in order)
+
+
+def _may_be_infinite(factor: Factor) -> bool:
+    """Whether E|f| may be infinite."""
+    f = factor.function
+    if not isinstance(f, Univariate) or f.name in ("composite", "tan"):
+        return True
+    return tilting.grows(f) or (f.name == "real_power" and f.params[0] < 0)
+
+
+def _is_odd(factors: list[Factor]) -> bool:
+    """Whether the product changes sign with all Gaussians, and so has the average 0, if it has one."""
+    if any(np.any(a.mean.values) for f in factors for a in f.arguments):
+        return False
+    return int(np.prod([composites.parity_of(f) for f in factors])) == -1
+
+
+def _must_exist(factors: list[Factor], value: Any) -> None:
+    """Powers of the table may have no average."""
+    powers = [f.function for f in factors if isinstance(f.function, Univariate) and f.function.name == "real_power"]
+    if powers and np.any(np.isinf(value)):
+        raise Infinite("near 0 it grows like " + " ".join(f"|d|^{f.params[0]:g}" for f in powers))
 
 
 def _kinks(factors: list[Factor], places: dict[Any, int], count: int) -> list[tuple[float, ...]]:
@@ -323,6 +433,14 @@ def _kinks(factors: list[Factor], places: dict[Any, int], count: int) -> list[tu
         if isinstance(f.function, Univariate):
             own[places[f.arguments[0].key]].update(f.function.kinks)
     return [tuple(sorted(k)) for k in own]
+
+
+def _watched(factors: list[Factor], places: dict[Any, int]) -> Callable[[Any, list[Any]], None]:
+    def watched(points: Any, seen: list[Any]) -> None:
+        for f in factors:
+            composites.watch(f, [points[..., places[a.key]] for a in f.arguments], seen)
+
+    return watched
 
 
 def _joint(factors: list[Factor], places: dict[Any, int]) -> Callable[[Any], Any]:

@@ -53,6 +53,15 @@ def overflow(node: ir.Node) -> Diagnostic:
     return Diagnostic("NX412", "the values overflow or are undefined here", node.span, "rescale, or check the domain")
 
 
+def no_average(node: ir.Node, why: str) -> Diagnostic:
+    return Diagnostic(
+        "NX441",
+        f"this average does not exist: the average of the absolute value is infinite ({why})",
+        node.span,
+        "bound the tail or the pole (clip, tanh, or a constant added to the divisor)",
+    )
+
+
 def negative_variance(symbol: ir.KetSymbol | ir.MatrixSymbol, value: float) -> Diagnostic:
     shown = f"|{symbol.name}>" if isinstance(symbol, ir.KetSymbol) else symbol.name
     return Diagnostic(

@@ -6,16 +6,26 @@ of one variable, with the places of its kinks. Functions that are all in the tab
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from tp_compiler.evaluate import compositions, table
+from tp_compiler.evaluate import composites, compositions, table
 from tp_compiler.evaluate.forms import Factor, Form, Linear, NotExact, Tensor, Term, number, product
 from tp_compiler.evaluate.kernels import KERNELS
-from tp_compiler.evaluate.univariate import Univariate, affine, combination, composite, univariate
+from tp_compiler.evaluate.univariate import (
+    Seen,
+    Univariate,
+    Watch,
+    affine,
+    combination,
+    composite,
+    is_constant,
+    parity,
+    univariate,
+)
 from tp_compiler.ir.primitives import PRIMITIVES
 
 Values = Callable[[Any], Any]
@@ -29,7 +39,7 @@ _HALVINGS = 1100  # of an interval, at most, until its ends are neighbours
 
 def applied(fn: str, args: list[Any]) -> Form:
     """fn of kets and of numbers: a function of the table, of one Gaussian, or of several."""
-    return compositions.composed(fn, args) or _of_one(fn, args) or _chosen(fn, args) or _of_several(fn, args)
+    return compositions.composed(fn, args) or _of_one(fn, args) or _chosen(fn, args) or composites.several(fn, args)
 
 
 # one Gaussian ------------------------------------------------------------------------------------------------
@@ -106,8 +116,7 @@ def _rewritten(factor: Factor, on: list[Linear]) -> Factor:
     if isinstance(factor.function, Univariate):
         return Factor(_moved(factor.function, factor.arguments[0], on[0]), (on[0],))
     lines = [_line(a, b) for a, b in zip(factor.arguments, on, strict=True)]
-    function = factor.function
-    return Factor(lambda *x: function(*(s * v + t for (s, t), v in zip(lines, x, strict=True))), tuple(on))
+    return Factor(composites.Moved(factor.function, lines), tuple(on))
 
 
 def _line(argument: Linear, on: Linear) -> tuple[float, float]:
@@ -184,7 +193,18 @@ def composed(fn: str, parts: list[Univariate]) -> Univariate:
     analytic = row.smooth and all(p.analytic for p in parts)
     jumps = fn in ("step", "sign", "where")
     whole = composite(lambda x: np.asarray(kernel(*(p(x) for p in parts))) + 0.0 * x, kinks, analytic)
+    exponent = float(parts[1](0.0)) if fn == "pow" and is_constant(parts[1]) else None
+    whole = whole.watched(_watch(fn, parts), composites.parity_under(fn, [parity(p) for p in parts], exponent))
     return whole if jumps else whole.with_slope(lambda: _chain(fn, parts, kinks))
+
+
+def _watch(fn: str, parts: list[Univariate]) -> Watch:
+    def watch(x: Any, seen: Seen) -> None:
+        for part in parts:
+            part.seen(x, seen)
+        seen.append((fn, [part(x) for part in parts]))
+
+    return watch
 
 
 def _chain(fn: str, parts: list[Univariate], kinks: tuple[float, ...]) -> Univariate | None:
@@ -205,7 +225,9 @@ def _chain(fn: str, parts: list[Univariate], kinks: tuple[float, ...]) -> Univar
         return total
 
     every = {*kinks, *(k for s in slopes if s is not None for k in s.kinks)}
-    return composite(value, tuple(every), PRIMITIVES[fn].smooth and all(s.analytic for s in slopes if s is not None))
+    smooth = PRIMITIVES[fn].smooth and all(s.analytic for s in slopes if s is not None)
+    watch = _watch(fn, parts)
+    return composite(value, tuple(every), smooth).watched(watch)
 
 
 class _Arrays:
@@ -291,55 +313,3 @@ def _sum(*args: Any) -> Form:
     if linear is None:
         return Form(gathered(whole.terms))
     return Form((Term(number(1.0), (Factor(univariate("monomial", 1), (linear,)),)),))
-
-
-def _of_several(fn: str, args: list[Any]) -> Form:
-    """fn of kets that are themselves functions of Gaussians: one factor of all Gaussians involved."""
-    variables: dict[Any, Linear] = {}
-    readers = []
-    kinked = False
-    for a in args:
-        reader, kinks = _reader(a, variables)
-        readers.append(reader)
-        kinked |= kinks
-    keys = list(variables)
-    if not PRIMITIVES[fn].smooth or kinked:
-        raise NotExact(f"{fn} of a nonlinear ket, with a kink")
-
-    def value(*points: Any) -> Any:
-        known = dict(zip(keys, points, strict=True))
-        return KERNELS[fn](*(r(known) for r in readers))
-
-    return Form((Term(number(1.0), (Factor(value, tuple(variables.values())),)),))
-
-
-def _reader(a: Any, variables: dict[Any, Linear]) -> tuple[Any, bool]:
-    """How to read a ket from the values of the Gaussians it is made of, and whether it has kinks in them."""
-    if isinstance(a, Tensor):
-        if np.ndim(a.values):
-            raise NotExact("a function of a ket and an indexed scalar")
-        return (lambda known: a.values), False
-    pieces: list[Any] = []
-    kinked = False
-    for term in a.terms:
-        if term.over or np.ndim(term.coefficient.values):
-            raise NotExact("a nonlinear function of a sum over an index")
-        for factor in term.factors:
-            if isinstance(factor.function, Univariate):
-                kinked |= bool(factor.function.kinks)
-            for argument in factor.arguments:
-                if argument.copy < 0:
-                    raise NotExact("a nonlinear function of an average over copies")
-                variables[argument.key] = argument
-        pieces.append((float(term.coefficient.values), term.factors))
-
-    def read(known: Mapping[Any, Any]) -> Any:
-        total: Any = 0.0
-        for coefficient, factors in pieces:
-            part: Any = coefficient
-            for f in factors:
-                part = part * f.function(*(known[x.key] for x in f.arguments))
-            total = total + part
-        return total
-
-    return read, kinked

@@ -8,6 +8,7 @@ is the error returned. Work goes in blocks of bounded memory.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -22,6 +23,8 @@ MOST_POINTS = 2**23  # of one integral
 BLOCK = 2**19  # function values at a time
 ROUNDING = 8 * 2.0**-52  # below this share of its variance, a variable's own randomness is rounding
 RTOL, ATOL = 1e-12, 1e-14
+RADII = (rules.REACH, 14.0, 20.0, 28.0, 38.0)  # the axes end at one of them
+FALLEN = 1e-17  # where |f| φ is less than this part of E|f|
 
 Joint = Callable[[Array], Any]
 
@@ -61,6 +64,7 @@ class _Integral:
     def __init__(self, functions: list[Univariate], joint: Joint | None, kinks: list[tuple[float, ...]]):
         self.functions, self.joint, self.kinks = functions, joint, kinks
         self.p = len(kinks)
+        self.reach = rules.REACH
 
     def points(self, axes: Sequence[int], n: int) -> int:
         """At most how many points one integral takes."""
@@ -81,7 +85,7 @@ class _Integral:
     def _sum(self, mean: Array, root: Array, axes: Sequence[int], n: int, size: bool) -> Array:
         axis, rest = axes[0], axes[1:]
         slopes = root[:, :, axis]
-        z, weights = rules.nodes(mean[:, axis:], slopes[:, axis:], self.kinks[axis:], n)
+        z, weights = rules.nodes(mean[:, axis:], slopes[:, axis:], self.kinks[axis:], n, self.reach)
         x = mean[:, None, :] + slopes[:, None, :] * z[..., None]
         if not rest and self.joint is not None:
             return np.einsum("kn,kn->k", weights, self._leaf(x, size))
@@ -98,6 +102,10 @@ class _Integral:
             if self.functions:
                 result *= self.functions[k](x[..., k])
         return np.abs(result) if size else result
+
+    def at(self, x: Array) -> Array:
+        """|f| at points (..., p)."""
+        return self._leaf(x, True) if self.joint is not None else self._factors(x, range(self.p), True)
 
     def _leaf(self, x: Array, size: bool) -> Array:
         assert self.joint is not None
@@ -127,6 +135,7 @@ def _group(
     integral: _Integral, mean: Array, root: Array, axes: Sequence[int], rtol: float, atol: float
 ) -> tuple[Array, Array]:
     """Entries of one dimension: nodes doubled for those that have not settled."""
+    beyond = _extended(integral, mean, root, axes)
     sizes = [n for n in SIZES[len(axes)] if integral.points(axes, n) <= MOST_POINTS] or [SIZES[len(axes)][0]]
     value = _blocked(integral, mean, root, axes, sizes[0], False)
     floor = 2.0**-50 * _blocked(integral, mean, root, axes, sizes[0], True)
@@ -140,7 +149,38 @@ def _group(
         left = left[~settled & np.isfinite(new)]
         if not len(left):
             break
+    error[beyond & np.isfinite(value)] = np.inf
     return value, error
+
+
+def directions(p: int) -> Array:
+    """The corners, edges and faces of a cube, as unit vectors (count, p)."""
+    grid = np.stack(np.meshgrid(*[[-1.0, 0.0, 1.0]] * p, indexing="ij"), axis=-1).reshape(-1, p)
+    grid = grid[np.any(grid != 0, axis=1)]
+    return np.asarray(grid / np.linalg.norm(grid, axis=1, keepdims=True))
+
+
+def _extended(integral: _Integral, mean: Array, root: Array, axes: Sequence[int]) -> Any:
+    """Lets the axes reach to where |f| φ has fallen to nothing; marks the entries where it does so nowhere."""
+    integral.reach = rules.REACH
+    beyond = np.zeros(len(mean), dtype=bool)
+    if not axes:
+        return beyond
+    size = _blocked(integral, mean, root, axes, SIZES[len(axes)][0], True)
+    steps = root[:, :, axes] @ directions(len(axes)).T  # (k, p, directions)
+    farthest = 0
+    for k, radius in enumerate(RADII):
+        x = mean[:, None, :] + radius * np.swapaxes(steps, 1, 2)
+        height = integral.at(x) * (math.exp(-radius * radius / 2) * radius ** len(axes))
+        large = ~np.all(height <= FALLEN * size[:, None], axis=1)
+        if large.any():
+            farthest = k + 1
+            beyond = large
+        elif k == len(RADII) - 1:
+            beyond = large
+    beyond = beyond & (farthest == len(RADII))
+    integral.reach = RADII[min(farthest, len(RADII) - 1)]
+    return np.asarray(beyond)
 
 
 def _blocked(integral: _Integral, mean: Array, root: Array, axes: Sequence[int], n: int, size: bool) -> Array:

@@ -15,33 +15,35 @@ import numpy as np
 
 from tp_compiler.evaluate.univariate import Array
 
-REACH = 10.0  # the whitened axis ends here: the Gaussian's mass beyond is 2e-23
+REACH = 10.0  # the whitened axis ends here, unless the function grows: the Gaussian's mass beyond is 2e-23
 STEEP = 3.0  # slopes above cut the axis where several functions are steep at different places
 _LOW = -3.6  # exp(t - e^-t) is 3e-18 here
 _NORMAL = 1 / np.sqrt(2 * np.pi)
 
 
-def nodes(mean: Array, slope: Array, kinks: Sequence[tuple[float, ...]], n: int) -> tuple[Array, Array]:
+def nodes(
+    mean: Array, slope: Array, kinks: Sequence[tuple[float, ...]], n: int, reach: float = REACH
+) -> tuple[Array, Array]:
     """Nodes (k, N) and weights (k, N), φ included; mean, slope (k, functions), the first being this axis's own."""
     steepest = np.max(np.abs(slope), axis=1)
     alpha = 1 / np.maximum(1.0, steepest)
     if not any(kinks):
-        centre = places_of((0.0,), mean, slope, 0)[0]
-        others = [places_of((0.0,), mean, slope, k)[0] for k in range(1, mean.shape[1])]
+        centre = places_of((0.0,), mean, slope, 0, reach)[0]
+        others = [places_of((0.0,), mean, slope, k, reach)[0] for k in range(1, mean.shape[1])]
         together = all(np.all(np.abs(z - centre) <= alpha) for z in others)
         if together or not np.any(steepest > STEEP):
-            return steep(centre, alpha, n)
-    breaks = [b for k, own in enumerate(kinks) for b in places_of(own or (0.0,), mean, slope, k)]
-    return pieces(distinct(breaks), alpha, n)
+            return steep(centre, alpha, n, reach)
+    breaks = [b for k, own in enumerate(kinks) for b in places_of(own or (0.0,), mean, slope, k, reach)]
+    return pieces(distinct(breaks), alpha, n, reach)
 
 
-def places_of(kinks: tuple[float, ...], mean: Array, slope: Array, k: int) -> list[Array]:
+def places_of(kinks: tuple[float, ...], mean: Array, slope: Array, k: int, reach: float) -> list[Array]:
     """Where mean + slope z meets each kink, cut to the axis."""
     m, s = mean[:, k], slope[:, k]
     found = []
     for kink in kinks:
         z = np.divide(kink - m, s, out=np.zeros_like(m), where=s != 0)
-        found.append(np.clip(z, -REACH, REACH))
+        found.append(np.clip(z, -reach, reach))
     return found
 
 
@@ -52,27 +54,27 @@ def distinct(breaks: list[Array]) -> Array:
     return ends[:, kept]
 
 
-def steep(centre: Array, alpha: Array, n: int) -> tuple[Array, Array]:
-    """The trapezoid rule in t, z = centre + α sinh t, from -REACH to REACH."""
-    low, high = (np.arcsinh((end - centre) / alpha)[:, None] for end in (-REACH, REACH))
+def steep(centre: Array, alpha: Array, n: int, reach: float) -> tuple[Array, Array]:
+    """The trapezoid rule in t, z = centre + α sinh t, from -reach to reach."""
+    low, high = (np.arcsinh((end - centre) / alpha)[:, None] for end in (-reach, reach))
     step = (high - low) / (n - 1)
     t = low + step * np.arange(n)
     z = centre[:, None] + alpha[:, None] * np.sinh(t)
     return z, step * alpha[:, None] * np.cosh(t) * np.exp(-z * z / 2) * _NORMAL
 
 
-def pieces(breaks: Array, alpha: Array, n: int) -> tuple[Array, Array]:
+def pieces(breaks: Array, alpha: Array, n: int, reach: float) -> tuple[Array, Array]:
     """A half-line at each end, and intervals between the breaks."""
-    parts = [_half_line(breaks[:, 0], -1.0, alpha, n), _half_line(breaks[:, -1], 1.0, alpha, n)]
+    parts = [_half_line(breaks[:, 0], -1.0, alpha, n, reach), _half_line(breaks[:, -1], 1.0, alpha, n, reach)]
     parts += [_interval(breaks[:, i], breaks[:, i + 1], n) for i in range(breaks.shape[1] - 1)]
     z = np.concatenate([p[0] for p in parts], axis=1)
     weights = np.concatenate([p[1] for p in parts], axis=1)
     return z, weights * np.exp(-z * z / 2) * _NORMAL
 
 
-def _half_line(start: Array, sign: float, alpha: Array, n: int) -> tuple[Array, Array]:
-    """From `start` to sign · REACH (or a little beyond), z = start + sign α exp(t - e^-t)."""
-    length = np.maximum(REACH - sign * start, 1e-2)
+def _half_line(start: Array, sign: float, alpha: Array, n: int, reach: float) -> tuple[Array, Array]:
+    """From `start` to sign · reach (or a little beyond), z = start + sign α exp(t - e^-t)."""
+    length = np.maximum(reach - sign * start, 1e-2)
     high = np.maximum(np.log(length / alpha), 0.0)[:, None] + 0.05
     step = (high - _LOW) / (n - 1)
     t = _LOW + step * np.arange(n)

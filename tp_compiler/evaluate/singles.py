@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tp_compiler.evaluate import powers
 from tp_compiler.evaluate.arccosine import absolute_moment, double_factorial, sided
 from tp_compiler.evaluate.operations import Operations
 from tp_compiler.evaluate.univariate import Univariate
@@ -16,6 +17,8 @@ _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(64)
 
 def mean(ops: Operations, f: Univariate, m: Any, v: Any) -> Any | None:
     """E f(x), x ~ N(m, v), v > 0, for the base function of f; None when there is no row."""
+    if f.name == "real_power":
+        return powers.mean(ops, f, m, v)
     if f.name in ("monomial", "hermite"):
         return _polynomial(ops, int(f.params[0]), m, v - (1 if f.name == "hermite" else 0))
     shape = sided(f)
@@ -102,6 +105,8 @@ def mean_derivative(ops: Operations, f: Univariate, k: int, v: Any) -> Any | Non
 
     For |x|^n: E|x|^n differentiated in v, as E f'' = 2 dE f/dv, gives n(n-2)…(n-k+2) E|x|^n / v^(k/2).
     """
+    if f.name == "real_power":
+        return powers.mean_derivative(ops, f, k, v)
     if f.name in ("monomial", "hermite"):
         return _polynomial_derivative(ops, int(f.params[0]), k, v - (1 if f.name == "hermite" else 0))
     shape = sided(f)

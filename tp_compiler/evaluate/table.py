@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from tp_compiler.evaluate import fast, singles
+from tp_compiler.evaluate import fast, powers, singles
 from tp_compiler.evaluate.arccosine import SIDED, Sided, noisy, shape_of, sided_pair, sides
 from tp_compiler.evaluate.operations import Operations
 from tp_compiler.evaluate.univariate import Univariate, monomial, normal_cdf
@@ -183,6 +183,7 @@ _POLYNOMIALS = frozenset({"monomial", "hermite"})
 _EXP, _GAUSS, _TRIG, _GELU = (frozenset(s.split()) for s in ("exp", "gauss", "sin cos", "gelu"))
 _HYPERBOLIC = frozenset({"sinh", "cosh"})
 _GAUSS_PRIME, _GELU_PRIME = frozenset({"gauss_prime"}), frozenset({"gelu_prime"})
+_REAL = frozenset({"real_power"})
 _JUMPS = frozenset({"step", "sign", "leaky_step"}) | _NOISY
 _BENDS = frozenset({"relu", "leaky_relu", "abs"})
 _SMOOTH = _EXP | _HYPERBOLIC | _GAUSS | _TRIG | _GELU | _GELU_PRIME
@@ -193,13 +194,19 @@ ROWS: tuple[Row, ...] = (
     Row(_BENDS, _BENDS, _sided_sided, "Cho & Saul 2009, eq. 6", fast.bends),
     Row(_ALL_SIDED - _NOISY, _ALL_SIDED - _NOISY, _sided_sided, "Cho & Saul 2009, eqs. 1-7; mixed orders: Stein"),
     Row(_GAUSS, _POLYNOMIALS, _gauss_any, "tilting (no cancellation, unlike Mehler's sum)"),
-    Row(_GAUSS_PRIME, _POLYNOMIALS | _ALL_SIDED | _SMOOTH | _GAUSS_PRIME, _gauss_prime_any, "tilting; Stein 1981"),
-    Row(_POLYNOMIALS, _ALL_SIDED | _SMOOTH, _polynomial_any, "Mehler 1866; Stein 1981; Price 1958"),
+    Row(
+        _GAUSS_PRIME,
+        _POLYNOMIALS | _ALL_SIDED | _SMOOTH | _GAUSS_PRIME | _REAL,
+        _gauss_prime_any,
+        "tilting; Stein 1981",
+    ),
+    Row(_POLYNOMIALS, _ALL_SIDED | _SMOOTH | _REAL, _polynomial_any, "Mehler 1866; Stein 1981; Price 1958"),
     Row(_ALL_SIDED, _ALL_SIDED, _sided_sided, "Cho & Saul 2009 at variances + 1/2 (erf is a noisy sign)"),
-    Row(_EXP, _ALL_SIDED | _SMOOTH, _exp_any, "Cameron & Martin 1944"),
-    Row(_GAUSS, _ALL_SIDED | _SMOOTH, _gauss_any, "Williams 1997, eq. 13 (Gaussian units); tilting"),
+    Row(_EXP, _ALL_SIDED | _SMOOTH | _REAL, _exp_any, "Cameron & Martin 1944"),
+    Row(_GAUSS, _ALL_SIDED | _SMOOTH | _REAL, _gauss_any, "Williams 1997, eq. 13 (Gaussian units); tilting"),
     Row(_HYPERBOLIC, _HYPERBOLIC, _hyperbolic_twice, "Cameron & Martin 1944"),
     Row(_HYPERBOLIC, _ALL_SIDED | _TRIG | _GELU | _GELU_PRIME, _hyperbolic_any, "Cameron & Martin 1944"),
+    Row(_REAL, _REAL | (_ALL_SIDED - _NOISY), powers.pair, "Nabeya 1951"),
     Row(_TRIG, _TRIG, _trig_trig, "Rahimi & Recht 2007; Lee et al. 2018 (characteristic function)"),
     Row(_TRIG, _ALL_SIDED, _trig_sided, "Cameron & Martin 1944 at imaginary shift; DLMF 7.18"),
     Row(_TRIG, _GELU, _trig_gelu, "Stein 1981; Cameron & Martin 1944 at imaginary shift"),

@@ -20,6 +20,8 @@ from tp_compiler.evaluate.kernels import KERNELS
 from tp_compiler.ir.primitives import DEFAULTS, PRIMITIVES
 
 Array = NDArray[np.float64]
+Seen = list[tuple[str, list[Any]]]  # primitives in the order of evaluation, with their arguments
+Watch = Callable[[Array, Seen], None]
 _SQRT_2PI = math.sqrt(2 * math.pi)
 
 
@@ -34,6 +36,9 @@ class Univariate:
     analytic: bool = True
     factor: float = 1.0
     scale: float = 1.0
+    parity: int = 0  # of a composite: 1 even, -1 odd
+    watch: Watch | None = field(default=None, repr=False, compare=False)
+    parts: tuple[Univariate, ...] = field(default=(), repr=False, compare=False)  # of a composite that is a product
     identity: object = field(default=None, repr=False)  # tells composites apart
     slope: Callable[[], Univariate | None] | None = field(default=None, repr=False, compare=False)  # base', if known
 
@@ -42,10 +47,22 @@ class Univariate:
         value = self.base(x if self.scale == 1.0 else self.scale * x)
         return value if self.factor == 1.0 else self.factor * value
 
+    def seen(self, x: Any, record: Seen) -> None:
+        """Records the primitives evaluated at x with their arguments: what features.py looks for features in."""
+        inner = self.scale * np.asarray(x, dtype=np.float64)
+        if self.watch is not None:
+            self.watch(inner, record)
+        else:
+            record.append((self.name.rstrip("'"), [inner]))
+
     def derivative(self) -> Univariate | None:
         """f' where it is a function; None where f jumps (its Dirac part belongs to the Stein form) or is unknown."""
         inner = _derivative(self)
         return None if inner is None else times(scaled(inner, self.scale), self.factor * self.scale)
+
+    def watched(self, watch: Watch, parity: int = 0, parts: Sequence[Univariate] = ()) -> Univariate:
+        """The same function, with what it is made of."""
+        return replace(self, watch=watch, parity=parity, parts=tuple(parts))
 
     def with_slope(self, slope: Callable[[], Univariate | None]) -> Univariate:
         """The same function, whose base has this derivative."""
@@ -62,7 +79,7 @@ def univariate(name: str, *params: float) -> Univariate:
     if row.arity != 1 + len(given):
         raise ValueError(f"{name} is not a function of one variable and {len(given)} numbers")
     kernel = KERNELS[name]
-    kinks = _KINKS.get(name, () if row.smooth else (0.0,))
+    kinks = KINKS.get(name, () if row.smooth else (0.0,))
     return Univariate(name, given, lambda x: kernel(x, *given), kinks, row.smooth and not kinks)
 
 
@@ -88,9 +105,7 @@ def relu_power(k: int) -> Univariate:
 
 
 def gauss(a: float = 1.0) -> Univariate:
-    """exp(-a x²), a ≥ 0."""
-    if not a >= 0:
-        raise ValueError("gauss(a) needs a ≥ 0")
+    """exp(-a x²); a < 0 grows, and has an average where -2a Var x < 1 (tilting.py)."""
     return Univariate("gauss", (float(a),), lambda x: np.exp(-a * x * x))
 
 
@@ -118,6 +133,16 @@ def two_sided(k: int, right: float, left: float) -> Univariate:
     )
 
 
+def real_power(p: float, right: float, left: float) -> Univariate:
+    """right·max(x, 0)^p + left·max(-x, 0)^p for any real p; E|·| is finite for p > -1."""
+
+    def value(x: Array) -> Array:
+        side = np.where(x > 0, right, left)
+        return np.where(side == 0, 0.0, side * np.abs(x) ** p)
+
+    return Univariate("real_power", (float(p), float(right), float(left)), value, (0.0,), False)
+
+
 def gelu_prime() -> Univariate:
     """Φ(x) + x φ(x), the derivative of gelu."""
     return Univariate("gelu_prime", (), lambda x: special.ndtr(x) + x * np.exp(-x * x / 2) / _SQRT_2PI)
@@ -133,6 +158,30 @@ def leaky_step(slope: float = 0.01) -> Univariate:
 def composite(function: Callable[[Array], Array], kinks: tuple[float, ...] = (), analytic: bool = True) -> Univariate:
     """Any other function of one array, for quadrature."""
     return Univariate("composite", (), function, tuple(sorted(kinks)), analytic and not kinks, identity=function)
+
+
+def parity(f: Univariate) -> int:
+    """1 for an even function, -1 for an odd one, 0 for others."""
+    if f.name in ("monomial", "hermite"):
+        return 1 - 2 * (int(f.params[0]) % 2)
+    if f.name in ("two_sided", "real_power"):
+        _, right, left = f.params
+        return 1 if right == left else -1 if right == -left else 0
+    if f.name in _PARITY:
+        return _PARITY[f.name]
+    row = PRIMITIVES.get(f.name.removesuffix("'"))
+    if row is None:
+        return f.parity
+    return -row.parity if f.name.endswith("'") else row.parity
+
+
+def is_constant(f: Univariate) -> bool:
+    return f.name == "monomial" and f.params == (0.0,)
+
+
+def common(parities: Sequence[int]) -> int:
+    """The parity of a sum."""
+    return parities[0] if len(set(parities)) == 1 else 0
 
 
 def combination(pieces: Sequence[tuple[float, Sequence[Univariate]]]) -> Univariate:
@@ -159,9 +208,15 @@ def combination(pieces: Sequence[tuple[float, Sequence[Univariate]]]) -> Univari
                 found.append((coefficient, [*functions[:k], own, *functions[k + 1 :]]))
         return combination(found)
 
+    def watch(x: Array, record: Seen) -> None:
+        for f in every:
+            f.seen(x, record)
+
     every = [f for _, functions in pieces for f in functions]
+    own = common([math.prod(parity(f) for f in functions) for _, functions in pieces])
+    parts = [times(monomial(0), pieces[0][0]), *pieces[0][1]] if len(pieces) == 1 else ()
     kinks = tuple({k for f in every for k in f.kinks})
-    return composite(value, kinks, all(f.analytic for f in every)).with_slope(slope)
+    return composite(value, kinks, all(f.analytic for f in every)).with_slope(slope).watched(watch, own, parts)
 
 
 def affine(f: Univariate, a: float, b: float) -> Univariate:
@@ -174,7 +229,7 @@ def affine(f: Univariate, a: float, b: float) -> Univariate:
         return None if own is None else times(affine(own, a, b), a)
 
     moved = composite(lambda x: f(a * x + b), tuple((k - b) / a for k in f.kinks), f.analytic)
-    return moved.with_slope(slope)
+    return moved.with_slope(slope).watched(lambda x, record: f.seen(a * x + b, record))
 
 
 def scaled(f: Univariate, a: float) -> Univariate:
@@ -223,7 +278,8 @@ def _check_order(k: int) -> None:
         raise ValueError("the order must be a whole number ≥ 0")
 
 
-_KINKS = {
+_PARITY = {"gauss": 1, "gauss_prime": -1}
+KINKS = {
     "relu6": (0.0, 6.0),
     "hardtanh": (-1.0, 1.0),
     "hardsigmoid": (-3.0, 3.0),
@@ -237,6 +293,7 @@ _NAMED: dict[str, Callable[..., Univariate]] = {
     "hermite": hermite,
     "relu_power": relu_power,
     "two_sided": two_sided,
+    "real_power": real_power,
     "gauss": gauss,
     "gauss_prime": gauss_prime,
     "normal_cdf": normal_cdf,
@@ -253,6 +310,10 @@ def _two_sided_slope(k: float, right: float, left: float) -> Univariate:
     if k > 1:
         return times(two_sided(int(k) - 1, right, -left), k)
     return times(leaky_step(-left / right), right) if right else times(scaled(univariate("step"), -1.0), -left)
+
+
+def _real_power_slope(p: float, right: float, left: float) -> Univariate | None:
+    return times(real_power(p - 1, right, -left), p) if p > 0 else None
 
 
 _DERIVATIVES: dict[str, Callable[..., Univariate | None]] = {
@@ -273,5 +334,6 @@ _DERIVATIVES: dict[str, Callable[..., Univariate | None]] = {
     "gauss": gauss_prime,
     "normal_cdf": lambda: times(gauss(0.5), 1 / _SQRT_2PI),
     "two_sided": _two_sided_slope,
+    "real_power": _real_power_slope,
     "softplus": lambda: univariate("sigmoid"),
 }

@@ -1,0 +1,27 @@
+"""The hard cases: answered within their printed error at every seed, or refused because there is nothing to answer."""
+
+from __future__ import annotations
+
+import pytest
+
+import tp_compiler as tpc
+from tests.consistency.hard_cases import EXACT, INFINITE, KETS
+
+
+@pytest.mark.parametrize(("expression", "value"), EXACT.items(), ids=EXACT)
+def test_finite_averages_are_answered(expression: str, value: float) -> None:
+    for seed in (0, 1, 2):
+        run = tpc.limit(f"{KETS}output o = {expression}", seed=seed)
+        assert not run.failed, run.failed["o"].message
+        estimate = run.outputs["o"]
+        assert estimate.method in ("exact", "closed-form", "quadrature"), estimate.note
+        assert abs(estimate.value - value) <= 3 * estimate.stderr + 1e-11 * abs(value)
+        assert estimate.stderr <= 1e-6 * max(abs(value), 1e-7)
+
+
+@pytest.mark.parametrize("expression", INFINITE)
+def test_averages_that_do_not_exist_are_refused(expression: str) -> None:
+    for seed in (0, 1, 2):
+        run = tpc.limit(f"{KETS}output o = {expression}", seed=seed, max_samples=2**12)
+        assert run.failed["o"].code == "NX441"
+        assert "does not exist" in run.failed["o"].message
