@@ -260,7 +260,9 @@ class Draws:
         wanted = o.samples or o.max_samples
         numbers = not self._has_kets()
         if numbers and not self._all_known():
-            self.affine = len(self._law(self._sampled(256, 0), 256, 0)) == len(self.outputs)
+            sampled = self._sampled(256, 0)
+            broken = any(isinstance(value, Diagnostic) for value in sampled.values())
+            self.affine = not broken and len(self._law(sampled, 256, 0)) == len(self.outputs)
         if numbers and not self.affine and self._all_known():
             most = wanted or MOST
             return [(1, d) for d in _doubling(min(FIRST, most), most)]

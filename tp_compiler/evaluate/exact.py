@@ -142,12 +142,11 @@ class ExactEvaluator:
 
     def _initialket(self, node: ir.InitialKet, args: list[Any]) -> Any:
         mean, spread = args
+        faults.check_law(node.symbol, spread.values, mean.values)
         if node.symbol.pair is not None:
             left, right = node.symbol.pair
             rest = tuple(x for x in spread.labels if x not in (left, right))
             faults.covariance_root(spread.at((*rest, left, right)), node.symbol)
-        elif np.min(spread.values, initial=0.0) < 0:
-            raise faults.Refused(faults.negative_variance(node.symbol, float(np.min(spread.values))))
         centre = constant(mean)
         if not np.any(spread.values):
             return centre
@@ -205,8 +204,7 @@ class ExactEvaluator:
     def _scale(self, node: ir.MatMul, members: tuple[Place, ...]) -> Tensor:
         """σ² at the members (times ρ = rows/cols for the transpose)."""
         variance: Tensor = self.values[node.matrix.variance]
-        if np.min(variance.values, initial=0.0) < 0:
-            raise faults.Refused(faults.negative_variance(node.matrix, float(np.min(variance.values))))
+        faults.check_law(node.matrix, variance.values)
         placed = variance.renamed(dict(zip(node.matrix.indices, members, strict=True)))
         ratio = node.matrix.rows.ratio / node.matrix.cols.ratio if node.transposed else 1.0
         return times(number(ratio), placed)

@@ -62,11 +62,16 @@ def no_average(node: ir.Node, why: str) -> Diagnostic:
     )
 
 
-def negative_variance(symbol: ir.KetSymbol | ir.MatrixSymbol, value: float) -> Diagnostic:
+def check_law(symbol: ir.KetSymbol | ir.MatrixSymbol, variance: Any, mean: Any = 0.0) -> None:
+    """Refuses a law without finite mean and variance, and independent members of negative variance."""
     shown = f"|{symbol.name}>" if isinstance(symbol, ir.KetSymbol) else symbol.name
-    return Diagnostic(
-        "NX421", f"the variance of {shown} is negative ({value:g})", symbol.span, "a variance is 0 or more"
-    )
+    if not (np.isfinite(variance).all() and np.isfinite(mean).all()):
+        message = f"the law of {shown} has a mean or variance that is not finite"
+        raise Refused(Diagnostic("NX425", message, symbol.span, "rescale it, or check what it is made of"))
+    joint = isinstance(symbol, ir.KetSymbol) and symbol.pair is not None
+    if not joint and np.min(variance, initial=0.0) < 0:
+        message = f"the variance of {shown} is negative ({np.min(variance):g})"
+        raise Refused(Diagnostic("NX421", message, symbol.span, "a variance is 0 or more"))
 
 
 def covariance_root(covariance: Any, symbol: ir.KetSymbol) -> Any:

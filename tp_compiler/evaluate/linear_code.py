@@ -123,8 +123,7 @@ class Code:
             variance = self.read(spread, own, whole=True)
 
             def independent() -> Any:
-                if np.min(variance(), initial=0.0) < 0:
-                    raise faults.Refused(faults.negative_variance(symbol, float(np.min(variance()))))
+                faults.check_law(symbol, variance())
                 return np.diag(np.sqrt(variance()).ravel()).reshape(*sizes, -1)
 
             return independent
@@ -134,6 +133,7 @@ class Code:
         order = viewer((*rest, left, right), (*own, right))
 
         def joint() -> Any:
+            faults.check_law(symbol, covariance())
             blocks = faults.covariance_root(covariance(), symbol)
             blocks = order(blocks) if order else blocks
             each = np.eye(math.prod(x.size for x in rest)).reshape(
@@ -213,8 +213,7 @@ class Code:
         member = tuple(chosen[m] if isinstance(m, Index) else m - 1 for m in node.member)
         if (symbol, member) not in self.matrices:
             square = float(variance()[member])
-            if square < 0:
-                raise faults.Refused(faults.negative_variance(symbol, square))
+            faults.check_law(symbol, square)
             self.matrices[symbol, member] = InitialMatrix(
                 square, symbol.rows.ratio / symbol.cols.ratio, self.coordinates
             )

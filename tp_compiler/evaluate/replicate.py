@@ -196,9 +196,8 @@ class Replicate:
         own = symbol.indices
         shape = tuple(i.size for i in own)
         centre = aligned(mean, labels(node.args[0].type), own)
+        faults.check_law(symbol, spread, mean)
         if symbol.pair is None:
-            if np.min(spread, initial=0.0) < 0:
-                raise faults.Refused(faults.negative_variance(symbol, float(np.min(spread))))
             if not np.any(spread):
                 return np.broadcast_to(centre, (self.samples, *shape))
             draws = self.space(node).draw(node.type.size()).reshape(self.samples, *shape)
@@ -220,7 +219,10 @@ class Replicate:
         return aligned(values, (0, *rest, left), labels(node.type))
 
     def _initialscalar(self, node: ir.InitialScalar | ir.Stop) -> Any:
-        return self.values[node.args[0]]
+        (x,) = node.args
+        own = labels(node.type)
+        shape = tuple(i.size if isinstance(i, Index) else self.samples for i in own)
+        return np.broadcast_to(aligned(self.values[x], labels(x.type), own), shape)
 
     _stop = _initialscalar
 
@@ -345,8 +347,7 @@ class Replicate:
             value = (
                 float(variance[tuple(position[i] - 1 for i in own if isinstance(i, Index))]) if own else float(variance)
             )
-            if value < 0:
-                raise faults.Refused(faults.negative_variance(symbol, value))
+            faults.check_law(symbol, value)
             self.states[symbol, member] = MatrixState(
                 value,
                 symbol.rows.ratio / symbol.cols.ratio,

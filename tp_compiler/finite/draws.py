@@ -31,10 +31,7 @@ def matrix(
     key: Key, symbol: ir.MatrixSymbol, member: int, shape: tuple[int, int], variance: float, dtype: Any
 ) -> Values:
     """A rows x cols matrix of independent entries with mean 0 and variance σ²/cols."""
-    if not variance >= 0:
-        raise Refusal(
-            Diagnostic("NX421", f"the variance of {symbol.name} is negative ({variance:g})", symbol.span, _POSITIVE)
-        )
+    _check_law(symbol, symbol.name, variance)
     rng = generator(key, "matrix", symbol.name, member)
     scale = float(np.sqrt(variance / shape[1]))
     out = np.empty(shape, dtype)
@@ -45,7 +42,15 @@ def matrix(
     return out
 
 
-_POSITIVE = "write a variance that is 0 or positive"
+def _check_law(symbol: ir.KetSymbol | ir.MatrixSymbol, shown: str, variance: Any, mean: Any = 0.0) -> None:
+    """Refuses a law without finite mean and variance, and independent members of negative variance."""
+    if not (np.isfinite(variance).all() and np.isfinite(mean).all()):
+        message = f"the law of {shown} has a mean or variance that is not finite"
+        raise Refusal(Diagnostic("NX425", message, symbol.span, "rescale it, or check what it is made of"))
+    joint = isinstance(symbol, ir.KetSymbol) and symbol.pair is not None
+    if not joint and np.min(variance, initial=0.0) < 0:
+        message = f"the variance of {shown} is negative ({np.min(variance):g})"
+        raise Refusal(Diagnostic("NX421", message, symbol.span, "write a variance that is 0 or positive"))
 
 
 def _entries(rng: np.random.Generator, law: str, shape: tuple[int, ...]) -> Values:
@@ -63,9 +68,10 @@ def initial_ket(key: Key, node: ir.InitialKet, mean: Tensor, covariance: Tensor,
     symbol = node.symbol
     shape = (*node.type.shape, neurons)
     centre = align(mean, symbol.indices)[..., None]
+    _check_law(symbol, f"|{symbol.name}>", covariance.array, mean.array)
     out = np.empty(shape, dtype)
     if symbol.pair is None:
-        scale = np.sqrt(_variance(symbol, covariance))
+        scale = np.sqrt(align(covariance, symbol.indices)[..., None])
         if not scale.any():
             out[...] = centre
             return out
@@ -81,14 +87,6 @@ def _fill(key: Key, symbol: ir.KetSymbol, out: Values) -> None:
     flat = out.reshape(-1, out.shape[-1])
     for member, row in enumerate(flat):
         row[...] = generator(key, "ket", symbol.name, member).standard_normal(row.shape)
-
-
-def _variance(symbol: ir.KetSymbol, covariance: Tensor) -> Values:
-    variance = align(covariance, symbol.indices)[..., None]
-    if (variance < 0).any():
-        message = f"the variance of |{symbol.name}> is negative ({variance.min():g})"
-        raise Refusal(Diagnostic("NX421", message, symbol.span, _POSITIVE))
-    return variance
 
 
 def _root(symbol: ir.KetSymbol, covariance: Tensor) -> Values:

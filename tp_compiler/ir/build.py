@@ -282,6 +282,15 @@ class Builder:
         named = tuple(i for i in names.values() if isinstance(i, Index))
         return tuple(self.rename(f, names, span) for f in factors), (*kept, *named)
 
+    def over(self, x: ir.Node, indices: tuple[Index, ...], span: Span) -> ir.Node:
+        """x, as a family over at least these indices: constant over those that it does not carry."""
+        for index in indices:
+            if index not in x.type.indices:
+                x = self.map(
+                    "add", (x, self.map("mul", (self.constant(0, span), self.position(index, span)), span)), span
+                )
+        return x
+
     def shift(self, x: ir.Node, index: Index, by: int, span: Span) -> ir.Node:
         """x[i - by], 0 outside of the axis; of what is constant over the axis, x where i - by is on it."""
         if index not in x.type.indices:

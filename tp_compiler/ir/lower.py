@@ -77,7 +77,7 @@ class Lowering:
     def _leaf(self, node: ir.Node) -> ir.Node | None:
         match node:
             case ir.InitialScalar(args=(value,)) | ir.Stop(args=(value,)):
-                return self(value)
+                return self.build.over(self(value), node.type.indices, node.span)
             case ir.MatMul(matrix=matrix, member=member, transposed=transposed, args=(x,), span=span) if (
                 matrix.start is not None
             ):

@@ -89,3 +89,33 @@ def test_the_gradient_of_a_shift_is_the_shift_back(by: int, slope: list[int]) ->
     assert tpc.limit(text)["h"].tolist() == slope
     assert tpc.simulate(text, 4)["h"].tolist() == slope
     assert tpc.limit(tpc.expand(text))["h"].tolist() == slope
+
+
+@pytest.mark.parametrize("method", ["auto", "qmc"])
+def test_a_trainable_number_stays_a_family_where_its_value_is_one_number(method: str) -> None:
+    """shift, gathers, matrices and laws of members read it along its index."""
+    text = """
+axis i, j : 3
+data at[i] = [3, 3, 1]
+scalar c[i] = -2
+matrix B ~ N(0, -c[1])
+ket |x> ~ N(0, 1)
+output a[i] = shift[i](c[i], -1)
+output b[i] = c[at[i]]
+output e[i,j] = pow[i,j](c[i] * c[j] + delta[i,j], -1)
+output f = <x|B^T B|x>
+"""
+    run = tpc.limit(text, method=method, samples=256)
+    assert run["a"].tolist() == [-2, -2, 0] and run["b"].tolist() == [-2, -2, -2]
+    assert np.allclose(run["e"], np.linalg.inv(4 + np.eye(3)))
+    assert abs(run["f"] - 2) < 7 * run.outputs["f"].stderr + 1e-12
+    assert tpc.simulate(text, 4)["a"].tolist() == [-2, -2, 0]
+
+
+@pytest.mark.parametrize(
+    "law", ["ket |q> ~ N(0, c^2)", "ket |q> ~ N(c^2, 1)", "S[i,j] = c^2\nket |g[i]> ~ N(0, S[i,j])\n|q> = |g[1]>"]
+)
+def test_a_law_that_is_not_finite_is_refused(law: str) -> None:
+    text = f"axis i, j : 2\nket |o> ~ N(0, 1)\nc = 1e200 * <o|o>\n{law}\noutput b = <tanh(q)>\n"
+    for run in (tpc.limit(text), tpc.limit(text, method="qmc", samples=256), tpc.simulate(text, 4)):
+        assert run.failed["b"].code in ("NX412", "NX413", "NX425")  # the number itself, or the law made of it
