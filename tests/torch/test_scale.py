@@ -23,7 +23,7 @@ pytestmark = pytest.mark.torch
 Tensor = Any
 Network = Callable[[dict[str, Tensor], dict[str, float]], dict[str, Tensor]]
 WIDTHS = {
-    "mlp": (64, 128, 256, 512), "gpt": (32, 64, 128, 256), "gate": (64, 128, 256),
+    "mlp": (64, 128, 256, 512), "gpt": (32, 64, 128, 256),
     "temperature": (64, 128, 256, 512),
 }  # fmt: skip
 SEEDS = {
@@ -181,8 +181,12 @@ def test_soft_gates_under_the_ntk_scaling() -> None:
     """Gates that move by Θ(1) move features by Θ(1), and f by Θ(1): they are no update of a matrix, which makes f n^(1/2)."""
     program = text("gate", "SGD(lr = 1e-6)").replace("<v|", "clt <v|").replace("update all", "update |u>, A, B, |v>")
     gates = program.replace("    update", "    update |r> with SGD(lr = 1)\n    update", 1)
-    found = slopes("gate", "parametrization ntk\n" + gates, steps=1)
-    assert all(abs(found[x]) < 0.25 for x in ("p", "g", "f")), found
+    emitted, sizes = module("parametrization ntk\n" + gates), {}
+    for n in (64, 512):
+        runs = [moved("gate", emitted, n, seed, n, 1, {}) for seed in range(48)]
+        sizes[n] = {key: np.sqrt(np.mean([run[key] ** 2 for run in runs])) for key in ("p", "g", "f")}
+    found = {key: np.log(sizes[512][key] / sizes[64][key]) / np.log(8) for key in sizes[64]}
+    assert all(abs(slope) < 0.25 for slope in found.values()), found  # 48 networks: 0.1
 
 
 def test_a_temperature_moves() -> None:

@@ -363,7 +363,7 @@ def test_products_of_two_things_that_move() -> None:
     tau = found.parameters["tau"].parameter.shown
     assert found.verdict.updates[tau] == 0
     assert found.compared["ntk"].verdict.r == F(1, 2)
-    limit = tpc.limit(program, samples=128, max_samples=128, only=["temperature"])["temperature"]
+    limit = tpc.limit(program, samples=128, max_samples=128, replicates=2, only=["temperature"])["temperature"]
     assert limit[1] == pytest.approx(1, abs=5e-3) and limit[8] > 1.01, limit
 
 
