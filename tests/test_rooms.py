@@ -18,10 +18,11 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "diagnostics": (set(), set()),
     "_version": (set(), set()),
     "process": (set(), set()),
+    "tex": (set(), set()),
     "results": ({"diagnostics", "report"}, {"numpy"}),
     "ir": ({"diagnostics"}, set()),
     "frontend": ({"ir", "diagnostics"}, {"lark", "numpy"}),
-    "equations": ({"ir", "diagnostics"}, {"sympy"}),
+    "equations": ({"ir", "diagnostics", "tex"}, {"sympy"}),
     "evaluate": (
         {"ir", "diagnostics", "results", "process", "_version"},
         {"numpy", "scipy", "sympy", "threadpoolctl", "numba"},
@@ -29,7 +30,7 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "finite": ({"ir", "diagnostics", "results"}, {"numpy", "scipy"}),
     "scale": ({"ir", "diagnostics"}, {"matplotlib"}),
     "expand": ({"ir", "diagnostics", "frontend"}, set()),
-    "report": ({"diagnostics", "results", "finite", "_version"}, {"numpy", "matplotlib", "rich"}),
+    "report": ({"diagnostics", "results", "finite", "tex", "_version"}, {"numpy", "matplotlib", "rich"}),
     "driver": (
         {"diagnostics", "process", "ir", "frontend", "equations", "evaluate", "expand", "finite", "results", "scale"},
         set(),

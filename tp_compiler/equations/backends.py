@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Mapping
 from typing import Any
 
 import sympy as sp
@@ -13,7 +14,10 @@ from sympy.printing.str import StrPrinter
 
 from tp_compiler.equations.functions import name_of
 from tp_compiler.equations.notation import Backend
-from tp_compiler.equations.terms import Named, common_factor
+from tp_compiler.equations.notes import expressions
+from tp_compiler.equations.system import System
+from tp_compiler.equations.terms import Expectation, Named, common_factor, place_of
+from tp_compiler.tex import spelled
 
 _SUPERSCRIPT = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
 
@@ -21,13 +25,13 @@ _SUPERSCRIPT = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
 class Unicode(Backend, StrPrinter):
     """|h_i⟩, Ŵ|x⟩, E⁽¹⁾[...], ⟨x|y⟩ in one line."""
 
-    less, at_most = "<", "≤"
+    less, at_most, dots, between = "<", "≤", "…", "; "
 
     def ket(self, inner: str, copy: int) -> str:
         return f"|{inner}⟩" + (f"⁽{str(copy).translate(_SUPERSCRIPT)}⁾" if copy else "")
 
-    def entry(self, inner: str, row: int, column: int) -> str:
-        return f"{inner}⁽{f'{row}{column}'.translate(_SUPERSCRIPT)}⁾"
+    def indexed(self, name: str, indices: tuple[str, ...], over: tuple[str, ...] = ()) -> str:
+        return self.subscript(name, indices) + "".join(f"⁽{part.strip('()').translate(_SUPERSCRIPT)}⁾" for part in over)
 
     def outer(self, left: str, right: str) -> str:
         return f"|{left}⟩⟨{right}|"
@@ -45,8 +49,9 @@ class Unicode(Backend, StrPrinter):
         )
 
     def operator(self, accent: str, matrix: str, member: tuple[str, ...], transposed: bool) -> str:
+        """The mark is on every letter of the name."""
         mark = {"hat": "\u0302", "dot": "\u0307", "": ""}[accent]
-        name = matrix[:1] + mark + matrix[1:]
+        name = "".join(letter + mark * letter.isalpha() for letter in matrix)
         return self.subscript(unicodedata.normalize("NFC", name), member) + ("ᵀ" if transposed else "")
 
     def braket(self, left: str, right: str) -> str:
@@ -74,6 +79,9 @@ class Unicode(Backend, StrPrinter):
 
     def upright(self, text: str) -> str:
         return text
+
+    def choice(self, condition: str, yes: str, no: str) -> str:
+        return f"({yes} if {condition}, else {no})"
 
     def _print_Pow(self, e: Any, rational: bool = False) -> str:
         if e.exp == sp.Rational(1, 2):
@@ -147,57 +155,46 @@ def _copies(copies: list[int]) -> str:
     return f"⁽{shown}⁾" if shown else ""
 
 
-_GREEK = frozenset({"alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda"})
-_GREEK |= {"mu", "nu", "xi", "pi", "rho", "sigma", "tau", "phi", "chi", "psi", "omega"}
-_LETTERS = {
-    "θ": r"\theta",
-    "δ": r"\delta",
-    "ℓ": r"\ell",
-    "σ": r"\sigma",
-    "ρ": r"\rho",
-    "η": r"\eta",
-    "κ": r"\kappa",
-    "ξ": r"\xi",
-    "χ": r"\chi",
-}
-
-
 class Latex(Backend, LatexPrinter):
     r"""|h_{i}\rangle, \widehat{W}|x\rangle, \mathbb{E}^{(1)}[...], \langle x|y\rangle."""
+
+    #: Names as the system has them, where two of them would look the same.
+    apart: Mapping[str, str] = {}
 
     def ket(self, inner: str, copy: int) -> str:
         return rf"{{|{inner}\rangle^{{({copy})}}}}" if copy else rf"|{inner}\rangle"
 
-    less, at_most = "<", r"\le "
-
-    def entry(self, inner: str, row: int, column: int) -> str:
-        return rf"{{{{{inner}}}^{{({row}{column})}}}}"
+    less, at_most, dots, between = "<", r"\le ", r"\ldots", r";\quad "
 
     def outer(self, left: str, right: str) -> str:
         return rf"|{left}\rangle\langle {right}|"
 
     def word(self, name: str) -> str:
-        base, _, exponent = name.partition("^")
-        if exponent:
-            return rf"{self.word(base)}^{{{self.word(exponent)}}}"
-        if name[:1] == "Δ" and name[1:]:
-            return rf"\Delta {self.word(name[1:])}"
-        plain = name.rstrip("′")
-        stem = plain.rstrip("0123456789")
-        digits = plain[len(stem) :] + "'" * (len(name) - len(plain))
-        if stem in _LETTERS or stem in _GREEK:
-            stem = _LETTERS.get(stem, "\\" + stem)
-        elif len(stem) > 1:
-            stem = rf"\mathrm{{{escaped(stem)}}}"
-        return f"{stem}^{{{digits}}}" if digits and stem else stem or name
+        return self.indexed(name, ())
+
+    def indexed(self, name: str, indices: tuple[str, ...], over: tuple[str, ...] = (), accent: str = "") -> str:
+        """A number at the end of a name is a subscript, apart from the indices: z2 over i is z_{2;i}."""
+        base, *powers = name.split("^")
+        plain = base.rstrip("′")
+        stem = plain.rstrip("0123456789") or plain
+        digits = plain[len(stem) :]
+        if base in self.apart:
+            shown, digits = self.apart[base], ""
+        else:
+            shown = spelled(stem)
+        shown = rf"{accent}{{{shown}}}" if accent else shown
+        under = ";".join(part for part in (digits, ",".join(indices)) if part)
+        above = [r"\prime" * (len(base) - len(plain)), *(self.word(p) for p in powers), *over]
+        shown += f"_{{{under}}}" if under else ""
+        raised = ",".join(part for part in above if part)
+        return shown + (f"^{{{raised}}}" if raised else "")
 
     def subscript(self, base: str, indices: tuple[str, ...]) -> str:
         return f"{base}_{{{','.join(indices)}}}" if indices else base
 
     def operator(self, accent: str, matrix: str, member: tuple[str, ...], transposed: bool) -> str:
         mark = {"hat": r"\widehat", "dot": r"\dot", "": ""}[accent]
-        name = f"{mark}{{{self.word(matrix)}}}" if mark else self.word(matrix)
-        return self.subscript(name, member) + (r"^{\top}" if transposed else "")
+        return self.indexed(matrix, member, (r"\top",) if transposed else (), mark)
 
     def braket(self, left: str, right: str) -> str:
         return rf"\langle {left}|{right}\rangle"
@@ -225,16 +222,30 @@ class Latex(Backend, LatexPrinter):
     def upright(self, text: str) -> str:
         return rf"\text{{{escaped(text)}}}"
 
+    def choice(self, condition: str, yes: str, no: str) -> str:
+        return rf"\begin{{cases}} {yes} & \text{{if }} {condition} \\ {no} & \text{{else}} \end{{cases}}"
+
     def _print_Symbol(self, e: Any, style: str = "plain") -> str:
         plain = e.name.rstrip("′\u0303")
         primes, tildes = e.name.count("′"), e.name.count("\u0303")
-        base = plain[:1] + (f"_{{{_digits(plain[1:])}}}" if plain[1:] and not plain[1:].isalpha() else plain[1:])
+        stem = plain.rstrip("₀₁₂₃₄₅₆₇₈₉0123456789")
+        digits = _digits(plain[len(stem) :])
+        base = spelled(stem) + (f"_{{{digits}}}" if digits else "")
         for _ in range(tildes):
             base = rf"\tilde{{{base}}}"
         return base + "'" * primes
 
+    def _print_Pow(self, e: Any) -> str:
+        """What has a superscript of its own stands in brackets."""
+        if e.exp.is_Integer and e.exp > 0 and isinstance(e.base, Named | Expectation):
+            base = self._print(e.base)
+            return f"{self.paren(base) if '^' in base else base}^{{{e.exp}}}"
+        return str(super()._print_Pow(e))
+
     def _print_Float(self, e: Any) -> str:
         mantissa, _, exponent = f"{float(e):.6g}".partition("e")
+        if exponent and mantissa == "1":
+            return rf"10^{{{int(exponent)}}}"
         return rf"{mantissa} \cdot 10^{{{int(exponent)}}}" if exponent else mantissa
 
     def _print_Add(self, e: Any, order: Any = None) -> str:
@@ -256,6 +267,36 @@ class Latex(Backend, LatexPrinter):
             number, rest = e.as_coeff_Mul()
             return f"{self._print(number)} {' '.join(self.factors(rest))}"
         return super()._print_Mul(e) if bottom != 1 else " ".join(self.factors(top))
+
+
+def names_apart(system: System) -> dict[str, str]:
+    """Names that would look like others: a word that is a Greek letter, beside the letter; x2 beside x over an index."""
+    labels = {n.label.partition("[")[0] for e in system for x in expressions(e) for n in x.atoms(Named)}
+    labels |= {m.name for m in system.matrices}
+    plain = {part for label in labels for part in label.split("^")}
+    stated = [e for e in system if e.kind != "bracket"]
+    families = {place_of(e.symbol)[0] for e in stated if place_of(e.symbol)[1]}
+    shown: dict[str, list[str]] = {}
+    for name in sorted(plain):
+        shown.setdefault(_look(name), []).append(name)
+    bare = {e.name for e in stated if not place_of(e.symbol)[1]}
+    apart = {
+        name: spelled(name, upright=True)
+        for names in shown.values()
+        if len(names) > 1
+        for name in names
+        if name.isascii()
+    }
+    for name in plain:
+        stem = name.rstrip("0123456789")
+        if name != stem and stem in families and name in bare:
+            apart[name] = rf"\mathrm{{{spelled(stem, upright=True)}{name[len(stem) :]}}}"
+    return apart
+
+
+def _look(name: str) -> str:
+    stem = name.rstrip("′").rstrip("0123456789")
+    return spelled(stem or name) + name[len(stem) :]
 
 
 def _digits(text: str) -> str:

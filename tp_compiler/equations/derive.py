@@ -18,18 +18,13 @@ from tp_compiler.equations.overlaps import Meeting, meeting
 from tp_compiler.equations.products import Products
 from tp_compiler.equations.share import finish
 from tp_compiler.equations.system import Equation, System
-from tp_compiler.equations.terms import Expectation, Expr, Ket, Missing, Named, Scalar, reindex
+from tp_compiler.equations.terms import Expectation, Expr, Ket, Named, Scalar, reindex
 from tp_compiler.equations.training import Training, trained_products
 from tp_compiler.equations.work import Work
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.program import Program
 from tp_compiler.ir.types import Index
 
-_SPECTRAL = (
-    "with K = ⟨e|e⟩, power(K, C, s, p), inverse(K, C, s) and matfun(K, C, s) are the C′ of a function of s + |e⟩C⟨e|:"
-    " f(s) + |e⟩C′⟨e|, and power and matfun with a last argument B are D in f(s + |e⟩C⟨e|)|e⟩B = |e⟩D; polar makes the nonzero singular"
-    " values of |e⟩C⟨e′| 1; |e⟩eigenvectors(K, C) are those of |e⟩C⟨e|, orthonormal"
-)
 #: What is stated of a loop comes in sections: the rest, the loop itself, its updates, and what is made of all steps.
 _UPDATES = frozenset({"state", "entry", "operator", "weight"})
 
@@ -74,7 +69,7 @@ class _Derivation(Work):
             self._output(output.name, output.indices, self._at_last(output.node))
         equations, matrices = self.training.finish(self.equations, self.expr, self.products.matrices)
         data = {n.name: n.values for n in self.nodes if isinstance(n, ir.Array)}
-        found = System(tuple(_sections(equations)), matrices, self._remarks(), self.training.clock, data=data)
+        found = System(tuple(_sections(equations)), matrices, clock=self.training.clock, data=data)
         return finish(found, self.facts, self.names, self.simplify, closed_form)
 
     # -- the walk ------------------------------------------------------------------------------------------------
@@ -183,18 +178,6 @@ class _Derivation(Work):
         covariance = self.clean(Expectation(body * reindex(body, primes)))
         self.emit(Equation(own, "clt", body, covariance=covariance, primed=primes))
         return symbol
-
-    def _remarks(self) -> tuple[str, ...]:
-        found = []
-        if any(n.type.random for n in self.nodes):
-            found.append("clt scalars are random in the limit; expectations of what uses them are conditional on them")
-        if any(isinstance(n, ir.Shift) for n in self.nodes):
-            found.append("members outside an axis are 0")
-        if any(isinstance(n, ir.Spectral) for n in self.nodes):
-            found.append(_SPECTRAL)
-        if any(e.expression.has(Missing) for e in self.equations):
-            found.append("some constructs of the program have no limit law in this version")
-        return tuple(found)
 
 
 def _renames(old: Sequence[Expr], new: Sequence[Expr]) -> bool:

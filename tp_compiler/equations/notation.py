@@ -85,7 +85,7 @@ class Backend(_Printer):
 
     def name_of_ket(self, e: Any) -> str:
         name, indices = place_of(e)
-        return self.subscript(self.word(name), tuple(self._print(i).replace(" ", "") for i in indices))
+        return self.indexed(name, tuple(self._print(i).replace(" ", "") for i in indices))
 
     def _as_ordered_terms(self, e: Any, order: Any = None) -> list[Any]:
         """What is added before what is subtracted; positions read s - 1, not -1 + s."""
@@ -117,7 +117,9 @@ class Backend(_Printer):
         return self._applied("", e)
 
     def _print_Entry(self, e: Any) -> str:
-        return self.entry(self.name_of_ket(e), *e.neurons)
+        name, indices = place_of(e)
+        row, column = e.neurons
+        return self.indexed(name, tuple(self._print(i).replace(" ", "") for i in indices), (f"({row}{column})",))
 
     def _print_Outer(self, e: Any) -> str:
         left, right = (self.name_of_ket(k) for k in e.args)
@@ -189,7 +191,7 @@ class Backend(_Printer):
         if found is None:
             return None
         name, indices = found
-        inner = self.subscript(self.word(name), tuple(self._print(i).replace(" ", "") for i in indices))
+        inner = self.indexed(name, tuple(self._print(i).replace(" ", "") for i in indices))
         return self.ket(inner, members[0].copy_number) if isinstance(members[0], Ket) else inner
 
     def _print_Linalg(self, e: Any) -> str:
@@ -199,11 +201,15 @@ class Backend(_Printer):
         return self.subscript(head, place if e.op != "logdet" else ()) + self.paren(", ".join(shown))
 
     def _print_where(self, e: Any) -> str:
-        """1[c > 0] for a choice between 1 and 0."""
+        """1[c > 0] for a choice between 1 and 0; c = δ_ij is i = j."""
         condition, yes, no = e.args
-        if (yes, no) == (1, 0):
-            return f"1[{self._print(condition)} > 0]"
-        return self.upright("where") + self.paren(", ".join(self._print(a) for a in e.args))
+        equal = isinstance(condition, sp.KroneckerDelta)
+        asked = " = ".join(map(self._print, self._ends(condition))) if equal else f"{self._print(condition)} > 0"
+        return f"1[{asked}]" if (yes, no) == (1, 0) else self.choice(asked, self._print(yes), self._print(no))
+
+    @staticmethod
+    def _ends(delta: Any) -> list[Any]:
+        return sorted(delta.args, key=lambda a: not a.is_Symbol)
 
     def _print_Joined(self, e: Any) -> str:
         at, *blocks = (self._print(a) for a in e.args)
@@ -216,16 +222,20 @@ class Backend(_Printer):
         return self.upright(f"({e.args[0].name}: no limit law yet)")
 
     def _print_KroneckerDelta(self, e: Any, exp: Any = None) -> str:
-        ordered = sorted(e.args, key=lambda a: not a.is_Symbol)
-        return self.subscript(self.word("δ"), tuple(self._print(a) for a in ordered))
+        return self.indexed("δ", tuple(self._print(a) for a in self._ends(e)))
 
     explicit = False  # ΔW|x> spelled out as the average it is
 
     # notation of a backend
     less: str
     at_most: str
+    dots: str
+    between: str  # two statements of one line
 
-    def entry(self, inner: str, row: int, column: int) -> str:
+    def indexed(self, name: str, indices: tuple[str, ...], over: tuple[str, ...] = ()) -> str:
+        raise NotImplementedError
+
+    def choice(self, condition: str, yes: str, no: str) -> str:
         raise NotImplementedError
 
     def outer(self, left: str, right: str) -> str:

@@ -6,19 +6,16 @@
 from __future__ import annotations
 
 import html as _html
-import re
 from typing import Any
 
 import sympy as sp
 from sympy.printing.precedence import PRECEDENCE
 
-from tp_compiler.equations.backends import Latex, Unicode
+from tp_compiler.equations import notes
+from tp_compiler.equations.backends import Latex, Unicode, names_apart
+from tp_compiler.equations.breaking import broken
 from tp_compiler.equations.system import Clock, Equation, Matrix, System
 from tp_compiler.equations.terms import DotPart, Entry, Expr, Ket, Stacked, Stein, reindex
-
-#: A line of LaTeX source longer than this breaks at its sums.
-_WIDTH = 100
-
 
 # -- statements ------------------------------------------------------------------------------------------------------
 Line = tuple[str, str, str]  # left, relation, right
@@ -101,9 +98,10 @@ def _dot_term(t: Any, p: Any) -> str | None:
     """σ² |y⟩ E[∂|x⟩/∂Ŵᵀ|y⟩], as the definition has it; None in the Stein form."""
     if t.derivative is None:
         return None
-    scale = p.parenthesize(t.scale, PRECEDENCE["Mul"]) + " " if t.scale != 1 else ""
+    deltas, derivative = _dot_first(t.derivative)
+    scale = p.parenthesize(t.scale * deltas, PRECEDENCE["Mul"]) + " " if t.scale * deltas != 1 else ""
     ket = p.doprint(t.ket) if isinstance(t.ket, Ket) else p.paren(p.doprint(t.ket))
-    text = f"{scale}{ket} {p.doprint(t.derivative)}"
+    text = f"{scale}{ket} {p.doprint(derivative)}"
     if t.over:
         text = p.big("sum", ",".join(p.doprint(i) for i, _ in t.over), text)
     return p.big("sum", p.range_of((t.steps[0], sp.Integer(0), t.steps[1])), text) if t.steps else text
@@ -144,11 +142,10 @@ def _matrix(m: Matrix, p: Any) -> str:
     name = p.operator("", m.name, tuple(p.doprint(i) for i in m.indices), False)
     rows, cols = m.widths
     variance, ratio = p.doprint(m.variance), p.doprint(m.ratio)
-    if isinstance(p, Latex):
-        shape = "" if rows == cols else rf",\ {p.upright(rows)} \times {p.upright(cols)},\ \rho = {ratio}"
-        return rf"{name} &: \quad \sigma^2 = {variance}{shape}" + (rf",\ {_trained(m, p)}" if m.update else "")
-    shape = "" if rows == cols else f", {rows} × {cols}, ρ = {ratio}"
-    return f"{name}: σ² = {variance}{shape}" + (f", {_trained(m, p)}" if m.update else "")
+    sigma = r"\sigma^{2}" if isinstance(p, Latex) else "σ²"
+    rho, cross = (r"\rho", r" \times ") if isinstance(p, Latex) else ("ρ", " × ")
+    shape = "" if rows == cols else f", {p.word(rows)}{cross}{p.word(cols)}, {rho} = {ratio}"
+    return f"{name}: {sigma} = {variance}{shape}" + (f"{p.between}{_trained(m, p)}" if m.update else "")
 
 
 def _trained(m: Matrix, p: Any) -> str:
@@ -161,89 +158,101 @@ def _trained(m: Matrix, p: Any) -> str:
     return f"{p.operator('', m.name, (time, *own), False)} = {keep}{start} + {update}"
 
 
-def _clock(clock: Clock, p: Any) -> str:
+def _clock(clock: Clock, p: Any, has_earlier: bool) -> str:
     """What t counts."""
     time = p.doprint(clock.time)
-    steps = ["0", "1", "…" if isinstance(p, Unicode) else r"\ldots", str(clock.steps)]
+    steps = ["0", "1", p.dots, str(clock.steps)]
     counts = ", ".join(steps if clock.steps > 2 else map(str, range(clock.steps + 1)))
-    if isinstance(p, Latex):
-        return rf"{time} &= {counts} \quad \text{{updates made}}"
-    return f"{time} = {counts} counts the updates made; s<{time} are earlier ones".replace(
-        "s<", f"{p.doprint(clock.earlier)}<"
-    )
+    earlier = p.upright("; ") + f"{p.doprint(clock.earlier)} < {time}" + p.upright(" are earlier ones")
+    return f"{time} = {counts}" + p.upright(" counts the updates made") + (earlier if has_earlier else "")
 
 
-_HATS = (
-    "hats of one matrix (and orientation) are jointly Gaussian: Cov(Ŵ|x⟩, Ŵ|x′⟩) = σ²⟨x|x′⟩; other hats are independent"
-)
+def _dot_first(derivative: Expr) -> tuple[Expr, Expr]:
+    """A δ in front of an expectation, and the expectation."""
+    deltas = [f for f in sp.Mul.make_args(derivative) if isinstance(f, sp.KroneckerDelta)]
+    return sp.Mul(*deltas), sp.Mul(*(f for f in sp.Mul.make_args(derivative) if f not in deltas))
+
+
+# -- pages -----------------------------------------------------------------------------------------------------------
+#: The width of a page's text in points, and of what stands in a notebook.
+_PAGE, _SCREEN = 330.0, 560.0
+#: A statement of more rows than this may run over a page's end.
+_TOGETHER = 8
+_SET_IN, _INDENT = r"\quad ", 20.0
+
+
+def _preamble(system: System, p: Any) -> list[str]:
+    """σ² of the matrices, what indices run over, what t counts."""
+    out = [_matrix(m, p) for m in system.matrices]
+    ranges = notes.ranges(system, p)
+    out += [ranges] if ranges else []
+    if system.clock is not None:
+        out.append(_clock(system.clock, p, system.clock.earlier in notes.symbols(system)))
+    return out
 
 
 def unicode(system: System) -> str:
     p = Unicode()
-    out = [_matrix(m, p) for m in system.matrices]
-    if system.matrices:
-        out.append(_HATS)
-    if system.clock is not None:
-        out.append(_clock(system.clock, p))
-    out += [""] if out else []
+    out = _preamble(system, p)
+    hats = [n.text for n in notes.needed(system) if n.in_front]
+    out = [*out, *hats, ""] if out or hats else []
     for e in system:
         for k, (left, sign, right) in enumerate(_lines(e, p)):
             indent = "" if k == 0 else "    "
             out.append(f"{indent}{left} {sign} {right}" if left else f"        {sign} {right}")
-    out += ["", *(f"({r})" for r in system.remarks)] if system.remarks else []
+    behind = [*(n.text for n in notes.needed(system) if not n.in_front), *system.remarks]
+    out += ["", *(f"({r})" for r in behind)] if behind else []
     return "\n".join(out) + "\n"
 
 
-def _latex_lines(system: System) -> list[str]:
+def printer_of(system: System) -> Latex:
+    """The LaTeX printer, with the names that would look the same told apart."""
     p = Latex({"fold_short_frac": False})
-    out = [_matrix(m, p) for m in system.matrices]
-    out += [_clock(system.clock, p)] if system.clock is not None else []
-    for e in system:
-        for left, sign, right in _lines(e, p):
-            first, *rest = _broken(right)
-            out.append(f"{left} &{sign} {first}")
-            out += [rf"&\quad {more}" for more in rest]
-    return out
+    p.apart = names_apart(system)
+    return p
 
 
-def _broken(text: str) -> list[str]:
-    r"""A long right side, broken before + and − at depth 0 (\left and braces balanced)."""
-    if len(text) <= _WIDTH:
-        return [text]
-    parts, depth, start = [], 0, 0
-    for m in re.finditer(r"\\left|\\right|[{}()\[\]]| [+-] ", text):
-        token = m.group()
-        if token in (r"\left", "{", "(", "["):
-            depth += 1
-        elif token in (r"\right", "}", ")", "]"):
-            depth -= 1
-        elif depth == 0 and m.start() - start > _WIDTH // 2:
-            parts.append(text[start : m.start()])
-            start = m.start() + 1
-    return [*parts, text[start:]]
+def _statement(lines: list[Line], room: float) -> list[str]:
+    """The rows of one equation: what belongs to it is set in, and so is what goes on."""
+    rows = []
+    for k, (left, sign, right) in enumerate(lines):
+        first, *rest = broken(f"{left} {sign} {right}" if left else f"{sign} {right}", room - _INDENT)
+        rows += [_SET_IN * bool(k) * (1 if left else 2) + first, *(_SET_IN + more for more in rest)]
+    return rows
+
+
+def _statements(system: System, room: float) -> list[list[str]]:
+    p = printer_of(system)
+    front = [broken(line, room) for line in _preamble(system, p)]
+    return front + [_statement(lines, room) for e in system if (lines := _lines(e, p))]
+
+
+def _rows(statements: list[list[str]], end: str) -> str:
+    """Rows for an environment of amsmath; `end` closes one that its statement goes on after."""
+    ends = [end if len(rows) <= _TOGETHER else r" \\" for rows in statements]
+    closed = [[*(row + e for row in rows[:-1]), rows[-1]] for rows, e in zip(statements, ends, strict=True)]
+    return " \\\\\n".join("".join(f"  &{row}\n" for row in rows)[:-1] for rows in closed)
 
 
 def latex(system: System) -> str:
-    r"""`\begin{align*}`: needs amsmath; breaks across pages with \allowdisplaybreaks."""
-    body = " \\\\\n".join(f"  {line}" for line in _latex_lines(system))
-    notes = "".join(f"% {r}\n" for r in system.remarks)
-    return f"{notes}\\begin{{align*}}\n{body}\n\\end{{align*}}\n"
+    r"""Sentences, and an `align*` (amsmath) with one statement a line, which breaks across pages between statements."""
+    front = "".join(f"{n.tex}\n" for n in notes.needed(system) if n.in_front)
+    behind = "".join(f"\n{n.tex}\n" for n in notes.needed(system) if not n.in_front)
+    behind += "".join(f"\n{r[:1].upper()}{r[1:]}.\n" for r in system.remarks)
+    body = _rows(_statements(system, _PAGE), r" \\*")
+    return f"{front}{{\\allowdisplaybreaks\n\\begin{{align*}}\n{body}\n\\end{{align*}}}}\n{behind}"
 
 
 def notebook(system: System) -> str:
     """For MathJax in notebooks."""
-    return "$$\\begin{aligned}\n" + " \\\\\n".join(_latex_lines(system)) + "\n\\end{aligned}$$"
+    return "$$\\begin{aligned}\n" + _rows(_statements(system, _SCREEN), r" \\") + "\n\\end{aligned}$$"
 
 
 def markdown(system: System) -> str:
-    """A list of displayed formulas."""
-    p = Latex({"fold_short_frac": False})
-    out = [f"$$\n{_matrix(m, p).replace('&', '')}\n$$\n" for m in system.matrices]
-    out += [f"$$\n{_clock(system.clock, p).replace('&', '')}\n$$\n"] if system.clock is not None else []
-    for e in system:
-        lines = " \\\\\n".join(f"{left} &{sign} {right}" for left, sign, right in _lines(e, p))
-        out.append(f"$$\n\\begin{{aligned}}\n{lines}\n\\end{{aligned}}\n$$\n")
-    return "\n".join([*out, *(f"*{r}.*\n" for r in system.remarks)])
+    """A list of displayed formulas, and sentences."""
+    end = r" \\"
+    out = [f"$$\n\\begin{{aligned}}\n{_rows([s], end)}\n\\end{{aligned}}\n$$\n" for s in _statements(system, _SCREEN)]
+    return "\n".join([*out, *(f"*{n.tex}*\n" for n in notes.needed(system)), *(f"*{r}.*\n" for r in system.remarks)])
 
 
 def html(system: System) -> str:

@@ -159,7 +159,7 @@ class Clock:
     steps: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class System:
     """The limit equations of a program. `system["h2"]` is an equation; "|x>" is the ket x beside a scalar x, and
     "<x|y>" what is stated of a bracket. `clock` is None where nothing is trained.

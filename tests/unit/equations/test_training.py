@@ -82,7 +82,7 @@ def test_states_start_where_the_program_says() -> None:
     assert momentum.kind == "state" and momentum.start == 0 and momentum.time == t
     assert system["|u>"].start is None and system["|u[0,:]>"].kind == "initial"
     assert "|u_{0,d}⟩ ~ N(0, 1)" in system.unicode()
-    assert "m^W_{t+1}⁽⁰¹⁾ = " in system.unicode() and r"{{m^{W}_{t+1}}^{(01)}}" in system.latex()
+    assert "m^W_{t+1}⁽⁰¹⁾ = " in system.unicode() and r"m_{t+1}^{W,(01)}" in system.latex()
 
 
 def test_names_behind_the_loop() -> None:
