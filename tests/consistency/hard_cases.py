@@ -2,7 +2,8 @@
 integrates in the variable that takes the singularity away; no number here was computed by the package.
 
 `EXACT` must be answered by `tpc.limit` within the printed error at every seed, without sampling; `INFINITE` must be
-refused by name. A refusal of a case of the first list is as wrong as a wrong number.
+refused by name. A refusal of a case of the first list is as wrong as a wrong number. `SAMPLED` must be answered by samples
+alone (`--method qmc`) within the printed error, and `SAMPLED_INFINITE` refused by them, at every seed.
 """
 
 from __future__ import annotations
@@ -136,4 +137,38 @@ INFINITE = [
     "<exp(0.3*x^2)|exp(0.3*x^2)>",
     "<exp(x^4/100)>",
     "<exp(exp(x))>",
+]
+
+#: Values, and the largest error that a default run may print; the variance of the first four is infinite.
+SAMPLED: dict[str, tuple[float, float]] = {
+    "<exp(0.45*x^2)>": (math.sqrt(10), 4.0),
+    "<abs(x*y)^(-0.5)>": (absolute_power(-0.5) ** 2, 0.1),
+    "<abs(x)^(-0.6)>": (absolute_power(-0.6), 0.1),
+    "<exp(0.3*x^2)>": (math.sqrt(2.5), 0.02),
+    "<exp(2*x)>": (math.exp(2), 0.3),
+    "<exp(2*x) * step(x - 1)>": (math.exp(2) * 0.8413447460685429, 0.3),
+    "<exp(0.4*x*y)>": (1 / math.sqrt(1 - 0.16), 0.01),
+    "<x^8>": (105.0, 2.0),
+    "<exp(-2*softplus(3*x))>": (_average(lambda x: (1 + mp.exp(3 * x)) ** -2), 1e-3),
+    "<step(x - 2)>": (0.022750131948179195, 1e-3),
+    "<step(x - 3.5)>": (2.3262907903552504e-4, 1e-3),
+}
+
+SAMPLED_INFINITE = [
+    "<exp(x^2)>",
+    "<exp(0.6*x^2)>",
+    "<1/x>",
+    "<1/abs(x)>",
+    "<1/x^2>",
+    "<abs(x)^(-1.2)>",
+    "<tan(x)>",
+    "<tan(2*x)^2>",
+    "<x/(x^2 - 1)>",
+    "<step(x)/x>",
+    "<1/(x + 2*tanh(y))>",
+    "<1/(x - y)>",
+    "<1/(x*y)>",
+    "<x/y>",
+    "<abs(x)^(-0.6)|abs(tanh(x))^(-0.6)>",
+    "<x*exp(y^2)>",
 ]

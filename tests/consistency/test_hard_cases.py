@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import tp_compiler as tpc
-from tests.consistency.hard_cases import EXACT, INFINITE, KETS
+from tests.consistency.hard_cases import EXACT, INFINITE, KETS, SAMPLED, SAMPLED_INFINITE
 
 
 @pytest.mark.parametrize(("expression", "value"), EXACT.items(), ids=EXACT)
@@ -25,3 +25,20 @@ def test_averages_that_do_not_exist_are_refused(expression: str) -> None:
         run = tpc.limit(f"{KETS}output o = {expression}", seed=seed, max_samples=2**12)
         assert run.failed["o"].code == "NX441"
         assert "does not exist" in run.failed["o"].message
+
+
+@pytest.mark.parametrize(("expression", "value", "largest"), [(e, *known) for e, known in SAMPLED.items()], ids=SAMPLED)
+def test_samples_answer_what_is_finite(expression: str, value: float, largest: float) -> None:
+    for seed in (0, 1, 2):
+        run = tpc.limit(f"{KETS}output o = {expression}", method="qmc", seed=seed)
+        assert not run.failed, run.failed["o"].message
+        estimate = run.outputs["o"]
+        assert abs(estimate.value - value) <= 5 * estimate.stderr, (seed, estimate)
+        assert estimate.stderr <= largest
+
+
+@pytest.mark.parametrize("expression", SAMPLED_INFINITE)
+def test_samples_refuse_what_does_not_exist(expression: str) -> None:
+    for seed in (0, 1, 2):
+        run = tpc.limit(f"{KETS}output o = {expression}", method="qmc", seed=seed, samples=2**12)
+        assert run.failed["o"].code == "NX441", run.outputs

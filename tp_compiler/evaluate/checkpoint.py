@@ -23,8 +23,8 @@ from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.program import Program
 from tp_compiler.ir.walk import reachable
 
-#: One replicate: values, covariances and tail errors, by the names of outputs.
-Kept = tuple[dict[str, Any], dict[str, Any], dict[str, float]]
+#: One replicate: values and covariances by the names of outputs, what is known of tails by the names of averages.
+Kept = tuple[dict[str, Any], dict[str, Any], dict[str, Any]]
 
 
 def run_key(program: Program, names: list[str], options: Options) -> str:
@@ -67,7 +67,7 @@ class Checkpoint:
             samples, number, kind, output = name.split("|", 3)
             kept = found.kept.setdefault((int(samples), int(number)), ({}, {}, {}))
             if kind == "tail":
-                kept[2][output] = float(value)
+                kept[2][output] = value
             else:
                 kept[0 if kind == "value" else 1][output] = value
         return found

@@ -19,7 +19,7 @@ from tp_compiler.evaluate.lowrank import is_linear
 from tp_compiler.evaluate.memory import memory
 from tp_compiler.evaluate.outer import depth_of, paired
 from tp_compiler.evaluate.outerproducts import is_outer
-from tp_compiler.evaluate.phases import averages_of_entries, cells, entries, phases
+from tp_compiler.evaluate.phases import Phases, averages_of_entries, cells, entries, phases
 from tp_compiler.evaluate.share import shared
 from tp_compiler.evaluate.tails import Tails
 from tp_compiler.ir import nodes as ir
@@ -67,6 +67,7 @@ class Plan:
         self.problems = self._problems()
         self.depth: dict[ir.Node, int] = {n: depth_of(n) for n in self.nodes if _averages_copies(n)}
         self.nested = any(depth > 1 for depth in self.depth.values())
+        self._needs: dict[str, Phases] = {}  # by output
         self._copies: dict[str, tuple[int, bool]] = {}  # by output, see resolution
         self.tails = Tails(self.nodes)
         self.traced = {base(t.args[0]) for t in self.phases.traces}
@@ -179,11 +180,16 @@ class Plan:
         """Whether kets have been through entries in single precision."""
         return not all(self.linear)
 
+    def needs(self, name: str) -> Phases:
+        """What one output depends on."""
+        if name not in self._needs:
+            self._needs[name] = phases(self.program, [next(o for o in self.outputs if o.name == name)])
+        return self._needs[name]
+
     def resolution(self, samples: int, name: str) -> int:
         """What the bias of an output falls with: M, or the fewest copies P that a row meets in what it depends on."""
         if name not in self._copies:
-            output = next(o for o in self.outputs if o.name == name)
-            found = phases(self.program, [output])
+            found = self.needs(name)
             depth = max((self.depth.get(n, 0) for n in found.nodes), default=0)
             blocks = {s for cell, linear in zip(self.cells, self.linear, strict=True) if not linear for s in cell}
             self._copies[name] = depth, bool(blocks & set(found.states))

@@ -18,6 +18,7 @@ import numpy as np
 from scipy.special import fdtri
 
 from tp_compiler.diagnostics import Diagnostic, ProgramError
+from tp_compiler.evaluate import tails
 from tp_compiler.evaluate.blas import one_blas_thread
 from tp_compiler.evaluate.checkpoint import Checkpoint, run_key
 from tp_compiler.evaluate.clock import Clock, OutOfTime
@@ -46,8 +47,9 @@ MAX_SAMPLES_NESTED = 2**14  # with an E inside an E, where the work grows like M
 TOLERANCE = 1e-3
 
 
-#: Values and covariances by output, and the errors of heavy tails.
-_Replicated = tuple[dict[str, Any], dict[str, Any], dict[ir.Node, float]]
+#: Values and covariances by output; of averages, by "counted" or "heavy" and their place in the plan, what is known of
+#: their tails.
+_Replicated = tuple[dict[str, Any], dict[str, Any], dict[str, Any]]
 
 
 @dataclass
@@ -58,7 +60,9 @@ class _Level:
     values: dict[str, Any] = field(default_factory=dict)
     failed: dict[str, Diagnostic] = field(default_factory=dict)
     covariance: dict[str, Any] = field(default_factory=dict)
-    tail_error: dict[ir.Node, float] = field(default_factory=dict)
+    counted: dict[ir.Node, float] = field(default_factory=dict)
+    #: of averages that may be heavy: at every step what the largest samples of the replicates say
+    heavy: dict[ir.Node, list[list[Any]]] = field(default_factory=dict)
     #: values and covariances of some replicates, averaged over runs on the halves of their particles
     halves: dict[str, Any] | None = None
     halved_covariance: dict[str, Any] = field(default_factory=dict)
@@ -191,7 +195,6 @@ class Sampling:
         count = self.options.replicates
         self.clock.begin(f"M = {samples}")
         results = self._each(lambda r: self._replicate(samples, r), count)
-        level.tail_error = results[0][2]
         for output in self.plan.outputs:
             parts = [values[output.name] for values, _, _ in results]
             broken = next((p for p in parts if isinstance(p, Diagnostic)), None)
@@ -201,7 +204,31 @@ class Sampling:
             level.values[output.name] = np.array(parts)
             if output.node.type.random:
                 level.covariance[output.name] = np.array([c[output.name] for _, c, _ in results])
+        self._look_at_tails(level, [tails for _, _, tails in results])
         return level
+
+    def _look_at_tails(self, level: _Level, found: list[dict[str, Any]]) -> None:
+        """Puts together what the replicates know, and refuses the outputs that depend on an infinite average."""
+        nodes = self.plan.nodes
+        places = {key: nodes[int(key.split(" ")[1])] for key in found[0]}
+        level.counted = {node: float(found[0][key]) for key, node in places.items() if key.startswith("counted")}
+        for key, node in places.items():
+            if key.startswith("heavy") and all(key in one for one in found):
+                level.heavy[node] = [list(parts) for parts in zip(*(one[key] for one in found), strict=False)]
+        particles, _ = self._outer(level.samples)
+        broken = {
+            node
+            for node, steps in level.heavy.items()
+            if isinstance(node, ir.Contract)
+            and self.plan.tails.may_be_infinite(node)
+            and any(tails.infinite(parts, particles) for parts in steps)
+        }
+        for name in list(level.values) if broken else []:
+            causes = broken & set(self.plan.needs(name).nodes)
+            if causes:
+                del level.values[name]
+                level.covariance.pop(name, None)
+                level.failed[name] = tails.diagnostic(causes)
 
     def _each(self, work: Callable[[int], Any], count: int) -> list[Any]:
         """The results of replicates side by side."""
@@ -238,30 +265,34 @@ class Sampling:
         place = number if half is None else -(2 * number + half + 1)
         kept = None if self.checkpoint is None else self.checkpoint.get(samples, place)
         if kept is not None:
-            return kept[0], kept[1], {self.read_at[name]: error for name, error in kept[2].items()}
-        values, spreads, tails = self._computed(samples, number, half)
+            return kept
+        found = self._computed(samples, number, half)
         if self.checkpoint is not None:
-            named = {name: tails[node] for name, node in self.read_at.items() if node in tails}
-            self.checkpoint.put(samples, place, (values, spreads, named))
-        return values, spreads, tails
+            self.checkpoint.put(samples, place, found)
+        return found
 
     @np.errstate(all="ignore")  # a thread of the pool has NumPy's defaults
     def _computed(self, samples: int, number: int, half: int | None) -> _Replicated:
-        """One scrambling: outputs averaged over the outer draws, covariances of random ones, errors of heavy tails."""
+        """One scrambling: outputs averaged over the outer draws, covariances of random ones, what is known of tails."""
         particles, draws = self._outer(samples)
         seed = (self.options.seed, number)
         coordinates = self._coordinates(draws, seed)
         plain = self.options.method == "mc"
-        inspect = number == 0 and half is None
-        run = Replicate(self.plan, particles, seed, plain, inspect, self.clock.tick, self.clock.pause, half)
+        run = Replicate(self.plan, particles, seed, plain, half is None, self.clock.tick, self.clock.pause, half)
         collected: list[dict[str, Any]] = []
         laws: list[dict[str, Any]] = []
         for d in range(draws):
             clt = CltScalars(None if coordinates is None else coordinates[d])
             collected.append(run.outputs(clt))
             laws.append({o.name: gaussian_law(o, clt) for o in self.plan.outputs if o.node.type.random})
-        self.directions = run.directions()
-        return averaged(collected), covariances(collected, laws), run.tail_error
+        if half is None:
+            self.directions = run.directions()
+        return averaged(collected), covariances(collected, laws), self._tails(run)
+
+    def _tails(self, run: Replicate) -> dict[str, Any]:
+        place = {n: k for k, n in enumerate(self.plan.nodes)}
+        found: dict[str, Any] = {f"counted {place[n]}": np.array(error) for n, error in run.counted.items()}
+        return found | {f"heavy {place[n]}": np.array(steps) for n, steps in run.heavy.items()}
 
     def _coordinates(self, draws: int, seed: tuple[int, ...]) -> Any:
         if not self.used_clts:
@@ -276,8 +307,17 @@ class Sampling:
         level = self.levels[-1]
         halves = None if level.halves is None else level.halves.get(name)
         value, stderr = mean_and_error([x.values.get(name) for x in self.levels], self._sizes(name), halves)
-        tail = level.tail_error.get(self.read_at[name], 0.0) / math.sqrt(self.options.replicates)
-        return value, np.hypot(stderr, tail)
+        return value, np.hypot(stderr, self._tail_error(self.read_at[name]))
+
+    def _tail_error(self, node: ir.Node) -> float:
+        """What the largest samples leave open in an average that an output reads."""
+        level = self.levels[-1]
+        counted = level.counted.get(node, 0.0) / math.sqrt(self.options.replicates)
+        particles, _ = self._outer(level.samples)
+        read = base(node.args[0]) if isinstance(node, ir.Trace) else node
+        far = isinstance(read, ir.Contract) and self.plan.tails.may_be_infinite(read)
+        heavy = (tails.beyond(parts, particles, far) for parts in level.heavy.get(read, ()))
+        return math.hypot(counted, max(heavy, default=0.0))
 
     def _covariance(self, name: str) -> tuple[Any, Any]:
         halves = self.levels[-1].halved_covariance.get(name)

@@ -48,7 +48,8 @@ class Replicate:
         self.full = samples  # what the number of copies is chosen by
         samples = samples if half is None else samples // 2
         self.inspect = inspect  # look for heavy tails
-        self.tail_error: dict[ir.Node, float] = {}  # of averages of heavy-tailed kets
+        self.counted: dict[ir.Node, float] = {}  # errors of averages of kets that jump
+        self.heavy: dict[ir.Node, list[Any]] = {}  # of other averages what their largest samples say, at every step
         self.plan = plan
         self.samples = samples
         self.seed = seed
@@ -252,7 +253,7 @@ class Replicate:
         if self.inspect and node.slots == (0,) and self.plan.inspected(node):
             self._inspect(node, arrays, of)
         elif self.inspect and node.slots == (0,) and not np.any(result):
-            self.tail_error[node] = 1 / self.samples  # no particle has met the event: zero up to one of them
+            self.counted[node] = 1 / self.samples  # no particle has met the event: zero up to one of them
         if not np.isfinite(result).all():
             problem = faults.problem(node, result, self.suspect)
             return problem if node.slots else self._pass(node, result)
@@ -270,18 +271,20 @@ class Replicate:
         return result
 
     def _inspect(self, node: ir.Contract, arrays: list[Any], of: list[Any]) -> None:
-        """Refuses an average that its heaviest samples decide; a part of a large family stands for it."""
+        """Looks at the largest samples of an average; a part of a large family stands for it."""
         own: tuple[Label, ...] = (0, *dict.fromkeys(label for one in of for label in one if label != 0))
         parts = [aligned(x, one, own) for x, one in zip(arrays, of, strict=True)]
         parts = [p[(slice(None), *(slice(0, 4) for _ in own[1:]))] for p in parts]
         products = KERNELS["mul"](*parts)
         if products.shape[0] != self.samples:
             return
-        jumps = any(self.plan.tails.jumps[a] for a in node.args)
-        index, self.tail_error[node] = tails.read(products.reshape(self.samples, -1), jumps)
-        negligible = self.tail_error[node] < tails.NEGLIGIBLE * (1 + float(np.abs(products).mean()))
-        if index < tails.INFINITE and not negligible and self.plan.tails.may_be_infinite(node):
-            raise faults.Refused(tails.diagnostic(node))
+        flat = products.reshape(self.samples, -1)
+        jumps, heavy = self.plan.tails.jump(node), self.plan.tails.may_be_heavy(node)
+        if jumps:
+            self.counted[node] = tails.counted(flat)
+        found = tails.logs(flat) if heavy else None
+        if found is not None:
+            self.heavy.setdefault(node, []).append(found)
 
     def _pass(self, node: ir.Node, result: Any) -> Any:
         self.suspect.add(node)

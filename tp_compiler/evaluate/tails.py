@@ -1,51 +1,58 @@
 """Averages that no sample can give: a heavy tail is recognised before it becomes a number.
 
-The tail index α of |x| (P(|x| > t) ~ t^-α) is read off the largest samples by Hill's estimator. The mean is infinite
-for α <= 1, the variance for α <= 2; there, or for a light tail that begins beyond the sampled quantiles, the average
-is carried by events rarer than the sample holds. Scrambled points stratify the tail, so that 64 of them fix α to a
-few per cent.
+The tail index α of |x| (P(|x| > t) ~ t^-α) is read off the largest samples by Hill's estimator, an entry of every replicate
+by itself, and the replicates are put together. The mean is infinite for α <= 1. Nothing is refused inside a run: a
+few particles fix α badly. An average is refused where even the upper end of the interval for α lies near 1; between
+there and 2, where the variance is infinite, the error holds what lies beyond the largest sample.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from tp_compiler.diagnostics import Diagnostic
+from tp_compiler.evaluate.ranges import Range, away_from_zero, bounded, ranges
 from tp_compiler.ir import nodes as ir
 
-TOP = 64
-INFINITE = 1.8  # with a margin: below 2 the variance is infinite, and a standard error means nothing
+PART, FAR = 64, 1024  # the largest samples that are read: one in so many
+INFINITE = 1.25  # above 1, since a tail is seen where it begins: exp(0.45 x²) has 1.11, and shows 1.3
+SIGMAS = 2.0  # of the interval for α
 NEGLIGIBLE = 1e-4  # a tail that cannot move the average by this part of its size may be as heavy as it likes
 ENTRIES = 32  # entries of a family that are looked at
 
-#: Functions that make heavy tails of Gaussians.
-_HEAVY = {"div", "exp", "sinh", "cosh", "tan", "log"}
-#: Functions whose values stay bounded, or grow like their argument at most.
-_BOUNDED = {
-    *("sin", "cos", "tanh", "atan", "erf", "erfc", "sigmoid", "softsign"),
-    *("sign", "step", "relu6", "hardtanh", "hardsigmoid"),
-}
+#: Functions that make heavy tails of Gaussians where their argument is not bounded.
+_HEAVY = {"exp", "tan", "log", "sinh", "cosh"}
 #: Functions that jump.
 _JUMPS = {"sign", "step", "where"}
 MODERATE = 4.0  # a polynomial of this degree in Gaussians is averaged safely
 
 
 class Tails:
-    """What is known of each ket's tail before any number: its degree as a polynomial in Gaussians (infinite behind an
-    exponential or a division), and whether it jumps. Products with a matrix start afresh: hats are Gaussian."""
+    """What is known of each ket's tail before any number: its degree as a polynomial in Gaussians (0 where it is
+    bounded, infinite behind an exponential or a division), and whether it jumps. Products with a matrix start
+    afresh: hats are Gaussian."""
 
     def __init__(self, nodes: list[ir.Node]):
+        self.range = ranges(nodes)
         self.degree: dict[ir.Node, float] = {}
         self.jumps: dict[ir.Node, bool] = {}
         for node in nodes:
-            self.degree[node] = 0.0 if node.type.is_scalar else self._degree(node)
+            known = node.type.is_scalar or bounded(self.range[node])
+            self.degree[node] = 0.0 if known else self._degree(node)
             self.jumps[node] = not node.type.is_scalar and self._jumps(node)
 
     def inspected(self, node: ir.Contract) -> bool:
         """Whether an average over neurons needs a look at its largest samples."""
-        return sum(self.degree[a] for a in node.args) > MODERATE or any(self.jumps[a] for a in node.args)
+        return self.may_be_heavy(node) or self.jump(node)
+
+    def may_be_heavy(self, node: ir.Contract) -> bool:
+        return sum(self.degree[a] for a in node.args) > MODERATE
+
+    def jump(self, node: ir.Contract) -> bool:
+        return any(self.jumps[a] for a in node.args)
 
     def may_be_infinite(self, node: ir.Contract) -> bool:
         """Polynomials in Gaussians have all moments; only behind an exponential or a division can they be infinite."""
@@ -64,17 +71,27 @@ class Tails:
         return max(own, default=0.0)
 
     def _degree_of_map(self, node: ir.Map, own: list[float]) -> float:
-        if node.fn in _BOUNDED:
-            return 0.0
+        of: Range = self.range[node.args[0]]
         if node.fn == "mul":
             return sum(own)
         if node.fn == "square":
             return 2 * own[0]
-        if node.fn == "pow" and isinstance(node.args[1], ir.Constant):
-            power = node.args[1].value
-            return own[0] * power if power >= 0 else np.inf
-        acts = not node.args[-1].type.is_scalar if node.fn == "div" else not node.type.is_scalar
-        return np.inf if node.fn in _HEAVY | {"pow"} and acts else max(own)
+        if node.fn == "div":
+            divisor = node.args[1]
+            return own[0] if divisor.type.is_scalar or away_from_zero(self.range[divisor]) else np.inf
+        if node.fn == "pow":
+            return self._degree_of_power(node, own)
+        if node.fn == "log" and of[0] > 0:
+            return min(own[0], 1.0) if np.isfinite(own[0]) else np.inf
+        return np.inf if node.fn in _HEAVY and not node.type.is_scalar else max(own)
+
+    def _degree_of_power(self, node: ir.Map, own: list[float]) -> float:
+        power = node.args[1]
+        if not isinstance(power, ir.Constant):
+            return np.inf
+        if power.value >= 0:
+            return own[0] * power.value
+        return 0.0 if away_from_zero(self.range[node.args[0]]) else np.inf
 
     def _jumps(self, node: ir.Node) -> bool:
         if isinstance(node, ir.Map) and node.fn in _JUMPS:
@@ -84,32 +101,72 @@ class Tails:
         return any(self.jumps[a] for a in node.args)
 
 
-def read(products: Any, jumps: bool) -> tuple[float, float]:
-    """The smallest tail index α over the entries of (samples, entries), and the error that the last cells leave.
+def top_of(samples: int, part: int = PART) -> int:
+    """How many of the largest samples are read."""
+    return max(8, samples // part)
 
-    A ket that jumps is counted, not averaged: scrambled points may give every replicate the same count, so that one
-    particle more or less, max|x|/M, is the least error there is (1/M where no sample has met the event).
-    The largest sample lies at random in a cell of probability 1/M: the mean feels it as a skewed error of about
-    max|x| / (α M), which a spread over few scramblings misses more often than not.
-    """
-    samples = products.shape[0]
-    top = min(TOP, samples // 16)
-    if top < 8:
-        return np.inf, 0.0
+
+def logs(products: Any) -> Any:
+    """What Hill's estimator needs of (samples, entries): per entry, the sums of log(x / threshold) over the largest |x|
+    and over fewer of them, the largest |x| and the mean of |x|; shape (4, entries). None where there are too few samples."""
+    samples, top = len(products), top_of(len(products))
+    if samples < 4 * top:
+        return None
     sizes = np.abs(products[:, :ENTRIES])
-    largest = np.partition(sizes, samples - top - 1, axis=0)[samples - top - 1 :]
-    threshold = largest.min(axis=0)
+    largest = np.sort(np.partition(sizes, samples - top - 1, axis=0)[samples - top - 1 :], axis=0)
+    return np.stack([_spread(largest), _spread(largest[-top_of(samples, FAR) - 1 :]), largest[-1], sizes.mean(axis=0)])
+
+
+def _spread(ordered: Any) -> Any:
+    """Of samples in rising order, the sum of their logarithms above that of the first; 0 where the first vanishes."""
     with np.errstate(all="ignore"):
-        spread = np.log(largest / threshold).sum(axis=0)
-        index = np.where(threshold > 0, top / spread, np.inf)
-    error = np.where(np.isfinite(index), largest.max(axis=0) / (samples * np.maximum(index, 0.5)), 0.0)
-    if jumps:
-        quantum = np.where(largest.max(axis=0) > 0, largest.max(axis=0), 1.0) / samples
-        return float("inf"), float(max(quantum.max(), error.max()))
-    return float(index.min()), float(error.max())
+        return np.where(ordered[0] > 0, np.log(ordered / ordered[0]).sum(axis=0), 0.0)
 
 
-def diagnostic(node: ir.Node) -> Diagnostic:
+def index(found: Sequence[Any], samples: int, part: int = PART) -> Any:
+    """Hill's α of every entry from the `logs` of all replicates; infinite where nothing has a tail."""
+    spread = np.sum([x[0 if part == PART else 1] for x in found], axis=0)
+    with np.errstate(all="ignore"):
+        return np.where(spread > 0, len(found) * top_of(samples, part) / spread, np.inf)
+
+
+def infinite(found: Sequence[Any], samples: int) -> bool:
+    """Whether the mean of some entry is infinite, or carried by events rarer than the samples hold: the whole interval
+    for its α is near 1 or below, and its largest samples move the mean."""
+    upper = index(found, samples) * (1 + SIGMAS / np.sqrt(len(found) * top_of(samples)))
+    largest, size = (np.mean([x[k] for x in found], axis=0) for k in (2, 3))
+    return bool(np.any((upper < INFINITE) & (largest > NEGLIGIBLE * samples * (1 + size))))
+
+
+def beyond(found: Sequence[Any], samples: int, far: bool) -> float:
+    """The error that the tail beyond the largest samples leaves in the mean of all replicates, the largest of the entries.
+
+    The largest sample lies at random in a cell of probability 1/M: the mean feels it as a skewed error of about
+    max|x| / (α M), which a spread over few scramblings misses more often than not. Below α = 2 nearly every sample
+    misses the same part, max|x| / ((α - 1) M) of it, unless the tail is a polynomial's (`far` is False). The α is that
+    of the farthest samples, since those of exponentials grow with the distance.
+    """
+    alpha = index(found, samples, FAR)
+    cell = np.mean([x[2] for x in found], axis=0) / samples
+    with np.errstate(all="ignore"):
+        missed = np.where(far & (alpha < 2), 3 * (2 - alpha) / np.maximum(alpha - 1, 0.05), 0.0)
+        error = np.where(np.isfinite(alpha), cell * (1 / np.maximum(alpha, 0.5) / np.sqrt(len(found)) + missed), 0.0)
+    return float(error.max(initial=0.0))
+
+
+def counted(products: Any) -> float:
+    """The error of an average of something that jumps.
+
+    It is counted, not averaged: scrambled points may give every replicate the same count, so that one particle more or
+    less, max|x|/M, is the least error there is (1/M where no sample has met the event).
+    """
+    largest = np.abs(products[:, :ENTRIES]).max(axis=0)
+    return float(np.where(largest > 0, largest, 1.0).max()) / len(products)
+
+
+def diagnostic(nodes: Iterable[ir.Node]) -> Diagnostic:
+    """Of the first of these averages in the program."""
+    node = min(nodes, key=lambda n: n.serial)
     return Diagnostic(
         "NX441",
         "this average has an infinite moment, or one carried by events rarer than the sample holds",

@@ -110,8 +110,8 @@ class Training:
                 self.broken.setdefault(trace, self._undefined(value))
             else:
                 values.append(np.array(np.broadcast_to(value, node.type.shape)))
-            tails = self.run.tail_error
-            tails[trace] = max(tails.get(trace, 0.0), tails.get(base(node), 0.0))
+            counted = self.run.counted
+            counted[trace] = max(counted.get(trace, 0.0), counted.get(base(node), 0.0))
 
     def _follow(self) -> None:
         if self.loop.times:

@@ -1,0 +1,184 @@
+"""Tails of averages: bounds that formulas show, Hill's estimator, what is refused and what has an error."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import tp_compiler as tpc
+from tp_compiler.evaluate import tails
+from tp_compiler.evaluate.plan import Plan
+from tp_compiler.ir import nodes as ir
+
+KETS = "ket |x> ~ N(0, 1)\nket |y> ~ N(0, 1)\n"
+
+
+def plan_of(expression: str) -> Plan:
+    return Plan(tpc.compile(f"{KETS}output m = <{expression}>"))
+
+
+def average(plan: Plan) -> ir.Contract:
+    (found,) = (n for n in plan.nodes if isinstance(n, ir.Contract))
+    return found
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "exp(-2 * softplus(3 * x))", "exp(-x^2)", "exp(-x*x/2) * erf(x)", "1 / (1 + x^2)", "(1 + exp(x))^(-0.5)", "tanh(1/x)",
+        "1 / (2 + sin(x*y))", "exp(-abs(x*y))", "sigmoid(exp(x))", "1 / (1 + softplus(x))", "log(1 + exp(-x^2))",
+        "exp(min(x, 1))", "exp(-relu(x^3))", "1 / max(abs(x), 0.1)", "exp(cos(x*y))", "1 / sqrt(x^2 + y^2 + 1)",
+    ],
+)  # fmt: skip
+def test_what_is_bounded_has_no_tail(expression: str) -> None:
+    plan = plan_of(expression)
+    assert not plan.tails.may_be_infinite(average(plan)), plan.tails.range
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "abs(x)^(-0.9)", "x^(-2)", "1/x", "exp(x)", "exp(softplus(x))", "tan(x)", "log(abs(x))", "1 / (x^2 - 1)", "(1 - tanh(x))^(-1)",
+        "exp(x*y)", "sinh(x)", "1 / (1 - sigmoid(x))", "abs(x)^y", "x / sin(x)", "exp(-min(x, 1))", "1 / sqrt(abs(x))",
+    ],
+)  # fmt: skip
+def test_what_may_be_infinite_is_looked_at(expression: str) -> None:
+    plan = plan_of(expression)
+    assert plan.tails.may_be_infinite(average(plan))
+    assert plan.tails.inspected(average(plan))
+
+
+@pytest.mark.parametrize(
+    "expression, looked_at", [("x^4", False), ("x^5", True), ("(x*y)^2", False), ("(x*y)^3", True)]
+)
+def test_polynomials_have_all_moments(expression: str, looked_at: bool) -> None:
+    plan = plan_of(expression)
+    assert plan.tails.may_be_heavy(average(plan)) is looked_at
+    assert not plan.tails.may_be_infinite(average(plan))
+
+
+RANGED = [
+    "exp(-2 * softplus(3 * x))", "x*x*y", "-x*x", "x^2 - y^2", "abs(x) - 1", "(x - 1)^3", "(abs(x) + 1)^(-1.5)", "1 / (x^2 + 0.5)",
+    "-1 / (1 + exp(x))", "sqrt(abs(x))", "log(1 + x^2)", "max(x, 0.3)", "min(x, tanh(y))", "where(x, sin(y), 2)", "relu6(4*x)",
+    "gelu(x)", "silu(3*x)", "mish(x)", "gelu_tanh(2*x)", "hardswish(3*x)", "elu(x)", "selu(x)", "erfc(x)", "cosh(x)", "softsign(x)",
+    "hardtanh(x)", "hardsigmoid(9*x)", "logsigmoid(x)", "leaky_relu(x)", "atan(x) * sigmoid(y)", "(-abs(x))^3", "sinh(relu(x))",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("expression", RANGED)
+def test_values_lie_in_their_ranges(expression: str) -> None:
+    """Every node of a formula, on Gaussian samples."""
+    program = tpc.compile(f"{KETS}output m = <{expression}>")
+    plan = Plan(program)
+    values = sampled(plan)
+    for node, value in values.items():
+        low, high = plan.tails.range[node]
+        slack = 1e-9 * (1 + np.abs(value).max())
+        assert low - slack <= value.min() and value.max() <= high + slack, (node, low, high)
+
+
+def sampled(plan: Plan) -> dict[ir.Node, np.ndarray]:
+    """The kets of a program on plain Gaussian samples, by the primitives' own definitions."""
+    from tp_compiler.ir.primitives import PRIMITIVES
+
+    generator, found = np.random.default_rng(0), {}
+    for node in plan.nodes:
+        if isinstance(node, ir.InitialKet):
+            found[node] = 2 * generator.standard_normal(400)
+        elif isinstance(node, ir.Constant):
+            found[node] = np.full(400, node.value)
+        elif isinstance(node, ir.Map):
+            scalar = PRIMITIVES[node.fn].scalar
+            found[node] = np.array([scalar(*row) for row in zip(*(found[a] for a in node.args), strict=True)])
+    return found
+
+
+@pytest.mark.parametrize("alpha", [0.5, 1.0, 1.5, 3.0])
+def test_the_index_of_a_pareto_tail(alpha: float) -> None:
+    generator = np.random.default_rng(1)
+    found = [tails.logs(generator.pareto(alpha, (2**14, 2)) + 1) for _ in range(8)]
+    for part in (tails.PART, tails.FAR):
+        expected = alpha / np.sqrt(8 * tails.top_of(2**14, part))
+        assert np.abs(tails.index(found, 2**14, part) - alpha).max() < 4.5 * expected
+    assert tails.infinite(found, 2**14) == (alpha <= 1)
+
+
+def test_few_samples_refuse_nothing_that_has_a_mean() -> None:
+    """Eight samples of a rung of 128 fix α to a third: over many draws of α = 1.5 none is refused."""
+    generator = np.random.default_rng(2)
+    for _ in range(200):
+        found = [tails.logs(generator.pareto(1.5, (128, 1)) + 1) for _ in range(8)]
+        assert not tails.infinite(found, 128)
+
+
+def test_a_tail_that_cannot_move_the_average_is_left_alone() -> None:
+    generator = np.random.default_rng(3)
+    found = [tails.logs(1 + 1e-9 * generator.pareto(1.0, (4096, 1))) for _ in range(8)]
+    assert not tails.infinite(found, 4096)
+
+
+def test_what_jumps_is_known_to_one_particle() -> None:
+    products = np.zeros((64, 1))
+    assert tails.counted(products) == 1 / 64
+    products[5] = -3.0
+    assert tails.counted(products) == 3 / 64
+
+
+def test_the_last_cell_leaves_its_error() -> None:
+    """max|x| / (α M √R) of a light tail; more where the variance is infinite."""
+    generator = np.random.default_rng(4)
+    light, heavy = ([tails.logs(generator.pareto(a, (2**14, 1)) + 1) for _ in range(8)] for a in (3.0, 1.3))
+    for found, far in ((light, False), (light, True), (heavy, False)):
+        alpha = tails.index(found, 2**14, tails.FAR)[0]
+        cell = np.mean([x[2] for x in found]) / 2**14
+        assert tails.beyond(found, 2**14, far) == pytest.approx(cell / alpha / np.sqrt(8))
+    assert tails.beyond(heavy, 2**14, True) > 5 * tails.beyond(heavy, 2**14, False)
+
+
+MAMBA = """
+axis t : 6
+axis d : 2
+data xi[t,d] = [[1, 0.5], [-0.3, 0.8], [0.2, -1.1], [0.9, 0.1], [-0.5, -0.5], [0.3, 0.4]]
+ket |u[d]> ~ N(0, 1)
+ket |a> ~ N(0, 1)
+ket |v> ~ N(0, 1)
+scalar A = -2
+matrix W ~ N(0, 9)
+|x[t]> = sum[d](xi[t,d] |u[d]>)
+|e[t]> = exp(A * softplus(W |x[t]>))
+|h> = 0 * |a>
+for s in 1..6 { |h> = |e[s]> * |h> + tanh(|x[s]>) }
+output q = <h|h>
+"""
+
+
+def test_bounded_decays_are_no_heavy_tails() -> None:
+    """Products of exp(A softplus(..)), A < 0, from small rungs on."""
+    run = tpc.limit(MAMBA, method="qmc", samples=128)
+    fine = tpc.limit(MAMBA, method="qmc", samples=8192)
+    assert abs(run["q"] - fine["q"]) < 6 * np.hypot(run.outputs["q"].stderr, fine.outputs["q"].stderr)
+
+
+TRAINED = """
+axis i : 2
+axis d : 2
+data xi[i,d] = [[1.0, 0.5], [-0.3, 0.8]]
+data y[step,i] = [[0.9, 0.3], [0.5, 0.1], [0.9, 0.3], [0.5, 0.1], [0.9, 0.3], [0.5, 0.1]]
+ket |u[d]> ~ N(0, 1)
+ket |v> ~ N(0, 1)
+matrix W ~ N(0, 4)
+def net(a[d]) { return <v|erf(W erf(sum[d](a[d] |u[d]>)))> }
+train steps = 6 {
+    f[i] = net(xi[i,d])
+    loss = mean[i]((f[i] - y[step,i])^2) / 2
+    minimize loss clip 0.5
+    update |u[d]>, W, |v> with SGD(lr = 0.8 * cos(pi * step / 6), momentum = 0.5)
+}
+output f[i] = net(xi[i,d])
+"""
+
+
+def test_derivatives_of_erf_do_not_stop_a_training() -> None:
+    """exp(-x²) has a bounded tail: its few large values were taken for an infinite moment, and |u> for not finite."""
+    verification = tpc.verify(TRAINED, widths=(64, 128, 256), seeds=12, method="qmc", samples=512)
+    assert verification.passed, verification

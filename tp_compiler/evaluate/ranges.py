@@ -1,0 +1,200 @@
+"""Between what bounds the values of an instruction lie, whatever is drawn: interval arithmetic on formulas.
+
+Only what the formula itself shows is used: exp is positive, softplus too, so exp(-softplus(x)) lies between 0 and 1.
+Where nothing is shown the range is everything. Used to tell a tail that is bounded from one that may be heavy.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.primitives import PRIMITIVES
+
+Range = tuple[float, float]
+ANY: Range = (-math.inf, math.inf)
+
+#: Functions that rise, or fall, from one end of the line to the other.
+_RISING = {
+    "exp", "tanh", "atan", "erf", "sign", "step", "relu", "relu6", "elu", "selu", "sigmoid", "softplus", "sinh",
+    "hardtanh", "hardsigmoid", "softsign", "logsigmoid",
+}  # fmt: skip
+_FALLING = {"erfc"}
+#: The values at the ends of the line, where the primitive itself cannot be asked.
+_AT_MINUS_INFINITY = {
+    "exp": 0.0, "sigmoid": 0.0, "softplus": 0.0, "elu": -1.0, "selu": -1.7580993408473766, "relu": 0.0, "relu6": 0.0,
+    "tanh": -1.0, "erf": -1.0, "atan": -math.pi / 2, "sign": -1.0, "step": 0.0, "erfc": 2.0, "hardtanh": -1.0,
+    "hardsigmoid": 0.0, "softsign": -1.0,
+}  # fmt: skip
+_AT_INFINITY = {
+    "sigmoid": 1.0, "relu6": 6.0, "tanh": 1.0, "erf": 1.0, "atan": math.pi / 2, "sign": 1.0, "step": 1.0, "erfc": 0.0,
+    "hardtanh": 1.0, "hardsigmoid": 1.0, "softsign": 1.0,
+}  # fmt: skip
+#: Bounds of functions that neither rise nor fall.
+_WITHIN: dict[str, Range] = {
+    "sin": (-1.0, 1.0), "cos": (-1.0, 1.0), "silu": (-0.28, math.inf), "mish": (-0.31, math.inf),
+    "gelu": (-0.17, math.inf), "gelu_tanh": (-0.18, math.inf), "hardswish": (-0.376, math.inf), "cosh": (1.0, math.inf),
+}  # fmt: skip
+
+
+def ranges(nodes: Sequence[ir.Node]) -> dict[ir.Node, Range]:
+    """The range of every node; the nodes in an order in which arguments come first."""
+    found: dict[ir.Node, Range] = {}
+    for node in nodes:
+        low, high = _range(node, [found.get(a, ANY) for a in node.args], found)
+        found[node] = (low, high) if low <= high else ANY
+    return found
+
+
+def bounded(of: Range) -> bool:
+    return math.isfinite(of[0]) and math.isfinite(of[1])
+
+
+def away_from_zero(of: Range) -> bool:
+    return of[0] > 0 or of[1] < 0
+
+
+def _range(node: ir.Node, own: list[Range], found: dict[ir.Node, Range]) -> Range:
+    if isinstance(node, ir.Constant):
+        return node.value, node.value
+    if isinstance(node, ir.Array):
+        values = np.asarray(node.values, dtype=np.float64)
+        return (float(values.min()), float(values.max())) if values.size and np.isfinite(values).all() else ANY
+    if isinstance(node, ir.Position):
+        return 1.0, float(node.index.size)
+    if isinstance(node, ir.Map):
+        return _of_factors(node.args, found) if node.fn == "mul" else _of_map(node, own)
+    if isinstance(node, ir.Copy):
+        return own[0]
+    if isinstance(node, ir.Reindex):
+        return _hull([own[0]])
+    if isinstance(node, ir.Shift):
+        return _hull([own[0], (0.0, 0.0)])
+    if isinstance(node, ir.Stack):
+        return _hull(own)
+    if isinstance(node, ir.Contract):
+        return _times(_of_factors(node.args, found), math.prod(i.size for i in node.over))
+    if isinstance(node, ir.Reduce) and node.op in ("max", "min"):
+        return own[0]
+    return ANY
+
+
+def _of_map(node: ir.Map, own: list[Range]) -> Range:
+    fn, x = node.fn, own[0]
+    if fn == "add":
+        return sum(r[0] for r in own), sum(r[1] for r in own)
+    if fn in ("square", "abs"):
+        return _square(x) if fn == "square" else _abs(x)
+    if fn == "sqrt":
+        return (math.sqrt(x[0]), math.sqrt(x[1])) if x[0] >= 0 else (0.0, math.inf)
+    if fn == "log":
+        return (math.log(x[0]), math.log(x[1]) if math.isfinite(x[1]) else math.inf) if x[0] > 0 else ANY
+    if fn == "div":
+        return _product([x, _inverse(own[1])])
+    if fn == "pow":
+        return _power(x, own[1])
+    if fn in ("max", "min"):
+        pick: Callable[..., float] = max if fn == "max" else min
+        return pick(r[0] for r in own), pick(r[1] for r in own)
+    if fn == "where":
+        return _hull(own[1:])
+    return _of_function(fn, x)
+
+
+def _of_factors(args: Sequence[ir.Node], found: dict[ir.Node, Range]) -> Range:
+    """Of a product: equal factors are squares, which are not negative."""
+    count: Counter[ir.Node] = Counter()
+    todo = list(args)
+    while todo:
+        node = todo.pop()
+        if isinstance(node, ir.Map) and node.fn == "mul":
+            todo.extend(node.args)
+        else:
+            count[node] += 1
+    parts = [_power(found.get(node, ANY), (float(k), float(k))) for node, k in count.items()]
+    return _product(parts)
+
+
+def _of_function(fn: str, x: Range) -> Range:
+    if fn in _RISING:
+        return _at(fn, x[0]), _at(fn, x[1])
+    if fn in _FALLING:
+        return _at(fn, x[1]), _at(fn, x[0])
+    return _WITHIN.get(fn, ANY)
+
+
+def _at(fn: str, x: float) -> float:
+    """A monotone function at a number or an end of the line."""
+    if math.isinf(x):
+        table = _AT_INFINITY if x > 0 else _AT_MINUS_INFINITY
+        return table.get(fn, x)
+    try:
+        return float(PRIMITIVES[fn].scalar(x))
+    except OverflowError:
+        return math.inf if x > 0 else -math.inf
+
+
+def _hull(parts: Sequence[Range]) -> Range:
+    return min(r[0] for r in parts), max(r[1] for r in parts)
+
+
+def _product(parts: Sequence[Range]) -> Range:
+    low, high = 1.0, 1.0
+    for a, b in parts:
+        ends = [_mul(x, y) for x in (low, high) for y in (a, b)]
+        low, high = min(ends), max(ends)
+    return low, high
+
+
+def _mul(x: float, y: float) -> float:
+    return 0.0 if x == 0 or y == 0 else x * y
+
+
+def _times(x: Range, count: int) -> Range:
+    return x[0] * count if x[0] else 0.0, x[1] * count if x[1] else 0.0
+
+
+def _abs(x: Range) -> Range:
+    if x[0] >= 0:
+        return x
+    return (-x[1], -x[0]) if x[1] <= 0 else (0.0, max(-x[0], x[1]))
+
+
+def _square(x: Range) -> Range:
+    low, high = _abs(x)
+    return _mul(low, low), _mul(high, high)
+
+
+def _inverse(x: Range) -> Range:
+    if not away_from_zero(x):
+        return ANY
+    return (1 / x[1] if math.isfinite(x[1]) else 0.0), (1 / x[0] if math.isfinite(x[0]) else 0.0)
+
+
+def _power(x: Range, power: Range) -> Range:
+    """x^p of a number p; of whole numbers by parity, of others where x is not negative."""
+    if power[0] != power[1] or math.isinf(power[0]):
+        return (0.0, math.inf) if x[0] >= 0 else ANY
+    p = power[0]
+    if p < 0:
+        return _inverse(_power(x, (-p, -p)))
+    if p == 0:
+        return 1.0, 1.0
+    if p == int(p) and int(p) % 2 == 0:
+        x = _abs(x)
+    elif x[0] < 0 and p != int(p):
+        return 0.0, math.inf
+    return _raised(x[0], p), _raised(x[1], p)
+
+
+def _raised(x: float, p: float) -> float:
+    if math.isinf(x):
+        return x
+    try:
+        return math.copysign(abs(x) ** p, x)
+    except OverflowError:
+        return math.copysign(math.inf, x)
