@@ -16,7 +16,6 @@ VARIANCE, BIAS = 1.3, 0.2
 NONE = {"log", "sqrt", "tan"}
 #: exp of exp has no moments: one layer.
 SHALLOW = {"exp", "sinh", "cosh"}
-SLOW = {"max(min(x, 1), -1)", "hardtanh", "hardsigmoid", "hardswish", "relu6"}
 NAMES = sorted(
     name for name, row in PRIMITIVES.items() if row.arity == 1 + len(DEFAULTS.get(name, {})) and name not in NONE
 )
@@ -61,7 +60,7 @@ def _compare(text: str, act: Activation, depth: int, points: np.ndarray) -> None
         np.testing.assert_allclose(found.value, value, rtol=0, atol=1e-9 * scale, err_msg=name)
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in NAMES])
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("depth", [2, *(pytest.param(d, marks=pytest.mark.slow) for d in (1, 3))])
 def test_every_activation(name: str, depth: int) -> None:
     assert name in ACTIVATIONS, f"{name}: give its function, derivative and kinks to tests/consistency/activations.py"
@@ -99,7 +98,7 @@ WRITTEN = {
 }
 
 
-@pytest.mark.parametrize("body", [pytest.param(b, marks=pytest.mark.slow) if b in SLOW else b for b in WRITTEN])
+@pytest.mark.parametrize("body", WRITTEN)
 def test_functions_of_ones_own(body: str) -> None:
     points = inputs(1e-5)[:4]
     _compare(program("f", 2, points, f"fn f(x) = {body}"), WRITTEN[body], 2, points)

@@ -100,15 +100,16 @@ def _rough(f: Callable[[Array], Array], place: float, deviation: float, kink: bo
     """Whether f is unbounded beside a place, or steep at a scale far below the deviation."""
     d = deviation * np.geomspace(1e-13, 1.0, 53)
     d = d[d > 4e-16 * abs(place)]
-    for sign in (-1.0, 1.0):
-        sizes = np.abs(f(place + sign * d))
-        if not np.all(np.isfinite(sizes)):
-            return True
+    sides = [np.abs(f(place + sign * d)) for sign in (-1.0, 1.0)]
+    if not all(np.all(np.isfinite(sizes)) for sizes in sides):
+        return True
+    largest = max(float(np.max(sizes, initial=0.0)) for sizes in sides)
+    for sizes in sides:
         near = sizes[d <= NEAR * deviation]
         if len(near) == 0:
             return True
         unbounded = near[0] > 1.5 * np.max(sizes[len(near) :], initial=0.0)
-        if unbounded or (not kink and np.ptp(near) > STEEP * np.max(sizes)):
+        if unbounded or (not kink and np.ptp(near) > STEEP * largest):
             return True
     return False
 

@@ -16,9 +16,15 @@ import numpy as np
 
 from tp_compiler.evaluate import rules
 from tp_compiler.evaluate.operations import ARRAYS
+from tp_compiler.evaluate.rules import Rule
 from tp_compiler.evaluate.univariate import Array, Univariate
 
 SIZES = {0: (1, 2), 1: tuple(24 * 2**k for k in range(10)), 2: (24, 48, 96, 192, 384, 768), 3: (16, 32, 64, 128)}
+#: Where there are kinks: as long as functions are not steep, Gauss-Legendre needs the fewest nodes.
+PLAIN = {1: (20, 32, 56), 2: (20, 32, 48, 72), 3: (16, 24, 32)}
+NARROW = 0.6  # standard deviations of an axis: a kink blurred by less is cut out
+STEEP = 4.0  # standard deviations of a variable above which its functions may be too steep for that
+MAPPED, WIDE, CUT = range(3)
 MOST_POINTS = 2**23  # of one integral
 BLOCK = 2**19  # function values at a time
 ROUNDING = 8 * 2.0**-52  # below this share of its variance, a variable's own randomness is rounding
@@ -66,26 +72,29 @@ class _Integral:
         self.p = len(kinks)
         self.reach = rules.REACH
 
-    def points(self, axes: Sequence[int], n: int) -> int:
+    def points(self, axes: Sequence[int], rule: Rule) -> int:
         """At most how many points one integral takes."""
         total = 1
         for axis in axes:
             breaks = sum(max(1, len(k)) for k in self.kinks[axis:])
-            total *= n * (1 + breaks if any(self.kinks[axis:]) else 1)
+            breaks += 2 * sum(len(k) for k in self.kinks[axis + 1 :]) if rule.cut else 0
+            breaks += 2 if rule.plain else 0
+            total *= rule.n * (1 + breaks if any(self.kinks[axis:]) else 1)
         return total
 
-    def value(self, mean: Array, root: Array, axes: Sequence[int], n: int, size: bool = False) -> Array:
+    def value(self, mean: Array, root: Array, axes: Sequence[int], rule: Rule, size: bool = False) -> Array:
         """The nested sum over `axes` at conditional means (k, p); `size` is that of the absolute value."""
         start = axes[0] if axes else self.p
         factor = self._factors(mean, range(start), size)
         if not axes:
             return self._leaf(mean, size) if self.joint is not None else factor
-        return factor * self._sum(mean, root, axes, n, size)
+        return factor * self._sum(mean, root, axes, rule, size)
 
-    def _sum(self, mean: Array, root: Array, axes: Sequence[int], n: int, size: bool) -> Array:
+    def _sum(self, mean: Array, root: Array, axes: Sequence[int], rule: Rule, size: bool) -> Array:
         axis, rest = axes[0], axes[1:]
         slopes = root[:, :, axis]
-        z, weights = rules.nodes(mean[:, axis:], slopes[:, axis:], self.kinks[axis:], n, self.reach)
+        blur = rules.blur(root, axis)
+        z, weights = rules.nodes(mean[:, axis:], slopes[:, axis:], blur, self.kinks[axis:], rule, self.reach)
         x = mean[:, None, :] + slopes[:, None, :] * z[..., None]
         if not rest and self.joint is not None:
             return np.einsum("kn,kn->k", weights, self._leaf(x, size))
@@ -93,7 +102,7 @@ class _Integral:
             return np.einsum("kn,kn->k", weights, self._factors(x, range(axis, self.p), size))
         count = z.shape[1]
         flat = x.reshape(-1, self.p)
-        inner = self._sum(flat, np.repeat(root, count, axis=0), rest, n, size).reshape(z.shape)
+        inner = self._sum(flat, np.repeat(root, count, axis=0), rest, rule, size).reshape(z.shape)
         return np.einsum("kn,kn->k", weights * self._factors(x, range(axis, rest[0]), size), inner)
 
     def _factors(self, x: Array, which: range, size: bool) -> Array:
@@ -127,30 +136,56 @@ def _refined(integral: _Integral, means: Any, covariance: Any, rtol: float, atol
         for code in np.unique(pattern):
             group = np.flatnonzero(pattern == code)
             axes = [k for k in range(p) if code >> k & 1]
-            value[group], error[group] = _group(integral, mean[group], root[group], axes, rtol, atol)
+            kinds = _kinds(integral, root[group], axes)
+            for kind in np.unique(kinds):
+                some = group[kinds == kind]
+                value[some], error[some] = _group(integral, mean[some], root[some], axes, kind, rtol, atol)
     return value.reshape(shape), error.reshape(shape)
 
 
 def _group(
-    integral: _Integral, mean: Array, root: Array, axes: Sequence[int], rtol: float, atol: float
+    integral: _Integral, mean: Array, root: Array, axes: Sequence[int], kind: int, rtol: float, atol: float
 ) -> tuple[Array, Array]:
     """Entries of one dimension: nodes doubled for those that have not settled."""
     beyond = _extended(integral, mean, root, axes)
-    sizes = [n for n in SIZES[len(axes)] if integral.points(axes, n) <= MOST_POINTS] or [SIZES[len(axes)][0]]
-    value = _blocked(integral, mean, root, axes, sizes[0], False)
-    floor = 2.0**-50 * _blocked(integral, mean, root, axes, sizes[0], True)
+    first, *finer = _rules(integral, axes, kind)
+    value = _blocked(integral, mean, root, axes, first, False)
+    floor = 2.0**-50 * _blocked(integral, mean, root, axes, first, True)
     error = np.full(len(mean), np.nan)
     left = np.flatnonzero(np.isfinite(value))
-    for n in sizes[1:]:
-        new = _blocked(integral, mean[left], root[left], axes, n, False)
+    for rule in finer:
+        new = _blocked(integral, mean[left], root[left], axes, rule, False)
         error[left] = np.abs(new - value[left]) + floor[left]
         value[left] = new
-        settled = error[left] <= np.maximum(atol + rtol * np.abs(new), 8 * floor[left])
+        enough = rtol * np.abs(new) + (0.0 if rule.plain else atol)
+        settled = error[left] <= np.maximum(enough, 8 * floor[left])
         left = left[~settled & np.isfinite(new)]
         if not len(left):
             break
     error[beyond & np.isfinite(value)] = np.inf
     return value, error
+
+
+def _kinds(integral: _Integral, root: Array, axes: Sequence[int]) -> Any:
+    """By what rules each entry is integrated: by the maps alone, between kinks, or with cuts about blurred ones, where an
+    axis meets a kink of a later variable that further axes blur by little."""
+    if not any(integral.kinks):
+        return np.full(len(root), MAPPED)
+    narrow = np.zeros(len(root), dtype=bool)
+    for axis in axes:
+        for k in range(axis + 1, integral.p):
+            if integral.kinks[k]:
+                narrow |= rules.blur(root, axis)[:, k - axis] < NARROW * np.abs(root[:, k, axis])
+    steep = np.max(np.sum(root**2, axis=2), axis=1, initial=0.0) > STEEP**2
+    return np.where(steep, MAPPED, np.where(narrow, CUT, WIDE))
+
+
+def _rules(integral: _Integral, axes: Sequence[int], kind: int) -> list[Rule]:
+    """The rules to try, from the cheapest on."""
+    plain = () if kind == MAPPED else PLAIN.get(len(axes), ())
+    maps = [n for n in SIZES[len(axes)] if n > max(plain, default=0)]
+    found = [*(Rule(n, True, kind == CUT) for n in plain), *(Rule(n) for n in maps)]
+    return [r for r in found if integral.points(axes, r) <= MOST_POINTS] or [Rule(SIZES[len(axes)][0])]
 
 
 def directions(p: int) -> Array:
@@ -166,7 +201,7 @@ def _extended(integral: _Integral, mean: Array, root: Array, axes: Sequence[int]
     beyond = np.zeros(len(mean), dtype=bool)
     if not axes:
         return beyond
-    size = _blocked(integral, mean, root, axes, SIZES[len(axes)][0], True)
+    size = _blocked(integral, mean, root, axes, Rule(SIZES[len(axes)][0]), True)
     steps = root[:, :, axes] @ directions(len(axes)).T  # (k, p, directions)
     farthest = 0
     for k, radius in enumerate(RADII):
@@ -183,10 +218,10 @@ def _extended(integral: _Integral, mean: Array, root: Array, axes: Sequence[int]
     return np.asarray(beyond)
 
 
-def _blocked(integral: _Integral, mean: Array, root: Array, axes: Sequence[int], n: int, size: bool) -> Array:
-    step = max(1, BLOCK // integral.points(axes, n))
+def _blocked(integral: _Integral, mean: Array, root: Array, axes: Sequence[int], rule: Rule, size: bool) -> Array:
+    step = max(1, BLOCK // integral.points(axes, rule))
     parts = [
-        integral.value(mean[start : start + step], root[start : start + step], axes, n, size)
+        integral.value(mean[start : start + step], root[start : start + step], axes, rule, size)
         for start in range(0, len(mean), step)
     ]
     return np.concatenate(parts) if parts else np.zeros(0)

@@ -10,6 +10,8 @@ half-line an analytic integrand that decays doubly exponentially.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -17,14 +19,27 @@ from tp_compiler.evaluate.univariate import Array
 
 REACH = 10.0  # the whitened axis ends here, unless the function grows: the Gaussian's mass beyond is 2e-23
 STEEP = 3.0  # slopes above cut the axis where several functions are steep at different places
+LONG = 4.0
+BLURRED = 8.0  # a kink smoothed by a Gaussian is smooth beyond so many of its standard deviations
 _LOW = -3.6  # exp(t - e^-t) is 3e-18 here
 _NORMAL = 1 / np.sqrt(2 * np.pi)
 
 
+@dataclass(frozen=True)
+class Rule:
+    """n nodes on every piece of the axis: by the maps above, or by Gauss-Legendre between the kinks (`plain`), for
+    functions that are steep nowhere; `cut` cuts about blurred kinks, too."""
+
+    n: int
+    plain: bool = False
+    cut: bool = False
+
+
 def nodes(
-    mean: Array, slope: Array, kinks: Sequence[tuple[float, ...]], n: int, reach: float = REACH
+    mean: Array, slope: Array, blur: Array, kinks: Sequence[tuple[float, ...]], rule: Rule, reach: float = REACH
 ) -> tuple[Array, Array]:
-    """Nodes (k, N) and weights (k, N), φ included; mean, slope (k, functions), the first being this axis's own."""
+    """Nodes (k, N) and weights (k, N), φ included; mean, slope, blur (k, functions), the first function being this
+    axis's own. `blur` is how much further axes move a function's argument: its kinks are seen smoothed by so much."""
     steepest = np.max(np.abs(slope), axis=1)
     alpha = 1 / np.maximum(1.0, steepest)
     if not any(kinks):
@@ -32,9 +47,20 @@ def nodes(
         others = [places_of((0.0,), mean, slope, k, reach)[0] for k in range(1, mean.shape[1])]
         together = all(np.all(np.abs(z - centre) <= alpha) for z in others)
         if together or not np.any(steepest > STEEP):
-            return steep(centre, alpha, n, reach)
+            return steep(centre, alpha, rule.n, reach)
     breaks = [b for k, own in enumerate(kinks) for b in places_of(own or (0.0,), mean, slope, k, reach)]
-    return pieces(distinct(breaks), alpha, n, reach)
+    if rule.cut:
+        width = BLURRED * np.divide(blur, np.abs(slope), out=np.full_like(blur, reach), where=slope != 0)
+        for k, own in enumerate(kinks[1:], 1):
+            for b in places_of(own, mean, slope, k, reach):
+                breaks += [np.clip(b + side * width[:, k], -reach, reach) for side in (-1, 1)]
+    ends = distinct(breaks)
+    return between(ends, rule.n, reach) if rule.plain else pieces(ends, alpha, rule.n, reach)
+
+
+def blur(root: Array, axis: int) -> Array:
+    """By how much the axes behind this one move the variables from this one's own on: (k, variables)."""
+    return np.asarray(np.sqrt(np.sum(root[:, axis:, axis + 1 :] ** 2, axis=2)))
 
 
 def places_of(kinks: tuple[float, ...], mean: Array, slope: Array, k: int, reach: float) -> list[Array]:
@@ -61,6 +87,22 @@ def steep(centre: Array, alpha: Array, n: int, reach: float) -> tuple[Array, Arr
     t = low + step * np.arange(n)
     z = centre[:, None] + alpha[:, None] * np.sinh(t)
     return z, step * alpha[:, None] * np.cosh(t) * np.exp(-z * z / 2) * _NORMAL
+
+
+@cache
+def _legendre(n: int) -> tuple[Array, Array]:
+    nodes, weights = np.polynomial.legendre.leggauss(n)
+    return nodes, weights
+
+
+def between(breaks: Array, n: int, reach: float) -> tuple[Array, Array]:
+    """Gauss-Legendre on the pieces, from -reach to reach; long ones are cut, for the density's sake."""
+    fixed = np.broadcast_to([-reach, -LONG, LONG, reach], (len(breaks), 4))
+    ends = np.sort(np.concatenate([fixed, breaks], axis=1), axis=1)
+    middle, half = (ends[:, 1:] + ends[:, :-1])[:, :, None] / 2, np.diff(ends)[:, :, None] / 2
+    x, w = _legendre(n)
+    z = (middle + half * x).reshape(len(breaks), -1)
+    return z, (half * w).reshape(z.shape) * np.exp(-z * z / 2) * _NORMAL
 
 
 def pieces(breaks: Array, alpha: Array, n: int, reach: float) -> tuple[Array, Array]:
