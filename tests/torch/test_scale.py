@@ -22,8 +22,15 @@ pytestmark = pytest.mark.torch
 
 Tensor = Any
 Network = Callable[[dict[str, Tensor], dict[str, float]], dict[str, Tensor]]
-WIDTHS = {"mlp": (64, 128, 256, 512), "gpt": (32, 64, 128, 256)}
-SEEDS = {1: 48, 3: 4}  # by steps: where f is random at initialisation, so is the error, and the first step with it
+WIDTHS = {
+    "mlp": (64, 128, 256, 512), "gpt": (32, 64, 128, 256),
+    "temperature": (64, 128, 256, 512),
+}  # fmt: skip
+SEEDS = {
+    1: 48,
+    3: 4,
+    8: 3,
+}  # by steps: where f is random at initialisation, so is the error, and the first step with it
 
 X = torch.tensor([[1.0, 0.5], [0.2, -1.0]], dtype=torch.float64)
 Y = torch.tensor([1.0, -1.0], dtype=torch.float64)
@@ -64,16 +71,43 @@ def gpt(p: dict[str, Tensor], output: dict[str, float]) -> dict[str, Tensor]:
     return {"q": q, "x": x, "f": f, "loss": torch.nn.functional.cross_entropy(f.flatten(0, 1), targets.flatten())}
 
 
+Z = torch.tensor(np.asarray(tpc.simulate(
+    "axis i : 2\naxis s : 3\naxis d : 2\ndata z[i,s,d] ~ N(0, 1) seed 3\noutput k[i,s,d] = z[i,s,d]", 2, seeds=1
+)["k"]))  # fmt: skip
+
+
+def gate(p: dict[str, Tensor], _: dict[str, float]) -> dict[str, Tensor]:
+    """The soft gates of programs.GATE."""
+    h = X @ p["u"]
+    gates = torch.softmax(h @ p["r"].T, -1)
+    experts = torch.einsum("eab,eib->eia", p["B"], torch.relu(torch.einsum("eab,ib->eia", p["A"], h)))
+    g = h + torch.einsum("ie,eia->ia", gates, experts)
+    f = g @ p["v"]
+    return {"h": h, "p": gates, "g": g, "f": f, "loss": ((f - Y) ** 2).mean() / 2}
+
+
+def temperature(p: dict[str, Tensor], _: dict[str, float]) -> dict[str, Tensor]:
+    """The attention of programs.TEMPERATURE."""
+    h = torch.tanh(Z @ p["u"])
+    q, k, v = (h @ p[name].T for name in "QKV")
+    a = torch.softmax(p["tau"] * q @ k.transpose(-1, -2) / p["u"].shape[-1], -1)
+    g = (h + a @ v).mean(1)
+    f = torch.tanh(g) @ p["v"]
+    return {"tau": 1 * p["tau"].reshape(1), "a": a, "g": g, "f": f, "loss": ((f - Y) ** 2).mean() / 2}
+
+
 SHAPES: dict[str, dict[str, tuple[Any, ...]]] = {
     "mlp": {"u": (2, "n"), "W": ("n", "n"), "A": ("n", "n"), "v": ("n",)},
     "gpt": {
         "e": (5, "n"), "pos": (3, "n"), "g": ("n",), "b": ("n",), "A": ("n", "n"), "B": ("n", "n"), "c": (),
         **{name: (2, "n", "n") for name in "QKVO"},
     },
+    "gate": {"u": (2, "n"), "r": (2, "n"), "A": (2, "n", "n"), "B": (2, "n", "n"), "v": ("n",)},
+    "temperature": {"u": (2, "n"), "Q": ("n", "n"), "K": ("n", "n"), "V": ("n", "n"), "v": ("n",), "tau": ()},
 }  # fmt: skip
-NETWORKS: dict[str, Network] = {"mlp": mlp, "gpt": gpt}
+NETWORKS: dict[str, Network] = {"mlp": mlp, "gpt": gpt, "gate": gate, "temperature": temperature}
 STD = {"W": 2**0.5, "A": 2**0.5, "b": 0.0}
-ONES = {"g", "c"}
+ONES = {"g", "c", "tau"}
 
 
 @pytest.fixture(autouse=True)
@@ -141,6 +175,24 @@ def test_standard_parametrizations_blow_up(optimizer: str, lr: float, wanted: di
 def test_the_neural_tangent_parametrization_freezes_features() -> None:
     found = slopes("mlp", "parametrization ntk\n" + text("mlp", "SGD(lr = 0.02)").replace("<v|", "clt <v|"), steps=1)
     assert all(abs(found[h] + 0.5) < 0.1 for h in ("h1", "h2", "h3")) and abs(found["f"]) < 0.1, found
+
+
+def test_soft_gates_under_the_ntk_scaling() -> None:
+    """Gates that move by Θ(1) move features by Θ(1), and f by Θ(1): they are no update of a matrix, which makes f n^(1/2)."""
+    program = text("gate", "SGD(lr = 1e-6)").replace("<v|", "clt <v|").replace("update all", "update |u>, A, B, |v>")
+    gates = program.replace("    update", "    update |r> with SGD(lr = 1)\n    update", 1)
+    emitted, sizes = module("parametrization ntk\n" + gates), {}
+    for n in (64, 512):
+        runs = [moved("gate", emitted, n, seed, n, 1, {}) for seed in range(48)]
+        sizes[n] = {key: np.sqrt(np.mean([run[key] ** 2 for run in runs])) for key in ("p", "g", "f")}
+    found = {key: np.log(sizes[512][key] / sizes[64][key]) / np.log(8) for key in sizes[64]}
+    assert all(abs(slope) < 0.25 for slope in found.values()), found  # 48 networks: 0.1
+
+
+def test_a_temperature_moves() -> None:
+    """Δtau Δ<q|k> is Θ(1): tau moves by Θ(1) from the second step on."""
+    found = slopes("temperature", text("temperature", "SGD(lr = 1)"), steps=8)
+    assert abs(found["tau"]) < 0.2, found  # n^-1/2 to first order
 
 
 def test_groups_are_those_of_torch() -> None:

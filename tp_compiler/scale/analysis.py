@@ -51,17 +51,12 @@ class Analysis:
         )
         self.watched = self._watched()
 
-    def _sweep(self, nodes: list[ir.Node], sizes: Parts, rows: list[Row] | None) -> Sizes:
+    def _sweep(self, nodes: list[ir.Node], sizes: Parts, rows: list[Row] | None, first: bool = True) -> Sizes:
         powers: Parts = {}
         for node, leaf in self.reading.powers.items():
             tied = [r for r in rows or () if r.output is not None and r.parameter.leaf is leaf]
             powers[node] = {(): Size(1 + tied[0].output if tied and tied[0].output is not None else CONSTANT)}
-        given = Given(sizes | powers, self.reading.brackets)
-        if not given.numbers:
-            return Sizes(nodes, self.symmetry, given)
-        return Sizes(nodes, self.symmetry, given.moving(False)).joined(
-            Sizes(nodes, self.symmetry, given.moving(True), even=True)
-        )
+        return Sizes(nodes, self.symmetry, Given(sizes | powers, self.reading.brackets), first)
 
     def _watched(self) -> list[ir.Node]:
         """The kets that can move, the scalars that enter kets, and the readings."""
@@ -77,25 +72,50 @@ class Analysis:
     def updates(self, rows: list[Row], first: bool = False) -> tuple[dict[int, Order], dict[int, Order]]:
         """What every row's update adds to its parameter, in natural units, and the entries of its gradient.
 
-        `first`: in the very first step.
+        `first`: in the very first step. Else in training, to first order where that already blows up.
         """
         starts = _starts(rows)
-        found: dict[int, Order] = {}
-        entries: dict[int, Order] = {}
-        grown = starts
-        for _ in range(len(rows) + 2):
-            sizes = self._sweep(self.backward, grown, rows)
-            new = {}
-            for k, row in enumerate(rows):
-                terms = self.reading.gradient(row.parameter)
-                natural = max((sum((sizes[x].total for x in t), CONSTANT) for t in terms), default=NOTHING)
-                new[k], entries[k] = _step(row, natural)
-            if new == found or first:
-                found = new
+        found, entries = self._steps(rows, starts)
+        if first:
+            return found, entries
+        for _ in range(len(rows) + 1):
+            new, entries = self._steps(rows, self._after(rows, starts, found, True))
+            if new == found:
                 break
             found = new
-            grown = self._after(rows, starts, found, True)
         return found, entries
+
+    def _steps(self, rows: list[Row], sizes: Parts, first: bool = True) -> tuple[dict[int, Order], dict[int, Order]]:
+        """Updates and gradient entries where parameters are of these sizes."""
+        swept = self._sweep(self.backward, sizes, rows, first)
+        found: dict[int, Order] = {}
+        entries: dict[int, Order] = {}
+        for k, row in enumerate(rows):
+            terms = self.reading.gradient(row.parameter)
+            natural = max((sum((swept[x].total for x in t), CONSTANT) for t in terms), default=NOTHING)
+            found[k], entries[k] = _step(row, natural)
+        return found, entries
+
+    def trained(self, rows: list[Row]) -> tuple[dict[int, Order], dict[int, Order], Sizes]:
+        """Updates, gradient entries and sizes in training: everything has moved, and products of two things that move count
+        where nothing blows up without them."""
+        starts = _starts(rows)
+        found, entries = self.updates(rows)
+        sizes = self._sweep(self.forward, self._after(rows, starts, found, False), rows)
+        if self._bursts(sizes):
+            return found, entries, sizes
+        for _ in range(len(rows) + 2):
+            new, entries = self._steps(rows, self._after(rows, starts, found, False), first=False)
+            new = {k: max(x, found[k]) for k, x in new.items()}
+            settled = new == found
+            found = new
+            sizes = self._sweep(self.forward, self._after(rows, starts, found, False), rows, first=False)
+            if settled or self._bursts(sizes):
+                break
+        return found, entries, sizes
+
+    def _bursts(self, sizes: Sizes) -> bool:
+        return any(sizes.of[n].moves > 0 for n in self.watched)
 
     def _after(self, rows: list[Row], starts: Parts, found: dict[int, Order], early: bool, grow: bool = True) -> Parts:
         """The parameters with their updates; `early`: of those alone that may outgrow what they started as. `grow`: a
@@ -113,11 +133,10 @@ class Analysis:
     # -- verdicts -----------------------------------------------------------------------------------------------
     def judge(self, rows: list[Row], given_d: bool = False) -> Architecture:
         """The class. `given_d`: the rows have exponents d of their own, so that eps may be off."""
-        found, entries = self.updates(rows)
+        found, entries, sizes = self.trained(rows)
         starts = _starts(rows)
         initial = self._sweep(self.forward, starts, rows)
-        sizes = self._sweep(self.forward, self._after(rows, starts, found, False), rows)
-        moves = [sizes.of[n].change for n in self.reading.features]
+        moves = [sizes.of[n].moves for n in self.reading.features]
         fastest = max(moves, default=NOTHING)
         r = -Fraction(fastest) if fastest != NOTHING else Fraction(0)
         conditions = (
@@ -128,11 +147,16 @@ class Analysis:
             self._features(fastest, sizes),
         )
         updates = {row.parameter.shown: found[k] for k, row in enumerate(rows)}
-        still = {n for n in self.watched if sizes.of[n].change == NOTHING}
-        if fastest > 0 or not all(c.holds for c in conditions if c.question == Question.STABLE):
-            first = self.updates(rows, first=True)[0]  # what blows up, does so before the readout has grown, too
-            sizes = self._sweep(self.forward, self._after(rows, starts, first, False, grow=False), rows)
+        still = {n for n in self.watched if sizes.of[n].moves == NOTHING}
+        first = self._first_step(rows)
+        if self._bursts(first):
+            sizes = first
         return Architecture(conditions, r, updates, tuple(self._problems(initial, sizes, still)))
+
+    def _first_step(self, rows: list[Row]) -> Sizes:
+        """What blows up, does so in the first step, before the readout has grown, too."""
+        found = self.updates(rows, first=True)[0]
+        return self._sweep(self.forward, self._after(rows, _starts(rows), found, False, grow=False), rows)
 
     def _shown(self, sizes: Sizes, wrong: Callable[[ir.Node], bool]) -> list[ir.Node]:
         """What is worth a sentence: what has a name, the readings, and where something goes wrong first."""
@@ -183,7 +207,7 @@ class Analysis:
         source, watched = "[orders of magnitude; TP IVb (2.27)]", set(self.watched)
 
         def bursts(node: ir.Node) -> bool:
-            return node in watched and sizes.of[node].change > 0
+            return node in watched and sizes.of[node].moves > 0
 
         conditions = [
             Condition(Question.STABLE, source, not bursts(node), self._moves(node, sizes.of[node]))
@@ -192,20 +216,20 @@ class Analysis:
         return _unique(conditions) or [Condition(Question.STABLE, source, True, "nothing moves")]
 
     def _moves(self, node: ir.Node, size: Size) -> str:
-        if size.change == NOTHING:
+        if size.moves == NOTHING:
             return f"{self.reading.name(node)} does not move"
         by = f", through updates of {size.cause.shown}" if size.cause is not None else ""
-        return f"{self.reading.name(node)} moves by {_order(size.change)}{by}"
+        return f"{self.reading.name(node)} moves by {_order(size.moves)}{by}"
 
     def _nontrivial(self, sizes: Sizes) -> Condition:
-        best = max(self.reading.brackets, key=lambda n: sizes.of[n].change, default=None)
-        change = sizes.of[best].change if best is not None else NOTHING
+        best = max(self.reading.brackets, key=lambda n: sizes.of[n].moves, default=None)
+        change = sizes.of[best].moves if best is not None else NOTHING
         text = self._moves(best, sizes.of[best]) if best is not None else "there is no reading"
         return Condition(Question.NONTRIVIAL, "[TP IVb (2.28)]", change == 0, text)
 
     def _features(self, fastest: Order, sizes: Sizes) -> Condition:
         named = self.reading.names
-        node = max(self.reading.features, key=lambda n: (sizes.of[n].change, n in named), default=None)
+        node = max(self.reading.features, key=lambda n: (sizes.of[n].moves, n in named), default=None)
         text = self._moves(node, sizes.of[node]) if node is not None else "there are no features"
         r = f"r = {-Fraction(fastest)}: " if fastest != NOTHING else ""
         return Condition(Question.FEATURES, "[TP IVb 2.8]", fastest == 0, r + text)
@@ -216,15 +240,15 @@ class Analysis:
         off = self._off(initial)
         for node in self.watched:
             size, name = sizes.of[node], self.reading.name(node)
-            bursts = size.change > 0 and not any(sizes.of[a].change > 0 for a in node.args)
+            bursts = size.moves > 0 and not any(sizes.of[a].moves > 0 for a in node.args)
             if node not in self.reading.names and node not in self.reading.brackets and not bursts:
                 continue
             if off(node):
                 start, natural = initial.of[node].start, self.natural.of[node].start
                 found[name] = f"{name} is {_order(start)} at initialisation, not {_order(natural)}"
-            elif size.change > 0 and not found.get(name, "").startswith(f"{name} blows up"):
+            elif size.moves > 0 and not found.get(name, "").startswith(f"{name} blows up"):
                 found[name] = f"{name} blows up: it{self._moves(node, size).removeprefix(name)}"
-            elif (NOTHING < size.change < 0 or node in still) and name not in found:
+            elif (NOTHING < size.moves < 0 or node in still) and name not in found:
                 found[name] = f"{name} freezes: it{self._moves(node, size).removeprefix(name)}"
         return list(found.values())
 

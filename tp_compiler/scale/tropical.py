@@ -3,11 +3,11 @@
 The numbers are exact exponents in the algebra of max and +: a sum is as large as its largest term, a product has the
 sum of the exponents. Everything is in natural units, where the maximal-update network has exponents 0; a
 parametrization enters through the sizes of parameters and of their updates (`Given`). An average over neurons is as
-large as its integrand, or n^-1/2 of that where it vanishes by symmetry at initialisation (symmetry.py); what has moved
-is in line with what it meets, since updates are made of it, so that averages with it never vanish; a number that has moved
-only scales what vanishes, so that numbers have a sweep of their own. Movements are of
-first order: each parameter's update acts on features as they were, which decides the class, and is what blows up where
-something does.
+large as its integrand, or n^-1/2 of that where it vanishes by symmetry at initialisation (symmetry.py). What updates of kets
+and matrices have moved is in line with what it meets, since updates are made of it, so that averages with it never vanish.
+Numbers that have moved (gates, attention weights, trained scalars) only scale kets, which keep their symmetries: averages that
+vanish, vanish still. Products move by all their factors at once, or, where `first`, to first order in the learning rate:
+what blows up, does so by that power however small the learning rate is.
 """
 
 from __future__ import annotations
@@ -21,27 +21,37 @@ from tp_compiler.ir.gradient import Leaf
 from tp_compiler.ir.program import Member, meet
 from tp_compiler.scale.growth import CONSTANT, NOTHING, Order, growth, moved
 from tp_compiler.scale.numbers import HALF
-from tp_compiler.scale.optimizers import Kind
 from tp_compiler.scale.program import Parameter
 from tp_compiler.scale.symmetry import Symmetry
 
 
 @dataclass(frozen=True)
 class Size:
-    """Powers of n: at initialisation, and of what training has added; `cause` is the parameter whose update did."""
+    """Powers of n: at initialisation, and of what training has added. `change`: by updates of kets and matrices, in line with
+    what it meets; `scaled`: by numbers that have moved. A number has a `change` alone. `cause` is the parameter whose update
+    did most."""
 
     start: Order
     change: Order = NOTHING
     cause: Parameter | None = None
+    scaled: Order = NOTHING
+
+    @property
+    def moves(self) -> Order:
+        return max(self.change, self.scaled)
 
     @property
     def total(self) -> Order:
-        return max(self.start, self.change)
+        return max(self.start, self.moves)
 
     @property
     def met(self) -> Order:
-        """What a moving factor meets: the initial value, or, where that is 0, what it has become."""
-        return self.change if self.start == NOTHING else self.start
+        """What a moving factor meets to first order: the initial value, or, where that is 0, what it has become."""
+        return self.moves if self.start == NOTHING else self.start
+
+    def through(self, move: Callable[[Order], Order], start: Order) -> Size:
+        """What a function makes of it, where `move` says what becomes of a change."""
+        return Size(start, move(self.change), self.cause, move(self.scaled))
 
 
 ABSENT = Size(NOTHING)
@@ -67,71 +77,74 @@ class Given:
         met = [size for part, size in parts.items() if member is None or meet(part, member)]
         return _sum(met) if met else Size(_sum(list(parts.values())).start)
 
-    @property
-    def numbers(self) -> bool:
-        """Do trained numbers move?"""
-        return any(_is_number(size.cause) for parts in self.sizes.values() for size in parts.values())
-
-    def moving(self, numbers: bool) -> Given:
-        """The same where numbers alone move, or everything but numbers; what starts at 0 is met as what it becomes."""
-
-        def still(size: Size) -> Size:
-            return size if size.start == NOTHING or _is_number(size.cause) == numbers else Size(size.start)
-
-        return replace(self, sizes={k: {m: still(x) for m, x in parts.items()} for k, parts in self.sizes.items()})
-
-
-def _is_number(parameter: Parameter | None) -> bool:
-    return parameter is not None and parameter.kind == Kind.SCALAR
-
 
 @dataclass
 class Sizes:
-    """The size of every node of a program, computed in topological order. `even`: what moves leaves the symmetry of the
-    initial kets as it is, and averages that vanish by it vanish as they move."""
+    """The size of every node of a program, computed in topological order; `first`: changes to first order."""
 
     order: list[ir.Node]
     symmetry: Symmetry
     given: Given
-    even: bool = False
+    first: bool = False
     of: dict[ir.Node, Size] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for node in self.order:
             own = self.given.of(node)
-            self.of[node] = RULES[type(node)](self, node) if own is None else own
+            size = RULES[type(node)](self, node) if own is None else own
+            self.of[node] = replace(size, change=size.moves, scaled=NOTHING) if node.type.is_scalar else size
 
     def __getitem__(self, node: ir.Node) -> Size:
         """As another node reads it."""
         size = self.of[node]
         if node not in self.given.bounded:
             return size
-        return Size(min(size.start, CONSTANT), min(size.change, CONSTANT), size.cause)
-
-    def joined(self, other: Sizes) -> Sizes:
-        """Each node as it moves by this and by the other, to first order."""
-        for node, size in other.of.items():
-            self.of[node] = _sum([self.of[node], size])
-        return self
+        return Size(min(size.start, CONSTANT), min(size.change, CONSTANT), size.cause, min(size.scaled, CONSTANT))
 
     def args(self, node: ir.Node) -> list[Size]:
-        return [self[a] for a in node.args]
+        """The arguments of a node; numbers beside kets scale them."""
+        if not any(a.type.slots for a in node.args):
+            return [self[a] for a in node.args]
+        return [_scaling(self[a]) if a.type.is_scalar else self[a] for a in node.args]
+
+    def product(self, args: list[Size]) -> Size:
+        """Π (x + Δ) − Π x: one factor moves at least."""
+
+        def rest(k: int, met: Callable[[Size], Order]) -> Order:
+            return sum((met(b) for j, b in enumerate(args) if j != k), CONSTANT)
+
+        def still(x: Size) -> Order:
+            """What numbers have made of it."""
+            if self.first:
+                return x.scaled if x.start == NOTHING else x.start
+            return max(x.start, x.scaled)
+
+        changes = [(a.change + rest(k, self.met), a.cause) for k, a in enumerate(args)]
+        scalings = [(a.scaled + rest(k, still), a.cause) for k, a in enumerate(args)]
+        return _moved(sum((a.start for a in args), CONSTANT), changes, scalings)
+
+    def met(self, size: Size) -> Order:
+        return size.met if self.first else size.total
 
 
-def _changed(candidates: list[tuple[Order, Parameter | None]]) -> tuple[Order, Parameter | None]:
-    return max(candidates, key=lambda c: c[0], default=(NOTHING, None))
+Moves = list[tuple[Order, Parameter | None]]
+
+
+def _moved(start: Order, changes: Moves, scalings: Moves) -> Size:
+    """The largest of several changes, with their causes."""
+    change, by = max(changes, key=lambda c: c[0], default=(NOTHING, None))
+    scaled, number = max(scalings, key=lambda c: c[0], default=(NOTHING, None))
+    return Size(start, change, by if change >= scaled else number, scaled)
+
+
+def _scaling(size: Size) -> Size:
+    """A number, as it moves what it scales."""
+    return replace(size, change=NOTHING, scaled=size.moves)
 
 
 def _sum(args: list[Size]) -> Size:
-    return Size(max((a.start for a in args), default=NOTHING), *_changed([(a.change, a.cause) for a in args]))
-
-
-def _product(args: list[Size]) -> Size:
-    """Π (x + Δ) − Π x to first order: one factor moves, and meets the others as they were."""
-    terms = [
-        (a.change + sum((b.met for j, b in enumerate(args) if j != k), CONSTANT), a.cause) for k, a in enumerate(args)
-    ]
-    return Size(sum((a.start for a in args), CONSTANT), *_changed(terms))
+    start = max((a.start for a in args), default=NOTHING)
+    return _moved(start, [(a.change, a.cause) for a in args], [(a.scaled, a.cause) for a in args])
 
 
 def _constant(of: Sizes, node: ir.Node) -> Size:
@@ -155,17 +168,17 @@ def _matmul(of: Sizes, node: ir.Node) -> Size:
     w = of.given.of(node.matrix, node.member)
     if w is None:
         w = Size(of[node.matrix.variance].start / 2 if of[node.matrix.variance].start != NOTHING else NOTHING)
-    return Size(w.start + x.start, *_changed([(w.start + x.change, x.cause), (w.change + x.met, w.cause)]))
+    changes = [(w.start + x.change, x.cause), (w.change + of.met(x), w.cause)]
+    return _moved(w.start + x.start, changes, [(w.start + x.scaled, x.cause)])
 
 
 def _contract(of: Sizes, node: ir.Node) -> Size:
     assert isinstance(node, ir.Contract)
-    args = of.args(node)
     if not node.slots or not of.symmetry.suppressed(node):
-        return _product(args)
-    kets = _product([of[a] for a in node.args if a.type.slots])
-    numbers = [of[a] for a in node.args if not a.type.slots]
-    return _product([Size(kets.start - HALF, kets.change - (HALF if of.even else 0), kets.cause), *numbers])
+        return of.product(of.args(node))
+    kets = of.product([of[a] for a in node.args if a.type.slots])
+    numbers = [_scaling(of[a]) for a in node.args if not a.type.slots]
+    return of.product([replace(kets, start=kets.start - HALF, scaled=kets.scaled - HALF), *numbers])
 
 
 def _map(of: Sizes, node: ir.Node) -> Size:
@@ -175,15 +188,32 @@ def _map(of: Sizes, node: ir.Node) -> Size:
         case "add" | "max" | "min" | "where":
             return _sum(args)
         case "mul":
-            return _product(args)
+            return of.product(args)
         case "div":
-            return _product([args[0], _powered(args[1], Fraction(-1))])
+            return of.product([args[0], _powered(args[1], Fraction(-1))])
         case "pow" if isinstance(node.args[1], ir.Constant):
             return _powered(args[0], Fraction(node.args[1].value).limit_denominator(1000))
     if len(args) == 1:
         (x,) = args
-        return Size(growth(node.fn, x.start), moved(node.fn, x.start, x.change), x.cause)
+        found = x.through(lambda change: moved(node.fn, x.start, change), growth(node.fn, x.start))
+        return _bounded(found) if _is_softmax(node) else found
     return _sum(args)
+
+
+def _is_softmax(node: ir.Map) -> bool:
+    """exp(x - logsumexp x), which is at most 1."""
+    match node:
+        case ir.Map(
+            fn="exp", args=(ir.Map(fn="add", args=(x, ir.Map(fn="mul", args=(ir.Constant(value=-1.0), low)))),)
+        ):
+            while isinstance(low, ir.Reduce) and low.op == "logsumexp":
+                low = low.args[0]
+            return low is x
+    return False
+
+
+def _bounded(x: Size) -> Size:
+    return Size(min(x.start, CONSTANT), min(x.change, CONSTANT), x.cause, min(x.scaled, CONSTANT))
 
 
 def _powered(x: Size, power: Fraction) -> Size:
@@ -191,11 +221,16 @@ def _powered(x: Size, power: Fraction) -> Size:
     if power == 0:
         return FIXED
     if x.start == NOTHING and power < 0:  # 1/0: what it becomes in training, at best
-        return FIXED if x.change == NOTHING else Size(power * x.change)
-    if x.start == NOTHING:
-        return Size(NOTHING, power * x.change if x.change != NOTHING else NOTHING, x.cause)
-    change = (power - 1) * x.start + x.change if x.change <= x.start else max(power * x.change, power * x.start)
-    return Size(power * x.start, change, x.cause)
+        return FIXED if x.moves == NOTHING else Size(power * x.moves)
+
+    def move(change: Order) -> Order:
+        if change == NOTHING:
+            return NOTHING
+        if x.start == NOTHING:
+            return power * change
+        return (power - 1) * x.start + change if change <= x.start else max(power * change, power * x.start)
+
+    return x.through(move, power * x.start)
 
 
 def _reindex(of: Sizes, node: ir.Node) -> Size:
@@ -215,7 +250,7 @@ def _reduce(of: Sizes, node: ir.Node) -> Size:
     assert isinstance(node, ir.Reduce)
     (x,) = of.args(node)
     if node.op == "prod":
-        return _product([x] * node.index.size)
+        return of.product([x] * node.index.size)
     return _sum([x, Size(CONSTANT)]) if node.op == "logsumexp" else x
 
 
@@ -229,22 +264,22 @@ def _linalg(of: Sizes, node: ir.Node) -> Size:
         case "cholesky":
             return _powered(k, HALF)
         case "solve":
-            return _product([_powered(k, Fraction(-1)), rest[0]])
+            return of.product([_powered(k, Fraction(-1)), rest[0]])
         case "pow" if isinstance(node.args[1], ir.Constant):
             return _powered(k, Fraction(node.args[1].value).limit_denominator(1000))
         case "logdet":
             return Size(CONSTANT, max(k.change - k.total, NOTHING) if k.change != NOTHING else NOTHING, k.cause)
         case "dpow" if isinstance(node.args[2], ir.Constant):
             power = Fraction(node.args[2].value).limit_denominator(1000)
-            return _product([_powered(k, power - 1), rest[0]])
+            return of.product([_powered(k, power - 1), rest[0]])
         case "dmatfun":
             return rest[0]
     return Size(growth(node.fn, k.start), moved(node.fn, k.start, k.change), k.cause) if node.fn else k
 
 
 def _clt(of: Sizes, node: ir.Node) -> Size:
-    both = _product(of.args(node))
-    return Size(both.start, both.change + HALF, both.cause)
+    both = of.product(of.args(node))
+    return replace(both, change=both.change + HALF)
 
 
 Rule = Callable[[Sizes, ir.Node], Size]

@@ -144,11 +144,88 @@ output loss[step]
 """
 )
 
+#: Soft gates: the inner brackets are no readings of the loss, and the numbers made of them scale kets.
+GATE = (
+    DATA
+    + """
+axis e : 2
+ket |u[d]> ~ N(0, 1)
+ket |r[e]> ~ N(0, 1)
+matrix A[e] ~ N(0, 2)
+matrix B[e] ~ N(0, 1)
+ket |v> ~ N(0, 1)
+train steps = 2 {
+    |h[i]> = sum[d](x[i,d] |u[d]>)
+    p[i,e] = softmax[e](<r[e]|h[i]>)
+    |g[i]> = |h[i]> + sum[e](p[i,e] * (B[e] relu(A[e] |h[i]>)))
+    f[i] = <v|g[i]>
+    loss = mean[i]((f[i] - y[i])^2) / 2
+    minimize loss
+    update all with OPTIMIZER
+}
+output loss[step]
+"""
+)
+
+#: Attention as in GATv2: scores by a readout of a nonlinear function of both ends.
+GATV2 = (
+    DATA
+    + """
+axis s, t : 2
+data z[i,s,d] ~ N(0, 1) seed 3
+ket |u[d]> ~ N(0, 1)
+ket |r> ~ N(0, 1)
+matrix L ~ N(0, 1)
+matrix R ~ N(0, 1)
+ket |v> ~ N(0, 1)
+train steps = 2 {
+    |h[i,s]> = sum[d](z[i,s,d] |u[d]>)
+    a[i,s,t] = softmax[t](<r|leaky_relu(L |h[i,s]> + R |h[i,t]>, 0.2)>)
+    |g[i,s]> = sum[t](a[i,s,t] * (R |h[i,t]>))
+    f[i] = mean[s](<v|tanh(g[i,s])>)
+    loss = mean[i]((f[i] - y[i])^2) / 2
+    minimize loss
+    update all with OPTIMIZER
+}
+output loss[step]
+"""
+)
+
+#: A temperature: its gradient, and what it scales, vanish at initialisation and not in training.
+TEMPERATURE = (
+    DATA
+    + """
+axis s, t : 3
+data z[i,s,d] ~ N(0, 1) seed 3
+ket |u[d]> ~ N(0, 1)
+matrix Q ~ N(0, 1)
+matrix K ~ N(0, 1)
+matrix V ~ N(0, 1)
+ket |v> ~ N(0, 1)
+scalar tau = 1
+train steps = 8 {
+    |h[i,s]> = tanh(sum[d](z[i,s,d] |u[d]>))
+    |q[i,s]> = Q |h[i,s]>
+    |k[i,s]> = K |h[i,s]>
+    a[i,s,t] = softmax[t](tau * <q[i,s]|k[i,t]>)
+    |g[i]> = mean[s](|h[i,s]> + sum[t](a[i,s,t] * (V |h[i,t]>)))
+    f[i] = <v|tanh(g[i])>
+    loss = mean[i]((f[i] - y[i])^2) / 2
+    minimize loss
+    update all with OPTIMIZER
+}
+output loss[step]
+output temperature[step] = tau
+"""
+)
+
+#: What has no place in the tables of the literature.
+OTHERS = {"gate": GATE, "gatv2": GATV2, "temperature": TEMPERATURE}
 PROGRAMS = {"mlp": MLP, "resnet": RESNET, "gpt": GPT, "gated": GATED, "rnn": RNN}
 
 
 def text(name: str, optimizer: str = "Adam(lr = 0.1)") -> str:
-    return PROGRAMS[name].replace("OPTIMIZER", optimizer)
+    return (PROGRAMS | OTHERS)[name].replace("OPTIMIZER", optimizer)
 
 
 def with_rows(program: Program, rows: Mapping[tuple[str, bool], Mapping[str, float]]) -> Program:

@@ -342,3 +342,35 @@ def test_a_recurrent_network_that_starts_at_zero() -> None:
         found = tpc.scale(text("rnn").replace(loop, start))
         assert {name: row.parameter.role for name, row in found.parameters.items()} == kinds(text("rnn"))
         assert found.verdict.regime == "feature-learning" and found.compared["ntk"].verdict.regime == "operator"
+
+
+@pytest.mark.parametrize("name", ["gate", "gatv2"])
+@pytest.mark.parametrize("optimizer", ["SGD(lr = 0.1)", "Adam(lr = 0.1)"])
+def test_numbers_that_move_are_no_updates_of_matrices(name: str, optimizer: str) -> None:
+    """Soft gates and attention weights of order one scale kets that the readout does not know: f moves by Θ(1) under the
+    NTK scaling (networks: tests/torch/test_scale.py), not by n^(1/2)."""
+    found = tpc.scale(text(name, optimizer))
+    assert found.verdict.regime == "feature-learning"
+    ntk = found.compared["ntk"].verdict
+    assert ntk.stable and ntk.nontrivial and ntk.r == 0
+    assert any("|h> freezes: it moves by Θ(n^(-1/2))" in p for p in ntk.problems)
+
+
+def test_products_of_two_things_that_move() -> None:
+    """The gradient by a temperature, and what it scales, are n^-1/2 at first; both have moved by Θ(1) after a step."""
+    program = text("temperature", "Adam(lr = 0.05, eps = 0.01)")
+    found = tpc.scale(program)
+    tau = found.parameters["tau"].parameter.shown
+    assert found.verdict.updates[tau] == 0
+    assert found.compared["ntk"].verdict.r == F(1, 2)
+    limit = tpc.limit(program, samples=128, max_samples=128, replicates=2, only=["temperature"])["temperature"]
+    assert limit[1] == pytest.approx(1, abs=5e-3) and limit[8] > 1.01, limit
+
+
+def test_a_product_with_a_number_that_stays() -> None:
+    """Without queries and keys that learn, the temperature sees n^-1/2 for ever."""
+    program = text("temperature", "SGD(lr = 0.1)").replace(
+        "matrix Q ~ N(0, 1)\nmatrix K ~ N(0, 1)", "matrix Q ~ N(0, 1) frozen\nmatrix K ~ N(0, 1) frozen"
+    )
+    program = program.replace("ket |u[d]> ~ N(0, 1)", "ket |u[d]> ~ N(0, 1) frozen")
+    assert tpc.scale(program).verdict.updates["tau"] == F(-1, 2)
