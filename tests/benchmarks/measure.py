@@ -197,11 +197,43 @@ def kernel_seconds(fn: str, depth: int, inputs: int, repeats: int = 3) -> tuple[
     return best[0], best[1], best[2]
 
 
+#: Bodies of deep networks: plain, residual, and residual blocks of two matrices and a bias.
+DEEP = {
+    "plain": "1.4*(A[l] relu(|h[i]>)) + 0.3*|c[l]>",
+    "residual": "|h[i]> + 0.05*(A[l] relu(|h[i]>))",
+    "blocks": "|h[i]> + 0.05*(A[l] relu(B[l] relu(|h[i]>) + |c[l]>))",
+}
+
+
+def depth_seconds(name: str, layers: int) -> float:
+    """From the text to NNGP and tangent kernel of three inputs, in closed form."""
+    text = f"""
+        axis i, j : 3
+        axis l : {layers}
+        data xi[i] = [1.0, -0.3, 0.2]
+        ket |u> ~ N(0, 1); ket |w> ~ N(0, 1); ket |v> ~ N(0, 1); ket |c[l]> ~ N(0, 1)
+        matrix A[l] ~ N(0, 1); matrix B[l] ~ N(0, 1)
+        |h[i]> = xi[i] * |u> + |w>
+        for l in 1..{layers} {{ |h[i]> = {DEEP[name]} }}
+        f[i] = <v|relu(|h[i]>)>
+        output nngp[i,j] = <relu(|h[i]>)|relu(|h[j]>)>
+        output ntk[i,j] = ntk(f[i], f[j])
+    """
+    start = time.perf_counter()
+    run = tpc.limit(text)
+    seconds = time.perf_counter() - start
+    assert {o.method for o in run.outputs.values()} == {"closed-form"}
+    return seconds
+
+
 def main() -> None:
     print(f"parse, 10,000 lines: {parse_seconds():.2f} s")
     for layers in (10, 100, 1000):
         print(f"compile, {layers} layers: {compile_seconds(layers):.3f} s")
     print(f"cold start to result, examples/mlp.nexort: {min(cold_start_seconds() for _ in range(3)):.2f} s")
+    for name in DEEP:
+        times = ", ".join(f"{layers}: {depth_seconds(name, layers):.2f} s" for layers in (16, 64, 250, 1000))
+        print(f"tangent kernel of a {name} network by layers: {times}")
     print("| M | seconds | RMS error of the limit | averaged networks, same time | their width | ratio |")
     print("| --- | --- | --- | --- | --- | --- |")
     for samples, seconds, error, other, width in accuracy_table():

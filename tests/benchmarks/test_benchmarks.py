@@ -45,6 +45,14 @@ def test_kernels_of_many_inputs_take_as_long_as_a_plain_recursion(fn: str) -> No
     assert kernel < 1.5 * plain
 
 
+@pytest.mark.parametrize("name", measure.DEEP)
+def test_tangent_kernels_take_time_in_proportion_to_the_depth(name: str) -> None:
+    """Four times the layers in at most six times the time, and the thousand in less than a minute."""
+    ratios = [measure.depth_seconds(name, 1000) / measure.depth_seconds(name, 250) for _ in range(2)]
+    assert min(ratios) < 6, ratios
+    assert measure.depth_seconds(name, 1000) < 60
+
+
 def test_equations_of_a_hundred_layers_take_less_than_five_seconds() -> None:
     start = time.perf_counter()
     tpc.derive(measure.deep_mlp(100)).unicode()

@@ -49,7 +49,7 @@ class Bound:
 
     def refreshed(self) -> Self:
         """The same sum under new names, so that it can stand beside any other."""
-        return self._named(self.over, ())
+        return self._named(self.over, ()) if self.over else self
 
     def bind(self, labels: tuple[Index, ...]) -> Self:
         """The sum over free labels, which get new names."""

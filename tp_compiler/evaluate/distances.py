@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tp_compiler.evaluate.closed_forms import Distance
-from tp_compiler.evaluate.forms import Linear, Part, Tensor, Variable
+from tp_compiler.evaluate.forms import Bundle, Linear, Part, Tensor, Variable
 from tp_compiler.evaluate.operations import at
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.types import Index
@@ -24,10 +24,15 @@ def between(
     covariance: Callable[[Variable, Variable], Tensor], u: Linear, v: Linear, labels: tuple[Index, ...]
 ) -> Distance | None:
     """Var(u - v) at places of an array over `labels`; None unless both are sums of the same initial kets."""
-    pairs = list(zip(u.parts, v.parts, strict=False))
-    if u.root != v.root or u.copy != v.copy or not all(_comparable(p, q) for p, q in pairs):
+    if u.root != v.root or u.copy != v.copy:
         return None
-    if any(not p.variable.independent_of(q.variable) for k, p in enumerate(u.parts) for q in u.parts[:k]):
+    if not all(isinstance(p.variable.node, ir.InitialKet | Bundle) for p in u.parts):
+        return None  # before many parts are looked at
+    own = u.flat()
+    pairs = list(zip(own, v.flat(), strict=False))
+    if not all(_comparable(p, q) for p, q in pairs):
+        return None
+    if any(not p.variable.independent_of(q.variable) for k, p in enumerate(own) for q in own[:k]):
         return None
 
     def distance(places: tuple[Any, ...]) -> Any:

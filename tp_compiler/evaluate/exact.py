@@ -7,6 +7,7 @@ has no formula is a `NotExact` in the place of a value, and so is everything tha
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,13 +17,15 @@ from tp_compiler.diagnostics import Diagnostic
 from tp_compiler.evaluate import compositions, faults, pointwise
 from tp_compiler.evaluate.arrays import joined, labels, reduced, reindexed, shifted
 from tp_compiler.evaluate.binding import Place, fresh
-from tp_compiler.evaluate.expectations import EXACT, METHODS, PATIENCE, Expectations, clusters
+from tp_compiler.evaluate.expectations import EXACT, METHODS, PATIENCE, Expectations
 from tp_compiler.evaluate.forms import (
+    Bundle,
     Factor,
     Form,
     Linear,
     NotExact,
     Part,
+    Shared,
     Tensor,
     Term,
     Variable,
@@ -75,8 +78,9 @@ class ExactEvaluator:
         self.method: dict[ir.Node, int] = {}
         self.error: dict[ir.Node, float] = {}
         self.expect = Expectations(self.between, quadrature, patience)
-        self.products: dict[ir.MatrixSymbol, list[ir.MatMul]] = {}
-        self._between: dict[tuple[Variable, Variable], Tensor] = {}
+        self.products: dict[tuple[ir.MatrixSymbol, bool], dict[Any, list[ir.MatMul]]] = defaultdict(
+            lambda: defaultdict(list)
+        )
         with np.errstate(all="ignore"):
             for node in nodes:
                 self.values[node] = self._evaluate(node)
@@ -159,18 +163,26 @@ class ExactEvaluator:
 
         Computed once for each pattern of labels, under canonical names: a recursion in depth, not one for every name.
         """
-        if a.node.serial > b.node.serial:
+        if _rank(a) > _rank(b):
             a, b = b, a
         canonical: dict[Index, Place] = {}
         for place in (*a.places, *b.places):
             if isinstance(place, Index):
                 canonical.setdefault(place, Index(f"@{len(canonical)}", place.axis))
         key = a.placed(canonical), b.placed(canonical)
-        if key not in self._between:
-            initial = isinstance(a.node, ir.InitialKet)
-            self._between[key] = self._initial(*key) if initial else self._hats(*key)
+        value, method, error = self.expect.recursion.value(
+            key, lambda: self.expect.kept(lambda: self._covariance(*key))
+        )
+        self.expect.used(method, error)
         back: dict[Index, Place] = {new: old for old, new in canonical.items() if isinstance(new, Index)}
-        return self._between[key].renamed(back)
+        found: Tensor = value.renamed(back)
+        return found
+
+    def _covariance(self, a: Variable, b: Variable) -> Tensor:
+        if isinstance(b.node, Bundle):
+            other = Linear(number(0.0), (Part(number(1.0), a),))
+            return self.expect.covariance(b.node.placed(b.places), other)
+        return self._initial(a, b) if isinstance(a.node, ir.InitialKet) else self._hats(a, b)
 
     def _initial(self, a: Variable, b: Variable) -> Tensor:
         assert isinstance(a.node, ir.InitialKet)
@@ -198,6 +210,7 @@ class ExactEvaluator:
 
     def _placed_operand(self, variable: Variable) -> Form:
         node = variable.node
+        assert isinstance(node, ir.MatMul)
         form: Form = self.values[node.args[0]]
         return form.placed(dict(zip(node.type.indices, variable.places, strict=True)))
 
@@ -217,12 +230,19 @@ class ExactEvaluator:
 
     # -- products with matrices -----------------------------------------------------------------------------------
     def _matmul(self, node: ir.MatMul, args: list[Any]) -> Any:
+        self.expect.gaussians.operand(node, args[0])
         terms = list(gaussian(Variable(node, node.type.indices)).terms)
-        for earlier in self.products.get(node.matrix, []):
-            if earlier.transposed != node.transposed:
-                terms += self._dot(node, args[0], earlier)
-        self.products.setdefault(node.matrix, []).append(node)
+        for earlier in self._met(node):
+            terms += self._dot(node, args[0], earlier)
+        self.products[node.matrix, node.transposed][_position(node)].append(node)
         return _simplified(terms)
+
+    def _met(self, node: ir.MatMul) -> list[ir.MatMul]:
+        """The products with the transpose so far, of the same member of the family where both name one."""
+        products, own = self.products[node.matrix, not node.transposed], _position(node)
+        if own is None:
+            return [n for found in products.values() for n in found]
+        return [*products[own], *products[None]]
 
     def _dot(self, node: ir.MatMul, x: Form, earlier: ir.MatMul) -> list[Term]:
         """|y> σ² E[∂|x>/∂Ŵᵀ|y>] for one earlier product Wᵀ|y>, summed over its family."""
@@ -238,22 +258,39 @@ class ExactEvaluator:
                 factors.append(d)
         y: Form = self.values[earlier.args[0]].placed(new)
         over = tuple(p for p in places if isinstance(p, Index))
-        return list(y.scaled(times(*factors)).summed(over).terms)
+        return list(y.scaled(times(*factors)).summed(over).parts)
 
     def _derivative(self, x: Form, variable: Variable) -> Tensor | None:
         """E ∂|x>/∂variable: through the ket's own neuron only (TP IVb, Def 2.6.5)."""
+        gaussians = self.expect.gaussians
+        by = gaussians.variable(variable)
         total = None
-        for term in x.terms:
-            for k, factor in enumerate(term.factors):
-                slope = _slope(factor, variable)
-                if slope is None:
-                    continue
-                rest = term.factors[:k] + term.factors[k + 1 :]
-                inner = self._mean_derivative(factor, rest)
-                if inner is None:
-                    continue
-                part = summed([term.coefficient, inner, slope], term.over)
+        todo = list(reversed(x.parts))
+        while todo:
+            term = todo.pop()
+            made = gaussians.term(term)
+            if made.times(by).vanishes or not made.meets(by):
+                continue  # the derivative turns into its negative with a symbol; or there is none
+            if any(isinstance(f, Shared) for f in term.factors):
+                todo += reversed(term.distributed())
+                continue
+            part = self._term_derivative(term, variable)
+            if part is not None:
                 total = part if total is None else plus(total, part)
+        return total
+
+    def _term_derivative(self, term: Term, variable: Variable) -> Tensor | None:
+        total = None
+        for k, factor in enumerate(term.factors):
+            slope = _slope(factor, variable)
+            if slope is None:
+                continue
+            rest = term.factors[:k] + term.factors[k + 1 :]
+            inner = self._mean_derivative(factor, rest)
+            if inner is None:
+                continue
+            part = summed([term.coefficient, inner, slope], term.over)
+            total = part if total is None else plus(total, part)
         return total
 
     def _mean_derivative(self, factor: Factor, rest: tuple[Factor, ...]) -> Tensor | None:
@@ -266,7 +303,7 @@ class ExactEvaluator:
         slope = factor.function.derivative()
         if slope is not None:
             return self.expect.product((Factor(slope, (argument,)), *rest))
-        near, far = _cluster_of(factor, rest)
+        near, far = self._cluster_of(factor, rest)
         others = self.expect.product(far)
         if others is None:
             return None
@@ -281,6 +318,12 @@ class ExactEvaluator:
         inverse = Tensor(np.where(variance.values > 0, 1 / variance.values, 0.0), variance.labels)
         return times(plus(both, shifted_mean), inverse, others)
 
+    def _cluster_of(self, factor: Factor, rest: tuple[Factor, ...]) -> tuple[tuple[Factor, ...], tuple[Factor, ...]]:
+        """The other factors, parted into those that share Gaussians with `factor` and the independent ones."""
+        near = next(c for _, c in self.expect.gaussians.clusters((factor, *rest)) if any(f is factor for f in c))
+        own = {id(f) for f in near}
+        return tuple(f for f in rest if id(f) in own), tuple(f for f in rest if id(f) not in own)
+
     # -- entrywise ------------------------------------------------------------------------------------------------
     def _map(self, node: ir.Map, args: list[Any]) -> Any:
         forms = [a for a in args if isinstance(a, Form)]
@@ -289,12 +332,12 @@ class ExactEvaluator:
             return Tensor(KERNELS[node.fn](*(a.at(own) for a in args)), own)
         scalars = [a for a in args if isinstance(a, Tensor)]
         if node.fn == "add":
-            return _simplified([t for a in args for t in (a if isinstance(a, Form) else constant(a)).terms])
+            return _simplified([t for a in args for t in (a if isinstance(a, Form) else constant(a)).shared().parts])
         if node.fn == "mul":
             multiplied = product(forms)
             if multiplied is None:
                 raise NotExact("a product of too many terms")
-            return _simplified(multiplied.scaled(times(*scalars)).terms if scalars else multiplied.terms)
+            return _simplified(multiplied.scaled(times(*scalars)).parts if scalars else multiplied.parts)
         if node.fn == "div" and isinstance(args[1], Tensor):
             return args[0].scaled(Tensor(1 / args[1].values, args[1].labels))
         inverse = compositions.reciprocal(args[1]) if node.fn == "div" and isinstance(args[1], Form) else None
@@ -330,7 +373,7 @@ class ExactEvaluator:
         whole = (multiplied.scaled(times(*scalars)) if scalars else multiplied).summed(node.over)
         if not node.type.slots:
             return self.expect.form(whole)
-        return self._closed(whole, node.slots) if node.slots else _simplified(whole.terms)
+        return self._closed(whole, node.slots) if node.slots else _simplified(whole.parts)
 
     def _closed(self, form: Form, slots: tuple[int, ...]) -> Form:
         """The average over copies: those factors that meet no other copy become numbers, the others wait for the
@@ -386,7 +429,7 @@ class ExactEvaluator:
             places[index] = label
             over.append(label)
         placed = x.placed(places)
-        return _simplified(placed.scaled(times(*hot)).summed(tuple(over)).terms) if hot else placed
+        return _simplified(placed.scaled(times(*hot)).summed(tuple(over)).parts) if hot else placed
 
     def _shift(self, node: ir.Shift, args: list[Any]) -> Any:
         (x,) = args
@@ -397,7 +440,7 @@ class ExactEvaluator:
             return Tensor(shifted(values, own.index(index), node.by), own)
         label = fresh(index)
         hot = Tensor(np.eye(index.size, k=-node.by), (index, label))
-        return _simplified(x.placed({index: label}).scaled(hot).summed((label,)).terms)
+        return _simplified(x.placed({index: label}).scaled(hot).summed((label,)).parts)
 
     def _stack(self, node: ir.Stack, args: list[Any]) -> Any:
         if all(isinstance(a, Tensor) for a in args):
@@ -409,7 +452,7 @@ class ExactEvaluator:
         for k, a in enumerate(args):
             here = delta(node.index, k + 1)
             assert here is not None
-            terms += (a if isinstance(a, Form) else constant(a)).scaled(here).terms
+            terms += (a if isinstance(a, Form) else constant(a)).scaled(here).parts
         return _simplified(terms)
 
     def _join(self, node: ir.Join, args: list[Any]) -> Any:
@@ -428,27 +471,31 @@ class ExactEvaluator:
 
 
 # ---------------------------------------------------------------------------------------------------------- helpers
-def _cluster_of(factor: Factor, rest: tuple[Factor, ...]) -> tuple[tuple[Factor, ...], tuple[Factor, ...]]:
-    """The other factors, parted into those that share Gaussians with `factor` and the independent ones."""
-    near = next(c for c in clusters((factor, *rest)) if any(f is factor for f in c))
-    own = {id(f) for f in near}
-    return tuple(f for f in rest if id(f) in own), tuple(f for f in rest if id(f) not in own)
-
-
 def _slope(factor: Factor, variable: Variable) -> Tensor | None:
     """∂ℓ/∂variable for the argument of a factor on the ket's own neuron; None where it does not occur."""
-    if not any(p.variable.node is variable.node and a.copy == 0 for a in factor.arguments for p in a.parts):
+    if not any(p.variable.node is variable.node for a in factor.arguments if a.copy == 0 for p in a.flat()):
         return None
     if len(factor.arguments) > 1:
         raise NotExact("the derivative of a function of several Gaussians")
     (argument,) = factor.arguments
     found = []
-    for part in argument.parts:
+    for part in argument.flat():
         if part.variable.node is variable.node:
             part = part.refreshed()
             deltas = [d for p, q in zip(part.variable.places, variable.places, strict=True) if (d := delta(p, q))]
             found.append(summed([part.coefficient, *deltas], part.over))
     return plus(*found)
+
+
+def _position(node: ir.MatMul) -> tuple[int, ...] | None:
+    """The member of the family, where it is one."""
+    fixed = tuple(m for m in node.member if isinstance(m, int))
+    return fixed if len(fixed) == len(node.member) else None
+
+
+def _rank(v: Variable) -> tuple[bool, int]:
+    """Bundles behind the others, later ones behind earlier ones."""
+    return (True, v.node.linear.root) if isinstance(v.node, Bundle) else (False, v.node.serial)
 
 
 def _named(fn: str, params: list[float]) -> Univariate | None:
@@ -473,7 +520,7 @@ def _quotient(above: Form | Tensor, inverse: Form) -> Form:
 
 
 def _is_number(form: Form) -> bool:
-    return all(not t.factors and not t.over for t in form.terms)
+    return all(not t.factors and not t.over for t in form.parts)
 
 
 def _simplified(terms: Any) -> Form:
@@ -482,8 +529,7 @@ def _simplified(terms: Any) -> Form:
     linear: list[Term] = []
     others: list[Term] = []
     for t in terms:
-        plain = not t.factors or (len(t.factors) == 1 and t.factors[0].is_identity)
-        (linear if plain else others).append(t)
+        (linear if t.is_linear else others).append(t)
     whole = (*_gaussian(linear), *others)
     return Form(pointwise.gathered(whole) if others else whole)
 

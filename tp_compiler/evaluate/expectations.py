@@ -8,18 +8,20 @@ reason.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from tp_compiler.evaluate import careful, closed_forms, composites, compositions, distances, pointwise, tilting
-from tp_compiler.evaluate.binding import Places, moved
+from tp_compiler.evaluate.binding import Place, Places, moved
 from tp_compiler.evaluate.forms import (
     Factor,
     Form,
     Linear,
     NotExact,
     Part,
+    Shared,
     Tensor,
     Term,
     Variable,
@@ -30,8 +32,12 @@ from tp_compiler.evaluate.forms import (
     summed,
     times,
 )
+from tp_compiler.evaluate.gaussians import Gaussians
 from tp_compiler.evaluate.lines import Infinite
+from tp_compiler.evaluate.recursion import Recursion
+from tp_compiler.evaluate.tame import is_tame
 from tp_compiler.evaluate.univariate import Univariate, combination, is_constant
+from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.types import Index
 
 EXACT, CLOSED, QUADRATURE = range(3)
@@ -53,6 +59,8 @@ class Expectations:
         self, between: Callable[[Variable, Variable], Tensor], quadrature: bool = True, patience: float = PATIENCE
     ):
         self.between = between
+        self.gaussians = Gaussians(_may_be_infinite)
+        self.recursion = Recursion()
         self.quadrature = quadrature  # whether quadrature may be used
         self.patience = patience
         self.spent = 0.0
@@ -65,10 +73,11 @@ class Expectations:
         result = number(0.0)
         if a.copy != b.copy:
             return result
-        theirs = [q.refreshed() for q in b.parts]
+        theirs = [(q, self.gaussians.variable(q.variable)) for q in (part.refreshed() for part in b.parts)]
         for p in (part.refreshed() for part in a.parts):
-            for q in theirs:
-                if not p.variable.independent_of(q.variable):
+            own = self.gaussians.variable(p.variable)
+            for q, other in theirs:
+                if own.meets(other):
                     result = plus(result, self._parts(p, q))
         return result
 
@@ -85,11 +94,11 @@ class Expectations:
     def form(self, form: Form) -> Tensor:
         """E of a form. Terms that have no average one by one may have one together."""
         try:
-            return plus(*(self.term(t) for t in form.terms)) if form.terms else number(0.0)
+            return plus(number(0.0), *[self.term(t) for t in form.parts])
         except Infinite:
             if len(form.terms) == 1:
                 raise
-        return plus(*(self.term(t) for t in composites.together(form).terms))
+        return plus(*[self.term(t) for t in composites.together(form).terms])
 
     def term(self, term: Term) -> Tensor:
         value = self.product(term.factors)
@@ -98,18 +107,23 @@ class Expectations:
         return summed([term.coefficient, value], term.over)
 
     def product(self, factors: tuple[Factor, ...]) -> Tensor | None:
-        """E Π factors; None where it vanishes by independence and parity."""
+        """E Π factors; None where it vanishes by independence and symmetry, if it exists."""
+        clusters = self.gaussians.clusters(factors)
+        vanishes = any(made.vanishes for made, _ in clusters)
         values: list[Tensor] = []
-        vanishes = False
-        for cluster in clusters(factors):
-            if vanishes and not any(_may_be_infinite(f) for f in cluster):
+        for made, members in clusters:
+            if vanishes and not made.risky:
                 continue
-            value = self._cluster(cluster)
+            value, method, error = self.kept(partial(self._cluster, members))
             vanishes = vanishes or value is None
-            values += [] if value is None else [value]
+            if not vanishes:
+                self.used(method, error)
+                values.append(value)
         return None if vanishes else times(*values) if values else number(1.0)
 
     def _cluster(self, factors: list[Factor]) -> Tensor | None:
+        if any(isinstance(f, Shared) for f in factors):
+            return self._of_sum(factors)
         if all(f.is_identity for f in factors) and len(factors) <= MOST_MOMENTS:
             return self._moments([f.arguments[0] for f in factors])
         factors = _gathered(factors)
@@ -134,6 +148,33 @@ class Expectations:
             raise NotExact(f"an expectation over {len(variables)} Gaussians")
         return self._integrated(known, variables, _labels(variables))
 
+    def _of_sum(self, factors: list[Factor]) -> Tensor | None:
+        """E Π factors with a sum among them: Σ of those with its terms in its place, computed once for every pattern of
+        labels. A residual stream is a sum of a sum of a sum, and this the recursion along it."""
+        key, labels = _pattern(factors)
+        (value, then), method, error = self.recursion.value(
+            key, lambda: self.kept(lambda: (self._distributed(factors), labels))
+        )
+        self.used(method, error)
+        return None if value is None else value.renamed(dict(zip(then, labels, strict=True)))
+
+    def _distributed(self, factors: list[Factor]) -> Tensor | None:
+        terms = Term(number(1.0), tuple(factors)).distributed()
+        found = [(t, v) for t in terms if (v := self.product(t.factors)) is not None]
+        return plus(*[summed([t.coefficient, v], t.over) for t, v in found]) if found else None
+
+    def kept(self, compute: Callable[[], Any]) -> tuple[Any, int, float]:
+        """A value with the method and the error of its own, for whoever uses it again."""
+        before = self.method, self.error
+        self.method, self.error = EXACT, 0.0
+        try:
+            return compute(), self.method, self.error
+        finally:
+            self.method, self.error = before
+
+    def used(self, method: int, error: float) -> None:
+        self.method, self.error = max(self.method, method), max(self.error, error)
+
     def _moments(self, arguments: list[Linear]) -> Tensor | None:
         """Isserlis: E Π (m_k + g_k) = the sum over pairings of covariances and means."""
         if len(arguments) > MOST_MOMENTS:
@@ -147,7 +188,7 @@ class Expectations:
             total = None if lower is None else times(first.mean, lower)
         for k, partner in enumerate(rest):
             lower = self._moments(rest[:k] + rest[k + 1 :])
-            if lower is not None and first.groups & partner.groups:
+            if lower is not None and self.gaussians.linear(first).meets(self.gaussians.linear(partner)):
                 term = times(self.covariance(first, partner), lower)
                 total = term if total is None else plus(total, term)
         return total
@@ -266,9 +307,8 @@ def _matched(p: Part, q: Part) -> tuple[Part, Part, tuple[Index, ...]]:
     Members of an initial family are independent: in Σ_d a[d] u[d] · Σ_e b[e] u[e] only d = e survives.
     """
     over = [*p.over, *q.over]
-    from tp_compiler.ir import nodes as ir
-
-    if not isinstance(p.variable.node, ir.InitialKet) or p.variable.node.symbol.pair is not None:
+    symbols = [v.node.symbol for v in (p.variable, q.variable) if isinstance(v.node, ir.InitialKet)]
+    if len(symbols) < 2 or symbols[0].pair is not None:
         return p, q, tuple(over)
     for a, b in zip(p.variable.places, q.variable.places, strict=True):
         if isinstance(b, Index) and b in q.over and a != b:
@@ -277,21 +317,24 @@ def _matched(p: Part, q: Part) -> tuple[Part, Part, tuple[Index, ...]]:
     return p, q, tuple(dict.fromkeys(over))
 
 
-def clusters(factors: tuple[Factor, ...]) -> list[list[Factor]]:
-    """Factors joined where they share a group of Gaussians (of one copy): different clusters are independent."""
-    clusters: list[tuple[set[object], list[Factor]]] = []
-    for factor in factors:
-        groups: set[object] = set().union(*(a.groups for a in factor.arguments)) or {("constant", id(factor))}
-        joined = [factor]
-        rest = []
-        for own, members in clusters:
-            if own & groups:
-                groups |= own
-                joined = members + joined
-            else:
-                rest.append((own, members))
-        clusters = [*rest, (groups, joined)]
-    return [members for _, members in clusters]
+def _pattern(factors: list[Factor]) -> tuple[tuple[Any, ...], tuple[Index, ...]]:
+    """What a product of factors is, up to the names of its labels; and these, in order."""
+    numbers: dict[Index, int] = {}
+
+    def numbered(places: tuple[Place, ...]) -> tuple[Any, ...]:
+        return tuple((numbers.setdefault(p, len(numbers)), p.axis) if isinstance(p, Index) else p for p in places)
+
+    key: list[Any] = []
+    for f in sorted(factors, key=_rank):
+        if isinstance(f, Shared):
+            key.append((f.root, numbered(f.where)))
+        else:
+            key.append((f.function, *((a.root, a.copy, numbered(a.positions)) for a in f.arguments)))
+    return tuple(key), tuple(numbers)
+
+
+def _rank(f: Factor) -> tuple[Any, ...]:
+    return (0, f.root) if isinstance(f, Shared) else (1, *(a.root for a in f.arguments))
 
 
 def _labels(variables: list[Linear]) -> tuple[Index, ...]:
@@ -407,8 +450,10 @@ def _left_alone(factors: list[Factor]) -> bool:
 def _may_be_infinite(factor: Factor) -> bool:
     """Whether E|f| may be infinite."""
     f = factor.function
-    if not isinstance(f, Univariate) or f.name in ("composite", "tan"):
+    if not isinstance(f, Univariate) or f.name == "tan":
         return True
+    if f.name == "composite":
+        return not is_tame(f)
     return tilting.grows(f) or (f.name == "real_power" and f.params[0] < 0)
 
 

@@ -139,21 +139,23 @@ def delta(a: Place, b: Place) -> Tensor | None:
 # Gaussians -----------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Variable:
-    """A Gaussian family placed at labels or positions: an initial ket, or the hat of a product W|x>."""
+    """A Gaussian family placed at labels or positions: an initial ket, the hat of a product W|x>, or a sum of such."""
 
-    node: ir.InitialKet | ir.MatMul
+    node: ir.InitialKet | ir.MatMul | Bundle
     places: tuple[Place, ...]
 
     @property
     def group(self) -> object:
-        """Variables of different groups are independent."""
+        """Variables of different groups are independent, but for bundles."""
         if isinstance(self.node, ir.InitialKet):
             return self.node.symbol
-        return self.node.matrix, self.node.transposed
+        return self.node if isinstance(self.node, Bundle) else (self.node.matrix, self.node.transposed)
 
     @property
     def members(self) -> tuple[Place, ...]:
         """Where each index of the family stands whose members are independent."""
+        if isinstance(self.node, Bundle):
+            return ()
         if isinstance(self.node, ir.InitialKet):
             return () if self.node.symbol.pair is not None else self.places
         places = dict(zip(self.node.type.indices, self.places, strict=True))
@@ -214,6 +216,7 @@ class Linear:
     root: int = field(default_factory=lambda: next(_numbers))
     where: tuple[Place, ...] | None = None
     affine: Affine | None = None
+    family: Linear | None = field(default=None, repr=False)  # the family itself, where this is one of its placements
 
     @cached_property
     def labels(self) -> tuple[Index, ...]:
@@ -232,7 +235,7 @@ class Linear:
         where = moved(self.positions, places)
         parts = tuple(p.placed(places) for p in self.parts)
         own = None if self.affine is None else replace(self.affine, base=self.affine.base.placed(places))
-        return Linear(self.mean.renamed(places), parts, self.copy, self.root, where, own)
+        return Linear(self.mean.renamed(places), parts, self.copy, self.root, where, own, self.family or self)
 
     @property
     def positions(self) -> tuple[Place, ...]:
@@ -250,7 +253,41 @@ class Linear:
 
     def copied(self, copies: Mapping[int, int]) -> Linear:
         own = None if self.affine is None else replace(self.affine, base=self.affine.base.copied(copies))
-        return replace(self, copy=copies.get(self.copy, self.copy), where=self.positions, affine=own)
+        return replace(
+            self, copy=copies.get(self.copy, self.copy), where=self.positions, affine=own, family=self.family or self
+        )
+
+    def bundled(self) -> tuple[Part, ...]:
+        """The parts; many of them as one, so that a sum of sums does not grow by all the terms of each."""
+        if len(self.parts) <= MOST_PARTS:
+            return self.parts
+        return (Part(number(1.0), Variable(Bundle(self.family or self), self.positions)),)
+
+    def flat(self) -> tuple[Part, ...]:
+        """The parts with bundles taken apart."""
+        found: list[Part] = []
+        todo = list(reversed(self.parts))
+        while todo:
+            part = todo.pop()
+            if isinstance(part.variable.node, Bundle):
+                inner = part.variable.node.placed(part.variable.places).parts
+                todo += [_scaled_part(p, part) for p in reversed(inner)]
+            else:
+                found.append(part)
+        return tuple(found)
+
+
+MOST_PARTS = 8  # of a sum of Gaussians; longer ones enter other sums as one part
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """The random part of a Gaussian ket, as a family that others are made of: its covariances are computed once."""
+
+    linear: Linear = field(repr=False)
+
+    def placed(self, places: tuple[Place, ...]) -> Linear:
+        return self.linear.placed(dict(zip(self.linear.labels, places, strict=True)))
 
 
 # functions of Gaussians ----------------------------------------------------------------------------------------
@@ -265,6 +302,14 @@ class Factor:
     def is_identity(self) -> bool:
         f = self.function
         return isinstance(f, Univariate) and (f.name, f.params, f.factor, f.scale) == ("monomial", (1.0,), 1.0, 1.0)
+
+    @property
+    def labels(self) -> tuple[Index, ...]:
+        return tuple(dict.fromkeys(x for a in self.arguments for x in a.labels))
+
+    @property
+    def copies(self) -> set[int]:
+        return {a.copy for a in self.arguments}
 
     def placed(self, places: Places) -> Factor:
         return Factor(self.function, tuple(a.placed(places) for a in self.arguments))
@@ -283,7 +328,7 @@ class Term(Bound):
 
     @cached_property
     def labels(self) -> tuple[Index, ...]:
-        inner = [x for f in self.factors for a in f.arguments for x in a.labels]
+        inner = [x for f in self.factors for x in f.labels]
         return tuple(x for x in dict.fromkeys((*self.coefficient.labels, *inner)) if x not in self.over)
 
     def substituted(self, places: Places, over: tuple[Index, ...]) -> Term:
@@ -291,6 +336,20 @@ class Term(Bound):
 
     def copied(self, copies: Mapping[int, int]) -> Term:
         return Term(self.coefficient, tuple(f.copied(copies) for f in self.factors), self.over)
+
+    def distributed(self) -> list[Term]:
+        """The same with the terms of the last shared sum in its place."""
+        roots = [f.root if isinstance(f, Shared) else -1 for f in self.factors]
+        k = roots.index(max(roots))
+        inner = self.factors[k]
+        assert isinstance(inner, Shared)
+        rest = Term(self.coefficient, (*self.factors[:k], *self.factors[k + 1 :]), self.over)
+        return [_multiplied(rest, x.refreshed()) for x in inner.terms]
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether the term is a number, or a multiple of a Gaussian ket."""
+        return not self.factors or (len(self.factors) == 1 and self.factors[0].is_identity)
 
     @property
     def is_argument(self) -> bool:
@@ -300,28 +359,89 @@ class Term(Bound):
 
     @property
     def copies(self) -> set[int]:
-        return {a.copy for f in self.factors for a in f.arguments}
+        return set().union(*(f.copies for f in self.factors))
+
+
+def _unread(*args: Any) -> Any:
+    raise AssertionError("a shared sum is taken apart before it is evaluated")
+
+
+@dataclass(frozen=True, eq=False)
+class Shared(Factor):
+    """A sum of terms as one factor of others, by reference: what it meets in a mean is computed once (`sums.py`).
+
+    `base` are the terms over `free`, their own labels, and `where` says where these stand.
+    """
+
+    base: tuple[Term, ...] = ()
+    free: tuple[Index, ...] = ()
+    where: tuple[Place, ...] = ()
+    root: int = field(default_factory=lambda: next(_numbers))
+
+    @property
+    def labels(self) -> tuple[Index, ...]:
+        return tuple(dict.fromkeys(p for p in self.where if isinstance(p, Index)))
+
+    @property
+    def copies(self) -> set[int]:
+        return {0}
+
+    @cached_property
+    def terms(self) -> tuple[Term, ...]:
+        places = {label: p for label, p in zip(self.free, self.where, strict=True) if p != label}
+        return tuple(t.placed(places) for t in self.base) if places else self.base
+
+    def placed(self, places: Places) -> Shared:
+        if not any(label in places for label in self.labels):
+            return self
+        return replace(self, where=moved(self.where, places))
+
+    def copied(self, copies: Mapping[int, int]) -> Shared:
+        assert 0 not in copies, "copies are made of terms"
+        return self
 
 
 @dataclass(frozen=True, eq=False)
 class Form:
-    """A ket (family): the sum of its terms. No term: the zero ket."""
+    """A ket (family): the sum of its parts, terms of which a factor may be `Shared`. No part: the zero ket."""
 
-    terms: tuple[Term, ...]
+    parts: tuple[Term, ...]
+
+    @cached_property
+    def terms(self) -> tuple[Term, ...]:
+        """The parts with shared sums taken apart: products of functions of Gaussians."""
+        return tuple(x for t in self.parts for x in expanded(t))
+
+    def shared(self) -> Form:
+        """The same ket, its nonlinear terms as one, if there are several."""
+        return self._shared
+
+    @cached_property
+    def _shared(self) -> Form:
+        plain = [t for t in self.parts if t.is_linear]
+        others = tuple(t for t in self.parts if not t.is_linear)
+        if len(others) < 2 or any(t.copies != {0} for t in others):
+            return self
+        if len({a.key for t in others for f in t.factors for a in f.arguments}) < 2 and not any(map(_is_sum, others)):
+            return self  # functions of one variable: others know better what to make of them
+        labels = tuple(dict.fromkeys(x for t in others for x in t.labels))
+        return Form((*plain, Term(number(1.0), (Shared(_unread, (), others, labels, labels),))))
 
     @cached_property
     def labels(self) -> tuple[Index, ...]:
-        return tuple(dict.fromkeys(x for t in self.terms for x in t.labels))
+        return tuple(dict.fromkeys(x for t in self.parts for x in t.labels))
 
     def placed(self, places: Places) -> Form:
-        return Form(tuple(t.placed(places) for t in self.terms))
+        if not any(label in places for label in self.labels):
+            return self
+        return Form(tuple(t.placed(places) for t in self.shared().parts))
 
     def scaled(self, factor: Tensor) -> Form:
-        return Form(tuple(replace(t, coefficient=times(t.coefficient, factor)) for t in self.terms))
+        return Form(tuple(replace(t, coefficient=times(t.coefficient, factor)) for t in self.shared().parts))
 
     def summed(self, over: tuple[Index, ...]) -> Form:
         """Σ over labels: numbers where only the coefficient carries them, else a sum inside the term."""
-        return Form(tuple(_summed_term(t, over) for t in self.terms))
+        return Form(tuple(_summed_term(t, over) for t in self.shared().parts))
 
     def linear(self) -> Linear | None:
         """The form as a Gaussian ket, or None where it has another function or a product; always the same one, so that
@@ -330,41 +450,59 @@ class Form:
 
     @cached_property
     def _linear(self) -> Linear | None:
-        if len(self.terms) == 1 and self.terms[0].is_argument:
-            return self.terms[0].factors[0].arguments[0]
-        mean, parts, copy = number(0.0), [], None
-        for term in self.terms:
-            if not term.factors:
-                mean = plus(mean, term.coefficient)
-                continue
-            if len(term.factors) > 1 or not term.factors[0].is_identity:
-                return None
+        if len(self.parts) == 1 and self.parts[0].is_argument:
+            return self.parts[0].factors[0].arguments[0]
+        if not all(t.is_linear for t in self.parts):
+            return None
+        gaussians = [t for t in self.parts if t.factors]
+        copies = {t.factors[0].arguments[0].copy for t in gaussians}
+        if len(copies) > 1:
+            return None
+        mean, parts = plus(number(0.0), *(t.coefficient for t in self.parts if not t.factors)), []
+        for term in gaussians:
             (argument,) = term.factors[0].arguments
-            if copy not in (None, argument.copy):
-                return None
-            copy = argument.copy
             mean = plus(mean, summed([term.coefficient, argument.mean], term.over))
-            parts += [_scaled_part(p, term) for p in argument.parts]
-        return Linear(mean, tuple(parts), copy or 0, affine=self._affine())
+            inner = argument.bundled() if len(gaussians) > 1 else argument.parts
+            parts += [_scaled_part(p, term) for p in inner]
+        return Linear(mean, tuple(parts), copies.pop() if copies else 0, affine=self._affine())
 
     def _affine(self) -> Affine | None:
         """The form as factor · a Gaussian ket + shift, with plain numbers."""
-        if any(t.over or np.ndim(t.coefficient.values) for t in self.terms):
+        if any(t.over or np.ndim(t.coefficient.values) for t in self.parts):
             return None
-        gaussians = [t for t in self.terms if t.factors]
+        gaussians = [t for t in self.parts if t.factors]
         if len(gaussians) != 1 or gaussians[0].coefficient.values == 0.0:
             return None
-        shift = sum(float(t.coefficient.values) for t in self.terms if not t.factors)
+        shift = sum(float(t.coefficient.values) for t in self.parts if not t.factors)
         return gaussians[0].factors[0].arguments[0].origin.then(float(gaussians[0].coefficient.values), shift)
 
 
-def _scaled_part(part: Part, term: Term) -> Part:
+def _is_sum(term: Term) -> bool:
+    return any(isinstance(f, Shared) for f in term.factors)
+
+
+def expanded(term: Term, most: int = 4096) -> list[Term]:
+    """A term as a sum of terms without shared sums."""
+    done: list[Term] = []
+    todo = [term]
+    while todo:
+        t = todo.pop()
+        if not _is_sum(t):
+            done.append(t)
+            continue
+        todo += reversed(t.distributed())
+        if len(done) + len(todo) > most:
+            raise NotExact("a product of too many terms")
+    return done
+
+
+def _scaled_part(part: Part, term: Term | Part) -> Part:
     part = part.refreshed()
     return Part(times(term.coefficient, part.coefficient), part.variable, part.over).bind(term.over)
 
 
 def _summed_term(term: Term, over: tuple[Index, ...]) -> Term:
-    inner = {x for f in term.factors for a in f.arguments for x in a.labels}
+    inner = {x for f in term.factors for x in f.labels}
     numeric = tuple(x for x in over if x not in inner)
     coefficient = summed([term.coefficient], numeric) if numeric else term.coefficient
     return Term(coefficient, term.factors, term.over).bind(tuple(x for x in over if x in inner))
@@ -390,9 +528,10 @@ def product(forms: list[Form], limit: int = 256) -> Form | None:
     """The product of forms, term by term; None where it would have more than `limit` terms."""
     terms: list[Term] = [Term(number(1.0), ())]
     for form in forms:
-        if len(terms) * len(form.terms) > limit:
+        parts = form.shared().parts
+        if len(terms) * len(parts) > limit:
             return None
-        terms = [_multiplied(a, b.refreshed()) for a in terms for b in form.terms]
+        terms = [_multiplied(a, b.refreshed()) for a in terms for b in parts]
     return Form(tuple(terms))
 
 

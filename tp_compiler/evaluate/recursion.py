@@ -1,0 +1,59 @@
+"""Values that are made of one another, each computed once: covariances layer by layer, expectations of sums.
+
+A network of a thousand layers is a recursion a thousand deep. Python's is not: some levels down, what is asked for is put
+on a list, computed first, and what asked for it starts again.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Hashable
+from typing import Any
+
+from tp_compiler.evaluate.forms import NotExact
+
+DEEPEST = 200  # levels
+FRAMES = 25  # Python's calls in one level, at most
+
+
+class _Deeper(Exception):
+    def __init__(self, key: Hashable, compute: Callable[[], Any]):
+        super().__init__()
+        self.key, self.compute = key, compute
+
+
+class Recursion:
+    """`value(key, compute)` is compute(), or what it was the first time; a `NotExact` is remembered as well."""
+
+    def __init__(self) -> None:
+        self._known: dict[Hashable, Any] = {}
+        self._depth = 0
+        self._deepest = min(DEEPEST, sys.getrecursionlimit() // FRAMES)
+
+    def value(self, key: Hashable, compute: Callable[[], Any]) -> Any:
+        if key not in self._known:
+            if self._depth >= self._deepest:
+                raise _Deeper(key, compute)
+            self._computed(key, compute) if self._depth else self._unrolled(key, compute)
+        found = self._known[key]
+        if isinstance(found, NotExact):
+            raise found
+        return found
+
+    def _unrolled(self, key: Hashable, compute: Callable[[], Any]) -> None:
+        todo = [(key, compute)]
+        while todo:
+            try:
+                self._computed(*todo[-1])
+                todo.pop()
+            except _Deeper as deeper:
+                todo.append((deeper.key, deeper.compute))
+
+    def _computed(self, key: Hashable, compute: Callable[[], Any]) -> None:
+        self._depth += 1
+        try:
+            self._known[key] = compute()
+        except NotExact as reason:
+            self._known[key] = reason
+        finally:
+            self._depth -= 1
