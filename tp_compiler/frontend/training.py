@@ -420,8 +420,10 @@ class Training:
 
     def _trainable(self, loss: ir.Node) -> None:
         if loss.type.random and not self.point.tangential and not self.point.refused:
-            remedy = "write `parametrization ntk`, or a bracket without clt"
-            raise error("NX170", "a `clt` scalar cannot be minimised in natural units", self._loss_span(), remedy)
+            bracket = next(n for n in reachable([loss]) if isinstance(n, ir.Clt))
+            why = f"`{bracket.span.text}` is trained in natural units, where updates move it by Θ(√n)"
+            remedy = "write `parametrization ntk`, or a bracket without clt; `tpc scale` says what moves by which power"
+            self.point.refuse(why, remedy, bracket.span)
         for target in self.targets.values():
             if uses_initial(loss, {_start(target.leaf)}):
                 message = f"the loss is made of the initial {target.shown}, bound before the loop"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -20,12 +20,13 @@ from tp_compiler.scale.optimizers import (
     Kind,
     Optimizer,
     Scaled,
+    Untrained,
     kfac,
     shampoo,
 )
 from tp_compiler.scale.points import POINTS, Point, maximal_update
 from tp_compiler.scale.program import Parameter, Reading
-from tp_compiler.scale.raw import Raw, raw
+from tp_compiler.scale.raw import Raw, faithful_d, raw
 
 ZERO = Fraction(0)
 #: A parameter, or members of a family: the name, whether it is a ket's, and their positions.
@@ -136,13 +137,15 @@ def table(reading: Reading, choose: Choice, point: str | Point | None = None) ->
     output = _own(network.rows, (readout.name, True, readout.member) if readout else TIED, base.output)
     rows = []
     for p in reading.parameters:
-        own = _own(network.rows, _key(p.declared), _of_kind(base, p.kind))
-        at = replace(base, output=output)
+        own, optimizer = _own(network.rows, _key(p.declared), _of_kind(base, p.kind)), choose(p.declared)
+        at = replace(base, output=own if p.kind == Kind.OUTPUT else output)
+        if not has_d(optimizer) and "d" not in given(network.rows, _key(p.declared)):
+            own = replace(own, d=faithful_d(at, p.kind, own))
         at = {
             Kind.HIDDEN: replace(at, hidden=own), Kind.OUTPUT: replace(at, output=own),
             Kind.SCALAR: replace(at, scalar=own),
         }.get(p.kind, replace(at, input=own))  # fmt: skip
-        rows.append(_row(p, choose(p.declared), at))
+        rows.append(_row(p, optimizer, at))
     _alike(rows, network.rows)
     return rows
 
@@ -153,18 +156,46 @@ def _key(t: Trainable) -> Key:
 
 def _own(rows: Sequence[Exponents], key: Key, base: Layer) -> Layer:
     """A row of the block: exponents that a member's row leaves out are those of its family, and then muP's."""
-    given = sorted((row for row in rows if row.holds(*key)), key=lambda row: row.places)
-    values = {name: Fraction(x).limit_denominator(1000) for row in given for name, x in row.values.items()}
-    return replace(base, **values)
+    return replace(base, **given(rows, key))
 
 
-def _alike(rows: list[Row], given: Sequence[Exponents]) -> None:
+def given(rows: Sequence[Exponents], key: Key) -> dict[str, Fraction]:
+    """The exponents that a block gives a parameter."""
+    found = sorted((row for row in rows if row.holds(*key)), key=lambda row: row.places)
+    return {name: Fraction(x).limit_denominator(1000) for row in found for name, x in row.values.items()}
+
+
+def has_d(optimizer: Optimizer) -> bool:
+    """Do gradients enter it with a power of n of their own? In matrix optimizers what stands beside them scales with them."""
+    return isinstance(optimizer, Entrywise | Scaled | Untrained)
+
+
+def left_out(reading: Reading, choose: Choice) -> Iterator[tuple[Parameter, str]]:
+    """Rows of the block that give a and leave out what goes with it, and what that means."""
+    network, base = reading.program.network, maximal_update()
+    assert network is not None
+    for p in reading.parameters:
+        row, kept = given(network.rows, _key(p.declared)), _of_kind(base, p.kind)
+        names = ("c", "d") if has_d(choose(p.declared)) else ("c",)
+        missing = [name for name in names if name not in row]
+        theta = row.get("a", kept.a) - kept.a
+        if theta == 0 or not missing or isinstance(choose(p.declared), Untrained):
+            continue
+        moved = {"c": kept.c - theta, "d": kept.d + theta}
+        usual = ", ".join(f"{name} = {getattr(kept, name)}" for name in missing)
+        same = ", ".join(f"{name} = {moved[name]}" for name in names)
+        yield p, f"it leaves out {' and '.join(missing)}: {usual}, as in muP; at this a muP's updates are {same}"
+
+
+def _alike(rows: list[Row], exponents: Sequence[Exponents]) -> None:
     """Members of a family are told apart by how they learn: they start alike."""
     first: dict[Leaf, Row] = {}
     for row in rows:
         other = first.setdefault(row.parameter.leaf, row)
         if row.size != other.size:
-            at = max((g for g in given if g.holds(*_key(row.parameter.declared))), key=lambda g: g.places, default=None)
+            at = max(
+                (g for g in exponents if g.holds(*_key(row.parameter.declared))), key=lambda g: g.places, default=None
+            )
             message = f"{row.parameter.shown} and {other.parameter.shown} start at different powers of n"
             remedy = "give the members of a family the same a + b"
             raise ProgramError([Diagnostic("NX604", message, at.span if at else None, remedy)])
@@ -179,7 +210,11 @@ def _row(p: Parameter, optimizer: Optimizer, at: Point) -> Row:
         found = raw(at, p.kind, optimizer)
     except ValueError as problem:
         raise ProgramError(
-            [Diagnostic("NX603", f"{p.shown}: {problem}", p.declared.span, "write d or c so, or use SGD or Adam")]
+            [
+                Diagnostic(
+                    "NX603", f"{p.shown}: {problem}", p.declared.span, "leave d out of its row, or use SGD or Adam"
+                )
+            ]
         ) from None
     return Row(p, optimizer, found, -at.output.a if p.tied else None)
 

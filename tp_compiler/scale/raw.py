@@ -41,7 +41,8 @@ def raw(point: Point, kind: Kind | str, optimizer: Optimizer | str, multiplier: 
 
     `multiplier` is 0 unless given: any value gives an equivalent row of the table (TP IVb (2.5)). Nero fixes the
     size of w, and so its multiplier. Entrywise optimizers follow c and d to the letter; the others have no d, so
-    the layer must be faithful, and the figures give each layer its r_l.
+    the layer must be faithful (`faithful_d`), and the figures give each layer its r_l. Gradients are those of training, where
+    the readout is as large as its updates make it.
     """
     kind, row = Kind(kind), _row(optimizer)
     if isinstance(row, Rotational):
@@ -52,8 +53,7 @@ def raw(point: Point, kind: Kind | str, optimizer: Optimizer | str, multiplier: 
     scale = exact(multiplier or 0)
     shifted = layer.shifted(-scale - layer.a)
     figures, reasons = {"init_std": -shifted.b}, {"init_std": _init_reason(kind, layer, scale)}
-    readout = point.output.a + point.output.b
-    g = Gradient.of(kind, readout, scale, -shifted.b)
+    g = Gradient.of(kind, _readout(point), scale, -shifted.b)
     if isinstance(row, Untrained):
         return Raw(kind, row.name, figures | {"multiplier": scale}, reasons)
     if isinstance(row, Entrywise):
@@ -138,15 +138,24 @@ def _wanted(kind: Kind, layer: Layer) -> Fraction:
     return layer.a + layer.c - kind.reads_features
 
 
+def _readout(point: Point) -> Fraction:
+    """An entry of the readout is n^-this, once it is trained."""
+    return point.output.a + min(point.output.b, point.output.c)
+
+
+def faithful_d(point: Point, kind: Kind, layer: Layer) -> Fraction:
+    """The d at which the inputs of Q are Θ(1) in training (TP IVb (2.26))."""
+    return layer.a + (_readout(point) if kind.writes_features else 0)
+
+
 def _demand_faithful(point: Point, kind: Kind, row: Optimizer) -> None:
-    """The figures of a layer rest on its own d, and on a readout that its updates do not outgrow."""
-    layer, last = _layer(point, kind), point.output
-    wanted = layer.a + (last.a + last.b if kind.writes_features else 0)
+    """The figures of a layer rest on its own d."""
+    layer = _layer(point, kind)
+    wanted = faithful_d(point, kind, layer)
     if layer.d != wanted:
-        of = "a + the readout's a + b" if kind.writes_features else "a"
-        raise ValueError(f"{row.name} must be faithful: d = {of} = {wanted}, not {layer.d}")
-    if last.b > last.c:
-        raise ValueError(f"{row.name} must be faithful: the readout's b = {last.b} is at most its c = {last.c}")
+        of = "a + the readout's size" if kind.writes_features else "a"
+        message = f"{row.name} has no d of its own and must be faithful: d = {of} = {wanted}, not {layer.d}"
+        raise ValueError(message)
 
 
 def _init_reason(kind: Kind, layer: Layer, scale: Fraction) -> str:
@@ -171,7 +180,7 @@ def _constrained(point: Point, kind: Kind, row: Rotational) -> Raw:
     """Rows of unit norm: an entry of w is |x|^-1 for a layer that sums over the n entries of x."""
     _demand_faithful(point, kind, row)
     layer = _layer(point, kind)
-    g = Gradient.of(kind, point.output.a + point.output.b)
+    g = Gradient.of(kind, _readout(point))
     std = -g.inputs / 2
     scale = -(layer.a + layer.b) - std
     lr = -_wanted(kind, layer) - row.step(g) - scale

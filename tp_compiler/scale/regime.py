@@ -23,7 +23,16 @@ from tp_compiler.scale.figures import TIED, Row
 from tp_compiler.scale.growth import NOTHING
 from tp_compiler.scale.kinds import centred
 from tp_compiler.scale.numbers import HALF, order, power
-from tp_compiler.scale.optimizers import OPTIMIZERS, Entrywise, Kind
+from tp_compiler.scale.optimizers import (
+    OPTIMIZERS,
+    Entrywise,
+    Factored,
+    Kind,
+    Relative,
+    Rotated,
+    Rotational,
+    Spectral,
+)
 from tp_compiler.scale.result import Scaling
 from tp_compiler.scale.verdict import Question
 from tp_compiler.scale.verdict import Regime as Class
@@ -259,9 +268,23 @@ def _key(row: Row) -> tuple[str, bool]:
 
 def _jumps(row: Row) -> bool:
     """Does the optimizer make steps of order one of the smallest gradients?"""
-    eps = row.parameter.declared.arguments.get("eps")
-    none = isinstance(eps, ir.Constant) and eps.value == 0
-    return isinstance(row.optimizer, Entrywise) and row.optimizer.degree == 0 and (not row.optimizer.eps or none)
+
+    def nothing(name: str) -> bool:
+        given = row.parameter.declared.arguments.get(name)
+        return isinstance(given, ir.Constant) and given.value == 0
+
+    match row.optimizer:
+        case Entrywise(degree=degree, eps=eps):
+            return degree == 0 and (not eps or nothing("eps"))
+        case Rotated():
+            return nothing("eps")
+        case Spectral(left=left, right=right, damped=damped):
+            return left + right >= HALF and (not damped or nothing("damping"))
+        case Factored(left=left):
+            return left >= HALF and nothing("damping_left")
+        case Relative(eps=eps):
+            return not eps or nothing(eps)
+    return isinstance(row.optimizer, Rotational)
 
 
 __all__ = ["regime"]

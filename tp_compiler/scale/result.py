@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from tp_compiler.diagnostics import Diagnostic
-from tp_compiler.ir.program import Program
+from tp_compiler.ir.program import Network, Program
 from tp_compiler.scale.analysis import Analysis, Architecture
-from tp_compiler.scale.figures import TIED, Choice, Row, chosen, table
+from tp_compiler.scale.figures import TIED, Choice, Row, chosen, left_out, table
 from tp_compiler.scale.growth import NOTHING
+from tp_compiler.scale.numbers import order
 from tp_compiler.scale.optimizers import Kind
 from tp_compiler.scale.program import Reading, read
 from tp_compiler.scale.raw import Raw
@@ -68,18 +69,29 @@ class Scaling:
 
     @property
     def warnings(self) -> tuple[Diagnostic, ...]:
-        """Rows of the program's block that have no effect."""
+        """Rows of the program's block that have no effect, or that leave out what they change."""
         network = self.program.network
         assert network is not None
+        return (*self._left_out(network), *self._without_effect(network))
+
+    def _left_out(self, network: Network) -> Iterator[Diagnostic]:
+        for p, meaning in left_out(self.reading, self.choice):
+            row = next(r for r in network.rows if r.holds(p.declared.name, p.declared.ket, p.declared.member))
+            remedy = (
+                f"write c and d into its row; {p.shown} moves what it computes by {_power(self, p.shown)} as it stands"
+            )
+            yield Diagnostic("NX924", f"the row of {p.shown} gives another a than muP's: {meaning}", row.span, remedy)
+
+    def _without_effect(self, network: Network) -> Iterator[Diagnostic]:
         row = next((r for r in network.rows if (r.name, r.ket, r.member) == TIED), None)
         parameters = self.reading.parameters
         readout = next((p.shown for p in parameters if p.kind == Kind.OUTPUT), None)
         scalar = any(p.declared.name == "output" and not p.declared.ket for p in parameters)
         if row is None or scalar or (readout is None and any(p.tied for p in parameters)):
-            return ()
+            return
         message = f"no bracket is read by a ket that enters features, too: `{row.span.text}` has no effect"
         remedy = f"write the exponents of the readout: `{readout} : ..`" if readout else "leave it out"
-        return (Diagnostic("NX922", message, row.span, remedy),)
+        yield Diagnostic("NX922", message, row.span, remedy)
 
     @property
     def verdict(self) -> Architecture:
@@ -157,6 +169,11 @@ class Scaling:
 
     def __str__(self) -> str:
         return self.text()
+
+
+def _power(scaling: Scaling, name: str) -> str:
+    found = scaling.verdict.updates[name]
+    return order(Fraction(found)) if found != NOTHING else "nothing"
 
 
 def moves(row: Row, table: Table) -> Fraction | None:

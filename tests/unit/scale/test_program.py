@@ -235,7 +235,7 @@ def test_parameters_updated_apart_and_not_at_all() -> None:
         (text("mlp", "Own(lr = 0.1)") + "\noptimizer Own(lr) { return -lr * g }", "NX158"),
         ("optimizer Own(lr) on operators { return -lr * g }\n" + text("mlp", "Own(lr = 0.1)"), "NX601"),
         ("parametrization { W : d = 0 }\n" + text("mlp", "KFAC(lr = 0.1, damping = 0.1)"), ""),
-        ("parametrization { |v> : a = 1/2 }\n" + text("mlp", "Muon(lr = 0.1)"), "NX603"),
+        ("parametrization { W : d = 1/2 }\n" + text("mlp", "Muon(lr = 0.1)"), "NX603"),
         (text("mlp", "Shampoo(lr = 0.1, damping = 0.1, power = step)"), "NX601"),
         (text("mlp", "Shampoo(lr = 0.1, damping = 0.1, power = pi / 10)"), "NX601"),
         ("ket |u> ~ N(0, 1) frozen\noutput <u|u>", "NX600"),
@@ -374,3 +374,75 @@ def test_a_product_with_a_number_that_stays() -> None:
     )
     program = program.replace("ket |u[d]> ~ N(0, 1)", "ket |u[d]> ~ N(0, 1) frozen")
     assert tpc.scale(program).verdict.updates["tau"] == F(-1, 2)
+
+
+NANOCHAT = """
+parametrization { |v> : a = 1, b = 1/2 }
+ket |u[d]> ~ N(0, 1)
+matrix W ~ N(0, 1)
+ket |v> ~ N(0, 1)
+train steps = 2 {
+    f[i] = <v|tanh(W tanh(sum[d](x[i,d] |u[d]>)))>
+    minimize mean[i]((f[i] - y[i])^2)
+    update |u>, |v> with AdamW(lr = 0.05, eps = 0.01)
+    update W with Muon(lr = 0.1)
+}
+output f[step,i]
+"""
+
+
+def test_matrix_optimizers_have_no_d() -> None:
+    """A readout that starts at n^(-3/2) grows to n^-1: Muon's figures are muP's, and a table is there without a limit."""
+    found = tpc.scale(DATA + NANOCHAT)
+    assert [str(found[p]["lr"]) for p in "uWv"] == ["0", "0", "-1"]
+    assert str(found["v"]["init_std"]) == "-3/2" and found.verdict.regime == "feature-learning"
+    refused = tpc.limit(DATA + NANOCHAT, samples=64, max_samples=64).failed["f"]
+    assert refused.code == "NX504" and "an optimizer without eps" in refused.message
+    shampoo = NANOCHAT.replace("Muon(lr = 0.1)", "Shampoo(lr = 0.1, damping = 0.1)")
+    assert str(tpc.scale(DATA + shampoo)["W"]["damping"]) == "0"  # n^-1 at the readout's start, were it never to grow
+
+
+def test_what_a_row_leaves_out_is_said() -> None:
+    """a = 1/2 without c and d freezes W: the warning says that, and which c and d do not."""
+    frozen = DATA + NANOCHAT.replace("|v> : a = 1, b = 1/2", "W : a = 1/2, b = 0").replace(
+        "Muon(lr = 0.1)", "Adam(lr = 0.1)"
+    )
+    found = tpc.scale(frozen)
+    (warning,) = found.warnings
+    assert warning.code == "NX924" and "c = 1, d = 1, as in muP" in warning.message
+    assert "W moves what it computes by Θ(n^(-1))" in warning.remedy and found.verdict.updates["W"] == -1
+    assert "at this a muP's updates are c = 1/2, d = 3/2" in warning.message
+    told = frozen.replace("a = 1/2, b = 0", "a = 1/2, b = 0, c = 1/2, d = 3/2")
+    assert not tpc.scale(told).warnings and tpc.scale(told).verdict.updates["W"] == 0
+
+
+LORA = """
+axis r : 2
+ket |u[d]> ~ N(0, 1) frozen
+matrix W ~ N(0, 1) frozen
+ket |A[r]> ~ N(0, 1)
+ket |B[r]> ~ N(0, 1)
+ket |v> ~ N(0, 1)
+train steps = 2 {
+    |h[i]> = tanh(sum[d](x[i,d] |u[d]>))
+    a[i,r] = clt <A[r]|h[i]>
+    f[i] = <v|tanh(W |h[i]> + sum[r](a[i,r] * |B[r]>))>
+    minimize mean[i]((f[i] - y[i])^2)
+    update |A>, |B>, |v> with Adam(lr = 0.05, eps = 0.01)
+}
+output f[step,i]
+"""
+
+
+def test_brackets_over_the_root_of_the_width_in_natural_units() -> None:
+    """`scale` answers where `limit` cannot: logits over √d move by √n."""
+    attention = (
+        text("temperature").replace("tau * <q[i,s]|k[i,t]>", "clt <q[i,s]|k[i,t]>").replace("scalar tau = 1", "")
+    )
+    attention = attention.replace("output temperature[step] = tau", "")
+    found = tpc.scale(attention)
+    assert found.verdict.regime == "unstable" and found.verdict.stable_at_init
+    assert "clt <q[i,s]|k[i,t]> moves by Θ(n^(1/2))" in found.verdict.reason
+    assert tpc.scale(DATA + LORA).verdict.regime == "feature-learning"
+    for program in (attention, DATA + LORA):
+        assert {d.code for d in tpc.limit(program).failed.values()} == {"NX504"}
