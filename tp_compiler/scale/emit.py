@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tp_compiler.ir import nodes as ir
+from tp_compiler.scale.constants import law, ratios
 from tp_compiler.scale.figures import Row
 
 if TYPE_CHECKING:
@@ -36,10 +38,21 @@ OPTIMIZER = {optimizer}
 #: parameter -> hyperparameters at width_mult = 1, unless others are given
 BASE = {base}
 
+#: parameter -> factors of figures that are in BASE and INIT: width ratios, initial standard deviations
+CONSTANTS = {constants}
 
-def init_std(name, std, width_mult):
-    """The standard deviation of a parameter's entries, where it is `std` at width_mult = 1."""
-    return std * width_mult ** EXPONENTS[name]["init_std"]
+#: parameter -> mean and standard deviation of its entries at width_mult = 1; None where members of a family differ
+INIT = {init}
+
+
+def init_std(name, std=None, width_mult=1.0):
+    """The standard deviation of a parameter's entries; `std` stands at width_mult = 1, in the place of INIT."""
+    return (INIT[name][1] if std is None else std) * width_mult ** EXPONENTS[name]["init_std"]
+
+
+def init_mean(name, width_mult=1.0):
+    """The mean of a parameter's entries."""
+    return INIT[name][0] * width_mult ** (EXPONENTS[name]["init_std"] if INIT[name][0] else 0)
 
 
 def multiplier(name, width_mult):
@@ -49,7 +62,7 @@ def multiplier(name, width_mult):
 
 def output_multiplier(name, width_mult):
     """What to multiply the outputs by that are read with the transpose of a tied parameter."""
-    return width_mult ** EXPONENTS[name].get("output_multiplier", 0)
+    return CONSTANTS[name].get("output_multiplier", 1) * width_mult ** EXPONENTS[name].get("output_multiplier", 0)
 
 
 def parameter_groups(parameters, width_mult, optimizer=None, **hyperparameters):
@@ -81,6 +94,7 @@ def optimizers(parameters, width_mult, classes=None, **hyperparameters):
 def emit(scaling: Scaling) -> str:
     """The text of a Python module."""
     rows = scaling.main.rows
+    factors = {name: _constants(row, scaling.main.constants[name]) for name, row in rows.items()}
     exponents = {name: _exponents(row) for name, row in rows.items()}
     trained = {name: row for name, row in rows.items() if row.trained}
     names = {name: _TORCH.get(row.optimizer.name, row.optimizer.name) for name, row in trained.items()}
@@ -89,8 +103,33 @@ def emit(scaling: Scaling) -> str:
         parametrization=scaling.main.parametrization,
         exponents=_dict(exponents),
         optimizer=_dict(names),
-        base=_dict({name: _base(row) for name, row in trained.items()}),
+        base=_dict({name: _base(row, factors[name]) for name, row in trained.items()}),
+        constants=_dict(factors),
+        init=_dict({name: _init(row, factors[name]) for name, row in rows.items()}),
     )
+
+
+def _constants(row: Row, found: Mapping[str, float]) -> dict[str, float]:
+    """The factors as torch.optim needs them."""
+    factors = dict(found)
+    if row.optimizer.name == "Muon":  # it multiplies by √(rows / columns) of a tall matrix itself
+        into, out = ratios(row)
+        tall = max(math.exp(out - into), 1.0) if row.raw.kind.reads_features else math.exp(out) / _members(row)
+        if row.raw.kind.writes_features and tall != 1:
+            factors["lr"] = factors.get("lr", 1.0) / math.sqrt(tall)
+    return factors
+
+
+def _members(row: Row) -> int:
+    """How many columns a family of kets has as one matrix."""
+    leaf = row.parameter.leaf
+    return math.prod(i.size for i in leaf.type.indices) if isinstance(leaf, ir.Node) else 1
+
+
+def _init(row: Row, factors: Mapping[str, float]) -> tuple[float | None, float | None]:
+    mean, deviation = law(row)
+    scale = factors.get("init_std", 1.0) / (deviation or 1.0)
+    return None if mean is None else mean * scale, None if deviation is None else deviation * scale
 
 
 def _exponents(row: Row) -> dict[str, float]:
@@ -100,10 +139,11 @@ def _exponents(row: Row) -> dict[str, float]:
     return found if row.output is None else found | {"output_multiplier": float(row.output)}
 
 
-def _base(row: Row) -> dict[str, Any]:
-    """The hyperparameters that the program gives as numbers, under torch.optim's names."""
+def _base(row: Row, factors: Mapping[str, float]) -> dict[str, Any]:
+    """The hyperparameters that the program gives as numbers, with their factors, under torch.optim's names."""
     given = row.parameter.declared.arguments if row.parameter.declared.optimizer == row.optimizer.name else {}
     values = {k: node.value for k, node in given.items() if isinstance(node, ir.Constant) and k not in _NOT_IN_TORCH}
+    values = {k: value * factors[k] if k in factors else value for k, value in values.items()}
     found: dict[str, Any] = {k: bool(v) if k in _FLAGS else v for k, v in values.items()}
     if "beta1" in found and "beta2" in found:
         found = {k: v for k, v in found.items() if k not in ("beta1", "beta2")}

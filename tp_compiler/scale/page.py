@@ -44,7 +44,10 @@ def _lines(scaling: Scaling, equivalent: bool) -> Iterator[str]:
 
 
 def _table(table: Table) -> Iterator[str]:
-    yield raw_figures(table.raw)
+    outputs = {name: row.output for name, row in table.rows.items() if row.output is not None}
+    yield raw_figures(table.raw, table.constants, outputs)
+    if any(table.constants.values()):
+        yield "factors are width ratios and initial standard deviations"
     yield ""
     for name, raw in table.raw.items():
         for figure, why in raw.reasons.items():

@@ -56,6 +56,14 @@ class Reading:
     powers: dict[ir.Node, ir.Node] = field(default_factory=dict)  # powers of n at brackets, by the tied ket that reads
 
     @cached_property
+    def clt(self) -> float | None:
+        """The ratio of the width over whose root outputs are read, where some are."""
+        network = self.program.network
+        assert network is not None
+        brackets = [n for n in reachable((*network.roots, *network.outputs)) if isinstance(n, ir.Clt)]
+        return brackets[0].args[0].type.width.ratio if brackets else None
+
+    @cached_property
     def order(self) -> list[ir.Node]:
         return reachable(self.roots)
 

@@ -12,6 +12,7 @@ from typing import Any
 from tp_compiler.diagnostics import Diagnostic
 from tp_compiler.ir.program import Network, Program
 from tp_compiler.scale.analysis import Analysis, Architecture
+from tp_compiler.scale.constants import constants
 from tp_compiler.scale.figures import TIED, Choice, Row, chosen, left_out, table
 from tp_compiler.scale.growth import NOTHING
 from tp_compiler.scale.numbers import order
@@ -32,9 +33,12 @@ class Table:
     parametrization: str
     rows: Mapping[str, Row]
     verdict: Architecture
+    constants: Mapping[str, dict[str, float]]  #: factors of figures that are not 1: width ratios, initial deviations
 
     def as_json(self) -> dict[str, Any]:
-        return {"class": self.verdict.as_json(), "parameters": {name: row.as_json() for name, row in self.rows.items()}}
+        parameters = {name: row.as_json() for name, row in self.rows.items()}
+        factors = {name: values for name, values in self.constants.items() if values}
+        return {"class": self.verdict.as_json(), "parameters": parameters, "constants": factors}
 
     @property
     def raw(self) -> dict[str, Raw]:
@@ -111,7 +115,9 @@ class Scaling:
         rows = table(self.reading, choice or self.choice, point)
         verdict = self.analysis.judge(rows, given_d=point is None and network.parametrization == "block")
         name = point or network.parametrization
-        return Table(name, {key: row for key, row in zip(self.keys, rows, strict=True)}, verdict)
+        named = {key: row for key, row in zip(self.keys, rows, strict=True)}
+        factors = {key: constants(row, self.reading.clt) for key, row in named.items()}
+        return Table(name, named, verdict, factors)
 
     @cached_property
     def keys(self) -> list[str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 
 from tp_compiler.scale.abcd import Layer
 from tp_compiler.scale.numbers import order, power
@@ -35,16 +37,30 @@ def classification_table(found: Classification, layers: Sequence[Layer] | None =
     return "\n".join(lines)
 
 
-def raw_figures(rows: Mapping[str, Raw]) -> str:
-    """Parameters by name, one figure a column."""
+def raw_figures(
+    rows: Mapping[str, Raw],
+    constants: Mapping[str, Mapping[str, float]] | None = None,
+    outputs: Mapping[str, Fraction] | None = None,
+) -> str:
+    """Parameters by name, one figure a column. `constants`: factors of figures; `outputs`: multipliers of the brackets that
+    tied parameters read."""
+    factors, tied = constants or {}, outputs or {}
     held = dict.fromkeys(name for row in rows.values() for name in row.figures)
     figures = [name for name in held if name != "multiplier"] + ["multiplier"]
-    head = ["parameter", "kind", "optimizer", *figures]
-    body = [
-        [name, row.kind.value, row.optimizer, *(power(row[f]) if f in row.figures else "" for f in figures)]
-        for name, row in rows.items()
-    ]
+    head = ["parameter", "kind", "optimizer", *figures, *(["output_multiplier"] if tied else [])]
+    body = []
+    for name, row in rows.items():
+        values = row.figures | ({"output_multiplier": tied[name]} if name in tied else {})
+        cells = [_figure(values[f], factors.get(name, {}).get(f, 1)) if f in values else "" for f in head[3:]]
+        body.append([name, row.kind.value, row.optimizer, *cells])
     return grid([head, *body])
+
+
+def _figure(exponent: Fraction, factor: float) -> str:
+    """A power of n, and what stands before it."""
+    if math.isclose(factor, 1):
+        return power(exponent)
+    return f"{factor:.4g}" if exponent == 0 else f"{factor:.4g} {power(exponent)}"
 
 
 def raw_table(rows: Mapping[str, Raw]) -> str:

@@ -446,3 +446,53 @@ def test_brackets_over_the_root_of_the_width_in_natural_units() -> None:
     assert tpc.scale(DATA + LORA).verdict.regime == "feature-learning"
     for program in (attention, DATA + LORA):
         assert {d.code for d in tpc.limit(program).failed.values()} == {"NX504"}
+
+
+RATIOS = """
+width m = 4
+ket |u[d]> ~ N(0, 0.25)
+matrix A : m x n ~ N(0, 2)
+matrix B : n x m ~ N(0, 1)
+ket |v> : m ~ N(0, 9)
+train steps = 2 {
+    |h[i]> = relu(A |sum[d](x[i,d] u[d])>)
+    f[i] = <v|relu(A tanh(B |h[i]>))>
+    minimize mean[i]((f[i] - y[i])^2)
+    update all with OPTIMIZER
+}
+output f[step,i]
+"""
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "rates"),
+    [
+        # Δw = lr Q(n ρ_out g) / (n ρ_in) for entries, with g = δx and δ = dx / (n ρ_out)
+        ("SGD(lr = 1)", {"u": 1, "A": 4, "B": 1 / 4, "v": 1 / 4}),
+        ("Adam(lr = 1, eps = 0.1)", {"u": 1, "A": 1, "B": 1 / 4, "v": 1 / 4}),
+        # operators are the matrices themselves
+        ("Muon(lr = 1)", {"u": 1, "A": 1, "B": 1, "v": 1 / 2}),
+        ("Shampoo(lr = 1, damping = 0.1, power = 1/8)", {"u": 1, "A": 2, "B": 1 / 2, "v": 4**-0.75}),
+    ],
+)
+def test_factors_before_the_powers(optimizer: str, rates: dict[str, float]) -> None:
+    """Width ratios and deviations; trained networks are in tests/torch/test_scale_constants.py."""
+    found = tpc.scale(
+        DATA + RATIOS.replace("|sum[d](x[i,d] u[d])>", "sum[d](x[i,d] |u[d]>)").replace("OPTIMIZER", optimizer)
+    )
+    factors = found.main.constants
+    starts = {"u": 0.5, "A": 2**0.5, "B": 0.5, "v": 3 / 4}
+    for name, start in starts.items():
+        assert factors[name]["init_std"] == pytest.approx(start)
+        assert factors[name].get("lr", 1) == pytest.approx(rates[name]), name
+    if "eps" in found["A"].figures:
+        assert factors["A"]["eps"] == pytest.approx(1 / 4) and "eps" not in factors["B"]
+    assert found.as_json()["constants"]["A"]["init_std"] == pytest.approx(2**0.5)
+    assert "1.414 n^(-1/2)" in found.text() and "factors are width ratios" in found.text()
+
+
+def test_the_text_shows_output_multipliers() -> None:
+    """JSON and the emitted text have them, and so has the table."""
+    head, embedding = (tpc.scale(text("gpt")).text().splitlines()[k] for k in (2, 3))
+    assert head.split()[-1] == "output_multiplier" and embedding.split()[-1] == "n^(-1)"
+    assert "output_multiplier" not in tpc.scale(text("mlp")).text()

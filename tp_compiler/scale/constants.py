@@ -1,0 +1,79 @@
+"""What stands before the powers of n: width ratios and initial variances.
+
+A figure is a power of the widths that a layer joins, so that a ratio ρ = m/n enters it with a power of its own: entries of
+W : m x n start at σ/√n, and the gradient by |x> : m has entries 1/m. The rules of optimizers.py are linear in the logarithms of
+sizes; here they are asked with those of the ratios in the place of the powers of n. Raw training with the figures, at
+width_mult = n, is the program's own training.
+"""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+from tp_compiler.ir import nodes as ir
+from tp_compiler.scale.figures import Row
+from tp_compiler.scale.optimizers import UNTRAINED, Gradient, Kind, Relative, Rotational, Spectral
+
+ZERO = Fraction(0)
+
+
+def constants(row: Row, clt: float | None) -> dict[str, float]:
+    """The factors of a row's figures. `clt`: where outputs are brackets over the root of the width, the ratio of that width."""
+    into, out = ratios(row)
+    kind, root = row.raw.kind, ZERO if clt is None else _log(clt) / 2
+    reads = into / 2 if clt is not None and kind == Kind.OUTPUT else ZERO
+    found = {"init_std": _start(row, into - reads)}
+    if row.optimizer is not UNTRAINED and not isinstance(row.optimizer, Rotational):
+        gradient = _gradient(row, into, out, root)
+        relative = isinstance(row.optimizer, Relative)
+        found["lr"] = 1.0 if relative else math.exp(reads - row.optimizer.step(gradient))
+        found |= {name: math.exp(size) for name, (size, _) in row.optimizer.scales(gradient).items()}
+        found["weight_decay"] = 1 / found["lr"]
+    if row.output is not None:
+        found["output_multiplier"] = math.exp(root - out)
+    names = {*row.raw.figures, "output_multiplier"}
+    return {name: value for name, value in found.items() if name in names and not math.isclose(value, 1, rel_tol=1e-12)}
+
+
+def ratios(row: Row) -> tuple[Fraction, Fraction]:
+    """Logarithms of the ratios of the widths that a layer sums over, and that it has outputs of."""
+    leaf, kind = row.parameter.leaf, row.raw.kind
+    if isinstance(leaf, ir.MatrixSymbol):
+        return _log(leaf.cols.ratio), _log(leaf.rows.ratio)
+    own = _log(leaf.type.slots[0][1].ratio) if leaf.type.slots else ZERO
+    return (own, ZERO) if kind == Kind.OUTPUT else (ZERO, own)
+
+
+def law(row: Row) -> tuple[float | None, float | None]:
+    """Mean and standard deviation in natural units; None where members of a family differ."""
+    leaf = row.parameter.leaf
+    if isinstance(leaf, ir.MatrixSymbol):
+        variance = _number(leaf.variance)
+        return 0.0, None if variance is None else math.sqrt(variance)
+    mean = _number(leaf.args[0]) if leaf.args else None
+    if isinstance(leaf, ir.InitialKet):
+        variance = _number(leaf.args[1])
+        return mean, None if variance is None else math.sqrt(variance)
+    return mean, 0.0
+
+
+def _start(row: Row, into: Fraction) -> float:
+    """The factor of an entry at initialisation."""
+    deviation = law(row)[1] or 1.0  # what is 0, or no single number, is said apart
+    summed = {Kind.HIDDEN: into / 2, Kind.OUTPUT: into}.get(row.raw.kind, ZERO)
+    return deviation * math.exp(-summed)
+
+
+def _gradient(row: Row, into: Fraction, out: Fraction, root: Fraction) -> Gradient:
+    entry = root - out if row.raw.kind.writes_features else ZERO
+    operator = isinstance(row.optimizer, Spectral) and row.raw.kind == Kind.HIDDEN
+    return Gradient(entry, 2 * entry + (into if operator else out), into)
+
+
+def _number(node: ir.Node) -> float | None:
+    return node.value if isinstance(node, ir.Constant) else None
+
+
+def _log(ratio: float) -> Fraction:
+    return Fraction(math.log(ratio))
