@@ -2,6 +2,9 @@
 
 Everywhere `program` is one of: the text of a program, the path of a file (one line that exists, or that has a
 separator or a suffix and nothing that a statement has), or what `compile` returned.
+
+A program reads files below its own folder (below the working directory, if it is given as text) and no others, unless
+`allow_outside=True`.
 """
 
 from __future__ import annotations
@@ -9,6 +12,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,14 +34,18 @@ if TYPE_CHECKING:
 ProgramLike = str | Path | Source | Program
 
 
-def _source(program: str | Path | Source) -> Source:
+def _source(program: str | Path | Source, allow_outside: bool) -> Source:
     if isinstance(program, Source):
-        return program
+        return replace(program, allow_outside=allow_outside or program.allow_outside)
     if isinstance(program, Path):
-        return driver.read(str(program))
+        return driver.read(str(program), allow_outside=allow_outside)
     if not isinstance(program, str):
         raise TypeError(f"a program is text, a path or what compile() gave, not {type(program).__name__}")
-    return driver.read(program) if _is_path(program) else Source("<text>", program)
+    return (
+        driver.read(program, allow_outside=allow_outside)
+        if _is_path(program)
+        else Source("<text>", program, allow_outside)
+    )
 
 
 #: The text of a path: words with a suffix or a separator, or one word; nothing that a statement of one line has.
@@ -83,38 +91,53 @@ def parse(program: str | Path | Source) -> File:
 
     Raises ProgramError with every error of spelling and syntax.
     """
-    return driver.parse(_source(program))
+    return driver.parse(_source(program, False))
 
 
-def check(program: str | Path | Source, settings: Mapping[str, float] | None = None) -> list[Diagnostic]:
+def check(
+    program: str | Path | Source, settings: Mapping[str, float] | None = None, *, allow_outside: bool = False
+) -> list[Diagnostic]:
     """All errors and warnings of a program; never raises for what the program contains."""
-    return driver.diagnose(_source(program), settings=settings)
+    return driver.diagnose(_source(program, allow_outside), settings=settings)
 
 
-def compile(program: ProgramLike, settings: Mapping[str, float] | None = None) -> Program:
+def compile(
+    program: ProgramLike, settings: Mapping[str, float] | None = None, *, allow_outside: bool = False
+) -> Program:
     """The checked program, ready to run.
 
-    settings   sizes of axes and values of top-level scalars that replace those in the text (`--set`)
+    settings        sizes of axes and values of top-level scalars that replace those in the text (`--set`)
+    allow_outside   imports and data may lie outside of the folder of the program
 
     Raises ProgramError with every error; warnings are in `Program.warnings`.
     """
     if isinstance(program, Program):
         return program
-    return driver.compile(_source(program), settings=settings)
+    return driver.compile(_source(program, allow_outside), settings=settings)
 
 
-def derive(program: ProgramLike, *, settings: Mapping[str, float] | None = None, simplify: bool = True) -> System:
+def derive(
+    program: ProgramLike,
+    *,
+    settings: Mapping[str, float] | None = None,
+    simplify: bool = True,
+    allow_outside: bool = False,
+) -> System:
     """The infinite-width limit as a system of equations, symbolic (Tensor Programs IVb, Def 2.6.5).
 
     Every ket has its hat part with its covariance, its dot part with its coefficients, every scalar its expectation:
     `system["h2"].hat.covariance`, `.dot`, `.expression` are SymPy objects; `.latex()`, `.unicode()`, `.markdown()`
     print.
     """
-    return driver.equations(compile(program, settings), simplify=simplify)
+    return driver.equations(compile(program, settings, allow_outside=allow_outside), simplify=simplify)
 
 
 def scale(
-    program: ProgramLike, *, settings: Mapping[str, float] | None = None, optimizer: str | None = None
+    program: ProgramLike,
+    *,
+    settings: Mapping[str, float] | None = None,
+    optimizer: str | None = None,
+    allow_outside: bool = False,
 ) -> Scaling:
     """Width exponents for a raw implementation, and the abcd class of the program's parametrization.
 
@@ -123,10 +146,16 @@ def scale(
     `scaling["W"]["lr"]` is a Fraction, `scaling.verdict.regime` the class, `print(scaling)` the tables with reasons,
     `scaling.as_json()` what `tpc scale --json` prints; `.torch()` is Python text, `.plot(file)` draws the classes.
     """
-    return driver.scale(compile(program, settings), optimizer=optimizer)
+    return driver.scale(compile(program, settings, allow_outside=allow_outside), optimizer=optimizer)
 
 
-def limit(program: ProgramLike, *, settings: Mapping[str, float] | None = None, **options: Any) -> Run:
+def limit(
+    program: ProgramLike,
+    *,
+    settings: Mapping[str, float] | None = None,
+    allow_outside: bool = False,
+    **options: Any,
+) -> Run:
     """The infinite-width limit of every output (Tensor Programs IVb, Thm 2.6.10), with standard errors.
 
     settings     sizes of axes and values of top-level scalars that replace those in the text (`--set`)
@@ -139,12 +168,18 @@ def limit(program: ProgramLike, *, settings: Mapping[str, float] | None = None, 
     `run.outputs["f"].stderr` its standard error. Outputs without a value are in `run.failed`.
     Raises ProgramError for errors of the program, or when the memory does not suffice.
     """
-    compiled = compile(program, settings)
+    compiled = compile(program, settings, allow_outside=allow_outside)
     return driver.limit(compiled, **_checked_options(options, _LIMIT, compiled))
 
 
 def simulate(
-    program: ProgramLike, width: int, *, settings: Mapping[str, float] | None = None, seeds: int = 8, **options: Any
+    program: ProgramLike,
+    width: int,
+    *,
+    settings: Mapping[str, float] | None = None,
+    seeds: int = 8,
+    allow_outside: bool = False,
+    **options: Any,
 ) -> Run:
     """The same program as a network of `width` neurons per unit ratio, averaged over `seeds` random networks.
 
@@ -152,7 +187,7 @@ def simulate(
 
     Returns a Run with method `finite-width`; stderr is over seeds. Raises ProgramError as `limit` does.
     """
-    compiled = compile(program, settings)
+    compiled = compile(program, settings, allow_outside=allow_outside)
     return driver.simulate(compiled, width=width, seeds=seeds, **_checked_options(options, _SIMULATE, compiled))
 
 
@@ -162,6 +197,7 @@ def verify(
     settings: Mapping[str, float] | None = None,
     widths: Collection[int] = (256, 512, 1024),
     seeds: int = 16,
+    allow_outside: bool = False,
     **options: Any,
 ) -> Verification:
     """The limit beside networks of growing width: z-scores per output, and the slope of the deviation in log n.
@@ -169,19 +205,21 @@ def verify(
     `verification.passed` is the verdict, `verification.checks` the figures of each output. Options are those of
     `limit`.
     """
-    compiled = compile(program, settings)
+    compiled = compile(program, settings, allow_outside=allow_outside)
     return driver.verify(compiled, widths=widths, seeds=seeds, **_checked_options(options, _LIMIT, compiled))
 
 
-def expand(program: str | Path | Source, settings: Mapping[str, float] | None = None) -> str:
+def expand(
+    program: str | Path | Source, settings: Mapping[str, float] | None = None, *, allow_outside: bool = False
+) -> str:
     """The program with gradients, tangent kernels and the gradients of training written out: the text of a program that
     computes the same.
 
     Raises ProgramError with every error, NX502 where an instruction has no words in the language.
     """
-    return driver.expand(_source(program), settings=settings)
+    return driver.expand(_source(program, allow_outside), settings=settings)
 
 
 def format(program: str | Path | Source, style: str = "keep") -> str:
     """The program in canonical layout; `style` is keep, unicode or ascii."""
-    return driver.format(_source(program), style=style)
+    return driver.format(_source(program, False), style=style)

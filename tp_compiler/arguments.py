@@ -16,7 +16,7 @@ PLOT_FORMATS = (".png", ".pdf", ".svg")
 _MEMORY_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 _EXIT_CODES = (
     "exit codes: 0 done; 1 the program has errors, or verify or fmt --check does not hold; 2 usage; "
-    "3 part of the computation could not be completed; 130 interrupted"
+    "3 part of the computation could not be completed; 130 interrupted; 143 terminated"
 )
 _FILE_HELP = "a .nexort program; - reads it from standard input"
 
@@ -119,6 +119,9 @@ def _settings(sub: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         help="set an axis size or a top-level scalar; may be repeated",
+    )
+    sub.add_argument(
+        "--allow-outside", action="store_true", help="imports and data may lie outside of the program's folder"
     )
 
 

@@ -21,14 +21,14 @@ from typing import TYPE_CHECKING, Any
 from tp_compiler import arguments, terminal
 from tp_compiler._version import __version__
 from tp_compiler.arguments import UsageError
-from tp_compiler.diagnostics import Diagnostic, ProgramError
+from tp_compiler.diagnostics import Diagnostic, ProgramError, printable
 
 if TYPE_CHECKING:
     from tp_compiler.finite.converge import Verification
     from tp_compiler.ir.program import Program
     from tp_compiler.results import Run
 
-DONE, PROGRAM_ERRORS, USAGE, INCOMPLETE, INTERNAL, INTERRUPTED = 0, 1, 2, 3, 70, 130
+DONE, PROGRAM_ERRORS, USAGE, INCOMPLETE, INTERNAL, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 70, 130, 143
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
@@ -44,16 +44,21 @@ class _Incomplete(Exception):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code and raises nothing."""
     debug = "--debug" in (sys.argv[1:] if argv is None else argv)
-    terminal.use_utf8()
+    terminal.prepare_streams()
     try:
-        args = arguments.parser().parse_args(argv)
-        code = _run(args)
-        sys.stdout.flush()
-        return code
-    except SystemExit as stop:  # argparse: --help, --version, usage errors
-        return terminal.flushed(stop.code if isinstance(stop.code, int) else USAGE)
+        with terminal.signals():
+            code = _main(argv)
+            terminal.flush()
+            return TERMINATED if code == INTERRUPTED and terminal.terminated() else code
     except BrokenPipeError:
         return terminal.silence()
+    except terminal.Unwritable as error:
+        terminal.silence()
+        terminal.say(f"tpc: cannot write to standard output: {error}")
+        return USAGE
+    except terminal.Terminated:
+        terminal.say("tpc: terminated")
+        return TERMINATED
     except KeyboardInterrupt:
         terminal.say("tpc: interrupted")
         return INTERRUPTED
@@ -68,6 +73,14 @@ def main(argv: Sequence[str] | None = None) -> int:
                 f"tpc: internal error ({type(error).__name__}: {error}); please report; run with --debug for details"
             )
         return INTERNAL
+
+
+def _main(argv: Sequence[str] | None) -> int:
+    try:
+        args = arguments.parser().parse_args(argv)
+    except SystemExit as stop:  # --help, --version, usage errors
+        return stop.code if isinstance(stop.code, int) else USAGE
+    return _run(args)
 
 
 def _run(args: Namespace) -> int:
@@ -94,13 +107,15 @@ def _check(args: Namespace) -> int:
     records: list[dict[str, object]] = []
     for file in args.files:
         try:
-            diagnostics = driver.diagnose(driver.read(file), settings=dict(args.settings))
+            diagnostics = driver.diagnose(
+                driver.read(file, allow_outside=args.allow_outside), settings=dict(args.settings)
+            )
         except ProgramError as error:
             diagnostics = error.diagnostics
         found += diagnostics
         records += [{"file": file} | diagnostic.to_json() for diagnostic in diagnostics]
         if not args.json and not args.quiet and not any(not d.is_warning for d in diagnostics):
-            print(f"{file}: no errors")
+            terminal.show(printable(f"{file}: no errors"))
     if args.json:
         _print_json({"version": __version__, "command": "check", "diagnostics": records})
     else:
@@ -129,7 +144,7 @@ def _format_file(file: str, args: Namespace) -> bool:
     text = driver.format(source, style=args.style)
     changed = text != source.text
     if file == "-" and not args.check:
-        sys.stdout.write(text)
+        terminal.write(text)
     elif changed:
         if not args.check:
             with terminal.writing(file):
@@ -142,15 +157,19 @@ def _format_file(file: str, args: Namespace) -> bool:
 def _show(args: Namespace) -> int:
     from tp_compiler import driver
 
-    text = driver.show(driver.read(args.file), stage=args.stage, settings=dict(args.settings))
-    print(text.removesuffix("\n"))
+    text = driver.show(
+        driver.read(args.file, allow_outside=args.allow_outside), stage=args.stage, settings=dict(args.settings)
+    )
+    terminal.show(text.removesuffix("\n"))
     return DONE
 
 
 def _expand(args: Namespace) -> int:
     from tp_compiler import driver
 
-    sys.stdout.write(driver.expand(driver.read(args.file), settings=dict(args.settings)))
+    terminal.write(
+        driver.expand(driver.read(args.file, allow_outside=args.allow_outside), settings=dict(args.settings))
+    )
     return DONE
 
 
@@ -160,7 +179,7 @@ def _equations(args: Namespace) -> int:
     program = _compile(args)
     terminal.print_diagnostics(program.warnings)
     system = driver.equations(program)
-    print(system.latex() if args.latex else system.unicode())
+    terminal.show(system.latex() if args.latex else system.unicode())
     return DONE
 
 
@@ -178,7 +197,7 @@ def _scale(args: Namespace) -> int:
     if args.json:
         _print_json({"version": __version__, **scaling.as_json()})
     else:
-        print(scaling.torch() if args.emit else scaling.text(args.equivalent))
+        terminal.show(scaling.torch() if args.emit else scaling.text(args.equivalent))
     return code
 
 
@@ -190,8 +209,7 @@ def _limit(args: Namespace) -> int:
     options = _limit_options(args, program)
     with _evaluating(args) as progress:
         run = driver.limit(program, **options, progress=progress)
-    code = _deliver(run, program, args)
-    return INTERRUPTED if any(w.code == "NX914" for w in run.warnings) else code
+    return _settled(_deliver(run, program, args), run)
 
 
 def _simulate(args: Namespace) -> int:
@@ -203,7 +221,12 @@ def _simulate(args: Namespace) -> int:
     options = {key: getattr(args, key) for key in keys} | {"only": _only(args, program)}
     with _evaluating(args) as progress:
         run = driver.simulate(program, **options, progress=progress)
-    return _deliver(run, program, args)
+    return _settled(_deliver(run, program, args), run)
+
+
+def _settled(code: int, run: Run) -> int:
+    """The exit code of what was delivered: an interrupted run is not a complete one."""
+    return INTERRUPTED if any(w.code == "NX914" for w in run.warnings) else code
 
 
 def _verify(args: Namespace) -> int:
@@ -223,7 +246,7 @@ def _verify(args: Namespace) -> int:
     if args.json:
         _print_json(json.verification_document(outcome, program.source.name))
     else:
-        print(text.verification_text(outcome))
+        terminal.show(text.verification_text(outcome))
     return code
 
 
@@ -241,7 +264,7 @@ def _new(args: Namespace) -> int:
 
     text = (files("tp_compiler") / "starters" / f"{args.kind}.nexort").read_text(encoding="utf-8")
     if args.output in (None, "-"):
-        sys.stdout.write(text)
+        terminal.write(text)
         return DONE
     with terminal.writing(args.output), open(args.output, "x", encoding="utf-8", newline="\n") as file:
         file.write(text)
@@ -270,7 +293,7 @@ _COMMANDS: dict[str, Callable[[Namespace], int]] = {
 def _compile(args: Namespace) -> Program:
     from tp_compiler import driver
 
-    return driver.compile(driver.read(args.file), settings=dict(args.settings))
+    return driver.compile(driver.read(args.file, allow_outside=args.allow_outside), settings=dict(args.settings))
 
 
 def _prepare(args: Namespace) -> None:
@@ -329,7 +352,7 @@ def _deliver(run: Run, program: Program, args: Namespace) -> int:
         _print_json(json.run_document(run))
     else:
         verbose = getattr(args, "verbose", False)
-        print(latex.run_latex(run) if args.latex else text.run_text(run, verbose=verbose))
+        terminal.show(latex.run_latex(run) if args.latex else text.run_text(run, verbose=verbose))
     return code
 
 
@@ -339,7 +362,7 @@ def _deliver(run: Run, program: Program, args: Namespace) -> int:
 def _print_json(document: dict[str, Any]) -> None:
     from tp_compiler.report import json
 
-    print(json.dumps(document))
+    terminal.show(json.dumps(document))
 
 
 @contextmanager

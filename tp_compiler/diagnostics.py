@@ -14,10 +14,14 @@ from functools import cached_property
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """A program text and the name it is reported under (`-` is standard input)."""
+    """A program text and the name it is reported under (`-` is standard input).
+
+    `allow_outside`: the program may read files that are not below its folder (frontend/reach.py).
+    """
 
     name: str
     text: str = field(repr=False)
+    allow_outside: bool = False
 
     @cached_property
     def _starts(self) -> list[int]:
@@ -70,22 +74,23 @@ class Diagnostic:
     def render(self) -> str:
         """Several lines: place, message, the source line with carets, the remedy."""
         kind = "warning" if self.is_warning else "error"
-        head = f"{kind}[{self.code}]: {self.message}"
+        head = f"{kind}[{self.code}]: {printable(self.message)}"
+        remedy = printable(self.remedy)
         if self.span is None:
-            return head + (f"\n  = {self.remedy}" if self.remedy else "")
+            return head + (f"\n  = {remedy}" if remedy else "")
         source = self.span.source
         line, column = source.position(self.span.start)
         shown, shift, cut = _window(source.line(line), column - 1)
         width = max(1, min(self.span.end - self.span.start, len(shown) - (column - 1 - shift) - cut))
         margin = " " * len(str(line))
         lines = [
-            f"{source.name}:{line}:{column}: {head}",
+            f"{printable(source.name)}:{line}:{column}: {head}",
             f"{margin} |",
             f"{line} | {shown}",
             f"{margin} | {' ' * (column - 1 - shift)}{'^' * width}",
         ]
-        if self.remedy:
-            lines.append(f"{margin} = {self.remedy}")
+        if remedy:
+            lines.append(f"{margin} = {remedy}")
         return "\n".join(lines)
 
     def to_json(self) -> dict[str, object]:
@@ -108,14 +113,26 @@ class Diagnostic:
         return record
 
 
+def printable(text: str) -> str:
+    """The text without anything that a terminal would obey: control characters as `\\x1b`, lines kept."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c == "\n" else _escaped(c) for c in text)
+
+
+def _escaped(char: str) -> str:
+    code = ord(char)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
 def _window(line: str, at: int, width: int = 160) -> tuple[str, int, int]:
     """A printable part of a long line around column `at`: the text, its offset, and the length of its ellipsis."""
-    printable = "".join(c if c.isprintable() else "�" for c in line.replace("\t", " "))
-    if len(printable) <= width:
-        return printable, 0, 0
-    start = max(0, min(at - width // 2, len(printable) - width))
-    ellipsis = "…" if start + width < len(printable) else ""
-    return printable[start : start + width] + ellipsis, start, len(ellipsis)
+    start, ellipsis = 0, ""
+    if len(line) > width:
+        start = max(0, min(at - width // 2, len(line) - width))
+        ellipsis = "…" if start + width < len(line) else ""
+    shown = "".join(c if c.isprintable() else "�" for c in line[start : start + width].replace("\t", " "))
+    return shown + ellipsis, start, len(ellipsis)
 
 
 class ProgramError(Exception):

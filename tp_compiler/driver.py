@@ -28,15 +28,15 @@ MAX_SOURCE = 64 * 2**20
 Progress = Callable[[int, int], None]
 
 
-def read(path: str) -> Source:
+def read(path: str, *, allow_outside: bool = False) -> Source:
     """The program text of a file, or of standard input for `-`.
 
     Raises ProgramError NX001 (unreadable), NX002 (not UTF-8 text), NX003 (larger than 64 MiB).
     """
     try:
-        raw = sys.stdin.buffer.read(MAX_SOURCE + 1) if path == "-" else _bytes(Path(path))
-    except OSError as problem:
-        reason = problem.strerror or "it cannot be read"
+        raw = _standard_input() if path == "-" else _bytes(Path(path))
+    except (OSError, ValueError) as problem:  # a null byte in a path, a closed standard input
+        reason = getattr(problem, "strerror", None) or "it cannot be read"
         raise ProgramError([Diagnostic("NX001", f"{path}: {reason}", None, _near(Path(path)))]) from None
     if len(raw) > MAX_SOURCE:
         raise ProgramError(
@@ -49,17 +49,23 @@ def read(path: str) -> Source:
         raise ProgramError(
             [Diagnostic("NX002", f"{path} is no UTF-8 text ({place})", None, "is it a .nexort program?")]
         ) from None
-    return Source(path, text)
+    return Source(path, text, allow_outside)
 
 
 def _near(path: Path) -> str:
     """What to do about a path that cannot be read: a file of nearly this name beside it, if there is one."""
     try:
         names = [p.name for p in path.parent.iterdir()] if not path.exists() else []
-    except OSError:
+    except (OSError, ValueError):
         names = []
     near = get_close_matches(path.name, names, n=1)
     return f"did you mean {path.parent / near[0]}?" if near else "check the path"
+
+
+def _standard_input() -> bytes:
+    if sys.stdin is None:
+        raise ValueError("closed")
+    return sys.stdin.buffer.read(MAX_SOURCE + 1)
 
 
 def _bytes(path: Path) -> bytes:

@@ -1,16 +1,27 @@
-"""Standard streams and files as the command uses them: UTF-8, quiet about closed pipes, never half a file."""
+"""Standard streams, signals and files as the command uses them: UTF-8, quiet about closed pipes, never half a file."""
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import current_thread, main_thread
+from typing import Any, TextIO
 
 from tp_compiler.arguments import UsageError
-from tp_compiler.diagnostics import Diagnostic
+from tp_compiler.diagnostics import Diagnostic, printable
+
+
+class Unwritable(Exception):
+    """Standard output does not take the result: closed, or its disk is full."""
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: whatever answers Ctrl-C with what was computed does so here, too."""
 
 
 def print_diagnostics(diagnostics: Iterable[Diagnostic]) -> None:
@@ -20,8 +31,50 @@ def print_diagnostics(diagnostics: Iterable[Diagnostic]) -> None:
 
 
 def say(text: str) -> None:
-    """A line for the person, on standard error: standard output is for results."""
-    print(text, file=sys.stderr)
+    """A line for the person, on standard error: standard output is for results. A closed or full one costs nothing."""
+    with suppress(OSError, ValueError, AttributeError):
+        print(printable(text), file=sys.stderr)
+
+
+def show(text: str) -> None:
+    """A result, on standard output. Raises Unwritable."""
+    with _output():
+        print(_safe(text), file=_stdout())
+
+
+def write(text: str) -> None:
+    """The text of a program, on standard output: as it is, except on a terminal. Raises Unwritable."""
+    with _output():
+        _stdout().write(_safe(text))
+
+
+def flush() -> None:
+    """Everything printed has been taken, or Unwritable is raised."""
+    with _output():
+        _stdout().flush()
+
+
+def _stdout() -> TextIO:
+    if sys.stdout is None:
+        raise Unwritable("it is closed")
+    return sys.stdout
+
+
+def _safe(text: str) -> str:
+    """On a terminal, no text of a program acts as a command; tabs are text."""
+    if sys.stdout is None or not sys.stdout.isatty():
+        return text
+    return "\t".join(printable(part) for part in text.split("\t"))
+
+
+@contextmanager
+def _output() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except (OSError, ValueError) as error:
+        raise Unwritable(getattr(error, "strerror", None) or str(error)) from None
 
 
 def written(path: str, write: Callable[[], None]) -> bool:
@@ -60,25 +113,52 @@ def replace(path: Path, text: str) -> None:
         raise
 
 
-def use_utf8() -> None:
-    """Programs are UTF-8 and so are our streams, whatever the locale says."""
+def prepare_streams() -> None:
+    """Programs are UTF-8 and so are our streams, whatever the locale says; closed ones are no file of ours."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # else the next file opened takes the number, and what is printed
     for stream in (sys.stdin, sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
             reconfigure(encoding="utf-8", errors="strict" if stream is sys.stdin else "backslashreplace")
 
 
-def flushed(code: int) -> int:
-    """The exit code, once everything printed has been taken."""
+@contextmanager
+def signals() -> Iterator[None]:
+    """Ctrl-C raises KeyboardInterrupt and SIGTERM Terminated, once; a second SIGTERM ends the process."""
+    if current_thread() is not main_thread():
+        yield
+        return
+
+    def terminate(number: int, frame: Any) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        raise Terminated
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    if before[signal.SIGINT] is not signal.SIG_IGN:  # nohup, a job in the background
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if before[signal.SIGTERM] is not signal.SIG_IGN:
+        signal.signal(signal.SIGTERM, terminate)
     try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        return silence()
-    return code
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def terminated() -> bool:
+    """Has SIGTERM been met (inside `signals`)?"""
+    return current_thread() is main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
 def silence() -> int:
     """The reader of our output has left, as `head` does: stop without a word, also when Python flushes at exit."""
-    with open(os.devnull, "w") as nowhere, suppress(OSError, ValueError):  # a captured stream has no file number
+    with (
+        open(os.devnull, "w") as nowhere,
+        suppress(OSError, ValueError, AttributeError),
+    ):  # captured streams have no number
         os.dup2(nowhere.fileno(), sys.stdout.fileno())
     return 0

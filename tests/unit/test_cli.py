@@ -33,7 +33,7 @@ class FakeDriver:
         self.passed = True
         self.error: BaseException | None = None
 
-    def read(self, path: str) -> Source:
+    def read(self, path: str, *, allow_outside: bool = False) -> Source:
         if path == "-":
             return Source("-", sys.stdin.read())
         if not Path(path).is_file():

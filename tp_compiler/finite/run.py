@@ -31,6 +31,7 @@ class Samples:
 
     values: dict[str, Values]
     failed: dict[str, Diagnostic]
+    seeds: int  # fewer than asked for where the run was interrupted
 
 
 @np.errstate(all="ignore")  # what is not finite is found and named, not warned of
@@ -45,11 +46,13 @@ def samples(
     max_memory: float | None = None,
     progress: Progress | None = None,
     tile: int = TILE,
+    keep: bool = False,
 ) -> Samples:
     """Each output in `seeds` independent networks of width n = `width`.
 
     Width classes have round(ratio n) neurons. `max_memory` is in bytes, by default 80% of the physical memory;
-    `progress(done, seeds)` is called after each network; `tile` bounds the entries of a piece of an OuterNonlin.
+    `progress(done, seeds)` is called after each network; `tile` bounds the entries of a piece of an OuterNonlin;
+    with `keep`, an interruption leaves the networks that are done.
     """
     _check(width, seeds, dtype)
     kind = np.dtype(dtype)
@@ -57,8 +60,15 @@ def samples(
     _check_memory(found, width, seeds, kind.itemsize, max_memory, tile)
     drawn: dict[str, list[Values]] = {o.name: [] for o in found.outputs}
     failed: dict[str, Diagnostic] = {}
+    done = 0
     for number in range(seeds):
-        values, lost = Network(found, width, (seed, number), kind, tile).run()
+        try:
+            values, lost = Network(found, width, (seed, number), kind, tile).run()
+        except KeyboardInterrupt:
+            if not keep or done < 2:
+                raise
+            break
+        done += 1
         for name, diagnostic in lost.items():
             failed.setdefault(name, diagnostic)
         for name, value in values.items():
@@ -69,7 +79,7 @@ def samples(
             break
     order = [o.name for o in found.outputs]
     kept = {name: np.stack(drawn[name]) for name in order if name not in failed}
-    return Samples(kept, {name: failed[name] for name in order if name in failed})
+    return Samples(kept, {name: failed[name] for name in order if name in failed}, done)
 
 
 @np.errstate(all="ignore")
@@ -86,11 +96,17 @@ def simulate(
 ) -> Run:
     """Mean over `seeds` networks of width n = `width` with its standard error; arguments as for `samples`."""
     start = time.perf_counter()
-    drawn = samples(program, width, seeds, seed=seed, dtype=dtype, only=only, max_memory=max_memory, progress=progress)
+    drawn = samples(
+        program, width, seeds, seed=seed, dtype=dtype, only=only, max_memory=max_memory, progress=progress, keep=True
+    )
     outputs = {o.name: estimate(o, drawn.values[o.name]) for o in program.outputs if o.name in drawn.values}
     warnings = program.warnings
     if seeds == 1:
         warnings = (*warnings, Diagnostic("NX910", "one seed gives no standard error", None, "raise --seeds"))
+    if drawn.seeds < seeds and not (drawn.failed and not outputs):
+        message = f"interrupted: these are the averages over {drawn.seeds} of {seeds} networks"
+        warnings = (*warnings, Diagnostic("NX914", message))
+        seeds = drawn.seeds
     settings = {"seed": seed, "width": width, "seeds": seeds, "dtype": dtype, "backend": "numpy"}
     return Run(
         program=program.source.name,

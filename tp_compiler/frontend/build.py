@@ -144,6 +144,10 @@ class Builder(Transformer[Token, Any]):
     def power(self, c: list[Any]) -> ast.Expr:
         self._bounded(self._span(c), c[2])
         tail = c[2].operands if isinstance(c[2], ast.Power) else (c[2],)
+        if len(tail) > MAX_NESTING:
+            raise _error(
+                "NX013", f"more than {MAX_NESTING} exponents on top of each other", self._span(c), "name inner parts"
+            )
         return ast.Power(self._span(c), (c[0], *tail))
 
     def neg(self, c: list[Any]) -> ast.Expr:

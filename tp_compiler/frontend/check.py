@@ -10,7 +10,6 @@ import math
 from collections.abc import Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 from tp_compiler.diagnostics import Diagnostic, Diagnostics, ProgramError, Source, Span
 from tp_compiler.frontend import syntax as ast
@@ -21,9 +20,11 @@ from tp_compiler.frontend.differentiation import Differentiation
 from tp_compiler.frontend.expressions import BROKEN, Context, error, free_indices
 from tp_compiler.frontend.finished import Finished
 from tp_compiler.frontend.functions import Functions, library_bindings
+from tp_compiler.frontend.imports import Imports
 from tp_compiler.frontend.matrix_functions import MatrixFunctions
 from tp_compiler.frontend.names import RESERVED, Scope, suggest
 from tp_compiler.frontend.parse import parse
+from tp_compiler.frontend.reach import Reach
 from tp_compiler.frontend.training import Training
 from tp_compiler.ir.program import Output, Program, Regime
 from tp_compiler.ir.types import Index, N
@@ -72,10 +73,11 @@ class Checker(Bindings):
         self.scope.library["pi"] = v.Binding(v.Scalar(pi))
         self.scope.library["n"] = v.Binding(v.WidthName(N))
         self.outputs: dict[str, Output] = {}
-        self.imported: set[str] = set()
+        self.imports = Imports()
 
     def read(self, file: ast.File) -> None:
-        self.imported.add(str(Path(file.source.name).resolve()))
+        self.reach = Reach.of(file.source)
+        self.imports.known.add(str(Path(file.source.name).resolve()))
         self.core.doubtful |= unread_names(file)
         self.training.announce(file.statements, self.scope)
         self.run(file.statements, self.scope, "top")
@@ -112,8 +114,8 @@ class Checker(Bindings):
             self.run(parse(Source(path, text), self.found).statements, own, "top")
         scope.library.update({n: b for n, b in own.others.items() if isinstance(b.value, v.OptimizerName)})
 
-    def _sized(self, indices: tuple[Index, ...], values: Any) -> tuple[Index, ...]:
-        return self.training.sized(indices, values)
+    def _sized(self, indices: tuple[Index, ...], shape: tuple[int, ...]) -> tuple[Index, ...]:
+        return self.training.sized(indices, shape)
 
     # -- running ------------------------------------------------------------------------------------------------
     def run(self, statements: tuple[ast.Statement, ...], scope: Scope, place: str) -> None:
@@ -260,43 +262,18 @@ class Checker(Bindings):
             self.outputs[name] = Output(name, tuple(dict.fromkeys(indices)), node, s.span)
 
     def _import(self, s: ast.Import, scope: Scope) -> None:
-        source = self._imported_source(s)
+        source = self.imports.library(s) if not s.quoted else self.imports.file(s, self.reach)
         if source is None:
             return
-        file = parse(source, self.found)
+        found = Diagnostics()
+        file = parse(source, found)
+        if found.errors and not file.statements:  # its lines are not shown: it may be anything
+            raise error("NX142", f"`{s.path}` is not a program", s.span, "check the file")
+        for diagnostic in found:
+            self.found.add(diagnostic)
         kept = tuple(x for x in file.statements if not isinstance(x, ast.Output | ast.Train | ast.Parametrization))
-        self.run(kept, scope, "top")
-
-    def _imported_source(self, s: ast.Import) -> Source | None:
-        """The text of an import, once per program (which also ends circles)."""
-        if not s.quoted:
-            if s.path != "layers":
-                raise error(
-                    "NX140",
-                    f"no library is called `{s.path}`",
-                    s.span,
-                    'write `import layers`, or import "file.nexort"',
-                )
-            path = f"library/{s.path}.nexort"
-            text = files("tp_compiler").joinpath("library", f"{s.path}.nexort").read_text(encoding="utf-8")
-        else:
-            folder = Path(s.span.source.name).parent if s.span.source.name != "-" else Path()
-            file = folder / s.path
-            if not file.is_file():
-                raise error("NX141", f"there is no file `{s.path}`", s.span, f"looked in {folder}")
-            path = str(file.resolve())
-            try:
-                text = file.read_text(encoding="utf-8")
-            except (OSError, UnicodeDecodeError):
-                raise error("NX142", f"`{s.path}` is no UTF-8 text", s.span, "check the file") from None
-            if path not in self.imported:
-                self.imported.add(path)
-                return Source(str(file), text)
-            return None
-        if path in self.imported:
-            return None
-        self.imported.add(path)
-        return Source(path, text)
+        with self.imports.inside(s.span):
+            self.run(kept, scope, "top")
 
     # -- training -----------------------------------------------------------------------------------------------
     def _optimizer(self, s: ast.Optimizer, scope: Scope) -> None:

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import io
 import math
+import os
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, TextIO
 
 import numpy as np
 
 from tp_compiler.diagnostics import Diagnostic, ProgramError, Span
 from tp_compiler.frontend import syntax as ast
 
+#: Of a file, and of an array in it.
 MAX_BYTES = 2**31
+#: Of the list of members of an .npz file.
+MAX_DIRECTORY = 2**24
+#: Characters of a line of a .csv file.
+MAX_LINE = 2**26
 
 
 def _error(code: str, message: str, span: Span, remedy: str = "") -> ProgramError:
@@ -56,55 +65,104 @@ def _number(expr: ast.Expr) -> float:
     return value
 
 
-def from_file(source: ast.FromFile, folder: Path) -> Any:
-    """The array of a file, found relative to the program's folder."""
-    path = folder / source.path
+#: The shape that a file turns out to have; raises ProgramError where that is not the shape of the axes.
+Accept = Callable[[tuple[int, ...]], object]
+
+
+def from_file(source: ast.FromFile, path: Path, accept: Accept) -> Any:
+    """The array of a file. Its shape is read first, and accepted or refused, before any number is."""
     span = source.span
     suffix = path.suffix.lower()
     if suffix not in (".npy", ".npz", ".csv"):
         raise _error("NX310", f"`{source.path}` is no data file", span, "data are read from .npy, .npz or .csv")
-    if not path.is_file():
-        raise _error("NX311", f"there is no file `{source.path}`", span, f"looked in {folder}")
     if path.stat().st_size > MAX_BYTES:
         raise _error("NX312", f"`{source.path}` is larger than 2 GiB", span, "split it")
     if source.key is not None and suffix != ".npz":
         raise _error("NX313", f"`key` is for .npz files, this is {suffix}", span, "remove the key")
     try:
-        loaded = _load(path, suffix, source)
+        with open(path, "rb") as file:
+            loaded = {".npy": _npy, ".npz": _npz, ".csv": _csv}[suffix](file, source, accept)
     except ProgramError:
         raise
     except Exception as problem:  # NumPy raises many kinds on malformed files
-        reason = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
+        reason = str(problem).splitlines()[0][:200] if str(problem) else type(problem).__name__
         raise _error("NX314", f"`{source.path}` cannot be read: {reason}", span, "check the file") from None
-    if loaded.dtype.kind not in "fiub":
-        raise _error("NX315", f"`{source.path}` holds {loaded.dtype}, not real numbers", span, "save a float array")
     values = loaded.astype(np.float64)
     if not np.isfinite(values).all():
         raise _error("NX316", f"`{source.path}` holds NaN or infinite values", span, "clean the data")
     return values
 
 
-def _load(path: Path, suffix: str, source: ast.FromFile) -> Any:
-    if suffix == ".npy":
-        return np.load(path, allow_pickle=False)
-    if suffix == ".csv":
-        return _csv(path)
-    with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
-        names = list(archive.files)
+def _npy(file: IO[bytes], source: ast.FromFile, accept: Accept) -> Any:
+    return _array(file, os.fstat(file.fileno()).st_size, source, accept)
+
+
+def _npz(file: IO[bytes], source: ast.FromFile, accept: Accept) -> Any:
+    if _directory(file) > MAX_DIRECTORY:
+        raise _error("NX312", f"`{source.path}` holds too many arrays", source.span, "save fewer in one file")
+    with zipfile.ZipFile(file) as archive:
+        names = [name.removesuffix(".npy") for name in archive.namelist()]
         key = source.key if source.key is not None else (names[0] if len(names) == 1 else None)
         if key is None or key not in names:
             shown = ", ".join(names[:8]) or "none"
             message = f"`{source.path}` has no array `{key}`" if key else f"`{source.path}` holds several arrays"
             raise _error("NX317", message, source.span, f'choose one with key "...": {shown}')
-        return archive[key]
+        member = archive.infolist()[names.index(key)]
+        with archive.open(member) as stream:
+            return _array(stream, member.file_size, source, accept)
 
 
-def _csv(path: Path) -> Any:
+def _directory(file: IO[bytes]) -> int:
+    """Bytes of the list of members of a zip archive, as its last record says."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - 2**16 - 22))
+    tail = file.read()
+    file.seek(0)
+    at = tail.rfind(b"PK\x05\x06")
+    return int.from_bytes(tail[at + 12 : at + 16], "little") if at >= 0 else 0
+
+
+def _array(file: IO[bytes], size: int, source: ast.FromFile, accept: Accept) -> Any:
+    """An array in NumPy's format of `size` bytes: what its header says is checked before the rest is read."""
+    header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    version = np.lib.format.read_magic(file)
+    if version not in header:
+        raise ValueError("its format has an unknown version")
+    shape, _, kind = header[version](file)
+    if kind.kind not in "fiub":
+        if kind.hasobject:
+            raise ValueError("Object arrays cannot be loaded when allow_pickle=False")
+        raise _error("NX315", f"`{source.path}` holds {kind}, not real numbers", source.span, "save a float array")
+    accept(shape)
+    if math.prod(shape) * kind.itemsize > min(MAX_BYTES, size):
+        raise ValueError("it holds fewer numbers than it says")
+    file.seek(0)
+    return np.lib.format.read_array(file, allow_pickle=False)
+
+
+def _csv(file: IO[bytes], source: ast.FromFile, accept: Accept) -> Any:
     """Comma-separated numbers; a first line that is no numbers is taken as a header. One column gives a vector."""
-    with open(path, encoding="utf-8-sig") as handle:
-        first = handle.readline()
-    values = np.loadtxt(path, delimiter=",", ndmin=2, encoding="utf-8-sig", skiprows=0 if _is_numbers(first) else 1)
+    with io.TextIOWrapper(file, encoding="utf-8-sig") as text:
+        skipped = 0 if _is_numbers(text.readline(MAX_LINE)) else 1
+        text.seek(0)
+        rows, columns = _rows(text, skipped)
+        accept((rows,) if columns == 1 else (rows, columns))
+        text.seek(0)
+        values = np.loadtxt(text, delimiter=",", ndmin=2, skiprows=skipped)
     return values[:, 0] if values.shape[1] == 1 else values
+
+
+def _rows(text: TextIO, skipped: int) -> tuple[int, int]:
+    """Rows, and columns of the first one; nothing is kept of the lines."""
+    rows = columns = 0
+    while line := text.readline(MAX_LINE):
+        if len(line) >= MAX_LINE:
+            raise ValueError(f"a line is longer than {MAX_LINE} characters")
+        if skipped:
+            skipped = 0
+        elif line := line.split("#")[0].strip():
+            rows, columns = rows + 1, columns or line.count(",") + 1
+    return rows, columns
 
 
 def _is_numbers(line: str) -> bool:
@@ -126,13 +184,13 @@ def drawn(law: ast.Law, args: list[float], seed: int, shape: tuple[int, ...]) ->
     return math.sqrt(args[0]) * generator.choice([-1.0, 1.0], shape)
 
 
-def check_shape(name: str, values: Any, sizes: tuple[int, ...], names: tuple[str, ...], span: Span) -> None:
+def check_shape(name: str, shape: tuple[int, ...], sizes: tuple[int, ...], names: tuple[str, ...], span: Span) -> None:
     """The shape of an array against the axes it is declared over."""
-    if values.shape != sizes:
+    if shape != sizes:
         wanted = ", ".join(f"{n} : {s}" for n, s in zip(names, sizes, strict=True)) or "a single number"
         raise _error(
             "NX304",
-            f"`{name}` has shape {_shape(values.shape)}, its axes ask for {_shape(sizes)}",
+            f"`{name}` has shape {_shape(shape)}, its axes ask for {_shape(sizes)}",
             span,
             f"expected {wanted}",
         )

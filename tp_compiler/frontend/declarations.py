@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
-from tp_compiler.diagnostics import Diagnostics, ProgramError, Span
+from tp_compiler.diagnostics import Diagnostics, ProgramError, Source, Span
 from tp_compiler.frontend import data
 from tp_compiler.frontend import syntax as ast
 from tp_compiler.frontend import values as v
 from tp_compiler.frontend.expressions import BROKEN, Context, Expressions, error, free_indices
 from tp_compiler.frontend.names import RESERVED, Scope, suggest
+from tp_compiler.frontend.reach import Reach
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.build import Builder
 from tp_compiler.ir.types import Axis, Index, N, Type, Width
@@ -31,13 +30,14 @@ class Declarations:
         self.found = found
         self.settings = settings
         self.used_settings: set[str] = set()
+        self.reach = Reach.of(Source("<text>", ""))
         self.build = Builder()
         self.core = Expressions(self.build, found)
         self.axes: list[Axis] = []
         self.widths: list[Width] = self.core.algebra.widths
         self.names: dict[ir.Node, tuple[str, tuple[Index | int, ...]]] = {}  # what the source calls a node
 
-    def _sized(self, indices: tuple[Index, ...], values: Any) -> tuple[Index, ...]:
+    def _sized(self, indices: tuple[Index, ...], shape: tuple[int, ...]) -> tuple[Index, ...]:
         """The indices of data, where their sizes decide (training.py)."""
         raise NotImplementedError
 
@@ -123,27 +123,26 @@ class Declarations:
         try:
             indices = self._data_indices(name, scope)
             if isinstance(s.source, ast.FromFile):
-                folder = Path(s.span.source.name).parent if s.span.source.name != "-" else Path()
-                values = data.from_file(s.source, folder)
+                path = self.reach.find(s.source.path, s.source.span, "NX311")
+                values = data.from_file(s.source, path, lambda shape: self._fitting(s, indices, shape))
             elif isinstance(s.source, ast.Drawn):
                 values = self._drawn(s.source, indices, scope)
             else:
                 values = data.inline(s.source)
+            indices = self._fitting(s, indices, values.shape)
         except ProgramError:
             if name.ident not in scope.others:
                 self._declare(name, v.Binding(BROKEN), scope)
             raise
-        indices = self._sized(indices, values)
-        sizes = tuple(i.size for i in indices)
-        try:
-            data.check_shape(name.ident, values, sizes, tuple(i.name for i in indices), s.span)
-        except ProgramError as problem:
-            for d in problem.diagnostics:
-                self.found.add(d)
-            self._declare(name, v.Binding(BROKEN), scope)
-            return
         node = self.build.array(name.ident, values, indices, data.is_integer(values), name.span)
         self._declare(name, v.Binding(v.Scalar(node), indices), scope)
+
+    def _fitting(self, s: ast.DataDecl, indices: tuple[Index, ...], shape: tuple[int, ...]) -> tuple[Index, ...]:
+        """The indices of data of this shape. Raises ProgramError NX304 where it is not that of the axes."""
+        indices = self._sized(indices, shape)
+        sizes, names = tuple(i.size for i in indices), tuple(i.name for i in indices)
+        data.check_shape(s.target.ident, shape, sizes, names, s.span)
+        return indices
 
     def _data_indices(self, name: ast.Name, scope: Scope) -> tuple[Index, ...]:
         return self._own_indices(name, scope)

@@ -13,11 +13,17 @@ from lark import Lark, Token
 from lark.exceptions import UnexpectedToken
 from lark.lexer import TerminalDef
 
-from tp_compiler.diagnostics import Diagnostics, ProgramError, Source
+from tp_compiler.diagnostics import Diagnostic, Diagnostics, ProgramError, Source, Span
 from tp_compiler.frontend import syntax as ast
 from tp_compiler.frontend.build import Builder, reading
 from tp_compiler.frontend.messages import explain
 from tp_compiler.frontend.tokens import Layout
+
+#: Characters of a name, a number or a string.
+MAX_WORD = 4096
+_WORDS = ("NAME", "NUMBER", "STRING", "PRIMES")
+#: Words and signs of a text: they take about 350 bytes each.
+MAX_TOKENS = 4_000_000
 
 
 def parse(source: Source, found: Diagnostics) -> ast.File:
@@ -49,7 +55,16 @@ def tokenize(source: Source, found: Diagnostics) -> tuple[Iterator[list[Token]],
         if kind == "COMMENT":
             comments.append((found_here.start(kind), value.rstrip()))
             continue
-        raw.append(Token(kind, value, at - len(value), line, None, None, None, at))
+        if len(value) > MAX_WORD and kind in _WORDS:
+            span = Span(source, at - len(value), at)
+            found.add(Diagnostic("NX017", f"a word of {len(value)} characters", span, f"use at most {MAX_WORD}"))
+            value = value[:1]  # the program is refused: what is left of it is to take no time
+        raw.append(Token(kind, value, found_here.start(kind), line, None, None, None, at))
+        if len(raw) > MAX_TOKENS:
+            span = Span(source, at - len(value), at)
+            message = f"the program has more than {MAX_TOKENS} words and signs"
+            found.add(Diagnostic("NX018", message, span, "keep data in .npy, .npz or .csv files"))
+            break
         if kind == "NEWLINE":
             line += value.count("\n")
     return Layout(source, raw, found).statements(), comments

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tp_compiler.diagnostics import Diagnostic, ProgramError, Span
 from tp_compiler.frontend import syntax as ast
@@ -121,13 +121,13 @@ class Training:
                     return self._announced(s.value[0], ())
         return int(extent.text) if isinstance(extent, ast.Number) and extent.text.isdigit() else 1
 
-    def sized(self, indices: tuple[Index, ...], values: Any) -> tuple[Index, ...]:
+    def sized(self, indices: tuple[Index, ...], shape: tuple[int, ...]) -> tuple[Index, ...]:
         """Data over `step` may have one entry per update, or one more."""
-        if len(values.shape) != len(indices):
+        if len(shape) != len(indices):
             return indices
         return tuple(
             Index("step", Axis("step", size)) if i.name == "step" and size in (i.size, i.size - 1) else i
-            for i, size in zip(indices, values.shape, strict=True)
+            for i, size in zip(indices, shape, strict=True)
         )
 
     # -- the loop -----------------------------------------------------------------------------------------------

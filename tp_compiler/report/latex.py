@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from tp_compiler.diagnostics import printable
 from tp_compiler.report.numbers import Written, axis_names, covariance_of, tables
 from tp_compiler.report.numbers import write as write_number
 from tp_compiler.results import Array, Estimate, Run
@@ -32,7 +33,9 @@ _ESCAPES = {
 def run_latex(run: Run) -> str:
     """Displayed equations, one per output (per table, for more than two axes); failed outputs as comments."""
     equations = [line for name, estimate in run.outputs.items() for line in estimate_latex(name, estimate)]
-    comments = [f"% {name}: {diagnostic.message}".replace("\n", " ") for name, diagnostic in run.failed.items()]
+    comments = [
+        printable(f"% {name}: {diagnostic.message}".replace("\n", " ")) for name, diagnostic in run.failed.items()
+    ]
     return "\n".join([*(f"\\[ {equation} \\]" for equation in equations), *comments])
 
 
@@ -87,4 +90,4 @@ def _subscript(index: str) -> str:
 
 def escape(text: str) -> str:
     """Text that LaTeX prints as it stands."""
-    return "".join(_ESCAPES.get(char, char) for char in text)
+    return "".join(_ESCAPES.get(char, char) for char in printable(text))

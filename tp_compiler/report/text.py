@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tp_compiler._version import __version__
-from tp_compiler.diagnostics import Diagnostic
+from tp_compiler.diagnostics import Diagnostic, printable
 from tp_compiler.report.numbers import Table, Written, axis_names, covariance_of, tables, write
 from tp_compiler.results import Array, Estimate, Run
 
@@ -34,7 +34,7 @@ def run_text(run: Run, *, verbose: bool = False) -> str:
         why = [f"  {estimate.method}: {estimate.note}"] if verbose and estimate.note else []
         sections.append("\n".join([*_estimate(name, estimate), *why]))
     sections += [_failure(name, diagnostic) for name, diagnostic in run.failed.items()]
-    return "\n\n".join([*sections, footer(run)])
+    return printable("\n\n".join([*sections, footer(run)]))
 
 
 def _title(run: Run) -> str:

@@ -1,0 +1,63 @@
+"""Which files a program may read: those below its folder, or below the working directory for a program given as text.
+
+Links are followed first. The rule holds for imports and data alike, also in files that are imported; it is lifted by
+`--allow-outside` (`allow_outside=True` in Python).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tp_compiler.diagnostics import Diagnostic, ProgramError, Source, Span
+
+#: Characters of a path.
+MAX_PATH = 4096
+
+
+@dataclass(frozen=True)
+class Reach:
+    """The folder that a program is confined to; `everywhere` lifts the rule."""
+
+    root: Path
+    everywhere: bool
+
+    @classmethod
+    def of(cls, source: Source) -> Reach:
+        return cls(_folder(source), source.allow_outside)
+
+    def find(self, written: str, span: Span, missing: str) -> Path:
+        """The file that a path written at `span` means, links followed.
+
+        Raises ProgramError NX143 where it is out of reach, `missing` where there is no such file.
+        """
+        folder = _folder(span.source)
+        absent = Diagnostic(missing, f"there is no file `{_shown(written)}`", span, f"looked in {folder}")
+        try:
+            real = (folder / written[:MAX_PATH]).resolve()
+            root = self.root.resolve()
+        except (OSError, ValueError, RuntimeError):  # a null byte, a circle of links
+            raise ProgramError([absent]) from None
+        if not (self.everywhere or real.is_relative_to(root)):
+            message = f"`{_shown(written)}` is outside of the folder of the program"
+            remedy = "move the file there, or allow it: --allow-outside, in Python allow_outside=True"
+            raise ProgramError([Diagnostic("NX143", message, span, remedy)])
+        if not _is_file(real):
+            raise ProgramError([absent])
+        return real
+
+
+def _folder(source: Source) -> Path:
+    """The folder that paths in a text are relative to."""
+    return Path(source.name).parent if source.name != "-" else Path()
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that is too long, a folder that may not be entered
+        return False
+
+
+def _shown(path: str) -> str:
+    return path if len(path) <= 200 else f"{path[:200]}…"
