@@ -19,6 +19,7 @@ import numpy as np
 
 from tp_compiler.diagnostics import Diagnostic, Span
 from tp_compiler.evaluate.clt import CltScalars
+from tp_compiler.evaluate.clt_laws import covariance_node
 from tp_compiler.evaluate.estimates import mean_and_error
 from tp_compiler.evaluate.exact import ExactEvaluator
 from tp_compiler.evaluate.forms import Tensor
@@ -87,11 +88,7 @@ class Draws:
         found = {}
         for k, a in enumerate(self.clts):
             for m, b in enumerate(self.clts[: k + 1]):
-                apart = {i: self.build.fresh(i) for i in b.type.indices}
-                other = [self.build.rename(x, {**apart}, self.span) for x in b.args]
-                node = self.build.contract((*a.args, *other), (), (0,), self.span)
-                found[k, m] = node
-                self._labels[k, m] = (*a.type.indices, *apart.values())
+                found[k, m], self._labels[k, m] = covariance_node(self.build, a, b, self.span)
         return found
 
     # -- one run ----------------------------------------------------------------------------------------------------

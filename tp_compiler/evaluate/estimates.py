@@ -136,22 +136,24 @@ def is_gaussian(node: ir.Node) -> bool:
 
 def gaussian_law(output: Output, clt: CltScalars) -> Any:
     """The covariance over the flattened entries of a Gaussian output in one run, or None."""
-    if not is_gaussian(output.node):
-        return None
+    known = clt.covariance.get(base(output.node)) if is_gaussian(output.node) else None
+    return None if known is None else covariance_of(output, known)
+
+
+def covariance_of(output: Output, known: Any) -> Any:
+    """The covariance over the flattened entries of an output, from that of the family it reads (size, size)."""
     chain = [output.node]
     while isinstance(chain[-1], ir.Reindex):
         chain.append(chain[-1].args[0])
-    base = chain[-1]
-    if base not in clt.covariance:
-        return None
+    family = chain[-1]
     # Entry numbers of the base family travel through the index manipulations; the covariance is read off at them.
-    places: Any = np.arange(base.type.size()).reshape(base.type.shape)
+    places: Any = np.arange(family.type.size()).reshape(family.type.shape)
     for node in reversed(chain[:-1]):
         assert isinstance(node, ir.Reindex)
         places = reindexed(node, places, labels(node.args[0].type), [], labels(node.type))
     shape = tuple(i.size for i in output.indices)
     flat = np.broadcast_to(aligned(places, labels(output.node.type), output.indices), shape).ravel()
-    return clt.covariance[base][np.ix_(flat, flat)]
+    return known[np.ix_(flat, flat)]
 
 
 def covariances(runs: list[dict[str, Any]], laws: list[dict[str, Any]]) -> dict[str, Any]:

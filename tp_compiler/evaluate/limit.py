@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tp_compiler.diagnostics import Diagnostic
+from tp_compiler.evaluate import clt_laws
 from tp_compiler.evaluate.draws import Draws, drawn_together
 from tp_compiler.evaluate.estimates import is_gaussian
 from tp_compiler.evaluate.exact import Exact, ExactEvaluator
@@ -92,12 +93,35 @@ def without_sampling(program: Program, names: list[str], options: Options) -> tu
             failed[o.name] = found
         else:
             reasons[o.name] = found.reason
-            if options.method != "auto":
-                message = f"there is no {options.method} value: {found.reason}"
-                failed[o.name] = Diagnostic("NX501", message, o.span, "use --method auto")
+    for o, law in _laws(program, [o for o in wanted if o.name in reasons], options):
+        if isinstance(law, NotExact):
+            reasons[o.name] = law.reason
+            continue
+        del reasons[o.name]
+        if isinstance(law, Estimate):
+            outputs[o.name] = law
+        else:
+            failed[o.name] = law
+    for o in wanted if options.method != "auto" else ():
+        if o.name in reasons:
+            message = f"there is no {options.method} value: {reasons[o.name]}"
+            failed[o.name] = Diagnostic("NX501", message, o.span, "use --method auto")
     seconds = time.monotonic() - start
     run = Run(program.source.name, "limit", outputs, failed, program.warnings, settings_of(options, 0), seconds)
     return run, reasons
+
+
+def _laws(program: Program, wanted: list[Output], options: Options) -> Iterator[tuple[Output, Estimate | Problem]]:
+    """Gaussian outputs, whose covariances are averages: what those are without sampling."""
+    wanted = [o for o in wanted if is_gaussian(o.node)]
+    if not wanted:
+        return
+    asked = clt_laws.covariances(program, wanted)
+    found = dict(_found(program, list(asked.values()), options))
+    for o in wanted:
+        covariance = found[asked[o.name]] if o.name in asked else None
+        if covariance is not None:
+            yield o, clt_laws.estimate(o, covariance) if isinstance(covariance, Exact) else covariance
 
 
 def _found(program: Program, wanted: list[Output], options: Options) -> Iterator[tuple[Output, Exact | Problem]]:
