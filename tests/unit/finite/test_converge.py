@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tp_compiler.finite.converge import verify
+from tp_compiler.finite.scores import normal_score, two_sided_normal
 from tp_compiler.results import Estimate
 
 WIDTHS = (256, 512, 1024)
@@ -108,3 +109,31 @@ def test_a_finite_network_against_its_known_limit() -> None:
     (right,) = verify({"f": limit(0.5)}, drawn).checks
     (wrong,) = verify({"f": limit(0.7)}, drawn).checks
     assert right.passed and not wrong.passed
+
+
+def test_the_mean_of_constants_is_compared_exactly_unless_the_limit_has_an_error() -> None:
+    """A number that does not fluctuate, off by one standard error of its limit."""
+    samples = {n: {"f": np.full((8, 1), 1.0)} for n in WIDTHS}
+    assert not check(samples, limit([1.01])).passed
+    assert check(samples, limit([1.01], stderr=0.01)).passed
+
+
+def test_a_raw_score_is_the_mean_over_its_standard_error() -> None:
+    samples = made([0.0], seeds=40, seed=3)
+    found = check(samples, limit([0.0]))
+    expected = [samples[n]["f"].mean() / (samples[n]["f"].std(ddof=1) / np.sqrt(40)) for n in WIDTHS]
+    assert found.z == pytest.approx(np.abs(normal_score(np.array(expected), np.full(3, 39.0))))
+
+
+def test_figures_are_means_and_one_triangle_of_the_covariance() -> None:
+    rng = np.random.default_rng(0)
+    samples = {n: {"f": rng.standard_normal((64, 3))} for n in WIDTHS}
+    found = check(samples, limit(np.zeros(3), law="gaussian", covariance=np.eye(3), covariance_stderr=np.zeros((3, 3))))
+    assert found.figures == 3 + 6 and found.passed
+    assert found.threshold == pytest.approx(two_sided_normal(1e-3 / 9))
+
+
+def test_a_slope_that_is_surely_steeper_passes_as_faster() -> None:
+    found = check(made(VALUE, power=-1.2, seeds=200))
+    assert found.slope_interval[1] < -0.8
+    assert found.passed and "faster" in found.reason

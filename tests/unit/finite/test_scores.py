@@ -47,3 +47,19 @@ def test_a_bias_is_taken_off_where_it_is_visible_only() -> None:
     )
     assert hidden.corrected == pytest.approx(hidden.raw[-1])
     assert shown.corrected[0] < hidden.corrected[0]
+
+
+def test_the_intercept_is_that_of_weighted_least_squares() -> None:
+    """Weights are seeds times width; the error of the limit joins those of the networks once, whatever the bias."""
+    widths, seeds = np.array([64.0, 128.0, 512.0]), np.array([8.0, 16.0, 24.0])
+    deviation, stderr = np.array([[0.9], [0.2], [0.4]]), np.array([[0.3], [0.2], [0.1]])
+    root = np.sqrt(widths * seeds)
+    design = np.stack([np.ones(3), 1 / widths], axis=1)
+    (intercept, bias), *_ = np.linalg.lstsq(design * root[:, None], deviation[:, 0] * root, rcond=None)
+    lever = np.linalg.inv(design.T @ np.diag(root**2) @ design) @ design.T @ np.diag(root**2)
+    parts, limit_error = lever[0] ** 2 * stderr[:, 0] ** 2, 0.25
+    total = parts.sum() + limit_error**2
+    dof = total**2 / ((parts**2 / (seeds - 1)).sum() + limit_error**4 / 7)
+    found = score([64, 128, 512], deviation, stderr, seeds - 1, np.array([limit_error]), 7)
+    assert found.bias == pytest.approx([bias])
+    assert found.corrected == pytest.approx(normal_score(np.array([intercept / np.sqrt(total)]), np.array([dof])))
