@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tp_compiler.evaluate import tails
 from tp_compiler.evaluate.arrays import Label, aligned, contract, labels, reduced, reindexed, shifted
 from tp_compiler.evaluate.kernels import KERNELS
 from tp_compiler.ir import nodes as ir
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from tp_compiler.evaluate.replicate import Replicate
 
 TILE = 2**19  # entries of one tile
+ROWS, BLOCKS = 32, 16  # of an average over copies what is looked at for heavy tails: rows, or blocks without rows
 
 
 def paired(samples: int, depth: int) -> int:
@@ -123,6 +125,7 @@ class _Body:
         self.outer = outer
         self.values = outer.replicate.values
         self.samples = outer.replicate.samples
+        self.node = node
         self.paired = outer.copies(node)
         self.args, copies, over = _flattened(node, args)
         self.copies = sorted(copies)
@@ -136,6 +139,9 @@ class _Body:
         """The average over the copies, for every row (or over the rows too, where slot 0 is contracted)."""
         family = max(_family(n) for n in _bodies(self.args))
         size = max(1, min(self.paired, TILE // (family * self.paired ** _depth(self.args))))
+        run = self.outer.replicate
+        if run.inspect and run.plan.tails.may_be_infinite(self.node):
+            self._inspect()
         parts: list[Any] = []
         for block in range(self.samples // self.paired):
             self.outer.replicate.pause()
@@ -148,11 +154,37 @@ class _Body:
 
     def _tile(self, rows: Any, block: int) -> Any:
         """The contraction for some rows: averaged over the copies, and summed over the rows if they do not stay."""
+        return self._product(self.args, self._met(rows, block), 1, block, self.labels)
+
+    def _met(self, rows: Any, block: int) -> dict[int, tuple[int, Any]]:
+        """The rows of a tile and the columns that they meet."""
         env: dict[int, tuple[int, Any]] = {0: (0, rows)}
         self.outer.bind(self.copies, self.paired)
         for slot in self.copies:
             env[slot] = (1, self.outer.columns(slot, block, self.paired))
-        return self._product(self.args, env, 1, block, self.labels)
+        return env
+
+    def _inspect(self) -> None:
+        """Looks at the largest products of some rows over their copies, each row in units of its median.
+
+        Copies are paired at random here: pairs of a net never come as close as independent ones.
+        """
+        found = []
+        generator = np.random.Generator(np.random.PCG64([*self.outer.replicate.seed, 7927]))
+        for block in range(1 if self.has_rows else min(BLOCKS, self.samples // self.paired)):
+            rows = block * self.paired + np.arange(min(ROWS, self.paired))
+            env = self._met(rows, block)
+            env |= {slot: (1, generator.permutation(env[slot][1])) for slot in self.copies}
+            evaluated = [self._value(a, env, 1, block, {}) for a in self.args]
+            own: tuple[Label, ...] = (1, *dict.fromkeys(label for _, of in evaluated for label in of if label != 1))
+            parts = [aligned(x, of, own) for x, of in evaluated]
+            parts = [p[(slice(None), *(slice(0, ROWS if label == 0 else 4) for label in own[1:]))] for p in parts]
+            sizes = np.abs(KERNELS["mul"](*parts)).reshape(self.paired, -1)
+            middle = np.median(sizes, axis=0)
+            found.append((sizes[:, middle > 0] / middle[middle > 0]).ravel())
+        known = tails.logs(np.concatenate(found)[:, None])
+        if known is not None:
+            self.outer.replicate.heavy.setdefault(self.node, []).append(known)
 
     def _product(
         self, args: list[ir.Node], env: dict[int, tuple[int, Any]], depth: int, block: int, out: tuple[Label, ...]

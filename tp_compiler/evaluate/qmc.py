@@ -215,13 +215,12 @@ class Sampling:
         for key, node in places.items():
             if key.startswith("heavy") and all(key in one for one in found):
                 level.heavy[node] = [list(parts) for parts in zip(*(one[key] for one in found), strict=False)]
-        particles, _ = self._outer(level.samples)
         broken = {
             node
             for node, steps in level.heavy.items()
             if isinstance(node, ir.Contract)
             and self.plan.tails.may_be_infinite(node)
-            and any(tails.infinite(parts, particles) for parts in steps)
+            and any(tails.infinite(parts) for parts in steps)
         }
         for name in list(level.values) if broken else []:
             causes = broken & set(self.plan.needs(name).nodes)
@@ -313,10 +312,11 @@ class Sampling:
         """What the largest samples leave open in an average that an output reads."""
         level = self.levels[-1]
         counted = level.counted.get(node, 0.0) / math.sqrt(self.options.replicates)
-        particles, _ = self._outer(level.samples)
         read = base(node.args[0]) if isinstance(node, ir.Trace) else node
-        far = isinstance(read, ir.Contract) and self.plan.tails.may_be_infinite(read)
-        heavy = (tails.beyond(parts, particles, far) for parts in level.heavy.get(read, ()))
+        if not isinstance(read, ir.Contract) or read.slots != (0,):
+            return counted
+        far = self.plan.tails.may_be_infinite(read)
+        heavy = (tails.beyond(parts, far) for parts in level.heavy.get(read, ()))
         return math.hypot(counted, max(heavy, default=0.0))
 
     def _covariance(self, name: str) -> tuple[Any, Any]:

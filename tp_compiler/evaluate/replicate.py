@@ -250,7 +250,7 @@ class Replicate:
             of.append(labels(a.type))
         result = contract(arrays, of, labels(node.type))
         result /= float(self.samples) ** len(node.slots)
-        if self.inspect and node.slots == (0,) and self.plan.inspected(node):
+        if self.inspect and len(node.slots) == 1 and self.plan.inspected(node):
             self._inspect(node, arrays, of)
         elif self.inspect and node.slots == (0,) and not np.any(result):
             self.counted[node] = 1 / self.samples  # no particle has met the event: zero up to one of them
@@ -272,7 +272,8 @@ class Replicate:
 
     def _inspect(self, node: ir.Contract, arrays: list[Any], of: list[Any]) -> None:
         """Looks at the largest samples of an average; a part of a large family stands for it."""
-        own: tuple[Label, ...] = (0, *dict.fromkeys(label for one in of for label in one if label != 0))
+        (neurons,) = node.slots
+        own: tuple[Label, ...] = (neurons, *dict.fromkeys(label for one in of for label in one if label != neurons))
         parts = [aligned(x, one, own) for x, one in zip(arrays, of, strict=True)]
         parts = [p[(slice(None), *(slice(0, 4) for _ in own[1:]))] for p in parts]
         products = KERNELS["mul"](*parts)

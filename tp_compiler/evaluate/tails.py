@@ -107,14 +107,17 @@ def top_of(samples: int, part: int = PART) -> int:
 
 
 def logs(products: Any) -> Any:
-    """What Hill's estimator needs of (samples, entries): per entry, the sums of log(x / threshold) over the largest |x|
-    and over fewer of them, the largest |x| and the mean of |x|; shape (4, entries). None where there are too few samples."""
+    """What Hill's estimator needs of (samples, entries), shape (7, entries): the sums of log(x / threshold) over the largest
+    |x| and over fewer of them, how many these are, the largest |x|, the mean of |x| and the number of samples. None where
+    there are too few samples."""
     samples, top = len(products), top_of(len(products))
     if samples < 4 * top:
         return None
     sizes = np.abs(products[:, :ENTRIES])
     largest = np.sort(np.partition(sizes, samples - top - 1, axis=0)[samples - top - 1 :], axis=0)
-    return np.stack([_spread(largest), _spread(largest[-top_of(samples, FAR) - 1 :]), largest[-1], sizes.mean(axis=0)])
+    far = top_of(samples, FAR)
+    found = _spread(largest), _spread(largest[-far - 1 :]), top, far, largest[-1], sizes.mean(axis=0), samples
+    return np.stack(np.broadcast_arrays(*found))
 
 
 def _spread(ordered: Any) -> Any:
@@ -123,22 +126,23 @@ def _spread(ordered: Any) -> Any:
         return np.where(ordered[0] > 0, np.log(ordered / ordered[0]).sum(axis=0), 0.0)
 
 
-def index(found: Sequence[Any], samples: int, part: int = PART) -> Any:
+def index(found: Sequence[Any], far: bool = False) -> Any:
     """Hill's α of every entry from the `logs` of all replicates; infinite where nothing has a tail."""
-    spread = np.sum([x[0 if part == PART else 1] for x in found], axis=0)
+    total = np.sum(found, axis=0)
+    spread, count = total[1 if far else 0], total[3 if far else 2]
     with np.errstate(all="ignore"):
-        return np.where(spread > 0, len(found) * top_of(samples, part) / spread, np.inf)
+        return np.where(spread > 0, count / spread, np.inf)
 
 
-def infinite(found: Sequence[Any], samples: int) -> bool:
+def infinite(found: Sequence[Any]) -> bool:
     """Whether the mean of some entry is infinite, or carried by events rarer than the samples hold: the whole interval
     for its α is near 1 or below, and its largest samples move the mean."""
-    upper = index(found, samples) * (1 + SIGMAS / np.sqrt(len(found) * top_of(samples)))
-    largest, size = (np.mean([x[k] for x in found], axis=0) for k in (2, 3))
+    upper = index(found) * (1 + SIGMAS / np.sqrt(np.sum(found, axis=0)[2]))
+    largest, size, samples = np.mean(found, axis=0)[4:]
     return bool(np.any((upper < INFINITE) & (largest > NEGLIGIBLE * samples * (1 + size))))
 
 
-def beyond(found: Sequence[Any], samples: int, far: bool) -> float:
+def beyond(found: Sequence[Any], far: bool) -> float:
     """The error that the tail beyond the largest samples leaves in the mean of all replicates, the largest of the entries.
 
     The largest sample lies at random in a cell of probability 1/M: the mean feels it as a skewed error of about
@@ -146,8 +150,9 @@ def beyond(found: Sequence[Any], samples: int, far: bool) -> float:
     misses the same part, max|x| / ((α - 1) M) of it, unless the tail is a polynomial's (`far` is False). The α is that
     of the farthest samples, since those of exponentials grow with the distance.
     """
-    alpha = index(found, samples, FAR)
-    cell = np.mean([x[2] for x in found], axis=0) / samples
+    alpha = index(found, far=True)
+    largest, _, samples = np.mean(found, axis=0)[4:]
+    cell = largest / samples
     with np.errstate(all="ignore"):
         missed = np.where(far & (alpha < 2), 3 * (2 - alpha) / np.maximum(alpha - 1, 0.05), 0.0)
         error = np.where(np.isfinite(alpha), cell * (1 / np.maximum(alpha, 0.5) / np.sqrt(len(found)) + missed), 0.0)

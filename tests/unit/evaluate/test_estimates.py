@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tp_compiler.evaluate.estimates import mean_and_error
+from tp_compiler.evaluate.estimates import covariances, mean_and_error
 
 SPREAD = np.linspace(-1, 1, 8)
 SPREAD /= SPREAD.std(ddof=1)  # eight replicates with standard deviation 1: the error of their mean is 1/√8
@@ -120,3 +120,14 @@ def test_halves_are_preferred_to_levels() -> None:
     value, error = mean_and_error(levels, [64] * 4, levels[-1][:4] + 1 / 64)
     assert value == pytest.approx(1.0, abs=1e-5)
     assert error == pytest.approx(1 / 64, rel=1e-3)
+
+
+def test_known_covariances_are_averaged_over_the_draws() -> None:
+    laws = [{"f": np.eye(2)}, {"f": 3 * np.eye(2)}]
+    assert covariances([{"f": np.zeros(2)}] * 2, laws)["f"] == pytest.approx(2 * np.eye(2))
+
+
+def test_sampled_covariances_are_those_over_the_draws() -> None:
+    draws = np.random.default_rng(0).standard_normal((50, 2))
+    found = covariances([{"f": x} for x in draws], [{"f": None}] * 50)["f"]
+    assert found == pytest.approx(np.cov(draws.T))
