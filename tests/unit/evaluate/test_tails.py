@@ -207,3 +207,18 @@ def test_derivatives_of_erf_do_not_stop_a_training() -> None:
     """exp(-x²) has a bounded tail: its few large values were taken for an infinite moment, and |u> for not finite."""
     verification = tpc.verify(TRAINED, widths=(64, 128, 256), seeds=12, method="qmc", samples=512)
     assert verification.passed, verification
+
+
+@pytest.mark.parametrize(
+    "expression, jumps",
+    [
+        ("step(x)", True),
+        ("relu(x)", False),
+        ("tanh(W step(x))", False),
+        ("x * sign(y)", True),
+        ("where(x, y, 1)", True),
+    ],
+)
+def test_what_jumps_is_counted_until_a_matrix_mixes_it(expression: str, jumps: bool) -> None:
+    plan = Plan(tpc.compile(f"{KETS}matrix W ~ N(0, 1)\noutput m = <{expression}>"))
+    assert plan.tails.jump(average(plan)) is jumps

@@ -42,6 +42,7 @@ def test_passes_on_clt_fluctuations_with_a_bias(seed: int) -> None:
 def test_bias_is_allowed_only_when_it_decays() -> None:
     biased = check(made(VALUE, bias=40.0, seeds=100))
     assert biased.z[-1] > biased.threshold > biased.z_corrected
+    assert biased.passed, biased.reason
     constant = check(made(VALUE, offset=0.05, seeds=100))
     assert not constant.passed and "mean deviates" in constant.reason
     assert constant.z_corrected > constant.threshold
@@ -137,3 +138,12 @@ def test_a_slope_that_is_surely_steeper_passes_as_faster() -> None:
     found = check(made(VALUE, power=-1.2, seeds=200))
     assert found.slope_interval[1] < -0.8
     assert found.passed and "faster" in found.reason
+
+
+def test_a_variance_is_known_as_well_as_that_of_a_gaussian_sample() -> None:
+    """Two values in equal parts: their fourth moment says that nothing is uncertain; Var s² = 2σ⁴/(n - 1) does not."""
+    seeds = 24
+    samples = {n: {"f": 1.5 * np.where(np.arange(seeds) % 2, 1.0, -1.0)[:, None]} for n in WIDTHS}
+    found = check(samples, limit([0.0], law="gaussian", covariance=np.eye(1), covariance_stderr=np.zeros((1, 1))))
+    score = (1.5**2 * seeds / (seeds - 1) - 1) / np.sqrt(2 / (seeds - 1))
+    assert found.z == pytest.approx([normal_score(np.array([score]), np.array([seeds - 1.0]))[0]] * 3)
