@@ -48,7 +48,7 @@ class Products:
         """What a matrix is applied to has a name, unless it is 0."""
         x = self.work.expr[node.args[0]]
         if x != 0 and not isinstance(x, Named):
-            x = self.work.expr[node.args[0]] = self.work.named(node.args[0], x)
+            x = self.work.expr[node.args[0]] = self.work.named(node.args[0], x, always=True)
         return x
 
     def product(self, node: ir.MatMul) -> Expr:

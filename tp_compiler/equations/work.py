@@ -154,10 +154,11 @@ class Work:
             return False  # a formula in t
         return weight > 2 * _LONG or (count > 1 and weight > _SHARED and bool(value.count_ops() > _SHARED))
 
-    def named(self, node: ir.Node, value: Expr) -> Expr:
-        """The value under a name: that of a family with the same value, or a new one with its equation."""
+    def named(self, node: ir.Node, value: Expr, always: bool = False) -> Expr:
+        """The value under a name: that of a family with the same value, or a new one with its equation. Numbers and
+        pairs of kets stay as they are, unless `always`."""
         value = self.clean(value)
-        short = not value.args or pair_of(value) or isinstance(value, Named)
+        short = isinstance(value, Named) or (not always and (not value.args or pair_of(value)))
         if short and node not in self.names.source:
             return value
         known = self.known(node, value)

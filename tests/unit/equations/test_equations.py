@@ -170,3 +170,8 @@ def test_tables_are_complete() -> None:
 @pytest.mark.parametrize("value", [0.1, 2**0.5, 1 / 3, -(3**-0.5), 0.3989422804014327, 1e-9, 0.123456789, -2.0, 1e300])
 def test_numbers_are_read_as_meant(value: float) -> None:
     assert abs(float(number(value)) - value) <= 4e-16 * abs(value)
+
+
+def test_a_matrix_times_a_constant_ket_has_equations():
+    text = "matrix B ~ N(0, 1/2)\nket |x> = 0.5\noutput e = <x|B^T B|x>\n"
+    assert "e = 1/8" in tpc.derive(text).unicode()
