@@ -1,0 +1,1 @@
+"""Campaigns: many programs through many commands. Each module runs alone, `python -m tests.campaigns.NAME --help`."""

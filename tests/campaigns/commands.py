@@ -1,0 +1,92 @@
+"""One program through every command: whatever it is, the answer is a value or a ProgramError, never a traceback.
+
+`faults(text)` returns what went wrong: exceptions other than ProgramError, leaked warnings, expansions that are not
+programs, and values of two methods that disagree by more than their errors.
+"""
+
+from __future__ import annotations
+
+import itertools
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+import tp_compiler as tpc
+from tp_compiler import driver
+from tp_compiler.diagnostics import ProgramError, Source
+
+SAMPLES = 512
+TIME = 20.0  # seconds for one evaluation of the limit; its end is an answer, too
+
+
+def faults(text: str, *, networks: bool = True) -> list[str]:
+    """Every fault of one program, each a line of words; an empty list where all commands behave."""
+    found: list[str] = []
+    results: dict[str, Any] = {}
+    for name, command in _commands(networks).items():
+        with warnings.catch_warnings(record=True) as leaked:
+            warnings.simplefilter("always")
+            try:
+                results[name] = command(text)
+            except ProgramError as problem:
+                found += [f"{name}: no text in {d.code}" for d in problem.diagnostics if not d.message]
+            except Exception:
+                found.append(f"{name}: {traceback.format_exc(limit=-3)}")
+        words = (f"{name}: leaks {w.category.__name__}: {w.message} ({w.filename}:{w.lineno})" for w in leaked)
+        found += dict.fromkeys(words)
+    return found + list(_disagreements(results))
+
+
+def _commands(networks: bool) -> dict[str, Callable[[str], Any]]:
+    def limit(**options: Any) -> Callable[[str], Any]:
+        return lambda text: _shown(tpc.limit(text, max_time=TIME, **options))
+
+    commands: dict[str, Callable[[str], Any]] = {
+        "check": lambda text: [d.render() for d in tpc.check(text)],
+        "fmt": lambda text: tpc.format(tpc_text := tpc.format(text)) == tpc_text or _fail("fmt is not idempotent"),
+        "ir": lambda text: driver.show(Source("<text>", text), stage="ir"),
+        "plan": lambda text: driver.show(Source("<text>", text), stage="plan"),
+        "expand": lambda text: tpc.compile(tpc.expand(text)),
+        "equations": lambda text: [(e := tpc.derive(text)).unicode(), e.latex(), e.markdown()],
+        "scale": _scale,
+        "auto": limit(max_samples=4 * SAMPLES),
+        "exact": limit(method="exact"),
+        "quadrature": limit(method="quadrature"),
+        "qmc": limit(method="qmc", samples=SAMPLES),
+    }
+    if networks:
+        commands["simulate"] = lambda text: _shown(tpc.simulate(text, 8, seeds=2))
+    return commands
+
+
+def _fail(words: str) -> None:
+    raise AssertionError(words)
+
+
+def _shown(run: Any) -> Any:
+    """A run, once every page of it is written."""
+    str(run), run._repr_html_()
+    return run
+
+
+def _scale(text: str) -> Any:
+    scaling = tpc.scale(text)
+    str(scaling), scaling.as_json(), scaling.torch()
+    return scaling
+
+
+def _disagreements(results: dict[str, Any]) -> Iterator[str]:
+    """Pairs of methods whose values differ by more than seven standard errors of both."""
+    runs = [(name, results[name]) for name in ("exact", "quadrature", "auto", "qmc") if name in results]
+    for (one, a), (other, b) in itertools.combinations(runs, 2):
+        for name in a.outputs.keys() & b.outputs.keys():
+            x, y = a.outputs[name], b.outputs[name]
+            if x.law != y.law:
+                continue
+            error = np.hypot(x.stderr, y.stderr) + 1e-9 * (1 + np.abs(x.value))
+            far = np.abs(x.value - y.value) / error
+            if np.size(far) and np.max(far) > 7:
+                yield f"{one} and {other} disagree on {name} by {np.max(far):.0f} errors: {x.value} and {y.value}"
