@@ -25,7 +25,9 @@ def program(seed: int) -> tuple[str, str]:
             return "indices", index_program(seed, 1 + rng.randrange(4), 2).text(seed)
         case 2:
             return "training", training_programs.program(seed)
-    construct, ket, scalar = (rng.choice(list(x)) for x in (instructions.constructs(), instructions.KETS, instructions.SCALARS))
+    construct, ket, scalar = (
+        rng.choice(list(x)) for x in (instructions.constructs(), instructions.KETS, instructions.SCALARS)
+    )
     return f"{construct} | {ket} | {scalar}", instructions.program(construct, ket, scalar, rng.randint(1, 3))
 
 

@@ -107,7 +107,9 @@ class Work:
 
     def _label(self, node: ir.Node, is_ket: bool) -> str:
         """The name in the source; t stands in front of fixed positions."""
-        name, positions = self.names.source[node]
+        name, written = self.names.source[node]
+        # An index that the value does not carry has no place: |h[i,1]> = |x> is h_1.
+        positions = tuple(p for p in written if isinstance(p, int) or p in node.type.indices)
         return self.names.label(name, positions, is_ket, timed=self.is_current(node))
 
     def symbol_indices(self, node: ir.Node) -> list[Expr]:

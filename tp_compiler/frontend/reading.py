@@ -254,6 +254,12 @@ class Reading:
                     "give it an entry for the value after the last update",
                 )
             return
+        if wanted.axis.name == "?":
+            message = f"`{name.ident}` is bound at positions that belong to no axis, so that {found.name} cannot run over them"
+            remedy = (
+                f"read it by position, or bind it in a loop over {found.name}: `for {found.name} in 1..{found.size}`"
+            )
+            raise error("NX226", message, expr.span, remedy)
         raise error(
             "NX226",
             f"index {found.name} ranges over axis {found.axis.name}, but `{name.ident}` wants one of axis"

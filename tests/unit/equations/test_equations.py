@@ -175,3 +175,15 @@ def test_numbers_are_read_as_meant(value: float) -> None:
 def test_a_matrix_times_a_constant_ket_has_equations():
     text = "matrix B ~ N(0, 1/2)\nket |x> = 0.5\noutput e = <x|B^T B|x>\n"
     assert "e = 1/8" in tpc.derive(text).unicode()
+
+
+def test_a_member_that_does_not_carry_an_index_of_its_family_has_a_name():
+    text = """
+axis i, j, k : 2
+ket |o[i]> ~ N(0, 1)
+matrix W ~ N(0, 1)
+|h[i,1]> = |o[1]>
+for k in 2..2 { |h[i,k]> = W tanh(|h[i,k-1]>) }
+output c[i,j] = <h[i,j]|h[i,j]>
+"""
+    assert "|h_2⟩ = Ŵ|" in tpc.derive(text).unicode()

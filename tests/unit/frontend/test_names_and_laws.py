@@ -119,3 +119,11 @@ def test_a_law_that_is_not_finite_is_refused(law: str) -> None:
     text = f"axis i, j : 2\nket |o> ~ N(0, 1)\nc = 1e200 * <o|o>\n{law}\noutput b = <tanh(q)>\n"
     for run in (tpc.limit(text), tpc.limit(text, method="qmc", samples=256), tpc.simulate(text, 4)):
         assert run.failed["b"].code in ("NX412", "NX413", "NX425")  # the number itself, or the law made of it
+
+
+def test_members_bound_at_positions_of_no_axis_are_not_read_by_an_index() -> None:
+    head = "axis i : 3\nket |x[i]> ~ N(0, 1)\n|h[1]> = |x[1]>\n"
+    tail = "output a[i] = <h[i]|x[i]>\n"
+    (found,) = [d for d in tpc.check(head + "for k in 2..3 { |h[k]> = 2 |x[k]> }\n" + tail) if not d.is_warning]
+    assert found.code == "NX226" and "?" not in found.message + found.remedy
+    assert tpc.limit(head + "for i in 2..3 { |h[i]> = 2 |x[i]> }\n" + tail)["a"].tolist() == [1, 2, 2]
