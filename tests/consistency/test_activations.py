@@ -102,3 +102,32 @@ WRITTEN = {
 def test_functions_of_ones_own(body: str) -> None:
     points = inputs(1e-5)[:4]
     _compare(program("f", 2, points, f"fn f(x) = {body}"), WRITTEN[body], 2, points)
+
+
+def kernel_gradient(call: str, a: float) -> str:
+    return f"""
+        axis i, j : 3
+        axis d : 2
+        data xi[i,d] = [[1.0, 0.5], [-0.3, 0.8], [0.9, 0.55]]
+        scalar a = {a!r}
+        ket |u[d]> ~ N(0, 1)
+        ket |b> ~ N(0, 0.4)
+        matrix W ~ N(0, 1.5)
+        |h[i]> = a * sum[d](xi[i,d] |u[d]>) + |b>
+        |x[i]> = {call}(|h[i]>)
+        |y[i]> = {call}(W |x[i]> + a |u[1]>)
+        k[i,j] = <y[i]|y[j]>
+        output k[i,j]
+        output g[i,j] = grad(k[i,j], a)
+    """
+
+
+@pytest.mark.parametrize("call", ["relu", "leaky_relu", "hardtanh", "silu", "tanh", "elu"])
+def test_gradients_of_kernels_by_a_scalar(call: str) -> None:
+    """By what the inputs depend on: five-point differences of the kernels themselves. relu's are closed forms."""
+    run = tpc.limit(kernel_gradient(call, 0.7), method="quadrature")
+    assert not run.failed and run.outputs["g"].method == ("closed-form" if "relu" in call else "quadrature")
+    step = 4e-3
+    at = {k: tpc.limit(kernel_gradient(call, 0.7 + k * step), method="quadrature")["k"] for k in (-2, -1, 1, 2)}
+    wanted = (8 * (at[1] - at[-1]) - (at[2] - at[-2])) / (12 * step)
+    np.testing.assert_allclose(run["g"], wanted, rtol=0, atol=3e-9)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tp_compiler.diagnostics import Diagnostic
-from tp_compiler.evaluate import compositions, faults, pointwise
+from tp_compiler.evaluate import compositions, faults, pointwise, stein
 from tp_compiler.evaluate.arrays import joined, labels, reduced, reindexed, shifted
 from tp_compiler.evaluate.binding import Place, fresh
 from tp_compiler.evaluate.expectations import EXACT, METHODS, PATIENCE, Expectations
@@ -281,11 +281,12 @@ class ExactEvaluator:
 
     def _term_derivative(self, term: Term, variable: Variable) -> Tensor | None:
         total = None
-        for k, factor in enumerate(term.factors):
+        factors = pointwise.fused(term.factors)
+        for k, factor in enumerate(factors):
             slope = _slope(factor, variable)
             if slope is None:
                 continue
-            rest = term.factors[:k] + term.factors[k + 1 :]
+            rest = factors[:k] + factors[k + 1 :]
             inner = self._mean_derivative(factor, rest)
             if inner is None:
                 continue
@@ -294,29 +295,13 @@ class ExactEvaluator:
         return total
 
     def _mean_derivative(self, factor: Factor, rest: tuple[Factor, ...]) -> Tensor | None:
-        """E f'(ℓ) Π rest; where f jumps, Stein's E f' = E (ℓ - m) f(ℓ) / Var ℓ."""
-        if factor.is_identity:
-            return self.expect.product(rest)
-        if not isinstance(factor.function, Univariate):
-            raise NotExact("the derivative of a function of several Gaussians")
-        (argument,) = factor.arguments
-        slope = factor.function.derivative()
-        if slope is not None:
-            return self.expect.product((Factor(slope, (argument,)), *rest))
+        """E f'(ℓ) Π rest; what shares no Gaussians with f is averaged by itself."""
         near, far = self._cluster_of(factor, rest)
         others = self.expect.product(far)
         if others is None:
             return None
-        if near:
-            raise NotExact("the dot of a product with a function that jumps")
-        both = self.expect.product((identity(argument), factor))
-        alone = self.expect.product((factor,))
-        variance = self.expect.covariance(argument, argument)
-        if both is None:
-            return None
-        shifted_mean = times(number(-1.0), argument.mean, alone) if alone is not None else number(0.0)
-        inverse = Tensor(np.where(variance.values > 0, 1 / variance.values, 0.0), variance.labels)
-        return times(plus(both, shifted_mean), inverse, others)
+        own = stein.mean_derivative(self.expect.product, self.expect.covariance, factor, near)
+        return None if own is None else times(own, others)
 
     def _cluster_of(self, factor: Factor, rest: tuple[Factor, ...]) -> tuple[tuple[Factor, ...], tuple[Factor, ...]]:
         """The other factors, parted into those that share Gaussians with `factor` and the independent ones."""

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from tp_compiler.evaluate import careful, closed_forms, composites, compositions, distances, pointwise, tilting
+from tp_compiler.evaluate import careful, closed_forms, composites, compositions, distances, pointwise, stein, tilting
 from tp_compiler.evaluate.binding import Place, Places, moved
 from tp_compiler.evaluate.forms import (
     Factor,
@@ -73,6 +73,8 @@ class Expectations:
         result = number(0.0)
         if a.copy != b.copy:
             return result
+        if isinstance(a, stein.Given) and isinstance(b, stein.Given):
+            return stein.covariance_given(self.covariance, a, b)
         theirs = [(q, self.gaussians.variable(q.variable)) for q in (part.refreshed() for part in b.parts)]
         for p in (part.refreshed() for part in a.parts):
             own = self.gaussians.variable(p.variable)
@@ -143,6 +145,9 @@ class Expectations:
                 return value
         if any(tilting.exponential(f.function) for f in factors) and len(_distinct(factors)) <= MOST_DIMENSIONS:
             known = factors
+        reduced = self._reduced(known)
+        if reduced is not None:
+            return reduced
         variables = _distinct(known)
         if len(variables) > MOST_DIMENSIONS:
             raise NotExact(f"an expectation over {len(variables)} Gaussians")
@@ -174,6 +179,23 @@ class Expectations:
 
     def used(self, method: int, error: float) -> None:
         self.method, self.error = max(self.method, method), max(self.error, error)
+
+    def _reduced(self, factors: list[Factor]) -> Tensor | None:
+        """E Π factors where one of them is a Gaussian that no other is a function of: without it, by Stein's lemma."""
+        for k, factor in enumerate(factors):
+            rest = factors[:k] + factors[k + 1 :]
+            own = factor.arguments[0].origin.base.key
+            if not factor.is_identity or any(a.origin.base.key == own for f in rest for a in f.arguments):
+                continue
+            if not rest or not all(isinstance(f.function, Univariate) for f in rest):
+                return None
+            before = self.method, self.error, self.spent
+            try:
+                return stein.without(self.product, self.covariance, factor.arguments[0], pointwise.fused(rest))
+            except NotExact:
+                self.method, self.error, self.spent = before
+                return None
+        return None
 
     def _moments(self, arguments: list[Linear]) -> Tensor | None:
         """Isserlis: E Π (m_k + g_k) = the sum over pairings of covariances and means."""
@@ -227,7 +249,7 @@ class Expectations:
         steep = closed_forms.steep(f, g)
         same = _coincide(u, w) if steep else None
         mask = None if same is None else same.at(labels)
-        distance = distances.between(self.between, u, w, labels) if steep else None
+        distance = distances.between(self.between, u, w, labels) if steep and not isinstance(u, stein.Given) else None
 
         def pair(f: Univariate, g: Univariate) -> Any:
             return closed_forms.pair(f, g, v1, v2, c, mask, distance, exchanged is not None and f == g)

@@ -6,7 +6,7 @@ of one variable, with the places of its kinks. Functions that are all in the tab
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -23,6 +23,7 @@ from tp_compiler.evaluate.univariate import (
     combination,
     composite,
     is_constant,
+    jumps,
     parity,
     univariate,
 )
@@ -112,6 +113,25 @@ def unified(factors: list[Factor]) -> list[Factor]:
     return [_rewritten(f, [chosen[a.origin.base.key] for a in f.arguments]) for f in factors]
 
 
+def fused(factors: Sequence[Factor]) -> tuple[Factor, ...]:
+    """Functions of one Gaussian multiplied: one factor for each Gaussian, but for functions of several."""
+    groups: dict[Any, list[Factor]] = {}
+    for factor in factors:
+        one = isinstance(factor.function, Univariate)
+        groups.setdefault(factor.arguments[0].origin.base.key if one else id(factor), []).append(factor)
+    return tuple(f for group in groups.values() for f in _one_of(group))
+
+
+def _one_of(group: list[Factor]) -> list[Factor]:
+    if len(group) == 1:
+        return group
+    whole = compositions.one_function(Term(number(1.0), tuple(group)))
+    if whole is not None:
+        return [Factor(whole[0], (whole[1],))]
+    on = _steepest(a for f in group for a in f.arguments)
+    return [Factor(_function_of(Form((Term(number(1.0), tuple(group)),)), on), (on,))]
+
+
 def _rewritten(factor: Factor, on: list[Linear]) -> Factor:
     if isinstance(factor.function, Univariate):
         return Factor(_moved(factor.function, factor.arguments[0], on[0]), (on[0],))
@@ -191,11 +211,11 @@ def composed(fn: str, parts: list[Univariate]) -> Univariate:
         raise NotExact(f"{fn} of a function with many kinks")
     kernel = KERNELS[fn]
     analytic = row.smooth and all(p.analytic for p in parts)
-    jumps = fn in ("step", "sign", "where")
+    broken = fn in ("step", "sign", "where") or any(jumps(p) for p in parts)
     whole = composite(lambda x: np.asarray(kernel(*(p(x) for p in parts))) + 0.0 * x, kinks, analytic)
     exponent = float(parts[1](0.0)) if fn == "pow" and is_constant(parts[1]) else None
     whole = whole.watched(_watch(fn, parts), composites.parity_under(fn, [parity(p) for p in parts], exponent))
-    return whole if jumps else whole.with_slope(lambda: _chain(fn, parts, kinks))
+    return whole.with_slope(lambda: _chain(fn, parts, kinks), broken)
 
 
 def _watch(fn: str, parts: list[Univariate]) -> Watch:
@@ -209,7 +229,7 @@ def _watch(fn: str, parts: list[Univariate]) -> Watch:
 
 def _chain(fn: str, parts: list[Univariate], kinks: tuple[float, ...]) -> Univariate | None:
     """The chain rule; None where a part has no derivative."""
-    slopes = [p.derivative() for p in parts]
+    slopes = [p.regular() for p in parts]
     if any(s is None for s in slopes):
         return None
     algebra = _Arrays()
@@ -227,7 +247,7 @@ def _chain(fn: str, parts: list[Univariate], kinks: tuple[float, ...]) -> Univar
     every = {*kinks, *(k for s in slopes if s is not None for k in s.kinks)}
     smooth = PRIMITIVES[fn].smooth and all(s.analytic for s in slopes if s is not None)
     watch = _watch(fn, parts)
-    return composite(value, tuple(every), smooth).watched(watch)
+    return replace(composite(value, tuple(every), smooth), jumps=bool(every)).watched(watch)
 
 
 class _Arrays:

@@ -41,6 +41,7 @@ class Univariate:
     parts: tuple[Univariate, ...] = field(default=(), repr=False, compare=False)  # of a composite that is a product
     identity: object = field(default=None, repr=False)  # tells composites apart
     slope: Callable[[], Univariate | None] | None = field(default=None, repr=False, compare=False)  # base', if known
+    jumps: bool = field(default=False, repr=False, compare=False)  # of a composite: whether it may jump at its kinks
 
     def __call__(self, x: Any) -> Array:
         x = np.asarray(x, dtype=np.float64)
@@ -57,6 +58,10 @@ class Univariate:
 
     def derivative(self) -> Univariate | None:
         """f' where it is a function; None where f jumps (its Dirac part belongs to the Stein form) or is unknown."""
+        return None if jumps(self) else self.regular()
+
+    def regular(self) -> Univariate | None:
+        """f' wherever f does not jump; None where it is unknown."""
         inner = _derivative(self)
         return None if inner is None else times(scaled(inner, self.scale), self.factor * self.scale)
 
@@ -64,9 +69,9 @@ class Univariate:
         """The same function, with what it is made of."""
         return replace(self, watch=watch, parity=parity, parts=tuple(parts))
 
-    def with_slope(self, slope: Callable[[], Univariate | None]) -> Univariate:
-        """The same function, whose base has this derivative."""
-        return replace(self, slope=slope)
+    def with_slope(self, slope: Callable[[], Univariate | None], jumps: bool = False) -> Univariate:
+        """The same function, whose base has this derivative between jumps."""
+        return replace(self, slope=slope, jumps=jumps)
 
 
 def univariate(name: str, *params: float) -> Univariate:
@@ -184,6 +189,11 @@ def common(parities: Sequence[int]) -> int:
     return parities[0] if len(set(parities)) == 1 else 0
 
 
+def jumps(f: Univariate) -> bool:
+    """Whether it may jump."""
+    return f.jumps or f.name in _JUMPING
+
+
 def combination(pieces: Sequence[tuple[float, Sequence[Univariate]]]) -> Univariate:
     """x ↦ Σ coefficient Π f(x), with every kink and the derivative by the product rule."""
     if len(pieces) == 1 and len(pieces[0][1]) == 1:
@@ -202,7 +212,7 @@ def combination(pieces: Sequence[tuple[float, Sequence[Univariate]]]) -> Univari
         found: list[tuple[float, Sequence[Univariate]]] = []
         for coefficient, functions in pieces:
             for k, f in enumerate(functions):
-                own = f.derivative()
+                own = f.regular()
                 if own is None:
                     return None
                 found.append((coefficient, [*functions[:k], own, *functions[k + 1 :]]))
@@ -216,7 +226,11 @@ def combination(pieces: Sequence[tuple[float, Sequence[Univariate]]]) -> Univari
     own = common([math.prod(parity(f) for f in functions) for _, functions in pieces])
     parts = [times(monomial(0), pieces[0][0]), *pieces[0][1]] if len(pieces) == 1 else ()
     kinks = tuple({k for f in every for k in f.kinks})
-    return composite(value, kinks, all(f.analytic for f in every)).with_slope(slope).watched(watch, own, parts)
+    return (
+        composite(value, kinks, all(f.analytic for f in every))
+        .with_slope(slope, any(jumps(f) for f in every))
+        .watched(watch, own, parts)
+    )
 
 
 def affine(f: Univariate, a: float, b: float) -> Univariate:
@@ -225,11 +239,11 @@ def affine(f: Univariate, a: float, b: float) -> Univariate:
         return scaled(f, a)
 
     def slope() -> Univariate | None:
-        own = f.derivative()
+        own = f.regular()
         return None if own is None else times(affine(own, a, b), a)
 
     moved = composite(lambda x: f(a * x + b), tuple((k - b) / a for k in f.kinks), f.analytic)
-    return moved.with_slope(slope).watched(lambda x, record: f.seen(a * x + b, record))
+    return moved.with_slope(slope, jumps(f)).watched(lambda x, record: f.seen(a * x + b, record))
 
 
 def scaled(f: Univariate, a: float) -> Univariate:
@@ -264,7 +278,9 @@ def _derivative(f: Univariate) -> Univariate | None:
     if rule is not None:
         return rule(*f.params)
     row = PRIMITIVES.get(f.name)
-    if row is None or f.name in _NO_DERIVATIVE:
+    if f.name in _JUMPING:
+        return times(monomial(0), 0.0)
+    if row is None:
         return None
     partial, algebra, params = row.partials[0], _Numpy(), f.params
     kinks = tuple(sorted(k * f.scale for k in f.kinks))
@@ -286,7 +302,7 @@ KINKS = {
     "hardswish": (-3.0, 3.0),
     "softsign": (0.0,),  # of its second derivative
 }
-_NO_DERIVATIVE = frozenset({"step", "sign"})
+_JUMPING = frozenset({"step", "sign", "leaky_step"})
 _NAMED: dict[str, Callable[..., Univariate]] = {
     "square": lambda: monomial(2),
     "monomial": monomial,

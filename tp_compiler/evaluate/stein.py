@@ -1,0 +1,143 @@
+"""Averages of derivatives, jumps included, and of products with a Gaussian (Stein 1981).
+
+Where f jumps by J at κ, f' has a Dirac part: E f'(ℓ) Π g has J · (density of ℓ at κ) · E[Π g | ℓ = κ] beside the average of
+the derivative elsewhere, and given ℓ the others are Gaussian again (`Given`). E x F = E x E F + Σ_k Cov(x, ℓ_k) E ∂_k F
+takes x out of an integral.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from tp_compiler.evaluate.forms import Factor, Linear, NotExact, Tensor, identity, number, plus, times, union
+from tp_compiler.evaluate.operations import ARRAYS
+from tp_compiler.evaluate.univariate import Univariate, is_constant
+
+Product = Callable[[tuple[Factor, ...]], "Tensor | None"]  # E of a product; None: it vanishes
+Covariance = Callable[[Linear, Linear], Tensor]
+
+ULPS = 16  # a jump is looked for so far on either side of a kink
+SMALLEST = 1e-12  # of the values beside it: a smaller jump is rounding
+
+
+@dataclass(frozen=True, eq=False)
+class Given(Linear):
+    """The law of `inner` where `fixed` has a value: mean and covariances are its own, `parts` only say what it meets."""
+
+    inner: Linear | None = None
+    fixed: Linear | None = None
+
+
+def given(covariance: Covariance, x: Linear, fixed: Linear, value: float) -> Given:
+    slope = times(covariance(x, fixed), _inverse(covariance(fixed, fixed)))
+    shift = plus(number(value), times(number(-1.0), fixed.mean))
+    mean = plus(x.mean, times(slope, shift))
+    return Given(mean, (*x.parts, *fixed.parts), x.copy, inner=x, fixed=fixed)
+
+
+def covariance_given(covariance: Covariance, a: Given, b: Given) -> Tensor:
+    """Cov(a, b) - Cov(a, ℓ) Cov(ℓ, b)/Var ℓ."""
+    assert a.inner is not None and b.inner is not None and a.fixed is not None
+    own, variance = covariance(a.inner, b.inner), covariance(a.fixed, a.fixed)
+    left, right = covariance(a.inner, a.fixed), covariance(a.fixed, b.inner)
+    if a.key != b.key:
+        return plus(own, times(number(-1.0), left, right, _inverse(variance)))
+    labels = union([own, variance, left])
+    first, fixed, cross = np.broadcast_arrays(*(np.atleast_1d(t.at(labels)) for t in (own, variance, left)))
+    determinant = ARRAYS.determinant(first, fixed, cross)
+    rest = np.where(fixed > 0, determinant / np.where(fixed > 0, fixed, 1.0), first)
+    return Tensor(rest if labels else rest[0], labels)
+
+
+def _inverse(variance: Tensor) -> Tensor:
+    """1/Var; 0 where a Gaussian is a number, and nothing depends on it."""
+    positive = variance.values > 0
+    return Tensor(np.where(positive, 1 / np.where(positive, variance.values, 1.0), 0.0), variance.labels)
+
+
+def mean_derivative(
+    product: Product, covariance: Covariance, factor: Factor, near: tuple[Factor, ...]
+) -> Tensor | None:
+    """E f'(ℓ) Π near, for one function f of one Gaussian."""
+    if factor.is_identity:
+        return product(near)
+    if not isinstance(factor.function, Univariate):
+        raise NotExact("the derivative of a function of several Gaussians")
+    f, (argument,) = factor.function, factor.arguments
+    jumps = jumps_of(f)
+    slope = f.regular()
+    if not near and (jumps or slope is None):
+        return _alone(product, covariance, factor)
+    if slope is None:
+        raise NotExact("the derivative of a function that is not known")
+    found = [] if is_constant(slope) and slope.factor == 0.0 else [product((Factor(slope, (argument,)), *near))]
+    variance = covariance(argument, argument)
+    for place, size in jumps:
+        rest = _conditioned(covariance, near, argument, place)
+        value = None if rest is None else product(rest)
+        if value is not None:
+            found.append(times(number(size), _density(argument.mean, variance, place), value))
+    kept = [t for t in found if t is not None]
+    return plus(*kept) if kept else None
+
+
+def _alone(product: Product, covariance: Covariance, factor: Factor) -> Tensor | None:
+    """E f' = E (ℓ - m) f(ℓ) / Var ℓ."""
+    (argument,) = factor.arguments
+    both, alone = product((identity(argument), factor)), product((factor,))
+    if both is None:
+        return None
+    shifted = times(number(-1.0), argument.mean, alone) if alone is not None else number(0.0)
+    return times(plus(both, shifted), _inverse(covariance(argument, argument)))
+
+
+def _density(mean: Tensor, variance: Tensor, place: float) -> Tensor:
+    """Of N(mean, variance) at a place; 0 where the variance is 0."""
+    inverse = _inverse(variance)
+    labels = union([mean, inverse])
+    distance, precision = place - mean.at(labels), inverse.at(labels)
+    return Tensor(np.exp(-(distance**2) * precision / 2) * np.sqrt(precision / (2 * np.pi)), labels)
+
+
+def _conditioned(
+    covariance: Covariance, factors: tuple[Factor, ...], fixed: Linear, place: float
+) -> tuple[Factor, ...] | None:
+    """The factors given that `fixed` is at `place`; None where one of them vanishes."""
+    others: dict[object, Linear] = {}
+    result = []
+    for factor in factors:
+        if any(a.origin.base.key == fixed.origin.base.key for a in factor.arguments):
+            raise NotExact("the dot of a product with a function that jumps")
+        for a in factor.arguments:
+            if a.key not in others:
+                others[a.key] = given(covariance, a, fixed, place) if a.groups & fixed.groups else a
+        result.append(Factor(factor.function, tuple(others[a.key] for a in factor.arguments)))
+    return tuple(result)
+
+
+def jumps_of(f: Univariate) -> list[tuple[float, float]]:
+    """(place, size) of the jumps among its kinks."""
+    found = []
+    for kink in f.kinks:
+        reach = ULPS * np.spacing(max(abs(kink), 1e-300))
+        left, right = f(np.array([kink - reach, kink + reach]))
+        if abs(right - left) > SMALLEST * max(abs(left), abs(right)):
+            found.append((kink, float(right - left)))
+    return found
+
+
+def without(product: Product, covariance: Covariance, x: Linear, factors: tuple[Factor, ...]) -> Tensor:
+    """E x Π factors."""
+    found = []
+    if np.any(x.mean.values):
+        rest = product(factors)
+        found += [] if rest is None else [times(x.mean, rest)]
+    for k, factor in enumerate(factors):
+        for argument in factor.arguments:
+            if argument.groups & x.groups:
+                slope = mean_derivative(product, covariance, factor, factors[:k] + factors[k + 1 :])
+                found += [] if slope is None else [times(covariance(x, argument), slope)]
+    return plus(*found) if found else number(0.0)
