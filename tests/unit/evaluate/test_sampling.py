@@ -1,0 +1,65 @@
+"""The ladder of samples: halves, copies, tails and events that no particle has met."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import tp_compiler as tpc
+from tp_compiler.evaluate.options import Options
+from tp_compiler.evaluate.points import Points
+from tp_compiler.evaluate.qmc import Sampling
+
+KET = "ket |x> ~ N(0, 1)\nket |y> ~ N(0, 1)\nmatrix W ~ N(0, 1)\n"
+
+
+@pytest.mark.parametrize("plain", [False, True])
+@pytest.mark.parametrize("count", [3, 200])
+def test_halves_are_the_first_and_the_second_half_of_the_points(plain: bool, count: int) -> None:
+    whole, first, second = (Points(64, (1, 2), count, plain, half).draw(count) for half in (None, 0, 1))
+    assert np.array_equal(np.concatenate([first, second]), whole)
+
+
+def test_halves_of_an_average_add_up_and_those_of_its_square_do_not() -> None:
+    text = f"{KET}output m = <tanh(x)|x + y>\noutput s = <exp(x)>^2"
+    sampling = Sampling(tpc.compile(text), Options(method="qmc", samples=64), {"m", "s"}, {})
+    sampling.run()
+    level = sampling.levels[-1]
+    assert level.halves["m"] == pytest.approx(level.values["m"][:4], rel=1e-12)
+    assert np.abs(level.halves["s"] / level.values["s"][:4] - 1).max() > 1e-6
+
+
+def test_separate_copies_are_averaged_one_by_one() -> None:
+    run = tpc.limit(f"{KET}|a> = E[1,2]((|x>@1)^2 * (|x>@2)^2 * |x>^2)\noutput m = <a>", method="qmc", samples=1024)
+    assert abs(run["m"] - 1) < 6 * run.outputs["m"].stderr + 1e-3
+
+
+def test_copies_of_one_average_are_independent() -> None:
+    """E cos(x₁ x₂ y) = E exp(-(x₂ y)²/2) = E (1 + y²)^(-1/2), by a sum over a grid."""
+    run = tpc.limit(f"{KET}|a> = E[1,2](cos(|x>@1 * |x>@2 * |y>))\noutput m = <a>", method="qmc", samples=1024)
+    z = np.linspace(-9, 9, 2001)
+    w = np.exp(-(z**2) / 2) / np.exp(-(z**2) / 2).sum()
+    exact = w @ (1 / np.sqrt(1 + z**2))
+    assert abs(run["m"] - exact) < 6 * run.outputs["m"].stderr + 1e-4
+
+
+@pytest.mark.parametrize("event", ["step(x - 6)", "relu(x - 6)"])
+def test_an_event_that_no_particle_has_met_has_an_error(event: str) -> None:
+    run = tpc.limit(f"{KET}output m = <{event}>", method="qmc", samples=256)
+    assert run["m"] == 0
+    assert run.outputs["m"].stderr == pytest.approx(1 / 256 / np.sqrt(8))
+
+
+def test_a_heavy_tail_is_judged_by_all_samples_and_leaves_other_outputs() -> None:
+    run = tpc.limit(
+        f"{KET}output m = <1/abs(x)>\noutput f = sqrt(<1/abs(x)>)\noutput n = <x|x>", method="qmc", max_samples=2**13
+    )
+    assert run.failed["m"].code == run.failed["f"].code == "NX441"
+    assert run.settings["samples"] == 2**13
+    assert abs(run["n"] - 1) < 1e-3
+
+
+def test_an_error_that_does_not_fall_is_a_failure() -> None:
+    """exp(x W y ..): a moment carried by rarer and rarer events, which no one average shows as a tail index of 1."""
+    text = f"{KET}|z> = W |x>\noutput m = <exp((z*y)^2 / 6)|exp((x*z)^2 / 6)>"
+    assert tpc.limit(text, method="qmc", samples=4096).failed["m"].code == "NX441"
