@@ -219,7 +219,12 @@ def _evaluation(sub: argparse.ArgumentParser) -> None:
         "--f0", choices=("sample", "zero", "mean"), default="sample", help="initial outputs of an NTK limit"
     )
     group.add_argument("--max-memory", type=memory, metavar="BYTES", help="refuse to use more (4G, 500M)")
-    group.add_argument("--max-time", type=seconds, metavar="SECONDS", help="stop refining after this time")
+    group.add_argument(
+        "--max-time",
+        type=seconds,
+        metavar="SECONDS",
+        help="stop refining after this time; formulas take at most half of it",
+    )
     group.add_argument("--checkpoint", metavar="FILE", help="keep finished replicates here; a killed run goes on")
     _only(sub)
 

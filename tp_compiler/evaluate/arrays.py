@@ -6,11 +6,13 @@ dimensions are its indices. Labels are slot numbers (int) and `Index` objects.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+from tp_compiler.evaluate.budget import current
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.types import Index, Type
 
@@ -82,6 +84,7 @@ def _pair(a: Any, la: tuple[Label, ...], b: Any, lb: tuple[Label, ...], needed: 
     left = [label for label in la if label not in lb]
     right = [label for label in lb if label not in la]
     sizes = _sizes((a, la)) | _sizes((b, lb))
+    current().room(math.prod(sizes[label] for label in (*batch, *left, *right)), "a step of a sum of products")
     if not summed:
         own = (*batch, *left, *right)
         return aligned(a, la, own) * aligned(b, lb, own), own

@@ -18,11 +18,13 @@ from typing import Any
 import numpy as np
 
 from tp_compiler.diagnostics import Diagnostic, Span
+from tp_compiler.evaluate.budget import Budget, seconds_for
 from tp_compiler.evaluate.clt import CltScalars
 from tp_compiler.evaluate.clt_laws import covariance_node
 from tp_compiler.evaluate.estimates import mean_and_error
 from tp_compiler.evaluate.exact import ExactEvaluator
 from tp_compiler.evaluate.forms import Tensor
+from tp_compiler.evaluate.memory import BASE
 from tp_compiler.evaluate.options import Options, settings_of
 from tp_compiler.evaluate.pairs import Paired, paired
 from tp_compiler.evaluate.plan import Plan
@@ -70,7 +72,9 @@ class Draws:
         self._labels: dict[tuple[int, int], tuple[Index, ...]] = {}  # of the covariance of two families
         self.covariances = self._covariance_nodes()
         wanted = reachable([*self.static, *self.covariances.values()])
-        found = ExactEvaluator(wanted, quadrature=options.method != "exact").values if options.method != "qmc" else {}
+        with Budget(seconds_for("auto", options.max_time, len(wanted)), options.memory - BASE).running():
+            exact = options.method != "qmc"
+            found = ExactEvaluator(wanted, quadrature=options.method != "exact").values if exact else {}
         self.known = {n: v for n in wanted if isinstance(v := found.get(n), Tensor) and n.type.is_scalar}
         self.warnings: list[Diagnostic] = []
         self.affine = False  # are the outputs affine in the draws, with averages that are sampled?

@@ -17,6 +17,7 @@ from tp_compiler.diagnostics import Diagnostic
 from tp_compiler.evaluate import compositions, faults, pointwise, stein
 from tp_compiler.evaluate.arrays import joined, labels, reduced, reindexed, shifted
 from tp_compiler.evaluate.binding import Place, fresh
+from tp_compiler.evaluate.budget import TooLarge, current
 from tp_compiler.evaluate.expectations import EXACT, METHODS, PATIENCE, Expectations
 from tp_compiler.evaluate.forms import (
     Bundle,
@@ -82,7 +83,8 @@ class ExactEvaluator:
             lambda: defaultdict(list)
         )
         with np.errstate(all="ignore"):
-            for node in nodes:
+            for k, node in enumerate(nodes):
+                current().report(k, len(nodes))
                 self.values[node] = self._evaluate(node)
 
     def output(self, output: Output) -> Exact | Diagnostic | NotExact:
@@ -105,15 +107,18 @@ class ExactEvaluator:
         if bad is not None:
             return bad
         try:
+            current().poll()
             value = getattr(self, f"_{type(node).__name__.lower()}")(node, args)
         except NotExact as reason:
             value = reason
         except Infinite as reason:
             value = faults.no_average(node, str(reason))
         except MemoryError:
-            value = NotExact("an array that does not fit into the memory")
+            value = TooLarge("an array that does not fit into the memory")
         except faults.Refused as refused:
             value = refused.diagnostic
+        if isinstance(value, Tensor):
+            current().hold(value.values)
         self.method[node] = max([self.expect.method, *(self.method[a] for a in node.args)])
         self.error[node] = self.expect.error + sum(self.error[a] for a in set(node.args))
         return value
@@ -267,6 +272,7 @@ class ExactEvaluator:
         total = None
         todo = list(reversed(x.parts))
         while todo:
+            current().poll()
             term = todo.pop()
             made = gaussians.term(term)
             if made.times(by).vanishes or not made.meets(by):

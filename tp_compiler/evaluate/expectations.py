@@ -7,6 +7,7 @@ reason.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -15,6 +16,7 @@ import numpy as np
 
 from tp_compiler.evaluate import careful, closed_forms, composites, compositions, distances, pointwise, stein, tilting
 from tp_compiler.evaluate.binding import Place, Places, moved
+from tp_compiler.evaluate.budget import current
 from tp_compiler.evaluate.forms import (
     Factor,
     Form,
@@ -173,7 +175,9 @@ class Expectations:
         before = self.method, self.error
         self.method, self.error = EXACT, 0.0
         try:
-            return compute(), self.method, self.error
+            value = compute()
+            current().hold(getattr(value, "values", None))
+            return value, self.method, self.error
         finally:
             self.method, self.error = before
 
@@ -265,6 +269,7 @@ class Expectations:
             raise NotExact("too many integrals without a closed form")
         shape = [x.size for x in labels]
         count = len(variables)
+        current().room(float(math.prod(shape)) * count * (count + 1), "the law of an integrand")
         means = np.stack([np.broadcast_to(v.mean.at(labels), shape) for v in variables], axis=-1)
         covariance = np.empty([*shape, count, count])
         for i, a in enumerate(variables):

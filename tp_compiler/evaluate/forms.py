@@ -7,6 +7,7 @@ f = identity; a network at initialisation has one function of one linear ket for
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -17,6 +18,8 @@ import numpy as np
 
 from tp_compiler.evaluate.arrays import aligned, contract
 from tp_compiler.evaluate.binding import Bound, Place, Places, moved
+from tp_compiler.evaluate.budget import LEAST, TooLarge, current
+from tp_compiler.evaluate.budget import NotExact as NotExact
 from tp_compiler.evaluate.univariate import Univariate
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.types import Index
@@ -60,22 +63,18 @@ def number(value: float) -> Tensor:
     return Tensor(np.float64(value))
 
 
-class NotExact(Exception):
-    """Why a quantity has no exact or quadrature value; auto then samples it."""
-
-    def __init__(self, reason: str):
-        super().__init__(reason)
-        self.reason = reason
-
-
 MOST_ENTRIES = 2**26  # numbers in one array
 
 
 def bounded(labels: Iterable[Index]) -> tuple[Index, ...]:
     """The labels, unless an array over them would be too large."""
     labels = tuple(labels)
-    if np.prod([float(x.size) for x in labels]) > MOST_ENTRIES:
-        raise NotExact("an array over too many indices")
+    numbers = math.prod(x.size for x in labels)
+    if numbers > LEAST:
+        what = "an array over " + ", ".join(x.name.split("~")[0].split("#")[0] for x in labels)
+        if numbers > MOST_ENTRIES:
+            raise TooLarge(f"{what} has {numbers:.3g} entries, {MOST_ENTRIES:.3g} are allowed")
+        current().room(2.0 * numbers, what)  # the array, and what it is made of
     return labels
 
 
@@ -133,7 +132,7 @@ def delta(a: Place, b: Place) -> Tensor | None:
         label, position = (b, a) if isinstance(a, int) else (a, b)
         assert isinstance(label, Index) and isinstance(position, int)
         return Tensor((np.arange(label.size) == position - 1).astype(float), (label,))
-    return Tensor(np.eye(a.size), (a, b))
+    return Tensor(np.eye(a.size), bounded((a, b)))
 
 
 # Gaussians -----------------------------------------------------------------------------------------------------

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from tp_compiler.diagnostics import Diagnostic
 from tp_compiler.evaluate import clt_laws
+from tp_compiler.evaluate.budget import Budget, TooLarge, seconds_for
 from tp_compiler.evaluate.draws import Draws, drawn_together
 from tp_compiler.evaluate.estimates import is_gaussian
 from tp_compiler.evaluate.exact import Exact, ExactEvaluator
@@ -17,6 +19,7 @@ from tp_compiler.evaluate.expectations import PATIENCE
 from tp_compiler.evaluate.forms import NotExact
 from tp_compiler.evaluate.linear import LinearEvaluator, trained
 from tp_compiler.evaluate.linear_needs import Problem
+from tp_compiler.evaluate.memory import BASE
 from tp_compiler.evaluate.options import Options, settings_of, validate
 from tp_compiler.evaluate.qmc import Sampling
 from tp_compiler.ir.program import Output, Program
@@ -37,7 +40,9 @@ def limit(program: Program, *, only: Collection[str] | None = None, **options: A
     rtol, atol    an output is done when its largest stderr is below atol + rtol·max|value|; 1e-3 each
     f0            "sample": later statements see draws of `clt` scalars; "zero": they see 0
     only          names of the outputs wanted
-    max_memory    bytes; max_time: seconds; threads: replicates that run at once
+    max_memory    bytes; threads: replicates that run at once
+    max_time      seconds; formulas take at most half of it where sampling is left, and without it 10 s and 20 ms more for
+                  every instruction, about what sampling takes (budget.py)
     checkpoint    a file that keeps finished replicates: a run that was killed goes on there, to the same digits
 
     Returns a Run; each Estimate names its method, and in `note` why. Outputs that cannot be computed are in
@@ -46,6 +51,7 @@ def limit(program: Program, *, only: Collection[str] | None = None, **options: A
     """
     chosen = Options(**options)
     validate(chosen)
+    start = time.monotonic()
     names = [o.name for o in program.outputs if only is None or o.name in only]
     runs = []
     reasons: dict[str, str] = {}
@@ -53,6 +59,8 @@ def limit(program: Program, *, only: Collection[str] | None = None, **options: A
         exact, reasons = without_sampling(program, names, chosen)
         runs.append(exact)
         names_left = [n for n in names if n in reasons] if chosen.method == "auto" else []
+        if chosen.max_time is not None:
+            chosen = replace(chosen, max_time=max(0.0, chosen.max_time - (time.monotonic() - start)))
     else:
         names_left = names
     drawn = {o.name for o in program.outputs if o.node.type.random and not is_gaussian(o.node)}
@@ -83,6 +91,7 @@ def without_sampling(program: Program, names: list[str], options: Options) -> tu
     outputs: dict[str, Estimate] = {}
     failed: dict[str, Diagnostic] = {}
     reasons: dict[str, str] = {}
+    large: set[str] = set()
     for o, found in _found(program, wanted, options):
         if isinstance(found, Exact):
             stderr = np.full_like(found.value, found.error)
@@ -93,6 +102,8 @@ def without_sampling(program: Program, names: list[str], options: Options) -> tu
             failed[o.name] = found
         else:
             reasons[o.name] = found.reason
+            if isinstance(found, TooLarge):
+                large.add(o.name)
     for o, law in _laws(program, [o for o in wanted if o.name in reasons], options):
         if isinstance(law, NotExact):
             reasons[o.name] = law.reason
@@ -104,8 +115,7 @@ def without_sampling(program: Program, names: list[str], options: Options) -> tu
             failed[o.name] = law
     for o in wanted if options.method != "auto" else ():
         if o.name in reasons:
-            message = f"there is no {options.method} value: {reasons[o.name]}"
-            failed[o.name] = Diagnostic("NX501", message, o.span, "use --method auto")
+            failed[o.name] = _refused(o, reasons[o.name], o.name in large, options)
     seconds = time.monotonic() - start
     run = Run(program.source.name, "limit", outputs, failed, program.warnings, settings_of(options, 0), seconds)
     return run, reasons
@@ -124,17 +134,27 @@ def _laws(program: Program, wanted: list[Output], options: Options) -> Iterator[
             yield o, clt_laws.estimate(o, covariance) if isinstance(covariance, Exact) else covariance
 
 
+def _refused(o: Output, reason: str, large: bool, options: Options) -> Diagnostic:
+    if large:
+        return Diagnostic("NX431", reason, o.span, "use smaller axes, or a larger --max-memory")
+    return Diagnostic("NX501", f"there is no {options.method} value: {reason}", o.span, "use --method auto")
+
+
 def _found(program: Program, wanted: list[Output], options: Options) -> Iterator[tuple[Output, Exact | Problem]]:
     """By formulas; and what has none, by coefficients, if it is linear: training loops above all."""
     patience = float("inf") if options.method == "quadrature" else PATIENCE
     quadrature = options.method != "exact"
-    formulas = ExactEvaluator(reachable(o.node for o in wanted), quadrature=quadrature, patience=patience)
-    found = {o: formulas.output(o) for o in wanted}
-    left = [o for o in wanted if isinstance(found[o], NotExact)]
-    if left and not (program.loop is not None and program.loop.times):
-        linear = LinearEvaluator(program, left, options.max_time, options.progress)
-        for o in left:
-            second = linear.output(o)
-            if not isinstance(second, NotExact) or trained(o.node):
-                found[o] = second
+    nodes = reachable(o.node for o in wanted)
+    seconds = seconds_for(options.method, options.max_time, len(nodes))
+    with Budget(seconds, options.memory - BASE, progress=options.progress).running() as budget:
+        formulas = ExactEvaluator(nodes, quadrature=quadrature, patience=patience)
+        found = {o: formulas.output(o) for o in wanted}
+        left = [o for o in wanted if isinstance(found[o], NotExact)]
+        if left and not (program.loop is not None and program.loop.times):
+            max_time = None if options.max_time is None else max(0.0, options.max_time - budget.spent)
+            linear = LinearEvaluator(program, left, max_time, options.progress)
+            for o in left:
+                second = linear.output(o)
+                if not isinstance(second, NotExact) or trained(o.node):
+                    found[o] = second
     yield from found.items()

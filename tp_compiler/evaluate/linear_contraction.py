@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from tp_compiler.evaluate.arrays import Label
+from tp_compiler.evaluate.budget import current
 from tp_compiler.ir.types import Index
 
 Labels = tuple[Label, ...]
@@ -182,9 +183,12 @@ def _matrix_product(first: list[int], second: list[int], sizes: tuple[int, int, 
                 a = a[..., :other]
             elif k < other:
                 b = b[(slice(None),) * (batch + summed - 1) + (slice(k),)]
+        sa, sb = a.shape, b.shape
+        current().room(
+            a.size * math.prod(sb[batch + summed :]) / max(1, math.prod(sa[batch + left :])), "a contraction"
+        )
         if simple:
             return np.dot(a, b)
-        sa, sb = a.shape, b.shape
         middle = math.prod(sa[batch + left :])
         x = a.reshape((*sa[:batch], math.prod(sa[batch : batch + left]), middle))
         y = b.reshape((*sa[:batch], middle, math.prod(sb[batch + summed :])))

@@ -12,7 +12,7 @@ import numpy as np
 from tp_compiler.diagnostics import Diagnostic
 from tp_compiler.evaluate import faults
 from tp_compiler.evaluate.blas import one_blas_thread
-from tp_compiler.evaluate.forms import NotExact
+from tp_compiler.evaluate.budget import NotExact, TooLarge
 from tp_compiler.evaluate.linear_code import Code, Run
 from tp_compiler.evaluate.linear_contraction import viewer
 from tp_compiler.evaluate.linear_needs import Needs, Problem
@@ -146,7 +146,7 @@ class LinearRun:
         except faults.Refused as refused:
             raise Failed(instructions[done][0], self._dated(refused.diagnostic)) from None
         except (NotExact, MemoryError) as reason:
-            why = reason if isinstance(reason, NotExact) else NotExact("an array that does not fit into the memory")
+            why = reason if isinstance(reason, NotExact) else TooLarge("an array that does not fit into the memory")
             raise Failed(instructions[done][0], why) from None
 
     def _once(self, nodes: list[ir.Node]) -> None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tp_compiler.evaluate.budget import current
 from tp_compiler.evaluate.univariate import Array
 
 FARTHEST = 38.5  # φ underflows here
@@ -83,6 +84,7 @@ def integral(
     function: Function, mean: Array, slope: Array, places: Iterable[float], rtol: float
 ) -> tuple[float, float]:
     """(E f, its error). Raises Infinite where E|f| = ∞, Unsettled where the integral cannot be known."""
+    current().poll()
     cut = divided(function, mean, slope, places)
     value, error, size = _adaptive(function, slope, cut.panels, rtol)
     left = math.fsum(t.value for t in cut.tails)

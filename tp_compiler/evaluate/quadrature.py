@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from tp_compiler.evaluate import rules
+from tp_compiler.evaluate.budget import current
 from tp_compiler.evaluate.operations import ARRAYS
 from tp_compiler.evaluate.rules import Rule
 from tp_compiler.evaluate.univariate import Array, Univariate
@@ -84,6 +85,7 @@ class _Integral:
 
     def value(self, mean: Array, root: Array, axes: Sequence[int], rule: Rule, size: bool = False) -> Array:
         """The nested sum over `axes` at conditional means (k, p); `size` is that of the absolute value."""
+        current().poll()
         start = axes[0] if axes else self.p
         factor = self._factors(mean, range(start), size)
         if not axes:

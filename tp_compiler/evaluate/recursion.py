@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Hashable
 from typing import Any
 
-from tp_compiler.evaluate.forms import NotExact
+from tp_compiler.evaluate.budget import NotExact, current
 
 DEEPEST = 200  # levels
 FRAMES = 25  # Python's calls in one level, at most
@@ -32,6 +32,7 @@ class Recursion:
 
     def value(self, key: Hashable, compute: Callable[[], Any]) -> Any:
         if key not in self._known:
+            current().poll()
             if self._depth >= self._deepest:
                 raise _Deeper(key, compute)
             self._computed(key, compute) if self._depth else self._unrolled(key, compute)

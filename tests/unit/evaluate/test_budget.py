@@ -1,0 +1,110 @@
+"""What formulas may take: seconds by a clock of the test's own, and bytes."""
+
+from __future__ import annotations
+
+from itertools import count
+
+import numpy as np
+import pytest
+
+import tp_compiler as tpc
+from tp_compiler.evaluate import budget
+from tp_compiler.evaluate.budget import Budget, NotExact, TooLarge, current, seconds_for
+from tp_compiler.evaluate.exact import ExactEvaluator
+from tp_compiler.ir.walk import reachable
+
+RESIDUAL = """
+    axis i, j : 2
+    axis l : 10
+    data xi[i] = [1.0, -0.5]
+    ket |u> ~ N(0, 1); ket |v> ~ N(0, 1)
+    matrix A[l] ~ N(0, 1)
+    |h[i]> = xi[i] * |u>
+    output first[i,j] = <relu(h[i])|relu(h[j])>
+    for l in 1..10 { |h[i]> = |h[i]> + 0.2*(A[l] relu(|h[i]>)) }
+    f[i] = <v|h[i]>
+    output K[i,j] = ntk(f[i], f[j])
+"""
+
+
+def ticking(step: float):
+    """A clock that goes on by `step` whenever it is looked at."""
+    times = count()
+    return lambda: next(times) * step
+
+
+def test_nothing_is_given_up_in_time() -> None:
+    with Budget(5.0, now=ticking(0.1)).running() as budget:
+        for _ in range(20):
+            budget.poll()
+    assert current().seconds == float("inf")
+
+
+def test_every_formula_after_the_time_is_given_up() -> None:
+    late = Budget(1.0, now=ticking(0.3))
+    with late.running(), pytest.raises(NotExact, match=r"given up after 1\.2 s"):
+        for _ in range(10):
+            current().poll()
+    with pytest.raises(NotExact, match=r"given up after 1\.2 s"):
+        late.poll()
+
+
+def test_long_loops_look_at_the_clock() -> None:
+    """Not once for an instruction: once for every step of a recursion."""
+    outputs = tpc.compile(RESIDUAL).outputs
+    nodes = reachable(o.node for o in outputs)
+    looked = []
+    clock = Budget(1e9, now=lambda: float(len(looked)) if looked.append(0) is None else 0.0)
+    with clock.running():
+        ExactEvaluator(nodes)
+    assert len(looked) > len(nodes) + 50
+
+
+def test_what_is_late_is_sampled_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(budget.time, "monotonic", ticking(0.02))
+    program = tpc.compile(RESIDUAL)
+    run = tpc.limit(program, max_time=4, samples=8)
+    assert run.outputs["first"].method == "closed-form"
+    assert run.outputs["K"].method == "qmc" and "given up after 2" in run.outputs["K"].note
+
+
+def test_the_time_of_formulas() -> None:
+    assert seconds_for("auto", 10.0, 1000) == 5.0
+    assert seconds_for("exact", 10.0, 1000) == 10.0
+    assert seconds_for("exact", None, 1000) == float("inf")
+    assert seconds_for("auto", None, 2000) > seconds_for("auto", None, 1000) > 0
+
+
+KERNEL = """
+    axis i, j : 2000
+    ket |u> ~ N(0, 1); ket |b> ~ N(0, 1)
+    |h[i]> = (i / 1000) * |u> + |b>
+    output k[i,j] = <relu(h[i])|relu(h[j])>
+    output q = <relu(h[1])|relu(h[2])>
+"""
+
+
+def test_arrays_are_refused_before_they_are_made() -> None:
+    small = Budget(memory=100e6)
+    with small.running():
+        small.room(1e6, "a small array")
+        with pytest.raises(TooLarge, match="a large array takes 160 MB"):
+            small.room(2e7, "a large array")
+
+
+def test_views_of_one_array_count_once() -> None:
+    held = Budget(memory=1e9)
+    array = np.zeros((1000, 1000))
+    for view in (array, array.T, array[None], np.broadcast_to(array, (5, 1000, 1000))):
+        held.hold(view)
+    assert held.held == 8e6
+
+
+def test_a_kernel_that_does_not_fit_is_refused_with_its_size() -> None:
+    run = tpc.limit(KERNEL, method="exact", max_memory=90e6)
+    assert run.outputs["q"].method == "closed-form"
+    problem = run.failed["k"]
+    assert problem.code == "NX431" and "an array over i, j takes 64 MB" in problem.message
+    assert "--max-memory" in problem.remedy
+    fitting = tpc.limit(KERNEL, method="exact", max_memory=900e6)
+    assert fitting["k"].shape == (2000, 2000)

@@ -1,0 +1,110 @@
+"""What formulas may take: seconds and bytes. Long loops look here, and arrays are asked for before they are made.
+
+A limit that can be sampled is not kept waiting: formulas that take longer than sampling would are given up, with a note
+that says so. `--method exact` knows no other way, and stops at `--max-time` only.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from math import inf, isinf
+from typing import Any
+
+SECONDS = 10.0  # for any program
+SECONDS_EACH = 0.02  # more for every instruction: about what 2^20 samples of a ket take
+SHARE = 0.5  # of --max-time, where the rest is left for sampling
+LEAST = 2**20  # numbers; smaller arrays are not looked at
+
+
+class NotExact(Exception):
+    """Why a quantity has no exact or quadrature value; auto then samples it."""
+
+    def __init__(self, reason: str):
+        super().__init__(reason)
+        self.reason = reason
+
+
+class TooLarge(NotExact):
+    """An array that does not fit into the memory allowed."""
+
+
+class Budget:
+    """`seconds` of work and `memory` in bytes for one evaluation; `now` is a clock."""
+
+    def __init__(
+        self, seconds: float = inf, memory: float = inf, now: Callable[[], float] | None = None,
+        progress: Callable[..., None] | None = None,
+    ):  # fmt: skip
+        self.seconds, self.memory = seconds, memory
+        self._now = now or time.monotonic
+        self._progress = progress
+        self._start = self._reported = self._now()
+        self._late: str | None = None
+        self._held: dict[int, Any] = {}
+        self.held = 0.0
+
+    @contextmanager
+    def running(self) -> Iterator[Budget]:
+        """The budget of everything inside of the block."""
+        token = _CURRENT.set(self)
+        try:
+            yield self
+        finally:
+            _CURRENT.reset(token)
+
+    @property
+    def spent(self) -> float:
+        return self._now() - self._start
+
+    def poll(self) -> None:
+        """Raises NotExact, now and from now on, once the time is up."""
+        if self._late is None and (spent := self.spent) > self.seconds:
+            self._late = f"the formulas were given up after {spent:.3g} s; --method exact lets them go on"
+        if self._late is not None:
+            raise NotExact(self._late)
+
+    def report(self, done: int, total: int) -> None:
+        """Progress, about five times a second."""
+        if self._progress is not None and self._now() - self._reported > 0.2:
+            self._reported = self._now()
+            self._progress(done, total, "formulas")
+
+    def hold(self, array: Any) -> None:
+        """Counts an array that is kept; views of one array count once."""
+        while getattr(array, "base", None) is not None:
+            array = array.base
+        if isinf(self.memory) or getattr(array, "size", 0) <= 1:
+            return
+        if id(array) not in self._held:
+            self._held[id(array)] = array
+            self.held += array.nbytes
+
+    def room(self, numbers: float, what: str) -> None:
+        """Raises TooLarge where an array of so many doubles does not fit beside what is held."""
+        if numbers > LEAST and self.held + 8.0 * numbers > self.memory:
+            beside = f" beside {_size(self.held)} that are kept" if self.held else ""
+            message = f"{what} takes {_size(8.0 * numbers)}{beside}, {_size(self.memory)} are allowed"
+            raise TooLarge(message)
+
+
+def _size(count: float) -> str:
+    return f"{count / 1e9:.3g} GB" if count >= 1e9 else f"{count / 1e6:.3g} MB"
+
+
+_CURRENT: ContextVar[Budget | None] = ContextVar("budget", default=None)
+_UNLIMITED = Budget()
+
+
+def current() -> Budget:
+    return _CURRENT.get() or _UNLIMITED
+
+
+def seconds_for(method: str, max_time: float | None, instructions: int) -> float:
+    """How long formulas may take. Where sampling is the alternative: half of the time allowed, else as long as sampling
+    takes, about."""
+    if method != "auto":
+        return inf if max_time is None else max_time
+    return SECONDS + SECONDS_EACH * instructions if max_time is None or isinf(max_time) else SHARE * max_time
