@@ -61,7 +61,7 @@ def disagreements(seed: int) -> list[str]:
 
 def dependence_on_names(seed: int) -> list[str]:
     """The part of it that costs little, of a larger program: one network and the formulas, under two sets of names."""
-    program = index_program(seed, 5, 4)
+    program = index_program(seed, 5, 4, more=True)
     plain, renamed = (tpc.compile(text) for text in (program.text(), program.text(seed)))
     auto = tpc.limit(plain, method="exact")
     found = [*_same_network(plain, renamed), *_slopes(program)]

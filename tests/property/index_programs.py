@@ -53,9 +53,9 @@ def _named(line: str, rng: random.Random | None) -> str:
     return SLOT.sub(lambda found: chosen[found[1]][int(found[2])], line)
 
 
-def index_program(seed: int, steps: int = 4, outputs: int = 3) -> IndexProgram:
-    """A random program of about that many statements and outputs."""
-    return _Writer(seed).program(steps, outputs)
+def index_program(seed: int, steps: int = 4, outputs: int = 3, more: bool = False) -> IndexProgram:
+    """A random program of about that many statements and outputs; `more` adds outer products, shifts and maxima."""
+    return _Writer(seed, more).program(steps, outputs)
 
 
 def training_program(seed: int, steps: int = 3) -> IndexProgram:
@@ -67,8 +67,9 @@ Scope = tuple[str, ...]  # the places of the indices in scope: "`a0`", "`b0`", .
 
 
 class _Writer:
-    def __init__(self, seed: int):
+    def __init__(self, seed: int, more: bool = False):
         self.rng = random.Random(seed)
+        self.more = more
         self.smooth = self.rng.random() < 0.6
         self.lines: list[str] = []
         self.symbols: list[Symbol] = []
@@ -174,6 +175,9 @@ class _Writer:
     def _turn(self) -> str:
         return self.rng.choice(("", "", "^T"))
 
+    def _step(self) -> int:
+        return self.rng.choice((1, -1))
+
     # -- expressions ----------------------------------------------------------------------------------------------
     def _fn(self) -> str:
         return self.rng.choice(SMOOTH if self.smooth else SMOOTH + KINKED)
@@ -196,12 +200,22 @@ class _Writer:
             lambda: f"tanh({self.ket(scope, 0)}) * erf({self.ket(scope, 0)})",
             lambda: f"{self.ket(scope, 0)} * <{self._label(scope)}|{self._label(scope)}> / 2",
             lambda: f"sum[{index}](delta[{index},{self._place(index[1], scope)}] * {self.ket(inner, depth - 1)})",
-            lambda: f"shift[{index}]({self.ket(inner, 0)}, {self.rng.choice((1, -1))})",
             lambda: f"E[1](tanh({self.ket(scope, 0)} - ({self.ket(scope, 0)})@1))",
+            lambda: f"{self._operator(scope)} ({self.ket(scope, depth - 1)})",
+            lambda: (
+                f"sum[{index}]({self.scalar(inner, 0)} * shift[{index}]({index} * {self.ket(inner, depth - 1)}, {self._step()}))"
+            ),
+            lambda: f"sum[{index}]({self.ket(inner, depth - 1)} * max[{index}]({self.scalar(inner, 1)})) / 4",
         )
-        weights = (1, 2, 2, 4, 2, 3, 3, 4, 1, 2, 2, 0, 0.2)
+        weights = (1, 2, 2, 4, 2, 3, 3, 4, 1, 2, 2, 0.2, *(x * self.more for x in (3, 2, 1)))
         chosen = self.rng.choices(rules, weights)[0]
         return chosen()
+
+    def _operator(self, scope: Scope) -> str:
+        """A sum of outer products, sometimes the square of one, or a nonlinear one."""
+        inner = self._inner(scope)
+        sum_ = f"sum[{inner[-1]}](|{self._label(inner)}><{self._label(inner)}|)"
+        return self.rng.choice((f"({sum_})", f"({sum_})^2", f"({sum_} + {self._matrix(scope)})^T", f"tanh({sum_})"))
 
     def _label(self, scope: Scope) -> str:
         """What stands inside a bracket."""
