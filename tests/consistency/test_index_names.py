@@ -175,3 +175,38 @@ output n = ntk(f, f)
     assert set(sampled.outputs) == set(wanted)
     for name, output in sampled.outputs.items():
         assert np.all(np.abs(output.value - wanted[name]) <= 6 * np.asarray(output.stderr) + 1e-9)
+
+
+def test_a_sum_of_functions_beside_itself() -> None:
+    """Both factors of <y|y> run over an index of their own."""
+    found = exact("""
+axis i, j : 3
+data c[i,j] = [[1, 2, 3], [0.5, 1, -1], [2, 0, 1]]
+ket |z[i]> ~ N(0, 1)
+ket |b> ~ N(0, 1)
+|y[j]> = sum[i](c[j,i] * erf(|z[i]> + |b>))
+output k[i,j] = <y[i]|y[j]>
+output s = <sum[i](erf(z[i] + b))|sum[j](erf(z[j] + b))>
+output n[i] = <y[i]|y[i]>
+""")
+    gram = kernel("erf", np.eye(3) + 1)
+    agrees(found, k=C @ gram @ C.T, s=gram.sum(), n=np.diag(C @ gram @ C.T))
+
+
+def test_gathers_beside_names() -> None:
+    """What data point at, and indices of the same axis under any name."""
+    found = exact("""
+axis i, j, k : 3
+data c[i,j] = [[1, 2, 3], [0.5, 1, -1], [2, 0, 1]]
+data g[i] = [2, 3, 3]
+ket |z[i,j]> ~ N(0, 1)
+|y[j,k]> = sum[i](c[i,j] |z[i,k]>)
+output a[i,j] = <y[g[i],i]|z[j,i]>
+output b[i,j] = <y[i,g[i]]|y[j,g[i]]>
+output d[j,i] = <sin(y[g[i],j])|z[i,j]>
+output e[k] = <y[k,k]|y[g[k],k]>
+""")
+    there = [1, 2, 2]
+    gram = C.T @ C
+    damped = np.exp(-np.diag(gram) / 2)[there]
+    agrees(found, a=C[:, there].T, b=gram, d=np.tile(damped * C[range(3), there], (3, 1)), e=gram[range(3), there])

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
+import tp_compiler as tpc
 from tests.property.index_checks import dependence_on_names, disagreements, training_under_names
 from tests.property.index_programs import NAMES, index_program
 from tests.unit.expand.roundtrip import holds
+from tp_compiler.evaluate import forms
 
 
 @pytest.mark.parametrize("seed", range(36))
@@ -47,6 +50,18 @@ def test_three_thousand(first: int) -> None:
 def test_written_out(seed: int) -> None:
     """`expand` reads the names and writes its own."""
     holds(index_program(seed).text(seed))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_sums_by_reference_are_the_same_sums(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Long sums of Gaussians enter others as one part, which is placed as a whole."""
+    program = tpc.compile(index_program(seed, 5, 4, more=seed % 2 == 0).text(seed))
+    apart = tpc.limit(program, method="exact")
+    monkeypatch.setattr(forms, "MOST_PARTS", 1)
+    whole = tpc.limit(program, method="exact")
+    assert whole.outputs.keys() == apart.outputs.keys()
+    for name in apart.outputs:
+        np.testing.assert_allclose(whole[name], apart[name], rtol=1e-9, atol=1e-9, err_msg=name)
 
 
 def test_statements_are_renamed_one_by_one() -> None:
