@@ -7,12 +7,15 @@ interrupts, the file is complete. Replicates with failures are not kept; they ar
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
+from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -26,11 +29,13 @@ from tp_compiler.ir.walk import reachable
 #: One replicate: values and covariances by the names of outputs, what is known of tails by the names of averages.
 Kept = tuple[dict[str, Any], dict[str, Any], dict[str, Any]]
 
+_KINDS = ("value", "covariance", "tail")
 
-def run_key(program: Program, names: list[str], options: Options) -> str:
-    """What the digits of a replicate depend on, as a short text."""
+
+def run_key(program: Program, options: Options) -> str:
+    """What the digits of a replicate depend on, besides the outputs that are sampled together, as a short text."""
     digest = hashlib.sha256()
-    parts = (__version__, program.source.text, sorted(names), options.seed, options.method, options.f0)
+    parts = (__version__, program.source.text, options.seed, options.method, options.f0)
     digest.update(repr(parts).encode())
     roots = [o.node for o in program.outputs]
     roots += list(program.loop.following.values()) if program.loop is not None else []
@@ -43,57 +48,121 @@ def run_key(program: Program, names: list[str], options: Options) -> str:
 
 @dataclass
 class Checkpoint:
-    """The replicates of one run, by (samples, number)."""
+    """The replicates of one set of outputs, by (samples, number); what the file holds of other sets is kept.
+
+    The file is written, and locked, before any work: what cannot be is met first.
+    """
 
     path: Path
     key: str
+    part: str
     kept: dict[tuple[int, int], Kept] = field(default_factory=dict)
+    others: dict[str, Any] = field(default_factory=dict)
+    problem: str = ""  # why the file is not written any more
     lock: Lock = field(default_factory=Lock)
+    _held: IO[bytes] | None = None
 
     @classmethod
-    def opened(cls, path: str | os.PathLike[str], key: str) -> Checkpoint:
-        """Reads the file where there is one. Raises ProgramError NX434 where it belongs to another run, or is none."""
-        found = cls(Path(path), key)
-        if not found.path.exists():
-            return found
+    def opened(cls, path: str | os.PathLike[str], key: str, outputs: Collection[str]) -> Checkpoint:
+        """Reads the file where there is one.
+
+        Raises ProgramError NX434 where it belongs to another run, is in use, or is no whole checkpoint; NX435 where it
+        cannot be written.
+        """
+        part = hashlib.sha256(repr(sorted(outputs)).encode()).hexdigest()[:16]
+        found = cls(Path(path), key, part)
         try:
-            with np.load(found.path, allow_pickle=False) as stored:
-                arrays = {name: stored[name] for name in stored.files}
-        except (OSError, ValueError, EOFError):
-            raise _unfit(f"`{path}` is no checkpoint") from None
-        if str(arrays.pop("key", "")) != key:
-            raise _unfit(f"the checkpoint `{path}` belongs to another program, or to other options")
-        for name, value in arrays.items():
-            samples, number, kind, output = name.split("|", 3)
-            kept = found.kept.setdefault((int(samples), int(number)), ({}, {}, {}))
-            if kind == "tail":
-                kept[2][output] = value
-            else:
-                kept[0 if kind == "value" else 1][output] = value
+            found._take()
+            if found.path.exists():
+                found._read()
+            found._write()
+        except OSError as error:
+            found.close()
+            message = f"the checkpoint `{path}` cannot be written: {error.strerror or error}"
+            remedy = "name a file in a folder that exists, is yours, and has space"
+            raise ProgramError([Diagnostic("NX435", message, None, remedy)]) from None
+        except ProgramError:
+            found.close()
+            raise
         return found
+
+    @property
+    def _beside(self) -> Path:
+        return self.path.with_name(f"{self.path.name}.part")
+
+    @property
+    def _lock_file(self) -> Path:
+        return self.path.with_name(f"{self.path.name}.lock")
+
+    def _take(self) -> None:
+        self._held = open(self._lock_file, "wb")  # noqa: SIM115 - held as long as the run
+        try:
+            fcntl.flock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._held.close()
+            self._held = None
+            raise _unfit(f"the checkpoint `{self.path}` is in use by another run") from None
+
+    def close(self) -> None:
+        """Another run may use the file."""
+        if self._held is not None:
+            self._lock_file.unlink(missing_ok=True)
+            self._held.close()
+            self._held = None
+
+    def _read(self) -> None:
+        try:
+            with open(self.path, "rb") as file, np.load(file, allow_pickle=False) as stored:
+                arrays = {name: stored[name] for name in stored.files}
+            key = str(arrays.pop("key"))
+            for name, value in arrays.items():
+                part, samples, number, kind, output = name.split("|", 4)
+                if part != self.part:
+                    self.others[name] = value
+                    continue
+                kept = self.kept.setdefault((int(samples), int(number)), ({}, {}, {}))
+                kept[_KINDS.index(kind)][output] = value
+        except Exception:  # zipfile and NumPy raise many kinds on files cut short, or of other programs
+            raise _unfit(f"`{self.path}` is no checkpoint, or a damaged one") from None
+        if key != self.key:
+            raise _unfit(f"the checkpoint `{self.path}` belongs to another program, or to other options")
 
     def get(self, samples: int, number: int) -> Kept | None:
         return self.kept.get((samples, number))
 
     def put(self, samples: int, number: int, kept: Kept) -> None:
-        """Keeps a replicate, unless part of it failed."""
+        """Keeps a replicate, unless part of it failed. A file that cannot be written any more costs no result."""
         if any(isinstance(v, Diagnostic) for part in kept[:2] for v in part.values()):
             return
         with self.lock:
             self.kept[samples, number] = kept
-            self._write()
+            if self.problem:
+                return
+            try:
+                self._write()
+            except OSError as error:
+                self.problem = error.strerror or str(error)
+
+    def warning(self) -> list[Diagnostic]:
+        """What has to be said at the end of the run."""
+        message = f"the checkpoint `{self.path}` holds part of the run only: {self.problem}"
+        return [Diagnostic("NX915", message, None, "make room, and run again")] if self.problem else []
 
     def _write(self) -> None:
-        arrays: dict[str, Any] = {"key": np.array(self.key)}
+        arrays: dict[str, Any] = {"key": np.array(self.key), **self.others}
         for (samples, number), kept in self.kept.items():
-            for kind, part in zip(("value", "covariance", "tail"), kept, strict=True):
-                arrays |= {f"{samples}|{number}|{kind}|{name}": np.asarray(v) for name, v in part.items()}
-        beside = self.path.with_name(f"{self.path.name}.part")
-        with open(beside, "wb") as file:
-            np.savez(file, **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, self.path)
+            for kind, part in zip(_KINDS, kept, strict=True):
+                arrays |= {f"{self.part}|{samples}|{number}|{kind}|{name}": np.asarray(v) for name, v in part.items()}
+        try:
+            with open(self._beside, "wb") as file:
+                np.savez(file, **arrays)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(self._beside, self.path)
+        except OSError:
+            with suppress(OSError):
+                self._beside.unlink(missing_ok=True)
+            raise
 
 
 def _unfit(message: str) -> ProgramError:

@@ -87,15 +87,20 @@ class Sampling:
         self.clock = Clock(self.plan, options, self.start)
         self.checkpoint: Checkpoint | None = None
         if options.checkpoint is not None:
-            self.checkpoint = Checkpoint.opened(options.checkpoint, run_key(program, sorted(only), options))
+            self.checkpoint = Checkpoint.opened(options.checkpoint, run_key(program, options), only)
         self.directions: int | None = None  # rows of the bases of initial matrices in the last run
 
     def run(self) -> Run:
-        self._fit_memory()
-        with one_blas_thread():
-            samples: int | None = self._first()
-            while samples is not None:
-                samples = self._climb(samples)
+        try:
+            self._fit_memory()
+            with one_blas_thread():
+                samples: int | None = self._first()
+                while samples is not None:
+                    samples = self._climb(samples)
+        finally:
+            if self.checkpoint is not None:
+                self.checkpoint.close()
+                self.warnings += self.checkpoint.warning()
         return self._result()
 
     def _climb(self, samples: int) -> int | None:
