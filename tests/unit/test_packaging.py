@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import tarfile
 import tomllib
 import zipfile
 from pathlib import Path
@@ -34,3 +35,26 @@ def test_the_wheel_holds_the_data_files(tmp_path: Path) -> None:
     for pattern in ("library/*.nexort", "starters/*.nexort", "**/*.py"):
         wanted |= {str(path.relative_to(ROOT)) for path in (ROOT / "tp_compiler").glob(pattern)}
     assert not wanted - held
+
+
+@pytest.mark.slow
+def test_the_source_distribution_is_complete_and_runs(tmp_path: Path) -> None:
+    """Whoever has it can read the documentation, run the examples and run the tests."""
+    folders = ("tp_compiler", "grammar", "tests", "docs", "examples", ".ci")
+    copy = tmp_path / "source"
+    for folder in folders:
+        shutil.copytree(ROOT / folder, copy / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    for path in ROOT.iterdir():
+        if path.is_file() and path.suffix in (".toml", ".md", ".in", ".py", "") and path.name != ".git":
+            shutil.copy(path, copy)
+    wanted = {path.relative_to(copy).as_posix() for path in copy.rglob("*") if path.is_file()}
+    command = [sys.executable, "-m", "build", "--sdist", "--outdir", str(tmp_path), str(copy)]
+    subprocess.run(command, check=True, capture_output=True)
+    with tarfile.open(next(tmp_path.glob("*.tar.gz"))) as archive:
+        held = {name.partition("/")[2] for name in archive.getnames()}
+        archive.extractall(tmp_path / "out", filter="data")
+    assert wanted - held - {".gitignore"} == set()
+    (unpacked,) = (tmp_path / "out").iterdir()
+    quick = ["tests/test_rooms.py", "tests/unit/test_packaging.py", "tests/unit/ir"]
+    ran = subprocess.run([sys.executable, "-m", "pytest", "-q", *quick], cwd=unpacked, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stdout[-2000:]
