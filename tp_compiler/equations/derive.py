@@ -176,8 +176,17 @@ class _Derivation(Work):
         own, body = reindex(symbol, local), reindex(body, local)
         primes = {i: self.names.prime(i) for i in own.indices}
         covariance = self.clean(Expectation(body * reindex(body, primes)))
-        self.emit(Equation(own, "clt", body, covariance=covariance, primed=primes))
+        earlier = [e for e in self.equations if e.kind == "clt"]
+        others = [
+            (self._primed(e.symbol, e), self.clean(Expectation(body * self._primed(e.expression, e)))) for e in earlier
+        ]
+        correlated = tuple((other, value) for other, value in others if value != 0)
+        self.emit(Equation(own, "clt", body, covariance=covariance, primed=primes, others=correlated))
         return symbol
+
+    @staticmethod
+    def _primed(expression: Expr, e: Equation) -> Expr:
+        return reindex(expression, e.primed)
 
 
 def _renames(old: Sequence[Expr], new: Sequence[Expr]) -> bool:

@@ -101,7 +101,8 @@ def _put(expr: Expr, values: Mapping[Expr, Expr]) -> Expr:
     if isinstance(expr, sp.Mul):
         return _joined(args)
     keep = isinstance(expr, sp.Function) and not any(a.is_number for a in args)
-    return expr.func(*args, evaluate=False) if keep else expr.func(*args)
+    found = expr.func(*args, evaluate=False) if keep else expr.func(*args)
+    return _root(found.base) ** (2 * found.exp) if _is_root(found) else found
 
 
 def tidied(expr: Expr) -> Expr:
@@ -116,6 +117,7 @@ def tidied(expr: Expr) -> Expr:
 
 def _joined(factors: Sequence[Expr]) -> Expr:
     """A product, its roots under one."""
+    factors = [f for a in factors for f in sp.Mul.make_args(a)]
     roots = [a for a in factors if _is_root(a)]
     if len(roots) < 2:
         return sp.Mul(*factors)

@@ -210,9 +210,12 @@ class Names:
         return bool(own) and (pattern in own or "" in own or not pattern)
 
     def fresh(self, stem: str, is_ket: bool) -> str:
-        """z1, z2, ...: not a name of the source."""
+        """z1, z2, ...: behind the source's own names of that form, whose numbering goes on."""
+        if stem not in self._counts:
+            numbers = (name.removeprefix(stem) for name in self._reserved if name.startswith(stem))
+            self._counts[stem] = max((int(k) for k in numbers if k.isascii() and k.isdigit() and len(k) < 6), default=0)
         while True:
-            self._counts[stem] = self._counts.get(stem, 0) + 1
+            self._counts[stem] += 1
             trial = f"{stem}{self._counts[stem]}"
             if trial not in self._reserved and trial not in self._labels[is_ket]:
                 self._labels[is_ket].add(trial)

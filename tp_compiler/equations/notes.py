@@ -28,7 +28,7 @@ def expressions(e: Equation) -> list[Expr]:
     parts = [*own, e.mean, e.covariance, e.closed_form, e.meaning, e.start, e.learned, e.keep]
     hats = [e.hat.symbol, e.hat.covariance] if e.hat is not None else []
     dots = [x for t in e.dot for x in (t.ket, t.coefficient, t.derivative, *(i for i, _ in t.over))]
-    return [x for x in (*parts, *hats, *dots) if x is not None]
+    return [x for x in (*parts, *hats, *dots, *(x for pair in e.others for x in pair)) if x is not None]
 
 
 def symbols(system: System) -> list[Expr]:

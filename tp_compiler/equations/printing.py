@@ -36,9 +36,8 @@ def _lines(e: Equation, p: Any) -> list[Line]:
         return [(left, law, text), *_covariance_line(e, p)] if e.primed else [(left, law, text)]
     if e.kind == "clt":
         first = (left, law, f"{_normal(p)}(0, {show(reindex(e.covariance, {b: a for a, b in e.primed.items()}))})")
-        if not e.primed:
-            return [first]
-        return [first, (_cov(p, left, show(_moved(e.symbol, e.primed))), eq, show(e.covariance))]
+        within = [(_cov(p, left, show(_moved(e.symbol, e.primed))), eq, show(e.covariance))] if e.primed else []
+        return [first, *within, *((_cov(p, left, show(other)), eq, show(value)) for other, value in e.others)]
     if e.kind == "product":
         return _product_lines(e, p)
     if e.kind in ("state", "weight"):

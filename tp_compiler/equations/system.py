@@ -75,7 +75,8 @@ class Equation:
     """`symbol` = `expression`.
 
     `kind`: initial (|u> ~ N(mean, covariance)), product (hat + dot), ket (entrywise), scalar, clt (jointly Gaussian,
-    mean 0, `covariance`), derivative (`meaning` says of what), coefficient (of a dot, `meaning` its expectation),
+    mean 0, `covariance`; `others` are earlier families, over primed indices, with the covariance where that is not 0),
+    derivative (`meaning` says of what), coefficient (of a dot, `meaning` its expectation),
     bracket (`meaning` is the bracket, its own name). `closed_form` is the formula of an expectation, where known.
 
     In a training loop a symbol carries the number of updates, `time`. Kinds of the loop alone: state (`expression` at
@@ -91,6 +92,7 @@ class Equation:
     mean: Expr | None = None
     covariance: Expr | None = None
     primed: Mapping[Expr, Expr] = field(default_factory=dict)
+    others: tuple[tuple[Expr, Expr], ...] = ()
     meaning: Expr | None = None
     closed_form: Expr | None = None
     output: bool = False

@@ -7,7 +7,8 @@ index names alone are one.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+import itertools
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 
 import sympy as sp
 
@@ -38,6 +39,8 @@ from tp_compiler.ir.types import Index
 
 #: Expressions of more operations than this get a name of their own where they are used again, or anyway (twice this).
 _LONG = 24
+#: So many indices are tried in every order.
+_PERMUTED = 4
 #: Used more than once, an unnamed ket of so many operations is named.
 _SHARED = 6
 
@@ -56,6 +59,7 @@ class Work:
         self.equations: list[Equation] = []
         self.weight: dict[ir.Node, int] = {}
         self.expr: dict[ir.Node, Expr] = {}
+        self._looks: set[Hashable] = set()
         self._families: dict[Hashable, tuple[Named, Sequence[Expr], str]] = {}
         self._must_name = {a for n in self.nodes if isinstance(n, ir.Shift | ir.Stack) for a in n.args}
         self._must_name |= {a for n in self.nodes if isinstance(n, ir.MatMul | ir.Apply) for a in n.args}
@@ -188,25 +192,48 @@ class Work:
 
         `without`: an index of the node that the value does not have, as one member of the node's family.
         """
-        own = self._own(node, without)
-        found = self._families.get(self._key(node, value, own))
-        if found is None:
-            return None
-        symbol, indices, name = found
-        if node in self.names.source and without is None and self.names.source[node][0] != name:
-            return None
-        return reindex(symbol, dict(zip(indices, own, strict=True)))
+        for own in self._orders(node, value, without):
+            found = self._families.get(self._key(node, value, own))
+            if found is None:
+                continue
+            symbol, indices, name = found
+            if node in self.names.source and without is None and self.names.source[node][0] != name:
+                return None
+            return reindex(symbol, dict(zip(indices, own, strict=True)))
+        return None
 
     def remember(self, node: ir.Node, value: Expr, symbol: Named, without: Expr | None = None) -> None:
         name = self.names.source[node][0] if node in self.names.source and without is None else ""
-        own = self._own(node, without)
+        own = self._by_axis(node, without)
         self._families[self._key(node, value, own)] = symbol, own, name
+        self._looks.add(self._look(value, own))
+
+    def _orders(self, node: ir.Node, value: Expr, without: Expr | None) -> Iterator[list[Expr]]:
+        """The node's indices in the orders that a family with the same value may have them in: i before j, j before i."""
+        own = self._by_axis(node, without)
+        yield own
+        if len(own) > _PERMUTED or self._look(value, own) not in self._looks:
+            return
+        axes = [self._axis(i) for i in own]
+        for order in itertools.permutations(own):
+            if list(order) != own and [self._axis(i) for i in order] == axes:
+                yield list(order)
+
+    def _look(self, value: Expr, own: Sequence[Expr]) -> Hashable:
+        """What families with the same value have in common, whatever the order of their indices."""
+        return tuple(self._axis(i) for i in own), frozenset(n.label for n in value.atoms(Named))
+
+    def _axis(self, index: Expr) -> tuple[str, int]:
+        return self.names.axes[index], self.names.sizes[index]
+
+    def _by_axis(self, node: ir.Node, without: Expr | None) -> list[Expr]:
+        return sorted(self._own(node, without), key=self._axis)
 
     def _own(self, node: ir.Node, without: Expr | None) -> list[Expr]:
         return [i for i in self.indices(node) if i != without]
 
     def _key(self, node: ir.Node, value: Expr, indices: Sequence[Expr]) -> Hashable:
-        axes = tuple((self.names.axes[i], self.names.sizes[i]) for i in indices)
+        axes = tuple(map(self._axis, indices))
         return node.type.is_scalar, axes, canonical(value, indices)
 
 

@@ -10,6 +10,7 @@ from tp_compiler.diagnostics import printable
 from tp_compiler.report.numbers import Written, axis_names, covariance_of, tables
 from tp_compiler.report.numbers import write as write_number
 from tp_compiler.results import Array, Estimate, Run
+from tp_compiler.tex import spelled
 
 _ESCAPES = {
     "\\": r"\textbackslash{}",
@@ -81,11 +82,14 @@ def number(cell: Written | None) -> str:
 
 
 def _symbol(name: str) -> str:
+    if not name.isascii():
+        return spelled(name)
     return name if len(name) == 1 and name.isalpha() else rf"\text{{{escape(name)}}}"
 
 
 def _subscript(index: str) -> str:
-    return f"_{{{escape(index)}}}" if index else ""
+    shown = "".join(c if c.isascii() else spelled(c) + " " for c in escape(index))
+    return f"_{{{shown}}}" if index else ""
 
 
 def escape(text: str) -> str:

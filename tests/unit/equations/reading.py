@@ -206,6 +206,8 @@ class Reading:
 
     def _hat(self, e: Any, env: dict[Any, int]) -> Var:
         hat = e.hat.symbol
+        if self._hat_key(hat, env) in self.leaf:  # a product that is stated twice is one random variable
+            return self.leaf[self._hat_key(hat, env)]
         matrix = (hat.matrix, hat.transposed, *(int(self.value(m, env)) for m in hat.member))
         x, scale = valued(self.value(hat.argument, env)), float(self.value(e.hat.scale, env))
         earlier = self.hats.setdefault(matrix, [])

@@ -187,3 +187,79 @@ for k in 2..2 { |h[i,k]> = W tanh(|h[i,k-1]>) }
 output c[i,j] = <h[i,j]|h[i,j]>
 """
     assert "|h_2⟩ = Ŵ|" in tpc.derive(text).unicode()
+
+
+def test_fresh_names_go_on_behind_the_sources_own() -> None:
+    text = """
+    ket |z2> ~ N(0, 1)
+    ket |c1> ~ N(0, 1)
+    matrix W ~ N(0, 1)
+    |y> = tanh(W sin(|z2>) + W |c1>)
+    output o = <y|W|y>
+    """
+    names = [e.name for e in tpc.derive(text) if e.is_ket]
+    assert names == ["z2", "c1", "z3", "z4", "z5", "y", "z6"]
+
+
+def test_no_family_is_stated_twice_in_another_order() -> None:
+    text = """
+    axis i, j : 2
+    axis s, t : 3
+    data a[i,s] = [[1, 2, 3], [4, 5, 6]]
+    ket |u> ~ N(0, 1)
+    ket |b[s]> ~ N(0, 1)
+    matrix W ~ N(0, 1)
+    matrix V ~ N(0, 1)
+    |c[i,s]> = a[i,s] |u>
+    |h[i,1]> = tanh(|c[i,1]>)
+    for s in 2..3 { |h[i,s]> = tanh(W |h[i,s-1]> + |b[s]>) }
+    |p[i,s]> = tanh(|c[i,s]> + |b[s]>)
+    |q[s,i]> = sin(tanh(|c[i,s]> + |b[s]>))
+    output o[i,j] = sum[s](<h[i,s]|V|h[j,s]> + <p[i,s]|V|q[s,j]>)
+    """
+    system = tpc.derive(text)
+    shown = system.unicode()
+    assert "= |h_{i,s}⟩" not in shown and "V̂|h_{j,s}⟩" in shown and "|q_{s,i}⟩ = sin(|p_{i,s}⟩)" in shown
+
+
+def test_closed_forms_are_normal() -> None:
+    """E relu relu of W|x>, W ~ N(0, 2): numbers in front of roots, one root where there were two."""
+    text = """
+    axis i, j : 2
+    ket |x[i]> ~ N(0, 1)
+    matrix W ~ N(0, 2)
+    |s[i]> = sin(|x[i]>) + |x[1]>
+    |h[i]> = W |s[i]>
+    output k[i,j] = <relu(h[i])|relu(h[j])>
+    """
+    shown = tpc.derive(text).unicode()
+    assert "√(⟨s_i|s_i⟩ ⟨s_j|s_j⟩ − ⟨s_i|s_j⟩²)/π" in shown and "asin(⟨s_i|s_j⟩/(√(⟨s_i|s_i⟩ ⟨s_j|s_j⟩)))" in shown
+
+
+def test_clt_scalars_that_are_correlated() -> None:
+    text = """
+    ket |v> ~ N(0, 1)
+    ket |x> ~ N(0, 1)
+    ket |w> ~ N(0, 1)
+    a = clt <v|x>
+    b = clt <v|x + w>
+    c = clt <w|x>
+    output o = a * b + c
+    """
+    shown = tpc.derive(text).unicode()
+    assert "Cov(b, a) = 1" in shown and "Cov(c, " not in shown
+
+
+def test_notes_stand_where_they_are_needed() -> None:
+    plain = tpc.derive("ket |x> ~ N(0, 1)\noutput o = <tanh(x)|x>\n").unicode()
+    assert "(" not in plain.splitlines()[-1][:1] and "hats" not in plain and "clt" not in plain
+    tied = derive(compiled(TIED))
+    assert (
+        "hats of one matrix" in tied.unicode()
+        and "jointly Gaussian" in tied.latex()
+        and "i, j = 1, 2" in tied.unicode()
+    )
+    ntk = tpc.derive(
+        "ket |x> ~ N(0, 1)\nket |v> ~ N(0, 1)\noutput o = ntk(clt <v|tanh(x)>, clt <v|tanh(x)>)\n"
+    ).unicode()
+    assert "clt scalars" not in ntk

@@ -9,8 +9,8 @@ import pytest
 import sympy as sp
 
 import tp_compiler as tpc
-from tests.unit.equations.particles import Particles
 from tests.unit.equations.programs import ADAM, DETAILS, JUMPING, MOMENTUM, SHARED
+from tests.unit.equations.reading import Reading
 from tp_compiler.equations import System, derive
 from tp_compiler.equations.terms import Entry, Expectation, Hat, Partial, Scalar
 
@@ -109,7 +109,7 @@ def _figure_4(momentum: float) -> str:
 def _read(text: str, samples: int, runs: int) -> tuple[Any, dict[str, Any], dict[str, Any]]:
     program = tpc.compile(text)
     system = derive(program)
-    found = [Particles(program, system, samples, seed) for seed in range(runs)]
+    found = [Reading(system, samples, seed) for seed in range(runs)]
     values = {o.name: np.array([p.output(o.name) for p in found]) for o in program.outputs}
     mean = {name: v.mean(0) for name, v in values.items()}
     return program, mean, {name: v.std(0, ddof=1) / runs**0.5 for name, v in values.items()}
@@ -118,18 +118,18 @@ def _read(text: str, samples: int, runs: int) -> tuple[Any, dict[str, Any], dict
 def test_figure_4_of_tensor_programs_4() -> None:
     """The losses that the paper plots, from the equations on samples."""
     paper = [0.5, 0.316808, 0.982635, 0.458554, 0.685444, 0.509220]
-    _, mean, stderr = _read(_figure_4(0), 20_000, 8)
+    _, mean, stderr = _read(_figure_4(0), 16_384, 8)
     np.testing.assert_array_less(np.abs(mean["loss"] - paper), 6 * stderr["loss"] + 2e-3)
 
 
 @pytest.mark.parametrize(
     ("text", "samples", "runs", "bias"),
     [
-        (_figure_4(0.9), 20_000, 8, 5e-3),
-        (SHARED, 4000, 8, 5e-3),
-        (JUMPING, 4000, 8, 1e-2),
-        (ADAM, 700, 6, 2e-2),
-        (DETAILS, 700, 6, 2e-2),  # clipping, one input a step, decoupled decay, a frozen matrix
+        (_figure_4(0.9), 16_384, 8, 5e-3),
+        (SHARED, 4096, 6, 5e-3),
+        (JUMPING, 4096, 6, 1e-2),
+        (ADAM, 512, 6, 2e-2),
+        (DETAILS, 512, 6, 2e-2),  # clipping, one input a step, decoupled decay, a frozen matrix
     ],
     ids=["momentum", "shared", "jumping", "adam", "details"],
 )
