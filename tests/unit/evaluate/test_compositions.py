@@ -104,3 +104,14 @@ def test_joint_functions_beside_kinks_are_integrated() -> None:
     sampled = tpc.limit(program, method="qmc", samples=8192).outputs["k"]
     assert exact.stderr < 1e-12
     assert abs(exact.value - sampled.value) < 6 * sampled.stderr
+
+
+def test_functions_of_affine_functions_of_one_gaussian() -> None:
+    """Of the steepest of them, which may have a shift: E tanh(x) 1[x < 1/2] relu(3 - x/2), x ~ N(0, 1)."""
+    program = "ket |x> ~ N(0, 1)\noutput k = <step(1 - 2*x) * tanh(x) * relu(3 - x/2)>\n"
+    found = tpc.limit(program, method="quadrature").outputs["k"]
+    x = np.linspace(-12.0, 0.5, 200_001)
+    values = np.tanh(x) * np.maximum(3 - x / 2, 0) * np.exp(-x * x / 2) / np.sqrt(2 * np.pi)
+    weights = np.full(x.shape, 2.0)  # Simpson's rule
+    weights[1::2], weights[[0, -1]] = 4.0, 1.0
+    assert_allclose(found.value, weights @ values * (x[1] - x[0]) / 3, rtol=1e-11)
