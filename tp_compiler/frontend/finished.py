@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tp_compiler.frontend import values as v
+from tp_compiler.frontend.degrees import homogeneity
 from tp_compiler.frontend.tangent_limit import Change, TangentLimit
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.lower import Lowering, Powers
@@ -83,9 +84,10 @@ class Finished:
                 optimizer = u.optimizer.statement
                 standard = optimizer.span.source.name.startswith("library/")
                 at = u.statement.span
+                own = "" if standard or not optimizer.on else homogeneity(u.optimizer, u.values)
                 for member in self.point.apart(t.name, t.ket, t.before.indices, picks):
                     yield Trainable(
-                        t.name, t.ket, t.leaf, at, member, optimizer.name, standard, not optimizer.on, u.values
+                        t.name, t.ket, t.leaf, at, member, optimizer.name, standard, not optimizer.on, own, u.values
                     )  # fmt: skip
 
     def _unfrozen(self) -> Iterator[Trainable]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any
 
 from tp_compiler.diagnostics import Diagnostic, Source, Span
@@ -69,6 +70,19 @@ class Regime:
     warnings: tuple[Diagnostic, ...] = ()
 
 
+@dataclass(frozen=True)
+class Homogeneity:
+    """How the update of an optimizer grows with its gradient: powers of |d| and |x| where that is |d><x|, and those by which
+    hyperparameters are to scale. `whole`: on operators; `factored`: K-FAC's factors enter."""
+
+    signals: Fraction
+    inputs: Fraction
+    scales: Mapping[str, tuple[Fraction, Fraction]]
+    decays: bool
+    whole: bool
+    factored: bool
+
+
 @dataclass(frozen=True, eq=False)
 class Trainable:
     """A parameter as `train` updates it, or, where nothing is trained, one that is not frozen; `still`: a ket that is
@@ -86,6 +100,7 @@ class Trainable:
     optimizer: str | None = None
     standard: bool = True  # the optimizer is the library's
     entrywise: bool = True  # it acts on entries
+    degree: Homogeneity | str = ""  # of one of the program's own that does not; or why it has none
     arguments: Mapping[str, Node] = field(default_factory=dict)
     still: bool = False
 

@@ -13,7 +13,7 @@ from fractions import Fraction
 
 from tp_compiler.ir import nodes as ir
 from tp_compiler.scale.figures import Row
-from tp_compiler.scale.optimizers import UNTRAINED, Gradient, Kind, Relative, Rotational, Spectral
+from tp_compiler.scale.optimizers import UNTRAINED, Gradient, Homogeneous, Kind, Relative, Rotational, Spectral
 
 ZERO = Fraction(0)
 
@@ -67,7 +67,8 @@ def _start(row: Row, into: Fraction) -> float:
 
 def _gradient(row: Row, into: Fraction, out: Fraction, root: Fraction) -> Gradient:
     entry = root - out if row.raw.kind.writes_features else ZERO
-    operator = isinstance(row.optimizer, Spectral) and row.raw.kind == Kind.HIDDEN
+    own = isinstance(row.optimizer, Homogeneous) and row.optimizer.whole and not row.optimizer.factored
+    operator = (own or isinstance(row.optimizer, Spectral)) and row.raw.kind == Kind.HIDDEN
     return Gradient(entry, 2 * entry + (into if operator else out), into)
 
 

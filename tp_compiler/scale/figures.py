@@ -9,7 +9,7 @@ from fractions import Fraction
 from tp_compiler.diagnostics import Diagnostic, ProgramError
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.gradient import Leaf
-from tp_compiler.ir.program import Exponents, Member, Trainable
+from tp_compiler.ir.program import Exponents, Homogeneity, Member, Trainable
 from tp_compiler.scale.abcd import Layer
 from tp_compiler.scale.numbers import HALF, power
 from tp_compiler.scale.optimizers import (
@@ -17,6 +17,7 @@ from tp_compiler.scale.optimizers import (
     UNTRAINED,
     Entrywise,
     Gradient,
+    Homogeneous,
     Kind,
     Optimizer,
     Scaled,
@@ -85,14 +86,7 @@ def chosen(optimizer: str | None) -> Choice:
         if optimizer is None and t.entrywise and (not t.standard or name not in OPTIMIZERS) and t.optimizer:
             return Scaled(name, "any function of entries: TP IVb Def 2.2.1 with faithful d")
         if optimizer is None and t.optimizer is not None and not t.standard:
-            message = f"the optimizer {name} is the program's own: its width exponents are not known"
-            raise ProgramError(
-                [
-                    Diagnostic(
-                        "NX601", message, t.span, "`tpc scale --optimizer Adam` answers for one that scales like it"
-                    )
-                ]
-            )
+            return _own_optimizer(name, t)
         arguments = t.arguments if optimizer is None else {}
         if name == "Shampoo":
             left = _number(t, arguments, "power")
@@ -108,6 +102,18 @@ def chosen(optimizer: str | None) -> Choice:
         return OPTIMIZERS[name]
 
     return choose
+
+
+def _own_optimizer(name: str, t: Trainable) -> Optimizer:
+    """One of the program's own that is no function of entries: its degree is read off its body."""
+    found = t.degree
+    if isinstance(found, Homogeneity):
+        added = tuple((p, signals, inputs) for p, (signals, inputs) in found.scales.items())
+        source = "homogeneous: its degree is that of its body"
+        return Homogeneous(name, source, found.decays, found.signals, found.inputs, added, found.whole, found.factored)
+    message = f"the width exponents of the optimizer {name} are not known: {found}"
+    remedy = "`tpc scale --optimizer Adam` answers for one that scales like it"
+    raise ProgramError([Diagnostic("NX601", message, t.span, remedy)])
 
 
 def _number(t: Trainable, arguments: Mapping[str, ir.Node], name: str) -> Fraction | None:

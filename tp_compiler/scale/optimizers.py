@@ -189,6 +189,42 @@ class Rotated(Spectral):
 
 
 @dataclass(frozen=True)
+class Homogeneous(Optimizer):
+    """One of the program's own, homogeneous in its gradient |δ><x|: `whole` operators of singular values |δ|^signals |x|^inputs,
+    or entries of that degree. `added`: hyperparameters, with the degrees of what they stand beside."""
+
+    signals: Fraction = ONE
+    inputs: Fraction = ONE
+    added: tuple[tuple[str, Fraction, Fraction], ...] = ()
+    whole: bool = True
+    factored: bool = False
+
+    def _size(self, g: Gradient, signals: Fraction, inputs: Fraction) -> Fraction:
+        return (signals * g.signals + inputs * g.inputs) / 2 if self.whole else signals * g.entry
+
+    def step(self, g: Gradient) -> Fraction:
+        along = g.entry - g.signals / 2 + g.inputs / 2 if self.whole else g.inputs
+        return self._size(g, self.signals, self.inputs) + along
+
+    def why(self, g: Gradient) -> str:
+        if not self.whole:
+            entry = self._size(g, self.signals, self.inputs)
+            return f"of degree {self.signals}: gradient entries are {power(g.entry)}, those of a step {power(entry)}"
+        return (
+            f"Δw x is δ |x|² |δ|^({self.signals - 1}) |x|^({self.inputs - 1}), where δ is {power(g.entry)}, "
+            f"|δ|² {power(g.signals)} and |x|² {power(g.inputs)}: {power(self.step(g))}"
+        )
+
+    def scales(self, g: Gradient) -> dict[str, tuple[Fraction, str]]:
+        found = {}
+        for name, signals, inputs in self.added:
+            size = self._size(g, signals, inputs)
+            beside = f"|δ|^({signals}) |x|^({inputs})" if self.whole else f"the power {signals} of a gradient entry"
+            found[name] = (size, f"{name} stands beside {beside}, which is {power(size)}")
+        return found
+
+
+@dataclass(frozen=True)
 class Rotational(Optimizer):
     """Nero: rows of unit norm, each turned by an angle lr."""
 

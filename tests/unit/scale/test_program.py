@@ -233,7 +233,7 @@ def test_parameters_updated_apart_and_not_at_all() -> None:
     ("source", "code"),
     [
         (text("mlp", "Own(lr = 0.1)") + "\noptimizer Own(lr) { return -lr * g }", "NX158"),
-        ("optimizer Own(lr) on operators { return -lr * g }\n" + text("mlp", "Own(lr = 0.1)"), "NX601"),
+        ("optimizer Own(lr) on operators { return -lr * (g + msign(g)) }\n" + text("mlp", "Own(lr = 0.1)"), "NX601"),
         ("parametrization { W : d = 0 }\n" + text("mlp", "KFAC(lr = 0.1, damping = 0.1)"), ""),
         ("parametrization { W : d = 1/2 }\n" + text("mlp", "Muon(lr = 0.1)"), "NX603"),
         (text("mlp", "Shampoo(lr = 0.1, damping = 0.1, power = step)"), "NX601"),
