@@ -51,7 +51,7 @@ def homogeneity(optimizer: v.OptimizerName, values: Mapping[str, ir.Node]) -> Ho
 
 class _Body:
     def __init__(self, scope: Mapping[str, v.Binding], values: Mapping[str, ir.Node]):
-        self.scope, self.values = scope, values
+        self.scope, self.values, self.hyper = scope, values, frozenset(values)
         self.known: dict[str, Degree | None] = {"g": GRADIENT, "p": (Fraction(0), Fraction(0), Fraction(1))}
         self.scales: dict[str, Degree] = {}
         self.decays = self.factored = False
@@ -126,9 +126,9 @@ class _Body:
         match e:
             case ast.Paren(body=inner) | ast.Neg(operand=inner):
                 self._scaled(inner, degree)
-            case ast.Name(ident=name) if name in self.values:
+            case ast.Name(ident=name) if name in self.hyper:
                 self.scales[name] = degree
-            case ast.Power(operands=(ast.Name(ident=name), exponent)) if name in self.values:
+            case ast.Power(operands=(ast.Name(ident=name), exponent)) if name in self.hyper:
                 self.scales[name] = _times(degree, 1 / self._number(exponent)) or ZERO
             case ast.Number(text=text) if float(text) == 0:
                 return
@@ -182,7 +182,7 @@ class _Body:
         passed = {p: a for p, a in zip(names, args, strict=False) if self._free(a)}
         for p in passed:
             inner.known.pop(p)
-        inner.values = dict.fromkeys(passed)  # type: ignore[arg-type]
+        inner.hyper = frozenset(passed)
         found = inner.of(fn.statement.body)
         for p, degree in inner.scales.items():
             self._scaled(passed[p], degree)

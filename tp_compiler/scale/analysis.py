@@ -15,13 +15,14 @@ from fractions import Fraction
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.gradient import Leaf
 from tp_compiler.ir.program import Member
+from tp_compiler.scale.exchange import alike
 from tp_compiler.scale.figures import Row, strict
 from tp_compiler.scale.growth import CONSTANT, NOTHING, Order
-from tp_compiler.scale.numbers import order, power
+from tp_compiler.scale.numbers import HALF, order, power
 from tp_compiler.scale.optimizers import Entrywise, Kind
 from tp_compiler.scale.program import Parameter, Reading
 from tp_compiler.scale.symmetry import Symmetry
-from tp_compiler.scale.tropical import ABSENT, FIXED, Given, Size, Sizes
+from tp_compiler.scale.tropical import ABSENT, FIXED, Given, Members, Size, Sizes
 from tp_compiler.scale.verdict import Condition, Question, Verdict
 
 #: Sizes of parameters, part by part.
@@ -36,6 +37,7 @@ class Architecture(Verdict):
     r: Fraction
     updates: dict[str, Order]  #: parameter: what its own update moves, moves by n^this
     problems: tuple[str, ...]  #: what blows up or stands still, with its power
+    notes: tuple[str, ...] = ()  #: what does not learn because members of a family start alike
 
 
 class Analysis:
@@ -46,6 +48,8 @@ class Analysis:
         self.forward = reading.order
         self.backward = reading.backward
         self.symmetry = Symmetry(self.backward)
+        self.alike = alike(reading)
+        self.members: Members | None = None  # of the rows that are judged
         self.natural = self._sweep(
             self.forward, _parts((p, ABSENT if p.zero else FIXED) for p in reading.parameters), None
         )
@@ -56,7 +60,7 @@ class Analysis:
         for node, leaf in self.reading.powers.items():
             tied = [r for r in rows or () if r.output is not None and r.parameter.leaf is leaf]
             powers[node] = {(): Size(1 + tied[0].output if tied and tied[0].output is not None else CONSTANT)}
-        return Sizes(nodes, self.symmetry, Given(sizes | powers, self.reading.brackets), first)
+        return Sizes(nodes, self.symmetry, Given(sizes | powers, self.reading.brackets), first, self.members)
 
     def _watched(self) -> list[ir.Node]:
         """The kets that can move, the scalars that enter kets, and the readings."""
@@ -74,6 +78,10 @@ class Analysis:
 
         `first`: in the very first step. Else in training, to first order where that already blows up.
         """
+        self.members = self._members(rows)
+        return self._updates(rows, first)
+
+    def _updates(self, rows: list[Row], first: bool = False) -> tuple[dict[int, Order], dict[int, Order]]:
         starts = _starts(rows)
         found, entries = self._steps(rows, starts)
         if first:
@@ -96,11 +104,11 @@ class Analysis:
             found[k], entries[k] = _step(row, natural)
         return found, entries
 
-    def trained(self, rows: list[Row]) -> tuple[dict[int, Order], dict[int, Order], Sizes]:
+    def _trained(self, rows: list[Row]) -> tuple[dict[int, Order], dict[int, Order], Sizes]:
         """Updates, gradient entries and sizes in training: everything has moved, and products of two things that move count
         where nothing blows up without them."""
         starts = _starts(rows)
-        found, entries = self.updates(rows)
+        found, entries = self._updates(rows)
         sizes = self._sweep(self.forward, self._after(rows, starts, found, False), rows)
         if self._bursts(sizes):
             return found, entries, sizes
@@ -133,7 +141,11 @@ class Analysis:
     # -- verdicts -----------------------------------------------------------------------------------------------
     def judge(self, rows: list[Row], given_d: bool = False) -> Architecture:
         """The class. `given_d`: the rows have exponents d of their own, so that eps may be off."""
-        found, entries, sizes = self.trained(rows)
+        self.members = None
+        apart = self._trained(rows)
+        self.members = self._members(rows)
+        found, entries, sizes = self._trained(rows) if self.members is not None else apart
+        notes = self._notes(rows, entries, apart[1], found)
         starts = _starts(rows)
         initial = self._sweep(self.forward, starts, rows)
         moves = [sizes.of[n].moves for n in self.reading.features]
@@ -151,11 +163,35 @@ class Analysis:
         first = self._first_step(rows)
         if self._bursts(first):
             sizes = first
-        return Architecture(conditions, r, updates, tuple(self._problems(initial, sizes, still)))
+        return Architecture(conditions, r, updates, tuple(self._problems(initial, sizes, still)), notes)
+
+    def _members(self, rows: list[Row]) -> Members | None:
+        """By how much members that start alike differ; None where they do by order one, or where there are none."""
+        if not self.alike.pinned:
+            return None
+        initial = self._sweep(self.forward, _starts(rows), rows)
+        random = [n for n in self.alike.brackets if isinstance(n, ir.Contract) and self.symmetry.suppressed(n)]
+        largest = max((initial.of[n].start for n in random), default=NOTHING)
+        return Members(self.alike, max(largest, -HALF)) if largest < 0 else None
+
+    def _notes(
+        self, rows: list[Row], entries: dict[int, Order], apart: dict[int, Order], found: dict[int, Order]
+    ) -> tuple[str, ...]:
+        """What the exchange of members cancels."""
+        notes, axes = [], ", ".join(sorted(axis.name for axis in self.alike.axes))
+        for k, row in enumerate(rows):
+            if not row.trained or entries[k] >= apart[k]:
+                continue
+            name, why = row.parameter.shown, f"the members of {axes} start alike, and its gradient cancels"
+            if found[k] >= 0:
+                notes.append(f"{name} moves by normalised noise: {why}; {row.optimizer.name} divides by its size")
+            else:
+                notes.append(f"{name} does not learn at this initialisation: {why} in the limit")
+        return tuple(notes)
 
     def _first_step(self, rows: list[Row]) -> Sizes:
         """What blows up, does so in the first step, before the readout has grown, too."""
-        found = self.updates(rows, first=True)[0]
+        found = self._updates(rows, first=True)[0]
         return self._sweep(self.forward, self._after(rows, _starts(rows), found, False, grow=False), rows)
 
     def _shown(self, sizes: Sizes, wrong: Callable[[ir.Node], bool]) -> list[ir.Node]:

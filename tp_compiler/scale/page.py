@@ -80,3 +80,4 @@ def _class(table: Table) -> Iterator[str]:
             yield from (f"  {condition}" for condition in verdict.deciding(question))
     yield f"class: {verdict.regime.value}, r = {verdict.r}"
     yield f"  {verdict.reason}"
+    yield from verdict.notes

@@ -38,7 +38,8 @@ class Table:
     def as_json(self) -> dict[str, Any]:
         parameters = {name: row.as_json() for name, row in self.rows.items()}
         factors = {name: values for name, values in self.constants.items() if values}
-        return {"class": self.verdict.as_json(), "parameters": parameters, "constants": factors}
+        notes = list(self.verdict.notes)
+        return {"class": self.verdict.as_json(), "parameters": parameters, "constants": factors, "notes": notes}
 
     @property
     def raw(self) -> dict[str, Raw]:

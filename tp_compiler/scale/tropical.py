@@ -19,6 +19,7 @@ from fractions import Fraction
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.gradient import Leaf
 from tp_compiler.ir.program import Member, meet
+from tp_compiler.scale.exchange import Alike
 from tp_compiler.scale.growth import CONSTANT, NOTHING, Order, growth, moved
 from tp_compiler.scale.numbers import HALF
 from tp_compiler.scale.program import Parameter
@@ -78,6 +79,18 @@ class Given:
         return _sum(met) if met else Size(_sum(list(parts.values())).start)
 
 
+@dataclass(frozen=True)
+class Members:
+    """Numbers that are pinned where members are alike (exchange.py); `apart`: the power of n by which these differ."""
+
+    alike: Alike
+    apart: Order
+
+    def met(self, node: ir.Node, size: Size) -> Size:
+        start = size.start + self.apart if node in self.alike.zero else size.start
+        return replace(size, start=start, change=size.moves + self.apart, scaled=NOTHING)
+
+
 @dataclass
 class Sizes:
     """The size of every node of a program, computed in topological order; `first`: changes to first order."""
@@ -86,12 +99,15 @@ class Sizes:
     symmetry: Symmetry
     given: Given
     first: bool = False
+    members: Members | None = None
     of: dict[ir.Node, Size] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for node in self.order:
             own = self.given.of(node)
             size = RULES[type(node)](self, node) if own is None else own
+            if self.members is not None and node in self.members.alike.pinned:
+                size = self.members.met(node, size)
             self.of[node] = replace(size, change=size.moves, scaled=NOTHING) if node.type.is_scalar else size
 
     def __getitem__(self, node: ir.Node) -> Size:

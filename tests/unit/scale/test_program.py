@@ -356,6 +356,59 @@ def test_numbers_that_move_are_no_updates_of_matrices(name: str, optimizer: str)
     assert any("|h> freezes: it moves by Θ(n^(-1/2))" in p for p in ntk.problems)
 
 
+@pytest.mark.parametrize(
+    ("optimizer", "moved", "said"),
+    [
+        ("SGD(lr = 0.5)", F(-1, 2), "|r> does not learn at this initialisation: the members of e start alike"),
+        ("Adam(lr = 0.1, eps = 0.01)", F(-1, 2), "|r> does not learn at this initialisation"),
+        ("SignSGD(lr = 0.1)", 0, "|r> moves by normalised noise"),
+        ("Muon(lr = 0.1)", 0, "|r> moves by normalised noise"),
+    ],
+)
+def test_members_that_start_alike(optimizer: str, moved: Fraction, said: str) -> None:
+    """The gradient by the logits of identical experts cancels: p is 1/2 for ever in the limit."""
+    found = tpc.scale(text("gate", optimizer))
+    assert found.verdict.updates["|r>"] == moved and found.verdict.updates["A"] == 0
+    assert any(note.startswith(said) for note in found.verdict.notes), found.verdict.notes
+    assert said in found.text() and found.as_json()["notes"] == list(found.verdict.notes)
+
+
+def test_the_limit_keeps_members_alike() -> None:
+    program = text("gate", "SGD(lr = 0.5)")
+    shown = "output gates[step,i,e] = softmax[e](<r[e]|sum[d](x[i,d] |u[d]>)>)"
+    limit = tpc.limit(f"{program}\n{shown}", samples=128, max_samples=128, replicates=4, only=["gates"])
+    assert (np.abs(limit["gates"] - 0.5) < 5 * limit.outputs["gates"].stderr + 1e-3).all()
+    moved = []
+    for n in (32, 512):  # networks move by n^-1/2
+        gates = tpc.simulate(f"{program}\n{shown}", n, seeds=8, only=["gates"]).outputs["gates"]
+        moved.append(np.sqrt(np.mean(np.square(gates.stderr))) * 8**0.5)
+    assert np.log(moved[1] / moved[0]) / np.log(16) == pytest.approx(-0.5, abs=0.2)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("softmax[e](<r[e]|h[i]>)", "softmax[e](<r[e]|h[i]> + e / 10)"),  # positions tell them apart
+        ("(B[e] relu(A[e] |h[i]>))", "(B[1] relu(A[e] |h[i]>) * y[e])"),  # and so do data, and shared members
+        ("softmax[e](<r[e]|h[i]>)", "<r[e]|h[i]>"),  # nothing cancels without the softmax
+    ],
+)
+def test_members_that_are_told_apart(change: tuple[str, str]) -> None:
+    program = text("gate", "SGD(lr = 0.5)").replace("axis e : 2\n", "").replace("axis i : 2", "axis i, e : 2", 1)
+    if "y[e]" not in change[1]:
+        program = text("gate", "SGD(lr = 0.5)")
+    assert change[0] in program
+    found = tpc.scale(program.replace(*change))
+    assert found.verdict.updates["|r>"] == 0 and not found.verdict.notes
+
+
+def test_members_that_differ_by_order_one() -> None:
+    """Under the NTK scaling logits are Gaussian: nothing is alike, and r learns."""
+    found = tpc.scale(text("gate", "SGD(lr = 0.5)"))
+    ntk = found.compared["ntk"].verdict
+    assert ntk.updates["|r>"] == 0 and not ntk.notes
+
+
 def test_products_of_two_things_that_move() -> None:
     """The gradient by a temperature, and what it scales, are n^-1/2 at first; both have moved by Θ(1) after a step."""
     program = text("temperature", "Adam(lr = 0.05, eps = 0.01)")

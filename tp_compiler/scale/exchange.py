@@ -1,0 +1,190 @@
+"""Members of a family that start alike: what cancels, or stands still, for as long as they do.
+
+Where nothing tells the members of an axis apart (experts of a mixture, drawn alike and met by no data of their own), limits
+are symmetric under their exchange: numbers over the axis are equal, softmax weights are 1/size, and gradients by the logits
+cancel. This is found by arithmetic: the program's numbers are computed for random values of its brackets that have the symmetry. What
+comes out the same for all of them is pinned. Networks differ from it by the fluctuations that tell members apart, n^-1/2.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.primitives import PRIMITIVES
+from tp_compiler.ir.program import Program
+from tp_compiler.ir.types import Axis, Index
+from tp_compiler.scale.program import Reading
+
+#: Random values that what is pinned does not depend on.
+DRAWS = 3
+EQUAL = 1e-9
+Positions = tuple[int, ...]
+Table = dict[Positions, float]
+
+
+@dataclass(frozen=True)
+class Alike:
+    """The axes of members that start alike, the numbers that these pin, and those of them that are 0."""
+
+    axes: frozenset[Axis]
+    pinned: frozenset[ir.Node]
+    zero: frozenset[ir.Node]
+    brackets: tuple[ir.Node, ...]  # the brackets over the axes: where they fluctuate by order one, nothing is alike
+
+
+def alike(reading: Reading) -> Alike:
+    """What is alike in a network that is trained."""
+    axes = frozenset(_axes(reading)) if _trains(reading.program) else frozenset()
+    if not axes:
+        return Alike(axes, frozenset(), frozenset(), ())
+    numbers = [n for n in reading.backward if n.type.is_scalar]
+    draws = [_Draw(axes, seed).values(numbers) for seed in range(DRAWS)]
+    touched = _touched(reading.backward, axes)
+    pinned, zero = set(), set()
+    for node in numbers:
+        tables = [draw[node] for draw in draws]
+        if node not in touched or isinstance(node, ir.Constant) or not _equal(tables):
+            continue
+        pinned.add(node)
+        if all(abs(x) < EQUAL for x in tables[0].values()):
+            zero.add(node)
+    inner = tuple(n for n in reading.order if n.type.is_scalar and _is_leaf(n) and _over(n.type.indices, axes))
+    return Alike(axes, frozenset(pinned), frozenset(zero), inner)
+
+
+def _trains(program: Program) -> bool:
+    return program.network is not None and program.network.trains
+
+
+def _over(indices: Iterable[object], axes: frozenset[Axis]) -> bool:
+    return any(isinstance(i, Index) and i.axis in axes for i in indices)
+
+
+def _axes(reading: Reading) -> set[Axis]:
+    """The axes of families of parameters that nothing in the program tells apart."""
+    found: set[Axis] = set()
+    for p in reading.parameters:
+        own = p.leaf.indices if isinstance(p.leaf, ir.MatrixSymbol) else p.leaf.type.indices
+        found |= {i.axis for i, place in zip(own, p.declared.member, strict=True) if place is None}
+        found -= {i.axis for i, place in zip(own, p.declared.member, strict=True) if place is not None}
+    for node in reading.backward:
+        found -= {i.axis for i in _told_apart(node)}
+    return {axis for axis in found if axis.size > 1}
+
+
+def _told_apart(node: ir.Node) -> list[Index]:
+    """The indices over which a node treats positions differently."""
+    match node:
+        case ir.Array() | ir.Position():
+            return list(node.type.indices)
+        case ir.InitialKet(symbol=symbol):
+            return [i for a in node.args for i in a.type.indices] + list(symbol.pair or ())
+        case ir.Reindex(args=(x, *_), selectors=selectors):
+            return [i for i, s in zip(x.type.indices, selectors, strict=True) if not isinstance(s, Index)]
+        case ir.MatMul(matrix=matrix, member=member):
+            picked = [i for i, m in zip(matrix.indices, member, strict=True) if not isinstance(m, Index)]
+            return picked + list(matrix.variance.type.indices)
+        case ir.Shift(index=index) | ir.Stack(index=index):
+            return [index]
+        case ir.Linalg(rows=rows, cols=cols):
+            return [rows, cols]
+    return []
+
+
+def _touched(order: list[ir.Node], axes: frozenset[Axis]) -> set[ir.Node]:
+    """The nodes that numbers over the axes enter."""
+    found: set[ir.Node] = set()
+    for n in order:
+        if n.type.is_scalar and (_over(n.type.indices, axes) or any(a in found for a in n.args)):
+            found.add(n)
+    return found
+
+
+def _is_leaf(node: ir.Node) -> bool:
+    """Is its value drawn? Brackets are, and whatever is no smooth arithmetic of numbers."""
+    match node:
+        case ir.Constant() | ir.Reindex() | ir.Stop() | ir.Reduce(op="logsumexp" | "prod"):
+            return False
+        case ir.Contract(slots=slots):
+            return bool(slots)
+        case ir.Map(fn=fn):
+            return fn not in ("add", "mul", "div", "pow") and not PRIMITIVES[fn].smooth
+    return True
+
+
+def _equal(tables: list[Table]) -> bool:
+    first = tables[0]
+    return all(abs(x - t[k]) <= EQUAL * max(1.0, abs(x)) for t in tables[1:] for k, x in first.items())
+
+
+class _Draw:
+    """The numbers of a program for one choice of its brackets; other axes are cut to two points."""
+
+    def __init__(self, axes: frozenset[Axis], seed: int):
+        self.axes, self.random = axes, random.Random(seed)
+        self.drawn: dict[tuple[ir.Node, tuple[object, ...]], float] = {}
+        self.of: dict[ir.Node, Table] = {}
+
+    def values(self, numbers: list[ir.Node]) -> dict[ir.Node, Table]:
+        for node in numbers:
+            self.of[node] = {at: self._value(node, at) for at in self._places(node.type.indices)}
+        return self.of
+
+    def _places(self, indices: Iterable[Index]) -> Iterable[Positions]:
+        return itertools.product(*(range(self._size(i)) for i in indices))
+
+    def _size(self, index: Index) -> int:
+        return index.size if index.axis in self.axes else min(2, index.size)
+
+    def _value(self, node: ir.Node, at: Positions) -> float:
+        if not _is_leaf(node):
+            try:
+                value = self._computed(node, dict(zip(node.type.indices, at, strict=True)))
+                if math.isfinite(value):
+                    return value
+            except (ValueError, ZeroDivisionError, OverflowError):
+                pass
+        return self._leaf(node, at)
+
+    def _leaf(self, node: ir.Node, at: Positions) -> float:
+        """The same wherever positions of members agree alike."""
+        seen: dict[tuple[Axis, int], int] = {}
+        key: list[object] = []
+        for index, place in zip(node.type.indices, at, strict=True):
+            if index.axis in self.axes:
+                key.append((index.axis, seen.setdefault((index.axis, place), len(seen))))
+            else:
+                key.append(place)
+        return self.drawn.setdefault((node, tuple(key)), self.random.uniform(-1.5, 1.5))
+
+    def _at(self, node: ir.Node, places: dict[Index, int]) -> float:
+        return self.of[node][tuple(places[i] for i in node.type.indices)]
+
+    def _computed(self, node: ir.Node, places: dict[Index, int]) -> float:
+        match node:
+            case ir.Constant(value=value):
+                return value
+            case ir.Stop(args=(x,)):
+                return self._at(x, places)
+            case ir.Contract(over=over, args=args):
+                spread = ({**places, **dict(zip(over, at, strict=True))} for at in self._places(over))
+                return math.fsum(math.prod(self._at(a, here) for a in args) for here in spread)
+            case ir.Reduce(op=op, index=index, args=(x,)):
+                found = [self._at(x, {**places, index: k}) for k in range(self._size(index))]
+                return math.prod(found) if op == "prod" else math.log(math.fsum(map(math.exp, found)))
+            case ir.Reindex(args=(x, *_), selectors=selectors):
+                return self.of[x][tuple(places[s] if isinstance(s, Index) else 0 for s in selectors)]
+            case ir.Map(fn=fn, args=args):
+                values = [self._at(a, places) for a in args]
+                if fn == "add":
+                    return math.fsum(values)
+                return math.prod(values) if fn == "mul" else PRIMITIVES[fn].scalar(*values)
+        raise ValueError
+
+
+__all__ = ["Alike", "alike"]
