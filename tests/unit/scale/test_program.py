@@ -337,7 +337,7 @@ def test_a_recurrent_network_that_starts_at_zero() -> None:
     """`0 * |v>` is no use of v, and 0 has every symmetry: the classes are those of the start at |e>."""
     loop = "    |h[i,1]> = tanh(|e[i]>)\n    for s in 2..3 { |h[i,s]> = tanh(W |h[i,s-1]> + |e[i]>) }\n    |p[i]> = mean[s](|h[i,s]>)\n"
     assert loop in text("rnn")
-    for zero in ("0", "0 * |v>"):
+    for zero in ("0", "0 * |v>", "0 * |v> + 0 * |e[i]>"):
         start = f"    |p[i]> = {zero}\n    for s in 1..3 {{ |p[i]> = tanh(W |p[i]> + |e[i]>) }}\n"
         found = tpc.scale(text("rnn").replace(loop, start))
         assert {name: row.parameter.role for name, row in found.parameters.items()} == kinds(text("rnn"))
@@ -390,6 +390,7 @@ def test_the_limit_keeps_members_alike() -> None:
     [
         ("softmax[e](<r[e]|h[i]>)", "softmax[e](<r[e]|h[i]> + e / 10)"),  # positions tell them apart
         ("(B[e] relu(A[e] |h[i]>))", "(B[1] relu(A[e] |h[i]>) * y[e])"),  # and so do data, and shared members
+        ("softmax[e](<r[e]|h[i]>)", "softmax[e](<r[e]|h[i]> - shift[e](<r[e]|h[i]>, 1) + 1)"),  # the first has none before it
         ("softmax[e](<r[e]|h[i]>)", "<r[e]|h[i]>"),  # nothing cancels without the softmax
     ],
 )
