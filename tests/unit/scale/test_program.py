@@ -390,7 +390,10 @@ def test_the_limit_keeps_members_alike() -> None:
     [
         ("softmax[e](<r[e]|h[i]>)", "softmax[e](<r[e]|h[i]> + e / 10)"),  # positions tell them apart
         ("(B[e] relu(A[e] |h[i]>))", "(B[1] relu(A[e] |h[i]>) * y[e])"),  # and so do data, and shared members
-        ("softmax[e](<r[e]|h[i]>)", "softmax[e](<r[e]|h[i]> - shift[e](<r[e]|h[i]>, 1) + 1)"),  # the first has none before it
+        (
+            "softmax[e](<r[e]|h[i]>)",
+            "softmax[e](<r[e]|h[i]> - shift[e](<r[e]|h[i]>, 1) + 1)",
+        ),  # the first has none before it
         ("softmax[e](<r[e]|h[i]>)", "<r[e]|h[i]>"),  # nothing cancels without the softmax
     ],
 )
