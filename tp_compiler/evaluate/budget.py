@@ -31,6 +31,10 @@ class TooLarge(NotExact):
     """An array that does not fit into the memory allowed."""
 
 
+class Interrupted(NotExact):
+    """Ctrl-C came before this was computed."""
+
+
 class Budget:
     """`seconds` of work and `memory` in bytes for one evaluation; `now` is a clock."""
 

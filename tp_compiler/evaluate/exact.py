@@ -17,7 +17,7 @@ from tp_compiler.diagnostics import Diagnostic
 from tp_compiler.evaluate import compositions, faults, pointwise, stein
 from tp_compiler.evaluate.arrays import joined, labels, reduced, reindexed, shifted
 from tp_compiler.evaluate.binding import Place, fresh
-from tp_compiler.evaluate.budget import TooLarge, current
+from tp_compiler.evaluate.budget import Interrupted, TooLarge, current
 from tp_compiler.evaluate.expectations import EXACT, METHODS, PATIENCE, Expectations
 from tp_compiler.evaluate.forms import (
     Bundle,
@@ -83,9 +83,12 @@ class ExactEvaluator:
             lambda: defaultdict(list)
         )
         with np.errstate(all="ignore"):
-            for k, node in enumerate(nodes):
-                current().report(k, len(nodes))
-                self.values[node] = self._evaluate(node)
+            try:
+                for k, node in enumerate(nodes):
+                    current().report(k, len(nodes))
+                    self.values[node] = self._evaluate(node)
+            except KeyboardInterrupt:
+                self.values |= {n: Interrupted("interrupted") for n in nodes if n not in self.values}
 
     def output(self, output: Output) -> Exact | Diagnostic | NotExact:
         node = output.node

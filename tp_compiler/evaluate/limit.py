@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from tp_compiler.diagnostics import Diagnostic
+from tp_compiler.diagnostics import Diagnostic, ProgramError
 from tp_compiler.evaluate import clt_laws
-from tp_compiler.evaluate.budget import Budget, TooLarge, seconds_for
+from tp_compiler.evaluate.budget import Budget, Interrupted, TooLarge, seconds_for
 from tp_compiler.evaluate.draws import Draws, drawn_together
 from tp_compiler.evaluate.estimates import is_gaussian
 from tp_compiler.evaluate.exact import Exact, ExactEvaluator
@@ -68,8 +68,22 @@ def limit(program: Program, *, only: Collection[str] | None = None, **options: A
     if random and drawn_together(program, random):
         runs.append(Draws(program, random, chosen, reasons).run())
         random = []
-    runs += [Sampling(program, chosen, set(part), reasons).run() for part in (plain, random) if part]
+    for part in (plain, random):
+        if part:
+            runs.append(_sampled(program, part, chosen, reasons, known=any(run.outputs for run in runs)))
     return _joined(runs or [Sampling(program, chosen, set(), {}).run()], names)
+
+
+def _sampled(program: Program, names: list[str], options: Options, reasons: dict[str, str], known: bool) -> Run:
+    """Outputs by sampling. Where others are `known`, those that do not fit into the memory fail by themselves."""
+    try:
+        return Sampling(program, options, set(names), reasons).run()
+    except ProgramError as problem:
+        (first, *_) = problem.diagnostics
+        if not known or first.code != "NX431":
+            raise
+        failed = {o.name: replace(first, span=o.span) for o in program.outputs if o.name in names}
+        return Run(program.source.name, "limit", {}, failed, (), settings_of(options, 0), 0.0)
 
 
 def _joined(runs: list[Run], names: list[str]) -> Run:
@@ -92,6 +106,7 @@ def without_sampling(program: Program, names: list[str], options: Options) -> tu
     failed: dict[str, Diagnostic] = {}
     reasons: dict[str, str] = {}
     large: set[str] = set()
+    cut: list[Output] = []  # by Ctrl-C
     for o, found in _found(program, wanted, options):
         if isinstance(found, Exact):
             stderr = np.full_like(found.value, found.error)
@@ -100,10 +115,14 @@ def without_sampling(program: Program, names: list[str], options: Options) -> tu
             )
         elif isinstance(found, Diagnostic):
             failed[o.name] = found
+        elif isinstance(found, Interrupted):
+            cut.append(o)
         else:
             reasons[o.name] = found.reason
             if isinstance(found, TooLarge):
                 large.add(o.name)
+    if cut:
+        return _interrupted(program, outputs, failed, [*cut, *(o for o in wanted if o.name in reasons)], options, start)
     for o, law in _laws(program, [o for o in wanted if o.name in reasons], options):
         if isinstance(law, NotExact):
             reasons[o.name] = law.reason
@@ -119,6 +138,19 @@ def without_sampling(program: Program, names: list[str], options: Options) -> tu
     seconds = time.monotonic() - start
     run = Run(program.source.name, "limit", outputs, failed, program.warnings, settings_of(options, 0), seconds)
     return run, reasons
+
+
+def _interrupted(
+    program: Program, outputs: dict[str, Estimate], failed: dict[str, Diagnostic], left: list[Output], options: Options,
+    start: float,
+) -> tuple[Run, dict[str, str]]:  # fmt: skip
+    """What formulas had found before Ctrl-C; where that is nothing, the interruption goes on."""
+    if not outputs:
+        raise KeyboardInterrupt
+    failed |= {o.name: Diagnostic("NX436", "interrupted before it was computed", o.span, "run again") for o in left}
+    warning = Diagnostic("NX914", "interrupted: these are the outputs that formulas had found before")
+    seconds, warnings = time.monotonic() - start, (*program.warnings, warning)
+    return Run(program.source.name, "limit", outputs, failed, warnings, settings_of(options, 0), seconds), {}
 
 
 def _laws(program: Program, wanted: list[Output], options: Options) -> Iterator[tuple[Output, Estimate | Problem]]:

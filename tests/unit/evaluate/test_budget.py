@@ -108,3 +108,31 @@ def test_a_kernel_that_does_not_fit_is_refused_with_its_size() -> None:
     assert "--max-memory" in problem.remedy
     fitting = tpc.limit(KERNEL, method="exact", max_memory=900e6)
     assert fitting["k"].shape == (2000, 2000)
+
+
+def test_ctrl_c_keeps_what_formulas_have_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    def report(self: Budget, done: int, total: int) -> None:
+        if done == total - 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Budget, "report", report)
+    run = tpc.limit(RESIDUAL)
+    assert list(run.outputs) == ["first"] and run.failed["K"].code == "NX436"
+    assert [w.code for w in run.warnings] == ["NX914"]
+    with pytest.raises(KeyboardInterrupt):  # nothing was found
+        tpc.limit(RESIDUAL, only=["K"])
+
+
+def test_a_sample_that_does_not_fit_does_not_stop_the_others() -> None:
+    text = """
+axis i : 20000
+ket |x[i]> ~ N(0, 1)
+ket |z> ~ N(0, 1)
+|y[i]> = relu(tanh(|x[i]>) + tanh(|z>))
+output a = <z|z>
+output b[i] = <y[i]>
+"""
+    run = tpc.limit(text, max_memory=200e6)
+    assert run["a"] == 1 and run.failed["b"].code == "NX431"
+    with pytest.raises(tpc.ProgramError, match="NX431"):
+        tpc.limit(text, max_memory=200e6, only=["b"])
