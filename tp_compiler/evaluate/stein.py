@@ -20,6 +20,7 @@ Product = Callable[[tuple[Factor, ...]], "Tensor | None"]  # E of a product; Non
 Covariance = Callable[[Linear, Linear], Tensor]
 
 ULPS = 16  # a jump is looked for so far on either side of a kink
+ROUNDING = 1e-14  # of a variance: what is left below is no randomness
 SMALLEST = 1e-12  # of the values beside it: a smaller jump is rounding
 
 
@@ -76,8 +77,7 @@ def mean_derivative(
     found = [] if is_constant(slope) and slope.factor == 0.0 else [product((Factor(slope, (argument,)), *near))]
     variance = covariance(argument, argument)
     for place, size in jumps:
-        rest = _conditioned(covariance, near, argument, place)
-        value = None if rest is None else product(rest)
+        value = _mean_at(product, covariance, _conditioned(covariance, near, argument, place))
         if value is not None:
             found.append(times(number(size), _density(argument.mean, variance, place), value))
     kept = [t for t in found if t is not None]
@@ -102,10 +102,48 @@ def _density(mean: Tensor, variance: Tensor, place: float) -> Tensor:
     return Tensor(np.exp(-(distance**2) * precision / 2) * np.sqrt(precision / (2 * np.pi)), labels)
 
 
+def _mean_at(product: Product, covariance: Covariance, rest: tuple[Factor, ...]) -> Tensor | None:
+    """E Π rest at a jump. A function that jumps at the same place, being of the same Gaussian, counts there by the mean
+    of its values on either side: the jump of f g is [f] (g₋ + g₊)/2 + (f₋ + f₊)/2 [g]."""
+    value = product(rest)
+    sides = [(k, *side) for k, factor in enumerate(rest) for side in _halfway(covariance, factor)]
+    for k, here, middle in sides:
+        if any(np.any(times(here, other).values) for m, other, _ in sides if m != k):
+            raise NotExact("three functions that jump at one place")
+        others = product(rest[:k] + rest[k + 1 :])
+        there = times(number(middle), others) if others is not None else number(0.0)
+        value = _replaced(value if value is not None else number(0.0), here, there)
+    return value
+
+
+def _halfway(covariance: Covariance, factor: Factor) -> list[tuple[Tensor, float]]:
+    """Where a function stands at one of its jumps with nothing random left, and the mean of both sides there."""
+    a = factor.arguments[0]
+    if not (isinstance(a, Given) and isinstance(factor.function, Univariate)):
+        return []
+    assert a.inner is not None
+    left, whole = covariance(a, a), covariance(a.inner, a.inner)
+    labels = union([left, whole, a.mean])
+    deviation = np.sqrt(whole.at(labels))
+    still = left.at(labels) <= ROUNDING * whole.at(labels)
+    found = []
+    for place, size in jumps_of(factor.function):
+        here = still & (np.abs(a.mean.at(labels) - place) <= ROUNDING**0.5 * deviation)
+        if np.any(here):
+            below = float(factor.function(np.array([place - ULPS * np.spacing(max(abs(place), 1e-300))]))[0])
+            found.append((Tensor(here.astype(float), labels), below + size / 2))
+    return found
+
+
+def _replaced(value: Tensor, here: Tensor, other: Tensor) -> Tensor:
+    labels = union([value, here, other])
+    return Tensor(np.where(here.at(labels) > 0, other.at(labels), value.at(labels)), labels)
+
+
 def _conditioned(
     covariance: Covariance, factors: tuple[Factor, ...], fixed: Linear, place: float
-) -> tuple[Factor, ...] | None:
-    """The factors given that `fixed` is at `place`; None where one of them vanishes."""
+) -> tuple[Factor, ...]:
+    """The factors given that `fixed` is at `place`."""
     others: dict[object, Linear] = {}
     result = []
     for factor in factors:
