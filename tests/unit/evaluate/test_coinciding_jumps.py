@@ -50,5 +50,5 @@ def test_the_dot_of_a_product_of_jumps() -> None:
 
 def test_three_jumps_at_one_place_are_not_guessed() -> None:
     text = HEAD + "output e = <z * step(o[1]) * sign(o[2]) * step(o[1] + o[2])>"
-    run = tpc.limit(text, samples=2**14)
+    run = tpc.limit(text, samples=2**11)
     assert abs(run["e"] - 1 / (2 * np.sqrt(np.pi))) < 6 * run.outputs["e"].stderr + 1e-9
