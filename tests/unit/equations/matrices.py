@@ -11,8 +11,10 @@ import numpy as np
 from tests.unit.equations.tape import FUNCTIONS
 
 
-def entry(e: Any, env: dict[Any, int], value: Callable[..., Any], span: Callable[[Any], range]) -> float:
-    """One entry of `e`, a Linalg term, where its indices are those in `env`."""
+def entry(
+    e: Any, env: dict[Any, int], value: Callable[..., Any], span: Callable[[Any], range], known: dict[Any, Any]
+) -> float:
+    """One entry of `e`, a Linalg term, where its indices are those in `env`; `known` keeps whole results."""
 
     def table(argument: Any, *indices: Any) -> Any:
         ranges = [span(i) for i in indices]
@@ -25,13 +27,17 @@ def entry(e: Any, env: dict[Any, int], value: Callable[..., Any], span: Callable
         return float(np.linalg.slogdet(table(args[0], rows, cols))[1])
     if e.op == "solve":
         return float(np.linalg.solve(table(args[0], rows, cols), table(args[1], cols))[env[rows] - span(rows)[0]])
-    if e.hidden:
+    key = e, tuple(sorted((i.name, k) for i, k in env.items() if i not in (rows, cols)))
+    if key in known:
+        result = known[key]
+    elif e.hidden:
         result = _in_a_basis(e, table)
     else:
         rest = [value(a, env) for a in args[2:]]
         result = _of_matrix(
             e, table(args[0], rows, cols), lambda: table(args[1], rows, cols), rest, lambda: table(args[1])
         )
+    known[key] = result
     return float(result[env[rows] - span(rows)[0], env[cols] - span(cols)[0]])
 
 

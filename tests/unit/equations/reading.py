@@ -41,6 +41,7 @@ class Reading:
         self.leaf: dict[tuple[Any, ...], Var] = {}
         self.clts: list[tuple[Any, dict[Any, int], float]] = []
         self.slopes: dict[int, tuple[Any, dict[int, float]]] = {}
+        self.results: dict[Any, Any] = {}
         self.clock = system.clock
         moving = {(type(e.symbol), e.name) for e in system if e.time is not None}
         self.static = [e for e in system if e.time is None and not self._reads(e, moving)]
@@ -319,7 +320,7 @@ class Reading:
         if isinstance(e, terms.Joined):
             return self._joined(e, env)
         if isinstance(e, terms.Linalg):
-            return matrices.entry(e, env, self.value, self.range)
+            return matrices.entry(e, env, self.value, self.range, self.results)
         args = [self.value(a, env) for a in e.args]
         if isinstance(e, sp.Add):
             return sum(args, 0.0)
