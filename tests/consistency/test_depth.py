@@ -202,7 +202,6 @@ def test_kernels_of_deep_smooth_networks(name: str, layers: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", ["plain", "residual", "blocks"])
 def test_kernels_of_a_thousand_layers(name: str) -> None:
     compare(name, "relu", 1000)

@@ -391,7 +391,7 @@ def test_an_own_optimizer_without_any_hidden_matrix() -> None:
     run = tpc.limit(point + text, samples=1024, method="qmc")
     assert not run.failed and abs(run["f"][0]).max() == 0 and run["f"][-1, 0] > 0.1
     wrong = tpc.limit(point.replace("c=1/4,d=3/4;", "c=1/4,d=1;") + text).failed["f"]
-    assert "|u>: Own must be faithful: d = a + the readout's a + b = 3/4, not 1" in wrong.message
+    assert "|u>: Own has no d of its own and must be faithful: d = a + the readout's size = 3/4, not 1" in wrong.message
     assert wrong.span is not None and "update all" in wrong.span.text and "classify" not in wrong.message
 
 

@@ -72,7 +72,9 @@ def test_interrupted_at_the_start(tmp_path: Path) -> None:
     """Before anything is imported, by a `tp_compiler` that takes for ever."""
     (tmp_path / "tp_compiler").mkdir()
     (tmp_path / "tp_compiler" / "__init__.py").write_text("print('started', flush=True)\nwhile True: pass\n")
-    code = f"import sys; sys.path[:0] = [{str(tmp_path)!r}, {str(ROOT)!r}]; import tpc_start; tpc_start.main()"
+    # A process started in the background ignores Ctrl-C, and so would its children.
+    heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    code = f"{heard}; import sys; sys.path[:0] = [{str(tmp_path)!r}, {str(ROOT)!r}]; import tpc_start; tpc_start.main()"
     with subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
