@@ -71,7 +71,8 @@ class Reading:
                 self._start(e, env)
             if e.kind == "weight" and t > 0:
                 self._weight(e, t)
-        todo = [e for e in looped if e.kind not in ("state", "weight", "operator", "bracket")]
+        skipped = ("state", "weight", "bracket")
+        todo = [e for e in looped if e.kind not in skipped and not e.expression.has(terms.Outer)]
         states = [e for e in looped if e.kind == "state"]
         if t == self.clock.steps:
             for e in todo:
