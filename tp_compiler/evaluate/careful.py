@@ -28,7 +28,10 @@ ALIGNED = 1 - 1e-13  # correlations above: one axis
 SECTIONS = (-0.6, 0.13, 0.9)  # where the other variables stand while one is looked at, in standard deviations
 MOST_ROWS = 4  # of a family of joint functions that are looked at
 
+COST = {0: 0.0, 1: 0.01, 2: 0.05, 3: 2.0}  # seconds of an integral over as many Gaussians, about
+
 Joint = Callable[[Array], Any]
+Spend = Callable[[float], None]
 
 
 @dataclass(frozen=True)
@@ -39,8 +42,11 @@ class Profile:
     rough: bool
 
 
-def expectation(functions: Sequence[Univariate], means: Any, covariance: Any) -> tuple[Array, Array]:
-    """E Π_k f_k(x_k), x ~ N(means, covariance): (value, error), as quadrature.expectation."""
+def expectation(
+    functions: Sequence[Univariate], means: Any, covariance: Any, spend: Spend = lambda seconds: None
+) -> tuple[Array, Array]:
+    """E Π_k f_k(x_k), x ~ N(means, covariance): (value, error), as quadrature.expectation. `spend` is told the seconds
+    that each integral takes, before it is done."""
     mean, spread, shape = _rows(means, covariance)
     with np.errstate(all="ignore"):
         profiles = [profile(f, mean[:, k], np.sqrt(spread[:, k, k])) for k, f in enumerate(functions)]
@@ -50,12 +56,18 @@ def expectation(functions: Sequence[Univariate], means: Any, covariance: Any) ->
             value, error = quadrature.expectation(functions, mean, spread)
         left = ~np.isfinite(error)
         if left.any():
-            value[left], error[left] = _each(_Product(list(functions), profiles), mean[left], spread[left])
+            product = _Product(list(functions), profiles)
+            value[left], error[left] = _each(product, mean[left], spread[left], spend)
     return value.reshape(shape), error.reshape(shape)
 
 
 def expectation_of(
-    function: Joint, watch: Callable[[Array, Seen], None], means: Any, covariance: Any, kinks: Any
+    function: Joint,
+    watch: Callable[[Array, Seen], None],
+    means: Any,
+    covariance: Any,
+    kinks: Any,
+    spend: Spend = lambda seconds: None,
 ) -> tuple[Array, Array]:
     """E f(x) of one function of up to three Gaussians, points (..., p) to values (...)."""
     mean, spread, shape = _rows(means, covariance)
@@ -70,7 +82,7 @@ def expectation_of(
         value, error = quadrature.expectation_of(function, mean, spread, kinks=kinks)
         left = (rank == 1) | ~np.isfinite(error)
         if left.any():
-            value[left], error[left] = _each(joint, mean[left], spread[left])
+            value[left], error[left] = _each(joint, mean[left], spread[left], spend)
     return value.reshape(shape), error.reshape(shape)
 
 
@@ -97,7 +109,9 @@ def profile(f: Univariate, mean: Array, deviation: Array) -> Profile:
 
 
 def _rough(f: Callable[[Array], Array], place: float, deviation: float, kink: bool) -> bool:
-    """Whether f is unbounded beside a place, or steep at a scale far below the deviation."""
+    """Whether f is undefined at a place, unbounded beside it, or steep at a scale far below the deviation."""
+    if not np.all(np.isfinite(f(np.array([place])))):
+        return True
     d = deviation * np.geomspace(1e-13, 1.0, 53)
     d = d[d > 4e-16 * abs(place)]
     sides = [np.abs(f(place + sign * d)) for sign in (-1.0, 1.0)]
@@ -142,6 +156,8 @@ class _Product:
         first = _aligned(spread, rough[0])
         rest = [k for k in range(len(mean)) if k not in first]
         others = [k for k in rough if k not in first]
+        if not rest:
+            return self.on_axis(mean, _slope(spread, first[0]))
         if not others:
             return self._conditional(mean, spread, first, rest)
         if set(rest) != set(_aligned(spread, others[0])):
@@ -265,10 +281,12 @@ class _JointFunction:
         return rough
 
 
-def _each(integrand: _Product | _JointFunction, mean: Array, spread: Array) -> tuple[Array, Array]:
+def _each(integrand: _Product | _JointFunction, mean: Array, spread: Array, spend: Spend) -> tuple[Array, Array]:
     """Row by row; equal rows once."""
     rows = np.concatenate([mean, spread.reshape(len(mean), -1)], axis=1)
     _, first, back = np.unique(rows, axis=0, return_index=True, return_inverse=True)
+    ranks = np.sum(np.diagonal(quadrature.lower_root(spread[first]), axis1=1, axis2=2) > 0, axis=1)
+    spend(sum(COST[int(rank)] for rank in ranks))
     found = [_one(integrand, mean[k], spread[k]) for k in first]
     values, errors = (np.array([f[side] for f in found]) for side in (0, 1))
     return values[back.ravel()], errors[back.ravel()]

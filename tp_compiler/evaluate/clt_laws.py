@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from tp_compiler.diagnostics import Span
+from tp_compiler.evaluate import errors
 from tp_compiler.evaluate.estimates import base, covariance_of
 from tp_compiler.evaluate.exact import Exact
 from tp_compiler.evaluate.plan import Plan
@@ -40,8 +41,10 @@ def covariances(program: Program, outputs: list[Output]) -> dict[str, Output]:
 def estimate(output: Output, found: Exact) -> Estimate:
     """The law of an output whose covariance has been found without sampling: its mean is 0."""
     size = base(output.node).type.size()
-    covariance: Any = covariance_of(output, found.value.reshape(size, size))
+    kernel, off = (np.broadcast_to(x, found.value.shape).reshape(size, size) for x in (found.value, found.error))
+    covariance: Any = covariance_of(output, kernel)
     shape = tuple(i.size for i in output.indices)
     axes = tuple(i.name for i in output.indices)
-    error = np.full_like(covariance, found.error)
+    probed = errors.probed(lambda moved: covariance_of(output, moved[0]), [kernel], [off], covariance)
+    error = errors.shown(covariance, probed, found.method == "quadrature")
     return Estimate(np.zeros(shape), np.zeros(shape), axes, found.method, "gaussian", covariance, error, found.note)

@@ -8,13 +8,14 @@ has no formula is a `NotExact` in the place of a value, and so is everything tha
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from tp_compiler.diagnostics import Diagnostic
-from tp_compiler.evaluate import compositions, faults, pointwise, stein
+from tp_compiler.evaluate import compositions, errors, faults, pointwise, stein
 from tp_compiler.evaluate.arrays import joined, labels, reduced, reindexed, shifted
 from tp_compiler.evaluate.binding import Place, fresh
 from tp_compiler.evaluate.budget import Interrupted, TooLarge, current
@@ -42,7 +43,6 @@ from tp_compiler.evaluate.forms import (
     times,
     union,
 )
-from tp_compiler.evaluate.kernels import KERNELS
 from tp_compiler.evaluate.lines import Infinite
 from tp_compiler.evaluate.spectral import spectral
 from tp_compiler.evaluate.univariate import Univariate, monomial, univariate
@@ -66,7 +66,7 @@ class Exact:
     """The value of an output found without sampling: the array, its error estimate, and the method's name."""
 
     value: Any
-    error: float
+    error: Any  # of the shape of the value
     method: str
     note: str = ""
 
@@ -77,7 +77,6 @@ class ExactEvaluator:
     def __init__(self, nodes: list[ir.Node], quadrature: bool = True, patience: float = PATIENCE):
         self.values: dict[ir.Node, Any] = {}
         self.method: dict[ir.Node, int] = {}
-        self.error: dict[ir.Node, float] = {}
         self.expect = Expectations(self.between, quadrature, patience)
         self.products: dict[tuple[ir.MatrixSymbol, bool], dict[Any, list[ir.MatMul]]] = defaultdict(
             lambda: defaultdict(list)
@@ -97,15 +96,19 @@ class ExactEvaluator:
             return value
         problem = faults.problem(node, value.values, set())
         if problem is not None:
-            return NotExact(problem.message)
+            cancelled = problem.code == "NX411" and value.error is not None and not np.all(np.isfinite(value.error))
+            return faults.undecided(node) if cancelled else NotExact(problem.message)
         shape = tuple(i.size for i in output.indices)
         array = np.array(np.broadcast_to(value.at(output.indices), shape), dtype=np.float64)
         method = METHODS[self.method[node]]
-        return Exact(array, self.error[node], method, _NOTES[method])
+        error = errors.shown(array, value.error_at(output.indices), method == "quadrature")
+        if not np.all(np.isfinite(error)):
+            return faults.undecided(node)
+        return Exact(array, error, method, _NOTES[method])
 
     def _evaluate(self, node: ir.Node) -> Any:
         args = [self.values[a] for a in node.args]
-        self.expect.method, self.expect.error = EXACT, 0.0
+        self.expect.method = EXACT
         bad = next((a for a in args if isinstance(a, Diagnostic | NotExact)), None)
         if bad is not None:
             return bad
@@ -123,7 +126,6 @@ class ExactEvaluator:
         if isinstance(value, Tensor):
             current().hold(value.values)
         self.method[node] = max([self.expect.method, *(self.method[a] for a in node.args)])
-        self.error[node] = self.expect.error + sum(self.error[a] for a in set(node.args))
         return value
 
     # -- leaves -------------------------------------------------------------------------------------------------
@@ -178,10 +180,8 @@ class ExactEvaluator:
             if isinstance(place, Index):
                 canonical.setdefault(place, Index(f"@{len(canonical)}", place.axis))
         key = a.placed(canonical), b.placed(canonical)
-        value, method, error = self.expect.recursion.value(
-            key, lambda: self.expect.kept(lambda: self._covariance(*key))
-        )
-        self.expect.used(method, error)
+        value, method = self.expect.recursion.value(key, lambda: self.expect.kept(lambda: self._covariance(*key)))
+        self.expect.used(method)
         back: dict[Index, Place] = {new: old for old, new in canonical.items() if isinstance(new, Index)}
         found: Tensor = value.renamed(back)
         return found
@@ -323,7 +323,7 @@ class ExactEvaluator:
         forms = [a for a in args if isinstance(a, Form)]
         if not forms:
             own = union(args)  # a scalar may be constant over an index of its type
-            return Tensor(KERNELS[node.fn](*(a.at(own) for a in args)), own)
+            return _function_of_numbers(node.fn, args, own)
         scalars = [a for a in args if isinstance(a, Tensor)]
         if node.fn == "add":
             return _simplified([t for a in args for t in (a if isinstance(a, Form) else constant(a)).shared().parts])
@@ -333,7 +333,7 @@ class ExactEvaluator:
                 raise NotExact("a product of too many terms")
             return _simplified(multiplied.scaled(times(*scalars)).parts if scalars else multiplied.parts)
         if node.fn == "div" and isinstance(args[1], Tensor):
-            return args[0].scaled(Tensor(1 / args[1].values, args[1].labels))
+            return args[0].scaled(_function_of_numbers("div", [number(1.0), args[1]], args[1].labels))
         inverse = compositions.reciprocal(args[1]) if node.fn == "div" and isinstance(args[1], Form) else None
         if inverse is not None:
             return _simplified(_quotient(args[0], inverse).terms)
@@ -346,14 +346,14 @@ class ExactEvaluator:
                 a if isinstance(a, Tensor) else plus(number(0.0), *(t.coefficient for t in a.terms)) for a in args
             ]
             own = tuple(dict.fromkeys(x for t in tensors for x in t.labels))
-            return constant(Tensor(KERNELS[fn](*(t.at(own) for t in tensors)), own))
+            return constant(_function_of_numbers(fn, tensors, own))
         first, *rest = args
         linear = first.linear() if isinstance(first, Form) else None
         if linear is not None and all(isinstance(a, Tensor) and np.ndim(a.values) == 0 for a in rest):
             named = _named(fn, [float(a.values) for a in rest])
             if named is not None:
                 return Form((Term(number(1.0), (Factor(named, (linear,)),)),))
-        return pointwise.applied(fn, args)
+        return pointwise.marked(pointwise.applied(fn, args), args)
 
     # -- averages, sums and indices ---------------------------------------------------------------------------------
     def _contract(self, node: ir.Contract, args: list[Any]) -> Any:
@@ -393,7 +393,8 @@ class ExactEvaluator:
             raise NotExact(f"{node.op} over kets")
         own = node.args[0].type.indices
         values = np.broadcast_to(x.at(own), [i.size for i in own])
-        return Tensor(reduced(node.op, values, own.index(node.index)), node.type.indices)
+        axis = own.index(node.index)
+        return _probed(lambda v: reduced(node.op, v[0], axis), [(values, _spread(x, own))], node.type.indices)
 
     def _reindex(self, node: ir.Reindex, args: list[Any]) -> Any:
         x, *gathers = args
@@ -403,7 +404,12 @@ class ExactEvaluator:
                 faults.positions(g.at(a.type.indices), a, node) for g, a in zip(gathers, node.args[1:], strict=True)
             ]
             values = np.broadcast_to(x.at(own), [i.size for i in own])
-            return Tensor(reindexed(node, values, own, positions, labels(node.type)), node.type.indices)
+            return _each(
+                lambda v: reindexed(node, v, own, positions, labels(node.type)),
+                values,
+                _spread(x, own),
+                node.type.indices,
+            )
         return self._moved(x, node, gathers)
 
     def _moved(self, x: Form, node: ir.Reindex, gathers: list[Tensor]) -> Form:
@@ -431,7 +437,7 @@ class ExactEvaluator:
         if isinstance(x, Tensor):
             own = node.args[0].type.indices
             values = np.broadcast_to(x.at(own), [i.size for i in own])
-            return Tensor(shifted(values, own.index(index), node.by), own)
+            return _each(lambda v: shifted(v, own.index(index), node.by), values, _spread(x, own), own)
         label = fresh(index)
         hot = Tensor(np.eye(index.size, k=-node.by), (index, label))
         return _simplified(x.placed({index: label}).scaled(hot).summed((label,)).parts)
@@ -440,8 +446,9 @@ class ExactEvaluator:
         if all(isinstance(a, Tensor) for a in args):
             rest = tuple(i for i in node.type.indices if i != node.index)
             shape = [i.size for i in rest]
-            parts = [np.broadcast_to(a.at(rest), shape) for a in args]
-            return Tensor(np.stack(parts), (node.index, *rest))
+            parts = np.stack([np.broadcast_to(a.at(rest), shape) for a in args])
+            off = np.stack([np.broadcast_to(e if (e := a.error_at(rest)) is not None else 0.0, shape) for a in args])
+            return Tensor(parts, (node.index, *rest), errors.compact(off) if np.any(off) else None)
         terms: list[Term] = []
         for k, a in enumerate(args):
             here = delta(node.index, k + 1)
@@ -452,16 +459,29 @@ class ExactEvaluator:
     def _join(self, node: ir.Join, args: list[Any]) -> Any:
         if not all(isinstance(a, Tensor) for a in args):
             raise NotExact("a basis of kets")
-        return Tensor(
-            joined(node, [a.values for a in args], [a.labels for a in args], node.type.indices), node.type.indices
+        own = [a.labels for a in args]
+        return _probed(
+            lambda v: joined(node, v, own, node.type.indices), [(a.values, a.error) for a in args], node.type.indices
         )
 
     def _spectral(self, node: ir.Spectral, args: list[Any]) -> Any:
-        return Tensor(spectral(node, [(a.values, a.labels) for a in args], labels(node.type)), node.type.indices)
+        own = [a.labels for a in args]
+        return _probed(
+            lambda v: spectral(node, list(zip(v, own, strict=True)), labels(node.type)),
+            [(a.values, a.error) for a in args],
+            node.type.indices,
+        )
 
     def _linalg(self, node: ir.Linalg, args: list[Any]) -> Any:
-        pairs = [(a.values, a.labels) for a in args]
-        return Tensor(faults.linalg(node, pairs, labels(node.type)), node.type.indices)
+        own = [a.labels for a in args]
+        matrix = args[0]
+        off = errors.added(matrix.error, errors.EPS * np.abs(matrix.values))  # no algorithm can know it better
+        return _probed(
+            lambda v: faults.linalg(node, list(zip(v, own, strict=True)), labels(node.type)),
+            [(matrix.values, off), *((a.values, a.error) for a in args[1:])],
+            node.type.indices,
+            lambda v: _symmetric(node, v, own),
+        )
 
 
 # ---------------------------------------------------------------------------------------------------------- helpers
@@ -511,6 +531,50 @@ def _quotient(above: Form | Tensor, inverse: Form) -> Form:
     if multiplied is None:
         raise NotExact("a product of too many terms")
     return multiplied
+
+
+def _function_of_numbers(fn: str, args: list[Tensor], own: tuple[Index, ...]) -> Tensor:
+    value, error = errors.applied(fn, [a.at(own) for a in args], [a.error_at(own) for a in args])
+    return Tensor(value, own, errors.full(error, np.shape(value)))
+
+
+def _spread(x: Tensor, own: tuple[Index, ...]) -> Any:
+    """The error over all its labels."""
+    error = x.error_at(own)
+    return None if error is None else np.broadcast_to(error, [i.size for i in own])
+
+
+def _each(move: Callable[[Any], Any], values: Any, error: Any, own: tuple[Index, ...]) -> Tensor:
+    """Entries put elsewhere, with their errors."""
+    return Tensor(move(values), own, None if error is None else errors.compact(move(error)))
+
+
+def _probed(
+    function: Callable[[list[Any]], Any],
+    args: list[tuple[Any, Any]],
+    own: tuple[Index, ...],
+    like: Callable[[list[Any]], list[Any]] = list,
+) -> Tensor:
+    """A function of whole arrays, with its error; `like` gives moved arrays the symmetry of the arguments."""
+
+    def probe(values: list[Any]) -> Any:
+        try:
+            return function(like(values))
+        except faults.Refused:
+            raise errors.Unknown from None
+
+    values = [v for v, _ in args]
+    result = function(values)
+    error = errors.probed(probe, values, [e for _, e in args], result)
+    return Tensor(result, own, error)
+
+
+def _symmetric(node: ir.Linalg, values: list[Any], own: list[tuple[Index, ...]]) -> list[Any]:
+    """The matrix as it must be for functions of symmetric ones: a probe has moved its halves apart."""
+    if node.op in ("inv", "solve", "logdet"):
+        return values
+    rows, cols = own[0].index(node.rows), own[0].index(node.cols)
+    return [(values[0] + np.swapaxes(values[0], rows, cols)) / 2, *values[1:]]
 
 
 def _is_number(form: Form) -> bool:

@@ -7,6 +7,7 @@ reason.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from functools import partial
@@ -14,7 +15,17 @@ from typing import Any
 
 import numpy as np
 
-from tp_compiler.evaluate import careful, closed_forms, composites, compositions, distances, pointwise, stein, tilting
+from tp_compiler.evaluate import (
+    careful,
+    closed_forms,
+    composites,
+    compositions,
+    distances,
+    errors,
+    pointwise,
+    stein,
+    tilting,
+)
 from tp_compiler.evaluate.binding import Place, Places, moved
 from tp_compiler.evaluate.budget import current
 from tp_compiler.evaluate.forms import (
@@ -50,7 +61,10 @@ COST = {1: 2e-5, 2: 7e-4, 3: 5e-2}  # seconds of an integral over one, two, thre
 PATIENCE = 15.0  # seconds of quadrature in one program; beyond, sampling everything at once is cheaper
 SMALL = 1e-75  # coefficients of Gaussians: fourth powers of smaller ones are no doubles
 HIGH = 16  # a power above meets other functions by quadrature
-SETTLED = 1e-10  # an error below may be a large part of a small value; else it is 1e-6 of the largest
+MOST_PROBED = 4096  # entries of a closed form that are computed again, to see how far errors carry
+MOST_INTEGRALS = 16  # integrals that are
+CONVERGED = 1e-5  # a larger part of the largest value is no result; cancellation leaves so much of what is large before
+SETTLED = 1e-10  # but an error below may be any part of a small value
 MOST_ENTRIES = 2**27  # numbers in one array
 
 
@@ -67,7 +81,6 @@ class Expectations:
         self.patience = patience
         self.spent = 0.0
         self.method = EXACT  # the least exact method used since the caller reset it
-        self.error = 0.0  # the largest quadrature error since then
 
     # -- covariances --------------------------------------------------------------------------------------------
     def covariance(self, a: Linear, b: Linear) -> Tensor:
@@ -118,10 +131,10 @@ class Expectations:
         for made, members in clusters:
             if vanishes and not made.risky:
                 continue
-            value, method, error = self.kept(partial(self._cluster, members))
+            value, method = self.kept(partial(self._cluster, members))
             vanishes = vanishes or value is None
             if not vanishes:
-                self.used(method, error)
+                self.used(method)
                 values.append(value)
         return None if vanishes else times(*values) if values else number(1.0)
 
@@ -134,10 +147,18 @@ class Expectations:
         if not _is_odd(factors):
             return self._even(factors)
         if any(_may_be_infinite(f) for f in factors):
-            before = self.method, self.error
-            self._even(factors)  # there must be an average to vanish
-            self.method, self.error = before
+            self._must_vanish(factors)
         return None
+
+    def _must_vanish(self, factors: list[Factor]) -> None:
+        """Raises Infinite where there is no average to vanish; two members of a family speak for all."""
+        before = self.method
+        known = self._few(_as_integrated(factors))
+        try:
+            self._integral(known)(_Reader(_labels(_distinct(known)), None, 2))
+        except careful.Unsettled as reason:
+            raise NotExact(f"quadrature met {reason}") from None
+        self.method = before
 
     def _even(self, factors: list[Factor]) -> Tensor:
         """E Π factors where symmetry does not say that it is 0."""
@@ -145,24 +166,25 @@ class Expectations:
             value = self._tabled(known)
             if value is not None:
                 return value
-        if any(tilting.exponential(f.function) for f in factors) and len(_distinct(factors)) <= MOST_DIMENSIONS:
-            known = factors
+        known = _as_integrated(factors)
         reduced = self._reduced(known)
-        if reduced is not None:
-            return reduced
-        variables = _distinct(known)
-        if len(variables) > MOST_DIMENSIONS:
-            raise NotExact(f"an expectation over {len(variables)} Gaussians")
-        return self._integrated(known, variables, _labels(variables))
+        return self._integrated(self._few(known)) if reduced is None else reduced
+
+    def _few(self, factors: list[Factor]) -> list[Factor]:
+        """The factors, if they are functions of few enough Gaussians."""
+        count = len(_distinct(factors))
+        if count > MOST_DIMENSIONS:
+            raise NotExact(f"an expectation over {count} Gaussians")
+        return factors
 
     def _of_sum(self, factors: list[Factor]) -> Tensor | None:
         """E Π factors with a sum among them: Σ of those with its terms in its place, computed once for every pattern of
         labels. A residual stream is a sum of a sum of a sum, and this the recursion along it."""
         key, labels = _pattern(factors)
-        (value, then), method, error = self.recursion.value(
+        (value, then), method = self.recursion.value(
             key, lambda: self.kept(lambda: (self._distributed(factors), labels))
         )
-        self.used(method, error)
+        self.used(method)
         return None if value is None else value.renamed(dict(zip(then, labels, strict=True)))
 
     def _distributed(self, factors: list[Factor]) -> Tensor | None:
@@ -170,19 +192,18 @@ class Expectations:
         found = [(t, v) for t in terms if (v := self.product(t.factors)) is not None]
         return plus(*[summed([t.coefficient, v], t.over) for t, v in found]) if found else None
 
-    def kept(self, compute: Callable[[], Any]) -> tuple[Any, int, float]:
-        """A value with the method and the error of its own, for whoever uses it again."""
-        before = self.method, self.error
-        self.method, self.error = EXACT, 0.0
+    def kept(self, compute: Callable[[], Any]) -> tuple[Any, int]:
+        """A value with the method of its own, for whoever uses it again."""
+        before, self.method = self.method, EXACT
         try:
             value = compute()
             current().hold(getattr(value, "values", None))
-            return value, self.method, self.error
+            return value, self.method
         finally:
-            self.method, self.error = before
+            self.method = before
 
-    def used(self, method: int, error: float) -> None:
-        self.method, self.error = max(self.method, method), max(self.error, error)
+    def used(self, method: int) -> None:
+        self.method = max(self.method, method)
 
     def _reduced(self, factors: list[Factor]) -> Tensor | None:
         """E Π factors where one of them is a Gaussian that no other is a function of: without it, by Stein's lemma."""
@@ -193,11 +214,11 @@ class Expectations:
                 continue
             if not rest or not all(isinstance(f.function, Univariate) for f in rest):
                 return None
-            before = self.method, self.error, self.spent
+            before = self.method, self.spent
             try:
                 return stein.without(self.product, self.covariance, factor.arguments[0], pointwise.fused(rest))
             except NotExact:
-                self.method, self.error, self.spent = before
+                self.method, self.spent = before
                 return None
         return None
 
@@ -224,79 +245,104 @@ class Expectations:
         if len(factors) > 2 or not all(isinstance(f.function, Univariate) for f in factors):
             return None
         labels = _labels(_distinct(factors))
-        value = None if _left_alone(factors) else self._row(factors, labels)
-        if value is None:
+        row = None if _left_alone(factors) else self._row(factors, labels)
+        plain = _Reader(labels)
+        value = None if row is None else row(plain)
+        if row is None or value is None:
             return None
         _must_exist(factors, value)
         self.method = max(self.method, CLOSED)
-        return Tensor(np.broadcast_to(value, [x.size for x in labels]), labels)
+        value = np.broadcast_to(value, [x.size for x in labels])
+        return _with_error(value, labels, errors.added(errors.rounding(value), plain.moved(row, value, MOST_PROBED)))
 
-    def _row(self, factors: list[Factor], labels: tuple[Index, ...]) -> Any:
+    def _row(self, factors: list[Factor], labels: tuple[Index, ...]) -> Callable[[_Reader], Any] | None:
+        """The row of the table for one or two functions, of a reader of means and covariances."""
         f = factors[0].function
         assert isinstance(f, Univariate)
         u = factors[0].arguments[0]
         variance = self.covariance(u, u)
         if len(factors) == 1:
-            return closed_forms.single(f, u.mean.at(labels), variance.at(labels))
+            return lambda read: closed_forms.single(f, read(u.mean), read(variance))
         g, w = factors[1].function, factors[1].arguments[0]
         assert isinstance(g, Univariate)
-        first, second = (_centred(x.function, x.arguments[0], labels) for x in factors)
-        if first is None or second is None:
-            return None
         if u.key == w.key:
-            v = variance.at(labels)
-            return _combined(first, second, lambda f, g: closed_forms.pair(f, g, v, v, v, same=np.True_))
+            return lambda read: _same(f, g, u, read, read(variance))
         exchanged = _exchanged(u, w, labels)
         other = self.covariance(w, w) if exchanged is None else variance.renamed(exchanged)
         cross = self.covariance(u, w)
-        v1, v2, c = variance.at(labels), other.at(labels), cross.at(labels)
         steep = closed_forms.steep(f, g)
         same = _coincide(u, w) if steep else None
-        mask = None if same is None else same.at(labels)
         distance = distances.between(self.between, u, w, labels) if steep and not isinstance(u, stein.Given) else None
 
-        def pair(f: Univariate, g: Univariate) -> Any:
-            return closed_forms.pair(f, g, v1, v2, c, mask, distance, exchanged is not None and f == g)
+        def row(read: _Reader) -> Any:
+            first, second = _centred(f, u, read), _centred(g, w, read)
+            if first is None or second is None:
+                return None
+            v1, v2 = read(variance), read(other)
+            c = read.together(v1, v2, read(cross))
+            mask = None if same is None else read(same)
 
-        return _combined(first, second, pair)
+            def pair(f: Univariate, g: Univariate) -> Any:
+                return closed_forms.pair(f, g, v1, v2, c, mask, distance, exchanged is not None and f == g)
 
-    def _integrated(self, factors: list[Factor], variables: list[Linear], labels: tuple[Index, ...]) -> Tensor:
+            return _combined(first, second, pair)
+
+        return row
+
+    def _integrated(self, factors: list[Factor]) -> Tensor:
         """Quadrature over the distinct Gaussians of a cluster."""
+        labels = _labels(_distinct(factors))
         if not self.quadrature:
             raise NotExact("an expectation without a closed form")
-        self.spent += COST[len(variables)] * float(np.prod([float(x.size) for x in labels]))
-        if self.spent > self.patience:
-            raise NotExact("too many integrals without a closed form")
-        shape = [x.size for x in labels]
-        count = len(variables)
-        current().room(float(math.prod(shape)) * count * (count + 1), "the law of an integrand")
-        means = np.stack([np.broadcast_to(v.mean.at(labels), shape) for v in variables], axis=-1)
-        covariance = np.empty([*shape, count, count])
-        for i, a in enumerate(variables):
-            for j, b in enumerate(variables):
-                covariance[..., i, j] = self.covariance(a, b).at(labels) if j >= i else covariance[..., j, i]
-        places = {v.key: k for k, v in enumerate(variables)}
+        self._spend(COST[len(_distinct(factors))] * float(np.prod([float(x.size) for x in labels])))
+        integral, plain = self._integral(factors), _Reader(labels)
         try:
-            if all(isinstance(f.function, Univariate) for f in factors):
-                value, error = self._univariate(factors, places, means, covariance)
-            else:
-                self.method = QUADRATURE
-                value, error = careful.expectation_of(
-                    _joint(factors, places),
-                    _watched(factors, places),
-                    means,
-                    covariance,
-                    _kinks(factors, places, count),
-                )
+            value, error = integral(plain)
         except careful.Unsettled as reason:
             raise NotExact(f"quadrature met {reason}") from None
         worst = float(np.max(error, initial=0.0))
         if not np.isfinite(worst):
             raise NotExact("quadrature met values that are not finite")
-        if worst > max(SETTLED, 1e-6 * float(np.max(np.abs(value), initial=0.0))):
+        if worst > max(SETTLED, CONVERGED * float(np.max(np.abs(value), initial=0.0))):
             raise NotExact("quadrature did not converge")
-        self.error = max(self.error, worst)
-        return Tensor(np.reshape(value, shape), labels)
+        moved = plain.moved(lambda read: integral(read)[0], value, MOST_INTEGRALS)
+        return _with_error(value, labels, errors.compact(errors.added(error, moved)))
+
+    def _spend(self, seconds: float) -> None:
+        """By what integrals take, about, not by the clock: the method of an output does not depend on the machine."""
+        self.spent += seconds
+        if self.spent > self.patience:
+            raise NotExact("too many integrals without a closed form")
+
+    def _integral(self, factors: list[Factor]) -> Callable[[_Reader], tuple[Any, Any]]:
+        """The integral and its error, of a reader of means and covariances."""
+        variables = _distinct(factors)
+        count = len(variables)
+        means = [v.mean for v in variables]
+        spread = [
+            [self.covariance(a, b) if j >= i else None for j, b in enumerate(variables)]
+            for i, a in enumerate(variables)
+        ]
+        places = {v.key: k for k, v in enumerate(variables)}
+
+        def integral(read: _Reader) -> tuple[Any, Any]:
+            current().room(float(math.prod(read.shape)) * count * (count + 1), "the law of an integrand")
+            mean = np.stack([np.broadcast_to(read(m), read.shape) for m in means], axis=-1)
+            covariance = np.empty([*read.shape, count, count])
+            for i, row in enumerate(spread):
+                for j, c in enumerate(row):
+                    covariance[..., i, j] = covariance[..., j, i] if c is None else read(c)
+            for i, j in itertools.combinations(range(count), 2):
+                c = read.together(covariance[..., i, i], covariance[..., j, j], covariance[..., i, j])
+                covariance[..., i, j] = covariance[..., j, i] = c
+            if all(isinstance(f.function, Univariate) for f in factors):
+                return self._univariate(factors, places, mean, covariance)
+            self.method = QUADRATURE
+            joint, watched = _joint(factors, places), _watched(factors, places)
+            kinks = _kinks(factors, places, count)
+            return careful.expectation_of(joint, watched, mean, covariance, kinks, self._spend)
+
+        return integral
 
     def _univariate(self, factors: list[Factor], places: dict[Any, int], mean: Any, spread: Any) -> tuple[Any, Any]:
         """Exponentials change the law; what is left may have a closed form, and is integrated else."""
@@ -322,9 +368,9 @@ class Expectations:
             value = closed_forms.single(merged[0], mean[..., k], spread[..., k, k])
         if value is not None:
             self.method = max(self.method, CLOSED)
-            return value * size * constant, 4 * 2.0**-52 * np.abs(value * size * constant)
+            return value * size * constant, 8 * errors.EPS * np.abs(value * size * constant)
         self.method = QUADRATURE
-        value, error = careful.expectation(merged, mean[..., known], spread[..., known, :][..., known])
+        value, error = careful.expectation(merged, mean[..., known], spread[..., known, :][..., known], self._spend)
         return value * size * constant, error * np.abs(size * constant)
 
 
@@ -407,6 +453,13 @@ def _gathered(factors: list[Factor]) -> list[Factor]:
     return gathered
 
 
+def _as_integrated(factors: list[Factor]) -> list[Factor]:
+    """Functions of few Gaussians, with exponentials by themselves."""
+    if any(tilting.exponential(f.function) for f in factors) and len(_distinct(factors)) <= MOST_DIMENSIONS:
+        return factors
+    return _gathered(pointwise.unified(factors))
+
+
 def _one_factor(a: Factor, b: Factor) -> Factor | None:
     if not (isinstance(a.function, Univariate) and isinstance(b.function, Univariate)):
         return None
@@ -419,12 +472,76 @@ def _one_factor(a: Factor, b: Factor) -> Factor | None:
 Centred = list[tuple[Any, Univariate]]  # weights (None: 1) and functions
 
 
-def _centred(f: Any, argument: Linear, labels: tuple[Index, ...]) -> Centred | None:
+def _centred(f: Any, argument: Linear, read: _Reader) -> Centred | None:
     """f of a Gaussian as a combination of functions of the centred one, f alone where it is centred; None where a mean
     is in the way."""
     if not np.any(argument.mean.values):
         return [(None, f)]
-    return compositions.centred(f, argument.mean.at(labels))
+    return compositions.centred(f, read(argument.mean))
+
+
+def _same(f: Univariate, g: Univariate, argument: Linear, read: _Reader, v: Any) -> Any:
+    """A row where both are functions of one variable."""
+    first, second = _centred(f, argument, read), _centred(g, argument, read)
+    if first is None or second is None:
+        return None
+    return _combined(first, second, lambda f, g: closed_forms.pair(f, g, v, v, v, same=np.True_))
+
+
+class _Reader:
+    """Reads means and covariances over some labels; as a probe, moved by their errors; thinned, at the first `most`
+    positions of each label alone."""
+
+    def __init__(self, labels: tuple[Index, ...], probe: int | None = None, most: int | None = None):
+        self.labels = labels
+        self.rng = None if probe is None else np.random.default_rng(probe)
+        self.most = most
+        self.shape = [x.size if most is None else min(x.size, most) for x in labels]
+        self.worst = 0.0  # the largest relative error that was met
+
+    def __call__(self, tensor: Tensor) -> Any:
+        if self.most is not None and tensor.labels:
+            here = (slice(self.most),) * len(tensor.labels)
+            error = tensor.error[here] if tensor.error is not None and np.ndim(tensor.error) else tensor.error
+            tensor = Tensor(tensor.values[here], tensor.labels, error)
+        if tensor.error is not None:
+            scale = float(np.max(np.abs(tensor.values), initial=0.0))
+            self.worst = max(self.worst, float(np.max(tensor.error, initial=0.0)) / scale if scale else 1.0)
+            if self.rng is not None:
+                return Tensor(errors.shaken(tensor.values, tensor.error, self.rng), tensor.labels).at(self.labels)
+        return tensor.at(self.labels)
+
+    def together(self, v1: Any, v2: Any, c: Any) -> Any:
+        """The covariance: in a probe, what are the same variables up to errors stay so, since their errors are the same."""
+        if self.rng is None:
+            return c
+        return np.where(c * c >= v1 * v2 * (1 - 16 * self.worst), np.sign(c) * np.sqrt(np.abs(v1 * v2)), c)
+
+    def moved(self, function: Callable[[_Reader], Any], value: Any, most: int) -> errors.Error:
+        """How far `function`, read before, is off because of what it has read. A large array is looked at in part, and
+        has one relative error."""
+        if not self.worst:
+            return None
+        own = None if np.size(value) <= most else max(2, int(most ** (1 / len(self.labels))))
+
+        def probe(k: int | None) -> Any:
+            try:
+                return function(_Reader(self.labels, k, own))
+            except (Infinite, careful.Unsettled):
+                raise errors.Unknown from None
+
+        if own is None:
+            return errors.again(probe, value)
+        part = probe(None)
+        largest = float(np.max(np.abs(part), initial=0.0))
+        change = float(np.max(errors.again(probe, part), initial=0.0))
+        ratio = change / largest if largest else self.worst
+        return np.float64(ratio * np.max(np.abs(value), initial=0.0))
+
+
+def _with_error(value: Any, labels: tuple[Index, ...], error: errors.Error) -> Tensor:
+    shape = tuple(x.size for x in labels)
+    return Tensor(np.reshape(value, shape), labels, np.reshape(error, shape) if np.ndim(error) else error)
 
 
 def _combined(first: Centred, second: Centred, pair: Callable[[Univariate, Univariate], Any]) -> Any:

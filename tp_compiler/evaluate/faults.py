@@ -62,6 +62,15 @@ def no_average(node: ir.Node, why: str) -> Diagnostic:
     )
 
 
+def undecided(node: ir.Node) -> Diagnostic:
+    return Diagnostic(
+        "NX411",
+        "undecided: this divides by (or takes a logarithm of) a number that is 0 within its numerical error",
+        node.span,
+        "compute the divisor without the difference that cancels",
+    )
+
+
 def check_law(symbol: ir.KetSymbol | ir.MatrixSymbol, variance: Any, mean: Any = 0.0) -> None:
     """Refuses a law without finite mean and variance, and independent members of negative variance."""
     shown = f"|{symbol.name}>" if isinstance(symbol, ir.KetSymbol) else symbol.name

@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from tp_compiler.evaluate.arrays import aligned, contract
+from tp_compiler.evaluate import errors
+from tp_compiler.evaluate.arrays import Label, aligned, contract
 from tp_compiler.evaluate.binding import Bound, Place, Places, moved
 from tp_compiler.evaluate.budget import LEAST, TooLarge, current
 from tp_compiler.evaluate.budget import NotExact as NotExact
@@ -29,10 +30,12 @@ _numbers = count()
 
 @dataclass(frozen=True, eq=False)
 class Tensor:
-    """Numbers over finite indices; `labels` name the dimensions of `values`."""
+    """Numbers over finite indices; `labels` name the dimensions of `values`. `error` says how far each may be off
+    (errors.py): None, a number, or an array of the shape of the values."""
 
     values: Any
     labels: tuple[Index, ...] = ()
+    error: errors.Error = None
 
     def renamed(self, places: Places) -> Tensor:
         """Labels replaced, positions selected, diagonals taken where two labels become one."""
@@ -44,7 +47,7 @@ class Tensor:
             if isinstance(place, Index) and place not in new:
                 new.append(place)
         if len(new) == len(self.labels):
-            return Tensor(self.values, tuple(new))
+            return Tensor(self.values, tuple(new), self.error)
         grid = []
         for label in self.labels:
             place = places.get(label, label)
@@ -52,11 +55,18 @@ class Tensor:
                 grid.append(place - 1)
             else:
                 grid.append(aligned(np.arange(place.size), (place,), new))
-        return Tensor(self.values[tuple(grid)], tuple(new))
+        error = self.error[tuple(grid)] if np.ndim(self.error) and self.error is not None else self.error
+        return Tensor(self.values[tuple(grid)], tuple(new), error)
 
     def at(self, labels: tuple[Index, ...]) -> Any:
         """A view for broadcasting over `labels`."""
         return aligned(self.values, self.labels, labels)
+
+    def error_at(self, labels: tuple[Index, ...]) -> errors.Error:
+        """The error, in the same view."""
+        return (
+            aligned(self.error, self.labels, labels) if self.error is not None and np.ndim(self.error) else self.error
+        )
 
 
 def number(value: float) -> Tensor:
@@ -92,23 +102,25 @@ def plus(*tensors: Tensor) -> Tensor:
 
 
 def _reduced(operation: Any, tensors: tuple[Tensor, ...], neutral: float) -> Tensor:
-    scalar, arrays = np.float64(neutral), []
+    arrays = [t for t in tensors if t.labels]
+    result = Tensor(np.float64(neutral))
     for t in tensors:
-        if t.labels:
-            arrays.append(t)
-        else:
-            scalar = operation(scalar, t.values)
-    if not arrays:
-        return Tensor(scalar)
-    if scalar != neutral:
-        arrays[0] = Tensor(operation(arrays[0].values, scalar), arrays[0].labels)
-    if len(arrays) == 1:
-        return arrays[0]
-    labels = union(arrays)
-    result = arrays[0].at(labels)
-    for t in arrays[1:]:
-        result = operation(result, t.at(labels))
-    return Tensor(result, labels)
+        if (not t.labels and t.values != neutral) or (t.error is not None and not t.labels):
+            result = _two(operation, result, t, neutral)
+    for t in arrays:
+        result = _two(operation, result, t, neutral)
+    return result
+
+
+def _two(operation: Any, a: Tensor, b: Tensor, neutral: float) -> Tensor:
+    if not a.labels and a.values == neutral and a.error is None:
+        return b
+    labels = union((a, b)) if b.labels else ()
+    x, y = a.at(labels), b.at(labels)
+    result = operation(x, y)
+    one, other = a.error_at(labels), b.error_at(labels)
+    carried = errors.of_product(x, one, y, other) if operation is np.multiply else errors.added(one, other)
+    return Tensor(result, labels, errors.full(errors.added(carried, errors.rounding(result)), np.shape(result)))
 
 
 def summed(tensors: list[Tensor], over: Iterable[Index]) -> Tensor:
@@ -117,9 +129,17 @@ def summed(tensors: list[Tensor], over: Iterable[Index]) -> Tensor:
     if not gone:
         return times(*tensors)
     labels = bounded(label for label in dict.fromkeys(x for t in tensors for x in t.labels) if label not in gone)
-    result = contract([t.values for t in tensors], [t.labels for t in tensors], labels)
-    missing = [label.size for label in gone if not any(label in t.labels for t in tensors)]
-    return Tensor(result * np.prod(missing) if missing else result, labels)
+    count = float(np.prod([label.size for label in gone if not any(label in t.labels for t in tensors)]))
+    own: list[tuple[Label, ...]] = [t.labels for t in tensors]
+    result = contract([t.values for t in tensors], own, labels)
+    result = result * count if count != 1 else result
+    error = errors.rounding(result, np.max(np.abs(result), initial=0.0))
+    sizes = [np.abs(t.values) for t in tensors] if any(t.error is not None for t in tensors) else []
+    for k, t in enumerate(tensors):
+        if t.error is not None:
+            moved = [*sizes[:k], np.broadcast_to(t.error, np.shape(t.values)), *sizes[k + 1 :]]
+            error = errors.added(error, count * contract(moved, own, labels))
+    return Tensor(result, labels, errors.full(error, np.shape(result)))
 
 
 def delta(a: Place, b: Place) -> Tensor | None:

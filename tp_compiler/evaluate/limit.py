@@ -109,7 +109,7 @@ def without_sampling(program: Program, names: list[str], options: Options) -> tu
     cut: list[Output] = []  # by Ctrl-C
     for o, found in _found(program, wanted, options):
         if isinstance(found, Exact):
-            stderr = np.full_like(found.value, found.error)
+            stderr = np.array(np.broadcast_to(found.error, found.value.shape), dtype=np.float64)
             outputs[o.name] = Estimate(
                 found.value, stderr, tuple(i.name for i in o.indices), found.method, note=found.note
             )

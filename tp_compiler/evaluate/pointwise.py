@@ -43,6 +43,21 @@ def applied(fn: str, args: list[Any]) -> Form:
     return compositions.composed(fn, args) or _of_one(fn, args) or _chosen(fn, args) or composites.several(fn, args)
 
 
+def marked(form: Form, args: Iterable[Any]) -> Form:
+    """A form that numbers with errors have become part of: as far off as they are, relatively."""
+    worst = max((_relative(t) for a in args for t in _numbers(a)), default=0.0)
+    return form.scaled(Tensor(np.float64(1.0), (), np.float64(worst))) if worst else form
+
+
+def _numbers(a: Any) -> list[Tensor]:
+    return [a] if isinstance(a, Tensor) else [t.coefficient for t in a.terms]
+
+
+def _relative(t: Tensor) -> float:
+    scale = float(np.max(np.abs(t.values), initial=0.0))
+    return 0.0 if t.error is None or not scale else float(np.max(t.error, initial=0.0)) / scale
+
+
 # one Gaussian ------------------------------------------------------------------------------------------------
 def gathered(terms: Iterable[Term]) -> tuple[Term, ...]:
     """The same sum, where terms that differ in their functions of one Gaussian become one term with one function of it,
@@ -98,7 +113,8 @@ def _one(terms: list[Term]) -> Term:
     inner = [replace(t, factors=_inner(t)) if t.factors else t for t in terms]
     on = _steepest(a for t in inner for f in t.factors for a in f.arguments)
     function = _function_of(Form(tuple(inner)), on)
-    return Term(number(1.0), (*_rest(terms[0]), Factor(function, (on,))))
+    whole = Form((Term(number(1.0), (*_rest(terms[0]), Factor(function, (on,)))),))
+    return marked(whole, [Form(tuple(terms))]).terms[0]
 
 
 def unified(factors: list[Factor]) -> list[Factor]:

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from tp_compiler.evaluate import errors
 from tp_compiler.evaluate.forms import Factor, Linear, NotExact, Tensor, identity, number, plus, times, union
 from tp_compiler.evaluate.operations import ARRAYS
 from tp_compiler.evaluate.univariate import Univariate, is_constant
@@ -47,16 +49,18 @@ def covariance_given(covariance: Covariance, a: Given, b: Given) -> Tensor:
     if a.key != b.key:
         return plus(own, times(number(-1.0), left, right, _inverse(variance)))
     labels = union([own, variance, left])
+    error = plus(own, times(number(-1.0), left, left, _inverse(variance))).error_at(labels)
     first, fixed, cross = np.broadcast_arrays(*(np.atleast_1d(t.at(labels)) for t in (own, variance, left)))
     determinant = ARRAYS.determinant(first, fixed, cross)
     rest = np.where(fixed > 0, determinant / np.where(fixed > 0, fixed, 1.0), first)
-    return Tensor(rest if labels else rest[0], labels)
+    return Tensor(rest if labels else rest[0], labels, errors.full(error, tuple(x.size for x in labels)))
 
 
 def _inverse(variance: Tensor) -> Tensor:
     """1/Var; 0 where a Gaussian is a number, and nothing depends on it."""
     positive = variance.values > 0
-    return Tensor(np.where(positive, 1 / np.where(positive, variance.values, 1.0), 0.0), variance.labels)
+    value, error = errors.applied("div", [1.0, np.where(positive, variance.values, 1.0)], [None, variance.error])
+    return Tensor(np.where(positive, value, 0.0), variance.labels, None if error is None else error * positive)
 
 
 def mean_derivative(
@@ -98,8 +102,16 @@ def _density(mean: Tensor, variance: Tensor, place: float) -> Tensor:
     """Of N(mean, variance) at a place; 0 where the variance is 0."""
     inverse = _inverse(variance)
     labels = union([mean, inverse])
-    distance, precision = place - mean.at(labels), inverse.at(labels)
-    return Tensor(np.exp(-(distance**2) * precision / 2) * np.sqrt(precision / (2 * np.pi)), labels)
+
+    def density(values: list[Any]) -> Any:
+        distance, precision = place - values[0], np.maximum(values[1], 0.0)
+        return np.exp(-(distance**2) * precision / 2) * np.sqrt(precision / (2 * np.pi))
+
+    values = [mean.at(labels), inverse.at(labels)]
+    result = density(values)
+    probed = errors.probed(density, values, [mean.error_at(labels), inverse.error_at(labels)], result)
+    error = errors.added(errors.rounding(result), probed)
+    return Tensor(result, labels, errors.full(error, np.shape(result)))
 
 
 def _mean_at(product: Product, covariance: Covariance, rest: tuple[Factor, ...]) -> Tensor | None:

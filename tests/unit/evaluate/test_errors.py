@@ -1,0 +1,108 @@
+"""Errors of the exact road through arithmetic: |f'| times the error, intervals where f jumps, conditions of matrices."""
+
+from __future__ import annotations
+
+import mpmath as mp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import tp_compiler as tpc
+from tp_compiler.evaluate import errors
+from tp_compiler.evaluate.kernels import KERNELS
+from tp_compiler.ir.primitives import PRIMITIVES
+from tp_compiler.results import Estimate
+
+KETS = "ket |x> ~ N(0, 1)\nket |y> ~ N(0, 1)\n"
+SAME = "<tanh(x)|tanh(x)> - <tanh(y)|tanh(y)>"  # 0, known to 1e-15
+UNARY = sorted(name for name, row in PRIMITIVES.items() if row.arity == 1)
+
+
+def estimate(expression: str) -> Estimate:
+    run = tpc.limit(f"{KETS}output o = {expression}")
+    assert not run.failed, run.failed["o"].message
+    return run.outputs["o"]
+
+
+def test_factors_scale_the_error() -> None:
+    one = estimate("<tanh(x)|sigmoid(x)>")
+    for many in (estimate("1e4 * <tanh(x)|sigmoid(x)>"), estimate("<1e4 * tanh(x)|sigmoid(x)>")):
+        assert many.stderr == pytest.approx(1e4 * one.stderr, rel=0.5)
+
+
+def test_what_cancels_keeps_its_error() -> None:
+    for expression in (f"1e18 * ({SAME})", "1e18 * (<relu(x)|relu(x + 0.3*y)> - <relu(x)|relu(x - 0.3*y)>)"):
+        found = estimate(expression)
+        assert 10 < found.stderr < 1e5 and abs(found.value) <= found.stderr
+
+
+def test_an_undecided_sign_says_so() -> None:
+    assert estimate(f"sign({SAME})").stderr >= 1
+    assert estimate(f"step({SAME})").stderr >= 1
+    assert 1e-9 < estimate(f"abs({SAME})^(1/2)").stderr < 1e-6
+    assert estimate(f"sign({SAME} + 0.1)").stderr == 0
+
+
+def test_a_division_by_nothing_is_refused() -> None:
+    run = tpc.limit(f"{KETS}output o = 1/({SAME})\noutput p = log(abs({SAME}) + 1)")
+    assert run.failed["o"].code == "NX411" and "undecided" in run.failed["o"].message
+    assert abs(run["p"]) < 1e-12
+
+
+def test_whole_numbers_stay_exact() -> None:
+    for expression in ("<x|x> - 1", "sign(<x|x> - 1)", "1e18 * (<x + 2*y|x + y> - 3)", "<tanh(x)*x^2>"):
+        found = estimate(expression)
+        assert found.value == 0 and found.stderr == 0
+
+
+@pytest.mark.parametrize("name", UNARY)
+@given(x=st.floats(-3, 3), e=st.sampled_from([1e-14, 1e-9, 1e-3, 0.3]), t=st.floats(-1, 1))
+@settings(max_examples=40, deadline=None)
+def test_no_point_of_the_interval_is_further_away(name: str, x: float, e: float, t: float) -> None:
+    """f(x + te) lies within the error of f(x ± e), up to the curvature between."""
+    with np.errstate(all="ignore"):
+        value, error = errors.applied(name, [np.float64(x)], [np.float64(e)])
+        other = KERNELS[name](np.float64(x + t * e))
+    if np.isfinite(value) and np.isfinite(other) and not (name == "tan" and e > 1e-2):
+        bound = 0.0 if error is None else error
+        assert abs(other - value) <= 2 * bound + e * e + 1e-15 * (1 + abs(value))
+
+
+def test_entries_have_their_own_errors() -> None:
+    program = f"axis i : 3\n{KETS}data s[i] = [1, 1e6, 0]\noutput o[i] = s[i] * <tanh(x)|sigmoid(x)>"
+    found = tpc.limit(program).outputs["o"]
+    assert found.stderr[1] == pytest.approx(1e6 * found.stderr[0], rel=0.5) and found.stderr[2] == 0
+
+
+def test_solutions_are_as_good_as_the_condition() -> None:
+    """A kernel of six inputs 0.01 apart: the right digits, from 60 digits, lie within a few errors, which are large."""
+    program = """
+axis i, j : 6
+ket |u> ~ N(0, 1)
+ket |v> ~ N(0, 1)
+data X[i] = [1, 1.01, 1.02, 1.03, 1.04, 1.05]
+data b[j] = [1, 2, 3, 4, 5, 6]
+|h[i]> = X[i] |u> + 0.1 |v>
+K[i,j] = <relu(h[i])|relu(h[j])> + 1e-9 * delta[i,j]
+output s[i] = solve[i,j](K[i,j], b[j])
+output l = logdet[i,j](K[i,j])
+"""
+    run = tpc.limit(program)
+    with mp.workdps(60):
+        x = [mp.mpf(float(t)) for t in (1, 1.01, 1.02, 1.03, 1.04, 1.05)]
+        matrix = mp.matrix(6, 6)
+        for i in range(6):
+            for j in range(6):
+                v, w, c = (a * b + mp.mpf(0.1) ** 2 for a, b in ((x[i], x[i]), (x[j], x[j]), (x[i], x[j])))
+                angle = mp.acos(min(c / mp.sqrt(v * w), mp.mpf(1)))
+                matrix[i, j] = mp.sqrt(v * w) * (mp.sin(angle) + (mp.pi - angle) * mp.cos(angle)) / (2 * mp.pi)
+                matrix[i, j] += mp.mpf(1e-9) if i == j else 0
+        truth = np.array([float(t) for t in mp.lu_solve(matrix, mp.matrix([1, 2, 3, 4, 5, 6]))])
+        logdet = float(mp.log(mp.det(matrix)))
+    solved, total = run.outputs["s"], run.outputs["l"]
+    assert np.all(np.abs(solved.value - truth) <= 8 * solved.stderr)
+    assert np.max(solved.stderr) < 1e-3 * np.max(np.abs(truth)) and np.min(solved.stderr) > 1e-13 * np.max(
+        np.abs(truth)
+    )
+    assert abs(total.value - logdet) <= 8 * total.stderr < 1e-3
