@@ -149,7 +149,10 @@ def _halfway(covariance: Covariance, factor: Factor) -> list[tuple[Tensor, float
 
 def _replaced(value: Tensor, here: Tensor, other: Tensor) -> Tensor:
     labels = union([value, here, other])
-    return Tensor(np.where(here.at(labels) > 0, other.at(labels), value.at(labels)), labels)
+    chosen = here.at(labels) > 0
+    result = np.where(chosen, other.at(labels), value.at(labels))
+    kept = [0.0 if t.error is None else t.error_at(labels) for t in (other, value)]
+    return Tensor(result, labels, errors.full(np.where(chosen, *kept), result.shape))
 
 
 def _conditioned(
