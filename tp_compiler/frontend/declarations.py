@@ -8,6 +8,7 @@ from tp_compiler.diagnostics import Diagnostics, ProgramError, Source, Span
 from tp_compiler.frontend import data
 from tp_compiler.frontend import syntax as ast
 from tp_compiler.frontend import values as v
+from tp_compiler.frontend.definitions import over_written
 from tp_compiler.frontend.expressions import BROKEN, Context, Expressions, error, free_indices
 from tp_compiler.frontend.names import RESERVED, Scope, suggest
 from tp_compiler.frontend.reach import Reach
@@ -229,7 +230,10 @@ class Declarations:
         pair = None
         if isinstance(s.law, ast.Law):
             mean, spread = self._law(s.law, scope, {"N": 2})
-            pair = self._pair(spread, indices, s.law.args[1])
+            whole = over_written(self.core, v.Scalar(spread), s.law.args[1], scope)
+            assert isinstance(whole, v.Scalar)
+            pair = self._pair(whole.node, indices, s.law.args[1])
+            spread = self.build.over(spread, pair or (), s.law.args[1].span)
         else:
             value = self.core.value(s.law, Context(scope))
             if isinstance(value, v.Ket) and value.node.type.is_scalar:

@@ -47,6 +47,8 @@ class Definitions:
             if isinstance(value, v.Broken):
                 broken = True
                 continue
+            if len(free_indices(value)) < len(param.name.indices or ()):
+                value = over_written(self.core, value, arg, ctx.scope)
             self._bind(param, value, arg, scope, hidden, returned)
         if broken:
             return (BROKEN,) * _returns(statement)
@@ -241,6 +243,10 @@ def names_in(tree: object, in_label: bool = False) -> Iterator[tuple[ast.Name, b
                 yield from names_in(getattr(tree, f.name), in_label)
 
 
+#: Reductions: the indices in their brackets are bound.
+BINDING = {"sum", "mean", "max", "min", "prod", "logsumexp"}
+
+
 def calls_in(tree: object) -> Iterator[ast.Call]:
     """Every call in a tree."""
     if isinstance(tree, ast.Call):
@@ -252,6 +258,32 @@ def calls_in(tree: object) -> Iterator[ast.Call]:
         for f in fields(tree):
             if f.name != "span":
                 yield from calls_in(getattr(tree, f.name))
+
+
+def free_names(tree: object) -> Iterator[str]:
+    """The names in a tree that no reduction around them binds: j in `a[j]`, not in `sum[j](a[j])`."""
+    if isinstance(tree, ast.Call) and tree.fn.ident in BINDING:
+        bound = {e.ident for e in tree.fn.indices or () if isinstance(e, ast.Name)}
+        yield from (n for n in free_names(tree.args) if n not in bound)
+    elif isinstance(tree, tuple):
+        for part in tree:
+            yield from free_names(part)
+    elif is_dataclass(tree) and isinstance(tree, ast.Tree):
+        if isinstance(tree, ast.Name):
+            yield tree.ident
+        for f in fields(tree):
+            if f.name != "span":
+                yield from free_names(getattr(tree, f.name))
+
+
+def over_written(core: Expressions, value: v.Value, tree: ast.Expr, scope: Scope) -> v.Value:
+    """A scalar or ket as a family over every index that its text names, constant where it does not depend on one:
+    `S[i,j]` carries i and j, also after `S[i,j] = 2`."""
+    if not isinstance(value, v.Scalar | v.Ket):
+        return value
+    found = (scope.other(name) for name in dict.fromkeys(free_names(tree)))
+    written = tuple(b.value.index for b in found if b is not None and isinstance(b.value, v.IndexName))
+    return type(value)(core.build.over(value.node, written, tree.span))
 
 
 def functions_of(call: ast.Call) -> tuple[ast.Expr, ...]:

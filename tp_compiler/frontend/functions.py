@@ -12,7 +12,7 @@ from dataclasses import replace
 from tp_compiler.diagnostics import Diagnostic, ProgramError, Span
 from tp_compiler.frontend import syntax as ast
 from tp_compiler.frontend import values as v
-from tp_compiler.frontend.definitions import names_in
+from tp_compiler.frontend.definitions import names_in, over_written
 from tp_compiler.frontend.expressions import BROKEN, Context, Expressions, error, free_indices
 from tp_compiler.frontend.operators import widths
 from tp_compiler.frontend.reading import a_kind
@@ -317,6 +317,8 @@ class Functions:
             )
         if not isinstance(value, v.Scalar | v.Ket):
             raise error("NX263", f"{a_kind(value)} does not shift", expr.span, "shift scalars or kets")
+        value = over_written(self.core, value, expr.args[0].value, ctx.scope)
+        assert isinstance(value, v.Scalar | v.Ket)
         if index not in value.node.type.indices:
             raise error("NX263", f"the value has no index {index.name}", expr.span, f"index it with {index.name}")
         return type(value)(self.build.shift(value.node, index, int(by.node.value), expr.span))
@@ -351,7 +353,9 @@ class Functions:
             node = self.core.scalar(arg.value, ctx, "a scalar over the two indices")
             if node is None:
                 return BROKEN
-            nodes.append(node)
+            whole = over_written(self.core, v.Scalar(node), arg.value, ctx.scope)
+            assert isinstance(whole, v.Scalar)
+            nodes.append(whole.node)
         matrices = nodes[:2] if name.startswith("d") else nodes[:1]
         if any(not {rows, cols} <= set(n.type.indices) for n in matrices):
             raise error(

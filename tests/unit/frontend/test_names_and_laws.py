@@ -127,3 +127,50 @@ def test_members_bound_at_positions_of_no_axis_are_not_read_by_an_index() -> Non
     (found,) = [d for d in tpc.check(head + "for k in 2..3 { |h[k]> = 2 |x[k]> }\n" + tail) if not d.is_warning]
     assert found.code == "NX226" and "?" not in found.message + found.remedy
     assert tpc.limit(head + "for i in 2..3 { |h[i]> = 2 |x[i]> }\n" + tail)["a"].tolist() == [1, 2, 2]
+
+
+CONSTANT = """
+axis i, j : 3
+axis d : 2
+S[i,j] = 2
+a[i] = 1
+c[d] = 1
+ket |u[d]> ~ N(0, 1)
+ket |z> ~ N(0, 1)
+|y[i]> = |z>
+ket |h[i]> ~ N(0, S[i,j])
+ket |g[i]> ~ N(0, <y[i]|y[j]>)
+def net(x[d]) { return <sum[d](x[d] |u[d]>)|u[1]> }
+output joint[i,j] = <h[i]|h[j]>
+output bracket[i,j] = <g[i]|tanh(g[j])>
+output power[i,j] = pow[i,j](S[i,j], 2)
+output moved[i] = shift[i](a[i], 1)
+output family[i] = <shift[i](y[i], -1)|z>
+output solved[i] = solve[i,j](S[i,j] + delta[i,j], a[j])
+output called = net(c[d])
+"""
+
+
+@pytest.mark.parametrize("method", ["auto", "qmc"])
+def test_what_is_constant_over_its_indices_is_a_family_all_the_same(method: str) -> None:
+    """S[i,j] = 2 is a covariance of ones times two, not the variance of independent members."""
+    run = tpc.limit(CONSTANT, method=method, samples=1024)
+    nodes, weights = np.polynomial.hermite_e.hermegauss(80)
+    one = weights @ (nodes * np.tanh(nodes)) / np.sqrt(2 * np.pi)
+    right = {"joint": 2.0, "bracket": one, "power": 12.0, "solved": 1 / 7, "called": 1.0}
+    for name, value in right.items():
+        assert np.all(np.abs(run[name] - value) < 7 * run.outputs[name].stderr + 1e-9), name
+    assert run["moved"].tolist() == [0, 1, 1]
+    assert np.all(np.abs(run["family"] - [1, 1, 0]) < 0.02)
+
+
+@pytest.mark.parametrize("law", ["R[i,j]", "i + 0 * j", "i * q[j]"])
+def test_a_covariance_that_is_not_symmetric_is_refused_even_without_one_of_its_indices(law: str) -> None:
+    text = f"axis i, j : 3\ndata q[i] = [1, 1, 1]\nR[i,j] = i\nket |k[i]> ~ N(0, {law})\noutput d[i,j] = <k[i]|k[j]>\n"
+    assert tpc.limit(text).failed["d"].code == "NX423"
+    assert tpc.simulate(text, 4).failed["d"].code == "NX423"
+
+
+def test_indices_that_a_sum_binds_are_not_carried() -> None:
+    text = "axis i, j : 2\nS[i,j] = 2\nket |h[i]> ~ N(0, sum[j](S[i,j]))\noutput k[i,j] = <h[i]|h[j]>\n"
+    assert tpc.limit(text)["k"].tolist() == [[4, 0], [0, 4]]
