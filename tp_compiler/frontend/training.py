@@ -263,6 +263,9 @@ class Training:
         value = self.core.value(s.loss, Context(scope))
         if s.clip is not None:
             self.clip = self.core.scalar(s.clip, Context(scope), "a threshold")
+            if isinstance(self.clip, ir.Constant) and self.clip.value <= 0:
+                message = f"the gradient is clipped to the norm {self.clip.value:g}"
+                raise error("NX181", message, s.clip.span, "write a positive number, such as `clip 1`")
         if isinstance(value, v.Broken):
             return
         node = self.core.expect_scalar(value, s.loss.span, "a scalar loss")
@@ -662,6 +665,10 @@ class Training:
     def optimizer(self, s: ast.Optimizer, scope: Scope) -> None:
         states = {x.name for x in s.body if isinstance(x, ast.State)}
         check_body(s, scope, {"g", "p", "t", "step", *states}, self.checker.found, self.core.doubtful)
+        for target in (t for b in _within(s.body) if isinstance(b, ast.Bind) for t in b.targets):
+            if isinstance(target, ast.Name) and target.ident in states:
+                message = f"`{target.ident}` is a state, and `=` does not change it"
+                raise error("NX166", message, target.span, f"write `{target.ident} := ...`")
         if not s.body or not isinstance(s.body[-1], ast.Return):
             raise error("NX159", f"optimizer {s.name} returns no update", s.span, "end it with `return -lr * g`")
         if s.on != "operators":

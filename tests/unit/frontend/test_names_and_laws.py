@@ -174,3 +174,15 @@ def test_a_covariance_that_is_not_symmetric_is_refused_even_without_one_of_its_i
 def test_indices_that_a_sum_binds_are_not_carried() -> None:
     text = "axis i, j : 2\nS[i,j] = 2\nket |h[i]> ~ N(0, sum[j](S[i,j]))\noutput k[i,j] = <h[i]|h[j]>\n"
     assert tpc.limit(text)["k"].tolist() == [[4, 0], [0, 4]]
+
+
+def test_a_state_is_changed_by_its_own_sign() -> None:
+    """`m = 0.9 * m + g` would be forgotten after the step, so that momentum was plain descent."""
+    optimizer = "optimizer Heavy(lr) {\n    state m = 0\n    m = 0.9 * m + g\n    return -lr * m\n}\n"
+    (found,) = [d for d in tpc.check(optimizer + TRAINED.replace("SGD", "Heavy")) if not d.is_warning]
+    assert found.code == "NX166" and found.remedy == "write `m := ...`"
+
+
+@pytest.mark.parametrize("norm", ["0", "-1"])
+def test_a_gradient_is_not_clipped_to_a_norm_that_is_not_positive(norm: str) -> None:
+    assert codes(TRAINED.replace("- 1)^2)", f"- 1)^2) clip {norm}")) == ["NX181"]
