@@ -270,6 +270,8 @@ def verify(
     from tp_compiler.finite.converge import verify as compare
     from tp_compiler.finite.run import samples
 
+    if not widths:
+        raise ProgramError([Diagnostic("NX430", "there is no width to verify at", None, "give one width or more")])
     program = reparametrized(program)
     run = limit(program, seed=seed, only=only, max_memory=max_memory, progress=progress, **options)
     wanted = set(run.outputs)

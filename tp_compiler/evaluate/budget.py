@@ -36,7 +36,7 @@ class Interrupted(NotExact):
 
 
 class Budget:
-    """`seconds` of work and `memory` in bytes for one evaluation; `now` is a clock."""
+    """`seconds` of work and `memory` in bytes for one evaluation; `now` is a clock (of the wall, unless another is given)."""
 
     def __init__(
         self, seconds: float = inf, memory: float = inf, now: Callable[[], float] | None = None,
@@ -104,6 +104,12 @@ _UNLIMITED = Budget()
 
 def current() -> Budget:
     return _CURRENT.get() or _UNLIMITED
+
+
+def clock_for(max_time: float | None) -> Callable[[], float]:
+    """Seconds of the wall where the user gave a limit, else of this thread's processor: a busy machine is no reason to
+    take another method."""
+    return time.thread_time if max_time is None or isinf(max_time) else time.monotonic
 
 
 def seconds_for(method: str, max_time: float | None, instructions: int) -> float:

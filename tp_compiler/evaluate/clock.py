@@ -18,7 +18,7 @@ class OutOfTime(Exception):
 
 
 class Clock:
-    """Shared by the threads of a run. Time is looked at between steps of training and in averages over copies."""
+    """Shared by the threads of a run. Time is looked at before every instruction and in averages over copies."""
 
     def __init__(self, plan: Plan, options: Options, start: float):
         loop = plan.phases.loop
@@ -59,5 +59,6 @@ class Clock:
     def too_slow(self, samples: int) -> Diagnostic:
         """Nothing was computed in the time allowed."""
         total = self.steps * self.options.replicates
-        message = f"the time allowed was spent in the smallest run: {self.done} of {total} steps with M = {samples}"
+        done = f": {self.done} of {total} steps with M = {samples}" if total else f", M = {samples}"
+        message = f"the time allowed was spent in the smallest run{done}"
         return Diagnostic("NX433", message, None, "raise --max-time, or use fewer steps or --replicates")

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from tp_compiler.diagnostics import Diagnostic, Span
-from tp_compiler.evaluate.budget import Budget, seconds_for
+from tp_compiler.evaluate.budget import Budget, clock_for, seconds_for
 from tp_compiler.evaluate.clt import CltScalars
 from tp_compiler.evaluate.clt_laws import covariance_node
 from tp_compiler.evaluate.estimates import mean_and_error
@@ -72,7 +72,8 @@ class Draws:
         self._labels: dict[tuple[int, int], tuple[Index, ...]] = {}  # of the covariance of two families
         self.covariances = self._covariance_nodes()
         wanted = reachable([*self.static, *self.covariances.values()])
-        with Budget(seconds_for("auto", options.max_time, len(wanted)), options.memory - BASE).running():
+        seconds = seconds_for("auto", options.max_time, len(wanted))
+        with Budget(seconds, options.memory - BASE, clock_for(options.max_time)).running():
             exact = options.method != "qmc"
             found = ExactEvaluator(wanted, quadrature=options.method != "exact").values if exact else {}
         self.known = {n: v for n in wanted if isinstance(v := found.get(n), Tensor) and n.type.is_scalar}

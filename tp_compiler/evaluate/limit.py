@@ -11,7 +11,7 @@ import numpy as np
 
 from tp_compiler.diagnostics import Diagnostic, ProgramError
 from tp_compiler.evaluate import clt_laws
-from tp_compiler.evaluate.budget import Budget, Interrupted, TooLarge, seconds_for
+from tp_compiler.evaluate.budget import Budget, Interrupted, TooLarge, clock_for, seconds_for
 from tp_compiler.evaluate.draws import Draws, drawn_together
 from tp_compiler.evaluate.estimates import is_gaussian
 from tp_compiler.evaluate.exact import Exact, ExactEvaluator
@@ -75,12 +75,12 @@ def limit(program: Program, *, only: Collection[str] | None = None, **options: A
 
 
 def _sampled(program: Program, names: list[str], options: Options, reasons: dict[str, str], known: bool) -> Run:
-    """Outputs by sampling. Where others are `known`, those that do not fit into the memory fail by themselves."""
+    """Outputs by sampling. Where others are `known`, those that memory or time do not suffice for fail alone."""
     try:
         return Sampling(program, options, set(names), reasons).run()
     except ProgramError as problem:
         (first, *_) = problem.diagnostics
-        if not known or first.code != "NX431":
+        if not known or first.code not in ("NX431", "NX433"):
             raise
         failed = {o.name: replace(first, span=o.span) for o in program.outputs if o.name in names}
         return Run(program.source.name, "limit", {}, failed, (), settings_of(options, 0), 0.0)
@@ -178,7 +178,8 @@ def _found(program: Program, wanted: list[Output], options: Options) -> Iterator
     quadrature = options.method != "exact"
     nodes = reachable(o.node for o in wanted)
     seconds = seconds_for(options.method, options.max_time, len(nodes))
-    with Budget(seconds, options.memory - BASE, progress=options.progress).running() as budget:
+    clock = clock_for(options.max_time)
+    with Budget(seconds, options.memory - BASE, clock, options.progress).running() as budget:
         formulas = ExactEvaluator(nodes, quadrature=quadrature, patience=patience)
         found = {o: formulas.output(o) for o in wanted}
         left = [o for o in wanted if isinstance(found[o], NotExact)]

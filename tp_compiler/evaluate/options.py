@@ -63,6 +63,10 @@ def validate(o: Options) -> None:
         if tolerance is not None and not (tolerance >= 0 and math.isfinite(tolerance)):
             raise wrong(f"{name} must be 0 or more, found {tolerance}")
 
+    for name, most in (("max_time", o.max_time), ("max_memory", o.max_memory)):
+        if most is not None and (isinstance(most, str) or not most >= 0):
+            raise wrong(f"{name} must be a number of {'seconds' if name == 'max_time' else 'bytes'}, found {most!r}")
+
 
 def settings_of(o: Options, samples: int) -> dict[str, Any]:
     """What the numbers depend on; `samples` 0 where nothing was sampled."""

@@ -102,6 +102,7 @@ class Replicate:
     def _evaluate_all(self, nodes: Iterable[ir.Node]) -> None:
         with np.errstate(all="ignore"):
             for node in nodes:
+                self.pause()
                 value = self.values[node] = self._evaluate(node)
                 if not isinstance(value, ir.Node):
                     self._release(dependencies(node))

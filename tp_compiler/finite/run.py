@@ -143,8 +143,8 @@ def _is_clt(node: ir.Node) -> bool:
 
 
 def _check(width: int, seeds: int, dtype: str) -> None:
-    if width < 1:
-        raise ProgramError([Diagnostic("NX430", f"the width is {width}", None, "give a width of at least 1")])
+    if width < 1 or width != int(width):
+        raise ProgramError([Diagnostic("NX430", f"the width is {width}", None, "give an integer, 1 or more")])
     if seeds < 1:
         raise ProgramError([Diagnostic("NX430", f"the number of seeds is {seeds}", None, "give at least one seed")])
     if dtype not in ("float32", "float64"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import os
+import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -141,9 +142,12 @@ def _array(file: IO[bytes], size: int, source: ast.FromFile, accept: Accept) -> 
 
 
 def _csv(file: IO[bytes], source: ast.FromFile, accept: Accept) -> Any:
-    """Comma-separated numbers; a first line that is no numbers is taken as a header. One column gives a vector."""
+    """Comma-separated numbers; a first line without any number is taken as a header. One column gives a vector."""
     with io.TextIOWrapper(file, encoding="utf-8-sig") as text:
-        skipped = 0 if _is_numbers(text.readline(MAX_LINE)) else 1
+        first = text.readline(MAX_LINE)
+        if "," not in first and len(_numbers_in(re.split(r"[;\s]+", first))) > 1:
+            raise ValueError("its numbers are not separated by commas")
+        skipped = 1 if first.strip() and not _numbers_in(first.split(",")) else 0
         text.seek(0)
         rows, columns = _rows(text, skipped)
         accept((rows,) if columns == 1 else (rows, columns))
@@ -165,12 +169,15 @@ def _rows(text: TextIO, skipped: int) -> tuple[int, int]:
     return rows, columns
 
 
-def _is_numbers(line: str) -> bool:
-    try:
-        [float(part) for part in line.split(",")]
-    except ValueError:
-        return False
-    return True
+def _numbers_in(parts: list[str]) -> list[float]:
+    """Those that are numbers. A first line of some numbers and some words is a row with a mistake, not a header."""
+    found = []
+    for part in parts:
+        try:
+            found.append(float(part))
+        except ValueError:
+            continue
+    return found
 
 
 def drawn(law: ast.Law, args: list[float], seed: int, shape: tuple[int, ...]) -> Any:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
+import time
 from itertools import count
 
 import numpy as np
 import pytest
 
 import tp_compiler as tpc
-from tp_compiler.evaluate import budget
-from tp_compiler.evaluate.budget import Budget, NotExact, TooLarge, current, seconds_for
+from tp_compiler.evaluate.budget import Budget, NotExact, TooLarge, clock_for, current, seconds_for
 from tp_compiler.evaluate.exact import ExactEvaluator
 from tp_compiler.ir.walk import reachable
 
@@ -61,7 +62,7 @@ def test_long_loops_look_at_the_clock() -> None:
 
 
 def test_what_is_late_is_sampled_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(budget.time, "monotonic", ticking(0.02))
+    monkeypatch.setattr(importlib.import_module("tp_compiler.evaluate.limit"), "clock_for", lambda _: ticking(0.02))
     program = tpc.compile(RESIDUAL)
     run = tpc.limit(program, max_time=4, samples=8)
     assert run.outputs["first"].method == "closed-form"
@@ -136,3 +137,23 @@ output b[i] = <y[i]>
     assert run["a"] == 1 and run.failed["b"].code == "NX431"
     with pytest.raises(tpc.ProgramError, match="NX431"):
         tpc.limit(text, max_memory=200e6, only=["b"])
+
+
+def test_a_busy_machine_changes_no_method() -> None:
+    """Without --max-time, formulas have seconds of the processor; with it, of the wall."""
+    assert clock_for(None) is time.thread_time and clock_for(10.0) is time.monotonic
+
+
+def test_samples_keep_to_the_time_allowed_between_instructions() -> None:
+    text = "ket |x> ~ N(0, 1)\nmatrix W ~ N(0, 1)\noutput a = <x|x>\n|h> = |x>\n"
+    text += "for l in 1..20 { |h> = tanh(W |h> + |x>) }\noutput b = <h|h>\n"
+    run = tpc.limit(text, max_time=0.0)
+    assert run["a"] == 1 and run.failed["b"].code == "NX433"
+    with pytest.raises(tpc.ProgramError, match="NX433"):
+        tpc.limit(text, max_time=0.0, method="qmc")
+
+
+@pytest.mark.parametrize("option", [{"max_time": -1}, {"max_memory": "1G"}, {"max_time": float("nan")}])
+def test_limits_are_numbers(option: dict[str, object]) -> None:
+    with pytest.raises(tpc.ProgramError, match="NX432"):
+        tpc.limit("ket |x> ~ N(0, 1)\noutput a = <x|x>\n", **option)
