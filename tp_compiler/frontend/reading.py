@@ -90,6 +90,9 @@ class Reading:
         binding = scope.other(name)
         if binding is not None and isinstance(binding.value, v.Broken):
             return ProgramError([])
+        if binding is not None and isinstance(binding.value, v.Scalar):
+            remedy = f"name an index; in `for {name} in ..` the variable hides an index of that name"
+            return error("NX253", f"`{name}` is a number here, not an index", expr.span, remedy)
         return self.undefined("NX253", f"`{shown}` is not an index", shown, expr.span, remedy)
 
     def expect_scalar(self, value: v.Value, span: Span, what: str = "a scalar") -> ir.Node | None:
@@ -239,9 +242,8 @@ class Reading:
         position = int(value) + 1 - first
         if not 1 <= position <= index.size:
             last = index.size - 1 + first
-            raise error(
-                "NX225", f"position {int(value)} is outside {first}..{last}", expr.span, "positions count from 1"
-            )
+            remedy = "positions count from 1" if first else "`step` counts the updates made: 0 is before the first"
+            raise error("NX225", f"position {int(value)} is outside {first}..{last}", expr.span, remedy)
         return position
 
     def _same_axis(self, found: Index, wanted: Index, expr: ast.Expr, name: ast.Name) -> None:

@@ -186,3 +186,8 @@ def test_a_state_is_changed_by_its_own_sign() -> None:
 @pytest.mark.parametrize("norm", ["0", "-1"])
 def test_a_gradient_is_not_clipped_to_a_norm_that_is_not_positive(norm: str) -> None:
     assert codes(TRAINED.replace("- 1)^2)", f"- 1)^2) clip {norm}")) == ["NX181"]
+
+
+def test_a_loop_variable_that_hides_an_index_is_named() -> None:
+    (found,) = [d for d in tpc.check("axis i : 3\nfor i in 1..2 { c = sum[i](i) }\noutput c\n") if not d.is_warning]
+    assert found.code == "NX253" and "is a number here" in found.message and "hides" in found.remedy
