@@ -230,13 +230,14 @@ class Stacked(sp.Expr):
 
 
 def place_of(named: Named) -> tuple[str, tuple[Expr, ...]]:
-    """`h[:,1]` over (i) is the member (i, 1) of h."""
+    """`h[:,1]` over (i) is the member (i, 1) of h. An index that the value does not carry (the cotangent of a member may
+    be one ket for all of a family) has no place."""
     name, _, pattern = named.label.partition("[")
     if not pattern:
         return name, named.indices
     rest = iter(named.indices)
-    filled = tuple(next(rest) if p == ":" else sp.Integer(p) for p in pattern.rstrip("]").split(","))
-    return name, (*filled, *rest)
+    filled = (next(rest, None) if p == ":" else sp.Integer(p) for p in pattern.rstrip("]").split(","))
+    return name, (*(place for place in filled if place is not None), *rest)
 
 
 def family_of(e: Stacked) -> tuple[str, tuple[Expr, ...]] | None:

@@ -11,6 +11,7 @@ import pytest
 import sympy as sp
 
 import tp_compiler as tpc
+from tests.campaigns.random_programs import program as random_program
 from tests.unit.equations.numbers import Grid, compiled
 from tests.unit.equations.programs import PROGRAMS, TIED, WITH_FORMULAS
 from tp_compiler.equations import Gaussian, derive
@@ -175,6 +176,11 @@ def test_numbers_are_read_as_meant(value: float) -> None:
 def test_a_matrix_times_a_constant_ket_has_equations():
     text = "matrix B ~ N(0, 1/2)\nket |x> = 0.5\noutput e = <x|B^T B|x>\n"
     assert "e = 1/8" in tpc.derive(text).unicode()
+
+
+def test_a_cotangent_that_does_not_carry_an_index_has_a_name():
+    system = tpc.derive(random_program(1005)[1])
+    assert system.unicode() and system.latex()
 
 
 def test_a_member_that_does_not_carry_an_index_of_its_family_has_a_name():
