@@ -29,7 +29,8 @@ Rule = Callable[..., Any]
 class Primitive:
     """`arity` None means any number of arguments. `partials[k](alg, *args)` is the derivative in argument k.
 
-    `parity` is 1 (even), -1 (odd) or 0. `smooth` is False where the function or its derivative jumps.
+    `parity` is 1 (even), -1 (odd) or 0. `smooth` is False where the function or its derivative jumps; `jumps` says
+    that the function itself does.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Primitive:
     partials: tuple[Rule, ...] = ()
     parity: int = 0
     smooth: bool = True
+    jumps: bool = False
 
 
 def _d(body: str) -> Rule:
@@ -117,12 +119,17 @@ _ROWS = (
     Primitive("erfc", 1, math.erfc, (_d("-1.1283791670955126 * exp(-x*x)"),)),
     # kinks and jumps
     Primitive("abs", 1, abs, (_d("sign(x)"),), 1, smooth=False),
-    Primitive("sign", 1, _sign, (_d("0 * x"),), -1, smooth=False),
-    Primitive("step", 1, lambda x: float(x > 0), (_d("0 * x"),), 0, smooth=False),
+    Primitive("sign", 1, _sign, (_d("0 * x"),), -1, smooth=False, jumps=True),
+    Primitive("step", 1, lambda x: float(x > 0), (_d("0 * x"),), 0, smooth=False, jumps=True),
     Primitive("max", 2, max, (_d("step(x - y)"), _d("1 - step(x - y)")), smooth=False),
     Primitive("min", 2, min, (_d("1 - step(x - y)"), _d("step(x - y)")), smooth=False),
     Primitive(
-        "where", 3, lambda c, a, b: a if c > 0 else b, (_d("0 * x"), _d("step(x)"), _d("1 - step(x)")), smooth=False
+        "where",
+        3,
+        lambda c, a, b: a if c > 0 else b,
+        (_d("0 * x"), _d("step(x)"), _d("1 - step(x)")),
+        smooth=False,
+        jumps=True,
     ),
     # activations
     Primitive("relu", 1, lambda x: max(x, 0.0), (_d("step(x)"),), smooth=False),

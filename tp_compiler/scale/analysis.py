@@ -48,7 +48,7 @@ class Analysis:
         self.forward = reading.order
         self.backward = reading.backward
         self.symmetry = Symmetry(self.backward)
-        self.alike = alike(reading)
+        self.alike = alike(reading, self.symmetry.suppressed)
         self.members: Members | None = None  # of the rows that are judged
         self.natural = self._sweep(
             self.forward, _parts((p, ABSENT if p.zero else FIXED) for p in reading.parameters), None

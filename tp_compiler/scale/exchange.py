@@ -4,6 +4,10 @@ Where nothing tells the members of an axis apart (experts of a mixture, drawn al
 are symmetric under their exchange: numbers over the axis are equal, softmax weights are 1/size, and gradients by the logits
 cancel. This is found by arithmetic: the program's numbers are computed for random values of its brackets that have the symmetry. What
 comes out the same for all of them is pinned. Networks differ from it by the fluctuations that tell members apart, n^-1/2.
+
+This needs continuity. A jump (a hard gate, the slope of a kink) of numbers that members share, and arithmetic that is singular
+where averages vanish (g/|g| at g = 0), may turn these fluctuations into differences of order one. Such numbers, what they
+enter, and parameters that learn by them, are drawn without the symmetry.
 """
 
 from __future__ import annotations
@@ -11,10 +15,11 @@ from __future__ import annotations
 import itertools
 import math
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.gradient import Leaf
 from tp_compiler.ir.primitives import PRIMITIVES
 from tp_compiler.ir.program import Program
 from tp_compiler.ir.types import Axis, Index
@@ -37,14 +42,38 @@ class Alike:
     brackets: tuple[ir.Node, ...]  # the brackets over the axes: where they fluctuate by order one, nothing is alike
 
 
-def alike(reading: Reading) -> Alike:
-    """What is alike in a network that is trained."""
+def alike(reading: Reading, vanishes: Callable[[ir.Contract], bool]) -> Alike:
+    """What is alike in a network that is trained; `vanishes`: is this average 0 in the limit at initialisation?"""
     axes = frozenset(_axes(reading)) if _trains(reading.program) else frozenset()
     if not axes:
         return Alike(axes, frozenset(), frozenset(), ())
     numbers = [n for n in reading.backward if n.type.is_scalar]
-    draws = [_Draw(axes, seed).values(numbers) for seed in range(DRAWS)]
     touched = _touched(reading.backward, axes)
+    origin = _Draw(axes, 0, vanishes=vanishes)
+    origin.values(numbers)
+    broken = {n for n in touched if n in origin.singular or (_jumps(n) and any(a in touched for a in n.args))}
+    apart: set[Leaf] = set()  # the parameters whose members training tells apart
+    while True:
+        uneven = broken | {
+            n for n in _behind(reading.backward, broken | apart, axes) if n.type.is_scalar and _is_leaf(n)
+        }
+        pinned, zero = _pinned(numbers, touched, [_Draw(axes, seed, uneven).values(numbers) for seed in range(DRAWS)])
+        before, behind = len(apart), _behind(reading.backward, broken | apart, axes, zero)
+        apart |= {
+            p.leaf
+            for p in reading.parameters
+            if not p.declared.still and any(behind.intersection(term) for term in reading.gradient(p))
+        }
+        if len(apart) == before:
+            break
+    inner = tuple(n for n in reading.order if n.type.is_scalar and _is_leaf(n) and _over(n.type.indices, axes))
+    return Alike(axes, pinned, zero, inner)
+
+
+def _pinned(
+    numbers: list[ir.Node], touched: set[ir.Node], draws: list[dict[ir.Node, Table]]
+) -> tuple[frozenset[ir.Node], frozenset[ir.Node]]:
+    """The numbers that are the same in every draw, and those of them that are 0."""
     pinned, zero = set(), set()
     for node in numbers:
         tables = [draw[node] for draw in draws]
@@ -53,8 +82,7 @@ def alike(reading: Reading) -> Alike:
         pinned.add(node)
         if all(abs(x) < EQUAL for x in tables[0].values()):
             zero.add(node)
-    inner = tuple(n for n in reading.order if n.type.is_scalar and _is_leaf(n) and _over(n.type.indices, axes))
-    return Alike(axes, frozenset(pinned), frozenset(zero), inner)
+    return frozenset(pinned), frozenset(zero)
 
 
 def _trains(program: Program) -> bool:
@@ -105,6 +133,26 @@ def _touched(order: list[ir.Node], axes: frozenset[Axis]) -> set[ir.Node]:
     return found
 
 
+def _behind(
+    order: list[ir.Node], sources: Collection[Leaf], axes: frozenset[Axis], zero: Collection[ir.Node] = ()
+) -> set[ir.Node]:
+    """The nodes over the axes that what tells members apart enters, but for products with what is 0."""
+    found: set[ir.Node] = set()
+    for n in order:
+        if not _over(n.type.indices, axes):
+            continue
+        product = isinstance(n, ir.Contract) or (isinstance(n, ir.Map) and n.fn == "mul")
+        cancels = n in zero or (product and any(a in zero for a in n.args))
+        enters = any(a in found for a in n.args) or (isinstance(n, ir.MatMul) and n.matrix in sources)
+        if n in sources or (enters and not cancels):
+            found.add(n)
+    return found
+
+
+def _jumps(node: ir.Node) -> bool:
+    return isinstance(node, ir.Map) and PRIMITIVES[node.fn].jumps
+
+
 def _is_leaf(node: ir.Node) -> bool:
     """Is its value drawn? Brackets are, and whatever is no smooth arithmetic of numbers."""
     match node:
@@ -123,10 +171,21 @@ def _equal(tables: list[Table]) -> bool:
 
 
 class _Draw:
-    """The numbers of a program for one choice of its brackets; other axes are cut to two points."""
+    """The numbers of a program for one choice of its brackets; other axes are cut to two points.
 
-    def __init__(self, axes: frozenset[Axis], seed: int):
-        self.axes, self.random = axes, random.Random(seed)
+    Numbers of `uneven` are drawn without the symmetry. Given `vanishes`, the brackets that vanish at initialisation are
+    0, functions with kinks are computed too, and `singular` has what cannot be computed there.
+    """
+
+    def __init__(
+        self,
+        axes: frozenset[Axis],
+        seed: int,
+        uneven: Collection[ir.Node] = frozenset(),
+        vanishes: Callable[[ir.Contract], bool] | None = None,
+    ):
+        self.axes, self.uneven, self.vanishes, self.random = axes, uneven, vanishes, random.Random(seed)
+        self.singular: set[ir.Node] = set()
         self.drawn: dict[tuple[ir.Node, tuple[object, ...]], float] = {}
         self.of: dict[ir.Node, Table] = {}
 
@@ -142,21 +201,24 @@ class _Draw:
         return index.size if index.axis in self.axes else min(2, index.size)
 
     def _value(self, node: ir.Node, at: Positions) -> float:
-        if not _is_leaf(node):
+        if self.vanishes is not None and isinstance(node, ir.Contract) and node.slots and self.vanishes(node):
+            return 0.0
+        if node not in self.uneven and (not _is_leaf(node) or (self.vanishes is not None and isinstance(node, ir.Map))):
             try:
                 value = self._computed(node, dict(zip(node.type.indices, at, strict=True)))
                 if math.isfinite(value):
                     return value
             except (ValueError, ZeroDivisionError, OverflowError):
                 pass
+            self.singular.add(node)
         return self._leaf(node, at)
 
     def _leaf(self, node: ir.Node, at: Positions) -> float:
-        """The same wherever positions of members agree alike."""
+        """The same wherever positions of members agree alike, but for what is uneven."""
         seen: dict[tuple[Axis, int], int] = {}
         key: list[object] = []
         for index, place in zip(node.type.indices, at, strict=True):
-            if index.axis in self.axes:
+            if index.axis in self.axes and node not in self.uneven:
                 key.append((index.axis, seen.setdefault((index.axis, place), len(seen))))
             else:
                 key.append(place)
