@@ -1,7 +1,8 @@
 """What a ket parameter does in the network: it is read off where it enters brackets and products.
 
 In a bracket one factor may be a *readout*: a parameter by itself, up to index names and scalar factors, against
-features that are not made of that parameter linearly (<c|c> with |c> = |e> is a norm, no reading). Where both sides
+features that are not that parameter too, or its product with matrices (<c|c> with |c> = |e> is a norm, and <c|Q^T K|c> is
+the logit <q|k> of |q> = Q|c>, |k> = K|c>: no readings). Where both sides
 could be the readout, the one is that is trained, then the one that is centred at initialisation (a gain of ones is
 not), then the one without data, then the bra. A ket with no other use is an output parameter; one with both uses is
 tied; any other is of vector kind. A readout need not be trained: its size at initialisation counts all the same.
@@ -39,16 +40,19 @@ class _Path:
     leaf: ir.Node
     data: bool = False
     gathered: bool = False
+    mixed: bool = False  # by numbers that the network made, summed over: attention
+    matrices: int = 0  # that it is multiplied by
 
 
 def uses(roots: Iterable[ir.Node], leaves: set[ir.Node], still: Collection[ir.Node] = ()) -> dict[ir.Node, Use]:
     """What the kets among `leaves` are used for in the network that ends in `roots`; those of `still` are not trained."""
     order = reachable(roots)
     kets = {leaf for leaf in leaves if leaf.type.is_ket}
-    carriers = _carriers(order, kets)
+    images = _images(order, kets)
+    carriers = {node: path for node, path in images.items() if not path.matrices}
     found: dict[ir.Node, Use] = defaultdict(Use)
     for node in order:
-        chosen = _chosen(node, carriers, still)
+        chosen = _chosen(node, images, still)
         for arg in node.args:
             path = carriers.get(arg)
             if path is None or node in carriers or is_zero(node):
@@ -67,8 +71,8 @@ def readouts(bracket: ir.Node, used: dict[ir.Node, Use]) -> list[tuple[ir.Node, 
     return [(leaf, use) for leaf, use in used.items() if bracket in use.brackets]
 
 
-def _carriers(order: list[ir.Node], kets: set[ir.Node]) -> dict[ir.Node, _Path]:
-    """The nodes that are a parameter by itself, up to names of indices and scalar factors."""
+def _images(order: list[ir.Node], kets: set[ir.Node]) -> dict[ir.Node, _Path]:
+    """The nodes that are a parameter by itself, up to names of indices, scalar factors and products with matrices."""
     found = {leaf: _Path(leaf) for leaf in kets}
     for node in order:
         inner = [a for a in node.args if a.type.slots]
@@ -76,15 +80,21 @@ def _carriers(order: list[ir.Node], kets: set[ir.Node]) -> dict[ir.Node, _Path]:
             continue
         before = found[inner[0]]
         scalars = [a for a in node.args if a is not inner[0]]
+        made = {n for a in scalars for n in reachable([a])}
         gathered = isinstance(node, ir.Reindex) and bool(scalars)
-        data = not gathered and any(isinstance(n, ir.Array) for a in scalars for n in reachable([a]))
-        found[node] = _Path(before.leaf, before.data or data, before.gathered or gathered)
+        found[node] = _Path(
+            before.leaf,
+            before.data or (not gathered and any(isinstance(n, ir.Array) for n in made)),
+            before.gathered or gathered,
+            before.mixed or (isinstance(node, ir.Contract) and bool(node.over) and any(map(_averages, made))),
+            before.matrices + isinstance(node, ir.MatMul),
+        )
     return found
 
 
 def _passes(node: ir.Node, ket: ir.Node) -> bool:
     match node:
-        case ir.Reindex() | ir.Shift():
+        case ir.Reindex() | ir.Shift() | ir.MatMul():
             return True
         case ir.Contract(slots=()):
             return True
@@ -95,18 +105,36 @@ def _passes(node: ir.Node, ket: ir.Node) -> bool:
     return False
 
 
-def _chosen(node: ir.Node, carriers: dict[ir.Node, _Path], still: Collection[ir.Node]) -> ir.Node | None:
+def _averages(node: ir.Node) -> bool:
+    return isinstance(node, ir.Clt) or (isinstance(node, ir.Contract) and bool(node.slots))
+
+
+def _chosen(node: ir.Node, images: dict[ir.Node, _Path], still: Collection[ir.Node]) -> ir.Node | None:
     """The factor of a bracket that is its readout."""
     if not (isinstance(node, ir.Clt) or (isinstance(node, ir.Contract) and node.slots == (0,))):
         return None
     kets = [a for a in node.args if a.type.slots]
     if len(kets) < 2 or any(len(a.type.slots) > 1 or a.type.slots[0][0] != 0 for a in kets):
         return None
-    own = [a for a in kets if a in carriers]
-    able = [a for a in own if all(carriers[b].leaf is not carriers[a].leaf for b in own if b is not a)]
+    paths = [images.get(a) for a in kets]
+    able = []
+    for k, (ket, path) in enumerate(zip(kets, paths, strict=True)):
+        if path is not None and not path.matrices and not _meets_itself(path, paths[:k] + paths[k + 1 :]):
+            able.append((path, ket))
     if not able or len(set(kets)) == 1:
         return None
-    return min(able, key=lambda a: (carriers[a].leaf in still, not centred(carriers[a].leaf), carriers[a].data))
+    return min(able, key=lambda own: (own[0].leaf in still, not centred(own[0].leaf), own[0].data))[1]
+
+
+def _meets_itself(path: _Path, others: list[_Path | None]) -> bool:
+    """Is the product of the other factors the same parameter, or a product of it with matrices?
+
+    What attention has mixed is features: a parameter that is not mixed so reads them.
+    """
+    same = [p for p in others if p is not None and p.leaf is path.leaf]
+    if any(not p.matrices for p in same):
+        return True
+    return len(same) == 1 and None not in others and (path.mixed or not same[0].mixed)
 
 
 def centred(leaf: Leaf) -> bool:
