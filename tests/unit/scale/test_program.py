@@ -406,6 +406,104 @@ def test_members_that_are_told_apart(change: tuple[str, str]) -> None:
     assert found.verdict.updates["|r>"] == 0 and not found.verdict.notes
 
 
+def gated(gate: str) -> str:
+    """Experts behind gates of their own, beside the softmax."""
+    program = text("gate", "SGD(lr = 1)").replace("(B[e] relu", f"({gate}) * (B[e] relu")
+    return program.replace("ket |v>", "ket |w[e]> ~ N(0, 1)\nket |v>", 1)
+
+
+@pytest.mark.parametrize(
+    "gate",
+    [
+        "0.2 + step(<w[e]|h[1]>)",
+        "where(<w[e]|h[i]>, 1, 2)",
+        "1 + relu(<w[e]|h[i]>)",  # by its slope: |w> learns behind open gates only, and experts differ after a step
+        "1 + abs(<w[e]|h[i]>)",
+        "2 + <w[e]|h[1]> / sqrt(<w[e]|h[1]>^2)",
+    ],
+)
+def test_jumps_tell_members_apart(gate: str) -> None:
+    """Their argument is 0 in the limit and has a sign of its own in every network: no gradient cancels."""
+    found = tpc.scale(gated(gate)).verdict
+    assert found.updates["|r>"] >= 0 and not found.notes
+
+
+@pytest.mark.parametrize("gate", ["sigmoid(<w[e]|h[i]>)", "sigmoid(<w[e]|h[i]>) / sum[e](sigmoid(<w[e]|h[i]>))"])
+def test_smooth_gates_keep_members_alike(gate: str) -> None:
+    found = tpc.scale(gated(gate)).verdict
+    assert found.updates["|r>"] == F(-1, 2) and found.notes
+
+
+def test_a_kink_upstream_of_a_router_that_cancels() -> None:
+    """The slopes differ, but what they multiply is 0: experts stay alike."""
+    found = tpc.scale(text("gate", "SGD(lr = 0.5)").replace("softmax[e](<r[e]|h[i]>)", "softmax[e](abs(<r[e]|h[i]>))"))
+    assert found.verdict.updates["|r>"] < 0 and len(found.verdict.notes) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("gate", "power"), [("0.2 + step(<w[e]|h[1]>)", 0), ("sigmoid(<w[e]|h[i]>)", -0.5)])
+def test_networks_move_as_gates_say(gate: str, power: float) -> None:
+    shown = "output gates[step,i,e] = softmax[e](<r[e]|sum[d](x[i,d] |u[d]>)>)"
+    program = gated(gate).replace("train steps = 2", "train steps = 4")
+    moved = []
+    for n in (64, 1024):
+        gates = tpc.simulate(f"{program}\n{shown}", n, seeds=16, only=["gates"]).outputs["gates"]
+        moved.append(np.sqrt(np.mean(np.square(gates.stderr[-1]))) * 16**0.5)
+    assert np.log(moved[1] / moved[0]) / np.log(16) == pytest.approx(power, abs=0.2)
+
+
+ATTENTION = """
+axis s, t : 3
+axis w : 4
+data tok[s] = [1, 2, 4]
+ket |e[w]> ~ N(0, 1)
+ket |v> ~ N(0, 1)
+matrix Q ~ N(0, 1)
+matrix K ~ N(0, 1)
+matrix V ~ N(0, 1)
+train steps = 3 {
+    |x[s]> = |e[tok[s]]>
+    |q[s]> = Q |x[s]>
+    |k[s]> = K |x[s]>
+    a[s,t] = softmax[t](LOGIT)
+    |y[s]> = |x[s]> + V sum[t](a[s,t] |x[t]>)
+    f[s] = <READ|tanh(|y[s]>)>
+    minimize mean[s]((f[s] - 1)^2)
+    update all with Adam(lr = 0.1, eps = 0.01)
+}
+output f[step,s] = f[step,s]
+"""
+
+
+@pytest.mark.parametrize("bracket", ["{}", "clt {}"])
+@pytest.mark.parametrize("embedded", ["|e[tok[s]]>", "sum[w](z[s,w] |e[w]>)"])
+def test_logits_are_no_readouts_however_spelled(bracket: str, embedded: str) -> None:
+    """<x|Q^T K|x> is <q|k>: an inner product of features."""
+    found = []
+    data = "data z[s,w] = [[1, 0, 2, 1], [0, 1, 1, -1], [1, 1, 0, 3]]\n" if "z[" in embedded else ""
+    for logit in ("<q[s]|k[t]>", "<x[s]|Q^T K |x[t]>", "<Q^T k[t]|x[s]>", "<x[s]|Q^T |k[t]>"):
+        program = (
+            ATTENTION.replace("data tok", f"{data}data tok")
+            .replace("|e[tok[s]]>", embedded)
+            .replace("LOGIT", bracket.format(logit))
+        )
+        scaled = tpc.scale(program.replace("READ", "v"))
+        roles = {name: row.parameter.role for name, row in scaled.parameters.items()}
+        figures = {name: row.output for name, row in scaled.parameters.items()}
+        verdict = scaled.verdict
+        found.append((roles, figures, verdict.updates, verdict.r, verdict.stable))
+    assert all(f == found[0] for f in found[1:])
+    assert found[0][-1] == (bracket == "{}") and not found[0][0]["e"].startswith("tied")
+
+
+@pytest.mark.parametrize("read", ["f[s] = <e[1]|tanh(|y[s]>)>", "f[s] = <e[1]|V sum[t](a[s,t] |x[t]>)>"])
+def test_tied_readouts_beside_logits(read: str) -> None:
+    """What attention has mixed is features: an embedding reads them."""
+    program = ATTENTION.replace("LOGIT", "<x[s]|Q^T K |x[t]>").replace("f[s] = <READ|tanh(|y[s]>)>", read)
+    found = kinds(program.replace("ket |v> ~ N(0, 1)\n", ""))
+    assert found["e"] == "tied embedding"
+
+
 def test_members_that_differ_by_order_one() -> None:
     """Under the NTK scaling logits are Gaussian: nothing is alike, and r learns."""
     found = tpc.scale(text("gate", "SGD(lr = 0.5)"))
