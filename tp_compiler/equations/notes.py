@@ -130,7 +130,7 @@ NOTES: tuple[Note, ...] = (
         "ΔW⁽⁰¹⁾ is the entry of ΔW, random in a row (0) and in a column (1): ΔW|x⟩ = E⁽¹⁾[ΔW⁽⁰¹⁾|x⟩⁽¹⁾]",
         r"$\Delta W^{(01)}$ is the entry of $\Delta W$, random in a row (0) and in a column (1):"
         r" $\Delta W|x\rangle = \mathbb{E}^{(1)}[\Delta W^{(01)}|x\rangle^{(1)}]$.",
-        _has(Entry),
+        lambda system: any(e.expression.has(Entry) for e in system),
     ),
     Note(
         "(⟨Y|Y⟩⁺⟨Ĝ|x⟩)_y is the entry of y among Y; Ĝ are the hats of Y, ⁺ the pseudo-inverse",
