@@ -1,20 +1,24 @@
 """How far the numbers of the exact road may be off: what quadrature leaves and what rounding does, carried through every
 operation, entry by entry. This is the one home of these rules; forms.py, exact.py and expectations.py call them.
 
-An error is None (none at all), or an array that broadcasts to its values. Arithmetic and smooth functions carry
-|f'| · error; where f bends or jumps, the ends of the interval are looked at, so that a sign or a branch that the error
-does not decide says so, and a division by what may be 0 has an infinite error. Functions of whole arrays (inverses,
+An error is None (none at all), or an array that broadcasts to its values. A number lies within its error and within the
+range that its formula shows (ranges.py): functions are looked up at the ends of that interval and where they turn, so
+that what is bounded stays so, a sign or a branch that the error does not decide says so, and a division by what may be
+0 has an infinite error; small errors carry |f'| · error. Functions of whole arrays (inverses,
 solutions) are probed: they are computed again at values moved by their errors (Higham 2002, section 1.6).
 """
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from tp_compiler.evaluate.kernels import KERNELS
+from tp_compiler.evaluate.ranges import ANY, TURNS, Range
 from tp_compiler.ir.primitives import PRIMITIVES
 
 Error = Any  # None, or an array
@@ -26,8 +30,7 @@ LINEAR = 1e-7  # errors below this part of a value: the derivative says it all
 NEGLIGIBLE = 1e-13  # an error below this part of a value does not show in what is printed
 
 _EXACT = frozenset({"abs", "sign", "step", "max", "min", "where", "relu", "relu6", "hardtanh"})
-_BOUNDED = {"sin": 2.0, "cos": 2.0}
-_POLES = {"div": 1, "log": 0, "pow": 0}  # which argument must not be 0
+_POLES = {"div": 1, "log": 0, "pow": 0, "tan": 0}  # which argument must not be 0 (or an odd multiple of π/2)
 
 
 def rounding(result: Any, size: Any = None) -> Error:
@@ -71,34 +74,97 @@ def of_product(a: Any, error_a: Error, b: Any, error_b: Error) -> Error:
     return added(*parts, None if error_a is None or error_b is None else error_a * error_b)
 
 
-def applied(fn: str, values: Sequence[Any], errors: Sequence[Error]) -> tuple[Any, Error]:
-    """A primitive of numbers, with its error."""
+def applied(fn: str, values: Sequence[Any], errors: Sequence[Error], within: Sequence[Range] = ()) -> tuple[Any, Error]:
+    """A primitive of numbers, with its error; `within` are ranges that its arguments are known to lie in."""
     result = KERNELS[fn](*values)
     own = None if fn in _EXACT else rounding(result)
     if all(e is None for e in errors):
         return result, own
     with np.errstate(all="ignore"):
-        parts = [_moved(fn, values, result, k, e) for k, e in enumerate(errors) if e is not None and np.any(e)]
-    return result, added(own, *parts)
+        if fn == "add":
+            moved = added(*errors)
+        elif fn == "mul":
+            moved = _of_products(values, errors)
+        else:
+            moved = _moved(fn, values, result, errors, [interval(*x) for x in _each(values, errors, within)])
+        return result, added(own, np.where(np.isnan(moved), np.inf, moved))
 
 
-def _moved(fn: str, values: Sequence[Any], result: Any, k: int, error: Any) -> Any:
-    """How far argument k, off by its error, moves the result."""
-    x = np.asarray(values[k])
-    ends = [KERNELS[fn](*(x + side * error if j == k else v for j, v in enumerate(values))) for side in (-1, 1)]
-    moved = [np.abs(end - result) for end in ends]
-    widest = np.fmax(*moved)  # outside the domain of f there is nothing
-    small = error <= LINEAR * np.abs(x)
-    if fn in ("add", "mul"):
-        slope = np.ones(()) if fn == "add" else np.prod(np.broadcast_arrays(*values[:k], *values[k + 1 :], 1.0), axis=0)
-    else:
-        slope = np.abs(np.asarray(PRIMITIVES[fn].partials[k](_Arrays(), *values)))
-    widest = np.where(small & np.isfinite(slope), np.fmax(widest, np.abs(slope) * error), widest)
-    if _POLES.get(fn) == k and (fn != "pow" or np.any(np.asarray(values[1]) < 0)):
-        widest = np.where((error > 0) & (np.abs(x) <= error), np.inf, widest)
-    if fn in _BOUNDED:
-        widest = np.where(error > 1, _BOUNDED[fn], widest)
-    return np.where(error > 0, np.where(np.isnan(widest), np.inf, widest), 0.0)
+def interval(value: Any, error: Error, of: Range = ANY) -> tuple[Any, Any]:
+    """Where a number lies: within its error, and within its range."""
+    if error is None:
+        return value, value
+    low, high = np.maximum(value - error, of[0]), np.minimum(value + error, of[1])
+    return np.minimum(low, value), np.maximum(high, value)
+
+
+def within(value: Any, error: Error, of: Range) -> Error:
+    """The error of a number in a range: no more than the way to its further end."""
+    if error is None or (math.isinf(of[0]) or math.isinf(of[1])):
+        return error
+    return compact(np.fmin(error, np.maximum(np.abs(of[1] - value), np.abs(value - of[0]))))
+
+
+def pole(fn: str, values: Sequence[Any], errors: Sequence[Error], within: Sequence[Range] = ()) -> Any:
+    """Where an error does not tell whether a primitive divides by 0, or takes a logarithm of it."""
+    return _pole(fn, errors, [interval(*x) for x in _each(values, errors, within)])
+
+
+def _each(values: Sequence[Any], errors: Sequence[Error], within: Sequence[Range]) -> Any:
+    return zip((np.asarray(v) for v in values), errors, within or [ANY] * len(values), strict=True)
+
+
+def _pole(fn: str, errors: Sequence[Error], places: Sequence[tuple[Any, Any]]) -> Any:
+    k = _POLES.get(fn)
+    if k is None or errors[k] is None:
+        return np.False_
+    low, high = places[k]
+    if fn == "tan":
+        return _next_turn(low - np.pi / 2) + np.pi / 2 <= high
+    met = (errors[k] > 0) & (low <= 0) & ((fn == "log") | (high >= 0))
+    return met & (places[1][0] < 0) if fn == "pow" else met
+
+
+def _next_turn(x: Any) -> Any:
+    """The next whole multiple of π."""
+    return np.pi * np.ceil(x / np.pi)
+
+
+def _of_products(values: Sequence[Any], errors: Sequence[Error]) -> Error:
+    value, error = values[0], errors[0]
+    for v, e in zip(values[1:], errors[1:], strict=True):
+        error = of_product(value, error, v, e)
+        value = value * v
+    return error
+
+
+def _moved(fn: str, values: Sequence[Any], result: Any, errors: Sequence[Error], places: Any) -> Any:
+    """How far the arguments, each in its interval, move the result: looked up at the ends and where f turns."""
+    points = [
+        (v,) if e is None else (*place, *(np.clip(t, *place) for t in _turns(fn, k, values, place)))
+        for k, (v, e, place) in enumerate(zip(values, errors, places, strict=True))
+    ]
+    widest = np.asarray(np.nan)
+    for corner in itertools.product(*points):
+        widest = np.fmax(widest, np.abs(KERNELS[fn](*corner) - result))  # outside the domain of f there is nothing
+    lines, small, off = np.zeros(()), np.bool_(True), np.asarray(False)
+    for k, e in enumerate(errors):
+        if e is not None:
+            slope = np.abs(np.asarray(PRIMITIVES[fn].partials[k](_Arrays(), *values)))
+            lines = lines + np.where(e > 0, slope * e, 0.0)
+            small, off = small & (e <= LINEAR * np.abs(values[k])), off | (np.asarray(e) > 0)
+    widest = np.where(small & np.isfinite(lines), np.fmax(widest, lines), widest)
+    widest = np.where(np.isnan(widest) | _pole(fn, errors, places), np.inf, widest)
+    return np.where(off, widest, 0.0)
+
+
+def _turns(fn: str, k: int, values: Sequence[Any], place: tuple[Any, Any]) -> list[Any]:
+    """Where a primitive turns, in argument k: at one place, or from π to π."""
+    if fn in ("sin", "cos"):
+        start = np.pi / 2 if fn == "sin" else 0.0
+        first = _next_turn(place[0] - start) + start
+        return [first, first + np.pi]
+    return [TURNS[fn]] if fn in TURNS and k == 0 else []
 
 
 class _Arrays:
@@ -109,6 +175,16 @@ class _Arrays:
 
     def number(self, value: float) -> float:
         return value
+
+
+def monotone(function: Callable[[Any], Any], values: Any, error: Error) -> tuple[Any, Error]:
+    """A function of a whole array that rises with every entry, with its error."""
+    result = function(values)
+    if error is None:
+        return result, rounding(result)
+    with np.errstate(all="ignore"):
+        moved = [np.abs(function(values + side * error) - result) for side in (-1, 1)]
+    return result, added(rounding(result), np.where(np.isnan(np.maximum(*moved)), np.inf, np.maximum(*moved)))
 
 
 def probed(function: Callable[[list[Any]], Any], values: Sequence[Any], errors: Sequence[Error], result: Any) -> Error:

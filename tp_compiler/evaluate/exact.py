@@ -8,8 +8,8 @@ has no formula is a `NotExact` in the place of a value, and so is everything tha
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -44,6 +44,7 @@ from tp_compiler.evaluate.forms import (
     union,
 )
 from tp_compiler.evaluate.lines import Infinite
+from tp_compiler.evaluate.ranges import Range, with_signs
 from tp_compiler.evaluate.spectral import spectral
 from tp_compiler.evaluate.univariate import Univariate, monomial, univariate
 from tp_compiler.ir import nodes as ir
@@ -77,6 +78,7 @@ class ExactEvaluator:
     def __init__(self, nodes: list[ir.Node], quadrature: bool = True, patience: float = PATIENCE):
         self.values: dict[ir.Node, Any] = {}
         self.method: dict[ir.Node, int] = {}
+        self.ranges = with_signs(nodes)
         self.expect = Expectations(self.between, quadrature, patience)
         self.products: dict[tuple[ir.MatrixSymbol, bool], dict[Any, list[ir.MatMul]]] = defaultdict(
             lambda: defaultdict(list)
@@ -103,8 +105,31 @@ class ExactEvaluator:
         method = METHODS[self.method[node]]
         error = errors.shown(array, value.error_at(output.indices), method == "quadrature")
         if not np.all(np.isfinite(error)):
-            return faults.undecided(node)
+            pole = self._pole(node)
+            if pole is not None:
+                return faults.undecided(pole)
+            error = np.where(np.isfinite(error), error, np.finfo(float).max)  # exp of anything, with no pole
         return Exact(array, error, method, _NOTES[method])
+
+    def _pole(self, node: ir.Node) -> ir.Node | None:
+        """The first instruction below that may divide by 0, of those whose error is infinite."""
+        found, todo = {node}, [node]
+        while todo:
+            for a in todo.pop().args:
+                x = self.values[a]
+                if a not in found and not (isinstance(x, Tensor) and (x.error is None or np.all(np.isfinite(x.error)))):
+                    found.add(a)
+                    todo.append(a)
+        return next((n for n in sorted(found, key=lambda n: n.serial) if self._may_divide(n)), None)
+
+    def _may_divide(self, node: ir.Node) -> bool:
+        args = [self.values[a] for a in node.args]
+        if not isinstance(self.values[node], Tensor):
+            return False
+        if not (isinstance(node, ir.Map) and all(isinstance(a, Tensor) for a in args)):
+            return isinstance(node, ir.Linalg | ir.Spectral) or any(isinstance(a, Form) for a in args)
+        own, known = union(args), [self.ranges[a] for a in node.args]
+        return bool(np.any(errors.pole(node.fn, [a.at(own) for a in args], [a.error_at(own) for a in args], known)))
 
     def _evaluate(self, node: ir.Node) -> Any:
         args = [self.values[a] for a in node.args]
@@ -125,6 +150,7 @@ class ExactEvaluator:
             value = refused.diagnostic
         if isinstance(value, Tensor):
             current().hold(value.values)
+            value = replace(value, error=errors.within(value.values, value.error, self.ranges[node]))
         self.method[node] = max([self.expect.method, *(self.method[a] for a in node.args)])
         return value
 
@@ -323,7 +349,7 @@ class ExactEvaluator:
         forms = [a for a in args if isinstance(a, Form)]
         if not forms:
             own = union(args)  # a scalar may be constant over an index of its type
-            return _function_of_numbers(node.fn, args, own)
+            return _function_of_numbers(node.fn, args, own, [self.ranges[a] for a in node.args])
         scalars = [a for a in args if isinstance(a, Tensor)]
         if node.fn == "add":
             return _simplified([t for a in args for t in (a if isinstance(a, Form) else constant(a)).shared().parts])
@@ -333,7 +359,8 @@ class ExactEvaluator:
                 raise NotExact("a product of too many terms")
             return _simplified(multiplied.scaled(times(*scalars)).parts if scalars else multiplied.parts)
         if node.fn == "div" and isinstance(args[1], Tensor):
-            return args[0].scaled(_function_of_numbers("div", [number(1.0), args[1]], args[1].labels))
+            known = [(1.0, 1.0), self.ranges[node.args[1]]]
+            return args[0].scaled(_function_of_numbers("div", [number(1.0), args[1]], args[1].labels, known))
         inverse = compositions.reciprocal(args[1]) if node.fn == "div" and isinstance(args[1], Form) else None
         if inverse is not None:
             return _simplified(_quotient(args[0], inverse).terms)
@@ -394,6 +421,9 @@ class ExactEvaluator:
         own = node.args[0].type.indices
         values = np.broadcast_to(x.at(own), [i.size for i in own])
         axis = own.index(node.index)
+        if node.op != "prod":
+            value, error = errors.monotone(lambda v: reduced(node.op, v, axis), values, _spread(x, own))
+            return Tensor(value, node.type.indices, error)
         return _probed(lambda v: reduced(node.op, v[0], axis), [(values, _spread(x, own))], node.type.indices)
 
     def _reindex(self, node: ir.Reindex, args: list[Any]) -> Any:
@@ -533,8 +563,8 @@ def _quotient(above: Form | Tensor, inverse: Form) -> Form:
     return multiplied
 
 
-def _function_of_numbers(fn: str, args: list[Tensor], own: tuple[Index, ...]) -> Tensor:
-    value, error = errors.applied(fn, [a.at(own) for a in args], [a.error_at(own) for a in args])
+def _function_of_numbers(fn: str, args: list[Tensor], own: tuple[Index, ...], known: Sequence[Range] = ()) -> Tensor:
+    value, error = errors.applied(fn, [a.at(own) for a in args], [a.error_at(own) for a in args], known)
     return Tensor(value, own, errors.full(error, np.shape(value)))
 
 

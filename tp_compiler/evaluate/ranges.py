@@ -39,6 +39,14 @@ _WITHIN: dict[str, Range] = {
     "sin": (-1.0, 1.0), "cos": (-1.0, 1.0), "silu": (-0.28, math.inf), "mish": (-0.31, math.inf),
     "gelu": (-0.17, math.inf), "gelu_tanh": (-0.18, math.inf), "hardswish": (-0.376, math.inf), "cosh": (1.0, math.inf),
 }  # fmt: skip
+#: Where functions turn that fall, and then rise (powers and leaky_relu may).
+TURNS = {
+    "square": 0.0, "abs": 0.0, "cosh": 0.0, "pow": 0.0, "leaky_relu": 0.0, "hardswish": -1.5,
+    "silu": -1.2784645427610737, "mish": -1.1924312145154952, "gelu": -0.7517915246935645, "gelu_tanh": -0.7524614220710163,
+}  # fmt: skip
+
+_POSITIVE = {"exp", "softplus", "sigmoid", "erfc"}
+SMALLEST = math.ulp(0.0)
 
 
 def ranges(nodes: Sequence[ir.Node]) -> dict[ir.Node, Range]:
@@ -48,6 +56,28 @@ def ranges(nodes: Sequence[ir.Node]) -> dict[ir.Node, Range]:
         low, high = _range(node, [found.get(a, ANY) for a in node.args], found)
         found[node] = (low, high) if low <= high else ANY
     return found
+
+
+def with_signs(nodes: Sequence[ir.Node]) -> dict[ir.Node, Range]:
+    """The same, where what is 0 at the end of the line only, such as exp, begins at the smallest number above 0."""
+    found, above = ranges(nodes), set[ir.Node]()
+    for node in nodes:
+        low, high = found[node]
+        if low > 0 or _positive(node, above):
+            above.add(node)
+            found[node] = max(low, SMALLEST), high
+    return found
+
+
+def _positive(node: ir.Node, above: set[ir.Node]) -> bool:
+    if isinstance(node, ir.Map):
+        if node.fn == "pow":
+            return node.args[0] in above
+        known = node.fn in ("add", "mul", "div", "sqrt", "max", "min") and all(a in above for a in node.args)
+        return known or node.fn in _POSITIVE
+    if isinstance(node, ir.Contract | ir.Reduce) and getattr(node, "op", "") != "logsumexp":
+        return bool(node.args) and all(a in above for a in node.args)
+    return isinstance(node, ir.Copy | ir.Reindex | ir.Stack) and all(a in above for a in node.args)
 
 
 def bounded(of: Range) -> bool:
@@ -67,7 +97,7 @@ def _range(node: ir.Node, own: list[Range], found: dict[ir.Node, Range]) -> Rang
     if isinstance(node, ir.Position):
         return 1.0, float(node.index.size)
     if isinstance(node, ir.Map):
-        return _of_factors(node.args, found) if node.fn == "mul" else _of_map(node, own)
+        return _of_factors(node.args, found) if node.fn == "mul" else _of_map(node, own, found)
     if isinstance(node, ir.Copy):
         return own[0]
     if isinstance(node, ir.Reindex):
@@ -83,16 +113,19 @@ def _range(node: ir.Node, own: list[Range], found: dict[ir.Node, Range]) -> Rang
     return ANY
 
 
-def _of_map(node: ir.Map, own: list[Range]) -> Range:
+def _of_map(node: ir.Map, own: list[Range], found: dict[ir.Node, Range]) -> Range:
     fn, x = node.fn, own[0]
     if fn == "add":
-        return sum(r[0] for r in own), sum(r[1] for r in own)
+        low, high = sum(r[0] for r in own), sum(r[1] for r in own)
+        return max(low, 0.0 if _less(node, "min") else low), min(high, 0.0 if _less(node, "max", "logsumexp") else high)
     if fn in ("square", "abs"):
         return _square(x) if fn == "square" else _abs(x)
     if fn == "sqrt":
         return (math.sqrt(x[0]), math.sqrt(x[1])) if x[0] >= 0 else (0.0, math.inf)
     if fn == "log":
         return (math.log(x[0]), math.log(x[1]) if math.isfinite(x[1]) else math.inf) if x[0] > 0 else ANY
+    if fn == "div" and _part(node, found):
+        return 0.0, 1.0
     if fn == "div":
         return _product([x, _inverse(own[1])])
     if fn == "pow":
@@ -103,6 +136,32 @@ def _of_map(node: ir.Map, own: list[Range]) -> Range:
     if fn == "where":
         return _hull(own[1:])
     return _of_function(fn, x)
+
+
+def _part(node: ir.Map, found: dict[ir.Node, Range]) -> bool:
+    """Whether a quotient is x / (x + ...) of terms that are not negative, as softmax is when it is written out."""
+    x, whole = node.args
+    if isinstance(whole, ir.Map) and whole.fn == "add":
+        return x in whole.args and all(found.get(a, ANY)[0] >= 0 for a in whole.args)
+    summed = isinstance(whole, ir.Contract) and whole.args == (x,) and bool(whole.over) and x.type.is_scalar
+    return summed and found.get(x, ANY)[0] >= 0
+
+
+def _less(node: ir.Map, *ops: str) -> bool:
+    """Whether a sum is x - max(x), or x - logsumexp(x) as in softmax."""
+    if len(node.args) != 2:
+        return False
+    x, other = node.args
+    if not (isinstance(other, ir.Map) and other.fn == "mul" and len(other.args) == 2):
+        return False
+    sign, top = other.args
+    return (
+        isinstance(sign, ir.Constant)
+        and sign.value == -1
+        and isinstance(top, ir.Reduce)
+        and top.op in ops
+        and top.args[0] is x
+    )
 
 
 def _of_factors(args: Sequence[ir.Node], found: dict[ir.Node, Range]) -> Range:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import mpmath as mp
 import numpy as np
 import pytest
@@ -106,3 +108,73 @@ output l = logdet[i,j](K[i,j])
         np.abs(truth)
     )
     assert abs(total.value - logdet) <= 8 * total.stderr < 1e-3
+
+
+NOTHING = "(<tanh(x)|x> - <1/cosh(x)^2>)"  # 0 by Stein's lemma, known to 1e-15
+WITHIN = {
+    "1/(1 + (1e16*p)^2)": (0, 1),
+    "1/(1 + (1e16*p)*(1e16*p))": (0, 1),
+    "1/(1 + abs(1e17*p))": (0, 1),
+    "1/(1 + exp(1e17*p))": (0, 1),
+    "1/(3 + sin(1e17*p) + cos(1e18*p))": (0.2, 1),
+    "exp(1e17*p)/(exp(1e17*p) + exp(-1e17*p))": (0, 1),
+    "exp(-(1e17*p)^2)": (0, 1),
+    "min(max(1e20*p, 0), 1)": (0, 1),
+    "hardsigmoid(1e20*p)": (0, 1),
+    "tanh(1e20*p)": (-1, 1),
+    "erf(1e20*p)": (-1, 1),
+    "sin(1e20*p)": (-1, 1),
+    "sigmoid(1e20*p)": (0, 1),
+    "1/(2 + tanh(1e20*p))": (1 / 3, 1),
+}
+
+
+@pytest.mark.parametrize("expression", WITHIN)
+def test_what_is_bounded_has_a_bounded_error(expression: str) -> None:
+    """What the error leaves open is open, and no more: the right value, f(0), lies within, and the error in the range."""
+    low, high = WITHIN[expression]
+    found, right = estimate(re.sub(r"\bp\b", NOTHING, expression)), estimate(re.sub(r"\bp\b", "0", expression)).value
+    assert 0.1 * (high - low) < found.stderr <= high - low and abs(found.value - right) <= found.stderr
+
+
+def test_no_pole_is_not_refused() -> None:
+    """exp is above 0 and log(1 + x^2) takes no logarithm of 0, whatever the error; 1/x and log(x^2) may."""
+    for expression, right in (
+        (f"log(1 + (1e17*{NOTHING})^2)", 0),
+        (f"2^(1e18*{NOTHING})", 1),
+        (f"2^(1e15*{NOTHING})", 1),
+    ):
+        found = estimate(expression)
+        assert np.isfinite(found.stderr) and abs(found.value - right) <= found.stderr
+    inverse = estimate(f"1/exp(1e16*{NOTHING})")
+    assert np.isfinite(inverse.stderr) and abs(inverse.value - 1) <= inverse.stderr
+    for expression in (f"1/(1e17*{NOTHING})", f"log((1e17*{NOTHING})^2)", f"1/sin(1e17*{NOTHING})"):
+        assert tpc.limit(f"{KETS}output o = {expression}").failed["o"].code == "NX411"
+
+
+def test_softmax_of_what_is_undecided() -> None:
+    run = tpc.limit(
+        "axis i : 2\nket |x> ~ N(0, 1)\nk[i] = <tanh(i*x)|x> - i*<1/cosh(i*x)^2>\n"
+        "e[i] = exp(1e16*k[i])\noutput q[i] = softmax[i](1e16*k[i])\noutput w[i] = e[i]/sum[i](e[i])\n"
+        "output c[i] = softmax[i](k[i])"
+    )
+    for name in ("q", "w"):
+        found = run.outputs[name]
+        assert np.all(np.abs(found.value - 0.5) <= found.stderr) and np.all(found.stderr <= 1)
+    assert run["c"] == pytest.approx([0.5, 0.5], abs=1e-13)
+
+
+@given(x=st.floats(-3, 3), y=st.floats(-3, 3), e=st.floats(1e-9, 5), d=st.floats(1e-9, 5), data=st.data())
+@settings(max_examples=30, deadline=None)
+@pytest.mark.parametrize(
+    "name", ["mul", "max", "min", "leaky_relu", "sin", "cos", "square", "gelu", "silu", "mish", "cosh"]
+)
+def test_no_corner_of_the_box_is_further_away(
+    name: str, x: float, y: float, e: float, d: float, data: st.DataObject
+) -> None:
+    """Wide errors of all arguments at once: rigorous, without a slope."""
+    many = name in ("mul", "max", "min", "leaky_relu")
+    values, off = ([x, y], [e, d]) if many else ([x], [e])
+    value, error = errors.applied(name, [np.float64(v) for v in values], [np.float64(v) for v in off])
+    moved = [v + w * data.draw(st.floats(-1, 1)) for v, w in zip(values, off, strict=True)]
+    assert abs(KERNELS[name](*map(np.float64, moved)) - value) <= error * (1 + 1e-9) + 1e-12
