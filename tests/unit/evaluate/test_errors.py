@@ -178,3 +178,12 @@ def test_no_corner_of_the_box_is_further_away(
     value, error = errors.applied(name, [np.float64(v) for v in values], [np.float64(v) for v in off])
     moved = [v + w * data.draw(st.floats(-1, 1)) for v, w in zip(values, off, strict=True)]
     assert abs(KERNELS[name](*map(np.float64, moved)) - value) <= error * (1 + 1e-9) + 1e-12
+
+
+@pytest.mark.parametrize(
+    ("name", "x", "e", "moved"),
+    [("sin", np.pi / 6, np.pi, 1.5), ("cos", np.pi / 3, np.pi, 1.5), ("silu", -3, 2.5, 0.136), ("gelu", -3, 2.5, 0.166)],
+)
+def test_what_turns_inside_is_seen(name: str, x: float, e: float, moved: float) -> None:
+    _, error = errors.applied(name, [np.float64(x)], [np.float64(e)])
+    assert error == pytest.approx(moved, rel=1e-2)
