@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from tp_compiler.evaluate.budget import current
+from tp_compiler.evaluate.budget import current, spacious
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.types import Index, Type
 
 Label = int | Index
+STEP = "a step of a sum of products"
 
 
 def labels(kind: Type) -> tuple[Label, ...]:
@@ -44,7 +45,10 @@ def contract(arrays: list[Any], of: list[tuple[Label, ...]], out: tuple[Label, .
         needed = {*out, *(label for _, own in rest for label in own)}
         terms = [*rest, _pair(a, la, b, lb, needed)]
     ((x, own),) = terms
-    return np.array(aligned(x, own, out))
+    current().room(x.size, "a sum of products")
+    result = np.array(aligned(x, own, out))
+    current().hold(result)
+    return result
 
 
 def _summed(x: Any, own: tuple[Label, ...], others: list[tuple[Label, ...]], out: tuple[Label, ...]) -> Any:
@@ -84,10 +88,10 @@ def _pair(a: Any, la: tuple[Label, ...], b: Any, lb: tuple[Label, ...], needed: 
     left = [label for label in la if label not in lb]
     right = [label for label in lb if label not in la]
     sizes = _sizes((a, la)) | _sizes((b, lb))
-    current().room(math.prod(sizes[label] for label in (*batch, *left, *right)), "a step of a sum of products")
+    own = (*batch, *left, *right)
     if not summed:
-        own = (*batch, *left, *right)
-        return aligned(a, la, own) * aligned(b, lb, own), own
+        return spacious(np.multiply, aligned(a, la, own), aligned(b, lb, own), what=STEP), own
+    current().room(math.prod(sizes[label] for label in own) + a.size + b.size, STEP)
 
     def shaped(x: Any, own: tuple[Label, ...], order: list[Label], groups: list[list[Label]]) -> Any:
         shape = [int(np.prod([sizes[label] for label in g], dtype=np.int64)) for g in groups]
@@ -96,7 +100,7 @@ def _pair(a: Any, la: tuple[Label, ...], b: Any, lb: tuple[Label, ...], needed: 
     x = shaped(a, la, [*batch, *left, *summed], [left, summed])
     y = shaped(b, lb, [*batch, *summed, *right], [summed, right])
     product = np.matmul(x, y)
-    own = (*batch, *left, *right)
+    current().hold(product)
     return np.reshape(product, [sizes[label] for label in own]), own
 
 

@@ -1,22 +1,31 @@
 """What formulas may take: seconds and bytes. Long loops look here, and arrays are asked for before they are made.
 
+Every large array counts from when it is made to when it is freed: values that are kept, and what a sum, a product or a
+contraction makes on its way (`hold`). What an operation is about to make is asked for beside them (`room`, `spacious`).
+
 A limit that can be sampled is not kept waiting: formulas that take longer than sampling would are given up, with a note
 that says so. `--method exact` knows no other way, and stops at `--max-time` only.
 """
 
 from __future__ import annotations
 
+import math
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from math import inf, isinf
 from typing import Any
 
+import numpy as np
+
 SECONDS = 10.0  # for any program
 SECONDS_EACH = 0.02  # more for every instruction: about what 2^20 samples of a ket take
 SHARE = 0.5  # of --max-time, where the rest is left for sampling
-LEAST = 2**20  # numbers; smaller arrays are not looked at
+LEAST = 2**20  # numbers; smaller arrays are not asked for
+COUNTED = 2**10  # numbers; smaller arrays are not counted
+LET_GO = "; --method exact lets them go on"
 
 
 class NotExact(Exception):
@@ -40,14 +49,15 @@ class Budget:
 
     def __init__(
         self, seconds: float = inf, memory: float = inf, now: Callable[[], float] | None = None,
-        progress: Callable[..., None] | None = None,
+        progress: Callable[..., None] | None = None, remedy: str = LET_GO,
     ):  # fmt: skip
         self.seconds, self.memory = seconds, memory
+        self._remedy = remedy
         self._now = now or time.monotonic
         self._progress = progress
         self._start = self._reported = self._now()
         self._late: str | None = None
-        self._held: dict[int, Any] = {}
+        self._held: dict[int, weakref.ref[Any]] = {}
         self.held = 0.0
 
     @contextmanager
@@ -66,7 +76,7 @@ class Budget:
     def poll(self) -> None:
         """Raises NotExact, now and from now on, once the time is up."""
         if self._late is None and (spent := self.spent) > self.seconds:
-            self._late = f"the formulas were given up after {spent:.3g} s; --method exact lets them go on"
+            self._late = f"the formulas were given up after {spent:.3g} s{self._remedy}"
         if self._late is not None:
             raise NotExact(self._late)
 
@@ -77,18 +87,28 @@ class Budget:
             self._progress(done, total, "formulas")
 
     def hold(self, array: Any) -> None:
-        """Counts an array that is kept; views of one array count once."""
-        while getattr(array, "base", None) is not None:
-            array = array.base
-        if isinf(self.memory) or getattr(array, "size", 0) <= 1:
+        """Counts an array for as long as it lives; views of one array count once."""
+        if isinf(self.memory) or getattr(array, "size", 0) <= COUNTED:
             return
-        if id(array) not in self._held:
-            self._held[id(array)] = array
-            self.held += array.nbytes
+        while isinstance(array.base, np.ndarray):
+            array = array.base
+        key, size = id(array), array.nbytes
+        if key in self._held:
+            return
+
+        def freed(_: Any) -> None:
+            del self._held[key]
+            self.held -= size
+
+        self._held[key] = weakref.ref(array, freed)
+        self.held += size
 
     def room(self, numbers: float, what: str) -> None:
-        """Raises TooLarge where an array of so many doubles does not fit beside what is held."""
-        if numbers > LEAST and self.held + 8.0 * numbers > self.memory:
+        """Raises TooLarge where an array of so many doubles does not fit beside what is held; it also takes time."""
+        if numbers <= LEAST:
+            return
+        self.poll()
+        if self.held + 8.0 * numbers > self.memory:
             beside = f" beside {_size(self.held)} that are kept" if self.held else ""
             message = f"{what} takes {_size(8.0 * numbers)}{beside}, {_size(self.memory)} are allowed"
             raise TooLarge(message)
@@ -110,6 +130,17 @@ def clock_for(max_time: float | None) -> Callable[[], float]:
     """Seconds of the wall where the user gave a limit, else of this thread's processor: a busy machine is no reason to
     take another method."""
     return time.thread_time if max_time is None or isinf(max_time) else time.monotonic
+
+
+def spacious(operation: Callable[..., Any], *arrays: Any, what: str = "an array", copies: float = 1.0) -> Any:
+    """An operation on arrays that broadcast, asked for and counted; `copies` of its result are made at once."""
+    if math.prod([getattr(x, "size", 1) for x in arrays]) <= LEAST:
+        return operation(*arrays)
+    budget = current()
+    budget.room(copies * math.prod(np.broadcast_shapes(*(np.shape(x) for x in arrays))), what)
+    result = operation(*arrays)
+    budget.hold(result)
+    return result
 
 
 def seconds_for(method: str, max_time: float | None, instructions: int) -> float:

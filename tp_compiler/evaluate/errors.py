@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from tp_compiler.evaluate.budget import spacious
 from tp_compiler.evaluate.kernels import KERNELS
 from tp_compiler.evaluate.ranges import ANY, TURNS, Range
 from tp_compiler.ir.primitives import PRIMITIVES
@@ -36,6 +37,8 @@ _POLES = {"div": 1, "log": 0, "pow": 0, "tan": 0}  # which argument must not be 
 def rounding(result: Any, size: Any = None) -> Error:
     """That of an operation with this result; of a sum whose terms are as large as `size`."""
     result = np.asarray(result)
+    if result.size > MOST_ENTRIES and np.ndim(size) == 0:
+        return _worst_rounding(result, size)
     with np.errstate(all="ignore"):
         grid = result * GRID
         exact = (grid == np.rint(grid)) & (np.abs(result) < 2.0**32)
@@ -45,9 +48,30 @@ def rounding(result: Any, size: Any = None) -> Error:
     return compact(np.where(exact | ~np.isfinite(result), 0.0, EPS * scale))
 
 
+def _worst_rounding(result: Any, size: Any) -> Error:
+    """One error for a large array, which is looked at in parts: none of them takes memory of its size."""
+    entries = result.ravel(order="K")
+    worst = [rounding(entries[k : k + MOST_ENTRIES], size) for k in range(0, entries.size, MOST_ENTRIES)]
+    known = [np.max(e) for e in worst if e is not None]
+    return max(known) if known else None
+
+
+def largest(x: Any) -> Any:
+    """max |x|, without an array of |x|."""
+    return np.maximum(np.max(x, initial=0.0), -np.min(x, initial=0.0))
+
+
 def compact(error: Error) -> Error:
     """One number for a large array."""
     return np.max(error, initial=0.0) if error is not None and np.size(error) > MOST_ENTRIES else error
+
+
+def _many(*arrays: Any) -> bool:
+    """Whether arrays broadcast to a large one."""
+    shapes = [np.shape(x) for x in arrays]
+    if math.prod(math.prod(s) for s in shapes) <= MOST_ENTRIES:
+        return False
+    return math.prod(np.broadcast_shapes(*shapes)) > MOST_ENTRIES
 
 
 def full(error: Error, shape: tuple[int, ...]) -> Error:
@@ -60,6 +84,8 @@ def added(*errors: Error) -> Error:
     known = [e for e in errors if e is not None]
     if not known:
         return None
+    if len(known) > 1 and _many(*known):
+        known = [np.max(e, initial=0.0) for e in known]
     total = known[0]
     for e in known[1:]:
         total = total + e
@@ -68,15 +94,17 @@ def added(*errors: Error) -> Error:
 
 def of_product(a: Any, error_a: Error, b: Any, error_b: Error) -> Error:
     """|a| e_b + |b| e_a + e_a e_b."""
-    if np.size(a) * np.size(b) > MOST_ENTRIES and (np.size(a) > MOST_ENTRIES or np.size(b) > MOST_ENTRIES):
-        a, b = np.max(np.abs(a), initial=0.0), np.max(np.abs(b), initial=0.0)
+    if _many(a, b):
+        a, b = largest(a), largest(b)
+        error_a, error_b = (None if e is None else np.max(e, initial=0.0) for e in (error_a, error_b))
     parts = [None if error_b is None else np.abs(a) * error_b, None if error_a is None else np.abs(b) * error_a]
     return added(*parts, None if error_a is None or error_b is None else error_a * error_b)
 
 
 def applied(fn: str, values: Sequence[Any], errors: Sequence[Error], within: Sequence[Range] = ()) -> tuple[Any, Error]:
     """A primitive of numbers, with its error; `within` are ranges that its arguments are known to lie in."""
-    result = KERNELS[fn](*values)
+    copies = 2.0 if all(e is None for e in errors) else 8.0  # the ends of every interval, and their distances
+    result = spacious(KERNELS[fn], *values, what="a function of numbers", copies=copies)
     own = None if fn in _EXACT else rounding(result)
     if all(e is None for e in errors):
         return result, own

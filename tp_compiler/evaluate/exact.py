@@ -7,6 +7,7 @@ has no formula is a `NotExact` in the place of a value, and so is everything tha
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -31,6 +32,7 @@ from tp_compiler.evaluate.forms import (
     Tensor,
     Term,
     Variable,
+    bounded,
     constant,
     delta,
     gaussian,
@@ -101,6 +103,10 @@ class ExactEvaluator:
             cancelled = problem.code == "NX411" and value.error is not None and not np.all(np.isfinite(value.error))
             return faults.undecided(node) if cancelled else NotExact(problem.message)
         shape = tuple(i.size for i in output.indices)
+        try:
+            current().room(3.0 * math.prod(shape), "an output and its error")
+        except NotExact as reason:
+            return reason
         array = np.array(np.broadcast_to(value.at(output.indices), shape), dtype=np.float64)
         method = METHODS[self.method[node]]
         error = errors.shown(array, value.error_at(output.indices), method == "quadrature")
@@ -141,7 +147,7 @@ class ExactEvaluator:
             current().poll()
             value = getattr(self, f"_{type(node).__name__.lower()}")(node, args)
         except NotExact as reason:
-            value = reason
+            value = reason.with_traceback(None)  # which keeps the arrays of every call
         except Infinite as reason:
             value = faults.no_average(node, str(reason))
         except MemoryError:
@@ -149,7 +155,6 @@ class ExactEvaluator:
         except faults.Refused as refused:
             value = refused.diagnostic
         if isinstance(value, Tensor):
-            current().hold(value.values)
             value = replace(value, error=errors.within(value.values, value.error, self.ranges[node]))
         self.method[node] = max([self.expect.method, *(self.method[a] for a in node.args)])
         return value
@@ -576,6 +581,7 @@ def _spread(x: Tensor, own: tuple[Index, ...]) -> Any:
 
 def _each(move: Callable[[Any], Any], values: Any, error: Any, own: tuple[Index, ...]) -> Tensor:
     """Entries put elsewhere, with their errors."""
+    bounded(own)
     return Tensor(move(values), own, None if error is None else errors.compact(move(error)))
 
 
@@ -594,6 +600,7 @@ def _probed(
             raise errors.Unknown from None
 
     values = [v for v, _ in args]
+    bounded(own)
     result = function(values)
     error = errors.probed(probe, values, [e for _, e in args], result)
     return Tensor(result, own, error)

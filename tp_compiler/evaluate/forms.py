@@ -19,7 +19,7 @@ import numpy as np
 from tp_compiler.evaluate import errors
 from tp_compiler.evaluate.arrays import Label, aligned, contract
 from tp_compiler.evaluate.binding import Bound, Place, Places, moved
-from tp_compiler.evaluate.budget import LEAST, TooLarge, current
+from tp_compiler.evaluate.budget import COUNTED, LEAST, TooLarge, current, spacious
 from tp_compiler.evaluate.budget import NotExact as NotExact
 from tp_compiler.evaluate.univariate import Univariate
 from tp_compiler.ir import nodes as ir
@@ -36,6 +36,10 @@ class Tensor:
     values: Any
     labels: tuple[Index, ...] = ()
     error: errors.Error = None
+
+    def __post_init__(self) -> None:
+        if getattr(self.values, "size", 1) > COUNTED:
+            current().hold(self.values)
 
     def renamed(self, places: Places) -> Tensor:
         """Labels replaced, positions selected, diagonals taken where two labels become one."""
@@ -132,8 +136,10 @@ def summed(tensors: list[Tensor], over: Iterable[Index]) -> Tensor:
     count = float(np.prod([label.size for label in gone if not any(label in t.labels for t in tensors)]))
     own: list[tuple[Label, ...]] = [t.labels for t in tensors]
     result = contract([t.values for t in tensors], own, labels)
-    result = result * count if count != 1 else result
-    error = errors.rounding(result, np.max(np.abs(result), initial=0.0))
+    result = spacious(np.multiply, result, count, what="a sum of products") if count != 1 else result
+    error = errors.rounding(result, errors.largest(result))
+    if any(t.error is not None for t in tensors):
+        current().room(2.0 * sum(np.size(t.values) for t in tensors), "how far a sum of products may be off")
     sizes = [np.abs(t.values) for t in tensors] if any(t.error is not None for t in tensors) else []
     for k, t in enumerate(tensors):
         if t.error is not None:

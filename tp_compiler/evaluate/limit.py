@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Collection, Iterator
 from dataclasses import replace
@@ -11,7 +12,7 @@ import numpy as np
 
 from tp_compiler.diagnostics import Diagnostic, ProgramError
 from tp_compiler.evaluate import clt_laws
-from tp_compiler.evaluate.budget import Budget, Interrupted, TooLarge, clock_for, seconds_for
+from tp_compiler.evaluate.budget import LEAST, Budget, Interrupted, TooLarge, clock_for, seconds_for
 from tp_compiler.evaluate.draws import Draws, drawn_together
 from tp_compiler.evaluate.estimates import is_gaussian
 from tp_compiler.evaluate.exact import Exact, ExactEvaluator
@@ -25,6 +26,9 @@ from tp_compiler.evaluate.qmc import Sampling
 from tp_compiler.ir.program import Output, Program
 from tp_compiler.ir.walk import reachable
 from tp_compiler.results import Estimate, Run
+
+
+QUICK = 1.0  # seconds: what takes less by coefficients has a value, whatever the time
 
 
 @np.errstate(all="ignore")  # what is not finite is found and named, not warned of
@@ -184,10 +188,18 @@ def _found(program: Program, wanted: list[Output], options: Options) -> Iterator
         found = {o: formulas.output(o) for o in wanted}
         left = [o for o in wanted if isinstance(found[o], NotExact)]
         if left and not (program.loop is not None and program.loop.times):
-            max_time = None if options.max_time is None else max(0.0, options.max_time - budget.spent)
-            linear = LinearEvaluator(program, left, max_time, options.progress)
-            for o in left:
-                second = linear.output(o)
-                if not isinstance(second, NotExact) or trained(o.node):
-                    found[o] = second
+            del formulas
+            if budget.held > 8 * LEAST:
+                gc.collect()  # formulas refer to each other
+            found |= _linear(program, left, options, budget)
     yield from found.items()
+
+
+def _linear(program: Program, left: list[Output], options: Options, budget: Budget) -> dict[Output, Exact | Problem]:
+    """By coefficients, in the time and the memory that formulas have left."""
+    max_time = None if options.max_time is None else max(0.0, options.max_time - budget.spent)
+    seconds = float("inf") if max_time is None else max(max_time, QUICK)
+    with Budget(seconds, budget.memory - budget.held, remedy="").running():
+        linear = LinearEvaluator(program, left, max_time, options.progress)
+        second = {o: linear.output(o) for o in left}
+    return {o: value for o, value in second.items() if not isinstance(value, NotExact) or trained(o.node)}

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from functools import reduce
+from functools import partial, reduce
 from itertools import combinations, count, product
 from typing import Any
 
 import numpy as np
 
 from tp_compiler.evaluate.arrays import Label
+from tp_compiler.evaluate.budget import spacious
 from tp_compiler.evaluate.linear_contraction import Labels, contraction
 from tp_compiler.ir.types import Index
 
@@ -29,7 +30,12 @@ def averaging(of: list[Labels], closed: tuple[int, ...], over: tuple[Index, ...]
     terms = [_term(of, closed, choice, out) for choice in product(*moments)]
     if len(terms) == 1 and repeats == 1:
         return terms[0]
-    return lambda arrays: repeats * reduce(np.add, [t(arrays) for t in terms])
+
+    def run(arrays: list[Any]) -> Any:
+        total = reduce(partial(spacious, np.add), (t(arrays) for t in terms))
+        return total if repeats == 1 else repeats * total
+
+    return run
 
 
 Pairing = list[tuple[int, ...]]

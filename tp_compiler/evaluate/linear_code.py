@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import reduce
+from functools import partial, reduce
 from typing import Any
 
 import numpy as np
 
 from tp_compiler.evaluate import faults
 from tp_compiler.evaluate.arrays import Label, reduced, shifted
+from tp_compiler.evaluate.budget import COUNTED, LEAST, current, spacious
 from tp_compiler.evaluate.forms import MOST_ENTRIES, NotExact
 from tp_compiler.evaluate.kernels import KERNELS
 from tp_compiler.evaluate.linear_averages import averaging
-from tp_compiler.evaluate.linear_contraction import Labels, viewer
+from tp_compiler.evaluate.linear_contraction import Labels, size_of, viewer
 from tp_compiler.evaluate.linear_matrices import Coordinates, InitialMatrix, padded
 from tp_compiler.evaluate.linear_shapes import Shapes, indices, slots
 from tp_compiler.evaluate.linear_sparse import SparseUpdate, scatter, scattering
@@ -74,10 +75,22 @@ class Code:
     def _computing(self, node: ir.Node, value: Callable[[], Any]) -> Run:
         registers, k = self.registers, self.new(node)
 
-        def run() -> None:
-            registers[k] = value()
+        own = self.shapes[node]
+        numbers = 0 if slots(own) else size_of(own)
 
-        return run
+        def run() -> None:
+            found = value()
+            if found.size > COUNTED:
+                current().hold(found)
+            registers[k] = found
+
+        def asking() -> None:
+            current().room(
+                numbers, "an array over " + ", ".join(i.name.split("~")[0].split("#")[0] for i in indices(own))
+            )
+            run()
+
+        return asking if numbers > LEAST else run
 
     def _alias(self, node: ir.Node, other: object) -> None:
         self.at[node] = self.at[other]
@@ -255,8 +268,8 @@ class Code:
             return self._computing(node, chosen)
         if len(reads) == 2:
             first, second = reads
-            return self._computing(node, lambda: kernel(first(), second()))
-        return self._computing(node, lambda: kernel(*(r() for r in reads)))
+            return self._computing(node, lambda: spacious(kernel, first(), second()))
+        return self._computing(node, lambda: spacious(kernel, *(r() for r in reads), copies=2.0))
 
     # -- averages, sums and indices -----------------------------------------------------------------------------
     def _contract(self, node: ir.Contract) -> Run:
@@ -388,4 +401,4 @@ def levelled(parts: list[Any], depth: int) -> list[Any]:
 
 def added(parts: list[Any], depth: int) -> Any:
     """The sum of kets; a number adds to coordinate 0."""
-    return reduce(np.add, levelled(parts, depth))
+    return reduce(partial(spacious, np.add), levelled(parts, depth))

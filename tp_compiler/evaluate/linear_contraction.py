@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tp_compiler.evaluate.arrays import Label
-from tp_compiler.evaluate.budget import current
+from tp_compiler.evaluate.budget import COUNTED, current, spacious
 from tp_compiler.ir.types import Index
 
 Labels = tuple[Label, ...]
@@ -162,8 +162,12 @@ def _pairing(la: Labels, lb: Labels, own: Labels, needed: Iterable[Label]) -> St
 
 def _multiplying(first: Step | None, second: Step | None) -> Step:
     if first is None and second is None:
-        return np.multiply
-    return lambda a, b: (first(a) if first else a) * (second(b) if second else b)
+        return _product
+    return lambda a, b: _product(first(a) if first else a, second(b) if second else b)
+
+
+def _product(a: Any, b: Any) -> Any:
+    return spacious(np.multiply, a, b, what="a product of families")
 
 
 def _matrix_product(first: list[int], second: list[int], sizes: tuple[int, int, int], ragged: bool) -> Step:
@@ -184,14 +188,15 @@ def _matrix_product(first: list[int], second: list[int], sizes: tuple[int, int, 
             elif k < other:
                 b = b[(slice(None),) * (batch + summed - 1) + (slice(k),)]
         sa, sb = a.shape, b.shape
-        current().room(
-            a.size * math.prod(sb[batch + summed :]) / max(1, math.prod(sa[batch + left :])), "a contraction"
-        )
-        if simple:
+        if simple and a.size * b.size <= COUNTED**2:
             return np.dot(a, b)
+        size = a.size * math.prod(sb[batch + summed :]) / max(1, math.prod(sa[batch + left :]))
+        current().room(size + (a.size if turn_a else 0) + (b.size if turn_b else 0), "a contraction")
         middle = math.prod(sa[batch + left :])
         x = a.reshape((*sa[:batch], math.prod(sa[batch : batch + left]), middle))
         y = b.reshape((*sa[:batch], middle, math.prod(sb[batch + summed :])))
-        return np.matmul(x, y).reshape((*sa[: batch + left], *sb[batch + summed :]))
+        product = np.matmul(x, y)
+        current().hold(product)
+        return product.reshape((*sa[: batch + left], *sb[batch + summed :]))
 
     return run

@@ -12,7 +12,7 @@ import numpy as np
 from tp_compiler.diagnostics import Diagnostic
 from tp_compiler.evaluate import faults
 from tp_compiler.evaluate.blas import one_blas_thread
-from tp_compiler.evaluate.budget import NotExact, TooLarge
+from tp_compiler.evaluate.budget import NotExact, TooLarge, current
 from tp_compiler.evaluate.linear_code import Code, Run
 from tp_compiler.evaluate.linear_contraction import viewer
 from tp_compiler.evaluate.linear_needs import Needs, Problem
@@ -153,6 +153,11 @@ class LinearRun:
         """The values that stay: each is computed once, whatever fails behind it."""
         for node in nodes:
             if node in self.instructions and node not in self.done:
+                try:
+                    current().poll()
+                except NotExact as late:
+                    self.problems |= {n: late for n in nodes if n not in self.done}
+                    return self._schedule()
                 self._all([(node, self.instructions[node])])
                 self.done.add(node)
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import importlib
 import time
+import tracemalloc
 from itertools import count
 
 import numpy as np
 import pytest
 
 import tp_compiler as tpc
-from tp_compiler.evaluate.budget import Budget, NotExact, TooLarge, clock_for, current, seconds_for
+from tp_compiler.evaluate.budget import LEAST, Budget, NotExact, TooLarge, clock_for, current, seconds_for
 from tp_compiler.evaluate.exact import ExactEvaluator
+from tp_compiler.evaluate.linear import LinearEvaluator
+from tp_compiler.evaluate.memory import BASE
 from tp_compiler.ir.walk import reachable
 
 RESIDUAL = """
@@ -99,6 +102,51 @@ def test_views_of_one_array_count_once() -> None:
     for view in (array, array.T, array[None], np.broadcast_to(array, (5, 1000, 1000))):
         held.hold(view)
     assert held.held == 8e6
+
+
+def test_an_array_counts_as_long_as_it_lives() -> None:
+    held = Budget(memory=1e9)
+    array = np.zeros((1000, 1000))
+    view = array.T
+    held.hold(view)
+    del array
+    assert held.held == 8e6
+    del view
+    assert held.held == 0
+
+
+FAMILIES = {  # 36^4 numbers are 13 MB
+    "products": "ket |x[i]> ~ N(0, 1)\n|y[i,j]> = |x[i]>*|x[j]>\noutput a = mean[i,j,k,l](<y[i,j]|y[k,l]>^2)",
+    "moments": "ket |x> ~ N(0, 1)\n|y[i]> = sin(i)*|x> + 1/i\noutput a = mean[i,j,k,l](<y[i]*y[j]|y[k]*y[l]>)",
+    "means": "ket |x[i]> ~ N(0, 1)\n|y[i]> = relu(|x[i]>)\noutput a = mean[i,j,k,l](<y[i]|y[j]>*<y[k]|y[l]>)",
+    "numbers": "ket |x> ~ N(0, 1)\nc[i,j] = <x|x>*exp(-(i-j)^2)\noutput a = mean[i,j,k,l](tanh(c[i,j]*c[k,l]))",
+}
+
+
+@pytest.mark.parametrize("program", FAMILIES)
+@pytest.mark.parametrize("allowed", [10e6, 40e6, 160e6])
+def test_formulas_keep_to_the_memory_allowed(program: str, allowed: float) -> None:
+    """What is computed stays in the memory, and what does not fit is refused before it is made."""
+    compiled = tpc.compile("axis i, j, k, l : 36\n" + FAMILIES[program])
+    tracemalloc.start()
+    try:
+        run = tpc.limit(compiled, method="exact", max_memory=BASE + allowed)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < allowed + 8 * LEAST, f"{most / 1e6:.3g} MB"
+    assert "a" in run.outputs or run.failed["a"].code == "NX431"
+    if program == "products" and "a" in run.outputs:  # Σ of (δij δkl + δik δjl + δil δjk)²
+        assert run["a"] == pytest.approx((3 * 36**2 + 6 * 36) / 36**4, rel=1e-13)
+    if allowed > 100e6:
+        assert "a" in run.outputs
+
+
+def test_linear_programs_stop_when_the_time_is_up() -> None:
+    program = tpc.compile("axis i, j, k, l : 36\n" + FAMILIES["products"])
+    with Budget(0.0).running():
+        found = LinearEvaluator(program, program.outputs).output(program.outputs[0])
+    assert isinstance(found, NotExact) and "given up after" in found.reason
 
 
 def test_a_kernel_that_does_not_fit_is_refused_with_its_size() -> None:

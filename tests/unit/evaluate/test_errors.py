@@ -182,7 +182,12 @@ def test_no_corner_of_the_box_is_further_away(
 
 @pytest.mark.parametrize(
     ("name", "x", "e", "moved"),
-    [("sin", np.pi / 6, np.pi, 1.5), ("cos", np.pi / 3, np.pi, 1.5), ("silu", -3, 2.5, 0.136), ("gelu", -3, 2.5, 0.166)],
+    [
+        ("sin", np.pi / 6, np.pi, 1.5),
+        ("cos", np.pi / 3, np.pi, 1.5),
+        ("silu", -3, 2.5, 0.136),
+        ("gelu", -3, 2.5, 0.166),
+    ],
 )
 def test_what_turns_inside_is_seen(name: str, x: float, e: float, moved: float) -> None:
     _, error = errors.applied(name, [np.float64(x)], [np.float64(e)])
