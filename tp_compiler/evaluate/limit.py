@@ -27,7 +27,6 @@ from tp_compiler.ir.program import Output, Program
 from tp_compiler.ir.walk import reachable
 from tp_compiler.results import Estimate, Run
 
-
 QUICK = 1.0  # seconds: what takes less by coefficients has a value, whatever the time
 
 
