@@ -12,6 +12,7 @@ enter, and parameters that learn by them, are drawn without the symmetry.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 import random
@@ -50,8 +51,9 @@ def alike(reading: Reading, vanishes: Callable[[ir.Contract], bool]) -> Alike:
     numbers = [n for n in reading.backward if n.type.is_scalar]
     touched = _touched(reading.backward, axes)
     origin = _Draw(axes, 0, vanishes=vanishes)
-    origin.values(numbers)
+    origin.values(reading.backward)
     broken = {n for n in touched if n in origin.singular or (_jumps(n) and any(a in touched for a in n.args))}
+    broken |= {n for n in reading.backward if n.type.slots and _jumps(n) and n.args[0] in origin.zero}
     apart: set[Leaf] = set()  # the parameters whose members training tells apart
     while True:
         uneven = broken | {
@@ -174,7 +176,7 @@ class _Draw:
     """The numbers of a program for one choice of its brackets; other axes are cut to two points.
 
     Numbers of `uneven` are drawn without the symmetry. Given `vanishes`, the brackets that vanish at initialisation are
-    0, functions with kinks are computed too, and `singular` has what cannot be computed there.
+    0, functions with kinks are computed too; `zero` has what is 0 by them, kets too, and `singular` what cannot be computed of it.
     """
 
     def __init__(
@@ -186,13 +188,33 @@ class _Draw:
     ):
         self.axes, self.uneven, self.vanishes, self.random = axes, uneven, vanishes, random.Random(seed)
         self.singular: set[ir.Node] = set()
+        self.zero: set[ir.Node] = set()
         self.drawn: dict[tuple[ir.Node, tuple[object, ...]], float] = {}
         self.of: dict[ir.Node, Table] = {}
 
-    def values(self, numbers: list[ir.Node]) -> dict[ir.Node, Table]:
-        for node in numbers:
-            self.of[node] = {at: self._value(node, at) for at in self._places(node.type.indices)}
+    def values(self, nodes: list[ir.Node]) -> dict[ir.Node, Table]:
+        for node in nodes:
+            if node.type.is_scalar:
+                self.of[node] = {at: self._value(node, at) for at in self._places(node.type.indices)}
+            if self.vanishes is not None and self._is_zero(node):
+                self.zero.add(node)
         return self.of
+
+    def _is_zero(self, node: ir.Node) -> bool:
+        if node.type.is_scalar:
+            return all(abs(x) < EQUAL for x in self.of[node].values())
+        zeros = [a in self.zero for a in node.args]
+        match node:
+            case ir.Contract() | ir.Map(fn="mul"):
+                return any(zeros)
+            case ir.Map(fn="div") | ir.MatMul() | ir.Reindex() | ir.Shift() | ir.Stop():
+                return zeros[0]
+            case ir.Map(fn="add"):
+                return all(zeros)
+            case ir.Map(fn=fn) if all(zeros):
+                with contextlib.suppress(ValueError, ZeroDivisionError):
+                    return PRIMITIVES[fn].scalar(*(0.0 for _ in zeros)) == 0
+        return False
 
     def _places(self, indices: Iterable[Index]) -> Iterable[Positions]:
         return itertools.product(*(range(self._size(i)) for i in indices))
@@ -201,7 +223,7 @@ class _Draw:
         return index.size if index.axis in self.axes else min(2, index.size)
 
     def _value(self, node: ir.Node, at: Positions) -> float:
-        if self.vanishes is not None and isinstance(node, ir.Contract) and node.slots and self.vanishes(node):
+        if self.vanishes is not None and self._vanishes(node, self.vanishes):
             return 0.0
         if node not in self.uneven and (not _is_leaf(node) or (self.vanishes is not None and isinstance(node, ir.Map))):
             try:
@@ -210,8 +232,14 @@ class _Draw:
                     return value
             except (ValueError, ZeroDivisionError, OverflowError):
                 pass
-            self.singular.add(node)
+            if any(a in self.zero for a in node.args):
+                self.singular.add(node)
         return self._leaf(node, at)
+
+    def _vanishes(self, node: ir.Node, vanishes: Callable[[ir.Contract], bool]) -> bool:
+        if not isinstance(node, ir.Contract) or not node.slots:
+            return False
+        return vanishes(node) or any(a in self.zero for a in node.args)
 
     def _leaf(self, node: ir.Node, at: Positions) -> float:
         """The same wherever positions of members agree alike, but for what is uneven."""

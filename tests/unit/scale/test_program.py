@@ -428,6 +428,16 @@ def test_jumps_tell_members_apart(gate: str) -> None:
     assert found.updates["|r>"] >= 0 and not found.notes
 
 
+@pytest.mark.parametrize("of", ["relu(|m[i,e]>)", "|m[i,e]> / sqrt(<m[i,e]|m[i,e]>)"])
+def test_kets_that_carry_the_number(of: str) -> None:
+    """relu(g|h>) is another function for g > 0 than for g < 0; so is a norm taken away."""
+    program = gated("1").replace("relu(A[e] |h[i]>)", f"({of})")
+    program = program.replace("    p[i,e] =", "    |m[i,e]> = GATE * (A[e] |h[i]>)\n    p[i,e] =")
+    for gate, alike in (("<w[e]|h[i]>", False), ("sigmoid(<w[e]|h[i]>)", True)):
+        found = tpc.scale(program.replace("GATE", gate)).verdict
+        assert any("|r>" in n for n in found.notes) == alike
+
+
 @pytest.mark.parametrize("gate", ["sigmoid(<w[e]|h[i]>)", "sigmoid(<w[e]|h[i]>) / sum[e](sigmoid(<w[e]|h[i]>))"])
 def test_smooth_gates_keep_members_alike(gate: str) -> None:
     found = tpc.scale(gated(gate)).verdict
