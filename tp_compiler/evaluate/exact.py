@@ -48,6 +48,7 @@ from tp_compiler.evaluate.forms import (
 from tp_compiler.evaluate.lines import Infinite
 from tp_compiler.evaluate.ranges import Range, with_signs
 from tp_compiler.evaluate.spectral import spectral
+from tp_compiler.evaluate.trials import Trials
 from tp_compiler.evaluate.univariate import Univariate, monomial, univariate
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.primitives import PRIMITIVES
@@ -81,6 +82,7 @@ class ExactEvaluator:
         self.values: dict[ir.Node, Any] = {}
         self.method: dict[ir.Node, int] = {}
         self.ranges = with_signs(nodes)
+        self.trials = Trials()
         self.expect = Expectations(self.between, quadrature, patience)
         self.products: dict[tuple[ir.MatrixSymbol, bool], dict[Any, list[ir.MatMul]]] = defaultdict(
             lambda: defaultdict(list)
@@ -155,6 +157,7 @@ class ExactEvaluator:
         except faults.Refused as refused:
             value = refused.diagnostic
         if isinstance(value, Tensor):
+            value = self.trials.carried(node, args, value, lambda moved: self._again(node, moved))
             value = replace(value, error=errors.within(value.values, value.error, self.ranges[node]))
         self.method[node] = max([self.expect.method, *(self.method[a] for a in node.args)])
         return value
@@ -508,15 +511,14 @@ class ExactEvaluator:
         )
 
     def _linalg(self, node: ir.Linalg, args: list[Any]) -> Any:
-        own = [a.labels for a in args]
-        matrix = args[0]
-        off = errors.added(matrix.error, errors.EPS * np.abs(matrix.values))  # no algorithm can know it better
-        return _probed(
-            lambda v: faults.linalg(node, list(zip(v, own, strict=True)), labels(node.type)),
-            [(matrix.values, off), *((a.values, a.error) for a in args[1:])],
-            node.type.indices,
-            lambda v: _symmetric(node, v, own),
-        )
+        found = faults.linalg(node, [(a.values, a.labels) for a in args], labels(node.type))
+        return Tensor(found, node.type.indices)  # its error is told by trials
+
+    def _again(self, node: ir.Node, args: list[Tensor]) -> Any:
+        """The instruction once more, with other numbers."""
+        if isinstance(node, ir.Linalg):
+            args = [_symmetric(node, args[0]), *args[1:]]
+        return getattr(self, f"_{type(node).__name__.lower()}")(node, args)
 
 
 # ---------------------------------------------------------------------------------------------------------- helpers
@@ -589,13 +591,12 @@ def _probed(
     function: Callable[[list[Any]], Any],
     args: list[tuple[Any, Any]],
     own: tuple[Index, ...],
-    like: Callable[[list[Any]], list[Any]] = list,
 ) -> Tensor:
-    """A function of whole arrays, with its error; `like` gives moved arrays the symmetry of the arguments."""
+    """A function of whole arrays, with its error."""
 
     def probe(values: list[Any]) -> Any:
         try:
-            return function(like(values))
+            return function(values)
         except faults.Refused:
             raise errors.Unknown from None
 
@@ -606,12 +607,12 @@ def _probed(
     return Tensor(result, own, error)
 
 
-def _symmetric(node: ir.Linalg, values: list[Any], own: list[tuple[Index, ...]]) -> list[Any]:
-    """The matrix as it must be for functions of symmetric ones: a probe has moved its halves apart."""
+def _symmetric(node: ir.Linalg, matrix: Tensor) -> Tensor:
+    """The matrix as it must be for functions of symmetric ones: a trial has moved its halves apart."""
     if node.op in ("inv", "solve", "logdet"):
-        return values
-    rows, cols = own[0].index(node.rows), own[0].index(node.cols)
-    return [(values[0] + np.swapaxes(values[0], rows, cols)) / 2, *values[1:]]
+        return matrix
+    rows, cols = matrix.labels.index(node.rows), matrix.labels.index(node.cols)
+    return Tensor((matrix.values + np.swapaxes(matrix.values, rows, cols)) / 2, matrix.labels)
 
 
 def _is_number(form: Form) -> bool:

@@ -192,3 +192,52 @@ def test_no_corner_of_the_box_is_further_away(
 def test_what_turns_inside_is_seen(name: str, x: float, e: float, moved: float) -> None:
     _, error = errors.applied(name, [np.float64(x)], [np.float64(e)])
     assert error == pytest.approx(moved, rel=1e-2)
+
+
+def _posterior(x: list[float], z: list[float]) -> dict[str, list[float]]:
+    """Mean, variance and its logarithm of a Gaussian process with the kernel of erf, from 60 digits (Williams 1998)."""
+    with mp.workdps(60):
+        xs, zs = [mp.mpf(t) for t in x], [mp.mpf(t) for t in z]
+
+        def kernel(a: mp.mpf, b: mp.mpf) -> mp.mpf:
+            return 2 / mp.pi * mp.asin(2 * (a * b + 1) / mp.sqrt((3 + 2 * a * a) * (3 + 2 * b * b)))
+
+        matrix = mp.matrix([[kernel(a, b) + (mp.mpf(1e-8) if a == b else 0) for b in xs] for a in xs])
+        solved = mp.lu_solve(matrix, mp.matrix([mp.sin(3 * t) for t in xs]))
+        found: dict[str, list[float]] = {"m": [], "v": [], "l": [], "r": []}
+        for p in zs:
+            k = mp.matrix([kernel(a, p) for a in xs])
+            variance = kernel(p, p) - (k.T * mp.lu_solve(matrix, k))[0]
+            row = ((k.T * solved)[0], variance, mp.log(variance), 1 / variance)
+            for name, value in zip(found, row, strict=True):
+                found[name].append(float(value))
+        return found
+
+
+@pytest.mark.parametrize("size", [8, 14, 20])
+def test_posteriors_are_as_good_as_they_are(size: int) -> None:
+    """K^-1 y has large errors, kT K^-1 y has not: they cancel, so that the logarithm of the variance is decided."""
+    x, z = [round(float(t), 4) for t in np.linspace(-1, 1, size)], [0.05, 0.5, 2.0]
+    run = tpc.limit(
+        f"axis i, j : {size}\naxis p : 3\n{KETS}data s[i] = {x}\ndata z[p] = {z}\n"
+        "|h[i]> = erf(s[i] |x> + |y>)\n|g[p]> = erf(z[p] |x> + |y>)\n"
+        "K[i,j] = <h[i]|h[j]> + 1e-8*delta[i,j]\nk[i,p] = <h[i]|g[p]>\n"
+        "c[i,p] = solve[i,j](K[i,j], k[j,p])\na[i] = solve[i,j](K[i,j], sin(3*s[j]))\n"
+        "w[p] = <g[p]|g[p]> - sum[i](k[i,p]*c[i,p])\noutput m[p] = sum[i](k[i,p]*a[i])\n"
+        "output v[p] = w[p]\noutput l[p] = log(w[p])\noutput r[p] = 1/w[p]"
+    )
+    for name, right in _posterior(x, z).items():
+        found, scale = run.outputs[name], np.abs(right)
+        assert np.all(np.abs(found.value - right) <= found.stderr + 1e-15 * scale), name
+        assert np.all(found.stderr <= 1e-5 * scale), name
+
+
+def test_a_variance_of_nothing_is_undecided() -> None:
+    """A point of the data, without jitter: the variance is 0, and its logarithm does not exist."""
+    run = tpc.limit(
+        f"axis i, j : 3\n{KETS}data s[i] = [0.3, 0.7, 1.1]\n|h[i]> = erf(s[i] |x> + |y>)\n|g> = erf(0.7 |x> + |y>)\n"
+        "K[i,j] = <h[i]|h[j]>\nk[i] = <h[i]|g>\nc[i] = solve[i,j](K[i,j], k[j])\n"
+        "v = <g|g> - sum[i](k[i]*c[i])\noutput o = log(abs(v))\noutput q = 1/v\noutput w = v"
+    )
+    assert {run.failed[name].code for name in ("o", "q")} == {"NX411"}
+    assert abs(run["w"]) <= run.outputs["w"].stderr
