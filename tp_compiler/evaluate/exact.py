@@ -511,6 +511,7 @@ class ExactEvaluator:
         )
 
     def _linalg(self, node: ir.Linalg, args: list[Any]) -> Any:
+        bounded(node.type.indices)
         found = faults.linalg(node, [(a.values, a.labels) for a in args], labels(node.type))
         return Tensor(found, node.type.indices)  # its error is told by trials
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tp_compiler.evaluate import errors, faults
-from tp_compiler.evaluate.budget import NotExact
+from tp_compiler.evaluate.budget import NotExact, current
 from tp_compiler.evaluate.forms import Tensor
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.primitives import PRIMITIVES
@@ -35,6 +35,8 @@ class Trials:
     ) -> Tensor:
         """The value of an instruction with the smaller of two errors: its own, and what the trials tell."""
         if not self._follows(node) or not all(isinstance(a, Tensor) for a in args):
+            return value
+        if not isinstance(node, ir.Linalg) and not _room(value):
             return value
         runs = []
         for k in range(errors.PROBES):
@@ -79,6 +81,16 @@ class Trials:
             rng = np.random.default_rng([source.serial, k])
             self.sources[key] = Tensor(errors.shaken(plain.values, off, rng), plain.labels)
         return self.sources[key]
+
+
+def _room(value: Tensor) -> bool:
+    """Whether the trials of a value fit into the memory that is left."""
+    numbers = errors.PROBES * np.size(value.values)
+    try:
+        current().room(2.0 * numbers, "trials")
+    except NotExact:
+        return False
+    return bool(numbers <= MOST_KEPT)
 
 
 def _rounded(values: Any, serial: int, k: int) -> Any:
