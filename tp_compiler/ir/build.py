@@ -48,6 +48,8 @@ class Builder:
         self.kept: dict[object, ir.Node] = {}  # nodes that a caller wants made once
         self.differentiated: list[ir.Node] = []  # what gradients were taken of
         self.cotangents: ir.Cotangents = {}  # what differentiation has made, for readers
+        self.wholes: dict[ir.Node, dict[tuple[ir.Node, ...], None]] = {}  # products taken apart -> as they were given
+        self.omitted: dict[ir.Node, None] = {}  # terms that are 0, left out of sums and of gradients
 
     @property
     def exhausted(self) -> bool:
@@ -75,6 +77,10 @@ class Builder:
         """`value` is the cotangent of the node `of` where its own indices are the `labels`."""
         if not isinstance(value, ir.Constant):
             self.cotangents.setdefault(value, []).append((of, labels))
+
+    def omit(self, terms: Iterable[ir.Node]) -> None:
+        """Keeps in mind what is left out for being 0: a later gradient may be by one of its factors."""
+        self.omitted.update(dict.fromkeys(t for t in terms if not isinstance(t, ir.Constant) and is_zero(t)))
 
     def fresh(self, index: Index) -> Index:
         """An index of the same axis under a name no program can write."""
@@ -173,7 +179,10 @@ class Builder:
 
     # entrywise
     def map(self, fn: str, args: Iterable[ir.Node], span: Span) -> ir.Node:
-        args = _simplified(fn, tuple(args))
+        given = tuple(args)
+        args = _simplified(fn, given)
+        if fn == "add" and len(args) < len(given):
+            self.omit(a for a in given if a not in args)
         if fn in ("add", "mul"):
             if not args:
                 return self.constant(0.0 if fn == "add" else 1.0, span)
@@ -219,22 +228,30 @@ class Builder:
 
     # averages and reductions
     def contract(self, args: Iterable[ir.Node], over: tuple[Index, ...], slots: tuple[int, ...], span: Span) -> ir.Node:
-        """Σ over `over`, mean over `slots`, of the product of args (a product node is taken apart)."""
-        factors = tuple(f for a in args for f in (a.args if isinstance(a, ir.Map) and a.fn == "mul" else (a,)))
+        """Σ over `over`, mean over `slots`, of the product of args. A product node is taken apart; `wholes` has it still,
+        for gradients by that node."""
+        given = tuple(args)
+        factors = tuple(f for a in given for f in (a.args if isinstance(a, ir.Map) and a.fn == "mul" else (a,)))
+        apart = len(factors) != len(given)
         joined = join(factors)
         present = tuple(i for i in over if i in joined.indices)
         repeats = math.prod(i.size for i in over if i not in joined.indices)
         kept = tuple(s for s in slots if s in {slot for slot, _ in joined.slots})
         if repeats != 1:
-            factors = (self.constant(repeats, span), *factors)
-        if not present and not kept:
-            return self.map("mul", factors, span)
-        kind = Type(
-            tuple(i for i in joined.indices if i not in over),
-            tuple(s for s in joined.slots if s[0] not in slots),
-            joined.random,
-        )
-        return self._make(ir.Contract, type=kind, args=factors, over=present, slots=kept, span=span)
+            times = self.constant(repeats, span)
+            given, factors = (times, *given), (times, *factors)
+        if present or kept:
+            kind = Type(
+                tuple(i for i in joined.indices if i not in over),
+                tuple(s for s in joined.slots if s[0] not in slots),
+                joined.random,
+            )
+            made: ir.Node = self._make(ir.Contract, type=kind, args=factors, over=present, slots=kept, span=span)
+        else:
+            made = self.map("mul", factors, span)
+        if apart and made not in given:
+            self.wholes.setdefault(made, {})[given] = None
+        return made
 
     def average(self, x: ir.Node, span: Span) -> ir.Node:
         """<x>: the mean over neurons."""

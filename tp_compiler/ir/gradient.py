@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
+from graphlib import TopologicalSorter
 from typing import Any, Protocol
 
 from tp_compiler.diagnostics import Diagnostic, ProgramError, Span
@@ -20,7 +21,7 @@ from tp_compiler.ir.build import Builder, is_zero
 from tp_compiler.ir.entrywise import NodeAlgebra, partial
 from tp_compiler.ir.slots import exchanged
 from tp_compiler.ir.types import Index
-from tp_compiler.ir.walk import reachable
+from tp_compiler.ir.walk import dependencies, reachable
 
 Leaf = ir.Node | ir.MatrixSymbol
 Label = Index | int
@@ -82,33 +83,65 @@ class Gradient:
         self._fresh: dict[Index, Index] = {}
         self._outer: dict[ir.MatrixSymbol, list[Outer]] = {}
         self._pieces: dict[ir.Node, dict[Ties, list[ir.Node]]] = {}
-        self._moving = self._depending(root)
+        self._refuse_omitted()
+        self._wholes: dict[ir.Node, tuple[ir.Node, ...]] = {}
+        self._nodes = self._ordered(root)
+        self._moving = self._depending()
         build.differentiated.append(root)
         if root in self._moving:
             ties = tuple(sorted(((i, i) for i in self.seeds), key=_order))
             self._pieces[root] = {ties: [build.constant(1, span)]}
-            self._run(root)
+            self._run()
 
-    def _depending(self, root: ir.Node) -> set[ir.Node]:
+    def _refuse_omitted(self) -> None:
+        """A leaf that is the product with 0 may have been left out where it was added to something."""
+        for leaf in self.leaves:
+            if isinstance(leaf, ir.Map) and is_zero(leaf) and any(_zero_by(x, leaf) for x in self.build.omitted):
+                message = "this is 0 times something, and was left out where it is added"
+                raise ProgramError([Diagnostic("NX280", message, self.span, "declare it: `ket |y> ~ N(0, 0)`")])
+
+    def _ordered(self, root: ir.Node) -> list[ir.Node]:
+        """What `root` is made of, arguments first. Products that are leaves and were taken apart are whole again."""
+        nodes = reachable([root])
+        products = {x for x in self.leaves if isinstance(x, ir.Map) and x.fn == "mul"}
+        if not products:
+            return nodes
+        order: TopologicalSorter[ir.Node] = TopologicalSorter()
+        todo, seen = [root], {root}
+        while todo:
+            node = todo.pop()
+            given = max(self.build.wholes.get(node, ()), key=lambda args: sum(a in products for a in args), default=())
+            if not products.isdisjoint(given):
+                self._wholes[node] = given
+            needed = given if node in self._wholes else dependencies(node)
+            order.add(node, *needed)
+            todo += [a for a in dict.fromkeys(needed) if a not in seen]
+            seen.update(needed)
+        return list(order.static_order())
+
+    def arguments(self, node: ir.Node) -> tuple[ir.Node, ...]:
+        return self._wholes.get(node, node.args)
+
+    def _depending(self) -> set[ir.Node]:
         """The nodes that depend on a leaf."""
         moving: set[ir.Node] = set()
-        for node in reachable([root]):
+        for node in self._nodes:
             own = node in self.leaves or (isinstance(node, ir.MatMul) and node.matrix in self.leaves)
-            if own or (not isinstance(node, ir.Stop) and any(a in moving for a in node.args)):
+            if own or (not isinstance(node, ir.Stop) and any(a in moving for a in self.arguments(node))):
                 moving.add(node)
         return moving
 
-    def _run(self, root: ir.Node) -> None:
-        for node in reversed(reachable([root])):
+    def _run(self) -> None:
+        for node in reversed(self._nodes):
             if node not in self._pieces:
                 continue
             pieces = self._pieces[node] if node in self.leaves else self._pieces.pop(node)
             found = [_Piece(self, dict(ties), self._added(values)) for ties, values in pieces.items()]
             for piece in found:
                 self.build.note(piece.value, node, tuple(piece.name(i) for i in node.type.indices))
-            if node in self.leaves and not any(a in self._moving for a in node.args):
+            if node in self.leaves and not any(a in self._moving for a in self.arguments(node)):
                 continue
-            rule = RULES.get(type(node))
+            rule = _contract if node in self._wholes else RULES.get(type(node))
             if rule is None:
                 raise ProgramError([_no_gradient(node)])
             for piece in found:
@@ -257,6 +290,7 @@ class _Piece:
         (those of y, and those that y sums) that `arg` does not have."""
         factors = tuple(f for f in (self.value, *factors) if not (isinstance(f, ir.Constant) and f.value == 1))
         if any(is_zero(f) for f in factors):
+            self.build.omit(factors)
             return
         kept = self.free(arg.type.indices)
         over = tuple(i for i in self.free(dict.fromkeys(own)) if i not in kept)
@@ -288,6 +322,14 @@ def _slots(node: ir.Node) -> tuple[int, ...]:
     return tuple(s for s, _ in node.type.slots)
 
 
+def _zero_by(node: ir.Node, leaf: ir.Node) -> bool:
+    """Is a product that is 0 so by this factor alone?"""
+    if node is leaf:
+        return True
+    zeros = [a for a in node.args if is_zero(a)]
+    return len(zeros) == 1 and _zero_by(zeros[0], leaf)
+
+
 def _no_gradient(node: ir.Node) -> Diagnostic:
     what = {ir.Spectral: "a matrix function of an operator", ir.Carry: "a state", ir.Trace: "a history"}.get(
         type(node), type(node).__name__.lower()
@@ -306,13 +348,14 @@ def _map(of: Gradient, node: ir.Map, y: _Piece) -> None:
                 y.send(arg, (y.at(slope),), node.type.indices, _slots(node))
 
 
-def _contract(of: Gradient, node: ir.Contract, y: _Piece) -> None:
+def _contract(of: Gradient, node: ir.Node, y: _Piece) -> None:
     """d(Σ mean Π x_k) = Σ mean Π_{j≠k} x_j dx_k: what is summed in the value is free in the cotangent."""
-    slots = (*_slots(node), *node.slots)
-    for k, arg in enumerate(node.args):
+    over, mean = (node.over, node.slots) if isinstance(node, ir.Contract) else ((), ())
+    args = of.arguments(node)
+    for k, arg in enumerate(args):
         if arg in of._moving:
-            others = [y.at(a) for j, a in enumerate(node.args) if j != k]
-            y.send(arg, others, (*node.type.indices, *node.over), slots)
+            others = [y.at(a) for j, a in enumerate(args) if j != k]
+            y.send(arg, others, (*node.type.indices, *over), (*_slots(node), *mean))
 
 
 def _copy(of: Gradient, node: ir.Copy, y: _Piece) -> None:
