@@ -12,7 +12,7 @@ import numpy as np
 
 from tp_compiler.evaluate.forms import Factor, Form, Linear, NotExact, Tensor, Term, number
 from tp_compiler.evaluate.kernels import KERNELS
-from tp_compiler.evaluate.univariate import Seen, Univariate, common, parity
+from tp_compiler.evaluate.univariate import Seen, Univariate, common, degree, degree_of_sum, parity
 from tp_compiler.ir.primitives import PRIMITIVES
 
 
@@ -55,6 +55,10 @@ class Sum:
         return common([math.prod(parity_of(f) for f in factors) for _, factors in self.pieces])
 
     @property
+    def degree(self) -> int | None:
+        return degree_of_sum([[degree_of(f) for f in factors] for _, factors in self.pieces])
+
+    @property
     def number(self) -> float | None:
         """Its value, if it is a number."""
         return None if any(factors for _, factors in self.pieces) else sum(c for c, _ in self.pieces)
@@ -67,6 +71,7 @@ class Several:
         self.fn, self.inner, self.keys = fn, inner, keys
         exponent = inner[1].number if fn == "pow" else None
         self.parity = parity_under(fn, [f.parity for f in inner], exponent)
+        self.degree = degree_under(fn, [f.degree for f in inner], exponent)
 
     def __call__(self, *points: Any) -> Any:
         known = dict(zip(self.keys, points, strict=True))
@@ -83,6 +88,7 @@ class Moved:
     def __init__(self, function: Callable[..., Any], lines: list[tuple[float, float]]):
         self.function, self.lines = function, lines
         self.parity = 0 if any(shift for _, shift in lines) else getattr(function, "parity", 0)
+        self.degree: int | None = getattr(function, "degree", None)
 
     def _inner(self, points: Any) -> list[Any]:
         return [s * x + t for (s, t), x in zip(self.lines, points, strict=True)]
@@ -122,6 +128,22 @@ def parity_of(factor: Factor) -> int:
     """1: even, -1: odd, under a change of sign of all its Gaussians, if they have no mean."""
     f = factor.function
     return parity(f) if isinstance(f, Univariate) else getattr(f, "parity", 0)
+
+
+def degree_of(factor: Factor) -> int | None:
+    """The degree of a polynomial in all its Gaussians, at most; None for other functions."""
+    f = factor.function
+    return degree(f) if isinstance(f, Univariate) else getattr(f, "degree", None)
+
+
+def degree_under(fn: str, own: list[int | None], exponent: float | None) -> int | None:
+    """The degree of fn of polynomials of these degrees; None where that is not a polynomial."""
+    if fn in ("add", "mul"):
+        return degree_of_sum([[d] for d in own] if fn == "add" else [own])
+    power = 2.0 if fn == "square" else exponent if fn == "pow" else None
+    if power is None or power < 0 or not power.is_integer() or own[0] is None:
+        return None
+    return own[0] * int(power)
 
 
 def parity_under(fn: str, own: list[int], exponent: float | None) -> int:

@@ -61,7 +61,7 @@ MOST_ONE_HOT = 2**24  # entries of a gather written as a product with zeros and 
 _NOTES = {
     "exact": "every ket in it is a combination (or a polynomial) of Gaussians",
     "closed-form": "its expectations are rows of the table of closed forms",
-    "quadrature": "its expectations are integrals over at most three Gaussians",
+    "quadrature": "its expectations are integrals over a few Gaussians",
 }
 
 

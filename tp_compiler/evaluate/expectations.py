@@ -23,6 +23,7 @@ from tp_compiler.evaluate import (
     distances,
     errors,
     pointwise,
+    quadrature,
     stein,
     tilting,
 )
@@ -49,7 +50,7 @@ from tp_compiler.evaluate.gaussians import Gaussians
 from tp_compiler.evaluate.lines import Infinite
 from tp_compiler.evaluate.recursion import Recursion
 from tp_compiler.evaluate.tame import is_tame
-from tp_compiler.evaluate.univariate import Univariate, combination, is_constant
+from tp_compiler.evaluate.univariate import Univariate, combination, degree_of_sum, is_constant
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.types import Index
 
@@ -65,6 +66,8 @@ MOST_PROBED = 4096  # entries of a closed form that are computed again, to see h
 MOST_INTEGRALS = 16  # integrals that are
 CONVERGED = 1e-5  # a larger part of the largest value is no result; cancellation leaves so much of what is large before
 SETTLED = 1e-10  # but an error below may be any part of a small value
+MOST_DEGREE = 256  # of a polynomial that is integrated by an exact rule
+MOST_NODES = 2**22  # of such a rule
 MOST_ENTRIES = 2**27  # numbers in one array
 
 
@@ -173,7 +176,7 @@ class Expectations:
     def _few(self, factors: list[Factor]) -> list[Factor]:
         """The factors, if they are functions of few enough Gaussians."""
         count = len(_distinct(factors))
-        if count > MOST_DIMENSIONS:
+        if count > MOST_DIMENSIONS and _polynomial(factors) is None:
             raise NotExact(f"an expectation over {count} Gaussians")
         return factors
 
@@ -293,7 +296,7 @@ class Expectations:
         labels = _labels(_distinct(factors))
         if not self.quadrature:
             raise NotExact("an expectation without a closed form")
-        self._spend(COST[len(_distinct(factors))] * float(np.prod([float(x.size) for x in labels])))
+        self._spend(_cost(factors) * float(np.prod([float(x.size) for x in labels])))
         integral, plain = self._integral(factors), _Reader(labels)
         try:
             value, error = integral(plain)
@@ -323,6 +326,7 @@ class Expectations:
             for i, a in enumerate(variables)
         ]
         places = {v.key: k for k, v in enumerate(variables)}
+        degree = _polynomial(factors)
 
         def integral(read: _Reader) -> tuple[Any, Any]:
             current().room(float(math.prod(read.shape)) * count * (count + 1), "the law of an integrand")
@@ -334,6 +338,9 @@ class Expectations:
             for i, j in itertools.combinations(range(count), 2):
                 c = read.together(covariance[..., i, i], covariance[..., j, j], covariance[..., i, j])
                 covariance[..., i, j] = covariance[..., j, i] = c
+            if degree is not None:
+                self.method = QUADRATURE
+                return quadrature.polynomial(_joint(factors, places), mean, covariance, degree)
             if all(isinstance(f.function, Univariate) for f in factors):
                 return self._univariate(factors, places, mean, covariance)
             self.method = QUADRATURE
@@ -407,6 +414,24 @@ def _pattern(factors: list[Factor]) -> tuple[tuple[Any, ...], tuple[Index, ...]]
 
 def _rank(f: Factor) -> tuple[Any, ...]:
     return (0, f.root) if isinstance(f, Shared) else (1, *(a.root for a in f.arguments))
+
+
+def _polynomial(factors: list[Factor]) -> int | None:
+    """The degree of a product of polynomials, where the rule that is exact for it has few points."""
+    degree = degree_of_sum([[composites.degree_of(f) for f in factors]])
+    if degree is None or degree > MOST_DEGREE or _points(factors, degree) > MOST_NODES:
+        return None
+    return degree
+
+
+def _points(factors: list[Factor], degree: int) -> float:
+    return float(degree // 2 + 2) ** len(_distinct(factors))
+
+
+def _cost(factors: list[Factor]) -> float:
+    """Seconds of an integral, about."""
+    degree = _polynomial(factors)
+    return COST[len(_distinct(factors))] if degree is None else 1e-5 + 1e-7 * _points(factors, degree)
 
 
 def _labels(variables: list[Linear]) -> tuple[Index, ...]:

@@ -22,6 +22,7 @@ from tp_compiler.evaluate.univariate import (
     affine,
     combination,
     composite,
+    degree,
     is_constant,
     jumps,
     parity,
@@ -230,7 +231,10 @@ def composed(fn: str, parts: list[Univariate]) -> Univariate:
     broken = fn in ("step", "sign", "where") or any(jumps(p) for p in parts)
     whole = composite(lambda x: np.asarray(kernel(*(p(x) for p in parts))) + 0.0 * x, kinks, analytic)
     exponent = float(parts[1](0.0)) if fn == "pow" and is_constant(parts[1]) else None
-    whole = whole.watched(_watch(fn, parts), composites.parity_under(fn, [parity(p) for p in parts], exponent))
+    own = composites.degree_under(fn, [degree(p) for p in parts], exponent)
+    whole = whole.watched(
+        _watch(fn, parts), composites.parity_under(fn, [parity(p) for p in parts], exponent), degree=own
+    )
     return whole.with_slope(lambda: _chain(fn, parts, kinks), broken)
 
 

@@ -37,6 +37,7 @@ class Univariate:
     factor: float = 1.0
     scale: float = 1.0
     parity: int = 0  # of a composite: 1 even, -1 odd
+    degree: int | None = field(default=None, repr=False, compare=False)  # of a composite that is a polynomial
     watch: Watch | None = field(default=None, repr=False, compare=False)
     parts: tuple[Univariate, ...] = field(default=(), repr=False, compare=False)  # of a composite that is a product
     identity: object = field(default=None, repr=False)  # tells composites apart
@@ -65,9 +66,11 @@ class Univariate:
         inner = _derivative(self)
         return None if inner is None else times(scaled(inner, self.scale), self.factor * self.scale)
 
-    def watched(self, watch: Watch, parity: int = 0, parts: Sequence[Univariate] = ()) -> Univariate:
+    def watched(
+        self, watch: Watch, parity: int = 0, parts: Sequence[Univariate] = (), degree: int | None = None
+    ) -> Univariate:
         """The same function, with what it is made of."""
-        return replace(self, watch=watch, parity=parity, parts=tuple(parts))
+        return replace(self, watch=watch, parity=parity, parts=tuple(parts), degree=degree)
 
     def with_slope(self, slope: Callable[[], Univariate | None], jumps: bool = False) -> Univariate:
         """The same function, whose base has this derivative between jumps."""
@@ -180,6 +183,17 @@ def parity(f: Univariate) -> int:
     return -row.parity if f.name.endswith("'") else row.parity
 
 
+def degree(f: Univariate) -> int | None:
+    """Of a polynomial, at most; None for other functions."""
+    return int(f.params[0]) if f.name in ("monomial", "hermite") else f.degree
+
+
+def degree_of_sum(pieces: Sequence[Sequence[int | None]]) -> int | None:
+    """Of a sum of products of functions of these degrees."""
+    found = [d for piece in pieces for d in piece]
+    return None if None in found else max((sum(d or 0 for d in piece) for piece in pieces), default=0)
+
+
 def is_constant(f: Univariate) -> bool:
     return f.name == "monomial" and f.params == (0.0,)
 
@@ -229,7 +243,7 @@ def combination(pieces: Sequence[tuple[float, Sequence[Univariate]]]) -> Univari
     return (
         composite(value, kinks, all(f.analytic for f in every))
         .with_slope(slope, any(jumps(f) for f in every))
-        .watched(watch, own, parts)
+        .watched(watch, own, parts, degree_of_sum([[degree(f) for f in functions] for _, functions in pieces]))
     )
 
 
@@ -243,7 +257,8 @@ def affine(f: Univariate, a: float, b: float) -> Univariate:
         return None if own is None else times(affine(own, a, b), a)
 
     moved = composite(lambda x: f(a * x + b), tuple((k - b) / a for k in f.kinks), f.analytic)
-    return moved.with_slope(slope, jumps(f)).watched(lambda x, record: f.seen(a * x + b, record))
+    watch: Watch = lambda x, record: f.seen(a * x + b, record)  # noqa: E731
+    return moved.with_slope(slope, jumps(f)).watched(watch, degree=degree(f))
 
 
 def scaled(f: Univariate, a: float) -> Univariate:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 
 import mpmath as mp
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
+import tp_compiler as tpc
 from tp_compiler.evaluate import closed_forms, quadrature
 from tp_compiler.evaluate.quadrature import expectation, expectation_of
 from tp_compiler.evaluate.univariate import composite, monomial, univariate
@@ -200,3 +202,47 @@ def test_deep_recursions(name: str) -> None:
     gram = x @ x.T + 0.1
     for depth in (1, 10):
         assert_allclose(by_quadrature(name, gram, depth), recursion(name, gram, depth, 240), rtol=1e-10)
+
+
+POLYNOMIALS = {
+    "(1+x+x^2+y)^14": (14, lambda x, y, z: 1 + x + x**2 + y),
+    "(x*y+x+y)^12": (12, lambda x, y, z: x * y + x + y),
+    "(x+y*z-z/2)^10": (10, lambda x, y, z: x + y * z - z / 2),
+    "(x^2-y^2+x*z+1)^9": (9, lambda x, y, z: x**2 - y**2 + x * z + 1),
+    "((x-y)^2*(y+z)+z)^6": (6, lambda x, y, z: (x - y) ** 2 * (y + z) + z),
+    "(x+(y-1)^2+z^3)^8": (8, lambda x, y, z: x + (y - 1) ** 2 + z**3),
+}
+
+
+@pytest.mark.parametrize("law", ["independent", "dependent"])
+@pytest.mark.parametrize("name", POLYNOMIALS)
+def test_polynomials_of_several_gaussians_are_exact(name: str, law: str) -> None:
+    """Against the sum of all monomials, whose moments are products of (k - 1)!!; x, y, z are made of u, v, w."""
+    import sympy
+
+    power, base = POLYNOMIALS[name]
+    u, v, w = sympy.symbols("u v w")
+    inner = base(u, v, w) if law == "independent" else base(u, u / 2 + v, sympy.Rational(1, 4) + w - v)
+    expanded = sympy.Poly(sympy.Poly(inner, u, v, w) ** power, u, v, w)
+    moments = [0 if k % 2 else int(sympy.factorial2(k - 1)) if k else 1 for k in range(power * 6 + 1)]
+    exact = sum(c * moments[i] * moments[j] * moments[k] for (i, j, k), c in expanded.terms())
+    made = "x = u\ny = v\nz = w" if law == "independent" else "x = u\ny = u/2 + v\nz = 1/4 + w - v"
+    kets = "".join(f"ket |{k}> ~ N(0, 1)\n" for k in "uvw")
+    text = f"{kets}{_kets(made)}\n|g> = {_kets(name)}\noutput a = <g>"
+    found = tpc.limit(text, method="quadrature").outputs["a"]
+    error = abs(float(found.value) - float(exact))
+    assert error <= max(float(found.stderr), 2.0**-52 * abs(float(exact)))
+    assert float(found.stderr) <= 1e-10 * abs(float(exact))
+
+
+def _kets(text: str) -> str:
+    return re.sub(r"([u-z])", r"|\1>", text)
+
+
+def test_polynomials_of_more_gaussians() -> None:
+    text = "".join(f"ket |{k}> ~ N(0, 1)\n" for k in "uvwxy")
+    run = tpc.limit(
+        text + "|h> = (|x>*|y> + |u>*|v>*|w>)^4\n|g> = (1 + |x> + |x>^2 + |y>)^20\noutput b = <h>\noutput c = <g>"
+    )
+    assert run["b"] == pytest.approx(3**2 + 6 + 3**3, rel=1e-13) and run.outputs["b"].method != "qmc"
+    assert run["c"] == pytest.approx(5.789102e24, rel=1e-6)
