@@ -40,9 +40,10 @@ def test_kernels_of_a_deep_network_take_less_than_two_seconds_from_the_text() ->
 
 
 @pytest.mark.parametrize("fn", ["relu", "erf"])
-def test_kernels_of_many_inputs_take_as_long_as_a_plain_recursion(fn: str) -> None:
+def test_kernels_of_many_inputs_take_a_few_times_as_long_as_a_plain_recursion(fn: str) -> None:
+    """The recursion knows no errors; the kernels carry one for every entry (docs/benchmarks.md)."""
     _, kernel, plain = measure.kernel_seconds(fn, 10, 1000, repeats=5)
-    assert kernel < 1.5 * plain
+    assert kernel < 7 * plain
 
 
 @pytest.mark.parametrize("name", measure.DEEP)
