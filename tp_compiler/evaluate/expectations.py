@@ -252,6 +252,7 @@ class Expectations:
         value = None if row is None else row(plain)
         if row is None or value is None:
             return None
+        value = np.asarray(value, dtype=np.float64)  # 59!! is an integer of Python
         _must_exist(factors, value)
         self.method = max(self.method, CLOSED)
         value = np.broadcast_to(value, [x.size for x in labels])
