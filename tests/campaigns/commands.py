@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,18 @@ def faults(text: str, *, networks: bool = True) -> list[str]:
         words = (f"{name}: leaks {w.category.__name__}: {w.message} ({w.filename}:{w.lineno})" for w in leaked)
         found += dict.fromkeys(words)
     return found + list(_disagreements(results))
+
+
+def campaign(programs: Iterable[tuple[str, str]]) -> int:
+    """Prints every (name, text) at fault with its faults, and how many there are; 1 where there is one."""
+    bad = total = 0
+    for name, text in programs:
+        total += 1
+        if found := faults(text):
+            bad += 1
+            print(f"--- {name}\n{text}" + "\n".join(found), flush=True)
+    print(f"{bad} of {total} programs at fault")
+    return int(bad > 0)
 
 
 def _commands(networks: bool) -> dict[str, Callable[[str], Any]]:

@@ -10,7 +10,7 @@ import random
 import sys
 
 from tests.campaigns import instructions, training_programs
-from tests.campaigns.commands import faults
+from tests.campaigns.commands import campaign
 from tests.property.index_programs import index_program
 from tests.property.test_random_programs import Writer
 
@@ -36,14 +36,8 @@ def main() -> int:
     parser.add_argument("--programs", type=int, default=1500)
     parser.add_argument("--first", type=int, default=0)
     chosen = parser.parse_args()
-    bad = 0
-    for seed in range(chosen.first, chosen.first + chosen.programs):
-        kind, text = program(seed)
-        if found := faults(text):
-            bad += 1
-            print(f"--- {seed}: {kind}\n{text}" + "\n".join(found), flush=True)
-    print(f"{bad} of {chosen.programs} programs at fault")
-    return bool(bad)
+    seeds = range(chosen.first, chosen.first + chosen.programs)
+    return campaign((f"{seed}: {kind}", text) for seed in seeds for kind, text in (program(seed),))
 
 
 if __name__ == "__main__":
