@@ -32,7 +32,8 @@ BLOCK = 2**19  # function values at a time
 ROUNDING = 8 * 2.0**-52  # below this share of its variance, a variable's own randomness is rounding
 RTOL, ATOL = 1e-12, 1e-14
 RADII = (rules.REACH, 14.0, 20.0, 28.0, 38.0)  # the axes end at one of them
-FALLEN = 1e-17  # where |f| φ is less than this part of E|f|
+FALLEN = 1e-17  # where |f| φ is less than this part of E|f|,
+TINY = float(np.finfo(float).tiny)  # or no longer a double
 
 Joint = Callable[[Array], Any]
 
@@ -237,25 +238,32 @@ def directions(p: int) -> Array:
 
 def _extended(integral: _Integral, mean: Array, root: Array, axes: Sequence[int]) -> Any:
     """Lets the axes reach to where |f| φ has fallen to nothing; marks the entries where it does so nowhere."""
-    integral.reach = rules.REACH
     beyond = np.zeros(len(mean), dtype=bool)
+    integral.reach = rules.REACH
     if not axes:
         return beyond
-    size = _blocked(integral, mean, root, axes, Rule(SIZES[len(axes)][0]), True)
-    steps = root[:, :, axes] @ directions(len(axes)).T  # (k, p, directions)
-    farthest = 0
-    for k, radius in enumerate(RADII):
-        x = mean[:, None, :] + radius * np.swapaxes(steps, 1, 2)
-        height = integral.at(x) * (math.exp(-radius * radius / 2) * radius ** len(axes))
-        large = ~np.all(height <= FALLEN * size[:, None], axis=1)
-        if large.any():
-            farthest = k + 1
-            beyond = large
-        elif k == len(RADII) - 1:
-            beyond = large
-    beyond = beyond & (farthest == len(RADII))
+    size = _size(integral, mean, root, axes)
+    large = [_large(integral, mean, root, axes, radius, size) for radius in RADII]
+    farthest = max((k + 1 for k, entries in enumerate(large) if entries.any()), default=0)
     integral.reach = RADII[min(farthest, len(RADII) - 1)]
-    return np.asarray(beyond)
+    if farthest == len(RADII):  # E|f| may be that of what only the longer axes reach
+        rows = np.flatnonzero(large[-1])
+        size = _size(integral, mean[rows], root[rows], axes)
+        beyond[rows] = _large(integral, mean[rows], root[rows], axes, RADII[-1], size)
+    return beyond
+
+
+def _size(integral: _Integral, mean: Array, root: Array, axes: Sequence[int]) -> Array:
+    """E|f|, roughly."""
+    return _blocked(integral, mean, root, axes, Rule(SIZES[len(axes)][0]), True)
+
+
+def _large(integral: _Integral, mean: Array, root: Array, axes: Sequence[int], radius: float, size: Array) -> Array:
+    """Whether |f| φ is more than nothing in some direction, so far out."""
+    steps = root[:, :, axes] @ directions(len(axes)).T  # (k, p, directions)
+    x = mean[:, None, :] + radius * np.swapaxes(steps, 1, 2)
+    height = integral.at(x) * (math.exp(-radius * radius / 2) * radius ** len(axes))
+    return np.asarray(~np.all(height <= np.maximum(FALLEN * size[:, None], TINY), axis=1))
 
 
 def _blocked(integral: _Integral, mean: Array, root: Array, axes: Sequence[int], rule: Rule, size: bool) -> Array:

@@ -9,6 +9,7 @@ import mpmath as mp
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+from scipy import special
 
 import tp_compiler as tpc
 from tp_compiler.evaluate import closed_forms, quadrature
@@ -246,3 +247,11 @@ def test_polynomials_of_more_gaussians() -> None:
     )
     assert run["b"] == pytest.approx(3**2 + 6 + 3**3, rel=1e-13) and run.outputs["b"].method != "qmc"
     assert run["c"] == pytest.approx(5.789102e24, rel=1e-6)
+
+
+@pytest.mark.parametrize("far", [-6.0, -10.0, -15.0, -25.0, -37.0, -80.0])
+def test_what_only_longer_axes_reach(far: float) -> None:
+    """E step(far + z) = Φ(far): a rule whose axis ends nearer sees 0, and must not call that unknown."""
+    value, error = quadrature.expectation([univariate("step")], np.array([far]), np.ones((1, 1)))
+    want = special.ndtr(far)
+    assert error <= 1e-20 and abs(value - want) <= 1e-12 * want + 2e-23  # the Gaussian's mass beyond its shortest axis
