@@ -25,6 +25,9 @@ ENTRIES = 32  # entries of a family that are looked at
 
 #: Functions that make heavy tails of Gaussians where their argument is not bounded.
 _HEAVY = {"exp", "tan", "log", "sinh", "cosh"}
+#: Functions that keep polynomials of Gaussians what they are, up to a sign: near their zeros, |p| < ε has a probability
+#: of order ε^(1/degree), so that log|p| has all moments.
+_POLYNOMIAL = {"add", "mul", "square", "abs"}
 #: Functions that jump.
 _JUMPS = {"sign", "step", "where"}
 MODERATE = 4.0  # a polynomial of this degree in Gaussians is averaged safely
@@ -38,8 +41,10 @@ class Tails:
     def __init__(self, nodes: list[ir.Node]):
         self.range = ranges(nodes)
         self.degree: dict[ir.Node, float] = {}
+        self.polynomial: dict[ir.Node, bool] = {}
         self.jumps: dict[ir.Node, bool] = {}
         for node in nodes:
+            self.polynomial[node] = self._polynomial(node)
             known = node.type.is_scalar or bounded(self.range[node])
             self.degree[node] = 0.0 if known else self._degree(node)
             self.jumps[node] = not node.type.is_scalar and self._jumps(node)
@@ -81,7 +86,7 @@ class Tails:
             return own[0] if divisor.type.is_scalar or away_from_zero(self.range[divisor]) else np.inf
         if node.fn == "pow":
             return self._degree_of_power(node, own)
-        if node.fn == "log" and of[0] > 0:
+        if node.fn == "log" and (of[0] > 0 or self.polynomial[node.args[0]]):
             return min(own[0], 1.0) if np.isfinite(own[0]) else np.inf
         return np.inf if node.fn in _HEAVY and not node.type.is_scalar else max(own)
 
@@ -92,6 +97,15 @@ class Tails:
         if power.value >= 0:
             return own[0] * power.value
         return 0.0 if away_from_zero(self.range[node.args[0]]) else np.inf
+
+    def _polynomial(self, node: ir.Node) -> bool:
+        """Whether a ket is a polynomial of Gaussians, or the absolute value of one."""
+        if node.type.is_scalar or isinstance(node, ir.MatMul | ir.InitialKet):
+            return True
+        if not isinstance(node, ir.Map):
+            return False
+        power = node.fn == "pow" and isinstance(node.args[1], ir.Constant) and node.args[1].value >= 0
+        return (node.fn in _POLYNOMIAL or power) and all(self.polynomial[a] for a in node.args)
 
     def _jumps(self, node: ir.Node) -> bool:
         if isinstance(node, ir.Map) and node.fn in _JUMPS:
