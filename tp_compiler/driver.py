@@ -186,7 +186,7 @@ def show(source: Source, *, stage: str, settings: Mapping[str, float] | None = N
         return show_ir(reparametrized(program))
     if stage == "limit":
         return equations(program).unicode()
-    from tp_compiler.evaluate.plan import Plan
+    from tp_compiler.evaluate.sampling.plan import Plan
 
     return Plan(reparametrized(program)).show()
 
@@ -194,7 +194,7 @@ def show(source: Source, *, stage: str, settings: Mapping[str, float] | None = N
 def equations(program: Program, *, simplify: bool = True) -> System:
     """The limit equations of a program; see `equations.derive`."""
     from tp_compiler.equations import derive
-    from tp_compiler.evaluate.formulas import closed_form
+    from tp_compiler.evaluate.exact.symbolic import closed_form
 
     program = reparametrized(program)
     if program.loop is not None and program.loop.times:

@@ -22,10 +22,10 @@ from threadpoolctl import threadpool_limits
 
 import tp_compiler as tpc
 from tests.benchmarks.measure import ROOT, Networks, best_networks, limit_error, networks
-from tp_compiler.evaluate.blocks import block_size
-from tp_compiler.evaluate.plan import Plan
-from tp_compiler.evaluate.replicate import Replicate
-from tp_compiler.evaluate.share import shared
+from tp_compiler.evaluate.sampling.blocks import block_size
+from tp_compiler.evaluate.sampling.merge_equal_nodes import shared
+from tp_compiler.evaluate.sampling.plan import Plan
+from tp_compiler.evaluate.sampling.replicate import Replicate
 from tp_compiler.ir.program import Program
 
 OPTIMIZERS = {"SGD": "SGD(lr = 0.2)", "Adam": "Adam(lr = 0.1, beta1 = 0.9, beta2 = 0.99, eps = 0.01)"}

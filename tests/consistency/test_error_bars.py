@@ -11,8 +11,8 @@ from scipy.stats import binom, t
 import tp_compiler
 from tests.consistency.recursions import erf_kernel, relu_kernel
 from tests.consistency.scores import deviations
-from tp_compiler.evaluate.outer import paired
-from tp_compiler.evaluate.plan import Plan
+from tp_compiler.evaluate.sampling.outer import paired
+from tp_compiler.evaluate.sampling.plan import Plan
 
 SMOOTH = """
 axis d : 3

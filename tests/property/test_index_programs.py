@@ -9,7 +9,7 @@ import tp_compiler as tpc
 from tests.property.index_checks import dependence_on_names, disagreements, training_under_names
 from tests.property.index_programs import NAMES, index_program
 from tests.unit.expand.roundtrip import holds
-from tp_compiler.evaluate import forms
+from tp_compiler.evaluate.exact import ket_formula as forms
 
 
 @pytest.mark.parametrize("seed", range(36))

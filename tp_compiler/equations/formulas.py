@@ -1,6 +1,6 @@
 """Expectations by their formulas: E f(g) of jointly Gaussian kets g, over their brackets.
 
-The formulas themselves come from outside (`ClosedForm`; in the program, evaluate/formulas.py). They are asked once for
+The formulas themselves come from outside (`ClosedForm`; in the program, evaluate/exact/symbolic.py). They are asked once for
 each form of an expectation, with symbols for the brackets, since the layers of a network ask the same again and again.
 """
 

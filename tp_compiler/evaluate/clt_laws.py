@@ -8,9 +8,9 @@ import numpy as np
 
 from tp_compiler.diagnostics import Span
 from tp_compiler.evaluate import errors
-from tp_compiler.evaluate.estimates import base, covariance_of
-from tp_compiler.evaluate.exact import Exact
-from tp_compiler.evaluate.plan import Plan
+from tp_compiler.evaluate.exact.evaluator import Exact
+from tp_compiler.evaluate.sampling.estimates import base, covariance_of
+from tp_compiler.evaluate.sampling.plan import Plan
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.build import MAX_STEPS, Builder
 from tp_compiler.ir.program import Output, Program

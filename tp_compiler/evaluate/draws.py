@@ -5,7 +5,7 @@ independent of every ket. A program that goes on with their values (training in 
 f_0) is run with an index more, `draw`, in the place of every such scalar: what it does to one draw it does to all.
 Averages that have an exact value enter as that value. Where an output turns out to be an affine function of the vector,
 its law is Gaussian with a mean and covariance that need no drawing. Where kets are left (an optimizer that is not
-linear), they are frozen: pairs.py.
+linear), they are frozen: neuron_pairs.py.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ import numpy as np
 
 from tp_compiler.diagnostics import Diagnostic, Span
 from tp_compiler.evaluate.budget import Budget, clock_for, seconds_for
-from tp_compiler.evaluate.clt import CltScalars
 from tp_compiler.evaluate.clt_laws import covariance_node
-from tp_compiler.evaluate.estimates import mean_and_error
-from tp_compiler.evaluate.exact import ExactEvaluator
-from tp_compiler.evaluate.forms import Tensor
-from tp_compiler.evaluate.memory import BASE
+from tp_compiler.evaluate.exact.evaluator import ExactEvaluator
+from tp_compiler.evaluate.exact.ket_formula import Tensor
 from tp_compiler.evaluate.options import Options, settings_of
-from tp_compiler.evaluate.pairs import Paired, paired
-from tp_compiler.evaluate.plan import Plan
-from tp_compiler.evaluate.points import Points
-from tp_compiler.evaluate.replicate import Replicate
+from tp_compiler.evaluate.sampling.clt import CltScalars
+from tp_compiler.evaluate.sampling.estimates import mean_and_error
+from tp_compiler.evaluate.sampling.memory import BASE
+from tp_compiler.evaluate.sampling.neuron_pairs import Paired, paired
+from tp_compiler.evaluate.sampling.plan import Plan
+from tp_compiler.evaluate.sampling.points import Points
+from tp_compiler.evaluate.sampling.replicate import Replicate
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.build import MAX_STEPS, Builder
 from tp_compiler.ir.program import Output, Program

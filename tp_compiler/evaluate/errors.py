@@ -1,5 +1,5 @@
 """How far the numbers of the exact road may be off: what quadrature leaves and what rounding does, carried through every
-operation, entry by entry. This is the one home of these rules; forms.py, exact.py and expectations.py call them.
+operation, entry by entry. This is the one home of these rules; the rooms exact and gaussian call them.
 
 An error is None (none at all), or an array that broadcasts to its values. A number lies within its error and within the
 range that its formula shows (ranges.py): functions are looked up at the ends of that interval and where they turn, so

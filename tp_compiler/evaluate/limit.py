@@ -14,15 +14,15 @@ from tp_compiler.diagnostics import Diagnostic, ProgramError
 from tp_compiler.evaluate import clt_laws
 from tp_compiler.evaluate.budget import LEAST, Budget, Interrupted, TooLarge, clock_for, seconds_for
 from tp_compiler.evaluate.draws import Draws, drawn_together
-from tp_compiler.evaluate.estimates import is_gaussian
-from tp_compiler.evaluate.exact import Exact, ExactEvaluator
-from tp_compiler.evaluate.expectations import PATIENCE
-from tp_compiler.evaluate.forms import NotExact
-from tp_compiler.evaluate.linear import LinearEvaluator, trained
-from tp_compiler.evaluate.linear_needs import Problem
-from tp_compiler.evaluate.memory import BASE
+from tp_compiler.evaluate.exact.evaluator import Exact, ExactEvaluator
+from tp_compiler.evaluate.exact.expectations import PATIENCE
+from tp_compiler.evaluate.exact.ket_formula import NotExact
+from tp_compiler.evaluate.linear.evaluator import LinearEvaluator, trained
+from tp_compiler.evaluate.linear.needs import Problem
 from tp_compiler.evaluate.options import Options, settings_of, validate
-from tp_compiler.evaluate.qmc import Sampling
+from tp_compiler.evaluate.sampling.estimates import is_gaussian
+from tp_compiler.evaluate.sampling.memory import BASE
+from tp_compiler.evaluate.sampling.qmc import Sampling
 from tp_compiler.ir.program import Output, Program
 from tp_compiler.ir.walk import reachable
 from tp_compiler.results import Estimate, Run

@@ -13,8 +13,8 @@ import numpy as np
 
 from tp_compiler.diagnostics import Diagnostic
 from tp_compiler.evaluate.arrays import aligned
-from tp_compiler.evaluate.faults import Refused
 from tp_compiler.evaluate.kernels import KERNELS
+from tp_compiler.evaluate.numerical_errors import Refused
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.types import Index
 

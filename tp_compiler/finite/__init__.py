@@ -1,0 +1,1 @@
+"""Finite width, sharing no numeric code with the limit."""

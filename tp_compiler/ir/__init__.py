@@ -1,0 +1,1 @@
+"""The program: instructions and what is known of them."""

@@ -7,8 +7,8 @@ import itertools
 import numpy as np
 import pytest
 
-from tp_compiler.evaluate.binding import Place, fresh
-from tp_compiler.evaluate.forms import Part, Tensor, Term, Variable
+from tp_compiler.evaluate.exact.binding import Place, fresh
+from tp_compiler.evaluate.exact.ket_formula import Part, Tensor, Term, Variable
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.types import Axis, Index
 

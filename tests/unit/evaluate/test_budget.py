@@ -12,9 +12,9 @@ import pytest
 
 import tp_compiler as tpc
 from tp_compiler.evaluate.budget import LEAST, Budget, NotExact, TooLarge, clock_for, current, seconds_for
-from tp_compiler.evaluate.exact import ExactEvaluator
-from tp_compiler.evaluate.linear import LinearEvaluator
-from tp_compiler.evaluate.memory import BASE
+from tp_compiler.evaluate.exact.evaluator import ExactEvaluator
+from tp_compiler.evaluate.linear.evaluator import LinearEvaluator
+from tp_compiler.evaluate.sampling.memory import BASE
 from tp_compiler.ir.walk import reachable
 
 RESIDUAL = """

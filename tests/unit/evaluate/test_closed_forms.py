@@ -11,8 +11,8 @@ import pytest
 from numpy.testing import assert_allclose
 
 from tests.unit.evaluate import reference
-from tp_compiler.evaluate import closed_forms, quadrature
-from tp_compiler.evaluate.univariate import (
+from tp_compiler.evaluate.gaussian import closed_forms, quadrature
+from tp_compiler.evaluate.gaussian.univariate import (
     Univariate,
     gauss,
     gauss_prime,

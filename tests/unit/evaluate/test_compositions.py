@@ -7,8 +7,8 @@ import pytest
 from numpy.testing import assert_allclose
 
 import tp_compiler as tpc
-from tp_compiler.evaluate import compositions
-from tp_compiler.evaluate.univariate import (
+from tp_compiler.evaluate.exact import compositions
+from tp_compiler.evaluate.gaussian.univariate import (
     Univariate,
     gauss,
     hermite,

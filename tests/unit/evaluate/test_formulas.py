@@ -11,9 +11,9 @@ import sympy as sp
 
 import tp_compiler as tpc
 from tp_compiler.equations.functions import FUNCTIONS
-from tp_compiler.evaluate.formulas import closed_form
-from tp_compiler.evaluate.quadrature import expectation
-from tp_compiler.evaluate.univariate import Univariate, gauss, relu_power, univariate
+from tp_compiler.evaluate.exact.symbolic import closed_form
+from tp_compiler.evaluate.gaussian.quadrature import expectation
+from tp_compiler.evaluate.gaussian.univariate import Univariate, gauss, relu_power, univariate
 
 G1, G2 = sp.symbols("g1 g2", real=True)
 COVARIANCE = sp.ImmutableMatrix([[sp.Rational(3, 2), sp.Rational(1, 3)], [sp.Rational(1, 3), 1]])

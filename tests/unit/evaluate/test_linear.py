@@ -13,10 +13,11 @@ import pytest
 import tp_compiler as tpc
 from tests.unit.evaluate.words import Words, combined
 from tp_compiler.diagnostics import Diagnostic
-from tp_compiler.evaluate import linear_merge, linear_sparse
-from tp_compiler.evaluate.exact import Exact
-from tp_compiler.evaluate.forms import NotExact
-from tp_compiler.evaluate.linear import LinearEvaluator
+from tp_compiler.evaluate.exact.evaluator import Exact
+from tp_compiler.evaluate.exact.ket_formula import NotExact
+from tp_compiler.evaluate.linear import merge as linear_merge
+from tp_compiler.evaluate.linear import sparse as linear_sparse
+from tp_compiler.evaluate.linear.evaluator import LinearEvaluator
 
 
 def evaluate(text: str) -> dict[str, Any]:

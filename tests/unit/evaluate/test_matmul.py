@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tp_compiler.evaluate.matmul import MatrixState
-from tp_compiler.evaluate.points import Points
+from tp_compiler.evaluate.sampling.matmul import MatrixState
+from tp_compiler.evaluate.sampling.points import Points
 
 M = 2**14
 

@@ -12,9 +12,9 @@ from numpy.testing import assert_allclose
 from scipy import special
 
 import tp_compiler as tpc
-from tp_compiler.evaluate import closed_forms, quadrature
-from tp_compiler.evaluate.quadrature import expectation, expectation_of
-from tp_compiler.evaluate.univariate import composite, monomial, univariate
+from tp_compiler.evaluate.gaussian import closed_forms, quadrature
+from tp_compiler.evaluate.gaussian.quadrature import expectation, expectation_of
+from tp_compiler.evaluate.gaussian.univariate import composite, monomial, univariate
 from tp_compiler.ir.primitives import PRIMITIVES
 
 SMOOTH = ["tanh", "sigmoid", "silu", "softplus", "gelu_tanh", "mish"]

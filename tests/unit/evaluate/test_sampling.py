@@ -7,8 +7,8 @@ import pytest
 
 import tp_compiler as tpc
 from tp_compiler.evaluate.options import Options
-from tp_compiler.evaluate.points import Points
-from tp_compiler.evaluate.qmc import Sampling
+from tp_compiler.evaluate.sampling.points import Points
+from tp_compiler.evaluate.sampling.qmc import Sampling
 
 KET = "ket |x> ~ N(0, 1)\nket |y> ~ N(0, 1)\nmatrix W ~ N(0, 1)\n"
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import tp_compiler as tpc
-from tp_compiler.evaluate import tails
-from tp_compiler.evaluate.plan import Plan
+from tp_compiler.evaluate.sampling import heavy_tails as tails
+from tp_compiler.evaluate.sampling.plan import Plan
 from tp_compiler.ir import nodes as ir
 
 KETS = "ket |x> ~ N(0, 1)\nket |y> ~ N(0, 1)\n"

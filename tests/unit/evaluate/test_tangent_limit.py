@@ -10,7 +10,7 @@ from scipy.linalg import expm
 
 import tp_compiler as tpc
 from tp_compiler import driver
-from tp_compiler.evaluate.flow import Flow
+from tp_compiler.evaluate.sampling.flow import Flow
 
 HEAD = """
 parametrization ntk

@@ -1,0 +1,1 @@
+"""Kets as formulas: values without samples."""

@@ -1,0 +1,162 @@
+"""Functions of several Gaussians, which can be watched: a record of the primitives in them with their arguments says
+where they are singular or narrow (features.py), and their parities whether they are even or odd.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from tp_compiler.evaluate.exact.ket_formula import Factor, Form, Linear, NotExact, Tensor, Term, number
+from tp_compiler.evaluate.gaussian.univariate import Seen, Univariate, common, degree, degree_of_sum, parity
+from tp_compiler.evaluate.kernels import KERNELS
+from tp_compiler.ir.primitives import PRIMITIVES
+
+
+class Sum:
+    """A ket, as it is read from the values of the Gaussians it is made of."""
+
+    def __init__(self, ket: Form | Tensor, variables: dict[Any, Linear]):
+        self.pieces: list[tuple[float, tuple[Factor, ...]]] = []
+        self.kinked = False
+        if isinstance(ket, Tensor):
+            if np.ndim(ket.values):
+                raise NotExact("a function of a ket and an indexed scalar")
+            self.pieces.append((float(ket.values), ()))
+            return
+        for term in ket.terms:
+            if term.over or np.ndim(term.coefficient.values):
+                raise NotExact("a nonlinear function of a sum over an index")
+            for factor in term.factors:
+                self.kinked |= isinstance(factor.function, Univariate) and bool(factor.function.kinks)
+                for argument in factor.arguments:
+                    if argument.copy < 0:
+                        raise NotExact("a nonlinear function of an average over copies")
+                    variables[argument.key] = argument
+            self.pieces.append((float(term.coefficient.values), term.factors))
+
+    def __call__(self, known: Mapping[Any, Any], seen: Seen | None = None) -> Any:
+        total: Any = 0.0
+        for coefficient, factors in self.pieces:
+            part: Any = coefficient
+            for f in factors:
+                points = [known[x.key] for x in f.arguments]
+                if seen is not None:
+                    watch(f, points, seen)
+                part = part * f.function(*points)
+            total = total + part
+        return total
+
+    @property
+    def parity(self) -> int:
+        return common([math.prod(parity_of(f) for f in factors) for _, factors in self.pieces])
+
+    @property
+    def degree(self) -> int | None:
+        return degree_of_sum([[degree_of(f) for f in factors] for _, factors in self.pieces])
+
+    @property
+    def number(self) -> float | None:
+        """Its value, if it is a number."""
+        return None if any(factors for _, factors in self.pieces) else sum(c for c, _ in self.pieces)
+
+
+class Several:
+    """fn of sums: one function of as many arrays as there are Gaussians."""
+
+    def __init__(self, fn: str, inner: list[Sum], keys: list[Any]):
+        self.fn, self.inner, self.keys = fn, inner, keys
+        exponent = inner[1].number if fn == "pow" else None
+        self.parity = parity_under(fn, [f.parity for f in inner], exponent)
+        self.degree = degree_under(fn, [f.degree for f in inner], exponent)
+
+    def __call__(self, *points: Any) -> Any:
+        known = dict(zip(self.keys, points, strict=True))
+        return KERNELS[self.fn](*(f(known) for f in self.inner))
+
+    def watch(self, points: list[Any], seen: Seen) -> None:
+        known = dict(zip(self.keys, points, strict=True))
+        seen.append((self.fn, [f(known, seen) for f in self.inner]))
+
+
+class Moved:
+    """A function of several Gaussians at scaled and shifted ones."""
+
+    def __init__(self, function: Callable[..., Any], lines: list[tuple[float, float]]):
+        self.function, self.lines = function, lines
+        self.parity = 0 if any(shift for _, shift in lines) else getattr(function, "parity", 0)
+        self.degree: int | None = getattr(function, "degree", None)
+
+    def _inner(self, points: Any) -> list[Any]:
+        return [s * x + t for (s, t), x in zip(self.lines, points, strict=True)]
+
+    def __call__(self, *points: Any) -> Any:
+        return self.function(*self._inner(points))
+
+    def watch(self, points: list[Any], seen: Seen) -> None:
+        if isinstance(self.function, Several | Moved):
+            self.function.watch(self._inner(points), seen)
+
+
+def several(fn: str, args: list[Any]) -> Form:
+    """fn of kets that are themselves functions of Gaussians: one factor of all Gaussians involved."""
+    variables: dict[Any, Linear] = {}
+    inner = [Sum(a, variables) for a in args]
+    if not PRIMITIVES[fn].smooth or any(f.kinked for f in inner):
+        raise NotExact(f"{fn} of a nonlinear ket, with a kink")
+    return Form((Term(number(1.0), (Factor(Several(fn, inner, list(variables)), tuple(variables.values())),)),))
+
+
+def together(form: Form) -> Form:
+    """A sum of products as one function: where its terms have no average one by one."""
+    return several("add", [form])
+
+
+def watch(factor: Factor, points: list[Any], seen: Seen) -> None:
+    """Records the primitives in a factor, evaluated at points of its arguments."""
+    f = factor.function
+    if isinstance(f, Univariate):
+        f.seen(points[0], seen)
+    elif isinstance(f, Several | Moved):
+        f.watch(points, seen)
+
+
+def parity_of(factor: Factor) -> int:
+    """1: even, -1: odd, under a change of sign of all its Gaussians, if they have no mean."""
+    f = factor.function
+    return parity(f) if isinstance(f, Univariate) else getattr(f, "parity", 0)
+
+
+def degree_of(factor: Factor) -> int | None:
+    """The degree of a polynomial in all its Gaussians, at most; None for other functions."""
+    f = factor.function
+    return degree(f) if isinstance(f, Univariate) else getattr(f, "degree", None)
+
+
+def degree_under(fn: str, own: list[int | None], exponent: float | None) -> int | None:
+    """The degree of fn of polynomials of these degrees; None where that is not a polynomial."""
+    if fn in ("add", "mul"):
+        return degree_of_sum([[d] for d in own] if fn == "add" else [own])
+    power = 2.0 if fn == "square" else exponent if fn == "pow" else None
+    if power is None or power < 0 or not power.is_integer() or own[0] is None:
+        return None
+    return own[0] * int(power)
+
+
+def parity_under(fn: str, own: list[int], exponent: float | None) -> int:
+    """The parity of fn of functions that are even, odd or neither."""
+    if all(p == 1 for p in own):
+        return 1
+    if fn == "add":
+        return common(own)
+    if fn in ("mul", "div"):
+        return math.prod(own)
+    if fn == "square":
+        exponent = 2.0
+    if exponent is not None and exponent.is_integer() and own[0] == -1:
+        return 1 if exponent % 2 == 0 else -1
+    row = PRIMITIVES[fn]
+    return row.parity if row.arity == 1 and own[0] == -1 else 0

@@ -1,0 +1,674 @@
+"""The exact evaluator: kets as formulas, scalars as numbers without sampling.
+
+The instructions run in order under the ket rules (TP IVb, Def 2.6.5; limit.md section 1), in their first form: a
+product W|x> is its hat, a new Gaussian family with covariance σ²<x|x'>, plus its dot, σ² Σ_y |y> E[∂|x>/∂Ŵᵀ|y>]. What
+has no formula is a `NotExact` in the place of a value, and so is everything that depends on it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from tp_compiler.diagnostics import Diagnostic
+from tp_compiler.evaluate import errors
+from tp_compiler.evaluate import numerical_errors as faults
+from tp_compiler.evaluate.arrays import joined, labels, reduced, reindexed, shifted
+from tp_compiler.evaluate.budget import Interrupted, TooLarge, current
+from tp_compiler.evaluate.exact import compositions, pointwise, stein
+from tp_compiler.evaluate.exact.binding import Place, fresh
+from tp_compiler.evaluate.exact.expectations import EXACT, METHODS, PATIENCE, Expectations
+from tp_compiler.evaluate.exact.ket_formula import (
+    Bundle,
+    Factor,
+    Form,
+    Linear,
+    NotExact,
+    Part,
+    Shared,
+    Tensor,
+    Term,
+    Variable,
+    bounded,
+    constant,
+    delta,
+    gaussian,
+    identity,
+    number,
+    plus,
+    private,
+    product,
+    summed,
+    times,
+    union,
+)
+from tp_compiler.evaluate.exact.trials import Trials
+from tp_compiler.evaluate.gaussian.lines import Infinite
+from tp_compiler.evaluate.gaussian.univariate import Univariate, monomial, univariate
+from tp_compiler.evaluate.ranges import Range, with_signs
+from tp_compiler.evaluate.spectral import spectral
+from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.primitives import PRIMITIVES
+from tp_compiler.ir.program import Output
+from tp_compiler.ir.types import Index
+
+MOST_ONE_HOT = 2**24  # entries of a gather written as a product with zeros and ones
+
+
+_NOTES = {
+    "exact": "every ket in it is a combination (or a polynomial) of Gaussians",
+    "closed-form": "its expectations are rows of the table of closed forms",
+    "quadrature": "its expectations are integrals over a few Gaussians",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Exact:
+    """The value of an output found without sampling: the array, its error estimate, and the method's name."""
+
+    value: Any
+    error: Any  # of the shape of the value
+    method: str
+    note: str = ""
+
+
+class ExactEvaluator:
+    """Runs the nodes of a plan; `output` gives a value, a Diagnostic, or NotExact with the reason."""
+
+    def __init__(self, nodes: list[ir.Node], quadrature: bool = True, patience: float = PATIENCE):
+        self.values: dict[ir.Node, Any] = {}
+        self.method: dict[ir.Node, int] = {}
+        self.ranges = with_signs(nodes)
+        self.trials = Trials()
+        self.expect = Expectations(self.between, quadrature, patience)
+        self.products: dict[tuple[ir.MatrixSymbol, bool], dict[Any, list[ir.MatMul]]] = defaultdict(
+            lambda: defaultdict(list)
+        )
+        with np.errstate(all="ignore"):
+            try:
+                for k, node in enumerate(nodes):
+                    current().report(k, len(nodes))
+                    self.values[node] = self._evaluate(node)
+            except KeyboardInterrupt:
+                self.values |= {n: Interrupted("interrupted") for n in nodes if n not in self.values}
+
+    def output(self, output: Output) -> Exact | Diagnostic | NotExact:
+        node = output.node
+        value = self.values[node]
+        if not isinstance(value, Tensor):
+            return value
+        problem = faults.problem(node, value.values, set())
+        if problem is not None:
+            cancelled = problem.code == "NX411" and value.error is not None and not np.all(np.isfinite(value.error))
+            return faults.undecided(node) if cancelled else NotExact(problem.message)
+        shape = tuple(i.size for i in output.indices)
+        try:
+            current().room(3.0 * math.prod(shape), "an output and its error")
+        except NotExact as reason:
+            return reason
+        array = np.array(np.broadcast_to(value.at(output.indices), shape), dtype=np.float64)
+        method = METHODS[self.method[node]]
+        error = errors.shown(array, value.error_at(output.indices), method == "quadrature")
+        if not np.all(np.isfinite(error)):
+            pole = self._pole(node)
+            if pole is not None:
+                return faults.undecided(pole)
+            error = np.where(np.isfinite(error), error, np.finfo(float).max)  # exp of anything, with no pole
+        return Exact(array, error, method, _NOTES[method])
+
+    def _pole(self, node: ir.Node) -> ir.Node | None:
+        """The first instruction below that may divide by 0, of those whose error is infinite."""
+        found, todo = {node}, [node]
+        while todo:
+            for a in todo.pop().args:
+                x = self.values[a]
+                if a not in found and not (isinstance(x, Tensor) and (x.error is None or np.all(np.isfinite(x.error)))):
+                    found.add(a)
+                    todo.append(a)
+        return next((n for n in sorted(found, key=lambda n: n.serial) if self._may_divide(n)), None)
+
+    def _may_divide(self, node: ir.Node) -> bool:
+        args = [self.values[a] for a in node.args]
+        if not isinstance(self.values[node], Tensor):
+            return False
+        if not (isinstance(node, ir.Map) and all(isinstance(a, Tensor) for a in args)):
+            return isinstance(node, ir.Linalg | ir.Spectral) or any(isinstance(a, Form) for a in args)
+        own, known = union(args), [self.ranges[a] for a in node.args]
+        return bool(np.any(errors.pole(node.fn, [a.at(own) for a in args], [a.error_at(own) for a in args], known)))
+
+    def _evaluate(self, node: ir.Node) -> Any:
+        args = [self.values[a] for a in node.args]
+        self.expect.method = EXACT
+        bad = next((a for a in args if isinstance(a, Diagnostic | NotExact)), None)
+        if bad is not None:
+            return bad
+        try:
+            current().poll()
+            value = getattr(self, f"_{type(node).__name__.lower()}")(node, args)
+        except NotExact as reason:
+            value = reason.with_traceback(None)  # which keeps the arrays of every call
+        except Infinite as reason:
+            value = faults.no_average(node, str(reason))
+        except MemoryError:
+            value = TooLarge("an array that does not fit into the memory")
+        except faults.Refused as refused:
+            value = refused.diagnostic
+        if isinstance(value, Tensor):
+            value = self.trials.carried(node, args, value, lambda moved: self._again(node, moved))
+            value = replace(value, error=errors.within(value.values, value.error, self.ranges[node]))
+        self.method[node] = max([self.expect.method, *(self.method[a] for a in node.args)])
+        return value
+
+    # -- leaves -------------------------------------------------------------------------------------------------
+    def _constant(self, node: ir.Constant, args: list[Any]) -> Any:
+        return number(node.value)
+
+    def _initialscalar(self, node: ir.InitialScalar | ir.Stop, args: list[Any]) -> Any:
+        return args[0]
+
+    _stop = _initialscalar
+
+    def _array(self, node: ir.Array, args: list[Any]) -> Any:
+        return Tensor(np.asarray(node.values, dtype=np.float64), node.type.indices)
+
+    def _position(self, node: ir.Position, args: list[Any]) -> Any:
+        return Tensor(np.arange(1.0, node.index.size + 1), (node.index,))
+
+    def _unavailable(self, node: ir.Unavailable, args: list[Any]) -> Any:
+        raise NotExact(f"{node.construct} is not evaluated in this version")
+
+    def _training(self, node: ir.Node, args: list[Any]) -> Any:
+        raise NotExact("training with a nonlinear network or optimizer")
+
+    _carry = _clock = _apply = _trace = _training
+
+    def _clt(self, node: ir.Clt, args: list[Any]) -> Any:
+        raise NotExact("the law of a `clt` scalar is sampled")
+
+    def _initialket(self, node: ir.InitialKet, args: list[Any]) -> Any:
+        mean, spread = args
+        faults.check_law(node.symbol, spread.values, mean.values)
+        if node.symbol.pair is not None:
+            left, right = node.symbol.pair
+            rest = tuple(x for x in spread.labels if x not in (left, right))
+            faults.covariance_root(spread.at((*rest, left, right)), node.symbol)
+        centre = constant(mean)
+        if not np.any(spread.values):
+            return centre
+        family = gaussian(Variable(node, node.type.indices))
+        return _simplified([*family.terms, *(centre.terms if np.any(mean.values) else ())])
+
+    # -- covariances of Gaussian families -------------------------------------------------------------------------
+    def between(self, a: Variable, b: Variable) -> Tensor:
+        """Cov(a, b) of two variables of one group, over the labels at which they stand.
+
+        Computed once for each pattern of labels, under canonical names: a recursion in depth, not one for every name.
+        """
+        if _rank(a) > _rank(b):
+            a, b = b, a
+        canonical: dict[Index, Place] = {}
+        for place in (*a.places, *b.places):
+            if isinstance(place, Index):
+                canonical.setdefault(place, Index(f"@{len(canonical)}", place.axis))
+        key = a.placed(canonical), b.placed(canonical)
+        value, method = self.expect.recursion.value(key, lambda: self.expect.kept(lambda: self._covariance(*key)))
+        self.expect.used(method)
+        back: dict[Index, Place] = {new: old for old, new in canonical.items() if isinstance(new, Index)}
+        found: Tensor = value.renamed(back)
+        return found
+
+    def _covariance(self, a: Variable, b: Variable) -> Tensor:
+        if isinstance(b.node, Bundle):
+            other = Linear(number(0.0), (Part(number(1.0), a),))
+            return self.expect.covariance(b.node.placed(b.places), other)
+        return self._initial(a, b) if isinstance(a.node, ir.InitialKet) else self._hats(a, b)
+
+    def _initial(self, a: Variable, b: Variable) -> Tensor:
+        assert isinstance(a.node, ir.InitialKet)
+        spread: Tensor = self.values[a.node.args[1]]
+        own = a.node.symbol.indices
+        pair = a.node.symbol.pair
+        places: dict[Index, Place] = dict(zip(own, a.places, strict=True))
+        factors = []
+        for index, p, q in zip(own, a.places, b.places, strict=True):
+            if pair is not None and index == pair[0]:
+                places[pair[1]] = q
+            elif (d := delta(p, q)) is not None:
+                factors.append(d)
+        return times(spread.renamed(places), *factors)
+
+    def _hats(self, a: Variable, b: Variable) -> Tensor:
+        """Cov(Ŵ|x>, Ŵ|x'>) = σ² <x|x'>, and ρσ² for Wᵀ; members of a family are independent."""
+        assert isinstance(a.node, ir.MatMul) and isinstance(b.node, ir.MatMul)
+        x, y = (self._placed_operand(v) for v in (a, b))
+        factors = [self._scale(a.node, a.members)]
+        for p, q in zip(a.members, b.members, strict=True):
+            if (d := delta(p, q)) is not None:
+                factors.append(d)
+        return times(self._bracket([x, y]), *factors)
+
+    def _placed_operand(self, variable: Variable) -> Form:
+        node = variable.node
+        assert isinstance(node, ir.MatMul)
+        form: Form = self.values[node.args[0]]
+        return form.placed(dict(zip(node.type.indices, variable.places, strict=True)))
+
+    def _scale(self, node: ir.MatMul, members: tuple[Place, ...]) -> Tensor:
+        """σ² at the members (times ρ = rows/cols for the transpose)."""
+        variance: Tensor = self.values[node.matrix.variance]
+        faults.check_law(node.matrix, variance.values)
+        placed = variance.renamed(dict(zip(node.matrix.indices, members, strict=True)))
+        ratio = node.matrix.rows.ratio / node.matrix.cols.ratio if node.transposed else 1.0
+        return times(number(ratio), placed)
+
+    def _bracket(self, forms: list[Form]) -> Tensor:
+        multiplied = product(forms)
+        if multiplied is None:
+            raise NotExact("a product of too many terms")
+        return self.expect.form(multiplied)
+
+    # -- products with matrices -----------------------------------------------------------------------------------
+    def _matmul(self, node: ir.MatMul, args: list[Any]) -> Any:
+        self.expect.gaussians.operand(node, args[0])
+        terms = list(gaussian(Variable(node, node.type.indices)).terms)
+        for earlier in self._met(node):
+            terms += self._dot(node, args[0], earlier)
+        self.products[node.matrix, node.transposed][_position(node)].append(node)
+        return _simplified(terms)
+
+    def _met(self, node: ir.MatMul) -> list[ir.MatMul]:
+        """The products with the transpose so far, of the same member of the family where both name one."""
+        products, own = self.products[node.matrix, not node.transposed], _position(node)
+        if own is None:
+            return [n for found in products.values() for n in found]
+        return [*products[own], *products[None]]
+
+    def _dot(self, node: ir.MatMul, x: Form, earlier: ir.MatMul) -> list[Term]:
+        """|y> σ² E[∂|x>/∂Ŵᵀ|y>] for one earlier product Wᵀ|y>, summed over its family."""
+        new: dict[Index, Place] = {i: fresh(i) for i in earlier.type.indices}
+        places = tuple(new.values())
+        variable = Variable(earlier, places)
+        theta = self._derivative(x, variable)
+        if theta is None or not np.any(theta.values):
+            return []
+        factors = [theta, self._scale(node, node.member)]
+        for p, q in zip(node.member, variable.members, strict=True):
+            if (d := delta(p, q)) is not None:
+                factors.append(d)
+        y: Form = self.values[earlier.args[0]].placed(new)
+        over = tuple(p for p in places if isinstance(p, Index))
+        return list(y.scaled(times(*factors)).summed(over).parts)
+
+    def _derivative(self, x: Form, variable: Variable) -> Tensor | None:
+        """E ∂|x>/∂variable: through the ket's own neuron only (TP IVb, Def 2.6.5)."""
+        gaussians = self.expect.gaussians
+        by = gaussians.variable(variable)
+        total = None
+        todo = list(reversed(x.parts))
+        while todo:
+            current().poll()
+            term = todo.pop()
+            made = gaussians.term(term)
+            if made.times(by).vanishes or not made.meets(by):
+                continue  # the derivative turns into its negative with a symbol; or there is none
+            if any(isinstance(f, Shared) for f in term.factors):
+                todo += reversed(term.distributed())
+                continue
+            part = self._term_derivative(term, variable)
+            if part is not None:
+                total = part if total is None else plus(total, part)
+        return total
+
+    def _term_derivative(self, term: Term, variable: Variable) -> Tensor | None:
+        total = None
+        factors = pointwise.fused(term.factors)
+        for k, factor in enumerate(factors):
+            slope = _slope(factor, variable)
+            if slope is None:
+                continue
+            rest = factors[:k] + factors[k + 1 :]
+            inner = self._mean_derivative(factor, rest)
+            if inner is None:
+                continue
+            part = summed([term.coefficient, inner, slope], term.over)
+            total = part if total is None else plus(total, part)
+        return total
+
+    def _mean_derivative(self, factor: Factor, rest: tuple[Factor, ...]) -> Tensor | None:
+        """E f'(ℓ) Π rest; what shares no Gaussians with f is averaged by itself."""
+        near, far = self._cluster_of(factor, rest)
+        others = self.expect.product(far)
+        if others is None:
+            return None
+        own = stein.mean_derivative(self.expect.product, self.expect.covariance, factor, near)
+        return None if own is None else times(own, others)
+
+    def _cluster_of(self, factor: Factor, rest: tuple[Factor, ...]) -> tuple[tuple[Factor, ...], tuple[Factor, ...]]:
+        """The other factors, parted into those that share Gaussians with `factor` and the independent ones."""
+        near = next(c for _, c in self.expect.gaussians.clusters((factor, *rest)) if any(f is factor for f in c))
+        own = {id(f) for f in near}
+        return tuple(f for f in rest if id(f) in own), tuple(f for f in rest if id(f) not in own)
+
+    # -- entrywise ------------------------------------------------------------------------------------------------
+    def _map(self, node: ir.Map, args: list[Any]) -> Any:
+        forms = [a for a in args if isinstance(a, Form)]
+        if not forms:
+            own = union(args)  # a scalar may be constant over an index of its type
+            return _function_of_numbers(node.fn, args, own, [self.ranges[a] for a in node.args])
+        scalars = [a for a in args if isinstance(a, Tensor)]
+        if node.fn == "add":
+            return _simplified([t for a in args for t in (a if isinstance(a, Form) else constant(a)).shared().parts])
+        if node.fn == "mul":
+            multiplied = product(forms)
+            if multiplied is None:
+                raise NotExact("a product of too many terms")
+            return _simplified(multiplied.scaled(times(*scalars)).parts if scalars else multiplied.parts)
+        if node.fn == "div" and isinstance(args[1], Tensor):
+            known = [(1.0, 1.0), self.ranges[node.args[1]]]
+            return args[0].scaled(_function_of_numbers("div", [number(1.0), args[1]], args[1].labels, known))
+        inverse = compositions.reciprocal(args[1]) if node.fn == "div" and isinstance(args[1], Form) else None
+        if inverse is not None:
+            return _simplified(_quotient(args[0], inverse).terms)
+        return self._function(node.fn, args)
+
+    def _function(self, fn: str, args: list[Any]) -> Form:
+        """f of kets and numbers, as one factor."""
+        if all((isinstance(a, Form) and _is_number(a)) or isinstance(a, Tensor) for a in args):
+            tensors = [
+                a if isinstance(a, Tensor) else plus(number(0.0), *(t.coefficient for t in a.terms)) for a in args
+            ]
+            own = tuple(dict.fromkeys(x for t in tensors for x in t.labels))
+            return constant(_function_of_numbers(fn, tensors, own))
+        first, *rest = args
+        linear = first.linear() if isinstance(first, Form) else None
+        if linear is not None and all(isinstance(a, Tensor) and np.ndim(a.values) == 0 for a in rest):
+            named = _named(fn, [float(a.values) for a in rest])
+            if named is not None:
+                return Form((Term(number(1.0), (Factor(named, (linear,)),)),))
+        return pointwise.marked(pointwise.applied(fn, args), args)
+
+    # -- averages, sums and indices ---------------------------------------------------------------------------------
+    def _contract(self, node: ir.Contract, args: list[Any]) -> Any:
+        forms = [a for a in args if isinstance(a, Form)]
+        scalars = [a for a in args if isinstance(a, Tensor)]
+        if not forms:
+            return summed(scalars, node.over)
+        multiplied = product(forms)
+        if multiplied is None:
+            raise NotExact("a product of too many terms")
+        whole = (multiplied.scaled(times(*scalars)) if scalars else multiplied).summed(node.over)
+        if not node.type.slots:
+            return self.expect.form(whole)
+        return self._closed(whole, node.slots) if node.slots else _simplified(whole.parts)
+
+    def _closed(self, form: Form, slots: tuple[int, ...]) -> Form:
+        """The average over copies: those factors that meet no other copy become numbers, the others wait for the
+        row."""
+        copies = {slot: private() for slot in slots}
+        terms = []
+        for term in form.terms:
+            term = term.copied(copies)
+            waiting = _touching([0, *(c for c in term.copies if c > 0)], term.factors)
+            done = tuple(f for f in term.factors if f not in waiting)
+            value = self.expect.product(done) if done else number(1.0)
+            if value is not None:
+                terms.append(Term(times(term.coefficient, value), tuple(waiting), term.over))
+        return _simplified(terms)
+
+    def _copy(self, node: ir.Copy, args: list[Any]) -> Any:
+        (x,) = args
+        return Form(tuple(t.copied({0: node.slot}) for t in x.terms)) if isinstance(x, Form) else x
+
+    def _reduce(self, node: ir.Reduce, args: list[Any]) -> Any:
+        (x,) = args
+        if isinstance(x, Form):
+            raise NotExact(f"{node.op} over kets")
+        own = node.args[0].type.indices
+        values = np.broadcast_to(x.at(own), [i.size for i in own])
+        axis = own.index(node.index)
+        if node.op != "prod":
+            value, error = errors.monotone(lambda v: reduced(node.op, v, axis), values, _spread(x, own))
+            return Tensor(value, node.type.indices, error)
+        return _probed(lambda v: reduced(node.op, v[0], axis), [(values, _spread(x, own))], node.type.indices)
+
+    def _reindex(self, node: ir.Reindex, args: list[Any]) -> Any:
+        x, *gathers = args
+        own = node.args[0].type.indices
+        if isinstance(x, Tensor):
+            positions = [
+                faults.positions(g.at(a.type.indices), a, node) for g, a in zip(gathers, node.args[1:], strict=True)
+            ]
+            values = np.broadcast_to(x.at(own), [i.size for i in own])
+            return _each(
+                lambda v: reindexed(node, v, own, positions, labels(node.type)),
+                values,
+                _spread(x, own),
+                node.type.indices,
+            )
+        return self._moved(x, node, gathers)
+
+    def _moved(self, x: Form, node: ir.Reindex, gathers: list[Tensor]) -> Form:
+        """Renames and selections; a gather is a sum with zeros and ones over a fresh label."""
+        places: dict[Index, Place] = {}
+        hot, over = [], []
+        for index, selector in zip(node.args[0].type.indices, node.selectors, strict=True):
+            if not isinstance(selector, ir.Gather):
+                places[index] = selector
+                continue
+            gather = gathers[selector.arg - 1]
+            positions = faults.positions(gather.values, node.args[selector.arg], node)
+            label = fresh(index)
+            if positions.size * index.size > MOST_ONE_HOT:
+                raise NotExact("a gather from a large family")
+            hot.append(Tensor(np.eye(index.size)[positions], (*gather.labels, label)))
+            places[index] = label
+            over.append(label)
+        placed = x.placed(places)
+        return _simplified(placed.scaled(times(*hot)).summed(tuple(over)).parts) if hot else placed
+
+    def _shift(self, node: ir.Shift, args: list[Any]) -> Any:
+        (x,) = args
+        index = node.index
+        if isinstance(x, Tensor):
+            own = node.args[0].type.indices
+            values = np.broadcast_to(x.at(own), [i.size for i in own])
+            return _each(lambda v: shifted(v, own.index(index), node.by), values, _spread(x, own), own)
+        label = fresh(index)
+        hot = Tensor(np.eye(index.size, k=-node.by), (index, label))
+        return _simplified(x.placed({index: label}).scaled(hot).summed((label,)).parts)
+
+    def _stack(self, node: ir.Stack, args: list[Any]) -> Any:
+        if all(isinstance(a, Tensor) for a in args):
+            rest = tuple(i for i in node.type.indices if i != node.index)
+            shape = [i.size for i in rest]
+            parts = np.stack([np.broadcast_to(a.at(rest), shape) for a in args])
+            off = np.stack([np.broadcast_to(e if (e := a.error_at(rest)) is not None else 0.0, shape) for a in args])
+            return Tensor(parts, (node.index, *rest), errors.compact(off) if np.any(off) else None)
+        terms: list[Term] = []
+        for k, a in enumerate(args):
+            here = delta(node.index, k + 1)
+            assert here is not None
+            terms += (a if isinstance(a, Form) else constant(a)).scaled(here).parts
+        return _simplified(terms)
+
+    def _join(self, node: ir.Join, args: list[Any]) -> Any:
+        if not all(isinstance(a, Tensor) for a in args):
+            raise NotExact("a basis of kets")
+        own = [a.labels for a in args]
+        return _probed(
+            lambda v: joined(node, v, own, node.type.indices), [(a.values, a.error) for a in args], node.type.indices
+        )
+
+    def _spectral(self, node: ir.Spectral, args: list[Any]) -> Any:
+        own = [a.labels for a in args]
+        return _probed(
+            lambda v: spectral(node, list(zip(v, own, strict=True)), labels(node.type)),
+            [(a.values, a.error) for a in args],
+            node.type.indices,
+        )
+
+    def _linalg(self, node: ir.Linalg, args: list[Any]) -> Any:
+        bounded(node.type.indices)
+        found = faults.linalg(node, [(a.values, a.labels) for a in args], labels(node.type))
+        return Tensor(found, node.type.indices)  # its error is told by trials
+
+    def _again(self, node: ir.Node, args: list[Tensor]) -> Any:
+        """The instruction once more, with other numbers."""
+        if isinstance(node, ir.Linalg):
+            args = [_symmetric(node, args[0]), *args[1:]]
+        return getattr(self, f"_{type(node).__name__.lower()}")(node, args)
+
+
+# ---------------------------------------------------------------------------------------------------------- helpers
+def _slope(factor: Factor, variable: Variable) -> Tensor | None:
+    """∂ℓ/∂variable for the argument of a factor on the ket's own neuron; None where it does not occur."""
+    if not any(p.variable.node is variable.node for a in factor.arguments if a.copy == 0 for p in a.flat()):
+        return None
+    if len(factor.arguments) > 1:
+        raise NotExact("the derivative of a function of several Gaussians")
+    (argument,) = factor.arguments
+    found = []
+    for part in argument.flat():
+        if part.variable.node is variable.node:
+            part = part.refreshed()
+            deltas = [d for p, q in zip(part.variable.places, variable.places, strict=True) if (d := delta(p, q))]
+            found.append(summed([part.coefficient, *deltas], part.over))
+    return plus(*found)
+
+
+def _position(node: ir.MatMul) -> tuple[int, ...] | None:
+    """The member of the family, where it is one."""
+    fixed = tuple(m for m in node.member if isinstance(m, int))
+    return fixed if len(fixed) == len(node.member) else None
+
+
+def _rank(v: Variable) -> tuple[bool, int]:
+    """Bundles behind the others, later ones behind earlier ones."""
+    return (True, v.node.linear.root) if isinstance(v.node, Bundle) else (False, v.node.serial)
+
+
+def _named(fn: str, params: list[float]) -> Univariate | None:
+    """The table's function of that name: a primitive of one Gaussian and constant parameters."""
+    if fn == "pow":
+        (power,) = params
+        return monomial(int(power)) if power == int(power) and 1 <= power <= compositions.MOST_POWER else None
+    if fn == "square":
+        return monomial(2)
+    if fn == "leaky_relu" or (PRIMITIVES[fn].arity == 1 and not params):
+        return univariate(fn, *params)
+    return None
+
+
+def _quotient(above: Form | Tensor, inverse: Form) -> Form:
+    if isinstance(above, Tensor):
+        return inverse.scaled(above)
+    multiplied = product([above, inverse])
+    if multiplied is None:
+        raise NotExact("a product of too many terms")
+    return multiplied
+
+
+def _function_of_numbers(fn: str, args: list[Tensor], own: tuple[Index, ...], known: Sequence[Range] = ()) -> Tensor:
+    value, error = errors.applied(fn, [a.at(own) for a in args], [a.error_at(own) for a in args], known)
+    return Tensor(value, own, errors.full(error, np.shape(value)))
+
+
+def _spread(x: Tensor, own: tuple[Index, ...]) -> Any:
+    """The error over all its labels."""
+    error = x.error_at(own)
+    return None if error is None else np.broadcast_to(error, [i.size for i in own])
+
+
+def _each(move: Callable[[Any], Any], values: Any, error: Any, own: tuple[Index, ...]) -> Tensor:
+    """Entries put elsewhere, with their errors."""
+    bounded(own)
+    return Tensor(move(values), own, None if error is None else errors.compact(move(error)))
+
+
+def _probed(
+    function: Callable[[list[Any]], Any],
+    args: list[tuple[Any, Any]],
+    own: tuple[Index, ...],
+) -> Tensor:
+    """A function of whole arrays, with its error."""
+
+    def probe(values: list[Any]) -> Any:
+        try:
+            return function(values)
+        except faults.Refused:
+            raise errors.Unknown from None
+
+    values = [v for v, _ in args]
+    bounded(own)
+    result = function(values)
+    error = errors.probed(probe, values, [e for _, e in args], result)
+    return Tensor(result, own, error)
+
+
+def _symmetric(node: ir.Linalg, matrix: Tensor) -> Tensor:
+    """The matrix as it must be for functions of symmetric ones: a trial has moved its halves apart."""
+    if node.op in ("inv", "solve", "logdet"):
+        return matrix
+    rows, cols = matrix.labels.index(node.rows), matrix.labels.index(node.cols)
+    return Tensor((matrix.values + np.swapaxes(matrix.values, rows, cols)) / 2, matrix.labels)
+
+
+def _is_number(form: Form) -> bool:
+    return all(not t.factors and not t.over for t in form.parts)
+
+
+def _simplified(terms: Any) -> Form:
+    """Terms gathered: what is linear becomes one Gaussian ket, numbers become one number, functions of one Gaussian
+    become one where the table does not have them."""
+    linear: list[Term] = []
+    others: list[Term] = []
+    for t in terms:
+        (linear if t.is_linear else others).append(t)
+    whole = (*_gaussian(linear), *others)
+    return Form(pointwise.gathered(whole) if others else whole)
+
+
+def _gaussian(linear: list[Term]) -> tuple[Term, ...]:
+    """Linear terms as one."""
+    if not linear or (len(linear) == 1 and not linear[0].over):
+        return tuple(linear)
+    gathered = Form(tuple(linear)).linear()
+    if gathered is None:
+        return tuple(linear)
+    merged = Linear(gathered.mean, _merged_parts(gathered.parts), gathered.copy, affine=gathered.affine)
+    return (Term(number(1.0), (identity(merged),)),) if merged.parts else (Term(merged.mean, ()),)
+
+
+def _merged_parts(parts: tuple[Part, ...]) -> tuple[Part, ...]:
+    """Parts of one variable added up."""
+    merged: dict[Variable, Part] = {}
+    rest = []
+    for part in parts:
+        if part.over:
+            rest.append(part)
+        elif part.variable in merged:
+            sum_ = plus(merged[part.variable].coefficient, part.coefficient)
+            merged[part.variable] = Part(sum_, part.variable)
+        else:
+            merged[part.variable] = part
+    return (*merged.values(), *rest)
+
+
+def _touching(copies: list[int], factors: tuple[Factor, ...]) -> list[Factor]:
+    """The factors that depend, directly or through shared copies, on the given copies."""
+    reached, found = set(copies), []
+    grown = True
+    while grown:
+        grown = False
+        for f in factors:
+            own = {a.copy for a in f.arguments}
+            if f not in found and own & reached:
+                found.append(f)
+                reached |= own
+                grown = True
+    return [f for f in factors if f in found]

@@ -1,0 +1,661 @@
+"""Expectations of products of functions of Gaussians, by the first method that applies.
+
+Independent clusters factorise (TP IVb, 4.2: <x|y> = <x><y>); within a cluster: moments by Isserlis' theorem, closed
+forms (closed_forms.py), quadrature in up to three dimensions (quadrature.py). Anything else is `NotExact`, with the
+reason.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from tp_compiler.evaluate import errors
+from tp_compiler.evaluate.budget import current
+from tp_compiler.evaluate.exact import composites, compositions, distances, pointwise, stein
+from tp_compiler.evaluate.exact.binding import Place, Places, moved
+from tp_compiler.evaluate.exact.gaussians import Gaussians
+from tp_compiler.evaluate.exact.ket_formula import (
+    Factor,
+    Form,
+    Linear,
+    NotExact,
+    Part,
+    Shared,
+    Tensor,
+    Term,
+    Variable,
+    bounded,
+    delta,
+    number,
+    plus,
+    summed,
+    times,
+)
+from tp_compiler.evaluate.exact.recursion import Recursion
+from tp_compiler.evaluate.gaussian import careful, closed_forms, quadrature, tilting
+from tp_compiler.evaluate.gaussian.lines import Infinite
+from tp_compiler.evaluate.gaussian.tame import is_tame
+from tp_compiler.evaluate.gaussian.univariate import Univariate, combination, degree_of_sum, is_constant
+from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.types import Index
+
+EXACT, CLOSED, QUADRATURE = range(3)
+METHODS = ("exact", "closed-form", "quadrature")
+MOST_DIMENSIONS = 3
+MOST_MOMENTS = 8  # degree of a polynomial expectation
+COST = {1: 2e-5, 2: 7e-4, 3: 5e-2}  # seconds of an integral over one, two, three Gaussians, about
+PATIENCE = 15.0  # seconds of quadrature in one program; beyond, sampling everything at once is cheaper
+WIDEST = 1e20  # variances above: Stein's lemma is not used
+SMALL = 1e-75  # coefficients of Gaussians: fourth powers of smaller ones are no doubles
+HIGH = 16  # a power above meets other functions by quadrature
+MOST_PROBED = 4096  # entries of a closed form that are computed again, to see how far errors carry
+MOST_INTEGRALS = 16  # integrals that are
+CONVERGED = 1e-5  # a larger part of the largest value is no result; cancellation leaves so much of what is large before
+SETTLED = 1e-10  # but an error below may be any part of a small value
+MOST_DEGREE = 256  # of a polynomial that is integrated by an exact rule
+MOST_NODES = 2**22  # of such a rule
+MOST_ENTRIES = 2**27  # numbers in one array
+
+
+class Expectations:
+    """E of forms. `between(a, b)` gives the covariance of two Gaussian variables of one group."""
+
+    def __init__(
+        self, between: Callable[[Variable, Variable], Tensor], quadrature: bool = True, patience: float = PATIENCE
+    ):
+        self.between = between
+        self.gaussians = Gaussians(_may_be_infinite)
+        self.recursion = Recursion()
+        self.quadrature = quadrature  # whether quadrature may be used
+        self.patience = patience
+        self.spent = 0.0
+        self.method = EXACT  # the least exact method used since the caller reset it
+
+    # -- covariances --------------------------------------------------------------------------------------------
+    def covariance(self, a: Linear, b: Linear) -> Tensor:
+        """Cov(a, b), over the labels of both."""
+        result = number(0.0)
+        if a.copy != b.copy:
+            return result
+        if isinstance(a, stein.Given) and isinstance(b, stein.Given):
+            return stein.covariance_given(self.covariance, a, b)
+        theirs = [(q, self.gaussians.variable(q.variable)) for q in (part.refreshed() for part in b.parts)]
+        for p in (part.refreshed() for part in a.parts):
+            own = self.gaussians.variable(p.variable)
+            for q, other in theirs:
+                if own.meets(other):
+                    result = plus(result, self._parts(p, q))
+        return result
+
+    def _parts(self, p: Part, q: Part) -> Tensor:
+        p, q, over = _matched(p, q)
+        for part in (p, q):
+            sizes = np.abs(part.coefficient.values)
+            if np.any(((sizes < SMALL) & (sizes > 0)) | (sizes > 1 / SMALL)):
+                raise NotExact("numbers too small or too large for their squares")
+        inner = self.between(p.variable, q.variable)
+        return summed([p.coefficient, q.coefficient, inner], over)
+
+    # -- expectations -------------------------------------------------------------------------------------------
+    def form(self, form: Form) -> Tensor:
+        """E of a form. Terms that have no average one by one may have one together."""
+        try:
+            return plus(number(0.0), *[self.term(t) for t in form.parts])
+        except Infinite:
+            if len(form.terms) == 1:
+                raise
+        return plus(*[self.term(t) for t in composites.together(form).terms])
+
+    def term(self, term: Term) -> Tensor:
+        value = self.product(term.factors)
+        if value is None:
+            return number(0.0)
+        return summed([term.coefficient, value], term.over)
+
+    def product(self, factors: tuple[Factor, ...]) -> Tensor | None:
+        """E Π factors; None where it vanishes by independence and symmetry, if it exists."""
+        clusters = self.gaussians.clusters(factors)
+        vanishes = any(made.vanishes for made, _ in clusters)
+        values: list[Tensor] = []
+        for made, members in clusters:
+            if vanishes and not made.risky:
+                continue
+            value, method = self.kept(partial(self._cluster, members))
+            vanishes = vanishes or value is None
+            if not vanishes:
+                self.used(method)
+                values.append(value)
+        return None if vanishes else times(*values) if values else number(1.0)
+
+    def _cluster(self, factors: list[Factor]) -> Tensor | None:
+        if any(isinstance(f, Shared) for f in factors):
+            return self._of_sum(factors)
+        if all(f.is_identity for f in factors) and len(factors) <= MOST_MOMENTS:
+            return self._moments([f.arguments[0] for f in factors])
+        factors = _gathered(factors)
+        if not _is_odd(factors):
+            return self._even(factors)
+        if any(_may_be_infinite(f) for f in factors):
+            self._must_vanish(factors)
+        return None
+
+    def _must_vanish(self, factors: list[Factor]) -> None:
+        """Raises Infinite where there is no average to vanish; two members of a family speak for all."""
+        before = self.method
+        known = self._few(_as_integrated(factors))
+        try:
+            self._integral(known)(_Reader(_labels(_distinct(known)), None, 2))
+        except careful.Unsettled as reason:
+            raise NotExact(f"quadrature met {reason}") from None
+        self.method = before
+
+    def _even(self, factors: list[Factor]) -> Tensor:
+        """E Π factors where symmetry does not say that it is 0."""
+        for known in (factors, _gathered(pointwise.unified(factors))):
+            value = self._tabled(known)
+            if value is not None:
+                return value
+        known = _as_integrated(factors)
+        reduced = self._reduced(known)
+        return self._integrated(self._few(known)) if reduced is None else reduced
+
+    def _few(self, factors: list[Factor]) -> list[Factor]:
+        """The factors, if they are functions of few enough Gaussians."""
+        count = len(_distinct(factors))
+        if count > MOST_DIMENSIONS and _polynomial(factors) is None:
+            raise NotExact(f"an expectation over {count} Gaussians")
+        return factors
+
+    def _of_sum(self, factors: list[Factor]) -> Tensor | None:
+        """E Π factors with a sum among them: Σ of those with its terms in its place, computed once for every pattern of
+        labels. A residual stream is a sum of a sum of a sum, and this the recursion along it."""
+        key, labels = _pattern(factors)
+        (value, then), method = self.recursion.value(
+            key, lambda: self.kept(lambda: (self._distributed(factors), labels))
+        )
+        self.used(method)
+        return None if value is None else value.renamed(dict(zip(then, labels, strict=True)))
+
+    def _distributed(self, factors: list[Factor]) -> Tensor | None:
+        terms = Term(number(1.0), tuple(factors)).distributed()
+        found = [(t, v) for t in terms if (v := self.product(t.factors)) is not None]
+        return plus(*[summed([t.coefficient, v], t.over) for t, v in found]) if found else None
+
+    def kept(self, compute: Callable[[], Any]) -> tuple[Any, int]:
+        """A value with the method of its own, for whoever uses it again."""
+        before, self.method = self.method, EXACT
+        try:
+            value = compute()
+            return value, self.method
+        finally:
+            self.method = before
+
+    def used(self, method: int) -> None:
+        self.method = max(self.method, method)
+
+    def _reduced(self, factors: list[Factor]) -> Tensor | None:
+        """E Π factors where one of them is a Gaussian that no other is a function of: without it, by Stein's lemma."""
+        for k, factor in enumerate(factors):
+            rest = factors[:k] + factors[k + 1 :]
+            own = factor.arguments[0].origin.base.key
+            if not factor.is_identity or any(a.origin.base.key == own for f in rest for a in f.arguments):
+                continue
+            if not rest or not all(isinstance(f.function, Univariate) for f in rest):
+                return None
+            if any(np.max(self.covariance(x, x).values, initial=0.0) > WIDEST for f in rest for x in f.arguments):
+                return None  # derivatives are needles there, of a height that no rule sees
+            before = self.method, self.spent
+            try:
+                return stein.without(self.product, self.covariance, factor.arguments[0], pointwise.fused(rest))
+            except NotExact:
+                self.method, self.spent = before
+                return None
+        return None
+
+    def _moments(self, arguments: list[Linear]) -> Tensor | None:
+        """Isserlis: E Π (m_k + g_k) = the sum over pairings of covariances and means."""
+        if len(arguments) > MOST_MOMENTS:
+            raise NotExact(f"a moment of degree {len(arguments)}")
+        if not arguments:
+            return number(1.0)
+        first, *rest = arguments
+        total = None
+        if np.any(first.mean.values):
+            lower = self._moments(rest)
+            total = None if lower is None else times(first.mean, lower)
+        for k, partner in enumerate(rest):
+            lower = self._moments(rest[:k] + rest[k + 1 :])
+            if lower is not None and self.gaussians.linear(first).meets(self.gaussians.linear(partner)):
+                term = times(self.covariance(first, partner), lower)
+                total = term if total is None else plus(total, term)
+        return total
+
+    def _tabled(self, factors: list[Factor]) -> Tensor | None:
+        """E of one or two functions by a row of the table of closed forms, or None."""
+        if len(factors) > 2 or not all(isinstance(f.function, Univariate) for f in factors):
+            return None
+        labels = _labels(_distinct(factors))
+        row = None if _left_alone(factors) else self._row(factors, labels)
+        plain = _Reader(labels)
+        value = None if row is None else row(plain)
+        if row is None or value is None:
+            return None
+        value = np.asarray(value, dtype=np.float64)  # 59!! is an integer of Python
+        _must_exist(factors, value)
+        self.method = max(self.method, CLOSED)
+        value = np.broadcast_to(value, [x.size for x in labels])
+        return _with_error(value, labels, errors.added(errors.rounding(value), plain.moved(row, value, MOST_PROBED)))
+
+    def _row(self, factors: list[Factor], labels: tuple[Index, ...]) -> Callable[[_Reader], Any] | None:
+        """The row of the table for one or two functions, of a reader of means and covariances."""
+        f = factors[0].function
+        assert isinstance(f, Univariate)
+        u = factors[0].arguments[0]
+        variance = self.covariance(u, u)
+        if len(factors) == 1:
+            return lambda read: closed_forms.single(f, read(u.mean), read(variance))
+        g, w = factors[1].function, factors[1].arguments[0]
+        assert isinstance(g, Univariate)
+        if u.key == w.key:
+            return lambda read: _same(f, g, u, read, read(variance))
+        exchanged = _exchanged(u, w, labels)
+        other = self.covariance(w, w) if exchanged is None else variance.renamed(exchanged)
+        cross = self.covariance(u, w)
+        steep = closed_forms.steep(f, g)
+        same = _coincide(u, w) if steep else None
+        distance = distances.between(self.between, u, w, labels) if steep and not isinstance(u, stein.Given) else None
+
+        def row(read: _Reader) -> Any:
+            first, second = _centred(f, u, read), _centred(g, w, read)
+            if first is None or second is None:
+                return None
+            v1, v2 = read(variance), read(other)
+            c = read.together(v1, v2, read(cross))
+            mask = None if same is None else read(same)
+
+            def pair(f: Univariate, g: Univariate) -> Any:
+                return closed_forms.pair(f, g, v1, v2, c, mask, distance, exchanged is not None and f == g)
+
+            return _combined(first, second, pair)
+
+        return row
+
+    def _integrated(self, factors: list[Factor]) -> Tensor:
+        """Quadrature over the distinct Gaussians of a cluster."""
+        labels = _labels(_distinct(factors))
+        if not self.quadrature:
+            raise NotExact("an expectation without a closed form")
+        self._spend(_cost(factors) * float(np.prod([float(x.size) for x in labels])))
+        integral, plain = self._integral(factors), _Reader(labels)
+        try:
+            value, error = integral(plain)
+        except careful.Unsettled as reason:
+            raise NotExact(f"quadrature met {reason}") from None
+        worst = float(np.max(error, initial=0.0))
+        if not np.isfinite(worst):
+            raise NotExact("quadrature met values that are not finite")
+        if worst > max(SETTLED, CONVERGED * float(np.max(np.abs(value), initial=0.0))):
+            raise NotExact("quadrature did not converge")
+        moved = plain.moved(lambda read: integral(read)[0], value, MOST_INTEGRALS)
+        return _with_error(value, labels, errors.compact(errors.added(error, moved)))
+
+    def _spend(self, seconds: float) -> None:
+        """By what integrals take, about, not by the clock: the method of an output does not depend on the machine."""
+        self.spent += seconds
+        if self.spent > self.patience:
+            raise NotExact("too many integrals without a closed form")
+
+    def _integral(self, factors: list[Factor]) -> Callable[[_Reader], tuple[Any, Any]]:
+        """The integral and its error, of a reader of means and covariances."""
+        variables = _distinct(factors)
+        count = len(variables)
+        means = [v.mean for v in variables]
+        spread = [
+            [self.covariance(a, b) if j >= i else None for j, b in enumerate(variables)]
+            for i, a in enumerate(variables)
+        ]
+        places = {v.key: k for k, v in enumerate(variables)}
+        degree = _polynomial(factors)
+
+        def integral(read: _Reader) -> tuple[Any, Any]:
+            current().room(float(math.prod(read.shape)) * count * (count + 1), "the law of an integrand")
+            mean = np.stack([np.broadcast_to(read(m), read.shape) for m in means], axis=-1)
+            covariance = np.empty([*read.shape, count, count])
+            for i, row in enumerate(spread):
+                for j, c in enumerate(row):
+                    covariance[..., i, j] = covariance[..., j, i] if c is None else read(c)
+            for i, j in itertools.combinations(range(count), 2):
+                c = read.together(covariance[..., i, i], covariance[..., j, j], covariance[..., i, j])
+                covariance[..., i, j] = covariance[..., j, i] = c
+            if degree is not None:
+                self.method = QUADRATURE
+                return quadrature.polynomial(_joint(factors, places), mean, covariance, degree)
+            if all(isinstance(f.function, Univariate) for f in factors):
+                return self._univariate(factors, places, mean, covariance)
+            self.method = QUADRATURE
+            joint, watched = _joint(factors, places), _watched(factors, places)
+            kinks = _kinks(factors, places, count)
+            return careful.expectation_of(joint, watched, mean, covariance, kinks, self._spend)
+
+        return integral
+
+    def _univariate(self, factors: list[Factor], places: dict[Any, int], mean: Any, spread: Any) -> tuple[Any, Any]:
+        """Exponentials change the law; what is left may have a closed form, and is integrated else."""
+        linear, quadratic, rest = _split(factors, places, len(places))
+        log: Any = 0.0
+        if any(linear) or any(quadratic):
+            log, new_mean, new_spread, finite = tilting.tilted(linear, quadratic, mean, spread)
+            if np.all(finite):
+                mean, spread = new_mean, new_spread
+            elif any(_may_fall(f) for own in rest for f in own):
+                log, rest = 0.0, _split(factors, places, len(places), whole=True)[2]
+            else:
+                raise Infinite("an exponential grows faster than the Gaussian falls")
+        size = tilting.number(log)
+        known = [k for k, own in enumerate(rest) if not all(is_constant(f) for f in own)]
+        constant = np.prod([f.factor for k, own in enumerate(rest) if k not in known for f in own])
+        merged = [combination([(1.0, rest[k])]) for k in known]
+        value = None
+        if not merged:
+            value = np.ones(np.shape(mean)[:-1])
+        elif len(merged) == 1 and not (merged[0].name == "real_power" and merged[0].params[0] <= -1):
+            (k,) = known
+            value = closed_forms.single(merged[0], mean[..., k], spread[..., k, k])
+        if value is not None:
+            self.method = max(self.method, CLOSED)
+            return value * size * constant, 8 * errors.EPS * np.abs(value * size * constant)
+        self.method = QUADRATURE
+        value, error = careful.expectation(merged, mean[..., known], spread[..., known, :][..., known], self._spend)
+        return value * size * constant, error * np.abs(size * constant)
+
+
+def _matched(p: Part, q: Part) -> tuple[Part, Part, tuple[Index, ...]]:
+    """Two parts of one group with their summed labels made equal where independence makes them so.
+
+    Members of an initial family are independent: in Σ_d a[d] u[d] · Σ_e b[e] u[e] only d = e survives.
+    """
+    over = [*p.over, *q.over]
+    symbols = [v.node.symbol for v in (p.variable, q.variable) if isinstance(v.node, ir.InitialKet)]
+    if len(symbols) < 2 or symbols[0].pair is not None:
+        return p, q, tuple(over)
+    for a, b in zip(p.variable.places, q.variable.places, strict=True):
+        if isinstance(b, Index) and b in q.over and a != b:
+            q = q.opened({b: a})
+            over.remove(b)
+    return p, q, tuple(dict.fromkeys(over))
+
+
+def _pattern(factors: list[Factor]) -> tuple[tuple[Any, ...], tuple[Index, ...]]:
+    """What a product of factors is, up to the names of its labels; and these, in order."""
+    numbers: dict[Index, int] = {}
+
+    def numbered(places: tuple[Place, ...]) -> tuple[Any, ...]:
+        return tuple((numbers.setdefault(p, len(numbers)), p.axis) if isinstance(p, Index) else p for p in places)
+
+    key: list[Any] = []
+    for f in sorted(factors, key=_rank):
+        if isinstance(f, Shared):
+            key.append((f.root, numbered(f.where)))
+        else:
+            key.append((f.function, *((a.root, a.copy, numbered(a.positions)) for a in f.arguments)))
+    return tuple(key), tuple(numbers)
+
+
+def _rank(f: Factor) -> tuple[Any, ...]:
+    return (0, f.root) if isinstance(f, Shared) else (1, *(a.root for a in f.arguments))
+
+
+def _polynomial(factors: list[Factor]) -> int | None:
+    """The degree of a product of polynomials, where the rule that is exact for it has few points."""
+    degree = degree_of_sum([[composites.degree_of(f) for f in factors]])
+    if degree is None or degree > MOST_DEGREE or _points(factors, degree) > MOST_NODES:
+        return None
+    return degree
+
+
+def _points(factors: list[Factor], degree: int) -> float:
+    return float(degree // 2 + 2) ** len(_distinct(factors))
+
+
+def _cost(factors: list[Factor]) -> float:
+    """Seconds of an integral, about."""
+    degree = _polynomial(factors)
+    return COST[len(_distinct(factors))] if degree is None else 1e-5 + 1e-7 * _points(factors, degree)
+
+
+def _labels(variables: list[Linear]) -> tuple[Index, ...]:
+    return bounded(dict.fromkeys(x for v in variables for x in v.labels))
+
+
+def _distinct(factors: list[Factor]) -> list[Linear]:
+    return list({a.key: a for f in factors for a in f.arguments}.values())
+
+
+def _coincide(a: Linear, b: Linear) -> Tensor | None:
+    """Where two placements of one family are the same variable; None where they never are."""
+    if a.root != b.root or a.copy != b.copy:
+        return None
+    apart = [(p, q) for p, q in zip(a.positions, b.positions, strict=True) if p != q]
+    if len(apart) == 1:
+        p, q = apart[0]
+        if isinstance(p, Index) and isinstance(q, Index):
+            return Tensor(np.eye(p.size, dtype=bool), (p, q))
+    result = times(*(d for p, q in apart if (d := delta(p, q)) is not None))
+    return Tensor(result.values > 0, result.labels)
+
+
+def _exchanged(a: Linear, b: Linear, labels: tuple[Index, ...]) -> Places | None:
+    """The exchange of the two labels there are, where that is how two placements of one family differ."""
+    if a.root != b.root or a.copy != b.copy or len(labels) != 2 or labels[0].size != labels[1].size:
+        return None
+    places = dict(zip(labels, labels[::-1], strict=True))
+    return places if moved(a.positions, places) == b.positions else None
+
+
+def _gathered(factors: list[Factor]) -> list[Factor]:
+    """Functions of one variable multiplied where the table has the product: relu(u) relu(u) is a relu power."""
+    gathered: list[Factor] = []
+    for factor in factors:
+        for k, other in enumerate(gathered):
+            product = _one_factor(other, factor)
+            if product is not None:
+                gathered[k] = product
+                break
+        else:
+            gathered.append(factor)
+    return gathered
+
+
+def _as_integrated(factors: list[Factor]) -> list[Factor]:
+    """Functions of few Gaussians, with exponentials by themselves."""
+    if any(tilting.exponential(f.function) for f in factors) and len(_distinct(factors)) <= MOST_DIMENSIONS:
+        return factors
+    return _gathered(pointwise.unified(factors))
+
+
+def _one_factor(a: Factor, b: Factor) -> Factor | None:
+    if not (isinstance(a.function, Univariate) and isinstance(b.function, Univariate)):
+        return None
+    if a.arguments[0].key != b.arguments[0].key:
+        return None
+    product = compositions.multiplied(a.function, b.function)
+    return None if product is None else Factor(product, a.arguments)
+
+
+Centred = list[tuple[Any, Univariate]]  # weights (None: 1) and functions
+
+
+def _centred(f: Any, argument: Linear, read: _Reader) -> Centred | None:
+    """f of a Gaussian as a combination of functions of the centred one, f alone where it is centred; None where a mean
+    is in the way."""
+    if not np.any(argument.mean.values):
+        return [(None, f)]
+    return compositions.centred(f, read(argument.mean))
+
+
+def _same(f: Univariate, g: Univariate, argument: Linear, read: _Reader, v: Any) -> Any:
+    """A row where both are functions of one variable."""
+    first, second = _centred(f, argument, read), _centred(g, argument, read)
+    if first is None or second is None:
+        return None
+    return _combined(first, second, lambda f, g: closed_forms.pair(f, g, v, v, v, same=np.True_))
+
+
+class _Reader:
+    """Reads means and covariances over some labels; as a probe, moved by their errors; thinned, at the first `most`
+    positions of each label alone."""
+
+    def __init__(self, labels: tuple[Index, ...], probe: int | None = None, most: int | None = None):
+        self.labels = labels
+        self.rng = None if probe is None else np.random.default_rng(probe)
+        self.most = most
+        self.shape = [x.size if most is None else min(x.size, most) for x in labels]
+        self.worst = 0.0  # the largest relative error that was met
+
+    def __call__(self, tensor: Tensor) -> Any:
+        if self.most is not None and tensor.labels:
+            here = (slice(self.most),) * len(tensor.labels)
+            error = tensor.error[here] if tensor.error is not None and np.ndim(tensor.error) else tensor.error
+            tensor = Tensor(tensor.values[here], tensor.labels, error)
+        if tensor.error is not None:
+            scale = float(np.max(np.abs(tensor.values), initial=0.0))
+            self.worst = max(self.worst, float(np.max(tensor.error, initial=0.0)) / scale if scale else 1.0)
+            if self.rng is not None:
+                return Tensor(errors.shaken(tensor.values, tensor.error, self.rng), tensor.labels).at(self.labels)
+        return tensor.at(self.labels)
+
+    def together(self, v1: Any, v2: Any, c: Any) -> Any:
+        """The covariance: in a probe, what are the same variables up to errors stay so, since their errors are the same."""
+        if self.rng is None:
+            return c
+        return np.where(c * c >= v1 * v2 * (1 - 16 * self.worst), np.sign(c) * np.sqrt(np.abs(v1 * v2)), c)
+
+    def moved(self, function: Callable[[_Reader], Any], value: Any, most: int) -> errors.Error:
+        """How far `function`, read before, is off because of what it has read. A large array is looked at in part, and
+        has one relative error."""
+        if not self.worst:
+            return None
+        own = None if np.size(value) <= most else max(2, int(most ** (1 / len(self.labels))))
+
+        def probe(k: int | None) -> Any:
+            try:
+                return function(_Reader(self.labels, k, own))
+            except (Infinite, careful.Unsettled):
+                raise errors.Unknown from None
+
+        if own is None:
+            return errors.again(probe, value)
+        part = probe(None)
+        largest = float(np.max(np.abs(part), initial=0.0))
+        change = float(np.max(errors.again(probe, part), initial=0.0))
+        ratio = change / largest if largest else self.worst
+        return np.float64(ratio * np.max(np.abs(value), initial=0.0))
+
+
+def _with_error(value: Any, labels: tuple[Index, ...], error: errors.Error) -> Tensor:
+    shape = tuple(x.size for x in labels)
+    return Tensor(np.reshape(value, shape), labels, np.reshape(error, shape) if np.ndim(error) else error)
+
+
+def _combined(first: Centred, second: Centred, pair: Callable[[Univariate, Univariate], Any]) -> Any:
+    """Σ a b E f(u) g(v) over the two combinations; None where a pair has no row."""
+    total: Any = None
+    for a, f in first:
+        for b, g in second:
+            value = pair(f, g)
+            if value is None:
+                return None
+            for weight in (a, b):
+                value = value if weight is None else weight * value
+            total = value if total is None else total + value
+    return total
+
+
+def _split(
+    factors: list[Factor], places: dict[Any, int], count: int, whole: bool = False
+) -> tuple[list[float], list[float], list[list[Univariate]]]:
+    """For each variable: b and q of its exponentials e^(b x - q x²), and its other functions (`whole`: all of them)."""
+    linear, quadratic = [0.0] * count, [0.0] * count
+    own: list[list[Univariate]] = [[] for _ in range(count)]
+    for f in factors:
+        assert isinstance(f.function, Univariate)
+        k = places[f.arguments[0].key]
+        b, q, others = (0.0, 0.0, [f.function]) if whole else tilting.split(f.function)
+        linear[k] += b
+        quadratic[k] += q
+        own[k] += others
+    return linear, quadratic, own
+
+
+def _may_fall(f: Univariate) -> bool:
+    """Whether f may fall as fast as an exponential of a square."""
+    return f.name in ("composite", "erfc", "normal_cdf", "gelu", "gelu_prime") or f.name.endswith("'")
+
+
+def _left_alone(factors: list[Factor]) -> bool:
+    """Whether the table must not be asked: growing exponentials, powers that only other factors make integrable, and
+    high powers, whose sums cancel."""
+    own = [f.function for f in factors if isinstance(f.function, Univariate)]
+    if any(tilting.grows(f) for f in own):
+        return True
+    if len(own) == 1 or all(f.name == "monomial" for f in own):
+        return False
+    order = [f.params[0] for f in own if f.name in ("monomial", "relu_power", "two_sided", "real_power")]
+    return any(p <= -1 or p > HIGH for p in order)
+
+
+def _may_be_infinite(factor: Factor) -> bool:
+    """Whether E|f| may be infinite."""
+    f = factor.function
+    if not isinstance(f, Univariate) or f.name == "tan":
+        return True
+    if f.name == "composite":
+        return not is_tame(f)
+    return tilting.grows(f) or (f.name == "real_power" and f.params[0] < 0)
+
+
+def _is_odd(factors: list[Factor]) -> bool:
+    """Whether the product changes sign with all Gaussians, and so has the average 0, if it has one."""
+    if any(np.any(a.mean.values) for f in factors for a in f.arguments):
+        return False
+    return int(np.prod([composites.parity_of(f) for f in factors])) == -1
+
+
+def _must_exist(factors: list[Factor], value: Any) -> None:
+    """Powers of the table may have no average."""
+    powers = [f.function for f in factors if isinstance(f.function, Univariate) and f.function.name == "real_power"]
+    if powers and np.any(np.isinf(value)):
+        raise Infinite("near 0 it grows like " + " ".join(f"|d|^{f.params[0]:g}" for f in powers))
+
+
+def _kinks(factors: list[Factor], places: dict[Any, int], count: int) -> list[tuple[float, ...]]:
+    """Where each variable meets a kink: functions of one variable name theirs, joint ones are analytic."""
+    own: list[set[float]] = [set() for _ in range(count)]
+    for f in factors:
+        if isinstance(f.function, Univariate):
+            own[places[f.arguments[0].key]].update(f.function.kinks)
+    return [tuple(sorted(k)) for k in own]
+
+
+def _watched(factors: list[Factor], places: dict[Any, int]) -> Callable[[Any, list[Any]], None]:
+    def watched(points: Any, seen: list[Any]) -> None:
+        for f in factors:
+            composites.watch(f, [points[..., places[a.key]] for a in f.arguments], seen)
+
+    return watched
+
+
+def _joint(factors: list[Factor], places: dict[Any, int]) -> Callable[[Any], Any]:
+    def value(points: Any) -> Any:
+        result: Any = 1.0
+        for f in factors:
+            result = result * f.function(*(points[..., places[a.key]] for a in f.arguments))
+        return result
+
+    return value

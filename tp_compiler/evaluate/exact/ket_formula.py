@@ -1,0 +1,572 @@
+"""Kets as formulas: sums of products of functions of Gaussians, with coefficients over the finite indices.
+
+The exact evaluator (evaluator.py) keeps every ket as a `Form`: Σ_terms Σ_over coefficient · Π_k f_k(ℓ_k), where each ℓ_k is
+a linear combination of Gaussian families (`Linear`): initial kets, and hats Ŵ|x>. A linear network has single factors
+f = identity; a network at initialisation has one function of one linear ket for each layer.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import count
+from typing import Any
+
+import numpy as np
+
+from tp_compiler.evaluate import errors
+from tp_compiler.evaluate.arrays import Label, aligned, contract
+from tp_compiler.evaluate.budget import COUNTED, LEAST, TooLarge, current, spacious
+from tp_compiler.evaluate.budget import NotExact as NotExact
+from tp_compiler.evaluate.exact.binding import Bound, Place, Places, moved
+from tp_compiler.evaluate.gaussian.univariate import Univariate
+from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.types import Index
+
+_numbers = count()
+
+
+@dataclass(frozen=True, eq=False)
+class Tensor:
+    """Numbers over finite indices; `labels` name the dimensions of `values`. `error` says how far each may be off
+    (errors.py): None, a number, or an array of the shape of the values."""
+
+    values: Any
+    labels: tuple[Index, ...] = ()
+    error: errors.Error = None
+
+    def __post_init__(self) -> None:
+        if getattr(self.values, "size", 1) > COUNTED:
+            current().hold(self.values)
+
+    def renamed(self, places: Places) -> Tensor:
+        """Labels replaced, positions selected, diagonals taken where two labels become one."""
+        if not any(label in places for label in self.labels):
+            return self
+        new: list[Index] = []
+        for label in self.labels:
+            place = places.get(label, label)
+            if isinstance(place, Index) and place not in new:
+                new.append(place)
+        if len(new) == len(self.labels):
+            return Tensor(self.values, tuple(new), self.error)
+        grid = []
+        for label in self.labels:
+            place = places.get(label, label)
+            if isinstance(place, int):
+                grid.append(place - 1)
+            else:
+                grid.append(aligned(np.arange(place.size), (place,), new))
+        error = self.error[tuple(grid)] if np.ndim(self.error) and self.error is not None else self.error
+        return Tensor(self.values[tuple(grid)], tuple(new), error)
+
+    def at(self, labels: tuple[Index, ...]) -> Any:
+        """A view for broadcasting over `labels`."""
+        return aligned(self.values, self.labels, labels)
+
+    def error_at(self, labels: tuple[Index, ...]) -> errors.Error:
+        """The error, in the same view."""
+        return (
+            aligned(self.error, self.labels, labels) if self.error is not None and np.ndim(self.error) else self.error
+        )
+
+
+def number(value: float) -> Tensor:
+    return Tensor(np.float64(value))
+
+
+MOST_ENTRIES = 2**26  # numbers in one array
+
+
+def bounded(labels: Iterable[Index]) -> tuple[Index, ...]:
+    """The labels, unless an array over them would be too large."""
+    labels = tuple(labels)
+    numbers = math.prod(x.size for x in labels)
+    if numbers > LEAST:
+        what = "an array over " + ", ".join(x.name.split("~")[0].split("#")[0] for x in labels)
+        if numbers > MOST_ENTRIES:
+            raise TooLarge(f"{what} has {numbers:.3g} entries, {MOST_ENTRIES:.3g} are allowed")
+        current().room(2.0 * numbers, what)  # the array, and what it is made of
+    return labels
+
+
+def union(tensors: Iterable[Tensor]) -> tuple[Index, ...]:
+    return bounded(dict.fromkeys(label for t in tensors for label in t.labels))
+
+
+def times(*tensors: Tensor) -> Tensor:
+    """The product; numbers first, so that large arrays are read once."""
+    return _reduced(np.multiply, tensors, 1.0)
+
+
+def plus(*tensors: Tensor) -> Tensor:
+    return _reduced(np.add, tensors, 0.0)
+
+
+def _reduced(operation: Any, tensors: tuple[Tensor, ...], neutral: float) -> Tensor:
+    arrays = [t for t in tensors if t.labels]
+    result = Tensor(np.float64(neutral))
+    for t in tensors:
+        if (not t.labels and t.values != neutral) or (t.error is not None and not t.labels):
+            result = _two(operation, result, t, neutral)
+    for t in arrays:
+        result = _two(operation, result, t, neutral)
+    return result
+
+
+def _two(operation: Any, a: Tensor, b: Tensor, neutral: float) -> Tensor:
+    if not a.labels and a.values == neutral and a.error is None:
+        return b
+    labels = union((a, b)) if b.labels else ()
+    x, y = a.at(labels), b.at(labels)
+    result = operation(x, y)
+    one, other = a.error_at(labels), b.error_at(labels)
+    carried = errors.of_product(x, one, y, other) if operation is np.multiply else errors.added(one, other)
+    return Tensor(result, labels, errors.full(errors.added(carried, errors.rounding(result)), np.shape(result)))
+
+
+def summed(tensors: list[Tensor], over: Iterable[Index]) -> Tensor:
+    """Σ over some labels of the product; a label that nobody carries multiplies by its size."""
+    gone = set(over)
+    if not gone:
+        return times(*tensors)
+    labels = bounded(label for label in dict.fromkeys(x for t in tensors for x in t.labels) if label not in gone)
+    count = float(np.prod([label.size for label in gone if not any(label in t.labels for t in tensors)]))
+    own: list[tuple[Label, ...]] = [t.labels for t in tensors]
+    result = contract([t.values for t in tensors], own, labels)
+    result = spacious(np.multiply, result, count, what="a sum of products") if count != 1 else result
+    error = errors.rounding(result, errors.largest(result))
+    if any(t.error is not None for t in tensors):
+        current().room(2.0 * sum(np.size(t.values) for t in tensors), "how far a sum of products may be off")
+    sizes = [np.abs(t.values) for t in tensors] if any(t.error is not None for t in tensors) else []
+    for k, t in enumerate(tensors):
+        if t.error is not None:
+            moved = [*sizes[:k], np.broadcast_to(t.error, np.shape(t.values)), *sizes[k + 1 :]]
+            error = errors.added(error, count * contract(moved, own, labels))
+    return Tensor(result, labels, errors.full(error, np.shape(result)))
+
+
+def delta(a: Place, b: Place) -> Tensor | None:
+    """1 where two places agree (over the labels among them); None where they always do."""
+    if a == b:
+        return None
+    if isinstance(a, int) and isinstance(b, int):
+        return number(0.0)
+    if isinstance(a, int) or isinstance(b, int):
+        label, position = (b, a) if isinstance(a, int) else (a, b)
+        assert isinstance(label, Index) and isinstance(position, int)
+        return Tensor((np.arange(label.size) == position - 1).astype(float), (label,))
+    return Tensor(np.eye(a.size), bounded((a, b)))
+
+
+# Gaussians -----------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Variable:
+    """A Gaussian family placed at labels or positions: an initial ket, the hat of a product W|x>, or a sum of such."""
+
+    node: ir.InitialKet | ir.MatMul | Bundle
+    places: tuple[Place, ...]
+
+    @property
+    def group(self) -> object:
+        """Variables of different groups are independent, but for bundles."""
+        if isinstance(self.node, ir.InitialKet):
+            return self.node.symbol
+        return self.node if isinstance(self.node, Bundle) else (self.node.matrix, self.node.transposed)
+
+    @property
+    def members(self) -> tuple[Place, ...]:
+        """Where each index of the family stands whose members are independent."""
+        if isinstance(self.node, Bundle):
+            return ()
+        if isinstance(self.node, ir.InitialKet):
+            return () if self.node.symbol.pair is not None else self.places
+        places = dict(zip(self.node.type.indices, self.places, strict=True))
+        return tuple(places[m] if isinstance(m, Index) else m for m in self.node.member)
+
+    def independent_of(self, other: Variable) -> bool:
+        """Whether two variables never meet: other groups, or different members of one family."""
+        if self.group != other.group:
+            return True
+        pairs = zip(self.members, other.members, strict=True)
+        return any(isinstance(a, int) and isinstance(b, int) and a != b for a, b in pairs)
+
+    def placed(self, places: Places) -> Variable:
+        return Variable(self.node, moved(self.places, places))
+
+    @property
+    def labels(self) -> tuple[Index, ...]:
+        return tuple(dict.fromkeys(p for p in self.places if isinstance(p, Index)))
+
+
+@dataclass(frozen=True, eq=False)
+class Part(Bound):
+    """Σ_over coefficient · variable"""
+
+    coefficient: Tensor
+    variable: Variable
+    over: tuple[Index, ...] = ()
+
+    def substituted(self, places: Places, over: tuple[Index, ...]) -> Part:
+        return Part(self.coefficient.renamed(places), self.variable.placed(places), over)
+
+
+@dataclass(frozen=True, eq=False)
+class Affine:
+    """factor · base + shift, factor ≠ 0."""
+
+    factor: float
+    base: Linear
+    shift: float
+
+    def then(self, factor: float, shift: float) -> Affine:
+        """factor · this + shift"""
+        return Affine(factor * self.factor, self.base, factor * self.shift + shift)
+
+
+@dataclass(frozen=True, eq=False)
+class Linear:
+    """mean + Σ parts: a Gaussian ket family. `copy` 0 is the ket's own neuron; positive ones are the slots of an E
+    still open, negative ones belong to an average that has been taken.
+
+    `root` and `where` tell when two are one variable at different places: the family they came from, and the places
+    that its labels have taken. `affine` tells what other one this is an affine function of, if any.
+    """
+
+    mean: Tensor
+    parts: tuple[Part, ...]
+    copy: int = 0
+    root: int = field(default_factory=lambda: next(_numbers))
+    where: tuple[Place, ...] | None = None
+    affine: Affine | None = None
+    family: Linear | None = field(default=None, repr=False)  # the family itself, where this is one of its placements
+
+    @cached_property
+    def labels(self) -> tuple[Index, ...]:
+        found = list(self.mean.labels)
+        for part in self.parts:
+            found += [x for x in (*part.coefficient.labels, *part.variable.labels) if x not in part.over]
+        return tuple(dict.fromkeys(found))
+
+    @cached_property
+    def groups(self) -> frozenset[object]:
+        return frozenset((part.variable.group, self.copy) for part in self.parts)
+
+    def placed(self, places: Places) -> Linear:
+        if not any(label in places for label in self.labels):
+            return self
+        where = moved(self.positions, places)
+        parts = tuple(p.placed(places) for p in self.parts)
+        own = None if self.affine is None else replace(self.affine, base=self.affine.base.placed(places))
+        return Linear(self.mean.renamed(places), parts, self.copy, self.root, where, own, self.family or self)
+
+    @property
+    def positions(self) -> tuple[Place, ...]:
+        return self.labels if self.where is None else self.where
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """Equal for one variable met twice."""
+        return self.root, self.copy, self.positions
+
+    @property
+    def origin(self) -> Affine:
+        """This as an affine function of the Gaussian it came from."""
+        return self.affine or Affine(1.0, self, 0.0)
+
+    def copied(self, copies: Mapping[int, int]) -> Linear:
+        own = None if self.affine is None else replace(self.affine, base=self.affine.base.copied(copies))
+        return replace(
+            self, copy=copies.get(self.copy, self.copy), where=self.positions, affine=own, family=self.family or self
+        )
+
+    def bundled(self) -> tuple[Part, ...]:
+        """The parts; many of them as one, so that a sum of sums does not grow by all the terms of each."""
+        if len(self.parts) <= MOST_PARTS:
+            return self.parts
+        return (Part(number(1.0), Variable(Bundle(self.family or self), self.positions)),)
+
+    def flat(self) -> tuple[Part, ...]:
+        """The parts with bundles taken apart."""
+        found: list[Part] = []
+        todo = list(reversed(self.parts))
+        while todo:
+            part = todo.pop()
+            if isinstance(part.variable.node, Bundle):
+                inner = part.variable.node.placed(part.variable.places).parts
+                todo += [_scaled_part(p, part) for p in reversed(inner)]
+            else:
+                found.append(part)
+        return tuple(found)
+
+
+MOST_PARTS = 8  # of a sum of Gaussians; longer ones enter other sums as one part
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """The random part of a Gaussian ket, as a family that others are made of: its covariances are computed once."""
+
+    linear: Linear = field(repr=False)
+
+    def placed(self, places: tuple[Place, ...]) -> Linear:
+        return self.linear.placed(dict(zip(self.linear.labels, places, strict=True)))
+
+
+# functions of Gaussians ----------------------------------------------------------------------------------------
+@dataclass(frozen=True, eq=False)
+class Factor:
+    """f(ℓ_1, ..., ℓ_p): a `Univariate` of one linear ket, or any function of several (arrays in, array out)."""
+
+    function: Univariate | Callable[..., Any]
+    arguments: tuple[Linear, ...]
+
+    @property
+    def is_identity(self) -> bool:
+        f = self.function
+        return isinstance(f, Univariate) and (f.name, f.params, f.factor, f.scale) == ("monomial", (1.0,), 1.0, 1.0)
+
+    @property
+    def labels(self) -> tuple[Index, ...]:
+        return tuple(dict.fromkeys(x for a in self.arguments for x in a.labels))
+
+    @property
+    def copies(self) -> set[int]:
+        return {a.copy for a in self.arguments}
+
+    def placed(self, places: Places) -> Factor:
+        return Factor(self.function, tuple(a.placed(places) for a in self.arguments))
+
+    def copied(self, copies: Mapping[int, int]) -> Factor:
+        return Factor(self.function, tuple(a.copied(copies) for a in self.arguments))
+
+
+@dataclass(frozen=True, eq=False)
+class Term(Bound):
+    """Σ_over coefficient · Π factors"""
+
+    coefficient: Tensor
+    factors: tuple[Factor, ...]
+    over: tuple[Index, ...] = ()
+
+    @cached_property
+    def labels(self) -> tuple[Index, ...]:
+        inner = [x for f in self.factors for x in f.labels]
+        return tuple(x for x in dict.fromkeys((*self.coefficient.labels, *inner)) if x not in self.over)
+
+    def substituted(self, places: Places, over: tuple[Index, ...]) -> Term:
+        return Term(self.coefficient.renamed(places), tuple(f.placed(places) for f in self.factors), over)
+
+    def copied(self, copies: Mapping[int, int]) -> Term:
+        return Term(self.coefficient, tuple(f.copied(copies) for f in self.factors), self.over)
+
+    def distributed(self) -> list[Term]:
+        """The same with the terms of the last shared sum in its place."""
+        roots = [f.root if isinstance(f, Shared) else -1 for f in self.factors]
+        k = roots.index(max(roots))
+        inner = self.factors[k]
+        assert isinstance(inner, Shared)
+        rest = Term(self.coefficient, (*self.factors[:k], *self.factors[k + 1 :]), self.over)
+        return [_multiplied(rest, x.refreshed()) for x in inner.terms]
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether the term is a number, or a multiple of a Gaussian ket."""
+        return not self.factors or (len(self.factors) == 1 and self.factors[0].is_identity)
+
+    @property
+    def is_argument(self) -> bool:
+        """Whether the term is a Gaussian ket as it stands."""
+        one = np.ndim(self.coefficient.values) == 0 and self.coefficient.values == 1.0
+        return bool(one) and not self.over and len(self.factors) == 1 and self.factors[0].is_identity
+
+    @property
+    def copies(self) -> set[int]:
+        return set().union(*(f.copies for f in self.factors))
+
+
+def _unread(*args: Any) -> Any:
+    raise AssertionError("a shared sum is taken apart before it is evaluated")
+
+
+@dataclass(frozen=True, eq=False)
+class Shared(Factor):
+    """A sum of terms as one factor of others, by reference: what it meets in a mean is computed once (`sums.py`).
+
+    `base` are the terms over `free`, their own labels, and `where` says where these stand.
+    """
+
+    base: tuple[Term, ...] = ()
+    free: tuple[Index, ...] = ()
+    where: tuple[Place, ...] = ()
+    root: int = field(default_factory=lambda: next(_numbers))
+
+    @property
+    def labels(self) -> tuple[Index, ...]:
+        return tuple(dict.fromkeys(p for p in self.where if isinstance(p, Index)))
+
+    @property
+    def copies(self) -> set[int]:
+        return {0}
+
+    @cached_property
+    def terms(self) -> tuple[Term, ...]:
+        places = {label: p for label, p in zip(self.free, self.where, strict=True) if p != label}
+        return tuple(t.placed(places) for t in self.base) if places else self.base
+
+    def placed(self, places: Places) -> Shared:
+        if not any(label in places for label in self.labels):
+            return self
+        return replace(self, where=moved(self.where, places))
+
+    def copied(self, copies: Mapping[int, int]) -> Shared:
+        assert 0 not in copies, "copies are made of terms"
+        return self
+
+
+@dataclass(frozen=True, eq=False)
+class Form:
+    """A ket (family): the sum of its parts, terms of which a factor may be `Shared`. No part: the zero ket."""
+
+    parts: tuple[Term, ...]
+
+    @cached_property
+    def terms(self) -> tuple[Term, ...]:
+        """The parts with shared sums taken apart: products of functions of Gaussians."""
+        return tuple(x for t in self.parts for x in expanded(t))
+
+    def shared(self) -> Form:
+        """The same ket, its nonlinear terms as one, if there are several."""
+        return self._shared
+
+    @cached_property
+    def _shared(self) -> Form:
+        plain = [t for t in self.parts if t.is_linear]
+        others = tuple(t for t in self.parts if not t.is_linear)
+        if len(others) < 2 or any(t.copies != {0} for t in others):
+            return self
+        if len({a.key for t in others for f in t.factors for a in f.arguments}) < 2 and not any(map(_is_sum, others)):
+            return self  # functions of one variable: others know better what to make of them
+        labels = tuple(dict.fromkeys(x for t in others for x in t.labels))
+        return Form((*plain, Term(number(1.0), (Shared(_unread, (), others, labels, labels),))))
+
+    @cached_property
+    def labels(self) -> tuple[Index, ...]:
+        return tuple(dict.fromkeys(x for t in self.parts for x in t.labels))
+
+    def placed(self, places: Places) -> Form:
+        if not any(label in places for label in self.labels):
+            return self
+        return Form(tuple(t.placed(places) for t in self.shared().parts))
+
+    def scaled(self, factor: Tensor) -> Form:
+        return Form(tuple(replace(t, coefficient=times(t.coefficient, factor)) for t in self.shared().parts))
+
+    def summed(self, over: tuple[Index, ...]) -> Form:
+        """Σ over labels: numbers where only the coefficient carries them, else a sum inside the term."""
+        return Form(tuple(_summed_term(t, over) for t in self.shared().parts))
+
+    def linear(self) -> Linear | None:
+        """The form as a Gaussian ket, or None where it has another function or a product; always the same one, so that
+        all functions of a ket are functions of one variable."""
+        return self._linear
+
+    @cached_property
+    def _linear(self) -> Linear | None:
+        if len(self.parts) == 1 and self.parts[0].is_argument:
+            return self.parts[0].factors[0].arguments[0]
+        if not all(t.is_linear for t in self.parts):
+            return None
+        gaussians = [t for t in self.parts if t.factors]
+        copies = {t.factors[0].arguments[0].copy for t in gaussians}
+        if len(copies) > 1:
+            return None
+        mean, parts = plus(number(0.0), *(t.coefficient for t in self.parts if not t.factors)), []
+        for term in gaussians:
+            (argument,) = term.factors[0].arguments
+            mean = plus(mean, summed([term.coefficient, argument.mean], term.over))
+            inner = argument.bundled() if len(gaussians) > 1 else argument.parts
+            parts += [_scaled_part(p, term) for p in inner]
+        return Linear(mean, tuple(parts), copies.pop() if copies else 0, affine=self._affine())
+
+    def _affine(self) -> Affine | None:
+        """The form as factor · a Gaussian ket + shift, with plain numbers."""
+        if any(t.over or np.ndim(t.coefficient.values) for t in self.parts):
+            return None
+        gaussians = [t for t in self.parts if t.factors]
+        if len(gaussians) != 1 or gaussians[0].coefficient.values == 0.0:
+            return None
+        shift = sum(float(t.coefficient.values) for t in self.parts if not t.factors)
+        return gaussians[0].factors[0].arguments[0].origin.then(float(gaussians[0].coefficient.values), shift)
+
+
+def _is_sum(term: Term) -> bool:
+    return any(isinstance(f, Shared) for f in term.factors)
+
+
+def expanded(term: Term, most: int = 4096) -> list[Term]:
+    """A term as a sum of terms without shared sums."""
+    done: list[Term] = []
+    todo = [term]
+    while todo:
+        t = todo.pop()
+        if not _is_sum(t):
+            done.append(t)
+            continue
+        todo += reversed(t.distributed())
+        if len(done) + len(todo) > most:
+            raise NotExact("a product of too many terms")
+    return done
+
+
+def _scaled_part(part: Part, term: Term | Part) -> Part:
+    part = part.refreshed()
+    return Part(times(term.coefficient, part.coefficient), part.variable, part.over).bind(term.over)
+
+
+def _summed_term(term: Term, over: tuple[Index, ...]) -> Term:
+    inner = {x for f in term.factors for x in f.labels}
+    numeric = tuple(x for x in over if x not in inner)
+    coefficient = summed([term.coefficient], numeric) if numeric else term.coefficient
+    return Term(coefficient, term.factors, term.over).bind(tuple(x for x in over if x in inner))
+
+
+def identity(linear: Linear) -> Factor:
+    from tp_compiler.evaluate.gaussian.univariate import monomial
+
+    return Factor(monomial(1), (linear,))
+
+
+def gaussian(variable: Variable) -> Form:
+    """The form of a Gaussian family itself."""
+    linear = Linear(number(0.0), (Part(number(1.0), variable),))
+    return Form((Term(number(1.0), (identity(linear),)),))
+
+
+def constant(value: Tensor) -> Form:
+    return Form((Term(value, ()),))
+
+
+def product(forms: list[Form], limit: int = 256) -> Form | None:
+    """The product of forms, term by term; None where it would have more than `limit` terms."""
+    terms: list[Term] = [Term(number(1.0), ())]
+    for form in forms:
+        parts = form.shared().parts
+        if len(terms) * len(parts) > limit:
+            return None
+        terms = [_multiplied(a, b.refreshed()) for a in terms for b in parts]
+    return Form(tuple(terms))
+
+
+def _multiplied(a: Term, b: Term) -> Term:
+    # Averages taken on either side run over copies of their own: <y|y> with y = E[1](ψ) meets two of them.
+    copies = {c: private() for c in b.copies if c < 0 and c in a.copies}
+    b = b.copied(copies) if copies else b
+    return Term(times(a.coefficient, b.coefficient), (*a.factors, *b.factors), (*a.over, *b.over))
+
+
+def private() -> int:
+    """The number of a copy that an average has closed."""
+    return -1 - next(_numbers)

@@ -1,0 +1,206 @@
+"""Averages of derivatives, jumps included, and of products with a Gaussian (Stein 1981).
+
+Where f jumps by J at κ, f' has a Dirac part: E f'(ℓ) Π g has J · (density of ℓ at κ) · E[Π g | ℓ = κ] beside the average of
+the derivative elsewhere, and given ℓ the others are Gaussian again (`Given`). E x F = E x E F + Σ_k Cov(x, ℓ_k) E ∂_k F
+takes x out of an integral.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tp_compiler.evaluate import errors
+from tp_compiler.evaluate.exact.ket_formula import (
+    Factor,
+    Linear,
+    NotExact,
+    Tensor,
+    identity,
+    number,
+    plus,
+    times,
+    union,
+)
+from tp_compiler.evaluate.gaussian.operations import ARRAYS
+from tp_compiler.evaluate.gaussian.univariate import Univariate, is_constant
+
+Product = Callable[[tuple[Factor, ...]], "Tensor | None"]  # E of a product; None: it vanishes
+Covariance = Callable[[Linear, Linear], Tensor]
+
+ULPS = 16  # a jump is looked for so far on either side of a kink
+ROUNDING = 1e-14  # of a variance: what is left below is no randomness
+SMALLEST = 1e-12  # of the values beside it: a smaller jump is rounding
+
+
+@dataclass(frozen=True, eq=False)
+class Given(Linear):
+    """The law of `inner` where `fixed` has a value: mean and covariances are its own, `parts` only say what it meets."""
+
+    inner: Linear | None = None
+    fixed: Linear | None = None
+
+
+def given(covariance: Covariance, x: Linear, fixed: Linear, value: float) -> Given:
+    slope = times(covariance(x, fixed), _inverse(covariance(fixed, fixed)))
+    shift = plus(number(value), times(number(-1.0), fixed.mean))
+    mean = plus(x.mean, times(slope, shift))
+    return Given(mean, (*x.parts, *fixed.parts), x.copy, inner=x, fixed=fixed)
+
+
+def covariance_given(covariance: Covariance, a: Given, b: Given) -> Tensor:
+    """Cov(a, b) - Cov(a, ℓ) Cov(ℓ, b)/Var ℓ."""
+    assert a.inner is not None and b.inner is not None and a.fixed is not None
+    own, variance = covariance(a.inner, b.inner), covariance(a.fixed, a.fixed)
+    left, right = covariance(a.inner, a.fixed), covariance(a.fixed, b.inner)
+    if a.key != b.key:
+        return plus(own, times(number(-1.0), left, right, _inverse(variance)))
+    labels = union([own, variance, left])
+    error = plus(own, times(number(-1.0), left, left, _inverse(variance))).error_at(labels)
+    first, fixed, cross = np.broadcast_arrays(*(np.atleast_1d(t.at(labels)) for t in (own, variance, left)))
+    determinant = ARRAYS.determinant(first, fixed, cross)
+    rest = np.where(fixed > 0, determinant / np.where(fixed > 0, fixed, 1.0), first)
+    return Tensor(rest if labels else rest[0], labels, errors.full(error, tuple(x.size for x in labels)))
+
+
+def _inverse(variance: Tensor) -> Tensor:
+    """1/Var; 0 where a Gaussian is a number, and nothing depends on it."""
+    positive = variance.values > 0
+    value, error = errors.applied("div", [1.0, np.where(positive, variance.values, 1.0)], [None, variance.error])
+    return Tensor(np.where(positive, value, 0.0), variance.labels, None if error is None else error * positive)
+
+
+def mean_derivative(
+    product: Product, covariance: Covariance, factor: Factor, near: tuple[Factor, ...]
+) -> Tensor | None:
+    """E f'(ℓ) Π near, for one function f of one Gaussian."""
+    if factor.is_identity:
+        return product(near)
+    if not isinstance(factor.function, Univariate):
+        raise NotExact("the derivative of a function of several Gaussians")
+    f, (argument,) = factor.function, factor.arguments
+    jumps = jumps_of(f)
+    slope = f.regular()
+    if not near and (jumps or slope is None):
+        return _alone(product, covariance, factor)
+    if slope is None:
+        raise NotExact("the derivative of a function that is not known")
+    found = [] if is_constant(slope) and slope.factor == 0.0 else [product((Factor(slope, (argument,)), *near))]
+    variance = covariance(argument, argument)
+    for place, size in jumps:
+        value = _mean_at(product, covariance, _conditioned(covariance, near, argument, place))
+        if value is not None:
+            found.append(times(number(size), _density(argument.mean, variance, place), value))
+    kept = [t for t in found if t is not None]
+    return plus(*kept) if kept else None
+
+
+def _alone(product: Product, covariance: Covariance, factor: Factor) -> Tensor | None:
+    """E f' = E (ℓ - m) f(ℓ) / Var ℓ."""
+    (argument,) = factor.arguments
+    both, alone = product((identity(argument), factor)), product((factor,))
+    if both is None:
+        return None
+    shifted = times(number(-1.0), argument.mean, alone) if alone is not None else number(0.0)
+    return times(plus(both, shifted), _inverse(covariance(argument, argument)))
+
+
+def _density(mean: Tensor, variance: Tensor, place: float) -> Tensor:
+    """Of N(mean, variance) at a place; 0 where the variance is 0."""
+    inverse = _inverse(variance)
+    labels = union([mean, inverse])
+
+    def density(values: list[Any]) -> Any:
+        distance, precision = place - values[0], np.maximum(values[1], 0.0)
+        return np.exp(-(distance**2) * precision / 2) * np.sqrt(precision / (2 * np.pi))
+
+    values = [mean.at(labels), inverse.at(labels)]
+    result = density(values)
+    probed = errors.probed(density, values, [mean.error_at(labels), inverse.error_at(labels)], result)
+    error = errors.added(errors.rounding(result), probed)
+    return Tensor(result, labels, errors.full(error, np.shape(result)))
+
+
+def _mean_at(product: Product, covariance: Covariance, rest: tuple[Factor, ...]) -> Tensor | None:
+    """E Π rest at a jump. A function that jumps at the same place, being of the same Gaussian, counts there by the mean
+    of its values on either side: the jump of f g is [f] (g₋ + g₊)/2 + (f₋ + f₊)/2 [g]."""
+    value = product(rest)
+    sides = [(k, *side) for k, factor in enumerate(rest) for side in _halfway(covariance, factor)]
+    for k, here, middle in sides:
+        if any(np.any(times(here, other).values) for m, other, _ in sides if m != k):
+            raise NotExact("three functions that jump at one place")
+        others = product(rest[:k] + rest[k + 1 :])
+        there = times(number(middle), others) if others is not None else number(0.0)
+        value = _replaced(value if value is not None else number(0.0), here, there)
+    return value
+
+
+def _halfway(covariance: Covariance, factor: Factor) -> list[tuple[Tensor, float]]:
+    """Where a function stands at one of its jumps with nothing random left, and the mean of both sides there."""
+    a = factor.arguments[0]
+    if not (isinstance(a, Given) and isinstance(factor.function, Univariate)):
+        return []
+    assert a.inner is not None
+    left, whole = covariance(a, a), covariance(a.inner, a.inner)
+    labels = union([left, whole, a.mean])
+    deviation = np.sqrt(whole.at(labels))
+    still = left.at(labels) <= ROUNDING * whole.at(labels)
+    found = []
+    for place, size in jumps_of(factor.function):
+        here = still & (np.abs(a.mean.at(labels) - place) <= ROUNDING**0.5 * deviation)
+        if np.any(here):
+            below = float(factor.function(np.array([place - ULPS * np.spacing(max(abs(place), 1e-300))]))[0])
+            found.append((Tensor(here.astype(float), labels), below + size / 2))
+    return found
+
+
+def _replaced(value: Tensor, here: Tensor, other: Tensor) -> Tensor:
+    labels = union([value, here, other])
+    chosen = here.at(labels) > 0
+    result = np.where(chosen, other.at(labels), value.at(labels))
+    kept = [0.0 if t.error is None else t.error_at(labels) for t in (other, value)]
+    return Tensor(result, labels, errors.full(np.where(chosen, *kept), result.shape))
+
+
+def _conditioned(
+    covariance: Covariance, factors: tuple[Factor, ...], fixed: Linear, place: float
+) -> tuple[Factor, ...]:
+    """The factors given that `fixed` is at `place`."""
+    others: dict[object, Linear] = {}
+    result = []
+    for factor in factors:
+        if any(a.origin.base.key == fixed.origin.base.key for a in factor.arguments):
+            raise NotExact("the dot of a product with a function that jumps")
+        for a in factor.arguments:
+            if a.key not in others:
+                others[a.key] = given(covariance, a, fixed, place) if a.groups & fixed.groups else a
+        result.append(Factor(factor.function, tuple(others[a.key] for a in factor.arguments)))
+    return tuple(result)
+
+
+def jumps_of(f: Univariate) -> list[tuple[float, float]]:
+    """(place, size) of the jumps among its kinks."""
+    found = []
+    for kink in f.kinks:
+        reach = ULPS * np.spacing(max(abs(kink), 1e-300))
+        left, right = f(np.array([kink - reach, kink + reach]))
+        if abs(right - left) > SMALLEST * max(abs(left), abs(right)):
+            found.append((kink, float(right - left)))
+    return found
+
+
+def without(product: Product, covariance: Covariance, x: Linear, factors: tuple[Factor, ...]) -> Tensor:
+    """E x Π factors."""
+    found = []
+    if np.any(x.mean.values):
+        rest = product(factors)
+        found += [] if rest is None else [times(x.mean, rest)]
+    for k, factor in enumerate(factors):
+        for argument in factor.arguments:
+            if argument.groups & x.groups:
+                slope = mean_derivative(product, covariance, factor, factors[:k] + factors[k + 1 :])
+                found += [] if slope is None else [times(covariance(x, argument), slope)]
+    return plus(*found) if found else number(0.0)

@@ -1,0 +1,1 @@
+"""Expectations of functions of jointly Gaussian variables: closed forms and quadrature."""

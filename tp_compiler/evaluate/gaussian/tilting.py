@@ -1,0 +1,74 @@
+"""Exponentials of linear and quadratic functions taken out of a Gaussian expectation: they change the law, exactly.
+
+E e^(bᵀx - xᵀQx) g(x), x ~ N(m, Σ), is a number times E g(x') for x' ~ N((1 + 2ΣQ)⁻¹m + Σ'b, Σ'), Σ' = (1 + 2ΣQ)⁻¹Σ
+(Cameron & Martin 1944; completing the square). So needles and growing exponentials leave no trace in what is integrated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tp_compiler.evaluate.gaussian.quadrature import lower_root
+from tp_compiler.evaluate.gaussian.univariate import Array, Univariate, monomial, scaled, times
+
+SMALLEST = 1e-13  # eigenvalues of 1 + 2QΣ below: E|f| = ∞
+
+
+def split(f: Univariate) -> tuple[float, float, list[Univariate]]:
+    """f(x) = e^(b x - q x²) · the other functions: (b, q, others)."""
+    if f.name == "exp":
+        return f.scale, 0.0, [times(monomial(0), f.factor)]
+    if f.name == "gauss":
+        return 0.0, f.params[0] * f.scale**2, [times(monomial(0), f.factor)]
+    if f.name == "gauss_prime":
+        (a,) = f.params
+        return 0.0, a * f.scale**2, [times(scaled(monomial(1), f.scale), -2 * a * f.factor)]
+    if f.parts and any(exponential(part) for part in f.parts):
+        linear, quadratic, others = 0.0, 0.0, [times(monomial(0), f.factor)]
+        for part in f.parts:
+            b, q, rest = split(scaled(part, f.scale))
+            linear, quadratic, others = linear + b, quadratic + q, [*others, *rest]
+        return linear, quadratic, others
+    return 0.0, 0.0, [f]
+
+
+def exponential(f: Any) -> bool:
+    """Whether there is something to split off."""
+    return isinstance(f, Univariate) and (
+        f.name in ("exp", "gauss", "gauss_prime") or any(exponential(part) for part in f.parts)
+    )
+
+
+def tilted(
+    linear: Sequence[float], quadratic: Sequence[float], mean: Any, spread: Any
+) -> tuple[Any, Array, Array, Any]:
+    """(log of the number, m', Σ', whether E|f| is finite) for means (..., p) and covariances (..., p, p)."""
+    b, q = np.asarray(linear, dtype=np.float64), np.asarray(quadratic, dtype=np.float64)
+    p = len(b)
+    shape = np.broadcast_shapes(np.shape(mean)[:-1], np.shape(spread)[:-2])
+    mean = np.broadcast_to(mean, (*shape, p))
+    root = lower_root(np.broadcast_to(spread, (*shape, p, p)).reshape(-1, p, p)).reshape(*shape, p, p)
+    turned = np.swapaxes(root, -1, -2)
+    values, vectors = np.linalg.eigh(np.eye(p) + 2 * turned @ (q[:, None] * root))
+    finite = values[..., 0] > SMALLEST
+    values = np.maximum(values, SMALLEST)
+    half = root @ (vectors / np.sqrt(values)[..., None, :])
+    new = half @ np.swapaxes(half, -1, -2)
+    matrix = np.eye(p) + 2 * np.broadcast_to(spread, (*shape, p, p)) * q
+    kept = np.linalg.solve(matrix, mean[..., None])[..., 0]  # m', but for b: nothing cancels in a needle
+    log = kept @ b - (kept * mean) @ q + b @ new @ b / 2 - np.sum(np.log(values), axis=-1) / 2
+    return log, kept + new @ b, new, finite
+
+
+def number(log: Any) -> Any:
+    """e^log; infinite where that is no double."""
+    with np.errstate(over="ignore"):
+        return np.exp(log)
+
+
+def grows(f: Univariate) -> bool:
+    """Whether the table must leave f to this module: an exponential of a growing square."""
+    return (f.name in ("gauss", "gauss_prime") and f.params[0] < 0) or any(grows(part) for part in f.parts)

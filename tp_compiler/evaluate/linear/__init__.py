@@ -1,0 +1,1 @@
+"""Linear networks as coefficients, training loops included."""

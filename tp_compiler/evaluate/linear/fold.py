@@ -1,0 +1,102 @@
+"""A program made ready for a loop of thousands of steps.
+
+An optimizer without momentum reads 0 · b, and `where(0, a, b)`: products with the constant 0 and choices by a constant
+are decided here, once. What then nothing reads is never evaluated. Products and sums stand where contractions can take
+them apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any
+
+from tp_compiler.diagnostics import ProgramError, Span
+from tp_compiler.evaluate.linear.sparse import one_hot
+from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.build import Builder
+from tp_compiler.ir.program import Output, Program
+from tp_compiler.ir.types import Index, Type
+from tp_compiler.ir.walk import reachable, rebuilt
+
+#: Instructions that map 0 (as their first argument) to 0.
+_HOMOGENEOUS = (ir.MatMul, ir.Apply, ir.Copy, ir.Reindex, ir.Shift, ir.Contract)
+
+
+class Unbounded(Builder):
+    """A builder for a program that has been accepted already."""
+
+    def spend(self, span: Span, steps: int = 1) -> None:
+        pass
+
+    def _fold(self, fn: str, values: list[float], span: Span) -> ir.Node:
+        """What constants make undefined (1/<x|0*x>) stays as it is: the run refuses the outputs that read it."""
+        try:
+            return super()._fold(fn, values, span)
+        except ProgramError:
+            args = tuple(self.constant(value, span) for value in values)
+            return self._make(ir.Map, type=Type(), fn=fn, args=args, span=span)
+
+
+Rule = Callable[[ir.Node, tuple[ir.Node, ...]], ir.Node]
+
+
+def rewritten(program: Program, outputs: Iterable[Output], rule: Rule) -> Program:
+    """The program of these outputs, its loop included, each node what the rule makes of it and its new arguments."""
+    outputs, loop = tuple(outputs), program.loop
+    roots = [o.node for o in outputs]
+    if loop is not None:
+        roots += loop.following.values()
+    done: dict[ir.Node, ir.Node] = {}
+    for node in reachable(roots):
+        leaf = not node.args or isinstance(node, ir.InitialKet | ir.Unavailable)  # an initial ket is its symbol's
+        done[node] = node if leaf else rule(node, tuple(done[a] for a in node.args))
+    if loop is not None:
+        loop = replace(loop, following={s: done[n] for s, n in loop.following.items()})
+    return replace(program, outputs=tuple(replace(o, node=done[o.node]) for o in outputs), loop=loop)
+
+
+def folded(program: Program, outputs: Iterable[Output], build: Builder) -> Program:
+    """Without what constants decide."""
+    return rewritten(program, outputs, lambda node, args: _folded(build, node, args))
+
+
+def _folded(build: Builder, node: ir.Node, args: tuple[ir.Node, ...]) -> ir.Node:
+    zero = [a for a in args if _is(a, 0.0)]
+    if zero and (isinstance(node, ir.Contract) or (args[0] is zero[0] and isinstance(node, _HOMOGENEOUS))):
+        return zero[0]
+    if isinstance(node, ir.Map):
+        if zero and (node.fn == "mul" or (node.fn == "div" and args[0] is zero[0])):
+            return zero[0]
+        if node.fn == "where":
+            condition, yes, no = args
+            if isinstance(condition, ir.Constant):
+                return yes if condition.value > 0 else no
+            if yes is no or (isinstance(yes, ir.Constant) and _is(no, yes.value)):
+                return yes
+    new = node if args == node.args else rebuilt(build, node, args, node.span)
+    if isinstance(new, ir.Reindex) and len(new.args) == 1:
+        return _renamed(build, new.args[0], dict(zip(new.args[0].type.indices, new.selectors, strict=True)), node.span)
+    return _scattered(build, new) if isinstance(new, ir.Contract) else new
+
+
+def _renamed(build: Builder, node: ir.Node, chosen: dict[Index, Any], span: Span) -> ir.Node:
+    """A product or a sum under new names, one by one: a contraction then takes it apart."""
+    if isinstance(node, ir.Map) and node.fn in ("mul", "add"):
+        return build.map(node.fn, [_renamed(build, a, chosen, span) for a in node.args], span)
+    return build.reindex(node, tuple(chosen[i] for i in node.type.indices), (), span)
+
+
+def _scattered(build: Builder, node: ir.Contract) -> ir.Node:
+    """Rows that a family is changed at: a sum of kets, each with a scatter of its own (sparse.py)."""
+    sums = [a for a in node.args if isinstance(a, ir.Map) and a.fn == "add" and a.type.is_ket]
+    hot = any((found := one_hot(a)) and found[0] not in node.over for a in node.args)
+    if not hot or len(sums) != 1:
+        return node
+    rest = [a for a in node.args if a is not sums[0]]
+    parts = [build.contract((x, *rest), node.over, node.slots, node.span) for x in sums[0].args]
+    return build.map("add", [_scattered(build, p) if isinstance(p, ir.Contract) else p for p in parts], node.span)
+
+
+def _is(node: ir.Node, value: float) -> bool:
+    return isinstance(node, ir.Constant) and node.value == value

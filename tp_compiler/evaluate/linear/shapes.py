@@ -1,0 +1,222 @@
+"""What the values of a linear program are, before any number: which indices and which neurons each of them runs over.
+
+A value without a slot is a number (or a ket c|1>), one with a slot a combination of Gaussians over those neurons, one
+with two slots a sum of outer products. What is none of these is a `NotExact` with the reason, and so is what depends on
+it; a product of kets waits for the average that it stands in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from tp_compiler.evaluate.exact.ket_formula import NotExact
+from tp_compiler.evaluate.linear.contraction import Labels, arranged
+from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.program import Loop
+from tp_compiler.ir.types import Index
+from tp_compiler.ir.walk import reachable
+
+#: The longest product of kets whose average is taken pair by pair.
+MOST_FACTORS = 6
+
+
+@dataclass(frozen=True, eq=False)
+class Product:
+    """An entrywise product of kets (and numbers)."""
+
+    factors: tuple[ir.Node, ...]
+
+
+Shape = Labels | Product | NotExact
+
+
+def indices(labels: Labels) -> tuple[Index, ...]:
+    return tuple(x for x in labels if isinstance(x, Index))
+
+
+def slots(labels: Labels) -> tuple[int, ...]:
+    return tuple(x for x in labels if isinstance(x, int))
+
+
+class Shapes:
+    """The shapes of nodes (in program order) and of the states; a state has the join of all its values."""
+
+    def __init__(self, nodes: Iterable[ir.Node], states: Iterable[ir.State], loop: Loop | None):
+        self.of: dict[ir.Node, Shape] = {}
+        self.states: dict[ir.State, Shape] = {s: arranged(s.type.indices) for s in states}
+        nodes = list(nodes)
+        while True:
+            for node in nodes:
+                self.of[node] = self._shape(node)
+            before = dict(self.states)
+            for s in self.states:
+                assert loop is not None
+                for value in (self.of[s.init], self.of[loop.following[s]]):
+                    self.states[s] = _joined(self.states[s], value)
+            if before == self.states:
+                break
+
+    def extend(self, root: ir.Node) -> None:
+        """Shapes of what has been made of known nodes."""
+        for node in reachable([root]):
+            if node not in self.of:
+                self.of[node] = self._shape(node)
+
+    def __getitem__(self, node: ir.Node) -> Labels:
+        """The labels of a node whose value exists."""
+        shape = self.of[node]
+        assert isinstance(shape, tuple)
+        return shape
+
+    def factors(self, args: Iterable[ir.Node]) -> tuple[ir.Node, ...]:
+        """The arguments, products taken apart."""
+        found: list[ir.Node] = []
+        for a in args:
+            shape = self.of[a]
+            found += shape.factors if isinstance(shape, Product) else [a]
+        return tuple(found)
+
+    def _shape(self, node: ir.Node) -> Shape:
+        args = [self.of[a] for a in node.args]
+        for a in args:
+            if isinstance(a, NotExact):
+                return a
+        if isinstance(node, ir.MatMul) and isinstance(variance := self.of[node.matrix.variance], NotExact):
+            return variance
+        if node.type.random:
+            return NotExact("the law of a `clt` scalar is sampled")
+        rule = getattr(self, f"_{type(node).__name__.lower()}", None)
+        if rule is None:
+            return NotExact(f"{type(node).__name__} has no exact value")
+        if any(isinstance(a, Product) for a in args) and not isinstance(node, ir.Map | ir.Contract):
+            return NotExact("a product of kets")
+        found: Shape = rule(node, args)
+        return found
+
+    # -- leaves -------------------------------------------------------------------------------------------------
+    def _constant(self, node: ir.Constant, args: Any) -> Shape:
+        return ()
+
+    _clock = _constant
+
+    def _array(self, node: ir.Array, args: Any) -> Shape:
+        return arranged(node.type.indices) if node.values is not None else NotExact("an entry of an initial matrix")
+
+    def _position(self, node: ir.Position, args: Any) -> Shape:
+        return (node.index,)
+
+    def _unavailable(self, node: ir.Unavailable, args: Any) -> Shape:
+        return NotExact(f"{node.construct} is not evaluated in this version")
+
+    def _initialket(self, node: ir.InitialKet, args: list[Labels]) -> Shape:
+        spread = node.args[1]
+        if isinstance(spread, ir.Constant) and spread.value == 0:
+            return args[0]
+        return arranged((*node.type.indices, 0))
+
+    # -- training -----------------------------------------------------------------------------------------------
+    def _carry(self, node: ir.Carry, args: Any) -> Shape:
+        return self.states[node.state]
+
+    def _trace(self, node: ir.Trace, args: list[Labels]) -> Shape:
+        return arranged((node.index, *args[0]))
+
+    def _apply(self, node: ir.Apply, args: list[Labels]) -> Shape:
+        own = self.states[node.state]
+        if not isinstance(own, tuple):
+            return own if isinstance(own, NotExact) else NotExact("a product of kets")
+        open_slot = node.state.slot if node.transposed else 0
+        member = tuple(m for m in node.member if isinstance(m, Index))
+        return arranged((*indices(args[0]), *member, *((0,) if open_slot in own else ())))
+
+    def _matmul(self, node: ir.MatMul, args: list[Labels]) -> Shape:
+        return arranged((*args[0], *(m for m in node.member if isinstance(m, Index)), 0))
+
+    # -- entrywise ----------------------------------------------------------------------------------------------
+    def _map(self, node: ir.Map, args: list[Any]) -> Shape:
+        if any(isinstance(a, Product) for a in args):
+            return self._product(node.args) if node.fn == "mul" else NotExact("a product of kets")
+        union = arranged(x for a in args for x in a)
+        if not slots(union) or node.fn == "add":
+            return union
+        first, rest = args[0], args[1:]
+        if node.fn == "mul":
+            met = [x for a in args for x in slots(a)]
+            return union if len(set(met)) == len(met) else self._product(node.args)
+        if (node.fn == "div" and not slots(rest[0])) or (node.fn == "where" and not slots(first)):
+            return union
+        if node.fn in ("pow", "square") and slots(first) == (0,):
+            power = 2.0 if node.fn == "square" else node.args[1].value if isinstance(node.args[1], ir.Constant) else 0.0
+            if power in range(1, MOST_FACTORS + 1):
+                return self._product([node.args[0]] * int(power))
+        return NotExact(f"{node.fn} of a ket is not linear")
+
+    def _product(self, args: Iterable[ir.Node]) -> Shape:
+        factors = self.factors(args)
+        kets = [s for f in factors if (s := slots(self[f]))]
+        if any(s != (0,) for s in kets):
+            return NotExact("a product of kets over several neurons")
+        return Product(factors) if len(kets) <= MOST_FACTORS else NotExact("a long product of kets")
+
+    # -- averages, sums and indices -----------------------------------------------------------------------------
+    def _contract(self, node: ir.Contract, args: Any) -> Shape:
+        factors = [self[f] for f in self.factors(node.args)]
+        for slot in {x for f in factors for x in slots(f)}:
+            met = [slots(f) for f in factors if slot in f]
+            if slot not in node.slots and len(met) > 1:
+                return NotExact("a product of kets")
+            if len(met) > 2 and any(len(s) > 1 for s in met):
+                return NotExact("a product of learned matrices")
+            if len(met) > MOST_FACTORS:
+                return NotExact("a long product of kets")
+        pairs = [slots(f) for f in factors if len(slots(f)) > 1]
+        if len(pairs) > 1 and len({x for p in pairs for x in p} & set(node.slots)) > 1:
+            return NotExact("a product of learned matrices")
+        return arranged(x for f in factors for x in f if x not in node.over and x not in node.slots)
+
+    def _copy(self, node: ir.Copy, args: list[Labels]) -> Shape:
+        return arranged(node.slot if x == 0 else x for x in args[0])
+
+    def _reduce(self, node: ir.Reduce, args: list[Labels]) -> Shape:
+        if slots(args[0]):
+            return NotExact(f"{node.op} over kets")
+        return tuple(x for x in args[0] if x != node.index)
+
+    def _reindex(self, node: ir.Reindex, args: list[Labels]) -> Shape:
+        new: list[Any] = []
+        chosen = dict(zip(node.args[0].type.indices, node.selectors, strict=True))
+        for selector in (chosen[i] for i in indices(args[0])):  # the order of the value, as its dimensions lie
+            if isinstance(selector, Index):
+                new.append(selector)
+            elif isinstance(selector, ir.Gather):
+                new += args[selector.arg]
+        if any(slots(a) for a in args[1:]):
+            return NotExact("positions that are kets")
+        return arranged((*new, *slots(args[0])))
+
+    def _shift(self, node: ir.Shift, args: list[Labels]) -> Shape:
+        return arranged((*args[0], node.index))
+
+    def _stack(self, node: ir.Stack, args: list[Labels]) -> Shape:
+        return arranged((node.index, *(x for a in args for x in a)))
+
+    def _join(self, node: ir.Join, args: list[Labels]) -> Shape:
+        gone = {i for group in node.groups for i in group}
+        return arranged((node.index, *(x for a in args for x in a if x not in gone)))
+
+    def _linalg(self, node: ir.Linalg | ir.Spectral, args: list[Labels]) -> Shape:
+        if any(slots(a) for a in args):
+            return NotExact(f"{node.op} of a matrix of kets")
+        return arranged(node.type.indices)
+
+    _spectral = _linalg
+
+
+def _joined(a: Shape, b: Shape) -> Shape:
+    if isinstance(a, NotExact):
+        return a
+    if isinstance(a, tuple) and isinstance(b, tuple):
+        return arranged((*a, *b))
+    return b if isinstance(b, NotExact) else NotExact("a product of kets")

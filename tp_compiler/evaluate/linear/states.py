@@ -1,0 +1,94 @@
+"""The states of the loop: from one step to the next, all at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tp_compiler.evaluate.linear.code import Code
+from tp_compiler.evaluate.linear.matrices import padded
+from tp_compiler.evaluate.linear.sparse import Scatter, SparseUpdate
+from tp_compiler.ir import nodes as ir
+
+#: Where the factor beside a state leaves these bounds, it is multiplied in.
+SMALLEST, LARGEST = 1e-100, 1e100
+
+
+class NotFinite(Exception):
+    """A state that would be infinite or undefined after this step."""
+
+    def __init__(self, state: ir.State):
+        super().__init__(state.name)
+        self.state = state
+
+
+def finite(x: Any) -> bool:
+    """Whether all numbers are finite; their sum tells at once in all but doubtful cases."""
+    return bool(np.isfinite(x.sum())) or bool(np.isfinite(x).all())
+
+
+class DenseState:
+    """Replaced by what follows it."""
+
+    def __init__(self, code: Code, state: ir.State):
+        self.state = state
+        self.registers, self.place = code.registers, code.at[state]
+        self.following = code.following(state)
+        self.next: Any = None
+
+    def prepare(self) -> None:
+        self.next = self.following()
+        if not finite(self.next):
+            raise NotFinite(self.state)
+
+    def commit(self) -> None:
+        self.registers[self.place] = self.next
+
+
+class SparseState:
+    """Changed in place: scale · data, data = data + rows / scale at the members touched."""
+
+    def __init__(self, code: Code, update: SparseUpdate):
+        self.state = update.state
+        self.registers, self.place = code.registers, code.at[self.state]
+        self.scale = code.at[self.state, "scale"]
+        self.keep = self._number(code, update.keep)
+        self.parts = [(self._number(code, c), self._rows(code, part)) for c, part in update.parts]
+        self.next: tuple[float, list[Any]] = 1.0, []
+
+    def _number(self, code: Code, node: ir.Node | None) -> Callable[[], Any]:
+        return (lambda: 1.0) if node is None else code.read(node)
+
+    def _rows(self, code: Code, part: Scatter | ir.State) -> Callable[[Any], tuple[Any, Any]]:
+        """coefficient -> (the members touched, their rows times the coefficient)."""
+        if isinstance(part, Scatter):
+            rows = code.scattered(part)
+
+            def few(coefficient: Any) -> tuple[Any, Any]:
+                touched, values = rows()
+                return touched, values * coefficient
+
+            return few
+        registers, place, scale = code.registers, code.at[part], code.at[part, "scale"]
+        return lambda coefficient: (slice(None), registers[place] * (coefficient * registers[scale]))
+
+    def prepare(self) -> None:
+        keep = float(self.keep())
+        moved = [rows(coefficient()) for coefficient, rows in self.parts]
+        if not np.isfinite(keep) or not all(finite(values) for _, values in moved):
+            raise NotFinite(self.state)
+        self.next = keep, moved
+
+    def commit(self) -> None:
+        keep, moved = self.next
+        data, scale = self.registers[self.place], self.registers[self.scale] * keep
+        if not SMALLEST < abs(scale) < LARGEST:
+            data *= scale
+            scale = 1.0
+        for touched, values in moved:
+            if values.shape[1] > data.shape[1]:
+                data = padded(data, values.shape[1])
+            data[touched, : values.shape[1]] += values if scale == 1 else values / scale
+        self.registers[self.place], self.registers[self.scale] = data, scale

@@ -1,0 +1,1 @@
+"""Kets as particles: quasi-Monte Carlo with error bars."""

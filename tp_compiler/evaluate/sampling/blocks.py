@@ -1,0 +1,191 @@
+"""Trained matrices under nonlinear optimizers: their entries, in blocks of P × P pairs of particles.
+
+Q(|dh><x|)|z> pairs every row particle with column particles. Each block of P rows meets one block of P columns, its
+partner for the whole run (numerics.md section 2): y_α = 1/P Σ_β Δ(α, β) z_β over the partner block, and the transposed
+product with the same P × P entries. Consecutive Sobol points are a net of their own, so every block is balanced. A
+block is never its own partner: no particle is its own copy where rows and columns are of one space.
+
+Functions of averages over P copies have a bias of O(1/P), and less where the averages are smooth: it was measured at
+less than a tenth of the standard error with P = √M (docs/benchmarks.md). Runs on half the particles with blocks of half
+the size show it (estimates.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from tp_compiler.evaluate.arrays import Label, aligned, contract, labels
+from tp_compiler.evaluate.sampling.fused import Fused, fused
+from tp_compiler.evaluate.sampling.outerproducts import Member, columns, selected
+from tp_compiler.evaluate.sampling.sweep import Sweep, compiled, run
+from tp_compiler.evaluate.sampling.tiles import BLOCK, TILE, tiles
+from tp_compiler.ir import nodes as ir
+
+#: Entries are single: sums over them are averages with errors far above its rounding. Particles stay double.
+PRECISION = np.float32
+#: Entries of one tile of a compiled loop, which has no buffers but for the gradient.
+LARGE_TILE = 2**16
+
+
+def block_size(samples: int) -> int:
+    """P for M particles: √M, rounded up to a power of two, and at least eight blocks."""
+    return max(1, min(samples // 8, 2 ** (samples.bit_length() // 2)))
+
+
+def entry_bytes(samples: int) -> float:
+    """Of one state of one matrix."""
+    return float(samples * block_size(samples) * np.dtype(PRECISION).itemsize)
+
+
+class Passes:
+    """How the entries of one matrix are updated, decided once for all replicates."""
+
+    def __init__(self, cell: list[ir.State], following: Mapping[ir.State, ir.Node], steps: int):
+        self.sweep = compiled(cell, following, cell[0].type.indices)
+        self.entries = steps * cell[0].type.size()
+        self.loop: Fused | None = None
+
+    def fused(self, samples: int) -> Fused | None:
+        """The compiled loop; None where the work is too little for it."""
+        if self.loop is None and self.sweep is not None:
+            self.loop = fused(self.sweep, float(self.entries * samples * block_size(samples)))
+        return self.loop
+
+
+class Blocks:
+    """The states of one trained matrix (family) and its optimizer, entry by entry."""
+
+    def __init__(
+        self, states: list[ir.State], values: Mapping[ir.Node, Any], samples: int, paired: int, partner: int,
+        passes: Passes,
+    ):  # fmt: skip
+        """`paired`: P; `partner`: a random number that chooses the partners of the blocks."""
+        self.states = states
+        self.passes = passes
+        self.indices = states[0].type.indices
+        self.slot = states[0].slot
+        self.samples = samples
+        self.paired = paired
+        self.count = samples // self.paired
+        self.shift = partner % (self.count - 1) + 1 if self.count > 1 else 0
+        rows, cols = (w.ratio for _, w in states[0].type.slots)
+        self.ratio = rows / cols
+        self.shape = tuple(i.size for i in self.indices)
+        size = (*self.shape, self.count, self.paired, self.paired)
+        self.entries = {}
+        for s in states:
+            start = aligned(values[s.init], labels(s.init.type), (*self.indices, BLOCK, 0, self.slot))
+            self.entries[s] = np.array(np.broadcast_to(start, size), dtype=PRECISION)
+
+    def apply(self, state: ir.State, member: tuple[int, ...], x: Any, transposed: bool) -> Any:
+        """Δ|x> for the columns of x, (samples, k)."""
+        entries = self.entries[state][member]
+        x = x.reshape(self.count, self.paired, -1).astype(PRECISION)
+        if transposed:
+            y = np.matmul(entries.transpose(0, 2, 1), x) * (self.ratio / self.paired)
+            return self._from_partner(y.reshape(self.samples, -1))
+        return np.matmul(entries, self.to_partner(x)).reshape(self.samples, -1) / self.paired
+
+    def to_partner(self, x: Any) -> Any:
+        """Blocks of column particles, in the order of the blocks of rows that they meet."""
+        return np.roll(x, -self.shift, axis=0)
+
+    def _from_partner(self, y: Any) -> Any:
+        return np.roll(y, self.shift * self.paired, axis=0)
+
+    def follow(self, following: Mapping[ir.State, ir.Node], values: Mapping[ir.Node, Any]) -> None:
+        """Replaces the states by what follows them."""
+        if self.passes.sweep is not None:
+            for member in np.ndindex(self.shape):
+                self._sweep(self.passes.sweep, member, values)
+            return
+        for tile in tiles(self, [following[s] for s in self.states], values):
+            done: dict[ir.Node, Any] = {}
+            new = {s: tile.entries(following[s], done) for s in self.states}
+            for s, value in new.items():
+                self.entries[s][tile.place] = value
+
+    def _sweep(self, sweep: Sweep, member: tuple[int, ...], values: Mapping[ir.Node, Any]) -> None:
+        """One member's entries, some blocks at a time."""
+        operands = Operands(self, sweep, dict(zip(self.indices, member, strict=True)), values)
+        fused = self.passes.fused(self.samples)
+        width = max(1, (TILE if fused is None else LARGE_TILE) // self.paired**2)
+        for start in range(0, self.count, width):
+            part = slice(start, min(start + width, self.count))
+            registers = operands.registers({s: self.entries[s][member][part] for s in self.states}, part)
+            if fused is None:
+                run(sweep, registers)
+            else:
+                fused(registers)
+
+    def mean(self, node: ir.Contract, values: Mapping[ir.Node, Any]) -> Any:
+        """A contraction of entries over neurons: a scalar, or a ket of the rows."""
+        own = labels(node.type)
+        keeps = 0 in dict(node.type.slots)
+        out: tuple[Label, ...] = (BLOCK, *own) if keeps else own
+        parts = []
+        for tile in tiles(self, [node], values, whole=True):
+            x, of = tile.value(node, {})
+            x, of = (x, of) if BLOCK in of else (x[None], (BLOCK, *of))
+            parts.append(contract([x], [of], out))
+        if keeps:
+            return np.concatenate(parts).reshape(self.samples, *parts[0].shape[2:])
+        return sum(parts) / self.count
+
+
+class Operands:
+    """Scalars, kets and gradients of one member at one step, shaped for the tiles of a sweep."""
+
+    def __init__(self, blocks: Blocks, sweep: Sweep, member: Member, values: Mapping[ir.Node, Any]):
+        self.blocks, self.sweep = blocks, sweep
+        self.member, self.values = member, values
+        self.fixed = sweep.numbers(self._number, PRECISION)
+        self.gradients = {r: self._sides(sweep.registers[r]) for r in sweep.gradients}
+        self.kets = {
+            r: self._ket(held)
+            for r, held in enumerate(sweep.registers)
+            if isinstance(held, ir.Node) and r not in self.gradients
+        }
+        self.buffers: dict[int, Any] = {}
+
+    def registers(self, states: Mapping[ir.State, Any], part: slice) -> list[Any]:
+        """The registers of the tile made of the blocks `part`, gradients filled."""
+        shape = (part.stop - part.start, self.blocks.paired, self.blocks.paired)
+        found: list[Any] = []
+        for r, held in enumerate(self.sweep.registers):
+            if isinstance(held, ir.State):
+                found.append(states[held])
+            elif r in self.fixed:
+                found.append(self.fixed[r])
+            elif r in self.kets:
+                found.append(self.kets[r][part])
+            else:
+                found.append(self._buffer(r, shape))
+        for r, (left, right) in self.gradients.items():
+            np.matmul(left[part], right[part], out=found[r])
+        return found
+
+    def _buffer(self, register: int, shape: tuple[int, ...]) -> Any:
+        if register not in self.buffers:
+            self.buffers[register] = np.empty(shape, PRECISION)
+        return self.buffers[register][: shape[0]]
+
+    def _number(self, node: ir.Node) -> Any:
+        return selected(self.values[node], node.type.indices, self.member)[0][()]
+
+    def _sides(self, node: Any) -> tuple[Any, Any]:
+        """Left and right kets of a gradient, (blocks, P, r) and (blocks, r, P)."""
+        b = self.blocks
+        left, right = columns(node, self.member, self.values, b.samples)
+        left, right = (x.reshape(b.count, b.paired, -1).astype(PRECISION) for x in (left, right))
+        return left, np.ascontiguousarray(b.to_partner(right).transpose(0, 2, 1))
+
+    def _ket(self, node: ir.Node) -> Any:
+        b = self.blocks
+        of_rows = node.type.is_ket
+        x, _ = selected(self.values[node if of_rows else node.args[0]], (0, *node.type.indices), self.member)
+        x = np.asarray(x).reshape(b.count, b.paired).astype(PRECISION)
+        return x[:, :, None] if of_rows else b.to_partner(x)[:, None, :]

@@ -1,0 +1,173 @@
+"""From replicates to estimates: standard errors with the bias of finite M, and the laws of random outputs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tp_compiler.diagnostics import Diagnostic
+from tp_compiler.evaluate.arrays import aligned, labels, reindexed
+from tp_compiler.evaluate.sampling.clt import CltScalars
+from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.program import Output
+
+
+def mean_and_error(levels: list[Any], sizes: list[int], halves: Any = None) -> tuple[Any, Any]:
+    """Value and standard error of the last level, over its replicates and with the bias of finite size.
+
+    levels   arrays (R, ...) from coarse to fine, None where a level has no value
+    sizes    of the levels: M particles, or the P copies of an E
+    halves   for some of the last level's replicates, the mean of two runs on the halves of their particles
+
+    Functions of averages have a bias b/size. Runs on halves have twice as much of it and hardly any noise of their own,
+    since averages over the halves add up to those over the whole (those over copies do not). The coarser levels show it
+    as well; the sharper of the two is taken. Where the noise explains what is seen, what exceeds it joins the error.
+    Where it is plainly a bias, it is taken off, 2f(M) - f(M/2), and what a law other than 1/size would leave joins the
+    error.
+    """
+    value, variance, noise = _by_levels(levels, sizes)
+    if halves is not None:
+        other, of_other, its_noise = _by_halves(levels, sizes, halves)
+        sharper = its_noise <= noise
+        value, variance = np.where(sharper, other, value), np.where(sharper, of_other, variance)
+    return value, np.sqrt(variance)
+
+
+def _mean(level: Any) -> tuple[Any, Any]:
+    """The mean over replicates and its variance."""
+    return level.mean(axis=0), level.var(axis=0, ddof=1) / len(level)
+
+
+#: A value, its variance, and the variance of the noise in the bias that they are made with.
+_Judged = tuple[Any, Any, Any]
+
+
+def _by_halves(levels: list[Any], sizes: list[int], halves: Any) -> _Judged:
+    """From what two halves say that the whole does not.
+
+    Their difference from it is the bias under the law 1/size.
+    """
+    last = levels[-1]
+    value, variance = _mean(last)
+    bias, noise = _mean(halves - last[: len(halves)])
+    left = _left(bias, bias**2, levels, sizes)
+    plain = bias**2 > 16 * noise
+    kept = variance + np.maximum(bias**2 - noise, 0.0)
+    return np.where(plain, value - bias, value), np.where(plain, variance + noise + left, kept), noise
+
+
+def _left(bias: Any, otherwise: Any, levels: list[Any], sizes: list[int]) -> Any:
+    """The square of what is left of a bias when f(M/2) - f(M) is taken off for it.
+
+    Under the law M^-p this difference is (2^p - 1) b(M). A level of a quarter of the size tells 2^p where it stands out
+    of its noise (else: `otherwise`); a law as slow as 1/√M is allowed for.
+    """
+    quarter = _level_of(levels, sizes, sizes[-1] / 4)
+    if quarter is None:
+        return otherwise
+    far, noise = _mean(quarter - levels[-1])
+    with np.errstate(all="ignore"):
+        growth = np.clip(np.where(bias != 0, far / bias, 3.0) - 1, np.sqrt(2.0), 16.0)
+    told = np.square(bias * (2 - growth) / (growth - 1)) + noise
+    return np.where(far**2 > 16 * noise, told, otherwise)
+
+
+def _level_of(levels: list[Any], sizes: list[int], size: float) -> Any:
+    found = [x for x, own in zip(levels, sizes, strict=True) if x is not None and own == size]
+    return found[-1] if found and found[-1].shape == levels[-1].shape else None
+
+
+def _by_levels(levels: list[Any], sizes: list[int]) -> _Judged:
+    """From up to three coarser levels, each the finest of its size.
+
+    The bias is their mean difference from the last, over size_last/size - 1. The scramblings are common (the first half
+    of a Sobol sequence is one).
+    """
+    last = levels[-1]
+    value, variance = _mean(last)
+    finest = {size: x for x, size in zip(levels, sizes, strict=True) if x is not None and size < sizes[-1]}
+    coarser = [
+        (finest[size] - last) / (sizes[-1] / size - 1)
+        for size in sorted(finest, reverse=True)[:3]
+        if finest[size].shape == last.shape
+    ]
+    if not coarser:
+        return value, variance, np.full_like(variance, np.inf)
+    bias, noise = _mean(np.mean(coarser, axis=0))
+    kept = variance + np.maximum(bias**2 - noise, 0.0)
+    if len(coarser) < 2:
+        return value, kept, noise
+    corrected, spread_corrected = _mean(last - coarser[0])
+    disagreement = np.square((coarser[0] - coarser[1]).mean(axis=0))
+    if _level_of(levels, sizes, sizes[-1] / 2) is not None:
+        disagreement = _left(coarser[0].mean(axis=0), disagreement, levels, sizes)
+    plain = (bias**2 > 16 * noise) & (spread_corrected < kept)
+    return np.where(plain, corrected, value), np.where(plain, spread_corrected + disagreement, kept), noise
+
+
+def spread(level: Any) -> float:
+    """The largest standard error of an output at one level, over its replicates alone."""
+    return float(np.max(level.std(axis=0, ddof=1), initial=0.0)) / float(np.sqrt(level.shape[0]))
+
+
+def averaged(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Every output's mean over the outer draws, or its first Diagnostic."""
+    result = {}
+    for name in runs[0]:
+        parts = [r[name] for r in runs]
+        broken = next((p for p in parts if isinstance(p, Diagnostic)), None)
+        result[name] = broken if broken is not None else np.mean(parts, axis=0)
+    return result
+
+
+def base(node: ir.Node) -> ir.Node:
+    """The node that an output reads through index manipulations."""
+    while isinstance(node, ir.Reindex) and len(node.args) == 1:
+        node = node.args[0]
+    return node
+
+
+def is_gaussian(node: ir.Node) -> bool:
+    """A `clt` scalar of non-random kets (read through index manipulations only)."""
+    node = base(node)
+    return isinstance(node, ir.Clt) and not any(a.type.random for a in node.args)
+
+
+def gaussian_law(output: Output, clt: CltScalars) -> Any:
+    """The covariance over the flattened entries of a Gaussian output in one run, or None."""
+    known = clt.covariance.get(base(output.node)) if is_gaussian(output.node) else None
+    return None if known is None else covariance_of(output, known)
+
+
+def covariance_of(output: Output, known: Any) -> Any:
+    """The covariance over the flattened entries of an output, from that of the family it reads (size, size)."""
+    chain = [output.node]
+    while isinstance(chain[-1], ir.Reindex):
+        chain.append(chain[-1].args[0])
+    family = chain[-1]
+    # Entry numbers of the base family travel through the index manipulations; the covariance is read off at them.
+    places: Any = np.arange(family.type.size()).reshape(family.type.shape)
+    for node in reversed(chain[:-1]):
+        assert isinstance(node, ir.Reindex)
+        places = reindexed(node, places, labels(node.args[0].type), [], labels(node.type))
+    shape = tuple(i.size for i in output.indices)
+    flat = np.broadcast_to(aligned(places, labels(output.node.type), output.indices), shape).ravel()
+    return known[np.ix_(flat, flat)]
+
+
+def covariances(runs: list[dict[str, Any]], laws: list[dict[str, Any]]) -> dict[str, Any]:
+    """Of Gaussian outputs the mean of their covariances, of sampled ones the covariance over the draws."""
+    result = {}
+    for name in laws[0]:
+        known = [law[name] for law in laws if law[name] is not None]
+        if len(known) == len(laws):
+            result[name] = np.mean(known, axis=0)
+            continue
+        parts = [r[name] for r in runs]
+        if any(isinstance(p, Diagnostic) for p in parts):
+            continue
+        flat = np.array(parts).reshape(len(parts), -1)
+        size = flat.shape[1]
+        result[name] = np.cov(flat, rowvar=False).reshape(size, size) if len(parts) > 1 else np.zeros((size, size))
+    return result

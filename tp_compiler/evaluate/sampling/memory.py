@@ -1,0 +1,81 @@
+"""What one replicate of a limit will hold at once, before anything is allocated."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tp_compiler.evaluate.sampling.blocks import entry_bytes
+from tp_compiler.evaluate.sampling.points import CHUNK
+from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.walk import dependencies
+
+if TYPE_CHECKING:
+    from tp_compiler.evaluate.sampling.plan import Plan
+
+BASE = 64e6  # libraries, and what is too small to count
+ROOM = 1.5  # growing arrays have room that doubles
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes, by what they are for."""
+
+    kets: float  # values that are alive at once
+    states: float  # of training: parameters and optimizer states that are kets, old and new
+    conditioning: float  # bases and images of every initial matrix
+    trained: float  # trained matrices: entries in blocks, or bases
+    points: float
+
+    @property
+    def total(self) -> float:
+        return self.kets + self.states + self.conditioning + self.trained + self.points + BASE
+
+
+def memory(plan: Plan, samples: int, directions: int | None = None) -> Memory:
+    """`directions`: how many rows the bases of initial matrices had in a smaller run; None: the most they can have."""
+    ket = 8.0 * samples
+    phases = plan.phases
+    alive = _peak([*phases.static, *phases.last, *phases.after], plan.uses, samples)
+    alive += _peak(phases.step, plan.step_uses, samples)
+    states = sum(2 * s.type.size() * ket for s in phases.states if len(s.type.slots) == 1)
+    most = sum(min(products, 2 * samples) for products in plan.products.values())
+    rows = most if directions is None else min(most, int(1.5 * directions))
+    points = sum(min(CHUNK, drawn) for drawn in plan.coordinates.values())
+    return Memory(alive, states, 2 * ROOM * rows * ket, _trained(plan, samples), 3 * points * ket)
+
+
+def _trained(plan: Plan, samples: int) -> float:
+    total = 0.0
+    for cell, linear in zip(plan.cells, plan.linear, strict=True):
+        if linear:
+            rows = min(plan.outer_products(cell), samples)
+            total += 2 * ROOM * 8.0 * samples * rows
+        else:
+            total += entry_bytes(samples) * len(cell) * cell[0].type.size()
+    return total
+
+
+def _peak(nodes: Iterable[ir.Node], uses: Counter[ir.Node], samples: int) -> float:
+    """Of values that are freed where they were used last."""
+    left = Counter(uses)
+    live = peak = 0.0
+    sizes: dict[ir.Node, float] = {}
+    for node in nodes:
+        sizes[node] = size = _size(node, samples)
+        live += size
+        peak = max(peak, live + 2 * size)
+        for arg in dependencies(node):
+            left[arg] -= 1
+            if not left[arg]:
+                live -= sizes.get(arg, 0.0)
+    return peak
+
+
+def _size(node: ir.Node, samples: int) -> float:
+    """Views cost nothing, and expressions over several neurons are evaluated in tiles."""
+    if len(node.type.slots) > 1 or isinstance(node, ir.Reindex | ir.Copy | ir.Carry):
+        return 0.0
+    return 8.0 * node.type.size() * (samples if node.type.slots else 1)

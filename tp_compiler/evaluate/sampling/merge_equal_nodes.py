@@ -1,0 +1,126 @@
+"""Instructions that agree up to the names of their indices are made one.
+
+A loop evaluates its network for the loss over fresh indices, and again for the outputs: the second is the first with
+other names. The copy becomes a `Reindex` that only renames, which costs nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.neuron_renaming import is_rename, later, pushed
+from tp_compiler.ir.program import Program
+from tp_compiler.ir.types import Index
+from tp_compiler.ir.walk import reachable
+
+
+@dataclass(frozen=True)
+class _Form:
+    """A node up to names: a number that equal ones share, and its own indices in the order of the first of them."""
+
+    number: int
+    order: tuple[Index, ...]
+
+
+def shared(program: Program) -> Program:
+    """The same program, each value computed once. States, initial kets and data stay what they are."""
+    loop = program.loop
+    roots = [o.node for o in program.outputs]
+    following = list(loop.following.values()) if loop is not None else []
+    starts = [s.init for s in loop.following] if loop is not None else []
+    sharing = _Sharing()
+    for node in reachable([*roots, *following, *starts]):
+        sharing.visit(node)
+    done = sharing.done
+    outputs = tuple(replace(o, node=done[o.node]) for o in program.outputs)
+    if loop is not None:
+        following_of = {s: done[n] for s, n in loop.following.items()}
+        loop = replace(loop, following={s: pushed(n) if s.is_matrix else n for s, n in following_of.items()})
+    return replace(program, outputs=outputs, loop=loop)
+
+
+class _Sharing:
+    def __init__(self) -> None:
+        self.done: dict[ir.Node, ir.Node] = {}
+        self.form: dict[ir.Node, _Form] = {}
+        self.known: dict[Any, tuple[int, ir.Node, dict[Index, int]]] = {}
+
+    def visit(self, node: ir.Node) -> None:
+        """Nodes come in program order: arguments are done."""
+        if isinstance(node, ir.Reindex) and is_rename(node):
+            x = self.form[node.args[0]]
+            names = dict(zip(node.args[0].type.indices, node.selectors, strict=True))
+            self.form[node] = _Form(x.number, tuple(names[i] for i in x.order))  # type: ignore[misc]
+            self.done[node] = self._with_args(node)
+            return
+        numbers: dict[Index, int] = {}
+        key = self._key(node, numbers)
+        if key not in self.known:
+            new = self._with_args(node)
+            self.known[key] = len(self.known), new, dict(numbers)
+            self.done[node] = new
+            self.form[node] = _Form(len(self.known) - 1, node.type.indices)
+            return
+        number, first, places = self.known[key]
+        own = {k: i for i, k in numbers.items()}
+        order = tuple(own[places[i]] for i in first.type.indices)
+        self.form[node] = _Form(number, order)
+        same = order == first.type.indices == node.type.indices
+        self.done[node] = first if same else self._renamed(node, first, order)
+
+    def _renamed(self, node: ir.Node, first: ir.Node, order: tuple[Index, ...]) -> ir.Node:
+        return ir.Reindex(type=node.type, span=node.span, args=(first,), selectors=order)
+
+    def _with_args(self, node: ir.Node) -> ir.Node:
+        args = tuple(self.done[a] for a in node.args)
+        if args == node.args:
+            return node
+        return replace(node, args=args, serial=later())
+
+    def _key(self, node: ir.Node, numbers: dict[Index, int]) -> Any:
+        """Equal for nodes that agree up to names. Indices are numbered as they appear."""
+
+        def number(i: Index) -> tuple[int, int]:
+            return numbers.setdefault(i, len(numbers)), i.size
+
+        args = tuple((self.form[a].number, tuple(number(i) for i in self.form[a].order)) for a in node.args)
+        own = _attributes(node, number)
+        if own is None:
+            for i in node.type.indices:
+                number(i)
+            return node
+        return (type(node), args, own)
+
+
+def _attributes(node: ir.Node, number: Any) -> Any:
+    """What an instruction is beside its arguments, its indices numbered; None where it is like no other."""
+
+    def label(x: Any) -> Any:
+        return number(x) if isinstance(x, Index) else x
+
+    match node:
+        case ir.Position(index=index):
+            return number(index)
+        case ir.Map(fn=fn):
+            return fn
+        case ir.Contract(over=over, slots=slots):
+            return frozenset(number(i) for i in over), slots
+        case ir.Reduce(op=op, index=index):
+            return op, number(index)
+        case ir.Reindex(selectors=selectors):
+            return tuple(label(s) for s in selectors)
+        case ir.Shift(index=index, by=by):
+            return number(index), by
+        case ir.Stack(index=index):
+            return number(index)
+        case ir.Copy(slot=slot):
+            return slot
+        case ir.Linalg(op=op, rows=rows, cols=cols, fn=fn):
+            return op, number(rows), number(cols), fn
+        case ir.MatMul(matrix=matrix, member=member, transposed=transposed):
+            return matrix, tuple(label(m) for m in member), transposed
+        case ir.Apply(state=state, member=member, transposed=transposed):
+            return state, tuple(label(m) for m in member), transposed
+    return None

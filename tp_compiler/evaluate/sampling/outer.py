@@ -1,0 +1,313 @@
+"""OuterNonlin on particles: averages over iid copies, paired in blocks, in bounded memory.
+
+All pairs of M rows with the same M columns share the columns' error. Instead each block of P rows meets a block of P
+columns of its own (numerics.md section 2): consecutive Sobol points are themselves a scrambled net, so every row's
+average is over a balanced set, and the blocks' errors average out. Copies (1), (2), ... of one E are paired by
+orders of their own inside the block, so that order r costs M·P evaluations like order 1. Rows never meet their
+own block, which keeps a particle from being its own copy.
+
+P grows with M, for every E by its own rule: functions of an average over P copies have a bias of O(1/P), which runs
+on half the particles and half the copies show (estimates.py). An E inside an E makes a grid of P × P copies, so that P
+is smaller there; where the outer one is linear in the inner one, both are one average over pairs of copies.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tp_compiler.evaluate.arrays import Label, aligned, contract, labels, reduced, reindexed, shifted
+from tp_compiler.evaluate.kernels import KERNELS
+from tp_compiler.evaluate.sampling import heavy_tails as tails
+from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.types import Index
+
+if TYPE_CHECKING:
+    from tp_compiler.evaluate.sampling.replicate import Replicate
+
+TILE = 2**19  # entries of one tile
+ROWS, BLOCKS = 32, 16  # of an average over copies what is looked at for heavy tails: rows, or blocks without rows
+
+
+def paired(samples: int, depth: int) -> int:
+    """P, the copies that a row meets: M/16 (beyond 2^16 particles like √M); (M/4)^(1/d) of each of d nested E."""
+    exponent = samples.bit_length() - 1
+    if depth > 1:
+        return 2 ** max(2, (exponent - 2) // depth)
+    return 2 ** max(1, min(exponent - 4, 4 + exponent // 2))
+
+
+def depth_of(node: ir.Contract) -> int:
+    """How many E of a contraction are inside of one another, itself included."""
+    args, _, _ = _flattened(node, list(node.args))
+    return _depth(args)
+
+
+class OuterNonlin:
+    """Evaluates contractions whose arguments live over several neurons at once."""
+
+    def __init__(self, replicate: Replicate):
+        self.replicate = replicate
+        self.pairing: dict[tuple[int, int], tuple[int, Any]] = {}  # by slot and P
+
+    def contract(self, node: ir.Contract) -> Any:
+        """The value of a contraction with at most slot 0 left: a scalar (family) or a ket (family)."""
+        values = self.replicate.values
+        inner = [a for a in node.args if isinstance(values[a], ir.Node) or set(node.over) & set(a.type.indices)]
+        if 0 in node.slots and any(_of_rows(a) for a in inner):  # an average over rows takes all that depends on them
+            inner += [a for a in node.args if _of_rows(a) and a not in inner]
+        outer = [a for a in node.args if a not in inner]
+        body = _Body(self, node, inner)
+        averaged = body.over_rows()
+        if not outer:
+            return averaged
+        arrays = [averaged, *(values[a] for a in outer)]
+        of = [body.labels, *(labels(a.type) for a in outer)]
+        if 0 in node.slots:
+            value = contract(arrays, of, labels(node.type))
+            return value / self.replicate.samples if any(0 in own for own in of) else value
+        own = labels(node.type)
+        return KERNELS["mul"](*(aligned(x, of_x, own) for x, of_x in zip(arrays, of, strict=True)))
+
+    def copies(self, node: ir.Contract) -> int:
+        """P for the copies of an average; a run on half the particles has half as many."""
+        run = self.replicate
+        size = paired(run.full, depth_of(node))
+        return size if run.half is None else size // 2
+
+    def bind(self, slots: list[int], paired: int) -> None:
+        """Chooses the columns of the copies of one E: a block for each, and an order inside the block."""
+        blocks = self.replicate.samples // paired
+        for place, slot in enumerate(slots):
+            if (slot, paired) not in self.pairing:
+                generator = np.random.Generator(np.random.PCG64([*self.replicate.seed, 7919, len(self.pairing)]))
+                shift = int(generator.integers(1, blocks)) if blocks > 1 else 0
+                self.pairing[slot, paired] = shift, _order(place, paired, generator)
+
+    def columns(self, slot: int, block: int, paired: int) -> Any:
+        """Particle numbers of copy `slot` that the rows of a block meet."""
+        shift, order = self.pairing[slot, paired]
+        return ((block + shift) % (self.replicate.samples // paired)) * paired + order
+
+
+def _of_rows(node: ir.Node) -> bool:
+    return 0 in dict(node.type.slots)
+
+
+def _order(place: int, paired: int, generator: np.random.Generator) -> Any:
+    """How copy number `place` of an E runs through its block.
+
+    The first copy runs straight, the second in bit-reversed order: b and its reversal are a two-dimensional net
+    (Hammersley), so the pairs are balanced jointly. Further copies take random permutations.
+    """
+    straight = np.arange(paired)
+    if place == 0:
+        return straight
+    if place > 1 or paired & (paired - 1):
+        return generator.permutation(paired)
+    reversed_bits = np.zeros(paired, dtype=np.int64)
+    bits = paired.bit_length() - 1
+    for k in range(bits):
+        reversed_bits |= ((straight >> k) & 1) << (bits - 1 - k)
+    return reversed_bits ^ int(generator.integers(paired))
+
+
+#: A tile's value: an array and its labels. The neuron dimensions of a tile are the labels 0 (rows), 1 (the copies of
+#: this E), 2, ... (those of E nested in it); indices follow.
+Labelled = tuple[Any, tuple[Label, ...]]
+
+
+class _Body:
+    """One contraction, tile by tile."""
+
+    def __init__(self, outer: OuterNonlin, node: ir.Contract, args: list[ir.Node]):
+        self.outer = outer
+        self.values = outer.replicate.values
+        self.samples = outer.replicate.samples
+        self.node = node
+        self.paired = outer.copies(node)
+        self.args, copies, over = _flattened(node, args)
+        self.copies = sorted(copies)
+        slots = {s for a in self.args for s, _ in a.type.slots}
+        indices = tuple(dict.fromkeys(i for a in self.args for i in a.type.indices if i not in over))
+        self.has_rows = 0 in slots
+        self.keeps_rows = self.has_rows and 0 not in node.slots
+        self.labels: tuple[Label, ...] = (*((0,) if self.keeps_rows else ()), *indices)
+
+    def over_rows(self) -> Any:
+        """The average over the copies, for every row (or over the rows too, where slot 0 is contracted)."""
+        family = max(_family(n) for n in _bodies(self.args))
+        size = max(1, min(self.paired, TILE // (family * self.paired ** _depth(self.args))))
+        run = self.outer.replicate
+        if run.inspect and run.plan.tails.may_be_infinite(self.node):
+            self._inspect()
+        parts: list[Any] = []
+        for block in range(self.samples // self.paired):
+            self.outer.replicate.pause()
+            for start in range(0, self.paired if self.has_rows else 1, size):
+                rows = block * self.paired + np.arange(start, min(start + size, self.paired))
+                parts.append(self._tile(rows, block))
+        if self.keeps_rows:
+            return np.concatenate(parts, axis=0)
+        return sum(parts) / (self.samples if self.has_rows else len(parts))
+
+    def _tile(self, rows: Any, block: int) -> Any:
+        """The contraction for some rows: averaged over the copies, and summed over the rows if they do not stay."""
+        return self._product(self.args, self._met(rows, block), 1, block, self.labels)
+
+    def _met(self, rows: Any, block: int) -> dict[int, tuple[int, Any]]:
+        """The rows of a tile and the columns that they meet."""
+        env: dict[int, tuple[int, Any]] = {0: (0, rows)}
+        self.outer.bind(self.copies, self.paired)
+        for slot in self.copies:
+            env[slot] = (1, self.outer.columns(slot, block, self.paired))
+        return env
+
+    def _inspect(self) -> None:
+        """Looks at the largest products of some rows over their copies, each row in units of its median.
+
+        Copies are paired at random here: pairs of a net never come as close as independent ones.
+        """
+        found = []
+        generator = np.random.Generator(np.random.PCG64([*self.outer.replicate.seed, 7927]))
+        for block in range(1 if self.has_rows else min(BLOCKS, self.samples // self.paired)):
+            rows = block * self.paired + np.arange(min(ROWS, self.paired))
+            env = self._met(rows, block)
+            env |= {slot: (1, generator.permutation(env[slot][1])) for slot in self.copies}
+            evaluated = [self._value(a, env, 1, block, {}) for a in self.args]
+            own: tuple[Label, ...] = (1, *dict.fromkeys(label for _, of in evaluated for label in of if label != 1))
+            parts = [aligned(x, of, own) for x, of in evaluated]
+            parts = [p[(slice(None), *(slice(0, ROWS if label == 0 else 4) for label in own[1:]))] for p in parts]
+            sizes = np.abs(KERNELS["mul"](*parts)).reshape(self.paired, -1)
+            middle = np.median(sizes, axis=0)
+            found.append((sizes[:, middle > 0] / middle[middle > 0]).ravel())
+        known = tails.logs(np.concatenate(found)[:, None])
+        if known is not None:
+            self.outer.replicate.heavy.setdefault(self.node, []).append(known)
+
+    def _product(
+        self, args: list[ir.Node], env: dict[int, tuple[int, Any]], depth: int, block: int, out: tuple[Label, ...]
+    ) -> Any:
+        """Σ of the product over every label not in `out`, divided by P where the copies of this depth are averaged."""
+        evaluated = [self._value(a, env, depth, block, {}) for a in args]
+        value = contract([x for x, _ in evaluated], [own for _, own in evaluated], out)
+        met = any(depth in own for _, own in evaluated)
+        return value / self.paired if met else value
+
+    # -- evaluation of a body in a tile -------------------------------------------------------------------------
+    def _value(
+        self, node: ir.Node, env: dict[int, tuple[int, Any]], depth: int, block: int, done: dict[ir.Node, Labelled]
+    ) -> Labelled:
+        if node not in done:
+            done[node] = self._compute(node, env, depth, block, done)
+        return done[node]
+
+    def _compute(
+        self, node: ir.Node, env: dict[int, tuple[int, Any]], depth: int, block: int, done: dict[ir.Node, Labelled]
+    ) -> Labelled:
+        known = self.values[node]
+        if not isinstance(known, ir.Node):
+            if node.type.is_scalar:
+                return known, node.type.indices
+            dimension, particles = env[0]
+            return known[particles], (dimension, *node.type.indices)
+        if isinstance(node, ir.Copy):
+            dimension, particles = env[node.slot]
+            return self.values[node.args[0]][particles], (dimension, *node.type.indices)
+        if isinstance(node, ir.Contract):
+            return self._nested(node, env, depth, block)
+        return self._apply(node, [self._value(a, env, depth, block, done) for a in node.args])
+
+    def _apply(self, node: ir.Node, args: list[Labelled]) -> Labelled:
+        dimensions = tuple(sorted({label for _, own in args for label in own if isinstance(label, int)}))
+        own: tuple[Label, ...] = (*dimensions, *node.type.indices)
+        x, of = args[0]
+        if isinstance(node, ir.Map):
+            return KERNELS[node.fn](*(aligned(a, labels_, own) for a, labels_ in args)), own
+        if isinstance(node, ir.Reduce):
+            return reduced(node.op, x, of.index(node.index)), own
+        if isinstance(node, ir.Shift):
+            return shifted(x, of.index(node.index), node.by), own
+        if isinstance(node, ir.Reindex):
+            positions = [np.asarray(g, dtype=np.int64) - 1 for g, _ in args[1:]]
+            return reindexed(node, x, of, positions, own), own
+        assert isinstance(node, ir.Stack)
+        rest = tuple(label for label in own if label != node.index)
+        parts = np.broadcast_arrays(*(aligned(a, labels_, rest) for a, labels_ in args))
+        return np.stack(parts, axis=own.index(node.index)), own
+
+    def _nested(self, node: ir.Contract, env: dict[int, tuple[int, Any]], depth: int, block: int) -> Labelled:
+        """A sum, or an E inside an E: its copies take the next neuron dimension."""
+        inner = dict(env)
+        below = depth + 1 if node.slots else depth
+        args, copies, _ = _flattened(node, list(node.args)) if node.slots else (list(node.args), [], None)
+        self.outer.bind(copies, self.paired)
+        for slot in copies:
+            inner[slot] = (below, self.outer.columns(slot, block, self.paired))
+        dimensions = sorted({env[slot][0] for slot, _ in node.type.slots})
+        own: tuple[Label, ...] = (*dimensions, *node.type.indices)
+        evaluated = [self._value(a, inner, below, block, {}) for a in args]
+        value = contract([x for x, _ in evaluated], [of for _, of in evaluated], own)
+        return (value / self.paired if node.slots else value), own
+
+
+def _flattened(node: ir.Contract, args: list[ir.Node]) -> tuple[list[ir.Node], list[int], set[Index]]:
+    """Factors, copies and summed indices of a contraction: an E that is a factor itself becomes part of it.
+
+    E[1](a E[2](b)) = E[1,2](a b) by independence: the pairs of copies need no grid. Sums whose index is in use
+    outside stay as they are.
+    """
+    args, copies, over = list(args), [s for s in node.slots if s != 0], set(node.over)
+    for k in range(len(args) - 1, -1, -1):
+        inner = args[k]
+        if isinstance(inner, ir.Contract) and inner.slots and _over_copies(inner):
+            own, more, summed = _flattened(inner, list(inner.args))
+            elsewhere = {i for a in (*args[:k], *args[k + 1 :]) for i in a.type.indices} | over
+            if not summed & elsewhere and not set(more) & set(copies):
+                args[k : k + 1] = own
+                copies, over = [*copies, *more], over | summed
+    return args, copies, over
+
+
+def _over_copies(node: ir.Node) -> bool:
+    """Whether a value depends on copies, so that it exists in tiles only."""
+    return any(slot != 0 for slot, _ in node.type.slots)
+
+
+def _bodies(args: list[ir.Node]) -> list[ir.Node]:
+    """The nodes that a tile evaluates."""
+    seen: dict[ir.Node, None] = {}
+    todo = list(args)
+    while todo:
+        node = todo.pop()
+        if node not in seen:
+            seen[node] = None
+            if _over_copies(node) and not isinstance(node, ir.Copy):
+                todo.extend(node.args)
+    return list(seen)
+
+
+def _family(node: ir.Node) -> int:
+    indices = dict.fromkeys(i for a in (node, *node.args) for i in a.type.indices)
+    size = 1
+    for i in indices:
+        size *= i.size
+    return size
+
+
+def _depth(args: list[ir.Node]) -> int:
+    """How many E are nested, the one over these factors included."""
+    deepest = 0
+    seen: set[ir.Node] = set()
+    todo = list(args)
+    while todo:
+        node = todo.pop()
+        if node in seen or not _over_copies(node) or isinstance(node, ir.Copy):
+            continue
+        seen.add(node)
+        if isinstance(node, ir.Contract) and node.slots:
+            deepest = max(deepest, _depth(_flattened(node, list(node.args))[0]))
+        else:
+            todo.extend(node.args)
+    return 1 + deepest

@@ -1,0 +1,426 @@
+"""Limits by randomised quasi-Monte Carlo: replicates, standard errors, stopping.
+
+Every run is repeated under R independent scramblings; the value is their mean, the standard error their spread over
+√R, with the bias of finite M (estimates.py). M is doubled until the errors meet the tolerance; then some replicates are
+run on the halves of their particles, which shows that bias.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from scipy.special import fdtri
+
+from tp_compiler.diagnostics import Diagnostic, ProgramError
+from tp_compiler.evaluate.blas import one_blas_thread
+from tp_compiler.evaluate.options import Options, settings_of
+from tp_compiler.evaluate.sampling import heavy_tails as tails
+from tp_compiler.evaluate.sampling.checkpoint import Checkpoint, run_key
+from tp_compiler.evaluate.sampling.clock import Clock, OutOfTime
+from tp_compiler.evaluate.sampling.clt import CltScalars
+from tp_compiler.evaluate.sampling.estimates import (
+    averaged,
+    base,
+    covariances,
+    gaussian_law,
+    is_gaussian,
+    mean_and_error,
+    spread,
+)
+from tp_compiler.evaluate.sampling.merge_equal_nodes import shared
+from tp_compiler.evaluate.sampling.plan import Plan
+from tp_compiler.evaluate.sampling.replicate import Replicate
+from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.program import Output, Program
+from tp_compiler.results import Estimate, Run
+
+FIRST_SAMPLES = 2**11
+MAX_SAMPLES = 2**16
+MAX_SAMPLES_DRAWN = 2**14  # with outer draws, whose error falls like that of plain Monte Carlo
+MAX_SAMPLES_NESTED = 2**14  # with an E inside an E, where the work grows like M²
+TOLERANCE = 1e-3
+
+
+#: Values and covariances by output; of averages, by "counted" or "heavy" and their place in the plan, what is known of
+#: their tails.
+_Replicated = tuple[dict[str, Any], dict[str, Any], dict[str, Any]]
+
+
+@dataclass
+class _Level:
+    """All replicates at one M: arrays (R, ...) by output, diagnostics, and covariances of `clt` outputs."""
+
+    samples: int
+    values: dict[str, Any] = field(default_factory=dict)
+    failed: dict[str, Diagnostic] = field(default_factory=dict)
+    covariance: dict[str, Any] = field(default_factory=dict)
+    counted: dict[ir.Node, float] = field(default_factory=dict)
+    #: of averages that may be heavy: at every step what the largest samples of the replicates say
+    heavy: dict[ir.Node, list[list[Any]]] = field(default_factory=dict)
+    #: values and covariances of some replicates, averaged over runs on the halves of their particles
+    halves: dict[str, Any] | None = None
+    halved_covariance: dict[str, Any] = field(default_factory=dict)
+
+
+class Sampling:
+    """The outputs `only` of a program, sampled; `reasons` says why each has no exact value."""
+
+    def __init__(self, program: Program, options: Options, only: set[str], reasons: dict[str, str]):
+        self.program = shared(program)
+        self.reasons = reasons  # why an output is sampled
+        self.options = options
+        self.plan = Plan(self.program, only)
+        self.used_clts = self._drawn_clts()
+        few = MAX_SAMPLES_NESTED if self.plan.nested else MAX_SAMPLES
+        self.most = options.max_samples or (MAX_SAMPLES_DRAWN if self.used_clts else few)
+        self.read_at = {o.name: base(o.node) for o in self.plan.outputs}
+        self.gaussian = {o.name for o in self.plan.outputs if is_gaussian(o.node)}  # their mean is 0, exactly
+        self.start = time.monotonic()
+        self.warnings: list[Diagnostic] = []
+        self.levels: list[_Level] = []
+        self.clock = Clock(self.plan, options, self.start)
+        self.checkpoint: Checkpoint | None = None
+        if options.checkpoint is not None:
+            self.checkpoint = Checkpoint.opened(options.checkpoint, run_key(program, options), only)
+        self.directions: int | None = None  # rows of the bases of initial matrices in the last run
+
+    def run(self) -> Run:
+        try:
+            self._fit_memory()
+            with one_blas_thread():
+                samples: int | None = self._first()
+                while samples is not None:
+                    samples = self._climb(samples)
+        finally:
+            if self.checkpoint is not None:
+                self.checkpoint.close()
+                self.warnings += self.checkpoint.warning()
+        return self._result()
+
+    def _climb(self, samples: int) -> int | None:
+        """One level; the size of the next, or None where the ladder ends."""
+        try:
+            self.levels.append(self._level(samples))
+            following = self._next(samples)
+            if following is None:
+                self._halve()
+            return following
+        except OutOfTime:
+            self._stopped(samples)
+        except KeyboardInterrupt:
+            if not self.levels:
+                raise
+            message = f"interrupted at M = {samples}: these are the results with M = {self.levels[-1].samples}"
+            self.warnings.append(Diagnostic("NX914", message))
+        return None
+
+    # -- sizes --------------------------------------------------------------------------------------------------
+    def _first(self) -> int:
+        """A ladder of at least four sizes, so that non-convergence shows."""
+        if self.options.samples is not None:
+            return max(8, self.options.samples // 8)
+        return min(FIRST_SAMPLES // 8, self.most)
+
+    def _next(self, samples: int) -> int | None:
+        """The next size, or None where the ladder ends."""
+        o = self.options
+        if o.samples is not None:
+            return 2 * samples if samples < o.samples else None
+        if samples < min(FIRST_SAMPLES, self.most):
+            return 2 * samples
+        if samples >= self.most or self._met():
+            return None
+        return None if self._exhausted(samples) else 2 * samples
+
+    def _exhausted(self, samples: int) -> bool:
+        """Whether twice as many particles are out of reach."""
+        o = self.options
+        spent = time.monotonic() - self.start
+        if o.max_time is not None and 2.2 * spent > o.max_time:
+            self.warnings.append(Diagnostic("NX911", f"stopped at M = {samples}: the time allowed is nearly spent"))
+            return True
+        if self._memory(2 * samples) > o.memory:
+            self.warnings.append(Diagnostic("NX912", f"stopped at M = {samples}: twice as many exceed the memory"))
+            return True
+        return False
+
+    def _stopped(self, samples: int) -> None:
+        """The time was spent in the middle of a level: what was computed before it is kept."""
+        if not self.levels:
+            raise ProgramError([self.clock.too_slow(samples)])
+        reached = self.levels[-1].samples
+        message = f"stopped at M = {reached}: the time allowed was spent at M = {samples}"
+        if reached == samples:
+            message = f"stopped at M = {samples}: the time allowed was spent before the bias was known"
+        self.warnings.append(Diagnostic("NX911", message))
+
+    def _memory(self, samples: int) -> float:
+        particles, _ = self._outer(samples)
+        return self.plan.memory(particles, self.directions) * self.options.workers
+
+    def _fit_memory(self) -> None:
+        smallest = self.options.samples or FIRST_SAMPLES
+        needed = self._memory(smallest)
+        if needed > self.options.memory:
+            shown = f"{needed / 1e9:.1f} GB, {self.options.memory / 1e9:.1f} GB are allowed"
+            raise ProgramError(
+                [
+                    Diagnostic(
+                        "NX431",
+                        f"{smallest} particles need about {shown}",
+                        None,
+                        "use smaller axes, fewer --samples or --threads, or a larger --max-memory",
+                    )
+                ]
+            )
+
+    # -- one level ----------------------------------------------------------------------------------------------
+    def _drawn_clts(self) -> int:
+        """How many N(0,1) coordinates an outer draw takes; 0 where no statement reads a `clt` value."""
+        readers = {a for n in self.plan.nodes for a in n.args if isinstance(a, ir.Clt)}
+        if not readers or self.options.f0 == "zero":
+            return 0
+        return sum(n.type.size() for n in self.plan.clts)
+
+    def _outer(self, samples: int) -> tuple[int, int]:
+        """Particles of one run and the number of outer draws: both grow with the square root of the budget."""
+        if not self.used_clts:
+            return samples, 1
+        draws = 2 ** (round(math.log2(samples) / 2) + 2)
+        return max(64, 16 * samples // draws), draws
+
+    def _level(self, samples: int) -> _Level:
+        level = _Level(samples)
+        count = self.options.replicates
+        self.clock.begin(f"M = {samples}")
+        results = self._each(lambda r: self._replicate(samples, r), count)
+        for output in self.plan.outputs:
+            parts = [values[output.name] for values, _, _ in results]
+            broken = next((p for p in parts if isinstance(p, Diagnostic)), None)
+            if broken is not None:
+                level.failed[output.name] = broken
+                continue
+            level.values[output.name] = np.array(parts)
+            if output.node.type.random:
+                level.covariance[output.name] = np.array([c[output.name] for _, c, _ in results])
+        self._look_at_tails(level, [tails for _, _, tails in results])
+        return level
+
+    def _look_at_tails(self, level: _Level, found: list[dict[str, Any]]) -> None:
+        """Puts together what the replicates know, and refuses the outputs that depend on an infinite average."""
+        nodes = self.plan.nodes
+        places = {key: nodes[int(key.split(" ")[1])] for key in found[0]}
+        level.counted = {node: float(found[0][key]) for key, node in places.items() if key.startswith("counted")}
+        for key, node in places.items():
+            if key.startswith("heavy") and all(key in one for one in found):
+                level.heavy[node] = [list(parts) for parts in zip(*(one[key] for one in found), strict=False)]
+        broken = {
+            node
+            for node, steps in level.heavy.items()
+            if isinstance(node, ir.Contract)
+            and self.plan.tails.may_be_infinite(node)
+            and any(tails.infinite(parts) for parts in steps)
+        }
+        for name in list(level.values) if broken else []:
+            causes = broken & set(self.plan.needs(name).nodes)
+            if causes:
+                del level.values[name]
+                level.covariance.pop(name, None)
+                level.failed[name] = tails.diagnostic(causes)
+
+    def _each(self, work: Callable[[int], Any], count: int) -> list[Any]:
+        """The results of replicates side by side."""
+        results: list[Any] = []
+        with ThreadPoolExecutor(self.options.workers) as pool:
+            try:
+                for result in pool.map(work, range(count)):
+                    results.append(result)
+                    self.clock.finished(len(results))
+            except BaseException:
+                self.clock.stop()  # the other replicates end at their next step
+                raise
+        return results
+
+    def _halve(self) -> None:
+        """Runs on halves of the particles for half of the replicates: they show the bias of finite size."""
+        level = self.levels[-1]
+        if level.halves is not None or self.used_clts or level.samples < 16 or not level.values:
+            return
+        self.clock.begin(f"M = {level.samples}, bias")
+        count = max(2, self.options.replicates // 2)
+        runs = self._each(lambda k: self._replicate(level.samples, k // 2, half=k % 2), 2 * count)
+        level.halves = {}
+        for name in level.values:
+            parts = [values[name] for values, _, _ in runs]
+            if any(isinstance(p, Diagnostic) for p in parts):
+                continue
+            level.halves[name] = _paired_up(parts)
+            if name in level.covariance:
+                level.halved_covariance[name] = _paired_up([c[name] for _, c, _ in runs])
+
+    def _replicate(self, samples: int, number: int, half: int | None = None) -> _Replicated:
+        """One scrambling or a half of it, or what the checkpoint holds of it."""
+        place = number if half is None else -(2 * number + half + 1)
+        kept = None if self.checkpoint is None else self.checkpoint.get(samples, place)
+        if kept is not None:
+            return kept
+        found = self._computed(samples, number, half)
+        if self.checkpoint is not None:
+            self.checkpoint.put(samples, place, found)
+        return found
+
+    @np.errstate(all="ignore")  # a thread of the pool has NumPy's defaults
+    def _computed(self, samples: int, number: int, half: int | None) -> _Replicated:
+        """One scrambling: outputs averaged over the outer draws, covariances of random ones, what is known of tails."""
+        particles, draws = self._outer(samples)
+        seed = (self.options.seed, number)
+        coordinates = self._coordinates(draws, seed)
+        plain = self.options.method == "mc"
+        run = Replicate(self.plan, particles, seed, plain, half is None, self.clock.tick, self.clock.pause, half)
+        collected: list[dict[str, Any]] = []
+        laws: list[dict[str, Any]] = []
+        for d in range(draws):
+            clt = CltScalars(None if coordinates is None else coordinates[d])
+            collected.append(run.outputs(clt))
+            laws.append({o.name: gaussian_law(o, clt) for o in self.plan.outputs if o.node.type.random})
+        if half is None:
+            self.directions = run.directions()
+        return averaged(collected), covariances(collected, laws), self._tails(run)
+
+    def _tails(self, run: Replicate) -> dict[str, Any]:
+        place = {n: k for k, n in enumerate(self.plan.nodes)}
+        found: dict[str, Any] = {f"counted {place[n]}": np.array(error) for n, error in run.counted.items()}
+        return found | {f"heavy {place[n]}": np.array(steps) for n, steps in run.heavy.items()}
+
+    def _coordinates(self, draws: int, seed: tuple[int, ...]) -> Any:
+        if not self.used_clts:
+            return None
+        from tp_compiler.evaluate.sampling.points import Points
+
+        return Points(draws, (*seed, 104729), self.used_clts, self.options.method == "mc").draw(self.used_clts)
+
+    # -- estimates ----------------------------------------------------------------------------------------------
+    def _estimate(self, name: str) -> tuple[Any, Any]:
+        """Value and standard error at the last level; the error includes the bias of finite M."""
+        level = self.levels[-1]
+        halves = None if level.halves is None else level.halves.get(name)
+        value, stderr = mean_and_error([x.values.get(name) for x in self.levels], self._sizes(name), halves)
+        return value, np.hypot(stderr, self._tail_error(self.read_at[name]))
+
+    def _tail_error(self, node: ir.Node) -> float:
+        """What the largest samples leave open in an average that an output reads."""
+        level = self.levels[-1]
+        counted = level.counted.get(node, 0.0) / math.sqrt(self.options.replicates)
+        read = base(node.args[0]) if isinstance(node, ir.Trace) else node
+        if not isinstance(read, ir.Contract) or read.slots != (0,):
+            return counted
+        far = self.plan.tails.may_be_infinite(read)
+        heavy = (tails.beyond(parts, far) for parts in level.heavy.get(read, ()))
+        return math.hypot(counted, max(heavy, default=0.0))
+
+    def _covariance(self, name: str) -> tuple[Any, Any]:
+        halves = self.levels[-1].halved_covariance.get(name)
+        return mean_and_error([x.covariance.get(name) for x in self.levels], self._sizes(name), halves)
+
+    def _sizes(self, name: str) -> list[int]:
+        return [self.plan.resolution(self._outer(level.samples)[0], name) for level in self.levels]
+
+    def _tolerance(self, value: Any) -> float:
+        o = self.options
+        rtol = TOLERANCE if o.rtol is None else o.rtol
+        atol = TOLERANCE if o.atol is None else o.atol
+        return atol + rtol * float(np.max(np.abs(value), initial=0.0))
+
+    def _errors(self, name: str) -> list[tuple[float, float]]:
+        """(largest stderr, tolerance) of an output's value and of its covariance."""
+        value, stderr = self._estimate(name)
+        found = [] if name in self.gaussian else [(float(np.max(stderr, initial=0.0)), self._tolerance(value))]
+        if name in self.levels[-1].covariance:
+            covariance, error = self._covariance(name)
+            found.append((float(np.max(error, initial=0.0)), self._tolerance(covariance)))
+        return found
+
+    def _met(self) -> bool:
+        last = self.levels[-1]
+        if any(d.code == "NX441" for d in last.failed.values()):
+            return False  # more samples may tell a heavy tail from an infinite moment
+        if any(self._spread(name) > self._tolerance(last.values[name].mean(axis=0)) for name in last.values):
+            return False
+        self._halve()
+        return all(error <= bound for name in last.values for error, bound in self._errors(name))
+
+    def _spread(self, name: str) -> float:
+        return 0.0 if name in self.gaussian else spread(self.levels[-1].values[name])
+
+    def _result(self) -> Run:
+        last = self.levels[-1]
+        outputs: dict[str, Estimate] = {}
+        failed: dict[str, Diagnostic] = dict(last.failed)
+        for output in self.plan.outputs:
+            if output.name not in last.values:
+                continue
+            problem = self._divergence(output)
+            if problem is not None:
+                failed[output.name] = problem
+                continue
+            outputs[output.name] = self._output(output)
+            self._warn_if_unmet(output)
+        warnings = (*self.program.warnings, *self.warnings)
+        seconds = time.monotonic() - self.start
+        return Run(self.program.source.name, "limit", outputs, failed, warnings, self._settings(last.samples), seconds)
+
+    def _output(self, output: Output) -> Estimate:
+        value, stderr = self._estimate(output.name)
+        method = "mc" if self.options.method == "mc" else "qmc"
+        axes = tuple(i.name for i in output.indices)
+        if not output.node.type.random:
+            return Estimate(value, stderr, axes, method, note=self.reasons.get(output.name, ""))
+        covariance, error = self._covariance(output.name)
+        law = "gaussian" if output.name in self.gaussian else "sampled"
+        if law == "gaussian":
+            value, stderr = np.zeros_like(value), np.zeros_like(stderr)
+        return Estimate(value, stderr, axes, method, law, covariance, error, self.reasons.get(output.name, ""))
+
+    def _divergence(self, output: Output) -> Diagnostic | None:
+        """An error that does not fall as M grows eightfold: an infinite moment, or one carried by the rarest events.
+
+        The variance of plain Monte Carlo falls by 8 over three doublings. It is judged by the F-test of the two levels'
+        spreads at the level 1e-3, since a spread over few replicates is a rough number.
+        """
+        if len(self.levels) < 4 or any(output.name not in level.values for level in self.levels[-4:]):
+            return None
+        now, then = (spread(self.levels[k].values[output.name]) for k in (-1, -4))
+        freedom = self.options.replicates - 1
+        value, _ = self._estimate(output.name)
+        if now <= 5 * self._tolerance(value) or now**2 < then**2 * fdtri(freedom, freedom, 0.999) / 8:
+            return None
+        return Diagnostic(
+            "NX441",
+            f"the average does not converge: with {self.levels[-1].samples} particles its error is still {now:.2g},"
+            f" with an eighth of them it was {then:.2g}",
+            output.span,
+            "a moment may be infinite; check the tails, or raise --max-samples",
+        )
+
+    def _warn_if_unmet(self, output: Output) -> None:
+        if self.options.samples is not None and self.options.rtol is None and self.options.atol is None:
+            return
+        for error, bound in self._errors(output.name):
+            if error > bound:
+                message = f"the error of {output.name}, {error:.2g}, is above the tolerance {bound:.2g}"
+                self.warnings.append(Diagnostic("NX913", message, output.span, "raise --max-samples or --samples"))
+                return
+
+    def _settings(self, samples: int) -> dict[str, Any]:
+        return settings_of(self.options, samples)
+
+
+def _paired_up(parts: list[Any]) -> Any:
+    """The means of parts 0 and 1, 2 and 3, ..."""
+    return (np.array(parts[::2]) + np.array(parts[1::2])) / 2

@@ -1,0 +1,382 @@
+"""One replicate of a limit: every ket as an array over particles, every scalar as a number.
+
+The instructions run in order under the ket rules of limit.md section 1. A value that cannot be computed is a
+`Diagnostic` in the place of an array, and so is everything that depends on it; the others go on.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from copy import copy
+from typing import Any
+
+import numpy as np
+
+from tp_compiler.diagnostics import Diagnostic
+from tp_compiler.evaluate import numerical_errors as faults
+from tp_compiler.evaluate.arrays import Label, aligned, contract, joined, labels, reduced, reindexed, shifted
+from tp_compiler.evaluate.kernels import KERNELS
+from tp_compiler.evaluate.sampling import heavy_tails as tails
+from tp_compiler.evaluate.sampling.blocks import Blocks
+from tp_compiler.evaluate.sampling.clt import CltScalars
+from tp_compiler.evaluate.sampling.directions import drop_of
+from tp_compiler.evaluate.sampling.matmul import MatrixState
+from tp_compiler.evaluate.sampling.outer import OuterNonlin
+from tp_compiler.evaluate.sampling.plan import Plan
+from tp_compiler.evaluate.sampling.points import Points
+from tp_compiler.evaluate.sampling.training import Training
+from tp_compiler.evaluate.spectral import spectral
+from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.types import Index
+from tp_compiler.ir.walk import dependencies
+
+
+class Replicate:
+    """Particles of every space under one scrambling. `outputs` gives the outputs' arrays.
+
+    `half`: 0 or 1 for a run on the first or the second half of the particles, which meet half as many copies; together
+    the two show the bias of finite size (estimates.py).
+    """
+
+    def __init__(
+        self, plan: Plan, samples: int, seed: tuple[int, ...], plain: bool, inspect: bool = False,
+        tick: Callable[[], None] = lambda: None, pause: Callable[[], None] = lambda: None, half: int | None = None,
+    ):  # fmt: skip
+        self.tick = tick  # called after every step of training; may raise to stop
+        self.pause = pause  # called in long loops; may raise to stop
+        self.half = half
+        self.full = samples  # what the number of copies is chosen by
+        samples = samples if half is None else samples // 2
+        self.inspect = inspect  # look for heavy tails
+        self.counted: dict[ir.Node, float] = {}  # errors of averages of kets that jump
+        self.heavy: dict[ir.Node, list[Any]] = {}  # of other averages what their largest samples say, at every step
+        self.plan = plan
+        self.samples = samples
+        self.seed = seed
+        self.plain = plain
+        self.clt = CltScalars()
+        self.values: dict[ir.Node, Any] = {}
+        self.suspect: set[ir.Node] = set()  # nodes with NaN or infinite entries
+        self.points: dict[int, Points] = {}
+        self.states: dict[tuple[ir.MatrixSymbol, tuple[int, ...]], MatrixState] = {}
+        self.outer = OuterNonlin(self)
+        self.training: Training | None = None
+        self.left = Counter(plan.uses)
+        self._evaluate_all(n for n in plan.phases.static if not n.type.random)
+        if plan.phases.loop is not None and not plan.phases.random:
+            self._train()
+
+    def _train(self) -> None:
+        """The loop, and what is behind it."""
+        phases = self.plan.phases
+        with np.errstate(all="ignore"):
+            self.training = Training(self)
+            self.training.train()
+        self._evaluate_all(n for n in phases.last if not n.type.random or phases.random)
+        with np.errstate(all="ignore"):
+            self.training.finish()
+        self._evaluate_all(n for n in phases.after if not n.type.random or phases.random)
+
+    def directions(self) -> int:
+        """Rows of the bases of initial matrices."""
+        return sum(s.forward.size + s.backward.size for s in self.states.values())
+
+    def outputs(self, clt: CltScalars) -> dict[str, Any]:
+        """Arrays (or Diagnostics) by output name, under one draw of the `clt` scalars.
+
+        What no `clt` value enters was computed once; draws share the particles and differ in the rest.
+        """
+        run = copy(self)
+        run.clt, run.outer = clt, OuterNonlin(run)
+        run.values, run.suspect, run.left = dict(self.values), set(self.suspect), Counter(self.left)
+        run.points = {k: p.fork() for k, p in self.points.items()}
+        run.states = {k: s.fork() for k, s in self.states.items()}
+        phases = self.plan.phases
+        run._evaluate_all(n for n in phases.static if n.type.random)
+        if phases.random:  # training from this draw of the outputs at initialisation
+            run._train()
+        else:
+            run._evaluate_all(n for n in (*phases.last, *phases.after) if n.type.random)
+        return {o.name: run._output(o.node, o.indices) for o in self.plan.outputs}
+
+    def _evaluate_all(self, nodes: Iterable[ir.Node]) -> None:
+        with np.errstate(all="ignore"):
+            for node in nodes:
+                self.pause()
+                value = self.values[node] = self._evaluate(node)
+                if not isinstance(value, ir.Node):
+                    self._release(dependencies(node))
+
+    def _release(self, args: tuple[ir.Node, ...]) -> None:
+        """Frees what nothing needs any more. A value over several neurons keeps its arguments until it goes itself."""
+        todo = list(args)
+        while todo:
+            node = todo.pop()
+            self.left[node] -= 1
+            if not self.left[node]:
+                if isinstance(self.values[node], ir.Node):
+                    todo.extend(dependencies(node))
+                self.values[node] = None
+
+    # -- the training loop --------------------------------------------------------------------------------------
+    def step(self, nodes: list[ir.Node]) -> None:
+        """Evaluates the nodes of one step with the current states."""
+        held, self.left = self.left, Counter(self.plan.step_uses)
+        self._evaluate_all(nodes)
+        self.left = held
+
+    def forget(self, nodes: list[ir.Node]) -> None:
+        """Drops what belongs to one step."""
+        for node in nodes:
+            self.values.pop(node, None)
+            self.suspect.discard(node)
+
+    def _carry(self, node: ir.Carry) -> Any:
+        assert self.training is not None
+        return self.training.carried(node.state)
+
+    def _clock(self, node: ir.Clock) -> Any:
+        assert self.training is not None
+        return self.training.time()
+
+    def _apply(self, node: ir.Apply) -> Any:
+        training = self.training
+        assert training is not None
+
+        def product(member: tuple[int, ...], columns: Any) -> Any:
+            return training.applied(node, tuple(m - 1 for m in member), columns)
+
+        return training.failure or self._member_by_member(node, product)
+
+    def _output(self, node: ir.Node, indices: tuple[Index, ...]) -> Any:
+        value = self.values[node]
+        if isinstance(value, Diagnostic):
+            return value
+        problem = faults.problem(node, value, self.suspect)
+        if problem is not None:
+            return problem
+        shape = tuple(i.size for i in indices)
+        return np.array(np.broadcast_to(aligned(value, labels(node.type), indices), shape), dtype=np.float64)
+
+    def space(self, node: ir.Node) -> Points:
+        """The particles of a ket's space."""
+        number = self.plan.space[node]
+        if number not in self.points:
+            seed = (*self.seed, number)
+            self.points[number] = Points(self.full, seed, self.plan.coordinates[number], self.plain, self.half)
+        return self.points[number]
+
+    def _evaluate(self, node: ir.Node) -> Any:
+        for arg in dependencies(node):
+            if isinstance(self.values[arg], Diagnostic):
+                return self.values[arg]
+        if len(node.type.slots) > 1 or isinstance(node, ir.Copy):
+            return node  # over several neurons at once: evaluated inside the tiles of outer.py
+        if any(slot != 0 for slot, _ in node.type.slots):
+            return node
+        try:
+            return getattr(self, f"_{type(node).__name__.lower()}")(node)
+        except faults.Refused as refused:
+            return refused.diagnostic
+
+    # -- leaves -------------------------------------------------------------------------------------------------
+    def _constant(self, node: ir.Constant) -> Any:
+        return np.float64(node.value)
+
+    def _array(self, node: ir.Array) -> Any:
+        return np.asarray(node.values, dtype=np.float64)
+
+    def _position(self, node: ir.Position) -> Any:
+        return np.arange(1.0, node.index.size + 1)
+
+    def _unavailable(self, node: ir.Unavailable) -> Any:
+        return node.diagnostic("outputs that do not depend on it are computed")
+
+    def _initialket(self, node: ir.InitialKet) -> Any:
+        symbol = node.symbol
+        mean, spread = (self.values[a] for a in node.args)
+        own = symbol.indices
+        shape = tuple(i.size for i in own)
+        centre = aligned(mean, labels(node.args[0].type), own)
+        faults.check_law(symbol, spread, mean)
+        if symbol.pair is None:
+            if not np.any(spread):
+                return np.broadcast_to(centre, (self.samples, *shape))
+            draws = self.space(node).draw(node.type.size()).reshape(self.samples, *shape)
+            return centre + np.sqrt(aligned(spread, labels(node.args[1].type), own)) * draws
+        return centre + self._correlated(node, spread)
+
+    def _correlated(self, node: ir.InitialKet, spread: Any) -> Any:
+        """A jointly Gaussian family: draws times the symmetric root of its covariance."""
+        symbol = node.symbol
+        assert symbol.pair is not None
+        left, right = symbol.pair
+        rest = tuple(i for i in symbol.indices if i != left)
+        covariance = aligned(spread, labels(node.args[1].type), (*rest, left, right))
+        size = tuple(i.size for i in rest)
+        covariance = np.broadcast_to(covariance, (*size, left.size, right.size))
+        root = faults.covariance_root(covariance, symbol)
+        draws = self.space(node).draw(node.type.size()).reshape(self.samples, *size, right.size)
+        values = np.einsum("...ij,m...j->m...i", root, draws)
+        return aligned(values, (0, *rest, left), labels(node.type))
+
+    def _initialscalar(self, node: ir.InitialScalar | ir.Stop) -> Any:
+        (x,) = node.args
+        own = labels(node.type)
+        shape = tuple(i.size if isinstance(i, Index) else self.samples for i in own)
+        return np.broadcast_to(aligned(self.values[x], labels(x.type), own), shape)
+
+    _stop = _initialscalar
+
+    # -- instructions -------------------------------------------------------------------------------------------
+    def _map(self, node: ir.Map) -> Any:
+        own = labels(node.type)
+        args = [aligned(self.values[a], labels(a.type), own) for a in node.args]
+        result = KERNELS[node.fn](*args)
+        self._watch(node, result)
+        return result
+
+    def _watch(self, node: ir.Node, result: Any) -> None:
+        if not np.isfinite(result).all():
+            self.suspect.add(node)
+
+    def _contract(self, node: ir.Contract) -> Any:
+        if node in self.plan.of_entries:
+            return self._mean_of_entries(node)
+        if any(isinstance(self.values[a], ir.Node) and not isinstance(a, ir.Copy) for a in node.args):
+            return self.outer.contract(node)
+        arrays, of = [], []
+        for a in node.args:
+            arrays.append(self.values[a.args[0]] if isinstance(a, ir.Copy) else self.values[a])
+            of.append(labels(a.type))
+        result = contract(arrays, of, labels(node.type))
+        result /= float(self.samples) ** len(node.slots)
+        if self.inspect and len(node.slots) == 1 and self.plan.inspected(node):
+            self._inspect(node, arrays, of)
+        elif self.inspect and node.slots == (0,) and not np.any(result):
+            self.counted[node] = 1 / self.samples  # no particle has met the event: zero up to one of them
+        if not np.isfinite(result).all():
+            problem = faults.problem(node, result, self.suspect)
+            return problem if node.slots else self._pass(node, result)
+        return result
+
+    def _mean_of_entries(self, node: ir.Contract) -> Any:
+        """An average over the entries of a trained matrix."""
+        assert self.training is not None
+        if self.training.failure is not None:
+            return self.training.failure
+        learned = self.training.matrices[self.plan.of_entries[node]]
+        assert isinstance(learned, Blocks)
+        result = learned.mean(node, self.values)
+        self._watch(node, result)
+        return result
+
+    def _inspect(self, node: ir.Contract, arrays: list[Any], of: list[Any]) -> None:
+        """Looks at the largest samples of an average; a part of a large family stands for it."""
+        (neurons,) = node.slots
+        own: tuple[Label, ...] = (neurons, *dict.fromkeys(label for one in of for label in one if label != neurons))
+        parts = [aligned(x, one, own) for x, one in zip(arrays, of, strict=True)]
+        parts = [p[(slice(None), *(slice(0, 4) for _ in own[1:]))] for p in parts]
+        products = KERNELS["mul"](*parts)
+        if products.shape[0] != self.samples:
+            return
+        flat = products.reshape(self.samples, -1)
+        jumps, heavy = self.plan.tails.jump(node), self.plan.tails.may_be_heavy(node)
+        if jumps:
+            self.counted[node] = tails.counted(flat)
+        found = tails.logs(flat) if heavy else None
+        if found is not None:
+            self.heavy.setdefault(node, []).append(found)
+
+    def _pass(self, node: ir.Node, result: Any) -> Any:
+        self.suspect.add(node)
+        return result
+
+    def _reduce(self, node: ir.Reduce) -> Any:
+        x = node.args[0]
+        axis = labels(x.type).index(node.index)
+        result = reduced(node.op, self.values[x], axis)
+        self._watch(node, result)
+        return result
+
+    def _reindex(self, node: ir.Reindex) -> Any:
+        x, *gathers = node.args
+        indices = [faults.positions(self.values[g], g, node) for g in gathers]
+        return reindexed(node, self.values[x], labels(x.type), indices, labels(node.type))
+
+    def _shift(self, node: ir.Shift) -> Any:
+        x = node.args[0]
+        return shifted(self.values[x], labels(x.type).index(node.index), node.by)
+
+    def _stack(self, node: ir.Stack) -> Any:
+        own = labels(node.type)
+        rest = tuple(label for label in own if label != node.index)
+        shape = [label.size if isinstance(label, Index) else self.samples for label in rest]
+        parts = [np.broadcast_to(aligned(self.values[a], labels(a.type), rest), shape) for a in node.args]
+        return np.stack(parts, axis=own.index(node.index))
+
+    def _matmul(self, node: ir.MatMul) -> Any:
+        variance = self.values[node.matrix.variance]
+
+        def product(member: tuple[int, ...], columns: Any) -> Any:
+            return self._state(node, member, variance).apply(columns, node.transposed, self.space(node))
+
+        return self._member_by_member(node, product)
+
+    def _member_by_member(self, node: ir.MatMul | ir.Apply, product: Callable[[tuple[int, ...], Any], Any]) -> Any:
+        """A product with a family of matrices: each member meets its columns of x, (samples, k)."""
+        x = node.args[0]
+        value = np.broadcast_to(self.values[x], (self.samples, *x.type.shape))
+        problem = faults.problem(node, value, self.suspect)
+        if problem is not None:
+            return problem
+        batch = tuple(m for m in node.member if isinstance(m, Index))
+        rest = tuple(i for i in x.type.indices if i not in batch)
+        moved = np.broadcast_to(
+            aligned(value, labels(x.type), (*batch, 0, *rest)),
+            (*(b.size for b in batch), self.samples, *(i.size for i in rest)),
+        )
+        parts = np.empty(moved.shape)
+        for place in np.ndindex(*(b.size for b in batch)):
+            chosen = dict(zip(batch, place, strict=True))
+            member = tuple(chosen[m] + 1 if isinstance(m, Index) else m for m in node.member)
+            columns = np.ascontiguousarray(moved[place]).reshape(self.samples, -1)
+            parts[place] = product(member, columns).reshape(moved.shape[len(batch) :])
+        return aligned(parts, (*batch, 0, *rest), labels(node.type))
+
+    def _state(self, node: ir.MatMul, member: tuple[int, ...], variance: Any) -> MatrixState:
+        symbol = node.matrix
+        if (symbol, member) not in self.states:
+            own = labels(symbol.variance.type)
+            position = dict(zip(symbol.indices, member, strict=True))
+            value = (
+                float(variance[tuple(position[i] - 1 for i in own if isinstance(i, Index))]) if own else float(variance)
+            )
+            faults.check_law(symbol, value)
+            self.states[symbol, member] = MatrixState(
+                value,
+                symbol.rows.ratio / symbol.cols.ratio,
+                drop_of(self.plan.products[symbol], self.samples, self.plan.single),
+            )
+        return self.states[symbol, member]
+
+    def _join(self, node: ir.Join) -> Any:
+        return joined(node, [self.values[a] for a in node.args], [labels(a.type) for a in node.args], labels(node.type))
+
+    def _spectral(self, node: ir.Spectral) -> Any:
+        return spectral(node, [(self.values[a], labels(a.type)) for a in node.args], labels(node.type))
+
+    def _linalg(self, node: ir.Linalg) -> Any:
+        return faults.linalg(node, [(self.values[a], labels(a.type)) for a in node.args], labels(node.type))
+
+    def _clt(self, node: ir.Clt) -> Any:
+        if node in self.plan.problems:
+            return self.plan.problems[node]
+        v, x = node.args
+        own: tuple[Label, ...] = (0, *node.type.indices)
+        product = aligned(self.values[v], labels(v.type), own) * aligned(self.values[x], labels(x.type), own)
+        flat = np.broadcast_to(product, (self.samples, *node.type.shape)).reshape(self.samples, -1)
+        if not np.isfinite(flat).all():
+            return faults.problem(node, flat, self.suspect)
+        return self.clt.value(node, flat, self.plan.space[v]).reshape(node.type.shape)

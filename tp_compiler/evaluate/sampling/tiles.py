@@ -1,0 +1,127 @@
+"""Expressions over the entries of trained matrices, tile by tile: what is no plain pass over entries (sweep.py).
+
+A tile is a few blocks, of one member of a family or of all. Its arrays are labelled: BLOCK (which block), 0 (rows), the
+slot of the columns, and indices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tp_compiler.evaluate.arrays import Label, aligned, contract, reduced, reindexed, shifted
+from tp_compiler.evaluate.kernels import KERNELS
+from tp_compiler.evaluate.sampling.outerproducts import Member, selected
+from tp_compiler.evaluate.schedule import entries
+from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.types import Index
+
+if TYPE_CHECKING:
+    from tp_compiler.evaluate.sampling.blocks import Blocks
+
+#: The label of the dimension that numbers the blocks of a tile.
+BLOCK = -1
+TILE = 2**14  # entries of one tile
+
+Labelled = tuple[Any, tuple[Label, ...]]
+
+
+def tiles(blocks: Blocks, roots: list[ir.Node], values: Mapping[ir.Node, Any], whole: bool = False) -> Iterator[Tile]:
+    """Tiles that cover all entries: member by member, unless `whole` or an instruction mixes members."""
+    partners: dict[ir.Node, Any] = {}
+    whole = whole or any(_mixes(n, blocks.indices) for n in entries(roots))
+    members = [None] if whole else list(np.ndindex(blocks.shape))
+    family = int(np.prod(blocks.shape)) if whole else 1
+    width = max(1, TILE // (blocks.paired**2 * family))
+    for member in members:
+        for start in range(0, blocks.count, width):
+            yield Tile(blocks, values, partners, member, slice(start, min(start + width, blocks.count)))
+
+
+def _mixes(node: ir.Node, family: tuple[Index, ...]) -> bool:
+    """Whether a member's entries depend on those of others, so that members cannot be taken one by one."""
+    if isinstance(node, ir.Contract):
+        return bool(set(node.over) & set(family))
+    return not isinstance(node, ir.Map | ir.Carry)
+
+
+class Tile:
+    """Some blocks. `member` None: all of the family; else its indices are fixed, and gone from the labels."""
+
+    def __init__(
+        self, blocks: Blocks, values: Mapping[ir.Node, Any], partners: dict[ir.Node, Any],
+        member: tuple[int, ...] | None, part: slice,
+    ):  # fmt: skip
+        self.blocks, self.values, self.partners, self.part = blocks, values, partners, part
+        self.fixed: Member = {} if member is None else dict(zip(blocks.indices, member, strict=True))
+        self.place = (*((slice(None),) * len(blocks.shape) if member is None else member), part)
+
+    def entries(self, node: ir.Node, done: dict[ir.Node, Labelled]) -> Any:
+        """An expression over both neurons, laid out as the states are."""
+        x, own = self.value(node, done)
+        return aligned(x, own, (*self._family(), BLOCK, 0, self.blocks.slot))
+
+    def _family(self) -> tuple[Index, ...]:
+        return () if self.fixed else self.blocks.indices
+
+    def value(self, node: ir.Node, done: dict[ir.Node, Labelled]) -> Labelled:
+        if node not in done:
+            done[node] = self._compute(node, done)
+        return done[node]
+
+    def _compute(self, node: ir.Node, done: dict[ir.Node, Labelled]) -> Labelled:
+        b = self.blocks
+        if isinstance(node, ir.Carry) and node.state.is_matrix:
+            return b.entries[node.state][self.place], (*self._family(), BLOCK, 0, b.slot)
+        if isinstance(node, ir.Copy):
+            return selected(self._partner(node)[self.part], (BLOCK, b.slot, *node.type.indices), self.fixed)
+        known = self.values.get(node)  # an average of entries itself has none as yet
+        if known is not None and not isinstance(known, ir.Node):
+            if node.type.is_scalar:
+                return selected(known, node.type.indices, self.fixed)
+            x = np.asarray(known).reshape(b.count, b.paired, *np.shape(known)[1:])[self.part]
+            return selected(x, (BLOCK, 0, *node.type.indices), self.fixed)
+        return self._apply(node, [self.value(a, done) for a in node.args])
+
+    def _partner(self, node: ir.Copy) -> Any:
+        """A ket of the columns in blocks, each at the place of the rows it meets."""
+        if node not in self.partners:
+            x, b = self.values[node.args[0]], self.blocks
+            self.partners[node] = b.to_partner(np.asarray(x).reshape(b.count, b.paired, *np.shape(x)[1:]))
+        return self.partners[node]
+
+    def _own(self, node: ir.Node, args: list[Labelled]) -> tuple[Label, ...]:
+        """Indices outside, so that the entries of a block lie together."""
+        block = (BLOCK,) if any(BLOCK in own for _, own in args) else ()
+        free = tuple(i for i in node.type.indices if i not in self.fixed)
+        return (*free, *block, *(s for s, _ in node.type.slots))
+
+    def _apply(self, node: ir.Node, args: list[Labelled]) -> Labelled:
+        own = self._own(node, args)
+        x, of = args[0]
+        if isinstance(node, ir.Map):
+            return KERNELS[node.fn](*(aligned(a, labels_, own) for a, labels_ in args)), own
+        if isinstance(node, ir.Contract):
+            value = contract([a for a, _ in args], [labels_ for _, labels_ in args], own)
+            return value / float(self.blocks.paired) ** len(node.slots), own
+        if isinstance(node, ir.Reduce):
+            left = tuple(i for i in of if i != node.index)
+            return aligned(reduced(node.op, x, of.index(node.index)), left, own), own
+        if isinstance(node, ir.Shift):
+            return aligned(shifted(x, of.index(node.index), node.by), of, own), own
+        if isinstance(node, ir.Reindex):
+            return self._reindexed(node, args, own)
+        assert isinstance(node, ir.Stack)
+        rest = tuple(label for label in own if label != node.index)
+        parts = np.broadcast_arrays(*(aligned(a, labels_, rest) for a, labels_ in args))
+        return np.stack(parts, axis=own.index(node.index)), own
+
+    def _reindexed(self, node: ir.Reindex, args: list[Labelled], own: tuple[Label, ...]) -> Labelled:
+        x, of = args[0]
+        positions = [np.asarray(g, dtype=np.int64) - 1 for g, _ in args[1:]]
+        lead = tuple(label for label in of if not isinstance(label, Index))
+        before: tuple[Label, ...] = (*lead, *node.args[0].type.indices)
+        after: tuple[Label, ...] = (*lead, *node.type.indices)
+        return aligned(reindexed(node, aligned(x, of, before), before, positions, after), after, own), own

@@ -1,0 +1,151 @@
+"""The training loop on particles: states from step to step, traces, matrix states (limit.md section 4).
+
+The limit of training is the program itself under the ket rules: at every step the kets of the network are evaluated
+with the current states, W_0 is conditioned on everything it met before, and W_t|x> = κ W_0|x> + Δ|x>.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tp_compiler.diagnostics import Diagnostic
+from tp_compiler.evaluate import numerical_errors as faults
+from tp_compiler.evaluate.arrays import aligned, labels
+from tp_compiler.evaluate.sampling.blocks import Blocks, block_size
+from tp_compiler.evaluate.sampling.directions import drop_of
+from tp_compiler.evaluate.sampling.estimates import base
+from tp_compiler.evaluate.sampling.flow import Flow, unsupported
+from tp_compiler.evaluate.sampling.lowrank import LowRank
+from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.types import Index
+
+if TYPE_CHECKING:
+    from tp_compiler.evaluate.sampling.replicate import Replicate
+
+
+class Training:
+    """The states of one replicate."""
+
+    def __init__(self, run: Replicate):
+        self.run = run
+        self.phases = run.plan.phases
+        assert self.phases.loop is not None
+        self.loop = self.phases.loop
+        self.clock = 0
+        self.failure: Diagnostic | None = None  # why the training has stopped
+        self.before = {id(v) for v in run.values.values() if isinstance(v, Diagnostic)}
+        states = [s for s in self.phases.states if not s.is_matrix]
+        self.current = {s: self.shaped(s, s.init) for s in states}
+        self.matrices = self._matrices()
+        self.traced: dict[ir.Trace, list[Any]] = {t: [] for t in self.phases.traces}
+        self.broken: dict[ir.Trace, Diagnostic] = {}
+
+    def _matrices(self) -> dict[ir.State, LowRank | Blocks]:
+        run, found = self.run, {}
+        generator = np.random.Generator(np.random.PCG64([*run.seed, 65537]))
+        for cell, linear in zip(run.plan.cells, run.plan.linear, strict=True):
+            partner = int(generator.integers(0, 2**31))
+            matrix: LowRank | Blocks
+            if linear:
+                drop = drop_of(run.plan.outer_products(cell), run.samples, run.plan.single)
+                matrix = LowRank(cell, run.values, run.samples, drop)
+            else:
+                paired = block_size(run.full) if run.half is None else max(1, block_size(run.full) // 2)
+                matrix = Blocks(cell, run.values, run.samples, paired, partner, run.plan.passes[cell[0]])
+            found.update(dict.fromkeys(cell, matrix))
+        return found
+
+    def shaped(self, state: ir.State, node: ir.Node) -> Any:
+        """A value as an array of the state's shape, or a Diagnostic."""
+        value = self.run.values[node]
+        if not isinstance(value, Diagnostic):
+            value = faults.problem(node, value, self.run.suspect) or value
+        if isinstance(value, Diagnostic):
+            return value
+        own = labels(state.type)
+        shape = tuple(label.size if isinstance(label, Index) else self.run.samples for label in own)
+        return np.broadcast_to(aligned(value, labels(node.type), own), shape)
+
+    # -- what the instructions read -----------------------------------------------------------------------------
+    def carried(self, state: ir.State) -> Any:
+        return self.failure or self.current[state]
+
+    def time(self) -> Any:
+        return self.failure or np.float64(self.clock)
+
+    def applied(self, node: ir.Apply, member: tuple[int, ...], columns: Any) -> Any:
+        """Δ|x> for one member and the columns of x."""
+        result = self.matrices[node.state].apply(node.state, member, columns, node.transposed)
+        if not np.isfinite(result).all():
+            raise faults.Refused(self._diverged(node.state, None))
+        return result
+
+    # -- the loop -----------------------------------------------------------------------------------------------
+    def train(self) -> None:
+        """All the updates, and the traces before each of them."""
+        step = self.phases.step
+        while self.clock < self.loop.steps and self.failure is None:
+            self.run.step(step)
+            self._record()
+            self._follow()
+            self.run.forget(step)
+            self.clock += 1
+            self.run.tick()
+
+    def finish(self) -> None:
+        """The traces' last values, and the traces themselves."""
+        self._record()
+        for trace, values in self.traced.items():
+            self.run.values[trace] = self.broken[trace] if trace in self.broken else np.stack(values)
+
+    def _record(self) -> None:
+        for trace, values in self.traced.items():
+            node = trace.args[0]
+            value = self.run.values[node]
+            if not isinstance(value, Diagnostic):
+                value = faults.problem(node, value, self.run.suspect) or value
+            if isinstance(value, Diagnostic):
+                self.broken.setdefault(trace, self._undefined(value))
+            else:
+                values.append(np.array(np.broadcast_to(value, node.type.shape)))
+            counted = self.run.counted
+            counted[trace] = max(counted.get(trace, 0.0), counted.get(base(node), 0.0))
+
+    def _follow(self) -> None:
+        if self.loop.times:
+            self.failure = unsupported(list(self.matrices)) or Flow(self).advance(self.loop.duration(self.clock))
+            return
+        following = self.loop.following
+        new = {s: self.shaped(s, following[s]) for s in self.current}
+        found = new | {s: self.run.values[following[s]] for s in self.matrices}
+        for state, value in found.items():
+            if isinstance(value, Diagnostic):
+                self.failure = value if self._is_known(value) else self._diverged(state, value)
+                return
+        try:
+            for matrix in dict.fromkeys(self.matrices.values()):
+                matrix.follow(following, self.run.values)
+        except faults.Refused as refused:
+            self.failure = self._diverged(next(iter(self.matrices)), refused.diagnostic)
+        self.current = new
+
+    # -- messages -----------------------------------------------------------------------------------------------
+    def _is_known(self, cause: Diagnostic) -> bool:
+        """A fault that has nothing to do with the training, or one that was told before."""
+        return id(cause) in self.before or cause.code == "NX417"
+
+    def _diverged(self, state: ir.State, cause: Diagnostic | None) -> Diagnostic:
+        why = f" ({cause.message})" if cause is not None else ""
+        update = self.clock + 1 if cause is not None else self.clock
+        message = f"the training stops in update {update}: {state.name} is not finite any more{why}"
+        span = cause.span if cause is not None else state.span
+        return Diagnostic("NX417", message, span, "lower the learning rate, or clip the gradient")
+
+    def _undefined(self, cause: Diagnostic) -> Diagnostic:
+        if self._is_known(cause):
+            return cause
+        k = self.clock
+        updates = "before the first update" if k == 0 else f"after {k} update{'s' if k > 1 else ''}"
+        return Diagnostic(cause.code, f"{cause.message} ({updates})", cause.span, cause.remedy)
