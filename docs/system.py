@@ -1,6 +1,6 @@
 """Writes docs/system.md: one line a file, from its docstring, the rooms in the order of the pipeline.
 
-    python docs/system.py
+python docs/system.py
 """
 
 from __future__ import annotations

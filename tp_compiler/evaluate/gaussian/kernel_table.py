@@ -33,7 +33,9 @@ class Row:
     second: frozenset[str]
     formula: Formula
     source: str
-    fast: Callable[[Sided, Sided, Any, Any, Any], tuple[Any, Any]] | None = None  # for most entries (arccos_in_place.py)
+    fast: Callable[[Sided, Sided, Any, Any, Any], tuple[Any, Any]] | None = (
+        None  # for most entries (arccos_in_place.py)
+    )
 
 
 def _sided_sided(ops: Operations, f: Univariate, g: Univariate, v1: Any, v2: Any, c: Any, det: Any) -> Any:
