@@ -48,7 +48,7 @@ TAIL = """
 | `tests/consistency/` | limits against closed forms, quadrature and finite networks |
 | `tests/test_suite.py` | nothing in the suite depends on load |
 | `tests/examples/` | every example checks and runs; `slow`: is verified |
-| `docs/` | this page, [language.md](language.md), [mathematics.md](mathematics.md), [design.md](design.md), [reliability.md](reliability.md) |
+| `docs/` | [language](language.md), [mathematics](mathematics.md), [design](design.md), [reliability](reliability.md), and this page |
 """
 
 
