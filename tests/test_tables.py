@@ -8,10 +8,10 @@ import math
 import numpy as np
 import pytest
 
+from tp_compiler.check.functions import CALLABLE, library_bindings
 from tp_compiler.evaluate.kernels import KERNELS as LIMIT
 from tp_compiler.evaluate.sampling.replicate import Replicate
 from tp_compiler.finite.kernels import KERNELS as FINITE
-from tp_compiler.frontend.functions import CALLABLE, library_bindings
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.primitives import PRIMITIVES
 

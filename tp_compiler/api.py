@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 # The rooms whose names functions below have: loaded before those, so that no later import puts a room in their place.
+import tp_compiler.check
 import tp_compiler.expand
 import tp_compiler.scale  # noqa: F401
 from tp_compiler import driver

@@ -6,6 +6,7 @@ carried by `ProgramError`. Python exceptions of other kinds are bugs of this com
 
 from __future__ import annotations
 
+import difflib
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from functools import cached_property
 class Source:
     """A program text and the name it is reported under (`-` is standard input).
 
-    `allow_outside`: the program may read files that are not below its folder (frontend/reach.py).
+    `allow_outside`: the program may read files that are not below its folder (check/reach.py).
     """
 
     name: str
@@ -141,6 +142,22 @@ class ProgramError(Exception):
     def __init__(self, diagnostics: Iterable[Diagnostic]):
         self.diagnostics = list(diagnostics)
         super().__init__("\n\n".join(d.render() for d in self.diagnostics))
+
+
+def error(code: str, message: str, span: Span, remedy: str = "") -> ProgramError:
+    """One mistake, to be raised."""
+    return ProgramError([Diagnostic(code, message, span, remedy)])
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """A remedy naming the nearest known name, or the empty string."""
+    names = [k for k in known if "#" not in k]
+    close = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
+    close.sort(key=lambda k: sorted(k) != sorted(name))  # swapped letters first: Adma is Adam, not Adamax
+    if not close:
+        lowered = {k.lower(): k for k in names}
+        close = [lowered[name.lower()]] if name.lower() in lowered else []
+    return f"did you mean `{close[0]}`?" if close else ""
 
 
 @dataclass

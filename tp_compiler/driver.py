@@ -138,7 +138,7 @@ def reparametrized(program: Program) -> Program:
 def _checked(
     source: Source, settings: Mapping[str, float] | None, regime: Regime | None = None
 ) -> tuple[Program | None, Diagnostics]:
-    from tp_compiler.frontend.check import check
+    from tp_compiler.check.statements import check
     from tp_compiler.frontend.parse import parse as parse_text
     from tp_compiler.ir.wellformed import verify as wellformed
 

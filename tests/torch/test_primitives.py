@@ -11,10 +11,10 @@ from tp_compiler.diagnostics import Source, Span
 from tp_compiler.evaluate.kernels import KERNELS
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.build import Builder
-from tp_compiler.ir.entrywise import derivative
 from tp_compiler.ir.primitives import DEFAULTS, PRIMITIVES
 from tp_compiler.ir.types import Type
 from tp_compiler.ir.walk import reachable
+from tp_compiler.transform.entrywise import derivative
 
 pytestmark = pytest.mark.torch
 

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 import tp_compiler as tpc
-from tp_compiler.frontend import data, imports, parse
-from tp_compiler.frontend.imports import MAX_DEPTH
+from tp_compiler.check import data, imports
+from tp_compiler.check.imports import MAX_DEPTH
+from tp_compiler.frontend import parse
 
 
 def refused(program: Path | str) -> tpc.Diagnostic:

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from tp_compiler.check.definitions import names_in
 from tp_compiler.diagnostics import Diagnostics, Span
 from tp_compiler.expand.expressions import Expressions, Place
 from tp_compiler.expand.plan import BEFORE
 from tp_compiler.expand.text import number, signed
 from tp_compiler.expand.unit import Declared, Unit
 from tp_compiler.frontend import syntax as ast
-from tp_compiler.frontend.definitions import names_in
 from tp_compiler.frontend.parse import parse
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.types import Axis, Index, N

@@ -14,7 +14,7 @@ from tp_compiler.expand.forms import Form
 from tp_compiler.expand.indices import STEP
 from tp_compiler.expand.operators import OperatorText
 from tp_compiler.expand.plan import BEFORE
-from tp_compiler.expand.reading import Env, Part, Place, Reading
+from tp_compiler.expand.references import Env, Part, Place, Reading
 from tp_compiler.expand.text import (
     ATOM,
     POWER,

@@ -9,9 +9,9 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from tp_compiler.check.names import RESERVED
 from tp_compiler.expand.plan import Plan
 from tp_compiler.expand.unit import Brackets, Declared, Slope
-from tp_compiler.frontend.names import RESERVED
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.types import Index
 

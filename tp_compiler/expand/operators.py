@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from tp_compiler.check import values as v
 from tp_compiler.diagnostics import Diagnostic, ProgramError, Span
 from tp_compiler.expand.text import ATOM, POWER, PRODUCT, SUM, Piece, called
-from tp_compiler.frontend import values as v
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.types import Index
 

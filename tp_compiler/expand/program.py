@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
+from tp_compiler.check.statements import Checker
 from tp_compiler.diagnostics import Diagnostic, Diagnostics, ProgramError, Source, Span
 from tp_compiler.expand.declarations import Declarations
 from tp_compiler.expand.expressions import Expressions
@@ -18,7 +19,6 @@ from tp_compiler.expand.training import TrainingText
 from tp_compiler.expand.unit import Unit
 from tp_compiler.expand.verbatim import copied
 from tp_compiler.frontend import syntax as ast
-from tp_compiler.frontend.check import Checker
 from tp_compiler.frontend.format import format_file
 from tp_compiler.frontend.parse import parse
 from tp_compiler.ir import nodes as ir

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from tp_compiler.check import values as v
 from tp_compiler.expand.expressions import Env, Expressions, Place
 from tp_compiler.expand.naming import Name
 from tp_compiler.expand.plan import BEFORE, LOOP
@@ -12,7 +13,6 @@ from tp_compiler.expand.text import ATOM
 from tp_compiler.expand.unit import Term
 from tp_compiler.expand.verbatim import Copied
 from tp_compiler.frontend import syntax as ast
-from tp_compiler.frontend import values as v
 from tp_compiler.ir import nodes as ir
 
 AT = Place(LOOP)

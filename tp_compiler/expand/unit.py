@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from tp_compiler.check import values as v
+from tp_compiler.check.differentiation import operator
+from tp_compiler.check.operators import Applied
+from tp_compiler.check.statements import Checker
 from tp_compiler.diagnostics import Diagnostic, ProgramError, Source
-from tp_compiler.frontend import values as v
-from tp_compiler.frontend.check import Checker
-from tp_compiler.frontend.differentiation import operator
-from tp_compiler.frontend.operators import Applied
 from tp_compiler.ir import nodes as ir
-from tp_compiler.ir.gradient import Gradient, Label
 from tp_compiler.ir.types import Axis, Index
 from tp_compiler.ir.walk import rewrite
+from tp_compiler.transform.gradient import Gradient, Label
 
 #: A term of an operator: Σ over the indices of |left><right|.
 Term = tuple[ir.Node, ir.Node, tuple[Index, ...]]

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from tp_compiler.check import values as v
+from tp_compiler.check.definitions import bound_names, names_in
+from tp_compiler.check.names import Scope
 from tp_compiler.expand.text import identifiers
 from tp_compiler.expand.unit import Unit
 from tp_compiler.frontend import syntax as ast
-from tp_compiler.frontend import values as v
-from tp_compiler.frontend.definitions import bound_names, names_in
-from tp_compiler.frontend.names import Scope
 
 
 @dataclass(eq=False)

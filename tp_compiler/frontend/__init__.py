@@ -1,1 +1,1 @@
-"""Text to program."""
+"""From text to a tree, and back."""

@@ -15,9 +15,9 @@ from lark.lexer import TerminalDef
 
 from tp_compiler.diagnostics import Diagnostic, Diagnostics, ProgramError, Source, Span
 from tp_compiler.frontend import syntax as ast
-from tp_compiler.frontend.build import Builder, reading
 from tp_compiler.frontend.messages import explain
 from tp_compiler.frontend.tokens import Layout
+from tp_compiler.frontend.tree import TreeBuilder, reading
 
 #: Characters of a name, a number or a string.
 MAX_WORD = 4096
@@ -84,10 +84,10 @@ def _no_collection() -> Iterator[None]:
 
 @cache
 def _lark() -> tuple[Lark, re.Pattern[str]]:
-    """The parser, which calls a Builder at every reduction, and the lexer. They hold no text: threads share them."""
+    """The parser, which calls a TreeBuilder at every reduction, and the lexer. They hold no text: threads share them."""
     grammar = files("tp_compiler.grammar").joinpath("nexort.lark").read_text(encoding="utf-8")
     lark = Lark(
-        grammar, parser="lalr", lexer="basic", maybe_placeholders=True, postlex=_RawTokens(), transformer=Builder()
+        grammar, parser="lalr", lexer="basic", maybe_placeholders=True, postlex=_RawTokens(), transformer=TreeBuilder()
     )
     return lark, _lexer(list(lark.terminals))
 

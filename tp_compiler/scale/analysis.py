@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from tp_compiler.ir import nodes as ir
-from tp_compiler.ir.gradient import Leaf
 from tp_compiler.ir.program import Member
 from tp_compiler.scale.exchange import alike
 from tp_compiler.scale.figures import Row, strict
@@ -24,6 +23,7 @@ from tp_compiler.scale.program import Parameter, Reading
 from tp_compiler.scale.symmetry import Symmetry
 from tp_compiler.scale.tropical import ABSENT, FIXED, Given, Members, Size, Sizes
 from tp_compiler.scale.verdict import Condition, Question, Verdict
+from tp_compiler.transform.gradient import Leaf
 
 #: Sizes of parameters, part by part.
 Parts = dict[Leaf, dict[Member, Size]]

@@ -20,11 +20,11 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 from tp_compiler.ir import nodes as ir
-from tp_compiler.ir.gradient import Leaf
 from tp_compiler.ir.primitives import PRIMITIVES
 from tp_compiler.ir.program import Program
 from tp_compiler.ir.types import Axis, Index
 from tp_compiler.scale.program import Reading
+from tp_compiler.transform.gradient import Leaf
 
 #: Random values that what is pinned does not depend on.
 DRAWS = 3

@@ -8,7 +8,6 @@ from fractions import Fraction
 
 from tp_compiler.diagnostics import Diagnostic, ProgramError
 from tp_compiler.ir import nodes as ir
-from tp_compiler.ir.gradient import Leaf
 from tp_compiler.ir.program import Exponents, Homogeneity, Member, Trainable
 from tp_compiler.scale.abcd import Layer
 from tp_compiler.scale.numbers import HALF, power
@@ -28,6 +27,7 @@ from tp_compiler.scale.optimizers import (
 from tp_compiler.scale.points import POINTS, Point, maximal_update
 from tp_compiler.scale.program import Parameter, Reading
 from tp_compiler.scale.raw import Raw, faithful_d, raw
+from tp_compiler.transform.gradient import Leaf
 
 ZERO = Fraction(0)
 #: A parameter, or members of a family: the name, whether it is a ket's, and their positions.

@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.build import is_zero
-from tp_compiler.ir.gradient import Leaf
 from tp_compiler.ir.walk import reachable
+from tp_compiler.transform.gradient import Leaf
 
 
 @dataclass

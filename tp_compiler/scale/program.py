@@ -15,13 +15,13 @@ from functools import cached_property
 from tp_compiler.diagnostics import Diagnostic, ProgramError, Span
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.build import Builder
-from tp_compiler.ir.gradient import Gradient, Leaf
 from tp_compiler.ir.program import Member, Program, Trainable, meet
 from tp_compiler.ir.types import Type
 from tp_compiler.ir.walk import reachable, rewrite
 from tp_compiler.scale.kinds import Use, centred, readouts, uses
 from tp_compiler.scale.numbers import HALF
 from tp_compiler.scale.optimizers import Kind
+from tp_compiler.transform.gradient import Gradient, Leaf
 
 
 @dataclass(frozen=True, eq=False)

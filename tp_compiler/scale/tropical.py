@@ -17,13 +17,13 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 from tp_compiler.ir import nodes as ir
-from tp_compiler.ir.gradient import Leaf
 from tp_compiler.ir.program import Member, meet
 from tp_compiler.scale.exchange import Alike
 from tp_compiler.scale.growth import CONSTANT, NOTHING, Order, growth, moved
 from tp_compiler.scale.numbers import HALF
 from tp_compiler.scale.program import Parameter
 from tp_compiler.scale.symmetry import Symmetry
+from tp_compiler.transform.gradient import Leaf
 
 
 @dataclass(frozen=True)

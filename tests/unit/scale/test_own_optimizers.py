@@ -10,11 +10,11 @@ import pytest
 
 import tp_compiler as tpc
 from tests.unit.scale.programs import text
+from tp_compiler.check.degrees import homogeneity
+from tp_compiler.check.names import Scope
+from tp_compiler.check.values import OptimizerName
 from tp_compiler.diagnostics import Diagnostics, ProgramError, Source
-from tp_compiler.frontend.degrees import homogeneity
-from tp_compiler.frontend.names import Scope
 from tp_compiler.frontend.parse import parse
-from tp_compiler.frontend.values import OptimizerName
 
 F = Fraction
 LIBRARY = files("tp_compiler").joinpath("library", "matrix_optimizers.nexort").read_text(encoding="utf-8")

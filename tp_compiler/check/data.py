@@ -1,0 +1,208 @@
+"""Arrays of numbers: inline lists, .npy, .npz and .csv files (never pickled), and drawn data."""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+import re
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any, TextIO
+
+import numpy as np
+
+from tp_compiler.diagnostics import ProgramError, Span, error
+from tp_compiler.frontend import syntax as ast
+
+#: Of a file, and of an array in it.
+MAX_BYTES = 2**31
+#: Of the list of members of an .npz file.
+MAX_DIRECTORY = 2**24
+#: Characters of a line of a .csv file.
+MAX_LINE = 2**26
+
+
+def inline(literal: ast.Expr) -> Any:
+    """A nested list of numbers as a float64 array; ragged lists and other things are errors at their place."""
+    return np.array(_nested(literal), dtype=np.float64)
+
+
+def _nested(expr: ast.Expr) -> Any:
+    if not isinstance(expr, ast.ListLiteral):
+        return _number(expr)
+    if all(isinstance(e, ast.Number) for e in expr.items):  # the common case, kept fast
+        return [float(e.text) for e in expr.items if isinstance(e, ast.Number)]
+    items = [_nested(e) for e in expr.items]
+    shapes = [np.shape(x) for x in items]
+    for item, shape in zip(expr.items, shapes, strict=True):
+        if shape != shapes[0]:
+            raise error("NX301", f"this part has shape {_shape(shape)}, the first {_shape(shapes[0])}", item.span,
+                         "rows have equal lengths")  # fmt: skip
+    return items
+
+
+def _number(expr: ast.Expr) -> float:
+    if isinstance(expr, ast.Number):
+        value = float(expr.text)
+    elif isinstance(expr, ast.Neg):
+        value = -_number(expr.operand)
+    elif isinstance(expr, ast.Paren):
+        value = _number(expr.body)
+    elif isinstance(expr, ast.Product) and expr.operators == ("/",):
+        top, bottom = map(_number, expr.factors)
+        if bottom == 0:
+            raise error("NX411", "division by zero", expr.span, "the divisor is the constant 0; change it")
+        value = top / bottom
+    else:
+        raise error("NX302", "inline data are numbers", expr.span, "write 0.5, -1e-3 or 2/3")
+    if not math.isfinite(value):
+        raise error("NX303", "this number is too large for a double", expr.span, "use a smaller one")
+    return value
+
+
+#: The shape that a file turns out to have; raises ProgramError where that is not the shape of the axes.
+Accept = Callable[[tuple[int, ...]], object]
+
+
+def from_file(source: ast.FromFile, path: Path, accept: Accept) -> Any:
+    """The array of a file. Its shape is read first, and accepted or refused, before any number is."""
+    span = source.span
+    suffix = path.suffix.lower()
+    if suffix not in (".npy", ".npz", ".csv"):
+        raise error("NX310", f"`{source.path}` is no data file", span, "data are read from .npy, .npz or .csv")
+    if path.stat().st_size > MAX_BYTES:
+        raise error("NX312", f"`{source.path}` is larger than 2 GiB", span, "split it")
+    if source.key is not None and suffix != ".npz":
+        raise error("NX313", f"`key` is for .npz files, this is {suffix}", span, "remove the key")
+    try:
+        with open(path, "rb") as file:
+            loaded = {".npy": _npy, ".npz": _npz, ".csv": _csv}[suffix](file, source, accept)
+    except ProgramError:
+        raise
+    except Exception as problem:  # NumPy raises many kinds on malformed files
+        reason = str(problem).splitlines()[0][:200] if str(problem) else type(problem).__name__
+        raise error("NX314", f"`{source.path}` cannot be read: {reason}", span, "check the file") from None
+    values = loaded.astype(np.float64)
+    if not np.isfinite(values).all():
+        raise error("NX316", f"`{source.path}` holds NaN or infinite values", span, "clean the data")
+    return values
+
+
+def _npy(file: IO[bytes], source: ast.FromFile, accept: Accept) -> Any:
+    return _array(file, os.fstat(file.fileno()).st_size, source, accept)
+
+
+def _npz(file: IO[bytes], source: ast.FromFile, accept: Accept) -> Any:
+    if _directory(file) > MAX_DIRECTORY:
+        raise error("NX312", f"`{source.path}` holds too many arrays", source.span, "save fewer in one file")
+    with zipfile.ZipFile(file) as archive:
+        names = [name.removesuffix(".npy") for name in archive.namelist()]
+        key = source.key if source.key is not None else (names[0] if len(names) == 1 else None)
+        if key is None or key not in names:
+            shown = ", ".join(names[:8]) or "none"
+            message = f"`{source.path}` has no array `{key}`" if key else f"`{source.path}` holds several arrays"
+            raise error("NX317", message, source.span, f'choose one with key "...": {shown}')
+        member = archive.infolist()[names.index(key)]
+        with archive.open(member) as stream:
+            return _array(stream, member.file_size, source, accept)
+
+
+def _directory(file: IO[bytes]) -> int:
+    """Bytes of the list of members of a zip archive, as its last record says."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - 2**16 - 22))
+    tail = file.read()
+    file.seek(0)
+    at = tail.rfind(b"PK\x05\x06")
+    return int.from_bytes(tail[at + 12 : at + 16], "little") if at >= 0 else 0
+
+
+def _array(file: IO[bytes], size: int, source: ast.FromFile, accept: Accept) -> Any:
+    """An array in NumPy's format of `size` bytes: what its header says is checked before the rest is read."""
+    header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    version = np.lib.format.read_magic(file)
+    if version not in header:
+        raise ValueError("its format has an unknown version")
+    shape, _, kind = header[version](file)
+    if kind.kind not in "fiub":
+        if kind.hasobject:
+            raise ValueError("Object arrays cannot be loaded when allow_pickle=False")
+        raise error("NX315", f"`{source.path}` holds {kind}, not real numbers", source.span, "save a float array")
+    accept(shape)
+    if math.prod(shape) * kind.itemsize > min(MAX_BYTES, size):
+        raise ValueError("it holds fewer numbers than it says")
+    file.seek(0)
+    return np.lib.format.read_array(file, allow_pickle=False)
+
+
+def _csv(file: IO[bytes], source: ast.FromFile, accept: Accept) -> Any:
+    """Comma-separated numbers; a first line without any number is taken as a header. One column gives a vector."""
+    with io.TextIOWrapper(file, encoding="utf-8-sig") as text:
+        first = text.readline(MAX_LINE)
+        if "," not in first and len(_numbers_in(re.split(r"[;\s]+", first))) > 1:
+            raise ValueError("its numbers are not separated by commas")
+        skipped = 1 if first.strip() and not _numbers_in(first.split(",")) else 0
+        text.seek(0)
+        rows, columns = _rows(text, skipped)
+        accept((rows,) if columns == 1 else (rows, columns))
+        text.seek(0)
+        values = np.loadtxt(text, delimiter=",", ndmin=2, skiprows=skipped)
+    return values[:, 0] if values.shape[1] == 1 else values
+
+
+def _rows(text: TextIO, skipped: int) -> tuple[int, int]:
+    """Rows, and columns of the first one; nothing is kept of the lines."""
+    rows = columns = 0
+    while line := text.readline(MAX_LINE):
+        if len(line) >= MAX_LINE:
+            raise ValueError(f"a line is longer than {MAX_LINE} characters")
+        if skipped:
+            skipped = 0
+        elif line := line.split("#")[0].strip():
+            rows, columns = rows + 1, columns or line.count(",") + 1
+    return rows, columns
+
+
+def _numbers_in(parts: list[str]) -> list[float]:
+    """Those that are numbers. A first line of some numbers and some words is a row with a mistake, not a header."""
+    found = []
+    for part in parts:
+        try:
+            found.append(float(part))
+        except ValueError:
+            continue
+    return found
+
+
+def drawn(law: ast.Law, args: list[float], seed: int, shape: tuple[int, ...]) -> Any:
+    """`~ N(mean, variance)`, `~ uniform(variance)`, `~ rademacher(variance)`, with NumPy's PCG64."""
+    generator = np.random.Generator(np.random.PCG64(seed))
+    if law.name == "N":
+        mean, variance = args
+        return mean + math.sqrt(variance) * generator.standard_normal(shape)
+    if law.name == "uniform":
+        return math.sqrt(3 * args[0]) * generator.uniform(-1, 1, shape)
+    return math.sqrt(args[0]) * generator.choice([-1.0, 1.0], shape)
+
+
+def check_shape(name: str, shape: tuple[int, ...], sizes: tuple[int, ...], names: tuple[str, ...], span: Span) -> None:
+    """The shape of an array against the axes it is declared over."""
+    if shape != sizes:
+        wanted = ", ".join(f"{n} : {s}" for n, s in zip(names, sizes, strict=True)) or "a single number"
+        raise error(
+            "NX304",
+            f"`{name}` has shape {_shape(shape)}, its axes ask for {_shape(sizes)}",
+            span,
+            f"expected {wanted}",
+        )
+
+
+def is_integer(values: Any) -> bool:
+    """Whether the array may index (every entry an integer)."""
+    return bool(values.size) and bool((values == np.round(values)).all())
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape)) if shape else "()"

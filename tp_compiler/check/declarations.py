@@ -1,0 +1,292 @@
+"""Declarations: axes, widths, data, scalars, kets and matrices."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tp_compiler.check import data
+from tp_compiler.check import values as v
+from tp_compiler.check.definitions import over_written
+from tp_compiler.check.expressions import BROKEN, Context, Expressions, free_indices
+from tp_compiler.check.names import RESERVED, Scope
+from tp_compiler.check.reach import Reach
+from tp_compiler.diagnostics import Diagnostics, ProgramError, Source, Span, error, suggest
+from tp_compiler.frontend import syntax as ast
+from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.build import Builder
+from tp_compiler.ir.types import Axis, Index, N, Type, Width
+
+#: The axis of a bracket that no declaration has named yet.
+UNKNOWN = Axis("?", 2**31)
+#: Numbers in drawn data: half a GiB.
+MAX_DRAWN = 2**26
+#: Indices of one name; NumPy's arrays have at most 64 dimensions, and a product joins two names.
+MAX_INDICES = 16
+
+
+class Declarations:
+    """One method per declaration; the checker of statements is built on it."""
+
+    def __init__(self, found: Diagnostics, settings: dict[str, float]):
+        self.found = found
+        self.settings = settings
+        self.used_settings: set[str] = set()
+        self.reach = Reach.of(Source("<text>", ""))
+        self.build = Builder()
+        self.core = Expressions(self.build, found)
+        self.axes: list[Axis] = []
+        self.widths: list[Width] = self.core.algebra.widths
+        self.names: dict[ir.Node, tuple[str, tuple[Index | int, ...]]] = {}  # what the source calls a node
+
+    def _sized(self, indices: tuple[Index, ...], shape: tuple[int, ...]) -> tuple[Index, ...]:
+        """The indices of data, where their sizes decide (training.py)."""
+        raise NotImplementedError
+
+    def _declare(self, name: ast.Name, binding: v.Binding, scope: Scope, ket: bool = False) -> None:
+        table = scope.kets if ket else scope.others
+        if (not ket and name.ident in RESERVED) or name.ident == "clt":
+            raise error("NX111", f"`{name.ident}` is reserved", name.span, "choose another name")
+        before = table.get(name.ident)
+        if before is not None:
+            where = ""
+            if before.span is not None:
+                where = f"; the first is on line {before.span.source.position(before.span.start)[0]}"
+            shown = f"|{name.ident}>" if ket else name.ident
+            raise error("NX110", f"`{shown}` is declared twice{where}", name.span, "choose another name")
+        table[name.ident] = replace(binding, span=name.span, declared=True)
+
+    def _own_indices(self, name: ast.Name, scope: Scope) -> tuple[Index, ...]:
+        """The brackets of a declaration: index names only."""
+        found = []
+        for e in name.indices or ():
+            binding = scope.other(e.ident) if isinstance(e, ast.Name) and e.indices is None else None
+            if binding is None or not isinstance(binding.value, v.IndexName):
+                raise self.core.no_index(e, scope)
+            if binding.value.index in found:
+                raise error(
+                    "NX254", f"the index {binding.value.index.name} stands twice", e.span, "use two index names"
+                )
+            found.append(binding.value.index)
+        if len(found) > MAX_INDICES:
+            raise error("NX118", f"{len(found)} indices are too many", name.span, f"use at most {MAX_INDICES}")
+        return tuple(found)
+
+    def _version(self, s: ast.Version, scope: Scope) -> None:
+        pass
+
+    def _axisdecl(self, s: ast.AxisDecl, scope: Scope) -> None:
+        first = s.names[0].ident
+        size = self.core.integer(s.size, Context(scope), "the size of an axis")
+        for name in s.names:
+            if name.ident in self.settings:
+                self.used_settings.add(name.ident)
+                size = self._whole(name)
+        if size is None:
+            size = 1
+        if not 1 <= size <= UNKNOWN.size:
+            raise error("NX105", f"an axis of {size} points", s.size.span, f"a size is an integer, 1 to {UNKNOWN.size}")
+        axis = Axis(first, size)
+        self.axes.append(axis)
+        for name in s.names:
+            if name.indices is not None or name.primes:
+                raise error("NX106", "an index name is plain", name.span, "write `axis i, j : 4`")
+            with self.core.collecting():
+                self._declare(name, v.Binding(v.IndexName(Index(name.ident, axis))), scope)
+
+    def _widthdecl(self, s: ast.WidthDecl, scope: Scope) -> None:
+        node = self.core.scalar(s.ratio, Context(scope), "a ratio")
+        ratio = node.value if isinstance(node, ir.Constant) else 1.0
+        if node is not None and (not isinstance(node, ir.Constant) or ratio <= 0):
+            raise error("NX107", "a width ratio is a positive number", s.ratio.span, "write `width m = 4` for m/n -> 4")
+        if s.name == N.name and ratio != 1:
+            remedy = "networks get their width from `--width`; `width m = 2` declares another class, m/n -> 2"
+            raise error("NX119", f"`{N.name}` is the width class that grows, its ratio is 1", s.span, remedy)
+        width = Width(s.name, ratio)
+        self.widths.append(width)
+        self._declare(ast.Name(s.span, s.name), v.Binding(v.WidthName(width)), scope)
+
+    def _width(self, name: str | None, span: Span, scope: Scope) -> Width:
+        if name is None:
+            return N
+        binding = scope.other(name)
+        if binding is None or not isinstance(binding.value, v.WidthName):
+            known = [k for k, b in {**scope.library, **scope.others}.items() if isinstance(b.value, v.WidthName)]
+            raise error(
+                "NX108",
+                f"no width class is called `{name}`",
+                span,
+                suggest(name, known) or f"declare `width {name} = 2`",
+            )
+        return binding.value.width
+
+    def _datadecl(self, s: ast.DataDecl, scope: Scope) -> None:
+        name = s.target
+        try:
+            indices = self._data_indices(name, scope)
+            if isinstance(s.source, ast.FromFile):
+                path = self.reach.find(s.source.path, s.source.span, "NX311")
+                values = data.from_file(s.source, path, lambda shape: self._fitting(s, indices, shape))
+            elif isinstance(s.source, ast.Drawn):
+                values = self._drawn(s.source, indices, scope)
+            else:
+                values = data.inline(s.source)
+            indices = self._fitting(s, indices, values.shape)
+        except ProgramError:
+            if name.ident not in scope.others:
+                self._declare(name, v.Binding(BROKEN), scope)
+            raise
+        node = self.build.array(name.ident, values, indices, data.is_integer(values), name.span)
+        self._declare(name, v.Binding(v.Scalar(node), indices), scope)
+
+    def _fitting(self, s: ast.DataDecl, indices: tuple[Index, ...], shape: tuple[int, ...]) -> tuple[Index, ...]:
+        """The indices of data of this shape. Raises ProgramError NX304 where it is not that of the axes."""
+        indices = self._sized(indices, shape)
+        sizes, names = tuple(i.size for i in indices), tuple(i.name for i in indices)
+        data.check_shape(s.target.ident, shape, sizes, names, s.span)
+        return indices
+
+    def _data_indices(self, name: ast.Name, scope: Scope) -> tuple[Index, ...]:
+        return self._own_indices(name, scope)
+
+    def _drawn(self, source: ast.Drawn, indices: tuple[Index, ...], scope: Scope):  # type: ignore[no-untyped-def]
+        nodes = self._law(source.law, scope, {"N": 2, "uniform": 1, "rademacher": 1})
+        args = []
+        for node, e in zip(nodes, source.law.args, strict=True):
+            if not isinstance(node, ir.Constant):
+                raise error("NX109", "data are drawn with constant parameters", e.span, "write numbers")
+            args.append(node.value)
+        seed = self.core.integer(source.seed, Context(scope), "a seed") if source.seed is not None else 0
+        if seed is None or seed < 0:
+            raise error("NX109", "a seed is a non-negative integer", source.span, "write `seed 7`")
+        self._too_large(indices, source.span)
+        return data.drawn(source.law, args, seed, tuple(i.size for i in indices))
+
+    def _too_large(self, indices: tuple[Index, ...], span: Span) -> None:
+        if Type(indices).size() > MAX_DRAWN:
+            raise error("NX305", f"{Type(indices).size()} numbers are too many", span, "use smaller axes")
+
+    def _law(self, law: ast.Law, scope: Scope, known: dict[str, int]) -> list[ir.Node]:
+        """The parameter nodes of `N(mean, variance)` and its kin, a constant variance checked for its sign."""
+        if law.name not in known:
+            shown = ", ".join(known)
+            raise error(
+                "NX112", f"no law is called `{law.name}` here", law.span, suggest(law.name, known) or f"known: {shown}"
+            )
+        if len(law.args) != known[law.name]:
+            form = {"N": "N(mean, variance)"}.get(law.name, f"{law.name}(variance)")
+            raise error(
+                "NX113",
+                f"{law.name} takes {known[law.name]} parameters, {len(law.args)} given",
+                law.span,
+                f"write {form}",
+            )
+        nodes = [self.core.scalar(e, Context(scope), "a number") for e in law.args]
+        if any(n is None for n in nodes):
+            raise ProgramError([])
+        variance = nodes[-1]
+        if isinstance(variance, ir.Constant) and variance.value < 0:
+            raise error(
+                "NX114", f"the variance {variance.value:g} is negative", law.args[-1].span, "a variance is 0 or more"
+            )
+        return [n for n in nodes if n is not None]
+
+    def _scalardecl(self, s: ast.ScalarDecl, scope: Scope) -> None:
+        indices = self._own_indices(s.target, scope)
+        node = self._setting(s.target) or self.core.scalar(s.value, Context(scope), "a number")
+        if node is not None and not s.frozen:
+            symbol = ir.ScalarSymbol(s.target.ident, indices, s.target.span)
+            node = self.build.initial_scalar(symbol, node, s.target.span)
+        value: v.Value = BROKEN if node is None else v.Scalar(node)
+        self._declare(s.target, v.Binding(value, indices, parameter=not s.frozen), scope)
+        if node is not None:
+            self._closed(value, indices, s.value.span)
+
+    def _setting(self, name: ast.Name) -> ir.Node | None:
+        """The value that --set gives to a top-level scalar."""
+        if name.ident not in self.settings or name.indices is not None:
+            return None
+        self.used_settings.add(name.ident)
+        return self.build.constant(self.settings[name.ident], name.span)
+
+    def _whole(self, name: ast.Name) -> int:
+        """The size that --set gives to an axis."""
+        given = self.settings[name.ident]
+        if given % 1:
+            message = f"--set {name.ident}={given:g}: the size of an axis is an integer"
+            raise error("NX105", message, name.span, f"a size is an integer, 1 to {UNKNOWN.size}")
+        return int(given)
+
+    def _ketdecl(self, s: ast.KetDecl, scope: Scope) -> None:
+        name = s.target
+        binding = v.Binding(BROKEN)
+        try:
+            indices = self._own_indices(name, scope)
+            width = self._width(s.width, s.span, scope)
+            binding = v.Binding(v.Ket(self._initial(s, indices, width, scope)), indices, parameter=not s.frozen)
+        finally:
+            self._declare(name, binding, scope, ket=True)
+
+    def _initial(self, s: ast.KetDecl, indices: tuple[Index, ...], width: Width, scope: Scope) -> ir.Node:
+        pair = None
+        if isinstance(s.law, ast.Law):
+            mean, spread = self._law(s.law, scope, {"N": 2})
+            whole = over_written(self.core, v.Scalar(spread), s.law.args[1], scope)
+            assert isinstance(whole, v.Scalar)
+            pair = self._pair(whole.node, indices, s.law.args[1])
+            spread = self.build.over(spread, pair or (), s.law.args[1].span)
+        else:
+            value = self.core.value(s.law, Context(scope))
+            if isinstance(value, v.Ket) and value.node.type.is_scalar:
+                value = v.Scalar(value.node)
+            node = self.core.expect_scalar(value, s.law.span, "a number")
+            if node is None:
+                raise ProgramError([])
+            mean, spread = node, self.build.constant(0, s.span)
+        extra = [i for i in mean.type.indices if i not in indices]
+        if extra:
+            raise error(
+                "NX202",
+                f"index {extra[0].name} of the mean is not on the left",
+                s.law.span,
+                f"write |{s.target.ident}[{extra[0].name}]>",
+            )
+        symbol = ir.KetSymbol(s.target.ident, indices, width, s.target.span, s.frozen, pair)
+        return self.build.initial_ket(symbol, mean, spread, s.target.span)
+
+    def _pair(self, spread: ir.Node, indices: tuple[Index, ...], at: ast.Expr) -> tuple[Index, Index] | None:
+        """`N(0, S[i,j])` for |g[i]>: the index not on the left pairs with the left one of its axis."""
+        extra = [i for i in spread.type.indices if i not in indices]
+        if not extra:
+            return None
+        partners = [i for i in indices if i.axis == extra[0].axis]
+        if len(extra) > 1 or len(partners) != 1:
+            shown = ", ".join(i.name for i in extra)
+            message = f"the covariance carries {shown}, which pairs with no index on the left"
+            raise error("NX202", message, at.span, "write ket |g[i]> ~ N(0, S[i,j]) with i, j of one axis")
+        return partners[0], extra[0]
+
+    def _matrixdecl(self, s: ast.MatrixDecl, scope: Scope) -> None:
+        binding = v.Binding(BROKEN)
+        try:
+            indices = self._own_indices(s.target, scope)
+            rows, cols = (self._width(w, s.span, scope) for w in (s.rows, s.cols))
+            nodes = self._law(s.law, scope, {"N": 2, "rademacher": 1, "uniform": 1})
+            if len(nodes) == 2 and not (isinstance(nodes[0], ir.Constant) and nodes[0].value == 0):
+                raise error(
+                    "NX115", "the entries of a matrix have mean 0", s.law.args[0].span, "add c |1><1| for a mean"
+                )
+            self._closed(v.Scalar(nodes[-1]), indices, s.law.args[-1].span)
+            law = {"N": "normal"}.get(s.law.name, s.law.name)
+            symbol = ir.MatrixSymbol(s.target.ident, indices, rows, cols, law, nodes[-1], s.target.span, s.frozen)
+            binding = v.Binding(v.Matrix(symbol, indices), indices, parameter=not s.frozen)
+        finally:
+            self._declare(s.target, binding, scope)
+
+    def _closed(self, value: v.Value, left: tuple[Index, ...], span: Span) -> None:
+        """Free indices on the right must stand on the left (hidden ones pass through)."""
+        for index in free_indices(value):
+            if index not in left and "#" not in index.name:
+                raise error(
+                    "NX201", f"index {index.name} is free on the right", span,
+                    f"write sum[{index.name}](...), or put {index.name} on the left",
+                )  # fmt: skip

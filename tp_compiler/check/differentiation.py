@@ -1,0 +1,300 @@
+"""Differentiation in expressions: grad, vjp, jvp, ntk and stop.
+
+The calculus is in transform/gradient.py; here stands what the arguments mean. Every result is an ordinary value: a ket, a
+scalar, or an operator made of outer products.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+from tp_compiler.check import values as v
+from tp_compiler.check.expressions import BROKEN, Context, Expressions
+from tp_compiler.check.name_lookup import a_kind
+from tp_compiler.diagnostics import Span, error
+from tp_compiler.frontend import syntax as ast
+from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.types import Index, Width
+from tp_compiler.ir.walk import reachable
+from tp_compiler.transform.gradient import Gradient, Label, Leaf
+from tp_compiler.transform.tangent import Member, bracket_width, gradients, inner_products, parameters
+
+#: A parameter; of a family the member at these labels, if there are positions among them.
+Restriction = tuple[Leaf, tuple[Label, ...]]
+
+
+class Differentiation:
+    """The rules. `table` maps a builtin's name to its method."""
+
+    def __init__(self, core: Expressions):
+        self.core = core
+        self.build = core.build
+        self.table: dict[str, Callable[[ast.Call, Context], v.Value]] = {
+            "grad": self.grad, "vjp": self.vjp, "jvp": self.jvp, "ntk": self.ntk, "stop": self.stop,
+        }  # fmt: skip
+
+    def _arguments(self, expr: ast.Call, ctx: Context, count: int, form: str) -> list[v.Value] | None:
+        if any(a.keyword is not None for a in expr.args) or len(expr.args) != count:
+            raise error("NX251", f"{expr.fn.ident} takes {count} arguments by place", expr.span, f"write {form}")
+        values = [self.core.value(a.value, ctx) for a in expr.args]
+        if self.table[expr.fn.ident] in (self.grad, self.vjp, self.jvp):
+            self._varies(expr.args[1].value, ctx)
+        return None if any(isinstance(x, v.Broken) for x in values) else values
+
+    def _varies(self, by: ast.Expr, ctx: Context) -> None:
+        """`|x[t]> = |u>` is |u> itself: the members of such a family cannot be told apart in what is made of them."""
+        name = by.label if isinstance(by, ast.Ket) else by
+        if not isinstance(name, ast.Name):
+            return
+        binding = (ctx.scope.kets if isinstance(by, ast.Ket) else ctx.scope.others).get(name.ident)
+        if binding is None or not isinstance(binding.value, v.Ket | v.Scalar):
+            return
+        for index in binding.indices:
+            if index not in binding.value.node.type.indices:
+                message = f"the members of `{name.ident}` over {index.name} are one value: no gradient by one of them"
+                raise error(
+                    "NX280", message, by.span, f"differentiate by that value, or multiply by data over {index.name}"
+                )
+
+    # -- grad ---------------------------------------------------------------------------------------------------
+    def grad(self, expr: ast.Call, ctx: Context) -> v.Value:
+        """grad(f, |u[d]>), grad(f, W), grad(f, c): natural gradients; f may be a family."""
+        values = self._arguments(expr, ctx, 2, "grad(f, |x>) or grad(f, W)")
+        if values is None:
+            return BROKEN
+        f = self.core.expect_scalar(values[0], expr.args[0].span, "a scalar to differentiate")
+        assert f is not None
+        return self._gradient(f, values[1], expr.args[1].span, expr.span)
+
+    def _gradient(self, f: ir.Node, by: v.Value, at: Span, span: Span) -> v.Value:
+        if isinstance(by, v.Matrix) and not by.transposed:
+            self._current(f, by.symbol, by.symbol.name, span)
+            found = Gradient(self.build, f, [by.symbol], span)
+            return operator(self.core, found, by.symbol, by.member, span)
+        if isinstance(by, v.Scalar | v.Ket):
+            leaf, wanted = self._leaf(by.node, at)
+            self._current(f, leaf, leaf.state.name if isinstance(leaf, ir.Carry) else "", span)
+            return type(by)(Gradient(self.build, f, [leaf], span).by(leaf, wanted))
+        if isinstance(by, v.Operator):
+            raise error(
+                "NX269", "no gradient by an operator that is no declared matrix", at, "name the matrix, as in W"
+            )
+        raise error("NX269", f"no gradient by {a_kind(by)}", at, "name a ket, a matrix or a scalar")
+
+    def _leaf(self, node: ir.Node, at: Span) -> tuple[ir.Node, tuple[Label, ...]]:
+        """The node behind |u[d]> or |u[2]>, and the labels at which its gradient is wanted."""
+        if isinstance(node, ir.Reindex):
+            if len(node.args) > 1:
+                raise error("NX269", "no gradient by a member that data choose", at, "differentiate by the family")
+            labels = tuple(s for s in node.selectors if not isinstance(s, ir.Gather))
+            return node.args[0], labels
+        if isinstance(node, ir.Constant):
+            raise error("NX269", "a constant has no gradient", at, "declare it: `scalar c = 0`")
+        return node, node.type.indices
+
+    def _current(self, f: ir.Node, leaf: Leaf, name: str, span: Span) -> None:
+        """f must not have been made of the initial value of a parameter that is being trained."""
+        start = (
+            leaf.start if isinstance(leaf, ir.MatrixSymbol) else leaf.state.init if isinstance(leaf, ir.Carry) else None
+        )
+        if start is not None and uses_initial(f, {start}):
+            message = f"this was made of the initial `{name}`, before the training"
+            raise error("NX282", message, span, "move the line into the loop, or make it a def")
+
+    # -- products with vectors ------------------------------------------------------------------------------------
+    def vjp(self, expr: ast.Call, ctx: Context) -> v.Value:
+        """vjp(y, x, dy): the gradient by x of <dy|y> (of dy y for scalars), dy held fixed."""
+        values = self._arguments(expr, ctx, 3, "vjp(|y>, |x>, |dy>)")
+        if values is None:
+            return BROKEN
+        y, x, dy = values
+        return self._gradient(self._paired(y, dy, expr), x, expr.args[1].span, expr.span)
+
+    def _paired(self, y: v.Value, dy: v.Value, expr: ast.Call) -> ir.Node:
+        if not isinstance(y, v.Scalar | v.Ket) or not isinstance(dy, v.Scalar | v.Ket):
+            raise error("NX283", f"{expr.fn.ident} is of scalars and kets", expr.span, "give a ket and its cotangent")
+        fixed = self.build.stop(dy.node, expr.span)
+        if isinstance(y, v.Scalar) and isinstance(dy, v.Scalar):
+            return self.build.mul(fixed, y.node, expr.span)
+        self.core.same_width((y.node, fixed), expr.span)
+        return self.build.contract((fixed, y.node), (), (0,), expr.span)
+
+    def jvp(self, expr: ast.Call, ctx: Context) -> v.Value:
+        """jvp(y, x, dx): the derivative of y in the direction dx of x; y a scalar or a ket."""
+        values = self._arguments(expr, ctx, 3, "jvp(|y>, |x>, |dx>)")
+        if values is None:
+            return BROKEN
+        y, x, dx = values
+        if isinstance(y, v.Scalar):
+            slope = self._gradient(y.node, x, expr.args[1].span, expr.span)
+            return v.Scalar(self._along(slope, dx, expr))
+        if not isinstance(y, v.Ket) or not y.node.type.is_ket:
+            raise error("NX283", "jvp is of scalars and kets", expr.span, "give a ket")
+        # <w|y> has the derivative <w|dy>, which is linear in w: its gradient by w is dy.
+        indices = y.node.type.indices
+        symbol = ir.KetSymbol("w", indices, y.node.type.width, expr.span, frozen=True)
+        zero = self.build.constant(0, expr.span)
+        probe = self.build.initial_ket(symbol, zero, zero, expr.span)
+        paired = self.build.contract((probe, y.node), (), (0,), expr.span)
+        slope = self._gradient(paired, x, expr.args[1].span, expr.span)
+        along = self._along(slope, dx, expr)
+        return v.Ket(Gradient(self.build, along, [probe], expr.span).by(probe, indices))
+
+    def _along(self, slope: v.Value, dx: v.Value, expr: ast.Call) -> ir.Node:
+        """<slope|dx>"""
+        build, span = self.build, expr.span
+        match slope, dx:
+            case v.Scalar(), v.Scalar():
+                return build.mul(slope.node, dx.node, span)
+            case v.Ket(), v.Ket():
+                self.core.same_width((slope.node, dx.node), span)
+                return build.contract((slope.node, dx.node), (), (0,), span)
+            case v.Operator(), v.Operator():
+                terms = [
+                    build.contract(
+                        (build.contract((left, self.core.algebra.apply(dx, right, span)), (), (0,), span), factor),
+                        over, (), span,
+                    )
+                    for left, right, factor, over in _outer_terms(self.core, slope, span)
+                ]  # fmt: skip
+                return build.map("add", terms, span) if terms else build.constant(0, span)
+        raise error("NX283", f"the direction is {a_kind(dx)}", expr.args[2].span, "give a direction of the kind of x")
+
+    # -- ntk ----------------------------------------------------------------------------------------------------
+    def ntk(self, expr: ast.Call, ctx: Context) -> v.Value:
+        """ntk(f[i], f[j]; W, |u>): Σ over the trainable parameters of <natural gradient|natural gradient>."""
+        values = self._arguments(expr, ctx, 2, "ntk(f[i], f[j])")
+        if values is None:
+            return BROKEN
+        nodes = [self.core.expect_scalar(x, a.span, "a scalar") for x, a in zip(values, expr.args, strict=True)]
+        f, g = (n for n in nodes if n is not None)
+        width = bracket_width(f, expr.span)
+        if width != bracket_width(g, expr.span):
+            raise error("NX281", "the two outputs are brackets of different widths", expr.span, "take one width")
+        members = self._restricted(expr, ctx) or dict.fromkeys((x, ()) for x in [*parameters(f), *parameters(g)])
+        return v.Scalar(tangent_kernel(self.core, f, g, members, width, expr.span))
+
+    def _restricted(self, expr: ast.Call, ctx: Context) -> dict[Restriction, None]:
+        """The parameters behind the `;`, and the positions where a member of a family is meant."""
+        leaves: dict[Restriction, None] = {}
+        for e in expr.extra:
+            value = self.core.value(self._whole(e, ctx), ctx)
+            if isinstance(value, v.Matrix):
+                leaves[value.symbol, value.member] = None
+            elif isinstance(value, v.Scalar | v.Ket):
+                leaf, labels = self._leaf(value.node, e.span)
+                leaves[leaf, labels] = None
+            elif not isinstance(value, v.Broken):
+                raise error("NX269", f"{a_kind(value)} is no parameter", e.span, "name a ket, a matrix or a scalar")
+        return leaves
+
+    def _whole(self, e: ast.Expr, ctx: Context) -> ast.Expr:
+        """`|u>` and `A` stand for their whole families: the indices of the declaration written out."""
+        name = e.label if isinstance(e, ast.Ket) else e
+        if not isinstance(name, ast.Name) or name.indices is not None:
+            return e
+        table = ctx.scope.kets if isinstance(e, ast.Ket) else ctx.scope.others
+        binding = table.get(name.ident)
+        if binding is None or not binding.indices:
+            return e
+        full = ast.Name(name.span, name.ident, tuple(ast.Name(name.span, i.name) for i in binding.indices))
+        return ast.Ket(e.span, full) if isinstance(e, ast.Ket) else full
+
+    # -- stop ---------------------------------------------------------------------------------------------------
+    def stop(self, expr: ast.Call, ctx: Context) -> v.Value:
+        """stop(x) is x: a constant to differentiation."""
+        values = self._arguments(expr, ctx, 1, "stop(x)")
+        if values is None:
+            return BROKEN
+        (value,) = values
+
+        def fixed(node: ir.Node) -> ir.Node:
+            return self.build.stop(node, expr.span)
+
+        if isinstance(value, v.Scalar | v.Ket):
+            return type(value)(fixed(value.node))
+        if isinstance(value, v.Operator):
+            return self.core.algebra.mapped(value, fixed, expr.span)
+        raise error(
+            "NX283", f"stop of {a_kind(value)} has no meaning", expr.span, "give a scalar, a ket or an operator"
+        )
+
+
+def tangent_kernel(
+    core: Expressions, f: ir.Node, g: ir.Node, members: Collection[Restriction], width: Width, span: Span
+) -> ir.Node:
+    """The kernel of two scalars; what they share in indices is the diagonal. `members` says which one of a family."""
+    build = core.build
+    apart: dict[Index, Index | int] = {i: build.fresh(i) for i in g.type.indices if i in f.type.indices}
+    leaves = list(dict.fromkeys(leaf for leaf, _ in members))
+    whole = [leaf for leaf, at in members if not any(isinstance(p, int) for p in at)]
+    first, second = gradients(build, f, build.rename(g, apart, span), leaves, span)
+    terms = [inner_products(build, first, second, whole, span, width)]
+    for leaf, at in members:
+        if leaf not in whole:
+            terms.append(inner_products(build, Member(build, first, at, span), second, [leaf], span, width))
+    kernel = build.map("add", terms, span)
+    back: dict[Index, Index | int] = {new: old for old, new in apart.items() if isinstance(new, Index)}
+    return build.rename(kernel, back, span)
+
+
+def operator(
+    core: Expressions, found: Gradient, matrix: ir.MatrixSymbol, wanted: tuple[Label, ...], span: Span
+) -> v.Operator:
+    """The gradient by the member of a matrix family, as an operator: Σ |left><right|."""
+    build = core.build
+    terms: list[v.Operator] = []
+    for outer in found.outer(matrix):
+        names: dict[Index, Label] = {i: build.fresh(i) for i in outer.over}
+        factors: list[ir.Node] = []
+        for label, want in zip(outer.member, wanted, strict=True):
+            if label in outer.free and isinstance(label, Index):
+                names[label] = want
+            elif label != want:
+                factors.append(build.delta(label, want, span))
+        if any(isinstance(f, ir.Constant) and f.value == 0 for f in factors):
+            continue
+        left, right = (build.rename(x, names, span) for x in (outer.left, outer.right))
+        term: v.Operator = v.Outer(build.map("mul", (left, *factors), span), right)
+        for i in outer.over:
+            hidden = names[i]
+            assert isinstance(hidden, Index)
+            term = v.Summed(term, hidden)
+        terms.append(term)
+    if not terms:
+        zero = build.constant(0, span)
+        left, right = (build.mul(zero, build.ones(w, span), span) for w in (matrix.rows, matrix.cols))
+        return v.Outer(left, right)
+    return terms[0] if len(terms) == 1 else v.Added(tuple(terms))
+
+
+Terms = list[tuple[ir.Node, ir.Node, ir.Node, tuple[Index, ...]]]
+
+
+def _outer_terms(core: Expressions, op: v.Operator, span: Span) -> Terms:
+    """(left, right, factor, over) of an operator made of outer products."""
+    one = core.build.constant(1, span)
+    match op:
+        case v.Outer(left=left, right=right):
+            return [(left, right, one, ())]
+        case v.Summed(operator=inner, index=index):
+            return [(y, x, f, (*over, index)) for y, x, f, over in _outer_terms(core, inner, span)]
+        case v.Added(terms=terms):
+            return [t for part in terms for t in _outer_terms(core, part, span)]
+        case v.Scaled(factor=factor, operator=inner):
+            parts = _outer_terms(core, inner, span)
+            return [(y, x, core.build.mul(factor, f, span), over) for y, x, f, over in parts]
+    raise AssertionError(f"{type(op).__name__} is no sum of outer products")
+
+
+def uses_initial(root: ir.Node, starts: set[Leaf]) -> bool:
+    """Is `root` made of the initial value of one of these parameters (not through the state that carries it)?"""
+    for node in reachable([root]):
+        if isinstance(node, ir.MatMul) and node.matrix in starts:
+            return True
+        if any(a in starts for a in node.args) or (node in starts and node is root):
+            return True
+    return False
+
+
+__all__ = ["Differentiation", "operator", "tangent_kernel", "uses_initial"]

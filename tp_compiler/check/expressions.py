@@ -1,0 +1,321 @@
+"""Expressions: abstract syntax to values, under the rules of names, indices, widths and sorts.
+
+A mistake is reported where it stands and becomes `Broken`, which every rule passes on silently.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+from tp_compiler.check import values as v
+from tp_compiler.check.arithmetic import Arithmetic
+from tp_compiler.check.name_lookup import BROKEN, Context, a_kind, free_indices
+from tp_compiler.diagnostics import Diagnostic, Diagnostics, ProgramError, Span, error, suggest
+from tp_compiler.frontend import syntax as ast
+from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.build import Builder
+
+#: Expressions within expressions, through calls of defs too: some 40,000 Python frames.
+MAX_LEVELS = 5_000
+
+
+class Expressions(Arithmetic):
+    """Checks expressions. `builtins` is the table of functions.py; `call_def` expands a def (definitions.py)."""
+
+    def __init__(self, build: Builder, found: Diagnostics):
+        super().__init__(build, found)
+        self.level = 0
+        self.builtins: dict[str, Callable[..., v.Value]] = {}
+        self.call_def: Callable[[v.UserDef, ast.Call, Context], tuple[v.Value, ...]]
+
+    # -- entry points -------------------------------------------------------------------------------------------
+    def _value(self, expr: ast.Expr, ctx: Context) -> v.Value:
+        """One level of nesting, those of the defs called included."""
+        if self.level >= MAX_LEVELS:
+            message = f"nested more than {MAX_LEVELS} levels deep, the bodies of defs included"
+            raise error("NX136", message, expr.span, "name inner parts, or write a `for` loop")
+        self.level += 1
+        try:
+            return self._at_this_level(expr, ctx)
+        finally:
+            self.level -= 1
+
+    def _at_this_level(self, expr: ast.Expr, ctx: Context) -> v.Value:
+        pieces = self._split(expr, ctx)
+        if len(pieces) > 1:
+            value = self._multiplied(pieces, ["*"] * (len(pieces) - 1), expr.span, ctx)
+        else:
+            value = getattr(self, f"_{type(expr).__name__.lower()}")(expr, ctx)
+        return self.algebra.bounded(value, expr.span) if isinstance(value, v.Operator) else value
+
+    def scalar(self, expr: ast.Expr, ctx: Context, what: str = "a scalar") -> ir.Node | None:
+        """The node of an expression that must be a scalar; None where it is broken."""
+        value = self.value(expr, Context(ctx.scope, False, ctx.copies))
+        try:
+            return self.expect_scalar(value, expr.span, what)
+        except ProgramError as problem:
+            self.found.add(problem.diagnostics[0])
+            return None
+
+    def integer(self, expr: ast.Expr, ctx: Context, what: str) -> int | None:
+        """A compile-time integer."""
+        node = self.scalar(expr, ctx, what)
+        if node is None:
+            return None
+        if not isinstance(node, ir.Constant) or node.value != int(node.value):
+            self.found.add(
+                Diagnostic("NX211", f"{what} must be an integer known at compile time", expr.span, "write a number")
+            )
+            return None
+        return int(node.value)
+
+    # -- association after name resolution ----------------------------------------------------------------------
+    def _split(self, expr: ast.Expr, ctx: Context) -> list[ast.Expr]:
+        """`c (x)^2` with c a scalar is the product c * (x)^2: the factors of an apparent call or power."""
+        match expr:
+            case ast.Call(fn=fn, args=(ast.Arg(keyword=None, value=body),), extra=()) if self._is_factor(fn, ctx):
+                return [fn, ast.Paren(Span(expr.span.source, fn.span.end, expr.span.end), body)]
+            case ast.Power(operands=(first, *rest)):
+                head = self._split(first, ctx)
+                if len(head) > 1:
+                    return [head[0], ast.Power(expr.span, (head[1], *rest))]
+                tail = self._split(expr.operands[-1], ctx)
+                if len(tail) > 1:
+                    return [ast.Power(expr.span, (*expr.operands[:-1], tail[0])), tail[1]]
+            case ast.Transpose(base=base) | ast.CopyMark(base=base):
+                head = self._split(base, ctx)
+                if len(head) > 1:
+                    return [head[0], replace(expr, base=head[1])]
+            case ast.Neg(operand=operand):
+                head = self._split(operand, ctx)
+                if len(head) > 1:
+                    return [ast.Neg(expr.span, head[0]), *head[1:]]
+        return [expr]
+
+    def _is_factor(self, fn: ast.Name, ctx: Context) -> bool:
+        """Is NAME of `NAME(...)` a scalar (or, in a label, a ket) rather than a function or an operator?"""
+        if fn.primes:
+            return False
+        if ctx.label and ctx.scope.named_ket(fn.ident) is not None:
+            return True
+        binding = ctx.scope.other(fn.ident)
+        if binding is None or fn.ident == "step":
+            return False
+        if isinstance(binding.value, v.Primitive | v.Builtin | v.UserFn | v.UserDef | v.OptimizerName | v.Broken):
+            return False
+        return not isinstance(binding.value, v.Operator)
+
+    def _product_pieces(self, expr: ast.Product, ctx: Context) -> tuple[list[ast.Expr], list[str]]:
+        pieces: list[ast.Expr] = []
+        operators: list[str] = []
+        for k, factor in enumerate(expr.factors):
+            split = self._split(factor, ctx)
+            if k:
+                operators.append(expr.operators[k - 1] or "*")
+            operators.extend("*" for _ in split[1:])
+            pieces.extend(split)
+        return pieces, operators
+
+    def _product(self, expr: ast.Product, ctx: Context) -> v.Value:
+        pieces, operators = self._product_pieces(expr, ctx)
+        return self._multiplied(pieces, operators, expr.span, ctx)
+
+    # -- atoms --------------------------------------------------------------------------------------------------
+    def _number(self, expr: ast.Number, ctx: Context) -> v.Value:
+        number = float(expr.text)
+        if math.isinf(number):
+            raise error("NX303", "this number is too large for a double", expr.span, "use a smaller one")
+        node = self.build.constant(number, expr.span)
+        return v.Scalar(node)
+
+    def _paren(self, expr: ast.Paren, ctx: Context) -> v.Value:
+        return self._value(expr.body, ctx)
+
+    def _name(self, expr: ast.Name, ctx: Context) -> v.Value:
+        if ctx.label and not expr.primes:
+            binding = ctx.scope.named_ket(expr.ident)
+            if binding is not None:
+                return self.read(binding, expr, ctx)
+        return self._other(expr, ctx)
+
+    def _other(self, expr: ast.Name, ctx: Context) -> v.Value:
+        binding = ctx.scope.other(expr.ident)
+        if binding is None:
+            raise self._undefined(expr, ctx)
+        value = binding.value
+        if expr.ident == "delta" and isinstance(value, v.Builtin):
+            return self.builtins["delta"](expr, ctx)
+        if isinstance(value, v.IndexName):
+            if expr.indices is not None:
+                raise error("NX221", f"the index {expr.ident} takes no brackets", expr.span, f"write {expr.ident}")
+            return v.Scalar(self.build.position(value.index, expr.span))
+        if isinstance(value, v.Primitive | v.Builtin | v.UserFn | v.UserDef):
+            if expr.ident == "step" and "step" in self.doubtful:
+                raise ProgramError([])  # the index of a `train` that could not be read
+            raise error(
+                "NX212",
+                f"the function {expr.ident} stands without its arguments",
+                expr.span,
+                f"write {expr.ident}(...)",
+            )
+        if isinstance(value, v.OptimizerName | v.WidthName):
+            raise error("NX213", f"{expr.ident} is {a_kind(value)}, not a value", expr.span, "use it where it belongs")
+        if expr.primes:
+            raise error("NX214", "only functions have a derivative `'`", expr.span, "for gradients write grad(f, |x>)")
+        return self.read(binding, expr, ctx)
+
+    def _undefined(self, expr: ast.Name, ctx: Context) -> ProgramError:
+        name, scope = expr.ident, ctx.scope
+        if not ctx.label and scope.ket(name) is not None:
+            return error("NX101", f"`{name}` is a ket", expr.span, f"write |{expr.span.text}>")
+        what = "ket, scalar or operator" if ctx.label else "scalar, operator or function"
+        known = [*scope.known(False), *(scope.known(True) if ctx.label else ())]
+        if name == "T":
+            return error("NX101", "`T` is no name", expr.span, "the transpose is written W^T")
+        return self.undefined("NX101", f"no {what} is called `{name}`", name, expr.span, suggest(name, known))
+
+    def _ket(self, expr: ast.Ket, ctx: Context) -> v.Value:
+        return v.Ket(self.ket_node(self._label(expr.label, ctx), expr.label))
+
+    def _label(self, label: ast.Expr, ctx: Context) -> v.Value:
+        """The value of a label: bare names are kets."""
+        if isinstance(label, ast.Name) and not label.primes and ctx.scope.ket(label.ident) is None:
+            other = ctx.scope.other(label.ident)
+            if other is None:
+                known = list(ctx.scope.known(True))
+                message = f"no ket is called `{label.ident}`"
+                raise self.undefined("NX102", message, label.ident, label.span, suggest(label.ident, known))
+            if isinstance(other.value, v.Ket):
+                message = f"`{label.ident}` is written without brackets here"
+                raise error("NX215", message, label.span, f"write {label.span.text}")
+            shown = a_kind(other.value)
+            remedy = (
+                f"did you mean `|{suggested}>`?" if (suggested := _near(label.ident, ctx)) else "a label holds a ket"
+            )
+            raise error("NX215", f"`{label.ident}` is {shown}, not a ket", label.span, remedy)
+        if isinstance(label, ast.Name) and not label.primes:
+            return self.read(ctx.scope.kets[label.ident], label, ctx)
+        return self._value(label, Context(ctx.scope, True, ctx.copies))
+
+    def ket_node(self, value: v.Value, expr: ast.Expr) -> ir.Node:
+        """The node of a value that must be a ket; a number alone is the constant ket."""
+        if isinstance(value, v.Ket):
+            return value.node
+        if isinstance(value, v.Scalar) and isinstance(expr, ast.Number):
+            return value.node
+        if isinstance(value, v.Broken):
+            raise ProgramError([])
+        remedy = "a constant ket is c |1>" if isinstance(value, v.Scalar) else "apply it to a ket"
+        raise error("NX216", f"expected a ket, found {a_kind(value)}", expr.span, remedy)
+
+    def _bra(self, expr: ast.Bra, ctx: Context) -> v.Value:
+        return v.Bra(self.ket_node(self._label(expr.label, ctx), expr.label))
+
+    def _mean(self, expr: ast.Mean, ctx: Context) -> v.Value:
+        x = self.ket_node(self._label(expr.label, ctx), expr.label)
+        return v.Scalar(self.build.average(x, expr.span))
+
+    def _braket(self, expr: ast.Braket, ctx: Context) -> v.Value:
+        left = self._label(expr.left, ctx)
+        right = self._label(expr.right, ctx)
+        return self._bracket(left, expr.left, None, right, expr.right, expr.span)
+
+    def _sandwich(self, expr: ast.Sandwich, ctx: Context) -> v.Value:
+        left = self._label(expr.left, ctx)
+        right = self._label(expr.right, ctx)
+        middle = self._value(expr.operator, Context(ctx.scope, False, ctx.copies))
+        if not isinstance(middle, v.Operator | v.Broken | v.Scalar):
+            raise error(
+                "NX217", f"expected an operator between the bars, found {a_kind(middle)}", expr.operator.span,
+                "write <x|W|y>, or <x|y> without a middle part",
+            )  # fmt: skip
+        return self._bracket(left, expr.left, middle, right, expr.right, expr.span)
+
+    def _bracket(
+        self, left: v.Value, left_expr: ast.Expr, middle: v.Value | None, right: v.Value, right_expr: ast.Expr,
+        span: Span,
+    ) -> v.Value:  # fmt: skip
+        y, x = self.ket_node(left, left_expr), self.ket_node(right, right_expr)
+        if isinstance(middle, v.Broken):
+            return BROKEN
+        if isinstance(middle, v.Scalar):
+            return v.Scalar(self.build.mul(middle.node, self.inner(y, x, span), span))
+        if isinstance(middle, v.Operator):
+            x = self.algebra.apply(middle, x, span)
+        return v.Scalar(self.inner(y, x, span))
+
+    def _clt(self, expr: ast.Clt, ctx: Context) -> v.Value:
+        bracket = expr.bracket
+        if isinstance(bracket, ast.Mean):
+            left: ir.Node = self.build.constant(1, bracket.span)
+            right = self.ket_node(self._label(bracket.label, ctx), bracket.label)
+        else:
+            left = self.ket_node(self._label(bracket.left, ctx), bracket.left)
+            right = self.ket_node(self._label(bracket.right, ctx), bracket.right)
+            if isinstance(bracket, ast.Sandwich):
+                middle = self._value(bracket.operator, Context(ctx.scope, False, ctx.copies))
+                if not isinstance(middle, v.Operator):
+                    raise error("NX217", "expected an operator between the bars", bracket.operator.span)
+                right = self.algebra.apply(middle, right, expr.span)
+        self.same_width((left, right), expr.span)
+        kets = [n for n in (left, right) if 0 in dict(n.type.slots)]
+        if not kets:
+            raise error("NX218", "clt of a constant grows like √n", expr.span, "clt needs a centred ket")
+        if any(s != 0 for n in (left, right) for s, _ in n.type.slots):
+            raise error("NX219", "clt takes no copies", expr.span, "move it out of E")
+        width = kets[0].type.width
+        left, right = (self.build.as_ket(n, width, expr.span) for n in (left, right))
+        return v.Scalar(self.build.clt(left, right, expr.span))
+
+    # -- calls --------------------------------------------------------------------------------------------------
+    def _call(self, expr: ast.Call, ctx: Context) -> v.Value:
+        name = expr.fn.ident
+        binding = ctx.scope.function(name)
+        if binding is None:
+            remedy = suggest(name, ctx.scope.known(False))
+            raise self.undefined("NX103", f"no function is called `{name}`", name, expr.fn.span, remedy)
+        value = binding.value
+        if isinstance(value, v.Broken):
+            return BROKEN
+        if isinstance(value, v.Builtin):
+            return self.builtins[value.name](expr, ctx)
+        if isinstance(value, v.Primitive | v.UserFn):
+            return self.builtins["entrywise"](value, expr, ctx)
+        if isinstance(value, v.UserDef):
+            results = self.call_def(value, expr, ctx)
+            if len(results) != 1:
+                raise error(
+                    "NX245",
+                    f"{name} returns {len(results)} values",
+                    expr.span,
+                    "bind them: `a, b = " + name + "(...)`",
+                )
+            return results[0]
+        if isinstance(value, v.Operator) or binding.members:
+            operator = self.read(binding, expr.fn, ctx)
+            if len(expr.args) != 1:
+                raise error("NX246", f"the operator {name} acts on one ket", expr.span, f"write {name}(|x>)")
+            return self.multiply(operator, self._value(expr.args[0].value, ctx), expr.span)
+        raise error("NX247", f"`{name}` is {a_kind(value)}, not a function", expr.fn.span, "write `*` for a product")
+
+    def _listliteral(self, expr: ast.ListLiteral, ctx: Context) -> v.Value:
+        raise error("NX248", "lists of numbers belong to `data`", expr.span, "declare `data x[i] = [...]`")
+
+    @contextmanager
+    def collecting(self) -> Iterator[None]:
+        """Collects ProgramErrors raised inside."""
+        try:
+            yield
+        except ProgramError as problem:
+            for diagnostic in problem.diagnostics:
+                self.found.add(diagnostic)
+
+
+def _near(name: str, ctx: Context) -> str:
+    return next((k for k in (name.lower(), name.upper()) if k in ctx.scope.kets), "")
+
+
+__all__ = ["BROKEN", "Context", "Expressions", "free_indices"]

@@ -1,0 +1,391 @@
+"""Functions with rules of their own: one method each, listed in `table`.
+
+Entrywise functions (primitives, `fn`, their derivatives, and their action on operators), reductions over named axes,
+iid averages E[k], finite matrices, shift and delta.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from tp_compiler.check import values as v
+from tp_compiler.check.definitions import names_in, over_written
+from tp_compiler.check.expressions import BROKEN, Context, Expressions, free_indices
+from tp_compiler.check.name_lookup import a_kind
+from tp_compiler.check.operators import widths
+from tp_compiler.diagnostics import Diagnostic, ProgramError, Span, error
+from tp_compiler.frontend import syntax as ast
+from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.primitives import ARGUMENT_NAMES, CALLABLE, DEFAULTS, PRIMITIVES
+from tp_compiler.ir.types import Index, Type
+from tp_compiler.ir.walk import rewrite
+from tp_compiler.transform.entrywise import derivative
+
+#: Reductions over one axis that are instructions; sum, mean and softmax are built from others.
+_REDUCE = {"max", "min", "prod", "logsumexp"}
+REDUCTIONS = frozenset({"sum", "mean", "softmax", *_REDUCE})
+_LINALG_ARGS = {"inv": 1, "cholesky": 1, "logdet": 1, "pow": 2, "solve": 2, "matfun": 2, "dpow": 3, "dmatfun": 3}
+LINALG = frozenset(_LINALG_ARGS)
+OPERATOR_ONLY = frozenset(
+    {
+        "msign",
+        "eigenvectors",
+        "rowmean",
+        "colmean",
+        "rownorm",
+        "colnorm",
+        "norm",
+        "trace",
+        "inputs",
+        "signals",
+        "examples",
+        "lengths",
+        "balanced",
+    }
+)
+CONSTRUCTS = frozenset({"grad", "vjp", "jvp", "ntk"})
+
+
+class Functions:
+    """The rules. `table` maps a builtin's name to its method."""
+
+    def __init__(self, core: Expressions):
+        self.core = core
+        self.build = core.build
+        #: pow, inv ... without brackets act on operators (matrix_functions.py).
+        self.of_operator: Callable[[ast.Call, Context], v.Value]
+        self.table = {
+            **dict.fromkeys(REDUCTIONS, self.reduction),
+            **dict.fromkeys(LINALG, self.linalg),
+            "E": self.expectation,
+            "shift": self.shift,
+            "delta": self.delta,
+            "hadamard": self.hadamard,
+        }
+
+    # -- arguments ----------------------------------------------------------------------------------------------
+    def _values(self, expr: ast.Call, ctx: Context, count: int | None = None) -> list[v.Value]:
+        for arg in expr.args:
+            if arg.keyword is not None:
+                raise error("NX250", f"{expr.fn.ident} takes no keyword `{arg.keyword}`", arg.span, "give it by place")
+        if count is not None and len(expr.args) != count:
+            raise error(
+                "NX251",
+                f"{expr.fn.ident} takes {count} argument{'s' * (count != 1)}, {len(expr.args)} given",
+                expr.span,
+            )
+        values = [self.core.value(a.value, ctx) for a in expr.args]
+        if any(isinstance(x, v.Broken) for x in values):
+            raise ProgramError([])
+        return values
+
+    def _axes(self, expr: ast.Call, ctx: Context, count: int | None = None) -> list[Index]:
+        """The indices in the brackets of `sum[i,j](...)`."""
+        name = expr.fn.ident
+        if not expr.fn.indices:
+            raise error(
+                "NX252",
+                f"{name} needs the indices it runs over",
+                expr.fn.span,
+                f"write {name}[i](...), i an index of the argument",
+            )
+        if count is not None and len(expr.fn.indices) != count:
+            raise error("NX252", f"{name} takes {count} indices in brackets", expr.fn.span)
+        found = []
+        for e in expr.fn.indices:
+            binding = ctx.scope.other(e.ident) if isinstance(e, ast.Name) and e.indices is None else None
+            if binding is None or not isinstance(binding.value, v.IndexName):
+                raise self.core.no_index(e, ctx.scope)
+            found.append(binding.value.index)
+        if len(set(found)) < len(found):
+            raise error("NX253", "an index stands twice in the brackets", expr.fn.span, "name each index once")
+        return found
+
+    # -- entrywise ----------------------------------------------------------------------------------------------
+    def entrywise(self, fn: v.Primitive | v.UserFn, expr: ast.Call, ctx: Context) -> v.Value:
+        if expr.fn.indices is not None:
+            if expr.fn.ident in _REDUCE:
+                return self.reduction(expr, ctx)
+            raise error("NX254", f"{expr.fn.ident} takes no brackets", expr.fn.span, "it acts entry by entry")
+        if expr.extra:
+            raise error("NX250", f"{expr.fn.ident} takes no `;`", expr.span, "separate arguments by commas")
+        args = self._entrywise_args(fn, expr, ctx)
+        if any(isinstance(a, v.Broken) for a in args):
+            return BROKEN
+        for a, e in zip(args, expr.args, strict=False):
+            if not isinstance(a, v.Scalar | v.Ket | v.Operator):
+                raise error("NX255", f"{expr.fn.ident} of {a_kind(a)} has no meaning", e.span, "apply it to a ket")
+        if any(isinstance(a, v.Operator) for a in args):
+            return self._of_operators(fn, args, expr)
+        nodes = [a.node for a in args if isinstance(a, v.Scalar | v.Ket)]
+        self.core.same_width(tuple(nodes), expr.span)
+        node = self._applied(fn, nodes, expr)
+        return v.Ket(node) if any(isinstance(a, v.Ket) for a in args) else v.Scalar(node)
+
+    def _entrywise_args(self, fn: v.Primitive | v.UserFn, expr: ast.Call, ctx: Context) -> list[v.Value]:
+        name = expr.fn.ident
+        if isinstance(fn, v.UserFn):
+            names: tuple[str, ...] = fn.statement.params
+            defaults: dict[str, float] = {}
+        else:
+            names = ARGUMENT_NAMES.get(fn.name, ("x",))
+            defaults = DEFAULTS.get(fn.name, {})
+        given: dict[str, v.Value] = {}
+        for k, arg in enumerate(expr.args):
+            key = arg.keyword if arg.keyword is not None else (names[k] if k < len(names) else "")
+            if key not in names:
+                shown = (
+                    f"no argument `{arg.keyword}`" if arg.keyword else f"{len(names)} argument{'s' * (len(names) > 1)}"
+                )
+                raise error("NX251", f"{name} takes {shown}", arg.span, f"write {name}({', '.join(names)})")
+            if key in given:
+                raise error("NX251", f"{name} is given `{key}` twice", arg.span, "give it once")
+            given[key] = self.core.value(arg.value, replace(ctx, lifted="entries"))
+        for key in names:
+            if key not in given:
+                if key not in defaults:
+                    raise error(
+                        "NX251", f"{name} misses its argument `{key}`", expr.span, f"write {name}({', '.join(names)})"
+                    )
+                given[key] = v.Scalar(self.build.constant(defaults[key], expr.span))
+        return [given[key] for key in names]
+
+    def _applied(self, fn: v.Primitive | v.UserFn, nodes: list[ir.Node], expr: ast.Call) -> ir.Node:
+        if not expr.fn.primes:
+            return self._call_entrywise(fn, nodes, expr.span)
+        if len(nodes) != 1 and not (isinstance(fn, v.Primitive) and fn.name in DEFAULTS):
+            raise error("NX256", "`'` is for functions of one argument", expr.fn.span, "write the derivative out")
+        # Differentiated at a leaf of its own, so that what else the body names is held fixed.
+        leaf = ir.Array(type=Type(), name="z", values=0.0, span=expr.span)
+        graph = self._call_entrywise(fn, [leaf, *nodes[1:]], expr.span)
+        for _ in range(expr.fn.primes):
+            graph = derivative(self.build, graph, leaf, expr.span)
+        placed = rewrite(self.build, graph, lambda n: nodes[0] if n is leaf else None if n.args else n, expr.span)
+        # A constant derivative still is a function of its argument: keep the argument's indices and slots.
+        kept = self.build.mul(self.build.constant(0, expr.span), nodes[0], expr.span)
+        return placed if placed.type.slots == nodes[0].type.slots else self.build.add(placed, kept, expr.span)
+
+    def _call_entrywise(self, fn: v.Primitive | v.UserFn, nodes: list[ir.Node], span: Span) -> ir.Node:
+        if isinstance(fn, v.Primitive):
+            return self.build.map(fn.name, nodes, span)
+        self.build.spend(span, 5)
+        scope = fn.scope.snapshot()
+        hidden = self._hidden(fn, nodes)
+        for name, node in zip(fn.statement.params, nodes, strict=True):
+            kept = self.build.rename(node, {**hidden}, span)
+            scope.others[name] = v.Binding(v.Ket(kept) if kept.type.slots else v.Scalar(kept))
+        result = self.core.value(fn.statement.body, Context(scope))
+        if isinstance(result, v.Broken):
+            raise ProgramError([])
+        if not isinstance(result, v.Scalar | v.Ket):
+            raise error("NX257", f"fn {fn.statement.name} gives {a_kind(result)}", fn.statement.span, "give a number")
+        back: dict[Index, Index | int] = {h: i for i, h in hidden.items()}
+        caught = [i for i in hidden if i in result.node.type.indices]
+        if caught:
+            raise error(
+                "NX273", f"the result of {fn.statement.name} carries the index {caught[0].name} twice", span,
+                f"call it with another index of axis {caught[0].axis.name}",
+            )  # fmt: skip
+        return self.build.rename(result.node, back, span)
+
+    def _hidden(self, fn: v.UserFn, nodes: list[ir.Node]) -> dict[Index, Index]:
+        """Indices of the arguments that the body names too, under names that its reductions cannot catch."""
+        free = dict.fromkeys(i for n in nodes for i in n.type.indices)
+        named = {n.ident for n, _ in names_in(fn.statement.body)} if free else set()
+        return {i: self.core.build.fresh(i) for i in free if i.name in named}
+
+    def _of_operators(self, fn: v.Primitive | v.UserFn, args: list[v.Value], expr: ast.Call) -> v.Value:
+        """f(G, ...): the nonlinear outer product with natural entries f(g(α, β), ...)."""
+        if any(isinstance(a, v.Ket) for a in args):
+            raise error("NX255", "an operator and a ket do not mix entrywise", expr.span, "use E[1](...)")
+        parts = [a for a in args if isinstance(a, v.Operator | v.Scalar)]
+        body = self.core.matrix_body
+        if body is not None:
+            return body.mapped(parts, lambda nodes: self._applied(fn, nodes, expr))
+        slot = self.build.slot()
+        nodes = []
+        rows = cols = None
+        for a in parts:
+            if isinstance(a, v.Operator):
+                r, c = widths(a)
+                rows, cols = rows or r, cols or c
+            nodes.append(self.core.algebra.kernel(a, slot, expr.span) if isinstance(a, v.Operator) else a.node)
+        rows, cols = (self.core.algebra.known(w, expr.span) for w in (rows, cols))
+        return v.Kernel(self._applied(fn, nodes, expr), slot, rows, cols)
+
+    def hadamard(self, expr: ast.Call, ctx: Context) -> v.Value:
+        values = self._values(expr, ctx, 2)
+        if not all(isinstance(x, v.Operator) for x in values):
+            raise error("NX258", "hadamard takes two operators", expr.span, "for kets write |x> * |y>")
+        a, b = (x for x in values if isinstance(x, v.Operator))
+        body = self.core.matrix_body
+        if body is not None:
+            return body.mapped((a, b), lambda nodes: self.build.map("mul", nodes, expr.span))
+        slot = self.build.slot()
+        rows, cols = (self.core.algebra.known(widths(a)[k] or widths(b)[k], expr.span) for k in (0, 1))
+        nodes = [self.core.algebra.kernel(x, slot, expr.span) for x in (a, b)]
+        return v.Kernel(self.build.map("mul", nodes, expr.span), slot, rows, cols)
+
+    # -- reductions ---------------------------------------------------------------------------------------------
+    def reduction(self, expr: ast.Call, ctx: Context) -> v.Value:
+        name = expr.fn.ident
+        indices = self._axes(expr, ctx)
+        (value,) = self._values(expr, ctx, 1)
+        present = free_indices(value)
+        for index in indices:
+            if index not in present:
+                self.core.found.add(
+                    Diagnostic(
+                        "NX901",
+                        f"the body of {name}[{index.name}] does not depend on {index.name}",
+                        expr.fn.span,
+                        "it counts as constant over the axis",
+                    )
+                )
+        if isinstance(value, v.Operator):
+            return self._reduce_operator(name, value, indices, expr.span)
+        if not isinstance(value, v.Scalar | v.Ket):
+            raise error("NX259", f"{name} of {a_kind(value)} has no meaning", expr.span, "reduce scalars or kets")
+        return type(value)(self._reduced(name, value.node, tuple(indices), expr.span))
+
+    def _reduced(self, name: str, x: ir.Node, indices: tuple[Index, ...], span: Span) -> ir.Node:
+        build = self.build
+        if name == "sum":
+            return build.contract((x,), indices, (), span)
+        if name == "mean":
+            count = 1
+            for i in indices:
+                count *= i.size
+            return build.contract((build.constant(1 / count, span), x), indices, (), span)
+        if name == "softmax":
+            low = self._reduced("logsumexp", x, indices, span)
+            return build.map("exp", (build.add(x, build.neg(low, span), span),), span)
+        for index in indices:
+            x = build.reduce(name, x, index, span)
+        return x
+
+    def _reduce_operator(self, name: str, op: v.Operator, indices: list[Index], span: Span) -> v.Value:
+        if name not in ("sum", "mean"):
+            raise error("NX259", f"{name} of operators has no meaning", span, "operators have sums and means")
+        size = 1
+        for index in indices:
+            hidden = self.core.build.fresh(index)
+            op = v.Summed(self.core.algebra.rename(op, {index: hidden}, span), hidden)
+            size *= index.size
+        return v.Scaled(self.build.constant(1 / size, span), op) if name == "mean" else op
+
+    # -- iid copies ---------------------------------------------------------------------------------------------
+    def expectation(self, expr: ast.Call, ctx: Context) -> v.Value:
+        """E[1,2](psi): the average over iid copies (OuterNonlin, Tensor Programs IVb Def 2.6.1)."""
+        if not expr.fn.indices:
+            raise error(
+                "NX260", "E needs the copies it averages over", expr.fn.span, "write E[1](...), or <x> for a mean"
+            )
+        copies = dict(ctx.copies)
+        slots = []
+        for e in expr.fn.indices:
+            number = int(e.text) if isinstance(e, ast.Number) and e.text.isdigit() else 0
+            if number < 1:
+                raise error("NX260", f"`{e.span.text}` is no copy", e.span, "copies are numbered 1, 2, ...")
+            if number in copies:
+                raise error("NX261", f"copy {number} is bound already", e.span, "nested E use fresh numbers")
+            copies[number] = self.build.slot()
+            slots.append(copies[number])
+        (arg,) = expr.args if len(expr.args) == 1 else (None,)
+        if arg is None:
+            raise error("NX251", "E takes one expression", expr.span, "write E[1](psi(|x>, |y>@1))")
+        value = self.core.value(arg.value, Context(ctx.scope, ctx.label, copies))
+        if isinstance(value, v.Broken):
+            return BROKEN
+        if not isinstance(value, v.Scalar | v.Ket):
+            raise error("NX262", f"E of {a_kind(value)} has no meaning", expr.span, "average an expression of kets")
+        unused = [n for n, s in copies.items() if s in slots and s not in dict(value.node.type.slots)]
+        for number in unused:
+            self.core.found.add(
+                Diagnostic("NX902", f"copy {number} does not occur in the body of E", expr.fn.span, "mark kets with @k")
+            )
+        return v.Ket(self.build.contract((value.node,), (), tuple(slots), expr.span))
+
+    # -- axes ---------------------------------------------------------------------------------------------------
+    def shift(self, expr: ast.Call, ctx: Context) -> v.Value:
+        (index,) = self._axes(expr, ctx, 1)
+        value, by = self._values(expr, ctx, 2)
+        if not isinstance(by, v.Scalar) or not isinstance(by.node, ir.Constant) or by.node.value % 1:
+            raise error(
+                "NX263", "the shift is not an integer known at compile time", expr.args[1].span, "write a number"
+            )
+        if not isinstance(value, v.Scalar | v.Ket):
+            raise error("NX263", f"{a_kind(value)} does not shift", expr.span, "shift scalars or kets")
+        value = over_written(self.core, value, expr.args[0].value, ctx.scope)
+        assert isinstance(value, v.Scalar | v.Ket)
+        if index not in value.node.type.indices:
+            raise error("NX263", f"the value has no index {index.name}", expr.span, f"index it with {index.name}")
+        return type(value)(self.build.shift(value.node, index, int(by.node.value), expr.span))
+
+    def delta(self, expr: ast.Call | ast.Name, ctx: Context) -> v.Value:
+        """delta[i,j]: 1 where the positions agree."""
+        if isinstance(expr, ast.Call) or len(expr.indices or ()) != 2:
+            raise error("NX264", "delta takes two indices in brackets", expr.span, "write delta[i,j]")
+        nodes = [self.core.scalar(e, ctx, "a position") for e in expr.indices or ()]
+        if nodes[0] is None or nodes[1] is None:
+            return BROKEN
+        return v.Scalar(self.build.equal(nodes[0], nodes[1], expr.span))
+
+    # -- finite matrices ----------------------------------------------------------------------------------------
+    def linalg(self, expr: ast.Call, ctx: Context) -> v.Value:
+        name = expr.fn.ident
+        if expr.fn.indices is None and not name.startswith("d"):
+            return self.of_operator(expr, ctx)
+        rows, cols = self._axes(expr, ctx, 2)
+        if rows.axis != cols.axis:
+            raise error(
+                "NX265", f"{name} needs a square matrix: two indices of one axis", expr.fn.span, "axis i, j : 4"
+            )
+        if len(expr.args) != _LINALG_ARGS[name]:
+            raise error("NX251", f"{name} takes {_LINALG_ARGS[name]} arguments", expr.span)
+        fn = ""
+        args = list(expr.args)
+        if name in ("matfun", "dmatfun"):
+            fn = self._function_name(args.pop(0).value, ctx)
+        nodes = []
+        for arg in args:
+            node = self.core.scalar(arg.value, ctx, "a scalar over the two indices")
+            if node is None:
+                return BROKEN
+            whole = over_written(self.core, v.Scalar(node), arg.value, ctx.scope)
+            assert isinstance(whole, v.Scalar)
+            nodes.append(whole.node)
+        matrices = nodes[:2] if name.startswith("d") else nodes[:1]
+        if any(not {rows, cols} <= set(n.type.indices) for n in matrices):
+            raise error(
+                "NX266",
+                f"the matrix does not carry both {rows.name} and {cols.name}",
+                expr.args[-1].span if name == "matfun" else expr.args[0].span,
+                f"write {name}[{rows.name},{cols.name}](K[{rows.name},{cols.name}])",
+            )
+        if name == "solve" and cols not in nodes[1].type.indices:
+            raise error(
+                "NX266", f"the right side does not carry {cols.name}", expr.args[1].span, f"write y[{cols.name}]"
+            )
+        return v.Scalar(self.build.linalg(name, rows, cols, tuple(nodes), fn, expr.span))
+
+    def _function_name(self, expr: ast.Expr, ctx: Context) -> str:
+        binding = ctx.scope.function(expr.ident) if isinstance(expr, ast.Name) else None
+        if binding is None or not isinstance(binding.value, v.Primitive) or PRIMITIVES[binding.value.name].arity != 1:
+            raise error("NX267", "matfun needs a function of one argument", expr.span, "write, for example, sqrt")
+        return binding.value.name
+
+
+def library_bindings() -> dict[str, v.Binding]:
+    """The names every program knows: primitives, builtins and constants."""
+
+    names: dict[str, v.Binding] = {name: v.Binding(v.Primitive(name)) for name in CALLABLE}
+    builtin = (REDUCTIONS - _REDUCE | {"prod", "logsumexp"}) | LINALG | OPERATOR_ONLY | CONSTRUCTS
+    for name in builtin | {"E", "shift", "delta", "hadamard", "stop"}:
+        names[name] = v.Binding(v.Builtin(name))
+    names["I"] = v.Binding(v.Identity())
+    return names
+
+
+__all__ = ["Functions", "library_bindings"]

@@ -1,0 +1,240 @@
+"""Functions of operators: pow, inv, solve, msign, matfun; norm and trace; means and norms of rows and columns.
+
+`pow`, `inv`, `msign` and `matfun` stay expressions until they meet a ket or an optimizer's parameter, and are worked out
+in the basis of the kets that they are made of (spectral.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from tp_compiler.check import values as v
+from tp_compiler.check.expressions import BROKEN, Context, Expressions, free_indices
+from tp_compiler.check.name_lookup import a_kind
+from tp_compiler.check.operators import Applied, widths
+from tp_compiler.diagnostics import ProgramError, Span, error
+from tp_compiler.frontend import syntax as ast
+from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.primitives import PRIMITIVES
+from tp_compiler.ir.types import Width
+from tp_compiler.train.on_layers import STATISTICS
+from tp_compiler.train.spectral import Core, Spectral, worked_out
+
+
+class MatrixFunctions:
+    """The rules. `table` maps a builtin's name to its method."""
+
+    def __init__(self, core: Expressions):
+        self.core = core
+        self.build = core.build
+        self.table: dict[str, Callable[[ast.Call, Context], v.Value]] = {
+            "msign": self.function,
+            "eigenvectors": self.eigenvectors,
+            "norm": self.norm,
+            "trace": self.trace,
+            **dict.fromkeys(("rowmean", "colmean"), self.means),
+            **dict.fromkeys(("rownorm", "colnorm"), self.norms),
+            **dict.fromkeys(("inputs", "signals", "examples"), self.factors),
+            **dict.fromkeys(("lengths", "balanced"), self.of_layers),
+        }
+        for name in STATISTICS:
+            self.table[name] = self._in_layers(self.table[name])
+
+    # -- pow, inv, solve, msign, matfun -------------------------------------------------------------------------
+    def function(self, expr: ast.Call, ctx: Context) -> v.Value:
+        name = expr.fn.ident
+        if name in ("logdet", "cholesky"):
+            raise error("NX268", f"{name} is for finite matrices", expr.span, f"write {name}[i,j](K[i,j])")
+        wanted = {"pow": 2, "solve": 2, "matfun": 2}.get(name, 1)
+        if len(expr.args) != wanted:
+            raise error("NX251", f"{name} takes {wanted} argument{'s' * (wanted > 1)}", expr.span)
+        fn, args = "", list(expr.args)
+        if name == "matfun":
+            fn = self._function_name(args.pop(0).value, ctx)
+        op = self._operator(args[0], ctx, expr)
+        if op is None:
+            return BROKEN
+        rows, cols = widths(op)
+        if name != "msign" and rows and cols and rows != cols:
+            raise error("NX241", f"{name} of a {rows.name} x {cols.name} operator", expr.span, "write A^T A, or A A^T")
+        if name == "solve":
+            return self.core.multiply(v.Function("inv", op), self.core.value(args[1].value, ctx), expr.span)
+        nodes: tuple[ir.Node, ...] = ()
+        if name == "pow":
+            power = self.core.scalar(args[1].value, ctx, "an exponent")
+            if power is None:
+                return BROKEN
+            nodes = (power,)
+        return self.core.algebra.bounded(v.Function(name, op, nodes, fn), expr.span)
+
+    def _operator(self, arg: ast.Arg, ctx: Context, expr: ast.Call) -> v.Operator | None:
+        """The operator in the first argument, where a scalar beside operators is a multiple of I."""
+        name = expr.fn.ident
+        value = self.core.value(arg.value, replace(ctx, lifted="identity"))
+        if isinstance(value, v.Broken):
+            return None
+        if isinstance(value, v.Operator):
+            return value
+        if isinstance(value, v.Ket):
+            raise error("NX268", f"{name} acts on operators", expr.span, "for entrywise powers write |x>^p")
+        if isinstance(value, v.Scalar) and free_indices(value):
+            raise error("NX252", f"{name} of scalars needs its two indices", expr.fn.span, f"write {name}[i,j](K[i,j])")
+        raise error("NX268", f"{name} of {a_kind(value)} has no meaning", expr.span, "give it an operator")
+
+    def _function_name(self, expr: ast.Expr, ctx: Context) -> str:
+        binding = ctx.scope.other(expr.ident) if isinstance(expr, ast.Name) else None
+        if binding is None or not isinstance(binding.value, v.Primitive) or PRIMITIVES[binding.value.name].arity != 1:
+            raise error("NX267", "matfun needs a function of one argument", expr.span, "write, for example, sqrt")
+        return binding.value.name
+
+    def applied(self, op: v.Operator, x: ir.Node, span: Span) -> ir.Node:
+        """What a matrix function does to a ket."""
+        self._without_matrices(op, span)
+        spectral, core = worked_out(self.core.algebra, op, span)
+        if isinstance(core.rows, Width):
+            x = self.build.as_ket(x, core.rows, span)
+        result = spectral.apply(core, x)
+        self.core.algebra.applied.setdefault(result, Applied("", op, x))
+        return result
+
+    def _without_matrices(self, op: v.Operator, span: Span) -> None:
+        match op:
+            case v.Matrix() | v.GatheredMatrix() | v.Kernel() | v.Diagonal():
+                raise error(
+                    "NX284", "a matrix function of an initial matrix, or of a nonlinear operator, is not available", span,
+                    "matrix functions act on sums and products of outer products",
+                )  # fmt: skip
+            case v.Scaled(operator=inner) | v.Summed(operator=inner) | v.Function(operator=inner):
+                self._without_matrices(inner, span)
+            case v.Added(terms=parts) | v.Composed(factors=parts):
+                for part in parts:
+                    self._without_matrices(part, span)
+
+    def eigenvectors(self, expr: ast.Call, ctx: Context) -> v.Value:
+        """eigenvectors(L): P with L P = P Λ, from arrays to kets, eigenvalues descending; in an optimizer on operators."""
+        body = self.core.matrix_body
+        if body is None:
+            remedy = "it belongs into an `optimizer ... on operators`"
+            raise error("NX285", "eigenvectors has no meaning here", expr.span, remedy)
+        op = self._single(expr, ctx)
+        return BROKEN if op is None else body.named(body.spectral.eigenvectors(body.spectral.core(op)))
+
+    # -- numbers ------------------------------------------------------------------------------------------------
+    def _worked_out(self, op: v.Operator, span: Span) -> tuple[Spectral, Core]:
+        active = self.core.spectral
+        return (active, active.core(op)) if active is not None else worked_out(self.core.algebra, op, span)
+
+    def trace(self, expr: ast.Call, ctx: Context) -> v.Value:
+        """trace(A): the trace of the matrix at width n, <x|y> for |y><x|."""
+        op = self._single(expr, ctx)
+        if op is None:
+            return BROKEN
+        spectral, core = self._worked_out(op, expr.span)
+        result = spectral.trace(core)
+        self.core.algebra.applied.setdefault(result, Applied("trace", op))
+        return v.Scalar(result)
+
+    def norm(self, expr: ast.Call, ctx: Context) -> v.Value:
+        """The root mean square of the natural entries: of an operator, a ket, or (in an optimizer) of one parameter."""
+        if len(expr.args) == 1:
+            value = self.core.value(expr.args[0].value, ctx)
+            if isinstance(value, v.Broken):
+                return BROKEN
+            if isinstance(value, v.Scalar | v.Ket):
+                return v.Scalar(self._root_mean_square(value.node, ctx, expr.span))
+        op = self._single(expr, ctx)
+        if op is None:
+            return BROKEN
+        if self.core.spectral is not None:
+            return v.Scalar(self._parameter_norm(op, expr.span))
+        node, slot = self._kernel(op, expr.span)
+        square = self.build.contract((node, node), (), (0, slot), expr.span)
+        return v.Scalar(self.build.map("sqrt", (square,), expr.span))
+
+    def _root_mean_square(self, node: ir.Node, ctx: Context, span: Span) -> ir.Node:
+        """Over neurons, and in an optimizer over the family of a ket parameter."""
+        build = self.build
+        over = node.type.indices if ctx.scope.entries and node.type.is_ket else ()
+        count = build.constant(1.0, span)
+        for i in over:
+            count = build.mul(count, build.constant(i.size, span), span)
+        total = build.contract((node, node), over, tuple(s for s, _ in node.type.slots), span)
+        return build.map("sqrt", (build.map("div", (total, count), span),), span)
+
+    def _parameter_norm(self, op: v.Operator, span: Span) -> ir.Node:
+        spectral, core = self._worked_out(op, span)
+        square = spectral.trace(spectral.product(spectral.transposed(core), core))
+        if isinstance(core.cols, Width) and isinstance(core.rows, Width):
+            ratio = core.cols.ratio / core.rows.ratio
+        else:
+            ratio = 1 / (core.cols.size if not isinstance(core.cols, Width) else 1)
+        return self.build.map("sqrt", (self.build.mul(self.build.constant(ratio, span), square, span),), span)
+
+    def _single(self, expr: ast.Call, ctx: Context) -> v.Operator | None:
+        if len(expr.args) != 1:
+            raise error("NX251", f"{expr.fn.ident} takes one argument", expr.span, f"write {expr.fn.ident}(G)")
+        return self._operator(expr.args[0], ctx, expr)
+
+    # -- rows and columns ---------------------------------------------------------------------------------------
+    def means(self, expr: ast.Call, ctx: Context) -> v.Value:
+        """rowmean(A) = A|1>, the means of the natural entries of each row; colmean those of each column."""
+        op = self._single(expr, ctx)
+        if op is None:
+            return BROKEN
+        algebra, span = self.core.algebra, expr.span
+        rows, cols = (algebra.known(w, span) for w in widths(op))
+        if expr.fn.ident == "rowmean":
+            return v.Ket(algebra.apply(op, self.build.ones(cols, span), span))
+        mean = algebra.apply(algebra.transpose(op, span), self.build.ones(rows, span), span)
+        return v.Ket(self.build.mul(self.build.constant(cols.ratio / rows.ratio, span), mean, span))
+
+    def norms(self, expr: ast.Call, ctx: Context) -> v.Value:
+        """The root mean squares of the natural entries of each row, or column."""
+        op = self._single(expr, ctx)
+        if op is None:
+            return BROKEN
+        span = expr.span
+        if expr.fn.ident == "colnorm":
+            rows, cols = (self.core.algebra.known(w, span) for w in widths(op))
+            op = v.Scaled(self.build.constant(cols.ratio / rows.ratio, span), self.core.algebra.transpose(op, span))
+        node, slot = self._kernel(op, span)
+        square = self.build.contract((node, node), (), (slot,), span)
+        return v.Ket(self.build.map("sqrt", (square,), span))
+
+    def _kernel(self, op: v.Operator, span: Span) -> tuple[ir.Node, int]:
+        slot = self.build.slot()
+        return self.core.algebra.kernel(op, slot, span), slot
+
+    # -- optimizers on layers -----------------------------------------------------------------------------------
+    def of_layers(self, expr: ast.Call, ctx: Context) -> v.Value:
+        raise error(
+            "NX285", f"{expr.fn.ident} has no meaning here", expr.span, "it belongs into an optimizer on layers"
+        )
+
+    def _in_layers(self, rule: Callable[[ast.Call, Context], v.Value]) -> Callable[[ast.Call, Context], v.Value]:
+        """In an optimizer on layers the functions of rows and columns act on entries."""
+
+        def call(expr: ast.Call, ctx: Context) -> v.Value:
+            body = self.core.layer_body
+            if body is None:
+                return rule(expr, ctx)
+            if len(expr.args) != 1:
+                raise error("NX251", f"{expr.fn.ident} takes one argument", expr.span, f"write {expr.fn.ident}(g)")
+            found = body.statistic(expr.fn.ident, body.number(expr.args[0].value, ctx.scope), expr.span)
+            return v.Ket(found) if found.type.slots else v.Scalar(found)
+
+        return call
+
+    # -- factors of K-FAC ---------------------------------------------------------------------------------------
+    def factors(self, expr: ast.Call, ctx: Context) -> v.Value:
+        """inputs(g; f), signals(g; f) and examples(g; f): for optimizers on operators."""
+        body = self.core.matrix_body
+        if body is None:
+            remedy = "they belong into an `optimizer ... on operators`"
+            raise error("NX285", f"{expr.fn.ident} has no meaning here", expr.span, remedy)
+        values = [self.core.value(a.value, ctx) for a in expr.args]
+        extra = [self.core.value(e, ctx) for e in expr.extra]
+        if any(isinstance(x, v.Broken) for x in (*values, *extra)):
+            raise ProgramError([])
+        return body.factor(expr.fn.ident, extra, expr.span)

@@ -1,0 +1,409 @@
+"""Reading a bound name: its brackets, its members, and the value under the indices written at this place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from tp_compiler.check import values as v
+from tp_compiler.check.names import Scope
+from tp_compiler.check.operators import Algebra, indices
+from tp_compiler.diagnostics import Diagnostic, Diagnostics, ProgramError, Span, error, suggest
+from tp_compiler.frontend import syntax as ast
+from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.build import Builder
+from tp_compiler.ir.types import Index
+
+if TYPE_CHECKING:
+    from tp_compiler.train.on_layers import LayerBody
+    from tp_compiler.train.on_operators import MatrixBody
+    from tp_compiler.train.spectral import Spectral
+
+BROKEN = v.Broken()
+
+
+@dataclass
+class Context:
+    """What an expression is read in: the scope, whether bare names mean kets (inside a label), bound copies.
+
+    `lifted` says what a scalar beside an operator stands for in a sum: `entries` in an entrywise function, `identity`
+    in a matrix function, nothing elsewhere.
+    """
+
+    scope: Scope
+    label: bool = False
+    copies: dict[int, int] = field(default_factory=dict)
+    lifted: str = ""
+
+
+class Reading:
+    """The rules of brackets behind names; `_value` is the rest of the checker of expressions."""
+
+    def __init__(self, build: Builder, found: Diagnostics):
+        self.build = build
+        self.found = found
+        self.algebra = Algebra(build)
+        #: Names whose statement is wrong or cannot be read: that they are unknown needs no words of its own.
+        self.doubtful: set[str] = set()
+        #: While an optimizer on operators runs: the bases of its parameter, and the parameter itself.
+        self.spectral: Spectral | None = None
+        self.matrix_body: MatrixBody | None = None
+        self.layer_body: LayerBody | None = None
+        self._missed: set[tuple[str, str]] = set()
+        self._raw_positions: dict[ir.Node, ir.Node] = {}  # positions made of `step`, and where they really point
+        self.last_step = 0  # the last value of `step` here: behind the loop one more than in it
+
+    def _value(self, expr: ast.Expr, ctx: Context) -> v.Value:
+        raise NotImplementedError
+
+    def value(self, expr: ast.Expr, ctx: Context) -> v.Value:
+        """The value of an expression; errors are collected and give Broken."""
+        try:
+            return self._value(expr, ctx)
+        except ProgramError as problem:
+            for diagnostic in problem.diagnostics:
+                self.found.add(diagnostic)
+            return BROKEN
+
+    def undefined(self, code: str, message: str, name: str, span: Span, remedy: str = "") -> ProgramError:
+        """The error of a name that means nothing here, reported once per name and not at every place."""
+        known = (
+            name in self.doubtful
+            or (code, name) in self._missed
+            or (code == "NX253" and ("NX101", name) in self._missed)
+        )
+        self._missed.add((code, name))
+        if code == "NX253":
+            self.doubtful.add(name)
+        return ProgramError([] if known else [Diagnostic(code, message, span, remedy)])
+
+    def no_index(self, expr: ast.Expr, scope: Scope) -> ProgramError:
+        """The error of something else than an index in brackets."""
+        name = expr.ident if isinstance(expr, ast.Name) else ""
+        hint = suggest(name, [k for k, b in scope.others.items() if isinstance(b.value, v.IndexName)]) if name else ""
+        shown = name or expr.span.text
+        remedy = hint or (f"declare it: `axis {name} : 4`" if name else "write the name of an index")
+        binding = scope.other(name)
+        if binding is not None and isinstance(binding.value, v.Broken):
+            return ProgramError([])
+        if binding is not None and isinstance(binding.value, v.Scalar):
+            remedy = f"name an index; in `for {name} in ..` the variable hides an index of that name"
+            return error("NX253", f"`{name}` is a number here, not an index", expr.span, remedy)
+        return self.undefined("NX253", f"`{shown}` is not an index", shown, expr.span, remedy)
+
+    def expect_scalar(self, value: v.Value, span: Span, what: str = "a scalar") -> ir.Node | None:
+        if isinstance(value, v.Broken):
+            return None
+        if isinstance(value, v.Scalar):
+            return value.node
+        remedy = "take an average, such as <x> or <x|y>" if isinstance(value, v.Ket) else f"write {what} here"
+        raise error("NX210", f"expected {what}, found {a_kind(value)}", span, remedy)
+
+    def read(self, binding: v.Binding, expr: ast.Name, ctx: Context) -> v.Value:
+        """A bound value under the indices written at this place."""
+        written = expr.indices or ()
+        if isinstance(binding.value, v.Broken) and not binding.members:
+            for index in written:  # mistakes inside the brackets are still worth a word
+                self.value(index, Context(ctx.scope))
+            return BROKEN
+        if binding.clock is not None and len(written) == len(binding.indices) + 1:
+            return self._of_step(binding, binding.clock, expr, ctx)
+        if len(written) != len(binding.indices):
+            names = ",".join(i.name for i in binding.indices)
+            form = f"{expr.ident}[{names}]" if names else expr.ident
+            raise error(
+                "NX220",
+                f"`{expr.ident}` has {_count(len(binding.indices))}, {len(written) or 'none'} written",
+                expr.span,
+                f"write {form}",
+            )
+        selectors = [self.selector(e, i, expr, ctx) for e, i in zip(written, binding.indices, strict=True)]
+        return self._inside(self._member(binding, selectors, expr), selectors, binding.indices, expr.span)
+
+    def _inside(
+        self, value: v.Value, selectors: list[Index | int | ir.Node], own: tuple[Index, ...], span: Span
+    ) -> v.Value:
+        """`x[step-1]`: zero where there is no step before."""
+        for selector in selectors:
+            raw = self._raw_positions.get(selector) if isinstance(selector, ir.Node) else None
+            if raw is None or raw is selector:
+                continue
+            if not isinstance(value, v.Scalar | v.Ket):
+                remedy = "read `step` itself, or a family of kets or numbers, which is 0 there"
+                raise error("NX225", f"`{span.text}` has no member where `step` is 0", span, remedy)
+            mask = self.build.map("step", (self.build.add(raw, self.build.constant(-0.5, span), span),), span)
+            value = type(value)(self.build.map("mul", (value.node, mask), span))
+        return value
+
+    def _of_step(self, binding: v.Binding, clock: Index, expr: ast.Name, ctx: Context) -> v.Value:
+        """`loss[step]`, `loss[0]`: a quantity of the loop at a step."""
+        written = expr.indices or ()
+        place = next((k for k, e in enumerate(written) if _speaks_of_step(e)), 0)
+        rest = replace(expr, indices=(*written[:place], *written[place + 1 :]) or None)
+        selector = self.selector(written[place], clock, expr, ctx)
+        value = self.read(replace(binding, clock=None), rest, ctx)
+        if isinstance(selector, ir.Node) and self._raw_positions.get(selector) is self._now(expr.span):
+            return value
+        if isinstance(value, v.Broken):
+            return value
+        if not isinstance(value, v.Scalar):
+            remedy = "use it in an output over `step`, where it is read as it is at that step"
+            raise error("NX172", f"{a_kind(value)} of the loop has no history", expr.span, remedy)
+        node = self.build.trace(value.node, clock, expr.span)
+        family = v.Scalar(node)
+        picked = self.reindexed(family, (clock,), [selector], expr.span)
+        return self._inside(picked, [selector], (clock,), expr.span)
+
+    def _now(self, span: Span) -> ir.Node:
+        """The position of the present step: steps count from 0, positions from 1."""
+        return self.build.add(self.build.clock(span), self.build.constant(1, span), span)
+
+    def _clocked_position(self, node: ir.Node, ahead: float, index: Index, span: Span) -> ir.Node:
+        """The position that `step + ahead` points at; before the first step, 1."""
+        if ahead != int(ahead):
+            raise error("NX224", f"`{span.text}` is not an integer", span, "steps are 0, 1, 2, ...")
+        if self.last_step + ahead >= index.size:
+            if index.name == "step" and not ahead:
+                message = f"there are {index.size} entries over step, this output reads one more"
+                raise error("NX164", message, span, "give it an entry for the value after the last update")
+            first = 0 if index.name == "step" else 1
+            message = f"`{span.text}` comes to {self.last_step + int(ahead) + first}, outside {first}..{index.size - 1 + first}"
+            raise error("NX225", message, span, "give the axis as many points as are read, or read fewer")
+        raw = self.build.add(node, self.build.constant(1, span), span)
+        position = raw if ahead >= 0 else self.build.map("max", (raw, self.build.constant(1, span)), span)
+        self._raw_positions[position] = raw
+        return position
+
+    def selector(self, expr: ast.Expr, index: Index, name: ast.Name, ctx: Context) -> Index | int | ir.Node:
+        """What stands in a bracket: an index, a position, or integer data (a node)."""
+        scope = ctx.scope
+        if isinstance(expr, ast.Name) and expr.indices is None and not expr.primes:
+            found = scope.other(expr.ident)
+            if found is not None and isinstance(found.value, v.IndexName):
+                self._same_axis(found.value.index, index, expr, name)
+                return found.value.index
+            if found is None:
+                raise self.no_index(expr, scope)
+        value = self._value(expr, Context(scope))
+        if isinstance(value, v.Broken):
+            raise ProgramError([])
+        node = self.expect_scalar(value, expr.span, "an index")
+        assert node is not None
+        if isinstance(node, ir.Constant):
+            return self._position(node.value, index, expr)
+        if isinstance(node, ir.Array | ir.Reindex) and _is_integer(node):
+            self._data_inside(self._known(node), index, expr)
+            return node
+        ahead = clocked(node)
+        if ahead is not None:
+            return self._clocked_position(node, ahead, index, expr.span)
+        if any(isinstance(a, ir.Position) for a in node.args):
+            raise error(
+                "NX222",
+                f"`{expr.span.text}` leaves the axis of {index.size} points at its end",
+                expr.span,
+                "use shift[i](x, 1), which continues with zeros, or a `for` loop",
+            )
+        raise error("NX223", "this is no index", expr.span, "write an index name, a position, or integer data")
+
+    def _known(self, node: ir.Node) -> Any | None:
+        """The integers that positions are read from, of all steps; None where other data choose among them."""
+        if isinstance(node, ir.Array):
+            return node.values
+        assert isinstance(node, ir.Reindex)
+        found = self._known(node.args[0])
+        picks: list[int | slice] = []
+        for s in node.selectors:
+            ahead = behind(node.args[s.arg]) if isinstance(s, ir.Gather) else 0.0
+            if ahead is None:
+                return None
+            steps = slice(max(0, int(ahead)), self.last_step + int(ahead) + 1)
+            picks.append(s - 1 if isinstance(s, int) else steps if isinstance(s, ir.Gather) else slice(None))
+        diagonal = len({s for s in node.selectors if isinstance(s, Index)}) < picks.count(slice(None))
+        return None if found is None or diagonal else found[tuple(picks)]
+
+    def _data_inside(self, values: Any | None, index: Index, expr: ast.Expr) -> None:
+        """Integer data that index an axis stay inside."""
+        if values is None or values.size == 0:
+            return
+        wrong = next((int(x) for x in (values.min(), values.max()) if not 1 <= x <= index.size), None)
+        if wrong is not None:
+            message = f"`{expr.span.text}` has the position {wrong}, outside 1..{index.size}"
+            raise error("NX225", message, expr.span, "positions count from 1")
+
+    def _position(self, value: float, index: Index, expr: ast.Expr) -> int:
+        if value != int(value):
+            raise error("NX224", f"position {value:g} is not an integer", expr.span, "positions are 1, 2, ...")
+        first = 0 if index.name == "step" else 1
+        position = int(value) + 1 - first
+        if not 1 <= position <= index.size:
+            last = index.size - 1 + first
+            remedy = "positions count from 1" if first else "`step` counts the updates made: 0 is before the first"
+            raise error("NX225", f"position {int(value)} is outside {first}..{last}", expr.span, remedy)
+        return position
+
+    def _same_axis(self, found: Index, wanted: Index, expr: ast.Expr, name: ast.Name) -> None:
+        if found.axis.name == wanted.axis.name:
+            if found.size != wanted.size:  # the index `step` alone: data may end with the last update
+                raise error(
+                    "NX164",
+                    f"`{name.ident}` has {wanted.size} entries over step, an output over step reads {found.size}",
+                    expr.span,
+                    "give it an entry for the value after the last update",
+                )
+            return
+        if wanted.axis.name == "?":
+            message = f"`{name.ident}` is bound at positions that belong to no axis, so that {found.name} cannot run over them"
+            remedy = (
+                f"read it by position, or bind it in a loop over {found.name}: `for {found.name} in 1..{found.size}`"
+            )
+            raise error("NX226", message, expr.span, remedy)
+        raise error(
+            "NX226",
+            f"index {found.name} ranges over axis {found.axis.name}, but `{name.ident}` wants one of axis"
+            f" {wanted.axis.name} here",
+            expr.span,
+            f"axes are nominal; declare both names together, `axis {wanted.axis.name}, {found.name} : {wanted.size}`",
+        )
+
+    def _member(self, binding: v.Binding, selectors: list[Index | int | ir.Node], expr: ast.Name) -> v.Value:
+        if not binding.fixed:
+            return self.reindexed(binding.value, binding.indices, selectors, expr.span)
+        picks = [selectors[k] for k in binding.fixed]
+        rest = [s for k, s in enumerate(selectors) if k not in binding.fixed]
+        indices = tuple(i for k, i in enumerate(binding.indices) if k not in binding.fixed)
+        if all(isinstance(p, int) for p in picks):
+            key = tuple(p for p in picks if isinstance(p, int))
+            return self.reindexed(self._bound_member(binding, key, expr), indices, rest, expr.span)
+        whole = self._stacked(binding, expr)
+        return self.reindexed(whole.value, whole.indices, selectors, expr.span)
+
+    def _bound_member(self, binding: v.Binding, key: tuple[int, ...], expr: ast.Name) -> v.Value:
+        if key in binding.members:
+            return binding.members[key]
+        if isinstance(binding.value, v.Broken):
+            shown = ", ".join(map(str, key))
+            raise error(
+                "NX227", f"member {shown} of `{expr.ident}` is not bound yet", expr.span, "bind it before it is read"
+            )
+        wanted = dict(zip(binding.fixed, key, strict=True))
+        selectors: list[Index | int | ir.Node] = [wanted.get(k, i) for k, i in enumerate(binding.indices)]
+        return self.reindexed(binding.value, binding.indices, selectors, expr.span)
+
+    def _stacked(self, binding: v.Binding, expr: ast.Name) -> v.Binding:
+        """All members along the first fixed bracket assembled, recursively: the whole family as one value."""
+        place, *others = binding.fixed
+        index = binding.indices[place]
+        parts = []
+        for position in range(1, index.size + 1):
+            picked = {k[1:]: m for k, m in binding.members.items() if k[0] == position}
+            remaining = tuple(i for k, i in enumerate(binding.indices) if k != place)
+            fixed = tuple(k - (k > place) for k in others)
+            if fixed:
+                base = v.Binding(BROKEN, remaining, fixed=fixed, members=picked)
+                parts.append(self._stacked(base, expr).value)
+            else:
+                parts.append(self._bound_member(binding, (position,), expr))
+        return v.Binding(self._stack(parts, index, expr), binding.indices)
+
+    def _stack(self, parts: list[v.Value], index: Index, expr: ast.Name) -> v.Value:
+        nodes = [p.node for p in parts if isinstance(p, v.Scalar | v.Ket)]
+        if len(nodes) < len(parts):
+            if any(isinstance(p, v.Broken) for p in parts):
+                raise ProgramError([])
+            raise error("NX228", "members of an operator family are read one by one", expr.span, "write a position")
+        node = self.build.stack(tuple(nodes), index, expr.span)
+        return v.Ket(node) if isinstance(parts[0], v.Ket) else v.Scalar(node)
+
+    def reindexed(
+        self, value: v.Value, own: tuple[Index, ...], selectors: list[Index | int | ir.Node], span: Span
+    ) -> v.Value:
+        """The value with selectors[k] in the place of own[k]."""
+        gathers = [s for s in selectors if isinstance(s, ir.Node)]
+        chosen: dict[Index, Index | int | ir.Gather] = {}
+        for index, selector in zip(own, selectors, strict=True):
+            chosen[index] = ir.Gather(gathers.index(selector) + 1) if isinstance(selector, ir.Node) else selector
+        if isinstance(value, v.Scalar | v.Ket):
+            node = value.node
+            picks = tuple(chosen.get(i, i) for i in node.type.indices)
+            used = {p.arg for p in picks if isinstance(p, ir.Gather)}
+            kept = tuple(g if k + 1 in used else None for k, g in enumerate(gathers))
+            args = tuple(g for g in kept if g is not None)
+            order = {k + 1: n + 1 for n, k in enumerate(k for k, g in enumerate(kept) if g is not None)}
+            picks = tuple(ir.Gather(order[p.arg]) if isinstance(p, ir.Gather) else p for p in picks)
+            return type(value)(self.build.reindex(node, picks, args, span))
+        if isinstance(value, v.Operator):
+            return self._operator_member(value, chosen, gathers, span)
+        return value
+
+    def _operator_member(
+        self, op: v.Operator, chosen: dict[Index, Index | int | ir.Gather], gathers: list[ir.Node], span: Span
+    ) -> v.Value:
+        by_data = {i: s for i, s in chosen.items() if isinstance(s, ir.Gather)}
+        plain = {i: s for i, s in chosen.items() if not isinstance(s, ir.Gather)}
+        if not by_data:
+            return self.algebra.rename(op, plain, span)
+        if not isinstance(op, v.Matrix):
+            raise error("NX229", "integer data chooses members of kets and matrices only", span, "use a loop")
+        hidden = {i: self.build.fresh(i) for i in by_data}
+        renamed = self.algebra.rename(op, {**plain, **hidden}, span)
+        assert isinstance(renamed, v.Matrix)
+        return v.GatheredMatrix(renamed, tuple(hidden.values()), tuple(gathers[s.arg - 1] for s in by_data.values()))
+
+
+def a_kind(value: v.Value) -> str:
+    article = "an" if value.kind[0] in "aeio" else "a"
+    return f"{article} {value.kind}"
+
+
+def _count(n: int) -> str:
+    return {0: "no index", 1: "one index"}.get(n, f"{n} indices")
+
+
+def _is_integer(node: ir.Node) -> bool:
+    if isinstance(node, ir.Reindex):
+        return _is_integer(node.args[0])
+    return isinstance(node, ir.Array) and node.integer
+
+
+def clocked(node: ir.Node) -> float | None:
+    """k where this is `step + k`."""
+    if isinstance(node, ir.Clock):
+        return 0.0
+    if not (isinstance(node, ir.Map) and node.fn == "add"):
+        return None
+    numbers = [a.value for a in node.args if isinstance(a, ir.Constant)]
+    return (
+        sum(numbers) if len(numbers) == len(node.args) - 1 and any(isinstance(a, ir.Clock) for a in node.args) else None
+    )
+
+
+def behind(position: ir.Node) -> float | None:
+    """k where a position is that of `step + k`: k + 1 more than `step`, or 1 where that is more."""
+    match position:
+        case ir.Map(fn="max", args=(raw, ir.Constant(value=1.0))):
+            return behind(raw)
+        case ir.Map(fn="add", args=(ir.Clock() | ir.Map() as node, ir.Constant(value=1.0))):
+            return clocked(node)
+    return None
+
+
+def _speaks_of_step(e: ast.Expr) -> bool:
+    match e:
+        case ast.Name(ident=ident):
+            return ident == "step"
+        case ast.Sum(terms=parts):
+            return any(_speaks_of_step(p) for p in parts)
+    return False
+
+
+def free_indices(value: v.Value) -> tuple[Index, ...]:
+    """The indices a value still carries."""
+    if isinstance(value, v.Scalar | v.Ket):
+        return value.node.type.indices
+    if isinstance(value, v.Bra):
+        inner = indices(value.operator) if value.operator else ()
+        return tuple(dict.fromkeys((*value.node.type.indices, *inner)))
+    if isinstance(value, v.Operator):
+        return indices(value)
+    return ()

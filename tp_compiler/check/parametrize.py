@@ -1,0 +1,146 @@
+"""The parametrization that a program asks for: a name, or rows of exponents of its own (TP IVb Def 2.2.1).
+
+`mup` is natural units; `ntk` is a limit of its own. Anything else is classified first, from outside (scale/regime.py): the
+program is then read again, and `regime` says which powers of n stand beside natural units.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import product
+
+from tp_compiler.check import values as v
+from tp_compiler.check.expressions import Context, Expressions
+from tp_compiler.check.names import Scope
+from tp_compiler.diagnostics import Span, error, suggest
+from tp_compiler.frontend import syntax as ast
+from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.program import Exponents, Member, Regime, meet
+from tp_compiler.ir.types import Index
+
+PARAMETRIZATIONS = ("mup", "ntk", "standard")
+
+
+class Parametrization:
+    """What the program says, and what is known of it."""
+
+    def __init__(self, core: Expressions):
+        self.core = core
+        self.name = "mup"
+        self.regime: Regime | None = None  # of one that is not named mup or ntk, once it is classified
+        self.refused = ""  # what outputs have no meaning under
+        self.exponents: list[Exponents] = []  # the rows, once their targets are known
+        self.rows: list[tuple[ast.ParametrizationRow, dict[str, float], Scope]] = []  # targets may be declared below
+
+    def declare(self, s: ast.Parametrization, scope: Scope) -> None:
+        if s.name is not None and s.name not in PARAMETRIZATIONS:
+            remedy = suggest(s.name, PARAMETRIZATIONS) or f"known: {', '.join(PARAMETRIZATIONS)}"
+            raise error("NX161", f"no parametrization is called `{s.name}`", s.span, remedy)
+        for row in s.rows:
+            with self.core.collecting():
+                if not isinstance(row, ast.ParametrizationRow):
+                    message = "this statement has no meaning in a `parametrization` block"
+                    raise error("NX120", message, row.span, "write rows, such as `|u> : a = 1/2, b = 0`")
+                self._row(row, scope)
+        self.name = s.name or "block"
+        if self.name in ("mup", "ntk"):
+            self.regime = None
+        elif self.powers is None:
+            self.refused = f"parametrization {s.name}" if s.name else "a parametrization block"
+
+    def _row(self, row: ast.ParametrizationRow, scope: Scope) -> None:
+        values: dict[str, float] = {}
+        self.rows.append((row, values, scope))
+        first: dict[str, Span] = {}
+        for exponent in row.exponents:
+            name = exponent.keyword
+            if name not in ("a", "b", "c", "d"):
+                raise error("NX162", f"no exponent is called `{name}`", exponent.span, "write a, b, c, d")
+            if name in first:
+                raise error("NX163", f"`{first[name].text}` is given before", exponent.span, "write each exponent once")
+            first[name] = exponent.span
+            node = self.core.scalar(exponent.value, Context(scope), "an exponent")
+            if isinstance(node, ir.Constant):
+                values[name] = node.value
+
+    def finish(self) -> None:
+        """Checks that rely on the whole program: every parametrization row names a parameter, and no two the same."""
+        for row, values, scope in self.rows:
+            with self.core.collecting():
+                self._place(row, values, scope)
+
+    def _place(self, row: ast.ParametrizationRow, values: dict[str, float], scope: Scope) -> None:
+        ket, at = isinstance(row.target, ast.Ket), row.target.span
+        name = row.target.label if isinstance(row.target, ast.Ket) else row.target
+        assert isinstance(name, ast.Name)
+        table = scope.kets if ket else scope.others
+        binding = table.get(name.ident)
+        if binding is None and (ket or name.ident != "output"):
+            raise error("NX156", f"no parameter is called `{at.text}`", at, suggest(name.ident, table))
+        if binding is not None and isinstance(binding.value, v.Broken):
+            return
+        picks = picked(self.core, name, row.target, binding.indices if binding is not None else (), scope)
+        new = Exponents(name.ident, ket, picks, values, at)
+        for old in self.exponents:
+            if old.holds(name.ident, ket, picks) and old.places == new.places:
+                line, _ = at.source.position(old.span.start)
+                message = f"`{at.text}` has exponents already: the row `{old.span.text}` in line {line}"
+                raise error("NX163", message, at, "write all its exponents into one row")
+        self.exponents.append(new)
+
+    def apart(self, name: str, ket: bool, own: tuple[Index, ...], picks: Member) -> Iterator[Member]:
+        """The members of a part of a family; one by one along the indices at which some row names a position."""
+        rows = [row.member for row in self.exponents if (row.name, row.ket) == (name, ket)]
+        places: list[Iterable[int | None]] = [
+            range(1, index.size + 1) if pick is None and any(row[k] is not None for row in rows) else (pick,)
+            for k, (index, pick) in enumerate(zip(own, picks, strict=True))
+        ]
+        return product(*places)
+
+    def refuse(self, why: str, remedy: str, at: Span) -> None:
+        """There is no limit, for a reason that the program itself shows."""
+        self.refused = self.refused or f"parametrization {self.name}"
+        self.regime = Regime(refused=why, remedy=remedy, at=at)
+
+    # -- what follows from it -----------------------------------------------------------------------------------
+    @property
+    def powers(self) -> Regime | None:
+        """The powers of n beside natural units, where there are any."""
+        return None if self.regime is None or self.regime.refused else self.regime
+
+    @property
+    def tangential(self) -> bool:
+        """Features stay put: the neural tangent limit, and the rest of the operator regime."""
+        return self.name == "ntk" or (self.regime is not None and self.regime.operator)
+
+    @property
+    def flows(self) -> bool:
+        """Is there a gradient flow: do features stay put, or is that unknown as yet?"""
+        return self.tangential or (self.name != "mup" and self.powers is None)
+
+    def steps(self, name: str, ket: bool, number: bool, picks: Member) -> dict[Member, float]:
+        """At finite width an update is n^this of what the optimizer returns, member by member where rows tell them apart."""
+        regime = self.powers
+        if regime is None:
+            return {picks: -0.5 if self.name == "ntk" and not number else 0.0}
+        return {
+            member: power
+            for (n, k, member), power in regime.steps.items()
+            if (n, k) == (name, ket) and meet(member, picks)
+        }
+
+
+def picked(core: Expressions, name: ast.Name, target: ast.Tree, own: tuple[Index, ...], scope: Scope) -> Member:
+    """The member that `update A[2]`, or a row `A[2] : ..`, names; None for every index that runs."""
+    if name.indices is None:
+        return (None,) * len(own)
+    if len(name.indices) != len(own):
+        remedy = f"write {'|' * isinstance(target, ast.Ket)}{name.ident}{'>' * isinstance(target, ast.Ket)}"
+        raise error("NX220", f"`{name.ident}` has {len(own)} indices", name.span, remedy)
+    picks: list[int | None] = []
+    for e, index in zip(name.indices, own, strict=True):
+        selector = core.selector(e, index, name, Context(scope))
+        if isinstance(selector, ir.Node):
+            raise error("NX223", "data choose no parameter", e.span, "write a position")
+        picks.append(selector if isinstance(selector, int) else None)
+    return tuple(picks)

@@ -1,0 +1,103 @@
+"""`train time = [...]`: which programs have a gradient flow, and the times at which it is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from tp_compiler.check.expressions import Context, Expressions
+from tp_compiler.diagnostics import error
+from tp_compiler.frontend import syntax as ast
+from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.types import Type
+from tp_compiler.ir.walk import reachable, rewrite
+from tp_compiler.train.on_entries import Parameter
+
+if TYPE_CHECKING:
+    from tp_compiler.check.names import Scope
+    from tp_compiler.diagnostics import Span
+    from tp_compiler.ir.build import Builder
+    from tp_compiler.train.decay import Stepped
+    from tp_compiler.train.tangent_limit import Group
+
+
+#: Updates that were made, to what counts them in a flow: enough for it to be no first one.
+BEHIND_THE_FIRST = 1
+
+
+def times_of(core: Expressions, s: ast.Train, scope: Scope, still: bool) -> tuple[float, ...]:
+    """The listed times: increasing numbers above 0. `still`: features stay put."""
+    if not still:
+        remedy = "write `parametrization ntk` above it, or `train steps` with a small lr"
+        raise error("NX177", "gradient flow is available where features stand still", s.extent.span, remedy)
+    if not isinstance(s.extent, ast.ListLiteral) or not s.extent.items:
+        raise error("NX178", "gradient flow is read at a list of times", s.extent.span, "write `train time = [1, 2]`")
+    times: list[float] = []
+    for item in s.extent.items:
+        node = core.scalar(item, Context(scope), "a time")
+        if not isinstance(node, ir.Constant) or node.value <= (times[-1] if times else 0.0):
+            raise error("NX178", "times are increasing numbers above 0", item.span, "write `train time = [1, 2, 4]`")
+        times.append(node.value)
+    return tuple(times)
+
+
+def flows(groups: list[Group]) -> None:
+    """Refuses optimizers without a flow: nonlinear ones with a memory, and weight decay (features would change with time)."""
+    for group in groups:
+        if group.optimizer.stateful and not group.optimizer.linear:
+            remedy = "use SGD (momentum included), SignSGD, or `train steps`"
+            raise error("NX179", "a nonlinear optimizer with a memory has no gradient flow", group.span, remedy)
+        if group.optimizer.decay:
+            remedy = "leave out weight_decay, or use `train steps` with a small lr"
+            raise error("NX179", "gradient flow with weight decay is not available", group.span, remedy)
+
+
+def timeless(build: Builder, run: Callable[[Parameter, ir.Node], Stepped], span: Span) -> None:
+    """Refuses optimizers that count their updates: a flow has none, and the times that are listed are no steps. What treats
+    its first update apart (SGD's dampening) goes on as behind it."""
+    entry, weight = (ir.Array(type=Type((), (), True), name=n, values=0.0, span=span) for n in "gp")
+
+    def at(updates: int) -> list[ir.Node]:
+        probe = Parameter("probe", Type((), (), True), weight, entry)
+        update, _, following = run(probe, build.constant(updates, span))
+        return [update, *following.values()]
+
+    if not all(_alike(a, b) for a, b in zip(at(BEHIND_THE_FIRST), at(BEHIND_THE_FIRST + 1), strict=True)):
+        remedy = "write it without `t`, or use `train steps`"
+        raise error("NX179", "an optimizer that counts its updates has no gradient flow", span, remedy)
+
+
+def _alike(one: ir.Node, other: ir.Node) -> bool:
+    """Are these the same function of states of the same names?"""
+    if isinstance(one, ir.Carry) and isinstance(other, ir.Carry):
+        return one.state.name == other.state.name
+    if one is other or not one.args:
+        return one is other
+    same = type(one) is type(other) and getattr(one, "fn", "") == getattr(other, "fn", "")
+    return same and len(one.args) == len(other.args) and all(map(_alike, one.args, other.args))
+
+
+def heavy_ball(build: Builder, following: Mapping[ir.State, ir.Node], span: Span) -> dict[ir.State, ir.Node]:
+    """Momentum in continuous time: all states move at once, so that a parameter reads the buffer as it is.
+
+    b' = g - (1 - m) b and p' = -lr b, hence p'' = -(1 - m) p' - lr g, time counted in steps. (A step of torch.optim reads the
+    buffer that it has just moved.)
+    """
+    remembers = {
+        s: any(isinstance(n, ir.Carry) and n.state is s for n in reachable([node])) for s, node in following.items()
+    }
+    buffers = {node: state for state, node in following.items() if remembers[state]}
+
+    def moved(state: ir.State, node: ir.Node) -> ir.Node:
+        def current(n: ir.Node) -> ir.Node | None:
+            buffer = buffers.get(n)
+            if buffer is not None and buffer is not state:
+                return build.carry(buffer, span)
+            return None if n.args else n
+
+        return rewrite(build, node, current, span, {})
+
+    return {state: moved(state, node) for state, node in following.items()}
+
+
+__all__ = ["BEHIND_THE_FIRST", "flows", "heavy_ball", "timeless", "times_of"]

@@ -1,0 +1,269 @@
+"""Optimizers `on layers`: entries of a parameter that know their rows and columns (Nero, Adafactor, LARS, LAMB).
+
+A layer is a matrix as the network applies it: its rows are its outputs. Of W : m x n the rows are the m-neurons (slot 0) and
+the columns the n-neurons; of a family |u[d]> that is summed over d, the rows are neurons and the columns d; of a readout
+<v[c]| the rows are c and the columns neurons. A lone |b> that is added up is a vector: each entry is a row.
+
+What is of the order of the initial matrix is known without its entries: its rows have the length σ, and |1><1| takes from
+them their means, W_0 (I - |1><1|), which acts at order 1 (second-order note 2.4; `Trained.centred` in transform/lower.py).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from tp_compiler.check import values as v
+from tp_compiler.check.expressions import Context, Expressions
+from tp_compiler.check.names import Scope
+from tp_compiler.diagnostics import ProgramError, Span, error, suggest
+from tp_compiler.frontend import syntax as ast
+from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.types import Index, Type
+from tp_compiler.ir.walk import reachable
+from tp_compiler.train.on_entries import along
+from tp_compiler.transform.gradient import is_zero
+from tp_compiler.transform.separable import added, averaged, separated
+from tp_compiler.transform.slots import exchanged
+
+Run = Callable[["LayerBody", tuple[ast.Statement, ...], Scope], None]
+#: What counts rows or columns: neurons of a slot, or an index.
+Side = tuple[int | Index, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class LayerParameter:
+    """A parameter as an optimizer on layers sees it.
+
+    `current` and `start` are its values now and before step 0; `entry` and `deviation` (σ) belong to an initial matrix.
+    """
+
+    name: str
+    type: Type
+    current: ir.Node
+    start: ir.Node
+    gradient: ir.Node
+    rows: Side
+    cols: Side
+    entry: ir.Node | None = None
+    deviation: ir.Node | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class LayerUpdate:
+    """What is added, without and along W_0; what follows the states; the value before step 0 (of a matrix the factor of
+    W_0, whose rows are `centred` or not)."""
+
+    change: ir.Node
+    along: ir.Node | None
+    following: dict[ir.State, ir.Node]
+    start: ir.Node
+    centred: bool
+
+
+@dataclass
+class LayerBody:
+    """One run of the body."""
+
+    core: Expressions
+    parameter: LayerParameter
+    clock: ir.Node
+    span: Span
+    kinds: dict[str, Type]  # the shapes of the states, as far as the runs before have shown them
+    columns: dict[str, int]  # the states that are kets of the columns of a matrix, with the slot of those
+    start: ir.Node
+    starting: bool = False  # inside of `init`
+    centred: bool = False
+    states: dict[str, ir.State] = field(default_factory=dict)
+    current: dict[str, ir.Node] = field(default_factory=dict)
+
+    # -- statements ---------------------------------------------------------------------------------------------
+    def declare(self, s: ast.State, scope: Scope) -> None:
+        """A state starts at a value made of the initial parameter, and has the shape of what is assigned to it."""
+        inner = scope.snapshot()
+        self.bind("p", self.start, inner)
+        init = self.number(s.value, inner)
+        kind = self.kinds.get(s.name, replace(init.type, random=False))
+        state = ir.State(f"{self.parameter.name}.{s.name}", kind, init, s.span)
+        self.states[s.name] = state
+        value = self.core.build.carry(state, s.span)
+        slot = self.columns.get(s.name)
+        self.bind(s.name, value if slot is None else self.core.build.copy(value, slot, s.span), scope)
+
+    def assign(self, s: ast.Assign, scope: Scope) -> None:
+        if self.starting and s.name == "p":
+            self.start = self.number(s.value, scope)
+            self.bind("p", self.start, scope)
+            return
+        if s.name not in self.states:
+            remedy = suggest(s.name, self.states) or f"declare it: `state {s.name} = 0`"
+            raise error("NX166", f"`{s.name}` is no state", s.span, remedy)
+        self.bind(s.name, self.number(s.value, scope), scope)
+
+    def number(self, expr: ast.Expr, scope: Scope) -> ir.Node:
+        found = self.core.value(expr, Context(scope))
+        if isinstance(found, v.Broken):
+            raise ProgramError([])
+        if not isinstance(found, v.Scalar | v.Ket):
+            raise error("NX167", f"an entry is a number, found {found.kind}", expr.span, "write it in g, p and states")
+        return found.node
+
+    def bind(self, name: str, node: ir.Node, scope: Scope) -> None:
+        scope.others[name] = v.Binding(v.Ket(node) if node.type.slots else v.Scalar(node))
+        if name in self.states:
+            self.current[name] = node
+
+    # -- rows and columns ---------------------------------------------------------------------------------------
+    def statistic(self, name: str, node: ir.Node, span: Span) -> ir.Node:
+        """rowmean, rownorm, colmean, colnorm, norm: means and root mean squares; lengths, balanced: see `TABLE`."""
+        part, rest = self._split(node, span)
+        if name == "balanced":
+            return self._balanced(node, part, rest, span)
+        if part is not None:
+            if name not in ("norm", "lengths", "rownorm"):
+                raise error("NX169", f"{name} of an initial matrix is not a number", span, "write rowmean(g)")
+            assert self.parameter.deviation is not None
+            return self.core.build.mul(self.core.build.map("abs", (part,), span), self.parameter.deviation, span)
+        side = {"row": self.parameter.cols, "col": self.parameter.rows}.get(name[:3])
+        if name == "lengths":
+            return self._root(self._total(node, self.parameter.cols, 2, span), span)
+        if side is None:
+            side = (*self.parameter.rows, *self.parameter.cols)
+        mean = self._mean(node, side, 1 if name.endswith("mean") else 2, span)
+        return mean if name.endswith("mean") else self._root(mean, span)
+
+    def _split(self, node: ir.Node, span: Span) -> tuple[ir.Node | None, ir.Node]:
+        if self.parameter.entry is None:
+            return None, node
+        return along(self.core.build, node, self.parameter.entry, span)
+
+    def _total(self, node: ir.Node, side: Side, power: int, span: Span) -> ir.Node:
+        """The sum of powers over an index, the mean over neurons."""
+        over = tuple(x for x in side if isinstance(x, Index))
+        slots = tuple(x for x in side if not isinstance(x, Index))
+        terms = separated(self.core.build, node, span) if len(node.type.slots) == 2 else None
+        found = averaged(self.core.build, terms, power, over, slots, span) if terms is not None else None
+        if found is not None:
+            return found
+        build = self.core.build
+        others = [slot for slot, _ in node.type.slots if slot]
+        if slots == (0,) and others and not any(_is_entry(n) for n in reachable([node])):
+            # The mean over the rows as a ket of its own, at the columns: no average inside of another.
+            ket = build.contract((exchanged(build, node, others[0], span),) * power, over, (others[0],), span)
+            return build.copy(ket, others[0], span)
+        return build.contract((node,) * power, over, slots, span)
+
+    def _mean(self, node: ir.Node, side: Side, power: int, span: Span) -> ir.Node:
+        count = math.prod(x.size for x in side if isinstance(x, Index))
+        total = self._total(node, side, power, span)
+        return self.core.build.mul(self.core.build.constant(1 / count, span), total, span)
+
+    def _root(self, node: ir.Node, span: Span) -> ir.Node:
+        return self.core.build.map("sqrt", (node,), span)
+
+    def _balanced(self, node: ir.Node, part: ir.Node | None, rest: ir.Node, span: Span) -> ir.Node:
+        """The rows with mean 0 and length 1; a vector as it is. What is learned of a matrix adds nothing to the length of
+        its rows in the limit, but has to be centred."""
+        build, cols = self.core.build, self.parameter.cols
+        if not cols:
+            return node
+        if self.parameter.entry is None:
+            if isinstance(node, ir.InitialKet) and all(is_zero(a) for a in node.args):
+                message = f"{self.parameter.name} starts at 0: there is no length to keep"
+                raise error("NX294", message, self.span, "draw it, or train it with another optimizer")
+            centred = self._less_mean(node, cols, span)
+            length = self._root(self._total(centred, cols, 2, span), span)
+            return build.map("div", (centred, length), span)
+        if part is None or (self.starting and not is_zero(rest)):
+            raise error("NX294", "balanced acts on the parameter, and on what follows it", span, "write balanced(p)")
+        self.centred = self.centred or self.starting
+        if not self.centred:
+            raise error(
+                "NX294", "the rows of the initial matrix are not centred", span, "add `init { p := balanced(p) }`"
+            )
+        assert self.parameter.deviation is not None
+        weight = build.map("div", (build.constant(1, span), self.parameter.deviation), span)
+        start = build.mul(weight, self.parameter.entry, span)
+        return start if is_zero(rest) else build.add(start, self._less_mean(rest, cols, span), span)
+
+    def _less_mean(self, node: ir.Node, side: Side, span: Span) -> ir.Node:
+        return self.core.build.add(node, self.core.build.neg(self._mean(node, side, 1, span), span), span)
+
+
+def _is_entry(node: ir.Node) -> bool:
+    return isinstance(node, ir.Carry) and node.state.is_matrix
+
+
+#: The functions of an optimizer on layers.
+STATISTICS = ("rowmean", "colmean", "rownorm", "colnorm", "norm", "lengths", "balanced")
+
+
+def layered(
+    core: Expressions, run: Run, optimizer: v.OptimizerName, values: dict[str, ir.Node], parameter: LayerParameter,
+    clock: ir.Node, span: Span,
+) -> LayerUpdate:  # fmt: skip
+    """Runs the body until the shapes of its states are settled."""
+    kinds: dict[str, Type] = {}
+    columns: dict[str, int] = {}
+    while True:
+        body = LayerBody(core, parameter, clock, span, dict(kinds), dict(columns), parameter.start)
+        update = _once(body, run, optimizer, values)
+        found = {n: _wider(body.states[n].type, node.type, n in columns) for n, node in body.current.items()}
+        shapes = {n: kind for n, (kind, _) in found.items()}
+        if shapes == kinds:
+            break
+        kinds, columns = shapes, {n: slot for n, (_, slot) in found.items() if slot is not None}
+    following = {}
+    for name, node in body.current.items():
+        part, rest = body._split(node, span)
+        if part is not None:
+            raise error("NX169", f"`{name}` contains the initial matrix", span, "let `p` enter the update itself")
+        following[body.states[name]] = exchanged(core.build, rest, columns[name], span) if name in columns else rest
+    part, rest = body._split(update, span)
+    terms = separated(core.build, rest, span) if parameter.entry is not None else None
+    if terms is not None:
+        ((_, _), (slot, width)) = parameter.type.slots
+        rest = added(core.build, terms, (slot, width), span)
+    start, left = body._split(body.start, span)
+    if parameter.entry is not None and (start is None or not is_zero(left)):
+        raise error("NX294", "a matrix starts at a multiple of what it was", span, "write `init { p := balanced(p) }`")
+    return LayerUpdate(rest, part, following, left if start is None else start, body.centred)
+
+
+def _wider(state: Type, value: Type, column: bool) -> tuple[Type, int | None]:
+    """The type of a state that takes a value; for a ket of the columns of a matrix, kept as a ket, their slot."""
+    indices = (*state.indices, *(i for i in value.indices if i not in state.indices))
+    slots = tuple(sorted({*(() if column else state.slots), *value.slots}))
+    if len(slots) == 1 and slots[0][0] != 0:
+        return Type(indices, ((0, slots[0][1]),)), slots[0][0]
+    return Type(indices, slots), None
+
+
+def _once(body: LayerBody, run: Run, optimizer: v.OptimizerName, values: dict[str, ir.Node]) -> ir.Node:
+    build, parameter, core = body.core.build, body.parameter, body.core
+    scope = optimizer.scope.snapshot()
+    scope.body = scope.entries = True
+    for name, node in values.items():
+        scope.others[name] = v.Binding(v.Scalar(node))
+    body.bind("g", parameter.gradient, scope)
+    body.bind("t", build.add(body.clock, build.constant(1, body.span), body.span), scope)
+    scope.others["step"] = v.Binding(v.Scalar(body.clock))
+    *before, last = optimizer.statement.body
+    assert isinstance(last, ast.Return)
+    outer, core.layer_body = core.layer_body, body
+    try:
+        body.starting = True
+        body.bind("p", parameter.start, scope)
+        for s in before:
+            if isinstance(s, ast.Init):
+                run(body, s.body, scope)
+        body.starting = False
+        body.bind("p", parameter.current, scope)
+        run(body, tuple(s for s in before if not isinstance(s, ast.Init)), scope)
+        return body.number(last.values[0], scope)
+    finally:
+        core.layer_body = outer
+
+
+__all__ = ["STATISTICS", "LayerBody", "LayerParameter", "LayerUpdate", "layered"]

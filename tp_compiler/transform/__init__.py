@@ -1,0 +1,1 @@
+"""Instructions to instructions, and no syntax: gradients, tangent kernels, lowering."""
