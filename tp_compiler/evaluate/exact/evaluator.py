@@ -18,7 +18,6 @@ import numpy as np
 from tp_compiler.diagnostics import Diagnostic
 from tp_compiler.evaluate import errors
 from tp_compiler.evaluate import numerical_errors as faults
-from tp_compiler.evaluate.arrays import joined, labels, reduced, reindexed, shifted
 from tp_compiler.evaluate.budget import Interrupted, TooLarge, current
 from tp_compiler.evaluate.exact import compositions, pointwise, stein
 from tp_compiler.evaluate.exact.binding import Place, fresh
@@ -50,8 +49,8 @@ from tp_compiler.evaluate.exact.ket_formula import (
 from tp_compiler.evaluate.exact.trials import Trials
 from tp_compiler.evaluate.gaussian.lines import Infinite
 from tp_compiler.evaluate.gaussian.univariate import Univariate, monomial, univariate
+from tp_compiler.evaluate.instructions import RULES
 from tp_compiler.evaluate.ranges import Range, with_signs
-from tp_compiler.evaluate.spectral import spectral
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.primitives import PRIMITIVES
 from tp_compiler.ir.program import Output
@@ -430,27 +429,15 @@ class ExactEvaluator:
             raise NotExact(f"{node.op} over kets")
         own = node.args[0].type.indices
         values = np.broadcast_to(x.at(own), [i.size for i in own])
-        axis = own.index(node.index)
+        rule = _rule(node, [own])
         if node.op != "prod":
-            value, error = errors.monotone(lambda v: reduced(node.op, v, axis), values, _spread(x, own))
+            value, error = errors.monotone(lambda v: rule([v]), values, _spread(x, own))
             return Tensor(value, node.type.indices, error)
-        return _probed(lambda v: reduced(node.op, v[0], axis), [(values, _spread(x, own))], node.type.indices)
+        return _probed(rule, [(values, _spread(x, own))], node.type.indices)
 
     def _reindex(self, node: ir.Reindex, args: list[Any]) -> Any:
         x, *gathers = args
-        own = node.args[0].type.indices
-        if isinstance(x, Tensor):
-            positions = [
-                faults.positions(g.at(a.type.indices), a, node) for g, a in zip(gathers, node.args[1:], strict=True)
-            ]
-            values = np.broadcast_to(x.at(own), [i.size for i in own])
-            return _each(
-                lambda v: reindexed(node, v, own, positions, labels(node.type)),
-                values,
-                _spread(x, own),
-                node.type.indices,
-            )
-        return self._moved(x, node, gathers)
+        return _entries(node, args, 1) if isinstance(x, Tensor) else self._moved(x, node, gathers)
 
     def _moved(self, x: Form, node: ir.Reindex, gathers: list[Tensor]) -> Form:
         """Renames and selections; a gather is a sum with zeros and ones over a fresh label."""
@@ -473,22 +460,16 @@ class ExactEvaluator:
 
     def _shift(self, node: ir.Shift, args: list[Any]) -> Any:
         (x,) = args
-        index = node.index
         if isinstance(x, Tensor):
-            own = node.args[0].type.indices
-            values = np.broadcast_to(x.at(own), [i.size for i in own])
-            return _each(lambda v: shifted(v, own.index(index), node.by), values, _spread(x, own), own)
-        label = fresh(index)
-        hot = Tensor(np.eye(index.size, k=-node.by), (index, label))
-        return _simplified(x.placed({index: label}).scaled(hot).summed((label,)).parts)
+            return _entries(node, args)
+        label = fresh(node.index)
+        unit = np.eye(node.index.size)  # what becomes of each member
+        hot = Tensor(RULES[ir.Shift](node, [(unit, (label, node.index))], (node.index, label)), (node.index, label))
+        return _simplified(x.placed({node.index: label}).scaled(hot).summed((label,)).parts)
 
     def _stack(self, node: ir.Stack, args: list[Any]) -> Any:
         if all(isinstance(a, Tensor) for a in args):
-            rest = tuple(i for i in node.type.indices if i != node.index)
-            shape = [i.size for i in rest]
-            parts = np.stack([np.broadcast_to(a.at(rest), shape) for a in args])
-            off = np.stack([np.broadcast_to(e if (e := a.error_at(rest)) is not None else 0.0, shape) for a in args])
-            return Tensor(parts, (node.index, *rest), errors.compact(off) if np.any(off) else None)
+            return _entries(node, args)
         terms: list[Term] = []
         for k, a in enumerate(args):
             here = delta(node.index, k + 1)
@@ -499,22 +480,15 @@ class ExactEvaluator:
     def _join(self, node: ir.Join, args: list[Any]) -> Any:
         if not all(isinstance(a, Tensor) for a in args):
             raise NotExact("a basis of kets")
-        own = [a.labels for a in args]
-        return _probed(
-            lambda v: joined(node, v, own, node.type.indices), [(a.values, a.error) for a in args], node.type.indices
-        )
+        return self._spectral(node, args)
 
-    def _spectral(self, node: ir.Spectral, args: list[Any]) -> Any:
-        own = [a.labels for a in args]
-        return _probed(
-            lambda v: spectral(node, list(zip(v, own, strict=True)), labels(node.type)),
-            [(a.values, a.error) for a in args],
-            node.type.indices,
-        )
+    def _spectral(self, node: ir.Spectral | ir.Join, args: list[Any]) -> Any:
+        rule = _rule(node, [a.labels for a in args])
+        return _probed(rule, [(a.values, a.error) for a in args], node.type.indices)
 
     def _linalg(self, node: ir.Linalg, args: list[Any]) -> Any:
         bounded(node.type.indices)
-        found = faults.linalg(node, [(a.values, a.labels) for a in args], labels(node.type))
+        found = _rule(node, [a.labels for a in args])([a.values for a in args])
         return Tensor(found, node.type.indices)  # its error is told by trials
 
     def _again(self, node: ir.Node, args: list[Tensor]) -> Any:
@@ -584,10 +558,24 @@ def _spread(x: Tensor, own: tuple[Index, ...]) -> Any:
     return None if error is None else np.broadcast_to(error, [i.size for i in own])
 
 
-def _each(move: Callable[[Any], Any], values: Any, error: Any, own: tuple[Index, ...]) -> Tensor:
-    """Entries put elsewhere, with their errors."""
-    bounded(own)
-    return Tensor(move(values), own, None if error is None else errors.compact(move(error)))
+def _rule(node: ir.Node, of: Sequence[tuple[Index, ...]]) -> Callable[[Sequence[Any]], Any]:
+    """The array of an instruction as a function of the arrays of its arguments, over the labels `of`."""
+    rule, own = RULES[type(node)], node.type.indices
+    return lambda values: rule(node, list(zip(values, of, strict=True)), own)
+
+
+def _entries(node: ir.Node, args: Sequence[Tensor], moved: int | None = None) -> Tensor:
+    """Entries of the first `moved` arguments put elsewhere (the others say where), with their errors."""
+    of = [a.type.indices for a in node.args]
+    values = [np.broadcast_to(x.at(own), [i.size for i in own]) for x, own in zip(args, of, strict=True)]
+    spreads = [_spread(x, own) for x, own in zip(args[:moved], of, strict=False)]
+    rule = _rule(node, of)
+    bounded(node.type.indices)
+    found = rule(values)
+    if all(e is None for e in spreads):
+        return Tensor(found, node.type.indices)
+    known = [np.zeros(np.shape(v)) if e is None else e for v, e in zip(values, spreads, strict=False)]
+    return Tensor(found, node.type.indices, errors.compact(rule([*known, *values[len(known) :]])))
 
 
 def _probed(

@@ -7,23 +7,23 @@ A register holds an array whose dimensions are the labels of its shape. The last
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial, reduce
 from typing import Any
 
 import numpy as np
 
 from tp_compiler.evaluate import numerical_errors as faults
-from tp_compiler.evaluate.arrays import Label, reduced, shifted
+from tp_compiler.evaluate.arrays import Label
 from tp_compiler.evaluate.budget import COUNTED, LEAST, current, spacious
 from tp_compiler.evaluate.exact.ket_formula import MOST_ENTRIES, NotExact
+from tp_compiler.evaluate.instructions import RULES
 from tp_compiler.evaluate.kernels import KERNELS
 from tp_compiler.evaluate.linear.averages import averaging
-from tp_compiler.evaluate.linear.contraction import Labels, size_of, viewer
+from tp_compiler.evaluate.linear.contraction import Labels, arranged, size_of, viewer
 from tp_compiler.evaluate.linear.matrices import Coordinates, InitialMatrix, padded
 from tp_compiler.evaluate.linear.shapes import Shapes, indices, slots
 from tp_compiler.evaluate.linear.sparse import SparseUpdate, scatter, scattering
-from tp_compiler.evaluate.spectral import spectral
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.program import Loop
 from tp_compiler.ir.types import Index
@@ -300,11 +300,21 @@ class Code:
     def _copy(self, node: ir.Copy) -> None:
         self._alias(node, node.args[0])
 
-    def _reduce(self, node: ir.Reduce) -> Run:
-        (x,) = node.args
-        own = self.shapes[x] if node.index in self.shapes[x] else (*self.shapes[x], node.index)
-        value, axis = self.read(x, own, whole=True), own.index(node.index)
-        return self._computing(node, lambda: reduced(node.op, value(), axis))
+    def _by_rule(self, node: ir.Node, of: Sequence[Labels]) -> Run:
+        """An array rule of the arguments over the labels `of`, kets made as long as one another."""
+        rule, own = RULES[type(node)], self.shapes[node]
+        depth = len(slots(own))
+        reads = [self.read(a, wanted, whole=True) for a, wanted in zip(node.args, of, strict=True)]
+
+        def value() -> Any:
+            return rule(node, list(zip(levelled([r() for r in reads], depth), of, strict=True)), own)
+
+        return self._computing(node, value)
+
+    def _along(self, node: ir.Reduce | ir.Shift) -> Run:
+        return self._by_rule(node, [arranged((*self.shapes[node.args[0]], node.index))])
+
+    _reduce = _shift = _along
 
     def _reindex(self, node: ir.Reindex) -> Run | None:
         x = node.args[0]
@@ -346,42 +356,18 @@ class Code:
         positions = self.read(gather, new)
         return lambda: faults.positions(positions(), gather, node)
 
-    def _shift(self, node: ir.Shift) -> Run:
-        own = self.shapes[node]
-        value, axis = self.read(node.args[0], own, whole=True), own.index(node.index)
-        return self._computing(node, lambda: shifted(value(), axis, node.by))
-
     def _stack(self, node: ir.Stack) -> Run:
-        own = self.shapes[node]
-        rest = own[1:]
-        assert own[0] == node.index
-        reads = [self.read(a, rest, whole=True) for a in node.args]
-        return self._computing(node, lambda: np.stack(levelled([r() for r in reads], len(slots(own)))))
+        rest = tuple(x for x in self.shapes[node] if x != node.index)
+        return self._by_rule(node, [rest] * len(node.args))
 
     def _join(self, node: ir.Join) -> Run:
-        own = self.shapes[node]
-        rest = own[1:]
-        reads = [
-            (self.read(a, (*group, *rest), whole=True), math.prod(i.size for i in group))
-            for a, group in zip(node.args, node.groups, strict=True)
-        ]
+        rest = tuple(x for x in self.shapes[node] if x != node.index)
+        return self._by_rule(node, [(*group, *rest) for group in node.groups])
 
-        def value() -> Any:
-            parts = [(x := r()).reshape(size, *x.shape[x.ndim - len(rest) :]) for r, size in reads]
-            return np.concatenate(levelled(parts, len(slots(own))))
+    def _of_matrices(self, node: ir.Linalg | ir.Spectral) -> Run:
+        return self._by_rule(node, [indices(self.shapes[a]) for a in node.args])
 
-        return self._computing(node, value)
-
-    def _linalg(self, node: ir.Linalg) -> Run:
-        return self._of_matrices(node, faults.linalg)
-
-    def _spectral(self, node: ir.Spectral) -> Run:
-        return self._of_matrices(node, spectral)
-
-    def _of_matrices(self, node: ir.Node, function: Callable[..., Any]) -> Run:
-        reads = [(self.read(a), indices(self.shapes[a])) for a in node.args]
-        own = self.shapes[node]
-        return self._computing(node, lambda: function(node, [(r(), labels) for r, labels in reads], own))
+    _linalg = _spectral = _of_matrices
 
 
 # ------------------------------------------------------------------------------------------------------------ sums

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tp_compiler.evaluate.arrays import Label, aligned, contract, labels, reduced, reindexed, shifted
+from tp_compiler.evaluate.arrays import Label, aligned, contract, labels
+from tp_compiler.evaluate.instructions import RULES, Labelled
 from tp_compiler.evaluate.kernels import KERNELS
 from tp_compiler.evaluate.sampling import heavy_tails as tails
 from tp_compiler.ir import nodes as ir
@@ -113,13 +114,12 @@ def _order(place: int, paired: int, generator: np.random.Generator) -> Any:
     return reversed_bits ^ int(generator.integers(paired))
 
 
-#: A tile's value: an array and its labels. The neuron dimensions of a tile are the labels 0 (rows), 1 (the copies of
-#: this E), 2, ... (those of E nested in it); indices follow.
-Labelled = tuple[Any, tuple[Label, ...]]
-
-
 class _Body:
-    """One contraction, tile by tile."""
+    """One contraction, tile by tile.
+
+    The neuron dimensions of a tile are the labels 0 (rows), 1 (the copies of this E), 2, ... (those of E nested in it);
+    indices follow.
+    """
 
     def __init__(self, outer: OuterNonlin, node: ir.Contract, args: list[ir.Node]):
         self.outer = outer
@@ -222,20 +222,7 @@ class _Body:
     def _apply(self, node: ir.Node, args: list[Labelled]) -> Labelled:
         dimensions = tuple(sorted({label for _, own in args for label in own if isinstance(label, int)}))
         own: tuple[Label, ...] = (*dimensions, *node.type.indices)
-        x, of = args[0]
-        if isinstance(node, ir.Map):
-            return KERNELS[node.fn](*(aligned(a, labels_, own) for a, labels_ in args)), own
-        if isinstance(node, ir.Reduce):
-            return reduced(node.op, x, of.index(node.index)), own
-        if isinstance(node, ir.Shift):
-            return shifted(x, of.index(node.index), node.by), own
-        if isinstance(node, ir.Reindex):
-            positions = [np.asarray(g, dtype=np.int64) - 1 for g, _ in args[1:]]
-            return reindexed(node, x, of, positions, own), own
-        assert isinstance(node, ir.Stack)
-        rest = tuple(label for label in own if label != node.index)
-        parts = np.broadcast_arrays(*(aligned(a, labels_, rest) for a, labels_ in args))
-        return np.stack(parts, axis=own.index(node.index)), own
+        return RULES[type(node)](node, args, own), own
 
     def _nested(self, node: ir.Contract, env: dict[int, tuple[int, Any]], depth: int, block: int) -> Labelled:
         """A sum, or an E inside an E: its copies take the next neuron dimension."""

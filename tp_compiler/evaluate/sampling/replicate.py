@@ -15,7 +15,8 @@ import numpy as np
 
 from tp_compiler.diagnostics import Diagnostic
 from tp_compiler.evaluate import numerical_errors as faults
-from tp_compiler.evaluate.arrays import Label, aligned, contract, joined, labels, reduced, reindexed, shifted
+from tp_compiler.evaluate.arrays import Label, aligned, contract, labels
+from tp_compiler.evaluate.instructions import RULES
 from tp_compiler.evaluate.kernels import KERNELS
 from tp_compiler.evaluate.sampling import heavy_tails as tails
 from tp_compiler.evaluate.sampling.blocks import Blocks
@@ -26,7 +27,6 @@ from tp_compiler.evaluate.sampling.outer import OuterNonlin
 from tp_compiler.evaluate.sampling.plan import Plan
 from tp_compiler.evaluate.sampling.points import Points
 from tp_compiler.evaluate.sampling.training import Training
-from tp_compiler.evaluate.spectral import spectral
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.types import Index
 from tp_compiler.ir.walk import dependencies
@@ -230,13 +230,6 @@ class Replicate:
     _stop = _initialscalar
 
     # -- instructions -------------------------------------------------------------------------------------------
-    def _map(self, node: ir.Map) -> Any:
-        own = labels(node.type)
-        args = [aligned(self.values[a], labels(a.type), own) for a in node.args]
-        result = KERNELS[node.fn](*args)
-        self._watch(node, result)
-        return result
-
     def _watch(self, node: ir.Node, result: Any) -> None:
         if not np.isfinite(result).all():
             self.suspect.add(node)
@@ -293,28 +286,15 @@ class Replicate:
         self.suspect.add(node)
         return result
 
-    def _reduce(self, node: ir.Reduce) -> Any:
-        x = node.args[0]
-        axis = labels(x.type).index(node.index)
-        result = reduced(node.op, self.values[x], axis)
-        self._watch(node, result)
+    def _by_rule(self, node: ir.Node) -> Any:
+        """An instruction that does the same to every particle."""
+        args = [(self.values[a], labels(a.type)) for a in node.args]
+        result = RULES[type(node)](node, args, labels(node.type))
+        if isinstance(node, ir.Map | ir.Reduce):
+            self._watch(node, result)
         return result
 
-    def _reindex(self, node: ir.Reindex) -> Any:
-        x, *gathers = node.args
-        indices = [faults.positions(self.values[g], g, node) for g in gathers]
-        return reindexed(node, self.values[x], labels(x.type), indices, labels(node.type))
-
-    def _shift(self, node: ir.Shift) -> Any:
-        x = node.args[0]
-        return shifted(self.values[x], labels(x.type).index(node.index), node.by)
-
-    def _stack(self, node: ir.Stack) -> Any:
-        own = labels(node.type)
-        rest = tuple(label for label in own if label != node.index)
-        shape = [label.size if isinstance(label, Index) else self.samples for label in rest]
-        parts = [np.broadcast_to(aligned(self.values[a], labels(a.type), rest), shape) for a in node.args]
-        return np.stack(parts, axis=own.index(node.index))
+    _map = _reduce = _reindex = _shift = _stack = _join = _linalg = _spectral = _by_rule
 
     def _matmul(self, node: ir.MatMul) -> Any:
         variance = self.values[node.matrix.variance]
@@ -360,15 +340,6 @@ class Replicate:
                 drop_of(self.plan.products[symbol], self.samples, self.plan.single),
             )
         return self.states[symbol, member]
-
-    def _join(self, node: ir.Join) -> Any:
-        return joined(node, [self.values[a] for a in node.args], [labels(a.type) for a in node.args], labels(node.type))
-
-    def _spectral(self, node: ir.Spectral) -> Any:
-        return spectral(node, [(self.values[a], labels(a.type)) for a in node.args], labels(node.type))
-
-    def _linalg(self, node: ir.Linalg) -> Any:
-        return faults.linalg(node, [(self.values[a], labels(a.type)) for a in node.args], labels(node.type))
 
     def _clt(self, node: ir.Clt) -> Any:
         if node in self.plan.problems:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tp_compiler.evaluate.arrays import Label, aligned, contract, reduced, reindexed, shifted
-from tp_compiler.evaluate.kernels import KERNELS
+from tp_compiler.evaluate.arrays import Label, aligned, contract
+from tp_compiler.evaluate.instructions import RULES, Labelled
 from tp_compiler.evaluate.sampling.outerproducts import Member, selected
 from tp_compiler.evaluate.schedule import entries
 from tp_compiler.ir import nodes as ir
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 #: The label of the dimension that numbers the blocks of a tile.
 BLOCK = -1
 TILE = 2**14  # entries of one tile
-
-Labelled = tuple[Any, tuple[Label, ...]]
 
 
 def tiles(blocks: Blocks, roots: list[ir.Node], values: Mapping[ir.Node, Any], whole: bool = False) -> Iterator[Tile]:
@@ -100,28 +98,7 @@ class Tile:
 
     def _apply(self, node: ir.Node, args: list[Labelled]) -> Labelled:
         own = self._own(node, args)
-        x, of = args[0]
-        if isinstance(node, ir.Map):
-            return KERNELS[node.fn](*(aligned(a, labels_, own) for a, labels_ in args)), own
         if isinstance(node, ir.Contract):
             value = contract([a for a, _ in args], [labels_ for _, labels_ in args], own)
             return value / float(self.blocks.paired) ** len(node.slots), own
-        if isinstance(node, ir.Reduce):
-            left = tuple(i for i in of if i != node.index)
-            return aligned(reduced(node.op, x, of.index(node.index)), left, own), own
-        if isinstance(node, ir.Shift):
-            return aligned(shifted(x, of.index(node.index), node.by), of, own), own
-        if isinstance(node, ir.Reindex):
-            return self._reindexed(node, args, own)
-        assert isinstance(node, ir.Stack)
-        rest = tuple(label for label in own if label != node.index)
-        parts = np.broadcast_arrays(*(aligned(a, labels_, rest) for a, labels_ in args))
-        return np.stack(parts, axis=own.index(node.index)), own
-
-    def _reindexed(self, node: ir.Reindex, args: list[Labelled], own: tuple[Label, ...]) -> Labelled:
-        x, of = args[0]
-        positions = [np.asarray(g, dtype=np.int64) - 1 for g, _ in args[1:]]
-        lead = tuple(label for label in of if not isinstance(label, Index))
-        before: tuple[Label, ...] = (*lead, *node.args[0].type.indices)
-        after: tuple[Label, ...] = (*lead, *node.type.indices)
-        return aligned(reindexed(node, aligned(x, of, before), before, positions, after), after, own), own
+        return RULES[type(node)](node, args, own), own
