@@ -150,9 +150,3 @@ def test_what_is_0_times_something_is_not_left_out() -> None:
     with pytest.raises(tpc.ProgramError, match="NX280"):
         tpc.limit(HEAD + "|y> = 0 * |u>" + asked)
     assert tpc.limit(HEAD + "ket |y> ~ N(0, 0)" + asked)["q"] == pytest.approx(2 * 1.25)
-
-
-@pytest.mark.parametrize("by", ["|c[t]>", "|c[2]>"])
-def test_members_that_are_one_ket_are_not_told_apart(by: str) -> None:
-    with pytest.raises(tpc.ProgramError, match="NX280"):
-        tpc.limit(HEAD + f"|c[t]> = |u>\n|g[t]> = grad(sum[t](t * <c[t]|c[t]>), {by})\noutput q[t] = <g[t]|u>")

@@ -97,6 +97,7 @@ class Bindings(Declarations):
         self._closed(value, tuple(p for p in places if isinstance(p, Index)), s.span)
         if isinstance(value, v.Broken) and before is not None and isinstance(before.value, v.Broken):
             return
+        value = self.core.declared(name, value, tuple(p for p in places if isinstance(p, Index)))
         if isinstance(value, v.Scalar | v.Ket):
             self.names[value.node] = name.ident, tuple(p if isinstance(p, Index) else p[0] for p in places)
         table[name.ident] = self._bound(before, places, value, target.span)

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from tp_compiler.check import data
 from tp_compiler.check import values as v
-from tp_compiler.check.definitions import over_written
 from tp_compiler.check.expressions import BROKEN, Context, Expressions, free_indices
+from tp_compiler.check.name_lookup import family_indices
 from tp_compiler.check.names import RESERVED, Scope
 from tp_compiler.check.reach import Reach
 from tp_compiler.diagnostics import Diagnostics, ProgramError, Source, Span, error, suggest
@@ -149,12 +149,12 @@ class Declarations:
         return self._own_indices(name, scope)
 
     def _drawn(self, source: ast.Drawn, indices: tuple[Index, ...], scope: Scope):  # type: ignore[no-untyped-def]
-        nodes = self._law(source.law, scope, {"N": 2, "uniform": 1, "rademacher": 1})
+        parameters = self._law(source.law, scope, {"N": 2, "uniform": 1, "rademacher": 1})
         args = []
-        for node, e in zip(nodes, source.law.args, strict=True):
-            if not isinstance(node, ir.Constant):
+        for parameter, e in zip(parameters, source.law.args, strict=True):
+            if not isinstance(parameter.node, ir.Constant):
                 raise error("NX109", "data are drawn with constant parameters", e.span, "write numbers")
-            args.append(node.value)
+            args.append(parameter.node.value)
         seed = self.core.integer(source.seed, Context(scope), "a seed") if source.seed is not None else 0
         if seed is None or seed < 0:
             raise error("NX109", "a seed is a non-negative integer", source.span, "write `seed 7`")
@@ -165,8 +165,8 @@ class Declarations:
         if Type(indices).size() > MAX_DRAWN:
             raise error("NX305", f"{Type(indices).size()} numbers are too many", span, "use smaller axes")
 
-    def _law(self, law: ast.Law, scope: Scope, known: dict[str, int]) -> list[ir.Node]:
-        """The parameter nodes of `N(mean, variance)` and its kin, a constant variance checked for its sign."""
+    def _law(self, law: ast.Law, scope: Scope, known: dict[str, int]) -> list[v.Scalar]:
+        """The parameters of `N(mean, variance)` and its kin, a constant variance checked for its sign."""
         if law.name not in known:
             shown = ", ".join(known)
             raise error(
@@ -180,15 +180,18 @@ class Declarations:
                 law.span,
                 f"write {form}",
             )
-        nodes = [self.core.scalar(e, Context(scope), "a number") for e in law.args]
-        if any(n is None for n in nodes):
+        values = [self.core.value(e, Context(scope)) for e in law.args]
+        for value, e in zip(values, law.args, strict=True):
+            self.core.expect_scalar(value, e.span, "a number")
+        found = [value for value in values if isinstance(value, v.Scalar)]
+        if len(found) < len(values):
             raise ProgramError([])
-        variance = nodes[-1]
+        variance = found[-1].node
         if isinstance(variance, ir.Constant) and variance.value < 0:
             raise error(
                 "NX114", f"the variance {variance.value:g} is negative", law.args[-1].span, "a variance is 0 or more"
             )
-        return [n for n in nodes if n is not None]
+        return found
 
     def _scalardecl(self, s: ast.ScalarDecl, scope: Scope) -> None:
         indices = self._own_indices(s.target, scope)
@@ -229,11 +232,9 @@ class Declarations:
     def _initial(self, s: ast.KetDecl, indices: tuple[Index, ...], width: Width, scope: Scope) -> ir.Node:
         pair = None
         if isinstance(s.law, ast.Law):
-            mean, spread = self._law(s.law, scope, {"N": 2})
-            whole = over_written(self.core, v.Scalar(spread), s.law.args[1], scope)
-            assert isinstance(whole, v.Scalar)
-            pair = self._pair(whole.node, indices, s.law.args[1])
-            spread = self.build.over(spread, pair or (), s.law.args[1].span)
+            center, variance = self._law(s.law, scope, {"N": 2})
+            pair = self._pair(variance, indices, s.law.args[1])
+            mean, spread = center.node, self.build.over(variance.node, pair or (), s.law.args[1].span)
         else:
             value = self.core.value(s.law, Context(scope))
             if isinstance(value, v.Ket) and value.node.type.is_scalar:
@@ -253,9 +254,9 @@ class Declarations:
         symbol = ir.KetSymbol(s.target.ident, indices, width, s.target.span, s.frozen, pair)
         return self.build.initial_ket(symbol, mean, spread, s.target.span)
 
-    def _pair(self, spread: ir.Node, indices: tuple[Index, ...], at: ast.Expr) -> tuple[Index, Index] | None:
+    def _pair(self, spread: v.Scalar, indices: tuple[Index, ...], at: ast.Expr) -> tuple[Index, Index] | None:
         """`N(0, S[i,j])` for |g[i]>: the index not on the left pairs with the left one of its axis."""
-        extra = [i for i in spread.type.indices if i not in indices]
+        extra = [i for i in family_indices(spread) if i not in indices]
         if not extra:
             return None
         partners = [i for i in indices if i.axis == extra[0].axis]
@@ -270,14 +271,14 @@ class Declarations:
         try:
             indices = self._own_indices(s.target, scope)
             rows, cols = (self._width(w, s.span, scope) for w in (s.rows, s.cols))
-            nodes = self._law(s.law, scope, {"N": 2, "rademacher": 1, "uniform": 1})
-            if len(nodes) == 2 and not (isinstance(nodes[0], ir.Constant) and nodes[0].value == 0):
+            *means, variance = self._law(s.law, scope, {"N": 2, "rademacher": 1, "uniform": 1})
+            if means and not (isinstance(means[0].node, ir.Constant) and means[0].node.value == 0):
                 raise error(
                     "NX115", "the entries of a matrix have mean 0", s.law.args[0].span, "add c |1><1| for a mean"
                 )
-            self._closed(v.Scalar(nodes[-1]), indices, s.law.args[-1].span)
+            self._closed(variance, indices, s.law.args[-1].span)
             law = {"N": "normal"}.get(s.law.name, s.law.name)
-            symbol = ir.MatrixSymbol(s.target.ident, indices, rows, cols, law, nodes[-1], s.target.span, s.frozen)
+            symbol = ir.MatrixSymbol(s.target.ident, indices, rows, cols, law, variance.node, s.target.span, s.frozen)
             binding = v.Binding(v.Matrix(symbol, indices), indices, parameter=not s.frozen)
         finally:
             self._declare(s.target, binding, scope)

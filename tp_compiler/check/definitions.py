@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from tp_compiler.check import values as v
 from tp_compiler.check.expressions import BROKEN, Context, Expressions, free_indices
+from tp_compiler.check.name_lookup import family_indices
 from tp_compiler.check.names import Scope
 from tp_compiler.diagnostics import Diagnostic, Diagnostics, error, suggest
 from tp_compiler.frontend import syntax as ast
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 MAX_DEPTH = 200
+#: What takes gradients: by its second argument, or by what stands behind its semicolon.
+GRADIENTS = {"grad", "vjp", "jvp", "ntk"}
 
 
 class Definitions:
@@ -47,8 +50,6 @@ class Definitions:
             if isinstance(value, v.Broken):
                 broken = True
                 continue
-            if len(free_indices(value)) < len(param.name.indices or ()):
-                value = over_written(self.core, value, arg, ctx.scope)
             self._bind(param, value, arg, scope, hidden, returned)
         if broken:
             return (BROKEN,) * _returns(statement)
@@ -58,6 +59,7 @@ class Definitions:
             results = [self.core.value(e, Context(scope)) for e in _return(statement).values]
         finally:
             self.depth -= 1
+        self.core.written.clear()  # the indices of the arguments are those of the results, or are bound in the body
         back: dict[Index, Index | int] = {**returned, **{h: i for i, h in hidden.items()}}
         for result in results:
             self._no_capture(result, back, expr)
@@ -113,15 +115,18 @@ class Definitions:
                 f"pass a {param.kind}{hints[param.kind] if isinstance(value, v.Scalar) else ''}",
             )
         own = tuple(self._param_index(e, scope) for e in param.name.indices or ())
-        matched = self._matched(own, free_indices(value), param, arg)
+        free = free_indices(value)
+        if len(free) < len(own):
+            free = family_indices(value)
+        matched = self._matched(own, free, param, arg)
         mapping: dict[Index, Index | int] = {}
-        for index in free_indices(value):
+        for index in family_indices(value):
             if index in matched:
                 mapping[index] = matched[index]
                 returned.setdefault(matched[index], index)
             else:
                 mapping[index] = hidden.setdefault(index, self.core.build.fresh(index))
-        placed = self._restored(value, mapping, arg)
+        placed = self.core.declared(param.name, self._restored(value, mapping, arg), own)
         if param.kind != "ket" and (outer := scope.ket(param.name.ident)) is not None:
             scope.hidden[param.name.ident] = outer
         table = scope.kets if param.kind == "ket" else scope.others
@@ -159,7 +164,8 @@ class Definitions:
         if not mapping:
             return value
         if isinstance(value, v.Scalar | v.Ket):
-            return type(value)(self.core.build.rename(value.node, mapping, at.span))
+            over = tuple(i for i in (mapping.get(i, i) for i in value.over) if isinstance(i, Index))
+            return type(value)(self.core.build.rename(value.node, mapping, at.span), over)
         if isinstance(value, v.Operator):
             return self.core.algebra.rename(value, mapping, at.span)
         return value
@@ -243,10 +249,6 @@ def names_in(tree: object, in_label: bool = False) -> Iterator[tuple[ast.Name, b
                 yield from names_in(getattr(tree, f.name), in_label)
 
 
-#: Reductions: the indices in their brackets are bound.
-BINDING = {"sum", "mean", "max", "min", "prod", "logsumexp"}
-
-
 def calls_in(tree: object) -> Iterator[ast.Call]:
     """Every call in a tree."""
     if isinstance(tree, ast.Call):
@@ -260,30 +262,13 @@ def calls_in(tree: object) -> Iterator[ast.Call]:
                 yield from calls_in(getattr(tree, f.name))
 
 
-def free_names(tree: object) -> Iterator[str]:
-    """The names in a tree that no reduction around them binds: j in `a[j]`, not in `sum[j](a[j])`."""
-    if isinstance(tree, ast.Call) and tree.fn.ident in BINDING:
-        bound = {e.ident for e in tree.fn.indices or () if isinstance(e, ast.Name)}
-        yield from (n for n in free_names(tree.args) if n not in bound)
-    elif isinstance(tree, tuple):
-        for part in tree:
-            yield from free_names(part)
-    elif is_dataclass(tree) and isinstance(tree, ast.Tree):
-        if isinstance(tree, ast.Name):
-            yield tree.ident
-        for f in fields(tree):
-            if f.name != "span":
-                yield from free_names(getattr(tree, f.name))
-
-
-def over_written(core: Expressions, value: v.Value, tree: ast.Expr, scope: Scope) -> v.Value:
-    """A scalar or ket as a family over every index that its text names, constant where it does not depend on one:
-    `S[i,j]` carries i and j, also after `S[i,j] = 2`."""
-    if not isinstance(value, v.Scalar | v.Ket):
-        return value
-    found = (scope.other(name) for name in dict.fromkeys(free_names(tree)))
-    written = tuple(b.value.index for b in found if b is not None and isinstance(b.value, v.IndexName))
-    return type(value)(core.build.over(value.node, written, tree.span))
+def variables(statements: tuple[ast.Statement, ...]) -> set[str] | None:
+    """The names that gradients are taken by in a program; None where it imports files, which may take them by any name."""
+    if any(isinstance(s, ast.Import) and s.quoted for s in statements):
+        return None
+    calls = [c for c in calls_in(statements) if c.fn.ident in GRADIENTS]
+    by = [c.extra if c.fn.ident == "ntk" else tuple(a.value for a in c.args[1:2]) for c in calls]
+    return {name.ident for name, _ in names_in(tuple(by))}
 
 
 def functions_of(call: ast.Call) -> tuple[ast.Expr, ...]:

@@ -37,24 +37,7 @@ class Differentiation:
         if any(a.keyword is not None for a in expr.args) or len(expr.args) != count:
             raise error("NX251", f"{expr.fn.ident} takes {count} arguments by place", expr.span, f"write {form}")
         values = [self.core.value(a.value, ctx) for a in expr.args]
-        if self.table[expr.fn.ident] in (self.grad, self.vjp, self.jvp):
-            self._varies(expr.args[1].value, ctx)
         return None if any(isinstance(x, v.Broken) for x in values) else values
-
-    def _varies(self, by: ast.Expr, ctx: Context) -> None:
-        """`|x[t]> = |u>` is |u> itself: the members of such a family cannot be told apart in what is made of them."""
-        name = by.label if isinstance(by, ast.Ket) else by
-        if not isinstance(name, ast.Name):
-            return
-        binding = (ctx.scope.kets if isinstance(by, ast.Ket) else ctx.scope.others).get(name.ident)
-        if binding is None or not isinstance(binding.value, v.Ket | v.Scalar):
-            return
-        for index in binding.indices:
-            if index not in binding.value.node.type.indices:
-                message = f"the members of `{name.ident}` over {index.name} are one value: no gradient by one of them"
-                raise error(
-                    "NX280", message, by.span, f"differentiate by that value, or multiply by data over {index.name}"
-                )
 
     # -- grad ---------------------------------------------------------------------------------------------------
     def grad(self, expr: ast.Call, ctx: Context) -> v.Value:

@@ -17,6 +17,7 @@ from tp_compiler.diagnostics import Diagnostic, Diagnostics, ProgramError, Span,
 from tp_compiler.frontend import syntax as ast
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.build import Builder
+from tp_compiler.ir.types import Index
 
 #: Expressions within expressions, through calls of defs too: some 40,000 Python frames.
 MAX_LEVELS = 5_000
@@ -38,10 +39,20 @@ class Expressions(Arithmetic):
             message = f"nested more than {MAX_LEVELS} levels deep, the bodies of defs included"
             raise error("NX136", message, expr.span, "name inner parts, or write a `for` loop")
         self.level += 1
+        outer, self.written = self.written, {}
         try:
-            return self._at_this_level(expr, ctx)
+            return self._over(self._at_this_level(expr, ctx), outer)
         finally:
             self.level -= 1
+            self.written = outer
+
+    def _over(self, value: v.Value, outer: dict[Index, None]) -> v.Value:
+        """A value as a family over the indices written in its text; they are written in the text around it, too."""
+        if isinstance(value, v.Scalar | v.Ket):
+            self.written.update(dict.fromkeys(value.over))
+            value = type(value)(value.node, tuple(i for i in self.written if i not in value.node.type.indices))
+        outer.update(self.written)
+        return value
 
     def _at_this_level(self, expr: ast.Expr, ctx: Context) -> v.Value:
         pieces = self._split(expr, ctx)
@@ -59,6 +70,14 @@ class Expressions(Arithmetic):
         except ProgramError as problem:
             self.found.add(problem.diagnostics[0])
             return None
+
+    def family(self, expr: ast.Expr, ctx: Context, what: str = "a scalar") -> ir.Node | None:
+        """The node of an expression that must be a scalar, over every index that it is written over."""
+        value = self.value(expr, Context(ctx.scope, False, ctx.copies))
+        node = self.expect_scalar(value, expr.span, what)
+        return (
+            self.build.over(node, value.over, expr.span) if isinstance(value, v.Scalar) and node is not None else None
+        )
 
     def integer(self, expr: ast.Expr, ctx: Context, what: str) -> int | None:
         """A compile-time integer."""

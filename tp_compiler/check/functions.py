@@ -10,9 +10,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from tp_compiler.check import values as v
-from tp_compiler.check.definitions import names_in, over_written
-from tp_compiler.check.expressions import BROKEN, Context, Expressions, free_indices
-from tp_compiler.check.name_lookup import a_kind
+from tp_compiler.check.definitions import names_in
+from tp_compiler.check.expressions import BROKEN, Context, Expressions
+from tp_compiler.check.name_lookup import a_kind, family_indices
 from tp_compiler.check.operators import widths
 from tp_compiler.diagnostics import Diagnostic, ProgramError, Span, error
 from tp_compiler.frontend import syntax as ast
@@ -232,7 +232,9 @@ class Functions:
         name = expr.fn.ident
         indices = self._axes(expr, ctx)
         (value,) = self._values(expr, ctx, 1)
-        present = free_indices(value)
+        present = family_indices(value)
+        if name != "softmax":
+            self.core.bound(indices)
         for index in indices:
             if index not in present:
                 self.core.found.add(
@@ -317,9 +319,7 @@ class Functions:
             )
         if not isinstance(value, v.Scalar | v.Ket):
             raise error("NX263", f"{a_kind(value)} does not shift", expr.span, "shift scalars or kets")
-        value = over_written(self.core, value, expr.args[0].value, ctx.scope)
-        assert isinstance(value, v.Scalar | v.Ket)
-        if index not in value.node.type.indices:
+        if index not in family_indices(value):
             raise error("NX263", f"the value has no index {index.name}", expr.span, f"index it with {index.name}")
         return type(value)(self.build.shift(value.node, index, int(by.node.value), expr.span))
 
@@ -350,12 +350,10 @@ class Functions:
             fn = self._function_name(args.pop(0).value, ctx)
         nodes = []
         for arg in args:
-            node = self.core.scalar(arg.value, ctx, "a scalar over the two indices")
+            node = self.core.family(arg.value, ctx, "a scalar over the two indices")
             if node is None:
                 return BROKEN
-            whole = over_written(self.core, v.Scalar(node), arg.value, ctx.scope)
-            assert isinstance(whole, v.Scalar)
-            nodes.append(whole.node)
+            nodes.append(node)
         matrices = nodes[:2] if name.startswith("d") else nodes[:1]
         if any(not {rows, cols} <= set(n.type.indices) for n in matrices):
             raise error(
@@ -368,7 +366,9 @@ class Functions:
             raise error(
                 "NX266", f"the right side does not carry {cols.name}", expr.args[1].span, f"write y[{cols.name}]"
             )
-        return v.Scalar(self.build.linalg(name, rows, cols, tuple(nodes), fn, expr.span))
+        result = self.build.linalg(name, rows, cols, tuple(nodes), fn, expr.span)
+        self.core.bound(i for i in (rows, cols) if i not in result.type.indices)
+        return v.Scalar(result)
 
     def _function_name(self, expr: ast.Expr, ctx: Context) -> str:
         binding = ctx.scope.function(expr.ident) if isinstance(expr, ast.Name) else None

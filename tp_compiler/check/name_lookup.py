@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +52,10 @@ class Reading:
         self.layer_body: LayerBody | None = None
         self._missed: set[tuple[str, str]] = set()
         self._raw_positions: dict[ir.Node, ir.Node] = {}  # positions made of `step`, and where they really point
+        self.variables: set[str] | None = set()  # what gradients are taken by, wherever in the program; None: any name
+        self.written: dict[
+            Index, None
+        ] = {}  # the indices written in the expression that is being read, but for bound ones
         self.last_step = 0  # the last value of `step` here: behind the loop one more than in it
 
     def _value(self, expr: ast.Expr, ctx: Context) -> v.Value:
@@ -118,6 +123,8 @@ class Reading:
                 f"write {form}",
             )
         selectors = [self.selector(e, i, expr, ctx) for e, i in zip(written, binding.indices, strict=True)]
+        hidden = binding.value.over if isinstance(binding.value, v.Scalar | v.Ket) else ()
+        self.written.update(dict.fromkeys((*(s for s in selectors if isinstance(s, Index)), *hidden)))
         return self._inside(self._member(binding, selectors, expr), selectors, binding.indices, expr.span)
 
     def _inside(
@@ -241,6 +248,20 @@ class Reading:
             remedy = "positions count from 1" if first else "`step` counts the updates made: 0 is before the first"
             raise error("NX225", f"position {int(value)} is outside {first}..{last}", expr.span, remedy)
         return position
+
+    def declared(self, name: ast.Name, value: v.Value, own: tuple[Index, ...]) -> v.Value:
+        """What a name stands for that is declared over these indices: `|x[t]> = |u>` is |u> for all t, and where gradients are
+        taken by |x[t]> a family of kets of their own. A number stays a number."""
+        known = isinstance(value, v.Scalar | v.Ket) and not isinstance(value.node, ir.Constant)
+        if not known or (self.variables is not None and name.ident not in self.variables):
+            return value
+        assert isinstance(value, v.Scalar | v.Ket)
+        return type(value)(self.build.over(value.node, own, name.span), tuple(i for i in value.over if i not in own))
+
+    def bound(self, indices: Iterable[Index]) -> None:
+        """Indices that an expression binds are not written in what it gives."""
+        for index in indices:
+            self.written.pop(index, None)
 
     def _same_axis(self, found: Index, wanted: Index, expr: ast.Expr, name: ast.Name) -> None:
         if found.axis.name == wanted.axis.name:
@@ -407,3 +428,9 @@ def free_indices(value: v.Value) -> tuple[Index, ...]:
     if isinstance(value, v.Operator):
         return indices(value)
     return ()
+
+
+def family_indices(value: v.Value) -> tuple[Index, ...]:
+    """The indices of a value as a family: those that it carries, and those that it is written over and constant over."""
+    over = value.over if isinstance(value, v.Scalar | v.Ket) else ()
+    return (*free_indices(value), *over)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tp_compiler.check import values as v
 from tp_compiler.check.bindings import Bindings
-from tp_compiler.check.definitions import Definitions, check_body, introduced, unread_names
+from tp_compiler.check.definitions import Definitions, check_body, introduced, unread_names, variables
 from tp_compiler.check.differentiation import Differentiation
 from tp_compiler.check.expressions import BROKEN, Context, free_indices
 from tp_compiler.check.functions import Functions, library_bindings
@@ -79,6 +79,7 @@ class Checker(Bindings):
         self.reach = Reach.of(file.source)
         self.imports.known.add(str(Path(file.source.name).resolve()))
         self.core.doubtful |= unread_names(file)
+        self.core.variables = variables(file.statements)
         self.training.announce(file.statements, self.scope)
         self.run(file.statements, self.scope, "top")
 

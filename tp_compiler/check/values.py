@@ -27,15 +27,20 @@ class Value:
 
 @dataclass(frozen=True, eq=False)
 class Scalar(Value):
+    """`over`: indices that it was written over beside those of its node, which is constant over them."""
+
     node: ir.Node
+    over: tuple[Index, ...] = ()
     kind = "scalar"
 
 
 @dataclass(frozen=True, eq=False)
 class Ket(Value):
-    """`node` has slot 0, or no slot at all: a constant ket, of every width class. Inside E[k] it may have copies."""
+    """`node` has slot 0, or no slot at all: a constant ket, of every width class. Inside E[k] it may have copies.
+    `over` is that of a scalar."""
 
     node: ir.Node
+    over: tuple[Index, ...] = ()
     kind = "ket"
 
 
