@@ -20,28 +20,14 @@ from typing import Any
 
 import numpy as np
 
+from tp_compiler.evaluate.interface import NotExact, TooLarge
+
 SECONDS = 10.0  # for any program
 SECONDS_EACH = 0.02  # more for every instruction: about what 2^20 samples of a ket take
 SHARE = 0.5  # of --max-time, where the rest is left for sampling
 LEAST = 2**20  # numbers; smaller arrays are not asked for
 COUNTED = 2**10  # numbers; smaller arrays are not counted
 LET_GO = "; --method exact lets them go on"
-
-
-class NotExact(Exception):
-    """Why a quantity has no exact or quadrature value; auto then samples it."""
-
-    def __init__(self, reason: str):
-        super().__init__(reason)
-        self.reason = reason
-
-
-class TooLarge(NotExact):
-    """An array that does not fit into the memory allowed."""
-
-
-class Interrupted(NotExact):
-    """Ctrl-C came before this was computed."""
 
 
 class Budget:

@@ -8,7 +8,6 @@ import numpy as np
 
 from tp_compiler.diagnostics import Span
 from tp_compiler.evaluate import errors
-from tp_compiler.evaluate.exact.evaluator import Exact
 from tp_compiler.evaluate.sampling.estimates import base, covariance_of
 from tp_compiler.evaluate.sampling.plan import Plan
 from tp_compiler.ir import nodes as ir
@@ -38,10 +37,10 @@ def covariances(program: Program, outputs: list[Output]) -> dict[str, Output]:
     return found
 
 
-def estimate(output: Output, found: Exact) -> Estimate:
+def estimate(output: Output, found: Estimate) -> Estimate:
     """The law of an output whose covariance has been found without sampling: its mean is 0."""
     size = base(output.node).type.size()
-    kernel, off = (np.broadcast_to(x, found.value.shape).reshape(size, size) for x in (found.value, found.error))
+    kernel, off = (np.broadcast_to(x, found.value.shape).reshape(size, size) for x in (found.value, found.stderr))
     covariance: Any = covariance_of(output, kernel)
     shape = tuple(i.size for i in output.indices)
     axes = tuple(i.name for i in output.indices)

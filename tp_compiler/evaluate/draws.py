@@ -22,7 +22,8 @@ from tp_compiler.evaluate.budget import Budget, clock_for, seconds_for
 from tp_compiler.evaluate.clt_laws import covariance_node
 from tp_compiler.evaluate.exact.evaluator import ExactEvaluator
 from tp_compiler.evaluate.exact.ket_formula import Tensor
-from tp_compiler.evaluate.options import Options, settings_of
+from tp_compiler.evaluate.interface import Answers
+from tp_compiler.evaluate.options import Options
 from tp_compiler.evaluate.sampling.clt import CltScalars
 from tp_compiler.evaluate.sampling.estimates import mean_and_error
 from tp_compiler.evaluate.sampling.memory import BASE
@@ -35,7 +36,7 @@ from tp_compiler.ir.build import MAX_STEPS, Builder
 from tp_compiler.ir.program import Output, Program
 from tp_compiler.ir.types import Axis, Index
 from tp_compiler.ir.walk import reachable, rewrite
-from tp_compiler.results import Estimate, Run
+from tp_compiler.results import Estimate
 
 #: Draws of the first and of the largest run of a program of numbers alone; with kets, the particles decide.
 FIRST, MOST = 2**9, 2**13
@@ -158,21 +159,17 @@ class Draws:
         return self.build.array("f_0", np.array(values), indices, False, span)
 
     # -- estimates --------------------------------------------------------------------------------------------------
-    def run(self) -> Run:
+    def run(self) -> Answers:
         problem = next(iter(self.plan.problems.values()), None)
         if isinstance(problem, Diagnostic):
-            return self._finished({}, {o.name: problem for o in self.outputs}, 0)
+            return Answers({o.name: problem for o in self.outputs})
         if self._has_kets() or not self._all_known():
             return self._levels()
-        exact = self._exact()
-        left = [o.name for o in self.outputs if o.name not in {*exact.outputs, *exact.failed}]
-        if not left:
-            return exact
-        sampled = Draws(self.program, left, self.options, self.reasons)._levels()
-        both = {**exact.outputs, **sampled.outputs}
-        outputs = {o.name: both[o.name] for o in self.outputs if o.name in both}
-        failed = {**exact.failed, **sampled.failed}
-        return replace(sampled, outputs=outputs, failed=failed, seconds=time.monotonic() - self.start)
+        found = self._exact()
+        left = [o.name for o in self.outputs if o.name not in found.found]
+        if left:
+            found.add(Draws(self.program, left, self.options, self.reasons)._levels())
+        return found
 
     @property
     def certain(self) -> bool:
@@ -187,7 +184,7 @@ class Draws:
         fixed = {n: np.zeros(n.type.shape) for n in self.static}
         return any(n.type.slots for n in Plan(self._batched(np.zeros((1, self.size)), fixed)).nodes)
 
-    def _exact(self) -> Run:
+    def _exact(self) -> Answers:
         """Mean and covariance of the outputs that are affine in the `clt` scalars, where every average is known."""
         outputs: dict[str, Estimate] = {}
         law = self._law({}, 1, 0)
@@ -200,7 +197,7 @@ class Draws:
                 certain = Estimate(mean, zeros[0], axes, "exact")
                 drawn = Estimate(mean, zeros[0], axes, "exact", "gaussian", spread, zeros[1], AFFINE_NOTE)
                 outputs[o.name] = certain if self.certain else drawn
-        return self._finished(outputs, failed, 0)
+        return Answers({**outputs, **failed})
 
     def _law(self, sampled: Mapping[ir.Node, Any], samples: int, number: int) -> dict[str, Any]:
         """Mean and covariance (or the Diagnostic) of every output that is affine in the `clt` scalars."""
@@ -225,7 +222,7 @@ class Draws:
                 law[name] = base, moved @ moved.T
         return law
 
-    def _levels(self) -> Run:
+    def _levels(self) -> Answers:
         """Draws (and particles) doubled until the errors meet the tolerance."""
         values: list[dict[str, Any]] = []
         spreads: list[dict[str, Any]] = []
@@ -254,7 +251,7 @@ class Draws:
             if not self._met(values, sizes, o.name):
                 message = f"the error of {o.name}, {float(np.max(error)):.2g}, is above the tolerance"
                 self.warnings.append(Diagnostic("NX913", message, o.span, "raise --max-samples or --samples"))
-        return self._finished(outputs, failed, sizes[-1])
+        return Answers({**outputs, **failed}, tuple(self.warnings), sizes[-1])
 
     def _sizes(self) -> list[tuple[int, int]]:
         """(particles, draws) of every level."""
@@ -352,12 +349,6 @@ class Draws:
         atol = 1e-3 if self.options.atol is None else self.options.atol
         rtol = 1e-3 if self.options.rtol is None else self.options.rtol
         return bool(np.max(error, initial=0.0) <= atol + rtol * np.max(np.abs(value), initial=0.0))
-
-    def _finished(self, outputs: dict[str, Estimate], failed: dict[str, Diagnostic], samples: int) -> Run:
-        warnings = (*self.program.warnings, *self.warnings)
-        seconds = time.monotonic() - self.start
-        name = self.program.source.name
-        return Run(name, "limit", outputs, failed, warnings, settings_of(self.options, samples), seconds)
 
 
 def _is_average(node: ir.Node) -> bool:

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 import tp_compiler as tpc
-from tp_compiler.evaluate.budget import LEAST, Budget, NotExact, TooLarge, clock_for, current, seconds_for
+from tp_compiler.evaluate.budget import LEAST, Budget, clock_for, current, seconds_for
 from tp_compiler.evaluate.exact.evaluator import ExactEvaluator
+from tp_compiler.evaluate.interface import NotExact, TooLarge
 from tp_compiler.evaluate.linear.evaluator import LinearEvaluator
 from tp_compiler.evaluate.sampling.memory import BASE
 from tp_compiler.ir.walk import reachable
@@ -65,7 +66,7 @@ def test_long_loops_look_at_the_clock() -> None:
 
 
 def test_what_is_late_is_sampled_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importlib.import_module("tp_compiler.evaluate.limit"), "clock_for", lambda _: ticking(0.02))
+    monkeypatch.setattr(importlib.import_module("tp_compiler.evaluate.auto"), "clock_for", lambda _: ticking(0.02))
     program = tpc.compile(RESIDUAL)
     run = tpc.limit(program, max_time=4, samples=8)
     assert run.outputs["first"].method == "closed-form"

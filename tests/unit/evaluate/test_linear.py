@@ -13,8 +13,7 @@ import pytest
 import tp_compiler as tpc
 from tests.unit.evaluate.words import Words, combined
 from tp_compiler.diagnostics import Diagnostic
-from tp_compiler.evaluate.exact.evaluator import Exact
-from tp_compiler.evaluate.exact.ket_formula import NotExact
+from tp_compiler.evaluate.interface import Exact, NotExact
 from tp_compiler.evaluate.linear import merge as linear_merge
 from tp_compiler.evaluate.linear import sparse as linear_sparse
 from tp_compiler.evaluate.linear.evaluator import LinearEvaluator

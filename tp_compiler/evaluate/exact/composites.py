@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from tp_compiler.evaluate.exact.ket_formula import Factor, Form, Linear, NotExact, Tensor, Term, number
+from tp_compiler.evaluate.exact.ket_formula import Factor, Form, Linear, Tensor, Term, number
 from tp_compiler.evaluate.gaussian.univariate import Seen, Univariate, common, degree, degree_of_sum, parity
+from tp_compiler.evaluate.interface import NotExact
 from tp_compiler.evaluate.kernels import KERNELS
 from tp_compiler.ir.primitives import PRIMITIVES
 

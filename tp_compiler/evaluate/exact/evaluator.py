@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ import numpy as np
 from tp_compiler.diagnostics import Diagnostic
 from tp_compiler.evaluate import errors
 from tp_compiler.evaluate import numerical_errors as faults
-from tp_compiler.evaluate.budget import Interrupted, TooLarge, current
+from tp_compiler.evaluate.budget import current
 from tp_compiler.evaluate.exact import compositions, pointwise, stein
 from tp_compiler.evaluate.exact.binding import Place, fresh
 from tp_compiler.evaluate.exact.expectations import EXACT, METHODS, PATIENCE, Expectations
@@ -27,7 +27,6 @@ from tp_compiler.evaluate.exact.ket_formula import (
     Factor,
     Form,
     Linear,
-    NotExact,
     Part,
     Shared,
     Tensor,
@@ -50,6 +49,7 @@ from tp_compiler.evaluate.exact.trials import Trials
 from tp_compiler.evaluate.gaussian.lines import Infinite
 from tp_compiler.evaluate.gaussian.univariate import Univariate, monomial, univariate
 from tp_compiler.evaluate.instructions import RULES
+from tp_compiler.evaluate.interface import Exact, Interrupted, NotExact, TooLarge
 from tp_compiler.evaluate.ranges import Range, with_signs
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.primitives import PRIMITIVES
@@ -64,16 +64,6 @@ _NOTES = {
     "closed-form": "its expectations are rows of the table of closed forms",
     "quadrature": "its expectations are integrals over a few Gaussians",
 }
-
-
-@dataclass(frozen=True, eq=False)
-class Exact:
-    """The value of an output found without sampling: the array, its error estimate, and the method's name."""
-
-    value: Any
-    error: Any  # of the shape of the value
-    method: str
-    note: str = ""
 
 
 class ExactEvaluator:

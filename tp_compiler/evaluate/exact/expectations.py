@@ -24,7 +24,6 @@ from tp_compiler.evaluate.exact.ket_formula import (
     Factor,
     Form,
     Linear,
-    NotExact,
     Part,
     Shared,
     Tensor,
@@ -42,6 +41,7 @@ from tp_compiler.evaluate.gaussian import careful, closed_forms, quadrature, til
 from tp_compiler.evaluate.gaussian.lines import Infinite
 from tp_compiler.evaluate.gaussian.tame import is_tame
 from tp_compiler.evaluate.gaussian.univariate import Univariate, combination, degree_of_sum, is_constant
+from tp_compiler.evaluate.interface import NotExact
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.types import Index
 

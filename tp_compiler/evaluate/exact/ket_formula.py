@@ -18,10 +18,10 @@ import numpy as np
 
 from tp_compiler.evaluate import errors
 from tp_compiler.evaluate.arrays import Label, aligned, contract
-from tp_compiler.evaluate.budget import COUNTED, LEAST, TooLarge, current, spacious
-from tp_compiler.evaluate.budget import NotExact as NotExact
+from tp_compiler.evaluate.budget import COUNTED, LEAST, current, spacious
 from tp_compiler.evaluate.exact.binding import Bound, Place, Places, moved
 from tp_compiler.evaluate.gaussian.univariate import Univariate
+from tp_compiler.evaluate.interface import MOST_ENTRIES, NotExact, TooLarge
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.types import Index
 
@@ -75,9 +75,6 @@ class Tensor:
 
 def number(value: float) -> Tensor:
     return Tensor(np.float64(value))
-
-
-MOST_ENTRIES = 2**26  # numbers in one array
 
 
 def bounded(labels: Iterable[Index]) -> tuple[Index, ...]:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tp_compiler.evaluate.exact import composites, compositions
-from tp_compiler.evaluate.exact.ket_formula import Factor, Form, Linear, NotExact, Tensor, Term, number, product
+from tp_compiler.evaluate.exact.ket_formula import Factor, Form, Linear, Tensor, Term, number, product
 from tp_compiler.evaluate.gaussian import kernel_table as table
 from tp_compiler.evaluate.gaussian.univariate import (
     Seen,
@@ -28,6 +28,7 @@ from tp_compiler.evaluate.gaussian.univariate import (
     parity,
     univariate,
 )
+from tp_compiler.evaluate.interface import NotExact
 from tp_compiler.evaluate.kernels import KERNELS
 from tp_compiler.ir.primitives import PRIMITIVES
 

@@ -10,7 +10,8 @@ import sys
 from collections.abc import Callable, Hashable
 from typing import Any
 
-from tp_compiler.evaluate.budget import NotExact, current
+from tp_compiler.evaluate.budget import current
+from tp_compiler.evaluate.interface import NotExact
 
 DEEPEST = 200  # levels
 FRAMES = 25  # Python's calls in one level, at most

@@ -14,19 +14,10 @@ from typing import Any
 import numpy as np
 
 from tp_compiler.evaluate import errors
-from tp_compiler.evaluate.exact.ket_formula import (
-    Factor,
-    Linear,
-    NotExact,
-    Tensor,
-    identity,
-    number,
-    plus,
-    times,
-    union,
-)
+from tp_compiler.evaluate.exact.ket_formula import Factor, Linear, Tensor, identity, number, plus, times, union
 from tp_compiler.evaluate.gaussian.operations import ARRAYS
 from tp_compiler.evaluate.gaussian.univariate import Univariate, is_constant
+from tp_compiler.evaluate.interface import NotExact
 
 Product = Callable[[tuple[Factor, ...]], "Tensor | None"]  # E of a product; None: it vanishes
 Covariance = Callable[[Linear, Linear], Tensor]

@@ -14,8 +14,9 @@ import numpy as np
 
 from tp_compiler.evaluate import errors
 from tp_compiler.evaluate import numerical_errors as faults
-from tp_compiler.evaluate.budget import NotExact, current
+from tp_compiler.evaluate.budget import current
 from tp_compiler.evaluate.exact.ket_formula import Tensor
+from tp_compiler.evaluate.interface import NotExact
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.primitives import PRIMITIVES
 

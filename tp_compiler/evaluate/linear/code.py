@@ -16,8 +16,8 @@ import numpy as np
 from tp_compiler.evaluate import numerical_errors as faults
 from tp_compiler.evaluate.arrays import Label
 from tp_compiler.evaluate.budget import COUNTED, LEAST, current, spacious
-from tp_compiler.evaluate.exact.ket_formula import MOST_ENTRIES, NotExact
 from tp_compiler.evaluate.instructions import RULES
+from tp_compiler.evaluate.interface import MOST_ENTRIES, NotExact
 from tp_compiler.evaluate.kernels import KERNELS
 from tp_compiler.evaluate.linear.averages import averaging
 from tp_compiler.evaluate.linear.contraction import Labels, arranged, size_of, viewer

@@ -18,10 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from tp_compiler.evaluate.exact.evaluator import Exact
+from tp_compiler.evaluate.interface import Exact, Problem
 from tp_compiler.evaluate.linear.fold import Unbounded, folded
 from tp_compiler.evaluate.linear.merge import merged
-from tp_compiler.evaluate.linear.needs import Needs, Problem
+from tp_compiler.evaluate.linear.needs import Needs
 from tp_compiler.evaluate.linear.run import LinearRun
 from tp_compiler.evaluate.linear.shapes import Shapes
 from tp_compiler.evaluate.linear.sparse import sparse_updates

@@ -9,16 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from tp_compiler.diagnostics import Diagnostic
-from tp_compiler.evaluate.exact.ket_formula import NotExact
+from tp_compiler.evaluate.interface import NotExact, Problem
 from tp_compiler.evaluate.linear.shapes import Product, Shapes
 from tp_compiler.evaluate.linear.sparse import SparseUpdate, scatter
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.program import Program
 from tp_compiler.ir.types import Index
 from tp_compiler.ir.walk import dependencies
-
-Problem = Diagnostic | NotExact
 
 
 @dataclass(frozen=True)

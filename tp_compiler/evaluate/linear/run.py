@@ -12,10 +12,11 @@ import numpy as np
 from tp_compiler.diagnostics import Diagnostic
 from tp_compiler.evaluate import numerical_errors as faults
 from tp_compiler.evaluate.blas import one_blas_thread
-from tp_compiler.evaluate.budget import NotExact, TooLarge, current
+from tp_compiler.evaluate.budget import current
+from tp_compiler.evaluate.interface import NotExact, Problem, TooLarge
 from tp_compiler.evaluate.linear.code import Code, Run
 from tp_compiler.evaluate.linear.contraction import viewer
-from tp_compiler.evaluate.linear.needs import Needs, Problem
+from tp_compiler.evaluate.linear.needs import Needs
 from tp_compiler.evaluate.linear.states import DenseState, NotFinite, SparseState
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.program import Output

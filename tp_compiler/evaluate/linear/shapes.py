@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from tp_compiler.evaluate.exact.ket_formula import NotExact
+from tp_compiler.evaluate.interface import NotExact
 from tp_compiler.evaluate.linear.contraction import Labels, arranged
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.program import Loop

@@ -19,7 +19,8 @@ from scipy.special import fdtri
 
 from tp_compiler.diagnostics import Diagnostic, ProgramError
 from tp_compiler.evaluate.blas import one_blas_thread
-from tp_compiler.evaluate.options import Options, settings_of
+from tp_compiler.evaluate.interface import Answers
+from tp_compiler.evaluate.options import Options
 from tp_compiler.evaluate.sampling import heavy_tails as tails
 from tp_compiler.evaluate.sampling.checkpoint import Checkpoint, run_key
 from tp_compiler.evaluate.sampling.clock import Clock, OutOfTime
@@ -38,7 +39,7 @@ from tp_compiler.evaluate.sampling.plan import Plan
 from tp_compiler.evaluate.sampling.replicate import Replicate
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.program import Output, Program
-from tp_compiler.results import Estimate, Run
+from tp_compiler.results import Estimate
 
 FIRST_SAMPLES = 2**11
 MAX_SAMPLES = 2**16
@@ -90,7 +91,7 @@ class Sampling:
             self.checkpoint = Checkpoint.opened(options.checkpoint, run_key(program, options), only)
         self.directions: int | None = None  # rows of the bases of initial matrices in the last run
 
-    def run(self) -> Run:
+    def run(self) -> Answers:
         try:
             self._fit_memory()
             with one_blas_thread():
@@ -358,7 +359,7 @@ class Sampling:
     def _spread(self, name: str) -> float:
         return 0.0 if name in self.gaussian else spread(self.levels[-1].values[name])
 
-    def _result(self) -> Run:
+    def _result(self) -> Answers:
         last = self.levels[-1]
         outputs: dict[str, Estimate] = {}
         failed: dict[str, Diagnostic] = dict(last.failed)
@@ -371,9 +372,7 @@ class Sampling:
                 continue
             outputs[output.name] = self._output(output)
             self._warn_if_unmet(output)
-        warnings = (*self.program.warnings, *self.warnings)
-        seconds = time.monotonic() - self.start
-        return Run(self.program.source.name, "limit", outputs, failed, warnings, self._settings(last.samples), seconds)
+        return Answers({**outputs, **failed}, tuple(self.warnings), last.samples)
 
     def _output(self, output: Output) -> Estimate:
         value, stderr = self._estimate(output.name)
@@ -416,9 +415,6 @@ class Sampling:
                 message = f"the error of {output.name}, {error:.2g}, is above the tolerance {bound:.2g}"
                 self.warnings.append(Diagnostic("NX913", message, output.span, "raise --max-samples or --samples"))
                 return
-
-    def _settings(self, samples: int) -> dict[str, Any]:
-        return settings_of(self.options, samples)
 
 
 def _paired_up(parts: list[Any]) -> Any:

@@ -1,0 +1,226 @@
+"""Which method evaluates an output, and why: the methods in the order in which they are asked.
+
+A method is asked for the outputs that it `applies` to and that the methods before it have left, each with a reason
+(`NotExact`). That reason becomes the note of the estimate, so that a reader sees why an output was sampled.
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from tp_compiler.diagnostics import Diagnostic, ProgramError
+from tp_compiler.evaluate import clt_laws
+from tp_compiler.evaluate.budget import LEAST, Budget, clock_for, seconds_for
+from tp_compiler.evaluate.draws import Draws, drawn_together
+from tp_compiler.evaluate.exact.evaluator import ExactEvaluator
+from tp_compiler.evaluate.exact.expectations import PATIENCE
+from tp_compiler.evaluate.interface import Answers, Evaluator, Exact, Interrupted, NotExact, Problem, TooLarge
+from tp_compiler.evaluate.linear.evaluator import LinearEvaluator, trained
+from tp_compiler.evaluate.options import Options
+from tp_compiler.evaluate.sampling.estimates import is_gaussian
+from tp_compiler.evaluate.sampling.memory import BASE
+from tp_compiler.evaluate.sampling.qmc import Sampling
+from tp_compiler.ir.program import Output, Program
+from tp_compiler.ir.walk import reachable
+from tp_compiler.results import Estimate
+
+QUICK = 1.0  # seconds: what takes less by coefficients has a value, whatever the time
+
+
+@dataclass
+class Question:
+    """A program and how to evaluate it; what has been answered so far, and why the outputs that are left are left."""
+
+    program: Program
+    options: Options
+    answers: Answers = field(default_factory=Answers)
+    problems: dict[str, NotExact] = field(default_factory=dict)
+    budget: Budget = field(default_factory=Budget)  # of the formulas
+    start: float = field(default_factory=time.monotonic)
+
+    @property
+    def exact(self) -> bool:
+        """Whether methods that draw no sample are asked."""
+        return self.options.method in ("auto", "exact", "quadrature")
+
+    @property
+    def sampled(self) -> bool:
+        """Whether methods that draw samples are asked."""
+        return self.options.method in ("auto", "qmc", "mc")
+
+    @property
+    def reasons(self) -> dict[str, str]:
+        return {name: problem.reason for name, problem in self.problems.items()}
+
+    @property
+    def interrupted(self) -> bool:
+        return any(isinstance(problem, Interrupted) for problem in self.problems.values())
+
+    def remaining(self) -> Options:
+        """The options, with the time that is left."""
+        if self.options.max_time is None:
+            return self.options
+        left = self.options.max_time - (time.monotonic() - self.start)
+        return replace(self.options, max_time=max(0.0, left))
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to evaluate outputs, and those it is meant for."""
+
+    name: str
+    applies: Callable[[Question, Output], bool]
+    evaluate: Callable[[Question, list[Output]], Answers]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The method that is asked for an output, and why no earlier one answered."""
+
+    method: Method
+    reason: str
+
+
+def select(question: Question, output: Output, after: Method | None, methods: Sequence[Method]) -> Choice | None:
+    """The first method that applies to an output, of those after the one tried last; None where none is left."""
+    begin = methods.index(after) + 1 if after else 0
+    method = next((m for m in methods[begin:] if m.applies(question, output)), None)
+    return None if method is None else Choice(method, question.reasons.get(output.name, ""))
+
+
+def answer(question: Question, outputs: Iterable[Output], methods: Sequence[Method] | None = None) -> Answers:
+    """The answers to all outputs; those that come to one method are asked of it together."""
+    methods = METHODS if methods is None else methods
+    tried: dict[str, Method] = {}
+    left = list(outputs)
+    while left and not question.interrupted:
+        choices = {o: choice for o in left if (choice := select(question, o, tried.get(o.name), methods))}
+        if not choices:
+            break
+        method = min((c.method for c in choices.values()), key=methods.index)
+        asked = [o for o in choices if choices[o].method is method]
+        found = method.evaluate(question, asked)
+        tried |= {o.name: method for o in asked}
+        question.problems |= {name: x for name, x in found.found.items() if isinstance(x, NotExact)}
+        found.found = {name: x for name, x in found.found.items() if not isinstance(x, NotExact)}
+        question.answers.add(found)
+        left = [o for o in left if o.name not in question.answers.found]
+    return question.answers
+
+
+# -- the methods ----------------------------------------------------------------------------------------------------
+def _asked(evaluator: Evaluator, outputs: list[Output]) -> Answers:
+    return Answers({o.name: _estimate(o, evaluator.output(o)) for o in outputs})
+
+
+def _estimate(o: Output, found: Exact | Problem) -> Estimate | Problem:
+    if not isinstance(found, Exact):
+        return found
+    stderr = np.array(np.broadcast_to(found.error, found.value.shape), dtype=np.float64)
+    return Estimate(found.value, stderr, tuple(i.name for i in o.indices), found.method, note=found.note)
+
+
+def _formulas(question: Question, outputs: list[Output]) -> Answers:
+    o = question.options
+    nodes = reachable(output.node for output in outputs)
+    seconds = seconds_for(o.method, o.max_time, len(nodes))
+    question.budget = Budget(seconds, o.memory - BASE, clock_for(o.max_time), o.progress)
+    patience = float("inf") if o.method == "quadrature" else PATIENCE
+    with question.budget.running():
+        return _asked(ExactEvaluator(nodes, quadrature=o.method != "exact", patience=patience), outputs)
+
+
+def _coefficients(question: Question, outputs: list[Output]) -> Answers:
+    """In the time and the memory that formulas have left."""
+    o, used = question.options, question.budget
+    if used.held > 8 * LEAST:
+        gc.collect()  # formulas refer to each other
+    max_time = None if o.max_time is None else max(0.0, o.max_time - used.spent)
+    seconds = float("inf") if max_time is None else max(max_time, QUICK)
+    with Budget(seconds, used.memory - used.held, remedy="").running():
+        found = _asked(LinearEvaluator(question.program, outputs, max_time, o.progress), outputs)
+    untrained = {output.name for output in outputs if not trained(output.node)}  # formulas know better why
+    found.found = {n: x for n, x in found.found.items() if not (isinstance(x, NotExact) and n in untrained)}
+    return found
+
+
+def _laws(question: Question, outputs: list[Output]) -> Answers:
+    """Gaussian outputs, by their covariances: these are averages, and evaluated as such."""
+    asked = clt_laws.covariances(question.program, outputs)
+    inner = Question(question.program, question.options)
+    answer(inner, asked.values(), (FORMULAS, COEFFICIENTS))
+    found: dict[str, Estimate | Problem] = {}
+    for o in outputs:
+        if o.name in inner.answers.estimates:
+            found[o.name] = clt_laws.estimate(o, inner.answers.estimates[o.name])
+        elif o.name in asked:
+            found[o.name] = inner.answers.found.get(o.name) or inner.problems[o.name]
+    return Answers(found)
+
+
+def _draws(question: Question, outputs: list[Output]) -> Answers:
+    names = [o.name for o in outputs]
+    if not drawn_together(question.program, names):
+        return Answers()
+    return Draws(question.program, names, question.remaining(), question.reasons).run()
+
+
+def _particles(question: Question, outputs: list[Output]) -> Answers:
+    plain = {o.name for o in outputs if not _drawn(question, o)}
+    total = Answers()
+    for names in (plain, {o.name for o in outputs} - plain):
+        if names:
+            others = bool(question.answers.estimates or total.estimates)
+            total.add(_sampled(question, [o for o in outputs if o.name in names], others))
+    return total
+
+
+def _sampled(question: Question, outputs: list[Output], others: bool) -> Answers:
+    """Where there are `others` that have a value, outputs that memory or time do not suffice for fail alone."""
+    names = {o.name for o in outputs}
+    try:
+        return Sampling(question.program, question.remaining(), names, question.reasons).run()
+    except ProgramError as problem:
+        (first, *_) = problem.diagnostics
+        if not others or first.code not in ("NX431", "NX433"):
+            raise
+        return Answers({o.name: replace(first, span=o.span) for o in outputs})
+
+
+def _refusals(question: Question, outputs: list[Output]) -> Answers:
+    return Answers({o.name: _refused(question, o) for o in outputs})
+
+
+def _refused(question: Question, o: Output) -> Diagnostic:
+    problem = question.problems[o.name]
+    if isinstance(problem, TooLarge):
+        return Diagnostic("NX431", problem.reason, o.span, "use smaller axes, or a larger --max-memory")
+    message = f"there is no {question.options.method} value: {problem.reason}"
+    return Diagnostic("NX501", message, o.span, "use --method auto")
+
+
+def _flows(question: Question) -> bool:
+    loop = question.program.loop
+    return loop is not None and bool(loop.times)
+
+
+def _drawn(question: Question, o: Output) -> bool:
+    """Whether an output depends on values of `clt` scalars in a way that makes its law no Gaussian by itself."""
+    return o.node.type.random and not is_gaussian(o.node)
+
+
+FORMULAS = Method("formulas", lambda q, o: q.exact, _formulas)
+COEFFICIENTS = Method("coefficients", lambda q, o: q.exact and not _flows(q), _coefficients)
+LAWS = Method("laws", lambda q, o: q.exact and is_gaussian(o.node), _laws)
+REFUSALS = Method("refusals", lambda q, o: not q.sampled, _refusals)
+DRAWS = Method("draws", _drawn, _draws)
+PARTICLES = Method("particles", lambda q, o: True, _particles)
+
+#: Kets as formulas (exact/), kets as coefficients (linear/), `clt` outputs by exact covariances (clt_laws.py), and where
+#: samples are allowed: all draws of `clt` scalars at once (draws.py), kets as particles (sampling/).
+METHODS = (FORMULAS, COEFFICIENTS, LAWS, REFUSALS, DRAWS, PARTICLES)
