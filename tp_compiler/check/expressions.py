@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any, ClassVar
 
 from tp_compiler.check import values as v
 from tp_compiler.check.arithmetic import Arithmetic
@@ -59,7 +60,7 @@ class Expressions(Arithmetic):
         if len(pieces) > 1:
             value = self._multiplied(pieces, ["*"] * (len(pieces) - 1), expr.span, ctx)
         else:
-            value = getattr(self, f"_{type(expr).__name__.lower()}")(expr, ctx)
+            value = self.rules[type(expr)](self, expr, ctx)
         return self.algebra.bounded(value, expr.span) if isinstance(value, v.Operator) else value
 
     def scalar(self, expr: ast.Expr, ctx: Context, what: str = "a scalar") -> ir.Node | None:
@@ -331,6 +332,27 @@ class Expressions(Arithmetic):
         except ProgramError as problem:
             for diagnostic in problem.diagnostics:
                 self.found.add(diagnostic)
+
+    #: One rule a kind of expression.
+    rules: ClassVar[dict[type[ast.Expr], Callable[[Expressions, Any, Context], v.Value]]] = {
+        ast.Number: _number,
+        ast.Name: _name,
+        ast.Call: _call,
+        ast.Paren: _paren,
+        ast.Ket: _ket,
+        ast.Bra: _bra,
+        ast.Mean: _mean,
+        ast.Braket: _braket,
+        ast.Sandwich: _sandwich,
+        ast.Clt: _clt,
+        ast.Transpose: Arithmetic._transpose,
+        ast.CopyMark: Arithmetic._copymark,
+        ast.Power: Arithmetic._power,
+        ast.Neg: Arithmetic._neg,
+        ast.Product: _product,
+        ast.Sum: Arithmetic._sum,
+        ast.ListLiteral: _listliteral,
+    }
 
 
 def _near(name: str, ctx: Context) -> str:

@@ -1,7 +1,7 @@
-"""Nodes as expressions: one method per form.
+"""Nodes as expressions: one rule a form.
 
 What is bound is read by its name under the brackets of the place, everything else is written out with them, so that a
-renamed index costs no statement (reading.py).
+renamed index costs no statement (references.py).
 """
 
 from __future__ import annotations
@@ -213,6 +213,25 @@ class Expressions(Reading):
 
     def _over(self, form: Form, indices: Iterable[Index], args: list[str], env: Env, ket: bool) -> Piece:
         return called(f"{form.word}[{','.join(env[i] for i in indices)}]", args, ket)
+
+    rules = Reading.rules | {
+        "leaf": _leaf,
+        "sum": _sum,
+        "product": _product,
+        "quotient": _quotient,
+        "power": _power,
+        "call": _call,
+        "delta": _delta,
+        "contraction": _contraction,
+        "matmul": _matmul,
+        "applied": _applied,
+        "copy": _copy,
+        "clt": _clt,
+        "softmax": _softmax,
+        "shift": _shift,
+        "reduction": _reduction,
+        "linalg": _linalg,
+    }
 
 
 def _is_operator(piece: Piece) -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
 
 from tp_compiler.expand.forms import Form, Forms
 from tp_compiler.expand.indices import STEP, Indices
@@ -39,7 +40,7 @@ class Place:
 
 
 class Reading:
-    """What has a name is read by it; the forms of everything else are methods of the class built on this one."""
+    """What has a name is read by it; the class built on this one has rules for the other forms."""
 
     def __init__(self, plan: Plan, naming: Naming, indices: Indices):
         self.plan = plan
@@ -83,10 +84,10 @@ class Reading:
         return self.naming.names.get(node) or self.naming.leaf(node)
 
     def _signed(self, node: ir.Node, form: Form, env: Env, at: Place) -> Signed:
-        method = getattr(self, f"_{form.kind}", None)
-        if method is None:
+        rule = self.rules.get(form.kind)
+        if rule is None:
             raise unwritten(node)
-        found: Signed | Piece = method(node, form, env, at)
+        found = rule(self, node, form, env, at)
         return (False, found) if isinstance(found, Piece) else found
 
     def _with_sign(self, node: ir.Node, env: Env, at: Place) -> Signed:
@@ -164,3 +165,11 @@ class Reading:
             nested = self._name(node, at) is None and self.forms.of(node).kind == kind
             found += self._parts(self.forms.of(node).args, inner, at, kind) if nested else [(node, inner)]
         return found
+
+    #: One rule a kind of form.
+    rules: ClassVar[dict[str, Callable[[Any, Any, Form, Env, Place], Signed | Piece]]] = {
+        "same": _same,
+        "renamed": _renamed,
+        "reading": _reading,
+        "trace": _trace,
+    }

@@ -335,5 +335,12 @@ class TreeBuilder(Transformer[Token, Any]):
         return ast.ParametrizationRow(self._span(c), self._target(c[0]), tuple(x for x in c if isinstance(x, ast.Arg)))
 
 
-for _rule in ("def", "return", "import", "list"):  # rules named by words of Python
-    setattr(TreeBuilder, _rule, getattr(TreeBuilder, _rule + "_"))
+#: Rules that are named by words of Python.
+_WORDS = {
+    "def": TreeBuilder.def_,
+    "return": TreeBuilder.return_,
+    "import": TreeBuilder.import_,
+    "list": TreeBuilder.list_,
+}
+for _word, _rule in _WORDS.items():
+    setattr(TreeBuilder, _word, _rule)

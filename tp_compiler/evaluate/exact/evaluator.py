@@ -11,7 +11,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -138,7 +138,7 @@ class ExactEvaluator:
             return bad
         try:
             current().poll()
-            value = getattr(self, f"_{type(node).__name__.lower()}")(node, args)
+            value = self.rules[type(node)](self, node, args)
         except NotExact as reason:
             value = reason.with_traceback(None)  # which keeps the arrays of every call
         except Infinite as reason:
@@ -157,10 +157,8 @@ class ExactEvaluator:
     def _constant(self, node: ir.Constant, args: list[Any]) -> Any:
         return number(node.value)
 
-    def _initialscalar(self, node: ir.InitialScalar | ir.Stop, args: list[Any]) -> Any:
+    def _passed_on(self, node: ir.InitialScalar | ir.Stop, args: list[Any]) -> Any:
         return args[0]
-
-    _stop = _initialscalar
 
     def _array(self, node: ir.Array, args: list[Any]) -> Any:
         return Tensor(np.asarray(node.values, dtype=np.float64), node.type.indices)
@@ -173,8 +171,6 @@ class ExactEvaluator:
 
     def _training(self, node: ir.Node, args: list[Any]) -> Any:
         raise NotExact("training with a nonlinear network or optimizer")
-
-    _carry = _clock = _apply = _trace = _training
 
     def _clt(self, node: ir.Clt, args: list[Any]) -> Any:
         raise NotExact("the law of a `clt` scalar is sampled")
@@ -485,7 +481,34 @@ class ExactEvaluator:
         """The instruction once more, with other numbers."""
         if isinstance(node, ir.Linalg):
             args = [_symmetric(node, args[0]), *args[1:]]
-        return getattr(self, f"_{type(node).__name__.lower()}")(node, args)
+        return self.rules[type(node)](self, node, args)
+
+    #: One rule an instruction.
+    rules: ClassVar[dict[type[ir.Node], Callable[[ExactEvaluator, Any, list[Any]], Any]]] = {
+        ir.Constant: _constant,
+        ir.Array: _array,
+        ir.Position: _position,
+        ir.Unavailable: _unavailable,
+        ir.InitialKet: _initialket,
+        ir.InitialScalar: _passed_on,
+        ir.Stop: _passed_on,
+        ir.MatMul: _matmul,
+        ir.Map: _map,
+        ir.Contract: _contract,
+        ir.Copy: _copy,
+        ir.Reduce: _reduce,
+        ir.Reindex: _reindex,
+        ir.Shift: _shift,
+        ir.Stack: _stack,
+        ir.Join: _join,
+        ir.Spectral: _spectral,
+        ir.Linalg: _linalg,
+        ir.Clt: _clt,
+        ir.Carry: _training,
+        ir.Clock: _training,
+        ir.Apply: _training,
+        ir.Trace: _training,
+    }
 
 
 # ---------------------------------------------------------------------------------------------------------- helpers

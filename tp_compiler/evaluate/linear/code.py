@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import partial, reduce
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -69,8 +69,7 @@ class Code:
 
     def instruction(self, node: ir.Node) -> Run | None:
         """None where a register that is there already holds the value."""
-        found: Run | None = getattr(self, f"_{type(node).__name__.lower()}")(node)
-        return found
+        return self.rules[type(node)](self, node)
 
     def _computing(self, node: ir.Node, value: Callable[[], Any]) -> Run:
         registers, k = self.registers, self.new(node)
@@ -314,8 +313,6 @@ class Code:
     def _along(self, node: ir.Reduce | ir.Shift) -> Run:
         return self._by_rule(node, [arranged((*self.shapes[node.args[0]], node.index))])
 
-    _reduce = _shift = _along
-
     def _reindex(self, node: ir.Reindex) -> Run | None:
         x = node.args[0]
         own, new = self.shapes[x], self.shapes[node]
@@ -367,7 +364,28 @@ class Code:
     def _of_matrices(self, node: ir.Linalg | ir.Spectral) -> Run:
         return self._by_rule(node, [indices(self.shapes[a]) for a in node.args])
 
-    _linalg = _spectral = _of_matrices
+    #: One rule an instruction that has a shape (shapes.py).
+    rules: ClassVar[dict[type[ir.Node], Callable[[Code, Any], Run | None]]] = {
+        ir.Constant: _constant,
+        ir.Array: _array,
+        ir.Position: _position,
+        ir.Clock: _clock,
+        ir.InitialKet: _initialket,
+        ir.Carry: _carry,
+        ir.Trace: _trace,
+        ir.MatMul: _matmul,
+        ir.Apply: _apply,
+        ir.Map: _map,
+        ir.Contract: _contract,
+        ir.Copy: _copy,
+        ir.Reduce: _along,
+        ir.Reindex: _reindex,
+        ir.Shift: _along,
+        ir.Stack: _stack,
+        ir.Join: _join,
+        ir.Linalg: _of_matrices,
+        ir.Spectral: _of_matrices,
+    }
 
 
 # ------------------------------------------------------------------------------------------------------------ sums

@@ -7,9 +7,9 @@ it; a product of kets waits for the average that it stands in.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from tp_compiler.evaluate.interface import NotExact
 from tp_compiler.evaluate.linear.contraction import Labels, arranged
@@ -87,19 +87,16 @@ class Shapes:
             return variance
         if node.type.random:
             return NotExact("the law of a `clt` scalar is sampled")
-        rule = getattr(self, f"_{type(node).__name__.lower()}", None)
+        rule = self.rules.get(type(node))
         if rule is None:
             return NotExact(f"{type(node).__name__} has no exact value")
         if any(isinstance(a, Product) for a in args) and not isinstance(node, ir.Map | ir.Contract):
             return NotExact("a product of kets")
-        found: Shape = rule(node, args)
-        return found
+        return rule(self, node, args)
 
     # -- leaves -------------------------------------------------------------------------------------------------
     def _constant(self, node: ir.Constant, args: Any) -> Shape:
         return ()
-
-    _clock = _constant
 
     def _array(self, node: ir.Array, args: Any) -> Shape:
         return arranged(node.type.indices) if node.values is not None else NotExact("an entry of an initial matrix")
@@ -206,12 +203,34 @@ class Shapes:
         gone = {i for group in node.groups for i in group}
         return arranged((node.index, *(x for a in args for x in a if x not in gone)))
 
-    def _linalg(self, node: ir.Linalg | ir.Spectral, args: list[Labels]) -> Shape:
+    def _of_matrices(self, node: ir.Linalg | ir.Spectral, args: list[Labels]) -> Shape:
         if any(slots(a) for a in args):
             return NotExact(f"{node.op} of a matrix of kets")
         return arranged(node.type.indices)
 
-    _spectral = _linalg
+    #: One rule an instruction; what has none is not linear.
+    rules: ClassVar[dict[type[ir.Node], Callable[[Shapes, Any, list[Any]], Shape]]] = {
+        ir.Constant: _constant,
+        ir.Clock: _constant,
+        ir.Array: _array,
+        ir.Position: _position,
+        ir.Unavailable: _unavailable,
+        ir.InitialKet: _initialket,
+        ir.Carry: _carry,
+        ir.Trace: _trace,
+        ir.Apply: _apply,
+        ir.MatMul: _matmul,
+        ir.Map: _map,
+        ir.Contract: _contract,
+        ir.Copy: _copy,
+        ir.Reduce: _reduce,
+        ir.Reindex: _reindex,
+        ir.Shift: _shift,
+        ir.Stack: _stack,
+        ir.Join: _join,
+        ir.Linalg: _of_matrices,
+        ir.Spectral: _of_matrices,
+    }
 
 
 def _joined(a: Shape, b: Shape) -> Shape:

@@ -231,6 +231,8 @@ class _Filled(Replicate):
     def _array(self, node: ir.Array) -> Any:
         return self.given[node] if node in self.given else super()._array(node)
 
+    rules = Replicate.rules | {ir.Array: _array}
+
 
 def paired(
     program: Program, outputs: list[Output], frozen: set[ir.Node], draw: Index, given: set[ir.Node]

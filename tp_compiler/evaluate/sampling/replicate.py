@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable
 from copy import copy
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -176,7 +176,7 @@ class Replicate:
         if any(slot != 0 for slot, _ in node.type.slots):
             return node
         try:
-            return getattr(self, f"_{type(node).__name__.lower()}")(node)
+            return self.rules[type(node)](self, node)
         except faults.Refused as refused:
             return refused.diagnostic
 
@@ -221,13 +221,11 @@ class Replicate:
         values = np.einsum("...ij,m...j->m...i", root, draws)
         return aligned(values, (0, *rest, left), labels(node.type))
 
-    def _initialscalar(self, node: ir.InitialScalar | ir.Stop) -> Any:
+    def _passed_on(self, node: ir.InitialScalar | ir.Stop) -> Any:
         (x,) = node.args
         own = labels(node.type)
         shape = tuple(i.size if isinstance(i, Index) else self.samples for i in own)
         return np.broadcast_to(aligned(self.values[x], labels(x.type), own), shape)
-
-    _stop = _initialscalar
 
     # -- instructions -------------------------------------------------------------------------------------------
     def _watch(self, node: ir.Node, result: Any) -> None:
@@ -294,8 +292,6 @@ class Replicate:
             self._watch(node, result)
         return result
 
-    _map = _reduce = _reindex = _shift = _stack = _join = _linalg = _spectral = _by_rule
-
     def _matmul(self, node: ir.MatMul) -> Any:
         variance = self.values[node.matrix.variance]
 
@@ -351,3 +347,21 @@ class Replicate:
         if not np.isfinite(flat).all():
             return faults.problem(node, flat, self.suspect)
         return self.clt.value(node, flat, self.plan.space[v]).reshape(node.type.shape)
+
+    #: One rule an instruction. Copies are read by their users, traces gathered by the loop.
+    rules: ClassVar[dict[type[ir.Node], Callable[[Any, Any], Any]]] = {
+        **dict.fromkeys(RULES, _by_rule),
+        ir.Constant: _constant,
+        ir.Array: _array,
+        ir.Position: _position,
+        ir.Unavailable: _unavailable,
+        ir.InitialKet: _initialket,
+        ir.InitialScalar: _passed_on,
+        ir.Stop: _passed_on,
+        ir.Contract: _contract,
+        ir.MatMul: _matmul,
+        ir.Clt: _clt,
+        ir.Carry: _carry,
+        ir.Clock: _clock,
+        ir.Apply: _apply,
+    }
