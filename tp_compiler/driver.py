@@ -186,9 +186,9 @@ def show(source: Source, *, stage: str, settings: Mapping[str, float] | None = N
         return show_ir(reparametrized(program))
     if stage == "limit":
         return equations(program).unicode()
-    from tp_compiler.evaluate.sampling.plan import Plan
+    from tp_compiler.evaluate.sampling.describe import described
 
-    return Plan(reparametrized(program)).show()
+    return described(reparametrized(program))
 
 
 def equations(program: Program, *, simplify: bool = True) -> System:

@@ -11,7 +11,7 @@ from scipy.stats import binom, t
 import tp_compiler
 from tests.consistency.recursions import erf_kernel, relu_kernel
 from tests.consistency.scores import deviations
-from tp_compiler.evaluate.sampling.outer import paired
+from tp_compiler.evaluate.sampling.copies import paired
 from tp_compiler.evaluate.sampling.plan import Plan
 
 SMOOTH = """

@@ -17,27 +17,16 @@ from typing import Any
 
 import numpy as np
 
-from tp_compiler.evaluate.arrays import Label, aligned, contract, labels
+from tp_compiler.evaluate.arrays import Label, contract, labels
+from tp_compiler.evaluate.sampling.entry_blocks import PRECISION, EntryBlocks, block_size
 from tp_compiler.evaluate.sampling.fused import Fused, fused
 from tp_compiler.evaluate.sampling.outerproducts import Member, columns, selected
 from tp_compiler.evaluate.sampling.sweep import Sweep, compiled, run
 from tp_compiler.evaluate.sampling.tiles import BLOCK, TILE, tiles
 from tp_compiler.ir import nodes as ir
 
-#: Entries are single: sums over them are averages with errors far above its rounding. Particles stay double.
-PRECISION = np.float32
 #: Entries of one tile of a compiled loop, which has no buffers but for the gradient.
 LARGE_TILE = 2**16
-
-
-def block_size(samples: int) -> int:
-    """P for M particles: √M, rounded up to a power of two, and at least eight blocks."""
-    return max(1, min(samples // 8, 2 ** (samples.bit_length() // 2)))
-
-
-def entry_bytes(samples: int) -> float:
-    """Of one state of one matrix."""
-    return float(samples * block_size(samples) * np.dtype(PRECISION).itemsize)
 
 
 class Passes:
@@ -55,30 +44,15 @@ class Passes:
         return self.loop
 
 
-class Blocks:
+class Blocks(EntryBlocks):
     """The states of one trained matrix (family) and its optimizer, entry by entry."""
 
     def __init__(
         self, states: list[ir.State], values: Mapping[ir.Node, Any], samples: int, paired: int, partner: int,
         passes: Passes,
     ):  # fmt: skip
-        """`paired`: P; `partner`: a random number that chooses the partners of the blocks."""
-        self.states = states
+        super().__init__(states, values, samples, paired, partner)
         self.passes = passes
-        self.indices = states[0].type.indices
-        self.slot = states[0].slot
-        self.samples = samples
-        self.paired = paired
-        self.count = samples // self.paired
-        self.shift = partner % (self.count - 1) + 1 if self.count > 1 else 0
-        rows, cols = (w.ratio for _, w in states[0].type.slots)
-        self.ratio = rows / cols
-        self.shape = tuple(i.size for i in self.indices)
-        size = (*self.shape, self.count, self.paired, self.paired)
-        self.entries = {}
-        for s in states:
-            start = aligned(values[s.init], labels(s.init.type), (*self.indices, BLOCK, 0, self.slot))
-            self.entries[s] = np.array(np.broadcast_to(start, size), dtype=PRECISION)
 
     def apply(self, state: ir.State, member: tuple[int, ...], x: Any, transposed: bool) -> Any:
         """Δ|x> for the columns of x, (samples, k)."""
@@ -88,13 +62,6 @@ class Blocks:
             y = np.matmul(entries.transpose(0, 2, 1), x) * (self.ratio / self.paired)
             return self._from_partner(y.reshape(self.samples, -1))
         return np.matmul(entries, self.to_partner(x)).reshape(self.samples, -1) / self.paired
-
-    def to_partner(self, x: Any) -> Any:
-        """Blocks of column particles, in the order of the blocks of rows that they meet."""
-        return np.roll(x, -self.shift, axis=0)
-
-    def _from_partner(self, y: Any) -> Any:
-        return np.roll(y, self.shift * self.paired, axis=0)
 
     def follow(self, following: Mapping[ir.State, ir.Node], values: Mapping[ir.Node, Any]) -> None:
         """Replaces the states by what follows them."""

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
 
-from tp_compiler.evaluate.sampling.blocks import block_size
 from tp_compiler.evaluate.sampling.directions import MANY
+from tp_compiler.evaluate.sampling.entry_blocks import block_size
 from tp_compiler.evaluate.sampling.memory import memory
+from tp_compiler.evaluate.sampling.merge_equal_nodes import shared
+from tp_compiler.evaluate.sampling.plan import Plan
 from tp_compiler.ir import nodes as ir
-
-if TYPE_CHECKING:
-    from tp_compiler.evaluate.sampling.plan import Plan
+from tp_compiler.ir.program import Program
 
 SHOWN = (12, 14, 16)  # log2 of the numbers of particles that costs are shown for
 
 
-def described(plan: Plan) -> str:
+def described(program: Program) -> str:
+    """Spaces, the training loop and the memory that sampling a program takes."""
+    plan = Plan(shared(program))
     lines = [
         f"{len(plan.nodes)} instructions, {len(set(plan.space.values()))} spaces, {len(plan.clts)} clt scalars",
         *_spaces(plan),

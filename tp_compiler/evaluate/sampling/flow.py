@@ -13,18 +13,16 @@ arrive they slide along the jump: their accuracy is that of a sample, not of the
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
 from tp_compiler.diagnostics import Diagnostic
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.primitives import PRIMITIVES
+from tp_compiler.ir.program import Loop
 from tp_compiler.ir.walk import reachable
-
-if TYPE_CHECKING:
-    from tp_compiler.evaluate.sampling.training import Training
 
 #: What an affine rate may differ from its affine part by; the accuracy of the integrator for numbers, for kets, and for
 #: kets with rates that jump.
@@ -32,38 +30,36 @@ AFFINE, NUMBERS, KETS, JUMPING = 1e-10, 1e-11, 1e-6, 3e-4
 #: More unknowns than these for one draw are integrated, not exponentiated.
 MOST = 1500
 
-Rate = Callable[[Any], Any]
+States = dict[ir.State, Any]
 
 
 class Flow:
     """The flow of one training from one time to the next."""
 
-    def __init__(self, training: Training):
-        self.training = training
-        self.states = list(training.current)
-        self.step = training.phases.step
-        self.shapes = [np.shape(training.current[s]) for s in self.states]
+    def __init__(
+        self, loop: Loop, current: States, moved: Callable[[States], Mapping[ir.State, Any]]
+    ):  # fmt: skip
+        """`moved`: what the update makes of states, arrays or Diagnostics."""
+        self.loop, self.current, self.moved = loop, current, moved
+        self.states = list(current)
+        self.shapes = [np.shape(current[s]) for s in self.states]
         self.sizes = [int(np.prod(shape, dtype=np.int64)) for shape in self.shapes]
 
-    def advance(self, duration: float) -> Diagnostic | None:
-        """Moves the states on; a Diagnostic where they blow up."""
-        start = self._packed([self.training.current[s] for s in self.states])
+    def advance(self, duration: float) -> States | Diagnostic:
+        """The states after a while; a Diagnostic where they blow up."""
+        start = self._packed([self.current[s] for s in self.states])
         try:
             end = self._affine(start, duration) if self._apart() else None
             if end is None:
                 end = self._integrated(start, duration)
         except _Stopped as stopped:
             return stopped.diagnostic
-        self._unpack(end)
-        return None
+        return self._unpacked(end)
 
     # -- the rate of change -------------------------------------------------------------------------------------
     def rate(self, y: Any) -> Any:
-        training = self.training
-        self._unpack(y)
-        training.run.forget(self.step)
-        training.run.step(self.step)
-        after = [training.shaped(s, training.loop.following[s]) for s in self.states]
+        moved = self.moved(self._unpacked(y))
+        after = [moved[s] for s in self.states]
         broken = next((x for x in after if isinstance(x, Diagnostic)), None)
         if broken is not None:
             raise _Stopped(broken)
@@ -72,10 +68,10 @@ class Flow:
     def _packed(self, values: list[Any]) -> Any:
         return np.concatenate([np.ravel(x) for x in values]) if values else np.zeros(0)
 
-    def _unpack(self, y: Any) -> None:
+    def _unpacked(self, y: Any) -> States:
         ends = np.cumsum(self.sizes)
         parts = zip(self.states, self.shapes, self.sizes, ends, strict=True)
-        self.training.current = {s: y[end - size : end].reshape(shape) for s, shape, size, end in parts}
+        return {s: y[end - size : end].reshape(shape) for s, shape, size, end in parts}
 
     # -- closed form --------------------------------------------------------------------------------------------
     def _apart(self) -> bool:
@@ -120,14 +116,14 @@ class Flow:
             rtol=accuracy, atol=accuracy, t_eval=[duration],
         )  # fmt: skip
         if not found.success or not np.isfinite(found.y).all():
-            span = self.training.loop.span
+            span = self.loop.span
             message = f"the gradient flow cannot be followed to its end: {found.message}"
             raise _Stopped(Diagnostic("NX418", message, span, "list earlier times, or lower lr"))
         return found.y[:, -1]
 
     def _jumps(self) -> bool:
         """Do kets follow a function with a kink or a jump of the states?"""
-        rates = [node for state, node in self.training.loop.following.items() if state.type.slots]
+        rates = [node for state, node in self.loop.following.items() if state.type.slots]
         moving: set[ir.Node] = {n for n in reachable(rates) if isinstance(n, ir.Carry)}
         for n in reachable(rates):
             if any(a in moving for a in n.args):

@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from tp_compiler.evaluate.sampling.blocks import entry_bytes
+from tp_compiler.evaluate.sampling.entry_blocks import entry_bytes
+from tp_compiler.evaluate.sampling.plan import Plan
 from tp_compiler.evaluate.sampling.points import CHUNK
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.walk import dependencies
-
-if TYPE_CHECKING:
-    from tp_compiler.evaluate.sampling.plan import Plan
 
 BASE = 64e6  # libraries, and what is too small to count
 ROOM = 1.5  # growing arrays have room that doubles

@@ -207,8 +207,9 @@ class _Frozen(Replicate):
         number = self.plan.space[node]
         if number not in self.points:
             place = self.places[number]
-            seed = (*self.seed, number, place)
-            self.points[number] = _Behind(self.samples, seed, self.plan.coordinates[number], self.plain, place)
+            p = self.particles
+            seed = (*p.seed, number, place)
+            self.points[number] = _Behind(p.samples, seed, self.plan.coordinates[number], p.plain, place)
         return self.points[number]
 
 

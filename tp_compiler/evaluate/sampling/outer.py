@@ -13,7 +13,7 @@ is smaller there; where the outer one is linear in the inner one, both are one a
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -21,40 +21,24 @@ from tp_compiler.evaluate.arrays import Label, aligned, contract, labels
 from tp_compiler.evaluate.instructions import RULES, Labelled
 from tp_compiler.evaluate.kernels import KERNELS
 from tp_compiler.evaluate.sampling import heavy_tails as tails
+from tp_compiler.evaluate.sampling.copies import depth_of, flattened, nested, over_copies, paired
+from tp_compiler.evaluate.sampling.particles import Particles
 from tp_compiler.ir import nodes as ir
-from tp_compiler.ir.types import Index
-
-if TYPE_CHECKING:
-    from tp_compiler.evaluate.sampling.replicate import Replicate
 
 TILE = 2**19  # entries of one tile
 ROWS, BLOCKS = 32, 16  # of an average over copies what is looked at for heavy tails: rows, or blocks without rows
 
 
-def paired(samples: int, depth: int) -> int:
-    """P, the copies that a row meets: M/16 (beyond 2^16 particles like √M); (M/4)^(1/d) of each of d nested E."""
-    exponent = samples.bit_length() - 1
-    if depth > 1:
-        return 2 ** max(2, (exponent - 2) // depth)
-    return 2 ** max(1, min(exponent - 4, 4 + exponent // 2))
-
-
-def depth_of(node: ir.Contract) -> int:
-    """How many E of a contraction are inside of one another, itself included."""
-    args, _, _ = _flattened(node, list(node.args))
-    return _depth(args)
-
-
 class OuterNonlin:
     """Evaluates contractions whose arguments live over several neurons at once."""
 
-    def __init__(self, replicate: Replicate):
-        self.replicate = replicate
+    def __init__(self, particles: Particles):
+        self.particles = particles
         self.pairing: dict[tuple[int, int], tuple[int, Any]] = {}  # by slot and P
 
     def contract(self, node: ir.Contract) -> Any:
         """The value of a contraction with at most slot 0 left: a scalar (family) or a ket (family)."""
-        values = self.replicate.values
+        values = self.particles.values
         inner = [a for a in node.args if isinstance(values[a], ir.Node) or set(node.over) & set(a.type.indices)]
         if 0 in node.slots and any(_of_rows(a) for a in inner):  # an average over rows takes all that depends on them
             inner += [a for a in node.args if _of_rows(a) and a not in inner]
@@ -67,29 +51,29 @@ class OuterNonlin:
         of = [body.labels, *(labels(a.type) for a in outer)]
         if 0 in node.slots:
             value = contract(arrays, of, labels(node.type))
-            return value / self.replicate.samples if any(0 in own for own in of) else value
+            return value / self.particles.samples if any(0 in own for own in of) else value
         own = labels(node.type)
         return KERNELS["mul"](*(aligned(x, of_x, own) for x, of_x in zip(arrays, of, strict=True)))
 
     def copies(self, node: ir.Contract) -> int:
         """P for the copies of an average; a run on half the particles has half as many."""
-        run = self.replicate
+        run = self.particles
         size = paired(run.full, depth_of(node))
         return size if run.half is None else size // 2
 
     def bind(self, slots: list[int], paired: int) -> None:
         """Chooses the columns of the copies of one E: a block for each, and an order inside the block."""
-        blocks = self.replicate.samples // paired
+        blocks = self.particles.samples // paired
         for place, slot in enumerate(slots):
             if (slot, paired) not in self.pairing:
-                generator = np.random.Generator(np.random.PCG64([*self.replicate.seed, 7919, len(self.pairing)]))
+                generator = np.random.Generator(np.random.PCG64([*self.particles.seed, 7919, len(self.pairing)]))
                 shift = int(generator.integers(1, blocks)) if blocks > 1 else 0
                 self.pairing[slot, paired] = shift, _order(place, paired, generator)
 
     def columns(self, slot: int, block: int, paired: int) -> Any:
         """Particle numbers of copy `slot` that the rows of a block meet."""
         shift, order = self.pairing[slot, paired]
-        return ((block + shift) % (self.replicate.samples // paired)) * paired + order
+        return ((block + shift) % (self.particles.samples // paired)) * paired + order
 
 
 def _of_rows(node: ir.Node) -> bool:
@@ -123,11 +107,11 @@ class _Body:
 
     def __init__(self, outer: OuterNonlin, node: ir.Contract, args: list[ir.Node]):
         self.outer = outer
-        self.values = outer.replicate.values
-        self.samples = outer.replicate.samples
+        self.values = outer.particles.values
+        self.samples = outer.particles.samples
         self.node = node
         self.paired = outer.copies(node)
-        self.args, copies, over = _flattened(node, args)
+        self.args, copies, over = flattened(node, args)
         self.copies = sorted(copies)
         slots = {s for a in self.args for s, _ in a.type.slots}
         indices = tuple(dict.fromkeys(i for a in self.args for i in a.type.indices if i not in over))
@@ -138,13 +122,13 @@ class _Body:
     def over_rows(self) -> Any:
         """The average over the copies, for every row (or over the rows too, where slot 0 is contracted)."""
         family = max(_family(n) for n in _bodies(self.args))
-        size = max(1, min(self.paired, TILE // (family * self.paired ** _depth(self.args))))
-        run = self.outer.replicate
+        size = max(1, min(self.paired, TILE // (family * self.paired ** nested(self.args))))
+        run = self.outer.particles
         if run.inspect and run.plan.tails.may_be_infinite(self.node):
             self._inspect()
         parts: list[Any] = []
         for block in range(self.samples // self.paired):
-            self.outer.replicate.pause()
+            self.outer.particles.pause()
             for start in range(0, self.paired if self.has_rows else 1, size):
                 rows = block * self.paired + np.arange(start, min(start + size, self.paired))
                 parts.append(self._tile(rows, block))
@@ -170,7 +154,7 @@ class _Body:
         Copies are paired at random here: pairs of a net never come as close as independent ones.
         """
         found = []
-        generator = np.random.Generator(np.random.PCG64([*self.outer.replicate.seed, 7927]))
+        generator = np.random.Generator(np.random.PCG64([*self.outer.particles.seed, 7927]))
         for block in range(1 if self.has_rows else min(BLOCKS, self.samples // self.paired)):
             rows = block * self.paired + np.arange(min(ROWS, self.paired))
             env = self._met(rows, block)
@@ -184,7 +168,7 @@ class _Body:
             found.append((sizes[:, middle > 0] / middle[middle > 0]).ravel())
         known = tails.logs(np.concatenate(found)[:, None])
         if known is not None:
-            self.outer.replicate.heavy.setdefault(self.node, []).append(known)
+            self.outer.particles.heavy.setdefault(self.node, []).append(known)
 
     def _product(
         self, args: list[ir.Node], env: dict[int, tuple[int, Any]], depth: int, block: int, out: tuple[Label, ...]
@@ -228,7 +212,7 @@ class _Body:
         """A sum, or an E inside an E: its copies take the next neuron dimension."""
         inner = dict(env)
         below = depth + 1 if node.slots else depth
-        args, copies, _ = _flattened(node, list(node.args)) if node.slots else (list(node.args), [], None)
+        args, copies, _ = flattened(node, list(node.args)) if node.slots else (list(node.args), [], None)
         self.outer.bind(copies, self.paired)
         for slot in copies:
             inner[slot] = (below, self.outer.columns(slot, block, self.paired))
@@ -239,29 +223,6 @@ class _Body:
         return (value / self.paired if node.slots else value), own
 
 
-def _flattened(node: ir.Contract, args: list[ir.Node]) -> tuple[list[ir.Node], list[int], set[Index]]:
-    """Factors, copies and summed indices of a contraction: an E that is a factor itself becomes part of it.
-
-    E[1](a E[2](b)) = E[1,2](a b) by independence: the pairs of copies need no grid. Sums whose index is in use
-    outside stay as they are.
-    """
-    args, copies, over = list(args), [s for s in node.slots if s != 0], set(node.over)
-    for k in range(len(args) - 1, -1, -1):
-        inner = args[k]
-        if isinstance(inner, ir.Contract) and inner.slots and _over_copies(inner):
-            own, more, summed = _flattened(inner, list(inner.args))
-            elsewhere = {i for a in (*args[:k], *args[k + 1 :]) for i in a.type.indices} | over
-            if not summed & elsewhere and not set(more) & set(copies):
-                args[k : k + 1] = own
-                copies, over = [*copies, *more], over | summed
-    return args, copies, over
-
-
-def _over_copies(node: ir.Node) -> bool:
-    """Whether a value depends on copies, so that it exists in tiles only."""
-    return any(slot != 0 for slot, _ in node.type.slots)
-
-
 def _bodies(args: list[ir.Node]) -> list[ir.Node]:
     """The nodes that a tile evaluates."""
     seen: dict[ir.Node, None] = {}
@@ -270,7 +231,7 @@ def _bodies(args: list[ir.Node]) -> list[ir.Node]:
         node = todo.pop()
         if node not in seen:
             seen[node] = None
-            if _over_copies(node) and not isinstance(node, ir.Copy):
+            if over_copies(node) and not isinstance(node, ir.Copy):
                 todo.extend(node.args)
     return list(seen)
 
@@ -281,20 +242,3 @@ def _family(node: ir.Node) -> int:
     for i in indices:
         size *= i.size
     return size
-
-
-def _depth(args: list[ir.Node]) -> int:
-    """How many E are nested, the one over these factors included."""
-    deepest = 0
-    seen: set[ir.Node] = set()
-    todo = list(args)
-    while todo:
-        node = todo.pop()
-        if node in seen or not _over_copies(node) or isinstance(node, ir.Copy):
-            continue
-        seen.add(node)
-        if isinstance(node, ir.Contract) and node.slots:
-            deepest = max(deepest, _depth(_flattened(node, list(node.args))[0]))
-        else:
-            todo.extend(node.args)
-    return 1 + deepest

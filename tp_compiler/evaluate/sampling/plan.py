@@ -12,14 +12,12 @@ from collections import Counter
 from collections.abc import Hashable
 from typing import TypeGuard
 
-from tp_compiler.evaluate.sampling.blocks import Passes, block_size
-from tp_compiler.evaluate.sampling.describe import described
+from tp_compiler.evaluate.sampling.blocks import Passes
+from tp_compiler.evaluate.sampling.copies import depth_of, paired
+from tp_compiler.evaluate.sampling.entry_blocks import block_size
 from tp_compiler.evaluate.sampling.estimates import base
 from tp_compiler.evaluate.sampling.heavy_tails import Tails
 from tp_compiler.evaluate.sampling.lowrank import is_linear
-from tp_compiler.evaluate.sampling.memory import memory
-from tp_compiler.evaluate.sampling.merge_equal_nodes import shared
-from tp_compiler.evaluate.sampling.outer import depth_of, paired
 from tp_compiler.evaluate.sampling.outerproducts import is_outer
 from tp_compiler.evaluate.schedule import Phases, averages_of_entries, cells, entries, phases
 from tp_compiler.ir import nodes as ir
@@ -170,11 +168,6 @@ class Plan:
                 problems[node] = found
         return problems
 
-    # -- cost ---------------------------------------------------------------------------------------------------
-    def memory(self, samples: int, directions: int | None = None) -> float:
-        """Bytes that one replicate needs at most."""
-        return memory(self, samples, directions).total
-
     @property
     def single(self) -> bool:
         """Whether kets have been through entries in single precision."""
@@ -196,10 +189,6 @@ class Plan:
         depth, in_blocks = self._copies[name]
         sizes = [paired(samples, depth)] if depth else []
         return min([samples, *sizes, *([block_size(samples)] if in_blocks else [])])
-
-    def show(self) -> str:
-        """The plan as text (`tpc show --stage plan`)."""
-        return described(Plan(shared(self.program), {o.name for o in self.outputs}))
 
 
 def _averages_copies(node: ir.Node) -> TypeGuard[ir.Contract]:

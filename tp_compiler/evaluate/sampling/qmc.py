@@ -34,6 +34,7 @@ from tp_compiler.evaluate.sampling.estimates import (
     mean_and_error,
     spread,
 )
+from tp_compiler.evaluate.sampling.memory import memory
 from tp_compiler.evaluate.sampling.merge_equal_nodes import shared
 from tp_compiler.evaluate.sampling.plan import Plan
 from tp_compiler.evaluate.sampling.replicate import Replicate
@@ -163,7 +164,7 @@ class Sampling:
 
     def _memory(self, samples: int) -> float:
         particles, _ = self._outer(samples)
-        return self.plan.memory(particles, self.directions) * self.options.workers
+        return memory(self.plan, particles, self.directions).total * self.options.workers
 
     def _fit_memory(self) -> None:
         smallest = self.options.samples or FIRST_SAMPLES
@@ -296,8 +297,8 @@ class Sampling:
 
     def _tails(self, run: Replicate) -> dict[str, Any]:
         place = {n: k for k, n in enumerate(self.plan.nodes)}
-        found: dict[str, Any] = {f"counted {place[n]}": np.array(error) for n, error in run.counted.items()}
-        return found | {f"heavy {place[n]}": np.array(steps) for n, steps in run.heavy.items()}
+        found: dict[str, Any] = {f"counted {place[n]}": np.array(error) for n, error in run.particles.counted.items()}
+        return found | {f"heavy {place[n]}": np.array(steps) for n, steps in run.particles.heavy.items()}
 
     def _coordinates(self, draws: int, seed: tuple[int, ...]) -> Any:
         if not self.used_clts:

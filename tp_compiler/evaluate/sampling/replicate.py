@@ -24,6 +24,7 @@ from tp_compiler.evaluate.sampling.clt import CltScalars
 from tp_compiler.evaluate.sampling.directions import drop_of
 from tp_compiler.evaluate.sampling.matmul import MatrixState
 from tp_compiler.evaluate.sampling.outer import OuterNonlin
+from tp_compiler.evaluate.sampling.particles import Particles
 from tp_compiler.evaluate.sampling.plan import Plan
 from tp_compiler.evaluate.sampling.points import Points
 from tp_compiler.evaluate.sampling.training import Training
@@ -44,34 +45,28 @@ class Replicate:
         tick: Callable[[], None] = lambda: None, pause: Callable[[], None] = lambda: None, half: int | None = None,
     ):  # fmt: skip
         self.tick = tick  # called after every step of training; may raise to stop
-        self.pause = pause  # called in long loops; may raise to stop
-        self.half = half
-        self.full = samples  # what the number of copies is chosen by
-        samples = samples if half is None else samples // 2
-        self.inspect = inspect  # look for heavy tails
-        self.counted: dict[ir.Node, float] = {}  # errors of averages of kets that jump
-        self.heavy: dict[ir.Node, list[Any]] = {}  # of other averages what their largest samples say, at every step
+        size = samples if half is None else samples // 2
+        self._hold(Particles(plan, size, samples, seed, plain, inspect, half, pause))
         self.plan = plan
-        self.samples = samples
-        self.seed = seed
-        self.plain = plain
         self.clt = CltScalars()
-        self.values: dict[ir.Node, Any] = {}
-        self.suspect: set[ir.Node] = set()  # nodes with NaN or infinite entries
         self.points: dict[int, Points] = {}
         self.states: dict[tuple[ir.MatrixSymbol, tuple[int, ...]], MatrixState] = {}
-        self.outer = OuterNonlin(self)
         self.training: Training | None = None
         self.left = Counter(plan.uses)
         self._evaluate_all(n for n in plan.phases.static if not n.type.random)
         if plan.phases.loop is not None and not plan.phases.random:
             self._train()
 
+    def _hold(self, particles: Particles) -> None:
+        self.particles = particles
+        self.values, self.suspect, self.samples = particles.values, particles.suspect, particles.samples
+        self.outer = OuterNonlin(particles)
+
     def _train(self) -> None:
         """The loop, and what is behind it."""
         phases = self.plan.phases
         with np.errstate(all="ignore"):
-            self.training = Training(self)
+            self.training = Training(self.particles, self._step, self.tick)
             self.training.train()
         self._evaluate_all(n for n in phases.last if not n.type.random or phases.random)
         with np.errstate(all="ignore"):
@@ -88,8 +83,8 @@ class Replicate:
         What no `clt` value enters was computed once; draws share the particles and differ in the rest.
         """
         run = copy(self)
-        run.clt, run.outer = clt, OuterNonlin(run)
-        run.values, run.suspect, run.left = dict(self.values), set(self.suspect), Counter(self.left)
+        run._hold(self.particles.fork())
+        run.clt, run.left = clt, Counter(self.left)
         run.points = {k: p.fork() for k, p in self.points.items()}
         run.states = {k: s.fork() for k, s in self.states.items()}
         phases = self.plan.phases
@@ -103,7 +98,7 @@ class Replicate:
     def _evaluate_all(self, nodes: Iterable[ir.Node]) -> None:
         with np.errstate(all="ignore"):
             for node in nodes:
-                self.pause()
+                self.particles.pause()
                 value = self.values[node] = self._evaluate(node)
                 if not isinstance(value, ir.Node):
                     self._release(dependencies(node))
@@ -120,17 +115,11 @@ class Replicate:
                 self.values[node] = None
 
     # -- the training loop --------------------------------------------------------------------------------------
-    def step(self, nodes: list[ir.Node]) -> None:
+    def _step(self, nodes: list[ir.Node]) -> None:
         """Evaluates the nodes of one step with the current states."""
         held, self.left = self.left, Counter(self.plan.step_uses)
         self._evaluate_all(nodes)
         self.left = held
-
-    def forget(self, nodes: list[ir.Node]) -> None:
-        """Drops what belongs to one step."""
-        for node in nodes:
-            self.values.pop(node, None)
-            self.suspect.discard(node)
 
     def _carry(self, node: ir.Carry) -> Any:
         assert self.training is not None
@@ -163,8 +152,9 @@ class Replicate:
         """The particles of a ket's space."""
         number = self.plan.space[node]
         if number not in self.points:
-            seed = (*self.seed, number)
-            self.points[number] = Points(self.full, seed, self.plan.coordinates[number], self.plain, self.half)
+            p = self.particles
+            seed = (*p.seed, number)
+            self.points[number] = Points(p.full, seed, self.plan.coordinates[number], p.plain, p.half)
         return self.points[number]
 
     def _evaluate(self, node: ir.Node) -> Any:
@@ -243,10 +233,10 @@ class Replicate:
             of.append(labels(a.type))
         result = contract(arrays, of, labels(node.type))
         result /= float(self.samples) ** len(node.slots)
-        if self.inspect and len(node.slots) == 1 and self.plan.inspected(node):
+        if self.particles.inspect and len(node.slots) == 1 and self.plan.inspected(node):
             self._inspect(node, arrays, of)
-        elif self.inspect and node.slots == (0,) and not np.any(result):
-            self.counted[node] = 1 / self.samples  # no particle has met the event: zero up to one of them
+        elif self.particles.inspect and node.slots == (0,) and not np.any(result):
+            self.particles.counted[node] = 1 / self.samples  # no particle has met the event: zero up to one of them
         if not np.isfinite(result).all():
             problem = faults.problem(node, result, self.suspect)
             return problem if node.slots else self._pass(node, result)
@@ -275,10 +265,10 @@ class Replicate:
         flat = products.reshape(self.samples, -1)
         jumps, heavy = self.plan.tails.jump(node), self.plan.tails.may_be_heavy(node)
         if jumps:
-            self.counted[node] = tails.counted(flat)
+            self.particles.counted[node] = tails.counted(flat)
         found = tails.logs(flat) if heavy else None
         if found is not None:
-            self.heavy.setdefault(node, []).append(found)
+            self.particles.heavy.setdefault(node, []).append(found)
 
     def _pass(self, node: ir.Node, result: Any) -> Any:
         self.suspect.add(node)

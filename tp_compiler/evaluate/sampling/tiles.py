@@ -7,26 +7,24 @@ slot of the columns, and indices.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from tp_compiler.evaluate.arrays import Label, aligned, contract
 from tp_compiler.evaluate.instructions import RULES, Labelled
+from tp_compiler.evaluate.sampling.entry_blocks import BLOCK, EntryBlocks
 from tp_compiler.evaluate.sampling.outerproducts import Member, selected
 from tp_compiler.evaluate.schedule import entries
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.types import Index
 
-if TYPE_CHECKING:
-    from tp_compiler.evaluate.sampling.blocks import Blocks
-
-#: The label of the dimension that numbers the blocks of a tile.
-BLOCK = -1
 TILE = 2**14  # entries of one tile
 
 
-def tiles(blocks: Blocks, roots: list[ir.Node], values: Mapping[ir.Node, Any], whole: bool = False) -> Iterator[Tile]:
+def tiles(
+    blocks: EntryBlocks, roots: list[ir.Node], values: Mapping[ir.Node, Any], whole: bool = False
+) -> Iterator[Tile]:
     """Tiles that cover all entries: member by member, unless `whole` or an instruction mixes members."""
     partners: dict[ir.Node, Any] = {}
     whole = whole or any(_mixes(n, blocks.indices) for n in entries(roots))
@@ -49,7 +47,7 @@ class Tile:
     """Some blocks. `member` None: all of the family; else its indices are fixed, and gone from the labels."""
 
     def __init__(
-        self, blocks: Blocks, values: Mapping[ir.Node, Any], partners: dict[ir.Node, Any],
+        self, blocks: EntryBlocks, values: Mapping[ir.Node, Any], partners: dict[ir.Node, Any],
         member: tuple[int, ...] | None, part: slice,
     ):  # fmt: skip
         self.blocks, self.values, self.partners, self.part = blocks, values, partners, part

@@ -6,30 +6,31 @@ with the current states, W_0 is conditioned on everything it met before, and W_t
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from tp_compiler.diagnostics import Diagnostic
 from tp_compiler.evaluate import numerical_errors as faults
 from tp_compiler.evaluate.arrays import aligned, labels
-from tp_compiler.evaluate.sampling.blocks import Blocks, block_size
+from tp_compiler.evaluate.sampling.blocks import Blocks
 from tp_compiler.evaluate.sampling.directions import drop_of
+from tp_compiler.evaluate.sampling.entry_blocks import block_size
 from tp_compiler.evaluate.sampling.estimates import base
 from tp_compiler.evaluate.sampling.flow import Flow, unsupported
 from tp_compiler.evaluate.sampling.lowrank import LowRank
+from tp_compiler.evaluate.sampling.particles import Particles
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.types import Index
-
-if TYPE_CHECKING:
-    from tp_compiler.evaluate.sampling.replicate import Replicate
 
 
 class Training:
     """The states of one replicate."""
 
-    def __init__(self, run: Replicate):
-        self.run = run
+    def __init__(self, run: Particles, step: Callable[[list[ir.Node]], None], tick: Callable[[], None]):
+        """`step` evaluates the instructions of one step with the current states; `tick` is called after each."""
+        self.run, self._step, self._tick = run, step, tick
         self.phases = run.plan.phases
         assert self.phases.loop is not None
         self.loop = self.phases.loop
@@ -87,12 +88,12 @@ class Training:
         """All the updates, and the traces before each of them."""
         step = self.phases.step
         while self.clock < self.loop.steps and self.failure is None:
-            self.run.step(step)
+            self._step(step)
             self._record()
             self._follow()
             self.run.forget(step)
             self.clock += 1
-            self.run.tick()
+            self._tick()
 
     def finish(self) -> None:
         """The traces' last values, and the traces themselves."""
@@ -115,7 +116,7 @@ class Training:
 
     def _follow(self) -> None:
         if self.loop.times:
-            self.failure = unsupported(list(self.matrices)) or Flow(self).advance(self.loop.duration(self.clock))
+            self.failure = unsupported(list(self.matrices)) or self._flow()
             return
         following = self.loop.following
         new = {s: self.shaped(s, following[s]) for s in self.current}
@@ -130,6 +131,21 @@ class Training:
         except faults.Refused as refused:
             self.failure = self._diverged(next(iter(self.matrices)), refused.diagnostic)
         self.current = new
+
+    def _flow(self) -> Diagnostic | None:
+        """The states after the time to the next trace."""
+        found = Flow(self.loop, self.current, self._moved).advance(self.loop.duration(self.clock))
+        if isinstance(found, Diagnostic):
+            return found
+        self.current = found
+        return None
+
+    def _moved(self, states: dict[ir.State, Any]) -> dict[ir.State, Any]:
+        """What the update makes of some states."""
+        self.current = states
+        self.run.forget(self.phases.step)
+        self._step(self.phases.step)
+        return {s: self.shaped(s, self.loop.following[s]) for s in states}
 
     # -- messages -----------------------------------------------------------------------------------------------
     def _is_known(self, cause: Diagnostic) -> bool:

@@ -1,0 +1,45 @@
+"""The state of one replicate, which its parts share: particles of every space, and the values of what was evaluated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from tp_compiler.evaluate.sampling.plan import Plan
+from tp_compiler.ir import nodes as ir
+
+
+@dataclass(frozen=True, eq=False)
+class Particles:
+    """`samples` particles of every space, and the array (or Diagnostic) of every instruction so far.
+
+    `half`: 0 or 1 for a run on the first or the second half of the particles; the numbers of copies and of entries are
+    chosen by `full`, the number of all particles. `plain`: random draws instead of scrambled points. `pause` is called in
+    long loops and may raise to stop.
+    """
+
+    plan: Plan
+    samples: int
+    full: int
+    seed: tuple[int, ...]
+    plain: bool
+    inspect: bool = False  # look for heavy tails
+    half: int | None = None
+    pause: Callable[[], None] = lambda: None
+    values: dict[ir.Node, Any] = field(default_factory=dict)
+    suspect: set[ir.Node] = field(default_factory=set)  # instructions with NaN or infinite entries
+    counted: dict[ir.Node, float] = field(default_factory=dict)  # errors of averages of kets that jump
+    heavy: dict[ir.Node, list[Any]] = field(
+        default_factory=dict
+    )  # what the largest samples of averages say, step by step
+
+    def fork(self) -> Particles:
+        """The same particles with values of its own."""
+        return replace(self, values=dict(self.values), suspect=set(self.suspect))
+
+    def forget(self, nodes: Iterable[ir.Node]) -> None:
+        """Drops what belongs to one step."""
+        for node in nodes:
+            self.values.pop(node, None)
+            self.suspect.discard(node)
