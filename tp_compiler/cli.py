@@ -335,7 +335,8 @@ def _only(args: Namespace, program: Program) -> list[str] | None:
 
 def _deliver(run: Run, program: Program, args: Namespace) -> int:
     """Files first, because standard output may be a closed pipe; then the result; then the exit code."""
-    from tp_compiler.report import finite, json, latex, plots, save, text
+    from tp_compiler.report import acceptance as finite
+    from tp_compiler.report import json, latex, plots, save, text
 
     extra = tuple(warning for warning in program.warnings if warning not in run.warnings)
     run = dataclasses.replace(run, warnings=extra + tuple(run.warnings))

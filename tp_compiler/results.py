@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tp_compiler.diagnostics import Diagnostic
+from tp_compiler.pages import written
 
 Array = NDArray[np.float64]
 
@@ -63,12 +64,8 @@ class Run:
     def __iter__(self) -> Iterator[str]:
         return iter(self.outputs)
 
-    # Pages are written by `report`, which reads this module: hence the late imports.
-
     def __str__(self) -> str:
-        from tp_compiler.report.text import run_text
-
-        return run_text(self)
+        return str(written(self, "text"))
 
     def __repr__(self) -> str:
         outputs = ", ".join(self.outputs) or "no outputs"
@@ -76,14 +73,10 @@ class Run:
         return f"<Run {self.command} {self.program}: {outputs}{failed}>"
 
     def _repr_html_(self) -> str:
-        from tp_compiler.report.html import run_html
-
-        return run_html(self)
+        return str(written(self, "html"))
 
     def _repr_latex_(self) -> str:
-        from tp_compiler.report.latex import run_display
-
-        return run_display(self)
+        return str(written(self, "latex"))
 
 
 def settled(run: Run) -> Run:

@@ -10,6 +10,7 @@ from typing import Any
 import sympy as sp
 
 from tp_compiler.equations.terms import Expectation, Expr, Hat, Learned, Named, Scalar, reindex
+from tp_compiler.pages import written
 
 
 @dataclass(frozen=True)
@@ -220,31 +221,21 @@ class System:
 
     def unicode(self) -> str:
         """Plain text, one equation a paragraph."""
-        from tp_compiler.equations.printing import unicode
-
-        return unicode(self)
+        return str(written(self, "text"))
 
     def latex(self) -> str:
         """An `align*` environment (amsmath), which breaks between equations and inside long ones."""
-        from tp_compiler.equations.printing import latex
-
-        return latex(self)
+        return str(written(self, "latex"))
 
     def markdown(self) -> str:
         """Markdown with one displayed formula an equation."""
-        from tp_compiler.equations.printing import markdown
-
-        return markdown(self)
+        return str(written(self, "markdown"))
 
     def __str__(self) -> str:
         return self.unicode()
 
     def _repr_latex_(self) -> str:
-        from tp_compiler.equations.printing import notebook
-
-        return notebook(self)
+        return str(written(self, "notebook"))
 
     def _repr_html_(self) -> str:
-        from tp_compiler.equations.printing import html
-
-        return html(self)
+        return str(written(self, "html"))

@@ -7,35 +7,43 @@ the way from one listed time to the next.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from tp_compiler.diagnostics import Diagnostic
 from tp_compiler.finite.blame import Refusal
 from tp_compiler.finite.flow import States, flow
+from tp_compiler.finite.network import Network, Traces
 from tp_compiler.finite.schedule import Steps
 from tp_compiler.finite.tensors import Tensor, Values, align, labels_of, state_labels
 from tp_compiler.finite.updates import Diverged, advance
 from tp_compiler.ir import nodes as ir
 
-if TYPE_CHECKING:
-    from tp_compiler.finite.network import Network
+
+def run(network: Network) -> tuple[dict[str, Values], dict[str, Diagnostic]]:
+    """Computes everything in a network once: its outputs by name, and the failures of the others."""
+    plan = network.plan
+    network.evaluate(plan.before)
+    if plan.steps is not None:
+        network.traces = Traces()
+        Training(network, plan.steps, network.traces).run()
+        network.forget(plan.steps.freed)
+        for member in plan.steps.dropped:
+            network.matrices.pop(member, None)
+    network.evaluate(plan.after)
+    return network.outputs()
 
 
 class Training:
-    """The steps of one network. `failed` says why a trace has no value, `broken` why the training has none."""
+    """The steps of one network."""
 
-    def __init__(self, network: Network, steps: Steps):
+    def __init__(self, network: Network, steps: Steps, traces: Traces):
         self.network = network
         self.steps = steps
-        self.recorded: dict[ir.Trace, Values] = {}
-        self.failed: dict[ir.Trace, Diagnostic] = {}
-        self.broken: Diagnostic | None = None
+        self.traces = traces
         self.before = {id(d) for d in (*network.failed.values(), *network.blamed.values())}
 
     def run(self) -> None:
-        """Raises nothing: what fails is in `failed` and `broken`."""
+        """Raises nothing: what fails is in the traces."""
         try:
             self._start()
             for k in range(self.steps.count):
@@ -44,7 +52,7 @@ class Training:
                 self._record(k)
                 self._go_on(k)
         except Diverged as diverged:
-            self.broken = self._stopped(diverged)
+            self.traces.broken = self._stopped(diverged)
             return
         self.network.clock = self.steps.count
         self.network.evaluate(self.steps.last)
@@ -109,11 +117,11 @@ class Training:
         for node, trace in self.steps.traces.items():
             cause = self.network.guilty(node)
             if cause is not None:
-                self.failed.setdefault(trace, self._undefined(cause, k))
+                self.traces.failed.setdefault(trace, self._undefined(cause, k))
                 continue
-            if trace not in self.recorded:
-                self.recorded[trace] = np.empty((self.steps.count + 1, *node.type.shape), self.network.dtype)
-            self.recorded[trace][k] = self.network.values[node]
+            if trace not in self.traces.recorded:
+                self.traces.recorded[trace] = np.empty((self.steps.count + 1, *node.type.shape), self.network.dtype)
+            self.traces.recorded[trace][k] = self.network.values[node]
 
     def _undefined(self, cause: Diagnostic, k: int) -> Diagnostic:
         if id(cause) in self.before:

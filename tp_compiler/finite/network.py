@@ -12,7 +12,6 @@ from tp_compiler.diagnostics import Diagnostic
 from tp_compiler.finite import draws, instructions
 from tp_compiler.finite.blame import Refusal, finite
 from tp_compiler.finite.linalg import linalg
-from tp_compiler.finite.loop import Training
 from tp_compiler.finite.scatter import scatter, scattered
 from tp_compiler.finite.schedule import Member, Phase, Plan, members
 from tp_compiler.finite.tensors import Tensor, Values, align, contract, labels_of
@@ -28,8 +27,17 @@ def neurons(width: Width, n: int) -> int:
 
 
 @dataclass
+class Traces:
+    """What a training loop has recorded. `failed` says why a trace has no value, `broken` why the training has none."""
+
+    recorded: dict[ir.Trace, Values] = field(default_factory=dict)
+    failed: dict[ir.Trace, Diagnostic] = field(default_factory=dict)
+    broken: Diagnostic | None = None
+
+
+@dataclass
 class Network:
-    """A network of width `n`; `key` is (seed, number of the network). `run` may be called once."""
+    """A network of width `n`; `key` is (seed, number of the network)."""
 
     plan: Plan
     n: int
@@ -42,18 +50,10 @@ class Network:
     matrices: dict[Member, Values] = field(default_factory=dict)
     states: dict[ir.State, Values] = field(default_factory=dict)
     clock: int = 0
-    training: Training | None = None
+    traces: Traces | None = None  # of a training loop that runs, or has run
 
-    def run(self) -> tuple[dict[str, Values], dict[str, Diagnostic]]:
+    def outputs(self) -> tuple[dict[str, Values], dict[str, Diagnostic]]:
         """Values by output name, of the shape of the output's indices, and the failures of the others."""
-        self.evaluate(self.plan.before)
-        if self.plan.steps is not None:
-            self.training = Training(self, self.plan.steps)
-            self.training.run()
-            self._forget(self.plan.steps.freed)
-            for member in self.plan.steps.dropped:
-                self.matrices.pop(member, None)
-        self.evaluate(self.plan.after)
         found: dict[str, Values] = {}
         lost: dict[str, Diagnostic] = {}
         for output in self.plan.outputs:
@@ -75,7 +75,7 @@ class Network:
                 table.pop(node, None)
         for node in phase.order:
             self._compute(node, phase.dropped.get(node, set()))
-            self._forget(phase.freed[node])
+            self.forget(phase.freed[node])
 
     def guilty(self, node: ir.Node) -> Diagnostic | None:
         """Why a computed node has no finite value."""
@@ -87,7 +87,7 @@ class Network:
     def neurons(self, width: Width) -> int:
         return neurons(width, self.n)
 
-    def _forget(self, nodes: Iterable[ir.Node]) -> None:
+    def forget(self, nodes: Iterable[ir.Node]) -> None:
         for node in nodes:
             self.values.pop(node, None)
             self.blamed.pop(node, None)
@@ -114,9 +114,9 @@ class Network:
         blamed = [a for a in self._strict(node) if a in self.blamed]
         if blamed:
             return self.blamed[min(blamed, key=lambda a: a.serial)]
-        if self.training is None or not isinstance(node, ir.Trace | ir.Carry | ir.Clock | ir.Apply):
+        if self.traces is None or not isinstance(node, ir.Trace | ir.Carry | ir.Clock | ir.Apply):
             return None
-        return self.training.broken or (self.training.failed.get(node) if isinstance(node, ir.Trace) else None)
+        return self.traces.broken or (self.traces.failed.get(node) if isinstance(node, ir.Trace) else None)
 
     def _strict(self, node: ir.Node) -> list[ir.Node]:
         """What has to be finite before the node can be computed at all."""
@@ -168,8 +168,8 @@ class Network:
         return self.states[node.state]
 
     def _trace(self, node: ir.Trace) -> Values:
-        assert self.training is not None
-        return self.training.recorded[node]
+        assert self.traces is not None
+        return self.traces.recorded[node]
 
     def _initial_ket(self, node: ir.InitialKet) -> Values:
         mean, covariance = map(self._tensor, node.args)

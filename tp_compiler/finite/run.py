@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tp_compiler.diagnostics import Diagnostic, ProgramError
+from tp_compiler.finite.loop import run
 from tp_compiler.finite.memory import peak
 from tp_compiler.finite.moments import covariances
 from tp_compiler.finite.network import Network, neurons
@@ -63,7 +64,7 @@ def samples(
     done = 0
     for number in range(seeds):
         try:
-            values, lost = Network(found, width, (seed, number), kind, tile).run()
+            values, lost = run(Network(found, width, (seed, number), kind, tile))
         except KeyboardInterrupt:
             if not keep or done < 2:
                 raise

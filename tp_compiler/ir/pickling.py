@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copyreg
 import io
 import pickle
 from collections import deque
@@ -65,3 +66,6 @@ def unpacked(kinds: list[type[ir.Node]], fields: bytes) -> Program:
     last = max((n.serial for n in nodes), default=0)
     deque(islice(ir._serial, max(0, last - next(ir._serial))), maxlen=0)
     return program
+
+
+copyreg.pickle(Program, lambda program: (unpacked, packed(program)))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any
 
 from tp_compiler.diagnostics import Diagnostic, Source, Span
 from tp_compiler.ir.nodes import Cotangents, MatrixSymbol, Node, State
@@ -167,8 +166,3 @@ class Program:
     finite: Program | None = None  # how networks of finite width read it, where the limit is another program
     settings: Mapping[str, float] = field(default_factory=dict)  # of `--set`
     regime: Regime | None = None  # once a parametrization that is not named mup or ntk has been classified
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        from tp_compiler.ir.pickling import packed, unpacked
-
-        return unpacked, packed(self)

@@ -8,15 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from fractions import Fraction
 from functools import partial
-from typing import TYPE_CHECKING
 
 from tp_compiler.scale.figures import Row
 from tp_compiler.scale.numbers import HALF
 from tp_compiler.scale.optimizers import Gradient, Kind, Optimizer
 from tp_compiler.scale.raw import Raw
-
-if TYPE_CHECKING:
-    from tp_compiler.scale.result import Scaling
 
 ZERO = Fraction(0)
 
@@ -27,9 +23,8 @@ MULTIPLIERS: dict[str, dict[Kind, Fraction]] = {
 }
 
 
-def equivalents(scaling: Scaling) -> dict[str, list[tuple[str, Raw]]]:
+def equivalents(rows: Mapping[str, Row]) -> dict[str, list[tuple[str, Raw]]]:
     """The tables by title; those with every weight Θ(1) at initialisation, too."""
-    rows = scaling.main.rows
     found = {}
     for title, given in MULTIPLIERS.items():
         found[title] = _shifted(rows, partial(_listed, given))

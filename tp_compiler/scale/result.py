@@ -11,8 +11,10 @@ from typing import Any
 
 from tp_compiler.diagnostics import Diagnostic
 from tp_compiler.ir.program import Network, Program
+from tp_compiler.pages import written
 from tp_compiler.scale.analysis import Analysis, Architecture
 from tp_compiler.scale.constants import constants
+from tp_compiler.scale.equivalents import equivalents
 from tp_compiler.scale.figures import TIED, Choice, Row, chosen, left_out, table
 from tp_compiler.scale.growth import NOTHING
 from tp_compiler.scale.numbers import order
@@ -137,9 +139,7 @@ class Scaling:
 
     def equivalent(self) -> dict[str, list[tuple[str, Raw]]]:
         """Tables of the same training with multipliers (TP IVb (2.5)): TP V Tables 8 and 9, and all weights N(0, 1)."""
-        from tp_compiler.scale.equivalents import equivalents
-
-        return equivalents(self)
+        return equivalents(self.main.rows)
 
     # -- pages --------------------------------------------------------------------------------------------------
     def as_json(self) -> dict[str, Any]:
@@ -158,21 +158,15 @@ class Scaling:
         return document
 
     def text(self, equivalent: bool = False) -> str:
-        from tp_compiler.scale.page import page
-
-        return page(self, equivalent)
+        return str(written(self, "text", equivalent))
 
     def torch(self) -> str:
         """Python text with parameter groups for torch.optim."""
-        from tp_compiler.scale.emit import emit
-
-        return emit(self)
+        return str(written(self, "torch"))
 
     def plot(self, path: str | Path) -> None:
         """The stable region, its operator facet and its feature-learning vertex, with this program in it."""
-        from tp_compiler.scale.plot import plot
-
-        plot(self, path)
+        written(self, "plot", path)
 
     def __str__(self) -> str:
         return self.text()

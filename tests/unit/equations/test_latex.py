@@ -12,7 +12,7 @@ import pytest
 
 import tp_compiler as tpc
 from tp_compiler.diagnostics import ProgramError
-from tp_compiler.equations.breaking import broken, width
+from tp_compiler.report.line_breaking import broken, width
 from tp_compiler.tex import spelled
 
 ROOT = Path(__file__).resolve().parents[3]

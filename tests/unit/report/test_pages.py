@@ -12,7 +12,8 @@ import pytest
 
 from tests.unit.report.fabricate import estimate
 from tp_compiler._version import __version__
-from tp_compiler.report import finite, json, save
+from tp_compiler.report import acceptance as finite
+from tp_compiler.report import json, save
 from tp_compiler.results import Run, settled
 
 

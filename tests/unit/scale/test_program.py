@@ -288,7 +288,7 @@ def test_the_command(tmp_path: Path, capsys: Any) -> None:
 @pytest.mark.slow
 def test_the_picture(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    from tp_compiler.scale.plot import classes, place
+    from tp_compiler.report.scaling_plot import classes, place
 
     scaling = tpc.scale(text("mlp", "SGD(lr = 0.1)"))
     found = classes(scaling)

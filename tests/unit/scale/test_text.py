@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from tp_compiler.report.scaling_tables import classification_table, raw_table
 from tp_compiler.scale import points
 from tp_compiler.scale.raw import classify_raw, raw, raw_sizes
-from tp_compiler.scale.text import classification_table, raw_table
 from tp_compiler.scale.verdict import classify
 
 DOCS = (Path(__file__).resolve().parents[3] / "docs" / "parametrizations.md").read_text(encoding="utf-8")

@@ -9,18 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from tp_compiler.ir.program import Trainable
 from tp_compiler.scale.abcd import Layer
 from tp_compiler.scale.figures import table
 from tp_compiler.scale.numbers import HALF
 from tp_compiler.scale.optimizers import OPTIMIZERS, Entrywise, Kind, Optimizer, Untrained
 from tp_compiler.scale.points import Point
+from tp_compiler.scale.result import Scaling
 from tp_compiler.scale.verdict import Regime
-
-if TYPE_CHECKING:
-    from tp_compiler.ir.program import Trainable
-    from tp_compiler.scale.result import Scaling
 
 STEP = Fraction(1, 8)
 ACROSS = (-HALF, Fraction(1))

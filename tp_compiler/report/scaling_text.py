@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
+from tp_compiler.report.scaling_tables import grid, raw_figures
 from tp_compiler.scale.numbers import order, power
-from tp_compiler.scale.text import grid, raw_figures
+from tp_compiler.scale.result import Scaling, Table
 from tp_compiler.scale.verdict import Question
-
-if TYPE_CHECKING:
-    from tp_compiler.scale.result import Scaling, Table
-
 
 #: How the reasons of raw.py call the weight.
 WEIGHT = r"\bW\b"

@@ -13,10 +13,10 @@ from sympy.printing.precedence import PRECEDENCE
 from sympy.printing.str import StrPrinter
 
 from tp_compiler.equations.functions import name_of
-from tp_compiler.equations.notation import Backend
-from tp_compiler.equations.notes import expressions
 from tp_compiler.equations.system import System
 from tp_compiler.equations.terms import Expectation, Named, common_factor, place_of
+from tp_compiler.report.system_notes import expressions
+from tp_compiler.report.system_terms import Backend
 from tp_compiler.tex import spelled
 
 _SUPERSCRIPT = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")

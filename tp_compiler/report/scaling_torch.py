@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tp_compiler.ir import nodes as ir
 from tp_compiler.scale.constants import law, ratios
 from tp_compiler.scale.figures import Row
-
-if TYPE_CHECKING:
-    from tp_compiler.scale.result import Scaling
+from tp_compiler.scale.result import Scaling
 
 #: Names of rows under which torch.optim has another name.
 _TORCH = {"Momentum": "SGD", "AMSGrad": "Adam"}

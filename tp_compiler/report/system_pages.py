@@ -1,6 +1,6 @@
 """One printer, three outputs: LaTeX, Unicode text and Markdown.
 
-`_lines` says what is stated about an equation, once for all; backends.py how a term is written.
+`_lines` says what is stated about an equation, once for all; system_notations.py how a term is written.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from typing import Any
 import sympy as sp
 from sympy.printing.precedence import PRECEDENCE
 
-from tp_compiler.equations import notes
-from tp_compiler.equations.backends import Latex, Unicode, names_apart
-from tp_compiler.equations.breaking import broken
 from tp_compiler.equations.system import Clock, Equation, Matrix, System
 from tp_compiler.equations.terms import DotPart, Entry, Expr, Ket, Stacked, Stein, reindex
+from tp_compiler.report import system_notes as notes
+from tp_compiler.report.line_breaking import broken
+from tp_compiler.report.system_notations import Latex, Unicode, names_apart
 
 # -- statements ------------------------------------------------------------------------------------------------------
 Line = tuple[str, str, str]  # left, relation, right
