@@ -118,6 +118,93 @@ def test_no_room_is_too_large() -> None:
     assert [str(folder) for folder, size in sizes.items() if size > 30] == []
 
 
+#: sub-room of evaluate/ -> the sub-rooms it may import; files beside them choose among the methods, or serve all.
+SUBROOMS: dict[str, set[str]] = {
+    "gaussian": set(),
+    "exact": {"gaussian"},
+    "linear": set(),
+    "sampling": set(),
+}
+#: Files at the top of evaluate/ that put methods together; every other one serves them, and imports none.
+ABOVE = {"auto.py", "limit.py", "draws.py", "clt_laws.py"}
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "evaluate").rglob("*.py")), ids=lambda p: str(p)[-40:])
+def test_methods_of_evaluation_do_not_import_one_another(path: Path) -> None:
+    own = path.relative_to(PACKAGE / "evaluate").parts[0]
+    met = {n.split(".")[2] for n in _imports(path) if n.startswith("tp_compiler.evaluate.")} & set(SUBROOMS)
+    if own in SUBROOMS:
+        assert met <= SUBROOMS[own] | {own}
+    elif own not in ABOVE:
+        assert met <= {"gaussian"}
+
+
+#: Circles of files that still import one another, through however many files. The list may only become shorter.
+CIRCLES: list[set[str]] = [
+    {"check.names", "check.values"},
+    {
+        "check.arithmetic", "check.definitions", "check.expressions", "check.name_lookup", "train.on_entries", "train.on_layers",
+        "train.on_operators",
+    },
+    {"check.bindings", "check.statements", "check.training", "train.assemble"},
+]  # fmt: skip
+
+
+def test_no_files_import_one_another() -> None:
+    """Every import counts, be it inside a function or for types alone: Kosaraju's components of more than one file."""
+    files = {_module(path): path for _, path in _files()}
+    graph = {
+        module: {f for n in _named(path) for f in (n, n.rpartition(".")[0]) if f in files}
+        for module, path in files.items()
+    }
+    components = [c for c in _components(graph) if len(c) > 1]
+    assert [c for c in components if not any(c <= known for known in CIRCLES)] == []
+    assert all(any(c <= known for c in components) for known in CIRCLES), "a circle is mended: take it off the list"
+
+
+def _module(path: Path) -> str:
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+
+
+def _named(path: Path) -> set[str]:
+    """Modules and names that a file imports from the package, without its name."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("tp_compiler"):
+            found |= {f"{node.module}.{alias.name}".removeprefix("tp_compiler.") for alias in node.names}
+    return found
+
+
+def _components(graph: dict[str, set[str]]) -> list[set[str]]:
+    order: list[str] = []
+    seen: set[str] = set()
+    for root in graph:
+        todo = [(root, False)]
+        while todo:
+            module, done = todo.pop()
+            if done:
+                order.append(module)
+            elif module not in seen:
+                seen.add(module)
+                todo.append((module, True))
+                todo += [(m, False) for m in graph[module] - seen]
+    into: dict[str, set[str]] = {module: set() for module in graph}
+    for module, names in graph.items():
+        for name in names:
+            into[name].add(module)
+    found, placed = [], set()
+    for root in reversed(order):
+        component, todo2 = set(), [root]
+        while todo2:
+            module = todo2.pop()
+            if module not in placed:
+                placed.add(module)
+                component.add(module)
+                todo2 += into[module]
+        found.append(component)
+    return found
+
+
 def test_numpy_enters_the_checker_through_data_only() -> None:
     users = [p.name for room, p in _files() if room == "check" and "numpy" in _imports(p)]
     assert users == ["data.py"]
