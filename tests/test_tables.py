@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 import tp_compiler
-from tp_compiler.check.expressions import Expressions
 from tp_compiler.check.functions import CALLABLE, library_bindings
 from tp_compiler.check.statements import Checker
+from tp_compiler.diagnostics import Diagnostics, Source
 from tp_compiler.equations import laws
 from tp_compiler.evaluate import instructions
 from tp_compiler.evaluate.exact.evaluator import ExactEvaluator
@@ -154,7 +154,10 @@ def test_no_rule_is_found_by_a_name() -> None:
                 assert not isinstance(node.args[1], ast.JoinedStr | ast.BinOp), f"{path}:{node.lineno}"
 
 
-@pytest.mark.parametrize("tree, table", [(syntax.Expr, Expressions.rules), (syntax.Statement, Checker.rules)])
+CHECKER = Checker(Diagnostics(), {}, Source("", ""))
+
+
+@pytest.mark.parametrize("tree, table", [(syntax.Expr, CHECKER.core.rules), (syntax.Statement, CHECKER.rules)])
 def test_every_kind_of_syntax_has_a_rule(tree: type, table: Mapping[type, object]) -> None:
     kinds = {k for _, k in inspect.getmembers(syntax, inspect.isclass) if issubclass(k, tree) and k is not tree}
     apart = {syntax.Return, syntax.For}  # read by what they stand in

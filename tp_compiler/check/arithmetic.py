@@ -3,30 +3,38 @@
 from __future__ import annotations
 
 from tp_compiler.check import values as v
-from tp_compiler.check.name_lookup import BROKEN, Context, Reading, a_kind
-from tp_compiler.check.operators import widths
+from tp_compiler.check.core import BROKEN, Context, Core, Rule, a_kind
 from tp_compiler.diagnostics import Span, error
 from tp_compiler.frontend import syntax as ast
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.types import N
+from tp_compiler.train.on_operators import MatrixBody
+from tp_compiler.transform.operators import widths
 
 
-class Arithmetic(Reading):
+class Arithmetic:
     """What `+ - * / ^ ^T @k` and juxtaposition mean, by the kinds of the two sides."""
 
-    readouts: frozenset[str] = frozenset()  # kets whose brackets are yᵀx/√n: in the operator regime
+    def __init__(self, core: Core):
+        self.core = core
+        self.build = core.build
+        self.readouts: frozenset[str] = frozenset()  # kets whose brackets are yᵀx/√n: in the operator regime
+        self.rules: dict[type[ast.Expr], Rule] = {
+            ast.Transpose: self._transpose, ast.CopyMark: self._copymark, ast.Neg: self._neg, ast.Power: self._power,
+            ast.Sum: self._sum,
+        }  # fmt: skip
 
     def _transpose(self, expr: ast.Transpose, ctx: Context) -> v.Value:
-        value = self._value(expr.base, ctx)
+        value = self.core.evaluate(expr.base, ctx)
         if isinstance(value, v.Operator):
-            return self.algebra.transpose(value, expr.span)
+            return self.core.algebra.transpose(value, expr.span)
         if isinstance(value, v.Broken):
             return value
         remedy = "the bra of |x> is <x|" if isinstance(value, v.Ket) else "remove ^T"
         raise error("NX230", f"only operators have a transpose, this is {a_kind(value)}", expr.span, remedy)
 
     def _copymark(self, expr: ast.CopyMark, ctx: Context) -> v.Value:
-        value = self._value(expr.base, ctx)
+        value = self.core.evaluate(expr.base, ctx)
         if isinstance(value, v.Broken):
             return value
         if not isinstance(value, v.Ket):
@@ -43,15 +51,15 @@ class Arithmetic(Reading):
         return v.Ket(self.build.copy(value.node, ctx.copies[expr.copy], expr.span))
 
     def _neg(self, expr: ast.Neg, ctx: Context) -> v.Value:
-        value = self._value(expr.operand, ctx)
+        value = self.core.evaluate(expr.operand, ctx)
         minus = v.Scalar(self.build.constant(-1, expr.span))
         return self.multiply(minus, value, expr.span)
 
     def _power(self, expr: ast.Power, ctx: Context) -> v.Value:
         *bases, last = expr.operands
-        value = self._value(last, ctx)
+        value = self.core.evaluate(last, ctx)
         for base in reversed(bases):
-            value = self._raise(self._value(base, ctx), value, base, expr.span)
+            value = self._raise(self.core.evaluate(base, ctx), value, base, expr.span)
         return value
 
     def _raise(self, base: v.Value, exponent: v.Value, at: ast.Expr, span: Span) -> v.Value:
@@ -81,8 +89,8 @@ class Arithmetic(Reading):
             raise error("NX241", f"a {rows.name} x {cols.name} operator has no powers", span, "write A^T A, or A A^T")
         return v.Composed((base,) * int(count)) if count else v.Identity()
 
-    def _multiplied(self, pieces: list[ast.Expr], operators: list[str], span: Span, ctx: Context) -> v.Value:
-        values = [self.value(p, ctx) for p in pieces]
+    def multiplied(self, pieces: list[ast.Expr], operators: list[str], span: Span, ctx: Context) -> v.Value:
+        values = [self.core.value(p, ctx) for p in pieces]
         if any(isinstance(x, v.Broken) for x in values):
             return BROKEN
         result = values[0]
@@ -107,23 +115,23 @@ class Arithmetic(Reading):
             case (v.Operator(), v.Scalar()):
                 return v.Scaled(b.node, a)
             case v.Operator(), v.Ket():
-                return v.Ket(self.algebra.apply(a, b.node, span))
+                return v.Ket(self.core.algebra.apply(a, b.node, span))
             case v.Operator(), v.Operator():
                 self._composable(a, b, span)
-                return self.algebra.bounded(v.Composed((a, b)), span)
+                return self.core.algebra.bounded(v.Composed((a, b)), span)
             case v.Ket(), v.Operator():
                 return v.Composed((v.Diagonal(a.node), b))
             case v.Ket(), v.Bra():
                 return self._outer(a.node, b, span)
             case v.Bra(), v.Operator():
                 joined = b if a.operator is None else v.Composed((a.operator, b))
-                return v.Bra(a.node, self.algebra.bounded(joined, span))
+                return v.Bra(a.node, self.core.algebra.bounded(joined, span))
             case (v.Bra(), v.Scalar()):
                 return v.Bra(build.mul(b.node, a.node, span), a.operator)
             case (v.Scalar(), v.Bra()):
                 return v.Bra(build.mul(a.node, b.node, span), b.operator)
             case v.Bra(), v.Ket():
-                x = b.node if a.operator is None else self.algebra.apply(a.operator, b.node, span)
+                x = b.node if a.operator is None else self.core.algebra.apply(a.operator, b.node, span)
                 return v.Scalar(self.inner(a.node, x, span))
         raise error("NX240", f"{a_kind(a)} times {a_kind(b)} has no meaning", span, _product_remedy(a, b))
 
@@ -159,7 +167,7 @@ class Arithmetic(Reading):
         )
 
     def _sum(self, expr: ast.Sum, ctx: Context) -> v.Value:
-        values = [self.value(t, ctx) for t in expr.terms]
+        values = [self.core.value(t, ctx) for t in expr.terms]
         if any(isinstance(x, v.Broken) for x in values):
             return BROKEN
         minus = v.Scalar(self.build.constant(-1, expr.span))
@@ -181,7 +189,10 @@ class Arithmetic(Reading):
                 x = v.Scaled(x.node, v.Identity())
             elif isinstance(x, v.Scalar):
                 # A table, in an optimizer on operators, has no widths.
-                sides = (w or N if self.matrix_body is not None else self.algebra.known(w, span) for w in (rows, cols))
+                sides = (
+                    w or N if isinstance(ctx.scope.optimizer, MatrixBody) else self.core.algebra.known(w, span)
+                    for w in (rows, cols)
+                )
                 x = v.Kernel(x.node, self.build.slot(), *sides)
             lifted.append(x)
         return lifted

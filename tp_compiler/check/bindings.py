@@ -3,32 +3,40 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from tp_compiler.check import values as v
+from tp_compiler.check.core import BROKEN, Context, Core
 from tp_compiler.check.declarations import UNKNOWN, Declarations
-from tp_compiler.check.definitions import introduced
-from tp_compiler.check.expressions import BROKEN, Context
-from tp_compiler.check.names import RESERVED, Scope
-from tp_compiler.diagnostics import Diagnostics, ProgramError, Span, error
+from tp_compiler.check.definitions import Definitions, introduced
+from tp_compiler.check.name_lookup import NameLookup
+from tp_compiler.check.names import RESERVED, Binding, Scope, UserDef
+from tp_compiler.check.training import Training
+from tp_compiler.diagnostics import ProgramError, Span, error
 from tp_compiler.frontend import syntax as ast
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.types import Axis, Index
 
-if TYPE_CHECKING:
-    from tp_compiler.check.training import Training
 
+class Bindings:
+    """`|h[i]> = ...`, `c = ...`, `|h[i,1]> = ...`, `a, b = f(x)`. `top` is the scope of the program itself."""
 
-class Bindings(Declarations):
-    """`|h[i]> = ...`, `c = ...`, `|h[i,1]> = ...`, `a, b = f(x)`."""
-
-    def __init__(self, found: Diagnostics, settings: dict[str, float]):
-        super().__init__(found, settings)
-        self.scope: Scope
-        self.training: Training
+    def __init__(
+        self,
+        core: Core,
+        lookup: NameLookup,
+        declarations: Declarations,
+        training: Training,
+        definitions: Definitions,
+        top: Scope,
+    ):
+        self.core, self.lookup, self.declarations = core, lookup, declarations
+        self.training, self.definitions = training, definitions
+        self.build = core.build
+        self.top = top
         self.loop_axes: dict[str, Axis] = {}
+        self.names: dict[ir.Node, tuple[str, tuple[Index | int, ...]]] = {}  # what the source calls a node
 
-    def _bind(self, s: ast.Bind, scope: Scope) -> None:
+    def bind(self, s: ast.Bind, scope: Scope) -> None:
         over_steps = self.training.over_steps(s.targets)
         values = self._bound_values(s, self.training.stepwise(scope) if over_steps else scope)
         for target, value in zip(s.targets, values, strict=True):
@@ -38,8 +46,8 @@ class Bindings(Declarations):
                     self._clocked(target, scope)
             except ProgramError as problem:
                 for diagnostic in problem.diagnostics:
-                    self.found.add(diagnostic)
-                self._spoil(introduced(s), scope)
+                    self.core.found.add(diagnostic)
+                self.spoil(introduced(s), scope)
 
     def _clocked(self, target: ast.Name | ast.Ket, scope: Scope) -> None:
         """`f[step,i] = ...` behind the loop: a quantity of every step."""
@@ -48,26 +56,26 @@ class Bindings(Declarations):
         table = scope.kets if isinstance(target, ast.Ket) else scope.others
         table[name.ident] = replace(table[name.ident], clock=self.training.clock)
 
-    def _spoil(self, names: set[str], scope: Scope) -> None:
+    def spoil(self, names: set[str], scope: Scope) -> None:
         """What a wrong statement, or an unfinished loop, binds is no longer known."""
-        self.core.doubtful |= names
+        self.core.unresolved |= names
         for table in (scope.kets, scope.others):
             for name in names & table.keys():
                 if not table[name].declared and not isinstance(table[name].value, v.IndexName):
-                    table[name] = v.Binding(BROKEN)
+                    table[name] = Binding(BROKEN)
 
     def _bound_values(self, s: ast.Bind, scope: Scope) -> list[v.Value]:
         ctx = Context(scope)
         if len(s.value) == len(s.targets) == 1 and isinstance(s.targets[0], ast.Name):
-            setting = self._setting(s.targets[0]) if scope is self.scope else None
+            setting = self.declarations.setting(s.targets[0]) if scope is self.top else None
             if setting is not None:
                 return [v.Scalar(setting)]
         if len(s.value) == len(s.targets):
             return [self.core.value(e, ctx) for e in s.value]
         if len(s.value) == 1 and isinstance(s.value[0], ast.Call):
             binding = scope.other(s.value[0].fn.ident)
-            if binding is not None and isinstance(binding.value, v.UserDef):
-                results = self.core.call_def(binding.value, s.value[0], ctx)
+            if binding is not None and isinstance(binding.value, UserDef):
+                results = self.definitions.call(binding.value, s.value[0], ctx)
                 if len(results) == len(s.targets):
                     return list(results)
                 raise error("NX124", f"{len(s.targets)} names for {len(results)} values", s.span, "name each value")
@@ -86,33 +94,33 @@ class Bindings(Declarations):
             raise error(
                 "NX116", f"`{shown}` is declared; a statement cannot bind it again", target.span, "choose another name"
             )
-        places = [self._left(e, scope) for e in name.indices or ()]
+        places = [self.left(e, scope) for e in name.indices or ()]
         if ket and isinstance(value, v.Scalar) and isinstance(value.node, ir.Constant):
             value = v.Ket(value.node)  # `|h> = 0`: a number alone is the constant ket
         if scope.entries:  # in an optimizer a plain name may be an entry of a ket or of a matrix
-            body = self.core.matrix_body
-            table[name.ident] = v.Binding(value if body is None else body.settled(value), span=target.span)
+            body = scope.optimizer
+            table[name.ident] = Binding(value if body is None else body.settled(value), span=target.span)
             return
         self._sorted(value, ket, target.span, s)
-        self._closed(value, tuple(p for p in places if isinstance(p, Index)), s.span)
+        self.declarations.closed(value, tuple(p for p in places if isinstance(p, Index)), s.span)
         if isinstance(value, v.Broken) and before is not None and isinstance(before.value, v.Broken):
             return
-        value = self.core.declared(name, value, tuple(p for p in places if isinstance(p, Index)))
+        value = self.lookup.declared(name, value, tuple(p for p in places if isinstance(p, Index)))
         if isinstance(value, v.Scalar | v.Ket):
             self.names[value.node] = name.ident, tuple(p if isinstance(p, Index) else p[0] for p in places)
         table[name.ident] = self._bound(before, places, value, target.span)
 
     def _bound(
-        self, before: v.Binding | None, places: list[Index | tuple[int, Axis]], value: v.Value, span: Span
-    ) -> v.Binding:
+        self, before: Binding | None, places: list[Index | tuple[int, Axis]], value: v.Value, span: Span
+    ) -> Binding:
         fixed = tuple(k for k, p in enumerate(places) if not isinstance(p, Index))
         own = tuple(p for p in places if isinstance(p, Index))
         if not fixed:
-            return v.Binding(value, own, span)
+            return Binding(value, own, span)
         key = tuple(p[0] for p in places if not isinstance(p, Index))
         indices = tuple(p if isinstance(p, Index) else Index(f"member{k}#", p[1]) for k, p in enumerate(places))
         if before is None or len(before.indices) != len(places) or (before.members and before.fixed != fixed):
-            return v.Binding(BROKEN, indices, span, fixed=fixed, members={key: value})
+            return Binding(BROKEN, indices, span, fixed=fixed, members={key: value})
         merged = tuple(
             self._merged(old, new, k in fixed, span)
             for k, (old, new) in enumerate(zip(before.indices, indices, strict=True))
@@ -121,7 +129,7 @@ class Bindings(Declarations):
         self.build.spend(span, 1 + len(before.members) // 100)  # the copy below
         mapping: dict[Index, Index | int] = {n: m for n, m in zip(indices, merged, strict=True) if n != m}
         value = self._renamed(value, mapping, span)
-        return v.Binding(before.value, merged, span, fixed=fixed, members={**before.members, key: value})
+        return Binding(before.value, merged, span, fixed=fixed, members={**before.members, key: value})
 
     def _merged(self, old: Index, new: Index, member: bool, span: Span) -> Index:
         if UNKNOWN in (old.axis, new.axis):
@@ -137,7 +145,7 @@ class Bindings(Declarations):
             return type(value)(self.build.rename(value.node, mapping, span))
         return self.core.algebra.rename(value, mapping, span) if isinstance(value, v.Operator) else value
 
-    def _left(self, e: ast.Expr, scope: Scope) -> Index | tuple[int, Axis]:
+    def left(self, e: ast.Expr, scope: Scope) -> Index | tuple[int, Axis]:
         """A bracket on the left of a binding: an index, or the position of one member (and its axis, if known)."""
         if isinstance(e, ast.Name) and e.indices is None:
             binding = scope.other(e.ident)

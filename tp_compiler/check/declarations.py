@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from tp_compiler.check import data
 from tp_compiler.check import values as v
-from tp_compiler.check.expressions import BROKEN, Context, Expressions, free_indices
-from tp_compiler.check.name_lookup import family_indices
-from tp_compiler.check.names import RESERVED, Scope
+from tp_compiler.check.core import BROKEN, Context, Core, family_indices, free_indices
+from tp_compiler.check.names import RESERVED, Binding, Scope
 from tp_compiler.check.reach import Reach
-from tp_compiler.diagnostics import Diagnostics, ProgramError, Source, Span, error, suggest
+from tp_compiler.diagnostics import ProgramError, Span, error, suggest
 from tp_compiler.frontend import syntax as ast
 from tp_compiler.ir import nodes as ir
-from tp_compiler.ir.build import Builder
 from tp_compiler.ir.types import Axis, Index, N, Type, Width
 
 #: The axis of a bracket that no declaration has named yet.
@@ -24,25 +24,31 @@ MAX_DRAWN = 2**26
 MAX_INDICES = 16
 
 
+@dataclass
+class Settings:
+    """Sizes of axes and values of top-level scalars that replace those in the text, and those that were read."""
+
+    given: dict[str, float]
+    used: set[str] = field(default_factory=set)
+
+
 class Declarations:
-    """One method per declaration; the checker of statements is built on it."""
+    """One method per declaration. `sized`: the indices of data, where their sizes decide (training.py)."""
 
-    def __init__(self, found: Diagnostics, settings: dict[str, float]):
-        self.found = found
-        self.settings = settings
-        self.used_settings: set[str] = set()
-        self.reach = Reach.of(Source("<text>", ""))
-        self.build = Builder()
-        self.core = Expressions(self.build, found)
+    def __init__(
+        self, core: Core, settings: Settings, reach: Reach,
+        sized: Callable[[tuple[Index, ...], tuple[int, ...]], tuple[Index, ...]],
+    ):  # fmt: skip
+        self.core, self.settings, self.reach, self._sized = core, settings, reach, sized
+        self.build = core.build
         self.axes: list[Axis] = []
-        self.widths: list[Width] = self.core.algebra.widths
-        self.names: dict[ir.Node, tuple[str, tuple[Index | int, ...]]] = {}  # what the source calls a node
+        self.widths: list[Width] = core.algebra.widths
+        self.rules: dict[type[ast.Statement], Callable[[Any, Scope], None]] = {
+            ast.AxisDecl: self._axisdecl, ast.WidthDecl: self._widthdecl, ast.DataDecl: self._datadecl,
+            ast.ScalarDecl: self._scalardecl, ast.KetDecl: self._ketdecl, ast.MatrixDecl: self._matrixdecl,
+        }  # fmt: skip
 
-    def _sized(self, indices: tuple[Index, ...], shape: tuple[int, ...]) -> tuple[Index, ...]:
-        """The indices of data, where their sizes decide (training.py)."""
-        raise NotImplementedError
-
-    def _declare(self, name: ast.Name, binding: v.Binding, scope: Scope, ket: bool = False) -> None:
+    def _declare(self, name: ast.Name, binding: Binding, scope: Scope, ket: bool = False) -> None:
         table = scope.kets if ket else scope.others
         if (not ket and name.ident in RESERVED) or name.ident == "clt":
             raise error("NX111", f"`{name.ident}` is reserved", name.span, "choose another name")
@@ -71,15 +77,12 @@ class Declarations:
             raise error("NX118", f"{len(found)} indices are too many", name.span, f"use at most {MAX_INDICES}")
         return tuple(found)
 
-    def _version(self, s: ast.Version, scope: Scope) -> None:
-        pass
-
     def _axisdecl(self, s: ast.AxisDecl, scope: Scope) -> None:
         first = s.names[0].ident
         size = self.core.integer(s.size, Context(scope), "the size of an axis")
         for name in s.names:
-            if name.ident in self.settings:
-                self.used_settings.add(name.ident)
+            if name.ident in self.settings.given:
+                self.settings.used.add(name.ident)
                 size = self._whole(name)
         if size is None:
             size = 1
@@ -91,7 +94,7 @@ class Declarations:
             if name.indices is not None or name.primes:
                 raise error("NX106", "an index name is plain", name.span, "write `axis i, j : 4`")
             with self.core.collecting():
-                self._declare(name, v.Binding(v.IndexName(Index(name.ident, axis))), scope)
+                self._declare(name, Binding(v.IndexName(Index(name.ident, axis))), scope)
 
     def _widthdecl(self, s: ast.WidthDecl, scope: Scope) -> None:
         node = self.core.scalar(s.ratio, Context(scope), "a ratio")
@@ -103,7 +106,7 @@ class Declarations:
             raise error("NX119", f"`{N.name}` is the width class that grows, its ratio is 1", s.span, remedy)
         width = Width(s.name, ratio)
         self.widths.append(width)
-        self._declare(ast.Name(s.span, s.name), v.Binding(v.WidthName(width)), scope)
+        self._declare(ast.Name(s.span, s.name), Binding(v.WidthName(width)), scope)
 
     def _width(self, name: str | None, span: Span, scope: Scope) -> Width:
         if name is None:
@@ -133,10 +136,10 @@ class Declarations:
             indices = self._fitting(s, indices, values.shape)
         except ProgramError:
             if name.ident not in scope.others:
-                self._declare(name, v.Binding(BROKEN), scope)
+                self._declare(name, Binding(BROKEN), scope)
             raise
         node = self.build.array(name.ident, values, indices, data.is_integer(values), name.span)
-        self._declare(name, v.Binding(v.Scalar(node), indices), scope)
+        self._declare(name, Binding(v.Scalar(node), indices), scope)
 
     def _fitting(self, s: ast.DataDecl, indices: tuple[Index, ...], shape: tuple[int, ...]) -> tuple[Index, ...]:
         """The indices of data of this shape. Raises ProgramError NX304 where it is not that of the axes."""
@@ -195,25 +198,25 @@ class Declarations:
 
     def _scalardecl(self, s: ast.ScalarDecl, scope: Scope) -> None:
         indices = self._own_indices(s.target, scope)
-        node = self._setting(s.target) or self.core.scalar(s.value, Context(scope), "a number")
+        node = self.setting(s.target) or self.core.scalar(s.value, Context(scope), "a number")
         if node is not None and not s.frozen:
             symbol = ir.ScalarSymbol(s.target.ident, indices, s.target.span)
             node = self.build.initial_scalar(symbol, node, s.target.span)
         value: v.Value = BROKEN if node is None else v.Scalar(node)
-        self._declare(s.target, v.Binding(value, indices, parameter=not s.frozen), scope)
+        self._declare(s.target, Binding(value, indices, parameter=not s.frozen), scope)
         if node is not None:
-            self._closed(value, indices, s.value.span)
+            self.closed(value, indices, s.value.span)
 
-    def _setting(self, name: ast.Name) -> ir.Node | None:
+    def setting(self, name: ast.Name) -> ir.Node | None:
         """The value that --set gives to a top-level scalar."""
-        if name.ident not in self.settings or name.indices is not None:
+        if name.ident not in self.settings.given or name.indices is not None:
             return None
-        self.used_settings.add(name.ident)
-        return self.build.constant(self.settings[name.ident], name.span)
+        self.settings.used.add(name.ident)
+        return self.build.constant(self.settings.given[name.ident], name.span)
 
     def _whole(self, name: ast.Name) -> int:
         """The size that --set gives to an axis."""
-        given = self.settings[name.ident]
+        given = self.settings.given[name.ident]
         if given % 1:
             message = f"--set {name.ident}={given:g}: the size of an axis is an integer"
             raise error("NX105", message, name.span, f"a size is an integer, 1 to {UNKNOWN.size}")
@@ -221,11 +224,11 @@ class Declarations:
 
     def _ketdecl(self, s: ast.KetDecl, scope: Scope) -> None:
         name = s.target
-        binding = v.Binding(BROKEN)
+        binding = Binding(BROKEN)
         try:
             indices = self._own_indices(name, scope)
             width = self._width(s.width, s.span, scope)
-            binding = v.Binding(v.Ket(self._initial(s, indices, width, scope)), indices, parameter=not s.frozen)
+            binding = Binding(v.Ket(self._initial(s, indices, width, scope)), indices, parameter=not s.frozen)
         finally:
             self._declare(name, binding, scope, ket=True)
 
@@ -267,7 +270,7 @@ class Declarations:
         return partners[0], extra[0]
 
     def _matrixdecl(self, s: ast.MatrixDecl, scope: Scope) -> None:
-        binding = v.Binding(BROKEN)
+        binding = Binding(BROKEN)
         try:
             indices = self._own_indices(s.target, scope)
             rows, cols = (self._width(w, s.span, scope) for w in (s.rows, s.cols))
@@ -276,14 +279,14 @@ class Declarations:
                 raise error(
                     "NX115", "the entries of a matrix have mean 0", s.law.args[0].span, "add c |1><1| for a mean"
                 )
-            self._closed(variance, indices, s.law.args[-1].span)
+            self.closed(variance, indices, s.law.args[-1].span)
             law = {"N": "normal"}.get(s.law.name, s.law.name)
             symbol = ir.MatrixSymbol(s.target.ident, indices, rows, cols, law, variance.node, s.target.span, s.frozen)
-            binding = v.Binding(v.Matrix(symbol, indices), indices, parameter=not s.frozen)
+            binding = Binding(v.Matrix(symbol, indices), indices, parameter=not s.frozen)
         finally:
             self._declare(s.target, binding, scope)
 
-    def _closed(self, value: v.Value, left: tuple[Index, ...], span: Span) -> None:
+    def closed(self, value: v.Value, left: tuple[Index, ...], span: Span) -> None:
         """Free indices on the right must stand on the left (hidden ones pass through)."""
         for index in free_indices(value):
             if index not in left and "#" not in index.name:

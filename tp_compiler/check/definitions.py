@@ -11,9 +11,9 @@ from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING
 
 from tp_compiler.check import values as v
-from tp_compiler.check.expressions import BROKEN, Context, Expressions, free_indices
-from tp_compiler.check.name_lookup import family_indices
-from tp_compiler.check.names import Scope
+from tp_compiler.check.core import BROKEN, Context, Core, family_indices, free_indices
+from tp_compiler.check.name_lookup import NameLookup
+from tp_compiler.check.names import Binding, Scope, UserDef
 from tp_compiler.diagnostics import Diagnostic, Diagnostics, error, suggest
 from tp_compiler.frontend import syntax as ast
 from tp_compiler.ir.types import Index
@@ -29,12 +29,12 @@ GRADIENTS = {"grad", "vjp", "jvp", "ntk"}
 class Definitions:
     """Expands calls of defs. `run` executes body statements in a scope (statements.py)."""
 
-    def __init__(self, core: Expressions, run: Callable[[tuple[ast.Statement, ...], Scope], None]):
-        self.core = core
+    def __init__(self, core: Core, lookup: NameLookup, run: Callable[[tuple[ast.Statement, ...], Scope], None]):
+        self.core, self.lookup = core, lookup
         self.run = run
         self.depth = 0
 
-    def call(self, function: v.UserDef, expr: ast.Call, ctx: Context) -> tuple[v.Value, ...]:
+    def call(self, function: UserDef, expr: ast.Call, ctx: Context) -> tuple[v.Value, ...]:
         """The values that the def returns at these arguments."""
         if self.depth >= MAX_DEPTH:
             raise error("NX132", f"calls nested more than {MAX_DEPTH} deep", expr.span, "write a `for` loop")
@@ -42,6 +42,7 @@ class Definitions:
         statement = function.statement
         scope = function.scope.snapshot()
         scope.body = True
+        scope.optimizer = ctx.scope.optimizer
         hidden: dict[Index, Index] = {}
         returned: dict[Index, Index] = {}
         broken = False
@@ -126,11 +127,11 @@ class Definitions:
                 returned.setdefault(matched[index], index)
             else:
                 mapping[index] = hidden.setdefault(index, self.core.build.fresh(index))
-        placed = self.core.declared(param.name, self._restored(value, mapping, arg), own)
+        placed = self.lookup.declared(param.name, self._restored(value, mapping, arg), own)
         if param.kind != "ket" and (outer := scope.ket(param.name.ident)) is not None:
             scope.hidden[param.name.ident] = outer
         table = scope.kets if param.kind == "ket" else scope.others
-        table[param.name.ident] = v.Binding(placed, own, param.span)
+        table[param.name.ident] = Binding(placed, own, param.span)
 
     def _param_index(self, e: ast.Expr, scope: Scope) -> Index:
         binding = scope.other(e.ident) if isinstance(e, ast.Name) and e.indices is None else None
@@ -187,7 +188,7 @@ def _returns(statement: ast.Def) -> int:
 
 # ------------------------------------------------------------------------------------- the body, before any call
 def check_body(
-    statement: ast.Def | ast.Optimizer, scope: Scope, extra: set[str], found: Diagnostics, doubtful: set[str]
+    statement: ast.Def | ast.Optimizer, scope: Scope, extra: set[str], found: Diagnostics, unresolved: set[str]
 ) -> None:
     """Names of a body that exist nowhere, and recursion, reported where the definition stands."""
     kets = {p.name.ident for p in statement.params if p.kind == "ket"} | bound_names(statement.body, True)
@@ -195,7 +196,7 @@ def check_body(
     for name, in_label in names_in(statement.body, False):
         known_ket = name.ident in kets or scope.ket(name.ident) is not None
         known = name.ident in others or scope.other(name.ident) is not None
-        if known or (in_label and known_ket) or name.ident in doubtful:
+        if known or (in_label and known_ket) or name.ident in unresolved:
             continue
         if name.ident == statement.name:
             found.add(Diagnostic("NX131", f"{name.ident} calls itself", name.span, "write a `for` loop"))
@@ -204,7 +205,7 @@ def check_body(
         remedy = suggest(name.ident, candidates)
         if known_ket:
             remedy = f"write |{name.span.text}>"
-        doubtful.add(name.ident)
+        unresolved.add(name.ident)
         found.add(Diagnostic("NX101", f"nothing is called `{name.ident}`", name.span, remedy))
 
 

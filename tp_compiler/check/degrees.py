@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from fractions import Fraction
 
-from tp_compiler.check import values as v
+from tp_compiler.check.names import Binding, OptimizerName, UserFn
 from tp_compiler.frontend import syntax as ast
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.program import Homogeneity
@@ -33,7 +33,7 @@ class NoDegree(Exception):
     """Why a body has none."""
 
 
-def homogeneity(optimizer: v.OptimizerName, values: Mapping[str, ir.Node]) -> Homogeneity | str:
+def homogeneity(optimizer: OptimizerName, values: Mapping[str, ir.Node]) -> Homogeneity | str:
     """The degree of the update, with those of hyperparameters; or why there is none."""
     body = _Body(optimizer.scope.others, values)
     try:
@@ -50,7 +50,7 @@ def homogeneity(optimizer: v.OptimizerName, values: Mapping[str, ir.Node]) -> Ho
 
 
 class _Body:
-    def __init__(self, scope: Mapping[str, v.Binding], values: Mapping[str, ir.Node]):
+    def __init__(self, scope: Mapping[str, Binding], values: Mapping[str, ir.Node]):
         self.scope, self.values, self.hyper = scope, values, frozenset(values)
         self.known: dict[str, Degree | None] = {"g": GRADIENT, "p": (Fraction(0), Fraction(0), Fraction(1))}
         self.scales: dict[str, Degree] = {}
@@ -165,7 +165,7 @@ class _Body:
             case "where", (_, one, other):
                 return self._chosen((one, other))
         binding = self.scope.get(name)
-        if binding is not None and isinstance(binding.value, v.UserFn):
+        if binding is not None and isinstance(binding.value, UserFn):
             return self._own(binding.value, args)
         if all(self.of(a) in (None, ZERO) for a in args):
             return ZERO
@@ -175,7 +175,7 @@ class _Body:
         """A number is a guard, as in where(size, size, 1)."""
         return self._alike(tuple(a for a in args if not isinstance(a, ast.Number)))
 
-    def _own(self, fn: v.UserFn, args: tuple[ast.Expr, ...]) -> Degree | None:
+    def _own(self, fn: UserFn, args: tuple[ast.Expr, ...]) -> Degree | None:
         names = [p.ident if isinstance(p, ast.Name) else str(p) for p in fn.statement.params]
         inner = _Body(fn.scope.others, self.values)
         inner.known = dict(zip(names, (self.of(a) for a in args), strict=False))

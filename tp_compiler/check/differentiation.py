@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 
 from tp_compiler.check import values as v
-from tp_compiler.check.expressions import BROKEN, Context, Expressions
-from tp_compiler.check.name_lookup import a_kind
+from tp_compiler.check.arithmetic import Arithmetic
+from tp_compiler.check.core import BROKEN, Context, Core, a_kind
 from tp_compiler.diagnostics import Span, error
 from tp_compiler.frontend import syntax as ast
 from tp_compiler.ir import nodes as ir
@@ -26,8 +26,9 @@ Restriction = tuple[Leaf, tuple[Label, ...]]
 class Differentiation:
     """The rules. `table` maps a builtin's name to its method."""
 
-    def __init__(self, core: Expressions):
+    def __init__(self, core: Core, arithmetic: Arithmetic):
         self.core = core
+        self.arithmetic = arithmetic
         self.build = core.build
         self.table: dict[str, Callable[[ast.Call, Context], v.Value]] = {
             "grad": self.grad, "vjp": self.vjp, "jvp": self.jvp, "ntk": self.ntk, "stop": self.stop,
@@ -99,7 +100,7 @@ class Differentiation:
         fixed = self.build.stop(dy.node, expr.span)
         if isinstance(y, v.Scalar) and isinstance(dy, v.Scalar):
             return self.build.mul(fixed, y.node, expr.span)
-        self.core.same_width((y.node, fixed), expr.span)
+        self.arithmetic.same_width((y.node, fixed), expr.span)
         return self.build.contract((fixed, y.node), (), (0,), expr.span)
 
     def jvp(self, expr: ast.Call, ctx: Context) -> v.Value:
@@ -130,7 +131,7 @@ class Differentiation:
             case v.Scalar(), v.Scalar():
                 return build.mul(slope.node, dx.node, span)
             case v.Ket(), v.Ket():
-                self.core.same_width((slope.node, dx.node), span)
+                self.arithmetic.same_width((slope.node, dx.node), span)
                 return build.contract((slope.node, dx.node), (), (0,), span)
             case v.Operator(), v.Operator():
                 terms = [
@@ -204,7 +205,7 @@ class Differentiation:
 
 
 def tangent_kernel(
-    core: Expressions, f: ir.Node, g: ir.Node, members: Collection[Restriction], width: Width, span: Span
+    core: Core, f: ir.Node, g: ir.Node, members: Collection[Restriction], width: Width, span: Span
 ) -> ir.Node:
     """The kernel of two scalars; what they share in indices is the diagonal. `members` says which one of a family."""
     build = core.build
@@ -221,9 +222,7 @@ def tangent_kernel(
     return build.rename(kernel, back, span)
 
 
-def operator(
-    core: Expressions, found: Gradient, matrix: ir.MatrixSymbol, wanted: tuple[Label, ...], span: Span
-) -> v.Operator:
+def operator(core: Core, found: Gradient, matrix: ir.MatrixSymbol, wanted: tuple[Label, ...], span: Span) -> v.Operator:
     """The gradient by the member of a matrix family, as an operator: Σ |left><right|."""
     build = core.build
     terms: list[v.Operator] = []
@@ -254,7 +253,7 @@ def operator(
 Terms = list[tuple[ir.Node, ir.Node, ir.Node, tuple[Index, ...]]]
 
 
-def _outer_terms(core: Expressions, op: v.Operator, span: Span) -> Terms:
+def _outer_terms(core: Core, op: v.Operator, span: Span) -> Terms:
     """(left, right, factor, over) of an operator made of outer products."""
     one = core.build.constant(1, span)
     match op:

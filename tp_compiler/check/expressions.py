@@ -6,91 +6,55 @@ A mistake is reported where it stands and becomes `Broken`, which every rule pas
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, ClassVar
 
 from tp_compiler.check import values as v
 from tp_compiler.check.arithmetic import Arithmetic
-from tp_compiler.check.name_lookup import BROKEN, Context, a_kind, free_indices
-from tp_compiler.diagnostics import Diagnostic, Diagnostics, ProgramError, Span, error, suggest
+from tp_compiler.check.core import BROKEN, Context, Core, Rule, a_kind
+from tp_compiler.check.definitions import Definitions
+from tp_compiler.check.name_lookup import NameLookup
+from tp_compiler.check.names import OptimizerName, UserDef, UserFn
+from tp_compiler.diagnostics import ProgramError, Span, error, suggest
 from tp_compiler.frontend import syntax as ast
 from tp_compiler.ir import nodes as ir
-from tp_compiler.ir.build import Builder
-from tp_compiler.ir.types import Index
 
-#: Expressions within expressions, through calls of defs too: some 40,000 Python frames.
-MAX_LEVELS = 5_000
+#: An entrywise function, built in or of the program, at its arguments.
+Entrywise = Callable[[v.Primitive | UserFn, ast.Call, Context], v.Value]
 
 
-class Expressions(Arithmetic):
-    """Checks expressions. `builtins` is the table of functions.py; `call_def` expands a def (definitions.py)."""
+class Expressions:
+    """Names, numbers, brackets and calls. `builtins` is the table of functions.py; `definitions` expands calls of defs."""
 
-    def __init__(self, build: Builder, found: Diagnostics):
-        super().__init__(build, found)
-        self.level = 0
-        self.builtins: dict[str, Callable[..., v.Value]] = {}
-        self.call_def: Callable[[v.UserDef, ast.Call, Context], tuple[v.Value, ...]]
+    def __init__(
+        self, core: Core, lookup: NameLookup, arithmetic: Arithmetic, builtins: Mapping[str, Rule], entrywise: Entrywise,
+        definitions: Definitions,
+    ):  # fmt: skip
+        self.core, self.lookup, self.arithmetic = core, lookup, arithmetic
+        self.build = core.build
+        self.builtins, self.entrywise, self.definitions = builtins, entrywise, definitions
 
-    # -- entry points -------------------------------------------------------------------------------------------
-    def _value(self, expr: ast.Expr, ctx: Context) -> v.Value:
-        """One level of nesting, those of the defs called included."""
-        if self.level >= MAX_LEVELS:
-            message = f"nested more than {MAX_LEVELS} levels deep, the bodies of defs included"
-            raise error("NX136", message, expr.span, "name inner parts, or write a `for` loop")
-        self.level += 1
-        outer, self.written = self.written, {}
-        try:
-            return self._over(self._at_this_level(expr, ctx), outer)
-        finally:
-            self.level -= 1
-            self.written = outer
+    def rules(self) -> dict[type[ast.Expr], Rule]:
+        """What each kind of expression means."""
+        plain: dict[type[ast.Expr], Rule] = {
+            ast.Number: self._number, ast.Paren: self._paren, ast.Name: self._name, ast.Ket: self._ket, ast.Bra: self._bra,
+            ast.Mean: self._mean, ast.Braket: self._braket, ast.Sandwich: self._sandwich, ast.Clt: self._clt,
+            ast.Call: self._call, ast.ListLiteral: self._listliteral, ast.Product: self._product,
+        }  # fmt: skip
+        apart = (ast.Call, ast.Power, ast.Transpose, ast.CopyMark, ast.Neg)
+        rules = {**self.arithmetic.rules, **plain}
+        return {kind: self._apart(rule) if kind in apart else rule for kind, rule in rules.items()}
 
-    def _over(self, value: v.Value, outer: dict[Index, None]) -> v.Value:
-        """A value as a family over the indices written in its text; they are written in the text around it, too."""
-        if isinstance(value, v.Scalar | v.Ket):
-            self.written.update(dict.fromkeys(value.over))
-            value = type(value)(value.node, tuple(i for i in self.written if i not in value.node.type.indices))
-        outer.update(self.written)
-        return value
+    def _apart(self, rule: Rule) -> Rule:
+        """A rule for what may turn out to be a product, as `c (x)^2` with a scalar c."""
 
-    def _at_this_level(self, expr: ast.Expr, ctx: Context) -> v.Value:
-        pieces = self._split(expr, ctx)
-        if len(pieces) > 1:
-            value = self._multiplied(pieces, ["*"] * (len(pieces) - 1), expr.span, ctx)
-        else:
-            value = self.rules[type(expr)](self, expr, ctx)
-        return self.algebra.bounded(value, expr.span) if isinstance(value, v.Operator) else value
+        def read(expr: ast.Expr, ctx: Context) -> v.Value:
+            pieces = self._split(expr, ctx)
+            if len(pieces) == 1:
+                return rule(expr, ctx)
+            return self.arithmetic.multiplied(pieces, ["*"] * (len(pieces) - 1), expr.span, ctx)
 
-    def scalar(self, expr: ast.Expr, ctx: Context, what: str = "a scalar") -> ir.Node | None:
-        """The node of an expression that must be a scalar; None where it is broken."""
-        value = self.value(expr, Context(ctx.scope, False, ctx.copies))
-        try:
-            return self.expect_scalar(value, expr.span, what)
-        except ProgramError as problem:
-            self.found.add(problem.diagnostics[0])
-            return None
-
-    def family(self, expr: ast.Expr, ctx: Context, what: str = "a scalar") -> ir.Node | None:
-        """The node of an expression that must be a scalar, over every index that it is written over."""
-        value = self.value(expr, Context(ctx.scope, False, ctx.copies))
-        node = self.expect_scalar(value, expr.span, what)
-        return (
-            self.build.over(node, value.over, expr.span) if isinstance(value, v.Scalar) and node is not None else None
-        )
-
-    def integer(self, expr: ast.Expr, ctx: Context, what: str) -> int | None:
-        """A compile-time integer."""
-        node = self.scalar(expr, ctx, what)
-        if node is None:
-            return None
-        if not isinstance(node, ir.Constant) or node.value != int(node.value):
-            self.found.add(
-                Diagnostic("NX211", f"{what} must be an integer known at compile time", expr.span, "write a number")
-            )
-            return None
-        return int(node.value)
+        return read
 
     # -- association after name resolution ----------------------------------------------------------------------
     def _split(self, expr: ast.Expr, ctx: Context) -> list[ast.Expr]:
@@ -124,7 +88,7 @@ class Expressions(Arithmetic):
         binding = ctx.scope.other(fn.ident)
         if binding is None or fn.ident == "step":
             return False
-        if isinstance(binding.value, v.Primitive | v.Builtin | v.UserFn | v.UserDef | v.OptimizerName | v.Broken):
+        if isinstance(binding.value, v.Primitive | v.Builtin | UserFn | UserDef | OptimizerName | v.Broken):
             return False
         return not isinstance(binding.value, v.Operator)
 
@@ -141,7 +105,7 @@ class Expressions(Arithmetic):
 
     def _product(self, expr: ast.Product, ctx: Context) -> v.Value:
         pieces, operators = self._product_pieces(expr, ctx)
-        return self._multiplied(pieces, operators, expr.span, ctx)
+        return self.arithmetic.multiplied(pieces, operators, expr.span, ctx)
 
     # -- atoms --------------------------------------------------------------------------------------------------
     def _number(self, expr: ast.Number, ctx: Context) -> v.Value:
@@ -152,13 +116,13 @@ class Expressions(Arithmetic):
         return v.Scalar(node)
 
     def _paren(self, expr: ast.Paren, ctx: Context) -> v.Value:
-        return self._value(expr.body, ctx)
+        return self.core.evaluate(expr.body, ctx)
 
     def _name(self, expr: ast.Name, ctx: Context) -> v.Value:
         if ctx.label and not expr.primes:
             binding = ctx.scope.named_ket(expr.ident)
             if binding is not None:
-                return self.read(binding, expr, ctx)
+                return self.lookup.read(binding, expr, ctx)
         return self._other(expr, ctx)
 
     def _other(self, expr: ast.Name, ctx: Context) -> v.Value:
@@ -172,8 +136,8 @@ class Expressions(Arithmetic):
             if expr.indices is not None:
                 raise error("NX221", f"the index {expr.ident} takes no brackets", expr.span, f"write {expr.ident}")
             return v.Scalar(self.build.position(value.index, expr.span))
-        if isinstance(value, v.Primitive | v.Builtin | v.UserFn | v.UserDef):
-            if expr.ident == "step" and "step" in self.doubtful:
+        if isinstance(value, v.Primitive | v.Builtin | UserFn | UserDef):
+            if expr.ident == "step" and "step" in self.core.unresolved:
                 raise ProgramError([])  # the index of a `train` that could not be read
             raise error(
                 "NX212",
@@ -181,11 +145,11 @@ class Expressions(Arithmetic):
                 expr.span,
                 f"write {expr.ident}(...)",
             )
-        if isinstance(value, v.OptimizerName | v.WidthName):
+        if isinstance(value, OptimizerName | v.WidthName):
             raise error("NX213", f"{expr.ident} is {a_kind(value)}, not a value", expr.span, "use it where it belongs")
         if expr.primes:
             raise error("NX214", "only functions have a derivative `'`", expr.span, "for gradients write grad(f, |x>)")
-        return self.read(binding, expr, ctx)
+        return self.lookup.read(binding, expr, ctx)
 
     def _undefined(self, expr: ast.Name, ctx: Context) -> ProgramError:
         name, scope = expr.ident, ctx.scope
@@ -195,7 +159,7 @@ class Expressions(Arithmetic):
         known = [*scope.known(False), *(scope.known(True) if ctx.label else ())]
         if name == "T":
             return error("NX101", "`T` is no name", expr.span, "the transpose is written W^T")
-        return self.undefined("NX101", f"no {what} is called `{name}`", name, expr.span, suggest(name, known))
+        return self.core.undefined("NX101", f"no {what} is called `{name}`", name, expr.span, suggest(name, known))
 
     def _ket(self, expr: ast.Ket, ctx: Context) -> v.Value:
         return v.Ket(self.ket_node(self._label(expr.label, ctx), expr.label))
@@ -207,7 +171,7 @@ class Expressions(Arithmetic):
             if other is None:
                 known = list(ctx.scope.known(True))
                 message = f"no ket is called `{label.ident}`"
-                raise self.undefined("NX102", message, label.ident, label.span, suggest(label.ident, known))
+                raise self.core.undefined("NX102", message, label.ident, label.span, suggest(label.ident, known))
             if isinstance(other.value, v.Ket):
                 message = f"`{label.ident}` is written without brackets here"
                 raise error("NX215", message, label.span, f"write {label.span.text}")
@@ -217,8 +181,8 @@ class Expressions(Arithmetic):
             )
             raise error("NX215", f"`{label.ident}` is {shown}, not a ket", label.span, remedy)
         if isinstance(label, ast.Name) and not label.primes:
-            return self.read(ctx.scope.kets[label.ident], label, ctx)
-        return self._value(label, Context(ctx.scope, True, ctx.copies))
+            return self.lookup.read(ctx.scope.kets[label.ident], label, ctx)
+        return self.core.evaluate(label, Context(ctx.scope, True, ctx.copies))
 
     def ket_node(self, value: v.Value, expr: ast.Expr) -> ir.Node:
         """The node of a value that must be a ket; a number alone is the constant ket."""
@@ -246,7 +210,7 @@ class Expressions(Arithmetic):
     def _sandwich(self, expr: ast.Sandwich, ctx: Context) -> v.Value:
         left = self._label(expr.left, ctx)
         right = self._label(expr.right, ctx)
-        middle = self._value(expr.operator, Context(ctx.scope, False, ctx.copies))
+        middle = self.core.evaluate(expr.operator, Context(ctx.scope, False, ctx.copies))
         if not isinstance(middle, v.Operator | v.Broken | v.Scalar):
             raise error(
                 "NX217", f"expected an operator between the bars, found {a_kind(middle)}", expr.operator.span,
@@ -262,10 +226,10 @@ class Expressions(Arithmetic):
         if isinstance(middle, v.Broken):
             return BROKEN
         if isinstance(middle, v.Scalar):
-            return v.Scalar(self.build.mul(middle.node, self.inner(y, x, span), span))
+            return v.Scalar(self.build.mul(middle.node, self.arithmetic.inner(y, x, span), span))
         if isinstance(middle, v.Operator):
-            x = self.algebra.apply(middle, x, span)
-        return v.Scalar(self.inner(y, x, span))
+            x = self.core.algebra.apply(middle, x, span)
+        return v.Scalar(self.arithmetic.inner(y, x, span))
 
     def _clt(self, expr: ast.Clt, ctx: Context) -> v.Value:
         bracket = expr.bracket
@@ -276,11 +240,11 @@ class Expressions(Arithmetic):
             left = self.ket_node(self._label(bracket.left, ctx), bracket.left)
             right = self.ket_node(self._label(bracket.right, ctx), bracket.right)
             if isinstance(bracket, ast.Sandwich):
-                middle = self._value(bracket.operator, Context(ctx.scope, False, ctx.copies))
+                middle = self.core.evaluate(bracket.operator, Context(ctx.scope, False, ctx.copies))
                 if not isinstance(middle, v.Operator):
                     raise error("NX217", "expected an operator between the bars", bracket.operator.span)
-                right = self.algebra.apply(middle, right, expr.span)
-        self.same_width((left, right), expr.span)
+                right = self.core.algebra.apply(middle, right, expr.span)
+        self.arithmetic.same_width((left, right), expr.span)
         kets = [n for n in (left, right) if 0 in dict(n.type.slots)]
         if not kets:
             raise error("NX218", "clt of a constant grows like √n", expr.span, "clt needs a centred ket")
@@ -296,16 +260,16 @@ class Expressions(Arithmetic):
         binding = ctx.scope.function(name)
         if binding is None:
             remedy = suggest(name, ctx.scope.known(False))
-            raise self.undefined("NX103", f"no function is called `{name}`", name, expr.fn.span, remedy)
+            raise self.core.undefined("NX103", f"no function is called `{name}`", name, expr.fn.span, remedy)
         value = binding.value
         if isinstance(value, v.Broken):
             return BROKEN
         if isinstance(value, v.Builtin):
             return self.builtins[value.name](expr, ctx)
-        if isinstance(value, v.Primitive | v.UserFn):
-            return self.builtins["entrywise"](value, expr, ctx)
-        if isinstance(value, v.UserDef):
-            results = self.call_def(value, expr, ctx)
+        if isinstance(value, v.Primitive | UserFn):
+            return self.entrywise(value, expr, ctx)
+        if isinstance(value, UserDef):
+            results = self.definitions.call(value, expr, ctx)
             if len(results) != 1:
                 raise error(
                     "NX245",
@@ -315,48 +279,15 @@ class Expressions(Arithmetic):
                 )
             return results[0]
         if isinstance(value, v.Operator) or binding.members:
-            operator = self.read(binding, expr.fn, ctx)
+            operator = self.lookup.read(binding, expr.fn, ctx)
             if len(expr.args) != 1:
                 raise error("NX246", f"the operator {name} acts on one ket", expr.span, f"write {name}(|x>)")
-            return self.multiply(operator, self._value(expr.args[0].value, ctx), expr.span)
+            return self.arithmetic.multiply(operator, self.core.evaluate(expr.args[0].value, ctx), expr.span)
         raise error("NX247", f"`{name}` is {a_kind(value)}, not a function", expr.fn.span, "write `*` for a product")
 
     def _listliteral(self, expr: ast.ListLiteral, ctx: Context) -> v.Value:
         raise error("NX248", "lists of numbers belong to `data`", expr.span, "declare `data x[i] = [...]`")
 
-    @contextmanager
-    def collecting(self) -> Iterator[None]:
-        """Collects ProgramErrors raised inside."""
-        try:
-            yield
-        except ProgramError as problem:
-            for diagnostic in problem.diagnostics:
-                self.found.add(diagnostic)
-
-    #: One rule a kind of expression.
-    rules: ClassVar[dict[type[ast.Expr], Callable[[Expressions, Any, Context], v.Value]]] = {
-        ast.Number: _number,
-        ast.Name: _name,
-        ast.Call: _call,
-        ast.Paren: _paren,
-        ast.Ket: _ket,
-        ast.Bra: _bra,
-        ast.Mean: _mean,
-        ast.Braket: _braket,
-        ast.Sandwich: _sandwich,
-        ast.Clt: _clt,
-        ast.Transpose: Arithmetic._transpose,
-        ast.CopyMark: Arithmetic._copymark,
-        ast.Power: Arithmetic._power,
-        ast.Neg: Arithmetic._neg,
-        ast.Product: _product,
-        ast.Sum: Arithmetic._sum,
-        ast.ListLiteral: _listliteral,
-    }
-
 
 def _near(name: str, ctx: Context) -> str:
     return next((k for k in (name.lower(), name.upper()) if k in ctx.scope.kets), "")
-
-
-__all__ = ["BROKEN", "Context", "Expressions", "free_indices"]

@@ -6,21 +6,22 @@ iid averages E[k], finite matrices, shift and delta.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 from tp_compiler.check import values as v
+from tp_compiler.check.arithmetic import Arithmetic
+from tp_compiler.check.core import BROKEN, Context, Core, Rule, a_kind, family_indices
 from tp_compiler.check.definitions import names_in
-from tp_compiler.check.expressions import BROKEN, Context, Expressions
-from tp_compiler.check.name_lookup import a_kind, family_indices
-from tp_compiler.check.operators import widths
+from tp_compiler.check.names import Binding, UserFn
 from tp_compiler.diagnostics import Diagnostic, ProgramError, Span, error
 from tp_compiler.frontend import syntax as ast
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.primitives import ARGUMENT_NAMES, CALLABLE, DEFAULTS, PRIMITIVES
 from tp_compiler.ir.types import Index, Type
 from tp_compiler.ir.walk import rewrite
+from tp_compiler.train.on_operators import MatrixBody
 from tp_compiler.transform.entrywise import derivative
+from tp_compiler.transform.operators import widths
 
 #: Reductions over one axis that are instructions; sum, mean and softmax are built from others.
 _REDUCE = {"max", "min", "prod", "logsumexp"}
@@ -50,11 +51,12 @@ CONSTRUCTS = frozenset({"grad", "vjp", "jvp", "ntk"})
 class Functions:
     """The rules. `table` maps a builtin's name to its method."""
 
-    def __init__(self, core: Expressions):
+    def __init__(self, core: Core, arithmetic: Arithmetic, of_operator: Rule):
+        """`of_operator`: pow, inv ... without brackets act on operators (matrix_functions.py)."""
         self.core = core
         self.build = core.build
-        #: pow, inv ... without brackets act on operators (matrix_functions.py).
-        self.of_operator: Callable[[ast.Call, Context], v.Value]
+        self.arithmetic = arithmetic
+        self.of_operator = of_operator
         self.table = {
             **dict.fromkeys(REDUCTIONS, self.reduction),
             **dict.fromkeys(LINALG, self.linalg),
@@ -103,7 +105,7 @@ class Functions:
         return found
 
     # -- entrywise ----------------------------------------------------------------------------------------------
-    def entrywise(self, fn: v.Primitive | v.UserFn, expr: ast.Call, ctx: Context) -> v.Value:
+    def entrywise(self, fn: v.Primitive | UserFn, expr: ast.Call, ctx: Context) -> v.Value:
         if expr.fn.indices is not None:
             if expr.fn.ident in _REDUCE:
                 return self.reduction(expr, ctx)
@@ -117,15 +119,15 @@ class Functions:
             if not isinstance(a, v.Scalar | v.Ket | v.Operator):
                 raise error("NX255", f"{expr.fn.ident} of {a_kind(a)} has no meaning", e.span, "apply it to a ket")
         if any(isinstance(a, v.Operator) for a in args):
-            return self._of_operators(fn, args, expr)
+            return self._of_operators(fn, args, expr, ctx)
         nodes = [a.node for a in args if isinstance(a, v.Scalar | v.Ket)]
-        self.core.same_width(tuple(nodes), expr.span)
-        node = self._applied(fn, nodes, expr)
+        self.arithmetic.same_width(tuple(nodes), expr.span)
+        node = self._applied(fn, nodes, expr, ctx)
         return v.Ket(node) if any(isinstance(a, v.Ket) for a in args) else v.Scalar(node)
 
-    def _entrywise_args(self, fn: v.Primitive | v.UserFn, expr: ast.Call, ctx: Context) -> list[v.Value]:
+    def _entrywise_args(self, fn: v.Primitive | UserFn, expr: ast.Call, ctx: Context) -> list[v.Value]:
         name = expr.fn.ident
-        if isinstance(fn, v.UserFn):
+        if isinstance(fn, UserFn):
             names: tuple[str, ...] = fn.statement.params
             defaults: dict[str, float] = {}
         else:
@@ -151,14 +153,14 @@ class Functions:
                 given[key] = v.Scalar(self.build.constant(defaults[key], expr.span))
         return [given[key] for key in names]
 
-    def _applied(self, fn: v.Primitive | v.UserFn, nodes: list[ir.Node], expr: ast.Call) -> ir.Node:
+    def _applied(self, fn: v.Primitive | UserFn, nodes: list[ir.Node], expr: ast.Call, ctx: Context) -> ir.Node:
         if not expr.fn.primes:
-            return self._call_entrywise(fn, nodes, expr.span)
+            return self._call_entrywise(fn, nodes, expr.span, ctx)
         if len(nodes) != 1 and not (isinstance(fn, v.Primitive) and fn.name in DEFAULTS):
             raise error("NX256", "`'` is for functions of one argument", expr.fn.span, "write the derivative out")
         # Differentiated at a leaf of its own, so that what else the body names is held fixed.
         leaf = ir.Array(type=Type(), name="z", values=0.0, span=expr.span)
-        graph = self._call_entrywise(fn, [leaf, *nodes[1:]], expr.span)
+        graph = self._call_entrywise(fn, [leaf, *nodes[1:]], expr.span, ctx)
         for _ in range(expr.fn.primes):
             graph = derivative(self.build, graph, leaf, expr.span)
         placed = rewrite(self.build, graph, lambda n: nodes[0] if n is leaf else None if n.args else n, expr.span)
@@ -166,15 +168,16 @@ class Functions:
         kept = self.build.mul(self.build.constant(0, expr.span), nodes[0], expr.span)
         return placed if placed.type.slots == nodes[0].type.slots else self.build.add(placed, kept, expr.span)
 
-    def _call_entrywise(self, fn: v.Primitive | v.UserFn, nodes: list[ir.Node], span: Span) -> ir.Node:
+    def _call_entrywise(self, fn: v.Primitive | UserFn, nodes: list[ir.Node], span: Span, ctx: Context) -> ir.Node:
         if isinstance(fn, v.Primitive):
             return self.build.map(fn.name, nodes, span)
         self.build.spend(span, 5)
         scope = fn.scope.snapshot()
+        scope.optimizer = ctx.scope.optimizer
         hidden = self._hidden(fn, nodes)
         for name, node in zip(fn.statement.params, nodes, strict=True):
             kept = self.build.rename(node, {**hidden}, span)
-            scope.others[name] = v.Binding(v.Ket(kept) if kept.type.slots else v.Scalar(kept))
+            scope.others[name] = Binding(v.Ket(kept) if kept.type.slots else v.Scalar(kept))
         result = self.core.value(fn.statement.body, Context(scope))
         if isinstance(result, v.Broken):
             raise ProgramError([])
@@ -189,20 +192,20 @@ class Functions:
             )  # fmt: skip
         return self.build.rename(result.node, back, span)
 
-    def _hidden(self, fn: v.UserFn, nodes: list[ir.Node]) -> dict[Index, Index]:
+    def _hidden(self, fn: UserFn, nodes: list[ir.Node]) -> dict[Index, Index]:
         """Indices of the arguments that the body names too, under names that its reductions cannot catch."""
         free = dict.fromkeys(i for n in nodes for i in n.type.indices)
         named = {n.ident for n, _ in names_in(fn.statement.body)} if free else set()
         return {i: self.core.build.fresh(i) for i in free if i.name in named}
 
-    def _of_operators(self, fn: v.Primitive | v.UserFn, args: list[v.Value], expr: ast.Call) -> v.Value:
+    def _of_operators(self, fn: v.Primitive | UserFn, args: list[v.Value], expr: ast.Call, ctx: Context) -> v.Value:
         """f(G, ...): the nonlinear outer product with natural entries f(g(α, β), ...)."""
         if any(isinstance(a, v.Ket) for a in args):
             raise error("NX255", "an operator and a ket do not mix entrywise", expr.span, "use E[1](...)")
         parts = [a for a in args if isinstance(a, v.Operator | v.Scalar)]
-        body = self.core.matrix_body
-        if body is not None:
-            return body.mapped(parts, lambda nodes: self._applied(fn, nodes, expr))
+        body = ctx.scope.optimizer
+        if isinstance(body, MatrixBody):
+            return body.mapped(parts, lambda nodes: self._applied(fn, nodes, expr, ctx))
         slot = self.build.slot()
         nodes = []
         rows = cols = None
@@ -212,15 +215,15 @@ class Functions:
                 rows, cols = rows or r, cols or c
             nodes.append(self.core.algebra.kernel(a, slot, expr.span) if isinstance(a, v.Operator) else a.node)
         rows, cols = (self.core.algebra.known(w, expr.span) for w in (rows, cols))
-        return v.Kernel(self._applied(fn, nodes, expr), slot, rows, cols)
+        return v.Kernel(self._applied(fn, nodes, expr, ctx), slot, rows, cols)
 
     def hadamard(self, expr: ast.Call, ctx: Context) -> v.Value:
         values = self._values(expr, ctx, 2)
         if not all(isinstance(x, v.Operator) for x in values):
             raise error("NX258", "hadamard takes two operators", expr.span, "for kets write |x> * |y>")
         a, b = (x for x in values if isinstance(x, v.Operator))
-        body = self.core.matrix_body
-        if body is not None:
+        body = ctx.scope.optimizer
+        if isinstance(body, MatrixBody):
             return body.mapped((a, b), lambda nodes: self.build.map("mul", nodes, expr.span))
         slot = self.build.slot()
         rows, cols = (self.core.algebra.known(widths(a)[k] or widths(b)[k], expr.span) for k in (0, 1))
@@ -377,14 +380,14 @@ class Functions:
         return binding.value.name
 
 
-def library_bindings() -> dict[str, v.Binding]:
+def library_bindings() -> dict[str, Binding]:
     """The names every program knows: primitives, builtins and constants."""
 
-    names: dict[str, v.Binding] = {name: v.Binding(v.Primitive(name)) for name in CALLABLE}
+    names: dict[str, Binding] = {name: Binding(v.Primitive(name)) for name in CALLABLE}
     builtin = (REDUCTIONS - _REDUCE | {"prod", "logsumexp"}) | LINALG | OPERATOR_ONLY | CONSTRUCTS
     for name in builtin | {"E", "shift", "delta", "hadamard", "stop"}:
-        names[name] = v.Binding(v.Builtin(name))
-    names["I"] = v.Binding(v.Identity())
+        names[name] = Binding(v.Builtin(name))
+    names["I"] = Binding(v.Identity())
     return names
 
 

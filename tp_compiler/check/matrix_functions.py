@@ -10,23 +10,25 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from tp_compiler.check import values as v
-from tp_compiler.check.expressions import BROKEN, Context, Expressions, free_indices
-from tp_compiler.check.name_lookup import a_kind
-from tp_compiler.check.operators import Applied, widths
+from tp_compiler.check.arithmetic import Arithmetic
+from tp_compiler.check.core import BROKEN, Context, Core, a_kind, free_indices
 from tp_compiler.diagnostics import ProgramError, Span, error
 from tp_compiler.frontend import syntax as ast
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.primitives import PRIMITIVES
 from tp_compiler.ir.types import Width
-from tp_compiler.train.on_layers import STATISTICS
-from tp_compiler.train.spectral import Core, Spectral, worked_out
+from tp_compiler.train.on_layers import STATISTICS, LayerBody
+from tp_compiler.train.on_operators import MatrixBody
+from tp_compiler.transform.low_rank import LowRank, WorkedOut, worked_out
+from tp_compiler.transform.operators import Applied, widths
 
 
 class MatrixFunctions:
     """The rules. `table` maps a builtin's name to its method."""
 
-    def __init__(self, core: Expressions):
+    def __init__(self, core: Core, arithmetic: Arithmetic):
         self.core = core
+        self.arithmetic = arithmetic
         self.build = core.build
         self.table: dict[str, Callable[[ast.Call, Context], v.Value]] = {
             "msign": self.function,
@@ -59,7 +61,7 @@ class MatrixFunctions:
         if name != "msign" and rows and cols and rows != cols:
             raise error("NX241", f"{name} of a {rows.name} x {cols.name} operator", expr.span, "write A^T A, or A A^T")
         if name == "solve":
-            return self.core.multiply(v.Function("inv", op), self.core.value(args[1].value, ctx), expr.span)
+            return self.arithmetic.multiply(v.Function("inv", op), self.core.value(args[1].value, ctx), expr.span)
         nodes: tuple[ir.Node, ...] = ()
         if name == "pow":
             power = self.core.scalar(args[1].value, ctx, "an exponent")
@@ -88,49 +90,28 @@ class MatrixFunctions:
             raise error("NX267", "matfun needs a function of one argument", expr.span, "write, for example, sqrt")
         return binding.value.name
 
-    def applied(self, op: v.Operator, x: ir.Node, span: Span) -> ir.Node:
-        """What a matrix function does to a ket."""
-        self._without_matrices(op, span)
-        spectral, core = worked_out(self.core.algebra, op, span)
-        if isinstance(core.rows, Width):
-            x = self.build.as_ket(x, core.rows, span)
-        result = spectral.apply(core, x)
-        self.core.algebra.applied.setdefault(result, Applied("", op, x))
-        return result
-
-    def _without_matrices(self, op: v.Operator, span: Span) -> None:
-        match op:
-            case v.Matrix() | v.GatheredMatrix() | v.Kernel() | v.Diagonal():
-                raise error(
-                    "NX284", "a matrix function of an initial matrix, or of a nonlinear operator, is not available", span,
-                    "matrix functions act on sums and products of outer products",
-                )  # fmt: skip
-            case v.Scaled(operator=inner) | v.Summed(operator=inner) | v.Function(operator=inner):
-                self._without_matrices(inner, span)
-            case v.Added(terms=parts) | v.Composed(factors=parts):
-                for part in parts:
-                    self._without_matrices(part, span)
-
     def eigenvectors(self, expr: ast.Call, ctx: Context) -> v.Value:
         """eigenvectors(L): P with L P = P Λ, from arrays to kets, eigenvalues descending; in an optimizer on operators."""
-        body = self.core.matrix_body
-        if body is None:
+        body = ctx.scope.optimizer
+        if not isinstance(body, MatrixBody):
             remedy = "it belongs into an `optimizer ... on operators`"
             raise error("NX285", "eigenvectors has no meaning here", expr.span, remedy)
         op = self._single(expr, ctx)
         return BROKEN if op is None else body.named(body.spectral.eigenvectors(body.spectral.core(op)))
 
     # -- numbers ------------------------------------------------------------------------------------------------
-    def _worked_out(self, op: v.Operator, span: Span) -> tuple[Spectral, Core]:
-        active = self.core.spectral
-        return (active, active.core(op)) if active is not None else worked_out(self.core.algebra, op, span)
+    def _worked_out(self, op: v.Operator, ctx: Context, span: Span) -> tuple[LowRank, WorkedOut]:
+        body = ctx.scope.optimizer
+        if isinstance(body, MatrixBody):
+            return body.spectral, body.spectral.core(op)
+        return worked_out(self.core.algebra, op, span)
 
     def trace(self, expr: ast.Call, ctx: Context) -> v.Value:
         """trace(A): the trace of the matrix at width n, <x|y> for |y><x|."""
         op = self._single(expr, ctx)
         if op is None:
             return BROKEN
-        spectral, core = self._worked_out(op, expr.span)
+        spectral, core = self._worked_out(op, ctx, expr.span)
         result = spectral.trace(core)
         self.core.algebra.applied.setdefault(result, Applied("trace", op))
         return v.Scalar(result)
@@ -146,8 +127,8 @@ class MatrixFunctions:
         op = self._single(expr, ctx)
         if op is None:
             return BROKEN
-        if self.core.spectral is not None:
-            return v.Scalar(self._parameter_norm(op, expr.span))
+        if isinstance(ctx.scope.optimizer, MatrixBody):
+            return v.Scalar(self._parameter_norm(op, ctx, expr.span))
         node, slot = self._kernel(op, expr.span)
         square = self.build.contract((node, node), (), (0, slot), expr.span)
         return v.Scalar(self.build.map("sqrt", (square,), expr.span))
@@ -162,8 +143,8 @@ class MatrixFunctions:
         total = build.contract((node, node), over, tuple(s for s, _ in node.type.slots), span)
         return build.map("sqrt", (build.map("div", (total, count), span),), span)
 
-    def _parameter_norm(self, op: v.Operator, span: Span) -> ir.Node:
-        spectral, core = self._worked_out(op, span)
+    def _parameter_norm(self, op: v.Operator, ctx: Context, span: Span) -> ir.Node:
+        spectral, core = self._worked_out(op, ctx, span)
         square = spectral.trace(spectral.product(spectral.transposed(core), core))
         if isinstance(core.cols, Width) and isinstance(core.rows, Width):
             ratio = core.cols.ratio / core.rows.ratio
@@ -216,8 +197,8 @@ class MatrixFunctions:
         """In an optimizer on layers the functions of rows and columns act on entries."""
 
         def call(expr: ast.Call, ctx: Context) -> v.Value:
-            body = self.core.layer_body
-            if body is None:
+            body = ctx.scope.optimizer
+            if not isinstance(body, LayerBody):
                 return rule(expr, ctx)
             if len(expr.args) != 1:
                 raise error("NX251", f"{expr.fn.ident} takes one argument", expr.span, f"write {expr.fn.ident}(g)")
@@ -229,8 +210,8 @@ class MatrixFunctions:
     # -- factors of K-FAC ---------------------------------------------------------------------------------------
     def factors(self, expr: ast.Call, ctx: Context) -> v.Value:
         """inputs(g; f), signals(g; f) and examples(g; f): for optimizers on operators."""
-        body = self.core.matrix_body
-        if body is None:
+        body = ctx.scope.optimizer
+        if not isinstance(body, MatrixBody):
             remedy = "they belong into an `optimizer ... on operators`"
             raise error("NX285", f"{expr.fn.ident} has no meaning here", expr.span, remedy)
         values = [self.core.value(a.value, ctx) for a in expr.args]

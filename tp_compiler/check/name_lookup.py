@@ -2,114 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import Any
 
 from tp_compiler.check import values as v
-from tp_compiler.check.names import Scope
-from tp_compiler.check.operators import Algebra, indices
-from tp_compiler.diagnostics import Diagnostic, Diagnostics, ProgramError, Span, error, suggest
+from tp_compiler.check.core import BROKEN, Context, Core, a_kind
+from tp_compiler.check.names import Binding
+from tp_compiler.diagnostics import ProgramError, Span, error
 from tp_compiler.frontend import syntax as ast
 from tp_compiler.ir import nodes as ir
-from tp_compiler.ir.build import Builder
 from tp_compiler.ir.types import Index
 
-if TYPE_CHECKING:
-    from tp_compiler.train.on_layers import LayerBody
-    from tp_compiler.train.on_operators import MatrixBody
-    from tp_compiler.train.spectral import Spectral
 
-BROKEN = v.Broken()
+class NameLookup:
+    """The rules of brackets after names."""
 
-
-@dataclass
-class Context:
-    """What an expression is read in: the scope, whether bare names mean kets (inside a label), bound copies.
-
-    `lifted` says what a scalar beside an operator stands for in a sum: `entries` in an entrywise function, `identity`
-    in a matrix function, nothing elsewhere.
-    """
-
-    scope: Scope
-    label: bool = False
-    copies: dict[int, int] = field(default_factory=dict)
-    lifted: str = ""
-
-
-class Reading:
-    """The rules of brackets behind names; `_value` is the rest of the checker of expressions."""
-
-    def __init__(self, build: Builder, found: Diagnostics):
-        self.build = build
-        self.found = found
-        self.algebra = Algebra(build)
-        #: Names whose statement is wrong or cannot be read: that they are unknown needs no words of its own.
-        self.doubtful: set[str] = set()
-        #: While an optimizer on operators runs: the bases of its parameter, and the parameter itself.
-        self.spectral: Spectral | None = None
-        self.matrix_body: MatrixBody | None = None
-        self.layer_body: LayerBody | None = None
-        self._missed: set[tuple[str, str]] = set()
+    def __init__(self, core: Core):
+        self.core = core
+        self.build = core.build
         self._raw_positions: dict[ir.Node, ir.Node] = {}  # positions made of `step`, and where they really point
-        self.variables: set[str] | None = set()  # what gradients are taken by, wherever in the program; None: any name
-        self.written: dict[
-            Index, None
-        ] = {}  # the indices written in the expression that is being read, but for bound ones
-        self.last_step = 0  # the last value of `step` here: behind the loop one more than in it
 
-    def _value(self, expr: ast.Expr, ctx: Context) -> v.Value:
-        raise NotImplementedError
-
-    def value(self, expr: ast.Expr, ctx: Context) -> v.Value:
-        """The value of an expression; errors are collected and give Broken."""
-        try:
-            return self._value(expr, ctx)
-        except ProgramError as problem:
-            for diagnostic in problem.diagnostics:
-                self.found.add(diagnostic)
-            return BROKEN
-
-    def undefined(self, code: str, message: str, name: str, span: Span, remedy: str = "") -> ProgramError:
-        """The error of a name that means nothing here, reported once per name and not at every place."""
-        known = (
-            name in self.doubtful
-            or (code, name) in self._missed
-            or (code == "NX253" and ("NX101", name) in self._missed)
-        )
-        self._missed.add((code, name))
-        if code == "NX253":
-            self.doubtful.add(name)
-        return ProgramError([] if known else [Diagnostic(code, message, span, remedy)])
-
-    def no_index(self, expr: ast.Expr, scope: Scope) -> ProgramError:
-        """The error of something else than an index in brackets."""
-        name = expr.ident if isinstance(expr, ast.Name) else ""
-        hint = suggest(name, [k for k, b in scope.others.items() if isinstance(b.value, v.IndexName)]) if name else ""
-        shown = name or expr.span.text
-        remedy = hint or (f"declare it: `axis {name} : 4`" if name else "write the name of an index")
-        binding = scope.other(name)
-        if binding is not None and isinstance(binding.value, v.Broken):
-            return ProgramError([])
-        if binding is not None and isinstance(binding.value, v.Scalar):
-            remedy = f"name an index; in `for {name} in ..` the variable hides an index of that name"
-            return error("NX253", f"`{name}` is a number here, not an index", expr.span, remedy)
-        return self.undefined("NX253", f"`{shown}` is not an index", shown, expr.span, remedy)
-
-    def expect_scalar(self, value: v.Value, span: Span, what: str = "a scalar") -> ir.Node | None:
-        if isinstance(value, v.Broken):
-            return None
-        if isinstance(value, v.Scalar):
-            return value.node
-        remedy = "take an average, such as <x> or <x|y>" if isinstance(value, v.Ket) else f"write {what} here"
-        raise error("NX210", f"expected {what}, found {a_kind(value)}", span, remedy)
-
-    def read(self, binding: v.Binding, expr: ast.Name, ctx: Context) -> v.Value:
+    def read(self, binding: Binding, expr: ast.Name, ctx: Context) -> v.Value:
         """A bound value under the indices written at this place."""
         written = expr.indices or ()
         if isinstance(binding.value, v.Broken) and not binding.members:
             for index in written:  # mistakes inside the brackets are still worth a word
-                self.value(index, Context(ctx.scope))
+                self.core.value(index, Context(ctx.scope))
             return BROKEN
         if binding.clock is not None and len(written) == len(binding.indices) + 1:
             return self._of_step(binding, binding.clock, expr, ctx)
@@ -124,7 +42,7 @@ class Reading:
             )
         selectors = [self.selector(e, i, expr, ctx) for e, i in zip(written, binding.indices, strict=True)]
         hidden = binding.value.over if isinstance(binding.value, v.Scalar | v.Ket) else ()
-        self.written.update(dict.fromkeys((*(s for s in selectors if isinstance(s, Index)), *hidden)))
+        self.core.written.update(dict.fromkeys((*(s for s in selectors if isinstance(s, Index)), *hidden)))
         return self._inside(self._member(binding, selectors, expr), selectors, binding.indices, expr.span)
 
     def _inside(
@@ -142,7 +60,7 @@ class Reading:
             value = type(value)(self.build.map("mul", (value.node, mask), span))
         return value
 
-    def _of_step(self, binding: v.Binding, clock: Index, expr: ast.Name, ctx: Context) -> v.Value:
+    def _of_step(self, binding: Binding, clock: Index, expr: ast.Name, ctx: Context) -> v.Value:
         """`loss[step]`, `loss[0]`: a quantity of the loop at a step."""
         written = expr.indices or ()
         place = next((k for k, e in enumerate(written) if _speaks_of_step(e)), 0)
@@ -169,12 +87,12 @@ class Reading:
         """The position that `step + ahead` points at; before the first step, 1."""
         if ahead != int(ahead):
             raise error("NX224", f"`{span.text}` is not an integer", span, "steps are 0, 1, 2, ...")
-        if self.last_step + ahead >= index.size:
+        if self.core.last_step + ahead >= index.size:
             if index.name == "step" and not ahead:
                 message = f"there are {index.size} entries over step, this output reads one more"
                 raise error("NX164", message, span, "give it an entry for the value after the last update")
             first = 0 if index.name == "step" else 1
-            message = f"`{span.text}` comes to {self.last_step + int(ahead) + first}, outside {first}..{index.size - 1 + first}"
+            message = f"`{span.text}` comes to {self.core.last_step + int(ahead) + first}, outside {first}..{index.size - 1 + first}"
             raise error("NX225", message, span, "give the axis as many points as are read, or read fewer")
         raw = self.build.add(node, self.build.constant(1, span), span)
         position = raw if ahead >= 0 else self.build.map("max", (raw, self.build.constant(1, span)), span)
@@ -190,11 +108,11 @@ class Reading:
                 self._same_axis(found.value.index, index, expr, name)
                 return found.value.index
             if found is None:
-                raise self.no_index(expr, scope)
-        value = self._value(expr, Context(scope))
+                raise self.core.no_index(expr, scope)
+        value = self.core.evaluate(expr, Context(scope))
         if isinstance(value, v.Broken):
             raise ProgramError([])
-        node = self.expect_scalar(value, expr.span, "an index")
+        node = self.core.expect_scalar(value, expr.span, "an index")
         assert node is not None
         if isinstance(node, ir.Constant):
             return self._position(node.value, index, expr)
@@ -224,7 +142,7 @@ class Reading:
             ahead = behind(node.args[s.arg]) if isinstance(s, ir.Gather) else 0.0
             if ahead is None:
                 return None
-            steps = slice(max(0, int(ahead)), self.last_step + int(ahead) + 1)
+            steps = slice(max(0, int(ahead)), self.core.last_step + int(ahead) + 1)
             picks.append(s - 1 if isinstance(s, int) else steps if isinstance(s, ir.Gather) else slice(None))
         diagonal = len({s for s in node.selectors if isinstance(s, Index)}) < picks.count(slice(None))
         return None if found is None or diagonal else found[tuple(picks)]
@@ -253,15 +171,10 @@ class Reading:
         """What a name stands for that is declared over these indices: `|x[t]> = |u>` is |u> for all t, and where gradients are
         taken by |x[t]> a family of kets of their own. A number stays a number."""
         known = isinstance(value, v.Scalar | v.Ket) and not isinstance(value.node, ir.Constant)
-        if not known or (self.variables is not None and name.ident not in self.variables):
+        if not known or (self.core.variables is not None and name.ident not in self.core.variables):
             return value
         assert isinstance(value, v.Scalar | v.Ket)
         return type(value)(self.build.over(value.node, own, name.span), tuple(i for i in value.over if i not in own))
-
-    def bound(self, indices: Iterable[Index]) -> None:
-        """Indices that an expression binds are not written in what it gives."""
-        for index in indices:
-            self.written.pop(index, None)
 
     def _same_axis(self, found: Index, wanted: Index, expr: ast.Expr, name: ast.Name) -> None:
         if found.axis.name == wanted.axis.name:
@@ -287,7 +200,7 @@ class Reading:
             f"axes are nominal; declare both names together, `axis {wanted.axis.name}, {found.name} : {wanted.size}`",
         )
 
-    def _member(self, binding: v.Binding, selectors: list[Index | int | ir.Node], expr: ast.Name) -> v.Value:
+    def _member(self, binding: Binding, selectors: list[Index | int | ir.Node], expr: ast.Name) -> v.Value:
         if not binding.fixed:
             return self.reindexed(binding.value, binding.indices, selectors, expr.span)
         picks = [selectors[k] for k in binding.fixed]
@@ -299,7 +212,7 @@ class Reading:
         whole = self._stacked(binding, expr)
         return self.reindexed(whole.value, whole.indices, selectors, expr.span)
 
-    def _bound_member(self, binding: v.Binding, key: tuple[int, ...], expr: ast.Name) -> v.Value:
+    def _bound_member(self, binding: Binding, key: tuple[int, ...], expr: ast.Name) -> v.Value:
         if key in binding.members:
             return binding.members[key]
         if isinstance(binding.value, v.Broken):
@@ -311,7 +224,7 @@ class Reading:
         selectors: list[Index | int | ir.Node] = [wanted.get(k, i) for k, i in enumerate(binding.indices)]
         return self.reindexed(binding.value, binding.indices, selectors, expr.span)
 
-    def _stacked(self, binding: v.Binding, expr: ast.Name) -> v.Binding:
+    def _stacked(self, binding: Binding, expr: ast.Name) -> Binding:
         """All members along the first fixed bracket assembled, recursively: the whole family as one value."""
         place, *others = binding.fixed
         index = binding.indices[place]
@@ -321,11 +234,11 @@ class Reading:
             remaining = tuple(i for k, i in enumerate(binding.indices) if k != place)
             fixed = tuple(k - (k > place) for k in others)
             if fixed:
-                base = v.Binding(BROKEN, remaining, fixed=fixed, members=picked)
+                base = Binding(BROKEN, remaining, fixed=fixed, members=picked)
                 parts.append(self._stacked(base, expr).value)
             else:
                 parts.append(self._bound_member(binding, (position,), expr))
-        return v.Binding(self._stack(parts, index, expr), binding.indices)
+        return Binding(self._stack(parts, index, expr), binding.indices)
 
     def _stack(self, parts: list[v.Value], index: Index, expr: ast.Name) -> v.Value:
         nodes = [p.node for p in parts if isinstance(p, v.Scalar | v.Ket)]
@@ -363,18 +276,13 @@ class Reading:
         by_data = {i: s for i, s in chosen.items() if isinstance(s, ir.Gather)}
         plain = {i: s for i, s in chosen.items() if not isinstance(s, ir.Gather)}
         if not by_data:
-            return self.algebra.rename(op, plain, span)
+            return self.core.algebra.rename(op, plain, span)
         if not isinstance(op, v.Matrix):
             raise error("NX229", "integer data chooses members of kets and matrices only", span, "use a loop")
         hidden = {i: self.build.fresh(i) for i in by_data}
-        renamed = self.algebra.rename(op, {**plain, **hidden}, span)
+        renamed = self.core.algebra.rename(op, {**plain, **hidden}, span)
         assert isinstance(renamed, v.Matrix)
         return v.GatheredMatrix(renamed, tuple(hidden.values()), tuple(gathers[s.arg - 1] for s in by_data.values()))
-
-
-def a_kind(value: v.Value) -> str:
-    article = "an" if value.kind[0] in "aeio" else "a"
-    return f"{article} {value.kind}"
 
 
 def _count(n: int) -> str:
@@ -416,21 +324,3 @@ def _speaks_of_step(e: ast.Expr) -> bool:
         case ast.Sum(terms=parts):
             return any(_speaks_of_step(p) for p in parts)
     return False
-
-
-def free_indices(value: v.Value) -> tuple[Index, ...]:
-    """The indices a value still carries."""
-    if isinstance(value, v.Scalar | v.Ket):
-        return value.node.type.indices
-    if isinstance(value, v.Bra):
-        inner = indices(value.operator) if value.operator else ()
-        return tuple(dict.fromkeys((*value.node.type.indices, *inner)))
-    if isinstance(value, v.Operator):
-        return indices(value)
-    return ()
-
-
-def family_indices(value: v.Value) -> tuple[Index, ...]:
-    """The indices of a value as a family: those that it carries, and those that it is written over and constant over."""
-    over = value.over if isinstance(value, v.Scalar | v.Ket) else ()
-    return (*free_indices(value), *over)

@@ -1,10 +1,34 @@
-"""Scopes: two namespaces (kets, and everything else) and snapshots for `def`."""
+"""Scopes: two namespaces (kets, and everything else), snapshots for `def`, and values that have a scope of their own."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 
-from tp_compiler.check.values import Binding
+from tp_compiler.check import values as v
+from tp_compiler.diagnostics import Span
+from tp_compiler.frontend import syntax as ast
+from tp_compiler.ir.types import Index
+
+
+@dataclass(frozen=True, eq=False)
+class Binding:
+    """A name's value. `indices` are those written at the binding; reading `x[j]` puts j for the first of them.
+
+    `clock` is the index `step` where the name is a quantity of the training loop, readable as `loss[step]`.
+    `members` holds what loops have bound member by member: positions of the `fixed` brackets -> value.
+    """
+
+    value: v.Value
+    indices: tuple[Index, ...] = ()
+    span: Span | None = None
+    declared: bool = False
+    fixed: tuple[int, ...] = ()
+    members: dict[tuple[int, ...], v.Value] = field(default_factory=dict)
+    parameter: bool = False
+    clock: Index | None = None
+
 
 #: Names with a meaning of their own; nothing may be declared under them.
 RESERVED = {"E", "I", "T", "clt", "step"}
@@ -23,6 +47,8 @@ class Scope:
         self.body = False
         #: Is this the body of an optimizer, where plain names stand for entries of kets and matrices?
         self.entries = False
+        #: The optimizer whose body this is, or that has called it.
+        self.optimizer: Body | None = None
 
     @classmethod
     def empty(cls, library: dict[str, Binding]) -> Scope:
@@ -51,3 +77,41 @@ class Scope:
 
     def known(self, ket: bool) -> Iterable[str]:
         return self.kets if ket else {**self.library, **self.others}
+
+
+class Body(ABC):
+    """The body of an optimizer while it is read: what the statements mean that only stand there."""
+
+    @abstractmethod
+    def declare(self, s: ast.State, scope: Scope) -> None:
+        """`state m = 0`"""
+
+    @abstractmethod
+    def assign(self, s: ast.Assign, scope: Scope) -> None:
+        """`m := ...`"""
+
+    def settled(self, value: v.Value) -> v.Value:
+        """What a name stands for that is bound to a value."""
+        return value
+
+
+# what has a scope of its own -----------------------------------------------------------------------------------
+@dataclass(frozen=True, eq=False)
+class UserFn:
+    statement: ast.Fn
+    scope: Scope
+    kind = "function"
+
+
+@dataclass(frozen=True, eq=False)
+class UserDef:
+    statement: ast.Def
+    scope: Scope
+    kind = "def"
+
+
+@dataclass(frozen=True, eq=False)
+class OptimizerName:
+    statement: ast.Optimizer
+    scope: Scope
+    kind = "optimizer"

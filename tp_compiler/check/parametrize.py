@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator
 from itertools import product
 
 from tp_compiler.check import values as v
-from tp_compiler.check.expressions import Context, Expressions
+from tp_compiler.check.core import Context, Core
+from tp_compiler.check.name_lookup import NameLookup
 from tp_compiler.check.names import Scope
 from tp_compiler.diagnostics import Span, error, suggest
 from tp_compiler.frontend import syntax as ast
@@ -24,8 +25,8 @@ PARAMETRIZATIONS = ("mup", "ntk", "standard")
 class Parametrization:
     """What the program says, and what is known of it."""
 
-    def __init__(self, core: Expressions):
-        self.core = core
+    def __init__(self, core: Core, lookup: NameLookup):
+        self.core, self.lookup = core, lookup
         self.name = "mup"
         self.regime: Regime | None = None  # of one that is not named mup or ntk, once it is classified
         self.refused = ""  # what outputs have no meaning under
@@ -79,7 +80,7 @@ class Parametrization:
             raise error("NX156", f"no parameter is called `{at.text}`", at, suggest(name.ident, table))
         if binding is not None and isinstance(binding.value, v.Broken):
             return
-        picks = picked(self.core, name, row.target, binding.indices if binding is not None else (), scope)
+        picks = picked(self.lookup, name, row.target, binding.indices if binding is not None else (), scope)
         new = Exponents(name.ident, ket, picks, values, at)
         for old in self.exponents:
             if old.holds(name.ident, ket, picks) and old.places == new.places:
@@ -130,7 +131,7 @@ class Parametrization:
         }
 
 
-def picked(core: Expressions, name: ast.Name, target: ast.Tree, own: tuple[Index, ...], scope: Scope) -> Member:
+def picked(lookup: NameLookup, name: ast.Name, target: ast.Tree, own: tuple[Index, ...], scope: Scope) -> Member:
     """The member that `update A[2]`, or a row `A[2] : ..`, names; None for every index that runs."""
     if name.indices is None:
         return (None,) * len(own)
@@ -139,7 +140,7 @@ def picked(core: Expressions, name: ast.Name, target: ast.Tree, own: tuple[Index
         raise error("NX220", f"`{name.ident}` has {len(own)} indices", name.span, remedy)
     picks: list[int | None] = []
     for e, index in zip(name.indices, own, strict=True):
-        selector = core.selector(e, index, name, Context(scope))
+        selector = lookup.selector(e, index, name, Context(scope))
         if isinstance(selector, ir.Node):
             raise error("NX223", "data choose no parameter", e.span, "write a position")
         picks.append(selector if isinstance(selector, int) else None)

@@ -10,22 +10,27 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from tp_compiler.check import values as v
+from tp_compiler.check.arithmetic import Arithmetic
 from tp_compiler.check.bindings import Bindings
+from tp_compiler.check.core import BROKEN, Context, Core, Rule, free_indices
+from tp_compiler.check.declarations import Declarations, Settings
 from tp_compiler.check.definitions import Definitions, check_body, introduced, unread_names, variables
 from tp_compiler.check.differentiation import Differentiation
-from tp_compiler.check.expressions import BROKEN, Context, free_indices
+from tp_compiler.check.expressions import Expressions
 from tp_compiler.check.functions import Functions, library_bindings
 from tp_compiler.check.imports import Imports
 from tp_compiler.check.matrix_functions import MatrixFunctions
-from tp_compiler.check.names import RESERVED, Scope
+from tp_compiler.check.name_lookup import NameLookup
+from tp_compiler.check.names import RESERVED, Binding, OptimizerName, Scope, UserDef, UserFn
 from tp_compiler.check.reach import Reach
 from tp_compiler.check.training import Training
 from tp_compiler.diagnostics import Diagnostic, Diagnostics, ProgramError, Source, Span, error, suggest
 from tp_compiler.frontend import syntax as ast
 from tp_compiler.frontend.parse import parse
+from tp_compiler.ir.build import Builder
 from tp_compiler.ir.program import Output, Program, Regime
 from tp_compiler.ir.types import Index, N
 from tp_compiler.train.assemble import Finished
@@ -46,48 +51,57 @@ def check(
     file: ast.File, found: Diagnostics, settings: Mapping[str, float] | None = None, regime: Regime | None = None
 ) -> Program | None:
     """The program of a parsed file; None where `found` has errors. `regime`: what its parametrization was found to be."""
-    checker = Checker(found, dict(settings or {}))
+    checker = Checker(found, dict(settings or {}), file.source)
     checker.training.point.regime = regime
-    checker.core.readouts = regime.readouts if regime is not None and regime.operator else frozenset()
+    checker.arithmetic.readouts = regime.readouts if regime is not None and regime.operator else frozenset()
     checker.read(file)
     return checker.program(file.source)
 
 
-class Checker(Bindings):
-    """Runs the statements in order; the scope holds what each name means at this point."""
+class Checker:
+    """Runs the statements in order; `scope` holds what each name means at this point."""
 
-    def __init__(self, found: Diagnostics, settings: dict[str, float]):
-        super().__init__(found, settings)
-        functions = Functions(self.core)
-        differentiation = Differentiation(self.core)
-        matrix_functions = MatrixFunctions(self.core)
-        functions.of_operator = matrix_functions.function
-        self.core.algebra.work_out = matrix_functions.applied
-        self.core.builtins = {
-            **functions.table, **differentiation.table, **matrix_functions.table, "entrywise": functions.entrywise
-        }  # fmt: skip
-        self.definitions = Definitions(self.core, lambda body, scope: self.run(body, scope, "def"))
-        self.core.call_def = self.definitions.call
-        self.training: Training = Training(self)
+    def __init__(self, found: Diagnostics, settings: dict[str, float], source: Source):
+        self.found = found
+        self.settings = Settings(settings)
+        self.reach = Reach.of(source)
+        self.build = Builder()
         self.scope = Scope.empty(library_bindings())
         pi = self.build.constant(math.pi, Span(Source("library", ""), 0, 0))
-        self.scope.library["pi"] = v.Binding(v.Scalar(pi))
-        self.scope.library["n"] = v.Binding(v.WidthName(N))
+        self.scope.library["pi"] = Binding(v.Scalar(pi))
+        self.scope.library["n"] = Binding(v.WidthName(N))
         self.outputs: dict[str, Output] = {}
         self.imports = Imports()
+        core = self.core = Core(self.build, found)
+        lookup = NameLookup(core)
+        self.arithmetic = Arithmetic(core)
+        definitions = Definitions(core, lookup, lambda body, scope: self.run(body, scope, "def"))
+        core.rules = _expressions(core, lookup, self.arithmetic, definitions)
+        self.training = Training(core, lookup, self.settings, self.run, self.optimizers_of_the_library)
+        self.declarations = Declarations(core, self.settings, self.reach, self.training.sized)
+        self.bindings = Bindings(core, lookup, self.declarations, self.training, definitions, self.scope)
+        self.rules: dict[type[ast.Statement], Callable[[Any, Scope], None]] = {
+            **self.declarations.rules,
+            ast.Version: lambda s, scope: None,
+            ast.Bind: self.bindings.bind,
+            ast.Def: self._def, ast.Fn: self._fn, ast.Output: self._output, ast.Import: self._import,
+            ast.Optimizer: self.training.optimizer, ast.Train: self.training.train,
+            ast.Minimize: self.training.minimize, ast.Update: self.training.update,
+            ast.State: self.training.state, ast.Assign: self.training.assign, ast.Init: self._init,
+            ast.Parametrization: self.training.point.declare,
+        }  # fmt: skip
 
     def read(self, file: ast.File) -> None:
-        self.reach = Reach.of(file.source)
         self.imports.known.add(str(Path(file.source.name).resolve()))
-        self.core.doubtful |= unread_names(file)
+        self.core.unresolved |= unread_names(file)
         self.core.variables = variables(file.statements)
         self.training.announce(file.statements, self.scope)
         self.run(file.statements, self.scope, "top")
 
     def program(self, source: Source) -> Program | None:
         self.training.point.finish()
-        unknown = set(self.settings) - self.used_settings
-        known = [a.name for a in self.axes] + list(self.scope.others)
+        unknown = set(self.settings.given) - self.settings.used
+        known = [a.name for a in self.declarations.axes] + list(self.scope.others)
         for name in sorted(unknown):
             message = f"--set names `{name}`, which is no axis or top-level scalar of the program"
             remedy = "the values of data and kets are in the program" if name in known else suggest(name, known)
@@ -99,9 +113,16 @@ class Checker(Bindings):
             self.found.add(Diagnostic("NX903", "the program has no output", end, "add, for example, `output <x|x>`"))
         outputs = tuple(self.outputs.values())
         warnings = tuple(self.found.warnings)
-        program = Program(source, outputs, tuple(self.axes), tuple(self.widths), warnings, self.names)
+        program = Program(
+            source,
+            outputs,
+            tuple(self.declarations.axes),
+            tuple(self.declarations.widths),
+            warnings,
+            self.bindings.names,
+        )
         try:
-            return Finished(self.training).programs(program)
+            return Finished(self).programs(program)
         except ProgramError as problem:
             for diagnostic in problem.diagnostics:
                 self.found.add(diagnostic)
@@ -114,10 +135,7 @@ class Checker(Bindings):
             path = f"library/{name}.nexort"
             text = files("tp_compiler").joinpath(path).read_text(encoding="utf-8")
             self.run(parse(Source(path, text), self.found).statements, own, "top")
-        scope.library.update({n: b for n, b in own.others.items() if isinstance(b.value, v.OptimizerName)})
-
-    def _sized(self, indices: tuple[Index, ...], shape: tuple[int, ...]) -> tuple[Index, ...]:
-        return self.training.sized(indices, shape)
+        scope.library.update({n: b for n, b in own.others.items() if isinstance(b.value, OptimizerName)})
 
     # -- running ------------------------------------------------------------------------------------------------
     def run(self, statements: tuple[ast.Statement, ...], scope: Scope, place: str) -> None:
@@ -131,9 +149,9 @@ class Checker(Bindings):
                 if isinstance(statement, ast.For):
                     self._for(statement, scope, place)
                 else:
-                    self.rules[type(statement)](self, statement, scope)
+                    self.rules[type(statement)](statement, scope)
             except ProgramError as problem:
-                self._spoil(introduced(statement), scope)
+                self.bindings.spoil(introduced(statement), scope)
                 for diagnostic in problem.diagnostics:
                     self.found.add(diagnostic)
 
@@ -142,7 +160,7 @@ class Checker(Bindings):
         what = "a row of exponents" if row else f"`{type(statement).__name__.lower().removesuffix('decl')}`"
         home = _BODY_ONLY.get(type(statement))
         if home is not None and home != place:
-            if home in self.core.doubtful:
+            if home in self.core.unresolved:
                 raise ProgramError([])  # the block around it could not be read
             remedy = (
                 "it must be the last line of the def"
@@ -164,15 +182,15 @@ class Checker(Bindings):
         self._no_return(s)
         before = scope.others.get(s.variable)
         if before is not None and isinstance(before.value, v.IndexName):
-            self.loop_axes[s.variable] = before.value.index.axis
+            self.bindings.loop_axes[s.variable] = before.value.index.axis
         elif before is not None and before.declared and not scope.body:
             raise error("NX110", f"`{s.variable}` is declared already", s.span, "choose another loop variable")
         errors = len(self.found.errors)
         for turn in range(low, high + 1):
-            scope.others[s.variable] = v.Binding(v.Scalar(self.build.constant(turn, s.span)))
+            scope.others[s.variable] = Binding(v.Scalar(self.build.constant(turn, s.span)))
             self.run(s.body, scope, inner)
             if len(self.found.errors) > errors or self.build.exhausted:
-                self._spoil(introduced(s), scope)
+                self.bindings.spoil(introduced(s), scope)
                 break  # the next turns would only repeat it
         scope.others.pop(s.variable, None)
         if before is not None:
@@ -193,21 +211,21 @@ class Checker(Bindings):
         for inner in _within(s.body):
             self._allowed(inner, "def")
         before = len(self.found.errors)
-        check_body(s, scope, set(), self.found, self.core.doubtful)
-        value = BROKEN if len(self.found.errors) > before else v.UserDef(s, scope.snapshot())
-        scope.others[s.name] = v.Binding(value, span=s.span)
+        check_body(s, scope, set(), self.found, self.core.unresolved)
+        value = BROKEN if len(self.found.errors) > before else UserDef(s, scope.snapshot())
+        scope.others[s.name] = Binding(value, span=s.span)
 
     def _fn(self, s: ast.Fn, scope: Scope) -> None:
         self._definable(ast.Name(s.span, s.name), scope)
-        scope.others[s.name] = v.Binding(v.UserFn(s, scope.snapshot()), span=s.span)
+        scope.others[s.name] = Binding(UserFn(s, scope.snapshot()), span=s.span)
         function = ast.Def(s.span, s.name, tuple(ast.Param(s.span, ast.Name(s.span, p), "scalar") for p in s.params),
                            (ast.Return(s.span, (s.body,)),))  # fmt: skip
         before = len(self.found.errors)
         snapshot = scope.snapshot()
         snapshot.others.pop(s.name, None)
-        check_body(function, snapshot, set(), self.found, self.core.doubtful)
+        check_body(function, snapshot, set(), self.found, self.core.unresolved)
         if len(self.found.errors) > before:
-            scope.others[s.name] = v.Binding(BROKEN, span=s.span)
+            scope.others[s.name] = Binding(BROKEN, span=s.span)
 
     def _definable(self, name: ast.Name, scope: Scope) -> None:
         before = scope.others.get(name.ident)
@@ -234,11 +252,11 @@ class Checker(Bindings):
             self._report(" ".join(s.value.span.text.split()), value, indices, s, over_steps)
             return
         if s.value is not None:
-            self._bind(ast.Bind(s.span, (s.target,), (s.value,)), scope)
+            self.bindings.bind(ast.Bind(s.span, (s.target,), (s.value,)), scope)
             binding = scope.others.get(s.target.ident)
-            if binding is None and s.target.ident in self.core.doubtful:
+            if binding is None and s.target.ident in self.core.unresolved:
                 return
-            places = [self._left(e, scope) for e in s.target.indices or ()]
+            places = [self.bindings.left(e, scope) for e in s.target.indices or ()]
             if binding is None or not all(isinstance(p, Index) for p in places):
                 raise error("NX126", "an output is a whole family", s.target.span, "write index names in the brackets")
             inner = self.training.stepwise(scope) if over_steps else scope
@@ -278,53 +296,8 @@ class Checker(Bindings):
             self.run(kept, scope, "top")
 
     # -- training -----------------------------------------------------------------------------------------------
-    def _optimizer(self, s: ast.Optimizer, scope: Scope) -> None:
-        self.training.optimizer(s, scope)
-
-    def _train(self, s: ast.Train, scope: Scope) -> None:
-        self.training.train(s, scope)
-
-    def _minimize(self, s: ast.Minimize, scope: Scope) -> None:
-        self.training.minimize(s, scope)
-
-    def _update(self, s: ast.Update, scope: Scope) -> None:
-        self.training.update(s, scope)
-
-    def _state(self, s: ast.State, scope: Scope) -> None:
-        self.training.state(s, scope)
-
     def _init(self, s: ast.Init, scope: Scope) -> None:
         raise error("NX295", "`init` is for optimizers on layers", s.span, "write `optimizer NAME(...) on layers`")
-
-    def _assign(self, s: ast.Assign, scope: Scope) -> None:
-        self.training.assign(s, scope)
-
-    def _parametrization(self, s: ast.Parametrization, scope: Scope) -> None:
-        self.training.point.declare(s, scope)
-
-    #: One rule a kind of statement; `for` is told its place, too.
-    rules: ClassVar[dict[type[ast.Statement], Callable[[Checker, Any, Scope], None]]] = {
-        ast.Version: Bindings._version,
-        ast.AxisDecl: Bindings._axisdecl,
-        ast.WidthDecl: Bindings._widthdecl,
-        ast.DataDecl: Bindings._datadecl,
-        ast.ScalarDecl: Bindings._scalardecl,
-        ast.KetDecl: Bindings._ketdecl,
-        ast.MatrixDecl: Bindings._matrixdecl,
-        ast.Bind: Bindings._bind,
-        ast.Def: _def,
-        ast.Fn: _fn,
-        ast.Output: _output,
-        ast.Import: _import,
-        ast.Optimizer: _optimizer,
-        ast.Train: _train,
-        ast.Minimize: _minimize,
-        ast.Update: _update,
-        ast.State: _state,
-        ast.Init: _init,
-        ast.Assign: _assign,
-        ast.Parametrization: _parametrization,
-    }
 
 
 def _within(body: tuple[ast.Statement, ...]) -> Iterator[ast.Statement]:
@@ -333,3 +306,13 @@ def _within(body: tuple[ast.Statement, ...]) -> Iterator[ast.Statement]:
         yield statement
         if isinstance(statement, ast.For):
             yield from _within(statement.body)
+
+
+def _expressions(
+    core: Core, lookup: NameLookup, arithmetic: Arithmetic, definitions: Definitions
+) -> dict[type[ast.Expr], Rule]:
+    """What each kind of expression means, put together."""
+    matrices = MatrixFunctions(core, arithmetic)
+    functions = Functions(core, arithmetic, matrices.function)
+    builtins = {**functions.table, **Differentiation(core, arithmetic).table, **matrices.table}
+    return Expressions(core, lookup, arithmetic, builtins, functions.entrywise, definitions).rules()

@@ -7,17 +7,17 @@ their last values; in an output over `step`, those of every step.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING
 
 from tp_compiler.check import values as v
+from tp_compiler.check.core import Context, Core
+from tp_compiler.check.declarations import Settings
 from tp_compiler.check.definitions import calls_in, check_body, functions_of, names_in
 from tp_compiler.check.differentiation import uses_initial
-from tp_compiler.check.expressions import Context
-from tp_compiler.check.name_lookup import behind
-from tp_compiler.check.names import Scope
+from tp_compiler.check.name_lookup import NameLookup, behind
+from tp_compiler.check.names import Binding, OptimizerName, Scope, UserDef, UserFn
 from tp_compiler.check.parametrize import Parametrization, picked
 from tp_compiler.diagnostics import Diagnostic, ProgramError, Span, error, suggest
 from tp_compiler.frontend import syntax as ast
@@ -28,16 +28,13 @@ from tp_compiler.ir.walk import reachable
 from tp_compiler.train.decay import classified, scaled
 from tp_compiler.train.flow import BEHIND_THE_FIRST, flows, heavy_ball, timeless, times_of
 from tp_compiler.train.layers import Layers
-from tp_compiler.train.on_entries import Body, Parameter, arguments, stepped
-from tp_compiler.train.on_layers import STATISTICS, LayerBody, LayerParameter, LayerUpdate, layered
-from tp_compiler.train.on_operators import MatrixBody, MatrixParameter, MatrixUpdate, family, stacked, updated
+from tp_compiler.train.on_entries import Parameter, arguments, stepped
+from tp_compiler.train.on_layers import STATISTICS, LayerParameter, LayerUpdate, layered
+from tp_compiler.train.on_operators import MatrixParameter, MatrixUpdate, family, stacked, updated
 from tp_compiler.train.tangent_limit import Change, Group, Step, Stepped, TangentLimit
 from tp_compiler.transform.gradient import Gradient, Leaf, entries
 from tp_compiler.transform.lower import Trained
 from tp_compiler.transform.tangent import inner_products
-
-if TYPE_CHECKING:
-    from tp_compiler.check.statements import Checker
 
 _OPERATOR_WORDS = {
     "pow", "inv", "msign", "matfun", "eigenvectors", "rowmean", "colmean", "rownorm", "colnorm", "inputs", "signals"
@@ -52,8 +49,8 @@ class _Target:
 
     name: str
     ket: bool
-    before: v.Binding
-    inside: v.Binding
+    before: Binding
+    inside: Binding
     leaf: Leaf
     updates: list[tuple[_Update, Member]] = field(default_factory=list)
 
@@ -69,17 +66,22 @@ class _Target:
 @dataclass(eq=False)
 class _Update:
     statement: ast.Update
-    optimizer: v.OptimizerName
+    optimizer: OptimizerName
     values: dict[str, ir.Node]
 
 
 class Training:
     """State of the checks: the training clock, what has been updated, the parametrization asked for (`point`)."""
 
-    def __init__(self, checker: Checker):
-        self.checker = checker
-        self.core = checker.core
-        self.build = checker.build
+    def __init__(
+        self, core: Core, lookup: NameLookup, settings: Settings,
+        run: Callable[[tuple[ast.Statement, ...], Scope, str], None], library: Callable[[Scope], None],
+    ):  # fmt: skip
+        """`run` reads statements at a place, `library` the standard optimizers."""
+        self.core, self.lookup, self.settings = core, lookup, settings
+        self._run, self._library = run, library
+        self.build = core.build
+        self.found = core.found
         self.trained: ast.Train | None = None
         self.clock: Index | None = None
         self.loss: ir.Node | None = None
@@ -88,13 +90,12 @@ class Training:
         self.targets: dict[tuple[str, bool], _Target] = {}
         self.named: dict[str, ast.Tree] = {}
         self.updates: list[_Update] = []
-        self.body: Body | MatrixBody | LayerBody | None = None  # of the optimizer that is being run
         self.layers: Layers | None = None  # for K-FAC's factors
         self.following: dict[ir.State, ir.Node] = {}
         self.matrices: dict[ir.MatrixSymbol, Trained] = {}
         self.starts: dict[ir.State, ir.State] = {}  # states that an optimizer's `init` starts elsewhere
         self.loop: Loop | None = None
-        self.point = Parametrization(checker.core)
+        self.point = Parametrization(core, lookup)
         self.times: tuple[float, ...] = ()  # of gradient flow
         self.tangent: TangentLimit | None = None  # the limit under `parametrization ntk`
 
@@ -105,16 +106,16 @@ class Training:
         if train is None:
             return
         self.clock = Index("step", Axis("step", self._announced(train.extent, statements) + 1))
-        scope.others["step"] = v.Binding(v.IndexName(self.clock))
-        self.checker.optimizers_of_the_library(scope)
+        scope.others["step"] = Binding(v.IndexName(self.clock))
+        self._library(scope)
 
     def _announced(self, extent: ast.Expr, statements: tuple[ast.Statement, ...]) -> int:
         """The number of steps, which data declared before the loop rely on: a number, or a name bound to one."""
         if isinstance(extent, ast.ListLiteral):
             return len(extent.items)
         if isinstance(extent, ast.Name) and extent.indices is None:
-            if extent.ident in self.checker.settings:
-                return max(1, int(self.checker.settings[extent.ident]))
+            if extent.ident in self.settings.given:
+                return max(1, int(self.settings.given[extent.ident]))
             for s in statements:
                 named = isinstance(s, ast.Bind) and len(s.value) == 1 and isinstance(s.targets[0], ast.Name)
                 if named and isinstance(s, ast.Bind) and s.targets[0].span.text == extent.span.text:
@@ -144,17 +145,17 @@ class Training:
         before = {**scope.kets}, {**scope.others}
         self._rebind(scope)
         step = scope.others["step"]
-        scope.others["step"] = v.Binding(v.Scalar(self.build.clock(s.span)))
+        scope.others["step"] = Binding(v.Scalar(self.build.clock(s.span)))
         self.core.last_step = self.clock.size - 2
-        self.checker.run(s.body, scope, "train")
+        self._run(s.body, scope, "train")
         self.core.last_step = self.clock.size - 1
         scope.others["step"] = step
         self._clocked(scope, before)
         if self.minimized is None:
             raise error("NX152", "the loop minimizes nothing", s.span, "add `minimize loss`")
-        if not self.updates and not self.checker.found.errors:
+        if not self.updates and not self.found.errors:
             raise error("NX153", "the loop updates nothing", s.span, "add `update all with SGD(lr = 0.1)`")
-        if not self.checker.found.errors and self.loss is not None:
+        if not self.found.errors and self.loss is not None:
             self._close(s)
 
     def _steps(self, s: ast.Train, scope: Scope) -> None:
@@ -166,7 +167,7 @@ class Training:
             remedy = "write a number, or the name of a scalar bound to a number"
             raise error("NX151", "the number of steps must be known before the program is read", s.extent.span, remedy)
 
-    def _clocked(self, scope: Scope, before: tuple[dict[str, v.Binding], dict[str, v.Binding]]) -> None:
+    def _clocked(self, scope: Scope, before: tuple[dict[str, Binding], dict[str, Binding]]) -> None:
         """What the loop has bound are quantities over `step` from here on."""
         for table, old in zip((scope.kets, scope.others), before, strict=True):
             for name, binding in list(table.items()):
@@ -212,7 +213,7 @@ class Training:
         if (name.ident, ket) not in self.targets:
             self._trained(name.ident, ket, binding)
 
-    def _trained(self, name: str, ket: bool, binding: v.Binding) -> None:
+    def _trained(self, name: str, ket: bool, binding: Binding) -> None:
         value = binding.value
         inside: v.Value
         leaf: Leaf
@@ -234,12 +235,12 @@ class Training:
         new = {(t.name, t.ket, id(t.before.value)): t.inside for t in self.targets.values()}
         seen: dict[int, Scope] = {}
 
-        def renewed(table: dict[str, v.Binding], ket: bool) -> None:
+        def renewed(table: dict[str, Binding], ket: bool) -> None:
             for name, binding in list(table.items()):
                 inside = new.get((name, ket, id(binding.value)))
                 if inside is not None:
                     table[name] = replace(binding, value=inside.value)
-                elif isinstance(binding.value, v.UserDef | v.UserFn):
+                elif isinstance(binding.value, UserDef | UserFn):
                     table[name] = replace(binding, value=replace(binding.value, scope=inner(binding.value.scope)))
 
         def inner(old: Scope) -> Scope:
@@ -290,7 +291,7 @@ class Training:
         found = self.targets.get((name.ident, isinstance(target, ast.Ket)))
         if found is None:
             return  # reported when the loop was entered
-        picks = picked(self.core, name, target, found.before.indices, scope)
+        picks = picked(self.lookup, name, target, found.before.indices, scope)
         key = f"{found.shown}[{','.join('*' if p is None else str(p) for p in picks)}]"
         self._once(key, target)
         self._once_in_all(found, picks, target)
@@ -306,15 +307,15 @@ class Training:
             raise error("NX157", f"`{at.span.text}` is updated twice", at.span, "name each parameter in one update")
         self.named[key] = at
 
-    def _optimizer(self, call: ast.Call, scope: Scope) -> v.OptimizerName:
+    def _optimizer(self, call: ast.Call, scope: Scope) -> OptimizerName:
         name = call.fn.ident
         binding = scope.other(name)
-        if binding is not None and isinstance(binding.value, v.OptimizerName):
+        if binding is not None and isinstance(binding.value, OptimizerName):
             return binding.value
         if binding is not None and isinstance(binding.value, v.Broken):
             raise ProgramError([])
         tables = {**scope.library, **scope.others}
-        known = [k for k, b in tables.items() if isinstance(b.value, v.OptimizerName)]
+        known = [k for k, b in tables.items() if isinstance(b.value, OptimizerName)]
         message = f"no optimizer is called `{name}`"
         remedy = suggest(name, known) or f"known: {', '.join(known)}"
         raise self.core.undefined("NX158", message, name, call.fn.span, remedy)
@@ -334,9 +335,7 @@ class Training:
         for target in self.targets.values():
             if not gradient.depends(target.leaf):
                 message = f"the loss does not depend on {target.shown}: its gradient is 0"
-                self.checker.found.add(
-                    Diagnostic("NX920", message, self._loss_span(), "use it in the network, or freeze it")
-                )
+                self.found.add(Diagnostic("NX920", message, self._loss_span(), "use it in the network, or freeze it"))
             self._follow(target, gradient, scale)
         self.loop = Loop(self.clock.size - 1, self.clock, self.following, self._head())
         if self.point.tangential:
@@ -505,16 +504,10 @@ class Training:
         """At finite width an update is n^this of what the optimizer returns, by member."""
         return self.point.steps(target.name, target.ket, target.number, picks)
 
-    def _run_body(
-        self, body: Body | MatrixBody | LayerBody, statements: tuple[ast.Statement, ...], scope: Scope
-    ) -> None:
-        outer, self.body = self.body, body
-        errors = len(self.checker.found.errors)
-        try:
-            self.checker.run(statements, scope, "optimizer")
-        finally:
-            self.body = outer
-        if len(self.checker.found.errors) > errors:
+    def _run_body(self, statements: tuple[ast.Statement, ...], scope: Scope) -> None:
+        errors = len(self.found.errors)
+        self._run(statements, scope, "optimizer")
+        if len(self.found.errors) > errors:
             raise ProgramError([])
 
     def _follow_matrix(
@@ -655,16 +648,16 @@ class Training:
 
     # -- optimizer bodies ---------------------------------------------------------------------------------------
     def state(self, s: ast.State, scope: Scope) -> None:
-        assert self.body is not None
-        self.body.declare(s, scope)
+        assert scope.optimizer is not None
+        scope.optimizer.declare(s, scope)
 
     def assign(self, s: ast.Assign, scope: Scope) -> None:
-        assert self.body is not None
-        self.body.assign(s, scope)
+        assert scope.optimizer is not None
+        scope.optimizer.assign(s, scope)
 
     def optimizer(self, s: ast.Optimizer, scope: Scope) -> None:
         states = {x.name for x in s.body if isinstance(x, ast.State)}
-        check_body(s, scope, {"g", "p", "t", "step", *states}, self.checker.found, self.core.doubtful)
+        check_body(s, scope, {"g", "p", "t", "step", *states}, self.found, self.core.unresolved)
         for target in (t for b in _within(s.body) if isinstance(b, ast.Bind) for t in b.targets):
             if isinstance(target, ast.Name) and target.ident in states:
                 message = f"`{target.ident}` is a state, and `=` does not change it"
@@ -673,7 +666,7 @@ class Training:
             raise error("NX159", f"optimizer {s.name} returns no update", s.span, "end it with `return -lr * g`")
         if s.on != "operators":
             self._entrywise(s.body, _OPERATOR_WORDS - (set(STATISTICS) if s.on == "layers" else set()))
-        scope.others[s.name] = v.Binding(v.OptimizerName(s, scope.snapshot()), span=s.span)
+        scope.others[s.name] = Binding(OptimizerName(s, scope.snapshot()), span=s.span)
 
     def _entrywise(self, tree: object, words: set[str]) -> None:
         """An entrywise body has no transposes and no matrix functions."""
@@ -701,7 +694,7 @@ class Training:
     def stepwise(self, scope: Scope) -> Scope:
         """The names as they are at one step: `step` is a number, parameters have their values of that step."""
         inner = scope.snapshot()
-        inner.others["step"] = v.Binding(v.Scalar(self.build.clock(self._head())))
+        inner.others["step"] = Binding(v.Scalar(self.build.clock(self._head())))
         return inner
 
     def traced(self, node: ir.Node) -> ir.Node:

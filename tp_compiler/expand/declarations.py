@@ -35,7 +35,7 @@ class Declarations:
             yield f"axis {', '.join(names)} : {axis.size}"
 
     def widths(self) -> Iterator[str]:
-        for width in self.unit.checker.widths:
+        for width in self.unit.checker.declarations.widths:
             if width != N:
                 yield f"width {width.name} = {signed(number(width.ratio)).text}"
 

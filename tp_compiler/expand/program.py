@@ -50,7 +50,7 @@ def _again(source: Source) -> str:
 
 
 def _written(file: ast.File, found: Diagnostics, settings: dict[str, float]) -> str | None:
-    checker = Checker(found, settings)
+    checker = Checker(found, settings, file.source)
     checker.read(file)
     if checker.program(file.source) is None:
         return None
@@ -67,7 +67,7 @@ class Writer:
         self.plan = Plan(unit)
         add_needed(self.plan)
         verbatim, axes = copied(unit), unit.axes()
-        words = {name for names in axes.values() for name in names} | {w.name for w in unit.checker.widths}
+        words = {name for names in axes.values() for name in names} | {w.name for w in unit.checker.declarations.widths}
         naming = Naming(self.plan, words | verbatim.words)
         self.naming = naming
         self.indices = Indices(axes, naming.taken, naming.kets(), Span(file.source, 0, 0))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from tp_compiler.check import values as v
 from tp_compiler.expand.expressions import Env, Expressions, Place
 from tp_compiler.expand.naming import Name
 from tp_compiler.expand.plan import BEFORE, LOOP
@@ -30,11 +29,10 @@ class TrainingText:
 
     def above(self) -> Iterator[str]:
         """Optimizers of the program's own, and the numbers that they read under the names of the source."""
-        for ident, binding in self.copied.values.items():
-            assert isinstance(binding.value, v.Scalar)
-            env = self.expressions.brackets(binding.indices)
-            own = left(Name(ident, binding.indices, False), env, Place(BEFORE))
-            text = self.expressions.piece(binding.value.node, env, Place(BEFORE)).text
+        for ident, (node, indices) in self.copied.values.items():
+            env = self.expressions.brackets(indices)
+            own = left(Name(ident, indices, False), env, Place(BEFORE))
+            text = self.expressions.piece(node, env, Place(BEFORE)).text
             if text != own:
                 yield f"{own} = {text}"
         yield from self.copied.texts.values()

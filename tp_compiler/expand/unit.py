@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 
 from tp_compiler.check import values as v
 from tp_compiler.check.differentiation import operator
-from tp_compiler.check.operators import Applied
 from tp_compiler.check.statements import Checker
 from tp_compiler.diagnostics import Diagnostic, ProgramError, Source
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.types import Axis, Index
 from tp_compiler.ir.walk import rewrite
 from tp_compiler.transform.gradient import Gradient, Label
+from tp_compiler.transform.operators import Applied
 
 #: A term of an operator: Σ over the indices of |left><right|.
 Term = tuple[ir.Node, ir.Node, tuple[Index, ...]]
@@ -68,7 +68,7 @@ class Unit:
         self._done: dict[ir.Node, ir.Node] = {}
         self.outputs = [replace(o, node=self._kept(o.node)) for o in checker.outputs.values()]
         self.names: dict[ir.Node, tuple[str, Brackets]] = {}
-        for node, (ident, places) in checker.names.items():
+        for node, (ident, places) in checker.bindings.names.items():
             self.call(self._done.get(node, node), ident, places)
         self.declared = self._declarations()
         self.slopes = list(self._slopes())
@@ -113,7 +113,7 @@ class Unit:
 
     def axes(self) -> dict[Axis, list[str]]:
         """Every axis with its index names, in the order of declaration."""
-        found: dict[Axis, list[str]] = {axis: [] for axis in self.checker.axes}
+        found: dict[Axis, list[str]] = {axis: [] for axis in self.checker.declarations.axes}
         for name, binding in self.checker.scope.others.items():
             if isinstance(binding.value, v.IndexName) and binding.value.index.axis in found:
                 found[binding.value.index.axis].append(name)

@@ -7,18 +7,21 @@ from dataclasses import dataclass, field
 
 from tp_compiler.check import values as v
 from tp_compiler.check.definitions import bound_names, names_in
-from tp_compiler.check.names import Scope
+from tp_compiler.check.names import OptimizerName, Scope, UserDef, UserFn
 from tp_compiler.expand.text import identifiers
 from tp_compiler.expand.unit import Unit
 from tp_compiler.frontend import syntax as ast
+from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.types import Index
 
 
 @dataclass(eq=False)
 class Copied:
-    """`texts`: statements as they stand in the source. `values`: the numbers that they read under their own names."""
+    """`texts`: statements as they stand in the source. `values`: the numbers that they read under their own names, with the
+    brackets of these names."""
 
     texts: dict[str, str] = field(default_factory=dict)
-    values: dict[str, v.Binding] = field(default_factory=dict)
+    values: dict[str, tuple[ir.Node, tuple[Index, ...]]] = field(default_factory=dict)
 
     @property
     def words(self) -> set[str]:
@@ -35,7 +38,7 @@ def copied(unit: Unit) -> Copied:
     return found
 
 
-def _copy(found: Copied, name: str, value: v.OptimizerName | v.UserFn | v.UserDef) -> None:
+def _copy(found: Copied, name: str, value: OptimizerName | UserFn | UserDef) -> None:
     if name in found.texts:
         return
     found.texts[name] = ""  # for those that name each other
@@ -62,7 +65,7 @@ def _names(found: Copied, names: Iterable[ast.Name], scope: Scope) -> None:
         binding = scope.others.get(name.ident)
         if binding is None:
             continue
-        if isinstance(binding.value, v.UserFn | v.UserDef):
+        if isinstance(binding.value, UserFn | UserDef):
             _copy(found, name.ident, binding.value)
         elif isinstance(binding.value, v.Scalar):
-            found.values[name.ident] = binding
+            found.values[name.ident] = binding.value.node, binding.indices

@@ -19,21 +19,21 @@ from tp_compiler.train.tangent_limit import Change, TangentLimit
 from tp_compiler.transform.lower import Lowering, Powers
 
 if TYPE_CHECKING:
-    from tp_compiler.check.training import Training
+    from tp_compiler.check.statements import Checker
 
 
 class Finished:
     """The programs of a training (or of a program without one)."""
 
-    def __init__(self, training: Training):
-        self.training = training
-        self.checker = training.checker
-        self.build = training.build
-        self.point = training.point
+    def __init__(self, checker: Checker):
+        self.checker = checker
+        self.training = checker.training
+        self.build = checker.build
+        self.point = checker.training.point
 
     def programs(self, program: Program) -> Program:
         """The program ready to be evaluated; where networks of finite width read another one, with that one beside."""
-        program = replace(program, network=self._network(), settings=dict(self.checker.settings))
+        program = replace(program, network=self._network(), settings=dict(self.checker.settings.given))
         tangent, following = self.training.tangent, self.training.following
         if tangent is None and self.point.powers is None:
             return self._lowered(program, _as_it_is, following)
@@ -64,7 +64,7 @@ class Finished:
     def _network(self) -> Network:
         """The program as a function of its parameters, before anything is lowered."""
         outputs = tuple(o.node for o in self.checker.outputs.values())
-        loss, names, rows = self.training.loss, dict(self.checker.names), tuple(self.point.exponents)
+        loss, names, rows = self.training.loss, dict(self.checker.bindings.names), tuple(self.point.exponents)
         roots = (loss,) if loss is not None else tuple(dict.fromkeys(self.build.differentiated))
         return Network(roots, outputs, tuple(self._parameters()), self.point.name, rows, names, loss is not None)
 

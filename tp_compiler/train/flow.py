@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from tp_compiler.check.expressions import Context, Expressions
+from tp_compiler.check.core import Context, Core
 from tp_compiler.diagnostics import error
 from tp_compiler.frontend import syntax as ast
 from tp_compiler.ir import nodes as ir
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 BEHIND_THE_FIRST = 1
 
 
-def times_of(core: Expressions, s: ast.Train, scope: Scope, still: bool) -> tuple[float, ...]:
+def times_of(core: Core, s: ast.Train, scope: Scope, still: bool) -> tuple[float, ...]:
     """The listed times: increasing numbers above 0. `still`: features stay put."""
     if not still:
         remedy = "write `parametrization ntk` above it, or `train steps` with a small lr"

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tp_compiler.check import values as v
+from tp_compiler.check.core import Context, Core
 from tp_compiler.check.definitions import calls_in
-from tp_compiler.check.expressions import Context, Expressions
-from tp_compiler.check.names import Scope
+from tp_compiler.check.names import Binding, Body, OptimizerName, Scope
 from tp_compiler.diagnostics import ProgramError, Span, error, suggest
 from tp_compiler.frontend import syntax as ast
 from tp_compiler.ir import nodes as ir
@@ -37,10 +37,10 @@ class Parameter:
 
 
 @dataclass
-class Body:
+class EntryBody(Body):
     """One run of an optimizer's body for one parameter: states, and what follows them."""
 
-    core: Expressions
+    core: Core
     parameter: Parameter
     clock: ir.Node
     span: Span
@@ -58,7 +58,7 @@ class Body:
         init = self.core.value(s.value, Context(scope))
         if isinstance(init, v.Broken):
             raise ProgramError([])
-        self.core.doubtful.add(s.name)  # until its start is known
+        self.core.unresolved.add(s.name)  # until its start is known
         if not isinstance(init, v.Scalar | v.Ket):
             raise error("NX165", f"a state starts at a number, found {init.kind}", s.value.span, "write `state m = 0`")
         start = init.node
@@ -68,7 +68,7 @@ class Body:
             raise error("NX165", "a state starts at a number", s.value.span, "write `state m = 0`")
         if s.name in self.states:
             raise error("NX110", f"`{s.name}` is declared twice", s.span, "choose another name")
-        self.core.doubtful.discard(s.name)
+        self.core.unresolved.discard(s.name)
         kind = Type() if s.scalar else self.parameter.type
         state = ir.State(f"{self.parameter.name}.{s.name}", kind, start, s.span)
         self.states[s.name] = state
@@ -81,7 +81,7 @@ class Body:
         self.bind(s.name, value, scope)
 
     def assign(self, s: ast.Assign, scope: Scope) -> None:
-        if s.name not in self.states and s.name in self.core.doubtful:
+        if s.name not in self.states and s.name in self.core.unresolved:
             raise ProgramError([])
         if s.name not in self.states:
             remedy = suggest(s.name, self.states) or f"declare it: `state {s.name} = 0`"
@@ -97,12 +97,12 @@ class Body:
         return found.node
 
     def bind(self, name: str, node: ir.Node, scope: Scope) -> None:
-        scope.others[name] = v.Binding(self.value(node))
+        scope.others[name] = Binding(self.value(node))
         if name in self.states:
             self.current[name] = node
 
 
-def arguments(core: Expressions, optimizer: v.OptimizerName, call: ast.Call, scope: Scope) -> dict[str, ir.Node]:
+def arguments(core: Core, optimizer: OptimizerName, call: ast.Call, scope: Scope) -> dict[str, ir.Node]:
     """The scalars that an optimizer is called with; defaults may name parameters before them."""
     statement = optimizer.statement
     params = {p.name.ident: p for p in statement.params}
@@ -138,12 +138,12 @@ def arguments(core: Expressions, optimizer: v.OptimizerName, call: ast.Call, sco
                 "NX168", f"`{name}` carries the index {node.type.indices[0].name}", source.span, "give a number"
             )
         values[name] = node
-        inner.others[name] = v.Binding(v.Scalar(node))
+        inner.others[name] = Binding(v.Scalar(node))
     return values
 
 
 def stepped(
-    core: Expressions, run: Callable[[Body, tuple[ast.Statement, ...], Scope], None], optimizer: v.OptimizerName,
+    core: Core, run: Run, optimizer: OptimizerName,
     values: dict[str, ir.Node], parameter: Parameter, clock: ir.Node, span: Span,
 ) -> tuple[ir.Node, ir.Node | None, dict[ir.State, ir.Node]]:  # fmt: skip
     """(update, its part along W_0, following values of the states).
@@ -153,7 +153,7 @@ def stepped(
     """
     keeps: frozenset[str] = frozenset()
     while True:
-        body = Body(core, parameter, clock, span, keeping=keeps)
+        body = EntryBody(core, parameter, clock, span, keeping=keeps)
         update = _once(body, run, optimizer, values)
         if parameter.entry is None:
             return update, None, {body.states[n]: node for n, node in body.current.items()}
@@ -172,7 +172,7 @@ def stepped(
 
 
 def _once(
-    body: Body, run: Callable[[Body, tuple[ast.Statement, ...], Scope], None], optimizer: v.OptimizerName,
+    body: EntryBody, run: Run, optimizer: OptimizerName,
     values: dict[str, ir.Node],
 ) -> ir.Node:  # fmt: skip
     build, parameter = body.core.build, body.parameter
@@ -180,13 +180,14 @@ def _once(
     scope = optimizer.scope.snapshot()
     scope.body = scope.entries = True
     for name, node in values.items():
-        scope.others[name] = v.Binding(v.Scalar(node))
+        scope.others[name] = Binding(v.Scalar(node))
     body.bind("g", parameter.gradient, scope)
     body.bind("p", parameter.current, scope)
     body.bind("t", build.add(body.clock, build.constant(1, body.span), body.span), scope)
-    scope.others["step"] = v.Binding(v.Scalar(body.clock))
+    scope.others["step"] = Binding(v.Scalar(body.clock))
     *before, last = statement.body
-    run(body, tuple(before), scope)
+    scope.optimizer = body
+    run(tuple(before), scope)
     assert isinstance(last, ast.Return)
     return body.number(last.values[0], scope)
 
@@ -239,4 +240,4 @@ def _nonlinear(span: Span) -> ProgramError:
     )
 
 
-__all__ = ["Body", "Parameter", "along", "arguments", "stepped"]
+__all__ = ["EntryBody", "Parameter", "along", "arguments", "stepped"]

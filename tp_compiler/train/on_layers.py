@@ -15,8 +15,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from tp_compiler.check import values as v
-from tp_compiler.check.expressions import Context, Expressions
-from tp_compiler.check.names import Scope
+from tp_compiler.check.core import Context, Core
+from tp_compiler.check.names import Binding, Body, OptimizerName, Scope
 from tp_compiler.diagnostics import ProgramError, Span, error, suggest
 from tp_compiler.frontend import syntax as ast
 from tp_compiler.ir import nodes as ir
@@ -27,7 +27,7 @@ from tp_compiler.transform.gradient import is_zero
 from tp_compiler.transform.separable import added, averaged, separated
 from tp_compiler.transform.slots import exchanged
 
-Run = Callable[["LayerBody", tuple[ast.Statement, ...], Scope], None]
+Run = Callable[[tuple[ast.Statement, ...], Scope], None]
 #: What counts rows or columns: neurons of a slot, or an index.
 Side = tuple[int | Index, ...]
 
@@ -63,10 +63,10 @@ class LayerUpdate:
 
 
 @dataclass
-class LayerBody:
+class LayerBody(Body):
     """One run of the body."""
 
-    core: Expressions
+    core: Core
     parameter: LayerParameter
     clock: ir.Node
     span: Span
@@ -110,7 +110,7 @@ class LayerBody:
         return found.node
 
     def bind(self, name: str, node: ir.Node, scope: Scope) -> None:
-        scope.others[name] = v.Binding(v.Ket(node) if node.type.slots else v.Scalar(node))
+        scope.others[name] = Binding(v.Ket(node) if node.type.slots else v.Scalar(node))
         if name in self.states:
             self.current[name] = node
 
@@ -200,7 +200,7 @@ STATISTICS = ("rowmean", "colmean", "rownorm", "colnorm", "norm", "lengths", "ba
 
 
 def layered(
-    core: Expressions, run: Run, optimizer: v.OptimizerName, values: dict[str, ir.Node], parameter: LayerParameter,
+    core: Core, run: Run, optimizer: OptimizerName, values: dict[str, ir.Node], parameter: LayerParameter,
     clock: ir.Node, span: Span,
 ) -> LayerUpdate:  # fmt: skip
     """Runs the body until the shapes of its states are settled."""
@@ -240,30 +240,27 @@ def _wider(state: Type, value: Type, column: bool) -> tuple[Type, int | None]:
     return Type(indices, slots), None
 
 
-def _once(body: LayerBody, run: Run, optimizer: v.OptimizerName, values: dict[str, ir.Node]) -> ir.Node:
-    build, parameter, core = body.core.build, body.parameter, body.core
+def _once(body: LayerBody, run: Run, optimizer: OptimizerName, values: dict[str, ir.Node]) -> ir.Node:
+    build, parameter = body.core.build, body.parameter
     scope = optimizer.scope.snapshot()
     scope.body = scope.entries = True
     for name, node in values.items():
-        scope.others[name] = v.Binding(v.Scalar(node))
+        scope.others[name] = Binding(v.Scalar(node))
     body.bind("g", parameter.gradient, scope)
     body.bind("t", build.add(body.clock, build.constant(1, body.span), body.span), scope)
-    scope.others["step"] = v.Binding(v.Scalar(body.clock))
+    scope.others["step"] = Binding(v.Scalar(body.clock))
     *before, last = optimizer.statement.body
     assert isinstance(last, ast.Return)
-    outer, core.layer_body = core.layer_body, body
-    try:
-        body.starting = True
-        body.bind("p", parameter.start, scope)
-        for s in before:
-            if isinstance(s, ast.Init):
-                run(body, s.body, scope)
-        body.starting = False
-        body.bind("p", parameter.current, scope)
-        run(body, tuple(s for s in before if not isinstance(s, ast.Init)), scope)
-        return body.number(last.values[0], scope)
-    finally:
-        core.layer_body = outer
+    scope.optimizer = body
+    body.starting = True
+    body.bind("p", parameter.start, scope)
+    for s in before:
+        if isinstance(s, ast.Init):
+            run(s.body, scope)
+    body.starting = False
+    body.bind("p", parameter.current, scope)
+    run(tuple(s for s in before if not isinstance(s, ast.Init)), scope)
+    return body.number(last.values[0], scope)
 
 
 __all__ = ["STATISTICS", "LayerBody", "LayerParameter", "LayerUpdate", "layered"]

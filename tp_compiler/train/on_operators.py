@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from tp_compiler.check import values as v
+from tp_compiler.check.core import Context, Core
 from tp_compiler.check.definitions import calls_in
-from tp_compiler.check.expressions import Context, Expressions
-from tp_compiler.check.names import Scope
+from tp_compiler.check.names import Binding, Body, OptimizerName, Scope
 from tp_compiler.diagnostics import ProgramError, Span, error, suggest
 from tp_compiler.frontend import syntax as ast
 from tp_compiler.ir import nodes as ir
@@ -22,12 +22,12 @@ from tp_compiler.ir.build import Builder
 from tp_compiler.ir.types import Axis, Index, Type, Width
 from tp_compiler.ir.walk import reachable
 from tp_compiler.train.layers import Factor, Layer, Layers
-from tp_compiler.train.spectral import Core, Side, Spectral
 from tp_compiler.transform.gradient import Gradient, Label, Leaf, is_zero
+from tp_compiler.transform.low_rank import LowRank, Side, WorkedOut
 
 #: inputs or signals, of which outputs.
 FactorKey = tuple[str, tuple[ir.Node, ...]]
-Run = Callable[["MatrixBody", tuple[ast.Statement, ...], Scope], None]
+Run = Callable[[tuple[ast.Statement, ...], Scope], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,8 +54,8 @@ class MatrixParameter:
 class MatrixUpdate:
     """What an optimizer adds: a core in the bases of `spectral`, and what follows its states."""
 
-    core: Core
-    spectral: Spectral
+    core: WorkedOut
+    spectral: LowRank
     following: dict[ir.State, ir.Node]
 
 
@@ -104,10 +104,10 @@ def _size(indices: tuple[Index, ...]) -> int:
 
 
 @dataclass
-class MatrixBody:
+class MatrixBody(Body):
     """One run of the body for one parameter. `layer`: where the body asks for K-FAC's factors."""
 
-    core: Expressions
+    core: Core
     parameter: MatrixParameter
     layer: Layer | None
     steps: int  # how many steps of gradients the basis holds: 1 for an optimizer without memory
@@ -119,14 +119,14 @@ class MatrixBody:
     operators: dict[str, ast.State] = field(default_factory=dict)
     wanted: dict[FactorKey, Factor] = field(default_factory=dict)
     sides: dict[str, tuple[Side, Side]] = field(default_factory=dict)
-    parts: dict[str, frozenset[str]] = field(default_factory=dict)  # which parts of a Core a state has
+    parts: dict[str, frozenset[str]] = field(default_factory=dict)  # which parts of a WorkedOut a state has
     current: dict[str, v.Value] = field(default_factory=dict)
     following: dict[ir.State, ir.Node] = field(default_factory=dict)
     states: dict[tuple[str, str], ir.State] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.build = self.core.build
-        self.spectral = Spectral(self.core.algebra, self.span)
+        self.spectral = LowRank(self.core.algebra, self.span)
         self.gradient = self._gradient()
         self.spectral.collect(self.gradient)
         self.worked_out = {key: self._factor(key, found) for key, found in self.factors.items()}
@@ -185,7 +185,7 @@ class MatrixBody:
         key = name, tuple(outputs)
         if key not in self.worked_out:
             self.wanted[key] = self.layer.inputs(counted) if name == "inputs" else self.layer.signals(outputs)
-            self.spectral.carried["?"] = Core(self.spectral.anything, self.spectral.anything)
+            self.spectral.carried["?"] = WorkedOut(self.spectral.anything, self.spectral.anything)
             return v.Carried("?", None, None)
         return self.worked_out[key]
 
@@ -217,7 +217,7 @@ class MatrixBody:
             self.bind(s.name, v.Scalar(self.build.carry(state, s.span)), scope)
             return
         if not is_zero(init):
-            self.core.doubtful.add(s.name)
+            self.core.unresolved.add(s.name)
             raise error("NX165", "an operator that training carries starts at 0", s.value.span, "write `state L = 0`")
         self.operators[s.name] = s
         sides = self.sides.get(s.name)
@@ -226,7 +226,7 @@ class MatrixBody:
 
     def assign(self, s: ast.Assign, scope: Scope) -> None:
         if s.name not in self.numbers and s.name not in self.operators:
-            if s.name in self.core.doubtful:
+            if s.name in self.core.unresolved:
                 raise ProgramError([])
             known = [*self.numbers, *self.operators]
             raise error(
@@ -248,7 +248,7 @@ class MatrixBody:
         return found
 
     def bind(self, name: str, value: v.Value, scope: Scope) -> None:
-        scope.others[name] = v.Binding(value)
+        scope.others[name] = Binding(value)
         if name in self.numbers or name in self.operators:
             self.current[name] = value
 
@@ -258,7 +258,7 @@ class MatrixBody:
             return value
         return self.named(self.spectral.core(value))
 
-    def named(self, found: Core) -> v.Carried:
+    def named(self, found: WorkedOut) -> v.Carried:
         """An operator that is worked out, as a value."""
         name = f"#{len(self.spectral.carried)}"
         self.spectral.carried[name] = found
@@ -285,9 +285,11 @@ class MatrixBody:
                 state = ir.State(f"{self.parameter.name}.{name}.{part}", kind, zero, self.span)
                 self.states[name, part] = state
                 found[part] = self.build.carry(state, self.span)
-            self.spectral.carried[name] = Core(rows, cols, found.get("identity"), found.get("core"), found.get("start"))
+            self.spectral.carried[name] = WorkedOut(
+                rows, cols, found.get("identity"), found.get("core"), found.get("start")
+            )
 
-    def followed(self) -> dict[str, Core]:
+    def followed(self) -> dict[str, WorkedOut]:
         """The cores that follow the operator states."""
         cores = {}
         for name in self.operators:
@@ -301,7 +303,7 @@ class MatrixBody:
 
 
 def updated(
-    core: Expressions, run: Run, optimizer: v.OptimizerName, values: dict[str, ir.Node], parameter: MatrixParameter,
+    core: Core, run: Run, optimizer: OptimizerName, values: dict[str, ir.Node], parameter: MatrixParameter,
     steps: int, clock: ir.Node, span: Span,
 ) -> MatrixUpdate:  # fmt: skip
     """Runs the body: with a memory only where a state matters to the update."""
@@ -323,11 +325,11 @@ def updated(
     return MatrixUpdate(result, body.spectral, following)
 
 
-def _has_states(optimizer: v.OptimizerName) -> bool:
+def _has_states(optimizer: OptimizerName) -> bool:
     return any(isinstance(s, ast.State) and not s.scalar for s in optimizer.statement.body)
 
 
-def _matters(body: MatrixBody, result: Core) -> bool:
+def _matters(body: MatrixBody, result: WorkedOut) -> bool:
     """Does the update depend on an operator from the steps before?"""
     states = set(body.states.values())
     roots = [n for n in (result.core, result.identity, result.start) if n is not None]
@@ -335,9 +337,9 @@ def _matters(body: MatrixBody, result: Core) -> bool:
 
 
 def _settled(
-    core: Expressions, run: Run, optimizer: v.OptimizerName, values: dict[str, ir.Node], parameter: MatrixParameter,
+    core: Core, run: Run, optimizer: OptimizerName, values: dict[str, ir.Node], parameter: MatrixParameter,
     steps: int, clock: ir.Node, span: Span,
-) -> tuple[MatrixBody, Core]:  # fmt: skip
+) -> tuple[MatrixBody, WorkedOut]:  # fmt: skip
     """The body run until the sides and the parts of every state are known."""
     sides: dict[str, tuple[Side, Side]] = {}
     parts: dict[str, frozenset[str]] = {}
@@ -353,7 +355,7 @@ def _settled(
         )
         if steps > 1 or not unknown:
             body.carried()
-        body.spectral.carried |= {n: Core(*_guess(body)) for n in unknown if n not in body.spectral.carried}
+        body.spectral.carried |= {n: WorkedOut(*_guess(body)) for n in unknown if n not in body.spectral.carried}
         result = _once(body, run, optimizer, values)
         factors |= body.wanted
         if body.wanted:
@@ -374,42 +376,38 @@ def _guess(body: MatrixBody) -> tuple[Side, Side]:
     return body.spectral.anything, body.spectral.anything
 
 
-def _present(core: Core) -> frozenset[str]:
+def _present(core: WorkedOut) -> frozenset[str]:
     return frozenset(part for part in ("core", "identity", "start") if getattr(core, part) is not None)
 
 
-def _once(body: MatrixBody, run: Run, optimizer: v.OptimizerName, values: dict[str, ir.Node]) -> Core:
-    core, build = body.core, body.build
+def _once(body: MatrixBody, run: Run, optimizer: OptimizerName, values: dict[str, ir.Node]) -> WorkedOut:
+    build = body.build
     statement = optimizer.statement
     scope = optimizer.scope.snapshot()
     scope.body = scope.entries = True
     for param in statement.params:
         node = values.get(param.name.ident)
-        scope.others[param.name.ident] = v.Binding(v.Fitted() if node is None else v.Scalar(node))
-    scope.others["g"] = v.Binding(body.gradient)
-    scope.others["p"] = v.Binding(v.Carried("p", None, None, body.parameter.own))
+        scope.others[param.name.ident] = Binding(v.Fitted() if node is None else v.Scalar(node))
+    scope.others["g"] = Binding(body.gradient)
+    scope.others["p"] = Binding(v.Carried("p", None, None, body.parameter.own))
     present = build.add(body.clock, build.constant(1, body.span), body.span)
-    scope.others["t"] = v.Binding(v.Scalar(present))
-    scope.others["step"] = v.Binding(v.Scalar(body.clock))
+    scope.others["t"] = Binding(v.Scalar(present))
+    scope.others["step"] = Binding(v.Scalar(body.clock))
     gradient = body.spectral.core(body.gradient)
     one = build.constant(1, body.span)
-    body.spectral.carried["p"] = Core(gradient.rows, gradient.cols, start=one)
-    outer = core.spectral, core.matrix_body
-    core.spectral, core.matrix_body = body.spectral, body
-    try:
-        *before, last = statement.body
-        run(body, tuple(before), scope)
-        assert isinstance(last, ast.Return)
-        value = body.value(last.values[0], scope)
-        if body.wanted:
-            return Core(body.spectral.anything, body.spectral.anything)
-        if not isinstance(value, v.Operator):
-            raise error("NX167", f"the update is {value.kind}, not an operator", last.span, "return an operator")
-        result = body.spectral.core(value)
-    finally:
-        core.spectral, core.matrix_body = outer
+    body.spectral.carried["p"] = WorkedOut(gradient.rows, gradient.cols, start=one)
+    scope.optimizer = body
+    *before, last = statement.body
+    run(tuple(before), scope)
+    assert isinstance(last, ast.Return)
+    value = body.value(last.values[0], scope)
+    if body.wanted:
+        return WorkedOut(body.spectral.anything, body.spectral.anything)
+    if not isinstance(value, v.Operator):
+        raise error("NX167", f"the update is {value.kind}, not an operator", last.span, "return an operator")
+    result = body.spectral.core(value)
     if result.rows == body.spectral.anything:
-        result = Core(gradient.rows, gradient.cols)  # nothing moves
+        result = WorkedOut(gradient.rows, gradient.cols)  # nothing moves
     if (result.rows, result.cols) != (gradient.rows, gradient.cols) or result.identity is not None:
         raise error("NX167", "the update has not the shape of the parameter", last.span, "return, for example, -lr * g")
     return body.spectral.flipped(result) if body.flipped else result

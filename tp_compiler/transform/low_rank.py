@@ -14,13 +14,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from tp_compiler.check import values as v
-from tp_compiler.check.operators import Algebra
 from tp_compiler.diagnostics import Span, error
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.build import Builder
 from tp_compiler.ir.types import Axis, Index, Width
+from tp_compiler.transform import operators as v
 from tp_compiler.transform.gradient import is_zero
+from tp_compiler.transform.operators import Algebra, Applied
 
 #: A side of an operator: the kets of a width class, or arrays over a finite axis.
 Side = Width | Axis
@@ -60,7 +60,7 @@ class Made:
 
 
 @dataclass(frozen=True, eq=False)
-class Core:
+class WorkedOut:
     """identity·I + start·(the initial parameter) + |e> core <e|. Parts that are None are zero."""
 
     rows: Side
@@ -71,7 +71,7 @@ class Core:
     made: Made | None = None
 
 
-class Spectral:
+class LowRank:
     """Works operators out in the bases of `spaces`. `carried` holds the cores of operators that training carries."""
 
     def __init__(self, algebra: Algebra, span: Span):
@@ -79,7 +79,7 @@ class Spectral:
         self.build: Builder = algebra.build
         self.span = span
         self.spaces: dict[Side, Space] = {}
-        self.carried: dict[str, Core] = {}
+        self.carried: dict[str, WorkedOut] = {}
         self.anything = Axis("anything", 0)  # the sides of a zero operator of which no more is known
         self._grams: dict[tuple[Side, Index, Index], ir.Node] = {}
 
@@ -143,7 +143,7 @@ class Spectral:
         return self.build.join_indices(kets, tuple(own for _, own in space.kets), index, self.span)
 
     # -- cores --------------------------------------------------------------------------------------------------
-    def core(self, op: v.Operator) -> Core:
+    def core(self, op: v.Operator) -> WorkedOut:
         """The core of an operator, over (row of its rows, column of its columns)."""
         match op:
             case v.Identity():
@@ -174,7 +174,7 @@ class Spectral:
         remedy = "operators are sums, products and functions of outer products with the sides that fit"
         return error("NX284", f"this operator cannot be worked out: {why}", self.span, remedy)
 
-    def _scaled(self, op: v.Operator) -> Core:
+    def _scaled(self, op: v.Operator) -> WorkedOut:
         """Factors and sums around an outer product are worked out together: the factors may depend on the sums."""
         over: list[Index] = []
         factor = self.build.constant(1, self.span)
@@ -204,7 +204,7 @@ class Spectral:
             raise self._refused("a sum of matrix functions")
         return self.times(factor, core)
 
-    def times(self, factor: ir.Node, a: Core) -> Core:
+    def times(self, factor: ir.Node, a: WorkedOut) -> WorkedOut:
         def scaled(node: ir.Node | None) -> ir.Node | None:
             return None if node is None or is_zero(factor) else self.build.mul(factor, node, self.span)
 
@@ -213,9 +213,9 @@ class Spectral:
             made = replace(
                 made, factor=factor if made.factor is None else self.build.mul(factor, made.factor, self.span)
             )
-        return Core(a.rows, a.cols, scaled(a.identity), scaled(a.core), scaled(a.start), made)
+        return WorkedOut(a.rows, a.cols, scaled(a.identity), scaled(a.core), scaled(a.start), made)
 
-    def _added(self, terms: tuple[v.Operator, ...]) -> Core:
+    def _added(self, terms: tuple[v.Operator, ...]) -> WorkedOut:
         numbers = [t for t in terms if isinstance(t, v.Kernel) and not t.node.type.slots]
         if numbers:  # inside an entrywise function a number adds to every entry of a table
             rest = self._added(tuple(t for t in terms if t not in numbers))
@@ -236,10 +236,10 @@ class Spectral:
                 identity = self.build.map("mul", factors, self.span) if factors else self.build.constant(1, self.span)
                 if is_zero(identity):
                     continue
-                total = self.add(total, Core(total.rows, total.cols, identity=identity))
+                total = self.add(total, WorkedOut(total.rows, total.cols, identity=identity))
         return total
 
-    def add(self, a: Core, b: Core) -> Core:
+    def add(self, a: WorkedOut, b: WorkedOut) -> WorkedOut:
         if self.anything in (a.rows, b.rows):
             return b if a.rows == self.anything else a
         if (a.rows, a.cols) != (b.rows, b.cols):
@@ -248,9 +248,9 @@ class Spectral:
         def plus(x: ir.Node | None, y: ir.Node | None) -> ir.Node | None:
             return y if x is None else x if y is None else self.build.add(x, y, self.span)
 
-        return Core(a.rows, a.cols, plus(a.identity, b.identity), plus(a.core, b.core), plus(a.start, b.start))
+        return WorkedOut(a.rows, a.cols, plus(a.identity, b.identity), plus(a.core, b.core), plus(a.start, b.start))
 
-    def _composed(self, factors: list[v.Operator]) -> Core:
+    def _composed(self, factors: list[v.Operator]) -> WorkedOut:
         if not factors:
             raise self._refused("a multiple of I alone")
         total = self.core(factors[0])
@@ -258,9 +258,9 @@ class Spectral:
             total = self.product(total, self.core(factor))
         return total
 
-    def product(self, a: Core, b: Core) -> Core:
+    def product(self, a: WorkedOut, b: WorkedOut) -> WorkedOut:
         if self.anything in (a.rows, b.rows):
-            return Core(self.anything, self.anything)
+            return WorkedOut(self.anything, self.anything)
         if a.cols != b.rows:
             raise self._refused("the sides of the two factors differ")
         if (a.start is not None and (b.core is not None or b.start is not None)) or (
@@ -296,9 +296,9 @@ class Spectral:
             scale = _natural(a.rows, a.cols) * _natural(b.rows, b.cols) / _natural(a.rows, b.cols)
             parts.append(build.mul(build.constant(scale, span), inside, span))
         core = build.map("add", parts, span) if parts else None
-        return Core(a.rows, b.cols, identity, core, start)
+        return WorkedOut(a.rows, b.cols, identity, core, start)
 
-    def _applied(self, made: Made, b: Core, turned: bool) -> Core:
+    def _applied(self, made: Made, b: WorkedOut, turned: bool) -> WorkedOut:
         """f(s + |e>C<e|) b, or (`turned`) b f(s + |e>C<e|), for a core b without other parts."""
         build, span = self.build, self.span
         side, other = (b.cols, b.rows) if turned else (b.rows, b.cols)
@@ -309,13 +309,13 @@ class Spectral:
         operand = build.rename(b.core, {own: row, far: free}, span)
         core = build.spectral(made.op, row, free, (*made.args, operand), (column,), made.fn, span)
         core = build.rename(core, {row: own, free: far}, span)
-        return Core(b.rows, b.cols, core=core if made.factor is None else build.mul(made.factor, core, span))
+        return WorkedOut(b.rows, b.cols, core=core if made.factor is None else build.mul(made.factor, core, span))
 
-    def flipped(self, a: Core) -> Core:
+    def flipped(self, a: WorkedOut) -> WorkedOut:
         """The transpose of an update, a multiple of the parameter included."""
         return replace(self.transposed(replace(a, start=None)), start=a.start)
 
-    def transposed(self, a: Core) -> Core:
+    def transposed(self, a: WorkedOut) -> WorkedOut:
         """(|y><x|)ᵀ = ρ |x><y|, ρ = lim (width of y)/(width of x); arrays have no width."""
         if a.start is not None:
             raise self._refused("the transpose of the initial parameter")
@@ -327,10 +327,10 @@ class Spectral:
             if isinstance(a.rows, Width) and isinstance(a.cols, Width) and a.rows != a.cols:
                 ratio = self.build.constant(a.rows.ratio / a.cols.ratio, self.span)
                 core = self.build.mul(ratio, core, self.span)
-        return Core(a.cols, a.rows, a.identity, core, made=a.made)
+        return WorkedOut(a.cols, a.rows, a.identity, core, made=a.made)
 
     # -- leaves -------------------------------------------------------------------------------------------------
-    def _outer(self, left: ir.Node, right: ir.Node, over: tuple[Index, ...], factor: ir.Node) -> Core:
+    def _outer(self, left: ir.Node, right: ir.Node, over: tuple[Index, ...], factor: ir.Node) -> WorkedOut:
         """Σ_over factor |left><right|: a one where an element of the left basis meets one of the right basis."""
         build, span = self.build, self.span
         sides = [self.algebra.known(dict(k.type.slots).get(0), span) for k in (left, right)]
@@ -346,14 +346,14 @@ class Spectral:
         assert rows.row and cols.column
         groups = [tuple(n[i] for i in own) for n, own in zip(names, owns, strict=True)]
         entries = self._placed(entries, rows, kets[0], owns[0], groups[0], rows.row)
-        return Core(sides[0], sides[1], core=self._placed(entries, cols, kets[1], owns[1], groups[1], cols.column))
+        return WorkedOut(sides[0], sides[1], core=self._placed(entries, cols, kets[1], owns[1], groups[1], cols.column))
 
-    def _table(self, node: ir.Node, rows: Index, cols: Index) -> Core:
+    def _table(self, node: ir.Node, rows: Index, cols: Index) -> WorkedOut:
         row, column = self.spaces[rows.axis].row, self.spaces[cols.axis].column
         assert row and column
-        return Core(rows.axis, cols.axis, core=self.build.rename(node, {rows: row, cols: column}, self.span))
+        return WorkedOut(rows.axis, cols.axis, core=self.build.rename(node, {rows: row, cols: column}, self.span))
 
-    def _columns(self, node: ir.Node, index: Index, over: tuple[Index, ...], factor: ir.Node) -> Core:
+    def _columns(self, node: ir.Node, index: Index, over: tuple[Index, ...], factor: ir.Node) -> WorkedOut:
         """Σ_over factor |node> with `index` running through the columns."""
         build, span = self.build, self.span
         rows, cols = self.spaces[node.type.width], self.spaces[index.axis]
@@ -363,7 +363,7 @@ class Spectral:
         factors = [factor, *(build.delta(i, h, span) for i, h in zip(own, here, strict=True) if i != index)]
         factors.append(build.delta(here[own.index(index)], cols.column, span))
         entries = build.contract(factors, over, (), span)
-        return Core(node.type.width, index.axis, core=self._placed(entries, rows, node, own, here, rows.row))
+        return WorkedOut(node.type.width, index.axis, core=self._placed(entries, rows, node, own, here, rows.row))
 
     def _placed(
         self, entries: ir.Node, space: Space, ket: ir.Node, own: tuple[Index, ...], group: tuple[Index, ...], to: Index
@@ -378,7 +378,7 @@ class Spectral:
         return self.build.join_indices(args, groups, to, self.span)
 
     # -- functions ----------------------------------------------------------------------------------------------
-    def function(self, op: v.Function) -> Core:
+    def function(self, op: v.Function) -> WorkedOut:
         a = self.core(op.operator)
         if a.rows == self.anything:
             return a
@@ -394,7 +394,7 @@ class Spectral:
             grams = self.gram(a.rows, rows.row, other[0]), self.gram(a.cols, cols.column, other[1])
             ratio = build.constant(1 / _natural(a.rows, a.cols), span)
             polar = build.spectral("polar", rows.row, cols.column, (a.core, *grams), other, "", span)
-            return Core(a.rows, a.cols, core=build.mul(ratio, polar, span))
+            return WorkedOut(a.rows, a.cols, core=build.mul(ratio, polar, span))
         if a.rows != a.cols:
             raise self._refused(f"{op.name} of an operator with different sides")
         if op.name == "inv" and a.identity is None and isinstance(a.rows, Width):
@@ -409,9 +409,9 @@ class Spectral:
         args = (gram, core, shift, *op.args)
         changed = build.spectral(name, rows.row, cols.column, args, (), op.fn, span)
         made = None if op.name == "inv" else Made(name, op.fn, args)  # an inverse need not be of a symmetric operator
-        return Core(a.rows, a.cols, self._of_number(op, a.identity), changed, made=made)
+        return WorkedOut(a.rows, a.cols, self._of_number(op, a.identity), changed, made=made)
 
-    def eigenvectors(self, a: Core) -> Core:
+    def eigenvectors(self, a: WorkedOut) -> WorkedOut:
         """Orthonormal eigenvectors of a symmetric operator, from arrays to its side, by descending eigenvalue."""
         if a.rows == self.anything:
             return a
@@ -423,13 +423,13 @@ class Spectral:
         axis = Axis(f"eigenvectors {a.rows.name}", row.size)
         args = (self.gram(a.rows, row, column), a.core)
         found = self.build.spectral("eigenvectors", row, self.indexed(axis)[1], args, (column,), "", self.span)
-        return Core(a.rows, axis, core=found)
+        return WorkedOut(a.rows, axis, core=found)
 
-    def mapped(self, cores: Sequence[Core | ir.Node], change: Callable[[list[ir.Node]], ir.Node]) -> Core:
+    def mapped(self, cores: Sequence[WorkedOut | ir.Node], change: Callable[[list[ir.Node]], ir.Node]) -> WorkedOut:
         """An entrywise function of operators between arrays, which are tables, and of numbers."""
-        known = [c for c in cores if isinstance(c, Core) and c.rows != self.anything]
+        known = [c for c in cores if isinstance(c, WorkedOut) and c.rows != self.anything]
         if not known:
-            return Core(self.anything, self.anything)
+            return WorkedOut(self.anything, self.anything)
         rows, cols = known[0].rows, known[0].cols
         if any((c.rows, c.cols) != (rows, cols) for c in known):
             raise self._refused("an entrywise function of operators with different sides")
@@ -441,7 +441,7 @@ class Spectral:
         if all(c.core is None for c in known):
             raise self._refused("an entrywise function of 0")
         zero = self.build.constant(0, self.span)
-        return Core(rows, cols, core=change([(c.core or zero) if isinstance(c, Core) else c for c in cores]))
+        return WorkedOut(rows, cols, core=change([(c.core or zero) if isinstance(c, WorkedOut) else c for c in cores]))
 
     def _of_number(self, op: v.Function, shift: ir.Node | None) -> ir.Node | None:
         """f(s), the multiple of I in f(s I + ...)."""
@@ -452,7 +452,7 @@ class Spectral:
         power = op.args[0] if op.name == "pow" else self.build.constant(-1, self.span)
         return self.build.map("pow", (shift, power), self.span)
 
-    def trace(self, a: Core) -> ir.Node:
+    def trace(self, a: WorkedOut) -> ir.Node:
         """The trace of the matrix at width n: <b|a> for |a><b|."""
         if a.rows != a.cols or a.identity is not None or a.start is not None:
             raise self._refused("the trace of anything but a low-rank operator of one side")
@@ -464,7 +464,7 @@ class Spectral:
         return self.build.contract((a.core, gram), (space.row, space.column), (), self.span)
 
     # -- use ----------------------------------------------------------------------------------------------------
-    def apply(self, a: Core, x: ir.Node) -> ir.Node:
+    def apply(self, a: WorkedOut, x: ir.Node) -> ir.Node:
         """The ket a|x>."""
         build, span = self.build, self.span
         parts = [] if a.identity is None else [build.mul(a.identity, x, span)]
@@ -477,7 +477,7 @@ class Spectral:
             parts.append(build.contract((self.basis(a.rows, rows.row), coefficients), (rows.row,), (), span))
         return build.map("add", parts, span)
 
-    def entries(self, a: Core, slot: int) -> ir.Node:
+    def entries(self, a: WorkedOut, slot: int) -> ir.Node:
         """The natural entries of a core between kets, over slot 0 and `slot`."""
         if a.core is None:
             return self.build.constant(0, self.span)
@@ -488,7 +488,7 @@ class Spectral:
         summed = self.build.contract((a.core, left), (rows.row,), (), self.span)
         return self.build.contract((summed, self.build.copy(right, slot, self.span)), (cols.column,), (), self.span)
 
-    def columns(self, a: Core, index: Index) -> ir.Node:
+    def columns(self, a: WorkedOut, index: Index) -> ir.Node:
         """The kets over `index` that a core from arrays to kets is."""
         assert isinstance(a.rows, Width)
         if a.core is None:
@@ -535,9 +535,34 @@ def _multiple(op: v.Operator) -> tuple[ir.Node, ...] | None:
     return None
 
 
-def worked_out(algebra: Algebra, op: v.Operator, span: Span) -> tuple[Spectral, Core]:
+def worked_out(algebra: Algebra, op: v.Operator, span: Span) -> tuple[LowRank, WorkedOut]:
     """An operator with matrix functions in it, in the basis of the kets it is made of."""
-    spectral = Spectral(algebra, span)
+    spectral = LowRank(algebra, span)
     spectral.collect(op)
     spectral.close()
     return spectral, spectral.core(op)
+
+
+def applied(algebra: Algebra, op: v.Function, x: ir.Node, span: Span) -> ir.Node:
+    """What a matrix function does to a ket."""
+    _without_matrices(op, span)
+    low_rank, found = worked_out(algebra, op, span)
+    if isinstance(found.rows, Width):
+        x = algebra.build.as_ket(x, found.rows, span)
+    result = low_rank.apply(found, x)
+    algebra.applied.setdefault(result, Applied("", op, x))
+    return result
+
+
+def _without_matrices(op: v.Operator, span: Span) -> None:
+    match op:
+        case v.Matrix() | v.GatheredMatrix() | v.Kernel() | v.Diagonal():
+            raise error(
+                "NX284", "a matrix function of an initial matrix, or of a nonlinear operator, is not available", span,
+                "matrix functions act on sums and products of outer products",
+            )  # fmt: skip
+        case v.Scaled(operator=inner) | v.Summed(operator=inner) | v.Function(operator=inner):
+            _without_matrices(inner, span)
+        case v.Added(terms=parts) | v.Composed(factors=parts):
+            for part in parts:
+                _without_matrices(part, span)

@@ -1,0 +1,194 @@
+"""What the rules of expressions share: the builder, the findings, and the way from an expression to its value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from tp_compiler.check import values as v
+from tp_compiler.check.names import Scope
+from tp_compiler.diagnostics import Diagnostic, Diagnostics, ProgramError, Span, error, suggest
+from tp_compiler.frontend import syntax as ast
+from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.build import Builder
+from tp_compiler.ir.types import Index
+from tp_compiler.transform import low_rank
+from tp_compiler.transform.operators import Algebra, indices
+
+#: Expressions within expressions, through calls of defs too: some 40,000 Python frames.
+MAX_LEVELS = 5_000
+
+BROKEN = v.Broken()
+
+
+@dataclass
+class Context:
+    """What an expression is read in: the scope, whether bare names mean kets (inside a label), bound copies.
+
+    `lifted` says what a scalar beside an operator stands for in a sum: `entries` in an entrywise function, `identity`
+    in a matrix function, nothing elsewhere.
+    """
+
+    scope: Scope
+    label: bool = False
+    copies: dict[int, int] = field(default_factory=dict)
+    lifted: str = ""
+
+
+#: What one kind of expression means.
+Rule = Callable[[Any, Context], v.Value]
+
+
+class Core:
+    """State and services. `rules` is the table of what each kind of expression means (expressions.py fills it)."""
+
+    def __init__(self, build: Builder, found: Diagnostics):
+        self.build = build
+        self.found = found
+        self.algebra = Algebra(build, low_rank.applied)
+        self.rules: dict[type[ast.Expr], Rule] = {}
+        #: Names whose statement is wrong or cannot be read: that they are unknown needs no words of its own.
+        self.unresolved: set[str] = set()
+        self.variables: set[str] | None = set()  # what gradients are taken by, wherever in the program; None: any name
+        self.written: dict[Index, None] = {}  # the indices written in the expression being read, but for bound ones
+        self.last_step = 0  # the last value of `step` here: after the loop one more than in it
+        self.level = 0
+        self._missed: set[tuple[str, str]] = set()
+
+    # -- values -------------------------------------------------------------------------------------------------
+    def value(self, expr: ast.Expr, ctx: Context) -> v.Value:
+        """The value of an expression; errors are collected and give Broken."""
+        try:
+            return self.evaluate(expr, ctx)
+        except ProgramError as problem:
+            for diagnostic in problem.diagnostics:
+                self.found.add(diagnostic)
+            return BROKEN
+
+    def evaluate(self, expr: ast.Expr, ctx: Context) -> v.Value:
+        """The value of an expression; the first mistake is raised. One level of nesting, the defs called included."""
+        if self.level >= MAX_LEVELS:
+            message = f"nested more than {MAX_LEVELS} levels deep, the bodies of defs included"
+            raise error("NX136", message, expr.span, "name inner parts, or write a `for` loop")
+        self.level += 1
+        outer, self.written = self.written, {}
+        try:
+            return self._over(self._at_this_level(expr, ctx), outer)
+        finally:
+            self.level -= 1
+            self.written = outer
+
+    def _over(self, value: v.Value, outer: dict[Index, None]) -> v.Value:
+        """A value as a family over the indices written in its text; they are written in the text around it, too."""
+        if isinstance(value, v.Scalar | v.Ket):
+            self.written.update(dict.fromkeys(value.over))
+            value = type(value)(value.node, tuple(i for i in self.written if i not in value.node.type.indices))
+        outer.update(self.written)
+        return value
+
+    def _at_this_level(self, expr: ast.Expr, ctx: Context) -> v.Value:
+        value = self.rules[type(expr)](expr, ctx)
+        return self.algebra.bounded(value, expr.span) if isinstance(value, v.Operator) else value
+
+    def scalar(self, expr: ast.Expr, ctx: Context, what: str = "a scalar") -> ir.Node | None:
+        """The node of an expression that must be a scalar; None where it is broken."""
+        value = self.value(expr, Context(ctx.scope, False, ctx.copies))
+        try:
+            return self.expect_scalar(value, expr.span, what)
+        except ProgramError as problem:
+            self.found.add(problem.diagnostics[0])
+            return None
+
+    def family(self, expr: ast.Expr, ctx: Context, what: str = "a scalar") -> ir.Node | None:
+        """The node of an expression that must be a scalar, over every index that it is written over."""
+        value = self.value(expr, Context(ctx.scope, False, ctx.copies))
+        node = self.expect_scalar(value, expr.span, what)
+        return (
+            self.build.over(node, value.over, expr.span) if isinstance(value, v.Scalar) and node is not None else None
+        )
+
+    def integer(self, expr: ast.Expr, ctx: Context, what: str) -> int | None:
+        """A compile-time integer."""
+        node = self.scalar(expr, ctx, what)
+        if node is None:
+            return None
+        if not isinstance(node, ir.Constant) or node.value != int(node.value):
+            self.found.add(
+                Diagnostic("NX211", f"{what} must be an integer known at compile time", expr.span, "write a number")
+            )
+            return None
+        return int(node.value)
+
+    def bound(self, indices: Iterable[Index]) -> None:
+        """Indices that an expression binds are not written in what it gives."""
+        for index in indices:
+            self.written.pop(index, None)
+
+    # -- mistakes -----------------------------------------------------------------------------------------------
+    def expect_scalar(self, value: v.Value, span: Span, what: str = "a scalar") -> ir.Node | None:
+        if isinstance(value, v.Broken):
+            return None
+        if isinstance(value, v.Scalar):
+            return value.node
+        remedy = "take an average, such as <x> or <x|y>" if isinstance(value, v.Ket) else f"write {what} here"
+        raise error("NX210", f"expected {what}, found {a_kind(value)}", span, remedy)
+
+    def undefined(self, code: str, message: str, name: str, span: Span, remedy: str = "") -> ProgramError:
+        """The error of a name that means nothing here, reported once per name and not at every place."""
+        known = (
+            name in self.unresolved
+            or (code, name) in self._missed
+            or (code == "NX253" and ("NX101", name) in self._missed)
+        )
+        self._missed.add((code, name))
+        if code == "NX253":
+            self.unresolved.add(name)
+        return ProgramError([] if known else [Diagnostic(code, message, span, remedy)])
+
+    def no_index(self, expr: ast.Expr, scope: Scope) -> ProgramError:
+        """The error of something else than an index in brackets."""
+        name = expr.ident if isinstance(expr, ast.Name) else ""
+        hint = suggest(name, [k for k, b in scope.others.items() if isinstance(b.value, v.IndexName)]) if name else ""
+        shown = name or expr.span.text
+        remedy = hint or (f"declare it: `axis {name} : 4`" if name else "write the name of an index")
+        binding = scope.other(name)
+        if binding is not None and isinstance(binding.value, v.Broken):
+            return ProgramError([])
+        if binding is not None and isinstance(binding.value, v.Scalar):
+            remedy = f"name an index; in `for {name} in ..` the variable hides an index of that name"
+            return error("NX253", f"`{name}` is a number here, not an index", expr.span, remedy)
+        return self.undefined("NX253", f"`{shown}` is not an index", shown, expr.span, remedy)
+
+    @contextmanager
+    def collecting(self) -> Iterator[None]:
+        """Collects ProgramErrors raised inside."""
+        try:
+            yield
+        except ProgramError as problem:
+            for diagnostic in problem.diagnostics:
+                self.found.add(diagnostic)
+
+
+def a_kind(value: v.Value) -> str:
+    article = "an" if value.kind[0] in "aeio" else "a"
+    return f"{article} {value.kind}"
+
+
+def free_indices(value: v.Value) -> tuple[Index, ...]:
+    """The indices a value still carries."""
+    if isinstance(value, v.Scalar | v.Ket):
+        return value.node.type.indices
+    if isinstance(value, v.Bra):
+        inner = indices(value.operator) if value.operator else ()
+        return tuple(dict.fromkeys((*value.node.type.indices, *inner)))
+    if isinstance(value, v.Operator):
+        return indices(value)
+    return ()
+
+
+def family_indices(value: v.Value) -> tuple[Index, ...]:
+    """The indices of a value as a family: those that it carries, and those that it is written over and constant over."""
+    over = value.over if isinstance(value, v.Scalar | v.Ket) else ()
+    return (*free_indices(value), *over)
