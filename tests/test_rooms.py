@@ -20,6 +20,7 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "process": (set(), set()),
     "tex": (set(), set()),
     "pages": (set(), set()),
+    "signatures": (set(), set()),
     "results": ({"diagnostics", "pages"}, {"numpy"}),
     "ir": ({"diagnostics"}, set()),
     "transform": ({"ir", "diagnostics"}, set()),
@@ -28,7 +29,7 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "train": ({"ir", "transform", "diagnostics"}, set()),
     "equations": ({"ir", "transform", "diagnostics", "pages"}, {"sympy"}),
     "evaluate": (
-        {"ir", "transform", "diagnostics", "results", "process", "_version"},
+        {"ir", "transform", "diagnostics", "results", "process", "signatures", "_version"},
         {"numpy", "scipy", "sympy", "threadpoolctl", "numba"},
     ),
     "finite": ({"ir", "diagnostics", "results"}, {"numpy", "scipy"}),
@@ -41,11 +42,11 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "driver": (
         {
             "diagnostics", "process", "ir", "frontend", "check", "scale", "train", "expand", "equations", "evaluate",
-            "finite", "results",
+            "finite", "results", "signatures",
         },
         set(),
     ),
-    "api": ({"check", "driver", "equations", "diagnostics", "ir", "frontend", "results", "finite", "expand", "scale"}, set()),
+    "api": ({"check", "driver", "equations", "diagnostics", "ir", "frontend", "results", "finite", "expand", "scale", "signatures"}, set()),
     "arguments": ({"_version", "diagnostics"}, set()),
     "terminal": ({"diagnostics", "arguments"}, set()),
     "cli": ({"driver", "diagnostics", "report", "results", "arguments", "terminal", "ir", "finite", "_version"}, set()),

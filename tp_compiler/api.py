@@ -15,7 +15,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 # The rooms whose names functions below have: loaded before those, so that no later import puts a room in their place.
 import tp_compiler.check
@@ -24,6 +24,7 @@ import tp_compiler.scale  # noqa: F401
 from tp_compiler import driver
 from tp_compiler.diagnostics import Diagnostic, Source
 from tp_compiler.ir.program import Program
+from tp_compiler.signatures import LimitOptions, SimulateOptions
 
 if TYPE_CHECKING:
     from tp_compiler.equations import System
@@ -64,12 +65,13 @@ def _is_path(program: str) -> bool:
     return named and _PATH.fullmatch(program) is not None
 
 
-def _checked_options(options: Mapping[str, Any], known: Collection[str], outputs: Program) -> dict[str, Any]:
-    """Misspelt options and outputs that the program does not have, said at once."""
+def _checked(options: Mapping[str, Any], kind: type, outputs: Program) -> Any:
+    """Options of one kind; misspelt ones, and outputs that the program does not have, are said at once."""
+    known = sorted({*kind.__annotations__, "settings", "allow_outside"})
     for name in options:
         if name not in known:
             near = get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(sorted(known))}"
+            hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
             raise TypeError(f"there is no option {name!r}; {hint}")
     chosen = dict(options)
     if isinstance(chosen.get("only"), str):
@@ -79,12 +81,6 @@ def _checked_options(options: Mapping[str, Any], known: Collection[str], outputs
         if name not in names:
             raise ValueError(f"only: the program has no output {name!r}; its outputs are {', '.join(names)}")
     return chosen
-
-
-_SAMPLING = {"samples", "max_samples", "replicates", "seed", "method", "rtol", "atol", "f0", "max_memory", "max_time",
-             "checkpoint"}  # fmt: skip
-_LIMIT = _SAMPLING | {"only", "threads", "progress"}
-_SIMULATE = {"seed", "dtype", "only", "max_memory", "progress"}
 
 
 def parse(program: str | Path | Source) -> File:
@@ -155,7 +151,7 @@ def limit(
     *,
     settings: Mapping[str, float] | None = None,
     allow_outside: bool = False,
-    **options: Any,
+    **options: Unpack[LimitOptions],
 ) -> Run:
     """The infinite-width limit of every output (Tensor Programs IVb, Thm 2.6.10), with standard errors.
 
@@ -170,7 +166,7 @@ def limit(
     Raises ProgramError for errors of the program, or when the memory does not suffice.
     """
     compiled = compile(program, settings, allow_outside=allow_outside)
-    return driver.limit(compiled, **_checked_options(options, _LIMIT, compiled))
+    return driver.limit(compiled, **_checked(options, LimitOptions, compiled))
 
 
 def simulate(
@@ -180,7 +176,7 @@ def simulate(
     settings: Mapping[str, float] | None = None,
     seeds: int = 8,
     allow_outside: bool = False,
-    **options: Any,
+    **options: Unpack[SimulateOptions],
 ) -> Run:
     """The same program as a network of `width` neurons per unit ratio, averaged over `seeds` random networks.
 
@@ -189,7 +185,7 @@ def simulate(
     Returns a Run with method `finite-width`; stderr is over seeds. Raises ProgramError as `limit` does.
     """
     compiled = compile(program, settings, allow_outside=allow_outside)
-    return driver.simulate(compiled, width=width, seeds=seeds, **_checked_options(options, _SIMULATE, compiled))
+    return driver.simulate(compiled, width=width, seeds=seeds, **_checked(options, SimulateOptions, compiled))
 
 
 def verify(
@@ -199,7 +195,7 @@ def verify(
     widths: Collection[int] = (256, 512, 1024),
     seeds: int = 16,
     allow_outside: bool = False,
-    **options: Any,
+    **options: Unpack[LimitOptions],
 ) -> Verification:
     """The limit beside networks of growing width: z-scores per output, and the slope of the deviation in log n.
 
@@ -207,7 +203,7 @@ def verify(
     `limit`.
     """
     compiled = compile(program, settings, allow_outside=allow_outside)
-    return driver.verify(compiled, widths=widths, seeds=seeds, **_checked_options(options, _LIMIT, compiled))
+    return driver.verify(compiled, widths=widths, seeds=seeds, **_checked(options, LimitOptions, compiled))
 
 
 def expand(

@@ -6,16 +6,17 @@ Rooms are imported when a stage is reached, since SciPy alone takes most of a se
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Unpack
 
 from tp_compiler.diagnostics import Diagnostic, Diagnostics, ProgramError, Source
 from tp_compiler.ir.program import Program, Regime
 from tp_compiler.process import deep_recursion
+from tp_compiler.signatures import LimitOptions, Progress
 
 if TYPE_CHECKING:
     from tp_compiler.equations import System
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from tp_compiler.scale.result import Scaling
 
 MAX_SOURCE = 64 * 2**20
-Progress = Callable[[int, int], None]
 
 
 def read(path: str, *, allow_outside: bool = False) -> Source:
@@ -214,7 +214,7 @@ def scale(program: Program, *, optimizer: str | None = None) -> Scaling:
         return Scaling(program, optimizer)
 
 
-def limit(program: Program, **options: Any) -> Run:
+def limit(program: Program, **options: Unpack[LimitOptions]) -> Run:
     """The infinite-width limit of every output; options as in `evaluate.limit.limit`."""
     from tp_compiler.evaluate.limit import limit as evaluate
     from tp_compiler.results import settled
@@ -257,11 +257,7 @@ def verify(
     *,
     widths: Collection[int] = (256, 512, 1024),
     seeds: int = 16,
-    seed: int = 0,
-    only: Collection[str] | None = None,
-    max_memory: float | None = None,
-    progress: Progress | None = None,
-    **options: Any,
+    **options: Unpack[LimitOptions],
 ) -> Verification:
     """The limit beside networks of growing width: z-scores, and the slope of the deviation in log n.
 
@@ -273,7 +269,8 @@ def verify(
     if not widths:
         raise ProgramError([Diagnostic("NX430", "there is no width to verify at", None, "give one width or more")])
     program = reparametrized(program)
-    run = limit(program, seed=seed, only=only, max_memory=max_memory, progress=progress, **options)
+    run = limit(program, **options)
+    seed = options.get("seed", 0)
     wanted = set(run.outputs)
     networks = {
         # The seed moves with the width: networks of different widths are to share no random numbers.
@@ -283,8 +280,8 @@ def verify(
             seeds,
             seed=seed * 1_000_003 + width,
             only=wanted,
-            max_memory=max_memory,
-            progress=progress,
+            max_memory=options.get("max_memory"),
+            progress=options.get("progress"),
         ).values
         for width in sorted(widths)
     }

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
@@ -13,10 +12,11 @@ from tp_compiler.evaluate.auto import Question, answer
 from tp_compiler.evaluate.options import Options, settings_of, validate
 from tp_compiler.ir.program import Program
 from tp_compiler.results import Run
+from tp_compiler.signatures import LimitOptions
 
 
 @np.errstate(all="ignore")  # what is not finite is found and named, not warned of
-def limit(program: Program, *, only: Collection[str] | None = None, **options: Any) -> Run:
+def limit(program: Program, **options: Unpack[LimitOptions]) -> Run:
     """The infinite-width limit of every output of a program (Tensor Programs IVb, Thm 2.6.10).
 
     samples       particles M of one replicate, a power of two; None: doubled until the tolerance is met
@@ -37,7 +37,9 @@ def limit(program: Program, *, only: Collection[str] | None = None, **options: A
     `Run.failed`. Raises ProgramError NX431 where even the smallest run does not fit into the memory, NX432 for an
     option's value.
     """
-    chosen = Options(**options)
+    given: dict[str, Any] = {**options}
+    only = given.pop("only", None)
+    chosen = Options(**given)
     validate(chosen)
     outputs = [o for o in program.outputs if only is None or o.name in only]
     question = Question(program, chosen)

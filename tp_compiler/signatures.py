@@ -1,0 +1,38 @@
+"""The options of the public functions, with their types: one declaration for api.py, driver.py and type checkers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection
+from typing import TypedDict
+
+Progress = Callable[..., None]
+
+
+class LimitOptions(TypedDict, total=False):
+    """Options of `limit` and `verify`; their meaning and defaults are in `evaluate.limit.limit`."""
+
+    samples: int | None
+    max_samples: int | None
+    replicates: int
+    seed: int
+    method: str
+    rtol: float | None
+    atol: float | None
+    f0: str
+    max_memory: float | None
+    max_time: float | None
+    threads: int | None
+    checkpoint: str | os.PathLike[str] | None
+    progress: Progress | None
+    only: Collection[str] | None
+
+
+class SimulateOptions(TypedDict, total=False):
+    """Options of `simulate`; their meaning and defaults are in `finite.run.simulate`."""
+
+    seed: int
+    dtype: str
+    max_memory: float | None
+    progress: Progress | None
+    only: Collection[str] | None
