@@ -53,6 +53,7 @@ class Core:
         self.unresolved: set[str] = set()
         self.variables: set[str] | None = set()  # what gradients are taken by, wherever in the program; None: any name
         self.written: dict[Index, None] = {}  # the indices written in the expression being read, but for bound ones
+        self.flows = False  # is the training gradient flow?
         self.last_step = 0  # the last value of `step` here: after the loop one more than in it
         self.level = 0
         self._missed: set[tuple[str, str]] = set()

@@ -18,6 +18,7 @@ from tp_compiler.check.names import OptimizerName, UserDef, UserFn
 from tp_compiler.diagnostics import ProgramError, Span, error, suggest
 from tp_compiler.frontend import syntax as ast
 from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.types import Index
 
 #: An entrywise function, built in or of the program, at its arguments.
 Entrywise = Callable[[v.Primitive | UserFn, ast.Call, Context], v.Value]
@@ -135,7 +136,7 @@ class Expressions:
         if isinstance(value, v.IndexName):
             if expr.indices is not None:
                 raise error("NX221", f"the index {expr.ident} takes no brackets", expr.span, f"write {expr.ident}")
-            return v.Scalar(self.build.position(value.index, expr.span))
+            return v.Scalar(self._as_number(value.index, expr.span))
         if isinstance(value, v.Primitive | v.Builtin | UserFn | UserDef):
             if expr.ident == "step" and "step" in self.core.unresolved:
                 raise ProgramError([])  # the index of a `train` that could not be read
@@ -150,6 +151,21 @@ class Expressions:
         if expr.primes:
             raise error("NX214", "only functions have a derivative `'`", expr.span, "for gradients write grad(f, |x>)")
         return self.lookup.read(binding, expr, ctx)
+
+    def _as_number(self, index: Index, span: Span) -> ir.Node:
+        """What an index is as a number: its position, which counts from 1; `step` counts from 0."""
+        position = self.build.position(index, span)
+        if index.axis.name != "step":
+            return position
+        if self.core.flows:
+            remedy = "write the times as data over `step`"
+            raise error(
+                "NX178",
+                "`step` is no number here: in gradient flow it is the time in the loop, and in outputs over it",
+                span,
+                remedy,
+            )
+        return self.build.add(position, self.build.constant(-1, span), span)
 
     def _undefined(self, expr: ast.Name, ctx: Context) -> ProgramError:
         name, scope = expr.ident, ctx.scope

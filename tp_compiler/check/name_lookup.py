@@ -12,6 +12,7 @@ from tp_compiler.diagnostics import ProgramError, Span, error
 from tp_compiler.frontend import syntax as ast
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.types import Index
+from tp_compiler.ir.walk import rewrite
 
 
 class NameLookup:
@@ -94,6 +95,8 @@ class NameLookup:
             first = 0 if index.name == "step" else 1
             message = f"`{span.text}` comes to {self.core.last_step + int(ahead) + first}, outside {first}..{index.size - 1 + first}"
             raise error("NX225", message, span, "give the axis as many points as are read, or read fewer")
+        count = self.build.clock(span)  # of the times listed, in gradient flow, where `step` as a number is the time
+        node = rewrite(self.build, node, lambda n: count if isinstance(n, ir.Clock) else None if n.args else n, span)
         raw = self.build.add(node, self.build.constant(1, span), span)
         position = raw if ahead >= 0 else self.build.map("max", (raw, self.build.constant(1, span)), span)
         self._raw_positions[position] = raw

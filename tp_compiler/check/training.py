@@ -106,6 +106,7 @@ class Training:
         if train is None:
             return
         self.clock = Index("step", Axis("step", self._announced(train.extent, statements) + 1))
+        self.core.flows = train.clock != "steps"
         scope.others["step"] = Binding(v.IndexName(self.clock))
         self._library(scope)
 
@@ -145,7 +146,7 @@ class Training:
         before = {**scope.kets}, {**scope.others}
         self._rebind(scope)
         step = scope.others["step"]
-        scope.others["step"] = Binding(v.Scalar(self.build.clock(s.span)))
+        scope.others["step"] = Binding(v.Scalar(self._number(s.span)))
         self.core.last_step = self.clock.size - 2
         self._run(s.body, scope, "train")
         self.core.last_step = self.clock.size - 1
@@ -173,6 +174,10 @@ class Training:
             for name, binding in list(table.items()):
                 if old.get(name) is not binding and not binding.declared and name != "step":
                     table[name] = replace(binding, clock=self.clock)
+
+    def _number(self, span: Span) -> ir.Node:
+        """What `step` is as a number."""
+        return self.build.time(span) if self.times else self.build.clock(span)
 
     def _head(self) -> Span:
         """The head of the training loop."""
@@ -350,7 +355,7 @@ class Training:
                 centred=powers is not None and powers.reading < 0,
             )  # fmt: skip
             if self.times:
-                flows(self.tangent.groups)
+                flows(self.tangent.groups, self.loss)
                 for u in self.updates:
                     run = partial(self._stepped, u, u.values)
                     timeless(self.build, run, u.statement.optimizer.span)
@@ -694,7 +699,7 @@ class Training:
     def stepwise(self, scope: Scope) -> Scope:
         """The names as they are at one step: `step` is a number, parameters have their values of that step."""
         inner = scope.snapshot()
-        inner.others["step"] = Binding(v.Scalar(self.build.clock(self._head())))
+        inner.others["step"] = Binding(v.Scalar(self._number(self._head())))
         return inner
 
     def traced(self, node: ir.Node) -> ir.Node:

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from tp_compiler.expand.forms import Form
+from tp_compiler.expand.forms import Form, counted
 from tp_compiler.expand.indices import STEP
 from tp_compiler.expand.operators import OperatorText
 from tp_compiler.expand.plan import BEFORE
@@ -19,6 +19,7 @@ from tp_compiler.expand.text import (
     ATOM,
     POWER,
     PRODUCT,
+    SUM,
     Piece,
     Signed,
     added,
@@ -45,8 +46,12 @@ class Expressions(Reading):
         match node:
             case ir.Constant(value=value):
                 return number(value)
+            case ir.Position(index=index) if index.axis.name == "step":
+                return False, Piece(f"{env[index]} + 1", SUM)
             case ir.Position(index=index):
                 return False, Piece(env[index], ATOM)
+            case ir.Map() if (step := counted(node)) is not None:
+                return False, Piece(env[step], ATOM)
             case ir.Clock():
                 return False, Piece(STEP, ATOM)
         raise unwritten(node)

@@ -92,7 +92,7 @@ class Forms:
         return tuple(factors)
 
     def _found(self, node: ir.Node) -> Form:
-        if isinstance(node, LEAVES):
+        if isinstance(node, LEAVES) or counted(node) is not None:
             return Form("leaf")
         if node in self.applications:
             applied = self.applications[node]
@@ -145,6 +145,14 @@ def _equal(node: ir.Map) -> tuple[ir.Node, ir.Node] | None:
         ) if node.type.is_scalar:
             other = negated(b)
             return None if other is None else (a, other)
+    return None
+
+
+def counted(node: ir.Node) -> Index | None:
+    """The index `step` of the number `step`, which counts from 0: one less than its position."""
+    match node:
+        case ir.Map(fn="add", args=(ir.Position(index=index), ir.Constant(value=-1.0))) if index.axis.name == "step":
+            return index
     return None
 
 

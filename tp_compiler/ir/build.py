@@ -133,6 +133,9 @@ class Builder:
     def clock(self, span: Span) -> ir.Node:
         return self._make(ir.Clock, type=Type(), span=span)
 
+    def time(self, span: Span) -> ir.Node:
+        return self._make(ir.Clock, type=Type(), time=True, span=span)
+
     def carry(self, state: ir.State, span: Span) -> ir.Node:
         return self._make(ir.Carry, type=state.type, state=state, span=span)
 

@@ -281,7 +281,12 @@ class State:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Clock(Node):
-    """How many updates were made: 0, 1, ..., steps. After the loop: steps."""
+    """How many updates were made: 0, 1, ..., steps. After the loop: steps.
+
+    `time`: what `step` is as a number in gradient flow. No program that is evaluated has such a clock (train/flow.py).
+    """
+
+    time: bool = False
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -15,6 +15,7 @@ from tp_compiler.check.degrees import homogeneity
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.program import Network, Output, Program, Regime, Trainable
 from tp_compiler.ir.walk import reachable
+from tp_compiler.train.flow import Timed
 from tp_compiler.train.tangent_limit import Change, TangentLimit
 from tp_compiler.transform.lower import Lowering, Powers
 
@@ -107,8 +108,13 @@ class Finished:
         for s in following:
             if isinstance(s.init, ir.InitialKet) and s.init in lower.powers.starts:
                 starts[s] = replace(s, init=lower.started(s.init))
-        outputs = tuple(replace(o, node=lower(self._meaning(o, limit))) for o in program.outputs)
         loop = self.training.loop
+        given = program.outputs
+        if loop is not None and loop.times:
+            timed = Timed(self.build, loop)
+            given = tuple(replace(o, node=timed.output(o.node)) for o in given)
+            following = timed.following(following)
+        outputs = tuple(replace(o, node=lower(self._meaning(o, limit))) for o in given)
         if loop is not None:
             loop = replace(loop, following={starts.get(state, state): lower(node) for state, node in following.items()})
             if not any(

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tp_compiler.check.names import Scope
     from tp_compiler.diagnostics import Span
     from tp_compiler.ir.build import Builder
+    from tp_compiler.ir.program import Loop
     from tp_compiler.train.decay import Stepped
     from tp_compiler.train.tangent_limit import Group
 
@@ -41,8 +42,13 @@ def times_of(core: Core, s: ast.Train, scope: Scope, still: bool) -> tuple[float
     return tuple(times)
 
 
-def flows(groups: list[Group]) -> None:
-    """Refuses optimizers without a flow: nonlinear ones with a memory, and weight decay (features would change with time)."""
+def flows(groups: list[Group], loss: ir.Node) -> None:
+    """Refuses optimizers without a flow: nonlinear ones with a memory, and weight decay (features would change with time);
+    and features that change with the time by themselves."""
+    for output in reachable([loss]):
+        if isinstance(output, ir.Clt) and any(isinstance(n, ir.Clock) and n.time for n in reachable([output])):
+            remedy = "multiply the bracket by it, or use data over `step`, constant from one time to the next"
+            raise error("NX177", "`step` is the time here, and moves features", output.span, remedy)
     for group in groups:
         if group.optimizer.stateful and not group.optimizer.linear:
             remedy = "use SGD (momentum included), SignSGD, or `train steps`"
@@ -100,4 +106,33 @@ def heavy_ball(build: Builder, following: Mapping[ir.State, ir.Node], span: Span
     return {state: moved(state, node) for state, node in following.items()}
 
 
-__all__ = ["BEHIND_THE_FIRST", "flows", "heavy_ball", "timeless", "times_of"]
+class Timed:
+    """The time, in the place of the number `step`: to what updates a state, which moves by 1 in a unit of time; to outputs the
+    times listed."""
+
+    def __init__(self, build: Builder, loop: Loop):
+        self.build, self.span = build, loop.span
+        self.state = ir.State("time", Type(), build.constant(0, loop.span), loop.span)
+        self.now = build.carry(self.state, loop.span)
+        table = build.stack(tuple(build.constant(t, loop.span) for t in (0.0, *loop.times)), loop.index, loop.span)
+        place = build.add(build.clock(loop.span), build.constant(1, loop.span), loop.span)
+        self.listed = build.reindex(table, (ir.Gather(1),), (place,), loop.span)
+
+    def output(self, node: ir.Node) -> ir.Node:
+        return self._with(self.listed, node)
+
+    def following(self, following: Mapping[ir.State, ir.Node]) -> Mapping[ir.State, ir.Node]:
+        """The time is a state where a rate reads it: without it rates may have a closed form."""
+        found = {state: self._with(self.now, node) for state, node in following.items()}
+        if all(found[state] is node for state, node in following.items()):
+            return following
+        return {**found, self.state: self.build.add(self.now, self.build.constant(1, self.span), self.span)}
+
+    def _with(self, time: ir.Node, node: ir.Node) -> ir.Node:
+        def rule(n: ir.Node) -> ir.Node | None:
+            return time if isinstance(n, ir.Clock) and n.time else None if n.args else n
+
+        return rewrite(self.build, node, rule, self.span)
+
+
+__all__ = ["BEHIND_THE_FIRST", "Timed", "flows", "heavy_ball", "timeless", "times_of"]

@@ -76,3 +76,34 @@ def test_what_the_loop_binds_is_read_once_more_by_an_output() -> None:
 def test_gathers_that_have_no_name() -> None:
     found = tpc.limit("axis i : 2\naxis j : 3\ndata k[i] = [3, 1]\ndata y[j] = [10, 20, 30]\noutput y[k[i]]")
     np.testing.assert_array_equal(found["y[k[i]]"], [30, 10])
+
+
+def test_step_as_a_number_counts_from_0_everywhere() -> None:
+    """Under a sum over `step`, before the loop, in deltas, as in the loop and in outputs over it; expanded alike."""
+    text = """
+    axis i : 2
+    data x[i] = [1.0, -0.5]
+    ket |v> ~ N(0, 1)
+    ket |u> ~ N(0, 1)
+    early[step] = 0.5^step
+    train steps = 2 {
+        f[i] = <v|x[i] * u>
+        loss = mean[i]((f[i] - 1)^2)
+        minimize loss
+        update all with SGD(lr = 0.3)
+    }
+    output loss[step]
+    output early[step]
+    output each[step] = step * loss
+    output total = sum[step](step * loss[step])
+    output last = sum[step](delta[step,2] * loss[step])
+    output three = sum[step]((step + 3) * loss[step] / (1 + step))
+    """
+    for program in (text, tpc.expand(text)):
+        run = tpc.limit(program)
+        loss = np.asarray(run["loss"])
+        np.testing.assert_allclose(run["early"], [1, 0.5, 0.25])
+        np.testing.assert_allclose(run["each"], [0, loss[1], 2 * loss[2]], rtol=1e-12)
+        assert run["total"] == pytest.approx(loss[1] + 2 * loss[2], rel=1e-9)
+        assert run["last"] == pytest.approx(loss[2], rel=1e-9)
+        assert run["three"] == pytest.approx(3 * loss[0] + 2 * loss[1] + 5 / 3 * loss[2], rel=1e-9)
