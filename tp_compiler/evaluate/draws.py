@@ -363,7 +363,7 @@ def _part(samples: int, draws: int) -> int:
 
 def _fitting(samples: int, pairs: Paired) -> int:
     """Particles of frozen kets, as many as the memory of one replicate holds."""
-    return min(samples, max(64, 2 ** int(np.log2(MOST_NUMBERS // max(1, pairs.size())))))
+    return min(samples, max(64, 1 << int(np.log2(MOST_NUMBERS // max(1, pairs.size())))))
 
 
 def _doubling(first: int, most: int) -> list[int]:

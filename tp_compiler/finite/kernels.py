@@ -92,7 +92,7 @@ def _log_sigmoid(x: Values) -> Values:
 
 
 def _hard_sigmoid(x: Values) -> Values:
-    return np.minimum(np.maximum(x / 6 + np.asarray(0.5, dtype=x.dtype), 0), 1)
+    return np.asarray(np.minimum(np.maximum(x / 6 + np.asarray(0.5, dtype=x.dtype), 0), 1))
 
 
 def _mish(x: Values) -> Values:

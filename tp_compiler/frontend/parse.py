@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from importlib.resources import files
+from typing import Any
 
 from lark import Lark, Token
 from lark.exceptions import UnexpectedToken
@@ -112,7 +113,8 @@ class _RawTokens:
 
 
 def _statement(lark: Lark, tokens: list[Token]) -> ast.Statement:
-    parser = lark.parse_interactive()
+    parser: Any = lark.parse_interactive()
     for token in tokens:
         parser.feed_token(token)
-    return parser.feed_eof(tokens[-1])
+    statement: ast.Statement = parser.feed_eof(tokens[-1])
+    return statement

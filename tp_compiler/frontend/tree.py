@@ -147,10 +147,10 @@ class TreeBuilder(Transformer[Token, Any]):
         return ast.Power(self._span(c), (c[0], *tail))
 
     def neg(self, c: list[Any]) -> ast.Expr:
-        span = self._span(c)
+        operand: ast.Expr = c[1]
         if str(c[0]) == "+":
-            return c[1]
-        return c[1].operand if isinstance(c[1], ast.Neg) else ast.Neg(span, c[1])
+            return operand
+        return operand.operand if isinstance(operand, ast.Neg) else ast.Neg(self._span(c), operand)
 
     def product(self, c: list[Any]) -> ast.Expr:
         factors, operators = [c[0]], []

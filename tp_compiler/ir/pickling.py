@@ -40,7 +40,7 @@ class _Reader(pickle.Unpickler):
         self.nodes = nodes
 
     def persistent_load(self, place: Any) -> ir.Node:
-        return self.nodes[place]
+        return self.nodes[int(place)]
 
 
 def packed(program: Program) -> tuple[list[type[ir.Node]], bytes]:

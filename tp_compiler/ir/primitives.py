@@ -82,7 +82,7 @@ def _softplus(x: float) -> float:
 def _pow(x: float, p: float) -> float:
     if x == 0 and p < 0:
         raise ZeroDivisionError
-    value = x**p
+    value: float | complex = x**p
     if isinstance(value, complex):
         raise ValueError
     return value

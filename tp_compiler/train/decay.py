@@ -16,11 +16,10 @@ from dataclasses import dataclass, replace
 
 from tp_compiler.diagnostics import ProgramError, Span, error
 from tp_compiler.ir import nodes as ir
-from tp_compiler.ir.build import Builder
+from tp_compiler.ir.build import Builder, is_zero
 from tp_compiler.ir.types import Type
 from tp_compiler.ir.walk import reachable, rewrite
 from tp_compiler.train.on_entries import Parameter, along
-from tp_compiler.transform.gradient import is_zero
 
 #: What an optimizer does to one parameter: (update, part along W_0, following values of the states).
 Stepped = tuple[ir.Node, ir.Node | None, dict[ir.State, ir.Node]]

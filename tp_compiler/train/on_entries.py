@@ -17,10 +17,9 @@ from tp_compiler.check.names import Binding, Body, OptimizerName, Scope
 from tp_compiler.diagnostics import ProgramError, Span, error, suggest
 from tp_compiler.frontend import syntax as ast
 from tp_compiler.ir import nodes as ir
-from tp_compiler.ir.build import Builder
+from tp_compiler.ir.build import Builder, is_zero
 from tp_compiler.ir.types import Type
 from tp_compiler.ir.walk import reachable, rebuilt
-from tp_compiler.transform.gradient import is_zero
 
 Run = Callable[[tuple[ast.Statement, ...], Scope], None]
 

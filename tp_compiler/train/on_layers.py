@@ -20,10 +20,10 @@ from tp_compiler.check.names import Binding, Body, OptimizerName, Scope
 from tp_compiler.diagnostics import ProgramError, Span, error, suggest
 from tp_compiler.frontend import syntax as ast
 from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.build import is_zero
 from tp_compiler.ir.types import Index, Type
 from tp_compiler.ir.walk import reachable
 from tp_compiler.train.on_entries import along
-from tp_compiler.transform.gradient import is_zero
 from tp_compiler.transform.separable import added, averaged, separated
 from tp_compiler.transform.slots import exchanged
 

@@ -18,11 +18,11 @@ from tp_compiler.check.names import Binding, Body, OptimizerName, Scope
 from tp_compiler.diagnostics import ProgramError, Span, error, suggest
 from tp_compiler.frontend import syntax as ast
 from tp_compiler.ir import nodes as ir
-from tp_compiler.ir.build import Builder
+from tp_compiler.ir.build import Builder, is_zero
 from tp_compiler.ir.types import Axis, Index, Type, Width
 from tp_compiler.ir.walk import reachable
 from tp_compiler.train.layers import Factor, Layer, Layers
-from tp_compiler.transform.gradient import Gradient, Label, Leaf, is_zero
+from tp_compiler.transform.gradient import Gradient, Label, Leaf
 from tp_compiler.transform.low_rank import LowRank, Side, WorkedOut
 
 #: inputs or signals, of which outputs.

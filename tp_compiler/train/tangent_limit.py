@@ -25,13 +25,13 @@ from dataclasses import dataclass, field, replace
 
 from tp_compiler.diagnostics import Span, error
 from tp_compiler.ir import nodes as ir
-from tp_compiler.ir.build import Builder
+from tp_compiler.ir.build import Builder, is_zero
 from tp_compiler.ir.types import Index, Type
 from tp_compiler.ir.walk import reachable, rewrite
 from tp_compiler.train.decay import Optimizer, Stepped, classified, factors
 from tp_compiler.train.on_entries import Parameter
 from tp_compiler.train.step_families import Now, Steps, reads, renamed
-from tp_compiler.transform.gradient import Gradient, Leaf, entries, is_zero
+from tp_compiler.transform.gradient import Gradient, Leaf, entries
 from tp_compiler.transform.lower import Trained
 from tp_compiler.transform.tangent import bracket_width, gradients, inner_products
 

@@ -53,4 +53,5 @@ def partial(alg: NodeAlgebra, node: ir.Map, k: int) -> ir.Node:
         return alg.number(1.0)
     if node.fn == "mul":
         return alg("mul", *(a for j, a in enumerate(node.args) if j != k))
-    return PRIMITIVES[node.fn].partials[k](alg, *node.args)
+    slope: ir.Node = PRIMITIVES[node.fn].partials[k](alg, *node.args)
+    return slope

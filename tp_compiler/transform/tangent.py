@@ -11,10 +11,10 @@ from dataclasses import replace
 
 from tp_compiler.diagnostics import Diagnostic, ProgramError, Span
 from tp_compiler.ir import nodes as ir
-from tp_compiler.ir.build import Builder
+from tp_compiler.ir.build import Builder, is_zero
 from tp_compiler.ir.types import Index, N, Width
 from tp_compiler.ir.walk import reachable
-from tp_compiler.transform.gradient import Gradient, Label, Leaf, Outer, Part, is_zero
+from tp_compiler.transform.gradient import Gradient, Label, Leaf, Outer, Part
 
 
 def parameters(root: ir.Node) -> list[Leaf]:

@@ -88,7 +88,7 @@ class ExactEvaluator:
 
     def output(self, output: Output) -> Exact | Diagnostic | NotExact:
         node = output.node
-        value = self.values[node]
+        value: Tensor | Diagnostic | NotExact = self.values[node]
         if not isinstance(value, Tensor):
             return value
         problem = faults.problem(node, value.values, set())

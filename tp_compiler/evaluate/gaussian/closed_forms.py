@@ -130,7 +130,7 @@ class _Task:
         reach = (np.sqrt(v1) + np.sqrt(v2)) ** 2
         det = (reach - apart) * np.maximum(apart - (v1 - v2) ** 2 / reach, 0.0) / 4
         close = (c > 0) & (apart < 1e-3 * reach)
-        return np.where(close, det, ARRAYS.determinant(v1, v2, c)) * self.f.scale**4
+        return np.asarray(np.where(close, det, ARRAYS.determinant(v1, v2, c)) * self.f.scale**4)
 
     def diagonal(self, here: tuple[Any, ...], swap: bool) -> None:
         """Entries where u and v are one variable."""

@@ -138,13 +138,13 @@ class _Integral:
         z, weights = rules.nodes(mean[:, axis:], slopes[:, axis:], blur, self.kinks[axis:], rule, self.reach)
         x = mean[:, None, :] + slopes[:, None, :] * z[..., None]
         if not rest and self.joint is not None:
-            return np.einsum("kn,kn->k", weights, self._leaf(x, size))
+            return _rowwise(weights, self._leaf(x, size))
         if not rest:
-            return np.einsum("kn,kn->k", weights, self._factors(x, range(axis, self.p), size))
+            return _rowwise(weights, self._factors(x, range(axis, self.p), size))
         count = z.shape[1]
         flat = x.reshape(-1, self.p)
         inner = self._sum(flat, np.repeat(root, count, axis=0), rest, rule, size).reshape(z.shape)
-        return np.einsum("kn,kn->k", weights * self._factors(x, range(axis, rest[0]), size), inner)
+        return _rowwise(weights * self._factors(x, range(axis, rest[0]), size), inner)
 
     def _factors(self, x: Array, which: range, size: bool) -> Array:
         result = np.ones(x.shape[:-1])
@@ -161,6 +161,11 @@ class _Integral:
         assert self.joint is not None
         result = np.asarray(self.joint(x), dtype=np.float64)
         return np.abs(result) if size else result
+
+
+def _rowwise(weights: Array, values: Array) -> Array:
+    """Σ_n w_kn f_kn for every k."""
+    return np.asarray(np.einsum("kn,kn->k", weights, values))
 
 
 def _refined(integral: _Integral, means: Any, covariance: Any, rtol: float, atol: float) -> tuple[Array, Array]:

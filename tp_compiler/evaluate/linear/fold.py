@@ -12,9 +12,9 @@ from dataclasses import replace
 from typing import Any
 
 from tp_compiler.diagnostics import ProgramError, Span
-from tp_compiler.evaluate.linear.sparse import one_hot
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.build import Builder
+from tp_compiler.ir.onehot import one_hot
 from tp_compiler.ir.program import Output, Program
 from tp_compiler.ir.types import Index, Type
 from tp_compiler.ir.walk import reachable, rebuilt

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from tp_compiler.evaluate.linear.contraction import MEMORY, Labels, planned, size_of
 from tp_compiler.evaluate.linear.fold import rewritten
-from tp_compiler.evaluate.linear.sparse import one_hot
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.build import Builder
+from tp_compiler.ir.onehot import one_hot
 from tp_compiler.ir.program import Program
 from tp_compiler.ir.types import Index
 from tp_compiler.ir.walk import dependencies, reachable, rebuilt

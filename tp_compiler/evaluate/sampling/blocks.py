@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 
 from tp_compiler.evaluate.arrays import Label, contract, labels
-from tp_compiler.evaluate.sampling.entry_blocks import PRECISION, EntryBlocks, block_size
+from tp_compiler.evaluate.sampling.entry_blocks import BLOCK, PRECISION, EntryBlocks, block_size
 from tp_compiler.evaluate.sampling.fused import Fused, fused
 from tp_compiler.evaluate.sampling.outerproducts import Member, columns, selected
 from tp_compiler.evaluate.sampling.sweep import Sweep, compiled, run
-from tp_compiler.evaluate.sampling.tiles import BLOCK, TILE, tiles
+from tp_compiler.evaluate.sampling.tiles import TILE, tiles
 from tp_compiler.ir import nodes as ir
 
 #: Entries of one tile of a compiled loop, which has no buffers but for the gradient.

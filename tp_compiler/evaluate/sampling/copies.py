@@ -10,8 +10,8 @@ def paired(samples: int, depth: int) -> int:
     """P, the copies that a row meets: M/16 (beyond 2^16 particles like √M); (M/4)^(1/d) of each of d nested E."""
     exponent = samples.bit_length() - 1
     if depth > 1:
-        return 2 ** max(2, (exponent - 2) // depth)
-    return 2 ** max(1, min(exponent - 4, 4 + exponent // 2))
+        return 1 << max(2, (exponent - 2) // depth)
+    return 1 << max(1, min(exponent - 4, 4 + exponent // 2))
 
 
 def depth_of(node: ir.Contract) -> int:

@@ -18,7 +18,7 @@ PRECISION = np.float32
 
 def block_size(samples: int) -> int:
     """P for M particles: √M, rounded up to a power of two, and at least eight blocks."""
-    return max(1, min(samples // 8, 2 ** (samples.bit_length() // 2)))
+    return max(1, min(samples // 8, 1 << samples.bit_length() // 2))
 
 
 def entry_bytes(samples: int) -> float:

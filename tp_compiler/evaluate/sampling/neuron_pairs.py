@@ -162,10 +162,11 @@ class Paired:
             places = self._places(plan, side, offset)
             run = _Frozen(plan, samples, seed, plain, places)
             for n in kets:
-                if isinstance(run.values[n], Diagnostic):
-                    return run.values[n]
+                found = run.values[n]
+                if isinstance(found, Diagnostic):
+                    return found
                 shape = (samples, *n.type.shape)
-                values[self.kets[n, side]] = np.broadcast_to(run.values[n], shape)
+                values[self.kets[n, side]] = np.broadcast_to(found, shape)
             offset = max((place + plan.coordinates[space] for space, place in places.items()), default=offset)
         for parts, product in self.products.items():
             own = labels(product.type)
