@@ -6,7 +6,9 @@ import ast
 import inspect
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ import pytest
 import tp_compiler
 from tp_compiler.check.functions import CALLABLE, library_bindings
 from tp_compiler.check.statements import Checker
-from tp_compiler.diagnostics import Diagnostics, Source
+from tp_compiler.diagnostics import Diagnostics, Source, Span
 from tp_compiler.equations import laws
 from tp_compiler.evaluate import instructions
 from tp_compiler.evaluate.exact.evaluator import ExactEvaluator
@@ -26,12 +28,17 @@ from tp_compiler.expand import forms
 from tp_compiler.finite import instructions as finite_instructions
 from tp_compiler.finite import network
 from tp_compiler.finite.kernels import KERNELS as FINITE
+from tp_compiler.finite.tensors import Tensor
 from tp_compiler.frontend import syntax
 from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.build import Builder
 from tp_compiler.ir.primitives import PRIMITIVES
+from tp_compiler.ir.types import Axis, Index, Type
+from tp_compiler.ir.walk import reachable
 from tp_compiler.scale import tropical
 from tp_compiler.transform import gradient
 
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 POINTS = (-30.0, -2.5, -0.7, -1e-3, 0.0, 1e-3, 0.4, 1.9, 6.5, 30.0)
 
 
@@ -109,6 +116,13 @@ ENGINES: dict[str, tuple[Mapping[type[ir.Node], object], Gaps]] = {
             ir.Stop: "a constant to differentiation",
         },
     ),
+    "builder": (
+        Builder.makers,
+        {
+            **dict.fromkeys((*_LEAVES[:3], *_LEAVES[4:6], ir.WidthPower), "has no arguments to be made again of"),
+            ir.Unavailable: "is made again as it is",
+        },
+    ),
     "equations": (laws.LAWS, {}),
     "expand": (
         forms._RULES,
@@ -124,26 +138,66 @@ ENGINES: dict[str, tuple[Mapping[type[ir.Node], object], Gaps]] = {
         tropical.RULES,
         {
             **dict.fromkeys((ir.Carry, ir.Apply, ir.Trace), "of the loop: sizes are those of the network"),
-            **dict.fromkeys((ir.Join, ir.Spectral), "made by training"),
+            ir.Spectral: "made by training",
             ir.Unavailable: "has no value",
         },
     ),
 }  # fmt: skip
 
 
-def _kinds() -> list[type[ir.Node]]:
-    found = [k for _, k in inspect.getmembers(ir, inspect.isclass) if issubclass(k, ir.Node)]
-    return [k for k in found if not k.__subclasses__()]
-
-
 @pytest.mark.parametrize("engine", ENGINES)
 def test_every_engine_has_a_rule_for_every_instruction(engine: str) -> None:
     table, gaps = ENGINES[engine]
-    missing = {k.__name__ for k in _kinds() if k not in table and k not in gaps}
+    missing = {k.__name__ for k in ir.INSTRUCTIONS if k not in table and k not in gaps}
     assert not missing, f"{engine}: no rule for {', '.join(sorted(missing))}"
     known = {k.__name__ for k in gaps if k in table}
     assert not known, f"{engine}: a rule, and a reason for having none: {', '.join(sorted(known))}"
     assert all(gaps.values())
+
+
+@pytest.mark.parametrize("kind", Builder.makers, ids=lambda kind: kind.__name__)
+def test_makers_take_what_the_class_declares(kind: type[ir.Node]) -> None:
+    names = list(inspect.signature(Builder.makers[kind]).parameters)
+    declared = {name.lstrip("*") for name in kind.takes} | set(kind.attributes())
+    assert set(names) == declared | {"self", "span"}
+
+
+def test_an_instruction_is_made_again() -> None:
+    """Every instruction of some programs, rebuilt of rebuilt arguments, has the attributes and the type that it had."""
+    met = set()
+    for name in ("convolution", "outer_nonlin", "embedding", "transformer", "nngp_posterior", "kfac", "attention_clt"):
+        build, done = Builder(), dict[ir.Node, ir.Node]()
+        for node in reachable(o.node for o in tp_compiler.compile(EXAMPLES / f"{name}.nexort").outputs):
+            done[node] = new = build.again(node, tuple(done[a] for a in node.args), node.span) if node.args else node
+            assert type(new) is type(node) and new.type == node.type
+            assert [getattr(new, a) for a in node.attributes()] == [getattr(node, a) for a in node.attributes()]
+            met.add(type(node))
+    assert len(met & Builder.makers.keys()) >= 12
+
+
+I = Index("i", Axis("i", 5))  # noqa: E741
+J = Index("j", I.axis)
+SOURCE = ir.Array(type=Type((I,)), span=Span(Source("p", ""), 0, 0), name="x", values=np.arange(5))
+#: Instructions along one index with some of their attributes.
+ALONG = [*({"kind": ir.Shift, "by": by} for by in (-6, -2, 0, 1, 5))]
+
+
+@pytest.mark.parametrize("given", ALONG, ids=str)
+def test_instructions_along_an_index_are_as_declared(given: dict[str, Any]) -> None:
+    """The transposed map, the numbers of terms, and both roads, read off the matrix of the map."""
+    kind, named = given["kind"], {k: v for k, v in given.items() if k != "kind"}
+    node = kind(type=SOURCE.type, span=SOURCE.span, args=(SOURCE,), index=I, **named)
+    matrix = instructions.RULES[kind](node, [(np.eye(5), (J, I))], (I, J))
+    back = replace(node, **node.transposed())
+    assert (instructions.RULES[kind](back, [(np.eye(5), (J, I))], (I, J)) == matrix.T).all()
+    assert set(matrix.ravel()) <= {0, 1}
+    assert (matrix.sum(axis=1).min(), matrix.sum(axis=1).max()) == node.terms
+    finite = finite_instructions.apply(node, [Tensor(np.arange(5.0), (I,))])
+    assert (finite == matrix @ np.arange(5)).all()
+
+
+def test_no_instruction_along_an_index_is_left_out() -> None:
+    assert {given["kind"] for given in ALONG} == set(ir.ALONG)
 
 
 def test_no_rule_is_found_by_a_name() -> None:

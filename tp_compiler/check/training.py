@@ -713,7 +713,6 @@ class Training:
             if any(a in beyond for a in n.args):
                 beyond.add(n)
         changing = self.changing(order)
-        from tp_compiler.ir.walk import rebuilt
 
         for n in order:
             if n not in beyond:
@@ -721,7 +720,7 @@ class Training:
             elif n in traces:
                 done[n] = n
             else:
-                done[n] = rebuilt(self.build, n, tuple(done[a] for a in n.args), n.span)
+                done[n] = self.build.again(n, tuple(done[a] for a in n.args), n.span)
         return done[node]
 
     def changing(self, order: Iterable[ir.Node]) -> set[ir.Node]:

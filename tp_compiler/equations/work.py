@@ -61,7 +61,7 @@ class Work:
         self.expr: dict[ir.Node, Expr] = {}
         self._looks: set[Hashable] = set()
         self._families: dict[Hashable, tuple[Named, Sequence[Expr], str]] = {}
-        self._must_name = {a for n in self.nodes if isinstance(n, ir.Shift | ir.Stack) for a in n.args}
+        self._must_name = {a for n in self.nodes if isinstance(n, ir.Along | ir.Stack) for a in n.args}
         self._must_name |= {a for n in self.nodes if isinstance(n, ir.MatMul | ir.Apply) for a in n.args}
         there = set(self.nodes)
         self.folding = Folding(n for n in program.cotangents if n in there or self.names.has_name(n))

@@ -77,7 +77,9 @@ def _positive(node: ir.Node, above: set[ir.Node]) -> bool:
         return known or node.fn in _POSITIVE
     if isinstance(node, ir.Contract | ir.Reduce) and getattr(node, "op", "") != "logsumexp":
         return bool(node.args) and all(a in above for a in node.args)
-    return isinstance(node, ir.Copy | ir.Reindex | ir.Stack) and all(a in above for a in node.args)
+    linear = isinstance(node, ir.Copy) or node.linear == "entries"
+    least = node.terms[0] if isinstance(node, ir.Along) else 1
+    return linear and least > 0 and all(a in above for a in node.linear_in)
 
 
 def bounded(of: Range) -> bool:
@@ -102,8 +104,8 @@ def _range(node: ir.Node, own: list[Range], found: dict[ir.Node, Range]) -> Rang
         return own[0]
     if isinstance(node, ir.Reindex):
         return _hull([own[0]])
-    if isinstance(node, ir.Shift):
-        return _hull([own[0], (0.0, 0.0)])
+    if isinstance(node, ir.Along):
+        return _hull([_times(own[0], count) for count in node.terms])
     if isinstance(node, ir.Stack):
         return _hull(own)
     if isinstance(node, ir.Contract):

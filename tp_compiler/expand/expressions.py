@@ -202,8 +202,8 @@ class Expressions(Reading):
     def _softmax(self, node: ir.Node, form: Form, env: Env, at: Place) -> Piece:
         return self._over(form, form.indices, [self.piece(form.args[0], env, at).text], env, bool(node.type.slots))
 
-    def _shift(self, node: ir.Shift, form: Form, env: Env, at: Place) -> Piece:
-        args = [self.piece(node.args[0], env, at).text, str(node.by)]
+    def _along(self, node: ir.Along, form: Form, env: Env, at: Place) -> Piece:
+        args = [self.piece(node.args[0], env, at).text, *node.options]
         return self._over(form, form.indices, args, env, bool(node.type.slots))
 
     def _reduction(self, node: ir.Reduce, form: Form, env: Env, at: Place) -> Piece:
@@ -233,7 +233,7 @@ class Expressions(Reading):
         "copy": _copy,
         "clt": _clt,
         "softmax": _softmax,
-        "shift": _shift,
+        "along": _along,
         "reduction": _reduction,
         "linalg": _linalg,
     }

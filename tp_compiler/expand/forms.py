@@ -233,7 +233,7 @@ _RULES: dict[type[ir.Node], Callable[..., Form]] = {
     ir.Map: _map,
     ir.Linalg: _linalg,
     ir.Reduce: lambda n: Form("reduction", n.args, n.op, (n.index,), (n.index,)),
-    ir.Shift: lambda n: Form("shift", n.args, "shift", (n.index,)),
+    **dict.fromkeys(ir.ALONG, lambda n: Form("along", n.args, n.word, (n.index,))),
     ir.Stack: lambda n: Form("stack", n.args, "", (n.index,)),
     ir.Reindex: lambda n: Form("reading", (n.args[0], *(_place(g) for g in n.args[1:]))),
     ir.MatMul: lambda n: Form("matmul", n.args),

@@ -7,8 +7,8 @@ neutral elements vanish, so that `1 * x` and `x` are one node.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar, TypeVar
 
 from tp_compiler.diagnostics import Diagnostic, ProgramError, Span
 from tp_compiler.ir import nodes as ir
@@ -325,10 +325,10 @@ class Builder:
             return self.map("step", (self.add(i, self.constant(-by - 0.5, span), span),), span)
         return self.map("step", (self.add(self.constant(index.size + by + 0.5, span), self.neg(i, span), span),), span)
 
-    def stack(self, members: tuple[ir.Node, ...], index: Index, span: Span) -> ir.Node:
-        joined = join(members)
+    def stack(self, args: tuple[ir.Node, ...], index: Index, span: Span) -> ir.Node:
+        joined = join(args)
         kind = Type((index, *joined.indices), joined.slots, joined.random)
-        return self._make(ir.Stack, type=kind, args=members, index=index, span=span)
+        return self._make(ir.Stack, type=kind, args=args, index=index, span=span)
 
     def linalg(self, op: str, rows: Index, cols: Index, args: tuple[ir.Node, ...], fn: str, span: Span) -> ir.Node:
         joined = join(args)
@@ -364,6 +364,40 @@ class Builder:
         self.spend(span)
         kind = Type(indices, ((0, width),) if width else ())
         return ir.Unavailable(type=kind, args=args, construct=construct, span=span, why=why, remedy=remedy)
+
+    # once more
+    def again(self, node: ir.Node, args: tuple[ir.Node, ...], span: Span, **changed: Any) -> ir.Node:
+        """The same instruction of other arguments; `changed`: with other attributes."""
+        named: dict[str, Any] = {name: getattr(node, name) for name in node.attributes()} | changed
+        if isinstance(node, ir.Unavailable):
+            return ir.Unavailable(type=node.type, args=args, span=span, **named)
+        if isinstance(node, ir.Reindex):
+            old = dict(zip(node.args[0].type.indices, node.selectors, strict=True))
+            named["selectors"] = tuple(old.get(i, i) for i in args[0].type.indices)
+        for k, name in enumerate(node.takes):
+            named[name.lstrip("*")] = args[k:] if name.startswith("*") else args[k]
+        return self.makers[type(node)](self, **named, span=node.span if isinstance(node, ir.InitialKet) else span)
+
+    #: The method that makes an instruction of arguments: they are called as `takes` says, the rest as the attributes.
+    makers: ClassVar[dict[type[ir.Node], Callable[..., ir.Node]]] = {
+        ir.InitialKet: initial_ket,
+        ir.InitialScalar: initial_scalar,
+        ir.Stop: stop,
+        ir.MatMul: matmul,
+        ir.Map: map,
+        ir.Contract: contract,
+        ir.Reduce: reduce,
+        ir.Reindex: reindex,
+        ir.Shift: shift,
+        ir.Stack: stack,
+        ir.Copy: copy,
+        ir.Linalg: linalg,
+        ir.Join: join_indices,
+        ir.Spectral: spectral,
+        ir.Clt: clt,
+        ir.Apply: apply,
+        ir.Trace: trace,
+    }
 
 
 def _apart(member: tuple[Index | int, ...]) -> tuple[Index | int, ...]:

@@ -70,8 +70,8 @@ def _combined_kets(node: ir.Node) -> list[ir.Node] | None:
         }.get(node.fn, False)
     elif isinstance(node, ir.Contract):
         linear = not node.slots and len(kets) == 1
-    elif isinstance(node, ir.Reindex | ir.Shift | ir.Stack):
-        linear = True
+    else:
+        linear = node.linear == "entries"
     return kets if linear else None
 
 

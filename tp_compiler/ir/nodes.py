@@ -26,13 +26,18 @@ What a program does *not* contain: names, scopes, loops, function calls, kets of
 
 Nodes are immutable and compared by identity; `Builder` makes equal nodes one. `serial` numbers grow along the
 program, so that ascending serial numbers are a topological order.
+
+A class declares its instruction once: its attributes are its fields, `takes` names its arguments, `linear` says what
+it does to them. Rebuilding, printing and sharing derive from these; so do dependence, symmetries and sizes where an
+instruction is linear. What an engine computes is a row of the engine's table.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from functools import cache
 from itertools import count
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 from tp_compiler.diagnostics import Diagnostic, Span
 from tp_compiler.ir.types import Index, Type, Width
@@ -44,10 +49,29 @@ _serial = count()
 class Node:
     """Common to all instructions: the type, the place in the source, the argument nodes."""
 
+    #: The names of the arguments, as the method of `Builder` has them; the last one starred where it stands for any number.
+    takes: ClassVar[tuple[str, ...]] = ()
+    #: "entries": every entry is a fixed linear combination of entries of the first argument (of all, where their number
+    #: is any) on the same neurons. "kets": as linear, but on other neurons. "": anything else.
+    linear: ClassVar[Literal["", "entries", "kets"]] = ""
+
     type: Type
     span: Span
     args: tuple[Node, ...] = ()
     serial: int = field(default_factory=lambda: next(_serial))
+
+    @classmethod
+    @cache
+    def attributes(cls) -> tuple[str, ...]:
+        """The names of what an instruction is besides its arguments."""
+        return tuple(f.name for f in fields(cls) if f.name not in {common.name for common in fields(Node)})
+
+    @property
+    def linear_in(self) -> tuple[Node, ...]:
+        """The arguments that the value is a linear function of, all of them together."""
+        if not self.linear:
+            return ()
+        return self.args if self.takes[0].startswith("*") else self.args[:1]
 
 
 #: A value -> the nodes whose cotangent it is, each with the labels in the place of the node's own indices.
@@ -122,6 +146,9 @@ class ScalarSymbol:
 class InitialScalar(Node):
     """args: (value,) over the symbol's indices. Differentiation sees the parameter, evaluation the value."""
 
+    takes = ("value",)
+    linear = "entries"
+
     symbol: ScalarSymbol
 
 
@@ -129,10 +156,15 @@ class InitialScalar(Node):
 class Stop(Node):
     """args: (x,). Its value is x; its derivative is 0."""
 
+    takes = ("x",)
+    linear = "entries"
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class InitialKet(Node):
     """args: (mean, variance) over the symbol's indices; with `symbol.pair`, args[1] is the covariance S[left,right]."""
+
+    takes = ("mean", "covariance")
 
     symbol: KetSymbol
 
@@ -145,6 +177,9 @@ class MatMul(Node):
     Where x carries the same Index, member l meets x[l]; otherwise every member meets every x.
     """
 
+    takes = ("x",)
+    linear = "kets"
+
     matrix: MatrixSymbol
     member: tuple[Index | int, ...]
     transposed: bool
@@ -154,12 +189,16 @@ class MatMul(Node):
 class Map(Node):
     """`fn` of `primitives.PRIMITIVES` applied entry by entry; arguments broadcast over indices and slots by name."""
 
+    takes = ("*args",)
+
     fn: str
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Contract(Node):
     """The product of args, summed over the indices `over`, averaged over the `slots`."""
+
+    takes = ("*args",)
 
     over: tuple[Index, ...]
     slots: tuple[int, ...]
@@ -168,6 +207,8 @@ class Contract(Node):
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Reduce(Node):
     """args: (x,). `op` is one of max, min, prod, logsumexp."""
+
+    takes = ("x",)
 
     op: str
     index: Index
@@ -178,6 +219,9 @@ class Reindex(Node):
     """args: (x, *gathers). One selector per index of x, in order: an Index (rename; a repeated one is a diagonal),
     a 1-based position, or `Gather(k)`: positions read from the integer scalar args[k]."""
 
+    takes = ("x", "*gathers")
+    linear = "entries"
+
     selectors: tuple[Index | int | Gather, ...]
 
 
@@ -187,16 +231,57 @@ class Gather:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Shift(Node):
-    """args: (x,). result[i] = x[i - by], zero outside the axis."""
+class Along(Node):
+    """args: (x,). A linear map along `index` with coefficients 0 and 1, the same at all other labels."""
+
+    takes = ("x",)
+    linear = "entries"
+    #: What the language calls it.
+    word: ClassVar[str]
 
     index: Index
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """What the language writes after the argument."""
+        raise NotImplementedError
+
+    @property
+    def terms(self) -> tuple[int, int]:
+        """How many entries are added up, at the least and at the most."""
+        raise NotImplementedError
+
+    def transposed(self) -> dict[str, Any]:
+        """The attributes of the transposed map, an instruction of the same class."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Shift(Along):
+    """args: (x,). result[i] = x[i - by], zero outside the axis."""
+
+    word = "shift"
+
     by: int
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        return (str(self.by),)
+
+    @property
+    def terms(self) -> tuple[int, int]:
+        return int(self.by == 0), int(abs(self.by) < self.index.size)
+
+    def transposed(self) -> dict[str, Any]:
+        return {"by": -self.by}
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Stack(Node):
     """args[k] becomes the member at position k + 1 of `index`."""
+
+    takes = ("*args",)
+    linear = "entries"
 
     index: Index
 
@@ -204,6 +289,9 @@ class Stack(Node):
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Copy(Node):
     """args: (x,), a ket; the result has slot `slot` in the place of slot 0."""
+
+    takes = ("x",)
+    linear = "kets"
 
     slot: int
 
@@ -216,6 +304,8 @@ class Linalg(Node):
     solve: args (K, y), y over `cols` (the vector); the result carries `rows`. logdet: no index of the pair.
     """
 
+    takes = ("*args",)
+
     op: str
     rows: Index
     cols: Index
@@ -226,6 +316,9 @@ class Linalg(Node):
 class Join(Node):
     """One index `index` in the place of several: args[k] laid out over its `groups[k]`, the last running fastest, one
     argument after the other. Sizes add up to that of `index`; an index that an argument lacks is repeated."""
+
+    takes = ("*args",)
+    linear = "entries"
 
     index: Index
     groups: tuple[tuple[Index, ...], ...]
@@ -244,6 +337,8 @@ class Spectral(Node):
     cols) more, and is D with |e> D = f(s + |e>C<e|) |e> B: where f(s) is large, f(s) B + C' K B would be a small difference.
     """
 
+    takes = ("*args",)
+
     op: str
     rows: Index
     cols: Index
@@ -254,6 +349,8 @@ class Spectral(Node):
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Clt(Node):
     """args: (v, x), kets of one width class: vᵀx / √n."""
+
+    takes = ("v", "x")
 
 
 @dataclass(frozen=True, eq=False)
@@ -303,6 +400,9 @@ class Apply(Node):
     `member` as in MatMul. Transposed: the rows and columns of Δ exchanged, times ρ = lim rows/cols, as for (|y><x|)ᵀ.
     """
 
+    takes = ("x",)
+    linear = "kets"
+
     state: State
     member: tuple[Index | int, ...]
     transposed: bool
@@ -311,6 +411,8 @@ class Apply(Node):
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Trace(Node):
     """args: (x,), a scalar of the loop: its values after 0, 1, ..., steps updates, over `index`."""
+
+    takes = ("x",)
 
     index: Index
 
@@ -326,6 +428,8 @@ class WidthPower(Node):
 class Unavailable(Node):
     """Checked, typed, but without a meaning in this version (or, with `why` and its `remedy`, without a limit at all)."""
 
+    takes = ("*args",)
+
     construct: str
     why: str = ""
     remedy: str = ""
@@ -336,3 +440,13 @@ class Unavailable(Node):
             return Diagnostic("NX504", f"{self.construct} has no limit: {self.why}", self.span, self.remedy)
         message = f"{self.construct} is checked, but not evaluated in this version"
         return Diagnostic("NX500", message, self.span, remedy)
+
+
+def _concrete(kind: type[Node]) -> tuple[type[Node], ...]:
+    below = kind.__subclasses__()
+    return tuple(k for sub in below for k in _concrete(sub)) if below else (kind,)
+
+
+#: The instruction set, and those of it that act along one index.
+INSTRUCTIONS = _concrete(Node)
+ALONG = _concrete(Along)

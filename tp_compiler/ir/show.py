@@ -28,40 +28,29 @@ def _type(kind: Type) -> str:
 
 
 def _instruction(node: ir.Node, number: dict[ir.Node, int]) -> str:
-    args = " ".join(f"%{number[a]}" for a in node.args)
-    match node:
-        case ir.Constant(value=value):
-            return f"constant {value:g}"
-        case ir.Array(name=name):
-            return f"data {name}"
-        case ir.Position(index=index):
-            return f"position {index.name}"
-        case ir.InitialKet(symbol=symbol):
-            return f"initial |{symbol.name}> mean, {'covariance' if symbol.pair else 'variance'} {args}"
-        case ir.MatMul(matrix=matrix, member=member, transposed=transposed):
-            which = f"[{','.join(m.name if isinstance(m, Index) else str(m) for m in member)}]" if member else ""
-            return f"matmul {matrix.name}{which}{'^T' if transposed else ''} {args}"
-        case ir.Map(fn=fn):
-            return f"map {fn} {args}"
-        case ir.Contract(over=over, slots=slots):
-            parts = [f"sum[{','.join(i.name for i in over)}]"] if over else []
-            parts += [f"mean{list(slots)}"] if slots else []
-            return f"contract {' '.join(parts)} {args}"
-        case ir.Reduce(op=op, index=index):
-            return f"reduce {op}[{index.name}] {args}"
-        case ir.Reindex(selectors=selectors):
-            shown = ",".join(
-                s.name if isinstance(s, Index) else str(s) if isinstance(s, int) else "gather" for s in selectors
-            )
-            return f"reindex [{shown}] {args}"
-        case ir.Shift(index=index, by=by):
-            return f"shift[{index.name}] by {by} {args}"
-        case ir.Stack(index=index):
-            return f"stack[{index.name}] {args}"
-        case ir.Copy(slot=slot):
-            return f"copy @{slot} {args}"
-        case ir.Linalg(op=op, rows=rows, cols=cols):
-            return f"{op}[{rows.name},{cols.name}] {args}"
-        case ir.Unavailable(construct=construct):
-            return f"unavailable ({construct}) {args}"
-    return f"{type(node).__name__.lower()} {args}"
+    """`reduce max[t] %2`, `matmul W[1] transposed %3`, `shift[i] by 1 %0`: names, labels, what else there is, arguments."""
+    words: list[str] = [type(node).__name__.lower()]
+    labels: list[str] = []
+    rest: list[str] = []
+    for name in node.attributes():
+        value = getattr(node, name)
+        match value:
+            case bool():
+                rest += [name] if value else []
+            case int() | tuple() if name.startswith("slot") or isinstance(value, int):
+                rest += [f"{name} {_label(value)}"] if value != () else []
+            case Index() | tuple():
+                labels += map(_label, value if isinstance(value, tuple) else (value,))
+            case float():
+                words.append(f"{value:g}")
+            case str() | ir.KetSymbol() | ir.MatrixSymbol() | ir.ScalarSymbol() | ir.State():
+                words += [value] if isinstance(value, str) else [value.name]
+    head = " ".join(w for w in words if w) + (f"[{','.join(labels)}]" if labels else "")
+    return " ".join([head, *rest, *(f"%{number[a]}" for a in node.args)])
+
+
+def _label(x: object) -> str:
+    """An index, a position, positions from data, or several of them."""
+    if isinstance(x, tuple):
+        return f"({','.join(map(_label, x))})"
+    return x.name if isinstance(x, Index) else "gather" if isinstance(x, ir.Gather) else str(x)

@@ -55,46 +55,5 @@ def rewrite(
             todo.extend(missing)
             continue
         args = tuple(done[a] for a in node.args)
-        done[node] = node if args == node.args else rebuilt(build, node, args, span)
+        done[node] = node if args == node.args else build.again(node, args, span)
     return done[root]
-
-
-def rebuilt(build: Builder, node: ir.Node, args: tuple[ir.Node, ...], span: Span) -> ir.Node:
-    """The same instruction with other arguments."""
-    match node:
-        case ir.Map(fn=fn):
-            return build.map(fn, args, span)
-        case ir.Contract(over=over, slots=slots):
-            return build.contract(args, over, slots, span)
-        case ir.Reduce(op=op, index=index):
-            return build.reduce(op, args[0], index, span)
-        case ir.Reindex(selectors=selectors):
-            old = dict(zip(node.args[0].type.indices, selectors, strict=True))
-            return build.reindex(args[0], tuple(old.get(i, i) for i in args[0].type.indices), args[1:], span)
-        case ir.Shift(index=index, by=by):
-            return build.shift(args[0], index, by, span)
-        case ir.Stack(index=index):
-            return build.stack(args, index, span)
-        case ir.Copy(slot=slot):
-            return build.copy(args[0], slot, span)
-        case ir.MatMul(matrix=matrix, member=member, transposed=transposed):
-            return build.matmul(matrix, member, transposed, args[0], span)
-        case ir.Linalg(op=op, rows=rows, cols=cols, fn=fn):
-            return build.linalg(op, rows, cols, args, fn, span)
-        case ir.Join(groups=groups, index=index):
-            return build.join_indices(args, groups, index, span)
-        case ir.Spectral(op=op, rows=rows, cols=cols, hidden=hidden, fn=fn):
-            return build.spectral(op, rows, cols, args, hidden, fn, span)
-        case ir.Clt():
-            return build.clt(args[0], args[1], span)
-        case ir.Trace(index=index):
-            return build.trace(args[0], index, span)
-        case ir.Apply(state=state, member=member, transposed=transposed):
-            return build.apply(state, member, transposed, args[0], span)
-        case ir.Stop():
-            return build.stop(args[0], span)
-        case ir.InitialScalar(symbol=symbol):
-            return build.initial_scalar(symbol, args[0], span)
-        case ir.InitialKet(symbol=symbol):
-            return build.initial_ket(symbol, args[0], args[1], node.span)
-    raise AssertionError(f"{type(node).__name__} has no arguments to replace")

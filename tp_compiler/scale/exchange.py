@@ -119,7 +119,7 @@ def _told_apart(node: ir.Node) -> list[Index]:
         case ir.MatMul(matrix=matrix, member=member):
             picked = [i for i, m in zip(matrix.indices, member, strict=True) if not isinstance(m, Index)]
             return picked + list(matrix.variance.type.indices)
-        case ir.Shift(index=index) | ir.Stack(index=index):
+        case ir.Along(index=index) | ir.Stack(index=index):
             return [index]
         case ir.Linalg(rows=rows, cols=cols):
             return [rows, cols]
@@ -207,14 +207,14 @@ class _Draw:
         match node:
             case ir.Contract() | ir.Map(fn="mul"):
                 return any(zeros)
-            case ir.Map(fn="div") | ir.MatMul() | ir.Reindex() | ir.Shift() | ir.Stop():
+            case ir.Map(fn="div"):
                 return zeros[0]
             case ir.Map(fn="add"):
                 return all(zeros)
             case ir.Map(fn=fn) if all(zeros):
                 with contextlib.suppress(ValueError, ZeroDivisionError):
                     return PRIMITIVES[fn].scalar(*(0.0 for _ in zeros)) == 0
-        return False
+        return bool(node.linear) and all(a in self.zero for a in node.linear_in)
 
     def _places(self, indices: Iterable[Index]) -> Iterable[Positions]:
         return itertools.product(*(range(self._size(i)) for i in indices))

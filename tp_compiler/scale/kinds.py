@@ -94,7 +94,7 @@ def _images(order: list[ir.Node], kets: set[ir.Node]) -> dict[ir.Node, _Path]:
 
 def _passes(node: ir.Node, ket: ir.Node) -> bool:
     match node:
-        case ir.Reindex() | ir.Shift() | ir.MatMul():
+        case ir.Reindex() | ir.Along() | ir.MatMul():
             return True
         case ir.Contract(slots=()):
             return True

@@ -96,11 +96,7 @@ class Symmetry:
                 return self._of[node.args[0]].through(PRIMITIVES[fn].parity)
             case ir.Map(fn="pow", args=(base, ir.Constant(value=power))) if power == int(power):
                 return self._of[base].through(1 if power % 2 == 0 else -1)
-            case ir.Stack():
-                return self._sum(node.args)
-            case ir.Reindex() | ir.Shift() | ir.Copy() | ir.Stop():
-                return self._of[node.args[0]]
-        return self._sum(node.args).through(0)
+        return self._sum(node.linear_in) if node.linear else self._sum(node.args).through(0)
 
     def _sum(self, args: Iterable[ir.Node]) -> Parity:
         """Of terms that may differ; a number among them is even, and 0 as the others are."""
@@ -119,13 +115,13 @@ class Symmetry:
                 return value == 0
             case ir.Map(fn="mul") | ir.Contract():
                 return any(zeros)
-            case ir.Map(fn="add") | ir.Stack():
+            case ir.Map(fn="add"):
                 return all(zeros)
             case ir.Map(fn=fn) if len(zeros) == 1:
                 return zeros[0] and PRIMITIVES[fn].parity < 0
-            case ir.MatMul() | ir.Reindex() | ir.Shift() | ir.Copy() | ir.Stop() | ir.InitialKet():
-                return zeros[0] and (len(zeros) == 1 or not isinstance(node, ir.InitialKet) or zeros[1])
-        return False
+            case ir.InitialKet():
+                return all(zeros)
+        return bool(node.linear) and all(a in self._zero for a in node.linear_in)
 
 
 def _factors(node: ir.Node) -> list[ir.Node]:

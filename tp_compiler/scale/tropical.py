@@ -254,12 +254,8 @@ def _reindex(of: Sizes, node: ir.Node) -> Size:
     return of.given.of(node.args[0], node.selectors) or of[node.args[0]]
 
 
-def _first(of: Sizes, node: ir.Node) -> Size:
-    return of[node.args[0]]
-
-
 def _largest(of: Sizes, node: ir.Node) -> Size:
-    return _sum(of.args(node))
+    return _sum([of[a] for a in node.linear_in])
 
 
 def _reduce(of: Sizes, node: ir.Node) -> Size:
@@ -300,8 +296,9 @@ def _clt(of: Sizes, node: ir.Node) -> Size:
 
 Rule = Callable[[Sizes, ir.Node], Size]
 
-#: One rule an instruction.
+#: One rule an instruction; what is linear is as large as what it is made of.
 RULES: dict[type[ir.Node], Rule] = {
+    **dict.fromkeys((kind for kind in ir.INSTRUCTIONS if kind.linear == "entries"), _largest),
     ir.Constant: _constant,
     ir.Array: _constant,
     ir.Position: _constant,
@@ -314,10 +311,7 @@ RULES: dict[type[ir.Node], Rule] = {
     ir.Contract: _contract,
     ir.Reduce: _reduce,
     ir.Reindex: _reindex,
-    ir.Shift: _first,
-    ir.Stop: _first,
-    ir.Copy: _first,
-    ir.Stack: _largest,
+    ir.Copy: _largest,
     ir.Linalg: _linalg,
     ir.Clt: _clt,
 }

@@ -19,7 +19,7 @@ from tp_compiler.frontend import syntax as ast
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.build import Builder, is_zero
 from tp_compiler.ir.types import Type
-from tp_compiler.ir.walk import reachable, rebuilt
+from tp_compiler.ir.walk import reachable
 
 Run = Callable[[tuple[ast.Statement, ...], Scope], None]
 
@@ -227,7 +227,7 @@ def along(build: Builder, root: ir.Node, entry: ir.Node, span: Span) -> tuple[ir
 def _without(build: Builder, node: ir.Node, rests: dict[ir.Node, ir.Node], span: Span) -> ir.Node:
     """A node free of the entry, though zero multiples of it may stand in its arguments."""
     args = tuple(rests[a] for a in node.args)
-    return node if args == node.args else rebuilt(build, node, args, span)
+    return node if args == node.args else build.again(node, args, span)
 
 
 def _nonlinear(span: Span) -> ProgramError:

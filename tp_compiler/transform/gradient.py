@@ -429,9 +429,11 @@ def _stack(of: Gradient, node: ir.Stack, y: _Piece) -> None:
         _Piece(of, ties, value).send(arg, (), rest, _slots(node))
 
 
-def _shift(of: Gradient, node: ir.Shift, y: _Piece) -> None:
+def _along(of: Gradient, node: ir.Along, y: _Piece) -> None:
+    """The transposed map."""
     loose = y.loosened(node.index)
-    value = of.build.shift(loose.value, of.local(node.index), -node.by, of.span)
+    index = of.local(node.index)
+    value = of.build.again(node, (loose.value,), of.span, index=index, **node.transposed())
     _Piece(of, loose.ties, value).send(node.args[0], (), node.type.indices, ())
 
 
@@ -530,7 +532,7 @@ RULES: dict[type[ir.Node], Callable[..., None]] = {
     ir.MatMul: _matmul,
     ir.Reindex: _reindex,
     ir.Stack: _stack,
-    ir.Shift: _shift,
+    **dict.fromkeys(ir.ALONG, _along),
     ir.Reduce: _reduce,
     ir.Clt: _clt,
     ir.InitialScalar: _initial_scalar,

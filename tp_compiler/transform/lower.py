@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.build import Builder
 from tp_compiler.ir.types import Index
-from tp_compiler.ir.walk import rebuilt, rewrite
+from tp_compiler.ir.walk import rewrite
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +62,7 @@ class Lowering:
         """What has become of a node; where it is not in the program itself, but its parts are, it is made of them."""
         made = node.args and not isinstance(node, ir.InitialKet)
         if node not in self.done and made and all(a in self.done for a in node.args):
-            return rebuilt(self.build, node, tuple(self.done[a] for a in node.args), node.span)
+            return self.build.again(node, tuple(self.done[a] for a in node.args), node.span)
         return self.done.get(node)
 
     def cotangents(self) -> ir.Cotangents:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from tp_compiler.diagnostics import Span
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.build import Builder
-from tp_compiler.ir.walk import rebuilt
 
 
 def exchanged(build: Builder, root: ir.Node, slot: int, span: Span) -> ir.Node:
@@ -47,4 +46,4 @@ def _rebuilt(build: Builder, node: ir.Node, args: tuple[ir.Node, ...], slot: int
     if isinstance(node, ir.Contract):
         other = {0: slot, slot: 0}
         return build.contract(args, node.over, tuple(other.get(s, s) for s in node.slots), span)
-    return rebuilt(build, node, args, span)
+    return build.again(node, args, span)

@@ -444,13 +444,13 @@ class ExactEvaluator:
         placed = x.placed(places)
         return _simplified(placed.scaled(times(*hot)).summed(tuple(over)).parts) if hot else placed
 
-    def _shift(self, node: ir.Shift, args: list[Any]) -> Any:
+    def _along(self, node: ir.Along, args: list[Any]) -> Any:
         (x,) = args
         if isinstance(x, Tensor):
             return _entries(node, args)
         label = fresh(node.index)
         unit = np.eye(node.index.size)  # what becomes of each member
-        hot = Tensor(RULES[ir.Shift](node, [(unit, (label, node.index))], (node.index, label)), (node.index, label))
+        hot = Tensor(RULES[type(node)](node, [(unit, (label, node.index))], (node.index, label)), (node.index, label))
         return _simplified(x.placed({node.index: label}).scaled(hot).summed((label,)).parts)
 
     def _stack(self, node: ir.Stack, args: list[Any]) -> Any:
@@ -498,7 +498,7 @@ class ExactEvaluator:
         ir.Copy: _copy,
         ir.Reduce: _reduce,
         ir.Reindex: _reindex,
-        ir.Shift: _shift,
+        **dict.fromkeys(ir.ALONG, _along),
         ir.Stack: _stack,
         ir.Join: _join,
         ir.Spectral: _spectral,

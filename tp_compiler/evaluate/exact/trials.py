@@ -22,7 +22,6 @@ from tp_compiler.ir.primitives import PRIMITIVES
 
 SAFETY = 4.0  # the largest of three changes, times this, for the error
 MOST_KEPT = 2**24  # numbers of one instruction, in all trials; what follows a larger one has its own error
-_MOVES = ir.Contract | ir.Reindex | ir.Shift | ir.Stack | ir.Join | ir.Stop
 
 
 class Trials:
@@ -66,8 +65,9 @@ class Trials:
     def _follows(self, node: ir.Node) -> bool:
         if isinstance(node, ir.Linalg):
             return True
-        smooth = isinstance(node, _MOVES) or (isinstance(node, ir.Map) and PRIMITIVES[node.fn].smooth)
-        return smooth and any(a in self.runs for a in node.args)
+        linear = node.linear or isinstance(node, ir.Contract)
+        smooth = linear or (isinstance(node, ir.Map) and PRIMITIVES[node.fn].smooth)
+        return bool(smooth) and any(a in self.runs for a in node.args)
 
     def _input(self, node: ir.Node, j: int, value: Tensor, k: int) -> Tensor:
         """An argument in a trial; a matrix is moved by its rounding at least: no algorithm can know it better."""

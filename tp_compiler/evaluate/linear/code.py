@@ -310,7 +310,7 @@ class Code:
 
         return self._computing(node, value)
 
-    def _along(self, node: ir.Reduce | ir.Shift) -> Run:
+    def _along(self, node: ir.Reduce | ir.Along) -> Run:
         return self._by_rule(node, [arranged((*self.shapes[node.args[0]], node.index))])
 
     def _reindex(self, node: ir.Reindex) -> Run | None:
@@ -378,9 +378,8 @@ class Code:
         ir.Map: _map,
         ir.Contract: _contract,
         ir.Copy: _copy,
-        ir.Reduce: _along,
+        **dict.fromkeys((*ir.ALONG, ir.Reduce), _along),
         ir.Reindex: _reindex,
-        ir.Shift: _along,
         ir.Stack: _stack,
         ir.Join: _join,
         ir.Linalg: _of_matrices,

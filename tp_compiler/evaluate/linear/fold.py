@@ -17,10 +17,7 @@ from tp_compiler.ir.build import Builder
 from tp_compiler.ir.onehot import one_hot
 from tp_compiler.ir.program import Output, Program
 from tp_compiler.ir.types import Index, Type
-from tp_compiler.ir.walk import reachable, rebuilt
-
-#: Instructions that map 0 (as their first argument) to 0.
-_HOMOGENEOUS = (ir.MatMul, ir.Apply, ir.Copy, ir.Reindex, ir.Shift, ir.Contract)
+from tp_compiler.ir.walk import reachable
 
 
 class Unbounded(Builder):
@@ -63,7 +60,7 @@ def folded(program: Program, outputs: Iterable[Output], build: Builder) -> Progr
 
 def _folded(build: Builder, node: ir.Node, args: tuple[ir.Node, ...]) -> ir.Node:
     zero = [a for a in args if _is(a, 0.0)]
-    if zero and (isinstance(node, ir.Contract) or (args[0] is zero[0] and isinstance(node, _HOMOGENEOUS))):
+    if zero and (isinstance(node, ir.Contract) or (args[0] is zero[0] and len(node.linear_in) == 1)):
         return zero[0]
     if isinstance(node, ir.Map):
         if zero and (node.fn == "mul" or (node.fn == "div" and args[0] is zero[0])):
@@ -74,7 +71,7 @@ def _folded(build: Builder, node: ir.Node, args: tuple[ir.Node, ...]) -> ir.Node
                 return yes if condition.value > 0 else no
             if yes is no or (isinstance(yes, ir.Constant) and _is(no, yes.value)):
                 return yes
-    new = node if args == node.args else rebuilt(build, node, args, node.span)
+    new = node if args == node.args else build.again(node, args, node.span)
     if isinstance(new, ir.Reindex) and len(new.args) == 1:
         return _renamed(build, new.args[0], dict(zip(new.args[0].type.indices, new.selectors, strict=True)), node.span)
     return _scattered(build, new) if isinstance(new, ir.Contract) else new

@@ -17,7 +17,7 @@ from tp_compiler.ir.build import Builder
 from tp_compiler.ir.onehot import one_hot
 from tp_compiler.ir.program import Program
 from tp_compiler.ir.types import Index
-from tp_compiler.ir.walk import dependencies, reachable, rebuilt
+from tp_compiler.ir.walk import dependencies, reachable
 
 #: What costs less than this is left as it is.
 SMALL = 2.0**22
@@ -52,7 +52,7 @@ class Merger:
         self._products: dict[tuple[tuple[ir.Node, ...], Labels], float] = {}
 
     def __call__(self, node: ir.Node, args: tuple[ir.Node, ...]) -> ir.Node:
-        new = node if args == node.args else rebuilt(self.build, node, args, node.span)
+        new = node if args == node.args else self.build.again(node, args, node.span)
         if isinstance(new, ir.Contract):
             new = self._contracted(new)
         if new is not node:

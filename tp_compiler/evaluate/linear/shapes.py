@@ -193,7 +193,7 @@ class Shapes:
             return NotExact("positions that are kets")
         return arranged((*new, *slots(args[0])))
 
-    def _shift(self, node: ir.Shift, args: list[Labels]) -> Shape:
+    def _along(self, node: ir.Along, args: list[Labels]) -> Shape:
         return arranged((*args[0], node.index))
 
     def _stack(self, node: ir.Stack, args: list[Labels]) -> Shape:
@@ -225,7 +225,7 @@ class Shapes:
         ir.Copy: _copy,
         ir.Reduce: _reduce,
         ir.Reindex: _reindex,
-        ir.Shift: _shift,
+        **dict.fromkeys(ir.ALONG, _along),
         ir.Stack: _stack,
         ir.Join: _join,
         ir.Linalg: _of_matrices,

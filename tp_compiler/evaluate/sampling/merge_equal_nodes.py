@@ -15,6 +15,9 @@ from tp_compiler.ir.program import Program
 from tp_compiler.ir.types import Index
 from tp_compiler.ir.walk import reachable
 
+#: Like no other: what is drawn, gathered by the loop or refused, and bases, where another order gives other last digits.
+_ALONE = (ir.InitialKet, ir.InitialScalar, ir.Clt, ir.Trace, ir.Unavailable, ir.Join, ir.Spectral)
+
 
 @dataclass(frozen=True)
 class _Form:
@@ -95,32 +98,15 @@ class _Sharing:
 
 
 def _attributes(node: ir.Node, number: Any) -> Any:
-    """What an instruction is beside its arguments, its indices numbered; None where it is like no other."""
+    """What an instruction is besides its arguments, its indices numbered; None where it is like no other."""
+    if isinstance(node, _ALONE) or not (node.args or isinstance(node, ir.Position)):
+        return None
 
-    def label(x: Any) -> Any:
+    def numbered(x: Any) -> Any:
+        if isinstance(x, tuple):
+            return tuple(numbered(y) for y in x)
         return number(x) if isinstance(x, Index) else x
 
-    match node:
-        case ir.Position(index=index):
-            return number(index)
-        case ir.Map(fn=fn):
-            return fn
-        case ir.Contract(over=over, slots=slots):
-            return frozenset(number(i) for i in over), slots
-        case ir.Reduce(op=op, index=index):
-            return op, number(index)
-        case ir.Reindex(selectors=selectors):
-            return tuple(label(s) for s in selectors)
-        case ir.Shift(index=index, by=by):
-            return number(index), by
-        case ir.Stack(index=index):
-            return number(index)
-        case ir.Copy(slot=slot):
-            return slot
-        case ir.Linalg(op=op, rows=rows, cols=cols, fn=fn):
-            return op, number(rows), number(cols), fn
-        case ir.MatMul(matrix=matrix, member=member, transposed=transposed):
-            return matrix, tuple(label(m) for m in member), transposed
-        case ir.Apply(state=state, member=member, transposed=transposed):
-            return state, tuple(label(m) for m in member), transposed
-    return None
+    if isinstance(node, ir.Contract):
+        return frozenset(number(i) for i in node.over), node.slots
+    return tuple(numbered(getattr(node, name)) for name in node.attributes())
