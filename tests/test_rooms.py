@@ -47,9 +47,9 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
         set(),
     ),
     "api": ({"check", "driver", "equations", "diagnostics", "ir", "frontend", "results", "finite", "expand", "scale", "signatures"}, set()),
-    "arguments": ({"_version", "diagnostics"}, set()),
+    "arguments": ({"_version", "diagnostics", "pages"}, set()),
     "terminal": ({"diagnostics", "arguments"}, set()),
-    "cli": ({"driver", "diagnostics", "report", "results", "arguments", "terminal", "ir", "finite", "_version"}, set()),
+    "cli": ({"driver", "diagnostics", "report", "results", "arguments", "terminal", "ir", "finite", "pages", "_version"}, set()),
     "__main__": ({"cli"}, set()),
     "__init__": ({"api", "diagnostics", "_version"}, set()),
 }  # fmt: skip

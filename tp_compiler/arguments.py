@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TypeAlias, TypeVar
 
 from tp_compiler._version import __version__
+from tp_compiler.pages import FORMATS
 
 STARTERS = ("mlp", "resnet", "transformer", "rnn")
 PLOT_FORMATS = (".png", ".pdf", ".svg")
@@ -235,8 +236,11 @@ def _only(sub: argparse.ArgumentParser) -> None:
 
 def _results(sub: argparse.ArgumentParser) -> None:
     style = sub.add_mutually_exclusive_group()
-    style.add_argument("--json", action="store_true", help="as JSON")
-    style.add_argument("--latex", action="store_true", help="as LaTeX")
+    style.add_argument("--format", choices=FORMATS, default="text", metavar="FORM", help=", ".join(FORMATS))
+    for form in ("json", "latex"):
+        style.add_argument(
+            f"--{form}", dest="format", action="store_const", const=form, help=f"same as --format {form}"
+        )
     sub.add_argument("--plot", type=plot_file, metavar="FILE", help="bars, lines and heat maps (needs matplotlib)")
     sub.add_argument("--save", type=npz_file, metavar="FILE.npz", help="every array, for numpy.load")
 

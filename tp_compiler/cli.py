@@ -335,8 +335,9 @@ def _only(args: Namespace, program: Program) -> list[str] | None:
 
 def _deliver(run: Run, program: Program, args: Namespace) -> int:
     """Files first, because standard output may be a closed pipe; then the result; then the exit code."""
+    from tp_compiler.pages import written
     from tp_compiler.report import acceptance as finite
-    from tp_compiler.report import json, latex, plots, save, text
+    from tp_compiler.report import plots, save
 
     extra = tuple(warning for warning in program.warnings if warning not in run.warnings)
     run = dataclasses.replace(run, warnings=extra + tuple(run.warnings))
@@ -349,11 +350,8 @@ def _deliver(run: Run, program: Program, args: Namespace) -> int:
         code = USAGE
     if args.plot and not terminal.written(args.plot, lambda: plots.plot_run(run, args.plot)):
         code = USAGE
-    if args.json:
-        _print_json(json.run_document(run))
-    else:
-        verbose = getattr(args, "verbose", False)
-        terminal.show(latex.run_latex(run) if args.latex else text.run_text(run, verbose=verbose))
+    form = "reasons" if args.format == "text" and getattr(args, "verbose", False) else args.format
+    terminal.show(written(run, form))
     return code
 
 

@@ -13,8 +13,12 @@ from typing import Any
 PAGES: dict[str, dict[str, str]] = {
     "Run": {
         "text": "text:run_text",
+        "reasons": "text:run_text_with_reasons",
+        "json": "json:run_json",
+        "csv": "csv:run_csv",
+        "latex": "latex:run_latex",
         "html": "html:run_html",
-        "latex": "latex:run_display",
+        "notebook": "latex:run_display",
     },
     "System": {
         "text": "system_pages:unicode",
@@ -29,6 +33,10 @@ PAGES: dict[str, dict[str, str]] = {
         "plot": "scaling_plot:plot",
     },
 }
+
+
+#: What `tpc limit --format` offers.
+FORMATS = tuple(form for form in PAGES["Run"] if form not in ("reasons", "notebook"))
 
 
 def written(record: Any, form: str, *args: Any) -> Any:

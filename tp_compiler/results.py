@@ -76,7 +76,7 @@ class Run:
         return str(written(self, "html"))
 
     def _repr_latex_(self) -> str:
-        return str(written(self, "latex"))
+        return str(written(self, "notebook"))
 
 
 def settled(run: Run) -> Run:

@@ -32,6 +32,11 @@ def run_document(run: Run) -> dict[str, Any]:
     return document
 
 
+def run_json(run: Run) -> str:
+    """That document as text."""
+    return dumps(run_document(run))
+
+
 def verification_document(verification: Verification, program: str) -> dict[str, Any]:
     """The document of `tpc verify --json`: one record per output under `checks`; undefined figures are null."""
     record = _plain(verification)

@@ -27,11 +27,20 @@ _SETTING_NAMES = {
 }
 
 
-def run_text(run: Run, *, verbose: bool = False) -> str:
-    """The whole result: a section per output (with `verbose`, why its method was chosen), what failed, the footer."""
+def run_text(run: Run) -> str:
+    """The whole result: a section per output, what failed, the footer."""
+    return _page(run, reasons=False)
+
+
+def run_text_with_reasons(run: Run) -> str:
+    """The same, with the reason why each method was chosen."""
+    return _page(run, reasons=True)
+
+
+def _page(run: Run, reasons: bool) -> str:
     sections = [_title(run)]
     for name, estimate in run.outputs.items():
-        why = [f"  {estimate.method}: {estimate.note}"] if verbose and estimate.note else []
+        why = [f"  {estimate.method}: {estimate.note}"] if reasons and estimate.note else []
         sections.append("\n".join([*_estimate(name, estimate), *why]))
     sections += [_failure(name, diagnostic) for name, diagnostic in run.failed.items()]
     return printable("\n\n".join([*sections, footer(run)]))
