@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ READ = [
     "output q = logdet[i,j](S[i,j] + delta[i,j])",
     "output q = logdet[i,j](get() + delta[i,j])",
     "output q[i,j] = inv[i,j](delta[i,j] + c[i] * S[j,i])",
+    "def both(x[i,j]) { return logdet[i,j](x[i,j] + delta[i,j]) }\noutput q = both(S[i,j] * sum[k](c[k]))",
     "output q[j] = solve[j,k](delta[j,k] + S[k,j], c[k])",
     "output q = sum[i](solve[i,j](delta[i,j] + S[i,j], S[1,j]))",
     "ket |g[i]> ~ N(0, S[i,j])\noutput q[i,k] = <g[i]|g[k]>",
@@ -95,3 +97,20 @@ def test_values_by_hand() -> None:
     np.testing.assert_allclose(run["apart"], math.log(7) * np.eye(3), rtol=1e-12)
     np.testing.assert_allclose(run["members"], [2, 4], rtol=1e-12)
     assert (run["member"], run["whole"]) == pytest.approx((4, 8))
+
+
+def test_a_file_may_take_gradients_by_what_stood_before_it(tmp_path: Path) -> None:
+    (tmp_path / "slope.nexort").write_text("def slope(f) { return grad(f, |x[2]>) }\n", encoding="utf-8")
+    path = tmp_path / "program.nexort"
+    text = 'import "slope.nexort"\noutput q = <slope(sum[s](s * <x[s]|x[s]>))|u>\n'
+    path.write_text(HEAD + KETS + text, encoding="utf-8")
+    assert tpc.limit(str(path))["q"] == pytest.approx(4)
+
+
+def test_what_is_written_and_not_carried_stays_out_of_a_def() -> None:
+    text = (
+        HEAD
+        + NUMBERS
+        + "def both(x[i,j]) { return logdet[i,j](x[i,j] + delta[i,j]) }\noutput q = both(S[i,j] * c[k])\n"
+    )
+    assert tpc.limit(text)["q"] == pytest.approx(math.log(1 + 3))

@@ -102,13 +102,13 @@ class Core:
             self.found.add(problem.diagnostics[0])
             return None
 
-    def family(self, expr: ast.Expr, ctx: Context, what: str = "a scalar") -> ir.Node | None:
-        """The node of an expression that must be a scalar, over every index that it is written over."""
+    def family(self, expr: ast.Expr, ctx: Context, over: tuple[Index, ...], what: str = "a scalar") -> ir.Node | None:
+        """The node of an expression that must be a scalar, over those of these indices that it is written over."""
         value = self.value(expr, Context(ctx.scope, False, ctx.copies))
         node = self.expect_scalar(value, expr.span, what)
-        return (
-            self.build.over(node, value.over, expr.span) if isinstance(value, v.Scalar) and node is not None else None
-        )
+        if node is None or not isinstance(value, v.Scalar):
+            return None
+        return self.build.over(node, tuple(i for i in over if i in value.over), expr.span)
 
     def integer(self, expr: ast.Expr, ctx: Context, what: str) -> int | None:
         """A compile-time integer."""

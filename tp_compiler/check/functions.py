@@ -353,7 +353,7 @@ class Functions:
             fn = self._function_name(args.pop(0).value, ctx)
         nodes = []
         for arg in args:
-            node = self.core.family(arg.value, ctx, "a scalar over the two indices")
+            node = self.core.family(arg.value, ctx, (rows, cols), "a scalar over the two indices")
             if node is None:
                 return BROKEN
             nodes.append(node)
