@@ -21,7 +21,7 @@ from tp_compiler.evaluate.gaussian.univariate import Array, Seen, Univariate
 
 __all__ = ["Infinite", "Unsettled", "expectation", "expectation_of"]
 
-RTOL = 1e-13
+ROUGHLY = lines.Care(rtol=1e-3)
 STEEP = 0.05  # a share of its size by which a function changes within
 NEAR = 0.02  # standard deviations of a place: the fixed rules do not know of it
 ALIGNED = 1 - 1e-13  # correlations above: one axis
@@ -146,7 +146,7 @@ class _Product:
 
     def on_axis(self, mean: Array, slope: Array) -> tuple[float, float]:
         places = self.places(mean, slope, range(len(mean)))
-        return lines.integral(self, mean, slope, places, RTOL)
+        return lines.integral(self, mean, slope, places)
 
     def several(self, mean: Array, spread: Array) -> tuple[float, float]:
         rough = [k for k, p in enumerate(self.profiles) if p.rough and spread[k, k] > 0]
@@ -185,11 +185,11 @@ class _Product:
             worst = max(worst, float(np.max(error, initial=0.0)))
             return part(x[..., own]) * value
 
-        value, error = lines.integral(function, mean, slope, self.places(mean, slope, own), RTOL)
+        value, error = lines.integral(function, mean, slope, self.places(mean, slope, own))
         if not np.isfinite(worst):
             raise Unsettled("a function that is not finite")
         size, _ = lines.integral(
-            lambda x: np.abs(part(x)), mean[own], slope[own], part.places(mean[own], slope[own], range(len(own))), 1e-3
+            lambda x: np.abs(part(x)), mean[own], slope[own], part.places(mean[own], slope[own], range(len(own))), ROUGHLY
         )
         return value, error + worst * size
 
@@ -217,10 +217,10 @@ def _crossed_sum(sides: list[Any], cosine: float, halved: bool) -> tuple[float, 
         x, weights = lines.rule(slope, panels)
         width = panels.high - panels.low
         z = panels.place[:, None] + panels.low[:, None] + width[:, None] * lines.NODES
-        tails = [t for t in cut.tails if t.value or t.error]
-        mass = np.concatenate([(weights * part(x)).ravel(), [t.value for t in tails]])
-        errors = np.concatenate([np.zeros(weights.size), [t.error for t in tails]])
-        vectors.append((np.concatenate([z.ravel(), [t.place for t in tails]]), mass, errors))
+        tails = cut.tails
+        mass = np.concatenate([(weights * part(x)).ravel(), tails.value])
+        errors = np.concatenate([np.zeros(weights.size), tails.error])
+        vectors.append((np.concatenate([z.ravel(), tails.place]), mass, errors))
     (z, a, above), (w, b, below) = vectors
     rest = 1 - cosine * cosine
     total = size = unsure = 0.0
@@ -231,7 +231,7 @@ def _crossed_sum(sides: list[Any], cosine: float, halved: bool) -> tuple[float, 
         total += float(a[here] @ kernel @ b)
         size += float(np.abs(a[here]) @ kernel @ np.abs(b))
         unsure += float(above[here] @ kernel @ np.abs(b)) + float(np.abs(a[here]) @ kernel @ below)
-    ends = float(max(cut.beyond for *_, cut in sides))
+    ends = float(max(cut.beyond[0] for *_, cut in sides))
     return total, unsure + 2.0**-50 * size + ends * size
 
 
@@ -251,7 +251,7 @@ class _JointFunction:
         return features.places(trace, -lines.FARTHEST, lines.FARTHEST)
 
     def on_axis(self, mean: Array, slope: Array) -> tuple[float, float]:
-        return lines.integral(self, mean, slope, self.places(mean, slope), RTOL)
+        return lines.integral(self, mean, slope, self.places(mean, slope))
 
     def several(self, mean: Array, spread: Array) -> tuple[float, float]:
         raise Unsettled("an average carried by values too large for doubles")

@@ -1,17 +1,18 @@
-"""E f(x) along one Gaussian axis where no fixed rule can be trusted: poles, needles, powers, heavy tails.
+"""E f(x) along Gaussian axes where no fixed rule can be trusted: poles, needles, powers, heavy tails.
 
-x = mean + slope z, z ~ N(0, 1). The axis is cut at every place where f may be singular, steep or kinked; panels shrink
-geometrically towards it, so that a feature of any width is seen, and are halved until Gauss-Legendre rules agree
-(adaptive quadrature: de Boor 1971). What is left at a singular place is a power A d^α: integrated in closed form for
-α > -1, and the proof that E|f| = ∞ below. The axis ends where |f| φ has fallen to nothing; f may also grow too fast.
+x = mean + slope z, z ~ N(0, 1), on one line or on many that are parallel. An axis is cut at every place where f may be
+singular, steep or kinked; panels shrink geometrically towards it, so that a feature of any width is seen, and are halved
+until Gauss-Legendre rules agree (adaptive quadrature: de Boor 1971). What is left at a singular place is a power A d^α:
+integrated in closed form for α > -1, and the proof that E|f| = ∞ below. An axis ends where |f| φ has fallen to nothing;
+f may also grow too fast.
 """
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -29,6 +30,7 @@ MOST_PANELS = 30_000
 NODES, WEIGHTS = (1 + np.polynomial.legendre.leggauss(12)[0]) / 2, np.polynomial.legendre.leggauss(12)[1] / 2
 
 Function = Callable[[Array], Array]  # points (..., p) to values (...)
+Which = Any  # an array of whole numbers: lines
 
 
 class Infinite(Exception):
@@ -39,10 +41,22 @@ class Unsettled(Exception):
     """What keeps the integral from being known."""
 
 
+@dataclass(frozen=True)
+class Care:
+    """How closely axes are looked at."""
+
+    rtol: float = 1e-13
+    exact_end: float = EXACT_END
+    ratio: float = 4.0  # by which panels shrink
+    step: float = 0.125  # at which the ends are looked for
+    most: int = MOST_PANELS  # of a line
+
+
 @dataclass(frozen=True, eq=False)
 class Panels:
     """Intervals [z_k + low, z_k + high] beside the places z_k they shrink to; `base` is x at z_k."""
 
+    line: Which
     place: Array
     base: Array  # (panels, p)
     low: Array
@@ -51,6 +65,7 @@ class Panels:
     def halves(self) -> Panels:
         middle = (self.low + self.high) / 2
         return Panels(
+            np.concatenate([self.line, self.line]),
             np.concatenate([self.place, self.place]),
             np.concatenate([self.base, self.base]),
             np.concatenate([self.low, middle]),
@@ -58,139 +73,239 @@ class Panels:
         )
 
     def of(self, which: Array) -> Panels:
-        return Panels(self.place[which], self.base[which], self.low[which], self.high[which])
+        return Panels(self.line[which], self.place[which], self.base[which], self.low[which], self.high[which])
 
 
 @dataclass(frozen=True, eq=False)
-class Tail:
-    """What is left beside a singular place: ∫ A d^α over 0 < d < end, and how well that is known."""
+class Sides:
+    """Both sides of every place, as far as halfway to the next place or to the end of the axis."""
 
-    place: float
-    end: float
-    value: float
-    error: float
+    line: Which
+    place: Array
+    base: Array  # (sides, p)
+    sign: Array
+    length: Array
+    exact: Any  # whether a coordinate is exactly 0 there
+
+
+@dataclass(frozen=True, eq=False)
+class Tails:
+    """What is left beside places: ∫ A d^α over 0 < d < end, and how well that is known."""
+
+    line: Which
+    place: Array
+    end: Array
+    value: Array
+    error: Array
 
 
 @dataclass(frozen=True, eq=False)
 class Cut:
-    """The axis as panels, with what they leave out: tails beside singular places, and the ends."""
+    """Axes as panels, with what they leave out: tails beside singular places, and the ends. `faults` says of lines why
+    their integrals are not known."""
 
+    count: int
     panels: Panels
-    tails: list[Tail]
-    beyond: float
+    tails: Tails
+    beyond: Array
+    faults: dict[int, Exception] = field(default_factory=dict)
 
 
 def integral(
-    function: Function, mean: Array, slope: Array, places: Iterable[float], rtol: float
+    function: Function, mean: Array, slope: Array, places: Iterable[float], care: Care = Care()
 ) -> tuple[float, float]:
     """(E f, its error). Raises Infinite where E|f| = ∞, Unsettled where the integral cannot be known."""
-    current().poll()
-    cut = divided(function, mean, slope, places)
-    value, error, size = _adaptive(function, slope, cut.panels, rtol)
-    left = math.fsum(t.value for t in cut.tails)
-    unsure = math.fsum(t.error for t in cut.tails)
+    value, error = settled(function, slope, divided(function, mean, slope, places, care), care)
+    return float(value[0]), float(error[0])
+
+
+def integrals(
+    function: Function, mean: Array, slope: Array, line: Which, places: Array, care: Care = Care()
+) -> tuple[Array, Array]:
+    """The same on the lines through mean (lines, p), with places on them; ∞ where E|f| = ∞, and not a number where the
+    integral cannot be known."""
+    cut = _cut(function, mean, slope, line, places, care)
+    value, error = settled(function, slope, cut, care)
+    for k, reason in cut.faults.items():
+        value[k] = np.inf if isinstance(reason, Infinite) else np.nan
+    return value, np.where(np.isfinite(value), error, np.inf)
+
+
+def divided(function: Function, mean: Array, slope: Array, places: Iterable[float], care: Care = Care()) -> Cut:
+    """One axis cut for f."""
+    inside = np.array([float(z) for z in places])
+    cut = _cut(function, mean[None], slope, np.zeros(len(inside), dtype=np.intp), inside, care)
+    for reason in cut.faults.values():
+        raise reason
+    return cut
+
+
+def settled(function: Function, slope: Array, cut: Cut, care: Care) -> tuple[Array, Array]:
+    """The integrals over a cut, and their errors."""
+    value, error, size = _adaptive(function, slope, cut, care)
+    left = _total(cut.tails.line, cut.tails.value, cut.count)
+    unsure = _total(cut.tails.line, cut.tails.error, cut.count)
     return value + left, error + unsure + cut.beyond + 2.0**-50 * size
 
 
-def divided(function: Function, mean: Array, slope: Array, places: Iterable[float]) -> Cut:
-    """The axis cut for f."""
-    low, high, beyond = _ends(function, mean, slope)
-    inside = sorted({float(z) for z in places if low < z < high}) or [(low + high) / 2]
-    kept = [inside[0]]
-    for z in inside[1:]:
-        if z - kept[-1] > 1e-13 * max(1.0, abs(z)):
-            kept.append(z)
-    edges = [low, *((a + b) / 2 for a, b in itertools.pairwise(kept)), high]
-    panels: list[Panels] = []
-    tails: list[Tail] = []
-    for k, z in enumerate(kept):
-        base = _snapped(mean, slope, z)
-        for sign, length in ((-1.0, z - edges[k]), (1.0, edges[k + 1] - z)):
-            tail = _tail(function, z, base, slope, sign, length, bool(np.any((base == 0) & (slope != 0))))
-            tails.append(tail)
-            cuts = _graded(tail.end, length)
-            ends = sign * cuts
-            n = len(cuts) - 1
-            near, far = (ends[:-1], ends[1:]) if sign > 0 else (ends[1:], ends[:-1])
-            panels.append(Panels(np.full(n, z), np.tile(base, (n, 1)), near, far))
-    together = Panels(
-        *(np.concatenate([getattr(p, name) for p in panels]) for name in ("place", "base", "low", "high"))
-    )
-    return Cut(together, tails, beyond)
+def _total(line: Which, values: Array, count: int) -> Array:
+    """Sums over each line."""
+    if count == 1:
+        return np.array([math.fsum(values)])
+    return np.bincount(line, values, count)
 
 
-def _snapped(mean: Array, slope: Array, z: float) -> Array:
+# places, ends and tails --------------------------------------------------------------------------------------
+def _cut(function: Function, mean: Array, slope: Array, line: Which, places: Array, care: Care) -> Cut:
+    current().poll()
+    faults: dict[int, Exception] = {}
+    low, high, beyond = _ends(function, mean, slope, care, faults)
+    sides = _sides(mean, slope, low, high, line, places)
+    tails = _tails(function, slope, sides, care, faults)
+    return Cut(len(mean), _graded(sides, tails.end, care.ratio), tails, beyond, faults)
+
+
+def _sides(mean: Array, slope: Array, low: Array, high: Array, line: Which, z: Array) -> Sides:
+    inside = (low[line] < z) & (z < high[line])
+    line, z = line[inside], z[inside]
+    without = np.setdiff1d(np.arange(len(mean)), line)
+    line = np.concatenate([line, without])
+    z = np.concatenate([z, (low[without] + high[without]) / 2])
+    order = np.lexsort((z, line))
+    line, z = line[order], z[order]
+    first = np.append(True, line[1:] != line[:-1])
+    apart = np.append(True, np.diff(z) > 1e-13 * np.maximum(1.0, np.abs(z[1:])))
+    line, z = line[first | apart], z[first | apart]
+    first = np.append(True, line[1:] != line[:-1])
+    last = np.append(first[1:], True)
+    middle = (z[1:] + z[:-1]) / 2
+    left = np.where(first, low[line], np.append(0.0, middle))
+    right = np.where(last, high[line], np.append(middle, 0.0))
+    base = _snapped(mean[line], slope, z)
+    exact = np.any((base == 0) & (slope != 0), axis=1)
+    sign = np.repeat([-1.0, 1.0], len(z))
+    length = np.concatenate([z - left, right - z])
+    return Sides(np.tile(line, 2), np.tile(z, 2), np.tile(base, (2, 1)), sign, length, np.tile(exact, 2))
+
+
+def _snapped(mean: Array, slope: Array, z: Array) -> Array:
     """x at z; a coordinate that is 0 up to rounding is 0, so that its smallest values keep all their digits."""
-    base = mean + slope * z
-    return np.where(np.abs(base) <= 8 * 2.0**-52 * (np.abs(mean) + np.abs(slope * z)), 0.0, base)
+    moved = slope * z[:, None]
+    base = mean + moved
+    return np.where(np.abs(base) <= 8 * 2.0**-52 * (np.abs(mean) + np.abs(moved)), 0.0, base)
 
 
-def _graded(end: float, length: float) -> Array:
-    """0 or `end` < … < length: geometric near 0, then even."""
-    near = min(length, 0.5)
-    count = max(0, math.ceil(math.log(near / end) / math.log(4.0))) if end < near else 0
-    geometric = near * 4.0 ** -np.arange(count, -1.0, -1.0)
-    geometric[0] = min(end, near)
-    even = np.linspace(near, length, math.ceil((length - near) / WIDEST) + 1)[1:]
-    return np.concatenate([geometric, even])
+def _graded(sides: Sides, end: Array, ratio: float) -> Panels:
+    """From `end` on to the length of each side: geometric near the place, then even."""
+    near = np.minimum(sides.length, 0.5)
+    end = np.minimum(end, near)
+    geometric = np.ceil(np.log(near / end) / math.log(ratio)).astype(np.intp)
+    even = np.ceil((sides.length - near) / WIDEST).astype(np.intp)
+    of, k = _counted(geometric)
+    low = np.where(k == geometric[of] - 1, end[of], near[of] * ratio ** -(k + 1.0))
+    high = near[of] * ratio**-k
+    beyond, m = _counted(even)
+    step = (sides.length[beyond] - near[beyond]) / even[beyond]
+    of = np.concatenate([of, beyond])
+    low = np.concatenate([low, near[beyond] + m * step])
+    high = np.concatenate([high, near[beyond] + (m + 1) * step])
+    sign = sides.sign[of]
+    ends = np.where(sign > 0, low, -high), np.where(sign > 0, high, -low)
+    return Panels(sides.line[of], sides.place[of], sides.base[of], *ends)
 
 
-def _tail(function: Function, z: float, base: Array, slope: Array, sign: float, length: float, exact: bool) -> Tail:
-    """The power that f is beside a place, on one side."""
-    end = min(EXACT_END if exact else NEAR_END, 1e-3 * length)
-    while end < 1e-3:
-        d = end * np.array([1.0, 10.0, 100.0])
-        sizes = np.abs(function(base + sign * slope * d[:, None]))
-        if np.all(np.isfinite(sizes)):
-            break
-        end *= 1e4
-    else:
-        raise Unsettled("a function that is not finite")
-    density = math.exp(-z * z / 2) / math.sqrt(2 * math.pi)
-    if not np.all(sizes > 0):
-        end = end if exact else min(SMALL_END, end)
-        return Tail(z, end, 0.0, float(sizes[0]) * end * density)
-    first, second = np.diff(np.log10(sizes))
-    if not exact and (first > -0.02 or not _goes_on(function, base, slope, sign, float(first), float(sizes[0]))):
-        end = min(SMALL_END, end)
-        return Tail(z, end, 0.0, 2 * float(sizes[0]) * end * density)
-    if first <= -1 + POLE:
-        if abs(first - second) > 0.05:
-            raise Unsettled("a function that is hardly integrable")
-        raise Infinite(f"near {_shown(base)} it grows like |d|^{first:.3g}")
-    left = float(function(base + sign * slope * end)) * end / (1 + first) * density
-    drift = min(1.0, 40 * (abs(first - second) + 1e-13) / (1 + first) + end)
-    return Tail(z, end, left, abs(left) * drift)
+def _counted(counts: Which) -> tuple[Which, Array]:
+    """Each number repeated as often as it says, and 0, 1, .. beside it."""
+    of = np.repeat(np.arange(len(counts)), counts)
+    return of, np.arange(len(of)) - np.repeat(np.cumsum(counts) - counts, counts).astype(np.float64)
 
 
-def _goes_on(function: Function, base: Array, slope: Array, sign: float, power: float, size: float) -> bool:
-    """Whether the power found at NEAR_END holds down to the rounding of the place: else f is steep, not singular."""
+def _tails(function: Function, slope: Array, sides: Sides, care: Care, faults: dict[int, Exception]) -> Tails:
+    """The power that f is beside each place, on each side."""
+    end = np.minimum(np.where(sides.exact, care.exact_end, NEAR_END), 1e-3 * sides.length)
+    values, end = _beside(function, slope, sides, end)
+    sizes = np.abs(values)
+    density = np.exp(-(sides.place**2) / 2) / math.sqrt(2 * math.pi)
+    with np.errstate(all="ignore"):
+        first, second = np.diff(np.log10(sizes), axis=1).T
+        known = np.all(np.isfinite(sizes), axis=1)
+        vanishes = known & ~np.all(sizes > 0, axis=1)
+        rest = known & ~vanishes
+        regular = rest & ~sides.exact & (first > -0.02)
+        open_ = np.flatnonzero(rest & ~sides.exact & ~regular)
+        regular[open_] = ~_go_on(function, slope, sides, open_, first[open_], sizes[open_, 0])
+        grows = rest & ~regular & (first <= -1 + POLE)
+        singular = rest & ~regular & ~grows
+        end = np.where(~sides.exact & (vanishes | regular), np.minimum(SMALL_END, end), end)
+        left = np.where(singular, values[:, 0] * end / (1 + first) * density, 0.0)
+        drift = np.minimum(1.0, 40 * (np.abs(first - second) + 1e-13) / (1 + first) + end)
+        error = np.where(singular, np.abs(left) * drift, np.where(regular, 2.0, 1.0) * sizes[:, 0] * end * density)
+    for k in np.flatnonzero(~known):
+        faults.setdefault(int(sides.line[k]), Unsettled("a function that is not finite"))
+    for k in np.flatnonzero(grows):
+        if abs(first[k] - second[k]) > 0.05:
+            reason: Exception = Unsettled("a function that is hardly integrable")
+        else:
+            reason = Infinite(f"near {_shown(sides.base[k])} it grows like |d|^{first[k]:.3g}")
+        faults.setdefault(int(sides.line[k]), reason)
+    return Tails(sides.line, sides.place, end, left, error)
+
+
+def _beside(function: Function, slope: Array, sides: Sides, end: Array) -> tuple[Array, Array]:
+    """f at three distances from each place, the smallest at which it is finite; and the first of them."""
+    end, values = end.copy(), np.full((len(end), 3), np.nan)
+    left = np.arange(len(end))
+    while len(left):
+        d = sides.sign[left, None] * end[left, None] * np.array([1.0, 10.0, 100.0])
+        found = function(sides.base[left, None, :] + slope * d[..., None])
+        fine = np.all(np.isfinite(found), axis=1)
+        values[left[fine]] = found[fine]
+        left = left[~fine]
+        end[left] *= 1e4
+        left = left[end[left] < 1e-3]
+    return values, end
+
+
+def _go_on(function: Function, slope: Array, sides: Sides, which: Which, power: Array, size: Array) -> Any:
+    """Whether the powers found at NEAR_END hold down to the rounding of the place: else f is steep, not singular."""
+    if not len(which):
+        return np.zeros(0, dtype=bool)
     nearer = 1e-5 * NEAR_END
-    inner = np.abs(function(base + sign * slope * np.array([[nearer]])))[0]
-    return bool(np.isfinite(inner) and inner > 0 and abs(math.log10(inner / size) / -5.0 - power) < 0.03)
+    inner = np.abs(function(sides.base[which] + sides.sign[which, None] * slope * nearer))
+    return np.isfinite(inner) & (inner > 0) & (np.abs(np.log10(inner / size) / -5.0 - power) < 0.03)
 
 
 def _shown(base: Array) -> str:
     return ", ".join(f"{x:.6g}" for x in np.atleast_1d(base))
 
 
-def _ends(function: Function, mean: Array, slope: Array) -> tuple[float, float, float]:
-    """Where |f| φ has fallen to nothing on either side, and what lies beyond at most."""
-    z = np.arange(0.0, FARTHEST, 0.125)
+def _ends(
+    function: Function, mean: Array, slope: Array, care: Care, faults: dict[int, Exception]
+) -> tuple[Array, Array, Array]:
+    """Where |f| φ has fallen to nothing on either side of each line, and what lies beyond at most."""
+    z = np.arange(0.0, FARTHEST, care.step)
+    z = z[: len(z) // 4 * 4]
     logs = [_logs(function, mean, slope, sign * (z + 0.0317)) for sign in (-1.0, 1.0)]
-    peak = -np.inf
-    for own in logs:
-        finite = own < np.inf
-        peak = max(peak, np.max((own - z**2 / 2)[finite], initial=-np.inf))
-    if not np.isfinite(peak):
-        return -10.0, 10.0, 0.0
-    (low, first), (high, second) = (_end(own, z, float(peak)) for own in logs)
-    return -low, high, first + second
+    peak = np.max([np.max(np.where(own < np.inf, own - z**2 / 2, -np.inf), axis=1) for own in logs], axis=0)
+    ends, beyond = np.full((2, len(mean)), 10.0), np.zeros(len(mean))
+    for side, own in enumerate(logs):
+        size = np.max(own.reshape(len(own), -1, 4), axis=2)
+        far = z[3::4]
+        seen = size - far**2 / 2 > peak[:, None] - FALLEN
+        last = np.where(seen.any(axis=1), len(far) - 1 - np.argmax(seen[:, ::-1], axis=1), 0)
+        ends[side] = np.where(np.isfinite(peak), np.maximum(far[last] + 1.0, 2.0), 10.0)
+        for k in np.flatnonzero(np.isfinite(peak) & ((last == len(far) - 1) | np.any(own == np.inf, axis=1))):
+            try:
+                ends[side, k], more = _end(own[k], z, float(peak[k]))
+                beyond[k] += more
+            except (Infinite, Unsettled) as reason:
+                faults.setdefault(int(k), reason)
+    return -ends[0], ends[1], beyond
 
 
 def _logs(function: Function, mean: Array, slope: Array, z: Array) -> Array:
     """log|f|; +∞ where f overflows or is undefined."""
-    value = np.abs(function(mean + slope * z[:, None]))
+    value = np.abs(function(mean[:, None, :] + slope * z[:, None]))
     return np.where(np.isfinite(value), np.log(np.where(value > 0, value, 1.0)), np.inf) + np.where(
         value == 0, -np.inf, 0
     )
@@ -229,37 +344,39 @@ def _cut_off(far: Array, size: Array, height: Array) -> tuple[float, float]:
     return float(far[-1]), math.exp(height[-1]) / rate
 
 
-def _adaptive(function: Function, slope: Array, panels: Panels, rtol: float) -> tuple[float, float, float]:
-    """Σ over the panels, halved until two rules agree: value, error, and the integral of |f|."""
-    done: list[float] = []
-    lost: list[float] = []
-    mass: list[float] = []
+# panels ------------------------------------------------------------------------------------------------------
+def _adaptive(function: Function, slope: Array, cut: Cut, care: Care) -> tuple[Array, Array, Array]:
+    """Σ over the panels of each line, halved until two rules agree: value, error, and the integral of |f|."""
+    count, panels = cut.count, cut.panels
+    done, lost, mass = np.zeros(count), np.zeros(count), np.zeros(count)
     whole, size = summed(function, slope, panels)
     for _ in range(40):
         halves = panels.halves()
         parts, sizes = summed(function, slope, halves)
         n = len(whole)
-        error = np.abs(whole - parts[:n] - parts[n:])
-        if not np.all(np.isfinite(parts)):
-            raise Unsettled("a function that is not finite")
-        value = math.fsum([*done, *parts])
-        total = math.fsum([*mass, *sizes])
-        budget = max(rtol * abs(value), 2.0**-51 * total)
-        own = np.maximum(budget / max(64, 2 * n), 2.0**-52 * (sizes[:n] + sizes[n:]))
-        fine = error <= own
-        done += [*(parts[:n] + parts[n:])[fine]]
-        lost += [*error[fine]]
-        mass += [*(sizes[:n] + sizes[n:])[fine]]
-        left = np.concatenate([~fine, ~fine])
-        if not left.any() or math.fsum(error) + math.fsum(lost) <= budget or n > MOST_PANELS:
-            done += [*parts[left]]
-            lost += [*error[~fine]]
-            mass += [*sizes[left]]
-            break
-        panels, whole, size = halves.of(left), parts[left], sizes[left]
-    else:
-        done, lost, mass = [*done, *whole], [*lost, *size], [*mass, *size]
-    return math.fsum(done), math.fsum(lost), math.fsum(mass)
+        both, size = parts[:n] + parts[n:], sizes[:n] + sizes[n:]
+        error = np.abs(whole - both)
+        value = done + _total(halves.line, parts, count)
+        if not np.all(np.isfinite(value)):
+            if count == 1:
+                raise Unsettled("a function that is not finite")
+            for k in np.flatnonzero(~np.isfinite(value)):
+                cut.faults.setdefault(int(k), Unsettled("a function that is not finite"))
+        total = mass + _total(halves.line, sizes, count)
+        budget = np.maximum(care.rtol * np.abs(value), 2.0**-51 * total)
+        left = np.bincount(panels.line, minlength=count)
+        enough = (_total(panels.line, error, count) + lost <= budget) | (left > care.most) | ~np.isfinite(value)
+        own = np.maximum(budget[panels.line] / np.maximum(64, 2 * left[panels.line]), 2.0**-52 * size)
+        fine = (error <= own) | enough[panels.line]
+        done = done + _total(panels.line[fine], both[fine], count)
+        lost = lost + _total(panels.line[fine], error[fine], count)
+        mass = mass + _total(panels.line[fine], size[fine], count)
+        again = np.concatenate([~fine, ~fine])
+        panels, whole, size = halves.of(again), parts[again], sizes[again]
+        if not len(whole):
+            return done, lost, mass
+    lines, total = panels.line, _total(panels.line, size, count)
+    return done + _total(lines, whole, count), lost + total, mass + total
 
 
 def summed(function: Function, slope: Array, panels: Panels) -> tuple[Array, Array]:
@@ -269,10 +386,10 @@ def summed(function: Function, slope: Array, panels: Panels) -> tuple[Array, Arr
     return values.sum(axis=1), np.abs(values).sum(axis=1)
 
 
-def rule(slope: Array, panels: Panels) -> tuple[Array, Array]:
+def rule(slope: Array, panels: Panels, nodes: Array = NODES, weights: Array = WEIGHTS) -> tuple[Array, Array]:
     """Nodes x (panels, nodes, p), and weights with φ in them."""
     width = panels.high - panels.low
-    d = panels.low[:, None] + width[:, None] * NODES
+    d = panels.low[:, None] + width[:, None] * nodes
     z = panels.place[:, None] + d
     x = panels.base[:, None, :] + slope * d[..., None]
-    return x, width[:, None] * WEIGHTS * np.exp(-z * z / 2) / math.sqrt(2 * math.pi)
+    return x, width[:, None] * weights * np.exp(-z * z / 2) / math.sqrt(2 * math.pi)
