@@ -246,7 +246,7 @@ class _JointFunction:
 
     def places(self, mean: Array, slope: Array) -> list[float]:
         def trace(z: Array, seen: Seen) -> None:
-            self.watch(mean + slope * z[:, None], seen)
+            self.watch(mean + slope * z[..., None], seen)
 
         return features.places(trace, -lines.FARTHEST, lines.FARTHEST)
 

@@ -1,57 +1,166 @@
-"""Where along a line a function may be singular, kinked or steep, read off the arguments of the primitives in it.
+"""Where along lines a function may be singular, kinked or steep, read off the arguments of the primitives in it.
 
 A composed function is watched while it is evaluated: a divisor, a base or the argument of a logarithm that crosses 0,
 an argument that crosses a kink, an exponent at its largest. Nothing else in the language can be narrow or infinite, and
-arguments are tame where functions of them are not: sign changes on a grid find them, and grids are refined about what
-has been found, for what lies inside.
+arguments are tame where functions of them are not: sign changes on a grid find them, and grids are refined where a sine
+turns, where a sign may change twice between neighbours, and about what has been found, for what lies inside.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from tp_compiler.evaluate.gaussian.univariate import KINKS, Array, Seen
 
-Trace = Callable[[Array, Seen], None]
+Which = Any  # an array of whole numbers
+Trace = Callable[[Which, Array, Seen], None]  # records the primitives on these lines, at these points
+Quantities = Callable[[Which, Array], Array]  # (q, *shape) of the same
 ROUNDS = 3  # functions inside functions inside functions
-MOST_PLACES = 64
-_GOLDEN = (np.sqrt(5.0) - 1) / 2
+MOST_PLACES = 1024  # of a line, about
+TURN = 0.5  # a sine is followed in steps of its argument so long
+MOST_POINTS = 2**14  # of a grid
+_SECTIONS = 16
+_STEPS = 18  # 16^-18 is below the spacing of doubles
+_DOMAIN = np.arange(_SECTIONS + 1) / _SECTIONS
 
 
-def places(trace: Trace, low: float, high: float, known: tuple[float, ...] = ()) -> list[float]:
+@dataclass(frozen=True, eq=False)
+class Places:
+    """Places on lines, and which quantity changes its sign there (-1: none, it is at its largest)."""
+
+    line: Which
+    z: Array
+    row: Which
+
+    def of(self, which: Any) -> Places:
+        return Places(self.line[which], self.z[which], self.row[which])
+
+    def __add__(self, other: Places) -> Places:
+        return Places(
+            np.concatenate([self.line, other.line]),
+            np.concatenate([self.z, other.z]),
+            np.concatenate([self.row, other.row]),
+        )
+
+
+def places(
+    trace: Callable[[Array, Seen], None], low: float, high: float, known: tuple[float, ...] = ()
+) -> list[float]:
     """The places between low and high, in no order; those known before come first."""
+    found = on_lines(lambda line, z, seen: trace(z, seen), 1, low, high, known)
+    return [float(z) for z in found.z]
+
+
+def on_lines(trace: Trace, count: int, low: float, high: float, known: tuple[float, ...] = ()) -> Places:
+    """The places on each of `count` lines, between low and high; those known before come first."""
     width = high - low
-    found: list[float] = list(known)
     decades = width * 10.0 ** -np.arange(1.0, 16.0)
-    grid = np.concatenate([np.linspace(low, high, 401), _around([0.0], decades)])
+    around = np.concatenate([-decades, [0.0], decades[::-1]])
+    every = np.arange(count)
+    found = Places(np.repeat(every, len(known)), np.tile(np.array(known), count), np.full(len(known) * count, -1))
+    grid = _resolved(trace, every, np.unique(np.clip(np.concatenate([np.linspace(low, high, 401), around]), low, high)))
+    line, grid = every, np.broadcast_to(grid, (count, len(grid)))
     for _ in range(ROUNDS):
-        grid = np.unique(grid[(grid >= low) & (grid <= high)])
-        new = [x for x in _roots(trace, grid) if _unknown(x, found, 1e-13 * abs(x))]
-        new += [x for x in _tops(trace, grid) if _unknown(x, [*found, *new], 1e-7 * width)]
-        found += new
-        if not new or len(found) > MOST_PLACES + len(known):
+        new = roots(trace, line, grid)
+        new = new.of(_far(new, found, 1e-13 * np.abs(new.z)))
+        found = found + new
+        top = _tops(trace, line, grid)
+        top = top.of(_far(top, found, np.full(len(top.z), 1e-7 * width)))
+        found, new = found + top, new + top
+        if not len(new.z) or len(found.z) > (MOST_PLACES + len(known)) * count:
             break
-        grid = np.concatenate([grid, _around(new, decades)])
+        line, grid = new.line, np.clip(new.z[:, None] + around, low, high)
     return found
 
 
-def _around(centres: list[float], decades: Array) -> Array:
-    return np.concatenate([np.concatenate([c - decades, [c], c + decades]) for c in centres])
-
-
-def _unknown(x: float, found: list[float], near: float) -> bool:
-    return all(abs(x - y) > near for y in found)
-
-
-def _crossing(trace: Trace, x: Array) -> Array:
-    """Quantities (q, n) whose sign changes are places."""
+def _resolved(trace: Trace, every: Which, grid: Array) -> Array:
+    """A grid on which sines and cosines are followed."""
     seen: Seen = []
-    trace(x, seen)
-    rows = [row for fn, args in seen for row in _watched(fn, args)]
-    return np.stack([np.broadcast_to(r, x.shape) for r in rows]) if rows else np.zeros((0, len(x)))
+    trace(every[:, None], np.broadcast_to(grid, (len(every), len(grid))), seen)
+    turns = [args[0] for fn, args in seen if fn in ("sin", "cos", "tan")]
+    if not turns:
+        return grid
+    steps = np.zeros(len(grid) - 1)
+    for a in turns:
+        change = np.abs(np.diff(np.broadcast_to(a, (len(every), len(grid))), axis=1))
+        steps = np.maximum(steps, np.max(np.where(np.isfinite(change), change, 0.0), axis=0))
+    pieces = np.ceil(np.clip(steps / TURN, 1, 64)).astype(np.intp)
+    pieces[np.cumsum(pieces[_from_centre(grid)])[np.argsort(_from_centre(grid))] > MOST_POINTS] = 1
+    of = np.repeat(np.arange(len(pieces)), pieces)
+    within = np.arange(len(of)) - np.repeat(np.cumsum(pieces) - pieces, pieces)
+    fine = grid[of] + np.diff(grid)[of] * within / pieces[of]
+    return np.append(fine, grid[-1])
+
+
+def _from_centre(grid: Array) -> Which:
+    """The cells of a grid, those near its centre first."""
+    return np.argsort(np.abs(grid[1:] + grid[:-1] - grid[0] - grid[-1]), kind="stable")
+
+
+def _far(new: Places, found: Places, near: Array) -> Any:
+    """Which of the new places are not near any other, known or new before them, on the same line."""
+    both = new + found
+    other = np.append(np.zeros(len(new.z), dtype=bool), np.ones(len(found.z), dtype=bool))
+    order = np.lexsort((~other, both.z, both.line))
+    line, z, other = both.line[order], both.z[order], other[order]
+    tolerance = np.append(near, np.zeros(len(found.z)))[order]
+    if not len(z):
+        return np.zeros(0, dtype=bool)
+    close = np.zeros(len(z), dtype=bool)
+    close[1:] = (line[1:] == line[:-1]) & (np.diff(z) <= tolerance[1:])
+    for turned in (False, True):
+        at = np.where(other, np.arange(len(z)), -1)
+        before = np.maximum.accumulate(at)
+        if turned:
+            before = len(z) - 1 - np.maximum.accumulate(np.where(other[::-1], np.arange(len(z)), -1))[::-1]
+            before = np.where(before >= len(z), -1, before)
+        close |= (before >= 0) & (line[before] == line) & (np.abs(z - z[before]) <= tolerance)
+    far = np.zeros(len(z), dtype=bool)
+    far[order] = ~close
+    return far[: len(new.z)]
+
+
+# quantities --------------------------------------------------------------------------------------------------
+def crossing(trace: Trace) -> Quantities:
+    """Those whose sign changes are places."""
+    return _quantities(trace, lambda seen: [row for fn, args in seen for row in _watched(fn, args)])
+
+
+def peaked(trace: Trace) -> Quantities:
+    """Those whose largest values are places: exponents, and the reciprocals of divisors."""
+    return _quantities(trace, lambda seen: [*_exponents(seen), *(-np.abs(row) for row in _bases(seen))])
+
+
+def exponents(trace: Trace) -> Quantities:
+    return _quantities(trace, _exponents)
+
+
+def bases(trace: Trace) -> Quantities:
+    """What is divided by, or raised to powers."""
+    return _quantities(trace, _bases)
+
+
+def _exponents(seen: Seen) -> list[Any]:
+    return [args[0] for fn, args in seen if fn in ("exp", "gauss")]
+
+
+def _bases(seen: Seen) -> list[Any]:
+    own = ("div", "pow", "log", "sqrt", "power", "real_power")
+    return [row for fn, args in seen if fn in own for row in _watched(fn, args)]
+
+
+def _quantities(trace: Trace, rows: Callable[[Seen], list[Any]]) -> Quantities:
+    def values(line: Which, z: Array) -> Array:
+        seen: Seen = []
+        trace(np.broadcast_to(line, z.shape), z, seen)
+        found = rows(seen)
+        return np.stack([np.broadcast_to(r, z.shape) for r in found]) if found else np.zeros((0, *z.shape))
+
+    return values
 
 
 def _watched(fn: str, args: list[Any]) -> list[Any]:
@@ -66,49 +175,74 @@ def _watched(fn: str, args: list[Any]) -> list[Any]:
     return [args[0] - level for level in KINKS.get(fn, (0.0,))]
 
 
-def _peaked(trace: Trace, x: Array) -> Array:
-    """Quantities (q, n) whose largest values are places: exponents, and the reciprocals of divisors."""
-    seen: Seen = []
-    trace(x, seen)
-    rows = [args[0] for fn, args in seen if fn in ("exp", "gauss")]
-    rows += [
-        -np.abs(row) for fn, args in seen if fn in ("div", "pow", "log", "sqrt", "power") for row in _watched(fn, args)
-    ]
-    return np.stack([np.broadcast_to(r, x.shape) for r in rows]) if rows else np.zeros((0, len(x)))
-
-
-def _roots(trace: Trace, grid: Array) -> list[float]:
-    """Sign changes, by bisection; a zero met on the grid, where its neighbours are none."""
-    values = _crossing(trace, grid)
+# searches ----------------------------------------------------------------------------------------------------
+def roots(trace: Trace, line: Which, grid: Array) -> Places:
+    """Sign changes on grids (lines, n), and zeros met on them, where their neighbours are none."""
+    quantities = crossing(trace)
+    values = quantities(line[:, None], grid)
     signs = np.sign(np.where(np.isfinite(values), values, np.nan))
-    which, at = np.nonzero(signs[:, :-1] * signs[:, 1:] < 0)
+    row, k, at = np.nonzero(signs[..., :-1] * signs[..., 1:] < 0)
+    low, high, start = grid[k, at], grid[k, at + 1], signs[row, k, at]
     zeros = signs == 0
-    alone = zeros[:, 1:-1] & ~(zeros[:, :-2] & zeros[:, 2:])
-    found = [float(x) for x in np.unique(grid[1:-1][np.any(alone, axis=0)])]
-    which, at = which[: 4 * MOST_PLACES], at[: 4 * MOST_PLACES]
-    if not len(which):
-        return found
-    a, b, start = grid[at].copy(), grid[at + 1].copy(), signs[which, at]
-    pick = np.arange(len(a))
-    for _ in range(70):
-        middle = (a + b) / 2
-        here = np.sign(_crossing(trace, middle)[which, pick])
-        a = np.where((here == start) | (here == 0), middle, a)
-        b = np.where((here != start) | (here == 0), middle, b)
-    return found + [float(x) for x in np.unique((a + b) / 2)]
+    alone = np.nonzero(zeros[..., 1:-1] & ~(zeros[..., :-2] & zeros[..., 2:]))
+    found = Places(line[alone[1]], grid[alone[1], alone[2] + 1], alone[0])
+    size = np.abs(values)
+    same = (signs[..., :-2] == signs[..., 1:-1]) & (signs[..., 2:] == signs[..., 1:-1]) & ~zeros[..., 1:-1]
+    dips = np.nonzero(same & (size[..., 1:-1] < size[..., :-2]) & (size[..., 1:-1] <= size[..., 2:]))
+    if len(dips[0]):
+        sign = signs[dips[0], dips[1], dips[2] + 1]
+        ends = grid[dips[1], dips[2]], grid[dips[1], dips[2] + 2]
+        z, value = highest(quantities, dips[0], line[dips[1]], *ends, -sign)
+        twice = value > 0
+        row = np.concatenate([row, dips[0][twice], dips[0][twice]])
+        k = np.concatenate([k, dips[1][twice], dips[1][twice]])
+        low, high = np.concatenate([low, ends[0][twice], z[twice]]), np.concatenate([high, z[twice], ends[1][twice]])
+        start = np.concatenate([start, sign[twice], -sign[twice]])
+        touched = value == 0
+        found = found + Places(line[dips[1][touched]], z[touched], dips[0][touched])
+    own = line[k]
+    for _ in range(_STEPS if len(low) else 0):
+        x = low[:, None] + (high - low)[:, None] * _DOMAIN
+        here = np.sign(_rows(quantities, row, own, x))
+        past = here != start[:, None]
+        past[:, -1], past[:, 0] = True, False
+        pick, first = np.arange(len(low)), np.argmax(past, axis=1)
+        high = x[pick, first]
+        low = np.where(here[pick, first] == 0, high, x[pick, first - 1])
+    return found + Places(own, (low + high) / 2, row)
 
 
-def _tops(trace: Trace, grid: Array) -> list[float]:
-    """Local maxima inside the grid, by golden section."""
-    values = _peaked(trace, grid)
-    inner = values[:, 1:-1]
-    which, at = np.nonzero((inner > values[:, :-2]) & (inner >= values[:, 2:]))
-    which, at = which[:MOST_PLACES], at[:MOST_PLACES]
-    if not len(which):
-        return []
-    a, b, pick = grid[at].copy(), grid[at + 2].copy(), np.arange(len(at))
-    for _ in range(60):
-        left, right = b - _GOLDEN * (b - a), a + _GOLDEN * (b - a)
-        lower = _peaked(trace, left)[which, pick] < _peaked(trace, right)[which, pick]
-        a, b = np.where(lower, left, a), np.where(lower, b, right)
-    return [float(x) for x in np.unique((a + b) / 2)]
+def _rows(quantities: Quantities, row: Which, line: Which, x: Array) -> Array:
+    """Quantity row_k at the points x_k of line_k."""
+    return np.asarray(quantities(line[:, None], x)[row, np.arange(len(row))])
+
+
+def _tops(trace: Trace, line: Which, grid: Array) -> Places:
+    """Local maxima inside of the grids."""
+    quantities = peaked(trace)
+    values = quantities(line[:, None], grid)
+    inner = values[..., 1:-1]
+    row, k, at = np.nonzero((inner > values[..., :-2]) & (inner >= values[..., 2:]))
+    z, _ = highest(quantities, row, line[k], grid[k, at], grid[k, at + 2], np.ones(len(k)))
+    return Places(line[k], z, np.full(len(z), -1))
+
+
+def highest(
+    quantities: Quantities, row: Which, line: Which, low: Array, high: Array, factor: Array
+) -> tuple[Array, Array]:
+    """Where factors times quantities are largest between low and high, and how large."""
+    pick = np.arange(len(low))
+    best, value = (low + high) / 2, np.full(len(low), -np.inf)
+    for _ in range(_STEPS if len(low) else 0):
+        x = low[:, None] + (high - low)[:, None] * _DOMAIN
+        heights = factor[:, None] * _rows(quantities, row, line, x)
+        heights = np.where(np.isnan(heights), -np.inf, heights)
+        value = np.max(heights, axis=1)
+        level = heights == value[:, None]
+        first, last = np.argmax(level, axis=1), _SECTIONS - np.argmax(level[:, ::-1], axis=1)
+        best = x[pick, (first + last) // 2]  # of what is level up to rounding, the middle
+        low, high = x[pick, np.maximum(first - 1, 0)], x[pick, np.minimum(last + 1, _SECTIONS)]
+    return best, value
+
+
+__all__ = ["Places", "Trace", "bases", "crossing", "exponents", "highest", "on_lines", "peaked", "places", "roots"]

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -78,7 +78,8 @@ class Panels:
 
 @dataclass(frozen=True, eq=False)
 class Sides:
-    """Both sides of every place, as far as halfway to the next place or to the end of the axis."""
+    """Both sides of every place, as far as halfway to the next place or to the end of the axis; both halves of a line
+    without places."""
 
     line: Which
     place: Array
@@ -86,6 +87,10 @@ class Sides:
     sign: Array
     length: Array
     exact: Any  # whether a coordinate is exactly 0 there
+    placed: Any  # whether there is a place
+
+    def of(self, which: Any) -> Sides:
+        return Sides(*(getattr(self, f.name)[which] for f in fields(self)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +99,7 @@ class Tails:
 
     line: Which
     place: Array
-    end: Array
+    start: Array  # (tails, p), the point at d = end
     value: Array
     error: Array
 
@@ -161,8 +166,9 @@ def _cut(function: Function, mean: Array, slope: Array, line: Which, places: Arr
     faults: dict[int, Exception] = {}
     low, high, beyond = _ends(function, mean, slope, care, faults)
     sides = _sides(mean, slope, low, high, line, places)
-    tails = _tails(function, slope, sides, care, faults)
-    return Cut(len(mean), _graded(sides, tails.end, care.ratio), tails, beyond, faults)
+    end = np.zeros(len(sides.line))
+    tails, end[sides.placed] = _tails(function, slope, sides.of(sides.placed), care, faults)
+    return Cut(len(mean), _graded(sides, end, care.ratio), tails, beyond, faults)
 
 
 def _sides(mean: Array, slope: Array, low: Array, high: Array, line: Which, z: Array) -> Sides:
@@ -185,7 +191,8 @@ def _sides(mean: Array, slope: Array, low: Array, high: Array, line: Which, z: A
     exact = np.any((base == 0) & (slope != 0), axis=1)
     sign = np.repeat([-1.0, 1.0], len(z))
     length = np.concatenate([z - left, right - z])
-    return Sides(np.tile(line, 2), np.tile(z, 2), np.tile(base, (2, 1)), sign, length, np.tile(exact, 2))
+    placed = np.tile(~np.isin(line, without), 2)
+    return Sides(np.tile(line, 2), np.tile(z, 2), np.tile(base, (2, 1)), sign, length, np.tile(exact, 2), placed)
 
 
 def _snapped(mean: Array, slope: Array, z: Array) -> Array:
@@ -197,9 +204,10 @@ def _snapped(mean: Array, slope: Array, z: Array) -> Array:
 
 def _graded(sides: Sides, end: Array, ratio: float) -> Panels:
     """From `end` on to the length of each side: geometric near the place, then even."""
-    near = np.minimum(sides.length, 0.5)
-    end = np.minimum(end, near)
-    geometric = np.ceil(np.log(near / end) / math.log(ratio)).astype(np.intp)
+    near = np.where(sides.placed, np.minimum(sides.length, 0.5), 0.0)
+    geometric = np.zeros(len(end), dtype=np.intp)
+    own = sides.placed
+    geometric[own] = np.maximum(np.ceil(np.log(near[own] / end[own]) / math.log(ratio)), 0)
     even = np.ceil((sides.length - near) / WIDEST).astype(np.intp)
     of, k = _counted(geometric)
     low = np.where(k == geometric[of] - 1, end[of], near[of] * ratio ** -(k + 1.0))
@@ -220,8 +228,10 @@ def _counted(counts: Which) -> tuple[Which, Array]:
     return of, np.arange(len(of)) - np.repeat(np.cumsum(counts) - counts, counts).astype(np.float64)
 
 
-def _tails(function: Function, slope: Array, sides: Sides, care: Care, faults: dict[int, Exception]) -> Tails:
-    """The power that f is beside each place, on each side."""
+def _tails(
+    function: Function, slope: Array, sides: Sides, care: Care, faults: dict[int, Exception]
+) -> tuple[Tails, Array]:
+    """The power that f is beside each place, on each side, and up to which distance."""
     end = np.minimum(np.where(sides.exact, care.exact_end, NEAR_END), 1e-3 * sides.length)
     values, end = _beside(function, slope, sides, end)
     sizes = np.abs(values)
@@ -248,7 +258,8 @@ def _tails(function: Function, slope: Array, sides: Sides, care: Care, faults: d
         else:
             reason = Infinite(f"near {_shown(sides.base[k])} it grows like |d|^{first[k]:.3g}")
         faults.setdefault(int(sides.line[k]), reason)
-    return Tails(sides.line, sides.place, end, left, error)
+    start = sides.base + (sides.sign * end)[:, None] * slope
+    return Tails(sides.line, sides.place, start, left, error), end
 
 
 def _beside(function: Function, slope: Array, sides: Sides, end: Array) -> tuple[Array, Array]:

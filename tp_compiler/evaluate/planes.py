@@ -1,0 +1,210 @@
+"""E f(x) of one function of two Gaussian axes that is narrow, unbounded or kinked along curves: nested rules (lines.py).
+
+f is integrated over the inner axis wherever the outer one stands, on many lines at once, each with its own places. What
+is left is a function of the outer axis, and singular, steep or kinked only where the picture of inner places changes:
+where places come, go or change their order, and where an exponent or the reciprocal of a divisor is largest over the
+whole inner axis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tp_compiler.evaluate import features, lines
+from tp_compiler.evaluate.budget import current
+from tp_compiler.evaluate.lines import FARTHEST, Care, Function, Unsettled
+from tp_compiler.evaluate.univariate import Array, Seen
+
+INNER = Care(rtol=1e-12, exact_end=1e-60, most=4000)  # a place of the inner axis may be as near as the outer one is
+OUTER = Care(rtol=1e-10, step=0.5, most=800)
+LINES = 256  # at a time
+GRID = np.linspace(-FARTHEST, FARTHEST, 309)  # of the inner axis, where places are only counted
+SPAN = np.linspace(-FARTHEST, FARTHEST, 155)  # of the outer axis
+DECADES = 10.0 ** -np.arange(0.0, 16.0)
+AROUND = np.concatenate([-DECADES, [0.0], DECADES[::-1]])
+SAME = 1e-11  # heights closer than so are the same, relatively
+MOST_EVENTS = 24
+_SECTIONS, _STEPS = 16, 14
+_DOMAIN = np.arange(_SECTIONS + 1) / _SECTIONS
+_LEGENDRE = np.polynomial.legendre.leggauss(3)
+FEW, THEIRS = (1 + _LEGENDRE[0]) / 2, _LEGENDRE[1] / 2
+
+Watch = Callable[[Array, Seen], None]  # points (..., p)
+
+
+@dataclass(frozen=True, eq=False)
+class Plane:
+    """x = mean + outer t + inner z; `watch` records the primitives in the function."""
+
+    function: Function
+    watch: Watch
+    mean: Array
+    outer: Array
+    inner: Array
+
+    def trace(self, x: Array) -> features.Trace:
+        """Along the inner axis, from points (lines, p) on."""
+
+        def trace(line: Any, z: Array, seen: Seen) -> None:
+            self.watch(x[line] + self.inner * z[..., None], seen)
+
+        return trace
+
+    def at(self, t: Array) -> Array:
+        return self.mean + self.outer * t[:, None]
+
+
+def integral(plane: Plane) -> tuple[float, float]:
+    """(E f, its error). Raises Infinite where E|f| = ∞, Unsettled where the integral cannot be known."""
+    over = _Sections(plane)
+    cut = lines.divided(over.value, plane.mean, plane.outer, _events(plane), OUTER)
+    value, error = lines.settled(over.value, plane.outer, cut, OUTER)
+    x, weights = lines.rule(plane.outer, cut.panels, FEW, THEIRS)
+    unsure = float(np.sum(weights * over.error(x)))
+    singular = cut.tails.value != 0
+    size, off = over.both(cut.tails.start[singular])
+    share = np.where(np.isfinite(off / size), off / np.abs(size), 1.0)
+    unsure += float(np.sum(np.abs(cut.tails.value[singular]) * share))
+    if not np.isfinite(value[0] + error[0] + unsure):
+        raise Unsettled("a function that is not finite")
+    return float(value[0]), float(error[0]) + unsure
+
+
+class _Sections:
+    """The integral over the inner axis, as a function of points on the outer one."""
+
+    def __init__(self, plane: Plane):
+        self.plane = plane
+
+    def value(self, x: Array) -> Array:
+        return self.both(x)[0]
+
+    def error(self, x: Array) -> Array:
+        return self.both(x)[1]
+
+    def both(self, x: Array) -> tuple[Array, Array]:
+        plane = self.plane
+        flat = x.reshape(-1, x.shape[-1])
+        found = np.empty((2, len(flat)))
+        for start in range(0, len(flat), LINES):
+            current().poll()
+            own = flat[start : start + LINES]
+            places = features.on_lines(plane.trace(own), len(own), -FARTHEST, FARTHEST)
+            found[:, start : start + LINES] = lines.integrals(
+                plane.function, own, plane.inner, places.line, places.z, INNER
+            )
+        return found[0].reshape(x.shape[:-1]), found[1].reshape(x.shape[:-1])
+
+
+# where the outer axis is cut ---------------------------------------------------------------------------------
+def _events(plane: Plane) -> list[float]:
+    """Where the picture of inner places changes, and where the highest point of the inner axis is highest."""
+    found: list[float] = []
+    grid = SPAN
+    for _ in range(2):
+        grid = np.unique(np.clip(np.concatenate([grid, AROUND]), -FARTHEST, FARTHEST))
+        new = [t for t in (*_changes(plane, grid), *_summits(plane, grid)) if _apart(t, found)]
+        for t in new:
+            if _apart(t, found):
+                found.append(t)
+        if not new or len(found) > MOST_EVENTS:
+            break
+        grid = np.concatenate([t + AROUND for t in new])
+    if len(found) > MOST_EVENTS:
+        raise Unsettled("a function with too many places")
+    return found
+
+
+def _apart(t: float, found: list[float]) -> bool:
+    return all(abs(t - other) > 1e-9 * max(1e-3, abs(other)) for other in found)
+
+
+def _picture(plane: Plane, t: Array) -> list[tuple[Any, ...]]:
+    """For each line: the signs at the end of the inner axis, and what passes 0 along it, in order."""
+    x = plane.at(t)
+    trace, every = plane.trace(x), np.arange(len(t))
+    roots = features.roots(trace, every, np.broadcast_to(GRID, (len(t), len(GRID))))
+    order = np.lexsort((roots.z, roots.line))
+    bounds = np.searchsorted(roots.line[order], [*every, len(t)])
+    rows = roots.row[order]
+    signs = np.sign(features.crossing(trace)(every[:, None], np.full((len(t), 1), GRID[0])))[..., 0]
+    return [(tuple(signs[:, k]), tuple(rows[bounds[k] : bounds[k + 1]])) for k in every]
+
+
+def _differ(a: tuple[Any, ...], b: tuple[Any, ...]) -> bool:
+    """Whether more has changed than that a place has left at an end of the axis."""
+    return a != b and abs(len(a[1]) - len(b[1])) != 1
+
+
+def _changes(plane: Plane, grid: Array) -> list[float]:
+    pictures = _picture(plane, grid)
+    change = np.array([_differ(a, b) for a, b in zip(pictures[:-1], pictures[1:], strict=True)], dtype=bool)
+    alone = change[:-1] & change[1:] & (grid[2:] - grid[:-2] < 1e-12)  # at a point of the grid, exactly
+    found = [float(t) for t in grid[1:-1][alone]]
+    change[:-1] &= ~alone
+    change[1:] &= ~alone
+    at = np.flatnonzero(change)
+    if len(at) > MOST_EVENTS:
+        raise Unsettled("a function with too many places")
+    low, high = grid[at], grid[at + 1]
+    start = [pictures[k] for k in at]
+    for _ in range(_STEPS if len(at) else 0):
+        current().poll()
+        t = low[:, None] + (high - low)[:, None] * _DOMAIN
+        own = _picture(plane, t[:, 1:-1].ravel())
+        for k, first in enumerate(start):
+            here = own[k * (_SECTIONS - 1) : (k + 1) * (_SECTIONS - 1)]
+            n = next((n for n, p in enumerate(here) if _differ(first, p)), _SECTIONS - 1)
+            low[k], high[k] = t[k, n], t[k, n + 1]
+    return [*found, *(float(t) for t in (low + high) / 2)]
+
+
+def _heights(plane: Plane, row: Any, t: Array, exponents: bool) -> Array:
+    """The largest value of exponent row_k along the inner axis, or minus the least size of a divisor (0 where it passes
+    0), at outer points t (k, n)."""
+    count, n = t.shape
+    trace, every, own = plane.trace(plane.at(t.ravel())), np.arange(count * n), np.repeat(row, n)
+    quantities = (features.exponents if exponents else features.bases)(trace)
+    values = quantities(every[:, None], np.broadcast_to(GRID, (len(every), len(GRID))))[own, every]
+    highest = values if exponents else -np.abs(values)
+    at = np.argmax(np.where(np.isnan(highest), -np.inf, highest), axis=1)
+    factor = np.ones(len(every)) if exponents else -np.sign(values[every, at])
+    low, high = GRID[np.maximum(at - 1, 0)], GRID[np.minimum(at + 1, len(GRID) - 1)]
+    _, best = features.highest(quantities, own, every, low, high, factor)
+    if not exponents:
+        best = np.where(np.any(values * factor[:, None] >= 0, axis=1), 0.0, np.minimum(best, 0.0))
+    return best.reshape(count, n)
+
+
+def _summits(plane: Plane, grid: Array) -> list[float]:
+    return [t for exponents in (True, False) for t in _summits_of(plane, grid, exponents)]
+
+
+def _summits_of(plane: Plane, grid: Array, exponents: bool) -> list[float]:
+    quantities = features.exponents if exponents else features.bases
+    count = len(quantities(plane.trace(plane.at(grid[:1])))(np.zeros((1, 1), dtype=np.intp), np.zeros((1, 1))))
+    if not count:
+        return []
+    row = np.arange(count)
+    heights = _heights(plane, row, np.broadcast_to(grid, (count, len(grid))), exponents)
+    slack = SAME * np.abs(heights[:, 1:-1])
+    left, right = heights[:, 1:-1] - heights[:, :-2], heights[:, 1:-1] - heights[:, 2:]
+    row, at = np.nonzero(((left > slack) & (right >= -slack)) | ((right > slack) & (left >= -slack)))
+    if len(at) > 2 * MOST_EVENTS:
+        raise Unsettled("a function with too many places")
+    backwards = left[row, at] <= slack[row, at]
+    low, high = np.where(backwards, grid[at + 2], grid[at]), np.where(backwards, grid[at], grid[at + 2])
+    pick, best = np.arange(len(at)), grid[at + 1]
+    for _ in range(_STEPS if len(at) else 0):
+        current().poll()
+        t = low[:, None] + (high - low)[:, None] * _DOMAIN
+        own = _heights(plane, row, t, exponents)
+        top = np.max(own, axis=1, keepdims=True)
+        first = np.argmax(own >= top - SAME * np.abs(top), axis=1)
+        best = t[pick, first]
+        low, high = t[pick, np.maximum(first - 1, 0)], t[pick, np.minimum(first + 1, _SECTIONS)]
+    return [float(t) for t in best]
