@@ -32,7 +32,7 @@ class Sum:
             if term.over or np.ndim(term.coefficient.values):
                 raise NotExact("a nonlinear function of a sum over an index")
             for factor in term.factors:
-                self.kinked |= isinstance(factor.function, Univariate) and bool(factor.function.kinks)
+                self.kinked |= kinked(factor)
                 for argument in factor.arguments:
                     if argument.copy < 0:
                         raise NotExact("a nonlinear function of an average over copies")
@@ -70,6 +70,7 @@ class Several:
 
     def __init__(self, fn: str, inner: list[Sum], keys: list[Any]):
         self.fn, self.inner, self.keys = fn, inner, keys
+        self.kinked = not PRIMITIVES[fn].smooth or any(f.kinked for f in inner)
         exponent = inner[1].number if fn == "pow" else None
         self.parity = parity_under(fn, [f.parity for f in inner], exponent)
         self.degree = degree_under(fn, [f.degree for f in inner], exponent)
@@ -90,6 +91,7 @@ class Moved:
         self.function, self.lines = function, lines
         self.parity = 0 if any(shift for _, shift in lines) else getattr(function, "parity", 0)
         self.degree: int | None = getattr(function, "degree", None)
+        self.kinked: bool = getattr(function, "kinked", False)
 
     def _inner(self, points: Any) -> list[Any]:
         return [s * x + t for (s, t), x in zip(self.lines, points, strict=True)]
@@ -106,8 +108,6 @@ def several(fn: str, args: list[Any]) -> Form:
     """fn of kets that are themselves functions of Gaussians: one factor of all Gaussians involved."""
     variables: dict[Any, Linear] = {}
     inner = [Sum(a, variables) for a in args]
-    if not PRIMITIVES[fn].smooth or any(f.kinked for f in inner):
-        raise NotExact(f"{fn} of a nonlinear ket, with a kink")
     return Form((Term(number(1.0), (Factor(Several(fn, inner, list(variables)), tuple(variables.values())),)),))
 
 
@@ -123,6 +123,11 @@ def watch(factor: Factor, points: list[Any], seen: Seen) -> None:
         f.seen(points[0], seen)
     elif isinstance(f, Several | Moved):
         f.watch(points, seen)
+
+
+def kinked(factor: Factor) -> bool:
+    f = factor.function
+    return bool(f.kinks) if isinstance(f, Univariate) else getattr(f, "kinked", False)
 
 
 def parity_of(factor: Factor) -> int:

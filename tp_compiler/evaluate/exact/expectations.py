@@ -341,7 +341,8 @@ class Expectations:
             self.method = QUADRATURE
             joint, watched = _joint(factors, places), _watched(factors, places)
             kinks = _kinks(factors, places, count)
-            return careful.expectation_of(joint, watched, mean, covariance, kinks, self._spend)
+            curved = any(composites.kinked(f) for f in factors if not isinstance(f.function, Univariate))
+            return careful.expectation_of(joint, watched, mean, covariance, kinks, self._spend, curved)
 
         return integral
 

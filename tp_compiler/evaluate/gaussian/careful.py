@@ -3,6 +3,7 @@
 Functions that are bounded near all their places (features.py) and not steep go to the fixed rules of quadrature.py.
 For the others: all variables on one axis are integrated by lines.py; one function of that kind among others is
 integrated over its own axis, the others over their conditional law; two, on the product of their two sets of panels.
+Other functions of two axes are left to planes.py.
 Raises `Infinite` where E|f| = ∞, and `Unsettled` where the integral is not known to be right.
 """
 
@@ -15,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from tp_compiler.evaluate.gaussian import features, lines, quadrature
+from tp_compiler.evaluate.gaussian import features, lines, planes, quadrature
 from tp_compiler.evaluate.gaussian.lines import Infinite, Unsettled
 from tp_compiler.evaluate.gaussian.univariate import Array, Seen, Univariate
 
@@ -28,7 +29,11 @@ ALIGNED = 1 - 1e-13  # correlations above: one axis
 SECTIONS = (-0.6, 0.13, 0.9)  # where the other variables stand while one is looked at, in standard deviations
 MOST_ROWS = 4  # of a family of joint functions that are looked at
 
+UNSURE = 1e-6  # a larger part of the largest value is worth a better rule,
+SMALL = 1e-10  # if it is not small
+
 COST = {0: 0.0, 1: 0.01, 2: 0.05, 3: 2.0}  # seconds of an integral over as many Gaussians, about
+NESTED = 3.0  # of one by nested rules
 
 Joint = Callable[[Array], Any]
 Spend = Callable[[float], None]
@@ -56,7 +61,7 @@ def expectation(
             value, error = quadrature.expectation(functions, mean, spread)
         left = ~np.isfinite(error)
         if left.any():
-            product = _Product(list(functions), profiles)
+            product = _Product(list(functions), profiles, spend)
             value[left], error[left] = _each(product, mean[left], spread[left], spend)
     return value.reshape(shape), error.reshape(shape)
 
@@ -68,19 +73,24 @@ def expectation_of(
     covariance: Any,
     kinks: Any,
     spend: Spend = lambda seconds: None,
+    kinked: bool = False,
 ) -> tuple[Array, Array]:
-    """E f(x) of one function of up to three Gaussians, points (..., p) to values (...)."""
+    """E f(x) of one function of up to three Gaussians, points (..., p) to values (...); `kinked`: along curves, too."""
     mean, spread, shape = _rows(means, covariance)
-    joint = _JointFunction(function, watch)
+    joint = _JointFunction(function, watch, spend)
     with np.errstate(all="ignore"):
         root = quadrature.lower_root(spread)
         rank = np.sum(np.diagonal(root, axis1=1, axis2=2) > 0, axis=1)
         many = np.flatnonzero(rank > 1)
-        rough = any(joint.rough(mean[k], root[k]) for k in many[:: max(1, len(many) // MOST_ROWS)])
-        if rough:
-            raise Unsettled("a function of several Gaussians that is narrow or unbounded")
-        value, error = quadrature.expectation_of(function, mean, spread, kinks=kinks)
-        left = (rank == 1) | ~np.isfinite(error)
+        rough = any([joint.rough(mean[k], root[k]) for k in many[:: max(1, len(many) // MOST_ROWS)]]) or kinked
+        if rough and np.any(rank > 2):
+            raise Unsettled("a function of three Gaussians that is narrow, unbounded or kinked")
+        value, error = np.full(len(mean), np.nan), np.full(len(mean), np.nan)
+        if not rough:
+            value, error = quadrature.expectation_of(function, mean, spread, kinks=kinks)
+        left = (rank <= 1) | ~np.isfinite(error)
+        unsure = error > max(SMALL, UNSURE * float(np.max(np.abs(value[~left]), initial=0.0)))
+        left |= unsure & (rank == 2)
         if left.any():
             value[left], error[left] = _each(joint, mean[left], spread[left], spend)
     return value.reshape(shape), error.reshape(shape)
@@ -131,8 +141,8 @@ def _rough(f: Callable[[Array], Array], place: float, deviation: float, kink: bo
 class _Product:
     """Π f_k(x_k)"""
 
-    def __init__(self, functions: list[Univariate], profiles: list[Profile]):
-        self.functions, self.profiles = functions, profiles
+    def __init__(self, functions: list[Univariate], profiles: list[Profile], spend: Spend):
+        self.functions, self.profiles, self.spend = functions, profiles, spend
 
     def __call__(self, x: Array) -> Array:
         result = np.ones(x.shape[:-1])
@@ -161,8 +171,15 @@ class _Product:
         if not others:
             return self._conditional(mean, spread, first, rest)
         if set(rest) != set(_aligned(spread, others[0])):
-            raise Unsettled("several narrow or unbounded functions")
+            return self._nested(mean, spread)
         return self._crossed(mean, spread, first, rest)
+
+    def _nested(self, mean: Array, spread: Array) -> tuple[float, float]:
+        def watch(x: Array, seen: Seen) -> None:
+            for k, f in enumerate(self.functions):
+                f.seen(x[..., k], seen)
+
+        return _JointFunction(self, watch, self.spend).several(mean, spread)
 
     def rays(self, mean: Array, spread: Array) -> None:
         """Raises Infinite where the integrand outgrows the Gaussian in some direction."""
@@ -170,12 +187,15 @@ class _Product:
         for direction in quadrature.directions(len(mean)):
             lines.divided(self, mean, root @ direction, [])
 
+    def _part(self, own: list[int]) -> _Product:
+        return _Product([self.functions[k] for k in own], [self.profiles[k] for k in own], self.spend)
+
     def _conditional(self, mean: Array, spread: Array, own: list[int], rest: list[int]) -> tuple[float, float]:
         """Over the axis of some variables, the others by the fixed rules given these."""
         slope = _slope(spread, own[0])
         left = spread[np.ix_(rest, rest)] - np.outer(slope[rest], slope[rest])
         left[np.diag_indices(len(rest))] = np.maximum(np.diagonal(left), 0.0)
-        part = _Product([self.functions[k] for k in own], [self.profiles[k] for k in own])
+        part = self._part(own)
         others = [self.functions[k] for k in rest]
         worst = 0.0
 
@@ -198,7 +218,7 @@ class _Product:
         sides = []
         slopes = [_slope(spread, own[0]) for own in (first, second)]
         for own, slope in zip((first, second), slopes, strict=True):
-            part = _Product([self.functions[k] for k in own], [self.profiles[k] for k in own])
+            part = self._part(own)
             m, s = mean[own], slope[own]
             cut = lines.divided(part, m, s, part.places(m, s, range(len(own))))
             sides.append((part, m, s, cut))
@@ -238,8 +258,8 @@ def _crossed_sum(sides: list[Any], cosine: float, halved: bool) -> tuple[float, 
 class _JointFunction:
     """One function of several variables."""
 
-    def __init__(self, function: Joint, watch: Callable[[Array, Seen], None]):
-        self.function, self.watch = function, watch
+    def __init__(self, function: Joint, watch: Callable[[Array, Seen], None], spend: Spend):
+        self.function, self.watch, self.spend = function, watch, spend
 
     def __call__(self, x: Array) -> Array:
         return np.broadcast_to(np.asarray(self.function(x), dtype=np.float64), x.shape[:-1])
@@ -254,7 +274,13 @@ class _JointFunction:
         return lines.integral(self, mean, slope, self.places(mean, slope))
 
     def several(self, mean: Array, spread: Array) -> tuple[float, float]:
-        raise Unsettled("an average carried by values too large for doubles")
+        root = quadrature.lower_root(spread[None])[0]
+        axes = np.flatnonzero(np.diagonal(root) > 0)
+        if len(axes) > 2:
+            raise Unsettled("a function of three Gaussians that is narrow, unbounded or kinked")
+        self.spend(NESTED)
+        outer, inner = root[:, axes].T
+        return planes.integral(planes.Plane(self, self.watch, mean, outer, inner))
 
     def rough(self, mean: Array, root: Array) -> bool:
         """Looks along each axis, with the others held: raises Infinite where f is not integrable along one, wherever
@@ -267,7 +293,7 @@ class _JointFunction:
                 z = [held * (1 - 2 * ((k + j) % 2)) if j in axes and j != axis else 0.0 for j in range(len(mean))]
                 start, slope = mean + root @ np.array(z), root[:, axis]
                 places = self.places(start, slope)
-                section = lambda t, start=start, slope=slope: self(start + slope * t[:, None])  # noqa: E731
+                section = lambda t, start=start, slope=slope: self(start + slope * t[..., None])  # noqa: E731
                 rough = rough or any(_rough(section, x, 1.0, False) for x in places if abs(x) < 12)
                 try:
                     lines.divided(self, start, slope, places)

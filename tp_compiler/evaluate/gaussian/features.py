@@ -30,7 +30,7 @@ _DOMAIN = np.arange(_SECTIONS + 1) / _SECTIONS
 
 @dataclass(frozen=True, eq=False)
 class Places:
-    """Places on lines, and which quantity changes its sign there (-1: none, it is at its largest)."""
+    """Places on lines, and which quantity changes its sign there (-1: none does)."""
 
     line: Which
     z: Array
@@ -185,7 +185,8 @@ def roots(trace: Trace, line: Which, grid: Array) -> Places:
     low, high, start = grid[k, at], grid[k, at + 1], signs[row, k, at]
     zeros = signs == 0
     alone = np.nonzero(zeros[..., 1:-1] & ~(zeros[..., :-2] & zeros[..., 2:]))
-    found = Places(line[alone[1]], grid[alone[1], alone[2] + 1], alone[0])
+    passed = signs[alone] != signs[alone[0], alone[1], alone[2] + 2]
+    found = Places(line[alone[1]], grid[alone[1], alone[2] + 1], np.where(passed, alone[0], -1))
     size = np.abs(values)
     same = (signs[..., :-2] == signs[..., 1:-1]) & (signs[..., 2:] == signs[..., 1:-1]) & ~zeros[..., 1:-1]
     dips = np.nonzero(same & (size[..., 1:-1] < size[..., :-2]) & (size[..., 1:-1] <= size[..., 2:]))
@@ -199,7 +200,7 @@ def roots(trace: Trace, line: Which, grid: Array) -> Places:
         low, high = np.concatenate([low, ends[0][twice], z[twice]]), np.concatenate([high, z[twice], ends[1][twice]])
         start = np.concatenate([start, sign[twice], -sign[twice]])
         touched = value == 0
-        found = found + Places(line[dips[1][touched]], z[touched], dips[0][touched])
+        found = found + Places(line[dips[1][touched]], z[touched], np.full(np.sum(touched), -1))
     own = line[k]
     for _ in range(_STEPS if len(low) else 0):
         x = low[:, None] + (high - low)[:, None] * _DOMAIN
@@ -239,7 +240,9 @@ def highest(
         heights = np.where(np.isnan(heights), -np.inf, heights)
         value = np.max(heights, axis=1)
         level = heights == value[:, None]
-        first, last = np.argmax(level, axis=1), _SECTIONS - np.argmax(level[:, ::-1], axis=1)
+        first = np.argmax(level, axis=1)
+        beyond = ~level & (np.arange(_SECTIONS + 1) > first[:, None])
+        last = np.where(beyond.any(axis=1), np.argmax(beyond, axis=1) - 1, _SECTIONS)
         best = x[pick, (first + last) // 2]  # of what is level up to rounding, the middle
         low, high = x[pick, np.maximum(first - 1, 0)], x[pick, np.minimum(last + 1, _SECTIONS)]
     return best, value

@@ -25,11 +25,13 @@ WIDEST = 0.75  # of a panel
 EXACT_END = 1e-30  # panels shrink to this distance from a place known exactly,
 NEAR_END = 1e-8  # to this one from a singular place known up to rounding,
 SMALL_END = 1e-15  # and to this one from any other
+WEAK = -0.1  # a power above, and a logarithm, is seen to its end
 POLE = 1e-4  # an exponent this close to -1 is -1
 MOST_PANELS = 30_000
 NODES, WEIGHTS = (1 + np.polynomial.legendre.leggauss(12)[0]) / 2, np.polynomial.legendre.leggauss(12)[1] / 2
 
 Function = Callable[[Array], Array]  # points (..., p) to values (...)
+Known = Callable[[Array], tuple[Array, Any]]  # to values, and how far they are off
 Which = Any  # an array of whole numbers: lines
 
 
@@ -120,7 +122,7 @@ def integral(
     function: Function, mean: Array, slope: Array, places: Iterable[float], care: Care = Care()
 ) -> tuple[float, float]:
     """(E f, its error). Raises Infinite where E|f| = ∞, Unsettled where the integral cannot be known."""
-    value, error = settled(function, slope, divided(function, mean, slope, places, care), care)
+    value, error = settled(exactly(function), slope, divided(function, mean, slope, places, care), care)
     return float(value[0]), float(error[0])
 
 
@@ -130,7 +132,7 @@ def integrals(
     """The same on the lines through mean (lines, p), with places on them; ∞ where E|f| = ∞, and not a number where the
     integral cannot be known."""
     cut = _cut(function, mean, slope, line, places, care)
-    value, error = settled(function, slope, cut, care)
+    value, error = settled(exactly(function), slope, cut, care)
     for k, reason in cut.faults.items():
         value[k] = np.inf if isinstance(reason, Infinite) else np.nan
     return value, np.where(np.isfinite(value), error, np.inf)
@@ -145,7 +147,11 @@ def divided(function: Function, mean: Array, slope: Array, places: Iterable[floa
     return cut
 
 
-def settled(function: Function, slope: Array, cut: Cut, care: Care) -> tuple[Array, Array]:
+def exactly(function: Function) -> Known:
+    return lambda x: (function(x), 0.0)
+
+
+def settled(function: Known, slope: Array, cut: Cut, care: Care) -> tuple[Array, Array]:
     """The integrals over a cut, and their errors."""
     value, error, size = _adaptive(function, slope, cut, care)
     left = _total(cut.tails.line, cut.tails.value, cut.count)
@@ -241,7 +247,7 @@ def _tails(
         known = np.all(np.isfinite(sizes), axis=1)
         vanishes = known & ~np.all(sizes > 0, axis=1)
         rest = known & ~vanishes
-        regular = rest & ~sides.exact & (first > -0.02)
+        regular = rest & ~sides.exact & (first > WEAK)
         open_ = np.flatnonzero(rest & ~sides.exact & ~regular)
         regular[open_] = ~_go_on(function, slope, sides, open_, first[open_], sizes[open_, 0])
         grows = rest & ~regular & (first <= -1 + POLE)
@@ -249,7 +255,7 @@ def _tails(
         end = np.where(~sides.exact & (vanishes | regular), np.minimum(SMALL_END, end), end)
         left = np.where(singular, values[:, 0] * end / (1 + first) * density, 0.0)
         drift = np.minimum(1.0, 40 * (np.abs(first - second) + 1e-13) / (1 + first) + end)
-        error = np.where(singular, np.abs(left) * drift, np.where(regular, 2.0, 1.0) * sizes[:, 0] * end * density)
+        error = np.where(singular, np.abs(left) * drift, np.where(regular, 10.0, 1.0) * sizes[:, 0] * end * density)
     for k in np.flatnonzero(~known):
         faults.setdefault(int(sides.line[k]), Unsettled("a function that is not finite"))
     for k in np.flatnonzero(grows):
@@ -356,16 +362,16 @@ def _cut_off(far: Array, size: Array, height: Array) -> tuple[float, float]:
 
 
 # panels ------------------------------------------------------------------------------------------------------
-def _adaptive(function: Function, slope: Array, cut: Cut, care: Care) -> tuple[Array, Array, Array]:
+def _adaptive(function: Known, slope: Array, cut: Cut, care: Care) -> tuple[Array, Array, Array]:
     """Σ over the panels of each line, halved until two rules agree: value, error, and the integral of |f|."""
     count, panels = cut.count, cut.panels
     done, lost, mass = np.zeros(count), np.zeros(count), np.zeros(count)
-    whole, size = summed(function, slope, panels)
+    whole, size, off = summed(function, slope, panels)
     for _ in range(40):
         halves = panels.halves()
-        parts, sizes = summed(function, slope, halves)
+        parts, sizes, offs = summed(function, slope, halves)
         n = len(whole)
-        both, size = parts[:n] + parts[n:], sizes[:n] + sizes[n:]
+        both, size, off = (a[:n] + a[n:] for a in (parts, sizes, offs))
         error = np.abs(whole - both)
         value = done + _total(halves.line, parts, count)
         if not np.all(np.isfinite(value)):
@@ -378,9 +384,9 @@ def _adaptive(function: Function, slope: Array, cut: Cut, care: Care) -> tuple[A
         left = np.bincount(panels.line, minlength=count)
         enough = (_total(panels.line, error, count) + lost <= budget) | (left > care.most) | ~np.isfinite(value)
         own = np.maximum(budget[panels.line] / np.maximum(64, 2 * left[panels.line]), 2.0**-52 * size)
-        fine = (error <= own) | enough[panels.line]
+        fine = (error <= np.maximum(own, off)) | enough[panels.line]
         done = done + _total(panels.line[fine], both[fine], count)
-        lost = lost + _total(panels.line[fine], error[fine], count)
+        lost = lost + _total(panels.line[fine], (error + off)[fine], count)
         mass = mass + _total(panels.line[fine], size[fine], count)
         again = np.concatenate([~fine, ~fine])
         panels, whole, size = halves.of(again), parts[again], sizes[again]
@@ -390,17 +396,18 @@ def _adaptive(function: Function, slope: Array, cut: Cut, care: Care) -> tuple[A
     return done + _total(lines, whole, count), lost + total, mass + total
 
 
-def summed(function: Function, slope: Array, panels: Panels) -> tuple[Array, Array]:
-    """∫ f φ and ∫ |f| φ over each panel."""
+def summed(function: Known, slope: Array, panels: Panels) -> tuple[Array, Array, Array]:
+    """∫ f φ and ∫ |f| φ over each panel, and how far the first is off because f is."""
     x, weights = rule(slope, panels)
-    values = weights * function(x)
-    return values.sum(axis=1), np.abs(values).sum(axis=1)
+    values, off = function(x)
+    own = weights * values
+    return own.sum(axis=1), np.abs(own).sum(axis=1), np.sum(weights * off, axis=1)
 
 
-def rule(slope: Array, panels: Panels, nodes: Array = NODES, weights: Array = WEIGHTS) -> tuple[Array, Array]:
+def rule(slope: Array, panels: Panels) -> tuple[Array, Array]:
     """Nodes x (panels, nodes, p), and weights with φ in them."""
     width = panels.high - panels.low
-    d = panels.low[:, None] + width[:, None] * nodes
+    d = panels.low[:, None] + width[:, None] * NODES
     z = panels.place[:, None] + d
     x = panels.base[:, None, :] + slope * d[..., None]
-    return x, width[:, None] * weights * np.exp(-z * z / 2) / math.sqrt(2 * math.pi)
+    return x, width[:, None] * WEIGHTS * np.exp(-z * z / 2) / math.sqrt(2 * math.pi)

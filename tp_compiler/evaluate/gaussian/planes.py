@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from tp_compiler.evaluate import features, lines
+from tp_compiler.evaluate.gaussian import features, lines
 from tp_compiler.evaluate.budget import current
-from tp_compiler.evaluate.lines import FARTHEST, Care, Function, Unsettled
-from tp_compiler.evaluate.univariate import Array, Seen
+from tp_compiler.evaluate.gaussian.lines import FARTHEST, Care, Function, Unsettled
+from tp_compiler.evaluate.gaussian.univariate import Array, Seen
 
 INNER = Care(rtol=1e-12, exact_end=1e-60, most=4000)  # a place of the inner axis may be as near as the outer one is
 OUTER = Care(rtol=1e-10, step=0.5, most=800)
@@ -27,11 +27,11 @@ SPAN = np.linspace(-FARTHEST, FARTHEST, 155)  # of the outer axis
 DECADES = 10.0 ** -np.arange(0.0, 16.0)
 AROUND = np.concatenate([-DECADES, [0.0], DECADES[::-1]])
 SAME = 1e-11  # heights closer than so are the same, relatively
+BESIDE = 1e-6  # a distance at which slopes are measured
+ROUNDING = 64 * 2.0**-52
 MOST_EVENTS = 24
 _SECTIONS, _STEPS = 16, 14
 _DOMAIN = np.arange(_SECTIONS + 1) / _SECTIONS
-_LEGENDRE = np.polynomial.legendre.leggauss(3)
-FEW, THEIRS = (1 + _LEGENDRE[0]) / 2, _LEGENDRE[1] / 2
 
 Watch = Callable[[Array, Seen], None]  # points (..., p)
 
@@ -61,14 +61,12 @@ class Plane:
 def integral(plane: Plane) -> tuple[float, float]:
     """(E f, its error). Raises Infinite where E|f| = ∞, Unsettled where the integral cannot be known."""
     over = _Sections(plane)
-    cut = lines.divided(over.value, plane.mean, plane.outer, _events(plane), OUTER)
-    value, error = lines.settled(over.value, plane.outer, cut, OUTER)
-    x, weights = lines.rule(plane.outer, cut.panels, FEW, THEIRS)
-    unsure = float(np.sum(weights * over.error(x)))
+    cut = lines.divided(lambda x: over.both(x)[0], plane.mean, plane.outer, _events(plane), OUTER)
+    value, error = lines.settled(over.both, plane.outer, cut, OUTER)
     singular = cut.tails.value != 0
     size, off = over.both(cut.tails.start[singular])
     share = np.where(np.isfinite(off / size), off / np.abs(size), 1.0)
-    unsure += float(np.sum(np.abs(cut.tails.value[singular]) * share))
+    unsure = float(np.sum(np.abs(cut.tails.value[singular]) * share))
     if not np.isfinite(value[0] + error[0] + unsure):
         raise Unsettled("a function that is not finite")
     return float(value[0]), float(error[0]) + unsure
@@ -79,12 +77,6 @@ class _Sections:
 
     def __init__(self, plane: Plane):
         self.plane = plane
-
-    def value(self, x: Array) -> Array:
-        return self.both(x)[0]
-
-    def error(self, x: Array) -> Array:
-        return self.both(x)[1]
 
     def both(self, x: Array) -> tuple[Array, Array]:
         plane = self.plane
@@ -128,6 +120,7 @@ def _picture(plane: Plane, t: Array) -> list[tuple[Any, ...]]:
     x = plane.at(t)
     trace, every = plane.trace(x), np.arange(len(t))
     roots = features.roots(trace, every, np.broadcast_to(GRID, (len(t), len(GRID))))
+    roots = roots.of(roots.row >= 0)
     order = np.lexsort((roots.z, roots.line))
     bounds = np.searchsorted(roots.line[order], [*every, len(t)])
     rows = roots.row[order]
@@ -174,10 +167,23 @@ def _heights(plane: Plane, row: Any, t: Array, exponents: bool) -> Array:
     at = np.argmax(np.where(np.isnan(highest), -np.inf, highest), axis=1)
     factor = np.ones(len(every)) if exponents else -np.sign(values[every, at])
     low, high = GRID[np.maximum(at - 1, 0)], GRID[np.minimum(at + 1, len(GRID) - 1)]
-    _, best = features.highest(quantities, own, every, low, high, factor)
+    z, best = features.highest(quantities, own, every, low, high, factor)
     if not exponents:
-        best = np.where(np.any(values * factor[:, None] >= 0, axis=1), 0.0, np.minimum(best, 0.0))
+        passes = np.any(values * factor[:, None] >= 0, axis=1) | _touches(quantities, own, every, z, -best)
+        best = np.where(passes, 0.0, best)
     return best.reshape(count, n)
+
+
+def _touches(quantities: features.Quantities, row: Any, line: Any, z: Array, least: Array) -> Array:
+    """Whether the size of a quantity is 0 at z up to rounding, where it turns like |z|: least, but for that, is noise."""
+    touches = np.zeros(len(z), dtype=bool)
+    for step in (np.full(len(z), BESIDE), 1e-3 * np.abs(z)):
+        x = z[:, None] + step[:, None] * np.array([-1.0, -0.5, 0.5, 1.0])
+        beside = np.abs(quantities(line[:, None], x)[row, line])
+        straight = np.all(np.abs(beside[:, [0, 3]] - 2 * beside[:, 1:3]) <= 0.1 * beside[:, [0, 3]], axis=1)
+        rounding = ROUNDING * np.maximum(np.abs(z), GRID[1] - GRID[0]) * np.max(beside, axis=1)
+        touches |= straight & (least * step <= rounding)
+    return touches
 
 
 def _summits(plane: Plane, grid: Array) -> list[float]:
