@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from tp_compiler.evaluate.exact.ket_formula import Factor, Form, Linear, Tensor, Term, number
+from tp_compiler.evaluate.gaussian.tilting import Coupling
 from tp_compiler.evaluate.gaussian.univariate import Seen, Univariate, common, degree, degree_of_sum, parity
 from tp_compiler.evaluate.interface import NotExact
 from tp_compiler.evaluate.kernels import KERNELS
@@ -100,7 +101,7 @@ class Moved:
         return self.function(*self._inner(points))
 
     def watch(self, points: list[Any], seen: Seen) -> None:
-        if isinstance(self.function, Several | Moved):
+        if isinstance(self.function, Several | Moved | Coupling):
             self.function.watch(self._inner(points), seen)
 
 
@@ -121,7 +122,7 @@ def watch(factor: Factor, points: list[Any], seen: Seen) -> None:
     f = factor.function
     if isinstance(f, Univariate):
         f.seen(points[0], seen)
-    elif isinstance(f, Several | Moved):
+    elif isinstance(f, Several | Moved | Coupling):
         f.watch(points, seen)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from tp_compiler.evaluate.exact.ket_formula import Factor, Form, Linear, Tensor, Term, number
 from tp_compiler.evaluate.gaussian import powers
 from tp_compiler.evaluate.gaussian.arccosine import Sided, sided
+from tp_compiler.evaluate.gaussian.tilting import Coupling
 from tp_compiler.evaluate.gaussian.univariate import (
     Univariate,
     gauss,
@@ -50,11 +51,15 @@ def _form(function: Univariate, argument: Linear) -> Form:
 
 
 def _of_exponent(a: Form) -> Form | None:
-    """e^(constant + Σ (b x - a x²)), a factor for each Gaussian."""
+    """e^(constant + Σ (b x - a x²) + Σ c x y), a factor for each Gaussian and for each pair."""
     constant = sum(float(t.coefficient.values) for t in a.terms if not t.factors and not _indexed(t))
     factors: dict[Any, Factor] = {}
     for term in a.terms:
         if not term.factors and not _indexed(term):
+            continue
+        if _is_pair(term):
+            x, y = (f.arguments[0] for f in term.factors)
+            factors[x.key, y.key] = Factor(Coupling(float(term.coefficient.values)), (x, y))
             continue
         read = one_function(term)
         outer = None if read is None else _exponential(read[0])
@@ -64,6 +69,14 @@ def _of_exponent(a: Form) -> Form | None:
     if len(factors) + (constant != 0) < len(a.terms) or abs(constant) > LARGEST_EXPONENT:
         return None
     return Form((Term(number(math.exp(constant)), tuple(factors.values())),)) if factors else None
+
+
+def _is_pair(term: Term) -> bool:
+    """Whether it is c x y."""
+    if term.over or _indexed(term) or len(term.factors) != 2 or not all(f.is_identity for f in term.factors):
+        return False
+    x, y = (f.arguments[0] for f in term.factors)
+    return x.key != y.key and min(x.copy, y.copy) >= 0
 
 
 def _exponential(inner: Univariate) -> Univariate | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -336,29 +337,40 @@ class Expectations:
             if degree is not None:
                 self.method = QUADRATURE
                 return quadrature.polynomial(_joint(factors, places), mean, covariance, degree)
-            if all(isinstance(f.function, Univariate) for f in factors):
-                return self._univariate(factors, places, mean, covariance)
-            self.method = QUADRATURE
-            joint, watched = _joint(factors, places), _watched(factors, places)
-            kinks = _kinks(factors, places, count)
-            curved = any(composites.kinked(f) for f in factors if not isinstance(f.function, Univariate))
-            return careful.expectation_of(joint, watched, mean, covariance, kinks, self._spend, curved)
+            return self._tilted(factors, variables, places, mean, covariance)
 
         return integral
 
-    def _univariate(self, factors: list[Factor], places: dict[Any, int], mean: Any, spread: Any) -> tuple[Any, Any]:
-        """Exponentials change the law; what is left may have a closed form, and is integrated else."""
-        linear, quadratic, rest = _split(factors, places, len(places))
+    def _tilted(
+        self, factors: list[Factor], variables: list[Linear], places: dict[Any, int], mean: Any, spread: Any
+    ) -> tuple[Any, Any]:
+        """Exponentials change the law; what is left is integrated under the new one."""
+        split = _split(factors, places)
         log: Any = 0.0
-        if any(linear) or any(quadratic):
-            log, new_mean, new_spread, finite = tilting.tilted(linear, quadratic, mean, spread)
+        if np.any(split.linear) or np.any(split.quadratic):
+            log, new_mean, new_spread, finite = tilting.tilted(split.linear, split.quadratic, mean, spread)
             if np.all(finite):
                 mean, spread = new_mean, new_spread
-            elif any(_may_fall(f) for own in rest for f in own):
-                log, rest = 0.0, _split(factors, places, len(places), whole=True)[2]
+            elif split.joint or any(_may_fall(f) for own in split.rest for f in own):
+                log, split = 0.0, _split(factors, places, whole=True)
             else:
                 raise Infinite("an exponential grows faster than the Gaussian falls")
         size = tilting.number(log)
+        if split.joint:
+            left = [*split.joint, *(Factor(f, (variables[k],)) for k, own in enumerate(split.rest) for f in own)]
+            value, error = self._several(left, places, mean, spread)
+        else:
+            value, error = self._univariate(split.rest, mean, spread)
+        return value * size, error * np.abs(size)
+
+    def _several(self, factors: list[Factor], places: dict[Any, int], mean: Any, spread: Any) -> tuple[Any, Any]:
+        self.method = QUADRATURE
+        joint, watched, kinks = _joint(factors, places), _watched(factors, places), _kinks(factors, places)
+        curved = any(composites.kinked(f) for f in factors if not isinstance(f.function, Univariate))
+        return careful.expectation_of(joint, watched, mean, spread, kinks, self._spend, curved)
+
+    def _univariate(self, rest: list[list[Univariate]], mean: Any, spread: Any) -> tuple[Any, Any]:
+        """By a closed form, or by quadrature."""
         known = [k for k, own in enumerate(rest) if not all(is_constant(f) for f in own)]
         constant = np.prod([f.factor for k, own in enumerate(rest) if k not in known for f in own])
         merged = [combination([(1.0, rest[k])]) for k in known]
@@ -370,10 +382,10 @@ class Expectations:
             value = closed_forms.single(merged[0], mean[..., k], spread[..., k, k])
         if value is not None:
             self.method = max(self.method, CLOSED)
-            return value * size * constant, 8 * errors.EPS * np.abs(value * size * constant)
+            return value * constant, 8 * errors.EPS * np.abs(value * constant)
         self.method = QUADRATURE
         value, error = careful.expectation(merged, mean[..., known], spread[..., known, :][..., known], self._spend)
-        return value * size * constant, error * np.abs(size * constant)
+        return value * constant, error * np.abs(constant)
 
 
 def _matched(p: Part, q: Part) -> tuple[Part, Part, tuple[Index, ...]]:
@@ -578,20 +590,32 @@ def _combined(first: Centred, second: Centred, pair: Callable[[Univariate, Univa
     return total
 
 
-def _split(
-    factors: list[Factor], places: dict[Any, int], count: int, whole: bool = False
-) -> tuple[list[float], list[float], list[list[Univariate]]]:
-    """For each variable: b and q of its exponentials e^(b x - q x²), and its other functions (`whole`: all of them)."""
-    linear, quadratic = [0.0] * count, [0.0] * count
-    own: list[list[Univariate]] = [[] for _ in range(count)]
+@dataclass(frozen=True)
+class _Split:
+    """e^(bᵀx - xᵀQx), and the other functions: of each variable, and of several."""
+
+    linear: Any
+    quadratic: Any
+    rest: list[list[Univariate]]
+    joint: list[Factor]
+
+
+def _split(factors: list[Factor], places: dict[Any, int], whole: bool = False) -> _Split:
+    """`whole`: all of them are others."""
+    count = len(places)
+    found = _Split(np.zeros(count), np.zeros((count, count)), [[] for _ in range(count)], [])
     for f in factors:
-        assert isinstance(f.function, Univariate)
-        k = places[f.arguments[0].key]
-        b, q, others = (0.0, 0.0, [f.function]) if whole else tilting.split(f.function)
-        linear[k] += b
-        quadratic[k] += q
-        own[k] += others
-    return linear, quadratic, own
+        at = [places[a.key] for a in f.arguments]
+        if isinstance(f.function, tilting.Coupling) and not whole:
+            found.quadratic[at, at[::-1]] -= f.function.c / 2
+        elif isinstance(f.function, Univariate):
+            b, q, others = (0.0, 0.0, [f.function]) if whole else tilting.split(f.function)
+            found.linear[at] += b
+            found.quadratic[at, at] += q
+            found.rest[at[0]] += others
+        else:
+            found.joint.append(f)
+    return found
 
 
 def _may_fall(f: Univariate) -> bool:
@@ -635,9 +659,9 @@ def _must_exist(factors: list[Factor], value: Any) -> None:
         raise Infinite("near 0 it grows like " + " ".join(f"|d|^{f.params[0]:g}" for f in powers))
 
 
-def _kinks(factors: list[Factor], places: dict[Any, int], count: int) -> list[tuple[float, ...]]:
+def _kinks(factors: list[Factor], places: dict[Any, int]) -> list[tuple[float, ...]]:
     """Where each variable meets a kink: functions of one variable name theirs, joint ones are analytic."""
-    own: list[set[float]] = [set() for _ in range(count)]
+    own: list[set[float]] = [set() for _ in places]
     for f in factors:
         if isinstance(f.function, Univariate):
             own[places[f.arguments[0].key]].update(f.function.kinks)

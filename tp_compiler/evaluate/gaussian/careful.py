@@ -209,7 +209,11 @@ class _Product:
         if not np.isfinite(worst):
             raise Unsettled("a function that is not finite")
         size, _ = lines.integral(
-            lambda x: np.abs(part(x)), mean[own], slope[own], part.places(mean[own], slope[own], range(len(own))), ROUGHLY
+            lambda x: np.abs(part(x)),
+            mean[own],
+            slope[own],
+            part.places(mean[own], slope[own], range(len(own))),
+            ROUGHLY,
         )
         return value, error + worst * size
 

@@ -47,9 +47,7 @@ class Places:
         )
 
 
-def places(
-    trace: Callable[[Array, Seen], None], low: float, high: float, known: tuple[float, ...] = ()
-) -> list[float]:
+def places(trace: Callable[[Array, Seen], None], low: float, high: float, known: tuple[float, ...] = ()) -> list[float]:
     """The places between low and high, in no order; those known before come first."""
     found = on_lines(lambda line, z, seen: trace(z, seen), 1, low, high, known)
     return [float(z) for z in found.z]

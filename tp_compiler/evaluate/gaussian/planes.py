@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from tp_compiler.evaluate.gaussian import features, lines
 from tp_compiler.evaluate.budget import current
+from tp_compiler.evaluate.gaussian import features, lines
 from tp_compiler.evaluate.gaussian.lines import FARTHEST, Care, Function, Unsettled
 from tp_compiler.evaluate.gaussian.univariate import Array, Seen
 

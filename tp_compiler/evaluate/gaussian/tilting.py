@@ -6,15 +6,32 @@ E e^(bᵀx - xᵀQx) g(x), x ~ N(m, Σ), is a number times E g(x') for x' ~ N((1
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from tp_compiler.evaluate.gaussian.quadrature import lower_root
-from tp_compiler.evaluate.gaussian.univariate import Array, Univariate, monomial, scaled, times
+from tp_compiler.evaluate.gaussian.univariate import Array, Seen, Univariate, monomial, scaled, times
 
 SMALLEST = 1e-13  # eigenvalues of 1 + 2QΣ below: E|f| = ∞
+
+
+@dataclass(frozen=True)
+class Coupling:
+    """(x, y) ↦ e^(c x y)"""
+
+    c: float
+    parity = 1
+    degree = None
+    kinked = False
+
+    def __call__(self, x: Any, y: Any) -> Any:
+        return np.exp(self.c * x * y)
+
+    def watch(self, points: list[Any], seen: Seen) -> None:
+        x, y = points
+        seen.append(("exp", [self.c * x * y]))
 
 
 def split(f: Univariate) -> tuple[float, float, list[Univariate]]:
@@ -37,29 +54,27 @@ def split(f: Univariate) -> tuple[float, float, list[Univariate]]:
 
 def exponential(f: Any) -> bool:
     """Whether there is something to split off."""
-    return isinstance(f, Univariate) and (
-        f.name in ("exp", "gauss", "gauss_prime") or any(exponential(part) for part in f.parts)
+    return isinstance(f, Coupling) or (
+        isinstance(f, Univariate)
+        and (f.name in ("exp", "gauss", "gauss_prime") or any(exponential(part) for part in f.parts))
     )
 
 
-def tilted(
-    linear: Sequence[float], quadratic: Sequence[float], mean: Any, spread: Any
-) -> tuple[Any, Array, Array, Any]:
-    """(log of the number, m', Σ', whether E|f| is finite) for means (..., p) and covariances (..., p, p)."""
+def tilted(linear: Any, quadratic: Any, mean: Any, spread: Any) -> tuple[Any, Array, Array, Any]:
+    """(log of the number, m', Σ', whether E|f| is finite) for b (p) and Q (p, p), means (..., p), covariances (..., p, p)."""
     b, q = np.asarray(linear, dtype=np.float64), np.asarray(quadratic, dtype=np.float64)
     p = len(b)
     shape = np.broadcast_shapes(np.shape(mean)[:-1], np.shape(spread)[:-2])
-    mean = np.broadcast_to(mean, (*shape, p))
-    root = lower_root(np.broadcast_to(spread, (*shape, p, p)).reshape(-1, p, p)).reshape(*shape, p, p)
-    turned = np.swapaxes(root, -1, -2)
-    values, vectors = np.linalg.eigh(np.eye(p) + 2 * turned @ (q[:, None] * root))
+    mean, spread = np.broadcast_to(mean, (*shape, p)), np.broadcast_to(spread, (*shape, p, p))
+    root = lower_root(spread.reshape(-1, p, p)).reshape(*shape, p, p)
+    values, vectors = np.linalg.eigh(np.eye(p) + 2 * np.swapaxes(root, -1, -2) @ q @ root)
     finite = values[..., 0] > SMALLEST
-    values = np.maximum(values, SMALLEST)
+    values = np.where(finite[..., None], values, 1.0)
     half = root @ (vectors / np.sqrt(values)[..., None, :])
     new = half @ np.swapaxes(half, -1, -2)
-    matrix = np.eye(p) + 2 * np.broadcast_to(spread, (*shape, p, p)) * q
+    matrix = np.where(finite[..., None, None], np.eye(p) + 2 * spread @ q, np.eye(p))
     kept = np.linalg.solve(matrix, mean[..., None])[..., 0]  # m', but for b: nothing cancels in a needle
-    log = kept @ b - (kept * mean) @ q + b @ new @ b / 2 - np.sum(np.log(values), axis=-1) / 2
+    log = kept @ b - np.sum((kept @ q) * mean, axis=-1) + b @ new @ b / 2 - np.sum(np.log(values), axis=-1) / 2
     return log, kept + new @ b, new, finite
 
 
