@@ -1,7 +1,7 @@
 """Averages that exist but are hard, and averages that do not exist. Values come from closed forms or from mpmath, which
 integrates in the variable that takes the singularity away; no number here was computed by the package.
 
-`EXACT` must be answered by `tpc.limit` within the printed error at every seed, without sampling; `INFINITE` must be
+`EXACT` and `NESTED` must be answered by `tpc.limit` within the printed error at every seed, without sampling; `INFINITE` must be
 refused by name. A refusal of a case of the first list is as wrong as a wrong number. `SAMPLED` must be answered by samples
 alone (`--method qmc`) within the printed error, and `SAMPLED_INFINITE` refused by them, at every seed.
 """
@@ -63,6 +63,26 @@ def lorentzian(a: float, c: float) -> float:
         return float(value)
 
 
+def lorentzian_curve(a: float) -> float:
+    """E 1/(1 + a (x - y²)²): over x it is a Voigt profile."""
+    with mp.workdps(25):
+
+        def profile(y):  # type: ignore[no-untyped-def]
+            z = (y**2 + 1j / mp.sqrt(a)) / mp.sqrt(2)
+            return mp.sqrt(mp.pi / (2 * a)) * mp.re(mp.exp(-z * z) * mp.erfc(-1j * z))
+
+        return _average(profile)
+
+
+def root_of_parabola() -> float:
+    """E |x² - y|^½: over y it is a power of a shifted Gaussian."""
+
+    def inner(x):  # type: ignore[no-untyped-def]
+        return mp.hyp1f1(-0.25, 0.5, -(x**4) / 2) * mp.mpf(2) ** 0.25 * mp.gamma(0.75) / mp.sqrt(mp.pi)
+
+    return _average(inner)
+
+
 EXACT: dict[str, float] = {
     # wide variances and tails: the mass is far from where the Gaussian is
     "<exp(w^2/9.5)>": math.sqrt(1 / (1 - 8 / 9.5)),
@@ -113,12 +133,31 @@ EXACT: dict[str, float] = {
     "<exp(-1e14*(x - 0.7)^2)|tanh(x)>": needle(1e14, 0.7),
     "<1/(1 + 1e8*(x - 1)^2)|tanh(x)>": lorentzian(1e8, 1.0),
     "<exp(-1e6*(x - 0.7)^2)|tanh(x + y)>": needle(1e6, 0.7, 1.0),
+    # exponentials of products
+    "<exp(0.9*x*y)>": 1 / math.sqrt(0.19),
+    "<exp(0.4*x*y + 0.1*x*w)>": 1 / math.sqrt(0.8),
+    "<exp(0.6*x*y)|x^2>": 0.64**-1.5,
     # parity
     "<tanh(x)*x^2>": 0.0,
     "sign(<tanh(x)*x^2>)": 0.0,
     "abs(<tanh(x)*x^2>)^(1/2)": 0.0,
     "<sin(x*y)*tanh(x)*tanh(y)*x>": 0.0,
 }
+
+#: Functions of several Gaussians that do not come apart: singular at a point and along curves, kinked along curves, narrow.
+NESTED: dict[str, float] = {
+    "<(x^2 + y^2)^(-0.9)>": 2**-0.9 * GAMMA(0.1),
+    "<log(x^2 + y^2)>": math.log(2) - float(mp.euler),
+    "<abs(x^2 - y^2)^(-0.4)>": 2**-0.4 * absolute_power(-0.4) ** 2,
+    "<abs(x*y)^(-0.5) * cos(x + y)>": (absolute_power(-0.5) * float(mp.hyp1f1(0.25, 0.5, -0.5))) ** 2,
+    "<max(x, y)^3>": 5 * math.sqrt(2 / PI) / 2**1.5,
+    "<atan(x/y)^2>": PI**2 / 12,
+    "<step(1 - x^2 - y^2)>": 1 - math.exp(-0.5),
+    "<sqrt(abs(x^2 - y))>": root_of_parabola(),
+    "<1/(1 + 1e8*(x - y^2)^2)>": lorentzian_curve(1e8),
+}
+#: Those that take more than a second.
+LONG = ("<(x^2 + y^2)^(-0.9)>", "<abs(x^2 - y^2)^(-0.4)>", "<abs(x*y)^(-0.5) * cos(x + y)>")
 
 INFINITE = [
     "<1/x>",
@@ -137,6 +176,9 @@ INFINITE = [
     "<exp(0.3*x^2)|exp(0.3*x^2)>",
     "<exp(x^4/100)>",
     "<exp(exp(x))>",
+    "<exp(1.1*x*y)>",
+    "<(x^2 + y^2)^(-1)>",
+    "<exp(0.6*x*y)|exp(0.5*x*y)>",
 ]
 
 #: Values, and the largest error that a default run may print; the variance of the first four is infinite.

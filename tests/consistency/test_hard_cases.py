@@ -5,18 +5,31 @@ from __future__ import annotations
 import pytest
 
 import tp_compiler as tpc
-from tests.consistency.hard_cases import EXACT, INFINITE, KETS, SAMPLED, SAMPLED_INFINITE
+from tests.consistency.hard_cases import EXACT, INFINITE, KETS, LONG, NESTED, SAMPLED, SAMPLED_INFINITE
+
+
+def _answered(expression: str, value: float, seed: int) -> None:
+    run = tpc.limit(f"{KETS}output o = {expression}", seed=seed)
+    assert not run.failed, run.failed["o"].message
+    estimate = run.outputs["o"]
+    assert estimate.method in ("exact", "closed-form", "quadrature"), estimate.note
+    assert abs(estimate.value - value) <= 3 * estimate.stderr + 1e-11 * abs(value)
+    assert estimate.stderr <= 1e-6 * max(abs(value), 1e-7)
 
 
 @pytest.mark.parametrize(("expression", "value"), EXACT.items(), ids=EXACT)
 def test_finite_averages_are_answered(expression: str, value: float) -> None:
     for seed in (0, 1, 2):
-        run = tpc.limit(f"{KETS}output o = {expression}", seed=seed)
-        assert not run.failed, run.failed["o"].message
-        estimate = run.outputs["o"]
-        assert estimate.method in ("exact", "closed-form", "quadrature"), estimate.note
-        assert abs(estimate.value - value) <= 3 * estimate.stderr + 1e-11 * abs(value)
-        assert estimate.stderr <= 1e-6 * max(abs(value), 1e-7)
+        _answered(expression, value, seed)
+
+
+@pytest.mark.parametrize(
+    ("expression", "value"),
+    [pytest.param(*row, marks=[pytest.mark.slow] if row[0] in LONG else []) for row in NESTED.items()],
+    ids=NESTED,
+)
+def test_finite_averages_over_planes_are_answered(expression: str, value: float) -> None:
+    _answered(expression, value, 0)
 
 
 @pytest.mark.parametrize("expression", INFINITE)

@@ -33,7 +33,7 @@ UNSURE = 1e-6  # a larger part of the largest value is worth a better rule,
 SMALL = 1e-10  # if it is not small
 
 COST = {0: 0.0, 1: 0.01, 2: 0.05, 3: 2.0}  # seconds of an integral over as many Gaussians, about
-NESTED = 3.0  # of one by nested rules
+NESTED = 1.5  # of one by nested rules
 
 Joint = Callable[[Array], Any]
 Spend = Callable[[float], None]

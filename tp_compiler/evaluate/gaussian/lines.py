@@ -163,7 +163,7 @@ def _total(line: Which, values: Array, count: int) -> Array:
     """Sums over each line."""
     if count == 1:
         return np.array([math.fsum(values)])
-    return np.bincount(line, values, count)
+    return np.asarray(np.bincount(line, values, count), dtype=np.float64)
 
 
 # places, ends and tails --------------------------------------------------------------------------------------
@@ -231,7 +231,7 @@ def _graded(sides: Sides, end: Array, ratio: float) -> Panels:
 def _counted(counts: Which) -> tuple[Which, Array]:
     """Each number repeated as often as it says, and 0, 1, .. beside it."""
     of = np.repeat(np.arange(len(counts)), counts)
-    return of, np.arange(len(of)) - np.repeat(np.cumsum(counts) - counts, counts).astype(np.float64)
+    return of, np.arange(len(of), dtype=np.float64) - np.repeat(np.cumsum(counts) - counts, counts)
 
 
 def _tails(

@@ -8,6 +8,7 @@ whole inner axis.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -19,8 +20,10 @@ from tp_compiler.evaluate.gaussian import features, lines
 from tp_compiler.evaluate.gaussian.lines import FARTHEST, Care, Function, Unsettled
 from tp_compiler.evaluate.gaussian.univariate import Array, Seen
 
-INNER = Care(rtol=1e-12, exact_end=1e-60, most=4000)  # a place of the inner axis may be as near as the outer one is
-OUTER = Care(rtol=1e-10, step=0.5, most=800)
+INNER = Care(
+    rtol=1e-12, ratio=16.0, exact_end=1e-60, most=4000
+)  # a place of the inner axis may be as near as the outer one is
+OUTER = Care(rtol=1e-10, ratio=16.0, step=0.5, most=800)
 LINES = 256  # at a time
 GRID = np.linspace(-FARTHEST, FARTHEST, 309)  # of the inner axis, where places are only counted
 SPAN = np.linspace(-FARTHEST, FARTHEST, 155)  # of the outer axis
@@ -135,7 +138,7 @@ def _differ(a: tuple[Any, ...], b: tuple[Any, ...]) -> bool:
 
 def _changes(plane: Plane, grid: Array) -> list[float]:
     pictures = _picture(plane, grid)
-    change = np.array([_differ(a, b) for a, b in zip(pictures[:-1], pictures[1:], strict=True)], dtype=bool)
+    change = np.array([_differ(a, b) for a, b in itertools.pairwise(pictures)], dtype=bool)
     alone = change[:-1] & change[1:] & (grid[2:] - grid[:-2] < 1e-12)  # at a point of the grid, exactly
     found = [float(t) for t in grid[1:-1][alone]]
     change[:-1] &= ~alone
