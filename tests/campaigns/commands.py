@@ -7,6 +7,7 @@ programs, and values of two methods that disagree by more than their errors.
 from __future__ import annotations
 
 import itertools
+import sys
 import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -19,6 +20,7 @@ from tp_compiler import driver
 from tp_compiler.diagnostics import ProgramError, Source
 
 SAMPLES = 512
+EVERY = 20  # programs between two words of progress
 #: Eight replicates give a standard error by luck too small: what is far must be far again, with these.
 AGAIN = {"seed": 1, "replicates": 32}
 #: The evaluations of the limit, best first.
@@ -49,14 +51,17 @@ def faults(text: str, *, networks: bool = True) -> list[str]:
     return found + list(_disagreements(results, text))
 
 
-def campaign(programs: Iterable[tuple[str, str]]) -> int:
-    """Prints every (name, text) at fault with its faults, and how many there are; 1 where there is one."""
+def campaign(programs: Iterable[tuple[str, str]], check: Callable[[str], list[str]] = faults) -> int:
+    """Prints every (name, text) at fault with its faults, and how many there are; 1 where there is one. How far it has come
+    goes to stderr."""
     bad = total = 0
     for name, text in programs:
         total += 1
-        if found := faults(text):
+        if found := check(text):
             bad += 1
             print(f"--- {name}\n{text}" + "\n".join(found), flush=True)
+        if total % EVERY == 0:
+            print(f"{bad} of {total} programs at fault so far, the last {name}", file=sys.stderr)
     print(f"{bad} of {total} programs at fault")
     return int(bad > 0)
 
