@@ -18,13 +18,14 @@ from typing import Any
 import numpy as np
 
 from tp_compiler.evaluate.budget import spacious
+from tp_compiler.evaluate.bulk import EPS as EPS
+from tp_compiler.evaluate.bulk import Bulk, on_grid, plainly_rounded
 from tp_compiler.evaluate.kernels import KERNELS
 from tp_compiler.evaluate.ranges import ANY, TURNS, Range
 from tp_compiler.ir.primitives import PRIMITIVES
 
 Error = Any  # None, or an array
-EPS = 2.0**-53
-GRID = 2.0**20  # multiples of 2^-20 below 2^32 are taken to be exact: sums and products of small whole numbers are
+_IN_CACHE = 2**15  # entries that are looked at at once
 MOST_ENTRIES = 2**18  # an array of more has one error for all
 PROBES = 3
 LINEAR = 1e-7  # errors below this part of a value: the derivative says it all
@@ -40,8 +41,7 @@ def rounding(result: Any, size: Any = None) -> Error:
     if result.size > MOST_ENTRIES and np.ndim(size) == 0:
         return _worst_rounding(result, size)
     with np.errstate(all="ignore"):
-        grid = result * GRID
-        exact = (grid == np.rint(grid)) & (np.abs(result) < 2.0**32)
+        exact = on_grid(result)
     if exact.all():
         return None
     scale = np.abs(result) if size is None else np.maximum(np.abs(result), size)
@@ -50,6 +50,8 @@ def rounding(result: Any, size: Any = None) -> Error:
 
 def _worst_rounding(result: Any, size: Any) -> Error:
     """One error for a large array, which is looked at in parts: none of them takes memory of its size."""
+    if plainly_rounded(result) and np.isfinite(most := largest(result)):
+        return EPS * np.maximum(most, 0.0 if size is None else size)
     entries = result.ravel(order="K")
     worst = [rounding(entries[k : k + MOST_ENTRIES], size) for k in range(0, entries.size, MOST_ENTRIES)]
     known = [np.max(e) for e in worst if e is not None]
@@ -59,6 +61,11 @@ def _worst_rounding(result: Any, size: Any) -> Error:
 def largest(x: Any) -> Any:
     """max |x|, without an array of |x|."""
     return np.maximum(np.max(x, initial=0.0), -np.min(x, initial=0.0))
+
+
+def most(error: Error) -> Any:
+    """The largest."""
+    return 0.0 if error is None else np.max(error, initial=0.0)
 
 
 def compact(error: Error) -> Error:
@@ -72,6 +79,15 @@ def _many(*arrays: Any) -> bool:
     if math.prod(math.prod(s) for s in shapes) <= MOST_ENTRIES:
         return False
     return math.prod(np.broadcast_shapes(*shapes)) > MOST_ENTRIES
+
+
+def told(error: Error | Bulk, values: Any) -> Error:
+    """An error entry by entry, where it is a rule for all of them; one number for very many."""
+    if not isinstance(error, Bulk):
+        return error
+    if np.size(values) > MOST_ENTRIES and np.isfinite(size := largest(values)):
+        return np.float64(error.within(size))
+    return compact(error.on(values))
 
 
 def full(error: Error, shape: tuple[int, ...]) -> Error:
@@ -126,10 +142,14 @@ def interval(value: Any, error: Error, of: Range = ANY) -> tuple[Any, Any]:
     return np.minimum(low, value), np.maximum(high, value)
 
 
-def within(value: Any, error: Error, of: Range) -> Error:
+def within(value: Any, error: Error | Bulk, of: Range) -> Error | Bulk:
     """The error of a number in a range: no more than the way to its further end."""
     if error is None or (math.isinf(of[0]) or math.isinf(of[1])):
         return error
+    if isinstance(error, Bulk):
+        if error.within(max(abs(of[0]), abs(of[1]))) <= (of[1] - of[0]) / 2:
+            return error  # the further end is as far away everywhere
+        error = error.on(value)
     return compact(np.fmin(error, np.maximum(np.abs(of[1] - value), np.abs(value - of[0]))))
 
 
@@ -250,8 +270,10 @@ def shaken(value: Any, error: Error, rng: Any) -> Any:
     return value + rng.choice([-1.0, 1.0], size=np.shape(value)) * error
 
 
-def shown(value: Any, error: Error, always: bool) -> Any:
+def shown(value: Any, error: Error | Bulk, always: bool) -> Any:
     """The error of a result as it is reported: 0 where no digit that is printed could tell, unless `always`."""
+    if isinstance(error, Bulk):
+        return _shown_in_parts(value, error, always)
     full = (
         np.zeros(np.shape(value)) if error is None else np.array(np.broadcast_to(error, np.shape(value)), dtype=float)
     )
@@ -259,3 +281,19 @@ def shown(value: Any, error: Error, always: bool) -> Any:
         return full
     scale = np.where(value == 0, np.max(np.abs(value)), np.abs(value))
     return np.where(full <= NEGLIGIBLE * scale, 0.0, full)
+
+
+def _shown_in_parts(value: Any, error: Bulk, always: bool) -> Any:
+    """The same of a large array, some entries at a time: most often there is little to show."""
+    result, entries = np.zeros(np.shape(value)), value.reshape(-1)
+    hidden = 0.0 if always else NEGLIGIBLE
+    small = math.inf if error.share >= hidden else error.floor / (hidden - error.share)  # entries below show theirs
+    at_zero = error.floor > hidden * largest(value)
+    for start in range(0, entries.size, _IN_CACHE):
+        part = entries[start : start + _IN_CACHE]
+        visible = np.abs(part) < small
+        if not at_zero:
+            visible &= part != 0
+        if visible.any():
+            result.reshape(-1)[start : start + _IN_CACHE] = np.where(visible, error.on(part), 0.0)
+    return result

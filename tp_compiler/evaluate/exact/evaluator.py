@@ -19,6 +19,7 @@ from tp_compiler.diagnostics import Diagnostic
 from tp_compiler.evaluate import errors
 from tp_compiler.evaluate import numerical_errors as faults
 from tp_compiler.evaluate.budget import current
+from tp_compiler.evaluate.bulk import Bulk
 from tp_compiler.evaluate.exact import compositions, pointwise, stein
 from tp_compiler.evaluate.exact.binding import Place, fresh
 from tp_compiler.evaluate.exact.expectations import EXACT, METHODS, PATIENCE, Expectations
@@ -102,7 +103,8 @@ class ExactEvaluator:
             return reason
         array = np.array(np.broadcast_to(value.at(output.indices), shape), dtype=np.float64)
         method = METHODS[self.method[node]]
-        error = errors.shown(array, value.error_at(output.indices), method == "quadrature")
+        off = value.off if isinstance(value.off, Bulk) else value.error_at(output.indices)
+        error = errors.shown(array, off, method == "quadrature")
         if not np.all(np.isfinite(error)):
             pole = self._pole(node)
             if pole is not None:
@@ -149,7 +151,7 @@ class ExactEvaluator:
             value = refused.diagnostic
         if isinstance(value, Tensor):
             value = self.trials.carried(node, args, value, lambda moved: self._again(node, moved))
-            value = replace(value, error=errors.within(value.values, value.error, self.ranges[node]))
+            value = replace(value, off=errors.within(value.values, value.off, self.ranges[node]))
         self.method[node] = max([self.expect.method, *(self.method[a] for a in node.args)])
         return value
 

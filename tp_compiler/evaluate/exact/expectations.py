@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from tp_compiler.evaluate import errors
+from tp_compiler.evaluate import bulk, errors
 from tp_compiler.evaluate.budget import current
+from tp_compiler.evaluate.bulk import LARGE, Bulk
 from tp_compiler.evaluate.exact import composites, compositions, distances, pointwise, stein
 from tp_compiler.evaluate.exact.binding import Place, Places, moved
 from tp_compiler.evaluate.exact.gaussians import Gaussians
@@ -38,7 +39,7 @@ from tp_compiler.evaluate.exact.ket_formula import (
     times,
 )
 from tp_compiler.evaluate.exact.recursion import Recursion
-from tp_compiler.evaluate.gaussian import careful, closed_forms, quadrature, tilting
+from tp_compiler.evaluate.gaussian import careful, closed_forms, quadrature, sensitivity, tilting
 from tp_compiler.evaluate.gaussian.lines import Infinite
 from tp_compiler.evaluate.gaussian.tame import is_tame
 from tp_compiler.evaluate.gaussian.univariate import Univariate, combination, degree_of_sum, is_constant
@@ -56,12 +57,15 @@ WIDEST = 1e20  # variances above: Stein's lemma is not used
 SMALL = 1e-75  # coefficients of Gaussians: fourth powers of smaller ones are no doubles
 HIGH = 16  # a power above meets other functions by quadrature
 MOST_PROBED = 4096  # entries of a closed form that are computed again, to see how far errors carry
+MOST_ONE_BY_ONE = 64  # variances; of more, a bound of the derivative tells the error
 MOST_INTEGRALS = 16  # integrals that are
 CONVERGED = 1e-5  # a larger part of the largest value is no result; cancellation leaves so much of what is large before
 SETTLED = 1e-10  # but an error below may be any part of a small value
 MOST_DEGREE = 256  # of a polynomial that is integrated by an exact rule
 MOST_NODES = 2**22  # of such a rule
 MOST_ENTRIES = 2**27  # numbers in one array
+
+Told = Callable[[Any], "errors.Error | Bulk"]  # of a value, its error
 
 
 class Expectations:
@@ -242,7 +246,7 @@ class Expectations:
         if len(factors) > 2 or not all(isinstance(f.function, Univariate) for f in factors):
             return None
         labels = _labels(_distinct(factors))
-        row = None if _left_alone(factors) else self._row(factors, labels)
+        row, told = (None, None) if _left_alone(factors) else self._row(factors, labels)
         plain = _Reader(labels)
         value = None if row is None else row(plain)
         if row is None or value is None:
@@ -251,20 +255,25 @@ class Expectations:
         _must_exist(factors, value)
         self.method = max(self.method, CLOSED)
         value = np.broadcast_to(value, [x.size for x in labels])
-        return _with_error(value, labels, errors.added(errors.rounding(value), plain.moved(row, value, MOST_PROBED)))
+        error = told(value) if told is not None else None
+        if error is None:
+            error = errors.added(errors.rounding(value), plain.moved(row, value, MOST_PROBED))
+        return _with_error(value, labels, error)
 
-    def _row(self, factors: list[Factor], labels: tuple[Index, ...]) -> Callable[[_Reader], Any] | None:
-        """The row of the table for one or two functions, of a reader of means and covariances."""
+    def _row(self, factors: list[Factor], labels: tuple[Index, ...]) -> tuple[Callable[[_Reader], Any], Told | None]:
+        """The row of the table for one or two functions, of a reader of means and covariances; and the error of its
+        value, where a bound of the derivatives is known (None where it is not after all)."""
         f = factors[0].function
         assert isinstance(f, Univariate)
         u = factors[0].arguments[0]
         variance = self.covariance(u, u)
         if len(factors) == 1:
-            return lambda read: closed_forms.single(f, read(u.mean), read(variance))
+            return lambda read: closed_forms.single(f, read(u.mean), read(variance)), None
         g, w = factors[1].function, factors[1].arguments[0]
         assert isinstance(g, Univariate)
         if u.key == w.key:
-            return lambda read: _same(f, g, u, read, read(variance))
+            told = partial(_told_of_one, f, g, variance) if _is_centred(u) else None
+            return lambda read: _same(f, g, u, read, read(variance)), told
         exchanged = _exchanged(u, w, labels)
         other = self.covariance(w, w) if exchanged is None else variance.renamed(exchanged)
         cross = self.covariance(u, w)
@@ -285,7 +294,8 @@ class Expectations:
 
             return _combined(first, second, pair)
 
-        return row
+        told = partial(_told_of_two, f, g, labels, (variance, other, cross), exchanged is not None and f == g)
+        return row, told if _is_centred(u) and _is_centred(w) else None
 
     def _integrated(self, factors: list[Factor]) -> Tensor:
         """Quadrature over the distinct Gaussians of a cluster."""
@@ -520,6 +530,30 @@ def _same(f: Univariate, g: Univariate, argument: Linear, read: _Reader, v: Any)
     return _combined(first, second, lambda f, g: closed_forms.pair(f, g, v, v, v, same=np.True_))
 
 
+def _is_centred(argument: Linear) -> bool:
+    return argument.mean.off is None and not np.any(argument.mean.values)
+
+
+def _told_of_one(f: Univariate, g: Univariate, variance: Tensor, value: Any) -> errors.Error:
+    """The error of E f(u) g(u) of many variables."""
+    if value.size <= MOST_ONE_BY_ONE or f != g:
+        return None
+    return sensitivity.of_variances(f, variance.values, variance.error, value)
+
+
+def _told_of_two(
+    f: Univariate, g: Univariate, labels: tuple[Index, ...], law: Sequence[Tensor], symmetric: bool, value: Any
+) -> Bulk | None:
+    """The error of E f(u) g(v) of two large families: one for all pairs."""
+    if value.size <= LARGE:
+        return None
+    v1, v2, c = law
+    return sensitivity.of_kernel(
+        f, g, (v1.at(labels), v1.error_at(labels)), (v2.at(labels), v2.error_at(labels)), c.at(labels),
+        bulk.of(c.off if isinstance(c.off, Bulk) else errors.most(c.error)), value, symmetric,
+    )  # fmt: skip
+
+
 class _Reader:
     """Reads means and covariances over some labels; as a probe, moved by their errors; thinned, at the first `most`
     positions of each label alone."""
@@ -529,19 +563,25 @@ class _Reader:
         self.rng = None if probe is None else np.random.default_rng(probe)
         self.most = most
         self.shape = [x.size if most is None else min(x.size, most) for x in labels]
-        self.worst = 0.0  # the largest relative error that was met
+        self.read: list[Tensor] = []
 
     def __call__(self, tensor: Tensor) -> Any:
         if self.most is not None and tensor.labels:
             here = (slice(self.most),) * len(tensor.labels)
-            error = tensor.error[here] if tensor.error is not None and np.ndim(tensor.error) else tensor.error
-            tensor = Tensor(tensor.values[here], tensor.labels, error)
-        if tensor.error is not None:
-            scale = float(np.max(np.abs(tensor.values), initial=0.0))
-            self.worst = max(self.worst, float(np.max(tensor.error, initial=0.0)) / scale if scale else 1.0)
-            if self.rng is not None:
-                return Tensor(errors.shaken(tensor.values, tensor.error, self.rng), tensor.labels).at(self.labels)
+            tensor = tensor.taken(here, tensor.labels)
+        self.read.append(tensor)
+        if tensor.off is not None and self.rng is not None:
+            return Tensor(errors.shaken(tensor.values, tensor.error, self.rng), tensor.labels).at(self.labels)
         return tensor.at(self.labels)
+
+    @property
+    def worst(self) -> float:
+        """The largest relative error that was met."""
+        found = 0.0
+        for tensor in (t for t in self.read if t.off is not None):
+            scale = float(errors.largest(tensor.values))
+            found = max(found, float(errors.most(tensor.error)) / scale if scale else 1.0)
+        return found
 
     def together(self, v1: Any, v2: Any, c: Any) -> Any:
         """The covariance: in a probe, what are the same variables up to errors stay so, since their errors are the same."""

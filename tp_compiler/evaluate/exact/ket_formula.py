@@ -16,9 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from tp_compiler.evaluate import errors
+from tp_compiler.evaluate import bulk, errors
 from tp_compiler.evaluate.arrays import Label, aligned, contract
 from tp_compiler.evaluate.budget import COUNTED, LEAST, current, spacious
+from tp_compiler.evaluate.bulk import LARGE, Bulk
 from tp_compiler.evaluate.exact.binding import Bound, Place, Places, moved
 from tp_compiler.evaluate.gaussian.univariate import Univariate
 from tp_compiler.evaluate.interface import MOST_ENTRIES, NotExact, TooLarge
@@ -31,11 +32,15 @@ _numbers = count()
 @dataclass(frozen=True, eq=False)
 class Tensor:
     """Numbers over finite indices; `labels` name the dimensions of `values`. `error` says how far each may be off
-    (errors.py): None, a number, or an array of the shape of the values."""
+    (errors.py): None, a number, or an array of the shape of the values; `off` is the same, or one rule for all (bulk.py)."""
 
     values: Any
     labels: tuple[Index, ...] = ()
-    error: errors.Error = None
+    off: errors.Error | Bulk = None
+
+    @property
+    def error(self) -> errors.Error:
+        return errors.told(self.off, self.values)
 
     def __post_init__(self) -> None:
         if getattr(self.values, "size", 1) > COUNTED:
@@ -51,7 +56,7 @@ class Tensor:
             if isinstance(place, Index) and place not in new:
                 new.append(place)
         if len(new) == len(self.labels):
-            return Tensor(self.values, tuple(new), self.error)
+            return Tensor(self.values, tuple(new), self.off)
         grid = []
         for label in self.labels:
             place = places.get(label, label)
@@ -59,8 +64,12 @@ class Tensor:
                 grid.append(place - 1)
             else:
                 grid.append(aligned(np.arange(place.size), (place,), new))
-        error = self.error[tuple(grid)] if np.ndim(self.error) and self.error is not None else self.error
-        return Tensor(self.values[tuple(grid)], tuple(new), error)
+        return self.taken(tuple(grid), tuple(new))
+
+    def taken(self, places: Any, labels: tuple[Index, ...]) -> Tensor:
+        """The entries at some places of the array."""
+        off = self.off[places] if isinstance(self.off, np.ndarray) and self.off.ndim else self.off
+        return Tensor(self.values[places], labels, off)
 
     def at(self, labels: tuple[Index, ...]) -> Any:
         """A view for broadcasting over `labels`."""
@@ -68,9 +77,8 @@ class Tensor:
 
     def error_at(self, labels: tuple[Index, ...]) -> errors.Error:
         """The error, in the same view."""
-        return (
-            aligned(self.error, self.labels, labels) if self.error is not None and np.ndim(self.error) else self.error
-        )
+        error = self.error
+        return aligned(error, self.labels, labels) if error is not None and np.ndim(error) else error
 
 
 def number(value: float) -> Tensor:
@@ -119,9 +127,21 @@ def _two(operation: Any, a: Tensor, b: Tensor, neutral: float) -> Tensor:
     labels = union((a, b)) if b.labels else ()
     x, y = a.at(labels), b.at(labels)
     result = operation(x, y)
+    off = _of_all(operation, a, b, result)
+    if off is not None:
+        return Tensor(result, labels, off)
     one, other = a.error_at(labels), b.error_at(labels)
     carried = errors.of_product(x, one, y, other) if operation is np.multiply else errors.added(one, other)
     return Tensor(result, labels, errors.full(errors.added(carried, errors.rounding(result)), np.shape(result)))
+
+
+def _of_all(operation: Any, a: Tensor, b: Tensor, result: Any) -> Bulk | None:
+    """The error of a large array and a number, as one for all entries; None where they must be looked at."""
+    if np.size(result) <= LARGE or bool(a.labels) == bool(b.labels):
+        return None
+    array, single = (a, b) if a.labels else (b, a)
+    rule = bulk.of_product if operation is np.multiply else bulk.of_sum
+    return rule(result, array.off, float(single.values), float(single.error or 0.0))
 
 
 def summed(tensors: list[Tensor], over: Iterable[Index]) -> Tensor:

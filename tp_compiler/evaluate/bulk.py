@@ -1,0 +1,74 @@
+"""One error for a whole large array, so that its entries are not read again for each operation: share · |x| + floor.
+
+A `Bulk` says of every entry x that it is off by share · |x| + floor at most. What rounding leaves of a product with a
+number, or of a sum with one, is a larger share; nothing is computed entry by entry until somebody asks.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+EPS = 2.0**-53
+GRID = 2.0**20  # multiples of 2^-20 below 2^32 are taken to be exact: sums and products of small whole numbers are
+LARGE = 2**12  # entries; an array of more may have one error for all
+_LOOKED_AT = 64  # entries of a large array, to see that some are no whole numbers
+
+
+@dataclass(frozen=True)
+class Bulk:
+    """An entry x is off by share · |x| + floor at most."""
+
+    share: float = 0.0
+    floor: float = 0.0
+
+    def on(self, values: Any) -> Any:
+        """Entry by entry; rounding leaves alone what is not finite."""
+        if not self.share:
+            return np.float64(self.floor)
+        return np.where(np.isfinite(values), self.share * np.abs(values), 0.0) + self.floor
+
+    def within(self, size: float) -> float:
+        """The largest, of entries up to `size`."""
+        return self.share * size + self.floor
+
+
+def of(error: Any) -> Bulk | None:
+    """An error as one for all; None where it has entries."""
+    if error is None or isinstance(error, Bulk):
+        return error or Bulk()
+    return Bulk(0.0, float(error)) if np.ndim(error) == 0 else None
+
+
+def on_grid(x: Any) -> Any:
+    """Where numbers are taken to be exact."""
+    grid = x * GRID
+    return (grid == np.rint(grid)) & (np.abs(x) < 2.0**32)
+
+
+def plainly_rounded(result: Any) -> bool:
+    """Whether a large array holds numbers that are rounded, seen at a few entries."""
+    if result.size <= LARGE:
+        return False
+    each = math.ceil(_LOOKED_AT ** (1 / result.ndim))
+    return not np.all(on_grid(result[tuple(slice(None, None, max(1, size // each)) for size in result.shape)]))
+
+
+def of_product(result: Any, error: Any, number: float, off: float) -> Bulk | None:
+    """The error of x · number, of that of the large array x; None where the entries must be looked at."""
+    own, size = of(error), abs(number)
+    if own is None or not size or not math.isfinite(size) or not plainly_rounded(result):
+        return None
+    rounded = 0.0 if math.frexp(size)[0] == 0.5 else EPS
+    return Bulk(own.share + (1 + own.share) * off / size + rounded, own.floor * (size + off))
+
+
+def of_sum(result: Any, error: Any, number: float, off: float) -> Bulk | None:
+    """The error of x + number: |x| is at most |x + number| + |number|."""
+    own, size = of(error), abs(number)
+    if own is None or not math.isfinite(size) or not plainly_rounded(result):
+        return None
+    return Bulk(own.share + EPS, own.floor + own.share * size + off)
