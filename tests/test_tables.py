@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from scipy.interpolate import BarycentricInterpolator
 
 import tp_compiler
 from tp_compiler.check.functions import CALLABLE, library_bindings
@@ -20,6 +22,7 @@ from tp_compiler.diagnostics import Diagnostics, Source, Span
 from tp_compiler.equations import laws
 from tp_compiler.evaluate import instructions
 from tp_compiler.evaluate.exact.evaluator import ExactEvaluator
+from tp_compiler.evaluate.gaussian.univariate import Array
 from tp_compiler.evaluate.kernels import KERNELS as LIMIT
 from tp_compiler.evaluate.linear.code import Code
 from tp_compiler.evaluate.linear.shapes import Shapes
@@ -77,6 +80,89 @@ def test_parity_is_as_stated(name: str) -> None:
     if row.parity and row.arity == 1:
         for x in (0.3, 1.7):
             assert math.isclose(row.scalar(-x), row.parity * row.scalar(x), rel_tol=1e-14)
+
+
+#: Functions of one variable that are defined everywhere, and where they are looked at.
+LINE = {name: row.scalar for name, row in PRIMITIVES.items() if row.arity == 1 and name not in ("log", "sqrt")}
+GRID = sorted({*np.linspace(-40, 40, 3201), *(s * 10.0**k for k in range(-12, 10) for s in (-1, 1))})
+
+
+def _values(fn: Callable[[float], float], points: Iterable[float]) -> Array:
+    with contextlib.suppress(OverflowError):
+        return np.array([fn(float(x)) for x in points])
+    return np.array([_or_infinite(fn, float(x)) for x in points])
+
+
+def _or_infinite(fn: Callable[[float], float], x: float) -> float:
+    try:
+        return fn(x)
+    except OverflowError:
+        return math.copysign(math.inf, fn(math.copysign(50.0, x)))
+
+
+@pytest.mark.parametrize("name", LINE)
+def test_kinks_are_where_a_derivative_jumps(name: str) -> None:
+    """What a function is on the left of a place, continued to the right, misses it at kinks and nowhere else."""
+    fn, kinks = LINE[name], PRIMITIVES[name].kinks
+    for place in np.arange(-7.0, 7.5, 0.5) if name != "tan" else (-0.5, 0.0, 0.5):
+        left = place - np.linspace(0.01, 0.4, 9)
+        right = place + np.array([0.04, 0.08])
+        expected = BarycentricInterpolator(left, _values(fn, left))(right)
+        found = _values(fn, right)
+        off = np.max(np.abs(expected - found)) / max(1.0, np.max(np.abs(found)))
+        assert (off > 1e-4) == (place in kinks), (place, off)
+
+
+@pytest.mark.parametrize("name", LINE)
+def test_ranges_and_turns_are_as_stated(name: str) -> None:
+    row, values = PRIMITIVES[name], _values(LINE[name], GRID)
+    low, high = row.range
+    assert (low <= values).all() and (values <= high).all()
+    assert values.min() < low + 0.02 * (1 + abs(low)) if math.isfinite(low) else values.min() < -9
+    assert values.max() > high - 0.02 * (1 + abs(high)) if math.isfinite(high) else values.max() > 9
+    assert row.positive == bool((_values(LINE[name], np.linspace(-20, 20, 401)) > 0).all())
+    steps = np.sign(np.diff(np.round(np.clip(values, -1e200, 1e200), 12)))
+    rises = 1 if (steps >= 0).all() else -1 if (steps <= 0).all() else 0
+    assert row.rises == rises
+    last, first = np.flatnonzero(steps < 0).max(initial=-1), np.flatnonzero(steps > 0).min(initial=len(GRID))
+    if last < first and not rises:
+        assert row.turn is not None and GRID[last] <= row.turn <= GRID[first + 1]
+    else:
+        assert row.turn is None
+
+
+@pytest.mark.parametrize("name", [*LINE, "log", "sqrt"])
+def test_degrees_are_as_stated(name: str) -> None:
+    row = PRIMITIVES[name]
+    tiny = [1e-300, math.pi / 2]
+    points = [x for x in [*GRID, *tiny] if x > 0 or name in LINE]
+    values = np.abs(_values(row.scalar, points))
+    power = 1 if math.isinf(row.degree) else row.degree
+    bounded = (values <= 100 * (1 + np.abs(points)) ** power).all()
+    assert bounded == math.isfinite(row.degree)
+    if 0 < row.degree < math.inf:
+        assert values.max() > 100 * (1 + np.abs(points).max()) ** (row.degree - 1)
+
+
+@pytest.mark.parametrize("name", LINE)
+def test_polynomials_and_exact_functions_are_as_stated(name: str) -> None:
+    row, points = PRIMITIVES[name], np.arange(0, 9, 0.25)
+    values, mirrored = np.abs(_values(row.scalar, points)), np.abs(_values(row.scalar, -points))
+    assert row.polynomial == bool((values == mirrored).all() and not np.diff(values, 3).any())
+    some = [0.1, 0.7, 1 / 3, 2.9, 7.3]
+    known = {*some, *(-x for x in some), 0.0, 1.0, -1.0, 6.0}
+    assert row.exact == all(row.scalar(x) in known and row.scalar(-x) in known for x in some)
+
+
+def test_what_has_several_arguments_is_as_stated() -> None:
+    """The columns of primitives that no line shows: max, min and where pick one of their arguments, sums and products are
+    polynomials, a power and leaky_relu fall and rise."""
+    several = {name: row for name, row in PRIMITIVES.items() if row.arity != 1}
+    assert {name for name, row in several.items() if row.polynomial} == {"add", "mul"}
+    assert {name for name, row in several.items() if row.exact} == {"max", "min", "where"}
+    assert {name for name, row in several.items() if row.kinks} == {"max", "min", "where", "leaky_relu"}
+    assert {name for name, row in several.items() if row.turn == 0.0} == {"pow", "leaky_relu"}
+    assert {name for name, row in several.items() if not row.smooth} == {n for n, row in several.items() if row.kinks}
 
 
 #: Instructions without a row in a table, and why.

@@ -33,7 +33,7 @@ _SYMPY = {
     "sign": sp.sign,
 }
 #: Jumps: their derivative has a Dirac part, which the table leaves out, so no average may be taken of it.
-JUMPS = frozenset({"sign", "step", "where"})
+JUMPS = frozenset(name for name, row in PRIMITIVES.items() if row.jumps)
 
 
 class Entrywise(sp.Function):

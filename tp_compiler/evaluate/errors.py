@@ -21,7 +21,7 @@ from tp_compiler.evaluate.budget import spacious
 from tp_compiler.evaluate.bulk import EPS as EPS
 from tp_compiler.evaluate.bulk import Bulk, on_grid, plainly_rounded
 from tp_compiler.evaluate.kernels import KERNELS
-from tp_compiler.evaluate.ranges import ANY, TURNS, Range
+from tp_compiler.evaluate.ranges import ANY, Range
 from tp_compiler.ir.primitives import PRIMITIVES
 
 Error = Any  # None, or an array
@@ -31,7 +31,6 @@ PROBES = 3
 LINEAR = 1e-7  # errors below this part of a value: the derivative says it all
 NEGLIGIBLE = 1e-13  # an error below this part of a value does not show in what is printed
 
-_EXACT = frozenset({"abs", "sign", "step", "max", "min", "where", "relu", "relu6", "hardtanh"})
 _POLES = {"div": 1, "log": 0, "pow": 0, "tan": 0}  # which argument must not be 0 (or an odd multiple of π/2)
 
 
@@ -121,7 +120,7 @@ def applied(fn: str, values: Sequence[Any], errors: Sequence[Error], within: Seq
     """A primitive of numbers, with its error; `within` are ranges that its arguments are known to lie in."""
     copies = 2.0 if all(e is None for e in errors) else 8.0  # the ends of every interval, and their distances
     result = spacious(KERNELS[fn], *values, what="a function of numbers", copies=copies)
-    own = None if fn in _EXACT else rounding(result)
+    own = None if PRIMITIVES[fn].exact else rounding(result)
     if all(e is None for e in errors):
         return result, own
     with np.errstate(all="ignore"):
@@ -212,7 +211,8 @@ def _turns(fn: str, k: int, values: Sequence[Any], place: tuple[Any, Any]) -> li
         start = np.pi / 2 if fn == "sin" else 0.0
         first = _next_turn(place[0] - start) + start
         return [first, first + np.pi]
-    return [TURNS[fn]] if fn in TURNS and k == 0 else []
+    turn = PRIMITIVES[fn].turn
+    return [turn] if turn is not None and k == 0 else []
 
 
 class _Arrays:

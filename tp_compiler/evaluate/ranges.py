@@ -13,39 +13,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from tp_compiler.ir import nodes as ir
-from tp_compiler.ir.primitives import PRIMITIVES
+from tp_compiler.ir.primitives import PRIMITIVES, Primitive
 
 Range = tuple[float, float]
 ANY: Range = (-math.inf, math.inf)
 
-#: Functions that rise, or fall, from one end of the line to the other.
-_RISING = {
-    "exp", "tanh", "atan", "erf", "sign", "step", "relu", "relu6", "elu", "selu", "sigmoid", "softplus", "sinh",
-    "hardtanh", "hardsigmoid", "softsign", "logsigmoid",
-}  # fmt: skip
-_FALLING = {"erfc"}
-#: The values at the ends of the line, where the primitive itself cannot be asked.
-_AT_MINUS_INFINITY = {
-    "exp": 0.0, "sigmoid": 0.0, "softplus": 0.0, "elu": -1.0, "selu": -1.7580993408473766, "relu": 0.0, "relu6": 0.0,
-    "tanh": -1.0, "erf": -1.0, "atan": -math.pi / 2, "sign": -1.0, "step": 0.0, "erfc": 2.0, "hardtanh": -1.0,
-    "hardsigmoid": 0.0, "softsign": -1.0,
-}  # fmt: skip
-_AT_INFINITY = {
-    "sigmoid": 1.0, "relu6": 6.0, "tanh": 1.0, "erf": 1.0, "atan": math.pi / 2, "sign": 1.0, "step": 1.0, "erfc": 0.0,
-    "hardtanh": 1.0, "hardsigmoid": 1.0, "softsign": 1.0,
-}  # fmt: skip
-#: Bounds of functions that neither rise nor fall.
-_WITHIN: dict[str, Range] = {
-    "sin": (-1.0, 1.0), "cos": (-1.0, 1.0), "silu": (-0.28, math.inf), "mish": (-0.31, math.inf),
-    "gelu": (-0.17, math.inf), "gelu_tanh": (-0.18, math.inf), "hardswish": (-0.376, math.inf), "cosh": (1.0, math.inf),
-}  # fmt: skip
-#: Where functions turn that fall, and then rise (powers and leaky_relu may).
-TURNS = {
-    "square": 0.0, "abs": 0.0, "cosh": 0.0, "pow": 0.0, "leaky_relu": 0.0, "hardswish": -1.5,
-    "silu": -1.2784645427610737, "mish": -1.1924312145154952, "gelu": -0.7517915246935645, "gelu_tanh": -0.7524614220710163,
-}  # fmt: skip
-
-_POSITIVE = {"exp", "softplus", "sigmoid", "erfc"}
 SMALLEST = math.ulp(0.0)
 
 
@@ -74,7 +46,7 @@ def _positive(node: ir.Node, above: set[ir.Node]) -> bool:
         if node.fn == "pow":
             return node.args[0] in above
         known = node.fn in ("add", "mul", "div", "sqrt", "max", "min") and all(a in above for a in node.args)
-        return known or node.fn in _POSITIVE
+        return known or PRIMITIVES[node.fn].positive
     if isinstance(node, ir.Contract | ir.Reduce) and getattr(node, "op", "") != "logsumexp":
         return bool(node.args) and all(a in above for a in node.args)
     linear = isinstance(node, ir.Copy) or node.linear == "entries"
@@ -181,20 +153,19 @@ def _of_factors(args: Sequence[ir.Node], found: dict[ir.Node, Range]) -> Range:
 
 
 def _of_function(fn: str, x: Range) -> Range:
-    if fn in _RISING:
-        return _at(fn, x[0]), _at(fn, x[1])
-    if fn in _FALLING:
-        return _at(fn, x[1]), _at(fn, x[0])
-    return _WITHIN.get(fn, ANY)
+    row = PRIMITIVES[fn]
+    if not row.rises:
+        return row.range
+    low, high = sorted(_at(row, end) for end in x)
+    return low, high
 
 
-def _at(fn: str, x: float) -> float:
+def _at(row: Primitive, x: float) -> float:
     """A monotone function at a number or an end of the line."""
     if math.isinf(x):
-        table = _AT_INFINITY if x > 0 else _AT_MINUS_INFINITY
-        return table.get(fn, x)
+        return row.range[1] if x * row.rises > 0 else row.range[0]
     try:
-        return float(PRIMITIVES[fn].scalar(x))
+        return row.scalar(x)
     except OverflowError:
         return math.inf if x > 0 else -math.inf
 

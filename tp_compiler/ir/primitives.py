@@ -30,7 +30,11 @@ class Primitive:
     """`arity` None means any number of arguments. `partials[k](alg, *args)` is the derivative in argument k.
 
     `parity` is 1 (even), -1 (odd) or 0. `smooth` is False where the function or its derivative jumps; `jumps` says
-    that the function itself does.
+    that the function itself does; `kinks` are the places where it, or a derivative of any order, does (of its first
+    argument; of max and min, of the difference). `range` holds all values; `rises` is 1 or -1 where it rises or falls
+    all along the line, `turn` the place up to which it falls and from which it rises; `positive`: it is never 0 or less.
+    `degree`: it is bounded by a multiple of 1 + |x|^degree (inf: it grows faster, or has a pole); `polynomial`: it is a
+    polynomial, up to its sign. `exact`: floating-point arithmetic does not round it.
     """
 
     name: str
@@ -40,6 +44,14 @@ class Primitive:
     parity: int = 0
     smooth: bool = True
     jumps: bool = False
+    kinks: tuple[float, ...] = ()
+    range: tuple[float, float] = (-math.inf, math.inf)
+    rises: int = 0
+    turn: float | None = None
+    positive: bool = False
+    degree: float = 1.0
+    polynomial: bool = False
+    exact: bool = False
 
 
 def _d(body: str) -> Rule:
@@ -95,34 +107,84 @@ def _log_sigmoid(x: float) -> float:
 _SELU_SCALE, _SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
 _GELU_C = math.sqrt(2 / math.pi)
 _SQRT2 = math.sqrt(2.0)
+_INF = math.inf
 _GAUSS = "exp(-x*x/2) * 0.3989422804014327"
 
 _ROWS = (
-    # arithmetic
-    Primitive("add", None, lambda *a: math.fsum(a)),
-    Primitive("mul", None, lambda *a: math.prod(a)),
+    # arithmetic; degrees and ranges of what has several arguments are worked out where they are asked for
+    Primitive("add", None, lambda *a: math.fsum(a), polynomial=True),
+    Primitive("mul", None, lambda *a: math.prod(a), polynomial=True),
     Primitive("div", 2, lambda x, y: x / y, (_d("1 / y"), _d("-x / (y*y)"))),
-    Primitive("pow", 2, _pow, (_d("y * pow(x, y - 1)"), _d("pow(x, y) * log(x)"))),
+    Primitive("pow", 2, _pow, (_d("y * pow(x, y - 1)"), _d("pow(x, y) * log(x)")), turn=0.0),
     # elementary
-    Primitive("exp", 1, math.exp, (_d("exp(x)"),)),
-    Primitive("log", 1, math.log, (_d("1 / x"),)),
-    Primitive("sqrt", 1, math.sqrt, (_d("0.5 / sqrt(x)"),)),
-    Primitive("square", 1, lambda x: x * x, (_d("2 * x"),), 1),
-    Primitive("sin", 1, math.sin, (_d("cos(x)"),), -1),
-    Primitive("cos", 1, math.cos, (_d("-sin(x)"),), 1),
-    Primitive("tan", 1, math.tan, (_d("1 + square(tan(x))"),), -1),
-    Primitive("sinh", 1, math.sinh, (_d("cosh(x)"),), -1),
-    Primitive("cosh", 1, math.cosh, (_d("sinh(x)"),), 1),
-    Primitive("tanh", 1, math.tanh, (_d("1 - square(tanh(x))"),), -1),
-    Primitive("atan", 1, math.atan, (_d("1 / (1 + x*x)"),), -1),
-    Primitive("erf", 1, math.erf, (_d("1.1283791670955126 * exp(-x*x)"),), -1),
-    Primitive("erfc", 1, math.erfc, (_d("-1.1283791670955126 * exp(-x*x)"),)),
+    Primitive("exp", 1, math.exp, (_d("exp(x)"),), range=(0.0, _INF), rises=1, positive=True, degree=_INF),
+    Primitive("log", 1, math.log, (_d("1 / x"),), degree=_INF),
+    Primitive("sqrt", 1, math.sqrt, (_d("0.5 / sqrt(x)"),), range=(0.0, _INF)),
+    Primitive(
+        "square", 1, lambda x: x * x, (_d("2 * x"),), 1, range=(0.0, _INF), turn=0.0, degree=2.0, polynomial=True
+    ),
+    Primitive("sin", 1, math.sin, (_d("cos(x)"),), -1, range=(-1.0, 1.0), degree=0.0),
+    Primitive("cos", 1, math.cos, (_d("-sin(x)"),), 1, range=(-1.0, 1.0), degree=0.0),
+    Primitive("tan", 1, math.tan, (_d("1 + square(tan(x))"),), -1, degree=_INF),
+    Primitive("sinh", 1, math.sinh, (_d("cosh(x)"),), -1, rises=1, degree=_INF),
+    Primitive("cosh", 1, math.cosh, (_d("sinh(x)"),), 1, range=(1.0, _INF), turn=0.0, positive=True, degree=_INF),
+    Primitive("tanh", 1, math.tanh, (_d("1 - square(tanh(x))"),), -1, range=(-1.0, 1.0), rises=1, degree=0.0),
+    Primitive("atan", 1, math.atan, (_d("1 / (1 + x*x)"),), -1, range=(-math.pi / 2, math.pi / 2), rises=1, degree=0.0),
+    Primitive("erf", 1, math.erf, (_d("1.1283791670955126 * exp(-x*x)"),), -1, range=(-1.0, 1.0), rises=1, degree=0.0),
+    Primitive(
+        "erfc",
+        1,
+        math.erfc,
+        (_d("-1.1283791670955126 * exp(-x*x)"),),
+        range=(0.0, 2.0),
+        rises=-1,
+        positive=True,
+        degree=0.0,
+    ),
     # kinks and jumps
-    Primitive("abs", 1, abs, (_d("sign(x)"),), 1, smooth=False),
-    Primitive("sign", 1, _sign, (_d("0 * x"),), -1, smooth=False, jumps=True),
-    Primitive("step", 1, lambda x: float(x > 0), (_d("0 * x"),), 0, smooth=False, jumps=True),
-    Primitive("max", 2, max, (_d("step(x - y)"), _d("1 - step(x - y)")), smooth=False),
-    Primitive("min", 2, min, (_d("1 - step(x - y)"), _d("step(x - y)")), smooth=False),
+    Primitive(
+        "abs",
+        1,
+        abs,
+        (_d("sign(x)"),),
+        1,
+        smooth=False,
+        kinks=(0.0,),
+        range=(0.0, _INF),
+        turn=0.0,
+        polynomial=True,
+        exact=True,
+    ),
+    Primitive(
+        "sign",
+        1,
+        _sign,
+        (_d("0 * x"),),
+        -1,
+        smooth=False,
+        jumps=True,
+        kinks=(0.0,),
+        range=(-1.0, 1.0),
+        rises=1,
+        degree=0.0,
+        exact=True,
+    ),
+    Primitive(
+        "step",
+        1,
+        lambda x: float(x > 0),
+        (_d("0 * x"),),
+        0,
+        smooth=False,
+        jumps=True,
+        kinks=(0.0,),
+        range=(0.0, 1.0),
+        rises=1,
+        degree=0.0,
+        exact=True,
+    ),
+    Primitive("max", 2, max, (_d("step(x - y)"), _d("1 - step(x - y)")), smooth=False, kinks=(0.0,), exact=True),
+    Primitive("min", 2, min, (_d("1 - step(x - y)"), _d("step(x - y)")), smooth=False, kinks=(0.0,), exact=True),
     Primitive(
         "where",
         3,
@@ -130,24 +192,65 @@ _ROWS = (
         (_d("0 * x"), _d("step(x)"), _d("1 - step(x)")),
         smooth=False,
         jumps=True,
+        kinks=(0.0,),
+        exact=True,
     ),
     # activations
-    Primitive("relu", 1, lambda x: max(x, 0.0), (_d("step(x)"),), smooth=False),
+    Primitive(
+        "relu",
+        1,
+        lambda x: max(x, 0.0),
+        (_d("step(x)"),),
+        smooth=False,
+        kinks=(0.0,),
+        range=(0.0, _INF),
+        rises=1,
+        exact=True,
+    ),
     Primitive(
         "leaky_relu",
         2,
         lambda x, s: x if x > 0 else s * x,
         (_d("where(x, 1, where(-x, y, 0))"), _d("min(x, 0)")),
         smooth=False,
+        kinks=(0.0,),
+        turn=0.0,
     ),
-    Primitive("relu6", 1, lambda x: min(max(x, 0.0), 6.0), (_d("step(x) * step(6 - x)"),), smooth=False),
-    Primitive("hardtanh", 1, lambda x: min(max(x, -1.0), 1.0), (_d("step(x + 1) * step(1 - x)"),), -1, smooth=False),
+    Primitive(
+        "relu6",
+        1,
+        lambda x: min(max(x, 0.0), 6.0),
+        (_d("step(x) * step(6 - x)"),),
+        smooth=False,
+        kinks=(0.0, 6.0),
+        range=(0.0, 6.0),
+        rises=1,
+        degree=0.0,
+        exact=True,
+    ),
+    Primitive(
+        "hardtanh",
+        1,
+        lambda x: min(max(x, -1.0), 1.0),
+        (_d("step(x + 1) * step(1 - x)"),),
+        -1,
+        smooth=False,
+        kinks=(-1.0, 1.0),
+        range=(-1.0, 1.0),
+        rises=1,
+        degree=0.0,
+        exact=True,
+    ),
     Primitive(
         "hardsigmoid",
         1,
         lambda x: min(max(x + 3.0, 0.0), 6.0) / 6.0,
         (_d("step(x + 3) * step(3 - x) / 6"),),
         smooth=False,
+        kinks=(-3.0, 3.0),
+        range=(0.0, 1.0),
+        rises=1,
+        degree=0.0,
     ),
     Primitive(
         "hardswish",
@@ -155,27 +258,70 @@ _ROWS = (
         lambda x: x * min(max(x + 3.0, 0.0), 6.0) / 6.0,
         (_d("where(x - 3, 1, step(x + 3) * (2*x + 3) / 6)"),),
         smooth=False,
+        kinks=(-3.0, 3.0),
+        range=(-0.376, _INF),
+        turn=-1.5,
     ),
-    Primitive("softsign", 1, lambda x: x / (1 + abs(x)), (_d("1 / square(1 + abs(x))"),), -1),
-    Primitive("elu", 1, lambda x: x if x > 0 else math.expm1(x), (_d("exp(min(x, 0))"),), smooth=False),
+    Primitive(
+        "softsign",
+        1,
+        lambda x: x / (1 + abs(x)),
+        (_d("1 / square(1 + abs(x))"),),
+        -1,
+        kinks=(0.0,),
+        range=(-1.0, 1.0),
+        rises=1,
+        degree=0.0,
+    ),
+    Primitive(
+        "elu",
+        1,
+        lambda x: x if x > 0 else math.expm1(x),
+        (_d("exp(min(x, 0))"),),
+        smooth=False,
+        kinks=(0.0,),
+        range=(-1.0, _INF),
+        rises=1,
+    ),
     Primitive(
         "selu",
         1,
         lambda x: _SELU_SCALE * (x if x > 0 else _SELU_ALPHA * math.expm1(x)),
         (_d(f"where(x, {_SELU_SCALE}, {_SELU_SCALE * _SELU_ALPHA} * exp(min(x, 0)))"),),
         smooth=False,
+        kinks=(0.0,),
+        range=(-_SELU_SCALE * _SELU_ALPHA, _INF),
+        rises=1,
     ),
-    Primitive("sigmoid", 1, _sigmoid, (_d("sigmoid(x) * sigmoid(-x)"),)),
-    Primitive("silu", 1, lambda x: x * _sigmoid(x), (_d("sigmoid(x) * (1 + x * sigmoid(-x))"),)),
-    Primitive("softplus", 1, _softplus, (_d("sigmoid(x)"),)),
-    Primitive("logsigmoid", 1, _log_sigmoid, (_d("sigmoid(-x)"),)),
+    Primitive(
+        "sigmoid", 1, _sigmoid, (_d("sigmoid(x) * sigmoid(-x)"),), range=(0.0, 1.0), rises=1, positive=True, degree=0.0
+    ),
+    Primitive(
+        "silu",
+        1,
+        lambda x: x * _sigmoid(x),
+        (_d("sigmoid(x) * (1 + x * sigmoid(-x))"),),
+        range=(-0.28, _INF),
+        turn=-1.2784645427610737,
+    ),
+    Primitive("softplus", 1, _softplus, (_d("sigmoid(x)"),), range=(0.0, _INF), rises=1, positive=True),
+    Primitive("logsigmoid", 1, _log_sigmoid, (_d("sigmoid(-x)"),), range=(-_INF, 0.0), rises=1),
     Primitive(
         "mish",
         1,
         lambda x: x * math.tanh(_softplus(x)),
         (_d("tanh(softplus(x)) + x * (1 - square(tanh(softplus(x)))) * sigmoid(x)"),),
+        range=(-0.31, _INF),
+        turn=-1.1924312145154952,
     ),
-    Primitive("gelu", 1, lambda x: x * math.erfc(-x / _SQRT2) / 2, (_d(f"erfc(-x / {_SQRT2}) / 2 + x * {_GAUSS}"),)),
+    Primitive(
+        "gelu",
+        1,
+        lambda x: x * math.erfc(-x / _SQRT2) / 2,
+        (_d(f"erfc(-x / {_SQRT2}) / 2 + x * {_GAUSS}"),),
+        range=(-0.17, _INF),
+        turn=-0.7517915246935645,
+    ),
     Primitive(
         "gelu_tanh",
         1,
@@ -187,6 +333,8 @@ _ROWS = (
                 f" * {_GELU_C} * (1 + 0.134145 * x*x) / 2"
             ),
         ),
+        range=(-0.18, _INF),
+        turn=-0.7524614220710163,
     ),
 )
 

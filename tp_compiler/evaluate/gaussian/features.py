@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from tp_compiler.evaluate.gaussian.univariate import KINKS, Array, Seen
+from tp_compiler.evaluate.gaussian.univariate import Array, Seen
+from tp_compiler.ir.primitives import PRIMITIVES
 
 Which = Any  # an array of whole numbers
 Trace = Callable[[Which, Array, Seen], None]  # records the primitives on these lines, at these points
@@ -170,7 +171,8 @@ def _watched(fn: str, args: list[Any]) -> list[Any]:
         return [args[0] - args[1]]
     if fn == "tan":
         return [np.cos(args[0])]
-    return [args[0] - level for level in KINKS.get(fn, (0.0,))]
+    kinks = PRIMITIVES[fn].kinks if fn in PRIMITIVES else ()
+    return [args[0] - level for level in kinks or (0.0,)]
 
 
 # searches ----------------------------------------------------------------------------------------------------

@@ -87,8 +87,7 @@ def univariate(name: str, *params: float) -> Univariate:
     if row.arity != 1 + len(given):
         raise ValueError(f"{name} is not a function of one variable and {len(given)} numbers")
     kernel = KERNELS[name]
-    kinks = KINKS.get(name, () if row.smooth else (0.0,))
-    return Univariate(name, given, lambda x: kernel(x, *given), kinks, row.smooth and not kinks)
+    return Univariate(name, given, lambda x: kernel(x, *given), row.kinks, row.smooth and not row.kinks)
 
 
 def monomial(k: int) -> Univariate:
@@ -310,13 +309,6 @@ def _check_order(k: int) -> None:
 
 
 _PARITY = {"gauss": 1, "gauss_prime": -1}
-KINKS = {
-    "relu6": (0.0, 6.0),
-    "hardtanh": (-1.0, 1.0),
-    "hardsigmoid": (-3.0, 3.0),
-    "hardswish": (-3.0, 3.0),
-    "softsign": (0.0,),  # of its second derivative
-}
 _JUMPING = frozenset({"step", "sign", "leaky_step"})
 _NAMED: dict[str, Callable[..., Univariate]] = {
     "square": lambda: monomial(2),

@@ -16,6 +16,7 @@ import numpy as np
 from tp_compiler.diagnostics import Diagnostic
 from tp_compiler.evaluate.ranges import Range, away_from_zero, bounded, ranges
 from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.primitives import PRIMITIVES
 
 PART, FAR = 64, 1024  # the largest samples that are read: one in so many
 INFINITE = 1.25  # above 1, since a tail is seen where it begins: exp(0.45 x²) has 1.11, and shows 1.3
@@ -23,13 +24,6 @@ SIGMAS = 2.0  # of the interval for α
 NEGLIGIBLE = 1e-4  # a tail that cannot move the average by this part of its size may be as heavy as it likes
 ENTRIES = 32  # entries of a family that are looked at
 
-#: Functions that make heavy tails of Gaussians where their argument is not bounded.
-_HEAVY = {"exp", "tan", "log", "sinh", "cosh"}
-#: Functions that keep polynomials of Gaussians what they are, up to a sign: near their zeros, |p| < ε has a probability
-#: of order ε^(1/degree), so that log|p| has all moments.
-_POLYNOMIAL = {"add", "mul", "square", "abs"}
-#: Functions that jump.
-_JUMPS = {"sign", "step", "where"}
 MODERATE = 4.0  # a polynomial of this degree in Gaussians is averaged safely
 
 
@@ -79,8 +73,6 @@ class Tails:
         of: Range = self.range[node.args[0]]
         if node.fn == "mul":
             return sum(own)
-        if node.fn == "square":
-            return 2 * own[0]
         if node.fn == "div":
             divisor = node.args[1]
             return own[0] if divisor.type.is_scalar or away_from_zero(self.range[divisor]) else np.inf
@@ -88,7 +80,8 @@ class Tails:
             return self._degree_of_power(node, own)
         if node.fn == "log" and (of[0] > 0 or self.polynomial[node.args[0]]):
             return min(own[0], 1.0) if np.isfinite(own[0]) else np.inf
-        return np.inf if node.fn in _HEAVY and not node.type.is_scalar else max(own)
+        degree = PRIMITIVES[node.fn].degree
+        return np.inf if np.isinf(degree) else max(1.0, degree) * max(own)
 
     def _degree_of_power(self, node: ir.Map, own: list[float]) -> float:
         power = node.args[1]
@@ -99,16 +92,17 @@ class Tails:
         return 0.0 if away_from_zero(self.range[node.args[0]]) else np.inf
 
     def _polynomial(self, node: ir.Node) -> bool:
-        """Whether a ket is a polynomial of Gaussians, or the absolute value of one."""
+        """Whether a ket is a polynomial of Gaussians, or the absolute value of one: near its zeros |p| < ε has a
+        probability of order ε^(1/degree), so that log|p| has all moments."""
         if node.type.is_scalar or isinstance(node, ir.MatMul | ir.InitialKet):
             return True
         if not isinstance(node, ir.Map):
             return False
         power = node.fn == "pow" and isinstance(node.args[1], ir.Constant) and node.args[1].value >= 0
-        return (node.fn in _POLYNOMIAL or power) and all(self.polynomial[a] for a in node.args)
+        return (PRIMITIVES[node.fn].polynomial or power) and all(self.polynomial[a] for a in node.args)
 
     def _jumps(self, node: ir.Node) -> bool:
-        if isinstance(node, ir.Map) and node.fn in _JUMPS:
+        if isinstance(node, ir.Map) and PRIMITIVES[node.fn].jumps:
             return True
         if isinstance(node, ir.MatMul | ir.InitialKet):
             return False
