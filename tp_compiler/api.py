@@ -42,7 +42,7 @@ def _source(program: str | Path | Source, allow_outside: bool) -> Source:
     if isinstance(program, Path):
         return driver.read(str(program), allow_outside=allow_outside)
     if not isinstance(program, str):
-        raise TypeError(f"a program is text, a path or what compile() gave, not {type(program).__name__}")
+        raise TypeError(f"expected a program (text, a path or the result of compile()), found {type(program).__name__}")
     return (
         driver.read(program, allow_outside=allow_outside)
         if _is_path(program)
@@ -71,7 +71,7 @@ def _checked(options: Mapping[str, Any], kind: type, outputs: Program) -> Any:
     for name in options:
         if name not in known:
             near = get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
+            hint = f"did you mean {near[0]}?" if near else f"the options are {', '.join(known)}"
             raise TypeError(f"there is no option {name!r}; {hint}")
     chosen = dict(options)
     if isinstance(chosen.get("only"), str):

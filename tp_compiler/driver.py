@@ -36,18 +36,22 @@ def read(path: str, *, allow_outside: bool = False) -> Source:
     try:
         raw = _standard_input() if path == "-" else _bytes(Path(path))
     except (OSError, ValueError) as problem:  # a null byte in a path, a closed standard input
-        reason = getattr(problem, "strerror", None) or "it cannot be read"
-        raise ProgramError([Diagnostic("NX001", f"{path}: {reason}", None, _near(Path(path)))]) from None
+        reason = getattr(problem, "strerror", None) or "cannot be read"
+        raise ProgramError([Diagnostic("NX001", f"cannot read `{path}`: {reason}", None, _near(Path(path)))]) from None
     if len(raw) > MAX_SOURCE:
         raise ProgramError(
-            [Diagnostic("NX003", f"{path} is larger than 64 MiB", None, "keep data in .npy or .csv files")]
+            [Diagnostic("NX003", f"`{path}` is larger than 64 MiB", None, "keep data in `.npy` or `.csv` files")]
         )
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as problem:
         place = f"byte {problem.start}"
         raise ProgramError(
-            [Diagnostic("NX002", f"{path} is no UTF-8 text ({place})", None, "is it a .nexort program?")]
+            [
+                Diagnostic(
+                    "NX002", f"`{path}` is not valid UTF-8 text ({place})", None, "check that it is a `.nexort` program"
+                )
+            ]
         ) from None
     return Source(path, text, allow_outside)
 
@@ -59,7 +63,7 @@ def _near(path: Path) -> str:
     except (OSError, ValueError):
         names = []
     near = get_close_matches(path.name, names, n=1)
-    return f"did you mean {path.parent / near[0]}?" if near else "check the path"
+    return f"did you mean `{path.parent / near[0]}`?" if near else "check the path"
 
 
 def _standard_input() -> bytes:
@@ -81,7 +85,9 @@ def _deep_recursion() -> Iterator[None]:
             yield
     except RecursionError:
         message = "the program is nested too deeply for this stage"
-        raise ProgramError([Diagnostic("NX136", message, None, "name inner parts, or write a `for` loop")]) from None
+        raise ProgramError(
+            [Diagnostic("NX136", message, None, "give names to inner parts, or write a `for` loop")]
+        ) from None
 
 
 def parse(source: Source) -> File:
@@ -198,9 +204,9 @@ def equations(program: Program, *, simplify: bool = True) -> System:
 
     program = reparametrized(program)
     if program.loop is not None and program.loop.times:
-        remedy = "write `train steps`: an update there is the rate of change here"
+        remedy = "write `train steps`, whose updates are the rates of change of the flow"
         raise ProgramError(
-            [Diagnostic("NX180", "gradient flow is not written as equations", program.loop.span, remedy)]
+            [Diagnostic("NX180", "gradient flow cannot be written as equations", program.loop.span, remedy)]
         )
     with _deep_recursion():
         return derive(program, simplify=simplify, closed_form=closed_form)
@@ -267,7 +273,7 @@ def verify(
     from tp_compiler.finite.run import samples
 
     if not widths:
-        raise ProgramError([Diagnostic("NX430", "there is no width to verify at", None, "give one width or more")])
+        raise ProgramError([Diagnostic("NX430", "there are no widths to verify at", None, "give at least one width")])
     program = reparametrized(program)
     run = limit(program, **options)
     seed = options.get("seed", 0)

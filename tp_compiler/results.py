@@ -84,7 +84,7 @@ def settled(run: Run) -> Run:
     bad = [name for name, estimate in run.outputs.items() if not _finite(estimate)]
     if not bad:
         return run
-    failed = {name: Diagnostic("NX800", f"{name} is not finite (NaN or overflow)") for name in bad}
+    failed = {name: Diagnostic("NX800", f"`{name}` is not finite (NaN or overflow)") for name in bad}
     kept = {name: estimate for name, estimate in run.outputs.items() if name not in failed}
     return replace(run, outputs=kept, failed={**failed, **run.failed})
 

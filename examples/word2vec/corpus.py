@@ -57,11 +57,11 @@ def lines(paths: Iterable[Path]) -> Iterator[list[str]]:
 
 
 def text_of(path: Path) -> str:
-    """The text of a file. Raises OSError, and ValueError where it is no UTF-8."""
+    """The text of a file. Raises OSError, and ValueError if it is not valid UTF-8."""
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError:
-        raise ValueError(f"{path} is no UTF-8 text") from None
+        raise ValueError(f"{path} is not valid UTF-8 text") from None
 
 
 def vocabulary(text: Iterable[list[str]], size: int) -> list[str]:

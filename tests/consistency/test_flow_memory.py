@@ -151,5 +151,5 @@ def test_what_the_time_cannot_be() -> None:
     text = program("SGD(lr = 0.3)", "[1, 4]")
     with pytest.raises(ProgramError, match=r"NX177.*moves features"):
         tpc.compile(text.replace("    f[i] = net(x[i])\n", "    f[i] = clt <v|tanh(step * x[i] * |u>)>\n"))
-    with pytest.raises(ProgramError, match=r"NX178.*no number here"):
+    with pytest.raises(ProgramError, match=r"NX178.*not a number here"):
         tpc.compile(text + "output s = sum[step](step * g[step,1])\n")

@@ -236,7 +236,7 @@ output f[step,i] = net(xi[i,d])
     [
         ("a=0,b=0,c=1/2,d=1/2", "a=1/2,b=0,c=1/2,d=1/2", SGD, "positive power"),
         ("a=0,b=0,c=-1/2,d=1", "a=1,b=1/2,c=1/2,d=1", SGD, "positive power"),
-        ("a=0,b=0,c=0,d=3/2", "a=1,b=1/2,c=1/2,d=1", ADAM, "gradients by |p>"),
+        ("a=0,b=0,c=0,d=3/2", "a=1,b=1/2,c=1/2,d=1", ADAM, "gradients by `|p>`"),
     ],
 )
 def test_branches_of_different_regimes_are_refused(row: str, last: str, optimizer: str, why: str) -> None:
@@ -247,7 +247,7 @@ def test_branches_of_different_regimes_are_refused(row: str, last: str, optimize
 
 def test_what_has_no_row_in_training_is_refused() -> None:
     frozen = tpc.limit(program(MUP, SGD, frozen=True)).failed["f"]
-    assert frozen.code == "NX504" and "its row `W` is of nothing that is trained" in frozen.message
+    assert frozen.code == "NX504" and "its row `W` does not name a trained parameter" in frozen.message
     drifting = program(((0, 0, 0.5, 1), MUP[1], MUP[2]), SGD).replace("|v> ~ N(0, 1)", "|v> ~ N(1, 1)")
     drifting = drifting.replace("c = 1", "c = 1.5", 1).replace(
         "W : a = 0, b = 0.5, c = 1,", "W : a = 0, b = 0.5, c = 1.5,"
@@ -315,8 +315,8 @@ def test_figures_and_reasons_are_those_of_the_member() -> None:
 @pytest.mark.parametrize(
     ("head", "why"),
     [
-        ("parametrization { W[2] : b = 1 }", "W[2] and W[1] start at different powers"),
-        (NTP_BLOCK + "; W[2] : c = 3/2 }", "some members of W vanish"),
+        ("parametrization { W[2] : b = 1 }", "`W[2]` and `W[1]` start at different powers"),
+        (NTP_BLOCK + "; W[2] : c = 3/2 }", "some members of `W` vanish"),
     ],
 )
 def test_members_that_have_no_limit(head: str, why: str) -> None:
@@ -345,7 +345,9 @@ def test_where_features_move_there_is_no_flow() -> None:
 
 def test_one_member_alone_where_features_stand_still() -> None:
     one = FAMILY.replace("update all with", "update |u>, |v> with SGD(lr = 0.1)\n    update W[2] with")
-    with pytest.raises(tpc.ProgramError, match="where features stand still, as here, a family is updated as a whole"):
+    with pytest.raises(
+        tpc.ProgramError, match="where features do not move, as here, a family must be updated as a whole"
+    ):
         tpc.limit(NTP_BLOCK + " }" + one)
 
 
@@ -391,17 +393,20 @@ def test_an_own_optimizer_without_any_hidden_matrix() -> None:
     run = tpc.limit(point + text, samples=1024, method="qmc")
     assert not run.failed and abs(run["f"][0]).max() == 0 and run["f"][-1, 0] > 0.1
     wrong = tpc.limit(point.replace("c=1/4,d=3/4;", "c=1/4,d=1;") + text).failed["f"]
-    assert "|u>: Own has no d of its own and must be faithful: d = a + the readout's size = 3/4, not 1" in wrong.message
+    assert (
+        "`|u>`: Own has no exponent d, so its row must be faithful: d = a + the readout's size = 3/4, not 1"
+        in wrong.message
+    )
     assert wrong.span is not None and "update all" in wrong.span.text and "classify" not in wrong.message
 
 
 @pytest.mark.parametrize(
     ("rows", "optimizer", "remedy"),
     [
-        ("standard", SGD, "larger c"),
-        (((0, 0.5, 0, 1), MUP[1], MUP[2]), SGD, "a + b is 0 for input weights"),
-        ((MUP[0], MUP[1], (0.5, 0, 1, 1)), ADAM, "d as large as"),
-        (tuple((a, b, c + 1, d) for a, b, c, d in MUP), ADAM, "smaller c"),
+        ("standard", SGD, "increase c"),
+        (((0, 0.5, 0, 1), MUP[1], MUP[2]), SGD, "a + b = 0 for input weights"),
+        ((MUP[0], MUP[1], (0.5, 0, 1, 1)), ADAM, "choose d so that"),
+        (tuple((a, b, c + 1, d) for a, b, c, d in MUP), ADAM, "decrease c"),
         (LAG, "SignSGD(lr = 0.1)", "an optimizer with eps"),
     ],
 )
@@ -411,7 +416,9 @@ def test_every_reason_has_its_remedy(rows: Rows | str, optimizer: str, remedy: s
 
 def test_a_readout_with_a_mean_is_to_be_centred() -> None:
     failed = tpc.limit(program(NTP, SGD).replace("|v> ~ N(0, 1)", "|v> ~ N(1, 1)")).failed["f"]
-    assert failed.code == "NX504" and "mean is not 0" in failed.message and failed.remedy == "centre it: |v> ~ N(0, ..)"
+    assert (
+        failed.code == "NX504" and "nonzero mean" in failed.message and failed.remedy == "centre it: `|v> ~ N(0, ..)`"
+    )
 
 
 def untrained(head: str, output: str = "output f[i] = net(xi[i,d])") -> str:

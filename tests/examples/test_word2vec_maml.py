@@ -299,7 +299,7 @@ def test_the_loaders_refuse_in_words(
     for arguments, words in (
         ((str(tmp_path / "none"),), "No such file"),
         ((str(tmp_path),), "directory"),
-        ((str(tmp_path / "latin"),), "no UTF-8"),
+        ((str(tmp_path / "latin"),), "not valid UTF-8"),
         ((str(text), "--vocabulary", "0"), "at least 2"),
         ((str(text), "--window", "0"), "at least 1"),
         ((str(text), "--vocabulary", "9"), "fewer than"),

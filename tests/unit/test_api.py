@@ -24,7 +24,7 @@ def test_what_looks_like_a_path_is_one(text: str) -> None:
 
 def test_a_typo_in_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    with pytest.raises(ProgramError, match=r"did you mean examples/mlp\.nexort\?"):
+    with pytest.raises(ProgramError, match=r"did you mean `examples/mlp\.nexort`\?"):
         tpc.limit("examples/mlp.nexrt")
     with pytest.raises(ProgramError, match="check the path"):
         tpc.limit("nowhere/mlp.nexrt")

@@ -59,7 +59,7 @@ def test_texts_of_programs_are_not_mixed() -> None:
     for k, found in at_once(work, turns=8):
         assert len(found) == 1, found
         text, place = found[0]
-        assert f"program {k}" in text and f"is called `wrong{k}`" in text
+        assert f"program {k}" in text and f"there is no scalar, operator or function `wrong{k}`" in text
         assert place == (k + 32, 5)
 
 

@@ -30,24 +30,24 @@ class Arithmetic:
             return self.core.algebra.transpose(value, expr.span)
         if isinstance(value, v.Broken):
             return value
-        remedy = "the bra of |x> is <x|" if isinstance(value, v.Ket) else "remove ^T"
-        raise error("NX230", f"only operators have a transpose, this is {a_kind(value)}", expr.span, remedy)
+        remedy = "write the bra of `|x>` as `<x|`" if isinstance(value, v.Ket) else "remove `^T`"
+        raise error("NX230", f"only operators have a transpose; this is {a_kind(value)}", expr.span, remedy)
 
     def _copymark(self, expr: ast.CopyMark, ctx: Context) -> v.Value:
         value = self.core.evaluate(expr.base, ctx)
         if isinstance(value, v.Broken):
             return value
         if not isinstance(value, v.Ket):
-            raise error("NX231", f"only kets have iid copies, this is {a_kind(value)}", expr.span, "mark a ket: |x>@1")
+            raise error("NX231", f"only kets have copies; this is {a_kind(value)}", expr.span, "mark a ket: `|x>@1`")
         if expr.copy not in ctx.copies:
             raise error(
                 "NX233",
-                f"copy @{expr.copy} is not bound here",
+                f"copy `@{expr.copy}` is not bound here",
                 expr.span,
-                f"copies live inside E[{expr.copy}](...)",
+                f"use it inside `E[{expr.copy}](...)`",
             )
         if any(slot != 0 for slot, _ in value.node.type.slots):
-            raise error("NX235", "this is a copy already", expr.span, "mark each ket once")
+            raise error("NX235", "this is already a copy", expr.span, "mark each ket once")
         return v.Ket(self.build.copy(value.node, ctx.copies[expr.copy], expr.span))
 
     def _neg(self, expr: ast.Neg, ctx: Context) -> v.Value:
@@ -71,22 +71,26 @@ class Arithmetic:
             self.same_width((base.node, exponent.node), span)
             node = self.build.map("pow", (base.node, exponent.node), span)
             return v.Ket(node) if isinstance(base, v.Ket) or isinstance(exponent, v.Ket) else v.Scalar(node)
-        raise error("NX237", f"{a_kind(base)} has no powers", at.span, "powers are of scalars, kets and operators")
+        raise error(
+            "NX237", f"{a_kind(base)} cannot be raised to a power", at.span, "raise a scalar, a ket or an operator"
+        )
 
     def _operator_power(self, base: v.Operator, exponent: v.Value, span: Span) -> v.Value:
         count = exponent.node.value if isinstance(exponent, v.Scalar) and isinstance(exponent.node, ir.Constant) else -1
         if count != int(count) or count < 0:
             raise error(
                 "NX238",
-                "an operator is raised to whole numbers 0, 1, 2, ... only",
+                "the exponent of an operator must be a whole number 0, 1, 2, ...",
                 span,
-                "real powers are pow(S, p), inverses inv(S)",
+                "write `pow(S, p)` for real powers, `inv(S)` for inverses",
             )
         if count > 10_000:
-            raise error("NX238", f"the power {int(count)} would take as many products", span, "use at most 10000")
+            raise error("NX238", f"the exponent {int(count)} is too large", span, "use at most 10000")
         rows, cols = widths(base)
         if rows and cols and rows != cols and count != 1:
-            raise error("NX241", f"a {rows.name} x {cols.name} operator has no powers", span, "write A^T A, or A A^T")
+            raise error(
+                "NX241", f"a {rows.name} x {cols.name} operator has no powers", span, "write `A^T A` or `A A^T`"
+            )
         return v.Composed((base,) * int(count)) if count else v.Identity()
 
     def multiplied(self, pieces: list[ast.Expr], operators: list[str], span: Span, ctx: Context) -> v.Value:
@@ -133,11 +137,11 @@ class Arithmetic:
             case v.Bra(), v.Ket():
                 x = b.node if a.operator is None else self.core.algebra.apply(a.operator, b.node, span)
                 return v.Scalar(self.inner(a.node, x, span))
-        raise error("NX240", f"{a_kind(a)} times {a_kind(b)} has no meaning", span, _product_remedy(a, b))
+        raise error("NX240", f"{a_kind(a)} cannot be multiplied by {a_kind(b)}", span, _product_remedy(a, b))
 
     def _outer(self, y: ir.Node, bra: v.Bra, span: Span) -> v.Value:
         if any(slot != 0 for n in (y, bra.node) for slot, _ in n.type.slots):
-            raise error("NX232", "an outer product takes no copies", span, "write the average with E instead")
+            raise error("NX232", "an outer product cannot contain copies", span, "write the average with `E` instead")
         outer = v.Outer(y, bra.node)
         return outer if bra.operator is None else v.Composed((outer, bra.operator))
 
@@ -146,7 +150,7 @@ class Arithmetic:
         if cols and rows and cols != rows:
             raise error(
                 "NX241",
-                f"the left operator takes kets of width {cols.name}, the right one gives width {rows.name}",
+                f"the left operator takes kets of width {cols.name}, but the right one returns width {rows.name}",
                 span,
                 "transpose one of them",
             )
@@ -212,19 +216,24 @@ class Arithmetic:
             return self._add_bras([x for x in values if isinstance(x, v.Bra)], span)
         odd = next(k for k, x in enumerate(values) if x.kind != values[0].kind)
         kinds = {values[0].kind, values[odd].kind}
-        remedy = "write c I for a multiple of the identity" if kinds == {"scalar", "operator"} else ""
-        raise error("NX242", f"{a_kind(values[0])} plus {a_kind(values[odd])} has no meaning", span, remedy)
+        remedy = "write `c I` for a multiple of the identity" if kinds == {"scalar", "operator"} else ""
+        raise error("NX242", f"{a_kind(values[0])} and {a_kind(values[odd])} cannot be added", span, remedy)
 
     def _add_bras(self, bras: list[v.Bra], span: Span) -> v.Value:
         if any(b.operator is not None for b in bras):
-            raise error("NX243", "sums of bras with operators are not supported", span, "write (<x|W|y> + <z|V|y>)")
+            raise error(
+                "NX243",
+                "sums of bras with operators are not supported",
+                span,
+                "write the brackets out: `<x|W|y> + <z|V|y>`",
+            )
         return v.Bra(self.build.map("add", [b.node for b in bras], span))
 
     def _same_operator_width(self, operators: tuple[v.Operator, ...], span: Span) -> None:
         for side in (0, 1):
             classes = {w.name for o in operators if (w := widths(o)[side])}
             if len(classes) > 1:
-                raise error("NX241", f"operators of widths {' and '.join(sorted(classes))} do not add", span)
+                raise error("NX241", f"operators of widths {' and '.join(sorted(classes))} cannot be added", span)
 
     def same_width(self, nodes: tuple[ir.Node, ...], span: Span) -> None:
         """Kets that meet entrywise or in a bracket live on the same neurons."""
@@ -232,9 +241,9 @@ class Arithmetic:
         if len(classes) > 1:
             raise error(
                 "NX244",
-                f"kets of widths {' and '.join(sorted(classes))} do not meet",
+                f"kets of widths {' and '.join(sorted(classes))} cannot be combined",
                 span,
-                "map one to the width of the other with a matrix",
+                "use a matrix to map one to the width of the other",
             )
 
     def inner(self, y: ir.Node, x: ir.Node, span: Span) -> ir.Node:
@@ -259,5 +268,5 @@ def _reads(node: ir.Node, readouts: frozenset[str]) -> bool:
 
 def _product_remedy(a: v.Value, b: v.Value) -> str:
     if isinstance(a, v.Bra) and isinstance(b, v.Bra):
-        return "a bra meets a ket: <x| |y>"
-    return "operators stand left of kets, bras left of operators"
+        return "multiply a bra by a ket: `<x| |y>`"
+    return "write operators to the left of kets, bras to the left of operators"

@@ -92,7 +92,7 @@ class Bindings:
         if before is not None and before.declared and not scope.body:
             shown = f"|{name.ident}>" if ket else name.ident
             raise error(
-                "NX116", f"`{shown}` is declared; a statement cannot bind it again", target.span, "choose another name"
+                "NX116", f"`{shown}` is declared, so a statement cannot rebind it", target.span, "choose another name"
             )
         places = [self.left(e, scope) for e in name.indices or ()]
         if ket and isinstance(value, v.Scalar) and isinstance(value.node, ir.Constant):
@@ -136,7 +136,10 @@ class Bindings:
             return new if old.axis == UNKNOWN else old
         if old.axis != new.axis:
             raise error(
-                "NX226", f"this bracket ranges over axis {old.axis.name}, not {new.axis.name}", span, "axes are nominal"
+                "NX226",
+                f"this index ranges over axis `{old.axis.name}`, not `{new.axis.name}`",
+                span,
+                "use an index of that axis",
             )
         return old
 
@@ -158,27 +161,27 @@ class Bindings:
             raise ProgramError([])
         axis = next((self.loop_axes[n] for n in _plain_names(e) if n in self.loop_axes), UNKNOWN)
         if not 1 <= position <= axis.size:
-            raise error("NX225", f"position {position} is outside 1..{axis.size}", e.span, "positions count from 1")
+            raise error("NX225", f"position {position} is outside 1..{axis.size}", e.span, "count positions from 1")
         return position, axis
 
     def _sorted(self, value: v.Value, ket: bool, span: Span, s: ast.Bind) -> None:
         if isinstance(value, v.Broken):
             return
         if ket and not isinstance(value, v.Ket):
-            remedy = "bind a plain name, or multiply by |1>" if isinstance(value, v.Scalar) else "apply it to a ket"
+            remedy = "bind a plain name, or multiply by `|1>`" if isinstance(value, v.Scalar) else "apply it to a ket"
             raise error(
                 "NX216",
-                f"a ket is bound here, found a {value.kind}"
+                f"expected a ket, found a {value.kind}"
                 if value.kind != "operator"
-                else "a ket is bound here, found an operator",
+                else "expected a ket, found an operator",
                 s.span,
                 remedy,
             )
         if not ket and not isinstance(value, v.Scalar | v.Operator):
-            remedy = "write |y> = ... , or take an average" if isinstance(value, v.Ket) else "give it a ket"
-            raise error("NX210", f"a scalar or operator is bound here, found a {value.kind}", s.span, remedy)
+            remedy = "write `|y> = ...`, or take an average" if isinstance(value, v.Ket) else "apply it to a ket"
+            raise error("NX210", f"expected a scalar or an operator, found a {value.kind}", s.span, remedy)
         if isinstance(value, v.Ket) and any(slot != 0 for slot, _ in value.node.type.slots):
-            raise error("NX233", "a copy leaves its E", s.span, "average it: E[1](...)")
+            raise error("NX233", "a copy is used outside its `E`", s.span, "average over it: `E[1](...)`")
 
 
 def _without_step(target: ast.Name | ast.Ket) -> ast.Name | ast.Ket:

@@ -71,8 +71,8 @@ class Core:
     def evaluate(self, expr: ast.Expr, ctx: Context) -> v.Value:
         """The value of an expression; the first mistake is raised. One level of nesting, the defs called included."""
         if self.level >= MAX_LEVELS:
-            message = f"nested more than {MAX_LEVELS} levels deep, the bodies of defs included"
-            raise error("NX136", message, expr.span, "name inner parts, or write a `for` loop")
+            message = f"expressions are nested more than {MAX_LEVELS} levels deep, counting the bodies of defs"
+            raise error("NX136", message, expr.span, "give names to inner parts, or write a `for` loop")
         self.level += 1
         outer, self.written = self.written, {}
         try:
@@ -133,7 +133,7 @@ class Core:
             return None
         if isinstance(value, v.Scalar):
             return value.node
-        remedy = "take an average, such as <x> or <x|y>" if isinstance(value, v.Ket) else f"write {what} here"
+        remedy = "take an average, such as `<x>` or `<x|y>`" if isinstance(value, v.Ket) else f"write {what} here"
         raise error("NX210", f"expected {what}, found {a_kind(value)}", span, remedy)
 
     def undefined(self, code: str, message: str, name: str, span: Span, remedy: str = "") -> ProgramError:
@@ -158,7 +158,7 @@ class Core:
         if binding is not None and isinstance(binding.value, v.Broken):
             return ProgramError([])
         if binding is not None and isinstance(binding.value, v.Scalar):
-            remedy = f"name an index; in `for {name} in ..` the variable hides an index of that name"
+            remedy = f"write the name of an index; the variable of `for {name} in ..` hides an index of the same name"
             return error("NX253", f"`{name}` is a number here, not an index", expr.span, remedy)
         return self.undefined("NX253", f"`{shown}` is not an index", shown, expr.span, remedy)
 

@@ -38,8 +38,8 @@ def _nested(expr: ast.Expr) -> Any:
     shapes = [np.shape(x) for x in items]
     for item, shape in zip(expr.items, shapes, strict=True):
         if shape != shapes[0]:
-            raise error("NX301", f"this part has shape {_shape(shape)}, the first {_shape(shapes[0])}", item.span,
-                         "rows have equal lengths")  # fmt: skip
+            raise error("NX301", f"this row has shape {_shape(shape)}, but the first has {_shape(shapes[0])}", item.span,
+                         "make all rows equally long")  # fmt: skip
     return items
 
 
@@ -56,7 +56,7 @@ def _number(expr: ast.Expr) -> float:
             raise error("NX411", "division by zero", expr.span, "the divisor is the constant 0; change it")
         value = top / bottom
     else:
-        raise error("NX302", "inline data are numbers", expr.span, "write 0.5, -1e-3 or 2/3")
+        raise error("NX302", "inline data must be numbers", expr.span, "write `0.5`, `-1e-3` or `2/3`")
     if not math.isfinite(value):
         raise error("NX303", "this number is too large for a double", expr.span, "use a smaller one")
     return value
@@ -71,11 +71,11 @@ def from_file(source: ast.FromFile, path: Path, accept: Accept) -> Any:
     span = source.span
     suffix = path.suffix.lower()
     if suffix not in (".npy", ".npz", ".csv"):
-        raise error("NX310", f"`{source.path}` is no data file", span, "data are read from .npy, .npz or .csv")
+        raise error("NX310", f"`{source.path}` is not a data file", span, "use a `.npy`, `.npz` or `.csv` file")
     if path.stat().st_size > MAX_BYTES:
         raise error("NX312", f"`{source.path}` is larger than 2 GiB", span, "split it")
     if source.key is not None and suffix != ".npz":
-        raise error("NX313", f"`key` is for .npz files, this is {suffix}", span, "remove the key")
+        raise error("NX313", f"`key` is only for `.npz` files; this is `{suffix}`", span, "remove the key")
     try:
         with open(path, "rb") as file:
             loaded = {".npy": _npy, ".npz": _npz, ".csv": _csv}[suffix](file, source, accept)
@@ -86,7 +86,7 @@ def from_file(source: ast.FromFile, path: Path, accept: Accept) -> Any:
         raise error("NX314", f"`{source.path}` cannot be read: {reason}", span, "check the file") from None
     values = loaded.astype(np.float64)
     if not np.isfinite(values).all():
-        raise error("NX316", f"`{source.path}` holds NaN or infinite values", span, "clean the data")
+        raise error("NX316", f"`{source.path}` contains NaN or infinite values", span, "clean the data")
     return values
 
 
@@ -96,14 +96,14 @@ def _npy(file: IO[bytes], source: ast.FromFile, accept: Accept) -> Any:
 
 def _npz(file: IO[bytes], source: ast.FromFile, accept: Accept) -> Any:
     if _directory(file) > MAX_DIRECTORY:
-        raise error("NX312", f"`{source.path}` holds too many arrays", source.span, "save fewer in one file")
+        raise error("NX312", f"`{source.path}` contains too many arrays", source.span, "save fewer arrays per file")
     with zipfile.ZipFile(file) as archive:
         names = [name.removesuffix(".npy") for name in archive.namelist()]
         key = source.key if source.key is not None else (names[0] if len(names) == 1 else None)
         if key is None or key not in names:
             shown = ", ".join(names[:8]) or "none"
-            message = f"`{source.path}` has no array `{key}`" if key else f"`{source.path}` holds several arrays"
-            raise error("NX317", message, source.span, f'choose one with key "...": {shown}')
+            message = f"`{source.path}` has no array `{key}`" if key else f"`{source.path}` contains several arrays"
+            raise error("NX317", message, source.span, f'choose one with `key "..."`: {shown}')
         member = archive.infolist()[names.index(key)]
         with archive.open(member) as stream:
             return _array(stream, member.file_size, source, accept)
@@ -124,15 +124,17 @@ def _array(file: IO[bytes], size: int, source: ast.FromFile, accept: Accept) -> 
     header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     version = np.lib.format.read_magic(file)
     if version not in header:
-        raise ValueError("its format has an unknown version")
+        raise ValueError("unknown version of the format")
     shape, _, kind = header[version](file)
     if kind.kind not in "fiub":
         if kind.hasobject:
             raise ValueError("Object arrays cannot be loaded when allow_pickle=False")
-        raise error("NX315", f"`{source.path}` holds {kind}, not real numbers", source.span, "save a float array")
+        raise error(
+            "NX315", f"`{source.path}` contains {kind}, not real numbers", source.span, "save an array of floats"
+        )
     accept(shape)
     if math.prod(shape) * kind.itemsize > min(MAX_BYTES, size):
-        raise ValueError("it holds fewer numbers than it says")
+        raise ValueError("it contains fewer numbers than its header says")
     file.seek(0)
     return np.lib.format.read_array(file, allow_pickle=False)
 
@@ -142,7 +144,7 @@ def _csv(file: IO[bytes], source: ast.FromFile, accept: Accept) -> Any:
     with io.TextIOWrapper(file, encoding="utf-8-sig") as text:
         first = text.readline(MAX_LINE)
         if "," not in first and len(_numbers_in(re.split(r"[;\s]+", first))) > 1:
-            raise ValueError("its numbers are not separated by commas")
+            raise ValueError("the numbers are not separated by commas")
         skipped = 1 if first.strip() and not _numbers_in(first.split(",")) else 0
         text.seek(0)
         rows, columns = _rows(text, skipped)
@@ -193,9 +195,9 @@ def check_shape(name: str, shape: tuple[int, ...], sizes: tuple[int, ...], names
         wanted = ", ".join(f"{n} : {s}" for n, s in zip(names, sizes, strict=True)) or "a single number"
         raise error(
             "NX304",
-            f"`{name}` has shape {_shape(shape)}, its axes ask for {_shape(sizes)}",
+            f"`{name}` has shape {_shape(shape)}, but its axes require {_shape(sizes)}",
             span,
-            f"expected {wanted}",
+            f"provide {wanted}",
         )
 
 

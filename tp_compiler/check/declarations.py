@@ -56,7 +56,7 @@ class Declarations:
         if before is not None:
             where = ""
             if before.span is not None:
-                where = f"; the first is on line {before.span.source.position(before.span.start)[0]}"
+                where = f"; the first declaration is on line {before.span.source.position(before.span.start)[0]}"
             shown = f"|{name.ident}>" if ket else name.ident
             raise error("NX110", f"`{shown}` is declared twice{where}", name.span, "choose another name")
         table[name.ident] = replace(binding, span=name.span, declared=True)
@@ -70,7 +70,7 @@ class Declarations:
                 raise self.core.no_index(e, scope)
             if binding.value.index in found:
                 raise error(
-                    "NX254", f"the index {binding.value.index.name} stands twice", e.span, "use two index names"
+                    "NX254", f"the index `{binding.value.index.name}` appears twice", e.span, "use two index names"
                 )
             found.append(binding.value.index)
         if len(found) > MAX_INDICES:
@@ -87,12 +87,14 @@ class Declarations:
         if size is None:
             size = 1
         if not 1 <= size <= UNKNOWN.size:
-            raise error("NX105", f"an axis of {size} points", s.size.span, f"a size is an integer, 1 to {UNKNOWN.size}")
+            raise error(
+                "NX105", f"an axis cannot have {size} points", s.size.span, f"give an integer from 1 to {UNKNOWN.size}"
+            )
         axis = Axis(first, size)
         self.axes.append(axis)
         for name in s.names:
             if name.indices is not None or name.primes:
-                raise error("NX106", "an index name is plain", name.span, "write `axis i, j : 4`")
+                raise error("NX106", "an index name cannot have brackets or primes", name.span, "write `axis i, j : 4`")
             with self.core.collecting():
                 self._declare(name, Binding(v.IndexName(Index(name.ident, axis))), scope)
 
@@ -100,10 +102,12 @@ class Declarations:
         node = self.core.scalar(s.ratio, Context(scope), "a ratio")
         ratio = node.value if isinstance(node, ir.Constant) else 1.0
         if node is not None and (not isinstance(node, ir.Constant) or ratio <= 0):
-            raise error("NX107", "a width ratio is a positive number", s.ratio.span, "write `width m = 4` for m/n -> 4")
+            raise error(
+                "NX107", "a width ratio must be a positive number", s.ratio.span, "write `width m = 4` for m/n -> 4"
+            )
         if s.name == N.name and ratio != 1:
-            remedy = "networks get their width from `--width`; `width m = 2` declares another class, m/n -> 2"
-            raise error("NX119", f"`{N.name}` is the width class that grows, its ratio is 1", s.span, remedy)
+            remedy = "set the width of networks with `--width`; declare another class with `width m = 2`, m/n -> 2"
+            raise error("NX119", f"`{N.name}` is the reference width class, so its ratio is 1", s.span, remedy)
         width = Width(s.name, ratio)
         self.widths.append(width)
         self._declare(ast.Name(s.span, s.name), Binding(v.WidthName(width)), scope)
@@ -116,7 +120,7 @@ class Declarations:
             known = [k for k, b in {**scope.library, **scope.others}.items() if isinstance(b.value, v.WidthName)]
             raise error(
                 "NX108",
-                f"no width class is called `{name}`",
+                f"there is no width class `{name}`",
                 span,
                 suggest(name, known) or f"declare `width {name} = 2`",
             )
@@ -156,32 +160,35 @@ class Declarations:
         args = []
         for parameter, e in zip(parameters, source.law.args, strict=True):
             if not isinstance(parameter.node, ir.Constant):
-                raise error("NX109", "data are drawn with constant parameters", e.span, "write numbers")
+                raise error("NX109", "data must be drawn with constant parameters", e.span, "write numbers")
             args.append(parameter.node.value)
         seed = self.core.integer(source.seed, Context(scope), "a seed") if source.seed is not None else 0
         if seed is None or seed < 0:
-            raise error("NX109", "a seed is a non-negative integer", source.span, "write `seed 7`")
+            raise error("NX109", "a seed must be a non-negative integer", source.span, "write `seed 7`")
         self._too_large(indices, source.span)
         return data.drawn(source.law, args, seed, tuple(i.size for i in indices))
 
     def _too_large(self, indices: tuple[Index, ...], span: Span) -> None:
         if Type(indices).size() > MAX_DRAWN:
-            raise error("NX305", f"{Type(indices).size()} numbers are too many", span, "use smaller axes")
+            raise error("NX305", f"{Type(indices).size()} numbers are too many to draw", span, "use smaller axes")
 
     def _law(self, law: ast.Law, scope: Scope, known: dict[str, int]) -> list[v.Scalar]:
         """The parameters of `N(mean, variance)` and its kin, a constant variance checked for its sign."""
         if law.name not in known:
             shown = ", ".join(known)
             raise error(
-                "NX112", f"no law is called `{law.name}` here", law.span, suggest(law.name, known) or f"known: {shown}"
+                "NX112",
+                f"there is no distribution `{law.name}` here",
+                law.span,
+                suggest(law.name, known) or f"use one of: {shown}",
             )
         if len(law.args) != known[law.name]:
             form = {"N": "N(mean, variance)"}.get(law.name, f"{law.name}(variance)")
             raise error(
                 "NX113",
-                f"{law.name} takes {known[law.name]} parameters, {len(law.args)} given",
+                f"`{law.name}` takes {known[law.name]} parameters, but got {len(law.args)}",
                 law.span,
-                f"write {form}",
+                f"write `{form}`",
             )
         values = [self.core.value(e, Context(scope)) for e in law.args]
         for value, e in zip(values, law.args, strict=True):
@@ -192,7 +199,10 @@ class Declarations:
         variance = found[-1].node
         if isinstance(variance, ir.Constant) and variance.value < 0:
             raise error(
-                "NX114", f"the variance {variance.value:g} is negative", law.args[-1].span, "a variance is 0 or more"
+                "NX114",
+                f"the variance {variance.value:g} is negative",
+                law.args[-1].span,
+                "give a variance of 0 or more",
             )
         return found
 
@@ -218,8 +228,8 @@ class Declarations:
         """The size that --set gives to an axis."""
         given = self.settings.given[name.ident]
         if given % 1:
-            message = f"--set {name.ident}={given:g}: the size of an axis is an integer"
-            raise error("NX105", message, name.span, f"a size is an integer, 1 to {UNKNOWN.size}")
+            message = f"`--set {name.ident}={given:g}`: the size of an axis must be an integer"
+            raise error("NX105", message, name.span, f"give an integer from 1 to {UNKNOWN.size}")
         return int(given)
 
     def _ketdecl(self, s: ast.KetDecl, scope: Scope) -> None:
@@ -250,9 +260,9 @@ class Declarations:
         if extra:
             raise error(
                 "NX202",
-                f"index {extra[0].name} of the mean is not on the left",
+                f"the index `{extra[0].name}` of the mean is not on the left",
                 s.law.span,
-                f"write |{s.target.ident}[{extra[0].name}]>",
+                f"write `|{s.target.ident}[{extra[0].name}]>`",
             )
         symbol = ir.KetSymbol(s.target.ident, indices, width, s.target.span, s.frozen, pair)
         return self.build.initial_ket(symbol, mean, spread, s.target.span)
@@ -265,8 +275,8 @@ class Declarations:
         partners = [i for i in indices if i.axis == extra[0].axis]
         if len(extra) > 1 or len(partners) != 1:
             shown = ", ".join(i.name for i in extra)
-            message = f"the covariance carries {shown}, which pairs with no index on the left"
-            raise error("NX202", message, at.span, "write ket |g[i]> ~ N(0, S[i,j]) with i, j of one axis")
+            message = f"the covariance has the index `{shown}`, which pairs with no index on the left"
+            raise error("NX202", message, at.span, "write `ket |g[i]> ~ N(0, S[i,j])` with i, j of one axis")
         return partners[0], extra[0]
 
     def _matrixdecl(self, s: ast.MatrixDecl, scope: Scope) -> None:
@@ -277,7 +287,7 @@ class Declarations:
             *means, variance = self._law(s.law, scope, {"N": 2, "rademacher": 1, "uniform": 1})
             if means and not (isinstance(means[0].node, ir.Constant) and means[0].node.value == 0):
                 raise error(
-                    "NX115", "the entries of a matrix have mean 0", s.law.args[0].span, "add c |1><1| for a mean"
+                    "NX115", "the entries of a matrix must have mean 0", s.law.args[0].span, "add `c |1><1|` for a mean"
                 )
             self.closed(variance, indices, s.law.args[-1].span)
             law = {"N": "normal"}.get(s.law.name, s.law.name)
@@ -291,6 +301,6 @@ class Declarations:
         for index in free_indices(value):
             if index not in left and "#" not in index.name:
                 raise error(
-                    "NX201", f"index {index.name} is free on the right", span,
-                    f"write sum[{index.name}](...), or put {index.name} on the left",
+                    "NX201", f"the index `{index.name}` is free on the right", span,
+                    f"write `sum[{index.name}](...)`, or put `{index.name}` on the left",
                 )  # fmt: skip

@@ -37,7 +37,7 @@ class Definitions:
     def call(self, function: UserDef, expr: ast.Call, ctx: Context) -> tuple[v.Value, ...]:
         """The values that the def returns at these arguments."""
         if self.depth >= MAX_DEPTH:
-            raise error("NX132", f"calls nested more than {MAX_DEPTH} deep", expr.span, "write a `for` loop")
+            raise error("NX132", f"calls are nested more than {MAX_DEPTH} deep", expr.span, "write a `for` loop")
         self.core.build.spend(expr.span, 5)
         statement = function.statement
         scope = function.scope.snapshot()
@@ -72,8 +72,8 @@ class Definitions:
         twice = next((i for i in names if names.count(i) > 1), None)
         if isinstance(twice, Index):
             raise error(
-                "NX273", f"the result of {expr.fn.ident} carries the index {twice.name} twice", expr.span,
-                f"call it with another index of axis {twice.axis.name}",
+                "NX273", f"the result of `{expr.fn.ident}` has the index `{twice.name}` twice", expr.span,
+                f"call it with another index of axis `{twice.axis.name}`",
             )  # fmt: skip
 
     def _arguments(self, statement: ast.Def, expr: ast.Call) -> list[tuple[ast.Param, ast.Expr]]:
@@ -83,21 +83,24 @@ class Definitions:
         for k, arg in enumerate(expr.args):
             if arg.keyword is None and k >= len(params):
                 raise error(
-                    "NX251", f"{statement.name} takes {len(params)} arguments, {len(expr.args)} given", expr.span,
-                    f"write {form}",
+                    "NX251", f"`{statement.name}` takes {len(params)} arguments, but got {len(expr.args)}", expr.span,
+                    f"write `{form}`",
                 )  # fmt: skip
             key = arg.keyword if arg.keyword is not None else params[k].name.ident
             if key not in {p.name.ident for p in params}:
-                raise error("NX251", f"{statement.name} has no parameter `{key}`", arg.span, f"write {form}")
+                raise error("NX251", f"`{statement.name}` has no parameter `{key}`", arg.span, f"write `{form}`")
             if key in given:
-                raise error("NX251", f"{statement.name} is given `{key}` twice", arg.span, f"write {form}")
+                raise error("NX251", f"`{statement.name}` is given `{key}` twice", arg.span, f"write `{form}`")
             given[key] = arg.value
         chosen = []
         for param in params:
             value = given.get(param.name.ident, param.default)
             if value is None:
                 raise error(
-                    "NX251", f"{statement.name} misses its argument `{param.name.ident}`", expr.span, f"write {form}"
+                    "NX251",
+                    f"the argument `{param.name.ident}` of `{statement.name}` is missing",
+                    expr.span,
+                    f"write `{form}`",
                 )
             chosen.append((param, value))
         return chosen
@@ -108,12 +111,12 @@ class Definitions:
     ) -> None:  # fmt: skip
         wanted: dict[str, type[v.Value]] = {"scalar": v.Scalar, "ket": v.Ket, "operator": v.Operator}
         if not isinstance(value, wanted[param.kind]):
-            hints = {"scalar": "", "ket": f" (declare the parameter as {param.name.ident})", "operator": ""}
+            hints = {"scalar": "", "ket": f", or declare the parameter as `{param.name.ident}`", "operator": ""}
             raise error(
                 "NX216" if param.kind == "ket" else "NX210",
                 f"the parameter `{param.span.text}` takes {_a(param.kind)}, found {_a(value.kind)}",
                 arg.span,
-                f"pass a {param.kind}{hints[param.kind] if isinstance(value, v.Scalar) else ''}",
+                f"pass {_a(param.kind)}{hints[param.kind] if isinstance(value, v.Scalar) else ''}",
             )
         own = tuple(self._param_index(e, scope) for e in param.name.indices or ())
         free = free_indices(value)
@@ -149,14 +152,14 @@ class Definitions:
             named = [i for i in same if i.name == index.name]
             if not same:
                 raise error(
-                    "NX271", f"`{param.span.text}` takes an index of axis {index.axis.name}, the argument has none",
-                    arg.span, f"pass an array indexed by {index.name}",
+                    "NX271", f"`{param.span.text}` takes an index of axis `{index.axis.name}`, but the argument has none",
+                    arg.span, f"pass an array with the index `{index.name}`",
                 )  # fmt: skip
             if not named and len(same) > 1:
-                names = " and ".join(i.name for i in same)
+                names = " and ".join(f"`{i.name}`" for i in same)
                 raise error(
-                    "NX272", f"both {names} could stand for {index.name} of `{param.span.text}`", arg.span,
-                    f"call one of them {index.name}",
+                    "NX272", f"both {names} could be the index `{index.name}` of `{param.span.text}`", arg.span,
+                    f"rename one of them to `{index.name}`",
                 )  # fmt: skip
             matched[(named or same)[0]] = index
         return matched
@@ -199,14 +202,14 @@ def check_body(
         if known or (in_label and known_ket) or name.ident in unresolved:
             continue
         if name.ident == statement.name:
-            found.add(Diagnostic("NX131", f"{name.ident} calls itself", name.span, "write a `for` loop"))
+            found.add(Diagnostic("NX131", f"`{name.ident}` calls itself", name.span, "write a `for` loop"))
             continue
         candidates = [*others, *scope.known(False), *((*kets, *scope.known(True)) if in_label else ())]
         remedy = suggest(name.ident, candidates)
         if known_ket:
-            remedy = f"write |{name.span.text}>"
+            remedy = f"write `|{name.span.text}>`"
         unresolved.add(name.ident)
-        found.add(Diagnostic("NX101", f"nothing is called `{name.ident}`", name.span, remedy))
+        found.add(Diagnostic("NX101", f"`{name.ident}` is not defined", name.span, remedy))
 
 
 def bound_names(body: tuple[ast.Statement, ...], kets: bool) -> set[str]:

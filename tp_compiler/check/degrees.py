@@ -42,7 +42,7 @@ def homogeneity(optimizer: OptimizerName, values: Mapping[str, ir.Node]) -> Homo
         if found is None:
             raise NoDegree("its update does not depend on the gradient")
         if found[2] != 0:
-            raise NoDegree("its update grows with the parameter")
+            raise NoDegree("its update scales with the parameter")
     except NoDegree as problem:
         return str(problem)
     scales = {name: (d[0], d[1]) for name, d in body.scales.items() if d[:2] != ZERO[:2]}
@@ -91,7 +91,7 @@ class _Body:
                 return _times(self.of(base), self._number(exponents[0]))
             case ast.Call():
                 return self._call(e)
-        raise NoDegree(f"`{e.span.text}` has no degree")
+        raise NoDegree(f"`{e.span.text}` is not homogeneous in the gradient")
 
     def _free(self, e: ast.Expr) -> bool:
         """Is it made of numbers and hyperparameters alone?"""
@@ -113,7 +113,9 @@ class _Body:
         found = [self.of(t) for t in terms if not self._free(t)]
         known = {d for d in found if d is not None}
         if len(known) > 1:
-            raise NoDegree(f"`{terms[0].span.text}` and what is added to it grow by different powers of the gradient")
+            raise NoDegree(
+                f"`{terms[0].span.text}` and the terms added to it scale with different powers of the gradient"
+            )
         degree = known.pop() if known else None
         if degree is not None and degree != ZERO:
             for t in terms:
@@ -133,7 +135,9 @@ class _Body:
             case ast.Number(text=text) if float(text) == 0:
                 return
             case _:
-                raise NoDegree(f"`{e.span.text}` is added to what grows with the gradient: make it an argument")
+                raise NoDegree(
+                    f"the number `{e.span.text}` is added to something that scales with the gradient; make it an argument"
+                )
 
     def _product(self, factors: tuple[ast.Expr, ...], operators: tuple[str, ...]) -> Degree | None:
         total: Degree | None = ZERO
@@ -169,7 +173,7 @@ class _Body:
             return self._own(binding.value, args)
         if all(self.of(a) in (None, ZERO) for a in args):
             return ZERO
-        raise NoDegree(f"{name} of what grows with the gradient has no degree")
+        raise NoDegree(f"`{name}` is applied to something that scales with the gradient")
 
     def _chosen(self, args: tuple[ast.Expr, ...]) -> Degree | None:
         """A number is a guard, as in where(size, size, 1)."""
@@ -216,7 +220,7 @@ class _Body:
                 return total
             case ast.Name(ident=name) if isinstance(node := self.values.get(name), ir.Constant):
                 return Fraction(node.value).limit_denominator(1000)
-        raise NoDegree(f"the exponent `{e.span.text}` is no constant fraction")
+        raise NoDegree(f"the exponent `{e.span.text}` is not a constant fraction")
 
 
 def _times(degree: Degree | None, factor: Fraction) -> Degree | None:

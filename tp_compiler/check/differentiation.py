@@ -36,14 +36,14 @@ class Differentiation:
 
     def _arguments(self, expr: ast.Call, ctx: Context, count: int, form: str) -> list[v.Value] | None:
         if any(a.keyword is not None for a in expr.args) or len(expr.args) != count:
-            raise error("NX251", f"{expr.fn.ident} takes {count} arguments by place", expr.span, f"write {form}")
+            raise error("NX251", f"`{expr.fn.ident}` takes {count} positional arguments", expr.span, f"write `{form}`")
         values = [self.core.value(a.value, ctx) for a in expr.args]
         return None if any(isinstance(x, v.Broken) for x in values) else values
 
     # -- grad ---------------------------------------------------------------------------------------------------
     def grad(self, expr: ast.Call, ctx: Context) -> v.Value:
         """grad(f, |u[d]>), grad(f, W), grad(f, c): natural gradients; f may be a family."""
-        values = self._arguments(expr, ctx, 2, "grad(f, |x>) or grad(f, W)")
+        values = self._arguments(expr, ctx, 2, "grad(f, |x>)` or `grad(f, W)")
         if values is None:
             return BROKEN
         f = self.core.expect_scalar(values[0], expr.args[0].span, "a scalar to differentiate")
@@ -61,19 +61,24 @@ class Differentiation:
             return type(by)(Gradient(self.build, f, [leaf], span).by(leaf, wanted))
         if isinstance(by, v.Operator):
             raise error(
-                "NX269", "no gradient by an operator that is no declared matrix", at, "name the matrix, as in W"
+                "NX269",
+                "cannot differentiate by an operator other than a declared matrix",
+                at,
+                "name the matrix itself",
             )
-        raise error("NX269", f"no gradient by {a_kind(by)}", at, "name a ket, a matrix or a scalar")
+        raise error("NX269", f"cannot differentiate by {a_kind(by)}", at, "name a ket, a matrix or a scalar")
 
     def _leaf(self, node: ir.Node, at: Span) -> tuple[ir.Node, tuple[Label, ...]]:
         """The node behind |u[d]> or |u[2]>, and the labels at which its gradient is wanted."""
         if isinstance(node, ir.Reindex):
             if len(node.args) > 1:
-                raise error("NX269", "no gradient by a member that data choose", at, "differentiate by the family")
+                raise error(
+                    "NX269", "cannot differentiate by a member selected by data", at, "differentiate by the family"
+                )
             labels = tuple(s for s in node.selectors if not isinstance(s, ir.Gather))
             return node.args[0], labels
         if isinstance(node, ir.Constant):
-            raise error("NX269", "a constant has no gradient", at, "declare it: `scalar c = 0`")
+            raise error("NX269", "cannot differentiate by a constant", at, "declare it: `scalar c = 0`")
         return node, node.type.indices
 
     def _current(self, f: ir.Node, leaf: Leaf, name: str, span: Span) -> None:
@@ -82,8 +87,8 @@ class Differentiation:
             leaf.start if isinstance(leaf, ir.MatrixSymbol) else leaf.state.init if isinstance(leaf, ir.Carry) else None
         )
         if start is not None and uses_initial(f, {start}):
-            message = f"this was made of the initial `{name}`, before the training"
-            raise error("NX282", message, span, "move the line into the loop, or make it a def")
+            message = f"this was computed from the initial `{name}`, before the training"
+            raise error("NX282", message, span, "move the line into the loop, or make it a `def`")
 
     # -- products with vectors ------------------------------------------------------------------------------------
     def vjp(self, expr: ast.Call, ctx: Context) -> v.Value:
@@ -96,7 +101,7 @@ class Differentiation:
 
     def _paired(self, y: v.Value, dy: v.Value, expr: ast.Call) -> ir.Node:
         if not isinstance(y, v.Scalar | v.Ket) or not isinstance(dy, v.Scalar | v.Ket):
-            raise error("NX283", f"{expr.fn.ident} is of scalars and kets", expr.span, "give a ket and its cotangent")
+            raise error("NX283", f"`{expr.fn.ident}` takes scalars and kets", expr.span, "give a ket and its cotangent")
         fixed = self.build.stop(dy.node, expr.span)
         if isinstance(y, v.Scalar) and isinstance(dy, v.Scalar):
             return self.build.mul(fixed, y.node, expr.span)
@@ -113,7 +118,7 @@ class Differentiation:
             slope = self._gradient(y.node, x, expr.args[1].span, expr.span)
             return v.Scalar(self._along(slope, dx, expr))
         if not isinstance(y, v.Ket) or not y.node.type.is_ket:
-            raise error("NX283", "jvp is of scalars and kets", expr.span, "give a ket")
+            raise error("NX283", "`jvp` takes scalars and kets", expr.span, "give a ket")
         # <w|y> has the derivative <w|dy>, which is linear in w: its gradient by w is dy.
         indices = y.node.type.indices
         symbol = ir.KetSymbol("w", indices, y.node.type.width, expr.span, frozen=True)
@@ -142,7 +147,12 @@ class Differentiation:
                     for left, right, factor, over in _outer_terms(self.core, slope, span)
                 ]  # fmt: skip
                 return build.map("add", terms, span) if terms else build.constant(0, span)
-        raise error("NX283", f"the direction is {a_kind(dx)}", expr.args[2].span, "give a direction of the kind of x")
+        raise error(
+            "NX283",
+            f"the direction is {a_kind(dx)}, unlike the variable",
+            expr.args[2].span,
+            "give a direction of the same kind as the variable",
+        )
 
     # -- ntk ----------------------------------------------------------------------------------------------------
     def ntk(self, expr: ast.Call, ctx: Context) -> v.Value:
@@ -154,7 +164,9 @@ class Differentiation:
         f, g = (n for n in nodes if n is not None)
         width = bracket_width(f, expr.span)
         if width != bracket_width(g, expr.span):
-            raise error("NX281", "the two outputs are brackets of different widths", expr.span, "take one width")
+            raise error(
+                "NX281", "the two outputs are brackets of different widths", expr.span, "use outputs of the same width"
+            )
         members = self._restricted(expr, ctx) or dict.fromkeys((x, ()) for x in [*parameters(f), *parameters(g)])
         return v.Scalar(tangent_kernel(self.core, f, g, members, width, expr.span))
 
@@ -169,7 +181,7 @@ class Differentiation:
                 leaf, labels = self._leaf(value.node, e.span)
                 leaves[leaf, labels] = None
             elif not isinstance(value, v.Broken):
-                raise error("NX269", f"{a_kind(value)} is no parameter", e.span, "name a ket, a matrix or a scalar")
+                raise error("NX269", f"{a_kind(value)} is not a parameter", e.span, "name a ket, a matrix or a scalar")
         return leaves
 
     def _whole(self, e: ast.Expr, ctx: Context) -> ast.Expr:
@@ -200,7 +212,7 @@ class Differentiation:
         if isinstance(value, v.Operator):
             return self.core.algebra.mapped(value, fixed, expr.span)
         raise error(
-            "NX283", f"stop of {a_kind(value)} has no meaning", expr.span, "give a scalar, a ket or an operator"
+            "NX283", f"`stop` cannot be applied to {a_kind(value)}", expr.span, "give a scalar, a ket or an operator"
         )
 
 

@@ -135,21 +135,26 @@ class Expressions:
             return self.builtins["delta"](expr, ctx)
         if isinstance(value, v.IndexName):
             if expr.indices is not None:
-                raise error("NX221", f"the index {expr.ident} takes no brackets", expr.span, f"write {expr.ident}")
+                raise error("NX221", f"the index `{expr.ident}` takes no brackets", expr.span, f"write `{expr.ident}`")
             return v.Scalar(self._as_number(value.index, expr.span))
         if isinstance(value, v.Primitive | v.Builtin | UserFn | UserDef):
             if expr.ident == "step" and "step" in self.core.unresolved:
                 raise ProgramError([])  # the index of a `train` that could not be read
             raise error(
                 "NX212",
-                f"the function {expr.ident} stands without its arguments",
+                f"the function `{expr.ident}` needs its arguments",
                 expr.span,
-                f"write {expr.ident}(...)",
+                f"write `{expr.ident}(...)`",
             )
         if isinstance(value, OptimizerName | v.WidthName):
-            raise error("NX213", f"{expr.ident} is {a_kind(value)}, not a value", expr.span, "use it where it belongs")
+            raise error(
+                "NX213",
+                f"`{expr.ident}` is {a_kind(value)}, not a value",
+                expr.span,
+                "use a scalar, ket or operator here",
+            )
         if expr.primes:
-            raise error("NX214", "only functions have a derivative `'`", expr.span, "for gradients write grad(f, |x>)")
+            raise error("NX214", "only functions have a derivative `'`", expr.span, "write gradients as `grad(f, |x>)`")
         return self.lookup.read(binding, expr, ctx)
 
     def _as_number(self, index: Index, span: Span) -> ir.Node:
@@ -161,7 +166,7 @@ class Expressions:
             remedy = "write the times as data over `step`"
             raise error(
                 "NX178",
-                "`step` is no number here: in gradient flow it is the time in the loop, and in outputs over it",
+                "`step` is not a number here: in gradient flow it is the time, in the loop and in outputs over it",
                 span,
                 remedy,
             )
@@ -170,12 +175,12 @@ class Expressions:
     def _undefined(self, expr: ast.Name, ctx: Context) -> ProgramError:
         name, scope = expr.ident, ctx.scope
         if not ctx.label and scope.ket(name) is not None:
-            return error("NX101", f"`{name}` is a ket", expr.span, f"write |{expr.span.text}>")
+            return error("NX101", f"`{name}` is a ket", expr.span, f"write `|{expr.span.text}>`")
         what = "ket, scalar or operator" if ctx.label else "scalar, operator or function"
         known = [*scope.known(False), *(scope.known(True) if ctx.label else ())]
         if name == "T":
-            return error("NX101", "`T` is no name", expr.span, "the transpose is written W^T")
-        return self.core.undefined("NX101", f"no {what} is called `{name}`", name, expr.span, suggest(name, known))
+            return error("NX101", "`T` is not a name", expr.span, "write the transpose as `W^T`")
+        return self.core.undefined("NX101", f"there is no {what} `{name}`", name, expr.span, suggest(name, known))
 
     def _ket(self, expr: ast.Ket, ctx: Context) -> v.Value:
         return v.Ket(self.ket_node(self._label(expr.label, ctx), expr.label))
@@ -186,14 +191,16 @@ class Expressions:
             other = ctx.scope.other(label.ident)
             if other is None:
                 known = list(ctx.scope.known(True))
-                message = f"no ket is called `{label.ident}`"
+                message = f"there is no ket `|{label.ident}>`"
                 raise self.core.undefined("NX102", message, label.ident, label.span, suggest(label.ident, known))
             if isinstance(other.value, v.Ket):
-                message = f"`{label.ident}` is written without brackets here"
-                raise error("NX215", message, label.span, f"write {label.span.text}")
+                message = f"`{label.ident}` is already a ket"
+                raise error("NX215", message, label.span, f"write `{label.span.text}` without the bars")
             shown = a_kind(other.value)
             remedy = (
-                f"did you mean `|{suggested}>`?" if (suggested := _near(label.ident, ctx)) else "a label holds a ket"
+                f"did you mean `|{suggested}>`?"
+                if (suggested := _near(label.ident, ctx))
+                else "write the name of a ket between the bars"
             )
             raise error("NX215", f"`{label.ident}` is {shown}, not a ket", label.span, remedy)
         if isinstance(label, ast.Name) and not label.primes:
@@ -208,7 +215,7 @@ class Expressions:
             return value.node
         if isinstance(value, v.Broken):
             raise ProgramError([])
-        remedy = "a constant ket is c |1>" if isinstance(value, v.Scalar) else "apply it to a ket"
+        remedy = "write a constant ket as `c |1>`" if isinstance(value, v.Scalar) else "apply it to a ket"
         raise error("NX216", f"expected a ket, found {a_kind(value)}", expr.span, remedy)
 
     def _bra(self, expr: ast.Bra, ctx: Context) -> v.Value:
@@ -230,7 +237,7 @@ class Expressions:
         if not isinstance(middle, v.Operator | v.Broken | v.Scalar):
             raise error(
                 "NX217", f"expected an operator between the bars, found {a_kind(middle)}", expr.operator.span,
-                "write <x|W|y>, or <x|y> without a middle part",
+                "write `<x|W|y>`, or `<x|y>` without a middle part",
             )  # fmt: skip
         return self._bracket(left, expr.left, middle, right, expr.right, expr.span)
 
@@ -263,9 +270,9 @@ class Expressions:
         self.arithmetic.same_width((left, right), expr.span)
         kets = [n for n in (left, right) if 0 in dict(n.type.slots)]
         if not kets:
-            raise error("NX218", "clt of a constant grows like √n", expr.span, "clt needs a centred ket")
+            raise error("NX218", "`clt` of a constant grows like √n", expr.span, "use a centred ket")
         if any(s != 0 for n in (left, right) for s, _ in n.type.slots):
-            raise error("NX219", "clt takes no copies", expr.span, "move it out of E")
+            raise error("NX219", "`clt` cannot contain copies", expr.span, "move it out of `E`")
         width = kets[0].type.width
         left, right = (self.build.as_ket(n, width, expr.span) for n in (left, right))
         return v.Scalar(self.build.clt(left, right, expr.span))
@@ -276,7 +283,7 @@ class Expressions:
         binding = ctx.scope.function(name)
         if binding is None:
             remedy = suggest(name, ctx.scope.known(False))
-            raise self.core.undefined("NX103", f"no function is called `{name}`", name, expr.fn.span, remedy)
+            raise self.core.undefined("NX103", f"there is no function `{name}`", name, expr.fn.span, remedy)
         value = binding.value
         if isinstance(value, v.Broken):
             return BROKEN
@@ -289,7 +296,7 @@ class Expressions:
             if len(results) != 1:
                 raise error(
                     "NX245",
-                    f"{name} returns {len(results)} values",
+                    f"`{name}` returns {len(results)} values",
                     expr.span,
                     "bind them: `a, b = " + name + "(...)`",
                 )
@@ -297,12 +304,12 @@ class Expressions:
         if isinstance(value, v.Operator) or binding.members:
             operator = self.lookup.read(binding, expr.fn, ctx)
             if len(expr.args) != 1:
-                raise error("NX246", f"the operator {name} acts on one ket", expr.span, f"write {name}(|x>)")
+                raise error("NX246", f"the operator `{name}` acts on one ket", expr.span, f"write `{name}(|x>)`")
             return self.arithmetic.multiply(operator, self.core.evaluate(expr.args[0].value, ctx), expr.span)
         raise error("NX247", f"`{name}` is {a_kind(value)}, not a function", expr.fn.span, "write `*` for a product")
 
     def _listliteral(self, expr: ast.ListLiteral, ctx: Context) -> v.Value:
-        raise error("NX248", "lists of numbers belong to `data`", expr.span, "declare `data x[i] = [...]`")
+        raise error("NX248", "lists of numbers are only allowed in `data`", expr.span, "declare `data x[i] = [...]`")
 
 
 def _near(name: str, ctx: Context) -> str:

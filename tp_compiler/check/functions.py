@@ -70,11 +70,16 @@ class Functions:
     def _values(self, expr: ast.Call, ctx: Context, count: int | None = None) -> list[v.Value]:
         for arg in expr.args:
             if arg.keyword is not None:
-                raise error("NX250", f"{expr.fn.ident} takes no keyword `{arg.keyword}`", arg.span, "give it by place")
+                raise error(
+                    "NX250",
+                    f"`{expr.fn.ident}` has no keyword `{arg.keyword}`",
+                    arg.span,
+                    "pass the argument by position",
+                )
         if count is not None and len(expr.args) != count:
             raise error(
                 "NX251",
-                f"{expr.fn.ident} takes {count} argument{'s' * (count != 1)}, {len(expr.args)} given",
+                f"`{expr.fn.ident}` takes {count} argument{'s' * (count != 1)}, but got {len(expr.args)}",
                 expr.span,
             )
         values = [self.core.value(a.value, ctx) for a in expr.args]
@@ -88,12 +93,12 @@ class Functions:
         if not expr.fn.indices:
             raise error(
                 "NX252",
-                f"{name} needs the indices it runs over",
+                f"`{name}` needs the indices it runs over",
                 expr.fn.span,
-                f"write {name}[i](...), i an index of the argument",
+                f"write `{name}[i](...)` with an index i of the argument",
             )
         if count is not None and len(expr.fn.indices) != count:
-            raise error("NX252", f"{name} takes {count} indices in brackets", expr.fn.span)
+            raise error("NX252", f"`{name}` takes {count} indices in brackets", expr.fn.span)
         found = []
         for e in expr.fn.indices:
             binding = ctx.scope.other(e.ident) if isinstance(e, ast.Name) and e.indices is None else None
@@ -101,7 +106,7 @@ class Functions:
                 raise self.core.no_index(e, ctx.scope)
             found.append(binding.value.index)
         if len(set(found)) < len(found):
-            raise error("NX253", "an index stands twice in the brackets", expr.fn.span, "name each index once")
+            raise error("NX253", "an index appears twice in the brackets", expr.fn.span, "name each index once")
         return found
 
     # -- entrywise ----------------------------------------------------------------------------------------------
@@ -109,15 +114,20 @@ class Functions:
         if expr.fn.indices is not None:
             if expr.fn.ident in _REDUCE:
                 return self.reduction(expr, ctx)
-            raise error("NX254", f"{expr.fn.ident} takes no brackets", expr.fn.span, "it acts entry by entry")
+            raise error(
+                "NX254",
+                f"`{expr.fn.ident}` takes no brackets, because it acts entrywise",
+                expr.fn.span,
+                "remove the brackets",
+            )
         if expr.extra:
-            raise error("NX250", f"{expr.fn.ident} takes no `;`", expr.span, "separate arguments by commas")
+            raise error("NX250", f"`{expr.fn.ident}` takes no `;`", expr.span, "separate the arguments by commas")
         args = self._entrywise_args(fn, expr, ctx)
         if any(isinstance(a, v.Broken) for a in args):
             return BROKEN
         for a, e in zip(args, expr.args, strict=False):
             if not isinstance(a, v.Scalar | v.Ket | v.Operator):
-                raise error("NX255", f"{expr.fn.ident} of {a_kind(a)} has no meaning", e.span, "apply it to a ket")
+                raise error("NX255", f"`{expr.fn.ident}` cannot be applied to {a_kind(a)}", e.span, "apply it to a ket")
         if any(isinstance(a, v.Operator) for a in args):
             return self._of_operators(fn, args, expr, ctx)
         nodes = [a.node for a in args if isinstance(a, v.Scalar | v.Ket)]
@@ -140,15 +150,18 @@ class Functions:
                 shown = (
                     f"no argument `{arg.keyword}`" if arg.keyword else f"{len(names)} argument{'s' * (len(names) > 1)}"
                 )
-                raise error("NX251", f"{name} takes {shown}", arg.span, f"write {name}({', '.join(names)})")
+                raise error("NX251", f"`{name}` takes {shown}", arg.span, f"write `{name}({', '.join(names)})`")
             if key in given:
-                raise error("NX251", f"{name} is given `{key}` twice", arg.span, "give it once")
+                raise error("NX251", f"`{name}` is given `{key}` twice", arg.span, "give it once")
             given[key] = self.core.value(arg.value, replace(ctx, lifted="entries"))
         for key in names:
             if key not in given:
                 if key not in defaults:
                     raise error(
-                        "NX251", f"{name} misses its argument `{key}`", expr.span, f"write {name}({', '.join(names)})"
+                        "NX251",
+                        f"the argument `{key}` of `{name}` is missing",
+                        expr.span,
+                        f"write `{name}({', '.join(names)})`",
                     )
                 given[key] = v.Scalar(self.build.constant(defaults[key], expr.span))
         return [given[key] for key in names]
@@ -157,7 +170,12 @@ class Functions:
         if not expr.fn.primes:
             return self._call_entrywise(fn, nodes, expr.span, ctx)
         if len(nodes) != 1 and not (isinstance(fn, v.Primitive) and fn.name in DEFAULTS):
-            raise error("NX256", "`'` is for functions of one argument", expr.fn.span, "write the derivative out")
+            raise error(
+                "NX256",
+                "only functions of one argument have a derivative `'`",
+                expr.fn.span,
+                "write the derivative out",
+            )
         # Differentiated at a leaf of its own, so that what else the body names is held fixed.
         leaf = ir.Array(type=Type(), name="z", values=0.0, span=expr.span)
         graph = self._call_entrywise(fn, [leaf, *nodes[1:]], expr.span, ctx)
@@ -182,13 +200,18 @@ class Functions:
         if isinstance(result, v.Broken):
             raise ProgramError([])
         if not isinstance(result, v.Scalar | v.Ket):
-            raise error("NX257", f"fn {fn.statement.name} gives {a_kind(result)}", fn.statement.span, "give a number")
+            raise error(
+                "NX257",
+                f"the body of `fn {fn.statement.name}` is {a_kind(result)}, not a number",
+                fn.statement.span,
+                "return a number",
+            )
         back: dict[Index, Index | int] = {h: i for i, h in hidden.items()}
         caught = [i for i in hidden if i in result.node.type.indices]
         if caught:
             raise error(
-                "NX273", f"the result of {fn.statement.name} carries the index {caught[0].name} twice", span,
-                f"call it with another index of axis {caught[0].axis.name}",
+                "NX273", f"the result of `{fn.statement.name}` has the index `{caught[0].name}` twice", span,
+                f"call it with another index of axis `{caught[0].axis.name}`",
             )  # fmt: skip
         return self.build.rename(result.node, back, span)
 
@@ -201,7 +224,7 @@ class Functions:
     def _of_operators(self, fn: v.Primitive | UserFn, args: list[v.Value], expr: ast.Call, ctx: Context) -> v.Value:
         """f(G, ...): the nonlinear outer product with natural entries f(g(α, β), ...)."""
         if any(isinstance(a, v.Ket) for a in args):
-            raise error("NX255", "an operator and a ket do not mix entrywise", expr.span, "use E[1](...)")
+            raise error("NX255", "an operator and a ket cannot be combined entrywise", expr.span, "use `E[1](...)`")
         parts = [a for a in args if isinstance(a, v.Operator | v.Scalar)]
         body = ctx.scope.optimizer
         if isinstance(body, MatrixBody):
@@ -220,7 +243,7 @@ class Functions:
     def hadamard(self, expr: ast.Call, ctx: Context) -> v.Value:
         values = self._values(expr, ctx, 2)
         if not all(isinstance(x, v.Operator) for x in values):
-            raise error("NX258", "hadamard takes two operators", expr.span, "for kets write |x> * |y>")
+            raise error("NX258", "`hadamard` takes two operators", expr.span, "write `|x> * |y>` for kets")
         a, b = (x for x in values if isinstance(x, v.Operator))
         body = ctx.scope.optimizer
         if isinstance(body, MatrixBody):
@@ -243,15 +266,15 @@ class Functions:
                 self.core.found.add(
                     Diagnostic(
                         "NX901",
-                        f"the body of {name}[{index.name}] does not depend on {index.name}",
+                        f"the body of `{name}[{index.name}]` does not depend on `{index.name}`",
                         expr.fn.span,
-                        "it counts as constant over the axis",
+                        "remove the index, unless the body is meant to be constant over the axis",
                     )
                 )
         if isinstance(value, v.Operator):
             return self._reduce_operator(name, value, indices, expr.span)
         if not isinstance(value, v.Scalar | v.Ket):
-            raise error("NX259", f"{name} of {a_kind(value)} has no meaning", expr.span, "reduce scalars or kets")
+            raise error("NX259", f"`{name}` cannot be applied to {a_kind(value)}", expr.span, "reduce scalars or kets")
         return type(value)(self._reduced(name, value.node, tuple(indices), expr.span))
 
     def _reduced(self, name: str, x: ir.Node, indices: tuple[Index, ...], span: Span) -> ir.Node:
@@ -272,7 +295,7 @@ class Functions:
 
     def _reduce_operator(self, name: str, op: v.Operator, indices: list[Index], span: Span) -> v.Value:
         if name not in ("sum", "mean"):
-            raise error("NX259", f"{name} of operators has no meaning", span, "operators have sums and means")
+            raise error("NX259", f"`{name}` cannot be applied to operators", span, "use `sum` or `mean`")
         size = 1
         for index in indices:
             hidden = self.core.build.fresh(index)
@@ -285,30 +308,37 @@ class Functions:
         """E[1,2](psi): the average over iid copies (OuterNonlin, Tensor Programs IVb Def 2.6.1)."""
         if not expr.fn.indices:
             raise error(
-                "NX260", "E needs the copies it averages over", expr.fn.span, "write E[1](...), or <x> for a mean"
+                "NX260", "`E` needs the copies it averages over", expr.fn.span, "write `E[1](...)`, or `<x>` for a mean"
             )
         copies = dict(ctx.copies)
         slots = []
         for e in expr.fn.indices:
             number = int(e.text) if isinstance(e, ast.Number) and e.text.isdigit() else 0
             if number < 1:
-                raise error("NX260", f"`{e.span.text}` is no copy", e.span, "copies are numbered 1, 2, ...")
+                raise error("NX260", f"`{e.span.text}` is not the number of a copy", e.span, "number copies 1, 2, ...")
             if number in copies:
-                raise error("NX261", f"copy {number} is bound already", e.span, "nested E use fresh numbers")
+                raise error("NX261", f"copy {number} is already bound", e.span, "use a new number in a nested `E`")
             copies[number] = self.build.slot()
             slots.append(copies[number])
         (arg,) = expr.args if len(expr.args) == 1 else (None,)
         if arg is None:
-            raise error("NX251", "E takes one expression", expr.span, "write E[1](psi(|x>, |y>@1))")
+            raise error("NX251", "`E` takes one expression", expr.span, "write `E[1](psi(|x>, |y>@1))`")
         value = self.core.value(arg.value, Context(ctx.scope, ctx.label, copies))
         if isinstance(value, v.Broken):
             return BROKEN
         if not isinstance(value, v.Scalar | v.Ket):
-            raise error("NX262", f"E of {a_kind(value)} has no meaning", expr.span, "average an expression of kets")
+            raise error(
+                "NX262", f"`E` cannot be applied to {a_kind(value)}", expr.span, "average an expression of kets"
+            )
         unused = [n for n, s in copies.items() if s in slots and s not in dict(value.node.type.slots)]
         for number in unused:
             self.core.found.add(
-                Diagnostic("NX902", f"copy {number} does not occur in the body of E", expr.fn.span, "mark kets with @k")
+                Diagnostic(
+                    "NX902",
+                    f"copy {number} does not occur in the body of `E`",
+                    expr.fn.span,
+                    f"mark kets with `@{number}`",
+                )
             )
         return v.Ket(self.build.contract((value.node,), (), tuple(slots), expr.span))
 
@@ -321,15 +351,15 @@ class Functions:
                 "NX263", "the shift is not an integer known at compile time", expr.args[1].span, "write a number"
             )
         if not isinstance(value, v.Scalar | v.Ket):
-            raise error("NX263", f"{a_kind(value)} does not shift", expr.span, "shift scalars or kets")
+            raise error("NX263", f"{a_kind(value)} cannot be shifted", expr.span, "shift scalars or kets")
         if index not in family_indices(value):
-            raise error("NX263", f"the value has no index {index.name}", expr.span, f"index it with {index.name}")
+            raise error("NX263", f"the value has no index `{index.name}`", expr.span, f"index it with `{index.name}`")
         return type(value)(self.build.shift(value.node, index, int(by.node.value), expr.span))
 
     def delta(self, expr: ast.Call | ast.Name, ctx: Context) -> v.Value:
         """delta[i,j]: 1 where the positions agree."""
         if isinstance(expr, ast.Call) or len(expr.indices or ()) != 2:
-            raise error("NX264", "delta takes two indices in brackets", expr.span, "write delta[i,j]")
+            raise error("NX264", "`delta` takes two indices in brackets", expr.span, "write `delta[i,j]`")
         nodes = [self.core.scalar(e, ctx, "a position") for e in expr.indices or ()]
         if nodes[0] is None or nodes[1] is None:
             return BROKEN
@@ -343,10 +373,13 @@ class Functions:
         rows, cols = self._axes(expr, ctx, 2)
         if rows.axis != cols.axis:
             raise error(
-                "NX265", f"{name} needs a square matrix: two indices of one axis", expr.fn.span, "axis i, j : 4"
+                "NX265",
+                f"`{name}` needs a square matrix: two indices of one axis",
+                expr.fn.span,
+                "declare `axis i, j : 4`",
             )
         if len(expr.args) != _LINALG_ARGS[name]:
-            raise error("NX251", f"{name} takes {_LINALG_ARGS[name]} arguments", expr.span)
+            raise error("NX251", f"`{name}` takes {_LINALG_ARGS[name]} arguments", expr.span)
         fn = ""
         args = list(expr.args)
         if name in ("matfun", "dmatfun"):
@@ -361,13 +394,16 @@ class Functions:
         if any(not {rows, cols} <= set(n.type.indices) for n in matrices):
             raise error(
                 "NX266",
-                f"the matrix does not carry both {rows.name} and {cols.name}",
+                f"the matrix does not have both indices `{rows.name}` and `{cols.name}`",
                 expr.args[-1].span if name == "matfun" else expr.args[0].span,
-                f"write {name}[{rows.name},{cols.name}](K[{rows.name},{cols.name}])",
+                f"write `{name}[{rows.name},{cols.name}](K[{rows.name},{cols.name}])`",
             )
         if name == "solve" and cols not in nodes[1].type.indices:
             raise error(
-                "NX266", f"the right side does not carry {cols.name}", expr.args[1].span, f"write y[{cols.name}]"
+                "NX266",
+                f"the right-hand side does not have the index `{cols.name}`",
+                expr.args[1].span,
+                f"write `y[{cols.name}]`",
             )
         result = self.build.linalg(name, rows, cols, tuple(nodes), fn, expr.span)
         self.core.bound(i for i in (rows, cols) if i not in result.type.indices)
@@ -376,7 +412,7 @@ class Functions:
     def _function_name(self, expr: ast.Expr, ctx: Context) -> str:
         binding = ctx.scope.function(expr.ident) if isinstance(expr, ast.Name) else None
         if binding is None or not isinstance(binding.value, v.Primitive) or PRIMITIVES[binding.value.name].arity != 1:
-            raise error("NX267", "matfun needs a function of one argument", expr.span, "write, for example, sqrt")
+            raise error("NX267", "`matfun` needs a function of one argument", expr.span, "write, for example, `sqrt`")
         return binding.value.name
 
 

@@ -29,7 +29,9 @@ class Imports:
     def inside(self, span: Span) -> Iterator[None]:
         """While the statements of an import run."""
         if self.depth >= MAX_DEPTH:
-            raise error("NX144", f"imports nested more than {MAX_DEPTH} deep", span, "import the files side by side")
+            raise error(
+                "NX144", f"imports are nested more than {MAX_DEPTH} deep", span, "import the files from one program"
+            )
         self.depth += 1
         try:
             yield
@@ -38,8 +40,8 @@ class Imports:
 
     def library(self, s: ast.Import) -> Source | None:
         if s.path != "layers":
-            remedy = 'write `import layers`, or import "file.nexort"'
-            raise error("NX140", f"no library is called `{s.path}`", s.span, remedy)
+            remedy = 'write `import layers`, or `import "file.nexort"`'
+            raise error("NX140", f"there is no library `{s.path}`", s.span, remedy)
         path = f"library/{s.path}.nexort"
         if path in self.known:
             return None
@@ -50,7 +52,7 @@ class Imports:
         """The text of an import; None where the file was imported before."""
         real = reach.find(s.path, s.span, "NX141")
         if real.suffix != ".nexort":
-            remedy = "programs end in .nexort; numbers are read by `data ... from`"
+            remedy = "use a file ending in `.nexort`, or read numbers with `data ... from`"
             raise error("NX142", f"`{s.path}` is not a program", s.span, remedy)
         if str(real) in self.known:
             return None
@@ -67,9 +69,9 @@ class Imports:
                 raw = file.read(left + 1)
             text = raw.decode("utf-8-sig")
         except (OSError, UnicodeDecodeError):
-            raise error("NX142", f"`{s.path}` is no UTF-8 text", s.span, "check the file") from None
+            raise error("NX142", f"`{s.path}` is not valid UTF-8 text", s.span, "check the file") from None
         if len(raw) > left:
             message = f"the imports add up to more than {MAX_BYTES // 2**20} MiB"
-            raise error("NX144", message, s.span, "keep data in .npy, .npz or .csv files")
+            raise error("NX144", message, s.span, "keep data in `.npy`, `.npz` or `.csv` files")
         self.bytes += len(raw)
         return text

@@ -47,10 +47,12 @@ class MatrixFunctions:
     def function(self, expr: ast.Call, ctx: Context) -> v.Value:
         name = expr.fn.ident
         if name in ("logdet", "cholesky"):
-            raise error("NX268", f"{name} is for finite matrices", expr.span, f"write {name}[i,j](K[i,j])")
+            raise error(
+                "NX268", f"`{name}` is only defined for finite matrices", expr.span, f"write `{name}[i,j](K[i,j])`"
+            )
         wanted = {"pow": 2, "solve": 2, "matfun": 2}.get(name, 1)
         if len(expr.args) != wanted:
-            raise error("NX251", f"{name} takes {wanted} argument{'s' * (wanted > 1)}", expr.span)
+            raise error("NX251", f"`{name}` takes {wanted} argument{'s' * (wanted > 1)}", expr.span)
         fn, args = "", list(expr.args)
         if name == "matfun":
             fn = self._function_name(args.pop(0).value, ctx)
@@ -59,7 +61,12 @@ class MatrixFunctions:
             return BROKEN
         rows, cols = widths(op)
         if name != "msign" and rows and cols and rows != cols:
-            raise error("NX241", f"{name} of a {rows.name} x {cols.name} operator", expr.span, "write A^T A, or A A^T")
+            raise error(
+                "NX241",
+                f"`{name}` cannot be applied to a {rows.name} x {cols.name} operator",
+                expr.span,
+                "write `A^T A` or `A A^T`",
+            )
         if name == "solve":
             return self.arithmetic.multiply(v.Function("inv", op), self.core.value(args[1].value, ctx), expr.span)
         nodes: tuple[ir.Node, ...] = ()
@@ -79,23 +86,25 @@ class MatrixFunctions:
         if isinstance(value, v.Operator):
             return value
         if isinstance(value, v.Ket):
-            raise error("NX268", f"{name} acts on operators", expr.span, "for entrywise powers write |x>^p")
+            raise error(
+                "NX268", f"`{name}` acts on operators, not on kets", expr.span, "write entrywise powers as `|x>^p`"
+            )
         if isinstance(value, v.Scalar) and free_indices(value):
-            raise error("NX252", f"{name} of scalars needs its two indices", expr.fn.span, f"write {name}[i,j](K[i,j])")
-        raise error("NX268", f"{name} of {a_kind(value)} has no meaning", expr.span, "give it an operator")
+            raise error("NX252", f"`{name}` of scalars needs two indices", expr.fn.span, f"write `{name}[i,j](K[i,j])`")
+        raise error("NX268", f"`{name}` cannot be applied to {a_kind(value)}", expr.span, "apply it to an operator")
 
     def _function_name(self, expr: ast.Expr, ctx: Context) -> str:
         binding = ctx.scope.other(expr.ident) if isinstance(expr, ast.Name) else None
         if binding is None or not isinstance(binding.value, v.Primitive) or PRIMITIVES[binding.value.name].arity != 1:
-            raise error("NX267", "matfun needs a function of one argument", expr.span, "write, for example, sqrt")
+            raise error("NX267", "`matfun` needs a function of one argument", expr.span, "write, for example, `sqrt`")
         return binding.value.name
 
     def eigenvectors(self, expr: ast.Call, ctx: Context) -> v.Value:
         """eigenvectors(L): P with L P = P Λ, from arrays to kets, eigenvalues descending; in an optimizer on operators."""
         body = ctx.scope.optimizer
         if not isinstance(body, MatrixBody):
-            remedy = "it belongs into an `optimizer ... on operators`"
-            raise error("NX285", "eigenvectors has no meaning here", expr.span, remedy)
+            remedy = "use it in an `optimizer ... on operators`"
+            raise error("NX285", "`eigenvectors` is not defined here", expr.span, remedy)
         op = self._single(expr, ctx)
         return BROKEN if op is None else body.named(body.spectral.eigenvectors(body.spectral.core(op)))
 
@@ -154,7 +163,7 @@ class MatrixFunctions:
 
     def _single(self, expr: ast.Call, ctx: Context) -> v.Operator | None:
         if len(expr.args) != 1:
-            raise error("NX251", f"{expr.fn.ident} takes one argument", expr.span, f"write {expr.fn.ident}(G)")
+            raise error("NX251", f"`{expr.fn.ident}` takes one argument", expr.span, f"write `{expr.fn.ident}(G)`")
         return self._operator(expr.args[0], ctx, expr)
 
     # -- rows and columns ---------------------------------------------------------------------------------------
@@ -190,7 +199,7 @@ class MatrixFunctions:
     # -- optimizers on layers -----------------------------------------------------------------------------------
     def of_layers(self, expr: ast.Call, ctx: Context) -> v.Value:
         raise error(
-            "NX285", f"{expr.fn.ident} has no meaning here", expr.span, "it belongs into an optimizer on layers"
+            "NX285", f"`{expr.fn.ident}` is not defined here", expr.span, "use it in an `optimizer ... on layers`"
         )
 
     def _in_layers(self, rule: Callable[[ast.Call, Context], v.Value]) -> Callable[[ast.Call, Context], v.Value]:
@@ -201,7 +210,7 @@ class MatrixFunctions:
             if not isinstance(body, LayerBody):
                 return rule(expr, ctx)
             if len(expr.args) != 1:
-                raise error("NX251", f"{expr.fn.ident} takes one argument", expr.span, f"write {expr.fn.ident}(g)")
+                raise error("NX251", f"`{expr.fn.ident}` takes one argument", expr.span, f"write `{expr.fn.ident}(g)`")
             found = body.statistic(expr.fn.ident, body.number(expr.args[0].value, ctx.scope), expr.span)
             return v.Ket(found) if found.type.slots else v.Scalar(found)
 
@@ -212,8 +221,8 @@ class MatrixFunctions:
         """inputs(g; f), signals(g; f) and examples(g; f): for optimizers on operators."""
         body = ctx.scope.optimizer
         if not isinstance(body, MatrixBody):
-            remedy = "they belong into an `optimizer ... on operators`"
-            raise error("NX285", f"{expr.fn.ident} has no meaning here", expr.span, remedy)
+            remedy = "use it in an `optimizer ... on operators`"
+            raise error("NX285", f"`{expr.fn.ident}` is not defined here", expr.span, remedy)
         values = [self.core.value(a.value, ctx) for a in expr.args]
         extra = [self.core.value(e, ctx) for e in expr.extra]
         if any(isinstance(x, v.Broken) for x in (*values, *extra)):

@@ -37,9 +37,9 @@ class NameLookup:
             form = f"{expr.ident}[{names}]" if names else expr.ident
             raise error(
                 "NX220",
-                f"`{expr.ident}` has {_count(len(binding.indices))}, {len(written) or 'none'} written",
+                f"`{expr.ident}` has {_count(len(binding.indices))}, but got {len(written) or 'none'}",
                 expr.span,
-                f"write {form}",
+                f"write `{form}`",
             )
         selectors = [self.selector(e, i, expr, ctx) for e, i in zip(written, binding.indices, strict=True)]
         hidden = binding.value.over if isinstance(binding.value, v.Scalar | v.Ket) else ()
@@ -55,7 +55,7 @@ class NameLookup:
             if raw is None or raw is selector:
                 continue
             if not isinstance(value, v.Scalar | v.Ket):
-                remedy = "read `step` itself, or a family of kets or numbers, which is 0 there"
+                remedy = "use `step` itself, or a family of kets or numbers, which counts as 0 there"
                 raise error("NX225", f"`{span.text}` has no member where `step` is 0", span, remedy)
             mask = self.build.map("step", (self.build.add(raw, self.build.constant(-0.5, span), span),), span)
             value = type(value)(self.build.map("mul", (value.node, mask), span))
@@ -73,8 +73,8 @@ class NameLookup:
         if isinstance(value, v.Broken):
             return value
         if not isinstance(value, v.Scalar):
-            remedy = "use it in an output over `step`, where it is read as it is at that step"
-            raise error("NX172", f"{a_kind(value)} of the loop has no history", expr.span, remedy)
+            remedy = "use it in an output over `step`, which reads its value at each step"
+            raise error("NX172", f"only scalars can be read at past steps; this is {a_kind(value)}", expr.span, remedy)
         node = self.build.trace(value.node, clock, expr.span)
         family = v.Scalar(node)
         picked = self.reindexed(family, (clock,), [selector], expr.span)
@@ -87,14 +87,15 @@ class NameLookup:
     def _clocked_position(self, node: ir.Node, ahead: float, index: Index, span: Span) -> ir.Node:
         """The position that `step + ahead` points at; before the first step, 1."""
         if ahead != int(ahead):
-            raise error("NX224", f"`{span.text}` is not an integer", span, "steps are 0, 1, 2, ...")
+            raise error("NX224", f"`{span.text}` is not an integer", span, "number steps 0, 1, 2, ...")
         if self.core.last_step + ahead >= index.size:
             if index.name == "step" and not ahead:
-                message = f"there are {index.size} entries over step, this output reads one more"
-                raise error("NX164", message, span, "give it an entry for the value after the last update")
+                message = f"there are {index.size} entries over `step`, but this output reads one more"
+                raise error("NX164", message, span, "add an entry for the value after the last update")
             first = 0 if index.name == "step" else 1
-            message = f"`{span.text}` comes to {self.core.last_step + int(ahead) + first}, outside {first}..{index.size - 1 + first}"
-            raise error("NX225", message, span, "give the axis as many points as are read, or read fewer")
+            reached, last = self.core.last_step + int(ahead) + first, index.size - 1 + first
+            message = f"`{span.text}` reaches {reached}, which is outside {first}..{last}"
+            raise error("NX225", message, span, "make the axis longer, or read fewer points")
         count = self.build.clock(span)  # of the times listed, in gradient flow, where `step` as a number is the time
         node = rewrite(self.build, node, lambda n: count if isinstance(n, ir.Clock) else None if n.args else n, span)
         raw = self.build.add(node, self.build.constant(1, span), span)
@@ -128,11 +129,11 @@ class NameLookup:
         if any(isinstance(a, ir.Position) for a in node.args):
             raise error(
                 "NX222",
-                f"`{expr.span.text}` leaves the axis of {index.size} points at its end",
+                f"`{expr.span.text}` leaves its axis of {index.size} points",
                 expr.span,
-                "use shift[i](x, 1), which continues with zeros, or a `for` loop",
+                "use `shift[i](x, 1)`, which fills with zeros, or a `for` loop",
             )
-        raise error("NX223", "this is no index", expr.span, "write an index name, a position, or integer data")
+        raise error("NX223", "this is not an index", expr.span, "write an index name, a position, or integer data")
 
     def _known(self, node: ir.Node) -> Any | None:
         """The integers that positions are read from, of all steps; None where other data choose among them."""
@@ -156,17 +157,17 @@ class NameLookup:
             return
         wrong = next((int(x) for x in (values.min(), values.max()) if not 1 <= x <= index.size), None)
         if wrong is not None:
-            message = f"`{expr.span.text}` has the position {wrong}, outside 1..{index.size}"
-            raise error("NX225", message, expr.span, "positions count from 1")
+            message = f"`{expr.span.text}` contains the position {wrong}, which is outside 1..{index.size}"
+            raise error("NX225", message, expr.span, "count positions from 1")
 
     def _position(self, value: float, index: Index, expr: ast.Expr) -> int:
         if value != int(value):
-            raise error("NX224", f"position {value:g} is not an integer", expr.span, "positions are 1, 2, ...")
+            raise error("NX224", f"position {value:g} is not an integer", expr.span, "number positions 1, 2, ...")
         first = 0 if index.name == "step" else 1
         position = int(value) + 1 - first
         if not 1 <= position <= index.size:
             last = index.size - 1 + first
-            remedy = "positions count from 1" if first else "`step` counts the updates made: 0 is before the first"
+            remedy = "count positions from 1" if first else "count updates made so far: 0 is before the first"
             raise error("NX225", f"position {int(value)} is outside {first}..{last}", expr.span, remedy)
         return position
 
@@ -184,23 +185,23 @@ class NameLookup:
             if found.size != wanted.size:  # the index `step` alone: data may end with the last update
                 raise error(
                     "NX164",
-                    f"`{name.ident}` has {wanted.size} entries over step, an output over step reads {found.size}",
+                    f"`{name.ident}` has {wanted.size} entries over `step`, but an output over `step` reads {found.size}",
                     expr.span,
-                    "give it an entry for the value after the last update",
+                    "add an entry for the value after the last update",
                 )
             return
         if wanted.axis.name == "?":
-            message = f"`{name.ident}` is bound at positions that belong to no axis, so that {found.name} cannot run over them"
+            message = f"`{name.ident}` is bound at positions without an axis, so `{found.name}` cannot run over them"
             remedy = (
-                f"read it by position, or bind it in a loop over {found.name}: `for {found.name} in 1..{found.size}`"
+                f"read it by position, or bind it in a loop over `{found.name}`: `for {found.name} in 1..{found.size}`"
             )
             raise error("NX226", message, expr.span, remedy)
         raise error(
             "NX226",
-            f"index {found.name} ranges over axis {found.axis.name}, but `{name.ident}` wants one of axis"
-            f" {wanted.axis.name} here",
+            f"the index `{found.name}` ranges over axis `{found.axis.name}`, but `{name.ident}` needs one of axis"
+            f" `{wanted.axis.name}` here",
             expr.span,
-            f"axes are nominal; declare both names together, `axis {wanted.axis.name}, {found.name} : {wanted.size}`",
+            f"declare both names together: `axis {wanted.axis.name}, {found.name} : {wanted.size}`",
         )
 
     def _member(self, binding: Binding, selectors: list[Index | int | ir.Node], expr: ast.Name) -> v.Value:
@@ -221,7 +222,7 @@ class NameLookup:
         if isinstance(binding.value, v.Broken):
             shown = ", ".join(map(str, key))
             raise error(
-                "NX227", f"member {shown} of `{expr.ident}` is not bound yet", expr.span, "bind it before it is read"
+                "NX227", f"member {shown} of `{expr.ident}` is not bound yet", expr.span, "bind it before reading it"
             )
         wanted = dict(zip(binding.fixed, key, strict=True))
         selectors: list[Index | int | ir.Node] = [wanted.get(k, i) for k, i in enumerate(binding.indices)]
@@ -248,7 +249,9 @@ class NameLookup:
         if len(nodes) < len(parts):
             if any(isinstance(p, v.Broken) for p in parts):
                 raise ProgramError([])
-            raise error("NX228", "members of an operator family are read one by one", expr.span, "write a position")
+            raise error(
+                "NX228", "members of a family of operators must be read one by one", expr.span, "write a position"
+            )
         node = self.build.stack(tuple(nodes), index, expr.span)
         return v.Ket(node) if isinstance(parts[0], v.Ket) else v.Scalar(node)
 
@@ -281,7 +284,7 @@ class NameLookup:
         if not by_data:
             return self.core.algebra.rename(op, plain, span)
         if not isinstance(op, v.Matrix):
-            raise error("NX229", "integer data chooses members of kets and matrices only", span, "use a loop")
+            raise error("NX229", "integer data can only select members of kets and matrices", span, "use a loop")
         hidden = {i: self.build.fresh(i) for i in by_data}
         renamed = self.core.algebra.rename(op, {**plain, **hidden}, span)
         assert isinstance(renamed, v.Matrix)

@@ -35,19 +35,19 @@ class Parametrization:
 
     def declare(self, s: ast.Parametrization, scope: Scope) -> None:
         if s.name is not None and s.name not in PARAMETRIZATIONS:
-            remedy = suggest(s.name, PARAMETRIZATIONS) or f"known: {', '.join(PARAMETRIZATIONS)}"
-            raise error("NX161", f"no parametrization is called `{s.name}`", s.span, remedy)
+            remedy = suggest(s.name, PARAMETRIZATIONS) or f"use one of: {', '.join(PARAMETRIZATIONS)}"
+            raise error("NX161", f"there is no parametrization `{s.name}`", s.span, remedy)
         for row in s.rows:
             with self.core.collecting():
                 if not isinstance(row, ast.ParametrizationRow):
-                    message = "this statement has no meaning in a `parametrization` block"
+                    message = "this statement is not allowed in a `parametrization` block"
                     raise error("NX120", message, row.span, "write rows, such as `|u> : a = 1/2, b = 0`")
                 self._row(row, scope)
         self.name = s.name or "block"
         if self.name in ("mup", "ntk"):
             self.regime = None
         elif self.powers is None:
-            self.refused = f"parametrization {s.name}" if s.name else "a parametrization block"
+            self.refused = f"`parametrization {s.name}`" if s.name else "this `parametrization` block"
 
     def _row(self, row: ast.ParametrizationRow, scope: Scope) -> None:
         values: dict[str, float] = {}
@@ -56,9 +56,9 @@ class Parametrization:
         for exponent in row.exponents:
             name = exponent.keyword
             if name not in ("a", "b", "c", "d"):
-                raise error("NX162", f"no exponent is called `{name}`", exponent.span, "write a, b, c, d")
+                raise error("NX162", f"there is no exponent `{name}`", exponent.span, "write `a`, `b`, `c` or `d`")
             if name in first:
-                raise error("NX163", f"`{first[name].text}` is given before", exponent.span, "write each exponent once")
+                raise error("NX163", f"`{name}` is given twice", exponent.span, "write each exponent once")
             first[name] = exponent.span
             node = self.core.scalar(exponent.value, Context(scope), "an exponent")
             if isinstance(node, ir.Constant):
@@ -77,7 +77,7 @@ class Parametrization:
         table = scope.kets if ket else scope.others
         binding = table.get(name.ident)
         if binding is None and (ket or name.ident != "output"):
-            raise error("NX156", f"no parameter is called `{at.text}`", at, suggest(name.ident, table))
+            raise error("NX156", f"there is no parameter `{at.text}`", at, suggest(name.ident, table))
         if binding is not None and isinstance(binding.value, v.Broken):
             return
         picks = picked(self.lookup, name, row.target, binding.indices if binding is not None else (), scope)
@@ -85,8 +85,8 @@ class Parametrization:
         for old in self.exponents:
             if old.holds(name.ident, ket, picks) and old.places == new.places:
                 line, _ = at.source.position(old.span.start)
-                message = f"`{at.text}` has exponents already: the row `{old.span.text}` in line {line}"
-                raise error("NX163", message, at, "write all its exponents into one row")
+                message = f"`{at.text}` already has exponents, in the row `{old.span.text}` on line {line}"
+                raise error("NX163", message, at, "write all its exponents in one row")
         self.exponents.append(new)
 
     def apart(self, name: str, ket: bool, own: tuple[Index, ...], picks: Member) -> Iterator[Member]:
@@ -100,7 +100,7 @@ class Parametrization:
 
     def refuse(self, why: str, remedy: str, at: Span) -> None:
         """There is no limit, for a reason that the program itself shows."""
-        self.refused = self.refused or f"parametrization {self.name}"
+        self.refused = self.refused or f"`parametrization {self.name}`"
         self.regime = Regime(refused=why, remedy=remedy, at=at)
 
     # -- what follows from it -----------------------------------------------------------------------------------
@@ -136,12 +136,12 @@ def picked(lookup: NameLookup, name: ast.Name, target: ast.Tree, own: tuple[Inde
     if name.indices is None:
         return (None,) * len(own)
     if len(name.indices) != len(own):
-        remedy = f"write {'|' * isinstance(target, ast.Ket)}{name.ident}{'>' * isinstance(target, ast.Ket)}"
+        remedy = f"write `{'|' * isinstance(target, ast.Ket)}{name.ident}{'>' * isinstance(target, ast.Ket)}`"
         raise error("NX220", f"`{name.ident}` has {len(own)} indices", name.span, remedy)
     picks: list[int | None] = []
     for e, index in zip(name.indices, own, strict=True):
         selector = lookup.selector(e, index, name, Context(scope))
         if isinstance(selector, ir.Node):
-            raise error("NX223", "data choose no parameter", e.span, "write a position")
+            raise error("NX223", "a parameter cannot be selected by data", e.span, "write a position")
         picks.append(selector if isinstance(selector, int) else None)
     return tuple(picks)

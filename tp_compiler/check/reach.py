@@ -32,15 +32,17 @@ class Reach:
         Raises ProgramError NX143 where it is out of reach, `missing` where there is no such file.
         """
         folder = _folder(span.source)
-        absent = Diagnostic(missing, f"there is no file `{_shown(written)}`", span, f"looked in {folder}")
+        absent = Diagnostic(
+            missing, f"there is no file `{_shown(written)}`", span, f"check the path, which is relative to `{folder}`"
+        )
         try:
             real = (folder / written[:MAX_PATH]).resolve()
             root = self.root.resolve()
         except (OSError, ValueError, RuntimeError):  # a null byte, a circle of links
             raise ProgramError([absent]) from None
         if not (self.everywhere or real.is_relative_to(root)):
-            message = f"`{_shown(written)}` is outside of the folder of the program"
-            remedy = "move the file there, or allow it: --allow-outside, in Python allow_outside=True"
+            message = f"`{_shown(written)}` is outside the program's folder"
+            remedy = "move the file there, or pass `--allow-outside` (in Python `allow_outside=True`)"
             raise ProgramError([Diagnostic("NX143", message, span, remedy)])
         if not _is_file(real):
             raise ProgramError([absent])

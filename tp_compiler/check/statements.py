@@ -103,8 +103,10 @@ class Checker:
         unknown = set(self.settings.given) - self.settings.used
         known = [a.name for a in self.declarations.axes] + list(self.scope.others)
         for name in sorted(unknown):
-            message = f"--set names `{name}`, which is no axis or top-level scalar of the program"
-            remedy = "the values of data and kets are in the program" if name in known else suggest(name, known)
+            message = f"`--set` names `{name}`, which is not an axis or a top-level scalar of the program"
+            remedy = (
+                "change the values of data and kets in the program itself" if name in known else suggest(name, known)
+            )
             self.found.add(Diagnostic("NX104", message, None, remedy))
         if self.found.errors:
             return None
@@ -163,13 +165,13 @@ class Checker:
             if home in self.core.unresolved:
                 raise ProgramError([])  # the block around it could not be read
             remedy = (
-                "it must be the last line of the def"
+                "make it the last line of the `def`"
                 if home == place.removeprefix("for in ")
                 else f"move it into a `{home}` block"
             )
-            raise error("NX120", f"{what} has no meaning here", statement.span, remedy)
+            raise error("NX120", f"{what} is not allowed here", statement.span, remedy)
         if place != "top" and isinstance(statement, _TOP_ONLY):
-            raise error("NX121", f"{what} stands at top level only", statement.span, "move it out of the block")
+            raise error("NX121", f"{what} is only allowed at top level", statement.span, "move it out of the block")
 
     def _for(self, s: ast.For, scope: Scope, place: str) -> None:
         ctx = Context(scope)
@@ -177,14 +179,14 @@ class Checker:
         if low is None or high is None:
             raise ProgramError([])
         if high - low >= MAX_LOOP:
-            raise error("NX122", f"the loop has {high - low + 1:.7g} turns", s.span, f"at most {MAX_LOOP} are unrolled")
+            raise error("NX122", f"the loop has {high - low + 1:.7g} iterations", s.span, f"use at most {MAX_LOOP}")
         inner = place if place in ("def", "train", "optimizer") else "for"
         self._no_return(s)
         before = scope.others.get(s.variable)
         if before is not None and isinstance(before.value, v.IndexName):
             self.bindings.loop_axes[s.variable] = before.value.index.axis
         elif before is not None and before.declared and not scope.body:
-            raise error("NX110", f"`{s.variable}` is declared already", s.span, "choose another loop variable")
+            raise error("NX110", f"`{s.variable}` is already declared", s.span, "choose another loop variable")
         errors = len(self.found.errors)
         for turn in range(low, high + 1):
             scope.others[s.variable] = Binding(v.Scalar(self.build.constant(turn, s.span)))
@@ -199,14 +201,16 @@ class Checker:
     def _no_return(self, s: ast.For) -> None:
         for inner in s.body:
             if isinstance(inner, ast.Return):
-                raise error("NX123", "a loop cannot return", inner.span, "`return` is the last line of the def")
+                raise error(
+                    "NX123", "`return` is not allowed in a loop", inner.span, "make it the last line of the `def`"
+                )
 
     # -- definitions, outputs, imports --------------------------------------------------------------------------
     def _def(self, s: ast.Def, scope: Scope) -> None:
         name = ast.Name(s.span, s.name)
         self._definable(name, scope)
         if not s.body or not isinstance(s.body[-1], ast.Return):
-            raise error("NX125", f"def {s.name} returns nothing", s.span, "end it with `return ...`")
+            raise error("NX125", f"`def {s.name}` returns nothing", s.span, "end it with `return ...`")
         self._distinct([p.name for p in s.params])
         for inner in _within(s.body):
             self._allowed(inner, "def")
@@ -232,7 +236,7 @@ class Checker:
         if name.ident in RESERVED:
             raise error("NX111", f"`{name.ident}` is reserved", name.span, "choose another name")
         if before is not None and before.declared:
-            raise error("NX110", f"`{name.ident}` is declared already", name.span, "choose another name")
+            raise error("NX110", f"`{name.ident}` is already declared", name.span, "choose another name")
 
     def _distinct(self, names: list[ast.Name]) -> None:
         seen: set[str] = set()
@@ -258,7 +262,9 @@ class Checker:
                 return
             places = [self.bindings.left(e, scope) for e in s.target.indices or ()]
             if binding is None or not all(isinstance(p, Index) for p in places):
-                raise error("NX126", "an output is a whole family", s.target.span, "write index names in the brackets")
+                raise error(
+                    "NX126", "an output must be a whole family", s.target.span, "write index names in the brackets"
+                )
             inner = self.training.stepwise(scope) if over_steps else scope
         value = self.core.value(s.target, Context(inner))
         named = [e for e in s.target.indices or () if isinstance(e, ast.Name)]
@@ -275,7 +281,7 @@ class Checker:
         at = s.value.span if s.value is not None else s.span
         node = self.core.expect_scalar(value, at, "a scalar to report")
         if name in self.outputs:
-            raise error("NX127", f"`{name}` is an output already", s.span, "give it another name: `output g = ...`")
+            raise error("NX127", f"`{name}` is already an output", s.span, "give it another name: `output g = ...`")
         if node is not None:
             self.training.check_output(node, over_steps, at)
             node = self.training.traced(node) if over_steps else node
@@ -297,7 +303,9 @@ class Checker:
 
     # -- training -----------------------------------------------------------------------------------------------
     def _init(self, s: ast.Init, scope: Scope) -> None:
-        raise error("NX295", "`init` is for optimizers on layers", s.span, "write `optimizer NAME(...) on layers`")
+        raise error(
+            "NX295", "`init` is only allowed in optimizers on layers", s.span, "write `optimizer NAME(...) on layers`"
+        )
 
 
 def _within(body: tuple[ast.Statement, ...]) -> Iterator[ast.Statement]:

@@ -135,7 +135,7 @@ class Training:
     # -- the loop -----------------------------------------------------------------------------------------------
     def train(self, s: ast.Train, scope: Scope) -> None:
         if self.trained is not None:
-            raise error("NX150", "a program has one `train`", s.span, "put both phases into one loop")
+            raise error("NX150", "a program can have only one `train`", s.span, "put both phases into one loop")
         self.trained = s
         if s.clock != "steps":
             self.times = times_of(self.core, s, scope, self.point.flows)
@@ -162,7 +162,7 @@ class Training:
     def _steps(self, s: ast.Train, scope: Scope) -> None:
         steps = self.core.integer(s.extent, Context(scope), "the number of steps")
         if steps is not None and steps < 1:
-            raise error("NX151", f"{steps} steps", s.extent.span, "train for one step or more")
+            raise error("NX151", f"training cannot have {steps} steps", s.extent.span, "train for at least one step")
         assert self.clock is not None
         if steps is not None and steps != self.clock.size - 1:
             remedy = "write a number, or the name of a scalar bound to a number"
@@ -208,13 +208,15 @@ class Training:
         shown = f"|{name.ident}>" if ket else name.ident
         if binding is None:
             known = [k for k, b in table.items() if b.parameter]
-            message = f"no parameter is called `{shown}`"
+            message = f"there is no parameter `{shown}`"
             raise self.core.undefined("NX156", message, name.ident, target.span, suggest(name.ident, known))
         if isinstance(binding.value, v.Broken):
             raise ProgramError([])
         if not binding.parameter:
-            reason = "frozen" if binding.declared else "no declared parameter"
-            raise error("NX156", f"`{shown}` is {reason}", target.span, "update declared, unfrozen parameters")
+            reason = "frozen" if binding.declared else "not a declared parameter"
+            raise error(
+                "NX156", f"`{shown}` is {reason}", target.span, "update only declared parameters that are not frozen"
+            )
         if (name.ident, ket) not in self.targets:
             self._trained(name.ident, ket, binding)
 
@@ -264,20 +266,20 @@ class Training:
     # -- minimize and update ------------------------------------------------------------------------------------
     def minimize(self, s: ast.Minimize, scope: Scope) -> None:
         if self.minimized is not None:
-            raise error("NX154", "a loop minimizes one loss", s.span, "add the losses up")
+            raise error("NX154", "a loop can minimize only one loss", s.span, "add up the losses")
         self.minimized = s
         value = self.core.value(s.loss, Context(scope))
         if s.clip is not None:
             self.clip = self.core.scalar(s.clip, Context(scope), "a threshold")
             if isinstance(self.clip, ir.Constant) and self.clip.value <= 0:
-                message = f"the gradient is clipped to the norm {self.clip.value:g}"
+                message = f"the gradient cannot be clipped to the norm {self.clip.value:g}"
                 raise error("NX181", message, s.clip.span, "write a positive number, such as `clip 1`")
         if isinstance(value, v.Broken):
             return
         node = self.core.expect_scalar(value, s.loss.span, "a scalar loss")
         if node is not None and node.type.indices:
             name = node.type.indices[0].name
-            raise error("NX155", f"the loss carries the index {name}", s.loss.span, f"write mean[{name}](...)")
+            raise error("NX155", f"the loss has the free index `{name}`", s.loss.span, f"write `mean[{name}](...)`")
         self.loss = node
 
     def update(self, s: ast.Update, scope: Scope) -> None:
@@ -305,11 +307,15 @@ class Training:
     def _once_in_all(self, target: _Target, picks: Member, at: ast.Tree) -> None:
         for _, others in target.updates:
             if meet(picks, others):
-                raise error("NX157", f"`{at.span.text}` is updated twice", at.span, "name each parameter in one update")
+                raise error(
+                    "NX157", f"`{at.span.text}` is updated twice", at.span, "name each parameter in only one `update`"
+                )
 
     def _once(self, key: str, at: ast.Tree) -> None:
         if key in self.named:
-            raise error("NX157", f"`{at.span.text}` is updated twice", at.span, "name each parameter in one update")
+            raise error(
+                "NX157", f"`{at.span.text}` is updated twice", at.span, "name each parameter in only one `update`"
+            )
         self.named[key] = at
 
     def _optimizer(self, call: ast.Call, scope: Scope) -> OptimizerName:
@@ -321,8 +327,8 @@ class Training:
             raise ProgramError([])
         tables = {**scope.library, **scope.others}
         known = [k for k, b in tables.items() if isinstance(b.value, OptimizerName)]
-        message = f"no optimizer is called `{name}`"
-        remedy = suggest(name, known) or f"known: {', '.join(known)}"
+        message = f"there is no optimizer `{name}`"
+        remedy = suggest(name, known) or f"use one of: {', '.join(known)}"
         raise self.core.undefined("NX158", message, name, call.fn.span, remedy)
 
     # -- the updates --------------------------------------------------------------------------------------------
@@ -339,8 +345,10 @@ class Training:
         scale = self._clipping(gradient, leaves)
         for target in self.targets.values():
             if not gradient.depends(target.leaf):
-                message = f"the loss does not depend on {target.shown}: its gradient is 0"
-                self.found.add(Diagnostic("NX920", message, self._loss_span(), "use it in the network, or freeze it"))
+                message = f"the loss does not depend on `{target.shown}`, so its gradient is 0"
+                self.found.add(
+                    Diagnostic("NX920", message, self._loss_span(), "use it in the network, or declare it `frozen`")
+                )
             self._follow(target, gradient, scale)
         self.loop = Loop(self.clock.size - 1, self.clock, self.following, self._head())
         if self.point.tangential:
@@ -374,9 +382,9 @@ class Training:
                 if not seen and self.clip is None and not self._decays(update):
                     continue
                 if any(p is not None for p in picks):
-                    where = "in the neural tangent limit" if powers is None else "where features stand still, as here,"
-                    message = f"{where} a family is updated as a whole"
-                    raise error("NX174", message, span, f"update {target.shown}, or declare its members one by one")
+                    where = "in the neural tangent limit" if powers is None else "where features do not move, as here,"
+                    message = f"{where} a family must be updated as a whole"
+                    raise error("NX174", message, span, f"update `{target.shown}`, or declare its members one by one")
                 name = f"update{self.updates.index(update) + 1}"
                 group = found.setdefault((id(update), seen), Group(name, [], self._step(update), span, seen))
                 if isinstance(target.leaf, ir.Carry) and target.number:
@@ -400,8 +408,8 @@ class Training:
                 (t.name for t in self.targets.values() if t.leaf in group.numbers and t.leaf in features), None
             )
             if inside is not None:
-                why = f"the trained number {inside} is inside of features, and moves them by order one"
-                remedy = f"make it a ket, `ket |{inside}> = 1`, or a number that is not trained, `{inside} = 1`"
+                why = f"the trained number `{inside}` is used inside features, and moves them by order one"
+                remedy = f"make it a ket, `ket |{inside}> = 1`, or an untrained number, `{inside} = 1`"
                 self.point.refuse(why, remedy, group.span)
                 return True
         return False
@@ -429,12 +437,14 @@ class Training:
         if loss.type.random and not self.point.tangential and not self.point.refused:
             bracket = next(n for n in reachable([loss]) if isinstance(n, ir.Clt))
             why = f"`{bracket.span.text}` is trained in natural units, where updates move it by Θ(√n)"
-            remedy = "write `parametrization ntk`, or a bracket without clt; `tpc scale` says what moves by which power"
+            remedy = "write `parametrization ntk`, or a bracket without `clt`; run `tpc scale` to see what moves by which power"
             self.point.refuse(why, remedy, bracket.span)
         for target in self.targets.values():
             if uses_initial(loss, {_start(target.leaf)}):
-                message = f"the loss is made of the initial {target.shown}, bound before the loop"
-                raise error("NX282", message, self._loss_span(), "move the line into the loop, or make it a def")
+                message = (
+                    f"the loss uses the initial `{target.shown}`, bound before the loop, so training never changes it"
+                )
+                raise error("NX282", message, self._loss_span(), "move the line into the loop, or make it a `def`")
 
     def _clipping(self, gradient: Gradient, leaves: list[Leaf]) -> ir.Node | None:
         """min(1, c / (|gradient| + 1e-6)), as torch.nn.utils.clip_grad_norm_, of the natural gradients."""
@@ -548,14 +558,19 @@ class Training:
         """An optimizer that sees the parameter, or the whole family, as one."""
         on = target.updates[0][0].optimizer.statement.on
         if len(target.updates) > 1 or any(p is not None for p in target.updates[0][1]):
-            message = f"an optimizer on {on} updates {target.shown} as a whole"
+            message = f"an optimizer on {on} must update `{target.shown}` as a whole"
             at = target.updates[-1][0].statement.span
             raise error("NX288", message, at, f"write `update {target.shown} with ...`")
         ((update, _),) = target.updates
         if self.point.tangential or any(self.powers(target, target.updates[0][1]).values()):
-            where = f"parametrization {self.point.name}" if self.point.name != "block" else "this parametrization"
-            message = f"an optimizer on {on} under {where} is not available"
-            raise error("NX296", message, update.statement.optimizer.span, "use an entrywise optimizer, or mup")
+            where = f"`parametrization {self.point.name}`" if self.point.name != "block" else "this parametrization"
+            message = f"optimizers on {on} are not supported under {where}"
+            raise error(
+                "NX296",
+                message,
+                update.statement.optimizer.span,
+                "use an entrywise optimizer, or `parametrization mup`",
+            )
         follow = self._follow_operator if on == "operators" else self._follow_layer
         follow(target, update, gradient, scale)
 
@@ -605,7 +620,12 @@ class Training:
             stack = family(build, self._scaled(gradient.by(leaf, leaf.type.indices), scale), span)
             own = ()
         else:
-            raise error("NX289", f"{target.shown} is a number, not an operator", span, "update it with SGD or Adam")
+            raise error(
+                "NX289",
+                f"`{target.shown}` is a number, not an operator",
+                span,
+                "update it with an entrywise optimizer, such as `SGD` or `Adam`",
+            )
         if stack is None:
             return  # the loss does not depend on it: it stays
         clock = build.clock(self._head())
@@ -665,10 +685,10 @@ class Training:
         check_body(s, scope, {"g", "p", "t", "step", *states}, self.found, self.core.unresolved)
         for target in (t for b in _within(s.body) if isinstance(b, ast.Bind) for t in b.targets):
             if isinstance(target, ast.Name) and target.ident in states:
-                message = f"`{target.ident}` is a state, and `=` does not change it"
+                message = f"`{target.ident}` is a state, which `=` does not change"
                 raise error("NX166", message, target.span, f"write `{target.ident} := ...`")
         if not s.body or not isinstance(s.body[-1], ast.Return):
-            raise error("NX159", f"optimizer {s.name} returns no update", s.span, "end it with `return -lr * g`")
+            raise error("NX159", f"the optimizer `{s.name}` returns no update", s.span, "end it with `return -lr * g`")
         if s.on != "operators":
             self._entrywise(s.body, _OPERATOR_WORDS - (set(STATISTICS) if s.on == "layers" else set()))
         scope.others[s.name] = Binding(OptimizerName(s, scope.snapshot()), span=s.span)
@@ -681,7 +701,10 @@ class Training:
         elif isinstance(tree, ast.Transpose) or (isinstance(tree, ast.Call) and tree.fn.ident in words):
             what = "^T" if isinstance(tree, ast.Transpose) else tree.fn.ident
             raise error(
-                "NX160", f"{what} in an entrywise optimizer", tree.span, "write `optimizer NAME(...) on operators`"
+                "NX160",
+                f"`{what}` is not allowed in an entrywise optimizer",
+                tree.span,
+                "write `optimizer NAME(...) on operators`",
             )
         elif isinstance(tree, ast.Tree):
             for name in tree.__dataclass_fields__:
@@ -738,8 +761,8 @@ class Training:
             return
         order = reachable([node])
         if over_steps and not self.changing(order) and not any(isinstance(n, ir.Trace) for n in order):
-            remedy = "use a def in place of a value bound before the loop, or leave out `step`"
-            raise error("NX171", "nothing in this output changes with `step`", at, remedy)
+            remedy = "use a `def` instead of a value bound before the loop, or leave out `step`"
+            raise error("NX171", "nothing in this output depends on `step`", at, remedy)
         for n in order:
             if isinstance(n, ir.Reindex):
                 self._reads_no_further(n, at)
@@ -752,8 +775,10 @@ class Training:
             if ahead is None or self.loop.steps + ahead < place.size:
                 continue
             name = getattr(node.args[0], "name", "a family")
-            message = f"`{name}` has {place.size} entries over {place.name.split('#')[0]}, this output reads one more"
-            raise error("NX164", message, at, "give it an entry for the value after the last update")
+            message = (
+                f"`{name}` has {place.size} entries over `{place.name.split('#')[0]}`, but this output reads one more"
+            )
+            raise error("NX164", message, at, "add an entry for the value after the last update")
 
 
 def _start(leaf: Leaf) -> Leaf:

@@ -199,9 +199,9 @@ def _refusals(question: Question, outputs: list[Output]) -> Answers:
 def _refused(question: Question, o: Output) -> Diagnostic:
     problem = question.problems[o.name]
     if isinstance(problem, TooLarge):
-        return Diagnostic("NX431", problem.reason, o.span, "use smaller axes, or a larger --max-memory")
-    message = f"there is no {question.options.method} value: {problem.reason}"
-    return Diagnostic("NX501", message, o.span, "use --method auto")
+        return Diagnostic("NX431", problem.reason, o.span, "use smaller axes, or raise `--max-memory`")
+    message = f"the method `{question.options.method}` does not apply: {problem.reason}"
+    return Diagnostic("NX501", message, o.span, "use `--method auto`")
 
 
 def _flows(question: Question) -> bool:

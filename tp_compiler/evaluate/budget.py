@@ -3,7 +3,7 @@
 Every large array counts from when it is made to when it is freed: values that are kept, and what a sum, a product or a
 contraction makes on its way (`hold`). What an operation is about to make is asked for beside them (`room`, `spacious`).
 
-A limit that can be sampled is not kept waiting: formulas that take longer than sampling would are given up, with a note
+A limit that can be sampled is not kept waiting: formulas that take longer than sampling would are abandoned, with a note
 that says so. `--method exact` knows no other way, and stops at `--max-time` only.
 """
 
@@ -27,7 +27,7 @@ SECONDS_EACH = 0.02  # more for every instruction: about what 2^20 samples of a 
 SHARE = 0.5  # of --max-time, where the rest is left for sampling
 LEAST = 2**20  # numbers; smaller arrays are not asked for
 COUNTED = 2**10  # numbers; smaller arrays are not counted
-LET_GO = "; --method exact lets them go on"
+LET_GO = "; --method exact lets them finish"
 
 
 class Budget:
@@ -62,7 +62,7 @@ class Budget:
     def poll(self) -> None:
         """Raises NotExact, now and from now on, once the time is up."""
         if self._late is None and (spent := self.spent) > self.seconds:
-            self._late = f"the formulas were given up after {spent:.3g} s{self._remedy}"
+            self._late = f"formulas were abandoned after {spent:.3g} s{self._remedy}"
         if self._late is not None:
             raise NotExact(self._late)
 
@@ -95,8 +95,8 @@ class Budget:
             return
         self.poll()
         if self.held + 8.0 * numbers > self.memory:
-            beside = f" beside {_size(self.held)} that are kept" if self.held else ""
-            message = f"{what} takes {_size(8.0 * numbers)}{beside}, {_size(self.memory)} are allowed"
+            beside = f" in addition to {_size(self.held)} in use" if self.held else ""
+            message = f"{what} takes {_size(8.0 * numbers)}{beside}, but only {_size(self.memory)} are allowed"
             raise TooLarge(message)
 
 

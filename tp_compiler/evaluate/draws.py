@@ -249,8 +249,8 @@ class Draws:
             else:
                 outputs[o.name] = Estimate(value, error, axes, "qmc", note=self.reasons.get(o.name, ""))
             if not self._met(values, sizes, o.name):
-                message = f"the error of {o.name}, {float(np.max(error)):.2g}, is above the tolerance"
-                self.warnings.append(Diagnostic("NX913", message, o.span, "raise --max-samples or --samples"))
+                message = f"the error of `{o.name}`, {float(np.max(error)):.2g}, exceeds the tolerance"
+                self.warnings.append(Diagnostic("NX913", message, o.span, "raise `--max-samples` or `--samples`"))
         return Answers({**outputs, **failed}, tuple(self.warnings), sizes[-1])
 
     def _sizes(self) -> list[tuple[int, int]]:

@@ -65,5 +65,7 @@ def _stop(question: Question) -> None:
         raise KeyboardInterrupt
     spans = {o.name: o.span for o in question.program.outputs}
     for name in question.problems:
-        answers.found[name] = Diagnostic("NX436", "interrupted before it was computed", spans[name], "run again")
-    answers.warnings += (Diagnostic("NX914", "interrupted: these are the outputs that formulas had found before"),)
+        answers.found[name] = Diagnostic(
+            "NX436", "interrupted before this output was computed", spans[name], "run again"
+        )
+    answers.warnings += (Diagnostic("NX914", "interrupted: only the outputs already computed by formulas are shown"),)

@@ -42,7 +42,7 @@ def _blame(node: ir.Node) -> Diagnostic:
     if fn == "div":
         return Diagnostic("NX411", "division by zero", node.span, "keep the divisor away from 0")
     if fn in ("log", "sqrt", "pow"):
-        what = {"log": "log of a number that is not positive", "sqrt": "square root of a negative number"}
+        what = {"log": "`log` of a number that is not positive", "sqrt": "`sqrt` of a negative number"}
         return Diagnostic(
             "NX413", what.get(fn, "a power outside its domain"), node.span, "keep the argument inside the domain"
         )
@@ -50,37 +50,39 @@ def _blame(node: ir.Node) -> Diagnostic:
 
 
 def overflow(node: ir.Node) -> Diagnostic:
-    return Diagnostic("NX412", "the values overflow or are undefined here", node.span, "rescale, or check the domain")
+    return Diagnostic(
+        "NX412", "the values overflow or are undefined here", node.span, "rescale the quantity, or check the domain"
+    )
 
 
 def no_average(node: ir.Node, why: str) -> Diagnostic:
     return Diagnostic(
         "NX441",
-        f"this average does not exist: the average of the absolute value is infinite ({why})",
+        f"this average does not exist: the average of its absolute value is infinite ({why})",
         node.span,
-        "bound the tail or the pole (clip, tanh, or a constant added to the divisor)",
+        "bound the tail or the pole (clip, tanh, or add a constant to the divisor)",
     )
 
 
 def undecided(node: ir.Node) -> Diagnostic:
     return Diagnostic(
         "NX411",
-        "undecided: this divides by (or takes a logarithm of) a number that is 0 within its numerical error",
+        "cannot divide by (or take the logarithm of) a number that is 0 within its numerical error",
         node.span,
-        "compute the divisor without the difference that cancels",
+        "rewrite the divisor without the cancelling difference",
     )
 
 
 def check_law(symbol: ir.KetSymbol | ir.MatrixSymbol, variance: Any, mean: Any = 0.0) -> None:
     """Refuses a law without finite mean and variance, and independent members of negative variance."""
-    shown = f"|{symbol.name}>" if isinstance(symbol, ir.KetSymbol) else symbol.name
+    shown = f"`|{symbol.name}>`" if isinstance(symbol, ir.KetSymbol) else f"`{symbol.name}`"
     if not (np.isfinite(variance).all() and np.isfinite(mean).all()):
-        message = f"the law of {shown} has a mean or variance that is not finite"
-        raise Refused(Diagnostic("NX425", message, symbol.span, "rescale it, or check what it is made of"))
+        message = f"the distribution of {shown} has a mean or variance that is not finite"
+        raise Refused(Diagnostic("NX425", message, symbol.span, "rescale it, or check how it is computed"))
     joint = isinstance(symbol, ir.KetSymbol) and symbol.pair is not None
     if not joint and np.min(variance, initial=0.0) < 0:
         message = f"the variance of {shown} is negative ({np.min(variance):g})"
-        raise Refused(Diagnostic("NX421", message, symbol.span, "a variance is 0 or more"))
+        raise Refused(Diagnostic("NX421", message, symbol.span, "give a variance of 0 or more"))
 
 
 def covariance_root(covariance: Any, symbol: ir.KetSymbol) -> Any:
@@ -88,16 +90,21 @@ def covariance_root(covariance: Any, symbol: ir.KetSymbol) -> Any:
     scale = max(float(np.max(np.abs(covariance), initial=0.0)), 1e-300)
     if not np.allclose(covariance, np.swapaxes(covariance, -1, -2), rtol=0, atol=1e-10 * scale):
         raise Refused(
-            Diagnostic("NX423", f"the covariance of |{symbol.name}> is not symmetric", symbol.span, "S[i,j] = S[j,i]")
+            Diagnostic(
+                "NX423",
+                f"the covariance of `|{symbol.name}>` is not symmetric",
+                symbol.span,
+                "make `S[i,j]` equal to `S[j,i]`",
+            )
         )
     values, vectors = np.linalg.eigh(covariance)
     if np.min(values) < -1e-10 * scale:
         raise Refused(
             Diagnostic(
                 "NX422",
-                f"the covariance of |{symbol.name}> has the negative eigenvalue {np.min(values):.3g}",
+                f"the covariance of `|{symbol.name}>` has the negative eigenvalue {np.min(values):.3g}",
                 symbol.span,
-                "a covariance is positive semidefinite",
+                "use a positive semidefinite covariance, such as `A A^T`",
             )
         )
     return (vectors * np.sqrt(np.maximum(values, 0.0))[..., None, :]) @ np.swapaxes(vectors, -1, -2)
@@ -110,7 +117,7 @@ def positions(value: Any, gather: ir.Node, node: ir.Reindex) -> Any:
     size = x.type.indices[which].size
     rounded = np.round(value)
     if not (rounded == value).all() or (value.size and (value.min() < 1 or value.max() > size)):
-        raise Refused(Diagnostic("NX424", f"an index outside 1..{size}", gather.span, "integer data count from 1"))
+        raise Refused(Diagnostic("NX424", f"an index is outside 1..{size}", gather.span, "count positions from 1"))
     return rounded.astype(np.int64) - 1
 
 
@@ -121,7 +128,11 @@ def linalg(node: ir.Linalg, args: list[tuple[Any, Any]], wanted: Any) -> Any:
     sizes = tuple(i.size for i in rest)
     matrix = np.broadcast_to(aligned(*args[0], (*rest, node.rows, node.cols)), (*sizes, node.rows.size, node.cols.size))
     if not np.isfinite(matrix).all():
-        raise Refused(Diagnostic("NX414", "the matrix has NaN or infinite entries", node.span, "check its entries"))
+        raise Refused(
+            Diagnostic(
+                "NX414", "the matrix has NaN or infinite entries", node.span, "check how its entries are computed"
+            )
+        )
     try:
         result = _linalg(node, matrix, args, rest, sizes)
     except np.linalg.LinAlgError:
@@ -130,9 +141,9 @@ def linalg(node: ir.Linalg, args: list[tuple[Any, Any]], wanted: Any) -> Any:
         raise Refused(
             Diagnostic(
                 "NX414",
-                f"{node.op} of a matrix that is singular or not positive definite",
+                f"`{node.op}` of a matrix that is singular or not positive definite",
                 node.span,
-                "add a multiple of delta[i,j]",
+                "add a multiple of `delta[i,j]`",
             )
         )
     own = {"logdet": rest, "solve": (*rest, node.rows)}.get(node.op, (*rest, node.rows, node.cols))
@@ -152,7 +163,7 @@ def _linalg(node: ir.Linalg, matrix: Any, args: list[tuple[Any, Any]], rest: tup
         return np.where(sign > 0, value, np.nan)
     scale = float(np.max(np.abs(matrix), initial=1e-300))
     if not np.allclose(matrix, np.swapaxes(matrix, -1, -2), rtol=0, atol=1e-8 * scale):
-        raise Refused(Diagnostic("NX415", f"{node.op} needs a symmetric matrix", node.span, "symmetrise it"))
+        raise Refused(Diagnostic("NX415", f"`{node.op}` needs a symmetric matrix", node.span, "symmetrise the matrix"))
     if node.op == "cholesky":
         return np.linalg.cholesky(matrix)
     values, vectors = np.linalg.eigh(matrix)

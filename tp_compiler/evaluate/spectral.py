@@ -34,7 +34,7 @@ def spectral(node: ir.Spectral, args: list[tuple[Any, Any]], wanted: Any) -> Any
     def matrix(k: int, rows: Index, cols: Index) -> Any:
         found = np.broadcast_to(aligned(*args[k], (*rest, rows, cols)), (*sizes, rows.size, cols.size))
         if not np.isfinite(found).all():
-            raise _refused(node, "an entry of its matrix is not finite")
+            raise _refused(node, "its matrix has an entry that is not finite")
         return found
 
     def number(k: int) -> Any:
@@ -56,13 +56,13 @@ def spectral(node: ir.Spectral, args: list[tuple[Any, Any]], wanted: Any) -> Any
         else:
             core = _function(node, gram, core, shift, number(3) if node.op == "power" else None)
     if not np.isfinite(core).all():
-        raise _refused(node, "it overflows, or is no real number")
+        raise _refused(node, "the result overflows or is not real")
     return aligned(core, (*rest, node.rows, node.cols), wanted)
 
 
 def _refused(node: ir.Spectral, why: str, remedy: str = "add damping, or check the operator") -> Refused:
     name = {"power": "pow", "inverse": "inv", "polar": "msign"}.get(node.op, node.op)
-    return Refused(Diagnostic("NX416", f"{name} of an operator: {why}", node.span, remedy))
+    return Refused(Diagnostic("NX416", f"`{name}` of an operator: {why}", node.span, remedy))
 
 
 def _polar(core: Any, rows: Any, cols: Any) -> Any:
@@ -127,7 +127,11 @@ def _eigenvectors(node: ir.Spectral, gram: Any, core: Any) -> Any:
     kept = size > CUT**2 * size.max(axis=-1, keepdims=True, initial=0.0)
     close = values[..., :-1] - values[..., 1:] <= MEET * size[..., :-1]
     if (close & kept[..., :-1] & kept[..., 1:]).any():
-        raise _refused(node, "two of its eigenvalues are equal", "no basis is theirs: use Shampoo")
+        raise _refused(
+            node,
+            "two of its eigenvalues are equal",
+            "use `Shampoo`, because equal eigenvalues do not determine a basis",
+        )
     length = np.sqrt(np.where(kept, weights / np.where(kept, values, 1.0), 0.0))
     return np.take_along_axis(basis, order[..., None, :], axis=-1) * length[..., None, :]
 

@@ -43,7 +43,10 @@ class Indices:
             raise ProgramError(
                 [
                     Diagnostic(
-                        "NX502", "two indices over the steps in one statement", self.span, "bind one sum by itself"
+                        "NX502",
+                        "one statement has two indices over the steps",
+                        self.span,
+                        "bind one of the sums separately",
                     )
                 ]
             )

@@ -45,7 +45,13 @@ def _again(source: Source) -> str:
     text = _written(parse(source, found), found, {})
     if found.errors or text is None:
         reason = found.errors[0].render() if found.errors else "it has errors"
-        raise ProgramError([Diagnostic("NX503", f"the text written out is not read back: {reason}", None, "report it")])
+        raise ProgramError(
+            [
+                Diagnostic(
+                    "NX503", f"the program written out cannot be read back: {reason}", None, "report this as a bug"
+                )
+            ]
+        )
     return text
 
 

@@ -35,14 +35,14 @@ def undefined(node: ir.Node, args: Sequence[Values]) -> Diagnostic:
     fn = node.fn if isinstance(node, ir.Map) else ""
     if fn == "div" and bool((args[1] == 0).any()):
         return Diagnostic(
-            "NX411", "division by zero", node.span, "keep the divisor away from 0: add a small constant, or use where"
+            "NX411", "division by zero", node.span, "keep the divisor away from 0: add a small constant, or use `where`"
         )
     if fn and _outside(fn, args):
         what = {"log": "a number that is not positive", "sqrt": "a negative number"}
-        message = f"{fn} of {what[fn]}" if fn in what else "a power that is not a real number"
+        message = f"`{fn}` of {what[fn]}" if fn in what else "a power that is not a real number"
         return Diagnostic("NX413", message, node.span, "keep the argument inside the domain")
     if isinstance(node, ir.Array):
-        return Diagnostic("NX412", f"{node.name} holds a value that is not finite", node.span, "replace it")
+        return Diagnostic("NX412", f"`{node.name}` contains a value that is not finite", node.span, "replace it")
     return Diagnostic("NX412", "the value overflows", node.span, "rescale the quantity, or lower the learning rate")
 
 

@@ -114,7 +114,7 @@ def check_output(
     widths = tuple(sorted(samples))
     drawn = [np.asarray(samples[n], dtype=np.float64).reshape(len(samples[n]), -1) for n in widths]
     if min(map(len, drawn)) < 2:
-        raise ValueError("a verification needs at least two seeds per width")
+        raise ValueError("verification needs at least two seeds per width")
     value = np.asarray(limit.value, dtype=np.float64).reshape(-1)
     error = np.broadcast_to(np.asarray(limit.stderr, dtype=np.float64), np.shape(limit.value)).reshape(-1)
     scores, constant = _means(widths, drawn, value, error, dof)

@@ -45,12 +45,12 @@ def matrix(
 def _check_law(symbol: ir.KetSymbol | ir.MatrixSymbol, shown: str, variance: Any, mean: Any = 0.0) -> None:
     """Refuses a law without finite mean and variance, and independent members of negative variance."""
     if not (np.isfinite(variance).all() and np.isfinite(mean).all()):
-        message = f"the law of {shown} has a mean or variance that is not finite"
-        raise Refusal(Diagnostic("NX425", message, symbol.span, "rescale it, or check what it is made of"))
+        message = f"the distribution of `{shown}` has a mean or variance that is not finite"
+        raise Refusal(Diagnostic("NX425", message, symbol.span, "rescale it, or check how it is computed"))
     joint = isinstance(symbol, ir.KetSymbol) and symbol.pair is not None
     if not joint and np.min(variance, initial=0.0) < 0:
-        message = f"the variance of {shown} is negative ({np.min(variance):g})"
-        raise Refusal(Diagnostic("NX421", message, symbol.span, "write a variance that is 0 or positive"))
+        message = f"the variance of `{shown}` is negative ({np.min(variance):g})"
+        raise Refusal(Diagnostic("NX421", message, symbol.span, "give a variance of 0 or more"))
 
 
 def _entries(rng: np.random.Generator, law: str, shape: tuple[int, ...]) -> Values:
@@ -99,13 +99,14 @@ def _root(symbol: ir.KetSymbol, covariance: Tensor) -> Values:
     scale = float(np.abs(full).max(initial=0.0))
     tolerance = 1e-6 if covariance.array.dtype == np.float32 else 1e-10
     if np.abs(full - full.swapaxes(-1, -2)).max(initial=0.0) > tolerance * scale:
-        message = f"the covariance of |{symbol.name}> is not symmetric"
-        raise Refusal(Diagnostic("NX423", message, symbol.span, "write S[i,j] with S[i,j] = S[j,i]"))
+        message = f"the covariance of `|{symbol.name}>` is not symmetric"
+        raise Refusal(Diagnostic("NX423", message, symbol.span, "make `S[i,j]` equal to `S[j,i]`"))
     values, vectors = np.linalg.eigh(full)
     if values.min(initial=0.0) < -tolerance * np.abs(values).max(initial=0.0):
-        message = f"the covariance of |{symbol.name}> is not positive semidefinite"
-        message += f" (it has the eigenvalue {values.min():.3g})"
-        raise Refusal(Diagnostic("NX422", message, symbol.span, "write a covariance such as A A^T"))
+        message = f"the covariance of `|{symbol.name}>` has the negative eigenvalue {values.min():.3g}"
+        raise Refusal(
+            Diagnostic("NX422", message, symbol.span, "use a positive semidefinite covariance, such as `A A^T`")
+        )
     roots = np.sqrt(np.maximum(values, 0.0))
     return np.asarray((vectors * roots[..., None, :]) @ vectors.swapaxes(-1, -2))
 

@@ -42,7 +42,7 @@ class Entrywise:
 
     def undefined_at(self, values: Values) -> str:
         defined = bool(np.isfinite(self(values)).all())
-        return "" if defined else f"{self.fn} is not defined at an eigenvalue of the matrix"
+        return "" if defined else f"`{self.fn}` is not defined at an eigenvalue of the matrix"
 
     def differences(self, values: Values) -> Values:
         slope = PRIMITIVES[self.fn].partials[0]

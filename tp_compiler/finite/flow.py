@@ -45,6 +45,6 @@ def flow(
     )  # fmt: skip
     if not found.success or not np.isfinite(found.y).all():
         first = next(iter(shapes))
-        message = f"the gradient flow cannot be followed to its end: {found.message}"
-        raise Diverged(first, Diagnostic("NX418", message, first.span, "list earlier times, or lower lr"))
+        message = f"the gradient flow cannot be integrated to the last time: {found.message}"
+        raise Diverged(first, Diagnostic("NX418", message, first.span, "list earlier times, or lower `lr`"))
     return unpacked(found.y[:, -1])

@@ -116,8 +116,8 @@ def _positions(node: ir.Reindex, positions: Tensor, size: int) -> Tensor:
     wrong = ~((values >= 1) & (values <= size) & (values == np.round(values)))
     if wrong.any():
         value = float(values[wrong].flat[0])
-        message = f"{value:g} is no position of an axis of {size} (positions are 1 to {size})"
-        raise Refusal(Diagnostic("NX424", message, node.span, "check the data that is used as an index"))
+        message = f"position {value:g} is outside 1..{size}"
+        raise Refusal(Diagnostic("NX424", message, node.span, "check the data used as an index"))
     return Tensor(values.astype(np.intp) - 1, positions.labels)
 
 

@@ -90,7 +90,6 @@ def _symmetric(node: ir.Linalg, k: Values, tolerance: float) -> None:
 
 
 def _refusal(node: ir.Linalg, reason: str) -> Refusal:
-    name = f"matfun of {node.fn}" if node.fn else node.op
-    if node.op in ("dpow", "dmatfun"):
-        name = f"the gradient of {name.removeprefix('d')}"
-    return Refusal(Diagnostic("NX414", f"{name}: {reason}", node.span, "add a multiple of delta[i,j] to the matrix"))
+    name = f"`matfun` of `{node.fn}`" if node.fn else f"`{node.op.removeprefix('d')}`"
+    what = f"the gradient of {name}" if node.op in ("dpow", "dmatfun") else name
+    return Refusal(Diagnostic("NX414", f"{what}: {reason}", node.span, "add a multiple of `delta[i,j]` to the matrix"))

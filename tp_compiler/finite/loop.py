@@ -108,8 +108,8 @@ class Training:
         cause = diverged.cause
         if id(cause) in self.before:
             return cause  # it has nothing to do with the training
-        message = f"the training stops in update {self.network.clock + 1}: "
-        message += f"{diverged.state.name} is not finite any more ({cause.message})"
+        update, state = self.network.clock + 1, diverged.state.name
+        message = f"training diverges in update {update}: `{state}` is no longer finite ({cause.message})"
         return Diagnostic("NX417", message, cause.span, "lower the learning rate, or clip the gradient")
 
     # -- traces -------------------------------------------------------------------------------------------------

@@ -103,9 +103,9 @@ def simulate(
     outputs = {o.name: estimate(o, drawn.values[o.name]) for o in program.outputs if o.name in drawn.values}
     warnings = program.warnings
     if seeds == 1:
-        warnings = (*warnings, Diagnostic("NX910", "one seed gives no standard error", None, "raise --seeds"))
+        warnings = (*warnings, Diagnostic("NX910", "one seed gives no standard error", None, "raise `--seeds`"))
     if drawn.seeds < seeds and not (drawn.failed and not outputs):
-        message = f"interrupted: these are the averages over {drawn.seeds} of {seeds} networks"
+        message = f"interrupted: averages over {drawn.seeds} of {seeds} networks are shown"
         warnings = (*warnings, Diagnostic("NX914", message))
         seeds = drawn.seeds
     settings = {"seed": seed, "width": width, "seeds": seeds, "dtype": dtype, "backend": "numpy"}
@@ -145,11 +145,13 @@ def _is_clt(node: ir.Node) -> bool:
 
 def _check(width: int, seeds: int, dtype: str) -> None:
     if width < 1 or width != int(width):
-        raise ProgramError([Diagnostic("NX430", f"the width is {width}", None, "give an integer, 1 or more")])
+        raise ProgramError([Diagnostic("NX430", f"the width cannot be {width}", None, "give an integer, 1 or more")])
     if seeds < 1:
-        raise ProgramError([Diagnostic("NX430", f"the number of seeds is {seeds}", None, "give at least one seed")])
+        raise ProgramError(
+            [Diagnostic("NX430", f"the number of seeds cannot be {seeds}", None, "give at least one seed")]
+        )
     if dtype not in ("float32", "float64"):
-        raise ProgramError([Diagnostic("NX430", f"there is no dtype {dtype}", None, "use float32 or float64")])
+        raise ProgramError([Diagnostic("NX430", f"there is no dtype `{dtype}`", None, "use `float32` or `float64`")])
 
 
 def _check_memory(found: Plan, width: int, seeds: int, itemsize: int, max_memory: float | None, tile: int) -> None:
@@ -158,10 +160,10 @@ def _check_memory(found: Plan, width: int, seeds: int, itemsize: int, max_memory
     most = peak(found, lambda w: neurons(w, width), tile)
     entries = most.entries + seeds * sum(o.node.type.size() for o in found.outputs)
     if entries * itemsize > max_memory:
-        carried = f" ({_bytes(most.carried * itemsize)} for the states of the training)" if most.carried else ""
-        message = f"width {width} needs about {_bytes(entries * itemsize)} of memory{carried}, more than the "
-        message += f"{_bytes(max_memory)} allowed"
-        remedy = "lower the width, use float32, ask for fewer outputs, or raise --max-memory"
+        carried = f" ({_bytes(most.carried * itemsize)} for the training states)" if most.carried else ""
+        needed, allowed = _bytes(entries * itemsize), _bytes(max_memory)
+        message = f"width {width} needs about {needed} of memory{carried}, more than the {allowed} allowed"
+        remedy = "lower the width, use `float32`, request fewer outputs, or raise `--max-memory`"
         raise ProgramError([Diagnostic("NX431", message, None, remedy)])
 
 

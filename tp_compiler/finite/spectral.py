@@ -28,7 +28,7 @@ def spectral(node: ir.Spectral, args: Sequence[Tensor]) -> Values:
     def square(k: int, rows: Index, cols: Index) -> Values:
         found = align(args[k], (*rest, rows, cols)).astype(np.float64)
         if not np.isfinite(found).all():
-            raise _refusal(node, "an entry of its matrix is not finite")
+            raise _refusal(node, "its matrix has an entry that is not finite")
         return np.broadcast_to(found, (*batch, rows.size, cols.size))
 
     if node.op == "polar":
@@ -50,7 +50,7 @@ def spectral(node: ir.Spectral, args: Sequence[Tensor]) -> Values:
         inner = half @ square(1, node.rows, node.cols) @ half
         result = back @ _changed(node, args, rest, inner, shift) @ back
     if not np.isfinite(result).all():
-        raise _refusal(node, "it overflows, or is no real number")
+        raise _refusal(node, "the result overflows or is not real")
     return np.asarray(align(Tensor(result, (*rest, node.rows, node.cols)), node.type.indices))
 
 
@@ -104,7 +104,11 @@ def _eigenvectors(node: ir.Spectral, inner: Values) -> Values:
     values, vectors, null = (x[..., ::-1] for x in _eigen(node, inner))
     gaps = values[..., :-1] - values[..., 1:]
     if ((gaps <= 1e-9 * np.abs(values[..., :-1])) & ~null[..., :-1] & ~null[..., 1:]).any():
-        raise _refusal(node, "two of its eigenvalues are equal", "no basis is theirs: use Shampoo")
+        raise _refusal(
+            node,
+            "two of its eigenvalues are equal",
+            "use `Shampoo`, because equal eigenvalues do not determine a basis",
+        )
     return np.asarray(vectors * ~null[..., None, :])
 
 
@@ -127,4 +131,4 @@ def _unit(inner: Values) -> Values:
 
 def _refusal(node: ir.Spectral, why: str, remedy: str = "add damping, or check the operator") -> Refusal:
     name = {"power": "pow", "inverse": "inv", "polar": "msign"}.get(node.op, node.op)
-    return Refusal(Diagnostic("NX416", f"{name} of an operator: {why}", node.span, remedy))
+    return Refusal(Diagnostic("NX416", f"`{name}` of an operator: {why}", node.span, remedy))

@@ -49,7 +49,7 @@ _USAGE = {
     "def": "def f(|x>) { ... }",
     "train": "train steps = 10 { ... }",
 }
-_COMPARE = "there are no comparison operators; use step(a - b), max, or where(c, a, b)"
+_COMPARE = "use `step(a - b)`, `max` or `where(c, a, b)`; there are no comparison operators"
 
 
 def explain(source: Source, error: UnexpectedToken, tokens: list[Token]) -> Diagnostic:
@@ -77,10 +77,10 @@ def _misread_line(source: Source, statement: list[Token], at: int) -> Diagnostic
     if at >= len(statement) or statement[at].type != "EQUAL":
         return None
     if any(x.type == "EQUAL" for x in (*statement[max(at - 1, 0) : at], *statement[at + 1 : at + 2])):
-        return Diagnostic("NX020", "`==` is no operator", span_of(source, statement[at]), _COMPARE)
+        return Diagnostic("NX020", "`==` is not an operator", span_of(source, statement[at]), _COMPARE)
     for one, two in pairwise(statement[: at + 1]):
         if one.type in CONTINUES and (two.line or 0) > (one.line or 0):
-            message = f"this line ends in `{one}`, so the next one continues it"
+            message = f"this line ends in `{one}`, so the next line continues it"
             return Diagnostic("NX020", message, span_of(source, one), "complete the line")
     return None
 
@@ -90,7 +90,7 @@ def _no_statement(source: Source, statement: list[Token], at: int) -> Diagnostic
     if not statement or statement[0].type not in OPENS_OPERAND:
         return None
     if at == 1 and statement[0] in _USAGE and statement[at : at + 1] and statement[1].type in OPENS_OPERAND:
-        message = f"`{statement[1]}` is not expected after `{statement[0]}`"
+        message = f"unexpected `{statement[1]}` after `{statement[0]}`"
         return Diagnostic(
             "NX020", message, span_of(source, statement[1]), f"write, for example, `{_USAGE[statement[0]]}`"
         )
@@ -98,10 +98,10 @@ def _no_statement(source: Source, statement: list[Token], at: int) -> Diagnostic
     if binder is None and _is_expression(statement, at):
         span = span_of(source, statement[0]).to(span_of(source, statement[-1]))
         remedy = "bind it, `|y> = ...` or `c = ...`, or report it with `output ...`"
-        return Diagnostic("NX021", "an expression alone is no statement", span, remedy)
+        return Diagnostic("NX021", "an expression is not a statement on its own", span, remedy)
     if binder is not None and binder > at and statement[binder].type == "EQUAL":
         span = span_of(source, statement[0]).to(span_of(source, statement[binder - 1]))
-        remedy = "the left side is a name, `c[i]`, or a named ket, `|x[i]>`; functions are `fn f(z) = ...`"
+        remedy = "bind a name, `c[i]`, or a named ket, `|x[i]>`; define functions as `fn f(z) = ...`"
         return Diagnostic("NX025", "this cannot be bound", span, remedy)
     return None
 
@@ -126,7 +126,7 @@ def _is_expression(statement: list[Token], at: int) -> bool:
 
 
 #: Two operators side by side that other languages have, and what is written here.
-_DOUBLED = {"**": "powers are written `x^2`", "//": "divide with `/`"}
+_DOUBLED = {"**": "write powers as `x^2`", "//": "divide with `/`"}
 
 
 def _plain(source: Source, token: Token, expected: set[str], at_end: bool, statement: list[Token]) -> Diagnostic:
@@ -134,11 +134,11 @@ def _plain(source: Source, token: Token, expected: set[str], at_end: bool, state
     doubled = source.text[start - 1 : start + 1]
     if doubled in _DOUBLED:
         span = Span(source, start - 1, start + 1)
-        return Diagnostic("NX020", f"`{doubled}` is no operator", span, _DOUBLED[doubled])
+        return Diagnostic("NX020", f"`{doubled}` is not an operator", span, _DOUBLED[doubled])
     span = span_of(source, statement[-1] if at_end and statement else token)
-    shown = "the statement ends here" if at_end else f"`{token}` is not expected here"
+    shown = "the statement ends here" if at_end else f"unexpected `{token}`"
     if expected >= _OPERAND:
-        return Diagnostic("NX020", f"{shown}: an expression is due", span, "write a scalar, ket or operator here")
+        return Diagnostic("NX020", f"{shown}: expected an expression", span, "write a scalar, ket or operator here")
     names = sorted({_SHOWN[e] for e in expected if e in _SHOWN} - {"`+` or `-`", "`*` or `/`"})
     due = " or ".join(names[:4]) if names else "another token"
-    return Diagnostic("NX020", shown, span, f"expected {due}")
+    return Diagnostic("NX020", shown, span, f"write {due} here")

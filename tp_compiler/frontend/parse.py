@@ -58,13 +58,13 @@ def tokenize(source: Source, found: Diagnostics) -> tuple[Iterator[list[Token]],
             continue
         if len(value) > MAX_WORD and kind in _WORDS:
             span = Span(source, at - len(value), at)
-            found.add(Diagnostic("NX017", f"a word of {len(value)} characters", span, f"use at most {MAX_WORD}"))
+            found.add(Diagnostic("NX017", f"this word has {len(value)} characters", span, f"use at most {MAX_WORD}"))
             value = value[:1]  # the program is refused: what is left of it is to take no time
         raw.append(Token(kind, value, found_here.start(kind), line, None, None, None, at))
         if len(raw) > MAX_TOKENS:
             span = Span(source, at - len(value), at)
-            message = f"the program has more than {MAX_TOKENS} words and signs"
-            found.add(Diagnostic("NX018", message, span, "keep data in .npy, .npz or .csv files"))
+            message = f"the program has more than {MAX_TOKENS} tokens"
+            found.add(Diagnostic("NX018", message, span, "keep data in `.npy`, `.npz` or `.csv` files"))
             break
         if kind == "NEWLINE":
             line += value.count("\n")

@@ -210,7 +210,9 @@ class Layout:
     # -- brackets ---------------------------------------------------------------------------------------------
     def _push(self, token: Token, kind: str) -> None:
         if len(self.stack) >= MAX_NESTING:
-            raise self._error("NX013", f"nested more than {MAX_NESTING} levels deep", token, "name inner parts")
+            raise self._error(
+                "NX013", f"brackets are nested more than {MAX_NESTING} levels deep", token, "give names to inner parts"
+            )
         self.stack.append(_Open(token, kind))
         self.out.append(Token.new_borrow_pos(kind, str(token), token))
         self.fresh = kind == "LBRACE"
@@ -238,7 +240,7 @@ class Layout:
             place = self.source.position(top.token.start_pos or 0)
             raise self._error(
                 "NX012",
-                f"`{token}` does not match `{top.token}` of line {place[0]}, column {place[1]}",
+                f"`{token}` does not match `{top.token}` on line {place[0]}, column {place[1]}",
                 token,
                 f"close `{top.token}` first",
             )
@@ -271,7 +273,10 @@ class Layout:
             return
         if top.bars > 2:
             raise self._error(
-                "NX015", "a bracket has at most three parts, <x|W|y>", token, "name the inner product of operators"
+                "NX015",
+                "a bracket has at most three parts, `<x|W|y>`",
+                token,
+                "give a name to the product of operators",
             )
         self.out.append(Token.new_borrow_pos("SEP", "|", token))
         self.fresh = False
@@ -280,10 +285,10 @@ class Layout:
         if self.stack and self.stack[-1].kind in ("KET_OPEN", "BRA_OPEN"):
             raise self._error(
                 "NX014",
-                "a label holds no bare bras or kets; there are no comparison operators either",
+                "a label cannot contain bare bras or kets, and there are no comparison operators",
                 token,
-                "close the label with `>` first, or put the inner bracket in parentheses; to compare, use"
-                " step(a - b), max, or where(c, a, b)",
+                "close the label with `>` first, or put the inner bracket in parentheses; compare with"
+                " `step(a - b)`, `max` or `where(c, a, b)`",
             )
         self._push(token, "BRA_OPEN")
 
@@ -291,9 +296,9 @@ class Layout:
         if not self.stack or self.stack[-1].kind not in ("KET_OPEN", "BRA_OPEN"):
             raise self._error(
                 "NX016",
-                "`>` closes no bra or ket here",
+                "`>` does not close a bra or ket",
                 token,
-                "there are no comparison operators; use step(a - b), max, or where(c, a, b)",
+                "use `step(a - b)`, `max` or `where(c, a, b)`; there are no comparison operators",
             )
         self.stack.pop()
         self.out.append(Token.new_borrow_pos("CLOSE", str(token), token))
@@ -304,21 +309,21 @@ class Layout:
         remedy = {
             '"': 'close the string with `"` on the same line',
             "−": "write the ASCII minus `-`",
-            "%": "comments start with `#`",
+            "%": "start comments with `#`",
             "&": "use `*` for products",
-            "!": "there is no negation; use 1 - step(x)",
+            "!": "use `1 - step(x)` for negation",
             "×": "write `*`",
             "·": "write `*`",
-            ".": "there are no attributes or modules: write `W^T`, `relu(...)`, `pi`",
+            ".": "write `W^T`, `relu(...)`, `pi`; there are no attributes or modules",
             "“": 'write the straight quote `"`',
             "”": 'write the straight quote `"`',
             "\u00a0": "write an ordinary space",
             "（": "write `(`",
             "）": "write `)`",
-            "?": "to choose, use where(c, a, b)",
-            "\\": "an open bracket, an operator or a comma continues a line",
+            "?": "use `where(c, a, b)` to choose",
+            "\\": "continue a line with an open bracket, an operator or a comma",
         }.get(char, "remove it")
-        raise self._error("NX010", f"{shown} has no meaning here", token, remedy)
+        raise self._error("NX010", f"unexpected {shown}", token, remedy)
 
     # -- errors -----------------------------------------------------------------------------------------------
     def _error(self, code: str, message: str, token: Token, remedy: str) -> _Malformed:
@@ -328,7 +333,7 @@ class Layout:
         names = {"KET_OPEN": "ket", "BRA_OPEN": "bra or bracket"}
         what = f"this {names[opened.kind]}" if opened.kind in names else f"`{opened.token}`"
         ends = {"KET_OPEN": "`>`", "BRA_OPEN": "`>` (or a lone bra with `|`)", "LPAR": "`)`", "LSQB": "`]`"}
-        compare = "; to compare, use step(a - b)" if opened.kind == "BRA_OPEN" else ""
+        compare = "; to compare, use `step(a - b)`" if opened.kind == "BRA_OPEN" else ""
         raise self._error(
             "NX011", f"{what} is never closed", opened.token, f"close it with {ends.get(opened.kind, '`}`')}{compare}"
         )

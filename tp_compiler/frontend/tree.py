@@ -87,7 +87,7 @@ class TreeBuilder(Transformer[Token, Any]):
     def _plain(self, name: Any, what: str) -> str:
         if isinstance(name, ast.Name) and name.indices is None and not name.primes:
             return name.ident
-        raise error("NX022", f"{what} is a plain name", name.span, "write NAME without brackets or primes")
+        raise error("NX022", f"{what} must be a plain name", name.span, "write it without brackets or primes")
 
     def call(self, c: list[Any]) -> ast.Expr:
         args = tuple(x for x in c if isinstance(x, ast.Arg))
@@ -126,7 +126,9 @@ class TreeBuilder(Transformer[Token, Any]):
                 x = x.operands[-1]
             else:
                 return span
-        raise error("NX013", f"nested more than {MAX_NESTING} levels deep", span, "name inner parts")
+        raise error(
+            "NX013", f"expressions are nested more than {MAX_NESTING} levels deep", span, "give names to inner parts"
+        )
 
     def transpose(self, c: list[Any]) -> ast.Expr:
         return ast.Transpose(self._bounded(self._span(c), c[0]), c[0])
@@ -134,7 +136,7 @@ class TreeBuilder(Transformer[Token, Any]):
     def copy_mark(self, c: list[Any]) -> ast.Expr:
         span, digits = self._bounded(self._span(c), c[0]), c[1].value[1:].strip()
         if len(digits) > 9:
-            raise error("NX022", "this copy's number is too large", span, "number copies 1, 2, ...")
+            raise error("NX022", "the number of this copy is too large", span, "number copies 1, 2, ...")
         return ast.CopyMark(span, c[0], int(digits))
 
     def power(self, c: list[Any]) -> ast.Expr:
@@ -142,7 +144,7 @@ class TreeBuilder(Transformer[Token, Any]):
         tail = c[2].operands if isinstance(c[2], ast.Power) else (c[2],)
         if len(tail) > MAX_NESTING:
             raise error(
-                "NX013", f"more than {MAX_NESTING} exponents on top of each other", self._span(c), "name inner parts"
+                "NX013", f"more than {MAX_NESTING} exponents are stacked", self._span(c), "give names to inner parts"
             )
         return ast.Power(self._span(c), (c[0], *tail))
 
@@ -176,9 +178,7 @@ class TreeBuilder(Transformer[Token, Any]):
     # statements
     def version(self, c: list[Any]) -> ast.Statement:
         if str(c[1]) != "1":
-            raise error(
-                "NX024", f"language version {c[1]} is not known", span_of(self.source, c[1]), "write `nexort 1`"
-            )
+            raise error("NX024", f"unknown language version {c[1]}", span_of(self.source, c[1]), "write `nexort 1`")
         return ast.Version(self._span(c), 1)
 
     def axis(self, c: list[Any]) -> ast.Statement:
@@ -219,9 +219,7 @@ class TreeBuilder(Transformer[Token, Any]):
             return x
         if isinstance(x, ast.Ket) and isinstance(x.label, ast.Name) and not x.label.primes:
             return x
-        raise error(
-            "NX025", "this cannot be bound", x.span, "the left side is a name, `c[i]`, or a named ket, `|x[i]>`"
-        )
+        raise error("NX025", "this cannot be bound", x.span, "bind a name, `c[i]`, or a named ket, `|x[i]>`")
 
     def bind(self, c: list[Any]) -> ast.Statement:
         equal = next(k for k, x in enumerate(c) if isinstance(x, Token) and x.type == "EQUAL")
@@ -248,7 +246,7 @@ class TreeBuilder(Transformer[Token, Any]):
             return ast.Param(span, target.label, "ket")
         if isinstance(c[0], Token):
             if str(c[0]) != "op":
-                raise error("NX026", f"`{c[0]}` is no kind of parameter", span, "write `x[d]`, `|x>` or `op W`")
+                raise error("NX026", f"`{c[0]}` is not a kind of parameter", span, "write `x[d]`, `|x>` or `op W`")
             return ast.Param(span, c[1], "operator")
         return ast.Param(span, c[0], "scalar", c[2] if len(c) > 2 and c[2] is not None else None)
 
@@ -271,7 +269,7 @@ class TreeBuilder(Transformer[Token, Any]):
         if c[3] is not None:
             target = self._target(c[1])
             if isinstance(target, ast.Ket):
-                raise error("NX027", "outputs are scalars", target.span, "output a bracket, such as <x|x>")
+                raise error("NX027", "outputs must be scalars", target.span, "output a bracket, such as `<x|x>`")
             return ast.Output(span, target, c[3])
         if isinstance(c[1], ast.Name) and not c[1].primes:
             return ast.Output(span, c[1], None)
@@ -287,9 +285,9 @@ class TreeBuilder(Transformer[Token, Any]):
         if words and (str(words[0]) != "on" or str(words[-1]) not in ("operators", "layers")):
             raise error(
                 "NX028",
-                "this is no kind of optimizer",
+                "this is not a kind of optimizer",
                 span_of(self.source, words[0]),
-                "write `on operators`, or `on layers`",
+                "write `on operators` or `on layers`",
             )
         return ast.Optimizer(span, *self._head(c), str(words[-1]) if words else "", body)
 
@@ -307,7 +305,7 @@ class TreeBuilder(Transformer[Token, Any]):
         span, body = self._with_block(c)
         if str(c[1]) not in ("steps", "time"):
             raise error(
-                "NX029", f"train has no setting `{c[1]}`", span_of(self.source, c[1]), "write `train steps = 10`"
+                "NX029", f"`train` has no setting `{c[1]}`", span_of(self.source, c[1]), "write `train steps = 10`"
             )
         return ast.Train(span, str(c[1]), c[3], body)
 
@@ -319,7 +317,9 @@ class TreeBuilder(Transformer[Token, Any]):
         if len(targets) == 1 and isinstance(targets[0], ast.Name) and targets[0].ident == "all":
             targets = ()
         if not isinstance(c[-1], ast.Call):
-            raise error("NX030", "an optimizer is due after `with`", c[-1].span, "write, for example, `Adam(lr = 0.1)`")
+            raise error(
+                "NX030", "expected an optimizer after `with`", c[-1].span, "write, for example, `Adam(lr = 0.1)`"
+            )
         return ast.Update(self._span(c), targets, c[-1])
 
     def parametrization(self, c: list[Any]) -> ast.Statement:

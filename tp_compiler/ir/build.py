@@ -65,7 +65,7 @@ class Builder:
         self._spent += steps
         if self._spent > MAX_STEPS:
             message = f"the program expands to more than {MAX_STEPS} instructions"
-            remedy = "use fewer turns of loops, or an axis in the place of a loop"
+            remedy = "use fewer iterations, or an axis instead of a loop"
             raise ProgramError([Diagnostic("NX133", message, span, remedy)] if before <= MAX_STEPS else [])
 
     def slot(self) -> int:

@@ -91,10 +91,10 @@ def clt_problem(dependence: Dependence, node: ir.Clt) -> Diagnostic | None:
             return None
     return Diagnostic(
         "NX451",
-        "this `clt` bracket is not known to be Gaussian: neither factor is a centred initial ket, or a product W|x>"
-        " with W new to it, that is independent of the other factor",
+        "this `clt` bracket is not known to be Gaussian: neither factor is a centred initial ket (or a fresh product"
+        " `W|x>`) on which the other factor does not depend",
         node.span,
-        "let one side be an initial ket (or fresh W|x>) that does not enter the other side",
+        "make one side an initial ket (or a fresh `W|x>`) on which the other side does not depend",
     )
 
 
@@ -142,9 +142,9 @@ def clt_pair_problem(dependence: Dependence, a: ir.Clt, b: ir.Clt) -> Diagnostic
                 return None
     return Diagnostic(
         "NX452",
-        "two `clt` brackets are not known to be jointly Gaussian: each depends on what makes the other one Gaussian",
+        "two `clt` brackets are not known to be jointly Gaussian: each depends on the kets that make the other one Gaussian",
         b.span,
-        "read them in separate programs, or draw them with independent parameters",
+        "put them in separate programs, or give them independent parameters",
     )
 
 

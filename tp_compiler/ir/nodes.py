@@ -438,7 +438,7 @@ class Unavailable(Node):
         """What evaluating it reports."""
         if self.why:
             return Diagnostic("NX504", f"{self.construct} has no limit: {self.why}", self.span, self.remedy)
-        message = f"{self.construct} is checked, but not evaluated in this version"
+        message = f"{self.construct} is not supported by any evaluator in this version"
         return Diagnostic("NX500", message, self.span, remedy)
 
 

@@ -87,7 +87,7 @@ def plot(scaling: Scaling, path: str | Path) -> None:
         if own is not None:
             name = f"this program ({scaling.main.parametrization})"
             axes.plot(float(own[0]), float(own[1]), "*", color="black", markersize=16, label=name, zorder=4)
-        axes.set_xlabel("s: updates move what they act on by $n^{-s}$")
+        axes.set_xlabel("s: updates move their outputs by $n^{-s}$")
         axes.set_ylabel("m: entries of the readout are $n^{-m}$")
         axes.set_xlim(float(ACROSS[0] - STEP / 2), float(ACROSS[1] + STEP / 2))
         axes.set_ylim(float(UP[0] - STEP / 2), float(UP[1] + STEP / 2))

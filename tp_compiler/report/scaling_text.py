@@ -35,7 +35,7 @@ def _lines(scaling: Scaling, equivalent: bool) -> Iterator[str]:
         yield ""
         yield f"{name}: {table.verdict.regime.value}, r = {table.verdict.r}"
         if name == "standard":
-            yield "  learning rates and all else constant, 1/√fan-in at initialisation"
+            yield "  all hyperparameters constant, 1/√fan-in at initialisation"
         yield from (f"  {problem}" for problem in table.verdict.problems)
 
 
@@ -51,9 +51,9 @@ def _table(table: Table) -> Iterator[str]:
                 yield f"{name}, {figure}: {re.sub(WEIGHT, name, why)}."
     for name, row in table.rows.items():
         if row.output is not None:
-            yield f"{name}: as {row.parameter.role}; the brackets that it reads are sums times {power(row.output)}."
+            yield f"{name}: {row.parameter.role}; multiply the sums of the brackets it reads out by {power(row.output)}."
     yield ""
-    rows = [["parameter", "is", "its update moves what it computes by"]]
+    rows = [["parameter", "is", "its update moves its output by"]]
     for name, row in table.rows.items():
         moved = table.verdict.updates[row.parameter.shown]
         rows.append([name, row.parameter.role, order(moved) if not isinstance(moved, float) else "nothing"])

@@ -20,9 +20,9 @@ _NOT_IN_TORCH = ("eps_root", "newton_schulz")
 
 _TEXT = '''"""Width exponents of {name}, parametrization {parametrization}: parameter groups for torch.optim.
 
-Written by `tpc scale --emit torch`. `width_mult` is the width over the width at which the hyperparameters were tuned;
-those of the program itself are meant at width_mult = the width. `parameters` maps the names below to tensors, or lists
-of tensors.
+Written by `tpc scale --emit torch`. `width_mult` is the width relative to the one at which the hyperparameters were
+tuned; those of the program itself are for width_mult = the width. `parameters` maps the names below to tensors, or to
+lists of tensors.
 """
 
 import torch

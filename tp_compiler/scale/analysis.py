@@ -182,9 +182,9 @@ class Analysis:
         for k, row in enumerate(rows):
             if not row.trained or entries[k] >= apart[k]:
                 continue
-            name, why = row.parameter.shown, f"the members of {axes} start alike, and its gradient cancels"
+            name, why = row.parameter.shown, f"the members of {axes} start alike, so its gradient cancels"
             if found[k] >= 0:
-                notes.append(f"{name} moves by normalised noise: {why}; {row.optimizer.name} divides by its size")
+                notes.append(f"{name} moves by normalised noise: {why}, and {row.optimizer.name} divides by its size")
             else:
                 notes.append(f"{name} does not learn at this initialisation: {why} in the limit")
         return tuple(notes)
@@ -230,12 +230,12 @@ class Analysis:
                 eps = row.raw["eps"]
                 wanted = getattr(row.optimizer, "eps", 1) * Fraction(entries[k])
                 holds = eps == wanted
-                text = f"{name}: gradient entries are {_order(entries[k])}, and eps stands for {power(eps)}"
+                text = f"{name}: gradient entries are {_order(entries[k])}, and eps is {power(eps)}"
                 conditions.append(Condition(Question.FAITHFUL, source, holds, text))
             else:
                 degree = row.optimizer.degree if isinstance(row.optimizer, Entrywise) else None
                 what = f"is homogeneous of degree {degree}" if degree is not None else "scales with its gradient"
-                text = f"{name}: {row.optimizer.name} {what}, its eps and damping with what they stand beside"
+                text = f"{name}: {row.optimizer.name} {what}, if eps and damping scale with what they are added to"
                 conditions.append(Condition(Question.FAITHFUL, source, True, text))
         return conditions
 
@@ -260,7 +260,7 @@ class Analysis:
     def _nontrivial(self, sizes: Sizes) -> Condition:
         best = max(self.reading.brackets, key=lambda n: sizes.of[n].moves, default=None)
         change = sizes.of[best].moves if best is not None else NOTHING
-        text = self._moves(best, sizes.of[best]) if best is not None else "there is no reading"
+        text = self._moves(best, sizes.of[best]) if best is not None else "there is no readout"
         return Condition(Question.NONTRIVIAL, "[TP IVb (2.28)]", change == 0, text)
 
     def _features(self, fastest: Order, sizes: Sizes) -> Condition:

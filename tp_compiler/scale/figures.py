@@ -95,9 +95,9 @@ def chosen(optimizer: str | None) -> Choice:
             powers = _number(t, arguments, "power_left"), _number(t, arguments, "power_right")
             return kfac(*(Fraction(1) if x is None else x for x in powers))
         if name not in OPTIMIZERS:
-            message = f"the width exponents of the optimizer {name} are not known"
+            message = f"the width exponents of the optimizer `{name}` are not known"
             known = ", ".join(OPTIMIZERS)
-            remedy = f"`tpc scale --optimizer NAME` answers for one that scales like it; known: {known}"
+            remedy = f"run `tpc scale --optimizer NAME` with one that scales the same way: {known}"
             raise ProgramError([Diagnostic("NX601", message, t.span if t.optimizer else None, remedy)])
         return OPTIMIZERS[name]
 
@@ -109,10 +109,10 @@ def _own_optimizer(name: str, t: Trainable) -> Optimizer:
     found = t.degree
     if isinstance(found, Homogeneity):
         added = tuple((p, signals, inputs) for p, (signals, inputs) in found.scales.items())
-        source = "homogeneous: its degree is that of its body"
+        source = "homogeneous, with the degree of its body"
         return Homogeneous(name, source, found.decays, found.signals, found.inputs, added, found.whole, found.factored)
-    message = f"the width exponents of the optimizer {name} are not known: {found}"
-    remedy = "`tpc scale --optimizer Adam` answers for one that scales like it"
+    message = f"the width exponents of the optimizer `{name}` are not known: {found}"
+    remedy = "run `tpc scale --optimizer NAME` with one that scales the same way, for example `Adam`"
     raise ProgramError([Diagnostic("NX601", message, t.span, remedy)])
 
 
@@ -123,8 +123,8 @@ def _number(t: Trainable, arguments: Mapping[str, ir.Node], name: str) -> Fracti
         return None
     value = Fraction(node.value).limit_denominator(1000) if isinstance(node, ir.Constant) else None
     if value is None or not isinstance(node, ir.Constant) or abs(value - Fraction(node.value)) > Fraction(1, 10**12):
-        message = f"{name} of {t.optimizer} is no constant fraction: width exponents are not known"
-        raise ProgramError([Diagnostic("NX601", message, t.span, f"write a number, for example {name} = 1/4")])
+        message = f"`{name}` of `{t.optimizer}` is not a constant fraction, so width exponents are not known"
+        raise ProgramError([Diagnostic("NX601", message, t.span, f"write a number, for example `{name} = 1/4`")])
     return value
 
 
@@ -190,7 +190,10 @@ def left_out(reading: Reading, choose: Choice) -> Iterator[tuple[Parameter, str]
         moved = {"c": kept.c - theta, "d": kept.d + theta}
         usual = ", ".join(f"{name} = {getattr(kept, name)}" for name in missing)
         same = ", ".join(f"{name} = {moved[name]}" for name in names)
-        yield p, f"it leaves out {' and '.join(missing)}: {usual}, as in muP; at this a muP's updates are {same}"
+        yield (
+            p,
+            f"it leaves out {' and '.join(missing)}, which keeps muP's {usual}; at this a, muP's updates need {same}",
+        )
 
 
 def _alike(rows: list[Row], exponents: Sequence[Exponents]) -> None:
@@ -202,7 +205,7 @@ def _alike(rows: list[Row], exponents: Sequence[Exponents]) -> None:
             at = max(
                 (g for g in exponents if g.holds(*_key(row.parameter.declared))), key=lambda g: g.places, default=None
             )
-            message = f"{row.parameter.shown} and {other.parameter.shown} start at different powers of n"
+            message = f"`{row.parameter.shown}` and `{other.parameter.shown}` start at different powers of n"
             remedy = "give the members of a family the same a + b"
             raise ProgramError([Diagnostic("NX604", message, at.span if at else None, remedy)])
 
@@ -218,7 +221,10 @@ def _row(p: Parameter, optimizer: Optimizer, at: Point) -> Row:
         raise ProgramError(
             [
                 Diagnostic(
-                    "NX603", f"{p.shown}: {problem}", p.declared.span, "leave d out of its row, or use SGD or Adam"
+                    "NX603",
+                    f"`{p.shown}`: {problem}",
+                    p.declared.span,
+                    "leave d out of its row, or use `SGD` or `Adam`",
                 )
             ]
         ) from None

@@ -93,13 +93,13 @@ class Entrywise(Optimizer):
     def why(self, g: Gradient) -> str:
         entry = self.degree * g.entry
         what = f"gradient entries are {power(g.entry)}, those of a step {power(entry)}"
-        return what + (f", and n of them add up in line with the inputs: {power(entry + 1)}" if g.inputs else "")
+        return what + (f", and n of them add up, aligned with the inputs: {power(entry + 1)}" if g.inputs else "")
 
     def scales(self, g: Gradient) -> dict[str, tuple[Fraction, str]]:
         if not self.eps:
             return {}
         entry = "a gradient entry" if self.eps == 1 else "the square of a gradient entry"
-        return {"eps": (self.eps * g.entry, f"eps stands beside {entry}, which is {power(self.eps * g.entry)}")}
+        return {"eps": (self.eps * g.entry, f"eps is added to {entry}, which is {power(self.eps * g.entry)}")}
 
 
 @dataclass(frozen=True)
@@ -111,13 +111,13 @@ class Scaled(Optimizer):
 
     def why(self, g: Gradient) -> str:
         what = f"gradient entries times {power(-g.entry)} are 1, and so are those of a step"
-        return what + (f"; n of them add up in line with the inputs: {power(g.inputs)}" if g.inputs else "")
+        return what + (f"; n of them add up, aligned with the inputs: {power(g.inputs)}" if g.inputs else "")
 
     def scales(self, g: Gradient) -> dict[str, tuple[Fraction, str]]:
         return {
             "gradient": (
                 -g.entry,
-                f"the optimizer is given {power(-g.entry)} times the gradient, entries of which are 1",
+                f"the optimizer receives {power(-g.entry)} times the gradient, whose entries are then 1",
             )
         }
 
@@ -185,7 +185,7 @@ class Rotated(Spectral):
 
     def scales(self, g: Gradient) -> dict[str, tuple[Fraction, str]]:
         size = (g.signals + g.inputs) / 2
-        return {"eps": (size, f"eps stands beside singular values of G, which are |δ| |x|, {power(size)}")}
+        return {"eps": (size, f"eps is added to singular values of G, which are |δ| |x|, {power(size)}")}
 
 
 @dataclass(frozen=True)
@@ -220,7 +220,7 @@ class Homogeneous(Optimizer):
         for name, signals, inputs in self.added:
             size = self._size(g, signals, inputs)
             beside = f"|δ|^({signals}) |x|^({inputs})" if self.whole else f"the power {signals} of a gradient entry"
-            found[name] = (size, f"{name} stands beside {beside}, which is {power(size)}")
+            found[name] = (size, f"{name} is added to {beside}, which is {power(size)}")
         return found
 
 
@@ -250,14 +250,14 @@ class Relative(Optimizer):
 
     def why(self, g: Gradient) -> str:
         what = f"entries of a step are as large as those of w, {power(g.weight)}"
-        return what + (f", and n of them add up in line with the inputs: {power(self.step(g))}" if g.inputs else "")
+        return what + (f", and n of them add up, aligned with the inputs: {power(self.step(g))}" if g.inputs else "")
 
     def scales(self, g: Gradient) -> dict[str, tuple[Fraction, str]]:
         found = {}
         if self.eps:
-            found[self.eps] = (g.entry, f"{self.eps} stands beside a gradient entry, which is {power(g.entry)}")
+            found[self.eps] = (g.entry, f"{self.eps} is added to a gradient entry, which is {power(g.entry)}")
         if self.beside:
-            found[self.beside] = (g.weight, f"{self.beside} stands beside the size of w, {power(g.weight)}")
+            found[self.beside] = (g.weight, f"{self.beside} is compared with the size of w, {power(g.weight)}")
         return found
 
 
@@ -289,7 +289,7 @@ _ROWS = (
     _entrywise("RMSprop", 0, "TP IVb 2.1", eps=1),
     _entrywise("Adagrad", 0, "TP IVb 2.1", eps=1),
     _entrywise("AMSGrad", 0, "TP IVb 2.1", eps=1),
-    _entrywise("Adadelta", 1, "linear in the gradients where eps scales as their squares: TP IVb 2.1", eps=2),
+    _entrywise("Adadelta", 1, "linear in the gradients if eps scales as their squares: TP IVb 2.1", eps=2),
     _entrywise("Rprop", 0, "a function of the gradients' signs: TP IVb 2.1 applies"),
     _entrywise("SignSGD", 0, "TP IVb 2.1", decays=True),
     _entrywise("Signum", 0, "TP IVb 2.1: the sign of a linear function", decays=True),

@@ -144,7 +144,7 @@ def read(program: Program) -> Reading:
     network = program.network
     trainable = [t for t in network.parameters if not t.still] if network is not None else []
     if network is None or not trainable:
-        message = "the program has no parameter that is trained"
+        message = "the program has no trainable parameter"
         raise ProgramError([Diagnostic("NX600", message, None, "declare a ket or matrix that is not `frozen`")])
     build = Builder(fresh_from=10**6)
     candidates = list(dict.fromkeys((*network.roots, *network.outputs)))
@@ -261,5 +261,5 @@ def _refuse_unknown(roots: Iterable[ir.Node]) -> None:
     for node in reachable(roots):
         if isinstance(node, ir.Unavailable | ir.Trace | ir.Apply | ir.Spectral | ir.Join):
             what = node.construct if isinstance(node, ir.Unavailable) else "a function of operators"
-            message = f"the sizes in {what} are not analysed"
+            message = f"sizes in {what} are not analysed"
             raise ProgramError([Diagnostic("NX602", message, node.span, "minimise or report a network without it")])

@@ -63,7 +63,7 @@ def raw(point: Point, kind: Kind | str, optimizer: Optimizer | str, multiplier: 
             _, reasons["eps"] = row.scales(g)["eps"]
             if shifted.d != -g.entry:
                 drowned = "dominates" if shifted.d < -g.entry else "has no effect"
-                reasons["eps"] += f"; the parametrization takes {power(figures['eps'])}, so eps {drowned} as n grows"
+                reasons["eps"] += f"; the parametrization uses {power(figures['eps'])}, so eps {drowned} as n grows"
     else:
         _demand_faithful(point, kind, row)
         figures["lr"] = -_wanted(kind, layer) - row.step(g) - scale
@@ -72,9 +72,9 @@ def raw(point: Point, kind: Kind | str, optimizer: Optimizer | str, multiplier: 
     reasons["lr"] = _lr_reason(row, g, scale, figures["lr"])
     if row.decays:
         figures["weight_decay"] = -figures["lr"]
-        reasons["weight_decay"] = "a step takes away lr·weight_decay of w, which must not depend on n"
+        reasons["weight_decay"] = "each step removes the fraction lr·weight_decay of w, which must not depend on n"
     figures["multiplier"] = scale
-    reasons["multiplier"] = f"W is {power(scale)} times what the optimizer holds"
+    reasons["multiplier"] = f"W is {power(scale)} times the tensor w that is optimized"
     return Raw(kind, row.name, figures, reasons)
 
 
@@ -94,7 +94,7 @@ def raw_sizes(
     stds, rates = [exact(x) for x in init_std], [exact(x) for x in lr]
     scales = [exact(x) for x in multiplier or [0] * len(stds)]
     if not 2 <= len(stds) == len(rates) == len(scales):
-        raise ValueError("give one exponent a layer, from the input layer to the output layer")
+        raise ValueError("give one exponent per layer, from the input layer to the output layer")
     kinds = (Kind.INPUT, *[Kind.HIDDEN] * (len(stds) - 2), Kind.OUTPUT)
     init = tuple(-std - scale for std, scale in zip(stds, scales, strict=True))
     last = -rates[-1] - row.step(Gradient.of(Kind.OUTPUT, Fraction(0), scales[-1], stds[-1])) - scales[-1]
@@ -115,7 +115,7 @@ def classify_raw(
 ) -> Classification:
     """The class of a raw perceptron; r_l = −(power of its learning rate) − (power of Δw x at learning rate 1)."""
     row = _row(optimizer)
-    text = f"eps and damping of {row.name} are taken to scale with what they stand beside"
+    text = f"eps and damping of {row.name} are assumed to scale with what they are added to"
     scaled = Condition(Question.FAITHFUL, f"[{row.source}]", True, text)
     return judge(raw_sizes(init_std, lr, row, multiplier), (scaled,))
 
@@ -124,7 +124,7 @@ def _row(optimizer: Optimizer | str) -> Optimizer:
     if isinstance(optimizer, Optimizer):
         return optimizer
     if optimizer not in OPTIMIZERS:
-        raise ValueError(f"no row for the optimizer {optimizer}; there are {', '.join(OPTIMIZERS)}")
+        raise ValueError(f"unknown optimizer {optimizer}; the optimizers are {', '.join(OPTIMIZERS)}")
     return OPTIMIZERS[optimizer]
 
 
@@ -154,7 +154,7 @@ def _demand_faithful(point: Point, kind: Kind, row: Optimizer) -> None:
     wanted = faithful_d(point, kind, layer)
     if layer.d != wanted:
         of = "a + the readout's size" if kind.writes_features else "a"
-        message = f"{row.name} has no d of its own and must be faithful: d = {of} = {wanted}, not {layer.d}"
+        message = f"{row.name} has no exponent d, so its row must be faithful: d = {of} = {wanted}, not {layer.d}"
         raise ValueError(message)
 
 
@@ -168,7 +168,7 @@ def _init_reason(kind: Kind, layer: Layer, scale: Fraction) -> str:
 
 def _lr_reason(row: Optimizer, g: Gradient, scale: Fraction, lr: Fraction) -> str:
     moved = lr + row.step(g) + scale
-    through = f", seen through the multiplier {power(row.step(g) + scale)}" if scale else ""
+    through = f", or {power(row.step(g) + scale)} with the multiplier" if scale else ""
     return f"{row.why(g)}{through}; lr = {power(lr)} makes the update move the layer's output by {order(moved)}"
 
 

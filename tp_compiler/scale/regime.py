@@ -44,11 +44,11 @@ SAMPLED = 1e-3
 
 #: What makes a class without a limit one that has one.
 REMEDIES = {
-    Class.UNSTABLE: "a larger c makes updates smaller",
-    Class.UNFAITHFUL: "d as large as gradients are small lets the optimizer see Θ(1)",
-    Class.TRIVIAL: "a smaller c makes updates larger",
+    Class.UNSTABLE: "increase c, which makes updates smaller",
+    Class.UNFAITHFUL: "choose d so that the optimizer sees gradients of size Θ(1)",
+    Class.TRIVIAL: "decrease c, which makes updates larger",
 }
-AT_INITIALISATION = "a + b is 0 for input weights, 1/2 for matrices, and 1/2 or more for readouts"
+AT_INITIALISATION = "use a + b = 0 for input weights, 1/2 for matrices, and 1/2 or more for readouts"
 
 
 def regime(program: Program) -> Regime:
@@ -73,14 +73,14 @@ def _named(scaling: Scaling) -> Regime | None:
     rows, network = scaling.main.rows.values(), scaling.program.network
     assert network is not None
     known = [(*_key(r), r.parameter.declared.member) for r in rows]
-    what = "trained" if network.trains else "a parameter"
+    what = "a trained parameter" if network.trains else "a parameter"
     for row in network.rows:
         if not any(row.holds(*key) for key in known) and (row.name, row.ket, row.member) != TIED:
-            why, remedy = f"its row `{row.span.text}` is of nothing that is {what}", "leave the row out"
+            why, remedy = f"its row `{row.span.text}` does not name {what}", "leave the row out"
             return _refused(why, f"{remedy}, or train it" if network.trains else remedy, row.span)
     if any(r.output not in (None, -1) or (r.output is not None and network.trains) for r in rows):
-        why = "a ket that enters features and reads outputs has a limit in muP alone"
-        return _refused(why, "use `parametrization mup`, or read with a ket of its own")
+        why = "a ket that is both input and readout has a limit only in muP"
+        return _refused(why, "use `parametrization mup`, or a separate ket as readout")
     return None
 
 
@@ -89,7 +89,7 @@ def _trained(scaling: Scaling) -> Regime:
     rows, verdict = list(scaling.main.rows.values()), scaling.verdict
     if verdict.regime in REMEDIES:
         remedy = REMEDIES[verdict.regime] if verdict.stable_at_init else AT_INITIALISATION
-        figures = "`tpc scale` has all figures, and `parametrization { .. }` takes exponents"
+        figures = "run `tpc scale` for all exponents, and set them in `parametrization { .. }`"
         return _refused(f"it is {verdict.regime}: {verdict.reason}", f"{remedy}; {figures}")
     operator = verdict.regime == Class.OPERATOR
     found = _numbers(rows) or (_operator(rows) if operator else _features(rows))
@@ -99,8 +99,8 @@ def _trained(scaling: Scaling) -> Regime:
 def _numbers(rows: list[Row]) -> Regime | None:
     for r in rows:
         if r.parameter.kind == Kind.SCALAR and r.size != 0 and not r.parameter.zero:
-            why = f"{r.parameter.shown} is {order(r.size)} at initialisation"
-            return _refused(why, f"give {r.parameter.shown} exponents with a + b = 0")
+            why = f"`{r.parameter.shown}` is {order(r.size)} at initialisation"
+            return _refused(why, f"give `{r.parameter.shown}` exponents with a + b = 0")
     return None
 
 
@@ -108,15 +108,13 @@ def _features(rows: list[Row]) -> Regime:
     starts = _starts(rows)
     trained = [r for r in rows if r.trained]
     if any(starts.values()) and any(_jumps(r) for r in trained):
-        why = "its readout starts at 0 in the limit, where an optimizer without eps has no continuous value"
-        return _refused(why, "a readout with a + b = 1, or an optimizer with eps")
+        why = "its readout starts at 0 in the limit, where an optimizer without eps is discontinuous"
+        return _refused(why, "use a readout with a + b = 1, or an optimizer with eps")
     steps = {(*_key(r), r.parameter.declared.member): float(moved(r, 0)) for r in trained}
     if any(x > 0 for x in (*starts.values(), *steps.values())):
-        why = (
-            "a parameter starts, or is updated, by a positive power of n beside natural units while other features move"
-        )
+        why = "a parameter starts at, or is updated by, a positive power of n times its natural size while other features move"
         return _refused(
-            why, "bring all branches of the network into one regime: `tpc scale` says what moves by how much"
+            why, "bring all branches of the network into one regime; run `tpc scale` to see what moves by how much"
         )
     return Regime(starts=starts, steps=steps)
 
@@ -131,8 +129,8 @@ def _gradients(scaling: Scaling, rows: list[Row], operator: bool) -> Regime | No
         size = next(x.size for x in rows if x.parameter.kind == Kind.OUTPUT) if operator else Fraction(0)
         natural = Fraction(0) if r.parameter.kind in (Kind.OUTPUT, Kind.SCALAR) else size
         if not linear and entries[k] not in (NOTHING, r.gradient(natural).entry):
-            why = f"gradients by {r.parameter.shown} are not of the size that {r.optimizer.name} is given"
-            return _refused(why, "use SGD, which is linear, or the same readout for all features")
+            why = f"the gradients by `{r.parameter.shown}` do not have the size assumed for {r.optimizer.name}"
+            return _refused(why, "use `SGD`, which is linear, or the same readout for all features")
     return None
 
 
@@ -157,7 +155,7 @@ def _operator(rows: list[Row]) -> Regime:
             seen.add(step == visible)
         if len(seen) > 1:
             name, ket = family
-            why = f"updates of some members of {f'|{name}>' if ket else name} vanish, and features stand still"
+            why = f"updates of some members of `{f'|{name}>' if ket else name}` vanish, and features do not move"
             return _refused(why, "give the members of a family the same exponents")
         if True in seen:
             surviving.add(family)
@@ -175,8 +173,13 @@ def _drowned(scaling: Scaling, found: Regime) -> Iterator[Diagnostic]:
         assert isinstance(eps, ir.Constant)
         if 0 < eps.value < REAL_WIDTH**-lag:
             small = power(Fraction(-lag).limit_denominator(1000))
-            message = f"first gradients are {small}, small beside eps = {eps.value:g} from n = {eps.value ** (-1 / lag):.0e} on"
-            remedy = "the limit says nothing of smaller networks: raise eps, or let the readout start at a + b = 1"
+            reached = f"{eps.value ** (-1 / lag):.0e}"
+            message = (
+                f"the first gradients are {small}, small compared with eps = {eps.value:g} only for n above {reached}"
+            )
+            remedy = (
+                "raise eps, or start the readout at a + b = 1; otherwise the limit does not describe smaller networks"
+            )
             yield Diagnostic("NX921", message, r.parameter.declared.span, remedy)
             return
 
@@ -197,12 +200,8 @@ def fluctuating(program: Program) -> tuple[Diagnostic, ...]:
     for k, r in enumerate(rows):
         t = r.parameter.declared
         if _sharp(t) and isinstance(r.optimizer, Entrywise) and NOTHING < first[k] < r.gradient(Fraction(0)).entry:
-            message = (
-                f"the gradient by {r.parameter.shown} is 0 in the limit at first: {t.optimizer} follows fluctuations"
-            )
-            remedy = (
-                f"its first step has no limit; an optimizer with eps above {SAMPLED:g} (natural units) ignores them"
-            )
+            message = f"the first gradient by `{r.parameter.shown}` is 0 in the limit, so `{t.optimizer}` follows fluctuations"
+            remedy = f"use an eps above {SAMPLED:g} (natural units), which ignores them; otherwise the first step has no limit"
             found.append(Diagnostic("NX923", message, t.span, remedy))
     return tuple(found)
 
@@ -234,7 +233,9 @@ def _initial(scaling: Scaling) -> Regime:
     for node in reachable(network.outputs):
         if isinstance(node, ir.Clt) and not (larger and reads & set(reachable(node.args))):
             return _refused(
-                "`clt` has a meaning in natural units alone", "write `<v|x>`: exponents say how large it is", node.span
+                "`clt` is only defined in natural units",
+                "write `<v|x>`, whose size is given by the exponents",
+                node.span,
             )
     if larger:
         return _gaussian(readouts) or _read(readouts)
@@ -250,10 +251,10 @@ def _gaussian(readouts: list[Row]) -> Regime | None:
     """vᵀx/√n at one power of n needs centred readouts of one size."""
     skewed = next((r for r in readouts if not centred(r.parameter.leaf)), None)
     if skewed is not None:
-        why = "a readout whose mean is not 0 has no Gaussian outputs"
-        return _refused(why, f"centre it: {skewed.parameter.shown} ~ N(0, ..)")
+        why = "a readout with nonzero mean does not give Gaussian outputs"
+        return _refused(why, f"centre it: `{skewed.parameter.shown} ~ N(0, ..)`")
     if len({r.size for r in readouts}) != 1:
-        return _refused("its outputs are read at different powers of n", "give all readouts the same a + b")
+        return _refused("its outputs are read out at different powers of n", "give all readouts the same a + b")
     return None
 
 

@@ -84,10 +84,8 @@ class Scaling:
     def _left_out(self, network: Network) -> Iterator[Diagnostic]:
         for p, meaning in left_out(self.reading, self.choice):
             row = next(r for r in network.rows if r.holds(p.declared.name, p.declared.ket, p.declared.member))
-            remedy = (
-                f"write c and d into its row; {p.shown} moves what it computes by {_power(self, p.shown)} as it stands"
-            )
-            yield Diagnostic("NX924", f"the row of {p.shown} gives another a than muP's: {meaning}", row.span, remedy)
+            remedy = f"write c and d in its row; as written, `{p.shown}` moves its output by {_power(self, p.shown)}"
+            yield Diagnostic("NX924", f"the row of `{p.shown}` has an a other than muP's: {meaning}", row.span, remedy)
 
     def _without_effect(self, network: Network) -> Iterator[Diagnostic]:
         row = next((r for r in network.rows if (r.name, r.ket, r.member) == TIED), None)
@@ -96,7 +94,7 @@ class Scaling:
         scalar = any(p.declared.name == "output" and not p.declared.ket for p in parameters)
         if row is None or scalar or (readout is None and any(p.tied for p in parameters)):
             return
-        message = f"no bracket is read by a ket that enters features, too: `{row.span.text}` has no effect"
+        message = f"`{row.span.text}` has no effect, because no ket is both input and readout"
         remedy = f"write the exponents of the readout: `{readout} : ..`" if readout else "leave it out"
         yield Diagnostic("NX922", message, row.span, remedy)
 

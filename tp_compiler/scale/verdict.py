@@ -160,7 +160,7 @@ def classify(layers: Sequence[Layer], homogeneity: Exponent | None = None) -> Cl
         return judge(found, _d_as_needed(layers), strict=True)
     degree = exact(homogeneity)
     text = f"Q is homogeneous of degree {degree}: " + (
-        f"any d amounts to the faithful d* with c + {degree}·(d* - d) for c" if degree else "d has no effect"
+        f"any d is equivalent to the faithful d* with c + {degree}·(d* - d) as c" if degree else "d has no effect"
     )
     return judge(found, (Condition(Question.FAITHFUL, "[TP IVb Rem. 2.2.4, 2.2.6]", True, text),))
 

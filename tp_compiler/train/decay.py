@@ -124,11 +124,11 @@ def _at(build: Builder, node: ir.Node, values: dict[ir.State, ir.Node], step: in
 
 def _check(kept: ir.Node, span: Span) -> None:
     if isinstance(kept, ir.Constant) and kept.value == 0:
-        message = "this weight decay leaves nothing of the initial weights: lr * weight_decay is 1"
+        message = "this weight decay removes the initial weights entirely: `lr * weight_decay` is 1"
         raise error("NX176", message, span, "choose a smaller weight decay")
     if kept.type.random or any(isinstance(n, ir.Carry) for n in reachable([kept])):
-        message = "in the neural tangent limit the rate of weight decay cannot depend on what is trained"
-        raise error("NX176", message, span, "make lr and weight_decay functions of `step` alone")
+        message = "in the neural tangent limit the rate of weight decay cannot depend on trained values"
+        raise error("NX176", message, span, "make `lr` and `weight_decay` functions of `step` alone")
 
 
 def _alive(roots: list[ir.Node]) -> list[ir.Node]:

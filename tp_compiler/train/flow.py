@@ -29,15 +29,17 @@ BEHIND_THE_FIRST = 1
 def times_of(core: Core, s: ast.Train, scope: Scope, still: bool) -> tuple[float, ...]:
     """The listed times: increasing numbers above 0. `still`: features stay put."""
     if not still:
-        remedy = "write `parametrization ntk` above it, or `train steps` with a small lr"
-        raise error("NX177", "gradient flow is available where features stand still", s.extent.span, remedy)
+        remedy = "write `parametrization ntk` above it, or `train steps` with a small `lr`"
+        raise error("NX177", "gradient flow is only supported where features do not move", s.extent.span, remedy)
     if not isinstance(s.extent, ast.ListLiteral) or not s.extent.items:
-        raise error("NX178", "gradient flow is read at a list of times", s.extent.span, "write `train time = [1, 2]`")
+        raise error("NX178", "gradient flow needs a list of times", s.extent.span, "write `train time = [1, 2]`")
     times: list[float] = []
     for item in s.extent.items:
         node = core.scalar(item, Context(scope), "a time")
         if not isinstance(node, ir.Constant) or node.value <= (times[-1] if times else 0.0):
-            raise error("NX178", "times are increasing numbers above 0", item.span, "write `train time = [1, 2, 4]`")
+            raise error(
+                "NX178", "times must be increasing numbers above 0", item.span, "write `train time = [1, 2, 4]`"
+            )
         times.append(node.value)
     return tuple(times)
 
@@ -47,15 +49,15 @@ def flows(groups: list[Group], loss: ir.Node) -> None:
     and features that change with the time by themselves."""
     for output in reachable([loss]):
         if isinstance(output, ir.Clt) and any(isinstance(n, ir.Clock) and n.time for n in reachable([output])):
-            remedy = "multiply the bracket by it, or use data over `step`, constant from one time to the next"
-            raise error("NX177", "`step` is the time here, and moves features", output.span, remedy)
+            remedy = "multiply the bracket by it instead, or use data over `step`, which are constant between the listed times"
+            raise error("NX177", "`step` is the time in gradient flow, and here it moves features", output.span, remedy)
     for group in groups:
         if group.optimizer.stateful and not group.optimizer.linear:
-            remedy = "use SGD (momentum included), SignSGD, or `train steps`"
-            raise error("NX179", "a nonlinear optimizer with a memory has no gradient flow", group.span, remedy)
+            remedy = "use `SGD` (with or without momentum), `SignSGD`, or `train steps`"
+            raise error("NX179", "a nonlinear optimizer with states has no gradient flow", group.span, remedy)
         if group.optimizer.decay:
-            remedy = "leave out weight_decay, or use `train steps` with a small lr"
-            raise error("NX179", "gradient flow with weight decay is not available", group.span, remedy)
+            remedy = "leave out `weight_decay`, or use `train steps` with a small `lr`"
+            raise error("NX179", "gradient flow with weight decay is not supported", group.span, remedy)
 
 
 def timeless(build: Builder, run: Callable[[Parameter, ir.Node], Stepped], span: Span) -> None:

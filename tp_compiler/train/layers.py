@@ -79,7 +79,7 @@ class Layer:
     def _of_matrix(self, order: list[ir.Node], matrix: ir.MatrixSymbol) -> None:
         found = [n for n in order if isinstance(n, ir.MatMul) and n.matrix is matrix]
         if any(n.transposed for n in found):
-            raise self._refused(f"{self.name} is applied as {self.name}^T", "declare the transpose as the matrix")
+            raise self._refused(f"`{self.name}` is applied as `{self.name}^T`", "declare the transpose as the matrix")
         self.uses = [Use(n, n.args[0], member=n.member) for n in found]
 
     def _of_kets(self, order: list[ir.Node], leaf: ir.Node) -> None:
@@ -107,7 +107,9 @@ class Layer:
             if len(brackets) < len(above):
                 self.uses.append(Use(node, coefficients=coefficients))
         if len(kinds) > 1:
-            raise self._refused(f"{self.name} is added up and stands in brackets", "use an entrywise optimizer for it")
+            raise self._refused(
+                f"`{self.name}` appears both in sums and in brackets", "use an entrywise optimizer for it"
+            )
         self.readout = True in kinds
 
     def _passed(self, node: ir.Node, arg: ir.Node, coefficients: ir.Node) -> ir.Node | None:
@@ -140,7 +142,7 @@ class Layer:
     def _bracket(self, node: ir.Contract, arg: ir.Node, coefficients: ir.Node) -> Use:
         others = [a for a in node.args if a is not arg]
         if len(others) != len(node.args) - 1:
-            raise self._refused(f"{self.name} meets itself in a bracket", "use an entrywise optimizer for it")
+            raise self._refused(f"`{self.name}` appears twice in a bracket", "use an entrywise optimizer for it")
         ket = self.build.as_ket(self.build.map("mul", others, self.span), arg.type.width, self.span)
         return Use(node, ket, coefficients)
 
@@ -215,7 +217,7 @@ class Layer:
 
     def _factor(self, parts: list[Part], arrays: bool) -> Factor:
         if not parts:
-            raise self._refused(f"the outputs do not depend on {self.name}", "give other outputs")
+            raise self._refused(f"the outputs do not depend on `{self.name}`", "choose other outputs")
         if arrays:
             return self._array([self._square(value, counted) for value, counted in parts])
         groups = tuple(tuple(i for i in counted if i not in self.own) for _, counted in parts)
@@ -314,9 +316,9 @@ def fitted(build: Builder, loss: ir.Node, leaves: Iterable[Leaf], span: Span) ->
     if any(set(o) != set(over) for o, _ in terms):
         raise error(
             "NX293",
-            "the loss does not say what the outputs of the examples are",
+            "the outputs of the examples cannot be read off the loss",
             span,
-            "write KFAC(..., outputs = f[i])",
+            "write `KFAC(..., outputs = f[i])`",
         )
     count = math.prod(i.size for i in over)
     each = build.map("add", [value for _, value in terms], span)

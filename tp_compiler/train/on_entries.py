@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tp_compiler.check import values as v
-from tp_compiler.check.core import Context, Core
+from tp_compiler.check.core import Context, Core, a_kind
 from tp_compiler.check.definitions import calls_in
 from tp_compiler.check.names import Binding, Body, OptimizerName, Scope
 from tp_compiler.diagnostics import ProgramError, Span, error, suggest
@@ -59,12 +59,14 @@ class EntryBody(Body):
             raise ProgramError([])
         self.core.unresolved.add(s.name)  # until its start is known
         if not isinstance(init, v.Scalar | v.Ket):
-            raise error("NX165", f"a state starts at a number, found {init.kind}", s.value.span, "write `state m = 0`")
+            raise error(
+                "NX165", f"a state must start at a number, found {a_kind(init)}", s.value.span, "write `state m = 0`"
+            )
         start = init.node
         if start is self.parameter.current and isinstance(start, ir.Carry):
             start = start.state.init  # `state z = p`: starts at the initial parameter
         elif any(isinstance(n, ir.Carry | ir.Clock) for n in reachable([start])) or start.type.slots:
-            raise error("NX165", "a state starts at a number", s.value.span, "write `state m = 0`")
+            raise error("NX165", "a state must start at a number", s.value.span, "write `state m = 0`")
         if s.name in self.states:
             raise error("NX110", f"`{s.name}` is declared twice", s.span, "choose another name")
         self.core.unresolved.discard(s.name)
@@ -84,7 +86,7 @@ class EntryBody(Body):
             raise ProgramError([])
         if s.name not in self.states:
             remedy = suggest(s.name, self.states) or f"declare it: `state {s.name} = 0`"
-            raise error("NX166", f"`{s.name}` is no state", s.span, remedy)
+            raise error("NX166", f"`{s.name}` is not a state", s.span, remedy)
         self.bind(s.name, self.number(s.value, scope), scope)
 
     def number(self, expr: ast.Expr, scope: Scope) -> ir.Node:
@@ -92,7 +94,12 @@ class EntryBody(Body):
         if isinstance(found, v.Broken):
             raise ProgramError([])
         if not isinstance(found, v.Scalar | v.Ket):
-            raise error("NX167", f"an entry is a number, found {found.kind}", expr.span, "write it in g, p and states")
+            raise error(
+                "NX167",
+                f"expected a number, found {a_kind(found)}",
+                expr.span,
+                "compute with the entries `g` and `p` and with states",
+            )
         return found.node
 
     def bind(self, name: str, node: ir.Node, scope: Scope) -> None:
@@ -112,14 +119,14 @@ def arguments(core: Core, optimizer: OptimizerName, call: ast.Call, scope: Scope
             given[name] = arg
     for arg in call.args:
         if arg.keyword is not None and arg.keyword not in params:
-            remedy = suggest(arg.keyword, params) or f"write {form}"
-            raise error("NX251", f"{statement.name} has no argument `{arg.keyword}`", arg.span, remedy)
+            remedy = suggest(arg.keyword, params) or f"write `{form}`"
+            raise error("NX251", f"`{statement.name}` has no argument `{arg.keyword}`", arg.span, remedy)
         if arg.keyword is not None and arg.keyword in given:
-            raise error("NX251", f"{statement.name} is given `{arg.keyword}` twice", arg.span, f"write {form}")
+            raise error("NX251", f"`{statement.name}` is given `{arg.keyword}` twice", arg.span, f"write `{form}`")
         if arg.keyword is not None:
             given[arg.keyword] = arg
     if len([a for a in call.args if a.keyword is None]) > len(params):
-        raise error("NX251", f"{statement.name} takes {len(params)} arguments", call.span, f"write {form}")
+        raise error("NX251", f"`{statement.name}` takes {len(params)} arguments", call.span, f"write `{form}`")
     values: dict[str, ir.Node] = {}
     inner = optimizer.scope.snapshot()
     families = {e.ident for call in calls_in(statement.body) for e in call.extra if isinstance(e, ast.Name)}
@@ -128,13 +135,15 @@ def arguments(core: Core, optimizer: OptimizerName, call: ast.Call, scope: Scope
         if source is param.default and isinstance(source, ast.Name) and source.ident == "fitted":
             continue  # what the loss fits
         if source is None:
-            raise error("NX251", f"{statement.name} misses its argument `{name}`", call.span, f"write {form}")
+            raise error(
+                "NX251", f"the argument `{name}` of `{statement.name}` is missing", call.span, f"write `{form}`"
+            )
         node = core.scalar(source, Context(scope if name in given else inner), "a number")
         if node is None:
             raise ProgramError([])
         if node.type.indices and name not in families:
             raise error(
-                "NX168", f"`{name}` carries the index {node.type.indices[0].name}", source.span, "give a number"
+                "NX168", f"`{name}` has the index `{node.type.indices[0].name}`", source.span, "give a single number"
             )
         values[name] = node
         inner.others[name] = Binding(v.Scalar(node))
@@ -235,7 +244,7 @@ def _nonlinear(span: Span) -> ProgramError:
         "NX169",
         "the entries of an initial matrix enter this update nonlinearly, which has no limit",
         span,
-        "use decoupled weight decay (AdamW), or SGD",
+        "use decoupled weight decay (`AdamW`), or `SGD`",
     )
 
 

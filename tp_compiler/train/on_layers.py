@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from tp_compiler.check import values as v
-from tp_compiler.check.core import Context, Core
+from tp_compiler.check.core import Context, Core, a_kind
 from tp_compiler.check.names import Binding, Body, OptimizerName, Scope
 from tp_compiler.diagnostics import ProgramError, Span, error, suggest
 from tp_compiler.frontend import syntax as ast
@@ -98,7 +98,7 @@ class LayerBody(Body):
             return
         if s.name not in self.states:
             remedy = suggest(s.name, self.states) or f"declare it: `state {s.name} = 0`"
-            raise error("NX166", f"`{s.name}` is no state", s.span, remedy)
+            raise error("NX166", f"`{s.name}` is not a state", s.span, remedy)
         self.bind(s.name, self.number(s.value, scope), scope)
 
     def number(self, expr: ast.Expr, scope: Scope) -> ir.Node:
@@ -106,7 +106,12 @@ class LayerBody(Body):
         if isinstance(found, v.Broken):
             raise ProgramError([])
         if not isinstance(found, v.Scalar | v.Ket):
-            raise error("NX167", f"an entry is a number, found {found.kind}", expr.span, "write it in g, p and states")
+            raise error(
+                "NX167",
+                f"expected a number, found {a_kind(found)}",
+                expr.span,
+                "compute with the entries `g` and `p` and with states",
+            )
         return found.node
 
     def bind(self, name: str, node: ir.Node, scope: Scope) -> None:
@@ -122,7 +127,12 @@ class LayerBody(Body):
             return self._balanced(node, part, rest, span)
         if part is not None:
             if name not in ("norm", "lengths", "rownorm"):
-                raise error("NX169", f"{name} of an initial matrix is not a number", span, "write rowmean(g)")
+                raise error(
+                    "NX169",
+                    f"`{name}` of an initial matrix is not a number",
+                    span,
+                    f"apply it to the gradient: `{name}(g)`",
+                )
             assert self.parameter.deviation is not None
             return self.core.build.mul(self.core.build.map("abs", (part,), span), self.parameter.deviation, span)
         side = {"row": self.parameter.cols, "col": self.parameter.rows}.get(name[:3])
@@ -170,13 +180,13 @@ class LayerBody(Body):
             return node
         if self.parameter.entry is None:
             if isinstance(node, ir.InitialKet) and all(is_zero(a) for a in node.args):
-                message = f"{self.parameter.name} starts at 0: there is no length to keep"
-                raise error("NX294", message, self.span, "draw it, or train it with another optimizer")
+                message = f"`{self.parameter.name}` starts at 0, so there is no length to preserve"
+                raise error("NX294", message, self.span, "initialise it at random, or train it with another optimizer")
             centred = self._less_mean(node, cols, span)
             length = self._root(self._total(centred, cols, 2, span), span)
             return build.map("div", (centred, length), span)
         if part is None or (self.starting and not is_zero(rest)):
-            raise error("NX294", "balanced acts on the parameter, and on what follows it", span, "write balanced(p)")
+            raise error("NX294", "`balanced` acts only on the parameter and its updates", span, "write `balanced(p)`")
         self.centred = self.centred or self.starting
         if not self.centred:
             raise error(
@@ -218,7 +228,9 @@ def layered(
     for name, node in body.current.items():
         part, rest = body._split(node, span)
         if part is not None:
-            raise error("NX169", f"`{name}` contains the initial matrix", span, "let `p` enter the update itself")
+            raise error(
+                "NX169", f"the state `{name}` contains the initial matrix", span, "use `p` in the update itself"
+            )
         following[body.states[name]] = exchanged(core.build, rest, columns[name], span) if name in columns else rest
     part, rest = body._split(update, span)
     terms = separated(core.build, rest, span) if parameter.entry is not None else None
@@ -227,7 +239,7 @@ def layered(
         rest = added(core.build, terms, (slot, width), span)
     start, left = body._split(body.start, span)
     if parameter.entry is not None and (start is None or not is_zero(left)):
-        raise error("NX294", "a matrix starts at a multiple of what it was", span, "write `init { p := balanced(p) }`")
+        raise error("NX294", "`init` can only multiply a matrix by numbers", span, "write `init { p := balanced(p) }`")
     return LayerUpdate(rest, part, following, left if start is None else start, body.centred)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from tp_compiler.check import values as v
-from tp_compiler.check.core import Context, Core
+from tp_compiler.check.core import Context, Core, a_kind
 from tp_compiler.check.definitions import calls_in
 from tp_compiler.check.names import Binding, Body, OptimizerName, Scope
 from tp_compiler.diagnostics import ProgramError, Span, error, suggest
@@ -88,8 +88,8 @@ def family(build: Builder, gradient: ir.Node, span: Span) -> Stack:
     own = gradient.type.indices
     if len(own) > 1:
         names = ", ".join(i.name for i in own)
-        message = f"a family over {names} as one operator: only families over one index are"
-        raise error("NX286", message, span, "use one index for all, or an entrywise optimizer")
+        message = f"a family over {names} is not one operator; only families over one index are"
+        raise error("NX286", message, span, "combine the indices into one, or use an entrywise optimizer")
     if own:
         return Stack(gradient, None, own[0])
     index = build.fresh(Index("one", Axis("one", 1)))
@@ -193,7 +193,9 @@ class MatrixBody(Body):
         if isinstance(value, v.Fitted):
             return self.parameter.layers.fitted()
         if not isinstance(value, v.Scalar):
-            raise error("NX293", f"outputs are scalars, found {value.kind}", span, "write KFAC(..., outputs = f[i])")
+            raise error(
+                "NX293", f"outputs must be scalars, found {a_kind(value)}", span, "write `KFAC(..., outputs = f[i])`"
+            )
         return [value.node]
 
     def _factor(self, key: FactorKey, found: Factor) -> v.Operator:
@@ -218,7 +220,7 @@ class MatrixBody(Body):
             return
         if not is_zero(init):
             self.core.unresolved.add(s.name)
-            raise error("NX165", "an operator that training carries starts at 0", s.value.span, "write `state L = 0`")
+            raise error("NX165", "an operator state must start at 0", s.value.span, "write `state L = 0`")
         self.operators[s.name] = s
         sides = self.sides.get(s.name)
         widths = [x if isinstance(x, Width) else None for x in sides] if sides else [None, None]
@@ -230,12 +232,15 @@ class MatrixBody(Body):
                 raise ProgramError([])
             known = [*self.numbers, *self.operators]
             raise error(
-                "NX166", f"`{s.name}` is no state", s.span, suggest(s.name, known) or "declare it: `state L = 0`"
+                "NX166", f"`{s.name}` is not a state", s.span, suggest(s.name, known) or "declare it: `state L = 0`"
             )
         value = self.settled(self.value(s.value, scope))
         if s.name in self.numbers and not isinstance(value, v.Scalar):
             raise error(
-                "NX167", f"`{s.name}` is a number, found {value.kind}", s.value.span, f"write `state {s.name} = 0`"
+                "NX167",
+                f"`{s.name}` is a number, but {a_kind(value)} is assigned to it",
+                s.value.span,
+                f"declare it as an operator: `state {s.name} = 0`",
             )
         self.bind(s.name, value, scope)
 
@@ -297,7 +302,12 @@ class MatrixBody(Body):
             if isinstance(value, v.Carried) and value.name == name:
                 continue
             if not isinstance(value, v.Operator):
-                raise error("NX167", f"`{name}` is an operator, found {value.kind}", self.span, "assign an operator")
+                raise error(
+                    "NX167",
+                    f"`{name}` is an operator, but {a_kind(value)} is assigned to it",
+                    self.span,
+                    "assign an operator",
+                )
             cores[name] = self.spectral.core(value)
         return cores
 
@@ -368,7 +378,12 @@ def _settled(
         if new_sides == sides and new_parts == parts:
             return body, result
         sides, parts = new_sides, new_parts
-    raise error("NX284", f"the states of {optimizer.statement.name} have no settled shape", span, "write them out")
+    raise error(
+        "NX284",
+        f"the shapes of the states of `{optimizer.statement.name}` cannot be determined",
+        span,
+        "write the updates of the states out",
+    )
 
 
 def _guess(body: MatrixBody) -> tuple[Side, Side]:
@@ -404,10 +419,12 @@ def _once(body: MatrixBody, run: Run, optimizer: OptimizerName, values: dict[str
     if body.wanted:
         return WorkedOut(body.spectral.anything, body.spectral.anything)
     if not isinstance(value, v.Operator):
-        raise error("NX167", f"the update is {value.kind}, not an operator", last.span, "return an operator")
+        raise error("NX167", f"the update is {a_kind(value)}, not an operator", last.span, "return an operator")
     result = body.spectral.core(value)
     if result.rows == body.spectral.anything:
         result = WorkedOut(gradient.rows, gradient.cols)  # nothing moves
     if (result.rows, result.cols) != (gradient.rows, gradient.cols) or result.identity is not None:
-        raise error("NX167", "the update has not the shape of the parameter", last.span, "return, for example, -lr * g")
+        raise error(
+            "NX167", "the update does not have the shape of the parameter", last.span, "return, for example, `-lr * g`"
+        )
     return body.spectral.flipped(result) if body.flipped else result

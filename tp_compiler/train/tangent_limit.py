@@ -91,7 +91,7 @@ class TangentLimit:
         self.outputs = list(dict.fromkeys(self._bracket(n) for n in brackets))
         if not self.outputs:
             raise error(
-                "NX173", "in the neural tangent limit the outputs are `clt` brackets, and this loss has none", span,
+                "NX173", "the neural tangent limit needs outputs that are `clt` brackets, but this loss has none", span,
                 "write `clt <v|x>` in the network",
             )  # fmt: skip
         for group in groups:

@@ -40,7 +40,11 @@ def derivative(build: Builder, root: ir.Node, leaf: ir.Node, span: Span) -> ir.N
             continue
         if not isinstance(node, ir.Map):
             raise ProgramError(
-                [Diagnostic("NX236", "only entrywise functions have a derivative `'`", span, "write it out")]
+                [
+                    Diagnostic(
+                        "NX236", "only entrywise functions have a derivative `'`", span, "write the derivative out"
+                    )
+                ]
             )
         terms = [alg("mul", partial(alg, node, k), slope[node.args[k]]) for k in moving]
         slope[node] = terms[0] if len(terms) == 1 else alg("add", *terms)

@@ -97,8 +97,8 @@ class Gradient:
         """A leaf that is the product with 0 may have been left out where it was added to something."""
         for leaf in self.leaves:
             if isinstance(leaf, ir.Map) and is_zero(leaf) and any(_zero_by(x, leaf) for x in self.build.omitted):
-                message = "this is 0 times something, and was left out where it is added"
-                raise ProgramError([Diagnostic("NX280", message, self.span, "declare it: `ket |y> ~ N(0, 0)`")])
+                message = "this ket is 0 times another one, and was dropped from a sum"
+                raise ProgramError([Diagnostic("NX280", message, self.span, "declare it instead: `ket |y> ~ N(0, 0)`")])
 
     def _ordered(self, root: ir.Node) -> list[ir.Node]:
         """What `root` is made of, arguments first. Products that are leaves and were taken apart are whole again."""
@@ -335,7 +335,7 @@ def _no_gradient(node: ir.Node) -> Diagnostic:
         type(node), type(node).__name__.lower()
     )
     what = node.construct if isinstance(node, ir.Unavailable) else what
-    return Diagnostic("NX280", f"{what} cannot be differentiated", node.span, "wrap it in stop(...), or write it out")
+    return Diagnostic("NX280", f"{what} cannot be differentiated", node.span, "wrap it in `stop(...)`, or write it out")
 
 
 # ------------------------------------------------------------------------------------------------- one rule a node
@@ -514,11 +514,11 @@ def _linalg(of: Gradient, node: ir.Linalg, y: _Piece) -> None:
         full = build.contract((named(inverse, a, r), named(phi, a, b), named(inverse, b, c)), (a, b), (), span)
         send(0, build.mul(half, build.add(full, build.rename(full, {r: c, c: r}, span), span), span))
     elif node.op in ("dpow", "dmatfun"):
-        message = "a second derivative of a function of a matrix is not available"
-        raise ProgramError([Diagnostic("NX280", message, node.span, "wrap the first one in stop(...)")])
+        message = "second derivatives of functions of a matrix are not supported"
+        raise ProgramError([Diagnostic("NX280", message, node.span, "wrap the first derivative in `stop(...)`")])
     elif any(x in of._moving for x in node.args[1:]):
-        message = "the exponent of a matrix is held fixed, but this one depends on the parameter"
-        raise ProgramError([Diagnostic("NX280", message, node.span, "wrap the exponent in stop(...)")])
+        message = "the exponent of a matrix power must not depend on the parameter"
+        raise ProgramError([Diagnostic("NX280", message, node.span, "wrap the exponent in `stop(...)`")])
     else:  # matfun and pow
         args = [loose.at(x) for x in node.args[:1]] + [loose.value] + [loose.at(x) for x in node.args[1:]]
         slope = build.linalg(f"d{node.op}", r, c, tuple(args), node.fn, span)

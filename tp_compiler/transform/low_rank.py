@@ -146,7 +146,7 @@ class LowRank:
         """The core of an operator, over (row of its rows, column of its columns)."""
         match op:
             case v.Identity():
-                raise self._refused("the side that I acts on is not known here")
+                raise self._refused("it is unclear which side `I` acts on")
             case v.Outer(left=left, right=right):
                 return self._outer(left, right, (), self.build.constant(1, self.span))
             case v.Columns(node=node, index=index):
@@ -166,12 +166,14 @@ class LowRank:
             case v.Function():
                 return self.function(op)
             case v.Kernel() | v.Diagonal():
-                raise self._refused("entrywise functions of operators between kets, and matrix functions, do not mix")
-        raise self._refused("an initial matrix in a matrix function has no limit of this kind")
+                raise self._refused(
+                    "entrywise functions of operators between kets cannot be combined with matrix functions"
+                )
+        raise self._refused("a matrix function of an initial matrix has no limit of this kind")
 
     def _refused(self, why: str) -> Exception:
-        remedy = "operators are sums, products and functions of outer products with the sides that fit"
-        return error("NX284", f"this operator cannot be worked out: {why}", self.span, remedy)
+        remedy = "use sums, products and functions of outer products with matching sides"
+        return error("NX284", f"this operator cannot be computed: {why}", self.span, remedy)
 
     def _scaled(self, op: v.Operator) -> WorkedOut:
         """Factors and sums around an outer product are worked out together: the factors may depend on the sums."""
@@ -200,7 +202,7 @@ class LowRank:
             return self._added(tuple(parts))
         core = self.core(op)
         if over:
-            raise self._refused("a sum of matrix functions")
+            raise self._refused("it sums matrix functions over an index")
         return self.times(factor, core)
 
     def times(self, factor: ir.Node, a: WorkedOut) -> WorkedOut:
@@ -223,7 +225,7 @@ class LowRank:
             )
         plain = [t for t in terms if _multiple(t) is None]
         if not plain:
-            raise self._refused("a multiple of I alone")
+            raise self._refused("it is a multiple of `I` alone")
         total = self.core(plain[0])
         for term in plain[1:]:
             total = self.add(total, self.core(term))
@@ -231,7 +233,7 @@ class LowRank:
             factors = _multiple(term)
             if factors is not None:
                 if total.rows != total.cols and total.rows != self.anything:
-                    raise self._refused("I is added to an operator with different sides")
+                    raise self._refused("`I` is added to an operator whose two sides differ")
                 identity = self.build.map("mul", factors, self.span) if factors else self.build.constant(1, self.span)
                 if is_zero(identity):
                     continue
@@ -242,7 +244,7 @@ class LowRank:
         if self.anything in (a.rows, b.rows):
             return b if a.rows == self.anything else a
         if (a.rows, a.cols) != (b.rows, b.cols):
-            raise self._refused("operators with different sides do not add")
+            raise self._refused("operators with different sides cannot be added")
 
         def plus(x: ir.Node | None, y: ir.Node | None) -> ir.Node | None:
             return y if x is None else x if y is None else self.build.add(x, y, self.span)
@@ -251,7 +253,7 @@ class LowRank:
 
     def _composed(self, factors: list[v.Operator]) -> WorkedOut:
         if not factors:
-            raise self._refused("a multiple of I alone")
+            raise self._refused("it is a multiple of `I` alone")
         total = self.core(factors[0])
         for factor in factors[1:]:
             total = self.product(total, self.core(factor))
@@ -267,7 +269,7 @@ class LowRank:
         ):
             raise error(
                 "NX169", "the initial matrix enters this update nonlinearly, which has no limit", self.span,
-                "let `p` enter linearly",
+                "use `p` only linearly",
             )  # fmt: skip
         for made, other, turned in ((a.made, b, False), (b.made, a, True)):
             if made is not None and other.core is not None and other.identity is None and other.start is None:
@@ -317,7 +319,7 @@ class LowRank:
     def transposed(self, a: WorkedOut) -> WorkedOut:
         """(|y><x|)ᵀ = ρ |x><y|, ρ = lim (width of y)/(width of x); arrays have no width."""
         if a.start is not None:
-            raise self._refused("the transpose of the initial parameter")
+            raise self._refused("it contains the transpose of the initial parameter")
         core = a.core
         if core is not None:
             rows, cols = self.spaces[a.rows], self.spaces[a.cols]
@@ -369,7 +371,7 @@ class LowRank:
     ) -> ir.Node:
         """Entries over the indices `group` of one ket of a basis, as entries over the whole basis."""
         if (ket, own) not in space.kets:
-            message = "an outer product of a ket that is not made of the gradient, or not by matrix functions alone"
+            message = "this outer product uses a ket that is not obtained from the gradient by matrix functions alone"
             raise error("NX291", message, self.span, "write an optimizer on layers")
         zero = self.build.constant(0, self.span)
         args = tuple(entries if (k, o) == (ket, own) else zero for k, o in space.kets)
@@ -382,24 +384,24 @@ class LowRank:
         if a.rows == self.anything:
             return a
         if a.start is not None:
-            raise self._refused("a function of the initial parameter")
+            raise self._refused("it is a function of the initial parameter")
         build, span = self.build, self.span
         rows, cols = self.spaces[a.rows], self.spaces[a.cols]
         assert rows.row and cols.column and rows.column and cols.row
         if op.name == "msign":
             if a.core is None or a.identity is not None:
-                raise self._refused("msign of a multiple of I")
+                raise self._refused("`msign` of a multiple of `I` is not supported")
             other = build.fresh(rows.row), build.fresh(cols.column)
             grams = self.gram(a.rows, rows.row, other[0]), self.gram(a.cols, cols.column, other[1])
             ratio = build.constant(1 / _natural(a.rows, a.cols), span)
             polar = build.spectral("polar", rows.row, cols.column, (a.core, *grams), other, "", span)
             return WorkedOut(a.rows, a.cols, core=build.mul(ratio, polar, span))
         if a.rows != a.cols:
-            raise self._refused(f"{op.name} of an operator with different sides")
+            raise self._refused(f"`{op.name}` is applied to an operator whose two sides differ")
         if op.name == "inv" and a.identity is None and isinstance(a.rows, Width):
             message = "an operator of finite rank has no inverse"
             raise error(
-                "NX290", message, self.span, "add damping, inv(0.1 + L), or write pow(L, -1) for the pseudo-inverse"
+                "NX290", message, self.span, "add damping, `inv(0.1 + L)`, or write `pow(L, -1)` for the pseudo-inverse"
             )
         shift = a.identity or build.constant(0, span)
         gram = self.gram(a.rows, rows.row, cols.column)
@@ -415,9 +417,9 @@ class LowRank:
         if a.rows == self.anything:
             return a
         if a.rows != a.cols:
-            raise self._refused("eigenvectors of an operator with different sides")
+            raise self._refused("`eigenvectors` is applied to an operator whose two sides differ")
         if a.start is not None or a.core is None:
-            raise self._refused("eigenvectors of the initial parameter, or of a multiple of I")
+            raise self._refused("`eigenvectors` is applied to the initial parameter, or to a multiple of `I`")
         row, column = self.indexed(a.rows)
         axis = Axis(f"eigenvectors {a.rows.name}", row.size)
         args = (self.gram(a.rows, row, column), a.core)
@@ -431,14 +433,14 @@ class LowRank:
             return WorkedOut(self.anything, self.anything)
         rows, cols = known[0].rows, known[0].cols
         if any((c.rows, c.cols) != (rows, cols) for c in known):
-            raise self._refused("an entrywise function of operators with different sides")
+            raise self._refused("an entrywise function combines operators with different sides")
         plain = all(c.identity is None and c.start is None for c in known)
         if isinstance(rows, Width) or isinstance(cols, Width) or not plain:
             raise self._refused(
-                "an entrywise function of anything but a table, such as P^T g Q with P and Q eigenvectors"
+                "an entrywise function acts only on a table, such as `P^T g Q` with eigenvectors P and Q"
             )
         if all(c.core is None for c in known):
-            raise self._refused("an entrywise function of 0")
+            raise self._refused("an entrywise function is applied to 0")
         zero = self.build.constant(0, self.span)
         return WorkedOut(rows, cols, core=change([(c.core or zero) if isinstance(c, WorkedOut) else c for c in cores]))
 
@@ -454,7 +456,7 @@ class LowRank:
     def trace(self, a: WorkedOut) -> ir.Node:
         """The trace of the matrix at width n: <b|a> for |a><b|."""
         if a.rows != a.cols or a.identity is not None or a.start is not None:
-            raise self._refused("the trace of anything but a low-rank operator of one side")
+            raise self._refused("`trace` is only defined for low-rank operators whose two sides agree")
         space = self.spaces[a.rows]
         assert space.row and space.column
         if a.core is None:
@@ -557,8 +559,8 @@ def _without_matrices(op: v.Operator, span: Span) -> None:
     match op:
         case v.Matrix() | v.GatheredMatrix() | v.Kernel() | v.Diagonal():
             raise error(
-                "NX284", "a matrix function of an initial matrix, or of a nonlinear operator, is not available", span,
-                "matrix functions act on sums and products of outer products",
+                "NX284", "matrix functions of initial matrices, or of nonlinear operators, are not supported", span,
+                "apply the function to sums and products of outer products",
             )  # fmt: skip
         case v.Scaled(operator=inner) | v.Summed(operator=inner) | v.Function(operator=inner):
             _without_matrices(inner, span)

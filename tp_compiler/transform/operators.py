@@ -308,9 +308,9 @@ class Algebra:
         if width is None and len(self.widths) > 1:
             raise error(
                 "NX249",
-                "the width class of a constant ket is not known here",
+                "the width class of this constant ket is ambiguous",
                 span,
-                "build it on a ket of its width: `|1> + 0 |x>`",
+                "add 0 times a ket of its width: `|1> + 0 |x>`",
             )
         return width or N
 
@@ -319,14 +319,14 @@ class Algebra:
         terms, depth = extent(op)
         if terms > MAX_TERMS or depth > MAX_DEPTH:
             shown = f"takes {terms} products" if terms > MAX_TERMS else f"is nested {depth} deep"
-            raise error("NX134", f"this operator {shown}", span, "apply its parts to a ket one after the other")
+            raise error("NX134", f"this operator {shown}", span, "apply its parts to a ket one after another")
         return op
 
     # -- what an operator does ----------------------------------------------------------------------------------
     def apply(self, op: Operator, x: ir.Node, span: Span) -> ir.Node:
         """The ket op|x>."""
         if any(slot != 0 for slot, _ in x.type.slots):
-            raise error("NX232", "an operator cannot act on a copy", span, "apply it first: write (W |x>)@1")
+            raise error("NX232", "an operator cannot act on a copy", span, "apply it first: `(W |x>)@1`")
         self._check_width(op, x, span)
         self.build.spend(span)
         build = self.build
@@ -369,7 +369,7 @@ class Algebra:
         if cols and own and cols != own:
             raise error(
                 "NX241",
-                f"the operator takes kets of width {cols.name}, this one has width {own.name}",
+                f"the operator takes kets of width {cols.name}, but this one has width {own.name}",
                 span,
                 "transpose the operator, or use a ket of its width",
             )
@@ -435,9 +435,9 @@ class Algebra:
                 return build.unavailable(construct, (), own_indices, N, span)
         raise error(
             "NX234",
-            "an entrywise function of an initial matrix (or of I) has no limit of this kind",
+            "a nonlinear entrywise function of an initial matrix (or of `I`) has no limit of this kind",
             span,
-            "entrywise functions act on low-rank operators, such as tanh(|y><x|)",
+            "apply entrywise functions to low-rank operators, such as `tanh(|y><x|)`",
         )
 
     def _composed_kernel(self, factors: list[Operator], slot: int, span: Span) -> ir.Node:
@@ -494,7 +494,12 @@ class Algebra:
                 return op
             case Function(name=name, operator=inner, args=args, fn=fn):
                 return Function(name, self.mapped(inner, change, span), tuple(change(a) for a in args), fn)
-        raise error("NX283", "a matrix as such cannot be held fixed", span, "write stop(W |x>), or declare it frozen")
+        raise error(
+            "NX283",
+            "`stop` cannot be applied to a matrix by itself",
+            span,
+            "write `stop(W |x>)`, or declare the matrix `frozen`",
+        )
 
     # -- indices ------------------------------------------------------------------------------------------------
     def rename(self, op: Operator, mapping: dict[Index, Index | int], span: Span) -> Operator:

@@ -169,6 +169,6 @@ def bracket_width(root: ir.Node, span: Span) -> Width:
         todo.extend(node.args)
     if len(found) > 1:
         names = " and ".join(w.name for w in found)
-        message = f"the output is made of brackets of widths {names}: its tangent kernel has no one scale"
-        raise ProgramError([Diagnostic("NX281", message, span, "take the kernels of the brackets apart")])
+        message = f"the output combines brackets of widths {names}, so its tangent kernel has no single scale"
+        raise ProgramError([Diagnostic("NX281", message, span, "compute the kernels of the brackets separately")])
     return next(iter(found), N)

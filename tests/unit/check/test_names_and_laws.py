@@ -45,7 +45,7 @@ def test_a_parametrization_block_holds_rows_only(statement: str) -> None:
 
 def test_a_row_outside_of_a_parametrization_block_is_called_so() -> None:
     (found,) = [d for d in tpc.check("ket |u> ~ N(0, 1)\n|u> : a = 1\noutput <u>\n") if not d.is_warning]
-    assert found.message == "a row of exponents has no meaning here"
+    assert found.message == "a row of exponents is not allowed here"
 
 
 LAWS = """

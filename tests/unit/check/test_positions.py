@@ -68,7 +68,7 @@ def test_outputs_over_the_steps_do_not_leave_them(output: str) -> None:
 
 def test_what_the_loop_binds_is_read_once_more_by_an_output() -> None:
     program = PROGRAM.replace("minimize <v|v> * READ", "loss = <v|v> * y[step]\n    minimize loss")
-    with pytest.raises(ProgramError, match=r"NX164.*`y` has 3 entries over j"):
+    with pytest.raises(ProgramError, match=r"NX164.*`y` has 3 entries over `j`"):
         tpc.compile(program.replace("last = READ", "l[step] = loss[step]"))
     tpc.compile(program.replace("output last = READ", ""))
 

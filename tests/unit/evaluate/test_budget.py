@@ -47,10 +47,10 @@ def test_nothing_is_given_up_in_time() -> None:
 
 def test_every_formula_after_the_time_is_given_up() -> None:
     late = Budget(1.0, now=ticking(0.3))
-    with late.running(), pytest.raises(NotExact, match=r"given up after 1\.2 s"):
+    with late.running(), pytest.raises(NotExact, match=r"abandoned after 1\.2 s"):
         for _ in range(10):
             current().poll()
-    with pytest.raises(NotExact, match=r"given up after 1\.2 s"):
+    with pytest.raises(NotExact, match=r"abandoned after 1\.2 s"):
         late.poll()
 
 
@@ -70,7 +70,7 @@ def test_what_is_late_is_sampled_and_says_so(monkeypatch: pytest.MonkeyPatch) ->
     program = tpc.compile(RESIDUAL)
     run = tpc.limit(program, max_time=4, samples=8)
     assert run.outputs["first"].method == "closed-form"
-    assert run.outputs["K"].method == "qmc" and "given up after 2" in run.outputs["K"].note
+    assert run.outputs["K"].method == "qmc" and "abandoned after 2" in run.outputs["K"].note
 
 
 def test_the_time_of_formulas() -> None:
@@ -147,7 +147,7 @@ def test_linear_programs_stop_when_the_time_is_up() -> None:
     program = tpc.compile("axis i, j, k, l : 36\n" + FAMILIES["products"])
     with Budget(0.0).running():
         found = LinearEvaluator(program, program.outputs).output(program.outputs[0])
-    assert isinstance(found, NotExact) and "given up after" in found.reason
+    assert isinstance(found, NotExact) and "abandoned after" in found.reason
 
 
 def test_a_kernel_that_does_not_fit_is_refused_with_its_size() -> None:

@@ -71,7 +71,7 @@ def test_another_run(tmp_path: Path, change: dict[str, Any]) -> None:
 def test_no_checkpoint(tmp_path: Path) -> None:
     file = tmp_path / "run.npz"
     file.write_text("hello")
-    with pytest.raises(tpc.ProgramError, match="is no checkpoint"):
+    with pytest.raises(tpc.ProgramError, match="is not a checkpoint"):
         tpc.limit(PROGRAM, **OPTIONS, checkpoint=file)
 
 

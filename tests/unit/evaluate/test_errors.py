@@ -48,7 +48,7 @@ def test_an_undecided_sign_says_so() -> None:
 
 def test_a_division_by_nothing_is_refused() -> None:
     run = tpc.limit(f"{KETS}output o = 1/({SAME})\noutput p = log(abs({SAME}) + 1)")
-    assert run.failed["o"].code == "NX411" and "undecided" in run.failed["o"].message
+    assert run.failed["o"].code == "NX411" and "within its numerical error" in run.failed["o"].message
     assert abs(run["p"]) < 1e-12
 
 

@@ -584,7 +584,7 @@ output last = <u|u>
 output other[step] = 2 * step
 """)
     for name in ("f", "last"):
-        assert isinstance(found[name], Diagnostic) and "breaks down after" in found[name].message, found[name]
+        assert isinstance(found[name], Diagnostic) and "fails after" in found[name].message, found[name]
     np.testing.assert_array_equal(found["other"], 2 * np.arange(101))
 
 

@@ -184,7 +184,7 @@ def test_refusals(text: str, code: str) -> None:
 def test_a_trained_number_inside_of_features_is_refused() -> None:
     run = tpc.limit(biased("steps = 3", "SGD(lr = 0.5)").replace("relu(W", "relu(c W"))
     assert {d.code for d in run.failed.values()} == {"NX504"}
-    assert "inside of features" in run.failed["f"].message
+    assert "used inside features" in run.failed["f"].message
 
 
 @pytest.mark.parametrize("nesterov", [0, 1])

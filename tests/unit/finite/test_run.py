@@ -150,7 +150,7 @@ def test_impossible_covariances(cov, code: str) -> None:
     b = Builder()
     (i, j) = indices(2, "i", "j")
     if cov is None:
-        assert failure(b.average(ket(b, "u", var=-1.0), S)).message == "the variance of |u> is negative (-1)"
+        assert failure(b.average(ket(b, "u", var=-1.0), S)).message == "the variance of `|u>` is negative (-1)"
         assert failure(b.average(ket(b, "u", var=-1.0), S)).code == code
         return
     symbol = ir.KetSymbol("g", (i,), Width("n", 1.0), S, pair=(i, j))
@@ -265,7 +265,7 @@ def test_a_failure_poisons_only_its_dependents() -> None:
     lost = b.unavailable("`svd`", (x,), (), None, span(2))
     run = simulate(program(a=b.add(lost, b.average(x, S), S), c=b.average(x, S)), width=n, seeds=2)
     assert list(run.outputs) == ["c"] and run.failed["a"].code == "NX500"
-    assert run.failed["a"].message == "`svd` is checked, but not evaluated in this version" and run.failed[
+    assert run.failed["a"].message == "`svd` is not supported by any evaluator in this version" and run.failed[
         "a"
     ].span == span(2)
 

@@ -198,7 +198,7 @@ def test_states_count_as_memory() -> None:
     with pytest.raises(ProgramError) as caught:
         samples(program, 10_000, 1, max_memory=1e9)
     (diagnostic,) = caught.value.diagnostics
-    assert diagnostic.code == "NX431" and "for the states of the training" in diagnostic.message
+    assert diagnostic.code == "NX431" and "for the training states" in diagnostic.message
 
 
 # -- failures ------------------------------------------------------------------------------------------------
@@ -224,10 +224,10 @@ def test_divergence_names_the_step_and_the_state(parameters: str) -> None:
     if parameters == "all":
         assert set(found) == {"f", "end"}
     for name in ("f", "end") if parameters == "all" else ("f",):
-        assert found[name].startswith("NX417 the training stops in update ")
+        assert found[name].startswith("NX417 training diverges in update ")
         assert "overflows" in found[name]
     if parameters != "all":
-        assert f": {parameters} is not finite any more" in found["f"]
+        assert f": `{parameters}` is no longer finite" in found["f"]
     values = samples(tpc.compile(DIVERGING.replace("PARAMETERS", parameters)), N, 1).values
     assert "sound" in values
 
@@ -243,7 +243,7 @@ def test_divergence_in_an_entry_of_a_matrix() -> None:
     }
     output r[step] = <u|W|u>
     """
-    assert failures(text)["r"].startswith("NX417 the training stops in update 1: W is not finite any more (division")
+    assert failures(text)["r"].startswith("NX417 training diverges in update 1: `W` is no longer finite (division")
 
 
 def test_a_quantity_that_fails_alone_says_when() -> None:
@@ -275,7 +275,7 @@ def test_what_is_wrong_before_the_training_is_not_blamed_on_it() -> None:
     }
     output a[step] = <u|u>
     """
-    assert failures(text)["a"] == "NX413 log of a number that is not positive"
+    assert failures(text)["a"] == "NX413 `log` of a number that is not positive"
 
 
 def test_what_where_drops_does_no_harm() -> None:

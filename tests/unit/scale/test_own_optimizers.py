@@ -90,10 +90,10 @@ def test_degrees_of_ones_own(name: str, rates: tuple[str, ...]) -> None:
 @pytest.mark.parametrize(
     ("body", "why"),
     [
-        ("return -lr * (g + msign(g))", "grow by different powers"),
+        ("return -lr * (g + msign(g))", "scale with different powers"),
         ("return -lr * pow(g^T g + 0.1 I, -1/2)", "make it an argument"),
-        ("return -lr * sqrt(trace(p^T p)) * g", "grows with the parameter"),
-        ("return -lr * p", "grows with the parameter"),
+        ("return -lr * sqrt(trace(p^T p)) * g", "scales with the parameter"),
+        ("return -lr * p", "scales with the parameter"),
     ],
 )
 def test_what_has_no_degree_says_why(body: str, why: str) -> None:
@@ -104,5 +104,5 @@ def test_what_has_no_degree_says_why(body: str, why: str) -> None:
 
 def test_without_a_degree_there_is_an_error() -> None:
     own = "optimizer Own(lr) on operators { return -lr * (g + msign(g)) }\n"
-    with pytest.raises(ProgramError, match=r"NX601.*grow by different powers"):
+    with pytest.raises(ProgramError, match=r"NX601.*scale with different powers"):
         tpc.scale(own + text("mlp", "Own(lr = 0.1)"))

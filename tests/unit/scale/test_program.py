@@ -574,9 +574,9 @@ def test_what_a_row_leaves_out_is_said() -> None:
     )
     found = tpc.scale(frozen)
     (warning,) = found.warnings
-    assert warning.code == "NX924" and "c = 1, d = 1, as in muP" in warning.message
-    assert "W moves what it computes by Θ(n^(-1))" in warning.remedy and found.verdict.updates["W"] == -1
-    assert "at this a muP's updates are c = 1/2, d = 3/2" in warning.message
+    assert warning.code == "NX924" and "keeps muP's c = 1, d = 1" in warning.message
+    assert "`W` moves its output by Θ(n^(-1))" in warning.remedy and found.verdict.updates["W"] == -1
+    assert "at this a, muP's updates need c = 1/2, d = 3/2" in warning.message
     told = frozen.replace("a = 1/2, b = 0", "a = 1/2, b = 0, c = 1/2, d = 3/2")
     assert not tpc.scale(told).warnings and tpc.scale(told).verdict.updates["W"] == 0
 

@@ -110,7 +110,7 @@ class LinearRun:
 
     def _late(self) -> None:
         """Nothing of the loop is finished in time."""
-        late = NotExact(f"the time was up after {self.clock} steps")
+        late = NotExact(f"the time limit was reached after {self.clock} steps")
         self.problems |= dict.fromkeys([*self.plan.states, *self.plan.traces, *self.plan.step, *self.plan.last], late)
         self._schedule()
 
@@ -179,7 +179,7 @@ class LinearRun:
         made = "before the first update" if not self.clock else f"after {self.clock} updates"
         if self.clock == 1:
             made = "after 1 update"
-        return replace(problem, message=f"training breaks down {made}: {problem.message}")
+        return replace(problem, message=f"training fails {made}: {problem.message}")
 
     def _value(self, output: Output) -> Any:
         node = output.node

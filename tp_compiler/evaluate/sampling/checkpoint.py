@@ -79,7 +79,7 @@ class Checkpoint:
         except OSError as error:
             found.close()
             message = f"the checkpoint `{path}` cannot be written: {error.strerror or error}"
-            remedy = "name a file in a folder that exists, is yours, and has space"
+            remedy = "choose a file in an existing, writable folder with free space"
             raise ProgramError([Diagnostic("NX435", message, None, remedy)]) from None
         except ProgramError:
             found.close()
@@ -123,9 +123,9 @@ class Checkpoint:
                 kept = self.kept.setdefault((int(samples), int(number)), ({}, {}, {}))
                 kept[_KINDS.index(kind)][output] = value
         except Exception:  # zipfile and NumPy raise many kinds on files cut short, or of other programs
-            raise _unfit(f"`{self.path}` is no checkpoint, or a damaged one") from None
+            raise _unfit(f"`{self.path}` is not a checkpoint, or is damaged") from None
         if key != self.key:
-            raise _unfit(f"the checkpoint `{self.path}` belongs to another program, or to other options")
+            raise _unfit(f"the checkpoint `{self.path}` belongs to another program, or to different options")
 
     def get(self, samples: int, number: int) -> Kept | None:
         return self.kept.get((samples, number))
@@ -145,8 +145,8 @@ class Checkpoint:
 
     def warning(self) -> list[Diagnostic]:
         """What has to be said at the end of the run."""
-        message = f"the checkpoint `{self.path}` holds part of the run only: {self.problem}"
-        return [Diagnostic("NX915", message, None, "make room, and run again")] if self.problem else []
+        message = f"the checkpoint `{self.path}` contains only part of the run: {self.problem}"
+        return [Diagnostic("NX915", message, None, "free some space, and run again")] if self.problem else []
 
     def _write(self) -> None:
         arrays: dict[str, Any] = {"key": np.array(self.key), **self.others}
@@ -166,4 +166,4 @@ class Checkpoint:
 
 
 def _unfit(message: str) -> ProgramError:
-    return ProgramError([Diagnostic("NX434", message, None, "name another file, or remove this one")])
+    return ProgramError([Diagnostic("NX434", message, None, "choose another file, or remove this one")])

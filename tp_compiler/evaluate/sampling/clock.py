@@ -60,5 +60,5 @@ class Clock:
         """Nothing was computed in the time allowed."""
         total = self.steps * self.options.replicates
         done = f": {self.done} of {total} steps with M = {samples}" if total else f", M = {samples}"
-        message = f"the time allowed was spent in the smallest run{done}"
-        return Diagnostic("NX433", message, None, "raise --max-time, or use fewer steps or --replicates")
+        message = f"the time limit was reached during the smallest run{done}"
+        return Diagnostic("NX433", message, None, "raise `--max-time`, or use fewer steps or a smaller `--replicates`")

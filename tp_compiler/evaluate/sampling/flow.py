@@ -117,8 +117,8 @@ class Flow:
         )  # fmt: skip
         if not found.success or not np.isfinite(found.y).all():
             span = self.loop.span
-            message = f"the gradient flow cannot be followed to its end: {found.message}"
-            raise _Stopped(Diagnostic("NX418", message, span, "list earlier times, or lower lr"))
+            message = f"the gradient flow cannot be integrated to the last time: {found.message}"
+            raise _Stopped(Diagnostic("NX418", message, span, "list earlier times, or lower `lr`"))
         return found.y[:, -1]
 
     def _jumps(self) -> bool:
@@ -142,8 +142,8 @@ def unsupported(states: list[ir.State]) -> Diagnostic | None:
     """The reason why a training cannot flow: entries of a matrix that are not met in pairs."""
     for state in states:
         if state.is_matrix:
-            message = f"the gradient flow of {state.name} under this optimizer is not available"
-            return Diagnostic("NX418", message, state.span, "use SGD for it, or `train steps`")
+            message = f"the gradient flow of `{state.name}` under this optimizer is not supported"
+            return Diagnostic("NX418", message, state.span, "train it with `SGD`, or use `train steps`")
     return None
 
 

@@ -182,7 +182,7 @@ def diagnostic(nodes: Iterable[ir.Node]) -> Diagnostic:
     node = min(nodes, key=lambda n: n.serial)
     return Diagnostic(
         "NX441",
-        "this average has an infinite moment, or one carried by events rarer than the sample holds",
+        "this average has an infinite moment, or one dominated by events too rare for the sample",
         node.span,
-        "bound the tail (clip, or tanh), or raise --max-samples if you know that the moment is finite",
+        "bound the tail (clip, or tanh), or raise `--max-samples` if you know that the moment is finite",
     )

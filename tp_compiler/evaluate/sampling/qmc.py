@@ -118,7 +118,7 @@ class Sampling:
         except KeyboardInterrupt:
             if not self.levels:
                 raise
-            message = f"interrupted at M = {samples}: these are the results with M = {self.levels[-1].samples}"
+            message = f"interrupted at M = {samples}: the results with M = {self.levels[-1].samples} are shown"
             self.warnings.append(Diagnostic("NX914", message))
         return None
 
@@ -145,10 +145,12 @@ class Sampling:
         o = self.options
         spent = time.monotonic() - self.start
         if o.max_time is not None and 2.2 * spent > o.max_time:
-            self.warnings.append(Diagnostic("NX911", f"stopped at M = {samples}: the time allowed is nearly spent"))
+            self.warnings.append(Diagnostic("NX911", f"stopped at M = {samples}: the time limit is nearly reached"))
             return True
         if self._memory(2 * samples) > o.memory:
-            self.warnings.append(Diagnostic("NX912", f"stopped at M = {samples}: twice as many exceed the memory"))
+            self.warnings.append(
+                Diagnostic("NX912", f"stopped at M = {samples}: twice as many samples would exceed the memory")
+            )
             return True
         return False
 
@@ -157,9 +159,9 @@ class Sampling:
         if not self.levels:
             raise ProgramError([self.clock.too_slow(samples)])
         reached = self.levels[-1].samples
-        message = f"stopped at M = {reached}: the time allowed was spent at M = {samples}"
+        message = f"stopped at M = {reached}: the time limit was reached at M = {samples}"
         if reached == samples:
-            message = f"stopped at M = {samples}: the time allowed was spent before the bias was known"
+            message = f"stopped at M = {samples}: the time limit was reached before the bias was estimated"
         self.warnings.append(Diagnostic("NX911", message))
 
     def _memory(self, samples: int) -> float:
@@ -170,14 +172,14 @@ class Sampling:
         smallest = self.options.samples or FIRST_SAMPLES
         needed = self._memory(smallest)
         if needed > self.options.memory:
-            shown = f"{needed / 1e9:.1f} GB, {self.options.memory / 1e9:.1f} GB are allowed"
+            shown = f"{needed / 1e9:.1f} GB, but only {self.options.memory / 1e9:.1f} GB are allowed"
             raise ProgramError(
                 [
                     Diagnostic(
                         "NX431",
                         f"{smallest} particles need about {shown}",
                         None,
-                        "use smaller axes, fewer --samples or --threads, or a larger --max-memory",
+                        "use smaller axes, fewer `--samples` or `--threads`, or raise `--max-memory`",
                     )
                 ]
             )
@@ -402,10 +404,10 @@ class Sampling:
             return None
         return Diagnostic(
             "NX441",
-            f"the average does not converge: with {self.levels[-1].samples} particles its error is still {now:.2g},"
-            f" with an eighth of them it was {then:.2g}",
+            f"the average does not converge: its error is still {now:.2g} with {self.levels[-1].samples} particles,"
+            f" and was {then:.2g} with an eighth of them",
             output.span,
-            "a moment may be infinite; check the tails, or raise --max-samples",
+            "check the tails, since a moment may be infinite, or raise `--max-samples`",
         )
 
     def _warn_if_unmet(self, output: Output) -> None:
@@ -413,8 +415,8 @@ class Sampling:
             return
         for error, bound in self._errors(output.name):
             if error > bound:
-                message = f"the error of {output.name}, {error:.2g}, is above the tolerance {bound:.2g}"
-                self.warnings.append(Diagnostic("NX913", message, output.span, "raise --max-samples or --samples"))
+                message = f"the error of `{output.name}`, {error:.2g}, exceeds the tolerance {bound:.2g}"
+                self.warnings.append(Diagnostic("NX913", message, output.span, "raise `--max-samples` or `--samples`"))
                 return
 
 

@@ -181,7 +181,7 @@ class Replicate:
         return np.arange(1.0, node.index.size + 1)
 
     def _unavailable(self, node: ir.Unavailable) -> Any:
-        return node.diagnostic("outputs that do not depend on it are computed")
+        return node.diagnostic("leave out the outputs that depend on it")
 
     def _initialket(self, node: ir.InitialKet) -> Any:
         symbol = node.symbol

@@ -155,7 +155,7 @@ class Training:
     def _diverged(self, state: ir.State, cause: Diagnostic | None) -> Diagnostic:
         why = f" ({cause.message})" if cause is not None else ""
         update = self.clock + 1 if cause is not None else self.clock
-        message = f"the training stops in update {update}: {state.name} is not finite any more{why}"
+        message = f"training diverges in update {update}: `{state.name}` is no longer finite{why}"
         span = cause.span if cause is not None else state.span
         return Diagnostic("NX417", message, span, "lower the learning rate, or clip the gradient")
 
