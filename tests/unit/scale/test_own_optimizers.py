@@ -11,8 +11,7 @@ import pytest
 import tp_compiler as tpc
 from tests.unit.scale.programs import text
 from tp_compiler.check.degrees import homogeneity
-from tp_compiler.check.names import Scope
-from tp_compiler.check.values import OptimizerName
+from tp_compiler.check.names import OptimizerName, Scope
 from tp_compiler.diagnostics import Diagnostics, ProgramError, Source
 from tp_compiler.frontend.parse import parse
 
