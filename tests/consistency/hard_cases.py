@@ -83,6 +83,29 @@ def root_of_parabola() -> float:
     return _average(inner)
 
 
+def _stripes(rate: int, level: float) -> float:
+    """P(sin(rate x) > level)"""
+    first, turn = math.asin(level), 2 * PI
+    total = mp.mpf(0)
+    for k in range(-3 * rate, 3 * rate):
+        a, b = ((first + turn * k) / rate, (PI - first + turn * k) / rate)
+        total += mp.ncdf(b) - mp.ncdf(a)
+    return float(total)
+
+
+def _roots_of_sine() -> float:
+    """E |sin x|^-½: x = kπ ± t² makes every half-wave smooth."""
+    with mp.workdps(20):
+
+        def half(k, sign):  # type: ignore[no-untyped-def]
+            return mp.quad(
+                lambda t: 2 * t / mp.sqrt(mp.sin(t * t)) * mp.npdf(k * mp.pi + sign * t * t),
+                [0, 0.6, mp.sqrt(mp.pi / 2)],
+            )
+
+        return float(mp.fsum(half(k, sign) for k in range(-4, 5) for sign in (-1, 1)))
+
+
 EXACT: dict[str, float] = {
     # wide variances and tails: the mass is far from where the Gaussian is
     "<exp(w^2/9.5)>": math.sqrt(1 / (1 - 8 / 9.5)),
@@ -125,6 +148,15 @@ EXACT: dict[str, float] = {
     ),
     "<log(abs(x - 1))|tanh(x)>": _singular(lambda x, d: mp.log(abs(d)) * mp.tanh(x), 1, -0.1),
     "<(exp(x) - 1)/x>": _average(lambda x: mp.expm1(x) / x if x else mp.mpf(1)),
+    # an exponential that cancels the Gaussian
+    "<exp(x^2/2)/(1 + x^4)>": PI / math.sqrt(2) / math.sqrt(2 * PI),
+    "<exp(x^2/2)/(1 + x^2)>": math.sqrt(PI / 2),
+    "<exp(x^2/2 - x)/cosh(2*x)>": PI / math.sqrt(2) / math.sqrt(2 * PI),
+    "<exp(w^2/8)|1/(1 + w^4)>": PI / math.sqrt(2) / math.sqrt(8 * PI),
+    # many places
+    "<step(sin(20*x))*x^2>": 0.5,
+    "<step(sin(20*x) - 0.5)>": _stripes(20, 0.5),
+    "<abs(sin(x))^(-0.5)>": _roots_of_sine(),
     # kinks inside
     "<abs(tanh(x) - 0.5)>": _average(lambda x: abs(mp.tanh(x) - 0.5), math.atanh(0.5)),
     "<sqrt(abs(x^2 - 1))>": _average(lambda x: mp.sqrt(abs(x**2 - 1))),
@@ -176,6 +208,8 @@ INFINITE = [
     "<exp(0.3*x^2)|exp(0.3*x^2)>",
     "<exp(x^4/100)>",
     "<exp(exp(x))>",
+    "<exp(x^2/2)/sqrt(1 + x^2)>",
+    "<exp(x^2/2 - x)/(1 + x^4)>",
     "<exp(1.1*x*y)>",
     "<(x^2 + y^2)^(-1)>",
     "<exp(0.6*x*y)|exp(0.5*x*y)>",

@@ -55,3 +55,10 @@ def test_samples_refuse_what_does_not_exist(expression: str) -> None:
     for seed in (0, 1, 2):
         run = tpc.limit(f"{KETS}output o = {expression}", method="qmc", seed=seed, samples=2**12)
         assert run.failed["o"].code == "NX441", run.outputs
+
+
+def test_a_divisor_that_is_0_by_symmetry_is_named() -> None:
+    """Not an average that the sampler finds no end of."""
+    for method in ("auto", "exact"):
+        run = tpc.limit(f"{KETS}output o = 1/<x|tanh(x*x)>", method=method)
+        assert run.failed["o"].code == "NX411", run.failed["o"].message

@@ -128,7 +128,7 @@ def watch(factor: Factor, points: list[Any], seen: Seen) -> None:
 
 def kinked(factor: Factor) -> bool:
     f = factor.function
-    return bool(f.kinks) if isinstance(f, Univariate) else getattr(f, "kinked", False)
+    return bool(f.kinks) or f.crowded if isinstance(f, Univariate) else getattr(f, "kinked", False)
 
 
 def parity_of(factor: Factor) -> int:

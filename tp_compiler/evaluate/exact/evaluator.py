@@ -95,7 +95,9 @@ class ExactEvaluator:
         problem = faults.problem(node, value.values, set())
         if problem is not None:
             cancelled = problem.code == "NX411" and value.error is not None and not np.all(np.isfinite(value.error))
-            return faults.undecided(node) if cancelled else NotExact(problem.message)
+            if problem.code == "NX411":  # by a number that is 0 up to its error, or exactly
+                return faults.undecided(node) if cancelled else problem
+            return NotExact(problem.message)
         shape = tuple(i.size for i in output.indices)
         try:
             current().room(3.0 * math.prod(shape), "an output and its error")

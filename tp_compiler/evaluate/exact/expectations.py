@@ -39,7 +39,7 @@ from tp_compiler.evaluate.exact.ket_formula import (
     times,
 )
 from tp_compiler.evaluate.exact.recursion import Recursion
-from tp_compiler.evaluate.gaussian import careful, closed_forms, quadrature, sensitivity, tilting
+from tp_compiler.evaluate.gaussian import careful, closed_forms, flat, quadrature, sensitivity, tilting
 from tp_compiler.evaluate.gaussian.lines import Infinite
 from tp_compiler.evaluate.gaussian.tame import is_tame
 from tp_compiler.evaluate.gaussian.univariate import Univariate, combination, degree_of_sum, is_constant
@@ -358,6 +358,9 @@ class Expectations:
         split = _split(factors, places)
         log: Any = 0.0
         if np.any(split.linear) or np.any(split.quadratic):
+            known = self._flat(split, mean, spread)
+            if known is not None:
+                return known
             log, new_mean, new_spread, finite = tilting.tilted(split.linear, split.quadratic, mean, spread)
             if np.all(finite):
                 mean, spread = new_mean, new_spread
@@ -373,10 +376,23 @@ class Expectations:
             value, error = self._univariate(split.rest, mean, spread)
         return value * size, error * np.abs(size)
 
+    def _flat(self, split: _Split, mean: Any, spread: Any) -> tuple[Any, Any] | None:
+        """Where the exponentials of one Gaussian cancel its density."""
+        if len(split.rest) > 1 or split.joint or not flat.cancels(split.quadratic[0, 0], spread[..., 0, 0]):
+            return None
+        self._spend(careful.COST[1] * float(np.size(mean)))
+        whole = combination([(1.0, split.rest[0])])
+        try:
+            found = flat.expectation(whole, split.linear[0], split.quadratic[0, 0], mean[..., 0], spread[..., 0, 0])
+        except careful.Unsettled:
+            return None
+        self.method = QUADRATURE
+        return found
+
     def _several(self, factors: list[Factor], places: dict[Any, int], mean: Any, spread: Any) -> tuple[Any, Any]:
         self.method = QUADRATURE
         joint, watched, kinks = _joint(factors, places), _watched(factors, places), _kinks(factors, places)
-        curved = any(composites.kinked(f) for f in factors if not isinstance(f.function, Univariate))
+        curved = any(composites.kinked(f) and not getattr(f.function, "kinks", ()) for f in factors)
         return careful.expectation_of(joint, watched, mean, spread, kinks, self._spend, curved)
 
     def _univariate(self, rest: list[list[Univariate]], mean: Any, spread: Any) -> tuple[Any, Any]:

@@ -15,6 +15,7 @@ import numpy as np
 from tp_compiler.evaluate.exact import composites, compositions
 from tp_compiler.evaluate.exact.ket_formula import Factor, Form, Linear, Tensor, Term, number, product
 from tp_compiler.evaluate.gaussian import kernel_table as table
+from tp_compiler.evaluate.gaussian import tilting
 from tp_compiler.evaluate.gaussian.univariate import (
     Seen,
     Univariate,
@@ -35,7 +36,7 @@ from tp_compiler.ir.primitives import PRIMITIVES
 Values = Callable[[Any], Any]
 
 TABLED = frozenset(name for row in table.ROWS for name in row.first | row.second)
-MOST_KINKS = 16  # of one function
+MOST_KINKS = 16  # of one function; more are found where they are needed
 _SIZES = np.geomspace(1e-9, 1e9, 1801)
 _SCAN = np.unique([0.0, *_SIZES, *-_SIZES, *np.linspace(-40, 40, 3201)])  # where changes of sign are looked for
 _HALVINGS = 1100  # of an interval, at most, until its ends are neighbours
@@ -226,10 +227,10 @@ def composed(fn: str, parts: list[Univariate]) -> Univariate:
     if not row.smooth:
         found += [x for g in _switches(fn, parts) for x in crossings(g)]
     kinks = apart(found)
-    if len(kinks) > MOST_KINKS:
-        raise NotExact(f"{fn} of a function with many kinks")
+    crowded = len(kinks) > MOST_KINKS or any(p.crowded for p in parts)
+    kinks = () if crowded else kinks
     kernel = KERNELS[fn]
-    analytic = row.smooth and all(p.analytic for p in parts)
+    analytic = row.smooth and not crowded and all(p.analytic for p in parts)
     broken = fn in ("step", "sign", "where") or any(jumps(p) for p in parts)
     whole = composite(lambda x: np.asarray(kernel(*(p(x) for p in parts))) + 0.0 * x, kinks, analytic)
     exponent = float(parts[1](0.0)) if fn == "pow" and is_constant(parts[1]) else None
@@ -237,6 +238,10 @@ def composed(fn: str, parts: list[Univariate]) -> Univariate:
     whole = whole.watched(
         _watch(fn, parts), composites.parity_under(fn, [parity(p) for p in parts], exponent), degree=own
     )
+    if fn == "div" and tilting.exponential(parts[0]):
+        whole = replace(whole, parts=(parts[0], composed(fn, [combination([(1.0, [])]), parts[1]])))
+    if crowded:
+        return replace(whole.with_slope(lambda: None, True), crowded=True)
     return whole.with_slope(lambda: _chain(fn, parts, kinks), broken)
 
 

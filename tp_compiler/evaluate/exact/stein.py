@@ -73,7 +73,7 @@ def mean_derivative(
     if not isinstance(factor.function, Univariate):
         raise NotExact("the derivative of a function of several Gaussians")
     f, (argument,) = factor.function, factor.arguments
-    jumps = jumps_of(f)
+    jumps = [] if f.crowded else jumps_of(f)
     slope = f.regular()
     if not near and (jumps or slope is None):
         return _alone(product, covariance, factor)
@@ -174,6 +174,8 @@ def _conditioned(
 
 def jumps_of(f: Univariate) -> list[tuple[float, float]]:
     """(place, size) of the jumps among its kinks."""
+    if f.crowded:
+        raise NotExact("jumps of a function with many kinks")
     found = []
     for kink in f.kinks:
         reach = ULPS * np.spacing(max(abs(kink), 1e-300))

@@ -29,6 +29,7 @@ ALIGNED = 1 - 1e-13  # correlations above: one axis
 SECTIONS = (-0.6, 0.13, 0.9)  # where the other variables stand while one is looked at, in standard deviations
 MOST_ROWS = 4  # of a family of joint functions that are looked at
 
+MOST_CROSSED = 2**28  # points of a product of two sets of panels
 UNSURE = 1e-6  # a larger part of the largest value is worth a better rule,
 SMALL = 1e-10  # if it is not small
 
@@ -115,7 +116,7 @@ def profile(f: Univariate, mean: Array, deviation: Array) -> Profile:
     reach = lines.FARTHEST * deviation
     low, high = float(np.min(mean - reach)), float(np.max(mean + reach))
     places = tuple(features.places(f.seen, low, high, f.kinks))
-    return Profile(places, any(_rough(f, x, largest, x in f.kinks) for x in places))
+    return Profile(places, f.crowded or any(_rough(f, x, largest, x in f.kinks) for x in places))
 
 
 def _rough(f: Callable[[Array], Array], place: float, deviation: float, kink: bool) -> bool:
@@ -227,6 +228,8 @@ class _Product:
             cut = lines.divided(part, m, s, part.places(m, s, range(len(own))))
             sides.append((part, m, s, cut))
         cosine = spread[first[0], second[0]] / math.sqrt(spread[first[0], first[0]] * spread[second[0], second[0]])
+        if math.prod(cut.panels.low.size * lines.NODES.size for *_, cut in sides) > MOST_CROSSED:
+            raise Unsettled("two functions with many places")
         coarse, fine = (_crossed_sum(sides, cosine, halved) for halved in (False, True))
         if not np.isfinite(fine[0]):
             raise Unsettled("a function that is not finite")

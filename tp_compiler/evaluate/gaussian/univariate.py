@@ -43,6 +43,7 @@ class Univariate:
     identity: object = field(default=None, repr=False)  # tells composites apart
     slope: Callable[[], Univariate | None] | None = field(default=None, repr=False, compare=False)  # base', if known
     jumps: bool = field(default=False, repr=False, compare=False)  # of a composite: whether it may jump at its kinks
+    crowded: bool = field(default=False, repr=False, compare=False)  # whether it has more kinks than are listed
 
     def __call__(self, x: Any) -> Array:
         x = np.asarray(x, dtype=np.float64)
@@ -240,7 +241,7 @@ def combination(pieces: Sequence[tuple[float, Sequence[Univariate]]]) -> Univari
     parts = [times(monomial(0), pieces[0][0]), *pieces[0][1]] if len(pieces) == 1 else ()
     kinks = tuple({k for f in every for k in f.kinks})
     return (
-        composite(value, kinks, all(f.analytic for f in every))
+        replace(composite(value, kinks, all(f.analytic for f in every)), crowded=any(f.crowded for f in every))
         .with_slope(slope, any(jumps(f) for f in every))
         .watched(watch, own, parts, degree_of_sum([[degree(f) for f in functions] for _, functions in pieces]))
     )
@@ -256,6 +257,7 @@ def affine(f: Univariate, a: float, b: float) -> Univariate:
         return None if own is None else times(affine(own, a, b), a)
 
     moved = composite(lambda x: f(a * x + b), tuple((k - b) / a for k in f.kinks), f.analytic)
+    moved = replace(moved, crowded=f.crowded)
     watch: Watch = lambda x, record: f.seen(a * x + b, record)  # noqa: E731
     return moved.with_slope(slope, jumps(f)).watched(watch, degree=degree(f))
 
