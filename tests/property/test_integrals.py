@@ -124,6 +124,106 @@ OTHERS: dict[str, Callable[[Real], Real]] = {
 }
 
 
+# functions of two Gaussians that do not come apart --------------------------------------------------------------
+Shape = tuple[str, Callable[[Real], Real], Callable[[Real], Real]]  # of u: text, E f(x - c) as a function of c, f(d)
+
+
+def _shape(rng: random.Random) -> Shape:
+    a, q = 10 ** rng.uniform(0, 6), rng.choice([-0.6, -0.5, -0.3, 0.5])
+
+    def power(c: Real) -> Real:
+        size = mp.mpf(2) ** (mp.mpf(q) / 2) * mp.gamma((mp.mpf(q) + 1) / 2) / mp.sqrt(mp.pi)
+        return size * mp.hyp1f1(-mp.mpf(q) / 2, 0.5, -c * c / 2)
+
+    def voigt(c: Real) -> Real:
+        z = (c + 1j / mp.sqrt(a)) / mp.sqrt(2)
+        return mp.sqrt(mp.pi / (2 * mp.mpf(a))) * mp.re(mp.exp(-z * z) * mp.erfc(-1j * z))
+
+    return rng.choice(
+        [
+            (f"abs(@)^({q})", power, lambda d: abs(d) ** mp.mpf(q)),
+            ("step(@)", lambda c: mp.ncdf(-c), lambda d: mp.mpf(d > 0)),
+            ("relu(@)", lambda c: mp.npdf(c) - c * mp.ncdf(-c), lambda d: max(d, mp.mpf(0))),
+            (f"1/(1 + {a!r}*(@)^2)", voigt, lambda d: 1 / (1 + a * d * d)),
+            (
+                f"exp(-{a!r}*(@)^2)",
+                lambda c: mp.exp(-a * c * c / (1 + 2 * a)) / mp.sqrt(1 + 2 * a),
+                lambda d: mp.exp(-a * d * d),
+            ),
+        ]
+    )
+
+
+CURVES: dict[str, Callable[[Real], Real]] = {
+    "y^2": lambda y: y * y,
+    "tanh(3*y)": lambda y: mp.tanh(3 * y),
+    "sin(2*y)": lambda y: mp.sin(2 * y),
+    "exp(y)": mp.exp,
+}
+BESIDE: dict[str, Callable[[Real], Real]] = {
+    "": lambda y: mp.mpf(1),
+    "*y^2": lambda y: y * y,
+    "*sigmoid(y)": lambda y: 1 / (1 + mp.exp(-y)),
+    "*exp(0.2*y^2)": lambda y: mp.exp(0.2 * y * y),
+    "*step(y - 0.3)": lambda y: mp.mpf(y > 0.3),
+}
+#: their averages over a circle x² + y² = s
+AROUND: dict[str, Callable[[Real], Real]] = {
+    "": lambda s: mp.mpf(1),
+    "*x^2": lambda s: s / 2,
+    "*step(x*y)": lambda s: mp.mpf(1) / 2,
+    "*atan(x/y)^2": lambda s: mp.pi**2 / 12,
+}
+
+
+def _beside_a_curve(rng: random.Random) -> tuple[str, float]:
+    """f(x - c(y)) g(y), where the average over x is known."""
+    text, inner, _ = _shape(rng)
+    curve, beside = rng.choice(list(CURVES)), rng.choice(list(BESIDE))
+    cuts = [*range(-16, 17), -0.5, -0.1, 0.1, 0.3, 0.5]
+    with mp.workdps(20):
+        want = mp.quad(lambda y: inner(CURVES[curve](y)) * BESIDE[beside](y) * mp.npdf(y), sorted(cuts))
+    return text.replace("@", f"x - {curve}") + beside, float(want)
+
+
+def _around_a_point(rng: random.Random) -> tuple[str, float]:
+    """f(x² + y² - c) g(x, y), where the average of g around a circle is known."""
+    text, _, outer = _shape(rng)
+    c, beside = rng.choice([0.0, 0.0, 0.7, 2.0]), rng.choice(list(AROUND))
+    steps = [0, 1e-6, 1e-4, 1e-2, 0.1, 0.5, 1, 3, 10, 30, 100, 200]
+    with mp.workdps(20):
+
+        def density(d: Real) -> Real:
+            return outer(d) * AROUND[beside](c + d) * mp.exp(-(c + d) / 2) / 2
+
+        want = mp.quad(density, steps)
+        if c:
+            want += mp.quad(lambda d: density(-d), [s for s in steps if s < c] + [c])
+    return text.replace("@", f"x^2 + y^2 - {c}") + beside, float(want)
+
+
+def _check_plane(seed: int) -> None:
+    rng = random.Random(seed)
+    text, want = rng.choice([_beside_a_curve, _around_a_point])(rng)
+    run = tpc.limit(f"{DECLARATIONS}output o = <{text}>", seed=seed, max_samples=2**14)
+    assert not run.failed, (text, want, run.failed["o"].message)
+    found = run.outputs["o"]
+    assert found.method != "qmc", (text, want, found.note)
+    assert abs(found.value - want) <= 6 * found.stderr + 1e-10 * abs(want) + 1e-25, (text, want, found)
+    assert found.stderr <= 1e-6 * abs(want), (text, want, found)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_exists_over_planes_is_answered(seed: int) -> None:
+    _check_plane(seed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(100, 120))
+def test_what_exists_over_planes_is_answered_on_more(seed: int) -> None:
+    _check_plane(seed)
+
+
 def _check(seed: int) -> None:
     rng = random.Random(seed)
     pieces = _pieces(rng)

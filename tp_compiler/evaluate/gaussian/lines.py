@@ -151,6 +151,15 @@ def exactly(function: Function) -> Known:
     return lambda x: (function(x), 0.0)
 
 
+def ends(function: Function, mean: Array, slope: Array, care: Care) -> tuple[float, float]:
+    """Where one axis ends for f."""
+    faults: dict[int, Exception] = {}
+    low, high, _ = _ends(function, mean[None], slope, care, faults)
+    for reason in faults.values():
+        raise reason
+    return float(low[0]), float(high[0])
+
+
 def settled(function: Known, slope: Array, cut: Cut, care: Care) -> tuple[Array, Array]:
     """The integrals over a cut, and their errors."""
     value, error, size = _adaptive(function, slope, cut, care)

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,12 +27,14 @@ INNER = Care(
 OUTER = Care(rtol=1e-10, ratio=16.0, step=0.5, most=800)
 LINES = 256  # at a time
 GRID = np.linspace(-FARTHEST, FARTHEST, 309)  # of the inner axis, where places are only counted
-SPAN = np.linspace(-FARTHEST, FARTHEST, 155)  # of the outer axis
+SPAN = 101  # points of the outer axis, where what happens on the inner one is compared
+LOOKS = np.array([-2.1, -0.97, -0.31, 0.43, 1.13, 1.9])  # where the inner axis is looked at, to choose it
 DECADES = 10.0 ** -np.arange(0.0, 16.0)
 AROUND = np.concatenate([-DECADES, [0.0], DECADES[::-1]])
 SAME = 1e-11  # heights closer than so are the same, relatively
 BESIDE = 1e-6  # a distance at which slopes are measured
 ROUNDING = 64 * 2.0**-52
+NEAR = 1e-3  # of a place of the outer axis: what seems to change there is rounding, but about 0
 MOST_EVENTS = 24
 _SECTIONS, _STEPS = 16, 14
 _DOMAIN = np.arange(_SECTIONS + 1) / _SECTIONS
@@ -63,8 +66,14 @@ class Plane:
 
 def integral(plane: Plane) -> tuple[float, float]:
     """(E f, its error). Raises Infinite where E|f| = ∞, Unsettled where the integral cannot be known."""
+    plane = min(plane, replace(plane, outer=plane.inner, inner=plane.outer), key=_inner_places)
     over = _Sections(plane)
-    cut = lines.divided(lambda x: over.both(x)[0], plane.mean, plane.outer, _events(plane), OUTER)
+
+    def values(x: Array) -> Array:
+        return over.both(x)[0]
+
+    events = _events(plane, *lines.ends(values, plane.mean, plane.outer, OUTER))
+    cut = lines.divided(values, plane.mean, plane.outer, events, OUTER)
     value, error = lines.settled(over.both, plane.outer, cut, OUTER)
     singular = cut.tails.value != 0
     size, off = over.both(cut.tails.start[singular])
@@ -73,6 +82,12 @@ def integral(plane: Plane) -> tuple[float, float]:
     if not np.isfinite(value[0] + error[0] + unsure):
         raise Unsettled("a function that is not finite")
     return float(value[0]), float(error[0]) + unsure
+
+
+def _inner_places(plane: Plane) -> int:
+    """How many places there are on a few lines."""
+    trace = plane.trace(plane.at(LOOKS))
+    return len(features.on_lines(trace, len(LOOKS), -FARTHEST, FARTHEST).z)
 
 
 class _Sections:
@@ -96,22 +111,25 @@ class _Sections:
 
 
 # where the outer axis is cut ---------------------------------------------------------------------------------
-def _events(plane: Plane) -> list[float]:
-    """Where the picture of inner places changes, and where the highest point of the inner axis is highest."""
+def _events(plane: Plane, low: float, high: float) -> list[float]:
+    """Between low and high, where the picture of inner places changes, and where its highest point is highest."""
     found: list[float] = []
-    grid = SPAN
-    for _ in range(2):
-        grid = np.unique(np.clip(np.concatenate([grid, AROUND]), -FARTHEST, FARTHEST))
-        new = [t for t in (*_changes(plane, grid), *_summits(plane, grid)) if _apart(t, found)]
-        for t in new:
-            if _apart(t, found):
-                found.append(t)
-        if not new or len(found) > MOST_EVENTS:
-            break
-        grid = np.concatenate([t + AROUND for t in new])
-    if len(found) > MOST_EVENTS:
-        raise Unsettled("a function with too many places")
+    _add(found, plane, np.linspace(low, high, SPAN), low, high)
+    inside = [t + AROUND[np.abs(AROUND) >= NEAR] for t in found]
+    with suppress(Unsettled):  # rounding beside a place looks like many
+        _add(found, plane, np.concatenate([[low], *inside]), low, high)
     return found
+
+
+def _add(found: list[float], plane: Plane, grid: Array, low: float, high: float) -> None:
+    grid = np.unique(np.clip(np.concatenate([grid, AROUND]), low, high))
+    new = list(found)
+    for t in (*_changes(plane, grid), *_summits(plane, grid)):
+        if _apart(t, new):
+            new.append(t)
+    if len(new) > MOST_EVENTS:
+        raise Unsettled("a function with too many places")
+    found[:] = new
 
 
 def _apart(t: float, found: list[float]) -> bool:
