@@ -21,6 +21,7 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "tex": (set(), set()),
     "pages": (set(), set()),
     "signatures": (set(), set()),
+    "shapes": (set(), set()),
     "results": ({"diagnostics", "pages"}, {"numpy"}),
     "ir": ({"diagnostics"}, set()),
     "transform": ({"ir", "diagnostics"}, set()),
@@ -29,10 +30,10 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "train": ({"ir", "transform", "diagnostics"}, set()),
     "equations": ({"ir", "transform", "diagnostics", "pages"}, {"sympy"}),
     "evaluate": (
-        {"ir", "transform", "diagnostics", "results", "process", "signatures", "_version"},
+        {"ir", "transform", "diagnostics", "results", "process", "shapes", "signatures", "_version"},
         {"numpy", "scipy", "sympy", "threadpoolctl", "numba"},
     ),
-    "finite": ({"ir", "diagnostics", "results"}, {"numpy", "scipy"}),
+    "finite": ({"ir", "diagnostics", "results", "shapes"}, {"numpy", "scipy"}),
     "scale": ({"ir", "transform", "diagnostics", "pages"}, set()),
     "expand": ({"frontend", "ir", "transform", "diagnostics"}, set()),
     "report": (

@@ -12,19 +12,23 @@ from typing import Any
 
 import numpy as np
 
+from tp_compiler.evaluate.array_types import Array, Kind, Whole
 from tp_compiler.evaluate.budget import current, spacious
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.types import Index, Type
 
 Label = int | Index
+Labels = tuple[Label, ...]
+#: An array and what its dimensions are.
+Labelled = tuple[Array, Labels]
 STEP = "a step of a sum of products"
 
 
-def labels(kind: Type) -> tuple[Label, ...]:
+def labels(kind: Type) -> Labels:
     return (*(slot for slot, _ in kind.slots), *kind.indices)
 
 
-def aligned(x: Any, own: Sequence[Label], wanted: Sequence[Label]) -> Any:
+def aligned(x: Kind, own: Sequence[Label], wanted: Sequence[Label]) -> Kind:
     """A view of x with one dimension per wanted label, of size 1 where x lacks it."""
     present = [label for label in wanted if label in own]
     if list(own) != present:
@@ -35,7 +39,7 @@ def aligned(x: Any, own: Sequence[Label], wanted: Sequence[Label]) -> Any:
     return np.reshape(x, [next(shape) if label in own else 1 for label in wanted])
 
 
-def contract(arrays: list[Any], of: list[tuple[Label, ...]], out: tuple[Label, ...]) -> Any:
+def contract(arrays: Sequence[Array], of: list[Labels], out: Labels) -> Array:
     """The sum, over every label not in `out`, of the product of arrays. Pairs are merged smallest result first."""
     terms = [_summed(x, own, of[:k] + of[k + 1 :], out) for k, (x, own) in enumerate(zip(arrays, of, strict=True))]
     while len(terms) > 1:
@@ -51,7 +55,7 @@ def contract(arrays: list[Any], of: list[tuple[Label, ...]], out: tuple[Label, .
     return result
 
 
-def _summed(x: Any, own: tuple[Label, ...], others: list[tuple[Label, ...]], out: tuple[Label, ...]) -> Any:
+def _summed(x: Array, own: Labels, others: list[Labels], out: Labels) -> Labelled:
     """x with the labels summed that nobody else carries."""
     lonely = [k for k, label in enumerate(own) if label not in out and not any(label in o for o in others)]
     if not lonely:
@@ -59,7 +63,7 @@ def _summed(x: Any, own: tuple[Label, ...], others: list[tuple[Label, ...]], out
     return x.sum(axis=tuple(lonely)), tuple(label for k, label in enumerate(own) if k not in lonely)
 
 
-def _cheapest(terms: list[Any], out: tuple[Label, ...]) -> tuple[int, int]:
+def _cheapest(terms: list[Labelled], out: Labels) -> tuple[int, int]:
     """The pair whose product, after summing what is no longer needed, is smallest."""
     best, chosen = None, (0, 1)
     for i in range(len(terms)):
@@ -75,12 +79,12 @@ def _cheapest(terms: list[Any], out: tuple[Label, ...]) -> tuple[int, int]:
     return chosen
 
 
-def _sizes(term: Any) -> dict[Label, int]:
+def _sizes(term: Labelled) -> dict[Label, int]:
     x, own = term
     return dict(zip(own, np.shape(x), strict=True))
 
 
-def _pair(a: Any, la: tuple[Label, ...], b: Any, lb: tuple[Label, ...], needed: set[Label]) -> Any:
+def _pair(a: Array, la: Labels, b: Array, lb: Labels, needed: set[Label]) -> Labelled:
     """Two factors into one: batch, left, right and contracted labels of one matrix product."""
     shared = [label for label in la if label in lb]
     batch = [label for label in shared if label in needed]
@@ -93,7 +97,7 @@ def _pair(a: Any, la: tuple[Label, ...], b: Any, lb: tuple[Label, ...], needed: 
         return spacious(np.multiply, aligned(a, la, own), aligned(b, lb, own), what=STEP), own
     current().room(math.prod(sizes[label] for label in own) + a.size + b.size, STEP)
 
-    def shaped(x: Any, own: tuple[Label, ...], order: list[Label], groups: list[list[Label]]) -> Any:
+    def shaped(x: Array, own: Labels, order: list[Label], groups: list[list[Label]]) -> Array:
         shape = [int(np.prod([sizes[label] for label in g], dtype=np.int64)) for g in groups]
         return np.reshape(aligned(x, own, order), [*(sizes[label] for label in batch), *shape])
 
@@ -104,7 +108,7 @@ def _pair(a: Any, la: tuple[Label, ...], b: Any, lb: tuple[Label, ...], needed: 
     return np.reshape(product, [sizes[label] for label in own]), own
 
 
-def reduced(op: str, x: Any, axis: int) -> Any:
+def reduced(op: str, x: Array, axis: int) -> Array:
     """max, min, prod or logsumexp over one dimension."""
     if op == "logsumexp":
         top = np.max(x, axis=axis, keepdims=True)
@@ -113,7 +117,7 @@ def reduced(op: str, x: Any, axis: int) -> Any:
     return plain[op](x, axis=axis)
 
 
-def shifted(x: Any, axis: int, by: int) -> Any:
+def shifted(x: Array, axis: int, by: int) -> Array:
     """result[i] = x[i - by], zero outside."""
     size = x.shape[axis]
     result = np.zeros_like(x)
@@ -125,7 +129,7 @@ def shifted(x: Any, axis: int, by: int) -> Any:
     return result
 
 
-def joined(node: ir.Join, arrays: list[Any], of: list[tuple[Label, ...]], wanted: tuple[Label, ...]) -> Any:
+def joined(node: ir.Join, arrays: Sequence[Array], of: list[Labels], wanted: Labels) -> Array:
     """Arrays laid out over the groups of a Join, one after the other along its index."""
     rest = tuple(w for w in wanted if w != node.index)
     sizes = {label: n for x, own in zip(arrays, of, strict=True) for label, n in zip(own, np.shape(x), strict=True)}
@@ -137,10 +141,10 @@ def joined(node: ir.Join, arrays: list[Any], of: list[tuple[Label, ...]], wanted
     return aligned(np.concatenate(parts, axis=-1), (*rest, node.index), wanted)
 
 
-def reindexed(node: ir.Reindex, x: Any, own: Any, positions: list[Any], wanted: Any) -> Any:
+def reindexed(node: ir.Reindex, x: Kind, own: Labels, positions: list[Whole], wanted: Labels) -> Kind:
     """Renames, selections, diagonals and gathers of an array with labels `own`; the result has labels `wanted`."""
-    lead = len(own) - len(node.selectors)
-    renamed = [s for s in node.selectors if isinstance(s, Index)]
+    lead: int = len(own) - len(node.selectors)
+    renamed: list[Index] = [s for s in node.selectors if isinstance(s, Index)]
     if len(set(renamed)) == len(node.selectors):
         return aligned(x, (*own[:lead], *renamed), wanted)
     new = tuple(w for w in wanted if isinstance(w, Index))

@@ -16,15 +16,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from math import inf, isinf
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
+from tp_compiler.evaluate.array_types import Array, Numbers
 from tp_compiler.evaluate.interface import NotExact, TooLarge
 
 SECONDS = 10.0  # for any program
 SECONDS_EACH = 0.02  # more for every instruction: about what 2^20 samples of a ket take
 SHARE = 0.5  # of --max-time, where the rest is left for sampling
+T = TypeVar("T")
 LEAST = 2**20  # numbers; smaller arrays are not asked for
 COUNTED = 2**10  # numbers; smaller arrays are not counted
 LET_GO = "; --method exact lets them finish"
@@ -72,7 +74,7 @@ class Budget:
             self._reported = self._now()
             self._progress(done, total, "formulas")
 
-    def hold(self, array: Any) -> None:
+    def hold(self, array: Array) -> None:
         """Counts an array for as long as it lives; views of one array count once."""
         if isinf(self.memory) or getattr(array, "size", 0) <= COUNTED:
             return
@@ -82,7 +84,7 @@ class Budget:
         if key in self._held:
             return
 
-        def freed(_: Any) -> None:
+        def freed(_: weakref.ref[np.ndarray]) -> None:
             del self._held[key]
             self.held -= size
 
@@ -118,14 +120,15 @@ def clock_for(max_time: float | None) -> Callable[[], float]:
     return time.thread_time if max_time is None or isinf(max_time) else time.monotonic
 
 
-def spacious(operation: Callable[..., Any], *arrays: Any, what: str = "an array", copies: float = 1.0) -> Any:
+def spacious(operation: Callable[..., T], *arrays: Numbers, what: str = "an array", copies: float = 1.0) -> T:
     """An operation on arrays that broadcast, asked for and counted; `copies` of its result are made at once."""
     if math.prod([getattr(x, "size", 1) for x in arrays]) <= LEAST:
         return operation(*arrays)
     budget = current()
     budget.room(copies * math.prod(np.broadcast_shapes(*(np.shape(x) for x in arrays))), what)
     result = operation(*arrays)
-    budget.hold(result)
+    if isinstance(result, np.ndarray):
+        budget.hold(result)
     return result
 
 

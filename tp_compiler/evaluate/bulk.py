@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+
+from tp_compiler.evaluate.array_types import Array, Error, Mask, Numbers
 
 EPS = 2.0**-53
 GRID = 2.0**20  # multiples of 2^-20 below 2^32 are taken to be exact: sums and products of small whole numbers are
@@ -25,7 +26,7 @@ class Bulk:
     share: float = 0.0
     floor: float = 0.0
 
-    def on(self, values: Any) -> Any:
+    def on(self, values: Numbers) -> Numbers:
         """Entry by entry; rounding leaves alone what is not finite."""
         if not self.share:
             return np.float64(self.floor)
@@ -36,20 +37,20 @@ class Bulk:
         return self.share * size + self.floor
 
 
-def of(error: Any) -> Bulk | None:
+def of(error: Error | Bulk) -> Bulk | None:
     """An error as one for all; None where it has entries."""
     if error is None or isinstance(error, Bulk):
         return error or Bulk()
     return Bulk(0.0, float(error)) if np.ndim(error) == 0 else None
 
 
-def on_grid(x: Any) -> Any:
+def on_grid(x: Numbers) -> Mask:
     """Where numbers are taken to be exact."""
     grid = x * GRID
     return (grid == np.rint(grid)) & (np.abs(x) < 2.0**32)
 
 
-def plainly_rounded(result: Any) -> bool:
+def plainly_rounded(result: Array) -> bool:
     """Whether a large array holds numbers that are rounded, seen at a few entries."""
     if result.size <= LARGE:
         return False
@@ -57,7 +58,7 @@ def plainly_rounded(result: Any) -> bool:
     return not np.all(on_grid(result[tuple(slice(None, None, max(1, size // each)) for size in result.shape)]))
 
 
-def of_product(result: Any, error: Any, number: float, off: float) -> Bulk | None:
+def of_product(result: Array, error: Error | Bulk, number: float, off: float) -> Bulk | None:
     """The error of x · number, of that of the large array x; None where the entries must be looked at."""
     own, size = of(error), abs(number)
     if own is None or not size or not math.isfinite(size) or not plainly_rounded(result):
@@ -66,7 +67,7 @@ def of_product(result: Any, error: Any, number: float, off: float) -> Bulk | Non
     return Bulk(own.share + (1 + own.share) * off / size + rounded, own.floor * (size + off))
 
 
-def of_sum(result: Any, error: Any, number: float, off: float) -> Bulk | None:
+def of_sum(result: Array, error: Error | Bulk, number: float, off: float) -> Bulk | None:
     """The error of x + number: |x| is at most |x + number| + |number|."""
     own, size = of(error), abs(number)
     if own is None or not math.isfinite(size) or not plainly_rounded(result):

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from tp_compiler.diagnostics import Diagnostic, Span
+from tp_compiler.evaluate.array_types import Array, Outputs
 from tp_compiler.evaluate.budget import Budget, clock_for, seconds_for
 from tp_compiler.evaluate.clt_laws import covariance_node
 from tp_compiler.evaluate.exact.evaluator import ExactEvaluator
@@ -37,6 +38,7 @@ from tp_compiler.ir.program import Output, Program
 from tp_compiler.ir.types import Axis, Index
 from tp_compiler.ir.walk import reachable, rewrite
 from tp_compiler.results import Estimate
+from tp_compiler.shapes import Float
 
 #: Draws of the first and of the largest run of a program of numbers alone; with kets, the particles decide.
 FIRST, MOST = 2**9, 2**13
@@ -55,6 +57,11 @@ def drawn_together(program: Program, names: list[str]) -> bool:
     """Can the draws be made before anything else? Yes, unless a `clt` scalar depends on the value of another."""
     nodes = Plan(program, set(names)).nodes
     return all(not any(a.type.random for a in n.args) for n in nodes if isinstance(n, ir.Clt))
+
+
+Sampled = Mapping[ir.Node, Array | Diagnostic]
+#: Mean and covariance of an output.
+Law = tuple[Array, Array] | Diagnostic
 
 
 class Draws:
@@ -98,7 +105,7 @@ class Draws:
         return found
 
     # -- one run ----------------------------------------------------------------------------------------------------
-    def _sampled(self, samples: int, number: int) -> dict[ir.Node, Any]:
+    def _sampled(self, samples: int, number: int) -> dict[ir.Node, Array | Diagnostic]:
         """Under one scrambling: the averages that have no exact value."""
         missing = [n for n in dict.fromkeys([*self.static, *self.covariances.values()]) if n not in self.known]
         if not missing:
@@ -109,15 +116,17 @@ class Draws:
         values = run.outputs(CltScalars())
         return {n: values[o.name] for n, o in zip(missing, outputs, strict=True)}
 
-    def _value(self, node: ir.Node, sampled: Mapping[ir.Node, Any], own: tuple[Index, ...]) -> Any:
+    def _value(self, node: ir.Node, sampled: Sampled, own: tuple[Index, ...]) -> Array:
         if node in sampled:
             order = [node.type.indices.index(i) for i in own if i in node.type.indices]
-            found = np.transpose(sampled[node], order)
+            value = sampled[node]
+            assert not isinstance(value, Diagnostic)
+            found = np.transpose(value, order)
             shape = [i.size if i in node.type.indices else 1 for i in own]
             return np.broadcast_to(found.reshape(shape), [i.size for i in own])
         return np.broadcast_to(self.known[node].at(own), [i.size for i in own])
 
-    def _root(self, sampled: Mapping[ir.Node, Any]) -> Any:
+    def _root(self, sampled: Sampled) -> Float[Array, "scalars scalars"]:
         """A square root of the covariance of all `clt` scalars."""
         sizes = [c.type.size() for c in self.clts]
         ends = np.cumsum([0, *sizes])
@@ -129,14 +138,14 @@ class Draws:
         values, vectors = np.linalg.eigh(covariance)
         return vectors * np.sqrt(np.maximum(values, 0.0))
 
-    def _run(self, draws: Any, sampled: Mapping[ir.Node, Any], samples: int, number: int) -> dict[str, Any]:
+    def _run(self, draws: Float[Array, "draws scalars"], sampled: Sampled, samples: int, number: int) -> Outputs:
         """The outputs for an array of draws (D, size): arrays (D, ...) or Diagnostics."""
         program = self._batched(draws, sampled)
         plan = Plan(program)
         run = Replicate(plan, samples, (self.options.seed, number), self.options.method == "mc")
         return run.outputs(CltScalars())
 
-    def _batched(self, draws: Any, sampled: Mapping[ir.Node, Any]) -> Program:
+    def _batched(self, draws: Float[Array, "draws scalars"], sampled: Sampled) -> Program:
         """The program with an index `draw` in the place of the `clt` scalars."""
         draw = Index("draw", Axis("draw#", len(draws)))
         drawn = self._drawn(draws)
@@ -146,16 +155,16 @@ class Draws:
                 fixed[n] = self._array(self._value(n, sampled, n.type.indices), n.type.indices, n.span)
         return _Batch(fixed, draw).program(self.program, self.outputs)
 
-    def _drawn(self, draws: Any) -> dict[ir.Node, Any]:
+    def _drawn(self, draws: Float[Array, "draws scalars"]) -> dict[ir.Node, Array]:
         """The values of the `clt` scalars, over the draws and their own indices."""
-        found: dict[ir.Node, Any] = {}
+        found: dict[ir.Node, Array] = {}
         at = 0
         for c in self.clts:
             found[c] = draws[:, at : at + c.type.size()].reshape(len(draws), *c.type.shape)
             at += c.type.size()
         return found
 
-    def _array(self, values: Any, indices: tuple[Index, ...], span: Span) -> ir.Node:
+    def _array(self, values: Array, indices: tuple[Index, ...], span: Span) -> ir.Node:
         return self.build.array("f_0", np.array(values), indices, False, span)
 
     # -- estimates --------------------------------------------------------------------------------------------------
@@ -190,8 +199,9 @@ class Draws:
         law = self._law({}, 1, 0)
         failed = {name: value for name, value in law.items() if isinstance(value, Diagnostic)}
         for o in self.outputs:
-            if o.name in law and o.name not in failed:
-                mean, spread = law[o.name]
+            known = law.get(o.name)
+            if known is not None and not isinstance(known, Diagnostic):
+                mean, spread = known
                 axes = tuple(i.name for i in o.indices)
                 zeros = np.zeros_like(mean), np.zeros_like(spread)
                 certain = Estimate(mean, zeros[0], axes, "exact")
@@ -199,7 +209,7 @@ class Draws:
                 outputs[o.name] = certain if self.certain else drawn
         return Answers({**outputs, **failed})
 
-    def _law(self, sampled: Mapping[ir.Node, Any], samples: int, number: int) -> dict[str, Any]:
+    def _law(self, sampled: Sampled, samples: int, number: int) -> dict[str, Law]:
         """Mean and covariance (or the Diagnostic) of every output that is affine in the `clt` scalars."""
         zero = self.certain
         generator = np.random.Generator(np.random.PCG64([self.options.seed, 31]))
@@ -207,7 +217,7 @@ class Draws:
         probes = generator.standard_normal((PROBES, self.size)) @ root.T
         points = np.concatenate([np.zeros((1, self.size)), np.eye(self.size), probes])
         found = self._run(points[:1] if zero else points, sampled, samples, number)
-        law: dict[str, Any] = {}
+        law: dict[str, Law] = {}
         for name, value in found.items():
             if isinstance(value, Diagnostic):
                 law[name] = value
@@ -272,7 +282,9 @@ class Draws:
         sizes = [(max(64, t // d), d) for d in (2**k for k in range(6, 13)) for t in (PARTICLES * d * d,) if t <= most]
         return sizes or [(max(64, most // 64), 64)]
 
-    def _level(self, samples: int, count: int, failed: dict[str, Diagnostic]) -> tuple[dict[str, Any], dict[str, Any]]:
+    def _level(
+        self, samples: int, count: int, failed: dict[str, Diagnostic]
+    ) -> tuple[dict[str, Array], dict[str, Array]]:
         """Means and covariances of every replicate."""
         means: dict[str, list[Any]] = {}
         spreads: dict[str, list[Any]] = {}
@@ -290,7 +302,7 @@ class Draws:
         kept = [n for n in means if n not in failed]
         return {n: np.array(means[n]) for n in kept}, {n: np.array(spreads[n]) for n in kept}
 
-    def _replicate(self, samples: int, count: int, number: int) -> dict[str, Any]:
+    def _replicate(self, samples: int, count: int, number: int) -> dict[str, Law]:
         """(mean, covariance) over the draws of every output, or its Diagnostic, under one scrambling."""
         sampled = self._sampled(samples, number)
         broken = next((v for v in sampled.values() if isinstance(v, Diagnostic)), None)
@@ -302,7 +314,7 @@ class Draws:
         draws = np.zeros((1, self.size)) if zero else self._normal(count, number) @ self._root(sampled).T
         return {name: _moments(value) for name, value in self._values(draws, sampled, samples, number).items()}
 
-    def _values(self, draws: Any, sampled: Mapping[ir.Node, Any], samples: int, number: int) -> dict[str, Any]:
+    def _values(self, draws: Float[Array, "draws scalars"], sampled: Sampled, samples: int, number: int) -> Outputs:
         """The outputs for an array of draws: on pairs of frozen kets if that goes, else on particles in blocks."""
         part = _part(samples, len(draws))
         pairs = self._paired(part) if samples > 1 else None
@@ -333,7 +345,7 @@ class Draws:
             self._pairs[count] = paired(self.program, self.outputs, frozen, draw, {*self.clts, *self.static})
         return self._pairs[count]
 
-    def _normal(self, count: int, number: int) -> Any:
+    def _normal(self, count: int, number: int) -> Float[Array, "draws scalars"]:
         """Standard normal vectors with mean 0 and, where they are enough, covariance 1, as the law has: what is linear
         in them, and its covariance, has no error."""
         half = max(1, count // 2)
@@ -344,7 +356,7 @@ class Draws:
             return drawn
         return np.linalg.solve(np.linalg.cholesky(drawn.T @ drawn / len(drawn)), drawn.T).T
 
-    def _met(self, levels: list[dict[str, Any]], sizes: list[int], name: str) -> bool:
+    def _met(self, levels: list[dict[str, Array]], sizes: list[int], name: str) -> bool:
         value, error = mean_and_error([v.get(name) for v in levels], sizes)
         atol = 1e-3 if self.options.atol is None else self.options.atol
         rtol = 1e-3 if self.options.rtol is None else self.options.rtol
@@ -373,7 +385,7 @@ def _doubling(first: int, most: int) -> list[int]:
     return sizes
 
 
-def _moments(value: Any) -> Any:
+def _moments(value: Array | Diagnostic) -> Law:
     """Mean and covariance over the first dimension."""
     if isinstance(value, Diagnostic):
         return value
@@ -382,8 +394,9 @@ def _moments(value: Any) -> Any:
     return value.mean(axis=0), centred.T @ centred / len(flat)
 
 
-def _concatenated(parts: list[Any]) -> Any:
-    return next((p for p in parts if isinstance(p, Diagnostic)), None) or np.concatenate(parts)
+def _concatenated(parts: list[Array | Diagnostic]) -> Array | Diagnostic:
+    broken = next((p for p in parts if isinstance(p, Diagnostic)), None)
+    return broken or np.concatenate([p for p in parts if not isinstance(p, Diagnostic)])
 
 
 class _Batch:

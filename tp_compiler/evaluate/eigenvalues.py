@@ -7,14 +7,15 @@ the divided differences F_ab = (f(λ_a) - f(λ_b)) / (λ_a - λ_b), and f'(λ) w
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
+from tp_compiler.evaluate.array_types import Array, Numbers
 from tp_compiler.evaluate.kernels import KERNELS
 from tp_compiler.ir.primitives import PRIMITIVES
+from tp_compiler.shapes import Float
 
-Function = Callable[[Any], Any]
+Function = Callable[[Array], Array]
 
 #: Eigenvalues nearer than this part of the largest count as one: there f' at their middle is the better approximation.
 NEAR = 1e-5
@@ -23,10 +24,10 @@ NEAR = 1e-5
 class _Arrays:
     """The algebra in which primitives.py writes derivatives, over arrays."""
 
-    def __call__(self, fn: str, *args: Any) -> Any:
+    def __call__(self, fn: str, *args: Array) -> Array:
         return KERNELS[fn](*args)
 
-    def number(self, value: float) -> Any:
+    def number(self, value: float) -> Numbers:
         return np.float64(value)
 
 
@@ -35,23 +36,30 @@ def primitive(fn: str) -> tuple[Function, Function]:
     return KERNELS[fn], lambda x: PRIMITIVES[fn].partials[0](_Arrays(), x)
 
 
-def power(p: Any) -> tuple[Function, Function]:
+def power(p: Numbers) -> tuple[Function, Function]:
     """λ^p and p λ^(p-1), the latter 0 for p = 0."""
     return lambda x: np.power(x, p), lambda x: np.where(p == 0, 0.0, p * np.power(x, p - 1))
 
 
-def applied(values: Any, vectors: Any, f: Function) -> Any:
+def applied(
+    values: Float[Array, "*batch n"], vectors: Float[Array, "*batch n n"], f: Function
+) -> Float[Array, "*batch n n"]:
     return (vectors * f(values)[..., None, :]) @ np.swapaxes(vectors, -1, -2)
 
 
-def derivative(values: Any, vectors: Any, of: tuple[Function, Function], direction: Any) -> Any:
+def derivative(
+    values: Float[Array, "*batch n"],
+    vectors: Float[Array, "*batch n n"],
+    of: tuple[Function, Function],
+    direction: Float[Array, "*batch n n"],
+) -> Float[Array, "*batch n n"]:
     """Of f(K) in a direction B, which is symmetrised."""
     back = np.swapaxes(vectors, -1, -2)
     b = (direction + np.swapaxes(direction, -1, -2)) / 2
     return vectors @ (divided_differences(values, *of) * (back @ b @ vectors)) @ back
 
 
-def divided_differences(values: Any, f: Function, slope: Function) -> Any:
+def divided_differences(values: Float[Array, "*batch n"], f: Function, slope: Function) -> Float[Array, "*batch n n"]:
     """(f(λ_a) - f(λ_b)) / (λ_a - λ_b), over (..., a, b)."""
     a, b = np.broadcast_arrays(values[..., :, None], values[..., None, :])
     scale = np.max(np.abs(values), axis=-1, initial=0.0)[..., None, None]

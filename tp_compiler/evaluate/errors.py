@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from tp_compiler.evaluate.array_types import Array, Mask, Numbers
+from tp_compiler.evaluate.array_types import Error as Error
 from tp_compiler.evaluate.budget import spacious
 from tp_compiler.evaluate.bulk import EPS as EPS
 from tp_compiler.evaluate.bulk import Bulk, on_grid, plainly_rounded
@@ -24,7 +25,8 @@ from tp_compiler.evaluate.kernels import KERNELS
 from tp_compiler.evaluate.ranges import ANY, Range
 from tp_compiler.ir.primitives import PRIMITIVES
 
-Error = Any  # None, or an array
+#: Where something holds.
+Where = bool | np.bool_ | Mask
 _IN_CACHE = 2**15  # entries that are looked at at once
 MOST_ENTRIES = 2**18  # an array of more has one error for all
 PROBES = 3
@@ -34,10 +36,10 @@ NEGLIGIBLE = 1e-13  # an error below this part of a value does not show in what 
 _POLES = {"div": 1, "log": 0, "pow": 0, "tan": 0}  # which argument must not be 0 (or an odd multiple of π/2)
 
 
-def rounding(result: Any, size: Any = None) -> Error:
+def rounding(result: Numbers, size: Numbers | None = None) -> Error:
     """That of an operation with this result; of a sum whose terms are as large as `size`."""
     result = np.asarray(result)
-    if result.size > MOST_ENTRIES and np.ndim(size) == 0:
+    if result.size > MOST_ENTRIES and (size is None or np.ndim(size) == 0):
         return _worst_rounding(result, size)
     with np.errstate(all="ignore"):
         exact = on_grid(result)
@@ -47,7 +49,7 @@ def rounding(result: Any, size: Any = None) -> Error:
     return compact(np.where(exact | ~np.isfinite(result), 0.0, EPS * scale))
 
 
-def _worst_rounding(result: Any, size: Any) -> Error:
+def _worst_rounding(result: Array, size: Numbers | None) -> Error:
     """One error for a large array, which is looked at in parts: none of them takes memory of its size."""
     if plainly_rounded(result) and np.isfinite(most := largest(result)):
         return EPS * np.maximum(most, 0.0 if size is None else size)
@@ -57,12 +59,12 @@ def _worst_rounding(result: Any, size: Any) -> Error:
     return max(known) if known else None
 
 
-def largest(x: Any) -> Any:
+def largest(x: Numbers) -> Numbers:
     """max |x|, without an array of |x|."""
     return np.maximum(np.max(x, initial=0.0), -np.min(x, initial=0.0))
 
 
-def most(error: Error) -> Any:
+def most(error: Error) -> Numbers:
     """The largest."""
     return 0.0 if error is None else np.max(error, initial=0.0)
 
@@ -72,7 +74,7 @@ def compact(error: Error) -> Error:
     return np.max(error, initial=0.0) if error is not None and np.size(error) > MOST_ENTRIES else error
 
 
-def _many(*arrays: Any) -> bool:
+def _many(*arrays: Numbers) -> bool:
     """Whether arrays broadcast to a large one."""
     shapes = [np.shape(x) for x in arrays]
     if math.prod(math.prod(s) for s in shapes) <= MOST_ENTRIES:
@@ -80,11 +82,11 @@ def _many(*arrays: Any) -> bool:
     return math.prod(np.broadcast_shapes(*shapes)) > MOST_ENTRIES
 
 
-def told(error: Error | Bulk, values: Any) -> Error:
+def told(error: Error | Bulk, values: Numbers) -> Error:
     """An error entry by entry, where it is a rule for all of them; one number for very many."""
     if not isinstance(error, Bulk):
         return error
-    if np.size(values) > MOST_ENTRIES and np.isfinite(size := largest(values)):
+    if np.size(values) > MOST_ENTRIES and np.isfinite(size := float(largest(values))):
         return np.float64(error.within(size))
     return compact(error.on(values))
 
@@ -107,7 +109,7 @@ def added(*errors: Error) -> Error:
     return compact(total)
 
 
-def of_product(a: Any, error_a: Error, b: Any, error_b: Error) -> Error:
+def of_product(a: Numbers, error_a: Error, b: Numbers, error_b: Error) -> Error:
     """|a| e_b + |b| e_a + e_a e_b."""
     if _many(a, b):
         a, b = largest(a), largest(b)
@@ -116,7 +118,9 @@ def of_product(a: Any, error_a: Error, b: Any, error_b: Error) -> Error:
     return added(*parts, None if error_a is None or error_b is None else error_a * error_b)
 
 
-def applied(fn: str, values: Sequence[Any], errors: Sequence[Error], within: Sequence[Range] = ()) -> tuple[Any, Error]:
+def applied(
+    fn: str, values: Sequence[Numbers], errors: Sequence[Error], within: Sequence[Range] = ()
+) -> tuple[Array, Error]:
     """A primitive of numbers, with its error; `within` are ranges that its arguments are known to lie in."""
     copies = 2.0 if all(e is None for e in errors) else 8.0  # the ends of every interval, and their distances
     result = spacious(KERNELS[fn], *values, what="a function of numbers", copies=copies)
@@ -130,10 +134,10 @@ def applied(fn: str, values: Sequence[Any], errors: Sequence[Error], within: Seq
             moved = _of_products(values, errors)
         else:
             moved = _moved(fn, values, result, errors, [interval(*x) for x in _each(values, errors, within)])
-        return result, added(own, np.where(np.isnan(moved), np.inf, moved))
+        return result, added(own, None if moved is None else np.where(np.isnan(moved), np.inf, moved))
 
 
-def interval(value: Any, error: Error, of: Range = ANY) -> tuple[Any, Any]:
+def interval(value: Numbers, error: Error, of: Range = ANY) -> tuple[Numbers, Numbers]:
     """Where a number lies: within its error, and within its range."""
     if error is None:
         return value, value
@@ -141,7 +145,7 @@ def interval(value: Any, error: Error, of: Range = ANY) -> tuple[Any, Any]:
     return np.minimum(low, value), np.maximum(high, value)
 
 
-def within(value: Any, error: Error | Bulk, of: Range) -> Error | Bulk:
+def within(value: Numbers, error: Error | Bulk, of: Range) -> Error | Bulk:
     """The error of a number in a range: no more than the way to its further end."""
     if error is None or (math.isinf(of[0]) or math.isinf(of[1])):
         return error
@@ -152,32 +156,35 @@ def within(value: Any, error: Error | Bulk, of: Range) -> Error | Bulk:
     return compact(np.fmin(error, np.maximum(np.abs(of[1] - value), np.abs(value - of[0]))))
 
 
-def pole(fn: str, values: Sequence[Any], errors: Sequence[Error], within: Sequence[Range] = ()) -> Any:
+def pole(fn: str, values: Sequence[Numbers], errors: Sequence[Error], within: Sequence[Range] = ()) -> Where:
     """Where an error does not tell whether a primitive divides by 0, or takes a logarithm of it."""
     return _pole(fn, errors, [interval(*x) for x in _each(values, errors, within)])
 
 
-def _each(values: Sequence[Any], errors: Sequence[Error], within: Sequence[Range]) -> Any:
+def _each(
+    values: Sequence[Numbers], errors: Sequence[Error], within: Sequence[Range]
+) -> Iterator[tuple[Array, Error, Range]]:
     return zip((np.asarray(v) for v in values), errors, within or [ANY] * len(values), strict=True)
 
 
-def _pole(fn: str, errors: Sequence[Error], places: Sequence[tuple[Any, Any]]) -> Any:
+def _pole(fn: str, errors: Sequence[Error], places: Sequence[tuple[Numbers, Numbers]]) -> Where:
     k = _POLES.get(fn)
-    if k is None or errors[k] is None:
+    error = None if k is None else errors[k]
+    if k is None or error is None:
         return np.False_
     low, high = places[k]
     if fn == "tan":
         return _next_turn(low - np.pi / 2) + np.pi / 2 <= high
-    met = (errors[k] > 0) & (low <= 0) & ((fn == "log") | (high >= 0))
+    met = (error > 0) & (low <= 0) & ((fn == "log") | (high >= 0))
     return met & (places[1][0] < 0) if fn == "pow" else met
 
 
-def _next_turn(x: Any) -> Any:
+def _next_turn(x: Numbers) -> Numbers:
     """The next whole multiple of π."""
     return np.pi * np.ceil(x / np.pi)
 
 
-def _of_products(values: Sequence[Any], errors: Sequence[Error]) -> Error:
+def _of_products(values: Sequence[Numbers], errors: Sequence[Error]) -> Error:
     value, error = values[0], errors[0]
     for v, e in zip(values[1:], errors[1:], strict=True):
         error = of_product(value, error, v, e)
@@ -185,7 +192,13 @@ def _of_products(values: Sequence[Any], errors: Sequence[Error]) -> Error:
     return error
 
 
-def _moved(fn: str, values: Sequence[Any], result: Any, errors: Sequence[Error], places: Any) -> Any:
+def _moved(
+    fn: str,
+    values: Sequence[Numbers],
+    result: Numbers,
+    errors: Sequence[Error],
+    places: Sequence[tuple[Numbers, Numbers]],
+) -> Array:
     """How far the arguments, each in its interval, move the result: looked up at the ends and where f turns."""
     points = [
         (v,) if e is None else (*place, *(np.clip(t, *place) for t in _turns(fn, k, values, place)))
@@ -194,7 +207,7 @@ def _moved(fn: str, values: Sequence[Any], result: Any, errors: Sequence[Error],
     widest = np.asarray(np.nan)
     for corner in itertools.product(*points):
         widest = np.fmax(widest, np.abs(KERNELS[fn](*corner) - result))  # outside the domain of f there is nothing
-    lines, small, off = np.zeros(()), np.bool_(True), np.asarray(False)
+    lines, small, off = np.zeros(()), np.asarray(True), np.asarray(False)
     for k, e in enumerate(errors):
         if e is not None:
             slope = np.abs(np.asarray(PRIMITIVES[fn].partials[k](_Arrays(), *values)))
@@ -205,7 +218,7 @@ def _moved(fn: str, values: Sequence[Any], result: Any, errors: Sequence[Error],
     return np.where(off, widest, 0.0)
 
 
-def _turns(fn: str, k: int, values: Sequence[Any], place: tuple[Any, Any]) -> list[Any]:
+def _turns(fn: str, k: int, values: Sequence[Numbers], place: tuple[Numbers, Numbers]) -> list[Numbers]:
     """Where a primitive turns, in argument k: at one place, or from π to π."""
     if fn in ("sin", "cos"):
         start = np.pi / 2 if fn == "sin" else 0.0
@@ -218,14 +231,14 @@ def _turns(fn: str, k: int, values: Sequence[Any], place: tuple[Any, Any]) -> li
 class _Arrays:
     """The derivative rules of `ir.primitives`, on arrays."""
 
-    def __call__(self, fn: str, *args: Any) -> Any:
+    def __call__(self, fn: str, *args: Numbers) -> Array:
         return KERNELS[fn](*args)
 
     def number(self, value: float) -> float:
         return value
 
 
-def monotone(function: Callable[[Any], Any], values: Any, error: Error) -> tuple[Any, Error]:
+def monotone(function: Callable[[Array], Array], values: Array, error: Error) -> tuple[Array, Error]:
     """A function of a whole array that rises with every entry, with its error."""
     result = function(values)
     if error is None:
@@ -235,19 +248,21 @@ def monotone(function: Callable[[Any], Any], values: Any, error: Error) -> tuple
     return result, added(rounding(result), np.where(np.isnan(np.maximum(*moved)), np.inf, np.maximum(*moved)))
 
 
-def probed(function: Callable[[list[Any]], Any], values: Sequence[Any], errors: Sequence[Error], result: Any) -> Error:
+def probed(
+    function: Callable[[list[Array]], Array], values: Sequence[Array], errors: Sequence[Error], result: Array
+) -> Error:
     """By how much `function`, of whole arrays, moves when these move by their errors, with signs drawn once for all."""
     if all(e is None for e in errors):
         return None
 
-    def probe(k: int) -> Any:
+    def probe(k: int) -> Array:
         rng = np.random.default_rng(k)
         return function([shaken(v, e, rng) for v, e in zip(values, errors, strict=True)])
 
     return again(probe, result)
 
 
-def again(probe: Callable[[int], Any], result: Any) -> Error:
+def again(probe: Callable[[int], Array], result: Array) -> Error:
     """The largest change of a result from probe to probe; all of it where no probe has a value."""
     worst = None
     for k in range(PROBES):
@@ -263,14 +278,14 @@ class Unknown(Exception):
     """A probe that has no value."""
 
 
-def shaken(value: Any, error: Error, rng: Any) -> Any:
+def shaken(value: Array, error: Error, rng: np.random.Generator) -> Array:
     """The values moved by their errors, with random signs."""
     if error is None:
         return value
     return value + rng.choice([-1.0, 1.0], size=np.shape(value)) * error
 
 
-def shown(value: Any, error: Error | Bulk, always: bool) -> Any:
+def shown(value: Array, error: Error | Bulk, always: bool) -> Array:
     """The error of a result as it is reported: 0 where no digit that is printed could tell, unless `always`."""
     if isinstance(error, Bulk):
         return _shown_in_parts(value, error, always)
@@ -283,7 +298,7 @@ def shown(value: Any, error: Error | Bulk, always: bool) -> Any:
     return np.where(full <= NEGLIGIBLE * scale, 0.0, full)
 
 
-def _shown_in_parts(value: Any, error: Bulk, always: bool) -> Any:
+def _shown_in_parts(value: Array, error: Bulk, always: bool) -> Array:
     """The same of a large array, some entries at a time: most often there is little to show."""
     result, entries = np.zeros(np.shape(value)), value.reshape(-1)
     hidden = 0.0 if always else NEGLIGIBLE

@@ -13,34 +13,32 @@ from typing import Any
 import numpy as np
 
 from tp_compiler.evaluate import numerical_errors
-from tp_compiler.evaluate.arrays import Label, aligned, joined, reduced, reindexed, shifted
+from tp_compiler.evaluate.array_types import Array
+from tp_compiler.evaluate.arrays import Labelled, Labels, aligned, joined, reduced, reindexed, shifted
 from tp_compiler.evaluate.kernels import KERNELS
 from tp_compiler.evaluate.spectral import spectral
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.types import Index
 
-Labels = tuple[Label, ...]
-#: An array and what its dimensions are.
-Labelled = tuple[Any, Labels]
-Rule = Callable[[Any, Sequence[Labelled], Labels], Any]
+Rule = Callable[[Any, Sequence[Labelled], Labels], Array]
 
 
-def _map(node: ir.Map, args: Sequence[Labelled], own: Labels) -> Any:
+def _map(node: ir.Map, args: Sequence[Labelled], own: Labels) -> Array:
     return KERNELS[node.fn](*(aligned(x, of, own) for x, of in args))
 
 
-def _reduce(node: ir.Reduce, args: Sequence[Labelled], own: Labels) -> Any:
+def _reduce(node: ir.Reduce, args: Sequence[Labelled], own: Labels) -> Array:
     ((x, of),) = args
     rest = tuple(label for label in of if label != node.index)
     return aligned(reduced(node.op, x, of.index(node.index)), rest, own)
 
 
-def _shift(node: ir.Shift, args: Sequence[Labelled], own: Labels) -> Any:
+def _shift(node: ir.Shift, args: Sequence[Labelled], own: Labels) -> Array:
     ((x, of),) = args
     return aligned(shifted(x, of.index(node.index), node.by), of, own)
 
 
-def _stack(node: ir.Stack, args: Sequence[Labelled], own: Labels) -> Any:
+def _stack(node: ir.Stack, args: Sequence[Labelled], own: Labels) -> Array:
     rest = tuple(label for label in own if label != node.index)
     sizes = {label: n for x, of in args for label, n in zip(of, np.shape(x), strict=True)}
     shape = [label.size if isinstance(label, Index) else sizes[label] for label in rest]
@@ -48,7 +46,7 @@ def _stack(node: ir.Stack, args: Sequence[Labelled], own: Labels) -> Any:
     return np.stack(parts, axis=own.index(node.index))
 
 
-def _reindex(node: ir.Reindex, args: Sequence[Labelled], own: Labels) -> Any:
+def _reindex(node: ir.Reindex, args: Sequence[Labelled], own: Labels) -> Array:
     (x, of), *gathers = args
     positions = [
         numerical_errors.positions(aligned(at, labels, gather.type.indices), gather, node)
@@ -60,15 +58,15 @@ def _reindex(node: ir.Reindex, args: Sequence[Labelled], own: Labels) -> Any:
     return aligned(reindexed(node, aligned(x, of, before), before, positions, after), after, own)
 
 
-def _join(node: ir.Join, args: Sequence[Labelled], own: Labels) -> Any:
+def _join(node: ir.Join, args: Sequence[Labelled], own: Labels) -> Array:
     return joined(node, [x for x, _ in args], [of for _, of in args], own)
 
 
-def _linalg(node: ir.Linalg, args: Sequence[Labelled], own: Labels) -> Any:
+def _linalg(node: ir.Linalg, args: Sequence[Labelled], own: Labels) -> Array:
     return numerical_errors.linalg(node, list(args), own)
 
 
-def _spectral(node: ir.Spectral, args: Sequence[Labelled], own: Labels) -> Any:
+def _spectral(node: ir.Spectral, args: Sequence[Labelled], own: Labels) -> Array:
     return spectral(node, list(args), own)
 
 

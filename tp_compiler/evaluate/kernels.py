@@ -10,13 +10,15 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-Kernel = Callable[..., Any]
+from tp_compiler.evaluate.array_types import Array, Numbers
+
+Kernel = Callable[..., Any]  # NumPy and SciPy do not say what their functions return
 
 _SELU_SCALE, _SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
 _GELU_C = math.sqrt(2 / math.pi)
 
 
-def _pow(x: Any, p: Any) -> Any:
+def _pow(x: Array, p: Numbers) -> Array:
     if np.ndim(p) == 0:
         if p == 2:
             return np.square(x)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tp_compiler.diagnostics import Diagnostic
 from tp_compiler.evaluate import eigenvalues
-from tp_compiler.evaluate.arrays import aligned
+from tp_compiler.evaluate.array_types import Array, Numbers, Whole
+from tp_compiler.evaluate.arrays import Labelled, Labels, aligned
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.types import Index
+from tp_compiler.shapes import Float
 
 
 class Refused(Exception):
@@ -20,7 +23,7 @@ class Refused(Exception):
         self.diagnostic = diagnostic
 
 
-def problem(node: ir.Node, value: Any, suspect: set[ir.Node]) -> Diagnostic | None:
+def problem(node: ir.Node, value: Numbers, suspect: set[ir.Node]) -> Diagnostic | None:
     """None for finite values; else a Diagnostic that blames the earliest non-finite ancestor."""
     if np.isfinite(value).all():
         return None
@@ -73,7 +76,7 @@ def undecided(node: ir.Node) -> Diagnostic:
     )
 
 
-def check_law(symbol: ir.KetSymbol | ir.MatrixSymbol, variance: Any, mean: Any = 0.0) -> None:
+def check_law(symbol: ir.KetSymbol | ir.MatrixSymbol, variance: Numbers, mean: Numbers = 0.0) -> None:
     """Refuses a law without finite mean and variance, and independent members of negative variance."""
     shown = f"`|{symbol.name}>`" if isinstance(symbol, ir.KetSymbol) else f"`{symbol.name}`"
     if not (np.isfinite(variance).all() and np.isfinite(mean).all()):
@@ -85,7 +88,7 @@ def check_law(symbol: ir.KetSymbol | ir.MatrixSymbol, variance: Any, mean: Any =
         raise Refused(Diagnostic("NX421", message, symbol.span, "give a variance of 0 or more"))
 
 
-def covariance_root(covariance: Any, symbol: ir.KetSymbol) -> Any:
+def covariance_root(covariance: Float[Array, "*batch n n"], symbol: ir.KetSymbol) -> Float[Array, "*batch n n"]:
     """A root R with R Rᵀ = covariance, for a stack of matrices; refuses what is no covariance."""
     scale = max(float(np.max(np.abs(covariance), initial=0.0)), 1e-300)
     if not np.allclose(covariance, np.swapaxes(covariance, -1, -2), rtol=0, atol=1e-10 * scale):
@@ -110,7 +113,7 @@ def covariance_root(covariance: Any, symbol: ir.KetSymbol) -> Any:
     return (vectors * np.sqrt(np.maximum(values, 0.0))[..., None, :]) @ np.swapaxes(vectors, -1, -2)
 
 
-def positions(value: Any, gather: ir.Node, node: ir.Reindex) -> Any:
+def positions(value: Array, gather: ir.Node, node: ir.Reindex) -> Whole:
     """0-based positions of a gather, checked against the axis they index."""
     x = node.args[0]
     which = next(k for k, s in enumerate(node.selectors) if isinstance(s, ir.Gather) and node.args[s.arg] is gather)
@@ -121,7 +124,7 @@ def positions(value: Any, gather: ir.Node, node: ir.Reindex) -> Any:
     return rounded.astype(np.int64) - 1
 
 
-def linalg(node: ir.Linalg, args: list[tuple[Any, Any]], wanted: Any) -> Any:
+def linalg(node: ir.Linalg, args: Sequence[Labelled], wanted: Labels) -> Array:
     """inv, pow, solve, cholesky, logdet, matfun of finite matrices (stacked over the other indices), and dpow, dmatfun,
     the derivatives of pow and matfun in the direction args[1]."""
     rest = tuple(w for w in wanted if isinstance(w, Index) and w not in (node.rows, node.cols))
@@ -134,7 +137,7 @@ def linalg(node: ir.Linalg, args: list[tuple[Any, Any]], wanted: Any) -> Any:
             )
         )
     try:
-        result = _linalg(node, matrix, args, rest, sizes)
+        result = np.asarray(_linalg(node, matrix, args, rest, sizes), dtype=np.float64)
     except np.linalg.LinAlgError:
         result = np.full(1, np.nan)
     if not np.isfinite(result).all():
@@ -150,7 +153,13 @@ def linalg(node: ir.Linalg, args: list[tuple[Any, Any]], wanted: Any) -> Any:
     return aligned(result, own, wanted)
 
 
-def _linalg(node: ir.Linalg, matrix: Any, args: list[tuple[Any, Any]], rest: tuple[Index, ...], sizes: Any) -> Any:
+def _linalg(
+    node: ir.Linalg,
+    matrix: Float[Array, "*batch n n"],
+    args: Sequence[Labelled],
+    rest: tuple[Index, ...],
+    sizes: tuple[int, ...],
+) -> NDArray[np.floating]:
     if node.op in ("inv", "solve"):
         if np.max(np.linalg.cond(matrix), initial=0.0) > 1e14:
             raise np.linalg.LinAlgError

@@ -6,7 +6,6 @@ import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from tp_compiler.diagnostics import Diagnostic, ProgramError
 
@@ -68,6 +67,6 @@ def validate(o: Options) -> None:
             raise wrong(f"{name} must be a number of {'seconds' if name == 'max_time' else 'bytes'}, found {most!r}")
 
 
-def settings_of(o: Options, samples: int) -> dict[str, Any]:
+def settings_of(o: Options, samples: int) -> dict[str, object]:
     """What the numbers depend on; `samples` 0 where nothing was sampled."""
     return {"seed": o.seed, "samples": samples, "replicates": o.replicates, "backend": "numpy", "f0": o.f0}

@@ -6,17 +6,18 @@ of |e>C<e| are those of T. (Push-through, f(X Xᵀ) X = X f(Xᵀ X); second-orde
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from tp_compiler.diagnostics import Diagnostic
-from tp_compiler.evaluate.arrays import aligned
+from tp_compiler.evaluate.array_types import Array
+from tp_compiler.evaluate.arrays import Labelled, Labels, aligned
 from tp_compiler.evaluate.kernels import KERNELS
 from tp_compiler.evaluate.numerical_errors import Refused
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.types import Index
+from tp_compiler.shapes import Float
 
 #: Singular values below this part of the largest are zero: with momentum they soon span seven decades.
 CUT = 1e-7
@@ -26,18 +27,18 @@ ROUNDING = 1e-12
 MEET = 1e-9
 
 
-def spectral(node: ir.Spectral, args: list[tuple[Any, Any]], wanted: Any) -> Any:
+def spectral(node: ir.Spectral, args: Sequence[Labelled], wanted: Labels) -> Array:
     """The core C' of a Spectral node; args are arrays with their labels."""
     rest = tuple(w for w in wanted if isinstance(w, Index) and w not in (node.rows, node.cols))
     sizes = tuple(i.size for i in rest)
 
-    def matrix(k: int, rows: Index, cols: Index) -> Any:
+    def matrix(k: int, rows: Index, cols: Index) -> Array:
         found = np.broadcast_to(aligned(*args[k], (*rest, rows, cols)), (*sizes, rows.size, cols.size))
         if not np.isfinite(found).all():
             raise _refused(node, "its matrix has an entry that is not finite")
         return found
 
-    def number(k: int) -> Any:
+    def number(k: int) -> Array:
         return np.broadcast_to(aligned(*args[k], rest), sizes)[..., None]
 
     if node.op == "polar":
@@ -65,7 +66,9 @@ def _refused(node: ir.Spectral, why: str, remedy: str = "add damping, or check t
     return Refused(Diagnostic("NX416", f"`{name}` of an operator: {why}", node.span, remedy))
 
 
-def _polar(core: Any, rows: Any, cols: Any) -> Any:
+def _polar(
+    core: Float[Array, "*batch m n"], rows: Float[Array, "*batch m m"], cols: Float[Array, "*batch n n"]
+) -> Float[Array, "*batch m n"]:
     """|e>C<e'| with singular values 1: in orthonormal bases of the two sides, where C is Λ^½ Uᵀ C U' Λ'^½."""
     left, left_back = _half(rows)
     right, right_back = _half(cols)
@@ -74,7 +77,7 @@ def _polar(core: Any, rows: Any, cols: Any) -> Any:
     return left_back @ (a * kept[..., None, :]) @ b @ _t(right_back)
 
 
-def _half(gram: Any) -> tuple[Any, Any]:
+def _half(gram: Float[Array, "*batch n n"]) -> tuple[Float[Array, "*batch n n"], Float[Array, "*batch n n"]]:
     """U Λ^½ and U Λ^-½ (0 on the null space) of a Gram matrix."""
     values, vectors = np.linalg.eigh(0.5 * (gram + _t(gram)))
     kept = values > 4e-16 * gram.shape[-1] * values.max(axis=-1, keepdims=True, initial=0.0)
@@ -82,11 +85,16 @@ def _half(gram: Any) -> tuple[Any, Any]:
     return vectors * np.where(kept, root, 0.0)[..., None, :], vectors * np.where(kept, 1 / root, 0.0)[..., None, :]
 
 
-def _t(x: Any) -> Any:
+def _t(x: Array) -> Array:
     return np.swapaxes(x, -1, -2)
 
 
-def _inverse(node: ir.Spectral, gram: Any, core: Any, shift: Any) -> Any:
+def _inverse(
+    node: ir.Spectral,
+    gram: Float[Array, "*batch n n"],
+    core: Float[Array, "*batch n n"],
+    shift: Float[Array, "*batch 1"],
+) -> Float[Array, "*batch n n"]:
     """(s + |e>C<e|)⁻¹ = 1/s - (1/s) |e> (s + C K)⁻¹ C <e|"""
     size = core.shape[-1]
     inner = shift[..., None] * np.eye(size) + core @ gram
@@ -95,7 +103,13 @@ def _inverse(node: ir.Spectral, gram: Any, core: Any, shift: Any) -> Any:
     return -np.linalg.solve(inner, core) / shift[..., None]
 
 
-def _function(node: ir.Spectral, gram: Any, core: Any, shift: Any, power: Any) -> Any:
+def _function(
+    node: ir.Spectral,
+    gram: Float[Array, "*batch n n"],
+    core: Float[Array, "*batch n n"],
+    shift: Float[Array, "*batch 1"],
+    power: Float[Array, "*batch 1"] | None,
+) -> Float[Array, "*batch n n"]:
     values, weights, basis = _decomposed(node, gram, core)
     if node.op == "inverse":
         power = np.full_like(shift, -1.0)
@@ -103,7 +117,14 @@ def _function(node: ir.Spectral, gram: Any, core: Any, shift: Any, power: Any) -
     return (basis * (weights * _slope(node, f, shift, values))[..., None, :]) @ _t(basis)
 
 
-def _applied(node: ir.Spectral, gram: Any, core: Any, shift: Any, power: Any, operand: Any) -> Any:
+def _applied(
+    node: ir.Spectral,
+    gram: Float[Array, "*batch n n"],
+    core: Float[Array, "*batch n n"],
+    shift: Float[Array, "*batch 1"],
+    power: Float[Array, "*batch 1"] | None,
+    operand: Float[Array, "*batch n k"],
+) -> Float[Array, "*batch n k"]:
     """D of f(s + |e>C<e|)|e>B = |e>D, in an orthonormal basis; parts of B that are rounding on the null space are none."""
     half, back = _half(gram)
     values, inner = np.linalg.eigh(_t(half) @ _symmetric(node, gram, core) @ half)
@@ -118,7 +139,9 @@ def _applied(node: ir.Spectral, gram: Any, core: Any, shift: Any, power: Any, op
     return (back @ inner) @ (f[..., None] * b)
 
 
-def _eigenvectors(node: ir.Spectral, gram: Any, core: Any) -> Any:
+def _eigenvectors(
+    node: ir.Spectral, gram: Float[Array, "*batch n n"], core: Float[Array, "*batch n n"]
+) -> Float[Array, "*batch n n"]:
     """C' with |e>C' orthonormal; where two eigenvalues meet they are no functions of the operator."""
     values, weights, basis = _decomposed(node, gram, core)
     order = np.argsort(-values, axis=-1)
@@ -136,7 +159,9 @@ def _eigenvectors(node: ir.Spectral, gram: Any, core: Any) -> Any:
     return np.take_along_axis(basis, order[..., None, :], axis=-1) * length[..., None, :]
 
 
-def _decomposed(node: ir.Spectral, gram: Any, core: Any) -> tuple[Any, Any, Any]:
+def _decomposed(
+    node: ir.Spectral, gram: Float[Array, "*batch n n"], core: Float[Array, "*batch n n"]
+) -> tuple[Float[Array, "*batch k"], Float[Array, "*batch k"], Float[Array, "*batch n k"]]:
     """Eigenvalues of |e>C<e|, and C = B w Bᵀ with |e>B its eigenvectors, of squared lengths λ/w."""
     core = _symmetric(node, gram, core)
     scale = float(np.max(np.abs(core), initial=0.0))
@@ -150,7 +175,9 @@ def _decomposed(node: ir.Spectral, gram: Any, core: Any) -> tuple[Any, Any, Any]
     return values, values, back @ inner
 
 
-def _symmetric(node: ir.Spectral, gram: Any, core: Any) -> Any:
+def _symmetric(
+    node: ir.Spectral, gram: Float[Array, "*batch n n"], core: Float[Array, "*batch n n"]
+) -> Float[Array, "*batch n n"]:
     """The symmetric core of a symmetric operator: where kets depend on each other linearly, it has others as well."""
     other = 0.5 * (core + _t(core))
     if not np.allclose(core, other, rtol=0, atol=1e-9 * np.max(np.abs(core), initial=0.0)):
@@ -164,10 +191,10 @@ def _symmetric(node: ir.Spectral, gram: Any, core: Any) -> Any:
 class _Power:
     """x^p, 0 on the null space: a pseudo-power."""
 
-    def __init__(self, power: Any):
+    def __init__(self, power: Float[Array, "*batch 1"]):
         self.power = power
 
-    def rise(self, shift: Any, values: Any) -> Any:
+    def rise(self, shift: Float[Array, "*batch 1"], values: Float[Array, "*batch n"]) -> Float[Array, "*batch n"]:
         """(f(s + λ) - f(s))/λ without cancellation."""
         with np.errstate(all="ignore"):
             relative = np.power(shift, self.power) * np.expm1(self.power * np.log1p(values / shift)) / values
@@ -179,15 +206,17 @@ class _Power:
 
 class _Named:
     def __init__(self, name: str):
-        self.f: Callable[[Any], Any] = KERNELS[name]
+        self.f: Callable[[Array], Array] = KERNELS[name]
 
-    def rise(self, shift: Any, values: Any) -> Any:
+    def rise(self, shift: Float[Array, "*batch 1"], values: Float[Array, "*batch n"]) -> Float[Array, "*batch n"]:
         with np.errstate(all="ignore"):
             step = np.where(np.abs(values) < 1e-6 * np.maximum(np.abs(shift), 1e-300), 1e-6 * np.abs(shift), values)
             return (self.f(shift + step) - self.f(shift + 0 * step)) / step
 
 
-def _slope(node: ir.Spectral, f: _Power | _Named, shift: Any, values: Any) -> Any:
+def _slope(
+    node: ir.Spectral, f: _Power | _Named, shift: Float[Array, "*batch 1"], values: Float[Array, "*batch n"]
+) -> Float[Array, "*batch n"]:
     top = np.max(np.abs(values), axis=-1, keepdims=True, initial=0.0)
     null = (np.abs(values) <= CUT**2 * top) & (shift == 0)
     found = f.rise(shift, np.where(null, 1.0, values))

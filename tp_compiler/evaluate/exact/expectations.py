@@ -272,7 +272,7 @@ class Expectations:
         g, w = factors[1].function, factors[1].arguments[0]
         assert isinstance(g, Univariate)
         if u.key == w.key:
-            told = partial(_told_of_one, f, g, variance) if _is_centred(u) else None
+            told: Told | None = partial(_told_of_one, f, g, variance) if _is_centred(u) else None
             return lambda read: _same(f, g, u, read, read(variance)), told
         exchanged = _exchanged(u, w, labels)
         other = self.covariance(w, w) if exchanged is None else variance.renamed(exchanged)
@@ -622,14 +622,18 @@ class _Reader:
             return errors.again(probe, value)
         part = probe(None)
         largest = float(np.max(np.abs(part), initial=0.0))
-        change = float(np.max(errors.again(probe, part), initial=0.0))
+        change = float(errors.most(errors.again(probe, part)))
         ratio = change / largest if largest else self.worst
         return np.float64(ratio * np.max(np.abs(value), initial=0.0))
 
 
-def _with_error(value: Any, labels: tuple[Index, ...], error: errors.Error) -> Tensor:
+def _with_error(value: Any, labels: tuple[Index, ...], error: errors.Error | Bulk) -> Tensor:
     shape = tuple(x.size for x in labels)
-    return Tensor(np.reshape(value, shape), labels, np.reshape(error, shape) if np.ndim(error) else error)
+    return Tensor(
+        np.reshape(value, shape),
+        labels,
+        np.reshape(error, shape) if isinstance(error, np.ndarray) and error.ndim else error,
+    )
 
 
 def _combined(first: Centred, second: Centred, pair: Callable[[Univariate, Univariate], Any]) -> Any:

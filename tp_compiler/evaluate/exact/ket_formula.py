@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from tp_compiler.evaluate import bulk, errors
+from tp_compiler.evaluate.array_types import Whole
 from tp_compiler.evaluate.arrays import Label, aligned, contract
 from tp_compiler.evaluate.budget import COUNTED, LEAST, current, spacious
 from tp_compiler.evaluate.bulk import LARGE, Bulk
@@ -57,7 +58,7 @@ class Tensor:
                 new.append(place)
         if len(new) == len(self.labels):
             return Tensor(self.values, tuple(new), self.off)
-        grid = []
+        grid: list[int | Whole] = []
         for label in self.labels:
             place = places.get(label, label)
             if isinstance(place, int):
@@ -78,7 +79,7 @@ class Tensor:
     def error_at(self, labels: tuple[Index, ...]) -> errors.Error:
         """The error, in the same view."""
         error = self.error
-        return aligned(error, self.labels, labels) if error is not None and np.ndim(error) else error
+        return aligned(np.asarray(error), self.labels, labels) if error is not None and np.ndim(error) else error
 
 
 def number(value: float) -> Tensor:

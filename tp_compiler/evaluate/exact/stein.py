@@ -152,7 +152,7 @@ def _replaced(value: Tensor, here: Tensor, other: Tensor) -> Tensor:
     labels = union([value, here, other])
     chosen = here.at(labels) > 0
     result = np.where(chosen, other.at(labels), value.at(labels))
-    kept = [0.0 if t.error is None else t.error_at(labels) for t in (other, value)]
+    kept: list[Any] = [0.0 if t.error is None else t.error_at(labels) for t in (other, value)]
     return Tensor(result, labels, errors.full(np.where(chosen, *kept), result.shape))
 
 

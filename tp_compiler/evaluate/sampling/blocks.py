@@ -17,13 +17,15 @@ from typing import Any
 
 import numpy as np
 
+from tp_compiler.evaluate.array_types import Array, Known
 from tp_compiler.evaluate.arrays import Label, contract, labels
-from tp_compiler.evaluate.sampling.entry_blocks import BLOCK, PRECISION, EntryBlocks, block_size
+from tp_compiler.evaluate.sampling.entry_blocks import BLOCK, PRECISION, Entries, EntryBlocks, block_size
 from tp_compiler.evaluate.sampling.fused import Fused, fused
 from tp_compiler.evaluate.sampling.outerproducts import Member, columns, selected
-from tp_compiler.evaluate.sampling.sweep import Sweep, compiled, run
+from tp_compiler.evaluate.sampling.sweep import Register, Sweep, compiled, run
 from tp_compiler.evaluate.sampling.tiles import TILE, tiles
 from tp_compiler.ir import nodes as ir
+from tp_compiler.shapes import Float
 
 #: Entries of one tile of a compiled loop, which has no buffers but for the gradient.
 LARGE_TILE = 2**16
@@ -48,22 +50,24 @@ class Blocks(EntryBlocks):
     """The states of one trained matrix (family) and its optimizer, entry by entry."""
 
     def __init__(
-        self, states: list[ir.State], values: Mapping[ir.Node, Any], samples: int, paired: int, partner: int,
+        self, states: list[ir.State], values: Known, samples: int, paired: int, partner: int,
         passes: Passes,
     ):  # fmt: skip
         super().__init__(states, values, samples, paired, partner)
         self.passes = passes
 
-    def apply(self, state: ir.State, member: tuple[int, ...], x: Any, transposed: bool) -> Any:
+    def apply(
+        self, state: ir.State, member: tuple[int, ...], x: Float[Array, "samples k"], transposed: bool
+    ) -> Float[Entries, "samples k"]:
         """Δ|x> for the columns of x, (samples, k)."""
         entries = self.entries[state][member]
-        x = x.reshape(self.count, self.paired, -1).astype(PRECISION)
+        z = x.reshape(self.count, self.paired, -1).astype(PRECISION)
         if transposed:
-            y = np.matmul(entries.transpose(0, 2, 1), x) * (self.ratio / self.paired)
+            y = np.matmul(entries.transpose(0, 2, 1), z) * (self.ratio / self.paired)
             return self._from_partner(y.reshape(self.samples, -1))
-        return np.matmul(entries, self.to_partner(x)).reshape(self.samples, -1) / self.paired
+        return np.matmul(entries, self.to_partner(z)).reshape(self.samples, -1) / self.paired
 
-    def follow(self, following: Mapping[ir.State, ir.Node], values: Mapping[ir.Node, Any]) -> None:
+    def follow(self, following: Mapping[ir.State, ir.Node], values: Known) -> None:
         """Replaces the states by what follows them."""
         if self.passes.sweep is not None:
             for member in np.ndindex(self.shape):
@@ -75,7 +79,7 @@ class Blocks(EntryBlocks):
             for s, value in new.items():
                 self.entries[s][tile.place] = value
 
-    def _sweep(self, sweep: Sweep, member: tuple[int, ...], values: Mapping[ir.Node, Any]) -> None:
+    def _sweep(self, sweep: Sweep, member: tuple[int, ...], values: Known) -> None:
         """One member's entries, some blocks at a time."""
         operands = Operands(self, sweep, dict(zip(self.indices, member, strict=True)), values)
         fused = self.passes.fused(self.samples)
@@ -88,12 +92,12 @@ class Blocks(EntryBlocks):
             else:
                 fused(registers)
 
-    def mean(self, node: ir.Contract, values: Mapping[ir.Node, Any]) -> Any:
+    def mean(self, node: ir.Contract, values: Known) -> Array:
         """A contraction of entries over neurons: a scalar, or a ket of the rows."""
         own = labels(node.type)
         keeps = 0 in dict(node.type.slots)
         out: tuple[Label, ...] = (BLOCK, *own) if keeps else own
-        parts = []
+        parts: list[Any] = []
         for tile in tiles(self, [node], values, whole=True):
             x, of = tile.value(node, {})
             x, of = (x, of) if BLOCK in of else (x[None], (BLOCK, *of))
@@ -106,7 +110,7 @@ class Blocks(EntryBlocks):
 class Operands:
     """Scalars, kets and gradients of one member at one step, shaped for the tiles of a sweep."""
 
-    def __init__(self, blocks: Blocks, sweep: Sweep, member: Member, values: Mapping[ir.Node, Any]):
+    def __init__(self, blocks: Blocks, sweep: Sweep, member: Member, values: Known):
         self.blocks, self.sweep = blocks, sweep
         self.member, self.values = member, values
         self.fixed = sweep.numbers(self._number, PRECISION)
@@ -116,9 +120,9 @@ class Operands:
             for r, held in enumerate(sweep.registers)
             if isinstance(held, ir.Node) and r not in self.gradients
         }
-        self.buffers: dict[int, Any] = {}
+        self.buffers: dict[int, Entries] = {}
 
-    def registers(self, states: Mapping[ir.State, Any], part: slice) -> list[Any]:
+    def registers(self, states: Mapping[ir.State, Entries], part: slice) -> list[Entries]:
         """The registers of the tile made of the blocks `part`, gradients filled."""
         shape = (part.stop - part.start, self.blocks.paired, self.blocks.paired)
         found: list[Any] = []
@@ -135,24 +139,25 @@ class Operands:
             np.matmul(left[part], right[part], out=found[r])
         return found
 
-    def _buffer(self, register: int, shape: tuple[int, ...]) -> Any:
+    def _buffer(self, register: int, shape: tuple[int, ...]) -> Entries:
         if register not in self.buffers:
             self.buffers[register] = np.empty(shape, PRECISION)
         return self.buffers[register][: shape[0]]
 
-    def _number(self, node: ir.Node) -> Any:
+    def _number(self, node: ir.Node) -> Array:
         return selected(self.values[node], node.type.indices, self.member)[0][()]
 
-    def _sides(self, node: Any) -> tuple[Any, Any]:
+    def _sides(self, node: Register) -> tuple[Float[Entries, "blocks paired r"], Float[Entries, "blocks r paired"]]:
         """Left and right kets of a gradient, (blocks, P, r) and (blocks, r, P)."""
         b = self.blocks
-        left, right = columns(node, self.member, self.values, b.samples)
-        left, right = (x.reshape(b.count, b.paired, -1).astype(PRECISION) for x in (left, right))
+        assert isinstance(node, ir.Node)
+        sides = columns(node, self.member, self.values, b.samples)
+        left, right = (x.reshape(b.count, b.paired, -1).astype(PRECISION) for x in sides)
         return left, np.ascontiguousarray(b.to_partner(right).transpose(0, 2, 1))
 
-    def _ket(self, node: ir.Node) -> Any:
+    def _ket(self, node: ir.Node) -> Entries:
         b = self.blocks
         of_rows = node.type.is_ket
         x, _ = selected(self.values[node if of_rows else node.args[0]], (0, *node.type.indices), self.member)
-        x = np.asarray(x).reshape(b.count, b.paired).astype(PRECISION)
-        return x[:, :, None] if of_rows else b.to_partner(x)[:, None, :]
+        single = np.asarray(x).reshape(b.count, b.paired).astype(PRECISION)
+        return single[:, :, None] if of_rows else b.to_partner(single)[:, None, :]

@@ -10,20 +10,22 @@ from typing import Any
 
 import numpy as np
 
+from tp_compiler.evaluate.array_types import Array
 from tp_compiler.ir import nodes as ir
+from tp_compiler.shapes import Float
 
 
 class CltScalars:
     """The laws met in one run. `coordinates` are N(0,1) numbers for the draw, or None: every scalar is 0."""
 
-    def __init__(self, coordinates: Any = None):
+    def __init__(self, coordinates: Float[Array, " coordinates"] | None = None):
         self.coordinates = coordinates
         self.at = 0
         self.products: dict[int, Any] = {}  # space -> (samples, k): v x of the scalars met so far
         self.drawn: dict[int, Any] = {}  # space -> (k,): their values
         self.covariance: dict[ir.Node, Any] = {}  # the covariance of one instruction's flattened entries
 
-    def value(self, node: ir.Clt, product: Any, space: int) -> Any:
+    def value(self, node: ir.Clt, product: Float[Array, "samples k"], space: int) -> Float[Array, " k"]:
         """The drawn value of a family of `clt` scalars; product is v x, (samples, k)."""
         samples = product.shape[0]
         own = product.T @ product / samples
@@ -45,7 +47,7 @@ class CltScalars:
         self._remember(space, product, draw)
         return draw
 
-    def _remember(self, space: int, product: Any, draw: Any) -> None:
+    def _remember(self, space: int, product: Float[Array, "samples k"], draw: Float[Array, " k"]) -> None:
         if space in self.products:
             product = np.concatenate([self.products[space], product], axis=1)
             draw = np.concatenate([self.drawn[space], draw])

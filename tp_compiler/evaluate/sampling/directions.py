@@ -10,6 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from tp_compiler.evaluate.array_types import Array
+from tp_compiler.shapes import Float
+
 #: A residual below this part of the ket's norm is rounding: the ket depends linearly on earlier ones.
 TOLERANCE = 1e-11
 #: A Gram matrix resolves directions down to the square root of the machine precision; weaker ones wait for the next
@@ -39,15 +42,15 @@ def drop_of(products: int, samples: int, single: bool) -> float:
 class Rows:
     """Rows (k, samples) appended in place."""
 
-    def __init__(self, filled: Any = None):
-        self.room = filled
+    def __init__(self, filled: Float[Array, "size samples"] | None = None):
+        self.room: Any = filled
         self.size = 0 if filled is None else filled.shape[0]
 
     @property
-    def values(self) -> Any:
+    def values(self) -> Float[Array, "size samples"]:
         return self.room[: self.size]
 
-    def extend(self, columns: Any) -> None:
+    def extend(self, columns: Float[Array, "samples k"]) -> None:
         """`columns`: (samples, k)."""
         count = columns.shape[1]
         if self.room is None:
@@ -78,7 +81,7 @@ class Basis:
     def size(self) -> int:
         return self.rows.size
 
-    def project(self, x: Any) -> tuple[Any, Any]:
+    def project(self, x: Float[Array, "samples k"]) -> tuple[Float[Array, "size k"], Float[Array, "samples k"]]:
         """<Q|x> and the residual; twice where small residuals count, or rounding grows."""
         q, samples = self.rows.values, x.shape[0]
         a = q @ x / samples
@@ -89,7 +92,7 @@ class Basis:
             a += again
         return a, residual
 
-    def fresh(self, residual: Any, norms: Any) -> Any:
+    def fresh(self, residual: Float[Array, "samples k"], norms: Float[Array, " k"]) -> Float[Array, "samples new"]:
         """New directions that span the residuals of kets with these norms, (samples, k), not yet appended.
 
         Orthogonalised against the old ones once more: what rounding leaves would be amplified from step to step.
@@ -100,7 +103,7 @@ class Basis:
             found -= q.T @ (q @ found / residual.shape[0])
         return found
 
-    def coordinates(self, x: Any) -> Any:
+    def coordinates(self, x: Float[Array, "samples k"]) -> Float[Array, "size k"]:
         """(size, k): the kets in the basis, which grows by the directions that they need."""
         old, residual = self.project(x) if self.size else (np.zeros((0, x.shape[1])), x)
         found = self.fresh(residual, norms_of(x))
@@ -110,14 +113,16 @@ class Basis:
         return np.concatenate([old, found.T @ residual / x.shape[0]])
 
 
-def norms_of(x: Any) -> Any:
+def norms_of(x: Float[Array, "samples k"]) -> Float[Array, " k"]:
     """√<x|x> of every column, without under- or overflow on the way."""
     largest = np.max(np.abs(x), axis=0, initial=0.0)
     safe = np.where(largest > 0, largest, 1.0)
     return largest * np.sqrt(np.mean(np.square(x / safe), axis=0))
 
 
-def orthonormal(residual: Any, norms: Any, drop: float) -> Any:
+def orthonormal(
+    residual: Float[Array, "samples k"], norms: Float[Array, " k"], drop: float
+) -> Float[Array, "samples new"]:
     """Orthonormal directions spanning the residuals, in descending order of variance.
 
     The weakest direction so gets the last Sobol coordinate. `norms` are those of the kets themselves: a residual is
@@ -144,7 +149,7 @@ def orthonormal(residual: Any, norms: Any, drop: float) -> Any:
     return rotated(found, residual)
 
 
-def rotated(found: Any, residual: Any) -> Any:
+def rotated(found: Float[Array, "samples new"], residual: Float[Array, "samples k"]) -> Float[Array, "samples new"]:
     """The same span, in principal directions of the residuals as they are."""
     if found.shape[1] < 2:
         return found

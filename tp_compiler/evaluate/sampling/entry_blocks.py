@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
+from tp_compiler.evaluate.array_types import Array, Known
 from tp_compiler.evaluate.arrays import aligned, labels
 from tp_compiler.ir import nodes as ir
+from tp_compiler.shapes import Float
 
 #: The label of the dimension that numbers the blocks.
 BLOCK = -1
 #: Entries are single: sums over them are averages with errors far above its rounding. Particles stay double.
 PRECISION = np.float32
+Entries = NDArray[np.float32]
+Real = TypeVar("Real", Array, Entries)
 
 
 def block_size(samples: int) -> int:
@@ -30,7 +34,7 @@ class EntryBlocks:
     """The entries of the states of one matrix (family) and its optimizer, and which blocks of rows and columns meet."""
 
     def __init__(
-        self, states: list[ir.State], values: Mapping[ir.Node, Any], samples: int, paired: int, partner: int
+        self, states: list[ir.State], values: Known, samples: int, paired: int, partner: int
     ):  # fmt: skip
         """`paired`: P; `partner`: a random number that chooses the partners of the blocks."""
         self.states = states
@@ -49,9 +53,9 @@ class EntryBlocks:
             start = aligned(values[s.init], labels(s.init.type), (*self.indices, BLOCK, 0, self.slot))
             self.entries[s] = np.array(np.broadcast_to(start, size), dtype=PRECISION)
 
-    def to_partner(self, x: Any) -> Any:
+    def to_partner(self, x: Float[Real, " blocks *rest"]) -> Float[Real, " blocks *rest"]:
         """Blocks of column particles, in the order of the blocks of rows that they meet."""
         return np.roll(x, -self.shift, axis=0)
 
-    def _from_partner(self, y: Any) -> Any:
+    def _from_partner(self, y: Float[Entries, "samples k"]) -> Float[Entries, "samples k"]:
         return np.roll(y, self.shift * self.paired, axis=0)

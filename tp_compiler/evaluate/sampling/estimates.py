@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from tp_compiler.diagnostics import Diagnostic
+from tp_compiler.evaluate.array_types import Array, Outputs
 from tp_compiler.evaluate.arrays import aligned, labels, reindexed
 from tp_compiler.evaluate.sampling.clt import CltScalars
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.program import Output
+from tp_compiler.shapes import Float
 
 
-def mean_and_error(levels: list[Any], sizes: list[int], halves: Any = None) -> tuple[Any, Any]:
+def mean_and_error(levels: Levels, sizes: list[int], halves: Array | None = None) -> tuple[Array, Array]:
     """Value and standard error of the last level, over its replicates and with the bias of finite size.
 
     levels   arrays (R, ...) from coarse to fine, None where a level has no value
@@ -34,21 +37,29 @@ def mean_and_error(levels: list[Any], sizes: list[int], halves: Any = None) -> t
     return value, np.sqrt(variance)
 
 
-def _mean(level: Any) -> tuple[Any, Any]:
+def _mean(level: Float[Array, " replicates *entries"]) -> tuple[Float[Array, "*entries"], Float[Array, "*entries"]]:
     """The mean over replicates and its variance."""
     return level.mean(axis=0), level.var(axis=0, ddof=1) / len(level)
 
 
+#: Arrays (R, ...) from coarse to fine, None where a level has no value; the last one has.
+Levels = Sequence[Array | None]
 #: A value, its variance, and the variance of the noise in the bias that they are made with.
-_Judged = tuple[Any, Any, Any]
+_Judged = tuple[Array, Array, Array]
 
 
-def _by_halves(levels: list[Any], sizes: list[int], halves: Any) -> _Judged:
+def _last(levels: Levels) -> Array:
+    last = levels[-1]
+    assert last is not None
+    return last
+
+
+def _by_halves(levels: Levels, sizes: list[int], halves: Array) -> _Judged:
     """From what two halves say that the whole does not.
 
     Their difference from it is the bias under the law 1/size.
     """
-    last = levels[-1]
+    last = _last(levels)
     value, variance = _mean(last)
     bias, noise = _mean(halves - last[: len(halves)])
     left = _left(bias, bias**2, levels, sizes)
@@ -57,7 +68,7 @@ def _by_halves(levels: list[Any], sizes: list[int], halves: Any) -> _Judged:
     return np.where(plain, value - bias, value), np.where(plain, variance + noise + left, kept), noise
 
 
-def _left(bias: Any, otherwise: Any, levels: list[Any], sizes: list[int]) -> Any:
+def _left(bias: Array, otherwise: Array, levels: Levels, sizes: list[int]) -> Array:
     """The square of what is left of a bias when f(M/2) - f(M) is taken off for it.
 
     Under the law M^-p this difference is (2^p - 1) b(M). A level of a quarter of the size tells 2^p where it stands out
@@ -66,25 +77,25 @@ def _left(bias: Any, otherwise: Any, levels: list[Any], sizes: list[int]) -> Any
     quarter = _level_of(levels, sizes, sizes[-1] / 4)
     if quarter is None:
         return otherwise
-    far, noise = _mean(quarter - levels[-1])
+    far, noise = _mean(quarter - _last(levels))
     with np.errstate(all="ignore"):
         growth = np.clip(np.where(bias != 0, far / bias, 3.0) - 1, np.sqrt(2.0), 16.0)
     told = np.square(bias * (2 - growth) / (growth - 1)) + noise
     return np.where(far**2 > 16 * noise, told, otherwise)
 
 
-def _level_of(levels: list[Any], sizes: list[int], size: float) -> Any:
+def _level_of(levels: Levels, sizes: list[int], size: float) -> Array | None:
     found = [x for x, own in zip(levels, sizes, strict=True) if x is not None and own == size]
-    return found[-1] if found and found[-1].shape == levels[-1].shape else None
+    return found[-1] if found and found[-1].shape == _last(levels).shape else None
 
 
-def _by_levels(levels: list[Any], sizes: list[int]) -> _Judged:
+def _by_levels(levels: Levels, sizes: list[int]) -> _Judged:
     """From up to three coarser levels, each the finest of its size.
 
     The bias is their mean difference from the last, over size_last/size - 1. The scramblings are common (the first half
     of a Sobol sequence is one).
     """
-    last = levels[-1]
+    last = _last(levels)
     value, variance = _mean(last)
     finest = {size: x for x, size in zip(levels, sizes, strict=True) if x is not None and size < sizes[-1]}
     coarser = [
@@ -106,16 +117,16 @@ def _by_levels(levels: list[Any], sizes: list[int]) -> _Judged:
     return np.where(plain, corrected, value), np.where(plain, spread_corrected + disagreement, kept), noise
 
 
-def spread(level: Any) -> float:
+def spread(level: Float[Array, " replicates *entries"]) -> float:
     """The largest standard error of an output at one level, over its replicates alone."""
     return float(np.max(level.std(axis=0, ddof=1), initial=0.0)) / float(np.sqrt(level.shape[0]))
 
 
-def averaged(runs: list[dict[str, Any]]) -> dict[str, Any]:
+def averaged(runs: list[Outputs]) -> Outputs:
     """Every output's mean over the outer draws, or its first Diagnostic."""
-    result = {}
+    result: Outputs = {}
     for name in runs[0]:
-        parts = [r[name] for r in runs]
+        parts: list[Any] = [r[name] for r in runs]
         broken = next((p for p in parts if isinstance(p, Diagnostic)), None)
         result[name] = broken if broken is not None else np.mean(parts, axis=0)
     return result
@@ -134,13 +145,13 @@ def is_gaussian(node: ir.Node) -> bool:
     return isinstance(node, ir.Clt) and not any(a.type.random for a in node.args)
 
 
-def gaussian_law(output: Output, clt: CltScalars) -> Any:
+def gaussian_law(output: Output, clt: CltScalars) -> Float[Array, "n n"] | None:
     """The covariance over the flattened entries of a Gaussian output in one run, or None."""
     known = clt.covariance.get(base(output.node)) if is_gaussian(output.node) else None
     return None if known is None else covariance_of(output, known)
 
 
-def covariance_of(output: Output, known: Any) -> Any:
+def covariance_of(output: Output, known: Float[Array, "size size"]) -> Float[Array, "n n"]:
     """The covariance over the flattened entries of an output, from that of the family it reads (size, size)."""
     chain = [output.node]
     while isinstance(chain[-1], ir.Reindex):
@@ -156,11 +167,11 @@ def covariance_of(output: Output, known: Any) -> Any:
     return known[np.ix_(flat, flat)]
 
 
-def covariances(runs: list[dict[str, Any]], laws: list[dict[str, Any]]) -> dict[str, Any]:
+def covariances(runs: list[Outputs], laws: Sequence[Mapping[str, Array | None]]) -> dict[str, Array]:
     """Of Gaussian outputs the mean of their covariances, of sampled ones the covariance over the draws."""
     result = {}
     for name in laws[0]:
-        known = [law[name] for law in laws if law[name] is not None]
+        known = [found for law in laws if (found := law[name]) is not None]
         if len(known) == len(laws):
             result[name] = np.mean(known, axis=0)
             continue

@@ -14,15 +14,16 @@ arrive they slide along the jump: their accuracy is that of a sample, not of the
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import numpy as np
 
 from tp_compiler.diagnostics import Diagnostic
+from tp_compiler.evaluate.array_types import Array
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.primitives import PRIMITIVES
 from tp_compiler.ir.program import Loop
 from tp_compiler.ir.walk import reachable
+from tp_compiler.shapes import Float
 
 #: What an affine rate may differ from its affine part by; the accuracy of the integrator for numbers, for kets, and for
 #: kets with rates that jump.
@@ -30,14 +31,14 @@ AFFINE, NUMBERS, KETS, JUMPING = 1e-10, 1e-11, 1e-6, 3e-4
 #: More unknowns than these for one draw are integrated, not exponentiated.
 MOST = 1500
 
-States = dict[ir.State, Any]
+States = dict[ir.State, Array]
 
 
 class Flow:
     """The flow of one training from one time to the next."""
 
     def __init__(
-        self, loop: Loop, current: States, moved: Callable[[States], Mapping[ir.State, Any]]
+        self, loop: Loop, current: States, moved: Callable[[States], Mapping[ir.State, Array | Diagnostic]]
     ):  # fmt: skip
         """`moved`: what the update makes of states, arrays or Diagnostics."""
         self.loop, self.current, self.moved = loop, current, moved
@@ -57,18 +58,20 @@ class Flow:
         return self._unpacked(end)
 
     # -- the rate of change -------------------------------------------------------------------------------------
-    def rate(self, y: Any) -> Any:
+    def rate(self, y: Float[Array, " unknowns"]) -> Float[Array, " unknowns"]:
         moved = self.moved(self._unpacked(y))
-        after = [moved[s] for s in self.states]
-        broken = next((x for x in after if isinstance(x, Diagnostic)), None)
-        if broken is not None:
-            raise _Stopped(broken)
+        after: list[Array] = []
+        for state in self.states:
+            value = moved[state]
+            if isinstance(value, Diagnostic):
+                raise _Stopped(value)
+            after.append(value)
         return self._packed(after) - y
 
-    def _packed(self, values: list[Any]) -> Any:
+    def _packed(self, values: list[Array]) -> Float[Array, " unknowns"]:
         return np.concatenate([np.ravel(x) for x in values]) if values else np.zeros(0)
 
-    def _unpacked(self, y: Any) -> States:
+    def _unpacked(self, y: Float[Array, " unknowns"]) -> States:
         ends = np.cumsum(self.sizes)
         parts = zip(self.states, self.shapes, self.sizes, ends, strict=True)
         return {s: y[end - size : end].reshape(shape) for s, shape, size, end in parts}
@@ -79,7 +82,7 @@ class Flow:
         last = {s.type.indices[-1] if s.type.indices else None for s in self.states}
         return bool(self.states) and len(last) == 1 and None not in last and not any(s.type.slots for s in self.states)
 
-    def _affine(self, start: Any, duration: float) -> Any | None:
+    def _affine(self, start: Float[Array, " unknowns"], duration: float) -> Float[Array, " unknowns"] | None:
         """e^{AΔ} y + ∫ e^{As} ds b for every draw, with one A for all of them; None where the rate is not so."""
         from scipy.linalg import expm
 
@@ -106,7 +109,7 @@ class Flow:
         return (found[:size, :size] @ start.reshape(size, draws) + found[:size, size:] @ base).ravel()
 
     # -- by steps -----------------------------------------------------------------------------------------------
-    def _integrated(self, start: Any, duration: float) -> Any:
+    def _integrated(self, start: Float[Array, " unknowns"], duration: float) -> Float[Array, " unknowns"]:
         from scipy.integrate import solve_ivp
 
         kets = any(s.type.slots for s in self.states)

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from tp_compiler.evaluate.sampling.sweep import Scalar, Sweep
+from tp_compiler.evaluate.sampling.entry_blocks import Entries
+from tp_compiler.evaluate.sampling.sweep import Register, Scalar, Sweep
 from tp_compiler.ir import nodes as ir
 
 #: Entries times steps of one replicate from which compiling pays.
@@ -49,7 +50,7 @@ class Fused:
         self.source = _source(sweep, self.arrays, self.numbers)
         self.kernel: Kernel | None = None
 
-    def __call__(self, registers: list[Any]) -> None:
+    def __call__(self, registers: list[Entries]) -> None:
         """The instructions on the registers of one tile, as `sweep.run`."""
         kernel = self.kernel or self._compile()
         dtype = registers[self.arrays[0]].dtype.type
@@ -81,7 +82,7 @@ def _available() -> bool:
     return find_spec("numba") is not None
 
 
-def _is_array(held: Any, register: int, sweep: Sweep) -> bool:
+def _is_array(held: Register, register: int, sweep: Sweep) -> bool:
     return isinstance(held, ir.State) or register in sweep.gradients
 
 

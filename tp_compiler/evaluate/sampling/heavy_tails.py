@@ -9,14 +9,15 @@ there and 2, where the variance is infinite, the error holds what lies beyond th
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import numpy as np
 
 from tp_compiler.diagnostics import Diagnostic
+from tp_compiler.evaluate.array_types import Array
 from tp_compiler.evaluate.ranges import Range, away_from_zero, bounded, ranges
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.primitives import PRIMITIVES
+from tp_compiler.shapes import Float
 
 PART, FAR = 64, 1024  # the largest samples that are read: one in so many
 INFINITE = 1.25  # above 1, since a tail is seen where it begins: exp(0.45 x²) has 1.11, and shows 1.3
@@ -114,7 +115,7 @@ def top_of(samples: int, part: int = PART) -> int:
     return max(8, samples // part)
 
 
-def logs(products: Any) -> Any:
+def logs(products: Float[Array, "samples entries"]) -> Float[Array, "7 looked"] | None:
     """What Hill's estimator needs of (samples, entries), shape (7, entries): the sums of log(x / threshold) over the largest
     |x| and over fewer of them, how many these are, the largest |x|, the mean of |x| and the number of samples. None where
     there are too few samples."""
@@ -128,13 +129,13 @@ def logs(products: Any) -> Any:
     return np.stack(np.broadcast_arrays(*found))
 
 
-def _spread(ordered: Any) -> Any:
+def _spread(ordered: Float[Array, "samples entries"]) -> Float[Array, " entries"]:
     """Of samples in rising order, the sum of their logarithms above that of the first; 0 where the first vanishes."""
     with np.errstate(all="ignore"):
         return np.where(ordered[0] > 0, np.log(ordered / ordered[0]).sum(axis=0), 0.0)
 
 
-def index(found: Sequence[Any], far: bool = False) -> Any:
+def index(found: Sequence[Float[Array, "7 entries"]], far: bool = False) -> Float[Array, " entries"]:
     """Hill's α of every entry from the `logs` of all replicates; infinite where nothing has a tail."""
     total = np.sum(found, axis=0)
     spread, count = total[1 if far else 0], total[3 if far else 2]
@@ -142,7 +143,7 @@ def index(found: Sequence[Any], far: bool = False) -> Any:
         return np.where(spread > 0, count / spread, np.inf)
 
 
-def infinite(found: Sequence[Any]) -> bool:
+def infinite(found: Sequence[Float[Array, "7 entries"]]) -> bool:
     """Whether the mean of some entry is infinite, or carried by events rarer than the samples hold: the whole interval
     for its α is near 1 or below, and its largest samples move the mean."""
     upper = index(found) * (1 + SIGMAS / np.sqrt(np.sum(found, axis=0)[2]))
@@ -150,7 +151,7 @@ def infinite(found: Sequence[Any]) -> bool:
     return bool(np.any((upper < INFINITE) & (largest > NEGLIGIBLE * samples * (1 + size))))
 
 
-def beyond(found: Sequence[Any], far: bool) -> float:
+def beyond(found: Sequence[Float[Array, "7 entries"]], far: bool) -> float:
     """The error that the tail beyond the largest samples leaves in the mean of all replicates, the largest of the entries.
 
     The largest sample lies at random in a cell of probability 1/M: the mean feels it as a skewed error of about
@@ -167,7 +168,7 @@ def beyond(found: Sequence[Any], far: bool) -> float:
     return float(error.max(initial=0.0))
 
 
-def counted(products: Any) -> float:
+def counted(products: Float[Array, "samples entries"]) -> float:
     """The error of an average of something that jumps.
 
     It is counted, not averaged: scrambled points may give every replicate the same count, so that one particle more or

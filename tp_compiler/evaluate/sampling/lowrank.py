@@ -16,10 +16,12 @@ from typing import Any
 import numpy as np
 
 from tp_compiler.evaluate import numerical_errors as faults
+from tp_compiler.evaluate.array_types import Array, Known, Numbers
 from tp_compiler.evaluate.arrays import aligned, labels
 from tp_compiler.evaluate.sampling.directions import Basis
 from tp_compiler.evaluate.sampling.outerproducts import columns, is_outer
 from tp_compiler.ir import nodes as ir
+from tp_compiler.shapes import Float
 
 
 def is_linear(states: Iterable[ir.State], following: Mapping[ir.State, ir.Node]) -> bool:
@@ -72,7 +74,7 @@ class Form:
         result.outer.update({k: result.outer.get(k, 0.0) + c for k, c in other.outer.items()})
         return result
 
-    def times(self, c: Any) -> Form:
+    def times(self, c: Numbers) -> Form:
         return Form({k: v * c for k, v in self.states.items()}, {k: v * c for k, v in self.outer.items()})
 
 
@@ -88,7 +90,7 @@ class Factors:
 class LowRank:
     """The states of one trained matrix (family) and its optimizer."""
 
-    def __init__(self, states: list[ir.State], values: Mapping[ir.Node, Any], samples: int, drop: float):
+    def __init__(self, states: list[ir.State], values: Known, samples: int, drop: float):
         self.states = states
         self.indices = states[0].type.indices
         self.samples = samples
@@ -105,11 +107,13 @@ class LowRank:
                 factors.cores = {s: c * np.outer(left, right) for s, c in start.items()}
             self.factors[member] = factors
 
-    def _at(self, value: Any, node: ir.Node, member: tuple[int, ...]) -> float:
+    def _at(self, value: Array, node: ir.Node, member: tuple[int, ...]) -> float:
         whole = np.broadcast_to(aligned(value, labels(node.type), self.indices), self.shape)
         return float(whole[member])
 
-    def apply(self, state: ir.State, member: tuple[int, ...], x: Any, transposed: bool) -> Any:
+    def apply(
+        self, state: ir.State, member: tuple[int, ...], x: Float[Array, "samples k"], transposed: bool
+    ) -> Float[Array, "samples k"]:
         """Δ|x> for the columns of x; Δᵀ|x> takes ρ."""
         f = self.factors[member]
         core = f.cores[state]
@@ -119,17 +123,15 @@ class LowRank:
         return out.rows.values.T @ ((factor / self.samples) * (core @ (into.rows.values @ x)))
 
     # -- one step -----------------------------------------------------------------------------------------------
-    def follow(self, following: Mapping[ir.State, ir.Node], values: Mapping[ir.Node, Any]) -> None:
+    def follow(self, following: Mapping[ir.State, ir.Node], values: Known) -> None:
         """Replaces the states by what follows them."""
         done: dict[ir.Node, Form] = {}
         forms = {s: self._form(following[s], values, done) for s in self.states}
         for member, factors in self.factors.items():
             self._advance(member, factors, forms, values)
 
-    def _advance(
-        self, member: tuple[int, ...], f: Factors, forms: dict[ir.State, Form], values: Mapping[ir.Node, Any]
-    ) -> None:
-        def at(c: Any) -> float:
+    def _advance(self, member: tuple[int, ...], f: Factors, forms: dict[ir.State, Form], values: Known) -> None:
+        def at(c: Numbers) -> float:
             return float(np.broadcast_to(c, self.shape)[member])
 
         place = dict(zip(self.indices, member, strict=True))
@@ -154,12 +156,12 @@ class LowRank:
             cores[s] = core
         f.cores = cores
 
-    def _form(self, node: ir.Node, values: Mapping[ir.Node, Any], done: dict[ir.Node, Form]) -> Form:
+    def _form(self, node: ir.Node, values: Known, done: dict[ir.Node, Form]) -> Form:
         if node not in done:
             done[node] = self._compute(node, values, done)
         return done[node]
 
-    def _compute(self, node: ir.Node, values: Mapping[ir.Node, Any], done: dict[ir.Node, Form]) -> Form:
+    def _compute(self, node: ir.Node, values: Known, done: dict[ir.Node, Form]) -> Form:
         if isinstance(node, ir.Carry):
             return Form({node.state: np.ones(())})
         if is_outer(node):
@@ -179,7 +181,7 @@ class LowRank:
         return total
 
 
-def _padded(core: Any, shape: tuple[int, int]) -> Any:
+def _padded(core: Float[Array, "a b"], shape: tuple[int, int]) -> Array:
     """The core in bases that have grown."""
     result = np.zeros(shape)
     result[: core.shape[0], : core.shape[1]] = core

@@ -13,12 +13,13 @@ that holds of nearly dependent ones, too (`directions.drop_of`): what is left of
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
+from tp_compiler.evaluate.array_types import Array
 from tp_compiler.evaluate.sampling.directions import TOLERANCE, Basis, Rows, norms_of
 from tp_compiler.evaluate.sampling.points import Points
+from tp_compiler.shapes import Float
 
 
 @dataclass
@@ -32,7 +33,7 @@ class Direction:
     def size(self) -> int:
         return self.basis.size
 
-    def extend(self, basis: Any, image: Any) -> None:
+    def extend(self, basis: Float[Array, "samples k"], image: Float[Array, "samples k"]) -> None:
         """`basis`, `image`: (samples, k)."""
         self.basis.rows.extend(basis)
         self.image.extend(image)
@@ -54,7 +55,7 @@ class MatrixState:
         other.forward, other.backward = self.forward.fork(), self.backward.fork()
         return other
 
-    def apply(self, x: Any, transposed: bool, target: Points) -> Any:
+    def apply(self, x: Float[Array, "samples k"], transposed: bool, target: Points) -> Float[Array, "samples k"]:
         """The kets W|x> (or Wᵀ|x>) for the columns of x, (samples, k); `target` is the space they live in."""
         own, other = (self.backward, self.forward) if transposed else (self.forward, self.backward)
         result, residual = np.zeros_like(x), x
@@ -71,12 +72,12 @@ class MatrixState:
             own.extend(fresh, hats + dots)
         return result
 
-    def _hat(self, count: int, transposed: bool, target: Points) -> Any:
+    def _hat(self, count: int, transposed: bool, target: Points) -> Float[Array, "samples {count}"]:
         """Fresh Gaussians: the hats of new orthonormal directions."""
         scale = self.variance * (self.ratio if transposed else 1.0)
         return np.sqrt(scale) * target.draw(count)
 
-    def _dot(self, fresh: Any, other: Direction, transposed: bool) -> Any:
+    def _dot(self, fresh: Float[Array, "samples k"], other: Direction, transposed: bool) -> Float[Array, "samples k"]:
         """Ẇ|q> = ρ⁻¹|Y><Y|Y>⁺<H|q> (ρ for Wᵀ), with |Y> orthonormal."""
         if not other.size:
             return np.zeros_like(fresh)

@@ -6,6 +6,7 @@ other names. The copy becomes a `Reindex` that only renames, which costs nothing
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -82,7 +83,7 @@ class _Sharing:
             return node
         return replace(node, args=args, serial=later())
 
-    def _key(self, node: ir.Node, numbers: dict[Index, int]) -> Any:
+    def _key(self, node: ir.Node, numbers: dict[Index, int]) -> Hashable:
         """Equal for nodes that agree up to names. Indices are numbered as they appear."""
 
         def number(i: Index) -> tuple[int, int]:
@@ -97,12 +98,12 @@ class _Sharing:
         return (type(node), args, own)
 
 
-def _attributes(node: ir.Node, number: Any) -> Any:
+def _attributes(node: ir.Node, number: Callable[[Index], tuple[int, int]]) -> Hashable:
     """What an instruction is besides its arguments, its indices numbered; None where it is like no other."""
     if isinstance(node, _ALONE) or not (node.args or isinstance(node, ir.Position)):
         return None
 
-    def numbered(x: Any) -> Any:
+    def numbered(x: object) -> object:
         if isinstance(x, tuple):
             return tuple(numbered(y) for y in x)
         return number(x) if isinstance(x, Index) else x

@@ -19,8 +19,10 @@ from typing import Any
 import numpy as np
 
 from tp_compiler.diagnostics import Diagnostic, Span
+from tp_compiler.evaluate.array_types import Array, Outputs
 from tp_compiler.evaluate.arrays import aligned, labels
 from tp_compiler.evaluate.sampling.clt import CltScalars
+from tp_compiler.evaluate.sampling.particles import Value
 from tp_compiler.evaluate.sampling.plan import Plan
 from tp_compiler.evaluate.sampling.points import Points
 from tp_compiler.evaluate.sampling.replicate import Replicate
@@ -151,7 +153,7 @@ class Paired:
 
     def fill(
         self, program: Program, samples: int, seed: tuple[int, ...], plain: bool
-    ) -> dict[ir.Node, Any] | Diagnostic:
+    ) -> dict[ir.Node, Array] | Diagnostic:
         """The frozen kets at the particles of one scrambling, and their products."""
         values: dict[ir.Node, Any] = {}
         offset = 0
@@ -190,7 +192,7 @@ class Paired:
             places |= dict(zip(group, starts, strict=False))
         return places
 
-    def run(self, samples: int, kets: Mapping[ir.Node, Any], scalars: Mapping[ir.Node, Any]) -> dict[str, Any]:
+    def run(self, samples: int, kets: Mapping[ir.Node, Array], scalars: Mapping[ir.Node, Array]) -> Outputs:
         """The outputs, over `draw`; `scalars`: the given ones by the nodes of the original program."""
         values: dict[ir.Node, Any] = {**kets, **{held: scalars[n] for n, held in self.scalars.items()}}
         return _Filled(self.plan, samples, values).outputs(CltScalars())
@@ -226,11 +228,11 @@ class _Behind(Points):
 class _Filled(Replicate):
     """A replicate whose arrays are given from outside."""
 
-    def __init__(self, plan: Plan, samples: int, given: Mapping[ir.Node, Any]):
+    def __init__(self, plan: Plan, samples: int, given: Mapping[ir.Node, Array]):
         self.given = given
         super().__init__(plan, samples, (0,), False)
 
-    def _array(self, node: ir.Array) -> Any:
+    def _array(self, node: ir.Array) -> Value:
         return self.given[node] if node in self.given else super()._array(node)
 
     rules = Replicate.rules | {ir.Array: _array}

@@ -17,13 +17,17 @@ from typing import Any
 
 import numpy as np
 
-from tp_compiler.evaluate.arrays import Label, aligned, contract, labels
-from tp_compiler.evaluate.instructions import RULES, Labelled
+from tp_compiler.evaluate.array_types import Array, Whole
+from tp_compiler.evaluate.arrays import Label, Labelled, aligned, contract, labels
+from tp_compiler.evaluate.instructions import RULES
 from tp_compiler.evaluate.kernels import KERNELS
 from tp_compiler.evaluate.sampling import heavy_tails as tails
 from tp_compiler.evaluate.sampling.copies import depth_of, flattened, nested, over_copies, paired
 from tp_compiler.evaluate.sampling.particles import Particles
 from tp_compiler.ir import nodes as ir
+
+#: The dimension of each slot, and the particles along it.
+Env = dict[int, tuple[int, Whole]]
 
 TILE = 2**19  # entries of one tile
 ROWS, BLOCKS = 32, 16  # of an average over copies what is looked at for heavy tails: rows, or blocks without rows
@@ -34,9 +38,9 @@ class OuterNonlin:
 
     def __init__(self, particles: Particles):
         self.particles = particles
-        self.pairing: dict[tuple[int, int], tuple[int, Any]] = {}  # by slot and P
+        self.pairing: dict[tuple[int, int], tuple[int, Whole]] = {}  # by slot and P
 
-    def contract(self, node: ir.Contract) -> Any:
+    def contract(self, node: ir.Contract) -> Array:
         """The value of a contraction with at most slot 0 left: a scalar (family) or a ket (family)."""
         values = self.particles.values
         inner = [a for a in node.args if isinstance(values[a], ir.Node) or set(node.over) & set(a.type.indices)]
@@ -70,7 +74,7 @@ class OuterNonlin:
                 shift = int(generator.integers(1, blocks)) if blocks > 1 else 0
                 self.pairing[slot, paired] = shift, _order(place, paired, generator)
 
-    def columns(self, slot: int, block: int, paired: int) -> Any:
+    def columns(self, slot: int, block: int, paired: int) -> Whole:
         """Particle numbers of copy `slot` that the rows of a block meet."""
         shift, order = self.pairing[slot, paired]
         return ((block + shift) % (self.particles.samples // paired)) * paired + order
@@ -80,7 +84,7 @@ def _of_rows(node: ir.Node) -> bool:
     return 0 in dict(node.type.slots)
 
 
-def _order(place: int, paired: int, generator: np.random.Generator) -> Any:
+def _order(place: int, paired: int, generator: np.random.Generator) -> Whole:
     """How copy number `place` of an E runs through its block.
 
     The first copy runs straight, the second in bit-reversed order: b and its reversal are a two-dimensional net
@@ -119,7 +123,7 @@ class _Body:
         self.keeps_rows = self.has_rows and 0 not in node.slots
         self.labels: tuple[Label, ...] = (*((0,) if self.keeps_rows else ()), *indices)
 
-    def over_rows(self) -> Any:
+    def over_rows(self) -> Array:
         """The average over the copies, for every row (or over the rows too, where slot 0 is contracted)."""
         family = max(_family(n) for n in _bodies(self.args))
         size = max(1, min(self.paired, TILE // (family * self.paired ** nested(self.args))))
@@ -136,13 +140,13 @@ class _Body:
             return np.concatenate(parts, axis=0)
         return sum(parts) / (self.samples if self.has_rows else len(parts))
 
-    def _tile(self, rows: Any, block: int) -> Any:
+    def _tile(self, rows: Whole, block: int) -> Array:
         """The contraction for some rows: averaged over the copies, and summed over the rows if they do not stay."""
         return self._product(self.args, self._met(rows, block), 1, block, self.labels)
 
-    def _met(self, rows: Any, block: int) -> dict[int, tuple[int, Any]]:
+    def _met(self, rows: Whole, block: int) -> Env:
         """The rows of a tile and the columns that they meet."""
-        env: dict[int, tuple[int, Any]] = {0: (0, rows)}
+        env: Env = {0: (0, rows)}
         self.outer.bind(self.copies, self.paired)
         for slot in self.copies:
             env[slot] = (1, self.outer.columns(slot, block, self.paired))
@@ -170,9 +174,7 @@ class _Body:
         if known is not None:
             self.outer.particles.heavy.setdefault(self.node, []).append(known)
 
-    def _product(
-        self, args: list[ir.Node], env: dict[int, tuple[int, Any]], depth: int, block: int, out: tuple[Label, ...]
-    ) -> Any:
+    def _product(self, args: list[ir.Node], env: Env, depth: int, block: int, out: tuple[Label, ...]) -> Array:
         """Σ of the product over every label not in `out`, divided by P where the copies of this depth are averaged."""
         evaluated = [self._value(a, env, depth, block, {}) for a in args]
         value = contract([x for x, _ in evaluated], [own for _, own in evaluated], out)
@@ -180,16 +182,12 @@ class _Body:
         return value / self.paired if met else value
 
     # -- evaluation of a body in a tile -------------------------------------------------------------------------
-    def _value(
-        self, node: ir.Node, env: dict[int, tuple[int, Any]], depth: int, block: int, done: dict[ir.Node, Labelled]
-    ) -> Labelled:
+    def _value(self, node: ir.Node, env: Env, depth: int, block: int, done: dict[ir.Node, Labelled]) -> Labelled:
         if node not in done:
             done[node] = self._compute(node, env, depth, block, done)
         return done[node]
 
-    def _compute(
-        self, node: ir.Node, env: dict[int, tuple[int, Any]], depth: int, block: int, done: dict[ir.Node, Labelled]
-    ) -> Labelled:
+    def _compute(self, node: ir.Node, env: Env, depth: int, block: int, done: dict[ir.Node, Labelled]) -> Labelled:
         known = self.values[node]
         if not isinstance(known, ir.Node):
             if node.type.is_scalar:
@@ -208,7 +206,7 @@ class _Body:
         own: tuple[Label, ...] = (*dimensions, *node.type.indices)
         return RULES[type(node)](node, args, own), own
 
-    def _nested(self, node: ir.Contract, env: dict[int, tuple[int, Any]], depth: int, block: int) -> Labelled:
+    def _nested(self, node: ir.Contract, env: Env, depth: int, block: int) -> Labelled:
         """A sum, or an E inside an E: its copies take the next neuron dimension."""
         inner = dict(env)
         below = depth + 1 if node.slots else depth

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
-from tp_compiler.evaluate.arrays import Label, contract, labels
+from tp_compiler.evaluate.array_types import Array, Known
+from tp_compiler.evaluate.arrays import Label, Labelled, contract, labels
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.types import Index
+from tp_compiler.shapes import Float
 
 #: Positions of some of a family's indices: the member in question.
 Member = Mapping[Index, int]
@@ -27,18 +28,20 @@ def _is_factor(node: ir.Node) -> bool:
     return node.type.is_scalar or node.type.is_ket or isinstance(node, ir.Copy)
 
 
-def columns(term: ir.Node, member: Member, values: Mapping[ir.Node, Any], samples: int) -> tuple[Any, Any]:
+def columns(
+    term: ir.Node, member: Member, values: Known, samples: int
+) -> tuple[Float[Array, "samples r"], Float[Array, "samples r"]]:
     """Left and right kets, (samples, r) each, of the Σ |l><r| that a node stands for at one member of the family.
 
     Scalars are multiplied into the left kets. Terms that a scalar (a `delta` of the member) makes zero have r = 0.
     """
     product = len(term.type.slots) == 2
     over = term.over if isinstance(term, ir.Contract) and product else ()
-    sides: tuple[list[Any], list[Any]] = ([], [])
+    sides: tuple[list[Labelled], list[Labelled]] = ([], [])
     for f in term.args if product else (term,):
         x, own = selected(_ket(f, values), labels(f.type), member)
-        right = not (f.type.is_scalar or f.type.is_ket)
-        sides[right].append((x, tuple(0 if isinstance(label, int) else label for label in own)))
+        of_columns = not (f.type.is_scalar or f.type.is_ket)
+        sides[of_columns].append((x, tuple(0 if isinstance(label, int) else label for label in own)))
     if not all(np.any(x) for x, own in sides[0] if 0 not in own):
         return np.zeros((samples, 0)), np.zeros((samples, 0))
     shared = tuple(i for i in over if all(any(i in own for _, own in side) for side in sides))
@@ -46,7 +49,7 @@ def columns(term: ir.Node, member: Member, values: Mapping[ir.Node, Any], sample
     return left, right
 
 
-def _joined(factors: list[Any], shared: tuple[Index, ...], samples: int) -> Any:
+def _joined(factors: list[Labelled], shared: tuple[Index, ...], samples: int) -> Float[Array, "samples r"]:
     """The product of one side's factors, summed over what the other side lacks."""
     if not any(0 in own for _, own in factors):
         factors = [*factors, (np.ones(samples), (0,))]
@@ -54,11 +57,11 @@ def _joined(factors: list[Any], shared: tuple[Index, ...], samples: int) -> Any:
     return contract([x for x, _ in factors], [own for _, own in factors], out).reshape(samples, -1)
 
 
-def _ket(node: ir.Node, values: Mapping[ir.Node, Any]) -> Any:
+def _ket(node: ir.Node, values: Known) -> Array:
     return values[node.args[0]] if isinstance(node, ir.Copy) else values[node]
 
 
-def selected(x: Any, own: tuple[Label, ...], member: Member) -> tuple[Any, tuple[Label, ...]]:
+def selected(x: Array, own: tuple[Label, ...], member: Member) -> Labelled:
     """x at fixed positions of some of its indices."""
     where = tuple(member[label] if isinstance(label, Index) and label in member else slice(None) for label in own)
     return np.asarray(x)[where], tuple(label for label in own if label not in member)

@@ -6,8 +6,16 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
+
+from tp_compiler.diagnostics import Diagnostic
+from tp_compiler.evaluate.array_types import Array
 from tp_compiler.evaluate.sampling.plan import Plan
 from tp_compiler.ir import nodes as ir
+
+#: What an instruction has in a replicate: an array, the reason why it has none, or itself, where it lives over several
+#: neurons and is evaluated in tiles.
+Value = Array | np.float64 | Diagnostic | ir.Node
 
 
 @dataclass(frozen=True, eq=False)

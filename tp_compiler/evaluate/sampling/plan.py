@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Hashable
 from typing import TypeGuard
 
+from tp_compiler.diagnostics import Diagnostic
 from tp_compiler.evaluate.sampling.blocks import Passes
 from tp_compiler.evaluate.sampling.copies import depth_of, paired
 from tp_compiler.evaluate.sampling.entry_blocks import block_size
@@ -155,12 +156,12 @@ class Plan:
         return sum(sizes) * self.phases.loop.steps
 
     # -- clt ----------------------------------------------------------------------------------------------------
-    def _problems(self) -> dict[ir.Node, object]:
+    def _problems(self) -> dict[ir.Node, Diagnostic]:
         """Diagnostics of `clt` scalars whose limit is not known to be Gaussian."""
         if not self.clts:
             return {}
         dependence = Dependence(self.nodes)
-        problems: dict[ir.Node, object] = {}
+        problems: dict[ir.Node, Diagnostic] = {}
         for k, node in enumerate(self.clts):
             pairs = (clt_pair_problem(dependence, other, node) for other in self.clts[:k] if other not in problems)
             found = clt_problem(dependence, node) or next((p for p in pairs if p), None)

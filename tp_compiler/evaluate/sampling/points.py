@@ -12,6 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from tp_compiler.evaluate.array_types import Array
+from tp_compiler.shapes import Float
+
 CHUNK = 128
 
 
@@ -37,7 +40,7 @@ class Points:
         other.generator = deepcopy(self.generator)
         return other
 
-    def draw(self, count: int) -> Any:
+    def draw(self, count: int) -> Float[Array, "samples {count}"]:
         if self.plain:
             return self.generator.standard_normal((self.samples, count))[self.rows]
         parts = []

@@ -18,6 +18,7 @@ import numpy as np
 from scipy.special import fdtri
 
 from tp_compiler.diagnostics import Diagnostic, ProgramError
+from tp_compiler.evaluate.array_types import Array
 from tp_compiler.evaluate.blas import one_blas_thread
 from tp_compiler.evaluate.interface import Answers
 from tp_compiler.evaluate.options import Options
@@ -41,6 +42,7 @@ from tp_compiler.evaluate.sampling.replicate import Replicate
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.program import Output, Program
 from tp_compiler.results import Estimate
+from tp_compiler.shapes import Float
 
 FIRST_SAMPLES = 2**11
 MAX_SAMPLES = 2**16
@@ -216,7 +218,7 @@ class Sampling:
         self._look_at_tails(level, [tails for _, _, tails in results])
         return level
 
-    def _look_at_tails(self, level: _Level, found: list[dict[str, Any]]) -> None:
+    def _look_at_tails(self, level: _Level, found: list[dict[str, Array]]) -> None:
         """Puts together what the replicates know, and refuses the outputs that depend on an infinite average."""
         nodes = self.plan.nodes
         places = {key: nodes[int(key.split(" ")[1])] for key in found[0]}
@@ -238,7 +240,7 @@ class Sampling:
                 level.covariance.pop(name, None)
                 level.failed[name] = tails.diagnostic(causes)
 
-    def _each(self, work: Callable[[int], Any], count: int) -> list[Any]:
+    def _each(self, work: Callable[[int], _Replicated], count: int) -> list[_Replicated]:
         """The results of replicates side by side."""
         results: list[Any] = []
         with ThreadPoolExecutor(self.options.workers) as pool:
@@ -297,12 +299,12 @@ class Sampling:
             self.directions = run.directions()
         return averaged(collected), covariances(collected, laws), self._tails(run)
 
-    def _tails(self, run: Replicate) -> dict[str, Any]:
+    def _tails(self, run: Replicate) -> dict[str, Array]:
         place = {n: k for k, n in enumerate(self.plan.nodes)}
         found: dict[str, Any] = {f"counted {place[n]}": np.array(error) for n, error in run.particles.counted.items()}
         return found | {f"heavy {place[n]}": np.array(steps) for n, steps in run.particles.heavy.items()}
 
-    def _coordinates(self, draws: int, seed: tuple[int, ...]) -> Any:
+    def _coordinates(self, draws: int, seed: tuple[int, ...]) -> Float[Array, "{draws} scalars"] | None:
         if not self.used_clts:
             return None
         from tp_compiler.evaluate.sampling.points import Points
@@ -310,7 +312,7 @@ class Sampling:
         return Points(draws, (*seed, 104729), self.used_clts, self.options.method == "mc").draw(self.used_clts)
 
     # -- estimates ----------------------------------------------------------------------------------------------
-    def _estimate(self, name: str) -> tuple[Any, Any]:
+    def _estimate(self, name: str) -> tuple[Array, Array]:
         """Value and standard error at the last level; the error includes the bias of finite M."""
         level = self.levels[-1]
         halves = None if level.halves is None else level.halves.get(name)
@@ -328,14 +330,14 @@ class Sampling:
         heavy = (tails.beyond(parts, far) for parts in level.heavy.get(read, ()))
         return math.hypot(counted, max(heavy, default=0.0))
 
-    def _covariance(self, name: str) -> tuple[Any, Any]:
+    def _covariance(self, name: str) -> tuple[Array, Array]:
         halves = self.levels[-1].halved_covariance.get(name)
         return mean_and_error([x.covariance.get(name) for x in self.levels], self._sizes(name), halves)
 
     def _sizes(self, name: str) -> list[int]:
         return [self.plan.resolution(self._outer(level.samples)[0], name) for level in self.levels]
 
-    def _tolerance(self, value: Any) -> float:
+    def _tolerance(self, value: Array) -> float:
         o = self.options
         rtol = TOLERANCE if o.rtol is None else o.rtol
         atol = TOLERANCE if o.atol is None else o.atol
@@ -420,6 +422,6 @@ class Sampling:
                 return
 
 
-def _paired_up(parts: list[Any]) -> Any:
+def _paired_up(parts: list[Array]) -> Array:
     """The means of parts 0 and 1, 2 and 3, ..."""
     return (np.array(parts[::2]) + np.array(parts[1::2])) / 2

@@ -15,22 +15,25 @@ import numpy as np
 
 from tp_compiler.diagnostics import Diagnostic
 from tp_compiler.evaluate import numerical_errors as faults
-from tp_compiler.evaluate.arrays import Label, aligned, contract, labels
+from tp_compiler.evaluate.array_types import Array, Outputs
+from tp_compiler.evaluate.arrays import Label, Labels, aligned, contract, labels
 from tp_compiler.evaluate.instructions import RULES
 from tp_compiler.evaluate.kernels import KERNELS
 from tp_compiler.evaluate.sampling import heavy_tails as tails
 from tp_compiler.evaluate.sampling.blocks import Blocks
 from tp_compiler.evaluate.sampling.clt import CltScalars
 from tp_compiler.evaluate.sampling.directions import drop_of
+from tp_compiler.evaluate.sampling.entry_blocks import Entries
 from tp_compiler.evaluate.sampling.matmul import MatrixState
 from tp_compiler.evaluate.sampling.outer import OuterNonlin
-from tp_compiler.evaluate.sampling.particles import Particles
+from tp_compiler.evaluate.sampling.particles import Particles, Value
 from tp_compiler.evaluate.sampling.plan import Plan
 from tp_compiler.evaluate.sampling.points import Points
 from tp_compiler.evaluate.sampling.training import Training
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.types import Index
 from tp_compiler.ir.walk import dependencies
+from tp_compiler.shapes import Float
 
 
 class Replicate:
@@ -77,7 +80,7 @@ class Replicate:
         """Rows of the bases of initial matrices."""
         return sum(s.forward.size + s.backward.size for s in self.states.values())
 
-    def outputs(self, clt: CltScalars) -> dict[str, Any]:
+    def outputs(self, clt: CltScalars) -> Outputs:
         """Arrays (or Diagnostics) by output name, under one draw of the `clt` scalars.
 
         What no `clt` value enters was computed once; draws share the particles and differ in the rest.
@@ -121,24 +124,24 @@ class Replicate:
         self._evaluate_all(nodes)
         self.left = held
 
-    def _carry(self, node: ir.Carry) -> Any:
+    def _carry(self, node: ir.Carry) -> Value:
         assert self.training is not None
         return self.training.carried(node.state)
 
-    def _clock(self, node: ir.Clock) -> Any:
+    def _clock(self, node: ir.Clock) -> Value:
         assert self.training is not None
         return self.training.time()
 
-    def _apply(self, node: ir.Apply) -> Any:
+    def _apply(self, node: ir.Apply) -> Value:
         training = self.training
         assert training is not None
 
-        def product(member: tuple[int, ...], columns: Any) -> Any:
+        def product(member: tuple[int, ...], columns: Float[Array, "samples k"]) -> Float[Array | Entries, "samples k"]:
             return training.applied(node, tuple(m - 1 for m in member), columns)
 
         return training.failure or self._member_by_member(node, product)
 
-    def _output(self, node: ir.Node, indices: tuple[Index, ...]) -> Any:
+    def _output(self, node: ir.Node, indices: tuple[Index, ...]) -> Array | Diagnostic:
         value = self.values[node]
         if isinstance(value, Diagnostic):
             return value
@@ -157,7 +160,7 @@ class Replicate:
             self.points[number] = Points(p.full, seed, self.plan.coordinates[number], p.plain, p.half)
         return self.points[number]
 
-    def _evaluate(self, node: ir.Node) -> Any:
+    def _evaluate(self, node: ir.Node) -> Value:
         for arg in dependencies(node):
             if isinstance(self.values[arg], Diagnostic):
                 return self.values[arg]
@@ -171,19 +174,19 @@ class Replicate:
             return refused.diagnostic
 
     # -- leaves -------------------------------------------------------------------------------------------------
-    def _constant(self, node: ir.Constant) -> Any:
+    def _constant(self, node: ir.Constant) -> Value:
         return np.float64(node.value)
 
-    def _array(self, node: ir.Array) -> Any:
+    def _array(self, node: ir.Array) -> Value:
         return np.asarray(node.values, dtype=np.float64)
 
-    def _position(self, node: ir.Position) -> Any:
+    def _position(self, node: ir.Position) -> Value:
         return np.arange(1.0, node.index.size + 1)
 
-    def _unavailable(self, node: ir.Unavailable) -> Any:
+    def _unavailable(self, node: ir.Unavailable) -> Value:
         return node.diagnostic("leave out the outputs that depend on it")
 
-    def _initialket(self, node: ir.InitialKet) -> Any:
+    def _initialket(self, node: ir.InitialKet) -> Value:
         symbol = node.symbol
         mean, spread = (self.values[a] for a in node.args)
         own = symbol.indices
@@ -197,7 +200,7 @@ class Replicate:
             return centre + np.sqrt(aligned(spread, labels(node.args[1].type), own)) * draws
         return centre + self._correlated(node, spread)
 
-    def _correlated(self, node: ir.InitialKet, spread: Any) -> Any:
+    def _correlated(self, node: ir.InitialKet, spread: Array) -> Array:
         """A jointly Gaussian family: draws times the symmetric root of its covariance."""
         symbol = node.symbol
         assert symbol.pair is not None
@@ -211,18 +214,18 @@ class Replicate:
         values = np.einsum("...ij,m...j->m...i", root, draws)
         return aligned(values, (0, *rest, left), labels(node.type))
 
-    def _passed_on(self, node: ir.InitialScalar | ir.Stop) -> Any:
+    def _passed_on(self, node: ir.InitialScalar | ir.Stop) -> Value:
         (x,) = node.args
         own = labels(node.type)
         shape = tuple(i.size if isinstance(i, Index) else self.samples for i in own)
         return np.broadcast_to(aligned(self.values[x], labels(x.type), own), shape)
 
     # -- instructions -------------------------------------------------------------------------------------------
-    def _watch(self, node: ir.Node, result: Any) -> None:
+    def _watch(self, node: ir.Node, result: Array) -> None:
         if not np.isfinite(result).all():
             self.suspect.add(node)
 
-    def _contract(self, node: ir.Contract) -> Any:
+    def _contract(self, node: ir.Contract) -> Value:
         if node in self.plan.of_entries:
             return self._mean_of_entries(node)
         if any(isinstance(self.values[a], ir.Node) and not isinstance(a, ir.Copy) for a in node.args):
@@ -239,10 +242,11 @@ class Replicate:
             self.particles.counted[node] = 1 / self.samples  # no particle has met the event: zero up to one of them
         if not np.isfinite(result).all():
             problem = faults.problem(node, result, self.suspect)
+            assert problem is not None
             return problem if node.slots else self._pass(node, result)
         return result
 
-    def _mean_of_entries(self, node: ir.Contract) -> Any:
+    def _mean_of_entries(self, node: ir.Contract) -> Value:
         """An average over the entries of a trained matrix."""
         assert self.training is not None
         if self.training.failure is not None:
@@ -253,7 +257,7 @@ class Replicate:
         self._watch(node, result)
         return result
 
-    def _inspect(self, node: ir.Contract, arrays: list[Any], of: list[Any]) -> None:
+    def _inspect(self, node: ir.Contract, arrays: list[Array], of: list[Labels]) -> None:
         """Looks at the largest samples of an average; a part of a large family stands for it."""
         (neurons,) = node.slots
         own: tuple[Label, ...] = (neurons, *dict.fromkeys(label for one in of for label in one if label != neurons))
@@ -270,11 +274,11 @@ class Replicate:
         if found is not None:
             self.particles.heavy.setdefault(node, []).append(found)
 
-    def _pass(self, node: ir.Node, result: Any) -> Any:
+    def _pass(self, node: ir.Node, result: Array) -> Array:
         self.suspect.add(node)
         return result
 
-    def _by_rule(self, node: ir.Node) -> Any:
+    def _by_rule(self, node: ir.Node) -> Value:
         """An instruction that does the same to every particle."""
         args = [(self.values[a], labels(a.type)) for a in node.args]
         result = RULES[type(node)](node, args, labels(node.type))
@@ -282,15 +286,17 @@ class Replicate:
             self._watch(node, result)
         return result
 
-    def _matmul(self, node: ir.MatMul) -> Any:
+    def _matmul(self, node: ir.MatMul) -> Value:
         variance = self.values[node.matrix.variance]
 
-        def product(member: tuple[int, ...], columns: Any) -> Any:
+        def product(member: tuple[int, ...], columns: Float[Array, "samples k"]) -> Float[Array, "samples k"]:
             return self._state(node, member, variance).apply(columns, node.transposed, self.space(node))
 
         return self._member_by_member(node, product)
 
-    def _member_by_member(self, node: ir.MatMul | ir.Apply, product: Callable[[tuple[int, ...], Any], Any]) -> Any:
+    def _member_by_member(
+        self, node: ir.MatMul | ir.Apply, product: Callable[[tuple[int, ...], Array], Array | Entries]
+    ) -> Array | Diagnostic:
         """A product with a family of matrices: each member meets its columns of x, (samples, k)."""
         x = node.args[0]
         value = np.broadcast_to(self.values[x], (self.samples, *x.type.shape))
@@ -311,7 +317,7 @@ class Replicate:
             parts[place] = product(member, columns).reshape(moved.shape[len(batch) :])
         return aligned(parts, (*batch, 0, *rest), labels(node.type))
 
-    def _state(self, node: ir.MatMul, member: tuple[int, ...], variance: Any) -> MatrixState:
+    def _state(self, node: ir.MatMul, member: tuple[int, ...], variance: Array) -> MatrixState:
         symbol = node.matrix
         if (symbol, member) not in self.states:
             own = labels(symbol.variance.type)
@@ -327,7 +333,7 @@ class Replicate:
             )
         return self.states[symbol, member]
 
-    def _clt(self, node: ir.Clt) -> Any:
+    def _clt(self, node: ir.Clt) -> Value:
         if node in self.plan.problems:
             return self.plan.problems[node]
         v, x = node.args
@@ -335,11 +341,13 @@ class Replicate:
         product = aligned(self.values[v], labels(v.type), own) * aligned(self.values[x], labels(x.type), own)
         flat = np.broadcast_to(product, (self.samples, *node.type.shape)).reshape(self.samples, -1)
         if not np.isfinite(flat).all():
-            return faults.problem(node, flat, self.suspect)
+            problem = faults.problem(node, flat, self.suspect)
+            assert problem is not None
+            return problem
         return self.clt.value(node, flat, self.plan.space[v]).reshape(node.type.shape)
 
     #: One rule an instruction. Copies are read by their users, traces gathered by the loop.
-    rules: ClassVar[dict[type[ir.Node], Callable[[Any, Any], Any]]] = {
+    rules: ClassVar[dict[type[ir.Node], Callable[[Any, Any], Value]]] = {
         **dict.fromkeys(RULES, _by_rule),
         ir.Constant: _constant,
         ir.Array: _array,

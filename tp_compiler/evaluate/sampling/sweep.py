@@ -14,7 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from tp_compiler.evaluate.array_types import Numbers
 from tp_compiler.evaluate.kernels import KERNELS
+from tp_compiler.evaluate.sampling.entry_blocks import Entries
 from tp_compiler.evaluate.sampling.outerproducts import is_outer
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.types import Index
@@ -34,7 +36,7 @@ class Scalar:
     fn: str
     nodes: tuple[ir.Node, ...]
 
-    def value(self, known: Callable[[ir.Node], Any]) -> Any:
+    def value(self, known: Callable[[ir.Node], Numbers]) -> Numbers:
         values = [known(n) for n in self.nodes]
         if self.fn == "div":
             return 1 / values[0]
@@ -62,7 +64,7 @@ class Sweep:
     gradients: list[int] = field(default_factory=list)
     instructions: list[Instruction] = field(default_factory=list)
 
-    def numbers(self, known: Callable[[ir.Node], Any], dtype: Any) -> dict[int, Any]:
+    def numbers(self, known: Callable[[ir.Node], Numbers], dtype: type[np.floating]) -> dict[int, np.floating]:
         """The scalar registers at one step."""
         found = {k: r for k, r in enumerate(self.registers) if isinstance(r, Scalar)}
         return {k: dtype(r.value(known)) for k, r in found.items()}
@@ -197,7 +199,7 @@ class _Compiler:
             self._instruct(fn, (target, r), target)
 
 
-def run(sweep: Sweep, registers: list[Any]) -> None:
+def run(sweep: Sweep, registers: list[Entries]) -> None:
     """The instructions on the arrays (and numbers) of one tile."""
     for i in sweep.instructions:
         sources = [registers[r] for r in i.sources]

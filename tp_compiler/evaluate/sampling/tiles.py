@@ -6,13 +6,13 @@ slot of the columns, and indices.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 
-from tp_compiler.evaluate.arrays import Label, aligned, contract
-from tp_compiler.evaluate.instructions import RULES, Labelled
+from tp_compiler.evaluate.array_types import Array, Known
+from tp_compiler.evaluate.arrays import Label, Labelled, aligned, contract
+from tp_compiler.evaluate.instructions import RULES
 from tp_compiler.evaluate.sampling.entry_blocks import BLOCK, EntryBlocks
 from tp_compiler.evaluate.sampling.outerproducts import Member, selected
 from tp_compiler.evaluate.schedule import entries
@@ -22,11 +22,9 @@ from tp_compiler.ir.types import Index
 TILE = 2**14  # entries of one tile
 
 
-def tiles(
-    blocks: EntryBlocks, roots: list[ir.Node], values: Mapping[ir.Node, Any], whole: bool = False
-) -> Iterator[Tile]:
+def tiles(blocks: EntryBlocks, roots: list[ir.Node], values: Known, whole: bool = False) -> Iterator[Tile]:
     """Tiles that cover all entries: member by member, unless `whole` or an instruction mixes members."""
-    partners: dict[ir.Node, Any] = {}
+    partners: dict[ir.Node, Array] = {}
     whole = whole or any(_mixes(n, blocks.indices) for n in entries(roots))
     members = [None] if whole else list(np.ndindex(blocks.shape))
     family = int(np.prod(blocks.shape)) if whole else 1
@@ -47,14 +45,14 @@ class Tile:
     """Some blocks. `member` None: all of the family; else its indices are fixed, and gone from the labels."""
 
     def __init__(
-        self, blocks: EntryBlocks, values: Mapping[ir.Node, Any], partners: dict[ir.Node, Any],
+        self, blocks: EntryBlocks, values: Known, partners: dict[ir.Node, Array],
         member: tuple[int, ...] | None, part: slice,
     ):  # fmt: skip
         self.blocks, self.values, self.partners, self.part = blocks, values, partners, part
         self.fixed: Member = {} if member is None else dict(zip(blocks.indices, member, strict=True))
         self.place = (*((slice(None),) * len(blocks.shape) if member is None else member), part)
 
-    def entries(self, node: ir.Node, done: dict[ir.Node, Labelled]) -> Any:
+    def entries(self, node: ir.Node, done: dict[ir.Node, Labelled]) -> Array:
         """An expression over both neurons, laid out as the states are."""
         x, own = self.value(node, done)
         return aligned(x, own, (*self._family(), BLOCK, 0, self.blocks.slot))
@@ -81,7 +79,7 @@ class Tile:
             return selected(x, (BLOCK, 0, *node.type.indices), self.fixed)
         return self._apply(node, [self.value(a, done) for a in node.args])
 
-    def _partner(self, node: ir.Copy) -> Any:
+    def _partner(self, node: ir.Copy) -> Array:
         """A ket of the columns in blocks, each at the place of the rows it meets."""
         if node not in self.partners:
             x, b = self.values[node.args[0]], self.blocks

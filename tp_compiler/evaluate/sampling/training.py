@@ -6,23 +6,25 @@ with the current states, W_0 is conditioned on everything it met before, and W_t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from tp_compiler.diagnostics import Diagnostic
 from tp_compiler.evaluate import numerical_errors as faults
+from tp_compiler.evaluate.array_types import Array
 from tp_compiler.evaluate.arrays import aligned, labels
 from tp_compiler.evaluate.sampling.blocks import Blocks
 from tp_compiler.evaluate.sampling.directions import drop_of
-from tp_compiler.evaluate.sampling.entry_blocks import block_size
+from tp_compiler.evaluate.sampling.entry_blocks import Entries, block_size
 from tp_compiler.evaluate.sampling.estimates import base
-from tp_compiler.evaluate.sampling.flow import Flow, unsupported
+from tp_compiler.evaluate.sampling.flow import Flow, States, unsupported
 from tp_compiler.evaluate.sampling.lowrank import LowRank
 from tp_compiler.evaluate.sampling.particles import Particles
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.types import Index
+from tp_compiler.shapes import Float
 
 
 class Training:
@@ -38,7 +40,7 @@ class Training:
         self.failure: Diagnostic | None = None  # why the training has stopped
         self.before = {id(v) for v in run.values.values() if isinstance(v, Diagnostic)}
         states = [s for s in self.phases.states if not s.is_matrix]
-        self.current = {s: self.shaped(s, s.init) for s in states}
+        self.current: dict[ir.State, Any] = {s: self.shaped(s, s.init) for s in states}
         self.matrices = self._matrices()
         self.traced: dict[ir.Trace, list[Any]] = {t: [] for t in self.phases.traces}
         self.broken: dict[ir.Trace, Diagnostic] = {}
@@ -58,7 +60,7 @@ class Training:
             found.update(dict.fromkeys(cell, matrix))
         return found
 
-    def shaped(self, state: ir.State, node: ir.Node) -> Any:
+    def shaped(self, state: ir.State, node: ir.Node) -> Array | Diagnostic:
         """A value as an array of the state's shape, or a Diagnostic."""
         value = self.run.values[node]
         if not isinstance(value, Diagnostic):
@@ -70,13 +72,15 @@ class Training:
         return np.broadcast_to(aligned(value, labels(node.type), own), shape)
 
     # -- what the instructions read -----------------------------------------------------------------------------
-    def carried(self, state: ir.State) -> Any:
+    def carried(self, state: ir.State) -> Array | Diagnostic:
         return self.failure or self.current[state]
 
-    def time(self) -> Any:
+    def time(self) -> np.float64 | Diagnostic:
         return self.failure or np.float64(self.clock)
 
-    def applied(self, node: ir.Apply, member: tuple[int, ...], columns: Any) -> Any:
+    def applied(
+        self, node: ir.Apply, member: tuple[int, ...], columns: Float[Array, "samples k"]
+    ) -> Float[Array | Entries, "samples k"]:
         """Δ|x> for one member and the columns of x."""
         result = self.matrices[node.state].apply(node.state, member, columns, node.transposed)
         if not np.isfinite(result).all():
@@ -140,7 +144,7 @@ class Training:
         self.current = found
         return None
 
-    def _moved(self, states: dict[ir.State, Any]) -> dict[ir.State, Any]:
+    def _moved(self, states: States) -> Mapping[ir.State, Array | Diagnostic]:
         """What the update makes of some states."""
         self.current = states
         self.run.forget(self.phases.step)

@@ -1,0 +1,43 @@
+"""The types of what is computed: numbers, arrays of them, and what is known of their errors."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tp_compiler.diagnostics import Diagnostic
+from tp_compiler.ir import nodes as ir
+from tp_compiler.shapes import CHECKED
+
+if TYPE_CHECKING or not CHECKED:  # noqa: SIM108 (a type checker reads no conditional expression)
+    Array = NDArray[np.float64]
+else:
+    # NumPy gives its scalars for arrays without dimensions; entries of trained matrices on particles are single.
+    Array = NDArray[np.floating] | np.floating
+
+__all__ = ["Array", "Error", "Kind", "Known", "Mask", "Numbers", "Outputs", "Places", "Whole"]
+
+#: One number, or an array of them.
+Numbers = float | Array
+Mask = NDArray[np.bool_]
+#: Whole numbers.
+Whole = NDArray[np.integer]
+#: Entries of an array, as np.nonzero gives them.
+Places = tuple[Whole, ...]
+#: How far numbers may be off: None where they are not, else numbers that broadcast to them.
+Error = Numbers | None
+#: What a run gives by the names of outputs.
+Outputs = dict[str, Array | Diagnostic]
+
+
+@runtime_checkable
+class Known(Protocol):
+    """Arrays by the instructions that are known to have one."""
+
+    def __getitem__(self, node: ir.Node, /) -> Array: ...
+    def get(self, node: ir.Node, /) -> Array | None: ...
+
+
+Kind = TypeVar("Kind", Array, Whole)
