@@ -24,6 +24,7 @@ __all__ = ["Infinite", "Unsettled", "expectation", "expectation_of"]
 
 ROUGHLY = lines.Care(rtol=1e-3)
 STEEP = 0.05  # a share of its size by which a function changes within
+NEEDLE = 1e11  # deviations above: a function of size 1 is a needle
 NEAR = 0.02  # standard deviations of a place: the fixed rules do not know of it
 ALIGNED = 1 - 1e-13  # correlations above: one axis
 SECTIONS = (-0.6, 0.13, 0.9)  # where the other variables stand while one is looked at, in standard deviations
@@ -112,7 +113,8 @@ def profile(f: Univariate, mean: Array, deviation: Array) -> Profile:
     """Its places within reach of all means and deviations."""
     largest = float(np.max(deviation, initial=0.0))
     if (f.watch is None and f.name not in ("tan", "real_power", "log")) or largest == 0:
-        return Profile(tuple(f.kinks) or (0.0,), False)
+        own = tuple(f.kinks) or (0.0,)
+        return Profile(own, any(_needle(f, x, largest) for x in own))
     reach = lines.FARTHEST * deviation
     low, high = float(np.min(mean - reach)), float(np.max(mean + reach))
     places = tuple(features.places(f.seen, low, high, f.kinks))
@@ -122,6 +124,8 @@ def profile(f: Univariate, mean: Array, deviation: Array) -> Profile:
 def _rough(f: Callable[[Array], Array], place: float, deviation: float, kink: bool) -> bool:
     """Whether f is undefined at a place, unbounded beside it, or steep at a scale far below the deviation."""
     if not np.all(np.isfinite(f(np.array([place])))):
+        return True
+    if _needle(f, place, deviation):
         return True
     d = deviation * np.geomspace(1e-13, 1.0, 53)
     d = d[d > 4e-16 * abs(place)]
@@ -137,6 +141,15 @@ def _rough(f: Callable[[Array], Array], place: float, deviation: float, kink: bo
         if unbounded or (not kink and np.ptp(near) > STEEP * largest):
             return True
     return False
+
+
+def _needle(f: Callable[[Array], Array], place: float, deviation: float) -> bool:
+    """Whether f is larger at its own scale, that of 1, than as near to a place as deviations far above 1 are looked at."""
+    if deviation < NEEDLE:
+        return False
+    d = np.geomspace(1e-3, 1e-13 * deviation, 8 + 4 * int(math.log10(deviation / NEEDLE)))
+    heights = np.abs([f(place + sign * d) for sign in (-1.0, 1.0)])
+    return bool(np.max(np.nan_to_num(heights)) > 1.5 * np.max(heights[:, -1]))
 
 
 class _Product:

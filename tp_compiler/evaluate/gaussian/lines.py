@@ -24,6 +24,7 @@ FALLEN = 42.0  # |f| φ below e^-42 of its peak is nothing
 WIDEST = 0.75  # of a panel
 EXACT_END = 1e-30  # panels shrink to this distance from a place known exactly,
 NEAR_END = 1e-8  # to this one from a singular place known up to rounding,
+SMALLEST = 250  # powers of ten below a distance at which needles are looked for
 SMALL_END = 1e-15  # and to this one from any other
 WEAK = -0.1  # a power above, and a logarithm, is seen to its end
 POLE = 1e-4  # an exponent this close to -1 is -1
@@ -248,6 +249,8 @@ def _tails(
 ) -> tuple[Tails, Array]:
     """The power that f is beside each place, on each side, and up to which distance."""
     end = np.minimum(np.where(sides.exact, care.exact_end, NEAR_END), 1e-3 * sides.length)
+    own = np.flatnonzero(sides.exact)
+    end[own] = _narrower(function, slope, sides.of(own), end[own])
     values, end = _beside(function, slope, sides, end)
     sizes = np.abs(values)
     density = np.exp(-(sides.place**2) / 2) / math.sqrt(2 * math.pi)
@@ -275,6 +278,25 @@ def _tails(
         faults.setdefault(int(sides.line[k]), reason)
     start = sides.base + (sides.sign * end)[:, None] * slope
     return Tails(sides.line, sides.place, start, left, error), end
+
+
+def _narrower(function: Function, slope: Array, sides: Sides, end: Array) -> Array:
+    """Where f has more mass at or within `end` of a place known exactly than beyond, the distance within which there is none:
+    a needle. A power that is not finite at the place has no such mass, or no end of it."""
+    end = end.copy()
+    left = np.flatnonzero(np.isfinite(function(sides.base)))
+    if not len(left):
+        return end
+    shares = 10.0 ** np.arange(2, -SMALLEST, -1.0)  # of `end`
+    d = end[left, None] * shares
+    values = np.abs(function(sides.base[left, None, :] + slope * (sides.sign[left, None] * d)[..., None]))
+    mass = np.where(np.isfinite(values), values, 0.0) * shares
+    peak = np.argmax(mass, axis=1)
+    largest = mass[np.arange(len(left)), peak]
+    gone = (mass < 2.0**-60 * largest[:, None]) & (np.arange(len(shares)) > peak[:, None])
+    inside = (peak > 0) & gone.any(axis=1)
+    end[left[inside]] *= shares[np.argmax(gone[inside], axis=1)]
+    return end
 
 
 def _beside(function: Function, slope: Array, sides: Sides, end: Array) -> tuple[Array, Array]:
