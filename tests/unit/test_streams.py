@@ -48,17 +48,17 @@ def test_sigterm_leaves_what_was_computed(
     file.write_text("ket |u> ~ N(0, 1)\noutput q = <u|u>\n")
     before = signal.getsignal(signal.SIGTERM)
 
-    from tp_compiler.finite.run import Network
+    from tp_compiler.finite import run as runs
 
-    run, left = Network.run, [3]
+    run, left = runs.run, [3]
 
-    def terminated_in_the_fourth(self: Network) -> object:
+    def terminated_in_the_fourth(network: runs.Network) -> object:
         left[0] -= 1
         if left[0] < 0:
             os.kill(os.getpid(), signal.SIGTERM)
-        return run(self)
+        return run(network)
 
-    monkeypatch.setattr(Network, "run", terminated_in_the_fourth)
+    monkeypatch.setattr(runs, "run", terminated_in_the_fourth)
     assert cli.main(["simulate", str(file), "--width", "8", "--seeds", "10"]) == cli.TERMINATED == 143
     shown = capsys.readouterr()
     assert "q = " in shown.out and "3 of 10 networks" in shown.err
