@@ -16,10 +16,10 @@ STARTERS = ("mlp", "resnet", "transformer", "rnn")
 PLOT_FORMATS = (".png", ".pdf", ".svg")
 _MEMORY_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 _EXIT_CODES = (
-    "exit codes: 0 done; 1 the program has errors, or verify or fmt --check does not hold; 2 usage; "
+    "exit codes: 0 success; 1 the program has errors, or verify or fmt --check failed; 2 usage error; "
     "3 part of the computation could not be completed; 130 interrupted; 143 terminated"
 )
-_FILE_HELP = "a .nexort program; - reads it from standard input"
+_FILE_HELP = "a .nexort program, or - for standard input"
 
 T = TypeVar("T")
 
@@ -37,7 +37,7 @@ def _checked(parse: Callable[[str], T], holds: Callable[[T], bool], what: str) -
         except (ValueError, OverflowError):
             value = None
         if value is None or not holds(value):
-            raise argparse.ArgumentTypeError(f"expected {what}, not {text!r}")
+            raise argparse.ArgumentTypeError(f"expected {what}, got {text!r}")
         return value
 
     return convert
@@ -66,13 +66,13 @@ def _widths(text: str) -> tuple[int, ...]:
 
 
 samples = _checked(int, _power_of_two, "a power of two")
-replicates = _checked(int, lambda r: r >= 2, "a whole number of at least 2 (standard errors come from replicates)")
-count = _checked(int, lambda k: k >= 1, "a whole number of at least 1")
-seeds = _checked(int, lambda k: k >= 2, "a whole number of at least 2 (standard errors come from seeds)")
-seed = _checked(int, lambda k: k >= 0, "a whole number of at least 0")
+replicates = _checked(int, lambda r: r >= 2, "an integer of at least 2 (standard errors come from replicates)")
+count = _checked(int, lambda k: k >= 1, "an integer of at least 1")
+seeds = _checked(int, lambda k: k >= 2, "an integer of at least 2 (standard errors come from seeds)")
+seed = _checked(int, lambda k: k >= 0, "an integer of at least 0")
 tolerance = _checked(float, lambda x: math.isfinite(x) and x >= 0, "a number of at least 0")
-seconds = _checked(float, lambda x: math.isfinite(x) and x > 0, "a number of seconds above 0")
-memory = _checked(_memory, lambda b: b > 0, "an amount such as 500M, 4G or a number of bytes")
+seconds = _checked(float, lambda x: math.isfinite(x) and x > 0, "a positive number of seconds")
+memory = _checked(_memory, lambda b: b > 0, "a size such as 500M or 4G, or a number of bytes")
 setting = _checked(_setting, lambda pair: math.isfinite(pair[1]), "NAME=NUMBER")
 widths = _checked(_widths, lambda w: w[0] >= 1, "widths such as 256,512,1024")
 plot_file = _checked(str, lambda p: p.lower().endswith(PLOT_FORMATS), f"a file ending in {', '.join(PLOT_FORMATS)}")
@@ -88,7 +88,7 @@ def parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     top.add_argument("--version", action="version", version=f"tpc {__version__}")
-    top.add_argument("--debug", action="store_true", help="show the Python traceback of an internal error")
+    top.add_argument("--debug", action="store_true", help="show the Python traceback of internal errors")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for define in (_check, _fmt, _show, _expand, _limit, _equations, _simulate, _verify, _scale, _new):
         define(commands)
@@ -105,9 +105,11 @@ def _command(commands: Commands, name: str, text: str, *, file: str | None = "FI
         sub.add_argument("file", metavar="FILE", help=_FILE_HELP)
     elif file == "FILES":
         sub.add_argument("files", metavar="FILE", nargs="+", help=_FILE_HELP)
-    sub.add_argument("--quiet", action="store_true", help="no progress bar, no notes")
+    sub.add_argument("--quiet", action="store_true", help="print no progress bar and no notes")
     # SUPPRESS, so that `tpc --debug limit` is not undone by the command's own default.
-    sub.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="tracebacks of internal errors")
+    sub.add_argument(
+        "--debug", action="store_true", default=argparse.SUPPRESS, help="show the Python traceback of internal errors"
+    )
     return sub
 
 
@@ -119,32 +121,32 @@ def _settings(sub: argparse.ArgumentParser) -> None:
         type=setting,
         action="append",
         default=[],
-        help="set an axis size or a top-level scalar; may be repeated",
+        help="set an axis size or a top-level scalar; can be repeated",
     )
     sub.add_argument(
-        "--allow-outside", action="store_true", help="imports and data may lie outside of the program's folder"
+        "--allow-outside", action="store_true", help="allow imports and data from outside the program's folder"
     )
 
 
 def _check(commands: Commands) -> None:
     sub = _command(commands, "check", "parse and check; print every error and warning", file="FILES")
     _settings(sub)
-    sub.add_argument("--json", action="store_true", help="diagnostics as JSON on standard output, for editors")
+    sub.add_argument("--json", action="store_true", help="print diagnostics as JSON, for editors")
 
 
 def _fmt(commands: Commands) -> None:
-    sub = _command(commands, "fmt", "rewrite files in the canonical layout (- prints it)", file="FILES")
-    sub.add_argument("--check", action="store_true", help="change nothing; exit 1 if a file is not formatted")
+    sub = _command(commands, "fmt", "rewrite files in the canonical layout", file="FILES")
+    sub.add_argument("--check", action="store_true", help="do not write files; exit with 1 if a file is not formatted")
     style = sub.add_mutually_exclusive_group()
-    style.add_argument("--unicode", dest="style", action="store_const", const="unicode", help="write |x⟩, Wᵀ")
-    style.add_argument("--ascii", dest="style", action="store_const", const="ascii", help="write |x>, W^T")
+    style.add_argument("--unicode", dest="style", action="store_const", const="unicode", help="write Unicode: |x⟩, Wᵀ")
+    style.add_argument("--ascii", dest="style", action="store_const", const="ascii", help="write ASCII: |x>, W^T")
     sub.set_defaults(style="keep")
 
 
 def _show(commands: Commands) -> None:
-    sub = _command(commands, "show", "print the program after a stage of the compiler")
+    sub = _command(commands, "show", "print the program after a given stage of the compiler")
     _settings(sub)
-    sub.add_argument("--stage", choices=("ast", "ir", "grad", "limit", "plan"), required=True, help="which stage")
+    sub.add_argument("--stage", choices=("ast", "ir", "grad", "limit", "plan"), required=True, help="the stage to show")
 
 
 def _expand(commands: Commands) -> None:
@@ -152,86 +154,116 @@ def _expand(commands: Commands) -> None:
 
 
 def _equations(commands: Commands) -> None:
-    sub = _command(commands, "equations", "print the limit equations, without numbers")
+    sub = _command(commands, "equations", "print the equations of the limit")
     _settings(sub)
     style = sub.add_mutually_exclusive_group()
-    style.add_argument("--latex", action="store_true", help="as LaTeX")
-    style.add_argument("--unicode", action="store_true", help="as Unicode text")
+    style.add_argument("--latex", action="store_true", help="print LaTeX")
+    style.add_argument("--unicode", action="store_true", help="print Unicode text")
 
 
 def _scale(commands: Commands) -> None:
-    sub = _command(commands, "scale", "width exponents for a raw implementation, and the class of the parametrization")
+    sub = _command(
+        commands, "scale", "print width exponents for a raw implementation, and the class of the parametrization"
+    )
     _settings(sub)
-    sub.add_argument("--optimizer", metavar="NAME", help="for every parameter, in the place of the program's own")
+    sub.add_argument(
+        "--optimizer", metavar="NAME", help="use this optimizer for every parameter, instead of the program's"
+    )
     style = sub.add_mutually_exclusive_group()
-    style.add_argument("--json", action="store_true", help="as JSON")
-    style.add_argument("--emit", choices=("torch",), help="Python text with parameter groups for torch.optim")
-    sub.add_argument("--equivalent", action="store_true", help="equivalent tables with multipliers, too")
-    sub.add_argument("--plot", type=plot_file, metavar="FILE", help="the classes around it (needs matplotlib)")
+    style.add_argument("--json", action="store_true", help="print JSON")
+    style.add_argument("--emit", choices=("torch",), help="print a Python module with parameter groups for torch.optim")
+    sub.add_argument("--equivalent", action="store_true", help="also print equivalent tables with multipliers")
+    sub.add_argument(
+        "--plot",
+        type=plot_file,
+        metavar="FILE",
+        help="plot the classes of neighbouring parametrizations (needs matplotlib)",
+    )
 
 
 def _limit(commands: Commands) -> None:
     sub = _command(commands, "limit", "compute the infinite-width limit of every output")
     _settings(sub)
     _evaluation(sub)
-    sub.add_argument("--threads", type=count, metavar="T", help="threads to use")
+    sub.add_argument("--threads", type=count, metavar="T", help="number of threads")
     _results(sub)
 
 
 def _simulate(commands: Commands) -> None:
-    sub = _command(commands, "simulate", "run the same program at finite width")
+    sub = _command(commands, "simulate", "run the program at finite width")
     _settings(sub)
     sub.add_argument("--width", type=count, required=True, metavar="N", help="the width n")
-    sub.add_argument("--seeds", type=count, default=8, metavar="S", help="networks to average over (default 8)")
+    sub.add_argument(
+        "--seeds", type=count, default=8, metavar="S", help="number of networks to average over (default 8)"
+    )
     sub.add_argument("--seed", type=seed, default=0, metavar="S", help="first random seed (default 0)")
-    sub.add_argument("--dtype", choices=("float32", "float64"), default="float64", help="precision (default float64)")
+    sub.add_argument(
+        "--dtype", choices=("float32", "float64"), default="float64", help="floating-point precision (default float64)"
+    )
     _only(sub)
-    sub.add_argument("--max-memory", type=memory, metavar="BYTES", help="refuse to use more (4G, 500M)")
-    sub.add_argument("--threads", type=count, metavar="T", help="threads to use")
+    sub.add_argument("--max-memory", type=memory, metavar="BYTES", help="memory limit, such as 500M or 4G")
+    sub.add_argument("--threads", type=count, metavar="T", help="number of threads")
     _results(sub)
 
 
 def _verify(commands: Commands) -> None:
-    sub = _command(commands, "verify", "compare the limit with simulations at growing width")
+    sub = _command(commands, "verify", "compare the limit with simulations at increasing widths")
     _settings(sub)
     default = (256, 512, 1024)
     sub.add_argument("--widths", type=widths, default=default, metavar="N,...", help="widths (default 256,512,1024)")
-    sub.add_argument("--seeds", type=seeds, default=16, metavar="S", help="networks per width (default 16)")
+    sub.add_argument("--seeds", type=seeds, default=16, metavar="S", help="number of networks per width (default 16)")
     _evaluation(sub)
-    sub.add_argument("--threads", type=count, metavar="T", help="threads to use")
-    sub.add_argument("--json", action="store_true", help="as JSON")
-    sub.add_argument("--plot", type=plot_file, metavar="FILE", help="deviation against width (needs matplotlib)")
+    sub.add_argument("--threads", type=count, metavar="T", help="number of threads")
+    sub.add_argument("--json", action="store_true", help="print JSON")
+    sub.add_argument(
+        "--plot", type=plot_file, metavar="FILE", help="plot the deviation against the width (needs matplotlib)"
+    )
 
 
 def _evaluation(sub: argparse.ArgumentParser) -> None:
     group = sub.add_argument_group("evaluation of the limit")
-    group.add_argument("--samples", type=samples, metavar="M", help="particles, a power of two (default: doubled)")
     group.add_argument(
-        "--max-samples", type=samples, metavar="M", help="where doubling stops (default 65536; 16384 with clt draws)"
+        "--samples",
+        type=samples,
+        metavar="M",
+        help="number of particles, a power of two (default: doubled until the tolerance is met)",
     )
-    group.add_argument("--replicates", type=replicates, default=8, metavar="R", help="randomisations (default 8)")
+    group.add_argument(
+        "--max-samples",
+        type=samples,
+        metavar="M",
+        help="maximum number of particles (default 65536; 16384 with clt draws)",
+    )
+    group.add_argument(
+        "--replicates", type=replicates, default=8, metavar="R", help="number of randomisations (default 8)"
+    )
     group.add_argument("--seed", type=seed, default=0, metavar="S", help="random seed (default 0)")
     methods = ("auto", "exact", "quadrature", "qmc", "mc")
-    group.add_argument("--method", choices=methods, default="auto", help="how to evaluate (default auto)")
+    group.add_argument("--method", choices=methods, default="auto", help="evaluation method (default auto)")
     group.add_argument("-v", "--verbose", action="store_true", help="say why each method was chosen")
     group.add_argument("--rtol", type=tolerance, metavar="X", help="relative tolerance (default 1e-3)")
     group.add_argument("--atol", type=tolerance, metavar="X", help="absolute tolerance (default 1e-3)")
     group.add_argument(
-        "--f0", choices=("sample", "zero", "mean"), default="sample", help="initial outputs of an NTK limit"
+        "--f0",
+        choices=("sample", "zero", "mean"),
+        default="sample",
+        help="initial outputs in the neural tangent limit (default sample)",
     )
-    group.add_argument("--max-memory", type=memory, metavar="BYTES", help="refuse to use more (4G, 500M)")
+    group.add_argument("--max-memory", type=memory, metavar="BYTES", help="memory limit, such as 500M or 4G")
     group.add_argument(
         "--max-time",
         type=seconds,
         metavar="SECONDS",
-        help="stop refining after this time; formulas take at most half of it",
+        help="time limit; formulas may use at most half of it",
     )
-    group.add_argument("--checkpoint", metavar="FILE", help="keep finished replicates here; a killed run goes on")
+    group.add_argument(
+        "--checkpoint", metavar="FILE", help="save finished replicates in this file; an interrupted run resumes from it"
+    )
     _only(sub)
 
 
 def _only(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--only", action="append", default=[], metavar="NAME,...", help="compute these outputs only")
+    sub.add_argument("--only", action="append", default=[], metavar="NAME,...", help="compute only these outputs")
 
 
 def _results(sub: argparse.ArgumentParser) -> None:
@@ -241,11 +273,13 @@ def _results(sub: argparse.ArgumentParser) -> None:
         style.add_argument(
             f"--{form}", dest="format", action="store_const", const=form, help=f"same as --format {form}"
         )
-    sub.add_argument("--plot", type=plot_file, metavar="FILE", help="bars, lines and heat maps (needs matplotlib)")
-    sub.add_argument("--save", type=npz_file, metavar="FILE.npz", help="every array, for numpy.load")
+    sub.add_argument(
+        "--plot", type=plot_file, metavar="FILE", help="plot the outputs: bars, lines and heat maps (needs matplotlib)"
+    )
+    sub.add_argument("--save", type=npz_file, metavar="FILE.npz", help="save every array, for numpy.load")
 
 
 def _new(commands: Commands) -> None:
     sub = _command(commands, "new", "print a commented starter program", file=None)
     sub.add_argument("kind", choices=STARTERS, metavar="KIND", help=", ".join(STARTERS))
-    sub.add_argument("--output", metavar="FILE", help="write to a new file (an existing one is never overwritten)")
+    sub.add_argument("--output", metavar="FILE", help="write to a new file (existing files are never overwritten)")

@@ -63,14 +63,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         terminal.say("tpc: interrupted")
         return INTERRUPTED
     except MemoryError:
-        terminal.say("tpc: out of memory; ask for less (--samples, --width) or set a limit with --max-memory")
+        terminal.say("tpc: out of memory; reduce --samples or --width, or set a limit with --max-memory")
         return INCOMPLETE
     except Exception as error:
         if debug:
             traceback.print_exc()
         else:
             terminal.say(
-                f"tpc: internal error ({type(error).__name__}: {error}); please report; run with --debug for details"
+                f"tpc: internal error ({type(error).__name__}: {error}); please report this bug; run with --debug for details"
             )
         return INTERNAL
 
@@ -255,7 +255,7 @@ def _missing(names: list[str], outcome: Verification) -> list[str]:
     compared = {check.name for check in outcome.checks}
     missing = [name for name in names if name not in compared]
     if missing:
-        terminal.say(f"tpc verify: not compared, because it could not be computed: {', '.join(missing)}")
+        terminal.say(f"tpc verify: could not be computed, and was not compared: {', '.join(missing)}")
     return missing
 
 
@@ -308,7 +308,7 @@ def _drawable(plot: str | None, save: str | None = None) -> None:
         raise UsageError("--plot needs matplotlib: pip install 'tp_compiler[plot]'")
     for target in (plot, save):
         if target and not Path(target).parent.is_dir():
-            raise UsageError(f"cannot write {target}: there is no folder {Path(target).parent}")
+            raise UsageError(f"cannot write {target}: the folder {Path(target).parent} does not exist")
 
 
 def _limit_options(args: Namespace, program: Program) -> dict[str, Any]:
@@ -344,7 +344,7 @@ def _deliver(run: Run, program: Program, args: Namespace) -> int:
     terminal.print_diagnostics([*run.warnings, *run.failed.values()])
     missed = finite.unmet(run, rtol=getattr(args, "rtol", None), atol=getattr(args, "atol", None))
     if missed:
-        terminal.say(f"tpc {args.command}: the tolerance asked for is not met by {', '.join(missed)}")
+        terminal.say(f"tpc {args.command}: the tolerance is not met by {', '.join(missed)}")
     code = INCOMPLETE if run.failed or missed else DONE
     if args.save and not terminal.written(args.save, lambda: save.save_npz(run, args.save)):
         code = USAGE

@@ -93,7 +93,7 @@ def writing(path: str) -> Iterator[None]:
     try:
         yield
     except FileExistsError:
-        raise UsageError(f"{path} exists and is not overwritten") from None
+        raise UsageError(f"{path} already exists") from None
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror or error}") from None
 

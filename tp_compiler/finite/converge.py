@@ -193,7 +193,7 @@ def _verdict(scores: Scores, slope: Slope | None, threshold: float, sloped: bool
     if not best <= threshold:
         return False, f"the mean deviates from the limit: |z| = {best:.2f}, allowed {threshold:.2f}"
     if slope is None:
-        return True, "the limit's own error hides the slope" if sloped and scores.raw.shape[0] > 1 else ""
+        return True, "the slope is hidden by the error of the limit" if sloped and scores.raw.shape[0] > 1 else ""
     low, high = slope.interval
     if low <= SLOPES[1] and high >= SLOPES[0]:
         return True, ""

@@ -1,4 +1,4 @@
-"""Figures as Python text: parameter groups for torch.optim, which take the width as `width_mult`."""
+"""Scaling results as a Python module: parameter groups for torch.optim, as functions of `width_mult`."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ lists of tensors.
 
 import torch
 
-#: parameter -> figure -> power of width_mult
+#: parameter -> hyperparameter -> power of width_mult
 EXPONENTS = {exponents}
 
 #: trained parameter -> optimizer
 OPTIMIZER = {optimizer}
 
-#: parameter -> hyperparameters at width_mult = 1, unless others are given
+#: parameter -> default hyperparameters at width_mult = 1
 BASE = {base}
 
-#: parameter -> factors of figures that are in BASE and INIT: width ratios, initial standard deviations
+#: parameter -> factors already contained in BASE and INIT: width ratios, initial standard deviations
 CONSTANTS = {constants}
 
-#: parameter -> mean and standard deviation of its entries at width_mult = 1; None where members of a family differ
+#: parameter -> mean and standard deviation of its entries at width_mult = 1; None if members of a family differ
 INIT = {init}
 
 
 def init_std(name, std=None, width_mult=1.0):
-    """The standard deviation of a parameter's entries; `std` stands at width_mult = 1, in the place of INIT."""
+    """The standard deviation of a parameter's entries; `std`, at width_mult = 1, replaces the one in INIT."""
     return (INIT[name][1] if std is None else std) * width_mult ** EXPONENTS[name]["init_std"]
 
 
@@ -54,17 +54,17 @@ def init_mean(name, width_mult=1.0):
 
 
 def multiplier(name, width_mult):
-    """What to multiply a parameter's output by in the network."""
+    """The factor by which to multiply a parameter's output in the network."""
     return width_mult ** EXPONENTS[name]["multiplier"]
 
 
 def output_multiplier(name, width_mult):
-    """What to multiply the outputs by that are read with the transpose of a tied parameter."""
+    """The factor by which to multiply outputs that are read out with the transpose of a tied parameter."""
     return CONSTANTS[name].get("output_multiplier", 1) * width_mult ** EXPONENTS[name].get("output_multiplier", 0)
 
 
 def parameter_groups(parameters, width_mult, optimizer=None, **hyperparameters):
-    """A group for each trained parameter (of one optimizer). `hyperparameters` stand at width_mult = 1 in the place of BASE."""
+    """A group for each trained parameter (of one optimizer). `hyperparameters`, at width_mult = 1, replace those in BASE."""
     groups = []
     for name, tensors in parameters.items():
         if name not in OPTIMIZER or (optimizer is not None and OPTIMIZER[name] != optimizer):
@@ -80,7 +80,7 @@ def parameter_groups(parameters, width_mult, optimizer=None, **hyperparameters):
 
 
 def optimizers(parameters, width_mult, classes=None, **hyperparameters):
-    """One optimizer for each kind: those of torch.optim, and those that `classes` has by name."""
+    """One optimizer of each kind: those of torch.optim, and those given by name in `classes`."""
     made = []
     for name in dict.fromkeys(OPTIMIZER[p] for p in parameters if p in OPTIMIZER):
         kind = (classes or {{}}).get(name) or getattr(torch.optim, name)

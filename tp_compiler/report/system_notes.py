@@ -114,7 +114,7 @@ def _spectral(op: str, arguments: str, f: str, tex_f: str) -> tuple[Note, Note]:
 NOTES: tuple[Note, ...] = (
     Note(
         "hats of one matrix (and orientation) are jointly Gaussian: Cov(Ŵ|x⟩, Ŵ|x′⟩) = σ²⟨x|x′⟩; other hats are independent",
-        r"Hats of one matrix, in one orientation, are jointly Gaussian of mean 0, with the covariances"
+        r"Hats of one matrix (and orientation) are jointly Gaussian with mean 0 and covariances"
         r" $\operatorname{Cov}(\widehat{W}|x\rangle, \widehat{W}|x'\rangle) = \sigma^{2}\langle x|x'\rangle$;"
         r" other hats are independent.",
         lambda system: any(e.hat is not None for e in system),
@@ -127,26 +127,26 @@ NOTES: tuple[Note, ...] = (
         _has_copies,
     ),
     Note(
-        "ΔW⁽⁰¹⁾ is the entry of ΔW, random in a row (0) and in a column (1): ΔW|x⟩ = E⁽¹⁾[ΔW⁽⁰¹⁾|x⟩⁽¹⁾]",
-        r"$\Delta W^{(01)}$ is the entry of $\Delta W$, random in a row (0) and in a column (1):"
+        "ΔW⁽⁰¹⁾ is an entry of ΔW, random through its row (0) and its column (1): ΔW|x⟩ = E⁽¹⁾[ΔW⁽⁰¹⁾|x⟩⁽¹⁾]",
+        r"$\Delta W^{(01)}$ is an entry of $\Delta W$, random through its row (0) and its column (1):"
         r" $\Delta W|x\rangle = \mathbb{E}^{(1)}[\Delta W^{(01)}|x\rangle^{(1)}]$.",
         lambda system: any(e.expression.has(Entry) for e in system),
     ),
     Note(
-        "(⟨Y|Y⟩⁺⟨Ĝ|x⟩)_y is the entry of y among Y; Ĝ are the hats of Y, ⁺ the pseudo-inverse",
-        r"$(\langle Y|Y\rangle^{+}\langle \widehat{G}|x\rangle)_{y}$ is the entry of $y$ among $Y$; $\widehat{G}$ are the hats"
-        r" of $Y$, $^{+}$ the pseudo-inverse.",
+        "(⟨Y|Y⟩⁺⟨Ĝ|x⟩)_y is the component for y in Y; Ĝ are the hats of Y, ⁺ is the pseudo-inverse",
+        r"$(\langle Y|Y\rangle^{+}\langle \widehat{G}|x\rangle)_{y}$ is the component for $y$ in $Y$; $\widehat{G}$ are the hats"
+        r" of $Y$, $^{+}$ is the pseudo-inverse.",
         _has(Stein),
     ),
     Note(
-        "(x_d, d ≤ 2; y_r, r ≤ 3)_b is x_1, x_2, y_1, y_2, y_3 for b = 1, …, 5; of several indices the last runs fastest",
-        r"$(x_{d}, d \le 2; y_{r}, r \le 3)_{b}$ is $x_{1}, x_{2}, y_{1}, y_{2}, y_{3}$ for $b = 1, \ldots, 5$; of several"
-        r" indices the last runs fastest.",
+        "(x_d, d ≤ 2; y_r, r ≤ 3)_b is x_1, x_2, y_1, y_2, y_3 for b = 1, …, 5; with several indices the last varies fastest",
+        r"$(x_{d}, d \le 2; y_{r}, r \le 3)_{b}$ is $x_{1}, x_{2}, y_{1}, y_{2}, y_{3}$ for $b = 1, \ldots, 5$; with several"
+        r" indices the last varies fastest.",
         _has(Joined),
     ),
     Note(
-        "clt scalars ℓ are jointly Gaussian, random in the limit; expectations of what uses them are conditional on them",
-        r"Scalars $\ell$ of \texttt{clt} are jointly Gaussian, random in the limit; expectations of what uses them are"
+        "clt scalars ℓ are jointly Gaussian and random in the limit; expectations that involve them are conditional on them",
+        r"Scalars $\ell$ of \texttt{clt} are jointly Gaussian and random in the limit; expectations that involve them are"
         r" conditional on them.",
         lambda system: any(e.kind == "clt" for e in system),
     ),
@@ -155,15 +155,15 @@ NOTES: tuple[Note, ...] = (
     *_spectral("inverse", "K, C, s", "f(x) = 1/x", "$f(x) = 1/x$"),
     *_spectral("matfun f", "K, C, s", "the function f", "the function $f$"),
     Note(
-        "polar(C, ⟨e|e⟩, ⟨e′|e′⟩) makes the nonzero singular values of |e⟩C⟨e′| 1",
-        r"$\text{polar}(C, \langle e|e\rangle, \langle e'|e'\rangle)$ makes the nonzero singular values of"
-        r" $|e\rangle C\langle e'|$ 1.",
+        "polar(C, ⟨e|e⟩, ⟨e′|e′⟩) sets the nonzero singular values of |e⟩C⟨e′| to 1",
+        r"$\text{polar}(C, \langle e|e\rangle, \langle e'|e'\rangle)$ sets the nonzero singular values of"
+        r" $|e\rangle C\langle e'|$ to 1.",
         _uses("polar"),
     ),
     Note(
-        f"|e⟩eigenvectors(K, C) are the orthonormal eigenvectors of |e⟩C⟨e|, where {_OPERATOR}, by falling eigenvalues",
+        f"|e⟩eigenvectors(K, C) are the orthonormal eigenvectors of |e⟩C⟨e|, where {_OPERATOR}, by descending eigenvalue",
         r"$|e\rangle\,\text{eigenvectors}(K, C)$ are the orthonormal eigenvectors of $|e\rangle C\langle e|$, where"
-        rf" {_TEX_OPERATOR}, by falling eigenvalues.",
+        rf" {_TEX_OPERATOR}, by descending eigenvalue.",
         _uses("eigenvectors"),
     ),
     Note(

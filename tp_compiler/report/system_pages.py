@@ -162,7 +162,7 @@ def _clock(clock: Clock, p: Any, has_earlier: bool) -> str:
     time = p.doprint(clock.time)
     steps = ["0", "1", p.dots, str(clock.steps)]
     counts = ", ".join(steps if clock.steps > 2 else map(str, range(clock.steps + 1)))
-    earlier = p.upright("; ") + f"{p.doprint(clock.earlier)} < {time}" + p.upright(" are earlier ones")
+    earlier = p.upright("; ") + f"{p.doprint(clock.earlier)} < {time}" + p.upright(" are earlier steps")
     return f"{time} = {counts}" + p.upright(" counts the updates made") + (earlier if has_earlier else "")
 
 

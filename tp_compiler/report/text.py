@@ -79,7 +79,7 @@ def _covariance(covariance: Array, error: Array) -> Iterator[str]:
 def _tables(axes: tuple[str, ...], value: Array, error: Array, *, rows: int = 12) -> Iterator[str]:
     for table in tables(axes, value, error, rows=rows):
         if table is None:
-            yield "  … (`--json` or `--save` give every entry)"
+            yield "  … (use --json or --save for all entries)"
             continue
         if table.caption:
             yield f"  {table.caption}"
@@ -117,7 +117,7 @@ def verification_text(verification: Verification) -> str:
     """One line per output: the largest |z| by width, and with the bias b/n removed; the slope; whether it passed."""
     checks = verification.checks
     widths = checks[0].widths if checks else ()
-    head = ["output", *(f"|z| (n = {n})" for n in widths), "without b/n", "allowed", "slope", ""]
+    head = ["output", *(f"|z| (n = {n})" for n in widths), "corrected", "allowed", "slope", ""]
     lines = [head, *(_check(check) for check in checks)]
     column = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
     body = ["  ".join(_aligned(line, column)).rstrip() for line in lines]

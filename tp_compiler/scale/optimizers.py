@@ -92,7 +92,7 @@ class Entrywise(Optimizer):
 
     def why(self, g: Gradient) -> str:
         entry = self.degree * g.entry
-        what = f"gradient entries are {power(g.entry)}, those of a step {power(entry)}"
+        what = f"gradient entries are {power(g.entry)}, those of an update {power(entry)}"
         return what + (f", and n of them add up, aligned with the inputs: {power(entry + 1)}" if g.inputs else "")
 
     def scales(self, g: Gradient) -> dict[str, tuple[Fraction, str]]:
@@ -110,7 +110,7 @@ class Scaled(Optimizer):
         return g.inputs
 
     def why(self, g: Gradient) -> str:
-        what = f"gradient entries times {power(-g.entry)} are 1, and so are those of a step"
+        what = f"gradient entries times {power(-g.entry)} are 1, and so are those of an update"
         return what + (f"; n of them add up, aligned with the inputs: {power(g.inputs)}" if g.inputs else "")
 
     def scales(self, g: Gradient) -> dict[str, tuple[Fraction, str]]:
@@ -209,7 +209,7 @@ class Homogeneous(Optimizer):
     def why(self, g: Gradient) -> str:
         if not self.whole:
             entry = self._size(g, self.signals, self.inputs)
-            return f"of degree {self.signals}: gradient entries are {power(g.entry)}, those of a step {power(entry)}"
+            return f"of degree {self.signals}: gradient entries are {power(g.entry)}, those of an update {power(entry)}"
         return (
             f"Δw x is δ |x|² |δ|^({self.signals - 1}) |x|^({self.inputs - 1}), where δ is {power(g.entry)}, "
             f"|δ|² {power(g.signals)} and |x|² {power(g.inputs)}: {power(self.step(g))}"
@@ -249,7 +249,7 @@ class Relative(Optimizer):
         return g.weight + g.inputs
 
     def why(self, g: Gradient) -> str:
-        what = f"entries of a step are as large as those of w, {power(g.weight)}"
+        what = f"entries of an update are as large as those of w, {power(g.weight)}"
         return what + (f", and n of them add up, aligned with the inputs: {power(self.step(g))}" if g.inputs else "")
 
     def scales(self, g: Gradient) -> dict[str, tuple[Fraction, str]]:

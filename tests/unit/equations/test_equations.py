@@ -163,7 +163,9 @@ def test_indices_are_never_caught() -> None:
 
 
 def test_tables_are_complete() -> None:
-    kinds = {k for k in vars(ir).values() if isinstance(k, type) and issubclass(k, ir.Node) and k not in (ir.Node, ir.Along)}
+    kinds = {
+        k for k in vars(ir).values() if isinstance(k, type) and issubclass(k, ir.Node) and k not in (ir.Node, ir.Along)
+    }
     assert set(LAWS) == kinds
     assert set(FUNCTIONS) == set(PRIMITIVES)
 

@@ -143,7 +143,7 @@ def test_every_figure_has_a_reason_and_every_row_a_source() -> None:
             assert found.figures.keys() - {"weight_decay"} == found.reasons.keys() - {"weight_decay"}
     why = raw(MUP, "matrix", "Adam").reasons["lr"]
     assert why == (
-        "gradient entries are n^(-1), those of a step 1, and n of them add up, aligned with the inputs: n; "
+        "gradient entries are n^(-1), those of an update 1, and n of them add up, aligned with the inputs: n; "
         "lr = n^(-1) makes the update move the layer's output by Θ(1)"
     )
 

@@ -47,8 +47,8 @@ def _loop(plan: Plan) -> list[str]:
     if phases.loop is None:
         return []
     lines = [
-        f"training: {phases.loop.steps} steps; {len(phases.static)} instructions before them,"
-        f" {len(phases.step)} in each, {len(phases.last) + len(phases.after)} behind, {len(phases.traces)} traces"
+        f"training: {phases.loop.steps} steps; {len(phases.static)} instructions before the loop,"
+        f" {len(phases.step)} in each step, {len(phases.last) + len(phases.after)} after the loop, {len(phases.traces)} traces"
     ]
     lines += [f"  state {s.name}: {_kind(s)}" for s in phases.states if not s.is_matrix]
     for cell, linear in zip(plan.cells, plan.linear, strict=True):
@@ -56,7 +56,7 @@ def _loop(plan: Plan) -> list[str]:
         lines.append(f"  state {names}: {_matrix(plan, cell, linear)}")
     for matrix, products in plan.products.items():
         if products > MANY:
-            lines.append(f"  {matrix.name} meets {products} kets: nearly dependent ones add no direction")
+            lines.append(f"  {matrix.name} is applied to {products} kets; nearly dependent ones add no direction")
     return lines
 
 
@@ -84,5 +84,5 @@ def _memory(plan: Plan) -> list[str]:
         parts = f"kets {m.kets / 1e6:.0f}, conditioning {m.conditioning / 1e6:.0f}"
         if plan.phases.loop is not None:
             parts += f", states {m.states / 1e6:.0f}, trained matrices {m.trained / 1e6:.0f}"
-        lines.append(f"memory with 2^{exponent} particles: {m.total / 1e6:.0f} MB a replicate ({parts})")
+        lines.append(f"memory with 2^{exponent} particles: {m.total / 1e6:.0f} MB per replicate ({parts})")
     return lines
