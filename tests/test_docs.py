@@ -62,3 +62,15 @@ def test_every_test_that_a_promise_names_exists():
     for path, name in TEST.findall("\n".join(rows)):
         assert (ROOT / path).is_file(), path
         assert not name or f"def {name}(" in (ROOT / path).read_text(encoding="utf-8"), f"{path}::{name}"
+
+
+def test_the_record_of_an_added_instruction_is_true():
+    """The files that docs/adding.md counts for `cumsum` are those of the package that know it."""
+    text = (ROOT / "docs" / "adding.md").read_text(encoding="utf-8")
+    listed = re.findall(
+        r"^\d+\. `([\w/.]+)`", text.partition("## An instruction")[2].partition("\n## ")[0], re.MULTILINE
+    )
+    assert len(listed) == len(set(listed)) <= 10
+    words = re.compile(r"\bCumulate\b|build\.cumsum|AtMost|at_least|_sums\(node: ir\.Along")
+    package = [p.relative_to(ROOT).as_posix() for p in (ROOT / "tp_compiler").rglob("*.py")]
+    assert {f for f in package if words.search((ROOT / f).read_text(encoding="utf-8"))} == set(listed)

@@ -265,7 +265,10 @@ I = Index("i", Axis("i", 5))  # noqa: E741
 J = Index("j", I.axis)
 SOURCE = ir.Array(type=Type((I,)), span=Span(Source("p", ""), 0, 0), name="x", values=np.arange(5))
 #: Instructions along one index with some of their attributes.
-ALONG = [*({"kind": ir.Shift, "by": by} for by in (-6, -2, 0, 1, 5))]
+ALONG = [
+    *({"kind": ir.Shift, "by": by} for by in (-6, -2, 0, 1, 5)),
+    *({"kind": ir.Cumulate, "reverse": reverse} for reverse in (False, True)),
+]
 
 
 @pytest.mark.parametrize("given", ALONG, ids=str)

@@ -112,6 +112,16 @@ output e[i] = <grad(sum[j](<y[j]|tanh(x[j])>), |x[i]>)|z>
 output f = <x[1]|x[1]>
 output g = sum[i](<shift[i](x[i], 5)>)
 """,
+    "running sums": """
+|y[i]> = cumsum[i](|x[i]>)
+|b[i]> = cumsum[i](W |x[i]>, reverse = 1)
+output a[i,j] = <y[i]|x[j]>
+output d[i,j] = <tanh(b[i])|b[j]>
+output k[i] = cumsum[i](c[i], reverse = 1)
+output e[i] = <grad(sum[j](<y[j]|tanh(x[j])>), |x[i]>)|z>
+output f[i] = <z|W^T|b[i]>
+output g = sum[i](<cumsum[i](y[i])>)
+""",
     "gathers": """
 data at[i] = [{ones}]
 output a[i] = <x[at[i]]|x[i]>

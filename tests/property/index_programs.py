@@ -54,7 +54,7 @@ def _named(line: str, rng: random.Random | None) -> str:
 
 
 def index_program(seed: int, steps: int = 4, outputs: int = 3, more: bool = False) -> IndexProgram:
-    """A random program of about that many statements and outputs; `more` adds outer products, shifts and maxima."""
+    """A random program of about that many statements and outputs; `more` adds outer products, shifts, maxima and running sums."""
     return _Writer(seed, more).program(steps, outputs)
 
 
@@ -178,6 +178,9 @@ class _Writer:
     def _step(self) -> int:
         return self.rng.choice((1, -1))
 
+    def _direction(self) -> str:
+        return self.rng.choice(("", ", reverse = 1"))
+
     # -- expressions ----------------------------------------------------------------------------------------------
     def _fn(self) -> str:
         return self.rng.choice(SMOOTH if self.smooth else SMOOTH + KINKED)
@@ -206,8 +209,11 @@ class _Writer:
                 f"sum[{index}]({self.scalar(inner, 0)} * shift[{index}]({index} * {self.ket(inner, depth - 1)}, {self._step()}))"
             ),
             lambda: f"sum[{index}]({self.ket(inner, depth - 1)} * max[{index}]({self.scalar(inner, 1)})) / 4",
+            lambda: (
+                f"sum[{index}]({self.scalar(inner, 0)} * cumsum[{index}]({self.ket(inner, depth - 1)}{self._direction()})) / 4"
+            ),
         )
-        weights = (1, 2, 2, 4, 2, 3, 3, 4, 1, 2, 2, 0.2, *(x * self.more for x in (3, 2, 1)))
+        weights = (1, 2, 2, 4, 2, 3, 3, 4, 1, 2, 2, 0.2, *(x * self.more for x in (3, 2, 1, 2)))
         chosen = self.rng.choices(rules, weights)[0]
         return chosen()
 

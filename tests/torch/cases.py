@@ -230,6 +230,13 @@ def shift(p: Parameters) -> Any:
     return (first_to_last() * bracket(s, x)).sum()
 
 
+@case("|s[i]> = cumsum[i](|h[i]>) + cumsum[i](tanh(W |h[i]>), reverse = 1)\nf = sum[i](i * <s[i]|tanh(h[i])>)")
+def cumsum(p: Parameters) -> Any:
+    x, y = h(p), torch.tanh(h(p) @ p["W"].T)
+    s = torch.cumsum(x, 0) + torch.cumsum(y.flip(0), 0).flip(0)
+    return (first_to_last() * bracket(s, torch.tanh(x))).sum()
+
+
 @case("f = sum[i](i * <h[tok[i]]|tanh(W |h[i]>)>) * <u[tok[1]]|v>")
 def positions_chosen_by_data(p: Parameters) -> Any:
     chosen = bracket(h(p)[[1, 0, 1]], torch.tanh(h(p) @ p["W"].T))

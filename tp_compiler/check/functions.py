@@ -1,7 +1,7 @@
 """Functions with rules of their own: one method each, listed in `table`.
 
 Entrywise functions (primitives, `fn`, their derivatives, and their action on operators), reductions over named axes,
-iid averages E[k], finite matrices, shift and delta.
+iid averages E[k], finite matrices, shift, running sums and delta.
 """
 
 from __future__ import annotations
@@ -62,6 +62,7 @@ class Functions:
             **dict.fromkeys(LINALG, self.linalg),
             "E": self.expectation,
             "shift": self.shift,
+            "cumsum": self.cumsum,
             "delta": self.delta,
             "hadamard": self.hadamard,
         }
@@ -352,9 +353,30 @@ class Functions:
             )
         if not isinstance(value, v.Scalar | v.Ket):
             raise error("NX263", f"{a_kind(value)} cannot be shifted", expr.span, "shift scalars or kets")
-        if index not in family_indices(value):
-            raise error("NX263", f"the value has no index `{index.name}`", expr.span, f"index it with `{index.name}`")
+        self._carries(value, index, expr.span)
         return type(value)(self.build.shift(value.node, index, int(by.node.value), expr.span))
+
+    def cumsum(self, expr: ast.Call, ctx: Context) -> v.Value:
+        """cumsum[i](x), the running sum; cumsum[i](x, reverse = 1), that from the end."""
+        (index,) = self._axes(expr, ctx, 1)
+        reverse = [a for a in expr.args if a.keyword == "reverse"]
+        other = next((a for a in expr.args if a.keyword not in (None, "reverse")), None)
+        if other is not None:
+            message = f"`cumsum` has no keyword `{other.keyword}`"
+            raise error("NX250", message, other.span, "write `reverse = 1` for a sum from the end")
+        (value,) = self._values(replace(expr, args=tuple(a for a in expr.args if a not in reverse)), ctx, 1)
+        ways = [self.core.scalar(a.value, ctx, "0 or 1") for a in reverse]
+        if len(ways) > 1 or any(not isinstance(w, ir.Constant) or w.value not in (0, 1) for w in ways):
+            raise error("NX263", "the direction of a running sum is 0 or 1", reverse[-1].span, "write `reverse = 1`")
+        if not isinstance(value, v.Scalar | v.Ket):
+            raise error("NX263", f"{a_kind(value)} has no running sum", expr.span, "sum scalars or kets")
+        self._carries(value, index, expr.span)
+        backwards = any(isinstance(w, ir.Constant) and w.value == 1 for w in ways)
+        return type(value)(self.build.cumsum(value.node, index, backwards, expr.span))
+
+    def _carries(self, value: v.Value, index: Index, span: Span) -> None:
+        if index not in family_indices(value):
+            raise error("NX263", f"the value has no index `{index.name}`", span, f"index it with `{index.name}`")
 
     def delta(self, expr: ast.Call | ast.Name, ctx: Context) -> v.Value:
         """delta[i,j]: 1 where the positions agree."""
@@ -421,7 +443,7 @@ def library_bindings() -> dict[str, Binding]:
 
     names: dict[str, Binding] = {name: Binding(v.Primitive(name)) for name in CALLABLE}
     builtin = (REDUCTIONS - _REDUCE | {"prod", "logsumexp"}) | LINALG | OPERATOR_ONLY | CONSTRUCTS
-    for name in builtin | {"E", "shift", "delta", "hadamard", "stop"}:
+    for name in builtin | {"E", "shift", "cumsum", "delta", "hadamard", "stop"}:
         names[name] = Binding(v.Builtin(name))
     names["I"] = Binding(v.Identity())
     return names

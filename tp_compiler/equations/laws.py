@@ -15,6 +15,7 @@ import sympy as sp
 from tp_compiler.equations.functions import FUNCTIONS, name_of, number
 from tp_compiler.equations.names import Names, is_time
 from tp_compiler.equations.terms import (
+    AtMost,
     Block,
     Data,
     Expectation,
@@ -24,6 +25,7 @@ from tp_compiler.equations.terms import (
     Missing,
     Reduce,
     Stacked,
+    fresh_like,
     marked,
     reindex,
 )
@@ -108,6 +110,14 @@ def _shift(names: Names, node: ir.Shift, args: Sequence[Expr]) -> Expr:
     return reindex(args[0], {names.symbol(node.index): names.symbol(node.index) - node.by})
 
 
+def _cumulate(names: Names, node: ir.Cumulate, args: Sequence[Expr]) -> Expr:
+    """Σ_{j ≤ i} x_j."""
+    i, size = names.symbol(node.index), node.index.size
+    j = fresh_like(i, args[0].atoms(sp.Symbol))
+    within = AtMost(i, j) if node.reverse else AtMost(j, i)
+    return sp.Sum(within * reindex(args[0], {i: j}), (j, 1, size)) if args[0] != 0 else args[0]
+
+
 def _stack(names: Names, node: ir.Stack, args: Sequence[Expr]) -> Expr:
     return Stacked(names.symbol(node.index), *args)
 
@@ -148,6 +158,7 @@ LAWS: dict[type[ir.Node], Law] = {
     ir.Reduce: Law("max, min, product, log-sum-exp of a finite family", _FINITE, _reduce),
     ir.Reindex: Law("another member of the family", _FINITE, _reindex),
     ir.Shift: Law("x_i ↦ x_{i-k}, zero outside the axis", _FINITE, _shift),
+    ir.Cumulate: Law("x_i ↦ Σ_{j≤i} x_j, or over j ≥ i", _FINITE, _cumulate),
     ir.Stack: Law("a family assembled from its members", _FINITE, _stack),
     ir.Copy: Law("|x⟩⁽ᵏ⁾, an iid copy", f"{_DEF} (OuterNonlin)", lambda _, n, a: marked(a[0], n.slot)),
     ir.Linalg: Law("functions of finite matrices", _FINITE, _linalg),

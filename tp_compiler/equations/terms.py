@@ -188,6 +188,18 @@ class Stein(sp.Expr):
         return sp.Expr.__new__(cls, y, sp.Tuple(*kets), sp.Tuple(*hats), x, sp.Tuple(*over), ranges)
 
 
+class AtMost(sp.Function):
+    """1 where the first of two indices is at most the second, else 0. In a sum over either it is a bound: Σ_{j ≤ i}."""
+
+    is_commutative = True
+    is_real = True
+
+    @classmethod
+    def eval(cls, first: Expr, last: Expr) -> Expr | None:
+        apart = last - first
+        return sp.Integer(int(apart >= 0)) if apart.is_Integer else None
+
+
 class Reduce(sp.Expr):
     """max, min, prod or logsumexp of a family over an index. args: op, body, the (bound) index."""
 

@@ -38,6 +38,13 @@ def _shift(node: ir.Shift, args: Sequence[Labelled], own: Labels) -> Array:
     return aligned(shifted(x, of.index(node.index), node.by), of, own)
 
 
+def _cumulate(node: ir.Cumulate, args: Sequence[Labelled], own: Labels) -> Array:
+    ((x, of),) = args
+    axis = of.index(node.index)
+    found = np.flip(np.cumsum(np.flip(x, axis), axis), axis) if node.reverse else np.cumsum(x, axis)
+    return aligned(found, of, own)
+
+
 def _stack(node: ir.Stack, args: Sequence[Labelled], own: Labels) -> Array:
     rest = tuple(label for label in own if label != node.index)
     sizes = {label: n for x, of in args for label, n in zip(of, np.shape(x), strict=True)}
@@ -75,6 +82,7 @@ RULES: dict[type[ir.Node], Rule] = {
     ir.Reduce: _reduce,
     ir.Reindex: _reindex,
     ir.Shift: _shift,
+    ir.Cumulate: _cumulate,
     ir.Stack: _stack,
     ir.Join: _join,
     ir.Linalg: _linalg,

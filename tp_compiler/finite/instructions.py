@@ -66,6 +66,16 @@ def _shift(node: ir.Shift, args: Sequence[Tensor]) -> Values:
     return out
 
 
+def _cumulate(node: ir.Cumulate, args: Sequence[Tensor]) -> Values:
+    """result[i] = Σ x[k] over k ≤ i, or over k ≥ i."""
+    out = args[0].array.copy()
+    entries = np.moveaxis(out, args[0].labels.index(node.index), 0)
+    entries = entries[::-1] if node.reverse else entries
+    for k in range(1, len(entries)):
+        entries[k] += entries[k - 1]
+    return out
+
+
 def _stack(node: ir.Stack, args: Sequence[Tensor]) -> Values:
     labels = tuple(x for x in labels_of(node) if x != node.index)
     size = {x: n for a in args for x, n in zip(a.labels, a.array.shape, strict=True)}
@@ -130,6 +140,7 @@ ROWS: dict[type[ir.Node], Callable[..., Values]] = {
     ir.Reduce: _reduce,
     ir.Reindex: _reindex,
     ir.Shift: _shift,
+    ir.Cumulate: _cumulate,
     ir.Stack: _stack,
     ir.Join: _join,
     ir.Spectral: spectral,

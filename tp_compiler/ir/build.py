@@ -325,6 +325,14 @@ class Builder:
             return self.map("step", (self.add(i, self.constant(-by - 0.5, span), span),), span)
         return self.map("step", (self.add(self.constant(index.size + by + 0.5, span), self.neg(i, span), span),), span)
 
+    def cumsum(self, x: ir.Node, index: Index, reverse: bool, span: Span) -> ir.Node:
+        """Σ_{k ≤ i} x[k], or Σ_{k ≥ i} x[k]; of what is constant over the axis, x times the number of terms."""
+        if index not in x.type.indices:
+            i = self.position(index, span)
+            left = self.add(self.constant(index.size + 1, span), self.neg(i, span), span)
+            return self.mul(left if reverse else i, x, span)
+        return self._make(ir.Cumulate, type=x.type, args=(x,), index=index, reverse=reverse, span=span)
+
     def stack(self, args: tuple[ir.Node, ...], index: Index, span: Span) -> ir.Node:
         joined = join(args)
         kind = Type((index, *joined.indices), joined.slots, joined.random)
@@ -389,6 +397,7 @@ class Builder:
         ir.Reduce: reduce,
         ir.Reindex: reindex,
         ir.Shift: shift,
+        ir.Cumulate: cumsum,
         ir.Stack: stack,
         ir.Copy: copy,
         ir.Linalg: linalg,

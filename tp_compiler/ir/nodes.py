@@ -9,7 +9,8 @@
     Contract            Σ over indices, mean over slots, of a product    Avg, brackets, sums, OuterNonlin's averages
     Reduce              max, min, prod, logsumexp over one index
     Reindex             rename, select, gather, take diagonals           no arithmetic
-    Shift  Stack        move along an axis; assemble a family
+    Shift  Cumulate     move, and running sums, along an axis
+    Stack               assemble a family
     Copy                |x>@k: slot 0 becomes slot k
     Linalg              inv, pow, solve, cholesky, logdet, matfun        of finite matrices of scalars
     Join  Spectral      a basis of kets in one index; functions of an operator in such a basis
@@ -274,6 +275,26 @@ class Shift(Along):
 
     def transposed(self) -> dict[str, Any]:
         return {"by": -self.by}
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Cumulate(Along):
+    """args: (x,). result[i] = Σ_{k ≤ i} x[k]; `reverse`: Σ_{k ≥ i} x[k]."""
+
+    word = "cumsum"
+
+    reverse: bool
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        return ("reverse = 1",) if self.reverse else ()
+
+    @property
+    def terms(self) -> tuple[int, int]:
+        return 1, self.index.size
+
+    def transposed(self) -> dict[str, Any]:
+        return {"reverse": not self.reverse}
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

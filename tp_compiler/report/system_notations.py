@@ -25,7 +25,7 @@ _SUPERSCRIPT = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
 class Unicode(Backend, StrPrinter):
     """|h_i⟩, Ŵ|x⟩, E⁽¹⁾[...], ⟨x|y⟩ in one line."""
 
-    less, at_most, dots, between = "<", "≤", "…", "; "
+    less, at_most, at_least, dots, between = "<", "≤", "≥", "…", "; "
 
     def ket(self, inner: str, copy: int) -> str:
         return f"|{inner}⟩" + (f"⁽{str(copy).translate(_SUPERSCRIPT)}⁾" if copy else "")
@@ -71,7 +71,7 @@ class Unicode(Backend, StrPrinter):
 
     def big(self, op: str, index: str, body: str) -> str:
         symbol = {"sum": "Σ", "prod": "Π"}.get(op, op)
-        index = f"{{{index}}}" if set(index) & set("<≤") else index
+        index = f"{{{index}}}" if set(index) & set("<≤≥") else index
         return f"{symbol}_{index} {body}" if op in ("sum", "prod") else f"{symbol}_{index}{body}"
 
     def paren(self, inner: str) -> str:
@@ -164,7 +164,7 @@ class Latex(Backend, LatexPrinter):
     def ket(self, inner: str, copy: int) -> str:
         return rf"{{|{inner}\rangle^{{({copy})}}}}" if copy else rf"|{inner}\rangle"
 
-    less, at_most, dots, between = "<", r"\le ", r"\ldots", r";\quad "
+    less, at_most, at_least, dots, between = "<", r"\le ", r"\ge ", r"\ldots", r";\quad "
 
     def outer(self, left: str, right: str) -> str:
         return rf"|{left}\rangle\langle {right}|"

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import sympy as sp
 from sympy.printing.precedence import PRECEDENCE
 
-from tp_compiler.equations.terms import Entry, Expectation, Expr, Ket, Learned, Named, copies_of, family_of, place_of
+from tp_compiler.equations.terms import (
+    AtMost,
+    Entry,
+    Expectation,
+    Expr,
+    Ket,
+    Learned,
+    Named,
+    copies_of,
+    family_of,
+    place_of,
+)
 
 if TYPE_CHECKING:
     from sympy.printing.printer import Printer as _Printer
@@ -168,8 +180,29 @@ class Backend(_Printer):
         return f"{self._print(index)}{sign}{self._print(bound)}"
 
     def _print_Sum(self, e: Any) -> str:
-        body = self._p(e.function)
-        return self.big("sum", ",".join(self.range_of(limits) for limits in reversed(e.limits)), body)
+        ranges = {limits[0]: self.range_of(limits) for limits in reversed(e.limits)}
+        rest = []
+        for factor in sp.Mul.make_args(e.function):
+            index = self._bounds(factor, ranges)
+            if index is None:
+                rest.append(factor)
+            else:
+                ranges[index] = self._within(factor, index)
+        return self.big("sum", ",".join(ranges.values()), self._p(sp.Mul(*rest)))
+
+    def _bounds(self, factor: Any, ranges: Mapping[Any, str]) -> Any | None:
+        """The index of a sum that a factor bounds, of those that run over all of their axes."""
+        if not isinstance(factor, AtMost):
+            return None
+        return next((i for i in factor.args if i in ranges and ranges[i] == self._print(i)), None)
+
+    def _within(self, bound: Any, index: Any) -> str:
+        first, last = bound.args
+        sign, other = (self.at_most, last) if index == first else (self.at_least, first)
+        return f"{self._print(index)}{sign}{self._print(other)}"
+
+    def _print_AtMost(self, e: Any) -> str:
+        return f"1[{self._print(e.args[0])} {self.at_most} {self._print(e.args[1])}]"
 
     def _print_Reduce(self, e: Any) -> str:
         op, body, index = e.args
@@ -229,6 +262,7 @@ class Backend(_Printer):
     # notation of a backend
     less: str
     at_most: str
+    at_least: str
     dots: str
     between: str  # two statements of one line
 

@@ -134,6 +134,8 @@ class Grid:
             return args[0] ** args[1]
         if isinstance(e, sp.KroneckerDelta):
             return float(args[0] == args[1])
+        if isinstance(e, terms.AtMost):
+            return float(args[0] <= args[1])
         return FUNCTIONS[str(name_of(e))](*args)
 
     def _stein(self, e: Any, env: dict[Any, int]) -> float:

@@ -268,7 +268,25 @@ output f[step,i]
 output size = <v|v>
 """
 
+SCAN = """
+axis i : 2
+axis t : 4
+data x[i,t] = [[0.3, -1, 0.5, 2], [1, 0.8, -0.7, 0.1]]
+ket |u> ~ N(0, 1)
+ket |c> ~ N(0, 1)
+matrix W ~ N(0, 1)
+
+d[i,t] = softplus(x[i,t])
+D[i,t] = cumsum[t](d[i,t])
+|s[i,t]> = exp(-D[i,t]) * cumsum[t](exp(D[i,t]) * d[i,t] * W |u>)
+f[i] = <c|relu(s[i,4])>
+|g[i]> = grad(f[i], |u>)
+output k[i,t] = <relu(s[i,t])|relu(s[1,2])>
+output n[i] = <g[i]|g[1]>
+"""
+
 PROGRAMS = {
+    "scan": SCAN,
     "mlp": MLP,
     "tied": TIED,
     "rnn": RNN,

@@ -334,6 +334,8 @@ class Reading:
             return power(*args)
         if isinstance(e, sp.KroneckerDelta):
             return float(args[0] == args[1])
+        if isinstance(e, terms.AtMost):
+            return float(args[0] <= args[1])
         return applied(str(e.func), *args)
 
     def _data(self, e: Any, env: dict[Any, int]) -> float:

@@ -58,6 +58,7 @@ MACROS = frozenset(
         "cdot",
         "times",
         "ldots",
+        "ge",
         "le",
         "sim",
         "prime",

@@ -20,7 +20,7 @@ QUICK = ("embedding", "tied_weights")
 SLOW = (
     "convolution", "duplicates", "free_probability", "rnn", "width_classes", "attention_clt", "attention_logits",
     "correlated_kets", "erf_mlp", "figure4", "gaussian_process", "mlp", "nngp_posterior", "outer_operator", "own_optimizer",
-    "parametrization", "relu_mlp", "resnet", "tangent_kernel", "transformer",
+    "parametrization", "relu_mlp", "resnet", "state_space", "tangent_kernel", "transformer",
 )  # fmt: skip
 #: Minutes: large bases of matrix optimizers, entries of trained matrices, copies of copies.
 LONG = ("kfac", "muon", "nero", "outer_nonlin", "shampoo", "soap", "train_mlp", "train_resnet")

@@ -451,7 +451,7 @@ class ExactEvaluator:
     def _along(self, node: ir.Along, args: list[Any]) -> Any:
         (x,) = args
         if isinstance(x, Tensor):
-            return _entries(node, args)
+            return _entries(node, args) if node.terms[1] < 2 else _sums(node, x)
         label = fresh(node.index)
         unit = np.eye(node.index.size)  # what becomes of each member
         hot = Tensor(RULES[type(node)](node, [(unit, (label, node.index))], (node.index, label)), (node.index, label))
@@ -593,6 +593,14 @@ def _entries(node: ir.Node, args: Sequence[Tensor], moved: int | None = None) ->
         return Tensor(found, node.type.indices)
     known = [np.zeros(np.shape(v)) if e is None else e for v, e in zip(values, spreads, strict=False)]
     return Tensor(found, node.type.indices, errors.compact(rule([*known, *values[len(known) :]])))
+
+
+def _sums(node: ir.Along, x: Tensor) -> Tensor:
+    """The same, where entries are added up: rounding counts by the largest sum of absolute values, and its steps."""
+    found = _entries(node, [x])
+    whole = _entries(node, [Tensor(np.abs(x.values), x.labels)])
+    rounding = errors.rounding(found.values, math.sqrt(node.terms[1]) * errors.largest(whole.values))
+    return Tensor(found.values, found.labels, errors.full(errors.added(found.error, rounding), np.shape(found.values)))
 
 
 def _probed(
