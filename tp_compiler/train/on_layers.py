@@ -82,6 +82,7 @@ class LayerBody(Body):
     def declare(self, s: ast.State, scope: Scope) -> None:
         """A state starts at a value made of the initial parameter, and has the shape of what is assigned to it."""
         inner = scope.snapshot()
+        inner.body, inner.entries, inner.optimizer = scope.body, scope.entries, scope.optimizer
         self.bind("p", self.start, inner)
         init = self.number(s.value, inner)
         kind = self.kinds.get(s.name, replace(init.type, random=False))
