@@ -1,9 +1,9 @@
 """The Python interface: the pipeline of driver.py on program text, files or compiled programs.
 
-Everywhere `program` is one of: the text of a program, the path of a file (one line that exists, or that has a
-separator or a suffix and nothing that a statement has), or what `compile` returned.
+`program` is always one of: the text of a program, the path of a file (one line that exists, or that has a
+separator or a suffix and none of the signs of a statement), or the result of `compile`.
 
-A program reads files below its own folder (below the working directory, if it is given as text) and no others, unless
+A program can read only files below its own folder (below the working directory, if it is given as text), unless
 `allow_outside=True`.
 """
 
@@ -66,7 +66,7 @@ def _is_path(program: str) -> bool:
 
 
 def _checked(options: Mapping[str, Any], kind: type, outputs: Program) -> Any:
-    """Options of one kind; misspelt ones, and outputs that the program does not have, are said at once."""
+    """Options of one kind. Misspelt options, and outputs that the program does not have, raise at once."""
     known = sorted({*kind.__annotations__, "settings", "allow_outside"})
     for name in options:
         if name not in known:
@@ -94,7 +94,7 @@ def parse(program: str | Path | Source) -> File:
 def check(
     program: str | Path | Source, settings: Mapping[str, float] | None = None, *, allow_outside: bool = False
 ) -> list[Diagnostic]:
-    """All errors and warnings of a program; never raises for what the program contains."""
+    """All errors and warnings of a program; never raises, whatever the program contains."""
     return driver.diagnose(_source(program, allow_outside), settings=settings)
 
 
@@ -138,10 +138,10 @@ def scale(
 ) -> Scaling:
     """Width exponents for a raw implementation, and the abcd class of the program's parametrization.
 
-    optimizer   the name of an optimizer for every parameter, in the place of the program's own
+    optimizer   the name of an optimizer to assume for every parameter, instead of the program's
 
     `scaling["W"]["lr"]` is a Fraction, `scaling.verdict.regime` the class, `print(scaling)` the tables with reasons,
-    `scaling.as_json()` what `tpc scale --json` prints; `.torch()` is Python text, `.plot(file)` draws the classes.
+    `scaling.as_json()` what `tpc scale --json` prints; `.torch()` is a Python module, `.plot(file)` draws the classes.
     """
     return driver.scale(compile(program, settings, allow_outside=allow_outside), optimizer=optimizer)
 
@@ -159,11 +159,11 @@ def limit(
     samples      particles per replicate, a power of two; None doubles them until the tolerance is met
     replicates   independent scramblings (8); seed (0) fixes every digit
     rtol, atol   the tolerance, 1e-3 each: stderr below atol + rtol·max|value|
-    only         names of the outputs wanted; method, f0, max_samples, max_memory (bytes), max_time (seconds), threads
+    only         names of the outputs to compute; method, f0, max_samples, max_memory (bytes), max_time (seconds), threads
 
     Returns a Run: `run["f"]` is a NumPy array in natural units with one dimension per index of the output,
     `run.outputs["f"].stderr` its standard error. Outputs without a value are in `run.failed`.
-    Raises ProgramError for errors of the program, or when the memory does not suffice.
+    Raises ProgramError if the program has errors, or if there is not enough memory.
     """
     compiled = compile(program, settings, allow_outside=allow_outside)
     return driver.limit(compiled, **_checked(options, LimitOptions, compiled))
@@ -197,9 +197,9 @@ def verify(
     allow_outside: bool = False,
     **options: Unpack[LimitOptions],
 ) -> Verification:
-    """The limit beside networks of growing width: z-scores per output, and the slope of the deviation in log n.
+    """Compares the limit with networks of increasing width: z-scores per output, and the slope of the deviation in log n.
 
-    `verification.passed` is the verdict, `verification.checks` the figures of each output. Options are those of
+    `verification.passed` is the verdict, `verification.checks` the results for each output. Options are those of
     `limit`.
     """
     compiled = compile(program, settings, allow_outside=allow_outside)
@@ -212,7 +212,7 @@ def expand(
     """The program with gradients, tangent kernels and the gradients of training written out: the text of a program that
     computes the same.
 
-    Raises ProgramError with every error, NX502 where an instruction has no words in the language.
+    Raises ProgramError with every error; NX502 if an instruction cannot be written in the language.
     """
     return driver.expand(_source(program, allow_outside), settings=settings)
 

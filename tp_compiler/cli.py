@@ -225,7 +225,7 @@ def _simulate(args: Namespace) -> int:
 
 
 def _settled(code: int, run: Run) -> int:
-    """The exit code of what was delivered: an interrupted run is not a complete one."""
+    """The exit code of a run; an interrupted run counts as incomplete."""
     return INTERRUPTED if any(w.code == "NX914" for w in run.warnings) else code
 
 

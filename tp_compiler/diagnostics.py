@@ -1,6 +1,6 @@
-"""What every room says when something is wrong: a code, a place in the source, words and a remedy.
+"""Diagnostics: code, source location, message, suggested fix.
 
-A mistake of the user is a `Diagnostic`, gathered in a `Diagnostics` list or, where no value can go on,
+A mistake of the user is a `Diagnostic`, collected in a `Diagnostics` list or, if evaluation cannot continue,
 carried by `ProgramError`. Python exceptions of other kinds are bugs of this compiler.
 """
 
@@ -115,7 +115,7 @@ class Diagnostic:
 
 
 def printable(text: str) -> str:
-    """The text without anything that a terminal would obey: control characters as `\\x1b`, lines kept."""
+    """The text with control characters escaped (`\\x1b`), so that a terminal does not obey them; line breaks are kept."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() or c == "\n" else _escaped(c) for c in text)
@@ -162,7 +162,7 @@ def suggest(name: str, known: Iterable[str]) -> str:
 
 @dataclass
 class Diagnostics:
-    """The findings of one run, in the order met; at most one per place and code, so that errors do not echo."""
+    """The findings of one run, in order; at most one per place and code, so that errors are not repeated."""
 
     found: list[Diagnostic] = field(default_factory=list)
     _seen: set[tuple[str, int, str]] = field(default_factory=set)

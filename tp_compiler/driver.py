@@ -57,7 +57,7 @@ def read(path: str, *, allow_outside: bool = False) -> Source:
 
 
 def _near(path: Path) -> str:
-    """What to do about a path that cannot be read: a file of nearly this name beside it, if there is one."""
+    """The remedy for a path that cannot be read: a file with a similar name in the same folder, if there is one."""
     try:
         names = [p.name for p in path.parent.iterdir()] if not path.exists() else []
     except (OSError, ValueError):
@@ -79,7 +79,7 @@ def _bytes(path: Path) -> bytes:
 
 @contextmanager
 def _deep_recursion() -> Iterator[None]:
-    """Room for nested programs; one that needs more is refused, whatever stage met it."""
+    """Room for nested programs; a program that needs more is refused, at any stage."""
     try:
         with deep_recursion():
             yield
@@ -265,9 +265,9 @@ def verify(
     seeds: int = 16,
     **options: Unpack[LimitOptions],
 ) -> Verification:
-    """The limit beside networks of growing width: z-scores, and the slope of the deviation in log n.
+    """Compares the limit with networks of increasing width: z-scores, and the slope of the deviation in log n.
 
-    `options` are those of `limit`. Outputs that either side cannot compute are not among the checks.
+    `options` are those of `limit`. Outputs that one side cannot compute are not checked.
     """
     from tp_compiler.finite.converge import verify as compare
     from tp_compiler.finite.run import samples

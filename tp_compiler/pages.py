@@ -1,4 +1,4 @@
-"""Which function writes a record as a page: one row for each record and form.
+"""Which function prints which record in which format: one row for each pair.
 
 Records (a `Run`, a `System`, a `Scaling`) print themselves by asking here, so that they know nothing of the room that
 writes pages; and no page is imported before it is asked for.

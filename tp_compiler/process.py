@@ -1,4 +1,4 @@
-"""Settings of the whole process that several threads may need at once: set by the first, restored by the last."""
+"""Settings of the whole process that several threads may hold at the same time: set by the first, restored by the last."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from threading import Lock
 
 
 class Held:
-    """`with held():` keeps a setting of the process as long as any thread is inside.
+    """`with held():` keeps a process-wide setting while any thread is inside.
 
     `set` changes the setting and returns what restores it. Threads that each saved and restored the setting by
-    themselves would restore it under the feet of the others, or leave it changed for ever.
+    themselves would restore it while others still need it, or leave it changed forever.
     """
 
     def __init__(self, set: Callable[[], Callable[[], None]]):

@@ -1,4 +1,4 @@
-"""What every evaluation returns: values with their errors, never a bare number."""
+"""The result of an evaluation: values with their errors, never a bare number."""
 
 from __future__ import annotations
 

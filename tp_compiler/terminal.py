@@ -1,4 +1,4 @@
-"""Standard streams, signals and files as the command uses them: UTF-8, quiet about closed pipes, never half a file."""
+"""Standard streams, signals and files for the command: UTF-8, silent about closed pipes, never a partial file."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from tp_compiler.diagnostics import Diagnostic, printable
 
 
 class Unwritable(Exception):
-    """Standard output does not take the result: closed, or its disk is full."""
+    """Standard output cannot take the result: it is closed, or the disk is full."""
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM: whatever answers Ctrl-C with what was computed does so here, too."""
+    """SIGTERM, handled like Ctrl-C: what was computed is kept."""
 
 
 def print_diagnostics(diagnostics: Iterable[Diagnostic]) -> None:
@@ -43,7 +43,7 @@ def show(text: str) -> None:
 
 
 def write(text: str) -> None:
-    """The text of a program, on standard output: as it is, except on a terminal. Raises Unwritable."""
+    """Writes the text of a program to standard output: unchanged, except on a terminal. Raises Unwritable."""
     with _output():
         _stdout().write(_safe(text))
 
@@ -78,7 +78,7 @@ def _output() -> Iterator[None]:
 
 
 def written(path: str, write: Callable[[], None]) -> bool:
-    """Write a file beside the printed result; a failure costs the exit code, not the result."""
+    """Writes a file in addition to the printed result; a failure changes the exit code but does not lose the result."""
     try:
         write()
     except OSError as error:
@@ -114,7 +114,7 @@ def replace(path: Path, text: str) -> None:
 
 
 def prepare_streams() -> None:
-    """Programs are UTF-8 and so are our streams, whatever the locale says; closed ones are no file of ours."""
+    """Makes the streams UTF-8, like programs, whatever the locale; closed streams must not be reused for our files."""
     for number in (0, 1, 2):
         try:
             os.fstat(number)
@@ -150,12 +150,12 @@ def signals() -> Iterator[None]:
 
 
 def terminated() -> bool:
-    """Has SIGTERM been met (inside `signals`)?"""
+    """Has SIGTERM been received (inside `signals`)?"""
     return current_thread() is main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
 def silence() -> int:
-    """The reader of our output has left, as `head` does: stop without a word, also when Python flushes at exit."""
+    """The reader of our output has closed it, as `head` does: stop silently, also when Python flushes at exit."""
     with (
         open(os.devnull, "w") as nowhere,
         suppress(OSError, ValueError, AttributeError),

@@ -1,4 +1,4 @@
-"""Names as LaTeX: every name of a program becomes ASCII that amsmath sets, whatever letters it has."""
+"""Names as LaTeX: every name of a program becomes ASCII that amsmath can set, whatever its letters."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ GREEK = frozenset(_WORDS.split())
 def spelled(name: str, upright: bool = False) -> str:
     r"""A name in math mode: `x`, `\xi` for xi and for ξ, `\mathrm{loss}`, `\mathrm{d}\Delta u`.
 
-    `upright`: a word that is Greek stays a word, where the letter itself is another name.
+    `upright`: the word for a Greek letter stays a word if the letter itself is also a name.
     """
     if name in GREEK and not upright:
         return "\\" + name
@@ -64,7 +64,7 @@ def _run(letters: str) -> str:
 
 
 def _joined(parts: list[str]) -> str:
-    """A macro that ends in a letter is kept apart from the letter behind it."""
+    """Separates a macro that ends in a letter from a following letter."""
     text = ""
     for part in parts:
         gap = " " if re.search(r"\\[A-Za-z]+$", text) and part[:1].isalpha() else ""

@@ -1,1 +1,1 @@
-"""Finite width, sharing no numeric code with the limit."""
+"""Simulation at finite width; shares no numeric code with the limit."""

@@ -1,4 +1,4 @@
-"""Why a value could not be computed: the exception that carries a diagnostic, and the words for non-finite values."""
+"""Why a value could not be computed: an exception that carries a diagnostic, and the messages for non-finite values."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Values = NDArray[Any]
 
 
 class Refusal(Exception):
-    """A value that cannot be computed; it fails what depends on it and nothing else."""
+    """A value that cannot be computed; everything that depends on it fails too, and nothing else."""
 
     def __init__(self, diagnostic: Diagnostic):
         self.diagnostic = diagnostic

@@ -1,4 +1,4 @@
-"""What exists in tiles only: the inside of an average over neurons, and what follows the states of a matrix.
+"""Values that exist only in tiles: the inside of an average over neurons, and the new states of a matrix.
 
 A node with at most one slot is *held*: its array is computed once. So is a matrix that the training carries. Other
 nodes with more slots (the body of an OuterNonlin, TP IVb Def 2.6.1; the update of a matrix, entry by entry) are
@@ -22,7 +22,7 @@ def held(node: ir.Node) -> bool:
 class Body:
     """The passing nodes to compute in each tile, in ascending serial order.
 
-    freed     for each of `nodes`, the nodes not needed any more once it is computed
+    freed     for each of `nodes`, the nodes no longer needed once it is computed
     inner     the bodies of the averages among `nodes`
     outside   passing nodes the average reads but that the enclosing average computes
     frontier  held nodes read anywhere inside

@@ -1,4 +1,4 @@
-"""The statistics of `tpc verify`: does a finite network of growing width approach the limit, and at the right rate?
+"""The statistics of `tpc verify`: do networks of increasing width approach the limit, and at the right rate?
 
 Two tests per output. The z-test compares the mean over networks with the limit, at a family-wise level over all
 figures (Bonferroni); a finite network has a bias b/n, which is allowed for by the intercept of a fit in 1/n: a limit
@@ -27,7 +27,7 @@ _CONSTANT = 1e-9
 
 
 class Limit(Protocol):
-    """What is read of a limit (`results.Estimate` has it all)."""
+    """The part of a limit's estimate that is used here (`results.Estimate` has it all)."""
 
     @property
     def value(self) -> Values: ...

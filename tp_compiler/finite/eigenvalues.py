@@ -23,7 +23,7 @@ class Function(Protocol):
     def __call__(self, values: Values) -> Values: ...
 
     def undefined_at(self, values: Values) -> str:
-        """Why there is no value; empty where there is one."""
+        """Why the function is undefined at these values; empty if it is defined."""
         ...
 
     def differences(self, values: Values) -> Values:

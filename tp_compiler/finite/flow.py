@@ -25,7 +25,7 @@ States = dict[ir.State, Values]
 def flow(
     states: Mapping[ir.State, Values], duration: float, following: Callable[[States], Mapping[ir.State, Values]]
 ) -> States:
-    """The states after `duration`; `following` gives state + rate of change, in arrays of its own. Raises Diverged."""
+    """The states after `duration`; `following` returns state + rate of change in new arrays. Raises Diverged."""
     from scipy.integrate import solve_ivp
 
     shapes = {state: np.shape(value) for state, value in states.items()}

@@ -1,4 +1,4 @@
-"""The instructions that act on whatever is there of an array: a held value, or one tile of a passing one."""
+"""Instructions that act on a whole array (a held value) or on one tile of it (a passing value)."""
 
 from __future__ import annotations
 

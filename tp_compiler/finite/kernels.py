@@ -1,7 +1,7 @@
 """One row per primitive: its name and a NumPy function of arrays (float32 in, float32 out).
 
 Nothing here looks at the derivative or the meaning of a primitive; `ir.primitives` fixes those. A value outside a
-domain becomes NaN or an infinity in silence: `blame` says later whether it mattered and whose fault it was.
+domain silently becomes NaN or infinite: `blame` decides later whether it matters, and which node caused it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""The training loop of one network: what no step changes is computed already; k = 0, 1, ... updates are made.
+"""The training loop of one network; everything that no step changes has been computed before.
 
-Traced quantities are recorded before every update and after the last one; all states are replaced at once. A state that
+Traced quantities are recorded before every update and after the last; all states are replaced together. A state that
 is not finite ends the training, and nothing that depends on it has a value. Under gradient flow (`train time`) an "update" is
-the way from one listed time to the next.
+the flow from one listed time to the next.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Training:
         return np.array(np.broadcast_to(align(value, state_labels(state)), shape))
 
     def _go_on(self, k: int) -> None:
-        """All states are replaced at once: by what follows them, or by where the flow takes them."""
+        """Replaces all states together: by their next values, or by where the flow takes them."""
         states = self.network.states
         if self.steps.durations:
             states.update(flow(states, self.steps.durations[k], self._flowing))

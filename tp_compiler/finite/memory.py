@@ -1,4 +1,4 @@
-"""How much memory a plan needs: values, cached initial matrices, what the training carries, tiles."""
+"""How much memory a plan needs: values, cached initial matrices, training states, tiles."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tp_compiler.ir.types import Type, Width
 
 @dataclass
 class Peak:
-    """The largest number of array entries alive at once, estimated; `carried` of them are states of the training."""
+    """An estimate of the largest number of array entries alive at the same time; `carried` of them are training states."""
 
     entries: int
     carried: int
@@ -44,7 +44,7 @@ def peak(plan: Plan, neurons: Callable[[Width], int], tile: int) -> Peak:
 
 
 class _Count:
-    """What is alive while a plan is gone through."""
+    """The entries alive while a plan is traversed."""
 
     def __init__(self, plan: Plan, neurons: Callable[[Width], int], tile: int):
         self.plan, self.neurons, self.tile = plan, neurons, tile

@@ -28,7 +28,7 @@ def neurons(width: Width, n: int) -> int:
 
 @dataclass
 class Traces:
-    """What a training loop has recorded. `failed` says why a trace has no value, `broken` why the training has none."""
+    """What a training loop has recorded. `failed` says why a trace has no value, `broken` why training itself failed."""
 
     recorded: dict[ir.Trace, Values] = field(default_factory=dict)
     failed: dict[ir.Trace, Diagnostic] = field(default_factory=dict)
@@ -177,7 +177,7 @@ class Network:
 
     # -- products with matrices ---------------------------------------------------------------------------------
     def _matmul(self, node: ir.MatMul, dropped: set[Member]) -> Values:
-        """y = W x, or Wᵀ x, for every member of the family that takes part."""
+        """y = W x, or Wᵀ x, for every member of the family that is used."""
 
         def image(flat: int, x: Values) -> Values:
             w = self._matrix(node.matrix, flat)
@@ -202,7 +202,7 @@ class Network:
     def _products(
         self, node: ir.MatMul | ir.Apply, family: tuple[Index, ...], image: Callable[[int, Values], Values]
     ) -> Values:
-        """`image(member, kets)` for every member of the family that takes part; kets are rows of a matrix."""
+        """`image(member, kets)` for every member of the family that is used; kets are rows of a matrix."""
         x = self.values[node.args[0]]
         indices = node.args[0].type.indices
         out = np.empty((*node.type.shape, self.neurons(node.type.width)), self.dtype)

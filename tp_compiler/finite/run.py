@@ -1,4 +1,4 @@
-"""`tpc simulate`: the program as it reads, at width n, for several independent networks (numbers only, no limits)."""
+"""`tpc simulate`: the program at width n, for several independent networks."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """`values[name]` has shape (seeds, *output shape); `failed` says why the other outputs have none."""
+    """`values[name]` has shape (seeds, *output shape); `failed` says why the other outputs have no values."""
 
     values: dict[str, Values]
     failed: dict[str, Diagnostic]

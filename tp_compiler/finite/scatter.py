@@ -1,4 +1,4 @@
-"""Sums with a factor δ[v, p]: added to the members that p names, and no array over v and p is made.
+"""Sums with a factor δ[v, p]: added only to the members that p selects, without an array over v and p.
 
 The gradient of a family |e[v]> that was read at positions p is such a sum, Σ_i δ[v, p_i] |g_i>.
 """
@@ -30,7 +30,7 @@ class Scatter:
 
 
 def scatter(node: ir.Node) -> Scatter | None:
-    """A sum with one factor δ[v, p] whose indices are summed, where v stands in no other factor."""
+    """A sum with one factor δ[v, p] whose indices are summed, where v is in no other factor."""
     if not isinstance(node, ir.Contract) or node.slots:
         return None
     for hot in node.args:

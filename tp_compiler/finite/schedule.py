@@ -1,6 +1,6 @@
-"""What to compute, in which order, and until when each value is needed; decided before anything is allocated.
+"""What to compute, in which order, and how long each value is needed; decided before anything is allocated.
 
-A program that trains has three phases: what no step changes, the steps, and what follows them. In each, held nodes are
+A program that trains has three phases: values that no step changes, the steps, and the rest. In each phase, held nodes are
 computed in ascending serial order (a topological order).
 """
 
@@ -48,8 +48,8 @@ class Steps:
     following   of the states without slots and of kets: held nodes
     updates     of the states of matrices
     traces      by the node whose values they record
-    freed, dropped   what nobody needs behind the loop
-    durations   of gradient flow, between the times it is read at; none where networks train in steps
+    freed, dropped   what is not needed after the loop
+    durations   of gradient flow, between the listed times; none if networks train in steps
     """
 
     count: int
@@ -180,7 +180,7 @@ class _Graph:
         return {state: given[state] for state in given if state in found}
 
     def phase(self, order: list[ir.Node], keep: Collection[ir.Node], later: Collection[Member] = ()) -> Phase:
-        """`keep` and `later`: values and matrices that somebody needs behind this phase."""
+        """`keep` and `later`: values and matrices needed after this phase."""
         last = {member: n for n in order if isinstance(n, ir.MatMul) for member in _members([n])}
         dropped: dict[ir.Node, set[Member]] = {}
         for member, node in last.items():
@@ -203,14 +203,14 @@ def _updates(following: Mapping[ir.State, ir.Node]) -> list[Update]:
 
 
 def _members(order: Iterable[ir.Node]) -> dict[Member, None]:
-    """The initial matrices that take part in products."""
+    """The initial matrices that occur in products."""
     return {
         (n.matrix, flat): None for n in order if isinstance(n, ir.MatMul) for flat, _ in members(n, n.matrix.indices)
     }
 
 
 def members(node: ir.MatMul | ir.Apply, family: tuple[Index, ...]) -> Iterator[tuple[int, dict[Index, int]]]:
-    """The family members a product meets: the flat number of each, and the positions (from 0) of its indices."""
+    """The family members in a product: the flat number of each, and the positions (from 0) of its indices."""
     batch = tuple(dict.fromkeys(m for m in node.member if isinstance(m, Index)))
     for positions in product(*(range(i.size) for i in batch)):
         at = dict(zip(batch, positions, strict=True))

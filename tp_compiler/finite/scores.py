@@ -33,7 +33,7 @@ class Scores:
         )
 
     def exact_where(self, chosen: Values, raw: Values) -> Scores:
-        """Constants: compared as they are, without statistics; a deviation beyond the tolerance scores the largest."""
+        """Constants: compared directly, without statistics; a deviation beyond the tolerance gets the largest score."""
         judged = np.where(np.abs(raw) <= 1, 0.0, _LARGEST)
         corrected = np.where(chosen, judged[-1], self.corrected)
         bias = np.where(chosen, 0.0, self.bias)

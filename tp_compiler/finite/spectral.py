@@ -1,6 +1,6 @@
 """Functions of low-rank operators at finite width in the basis of their kets: C' = K^-½ (f(s + K^½ C K^½) - f(s)) K^-½.
 
-Gram matrices of a network's kets are exact, so this is the function of the dense matrix (second-order note 1.6).
+Gram matrices of a network's kets are exact, so this equals the function of the dense matrix.
 """
 
 from __future__ import annotations

@@ -100,7 +100,7 @@ def _sum_alone(f: Tensor, before: Sequence[Tensor], after: Sequence[Tensor], out
 
 
 def _multiply(a: Tensor, b: Tensor, wanted: set[Label]) -> Tensor:
-    """The product of two factors, summed over the shared labels that are not wanted any more."""
+    """The product of two factors, summed over the shared labels that are no longer needed."""
     gone = [x for x in a.labels if x in b.labels and x not in wanted]
     batch = [x for x in a.labels if x in b.labels and x in wanted]
     left = [x for x in a.labels if x not in b.labels]

@@ -69,7 +69,7 @@ class Averager:
         return contract([self.tensor(a, ranges, local) for a in node.args], labels_of(node))
 
     def tile_of(self, body: Body, ranges: Ranges, known: Passing) -> Passing:
-        """The passing values of a body on one tile, those that nobody needs any more left out."""
+        """The passing values of a body on one tile, without those that are no longer needed."""
         local = dict(known)
         for inside, freed in zip(body.nodes, body.freed, strict=True):
             local[inside] = self._passing(inside, body, ranges, local)
@@ -127,7 +127,7 @@ class Averager:
 
 
 def first_blamed(node: ir.Node, blamed: Mapping[ir.Node, Diagnostic]) -> Diagnostic | None:
-    """What the earliest argument that is not finite is blamed on."""
+    """The diagnostic of the earliest argument that is not finite."""
     guilty = [a for a in node.args if a in blamed]
     return blamed[min(guilty, key=lambda a: a.serial)] if guilty else None
 

@@ -1,7 +1,7 @@
-"""What follows the states of a matrix after a step: entry (α, β) after entry (α, β), some rows at a time.
+"""The new states of a matrix after a step, entry by entry, a few rows at a time.
 
-Nothing of the size of a matrix is made beside the states: the natural entries Σ dh_α x_β of the gradient (a product of
-matrices, by BLAS) and all that the optimizer makes of them exist for a few rows only.
+No array of the size of a matrix is made apart from the states: the natural entries Σ dh_α x_β of the gradient (a product of
+matrices, by BLAS) and everything that the optimizer computes from them exist only for a few rows.
 """
 
 from __future__ import annotations

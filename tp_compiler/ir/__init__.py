@@ -1,3 +1,3 @@
-"""The program: instructions and what is known of them."""
+"""The intermediate representation: instructions, and analyses of them."""
 
 import tp_compiler.ir.pickling  # noqa: F401  (tells pickle how programs are written)

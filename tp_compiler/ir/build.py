@@ -1,7 +1,7 @@
-"""Constructors of the intermediate representation: they infer types and make equal nodes one.
+"""Constructors of the intermediate representation: they infer types and share equal nodes.
 
 A `Builder` belongs to one compilation. Constants fold here (with Python floats), and sums and products with
-neutral elements vanish, so that `1 * x` and `x` are one node.
+neutral elements are simplified, so that `1 * x` and `x` are the same node.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Builder:
     """Makes nodes. Every method takes the span of the source that asks for the node."""
 
     def __init__(self, fresh_from: int = 0) -> None:
-        """`fresh_from`: a builder of nodes beside those of another one numbers its fresh indices behind the other's."""
+        """`fresh_from`: the first number for fresh indices, so that they do not collide with those of another builder."""
         self._known: dict[tuple[Any, ...], ir.Node] = {}
         self._slots = 0
         self._indices = fresh_from
@@ -53,13 +53,13 @@ class Builder:
 
     @property
     def exhausted(self) -> bool:
-        """Has the program grown beyond bounds? Whatever is asked for then, is refused without a word."""
+        """Has the program grown beyond its bounds? Anything built after that is refused without another diagnostic."""
         return self._spent > MAX_STEPS
 
     def spend(self, span: Span, steps: int = 1) -> None:
-        """Counts work, so that no short text (loops in loops, defs that call twice) keeps the compiler busy for ever.
+        """Counts work, so that no short text (nested loops, defs that call others twice) keeps the compiler busy forever.
 
-        Raises ProgramError NX133 once, and without a diagnostic from then on.
+        Raises ProgramError NX133 the first time, and without a diagnostic afterwards.
         """
         before = self._spent
         self._spent += steps
@@ -79,7 +79,7 @@ class Builder:
             self.cotangents.setdefault(value, []).append((of, labels))
 
     def omit(self, terms: Iterable[ir.Node]) -> None:
-        """Keeps in mind what is left out for being 0: a later gradient may be by one of its factors."""
+        """Remembers terms that were dropped because they are 0: a later gradient may be by one of their factors."""
         self.omitted.update(dict.fromkeys(t for t in terms if not isinstance(t, ir.Constant) and is_zero(t)))
 
     def fresh(self, index: Index) -> Index:
@@ -410,7 +410,7 @@ class Builder:
 
 
 def _apart(member: tuple[Index | int, ...]) -> tuple[Index | int, ...]:
-    """The labels of a member, those that were there before under names of their own."""
+    """The labels of a member, with new names for those that were already there."""
     found: list[Index | int] = []
     for m in member:
         found.append(Index(f"{m.name}#{len(found)}'", m.axis) if isinstance(m, Index) and m in found else m)

@@ -1,7 +1,7 @@
 """Which ket depends on which initial ket and matrix, through kets alone.
 
 A scalar's limit is a number, so a path through a scalar carries no dependence. Paths through matrices, in either
-orientation, do. Asked by the limit (are `clt` scalars Gaussian?) and, later, by the width exponents.
+orientation, do. Used by the limit (are `clt` scalars Gaussian?) and by the width exponents.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Dependence:
 
     def free_part(self, node: ir.Node) -> list[ir.Node] | None:
         """The centred Gaussian kets that `node` is a linear combination of: initial kets, or products W|x> whose
-        |x> does not depend on W. None where it is no such combination."""
+        |x> does not depend on W. None if it is not such a combination."""
         parts: list[ir.Node] = []
         todo = [node]
         while todo:
@@ -81,7 +81,7 @@ def _is_constant(node: ir.InitialKet) -> bool:
 
 
 def clt_problem(dependence: Dependence, node: ir.Clt) -> Diagnostic | None:
-    """Why vᵀx/√n has no limit of the form N(0, E v²x²), or None where it has (limit.md section 2).
+    """Why vᵀx/√n has no limit of the form N(0, E v²x²), or None if it has one (docs/mathematics.md, section 4).
 
     One factor must be a combination of centred Gaussians (initial kets, hats) on which the other does not depend,
     not even through a transposed matrix.
@@ -103,10 +103,10 @@ Fresh = tuple[Symbol, bool]
 
 
 def gaussian_factor(dependence: Dependence, free: ir.Node, other: ir.Node) -> frozenset[Fresh] | None:
-    """What makes `free` a centred Gaussian independent of `other`, or None.
+    """What makes `free` a centred Gaussian independent of `other`, or None if nothing does.
 
-    Given everything else, `free` must be linear in the fresh Gaussians: none of them may enter the argument of another
-    product, and no matrix may stand in both orientations (x·Wx and x·Wᵀx are one number).
+    Conditionally on everything else, `free` must be linear in the fresh Gaussians: none of them may enter the argument of another
+    product, and no matrix may occur in both orientations (x·Wx and x·Wᵀx are one number).
     """
     parts = dependence.free_part(free)
     if not parts:

@@ -1,7 +1,7 @@
-"""Names of indices moved from expressions over two neurons to the kets and scalars they are made of.
+"""Index renamings moved from expressions over two neurons to the kets and scalars in them.
 
-A family's gradient may be built under an index of its own and renamed as a whole. Renamed at the leaves instead, the
-entries are functions of kets again, and one member can be taken after the other.
+The gradient of a family may be built under a separate index and renamed as a whole. Renamed at the leaves instead, its
+entries are again functions of kets, and members can be processed one by one.
 """
 
 from __future__ import annotations
@@ -52,13 +52,13 @@ class _Renaming:
 
 
 def is_rename(node: ir.Reindex) -> bool:
-    """Whether it does nothing but give indices other names."""
+    """Whether the node only renames indices."""
     named = all(isinstance(s, Index) for s in node.selectors)
     return len(node.args) == 1 and named and len(set(node.selectors)) == len(node.selectors)
 
 
 def later() -> int:
-    """A serial number behind those of all nodes so far."""
+    """A serial number larger than those of all nodes so far."""
     return next(ir._serial)
 
 

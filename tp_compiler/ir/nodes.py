@@ -19,13 +19,13 @@
     Stop                a constant to differentiation                    its argument once gradients are taken
     Clock Carry Apply Trace    training: updates so far, a state, a learned matrix times a ket, values over the steps
     WidthPower          n to a power: at finite width only                scalar
-    Unavailable         a construct that is checked but has no meaning yet
+    Unavailable         a construct that is checked but not supported yet
 
 OuterNonlin of order r is `Contract(slots=(1..r))` of a `Map` whose arguments carry slots 0..r; Avg is
 `Contract(slots=(0,))`. Operators do not exist here: the checker lowers them to what they do to a ket.
-What a program does *not* contain: names, scopes, loops, function calls, kets of unbound slots.
+A program does *not* contain names, scopes, loops, function calls, or kets of unbound slots.
 
-Nodes are immutable and compared by identity; `Builder` makes equal nodes one. `serial` numbers grow along the
+Nodes are immutable and compared by identity; `Builder` shares equal nodes. `serial` numbers increase along the
 program, so that ascending serial numbers are a topological order.
 
 A class declares its instruction once: its attributes are its fields, `takes` names its arguments, `linear` says what
@@ -175,7 +175,7 @@ class MatMul(Node):
     """args: (x,). `member` has one entry per index of the family: an Index (batched over it; each one once) or a 1-based
     position.
 
-    Where x carries the same Index, member l meets x[l]; otherwise every member meets every x.
+    If x has the same Index, member l is applied to x[l]; otherwise every member is applied to every x.
     """
 
     takes = ("x",)
@@ -309,7 +309,7 @@ class Stack(Node):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Copy(Node):
-    """args: (x,), a ket; the result has slot `slot` in the place of slot 0."""
+    """args: (x,), a ket; the result has slot `slot` instead of slot 0."""
 
     takes = ("x",)
     linear = "kets"
@@ -335,7 +335,7 @@ class Linalg(Node):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Join(Node):
-    """One index `index` in the place of several: args[k] laid out over its `groups[k]`, the last running fastest, one
+    """One index `index` instead of several: args[k] flattened over its `groups[k]`, the last varying fastest, one
     argument after the other. Sizes add up to that of `index`; an index that an argument lacks is repeated."""
 
     takes = ("*args",)
@@ -348,11 +348,11 @@ class Join(Node):
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Spectral(Node):
     """A function of the operator s I + Σ_ab |e_a> C_ab <e_b|, in the basis of kets e; the result is f(s) I + |e> C' <e|
-    and this is C', over (rows, cols). K = <e|e> is over (rows, cols), too (second research note 1.6: push-through).
+    and this is C', over (rows, cols). K = <e|e> is over (rows, cols), too (docs/matrix_optimizers.md, push-through).
 
     power: args (K, C, s, p), C symmetric. inverse: args (K, C, s), any C. matfun: args (K, C, s), `fn` of a symmetric
     one. polar: args (C, K of the rows over (rows, rows2), K of the columns over (cols, cols2)): |e>C<e'| with its nonzero
-    singular values made 1. eigenvectors: args (K, C), both over (rows, rows2), C symmetric; the orthonormal eigenvectors are
+    singular values set to 1. eigenvectors: args (K, C), both over (rows, rows2), C symmetric; the orthonormal eigenvectors are
     |e> C', the eigenvalues descending along cols, and columns of the null space are 0. On the null space of an operator
     (s = 0) powers are 0: pseudo-inverses. A power or matfun with `hidden` (rows2,) has a last argument B over (rows,
     cols) more, and is D with |e> D = f(s + |e>C<e|) |e> B: where f(s) is large, f(s) B + C' K B would be a small difference.
@@ -376,7 +376,7 @@ class Clt(Node):
 
 @dataclass(frozen=True, eq=False)
 class State:
-    """What the training loop carries from step to step: a parameter or a state of its optimizer.
+    """A state of the training loop: a parameter or a state of its optimizer.
 
     `type` has no slot (a number), slot 0 (a ket), or the slots 0 and `slot` (natural entries of a matrix: row, column).
     `init` is the value before step 0: a scalar or a ket, broadcast to the type.

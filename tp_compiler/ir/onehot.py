@@ -1,4 +1,4 @@
-"""The factor δ[v, p] of a sum over the members that whole numbers p pick, recognised by its form."""
+"""Recognises the factor δ[v, p] of a sum over the members selected by integers p."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Programs as bytes, for other processes. Nodes are written one by one, so that no chain of them is too long for pickle."""
+"""Pickling of programs, for other processes. Nodes are written one by one, so that long chains do not exhaust the stack."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tp_compiler.ir.program import Program
 
 
 class _Writer(pickle.Pickler):
-    """Nodes are numbers in what is written; each is met once."""
+    """Nodes are written as numbers; each is visited once."""
 
     def __init__(self, file: io.BytesIO):
         super().__init__(file, protocol=5)

@@ -1,4 +1,4 @@
-"""The closed list of entrywise functions: one row each, with derivative, parity and the value at a number.
+"""The entrywise functions: one row each, with derivative, parity and the value at a number.
 
 A derivative is written with the same primitives (`d` builds it from an `Algebra`), so a compiler pass, a symbolic
 printer and a user who writes `relu'(|h>)` all read this one table. Conventions of the language:

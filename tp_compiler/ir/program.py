@@ -1,4 +1,4 @@
-"""A checked program: what the evaluators read."""
+"""A checked program, as the evaluators read it."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class Output:
 class Loop:
     """The training loop: `following[state]` is the value of a state after the update of a step.
 
-    It stays a loop: its instructions stand here once, whatever the number of steps. They read the states through
+    It stays a loop: its instructions exist once, whatever the number of steps. They read the states through
     `Carry` and the number of updates through `Clock`. A quantity over `index` has the positions 0, 1, ..., steps.
 
-    With `times`, gradient flow: step k goes on from times[k-1] (0 before the first) to times[k], and
+    With `times`, gradient flow: step k goes from times[k-1] (0 before the first) to times[k], and
     `following - state` is the rate of change of a state.
     """
 
@@ -42,19 +42,19 @@ class Loop:
     times: tuple[float, ...] = ()
 
     def duration(self, step: int) -> float:
-        """How long the flow of a step takes."""
+        """The duration of the flow in one step."""
         return self.times[step] - (self.times[step - 1] if step else 0.0)
 
 
 @dataclass(frozen=True, eq=False)
 class Regime:
-    """What a parametrization makes of training, in powers of n beside natural units (TP IVb 2.8, 3.1).
+    """The effect of a parametrization on training, in powers of n relative to natural units (TP IVb 2.8, 3.1).
 
     `starts`: the initial value of a readout is n^this; other parameters start as in muP. `steps`: an update is n^this of
-    what the optimizer returns. Where features move (`operator` is False) the powers are at most 0, and what has a negative one is 0
+    what the optimizer returns. If features move (`operator` is False) the powers are at most 0, and values with a negative one are 0
     in the limit. In the operator regime gradients are those of <v|x> with v of order one, all outputs are n^`reading` of
-    vᵀx/√n (so f_0 survives at 0), and an update counts where it is as large as the readout has made it visible:
-    `surviving`. `refused`: why there is no limit, with its `remedy` and, where one place is to blame, `at`.
+    vᵀx/√n (so f_0 survives at 0), and an update counts if it is as large as the readout makes it visible:
+    `surviving`. `refused`: why there is no limit, with a `remedy` and, if one place is responsible, `at`.
     """
 
     refused: str = ""
@@ -85,10 +85,10 @@ class Homogeneity:
 @dataclass(frozen=True, eq=False)
 class Trainable:
     """A parameter as `train` updates it, or, where nothing is trained, one that is not frozen; `still`: a ket that is
-    drawn, but not trained. Where it reads outputs, its size at initialisation counts.
+    drawn, but not trained. If it is a readout, its size at initialisation matters.
 
-    `leaf` is what stands for it in `Network.roots`: the value of a ket or scalar, or the symbol of a matrix. A family
-    of which members are updated apart has several entries; `member` holds their positions (None: an index that runs).
+    `leaf` represents it in `Network.roots`: the value of a ket or scalar, or the symbol of a matrix. A family
+    whose members are updated separately has several entries; `member` holds their positions (None: an index that runs).
     """
 
     name: str
@@ -131,9 +131,9 @@ def meet(one: Member, other: Member) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class Network:
-    """A program before gradients are taken, as a function of its parameters: what width exponents are read off.
+    """A program before gradients are taken, as a function of its parameters; width exponents are derived from it.
 
-    `roots`: the loss; where nothing is trained, what the program differentiates, and behind it the outputs. `rows`: those
+    `roots`: the loss; if nothing is trained, what the program differentiates, followed by the outputs. `rows`: those
     of a `parametrization` block.
     """
 
@@ -150,8 +150,8 @@ class Network:
 class Program:
     """Outputs in source order; every node reachable from them is part of the program.
 
-    `names`: what the source calls a node, for readers only. An int among the indices is a fixed position: the member
-    bound by `|h[i,1]> = ...` is ("h", (i, 1)). `cotangents`: what differentiation has made, for readers as well.
+    `names`: the name of a node in the source, for display only. An int among the indices is a fixed position: the member
+    bound by `|h[i,1]> = ...` is ("h", (i, 1)). `cotangents`: the results of differentiation, also for display.
     """
 
     source: Source

@@ -1,4 +1,4 @@
-"""A program as a listing of instructions, one a line (`tpc show --stage ir`)."""
+"""A program as a listing of instructions, one per line (`tpc show --stage ir`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The only walkers over nodes: iterative, each node once."""
+"""Traversals of nodes: iterative, each node once."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def rewrite(
     span: Span,
     done: dict[ir.Node, ir.Node] | None = None,
 ) -> ir.Node:
-    """Replaces nodes bottom-up: `rule` gives a replacement (then not descended into) or None to rebuild from args.
+    """Replaces nodes bottom-up: `rule` returns a replacement (which is not traversed) or None to rebuild the node from its args.
 
     `done` keeps replacements from one root to the next.
     """

@@ -1,4 +1,4 @@
-"""What a well-formed program is, executable: run after every stage that makes a program.
+"""Checks that a program is well formed; run after every stage that makes a program.
 
 A failure is a bug of the compiler, not of the user, hence `AssertionError`.
 """

@@ -1,1 +1,1 @@
-"""Results in, pages out: text, JSON, LaTeX, HTML, plots, `.npz`. No mathematics; nothing here changes a number."""
+"""Output: text, JSON, LaTeX, HTML, plots, `.npz`. No mathematics; nothing here changes a number."""

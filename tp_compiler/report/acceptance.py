@@ -1,4 +1,4 @@
-"""Outputs whose accuracy is not the one asked for."""
+"""Outputs that do not meet the requested tolerance."""
 
 from __future__ import annotations
 

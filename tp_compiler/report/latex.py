@@ -93,5 +93,5 @@ def _subscript(index: str) -> str:
 
 
 def escape(text: str) -> str:
-    """Text that LaTeX prints as it stands."""
+    """Text escaped for LaTeX."""
     return "".join(_ESCAPES.get(char, char) for char in printable(text))

@@ -41,7 +41,7 @@ _TOKEN = re.compile(r"\\left\\?.|\\right\\?.|\\[A-Za-z]+\*?|\\.|[{}^_]|\s+|.", r
 
 @dataclass(frozen=True)
 class Atom:
-    """What is never broken."""
+    """A piece that is never broken."""
 
     tex: str
     width: float
@@ -57,7 +57,7 @@ class Gap:
 
 @dataclass(frozen=True)
 class Sign:
-    """Where a sum or a list may be broken: before + and −, behind a comma."""
+    """Where a sum or a list may be broken: before + and −, after a comma."""
 
     tex: str
     width: float
@@ -151,7 +151,7 @@ class _Reader:
         return inner
 
     def _script(self, token: str, before: list[Node]) -> None:
-        """A sub- or superscript becomes part of what it hangs on."""
+        """A sub- or superscript becomes part of its base."""
         inner = self._argument()
         text, width = f"{token}{{{_tex(inner)}}}", _SCRIPT * _width(inner)
         base = before.pop() if before else Atom("{}", 0.0)
@@ -202,13 +202,13 @@ class _Reader:
 
 
 def _closed(nodes: list[Node]) -> list[Node]:
-    """In brackets, unless that says nothing."""
+    """In brackets, unless they are redundant."""
     simple = not any(isinstance(n, Gap | Sign) for n in nodes)
     return nodes if simple else [Atom(r"\bigl(", 5.0), *nodes, Atom(r"\bigr)", 5.0)]
 
 
 def _may_break(before: Sequence[Node]) -> bool:
-    """No break behind Σ, a number in front, or a sign."""
+    """No break after Σ, a leading number, or a sign."""
     if not before or isinstance(before[-1], Gap | Sign):
         return False
     return not before[-1].tex.startswith((r"\sum", r"\prod", r"\quad", r"\sim"))
@@ -257,7 +257,7 @@ class _Lines:
             self.line, self.used = r"\quad " * min(depth, 4), _EM * (1 + min(depth, 4))
 
     def sum(self, nodes: Sequence[Node], depth: int) -> None:
-        """Terms, each on the line if it fits there, else on a line of its own."""
+        """Terms, each on the current line if it fits there, otherwise on a new line."""
         for part in _terms(nodes):
             self._placed(part, depth)
 
@@ -292,7 +292,7 @@ class _Lines:
                 self.put(n)
 
     def _opened(self, n: Inside, depth: int) -> None:
-        """What is inside, behind a bracket that stays where it is."""
+        """The inside of a bracket, placed after the opening bracket."""
         first, *rest = n.broken
         if isinstance(first, Atom):
             self.put(first)

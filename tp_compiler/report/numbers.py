@@ -70,7 +70,7 @@ def _magnitude(value: float) -> int:
 
 
 def _scientific(size: float) -> int:
-    """The exponent to factor out: 0 for numbers a reader takes in at a glance."""
+    """The exponent to factor out: 0 for numbers that are easy to read."""
     magnitude = _magnitude(size)
     # Below 1e-300 a power of ten underflows itself.
     return 0 if -4 <= magnitude < 7 else max(magnitude, -300)

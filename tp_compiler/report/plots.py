@@ -1,4 +1,4 @@
-"""Results as pictures: bars for numbers, lines over one axis, heat maps over two; verification against width.
+"""Plots: bars for numbers, lines over one axis, heat maps over two; verification against width.
 
 Figures are made without pyplot, so that no window system or global state is touched.
 """
@@ -101,12 +101,12 @@ def _heat_map(figure: Figure, panel: Axes, axes: tuple[str, ...], value: Any) ->
 
 
 def _literal(text: str) -> str:
-    """A name as it stands: a dollar sign would start matplotlib's mathematics."""
+    """A name taken literally: a dollar sign would start matplotlib's mathematics."""
     return text.replace("$", r"\$")
 
 
 def plot_verification(verification: Verification, path: str) -> None:
-    """The RMS deviation of each output against width, log-log, beside the expected n^(-1/2)."""
+    """The RMS deviation of each output against width, log-log, with the expected n^(-1/2)."""
     figure, panels = _panels(len(verification.checks))
     for check, panel in zip(verification.checks, panels, strict=False):
         _deviation(panel, check)

@@ -1,6 +1,6 @@
-"""The picture of the classes (TP IV Figure 2): a slice through the space of parametrizations, with the program in it.
+"""The plot of the classes (TP IV Figure 2): a slice through the space of parametrizations, with the program in it.
 
-Across: every parameter's update moves what it computes by n^-s. Up: an entry of the readout is n^-m at initialisation.
+Horizontal: every update moves its output by n^-s. Vertical: an entry of the readout is n^-m at initialisation.
 The classes are those of the program's own network (analysis.py), point by point on a grid of exact fractions.
 """
 
@@ -42,7 +42,7 @@ def classes(scaling: Scaling) -> dict[tuple[Fraction, Fraction], Regime]:
     """The class at every point of the grid."""
 
     def entrywise(t: Trainable) -> Optimizer:
-        """Faithful points are alike for all optimizers; those without d stand for one that ignores it."""
+        """Faithful points are the same for all optimizers; optimizers without d are treated as ignoring it."""
         found = scaling.choice(t)
         return found if isinstance(found, Entrywise | Untrained) else OPTIMIZERS["SignSGD"]
 
@@ -54,7 +54,7 @@ def classes(scaling: Scaling) -> dict[tuple[Fraction, Fraction], Regime]:
 
 
 def place(scaling: Scaling) -> tuple[Fraction, Fraction] | None:
-    """Where the program stands: (r, m); None where nothing reads it out."""
+    """The position of the program: (r, m); None if there is no readout."""
     for row in scaling.main.rows.values():
         if row.output is not None:
             return scaling.verdict.r, -row.output

@@ -1,4 +1,4 @@
-"""Classifications and figures as plain tables."""
+"""Classifications and scaling values as plain tables."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def raw_figures(
 
 
 def _figure(exponent: Fraction, factor: float) -> str:
-    """A power of n, and what stands before it."""
+    """A power of n, with its factor."""
     if math.isclose(factor, 1):
         return power(exponent)
     return f"{factor:.4g}" if exponent == 0 else f"{factor:.4g} {power(exponent)}"

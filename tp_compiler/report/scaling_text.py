@@ -1,4 +1,4 @@
-"""The answer of `tpc scale` as a page of plain text."""
+"""The result of `tpc scale` as plain text."""
 
 from __future__ import annotations
 

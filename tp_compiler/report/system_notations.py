@@ -98,7 +98,7 @@ class Unicode(Backend, StrPrinter):
         return f"{self._base(e.base)}^{self.parenthesize(e.exp, PRECEDENCE['Pow'])}"
 
     def _base(self, e: Any) -> str:
-        """What a power is of."""
+        """The base of a power."""
         return self.paren(self._print(e)) if isinstance(e, sp.Sum) else str(self.parenthesize(e, PRECEDENCE["Pow"]))
 
     def _print_Mul(self, e: Any) -> str:
@@ -236,7 +236,7 @@ class Latex(Backend, LatexPrinter):
         return base + "'" * primes
 
     def _print_Pow(self, e: Any) -> str:
-        """What has a superscript of its own stands in brackets."""
+        """A base that already has a superscript is put in brackets."""
         if e.exp.is_Integer and e.exp > 0 and isinstance(e.base, Named | Expectation):
             base = self._print(e.base)
             return f"{self.paren(base) if '^' in base else base}^{{{e.exp}}}"
@@ -270,7 +270,7 @@ class Latex(Backend, LatexPrinter):
 
 
 def names_apart(system: System) -> dict[str, str]:
-    """Names that would look like others: a word that is a Greek letter, beside the letter; x2 beside x over an index."""
+    """Names that would look the same: a Greek letter and the word for it; x2 and x with index 2."""
     labels = {n.label.partition("[")[0] for e in system for x in expressions(e) for n in x.atoms(Named)}
     labels |= {m.name for m in system.matrices}
     plain = {part for label in labels for part in label.split("^")}

@@ -1,4 +1,4 @@
-"""What a page of equations has to say beside them: what indices run over, and sentences, where they are needed."""
+"""Notes on a page of equations: ranges of indices, and explanations where they are needed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tp_compiler.equations.terms import Data, Entry, Expectation, Expr, Joined, 
 
 @dataclass(frozen=True)
 class Note:
-    """A sentence as text and as LaTeX, and when it is needed. `in_front` of the equations, or behind them."""
+    """A sentence as text and as LaTeX, and when it is needed; placed before the equations if `in_front`, otherwise after."""
 
     text: str
     tex: str

@@ -1,6 +1,6 @@
 """One printer, three outputs: LaTeX, Unicode text and Markdown.
 
-`_lines` says what is stated about an equation, once for all; system_notations.py how a term is written.
+`_lines` lists what is stated about an equation, for all outputs; system_notations.py defines how a term is written.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def _product_lines(e: Equation, p: Any) -> list[Line]:
 
 
 def _state_lines(e: Equation, p: Any) -> list[Line]:
-    """What a state is after the next update, and where it starts."""
+    """The state after the next update, and its initial value."""
     show, (time, *_) = p.doprint, (i for i in e.symbol.indices if i == e.time)
     first = e.symbol.indices[-1] + 1 if e.kind == "weight" else sp.Integer(0)
     lines = [(show(reindex(e.symbol, {time: time + 1})), "=", show(e.expression))]
@@ -205,14 +205,14 @@ def unicode(system: System) -> str:
 
 
 def printer_of(system: System) -> Latex:
-    """The LaTeX printer, with the names that would look the same told apart."""
+    """The LaTeX printer, in which names that would look the same are distinguished."""
     p = Latex({"fold_short_frac": False})
     p.apart = names_apart(system)
     return p
 
 
 def _statement(lines: list[Line], room: float) -> list[str]:
-    """The rows of one equation: what belongs to it is set in, and so is what goes on."""
+    """The rows of one equation: continuation lines and dependent statements are indented."""
     rows = []
     for k, (left, sign, right) in enumerate(lines):
         first, *rest = broken(f"{left} {sign} {right}" if left else f"{sign} {right}", room - _INDENT)
@@ -227,7 +227,7 @@ def _statements(system: System, room: float) -> list[list[str]]:
 
 
 def _rows(statements: list[list[str]], end: str) -> str:
-    """Rows for an environment of amsmath; `end` closes one that its statement goes on after."""
+    """Rows for an amsmath environment; `end` closes a row whose statement continues."""
     ends = [end if len(rows) <= _TOGETHER else r" \\" for rows in statements]
     closed = [[*(row + e for row in rows[:-1]), rows[-1]] for rows, e in zip(statements, ends, strict=True)]
     return " \\\\\n".join("".join(f"  &{row}\n" for row in rows)[:-1] for rows in closed)

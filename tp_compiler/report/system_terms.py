@@ -1,4 +1,4 @@
-"""How terms are put together from pieces of notation: what the Unicode and the LaTeX printer share."""
+"""How terms are composed from pieces of notation: shared by the Unicode and the LaTeX printer."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def primes(ket: Ket) -> tuple[int, str]:
 
 
 class Backend(_Printer):
-    """What the two printers share: how the terms of this room are put together from pieces of notation."""
+    """The common base of the two printers: how terms are composed from pieces of notation."""
 
     def _p(self, e: Expr, level: str = "Mul") -> str:
         return self.parenthesize(e, PRECEDENCE[level], strict=True)
@@ -100,7 +100,7 @@ class Backend(_Printer):
         return self.indexed(name, tuple(self._print(i).replace(" ", "") for i in indices))
 
     def _as_ordered_terms(self, e: Any, order: Any = None) -> list[Any]:
-        """What is added before what is subtracted; positions read s - 1, not -1 + s."""
+        """Added terms before subtracted ones; positions read s - 1, not -1 + s."""
         if all(t.is_Symbol or t.is_Integer for t in e.args):
             return sorted(e.args, key=lambda t: t.is_Integer)
         many = len(e.args) > _FEW and not any(map(copies_of, e.args))
@@ -164,7 +164,7 @@ class Backend(_Printer):
         return self.stein(inner, self._print(y))
 
     def where_stein(self, e: Any) -> str:
-        """What Y and Ĝ are, to be said behind the equation."""
+        """The meaning of Y and Ĝ, to be stated after the equation."""
         _, kets, hats, _, _, steps = e.args
         ranges = tuple(dict.fromkeys(self.range_of((s, 0, last)) for s, last in steps))
         rows, columns = (self.paren(", ".join(self._print(k) for k in family)) for family in (kets, hats))

@@ -1,4 +1,4 @@
-"""Results for terminals: plain tables, the same on every width of screen."""
+"""Results for terminals: plain tables, independent of the width of the screen."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Width exponents: the class of an abcd-parametrization, and the figures that a raw implementation needs."""
+"""Width exponents: the class of an abcd-parametrization, and the values that a raw implementation needs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""abcd-parametrizations: four exponents a layer, their symmetry, and the sizes that decide the class.
+"""abcd-parametrizations: four exponents per layer, their symmetry, and the sizes that decide the class.
 
 The network is the perceptron of TP IVb 2.2: h^1 = W^1 ξ, h^l = W^l x^(l-1), x^l = φ(h^l), f = W^(L+1)ᵀ x^L, with
 weights W^l = n^-a_l w^l, w^l ~ N(0, n^-2b_l), and updates w^l ← w^l − η n^-c_l Q(n^d_l g_0, .., n^d_l g_t), where g are
@@ -39,11 +39,11 @@ class Layer:
 
 @dataclass(frozen=True)
 class Sizes:
-    """What the class depends on, and nothing else: sizes at initialisation, and sizes of updates.
+    """Everything that the class depends on: sizes at initialisation, and sizes of updates.
 
     `init` holds a_l + b_l: an entry of W^l is n^-(a_l + b_l). `r` (TP IVb Def 2.8.5): the update of W^l alone moves
-    what the layer computes, h^l or f, by n^-r_l in a step. `how` writes each r with its numbers. `first`: of the
-    very first step, before the readout was ever updated; this differs where the readout's update is larger than its
+    the layer's output, h^l or f, by n^-r_l in a step. `how` writes out the computation of each r. `first`: sizes in the
+    very first step, before the readout has been updated; this differs if the readout's update is larger than its
     initial value.
     """
 
@@ -88,7 +88,7 @@ def checked(layers: Sequence[Layer]) -> tuple[Layer, ...]:
 def needed_d(layers: Sequence[Layer], readout: Fraction | None = None) -> tuple[Fraction, ...]:
     """The d that make the inputs of every Q Θ(1): d_l = a_l + a_{L+1} + b_{L+1}, d_{L+1} = a_{L+1} (TP IVb (2.26)).
 
-    `readout` stands for a_{L+1} + b_{L+1} once the readout was updated.
+    `readout` replaces a_{L+1} + b_{L+1} once the readout has been updated.
     """
     last = layers[-1]
     back = last.a + last.b if readout is None else readout
@@ -98,7 +98,7 @@ def needed_d(layers: Sequence[Layer], readout: Fraction | None = None) -> tuple[
 def sizes(layers: Sequence[Layer], homogeneity: Exponent | None = None, first: bool = False) -> Sizes:
     """r_1 = a_1 + c_1, r_l = a_l + c_l − 1 (TP IVb Def 2.8.5), where the inputs of Q are Θ(1).
 
-    With `homogeneity` p, Q(kg) = k^p Q(g), any d is as good as the faithful d*: n^-c Q(n^d g) = n^-c* Q(n^d* g)
+    With `homogeneity` p, Q(kg) = k^p Q(g), any d is equivalent to the faithful d*: n^-c Q(n^d g) = n^-c* Q(n^d* g)
     with c* = c + p(d* − d) (p = 1 is TP IVb Remark 2.2.4). Unless `first`, d* goes with the readout once updated,
     which for p = 1 gives the r of TP IV section 3, with its minimum of a_{L+1} + b_{L+1} and 2a_{L+1} + c.
     """

@@ -1,9 +1,9 @@
-"""The class of a parametrization for any architecture: orders of magnitude of every ket, update and reading.
+"""The class of a parametrization for any architecture: orders of magnitude of every ket, update and readout.
 
-One step of training changes a parameter by what its optimizer makes of its gradient; gradients are nodes of the same
-program (`ir.gradient`), so their sizes come out of the same sweep. An update is as large as it becomes in training:
-after each sweep the parameters that were 0, or that read outputs, have the size that their updates give them, and the
-next sweep sees gradients made of those. On perceptrons the verdicts are those of TP IVb Thm 2.8.12 (verdict.py).
+One training step changes a parameter by what its optimizer computes from its gradient; gradients are nodes of the same
+program (`transform.gradient`), so the same sweep gives their sizes. An update is as large as it becomes in training:
+after each sweep the parameters that were 0, and readouts, have the size that their updates give them, and the
+next sweep uses gradients with those sizes. On perceptrons the verdicts are those of TP IVb Thm 2.8.12 (verdict.py).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Architecture(Verdict):
 
 
 class Analysis:
-    """A network with its gradients; `judge` asks for the class that rows of figures give it."""
+    """A network with its gradients; `judge` determines the class for given rows of values."""
 
     def __init__(self, reading: Reading):
         self.reading = reading
@@ -126,7 +126,7 @@ class Analysis:
         return any(sizes.of[n].moves > 0 for n in self.watched)
 
     def _after(self, rows: list[Row], starts: Parts, found: dict[int, Order], early: bool, grow: bool = True) -> Parts:
-        """The parameters with their updates; `early`: of those alone that may outgrow what they started as. `grow`: a
+        """The parameters with their updates; `early`: only those that may outgrow their initial values. `grow`: a
         readout counts as large as it becomes."""
         after = {leaf: dict(parts) for leaf, parts in starts.items()}
         for k, row in enumerate(rows):
@@ -140,7 +140,7 @@ class Analysis:
 
     # -- verdicts -----------------------------------------------------------------------------------------------
     def judge(self, rows: list[Row], given_d: bool = False) -> Architecture:
-        """The class. `given_d`: the rows have exponents d of their own, so that eps may be off."""
+        """The class. `given_d`: the rows have their own exponents d, so that eps may be unfaithful."""
         self.members = None
         apart = self._trained(rows)
         self.members = self._members(rows)
@@ -166,7 +166,7 @@ class Analysis:
         return Architecture(conditions, r, updates, tuple(self._problems(initial, sizes, still)), notes)
 
     def _members(self, rows: list[Row]) -> Members | None:
-        """By how much members that start alike differ; None where they do by order one, or where there are none."""
+        """By how much members that start alike differ; None if they differ by order one, or if there are none."""
         if not self.alike.pinned:
             return None
         initial = self._sweep(self.forward, _starts(rows), rows)
@@ -177,7 +177,7 @@ class Analysis:
     def _notes(
         self, rows: list[Row], entries: dict[int, Order], apart: dict[int, Order], found: dict[int, Order]
     ) -> tuple[str, ...]:
-        """What the exchange of members cancels."""
+        """Notes on what cancels under exchange of members."""
         notes, axes = [], ", ".join(sorted(axis.name for axis in self.alike.axes))
         for k, row in enumerate(rows):
             if not row.trained or entries[k] >= apart[k]:
@@ -195,7 +195,7 @@ class Analysis:
         return self._sweep(self.forward, self._after(rows, _starts(rows), found, False, grow=False), rows)
 
     def _shown(self, sizes: Sizes, wrong: Callable[[ir.Node], bool]) -> list[ir.Node]:
-        """What is worth a sentence: what has a name, the readings, and where something goes wrong first."""
+        """The nodes to report: those with names, readouts, and those where something first goes wrong."""
         first = [n for n in self.watched if wrong(n) and not any(wrong(a) for a in n.args)]
         if first:
             return first
@@ -305,7 +305,7 @@ def _unique(conditions: list[Condition]) -> list[Condition]:
 
 
 def _step(row: Row, natural: Order) -> tuple[Order, Order]:
-    """What a step adds to a parameter, in natural units; and the entries of its raw gradient, which eps may outweigh."""
+    """What a step adds to a parameter, in natural units; and the entries of its raw gradient, which eps may dominate."""
     if natural == NOTHING or not row.trained:
         return NOTHING, NOTHING
     g = row.gradient(Fraction(natural))
@@ -314,7 +314,7 @@ def _step(row: Row, natural: Order) -> tuple[Order, Order]:
 
 
 def moved(row: Row, natural: Fraction | int) -> Fraction:
-    """The power of n of what a step adds to a parameter, in natural units, where its natural gradient is n^natural."""
+    """The power of n of what a step adds to a parameter, in natural units, if its natural gradient is n^natural."""
     return Fraction(_step(row, Fraction(natural))[0])
 
 

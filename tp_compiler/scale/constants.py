@@ -1,9 +1,9 @@
-"""What stands before the powers of n: width ratios and initial variances.
+"""The factors of the powers of n: width ratios and initial variances.
 
-A figure is a power of the widths that a layer joins, so that a ratio ρ = m/n enters it with a power of its own: entries of
+A value is a power of the widths that a layer connects, so a ratio ρ = m/n enters it with its own power: entries of
 W : m x n start at σ/√n, and the gradient by |x> : m has entries 1/m. The rules of optimizers.py are linear in the logarithms of
-sizes; here they are asked with those of the ratios in the place of the powers of n. Raw training with the figures, at
-width_mult = n, is the program's own training.
+sizes; here they are applied to the ratios instead of the powers of n. Raw training with the resulting values, at
+width_mult = n, is exactly the training of the program.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
-"""Members of a family that start alike: what cancels, or stands still, for as long as they do.
+"""Members of a family that start alike: what cancels, or does not move, while they remain alike.
 
-Where nothing tells the members of an axis apart (experts of a mixture, drawn alike and met by no data of their own), limits
+If nothing distinguishes the members of an axis (experts of a mixture with the same distribution and no data of their own), limits
 are symmetric under their exchange: numbers over the axis are equal, softmax weights are 1/size, and gradients by the logits
-cancel. This is found by arithmetic: the program's numbers are computed for random values of its brackets that have the symmetry. What
-comes out the same for all of them is pinned. Networks differ from it by the fluctuations that tell members apart, n^-1/2.
+cancel. This is found numerically: the program's numbers are computed for random values of its brackets that have the symmetry. What
+is the same for all of them is pinned. Networks deviate from it by the fluctuations that distinguish members, n^-1/2.
 
 This needs continuity. A jump (a hard gate, the slope of a kink) of numbers that members share, and arithmetic that is singular
-where averages vanish (g/|g| at g = 0), may turn these fluctuations into differences of order one. Such numbers, what they
-enter, and parameters that learn by them, are drawn without the symmetry.
+where averages vanish (g/|g| at g = 0), may turn these fluctuations into differences of order one. Such numbers, everything they
+enter, and parameters that learn from them, are drawn without the symmetry.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ Table = dict[Positions, float]
 
 @dataclass(frozen=True)
 class Alike:
-    """The axes of members that start alike, the numbers that these pin, and those of them that are 0."""
+    """The axes of members that start alike, the numbers pinned by them, and those among these that are 0."""
 
     axes: frozenset[Axis]
     pinned: frozenset[ir.Node]
@@ -44,7 +44,7 @@ class Alike:
 
 
 def alike(reading: Reading, vanishes: Callable[[ir.Contract], bool]) -> Alike:
-    """What is alike in a network that is trained; `vanishes`: is this average 0 in the limit at initialisation?"""
+    """Finds members that are alike in a trained network; `vanishes`: is this average 0 in the limit at initialisation?"""
     axes = frozenset(_axes(reading)) if _trains(reading.program) else frozenset()
     if not axes:
         return Alike(axes, frozenset(), frozenset(), ())
@@ -138,7 +138,7 @@ def _touched(order: list[ir.Node], axes: frozenset[Axis]) -> set[ir.Node]:
 def _behind(
     order: list[ir.Node], sources: Collection[Leaf], axes: frozenset[Axis], zero: Collection[ir.Node] = ()
 ) -> set[ir.Node]:
-    """The nodes over the axes that what tells members apart enters, but for products with what is 0."""
+    """The nodes over the axes that depend on what distinguishes members, except products with 0."""
     found: set[ir.Node] = set()
     for n in order:
         if not _over(n.type.indices, axes):
@@ -156,7 +156,7 @@ def _jumps(node: ir.Node) -> bool:
 
 
 def _is_leaf(node: ir.Node) -> bool:
-    """Is its value drawn? Brackets are, and whatever is no smooth arithmetic of numbers."""
+    """Is its value drawn? Brackets are, and everything that is not smooth arithmetic of numbers."""
     match node:
         case ir.Constant() | ir.Reindex() | ir.Stop() | ir.Reduce(op="logsumexp" | "prod"):
             return False
@@ -176,7 +176,7 @@ class _Draw:
     """The numbers of a program for one choice of its brackets; other axes are cut to two points.
 
     Numbers of `uneven` are drawn without the symmetry. Given `vanishes`, the brackets that vanish at initialisation are
-    0, functions with kinks are computed too; `zero` has what is 0 by them, kets too, and `singular` what cannot be computed of it.
+    0, and functions with kinks are computed too; `zero` holds what is then 0, including kets, and `singular` what cannot be computed.
     """
 
     def __init__(
@@ -242,7 +242,7 @@ class _Draw:
         return vanishes(node) or any(a in self.zero for a in node.args)
 
     def _leaf(self, node: ir.Node, at: Positions) -> float:
-        """The same wherever positions of members agree alike, but for what is uneven."""
+        """The same value at positions related by an exchange of members, except for what is uneven."""
         seen: dict[tuple[Axis, int], int] = {}
         key: list[object] = []
         for index, place in zip(node.type.indices, at, strict=True):

@@ -1,4 +1,4 @@
-"""The figures of every parameter of a program, at a parametrization of the literature or one of its own rows."""
+"""The scaling values of every parameter of a program, at a parametrization of the literature or at the program's rows."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def chosen(optimizer: str | None) -> Choice:
 
 
 def _own_optimizer(name: str, t: Trainable) -> Optimizer:
-    """One of the program's own that is no function of entries: its degree is read off its body."""
+    """An optimizer of the program that is not entrywise: its degree is derived from its body."""
     found = t.degree
     if isinstance(found, Homogeneity):
         added = tuple((p, signals, inputs) for p, (signals, inputs) in found.scales.items())
@@ -117,7 +117,7 @@ def _own_optimizer(name: str, t: Trainable) -> Optimizer:
 
 
 def _number(t: Trainable, arguments: Mapping[str, ir.Node], name: str) -> Fraction | None:
-    """An argument that exponents are made of: a fraction, at every step."""
+    """An argument that determines exponents: a constant fraction."""
     node = arguments.get(name)
     if node is None:
         return None
@@ -172,12 +172,12 @@ def given(rows: Sequence[Exponents], key: Key) -> dict[str, Fraction]:
 
 
 def has_d(optimizer: Optimizer) -> bool:
-    """Do gradients enter it with a power of n of their own? In matrix optimizers what stands beside them scales with them."""
+    """Do gradients enter it with their own power of n? In matrix optimizers everything added to them scales with them."""
     return isinstance(optimizer, Entrywise | Scaled | Untrained)
 
 
 def left_out(reading: Reading, choose: Choice) -> Iterator[tuple[Parameter, str]]:
-    """Rows of the block that give a and leave out what goes with it, and what that means."""
+    """Rows of the block that give a but leave out c or d, and what that means."""
     network, base = reading.program.network, maximal_update()
     assert network is not None
     for p in reading.parameters:
@@ -197,7 +197,7 @@ def left_out(reading: Reading, choose: Choice) -> Iterator[tuple[Parameter, str]
 
 
 def _alike(rows: list[Row], exponents: Sequence[Exponents]) -> None:
-    """Members of a family are told apart by how they learn: they start alike."""
+    """Members of a family may learn differently, but must start alike."""
     first: dict[Leaf, Row] = {}
     for row in rows:
         other = first.setdefault(row.parameter.leaf, row)

@@ -1,4 +1,4 @@
-"""How entrywise functions carry sizes: the power of n of φ(x) where x is n^e, read off the primitives' own values."""
+"""How entrywise functions propagate sizes: the power of n of φ(x) if x is n^e, derived from values of the primitives."""
 
 from __future__ import annotations
 

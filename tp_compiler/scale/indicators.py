@@ -1,6 +1,6 @@
 """Which terms survive in the limit of a stable and faithful parametrization: the indicators of TP IVb 3.1.
 
-The recursion that they stand in, W̄ being W in units of its own size:
+The recursion in which they appear, where W̄ is W in units of its own size:
 
 - |z_t⟩ = |z_0⟩ + 1(moves) Σ_s |δz_s⟩ for z = h^l, x^l
 - |δx_t⟩ = φ(|h_t⟩) − φ(|h_{t−1}⟩) where features move, else φ'(|h⟩)|δh_t⟩
@@ -32,7 +32,7 @@ class LayerTerms:
 
 @dataclass(frozen=True)
 class Indicators:
-    """All of them; see the module for the recursion they stand in."""
+    """All indicators; see the module for the recursion in which they appear."""
 
     layers: tuple[LayerTerms, ...]
     initial: bool  #: 1(b_{L+1} <= c_{L+1}): W_0 of the readout still counts after its first update

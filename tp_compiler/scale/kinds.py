@@ -1,11 +1,11 @@
-"""What a ket parameter does in the network: it is read off where it enters brackets and products.
+"""The role of a ket parameter in the network, derived from the brackets and products it enters.
 
 In a bracket one factor may be a *readout*: a parameter by itself, up to index names and scalar factors, against
 features that are not that parameter too, or its product with matrices (<c|c> with |c> = |e> is a norm, and <c|Q^T K|c> is
-the logit <q|k> of |q> = Q|c>, |k> = K|c>: no readings). Where both sides
-could be the readout, the one is that is trained, then the one that is centred at initialisation (a gain of ones is
+the logit <q|k> of |q> = Q|c>, |k> = K|c>: no readouts). If both sides
+could be the readout, it is the one that is trained, then the one that is centred at initialisation (a gain of ones is
 not), then the one without data, then the bra. A ket with no other use is an output parameter; one with both uses is
-tied; any other is of vector kind. A readout need not be trained: its size at initialisation counts all the same.
+tied; any other is of vector kind. A readout need not be trained: its initial size still matters.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class _Path:
 
 
 def uses(roots: Iterable[ir.Node], leaves: set[ir.Node], still: Collection[ir.Node] = ()) -> dict[ir.Node, Use]:
-    """What the kets among `leaves` are used for in the network that ends in `roots`; those of `still` are not trained."""
+    """The uses of the kets among `leaves` in the network with results `roots`; those in `still` are not trained."""
     order = reachable(roots)
     kets = {leaf for leaf in leaves if leaf.type.is_ket}
     images = _images(order, kets)

@@ -1,4 +1,4 @@
-"""Exact exponents, and how they are written."""
+"""Exact exponents, and their notation."""
 
 from __future__ import annotations
 
@@ -38,5 +38,5 @@ def total(*terms: Fraction) -> str:
 
 
 def difference(x: Fraction, y: Fraction) -> str:
-    """`1 - 1/2`, with brackets around what is negative."""
+    """`1 - 1/2`, with negative numbers in parentheses."""
     return f"{x} - {y if y >= 0 else f'({y})'}"

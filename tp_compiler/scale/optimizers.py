@@ -2,7 +2,7 @@
 
 A layer's raw gradient is G = Σ_b δ_b x_bᵀ over a batch of fixed size. Three exponents say how large it is
 (`Gradient`); a row turns them into the exponent u of Δw x for learning rate 1, and into those of eps or damping. A
-learning rate n^(−r − u) then moves what the layer computes by n^-r.
+learning rate n^(−r − u) then moves the layer's output by n^-r.
 
 Sources: TP IVb 2.1, 2.2; Ishikawa and Karakida (arXiv 2312.12226), Prop. 4.1 and Table 1, for K-FAC and Shampoo; Qiu et
 al. (arXiv 2512.05620), Table 1, for Shampoo with any powers and Muon; Liu et al. (arXiv 2102.07227) for Nero.
@@ -20,7 +20,7 @@ ZERO, ONE = Fraction(0), Fraction(1)
 
 
 class Kind(StrEnum):
-    """What a parameter joins: n is every width, inputs and outputs are of fixed size."""
+    """What a parameter connects: n is every width; inputs and outputs have fixed size."""
 
     INPUT = "input"  #: fixed to n
     EMBEDDING = "embedding"  #: fixed to n, its inputs one-hot
@@ -104,7 +104,7 @@ class Entrywise(Optimizer):
 
 @dataclass(frozen=True)
 class Scaled(Optimizer):
-    """Any Q on entries: the gradient is multiplied by `gradient`, so that Q sees Θ(1) entries and gives them."""
+    """Any entrywise Q: the gradient is multiplied by `gradient`, so that Q receives and returns Θ(1) entries."""
 
     def step(self, g: Gradient) -> Fraction:
         return g.inputs
@@ -190,8 +190,8 @@ class Rotated(Spectral):
 
 @dataclass(frozen=True)
 class Homogeneous(Optimizer):
-    """One of the program's own, homogeneous in its gradient |δ><x|: `whole` operators of singular values |δ|^signals |x|^inputs,
-    or entries of that degree. `added`: hyperparameters, with the degrees of what they stand beside."""
+    """An optimizer of the program, homogeneous in its gradient |δ><x|: `whole` operators with singular values |δ|^signals |x|^inputs,
+    or entries of that degree. `added`: hyperparameters, with the degrees of what they are added to."""
 
     signals: Fraction = ONE
     inputs: Fraction = ONE
@@ -237,9 +237,9 @@ class Rotational(Optimizer):
 
 @dataclass(frozen=True)
 class Relative(Optimizer):
-    """Steps of the size of the weights (norm(p) times a direction of norm 1): LARS, LAMB, Adafactor.
+    """Steps proportional to the weights (norm(p) times a direction of norm 1): LARS, LAMB, Adafactor.
 
-    `eps` and `beside`: what stands beside a gradient entry, and what beside the size of the weights.
+    `eps` and `beside`: what is added to a gradient entry, and what is compared with the size of the weights.
     """
 
     eps: str = ""

@@ -1,4 +1,4 @@
-"""Named points: the parametrizations of the literature, kind by kind, for any depth."""
+"""Named points: the parametrizations of the literature, by kind of parameter, for any depth."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A program as width exponents see it: the network at initialisation, its readings, and what uses each parameter.
+"""A program as seen by width exponents: the network at initialisation, its readouts, and the uses of each parameter.
 
 The network is the function of the parameters that the program minimises, differentiates or reports, written with the
 initial values of the parameters. Its *readings* are the brackets that meet no ket any more on their way to the result:
@@ -135,7 +135,7 @@ class Reading:
         return reachable([*self.roots, *terms])
 
     def name(self, node: ir.Node) -> str:
-        """What the source calls a node, or its text."""
+        """The name of a node in the source, or its text."""
         return self.names.get(node) or " ".join(self.spans.get(node, node.span).text.split())
 
 
@@ -181,7 +181,7 @@ def read(program: Program) -> Reading:
 
 
 def _call(names: dict[ir.Node, str], node: ir.Node, name: str) -> None:
-    """Gives a name to a node, and to what it reads under other indices."""
+    """Names a node, and the nodes that it only renames."""
     names[node] = name
     while isinstance(node, ir.Reindex) and len(node.args) == 1:
         (node,) = node.args
@@ -203,7 +203,7 @@ def _initial(leaf: Leaf) -> Leaf:
 
 
 def _start(node: ir.Node) -> ir.Node | None:
-    """A parameter in the loop stands for its initial value; other leaves stay."""
+    """Replaces a parameter in the loop by its initial value; other leaves stay."""
     if isinstance(node, ir.Carry):
         return node.state.init
     return None if node.args and not isinstance(node, ir.InitialKet | ir.InitialScalar) else node

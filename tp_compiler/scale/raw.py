@@ -1,7 +1,7 @@
-"""Exponents for a raw implementation: what to write in place of init std, learning rate, eps and damping at width n.
+"""Exponents for a raw implementation: init std, learning rate, eps and damping at width n.
 
-Forwards, `raw`: from an abcd-parametrization, the figures of one parameter. Backwards, `classify_raw`: from the
-figures of a network as it stands, its class; `raw_sizes(..).moves` says what goes wrong with it, and with which
+Forwards, `raw`: from an abcd-parametrization to the values for one parameter. Backwards, `classify_raw`: from the
+values of an existing network to its class; `raw_sizes(..).moves` says what goes wrong with it, and with which
 power.
 """
 
@@ -37,11 +37,11 @@ class Raw:
 
 
 def raw(point: Point, kind: Kind | str, optimizer: Optimizer | str, multiplier: Exponent | None = None) -> Raw:
-    """The figures of one parameter W = n^multiplier w at a point, w being what the optimizer holds.
+    """The scaling values of one parameter W = n^multiplier w at a point, where w is the tensor that is optimized.
 
     `multiplier` is 0 unless given: any value gives an equivalent row of the table (TP IVb (2.5)). Nero fixes the
-    size of w, and so its multiplier. Entrywise optimizers follow c and d to the letter; the others have no d, so
-    the layer must be faithful (`faithful_d`), and the figures give each layer its r_l. Gradients are those of training, where
+    size of w, and so its multiplier. Entrywise optimizers use c and d exactly; the others have no d, so
+    the layer must be faithful (`faithful_d`), and the values give each layer its r_l. Gradients are those during training, when
     the readout is as large as its updates make it.
     """
     kind, row = Kind(kind), _row(optimizer)
@@ -85,9 +85,9 @@ def raw_sizes(
     multiplier: Sequence[Exponent] | None = None,
     first: bool = False,
 ) -> Sizes:
-    """The sizes of a raw perceptron, layers from input to output, from the powers of n that it has.
+    """The sizes of a raw perceptron, layers from input to output, from its powers of n.
 
-    eps and damping are taken to scale with what they stand beside. `first`: as they are in the first step of
+    eps and damping are assumed to scale with what they are added to. `first`: sizes in the first step of
     training.
     """
     row = _row(optimizer)

@@ -1,10 +1,10 @@
 """From a parametrization's class to its limit: which initial values and which updates survive (TP IVb 2.8, 3.1).
 
-Every figure of a stable and faithful point is a power of n beside natural units: a readout starts at n^-s, an update is
-n^-u of what the optimizer returns for Θ(1) gradients. Where features move, s and u are at least 0, and what has a positive one
-vanishes: a layer that does not learn, a readout that forgets its start (so that training proper begins one step later). In
-the operator regime the readout v = n^ρ v' shows changes of features by n^ρ: a parameter whose update is n^-ρ stands in the
-operator, one with a smaller update does not, and f_0 survives at ρ = 1/2 alone. Without training the readout's start is all.
+Every quantity at a stable and faithful point is a power of n times its natural size: a readout starts at n^-s, an update is
+n^-u times what the optimizer returns for Θ(1) gradients. If features move, s and u are at least 0, and what has a positive one
+vanishes: a layer that does not learn, a readout that forgets its initial value (so training effectively begins one step later). In
+the operator regime the readout v = n^ρ v' amplifies changes of features by n^ρ: a parameter whose update is n^-ρ is part of the
+operator, one with a smaller update is not, and f_0 survives only at ρ = 1/2. Without training only the readout's initial size matters.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def _features(rows: list[Row]) -> Regime:
 
 
 def _gradients(scaling: Scaling, rows: list[Row], operator: bool) -> Regime | None:
-    """Optimizers that are not linear must meet gradients of the size that their powers were read at."""
+    """Optimizers that are not linear must receive gradients of the size assumed for their powers."""
     _, entries = scaling.analysis.updates(rows)
     for k, r in enumerate(rows):
         if not r.trained:
@@ -163,7 +163,7 @@ def _operator(rows: list[Row]) -> Regime:
 
 
 def _drowned(scaling: Scaling, found: Regime) -> Iterator[Diagnostic]:
-    """Where a readout starts at n^-s, first gradients are n^-s as well, which the limit takes as small beside eps."""
+    """If a readout starts at n^-s, first gradients are n^-s too, which the limit treats as small compared with eps."""
     lag = -min(found.starts.values(), default=0.0)
     for r in scaling.main.rows.values() if lag > 0 and found.steps else ():
         eps = r.parameter.declared.arguments.get("eps")

@@ -1,4 +1,4 @@
-"""What `tpc scale` answers: figures of every parameter, the class, and what goes wrong at other parametrizations."""
+"""The result of `tpc scale`: values for every parameter, the class, and what goes wrong at other parametrizations."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Scaling:
 
     @property
     def warnings(self) -> tuple[Diagnostic, ...]:
-        """Rows of the program's block that have no effect, or that leave out what they change."""
+        """Warnings about rows of the program's block that have no effect, or that leave out c or d."""
         network = self.program.network
         assert network is not None
         return (*self._left_out(network), *self._without_effect(network))
@@ -176,6 +176,6 @@ def _power(scaling: Scaling, name: str) -> str:
 
 
 def moves(row: Row, table: Table) -> Fraction | None:
-    """n to this power is what the parameter's own update moves; None where it has no gradient."""
+    """The power of n by which the parameter's own update moves its output; None if it has no gradient."""
     found = table.verdict.updates[row.parameter.shown]
     return None if found == NOTHING else Fraction(found)

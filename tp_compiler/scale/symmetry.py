@@ -1,7 +1,7 @@
-"""Which averages vanish: the scaling of a bracket at initialisation.
+"""Which averages vanish at initialisation, by symmetry.
 
 An average over n neurons is n^-1/2 (the central limit theorem) in place of Θ(1) (the law of large numbers) where it is
-odd under the change of sign of an initial ket or matrix, whose law is symmetric, or where one factor is Gaussian given
+odd under a change of sign of an initial ket or matrix with a symmetric law, or if one factor is Gaussian given
 all else and independent of it (`ir.dependence`). Scalars are numbers in the limit and take no part.
 """
 

@@ -3,11 +3,11 @@
 The numbers are exact exponents in the algebra of max and +: a sum is as large as its largest term, a product has the
 sum of the exponents. Everything is in natural units, where the maximal-update network has exponents 0; a
 parametrization enters through the sizes of parameters and of their updates (`Given`). An average over neurons is as
-large as its integrand, or n^-1/2 of that where it vanishes by symmetry at initialisation (symmetry.py). What updates of kets
-and matrices have moved is in line with what it meets, since updates are made of it, so that averages with it never vanish.
+large as its integrand, or n^-1/2 of that if it vanishes by symmetry at initialisation (symmetry.py). What updates of kets
+and matrices have moved is aligned with what it multiplies, since updates are made from it, so averages with it never vanish.
 Numbers that have moved (gates, attention weights, trained scalars) only scale kets, which keep their symmetries: averages that
-vanish, vanish still. Products move by all their factors at once, or, where `first`, to first order in the learning rate:
-what blows up, does so by that power however small the learning rate is.
+vanish still vanish. Products move by all their factors together, or, if `first`, to first order in the learning rate:
+what blows up does so by that power however small the learning rate is.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from tp_compiler.transform.gradient import Leaf
 
 @dataclass(frozen=True)
 class Size:
-    """Powers of n: at initialisation, and of what training has added. `change`: by updates of kets and matrices, in line with
-    what it meets; `scaled`: by numbers that have moved. A number has a `change` alone. `cause` is the parameter whose update
-    did most."""
+    """Powers of n: at initialisation, and of what training has added. `change`: by updates of kets and matrices, aligned with
+    what it multiplies; `scaled`: by numbers that have moved. A number has only a `change`. `cause` is the parameter whose update
+    contributed most."""
 
     start: Order
     change: Order = NOTHING
@@ -47,11 +47,11 @@ class Size:
 
     @property
     def met(self) -> Order:
-        """What a moving factor meets to first order: the initial value, or, where that is 0, what it has become."""
+        """The other factor of a moving factor to first order: its initial value, or, if that is 0, its current value."""
         return self.moves if self.start == NOTHING else self.start
 
     def through(self, move: Callable[[Order], Order], start: Order) -> Size:
-        """What a function makes of it, where `move` says what becomes of a change."""
+        """The result of a function, where `move` maps the power of a change."""
         return Size(start, move(self.change), self.cause, move(self.scaled))
 
 
@@ -63,14 +63,14 @@ FIXED = Size(CONSTANT)
 class Given:
     """The sizes of parameters (and of powers of n at brackets) in natural units, with those of their updates.
 
-    A family has a size for each part of it that is told apart from the rest.
+    A family has a size for each part that is distinguished from the rest.
     """
 
     sizes: Mapping[Leaf, Mapping[Member, Size]]
     bounded: Collection[ir.Node] = ()  # the readings: error signals are made of them, and those are O(1)
 
     def of(self, leaf: Leaf, selectors: Iterable[object] | None = None) -> Size | None:
-        """The size of a parameter: of its largest part, or of the largest that a selection meets. The rest is not trained."""
+        """The size of a parameter: that of its largest part, or of the largest part in a selection. Other leaves are not trained."""
         parts = self.sizes.get(leaf)
         if parts is None:
             return None
@@ -81,7 +81,7 @@ class Given:
 
 @dataclass(frozen=True)
 class Members:
-    """Numbers that are pinned where members are alike (exchange.py); `apart`: the power of n by which these differ."""
+    """Numbers that are pinned because members are alike (exchange.py); `apart`: the power of n by which members differ."""
 
     alike: Alike
     apart: Order
@@ -130,7 +130,7 @@ class Sizes:
             return sum((met(b) for j, b in enumerate(args) if j != k), CONSTANT)
 
         def still(x: Size) -> Order:
-            """What numbers have made of it."""
+            """What numbers alone have made of it."""
             if self.first:
                 return x.scaled if x.start == NOTHING else x.start
             return max(x.start, x.scaled)
@@ -154,7 +154,7 @@ def _moved(start: Order, changes: Moves, scalings: Moves) -> Size:
 
 
 def _scaling(size: Size) -> Size:
-    """A number, as it moves what it scales."""
+    """The size of a number as a factor of what it scales."""
     return replace(size, change=NOTHING, scaled=size.moves)
 
 
@@ -173,7 +173,7 @@ def _width_power(of: Sizes, node: ir.Node) -> Size:
 
 
 def _initial(of: Sizes, node: ir.Node) -> Size:
-    """What is not trained: as large as its law says."""
+    """An untrained parameter, as large as its distribution."""
     return _sum(of.args(node))
 
 

@@ -1,4 +1,4 @@
-"""The class of an abcd-parametrization, and with every verdict the inequality that decided it (TP IVb Thm 2.8.12).
+"""The class of an abcd-parametrization, with the inequality that decides each verdict (TP IVb Thm 2.8.12).
 
 For homogeneous Q (SGD, Adam without eps) d can be chosen faithful first; with degree 1 the theorem is then TP IV
 Thm 3.3.
@@ -26,7 +26,7 @@ class Regime(StrEnum):
 
 
 class Question(StrEnum):
-    """What is asked, in the order in which it is asked."""
+    """The questions, in the order in which they are asked."""
 
     INIT = "stable at initialisation"
     FAITHFUL = "faithful"
@@ -69,7 +69,7 @@ class Verdict:
 
     @property
     def stable(self) -> bool | None:
-        """h, x and f stay O(1); None where the parametrization is unfaithful, so that the theorem does not say."""
+        """h, x and f stay O(1); None if the parametrization is unfaithful, in which case the theorem does not apply."""
         if not self.stable_at_init:
             return False
         return self._holds(Question.STABLE) if self.faithful else None
@@ -151,7 +151,7 @@ class Classification(Verdict):
 def classify(layers: Sequence[Layer], homogeneity: Exponent | None = None) -> Classification:
     """The class of a parametrization, layers from input to output.
 
-    `homogeneity`: the degree p of Q(kg) = k^p Q(g). 1: SGD, with momentum too. 0: Adam, sign and the like, their eps
+    `homogeneity`: the degree p of Q(kg) = k^p Q(g). 1: SGD, also with momentum. 0: Adam, sign and the like, with eps
     vanishing or scaled with the gradient. None: any Q; then d must be as (2.26) says.
     """
     layers = checked(layers)

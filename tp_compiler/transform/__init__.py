@@ -1,1 +1,1 @@
-"""Instructions to instructions, and no syntax: gradients, tangent kernels, lowering."""
+"""Transformations of instructions, without syntax: gradients, tangent kernels, lowering."""

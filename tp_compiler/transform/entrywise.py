@@ -25,9 +25,9 @@ class NodeAlgebra:
 
 
 def derivative(build: Builder, root: ir.Node, leaf: ir.Node, span: Span) -> ir.Node:
-    """d root / d leaf, where root is made of entrywise functions of leaf.
+    """d root / d leaf, where root is built from entrywise functions of leaf.
 
-    Raises ProgramError NX236 where leaf passes through something else than an entrywise function.
+    Raises ProgramError NX236 if leaf passes through anything other than an entrywise function.
     """
     alg = NodeAlgebra(build, span)
     zero = alg.number(0.0)

@@ -1,7 +1,7 @@
-"""Reverse-mode differentiation of a program, in bra-ket form and natural units (Tensor Programs IVb, 2.2; limit.md 3).
+"""Reverse-mode differentiation of a program, in bra-ket form and natural units (Tensor Programs IVb, 2.2; docs/training.md).
 
 Conventions: for a ket, df = <dx|δx>, the mean over the ket's own neurons; for a matrix, df = <dh|δW|x>, so that its
-gradient is a sum of outer products |dh><x|. No n appears, and the result is made of ordinary instructions.
+gradient is a sum of outer products |dh><x|. No n appears, and the result consists of ordinary instructions.
 
 A *cotangent* of a node y belonging to a family f[i] is kept in pieces. A piece ties some of y's own indices, either to
 an index of f (h[i] enters f[i] alone: no square array of zeros) or to a position (f reads h[i, 3]); its value carries
@@ -101,7 +101,7 @@ class Gradient:
                 raise ProgramError([Diagnostic("NX280", message, self.span, "declare it instead: `ket |y> ~ N(0, 0)`")])
 
     def _ordered(self, root: ir.Node) -> list[ir.Node]:
-        """What `root` is made of, arguments first. Products that are leaves and were taken apart are whole again."""
+        """The nodes of `root`, arguments first. Products that are leaves and were split are whole again."""
         nodes = reachable([root])
         products = {x for x in self.leaves if isinstance(x, ir.Map) and x.fn == "mul"}
         if not products:
@@ -155,7 +155,7 @@ class Gradient:
         return leaf in self._outer if isinstance(leaf, ir.MatrixSymbol) else leaf in self._pieces
 
     def by(self, leaf: ir.Node, wanted: tuple[Label, ...]) -> ir.Node:
-        """The gradient by a ket or scalar, its own indices named (or placed) as wanted; an index named like one of f
+        """The gradient by a ket or scalar, with its indices named (or placed) as requested; an index named like one of f
         gives the diagonal."""
         parts = []
         for ties, values in self._pieces.get(leaf, {}).items():
@@ -266,7 +266,7 @@ def entries(
 
 
 class _Piece:
-    """A piece of the cotangent of a node y, and what a rule does with it."""
+    """A piece of the cotangent of a node y, with the operations that rules need."""
 
     def __init__(self, of: Gradient, ties: dict[Index, Label], value: ir.Node):
         self.of, self.build, self.span = of, of.build, of.span
@@ -274,7 +274,7 @@ class _Piece:
         self.value = value
 
     def name(self, index: Index) -> Label:
-        """What stands for an own index of y in the value."""
+        """The label in the value for one of y's own indices."""
         return self.ties.get(index, self.of.local(index))
 
     def at(self, node: ir.Node) -> ir.Node:
@@ -300,7 +300,7 @@ class _Piece:
         self.of.add(arg, ties, self.build.contract(factors, over, mean, self.span))
 
     def untied(self, node: ir.Node) -> _Piece:
-        """The same piece without ties: what was tied becomes a product with delta."""
+        """The same piece without ties: each tie becomes a product with delta."""
         factors = [self.build.delta(t, self.of.local(i), self.span) for i, t in self.ties.items()]
         value = self.build.map("mul", (self.value, *factors), self.span) if factors else self.value
         return _Piece(self.of, {}, value)

@@ -1,11 +1,11 @@
 """Operators of low rank as finite matrices: pow, inv, msign and matfun, and optimizers that act on matrices.
 
-In a basis of kets |e_a> an operator is s I + Σ_ab |e_a> C_ab <e_b|. Products need the Gram matrix K = <e|e> alone,
+In a basis of kets |e_a> an operator is s I + Σ_ab |e_a> C_ab <e_b|. Products need only the Gram matrix K = <e|e>,
 
     (s + |e>C<e|)(s' + |e>C'<e|) = s s' + |e>(s C' + s' C + C K C')<e|,
 
-and so do functions, by f(|X><X|)|X> = |X> f(<X|X>) (limit.md section 6; second research note 1.6). The basis of a width
-class holds every ket that the expression is made of; a family |u[d]> taken as one operator has arrays over d on its
+and so do functions, by f(|X><X|)|X> = |X> f(<X|X>) (docs/matrix_optimizers.md, section 1). The basis of a width
+class contains every ket in the expression; a family |u[d]> treated as one operator has arrays over d on its
 right side, whose basis is orthonormal.
 """
 
@@ -50,7 +50,7 @@ class Space:
 
 @dataclass(frozen=True, eq=False)
 class Made:
-    """factor · f(s + |e>C<e|): what the core of a function was made of. args: K, C, s and those of f."""
+    """factor · f(s + |e>C<e|): how the core of a function was computed. args: K, C, s and those of f."""
 
     op: str
     fn: str
@@ -94,7 +94,7 @@ class LowRank:
             self.indexed(side)
 
     def indexed(self, side: Side) -> tuple[Index, Index]:
-        """The indices of a side's basis, for rows and for columns. Arrays need nothing else, and may come late."""
+        """The indices of a side's basis, for rows and for columns. For arrays these suffice, and may be created late."""
         space = self.space(side)
         if space.row is None or space.column is None:
             axis = side if isinstance(side, Axis) else Axis(f"basis {side.name}", space.size())
@@ -332,7 +332,7 @@ class LowRank:
 
     # -- leaves -------------------------------------------------------------------------------------------------
     def _outer(self, left: ir.Node, right: ir.Node, over: tuple[Index, ...], factor: ir.Node) -> WorkedOut:
-        """Σ_over factor |left><right|: a one where an element of the left basis meets one of the right basis."""
+        """Σ_over factor |left><right|: a 1 for each pair of an element of the left basis and one of the right basis."""
         build, span = self.build, self.span
         sides = [self.algebra.known(dict(k.type.slots).get(0), span) for k in (left, right)]
         (left, first), (right, second) = _peeled(left), _peeled(right)
@@ -537,7 +537,7 @@ def _multiple(op: v.Operator) -> tuple[ir.Node, ...] | None:
 
 
 def worked_out(algebra: Algebra, op: v.Operator, span: Span) -> tuple[LowRank, WorkedOut]:
-    """An operator with matrix functions in it, in the basis of the kets it is made of."""
+    """An operator that contains matrix functions, in the basis of its kets."""
     spectral = LowRank(algebra, span)
     spectral.collect(op)
     spectral.close()
@@ -545,7 +545,7 @@ def worked_out(algebra: Algebra, op: v.Operator, span: Span) -> tuple[LowRank, W
 
 
 def applied(algebra: Algebra, op: v.Function, x: ir.Node, span: Span) -> ir.Node:
-    """What a matrix function does to a ket."""
+    """A matrix function applied to a ket."""
     _without_matrices(op, span)
     low_rank, found = worked_out(algebra, op, span)
     if isinstance(found.rows, Width):

@@ -1,4 +1,4 @@
-"""After differentiation: what only derivatives tell apart from its value goes.
+"""Lowering: removes Stop and InitialScalar, which only differentiation distinguishes from their values.
 
 `stop(x)` becomes x, a trainable scalar its value, and a product with a trained matrix W_t the product with W_0 and the
 update: W_t|x> = κ W_0|x> + Δ|x>.
@@ -29,9 +29,9 @@ class Trained:
 
 @dataclass(frozen=True, eq=False)
 class Powers:
-    """Powers of n beside natural units (`program.Regime`). In the limit negative ones are 0.
+    """Powers of n relative to natural units (`program.Regime`). In the limit values with negative powers are 0.
 
-    starts    initial kets, by the power that they start at
+    starts    initial kets, with the power at which they start
     reading   the power at `clt` brackets
     still     trained matrices that do not move in the limit
     """
@@ -59,7 +59,7 @@ class Lowering:
         return rewrite(self.build, root, self._leaf, root.span, self.done)
 
     def known(self, node: ir.Node) -> ir.Node | None:
-        """What has become of a node; where it is not in the program itself, but its parts are, it is made of them."""
+        """The lowered form of a node; a node that is not in the program itself is rebuilt from its parts."""
         made = node.args and not isinstance(node, ir.InitialKet)
         if node not in self.done and made and all(a in self.done for a in node.args):
             return self.build.again(node, tuple(self.done[a] for a in node.args), node.span)

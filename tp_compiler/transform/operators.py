@@ -1,6 +1,6 @@
-"""Operators as expressions, their algebra, and their lowering: what an operator does to a ket.
+"""Operators as expressions, their algebra, and their lowering: the effect of an operator on a ket.
 
-Operators have no node: they are kept as expressions, and lowered when they meet a ket.
+Operators have no node: they remain expressions, and are lowered when they are applied to a ket.
 
 Transposes are those of the matrix at width n: (|y><x|)^T = ρ |x><y| with ρ = lim (width of y)/(width of x), since
 the matrix of |y><x| is y xᵀ / (width of x).
@@ -117,7 +117,7 @@ class Function(Operator):
 
 @dataclass(frozen=True, eq=False)
 class Flipped(Operator):
-    """The transpose of an operator that has none of its own kind."""
+    """The transpose of an operator whose transpose is not of the same kind."""
 
     operator: Operator
 
@@ -180,7 +180,7 @@ def _remembered(fact: Callable[[Operator], Fact]) -> Callable[[Operator], Fact]:
 
 @_remembered
 def extent(op: Operator) -> tuple[int, int]:
-    """(terms, depth): how many parts it takes to apply an operator, and how deep they nest."""
+    """(terms, depth): the number of parts needed to apply an operator, and how deeply they are nested."""
     parts: tuple[Operator, ...] = ()
     match op:
         case (
@@ -227,7 +227,7 @@ def widths(op: Operator) -> Widths:
 
 @_remembered
 def _is_low_rank(op: Operator) -> bool:
-    """Whether the natural entries of op are made of outer products alone."""
+    """Whether the natural entries of op consist of outer products only."""
     match op:
         case Outer():
             return True
@@ -283,7 +283,7 @@ def indices(op: Operator) -> tuple[Index, ...]:
 
 @dataclass(frozen=True, eq=False)
 class Applied:
-    """What a node was made of by a function of an operator: `word` of the operator, or the operator applied to `ket`."""
+    """How a node was computed from an operator: by the function `word` of it, or by applying it to `ket`."""
 
     word: str
     operator: Operator
@@ -304,7 +304,7 @@ class Algebra:
         self.widths: list[Width] = [N]  # the width classes declared so far
 
     def known(self, width: Width | None, span: Span) -> Width:
-        """The width of a constant ket: n where there is no other class, else it must be said."""
+        """The width of a constant ket: n if there is no other class, otherwise it must be specified."""
         if width is None and len(self.widths) > 1:
             raise error(
                 "NX249",
@@ -315,7 +315,7 @@ class Algebra:
         return width or N
 
     def bounded(self, op: Operator, span: Span) -> Operator:
-        """The operator, unless applying it would take for ever."""
+        """The operator, unless applying it would take too long."""
         terms, depth = extent(op)
         if terms > MAX_TERMS or depth > MAX_DEPTH:
             shown = f"takes {terms} products" if terms > MAX_TERMS else f"is nested {depth} deep"
@@ -441,7 +441,7 @@ class Algebra:
         )
 
     def _composed_kernel(self, factors: list[Operator], slot: int, span: Span) -> ir.Node:
-        """A ... (low rank) ... B: what stands left acts on the kets of the low-rank factor, the rest on its bras."""
+        """A ... (low rank) ... B: factors on the left act on the kets of the low-rank factor, the others on its bras."""
         place = next(k for k, f in enumerate(factors) if _is_low_rank(f))
         front, middle, back = factors[:place], factors[place], factors[place + 1 :]
 
@@ -474,7 +474,7 @@ class Algebra:
         return node if old == new else rewrite(self.build, node, rule, span)
 
     def mapped(self, op: Operator, change: Callable[[ir.Node], ir.Node], span: Span) -> Operator:
-        """The operator with every ket and scalar it is made of changed; not for initial matrices."""
+        """The operator with every ket and scalar in it changed; not for initial matrices."""
         match op:
             case Outer(left=y, right=x):
                 return Outer(change(y), change(x))

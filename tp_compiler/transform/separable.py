@@ -1,7 +1,7 @@
-"""Values over two neurons that are sums of products of kets: Σ_over Π factors, every factor over one neuron at most.
+"""Values over two neurons that are sums of products of kets: Σ_over Π factors, every factor over at most one neuron.
 
-The entries Σ_b dh_α x_β of a gradient are of this kind, and stay so when rows are scaled or centred (second-order note
-2.4). Their averages over a neuron are brackets: nothing over two neurons has to be evaluated. A learned matrix Δ is a
+The entries Σ_b dh_α x_β of a gradient are of this kind, and remain so when rows are scaled or
+centred. Their averages over a neuron are brackets: nothing over two neurons has to be evaluated. A learned matrix Δ is a
 factor, too, and its mean over the columns the ket Δ|1>.
 """
 
@@ -25,7 +25,7 @@ class Term:
 
 
 def separated(build: Builder, node: ir.Node, span: Span) -> list[Term] | None:
-    """The terms that add up to a node; None where it is no such sum."""
+    """The terms that add up to a node; None if it is not such a sum."""
     if len(node.type.slots) < 2:
         return [Term((node,))]
     if isinstance(node, ir.Carry):

@@ -1,4 +1,4 @@
-"""Neuron slots exchanged: k(α, β) to k(β, α)."""
+"""Exchange of neuron slots: k(α, β) to k(β, α)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Inner products of natural gradients: the tangent kernel, and the global norm of a gradient.
 
 For kets <a|a'>, for operators |a><b| and |a'><b'| <a|a'><b|b'>, for scalars the product; with the ratios of widths that
-make the sum the tangent kernel of the network at width n (limit.md section 3).
+make the sum the tangent kernel of the network at width n (docs/training.md, section 1).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def parameters(root: ir.Node) -> list[Leaf]:
 
 
 class Renamed:
-    """The gradient of f[j], or f[2], read off that of f[i]: the indices of f renamed."""
+    """The gradient of f[j], or f[2], obtained from that of f[i] by renaming the indices of f."""
 
     def __init__(self, build: Builder, gradient: Gradient, names: dict[Index, Label], span: Span):
         self.build, self.gradient, self.names, self.span = build, gradient, names, span
