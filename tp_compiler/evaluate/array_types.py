@@ -17,7 +17,7 @@ else:
     # NumPy gives its scalars for arrays without dimensions; entries of trained matrices on particles are single.
     Array = NDArray[np.floating] | np.floating
 
-__all__ = ["Array", "Error", "Kind", "Known", "Mask", "Numbers", "Outputs", "Places", "Whole"]
+__all__ = ["Array", "ArraysByNode", "Error", "Kind", "Mask", "Numbers", "Outputs", "Places", "Whole"]
 
 #: One number, or an array of them.
 Numbers = float | Array
@@ -33,7 +33,7 @@ Outputs = dict[str, Array | Diagnostic]
 
 
 @runtime_checkable
-class Known(Protocol):
+class ArraysByNode(Protocol):
     """Arrays by the instructions that are known to have one."""
 
     def __getitem__(self, node: ir.Node, /) -> Array: ...

@@ -8,10 +8,10 @@ halves cancel (relu at ρ → -1). Those of order 0 have arcsin itself: there ρ
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
+from tp_compiler.evaluate.array_types import Array, Places
 from tp_compiler.evaluate.gaussian.arccosine import Sided
 from tp_compiler.evaluate.gaussian.operations import places
 
@@ -19,7 +19,7 @@ CANCELS = 0.9  # beyond, even and odd part cancel
 STEEP = 0.999  # beyond, arcsin amplifies the rounding of ρ more than 20 times
 
 
-def jumps(f: Sided, g: Sided, v1: Any, v2: Any, c: Any) -> tuple[Any, Any]:
+def jumps(f: Sided, g: Sided, v1: Array, v2: Array, c: Array) -> tuple[Array, Places | None]:
     """Order 0: even + odd (2/π) arcsin ρ, ρ = c / √(v1 v2) after noise."""
     even, odd = f.even * g.even, f.odd * g.odd
     value = _ratio(c, v1 + f.halves / 2 if f.halves else v1, v2 + g.halves / 2 if g.halves else v2)
@@ -31,7 +31,7 @@ def jumps(f: Sided, g: Sided, v1: Any, v2: Any, c: Any) -> tuple[Any, Any]:
     return value, near
 
 
-def bends(f: Sided, g: Sided, v1: Any, v2: Any, c: Any) -> tuple[Any, Any]:
+def bends(f: Sided, g: Sided, v1: Array, v2: Array, c: Array) -> tuple[Array, Places | None]:
     """Order 1: √(v1 v2) (even (2/π) (√(1 - ρ²) + ρ arcsin ρ) + odd ρ)."""
     even, odd = f.even * g.even, f.odd * g.odd
     if even == 0:
@@ -51,11 +51,11 @@ def bends(f: Sided, g: Sided, v1: Any, v2: Any, c: Any) -> tuple[Any, Any]:
     return _times(_times(value, np.sqrt(v1) * (even * 2 / math.pi)), np.sqrt(v2)), near
 
 
-def _ratio(c: Any, v1: Any, v2: Any) -> Any:
+def _ratio(c: Array, v1: Array, v2: Array) -> Array:
     return _times(c * (1 / np.sqrt(v1)), 1 / np.sqrt(v2))
 
 
-def _beyond(ratio: Any, low: float, high: float) -> Any:
+def _beyond(ratio: Array, low: float, high: float) -> Places | None:
     """Where ρ < -low or ρ > high (or is nan); those entries become 0."""
     below = low <= 1 and not ratio.min(initial=0.0) >= -low
     above = high <= 1 and not ratio.max(initial=0.0) <= high
@@ -66,6 +66,6 @@ def _beyond(ratio: Any, low: float, high: float) -> Any:
     return near
 
 
-def _times(x: Any, y: Any) -> Any:
+def _times(x: Array, y: Array) -> Array:
     """x y, in place of x where the shape allows."""
     return np.multiply(x, y, out=x) if np.broadcast_shapes(x.shape, np.shape(y)) == x.shape else x * y

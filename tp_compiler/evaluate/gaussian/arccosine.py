@@ -9,14 +9,15 @@ arc-sine kernel of erf is the arc-cosine kernel of order 0 at v + 1/2.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from scipy import special
 
-from tp_compiler.evaluate.gaussian.operations import Operations, at, places
+from tp_compiler.evaluate.array_types import Array, Numbers
+from tp_compiler.evaluate.gaussian.operations import N, Operations, at, places
 from tp_compiler.evaluate.gaussian.univariate import Univariate
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(24)
@@ -36,7 +37,7 @@ class Sided:
         return Sided(self.order + 1, self.odd, self.even, self.halves)
 
 
-def sides(order: Any, right: float, left: float, halves: int = 0) -> Sided:
+def sides(order: float, right: float, left: float, halves: int = 0) -> Sided:
     """right·y₊^n + left·(-y)₊^n."""
     return Sided(order, (right + left) / 2, (right - left) / 2, halves)
 
@@ -77,7 +78,7 @@ def double_factorial(n: int) -> int:
     return math.prod(range(n, 0, -2))
 
 
-def absolute_moment(ops: Operations, n: int, v: Any) -> Any:
+def absolute_moment(ops: Operations[N], n: int, v: N) -> N:
     """E|x|^n for x ~ N(0, v): (n-1)!! v^(n/2), times √(2/π) when n is odd."""
     if n == 0:
         return ops.rational(1)
@@ -87,7 +88,7 @@ def absolute_moment(ops: Operations, n: int, v: Any) -> Any:
     return root if n == 1 else root * v ** (n // 2)
 
 
-def moment(ops: Operations, odd: int, m: int, n: int, v1: Any, v2: Any, c: Any, det: Any) -> Any:
+def moment(ops: Operations[N], odd: int, m: int, n: int, v1: N, v2: N, c: N, det: N) -> N:
     """T = E s(u)|u|^m s(v)|v|^n with s = sgn (odd = 1) or 1 (odd = 0), for (u, v) ~ N(0, [[v1, c], [c, v2]]).
 
     Stein's lemma, E u h(u) g(v) = v1 E h'(u) g(v) + c E h(u) g'(v), with (s|u|^k)' = k s'|u|^(k-1) (the other parity)
@@ -108,14 +109,14 @@ def moment(ops: Operations, odd: int, m: int, n: int, v1: Any, v2: Any, c: Any, 
     return first + c * n * moment(ops, 1 - odd, m - 1, n - 1, v1, v2, c, det)
 
 
-def _edge(ops: Operations, n: int, v1: Any, det: Any) -> Any:
+def _edge(ops: Operations[N], n: int, v1: N, det: N) -> N:
     """v1 E 2δ(u)|v|^n."""
     if n == 1:
         return ops.sqrt(det) * (2 / ops.pi)
     return ops.sqrt(2 * v1 / ops.pi) * absolute_moment(ops, n, det / v1)
 
 
-def _sign_moment(ops: Operations, n: int, v1: Any, v2: Any, c: Any, det: Any) -> Any:
+def _sign_moment(ops: Operations[N], n: int, v1: N, v2: N, c: N, det: N) -> N:
     """E sgn(u) sgn(v)|v|^n; n = 0 is Sheppard's (2/π) arcsin ρ."""
     if n == 0:
         return ops.angle(c, det, v1, v2) * (2 / ops.pi)
@@ -126,7 +127,7 @@ def _sign_moment(ops: Operations, n: int, v1: Any, v2: Any, c: Any, det: Any) ->
     return (n - 1) * v2 * before + density * absolute_moment(ops, n - 1, det / v1)
 
 
-def wedge(m: int, n: int, v1: Any, v2: Any, size: Any, det: Any) -> Any:
+def wedge(m: int, n: int, v1: Array, v2: Array, size: Array, det: Array) -> Array:
     """E u₊^m v₊^n at covariance -size ≤ 0, by the angle δ of the wedge {u > 0, v > 0}:
 
     √(v1^m v2^n) 2^(k/2) Γ(k/2 + 1)/(2π) ∫₀^δ sin^m φ sin^n(δ - φ) dφ, k = m + n, in polar coordinates. The integrand is
@@ -143,7 +144,7 @@ def wedge(m: int, n: int, v1: Any, v2: Any, size: Any, det: Any) -> Any:
     return constant * np.sqrt(v1) ** m * np.sqrt(v2) ** n * delta * total
 
 
-def sided_pair(ops: Operations, f: Sided, g: Sided, v1: Any, v2: Any, c: Any, det: Any) -> Any:
+def sided_pair(ops: Operations[N], f: Sided, g: Sided, v1: N, v2: N, c: N, det: N) -> N:
     """E f(u) g(v), noise already added to v1, v2, det. Even with odd parts average to zero (u, v ↦ -u, -v)."""
     even, odd = f.even * g.even, f.odd * g.odd
     if (even, odd) == (0.0, 0.0):
@@ -160,14 +161,14 @@ def sided_pair(ops: Operations, f: Sided, g: Sided, v1: Any, v2: Any, c: Any, de
     return total
 
 
-def _weighted(ops: Operations, value: Any, weight: float) -> Any:
+def _weighted(ops: Operations[N], value: N, weight: float) -> N:
     return value if weight == 1.0 else ops.number(weight) * value
 
 
-def _repair(total: Any, values: list[Any], f: Sided, g: Sided, point: tuple[Any, ...]) -> None:
+def _repair(total: Array, values: Sequence[Numbers], f: Sided, g: Sided, point: tuple[Numbers, ...]) -> None:
     """Where the even and the odd part nearly cancel (c near ∓√(v1 v2)), the sum by wedges, which does not."""
     even, odd = f.even * g.even, f.odd * g.odd
-    v1, v2, c, det = point
+    v1, v2, c, det = (np.asarray(x) for x in point)
     threshold = 0.1 if f.order + g.order <= 2 else 0.75
     bad = (c < 0) if even * odd > 0 else (c > 0)
     if not bad.any():
@@ -182,7 +183,7 @@ def _repair(total: Any, values: list[Any], f: Sided, g: Sided, point: tuple[Any,
     total[where] = 2 * (even + sign * odd) * small + 2 * (even - sign * odd) * large
 
 
-def noisy(ops: Operations, f: int, g: int, v1: Any, v2: Any, det: Any) -> tuple[Any, Any, Any]:
+def noisy(ops: Operations[N], f: int, g: int, v1: N, v2: N, det: N) -> tuple[N, N, N]:
     """Variances and determinant after independent noise of f/2 and g/2 on u and v; a sum of positive terms."""
     a, b = ops.rational(f, 2), ops.rational(g, 2)
     if f == 0 and g == 0:

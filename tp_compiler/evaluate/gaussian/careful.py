@@ -16,9 +16,11 @@ from typing import Any
 
 import numpy as np
 
+from tp_compiler.evaluate.array_types import Array
 from tp_compiler.evaluate.gaussian import features, lines, planes, quadrature
 from tp_compiler.evaluate.gaussian.lines import Infinite, Unsettled
-from tp_compiler.evaluate.gaussian.univariate import Array, Seen, Univariate
+from tp_compiler.evaluate.gaussian.univariate import Seen, Univariate
+from tp_compiler.shapes import Float
 
 __all__ = ["Infinite", "Unsettled", "expectation", "expectation_of"]
 
@@ -50,7 +52,10 @@ class Profile:
 
 
 def expectation(
-    functions: Sequence[Univariate], means: Any, covariance: Any, spend: Spend = lambda seconds: None
+    functions: Sequence[Univariate],
+    means: Float[Array, "*#rows p"],
+    covariance: Float[Array, "*#rows p p"],
+    spend: Spend = lambda seconds: None,
 ) -> tuple[Array, Array]:
     """E Π_k f_k(x_k), x ~ N(means, covariance): (value, error), as quadrature.expectation. `spend` is told the seconds
     that each integral takes, before it is done."""
@@ -71,9 +76,9 @@ def expectation(
 def expectation_of(
     function: Joint,
     watch: Callable[[Array, Seen], None],
-    means: Any,
-    covariance: Any,
-    kinks: Any,
+    means: Float[Array, "*#rows p"],
+    covariance: Float[Array, "*#rows p p"],
+    kinks: Sequence[tuple[float, ...]] | None,
     spend: Spend = lambda seconds: None,
     kinked: bool = False,
 ) -> tuple[Array, Array]:
@@ -98,7 +103,9 @@ def expectation_of(
     return value.reshape(shape), error.reshape(shape)
 
 
-def _rows(means: Any, covariance: Any) -> tuple[Array, Array, tuple[int, ...]]:
+def _rows(
+    means: Float[Array, "*#rows p"], covariance: Float[Array, "*#rows p p"]
+) -> tuple[Array, Array, tuple[int, ...]]:
     covariance = np.asarray(covariance, dtype=np.float64)
     means = np.asarray(means, dtype=np.float64)
     p = covariance.shape[-1]
@@ -249,7 +256,11 @@ class _Product:
         return fine[0], abs(fine[0] - coarse[0]) + fine[1]
 
 
-def _crossed_sum(sides: list[Any], cosine: float, halved: bool) -> tuple[float, float]:
+#: A function of one axis, the mean and the slope of its variables along it, and its panels.
+Side = tuple[_Product, Array, Array, lines.Cut]
+
+
+def _crossed_sum(sides: Sequence[Side], cosine: float, halved: bool) -> tuple[float, float]:
     """aᵀ K b: values times weights on either axis, and the density of the two over that of independent ones."""
     vectors = []
     for part, _, slope, cut in sides:

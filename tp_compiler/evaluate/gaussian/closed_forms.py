@@ -7,20 +7,24 @@ cache, and the care that nearly equal arguments need.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tp_compiler.evaluate.array_types import Array, Mask, Numbers, Places
 from tp_compiler.evaluate.gaussian import arccos_in_place as fast
 from tp_compiler.evaluate.gaussian import means as singles
 from tp_compiler.evaluate.gaussian.arccosine import shape_of
 from tp_compiler.evaluate.gaussian.kernel_table import ROWS, Row, row_of
 from tp_compiler.evaluate.gaussian.operations import ARRAYS, SymbolicOperations, at, places
-from tp_compiler.evaluate.gaussian.univariate import Array, Univariate
+from tp_compiler.evaluate.gaussian.univariate import Univariate
+
+if TYPE_CHECKING:
+    import sympy
 
 __all__ = ["ROWS", "Distance", "formula", "pair", "row_of", "single", "source"]
 
-Distance = Callable[[tuple[Any, ...]], "Array | None"]
+Distance = Callable[[Places], "Array | None"]
 _BLOCK = 1 << 16  # elements per pass: a block and its temporaries stay in cache
 ALL = slice(None)
 _EQUAL = 16 * 2.0**-52  # variables whose covariances differ by less are one variable: rounding must not tell them apart
@@ -29,10 +33,10 @@ _EQUAL = 16 * 2.0**-52  # variables whose covariances differ by less are one var
 def pair(
     f: Univariate,
     g: Univariate,
-    v1: Any,
-    v2: Any,
-    c: Any,
-    same: Any = None,
+    v1: Numbers,
+    v2: Numbers,
+    c: Numbers,
+    same: Mask | np.bool_ | bool | None = None,
     distance: Distance | None = None,
     symmetric: bool = False,
 ) -> Array | None:
@@ -87,7 +91,7 @@ class _Task:
         jump = row.fast is fast.jumps and shape_of(f).halves == shape_of(g).halves == 0
         self.distance = distance if jump and f.scale == g.scale else None  # where the kernel has a square root of it
 
-    def fill(self) -> list[tuple[Any, ...]] | None:
+    def fill(self) -> list[Places] | None:
         """Block by block; returns the places that need care, or None where the row does not cover f and g."""
         careful = []
         for block in _blocks(self.out.shape):
@@ -108,7 +112,7 @@ class _Task:
                 careful.append(tuple(i + s for i, s in zip(near, start, strict=True)))
         return careful
 
-    def care(self, careful: list[tuple[Any, ...]]) -> None:
+    def care(self, careful: list[Places]) -> None:
         """The careful formula where it is needed."""
         if not careful:
             return
@@ -122,7 +126,7 @@ class _Task:
             if self.mirrored:
                 self.out[here[::-1]] = value
 
-    def determinant(self, v1: Array, v2: Array, c: Array, here: tuple[Any, ...]) -> Array | None:
+    def determinant(self, v1: Array, v2: Array, c: Array, here: Places) -> Array | None:
         """v1 v2 - c² = ((√v1 + √v2)² - D)(D - (√v1 - √v2)²)/4 for D = Var(u - v), where that is known."""
         apart = None if self.distance is None else self.distance(here)
         if apart is None:
@@ -132,13 +136,15 @@ class _Task:
         close = (c > 0) & (apart < 1e-3 * reach)
         return np.asarray(np.where(close, det, ARRAYS.determinant(v1, v2, c)) * self.f.scale**4)
 
-    def diagonal(self, here: tuple[Any, ...], swap: bool) -> None:
+    def diagonal(self, here: Places, swap: bool) -> None:
         """Entries where u and v are one variable."""
         if len(here[0]):
             own = at(self.arrays[1] if swap else self.arrays[0], here)
             self.out[here] = self.values(own, own, own)[0]
 
-    def values(self, v1: Array, v2: Array, c: Array, det: Any = None, quick: bool = False) -> tuple[Any, Any]:
+    def values(
+        self, v1: Array, v2: Array, c: Array, det: Array | None = None, quick: bool = False
+    ) -> tuple[Array | None, Places | None]:
         """The row in the scaled variables; entries with a constant argument are filled in afterwards."""
         f, g = self.f, self.g
         sv1, sv2, sc, near = v1, v2, c, None
@@ -147,6 +153,7 @@ class _Task:
         constant = (sv1 <= 0) | (sv2 <= 0) if not (sv1.min(initial=1) > 0 and sv2.min(initial=1) > 0) else None
         if constant is not None:
             sv1, sv2, sc = np.where(sv1 > 0, sv1, 1.0), np.where(sv2 > 0, sv2, 1.0), np.where(constant, 0.0, sc)
+        value: Array | None
         if quick and self.row.fast is not None:
             value, near = self.row.fast(shape_of(f), shape_of(g), sv1, sv2, sc)
         else:
@@ -178,7 +185,7 @@ def _blocks(shape: tuple[int, ...]) -> list[slice]:
     return [slice(start, start + step) for start in range(0, shape[0], step)] or [slice(0, 0)]
 
 
-def single(f: Univariate, mean: Any, variance: Any) -> Array | None:
+def single(f: Univariate, mean: Numbers, variance: Numbers) -> Array | None:
     """E f(x), x ~ N(mean, variance), arrays broadcast; f(mean) where the variance is 0; None without a closed form."""
     m, v = np.broadcast_arrays(np.asarray(mean, dtype=np.float64), np.asarray(variance, dtype=np.float64))
     shape = m.shape
@@ -192,7 +199,7 @@ def single(f: Univariate, mean: Any, variance: Any) -> Array | None:
     return (f.factor * result).reshape(shape)
 
 
-def formula(f: Univariate, g: Univariate | None = None) -> Any | None:
+def formula(f: Univariate, g: Univariate | None = None) -> sympy.Expr | None:
     """The SymPy formula: of E f(u) g(v) in positive v1, v2 and real c, or of E f(x) in real m and positive v."""
     import sympy
 

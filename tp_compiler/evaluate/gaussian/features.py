@@ -8,16 +8,16 @@ turns, where a sign may change twice between neighbours, and about what has been
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from tp_compiler.evaluate.gaussian.univariate import Array, Seen
+from tp_compiler.evaluate.array_types import Array, Mask, Numbers, Whole
+from tp_compiler.evaluate.gaussian.univariate import Seen
 from tp_compiler.ir.primitives import PRIMITIVES
 
-Which = Any  # an array of whole numbers
+Which = Whole  # lines
 Trace = Callable[[Which, Array, Seen], None]  # records the primitives on these lines, at these points
 Quantities = Callable[[Which, Array], Array]  # (q, *shape) of the same
 ROUNDS = 3  # functions inside functions inside functions
@@ -37,7 +37,7 @@ class Places:
     z: Array
     row: Which
 
-    def of(self, which: Any) -> Places:
+    def of(self, which: Which | Mask) -> Places:
         return Places(self.line[which], self.z[which], self.row[which])
 
     def __add__(self, other: Places) -> Places:
@@ -59,7 +59,7 @@ def on_lines(trace: Trace, count: int, low: float, high: float, known: tuple[flo
     width = high - low
     decades = width * 10.0 ** -np.arange(1.0, 16.0)
     around = np.concatenate([-decades, [0.0], decades[::-1]])
-    every = np.arange(count)
+    every: Which = np.arange(count)
     found = Places(np.repeat(every, len(known)), np.tile(np.array(known), count), np.full(len(known) * count, -1))
     grid = _resolved(trace, every, np.unique(np.clip(np.concatenate([np.linspace(low, high, 401), around]), low, high)))
     line, grid = every, np.broadcast_to(grid, (count, len(grid)))
@@ -100,7 +100,7 @@ def _from_centre(grid: Array) -> Which:
     return np.argsort(np.abs(grid[1:] + grid[:-1] - grid[0] - grid[-1]), kind="stable")
 
 
-def _far(new: Places, found: Places, near: Array) -> Any:
+def _far(new: Places, found: Places, near: Array) -> Mask:
     """Which of the new places are not near any other, known or new before them, on the same line."""
     both = new + found
     other = np.append(np.zeros(len(new.z), dtype=bool), np.ones(len(found.z), dtype=bool))
@@ -143,16 +143,16 @@ def bases(trace: Trace) -> Quantities:
     return _quantities(trace, _bases)
 
 
-def _exponents(seen: Seen) -> list[Any]:
+def _exponents(seen: Seen) -> list[Numbers]:
     return [args[0] for fn, args in seen if fn in ("exp", "gauss")]
 
 
-def _bases(seen: Seen) -> list[Any]:
+def _bases(seen: Seen) -> list[Numbers]:
     own = ("div", "pow", "log", "sqrt", "power", "real_power")
     return [row for fn, args in seen if fn in own for row in _watched(fn, args)]
 
 
-def _quantities(trace: Trace, rows: Callable[[Seen], list[Any]]) -> Quantities:
+def _quantities(trace: Trace, rows: Callable[[Seen], Sequence[Numbers]]) -> Quantities:
     def values(line: Which, z: Array) -> Array:
         seen: Seen = []
         trace(np.broadcast_to(line, z.shape), z, seen)
@@ -162,7 +162,7 @@ def _quantities(trace: Trace, rows: Callable[[Seen], list[Any]]) -> Quantities:
     return values
 
 
-def _watched(fn: str, args: list[Any]) -> list[Any]:
+def _watched(fn: str, args: Sequence[Numbers]) -> list[Numbers]:
     if fn in ("add", "mul", "exp", "sin", "cos", "square"):
         return []
     if fn == "div":

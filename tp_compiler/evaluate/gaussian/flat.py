@@ -10,9 +10,10 @@ import math
 
 import numpy as np
 
+from tp_compiler.evaluate.array_types import Array
 from tp_compiler.evaluate.gaussian import features, lines
 from tp_compiler.evaluate.gaussian.lines import Infinite
-from tp_compiler.evaluate.gaussian.univariate import Array, Univariate
+from tp_compiler.evaluate.gaussian.univariate import Univariate
 
 CANCELS = 1e-12  # of the Gaussian's exponent: what is left is rounding
 

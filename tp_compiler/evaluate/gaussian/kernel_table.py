@@ -8,16 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
+from tp_compiler.evaluate.array_types import Array, Places
 from tp_compiler.evaluate.gaussian import arccos_in_place as fast
 from tp_compiler.evaluate.gaussian import means as singles
 from tp_compiler.evaluate.gaussian import powers
 from tp_compiler.evaluate.gaussian.arccosine import SIDED, Sided, noisy, shape_of, sided_pair, sides
-from tp_compiler.evaluate.gaussian.operations import Operations
+from tp_compiler.evaluate.gaussian.operations import N, Operations
 from tp_compiler.evaluate.gaussian.univariate import Univariate, monomial, normal_cdf
 
-Formula = Callable[[Operations, Univariate, Univariate, Any, Any, Any, Any], Any]
+
+class Formula(Protocol):
+    def __call__(self, ops: Operations[N], f: Univariate, g: Univariate, v1: N, v2: N, c: N, det: N, /) -> N | None: ...
+
 
 _RELU, _STEP, _RELU_SQUARED = sides(1, 1, 0), sides(0, 1, 0), sides(2, 1, 0)
 
@@ -33,19 +37,19 @@ class Row:
     second: frozenset[str]
     formula: Formula
     source: str
-    fast: Callable[[Sided, Sided, Any, Any, Any], tuple[Any, Any]] | None = (
+    fast: Callable[[Sided, Sided, Array, Array, Array], tuple[Array, Places | None]] | None = (
         None  # for most entries (arccos_in_place.py)
     )
 
 
-def _sided_sided(ops: Operations, f: Univariate, g: Univariate, v1: Any, v2: Any, c: Any, det: Any) -> Any:
+def _sided_sided(ops: Operations[N], f: Univariate, g: Univariate, v1: N, v2: N, c: N, det: N) -> N:
     """Arc-cosine and arc-sine kernels: `arccosine.moment` at the variances with noise."""
     a, b = shape_of(f), shape_of(g)
     v1, v2, det = noisy(ops, a.halves, b.halves, v1, v2, det)
     return sided_pair(ops, a, b, v1, v2, c, det)
 
 
-def _polynomial_any(ops: Operations, p: Univariate, g: Univariate, v1: Any, v2: Any, c: Any, det: Any) -> Any:
+def _polynomial_any(ops: Operations[N], p: Univariate, g: Univariate, v1: N, v2: N, c: N, det: N) -> N | None:
     """Mehler's formula, E p(u) g(v) = Σ_k c^k/k! E p^(k)(u) E g^(k)(v): a finite sum for a polynomial p."""
     if singles.mean_derivative(ops, g, 0, v2) is None:
         return None
@@ -60,7 +64,7 @@ def _polynomial_any(ops: Operations, p: Univariate, g: Univariate, v1: Any, v2: 
     return total
 
 
-def _exp_any(ops: Operations, f: Univariate, g: Univariate, v1: Any, v2: Any, c: Any, det: Any) -> Any:
+def _exp_any(ops: Operations[N], f: Univariate, g: Univariate, v1: N, v2: N, c: N, det: N) -> N | None:
     """Cameron-Martin: E e^u g(v) = e^(v1/2) E g(v + c)."""
     if g.name == "exp":
         return ops.exp(((v1 + c) + (v2 + c)) / 2)
@@ -70,7 +74,7 @@ def _exp_any(ops: Operations, f: Univariate, g: Univariate, v1: Any, v2: Any, c:
     return None if average is None else ops.exp(v1 / 2) * average
 
 
-def _gauss_any(ops: Operations, f: Univariate, g: Univariate, v1: Any, v2: Any, c: Any, det: Any) -> Any:
+def _gauss_any(ops: Operations[N], f: Univariate, g: Univariate, v1: N, v2: N, c: N, det: N) -> N | None:
     """Tilting: E e^(-au²) g(v) = (1 + 2a v1)^(-1/2) E g(w), w ~ N(0, (v2 + 2a det)/(1 + 2a v1))."""
     a = ops.number(f.params[0] if f.name == "gauss" else 1.0)
     spread = 1 + 2 * a * v1
@@ -78,21 +82,21 @@ def _gauss_any(ops: Operations, f: Univariate, g: Univariate, v1: Any, v2: Any, 
     return None if average is None else average / ops.sqrt(spread)
 
 
-def _trig_trig(ops: Operations, f: Univariate, g: Univariate, v1: Any, v2: Any, c: Any, det: Any) -> Any:
+def _trig_trig(ops: Operations[N], f: Univariate, g: Univariate, v1: N, v2: N, c: N, det: N) -> N:
     """sin, sin: e^(-(v1+v2)/2) sinh c; cos, cos: the same with cosh; sin, cos: 0 (odd)."""
     if f.name != g.name:
         return ops.rational(0) * (c + v1 + v2)
     return ops.damped_sinh(c, v1, v2) if f.name == "sin" else ops.damped_cosh(c, v1, v2)
 
 
-def _hyperbolic_twice(ops: Operations, f: Univariate, g: Univariate, v1: Any, v2: Any, c: Any, det: Any) -> Any:
+def _hyperbolic_twice(ops: Operations[N], f: Univariate, g: Univariate, v1: N, v2: N, c: N, det: N) -> N:
     """sinh, sinh: e^((v1+v2)/2) sinh c; cosh, cosh: the same with cosh; sinh, cosh: 0 (odd)."""
     if f.name != g.name:
         return ops.rational(0) * (c + v1 + v2)
     return ops.damped_sinh(c, -v1, -v2) if f.name == "sinh" else ops.damped_cosh(c, -v1, -v2)
 
 
-def _hyperbolic_any(ops: Operations, f: Univariate, g: Univariate, v1: Any, v2: Any, c: Any, det: Any) -> Any:
+def _hyperbolic_any(ops: Operations[N], f: Univariate, g: Univariate, v1: N, v2: N, c: N, det: N) -> N | None:
     """Cameron-Martin on both sides: e^(v1/2) (E g(v + c) ∓ E g(v - c))/2."""
     right, left = singles.mean(ops, g, c, v2), singles.mean(ops, g, -c, v2)
     if right is None or left is None:
@@ -100,7 +104,7 @@ def _hyperbolic_any(ops: Operations, f: Univariate, g: Univariate, v1: Any, v2: 
     return ops.exp(v1 / 2) * (right - left if f.name == "sinh" else right + left) / 2
 
 
-def _trig_sided(ops: Operations, f: Univariate, g: Univariate, v1: Any, v2: Any, c: Any, det: Any) -> Any:
+def _trig_sided(ops: Operations[N], f: Univariate, g: Univariate, v1: N, v2: N, c: N, det: N) -> N | None:
     """E e^(iu) g(v) = e^(-v1/2) E g(v + ic): v^n against sin or cos for one parity; for the other repeated integrals of
     φ at an imaginary argument, which are derivatives of Dawson's D: E sin(u) sgn(v)|v|^n (n even) and E cos(u)|v|^n
     (n odd) are ±(2/√π) (v2/2)^(n/2) D⁽ⁿ⁾(c/√(2 v2)) e^(-det/(2 v2)), + for n = 0, 1 mod 4."""
@@ -110,13 +114,14 @@ def _trig_sided(ops: Operations, f: Univariate, g: Univariate, v1: Any, v2: Any,
     if part == 0.0:
         return ops.rational(0) * (c + v1 + v2)
     if n % 2 == (f.name == "sin"):
-        return ops.number(part) * _polynomial_any(ops, monomial(n), f, v2n, v1, c, det)
+        average = _polynomial_any(ops, monomial(n), f, v2n, v1, c, det)
+        return None if average is None else ops.number(part) * average
     root = ops.sqrt(v2n / 2)
     damped = ops.dawson(n, c / (2 * root)) * ops.exp(-detn / (2 * v2n)) / ops.sqrt(ops.pi)
     return (2 * (-1) ** (n // 2) * ops.number(part)) * damped * (root**n if n else 1)
 
 
-def _trig_gelu(ops: Operations, f: Univariate, g: Univariate, v1: Any, v2: Any, c: Any, det: Any) -> Any:
+def _trig_gelu(ops: Operations[N], f: Univariate, g: Univariate, v1: N, v2: N, c: N, det: N) -> N:
     """gelu(v) = v/2 + an even function: sin meets the first, c/2 e^(-v1/2); cos the second, by E gelu(v + ic) as above:
     (v2 D'(y) - 2y D(y)) e^(-(det + v1)/(2w²))/(w √2π), w² = 1 + v2, y = c/(w√2)."""
     if f.name == "sin":
@@ -127,7 +132,7 @@ def _trig_gelu(ops: Operations, f: Univariate, g: Univariate, v1: Any, v2: Any, 
     return bracket * ops.exp(-(det + v1) / (2 * square)) / ops.sqrt(2 * ops.pi * square)
 
 
-def _gelu_sided(ops: Operations, f: Univariate, g: Univariate, v1: Any, v2: Any, c: Any, det: Any) -> Any:
+def _gelu_sided(ops: Operations[N], f: Univariate, g: Univariate, v1: N, v2: N, c: N, det: N) -> N:
     """gelu(u) = E u 1[a > 0], a = u + N(0, 1). With b = v + noise, E[u | a, b] = (det' a + c b)/D, so the average is
     det'/D E a₊ g(b) + c/D E 1[a > 0] b g(b), D = det of (a, b), det' = D - (variance of b)."""
     shape = shape_of(g)
@@ -138,7 +143,7 @@ def _gelu_sided(ops: Operations, f: Univariate, g: Univariate, v1: Any, v2: Any,
     return (udet * first + c * second) / wdet
 
 
-def _gelu_gelu(ops: Operations, f: Univariate, g: Univariate, v1: Any, v2: Any, c: Any, det: Any) -> Any:
+def _gelu_gelu(ops: Operations[N], f: Univariate, g: Univariate, v1: N, v2: N, c: N, det: N) -> N:
     """As above with both noisy: E[u | a, b] = ((v1 + det) a + c b)/D and Cov(u, v | a, b) = c/D, D = 1 + v1 + v2 + det.
 
     M_mn = E a₊^m b₊^n. Equal to Tsuchida et al. 2021, eq. 4 (and NT's Gelu), without its cancellation at c < 0.
@@ -152,7 +157,7 @@ def _gelu_gelu(ops: Operations, f: Univariate, g: Univariate, v1: Any, v2: Any, 
     return (one * two + cross * cross) * m11 + cross * (one * m20 + two * m02 + m00)
 
 
-def _gelu_prime_twice(ops: Operations, f: Univariate, g: Univariate, v1: Any, v2: Any, c: Any, det: Any) -> Any:
+def _gelu_prime_twice(ops: Operations[N], f: Univariate, g: Univariate, v1: N, v2: N, c: N, det: N) -> N:
     """(Φ + uφ)(Φ + vφ): M_00 at unit noise, and Gaussian integrals; ∂/∂c of the gelu kernel."""
     w1, w2, d = noisy(ops, 2, 2, v1, v2, det)
     root = ops.sqrt(d)
@@ -160,7 +165,7 @@ def _gelu_prime_twice(ops: Operations, f: Univariate, g: Univariate, v1: Any, v2
     return sided_pair(ops, _STEP, _STEP, w1, w2, c, d) + c * smooth / (2 * ops.pi)
 
 
-def _gelu_prime_any(ops: Operations, f: Univariate, g: Univariate, v1: Any, v2: Any, c: Any, det: Any) -> Any:
+def _gelu_prime_any(ops: Operations[N], f: Univariate, g: Univariate, v1: N, v2: N, c: N, det: N) -> N | None:
     """Φ(u) is a row of its own; E uφ(u) g(v) = c E g'(w)/(√2π (1 + v1)^(3/2)), w ~ N(0, (v2 + det)/(1 + v1))."""
     found = row_of(_CDF, g)
     spread = 1 + v1
@@ -172,7 +177,7 @@ def _gelu_prime_any(ops: Operations, f: Univariate, g: Univariate, v1: Any, v2: 
     return None if own is None else own + c * slope / (spread * ops.sqrt(2 * ops.pi * spread))
 
 
-def _gauss_prime_any(ops: Operations, f: Univariate, g: Univariate, v1: Any, v2: Any, c: Any, det: Any) -> Any:
+def _gauss_prime_any(ops: Operations[N], f: Univariate, g: Univariate, v1: N, v2: N, c: N, det: N) -> N | None:
     """Tilting and Stein: E -2au e^(-au²) g(v) = -2a c (1 + 2a v1)^(-3/2) E g'(w), w as for gauss."""
     a = ops.number(f.params[0])
     spread = 1 + 2 * a * v1

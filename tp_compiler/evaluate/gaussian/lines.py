@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from tp_compiler.evaluate.array_types import Array, Mask, Numbers, Whole
 from tp_compiler.evaluate.budget import current
-from tp_compiler.evaluate.gaussian.univariate import Array
 
 FARTHEST = 38.5  # φ underflows here
 FALLEN = 42.0  # |f| φ below e^-42 of its peak is nothing
@@ -32,8 +32,8 @@ MOST_PANELS = 30_000
 NODES, WEIGHTS = (1 + np.polynomial.legendre.leggauss(12)[0]) / 2, np.polynomial.legendre.leggauss(12)[1] / 2
 
 Function = Callable[[Array], Array]  # points (..., p) to values (...)
-Known = Callable[[Array], tuple[Array, Any]]  # to values, and how far they are off
-Which = Any  # an array of whole numbers: lines
+Known = Callable[[Array], tuple[Array, Numbers]]  # to values, and how far they are off
+Which = Whole  # lines
 
 
 class Infinite(Exception):
@@ -92,7 +92,7 @@ class Sides:
     exact: Any  # whether a coordinate is exactly 0 there
     placed: Any  # whether there is a place
 
-    def of(self, which: Any) -> Sides:
+    def of(self, which: Which | Mask) -> Sides:
         return Sides(*(getattr(self, f.name)[which] for f in fields(self)))
 
 
@@ -314,7 +314,7 @@ def _beside(function: Function, slope: Array, sides: Sides, end: Array) -> tuple
     return values, end
 
 
-def _go_on(function: Function, slope: Array, sides: Sides, which: Which, power: Array, size: Array) -> Any:
+def _go_on(function: Function, slope: Array, sides: Sides, which: Which, power: Array, size: Array) -> Mask:
     """Whether the powers found at NEAR_END hold down to the rounding of the place: else f is steep, not singular."""
     if not len(which):
         return np.zeros(0, dtype=bool)

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
+from tp_compiler.evaluate.array_types import Array
 from tp_compiler.evaluate.gaussian import powers
 from tp_compiler.evaluate.gaussian.arccosine import absolute_moment, double_factorial, sided
-from tp_compiler.evaluate.gaussian.operations import Operations
+from tp_compiler.evaluate.gaussian.operations import N, Operations
 from tp_compiler.evaluate.gaussian.univariate import Univariate
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(64)
 
 
-def mean(ops: Operations, f: Univariate, m: Any, v: Any) -> Any | None:
+def mean(ops: Operations[N], f: Univariate, m: N, v: N) -> N | None:
     """E f(x), x ~ N(m, v), v > 0, for the base function of f; None when there is no row."""
     if f.name == "real_power":
         return powers.mean(ops, f, m, v)
@@ -28,7 +28,7 @@ def mean(ops: Operations, f: Univariate, m: Any, v: Any) -> Any | None:
     return _smooth(ops, f, m, v)
 
 
-def _smooth(ops: Operations, f: Univariate, m: Any, v: Any) -> Any | None:
+def _smooth(ops: Operations[N], f: Univariate, m: N, v: N) -> N | None:
     """exp(iax), exp(ax) and exp(-ax²) by completing the square; gelu and its derivative by Stein's lemma."""
     if f.name == "exp":
         return ops.exp(m + v / 2)
@@ -53,7 +53,7 @@ def _smooth(ops: Operations, f: Univariate, m: Any, v: Any) -> Any | None:
     return None
 
 
-def _polynomial(ops: Operations, k: int, m: Any, w: Any) -> Any:
+def _polynomial(ops: Operations[N], k: int, m: N, w: N) -> N:
     """E (m + √w z)^k = Σ_i k! / (i! (k-2i)! 2^i) m^(k-2i) w^i; He_k has w = v - 1."""
     total = ops.rational(0) * (m + w)
     for i in range(k // 2 + 1):
@@ -62,7 +62,7 @@ def _polynomial(ops: Operations, k: int, m: Any, w: Any) -> Any:
     return total
 
 
-def _sided(ops: Operations, n: int, right: float, left: float, m: Any, v: Any) -> Any:
+def _sided(ops: Operations[N], n: int, right: float, left: float, m: N, v: N) -> N:
     if n == 0 and right == -left:
         return ops.number(right) * ops.erf(m / ops.sqrt(2 * v))
     total = ops.rational(0) * (m + v)
@@ -73,7 +73,7 @@ def _sided(ops: Operations, n: int, right: float, left: float, m: Any, v: Any) -
     return total
 
 
-def _right(ops: Operations, n: int, m: Any, v: Any) -> Any:
+def _right(ops: Operations[N], n: int, m: N, v: N) -> N:
     """R_n = E x₊^n: R_0 = Φ(m/√v), R_1 = m R_0 + √v φ(m/√v), R_n = m R_(n-1) + (n-1) v R_(n-2)."""
     root = ops.sqrt(v)
     before, value = None, ops.normal_cdf(m / root)
@@ -83,12 +83,11 @@ def _right(ops: Operations, n: int, m: Any, v: Any) -> Any:
     if n and isinstance(value, np.ndarray):
         far = np.broadcast_to(m < -0.5 * root, value.shape)
         if far.any():
-            m, v = (np.broadcast_to(a, value.shape)[far] for a in (m, v))
-            value[far] = _tail(n, m, v)
+            value[far] = _tail(n, *(np.broadcast_to(a, value.shape)[far] for a in (m, v)))
     return value
 
 
-def _tail(n: int, m: Any, v: Any) -> Any:
+def _tail(n: int, m: Array, v: Array) -> Array:
     """E x₊^n for m < 0 as √v^n φ(m/√v) ∫₀^∞ t^n exp(-t²/2 - |m|t/√v) dt: positive, where the recursion cancels."""
     root = np.sqrt(v)
     mu = -m / root
@@ -100,7 +99,7 @@ def _tail(n: int, m: Any, v: Any) -> Any:
     return root**n * np.exp(-mu * mu / 2) / math.sqrt(2 * math.pi) * total * top / 2
 
 
-def mean_derivative(ops: Operations, f: Univariate, k: int, v: Any) -> Any | None:
+def mean_derivative(ops: Operations[N], f: Univariate, k: int, v: N) -> N | None:
     """E f^(k)(x), x ~ N(0, v): the k-th Hermite coefficient, E f(x) He_k(x/√v) / v^(k/2), jumps included.
 
     For |x|^n: E|x|^n differentiated in v, as E f'' = 2 dE f/dv, gives n(n-2)…(n-k+2) E|x|^n / v^(k/2).
@@ -128,7 +127,7 @@ def mean_derivative(ops: Operations, f: Univariate, k: int, v: Any) -> Any | Non
     return None
 
 
-def _polynomial_derivative(ops: Operations, n: int, k: int, w: Any) -> Any:
+def _polynomial_derivative(ops: Operations[N], n: int, k: int, w: N) -> N:
     i, rest = divmod(n - k, 2)
     if k > n or rest:
         return ops.rational(0) * w
@@ -136,7 +135,7 @@ def _polynomial_derivative(ops: Operations, n: int, k: int, w: Any) -> Any:
     return weight * w**i if i else ops.rational(weight) + ops.rational(0) * w
 
 
-def _sided_derivative(ops: Operations, n: int, part: float, k: int, v: Any, halves: int) -> Any:
+def _sided_derivative(ops: Operations[N], n: int, part: float, k: int, v: N, halves: int) -> N:
     v = v + ops.rational(halves, 2) if halves else v
     low = n - k % 2
     falling = math.prod(low - 2 * i for i in range(k // 2))
@@ -148,14 +147,14 @@ def _sided_derivative(ops: Operations, n: int, part: float, k: int, v: Any, halv
     return constant * (root**power if power >= 0 else 1 / root ** (-power))
 
 
-def _gauss_derivative(ops: Operations, a: Any, k: int, v: Any) -> Any:
+def _gauss_derivative(ops: Operations[N], a: N, k: int, v: N) -> N:
     if k % 2:
         return ops.rational(0) * v
     spread = 1 + 2 * a * v
     return double_factorial(k - 1) * (-2 * a / spread) ** (k // 2) / ops.sqrt(spread)
 
 
-def _cdf_derivative(ops: Operations, k: int, v: Any) -> Any:
+def _cdf_derivative(ops: Operations[N], k: int, v: N) -> N:
     """E Φ^(k)(x)."""
     if k == 0:
         return ops.rational(1, 2) + ops.rational(0) * v

@@ -12,14 +12,15 @@ import itertools
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
+from tp_compiler.evaluate.array_types import Array
 from tp_compiler.evaluate.budget import current
 from tp_compiler.evaluate.gaussian import features, lines
+from tp_compiler.evaluate.gaussian.features import Which
 from tp_compiler.evaluate.gaussian.lines import FARTHEST, Care, Function, Unsettled
-from tp_compiler.evaluate.gaussian.univariate import Array, Seen
+from tp_compiler.evaluate.gaussian.univariate import Seen
 
 INNER = Care(
     rtol=1e-12, ratio=16.0, exact_end=1e-60, most=4000
@@ -39,6 +40,8 @@ MOST_EVENTS = 24
 _SECTIONS, _STEPS = 16, 14
 _DOMAIN = np.arange(_SECTIONS + 1) / _SECTIONS
 
+#: The signs at the end of a line, and what passes 0 along it, in order.
+Picture = tuple[tuple[float, ...], tuple[int, ...]]
 Watch = Callable[[Array, Seen], None]  # points (..., p)
 
 
@@ -55,7 +58,7 @@ class Plane:
     def trace(self, x: Array) -> features.Trace:
         """Along the inner axis, from points (lines, p) on."""
 
-        def trace(line: Any, z: Array, seen: Seen) -> None:
+        def trace(line: Which, z: Array, seen: Seen) -> None:
             self.watch(x[line] + self.inner * z[..., None], seen)
 
         return trace
@@ -136,12 +139,12 @@ def _apart(t: float, found: list[float]) -> bool:
     return all(abs(t - other) > 1e-9 * max(1e-3, abs(other)) for other in found)
 
 
-def _picture(plane: Plane, t: Array) -> list[tuple[Any, ...]]:
+def _picture(plane: Plane, t: Array) -> list[Picture]:
     """For each line: the signs at the end of the inner axis, and what passes 0 along it, in order."""
     x = plane.at(t)
     trace, every = plane.trace(x), np.arange(len(t))
     roots = features.roots(trace, every, np.broadcast_to(GRID, (len(t), len(GRID))))
-    roots = roots.of(roots.row >= 0)
+    roots = roots.of(np.asarray(roots.row >= 0))
     order = np.lexsort((roots.z, roots.line))
     bounds = np.searchsorted(roots.line[order], [*every, len(t)])
     rows = roots.row[order]
@@ -149,7 +152,7 @@ def _picture(plane: Plane, t: Array) -> list[tuple[Any, ...]]:
     return [(tuple(signs[:, k]), tuple(rows[bounds[k] : bounds[k + 1]])) for k in every]
 
 
-def _differ(a: tuple[Any, ...], b: tuple[Any, ...]) -> bool:
+def _differ(a: Picture, b: Picture) -> bool:
     """Whether more has changed than that a place has left at an end of the axis."""
     return a != b and abs(len(a[1]) - len(b[1])) != 1
 
@@ -177,7 +180,7 @@ def _changes(plane: Plane, grid: Array) -> list[float]:
     return [*found, *(float(t) for t in (low + high) / 2)]
 
 
-def _heights(plane: Plane, row: Any, t: Array, exponents: bool) -> Array:
+def _heights(plane: Plane, row: Which, t: Array, exponents: bool) -> Array:
     """The largest value of exponent row_k along the inner axis, or minus the least size of a divisor (0 where it passes
     0), at outer points t (k, n)."""
     count, n = t.shape
@@ -195,7 +198,7 @@ def _heights(plane: Plane, row: Any, t: Array, exponents: bool) -> Array:
     return best.reshape(count, n)
 
 
-def _touches(quantities: features.Quantities, row: Any, line: Any, z: Array, least: Array) -> Array:
+def _touches(quantities: features.Quantities, row: Which, line: Which, z: Array, least: Array) -> Array:
     """Whether the size of a quantity is 0 at z up to rounding, where it turns like |z|: least, but for that, is noise."""
     touches = np.zeros(len(z), dtype=bool)
     for step in (np.full(len(z), BESIDE), 1e-3 * np.abs(z)):

@@ -7,13 +7,13 @@ equations keep such averages as they are.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 from scipy import special
 
+from tp_compiler.evaluate.array_types import Array
 from tp_compiler.evaluate.gaussian.arccosine import Sided, shape_of, sides
-from tp_compiler.evaluate.gaussian.operations import ARRAYS, Operations
+from tp_compiler.evaluate.gaussian.operations import ARRAYS, N, Operations
 from tp_compiler.evaluate.gaussian.univariate import Univariate
 
 _SQRT_PI = math.sqrt(math.pi)
@@ -27,7 +27,7 @@ def shape(f: Univariate) -> Sided:
     return sides(order, right, left)
 
 
-def mean(ops: Operations, f: Univariate, m: Any, v: Any) -> Any | None:
+def mean(ops: Operations[N], f: Univariate, m: N, v: N) -> N | None:
     """E f(x), x ~ N(m, v); infinite for p ≤ -1."""
     if ops is not ARRAYS:
         return None
@@ -42,7 +42,7 @@ def mean(ops: Operations, f: Univariate, m: Any, v: Any) -> Any | None:
     return own.even * even + own.odd * odd
 
 
-def _kummer(a: float, b: float, x: Any) -> Any:
+def _kummer(a: float, b: float, x: Array) -> Array:
     """M(a, b, -x), x ≥ 0; for large x by its asymptotic series (DLMF 13.7.2), where the sum for doubles cancels."""
     far = x > 60
     near = special.hyp1f1(a, b, -np.where(far, 1.0, x))
@@ -56,7 +56,7 @@ def _kummer(a: float, b: float, x: Any) -> Any:
     return np.where(far, special.gamma(b) * special.rgamma(b - a) * large**-a * total, near)
 
 
-def mean_derivative(ops: Operations, f: Univariate, k: int, v: Any) -> Any | None:
+def mean_derivative(ops: Operations[N], f: Univariate, k: int, v: N) -> N | None:
     """E f(x) He_k(x/√v) / v^(k/2), x ~ N(0, v): as for whole orders (means.py)."""
     if ops is not ARRAYS:
         return None
@@ -69,7 +69,7 @@ def mean_derivative(ops: Operations, f: Univariate, k: int, v: Any) -> Any | Non
     return part * moment * falling * v ** ((low - 2 * (k // 2)) / 2)
 
 
-def pair(ops: Operations, f: Univariate, g: Univariate, v1: Any, v2: Any, c: Any, det: Any) -> Any | None:
+def pair(ops: Operations[N], f: Univariate, g: Univariate, v1: N, v2: N, c: N, det: N) -> N | None:
     """E f(u) g(v) for centred (u, v), both of real or whole order above -1."""
     if ops is not ARRAYS:
         return None

@@ -15,11 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.polynomial import hermite_e
 
+from tp_compiler.evaluate.array_types import Array, Mask, Whole
 from tp_compiler.evaluate.budget import current
 from tp_compiler.evaluate.gaussian import rules
 from tp_compiler.evaluate.gaussian.operations import ARRAYS
 from tp_compiler.evaluate.gaussian.rules import Rule
-from tp_compiler.evaluate.gaussian.univariate import Array, Univariate
+from tp_compiler.evaluate.gaussian.univariate import Univariate
+from tp_compiler.shapes import Float
 
 SIZES = {0: (1, 2), 1: tuple(24 * 2**k for k in range(10)), 2: (24, 48, 96, 192, 384, 768), 3: (16, 32, 64, 128)}
 #: Where there are kinks: as long as functions are not steep, Gauss-Legendre needs the fewest nodes.
@@ -39,7 +41,12 @@ Joint = Callable[[Array], Any]
 
 
 def expectation(
-    functions: Sequence[Univariate], means: Any, covariance: Any, *, rtol: float = RTOL, atol: float = ATOL
+    functions: Sequence[Univariate],
+    means: Float[Array, "*#rows p"],
+    covariance: Float[Array, "*#rows p p"],
+    *,
+    rtol: float = RTOL,
+    atol: float = ATOL,
 ) -> tuple[Array, Array]:
     """E Π_k f_k(x_k), x ~ N(means, covariance); means (..., p), covariance (..., p, p), p ≤ 3.
 
@@ -51,8 +58,8 @@ def expectation(
 
 def expectation_of(
     function: Joint,
-    means: Any,
-    covariance: Any,
+    means: Float[Array, "*#rows p"],
+    covariance: Float[Array, "*#rows p p"],
     *,
     kinks: Sequence[tuple[float, ...]] | None = None,
     rtol: float = RTOL,
@@ -67,7 +74,9 @@ def expectation_of(
     return _refined(_Integral([], function, features), means, covariance, rtol, atol)
 
 
-def polynomial(function: Joint, means: Any, covariance: Any, degree: int) -> tuple[Array, Array]:
+def polynomial(
+    function: Joint, means: Float[Array, "*#rows p"], covariance: Float[Array, "*#rows p p"], degree: int
+) -> tuple[Array, Array]:
     """E f(x) of a polynomial of at most this degree in any number of Gaussians, points (..., p) to values (...).
 
     Gauss-Hermite rules of degree/2 + 1 nodes an axis are exact (Davis and Rabinowitz 1984, section 2.7); what two rules
@@ -168,7 +177,13 @@ def _rowwise(weights: Array, values: Array) -> Array:
     return np.asarray(np.einsum("kn,kn->k", weights, values))
 
 
-def _refined(integral: _Integral, means: Any, covariance: Any, rtol: float, atol: float) -> tuple[Array, Array]:
+def _refined(
+    integral: _Integral,
+    means: Float[Array, "*#rows p"],
+    covariance: Float[Array, "*#rows p p"],
+    rtol: float,
+    atol: float,
+) -> tuple[Array, Array]:
     p = integral.p
     if p > 3:
         raise ValueError("quadrature is for at most three Gaussians")
@@ -212,7 +227,7 @@ def _group(
     return value, error
 
 
-def _kinds(integral: _Integral, root: Array, axes: Sequence[int]) -> Any:
+def _kinds(integral: _Integral, root: Array, axes: Sequence[int]) -> Whole:
     """By what rules each entry is integrated: by the maps alone, between kinks, or with cuts about blurred ones, where an
     axis meets a kink of a later variable that further axes blur by little."""
     if not any(integral.kinks):
@@ -241,7 +256,7 @@ def directions(p: int) -> Array:
     return np.asarray(grid / np.linalg.norm(grid, axis=1, keepdims=True))
 
 
-def _extended(integral: _Integral, mean: Array, root: Array, axes: Sequence[int]) -> Any:
+def _extended(integral: _Integral, mean: Array, root: Array, axes: Sequence[int]) -> Mask:
     """Lets the axes reach to where |f| φ has fallen to nothing; marks the entries where it does so nowhere."""
     beyond = np.zeros(len(mean), dtype=bool)
     integral.reach = rules.REACH

@@ -15,7 +15,7 @@ from functools import cache
 
 import numpy as np
 
-from tp_compiler.evaluate.gaussian.univariate import Array
+from tp_compiler.evaluate.array_types import Array
 
 REACH = 10.0  # the whitened axis ends here, unless the function grows: the Gaussian's mass beyond is 2e-23
 STEEP = 3.0  # slopes above cut the axis where several functions are steep at different places

@@ -10,17 +10,18 @@ errors of v1, v2 and c are one error, and move it less than they do elsewhere.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
+from tp_compiler.evaluate.array_types import Array, Error, Numbers
 from tp_compiler.evaluate.bulk import EPS, Bulk
 from tp_compiler.evaluate.gaussian import arccos_in_place as fast
 from tp_compiler.evaluate.gaussian.arccosine import Sided, shape_of
 from tp_compiler.evaluate.gaussian.kernel_table import row_of
 from tp_compiler.evaluate.gaussian.univariate import Univariate
 
-Known = tuple[Any, Any]  # values that broadcast to the kernel, and their errors
+Known = tuple[Array, Error]  # values that broadcast to the kernel, and their errors
+Scaled = tuple[Array, Numbers]  # the same, where the function has scale 1
 
 _ROUNDED = 8.0  # by so many EPS are formulas off; 6 in three million random places
 _STEEPEST = 1 / math.sqrt(1 - fast.STEEP**2)  # beyond, a formula is used whose rounding the slope does not amplify
@@ -31,7 +32,7 @@ _ROWS = 64  # of a kernel, at a time
 
 
 def of_kernel(
-    f: Univariate, g: Univariate, first: Known, second: Known, c: Any, off: Bulk | None, value: Any, symmetric: bool
+    f: Univariate, g: Univariate, first: Known, second: Known, c: Array, off: Bulk | None, value: Array, symmetric: bool
 ) -> Bulk | None:
     """The error of E f(u) g(v) at all pairs; None where no bound is known. `off` is that of the covariances; `symmetric`
     says that u and v run over one family, so that they are one variable on the diagonal."""
@@ -48,7 +49,7 @@ def of_kernel(
     return _jumps(f, g, (v1, e1), (v2, e2), off, value, symmetric)
 
 
-def of_variances(f: Univariate, variance: Any, error: Any, value: Any) -> Any:
+def of_variances(f: Univariate, variance: Array, error: Error, value: Array) -> Array | None:
     """The errors of E f(u)² for many u; None where no bound is known."""
     found = row_of(f, f)
     if found is None or found[0].fast is None:
@@ -61,7 +62,7 @@ def of_variances(f: Univariate, variance: Any, error: Any, value: Any) -> Any:
     return _one_variable(f, v, e)
 
 
-def _scaled(f: Univariate, variance: Any, error: Any) -> Known:
+def _scaled(f: Univariate, variance: Array, error: Error) -> Scaled:
     return f.scale**2 * np.asarray(variance), 0.0 if error is None else f.scale**2 * np.asarray(error)
 
 
@@ -71,7 +72,7 @@ def _slope(f: Sided) -> float:
 
 
 def _bends(
-    f: Univariate, g: Univariate, first: Known, second: Known, c: Any, off: Bulk, symmetric: bool
+    f: Univariate, g: Univariate, first: Scaled, second: Scaled, c: Array, off: Bulk, symmetric: bool
 ) -> Bulk | None:
     """Between two laws all laws on the line are laws. What is clipped at ±√(v1 v2) moves by as much more."""
     (v1, e1), (v2, e2) = first, second
@@ -91,7 +92,7 @@ def _bends(
     return Bulk(0.0, _SECOND * carried + _ROUNDED * EPS * steepest * reach)
 
 
-def _ratios(v1: Any, v2: Any, c: Any, symmetric: bool) -> tuple[float, float]:
+def _ratios(v1: Array, v2: Array, c: Array, symmetric: bool) -> tuple[float, float]:
     """The least and the largest c/√(v1 v2) of all pairs, some rows at a time."""
     shape = np.broadcast_shapes(np.shape(v1), np.shape(v2), np.shape(c))
     one, two, c = (np.broadcast_to(x, shape) for x in (1 / np.sqrt(v1), 1 / np.sqrt(v2), c))
@@ -106,7 +107,7 @@ def _ratios(v1: Any, v2: Any, c: Any, symmetric: bool) -> tuple[float, float]:
 
 
 def _jumps(
-    f: Univariate, g: Univariate, first: Known, second: Known, off: Bulk, value: Any, symmetric: bool
+    f: Univariate, g: Univariate, first: Scaled, second: Scaled, off: Bulk, value: Array, symmetric: bool
 ) -> Bulk | None:
     (v1, e1), (v2, e2) = first, second
     a, b = shape_of(f), shape_of(g)
@@ -138,12 +139,12 @@ def _noise_alone(h1: float, h2: float, v1: float, v2: float) -> float:
     return float(1 / np.sqrt(h1 * h2 + h1 * v2 + h2 * v1))
 
 
-def _bend_of_noise(h: float, v: Any, e: Any) -> float:
+def _bend_of_noise(h: float, v: Array, e: Numbers) -> float:
     """The largest c/(2 w √(w1 w2 - c²)) · e for noise h, since c² ≤ v1 v2 and w1 w2 - c² ≥ h v2."""
     return float(np.max(e * np.sqrt(v) / (v + h))) / (2 * math.sqrt(h))
 
 
-def _furthest(value: Any, level: float, symmetric: bool) -> float:
+def _furthest(value: Array, level: float, symmetric: bool) -> float:
     """max |K - level|, of a symmetric kernel off the diagonal."""
     if not symmetric:
         return float(max(np.max(value) - level, level - np.min(value)))
@@ -156,7 +157,7 @@ def _furthest(value: Any, level: float, symmetric: bool) -> float:
     return worst
 
 
-def _one_variable(f: Univariate, v: Any, e: Any) -> Any:
+def _one_variable(f: Univariate, v: Array, e: Numbers) -> Array:
     """The error of order 0 at u = v, where d arcsin ρ / dv = √h/((v + h) √(2v + h)) for noise h, and ρ = 1 without."""
     shape = shape_of(f)
     h, square = shape.halves / 2, f.factor**2

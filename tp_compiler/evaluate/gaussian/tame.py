@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 
+from tp_compiler.evaluate.array_types import Numbers
 from tp_compiler.evaluate.gaussian.univariate import Seen, Univariate
 
 MOST_POWER = 8
@@ -26,7 +27,7 @@ def is_tame(f: Univariate) -> bool:
         return bool(np.all(values <= 1e6 * (1.0 + np.abs(_GRID)) ** MOST_POWER))
 
 
-def _is_regular(fn: str, args: list[Any]) -> bool:
+def _is_regular(fn: str, args: Sequence[Numbers]) -> bool:
     """Whether a primitive is finite at its arguments and between them."""
     if fn == "div":
         return _away_from_zero(args[1])
@@ -39,7 +40,7 @@ def _is_regular(fn: str, args: list[Any]) -> bool:
     return fn not in ("tan", "real_power", "power")
 
 
-def _away_from_zero(x: Any) -> bool:
+def _away_from_zero(x: Numbers) -> bool:
     x = np.asarray(x, dtype=float)
     return bool(np.all(np.abs(x) > 1e-6) and (np.all(x > 0) or np.all(x < 0)))
 

@@ -6,13 +6,15 @@ E e^(bᵀx - xᵀQx) g(x), x ~ N(m, Σ), is a number times E g(x') for x' ~ N((1
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from tp_compiler.evaluate.array_types import Array, Mask
 from tp_compiler.evaluate.gaussian.quadrature import lower_root
-from tp_compiler.evaluate.gaussian.univariate import Array, Seen, Univariate, monomial, scaled, times
+from tp_compiler.evaluate.gaussian.univariate import Seen, Univariate, monomial, scaled, times
+from tp_compiler.shapes import Float
 
 SMALLEST = 1e-13  # eigenvalues of 1 + 2QΣ below: E|f| = ∞
 
@@ -26,10 +28,10 @@ class Coupling:
     degree = None
     kinked = False
 
-    def __call__(self, x: Any, y: Any) -> Any:
+    def __call__(self, x: Array, y: Array) -> Array:
         return np.exp(self.c * x * y)
 
-    def watch(self, points: list[Any], seen: Seen) -> None:
+    def watch(self, points: Sequence[Array], seen: Seen) -> None:
         x, y = points
         seen.append(("exp", [self.c * x * y]))
 
@@ -52,7 +54,7 @@ def split(f: Univariate) -> tuple[float, float, list[Univariate]]:
     return 0.0, 0.0, [f]
 
 
-def exponential(f: Any) -> bool:
+def exponential(f: object) -> bool:
     """Whether there is something to split off."""
     return isinstance(f, Coupling) or (
         isinstance(f, Univariate)
@@ -60,7 +62,12 @@ def exponential(f: Any) -> bool:
     )
 
 
-def tilted(linear: Any, quadratic: Any, mean: Any, spread: Any) -> tuple[Any, Array, Array, Any]:
+def tilted(
+    linear: Float[Array, " p"],
+    quadratic: Float[Array, "p p"],
+    mean: Float[Array, "*#rows p"],
+    spread: Float[Array, "*#rows p p"],
+) -> tuple[Array, Float[Array, "*rows p"], Float[Array, "*rows p p"], Mask]:
     """(log of the number, m', Σ', whether E|f| is finite) for b (p) and Q (p, p), means (..., p), covariances (..., p, p)."""
     b, q = np.asarray(linear, dtype=np.float64), np.asarray(quadratic, dtype=np.float64)
     p = len(b)
@@ -78,7 +85,7 @@ def tilted(linear: Any, quadratic: Any, mean: Any, spread: Any) -> tuple[Any, Ar
     return log, kept + new @ b, new, finite
 
 
-def number(log: Any) -> Any:
+def number(log: Array) -> Array:
     """e^log; infinite where that is no double."""
     with np.errstate(over="ignore"):
         return np.exp(log)

@@ -13,14 +13,13 @@ from typing import Any
 
 import numpy as np
 from numpy.polynomial import hermite_e
-from numpy.typing import NDArray
 from scipy import special
 
+from tp_compiler.evaluate.array_types import Array, Numbers
 from tp_compiler.evaluate.kernels import KERNELS
 from tp_compiler.ir.primitives import DEFAULTS, PRIMITIVES
 
-Array = NDArray[np.float64]
-Seen = list[tuple[str, list[Any]]]  # primitives in the order of evaluation, with their arguments
+Seen = list[tuple[str, Sequence[Numbers]]]  # primitives in the order of evaluation, with their arguments
 Watch = Callable[[Array, Seen], None]
 _SQRT_2PI = math.sqrt(2 * math.pi)
 
@@ -45,12 +44,12 @@ class Univariate:
     jumps: bool = field(default=False, repr=False, compare=False)  # of a composite: whether it may jump at its kinks
     crowded: bool = field(default=False, repr=False, compare=False)  # whether it has more kinks than are listed
 
-    def __call__(self, x: Any) -> Array:
+    def __call__(self, x: Numbers) -> Array:
         x = np.asarray(x, dtype=np.float64)
         value = self.base(x if self.scale == 1.0 else self.scale * x)
         return value if self.factor == 1.0 else self.factor * value
 
-    def seen(self, x: Any, record: Seen) -> None:
+    def seen(self, x: Numbers, record: Seen) -> None:
         """Records the primitives evaluated at x with their arguments: what features.py looks for features in."""
         inner = self.scale * np.asarray(x, dtype=np.float64)
         if self.watch is not None:
@@ -279,7 +278,7 @@ def times(f: Univariate, factor: float) -> Univariate:
 class _Numpy:
     """The derivative rules of `ir.primitives`, evaluated on arrays."""
 
-    def __call__(self, fn: str, *args: Any) -> Any:
+    def __call__(self, fn: str, *args: Array) -> Array:
         return KERNELS[fn](*args)
 
     def number(self, value: float) -> float:

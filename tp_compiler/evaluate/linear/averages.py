@@ -13,13 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from tp_compiler.evaluate.arrays import Label
+from tp_compiler.evaluate.array_types import Array
+from tp_compiler.evaluate.arrays import Label, Labels
 from tp_compiler.evaluate.budget import spacious
-from tp_compiler.evaluate.linear.contraction import Labels, contraction
+from tp_compiler.evaluate.linear.contraction import Average, contraction
 from tp_compiler.ir.types import Index
 
 
-def averaging(of: list[Labels], closed: tuple[int, ...], over: tuple[Index, ...], out: Labels) -> Any:
+def averaging(of: list[Labels], closed: tuple[int, ...], over: tuple[Index, ...], out: Labels) -> Average:
     """The function of the arrays of factors: their product, summed over `over`, averaged over the closed slots.
 
     E x is coordinate 0, E xy the dot product; of more Gaussians, the sum over pairings and means (Isserlis 1918).
@@ -31,7 +32,7 @@ def averaging(of: list[Labels], closed: tuple[int, ...], over: tuple[Index, ...]
     if len(terms) == 1 and repeats == 1:
         return terms[0]
 
-    def run(arrays: list[Any]) -> Any:
+    def run(arrays: list[Array]) -> Array:
         total = reduce(partial(spacious, np.add), (t(arrays) for t in terms))
         return total if repeats == 1 else repeats * total
 
@@ -61,7 +62,7 @@ def _pairings(factors: list[int], pairs: int) -> Iterator[Pairing]:
                 yield [(a, b), *inner]
 
 
-def _term(of: list[Labels], closed: tuple[int, ...], choice: tuple[Pairing, ...], out: Labels) -> Any:
+def _term(of: list[Labels], closed: tuple[int, ...], choice: tuple[Pairing, ...], out: Labels) -> Average:
     """One product of means and covariances, contracted."""
     private = count(-1, -1)
     names: list[list[Label | None]] = [list(own) for own in of]

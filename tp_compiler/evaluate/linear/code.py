@@ -14,16 +14,17 @@ from typing import Any, ClassVar
 import numpy as np
 
 from tp_compiler.evaluate import numerical_errors as faults
-from tp_compiler.evaluate.arrays import Label
+from tp_compiler.evaluate.array_types import Array, Whole
+from tp_compiler.evaluate.arrays import Label, Labels
 from tp_compiler.evaluate.budget import COUNTED, LEAST, current, spacious
 from tp_compiler.evaluate.instructions import RULES
 from tp_compiler.evaluate.interface import MOST_ENTRIES, NotExact
 from tp_compiler.evaluate.kernels import KERNELS
 from tp_compiler.evaluate.linear.averages import averaging
-from tp_compiler.evaluate.linear.contraction import Labels, arranged, size_of, viewer
+from tp_compiler.evaluate.linear.contraction import arranged, size_of, viewer
 from tp_compiler.evaluate.linear.matrices import Coordinates, InitialMatrix, padded
 from tp_compiler.evaluate.linear.shapes import Shapes, indices, slots
-from tp_compiler.evaluate.linear.sparse import SparseUpdate, scatter, scattering
+from tp_compiler.evaluate.linear.sparse import Scatter, SparseUpdate, scatter, scattering
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.program import Loop
 from tp_compiler.ir.types import Index
@@ -45,12 +46,12 @@ class Code:
         self.clock = self.new("clock", np.float64(0))
 
     # -- registers ----------------------------------------------------------------------------------------------
-    def new(self, name: object, value: Any = None) -> int:
+    def new(self, name: object, value: object = None) -> int:
         self.at[name] = len(self.registers)
         self.registers.append(value)
         return self.at[name]
 
-    def read(self, node: ir.Node, wanted: Labels | None = None, whole: bool = False) -> Callable[[], Any]:
+    def read(self, node: ir.Node, wanted: Labels | None = None, whole: bool = False) -> Callable[[], Array]:
         """The value of a node with the wanted dimensions, of size 1 where it lacks one; `whole`: never of size 1."""
         registers, k, own = self.registers, self.at[node], self.shapes[node]
         view = None if wanted is None else viewer(own, wanted)
@@ -61,7 +62,7 @@ class Code:
             return lambda: view(registers[k])
         sizes = [x.size if isinstance(x, Index) else -1 for x in wanted]
 
-        def run() -> Any:
+        def run() -> Array:
             x = view(registers[k])
             return np.broadcast_to(x, [n if s < 0 else s for s, n in zip(sizes, x.shape, strict=True)])
 
@@ -71,7 +72,7 @@ class Code:
         """None where a register that is there already holds the value."""
         return self.rules[type(node)](self, node)
 
-    def _computing(self, node: ir.Node, value: Callable[[], Any]) -> Run:
+    def _computing(self, node: ir.Node, value: Callable[[], Array]) -> Run:
         registers, k = self.registers, self.new(node)
 
         own = self.shapes[node]
@@ -116,7 +117,7 @@ class Code:
         sizes = [x.size for x in own]
         root = self._root(node, own)
 
-        def value() -> Any:
+        def value() -> Array:
             new = self.coordinates.draw(math.prod(sizes))
             if (new[-1] + 1) * len(new) > MOST_ENTRIES:
                 raise NotExact("a family of too many Gaussians")
@@ -127,14 +128,14 @@ class Code:
 
         return self._computing(node, value)
 
-    def _root(self, node: ir.InitialKet, own: tuple[Index, ...]) -> Callable[[], Any]:
+    def _root(self, node: ir.InitialKet, own: tuple[Index, ...]) -> Callable[[], Array]:
         """A root of the covariance of a family, over its indices and the new coordinates."""
         symbol, spread = node.symbol, node.args[1]
         sizes = [x.size for x in own]
         if symbol.pair is None:
             variance = self.read(spread, own, whole=True)
 
-            def independent() -> Any:
+            def independent() -> Array:
                 faults.check_law(symbol, variance())
                 return np.diag(np.sqrt(variance()).ravel()).reshape(*sizes, -1)
 
@@ -144,7 +145,7 @@ class Code:
         covariance = self.read(spread, (*rest, left, right), whole=True)
         order = viewer((*rest, left, right), (*own, right))
 
-        def joint() -> Any:
+        def joint() -> Array:
             faults.check_law(symbol, covariance())
             blocks = faults.covariance_root(covariance(), symbol)
             blocks = order(blocks) if order else blocks
@@ -178,7 +179,7 @@ class Code:
         registers, k, s = self.registers, self.at[node.state], self.at[node.state, "scale"]
         return self._computing(node, lambda: registers[k] * registers[s])  # a copy: the state changes in its place
 
-    def following(self, state: ir.State) -> Callable[[], Any]:
+    def following(self, state: ir.State) -> Callable[[], Array]:
         """The next value of a state."""
         own = self.shapes.states[state]
         assert isinstance(own, tuple) and self.loop is not None
@@ -205,7 +206,7 @@ class Code:
         places = list(np.ndindex(*(b.size for b in batch)))
         final = viewer((*batch, *rest, 0), self.shapes[node])
 
-        def value() -> Any:
+        def value() -> Array:
             x = columns()
             parts = []
             for place in places:
@@ -220,7 +221,7 @@ class Code:
 
         return self._computing(node, value)
 
-    def _member(self, node: ir.MatMul, chosen: dict[Index, int], variance: Callable[[], Any]) -> InitialMatrix:
+    def _member(self, node: ir.MatMul, chosen: dict[Index, int], variance: Callable[[], Array]) -> InitialMatrix:
         symbol = node.matrix
         member = tuple(chosen[m] if isinstance(m, Index) else m - 1 for m in node.member)
         if (symbol, member) not in self.matrices:
@@ -261,7 +262,7 @@ class Code:
         if depth and node.fn == "where":
             condition, yes, no = reads
 
-            def chosen() -> Any:
+            def chosen() -> Array:
                 return np.where(condition() > 0, *levelled([yes(), no()], depth))
 
             return self._computing(node, chosen)
@@ -279,16 +280,16 @@ class Code:
         average = averaging([self.shapes[f] for f in factors], node.slots, node.over, self.shapes[node])
         return self._computing(node, lambda: average([r() for r in reads]))
 
-    def scattered(self, part: Any) -> Callable[[], tuple[Any, Any]]:
+    def scattered(self, part: Scatter) -> Callable[[], tuple[Whole, Array]]:
         """The members that a scatter touches, with their rows."""
         run = scattering(part, self.shapes)
         at, ket, scalars = self.read(part.at), self.read(part.ket), [self.read(s) for s in part.scalars]
         return lambda: run(at(), ket(), [s() for s in scalars])
 
-    def _scattered(self, node: ir.Contract, part: Any) -> Run:
+    def _scattered(self, node: ir.Contract, part: Scatter) -> Run:
         rows = self.scattered(part)
 
-        def value() -> Any:
+        def value() -> Array:
             touched, moved = rows()
             result = np.zeros((part.index.size, moved.shape[-1]))
             result[touched] = moved
@@ -305,7 +306,7 @@ class Code:
         depth = len(slots(own))
         reads = [self.read(a, wanted, whole=True) for a, wanted in zip(node.args, of, strict=True)]
 
-        def value() -> Any:
+        def value() -> Array:
             return rule(node, list(zip(levelled([r() for r in reads], depth), of, strict=True)), own)
 
         return self._computing(node, value)
@@ -329,24 +330,26 @@ class Code:
         places = [self._place(node, s, indices(new)) for s in selectors]
         return self._computing(node, lambda: owned(held()[tuple(p() for p in places)]))
 
-    def _held(self, x: ir.Node) -> tuple[Callable[[], Any], Callable[[Any], Any]]:
+    def _held(self, x: ir.Node) -> tuple[Callable[[], Array], Callable[[Array], Array]]:
         """An array to take members of, and what makes them values of their own: a state may change in its place."""
         if not isinstance(x, ir.Carry) or x.state not in self.sparse:
             return self.read(x), lambda part: part
         registers, k, s = self.registers, self.at[x.state], self.at[x.state, "scale"]
 
-        def owned(part: Any) -> Any:
+        def owned(part: Array) -> Array:
             return part if part.base is None and registers[s] == 1 else part * registers[s]
 
         return (lambda: registers[k]), owned
 
-    def _place(self, node: ir.Reindex, selector: Any, new: tuple[Index, ...]) -> Callable[[], Any]:
+    def _place(
+        self, node: ir.Reindex, selector: Index | int | ir.Gather, new: tuple[Index, ...]
+    ) -> Callable[[], int | Whole]:
         """Positions from 0 along one dimension, over the new indices."""
         if isinstance(selector, int):
             return lambda: selector - 1
         if isinstance(selector, Index):
             view = viewer((selector,), new)
-            fixed = np.arange(selector.size)
+            fixed: Any = np.arange(selector.size)
             fixed = view(fixed) if view else fixed
             return lambda: fixed
         gather = node.args[selector.arg]
@@ -388,7 +391,7 @@ class Code:
 
 
 # ------------------------------------------------------------------------------------------------------------ sums
-def levelled(parts: list[Any], depth: int) -> list[Any]:
+def levelled(parts: list[Array], depth: int) -> list[Array]:
     """Arrays with the last `depth` dimensions, coordinates, padded with zeros to one length."""
     if not depth or all(p.shape[-depth:] == parts[0].shape[-depth:] for p in parts):
         return parts
@@ -402,6 +405,6 @@ def levelled(parts: list[Any], depth: int) -> list[Any]:
     return found
 
 
-def added(parts: list[Any], depth: int) -> Any:
+def added(parts: list[Array], depth: int) -> Array:
     """The sum of kets; a number adds to coordinate 0."""
     return reduce(partial(spacious, np.add), levelled(parts, depth))

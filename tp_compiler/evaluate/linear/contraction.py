@@ -9,16 +9,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from tp_compiler.evaluate.arrays import Label
+from tp_compiler.evaluate.array_types import Array
+from tp_compiler.evaluate.arrays import Label, Labels
 from tp_compiler.evaluate.budget import COUNTED, current, spacious
 from tp_compiler.ir.types import Index
 
-Labels = tuple[Label, ...]
-Step = Callable[..., Any]
+Average = Callable[[list[Array]], Array]
+Step = Callable[..., Array]
 
 #: How many coordinates a ket is taken to have, in the choice of an order.
 TYPICAL = 256
@@ -85,7 +85,7 @@ def planned(of: list[Labels], out: Labels, typical: int = TYPICAL) -> tuple[list
     return steps, cost
 
 
-def contraction(of: list[Labels], out: Labels) -> Callable[[list[Any]], Any]:
+def contraction(of: list[Labels], out: Labels) -> Average:
     """The function of arrays with labels `of` that gives the sum over all labels but `out` of their product."""
     merges, _ = planned(of, out)
     known = [*of, *(m.labels for m in merges)]
@@ -97,7 +97,7 @@ def contraction(of: list[Labels], out: Labels) -> Callable[[list[Any]], Any]:
             steps.append((m.first, m.second, _pairing(known[m.first], known[m.second], m.labels, m.needed)))
     final = viewer(known[-1], out)
 
-    def run(arrays: list[Any]) -> Any:
+    def run(arrays: list[Array]) -> Array:
         entries = list(arrays)
         for first, second, step in steps:
             entries.append(step(entries[first]) if second < 0 else step(entries[first], entries[second]))
@@ -166,7 +166,7 @@ def _multiplying(first: Step | None, second: Step | None) -> Step:
     return lambda a, b: _product(first(a) if first else a, second(b) if second else b)
 
 
-def _product(a: Any, b: Any) -> Any:
+def _product(a: Array, b: Array) -> Array:
     return spacious(np.multiply, a, b, what="a product of families")
 
 
@@ -176,7 +176,7 @@ def _matrix_product(first: list[int], second: list[int], sizes: tuple[int, int, 
     turn_a, turn_b = first != sorted(first), second != sorted(second)
     simple = not batch and left <= 1 and summed == 1 and len(second) <= 2
 
-    def run(a: Any, b: Any) -> Any:
+    def run(a: Array, b: Array) -> Array:
         if turn_a:
             a = a.transpose(first)
         if turn_b:

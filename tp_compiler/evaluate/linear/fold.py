@@ -7,9 +7,8 @@ them apart.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import Any
 
 from tp_compiler.diagnostics import ProgramError, Span
 from tp_compiler.ir import nodes as ir
@@ -77,7 +76,7 @@ def _folded(build: Builder, node: ir.Node, args: tuple[ir.Node, ...]) -> ir.Node
     return _scattered(build, new) if isinstance(new, ir.Contract) else new
 
 
-def _renamed(build: Builder, node: ir.Node, chosen: dict[Index, Any], span: Span) -> ir.Node:
+def _renamed(build: Builder, node: ir.Node, chosen: Mapping[Index, Index | int | ir.Gather], span: Span) -> ir.Node:
     """A product or a sum under new names, one by one: a contraction then takes it apart."""
     if isinstance(node, ir.Map) and node.fn in ("mul", "add"):
         return build.map(node.fn, [_renamed(build, a, chosen, span) for a in node.args], span)

@@ -17,6 +17,9 @@ from typing import Any
 
 import numpy as np
 
+from tp_compiler.evaluate.array_types import Array
+from tp_compiler.shapes import Float
+
 #: A part of a ket below this fraction of its norm is rounding, and no new direction.
 NEGLIGIBLE = 2.0**-46
 
@@ -40,11 +43,11 @@ class Rows:
         self._shape = 0, 0
 
     @property
-    def values(self) -> Any:
+    def values(self) -> Float[Array, "rows coordinates"]:
         rows, length = self._shape
         return self._data[:rows, :length]
 
-    def append(self, row: Any) -> None:
+    def append(self, row: Float[Array, " coordinates"]) -> None:
         rows, length = self._shape
         length = max(length, row.size)
         self._shape = rows + 1, length
@@ -55,13 +58,13 @@ class Rows:
         self._data[rows, : row.size] = row
 
 
-def dot(x: Any, y: Any) -> Any:
+def dot(x: Float[Array, "*m k"], y: Float[Array, "n l"]) -> Float[Array, "*m n"]:
     """x yᵀ of two stacks of rows; coordinates that one of them lacks are 0."""
     k = min(x.shape[-1], y.shape[-1])
     return x[..., :k] @ y[..., :k].T
 
 
-def padded(x: Any, length: int) -> Any:
+def padded(x: Float[Array, "*rows k"], length: int) -> Float[Array, "*rows n"]:
     """Rows of that length; rows that are longer stay."""
     if x.shape[-1] >= length:
         return x
@@ -87,7 +90,7 @@ class InitialMatrix:
         self.forward, self.backward = Direction(), Direction()
         self.sigma = float(np.sqrt(variance))
 
-    def apply(self, x: Any, transposed: bool) -> Any:
+    def apply(self, x: Float[Array, "rows coordinates"], transposed: bool) -> Float[Array, "rows new"]:
         """The images of the rows of x."""
         own, other = (self.backward, self.forward) if transposed else (self.forward, self.backward)
         scale = self.sigma * (np.sqrt(self.ratio) if transposed else 1.0)
@@ -106,7 +109,9 @@ class InitialMatrix:
             along = np.concatenate([along, dot(rest, new)], axis=1)
         return along @ own.image.values
 
-    def _image(self, q: Any, other: Direction, scale: float, factor: float) -> Any:
+    def _image(
+        self, q: Float[Array, " coordinates"], other: Direction, scale: float, factor: float
+    ) -> Float[Array, " new"]:
         """hat + dot of a new direction."""
         (fresh,) = self.coordinates.draw(1)
         image = np.zeros(fresh + 1)
@@ -117,7 +122,9 @@ class InitialMatrix:
         return image
 
 
-def _split(x: Any, basis: Any) -> tuple[Any, Any]:
+def _split(
+    x: Float[Array, "*rows k"], basis: Float[Array, "size l"]
+) -> tuple[Float[Array, "*rows size"], Float[Array, "*rows n"]]:
     """The coefficients of x in an orthonormal basis, and the rest; twice, so that no rounding is left in the rest."""
     along: Any = 0.0
     rest = padded(x, basis.shape[1])

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from tp_compiler.evaluate.linear.contraction import MEMORY, Labels, planned, size_of
+from tp_compiler.evaluate.arrays import Labels
+from tp_compiler.evaluate.linear.contraction import MEMORY, planned, size_of
 from tp_compiler.evaluate.linear.fold import rewritten
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.build import Builder

@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
 from tp_compiler.diagnostics import Diagnostic
 from tp_compiler.evaluate import numerical_errors as faults
+from tp_compiler.evaluate.array_types import Array
 from tp_compiler.evaluate.blas import one_blas_thread
 from tp_compiler.evaluate.budget import current
 from tp_compiler.evaluate.interface import NotExact, Problem, TooLarge
@@ -181,7 +181,7 @@ class LinearRun:
             made = "after 1 update"
         return replace(problem, message=f"training fails {made}: {problem.message}")
 
-    def _value(self, output: Output) -> Any:
+    def _value(self, output: Output) -> Array | Problem:
         node = output.node
         if node in self.plan.lost:
             return self.plan.lost[node]

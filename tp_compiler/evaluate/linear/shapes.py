@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from tp_compiler.evaluate.arrays import Labels
 from tp_compiler.evaluate.interface import NotExact
-from tp_compiler.evaluate.linear.contraction import Labels, arranged
+from tp_compiler.evaluate.linear.contraction import arranged
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.program import Loop
 from tp_compiler.ir.types import Index
@@ -95,16 +96,16 @@ class Shapes:
         return rule(self, node, args)
 
     # -- leaves -------------------------------------------------------------------------------------------------
-    def _constant(self, node: ir.Constant, args: Any) -> Shape:
+    def _constant(self, node: ir.Constant, args: list[Labels]) -> Shape:
         return ()
 
-    def _array(self, node: ir.Array, args: Any) -> Shape:
+    def _array(self, node: ir.Array, args: list[Labels]) -> Shape:
         return arranged(node.type.indices) if node.values is not None else NotExact("an entry of an initial matrix")
 
-    def _position(self, node: ir.Position, args: Any) -> Shape:
+    def _position(self, node: ir.Position, args: list[Labels]) -> Shape:
         return (node.index,)
 
-    def _unavailable(self, node: ir.Unavailable, args: Any) -> Shape:
+    def _unavailable(self, node: ir.Unavailable, args: list[Labels]) -> Shape:
         return NotExact(f"{node.construct} is not evaluated in this version")
 
     def _initialket(self, node: ir.InitialKet, args: list[Labels]) -> Shape:
@@ -114,7 +115,7 @@ class Shapes:
         return arranged((*node.type.indices, 0))
 
     # -- training -----------------------------------------------------------------------------------------------
-    def _carry(self, node: ir.Carry, args: Any) -> Shape:
+    def _carry(self, node: ir.Carry, args: list[Labels]) -> Shape:
         return self.states[node.state]
 
     def _trace(self, node: ir.Trace, args: list[Labels]) -> Shape:
@@ -132,7 +133,7 @@ class Shapes:
         return arranged((*args[0], *(m for m in node.member if isinstance(m, Index)), 0))
 
     # -- entrywise ----------------------------------------------------------------------------------------------
-    def _map(self, node: ir.Map, args: list[Any]) -> Shape:
+    def _map(self, node: ir.Map, args: list[Labels]) -> Shape:
         if any(isinstance(a, Product) for a in args):
             return self._product(node.args) if node.fn == "mul" else NotExact("a product of kets")
         union = arranged(x for a in args for x in a)
@@ -158,7 +159,7 @@ class Shapes:
         return Product(factors) if len(kets) <= MOST_FACTORS else NotExact("a long product of kets")
 
     # -- averages, sums and indices -----------------------------------------------------------------------------
-    def _contract(self, node: ir.Contract, args: Any) -> Shape:
+    def _contract(self, node: ir.Contract, args: list[Labels]) -> Shape:
         factors = [self[f] for f in self.factors(node.args)]
         for slot in {x for f in factors for x in slots(f)}:
             met = [slots(f) for f in factors if slot in f]

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csr_array
 
+from tp_compiler.evaluate.array_types import Array, Whole
 from tp_compiler.evaluate.linear.contraction import contraction, viewer
 from tp_compiler.evaluate.linear.shapes import Shapes, indices, slots
 from tp_compiler.ir import nodes as ir
@@ -21,6 +22,7 @@ from tp_compiler.ir.build import Builder
 from tp_compiler.ir.onehot import one_hot
 from tp_compiler.ir.program import Loop
 from tp_compiler.ir.types import Index
+from tp_compiler.shapes import Float
 
 #: Families of at least this size are updated in place.
 LARGE = 64
@@ -146,13 +148,13 @@ def _linear_args(node: ir.Node, shapes: Shapes) -> list[tuple[ir.Node, list[tupl
     return [(kets[0], [(a, node.fn == "div") for a in node.args if a is not kets[0]])]
 
 
-def scattering(part: Scatter, shapes: Shapes) -> Callable[[Any, Any, list[Any]], tuple[Any, Any]]:
+def scattering(part: Scatter, shapes: Shapes) -> Callable[[Array, Array, list[Array]], tuple[Whole, Array]]:
     """The function (positions, ket, scalars) -> (members touched, counted from 0, and their rows)."""
     at, own = indices(shapes[part.at]), indices(shapes[part.ket])
     full = tuple(dict.fromkeys((*at, *own)))
     sizes = [x.size for x in full]
 
-    def spread(x: Any, labels: tuple[Index, ...]) -> Any:
+    def spread(x: Array | Whole, labels: tuple[Index, ...]) -> Any:
         view = viewer(labels, full)
         return np.broadcast_to(view(x) if view else x, sizes).ravel()
 
@@ -162,7 +164,7 @@ def scattering(part: Scatter, shapes: Shapes) -> Callable[[Any, Any, list[Any]],
     count = math.prod(x.size for x in own)
     columns = spread(np.arange(count).reshape([x.size for x in own]), own)
 
-    def run(positions: Any, ket: Any, scalars: list[Any]) -> tuple[Any, Any]:
+    def run(positions: Array, ket: Array, scalars: list[Array]) -> tuple[Whole, Array]:
         touched, row = np.unique(spread(positions, at), return_inverse=True)
         weights = spread(weigh(scalars), kept) if weigh else np.ones(row.size)
         rows = _weighed(weights, row, columns, touched.size, ket.reshape(count, -1))
@@ -174,7 +176,9 @@ def scattering(part: Scatter, shapes: Shapes) -> Callable[[Any, Any, list[Any]],
     return run
 
 
-def _weighed(weights: Any, row: Any, column: Any, size: int, kets: Any) -> Any:
+def _weighed(
+    weights: Float[Array, " entries"], row: Whole, column: Array, size: int, kets: Float[Array, "kets coordinates"]
+) -> Float[Array, "{size} coordinates"]:
     """A kets, with the weights at (row, column) of a matrix A of `size` rows; dense where it is not too sparse."""
     if size * kets.shape[0] > SPARSE * row.size:
         return csr_array((weights, (row, column)), shape=(size, kets.shape[0])) @ kets

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tp_compiler.evaluate.array_types import Array, Numbers, Whole
 from tp_compiler.evaluate.linear.code import Code
 from tp_compiler.evaluate.linear.matrices import padded
 from tp_compiler.evaluate.linear.sparse import Scatter, SparseUpdate
@@ -14,6 +15,10 @@ from tp_compiler.ir import nodes as ir
 
 #: Where the factor beside a state leaves these bounds, it is multiplied in.
 SMALLEST, LARGEST = 1e-100, 1e100
+
+
+#: Members of a family, and their rows.
+Moved = tuple[Whole | slice, Array]
 
 
 class NotFinite(Exception):
@@ -24,7 +29,7 @@ class NotFinite(Exception):
         self.state = state
 
 
-def finite(x: Any) -> bool:
+def finite(x: Array) -> bool:
     """Whether all numbers are finite; their sum tells at once in all but doubtful cases."""
     return bool(np.isfinite(x.sum())) or bool(np.isfinite(x).all())
 
@@ -58,15 +63,15 @@ class SparseState:
         self.parts = [(self._number(code, c), self._rows(code, part)) for c, part in update.parts]
         self.next: tuple[float, list[Any]] = 1.0, []
 
-    def _number(self, code: Code, node: ir.Node | None) -> Callable[[], Any]:
+    def _number(self, code: Code, node: ir.Node | None) -> Callable[[], Numbers]:
         return (lambda: 1.0) if node is None else code.read(node)
 
-    def _rows(self, code: Code, part: Scatter | ir.State) -> Callable[[Any], tuple[Any, Any]]:
+    def _rows(self, code: Code, part: Scatter | ir.State) -> Callable[[Numbers], Moved]:
         """coefficient -> (the members touched, their rows times the coefficient)."""
         if isinstance(part, Scatter):
             rows = code.scattered(part)
 
-            def few(coefficient: Any) -> tuple[Any, Any]:
+            def few(coefficient: Numbers) -> Moved:
                 touched, values = rows()
                 return touched, values * coefficient
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from tp_compiler.evaluate.array_types import Array, Known
+from tp_compiler.evaluate.array_types import Array, ArraysByNode
 from tp_compiler.evaluate.arrays import Label, contract, labels
 from tp_compiler.evaluate.sampling.entry_blocks import BLOCK, PRECISION, Entries, EntryBlocks, block_size
 from tp_compiler.evaluate.sampling.fused import Fused, fused
@@ -50,7 +50,7 @@ class Blocks(EntryBlocks):
     """The states of one trained matrix (family) and its optimizer, entry by entry."""
 
     def __init__(
-        self, states: list[ir.State], values: Known, samples: int, paired: int, partner: int,
+        self, states: list[ir.State], values: ArraysByNode, samples: int, paired: int, partner: int,
         passes: Passes,
     ):  # fmt: skip
         super().__init__(states, values, samples, paired, partner)
@@ -67,7 +67,7 @@ class Blocks(EntryBlocks):
             return self._from_partner(y.reshape(self.samples, -1))
         return np.matmul(entries, self.to_partner(z)).reshape(self.samples, -1) / self.paired
 
-    def follow(self, following: Mapping[ir.State, ir.Node], values: Known) -> None:
+    def follow(self, following: Mapping[ir.State, ir.Node], values: ArraysByNode) -> None:
         """Replaces the states by what follows them."""
         if self.passes.sweep is not None:
             for member in np.ndindex(self.shape):
@@ -79,7 +79,7 @@ class Blocks(EntryBlocks):
             for s, value in new.items():
                 self.entries[s][tile.place] = value
 
-    def _sweep(self, sweep: Sweep, member: tuple[int, ...], values: Known) -> None:
+    def _sweep(self, sweep: Sweep, member: tuple[int, ...], values: ArraysByNode) -> None:
         """One member's entries, some blocks at a time."""
         operands = Operands(self, sweep, dict(zip(self.indices, member, strict=True)), values)
         fused = self.passes.fused(self.samples)
@@ -92,7 +92,7 @@ class Blocks(EntryBlocks):
             else:
                 fused(registers)
 
-    def mean(self, node: ir.Contract, values: Known) -> Array:
+    def mean(self, node: ir.Contract, values: ArraysByNode) -> Array:
         """A contraction of entries over neurons: a scalar, or a ket of the rows."""
         own = labels(node.type)
         keeps = 0 in dict(node.type.slots)
@@ -110,7 +110,7 @@ class Blocks(EntryBlocks):
 class Operands:
     """Scalars, kets and gradients of one member at one step, shaped for the tiles of a sweep."""
 
-    def __init__(self, blocks: Blocks, sweep: Sweep, member: Member, values: Known):
+    def __init__(self, blocks: Blocks, sweep: Sweep, member: Member, values: ArraysByNode):
         self.blocks, self.sweep = blocks, sweep
         self.member, self.values = member, values
         self.fixed = sweep.numbers(self._number, PRECISION)

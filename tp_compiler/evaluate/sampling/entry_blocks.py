@@ -7,7 +7,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from tp_compiler.evaluate.array_types import Array, Known
+from tp_compiler.evaluate.array_types import Array, ArraysByNode
 from tp_compiler.evaluate.arrays import aligned, labels
 from tp_compiler.ir import nodes as ir
 from tp_compiler.shapes import Float
@@ -34,7 +34,7 @@ class EntryBlocks:
     """The entries of the states of one matrix (family) and its optimizer, and which blocks of rows and columns meet."""
 
     def __init__(
-        self, states: list[ir.State], values: Known, samples: int, paired: int, partner: int
+        self, states: list[ir.State], values: ArraysByNode, samples: int, paired: int, partner: int
     ):  # fmt: skip
         """`paired`: P; `partner`: a random number that chooses the partners of the blocks."""
         self.states = states

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from tp_compiler.evaluate import numerical_errors as faults
-from tp_compiler.evaluate.array_types import Array, Known, Numbers
+from tp_compiler.evaluate.array_types import Array, ArraysByNode, Numbers
 from tp_compiler.evaluate.arrays import aligned, labels
 from tp_compiler.evaluate.sampling.directions import Basis
 from tp_compiler.evaluate.sampling.outerproducts import columns, is_outer
@@ -90,7 +90,7 @@ class Factors:
 class LowRank:
     """The states of one trained matrix (family) and its optimizer."""
 
-    def __init__(self, states: list[ir.State], values: Known, samples: int, drop: float):
+    def __init__(self, states: list[ir.State], values: ArraysByNode, samples: int, drop: float):
         self.states = states
         self.indices = states[0].type.indices
         self.samples = samples
@@ -123,14 +123,14 @@ class LowRank:
         return out.rows.values.T @ ((factor / self.samples) * (core @ (into.rows.values @ x)))
 
     # -- one step -----------------------------------------------------------------------------------------------
-    def follow(self, following: Mapping[ir.State, ir.Node], values: Known) -> None:
+    def follow(self, following: Mapping[ir.State, ir.Node], values: ArraysByNode) -> None:
         """Replaces the states by what follows them."""
         done: dict[ir.Node, Form] = {}
         forms = {s: self._form(following[s], values, done) for s in self.states}
         for member, factors in self.factors.items():
             self._advance(member, factors, forms, values)
 
-    def _advance(self, member: tuple[int, ...], f: Factors, forms: dict[ir.State, Form], values: Known) -> None:
+    def _advance(self, member: tuple[int, ...], f: Factors, forms: dict[ir.State, Form], values: ArraysByNode) -> None:
         def at(c: Numbers) -> float:
             return float(np.broadcast_to(c, self.shape)[member])
 
@@ -156,12 +156,12 @@ class LowRank:
             cores[s] = core
         f.cores = cores
 
-    def _form(self, node: ir.Node, values: Known, done: dict[ir.Node, Form]) -> Form:
+    def _form(self, node: ir.Node, values: ArraysByNode, done: dict[ir.Node, Form]) -> Form:
         if node not in done:
             done[node] = self._compute(node, values, done)
         return done[node]
 
-    def _compute(self, node: ir.Node, values: Known, done: dict[ir.Node, Form]) -> Form:
+    def _compute(self, node: ir.Node, values: ArraysByNode, done: dict[ir.Node, Form]) -> Form:
         if isinstance(node, ir.Carry):
             return Form({node.state: np.ones(())})
         if is_outer(node):

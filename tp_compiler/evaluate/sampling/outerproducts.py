@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from tp_compiler.evaluate.array_types import Array, Known
+from tp_compiler.evaluate.array_types import Array, ArraysByNode
 from tp_compiler.evaluate.arrays import Label, Labelled, contract, labels
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.types import Index
@@ -29,7 +29,7 @@ def _is_factor(node: ir.Node) -> bool:
 
 
 def columns(
-    term: ir.Node, member: Member, values: Known, samples: int
+    term: ir.Node, member: Member, values: ArraysByNode, samples: int
 ) -> tuple[Float[Array, "samples r"], Float[Array, "samples r"]]:
     """Left and right kets, (samples, r) each, of the Σ |l><r| that a node stands for at one member of the family.
 
@@ -57,7 +57,7 @@ def _joined(factors: list[Labelled], shared: tuple[Index, ...], samples: int) ->
     return contract([x for x, _ in factors], [own for _, own in factors], out).reshape(samples, -1)
 
 
-def _ket(node: ir.Node, values: Known) -> Array:
+def _ket(node: ir.Node, values: ArraysByNode) -> Array:
     return values[node.args[0]] if isinstance(node, ir.Copy) else values[node]
 
 

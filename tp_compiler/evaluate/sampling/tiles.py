@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from tp_compiler.evaluate.array_types import Array, Known
+from tp_compiler.evaluate.array_types import Array, ArraysByNode
 from tp_compiler.evaluate.arrays import Label, Labelled, aligned, contract
 from tp_compiler.evaluate.instructions import RULES
 from tp_compiler.evaluate.sampling.entry_blocks import BLOCK, EntryBlocks
@@ -22,7 +22,7 @@ from tp_compiler.ir.types import Index
 TILE = 2**14  # entries of one tile
 
 
-def tiles(blocks: EntryBlocks, roots: list[ir.Node], values: Known, whole: bool = False) -> Iterator[Tile]:
+def tiles(blocks: EntryBlocks, roots: list[ir.Node], values: ArraysByNode, whole: bool = False) -> Iterator[Tile]:
     """Tiles that cover all entries: member by member, unless `whole` or an instruction mixes members."""
     partners: dict[ir.Node, Array] = {}
     whole = whole or any(_mixes(n, blocks.indices) for n in entries(roots))
@@ -45,7 +45,7 @@ class Tile:
     """Some blocks. `member` None: all of the family; else its indices are fixed, and gone from the labels."""
 
     def __init__(
-        self, blocks: EntryBlocks, values: Known, partners: dict[ir.Node, Array],
+        self, blocks: EntryBlocks, values: ArraysByNode, partners: dict[ir.Node, Array],
         member: tuple[int, ...] | None, part: slice,
     ):  # fmt: skip
         self.blocks, self.values, self.partners, self.part = blocks, values, partners, part
