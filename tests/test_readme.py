@@ -36,7 +36,8 @@ def test_the_program_shown_is_the_example() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", sorted(set(re.findall(r"\b(?:grammar|frontend|check|ir|evaluate|finite|report)/[\w./]*", README)))
+    "path",
+    sorted(set(re.findall(r"\b(?:grammar|frontend|check|ir|scale|train|evaluate|finite|report)/[\w./]*", README))),
 )
 def test_the_paths_named_exist(path: str) -> None:
     assert (ROOT / path).exists() or (ROOT / "tp_compiler" / path).exists(), path

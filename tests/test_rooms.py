@@ -55,25 +55,6 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "__init__": ({"api", "diagnostics", "_version"}, set()),
 }  # fmt: skip
 
-#: Files that still import from a room above their own. The list may only become shorter.
-UPWARDS: dict[str, set[str]] = {
-    "check/arithmetic.py": {"train"},
-    "check/functions.py": {"train"},
-    "check/matrix_functions.py": {"train"},
-    "check/statements.py": {"train"},
-    "check/training.py": {"train"},
-    "train/assemble.py": {"check"},
-    "train/flow.py": {"check", "frontend"},
-    "train/on_entries.py": {"check", "frontend"},
-    "train/on_layers.py": {"check", "frontend"},
-    "train/on_operators.py": {"check", "frontend"},
-    "expand/declarations.py": {"check"},
-    "expand/naming.py": {"check"},
-    "expand/program.py": {"check"},
-    "expand/unit.py": {"check"},
-    "expand/verbatim.py": {"check"},
-}
-
 
 def _imports(path: Path) -> set[str]:
     found: set[str] = set()
@@ -96,20 +77,13 @@ def _files() -> list[tuple[str, Path]]:
 def test_imports_stay_inside_the_rules(room: str, path: Path) -> None:
     assert room in RULES, f"the room {room} has no rule: add it here with its reason in docs/design.md"
     rooms, outside = RULES[room]
-    above = UPWARDS.get(path.relative_to(PACKAGE).as_posix(), set())
     for name in _imports(path):
         top, *rest = name.split(".")
         if top == "tp_compiler":
             other = rest[0] if rest else "__init__"
-            assert other == room or other in rooms | above, f"{room} imports {other}"
+            assert other == room or other in rooms, f"{room} imports {other}"
         elif top not in sys.stdlib_module_names:
             assert top in outside, f"{room} imports {top}"
-
-
-@pytest.mark.parametrize("name", UPWARDS)
-def test_the_list_of_imports_from_above_holds_no_row_too_many(name: str) -> None:
-    rooms = {imported.split(".")[1] for imported in _imports(PACKAGE / name) if imported.startswith("tp_compiler.")}
-    assert UPWARDS[name] <= rooms, f"{name} is mended: take it off the list"
 
 
 def test_no_room_is_too_large() -> None:
@@ -138,12 +112,6 @@ def test_methods_of_evaluation_do_not_import_one_another(path: Path) -> None:
         assert met <= {"gaussian"}
 
 
-#: Circles of files that still import one another, through however many files. The list may only become shorter.
-CIRCLES: list[set[str]] = [
-    {"check.statements", "train.assemble"},
-]
-
-
 def test_no_files_import_one_another() -> None:
     """Every import counts, be it inside a function or for types alone: Kosaraju's components of more than one file."""
     files = {_module(path): path for _, path in _files()}
@@ -152,8 +120,7 @@ def test_no_files_import_one_another() -> None:
         for module, path in files.items()
     }
     components = [c for c in _components(graph) if len(c) > 1]
-    assert [c for c in components if not any(c <= known for known in CIRCLES)] == []
-    assert all(any(c <= known for c in components) for known in CIRCLES), "a circle is mended: take it off the list"
+    assert components == []
 
 
 def _module(path: Path) -> str:

@@ -23,6 +23,7 @@ import tp_compiler.expand
 import tp_compiler.scale  # noqa: F401
 from tp_compiler import driver
 from tp_compiler.diagnostics import Diagnostic, Source
+from tp_compiler.ir.model import Compiled
 from tp_compiler.ir.program import Program
 from tp_compiler.signatures import LimitOptions, SimulateOptions
 
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from tp_compiler.results import Run
     from tp_compiler.scale.result import Scaling
 
-ProgramLike = str | Path | Source | Program
+ProgramLike = str | Path | Source | Compiled
 
 
 def _source(program: str | Path | Source, allow_outside: bool) -> Source:
@@ -100,7 +101,7 @@ def check(
 
 def compile(
     program: ProgramLike, settings: Mapping[str, float] | None = None, *, allow_outside: bool = False
-) -> Program:
+) -> Compiled:
     """The checked program, ready to run.
 
     settings        sizes of axes and values of top-level scalars that replace those in the text (`--set`)
@@ -108,7 +109,7 @@ def compile(
 
     Raises ProgramError with every error; warnings are in `Program.warnings`.
     """
-    if isinstance(program, Program):
+    if isinstance(program, Compiled):
         return program
     return driver.compile(_source(program, allow_outside), settings=settings)
 
@@ -143,7 +144,10 @@ def scale(
     `scaling["W"]["lr"]` is a Fraction, `scaling.verdict.regime` the class, `print(scaling)` the tables with reasons,
     `scaling.as_json()` what `tpc scale --json` prints; `.torch()` is a Python module, `.plot(file)` draws the classes.
     """
-    return driver.scale(compile(program, settings, allow_outside=allow_outside), optimizer=optimizer)
+    if isinstance(program, Compiled):
+        return driver.scale(program.network, optimizer=optimizer)
+    model = driver.check(_source(program, allow_outside), settings=settings)
+    return driver.scale(model.network, optimizer=optimizer)
 
 
 def limit(

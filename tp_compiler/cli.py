@@ -25,6 +25,7 @@ from tp_compiler.diagnostics import Diagnostic, ProgramError, printable
 
 if TYPE_CHECKING:
     from tp_compiler.finite.converge import Verification
+    from tp_compiler.ir.model import Compiled
     from tp_compiler.ir.program import Program
     from tp_compiler.results import Run
 
@@ -187,9 +188,9 @@ def _scale(args: Namespace) -> int:
     _drawable(args.plot)
     from tp_compiler import driver
 
-    program = _compile(args)
-    terminal.print_diagnostics(program.warnings)
-    scaling = driver.scale(program, optimizer=args.optimizer)
+    model = driver.check(driver.read(args.file, allow_outside=args.allow_outside), settings=dict(args.settings))
+    terminal.print_diagnostics(model.warnings)
+    scaling = driver.scale(model.network, optimizer=args.optimizer)
     terminal.print_diagnostics(scaling.warnings)
     code = DONE
     if args.plot and not terminal.written(args.plot, lambda: scaling.plot(args.plot)):
@@ -290,7 +291,7 @@ _COMMANDS: dict[str, Callable[[Namespace], int]] = {
 # ------------------------------------------------------------------------------------------------ before the evaluation
 
 
-def _compile(args: Namespace) -> Program:
+def _compile(args: Namespace) -> Compiled:
     from tp_compiler import driver
 
     return driver.compile(driver.read(args.file, allow_outside=args.allow_outside), settings=dict(args.settings))

@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import difflib
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TypeVar
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,6 +188,45 @@ class Diagnostics:
     @property
     def warnings(self) -> list[Diagnostic]:
         return [d for d in self.found if d.is_warning]
+
+    @contextmanager
+    def apart(self) -> Iterator[Diagnostics]:
+        """What is found inside, by itself."""
+        outer, inner = (self.found, self._seen), Diagnostics()
+        self.found, self._seen = inner.found, inner._seen
+        try:
+            yield inner
+        finally:
+            self.found, self._seen = outer
+
+    @contextmanager
+    def raising(self) -> Iterator[None]:
+        """Errors that are found inside are raised together."""
+        with self.apart() as inner:
+            try:
+                yield
+            except ProgramError as problem:
+                raise ProgramError([*inner.errors, *problem.diagnostics]) from None
+        inner.raise_if_errors()
+        for diagnostic in inner:
+            self.add(diagnostic)
+
+    def attempt(self, work: Callable[[], Result], counts: Callable[[], bool]) -> Result | None:
+        """What `work` gives, with what is found meanwhile. Where it turns out not to count: None, and nothing is said."""
+        with self.apart() as inner:
+            try:
+                result = work()
+            except ProgramError as problem:
+                result = None
+                for diagnostic in problem.diagnostics:
+                    inner.add(diagnostic)
+        if not counts():
+            return None
+        for diagnostic in inner:
+            self.add(diagnostic)
+        if result is None or inner.errors:
+            raise ProgramError([])
+        return result
 
     def raise_if_errors(self) -> None:
         if self.errors:

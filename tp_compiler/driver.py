@@ -1,4 +1,4 @@
-"""The pipeline: read → parse → check → evaluate (limit) or simulate → compare. Each stage is one call.
+"""The pipeline: read → parse → check → classify → train → equations, limit, or simulate → compare. Each stage is one call.
 
 Rooms are imported when a stage is reached, since SciPy alone takes most of a second to load. Nothing is printed here.
 """
@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
 from tp_compiler.diagnostics import Diagnostic, Diagnostics, ProgramError, Source
-from tp_compiler.ir.program import Program, Regime
+from tp_compiler.ir.model import Compiled, Model, Network, WidthPowers
+from tp_compiler.ir.program import Program
 from tp_compiler.process import deep_recursion
 from tp_compiler.signatures import LimitOptions, Progress
 
@@ -103,58 +104,66 @@ def parse(source: Source) -> File:
 
 def diagnose(source: Source, *, settings: Mapping[str, float] | None = None) -> list[Diagnostic]:
     """All errors and warnings of a program."""
-    program, found = _checked(source, settings)
-    if program is None:
+    found = Diagnostics()
+    model = _checked(source, found, settings)
+    if model is None:
         return found.found
+    powers = classify(model)
     try:
-        more = reparametrized(program).warnings
+        with _deep_recursion():
+            _trained(model, powers, found)
     except ProgramError as problem:
-        more = tuple(problem.diagnostics)
-    return list(dict.fromkeys((*found, *more)))
+        for diagnostic in problem.diagnostics:
+            found.add(diagnostic)
+    return list(dict.fromkeys((*found, *powers.warnings)))
 
 
-def compile(source: Source, *, settings: Mapping[str, float] | None = None) -> Program:
-    """The checked program. Raises ProgramError with all diagnostics; warnings are in `Program.warnings`."""
-    program, found = _checked(source, settings)
+def check(source: Source, *, settings: Mapping[str, float] | None = None) -> Model:
+    """What a program says. Raises ProgramError with all that is wrong about its text."""
+    found = Diagnostics()
+    model = _checked(source, found, settings)
     found.raise_if_errors()
-    assert program is not None
-    return program
+    assert model is not None
+    return replace(model, warnings=tuple(found.warnings))
 
 
-def reparametrized(program: Program) -> Program:
-    """The program at the parametrization that it asks for: one that is not named mup or ntk is classified first.
+def classify(model: Model) -> WidthPowers:
+    """What becomes of training at the parametrization that the program asks for, in powers of n; see `scale.regime`."""
+    from tp_compiler.scale.regime import classify as classified
+
+    with _deep_recursion():
+        return classified(model.network)
+
+
+def compile(source: Source, *, settings: Mapping[str, float] | None = None) -> Compiled:
+    """The programs of the limit and of networks of finite width. Raises ProgramError with all diagnostics.
 
     Outputs of a parametrization without a limit are refused with the inequality that decides so.
     """
-    network = program.network
-    if network is None or program.regime is not None:
-        return program
-    from tp_compiler.scale.regime import fluctuating, regime
-
-    with _deep_recursion():
-        if network.parametrization in ("mup", "ntk"):
-            return replace(program, regime=Regime(), warnings=(*program.warnings, *fluctuating(program)))
-        found = regime(program)
-    again, problems = _checked(program.source, program.settings, found)
-    problems.raise_if_errors()
-    assert again is not None
-    return replace(again, network=network, regime=found, warnings=(*again.warnings, *found.warnings))
-
-
-def _checked(
-    source: Source, settings: Mapping[str, float] | None, regime: Regime | None = None
-) -> tuple[Program | None, Diagnostics]:
-    from tp_compiler.check.statements import check
-    from tp_compiler.frontend.parse import parse as parse_text
-    from tp_compiler.ir.wellformed import verify as wellformed
-
     found = Diagnostics()
+    model = _checked(source, found, settings)
+    found.raise_if_errors()
+    assert model is not None
     with _deep_recursion():
-        file = parse_text(source, found)
-        program = check(file, found, settings, regime)
-    if program is not None:
-        wellformed(program)
-    return program, found
+        return _trained(model, classify(model), found)
+
+
+def _checked(source: Source, found: Diagnostics, settings: Mapping[str, float] | None) -> Model | None:
+    from tp_compiler.check.statements import check as read
+    from tp_compiler.frontend.parse import parse as parse_text
+
+    with _deep_recursion():
+        return read(parse_text(source, found), found, settings)
+
+
+def _trained(model: Model, powers: WidthPowers, found: Diagnostics) -> Compiled:
+    from tp_compiler.ir.wellformed import verify as wellformed
+    from tp_compiler.train.assemble import train
+
+    program = train(model, powers, found)
+    found.raise_if_errors()
+    wellformed(program)
+    return program
 
 
 def format(source: Source, *, style: str = "keep") -> str:
@@ -169,12 +178,11 @@ def expand(source: Source, *, settings: Mapping[str, float] | None = None) -> st
     """The program with gradients and training written out: a program again, see `expand.program`."""
     from tp_compiler.expand.program import expand as write
 
-    file, found = parse(source), Diagnostics()
+    def read(source: Source) -> tuple[File, Model]:
+        return parse(source), check(source)
+
     with _deep_recursion():
-        text = write(file, found, settings)
-    found.raise_if_errors()
-    assert text is not None
-    return text
+        return write(parse(source), check(source, settings=settings), read)
 
 
 def show(source: Source, *, stage: str, settings: Mapping[str, float] | None = None) -> str:
@@ -189,12 +197,12 @@ def show(source: Source, *, stage: str, settings: Mapping[str, float] | None = N
     if stage == "ir":
         from tp_compiler.ir.show import show as show_ir
 
-        return show_ir(reparametrized(program))
+        return show_ir(program)
     if stage == "limit":
         return equations(program).unicode()
     from tp_compiler.evaluate.sampling.describe import described
 
-    return described(reparametrized(program))
+    return described(program)
 
 
 def equations(program: Program, *, simplify: bool = True) -> System:
@@ -202,7 +210,6 @@ def equations(program: Program, *, simplify: bool = True) -> System:
     from tp_compiler.equations import derive
     from tp_compiler.evaluate.exact.symbolic import closed_form
 
-    program = reparametrized(program)
     if program.loop is not None and program.loop.times:
         remedy = "write `train steps`, whose updates are the rates of change of the flow"
         raise ProgramError(
@@ -212,12 +219,12 @@ def equations(program: Program, *, simplify: bool = True) -> System:
         return derive(program, simplify=simplify, closed_form=closed_form)
 
 
-def scale(program: Program, *, optimizer: str | None = None) -> Scaling:
-    """The width exponents of a program's parameters, and the class of its parametrization; see `scale.result`."""
+def scale(network: Network, *, optimizer: str | None = None) -> Scaling:
+    """The width exponents of parameters, and the class of a parametrization; see `scale.result`."""
     from tp_compiler.scale.result import Scaling
 
     with _deep_recursion():
-        return Scaling(program, optimizer)
+        return Scaling(network, optimizer)
 
 
 def limit(program: Program, **options: Unpack[LimitOptions]) -> Run:
@@ -226,11 +233,11 @@ def limit(program: Program, **options: Unpack[LimitOptions]) -> Run:
     from tp_compiler.results import settled
 
     with _deep_recursion():
-        return settled(evaluate(reparametrized(program), **options))
+        return settled(evaluate(program, **options))
 
 
 def simulate(
-    program: Program,
+    program: Compiled,
     *,
     width: int,
     seeds: int = 8,
@@ -244,9 +251,8 @@ def simulate(
     from tp_compiler.finite.run import simulate as run
     from tp_compiler.results import settled
 
-    program = reparametrized(program)
     found = run(
-        program.finite or program,
+        program.finite,
         width=width,
         seeds=seeds,
         seed=seed,
@@ -259,7 +265,7 @@ def simulate(
 
 
 def verify(
-    program: Program,
+    program: Compiled,
     *,
     widths: Collection[int] = (256, 512, 1024),
     seeds: int = 16,
@@ -274,14 +280,13 @@ def verify(
 
     if not widths:
         raise ProgramError([Diagnostic("NX430", "there are no widths to verify at", None, "give at least one width")])
-    program = reparametrized(program)
     run = limit(program, **options)
     seed = options.get("seed", 0)
     wanted = set(run.outputs)
     networks = {
         # The seed moves with the width: networks of different widths are to share no random numbers.
         width: samples(
-            program.finite or program,
+            program.finite,
             width,
             seeds,
             seed=seed * 1_000_003 + width,

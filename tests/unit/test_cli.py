@@ -52,6 +52,9 @@ class FakeDriver:
         outputs = [SimpleNamespace(name=name) for name in ("nngp", "attention", "f(x, y)")]
         return SimpleNamespace(source=source, outputs=outputs, warnings=(WARNING,))
 
+    def check(self, source: Source, *, settings: dict[str, float]) -> Any:
+        return self.compile(source, settings=settings)
+
     def format(self, source: Source, *, style: str) -> str:
         self.compile(source, settings={})
         text = source.text.replace("  ", " ")

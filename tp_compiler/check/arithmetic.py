@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from tp_compiler.check import values as v
 from tp_compiler.check.core import BROKEN, Context, Core, Rule, a_kind
+from tp_compiler.check.optimizer_rules import OperatorBody
 from tp_compiler.diagnostics import Span, error
 from tp_compiler.frontend import syntax as ast
 from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.operators import widths
 from tp_compiler.ir.types import N
-from tp_compiler.train.on_operators import MatrixBody
-from tp_compiler.transform.operators import widths
 
 
 class Arithmetic:
@@ -18,7 +18,6 @@ class Arithmetic:
     def __init__(self, core: Core):
         self.core = core
         self.build = core.build
-        self.readouts: frozenset[str] = frozenset()  # kets whose brackets are yᵀx/√n: in the operator regime
         self.rules: dict[type[ast.Expr], Rule] = {
             ast.Transpose: self._transpose, ast.CopyMark: self._copymark, ast.Neg: self._neg, ast.Power: self._power,
             ast.Sum: self._sum,
@@ -194,7 +193,7 @@ class Arithmetic:
             elif isinstance(x, v.Scalar):
                 # A table, in an optimizer on operators, has no widths.
                 sides = (
-                    w or N if isinstance(ctx.scope.optimizer, MatrixBody) else self.core.algebra.known(w, span)
+                    w or N if isinstance(ctx.scope.optimizer, OperatorBody) else self.core.algebra.known(w, span)
                     for w in (rows, cols)
                 )
                 x = v.Kernel(x.node, self.build.slot(), *sides)
@@ -247,23 +246,9 @@ class Arithmetic:
             )
 
     def inner(self, y: ir.Node, x: ir.Node, span: Span) -> ir.Node:
-        """<y|x>; in the operator regime, where readouts are larger than in natural units, that is yᵀx/√n for them."""
+        """<y|x>"""
         self.same_width((y, x), span)
-        if _reads(y, self.readouts) != _reads(x, self.readouts):
-            readout, features = (y, x) if _reads(y, self.readouts) else (x, y)
-            return self.build.clt(readout, features, span)
         return self.build.contract((y, x), (), (0,), span)
-
-
-def _reads(node: ir.Node, readouts: frozenset[str]) -> bool:
-    """Is this one of the kets named, up to indices and scalar factors?"""
-    while readouts and not isinstance(node, ir.Carry | ir.InitialKet):
-        kets = [a for a in node.args if a.type.slots]
-        if len(kets) != 1 or not (isinstance(node, ir.Reindex | ir.Contract) or getattr(node, "fn", "") == "mul"):
-            return False
-        (node,) = kets
-    name = node.symbol.name if isinstance(node, ir.InitialKet) else getattr(getattr(node, "state", None), "name", "")
-    return bool(readouts) and name.strip("|>") in readouts
 
 
 def _product_remedy(a: v.Value, b: v.Value) -> str:

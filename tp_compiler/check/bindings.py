@@ -7,12 +7,14 @@ from dataclasses import replace
 from tp_compiler.check import values as v
 from tp_compiler.check.core import BROKEN, Context, Core
 from tp_compiler.check.declarations import UNKNOWN, Declarations
-from tp_compiler.check.definitions import Definitions, introduced
+from tp_compiler.check.definitions import Definitions
 from tp_compiler.check.name_lookup import NameLookup
-from tp_compiler.check.names import RESERVED, Binding, Scope, UserDef
+from tp_compiler.check.names import Binding, Scope, UserDef
 from tp_compiler.check.training import Training
 from tp_compiler.diagnostics import ProgramError, Span, error
 from tp_compiler.frontend import syntax as ast
+from tp_compiler.frontend.mentions import introduced
+from tp_compiler.frontend.syntax import RESERVED
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.types import Axis, Index
 

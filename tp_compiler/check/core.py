@@ -13,9 +13,10 @@ from tp_compiler.diagnostics import Diagnostic, Diagnostics, ProgramError, Span,
 from tp_compiler.frontend import syntax as ast
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.build import Builder
+from tp_compiler.ir.operators import indices
 from tp_compiler.ir.types import Index
 from tp_compiler.transform import low_rank
-from tp_compiler.transform.operators import Algebra, indices
+from tp_compiler.transform.algebra import Algebra
 
 #: Expressions within expressions, through calls of defs too: some 40,000 Python frames.
 MAX_LEVELS = 5_000

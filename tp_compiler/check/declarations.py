@@ -9,10 +9,11 @@ from typing import Any
 from tp_compiler.check import data
 from tp_compiler.check import values as v
 from tp_compiler.check.core import BROKEN, Context, Core, family_indices, free_indices
-from tp_compiler.check.names import RESERVED, Binding, Scope
+from tp_compiler.check.names import Binding, Scope
 from tp_compiler.check.reach import Reach
 from tp_compiler.diagnostics import ProgramError, Span, error, suggest
 from tp_compiler.frontend import syntax as ast
+from tp_compiler.frontend.syntax import RESERVED
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.types import Axis, Index, N, Type, Width
 

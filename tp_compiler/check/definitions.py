@@ -6,8 +6,6 @@ pass through under hidden names (`i#3`), so that an index of the same name insid
 
 from __future__ import annotations
 
-import re
-from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING
 
 from tp_compiler.check import values as v
@@ -16,14 +14,13 @@ from tp_compiler.check.name_lookup import NameLookup
 from tp_compiler.check.names import Binding, Scope, UserDef
 from tp_compiler.diagnostics import Diagnostic, Diagnostics, error, suggest
 from tp_compiler.frontend import syntax as ast
+from tp_compiler.frontend.mentions import bound_names, names_in
 from tp_compiler.ir.types import Index
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 MAX_DEPTH = 200
-#: What takes gradients: by its second argument, or by what stands behind its semicolon.
-GRADIENTS = {"grad", "vjp", "jvp", "ntk"}
 
 
 class Definitions:
@@ -137,6 +134,8 @@ class Definitions:
         table[param.name.ident] = Binding(placed, own, param.span)
 
     def _param_index(self, e: ast.Expr, scope: Scope) -> Index:
+        if scope.optimizer is not None:
+            scope.optimizer.typed = True
         binding = scope.other(e.ident) if isinstance(e, ast.Name) and e.indices is None else None
         if binding is None or not isinstance(binding.value, v.IndexName):
             raise self.core.no_index(e, scope)
@@ -210,102 +209,3 @@ def check_body(
             remedy = f"write `|{name.span.text}>`"
         unresolved.add(name.ident)
         found.add(Diagnostic("NX101", f"`{name.ident}` is not defined", name.span, remedy))
-
-
-def bound_names(body: tuple[ast.Statement, ...], kets: bool) -> set[str]:
-    """The names that statements bind, loops included: of kets, or of everything else."""
-    names: set[str] = set()
-    for s in body:
-        if isinstance(s, ast.Bind):
-            for t in s.targets:
-                if isinstance(t, ast.Ket) and kets and isinstance(t.label, ast.Name):
-                    names.add(t.label.ident)
-                elif isinstance(t, ast.Name) and not kets:
-                    names.add(t.ident)
-        elif isinstance(s, ast.For):
-            names |= bound_names(s.body, kets) | (set() if kets else {s.variable})
-        elif isinstance(s, ast.State | ast.Assign) and not kets:
-            names.add(s.name)
-        else:  # declarations, which are wrong in a body but not unknown
-            names |= introduced(s)
-    return names
-
-
-def names_in(tree: object, in_label: bool = False) -> Iterator[tuple[ast.Name, bool]]:
-    """Every name that is read in a tree, and whether it stands in a label."""
-    if isinstance(tree, tuple):
-        for part in tree:
-            yield from names_in(part, in_label)
-    elif isinstance(tree, ast.Name):
-        yield tree, in_label
-        yield from names_in(tree.indices or (), False)
-    elif isinstance(tree, ast.Bind):
-        for target in tree.targets:
-            label = target.label if isinstance(target, ast.Ket) else target
-            yield from names_in(label.indices or () if isinstance(label, ast.Name) else (), False)
-        yield from names_in(tree.value, False)
-    elif isinstance(tree, ast.Ket | ast.Bra | ast.Mean | ast.Braket | ast.Sandwich):
-        for f in fields(tree):
-            yield from names_in(getattr(tree, f.name), f.name != "operator")
-    elif is_dataclass(tree) and isinstance(tree, ast.Tree):
-        for f in fields(tree):
-            if f.name != "span":
-                yield from names_in(getattr(tree, f.name), in_label)
-
-
-def calls_in(tree: object) -> Iterator[ast.Call]:
-    """Every call in a tree."""
-    if isinstance(tree, ast.Call):
-        yield tree
-    if isinstance(tree, tuple):
-        for part in tree:
-            yield from calls_in(part)
-    elif is_dataclass(tree) and isinstance(tree, ast.Tree):
-        for f in fields(tree):
-            if f.name != "span":
-                yield from calls_in(getattr(tree, f.name))
-
-
-def variables(statements: tuple[ast.Statement, ...]) -> set[str] | None:
-    """The names that gradients are taken by in a program; None where it imports files, which may take them by any name."""
-    if any(isinstance(s, ast.Import) and s.quoted for s in statements):
-        return None
-    calls = [c for c in calls_in(statements) if c.fn.ident in GRADIENTS]
-    by = [c.extra if c.fn.ident == "ntk" else tuple(a.value for a in c.args[1:2]) for c in calls]
-    return {name.ident for name, _ in names_in(tuple(by))}
-
-
-def functions_of(call: ast.Call) -> tuple[ast.Expr, ...]:
-    """The names of functions in a call: what it calls, and the function that a `matfun` is given."""
-    given = call.args[:1] if call.fn.ident in ("matfun", "dmatfun") else ()
-    return (call.fn, *(arg.value for arg in given))
-
-
-# ------------------------------------------------------------------------------------- names of what could not be read
-def introduced(s: ast.Statement) -> set[str]:
-    """The names that a statement means to bring in."""
-    match s:
-        case ast.AxisDecl(names=names):
-            return {n.ident for n in names}
-        case ast.DataDecl(target=target) | ast.ScalarDecl(target=target) | ast.KetDecl(target=target):
-            return {target.ident}
-        case ast.MatrixDecl(target=target) | ast.Output(target=ast.Name() as target):
-            return {target.ident}
-        case ast.WidthDecl(name=name) | ast.Def(name=name) | ast.Fn(name=name) | ast.Optimizer(name=name):
-            return {name}
-        case ast.Bind() | ast.For():
-            return bound_names((s,), True) | bound_names((s,), False)
-        case ast.Train(body=body):
-            return {"step"} | bound_names(body, True) | bound_names(body, False)
-    return set()
-
-
-def unread_names(file: ast.File) -> set[str]:
-    """Every word outside the statements that could be parsed: names whose declaration may have been lost."""
-    text, at, rest = file.source.text, 0, []
-    for statement in file.statements:
-        rest.append(text[at : statement.span.start])
-        at = statement.span.end
-    lines = "\n".join([*rest, text[at:]]).split("\n")
-    words = {word for line in lines for word in re.findall(r"[^\W\d]\w*", line.split("#")[0])}
-    return words | {"step"} if "train" in words else words

@@ -13,7 +13,7 @@ from fractions import Fraction
 from tp_compiler.check.names import Binding, OptimizerName, UserFn
 from tp_compiler.frontend import syntax as ast
 from tp_compiler.ir import nodes as ir
-from tp_compiler.ir.program import Homogeneity
+from tp_compiler.ir.model import Homogeneity
 
 Degree = tuple[Fraction, Fraction, Fraction]
 ZERO: Degree = (Fraction(0),) * 3

@@ -15,8 +15,9 @@ from tp_compiler.diagnostics import Span, error
 from tp_compiler.frontend import syntax as ast
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.types import Index, Width
-from tp_compiler.ir.walk import reachable
+from tp_compiler.ir.walk import uses_initial
 from tp_compiler.transform.gradient import Gradient, Label, Leaf
+from tp_compiler.transform.gradient_operators import gradient_operator, outer_terms
 from tp_compiler.transform.tangent import Member, bracket_width, gradients, inner_products, parameters
 
 #: A parameter; of a family the member at these labels, if there are positions among them.
@@ -54,7 +55,7 @@ class Differentiation:
         if isinstance(by, v.Matrix) and not by.transposed:
             self._current(f, by.symbol, by.symbol.name, span)
             found = Gradient(self.build, f, [by.symbol], span)
-            return operator(self.core, found, by.symbol, by.member, span)
+            return gradient_operator(self.build, found, by.symbol, by.member, span)
         if isinstance(by, v.Scalar | v.Ket):
             leaf, wanted = self._leaf(by.node, at)
             self._current(f, leaf, leaf.state.name if isinstance(leaf, ir.Carry) else "", span)
@@ -144,7 +145,7 @@ class Differentiation:
                         (build.contract((left, self.core.algebra.apply(dx, right, span)), (), (0,), span), factor),
                         over, (), span,
                     )
-                    for left, right, factor, over in _outer_terms(self.core, slope, span)
+                    for left, right, factor, over in outer_terms(self.build, slope, span)
                 ]  # fmt: skip
                 return build.map("add", terms, span) if terms else build.constant(0, span)
         raise error(
@@ -232,63 +233,3 @@ def tangent_kernel(
     kernel = build.map("add", terms, span)
     back: dict[Index, Index | int] = {new: old for old, new in apart.items() if isinstance(new, Index)}
     return build.rename(kernel, back, span)
-
-
-def operator(core: Core, found: Gradient, matrix: ir.MatrixSymbol, wanted: tuple[Label, ...], span: Span) -> v.Operator:
-    """The gradient by the member of a matrix family, as an operator: Σ |left><right|."""
-    build = core.build
-    terms: list[v.Operator] = []
-    for outer in found.outer(matrix):
-        names: dict[Index, Label] = {i: build.fresh(i) for i in outer.over}
-        factors: list[ir.Node] = []
-        for label, want in zip(outer.member, wanted, strict=True):
-            if label in outer.free and isinstance(label, Index):
-                names[label] = want
-            elif label != want:
-                factors.append(build.delta(label, want, span))
-        if any(isinstance(f, ir.Constant) and f.value == 0 for f in factors):
-            continue
-        left, right = (build.rename(x, names, span) for x in (outer.left, outer.right))
-        term: v.Operator = v.Outer(build.map("mul", (left, *factors), span), right)
-        for i in outer.over:
-            hidden = names[i]
-            assert isinstance(hidden, Index)
-            term = v.Summed(term, hidden)
-        terms.append(term)
-    if not terms:
-        zero = build.constant(0, span)
-        left, right = (build.mul(zero, build.ones(w, span), span) for w in (matrix.rows, matrix.cols))
-        return v.Outer(left, right)
-    return terms[0] if len(terms) == 1 else v.Added(tuple(terms))
-
-
-Terms = list[tuple[ir.Node, ir.Node, ir.Node, tuple[Index, ...]]]
-
-
-def _outer_terms(core: Core, op: v.Operator, span: Span) -> Terms:
-    """(left, right, factor, over) of an operator made of outer products."""
-    one = core.build.constant(1, span)
-    match op:
-        case v.Outer(left=left, right=right):
-            return [(left, right, one, ())]
-        case v.Summed(operator=inner, index=index):
-            return [(y, x, f, (*over, index)) for y, x, f, over in _outer_terms(core, inner, span)]
-        case v.Added(terms=terms):
-            return [t for part in terms for t in _outer_terms(core, part, span)]
-        case v.Scaled(factor=factor, operator=inner):
-            parts = _outer_terms(core, inner, span)
-            return [(y, x, core.build.mul(factor, f, span), over) for y, x, f, over in parts]
-    raise AssertionError(f"{type(op).__name__} is no sum of outer products")
-
-
-def uses_initial(root: ir.Node, starts: set[Leaf]) -> bool:
-    """Is `root` made of the initial value of one of these parameters (not through the state that carries it)?"""
-    for node in reachable([root]):
-        if isinstance(node, ir.MatMul) and node.matrix in starts:
-            return True
-        if any(a in starts for a in node.args) or (node in starts and node is root):
-            return True
-    return False
-
-
-__all__ = ["Differentiation", "operator", "tangent_kernel", "uses_initial"]

@@ -20,6 +20,7 @@ from tp_compiler.frontend import syntax as ast
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.types import Index
 
+_AVERAGES = (ast.Mean, ast.Braket, ast.Sandwich, ast.Clt)
 #: An entrywise function, built in or of the program, at its arguments.
 Entrywise = Callable[[v.Primitive | UserFn, ast.Call, Context], v.Value]
 
@@ -44,7 +45,18 @@ class Expressions:
         }  # fmt: skip
         apart = (ast.Call, ast.Power, ast.Transpose, ast.CopyMark, ast.Neg)
         rules = {**self.arithmetic.rules, **plain}
-        return {kind: self._apart(rule) if kind in apart else rule for kind, rule in rules.items()}
+        rules |= {kind: self._apart(rules[kind]) for kind in apart}
+        return rules | {kind: self._looking(rules[kind]) for kind in (ast.Ket, ast.Bra, *_AVERAGES)}
+
+    def _looking(self, rule: Rule) -> Rule:
+        """A rule of neurons, which the body of an optimizer sees only of a parameter itself."""
+
+        def read(expr: ast.Expr, ctx: Context) -> v.Value:
+            if ctx.scope.optimizer is not None:
+                ctx.scope.optimizer.typed = True
+            return rule(expr, ctx)
+
+        return read
 
     def _apart(self, rule: Rule) -> Rule:
         """A rule for what may turn out to be a product, as `c (x)^2` with a scalar c."""
@@ -134,6 +146,8 @@ class Expressions:
         if expr.ident == "delta" and isinstance(value, v.Builtin):
             return self.builtins["delta"](expr, ctx)
         if isinstance(value, v.IndexName):
+            if ctx.scope.optimizer is not None:
+                ctx.scope.optimizer.typed = True
             if expr.indices is not None:
                 raise error("NX221", f"the index `{expr.ident}` takes no brackets", expr.span, f"write `{expr.ident}`")
             return v.Scalar(self._as_number(value.index, expr.span))
@@ -288,6 +302,8 @@ class Expressions:
         if isinstance(value, v.Broken):
             return BROKEN
         if isinstance(value, v.Builtin):
+            if ctx.scope.optimizer is not None and (value.name not in ctx.scope.optimizer.words or expr.fn.indices):
+                ctx.scope.optimizer.typed = True
             return self.builtins[value.name](expr, ctx)
         if isinstance(value, v.Primitive | UserFn):
             return self.entrywise(value, expr, ctx)

@@ -11,17 +11,17 @@ from dataclasses import replace
 from tp_compiler.check import values as v
 from tp_compiler.check.arithmetic import Arithmetic
 from tp_compiler.check.core import BROKEN, Context, Core, Rule, a_kind, family_indices
-from tp_compiler.check.definitions import names_in
 from tp_compiler.check.names import Binding, UserFn
+from tp_compiler.check.optimizer_rules import OperatorBody
 from tp_compiler.diagnostics import Diagnostic, ProgramError, Span, error
 from tp_compiler.frontend import syntax as ast
+from tp_compiler.frontend.mentions import names_in
 from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.operators import widths
 from tp_compiler.ir.primitives import ARGUMENT_NAMES, CALLABLE, DEFAULTS, PRIMITIVES
 from tp_compiler.ir.types import Index, Type
 from tp_compiler.ir.walk import rewrite
-from tp_compiler.train.on_operators import MatrixBody
 from tp_compiler.transform.entrywise import derivative
-from tp_compiler.transform.operators import widths
 
 #: Reductions over one axis that are instructions; sum, mean and softmax are built from others.
 _REDUCE = {"max", "min", "prod", "logsumexp"}
@@ -170,6 +170,8 @@ class Functions:
     def _applied(self, fn: v.Primitive | UserFn, nodes: list[ir.Node], expr: ast.Call, ctx: Context) -> ir.Node:
         if not expr.fn.primes:
             return self._call_entrywise(fn, nodes, expr.span, ctx)
+        if ctx.scope.optimizer is not None:
+            ctx.scope.optimizer.typed = True
         if len(nodes) != 1 and not (isinstance(fn, v.Primitive) and fn.name in DEFAULTS):
             raise error(
                 "NX256",
@@ -228,7 +230,7 @@ class Functions:
             raise error("NX255", "an operator and a ket cannot be combined entrywise", expr.span, "use `E[1](...)`")
         parts = [a for a in args if isinstance(a, v.Operator | v.Scalar)]
         body = ctx.scope.optimizer
-        if isinstance(body, MatrixBody):
+        if isinstance(body, OperatorBody):
             return body.mapped(parts, lambda nodes: self._applied(fn, nodes, expr, ctx))
         slot = self.build.slot()
         nodes = []
@@ -247,7 +249,7 @@ class Functions:
             raise error("NX258", "`hadamard` takes two operators", expr.span, "write `|x> * |y>` for kets")
         a, b = (x for x in values if isinstance(x, v.Operator))
         body = ctx.scope.optimizer
-        if isinstance(body, MatrixBody):
+        if isinstance(body, OperatorBody):
             return body.mapped((a, b), lambda nodes: self.build.map("mul", nodes, expr.span))
         slot = self.build.slot()
         rows, cols = (self.core.algebra.known(widths(a)[k] or widths(b)[k], expr.span) for k in (0, 1))

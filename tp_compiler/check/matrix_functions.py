@@ -1,7 +1,7 @@
 """Functions of operators: pow, inv, solve, msign, matfun; norm and trace; means and norms of rows and columns.
 
 `pow`, `inv`, `msign` and `matfun` stay expressions until they meet a ket or an optimizer's parameter, and are worked out
-in the basis of the kets that they are made of (spectral.py).
+in the basis of the kets that they are made of (transform/low_rank.py).
 """
 
 from __future__ import annotations
@@ -12,15 +12,13 @@ from dataclasses import replace
 from tp_compiler.check import values as v
 from tp_compiler.check.arithmetic import Arithmetic
 from tp_compiler.check.core import BROKEN, Context, Core, a_kind, free_indices
+from tp_compiler.check.optimizer_rules import STATISTICS, LayerBody, OperatorBody
 from tp_compiler.diagnostics import ProgramError, Span, error
 from tp_compiler.frontend import syntax as ast
 from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.operators import Applied, widths
 from tp_compiler.ir.primitives import PRIMITIVES
-from tp_compiler.ir.types import Width
-from tp_compiler.train.on_layers import STATISTICS, LayerBody
-from tp_compiler.train.on_operators import MatrixBody
-from tp_compiler.transform.low_rank import LowRank, WorkedOut, worked_out
-from tp_compiler.transform.operators import Applied, widths
+from tp_compiler.transform.low_rank import worked_out
 
 
 class MatrixFunctions:
@@ -102,26 +100,23 @@ class MatrixFunctions:
     def eigenvectors(self, expr: ast.Call, ctx: Context) -> v.Value:
         """eigenvectors(L): P with L P = P Λ, from arrays to kets, eigenvalues descending; in an optimizer on operators."""
         body = ctx.scope.optimizer
-        if not isinstance(body, MatrixBody):
+        if not isinstance(body, OperatorBody):
             remedy = "use it in an `optimizer ... on operators`"
             raise error("NX285", "`eigenvectors` is not defined here", expr.span, remedy)
         op = self._single(expr, ctx)
-        return BROKEN if op is None else body.named(body.spectral.eigenvectors(body.spectral.core(op)))
+        return BROKEN if op is None else body.host.eigenvectors(op, body.at)
 
     # -- numbers ------------------------------------------------------------------------------------------------
-    def _worked_out(self, op: v.Operator, ctx: Context, span: Span) -> tuple[LowRank, WorkedOut]:
-        body = ctx.scope.optimizer
-        if isinstance(body, MatrixBody):
-            return body.spectral, body.spectral.core(op)
-        return worked_out(self.core.algebra, op, span)
-
     def trace(self, expr: ast.Call, ctx: Context) -> v.Value:
         """trace(A): the trace of the matrix at width n, <x|y> for |y><x|."""
         op = self._single(expr, ctx)
         if op is None:
             return BROKEN
-        spectral, core = self._worked_out(op, ctx, expr.span)
-        result = spectral.trace(core)
+        body = ctx.scope.optimizer
+        if isinstance(body, OperatorBody):
+            return v.Scalar(body.host.trace(op, body.at))
+        low_rank, found = worked_out(self.core.algebra, op, expr.span)
+        result = low_rank.trace(found)
         self.core.algebra.applied.setdefault(result, Applied("trace", op))
         return v.Scalar(result)
 
@@ -136,8 +131,9 @@ class MatrixFunctions:
         op = self._single(expr, ctx)
         if op is None:
             return BROKEN
-        if isinstance(ctx.scope.optimizer, MatrixBody):
-            return v.Scalar(self._parameter_norm(op, ctx, expr.span))
+        body = ctx.scope.optimizer
+        if isinstance(body, OperatorBody):
+            return v.Scalar(body.host.norm(op, body.at))
         node, slot = self._kernel(op, expr.span)
         square = self.build.contract((node, node), (), (0, slot), expr.span)
         return v.Scalar(self.build.map("sqrt", (square,), expr.span))
@@ -151,15 +147,6 @@ class MatrixFunctions:
             count = build.mul(count, build.constant(i.size, span), span)
         total = build.contract((node, node), over, tuple(s for s, _ in node.type.slots), span)
         return build.map("sqrt", (build.map("div", (total, count), span),), span)
-
-    def _parameter_norm(self, op: v.Operator, ctx: Context, span: Span) -> ir.Node:
-        spectral, core = self._worked_out(op, ctx, span)
-        square = spectral.trace(spectral.product(spectral.transposed(core), core))
-        if isinstance(core.cols, Width) and isinstance(core.rows, Width):
-            ratio = core.cols.ratio / core.rows.ratio
-        else:
-            ratio = 1 / (core.cols.size if not isinstance(core.cols, Width) else 1)
-        return self.build.map("sqrt", (self.build.mul(self.build.constant(ratio, span), square, span),), span)
 
     def _single(self, expr: ast.Call, ctx: Context) -> v.Operator | None:
         if len(expr.args) != 1:
@@ -220,7 +207,7 @@ class MatrixFunctions:
     def factors(self, expr: ast.Call, ctx: Context) -> v.Value:
         """inputs(g; f), signals(g; f) and examples(g; f): for optimizers on operators."""
         body = ctx.scope.optimizer
-        if not isinstance(body, MatrixBody):
+        if not isinstance(body, OperatorBody):
             remedy = "use it in an `optimizer ... on operators`"
             raise error("NX285", f"`{expr.fn.ident}` is not defined here", expr.span, remedy)
         values = [self.core.value(a.value, ctx) for a in expr.args]

@@ -109,6 +109,8 @@ class NameLookup:
         if isinstance(expr, ast.Name) and expr.indices is None and not expr.primes:
             found = scope.other(expr.ident)
             if found is not None and isinstance(found.value, v.IndexName):
+                if scope.optimizer is not None:
+                    scope.optimizer.typed = True
                 self._same_axis(found.value.index, index, expr, name)
                 return found.value.index
             if found is None:

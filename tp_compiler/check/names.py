@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from tp_compiler.check import values as v
 from tp_compiler.diagnostics import Span
@@ -28,10 +29,6 @@ class Binding:
     members: dict[tuple[int, ...], v.Value] = field(default_factory=dict)
     parameter: bool = False
     clock: Index | None = None
-
-
-#: Names with a meaning of their own; nothing may be declared under them.
-RESERVED = {"E", "I", "T", "clt", "step"}
 
 
 class Scope:
@@ -80,7 +77,14 @@ class Scope:
 
 
 class Body(ABC):
-    """The body of an optimizer while it is read: what the statements mean that only stand there."""
+    """The body of an optimizer while it is read: what the statements mean that only stand there.
+
+    `typed`: what it says depends on the kind of its parameter, as it has called a function that is not among `words`, or
+    looked into a value: its indices, its neurons.
+    """
+
+    words: ClassVar[tuple[str, ...]] = ()
+    typed = False
 
     @abstractmethod
     def declare(self, s: ast.State, scope: Scope) -> None:

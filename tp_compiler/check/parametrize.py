@@ -1,7 +1,6 @@
 """The parametrization that a program asks for: a name, or rows of exponents of its own (TP IVb Def 2.2.1).
 
-`mup` is natural units; `ntk` is a limit of its own. Anything else is classified first, from outside (scale/regime.py): the
-program is then read again, and `regime` says which powers of n stand beside natural units.
+`mup` is natural units; `ntk` is a limit of its own. Anything else is classified once the program is read (scale/regime.py).
 """
 
 from __future__ import annotations
@@ -16,20 +15,18 @@ from tp_compiler.check.names import Scope
 from tp_compiler.diagnostics import Span, error, suggest
 from tp_compiler.frontend import syntax as ast
 from tp_compiler.ir import nodes as ir
-from tp_compiler.ir.program import Exponents, Member, Regime, meet
+from tp_compiler.ir.model import Exponents, Member
 from tp_compiler.ir.types import Index
 
 PARAMETRIZATIONS = ("mup", "ntk", "standard")
 
 
 class Parametrization:
-    """What the program says, and what is known of it."""
+    """What the program says: a name, and the rows of a block."""
 
     def __init__(self, core: Core, lookup: NameLookup):
         self.core, self.lookup = core, lookup
         self.name = "mup"
-        self.regime: Regime | None = None  # of one that is not named mup or ntk, once it is classified
-        self.refused = ""  # what outputs have no meaning under
         self.exponents: list[Exponents] = []  # the rows, once their targets are known
         self.rows: list[tuple[ast.ParametrizationRow, dict[str, float], Scope]] = []  # targets may be declared below
 
@@ -44,10 +41,6 @@ class Parametrization:
                     raise error("NX120", message, row.span, "write rows, such as `|u> : a = 1/2, b = 0`")
                 self._row(row, scope)
         self.name = s.name or "block"
-        if self.name in ("mup", "ntk"):
-            self.regime = None
-        elif self.powers is None:
-            self.refused = f"`parametrization {s.name}`" if s.name else "this `parametrization` block"
 
     def _row(self, row: ast.ParametrizationRow, scope: Scope) -> None:
         values: dict[str, float] = {}
@@ -97,38 +90,6 @@ class Parametrization:
             for k, (index, pick) in enumerate(zip(own, picks, strict=True))
         ]
         return product(*places)
-
-    def refuse(self, why: str, remedy: str, at: Span) -> None:
-        """There is no limit, for a reason that the program itself shows."""
-        self.refused = self.refused or f"`parametrization {self.name}`"
-        self.regime = Regime(refused=why, remedy=remedy, at=at)
-
-    # -- what follows from it -----------------------------------------------------------------------------------
-    @property
-    def powers(self) -> Regime | None:
-        """The powers of n beside natural units, where there are any."""
-        return None if self.regime is None or self.regime.refused else self.regime
-
-    @property
-    def tangential(self) -> bool:
-        """Features stay put: the neural tangent limit, and the rest of the operator regime."""
-        return self.name == "ntk" or (self.regime is not None and self.regime.operator)
-
-    @property
-    def flows(self) -> bool:
-        """Is there a gradient flow: do features stay put, or is that unknown as yet?"""
-        return self.tangential or (self.name != "mup" and self.powers is None)
-
-    def steps(self, name: str, ket: bool, number: bool, picks: Member) -> dict[Member, float]:
-        """At finite width an update is n^this of what the optimizer returns, member by member where rows tell them apart."""
-        regime = self.powers
-        if regime is None:
-            return {picks: -0.5 if self.name == "ntk" and not number else 0.0}
-        return {
-            member: power
-            for (n, k, member), power in regime.steps.items()
-            if (n, k) == (name, ket) and meet(member, picks)
-        }
 
 
 def picked(lookup: NameLookup, name: ast.Name, target: ast.Tree, own: tuple[Index, ...], scope: Scope) -> Member:

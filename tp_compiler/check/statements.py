@@ -1,4 +1,4 @@
-"""Statements: abstract syntax to an `ir.Program`, every mistake gathered on the way.
+"""Statements: abstract syntax to a `Model`, every mistake gathered on the way.
 
 Non-goals: this file knows no rule of expressions (expressions.py, functions.py, operators.py), no numbers (data.py) and
 no limit; training and optimizers are in training.py.
@@ -7,7 +7,7 @@ no limit; training and optimizers are in training.py.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -17,23 +17,27 @@ from tp_compiler.check.arithmetic import Arithmetic
 from tp_compiler.check.bindings import Bindings
 from tp_compiler.check.core import BROKEN, Context, Core, Rule, free_indices
 from tp_compiler.check.declarations import Declarations, Settings
-from tp_compiler.check.definitions import Definitions, check_body, introduced, unread_names, variables
+from tp_compiler.check.definitions import Definitions, check_body
 from tp_compiler.check.differentiation import Differentiation
 from tp_compiler.check.expressions import Expressions
 from tp_compiler.check.functions import Functions, library_bindings
 from tp_compiler.check.imports import Imports
 from tp_compiler.check.matrix_functions import MatrixFunctions
 from tp_compiler.check.name_lookup import NameLookup
-from tp_compiler.check.names import RESERVED, Binding, OptimizerName, Scope, UserDef, UserFn
+from tp_compiler.check.names import Binding, OptimizerName, Scope, UserDef, UserFn
+from tp_compiler.check.network import network
 from tp_compiler.check.reach import Reach
 from tp_compiler.check.training import Training
+from tp_compiler.check.vocabulary import vocabulary
 from tp_compiler.diagnostics import Diagnostic, Diagnostics, ProgramError, Source, Span, error, suggest
 from tp_compiler.frontend import syntax as ast
+from tp_compiler.frontend.mentions import introduced, unread_names, variables, within
 from tp_compiler.frontend.parse import parse
+from tp_compiler.frontend.syntax import RESERVED
 from tp_compiler.ir.build import Builder
-from tp_compiler.ir.program import Output, Program, Regime
+from tp_compiler.ir.model import Model
+from tp_compiler.ir.program import Output
 from tp_compiler.ir.types import Index, N
-from tp_compiler.train.assemble import Finished
 
 MAX_LOOP = 100_000
 
@@ -47,15 +51,11 @@ _BODY_ONLY = {
 }  # fmt: skip
 
 
-def check(
-    file: ast.File, found: Diagnostics, settings: Mapping[str, float] | None = None, regime: Regime | None = None
-) -> Program | None:
-    """The program of a parsed file; None where `found` has errors. `regime`: what its parametrization was found to be."""
+def check(file: ast.File, found: Diagnostics, settings: Mapping[str, float] | None = None) -> Model | None:
+    """The model of a parsed file; None where `found` has errors."""
     checker = Checker(found, dict(settings or {}), file.source)
-    checker.training.point.regime = regime
-    checker.arithmetic.readouts = regime.readouts if regime is not None and regime.operator else frozenset()
     checker.read(file)
-    return checker.program(file.source)
+    return checker.model(file.source)
 
 
 class Checker:
@@ -88,7 +88,7 @@ class Checker:
             ast.Optimizer: self.training.optimizer, ast.Train: self.training.train,
             ast.Minimize: self.training.minimize, ast.Update: self.training.update,
             ast.State: self.training.state, ast.Assign: self.training.assign, ast.Init: self._init,
-            ast.Parametrization: self.training.point.declare,
+            ast.Parametrization: self.training.parametrization.declare,
         }  # fmt: skip
 
     def read(self, file: ast.File) -> None:
@@ -98,37 +98,29 @@ class Checker:
         self.training.announce(file.statements, self.scope)
         self.run(file.statements, self.scope, "top")
 
-    def program(self, source: Source) -> Program | None:
-        self.training.point.finish()
-        unknown = set(self.settings.given) - self.settings.used
-        known = [a.name for a in self.declarations.axes] + list(self.scope.others)
-        for name in sorted(unknown):
-            message = f"`--set` names `{name}`, which is not an axis or a top-level scalar of the program"
-            remedy = (
-                "change the values of data and kets in the program itself" if name in known else suggest(name, known)
-            )
-            self.found.add(Diagnostic("NX104", message, None, remedy))
+    def model(self, source: Source) -> Model | None:
+        self.training.parametrization.finish()
+        self._unknown_settings()
         if self.found.errors:
             return None
         if not self.outputs:
             end = Span(source, len(source.text.rstrip()), len(source.text.rstrip()))
             self.found.add(Diagnostic("NX903", "the program has no output", end, "add, for example, `output <x|x>`"))
-        outputs = tuple(self.outputs.values())
-        warnings = tuple(self.found.warnings)
-        program = Program(
-            source,
-            outputs,
-            tuple(self.declarations.axes),
-            tuple(self.declarations.widths),
-            warnings,
-            self.bindings.names,
-        )
-        try:
-            return Finished(self).programs(program)
-        except ProgramError as problem:
-            for diagnostic in problem.diagnostics:
-                self.found.add(diagnostic)
-            return None
+        outputs, names, axes = tuple(self.outputs.values()), self.bindings.names, tuple(self.declarations.axes)
+        return Model(
+            source, outputs, axes, tuple(self.declarations.widths), names,
+            network(source, self.training, self.scope, outputs, names), self.training.model,
+            vocabulary(source, self.core, self.scope, axes), self.build,
+        )  # fmt: skip
+
+    def _unknown_settings(self) -> None:
+        known = [a.name for a in self.declarations.axes] + list(self.scope.others)
+        for name in sorted(set(self.settings.given) - self.settings.used):
+            message = f"`--set` names `{name}`, which is not an axis or a top-level scalar of the program"
+            remedy = (
+                "change the values of data and kets in the program itself" if name in known else suggest(name, known)
+            )
+            self.found.add(Diagnostic("NX104", message, None, remedy))
 
     def optimizers_of_the_library(self, scope: Scope) -> None:
         """The standard optimizers, which are NEXORT themselves."""
@@ -212,7 +204,7 @@ class Checker:
         if not s.body or not isinstance(s.body[-1], ast.Return):
             raise error("NX125", f"`def {s.name}` returns nothing", s.span, "end it with `return ...`")
         self._distinct([p.name for p in s.params])
-        for inner in _within(s.body):
+        for inner in within(s.body):
             self._allowed(inner, "def")
         before = len(self.found.errors)
         check_body(s, scope, set(), self.found, self.core.unresolved)
@@ -306,14 +298,6 @@ class Checker:
         raise error(
             "NX295", "`init` is only allowed in optimizers on layers", s.span, "write `optimizer NAME(...) on layers`"
         )
-
-
-def _within(body: tuple[ast.Statement, ...]) -> Iterator[ast.Statement]:
-    """The statements of a body, those of its loops included."""
-    for statement in body:
-        yield statement
-        if isinstance(statement, ast.For):
-            yield from _within(statement.body)
 
 
 def _expressions(

@@ -1,46 +1,39 @@
-"""Training: `train`, `minimize`, `update`, and what names mean in and behind the loop.
+"""Training: `train`, `minimize`, `update`, and what names mean in and after the loop.
 
 The loop stays a loop: its body is checked once, with every trained parameter standing for its value at the current step
-(`ir.Carry`; a matrix for a symbol W_t), and `ir.Loop` holds what follows each state. Behind the loop parameters have
-their last values; in an output over `step`, those of every step.
+(`ir.Carry`; a matrix for a symbol W_t). After the loop parameters have their last values; in an output over `step`, those
+of every step. What the loop does to its states is worked out later (train/).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import partial
 
 from tp_compiler.check import values as v
+from tp_compiler.check.arguments import arguments
+from tp_compiler.check.copied import copied
 from tp_compiler.check.core import Context, Core
 from tp_compiler.check.declarations import Settings
-from tp_compiler.check.definitions import calls_in, check_body, functions_of, names_in
-from tp_compiler.check.differentiation import uses_initial
+from tp_compiler.check.definitions import check_body
 from tp_compiler.check.name_lookup import NameLookup, behind
 from tp_compiler.check.names import Binding, OptimizerName, Scope, UserDef, UserFn
+from tp_compiler.check.optimizer_rules import STATISTICS, Values, rule_of
 from tp_compiler.check.parametrize import Parametrization, picked
-from tp_compiler.diagnostics import Diagnostic, ProgramError, Span, error, suggest
+from tp_compiler.diagnostics import ProgramError, Span, error, suggest
 from tp_compiler.frontend import syntax as ast
+from tp_compiler.frontend.mentions import calls_in, functions_of, names_in, within
+from tp_compiler.ir import model
 from tp_compiler.ir import nodes as ir
-from tp_compiler.ir.program import Loop, Member, meet
-from tp_compiler.ir.types import Axis, Index, Type
-from tp_compiler.ir.walk import reachable
-from tp_compiler.train.decay import classified, scaled
-from tp_compiler.train.flow import BEHIND_THE_FIRST, flows, heavy_ball, timeless, times_of
-from tp_compiler.train.layers import Layers
-from tp_compiler.train.on_entries import Parameter, arguments, stepped
-from tp_compiler.train.on_layers import STATISTICS, LayerParameter, LayerUpdate, layered
-from tp_compiler.train.on_operators import MatrixParameter, MatrixUpdate, family, stacked, updated
-from tp_compiler.train.tangent_limit import Change, Group, Step, Stepped, TangentLimit
-from tp_compiler.transform.gradient import Gradient, Leaf, entries
-from tp_compiler.transform.lower import Trained
-from tp_compiler.transform.tangent import inner_products
+from tp_compiler.ir.model import Leaf, Member, initial, meet
+from tp_compiler.ir.types import Axis, Index, Width
+from tp_compiler.ir.walk import reachable, uses_initial
+from tp_compiler.transform.steps import changing, traced
 
+#: Functions that an optimizer on entries does not have.
 _OPERATOR_WORDS = {
     "pow", "inv", "msign", "matfun", "eigenvectors", "rowmean", "colmean", "rownorm", "colnorm", "inputs", "signals"
 }  # fmt: skip
-#: Torch adds this to the norm that a gradient is clipped by.
-CLIP_EPS = 1e-6
 
 
 @dataclass(eq=False)
@@ -59,19 +52,20 @@ class _Target:
         return f"|{self.name}>" if self.ket else self.name
 
     @property
-    def number(self) -> bool:
-        return isinstance(self.leaf, ir.Carry) and not self.leaf.type.slots
+    def sides(self) -> tuple[Width | None, Width | None]:
+        """The rows and columns of a matrix."""
+        return (self.leaf.rows, self.leaf.cols) if isinstance(self.leaf, ir.MatrixSymbol) else (None, None)
 
 
 @dataclass(eq=False)
 class _Update:
     statement: ast.Update
     optimizer: OptimizerName
-    values: dict[str, ir.Node]
+    values: Values
 
 
 class Training:
-    """State of the checks: the training clock, what has been updated, the parametrization asked for (`point`)."""
+    """State of the checks: the training clock, what has been updated, the parametrization asked for."""
 
     def __init__(
         self, core: Core, lookup: NameLookup, settings: Settings,
@@ -90,14 +84,9 @@ class Training:
         self.targets: dict[tuple[str, bool], _Target] = {}
         self.named: dict[str, ast.Tree] = {}
         self.updates: list[_Update] = []
-        self.layers: Layers | None = None  # for K-FAC's factors
-        self.following: dict[ir.State, ir.Node] = {}
-        self.matrices: dict[ir.MatrixSymbol, Trained] = {}
-        self.starts: dict[ir.State, ir.State] = {}  # states that an optimizer's `init` starts elsewhere
-        self.loop: Loop | None = None
-        self.point = Parametrization(core, lookup)
+        self.parametrization = Parametrization(core, lookup)
         self.times: tuple[float, ...] = ()  # of gradient flow
-        self.tangent: TangentLimit | None = None  # the limit under `parametrization ntk`
+        self.model: model.Training | None = None  # once the loop is read
 
     # -- the clock ----------------------------------------------------------------------------------------------
     def announce(self, statements: tuple[ast.Statement, ...], scope: Scope) -> None:
@@ -105,8 +94,8 @@ class Training:
         train = next((s for s in statements if isinstance(s, ast.Train)), None)
         if train is None:
             return
-        self.clock = Index("step", Axis("step", self._announced(train.extent, statements) + 1))
         self.core.flows = train.clock != "steps"
+        self.clock = Index("step", Axis("step", self._announced(train.extent, statements) + 1))
         scope.others["step"] = Binding(v.IndexName(self.clock))
         self._library(scope)
 
@@ -138,7 +127,7 @@ class Training:
             raise error("NX150", "a program can have only one `train`", s.span, "put both phases into one loop")
         self.trained = s
         if s.clock != "steps":
-            self.times = times_of(self.core, s, scope, self.point.flows)
+            self.times = self._listed_times(s, scope)
         else:
             self._steps(s, scope)
         assert self.clock is not None
@@ -157,7 +146,24 @@ class Training:
         if not self.updates and not self.found.errors:
             raise error("NX153", "the loop updates nothing", s.span, "add `update all with SGD(lr = 0.1)`")
         if not self.found.errors and self.loss is not None:
-            self._close(s)
+            self.model = self._closed(s, self.loss, self.minimized.loss.span)
+
+    def _listed_times(self, s: ast.Train, scope: Scope) -> tuple[float, ...]:
+        """The times at which a gradient flow is read: increasing numbers above 0."""
+        if self.parametrization.name == "mup":
+            remedy = "write `parametrization ntk` above it, or `train steps` with a small `lr`"
+            raise error("NX177", "gradient flow is only supported where features do not move", s.extent.span, remedy)
+        if not isinstance(s.extent, ast.ListLiteral) or not s.extent.items:
+            raise error("NX178", "gradient flow needs a list of times", s.extent.span, "write `train time = [1, 2]`")
+        times: list[float] = []
+        for item in s.extent.items:
+            node = self.core.scalar(item, Context(scope), "a time")
+            if not isinstance(node, ir.Constant) or node.value <= (times[-1] if times else 0.0):
+                raise error(
+                    "NX178", "times must be increasing numbers above 0", item.span, "write `train time = [1, 2, 4]`"
+                )
+            times.append(node.value)
+        return tuple(times)
 
     def _steps(self, s: ast.Train, scope: Scope) -> None:
         steps = self.core.integer(s.extent, Context(scope), "the number of steps")
@@ -175,20 +181,78 @@ class Training:
                 if old.get(name) is not binding and not binding.declared and name != "step":
                     table[name] = replace(binding, clock=self.clock)
 
-    def _number(self, span: Span) -> ir.Node:
-        """What `step` is as a number."""
-        return self.build.time(span) if self.times else self.build.clock(span)
-
     def _head(self) -> Span:
         """The head of the training loop."""
         assert self.trained is not None
         span = self.trained.span
         return Span(span.source, span.start, self.trained.extent.span.end)
 
+    def _number(self, span: Span) -> ir.Node:
+        """What `step` is as a number."""
+        return self.build.time(span) if self.times else self.build.clock(span)
+
+    def _closed(self, s: ast.Train, loss: ir.Node, at: Span) -> model.Training:
+        """The loop as data."""
+        assert self.clock is not None
+        for target in self.targets.values():
+            if uses_initial(loss, {initial(target.leaf)}):
+                message = (
+                    f"the loss uses the initial `{target.shown}`, bound before the loop, so training never changes it"
+                )
+                raise error("NX282", message, at, "move the line into the loop, or make it a `def`")
+        rest = next((u for u in self.updates if not u.statement.targets), None)
+        for target in self.targets.values():
+            if rest is not None and not target.updates:
+                target.updates.append((rest, (None,) * len(target.before.indices)))
+        lines = {id(u): self._line(u) for u in self.updates}
+        targets = tuple(
+            model.Target(
+                t.name, t.ket, t.before.indices, t.leaf, tuple((lines[id(u)], picks) for u, picks in t.updates)
+            )
+            for t in self.targets.values()
+        )
+        own = copied(u.optimizer for u in self.updates)
+        return model.Training(
+            loss, self.clip, self.clock, self.times, targets, tuple(lines.values()), own, at, s.extent.span,
+            isinstance(s.extent, ast.ListLiteral), self._head(),
+        )  # fmt: skip
+
+    def _line(self, update: _Update) -> model.UpdateLine:
+        statement, call = update.optimizer.statement, update.statement.optimizer
+        sides = {t.sides for t in self.targets.values() if any(u is update for u, _ in t.updates)}
+        rule = rule_of(
+            self.core, self._read_body, update.optimizer, update.values, call.span,
+            sides.pop() if len(sides) == 1 else (None, None),
+        )  # fmt: skip
+        names = [p.name.ident for p in statement.params]
+        given = tuple(
+            model.Given(a.keyword or (names[k] if k < len(names) else ""), a.keyword is not None, a.value.span.text)
+            for k, a in enumerate(call.args)
+        )
+        targets = tuple(_written(t) for t in update.statement.targets)
+        standard = statement.span.source.name.startswith("library/")
+        return model.UpdateLine(
+            statement.name,
+            standard,
+            rule,
+            statement.on,
+            update.values,
+            targets,
+            given,
+            update.statement.span,
+            call.span,
+        )
+
+    def _read_body(self, statements: tuple[ast.Statement, ...], scope: Scope) -> None:
+        errors = len(self.found.errors)
+        self._run(statements, scope, "optimizer")
+        if len(self.found.errors) > errors:
+            raise ProgramError([])
+
     # -- parameters ---------------------------------------------------------------------------------------------
     def _find_targets(self, body: tuple[ast.Statement, ...], scope: Scope) -> None:
         """Every parameter that some `update` of the loop names; `update all` names those that no other does."""
-        updates = [s for s in _within(body) if isinstance(s, ast.Update)]
+        updates = [s for s in within(body) if isinstance(s, ast.Update)]
         for s in updates:
             for target in s.targets:
                 with self.core.collecting():
@@ -197,7 +261,7 @@ class Training:
             for ket, table in ((True, scope.kets), (False, scope.others)):
                 for name, binding in table.items():
                     if binding.parameter and (name, ket) not in self.targets:
-                        self._trained(name, ket, binding)
+                        self._target(name, ket, binding)
 
     def _announce_target(self, target: ast.Name | ast.Ket, scope: Scope) -> None:
         name = target.label if isinstance(target, ast.Ket) else target
@@ -218,9 +282,9 @@ class Training:
                 "NX156", f"`{shown}` is {reason}", target.span, "update only declared parameters that are not frozen"
             )
         if (name.ident, ket) not in self.targets:
-            self._trained(name.ident, ket, binding)
+            self._target(name.ident, ket, binding)
 
-    def _trained(self, name: str, ket: bool, binding: Binding) -> None:
+    def _target(self, name: str, ket: bool, binding: Binding) -> None:
         value = binding.value
         inside: v.Value
         leaf: Leaf
@@ -331,346 +395,6 @@ class Training:
         remedy = suggest(name, known) or f"use one of: {', '.join(known)}"
         raise self.core.undefined("NX158", message, name, call.fn.span, remedy)
 
-    # -- the updates --------------------------------------------------------------------------------------------
-    def _close(self, s: ast.Train) -> None:
-        """Gradients of the loss, and what follows every state."""
-        assert self.loss is not None and self.clock is not None
-        self._trainable(self.loss)
-        rest = next((u for u in self.updates if not u.statement.targets), None)
-        for target in self.targets.values():
-            if rest is not None and not target.updates:
-                target.updates.append((rest, (None,) * len(target.before.indices)))
-        leaves = [t.leaf for t in self.targets.values()]
-        gradient = Gradient(self.build, self.loss, leaves, self._loss_span())
-        scale = self._clipping(gradient, leaves)
-        for target in self.targets.values():
-            if not gradient.depends(target.leaf):
-                message = f"the loss does not depend on `{target.shown}`, so its gradient is 0"
-                self.found.add(
-                    Diagnostic("NX920", message, self._loss_span(), "use it in the network, or declare it `frozen`")
-                )
-            self._follow(target, gradient, scale)
-        self.loop = Loop(self.clock.size - 1, self.clock, self.following, self._head())
-        if self.point.tangential:
-            groups = self._groups()
-            if self._moves_features(groups):
-                return
-            moving = {number for group in groups for number in group.numbers}
-            starts = {t.leaf: _start(t.leaf) for t in self.targets.values() if t.leaf not in moving}
-            powers = self.point.powers
-            self.tangent = TangentLimit(
-                self.build, self.loss, starts, groups, self.clip, self.clock, self._head(), self._loss_span(),
-                centred=powers is not None and powers.reading < 0,
-            )  # fmt: skip
-            if self.times:
-                flows(self.tangent.groups, self.loss)
-                for u in self.updates:
-                    run = partial(self._stepped, u, u.values)
-                    timeless(self.build, run, u.statement.optimizer.span)
-                self.tangent.following = heavy_ball(self.build, self.tangent.following, self._head())
-                self.following = heavy_ball(self.build, self.following, self._head())
-                self.loop = replace(self.loop, times=self.times, following=self.following)
-
-    def _groups(self) -> list[Group]:
-        """The parameters under one `update` line each, at their initial values; what the limit does not see, apart."""
-        found: dict[tuple[int, bool], Group] = {}
-        powers = self.point.powers
-        for target in self.targets.values():
-            for update, picks in target.updates:
-                span = update.statement.optimizer.span
-                seen = powers is None or (target.name, target.ket) in powers.surviving
-                if not seen and self.clip is None and not self._decays(update):
-                    continue
-                if any(p is not None for p in picks):
-                    where = "in the neural tangent limit" if powers is None else "where features do not move, as here,"
-                    message = f"{where} a family must be updated as a whole"
-                    raise error("NX174", message, span, f"update `{target.shown}`, or declare its members one by one")
-                name = f"update{self.updates.index(update) + 1}"
-                group = found.setdefault((id(update), seen), Group(name, [], self._step(update), span, seen))
-                if isinstance(target.leaf, ir.Carry) and target.number:
-                    group.numbers.append(target.leaf)
-                else:
-                    group.leaves.append(_start(target.leaf))
-        return list(found.values())
-
-    def _decays(self, update: _Update) -> bool:
-        """Is there a weight decay that acts as it stands, whatever becomes of the gradients?"""
-        span = update.statement.optimizer.span
-        found = classified(self.build, lambda p: self._step(update)(p, lambda node: node), span)
-        return found.decay in ("linear", "apart")
-
-    def _moves_features(self, groups: list[Group]) -> bool:
-        """A trained number inside of features moves them by order one: they have no limit in which they stand still."""
-        assert self.loss is not None
-        features = {n for b in reachable([self.loss]) if isinstance(b, ir.Clt) for n in reachable([b])}
-        for group in groups:
-            inside = next(
-                (t.name for t in self.targets.values() if t.leaf in group.numbers and t.leaf in features), None
-            )
-            if inside is not None:
-                why = f"the trained number `{inside}` is used inside features, and moves them by order one"
-                remedy = f"make it a ket, `ket |{inside}> = 1`, or an untrained number, `{inside} = 1`"
-                self.point.refuse(why, remedy, group.span)
-                return True
-        return False
-
-    def _step(self, update: _Update) -> Step:
-        def step(parameter: Parameter, change: Change) -> Stepped:
-            values = {name: change(node) for name, node in update.values.items()}
-            return self._stepped(update, values, parameter, self._updates())
-
-        return step
-
-    def _updates(self) -> ir.Node:
-        """How many updates were made, to an optimizer: in gradient flow, where there are none, as behind the first."""
-        return self.build.constant(BEHIND_THE_FIRST, self._head()) if self.times else self.build.clock(self._head())
-
-    def _stepped(self, update: _Update, values: dict[str, ir.Node], parameter: Parameter, clock: ir.Node) -> Stepped:
-        span = update.statement.optimizer.span
-        return stepped(self.core, self._run_body, update.optimizer, values, parameter, clock, span)
-
-    def _loss_span(self) -> Span:
-        assert self.minimized is not None
-        return self.minimized.loss.span
-
-    def _trainable(self, loss: ir.Node) -> None:
-        if loss.type.random and not self.point.tangential and not self.point.refused:
-            bracket = next(n for n in reachable([loss]) if isinstance(n, ir.Clt))
-            why = f"`{bracket.span.text}` is trained in natural units, where updates move it by Θ(√n)"
-            remedy = "write `parametrization ntk`, or a bracket without `clt`; run `tpc scale` to see what moves by which power"
-            self.point.refuse(why, remedy, bracket.span)
-        for target in self.targets.values():
-            if uses_initial(loss, {_start(target.leaf)}):
-                message = (
-                    f"the loss uses the initial `{target.shown}`, bound before the loop, so training never changes it"
-                )
-                raise error("NX282", message, self._loss_span(), "move the line into the loop, or make it a `def`")
-
-    def _clipping(self, gradient: Gradient, leaves: list[Leaf]) -> ir.Node | None:
-        """min(1, c / (|gradient| + 1e-6)), as torch.nn.utils.clip_grad_norm_, of the natural gradients."""
-        if self.clip is None:
-            return None
-        build, span = self.build, self._loss_span()
-        square = inner_products(build, gradient, gradient, leaves, span)
-        norm = build.add(build.map("sqrt", (square,), span), build.constant(CLIP_EPS, span), span)
-        return build.map("min", (build.constant(1, span), build.map("div", (self.clip, norm), span)), span)
-
-    def _follow(self, target: _Target, gradient: Gradient, scale: ir.Node | None) -> None:
-        kinds = {u.optimizer.statement.on for u, _ in target.updates}
-        if kinds & {"operators", "layers"}:
-            self._follow_whole(target, gradient, scale)
-            return
-        if isinstance(target.leaf, ir.MatrixSymbol):
-            self._follow_matrix(target, target.leaf, gradient, scale)
-            return
-        leaf = target.leaf
-        assert isinstance(leaf, ir.Carry)
-        own = leaf.type.indices
-        slope = gradient.by(leaf, own)
-        parameter = Parameter(target.shown, leaf.state.type, leaf, self._scaled(slope, scale))
-        moved = [leaf, *(self._masked(target, u, parameter, own, picks)[0] for u, picks in target.updates)]
-        self.following[leaf.state] = self.build.map("add", moved, leaf.span)
-
-    def _scaled(self, gradient: ir.Node, scale: ir.Node | None) -> ir.Node:
-        return gradient if scale is None else self.build.mul(scale, gradient, gradient.span)
-
-    def _masked(
-        self,
-        target: _Target,
-        update: _Update,
-        parameter: Parameter,
-        own: tuple[Index, ...],
-        picks: Member,
-    ) -> tuple[ir.Node, ir.Node | None]:
-        """What an update adds to a parameter (and to its part along W_0), for the member it names."""
-        span = update.statement.optimizer.span
-
-        def run(parameter: Parameter) -> Stepped:
-            return self._stepped(update, update.values, parameter, self._updates())
-
-        powers = self.powers(target, picks)
-        if any(powers.values()):
-            change, along, following = scaled(self.build, run, parameter, span, self._widths(powers, own, span))
-        else:
-            change, along, following = run(parameter)
-        self.following.update(following)
-        masks = self._masks(own, picks, span)
-        if not masks:
-            return change, along
-        changed = self.build.map("mul", (change, *masks), span)
-        return changed, self.build.map("mul", (along, *masks), span) if along is not None else None
-
-    def _masks(self, own: tuple[Index, ...], member: Member, span: Span) -> list[ir.Node]:
-        """1 at a member, 0 at the others of its family."""
-        return [self.build.delta(i, p, span) for i, p in zip(own, member, strict=True) if p is not None]
-
-    def _widths(self, powers: Mapping[Member, float], own: tuple[Index, ...], span: Span) -> ir.Node:
-        """A power of n; where members of a family have their own, all of them over its indices."""
-        build = self.build
-        if len(set(powers.values())) == 1:
-            return build.width_power(next(iter(powers.values())), span)
-        terms = [
-            build.map("mul", (build.width_power(power, span), *self._masks(own, member, span)), span)
-            for member, power in powers.items()
-        ]
-        return build.map("add", terms, span)
-
-    def powers(self, target: _Target, picks: Member) -> dict[Member, float]:
-        """At finite width an update is n^this of what the optimizer returns, by member."""
-        return self.point.steps(target.name, target.ket, target.number, picks)
-
-    def _run_body(self, statements: tuple[ast.Statement, ...], scope: Scope) -> None:
-        errors = len(self.found.errors)
-        self._run(statements, scope, "optimizer")
-        if len(self.found.errors) > errors:
-            raise ProgramError([])
-
-    def _follow_matrix(
-        self, target: _Target, matrix: ir.MatrixSymbol, gradient: Gradient, scale: ir.Node | None
-    ) -> None:
-        """W_t = keep W_0 + Δ, entry by entry."""
-        build, span = self.build, matrix.span
-        own = matrix.indices
-        slot = build.slot()
-        kind = Type(own, ((0, matrix.rows), (slot, matrix.cols)))
-        delta = ir.State(target.name, kind, build.constant(0, span), span)
-        entry = ir.Array(type=replace(kind), name=f"{target.name}_0", values=None, span=span)
-        learned = build.carry(delta, span)
-        slope = self._scaled(entries(self.build, gradient, matrix, slot, span), scale)
-        keep = ir.State(f"{target.name}.keep", Type(own), build.constant(1, span), span)
-        kept: ir.Node = build.constant(1, span)
-        for _ in range(2):  # with decay the initial entries shrink, and `p` contains what is left of them
-            saved = dict(self.following)
-            current = build.add(build.mul(kept, entry, span), learned, span)
-            parameter = Parameter(target.name, kind, current, slope, entry)
-            changes = [self._masked(target, u, parameter, own, picks) for u, picks in target.updates]
-            shrinking = [along for _, along in changes if along is not None]
-            if not shrinking or isinstance(kept, ir.Carry):
-                break
-            kept = build.carry(keep, span)
-            self.following = saved
-        self.following[delta] = build.map("add", [learned, *(c for c, _ in changes)], span)
-        if shrinking:
-            self.following[keep] = build.map("add", [kept, *shrinking], span)
-        self.matrices[matrix] = Trained(delta, kept if shrinking else None)
-
-    def _follow_whole(self, target: _Target, gradient: Gradient, scale: ir.Node | None) -> None:
-        """An optimizer that sees the parameter, or the whole family, as one."""
-        on = target.updates[0][0].optimizer.statement.on
-        if len(target.updates) > 1 or any(p is not None for p in target.updates[0][1]):
-            message = f"an optimizer on {on} must update `{target.shown}` as a whole"
-            at = target.updates[-1][0].statement.span
-            raise error("NX288", message, at, f"write `update {target.shown} with ...`")
-        ((update, _),) = target.updates
-        if self.point.tangential or any(self.powers(target, target.updates[0][1]).values()):
-            where = f"`parametrization {self.point.name}`" if self.point.name != "block" else "this parametrization"
-            message = f"optimizers on {on} are not supported under {where}"
-            raise error(
-                "NX296",
-                message,
-                update.statement.optimizer.span,
-                "use an entrywise optimizer, or `parametrization mup`",
-            )
-        follow = self._follow_operator if on == "operators" else self._follow_layer
-        follow(target, update, gradient, scale)
-
-    def _follow_layer(self, target: _Target, update: _Update, gradient: Gradient, scale: ir.Node | None) -> None:
-        """An optimizer on layers: entries that know their rows and columns."""
-        build, span, leaf = self.build, update.statement.optimizer.span, target.leaf
-        values, clock = update.values, build.clock(self._head())
-
-        def run(parameter: LayerParameter) -> LayerUpdate:
-            found = layered(self.core, self._run_body, update.optimizer, values, parameter, clock, span)
-            self.following.update(found.following)
-            return found
-
-        if not isinstance(leaf, ir.MatrixSymbol):
-            assert isinstance(leaf, ir.Carry)
-            own = leaf.type.indices
-            rows, cols = self._layers().sides(leaf)
-            slope = self._scaled(gradient.by(leaf, own), scale)
-            found = run(LayerParameter(target.shown, leaf.state.type, leaf, leaf.state.init, slope, rows, cols))
-            self.following[leaf.state] = build.add(leaf, found.change, span)
-            if found.start is not leaf.state.init:
-                self.starts[leaf.state] = replace(leaf.state, init=found.start)
-            return
-        own, slot = leaf.indices, build.slot()
-        kind = Type(own, ((0, leaf.rows), (slot, leaf.cols)))
-        delta = ir.State(target.name, kind, build.constant(0, span), span)
-        keep = ir.State(f"{target.name}.keep", Type(own), build.constant(1, span), span)
-        entry = ir.Array(type=kind, name=f"{target.name}_0", values=None, span=span)
-        learned, kept = build.carry(delta, span), build.carry(keep, span)
-        slope = self._scaled(entries(build, gradient, leaf, slot, span), scale)
-        current = build.add(build.mul(kept, entry, span), learned, span)
-        deviation = build.map("sqrt", (leaf.variance,), span)
-        found = run(LayerParameter(target.name, kind, current, entry, slope, (0,), (slot,), entry, deviation))
-        self.following[delta] = build.add(learned, found.change, span)
-        self.following[keep] = kept if found.along is None else build.add(kept, found.along, span)
-        self.starts[keep] = replace(keep, init=found.start)
-        self.matrices[leaf] = Trained(delta, kept, found.centred)
-
-    def _follow_operator(self, target: _Target, update: _Update, gradient: Gradient, scale: ir.Node | None) -> None:
-        """An optimizer on operators: the parameter, or the whole family, is one operator."""
-        build, span = self.build, update.statement.optimizer.span
-        leaf = target.leaf
-        if isinstance(leaf, ir.MatrixSymbol):
-            stack = stacked(build, gradient, leaf, scale, span)
-            own = leaf.indices
-        elif leaf.type.is_ket:
-            stack = family(build, self._scaled(gradient.by(leaf, leaf.type.indices), scale), span)
-            own = ()
-        else:
-            raise error(
-                "NX289",
-                f"`{target.shown}` is a number, not an operator",
-                span,
-                "update it with an entrywise optimizer, such as `SGD` or `Adam`",
-            )
-        if stack is None:
-            return  # the loss does not depend on it: it stays
-        clock = build.clock(self._head())
-        assert self.clock is not None
-        parameter = MatrixParameter(target.shown, stack, own, leaf, self._layers())
-        found = updated(
-            self.core, self._run_body, update.optimizer, update.values, parameter, self.clock.size - 1, clock, span
-        )
-        self.following.update(found.following)
-        if isinstance(leaf, ir.MatrixSymbol):
-            self._learn(target, leaf, found)
-            return
-        assert isinstance(leaf, ir.Carry)
-        change = found.spectral.columns(found.core, stack.index)
-        if not leaf.type.indices:
-            change = build.rename(change, {stack.index: 1}, span)
-        parts = [leaf, change]
-        if found.core.start is not None:
-            parts.append(build.mul(found.core.start, leaf, span))
-        self.following[leaf.state] = build.map("add", parts, span)
-
-    def _layers(self) -> Layers:
-        assert self.loss is not None
-        if self.layers is None:
-            names = {t.leaf: t.shown for t in self.targets.values()}
-            self.layers = Layers(self.build, self.loss, names, self._loss_span())
-        return self.layers
-
-    def _learn(self, target: _Target, matrix: ir.MatrixSymbol, found: MatrixUpdate) -> None:
-        """W_t = keep W_0 + Δ, where the update is a sum of outer products and a multiple of W_t."""
-        build, span = self.build, matrix.span
-        slot = build.slot()
-        kind = Type(matrix.indices, ((0, matrix.rows), (slot, matrix.cols)))
-        delta = ir.State(target.name, kind, build.constant(0, span), span)
-        learned = build.carry(delta, span)
-        parts = [learned, found.spectral.entries(found.core, slot)]
-        keep = None
-        if found.core.start is not None:
-            parts.append(build.mul(found.core.start, learned, span))
-            state = ir.State(f"{target.name}.keep", Type(matrix.indices), build.constant(1, span), span)
-            keep = build.carry(state, span)
-            self.following[state] = build.add(keep, build.mul(found.core.start, keep, span), span)
-        self.following[delta] = build.map("add", parts, span)
-        self.matrices[matrix] = Trained(delta, keep)
-
     # -- optimizer bodies ---------------------------------------------------------------------------------------
     def state(self, s: ast.State, scope: Scope) -> None:
         assert scope.optimizer is not None
@@ -683,7 +407,7 @@ class Training:
     def optimizer(self, s: ast.Optimizer, scope: Scope) -> None:
         states = {x.name for x in s.body if isinstance(x, ast.State)}
         check_body(s, scope, {"g", "p", "t", "step", *states}, self.found, self.core.unresolved)
-        for target in (t for b in _within(s.body) if isinstance(b, ast.Bind) for t in b.targets):
+        for target in (t for b in within(s.body) if isinstance(b, ast.Bind) for t in b.targets):
             if isinstance(target, ast.Name) and target.ident in states:
                 message = f"`{target.ident}` is a state, which `=` does not change"
                 raise error("NX166", message, target.span, f"write `{target.ident} := ...`")
@@ -711,10 +435,10 @@ class Training:
                 if name != "span":
                     self._entrywise(getattr(tree, name), words)
 
-    # -- behind the loop ----------------------------------------------------------------------------------------
+    # -- after the loop -----------------------------------------------------------------------------------------
     def over_steps(self, tree: object) -> bool:
         """Does an expression, or the left side of an output, speak of `step`, the index? `step(x)` is the function."""
-        if self.loop is None:
+        if self.model is None:
             return False
         functions = {id(name) for call in calls_in(tree) for name in functions_of(call)}
         return any(n.ident == "step" and id(n) not in functions for n, _ in names_in(tree))
@@ -726,41 +450,16 @@ class Training:
         return inner
 
     def traced(self, node: ir.Node) -> ir.Node:
-        """A scalar of one step as a family over the steps. What is a family over the steps already stays so."""
-        assert self.loop is not None
-        done: dict[ir.Node, ir.Node] = {}
-        order = reachable([node])
-        traces = {n for n in order if isinstance(n, ir.Trace)}
-        beyond: set[ir.Node] = set(traces)
-        for n in order:
-            if any(a in beyond for a in n.args):
-                beyond.add(n)
-        changing = self.changing(order)
-
-        for n in order:
-            if n not in beyond:
-                done[n] = self.build.trace(n, self.loop.index, n.span) if n in changing and n.type.is_scalar else n
-            elif n in traces:
-                done[n] = n
-            else:
-                done[n] = self.build.again(n, tuple(done[a] for a in n.args), n.span)
-        return done[node]
-
-    def changing(self, order: Iterable[ir.Node]) -> set[ir.Node]:
-        """The nodes that change from step to step."""
-        found: set[ir.Node] = set()
-        for n in order:
-            own = isinstance(n, ir.Carry | ir.Clock) or (isinstance(n, ir.MatMul) and n.matrix.start is not None)
-            if own or (not isinstance(n, ir.Trace) and any(a in found for a in n.args)):
-                found.add(n)
-        return found
+        """A scalar of one step as a family over the steps."""
+        assert self.clock is not None
+        return traced(self.build, node, self.clock)
 
     def check_output(self, node: ir.Node, over_steps: bool, at: Span) -> None:
         """An output over `step` must change with the steps, and read data for the value after the last update."""
-        if self.loop is None:
+        if self.model is None:
             return
         order = reachable([node])
-        if over_steps and not self.changing(order) and not any(isinstance(n, ir.Trace) for n in order):
+        if over_steps and not changing(order) and not any(isinstance(n, ir.Trace) for n in order):
             remedy = "use a `def` instead of a value bound before the loop, or leave out `step`"
             raise error("NX171", "nothing in this output depends on `step`", at, remedy)
         for n in order:
@@ -769,10 +468,10 @@ class Training:
 
     def _reads_no_further(self, node: ir.Reindex, at: Span) -> None:
         """What the loop reads by `step` is read once more by an output: for the value after the last update."""
-        assert self.loop is not None
+        assert self.clock is not None
         for place, selector in zip(node.args[0].type.indices, node.selectors, strict=True):
             ahead = behind(node.args[selector.arg]) if isinstance(selector, ir.Gather) else None
-            if ahead is None or self.loop.steps + ahead < place.size:
+            if ahead is None or self.clock.size - 1 + ahead < place.size:
                 continue
             name = getattr(node.args[0], "name", "a family")
             message = (
@@ -781,17 +480,7 @@ class Training:
             raise error("NX164", message, at, "add an entry for the value after the last update")
 
 
-def _start(leaf: Leaf) -> Leaf:
-    """The initial value of a trained parameter."""
-    if isinstance(leaf, ir.MatrixSymbol):
-        assert leaf.start is not None
-        return leaf.start
-    assert isinstance(leaf, ir.Carry)
-    return leaf.state.init
-
-
-def _within(body: tuple[ast.Statement, ...]) -> Iterator[ast.Statement]:
-    for statement in body:
-        yield statement
-        if isinstance(statement, ast.For):
-            yield from _within(statement.body)
+def _written(target: ast.Name | ast.Ket) -> model.Written:
+    name = target.label if isinstance(target, ast.Ket) else target
+    assert isinstance(name, ast.Name)
+    return model.Written(name.ident, isinstance(target, ast.Ket), target.span.text)

@@ -11,24 +11,24 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.operators import Added as Added
+from tp_compiler.ir.operators import Carried as Carried
+from tp_compiler.ir.operators import Columns as Columns
+from tp_compiler.ir.operators import Composed as Composed
+from tp_compiler.ir.operators import Diagonal as Diagonal
+from tp_compiler.ir.operators import Flipped as Flipped
+from tp_compiler.ir.operators import Function as Function
+from tp_compiler.ir.operators import GatheredMatrix as GatheredMatrix
+from tp_compiler.ir.operators import Identity as Identity
+from tp_compiler.ir.operators import Kernel as Kernel
+from tp_compiler.ir.operators import Matrix as Matrix
+from tp_compiler.ir.operators import Opaque as Opaque
+from tp_compiler.ir.operators import Operator as Operator
+from tp_compiler.ir.operators import Outer as Outer
+from tp_compiler.ir.operators import Scaled as Scaled
+from tp_compiler.ir.operators import Summed as Summed
+from tp_compiler.ir.operators import Table as Table
 from tp_compiler.ir.types import Index, Width
-from tp_compiler.transform.operators import Added as Added
-from tp_compiler.transform.operators import Carried as Carried
-from tp_compiler.transform.operators import Columns as Columns
-from tp_compiler.transform.operators import Composed as Composed
-from tp_compiler.transform.operators import Diagonal as Diagonal
-from tp_compiler.transform.operators import Flipped as Flipped
-from tp_compiler.transform.operators import Function as Function
-from tp_compiler.transform.operators import GatheredMatrix as GatheredMatrix
-from tp_compiler.transform.operators import Identity as Identity
-from tp_compiler.transform.operators import Kernel as Kernel
-from tp_compiler.transform.operators import Matrix as Matrix
-from tp_compiler.transform.operators import Opaque as Opaque
-from tp_compiler.transform.operators import Operator as Operator
-from tp_compiler.transform.operators import Outer as Outer
-from tp_compiler.transform.operators import Scaled as Scaled
-from tp_compiler.transform.operators import Summed as Summed
-from tp_compiler.transform.operators import Table as Table
 
 
 class Value(Protocol):

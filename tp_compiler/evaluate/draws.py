@@ -415,7 +415,7 @@ class _Batch:
         if loop is not None:
             following = {self.state(s): self.node(n) for s, n in loop.following.items()}
             loop = replace(loop, following=following)
-        return replace(program, outputs=changed, loop=loop, finite=None)
+        return replace(program, outputs=changed, loop=loop)
 
     def node(self, root: ir.Node) -> ir.Node:
         return rewrite(self.build, root, self._rule, root.span, self.done)

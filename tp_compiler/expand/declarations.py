@@ -7,15 +7,16 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tp_compiler.check.definitions import names_in
 from tp_compiler.diagnostics import Diagnostics, Span
 from tp_compiler.expand.expressions import Expressions, Place
 from tp_compiler.expand.plan import BEFORE
 from tp_compiler.expand.text import number, signed
-from tp_compiler.expand.unit import Declared, Unit
+from tp_compiler.expand.unit import Unit
 from tp_compiler.frontend import syntax as ast
+from tp_compiler.frontend.mentions import names_in
 from tp_compiler.frontend.parse import parse
 from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.model import Declared
 from tp_compiler.ir.types import Axis, Index, N
 
 #: Data of more numbers are declared again as they were, from their file or drawn, where they do not stand in the text.
@@ -35,7 +36,7 @@ class Declarations:
             yield f"axis {', '.join(names)} : {axis.size}"
 
     def widths(self) -> Iterator[str]:
-        for width in self.unit.checker.declarations.widths:
+        for width in self.unit.model.widths:
             if width != N:
                 yield f"width {width.name} = {signed(number(width.ratio)).text}"
 

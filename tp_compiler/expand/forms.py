@@ -15,10 +15,10 @@ from tp_compiler.diagnostics import ProgramError
 from tp_compiler.expand.operators import nodes
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.build import Builder
+from tp_compiler.ir.operators import Applied
 from tp_compiler.ir.primitives import CALLABLE, PRIMITIVES
 from tp_compiler.ir.types import Index
 from tp_compiler.transform.entrywise import NodeAlgebra, partial
-from tp_compiler.transform.operators import Applied
 
 LEAVES = (ir.Constant, ir.Array, ir.Position, ir.InitialKet, ir.InitialScalar, ir.Carry, ir.Clock)
 _ARITHMETIC = {"add": "sum", "div": "quotient", "pow": "power"}

@@ -9,10 +9,11 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from tp_compiler.check.names import RESERVED
 from tp_compiler.expand.plan import Plan
-from tp_compiler.expand.unit import Brackets, Declared, Slope
+from tp_compiler.expand.unit import Slope
+from tp_compiler.frontend.syntax import RESERVED
 from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.model import Brackets, Declared
 from tp_compiler.ir.types import Index
 
 FRESH = {True: "z", False: "c"}
@@ -57,7 +58,7 @@ class Naming:
 
     def __post_init__(self) -> None:
         unit = self.plan.unit
-        self.taken |= RESERVED | set(unit.checker.scope.library)
+        self.taken |= RESERVED | set(unit.model.vocabulary.library)
         self._declare(unit.declared)
         for o, target in zip(unit.outputs, self.plan.targets, strict=True):
             if o.name.isidentifier() and o.name not in self.taken:
@@ -83,7 +84,7 @@ class Naming:
         """Kets and matrices keep their names, which random draws belong to; data and scalars give way to kets."""
         declared = list(declared)
         kets = {d.ident for d in declared if d.ket}
-        functions = set(self.plan.unit.checker.scope.library)
+        functions = set(self.plan.unit.model.vocabulary.library)
         self.taken |= kets | {d.ident for d in declared if isinstance(d.value, ir.MatrixSymbol)}
         for d in declared:
             shadows = not d.ket and d.ident in (functions if isinstance(d.value, ir.MatrixSymbol) else functions | kets)

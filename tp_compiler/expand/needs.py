@@ -103,7 +103,7 @@ def _before_shadows(plan: Plan) -> None:
     for output, target in zip(plan.unit.outputs, plan.targets, strict=True):
         if shadowed:
             plan.bind(target.node)
-        shadowed |= output.name in plan.unit.checker.scope.library
+        shadowed |= output.name in plan.unit.model.vocabulary.library
 
 
 def _initial_values(plan: Plan) -> None:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from tp_compiler.diagnostics import Diagnostic, ProgramError, Span
 from tp_compiler.expand.text import ATOM, POWER, PRODUCT, SUM, Piece, called
 from tp_compiler.ir import nodes as ir
+from tp_compiler.ir import operators as v
 from tp_compiler.ir.types import Index
-from tp_compiler.transform import operators as v
 
 #: How a node is written, at a place of its own: as it is, or in a bra.
 Write = Callable[[ir.Node], Piece]

@@ -32,7 +32,7 @@ class Outputs:
         if name is None or name.ident != output.name or isinstance(node, ir.Stack):
             return False
         region = self.plan.region(node)
-        if region == LOOP or (region == BEFORE and self.plan.unit.trains):
+        if region == LOOP or (region == BEFORE and self.plan.unit.training is not None):
             return False
         if len(name.brackets) != len([i for i in output.indices if i != self.clock]):
             return False

@@ -16,6 +16,7 @@ from tp_compiler.expand.unit import Unit, is_renaming, unwritten
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.types import Index
 from tp_compiler.ir.walk import reachable
+from tp_compiler.transform.steps import changing
 
 BEFORE, LOOP, AFTER = "before", "loop", "after"
 #: Leaves and operations of one statement; what a repeated part must weigh to get a statement.
@@ -49,7 +50,7 @@ class Plan:
         self.forms.learn_slopes(reachable(self.roots))
         self.forms.learn_products((*unit.names, *unit.cotangents))
         everything = reachable([*self.roots, *self.written(self.roots), *self.forms.slopes])
-        self.changing = unit.training.changing(everything) if unit.trains else set()
+        self.changing = changing(everything) if unit.training is not None else set()
         self.beyond = _containing(everything, ir.Trace)
         self.inside = set(self.written(loop)) & self.changing
         self._rename(everything)

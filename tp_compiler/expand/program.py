@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 
-from tp_compiler.check.statements import Checker
 from tp_compiler.diagnostics import Diagnostic, Diagnostics, ProgramError, Source, Span
 from tp_compiler.expand.declarations import Declarations
 from tp_compiler.expand.expressions import Expressions
@@ -14,54 +13,43 @@ from tp_compiler.expand.needs import add_needed
 from tp_compiler.expand.outputs import Outputs
 from tp_compiler.expand.plan import AFTER, BEFORE, LOOP, Plan
 from tp_compiler.expand.statements import Statements
-from tp_compiler.expand.text import wrapped
+from tp_compiler.expand.text import identifiers, wrapped
 from tp_compiler.expand.training import TrainingText
 from tp_compiler.expand.unit import Unit
-from tp_compiler.expand.verbatim import copied
 from tp_compiler.frontend import syntax as ast
 from tp_compiler.frontend.format import format_file
 from tp_compiler.frontend.parse import parse
 from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.model import Copied, Model
 
 #: A text is read and written again until it stays as long as it is: what reads alike is found at the second reading.
 MAX_ROUNDS = 4
 
 
-def expand(file: ast.File, found: Diagnostics, settings: Mapping[str, float] | None = None) -> str | None:
-    """The program of a parsed file written out, in canonical layout; None where `found` has errors."""
-    text = _written(file, found, dict(settings or {}))
+def expand(file: ast.File, model: Model, read: Callable[[Source], tuple[ast.File, Model]]) -> str:
+    """A program written out, in canonical layout. `read` reads a text, of ours as well."""
+    text = _written(file, model)
     for _ in range(MAX_ROUNDS):
-        if text is None:
-            return None
-        before, text = text, _again(Source(file.source.name, text))
+        before, text = text, _again(Source(file.source.name, text), read)
         if text.count("\n") == before.count("\n"):
             break
     return text
 
 
-def _again(source: Source) -> str:
+def _again(source: Source, read: Callable[[Source], tuple[ast.File, Model]]) -> str:
     """A text of ours, read back and written once more."""
-    found = Diagnostics()
-    text = _written(parse(source, found), found, {})
-    if found.errors or text is None:
-        reason = found.errors[0].render() if found.errors else "it has errors"
-        raise ProgramError(
-            [
-                Diagnostic(
-                    "NX503", f"the program written out cannot be read back: {reason}", None, "report this as a bug"
-                )
-            ]
-        )
-    return text
+    try:
+        return _written(*read(source))
+    except ProgramError as problem:
+        if any(d.code == "NX502" for d in problem.diagnostics):
+            raise
+        message = f"the program written out cannot be read back: {problem.diagnostics[0].render()}"
+        raise ProgramError([Diagnostic("NX503", message, None, "report this as a bug")]) from None
 
 
-def _written(file: ast.File, found: Diagnostics, settings: dict[str, float]) -> str | None:
-    checker = Checker(found, settings, file.source)
-    checker.read(file)
-    if checker.program(file.source) is None:
-        return None
-    text = Writer(Unit(checker, file.source), file).text()
-    return format_file(parse(Source(file.source.name, text), found))
+def _written(file: ast.File, model: Model) -> str:
+    text = Writer(Unit(model), file).text()
+    return format_file(parse(Source(file.source.name, text), Diagnostics()))
 
 
 class Writer:
@@ -72,15 +60,17 @@ class Writer:
         self.file = file
         self.plan = Plan(unit)
         add_needed(self.plan)
-        verbatim, axes = copied(unit), unit.axes()
-        words = {name for names in axes.values() for name in names} | {w.name for w in unit.checker.declarations.widths}
-        naming = Naming(self.plan, words | verbatim.words)
+        vocabulary = unit.model.vocabulary
+        words = {name for names in vocabulary.axes.values() for name in names} | {w.name for w in unit.model.widths}
+        own = unit.training.copied if unit.training is not None else Copied()
+        words |= {word for text in own.texts.values() for word in identifiers(text)} | set(own.values)
+        naming = Naming(self.plan, words)
         self.naming = naming
-        self.indices = Indices(axes, naming.taken, naming.kets(), Span(file.source, 0, 0))
+        self.indices = Indices(dict(vocabulary.axes), naming.taken, naming.kets(), Span(file.source, 0, 0))
         expressions = Expressions(self.plan, naming, self.indices)
         self.declarations = Declarations(unit, expressions)
         self.statements = Statements(expressions)
-        self.training = TrainingText(expressions, verbatim)
+        self.training = TrainingText(expressions, own)
         self.outputs = Outputs(expressions)
         self.done: set[ir.Node] = set(self.outputs.merged.values())
 
@@ -117,9 +107,9 @@ class Writer:
 
     def _train(self) -> Iterator[Iterable[str]]:
         """The loop: the loss, its gradients, the updates."""
-        loss = self.unit.training.loss
-        if loss is None:
+        if self.unit.training is None:
             return
+        loss = self.unit.training.loss
         yield [self.training.head(), *_indented(self._bound(self.plan.written([loss]), LOOP))]
         yield _indented([*self._bindings(LOOP), *self.training.slopes()])
         yield [*_indented(self.training.updates()), "}"]

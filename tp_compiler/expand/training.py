@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from tp_compiler.expand.expressions import Env, Expressions, Place
 from tp_compiler.expand.naming import Name
@@ -10,9 +10,8 @@ from tp_compiler.expand.plan import BEFORE, LOOP
 from tp_compiler.expand.statements import left
 from tp_compiler.expand.text import ATOM
 from tp_compiler.expand.unit import Term
-from tp_compiler.expand.verbatim import Copied
-from tp_compiler.frontend import syntax as ast
 from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.model import Copied, UpdateLine, Written
 
 AT = Place(LOOP)
 
@@ -38,10 +37,10 @@ class TrainingText:
         yield from self.copied.texts.values()
 
     def head(self) -> str:
-        train, clock = self.training.trained, self.unit.clock
-        assert train is not None
-        listed = clock is None or isinstance(train.extent, ast.ListLiteral)
-        return f"train {train.clock} = {train.extent.span.text if listed or clock is None else clock.size - 1} {{"
+        training = self.training
+        assert training is not None
+        clock = "time" if training.times else "steps"
+        return f"train {clock} = {training.extent.text if training.listed else training.clock.size - 1} {{"
 
     # -- gradients ----------------------------------------------------------------------------------------------
     def slopes(self) -> Iterator[str]:
@@ -68,32 +67,27 @@ class TrainingText:
 
     # -- the last lines -----------------------------------------------------------------------------------------
     def updates(self) -> Iterator[str]:
+        assert self.training is not None
         loss, clip = self.training.loss, self.training.clip
-        assert loss is not None
         clipped = f" clip {self.expressions.piece(clip, {}, AT).text}" if clip is not None else ""
         yield f"minimize {self.expressions.piece(loss, {}, AT).text}{clipped}"
-        for update in self.training.updates:
-            call, params = update.statement.optimizer, update.optimizer.statement.params
-            targets = ", ".join(map(self._target, update.statement.targets)) or "all"
-            arguments = ", ".join(self._arguments(call, params, update.values))
-            yield f"update {targets} with {call.fn.ident}({arguments})"
+        for line in self.training.lines:
+            targets = ", ".join(map(self._target, line.targets)) or "all"
+            yield f"update {targets} with {line.optimizer}({', '.join(self._arguments(line))})"
 
-    def _target(self, target: ast.Name | ast.Ket) -> str:
+    def _target(self, target: Written) -> str:
         """A parameter as the `update` line names it; what is no ket may have another name here."""
-        if isinstance(target, ast.Name):
+        if not target.ket:
             for d in self.unit.declared:
-                if d.ident == target.ident and not d.ket:
-                    return self.naming.ident(d) + target.span.text[len(target.ident) :]
-        return target.span.text
+                if d.ident == target.name and not d.ket:
+                    return self.naming.ident(d) + target.text[len(target.name) :]
+        return target.text
 
-    def _arguments(self, call: ast.Call, params: tuple[ast.Param, ...], values: Mapping[str, object]) -> Iterator[str]:
+    def _arguments(self, line: UpdateLine) -> Iterator[str]:
         """The arguments that the source gives, as expressions of this program."""
-        for k, arg in enumerate(call.args):
-            known = arg.keyword or (params[k].name.ident if k < len(params) else "")
-            text = self._argument(values.get(known), arg)
-            yield text if arg.keyword is None else f"{arg.keyword} = {text}"
-
-    def _argument(self, node: object, arg: ast.Arg) -> str:
-        if not isinstance(node, ir.Node):
-            return arg.value.span.text
-        return self.expressions.piece(node, self.expressions.brackets(node.type.indices), AT).text
+        for given in line.given:
+            node = line.arguments.get(given.name)
+            text = given.text
+            if node is not None:
+                text = self.expressions.piece(node, self.expressions.brackets(node.type.indices), AT).text
+            yield f"{given.name} = {text}" if given.keyword else text

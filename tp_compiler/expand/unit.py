@@ -5,42 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from tp_compiler.check import values as v
-from tp_compiler.check.differentiation import operator
-from tp_compiler.check.statements import Checker
-from tp_compiler.diagnostics import Diagnostic, ProgramError, Source
+from tp_compiler.diagnostics import Diagnostic, ProgramError
 from tp_compiler.ir import nodes as ir
-from tp_compiler.ir.types import Axis, Index
+from tp_compiler.ir import operators as v
+from tp_compiler.ir.model import Brackets, Model
+from tp_compiler.ir.operators import Applied
+from tp_compiler.ir.types import Index
 from tp_compiler.ir.walk import rewrite
+from tp_compiler.transform import low_rank
+from tp_compiler.transform.algebra import Algebra
 from tp_compiler.transform.gradient import Gradient, Label
-from tp_compiler.transform.operators import Applied
+from tp_compiler.transform.gradient_operators import gradient_operator
 
 #: A term of an operator: Σ over the indices of |left><right|.
 Term = tuple[ir.Node, ir.Node, tuple[Index, ...]]
-Brackets = tuple[Index | int, ...]
-#: What a declaration brings that is no index and no width.
-Thing = ir.InitialKet | ir.InitialScalar | ir.Array | ir.MatrixSymbol
-
-
-@dataclass(frozen=True, eq=False)
-class Declared:
-    """A name that a declaration brings: a ket, a matrix, a trainable scalar, or data."""
-
-    ident: str
-    value: Thing
-
-    @property
-    def ket(self) -> bool:
-        return isinstance(self.value, ir.InitialKet)
-
-    @property
-    def indices(self) -> tuple[Index, ...]:
-        return self.value.indices if isinstance(self.value, ir.MatrixSymbol) else self.value.type.indices
-
-    @property
-    def numbers(self) -> tuple[ir.Node, ...]:
-        """The nodes in the declaration: mean and variance, or a value."""
-        return (self.value.variance,) if isinstance(self.value, ir.MatrixSymbol) else self.value.args
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,25 +37,24 @@ class Slope:
 class Unit:
     """A program as the checker leaves it. Where nothing is trained, `stop` has done its work and is left out."""
 
-    def __init__(self, checker: Checker, source: Source):
-        self.checker = checker
-        self.source = source
-        self.build = checker.build
-        self.training = checker.training
-        self.trains = self.training.trained is not None
+    def __init__(self, model: Model):
+        self.model = model
+        self.source = model.source
+        self.build = model.build
+        self.training = model.training
+        self.declared = model.vocabulary.declared
         self._done: dict[ir.Node, ir.Node] = {}
-        self.outputs = [replace(o, node=self._kept(o.node)) for o in checker.outputs.values()]
+        self.outputs = [replace(o, node=self._kept(o.node)) for o in model.outputs]
         self.names: dict[ir.Node, tuple[str, Brackets]] = {}
-        for node, (ident, places) in checker.bindings.names.items():
+        for node, (ident, places) in model.names.items():
             self.call(self._done.get(node, node), ident, places)
-        self.declared = self._declarations()
         self.slopes = list(self._slopes())
         self.applications = self._applications()
         self.cotangents = self._cotangents()
 
     # -- `stop` -------------------------------------------------------------------------------------------------
     def _kept(self, root: ir.Node) -> ir.Node:
-        return root if self.trains else rewrite(self.build, root, self._stop, root.span, self._done)
+        return root if self.training is not None else rewrite(self.build, root, self._stop, root.span, self._done)
 
     def _stop(self, node: ir.Node) -> ir.Node | None:
         match node:
@@ -96,8 +73,8 @@ class Unit:
 
     def _applications(self) -> dict[ir.Node, Applied]:
         """What functions of operators have made: it has no other words."""
-        algebra, found = self.checker.core.algebra, {}
-        for node, a in algebra.applied.items():
+        algebra, found = Algebra(self.build, low_rank.applied), {}
+        for node, a in self.model.vocabulary.applied.items():
             op = algebra.mapped(a.operator, self._kept, node.span) if node in self._done else a.operator
             found[self._done.get(node, node)] = Applied(a.word, op, self._kept(a.ket) if a.ket is not None else None)
         return found
@@ -111,49 +88,23 @@ class Unit:
             node = node.args[0]
         self.names.setdefault(node, (ident, places))
 
-    def axes(self) -> dict[Axis, list[str]]:
-        """Every axis with its index names, in the order of declaration."""
-        found: dict[Axis, list[str]] = {axis: [] for axis in self.checker.declarations.axes}
-        for name, binding in self.checker.scope.others.items():
-            if isinstance(binding.value, v.IndexName) and binding.value.index.axis in found:
-                found[binding.value.index.axis].append(name)
-        return found
-
-    def _declarations(self) -> list[Declared]:
-        """In the order of the source, those of imported files first."""
-        found = []
-        for table in (self.checker.scope.others, self.checker.scope.kets):
-            for name, binding in table.items():
-                value = _initial(binding.value)
-                if binding.declared and binding.span is not None and value is not None:
-                    own = binding.span.source.name == self.source.name
-                    found.append((own, binding.span.start, Declared(name, value)))
-        return [d for *_, d in sorted(found, key=lambda x: x[:2])]
-
     # -- training -----------------------------------------------------------------------------------------------
     @property
     def clock(self) -> Index | None:
         """The index `step`, where a loop counts it."""
-        return self.training.clock if self.training.loop is not None else None
+        return self.training.clock if self.training is not None else None
 
     def starts(self) -> set[ir.Node | ir.MatrixSymbol]:
         """Initial values of trained parameters, which the loop and what follows it cannot name any more."""
-        found: set[ir.Node | ir.MatrixSymbol] = set()
-        for target in self.training.targets.values():
-            leaf = target.leaf
-            if isinstance(leaf, ir.MatrixSymbol):
-                found |= {leaf.start} if leaf.start is not None else set()
-            elif isinstance(leaf, ir.Carry):
-                found.add(leaf.state.init)
-        return found
+        return {target.start for target in self.training.targets} if self.training is not None else set()
 
     def loop_roots(self) -> list[ir.Node]:
         """What a step computes: the loss, its gradients, the arguments of the optimizers."""
         t = self.training
-        if t.loss is None:
+        if t is None:
             return []
         clip = [t.clip] if t.clip is not None else []
-        values = [n for u in t.updates for n in u.values.values() if isinstance(n, ir.Node)]
+        values = [n for line in t.lines for n in line.arguments.values()]
         return [t.loss, *clip, *(n for s in self.slopes for n in s.nodes), *values]
 
     def laws(self) -> list[ir.Node]:
@@ -162,28 +113,18 @@ class Unit:
 
     def _slopes(self) -> Iterator[Slope]:
         t = self.training
-        if t.loss is None:
+        if t is None:
             return
-        gradient = Gradient(self.build, t.loss, [target.leaf for target in t.targets.values()], t.loss.span)
-        for target in t.targets.values():
+        gradient = Gradient(self.build, t.loss, [target.leaf for target in t.targets], t.loss.span)
+        for target in t.targets:
             leaf = target.leaf
             own = leaf.indices if isinstance(leaf, ir.MatrixSymbol) else leaf.type.indices
             for member in _members(gradient.members(leaf), own):
                 if isinstance(leaf, ir.MatrixSymbol):
-                    op = operator(self.checker.core, gradient, leaf, member, leaf.span)
+                    op = gradient_operator(self.build, gradient, leaf, member, leaf.span)
                     yield Slope(target.name, member, tuple(_terms(op)))
                 else:
                     yield Slope(target.name, member, gradient.by(leaf, member))
-
-
-def _initial(value: v.Value) -> Thing | None:
-    """The declared thing behind a value; of a trained parameter what it starts at."""
-    if isinstance(value, v.Matrix):
-        return value.symbol.start or value.symbol
-    if isinstance(value, v.Scalar | v.Ket):
-        node = value.node.state.init if isinstance(value.node, ir.Carry) else value.node
-        return node if isinstance(node, ir.InitialKet | ir.InitialScalar | ir.Array) else None
-    return None
 
 
 def _members(found: set[tuple[Label, ...]], own: tuple[Index, ...]) -> list[tuple[Label, ...]]:

@@ -11,6 +11,9 @@ from dataclasses import dataclass
 
 from tp_compiler.diagnostics import Source, Span
 
+#: Names with a meaning of their own; nothing may be declared under them.
+RESERVED = {"E", "I", "T", "clt", "step"}
+
 
 @dataclass(frozen=True, slots=True)
 class Tree:

@@ -10,6 +10,7 @@ from itertools import islice
 from typing import Any
 
 from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.model import Compiled
 from tp_compiler.ir.program import Program
 
 
@@ -31,7 +32,7 @@ class _Writer(pickle.Pickler):
 
     def reducer_override(self, x: object) -> Any:
         """A program inside of a program shares its nodes."""
-        return (object.__new__, (Program,), x.__dict__) if isinstance(x, Program) else NotImplemented
+        return (object.__new__, (type(x),), x.__dict__) if isinstance(x, Program) else NotImplemented
 
 
 class _Reader(pickle.Unpickler):
@@ -43,8 +44,8 @@ class _Reader(pickle.Unpickler):
         return self.nodes[int(place)]
 
 
-def packed(program: Program) -> tuple[list[type[ir.Node]], bytes]:
-    """The classes of all nodes, and the fields of the program and of each node, one after the other."""
+def packed(program: Program) -> tuple[type[Program], list[type[ir.Node]], bytes]:
+    """The classes of the program and of all nodes, and the fields of the program and of each node, one after the other."""
     file = io.BytesIO()
     writer = _Writer(file)
     writer.dump(program.__dict__)
@@ -52,14 +53,14 @@ def packed(program: Program) -> tuple[list[type[ir.Node]], bytes]:
     while written < len(writer.nodes):
         writer.dump(writer.nodes[written].__dict__)
         written += 1
-    return [type(n) for n in writer.nodes], file.getvalue()
+    return type(program), [type(n) for n in writer.nodes], file.getvalue()
 
 
-def unpacked(kinds: list[type[ir.Node]], fields: bytes) -> Program:
+def unpacked(own: type[Program], kinds: list[type[ir.Node]], fields: bytes) -> Program:
     """The program again. What is built from its nodes from now on is numbered behind them: that order is topological."""
     nodes = [object.__new__(kind) for kind in kinds]
     reader = _Reader(io.BytesIO(fields), nodes)
-    program = object.__new__(Program)
+    program = object.__new__(own)
     program.__dict__.update(reader.load())
     for node in nodes:
         node.__dict__.update(reader.load())
@@ -68,4 +69,5 @@ def unpacked(kinds: list[type[ir.Node]], fields: bytes) -> Program:
     return program
 
 
-copyreg.pickle(Program, lambda program: (unpacked, packed(program)))
+for _kind in (Program, Compiled):
+    copyreg.pickle(_kind, lambda program: (unpacked, packed(program)))

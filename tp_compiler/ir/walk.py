@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from tp_compiler.diagnostics import Span
 from tp_compiler.ir import nodes as ir
@@ -57,3 +57,13 @@ def rewrite(
         args = tuple(done[a] for a in node.args)
         done[node] = node if args == node.args else build.again(node, args, span)
     return done[root]
+
+
+def uses_initial(root: ir.Node, starts: Collection[ir.Node | ir.MatrixSymbol]) -> bool:
+    """Is `root` made of the initial value of one of these parameters (not through the state that carries it)?"""
+    for node in reachable([root]):
+        if isinstance(node, ir.MatMul) and node.matrix in starts:
+            return True
+        if any(a in starts for a in node.args) or (node in starts and node is root):
+            return True
+    return False

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
-from tp_compiler.ir.program import Trainable
+from tp_compiler.ir.model import Trainable
 from tp_compiler.scale.abcd import Layer
 from tp_compiler.scale.figures import table
 from tp_compiler.scale.numbers import HALF
@@ -91,7 +91,7 @@ def plot(scaling: Scaling, path: str | Path) -> None:
         axes.set_ylabel("m: entries of the readout are $n^{-m}$")
         axes.set_xlim(float(ACROSS[0] - STEP / 2), float(ACROSS[1] + STEP / 2))
         axes.set_ylim(float(UP[0] - STEP / 2), float(UP[1] + STEP / 2))
-        axes.set_title(scaling.program.source.name.rsplit("/", 1)[-1])
+        axes.set_title(scaling.network.source.name.rsplit("/", 1)[-1])
         figure.legend(loc="outside lower center", ncols=3, markerscale=0.5)
         figure.savefig(path)
     finally:

@@ -20,7 +20,7 @@ def page(scaling: Scaling, equivalent: bool = False) -> str:
 
 
 def _lines(scaling: Scaling, equivalent: bool) -> Iterator[str]:
-    yield f"{scaling.program.source.name}: parametrization {scaling.main.parametrization}"
+    yield f"{scaling.network.source.name}: parametrization {scaling.main.parametrization}"
     for name, table in scaling.tables.items():
         yield ""
         if len(scaling.tables) > 1:

@@ -97,7 +97,7 @@ def emit(scaling: Scaling) -> str:
     trained = {name: row for name, row in rows.items() if row.trained}
     names = {name: _TORCH.get(row.optimizer.name, row.optimizer.name) for name, row in trained.items()}
     return _TEXT.format(
-        name=scaling.program.source.name.replace("\\", "/").replace('"', "'"),
+        name=scaling.network.source.name.replace("\\", "/").replace('"', "'"),
         parametrization=scaling.main.parametrization,
         exponents=_dict(exponents),
         optimizer=_dict(names),

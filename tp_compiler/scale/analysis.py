@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from tp_compiler.ir import nodes as ir
-from tp_compiler.ir.program import Member
+from tp_compiler.ir.model import Member
 from tp_compiler.scale.exchange import alike
 from tp_compiler.scale.figures import Row, strict
 from tp_compiler.scale.growth import CONSTANT, NOTHING, Order

@@ -21,7 +21,6 @@ from dataclasses import dataclass
 
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.primitives import PRIMITIVES
-from tp_compiler.ir.program import Program
 from tp_compiler.ir.types import Axis, Index
 from tp_compiler.scale.program import Reading
 from tp_compiler.transform.gradient import Leaf
@@ -45,7 +44,7 @@ class Alike:
 
 def alike(reading: Reading, vanishes: Callable[[ir.Contract], bool]) -> Alike:
     """Finds members that are alike in a trained network; `vanishes`: is this average 0 in the limit at initialisation?"""
-    axes = frozenset(_axes(reading)) if _trains(reading.program) else frozenset()
+    axes = frozenset(_axes(reading)) if reading.network.trains else frozenset()
     if not axes:
         return Alike(axes, frozenset(), frozenset(), ())
     numbers = [n for n in reading.backward if n.type.is_scalar]
@@ -85,10 +84,6 @@ def _pinned(
         if all(abs(x) < EQUAL for x in tables[0].values()):
             zero.add(node)
     return frozenset(pinned), frozenset(zero)
-
-
-def _trains(program: Program) -> bool:
-    return program.network is not None and program.network.trains
 
 
 def _over(indices: Iterable[object], axes: frozenset[Axis]) -> bool:

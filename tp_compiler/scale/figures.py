@@ -8,7 +8,7 @@ from fractions import Fraction
 
 from tp_compiler.diagnostics import Diagnostic, ProgramError
 from tp_compiler.ir import nodes as ir
-from tp_compiler.ir.program import Exponents, Homogeneity, Member, Trainable
+from tp_compiler.ir.model import Exponents, Homogeneity, Member, Trainable
 from tp_compiler.scale.abcd import Layer
 from tp_compiler.scale.numbers import HALF, power
 from tp_compiler.scale.optimizers import (
@@ -130,8 +130,7 @@ def _number(t: Trainable, arguments: Mapping[str, ir.Node], name: str) -> Fracti
 
 def table(reading: Reading, choose: Choice, point: str | Point | None = None) -> list[Row]:
     """The rows of every parameter: at the program's own parametrization, or at a point."""
-    network = reading.program.network
-    assert network is not None
+    network = reading.network
     name = network.parametrization if point is None else point
     if isinstance(name, str) and name == "standard":
         return [_standard(p, choose(p.declared)) for p in reading.parameters]
@@ -178,8 +177,7 @@ def has_d(optimizer: Optimizer) -> bool:
 
 def left_out(reading: Reading, choose: Choice) -> Iterator[tuple[Parameter, str]]:
     """Rows of the block that give a but leave out c or d, and what that means."""
-    network, base = reading.program.network, maximal_update()
-    assert network is not None
+    network, base = reading.network, maximal_update()
     for p in reading.parameters:
         row, kept = given(network.rows, _key(p.declared)), _of_kind(base, p.kind)
         names = ("c", "d") if has_d(choose(p.declared)) else ("c",)

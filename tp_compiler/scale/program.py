@@ -15,7 +15,7 @@ from functools import cached_property
 from tp_compiler.diagnostics import Diagnostic, ProgramError, Span
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.build import Builder
-from tp_compiler.ir.program import Member, Program, Trainable, meet
+from tp_compiler.ir.model import Member, Network, Trainable, meet
 from tp_compiler.ir.types import Type
 from tp_compiler.ir.walk import reachable, rewrite
 from tp_compiler.scale.kinds import Use, centred, readouts, uses
@@ -47,7 +47,7 @@ class Parameter:
 class Reading:
     """The network of a program. `order` is every node of it; `backward` the gradients by every parameter."""
 
-    program: Program
+    network: Network
     build: Builder
     roots: tuple[ir.Node, ...]
     parameters: tuple[Parameter, ...]
@@ -58,9 +58,7 @@ class Reading:
     @cached_property
     def clt(self) -> float | None:
         """The ratio of the width over whose root outputs are read, where some are."""
-        network = self.program.network
-        assert network is not None
-        brackets = [n for n in reachable((*network.roots, *network.outputs)) if isinstance(n, ir.Clt)]
+        brackets = [n for n in reachable((*self.network.roots, *self.network.outputs)) if isinstance(n, ir.Clt)]
         return brackets[0].args[0].type.width.ratio if brackets else None
 
     @cached_property
@@ -139,11 +137,10 @@ class Reading:
         return self.names.get(node) or " ".join(self.spans.get(node, node.span).text.split())
 
 
-def read(program: Program) -> Reading:
-    """The network of a checked program. Raises ProgramError NX600 (no parameter), NX602 (not analysed)."""
-    network = program.network
-    trainable = [t for t in network.parameters if not t.still] if network is not None else []
-    if network is None or not trainable:
+def read(network: Network) -> Reading:
+    """A network as exponents see it. Raises ProgramError NX600 (no parameter), NX602 (not analysed)."""
+    trainable = [t for t in network.parameters if not t.still]
+    if not trainable:
         message = "the program has no trainable parameter"
         raise ProgramError([Diagnostic("NX600", message, None, "declare a ket or matrix that is not `frozen`")])
     build = Builder(fresh_from=10**6)
@@ -177,7 +174,7 @@ def read(program: Program) -> Reading:
     for p in parameters:
         if isinstance(p.leaf, ir.Node):
             names.setdefault(p.leaf, f"|{p.declared.name}>" if p.declared.ket else p.declared.name)
-    return Reading(program, build, roots, parameters, names, spans, powers)
+    return Reading(network, build, roots, parameters, names, spans, powers)
 
 
 def _call(names: dict[ir.Node, str], node: ir.Node, name: str) -> None:

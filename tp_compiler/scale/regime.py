@@ -16,7 +16,7 @@ from itertools import groupby
 
 from tp_compiler.diagnostics import Diagnostic, ProgramError, Span
 from tp_compiler.ir import nodes as ir
-from tp_compiler.ir.program import Program, Regime, Trainable
+from tp_compiler.ir.model import Network, Trainable, WidthPowers
 from tp_compiler.ir.walk import reachable
 from tp_compiler.scale.analysis import moved
 from tp_compiler.scale.figures import TIED, Row
@@ -34,8 +34,7 @@ from tp_compiler.scale.optimizers import (
     Spectral,
 )
 from tp_compiler.scale.result import Scaling
-from tp_compiler.scale.verdict import Question
-from tp_compiler.scale.verdict import Regime as Class
+from tp_compiler.scale.verdict import Question, Regime
 
 #: Networks of this width are of the size that people train.
 REAL_WIDTH = 1e6
@@ -44,34 +43,34 @@ SAMPLED = 1e-3
 
 #: What makes a class without a limit one that has one.
 REMEDIES = {
-    Class.UNSTABLE: "increase c, which makes updates smaller",
-    Class.UNFAITHFUL: "choose d so that the optimizer sees gradients of size Θ(1)",
-    Class.TRIVIAL: "decrease c, which makes updates larger",
+    Regime.UNSTABLE: "increase c, which makes updates smaller",
+    Regime.UNFAITHFUL: "choose d so that the optimizer sees gradients of size Θ(1)",
+    Regime.TRIVIAL: "decrease c, which makes updates larger",
 }
 AT_INITIALISATION = "use a + b = 0 for input weights, 1/2 for matrices, and 1/2 or more for readouts"
 
 
-def regime(program: Program) -> Regime:
-    """What becomes of a program at its own parametrization, or why it has no limit."""
+def classify(network: Network) -> WidthPowers:
+    """What the parametrization of a network makes of its training. Those named mup and ntk are natural units, and need no
+    classification; any other has powers of n beside these, or no limit."""
+    if network.parametrization in ("mup", "ntk"):
+        return WidthPowers(natural=True, warnings=_fluctuating(network))
     try:
-        scaling = Scaling(program)
+        scaling = Scaling(network)
     except ProgramError as problem:
         first = problem.diagnostics[0]
         return _refused("; ".join(d.message for d in problem.diagnostics), first.remedy, first.span)
-    network = program.network
-    assert network is not None
     found = _named(scaling) or (_trained(scaling) if network.trains else _initial(scaling))
     return replace(found, warnings=(*scaling.warnings, *_drowned(scaling, found)))
 
 
-def _refused(why: str, remedy: str, at: Span | None = None) -> Regime:
-    return Regime(refused=why, remedy=remedy, at=at)
+def _refused(why: str, remedy: str, at: Span | None = None) -> WidthPowers:
+    return WidthPowers(refused=why, remedy=remedy, at=at)
 
 
-def _named(scaling: Scaling) -> Regime | None:
+def _named(scaling: Scaling) -> WidthPowers | None:
     """Rows must be of parameters; a number must start as large as it counts in natural units."""
-    rows, network = scaling.main.rows.values(), scaling.program.network
-    assert network is not None
+    rows, network = scaling.main.rows.values(), scaling.network
     known = [(*_key(r), r.parameter.declared.member) for r in rows]
     what = "a trained parameter" if network.trains else "a parameter"
     for row in network.rows:
@@ -85,18 +84,18 @@ def _named(scaling: Scaling) -> Regime | None:
 
 
 # -- training ---------------------------------------------------------------------------------------------------
-def _trained(scaling: Scaling) -> Regime:
+def _trained(scaling: Scaling) -> WidthPowers:
     rows, verdict = list(scaling.main.rows.values()), scaling.verdict
     if verdict.regime in REMEDIES:
         remedy = REMEDIES[verdict.regime] if verdict.stable_at_init else AT_INITIALISATION
         figures = "run `tpc scale` for all exponents, and set them in `parametrization { .. }`"
         return _refused(f"it is {verdict.regime}: {verdict.reason}", f"{remedy}; {figures}")
-    operator = verdict.regime == Class.OPERATOR
+    operator = verdict.regime == Regime.OPERATOR
     found = _numbers(rows) or (_operator(rows) if operator else _features(rows))
     return found if found.refused else _gradients(scaling, rows, operator) or found
 
 
-def _numbers(rows: list[Row]) -> Regime | None:
+def _numbers(rows: list[Row]) -> WidthPowers | None:
     for r in rows:
         if r.parameter.kind == Kind.SCALAR and r.size != 0 and not r.parameter.zero:
             why = f"`{r.parameter.shown}` is {order(r.size)} at initialisation"
@@ -104,7 +103,7 @@ def _numbers(rows: list[Row]) -> Regime | None:
     return None
 
 
-def _features(rows: list[Row]) -> Regime:
+def _features(rows: list[Row]) -> WidthPowers:
     starts = _starts(rows)
     trained = [r for r in rows if r.trained]
     if any(starts.values()) and any(_jumps(r) for r in trained):
@@ -116,10 +115,10 @@ def _features(rows: list[Row]) -> Regime:
         return _refused(
             why, "bring all branches of the network into one regime; run `tpc scale` to see what moves by how much"
         )
-    return Regime(starts=starts, steps=steps)
+    return WidthPowers(starts=starts, steps=steps)
 
 
-def _gradients(scaling: Scaling, rows: list[Row], operator: bool) -> Regime | None:
+def _gradients(scaling: Scaling, rows: list[Row], operator: bool) -> WidthPowers | None:
     """Optimizers that are not linear must receive gradients of the size assumed for their powers."""
     _, entries = scaling.analysis.updates(rows)
     for k, r in enumerate(rows):
@@ -134,7 +133,7 @@ def _gradients(scaling: Scaling, rows: list[Row], operator: bool) -> Regime | No
     return None
 
 
-def _operator(rows: list[Row]) -> Regime:
+def _operator(rows: list[Row]) -> WidthPowers:
     readouts = [r for r in rows if r.parameter.kind == Kind.OUTPUT]
     refused = _gaussian(readouts)
     if refused is not None:
@@ -162,7 +161,7 @@ def _operator(rows: list[Row]) -> Regime:
     return replace(_read(readouts), steps=steps, surviving=frozenset(surviving))
 
 
-def _drowned(scaling: Scaling, found: Regime) -> Iterator[Diagnostic]:
+def _drowned(scaling: Scaling, found: WidthPowers) -> Iterator[Diagnostic]:
     """If a readout starts at n^-s, first gradients are n^-s too, which the limit treats as small compared with eps."""
     lag = -min(found.starts.values(), default=0.0)
     for r in scaling.main.rows.values() if lag > 0 and found.steps else ():
@@ -184,14 +183,12 @@ def _drowned(scaling: Scaling, found: Regime) -> Iterator[Diagnostic]:
             return
 
 
-def fluctuating(program: Program) -> tuple[Diagnostic, ...]:
+def _fluctuating(network: Network) -> tuple[Diagnostic, ...]:
     """Where muP's first gradient by a parameter vanishes by symmetry, an optimizer with next to no eps follows fluctuations."""
-    network = program.network
-    assert network is not None
     if network.parametrization != "mup" or not any(_sharp(t) for t in network.parameters):
         return ()
     try:
-        scaling = Scaling(program)
+        scaling = Scaling(network)
     except ProgramError:
         return ()  # sizes are not known
     rows = list(scaling.main.rows.values())
@@ -216,16 +213,15 @@ def _sharp(t: Trainable) -> bool:
 
 
 # -- initial values ---------------------------------------------------------------------------------------------
-def _initial(scaling: Scaling) -> Regime:
+def _initial(scaling: Scaling) -> WidthPowers:
     """A program that trains nothing: what its exponents a and b make of the initial values."""
-    rows, verdict, network = list(scaling.main.rows.values()), scaling.verdict, scaling.program.network
-    assert network is not None
+    rows, verdict, network = list(scaling.main.rows.values()), scaling.verdict, scaling.network
     if not verdict.stable_at_init:
         return _refused(f"it is unstable: {verdict.why(Question.INIT)}", AT_INITIALISATION)
     readouts = [r for r in rows if r.parameter.kind == Kind.OUTPUT and not r.parameter.zero]
     refused = _numbers(rows)
     if refused is not None or all(r.size == 0 for r in readouts):
-        return refused or Regime()
+        return refused or WidthPowers()
     if network.roots:
         return _refused("it differentiates a readout that is not in natural units", "give the readout a + b = 1")
     larger = any(r.size > 0 for r in readouts)
@@ -239,7 +235,7 @@ def _initial(scaling: Scaling) -> Regime:
             )
     if larger:
         return _gaussian(readouts) or _read(readouts)
-    return Regime(starts=_starts(rows))
+    return WidthPowers(starts=_starts(rows))
 
 
 # -- readouts ---------------------------------------------------------------------------------------------------
@@ -247,7 +243,7 @@ def _starts(rows: list[Row]) -> dict[tuple[str, bool], float]:
     return {_key(r): float(r.size) for r in rows if r.parameter.kind == Kind.OUTPUT and not r.parameter.zero}
 
 
-def _gaussian(readouts: list[Row]) -> Regime | None:
+def _gaussian(readouts: list[Row]) -> WidthPowers | None:
     """vᵀx/√n at one power of n needs centred readouts of one size."""
     skewed = next((r for r in readouts if not centred(r.parameter.leaf)), None)
     if skewed is not None:
@@ -258,9 +254,9 @@ def _gaussian(readouts: list[Row]) -> Regime | None:
     return None
 
 
-def _read(readouts: list[Row]) -> Regime:
+def _read(readouts: list[Row]) -> WidthPowers:
     names = frozenset(r.parameter.declared.name for r in readouts)
-    return Regime(operator=True, readouts=names, reading=float(readouts[0].size - HALF))
+    return WidthPowers(operator=True, readouts=names, reading=float(readouts[0].size - HALF))
 
 
 def _key(row: Row) -> tuple[str, bool]:
@@ -288,4 +284,4 @@ def _jumps(row: Row) -> bool:
     return isinstance(row.optimizer, Rotational)
 
 
-__all__ = ["regime"]
+__all__ = ["classify"]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tp_compiler.diagnostics import Diagnostic
-from tp_compiler.ir.program import Network, Program
+from tp_compiler.ir.model import Network
 from tp_compiler.pages import written
 from tp_compiler.scale.analysis import Analysis, Architecture
 from tp_compiler.scale.constants import constants
@@ -51,16 +51,14 @@ class Table:
 class Scaling:
     """The width exponents of a program. `scaling["W"]["lr"]` is a Fraction; `print(scaling)` is the whole answer."""
 
-    def __init__(self, program: Program, optimizer: str | None = None):
-        self.program = program
-        network = program.network
-        trains = network is not None and network.trains
+    def __init__(self, network: Network, optimizer: str | None = None):
+        self.network = network
         self._choices: dict[str, Choice] = {}
-        if optimizer is not None or trains:
+        if optimizer is not None or network.trains:
             self._choices[optimizer or "train"] = chosen(optimizer)
         else:
             self._choices = {name: chosen(name) for name in USUAL}
-        self.reading: Reading = read(program)
+        self.reading: Reading = read(network)
         self.analysis = Analysis(self.reading)
         self.tables: dict[str, Table] = {name: self.table(None, choice) for name, choice in self._choices.items()}
 
@@ -77,9 +75,7 @@ class Scaling:
     @property
     def warnings(self) -> tuple[Diagnostic, ...]:
         """Warnings about rows of the program's block that have no effect, or that leave out c or d."""
-        network = self.program.network
-        assert network is not None
-        return (*self._left_out(network), *self._without_effect(network))
+        return (*self._left_out(self.network), *self._without_effect(self.network))
 
     def _left_out(self, network: Network) -> Iterator[Diagnostic]:
         for p, meaning in left_out(self.reading, self.choice):
@@ -111,8 +107,7 @@ class Scaling:
 
     def table(self, point: str | None, choice: Choice | None = None) -> Table:
         """The figures and the class at the program's parametrization, or at another one."""
-        network = self.program.network
-        assert network is not None
+        network = self.network
         rows = table(self.reading, choice or self.choice, point)
         verdict = self.analysis.judge(rows, given_d=point is None and network.parametrization == "block")
         name = point or network.parametrization
@@ -143,7 +138,7 @@ class Scaling:
     def as_json(self) -> dict[str, Any]:
         """The object that `tpc scale --json` prints."""
         document: dict[str, Any] = {
-            "program": self.program.source.name,
+            "program": self.network.source.name,
             "command": "scale",
             "parametrization": self.main.parametrization,
             **self.main.as_json(),

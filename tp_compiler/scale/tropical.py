@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 from tp_compiler.ir import nodes as ir
-from tp_compiler.ir.program import Member, meet
+from tp_compiler.ir.model import Member, meet
 from tp_compiler.scale.exchange import Alike
 from tp_compiler.scale.growth import CONSTANT, NOTHING, Order, growth, moved
 from tp_compiler.scale.numbers import HALF

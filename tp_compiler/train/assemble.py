@@ -1,137 +1,193 @@
-"""What a checked program becomes: its network as a function of the parameters, and the programs that are evaluated.
+"""A model and its powers of n -> the programs that are evaluated: that of the limit, and that of networks of finite width.
 
-The limit and networks of finite width may read different programs: in the neural tangent limit, and where powers of n stand
-beside natural units.
+The two differ in the neural tangent limit, and where powers of n stand beside natural units.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 
-from tp_compiler.check import values as v
-from tp_compiler.check.degrees import homogeneity
+from tp_compiler.diagnostics import Diagnostics, error
 from tp_compiler.ir import nodes as ir
-from tp_compiler.ir.program import Network, Output, Program, Regime, Trainable
+from tp_compiler.ir.model import Compiled, Model, Training, UpdateLine, WidthPowers
+from tp_compiler.ir.program import Loop, Output, Program
 from tp_compiler.ir.walk import reachable
-from tp_compiler.train.flow import Timed
+from tp_compiler.train.flow import Timed, flows, heavy_ball, timeless
+from tp_compiler.train.groups import groups, moves_features
+from tp_compiler.train.on_entries import Parameter, Stepped, stepped
+from tp_compiler.train.parametrized import Parametrized
+from tp_compiler.train.readouts import ReadOut
 from tp_compiler.train.tangent_limit import Change, TangentLimit
+from tp_compiler.train.updates import States, Updates, on_entries
 from tp_compiler.transform.lower import Lowering, Powers
 
-if TYPE_CHECKING:
-    from tp_compiler.check.statements import Checker
+
+def train(model: Model, found: WidthPowers, diagnostics: Diagnostics) -> Compiled:
+    """The programs of a model. `found`: what its parametrization was found to be; `diagnostics` has, and gets, other warnings.
+
+    Raises ProgramError where an optimizer has no limit, or none under this parametrization.
+    """
+    read = ReadOut(model.build, found.readouts if found.operator else frozenset())
+    training = read.training(model.training) if model.training is not None else None
+    made = _Trained(model, training, Parametrized(model.network.parametrization, found), read, diagnostics)
+    return made.programs()
 
 
-class Finished:
-    """The programs of a training (or of a program without one)."""
+@dataclass
+class _Loop:
+    """What a loop does in one of the programs. `change`: what the nodes of outputs become."""
 
-    def __init__(self, checker: Checker):
-        self.checker = checker
-        self.training = checker.training
-        self.build = checker.build
-        self.point = checker.training.point
+    loop: Loop
+    change: Change
+    becomes: Mapping[ir.Node, ir.Node]
 
-    def programs(self, program: Program) -> Program:
-        """The program ready to be evaluated; where networks of finite width read another one, with that one beside."""
-        program = replace(program, network=self._network(), settings=dict(self.checker.settings.given))
-        tangent, following = self.training.tangent, self.training.following
-        if tangent is None and self.point.powers is None:
-            return self._lowered(program, _as_it_is, following)
-        finite = self._lowered(program, _as_it_is, following, self._powers(limit=False))
-        if tangent is not None:
-            return replace(self._lowered(program, tangent, tangent.following), finite=finite)
-        return replace(self._lowered(program, _as_it_is, following, self._powers(limit=True)), finite=finite)
+
+class _Trained:
+    def __init__(
+        self, model: Model, training: Training | None, asked: Parametrized, read: ReadOut, diagnostics: Diagnostics
+    ):
+        self.model, self.training, self.asked, self.read, self.diagnostics = model, training, asked, read, diagnostics
+        self.build = model.build
+        self.warnings = asked.found.warnings
+        self.states = States()
+        self.loop: Loop | None = None
+        self.tangent: TangentLimit | None = None
+        if training is not None:
+            self._train(training)
+
+    # -- the loop -----------------------------------------------------------------------------------------------
+    def _train(self, training: Training) -> None:
+        self._random_loss(training)
+        self._no_flow(training)
+        self.states = Updates(self.build, training, self.asked, self.diagnostics).states
+        following = self.states.following
+        if self.asked.tangential:
+            self.tangent = self._tangent(training)
+            if self.tangent is not None and training.times:
+                self._flow(training, self.tangent)
+                following = heavy_ball(self.build, following, training.head)
+        times = training.times if self.tangent is not None else ()
+        self.loop = Loop(training.clock.size - 1, training.clock, following, training.head, times)
+
+    def _random_loss(self, training: Training) -> None:
+        """A loss of Θ(1) random outputs has no limit where features move."""
+        if training.loss.type.random and not self.asked.tangential and not self.asked.refused:
+            bracket = next(n for n in reachable([training.loss]) if isinstance(n, ir.Clt))
+            why = f"`{bracket.span.text}` is trained in natural units, where updates move it by Θ(√n)"
+            remedy = "write `parametrization ntk`, or a bracket without `clt`; run `tpc scale` to see what moves by which power"
+            self.asked.refuse(why, remedy, bracket.span)
+
+    def _no_flow(self, training: Training) -> None:
+        if training.times and not self.asked.tangential and self.asked.powers is not None:
+            remedy = "write `parametrization ntk` above it, or `train steps` with a small `lr`"
+            raise error("NX177", "gradient flow is only supported where features do not move", training.extent, remedy)
+
+    def _tangent(self, training: Training) -> TangentLimit | None:
+        """The limit in which features stand still; None where there is none."""
+        found = groups(self.build, training, self.asked)
+        if moves_features(training, found, self.asked):
+            return None
+        moving = {number for group in found for number in group.numbers}
+        starts = {t.leaf: t.start for t in training.targets if t.leaf not in moving}
+        powers = self.asked.powers
+        return TangentLimit(
+            self.build, training.loss, starts, found, training.clip, training.clock, training.head, training.loss_span,
+            centred=powers is not None and powers.reading < 0,
+        )  # fmt: skip
+
+    def _flow(self, training: Training, tangent: TangentLimit) -> None:
+        flows(tangent.groups, training.loss)
+        for line in training.lines:
+            timeless(self.build, partial(self._stepped, line), line.span)
+        tangent.following = heavy_ball(self.build, tangent.following, training.head)
+
+    def _stepped(self, line: UpdateLine, parameter: Parameter, count: ir.Node) -> Stepped:
+        return stepped(self.build, on_entries(line), parameter, count, line.span)
+
+    # -- the programs -------------------------------------------------------------------------------------------
+    def programs(self) -> Compiled:
+        tangent, powers = self.tangent, self.asked.powers
+        finite = self._lowered(self._loop(), self._powers(limit=False))
+        limit = finite
+        if tangent is not None and self.loop is not None:
+            loop = replace(self.loop, following=tangent.following)
+            limit = self._lowered(_Loop(loop, tangent, tangent.done), Powers())
+        elif powers is not None:
+            limit = self._lowered(self._loop(), self._powers(limit=True))
+        warnings = (*self.diagnostics.warnings, *self.warnings)
+        finite, limit = replace(finite, warnings=warnings), replace(limit, warnings=warnings)
+        return Compiled(**vars(limit), network=self.model.network, finite=finite)
+
+    def _loop(self) -> _Loop | None:
+        return None if self.loop is None else _Loop(self.loop, _as_it_is, {})
 
     def _powers(self, limit: bool) -> Powers:
         """What stands beside natural units at this parametrization."""
-        regime = self.point.powers
-        if regime is None:
+        powers = self.asked.powers
+        if powers is None:
             return Powers(limit)
-        if regime.operator:
-            return Powers(limit, reading=regime.reading)
+        if powers.operator:
+            return Powers(limit, reading=powers.reading)
         starts: dict[ir.InitialKet, float] = {}
-        still = []
-        for t in self._parameters():
-            start = t.leaf.state.init if isinstance(t.leaf, ir.Carry) else t.leaf
-            if regime.starts.get((t.name, t.ket)) and isinstance(start, ir.InitialKet):
-                starts[start] = regime.starts[t.name, t.ket]
-        for target in self.training.targets.values():
-            frozen = all(p < 0 for _, picks in target.updates for p in self.training.powers(target, picks).values())
-            if isinstance(target.leaf, ir.MatrixSymbol) and frozen and limit:
-                still.append(self.training.matrices[target.leaf].update)
-        return Powers(limit, starts, 0.0, still)
+        for p in self.model.network.parameters:
+            start = p.leaf.state.init if isinstance(p.leaf, ir.Carry) else p.leaf
+            if powers.starts.get((p.name, p.ket)) and isinstance(start, ir.InitialKet):
+                starts[start] = powers.starts[p.name, p.ket]
+        return Powers(limit, starts, 0.0, list(self._still()) if limit else [])
 
-    def _network(self) -> Network:
-        """The program as a function of its parameters, before anything is lowered."""
-        outputs = tuple(o.node for o in self.checker.outputs.values())
-        loss, names, rows = self.training.loss, dict(self.checker.bindings.names), tuple(self.point.exponents)
-        roots = (loss,) if loss is not None else tuple(dict.fromkeys(self.build.differentiated))
-        return Network(roots, outputs, tuple(self._parameters()), self.point.name, rows, names, loss is not None)
+    def _still(self) -> Iterable[ir.State]:
+        """The trained matrices that do not move in the limit."""
+        for target in self.training.targets if self.training is not None else ():
+            frozen = all(p < 0 for _, picks in target.updates for p in self.asked.steps(target, picks).values())
+            if isinstance(target.leaf, ir.MatrixSymbol) and frozen:
+                yield self.states.matrices[target.leaf].update
 
-    def _parameters(self) -> Iterator[Trainable]:
-        """What is trained (where nothing is, what is not frozen), and the other kets that are drawn."""
-        found = list(self._updated() if self.training.trained is not None else self._unfrozen())
-        yield from found
-        known = {t.leaf.state.init if isinstance(t.leaf, ir.Carry) else t.leaf for t in found}
-        for name, binding in self.checker.scope.kets.items():
-            leaf = binding.value.node if binding.declared and isinstance(binding.value, v.Ket) else None
-            if isinstance(leaf, ir.InitialKet) and leaf not in known:
-                yield Trainable(name, True, leaf, leaf.span, (None,) * len(leaf.type.indices), still=True)
-
-    def _updated(self) -> Iterator[Trainable]:
-        for t in self.training.targets.values():
-            for u, picks in t.updates:
-                optimizer = u.optimizer.statement
-                standard = optimizer.span.source.name.startswith("library/")
-                at = u.statement.span
-                own = "" if standard or not optimizer.on else homogeneity(u.optimizer, u.values)
-                for member in self.point.apart(t.name, t.ket, t.before.indices, picks):
-                    yield Trainable(
-                        t.name, t.ket, t.leaf, at, member, optimizer.name, standard, not optimizer.on, own, u.values
-                    )  # fmt: skip
-
-    def _unfrozen(self) -> Iterator[Trainable]:
-        for ket, table in ((True, self.checker.scope.kets), (False, self.checker.scope.others)):
-            for name, binding in table.items():
-                if binding.parameter and isinstance(binding.value, v.Scalar | v.Ket | v.Matrix):
-                    leaf = binding.value.symbol if isinstance(binding.value, v.Matrix) else binding.value.node
-                    for member in self.point.apart(name, ket, binding.indices, (None,) * len(binding.indices)):
-                        yield Trainable(name, ket, leaf, leaf.span, member)
-
-    def _lowered(
-        self, program: Program, limit: Change, following: Mapping[ir.State, ir.Node], powers: Powers | None = None
-    ) -> Program:
+    def _lowered(self, loop: _Loop | None, powers: Powers) -> Program:
+        model, states = self.model, self.states
+        given = model.outputs
+        if loop is not None and loop.loop.times:
+            timed = Timed(self.build, loop.loop)
+            given = tuple(replace(o, node=timed.output(o.node)) for o in given)
+            loop = replace(loop, loop=replace(loop.loop, following=timed.following(loop.loop.following)))
+        following = loop.loop.following if loop is not None else {}
         starts = {s: replace(s, init=s.init.args[0]) for s in following if isinstance(s.init, ir.InitialScalar)}
-        starts |= self.training.starts
-        lower = Lowering(self.build, self.training.matrices, starts, powers)
+        starts |= states.starts
+        lower = Lowering(self.build, states.matrices, starts, powers)
         for s in following:
             if isinstance(s.init, ir.InitialKet) and s.init in lower.powers.starts:
                 starts[s] = replace(s, init=lower.started(s.init))
-        loop = self.training.loop
-        given = program.outputs
-        if loop is not None and loop.times:
-            timed = Timed(self.build, loop)
-            given = tuple(replace(o, node=timed.output(o.node)) for o in given)
-            following = timed.following(following)
-        outputs = tuple(replace(o, node=lower(self._meaning(o, limit))) for o in given)
-        if loop is not None:
-            loop = replace(loop, following={starts.get(state, state): lower(node) for state, node in following.items()})
-            if not any(
-                isinstance(n, ir.Carry | ir.Clock | ir.Apply | ir.Trace) for o in outputs for n in reachable([o.node])
-            ):
-                loop = None
-        becomes = limit.done if isinstance(limit, TangentLimit) else {}
-        names = {lower.done.get(m, m): name for n, name in program.names.items() for m in [becomes.get(n, n)]}
-        return replace(program, outputs=outputs, loop=loop, names=names, cotangents=lower.cotangents())
+        change = loop.change if loop is not None else _as_it_is
+        outputs = tuple(replace(o, node=lower(self._meaning(o, change))) for o in given)
+        done = self._lowered_loop(loop, lower, starts, outputs)
+        becomes = loop.becomes if loop is not None else {}
+        names = {
+            lower.done.get(m, m): name
+            for n, name in model.names.items()
+            for r in [self.read(n)]
+            for m in [becomes.get(r, r)]
+        }
+        return Program(model.source, outputs, model.axes, model.widths, (), names, lower.cotangents(), done)
 
-    def _meaning(self, output: Output, limit: Change) -> ir.Node:
-        refused = self.point.refused
-        if not refused:
-            return limit(output.node)
-        regime = self.point.regime or Regime()
-        span, why, remedy = regime.at or output.span, regime.refused, regime.remedy
-        return self.build.unavailable(refused, (), output.node.type.indices, None, span, why, remedy)
+    def _lowered_loop(
+        self, loop: _Loop | None, lower: Lowering, starts: Mapping[ir.State, ir.State], outputs: Iterable[Output]
+    ) -> Loop | None:
+        """The loop; None where no output knows of it."""
+        if loop is None:
+            return None
+        following = {starts.get(state, state): lower(node) for state, node in loop.loop.following.items()}
+        inside = (ir.Carry, ir.Clock, ir.Apply, ir.Trace)
+        if not any(isinstance(n, inside) for o in outputs for n in reachable([o.node])):
+            return None
+        return replace(loop.loop, following=following)
+
+    def _meaning(self, output: Output, change: Change) -> ir.Node:
+        if not self.asked.refused:
+            return change(self.read(output.node))
+        found = self.asked.found
+        span, indices = found.at or output.span, output.node.type.indices
+        return self.build.unavailable(self.asked.shown, (), indices, None, span, found.refused, found.remedy)
 
 
 def _as_it_is(node: ir.Node) -> ir.Node:

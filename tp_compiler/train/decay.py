@@ -19,10 +19,9 @@ from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.build import Builder, is_zero
 from tp_compiler.ir.types import Type
 from tp_compiler.ir.walk import reachable, rewrite
-from tp_compiler.train.on_entries import Parameter, along
+from tp_compiler.train.on_entries import Parameter, Stepped
+from tp_compiler.transform.linear import split_linear
 
-#: What an optimizer does to one parameter: (update, part along W_0, following values of the states).
-Stepped = tuple[ir.Node, ir.Node | None, dict[ir.State, ir.Node]]
 #: Runs the optimizer for one parameter.
 Run = Callable[[Parameter], Stepped]
 
@@ -60,7 +59,7 @@ def classified(build: Builder, run: Run, span: Span) -> Optimizer:
 
 def _rate(build: Builder, update: ir.Node, weight: ir.Node, span: Span) -> ir.Node | None:
     try:
-        return along(build, update, weight, span)[0]
+        return split_linear(build, update, weight, span)[0]
     except ProgramError:
         return None
 
@@ -85,7 +84,7 @@ def _decayed(build: Builder, optimizer: Optimizer, run: Run, parameter: Paramete
     shrunk = build.mul(optimizer.rate, parameter.current, span)
     if parameter.entry is None:
         return shrunk, None, {}
-    part, rest = along(build, shrunk, parameter.entry, span)
+    part, rest = split_linear(build, shrunk, parameter.entry, span)
     return rest, part, {}
 
 
@@ -162,4 +161,4 @@ def _linear(root: ir.Node, moving: set[ir.Node]) -> bool:
     return degree[root] == 1 or is_zero(root)
 
 
-__all__ = ["Optimizer", "Run", "Stepped", "classified", "factors", "scaled"]
+__all__ = ["Optimizer", "Run", "classified", "factors", "scaled"]

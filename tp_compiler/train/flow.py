@@ -1,50 +1,23 @@
-"""`train time = [...]`: which programs have a gradient flow, and the times at which it is read."""
+"""`train time = [...]`: which optimizers have a gradient flow, and momentum in continuous time."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Mapping
 
-from tp_compiler.check.core import Context, Core
-from tp_compiler.diagnostics import error
-from tp_compiler.frontend import syntax as ast
+from tp_compiler.diagnostics import Span, error
 from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.build import Builder
+from tp_compiler.ir.program import Loop
 from tp_compiler.ir.types import Type
 from tp_compiler.ir.walk import reachable, rewrite
-from tp_compiler.train.on_entries import Parameter
-
-if TYPE_CHECKING:
-    from tp_compiler.check.names import Scope
-    from tp_compiler.diagnostics import Span
-    from tp_compiler.ir.build import Builder
-    from tp_compiler.ir.program import Loop
-    from tp_compiler.train.decay import Stepped
-    from tp_compiler.train.tangent_limit import Group
-
+from tp_compiler.train.on_entries import Parameter, Stepped
+from tp_compiler.train.tangent_limit import Group
 
 #: Updates that were made, to what counts them in a flow: enough for it to be no first one.
-BEHIND_THE_FIRST = 1
+AFTER_THE_FIRST = 1
 
 
-def times_of(core: Core, s: ast.Train, scope: Scope, still: bool) -> tuple[float, ...]:
-    """The listed times: increasing numbers above 0. `still`: features stay put."""
-    if not still:
-        remedy = "write `parametrization ntk` above it, or `train steps` with a small `lr`"
-        raise error("NX177", "gradient flow is only supported where features do not move", s.extent.span, remedy)
-    if not isinstance(s.extent, ast.ListLiteral) or not s.extent.items:
-        raise error("NX178", "gradient flow needs a list of times", s.extent.span, "write `train time = [1, 2]`")
-    times: list[float] = []
-    for item in s.extent.items:
-        node = core.scalar(item, Context(scope), "a time")
-        if not isinstance(node, ir.Constant) or node.value <= (times[-1] if times else 0.0):
-            raise error(
-                "NX178", "times must be increasing numbers above 0", item.span, "write `train time = [1, 2, 4]`"
-            )
-        times.append(node.value)
-    return tuple(times)
-
-
-def flows(groups: list[Group], loss: ir.Node) -> None:
+def flows(groups: Iterable[Group], loss: ir.Node) -> None:
     """Refuses optimizers without a flow: nonlinear ones with a memory, and weight decay (features would change with time);
     and features that change with the time by themselves."""
     for output in reachable([loss]):
@@ -62,7 +35,7 @@ def flows(groups: list[Group], loss: ir.Node) -> None:
 
 def timeless(build: Builder, run: Callable[[Parameter, ir.Node], Stepped], span: Span) -> None:
     """Refuses optimizers that count their updates: a flow has none, and the times that are listed are no steps. What treats
-    its first update apart (SGD's dampening) goes on as behind it."""
+    its first update apart (SGD's dampening) goes on as after it."""
     entry, weight = (ir.Array(type=Type((), (), True), name=n, values=0.0, span=span) for n in "gp")
 
     def at(updates: int) -> list[ir.Node]:
@@ -70,7 +43,7 @@ def timeless(build: Builder, run: Callable[[Parameter, ir.Node], Stepped], span:
         update, _, following = run(probe, build.constant(updates, span))
         return [update, *following.values()]
 
-    if not all(_alike(a, b) for a, b in zip(at(BEHIND_THE_FIRST), at(BEHIND_THE_FIRST + 1), strict=True)):
+    if not all(_alike(a, b) for a, b in zip(at(AFTER_THE_FIRST), at(AFTER_THE_FIRST + 1), strict=True)):
         remedy = "write it without `t`, or use `train steps`"
         raise error("NX179", "an optimizer that counts its updates has no gradient flow", span, remedy)
 
@@ -137,4 +110,4 @@ class Timed:
         return rewrite(self.build, node, rule, self.span)
 
 
-__all__ = ["BEHIND_THE_FIRST", "Timed", "flows", "heavy_ball", "timeless", "times_of"]
+__all__ = ["AFTER_THE_FIRST", "Timed", "flows", "heavy_ball", "timeless"]

@@ -11,23 +11,18 @@ them their means, W_0 (I - |1><1|), which acts at order 1 (second-order note 2.4
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from tp_compiler.check import values as v
-from tp_compiler.check.core import Context, Core, a_kind
-from tp_compiler.check.names import Binding, Body, OptimizerName, Scope
-from tp_compiler.diagnostics import ProgramError, Span, error, suggest
-from tp_compiler.frontend import syntax as ast
+from tp_compiler.diagnostics import Span, error
 from tp_compiler.ir import nodes as ir
-from tp_compiler.ir.build import is_zero
+from tp_compiler.ir.build import Builder, is_zero
+from tp_compiler.ir.rules import OnLayers
 from tp_compiler.ir.types import Index, Type
 from tp_compiler.ir.walk import reachable
-from tp_compiler.train.on_entries import along
+from tp_compiler.transform.linear import split_linear
 from tp_compiler.transform.separable import added, averaged, separated
 from tp_compiler.transform.slots import exchanged
 
-Run = Callable[[tuple[ast.Statement, ...], Scope], None]
 #: What counts rows or columns: neurons of a slot, or an index.
 Side = tuple[int | Index, ...]
 
@@ -63,69 +58,43 @@ class LayerUpdate:
 
 
 @dataclass
-class LayerBody(Body):
-    """One run of the body."""
+class _Host:
+    """A parameter that a body runs for. `kinds` are the shapes of its states, as far as the runs before have shown them;
+    `columns` those that are kets of the columns of a matrix, with the slot of these."""
 
-    core: Core
+    build: Builder
     parameter: LayerParameter
-    clock: ir.Node
+    count: ir.Node
     span: Span
-    kinds: dict[str, Type]  # the shapes of the states, as far as the runs before have shown them
-    columns: dict[str, int]  # the states that are kets of the columns of a matrix, with the slot of those
-    start: ir.Node
-    starting: bool = False  # inside of `init`
+    kinds: dict[str, Type]
+    columns: dict[str, int]
     centred: bool = False
     states: dict[str, ir.State] = field(default_factory=dict)
-    current: dict[str, ir.Node] = field(default_factory=dict)
 
-    # -- statements ---------------------------------------------------------------------------------------------
-    def declare(self, s: ast.State, scope: Scope) -> None:
-        """A state starts at a value made of the initial parameter, and has the shape of what is assigned to it."""
-        inner = scope.snapshot()
-        inner.body, inner.entries, inner.optimizer = scope.body, scope.entries, scope.optimizer
-        self.bind("p", self.start, inner)
-        init = self.number(s.value, inner)
-        kind = self.kinds.get(s.name, replace(init.type, random=False))
-        state = ir.State(f"{self.parameter.name}.{s.name}", kind, init, s.span)
-        self.states[s.name] = state
-        value = self.core.build.carry(state, s.span)
-        slot = self.columns.get(s.name)
-        self.bind(s.name, value if slot is None else self.core.build.copy(value, slot, s.span), scope)
+    @property
+    def gradient(self) -> ir.Node:
+        return self.parameter.gradient
 
-    def assign(self, s: ast.Assign, scope: Scope) -> None:
-        if self.starting and s.name == "p":
-            self.start = self.number(s.value, scope)
-            self.bind("p", self.start, scope)
-            return
-        if s.name not in self.states:
-            remedy = suggest(s.name, self.states) or f"declare it: `state {s.name} = 0`"
-            raise error("NX166", f"`{s.name}` is not a state", s.span, remedy)
-        self.bind(s.name, self.number(s.value, scope), scope)
+    @property
+    def start(self) -> ir.Node:
+        return self.parameter.start
 
-    def number(self, expr: ast.Expr, scope: Scope) -> ir.Node:
-        found = self.core.value(expr, Context(scope))
-        if isinstance(found, v.Broken):
-            raise ProgramError([])
-        if not isinstance(found, v.Scalar | v.Ket):
-            raise error(
-                "NX167",
-                f"expected a number, found {a_kind(found)}",
-                expr.span,
-                "compute with the entries `g` and `p` and with states",
-            )
-        return found.node
+    @property
+    def current(self) -> ir.Node:
+        return self.parameter.current
 
-    def bind(self, name: str, node: ir.Node, scope: Scope) -> None:
-        scope.others[name] = Binding(v.Ket(node) if node.type.slots else v.Scalar(node))
-        if name in self.states:
-            self.current[name] = node
+    def state(self, name: str, start: ir.Node, span: Span) -> ir.Node:
+        kind = self.kinds.get(name, replace(start.type, random=False))
+        self.states[name] = state = ir.State(f"{self.parameter.name}.{name}", kind, start, span)
+        value, slot = self.build.carry(state, span), self.columns.get(name)
+        return value if slot is None else self.build.copy(value, slot, span)
 
     # -- rows and columns ---------------------------------------------------------------------------------------
-    def statistic(self, name: str, node: ir.Node, span: Span) -> ir.Node:
-        """rowmean, rownorm, colmean, colnorm, norm: means and root mean squares; lengths, balanced: see `TABLE`."""
-        part, rest = self._split(node, span)
+    def statistic(self, name: str, node: ir.Node, span: Span, starting: bool) -> ir.Node:
+        """rowmean, rownorm, colmean, colnorm, norm: means and root mean squares; lengths, balanced: see docs/matrix_optimizers.md."""
+        part, rest = self.split(node, span)
         if name == "balanced":
-            return self._balanced(node, part, rest, span)
+            return self._balanced(node, part, rest, span, starting)
         if part is not None:
             if name not in ("norm", "lengths", "rownorm"):
                 raise error(
@@ -135,7 +104,7 @@ class LayerBody(Body):
                     f"apply it to the gradient: `{name}(g)`",
                 )
             assert self.parameter.deviation is not None
-            return self.core.build.mul(self.core.build.map("abs", (part,), span), self.parameter.deviation, span)
+            return self.build.mul(self.build.map("abs", (part,), span), self.parameter.deviation, span)
         side = {"row": self.parameter.cols, "col": self.parameter.rows}.get(name[:3])
         if name == "lengths":
             return self._root(self._total(node, self.parameter.cols, 2, span), span)
@@ -144,20 +113,20 @@ class LayerBody(Body):
         mean = self._mean(node, side, 1 if name.endswith("mean") else 2, span)
         return mean if name.endswith("mean") else self._root(mean, span)
 
-    def _split(self, node: ir.Node, span: Span) -> tuple[ir.Node | None, ir.Node]:
+    def split(self, node: ir.Node, span: Span) -> tuple[ir.Node | None, ir.Node]:
         if self.parameter.entry is None:
             return None, node
-        return along(self.core.build, node, self.parameter.entry, span)
+        return split_linear(self.build, node, self.parameter.entry, span)
 
     def _total(self, node: ir.Node, side: Side, power: int, span: Span) -> ir.Node:
         """The sum of powers over an index, the mean over neurons."""
         over = tuple(x for x in side if isinstance(x, Index))
         slots = tuple(x for x in side if not isinstance(x, Index))
-        terms = separated(self.core.build, node, span) if len(node.type.slots) == 2 else None
-        found = averaged(self.core.build, terms, power, over, slots, span) if terms is not None else None
+        terms = separated(self.build, node, span) if len(node.type.slots) == 2 else None
+        found = averaged(self.build, terms, power, over, slots, span) if terms is not None else None
         if found is not None:
             return found
-        build = self.core.build
+        build = self.build
         others = [slot for slot, _ in node.type.slots if slot]
         if slots == (0,) and others and not any(_is_entry(n) for n in reachable([node])):
             # The mean over the rows as a ket of its own, at the columns: no average inside of another.
@@ -168,15 +137,15 @@ class LayerBody(Body):
     def _mean(self, node: ir.Node, side: Side, power: int, span: Span) -> ir.Node:
         count = math.prod(x.size for x in side if isinstance(x, Index))
         total = self._total(node, side, power, span)
-        return self.core.build.mul(self.core.build.constant(1 / count, span), total, span)
+        return self.build.mul(self.build.constant(1 / count, span), total, span)
 
     def _root(self, node: ir.Node, span: Span) -> ir.Node:
-        return self.core.build.map("sqrt", (node,), span)
+        return self.build.map("sqrt", (node,), span)
 
-    def _balanced(self, node: ir.Node, part: ir.Node | None, rest: ir.Node, span: Span) -> ir.Node:
+    def _balanced(self, node: ir.Node, part: ir.Node | None, rest: ir.Node, span: Span, starting: bool) -> ir.Node:
         """The rows with mean 0 and length 1; a vector as it is. What is learned of a matrix adds nothing to the length of
         its rows in the limit, but has to be centred."""
-        build, cols = self.core.build, self.parameter.cols
+        build, cols = self.build, self.parameter.cols
         if not cols:
             return node
         if self.parameter.entry is None:
@@ -186,9 +155,9 @@ class LayerBody(Body):
             centred = self._less_mean(node, cols, span)
             length = self._root(self._total(centred, cols, 2, span), span)
             return build.map("div", (centred, length), span)
-        if part is None or (self.starting and not is_zero(rest)):
+        if part is None or (starting and not is_zero(rest)):
             raise error("NX294", "`balanced` acts only on the parameter and its updates", span, "write `balanced(p)`")
-        self.centred = self.centred or self.starting
+        self.centred = self.centred or starting
         if not self.centred:
             raise error(
                 "NX294", "the rows of the initial matrix are not centred", span, "add `init { p := balanced(p) }`"
@@ -199,49 +168,42 @@ class LayerBody(Body):
         return start if is_zero(rest) else build.add(start, self._less_mean(rest, cols, span), span)
 
     def _less_mean(self, node: ir.Node, side: Side, span: Span) -> ir.Node:
-        return self.core.build.add(node, self.core.build.neg(self._mean(node, side, 1, span), span), span)
+        return self.build.add(node, self.build.neg(self._mean(node, side, 1, span), span), span)
 
 
 def _is_entry(node: ir.Node) -> bool:
     return isinstance(node, ir.Carry) and node.state.is_matrix
 
 
-#: The functions of an optimizer on layers.
-STATISTICS = ("rowmean", "colmean", "rownorm", "colnorm", "norm", "lengths", "balanced")
-
-
-def layered(
-    core: Core, run: Run, optimizer: OptimizerName, values: dict[str, ir.Node], parameter: LayerParameter,
-    clock: ir.Node, span: Span,
-) -> LayerUpdate:  # fmt: skip
-    """Runs the body until the shapes of its states are settled."""
+def layered(build: Builder, rule: OnLayers, parameter: LayerParameter, count: ir.Node, span: Span) -> LayerUpdate:
+    """Runs the rule until the shapes of its states are settled."""
     kinds: dict[str, Type] = {}
     columns: dict[str, int] = {}
     while True:
-        body = LayerBody(core, parameter, clock, span, dict(kinds), dict(columns), parameter.start)
-        update = _once(body, run, optimizer, values)
-        found = {n: _wider(body.states[n].type, node.type, n in columns) for n, node in body.current.items()}
+        host = _Host(build, parameter, count, span, dict(kinds), dict(columns))
+        update = rule.run(host)
+        found = {n: _wider(host.states[n].type, node.type, n in columns) for n, node in update.following.items()}
         shapes = {n: kind for n, (kind, _) in found.items()}
         if shapes == kinds:
             break
         kinds, columns = shapes, {n: slot for n, (_, slot) in found.items() if slot is not None}
     following = {}
-    for name, node in body.current.items():
-        part, rest = body._split(node, span)
+    for name, node in update.following.items():
+        part, rest = host.split(node, span)
         if part is not None:
             raise error(
                 "NX169", f"the state `{name}` contains the initial matrix", span, "use `p` in the update itself"
             )
-        following[body.states[name]] = exchanged(core.build, rest, columns[name], span) if name in columns else rest
-    part, rest = body._split(update, span)
-    terms = separated(core.build, rest, span) if parameter.entry is not None else None
+        following[host.states[name]] = exchanged(build, rest, columns[name], span) if name in columns else rest
+    part, rest = host.split(update.value, span)
+    terms = separated(build, rest, span) if parameter.entry is not None else None
     if terms is not None:
         ((_, _), (slot, width)) = parameter.type.slots
-        rest = added(core.build, terms, (slot, width), span)
-    start, left = body._split(body.start, span)
+        rest = added(build, terms, (slot, width), span)
+    start, left = host.split(update.start, span)
     if parameter.entry is not None and (start is None or not is_zero(left)):
         raise error("NX294", "`init` can only multiply a matrix by numbers", span, "write `init { p := balanced(p) }`")
-    return LayerUpdate(rest, part, following, left if start is None else start, body.centred)
+    return LayerUpdate(rest, part, following, left if start is None else start, host.centred)
 
 
 def _wider(state: Type, value: Type, column: bool) -> tuple[Type, int | None]:
@@ -251,29 +213,3 @@ def _wider(state: Type, value: Type, column: bool) -> tuple[Type, int | None]:
     if len(slots) == 1 and slots[0][0] != 0:
         return Type(indices, ((0, slots[0][1]),)), slots[0][0]
     return Type(indices, slots), None
-
-
-def _once(body: LayerBody, run: Run, optimizer: OptimizerName, values: dict[str, ir.Node]) -> ir.Node:
-    build, parameter = body.core.build, body.parameter
-    scope = optimizer.scope.snapshot()
-    scope.body = scope.entries = True
-    for name, node in values.items():
-        scope.others[name] = Binding(v.Scalar(node))
-    body.bind("g", parameter.gradient, scope)
-    body.bind("t", build.add(body.clock, build.constant(1, body.span), body.span), scope)
-    scope.others["step"] = Binding(v.Scalar(body.clock))
-    *before, last = optimizer.statement.body
-    assert isinstance(last, ast.Return)
-    scope.optimizer = body
-    body.starting = True
-    body.bind("p", parameter.start, scope)
-    for s in before:
-        if isinstance(s, ast.Init):
-            run(s.body, scope)
-    body.starting = False
-    body.bind("p", parameter.current, scope)
-    run(tuple(s for s in before if not isinstance(s, ast.Init)), scope)
-    return body.number(last.values[0], scope)
-
-
-__all__ = ["STATISTICS", "LayerBody", "LayerParameter", "LayerUpdate", "layered"]

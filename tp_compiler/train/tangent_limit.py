@@ -28,8 +28,9 @@ from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.build import Builder, is_zero
 from tp_compiler.ir.types import Index, Type
 from tp_compiler.ir.walk import reachable, rewrite
-from tp_compiler.train.decay import Optimizer, Stepped, classified, factors
-from tp_compiler.train.on_entries import Parameter
+from tp_compiler.train.clipping import clipped
+from tp_compiler.train.decay import Optimizer, classified, factors
+from tp_compiler.train.on_entries import Parameter, Stepped
 from tp_compiler.train.step_families import Now, Steps, reads, renamed
 from tp_compiler.transform.gradient import Gradient, Leaf, entries
 from tp_compiler.transform.lower import Trained
@@ -38,8 +39,6 @@ from tp_compiler.transform.tangent import bracket_width, gradients, inner_produc
 Change = Callable[[ir.Node], ir.Node]
 #: Runs an optimizer for one parameter, its arguments changed: (update, part along W_0, following values of the states).
 Step = Callable[[Parameter, Change], Stepped]
-#: What `torch.nn.utils.clip_grad_norm_` adds to the norm.
-CLIP_EPS = 1e-6
 
 
 @dataclass(eq=False)
@@ -303,9 +302,7 @@ class TangentLimit:
                     mine, theirs = self._batch(a), self._batch(b)
                     y = build.rename(y, {i: names[i] for i in theirs}, span)
                     terms.append(build.contract((kernel, x, y), (*mine, *(names[i] for i in theirs)), (), span))
-        square = build.map("add", terms, span)
-        norm = build.add(build.map("sqrt", (square,), span), build.constant(CLIP_EPS, span), span)
-        return build.map("min", (build.constant(1, span), build.map("div", (clip, norm), span)), span)
+        return clipped(build, clip, build.map("add", terms, span), span)
 
     def _now_twice(self, kernel: ir.Node, names: Mapping[Index, Index], clt: ir.Clt) -> ir.Node:
         """A kernel at this step, in its second family too."""
@@ -324,4 +321,4 @@ def _name(leaf: ir.Node) -> str:
     return f"|{leaf.symbol.name}>" if isinstance(leaf, ir.InitialKet) else "scalar"
 
 
-__all__ = ["Change", "Group", "Step", "Stepped", "TangentLimit"]
+__all__ = ["Change", "Group", "Step", "TangentLimit"]

@@ -16,10 +16,11 @@ from dataclasses import dataclass, field, replace
 
 from tp_compiler.diagnostics import Span, error
 from tp_compiler.ir import nodes as ir
+from tp_compiler.ir import operators as v
 from tp_compiler.ir.build import Builder, is_zero
+from tp_compiler.ir.operators import Applied
 from tp_compiler.ir.types import Axis, Index, Width
-from tp_compiler.transform import operators as v
-from tp_compiler.transform.operators import Algebra, Applied
+from tp_compiler.transform.algebra import Algebra
 
 #: A side of an operator: the kets of a width class, or arrays over a finite axis.
 Side = Width | Axis

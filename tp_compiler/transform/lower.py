@@ -29,7 +29,7 @@ class Trained:
 
 @dataclass(frozen=True, eq=False)
 class Powers:
-    """Powers of n relative to natural units (`program.Regime`). In the limit values with negative powers are 0.
+    """Powers of n relative to natural units (`WidthPowers` in ir/model.py). In the limit values with negative powers are 0.
 
     starts    initial kets, with the power at which they start
     reading   the power at `clt` brackets

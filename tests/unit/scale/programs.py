@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 
 import tp_compiler as tpc
-from tp_compiler.ir.program import Exponents, Program
+from tp_compiler.ir.model import Compiled, Exponents
 
 DATA = """
 axis i : 2
@@ -228,9 +228,8 @@ def text(name: str, optimizer: str = "Adam(lr = 0.1)") -> str:
     return (PROGRAMS | OTHERS)[name].replace("OPTIMIZER", optimizer)
 
 
-def with_rows(program: Program, rows: Mapping[tuple[str, bool], Mapping[str, float]]) -> Program:
+def with_rows(program: Compiled, rows: Mapping[tuple[str, bool], Mapping[str, float]]) -> Compiled:
     """The same program under a `parametrization` block."""
-    assert program.network is not None
     span = program.outputs[0].span
     members = {(t.name, t.ket): t.member for t in program.network.parameters}
     given = tuple(Exponents(*key, members[key], values, span) for key, values in rows.items())
@@ -238,5 +237,5 @@ def with_rows(program: Program, rows: Mapping[tuple[str, bool], Mapping[str, flo
     return dataclasses.replace(program, network=network)
 
 
-def compiled(name: str, optimizer: str = "Adam(lr = 0.1)") -> Program:
+def compiled(name: str, optimizer: str = "Adam(lr = 0.1)") -> Compiled:
     return tpc.compile(text(name, optimizer))

@@ -194,7 +194,7 @@ def test_perceptrons_are_classified_as_by_the_theorem(optimizer: str, homogeneit
     for _ in range(250):
         layers = random_layers(rng)
         theorem = classify(layers, homogeneity)
-        found = Scaling(with_rows(program, rows(layers))).verdict
+        found = Scaling(with_rows(program, rows(layers)).network).verdict
         regimes.add(str(theorem.regime))
         assert found.regime == theorem.regime, (layers, theorem.reason, found.reason)
         if theorem.stable_at_init and theorem.faithful:

@@ -62,7 +62,7 @@ class Paired:
         if loop is not None:
             following = {self.state(s): self.node(n) for s, n in loop.following.items()}
             loop = replace(loop, following=following)
-        self.program = replace(program, outputs=changed, loop=loop, finite=None)
+        self.program = replace(program, outputs=changed, loop=loop)
         self.plan = Plan(self.program)
 
     # -- what nodes become --------------------------------------------------------------------------------------
@@ -160,7 +160,7 @@ class Paired:
         for side in (ROWS, COLUMNS):
             kets = [n for n, s in self.kets if s == side]
             outputs = tuple(Output(f"#{k}", n.type.indices, n, n.span) for k, n in enumerate(kets))
-            plan = Plan(replace(program, outputs=outputs, loop=None, finite=None))
+            plan = Plan(replace(program, outputs=outputs, loop=None))
             places = self._places(plan, side, offset)
             run = _Frozen(plan, samples, seed, plain, places)
             for n in kets:

@@ -1,6 +1,4 @@
-"""Operators as expressions, their algebra, and their lowering: the effect of an operator on a ket.
-
-Operators have no node: they remain expressions, and are lowered when they are applied to a ket.
+"""The algebra of operators, and their lowering: the effect of an operator on a ket.
 
 Transposes are those of the matrix at width n: (|y><x|)^T = ρ |x><y| with ρ = lim (width of y)/(width of x), since
 the matrix of |y><x| is y xᵀ / (width of x).
@@ -9,285 +7,42 @@ the matrix of |y><x| is y xᵀ / (width of x).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TypeAlias, TypeVar, cast
+from typing import TypeAlias
 
 from tp_compiler.diagnostics import Span, error
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.build import Builder
+from tp_compiler.ir.operators import (
+    Added,
+    Applied,
+    Carried,
+    Columns,
+    Composed,
+    Diagonal,
+    Flipped,
+    Function,
+    GatheredMatrix,
+    Identity,
+    Kernel,
+    Matrix,
+    Opaque,
+    Operator,
+    Outer,
+    Scaled,
+    Summed,
+    extent,
+    flat,
+    is_low_rank,
+    ket_width,
+    widths,
+)
 from tp_compiler.ir.types import Index, N, Width
 from tp_compiler.ir.walk import rewrite
 from tp_compiler.transform.slots import exchanged
 
-
-@dataclass(frozen=True, eq=False)
-class Operator:
-    """A linear map of kets, unevaluated."""
-
-    kind = "operator"
-
-
-@dataclass(frozen=True, eq=False)
-class Matrix(Operator):
-    """W (or member W[l]), or its transpose."""
-
-    symbol: ir.MatrixSymbol
-    member: tuple[Index | int, ...]
-    transposed: bool = False
-
-
-@dataclass(frozen=True, eq=False)
-class GatheredMatrix(Operator):
-    """A member chosen by integer data: applied to every member, then gathered."""
-
-    matrix: Matrix
-    hidden: tuple[Index, ...]
-    positions: tuple[ir.Node, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class Outer(Operator):
-    """|left><right|"""
-
-    left: ir.Node
-    right: ir.Node
-
-
-@dataclass(frozen=True, eq=False)
-class Kernel(Operator):
-    """An operator given by its natural entries k(α, β): a node over slot 0 (α) and slot `slot` (β).
-
-    Acts on |z> as the average over slot β of k(α, β) z(β) (Tensor Programs IVb, nonlinear outer product).
-    `rows`, `cols` are the width classes.
-    """
-
-    node: ir.Node
-    slot: int
-    rows: Width
-    cols: Width
-
-
-@dataclass(frozen=True, eq=False)
-class Identity(Operator):
-    pass
-
-
-@dataclass(frozen=True, eq=False)
-class Diagonal(Operator):
-    """|z> -> |node> * |z>, entrywise."""
-
-    node: ir.Node
-
-
-@dataclass(frozen=True, eq=False)
-class Scaled(Operator):
-    factor: ir.Node
-    operator: Operator
-
-
-@dataclass(frozen=True, eq=False)
-class Added(Operator):
-    terms: tuple[Operator, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class Composed(Operator):
-    """factors[0] factors[1] ...: the last acts first."""
-
-    factors: tuple[Operator, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class Summed(Operator):
-    """The sum of a family of operators over a hidden index."""
-
-    operator: Operator
-    index: Index
-
-
-@dataclass(frozen=True, eq=False)
-class Function(Operator):
-    """pow, inv, msign or matfun of an operator (spectral.py); args: the exponent of pow, fn: the name for matfun."""
-
-    name: str
-    operator: Operator
-    args: tuple[ir.Node, ...] = ()
-    fn: str = ""
-
-
-@dataclass(frozen=True, eq=False)
-class Flipped(Operator):
-    """The transpose of an operator whose transpose is not of the same kind."""
-
-    operator: Operator
-
-
-@dataclass(frozen=True, eq=False)
-class Columns(Operator):
-    """A family of kets |node> over `index` as one operator, from arrays over the index to kets."""
-
-    node: ir.Node
-    index: Index
-
-
-@dataclass(frozen=True, eq=False)
-class Table(Operator):
-    """A finite matrix: an operator from arrays over an axis to arrays, with entries over (rows, cols)."""
-
-    node: ir.Node
-    rows: Index
-    cols: Index
-
-
-@dataclass(frozen=True, eq=False)
-class Carried(Operator):
-    """An operator that training carries, and that is not spelled out: its entry in a table of spectral.py."""
-
-    name: str
-    rows: Width | None
-    cols: Width | None
-    indices: tuple[Index, ...] = ()
-
-
-@dataclass(frozen=True, eq=False)
-class Opaque(Operator):
-    """An operator whose evaluation is refused by name in this version."""
-
-    construct: str
-    indices: tuple[Index, ...] = ()
-    parts: tuple[ir.Node, ...] = ()
-
-
-Fact = TypeVar("Fact")
-Widths = tuple[Width | None, Width | None]
-
 #: Bounds on an operator expression: products and sums it takes to apply it, and how deep they nest.
 MAX_TERMS = 20_000
 MAX_DEPTH = 500
-
-
-def _remembered(fact: Callable[[Operator], Fact]) -> Callable[[Operator], Fact]:
-    """`fact`, worked out once per operator: parts are shared, and `G = G G` forty times is a tree of 2^40 leaves."""
-    name = f"_{fact.__name__}"
-
-    def known(op: Operator) -> Fact:
-        if name not in op.__dict__:
-            op.__dict__[name] = fact(op)
-        return cast("Fact", op.__dict__[name])
-
-    return known
-
-
-@_remembered
-def extent(op: Operator) -> tuple[int, int]:
-    """(terms, depth): the number of parts needed to apply an operator, and how deeply they are nested."""
-    parts: tuple[Operator, ...] = ()
-    match op:
-        case (
-            Scaled(operator=inner) | Summed(operator=inner) | GatheredMatrix(matrix=inner)
-            | Function(operator=inner) | Flipped(operator=inner)
-        ):  # fmt: skip
-            parts = (inner,)
-        case Added(terms=parts) | Composed(factors=parts):
-            pass
-    sizes = [extent(p) for p in parts]
-    return max(1, sum(t for t, _ in sizes)), 1 + max((d for _, d in sizes), default=0)
-
-
-@_remembered
-def widths(op: Operator) -> Widths:
-    """(rows, cols): the width classes an operator maps to and from; None where any fits."""
-    match op:
-        case Matrix(symbol=s, transposed=t):
-            return (s.cols, s.rows) if t else (s.rows, s.cols)
-        case GatheredMatrix(matrix=m):
-            return widths(m)
-        case Outer(left=y, right=x):
-            return _width(y), _width(x)
-        case Kernel(rows=rows, cols=cols):
-            return rows, cols
-        case Diagonal(node=d):
-            return _width(d), _width(d)
-        case Scaled(operator=inner) | Summed(operator=inner) | Function(operator=inner):
-            return widths(inner)
-        case Flipped(operator=inner):
-            rows, cols = widths(inner)
-            return cols, rows
-        case Columns(node=node):
-            return _width(node), None
-        case Carried(rows=rows, cols=cols):
-            return rows, cols
-        case Added(terms=terms):
-            pairs = [widths(t) for t in terms]
-            return next((r for r, _ in pairs if r), None), next((c for _, c in pairs if c), None)
-        case Composed(factors=factors):
-            return widths(factors[0])[0], widths(factors[-1])[1]
-    return None, None
-
-
-@_remembered
-def _is_low_rank(op: Operator) -> bool:
-    """Whether the natural entries of op consist of outer products only."""
-    match op:
-        case Outer():
-            return True
-        case Scaled(operator=inner) | Summed(operator=inner):
-            return _is_low_rank(inner)
-        case Added(terms=terms):
-            return all(_is_low_rank(t) for t in terms)
-        case Composed(factors=factors):
-            return any(_is_low_rank(f) for f in factors)
-    return False
-
-
-def _flat(op: Operator) -> list[Operator]:
-    """The factors of nested compositions, without identities."""
-    if isinstance(op, Composed):
-        return [f for part in op.factors for f in _flat(part)]
-    return [] if isinstance(op, Identity) else [op]
-
-
-def _width(node: ir.Node) -> Width | None:
-    return dict(node.type.slots).get(0)
-
-
-@_remembered
-def indices(op: Operator) -> tuple[Index, ...]:
-    """The free indices of a family of operators."""
-    found: list[Index] = []
-    match op:
-        case Matrix(member=member):
-            found = [m for m in member if isinstance(m, Index)]
-        case GatheredMatrix(matrix=m, hidden=hidden, positions=positions):
-            found = [i for i in indices(m) if i not in hidden] + [i for p in positions for i in p.type.indices]
-        case Outer(left=y, right=x):
-            found = [*y.type.indices, *x.type.indices]
-        case Kernel(node=node) | Diagonal(node=node):
-            found = [*node.type.indices]
-        case Scaled(factor=f, operator=inner):
-            found = [*f.type.indices, *indices(inner)]
-        case Added(terms=parts) | Composed(factors=parts):
-            found = [i for p in parts for i in indices(p)]
-        case Summed(operator=inner, index=hidden_index):
-            found = [i for i in indices(inner) if i != hidden_index]
-        case Opaque(indices=own) | Carried(indices=own):
-            found = [*own]
-        case Function(operator=inner, args=args):
-            found = [*indices(inner), *(i for a in args for i in a.type.indices)]
-        case Flipped(operator=inner):
-            found = [*indices(inner)]
-        case Columns(node=node, index=column):
-            found = [i for i in node.type.indices if i != column]
-    return tuple(dict.fromkeys(found))
-
-
-@dataclass(frozen=True, eq=False)
-class Applied:
-    """How a node was computed from an operator: by the function `word` of it, or by applying it to `ket`."""
-
-    word: str
-    operator: Operator
-    ket: ir.Node | None = None
 
 
 #: What a matrix function does to a ket (low_rank.py).
@@ -361,11 +116,11 @@ class Algebra:
                 return self._work_out(self, op, x, span)
             case Opaque(construct=construct, indices=own, parts=parts):
                 free = tuple(dict.fromkeys((*own, *x.type.indices)))
-                return build.unavailable(construct, (*parts, x), free, _width(x) or N, span)
+                return build.unavailable(construct, (*parts, x), free, ket_width(x) or N, span)
         raise AssertionError(op)
 
     def _check_width(self, op: Operator, x: ir.Node, span: Span) -> None:
-        cols, own = widths(op)[1], _width(x)
+        cols, own = widths(op)[1], ket_width(x)
         if cols and own and cols != own:
             raise error(
                 "NX241",
@@ -429,8 +184,8 @@ class Algebra:
                 return build.map("add", [self.kernel(t, slot, span) for t in terms], span)
             case Summed(operator=inner, index=i):
                 return build.contract((self.kernel(inner, slot, span),), (i,), (), span)
-            case Composed() if _is_low_rank(op):
-                return self._composed_kernel(_flat(op), slot, span)
+            case Composed() if is_low_rank(op):
+                return self._composed_kernel(flat(op), slot, span)
             case Opaque(construct=construct, indices=own_indices):
                 return build.unavailable(construct, (), own_indices, N, span)
         raise error(
@@ -442,11 +197,11 @@ class Algebra:
 
     def _composed_kernel(self, factors: list[Operator], slot: int, span: Span) -> ir.Node:
         """A ... (low rank) ... B: factors on the left act on the kets of the low-rank factor, the others on its bras."""
-        place = next(k for k, f in enumerate(factors) if _is_low_rank(f))
+        place = next(k for k, f in enumerate(factors) if is_low_rank(f))
         front, middle, back = factors[:place], factors[place], factors[place + 1 :]
 
         def around(op: Operator) -> ir.Node:
-            return self._composed_kernel([*front, *_flat(op), *back], slot, span)
+            return self._composed_kernel([*front, *flat(op), *back], slot, span)
 
         match middle:
             case Scaled(factor=f, operator=inner):

@@ -1,4 +1,4 @@
-"""Optimizers of the program's own, copied word for word with the functions and numbers that they name."""
+"""Optimizers of the program's own, word for word, with the functions and numbers that they name."""
 
 from __future__ import annotations
 
@@ -6,39 +6,30 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from tp_compiler.check import values as v
-from tp_compiler.check.definitions import bound_names, names_in
 from tp_compiler.check.names import OptimizerName, Scope, UserDef, UserFn
-from tp_compiler.expand.text import identifiers
-from tp_compiler.expand.unit import Unit
 from tp_compiler.frontend import syntax as ast
+from tp_compiler.frontend.mentions import bound_names, names_in
 from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.model import Copied
 from tp_compiler.ir.types import Index
 
 
-@dataclass(eq=False)
-class Copied:
-    """`texts`: statements as they stand in the source. `values`: the numbers that they read under their own names, with the
-    brackets of these names."""
-
+@dataclass
+class _Copies:
     texts: dict[str, str] = field(default_factory=dict)
     values: dict[str, tuple[ir.Node, tuple[Index, ...]]] = field(default_factory=dict)
 
-    @property
-    def words(self) -> set[str]:
-        return {word for text in self.texts.values() for word in identifiers(text)} | set(self.values)
 
-
-def copied(unit: Unit) -> Copied:
+def copied(optimizers: Iterable[OptimizerName]) -> Copied:
     """What the `update` lines call, unless it is the library's."""
-    found = Copied()
-    for update in unit.training.updates:
-        name = update.optimizer.statement.name
-        if not update.optimizer.statement.span.source.name.startswith("library/"):
-            _copy(found, name, update.optimizer)
-    return found
+    found = _Copies()
+    for optimizer in optimizers:
+        if not optimizer.statement.span.source.name.startswith("library/"):
+            _copy(found, optimizer.statement.name, optimizer)
+    return Copied(found.texts, found.values)
 
 
-def _copy(found: Copied, name: str, value: OptimizerName | UserFn | UserDef) -> None:
+def _copy(found: _Copies, name: str, value: OptimizerName | UserFn | UserDef) -> None:
     if name in found.texts:
         return
     found.texts[name] = ""  # for those that name each other
@@ -60,7 +51,7 @@ def _locals(statement: ast.Optimizer | ast.Fn | ast.Def) -> set[str]:
     return {p.name.ident for p in statement.params} | bound_names(statement.body, False)
 
 
-def _names(found: Copied, names: Iterable[ast.Name], scope: Scope) -> None:
+def _names(found: _Copies, names: Iterable[ast.Name], scope: Scope) -> None:
     for name in names:
         binding = scope.others.get(name.ident)
         if binding is None:

@@ -1,0 +1,53 @@
+"""The numbers that an optimizer is called with."""
+
+from __future__ import annotations
+
+from tp_compiler.check import values as v
+from tp_compiler.check.core import Context, Core
+from tp_compiler.check.names import Binding, OptimizerName, Scope
+from tp_compiler.diagnostics import ProgramError, error, suggest
+from tp_compiler.frontend import syntax as ast
+from tp_compiler.frontend.mentions import calls_in
+from tp_compiler.ir import nodes as ir
+
+
+def arguments(core: Core, optimizer: OptimizerName, call: ast.Call, scope: Scope) -> dict[str, ir.Node]:
+    """The scalars that an optimizer is called with; defaults may name parameters before them."""
+    statement = optimizer.statement
+    params = {p.name.ident: p for p in statement.params}
+    form = f"{statement.name}({', '.join(p.span.text for p in statement.params)})"
+    given: dict[str, ast.Arg] = {}
+    for arg, name in zip(call.args, params, strict=False):
+        if arg.keyword is None:
+            given[name] = arg
+    for arg in call.args:
+        if arg.keyword is not None and arg.keyword not in params:
+            remedy = suggest(arg.keyword, params) or f"write `{form}`"
+            raise error("NX251", f"`{statement.name}` has no argument `{arg.keyword}`", arg.span, remedy)
+        if arg.keyword is not None and arg.keyword in given:
+            raise error("NX251", f"`{statement.name}` is given `{arg.keyword}` twice", arg.span, f"write `{form}`")
+        if arg.keyword is not None:
+            given[arg.keyword] = arg
+    if len([a for a in call.args if a.keyword is None]) > len(params):
+        raise error("NX251", f"`{statement.name}` takes {len(params)} arguments", call.span, f"write `{form}`")
+    values: dict[str, ir.Node] = {}
+    inner = optimizer.scope.snapshot()
+    families = {e.ident for call in calls_in(statement.body) for e in call.extra if isinstance(e, ast.Name)}
+    for name, param in params.items():
+        source = given[name].value if name in given else param.default
+        if source is param.default and isinstance(source, ast.Name) and source.ident == "fitted":
+            continue  # what the loss fits
+        if source is None:
+            raise error(
+                "NX251", f"the argument `{name}` of `{statement.name}` is missing", call.span, f"write `{form}`"
+            )
+        node = core.scalar(source, Context(scope if name in given else inner), "a number")
+        if node is None:
+            raise ProgramError([])
+        if node.type.indices and name not in families:
+            raise error(
+                "NX168", f"`{name}` has the index `{node.type.indices[0].name}`", source.span, "give a single number"
+            )
+        values[name] = node
+        inner.others[name] = Binding(v.Scalar(node))
+    return values
