@@ -21,7 +21,7 @@ class _Copies:
 
 
 def copied(optimizers: Iterable[OptimizerName]) -> Copied:
-    """What the `update` lines call, unless it is the library's."""
+    """The optimizers that the `update` lines call, except those of the library."""
     found = _Copies()
     for optimizer in optimizers:
         if not optimizer.statement.span.source.name.startswith("library/"):

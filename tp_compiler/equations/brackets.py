@@ -1,8 +1,8 @@
-"""Kernels: brackets <x_i|x_j> stated once each, as papers write them, with the formula where one is known.
+"""Kernels: each bracket <x_i|x_j> stated once, as in papers, with its formula if one is known.
 
-The bracket is its own name: <dh_i|dh_j> = E[φ'(|h_i>) φ'(|h_j>)] <dx_i|dx_j>. It is stated where writing out the two
-kets says more than the kets do: where the expectation splits, or has a closed form. What is stated refers to earlier
-brackets alone, so that the statements are a recursion through the layers.
+A bracket names itself: <dh_i|dh_j> = E[φ'(|h_i>) φ'(|h_j>)] <dx_i|dx_j>. It is stated if writing out the two
+kets adds information: if the expectation factors, or has a closed form. Statements refer only to earlier
+brackets, so that they form a recursion through the layers.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def _kets(e: Expr) -> tuple[Ket, Ket]:
 
 @dataclass
 class _Uses:
-    """How a pair of families is met: the indices of the first place, and which of them are equal in all places."""
+    """The uses of a pair of families: the indices at the first one, and which of them are equal at all uses."""
 
     places: list[tuple[Expr, ...]] = field(default_factory=list)
     equal: set[tuple[int, int]] = field(default_factory=set)
@@ -75,7 +75,7 @@ def _equalities(place: tuple[Expr, ...]) -> set[tuple[int, int]]:
 
 
 class Brackets:
-    """States the brackets that equations are made of, later ones first, so that all uses of one are known."""
+    """States the brackets that equations use, later ones first, so that all uses of one are known."""
 
     def __init__(self, equations: Sequence[Equation], facts: Facts, names: Names, formula: Formula | None):
         self.facts, self.names, self.formula = facts, names, formula
@@ -112,7 +112,7 @@ class Brackets:
         return e if value == e.expression else replace(e, closed_form=value)
 
     def _closed(self, expr: Expr) -> Expr:
-        """Expectations that are no brackets, by their formulas."""
+        """Replaces expectations that are not brackets by their formulas."""
         if self.formula is None or not expr.has(Expectation):
             return expr
 
@@ -175,7 +175,7 @@ class Brackets:
         self._meet([short])
 
     def _expanded(self, e: Expr) -> Expr | None:
-        """A bracket with both kets written out; None where that says nothing new."""
+        """A bracket with both kets written out; None if that adds no information."""
         kets = _kets(e)
         definitions = {k: self._definition(k) for k in kets}
         if all(d is None for d in definitions.values()):
@@ -188,7 +188,7 @@ class Brackets:
         return None if value.has(e) or value.count_ops() > _LONG else value
 
     def _written_out(self, e: Expr) -> Expr | None:
-        """The formula of a bracket, or what it splits into."""
+        """The formula of a bracket, or its factors."""
         if self._pair(e) is None:
             return None
         value = self._expanded(e)
@@ -203,6 +203,6 @@ class Brackets:
 
 
 def _is_plain(value: Expr) -> bool:
-    """Nothing but one expectation that is no bracket: the definition of a bracket, again."""
+    """Is it a single expectation that is not a bracket, that is, the definition of a bracket again?"""
     parts = [a for a in sp.Mul.make_args(value) if not a.is_number]
     return len(parts) == 1 and isinstance(parts[0], Expectation) and pair_of(parts[0]) is None

@@ -1,4 +1,4 @@
-"""Families that differ in the names of their indices alone, |z_i> and |z_j>, are one family."""
+"""Identifies families that differ only in the names of their indices, such as |z_i> and |z_j>."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Program → system of limit equations, one walk in program order; nothing is evaluated.
 
-laws.py says what an instruction becomes, products.py what a product W|x> does, work.py what gets a name. Of a training
-loop every quantity has one equation, over the number t of updates made so far (training.py).
+laws.py has the limit of each instruction, products.py the limit of a product W|x>, work.py decides what is named. In a training
+loop every quantity has one equation, over the number t of updates so far (training.py).
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class _Derivation(Work):
             self._reach(node)
 
     def system(self, closed_form: ClosedForm | None) -> System:
-        """What the walk has found, handed out."""
+        """The system of equations found by the walk."""
         self.products.finish()
         for output in self.program.outputs:
             self._output(output.name, output.indices, self._at_last(output.node))
@@ -74,7 +74,7 @@ class _Derivation(Work):
 
     # -- the walk ------------------------------------------------------------------------------------------------
     def _reach(self, node: ir.Node) -> None:
-        """The limit of a node; a product put together again stands before what reads it."""
+        """The limit of a node; a reassembled product comes before the nodes that read it."""
         if node in self.expr or node in self.inside:
             return
         args = self.folding.args(node)
@@ -122,7 +122,7 @@ class _Derivation(Work):
         return build(self.names, node, args)
 
     def _at_last(self, node: ir.Node) -> Expr:
-        """What behind the loop reads of a node: its value after the last step."""
+        """The value of a node after the last step, as read after the loop."""
         value = self.expr[node]
         return reindex(value, {self.names.time: sp.Integer(self.training.steps)}) if self.is_current(node) else value
 
@@ -165,7 +165,7 @@ class _Derivation(Work):
         return self.emit(Equation(ket, "initial", ket, mean=mean, covariance=covariance, primed=primes), known)
 
     def _clt(self, node: ir.Clt, args: list[Expr]) -> Expr:
-        """vᵀx/√n → a centred Gaussian with Cov = E[v x v' x'] (limit.md section 2)."""
+        """vᵀx/√n → a centred Gaussian with Cov = E[v x v' x'] (docs/mathematics.md, section 4)."""
         body = args[0] * args[1]
         known = self.known(node, sp.Tuple(body))
         if known is not None:
@@ -194,7 +194,7 @@ def _renames(old: Sequence[Expr], new: Sequence[Expr]) -> bool:
 
 
 def _sections(equations: list[Equation]) -> list[Equation]:
-    """What does not change, the loop, its updates, and what is made of values over the steps."""
+    """The parts of a program: what does not change, the loop, its updates, and what uses values over the steps."""
     looped = {(e.is_ket, e.name) for e in equations if e.time is not None}
 
     def section(e: Equation) -> int:

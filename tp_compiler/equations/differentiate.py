@@ -1,7 +1,7 @@
 """∂|x>/∂Ŵᵀ|y>: forward mode over expressions, rules from primitives.py.
 
 The derivative goes through the first slot of an OuterNonlin only: iid copies are integrated out (TP IVb, Def 2.6.5).
-Where a function jumps, or has no derivative that is an expression, `NoDerivative` sends the caller to the Stein form.
+If a function jumps, or its derivative is not an expression, `NoDerivative` tells the caller to use the Stein form.
 """
 
 from __future__ import annotations

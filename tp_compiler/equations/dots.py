@@ -1,7 +1,7 @@
 """Dots: Ẇ|x> = σ² Σ_y |y> E[∂|x>/∂Ŵᵀ|y>] over the earlier products Wᵀ|y> that |x> depends on (TP IVb, Def 2.6.5).
 
 The derivative is total: it follows named kets by the chain rule, in program order and without recursion on the
-program. A derivative that is no small term becomes an equation of its own.
+program. A derivative that is not a small term becomes a separate equation.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Dots:
         return tuple(found)
 
     def _uncorrelated(self, x: Expr, own: Hat, use: Equation) -> bool:
-        """E[Ĝ x] = 0, as where |x> has a factor of mean zero that is independent of the rest."""
+        """E[Ĝ x] = 0, for example if |x> has a factor of mean zero that is independent of the others."""
         assert use.hat is not None
         hat = reindex(use.hat.symbol, self._target(own, use)[0])
         return any(self.clean(Expectation(sp.expand_mul(hat * body))) == 0 for body in self._written_out(x))
@@ -260,7 +260,7 @@ def _grouped(expectation: Expr, over: list[Expr]) -> list[tuple[dict[Expr, Expr]
 
 
 def _collapsed(term: Expr, over: list[Expr]) -> tuple[dict[Expr, Expr], Expr]:
-    """Σ_j δ_ij c_j: which summed indices a delta fixes, and the rest of the term."""
+    """Σ_j δ_ij c_j: the summed indices that a delta fixes, and the remaining term."""
     chosen: dict[Expr, Expr] = {}
     rest = []
     for factor in sp.Mul.make_args(term):

@@ -1,4 +1,4 @@
-"""What is known of a term's law without computing it: what it is random in, its symmetries, whether it is Gaussian.
+"""Facts about the law of a term, without computing it: its sources of randomness, symmetries, whether it is Gaussian.
 
 A *generator* is a declared ket family, or the hats of one matrix in one orientation. All generators of a program are
 independent (TP IVb, Def 2.6.5), and the law of a centred one is invariant under its change of sign.
@@ -88,7 +88,7 @@ def product(parts: Iterable[Character]) -> Character:
 
 
 def _apart(signs: frozenset[Generator], roots: frozenset[Generator]) -> frozenset[Generator]:
-    """The sign changes that nothing of a training loop meets."""
+    """The sign changes that do not affect a training loop."""
     copies = {copy for generator, copy in roots if generator == LOOP}
     return frozenset(s for s in signs if s[1] not in copies) if copies else signs
 

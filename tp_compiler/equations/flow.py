@@ -1,4 +1,4 @@
-"""What of a program depends on what: on the steps of training, and a ket on the products W|x> before it.
+"""Dependence in a program: on the steps of training, and of a ket on earlier products W|x>.
 
 In a loop the question "was Wᵀ|y> earlier?" has two answers: |x_t> may depend on Wᵀ|y_s> for s < t, through the states,
 or for s ≤ t, within the step. The dot of a backward product is of the second kind (Tensor Programs IV, Theorem 6.4,
@@ -37,7 +37,7 @@ class Flow:
         return [root for s in states for root in (s.init, self.following[s])]
 
     def _needed(self, roots: list[ir.Node]) -> tuple[ir.State, ...]:
-        """The states that the outputs, or states they need, are made of: in the order of the loop."""
+        """The states that the outputs depend on, directly or through other states, in the order of the loop."""
         found: dict[ir.State, None] = {}
         while True:
             new = {n.state: None for n in reachable(roots) if isinstance(n, ir.Carry | ir.Apply)}
@@ -48,7 +48,7 @@ class Flow:
 
     @property
     def jumps(self) -> bool:
-        """Does an entrywise function of the loop jump? Derivatives have Dirac parts then: dots take the Stein form."""
+        """Does an entrywise function in the loop jump? Then derivatives have Dirac parts, and dots use the Stein form."""
         return any(isinstance(n, ir.Map) and n.type.slots and n.fn in JUMPS for n in self.moving)
 
     # -- what a ket depends on ----------------------------------------------------------------------------------
@@ -94,7 +94,7 @@ def _later(lags: frozenset[Lagged], now: bool) -> frozenset[Lagged]:
 
 
 def _above(nodes: list[ir.Node], is_root: Callable[[ir.Node], bool], stop: type | None = None) -> set[ir.Node]:
-    """The nodes that are roots or made of them, not through a node of the kind `stop`."""
+    """The roots and the nodes that depend on them, not through a node of the kind `stop`."""
     found: set[ir.Node] = set()
     for node in nodes:
         through = stop is None or not isinstance(node, stop)

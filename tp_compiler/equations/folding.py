@@ -1,7 +1,7 @@
-"""Products put together again.
+"""Reassembles products that the builder has split.
 
-The builder takes products apart inside sums and means, so that a gradient Σ ξ φ'(h) dx reads no |dh> = φ'(|h>) |dx> any
-more. Where all factors of a product with a name stand in another one, they are that product.
+The builder splits products inside sums and means, so that a gradient Σ ξ φ'(h) dx no longer contains |dh> = φ'(|h>) |dx>
+itself. If all factors of a named product occur in another product, they are replaced by it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from tp_compiler.ir import nodes as ir
 
 
 class Folding:
-    """`args(node)`: the factors of a product, with what has a name of its own in the place of its factors."""
+    """`args(node)`: the factors of a product, with named products in place of their factors."""
 
     def __init__(self, named: Iterable[ir.Node]):
         self._by_factor: dict[ir.Node, list[ir.Node]] = {}

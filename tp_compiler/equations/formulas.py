@@ -1,7 +1,7 @@
-"""Expectations by their formulas: E f(g) of jointly Gaussian kets g, over their brackets.
+"""Formulas for expectations: E f(g) of jointly Gaussian kets g, in terms of their brackets.
 
-The formulas themselves come from outside (`ClosedForm`; in the program, evaluate/exact/symbolic.py). They are asked once for
-each form of an expectation, with symbols for the brackets, since the layers of a network ask the same again and again.
+The formulas themselves come from outside (`ClosedForm`; in the program, evaluate/exact/symbolic.py). They are requested once for
+each form of an expectation, with symbols for the brackets, since the layers of a network repeat the same forms.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Formulas:
         return self._asked[key]
 
     def _bracket(self, x: Ket, y: Ket) -> Expr:
-        """<x|y>, or what it is where that is as short; brackets of entrywise kets have formulas of their own."""
+        """<x|y>, or its value if that is as short; brackets of entrywise kets have their own formulas."""
         value = simplify(Expectation(x * y), self.facts)
         parts = [f for f in sp.Mul.make_args(value) if not f.is_number]
         short = len(parts) == 1 and isinstance(parts[0], Expectation)
@@ -78,7 +78,7 @@ class Formulas:
         return Expectation(x * y) if stated and not short and not is_short(value) else value
 
     def _followed(self, body: Expr) -> Expr:
-        """The body in Gaussian kets, where entrywise definitions lead there; as it stands where they do not."""
+        """The body in terms of Gaussian kets, if entrywise definitions lead to them; otherwise unchanged."""
         for _ in range(FOLLOWED):
             definitions = {
                 k: self.known[k.label].at(k, self.known[k.label].expression)
@@ -92,7 +92,7 @@ class Formulas:
 
 
 def _put(expr: Expr, values: Mapping[Expr, Expr]) -> Expr:
-    """Values in the place of symbols. Functions are not evaluated again: what SymPy knows, it knew of the symbols."""
+    """Substitutes values for symbols, without evaluating functions again: SymPy has simplified them with the symbols."""
     if expr in values:
         return values[expr]
     if not expr.args or not expr.free_symbols:

@@ -1,7 +1,7 @@
-"""Entrywise functions and numbers as SymPy: the primitives' own table read in SymPy's algebra.
+"""Entrywise functions and numbers in SymPy: the table of primitives, read in SymPy's algebra.
 
-SymPy's functions are used where it has them, so that users can go on with them; others are functions of the same name.
-Derivatives come from ir/primitives.py alone, so that every stage means the same by them.
+SymPy's functions are used where they exist, so that users can work with them; others are functions of the same name.
+Derivatives come only from ir/primitives.py, so that they are the same in every stage.
 """
 
 from __future__ import annotations

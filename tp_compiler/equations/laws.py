@@ -1,7 +1,7 @@
-"""The table of limit laws: instruction → what its limit is, with the theorem beside it.
+"""The table of limit laws: the limit of each instruction, with its theorem.
 
 `build(symbols, node, args)` writes the limit of an instruction over the limits of its arguments. Instructions that
-bring randomness of their own have no such expression: `derive.py` gives them an equation.
+introduce new randomness have no such expression: `derive.py` gives them an equation.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Law:
 
 
 def ratio(matrix: ir.MatrixSymbol) -> Expr:
-    """ρ = lim rows/columns (limit.md section 1; TP III, App. F)."""
+    """ρ = lim rows/columns (TP III, App. F)."""
     return number(matrix.rows.ratio / matrix.cols.ratio)
 
 

@@ -1,8 +1,8 @@
-"""What training adds to a matrix: W_t = W + ΔW_t, entry by entry; for linear optimizers a sum of outer products.
+"""What training adds to a matrix: W_t = W + ΔW_t, entry by entry; a sum of outer products if the optimizer is linear.
 
-An optimizer is linear where what follows its states is linear in them and in the gradient, with numbers as
+An optimizer is linear if its next states are linear in the states and in the gradient, with numbers as
 coefficients: S_{t+1} = A_t S_t + B_t dW_t. Then ΔW_t = Σ_{s<t} a_{t,s} dW_s: with constant A, B a_{t,s} is a row of
-A^{t-s-1} B, else it has a recursion of its own. With dW_s = Σ_i |dh_{s,i}><x_{s,i}| no average over a copy is left
+A^{t-s-1} B, otherwise it has its own recursion. With dW_s = Σ_i |dh_{s,i}><x_{s,i}| no average over a copy is left
 (Tensor Programs IV, Theorem 6.4): ΔW_t|x> = Σ_{s<t} a_{t,s} Σ_i |dh_{s,i}><x_{s,i}|x>.
 """
 
@@ -59,9 +59,9 @@ def _moved(expr: Expr, new: Mapping[int, int]) -> Expr | None:
 
 
 def gathered(update: Entry, states: Mapping[Entry, Expr], gradient: Equation, names: Names) -> Gathered | None:
-    """ΔW_t as a sum over the earlier gradients, or None where the optimizer is not linear.
+    """ΔW_t as a sum over the earlier gradients, or None if the optimizer is not linear.
 
-    `states`: the entry of each state of the matrix at t -> what it is at t + 1.
+    `states`: maps the entry of each state of the matrix at t to its value at t + 1.
     """
     following = _unrolled(states, names)
     own = [update, *(s for s in states if s != update and any(e.has(s) for e in following.values()))]
@@ -112,7 +112,7 @@ def _recursion(
 
 
 def operator(expr: Expr) -> Expr:
-    """Σ |y>|x>⁽¹⁾ read as Σ |y><x|; None where a term is no product of a row and a column."""
+    """Σ |y>|x>⁽¹⁾ read as Σ |y><x|; None if a term is not the product of a row and a column."""
     if isinstance(expr, sp.Add):
         terms = [operator(a) for a in expr.args]
         return None if any(t is None for t in terms) else sp.Add(*terms)

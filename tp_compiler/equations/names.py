@@ -1,6 +1,6 @@
-"""Names for equations: the source's where it has them, fresh ones elsewhere; SymPy symbols for indices.
+"""Names for equations: those of the source if it has them, otherwise new ones; SymPy symbols for indices.
 
-The cotangent of what is called h is called dh. In a training loop t counts the updates made so far, 0, 1, ..., T; data
+The cotangent of h is called dh. In a training loop t counts the updates so far, 0, 1, ..., T; data
 over `step` are read as s_t.
 """
 
@@ -87,8 +87,8 @@ class Names:
 
     @staticmethod
     def _source(program: Program, moving: Set[ir.Node]) -> SourceNames:
-        """The names of the source; an output names what has no name yet. One behind the loop is a value at its end, and
-        no name for what it is at every step; one over more indices than its value has is a statement of its own."""
+        """The names of the source; an output names a value that has no name yet. An output after the loop is a value at its end, and
+        does not name the value at every step; one over more indices than its value has is a separate statement."""
         names = dict(program.names)
         for output in program.outputs:
             declared = {i for i in output.indices if not is_time(i)}
@@ -103,7 +103,7 @@ class Names:
         return names
 
     def primal(self, node: ir.Node) -> ir.Node | None:
-        """What a node is the cotangent of: the first that the source names or declares, else the first."""
+        """The node of which a node is the cotangent: the first that the source names or declares, otherwise the first."""
         direct = [primal for primal, _ in self.cotangents.get(node, ())]
         found = [n for primal in direct for n in (primal, _base(primal))]
         return next((p for p in found if self.is_named(p)), found[0] if found else None)
@@ -113,7 +113,7 @@ class Names:
         return node in self.source or isinstance(node, ir.InitialKet | ir.Carry)
 
     def has_name(self, node: ir.Node) -> bool:
-        """Does the source name this, or what it is the cotangent of?"""
+        """Does the source name this node, or the one of which it is the cotangent?"""
         return node in self.source or (node in self.cotangents and self.is_named(self.primal(node)))
 
     # -- indices ------------------------------------------------------------------------------------------------
@@ -152,7 +152,7 @@ class Names:
         return mapping
 
     def plain(self, symbol: Expr, taken: Iterable[str] = ()) -> Expr:
-        """The first of i, i₂, i₃, ... that is not taken, and that stands for no other axis anywhere."""
+        """The first of i, i₂, i₃, ... that is not taken and denotes no other axis anywhere."""
         base = symbol.name.partition(_FRESH)[0].rstrip(_DIGITS + _MARKS)
         axis, taken, k = self._axis_of(symbol), set(taken), 1
         while True:
@@ -179,7 +179,7 @@ class Names:
 
     # -- labels -------------------------------------------------------------------------------------------------
     def label(self, name: str, positions: Positions, is_ket: bool, timed: bool = False) -> str:
-        """A label no other ket (or scalar) has: a name bound again gets a number. `timed`: t comes before the rest."""
+        """A label that no other ket (or scalar) has: a rebound name gets a number. `timed`: t comes before the other indices."""
         pattern = ",".join([":"] * timed + [str(p) if isinstance(p, int) else ":" for p in positions])
         suffix = f"[{pattern}]" if any(isinstance(p, int) for p in positions) else ""
         labels, trial, k = self._labels[is_ket], name, 1
@@ -196,7 +196,7 @@ class Names:
         return free
 
     def cotangent(self, label: str, is_ket: bool) -> str:
-        """dh for what is called h; dh′ for a gradient of something else by the same h."""
+        """dh for the gradient by h; dh′ for a gradient of something else by the same h."""
         name, bracket, pattern = label.partition("[")
         trial = f"d{name}"
         while self._meets(trial, bracket + pattern, is_ket) or trial in self._reserved:
@@ -210,7 +210,7 @@ class Names:
         return bool(own) and (pattern in own or "" in own or not pattern)
 
     def fresh(self, stem: str, is_ket: bool) -> str:
-        """z1, z2, ...: behind the source's own names of that form, whose numbering goes on."""
+        """z1, z2, ..., continuing the numbering of names of that form in the source."""
         if stem not in self._counts:
             numbers = (name.removeprefix(stem) for name in self._reserved if name.startswith(stem))
             self._counts[stem] = max((int(k) for k in numbers if k.isascii() and k.isdigit() and len(k) < 6), default=0)
@@ -222,9 +222,9 @@ class Names:
                 return trial
 
     def state(self, state: ir.State) -> str:
-        """The label of a state: u for |u>, m^u for Adam's |u>.m, ΔW for what W has learned, κ^W for its factor.
+        """The label of a state: u for |u>, m^u for Adam's |u>.m, ΔW for the change of W, κ^W for its factor.
 
-        Where a ket starts at 0 beside an initial one, as in the neural tangent limit, it is Δu.
+        A ket that starts at 0 and is added to an initial one, as in the neural tangent limit, is Δu.
         """
         parameter, *rest = state.name.replace("|", "").replace(">", "").split(".")
         learned = state.is_matrix or (state.type.is_ket and not rest and not isinstance(state.init, ir.InitialKet))

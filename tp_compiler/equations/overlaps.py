@@ -1,7 +1,7 @@
-"""Products that meet: W|x_i> and W|x_1> are members of one family, so that every product has one hat and one equation.
+"""Products that coincide for some index: W|x_i> and W|x_1> are members of one family, with one hat and one equation each.
 
-Were they two families, E[∂|y>/∂Ŵ|x_i>] and E[∂|y>/∂Ŵ|x_1>] would be one derivative at i = 1, stated and counted twice.
-The places of all products are known after a walk through the program; where some meet, a second walk gives them the
+As two families, E[∂|y>/∂Ŵ|x_i>] and E[∂|y>/∂Ŵ|x_1>] would coincide at i = 1, and be counted twice.
+The places of all products are known after one walk through the program; if some coincide, a second walk gives them the
 smallest family that has all of them as members.
 """
 
@@ -23,10 +23,10 @@ Product: TypeAlias = tuple[ir.MatMul, int]
 
 @dataclass(frozen=True)
 class Met:
-    """One product: `key` says which matrix (and orientation) is applied to which family of kets, and where it stands.
+    """One product: `key` identifies the matrix (and orientation) and the family of kets it is applied to, and its place.
 
-    `own`: the indices of its name in the source, in their order; None where it has none there. `members`: the kets that
-    the argument is put together of, where it is.
+    `own`: the indices of its name in the source, in order; None if it has no name there. `members`: the kets from which
+    the argument is assembled, if it is.
     """
 
     key: tuple[Hashable, ...]
@@ -39,8 +39,8 @@ class Met:
 
 @dataclass(frozen=True, eq=False)
 class Family:
-    """The family of products that meet. `slots`: for each position of a place a number, where all have it, or which of
-    the family's indices stands there. `named` is a product whose name in the source is the family's, with its indices
+    """A family of products that coincide. `slots`: for each position of a place a number, if all members have it, or which of
+    the family's indices is there. `named` is a product whose name in the source is the family's, with its indices
     in the order `order` of slots."""
 
     slots: tuple[int | Expr, ...]
@@ -48,13 +48,13 @@ class Family:
     order: tuple[int, ...] = field(default=())
 
     def variables(self, place: Place) -> dict[int, Expr]:
-        """What stands in each slot at a place."""
+        """The entry of each slot at a place."""
         return {s: e for s, e in zip(self.slots, place, strict=True) if isinstance(s, int)}
 
 
 @dataclass(frozen=True)
 class Meeting:
-    """What has been learned of the products that meet: their families, and those to be written member by member."""
+    """The products that coincide: their families, and those to be written member by member."""
 
     families: Mapping[Product, Family] = field(default_factory=dict)
     apart: frozenset[ir.MatMul] = frozenset()
@@ -65,8 +65,8 @@ class Meeting:
 
 
 def meeting(products: Iterable[Met], before: Meeting) -> Meeting:
-    """The families of products that meet without being the same up to the names of their indices, and the products
-    with kets put together of others that the matrix is applied to one by one."""
+    """The families of products that coincide without being the same up to the names of their indices, and the products
+    with assembled kets to whose members the matrix is also applied one by one."""
     found: dict[Product, Family] = {}
     by_key: dict[Hashable, list[Met]] = {}
     whole: dict[Hashable, list[Met]] = {}
@@ -89,7 +89,7 @@ def _has_members_in(product: Met, group: Iterable[Met]) -> bool:
 
 
 def _connected(group: Sequence[Met]) -> list[list[Met]]:
-    """Products that meet each other, or through others."""
+    """Products that coincide, directly or through others."""
     parts: list[list[Met]] = []
     for product in group:
         meeting = [part for part in parts if any(_meet(product.place, other.place) for other in part)]
@@ -99,7 +99,7 @@ def _connected(group: Sequence[Met]) -> list[list[Met]]:
 
 
 def _meet(one: Place, other: Place) -> bool:
-    """May the two be one member? Numbers that differ say no; gathered and shifted positions may be any."""
+    """Can the two be the same member? Not if numbers differ; gathered and shifted positions can be any."""
     return all(not (a.is_Integer and b.is_Integer and a != b) for a, b in zip(one, other, strict=True))
 
 
@@ -134,7 +134,7 @@ def general_place(
     family: Family, formal: Sequence[Expr], other: Callable[[Expr, Iterable[str]], Expr]
 ) -> tuple[Place, Mapping[int, Expr]]:
     """The family's own place, over the indices `formal` that each position ranges over; `other(i, taken)` is one for
-    the same range in the place of what another position has."""
+    the same range at another position."""
     chosen: dict[int, Expr] = {}
     for slot, index in zip(family.slots, formal, strict=True):
         if isinstance(slot, int) and slot not in chosen:

@@ -45,7 +45,7 @@ class Products:
         self._stated: dict[Family, tuple[Named, Mapping[int, Expr]]] = {}
 
     def argument(self, node: ir.MatMul | ir.Apply) -> Expr:
-        """What a matrix is applied to has a name, unless it is 0."""
+        """Names the argument of a matrix, unless it is 0."""
         x = self.work.expr[node.args[0]]
         if x != 0 and not isinstance(x, Named):
             x = self.work.expr[node.args[0]] = self.work.named(node.args[0], x, always=True)
@@ -83,7 +83,7 @@ class Products:
         return reindex(matrix.variance, dict(zip(matrix.indices, hat.member, strict=True)))
 
     def _applied(self, node: ir.Node, matmul: ir.MatMul, hat: Hat, keep: Expr, learned: ir.Apply | None) -> Expr:
-        """The product, member by member where other products meet members of it."""
+        """The product, member by member if other products coincide with members of it."""
         self.training.arguments.setdefault((hat.matrix, hat.transposed), set()).add(hat.argument.label)
         parts = self._parts(hat.argument) if matmul in self.known.apart else None
         if parts is None or not parts.args[0].is_Symbol:
@@ -119,7 +119,7 @@ class Products:
 
     # -- products that meet --------------------------------------------------------------------------------------
     def _note(self, p: _Product) -> None:
-        """Where a product of a named family stands, for `overlaps.meeting`."""
+        """Records the place of a product of a named family, for `overlaps.meeting`."""
         x = p.hat.argument
         if not isinstance(x, Ket):
             return
@@ -141,12 +141,12 @@ class Products:
         return reindex(symbol, dict(zip(symbol.indices[1:], member, strict=True))) if symbol != 1 else symbol
 
     def _fits(self, family: Family, p: _Product) -> bool:
-        """Is what the family keeps of W known for all members?"""
+        """Is the factor of W known for all members of the family?"""
         fixed = not any(isinstance(s, int) for s in family.slots[: len(p.hat.member)])
         return p.keep == 1 or fixed or p.keep == self._kept(p.matmul, p.hat.member)
 
     def _in_family(self, family: Family, p: _Product) -> Expr:
-        """A member of a family of products that meet; the first one states the family."""
+        """A member of a family of products that coincide; the first one states the family."""
         hat = p.hat
         if family not in self._stated:
             x = self.facts.definitions[hat.argument.label].symbol
@@ -223,7 +223,7 @@ class Products:
 
 
 def _whole(equation: Equation) -> Equation:
-    """A product's expression: keep (hat + dot) + what is learned."""
+    """A product's expression: keep (hat + dot) + learned part."""
     assert equation.hat is not None
     value = equation.keep * (equation.hat.symbol + equation.dot_expression())
     return replace(equation, expression=value if equation.learned is None else value + equation.learned)

@@ -1,4 +1,4 @@
-"""The last touches on a system: common expectations named once, closed forms beside them, the unused left out."""
+"""Final passes over a system: name common expectations, add closed forms, drop what is unused."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tp_compiler.equations.terms import Expectation, Expr, Named, common_factor,
 
 
 def finish(system: System, facts: Facts, names: Names, simplify: bool, closed_form: ClosedForm | None) -> System:
-    """The system as it is handed out."""
+    """The finished system."""
     equations = system.equations
     if simplify:
         equations = tuple(_legible(e, names) for e in _needed(_shared(equations)))
@@ -69,7 +69,7 @@ def _renamed(expr: Expr, known: dict[Expr, Named]) -> Expr:
 
 
 def _needed(equations: tuple[Equation, ...]) -> tuple[Equation, ...]:
-    """Without fresh scalars and derivatives that nothing refers to any more."""
+    """Drops new scalars and derivatives to which nothing refers any longer."""
     counts: Counter[tuple[type, str]] = Counter()
     for e in equations:
         counts.update(_references(e))

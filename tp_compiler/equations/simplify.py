@@ -123,7 +123,7 @@ def _scalars(e: Expectation, facts: Facts) -> Expr | None:
 
 
 def components(body: Expr, facts: Facts) -> list[list[Expr]]:
-    """The factors of a product, grouped by what they are random in."""
+    """The factors of a product, grouped by their sources of randomness."""
     groups: list[tuple[set[Generator], list[Expr]]] = []
     for factor in sp.Mul.make_args(body):
         roots, members = set(facts.of(factor).roots), [factor]
@@ -161,7 +161,7 @@ def _affine(e: Expectation, facts: Facts) -> Expr | None:
 
 
 def _correlated(body: Expr, facts: Facts) -> list[Expr] | None:
-    """The products of a term of x and one of y in x y that do not vanish; None where the body is no product of two."""
+    """The products of a term of x and one of y in x y that do not vanish; None if the body is not a product of two factors."""
     x, y = (body.base, body.base) if isinstance(body, sp.Pow) and body.exp == 2 else (*body.args, None)[:2]
     if y is None or (isinstance(body, sp.Mul) and len(body.args) != 2):
         return None
@@ -272,7 +272,7 @@ def _initial_pair(e: Expectation, facts: Facts) -> Expr | None:
 
 
 def _definition(e: Expectation, facts: Facts) -> Expr | None:
-    """A bracket of two affine kets, if writing them out gives next to a number; else it stays a bracket of names."""
+    """A bracket of two affine kets, if writing them out gives little more than a number; otherwise it stays a bracket of names."""
     pairs = _pairs(e)
     if len(pairs) != 1 or pairs[0][0] * pairs[0][1] != e.body:
         return None
@@ -294,7 +294,7 @@ def _definition(e: Expectation, facts: Facts) -> Expr | None:
 
 
 def is_short(value: Expr) -> bool:
-    """Shorter than a bracket: a number, or a delta. Longer values are stated beside their bracket (brackets.py)."""
+    """Shorter than a bracket: a number, or a delta. Longer values are stated together with their bracket (brackets.py)."""
     return not value.has(Expectation, sp.Sum) and value.count_ops() <= _SHORT
 
 
@@ -379,7 +379,7 @@ def number_in_front(s: Expr) -> Expr | None:
 
 
 def _inner(s: Expr) -> Expr:
-    """Σ_i c_i Σ_j x_ij as Σ_i Σ_j c_i x_ij where the inner one has a delta, so that the delta meets its index."""
+    """Σ_i c_i Σ_j x_ij as Σ_i Σ_j c_i x_ij if the inner sum contains a delta, so that the delta can act on its index."""
     for factor in sp.Mul.make_args(s.function):
         if isinstance(factor, sp.Sum) and factor.has(sp.KroneckerDelta):
             rest = sp.Mul(*(f for f in sp.Mul.make_args(s.function) if f is not factor))

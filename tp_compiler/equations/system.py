@@ -1,4 +1,4 @@
-"""A system of limit equations: one named equation after the other, in program order, never one nested expression."""
+"""A system of limit equations: named equations in program order, never one nested expression."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ class HatPart:
 class DotTerm:
     """`coefficient`·|y>, summed over the indices `over`. Unpacks as (ket, coefficient).
 
-    `derivative` is E[∂|x>/∂Ŵᵀ|y>] not carried out (times δ where only one member of a family of matrices meets |y>):
+    `derivative` is E[∂|x>/∂Ŵᵀ|y>], unevaluated (times δ if only one member of a family of matrices is applied to |y>):
     times `scale` (σ², or ρσ²) it is the coefficient; None in the Stein form. `symbol` is the name that other equations
-    know the coefficient by. In a training loop |y_s> is summed over the steps from 0 to `last`, too: `steps` is
+    use for the coefficient. In a training loop |y_s> is also summed over the steps from 0 to `last`: `steps` is
     (s, last).
     """
 
@@ -65,7 +65,7 @@ class DotTerm:
         return self.summed((self.coefficient if self.symbol is None else self.symbol) * self.ket)
 
     def summed(self, value: Expr) -> Expr:
-        """`value` summed over what the term is summed over."""
+        """`value` summed over the indices of the term."""
         if self.over:
             value = sp.Sum(value, *((i, 1, n) for i, n in self.over))
         return sp.Sum(value, (self.steps[0], 0, self.steps[1])) if self.steps else value
@@ -77,10 +77,10 @@ class Equation:
 
     `kind`: initial (|u> ~ N(mean, covariance)), product (hat + dot), ket (entrywise), scalar, clt (jointly Gaussian,
     mean 0, `covariance`; `others` are earlier families, over primed indices, with the covariance where that is not 0),
-    derivative (`meaning` says of what), coefficient (of a dot, `meaning` its expectation),
+    derivative (of `meaning`), coefficient (of a dot, `meaning` its expectation),
     bracket (`meaning` is the bracket, its own name). `closed_form` is the formula of an expectation, where known.
 
-    In a training loop a symbol carries the number of updates, `time`. Kinds of the loop alone: state (`expression` at
+    In a training loop a symbol has the number of updates as an index, `time`. Kinds that occur only in loops: state (`expression` at
     t + 1, `start` at 0), entry (of a gradient by a matrix), operator (what a linear optimizer adds to a matrix), weight
     (its coefficients, `start` at t = s + 1). A product with a trained matrix is `keep` (hat + dot) + `learned`.
     """
@@ -164,8 +164,8 @@ class Clock:
 
 @dataclass(frozen=True, repr=False)
 class System:
-    """The limit equations of a program. `system["h2"]` is an equation; "|x>" is the ket x beside a scalar x, and
-    "<x|y>" what is stated of a bracket. `clock` is None where nothing is trained.
+    """The limit equations of a program. `system["h2"]` is an equation; "|x>" is the ket x if there is also a scalar x, and
+    "<x|y>" the statement about a bracket. `clock` is None if nothing is trained.
 
     `sizes`: an index i runs over 1, ..., sizes[i] (the clock over 0, 1, ..., sizes[t] - 1). `data`: the numbers of the
     program's data, over the indices that a `Data` term has, as nested sequences or arrays.

@@ -1,8 +1,8 @@
 """The terms of limit equations: SymPy expressions over kets, hats and expectations; nothing is evaluated here.
 
 Notation of Tensor Programs IVb, sections 1.2 and 4.2: `Ket` |x_i>, `Hat` Ŵ|x>, `Expectation` E[...] (a bracket <x|y> is
-E|x>|y>), a ket's iid copy |x>⁽ᵏ⁾ with `copy = k`. Indices stay symbols: one term stands for a whole family.
-An index expression outside its axis stands for 0 (what `shift` means).
+E|x>|y>), a ket's iid copy |x>⁽ᵏ⁾ with `copy = k`. Indices stay symbols: one term represents a whole family.
+A term with an index expression outside its axis is 0 (the meaning of `shift`).
 """
 
 from __future__ import annotations
@@ -175,7 +175,7 @@ class Stein(sp.Expr):
     """The coefficient of one |y> in |Y><Y|Y>⁺<Ĝ|x>. args: |y>, the |Y>, their hats Ĝ, |x>, indices that Y runs over,
     and the steps of training it runs over: (s, last).
 
-    The form of the dot rule that takes no derivative (TP IVb after Def 2.6.5; TP III): right for jumps too.
+    The form of the dot rule without derivatives (TP IVb after Def 2.6.5; TP III), which also holds for jumps.
     """
 
     is_commutative = True
@@ -308,7 +308,7 @@ _BOUND = {"solve": (1,), "logdet": (0, 1)}
 class Linalg(sp.Expr):
     """A function of finite matrices (ir.Linalg, ir.Spectral). args: op, function, (rows, cols), hidden, arguments.
 
-    Hidden indices are bound; so is what the result does not have: cols of `solve`, both of `logdet`.
+    Hidden indices are bound, and so are those that the result does not have: cols of `solve`, both of `logdet`.
     """
 
     is_commutative = True
@@ -366,7 +366,7 @@ def bracket(x: Expr, y: Expr) -> Expectation:
 
 
 def rebuild(expr: Expr, rule: Callable[[Expr], Expr | None]) -> Expr:
-    """`rule` gives a replacement, not descended into, or None to go on with the arguments."""
+    """`rule` returns a replacement, which is not traversed, or None to continue with the arguments."""
     found = rule(expr)
     if found is not None:
         return found
@@ -388,7 +388,7 @@ def bound(expr: Expr) -> tuple[Expr, ...]:
 
 
 def rebound(expr: Expr, body: Callable[[Expr], Expr], new: Mapping[Expr, Expr]) -> Expr:
-    """A binder over other indices: `body` is applied to what is inside, then the bound indices are exchanged."""
+    """A binder over other indices: `body` is applied to its inside, then the bound indices are exchanged."""
 
     def inside(e: Expr) -> Expr:
         return _replaced(body(e), new)
@@ -423,7 +423,7 @@ def _replaced(expr: Expr, new: Mapping[Expr, Expr]) -> Expr:
 
 
 def reindex(expr: Expr, mapping: Mapping[Expr, Expr]) -> Expr:
-    """Indices replaced, all at once; a bound index that would be caught is renamed first (with a tilde)."""
+    """Replaces indices simultaneously; a bound index that would be captured is renamed first (with a tilde)."""
     mapping = {k: v for k, v in mapping.items() if k != v}
     if not mapping:
         return expr
@@ -449,7 +449,7 @@ def like(symbol: Expr, name: str) -> Expr:
 
 
 def fresh_like(symbol: Expr, taken: Iterable[Expr]) -> Expr:
-    """The index with as many tildes as it takes to be none of those taken."""
+    """The index with as many tildes as needed to differ from those taken."""
     taken, new = set(taken), symbol
     while new in taken or new == symbol:
         new = like(symbol, new.name + "\u0303")
@@ -466,7 +466,7 @@ def common_factor(e: Expr) -> tuple[Expr, Expr] | None:
 
 
 def marked(expr: Expr, copy: int) -> Expr:
-    """|x>@k: the row's kets become copy k. What is averaged over the row is a number and stays."""
+    """|x>@k: kets of the row become copy k. Averages over the row are numbers and do not change."""
     return with_copies(expr, {0: copy})
 
 
@@ -513,7 +513,7 @@ def recopied(expr: Expr, new: Mapping[int, int]) -> Expr | None:
 
 
 def copies_of(expr: Expr) -> frozenset[int]:
-    """The copies that an expression is random in: 0 for the row; an expectation takes its own away."""
+    """The copies in which an expression is random, 0 for the row; an expectation removes its own."""
     found: set[int] = set()
     todo = [expr]
     while todo:

@@ -93,7 +93,7 @@ class Training:
 
     # -- instructions -------------------------------------------------------------------------------------------
     def apply(self, node: ir.Apply, x: Expr, member: Sequence[Expr]) -> Expr:
-        """Δ|x> = E⁽ᵏ⁾[Δ⁽⁰ᵏ⁾|x>⁽ᵏ⁾], and ρ E⁽ᵏ⁾[Δ⁽ᵏ⁰⁾|x>⁽ᵏ⁾] transposed (limit.md section 3 for ρ)."""
+        """Δ|x> = E⁽ᵏ⁾[Δ⁽⁰ᵏ⁾|x>⁽ᵏ⁾], and ρ E⁽ᵏ⁾[Δ⁽ᵏ⁰⁾|x>⁽ᵏ⁾] transposed."""
         slot, symbol = node.state.slot, self.symbols[node.state]
         own = (self.names.symbol(i) for i in node.state.type.indices)
         entry = reindex(symbol, dict(zip(own, member, strict=True)))
@@ -105,7 +105,7 @@ class Training:
         return ratio * Expectation(entry * marked(x, slot), (slot,))
 
     def advanced(self, node: ir.Node, value: Expr, start: Mapping[ir.Node, Expr]) -> Expr | None:
-        """The value of a state after the update, where `node` is that; its equation is kept."""
+        """The value of a state after the update, if `node` is that; its equation is recorded."""
         state = self.of.get(node)
         if state is None or isinstance(value, Named) or not value.args:
             return None
@@ -121,7 +121,7 @@ class Training:
         self.equations[state] = Equation(symbol, "state", value, start=begins, time=self.names.time)
 
     def gradient(self, node: ir.Node, value: Expr) -> Entry | None:
-        """dW_t⁽⁰¹⁾ = Σ |dh_t>|x_t>⁽¹⁾, where `node` is that; what an optimizer has made of it is called step^W."""
+        """dW_t⁽⁰¹⁾ = Σ |dh_t>|x_t>⁽¹⁾, if `node` is that; the result of the optimizer is called step^W."""
         slot = self.gradients.get(node)
         if slot is None or slot in self.dW:
             return None
@@ -176,7 +176,7 @@ class Training:
         return [*([] if written is not None else [gradient]), *gain.equations, found]
 
     def _written(self, e: Equation, linear: Mapping[int, Gathered]) -> Equation:
-        """What linear optimizers have gathered in the place of ΔW's entries."""
+        """The sums that linear optimizers accumulate, in place of the entries of ΔW."""
         gains = {g.entry.label: g for g in linear.values()}
         if e.kind in ("operator", "entry") or not gains:
             return e

@@ -1,8 +1,8 @@
-"""What a derivation works on: the equations so far, what is known of their kets, and the names of nodes.
+"""The state of a derivation: the equations so far, facts about their kets, and the names of nodes.
 
-Names bound in the source are equations of their own, and so are the cotangents of what they name; so is whatever would
-nest too deeply, so that no expression grows with the program and no recursion meets a limit. Families that differ in
-index names alone are one.
+Names bound in the source have separate equations, and so have their cotangents; so has everything that would
+nest too deeply, so that no expression grows with the program and no recursion is too deep. Families that differ only in
+index names are one.
 """
 
 from __future__ import annotations
@@ -68,12 +68,12 @@ class Work:
         self.count = uses(self.nodes, self.folding.args)
 
     def clean(self, expr: Expr) -> Expr:
-        """The expression as it is stated."""
+        """The expression in the form in which it is stated."""
         expr = renumbered(expr)
         return renumbered(simplify(expr, self.facts)) if self.simplify else expr
 
     def emit(self, equation: Equation, character: Character | None = None) -> Named:
-        """Adds an equation and what is known of its ket."""
+        """Adds an equation and the facts about its ket."""
         self.equations.append(equation)
         if equation.is_ket:
             looped = LOOPED if equation.time is not None else None
@@ -110,7 +110,7 @@ class Work:
         return Ket(label, 0, *indices) if is_ket else Scalar(label, *indices)
 
     def _label(self, node: ir.Node, is_ket: bool) -> str:
-        """The name in the source; t stands in front of fixed positions."""
+        """The name in the source; t comes before fixed positions."""
         name, written = self.names.source[node]
         # An index that the value does not carry has no place: |h[i,1]> = |x> is h_1.
         positions = tuple(p for p in written if isinstance(p, int) or p in node.type.indices)
@@ -125,7 +125,7 @@ class Work:
         return [*([self.names.time] if self.is_current(node) else []), *(self.names.symbol(i) for i in own)]
 
     def named_family(self, family: Family, slots: Mapping[int, Expr], looped: bool) -> Ket:
-        """The name of a family of products that meet: the source's where it has one for all of it."""
+        """The name of a family of products that coincide: the source's, if it has one for the whole family."""
         if family.named is not None:
             label, order = self._label(family.named[0], True), family.order
         else:
@@ -141,7 +141,7 @@ class Work:
         return self.names.fresh(stem, is_ket)
 
     def wants_name(self, node: ir.Node, value: Expr) -> bool:
-        """Is this worth an equation of its own?"""
+        """Should this have a separate equation?"""
         if not (node.type.is_scalar or node.type.is_ket) or isinstance(value, Named) or not value.args:
             return False
         if isinstance(node, ir.Linalg | ir.Spectral | ir.Unavailable) or node in self.names.source:
@@ -161,8 +161,8 @@ class Work:
         return weight > 2 * _LONG or (count > 1 and weight > _SHARED and bool(value.count_ops() > _SHARED))
 
     def named(self, node: ir.Node, value: Expr, always: bool = False) -> Expr:
-        """The value under a name: that of a family with the same value, or a new one with its equation. Numbers and
-        pairs of kets stay as they are, unless `always`."""
+        """The value by its name: that of a family with the same value, or a new one with its equation. Numbers and
+        pairs of kets are not named, unless `always`."""
         value = self.clean(value)
         short = isinstance(value, Named) or (not always and (not value.args or pair_of(value)))
         if short and node not in self.names.source:
@@ -178,7 +178,7 @@ class Work:
         return symbol
 
     def _whole_family(self, node: ir.Node, value: Expr) -> Named | None:
-        """h over (i, s) for |h_{i,1}>, |h_{i,2}>, ... put together, where the source gives it no other name."""
+        """h over (i, s) for |h_{i,1}>, |h_{i,2}>, ... assembled, if the source has no other name for it."""
         found = family_of(value) if isinstance(value, Stacked) and node not in self.names.source else None
         if found is None or set(found[1]) != set(self.indices(node)) or not all(i.is_Symbol for i in found[1]):
             return None
@@ -188,7 +188,7 @@ class Work:
         return Scalar(name, *indices) if node.type.is_scalar else Ket(name, 0, *indices)
 
     def known(self, node: ir.Node, value: Expr, without: Expr | None = None) -> Expr | None:
-        """A family under other index names that has a name already (the same one, where the source gives it one).
+        """A family with other index names that already has a name (the same name, if the source gives it one).
 
         `without`: an index of the node that the value does not have, as one member of the node's family.
         """

@@ -1,1 +1,1 @@
-"""A checked program as NEXORT text again, with gradients, tangent kernels and the gradients of training written out."""
+"""A checked program as NEXORT text, with gradients, tangent kernels and the gradients of training written out."""

@@ -1,7 +1,7 @@
-"""Nodes that are one up to the names of their indices: `h[j]` is `h[i]` read under another name.
+"""Nodes that are equal up to the names of their indices: `h[j]` is `h[i]` under another name.
 
-Every node gets a class and its free indices in an order of the class: two nodes of one class are the same with the
-first index of the one in the place of the first of the other, and so on. Copies are numbered like indices.
+Every node gets a class and its free indices in an order of the class: two nodes of one class are equal after replacing the
+first index of one by the first of the other, and so on. Copies are numbered like indices.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class _Numbering:
         self.order: dict[Label, int] = {}
 
     def of_fields(self, node: ir.Node, args: list[Kind]) -> Iterator[object]:
-        """What makes a node what it is, its indices and copies numbered."""
+        """The defining attributes of a node, with indices and copies numbered."""
         if isinstance(node, _BY_IDENTITY):
             yield from (node, self.placed(node.type.indices))
             return
@@ -92,7 +92,7 @@ class _Numbering:
         return self.order.setdefault(x, len(self.order)), x.axis if isinstance(x, Index) else None
 
     def copies(self, slots: int | tuple[int, ...]) -> tuple[object, ...]:
-        """The row's own neurons, 0, are no copy."""
+        """The copies; the row's own neurons, 0, are not a copy."""
         return tuple(self.label(s) if s else 0 for s in (slots if isinstance(slots, tuple) else (slots,)))
 
 

@@ -1,6 +1,6 @@
-"""Nodes as expressions: one rule a form.
+"""Nodes as expressions: one rule per form.
 
-What is bound is read by its name under the brackets of the place, everything else is written out with them, so that a
+Bound nodes are read by name with the brackets of the place, everything else is written out with them, so that a
 renamed index costs no statement (references.py).
 """
 
@@ -107,7 +107,7 @@ class Expressions(Reading):
         return False, Piece(f"{form.word}[{names}]({signed((minus, body)).text})", ATOM, body.ket)
 
     def _averaged(self, node: ir.Contract, args: Sequence[ir.Node], env: Env, at: Place) -> Signed:
-        """The product of the factors, averaged over the slots: scalars stand in front."""
+        """The product of the factors, averaged over the slots, with scalars in front."""
         factors = self._parts(args, env, at, "product")
         if not node.slots:
             return self._of_factors(factors, at)
@@ -240,7 +240,7 @@ class Expressions(Reading):
 
 
 def _is_operator(piece: Piece) -> bool:
-    """`W |x>`, not `2 W |x>`: may stand behind another operator as it is."""
+    """`W |x>`, not `2 W |x>`: can follow another operator without parentheses."""
     head = piece.text.split(" ", 1)[0]
     return not head[0].isdigit() and "(" not in head and head[0] not in "<|"
 

@@ -1,7 +1,7 @@
-"""Instructions as they are written: the words of the language that an instruction, or several together, stand for.
+"""Maps instructions, or small groups of them, back to constructs of the language.
 
 `1 - step(abs(i - j))` is `delta[i,j]`, `exp(x - logsumexp[t](x))` is `softmax[t](x)`, a sum of 1/n x is `mean[i](x)`,
-`1 - tanh(x)^2` is `tanh'(x)`. Everything else is written as it is. A form names the nodes it is written with (`args`).
+`1 - tanh(x)^2` is `tanh'(x)`. Everything else is written literally. A form names the nodes it is written with (`args`).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Form:
 
     @property
     def rigid(self) -> tuple[Index, ...]:
-        """Indices of the result that stand in brackets: they must be written as names."""
+        """Indices of the result that occur in brackets: they must be written as names."""
         return tuple(i for i in self.indices if i not in self.hidden)
 
 
@@ -74,13 +74,13 @@ class Forms:
         self.learn_products(self.slopes)
 
     def learn_products(self, nodes: Iterable[ir.Node]) -> None:
-        """Records products with a name: averages take products apart, and are written with them whole."""
+        """Records named products: averages split products, but are written with them whole."""
         for node in nodes:
             if isinstance(node, ir.Map) and node.fn == "mul":
                 self.products.setdefault(node.args[0], []).append(node)
 
     def _grouped(self, node: ir.Node) -> tuple[ir.Node, ...]:
-        """The factors of a product or average, products with a name in the place of theirs: the longest first."""
+        """The factors of a product or average, with named products in place of their factors, the longest first."""
         factors = list(unmasked(node.args))
         known = {p for f in factors for p in self.products.get(f, ()) if p.serial < node.serial}
         for product in sorted(known, key=lambda p: (-len(p.args), p.serial)):
@@ -110,7 +110,7 @@ class Forms:
 
 
 def _length(node: ir.Node, leaf: ir.Node) -> int:
-    """How many entrywise functions a node is made of, down to a leaf."""
+    """The number of entrywise functions in a node, down to the leaves."""
     if node is leaf or not isinstance(node, ir.Map):
         return 0
     return 1 + sum(_length(a, leaf) for a in node.args)
@@ -181,7 +181,7 @@ def _softmax(node: ir.Map) -> Form | None:
 
 
 def clocked(position: ir.Node) -> tuple[ir.Node, ir.Node] | None:
-    """(step, raw position) where a position is made of the clock: `step` itself, `step + 1`, or `step - 1`, at least 1."""
+    """(step, raw position) if a position is computed from the clock: `step` itself, `step + 1`, or `step - 1`, at least 1."""
     match position:
         case ir.Trace(args=(inner,)):
             return clocked(inner)
@@ -195,7 +195,7 @@ def clocked(position: ir.Node) -> tuple[ir.Node, ir.Node] | None:
 
 
 def _place(position: ir.Node) -> ir.Node:
-    """What is written in a bracket for a position."""
+    """The text of a position in a bracket."""
     found = clocked(position)
     return position if found is None else found[0]
 

@@ -1,4 +1,4 @@
-"""Index names: those that the axes declare, and further ones where a program has made up its own (`i#3`)."""
+"""Index names: those that the axes declare, and new ones for generated indices (`i#3`)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ STEP = "step"
 
 
 class Indices:
-    """The names of every axis. No new name may be among the words `taken`; in a bracket those of `kets` mean kets."""
+    """The names of every axis. New names must not be among the words `taken`; in a bracket those of `kets` denote kets."""
 
     def __init__(self, declared: dict[Axis, list[str]], taken: set[str], kets: set[str], span: Span):
         self.declared = declared
@@ -25,9 +25,9 @@ class Indices:
         return self.declared.setdefault(axis, [])
 
     def pick(self, index: Index, used: Iterable[str], seen: Iterable[str] = ()) -> str:
-        """A name for an index that is not among those used beside it: its own, another one of its axis, or a new one.
+        """A name for an index that differs from those used together with it: its own, another one of its axis, or a new one.
 
-        Names seen around it are avoided, too, where the axis has others.
+        Names seen around it are also avoided, if the axis has others.
         """
         used, seen = set(used), set(seen)
         names = self.names(index.axis)

@@ -1,6 +1,6 @@
-"""Names of what is bound: the source's, `dh` for the gradient at `h`, and short new ones.
+"""Names of bindings: those of the source, `dh` for the gradient at `h`, and short new ones.
 
-Kets and everything else share one set of names here, since inside a bracket both are written alike.
+Kets and everything else share one set of names here, since both look the same inside a bracket.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ FRESH = {True: "z", False: "c"}
 
 @dataclass(eq=False)
 class Family:
-    """Members bound one by one, `|h[i,1]> = ...`. Where it is read over `index`, one statement must say which axis it
-    is: the first stands in a loop `for s in 1..1`."""
+    """Members bound one by one, `|h[i,1]> = ...`. If the family is read over `index`, one statement must show which axis it
+    is: the first is written in a loop `for s in 1..1`."""
 
     index: Index | None = None
     opened: bool = False
@@ -30,9 +30,9 @@ class Family:
 
 @dataclass(frozen=True, eq=False)
 class Name:
-    """What a node is called: `brackets` are its own indices, and positions for a member of a family.
+    """The name of a node: `brackets` are its own indices, and positions for a member of a family.
 
-    `clocked`: a quantity of the training, which has a value at every step.
+    `clocked`: a quantity of training, with a value at every step.
     """
 
     ident: str
@@ -44,7 +44,7 @@ class Name:
 
 @dataclass(eq=False)
 class Naming:
-    """The names of the leaves (`declared`), of what is bound (`names`) and of initial values kept (`aliases`)."""
+    """The names of leaves (`declared`), of bindings (`names`) and of saved initial values (`aliases`)."""
 
     plan: Plan
     taken: set[str]
@@ -81,7 +81,7 @@ class Naming:
 
     # -- declarations -------------------------------------------------------------------------------------------
     def _declare(self, declared: Iterable[Declared]) -> None:
-        """Kets and matrices keep their names, which random draws belong to; data and scalars give way to kets."""
+        """Kets and matrices keep their names, which determine random draws; data and scalars are renamed in favour of kets."""
         declared = list(declared)
         kets = {d.ident for d in declared if d.ket}
         functions = set(self.plan.unit.model.vocabulary.library)
@@ -96,7 +96,7 @@ class Naming:
                 self.declared[d.value] = Name(ident, d.indices, d.ket)
 
     def ident(self, declared: Declared) -> str:
-        """What a declared thing is called here."""
+        """The name of a declaration here."""
         value = declared.value
         return self.matrices[value] if isinstance(value, ir.MatrixSymbol) else self.declared[value].ident
 
@@ -105,7 +105,7 @@ class Naming:
         return {name.ident for name in (*self.declared.values(), *self.names.values()) if name.ket}
 
     def leaf(self, node: ir.Node) -> Name | None:
-        """The name of a declared thing; of a parameter's value in the loop."""
+        """The name of a declaration, or of a parameter's value in the loop."""
         if isinstance(node, ir.Carry):
             return self.declared.get(node.state.init)
         if isinstance(node, ir.InitialKet) and node.symbol.name == "1":

@@ -1,6 +1,6 @@
-"""What must have a statement, however short: only names can be read at positions, by data and at steps.
+"""Which nodes must have a statement, however short: only names can be read at positions, by data and at steps.
 
-The rules, one function each. They add to `Plan.bound`, and to `Plan.aliases` for what is a name already.
+The rules, one function each. They add to `Plan.bound`, and to `Plan.aliases` for nodes that already have a name.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ def _read_at_places(plan: Plan) -> None:
 
 
 def _read_at_place(plan: Plan, node: ir.Reindex) -> None:
-    """Where x is read at positions, on diagonals or by data: what names its indices in brackets has a name of its own,
-    and so has x where data point at it, or where it runs over the steps."""
+    """If x is read at positions, on diagonals or by data: the node that names its indices in brackets needs a name,
+    and so does x if data select from it, or if it runs over the steps."""
     x = node.args[0]
     kept = [s for s in node.selectors if isinstance(s, Index)]
     if isinstance(x, (*LEAVES, ir.Trace)) or x in plan.bound or len(set(kept)) == len(node.selectors):
@@ -79,7 +79,7 @@ def _members(plan: Plan) -> None:
 
 
 def _over_steps(plan: Plan) -> None:
-    """What is read at its steps, what is summed over them, and what depends on `step` but is not reported over it."""
+    """Nodes read at their steps, nodes summed over them, and nodes that depend on `step` but are not reported over it."""
     for node in plan.order:
         trace = node.args[0] if isinstance(node, ir.Reindex) else node
         at_places = isinstance(trace, ir.Trace) and not any(node is o for o in plan.outputs)
@@ -98,7 +98,7 @@ def _is_quantity(plan: Plan, node: ir.Node) -> bool:
 
 
 def _before_shadows(plan: Plan) -> None:
-    """Behind an output that is called like a function, the function is out of reach."""
+    """After an output with the name of a function, the function cannot be used."""
     shadowed = False
     for output, target in zip(plan.unit.outputs, plan.targets, strict=True):
         if shadowed:
@@ -126,7 +126,7 @@ def _initial_values(plan: Plan) -> None:
 
 
 def _keep(plan: Plan, node: ir.Node, starts: set[ir.Node | ir.MatrixSymbol]) -> None:
-    """Binds a value that is made of initial parameters; short ones are written with the parameters kept."""
+    """Binds a value computed from initial parameters; short ones are written with the saved parameters."""
     while plan.forms.of(node).kind in ("renamed", "same"):
         node = plan.args(node)[0]
     parts = set(plan.inline(node))

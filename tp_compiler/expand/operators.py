@@ -1,4 +1,4 @@
-"""Operators as text, where functions of them have no other words: `pow(0.1 + |y><y|, -1/4) |z>`."""
+"""Operators as text, for functions of operators that cannot be written otherwise: `pow(0.1 + |y><y|, -1/4) |z>`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Write = Callable[[ir.Node], Piece]
 
 
 def nodes(op: v.Operator) -> Iterator[ir.Node]:
-    """The kets and scalars that an operator is made of."""
+    """The kets and scalars in an operator."""
     match op:
         case v.Outer(left=left, right=right):
             yield from (left, right)

@@ -1,4 +1,4 @@
-"""Outputs. Where nothing above reads it, the line of an output also binds what it reports."""
+"""Outputs. The line of an output also binds the value it reports, unless an earlier line reads it."""
 
 from __future__ import annotations
 

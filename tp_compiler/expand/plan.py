@@ -1,7 +1,7 @@
-"""Which nodes become statements of their own, and where these stand: before the loop, in it, or behind it.
+"""Which nodes become statements, and where: before the loop, in it, or after it.
 
-A node is bound by a statement where the source has bound it, where it is the gradient of something with a name, where
-it is used twice and not short, or where the expression around it would grow too long. Some must be (needs.py).
+A node is bound by a statement if the source binds it, if it is the gradient by something with a name, if
+it is used twice and not short, or if the expression around it would become too long. Some must be bound (needs.py).
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ MAX_COPIES = 20_000
 
 @dataclass(frozen=True, eq=False)
 class Target:
-    """The node behind an output, and what the output calls its indices."""
+    """The node of an output, and the output's names for its indices."""
 
     node: ir.Node
     names: dict[Index, Index]
 
 
 class Plan:
-    """`order`: all that is written, arguments first; `bound`: what has a statement.
+    """`order`: all nodes that are written, arguments first; `bound`: nodes with a statement.
 
-    `changing`: what depends on the step; `inside`: what the loop computes; `beyond`: what looks at several steps.
-    `aliases`: initial values of trained parameters that are used where their names mean the current ones.
+    `changing`: nodes that depend on the step; `inside`: those the loop computes; `beyond`: those that use several steps.
+    `aliases`: initial values of trained parameters used where their names denote the current values.
     """
 
     def __init__(self, unit: Unit):
@@ -68,7 +68,7 @@ class Plan:
         return self.forms.of(node).args
 
     def written(self, roots: Iterable[ir.Node]) -> list[ir.Node]:
-        """What is written to write the roots: arguments first, and as far as that goes in the order of the program."""
+        """The nodes needed to write the roots: arguments first, otherwise in the order of the program."""
         users: dict[ir.Node, list[ir.Node]] = {}
         missing: dict[ir.Node, int] = {}
         todo = list(roots)
@@ -92,7 +92,7 @@ class Plan:
         return order
 
     def _rename(self, everything: list[ir.Node]) -> None:
-        """What is the same up to the names of indices is written once, in the first region that needs it."""
+        """Nodes that are equal up to the names of indices are written once, in the first region that needs them."""
         kinds = Alike(everything).kinds
         first = {kinds[slope].number: slope for slope in reversed(self.forms.slopes)}
         rank = {BEFORE: 0, LOOP: 1, AFTER: 2}
@@ -110,7 +110,7 @@ class Plan:
                 self.unit.call(other, ident, tuple(renamed.get(p, p) if isinstance(p, Index) else p for p in places))
 
     def _target(self, node: ir.Node) -> Target:
-        """The node that an output reports, under the names that the output gives its indices."""
+        """The node that an output reports, with the output's names for its indices."""
         node = node.args[0] if isinstance(node, ir.Trace) else node
         names = {i: i for i in node.type.indices}
         while True:
@@ -131,7 +131,7 @@ class Plan:
         return LOOP if node in self.inside else AFTER if node in self.changing else BEFORE
 
     def clocked(self, node: ir.Node) -> bool:
-        """Has a node a value at every step: is it bound in the loop, or behind it as `|h[step,i]> = ...`?"""
+        """Does a node have a value at every step: is it bound in the loop, or after it as `|h[step,i]> = ...`?"""
         if node in self.inside:
             return True
         return node in self.changing and node not in self.beyond and (node in self.stepwise or self.tells_time(node))
@@ -151,7 +151,7 @@ class Plan:
                     todo.append(a)
 
     def read(self, node: ir.Node) -> set[ir.Node]:
-        """What the statement of a node reads by name."""
+        """The nodes that the statement of a node reads by name."""
         return {a for part in self.inline(node) for a in self.args(part) if a in self.bound}
 
     # -- what is worth a statement --------------------------------------------------------------------------------
@@ -194,7 +194,7 @@ class Plan:
         return (known or uses >= 2) and (weight >= REPEATED or isinstance(node, ir.MatMul))
 
     def bind(self, node: ir.Node) -> None:
-        """Gives a node a statement, unless it is short, or cannot have one."""
+        """Gives a node a statement, unless it is short or cannot have one."""
         if self.weights[node] > 1 and self.can(node):
             self.bound.add(node)
 

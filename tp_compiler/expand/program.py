@@ -1,4 +1,4 @@
-"""A program put together: declarations, bindings, the training loop with its gradients, outputs."""
+"""Assembles a program: declarations, bindings, the training loop with its gradients, outputs."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class Writer:
 
     # -- sections -----------------------------------------------------------------------------------------------
     def _declared(self) -> Iterator[str]:
-        """Data, kets, matrices and scalars, each behind what its numbers are made of."""
+        """Data, kets, matrices and scalars, each after the numbers that it uses."""
         for d in self.unit.declared:
             yield from self._bound(self.plan.written(d.numbers), BEFORE)
             yield self.declarations.write(d)

@@ -1,4 +1,4 @@
-"""Names where they are read: what is bound under the brackets of a place, values over the steps, indices chosen."""
+"""References to names: bindings with the brackets of a place, values over the steps, selected indices."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ Part = tuple[ir.Node, Env]
 
 @dataclass(frozen=True)
 class Place:
-    """Where an expression stands: in a bracket (`label`, bare names are kets), under which copies, in which region,
-    and whether in a statement over the steps (`h[step,i]` is h[i] as it is at that step)."""
+    """The place of an expression: in a bracket (`label`, bare names are kets), with which copies, in which region,
+    and whether in a statement over the steps (`h[step,i]` is h[i] at that step)."""
 
     region: str
     over_steps: bool = False
@@ -60,7 +60,7 @@ class Reading:
         return self.read(leaf, env, at) if leaf else signed(self._signed(node, self.forms.of(node), env, at))
 
     def read(self, name: Name, env: Env, at: Place, step: str = "") -> Piece:
-        """`|h[i]>`, `h[i]` in a bracket, `h[step,i]` behind the loop."""
+        """`|h[i]>`, `h[i]` in a bracket, `h[step,i]` after the loop."""
         if name.clocked and at.over_steps:
             step = step or STEP
         brackets = [env.get(b, "1") if isinstance(b, Index) else str(b) for b in name.brackets]
@@ -98,7 +98,7 @@ class Reading:
         return self._signed(node, self.forms.of(node), env, at)
 
     def _bound(self, hidden: Sequence[Index], args: Iterable[ir.Node], env: Env) -> dict[Index, str]:
-        """The place with the indices of a sum named like nothing else in its body."""
+        """The place with new names for the indices of a sum, different from all others in its body."""
         free = {i for a in args for i in a.type.indices if i not in hidden}
         used = {word for i in free if i in env for word in identifiers(env[i])}
         inner = dict(env)
@@ -109,7 +109,7 @@ class Reading:
 
     # -- passing on ------------------------------------------------------------------------------------------------
     def _selected(self, node: ir.Reindex, env: Env, at: Place) -> dict[Index, str]:
-        """How the indices of what is read are written: by the names, positions and data in the brackets."""
+        """How the indices of a reference are written: names, positions and data in the brackets."""
         x, *places = self.forms.of(node).args
         inner: dict[Index, str] = {}
         for index, selector in zip(x.type.indices, node.selectors, strict=True):
@@ -145,7 +145,7 @@ class Reading:
         return self._with_sign(form.args[0], {a: env[b] for a, b in form.renamed.items()}, at)
 
     def _seen(self, node: ir.Node, env: Env, at: Place) -> Part:
-        """What is really written for a node: what it renames, or reads, where that has no statement."""
+        """The node that is actually written for a node: the one it renames, or reads, if that has no statement."""
         while self._name(node, at) is None:
             form = self.forms.of(node)
             if form.kind == "renamed":

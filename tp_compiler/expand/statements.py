@@ -1,4 +1,4 @@
-"""Bindings: kets, scalars, members of families, and initial values that are kept."""
+"""Bindings: kets, scalars, members of families, and saved initial values."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tp_compiler.ir.types import Index
 
 
 class Statements:
-    """Writes the statements of what is bound."""
+    """Writes the statements of bindings."""
 
     def __init__(self, expressions: Expressions):
         self.expressions = expressions
@@ -54,14 +54,14 @@ class Statements:
             yield self._opened(placed, env, at, text, stack.index) if first else f"{left(placed, env, at)} = {text}"
 
     def _opened(self, name: Name, env: Env, at: Place, text: str, index: Index) -> str:
-        """The first member of a family, in a loop that says which axis its position is on."""
+        """The first member of a family, in a loop that shows which axis its position is on."""
         variable = self.indices.pick(index, identifiers(text) | set(env.values()))
         spot, position = next((k, b) for k, b in enumerate(name.brackets) if not isinstance(b, Index))
         own = left(name, env, at, {spot: variable})
         return f"for {variable} in {position}..{position} {{ {own} = {text} }}"
 
     def alias(self, kept: ir.Node | ir.MatrixSymbol) -> str:
-        """`|u_0[d]> = |u[d]>`, `W_0 = W`: what a parameter was before the loop."""
+        """`|u_0[d]> = |u[d]>`, `W_0 = W`: the value of a parameter before the loop."""
         name, at = self.naming.aliases[kept], Place(BEFORE)
         env = self.expressions.brackets(name.brackets)
         if isinstance(kept, ir.MatrixSymbol):
@@ -71,7 +71,7 @@ class Statements:
 
 
 def left(name: Name, env: Env, at: Place, spots: dict[int, str] | None = None) -> str:
-    """The left side of a binding; `spots` replaces what stands in some of its brackets."""
+    """The left-hand side of a binding; `spots` replaces some of the entries in its brackets."""
     brackets = [env[b] if isinstance(b, Index) else str(b) for b in name.brackets]
     for k, text in (spots or {}).items():
         brackets[k] = text

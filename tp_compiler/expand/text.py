@@ -1,4 +1,4 @@
-"""Pieces of NEXORT text with their precedence, and how sums, products and powers are put together from them."""
+"""Pieces of NEXORT text with their precedence, and how sums, products and powers are composed from them."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ WIDTH = 118
 
 @dataclass(frozen=True)
 class Piece:
-    """Text, how tightly it binds, and what decides what may stand beside it without a `*`.
+    """Text, its precedence, and the properties that decide where a `*` is needed.
 
-    `ket`: carries neurons. `applied`: ends in an operator and the ket it acts on, `W |x>`.
+    `ket`: is a ket. `applied`: ends in an operator and the ket it acts on, `W |x>`.
     """
 
     text: str
@@ -77,7 +77,7 @@ def signed(piece: Signed) -> Piece:
 
 
 def label(piece: Piece) -> str:
-    """What may stand between the bars of a bracket: bare bras and kets, and a leading sign, take parentheses."""
+    """Text between the bars of a bracket: bare bras and kets, and a leading sign, need parentheses."""
     return f"({piece.text})" if piece.text.startswith("-") or _bare(piece.text) else piece.text
 
 
@@ -110,12 +110,12 @@ def number(value: float) -> Signed:
 
 
 def identifiers(text: str) -> set[str]:
-    """The words of a text."""
+    """The identifiers of a text."""
     return set(re.findall(r"[^\W\d]\w*", text))
 
 
 def wrapped(line: str) -> str:
-    """A long statement in several lines, broken behind signs and commas, as far outside as possible."""
+    """A long statement in several lines, broken after signs and commas, at the outermost possible level."""
     indent = len(line) - len(line.lstrip(" ")) + 4
     for depth in range(6):
         for signs in ("+-,", "*/"):
@@ -125,7 +125,7 @@ def wrapped(line: str) -> str:
 
 
 def _broken(text: str, depth: int, signs: str, indent: int) -> str:
-    """Breaks the lines that are too long behind signs at one depth of brackets."""
+    """Breaks lines that are too long after signs at one depth of brackets."""
     out, at, start, last, width = "", 0, 0, 0, 0
     for k, char in enumerate(text):
         width = 0 if char == "\n" else width + 1
@@ -141,5 +141,5 @@ def _broken(text: str, depth: int, signs: str, indent: int) -> str:
 
 
 def in_ket(piece: Piece) -> Piece:
-    """A bare label as a ket of its own."""
+    """A bare label as a ket."""
     return replace(piece, text=f"|{piece.text}>", ket=True)

@@ -1,4 +1,4 @@
-"""The training loop: what a step computes, the gradients of its loss, and the lines that update."""
+"""The training loop: what a step computes, the gradients of its loss, and the `update` lines."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ AT = Place(LOOP)
 
 
 class TrainingText:
-    """Writes what a loop needs above it, its head, its gradients and its last lines."""
+    """Writes the statements that a loop needs before it, its head, its gradients and its last lines."""
 
     def __init__(self, expressions: Expressions, copied: Copied):
         self.expressions = expressions
@@ -44,7 +44,7 @@ class TrainingText:
 
     # -- gradients ----------------------------------------------------------------------------------------------
     def slopes(self) -> Iterator[str]:
-        """The gradients that are no nodes, those by matrices; and those that have another name already."""
+        """The gradients that are not nodes, those by matrices; and those that already have another name."""
         for slope in self.unit.slopes:
             ident = self.naming.slopes[slope]
             if not isinstance(slope.value, ir.Node):
@@ -76,7 +76,7 @@ class TrainingText:
             yield f"update {targets} with {line.optimizer}({', '.join(self._arguments(line))})"
 
     def _target(self, target: Written) -> str:
-        """A parameter as the `update` line names it; what is no ket may have another name here."""
+        """A parameter as the `update` line names it; parameters other than kets may have another name here."""
         if not target.ket:
             for d in self.unit.declared:
                 if d.ident == target.name and not d.ket:
@@ -84,7 +84,7 @@ class TrainingText:
         return target.text
 
     def _arguments(self, line: UpdateLine) -> Iterator[str]:
-        """The arguments that the source gives, as expressions of this program."""
+        """The arguments in the source, as expressions of this program."""
         for given in line.given:
             node = line.arguments.get(given.name)
             text = given.text

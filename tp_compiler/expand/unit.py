@@ -1,4 +1,4 @@
-"""What there is to write: a checked program before it is lowered, and the gradients of its training."""
+"""The input of expansion: a checked program before lowering, and the gradients of its training."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Unit:
         return found
 
     def _applications(self) -> dict[ir.Node, Applied]:
-        """What functions of operators have made: it has no other words."""
+        """The results of functions of operators, which cannot be written otherwise."""
         algebra, found = Algebra(self.build, low_rank.applied), {}
         for node, a in self.model.vocabulary.applied.items():
             op = algebra.mapped(a.operator, self._kept, node.span) if node in self._done else a.operator
@@ -81,7 +81,7 @@ class Unit:
 
     # -- names --------------------------------------------------------------------------------------------------
     def call(self, node: ir.Node, ident: str, places: Brackets) -> None:
-        """Gives a node a name of the source; a family read under other index names gives its own to the family."""
+        """Gives a node a name from the source; a family with renamed indices passes the name on to the original family."""
         while isinstance(node, ir.Reindex) and is_renaming(node):
             back = dict(zip(node.selectors, node.args[0].type.indices, strict=True))
             places = tuple(back.get(p, p) if isinstance(p, Index) else p for p in places)
@@ -95,11 +95,11 @@ class Unit:
         return self.training.clock if self.training is not None else None
 
     def starts(self) -> set[ir.Node | ir.MatrixSymbol]:
-        """Initial values of trained parameters, which the loop and what follows it cannot name any more."""
+        """Initial values of trained parameters, which can no longer be named in the loop and after it."""
         return {target.start for target in self.training.targets} if self.training is not None else set()
 
     def loop_roots(self) -> list[ir.Node]:
-        """What a step computes: the loss, its gradients, the arguments of the optimizers."""
+        """The results of a step: the loss, its gradients, the arguments of the optimizers."""
         t = self.training
         if t is None:
             return []
@@ -153,7 +153,7 @@ def is_renaming(node: ir.Reindex) -> bool:
 
 
 def unwritten(node: ir.Node) -> ProgramError:
-    """An instruction without words in the language."""
+    """The error of an instruction that cannot be written in the language."""
     what = node.construct if isinstance(node, ir.Unavailable) else type(node).__name__.lower()
     remedy = "leave out the outputs that depend on it"
     return ProgramError([Diagnostic("NX502", f"{what} cannot be written out as a program", node.span, remedy)])
