@@ -1,1 +1,1 @@
-"""From a tree to a program: names, values, expressions, statements; every mistake gathered on the way."""
+"""From a tree to a program: names, values, expressions, statements; all mistakes are collected."""

@@ -103,7 +103,7 @@ class Arithmetic:
         return result
 
     def multiply(self, a: v.Value, b: v.Value, span: Span) -> v.Value:
-        """Juxtaposition and `*`: product, application, composition or bracket, by what the two sides are."""
+        """Juxtaposition and `*`: product, application, composition or bracket, depending on the two sides."""
         build = self.build
         match a, b:
             case (v.Broken(), _) | (_, v.Broken()):
@@ -181,7 +181,7 @@ class Arithmetic:
         return self.add(self._lift(signed, ctx, expr.span), expr)
 
     def _lift(self, values: list[v.Value], ctx: Context, span: Span) -> list[v.Value]:
-        """Scalars beside operators as operators, where the context gives them that meaning."""
+        """Scalars added to operators as operators, if the context gives them that meaning."""
         operators = tuple(x for x in values if isinstance(x, v.Operator))
         if not operators or not ctx.lifted:
             return values
@@ -235,7 +235,7 @@ class Arithmetic:
                 raise error("NX241", f"operators of widths {' and '.join(sorted(classes))} cannot be added", span)
 
     def same_width(self, nodes: tuple[ir.Node, ...], span: Span) -> None:
-        """Kets that meet entrywise or in a bracket live on the same neurons."""
+        """Kets that are combined entrywise or in a bracket must live on the same neurons."""
         classes = {w.name for n in nodes for slot, w in n.type.slots if slot == 0}
         if len(classes) > 1:
             raise error(

@@ -52,14 +52,14 @@ class Bindings:
                 self.spoil(introduced(s), scope)
 
     def _clocked(self, target: ast.Name | ast.Ket, scope: Scope) -> None:
-        """`f[step,i] = ...` behind the loop: a quantity of every step."""
+        """`f[step,i] = ...` after the loop: a quantity at every step."""
         name = target.label if isinstance(target, ast.Ket) else target
         assert isinstance(name, ast.Name)
         table = scope.kets if isinstance(target, ast.Ket) else scope.others
         table[name.ident] = replace(table[name.ident], clock=self.training.clock)
 
     def spoil(self, names: set[str], scope: Scope) -> None:
-        """What a wrong statement, or an unfinished loop, binds is no longer known."""
+        """Marks the names bound by a wrong statement, or by an unfinished loop, as unknown."""
         self.core.unresolved |= names
         for table in (scope.kets, scope.others):
             for name in names & table.keys():

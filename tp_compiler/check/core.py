@@ -1,4 +1,4 @@
-"""What the rules of expressions share: the builder, the findings, and the way from an expression to its value."""
+"""The core of expression checking: the builder, the findings, and the evaluation of an expression to its value."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ BROKEN = v.Broken()
 
 @dataclass
 class Context:
-    """What an expression is read in: the scope, whether bare names mean kets (inside a label), bound copies.
+    """The context of an expression: the scope, whether bare names denote kets (inside a label), bound copies.
 
-    `lifted` says what a scalar beside an operator stands for in a sum: `entries` in an entrywise function, `identity`
+    `lifted` gives the meaning of a scalar added to an operator: `entries` in an entrywise function, `identity`
     in a matrix function, nothing elsewhere.
     """
 
@@ -61,7 +61,7 @@ class Core:
 
     # -- values -------------------------------------------------------------------------------------------------
     def value(self, expr: ast.Expr, ctx: Context) -> v.Value:
-        """The value of an expression; errors are collected and give Broken."""
+        """The value of an expression; errors are collected, and the value is then Broken."""
         try:
             return self.evaluate(expr, ctx)
         except ProgramError as problem:
@@ -124,7 +124,7 @@ class Core:
         return int(node.value)
 
     def bound(self, indices: Iterable[Index]) -> None:
-        """Indices that an expression binds are not written in what it gives."""
+        """Indices bound by an expression are not written indices of its value."""
         for index in indices:
             self.written.pop(index, None)
 

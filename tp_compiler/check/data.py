@@ -110,7 +110,7 @@ def _npz(file: IO[bytes], source: ast.FromFile, accept: Accept) -> Any:
 
 
 def _directory(file: IO[bytes]) -> int:
-    """Bytes of the list of members of a zip archive, as its last record says."""
+    """The size in bytes of the directory of a zip archive, according to its last record."""
     size = file.seek(0, os.SEEK_END)
     file.seek(max(0, size - 2**16 - 22))
     tail = file.read()
@@ -120,7 +120,7 @@ def _directory(file: IO[bytes]) -> int:
 
 
 def _array(file: IO[bytes], size: int, source: ast.FromFile, accept: Accept) -> Any:
-    """An array in NumPy's format of `size` bytes: what its header says is checked before the rest is read."""
+    """An array in NumPy's format of `size` bytes; its header is checked before the rest is read."""
     header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     version = np.lib.format.read_magic(file)
     if version not in header:
@@ -155,7 +155,7 @@ def _csv(file: IO[bytes], source: ast.FromFile, accept: Accept) -> Any:
 
 
 def _rows(text: TextIO, skipped: int) -> tuple[int, int]:
-    """Rows, and columns of the first one; nothing is kept of the lines."""
+    """The number of rows, and of columns of the first row; lines are not stored."""
     rows = columns = 0
     while line := text.readline(MAX_LINE):
         if len(line) >= MAX_LINE:
@@ -168,7 +168,7 @@ def _rows(text: TextIO, skipped: int) -> tuple[int, int]:
 
 
 def _numbers_in(parts: list[str]) -> list[float]:
-    """Those that are numbers. A first line of some numbers and some words is a row with a mistake, not a header."""
+    """The parts that are numbers. A first line with both numbers and words is a row with a mistake, not a header."""
     found = []
     for part in parts:
         try:

@@ -174,7 +174,7 @@ class Declarations:
             raise error("NX305", f"{Type(indices).size()} numbers are too many to draw", span, "use smaller axes")
 
     def _law(self, law: ast.Law, scope: Scope, known: dict[str, int]) -> list[v.Scalar]:
-        """The parameters of `N(mean, variance)` and its kin, a constant variance checked for its sign."""
+        """The parameters of `N(mean, variance)` and other distributions; the sign of a constant variance is checked."""
         if law.name not in known:
             shown = ", ".join(known)
             raise error(
@@ -298,7 +298,7 @@ class Declarations:
             self._declare(s.target, binding, scope)
 
     def closed(self, value: v.Value, left: tuple[Index, ...], span: Span) -> None:
-        """Free indices on the right must stand on the left (hidden ones pass through)."""
+        """Free indices on the right must appear on the left (hidden ones pass through)."""
         for index in free_indices(value):
             if index not in left and "#" not in index.name:
                 raise error(

@@ -1,6 +1,6 @@
 """`def`: parameters, arguments and hygienic expansion.
 
-A call runs the body in the scope where the def stands. Indices that an argument carries beyond the parameter's own
+A call runs the body in the scope of the definition. Indices of an argument that the parameter does not have
 pass through under hidden names (`i#3`), so that an index of the same name inside the body cannot capture them.
 """
 
@@ -64,7 +64,7 @@ class Definitions:
         return tuple(self._restored(r, back, expr) for r in results)
 
     def _no_capture(self, value: v.Value, back: dict[Index, Index | int], expr: ast.Call) -> None:
-        """Two indices of a result must not meet under one name: that would take a diagonal silently."""
+        """Two indices of a result must not get the same name: that would silently take a diagonal."""
         names = [back.get(i, i) for i in free_indices(value)]
         twice = next((i for i in names if names.count(i) > 1), None)
         if isinstance(twice, Index):
@@ -192,7 +192,7 @@ def _returns(statement: ast.Def) -> int:
 def check_body(
     statement: ast.Def | ast.Optimizer, scope: Scope, extra: set[str], found: Diagnostics, unresolved: set[str]
 ) -> None:
-    """Names of a body that exist nowhere, and recursion, reported where the definition stands."""
+    """Reports undefined names in a body, and recursion, at the definition."""
     kets = {p.name.ident for p in statement.params if p.kind == "ket"} | bound_names(statement.body, True)
     others = {p.name.ident for p in statement.params if p.kind != "ket"} | bound_names(statement.body, False) | extra
     for name, in_label in names_in(statement.body, False):

@@ -1,8 +1,8 @@
-"""The degree of an optimizer of one's own, read off its body: how its update grows with the gradient.
+"""The degree of a user-defined optimizer, derived from its body: how its update scales with the gradient.
 
-On operators g is |d><x| summed over a batch, of singular values |d||x|; K-FAC's factors have |d|² and |x|². Every expression gets
-its powers of |d|, |x| and of the parameter. Terms that are added have one degree; a hyperparameter among them is to scale with
-the others. A term linear in the parameter alone is weight decay. What has no degree says why.
+On operators g is |d><x| summed over a batch, with singular values |d||x|; K-FAC's factors have |d|² and |x|². Every expression gets
+powers of |d|, |x| and of the parameter. Terms that are added must have the same degree; a hyperparameter among them scales with
+the others. A term linear in the parameter alone is weight decay. If there is no degree, the reason is returned.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class _Body:
         self.decays = self.factored = False
 
     def run(self, statements: tuple[ast.Statement, ...]) -> Degree | None:
-        """What is returned; names keep their degrees. None: it is 0, or not known yet."""
+        """The degree of the returned value; names keep their degrees. None: the value is 0, or not known yet."""
         for s in statements:
             match s:
                 case ast.State(name=name):
@@ -94,7 +94,7 @@ class _Body:
         raise NoDegree(f"`{e.span.text}` is not homogeneous in the gradient")
 
     def _free(self, e: ast.Expr) -> bool:
-        """Is it made of numbers and hyperparameters alone?"""
+        """Does it contain only numbers and hyperparameters?"""
         match e:
             case ast.Number():
                 return True
@@ -124,7 +124,7 @@ class _Body:
         return degree
 
     def _scaled(self, e: ast.Expr, degree: Degree) -> None:
-        """A number beside something of this degree."""
+        """Records that a number is added to something of this degree."""
         match e:
             case ast.Paren(body=inner) | ast.Neg(operand=inner):
                 self._scaled(inner, degree)

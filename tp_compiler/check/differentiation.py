@@ -1,7 +1,7 @@
 """Differentiation in expressions: grad, vjp, jvp, ntk and stop.
 
-The calculus is in transform/gradient.py; here stands what the arguments mean. Every result is an ordinary value: a ket, a
-scalar, or an operator made of outer products.
+The calculus is in transform/gradient.py; this file interprets the arguments. Every result is an ordinary value: a ket, a
+scalar, or a sum of outer products.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Differentiation:
         raise error("NX269", f"cannot differentiate by {a_kind(by)}", at, "name a ket, a matrix or a scalar")
 
     def _leaf(self, node: ir.Node, at: Span) -> tuple[ir.Node, tuple[Label, ...]]:
-        """The node behind |u[d]> or |u[2]>, and the labels at which its gradient is wanted."""
+        """The node of |u[d]> or |u[2]>, and the labels at which its gradient is requested."""
         if isinstance(node, ir.Reindex):
             if len(node.args) > 1:
                 raise error(
@@ -83,7 +83,7 @@ class Differentiation:
         return node, node.type.indices
 
     def _current(self, f: ir.Node, leaf: Leaf, name: str, span: Span) -> None:
-        """f must not have been made of the initial value of a parameter that is being trained."""
+        """f must not depend on the initial value of a parameter that is being trained."""
         start = (
             leaf.start if isinstance(leaf, ir.MatrixSymbol) else leaf.state.init if isinstance(leaf, ir.Carry) else None
         )
@@ -172,7 +172,7 @@ class Differentiation:
         return v.Scalar(tangent_kernel(self.core, f, g, members, width, expr.span))
 
     def _restricted(self, expr: ast.Call, ctx: Context) -> dict[Restriction, None]:
-        """The parameters behind the `;`, and the positions where a member of a family is meant."""
+        """The parameters after the `;`, with positions if members of a family are meant."""
         leaves: dict[Restriction, None] = {}
         for e in expr.extra:
             value = self.core.value(self._whole(e, ctx), ctx)
@@ -186,7 +186,7 @@ class Differentiation:
         return leaves
 
     def _whole(self, e: ast.Expr, ctx: Context) -> ast.Expr:
-        """`|u>` and `A` stand for their whole families: the indices of the declaration written out."""
+        """`|u>` and `A` denote their whole families: the indices of the declaration are added."""
         name = e.label if isinstance(e, ast.Ket) else e
         if not isinstance(name, ast.Name) or name.indices is not None:
             return e
@@ -220,7 +220,7 @@ class Differentiation:
 def tangent_kernel(
     core: Core, f: ir.Node, g: ir.Node, members: Collection[Restriction], width: Width, span: Span
 ) -> ir.Node:
-    """The kernel of two scalars; what they share in indices is the diagonal. `members` says which one of a family."""
+    """The kernel of two scalars; shared indices give the diagonal. `members` selects members of families."""
     build = core.build
     apart: dict[Index, Index | int] = {i: build.fresh(i) for i in g.type.indices if i in f.type.indices}
     leaves = list(dict.fromkeys(leaf for leaf, _ in members))

@@ -1,6 +1,6 @@
 """Expressions: abstract syntax to values, under the rules of names, indices, widths and sorts.
 
-A mistake is reported where it stands and becomes `Broken`, which every rule passes on silently.
+A mistake is reported in place and becomes `Broken`, which every rule passes on silently.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Functions with rules of their own: one method each, listed in `table`.
+"""Functions with special rules: one method each, listed in `table`.
 
 Entrywise functions (primitives, `fn`, their derivatives, and their action on operators), reductions over named axes,
 iid averages E[k], finite matrices, shift, running sums and delta.

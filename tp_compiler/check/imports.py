@@ -1,4 +1,4 @@
-"""`import`: the text of a file or a library, once per program, within bounds that are checked before anything is read."""
+"""`import`: the text of a file or a library, once per program, within limits that are checked before anything is read."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MAX_DEPTH = 50
 
 
 class Imports:
-    """What a program has imported."""
+    """The imports of a program."""
 
     def __init__(self) -> None:
         self.known: set[str] = set()  # a file is read once, which also ends circles

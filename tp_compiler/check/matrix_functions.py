@@ -1,6 +1,6 @@
 """Functions of operators: pow, inv, solve, msign, matfun; norm and trace; means and norms of rows and columns.
 
-`pow`, `inv`, `msign` and `matfun` stay expressions until they meet a ket or an optimizer's parameter, and are worked out
+`pow`, `inv`, `msign` and `matfun` remain expressions until they are applied to a ket or to an optimizer's parameter; they are
 in the basis of the kets that they are made of (transform/low_rank.py).
 """
 
@@ -76,7 +76,7 @@ class MatrixFunctions:
         return self.core.algebra.bounded(v.Function(name, op, nodes, fn), expr.span)
 
     def _operator(self, arg: ast.Arg, ctx: Context, expr: ast.Call) -> v.Operator | None:
-        """The operator in the first argument, where a scalar beside operators is a multiple of I."""
+        """The operator in the first argument, in which a scalar added to operators is a multiple of I."""
         name = expr.fn.ident
         value = self.core.value(arg.value, replace(ctx, lifted="identity"))
         if isinstance(value, v.Broken):

@@ -1,4 +1,4 @@
-"""Reading a bound name: its brackets, its members, and the value under the indices written at this place."""
+"""References to bound names: brackets, members, and the value with the indices written at this place."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class NameLookup:
     def _inside(
         self, value: v.Value, selectors: list[Index | int | ir.Node], own: tuple[Index, ...], span: Span
     ) -> v.Value:
-        """`x[step-1]`: zero where there is no step before."""
+        """`x[step-1]`: zero at the first step."""
         for selector in selectors:
             raw = self._raw_positions.get(selector) if isinstance(selector, ir.Node) else None
             if raw is None or raw is selector:
@@ -104,7 +104,7 @@ class NameLookup:
         return position
 
     def selector(self, expr: ast.Expr, index: Index, name: ast.Name, ctx: Context) -> Index | int | ir.Node:
-        """What stands in a bracket: an index, a position, or integer data (a node)."""
+        """The selector written in a bracket: an index, a position, or integer data (a node)."""
         scope = ctx.scope
         if isinstance(expr, ast.Name) and expr.indices is None and not expr.primes:
             found = scope.other(expr.ident)
@@ -260,7 +260,7 @@ class NameLookup:
     def reindexed(
         self, value: v.Value, own: tuple[Index, ...], selectors: list[Index | int | ir.Node], span: Span
     ) -> v.Value:
-        """The value with selectors[k] in the place of own[k]."""
+        """The value with selectors[k] in place of own[k]."""
         gathers = [s for s in selectors if isinstance(s, ir.Node)]
         chosen: dict[Index, Index | int | ir.Gather] = {}
         for index, selector in zip(own, selectors, strict=True):

@@ -1,4 +1,4 @@
-"""Scopes: two namespaces (kets, and everything else), snapshots for `def`, and values that have a scope of their own."""
+"""Scopes: two namespaces (kets, and everything else), snapshots for `def`, and values that have their own scope."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Binding:
 
 
 class Scope:
-    """Names and what they stand for. Blocks of `for` share it; a `def` sees a snapshot."""
+    """Names and their bindings. Blocks of `for` share the scope; a `def` sees a snapshot."""
 
     def __init__(self, kets: dict[str, Binding], others: dict[str, Binding], library: dict[str, Binding]):
         self.kets = kets
@@ -52,13 +52,13 @@ class Scope:
         return cls({}, {}, library)
 
     def snapshot(self) -> Scope:
-        """The names as they are now: what a `def` written here sees."""
+        """The current names, as seen by a `def` written here."""
         copy = Scope(dict(self.kets), dict(self.others), self.library)
         copy.hidden = dict(self.hidden)
         return copy
 
     def named_ket(self, name: str) -> Binding | None:
-        """The ket that a bare name inside a label stands for."""
+        """The ket denoted by a bare name inside a label."""
         found = self.kets.get(name)
         return None if found is not None and self.hidden.get(name) is found else found
 
@@ -77,7 +77,7 @@ class Scope:
 
 
 class Body(ABC):
-    """The body of an optimizer while it is read: what the statements mean that only stand there.
+    """The body of an optimizer while it is read: the meaning of statements that occur only there.
 
     `typed`: what it says depends on the kind of its parameter, as it has called a function that is not among `words`, or
     looked into a value: its indices, its neurons.
@@ -95,7 +95,7 @@ class Body(ABC):
         """`m := ...`"""
 
     def settled(self, value: v.Value) -> v.Value:
-        """What a name stands for that is bound to a value."""
+        """The value of a bound name."""
         return value
 
 

@@ -24,7 +24,7 @@ def network(source: Source, training: Training, scope: Scope, outputs: Iterable[
 
 
 def _parameters(training: Training, scope: Scope) -> Iterator[Trainable]:
-    """What is trained (where nothing is, what is not frozen), and the other kets that are drawn."""
+    """The trained parameters (if there are none, those that are not frozen), and the other kets that are drawn."""
     found = list(_updated(training) if training.trained is not None else _unfrozen(training, scope))
     yield from found
     known = {t.leaf.state.init if isinstance(t.leaf, ir.Carry) else t.leaf for t in found}

@@ -186,7 +186,7 @@ class LayerBody(Body):
     words: ClassVar[tuple[str, ...]] = ("stop", *STATISTICS)
 
     def declare(self, s: ast.State, scope: Scope) -> None:
-        """A state starts at a value made of the initial parameter, and has the shape of what is assigned to it."""
+        """A state starts at a value computed from the initial parameter, and has the shape of what is assigned to it."""
         inner = scope.snapshot()
         inner.body, inner.entries, inner.optimizer = scope.body, scope.entries, self
         self.bind("p", self.start, inner)

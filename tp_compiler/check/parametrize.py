@@ -1,4 +1,4 @@
-"""The parametrization that a program asks for: a name, or rows of exponents of its own (TP IVb Def 2.2.1).
+"""The parametrization of a program: a name, or rows of exponents (TP IVb Def 2.2.1).
 
 `mup` is natural units; `ntk` is a limit of its own. Anything else is classified once the program is read (scale/regime.py).
 """

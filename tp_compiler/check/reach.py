@@ -1,6 +1,6 @@
 """Which files a program may read: those below its folder, or below the working directory for a program given as text.
 
-Links are followed first. The rule holds for imports and data alike, also in files that are imported; it is lifted by
+Links are followed first. The rule applies to imports and data, also in imported files; it is lifted by
 `--allow-outside` (`allow_outside=True` in Python).
 """
 
@@ -27,9 +27,9 @@ class Reach:
         return cls(_folder(source), source.allow_outside)
 
     def find(self, written: str, span: Span, missing: str) -> Path:
-        """The file that a path written at `span` means, links followed.
+        """The file denoted by a path written at `span`, with links followed.
 
-        Raises ProgramError NX143 where it is out of reach, `missing` where there is no such file.
+        Raises ProgramError NX143 if it is out of reach, `missing` if there is no such file.
         """
         folder = _folder(span.source)
         absent = Diagnostic(

@@ -175,7 +175,7 @@ class Training:
             raise error("NX151", "the number of steps must be known before the program is read", s.extent.span, remedy)
 
     def _clocked(self, scope: Scope, before: tuple[dict[str, Binding], dict[str, Binding]]) -> None:
-        """What the loop has bound are quantities over `step` from here on."""
+        """Makes the bindings of the loop quantities over `step` from here on."""
         for table, old in zip((scope.kets, scope.others), before, strict=True):
             for name, binding in list(table.items()):
                 if old.get(name) is not binding and not binding.declared and name != "step":
@@ -302,7 +302,7 @@ class Training:
         self.targets[name, ket] = _Target(name, ket, binding, replace(binding, value=inside), leaf)
 
     def _rebind(self, scope: Scope) -> None:
-        """The parameters stand for their current values, in every def as well."""
+        """Binds the parameters to their current values, also in every def."""
         new = {(t.name, t.ket, id(t.before.value)): t.inside for t in self.targets.values()}
         seen: dict[int, Scope] = {}
 
@@ -444,7 +444,7 @@ class Training:
         return any(n.ident == "step" and id(n) not in functions for n, _ in names_in(tree))
 
     def stepwise(self, scope: Scope) -> Scope:
-        """The names as they are at one step: `step` is a number, parameters have their values of that step."""
+        """The names at one step: `step` is a number, parameters have their values at that step."""
         inner = scope.snapshot()
         inner.others["step"] = Binding(v.Scalar(self._number(self._head())))
         return inner
@@ -467,7 +467,7 @@ class Training:
                 self._reads_no_further(n, at)
 
     def _reads_no_further(self, node: ir.Reindex, at: Span) -> None:
-        """What the loop reads by `step` is read once more by an output: for the value after the last update."""
+        """Data that the loop reads by `step` need one more entry in an output: the value after the last update."""
         assert self.clock is not None
         for place, selector in zip(node.args[0].type.indices, node.selectors, strict=True):
             ahead = behind(node.args[selector.arg]) if isinstance(selector, ir.Gather) else None

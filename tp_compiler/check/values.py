@@ -1,4 +1,4 @@
-"""What an expression means to the checker: a scalar, a ket, a bra, an operator or a function.
+"""The values of expressions in the checker: scalars, kets, bras, operators and functions.
 
 Values carry nodes of the intermediate representation. Operators have no node: they are kept as expressions
 (operators.py) and lowered when they meet a ket. `Broken` stands for a part already reported, so that one mistake
@@ -40,7 +40,7 @@ class Value(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Scalar(Value):
-    """`over`: indices that it was written over beside those of its node, which is constant over them."""
+    """`over`: indices it was written over in addition to those of its node, which is constant over them."""
 
     node: ir.Node
     over: tuple[Index, ...] = ()
@@ -75,7 +75,7 @@ class Broken(Value):
 
 @dataclass(frozen=True, eq=False)
 class Fitted(Value):
-    """What the loss fits: the outputs of a squared loss, else the losses of the examples (layers.py)."""
+    """What the loss fits: the outputs of a squared loss, otherwise the losses of the examples (layers.py)."""
 
     kind = "what the loss fits"
 
@@ -89,7 +89,7 @@ class Primitive(Value):
 
 @dataclass(frozen=True, eq=False)
 class Builtin(Value):
-    """A function with rules of its own: reductions, E, finite matrices, grad ... (functions.py)."""
+    """A function with special rules: reductions, E, finite matrices, grad ... (functions.py)."""
 
     name: str
     kind = "function"

@@ -34,7 +34,7 @@ def _declared(source: Source, scope: Scope) -> Iterator[Declared]:
 
 
 def _start(value: v.Value) -> ir.InitialKet | ir.InitialScalar | ir.Array | ir.MatrixSymbol | None:
-    """The declared thing behind a value; of a trained parameter what it starts at."""
+    """The declaration of a value; for a trained parameter its initial value."""
     leaf = value.symbol if isinstance(value, v.Matrix) else value.node if isinstance(value, v.Scalar | v.Ket) else None
     start = initial(leaf) if leaf is not None else None
     return start if isinstance(start, ir.InitialKet | ir.InitialScalar | ir.Array | ir.MatrixSymbol) else None

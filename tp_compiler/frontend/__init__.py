@@ -1,1 +1,1 @@
-"""From text to a tree, and back."""
+"""From text to a syntax tree, and back."""

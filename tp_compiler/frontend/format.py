@@ -3,18 +3,18 @@
 The layout is made from the token stream, not from the tree: only white space and the spelling of bras, kets and
 transposes change, so no parenthesis, number, comment or name can be lost. The rules:
 
-* Statements stand one to a line, 4 spaces deeper in each block, with at most one blank line between them. A block
+** One statement per line, indented by 4 spaces in each block, with at most one blank line between them. A block
   written on one line stays there if the line fits `WIDTH` columns. `;` remains only inside such blocks and calls.
 * One space around `=`, `:=`, `~`, `:`, binary `+`, `-`, `*`, `/` and between juxtaposed factors; none inside
-  brackets, bras and kets, around `^`, `..` and `'`, behind a sign, between a ket and a bra (`|x><z|`), inside the
+  brackets, bras and kets, around `^`, `..` and `'`, after a sign, between a ket and a bra (`|x><z|`), inside the
   brackets of indices (`x[i,l-1]`), and around `=` in the rows of a parametrization (`a=0`).
 * Division of two numbers is tight, `2/3 |x>`; of two plain names or numbers it keeps the tightness it was written
   with, `a/b c`; other divisions are spaced, `<v|x> / 2`.
-* `NAME (x)` keeps its space: whether it is a call or a product is the checker's to say.
-* Line breaks inside a statement stay where they are; the next line is aligned behind its open bracket, or indented
-  by 4 where that bracket ends its line or there is none.
-* Comments stay where they are, two spaces behind the text; on neighbouring lines they are aligned if they fit.
-* Style `keep` leaves every bra, ket and transpose in its own spelling.
+** `NAME (x)` keeps its space: the checker decides whether it is a call or a product.
+** Line breaks inside a statement are kept; the next line is aligned after its open bracket, or indented
+  by 4 if that bracket ends its line or there is none.
+** Comments stay in place, two spaces after the text; on neighbouring lines they are aligned if they fit.
+** Style `keep` preserves the spelling of every bra, ket and transpose.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def format_file(file: ast.File, style: str = "keep") -> str:
 # ------------------------------------------------------------------------------------------------------- items
 @dataclass(slots=True)
 class _Item:
-    """A token or comment: its text, its place, how it sits beside the one before it."""
+    """A token or comment: its text, its place, and the space before it."""
 
     kind: str
     text: str
@@ -238,5 +238,5 @@ def _show(value: object, label: str, depth: int, lines: list[str]) -> None:
 
 
 def _nested(value: object) -> bool:
-    """Does a field hold trees? Strings, numbers, and tuples of them stand on their node's own line."""
+    """Does a field hold trees? Strings, numbers, and tuples of them are shown on the line of their node."""
     return isinstance(value, ast.Tree) or (isinstance(value, tuple) and any(isinstance(x, ast.Tree) for x in value))

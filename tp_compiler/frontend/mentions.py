@@ -32,7 +32,7 @@ def bound_names(body: tuple[ast.Statement, ...], kets: bool) -> set[str]:
 
 
 def names_in(tree: object, in_label: bool = False) -> Iterator[tuple[ast.Name, bool]]:
-    """Every name that is read in a tree, and whether it stands in a label."""
+    """Every name that is read in a tree, and whether it is in a label."""
     if isinstance(tree, tuple):
         for part in tree:
             yield from names_in(part, in_label)
@@ -67,7 +67,7 @@ def calls_in(tree: object) -> Iterator[ast.Call]:
 
 
 def variables(statements: tuple[ast.Statement, ...]) -> set[str] | None:
-    """The names that gradients are taken by in a program; None where it imports files, which may take them by any name."""
+    """The names by which a program takes gradients; None if it imports files, which may take them by any name."""
     if any(isinstance(s, ast.Import) and s.quoted for s in statements):
         return None
     calls = [c for c in calls_in(statements) if c.fn.ident in GRADIENTS]
@@ -76,7 +76,7 @@ def variables(statements: tuple[ast.Statement, ...]) -> set[str] | None:
 
 
 def functions_of(call: ast.Call) -> tuple[ast.Expr, ...]:
-    """The names of functions in a call: what it calls, and the function that a `matfun` is given."""
+    """The names of functions in a call: the called function, and the function passed to a `matfun`."""
     given = call.args[:1] if call.fn.ident in ("matfun", "dmatfun") else ()
     return (call.fn, *(arg.value for arg in given))
 
@@ -100,7 +100,7 @@ def introduced(s: ast.Statement) -> set[str]:
 
 
 def unread_names(file: ast.File) -> set[str]:
-    """Every word outside the statements that could be parsed: names whose declaration may have been lost."""
+    """Every word outside the statements that were parsed: names whose declaration may have been lost."""
     text, at, rest = file.source.text, 0, []
     for statement in file.statements:
         rest.append(text[at : statement.span.start])

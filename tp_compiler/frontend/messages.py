@@ -1,4 +1,4 @@
-"""What the parser says when a token does not fit the grammar."""
+"""The parser's messages for tokens that do not fit the grammar."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ def parse(source: Source, found: Diagnostics) -> ast.File:
 
 
 def tokenize(source: Source, found: Diagnostics) -> tuple[Iterator[list[Token]], list[tuple[int, str]]]:
-    """The token list of each sound statement (found as they are asked for), and (offset, text) of every comment."""
+    """The token list of each sound statement (lazily), and (offset, text) of every comment."""
     match = _lark()[1].match
     text, at, line = source.text, 0, 1
     raw: list[Token] = []
@@ -73,7 +73,7 @@ def tokenize(source: Source, found: Diagnostics) -> tuple[Iterator[list[Token]],
 
 @contextmanager
 def _no_collection() -> Iterator[None]:
-    """Parsing makes no cycles worth collecting, and scanning the growing tree takes a third of its time."""
+    """Pauses garbage collection: parsing makes no cycles, and scanning the growing tree would take a third of the time."""
     was_on = gc.isenabled()
     gc.disable()
     try:
@@ -94,9 +94,9 @@ def _lark() -> tuple[Lark, re.Pattern[str]]:
 
 
 def _lexer(terminals: list[TerminalDef]) -> re.Pattern[str]:
-    """One regular expression with a group per terminal, in lark's order, behind white space.
+    """One regular expression with a group per terminal, in lark's order, after white space.
 
-    lark's own lexer would be built anew for each text, and makes a token of every blank.
+    lark's lexer would be rebuilt for each text, and makes a token of every blank.
     """
     shown = [t for t in terminals if not t.name.startswith("__IGNORE")]
     shown.sort(key=lambda t: (-t.priority, -t.pattern.max_width, -len(t.pattern.value), t.name))

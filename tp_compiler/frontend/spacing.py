@@ -53,7 +53,7 @@ def mark(tokens: list[Token]) -> list[Mark]:
 
 
 def gap(source: Source, marks: list[Mark], k: int) -> str:
-    """What stands between token k and the one before it, on one line."""
+    """The space between token k and the one before it, on one line."""
     if k == 0:
         return ""
     before, here = marks[k - 1], marks[k]
@@ -78,7 +78,7 @@ def gap(source: Source, marks: list[Mark], k: int) -> str:
 
 
 def _range_gap(marks: list[Mark], dots: int) -> str:
-    """`1..4`; a decimal point beside the dots would join them."""
+    """`1..4`; a decimal point next to the dots would join them."""
     return " " if marks[dots - 1].token.endswith(".") or marks[dots + 1].token.startswith(".") else ""
 
 

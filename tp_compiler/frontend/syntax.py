@@ -1,6 +1,6 @@
 """The abstract syntax: one dataclass per construct of `grammar/nexort.lark`, each with its span.
 
-The tree says what was written, not what it means: `c (x)` is a `Call` until the checker knows that `c` is a
+The tree records what was written, not what it means: `c (x)` is a `Call` until the checker knows that `c` is a
 scalar, sums and products are flat lists, and a label is an ordinary expression inside `Ket`, `Bra`, `Mean`,
 `Braket` or `Sandwich`.
 """
@@ -138,7 +138,7 @@ class Neg(Expr):
 
 @dataclass(frozen=True, slots=True)
 class Product(Expr):
-    """Flat, left to right; `operators[k]` (`*`, `/` or `` for juxtaposition) stands before `factors[k + 1]`."""
+    """Flat, left to right; `operators[k]` (`*`, `/` or `` for juxtaposition) precedes `factors[k + 1]`."""
 
     factors: tuple[Expr, ...]
     operators: tuple[str, ...]

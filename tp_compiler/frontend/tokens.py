@@ -1,4 +1,4 @@
-"""What the grammar cannot say context-free: statement ends, bras and kets, contextual keywords.
+"""What a context-free grammar cannot express: statement ends, bras and kets, contextual keywords.
 
 `statements` turns the lexer's tokens into one token list per top-level statement. Mistakes of spelling and nesting
 are reported here and their statement is dropped, so that the rest of the file is still checked.
@@ -74,7 +74,7 @@ _AFTER_BRA = {"RPAR", "RSQB", "COMMA", "SEMICOLON", "RBRACE", "NEWLINE", "ADDOP"
 
 @dataclass(slots=True)
 class _Open:
-    """An open bracket, ket or bra; `bars` counts the bars met at its level (of a bra)."""
+    """An open bracket, ket or bra; `bars` counts the bars so far at its level (of a bra)."""
 
     token: Token
     kind: str
@@ -344,7 +344,7 @@ class Layout:
             self._unclosed(opened)
 
     def _recover(self) -> None:
-        """After an error: drop the statement; go on behind the next newline that starts one."""
+        """After an error: drops the statement and continues after the next newline that starts one."""
         depth = sum(o.kind == "LBRACE" for o in self.stack)
         self.stack, self.out, self.fresh, self.head = [], [], True, ""
         while self.at < len(self.raw):

@@ -37,7 +37,7 @@ _SOURCE: ContextVar[Source] = ContextVar("source")
 
 @contextmanager
 def reading(source: Source) -> Iterator[None]:
-    """What is built inside has spans of this source."""
+    """Trees built inside have spans in this source."""
     before = _SOURCE.set(source)
     try:
         yield

@@ -1,6 +1,6 @@
 """A model and its powers of n -> the programs that are evaluated: that of the limit, and that of networks of finite width.
 
-The two differ in the neural tangent limit, and where powers of n stand beside natural units.
+The two differ in the neural tangent limit, and where powers of n stand relative to natural units.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ class _Trained:
         return None if self.loop is None else _Loop(self.loop, _as_it_is, {})
 
     def _powers(self, limit: bool) -> Powers:
-        """What stands beside natural units at this parametrization."""
+        """The powers of n relative to natural units at this parametrization."""
         powers = self.asked.powers
         if powers is None:
             return Powers(limit)

@@ -1,12 +1,12 @@
-"""Weight decay in the NTK parametrization: how a parameter enters its own update (TP IVb, 2.10; research trap 2).
+"""Weight decay in the NTK parametrization: how a parameter enters its own update (TP IVb, 2.10).
 
-At width n the part of an update that comes from gradients is scaled by n^-1/2, and moves features by nothing in the
-limit. A decay -lr λ p is of the weights' own order: it acts as it stands, with λ free of n. So an optimizer must say
+At width n the part of an update that comes from gradients is scaled by n^-1/2, and does not move features in the
+limit. A decay -lr λ p is of the order of the weights: it acts unscaled, with λ independent of n. So an optimizer must show
 which part is which:
 
-    linear   SGD and momentum: the update is the sum of what gradients do alone and of what p does alone
+    linear   SGD and momentum: the update is the sum of a part due to gradients alone and one due to p alone
     apart    AdamW, Lion: update = rest + a p, and no state knows p
-    within   p enters a nonlinear function together with g (coupled decay in Adam): the whole is scaled by n^-1/2
+    within   p enters a nonlinear function together with g (coupled decay in Adam): everything is scaled by n^-1/2
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def _rate(build: Builder, update: ir.Node, weight: ir.Node, span: Span) -> ir.No
 
 
 def scaled(build: Builder, run: Run, parameter: Parameter, span: Span, scale: ir.Node) -> Stepped:
-    """One update at finite width: a power of n times what gradients do, and the decay as it stands."""
+    """One update at finite width: a power of n times the part due to gradients, and the unscaled decay."""
     optimizer = classified(build, run, span)
     apart = optimizer.decay in ("linear", "apart")
     moved, part, following = run(replace(parameter, current=build.constant(0, span)) if apart else parameter)
@@ -78,7 +78,7 @@ def scaled(build: Builder, run: Run, parameter: Parameter, span: Span, scale: ir
 
 
 def _decayed(build: Builder, optimizer: Optimizer, run: Run, parameter: Parameter, span: Span) -> Stepped:
-    """What a parameter does to itself."""
+    """The part of an update due to the parameter itself."""
     if optimizer.rate is None:
         return run(replace(parameter, name=f"{parameter.name}.decay", gradient=build.constant(0, span)))
     shrunk = build.mul(optimizer.rate, parameter.current, span)

@@ -34,7 +34,7 @@ def flows(groups: Iterable[Group], loss: ir.Node) -> None:
 
 
 def timeless(build: Builder, run: Callable[[Parameter, ir.Node], Stepped], span: Span) -> None:
-    """Refuses optimizers that count their updates: a flow has none, and the times that are listed are no steps. What treats
+    """Refuses optimizers that count their updates: a flow has none, and the listed times are not steps. An optimizer that treats
     its first update apart (SGD's dampening) goes on as after it."""
     entry, weight = (ir.Array(type=Type((), (), True), name=n, values=0.0, span=span) for n in "gp")
 
@@ -59,7 +59,7 @@ def _alike(one: ir.Node, other: ir.Node) -> bool:
 
 
 def heavy_ball(build: Builder, following: Mapping[ir.State, ir.Node], span: Span) -> dict[ir.State, ir.Node]:
-    """Momentum in continuous time: all states move at once, so that a parameter reads the buffer as it is.
+    """Momentum in continuous time: all states move together, so that a parameter reads the current buffer.
 
     b' = g - (1 - m) b and p' = -lr b, hence p'' = -(1 - m) p' - lr g, time counted in steps. (A step of torch.optim reads the
     buffer that it has just moved.)
@@ -82,7 +82,7 @@ def heavy_ball(build: Builder, following: Mapping[ir.State, ir.Node], span: Span
 
 
 class Timed:
-    """The time, in the place of the number `step`: to what updates a state, which moves by 1 in a unit of time; to outputs the
+    """The time, in place of the number `step`: for updates of a state it moves by 1 in a unit of time; for outputs it is the
     times listed."""
 
     def __init__(self, build: Builder, loop: Loop):

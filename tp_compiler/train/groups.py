@@ -17,7 +17,7 @@ from tp_compiler.train.updates import count, on_entries, run
 
 
 def groups(build: Builder, training: Training, asked: Parametrized) -> list[Group]:
-    """The parameters under one `update` line each, at their initial values; what the limit does not see, apart."""
+    """The parameters of each `update` line, at their initial values; those that the limit does not see, separately."""
     found: dict[tuple[int, bool], Group] = {}
     powers = asked.powers
     for target in training.targets:
@@ -44,7 +44,7 @@ def _put(group: Group, target: Target) -> None:
 
 
 def _decays(build: Builder, training: Training, line: UpdateLine) -> bool:
-    """Is there a weight decay that acts as it stands, whatever becomes of the gradients?"""
+    """Is there a weight decay that acts unscaled, independently of the gradients?"""
     found = classified(build, lambda p: run(build, training, line, p), line.span)
     return found.decay in ("linear", "apart")
 
@@ -58,7 +58,7 @@ def _step(build: Builder, training: Training, line: UpdateLine) -> Step:
 
 
 def moves_features(training: Training, found: Iterable[Group], asked: Parametrized) -> bool:
-    """A trained number inside of features moves them by order one: they have no limit in which they stand still."""
+    """A trained number inside features moves them by order one: there is no limit in which they do not move."""
     features = {n for b in reachable([training.loss]) if isinstance(b, ir.Clt) for n in reachable([b])}
     for group in found:
         inside = next((t.name for t in training.targets if t.leaf in group.numbers and t.leaf in features), None)

@@ -1,8 +1,8 @@
-"""How a network applies a parameter: the inputs that it meets, and the places where its results enter the network.
+"""How a network applies a parameter: its inputs, and the places where its results enter the network.
 
-K-FAC's factors are Σ|x><x| over the inputs and Σ|d><d| over the gradients of the outputs by the results (limit.md
-section 6; Martens & Grosse 2015). For y = W|x> the input is |x> and the result |y>; for y = Σ_d x[d] |u[d]> the inputs are
-the arrays x, read off the instructions that made y; for f[c] = <v[c]|x> the input is |x> and the results are the numbers f:
+K-FAC's factors are Σ|x><x| over the inputs and Σ|d><d| over the gradients of the outputs by the results
+(Martens & Grosse 2015). For y = W|x> the input is |x> and the result |y>; for y = Σ_d x[d] |u[d]> the inputs are
+the arrays x, found in the instructions that compute y; for f[c] = <v[c]|x> the input is |x> and the results are the numbers f:
 there the parameter is an operator from kets to arrays, and its gradient the transpose of that by the family.
 """
 
@@ -36,7 +36,7 @@ Part = tuple[ir.Node, tuple[Index, ...]]
 
 @dataclass(frozen=True, eq=False)
 class Use:
-    """One place where a parameter is applied: what it meets there (a ket, or numbers), and the result `place`.
+    """One place where a parameter is applied: its input there (a ket, or numbers), and the result `place`.
 
     `coefficients`: of the members of a family, over its `Layer.column`. `member`: of a family of matrices.
     """
@@ -54,7 +54,7 @@ class Use:
 
 
 class Layer:
-    """The uses of one parameter in what leads to `loss`. `readout`: it stands in brackets."""
+    """The uses of one parameter in the computation of `loss`. `readout`: it is used in brackets."""
 
     def __init__(self, build: Builder, loss: ir.Node, leaf: Leaf, name: str, span: Span):
         self.build, self.leaf, self.name, self.span = build, leaf, name, span
@@ -83,7 +83,7 @@ class Layer:
         self.uses = [Use(n, n.args[0], member=n.member) for n in found]
 
     def _of_kets(self, order: list[ir.Node], leaf: ir.Node) -> None:
-        """Follows what is linear in the family, with numbers as coefficients, up to where it enters the network."""
+        """Follows nodes linear in the family, with numbers as coefficients, to the places where they enter the network."""
         consumers: dict[ir.Node, list[ir.Node]] = defaultdict(list)
         for node in order:
             for arg in dict.fromkeys(node.args):
@@ -132,7 +132,7 @@ class Layer:
         return build.contract((coefficients, *others), node.over, (), span)
 
     def _reindexed(self, node: ir.Reindex, arg: ir.Node, coefficients: ir.Node) -> ir.Node:
-        """Reindex of coefficients, the column kept; what `arg` carries and the coefficients do not is broadcast."""
+        """Reindex of coefficients, keeping the column; indices that `arg` has and the coefficients do not are broadcast."""
         chosen = dict(zip(arg.type.indices, node.selectors, strict=True))
         own = coefficients.type.indices
         selectors = tuple(chosen.get(i, i) for i in own)
@@ -260,7 +260,7 @@ def _is_parameter(node: ir.Node) -> bool:
 
 
 def _differentiable(root: ir.Node) -> list[ir.Node]:
-    """What a gradient of root passes through, in program order."""
+    """The nodes that a gradient of root passes through, in program order."""
     seen: dict[ir.Node, None] = {}
     todo = [root]
     while todo:
@@ -367,7 +367,7 @@ def _unsummed(build: Builder, node: ir.Node, moving: set[ir.Node], span: Span) -
 
 
 def _root(node: ir.Node, moving: set[ir.Node]) -> ir.Node | None:
-    """r of a term c·r², with sums over what is left inside (the outputs of one example); None for any other."""
+    """r of a term c·r², with sums over the remaining indices inside (the outputs of one example); None for any other term."""
     while True:
         inner = [a for a in node.args if a in moving]
         if isinstance(node, ir.Map) and node.fn == "square":

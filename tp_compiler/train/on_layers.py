@@ -1,11 +1,11 @@
 """Optimizers `on layers`: entries of a parameter that know their rows and columns (Nero, Adafactor, LARS, LAMB).
 
-A layer is a matrix as the network applies it: its rows are its outputs. Of W : m x n the rows are the m-neurons (slot 0) and
-the columns the n-neurons; of a family |u[d]> that is summed over d, the rows are neurons and the columns d; of a readout
+A layer is a matrix as the network applies it: its rows are its outputs. For W : m x n the rows are the m-neurons (slot 0) and
+the columns the n-neurons; for a family |u[d]> that is summed over d, the rows are neurons and the columns d; for a readout
 <v[c]| the rows are c and the columns neurons. A lone |b> that is added up is a vector: each entry is a row.
 
-What is of the order of the initial matrix is known without its entries: its rows have the length σ, and |1><1| takes from
-them their means, W_0 (I - |1><1|), which acts at order 1 (second-order note 2.4; `Trained.centred` in transform/lower.py).
+Everything of the order of the initial matrix is known without its entries: its rows have length σ, and |1><1| removes
+their means, W_0 (I - |1><1|), which acts at order 1 (`Trained.centred` in transform/lower.py).
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class LayerParameter:
 
 @dataclass(frozen=True, eq=False)
 class LayerUpdate:
-    """What is added, without and along W_0; what follows the states; the value before step 0 (of a matrix the factor of
+    """The update, without and along W_0; the next states; the value before step 0 (for a matrix the factor of
     W_0, whose rows are `centred` or not)."""
 
     change: ir.Node
@@ -143,7 +143,7 @@ class _Host:
         return self.build.map("sqrt", (node,), span)
 
     def _balanced(self, node: ir.Node, part: ir.Node | None, rest: ir.Node, span: Span, starting: bool) -> ir.Node:
-        """The rows with mean 0 and length 1; a vector as it is. What is learned of a matrix adds nothing to the length of
+        """The rows with mean 0 and length 1; a vector unchanged. Updates of a matrix add nothing to the length of
         its rows in the limit, but has to be centred."""
         build, cols = self.build, self.parameter.cols
         if not cols:
@@ -207,7 +207,7 @@ def layered(build: Builder, rule: OnLayers, parameter: LayerParameter, count: ir
 
 
 def _wider(state: Type, value: Type, column: bool) -> tuple[Type, int | None]:
-    """The type of a state that takes a value; for a ket of the columns of a matrix, kept as a ket, their slot."""
+    """The type of a state that takes a value; for a ket of the columns of a matrix, stored as a ket, their slot."""
     indices = (*state.indices, *(i for i in value.indices if i not in state.indices))
     slots = tuple(sorted({*(() if column else state.slots), *value.slots}))
     if len(slots) == 1 and slots[0][0] != 0:

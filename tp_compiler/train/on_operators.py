@@ -1,7 +1,7 @@
-"""Optimizers `on operators`: each parameter is one operator, a family |u[d]> too (limit.md section 6).
+"""Optimizers `on operators`: each parameter is one operator, including a family |u[d]>.
 
 The gradient is low-rank, g = Σ_b |left_b><right_b|, and every operator that the body forms lies in the span of the kets
-of g at this step and before. So what training carries from step to step are those kets and, for each state, a finite
+of g at this step and before. So training carries from step to step those kets and, for each state, a finite
 matrix in their basis; the update is again a sum of outer products. An optimizer without memory keeps no past kets.
 """
 

@@ -17,7 +17,7 @@ class Parametrized:
 
     @property
     def powers(self) -> WidthPowers | None:
-        """The powers of n beside natural units, where there are any."""
+        """The powers of n relative to natural units, if there are any."""
         return None if self.found.natural or self.found.refused else self.found
 
     @property
@@ -26,7 +26,7 @@ class Parametrized:
         return bool(self.found.refused)
 
     def refuse(self, why: str, remedy: str, at: Span) -> None:
-        """There is no limit, for a reason that the program itself shows."""
+        """Records that there is no limit, for a reason visible in the program itself."""
         self.found = WidthPowers(refused=why, remedy=remedy, at=at)
 
     @property
@@ -35,11 +35,11 @@ class Parametrized:
 
     @property
     def tangential(self) -> bool:
-        """Features stay put: the neural tangent limit, and the rest of the operator regime."""
+        """Features do not move: the neural tangent limit, and the rest of the operator regime."""
         return self.name == "ntk" or self.found.operator
 
     def steps(self, target: Target, picks: Member) -> dict[Member, float]:
-        """At finite width an update is n^this of what the optimizer returns, member by member where rows tell them apart."""
+        """At finite width an update is n^this times what the optimizer returns, member by member if rows distinguish them."""
         if self.powers is None:
             return {picks: -0.5 if self.name == "ntk" and not target.number else 0.0}
         return {

@@ -1,4 +1,4 @@
-"""What changes with the clock, for all steps at once: families over the steps.
+"""Values that change with the clock, for all steps together: families over the steps.
 
 In the neural tangent limit the outputs at initialisation are one Gaussian vector, over inputs and over steps: those
 of the minibatch of every step, and of the network whose weights decay. So a bracket that reads the clock becomes a
@@ -53,7 +53,7 @@ class Steps:
         return self.indices[self.steps + 1]
 
     def spread(self, node: ir.Node, index: Index) -> ir.Node:
-        """A node over the steps in the place of one that reads the clock."""
+        """A node over the steps in place of one that reads the clock."""
         build, head = self.build, self.head
         count = build.add(build.position(index, head), build.constant(-1, head), head)
         return rewrite(build, node, lambda n: count if isinstance(n, ir.Clock) else None if n.args else n, head)

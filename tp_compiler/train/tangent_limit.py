@@ -1,7 +1,7 @@
-"""`parametrization ntk`: training in the neural tangent limit, as a program (TP IVb, Thm 2.4.7 and 2.9.19; limit.md 5).
+"""`parametrization ntk`: training in the neural tangent limit, as a program (TP IVb, Thm 2.4.7 and 2.9.19).
 
 At width n an output is f = vᵀx/√n, its gradient kets are those of <v|x>, and every update of a parameter is n^-1/2 of
-what the optimizer returns. So features stay at their initial kets, and an output moves by its linear part,
+what the optimizer returns. So features keep their initial values, and an output moves by its linear part,
 
     f_t(ξ) = f_0(ξ) + Σ_p <<∇_p f(ξ), Δp_t>>,        Δp_t the sum of what the optimizer has returned for p,
 
@@ -11,10 +11,10 @@ on natural entries, and a matrix's term is <dh|Q(...)|x>, an average over two in
 
 Minibatches and weight decay make the outputs at initialisation a family over the steps (step_families.py): f_0 at the
 inputs of every step, and f^init_t, the output of the network whose weights have decayed to κ_t times the initial ones,
-is then one Gaussian vector (Thm 2.10.3, with f^init_{t+1} in the place of its f_0). Gradients of the decayed network by
+is then one Gaussian vector (Thm 2.10.3, with f^init_{t+1} in place of its f_0). Gradients of the decayed network by
 p_t = κ_t p_0 are those by p_0 over κ_t.
 
-A trained number that is added to the outputs, as an output bias, is no average over neurons: its updates count in full
+A trained number that is added to the outputs, as an output bias, is not an average over neurons: its updates are not scaled
 (TP IVb, 2.9.11: c = d = 0 for scalars). One inside the features would move them by order one, and has no such limit.
 """
 
@@ -43,10 +43,10 @@ Step = Callable[[Parameter, Change], Stepped]
 
 @dataclass(eq=False)
 class Group:
-    """Parameters that share one `update` line: their initial leaves, and how the optimizer runs.
+    """Parameters that share one `update` line: their initial leaves, and their optimizer.
 
-    `seen`: whether their updates are; if not, they decay and count in the norm that clips, and nothing else.
-    `numbers`: trained numbers that outputs are made of beside brackets, as they are in the loop.
+    `seen`: whether the limit sees their updates; if not, they only decay and count in the norm for clipping.
+    `numbers`: trained numbers in outputs in addition to brackets, with their values in the loop.
     """
 
     name: str
@@ -102,7 +102,7 @@ class TangentLimit:
 
     # -- what nodes become --------------------------------------------------------------------------------------
     def __call__(self, node: ir.Node) -> ir.Node:
-        """A node of the loop, or behind it, in the limit: features frozen (but for decay), outputs moving."""
+        """A node of the loop, or after it, in the limit: features frozen (except for decay), outputs moving."""
         return rewrite(self.build, node, self._moved, self.span, self.done)
 
     def _moved(self, node: ir.Node) -> ir.Node | None:
@@ -155,7 +155,7 @@ class TangentLimit:
 
     # -- states -------------------------------------------------------------------------------------------------
     def _prepare(self, group: Group) -> None:
-        """States that hold what a group's parameters have gathered."""
+        """States that accumulate the updates of a group's parameters."""
         zero = self.build.constant(0, self.span)
         if group.optimizer.linear:
             for k, clt in enumerate(self.outputs):
@@ -291,7 +291,7 @@ class TangentLimit:
         return tuple(i for i in clt.type.indices if i != self.steps.index(clt))
 
     def _clipping(self, chi: Mapping[ir.Clt, ir.Node], clip: ir.Node, squares: list[ir.Node]) -> ir.Node:
-        """min(1, c / |gradient|), |gradient|² = Σ χ χ' Θ and the squares of what is by numbers."""
+        """min(1, c / |gradient|), |gradient|² = Σ χ χ' Θ plus the squares of the gradients by numbers."""
         build, span = self.build, self.span
         terms = list(squares)
         for group in self.groups:
