@@ -647,8 +647,9 @@ def _simplified(terms: Any) -> Form:
 
 
 def _gaussian(linear: list[Term]) -> tuple[Term, ...]:
-    """Linear terms as one."""
-    if not linear or (len(linear) == 1 and not linear[0].over):
+    """Linear terms as one Gaussian ket. A family of multiples of one ket, too: x_i |u> squared is a function of one
+    Gaussian for every i, where x_i^2 |u>^2 has another coefficient for each."""
+    if not linear or (len(linear) == 1 and not linear[0].over and not np.ndim(linear[0].coefficient.values)):
         return tuple(linear)
     gathered = Form(tuple(linear)).linear()
     if gathered is None:
