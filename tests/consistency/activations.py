@@ -69,6 +69,7 @@ ACTIVATIONS: dict[str, Activation] = {
     "logsigmoid": Activation(lambda x: -np.logaddexp(-x, 0), lambda x: _sigmoid(-x)),
     "sinh": Activation(np.sinh, np.cosh),
     "cosh": Activation(np.cosh, np.sinh),
+    "squareplus": Activation(lambda x: (x + np.hypot(x, 2)) / 2, lambda x: 0.5 + 0.5 * x / np.hypot(x, 2)),
     "softsign": Activation(lambda x: x / (1 + np.abs(x)), lambda x: (1 + np.abs(x)) ** -2.0, (0.0,)),
     "hardtanh": Activation(lambda x: np.clip(x, -1, 1), lambda x: 1.0 * (np.abs(x) < 1), (-1.0, 1.0)),
     "hardsigmoid": Activation(lambda x: np.clip(x / 6 + 0.5, 0, 1), lambda x: (np.abs(x) < 3) / 6.0, (-3.0, 3.0)),

@@ -73,6 +73,14 @@ def test_every_activation(name: str, depth: int) -> None:
     _compare(program(name, depth, points), ACTIVATIONS[name], depth, points)
 
 
+@pytest.mark.parametrize("name", sorted(set(NAMES) - SHALLOW))
+def test_every_activation_of_multiples_of_one_ket(name: str) -> None:
+    """Inputs x_i |u>: powers of them are families with a coefficient for each i, and must stay functions of one Gaussian."""
+    points = np.array([[0.7], [-1.2]])
+    text = program(name, 2, np.column_stack([points, points])).replace("sum[d](xi[i,d] |u[d]>)", "xi[i,1] * |u[1]>")
+    _compare(text, ACTIVATIONS[name], 2, points)
+
+
 def _clip(x: Any) -> Any:
     return np.clip(x, -1, 1)
 

@@ -60,6 +60,7 @@ KERNELS: dict[str, Kernel] = {
     "hardsigmoid": lambda x: np.clip(x + 3.0, 0.0, 6.0) / 6.0,
     "hardswish": lambda x: x * np.clip(x + 3.0, 0.0, 6.0) / 6.0,
     "softsign": lambda x: x / (1 + np.abs(x)),
+    "squareplus": lambda x: (x + np.hypot(x, 2)) / 2,
     "elu": lambda x: np.where(x > 0, x, np.expm1(np.minimum(x, 0.0))),
     "selu": lambda x: _SELU_SCALE * np.where(x > 0, x, _SELU_ALPHA * np.expm1(np.minimum(x, 0.0))),
     "sigmoid": special.expit,

@@ -151,6 +151,7 @@ KERNELS: dict[str, Callable[..., Values]] = {
     "hardsigmoid": _hard_sigmoid,
     "hardswish": lambda x: x * _hard_sigmoid(x),
     "softsign": lambda x: x / (1 + np.abs(x)),
+    "squareplus": lambda x: (x + np.hypot(x, 2)) / 2,
     "elu": _elu,
     "selu": _selu,
     "sigmoid": _sigmoid,

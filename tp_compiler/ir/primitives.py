@@ -263,6 +263,15 @@ _ROWS = (
         turn=-1.5,
     ),
     Primitive(
+        "squareplus",
+        1,
+        lambda x: (x + math.sqrt(x * x + 4)) / 2,
+        (_d("0.5 + 0.5 * x / sqrt(4 + square(x))"),),
+        range=(0.0, _INF),
+        rises=1,
+        positive=True,
+    ),
+    Primitive(
         "softsign",
         1,
         lambda x: x / (1 + abs(x)),

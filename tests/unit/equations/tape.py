@@ -56,6 +56,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "mish": lambda x: x * np.tanh(np.logaddexp(0, x)),
     "gelu": lambda x: x * special.ndtr(x),
     "gelu_tanh": _gelu_tanh,
+    "squareplus": lambda x: 0.5 * (x + np.sqrt(x * x + 4)),
     "softsign": lambda x: x / (1 + np.abs(x)),
     "hardtanh": lambda x: np.clip(x, -1, 1),
     "hardsigmoid": lambda x: np.clip(x / 6 + 0.5, 0, 1),
