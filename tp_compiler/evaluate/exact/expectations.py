@@ -53,7 +53,6 @@ MOST_DIMENSIONS = 3
 MOST_MOMENTS = 8  # degree of a polynomial expectation
 COST = {1: 2e-5, 2: 7e-4, 3: 5e-2}  # seconds of an integral over one, two, three Gaussians, about
 PATIENCE = 15.0  # seconds of quadrature in one program; beyond, sampling everything at once is cheaper
-WIDEST = 1e20  # variances above: Stein's lemma is not used
 SMALL = 1e-75  # coefficients of Gaussians: fourth powers of smaller ones are no doubles
 HIGH = 16  # a power above meets other functions by quadrature
 MOST_PROBED = 4096  # entries of a closed form that are computed again, to see how far errors carry
@@ -213,8 +212,6 @@ class Expectations:
                 continue
             if not rest or not all(isinstance(f.function, Univariate) for f in rest):
                 return None
-            if any(np.max(self.covariance(x, x).values, initial=0.0) > WIDEST for f in rest for x in f.arguments):
-                return None  # derivatives are needles there, of a height that no rule sees
             before = self.method, self.spent
             try:
                 return stein.without(self.product, self.covariance, factor.arguments[0], pointwise.fused(rest))
