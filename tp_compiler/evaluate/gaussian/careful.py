@@ -61,7 +61,7 @@ def expectation(
     that each integral takes, before it is done."""
     mean, spread, shape = _rows(means, covariance)
     with np.errstate(all="ignore"):
-        profiles = [profile(f, mean[:, k], np.sqrt(spread[:, k, k])) for k, f in enumerate(functions)]
+        profiles = [profile(f, mean[:, k], np.sqrt(np.maximum(spread[:, k, k], 0.0))) for k, f in enumerate(functions)]
         if any(p.rough for p in profiles):
             value, error = np.full(len(mean), np.nan), np.full(len(mean), np.nan)
         else:
