@@ -119,7 +119,7 @@ def diagnose(source: Source, *, settings: Mapping[str, float] | None = None) -> 
 
 
 def check(source: Source, *, settings: Mapping[str, float] | None = None) -> Model:
-    """What a program says. Raises ProgramError with all that is wrong about its text."""
+    """The model of a program. Raises ProgramError with every error in its text."""
     found = Diagnostics()
     model = _checked(source, found, settings)
     found.raise_if_errors()

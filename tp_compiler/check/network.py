@@ -1,4 +1,4 @@
-"""The program as a function of its parameters: what width exponents are read off (ir/model.py, `Network`)."""
+"""The program as a function of its parameters, from which width exponents are derived (ir/model.py, `Network`)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tp_compiler.ir.program import Output
 
 
 def network(source: Source, training: Training, scope: Scope, outputs: Iterable[Output], names: Names) -> Network:
-    """The loss, or where nothing is trained what is differentiated, with the parameters that it is a function of."""
+    """The loss, or, if nothing is trained, what is differentiated, with the parameters on which it depends."""
     trains = training.loss is not None
     roots = (training.loss,) if training.loss is not None else tuple(dict.fromkeys(training.build.differentiated))
     wanted, asked = tuple(o.node for o in outputs), training.parametrization

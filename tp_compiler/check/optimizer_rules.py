@@ -1,8 +1,8 @@
-"""The bodies of optimizers: what their statements and words mean, and rules that are read off them once (ir/rules.py).
+"""The bodies of optimizers: the meaning of their statements and words, and rules obtained from them once (ir/rules.py).
 
-A body runs for a host. To read it once, the host is a recorder, which answers every question with a symbol. Where words
-look into g, p or a state (their indices, averages of them), a symbol has nothing to show: the body is `typed`, and is
-run for each parameter itself.
+A body runs for a host. To read it once, the host is a recorder, which answers every question with a symbol. If words
+inspect g, p or a state (their indices, averages of them), a symbol is not enough: the body is `typed`, and is
+run for each parameter separately.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class _Source:
     span: Span
 
     def scope(self, body: Body, changed: Changed) -> Scope:
-        """The names that the body sees, but for g, p, t and `step`."""
+        """The names that the body sees, except g, p, t and `step`."""
         scope = self.optimizer.scope.snapshot()
         scope.body = scope.entries = True
         scope.optimizer = body

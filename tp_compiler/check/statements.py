@@ -1,4 +1,4 @@
-"""Statements: abstract syntax to a `Model`, every mistake gathered on the way.
+"""Statements: abstract syntax to a `Model`; all mistakes are collected.
 
 Non-goals: this file knows no rule of expressions (expressions.py, functions.py, operators.py), no numbers (data.py) and
 no limit; training and optimizers are in training.py.

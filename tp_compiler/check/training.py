@@ -2,7 +2,7 @@
 
 The loop stays a loop: its body is checked once, with every trained parameter standing for its value at the current step
 (`ir.Carry`; a matrix for a symbol W_t). After the loop parameters have their last values; in an output over `step`, those
-of every step. What the loop does to its states is worked out later (train/).
+of every step. The updates of its states are computed later (train/).
 """
 
 from __future__ import annotations

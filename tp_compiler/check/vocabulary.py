@@ -1,4 +1,4 @@
-"""The words of a program, for what writes it again (ir/model.py, `Vocabulary`)."""
+"""The words of a program, for writing it out again (ir/model.py, `Vocabulary`)."""
 
 from __future__ import annotations
 

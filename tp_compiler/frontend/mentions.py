@@ -1,4 +1,4 @@
-"""What a tree mentions: the names that it reads, calls, binds and brings in."""
+"""The names that a tree reads, calls, binds and imports."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""A program as the checker leaves it: nothing is differentiated, no optimizer has run, no regime is known.
+"""A program as the checker returns it: nothing is differentiated, no optimizer has run, the regime is not known.
 
-The network is a function of its parameters (`Network`, which width exponents are read off); `Training` is the loss and the
-lines that update. What training makes of them is worked out by train/, once scale/ has told the powers of n.
+The network is a function of its parameters (`Network`, from which width exponents are derived); `Training` is the loss and the
+`update` lines. train/ turns them into programs, once scale/ has determined the powers of n.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ class Network:
 # training ------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True, eq=False)
 class Given:
-    """An argument as the source gives it to an optimizer: `keyword` where it is written, else by its place."""
+    """An argument passed to an optimizer in the source: with `keyword` if one is written, otherwise by position."""
 
     name: str
     keyword: bool
@@ -142,7 +142,7 @@ class Given:
 
 @dataclass(frozen=True, eq=False)
 class Written:
-    """A target of an `update` line as it is written."""
+    """A target of an `update` line, as written."""
 
     name: str
     ket: bool
@@ -166,7 +166,7 @@ class UpdateLine:
 
 @dataclass(frozen=True, eq=False)
 class Target:
-    """A trained parameter: what stands for it in the loop, and the lines that update it or parts of its family."""
+    """A trained parameter: its value in the loop, and the lines that update it or parts of its family."""
 
     name: str
     ket: bool
@@ -197,7 +197,7 @@ def initial(leaf: Leaf) -> Leaf:
 
 @dataclass(frozen=True, eq=False)
 class Copied:
-    """Optimizers of the program's own: `texts` as they stand in the source, with the functions that they name; `values`
+    """Optimizers defined in the program: `texts` copied from the source, with the functions that they use; `values`
     that they read under their own names, with the brackets of these."""
 
     texts: Mapping[str, str] = field(default_factory=dict)
@@ -245,8 +245,8 @@ class Declared:
 
 @dataclass(frozen=True, eq=False)
 class Vocabulary:
-    """The words of a program, for what writes it again: axes with the names of their indices, declarations in the order
-    of the source, names of the library, and what functions of operators have made."""
+    """The words of a program, for writing it out again: axes with the names of their indices, declarations in the order
+    of the source, names of the library, and the results of functions of operators."""
 
     axes: Mapping[Axis, list[str]]
     declared: tuple[Declared, ...]
@@ -256,7 +256,7 @@ class Vocabulary:
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """What a program says. `build` has made its nodes, and makes those of its training."""
+    """A checked program. `build` made its nodes, and makes those of its training."""
 
     source: Source
     outputs: tuple[Output, ...]
@@ -272,8 +272,8 @@ class Model:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Compiled(Program):
-    """The program of the limit; `finite` is that of networks of finite width, which may read differently: in the neural
-    tangent limit, and where powers of n stand beside natural units."""
+    """The program of the limit; `finite` is that of networks of finite width, which may differ: in the neural
+    tangent limit, and where powers of n are relative to natural units."""
 
     network: Network
     finite: Program

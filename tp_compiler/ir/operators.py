@@ -1,4 +1,4 @@
-"""Operators as expressions. They have no node: they are lowered when they meet a ket (transform/algebra.py)."""
+"""Operators as expressions. They have no node: they are lowered when they are applied to a ket (transform/algebra.py)."""
 
 from __future__ import annotations
 
@@ -278,7 +278,7 @@ def indices(op: Operator) -> tuple[Index, ...]:
 
 
 def parts(op: Operator) -> tuple[Operator, ...]:
-    """The operators that an operator is made of."""
+    """The operators that an operator consists of."""
     match op:
         case Scaled(operator=inner) | Summed(operator=inner) | Function(operator=inner) | Flipped(operator=inner):
             return (inner,)
@@ -290,7 +290,7 @@ def parts(op: Operator) -> tuple[Operator, ...]:
 
 
 def nodes(op: Operator) -> list[ir.Node]:
-    """The kets and scalars that an operator is made of."""
+    """The kets and scalars in an operator."""
     found: list[ir.Node] = []
     todo = [op]
     while todo:
@@ -313,7 +313,7 @@ def nodes(op: Operator) -> list[ir.Node]:
 
 
 def replaced(op: Operator, leaf: Callable[[Operator], Operator | None], node: Callable[[ir.Node], ir.Node]) -> Operator:
-    """The operator with others in the place of some of its parts (`leaf` gives them), and its kets and scalars changed."""
+    """The operator with some of its parts replaced (`leaf` returns them), and its kets and scalars changed."""
 
     def inner(o: Operator) -> Operator:
         return replaced(o, leaf, node)

@@ -1,10 +1,10 @@
-"""The body of an optimizer, read once: instructions over symbols, which a parameter then takes the place of.
+"""The body of an optimizer, read once: instructions over symbols, which are then replaced for each parameter.
 
 A *host* is one parameter that a body runs for (train/on_entries.py, on_layers.py, on_operators.py). The body asks it for
-what depends on the parameter: the values of states, means of rows and columns, operators worked out in a basis. A rule
-that is read once has these questions in order, with symbols for the answers; `run` puts them to a host. Where a body
-looks into what it is given (it names an index of g, or averages it), what it says depends on the parameter: it is read
-again for each (check/optimizer_rules.py), by the same interface.
+everything that depends on the parameter: values of states, means of rows and columns, operators in a basis. A rule
+that is read once has these questions in order, with symbols for the answers; `run` asks a host. If a body
+inspects what it is given (it names an index of g, or averages it), its result depends on the parameter: it is read
+again for each (check/optimizer_rules.py), through the same interface.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ UNCHANGED: Changed = {}
 
 
 def symbol(name: str, span: Span, kind: Type | None = None) -> ir.Node:
-    """A leaf that stands for what is not known yet."""
+    """A leaf for a value that is not known yet."""
     return ir.Array(type=kind or Type(), name=name, values=0.0, span=span)
 
 
 class Replay:
-    """Instructions over symbols with values in the place of these; everything else stays as it is."""
+    """Instructions over symbols with values substituted for them; everything else is unchanged."""
 
     def __init__(self, build: Builder, place: dict[ir.Node, ir.Node], moving: frozenset[ir.Node]):
         self.build, self.place, self.moving = build, place, moving
@@ -58,7 +58,7 @@ class Replay:
 
 
 def moving(roots: Sequence[ir.Node], symbols: Sequence[ir.Node]) -> frozenset[ir.Node]:
-    """The nodes that are made of symbols."""
+    """The nodes that depend on symbols."""
     found = set(symbols)
     for node in reachable(roots):
         if any(a in found for a in node.args):
@@ -69,7 +69,7 @@ def moving(roots: Sequence[ir.Node], symbols: Sequence[ir.Node]) -> frozenset[ir
 # on entries ----------------------------------------------------------------------------------------------------
 @dataclass(frozen=True, eq=False)
 class Update:
-    """What a body returns, and what follows each of its states."""
+    """The result of a body, and the next value of each of its states."""
 
     value: ir.Node
     following: Mapping[str, ir.Node]
@@ -91,7 +91,7 @@ class EntryHost(Protocol):
     def count(self) -> ir.Node: ...
 
     def state(self, name: str, start: ir.Node, scalar: bool, span: Span, at: Span) -> ir.Node:
-        """The value of a state that starts at `start`, which stands at `at`."""
+        """The value of a state that starts at `start`, written at `at`."""
 
 
 class OnEntries(Protocol):
@@ -102,7 +102,7 @@ class OnEntries(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class EntryState:
-    """`start` is made of symbols; it is that of the parameter where the state starts there."""
+    """`start` depends on symbols; it is that of the parameter if the state starts there."""
 
     name: str
     symbol: ir.Node
@@ -227,7 +227,7 @@ class LayerRule:
 # on operators --------------------------------------------------------------------------------------------------
 @dataclass(frozen=True, eq=False)
 class OperatorUpdate:
-    """What a body returns, and what follows its states: operators, or numbers."""
+    """The result of a body, and the next values of its states: operators, or numbers."""
 
     value: op.Operator
     following: Mapping[str, op.Operator | ir.Node]
@@ -264,7 +264,7 @@ class OperatorHost(Protocol):
         """An entrywise function of operators and numbers."""
 
     def factor(self, name: str, outputs: Sequence[ir.Node | None], at: Span) -> op.Operator:
-        """`inputs` or `signals`; None stands for what the loss fits."""
+        """`inputs` or `signals`; None means what the loss fits."""
 
     def trace(self, value: op.Operator, at: Span) -> ir.Node: ...
 
@@ -309,7 +309,7 @@ class OperatorState:
 
 @dataclass(frozen=True, eq=False)
 class Named:
-    """`name` stands for what the host answers: `settled`, `eigenvectors`, `inputs` or `signals`."""
+    """`name` is the answer of the host to `settled`, `eigenvectors`, `inputs` or `signals`."""
 
     name: str
     question: str
@@ -330,7 +330,7 @@ class Mapped:
 
 @dataclass(frozen=True, eq=False)
 class Number:
-    """`symbol` stands for a number that the host answers: `trace`, `norm` or `examples`."""
+    """`symbol` is a number given by the host: `trace`, `norm` or `examples`."""
 
     symbol: ir.Node
     question: str
@@ -340,8 +340,8 @@ class Number:
 
 @dataclass(frozen=True, eq=False)
 class OperatorRule:
-    """A body on operators, read once: `Carried` operators of the names in `steps` stand for what the host answers, that of
-    the name `g` for the gradient."""
+    """A body on operators, read once: `Carried` operators with the names in `steps` are answers of the host, the one with
+    the name `g` is the gradient."""
 
     count: ir.Node
     steps: tuple[NumberState | OperatorState | Named | Mapped | Number, ...]
@@ -383,7 +383,7 @@ def _nodes(value: object) -> list[ir.Node]:
 
 @dataclass
 class _Operators:
-    """What symbols of operators and numbers stand for."""
+    """The values of symbols of operators and numbers."""
 
     host: OperatorHost
     place: dict[str, op.Operator]

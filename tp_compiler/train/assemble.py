@@ -1,6 +1,6 @@
-"""A model and its powers of n -> the programs that are evaluated: that of the limit, and that of networks of finite width.
+"""Turns a model and its powers of n into the programs that are evaluated: those of the limit and of finite width.
 
-The two differ in the neural tangent limit, and where powers of n stand relative to natural units.
+The two differ in the neural tangent limit, and where powers of n are relative to natural units.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def train(model: Model, found: WidthPowers, diagnostics: Diagnostics) -> Compile
 
 @dataclass
 class _Loop:
-    """What a loop does in one of the programs. `change`: what the nodes of outputs become."""
+    """The loop in one of the programs. `change`: maps the nodes of outputs."""
 
     loop: Loop
     change: Change
@@ -85,7 +85,7 @@ class _Trained:
             raise error("NX177", "gradient flow is only supported where features do not move", training.extent, remedy)
 
     def _tangent(self, training: Training) -> TangentLimit | None:
-        """The limit in which features stand still; None where there is none."""
+        """The limit in which features do not move; None if there is none."""
         found = groups(self.build, training, self.asked)
         if moves_features(training, found, self.asked):
             return None

@@ -1,4 +1,4 @@
-"""The update lines of the neural tangent limit, and what refuses it."""
+"""The update lines in the neural tangent limit, and reasons to refuse it."""
 
 from __future__ import annotations
 

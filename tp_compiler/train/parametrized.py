@@ -1,4 +1,4 @@
-"""What a parametrization means for training: the powers of n beside natural units, or why there is no limit."""
+"""The effect of a parametrization on training: the powers of n relative to natural units, or why there is no limit."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tp_compiler.ir.model import Member, Target, WidthPowers, meet
 
 @dataclass
 class Parametrized:
-    """`name` is asked for, `found` what scale/regime.py says of it."""
+    """`name` is the requested one, `found` the result of scale/regime.py."""
 
     name: str
     found: WidthPowers

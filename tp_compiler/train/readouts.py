@@ -1,4 +1,4 @@
-"""Where readouts are larger than in natural units, their brackets are vᵀx/√n: <v|x> becomes clt <v|x>."""
+"""If readouts are larger than in natural units, their brackets are vᵀx/√n: <v|x> becomes clt <v|x>."""
 
 from __future__ import annotations
 

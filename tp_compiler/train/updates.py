@@ -1,4 +1,4 @@
-"""One step of training: the gradients of the loss, and what follows every state (limit.md section 5 and 6)."""
+"""One step of training: the gradients of the loss, and the next value of every state."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Updates:
             self._follow(target)
 
     def _clipping(self, leaves: list[ir.Node | ir.MatrixSymbol]) -> ir.Node | None:
-        """What the natural gradients are multiplied by."""
+        """The factor of the natural gradients."""
         if self.training.clip is None:
             return None
         square = inner_products(self.build, self.gradient, self.gradient, leaves, self.training.loss_span)

@@ -43,7 +43,7 @@ Terms = list[tuple[ir.Node, ir.Node, ir.Node, tuple[Index, ...]]]
 
 
 def outer_terms(build: Builder, op: v.Operator, span: Span) -> Terms:
-    """(left, right, factor, over) of an operator made of outer products."""
+    """(left, right, factor, over) of an operator that is a sum of outer products."""
     one = build.constant(1, span)
     match op:
         case v.Outer(left=left, right=right):

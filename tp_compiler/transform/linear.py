@@ -1,4 +1,4 @@
-"""Taking a node apart that is linear in an entry of an initial matrix."""
+"""Splits a node that is linear in an entry of an initial matrix."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def split_linear(build: Builder, root: ir.Node, entry: ir.Node, span: Span) -> t
 
 
 def _without(build: Builder, node: ir.Node, rests: dict[ir.Node, ir.Node], span: Span) -> ir.Node:
-    """A node free of the entry, though zero multiples of it may stand in its arguments."""
+    """A node without the entry, even if its arguments contain zero multiples of it."""
     args = tuple(rests[a] for a in node.args)
     return node if args == node.args else build.again(node, args, span)
 

@@ -1,4 +1,4 @@
-"""What changes from step to step of a training loop, and scalars of one step as families over all steps."""
+"""Values that change from step to step of a training loop, and scalars at one step as families over all steps."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def changing(order: Iterable[ir.Node]) -> set[ir.Node]:
 
 
 def traced(build: Builder, node: ir.Node, clock: Index) -> ir.Node:
-    """A scalar of one step as a family over the steps. What is a family over the steps already stays so."""
+    """A scalar at one step as a family over the steps; families over the steps do not change."""
     done: dict[ir.Node, ir.Node] = {}
     order = reachable([node])
     traces = {n for n in order if isinstance(n, ir.Trace)}
