@@ -1,1 +1,1 @@
-"""Infinite width."""
+"""Evaluation of the infinite-width limit."""

@@ -1,4 +1,4 @@
-"""The types of what is computed: numbers, arrays of them, and what is known of their errors."""
+"""Types of values: numbers, arrays of them, and their errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Labelled arrays: alignment for broadcasting, contraction of products by BLAS, and the moves along indices.
+"""Labelled arrays: alignment for broadcasting, contraction of products by BLAS, and moves along indices.
 
 A value of type `Type` is an array whose leading dimensions are its slots (in ascending order) and whose trailing
 dimensions are its indices. Labels are slot numbers (int) and `Index` objects.

@@ -1,6 +1,6 @@
-"""Which method evaluates an output, and why: the methods in the order in which they are asked.
+"""The choice of a method for each output, and the reason: methods in the order in which they are tried.
 
-A method is asked for the outputs that it `applies` to and that the methods before it have left, each with a reason
+A method is tried on the outputs to which it `applies` and which earlier methods have left, each with a reason
 (`NotExact`). That reason becomes the note of the estimate, so that a reader sees why an output was sampled.
 """
 
@@ -210,7 +210,7 @@ def _flows(question: Question) -> bool:
 
 
 def _drawn(question: Question, o: Output) -> bool:
-    """Whether an output depends on values of `clt` scalars in a way that makes its law no Gaussian by itself."""
+    """Whether an output depends on values of `clt` scalars in such a way that its law is not Gaussian by itself."""
     return o.node.type.random and not is_gaussian(o.node)
 
 

@@ -22,7 +22,7 @@ def _one_thread() -> Callable[[], None]:
 
 
 def _take_control() -> None:
-    """Newer threadpoolctl does, without a word, nothing for any thread but the one that set a limit first."""
+    """Newer versions of threadpoolctl silently do nothing for threads other than the first that set a limit."""
     controller = getattr(threadpoolctl, "OpenBLASController", None)
     clear = getattr(controller, "clear_controlling_thread", None)
     if clear is not None:

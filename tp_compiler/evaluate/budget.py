@@ -1,10 +1,10 @@
-"""What formulas may take: seconds and bytes. Long loops look here, and arrays are asked for before they are made.
+"""The budget of formulas: seconds and bytes. Long loops check it, and arrays are requested before they are made.
 
 Every large array counts from when it is made to when it is freed: values that are kept, and what a sum, a product or a
-contraction makes on its way (`hold`). What an operation is about to make is asked for beside them (`room`, `spacious`).
+contraction makes as intermediate results (`hold`). What an operation is about to make is requested in addition (`room`, `spacious`).
 
 A limit that can be sampled is not kept waiting: formulas that take longer than sampling would are abandoned, with a note
-that says so. `--method exact` knows no other way, and stops at `--max-time` only.
+that says so. `--method exact` has no alternative, and stops only at `--max-time`.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class Budget:
         self.held += size
 
     def room(self, numbers: float, what: str) -> None:
-        """Raises TooLarge where an array of so many doubles does not fit beside what is held; it also takes time."""
+        """Raises TooLarge if an array of so many doubles does not fit in addition to what is held; also checks the time."""
         if numbers <= LEAST:
             return
         self.poll()
@@ -115,13 +115,13 @@ def current() -> Budget:
 
 
 def clock_for(max_time: float | None) -> Callable[[], float]:
-    """Seconds of the wall where the user gave a limit, else of this thread's processor: a busy machine is no reason to
-    take another method."""
+    """Wall-clock seconds if the user gave a limit, otherwise CPU seconds of this thread: a busy machine is not a reason to
+    choose another method."""
     return time.thread_time if max_time is None or isinf(max_time) else time.monotonic
 
 
 def spacious(operation: Callable[..., T], *arrays: Numbers, what: str = "an array", copies: float = 1.0) -> T:
-    """An operation on arrays that broadcast, asked for and counted; `copies` of its result are made at once."""
+    """An operation on arrays that broadcast, requested and counted; `copies` of its result exist at the same time."""
     if math.prod([getattr(x, "size", 1) for x in arrays]) <= LEAST:
         return operation(*arrays)
     budget = current()
@@ -133,8 +133,8 @@ def spacious(operation: Callable[..., T], *arrays: Numbers, what: str = "an arra
 
 
 def seconds_for(method: str, max_time: float | None, instructions: int) -> float:
-    """How long formulas may take. Where sampling is the alternative: half of the time allowed, else as long as sampling
-    takes, about."""
+    """How long formulas may take. If sampling is the alternative: half of the time limit, otherwise about as long as sampling
+    takes."""
     if method != "auto":
         return inf if max_time is None else max_time
     return SECONDS + SECONDS_EACH * instructions if max_time is None or isinf(max_time) else SHARE * max_time

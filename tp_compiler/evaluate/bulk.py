@@ -1,7 +1,7 @@
 """One error for a whole large array, so that its entries are not read again for each operation: share · |x| + floor.
 
-A `Bulk` says of every entry x that it is off by share · |x| + floor at most. What rounding leaves of a product with a
-number, or of a sum with one, is a larger share; nothing is computed entry by entry until somebody asks.
+A `Bulk` says that every entry x is off by at most share · |x| + floor. Rounding of a product with a
+number, or of a sum with one, increases the share; nothing is computed entry by entry until it is needed.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Bulk:
     floor: float = 0.0
 
     def on(self, values: Numbers) -> Numbers:
-        """Entry by entry; rounding leaves alone what is not finite."""
+        """Entry by entry; rounding does not affect values that are not finite."""
         if not self.share:
             return np.float64(self.floor)
         return np.where(np.isfinite(values), self.share * np.abs(values), 0.0) + self.floor

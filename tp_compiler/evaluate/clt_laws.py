@@ -1,4 +1,4 @@
-"""The covariance of a `clt` output as an average of its own: E[v x v' x'], exact wherever that is (limit.md section 2)."""
+"""The covariance of a `clt` output as a separate average E[v x v' x'], exact whenever the average is."""
 
 from __future__ import annotations
 

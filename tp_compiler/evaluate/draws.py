@@ -1,10 +1,10 @@
-"""Outputs that depend on the values of `clt` scalars, all draws at once.
+"""Outputs that depend on the values of `clt` scalars, for all draws together.
 
-At initialisation the `clt` scalars are one Gaussian vector with covariance E[v x v' x'] (limit.md section 2),
-independent of every ket. A program that goes on with their values (training in the neural tangent limit from a random
-f_0) is run with an index more, `draw`, in the place of every such scalar: what it does to one draw it does to all.
-Averages that have an exact value enter as that value. Where an output turns out to be an affine function of the vector,
-its law is Gaussian with a mean and covariance that need no drawing. Where kets are left (an optimizer that is not
+At initialisation the `clt` scalars are one Gaussian vector with covariance E[v x v' x'] (docs/mathematics.md, section 4),
+independent of every ket. A program that uses their values (training in the neural tangent limit from a random
+f_0) is run with an additional index, `draw`, in place of every such scalar: all draws are computed together.
+Averages with an exact value enter as that value. If an output turns out to be an affine function of the vector,
+its law is Gaussian with a mean and covariance that need no draws. If kets are left (an optimizer that is not
 linear), they are frozen: neuron_pairs.py.
 """
 
@@ -146,7 +146,7 @@ class Draws:
         return run.outputs(CltScalars())
 
     def _batched(self, draws: Float[Array, "draws scalars"], sampled: Sampled) -> Program:
-        """The program with an index `draw` in the place of the `clt` scalars."""
+        """The program with an index `draw` in place of the `clt` scalars."""
         draw = Index("draw", Axis("draw#", len(draws)))
         drawn = self._drawn(draws)
         fixed: dict[ir.Node, ir.Node] = {c: self._array(drawn[c], (draw, *c.type.indices), c.span) for c in self.clts}
@@ -332,7 +332,7 @@ class Draws:
         return {name: _concatenated([r[name] for r in runs]) for name in runs[0]}
 
     def _resolution(self, samples: int, count: int) -> int:
-        """What the bias of a level falls with: the particles that are really there, or the draws of numbers alone."""
+        """The size with which the bias of a level decreases: that of actual particles, or of draws of numbers alone."""
         if samples == 1:
             return count
         pairs = None if self.certain or self.affine else self._paired(_part(samples, count))
@@ -369,7 +369,7 @@ def _is_average(node: ir.Node) -> bool:
 
 
 def _part(samples: int, draws: int) -> int:
-    """How many draws are run at once."""
+    """How many draws are run together."""
     return min(draws, max(1, ENTRIES // samples))
 
 

@@ -1,7 +1,7 @@
 """Functions of symmetric finite matrices and their derivatives, in the basis of the eigenvectors.
 
 For K = U diag(λ) Uᵀ: f(K) = U diag(f(λ)) Uᵀ, and its derivative in the direction of a symmetric B is U (F ∘ UᵀBU) Uᵀ with
-the divided differences F_ab = (f(λ_a) - f(λ_b)) / (λ_a - λ_b), and f'(λ) where eigenvalues meet (Daleckii, Krein 1965).
+the divided differences F_ab = (f(λ_a) - f(λ_b)) / (λ_a - λ_b), and f'(λ) where eigenvalues coincide (Daleckii, Krein 1965).
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""How far the numbers of the exact road may be off: what quadrature leaves and what rounding does, carried through every
-operation, entry by entry. This is the one home of these rules; the rooms exact and gaussian call them.
+"""Error bounds of exact numbers: what quadrature leaves and what rounding does, propagated through every
+operation, entry by entry. All these rules are here; `exact` and `gaussian` call them.
 
 An error is None (none at all), or an array that broadcasts to its values. A number lies within its error and within the
-range that its formula shows (ranges.py): functions are looked up at the ends of that interval and where they turn, so
-that what is bounded stays so, a sign or a branch that the error does not decide says so, and a division by what may be
-0 has an infinite error; small errors carry |f'| · error. Functions of whole arrays (inverses,
+range that its formula implies (ranges.py): functions are evaluated at the ends of that interval and at turning points, so
+that bounded values stay bounded, a sign or a branch that the error does not decide is reported, and a division by a value that may be
+0 has an infinite error; small errors propagate as |f'| · error. Functions of whole arrays (inverses,
 solutions) are probed: they are computed again at values moved by their errors (Higham 2002, section 1.6).
 """
 
@@ -50,7 +50,7 @@ def rounding(result: Numbers, size: Numbers | None = None) -> Error:
 
 
 def _worst_rounding(result: Array, size: Numbers | None) -> Error:
-    """One error for a large array, which is looked at in parts: none of them takes memory of its size."""
+    """One error for a large array, which is processed in parts, so that no memory of its size is needed."""
     if plainly_rounded(result) and np.isfinite(most := largest(result)):
         return EPS * np.maximum(most, 0.0 if size is None else size)
     entries = result.ravel(order="K")
@@ -157,7 +157,7 @@ def within(value: Numbers, error: Error | Bulk, of: Range) -> Error | Bulk:
 
 
 def pole(fn: str, values: Sequence[Numbers], errors: Sequence[Error], within: Sequence[Range] = ()) -> Where:
-    """Where an error does not tell whether a primitive divides by 0, or takes a logarithm of it."""
+    """Where an error does not decide whether a primitive divides by 0, or takes the logarithm of 0."""
     return _pole(fn, errors, [interval(*x) for x in _each(values, errors, within)])
 
 
@@ -199,7 +199,7 @@ def _moved(
     errors: Sequence[Error],
     places: Sequence[tuple[Numbers, Numbers]],
 ) -> Array:
-    """How far the arguments, each in its interval, move the result: looked up at the ends and where f turns."""
+    """How far the arguments, each in its interval, move the result: evaluated at the ends and where f turns."""
     points = [
         (v,) if e is None else (*place, *(np.clip(t, *place) for t in _turns(fn, k, values, place)))
         for k, (v, e, place) in enumerate(zip(values, errors, places, strict=True))
@@ -286,7 +286,7 @@ def shaken(value: Array, error: Error, rng: np.random.Generator) -> Array:
 
 
 def shown(value: Array, error: Error | Bulk, always: bool) -> Array:
-    """The error of a result as it is reported: 0 where no digit that is printed could tell, unless `always`."""
+    """The error of a result as reported: 0 if it would not affect any printed digit, unless `always`."""
     if isinstance(error, Bulk):
         return _shown_in_parts(value, error, always)
     full = (

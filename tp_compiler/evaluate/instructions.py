@@ -1,4 +1,4 @@
-"""What instructions do to labelled arrays, one row each: the table that the evaluators of samples, formulas and
+"""The effect of instructions on labelled arrays, one row each: the table shared by the evaluators of samples, formulas and
 coefficients share.
 
 A row gives the array of a node over the labels `own` from its arguments and their labels. Labels are indices and

@@ -1,6 +1,6 @@
-"""What every method of evaluation offers: it is given outputs of a program and answers each of them.
+"""The interface of evaluation methods: a method is given outputs of a program and answers each of them.
 
-An answer is a value with its error, or the reason why there is none: a `Diagnostic` is for the user to mend, a `NotExact`
+An answer is a value with its error, or the reason why there is none: a `Diagnostic` is for the user to fix, a `NotExact`
 leaves the output to the next method (auto.py).
 """
 
@@ -53,7 +53,7 @@ class Evaluator(Protocol):
 
 @dataclass
 class Answers:
-    """What a method answers, by output; its warnings, and the samples that it drew."""
+    """The answers of a method, by output; its warnings, and the number of samples that it drew."""
 
     found: dict[str, Estimate | Problem] = field(default_factory=dict)
     warnings: tuple[Diagnostic, ...] = ()

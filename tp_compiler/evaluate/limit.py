@@ -1,4 +1,4 @@
-"""The limit of a program: every output by the first method that answers it (auto.py), gathered into one Run."""
+"""The limit of a program: every output by the first method that answers it (auto.py), collected into one Run."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ def limit(program: Program, **options: Unpack[LimitOptions]) -> Run:
     """The infinite-width limit of every output of a program (Tensor Programs IVb, Thm 2.6.10).
 
     samples       particles M of one replicate, a power of two; None: doubled until the tolerance is met
-    max_samples   where the doubling stops; None: 2^16, or 2^14 where values of `clt` scalars are drawn
+    max_samples   where the doubling stops; None: 2^16, or 2^14 if values of `clt` scalars are drawn
     replicates    R independent scramblings, at least 2
     seed          fixes every digit, whatever the number of threads
-    method        auto: exact, closed form or quadrature where there is one, else qmc; exact (closed forms included) and
-                  quadrature refuse the rest; qmc samples by scrambled Sobol points, mc by plain random draws
+    method        auto: exact, closed form or quadrature if possible, otherwise qmc; exact (closed forms included) and
+                  quadrature refuse all others; qmc samples by scrambled Sobol points, mc by plain random draws
     rtol, atol    an output is done when its largest stderr is below atol + rtol·max|value|; 1e-3 each
     f0            "sample": later statements see draws of `clt` scalars; "zero": they see 0
-    only          names of the outputs wanted
-    max_memory    bytes; threads: replicates that run at once
-    max_time      seconds; formulas take at most half of it where sampling is left, and without it 10 s and 20 ms more for
+    only          names of the outputs to compute
+    max_memory    bytes; threads: replicates that run in parallel
+    max_time      seconds; formulas take at most half of it if sampling is the alternative; without it 10 s and 20 ms more for
                   every instruction, about what sampling takes (budget.py)
-    checkpoint    a file that keeps finished replicates: a run that was killed goes on there, to the same digits
+    checkpoint    a file for finished replicates: an interrupted run resumes from it and gives identical digits
 
-    Returns a Run; each Estimate names its method, and in `note` why. Outputs that cannot be computed are in
-    `Run.failed`. Raises ProgramError NX431 where even the smallest run does not fit into the memory, NX432 for an
-    option's value.
+    Returns a Run; each Estimate names its method, with the reason in `note`. Outputs that cannot be computed are in
+    `Run.failed`. Raises ProgramError NX431 if even the smallest run does not fit into memory, NX432 for an
+    invalid option.
     """
     given: dict[str, Any] = {**options}
     only = given.pop("only", None)
@@ -59,7 +59,7 @@ def limit(program: Program, **options: Unpack[LimitOptions]) -> Run:
 
 
 def _stop(question: Question) -> None:
-    """After Ctrl-C: what formulas had found before it is kept; where that is nothing, the interruption goes on."""
+    """After Ctrl-C: results already found by formulas are kept; if there are none, the interruption propagates."""
     answers = question.answers
     if not answers.estimates:
         raise KeyboardInterrupt

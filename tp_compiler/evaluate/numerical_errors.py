@@ -1,4 +1,4 @@
-"""What goes wrong with numbers, told in the user's terms: NaN and overflow, singular matrices, impossible laws."""
+"""Diagnostics for numbers, in the user's terms: NaN and overflow, singular matrices, impossible laws."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def check_law(symbol: ir.KetSymbol | ir.MatrixSymbol, variance: Numbers, mean: N
 
 
 def covariance_root(covariance: Float[Array, "*batch n n"], symbol: ir.KetSymbol) -> Float[Array, "*batch n n"]:
-    """A root R with R Rᵀ = covariance, for a stack of matrices; refuses what is no covariance."""
+    """A root R with R Rᵀ = covariance, for a stack of matrices; refuses matrices that are not covariances."""
     scale = max(float(np.max(np.abs(covariance), initial=0.0)), 1e-300)
     if not np.allclose(covariance, np.swapaxes(covariance, -1, -2), rtol=0, atol=1e-10 * scale):
         raise Refused(

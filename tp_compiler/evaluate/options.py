@@ -1,4 +1,4 @@
-"""How a limit is evaluated: the options, their values checked."""
+"""The options of an evaluation, with checks of their values."""
 
 from __future__ import annotations
 
@@ -68,5 +68,5 @@ def validate(o: Options) -> None:
 
 
 def settings_of(o: Options, samples: int) -> dict[str, object]:
-    """What the numbers depend on; `samples` 0 where nothing was sampled."""
+    """The settings on which the numbers depend; `samples` is 0 if nothing was sampled."""
     return {"seed": o.seed, "samples": samples, "replicates": o.replicates, "backend": "numpy", "f0": o.f0}

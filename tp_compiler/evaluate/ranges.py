@@ -1,7 +1,7 @@
-"""Between what bounds the values of an instruction lie, whatever is drawn: interval arithmetic on formulas.
+"""Bounds of the values of an instruction, whatever is drawn: interval arithmetic on formulas.
 
-Only what the formula itself shows is used: exp is positive, softplus too, so exp(-softplus(x)) lies between 0 and 1.
-Where nothing is shown the range is everything. Used to tell a tail that is bounded from one that may be heavy.
+Only the formula itself is used: exp is positive, softplus too, so exp(-softplus(x)) lies between 0 and 1.
+If nothing is known the range is the whole line. Used to distinguish a bounded tail from one that may be heavy.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def ranges(nodes: Sequence[ir.Node]) -> dict[ir.Node, Range]:
 
 
 def with_signs(nodes: Sequence[ir.Node]) -> dict[ir.Node, Range]:
-    """The same, where what is 0 at the end of the line only, such as exp, begins at the smallest number above 0."""
+    """The same, but functions that are 0 only at infinity, such as exp, start at the smallest positive number."""
     found, above = ranges(nodes), set[ir.Node]()
     for node in nodes:
         low, high = found[node]

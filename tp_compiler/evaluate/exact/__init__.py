@@ -1,1 +1,1 @@
-"""Kets as formulas: values without samples."""
+"""Kets as formulas: exact values without samples."""

@@ -1,7 +1,7 @@
-"""Substitution in formulas, in one home: labels renamed or placed at positions, and labels bound by a sum.
+"""Substitution in formulas: labels renamed or placed at positions, and labels bound by a sum.
 
 A bound label has a name that occurs nowhere else: `bind` gives it when the sum is made. So placing a formula anywhere
-cannot catch one of its free labels; `placed` looks all the same. Where two sums meet in one product, one of them is
+cannot capture one of its free labels; `placed` checks anyway. If two sums are multiplied, one of them is
 `refreshed` first; `opened` takes labels out of a sum.
 """
 
@@ -25,12 +25,12 @@ def fresh(label: Index) -> Index:
 
 
 def moved(places: Iterable[Place], to: Places) -> tuple[Place, ...]:
-    """Places after a substitution: all labels at once, so that two may change places."""
+    """Places after a substitution: all labels simultaneously, so that two can be swapped."""
     return tuple(to.get(p, p) if isinstance(p, Index) else p for p in places)
 
 
 class Bound:
-    """What stands under a sum over the labels `over`."""
+    """The body of a sum over the labels `over`."""
 
     over: tuple[Index, ...]
 
@@ -48,7 +48,7 @@ class Bound:
         return self.substituted(mine, self.over)
 
     def refreshed(self) -> Self:
-        """The same sum under new names, so that it can stand beside any other."""
+        """The same sum with new names, so that it can be combined with any other."""
         return self._named(self.over, ()) if self.over else self
 
     def bind(self, labels: tuple[Index, ...]) -> Self:
@@ -60,5 +60,5 @@ class Bound:
         return self.substituted(new, (*others, *new.values())) if new else self
 
     def opened(self, places: Places) -> Self:
-        """Bound labels replaced by places from outside: the sum does not run over them any more."""
+        """Bound labels replaced by places from outside: the sum no longer runs over them."""
         return self.substituted(places, tuple(label for label in self.over if label not in places))

@@ -19,7 +19,7 @@ from tp_compiler.ir.primitives import PRIMITIVES
 
 
 class Sum:
-    """A ket, as it is read from the values of the Gaussians it is made of."""
+    """A ket as a function of the values of its Gaussians."""
 
     def __init__(self, ket: Form | Tensor, variables: dict[Any, Linear]):
         self.pieces: list[tuple[float, tuple[Factor, ...]]] = []

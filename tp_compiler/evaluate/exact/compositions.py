@@ -1,6 +1,6 @@
 """Functions of functions that are again in the table of closed forms: exp(-z²/2) is a gauss, relu(z)² a relu power.
 
-Every rule is an identity of real functions. What is not listed stays a composite, and is integrated.
+Every rule is an identity of real functions. A composition that is not listed is integrated.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Var(u - v) of two members of one family, from the differences of their coefficients.
 
-For inputs 1e-6 apart, v1 + v2 - 2c has lost what tells them apart, 1e-12 of the variances; the coefficients have not.
-A function that jumps takes a square root of that distance, so that the layer above sees 1e-6, which covariances hold.
+For inputs 1e-6 apart, v1 + v2 - 2c has lost their difference, 1e-12 of the variances; the coefficients have not.
+A function that jumps takes a square root of that distance, so that the next layer sees 1e-6, which covariances can resolve.
 """
 
 from __future__ import annotations

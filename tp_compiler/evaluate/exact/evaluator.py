@@ -1,8 +1,8 @@
 """The exact evaluator: kets as formulas, scalars as numbers without sampling.
 
-The instructions run in order under the ket rules (TP IVb, Def 2.6.5; limit.md section 1), in their first form: a
+The instructions run in order under the ket rules (TP IVb, Def 2.6.5; docs/mathematics.md, section 2), in their first form: a
 product W|x> is its hat, a new Gaussian family with covariance σ²<x|x'>, plus its dot, σ² Σ_y |y> E[∂|x>/∂Ŵᵀ|y>]. What
-has no formula is a `NotExact` in the place of a value, and so is everything that depends on it.
+has no formula is a `NotExact` in place of a value, and so is everything that depends on it.
 """
 
 from __future__ import annotations
@@ -194,9 +194,9 @@ class ExactEvaluator:
 
     # -- covariances of Gaussian families -------------------------------------------------------------------------
     def between(self, a: Variable, b: Variable) -> Tensor:
-        """Cov(a, b) of two variables of one group, over the labels at which they stand.
+        """Cov(a, b) of two variables of one group, over their labels.
 
-        Computed once for each pattern of labels, under canonical names: a recursion in depth, not one for every name.
+        Computed once for each pattern of labels, with canonical names: one recursion in depth, not one for every name.
         """
         if _rank(a) > _rank(b):
             a, b = b, a
@@ -329,7 +329,7 @@ class ExactEvaluator:
         return total
 
     def _mean_derivative(self, factor: Factor, rest: tuple[Factor, ...]) -> Tensor | None:
-        """E f'(ℓ) Π rest; what shares no Gaussians with f is averaged by itself."""
+        """E f'(ℓ) Π rest; factors that share no Gaussians with f are averaged separately."""
         near, far = self._cluster_of(factor, rest)
         others = self.expect.product(far)
         if others is None:
@@ -396,7 +396,7 @@ class ExactEvaluator:
         return self._closed(whole, node.slots) if node.slots else _simplified(whole.parts)
 
     def _closed(self, form: Form, slots: tuple[int, ...]) -> Form:
-        """The average over copies: those factors that meet no other copy become numbers, the others wait for the
+        """The average over copies: factors without other copies become numbers, the others wait for the
         row."""
         copies = {slot: private() for slot in slots}
         terms = []
@@ -539,7 +539,7 @@ def _position(node: ir.MatMul) -> tuple[int, ...] | None:
 
 
 def _rank(v: Variable) -> tuple[bool, int]:
-    """Bundles behind the others, later ones behind earlier ones."""
+    """Bundles after the others, later ones after earlier ones."""
     return (True, v.node.linear.root) if isinstance(v.node, Bundle) else (False, v.node.serial)
 
 
@@ -582,7 +582,7 @@ def _rule(node: ir.Node, of: Sequence[tuple[Index, ...]]) -> Callable[[Sequence[
 
 
 def _entries(node: ir.Node, args: Sequence[Tensor], moved: int | None = None) -> Tensor:
-    """Entries of the first `moved` arguments put elsewhere (the others say where), with their errors."""
+    """Entries of the first `moved` arguments moved to other places (given by the other arguments), with their errors."""
     of = [a.type.indices for a in node.args]
     values = [np.broadcast_to(x.at(own), [i.size for i in own]) for x, own in zip(args, of, strict=True)]
     spreads = [_spread(x, own) for x, own in zip(args[:moved], of, strict=False)]
@@ -636,8 +636,8 @@ def _is_number(form: Form) -> bool:
 
 
 def _simplified(terms: Any) -> Form:
-    """Terms gathered: what is linear becomes one Gaussian ket, numbers become one number, functions of one Gaussian
-    become one where the table does not have them."""
+    """Combines terms: linear terms become one Gaussian ket, numbers become one number, functions of one Gaussian
+    become one unless they are in the table."""
     linear: list[Term] = []
     others: list[Term] = []
     for t in terms:

@@ -150,7 +150,7 @@ class Expectations:
         return None
 
     def _must_vanish(self, factors: list[Factor]) -> None:
-        """Raises Infinite where there is no average to vanish; two members of a family speak for all."""
+        """Raises Infinite if the average that should vanish does not exist; two members of a family represent all."""
         before = self.method
         known = self._few(_as_integrated(factors))
         try:
@@ -160,7 +160,7 @@ class Expectations:
         self.method = before
 
     def _even(self, factors: list[Factor]) -> Tensor:
-        """E Π factors where symmetry does not say that it is 0."""
+        """E Π factors, if it is not 0 by symmetry."""
         for known in (factors, _gathered(pointwise.unified(factors))):
             value = self._tabled(known)
             if value is not None:
@@ -192,7 +192,7 @@ class Expectations:
         return plus(*[summed([t.coefficient, v], t.over) for t, v in found]) if found else None
 
     def kept(self, compute: Callable[[], Any]) -> tuple[Any, int]:
-        """A value with the method of its own, for whoever uses it again."""
+        """A value with its method, for later uses."""
         before, self.method = self.method, EXACT
         try:
             value = compute()
@@ -314,7 +314,7 @@ class Expectations:
         return _with_error(value, labels, errors.compact(errors.added(error, moved)))
 
     def _spend(self, seconds: float) -> None:
-        """By what integrals take, about, not by the clock: the method of an output does not depend on the machine."""
+        """Counts the approximate cost of integrals, not the clock, so that the method of an output does not depend on the machine."""
         self.spent += seconds
         if self.spent > self.patience:
             raise NotExact("too many integrals without a closed form")
@@ -351,7 +351,7 @@ class Expectations:
     def _tilted(
         self, factors: list[Factor], variables: list[Linear], places: dict[Any, int], mean: Any, spread: Any
     ) -> tuple[Any, Any]:
-        """Exponentials change the law; what is left is integrated under the new one."""
+        """Exponentials change the law; the other factors are integrated under the new one."""
         split = _split(factors, places)
         log: Any = 0.0
         if np.any(split.linear) or np.any(split.quadratic):
@@ -428,7 +428,7 @@ def _matched(p: Part, q: Part) -> tuple[Part, Part, tuple[Index, ...]]:
 
 
 def _pattern(factors: list[Factor]) -> tuple[tuple[Any, ...], tuple[Index, ...]]:
-    """What a product of factors is, up to the names of its labels; and these, in order."""
+    """The pattern of a product of factors, up to the names of its labels; and the labels, in order."""
     numbers: dict[Index, int] = {}
 
     def numbered(places: tuple[Place, ...]) -> tuple[Any, ...]:
@@ -589,7 +589,7 @@ class _Reader:
 
     @property
     def worst(self) -> float:
-        """The largest relative error that was met."""
+        """The largest relative error so far."""
         found = 0.0
         for tensor in (t for t in self.read if t.off is not None):
             scale = float(errors.largest(tensor.values))
@@ -597,13 +597,13 @@ class _Reader:
         return found
 
     def together(self, v1: Any, v2: Any, c: Any) -> Any:
-        """The covariance: in a probe, what are the same variables up to errors stay so, since their errors are the same."""
+        """The covariance; in a probe, variables that are equal up to errors stay equal, since their errors are the same."""
         if self.rng is None:
             return c
         return np.where(c * c >= v1 * v2 * (1 - 16 * self.worst), np.sign(c) * np.sqrt(np.abs(v1 * v2)), c)
 
     def moved(self, function: Callable[[_Reader], Any], value: Any, most: int) -> errors.Error:
-        """How far `function`, read before, is off because of what it has read. A large array is looked at in part, and
+        """How far `function`, evaluated before, is off because of errors in what it read. A large array is examined in part, and
         has one relative error."""
         if not self.worst:
             return None
@@ -717,7 +717,7 @@ def _must_exist(factors: list[Factor], value: Any) -> None:
 
 
 def _kinks(factors: list[Factor], places: dict[Any, int]) -> list[tuple[float, ...]]:
-    """Where each variable meets a kink: functions of one variable name theirs, joint ones are analytic."""
+    """The kinks of each variable: functions of one variable list theirs, joint ones are analytic."""
     own: list[set[float]] = [set() for _ in places]
     for f in factors:
         if isinstance(f.function, Univariate):

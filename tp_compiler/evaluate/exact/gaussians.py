@@ -1,8 +1,8 @@
-"""Which Gaussians a ket is made of, and how it turns when one of its symbols changes sign: sets of bits.
+"""The Gaussians of a ket, and its behaviour when one of its symbols changes sign, as bit sets.
 
-Kets made of different Gaussians are independent. And the law of a program does not change where a matrix, or an initial
-ket of mean 0, becomes its negative: what turns into its own negative then has mean 0. So a network's gradient is odd in its
-readout, the network even, and no product Wᵀ|dh> has a dot (gradient independence). Both are answers in one step for
+Kets with different Gaussians are independent. And the law of a program does not change if a matrix, or an initial
+ket of mean 0, is negated: a value that is negated with it has mean 0. So a network's gradient is odd in its
+readout, the network even, and no product Wᵀ|dh> has a dot (gradient independence). Both are found in one step for
 kets of any depth.
 """
 
@@ -68,7 +68,7 @@ NUMBER = Made()
 
 
 class Gaussians:
-    """What kets are made of, for one evaluation. Operands of products with matrices are made known by `operand`."""
+    """The Gaussians of kets, for one evaluation. Operands of products with matrices are registered by `operand`."""
 
     def __init__(self, risky: Callable[[Factor], bool]) -> None:
         self._risky = risky  # whether the mean of a factor may not exist

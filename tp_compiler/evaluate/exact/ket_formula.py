@@ -32,7 +32,7 @@ _numbers = count()
 
 @dataclass(frozen=True, eq=False)
 class Tensor:
-    """Numbers over finite indices; `labels` name the dimensions of `values`. `error` says how far each may be off
+    """Numbers over finite indices; `labels` name the dimensions of `values`. `error` bounds the error of each
     (errors.py): None, a number, or an array of the shape of the values; `off` is the same, or one rule for all (bulk.py)."""
 
     values: Any
@@ -189,14 +189,14 @@ class Variable:
 
     @property
     def group(self) -> object:
-        """Variables of different groups are independent, but for bundles."""
+        """Variables of different groups are independent, except for bundles."""
         if isinstance(self.node, ir.InitialKet):
             return self.node.symbol
         return self.node if isinstance(self.node, Bundle) else (self.node.matrix, self.node.transposed)
 
     @property
     def members(self) -> tuple[Place, ...]:
-        """Where each index of the family stands whose members are independent."""
+        """The place of each index of the family whose members are independent."""
         if isinstance(self.node, Bundle):
             return ()
         if isinstance(self.node, ir.InitialKet):
@@ -205,7 +205,7 @@ class Variable:
         return tuple(places[m] if isinstance(m, Index) else m for m in self.node.member)
 
     def independent_of(self, other: Variable) -> bool:
-        """Whether two variables never meet: other groups, or different members of one family."""
+        """Whether two variables are always independent: different groups, or different members of one family."""
         if self.group != other.group:
             return True
         pairs = zip(self.members, other.members, strict=True)
@@ -286,7 +286,7 @@ class Linear:
 
     @property
     def key(self) -> tuple[object, ...]:
-        """Equal for one variable met twice."""
+        """Equal for two occurrences of one variable."""
         return self.root, self.copy, self.positions
 
     @property
@@ -325,7 +325,7 @@ MOST_PARTS = 8  # of a sum of Gaussians; longer ones enter other sums as one par
 
 @dataclass(frozen=True)
 class Bundle:
-    """The random part of a Gaussian ket, as a family that others are made of: its covariances are computed once."""
+    """The random part of a Gaussian ket, as a family that others refer to: its covariances are computed once."""
 
     linear: Linear = field(repr=False)
 
@@ -396,7 +396,7 @@ class Term(Bound):
 
     @property
     def is_argument(self) -> bool:
-        """Whether the term is a Gaussian ket as it stands."""
+        """Whether the term is itself a Gaussian ket."""
         one = np.ndim(self.coefficient.values) == 0 and self.coefficient.values == 1.0
         return bool(one) and not self.over and len(self.factors) == 1 and self.factors[0].is_identity
 
@@ -411,9 +411,9 @@ def _unread(*args: Any) -> Any:
 
 @dataclass(frozen=True, eq=False)
 class Shared(Factor):
-    """A sum of terms as one factor of others, by reference: what it meets in a mean is computed once (`sums.py`).
+    """A sum of terms as one factor of others, by reference: its means with other factors are computed once (`sums.py`).
 
-    `base` are the terms over `free`, their own labels, and `where` says where these stand.
+    `base` are the terms over `free`, their own labels, and `where` gives the places of these.
     """
 
     base: tuple[Term, ...] = ()

@@ -1,7 +1,7 @@
-"""Functions of kets, as few functions of few Gaussians: what is a function of one Gaussian becomes one function of it.
+"""Functions of kets, combined into few functions of few Gaussians: functions of one Gaussian become a single function.
 
-silu'(x) = σ(x)(1 + xσ(-x)) is written with functions of x and of -x, in three products. An integral wants one function
-of one variable, with the places of its kinks. Functions that are all in the table of closed forms stay apart.
+silu'(x) = σ(x)(1 + xσ(-x)) is written with functions of x and of -x, in three products. Integration needs one function
+of one variable, with the places of its kinks. Functions that are all in the table of closed forms are not combined.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def applied(fn: str, args: list[Any]) -> Form:
 
 
 def marked(form: Form, args: Iterable[Any]) -> Form:
-    """A form that numbers with errors have become part of: as far off as they are, relatively."""
+    """A form that contains numbers with errors, with the same relative error."""
     worst = max((_relative(t) for a in args for t in _numbers(a)), default=0.0)
     return form.scaled(Tensor(np.float64(1.0), (), np.float64(worst))) if worst else form
 
@@ -113,7 +113,7 @@ def _merged(group: list[Term]) -> list[Term]:
 
 
 def _one(terms: list[Term]) -> Term:
-    """Terms that share the rest, with one function of the Gaussian they differ in."""
+    """Terms that differ only in functions of one Gaussian, combined into one function of it."""
     inner = [replace(t, factors=_inner(t)) if t.factors else t for t in terms]
     on = _steepest(a for t in inner for f in t.factors for a in f.arguments)
     function = _function_of(Form(tuple(inner)), on)
@@ -134,7 +134,7 @@ def unified(factors: list[Factor]) -> list[Factor]:
 
 
 def fused(factors: Sequence[Factor]) -> tuple[Factor, ...]:
-    """Functions of one Gaussian multiplied: one factor for each Gaussian, but for functions of several."""
+    """Multiplies functions of one Gaussian: one factor for each Gaussian, except functions of several."""
     groups: dict[Any, list[Factor]] = {}
     for factor in factors:
         one = isinstance(factor.function, Univariate)

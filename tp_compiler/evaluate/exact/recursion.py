@@ -1,7 +1,7 @@
-"""Values that are made of one another, each computed once: covariances layer by layer, expectations of sums.
+"""Values that depend on one another, each computed once: covariances layer by layer, expectations of sums.
 
-A network of a thousand layers is a recursion a thousand deep. Python's is not: some levels down, what is asked for is put
-on a list, computed first, and what asked for it starts again.
+A network of a thousand layers is a recursion a thousand deep, too deep for Python: after some levels, a requested value is put
+on a list and computed first, and the value that requested it starts again.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class _Deeper(Exception):
 
 
 class Recursion:
-    """`value(key, compute)` is compute(), or what it was the first time; a `NotExact` is remembered as well."""
+    """`value(key, compute)` is compute(), or its first result; a `NotExact` is also remembered."""
 
     def __init__(self) -> None:
         self._known: dict[Hashable, Any] = {}

@@ -1,6 +1,6 @@
 """Averages of derivatives, jumps included, and of products with a Gaussian (Stein 1981).
 
-Where f jumps by J at κ, f' has a Dirac part: E f'(ℓ) Π g has J · (density of ℓ at κ) · E[Π g | ℓ = κ] beside the average of
+If f jumps by J at κ, f' has a Dirac part: E f'(ℓ) Π g contains J · (density of ℓ at κ) · E[Π g | ℓ = κ] in addition to the average of
 the derivative elsewhere, and given ℓ the others are Gaussian again (`Given`). E x F = E x E F + Σ_k Cov(x, ℓ_k) E ∂_k F
 takes x out of an integral.
 """
@@ -29,7 +29,7 @@ SMALLEST = 1e-12  # of the values beside it: a smaller jump is rounding
 
 @dataclass(frozen=True, eq=False)
 class Given(Linear):
-    """The law of `inner` where `fixed` has a value: mean and covariances are its own, `parts` only say what it meets."""
+    """The law of `inner` given the value of `fixed`, with its own mean and covariances; `parts` only identify its Gaussians."""
 
     inner: Linear | None = None
     fixed: Linear | None = None
@@ -130,7 +130,7 @@ def _mean_at(product: Product, covariance: Covariance, rest: tuple[Factor, ...])
 
 
 def _halfway(covariance: Covariance, factor: Factor) -> list[tuple[Tensor, float]]:
-    """Where a function stands at one of its jumps with nothing random left, and the mean of both sides there."""
+    """Where a function is evaluated at one of its jumps with nothing random left, and the mean of both sides there."""
     a = factor.arguments[0]
     if not (isinstance(a, Given) and isinstance(factor.function, Univariate)):
         return []

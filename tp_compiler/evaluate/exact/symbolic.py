@@ -1,4 +1,4 @@
-"""The table of closed forms, asked symbolically: E f(g) of a SymPy expression f in jointly Gaussian variables g.
+"""Symbolic closed forms: E f(g) of a SymPy expression f in jointly Gaussian variables g.
 
 The equations (which know nothing of the table) call this to write E relu(u)relu(v) as the arc-cosine kernel it is.
 """

@@ -1,7 +1,7 @@
-"""Errors behind functions of matrices, told by repetition: what solves and inverts an ill-conditioned matrix has large
+"""Errors after functions of matrices, found by repetition: solves and inverses of an ill-conditioned matrix have large
 errors that cancel later, since all of them come from the same errors of the matrix (kᵀ K⁻¹ y is good where K⁻¹ y is not).
 
-Each matrix is moved by its errors a few times, and what follows is computed for each: the changes of a result tell its
+Each matrix is moved by its errors a few times, and everything after it is computed for each: the changes of a result show its
 error (Vignes 1993, the CESTAC method). Only smooth instructions are followed: a jump may lie between two trials.
 """
 
@@ -34,7 +34,7 @@ class Trials:
     def carried(
         self, node: ir.Node, args: Sequence[Any], value: Tensor, compute: Callable[[list[Tensor]], Any]
     ) -> Tensor:
-        """The value of an instruction with the smaller of two errors: its own, and what the trials tell."""
+        """The value of an instruction with the smaller of two errors: its own, and that found by the trials."""
         if not self._follows(node) or not all(isinstance(a, Tensor) for a in args):
             return value
         if not isinstance(node, ir.Linalg) and not _room(value):

@@ -1,7 +1,7 @@
-"""The two kernels that large networks spend their time in, by arcsin and in place, where that loses no digits.
+"""The two kernels that dominate the time of large networks, by arcsin and in place, where no digits are lost.
 
 Each returns its values and the places (or None) that need the careful formula. As functions of ρ the kernels of order 1
-have a bounded derivative, so all that they need is one ρ throughout (1 - ρ² as (1 - ρ)(1 + ρ)), except where the two
+have a bounded derivative, so they only need the same ρ throughout (1 - ρ² as (1 - ρ)(1 + ρ)), except where the two
 halves cancel (relu at ρ → -1). Those of order 0 have arcsin itself: there ρ → ±1 is steep.
 """
 

@@ -1,4 +1,4 @@
-"""Gaussian moments of one-sided powers: the arc-cosine kernels of every order, and everything made of them.
+"""Gaussian moments of one-sided powers: the arc-cosine kernels of every order, and everything derived from them.
 
 A *sided* function is x ↦ even·|x|^n + odd·sgn(x)|x|^n, averaged over an independent N(0, noise) added to x. With
 noise 0 these are step, sign, relu, abs, leaky relu, relu powers and monomials; erf is the sign with noise 1/2, since

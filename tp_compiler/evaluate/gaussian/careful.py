@@ -1,6 +1,6 @@
-"""Gaussian expectations of functions that fixed rules may not see: which they are, and how they are integrated.
+"""Gaussian expectations of functions that fixed rules may miss: how they are recognised and integrated.
 
-Functions that are bounded near all their places (features.py) and not steep go to the fixed rules of quadrature.py.
+Functions that are bounded near all their places (features.py) and not steep are left to the fixed rules of quadrature.py.
 For the others: all variables on one axis are integrated by lines.py; one function of that kind among others is
 integrated over its own axis, the others over their conditional law; two, on the product of their two sets of panels.
 Other functions of two axes are left to planes.py.
@@ -45,7 +45,7 @@ Spend = Callable[[float], None]
 
 @dataclass(frozen=True)
 class Profile:
-    """What is known of a function on an interval: its places, and whether it is narrow or unbounded at one."""
+    """A function on an interval: its places, and whether it is narrow or unbounded at one of them."""
 
     places: tuple[float, ...]
     rough: bool
@@ -57,7 +57,7 @@ def expectation(
     covariance: Float[Array, "*#rows p p"],
     spend: Spend = lambda seconds: None,
 ) -> tuple[Array, Array]:
-    """E Π_k f_k(x_k), x ~ N(means, covariance): (value, error), as quadrature.expectation. `spend` is told the seconds
+    """E Π_k f_k(x_k), x ~ N(means, covariance): (value, error), as quadrature.expectation. `spend` is called with the seconds
     that each integral takes, before it is done."""
     mean, spread, shape = _rows(means, covariance)
     with np.errstate(all="ignore"):
@@ -129,7 +129,7 @@ def profile(f: Univariate, mean: Array, deviation: Array) -> Profile:
 
 
 def _rough(f: Callable[[Array], Array], place: float, deviation: float, kink: bool) -> bool:
-    """Whether f is undefined at a place, unbounded beside it, or steep at a scale far below the deviation."""
+    """Whether f is undefined at a place, unbounded near it, or steep at a scale far below the deviation."""
     if not np.all(np.isfinite(f(np.array([place])))):
         return True
     if _needle(f, place, deviation):
@@ -314,8 +314,8 @@ class _JointFunction:
         return planes.integral(planes.Plane(self, self.watch, mean, outer, inner))
 
     def rough(self, mean: Array, root: Array) -> bool:
-        """Looks along each axis, with the others held: raises Infinite where f is not integrable along one, wherever
-        the others stand (Fubini)."""
+        """Examines each axis, with the others fixed: raises Infinite if f is not integrable along one, wherever
+        the others are (Fubini)."""
         axes = [k for k in range(len(mean)) if root[k, k] > 0]
         rough = False
         for axis in axes:

@@ -1,6 +1,6 @@
 """Closed forms of Gaussian expectations on arrays and symbols: E f(u) g(v) for centred (u, v), and E f(x).
 
-The theorems are in kernel_table.py, a row each. Here is what they share: scales and factors, constants, blocks that stay in
+The theorems are in kernel_table.py, one per row. This file has what they share: scales and factors, constants, blocks that stay in
 cache, and the care that nearly equal arguments need.
 """
 

@@ -1,4 +1,4 @@
-"""Where along lines a function may be singular, kinked or steep, read off the arguments of the primitives in it.
+"""Where along lines a function may be singular, kinked or steep, found from the arguments of its primitives.
 
 A composed function is watched while it is evaluated: a divisor, a base or the argument of a logarithm that crosses 0,
 an argument that crosses a kink, an exponent at its largest. Nothing else in the language can be narrow or infinite, and
@@ -139,7 +139,7 @@ def exponents(trace: Trace) -> Quantities:
 
 
 def bases(trace: Trace) -> Quantities:
-    """What is divided by, or raised to powers."""
+    """The divisors, and the bases of powers."""
     return _quantities(trace, _bases)
 
 
@@ -177,7 +177,7 @@ def _watched(fn: str, args: Sequence[Numbers]) -> list[Numbers]:
 
 # searches ----------------------------------------------------------------------------------------------------
 def roots(trace: Trace, line: Which, grid: Array) -> Places:
-    """Sign changes on grids (lines, n), and zeros met on them, where their neighbours are none."""
+    """Sign changes on grids (lines, n), and zeros on them whose neighbours are not zero."""
     quantities = crossing(trace)
     values = quantities(line[:, None], grid)
     signs = np.sign(np.where(np.isfinite(values), values, np.nan))

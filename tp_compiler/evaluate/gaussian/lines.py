@@ -1,6 +1,6 @@
 """E f(x) along Gaussian axes where no fixed rule can be trusted: poles, needles, powers, heavy tails.
 
-x = mean + slope z, z ~ N(0, 1), on one line or on many that are parallel. An axis is cut at every place where f may be
+x = mean + slope z, z ~ N(0, 1), on one line or on many parallel ones. An axis is cut at every place where f may be
 singular, steep or kinked; panels shrink geometrically towards it, so that a feature of any width is seen, and are halved
 until Gauss-Legendre rules agree (adaptive quadrature: de Boor 1971). What is left at a singular place is a power A d^α:
 integrated in closed form for α > -1, and the proof that E|f| = ∞ below. An axis ends where |f| φ has fallen to nothing;
@@ -37,7 +37,7 @@ Which = Whole  # lines
 
 
 class Infinite(Exception):
-    """E|f| = ∞; says where f is to blame."""
+    """E|f| = ∞; gives the place responsible."""
 
 
 class Unsettled(Exception):
@@ -57,7 +57,7 @@ class Care:
 
 @dataclass(frozen=True, eq=False)
 class Panels:
-    """Intervals [z_k + low, z_k + high] beside the places z_k they shrink to; `base` is x at z_k."""
+    """Intervals [z_k + low, z_k + high] next to the places z_k to which they shrink; `base` is x at z_k."""
 
     line: Which
     place: Array
@@ -98,7 +98,7 @@ class Sides:
 
 @dataclass(frozen=True, eq=False)
 class Tails:
-    """What is left beside places: ∫ A d^α over 0 < d < end, and how well that is known."""
+    """The remainders next to places: ∫ A d^α over 0 < d < end, and their accuracy."""
 
     line: Which
     place: Array
@@ -109,7 +109,7 @@ class Tails:
 
 @dataclass(frozen=True, eq=False)
 class Cut:
-    """Axes as panels, with what they leave out: tails beside singular places, and the ends. `faults` says of lines why
+    """Axes as panels, with what they leave out: tails next to singular places, and the ends. `faults` gives for lines the reason why
     their integrals are not known."""
 
     count: int
@@ -239,7 +239,7 @@ def _graded(sides: Sides, end: Array, ratio: float) -> Panels:
 
 
 def _counted(counts: Which) -> tuple[Which, Array]:
-    """Each number repeated as often as it says, and 0, 1, .. beside it."""
+    """Each index repeated as often as its count, with 0, 1, .. for each repetition."""
     of = np.repeat(np.arange(len(counts)), counts)
     return of, np.arange(len(of), dtype=np.float64) - np.repeat(np.cumsum(counts) - counts, counts)
 
@@ -247,7 +247,7 @@ def _counted(counts: Which) -> tuple[Which, Array]:
 def _tails(
     function: Function, slope: Array, sides: Sides, care: Care, faults: dict[int, Exception]
 ) -> tuple[Tails, Array]:
-    """The power that f is beside each place, on each side, and up to which distance."""
+    """The power of f next to each place, on each side, and up to which distance it holds."""
     end = np.minimum(np.where(sides.exact, care.exact_end, NEAR_END), 1e-3 * sides.length)
     own = np.flatnonzero(sides.exact)
     end[own] = _narrower(function, slope, sides.of(own), end[own])
@@ -428,7 +428,7 @@ def _adaptive(function: Known, slope: Array, cut: Cut, care: Care) -> tuple[Arra
 
 
 def summed(function: Known, slope: Array, panels: Panels) -> tuple[Array, Array, Array]:
-    """∫ f φ and ∫ |f| φ over each panel, and how far the first is off because f is."""
+    """∫ f φ and ∫ |f| φ over each panel, and the error of the first due to that of f."""
     x, weights = rule(slope, panels)
     values, off = function(x)
     own = weights * values

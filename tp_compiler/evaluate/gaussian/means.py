@@ -1,4 +1,4 @@
-"""One-variable Gaussian averages: E f(x) with any mean, and E f^(k)(x) for centred x (what polynomials meet)."""
+"""One-variable Gaussian averages: E f(x) with any mean, and E f^(k)(x) for centred x (used with polynomials)."""
 
 from __future__ import annotations
 

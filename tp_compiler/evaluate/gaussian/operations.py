@@ -1,4 +1,4 @@
-"""The functions formulas are written in: once for float64 arrays, once for SymPy expressions.
+"""The functions in which formulas are written: once for float64 arrays, once for SymPy expressions.
 
 A closed form is one piece of code that takes such an `Operations`; so the number and the printed formula cannot
 differ. Where the textbook expression loses digits, the operation is named here and its array form is the stable one.
@@ -91,7 +91,7 @@ class ArrayOperations:
         return np.arctan2(c, np.sqrt(det))
 
     def dawson(self, n: int, x: Array) -> Array:
-        """By the recurrence, but for large x by the asymptotic series: there the recurrence cancels."""
+        """By the recurrence, except for large x, where the recurrence cancels and the asymptotic series is used."""
         value = _dawson(n, special.dawsn(x), x)
         far = np.abs(x) > _DAWSON_FAR
         if n and np.any(far):

@@ -1,7 +1,7 @@
 """Gaussian averages of real powers: right·x₊^p + left·(-x)₊^p for any p > -1, singular at 0 where p < 0.
 
-One variable: Kummer's function (Winkelbauer 2012); two: Gauss' function (Nabeya 1951). Arrays only: the printed
-equations keep such averages as they are.
+One variable: Kummer's function (Winkelbauer 2012); two: Gauss's function (Nabeya 1951). Arrays only: the printed
+equations do not expand such averages.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 The variables are whitened (x = mean + A z, A lower triangular) and integrated axis by axis, so each rule knows, given
 the earlier coordinates, where its functions are steep or kinked (`rules`). Dependent variables take no axis: duplicates
-and zero variances lower the dimension exactly. The number of nodes doubles until two rules agree; what they differ by
+and zero variances lower the dimension exactly. The number of nodes doubles until two rules agree; their difference
 is the error returned. Work goes in blocks of bounded memory.
 """
 
@@ -67,7 +67,7 @@ def expectation_of(
 ) -> tuple[Array, Array]:
     """E f(x) of one function of up to three Gaussians, points (..., p) to values (...).
 
-    f is taken to be analytic, but for kinks on the planes x_k = κ, κ in kinks[k].
+    f is assumed analytic, except for kinks on the planes x_k = κ, κ in kinks[k].
     """
     p = np.shape(means)[-1]
     features: list[tuple[float, ...]] = list(kinks) if kinks is not None else [()] * p
@@ -122,7 +122,7 @@ class _Integral:
         self.reach = rules.REACH
 
     def points(self, axes: Sequence[int], rule: Rule) -> int:
-        """At most how many points one integral takes."""
+        """The largest number of points of one integral."""
         total = 1
         for axis in axes:
             breaks = sum(max(1, len(k)) for k in self.kinks[axis:])
@@ -228,8 +228,8 @@ def _group(
 
 
 def _kinds(integral: _Integral, root: Array, axes: Sequence[int]) -> Whole:
-    """By what rules each entry is integrated: by the maps alone, between kinks, or with cuts about blurred ones, where an
-    axis meets a kink of a later variable that further axes blur by little."""
+    """The rule for each entry: maps alone, between kinks, or with cuts about blurred kinks, if an
+    axis crosses a kink of a later variable that further axes blur only slightly."""
     if not any(integral.kinks):
         return np.full(len(root), MAPPED)
     narrow = np.zeros(len(root), dtype=bool)
@@ -257,7 +257,7 @@ def directions(p: int) -> Array:
 
 
 def _extended(integral: _Integral, mean: Array, root: Array, axes: Sequence[int]) -> Mask:
-    """Lets the axes reach to where |f| φ has fallen to nothing; marks the entries where it does so nowhere."""
+    """Extends the axes to where |f| φ is negligible; marks the entries for which there is no such place."""
     beyond = np.zeros(len(mean), dtype=bool)
     integral.reach = rules.REACH
     if not axes:

@@ -2,7 +2,7 @@
 
 h(z) = Π_k f_k(mean_k + slope_k z). An analytic f with poles a distance from its axis (tanh: π/2) has them slope_k times
 nearer to the z axis, so uniform nodes would have to grow like the slope. The map z = z* + α sinh t, α = 1/slope, around
-the steep place z* keeps the poles at Im t = π/2, at a cost of log(slope) (numerics.md section 3: the trapezoid rule;
+the steep place z* keeps the poles at Im t = π/2, at a cost of log(slope) (the trapezoid rule;
 Trefethen & Weideman 2014). At a kink the axis is cut, and z = b ± α exp(t - e^-t) (Takahasi & Mori 1974) makes a
 half-line an analytic integrand that decays doubly exponentially.
 """
@@ -59,12 +59,12 @@ def nodes(
 
 
 def blur(root: Array, axis: int) -> Array:
-    """By how much the axes behind this one move the variables from this one's own on: (k, variables)."""
+    """By how much the axes after this one move the later variables: (k, variables)."""
     return np.asarray(np.sqrt(np.sum(root[:, axis:, axis + 1 :] ** 2, axis=2)))
 
 
 def places_of(kinks: tuple[float, ...], mean: Array, slope: Array, k: int, reach: float) -> list[Array]:
-    """Where mean + slope z meets each kink, cut to the axis."""
+    """Where mean + slope z crosses each kink, clipped to the axis."""
     m, s = mean[:, k], slope[:, k]
     found = []
     for kink in kinks:

@@ -1,7 +1,7 @@
 """Exponentials of linear and quadratic functions taken out of a Gaussian expectation: they change the law, exactly.
 
 E e^(bᵀx - xᵀQx) g(x), x ~ N(m, Σ), is a number times E g(x') for x' ~ N((1 + 2ΣQ)⁻¹m + Σ'b, Σ'), Σ' = (1 + 2ΣQ)⁻¹Σ
-(Cameron & Martin 1944; completing the square). So needles and growing exponentials leave no trace in what is integrated.
+(Cameron & Martin 1944; completing the square). So needles and growing exponentials do not appear in what is integrated.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def tilted(
 
 
 def number(log: Array) -> Array:
-    """e^log; infinite where that is no double."""
+    """e^log; infinite if that overflows a double."""
     with np.errstate(over="ignore"):
         return np.exp(log)
 

@@ -69,7 +69,7 @@ class Univariate:
     def watched(
         self, watch: Watch, parity: int = 0, parts: Sequence[Univariate] = (), degree: int | None = None
     ) -> Univariate:
-        """The same function, with what it is made of."""
+        """The same function, with a record of its parts."""
         return replace(self, watch=watch, parity=parity, parts=tuple(parts), degree=degree)
 
     def with_slope(self, slope: Callable[[], Univariate | None], jumps: bool = False) -> Univariate:
@@ -78,7 +78,7 @@ class Univariate:
 
 
 def univariate(name: str, *params: float) -> Univariate:
-    """The function a primitive names; trailing arguments take the language's defaults."""
+    """The function of a primitive; missing trailing arguments have the language's defaults."""
     special_case = _NAMED.get(name)
     if special_case is not None:
         return special_case(*params)

@@ -1,6 +1,6 @@
 """Averages over neurons, in coordinates (matrices.py): E x is coordinate 0, E xy the dot product.
 
-Of more Gaussians it is the sum over all ways to part them into means and pairs (Isserlis 1918), each a contraction.
+For more Gaussians it is the sum over all ways to split them into means and pairs (Isserlis 1918), each a contraction.
 """
 
 from __future__ import annotations

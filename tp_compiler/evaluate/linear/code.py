@@ -331,7 +331,7 @@ class Code:
         return self._computing(node, lambda: owned(held()[tuple(p() for p in places)]))
 
     def _held(self, x: ir.Node) -> tuple[Callable[[], Array], Callable[[Array], Array]]:
-        """An array to take members of, and what makes them values of their own: a state may change in its place."""
+        """An array whose members are taken, copied if necessary: a state may be changed in place."""
         if not isinstance(x, ir.Carry) or x.state not in self.sparse:
             return self.read(x), lambda part: part
         registers, k, s = self.registers, self.at[x.state], self.at[x.state, "scale"]

@@ -86,7 +86,7 @@ def planned(of: list[Labels], out: Labels, typical: int = TYPICAL) -> tuple[list
 
 
 def contraction(of: list[Labels], out: Labels) -> Average:
-    """The function of arrays with labels `of` that gives the sum over all labels but `out` of their product."""
+    """The function that sums the product of arrays with labels `of` over all labels except `out`."""
     merges, _ = planned(of, out)
     known = [*of, *(m.labels for m in merges)]
     steps: list[tuple[int, int, Step]] = []
@@ -107,7 +107,7 @@ def contraction(of: list[Labels], out: Labels) -> Average:
 
 
 def _leads(b: Labels, a: Labels, needed: set[Label]) -> bool:
-    """Whether b should stand on the left: a has an open slot and b has a lower one, or none."""
+    """Whether b should be on the left: a has an open slot and b has a lower one, or none."""
     left = [x for x in a if isinstance(x, int) and x in needed]
     right = [x for x in b if isinstance(x, int) and x in needed]
     return bool(left) and (not right or max(right) < max(left))

@@ -41,7 +41,7 @@ def trained(node: ir.Node) -> bool:
 class LinearEvaluator:
     """Runs a program for these outputs; `output` gives a value, a Diagnostic, or NotExact with the reason.
 
-    `run` is None where no output is linear: nothing was evaluated then.
+    `run` is None if no output is linear; then nothing was evaluated.
     """
 
     def __init__(

@@ -1,8 +1,8 @@
-"""A program made ready for a loop of thousands of steps.
+"""Prepares a program for a loop of thousands of steps.
 
 An optimizer without momentum reads 0 · b, and `where(0, a, b)`: products with the constant 0 and choices by a constant
-are decided here, once. What then nothing reads is never evaluated. Products and sums stand where contractions can take
-them apart.
+are resolved here, once. Nodes that are then unused are never evaluated. Products and sums are placed where contractions can split
+them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Unbounded(Builder):
         pass
 
     def _fold(self, fn: str, values: list[float], span: Span) -> ir.Node:
-        """What constants make undefined (1/<x|0*x>) stays as it is: the run refuses the outputs that read it."""
+        """Expressions that constants make undefined (1/<x|0*x>) are not folded: the run refuses the outputs that read them."""
         try:
             return super()._fold(fn, values, span)
         except ProgramError:
@@ -38,7 +38,7 @@ Rule = Callable[[ir.Node, tuple[ir.Node, ...]], ir.Node]
 
 
 def rewritten(program: Program, outputs: Iterable[Output], rule: Rule) -> Program:
-    """The program of these outputs, its loop included, each node what the rule makes of it and its new arguments."""
+    """The program of these outputs, including its loop, with the rule applied to each node and its new arguments."""
     outputs, loop = tuple(outputs), program.loop
     roots = [o.node for o in outputs]
     if loop is not None:
@@ -77,14 +77,14 @@ def _folded(build: Builder, node: ir.Node, args: tuple[ir.Node, ...]) -> ir.Node
 
 
 def _renamed(build: Builder, node: ir.Node, chosen: Mapping[Index, Index | int | ir.Gather], span: Span) -> ir.Node:
-    """A product or a sum under new names, one by one: a contraction then takes it apart."""
+    """A product or a sum with renamed parts, one by one, so that a contraction can split it."""
     if isinstance(node, ir.Map) and node.fn in ("mul", "add"):
         return build.map(node.fn, [_renamed(build, a, chosen, span) for a in node.args], span)
     return build.reindex(node, tuple(chosen[i] for i in node.type.indices), (), span)
 
 
 def _scattered(build: Builder, node: ir.Contract) -> ir.Node:
-    """Rows that a family is changed at: a sum of kets, each with a scatter of its own (sparse.py)."""
+    """Rows at which a family changes: a sum of kets, each with its own scatter (sparse.py)."""
     sums = [a for a in node.args if isinstance(a, ir.Map) and a.fn == "add" and a.type.is_ket]
     hot = any((found := one_hot(a)) and found[0] not in node.over for a in node.args)
     if not hot or len(sums) != 1:

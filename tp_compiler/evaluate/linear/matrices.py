@@ -1,8 +1,8 @@
 """Initial matrices in coordinates: W|x> and Wᵀ|y> for kets that are combinations of independent standard Gaussians.
 
-A ket is the row of its coefficients: coordinate 0 stands for |1>, every other one for a standard Gaussian of its own,
-so that <x|y> is the dot product of two rows. A direction that W meets for the first time has an image with a fresh
-coordinate, its hat; and by the conditioning form of the dot rule (limit.md section 1), with Q orthonormal,
+A ket is the row of its coefficients: coordinate 0 is |1>, every other one a separate standard Gaussian,
+so that <x|y> is the dot product of two rows. A direction to which W has not been applied has an image with a fresh
+coordinate, its hat; and by the conditioning form of the dot rule (docs/mathematics.md, section 3), with Q orthonormal,
 
     W|q> = σ z + ρ⁻¹ |Q'><W^T Q'|q>,    Wᵀ|q'> = σ √ρ z' + ρ |Q><W Q|q'>,
 
@@ -25,7 +25,7 @@ NEGLIGIBLE = 2.0**-46
 
 
 class Coordinates:
-    """How many coordinates there are: |1>, and the Gaussians met so far."""
+    """The number of coordinates: |1>, and the Gaussians so far."""
 
     def __init__(self) -> None:
         self._fresh = count(1)
@@ -36,7 +36,7 @@ class Coordinates:
 
 
 class Rows:
-    """A growing stack of rows of growing length; what is not written is 0."""
+    """A growing stack of rows of growing length; entries not written are 0."""
 
     def __init__(self) -> None:
         self._data = np.zeros((4, 4))
@@ -74,7 +74,7 @@ def padded(x: Float[Array, "*rows k"], length: int) -> Float[Array, "*rows n"]:
 
 
 class Direction:
-    """Of W, or of Wᵀ: an orthonormal basis of what it was applied to, and the images of the basis."""
+    """For W, or for Wᵀ: an orthonormal basis of the kets it was applied to, and the images of the basis."""
 
     def __init__(self) -> None:
         self.basis = Rows()
@@ -125,7 +125,7 @@ class InitialMatrix:
 def _split(
     x: Float[Array, "*rows k"], basis: Float[Array, "size l"]
 ) -> tuple[Float[Array, "*rows size"], Float[Array, "*rows n"]]:
-    """The coefficients of x in an orthonormal basis, and the rest; twice, so that no rounding is left in the rest."""
+    """The coefficients of x in an orthonormal basis, and the residual; done twice, to remove rounding errors from the residual."""
     along: Any = 0.0
     rest = padded(x, basis.shape[1])
     for _ in range(2):

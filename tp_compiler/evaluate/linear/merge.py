@@ -1,7 +1,7 @@
 """Sums of sums multiplied out where that is cheaper: contractions of nested linear expressions.
 
 An inner step of training moves a family, |u'[t,d]> = |u[d]> - η Σ_b χ[t,b] x[t,b,d] |v>, of which the network reads one
-combination, Σ_d z[t,d] |u'[t,d]>. As Σ_d z u - η Σ_b χ (Σ_d z x) |v> it never forms the family. Whether it pays is a
+combination, Σ_d z[t,d] |u'[t,d]>. As Σ_d z u - η Σ_b χ (Σ_d z x) |v> it never forms the family. Whether this is cheaper is a
 matter of sizes: the number of multiplications is counted both ways.
 """
 
@@ -71,7 +71,7 @@ class Merger:
         return build.map("add", [build.contract(t.factors, t.over, node.slots, node.span) for t in terms], node.span)
 
     def _best(self, terms: list[Term], node: ir.Contract) -> list[Term]:
-        """Multiplied out level by level, the most expensive ket first; the cheapest form met, if it saves half."""
+        """Multiplied out level by level, the most expensive ket first; returns the cheapest form found, if it saves half."""
         best, least = terms, self._total(terms, node) / 2
         while True:
             places = [(self._made(f), k, f) for k, t in enumerate(terms) for f in t.factors if self._opened(f)]
@@ -86,7 +86,7 @@ class Merger:
                 best, least = terms, cost
 
     def _joined(self, term: Term, factor: ir.Node, inner: Term) -> Term:
-        """The product with one factor replaced; what runs inside gets names of its own."""
+        """The product with one factor replaced; indices summed inside get new names."""
         names: dict[Index, Index | int] = {i: self.build.fresh(i) for i in inner.over}
         factors = tuple(self.build.rename(f, names, f.span) for f in inner.factors)
         at = term.factors.index(factor)
@@ -124,7 +124,7 @@ class Merger:
 
     # -- costs ----------------------------------------------------------------------------------------------------
     def _total(self, terms: list[Term], node: ir.Contract) -> float:
-        """Multiplications for the terms, and for their factors as far as they are made for this."""
+        """Multiplications for the terms, and for their factors if these are only needed here."""
         factors = {f for t in terms for f in t.factors}
         out = self._labels(node)
         return sum(self._product(t, out) for t in terms) + sum(self._made(f) for f in factors)

@@ -1,7 +1,7 @@
-"""What has to be evaluated, and when: before the loop, at every step, with the last states, and behind the traces.
+"""What has to be evaluated, and when: before the loop, at every step, with the last states, and after the traces.
 
 Dependencies are those of the linear evaluator: a sparse update reads the factors of its rows and not the rows, and
-members of a large state are taken from it as it lies there.
+members of a large state are taken from it directly.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Needs:
         return dependencies(node)
 
     def _picks(self, node: ir.Reindex) -> bool:
-        """Whether members are taken from a state that is kept with a factor beside it."""
+        """Whether members are taken from a state that is stored with a separate factor."""
         x = node.args[0]
         return isinstance(x, ir.Carry) and x.state in self.sparse and not whole_renamed(node, self.shapes)
 
@@ -82,7 +82,7 @@ class Needs:
         return None
 
     def update(self, state: ir.State) -> tuple[ir.Node, ...]:
-        """The nodes that the next value of a state is made of."""
+        """The nodes on which the next value of a state depends."""
         if state in self.sparse:
             return self.sparse[state].needs
         assert self.program.loop is not None
@@ -93,7 +93,7 @@ class Needs:
         return self.sparse[state].others if state in self.sparse else ()
 
     def schedule(self, problems: dict[ir.Node | ir.State, Problem]) -> Schedule:
-        """What the outputs need that do not depend on a problem."""
+        """What is needed by the outputs that do not depend on a problem."""
         lost = self._lost(problems)
         roots = [o.node for o in self.program.outputs if o.node not in lost]
         outside = self._closure(roots)

@@ -1,4 +1,4 @@
-"""The run of a linear program: before the loop, step after step, and behind it."""
+"""The run of a linear program: before the loop, step by step, and after it."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class LinearRun:
         self.values = {o.name: self._value(o) for o in needs.program.outputs}
 
     def _run(self) -> None:
-        """Phase after phase. Where something fails, what depends on it is left out, and the rest goes on."""
+        """Runs the phases in order. If something fails, everything that depends on it is skipped, and the rest continues."""
         plan = self.plan
         self._emit(plan.static)
         starts = {s: self.code.state(s) for s in plan.states}
@@ -77,7 +77,7 @@ class LinearRun:
                 self.instructions[node] = run
 
     def _schedule(self) -> None:
-        """What is left to be run, as lists."""
+        """The remaining instructions to run, as lists."""
         self.plan = self.needs.schedule(self.problems)
         self.step, self.last = (
             [(n, self.instructions[n]) for n in nodes if n in self.instructions]
@@ -151,7 +151,7 @@ class LinearRun:
             raise Failed(instructions[done][0], why) from None
 
     def _once(self, nodes: list[ir.Node]) -> None:
-        """The values that stay: each is computed once, whatever fails behind it."""
+        """The constant values: each is computed once, whatever fails later."""
         for node in nodes:
             if node in self.instructions and node not in self.done:
                 try:

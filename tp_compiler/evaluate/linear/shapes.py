@@ -1,8 +1,8 @@
-"""What the values of a linear program are, before any number: which indices and which neurons each of them runs over.
+"""The shapes of the values of a linear program, before any arithmetic: the indices and neurons of each.
 
-A value without a slot is a number (or a ket c|1>), one with a slot a combination of Gaussians over those neurons, one
-with two slots a sum of outer products. What is none of these is a `NotExact` with the reason, and so is what depends on
-it; a product of kets waits for the average that it stands in.
+A value without slots is a number (or a ket c|1>), one with one slot a combination of Gaussians over those neurons, one
+with two slots a sum of outer products. Anything else is a `NotExact` with the reason, and so is everything that depends on
+it; a product of kets waits for the average that contains it.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Shapes:
                 break
 
     def extend(self, root: ir.Node) -> None:
-        """Shapes of what has been made of known nodes."""
+        """Shapes of new nodes built from known ones."""
         for node in reachable([root]):
             if node not in self.of:
                 self.of[node] = self._shape(node)

@@ -1,7 +1,7 @@
-"""Updates that touch few members of a large family: a step of training moves the embeddings of the words it has read.
+"""Updates of a few members of a large family: a training step moves only the embeddings of the words it reads.
 
-The gradient of |e[tok[i]]> is a sum over i with a factor delta[v, tok[i]]. Such a sum is kept as the rows that it
-touches, and added to the state in place; a factor that shrinks the whole state (weight decay) is kept beside it.
+The gradient of |e[tok[i]]> is a sum over i with a factor delta[v, tok[i]]. Such a sum is stored as the rows that it
+touches, and added to the state in place; a factor of the whole state (weight decay) is stored separately.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Scatter:
 
 @dataclass(frozen=True, eq=False)
 class SparseUpdate:
-    """keep · state + Σ coefficient · part, a part being rows or another state (its momentum); None stands for 1."""
+    """keep · state + Σ coefficient · part, a part being rows or another state (its momentum); None means 1."""
 
     state: ir.State
     keep: ir.Node | None

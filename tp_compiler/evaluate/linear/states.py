@@ -1,4 +1,4 @@
-"""The states of the loop: from one step to the next, all at once."""
+"""The states of the loop, which all move to the next step together."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class NotFinite(Exception):
 
 
 def finite(x: Array) -> bool:
-    """Whether all numbers are finite; their sum tells at once in all but doubtful cases."""
+    """Whether all numbers are finite; their sum decides in all but doubtful cases."""
     return bool(np.isfinite(x.sum())) or bool(np.isfinite(x).all())
 
 
