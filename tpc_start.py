@@ -1,4 +1,4 @@
-"""The command `tpc` before anything is imported: Ctrl-C ends it at once, without a word."""
+"""Entry point of the command `tpc`: until the package is imported, Ctrl-C exits at once and prints nothing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def main() -> int:
-    """`tp_compiler.cli.main`; it takes over the signal as soon as it runs."""
+    """Call `tp_compiler.cli.main`, which installs its own signal handler as soon as it runs."""
 
     def leave(number: int, frame: Any) -> None:
         os._exit(130)

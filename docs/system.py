@@ -38,19 +38,19 @@ docstring, written here by `python docs/system.py`.
 """
 
 TAIL = """
-## Beside the package
+## Outside the package
 
 | place | what is there |
 | --- | --- |
 | `grammar/nexort.lark` | the grammar, LALR(1); installed as `tp_compiler.grammar` |
-| `tpc_start.py` | the command `tpc` before anything is imported |
+| `tpc_start.py` | entry point of the command `tpc`; handles Ctrl-C until the package is imported |
 | `examples/` | programs, one idea each, and a notebook; listed in `examples/README.md` |
-| `tests/unit/` | each room by itself |
-| `tests/golden/` | canonical layout: input and expected output |
+| `tests/unit/` | unit tests, one folder per subpackage |
+| `tests/golden/` | inputs and their expected outputs |
 | `tests/property/` | properties under random input |
 | `tests/consistency/` | limits against closed forms, quadrature and finite networks |
-| `tests/test_suite.py` | nothing in the suite depends on load |
-| `tests/examples/` | every example checks and runs; `slow`: is verified |
+| `tests/test_suite.py` | no test depends on the load of the machine |
+| `tests/examples/` | every example checks and runs; `slow` also verifies them |
 | `docs/` | [language](language.md), [mathematics](mathematics.md), [design](design.md), [reliability](reliability.md), and this page |
 """
 

@@ -143,7 +143,7 @@ class KFAC:
 
 @dataclass
 class Nero:
-    """nero.py of its authors, lr of a hidden matrix divided by √n (second-order note 2.3); rows have length 1."""
+    """nero.py of its authors, lr of a hidden matrix divided by √n; rows have length 1."""
 
     lr: float
     beta: float = 0.999

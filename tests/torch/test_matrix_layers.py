@@ -1,7 +1,7 @@
 """Optimizers on layers (Nero, Adafactor, LARS, LAMB) against PyTorch: a finite network with the same draws, to rounding.
 
-Nero's projection of the rows of a hidden matrix to length 1 is done once, by σ: what it does later vanishes with the width
-(second-order note 2.4), and is compared in test_matrix_limits.py.
+Nero's projection of the rows of a hidden matrix to length 1 is done once, by σ: what it does later vanishes with the width,
+and is compared in test_matrix_limits.py.
 """
 
 from __future__ import annotations

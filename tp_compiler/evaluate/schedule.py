@@ -1,7 +1,7 @@
-"""What is evaluated when: before the training loop, at every step, with the last states, and behind the traces.
+"""When each node is evaluated: before the training loop, at every step, with the last states, or after the traces.
 
-Nodes that depend on no state and not on the clock are *static*: their values stay. The others of the loop are evaluated
-anew at every step, and dropped behind it. Programs without a loop are all static.
+Nodes that depend on no state and not on the clock are *static*: their values never change. The other nodes of the loop are evaluated
+at every step, and dropped after it. Programs without a loop are entirely static.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tp_compiler.ir.walk import dependencies, reachable
 class Phases:
     """Every list is in the order of evaluation.
 
-    `step` is what the updates and the traces need at step 0 .. T-1, `last` what the traces and the outputs need of the
+    `step` is needed by the updates and the traces at steps 0 .. T-1, `last` by the traces and the outputs with the
     last states; `after` reads traces. `states` are those that some output depends on.
     """
 
@@ -39,13 +39,13 @@ class Phases:
         return sorted(everything, key=lambda n: n.serial)
 
     def roots(self) -> list[ir.Node]:
-        """What a step must keep to its end: the following states and the traced scalars."""
+        """What a step must keep until its end: the next states and the traced scalars."""
         following = [self.loop.following[s] for s in self.states] if self.loop else []
         return [*following, *(t.args[0] for t in self.traces)]
 
     @cached_property
     def inside(self) -> set[ir.Node]:
-        """What is evaluated at every step."""
+        """The nodes evaluated at every step."""
         return {*self.step, *self.last}
 
     @property
@@ -58,7 +58,7 @@ class Phases:
         return self.loop.steps + 1 if self.loop is not None and node in self.inside else 1
 
     def uses(self, outputs: Iterable[Output]) -> Counter[ir.Node]:
-        """How often the values outside of the steps are read; what a step reads is held."""
+        """How often values outside the steps are read; values that a step reads are held."""
         uses = Counter(a for n in (*self.static, *self.last, *self.after) for a in dependencies(n))
         uses.update(o.node for o in outputs)
         uses.update({a for n in self.step for a in dependencies(n)})
@@ -91,7 +91,7 @@ def phases(program: Program, outputs: Iterable[Output]) -> Phases:
 
 
 def _needed(roots: list[ir.Node], loop: Loop) -> tuple[list[ir.State], list[ir.Node]]:
-    """The states that the roots depend on, through the updates as well, and every node in question."""
+    """The states on which the roots depend, directly or through updates, and all nodes involved."""
     roots = list(roots)
     states: dict[ir.State, None] = {}
     while True:
@@ -153,7 +153,7 @@ def averages_of_entries(nodes: list[ir.Node]) -> dict[ir.Node, ir.State]:
 
 
 def entries(roots: list[ir.Node]) -> list[ir.Node]:
-    """The nodes over two neurons that expressions over two neurons are made of."""
+    """The nodes over two neurons inside expressions over two neurons."""
     seen: dict[ir.Node, None] = {}
     todo = list(roots)
     while todo:

@@ -1,7 +1,7 @@
 """Functions of low-rank operators by finite matrices: s I + |e>C<e| to f(s) I + |e>C'<e|, with K = <e|e>.
 
 With C = R Rᵀ, T = Rᵀ K R = U λ Uᵀ and φ(λ) = (f(s + λ) - f(s))/λ:  C' = R U φ(λ) Uᵀ Rᵀ, since the nonzero eigenvalues
-of |e>C<e| are those of T. (Push-through, f(X Xᵀ) X = X f(Xᵀ X); second-order note 1.6.)
+of |e>C<e| are those of T. (Push-through, f(X Xᵀ) X = X f(Xᵀ X).)
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ def _applied(
 def _eigenvectors(
     node: ir.Spectral, gram: Float[Array, "*batch n n"], core: Float[Array, "*batch n n"]
 ) -> Float[Array, "*batch n n"]:
-    """C' with |e>C' orthonormal; where two eigenvalues meet they are no functions of the operator."""
+    """C' with |e>C' orthonormal; if two eigenvalues coincide, eigenvectors are not functions of the operator."""
     values, weights, basis = _decomposed(node, gram, core)
     order = np.argsort(-values, axis=-1)
     values, weights = (np.take_along_axis(x, order, axis=-1) for x in (values, weights))
@@ -178,7 +178,7 @@ def _decomposed(
 def _symmetric(
     node: ir.Spectral, gram: Float[Array, "*batch n n"], core: Float[Array, "*batch n n"]
 ) -> Float[Array, "*batch n n"]:
-    """The symmetric core of a symmetric operator: where kets depend on each other linearly, it has others as well."""
+    """The symmetric core of a symmetric operator, which also has other cores if the kets are linearly dependent."""
     other = 0.5 * (core + _t(core))
     if not np.allclose(core, other, rtol=0, atol=1e-9 * np.max(np.abs(core), initial=0.0)):
         half, _ = _half(gram)

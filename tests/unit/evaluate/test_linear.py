@@ -91,7 +91,7 @@ output mean = <b>
 def dense(
     steps: int, clip: float, lr: Any, momentum: float, decay: float, nesterov: bool, dampening: float = 0.0
 ) -> Any:
-    """The same network with the identity matrix for its Gaussians: width 1 + 2 + 2 (limit.md section 7)."""
+    """The same network with the identity matrix for its Gaussians: width 1 + 2 + 2."""
     x, y = (np.random.Generator(np.random.PCG64(s)).normal(size=(steps + 1, 3, 2)) for s in (1, 2))
     t = np.array([0.3, -0.6])
     u, v, b = np.zeros((2, 5)), np.zeros((2, 5)), np.zeros(5)

@@ -1,4 +1,4 @@
-"""Conditioning: hats, dots and adjoints of W on particles, rectangular ones included (limit.md section 1)."""
+"""Conditioning: hats, dots and adjoints of W on particles, rectangular ones included (docs/mathematics.md, section 3)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Optimizers that act on matrices, by brute force: real matrices at width n, functions of them by SciPy and the SVD.
 
-A parameter is a real matrix M in natural scale (limit.md section 6): a matrix W by itself, W = entries / columns; a family
+A parameter is a real matrix M in natural scale (docs/matrix_optimizers.md): a matrix W by itself, W = entries / columns; a family
 |u[d]> as the matrix with columns u[d] / √n. Its natural gradient G has the same scale, and `step(G)` is what an optimizer
 adds to M. Nothing is shared with the package, and no low-rank structure is used.
 """

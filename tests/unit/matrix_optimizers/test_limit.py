@@ -1,7 +1,7 @@
 """The exact limit: reference values, and brute force on finite matrices.
 
 In a linear network with one hidden layer the limit is an ordinary linear network: its kets are combinations of the d + C
-initial ones, which are orthonormal (second-order note 1.8; Tensor Programs IV). So there is a dense reference: the network
+initial ones, which are orthonormal (Tensor Programs IV). So there is a dense reference: the network
 with d + C "neurons" that starts at the identity, brackets being dot products, trained by SciPy's matrix functions.
 """
 

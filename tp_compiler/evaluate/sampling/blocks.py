@@ -1,9 +1,9 @@
 """Trained matrices under nonlinear optimizers: their entries, in blocks of P × P pairs of particles.
 
-Q(|dh><x|)|z> pairs every row particle with column particles. Each block of P rows meets one block of P columns, its
-partner for the whole run (numerics.md section 2): y_α = 1/P Σ_β Δ(α, β) z_β over the partner block, and the transposed
-product with the same P × P entries. Consecutive Sobol points are a net of their own, so every block is balanced. A
-block is never its own partner: no particle is its own copy where rows and columns are of one space.
+Q(|dh><x|)|z> pairs every row particle with column particles. Each block of P rows is paired with one block of P columns, its
+partner for the whole run: y_α = 1/P Σ_β Δ(α, β) z_β over the partner block, and the transposed
+product with the same P × P entries. Consecutive Sobol points are themselves a net, so every block is balanced. A
+block is never its own partner: no particle is its own copy if rows and columns are in the same space.
 
 Functions of averages over P copies have a bias of O(1/P), and less where the averages are smooth: it was measured at
 less than a tenth of the standard error with P = √M (docs/benchmarks.md). Runs on half the particles with blocks of half
@@ -123,7 +123,7 @@ class Operands:
         self.buffers: dict[int, Entries] = {}
 
     def registers(self, states: Mapping[ir.State, Entries], part: slice) -> list[Entries]:
-        """The registers of the tile made of the blocks `part`, gradients filled."""
+        """The registers of the tile of the blocks `part`, with gradients filled in."""
         shape = (part.stop - part.start, self.blocks.paired, self.blocks.paired)
         found: list[Any] = []
         for r, held in enumerate(self.sweep.registers):

@@ -1,8 +1,8 @@
-"""Finished replicates on disk, so that a run that was killed goes on where it stood, to the same digits.
+"""Finished replicates on disk, so that an interrupted run resumes from them and gives identical digits.
 
-One .npz file: a key that says which run it belongs to (the program, its data, the options that the digits depend on), and
-the arrays of every finished replicate. Each is written whole to a file beside it, which then takes its place: whatever
-interrupts, the file is complete. Replicates with failures are not kept; they are run again.
+One .npz file: a key that identifies the run (the program, its data, the options that determine the digits), and
+the arrays of every finished replicate. It is always written to a temporary file, which then replaces it: whatever
+interrupts the run, the file is complete. Replicates with failures are not stored; they are run again.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _KINDS = ("value", "covariance", "tail")
 
 
 def run_key(program: Program, options: Options) -> str:
-    """What the digits of a replicate depend on, besides the outputs that are sampled together, as a short text."""
+    """A short text of everything that determines the digits of a replicate, apart from the outputs that are sampled together."""
     digest = hashlib.sha256()
     parts = (__version__, program.source.text, options.seed, options.method, options.f0)
     digest.update(repr(parts).encode())
@@ -48,9 +48,9 @@ def run_key(program: Program, options: Options) -> str:
 
 @dataclass
 class Checkpoint:
-    """The replicates of one set of outputs, by (samples, number); what the file holds of other sets is kept.
+    """The replicates of one set of outputs, by (samples, number); those of other sets in the file are preserved.
 
-    The file is written, and locked, before any work: what cannot be is met first.
+    The file is written, and locked, before any work, so that problems with it show first.
     """
 
     path: Path
@@ -64,9 +64,9 @@ class Checkpoint:
 
     @classmethod
     def opened(cls, path: str | os.PathLike[str], key: str, outputs: Collection[str]) -> Checkpoint:
-        """Reads the file where there is one.
+        """Reads the file if there is one.
 
-        Raises ProgramError NX434 where it belongs to another run, is in use, or is no whole checkpoint; NX435 where it
+        Raises ProgramError NX434 if it belongs to another run, is in use, or is not a complete checkpoint; NX435 if it
         cannot be written.
         """
         part = hashlib.sha256(repr(sorted(outputs)).encode()).hexdigest()[:16]
@@ -131,7 +131,7 @@ class Checkpoint:
         return self.kept.get((samples, number))
 
     def put(self, samples: int, number: int, kept: Kept) -> None:
-        """Keeps a replicate, unless part of it failed. A file that cannot be written any more costs no result."""
+        """Stores a replicate, unless part of it failed. A file that can no longer be written does not cost any results."""
         if any(isinstance(v, Diagnostic) for part in kept[:2] for v in part.values()):
             return
         with self.lock:

@@ -1,4 +1,4 @@
-"""Progress and time while replicates run side by side: steps of training done, and when to stop."""
+"""Progress and time while replicates run in parallel: training steps done, and when to stop."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""`clt` scalars in the limit: jointly Gaussian, with covariances E[v x v' x'] (limit.md section 2).
+"""`clt` scalars in the limit: jointly Gaussian, with covariances E[v x v' x'] (docs/mathematics.md, section 4).
 
-Where later statements use their values they are drawn, one draw for each run of the program (an outer loop); the
+If later statements use their values they are drawn, one draw for each run of the program (an outer loop); the
 draws are conditioned on those of earlier `clt` scalars, since later kets may depend on them.
 """
 
@@ -16,7 +16,7 @@ from tp_compiler.shapes import Float
 
 
 class CltScalars:
-    """The laws met in one run. `coordinates` are N(0,1) numbers for the draw, or None: every scalar is 0."""
+    """The laws of `clt` scalars in one run. `coordinates` are N(0,1) numbers for the draw, or None: every scalar is 0."""
 
     def __init__(self, coordinates: Float[Array, " coordinates"] | None = None):
         self.coordinates = coordinates

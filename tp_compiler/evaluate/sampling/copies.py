@@ -1,4 +1,4 @@
-"""Copies of an average E: how many a row meets, and how many E are nested inside one another."""
+"""Copies of an average E: how many are paired with a row, and how many E are nested."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from tp_compiler.ir.types import Index
 
 
 def paired(samples: int, depth: int) -> int:
-    """P, the copies that a row meets: M/16 (beyond 2^16 particles like √M); (M/4)^(1/d) of each of d nested E."""
+    """P, the number of copies paired with a row: M/16 (beyond 2^16 particles like √M); (M/4)^(1/d) for each of d nested E."""
     exponent = samples.bit_length() - 1
     if depth > 1:
         return 1 << max(2, (exponent - 2) // depth)
@@ -24,7 +24,7 @@ def flattened(node: ir.Contract, args: list[ir.Node]) -> tuple[list[ir.Node], li
     """Factors, copies and summed indices of a contraction: an E that is a factor itself becomes part of it.
 
     E[1](a E[2](b)) = E[1,2](a b) by independence: the pairs of copies need no grid. Sums whose index is in use
-    outside stay as they are.
+    outside are not changed.
     """
     args, copies, over = list(args), [s for s in node.slots if s != 0], set(node.over)
     for k in range(len(args) - 1, -1, -1):

@@ -1,4 +1,4 @@
-"""A plan as text (`tpc show --stage plan`): spaces, the training loop, and what it will cost."""
+"""A plan as text (`tpc show --stage plan`): spaces, the training loop, and its cost."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def _kind(state: ir.State) -> str:
 
 
 def _matrix(plan: Plan, cell: list[ir.State], linear: bool) -> str:
-    """How a trained matrix and the states of its optimizer are kept."""
+    """How a trained matrix and the states of its optimizer are stored."""
     count = cell[0].type.size()
     of = f"{count} matrices, " if count > 1 else ""
     if linear:

@@ -1,7 +1,7 @@
 """Orthonormal directions of kets: bases that grow, to a tolerance, from step to step.
 
 Kets on particles are columns of arrays (samples, k), their inner product is <x|y> = Σ x y / samples. A basis keeps one
-direction a row, in room that doubles, so that appending is cheap.
+direction per row, in storage that doubles, so that appending is cheap.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Rows:
         self.size += count
 
     def fork(self) -> Rows:
-        """A copy that may grow on its own: it has no room of its own yet."""
+        """A copy that can grow separately; it shares storage until then."""
         return Rows(None if self.room is None else self.values)
 
 
@@ -125,9 +125,9 @@ def orthonormal(
 ) -> Float[Array, "samples new"]:
     """Orthonormal directions spanning the residuals, in descending order of variance.
 
-    The weakest direction so gets the last Sobol coordinate. `norms` are those of the kets themselves: a residual is
-    judged against its own ket, so that small kets beside large ones keep their directions. Each pass takes what the
-    Gram matrix resolves and leaves the rest, orthogonalised, to the next one.
+    So the weakest direction gets the last Sobol coordinate. `norms` are those of the kets themselves: a residual is
+    compared with its own ket, so that small kets keep their directions in the presence of large ones. Each pass takes what the
+    Gram matrix resolves and leaves the remainder, orthogonalised, to the next one.
     """
     samples = residual.shape[0]
     alive = norms > 0
@@ -150,7 +150,7 @@ def orthonormal(
 
 
 def rotated(found: Float[Array, "samples new"], residual: Float[Array, "samples k"]) -> Float[Array, "samples new"]:
-    """The same span, in principal directions of the residuals as they are."""
+    """The same span, in principal directions of the given residuals."""
     if found.shape[1] < 2:
         return found
     vectors, _, _ = np.linalg.svd(found.T @ residual / residual.shape[0])

@@ -31,7 +31,7 @@ def entry_bytes(samples: int) -> float:
 
 
 class EntryBlocks:
-    """The entries of the states of one matrix (family) and its optimizer, and which blocks of rows and columns meet."""
+    """The entries of the states of one matrix (family) and its optimizer, and the pairing of blocks of rows and columns."""
 
     def __init__(
         self, states: list[ir.State], values: ArraysByNode, samples: int, paired: int, partner: int
@@ -54,7 +54,7 @@ class EntryBlocks:
             self.entries[s] = np.array(np.broadcast_to(start, size), dtype=PRECISION)
 
     def to_partner(self, x: Float[Real, " blocks *rest"]) -> Float[Real, " blocks *rest"]:
-        """Blocks of column particles, in the order of the blocks of rows that they meet."""
+        """Blocks of column particles, in the order of the blocks of rows with which they are paired."""
         return np.roll(x, -self.shift, axis=0)
 
     def _from_partner(self, y: Float[Entries, "samples k"]) -> Float[Entries, "samples k"]:

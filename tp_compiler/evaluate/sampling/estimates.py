@@ -19,14 +19,14 @@ from tp_compiler.shapes import Float
 def mean_and_error(levels: Levels, sizes: list[int], halves: Array | None = None) -> tuple[Array, Array]:
     """Value and standard error of the last level, over its replicates and with the bias of finite size.
 
-    levels   arrays (R, ...) from coarse to fine, None where a level has no value
+    levels   arrays (R, ...) from coarse to fine, None if a level has no value
     sizes    of the levels: M particles, or the P copies of an E
     halves   for some of the last level's replicates, the mean of two runs on the halves of their particles
 
-    Functions of averages have a bias b/size. Runs on halves have twice as much of it and hardly any noise of their own,
-    since averages over the halves add up to those over the whole (those over copies do not). The coarser levels show it
-    as well; the sharper of the two is taken. Where the noise explains what is seen, what exceeds it joins the error.
-    Where it is plainly a bias, it is taken off, 2f(M) - f(M/2), and what a law other than 1/size would leave joins the
+    Functions of averages have a bias b/size. Runs on halves have twice that bias and hardly any additional noise,
+    since averages over the halves add up to those over the whole (those over copies do not). The coarser levels also show
+    it; the sharper of the two is used. If the noise explains the difference, any excess is added to the error.
+    If it is clearly a bias, it is subtracted, 2f(M) - f(M/2), and what a law other than 1/size would leave is added to the
     error.
     """
     value, variance, noise = _by_levels(levels, sizes)
@@ -55,9 +55,9 @@ def _last(levels: Levels) -> Array:
 
 
 def _by_halves(levels: Levels, sizes: list[int], halves: Array) -> _Judged:
-    """From what two halves say that the whole does not.
+    """The bias from the difference between two halves and the whole.
 
-    Their difference from it is the bias under the law 1/size.
+    Under the law 1/size this difference equals the bias.
     """
     last = _last(levels)
     value, variance = _mean(last)
@@ -69,10 +69,10 @@ def _by_halves(levels: Levels, sizes: list[int], halves: Array) -> _Judged:
 
 
 def _left(bias: Array, otherwise: Array, levels: Levels, sizes: list[int]) -> Array:
-    """The square of what is left of a bias when f(M/2) - f(M) is taken off for it.
+    """The square of the bias that remains after subtracting f(M/2) - f(M).
 
-    Under the law M^-p this difference is (2^p - 1) b(M). A level of a quarter of the size tells 2^p where it stands out
-    of its noise (else: `otherwise`); a law as slow as 1/√M is allowed for.
+    Under the law M^-p this difference is (2^p - 1) b(M). A level of a quarter of the size determines 2^p if it is well above
+    its noise (if not: `otherwise`); laws as slow as 1/√M are allowed for.
     """
     quarter = _level_of(levels, sizes, sizes[-1] / 4)
     if quarter is None:

@@ -1,12 +1,12 @@
 """Gradient flow in the neural tangent limit: df/dt = -K(χ), from time to time of `train time` (TP IVb, 2.4).
 
 The updates of a step are the rate of change of what they update: d state/dt = following - state, for all draws of the
-outputs at initialisation at once. Where the rate is an affine function of the states (squared loss, SGD), the flow
+outputs at initialisation together. If the rate is an affine function of the states (squared loss, SGD), the flow
 over a time Δ is exact,
 
     y(Δ) = e^{AΔ} y(0) + ∫_0^Δ e^{As} ds b,
 
-both read off the exponential of one block matrix. Otherwise SciPy integrates the equation by DOP853, and by RK23 where it
+both from the exponential of one block matrix. Otherwise SciPy integrates the equation by DOP853, or by RK23 if it
 moves kets. The rates of an optimizer with a kink or a jump (signs) change at another time for every neuron, and where outputs
 arrive they slide along the jump: their accuracy is that of a sample, not of the integrator.
 """
@@ -40,7 +40,7 @@ class Flow:
     def __init__(
         self, loop: Loop, current: States, moved: Callable[[States], Mapping[ir.State, Array | Diagnostic]]
     ):  # fmt: skip
-        """`moved`: what the update makes of states, arrays or Diagnostics."""
+        """`moved`: maps states to their updates, arrays or Diagnostics."""
         self.loop, self.current, self.moved = loop, current, moved
         self.states = list(current)
         self.shapes = [np.shape(current[s]) for s in self.states]
@@ -142,7 +142,7 @@ class _Stopped(Exception):
 
 
 def unsupported(states: list[ir.State]) -> Diagnostic | None:
-    """The reason why a training cannot flow: entries of a matrix that are not met in pairs."""
+    """The reason why a training has no flow: entries of a matrix that are not averaged in pairs."""
     for state in states:
         if state.is_matrix:
             message = f"the gradient flow of `{state.name}` under this optimizer is not supported"

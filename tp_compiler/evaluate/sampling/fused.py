@@ -2,7 +2,7 @@
 
 The loop is written out from the sweep's instructions. Only functions that IEEE arithmetic rounds exactly are taken, in
 the order of the instructions and without fast-math, so that every digit is that of `sweep.run`: the extra changes the
-time and nothing else. Compiling takes a second or two, so that it is left for long work.
+time and nothing else. Compiling takes a second or two, so it is only done for long runs.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Averages that no sample can give: a heavy tail is recognised before it becomes a number.
+"""Averages that samples cannot determine: a heavy tail is recognised before it becomes a number.
 
-The tail index α of |x| (P(|x| > t) ~ t^-α) is read off the largest samples by Hill's estimator, an entry of every replicate
-by itself, and the replicates are put together. The mean is infinite for α <= 1. Nothing is refused inside a run: a
-few particles fix α badly. An average is refused where even the upper end of the interval for α lies near 1; between
+The tail index α of |x| (P(|x| > t) ~ t^-α) is estimated from the largest samples by Hill's estimator, for each entry of every replicate
+separately, and the replicates are combined. The mean is infinite for α <= 1. Nothing is refused inside a run: a
+few particles determine α poorly. An average is refused if even the upper end of the interval for α is near 1; between
 there and 2, where the variance is infinite, the error holds what lies beyond the largest sample.
 """
 
@@ -29,8 +29,8 @@ MODERATE = 4.0  # a polynomial of this degree in Gaussians is averaged safely
 
 
 class Tails:
-    """What is known of each ket's tail before any number: its degree as a polynomial in Gaussians (0 where it is
-    bounded, infinite behind an exponential or a division), and whether it jumps. Products with a matrix start
+    """The tail of each ket as known before sampling: its degree as a polynomial in Gaussians (0 if it is
+    bounded, infinite after an exponential or a division), and whether it jumps. Products with a matrix start
     afresh: hats are Gaussian."""
 
     def __init__(self, nodes: list[ir.Node]):
@@ -55,7 +55,7 @@ class Tails:
         return any(self.jumps[a] for a in node.args)
 
     def may_be_infinite(self, node: ir.Contract) -> bool:
-        """Polynomials in Gaussians have all moments; only behind an exponential or a division can they be infinite."""
+        """Polynomials in Gaussians have all moments; moments can be infinite only after an exponential or a division."""
         return bool(np.isinf(sum(self.degree[a] for a in node.args)))
 
     def _degree(self, node: ir.Node) -> float:
@@ -169,7 +169,7 @@ def beyond(found: Sequence[Float[Array, "7 entries"]], far: bool) -> float:
 
 
 def counted(products: Float[Array, "samples entries"]) -> float:
-    """The error of an average of something that jumps.
+    """The error of an average of a discontinuous value.
 
     It is counted, not averaged: scrambled points may give every replicate the same count, so that one particle more or
     less, max|x|/M, is the least error there is (1/M where no sample has met the event).

@@ -1,8 +1,8 @@
 """Trained matrices under linear optimizers: Δ = |L> C <R|, a small matrix C between two bases of kets.
 
 SGD, momentum, weight decay and everything else whose update is linear in the gradient and the states (with scalars of
-the step as coefficients) never needs the entries of Δ (limit.md section 4). The states of one matrix share the bases: L
-spans what stood left in the gradients Σ |l><r| so far, R what stood right; each state is its C, and
+the step as coefficients) never needs the entries of Δ. The states of one matrix share the bases: L
+spans the left kets of the gradients Σ |l><r| so far, R the right ones; each state is its C, and
 Δ|x> = |L> C <R|x> is exact up to the brackets. Kets that depend on earlier ones add nothing to the bases, so that they
 grow to the numerical rank of the training, and no further.
 """
@@ -114,7 +114,7 @@ class LowRank:
     def apply(
         self, state: ir.State, member: tuple[int, ...], x: Float[Array, "samples k"], transposed: bool
     ) -> Float[Array, "samples k"]:
-        """Δ|x> for the columns of x; Δᵀ|x> takes ρ."""
+        """Δ|x> for the columns of x; Δᵀ|x> has a factor ρ."""
         f = self.factors[member]
         core = f.cores[state]
         if not core.size:

@@ -7,7 +7,7 @@ Tensor Programs IVb, 4.7.3 to 4.7.6: with X, G = W|X> and Y, H = Wᵀ|Y> the ket
 and the same for Wᵀ with ρ⁻¹ → ρ and σ → σ√ρ, ρ = lim rows/cols. The second term is the dot (Ẇ|x>, in its Stein form),
 the others are the hat given the earlier hats. Instead of X and G the state keeps an orthonormal basis |Q> of X and its
 image |G> = W|Q>, so that dependent kets (duplicates, zeros, linear combinations) add no direction. In long training
-that holds of nearly dependent ones, too (`directions.drop_of`): what is left of them keeps its dot.
+this also applies to nearly dependent ones (`directions.drop_of`): their remainders keep their dots.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What one replicate of a limit will hold at once, before anything is allocated."""
+"""The peak memory of one replicate of a limit, before anything is allocated."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ROOM = 1.5  # growing arrays have room that doubles
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes, by what they are for."""
+    """Bytes, by purpose."""
 
     kets: float  # values that are alive at once
     states: float  # of training: parameters and optimizer states that are kets, old and new

@@ -1,4 +1,4 @@
-"""Instructions that agree up to the names of their indices are made one.
+"""Merges instructions that agree up to the names of their indices.
 
 A loop evaluates its network for the loss over fresh indices, and again for the outputs: the second is the first with
 other names. The copy becomes a `Reindex` that only renames, which costs nothing.
@@ -29,7 +29,7 @@ class _Form:
 
 
 def shared(program: Program) -> Program:
-    """The same program, each value computed once. States, initial kets and data stay what they are."""
+    """The same program, with each value computed once. States, initial kets and data are not changed."""
     loop = program.loop
     roots = [o.node for o in program.outputs]
     following = list(loop.following.values()) if loop is not None else []

@@ -1,12 +1,12 @@
-"""Training on frozen kets: every average over two neurons as one quasi-Monte Carlo integral (limit.md section 5).
+"""Training on frozen kets: every average over two neurons as one quasi-Monte Carlo integral.
 
 In the neural tangent limit no ket moves: the kets of the network and their gradients are computed once, and a trained
-matrix is met in averages <dh|Δ|x> alone, Δ(α, β) a function of the kets at α, those at β, and the draw. The two copies
+matrix occurs only in averages <dh|Δ|x>, with Δ(α, β) a function of the kets at α, those at β, and the draw. The two copies
 are independent, also where rows and columns are the same neurons. So the average is one integral over pairs (α, β).
 Kets are evaluated at two sets of particles, rows and columns, that take different coordinates of one Sobol sequence,
-and a pair is a row and the column of the same number. A matrix of states then is a ket of states.
+and a pair is a row and the column with the same number. A matrix of states is then a ket of states.
 
-`paired` rewrites a program so; it gives None where a trained matrix is met in another way.
+`paired` rewrites a program in this way; it returns None if a trained matrix is used in another way.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ ROWS, COLUMNS = 0, 1
 
 
 class Unpaired(Exception):
-    """A trained matrix is met in another way than in an average over both of its neurons."""
+    """A trained matrix is used otherwise than in an average over both of its neurons."""
 
 
 class Paired:
@@ -178,7 +178,7 @@ class Paired:
         return values
 
     def _places(self, plan: Plan, side: int, offset: int) -> dict[int, int]:
-        """The first coordinate of each space: behind those of the spaces whose kets it meets in an average."""
+        """The first coordinate of each space: after those of the spaces with which it shares an average."""
         spaces = {array: plan.space[n] for (n, s), array in self.kets.items() if s == side and n in plan.space}
         groups = {space: [space] for space in sorted(set(plan.space.values()))}
         for meeting in self.meetings:
@@ -199,8 +199,8 @@ class Paired:
 
 
 class _Frozen(Replicate):
-    """The frozen kets. Spaces that meet in no average but through pairs take the same coordinates of the sequence: `places`
-    says from where on; columns take others than rows."""
+    """The frozen kets. Spaces that share no average except through pairs use the same coordinates of the sequence: `places`
+    gives the first; columns use others than rows."""
 
     def __init__(self, plan: Plan, samples: int, seed: tuple[int, ...], plain: bool, places: Mapping[int, int]):
         self.places = places

@@ -1,14 +1,14 @@
 """OuterNonlin on particles: averages over iid copies, paired in blocks, in bounded memory.
 
-All pairs of M rows with the same M columns share the columns' error. Instead each block of P rows meets a block of P
-columns of its own (numerics.md section 2): consecutive Sobol points are themselves a scrambled net, so every row's
+If all M rows were paired with the same M columns, they would share the columns' error. Instead each block of P rows is paired with
+its own block of P columns: consecutive Sobol points are themselves a scrambled net, so every row's
 average is over a balanced set, and the blocks' errors average out. Copies (1), (2), ... of one E are paired by
-orders of their own inside the block, so that order r costs M·P evaluations like order 1. Rows never meet their
+different orders inside the block, so that order r costs M·P evaluations like order 1. Rows are never paired with their
 own block, which keeps a particle from being its own copy.
 
-P grows with M, for every E by its own rule: functions of an average over P copies have a bias of O(1/P), which runs
+P grows with M, with a rule for every E: functions of an average over P copies have a bias of O(1/P), which runs
 on half the particles and half the copies show (estimates.py). An E inside an E makes a grid of P × P copies, so that P
-is smaller there; where the outer one is linear in the inner one, both are one average over pairs of copies.
+is smaller there; if the outer one is linear in the inner one, both are one average over pairs of copies.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ ROWS, BLOCKS = 32, 16  # of an average over copies what is looked at for heavy t
 
 
 class OuterNonlin:
-    """Evaluates contractions whose arguments live over several neurons at once."""
+    """Evaluates contractions whose arguments live over several neurons."""
 
     def __init__(self, particles: Particles):
         self.particles = particles
@@ -75,7 +75,7 @@ class OuterNonlin:
                 self.pairing[slot, paired] = shift, _order(place, paired, generator)
 
     def columns(self, slot: int, block: int, paired: int) -> Whole:
-        """Particle numbers of copy `slot` that the rows of a block meet."""
+        """Particle numbers of copy `slot` paired with the rows of a block."""
         shift, order = self.pairing[slot, paired]
         return ((block + shift) % (self.particles.samples // paired)) * paired + order
 
@@ -145,7 +145,7 @@ class _Body:
         return self._product(self.args, self._met(rows, block), 1, block, self.labels)
 
     def _met(self, rows: Whole, block: int) -> Env:
-        """The rows of a tile and the columns that they meet."""
+        """The rows of a tile and the columns paired with them."""
         env: Env = {0: (0, rows)}
         self.outer.bind(self.copies, self.paired)
         for slot in self.copies:

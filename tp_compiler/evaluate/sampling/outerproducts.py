@@ -1,4 +1,4 @@
-"""Sums of outer products |l><r| of kets, recognised in expressions over two neurons and read off as columns."""
+"""Sums of outer products |l><r| of kets, recognised in expressions over two neurons and extracted as columns."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _is_factor(node: ir.Node) -> bool:
 def columns(
     term: ir.Node, member: Member, values: ArraysByNode, samples: int
 ) -> tuple[Float[Array, "samples r"], Float[Array, "samples r"]]:
-    """Left and right kets, (samples, r) each, of the Σ |l><r| that a node stands for at one member of the family.
+    """Left and right kets, (samples, r) each, of the Σ |l><r| that equals a node at one member of the family.
 
     Scalars are multiplied into the left kets. Terms that a scalar (a `delta` of the member) makes zero have r = 0.
     """
@@ -50,7 +50,7 @@ def columns(
 
 
 def _joined(factors: list[Labelled], shared: tuple[Index, ...], samples: int) -> Float[Array, "samples r"]:
-    """The product of one side's factors, summed over what the other side lacks."""
+    """The product of one side's factors, summed over the indices that the other side lacks."""
     if not any(0 in own for _, own in factors):
         factors = [*factors, (np.ones(samples), (0,))]
     out: tuple[Label, ...] = (0, *shared)

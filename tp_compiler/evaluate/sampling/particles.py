@@ -1,4 +1,4 @@
-"""The state of one replicate, which its parts share: particles of every space, and the values of what was evaluated."""
+"""The state of one replicate, shared by its parts: particles of every space, and the values computed so far."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Particles:
     )  # what the largest samples of averages say, step by step
 
     def fork(self) -> Particles:
-        """The same particles with values of its own."""
+        """The same particles with separate values."""
         return replace(self, values=dict(self.values), suspect=set(self.suspect))
 
     def forget(self, nodes: Iterable[ir.Node]) -> None:

@@ -1,8 +1,8 @@
-"""Before any number: spaces, coordinates and memory of a limit.
+"""The plan of a limit before sampling: spaces, coordinates and memory.
 
 A *space* is the set of neurons that kets share: kets combined entrywise or in a bracket live in one space, a matrix
-joins its row space to its column space, which may be the same (a residual stream). Every space has its own particles
-(numerics.md section 2, point 1).
+connects its row space to its column space, which may be the same (a residual stream). Every space has its own particles
+(docs/mathematics.md, section 5).
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class _Classes:
 
 
 class Plan:
-    """The instructions in order, the space of every ket, when a value is last used, and what it will cost."""
+    """The instructions in order, the space of every ket, the last use of each value, and the cost."""
 
     def __init__(self, program: Program, only: set[str] | None = None):
         self.program = program
@@ -72,7 +72,7 @@ class Plan:
         self.traced = {base(t.args[0]) for t in self.phases.traces}
 
     def _is_linear(self, cell: list[ir.State]) -> bool:
-        """Whether a trained matrix is kept as a sum of outer products; otherwise by its entries, in blocks."""
+        """Whether a trained matrix is stored as a sum of outer products; otherwise by its entries, in blocks."""
         assert self.phases.loop is not None
         return not set(cell) & set(self.of_entries.values()) and is_linear(cell, self.phases.loop.following)
 
@@ -127,7 +127,7 @@ class Plan:
         return self.phases.repeats(node) == 1 or self.tails.may_be_infinite(node) or node in self.traced
 
     def members(self, node: ir.MatMul) -> list[tuple[int, ...]]:
-        """The members of the family that a product uses; () stands for all of a family used as a batch."""
+        """The members of the family that a product uses; () means all of a family used as a batch."""
         if node.matrix in self._batched:
             return [()]
         return [tuple(m for m in node.member if isinstance(m, int))]
@@ -181,7 +181,7 @@ class Plan:
         return self._needs[name]
 
     def resolution(self, samples: int, name: str) -> int:
-        """What the bias of an output falls with: M, or the fewest copies P that a row meets in what it depends on."""
+        """The size with which the bias of an output decreases: M, or the smallest number of copies P in anything it depends on."""
         if name not in self._copies:
             found = self.needs(name)
             depth = max((self.depth.get(n, 0) for n in found.nodes), default=0)
@@ -193,7 +193,7 @@ class Plan:
 
 
 def _averages_copies(node: ir.Node) -> TypeGuard[ir.Contract]:
-    """An average over copies that is no part of another."""
+    """An average over copies that is not part of another."""
     return isinstance(node, ir.Contract) and any(slot != 0 for slot in node.slots) and not _in_tiles(node)
 
 

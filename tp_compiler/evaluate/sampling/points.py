@@ -1,7 +1,7 @@
 """Gaussian coordinates of the particles of one space: scrambled Sobol points, or plain random draws.
 
-numerics.md section 1: each fresh Gaussian takes its own coordinate of one scrambled Sobol sequence; each space (the
-neurons of one layer) has a sequence of its own. Beyond `CHUNK` coordinates further sequences are joined by a random
+Each fresh Gaussian takes its own coordinate of one scrambled Sobol sequence; each space (the
+neurons of one layer) has its own sequence. Beyond `CHUNK` coordinates further sequences are joined by a random
 permutation of their points (Latin supercube sampling, Owen 1998), so that memory stays bounded.
 """
 
@@ -21,7 +21,7 @@ CHUNK = 128
 class Points:
     """`draw(k)` gives the next k independent N(0, 1) coordinates, an array of shape (samples, k).
 
-    With a `half`, 0 or 1, that half of them; each is a net as well.
+    With a `half`, 0 or 1, that half of them, which is also a net.
     """
 
     def __init__(self, samples: int, seed: tuple[int, ...], bound: int, plain: bool = False, half: int | None = None):
@@ -35,7 +35,7 @@ class Points:
         self.at = 0
 
     def fork(self) -> Points:
-        """A copy that goes on drawing from here on its own."""
+        """A copy that continues drawing separately from here."""
         other = copy(self)
         other.generator = deepcopy(self.generator)
         return other

@@ -73,7 +73,7 @@ class _Level:
 
 
 class Sampling:
-    """The outputs `only` of a program, sampled; `reasons` says why each has no exact value."""
+    """The outputs `only` of a program, sampled; `reasons` gives the reason why each has no exact value."""
 
     def __init__(self, program: Program, options: Options, only: set[str], reasons: dict[str, str]):
         self.program = shared(program)
@@ -157,7 +157,7 @@ class Sampling:
         return False
 
     def _stopped(self, samples: int) -> None:
-        """The time was spent in the middle of a level: what was computed before it is kept."""
+        """The time limit was reached in the middle of a level: earlier levels are kept."""
         if not self.levels:
             raise ProgramError([self.clock.too_slow(samples)])
         reached = self.levels[-1].samples
@@ -188,7 +188,7 @@ class Sampling:
 
     # -- one level ----------------------------------------------------------------------------------------------
     def _drawn_clts(self) -> int:
-        """How many N(0,1) coordinates an outer draw takes; 0 where no statement reads a `clt` value."""
+        """The number of N(0,1) coordinates of an outer draw; 0 if no statement reads a `clt` value."""
         readers = {a for n in self.plan.nodes for a in n.args if isinstance(a, ir.Clt)}
         if not readers or self.options.f0 == "zero":
             return 0
@@ -219,7 +219,7 @@ class Sampling:
         return level
 
     def _look_at_tails(self, level: _Level, found: list[dict[str, Array]]) -> None:
-        """Puts together what the replicates know, and refuses the outputs that depend on an infinite average."""
+        """Combines the tails of the replicates, and refuses the outputs that depend on an infinite average."""
         nodes = self.plan.nodes
         places = {key: nodes[int(key.split(" ")[1])] for key in found[0]}
         level.counted = {node: float(found[0][key]) for key, node in places.items() if key.startswith("counted")}
@@ -271,7 +271,7 @@ class Sampling:
                 level.halved_covariance[name] = _paired_up([c[name] for _, c, _ in runs])
 
     def _replicate(self, samples: int, number: int, half: int | None = None) -> _Replicated:
-        """One scrambling or a half of it, or what the checkpoint holds of it."""
+        """One scrambling or a half of it, or its results from the checkpoint."""
         place = number if half is None else -(2 * number + half + 1)
         kept = None if self.checkpoint is None else self.checkpoint.get(samples, place)
         if kept is not None:
@@ -283,7 +283,7 @@ class Sampling:
 
     @np.errstate(all="ignore")  # a thread of the pool has NumPy's defaults
     def _computed(self, samples: int, number: int, half: int | None) -> _Replicated:
-        """One scrambling: outputs averaged over the outer draws, covariances of random ones, what is known of tails."""
+        """One scrambling: outputs averaged over the outer draws, covariances of random ones, information about tails."""
         particles, draws = self._outer(samples)
         seed = (self.options.seed, number)
         coordinates = self._coordinates(draws, seed)
@@ -320,7 +320,7 @@ class Sampling:
         return value, np.hypot(stderr, self._tail_error(self.read_at[name]))
 
     def _tail_error(self, node: ir.Node) -> float:
-        """What the largest samples leave open in an average that an output reads."""
+        """The error that the largest samples leave in an average on which an output depends."""
         level = self.levels[-1]
         counted = level.counted.get(node, 0.0) / math.sqrt(self.options.replicates)
         read = base(node.args[0]) if isinstance(node, ir.Trace) else node

@@ -1,7 +1,7 @@
 """One replicate of a limit: every ket as an array over particles, every scalar as a number.
 
-The instructions run in order under the ket rules of limit.md section 1. A value that cannot be computed is a
-`Diagnostic` in the place of an array, and so is everything that depends on it; the others go on.
+The instructions run in order under the ket rules (docs/mathematics.md, section 3). A value that cannot be computed is a
+`Diagnostic` in place of an array, and so is everything that depends on it; the others are still computed.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ from tp_compiler.shapes import Float
 
 
 class Replicate:
-    """Particles of every space under one scrambling. `outputs` gives the outputs' arrays.
+    """Particles of every space under one scrambling. `outputs` returns the arrays of the outputs.
 
-    `half`: 0 or 1 for a run on the first or the second half of the particles, which meet half as many copies; together
+    `half`: 0 or 1 for a run on the first or the second half of the particles, paired with half as many copies; together
     the two show the bias of finite size (estimates.py).
     """
 
@@ -66,7 +66,7 @@ class Replicate:
         self.outer = OuterNonlin(particles)
 
     def _train(self) -> None:
-        """The loop, and what is behind it."""
+        """The loop, and what follows it."""
         phases = self.plan.phases
         with np.errstate(all="ignore"):
             self.training = Training(self.particles, self._step, self.tick)
@@ -83,7 +83,7 @@ class Replicate:
     def outputs(self, clt: CltScalars) -> Outputs:
         """Arrays (or Diagnostics) by output name, under one draw of the `clt` scalars.
 
-        What no `clt` value enters was computed once; draws share the particles and differ in the rest.
+        Values that do not depend on `clt` values were computed once; draws share the particles and differ in all others.
         """
         run = copy(self)
         run._hold(self.particles.fork())
@@ -107,7 +107,7 @@ class Replicate:
                     self._release(dependencies(node))
 
     def _release(self, args: tuple[ir.Node, ...]) -> None:
-        """Frees what nothing needs any more. A value over several neurons keeps its arguments until it goes itself."""
+        """Frees values that are no longer needed. A value over several neurons keeps its arguments until it is freed itself."""
         todo = list(args)
         while todo:
             node = todo.pop()
@@ -258,7 +258,7 @@ class Replicate:
         return result
 
     def _inspect(self, node: ir.Contract, arrays: list[Array], of: list[Labels]) -> None:
-        """Looks at the largest samples of an average; a part of a large family stands for it."""
+        """Examines the largest samples of an average; a large family is represented by a part of it."""
         (neurons,) = node.slots
         own: tuple[Label, ...] = (neurons, *dict.fromkeys(label for one in of for label in one if label != neurons))
         parts = [aligned(x, one, own) for x, one in zip(arrays, of, strict=True)]
@@ -297,7 +297,7 @@ class Replicate:
     def _member_by_member(
         self, node: ir.MatMul | ir.Apply, product: Callable[[tuple[int, ...], Array], Array | Entries]
     ) -> Array | Diagnostic:
-        """A product with a family of matrices: each member meets its columns of x, (samples, k)."""
+        """A product with a family of matrices: each member is applied to its columns of x, (samples, k)."""
         x = node.args[0]
         value = np.broadcast_to(self.values[x], (self.samples, *x.type.shape))
         problem = faults.problem(node, value, self.suspect)

@@ -1,4 +1,4 @@
-"""One pass over the entries of a trained matrix: what an optimizer's own body does to them, in place.
+"""One pass over the entries of a trained matrix: the body of an optimizer applied to them, in place.
 
 The body of an entrywise optimizer is a few `Map` nodes over two neurons. `compiled` puts them in order once, as
 instructions on registers: entries of the states, gradients Σ |l><r|, buffers, kets and scalars. `run` executes them on
@@ -71,7 +71,7 @@ class Sweep:
 
 
 def compiled(states: list[ir.State], following: Mapping[ir.State, ir.Node], family: tuple[Index, ...]) -> Sweep | None:
-    """The sweep of a group of states; None where it is no pass over entries alone (a sum of functions of entries)."""
+    """The sweep of a group of states; None if it is not a pass over entries alone (a sum of functions of entries)."""
     roots = [following[s] for s in states]
     order = _order(roots)
     fits = all(len(r.type.slots) == 2 for r in roots) and all(_fits(n, family) for n in order)
@@ -85,7 +85,7 @@ def _fits(node: ir.Node, family: tuple[Index, ...]) -> bool:
 
 
 def _order(roots: list[ir.Node]) -> list[ir.Node]:
-    """The nodes over two neurons and their arguments, in order; not what outer products are made of."""
+    """The nodes over two neurons and their arguments, in order, except those inside outer products."""
     seen: dict[ir.Node, None] = {}
     todo = list(roots)
     while todo:
@@ -123,7 +123,7 @@ class _Compiler:
                 self._instruct("copy", (self.place[following[s]],), target)
 
     def _homes(self, states: list[ir.State], following: Mapping[ir.State, ir.Node]) -> dict[ir.Node, ir.State]:
-        """Next values that may be written over the old ones at once: nobody reads the old ones later."""
+        """Next values that can overwrite the old ones immediately, because the old ones are not read later."""
         homes: dict[ir.Node, ir.State] = {}
         for s in states:
             root = following[s]

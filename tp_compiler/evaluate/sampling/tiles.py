@@ -1,4 +1,4 @@
-"""Expressions over the entries of trained matrices, tile by tile: what is no plain pass over entries (sweep.py).
+"""Expressions over the entries of trained matrices, tile by tile, if they are not a plain pass over entries (sweep.py).
 
 A tile is a few blocks, of one member of a family or of all. Its arrays are labelled: BLOCK (which block), 0 (rows), the
 slot of the columns, and indices.
@@ -80,7 +80,7 @@ class Tile:
         return self._apply(node, [self.value(a, done) for a in node.args])
 
     def _partner(self, node: ir.Copy) -> Array:
-        """A ket of the columns in blocks, each at the place of the rows it meets."""
+        """A ket of the columns in blocks, each at the place of the rows paired with it."""
         if node not in self.partners:
             x, b = self.values[node.args[0]], self.blocks
             self.partners[node] = b.to_partner(np.asarray(x).reshape(b.count, b.paired, *np.shape(x)[1:]))

@@ -1,7 +1,7 @@
-"""The training loop on particles: states from step to step, traces, matrix states (limit.md section 4).
+"""The training loop on particles: states from step to step, traces, matrix states.
 
 The limit of training is the program itself under the ket rules: at every step the kets of the network are evaluated
-with the current states, W_0 is conditioned on everything it met before, and W_t|x> = κ W_0|x> + Δ|x>.
+with the current states, W_0 is conditioned on everything it was applied to before, and W_t|x> = κ W_0|x> + Δ|x>.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ class Training:
         return None
 
     def _moved(self, states: States) -> Mapping[ir.State, Array | Diagnostic]:
-        """What the update makes of some states."""
+        """The updated values of some states."""
         self.current = states
         self.run.forget(self.phases.step)
         self._step(self.phases.step)
@@ -153,7 +153,7 @@ class Training:
 
     # -- messages -----------------------------------------------------------------------------------------------
     def _is_known(self, cause: Diagnostic) -> bool:
-        """A fault that has nothing to do with the training, or one that was told before."""
+        """A problem unrelated to training, or one reported before."""
         return id(cause) in self.before or cause.code == "NX417"
 
     def _diverged(self, state: ir.State, cause: Diagnostic | None) -> Diagnostic:
