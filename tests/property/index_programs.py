@@ -210,7 +210,7 @@ class _Writer:
             ),
             lambda: f"sum[{index}]({self.ket(inner, depth - 1)} * max[{index}]({self.scalar(inner, 1)})) / 4",
             lambda: (
-                f"sum[{index}]({self.scalar(inner, 0)} * cumsum[{index}]({self.ket(inner, depth - 1)}{self._direction()})) / 4"
+                f"sum[{index}]({self.scalar(inner, 0)} * cumsum[{index}]({index} * {self.ket(inner, depth - 1)}{self._direction()})) / 9"
             ),
         )
         weights = (1, 2, 2, 4, 2, 3, 3, 4, 1, 2, 2, 0.2, *(x * self.more for x in (3, 2, 1, 2)))
