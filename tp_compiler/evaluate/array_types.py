@@ -40,4 +40,4 @@ class ArraysByNode(Protocol):
     def get(self, node: ir.Node, /) -> Array | None: ...
 
 
-Kind = TypeVar("Kind", Array, Whole)
+Kind = TypeVar("Kind", Array, Whole, Mask)

@@ -5,12 +5,13 @@ where they are singular or narrow (features.py), and their parities whether they
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from tp_compiler.evaluate.exact.ket_formula import Factor, Form, Linear, Tensor, Term, number
+from tp_compiler.evaluate.array_types import Array
+from tp_compiler.evaluate.exact.ket_formula import Factor, Form, Linear, Operand, Tensor, Term, number
 from tp_compiler.evaluate.gaussian.tilting import Coupling
 from tp_compiler.evaluate.gaussian.univariate import Seen, Univariate, common, degree, degree_of_sum, parity
 from tp_compiler.evaluate.interface import NotExact
@@ -21,7 +22,7 @@ from tp_compiler.ir.primitives import PRIMITIVES
 class Sum:
     """A ket as a function of the values of its Gaussians."""
 
-    def __init__(self, ket: Form | Tensor, variables: dict[Any, Linear]):
+    def __init__(self, ket: Form | Tensor, variables: dict[Hashable, Linear]):
         self.pieces: list[tuple[float, tuple[Factor, ...]]] = []
         self.kinked = False
         if isinstance(ket, Tensor):
@@ -40,7 +41,7 @@ class Sum:
                     variables[argument.key] = argument
             self.pieces.append((float(term.coefficient.values), term.factors))
 
-    def __call__(self, known: Mapping[Any, Any], seen: Seen | None = None) -> Any:
+    def __call__(self, known: Mapping[Hashable, Array], seen: Seen | None = None) -> Array:
         total: Any = 0.0
         for coefficient, factors in self.pieces:
             part: Any = coefficient
@@ -69,18 +70,18 @@ class Sum:
 class Several:
     """fn of sums: one function of as many arrays as there are Gaussians."""
 
-    def __init__(self, fn: str, inner: list[Sum], keys: list[Any]):
+    def __init__(self, fn: str, inner: list[Sum], keys: list[Hashable]):
         self.fn, self.inner, self.keys = fn, inner, keys
         self.kinked = not PRIMITIVES[fn].smooth or any(f.kinked for f in inner)
         exponent = inner[1].number if fn == "pow" else None
         self.parity = parity_under(fn, [f.parity for f in inner], exponent)
         self.degree = degree_under(fn, [f.degree for f in inner], exponent)
 
-    def __call__(self, *points: Any) -> Any:
+    def __call__(self, *points: Array) -> Array:
         known = dict(zip(self.keys, points, strict=True))
         return KERNELS[self.fn](*(f(known) for f in self.inner))
 
-    def watch(self, points: list[Any], seen: Seen) -> None:
+    def watch(self, points: Sequence[Array], seen: Seen) -> None:
         known = dict(zip(self.keys, points, strict=True))
         seen.append((self.fn, [f(known, seen) for f in self.inner]))
 
@@ -88,24 +89,24 @@ class Several:
 class Moved:
     """A function of several Gaussians at scaled and shifted ones."""
 
-    def __init__(self, function: Callable[..., Any], lines: list[tuple[float, float]]):
+    def __init__(self, function: Callable[..., Array], lines: list[tuple[float, float]]):
         self.function, self.lines = function, lines
         self.parity = 0 if any(shift for _, shift in lines) else getattr(function, "parity", 0)
         self.degree: int | None = getattr(function, "degree", None)
         self.kinked: bool = getattr(function, "kinked", False)
 
-    def _inner(self, points: Any) -> list[Any]:
+    def _inner(self, points: Sequence[Array]) -> list[Array]:
         return [s * x + t for (s, t), x in zip(self.lines, points, strict=True)]
 
-    def __call__(self, *points: Any) -> Any:
+    def __call__(self, *points: Array) -> Array:
         return self.function(*self._inner(points))
 
-    def watch(self, points: list[Any], seen: Seen) -> None:
+    def watch(self, points: Sequence[Array], seen: Seen) -> None:
         if isinstance(self.function, Several | Moved | Coupling):
             self.function.watch(self._inner(points), seen)
 
 
-def several(fn: str, args: list[Any]) -> Form:
+def several(fn: str, args: Sequence[Operand]) -> Form:
     """fn of kets that are themselves functions of Gaussians: one factor of all Gaussians involved."""
     variables: dict[Any, Linear] = {}
     inner = [Sum(a, variables) for a in args]
@@ -117,7 +118,7 @@ def together(form: Form) -> Form:
     return several("add", [form])
 
 
-def watch(factor: Factor, points: list[Any], seen: Seen) -> None:
+def watch(factor: Factor, points: Sequence[Array], seen: Seen) -> None:
     """Records the primitives in a factor, evaluated at points of its arguments."""
     f = factor.function
     if isinstance(f, Univariate):

@@ -6,11 +6,13 @@ Every rule is an identity of real functions. A composition that is not listed is
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
 
-from tp_compiler.evaluate.exact.ket_formula import Factor, Form, Linear, Tensor, Term, number
+from tp_compiler.evaluate.array_types import Numbers
+from tp_compiler.evaluate.exact.ket_formula import Factor, Form, Linear, Operand, Tensor, Term, number
 from tp_compiler.evaluate.gaussian import powers
 from tp_compiler.evaluate.gaussian.arccosine import Sided, sided
 from tp_compiler.evaluate.gaussian.tilting import Coupling
@@ -37,11 +39,11 @@ LARGEST_EXPONENT = 700.0  # e^it is a double
 MOST_POWER = 170  # (170 - 1)!! is a double
 
 
-def composed(fn: str, args: list[Any]) -> Form | None:
+def composed(fn: str, args: Sequence[Operand]) -> Form | None:
     """fn of kets and constants where that is one function of the table, or None."""
     if any(isinstance(a, Tensor) and np.ndim(a.values) for a in args):
         return None
-    if fn == "exp":
+    if fn == "exp" and isinstance(args[0], Form):
         return _of_exponent(args[0])
     return _of_power(fn, args) or _of_shapes(fn, args) or _of_product(fn, args)
 
@@ -88,14 +90,14 @@ def _exponential(inner: Univariate) -> Univariate | None:
     return None
 
 
-def _exponent(fn: str, args: list[Any]) -> float | None:
+def _exponent(fn: str, args: Sequence[Operand]) -> float | None:
     """p where fn(x, ..) is x^p."""
     if fn == "pow" and isinstance(args[1], Tensor):
         return float(args[1].values)
     return {"square": 2.0, "sqrt": 0.5}.get(fn)
 
 
-def _of_power(fn: str, args: list[Any]) -> Form | None:
+def _of_power(fn: str, args: Sequence[Operand]) -> Form | None:
     exponent = _exponent(fn, args)
     if exponent is None or not isinstance(args[0], Form) or len(args[0].terms) != 1:
         return None
@@ -104,7 +106,7 @@ def _of_power(fn: str, args: list[Any]) -> Form | None:
     return None if read is None or whole is None else _form(whole, read[1])
 
 
-def _of_product(fn: str, args: list[Any]) -> Form | None:
+def _of_product(fn: str, args: Sequence[Operand]) -> Form | None:
     """|fg| = |f||g|, and (fg)^p = f^p g^p where p is whole or f and g are not negative, over several Gaussians."""
     exponent = _exponent(fn, args)
     if (exponent is None and fn not in ("abs", "sign")) or not isinstance(args[0], Form) or len(args[0].terms) != 1:
@@ -132,7 +134,7 @@ def reciprocal(form: Form) -> Form | None:
     return composed("pow", [form, number(-1.0)])
 
 
-def _of_shapes(fn: str, args: list[Any]) -> Form | None:
+def _of_shapes(fn: str, args: Sequence[Operand]) -> Form | None:
     """A homogeneous function of right·x₊^n + left·(-x)₊^n is again one, where it vanishes at 0."""
     degrees = _HOMOGENEOUS.get(fn)
     if degrees is None:
@@ -154,7 +156,7 @@ def _of_shapes(fn: str, args: list[Any]) -> Form | None:
     return _form(_of_sides(orders.pop() if orders else 0, right, left), *variables.values())
 
 
-def _shape_in(a: Any, variables: dict[Any, Linear]) -> Sided | None:
+def _shape_in(a: Operand, variables: dict[Hashable, Linear]) -> Sided | None:
     """A number, or a ket of one term, as a sided function of its Gaussian, which is added to `variables`."""
     if isinstance(a, Tensor):
         return Sided(0, float(a.values), 0.0)
@@ -245,7 +247,7 @@ def _of_sides(order: float, right: float, left: float) -> Univariate:
     return times(two_sided(order, 1.0, ratio) if left else relu_power(order), right)
 
 
-def centred(f: Univariate, mean: Any) -> list[tuple[Any, Univariate]] | None:
+def centred(f: Univariate, mean: Numbers) -> list[tuple[Numbers, Univariate]] | None:
     """f(mean + x) = Σ coefficient · g(x): binomial and addition theorems; None where f has none."""
     shift = f.scale * mean
     if f.name in ("monomial", "hermite"):

@@ -7,10 +7,10 @@ A function that jumps takes a square root of that distance, so that the next lay
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
+from tp_compiler.evaluate.array_types import Array, Places
 from tp_compiler.evaluate.exact.ket_formula import Bundle, Linear, Part, Tensor, Variable
 from tp_compiler.evaluate.gaussian.closed_forms import Distance
 from tp_compiler.evaluate.gaussian.operations import at
@@ -35,7 +35,7 @@ def between(
     if any(not p.variable.independent_of(q.variable) for k, p in enumerate(own) for q in own[:k]):
         return None
 
-    def distance(places: tuple[Any, ...]) -> Any:
+    def distance(places: Places) -> Array:
         total = np.zeros(len(places[0]))
         for p, q in pairs:
             variance = covariance(p.variable, p.variable)
@@ -53,7 +53,7 @@ def _comparable(p: Part, q: Part) -> bool:
     return p.variable == q.variable and p.over == q.over and set(p.over) == set(p.variable.labels)
 
 
-def _variance(p: Part, q: Part, variance: Tensor, labels: tuple[Index, ...], places: tuple[Any, ...]) -> Any:
+def _variance(p: Part, q: Part, variance: Tensor, labels: tuple[Index, ...], places: Places) -> Array:
     """Σ_over (a - b)² Var at the places, a and b the coefficients."""
     size = max(1, int(np.prod([x.size for x in p.over])))
     step = max(1, _BLOCK // size)
@@ -66,6 +66,6 @@ def _variance(p: Part, q: Part, variance: Tensor, labels: tuple[Index, ...], pla
     return np.concatenate(parts) if parts else np.zeros(0)
 
 
-def _gathered(t: Tensor, labels: tuple[Index, ...], over: tuple[Index, ...], here: tuple[Any, ...]) -> Any:
+def _gathered(t: Tensor, labels: tuple[Index, ...], over: tuple[Index, ...], here: Places) -> Array:
     """The entries of t at places of `labels`, in front of the dimensions of `over`."""
     return np.asarray(at(np.asarray(t.at((*labels, *over))), here))

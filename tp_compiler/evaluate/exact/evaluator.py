@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Never
 
 import numpy as np
 
 from tp_compiler.diagnostics import Diagnostic
 from tp_compiler.evaluate import errors
 from tp_compiler.evaluate import numerical_errors as faults
+from tp_compiler.evaluate.array_types import Array
 from tp_compiler.evaluate.budget import current
 from tp_compiler.evaluate.bulk import Bulk
 from tp_compiler.evaluate.exact import compositions, pointwise, stein
@@ -28,6 +29,7 @@ from tp_compiler.evaluate.exact.ket_formula import (
     Factor,
     Form,
     Linear,
+    Operand,
     Part,
     Shared,
     Tensor,
@@ -65,6 +67,10 @@ _NOTES = {
     "closed-form": "its expectations are rows of the table of closed forms",
     "quadrature": "its expectations are integrals over a few Gaussians",
 }
+
+
+#: What is known of an instruction, or why it is not.
+Held = Operand | Diagnostic | NotExact
 
 
 class ExactEvaluator:
@@ -134,7 +140,7 @@ class ExactEvaluator:
         own, known = union(args), [self.ranges[a] for a in node.args]
         return bool(np.any(errors.pole(node.fn, [a.at(own) for a in args], [a.error_at(own) for a in args], known)))
 
-    def _evaluate(self, node: ir.Node) -> Any:
+    def _evaluate(self, node: ir.Node) -> Held:
         args = [self.values[a] for a in node.args]
         self.expect.method = EXACT
         bad = next((a for a in args if isinstance(a, Diagnostic | NotExact)), None)
@@ -158,28 +164,28 @@ class ExactEvaluator:
         return value
 
     # -- leaves -------------------------------------------------------------------------------------------------
-    def _constant(self, node: ir.Constant, args: list[Any]) -> Any:
+    def _constant(self, node: ir.Constant, args: list[Operand]) -> Tensor:
         return number(node.value)
 
-    def _passed_on(self, node: ir.InitialScalar | ir.Stop, args: list[Any]) -> Any:
+    def _passed_on(self, node: ir.InitialScalar | ir.Stop, args: list[Operand]) -> Operand:
         return args[0]
 
-    def _array(self, node: ir.Array, args: list[Any]) -> Any:
+    def _array(self, node: ir.Array, args: list[Operand]) -> Tensor:
         return Tensor(np.asarray(node.values, dtype=np.float64), node.type.indices)
 
-    def _position(self, node: ir.Position, args: list[Any]) -> Any:
+    def _position(self, node: ir.Position, args: list[Operand]) -> Tensor:
         return Tensor(np.arange(1.0, node.index.size + 1), (node.index,))
 
-    def _unavailable(self, node: ir.Unavailable, args: list[Any]) -> Any:
+    def _unavailable(self, node: ir.Unavailable, args: list[Operand]) -> Never:
         raise NotExact(f"{node.construct} is not evaluated in this version")
 
-    def _training(self, node: ir.Node, args: list[Any]) -> Any:
+    def _training(self, node: ir.Node, args: list[Operand]) -> Never:
         raise NotExact("training with a nonlinear network or optimizer")
 
-    def _clt(self, node: ir.Clt, args: list[Any]) -> Any:
+    def _clt(self, node: ir.Clt, args: list[Operand]) -> Never:
         raise NotExact("the law of a `clt` scalar is sampled")
 
-    def _initialket(self, node: ir.InitialKet, args: list[Any]) -> Any:
+    def _initialket(self, node: ir.InitialKet, args: list[Tensor]) -> Form:
         mean, spread = args
         faults.check_law(node.symbol, spread.values, mean.values)
         if node.symbol.pair is not None:
@@ -262,7 +268,7 @@ class ExactEvaluator:
         return self.expect.form(multiplied)
 
     # -- products with matrices -----------------------------------------------------------------------------------
-    def _matmul(self, node: ir.MatMul, args: list[Any]) -> Any:
+    def _matmul(self, node: ir.MatMul, args: list[Form]) -> Operand:
         self.expect.gaussians.operand(node, args[0])
         terms = list(gaussian(Variable(node, node.type.indices)).terms)
         for earlier in self._met(node):
@@ -344,12 +350,12 @@ class ExactEvaluator:
         return tuple(f for f in rest if id(f) in own), tuple(f for f in rest if id(f) not in own)
 
     # -- entrywise ------------------------------------------------------------------------------------------------
-    def _map(self, node: ir.Map, args: list[Any]) -> Any:
+    def _map(self, node: ir.Map, args: list[Operand]) -> Operand:
         forms = [a for a in args if isinstance(a, Form)]
-        if not forms:
-            own = union(args)  # a scalar may be constant over an index of its type
-            return _function_of_numbers(node.fn, args, own, [self.ranges[a] for a in node.args])
         scalars = [a for a in args if isinstance(a, Tensor)]
+        if not forms:
+            own = union(scalars)  # a scalar may be constant over an index of its type
+            return _function_of_numbers(node.fn, scalars, own, [self.ranges[a] for a in node.args])
         if node.fn == "add":
             return _simplified([t for a in args for t in (a if isinstance(a, Form) else constant(a)).shared().parts])
         if node.fn == "mul":
@@ -359,13 +365,13 @@ class ExactEvaluator:
             return _simplified(multiplied.scaled(times(*scalars)).parts if scalars else multiplied.parts)
         if node.fn == "div" and isinstance(args[1], Tensor):
             known = [(1.0, 1.0), self.ranges[node.args[1]]]
-            return args[0].scaled(_function_of_numbers("div", [number(1.0), args[1]], args[1].labels, known))
+            return forms[0].scaled(_function_of_numbers("div", [number(1.0), args[1]], args[1].labels, known))
         inverse = compositions.reciprocal(args[1]) if node.fn == "div" and isinstance(args[1], Form) else None
         if inverse is not None:
             return _simplified(_quotient(args[0], inverse).terms)
         return self._function(node.fn, args)
 
-    def _function(self, fn: str, args: list[Any]) -> Form:
+    def _function(self, fn: str, args: list[Operand]) -> Form:
         """f of kets and numbers, as one factor."""
         if all((isinstance(a, Form) and _is_number(a)) or isinstance(a, Tensor) for a in args):
             tensors = [
@@ -376,13 +382,13 @@ class ExactEvaluator:
         first, *rest = args
         linear = first.linear() if isinstance(first, Form) else None
         if linear is not None and all(isinstance(a, Tensor) and np.ndim(a.values) == 0 for a in rest):
-            named = _named(fn, [float(a.values) for a in rest])
+            named = _named(fn, [float(a.values) for a in rest if isinstance(a, Tensor)])
             if named is not None:
                 return Form((Term(number(1.0), (Factor(named, (linear,)),)),))
         return pointwise.marked(pointwise.applied(fn, args), args)
 
     # -- averages, sums and indices ---------------------------------------------------------------------------------
-    def _contract(self, node: ir.Contract, args: list[Any]) -> Any:
+    def _contract(self, node: ir.Contract, args: list[Operand]) -> Operand:
         forms = [a for a in args if isinstance(a, Form)]
         scalars = [a for a in args if isinstance(a, Tensor)]
         if not forms:
@@ -409,11 +415,11 @@ class ExactEvaluator:
                 terms.append(Term(times(term.coefficient, value), tuple(waiting), term.over))
         return _simplified(terms)
 
-    def _copy(self, node: ir.Copy, args: list[Any]) -> Any:
+    def _copy(self, node: ir.Copy, args: list[Operand]) -> Operand:
         (x,) = args
         return Form(tuple(t.copied({0: node.slot}) for t in x.terms)) if isinstance(x, Form) else x
 
-    def _reduce(self, node: ir.Reduce, args: list[Any]) -> Any:
+    def _reduce(self, node: ir.Reduce, args: list[Operand]) -> Tensor:
         (x,) = args
         if isinstance(x, Form):
             raise NotExact(f"{node.op} over kets")
@@ -425,9 +431,10 @@ class ExactEvaluator:
             return Tensor(value, node.type.indices, error)
         return _probed(rule, [(values, _spread(x, own))], node.type.indices)
 
-    def _reindex(self, node: ir.Reindex, args: list[Any]) -> Any:
-        x, *gathers = args
-        return _entries(node, args, 1) if isinstance(x, Tensor) else self._moved(x, node, gathers)
+    def _reindex(self, node: ir.Reindex, args: list[Operand]) -> Operand:
+        x, *_ = args
+        numbers = [a for a in args if isinstance(a, Tensor)]
+        return _entries(node, numbers, 1) if isinstance(x, Tensor) else self._moved(x, node, numbers)
 
     def _moved(self, x: Form, node: ir.Reindex, gathers: list[Tensor]) -> Form:
         """Renames and selections; a gather is a sum with zeros and ones over a fresh label."""
@@ -448,18 +455,19 @@ class ExactEvaluator:
         placed = x.placed(places)
         return _simplified(placed.scaled(times(*hot)).summed(tuple(over)).parts) if hot else placed
 
-    def _along(self, node: ir.Along, args: list[Any]) -> Any:
+    def _along(self, node: ir.Along, args: list[Operand]) -> Operand:
         (x,) = args
         if isinstance(x, Tensor):
-            return _entries(node, args) if node.terms[1] < 2 else _sums(node, x)
+            return _entries(node, [x]) if node.terms[1] < 2 else _sums(node, x)
         label = fresh(node.index)
         unit = np.eye(node.index.size)  # what becomes of each member
         hot = Tensor(RULES[type(node)](node, [(unit, (label, node.index))], (node.index, label)), (node.index, label))
         return _simplified(x.placed({node.index: label}).scaled(hot).summed((label,)).parts)
 
-    def _stack(self, node: ir.Stack, args: list[Any]) -> Any:
-        if all(isinstance(a, Tensor) for a in args):
-            return _entries(node, args)
+    def _stack(self, node: ir.Stack, args: list[Operand]) -> Operand:
+        numbers = [a for a in args if isinstance(a, Tensor)]
+        if len(numbers) == len(args):
+            return _entries(node, numbers)
         terms: list[Term] = []
         for k, a in enumerate(args):
             here = delta(node.index, k + 1)
@@ -467,21 +475,22 @@ class ExactEvaluator:
             terms += (a if isinstance(a, Form) else constant(a)).scaled(here).parts
         return _simplified(terms)
 
-    def _join(self, node: ir.Join, args: list[Any]) -> Any:
-        if not all(isinstance(a, Tensor) for a in args):
+    def _join(self, node: ir.Join, args: list[Operand]) -> Tensor:
+        numbers = [a for a in args if isinstance(a, Tensor)]
+        if len(numbers) < len(args):
             raise NotExact("a basis of kets")
-        return self._spectral(node, args)
+        return self._spectral(node, numbers)
 
-    def _spectral(self, node: ir.Spectral | ir.Join, args: list[Any]) -> Any:
+    def _spectral(self, node: ir.Spectral | ir.Join, args: list[Tensor]) -> Tensor:
         rule = _rule(node, [a.labels for a in args])
         return _probed(rule, [(a.values, a.error) for a in args], node.type.indices)
 
-    def _linalg(self, node: ir.Linalg, args: list[Any]) -> Any:
+    def _linalg(self, node: ir.Linalg, args: list[Tensor]) -> Tensor:
         bounded(node.type.indices)
         found = _rule(node, [a.labels for a in args])([a.values for a in args])
         return Tensor(found, node.type.indices)  # its error is told by trials
 
-    def _again(self, node: ir.Node, args: list[Tensor]) -> Any:
+    def _again(self, node: ir.Node, args: list[Tensor]) -> Operand:
         """The instruction once more, with other numbers."""
         if isinstance(node, ir.Linalg):
             args = [_symmetric(node, args[0]), *args[1:]]
@@ -569,13 +578,13 @@ def _function_of_numbers(fn: str, args: list[Tensor], own: tuple[Index, ...], kn
     return Tensor(value, own, errors.full(error, np.shape(value)))
 
 
-def _spread(x: Tensor, own: tuple[Index, ...]) -> Any:
+def _spread(x: Tensor, own: tuple[Index, ...]) -> Array | None:
     """The error over all its labels."""
     error = x.error_at(own)
     return None if error is None else np.broadcast_to(error, [i.size for i in own])
 
 
-def _rule(node: ir.Node, of: Sequence[tuple[Index, ...]]) -> Callable[[Sequence[Any]], Any]:
+def _rule(node: ir.Node, of: Sequence[tuple[Index, ...]]) -> Callable[[Sequence[Array]], Array]:
     """The array of an instruction as a function of the arrays of its arguments, over the labels `of`."""
     rule, own = RULES[type(node)], node.type.indices
     return lambda values: rule(node, list(zip(values, of, strict=True)), own)
@@ -604,13 +613,13 @@ def _sums(node: ir.Along, x: Tensor) -> Tensor:
 
 
 def _probed(
-    function: Callable[[list[Any]], Any],
-    args: list[tuple[Any, Any]],
+    function: Callable[[list[Array]], Array],
+    args: list[tuple[Array, errors.Error]],
     own: tuple[Index, ...],
 ) -> Tensor:
     """A function of whole arrays, with its error."""
 
-    def probe(values: list[Any]) -> Any:
+    def probe(values: list[Array]) -> Array:
         try:
             return function(values)
         except faults.Refused:
@@ -635,7 +644,7 @@ def _is_number(form: Form) -> bool:
     return all(not t.factors and not t.over for t in form.parts)
 
 
-def _simplified(terms: Any) -> Form:
+def _simplified(terms: Iterable[Term]) -> Form:
     """Combines terms: linear terms become one Gaussian ket, numbers become one number, functions of one Gaussian
     become one unless they are in the table."""
     linear: list[Term] = []

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from tp_compiler.evaluate import bulk, errors
+from tp_compiler.evaluate.array_types import Array, Mask, Numbers
+from tp_compiler.evaluate.arrays import aligned
 from tp_compiler.evaluate.budget import current
 from tp_compiler.evaluate.bulk import LARGE, Bulk
 from tp_compiler.evaluate.exact import composites, compositions, distances, pointwise, stein
@@ -42,16 +44,18 @@ from tp_compiler.evaluate.exact.recursion import Recursion
 from tp_compiler.evaluate.gaussian import careful, closed_forms, flat, quadrature, sensitivity, tilting
 from tp_compiler.evaluate.gaussian.lines import Infinite
 from tp_compiler.evaluate.gaussian.tame import is_tame
-from tp_compiler.evaluate.gaussian.univariate import Univariate, combination, degree_of_sum, is_constant
+from tp_compiler.evaluate.gaussian.univariate import Seen, Univariate, combination, degree_of_sum, is_constant
 from tp_compiler.evaluate.interface import NotExact
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.types import Index
+from tp_compiler.shapes import Float
 
 EXACT, CLOSED, QUADRATURE = range(3)
 METHODS = ("exact", "closed-form", "quadrature")
 MOST_DIMENSIONS = 3
 MOST_MOMENTS = 8  # degree of a polynomial expectation
 COST = {1: 2e-5, 2: 7e-4, 3: 5e-2}  # seconds of an integral over one, two, three Gaussians, about
+T = TypeVar("T")
 PATIENCE = 15.0  # seconds of quadrature in one program; beyond, sampling everything at once is cheaper
 SMALL = 1e-75  # coefficients of Gaussians: fourth powers of smaller ones are no doubles
 HIGH = 16  # a power above meets other functions by quadrature
@@ -64,7 +68,7 @@ MOST_DEGREE = 256  # of a polynomial that is integrated by an exact rule
 MOST_NODES = 2**22  # of such a rule
 MOST_ENTRIES = 2**27  # numbers in one array
 
-Told = Callable[[Any], "errors.Error | Bulk"]  # of a value, its error
+Told = Callable[[Array], "errors.Error | Bulk"]  # of a value, its error
 
 
 class Expectations:
@@ -132,7 +136,7 @@ class Expectations:
                 continue
             value, method = self.kept(partial(self._cluster, members))
             vanishes = vanishes or value is None
-            if not vanishes:
+            if not vanishes and value is not None:
                 self.used(method)
                 values.append(value)
         return None if vanishes else times(*values) if values else number(1.0)
@@ -191,7 +195,7 @@ class Expectations:
         found = [(t, v) for t in terms if (v := self.product(t.factors)) is not None]
         return plus(*[summed([t.coefficient, v], t.over) for t, v in found]) if found else None
 
-    def kept(self, compute: Callable[[], Any]) -> tuple[Any, int]:
+    def kept(self, compute: Callable[[], T]) -> tuple[T, int]:
         """A value with its method, for later uses."""
         before, self.method = self.method, EXACT
         try:
@@ -257,7 +261,9 @@ class Expectations:
             error = errors.added(errors.rounding(value), plain.moved(row, value, MOST_PROBED))
         return _with_error(value, labels, error)
 
-    def _row(self, factors: list[Factor], labels: tuple[Index, ...]) -> tuple[Callable[[_Reader], Any], Told | None]:
+    def _row(
+        self, factors: list[Factor], labels: tuple[Index, ...]
+    ) -> tuple[Callable[[_Reader], Array | None], Told | None]:
         """The row of the table for one or two functions, of a reader of means and covariances; and the error of its
         value, where a bound of the derivatives is known (None where it is not after all)."""
         f = factors[0].function
@@ -278,15 +284,15 @@ class Expectations:
         same = _coincide(u, w) if steep else None
         distance = distances.between(self.between, u, w, labels) if steep and not isinstance(u, stein.Given) else None
 
-        def row(read: _Reader) -> Any:
+        def row(read: _Reader) -> Array | None:
             first, second = _centred(f, u, read), _centred(g, w, read)
             if first is None or second is None:
                 return None
             v1, v2 = read(variance), read(other)
             c = read.together(v1, v2, read(cross))
-            mask = None if same is None else read(same)
+            mask = None if same is None else read.mask(same)
 
-            def pair(f: Univariate, g: Univariate) -> Any:
+            def pair(f: Univariate, g: Univariate) -> Array | None:
                 return closed_forms.pair(f, g, v1, v2, c, mask, distance, exchanged is not None and f == g)
 
             return _combined(first, second, pair)
@@ -319,7 +325,7 @@ class Expectations:
         if self.spent > self.patience:
             raise NotExact("too many integrals without a closed form")
 
-    def _integral(self, factors: list[Factor]) -> Callable[[_Reader], tuple[Any, Any]]:
+    def _integral(self, factors: list[Factor]) -> Callable[[_Reader], tuple[Array, Array]]:
         """The integral and its error, of a reader of means and covariances."""
         variables = _distinct(factors)
         count = len(variables)
@@ -328,16 +334,16 @@ class Expectations:
             [self.covariance(a, b) if j >= i else None for j, b in enumerate(variables)]
             for i, a in enumerate(variables)
         ]
-        places = {v.key: k for k, v in enumerate(variables)}
+        places: dict[Hashable, int] = {v.key: k for k, v in enumerate(variables)}
         degree = _polynomial(factors)
 
-        def integral(read: _Reader) -> tuple[Any, Any]:
+        def integral(read: _Reader) -> tuple[Array, Array]:
             current().room(float(math.prod(read.shape)) * count * (count + 1), "the law of an integrand")
             mean = np.stack([np.broadcast_to(read(m), read.shape) for m in means], axis=-1)
             covariance = np.empty([*read.shape, count, count])
             for i, row in enumerate(spread):
-                for j, c in enumerate(row):
-                    covariance[..., i, j] = covariance[..., j, i] if c is None else read(c)
+                for j, known in enumerate(row):
+                    covariance[..., i, j] = covariance[..., j, i] if known is None else read(known)
             for i, j in itertools.combinations(range(count), 2):
                 c = read.together(covariance[..., i, i], covariance[..., j, j], covariance[..., i, j])
                 covariance[..., i, j] = covariance[..., j, i] = c
@@ -349,8 +355,8 @@ class Expectations:
         return integral
 
     def _tilted(
-        self, factors: list[Factor], variables: list[Linear], places: dict[Any, int], mean: Any, spread: Any
-    ) -> tuple[Any, Any]:
+        self, factors: list[Factor], variables: list[Linear], places: dict[Hashable, int], mean: Array, spread: Array
+    ) -> tuple[Array, Array]:
         """Exponentials change the law; the other factors are integrated under the new one."""
         split = _split(factors, places)
         log: Any = 0.0
@@ -373,7 +379,7 @@ class Expectations:
             value, error = self._univariate(split.rest, mean, spread)
         return value * size, error * np.abs(size)
 
-    def _flat(self, split: _Split, mean: Any, spread: Any) -> tuple[Any, Any] | None:
+    def _flat(self, split: _Split, mean: Array, spread: Array) -> tuple[Array, Array] | None:
         """Where the exponentials of one Gaussian cancel its density."""
         if len(split.rest) > 1 or split.joint or not flat.cancels(split.quadratic[0, 0], spread[..., 0, 0]):
             return None
@@ -386,13 +392,15 @@ class Expectations:
         self.method = QUADRATURE
         return found
 
-    def _several(self, factors: list[Factor], places: dict[Any, int], mean: Any, spread: Any) -> tuple[Any, Any]:
+    def _several(
+        self, factors: list[Factor], places: dict[Hashable, int], mean: Array, spread: Array
+    ) -> tuple[Array, Array]:
         self.method = QUADRATURE
         joint, watched, kinks = _joint(factors, places), _watched(factors, places), _kinks(factors, places)
         curved = any(composites.kinked(f) and not getattr(f.function, "kinks", ()) for f in factors)
         return careful.expectation_of(joint, watched, mean, spread, kinks, self._spend, curved)
 
-    def _univariate(self, rest: list[list[Univariate]], mean: Any, spread: Any) -> tuple[Any, Any]:
+    def _univariate(self, rest: list[list[Univariate]], mean: Array, spread: Array) -> tuple[Array, Array]:
         """By a closed form, or by quadrature."""
         known = [k for k, own in enumerate(rest) if not all(is_constant(f) for f in own)]
         constant = np.prod([f.factor for k, own in enumerate(rest) if k not in known for f in own])
@@ -427,11 +435,11 @@ def _matched(p: Part, q: Part) -> tuple[Part, Part, tuple[Index, ...]]:
     return p, q, tuple(dict.fromkeys(over))
 
 
-def _pattern(factors: list[Factor]) -> tuple[tuple[Any, ...], tuple[Index, ...]]:
+def _pattern(factors: list[Factor]) -> tuple[Hashable, tuple[Index, ...]]:
     """The pattern of a product of factors, up to the names of its labels; and the labels, in order."""
     numbers: dict[Index, int] = {}
 
-    def numbered(places: tuple[Place, ...]) -> tuple[Any, ...]:
+    def numbered(places: tuple[Place, ...]) -> tuple[Hashable, ...]:
         return tuple((numbers.setdefault(p, len(numbers)), p.axis) if isinstance(p, Index) else p for p in places)
 
     key: list[Any] = []
@@ -443,7 +451,7 @@ def _pattern(factors: list[Factor]) -> tuple[tuple[Any, ...], tuple[Index, ...]]
     return tuple(key), tuple(numbers)
 
 
-def _rank(f: Factor) -> tuple[Any, ...]:
+def _rank(f: Factor) -> tuple[Hashable, ...]:
     return (0, f.root) if isinstance(f, Shared) else (1, *(a.root for a in f.arguments))
 
 
@@ -524,10 +532,10 @@ def _one_factor(a: Factor, b: Factor) -> Factor | None:
     return None if product is None else Factor(product, a.arguments)
 
 
-Centred = list[tuple[Any, Univariate]]  # weights (None: 1) and functions
+Centred = Sequence[tuple[Numbers | None, Univariate]]  # weights (None: 1) and functions
 
 
-def _centred(f: Any, argument: Linear, read: _Reader) -> Centred | None:
+def _centred(f: Univariate, argument: Linear, read: _Reader) -> Centred | None:
     """f of a Gaussian as a combination of functions of the centred one, f alone where it is centred; None where a mean
     is in the way."""
     if not np.any(argument.mean.values):
@@ -535,7 +543,7 @@ def _centred(f: Any, argument: Linear, read: _Reader) -> Centred | None:
     return compositions.centred(f, read(argument.mean))
 
 
-def _same(f: Univariate, g: Univariate, argument: Linear, read: _Reader, v: Any) -> Any:
+def _same(f: Univariate, g: Univariate, argument: Linear, read: _Reader, v: Array) -> Array | None:
     """A row where both are functions of one variable."""
     first, second = _centred(f, argument, read), _centred(g, argument, read)
     if first is None or second is None:
@@ -547,7 +555,7 @@ def _is_centred(argument: Linear) -> bool:
     return argument.mean.off is None and not np.any(argument.mean.values)
 
 
-def _told_of_one(f: Univariate, g: Univariate, variance: Tensor, value: Any) -> errors.Error:
+def _told_of_one(f: Univariate, g: Univariate, variance: Tensor, value: Array) -> errors.Error:
     """The error of E f(u) g(u) of many variables."""
     if value.size <= MOST_ONE_BY_ONE or f != g:
         return None
@@ -555,7 +563,7 @@ def _told_of_one(f: Univariate, g: Univariate, variance: Tensor, value: Any) -> 
 
 
 def _told_of_two(
-    f: Univariate, g: Univariate, labels: tuple[Index, ...], law: Sequence[Tensor], symmetric: bool, value: Any
+    f: Univariate, g: Univariate, labels: tuple[Index, ...], law: Sequence[Tensor], symmetric: bool, value: Array
 ) -> Bulk | None:
     """The error of E f(u) g(v) of two large families: one for all pairs."""
     if value.size <= LARGE:
@@ -578,10 +586,18 @@ class _Reader:
         self.shape = [x.size if most is None else min(x.size, most) for x in labels]
         self.read: list[Tensor] = []
 
-    def __call__(self, tensor: Tensor) -> Any:
-        if self.most is not None and tensor.labels:
-            here = (slice(self.most),) * len(tensor.labels)
-            tensor = tensor.taken(here, tensor.labels)
+    def _thinned(self, tensor: Tensor) -> Tensor:
+        if self.most is None or not tensor.labels:
+            return tensor
+        return tensor.taken((slice(self.most),) * len(tensor.labels), tensor.labels)
+
+    def mask(self, tensor: Tensor) -> Mask:
+        """Where a tensor of truths holds."""
+        truths: Mask = self._thinned(tensor).values
+        return aligned(truths, tensor.labels, self.labels)
+
+    def __call__(self, tensor: Tensor) -> Array:
+        tensor = self._thinned(tensor)
         self.read.append(tensor)
         if tensor.off is not None and self.rng is not None:
             return Tensor(errors.shaken(tensor.values, tensor.error, self.rng), tensor.labels).at(self.labels)
@@ -596,24 +612,26 @@ class _Reader:
             found = max(found, float(errors.most(tensor.error)) / scale if scale else 1.0)
         return found
 
-    def together(self, v1: Any, v2: Any, c: Any) -> Any:
+    def together(self, v1: Array, v2: Array, c: Array) -> Array:
         """The covariance; in a probe, variables that are equal up to errors stay equal, since their errors are the same."""
         if self.rng is None:
             return c
         return np.where(c * c >= v1 * v2 * (1 - 16 * self.worst), np.sign(c) * np.sqrt(np.abs(v1 * v2)), c)
 
-    def moved(self, function: Callable[[_Reader], Any], value: Any, most: int) -> errors.Error:
+    def moved(self, function: Callable[[_Reader], Array | None], value: Array, most: int) -> errors.Error:
         """How far `function`, evaluated before, is off because of errors in what it read. A large array is examined in part, and
         has one relative error."""
         if not self.worst:
             return None
         own = None if np.size(value) <= most else max(2, int(most ** (1 / len(self.labels))))
 
-        def probe(k: int | None) -> Any:
+        def probe(k: int | None) -> Array:
             try:
-                return function(_Reader(self.labels, k, own))
+                found = function(_Reader(self.labels, k, own))
             except (Infinite, careful.Unsettled):
                 raise errors.Unknown from None
+            assert found is not None  # it was not before
+            return found
 
         if own is None:
             return errors.again(probe, value)
@@ -624,7 +642,7 @@ class _Reader:
         return np.float64(ratio * np.max(np.abs(value), initial=0.0))
 
 
-def _with_error(value: Any, labels: tuple[Index, ...], error: errors.Error | Bulk) -> Tensor:
+def _with_error(value: Array, labels: tuple[Index, ...], error: errors.Error | Bulk) -> Tensor:
     shape = tuple(x.size for x in labels)
     return Tensor(
         np.reshape(value, shape),
@@ -633,7 +651,7 @@ def _with_error(value: Any, labels: tuple[Index, ...], error: errors.Error | Bul
     )
 
 
-def _combined(first: Centred, second: Centred, pair: Callable[[Univariate, Univariate], Any]) -> Any:
+def _combined(first: Centred, second: Centred, pair: Callable[[Univariate, Univariate], Array | None]) -> Array | None:
     """Σ a b E f(u) g(v) over the two combinations; None where a pair has no row."""
     total: Any = None
     for a, f in first:
@@ -657,7 +675,7 @@ class _Split:
     joint: list[Factor]
 
 
-def _split(factors: list[Factor], places: dict[Any, int], whole: bool = False) -> _Split:
+def _split(factors: list[Factor], places: dict[Hashable, int], whole: bool = False) -> _Split:
     """`whole`: all of them are others."""
     count = len(places)
     found = _Split(np.zeros(count), np.zeros((count, count)), [[] for _ in range(count)], [])
@@ -709,14 +727,14 @@ def _is_odd(factors: list[Factor]) -> bool:
     return int(np.prod([composites.parity_of(f) for f in factors])) == -1
 
 
-def _must_exist(factors: list[Factor], value: Any) -> None:
+def _must_exist(factors: list[Factor], value: Array) -> None:
     """Powers of the table may have no average."""
     powers = [f.function for f in factors if isinstance(f.function, Univariate) and f.function.name == "real_power"]
     if powers and np.any(np.isinf(value)):
         raise Infinite("near 0 it grows like " + " ".join(f"|d|^{f.params[0]:g}" for f in powers))
 
 
-def _kinks(factors: list[Factor], places: dict[Any, int]) -> list[tuple[float, ...]]:
+def _kinks(factors: list[Factor], places: dict[Hashable, int]) -> list[tuple[float, ...]]:
     """The kinks of each variable: functions of one variable list theirs, joint ones are analytic."""
     own: list[set[float]] = [set() for _ in places]
     for f in factors:
@@ -725,16 +743,16 @@ def _kinks(factors: list[Factor], places: dict[Any, int]) -> list[tuple[float, .
     return [tuple(sorted(k)) for k in own]
 
 
-def _watched(factors: list[Factor], places: dict[Any, int]) -> Callable[[Any, list[Any]], None]:
-    def watched(points: Any, seen: list[Any]) -> None:
+def _watched(factors: list[Factor], places: dict[Hashable, int]) -> Callable[[Array, Seen], None]:
+    def watched(points: Float[Array, "*points p"], seen: Seen) -> None:
         for f in factors:
             composites.watch(f, [points[..., places[a.key]] for a in f.arguments], seen)
 
     return watched
 
 
-def _joint(factors: list[Factor], places: dict[Any, int]) -> Callable[[Any], Any]:
-    def value(points: Any) -> Any:
+def _joint(factors: list[Factor], places: dict[Hashable, int]) -> Callable[[Array], Array]:
+    def value(points: Float[Array, "*points p"]) -> Array:
         result: Any = 1.0
         for f in factors:
             result = result * f.function(*(points[..., places[a.key]] for a in f.arguments))

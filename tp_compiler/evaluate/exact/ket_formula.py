@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import count
-from typing import Any
+from typing import Any, Never
 
 import numpy as np
 
 from tp_compiler.evaluate import bulk, errors
-from tp_compiler.evaluate.array_types import Whole
+from tp_compiler.evaluate.array_types import Array, Whole
 from tp_compiler.evaluate.arrays import Label, aligned, contract
 from tp_compiler.evaluate.budget import COUNTED, LEAST, current, spacious
 from tp_compiler.evaluate.bulk import LARGE, Bulk
@@ -35,7 +35,7 @@ class Tensor:
     """Numbers over finite indices; `labels` name the dimensions of `values`. `error` bounds the error of each
     (errors.py): None, a number, or an array of the shape of the values; `off` is the same, or one rule for all (bulk.py)."""
 
-    values: Any
+    values: Any  # an array, NumPy's number where there are no labels; rarely truths
     labels: tuple[Index, ...] = ()
     off: errors.Error | Bulk = None
 
@@ -67,12 +67,12 @@ class Tensor:
                 grid.append(aligned(np.arange(place.size), (place,), new))
         return self.taken(tuple(grid), tuple(new))
 
-    def taken(self, places: Any, labels: tuple[Index, ...]) -> Tensor:
+    def taken(self, places: tuple[int | slice | Whole, ...], labels: tuple[Index, ...]) -> Tensor:
         """The entries at some places of the array."""
         off = self.off[places] if isinstance(self.off, np.ndarray) and self.off.ndim else self.off
         return Tensor(self.values[places], labels, off)
 
-    def at(self, labels: tuple[Index, ...]) -> Any:
+    def at(self, labels: tuple[Index, ...]) -> Array:
         """A view for broadcasting over `labels`."""
         return aligned(self.values, self.labels, labels)
 
@@ -111,7 +111,7 @@ def plus(*tensors: Tensor) -> Tensor:
     return _reduced(np.add, tensors, 0.0)
 
 
-def _reduced(operation: Any, tensors: tuple[Tensor, ...], neutral: float) -> Tensor:
+def _reduced(operation: np.ufunc, tensors: tuple[Tensor, ...], neutral: float) -> Tensor:
     arrays = [t for t in tensors if t.labels]
     result = Tensor(np.float64(neutral))
     for t in tensors:
@@ -122,7 +122,7 @@ def _reduced(operation: Any, tensors: tuple[Tensor, ...], neutral: float) -> Ten
     return result
 
 
-def _two(operation: Any, a: Tensor, b: Tensor, neutral: float) -> Tensor:
+def _two(operation: np.ufunc, a: Tensor, b: Tensor, neutral: float) -> Tensor:
     if not a.labels and a.values == neutral and a.error is None:
         return b
     labels = union((a, b)) if b.labels else ()
@@ -136,7 +136,7 @@ def _two(operation: Any, a: Tensor, b: Tensor, neutral: float) -> Tensor:
     return Tensor(result, labels, errors.full(errors.added(carried, errors.rounding(result)), np.shape(result)))
 
 
-def _of_all(operation: Any, a: Tensor, b: Tensor, result: Any) -> Bulk | None:
+def _of_all(operation: np.ufunc, a: Tensor, b: Tensor, result: Array) -> Bulk | None:
     """The error of a large array and a number, as one for all entries; None where they must be looked at."""
     if np.size(result) <= LARGE or bool(a.labels) == bool(b.labels):
         return None
@@ -405,7 +405,7 @@ class Term(Bound):
         return set().union(*(f.copies for f in self.factors))
 
 
-def _unread(*args: Any) -> Any:
+def _unread(*args: object) -> Never:
     raise AssertionError("a shared sum is taken apart before it is evaluated")
 
 
@@ -518,6 +518,10 @@ class Form:
             return None
         shift = sum(float(t.coefficient.values) for t in self.parts if not t.factors)
         return gaussians[0].factors[0].arguments[0].origin.then(float(gaussians[0].coefficient.values), shift)
+
+
+#: What an instruction is here: numbers, or a ket.
+Operand = Tensor | Form
 
 
 def _is_sum(term: Term) -> bool:

@@ -6,14 +6,15 @@ of one variable, with the places of its kinks. Functions that are all in the tab
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from tp_compiler.evaluate.array_types import Array
 from tp_compiler.evaluate.exact import composites, compositions
-from tp_compiler.evaluate.exact.ket_formula import Factor, Form, Linear, Tensor, Term, number, product
+from tp_compiler.evaluate.exact.ket_formula import Factor, Form, Linear, Operand, Tensor, Term, number, product
 from tp_compiler.evaluate.gaussian import kernel_table as table
 from tp_compiler.evaluate.gaussian import tilting
 from tp_compiler.evaluate.gaussian.univariate import (
@@ -33,7 +34,7 @@ from tp_compiler.evaluate.interface import NotExact
 from tp_compiler.evaluate.kernels import KERNELS
 from tp_compiler.ir.primitives import PRIMITIVES
 
-Values = Callable[[Any], Any]
+Values = Callable[[Array], Array]
 
 TABLED = frozenset(name for row in table.ROWS for name in row.first | row.second)
 MOST_KINKS = 16  # of one function; more are found where they are needed
@@ -42,18 +43,18 @@ _SCAN = np.unique([0.0, *_SIZES, *-_SIZES, *np.linspace(-40, 40, 3201)])  # wher
 _HALVINGS = 1100  # of an interval, at most, until its ends are neighbours
 
 
-def applied(fn: str, args: list[Any]) -> Form:
+def applied(fn: str, args: Sequence[Operand]) -> Form:
     """fn of kets and of numbers: a function of the table, of one Gaussian, or of several."""
     return compositions.composed(fn, args) or _of_one(fn, args) or _chosen(fn, args) or composites.several(fn, args)
 
 
-def marked(form: Form, args: Iterable[Any]) -> Form:
+def marked(form: Form, args: Iterable[Operand]) -> Form:
     """A form that contains numbers with errors, with the same relative error."""
     worst = max((_relative(t) for a in args for t in _numbers(a)), default=0.0)
     return form.scaled(Tensor(np.float64(1.0), (), np.float64(worst))) if worst else form
 
 
-def _numbers(a: Any) -> list[Tensor]:
+def _numbers(a: Operand) -> list[Tensor]:
     return [a] if isinstance(a, Tensor) else [t.coefficient for t in a.terms]
 
 
@@ -82,14 +83,14 @@ def gathered(terms: Iterable[Term]) -> tuple[Term, ...]:
     return (*numbers, *others, *(t for group in groups.values() for t in _merged(group)))
 
 
-def _group(term: Term) -> Any:
+def _group(term: Term) -> Hashable:
     """The Gaussian of the last factor, and what else there is in the term; None for sums and for families of numbers."""
     if term.over or _indexed(term) or not all(isinstance(f.function, Univariate) for f in term.factors):
         return None
     return (_own(term), frozenset((f.function, f.arguments[0].key) for f in _rest(term))) if term.factors else None
 
 
-def _own(term: Term) -> Any:
+def _own(term: Term) -> Hashable:
     return term.factors[-1].arguments[0].origin.base.key
 
 
@@ -176,7 +177,7 @@ def _steepest(arguments: Iterable[Linear]) -> Linear:
     return max(arguments, key=lambda a: abs(a.origin.factor))
 
 
-def _variable(term: Term) -> Any:
+def _variable(term: Term) -> Hashable:
     """The Gaussian that a term is a function of; None where there are others, or none."""
     if term.over or _indexed(term) or not all(isinstance(f.function, Univariate) for f in term.factors):
         return None
@@ -193,7 +194,7 @@ def _tabled(term: Term) -> bool:
     return whole is not None and whole[0].name in TABLED
 
 
-def _function_of(a: Any, on: Linear) -> Univariate:
+def _function_of(a: Operand, on: Linear) -> Univariate:
     """A number, or a ket in one Gaussian, as a function of `on`."""
     if isinstance(a, Tensor):
         return combination([(float(a.values), [])])
@@ -204,7 +205,7 @@ def _function_of(a: Any, on: Linear) -> Univariate:
     return combination(pieces)
 
 
-def _of_one(fn: str, args: list[Any]) -> Form | None:
+def _of_one(fn: str, args: Sequence[Operand]) -> Form | None:
     """fn of functions of one Gaussian, or None."""
     terms = [t for a in args if isinstance(a, Form) for t in a.terms]
     if any(isinstance(a, Tensor) and np.ndim(a.values) for a in args):
@@ -246,7 +247,7 @@ def composed(fn: str, parts: list[Univariate]) -> Univariate:
 
 
 def _watch(fn: str, parts: list[Univariate]) -> Watch:
-    def watch(x: Any, seen: Seen) -> None:
+    def watch(x: Array, seen: Seen) -> None:
         for part in parts:
             part.seen(x, seen)
         seen.append((fn, [part(x) for part in parts]))
@@ -262,7 +263,7 @@ def _chain(fn: str, parts: list[Univariate], kinks: tuple[float, ...]) -> Univar
     algebra = _Arrays()
     partials = PRIMITIVES[fn].partials
 
-    def value(x: Any) -> Any:
+    def value(x: Array) -> Array:
         values = [p(x) for p in parts]
         total = 0.0 * x
         for k, s in enumerate(slopes):
@@ -280,7 +281,7 @@ def _chain(fn: str, parts: list[Univariate], kinks: tuple[float, ...]) -> Univar
 class _Arrays:
     """The derivative rules of `ir.primitives`, on arrays."""
 
-    def __call__(self, fn: str, *args: Any) -> Any:
+    def __call__(self, fn: str, *args: Array) -> Array:
         return KERNELS[fn](*args)
 
     def number(self, value: float) -> float:
@@ -327,7 +328,7 @@ def crossings(g: Values) -> list[float]:
 
 
 # several Gaussians -------------------------------------------------------------------------------------------
-def _chosen(fn: str, args: list[Any]) -> Form | None:
+def _chosen(fn: str, args: Sequence[Operand]) -> Form | None:
     """A choice between kets as a sum of products: where(c, a, b) = b + step(c)(a - b), max(a, b) = b + relu(a - b)."""
     if fn == "leaky_relu":
         return _chosen("where", [args[0], args[0], _times(args[1], args[0])])
@@ -342,7 +343,7 @@ def _chosen(fn: str, args: list[Any]) -> Form | None:
     return None
 
 
-def _times(*args: Any) -> Form:
+def _times(*args: Operand) -> Form:
     forms = [a if isinstance(a, Form) else Form((Term(a, ()),)) for a in args]
     multiplied = product(forms)
     if multiplied is None:
@@ -350,11 +351,11 @@ def _times(*args: Any) -> Form:
     return multiplied
 
 
-def _negative(a: Any) -> Form:
+def _negative(a: Operand) -> Form:
     return _times(number(-1.0), a)
 
 
-def _sum(*args: Any) -> Form:
+def _sum(*args: Operand) -> Form:
     whole = Form(tuple(t for a in args for t in (a if isinstance(a, Form) else Form((Term(a, ()),))).terms))
     linear = whole.linear()
     if linear is None:

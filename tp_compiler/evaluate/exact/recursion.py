@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Hashable
-from typing import Any
+from typing import Any, TypeVar
 
 from tp_compiler.evaluate.budget import current
 from tp_compiler.evaluate.interface import NotExact
 
+T = TypeVar("T")
 DEEPEST = 200  # levels
 FRAMES = 25  # Python's calls in one level, at most
 
 
 class _Deeper(Exception):
-    def __init__(self, key: Hashable, compute: Callable[[], Any]):
+    def __init__(self, key: Hashable, compute: Callable[[], object]):
         super().__init__()
         self.key, self.compute = key, compute
 
@@ -31,7 +32,7 @@ class Recursion:
         self._depth = 0
         self._deepest = min(DEEPEST, sys.getrecursionlimit() // FRAMES)
 
-    def value(self, key: Hashable, compute: Callable[[], Any]) -> Any:
+    def value(self, key: Hashable, compute: Callable[[], T]) -> T:
         if key not in self._known:
             current().poll()
             if self._depth >= self._deepest:
@@ -42,7 +43,7 @@ class Recursion:
             raise found
         return found
 
-    def _unrolled(self, key: Hashable, compute: Callable[[], Any]) -> None:
+    def _unrolled(self, key: Hashable, compute: Callable[[], object]) -> None:
         todo = [(key, compute)]
         while todo:
             try:
@@ -51,7 +52,7 @@ class Recursion:
             except _Deeper as deeper:
                 todo.append((deeper.key, deeper.compute))
 
-    def _computed(self, key: Hashable, compute: Callable[[], Any]) -> None:
+    def _computed(self, key: Hashable, compute: Callable[[], object]) -> None:
         self._depth += 1
         try:
             self._known[key] = compute()

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from tp_compiler.evaluate import errors
+from tp_compiler.evaluate.array_types import Array
 from tp_compiler.evaluate.exact.ket_formula import Factor, Linear, Tensor, identity, number, plus, times, union
 from tp_compiler.evaluate.gaussian.operations import ARRAYS
 from tp_compiler.evaluate.gaussian.univariate import Univariate, is_constant
@@ -104,7 +105,7 @@ def _density(mean: Tensor, variance: Tensor, place: float) -> Tensor:
     inverse = _inverse(variance)
     labels = union([mean, inverse])
 
-    def density(values: list[Any]) -> Any:
+    def density(values: list[Array]) -> Array:
         distance, precision = place - values[0], np.maximum(values[1], 0.0)
         return np.exp(-(distance**2) * precision / 2) * np.sqrt(precision / (2 * np.pi))
 

@@ -5,30 +5,33 @@ The equations (which know nothing of the table) call this to write E relu(u)relu
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from tp_compiler.evaluate.exact import compositions
 from tp_compiler.evaluate.gaussian import closed_forms
 from tp_compiler.evaluate.gaussian.univariate import Univariate, gauss, monomial, univariate
 from tp_compiler.ir.primitives import PRIMITIVES
 
+if TYPE_CHECKING:
+    import sympy
+
 
 class Gaussian(Protocol):
     """Symbols, their means, and their covariance matrix."""
 
     @property
-    def variables(self) -> tuple[Any, ...]: ...
+    def variables(self) -> tuple[sympy.Symbol, ...]: ...
     @property
-    def mean(self) -> tuple[Any, ...]: ...
+    def mean(self) -> tuple[sympy.Expr, ...]: ...
     @property
-    def covariance(self) -> Any: ...
+    def covariance(self) -> sympy.Matrix: ...
 
 
 #: SymPy's names of primitives, where they differ.
 _NAMES = {"Abs": "abs"}
 
 
-def closed_form(expression: Any, gaussian: Gaussian) -> Any | None:
+def closed_form(expression: sympy.Expr, gaussian: Gaussian) -> sympy.Expr | None:
     """The formula of E expression, or None: for a product of at most two functions of centred Gaussians, each of a
     linear combination of the variables (relu(√2 u + b) is a function of one Gaussian)."""
     import sympy
@@ -57,7 +60,7 @@ def closed_form(expression: Any, gaussian: Gaussian) -> Any | None:
     return None if found.has(sympy.nan, sympy.zoo) else coefficient * found
 
 
-def _factor(part: Any, variables: tuple[Any, ...]) -> list[tuple[Univariate, Any]] | None:
+def _factor(part: sympy.Expr, variables: tuple[sympy.Symbol, ...]) -> list[tuple[Univariate, sympy.Matrix]] | None:
     """A factor as functions, each with the coefficients of its argument; the square of a function is it twice."""
     import sympy
 
@@ -89,7 +92,7 @@ def _factor(part: Any, variables: tuple[Any, ...]) -> list[tuple[Univariate, Any
     return None if linear is None else [(univariate(name), linear)]
 
 
-def _bell(exponent: Any, variables: tuple[Any, ...]) -> Any | None:
+def _bell(exponent: sympy.Expr, variables: tuple[sympy.Symbol, ...]) -> sympy.Matrix | None:
     """The coefficients of ℓ where the exponent is -ℓ²/2, or None."""
     import sympy
 
@@ -100,7 +103,7 @@ def _bell(exponent: Any, variables: tuple[Any, ...]) -> Any | None:
     return None if linear is None else linear * sympy.sqrt(-2 * number)
 
 
-def _coefficients(expression: Any, variables: tuple[Any, ...]) -> Any | None:
+def _coefficients(expression: sympy.Expr, variables: tuple[sympy.Symbol, ...]) -> sympy.Matrix | None:
     """The column of coefficients of a homogeneous linear combination of the variables, or None."""
     import sympy
 

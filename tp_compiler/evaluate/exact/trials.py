@@ -8,14 +8,14 @@ error (Vignes 1993, the CESTAC method). Only smooth instructions are followed: a
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 
 from tp_compiler.evaluate import errors
 from tp_compiler.evaluate import numerical_errors as faults
+from tp_compiler.evaluate.array_types import Array
 from tp_compiler.evaluate.budget import current
-from tp_compiler.evaluate.exact.ket_formula import Tensor
+from tp_compiler.evaluate.exact.ket_formula import Operand, Tensor
 from tp_compiler.evaluate.interface import NotExact
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.primitives import PRIMITIVES
@@ -32,7 +32,7 @@ class Trials:
         self.sources: dict[tuple[ir.Node, int, bool], Tensor] = {}
 
     def carried(
-        self, node: ir.Node, args: Sequence[Any], value: Tensor, compute: Callable[[list[Tensor]], Any]
+        self, node: ir.Node, args: Sequence[Operand], value: Tensor, compute: Callable[[list[Tensor]], Operand]
     ) -> Tensor:
         """The value of an instruction with the smaller of two errors: its own, and that found by the trials."""
         if not self._follows(node) or not all(isinstance(a, Tensor) for a in args):
@@ -42,9 +42,10 @@ class Trials:
         runs = []
         for k in range(errors.PROBES):
             try:
-                found = compute([self._input(node, j, a, k) for j, a in enumerate(args)])
+                found = compute([self._input(node, j, a, k) for j, a in enumerate(numbers)])
             except (ArithmeticError, np.linalg.LinAlgError, faults.Refused, NotExact):
                 continue
+            assert isinstance(found, Tensor)
             runs.append(Tensor(_rounded(found.values, node.serial, k), found.labels))
         if isinstance(node, ir.Linalg):
             self._keep(node, runs)
@@ -95,9 +96,9 @@ def _room(value: Tensor) -> bool:
     return bool(numbers <= MOST_KEPT)
 
 
-def _rounded(values: Any, serial: int, k: int) -> Any:
+def _rounded(values: Array, serial: int, k: int) -> Array:
     return errors.shaken(values, errors.rounding(values), np.random.default_rng([serial, k, 1]))
 
 
-def _change(runs: Sequence[Tensor], value: Tensor) -> Any:
+def _change(runs: Sequence[Tensor], value: Tensor) -> Array:
     return np.max([np.abs(r.at(value.labels) - value.values) for r in runs], axis=0)
