@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tp_compiler.diagnostics import Diagnostic
+from tp_compiler.finite.array_types import Values
 from tp_compiler.ir import nodes as ir
-
-Values = NDArray[Any]
 
 
 class Refusal(Exception):

@@ -9,18 +9,16 @@ central limit theorem. Arrays only: nothing here knows programs.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from tp_compiler.finite.array_types import Mask, Values
 from tp_compiler.finite.moments import covariances
 from tp_compiler.finite.scores import Scores, score, two_sided_normal
 from tp_compiler.finite.slopes import Slope, fitted_slope
-
-Values = NDArray[Any]
 
 SLOPES = (-0.8, -0.3)
 _CONSTANT = 1e-9
@@ -144,8 +142,8 @@ def check_output(
 
 
 def _means(
-    widths: tuple[int, ...], drawn: list[Values], value: Values, error: Values, dof: float
-) -> tuple[Scores, Values]:
+    widths: tuple[int, ...], drawn: Sequence[Values], value: Values, error: Values, dof: float
+) -> tuple[Scores, Mask]:
     """Scores of the means, and which entries are constant: without spread at every width.
 
     A constant must agree to 1e-9 (beyond the limit's own error), relative to the largest value of the output.
@@ -163,7 +161,7 @@ def _means(
     return scores.exact_where(constant & (error == 0), (means - value) / tolerance), constant
 
 
-def _covariances(widths: tuple[int, ...], drawn: list[Values], limit: Limit, dof: float) -> Scores:
+def _covariances(widths: tuple[int, ...], drawn: Sequence[Values], limit: Limit, dof: float) -> Scores:
     """Scores of the covariance over networks against the limit's, upper triangle."""
     assert limit.covariance is not None
     size = drawn[0].shape[1]

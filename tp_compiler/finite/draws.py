@@ -6,18 +6,17 @@ that no value depends on the order of evaluation or on what else is computed.
 
 from __future__ import annotations
 
-from typing import Any
 from zlib import crc32
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tp_compiler.diagnostics import Diagnostic
+from tp_compiler.finite.array_types import Values
 from tp_compiler.finite.blame import Refusal
 from tp_compiler.finite.tensors import Tensor, align
 from tp_compiler.ir import nodes as ir
+from tp_compiler.shapes import Float
 
-Values = NDArray[Any]
 Key = tuple[int, int]
 _BLOCK = 1 << 20  # entries drawn in float64 at a time
 
@@ -28,8 +27,13 @@ def generator(key: Key, kind: str, name: str, member: int) -> np.random.Generato
 
 
 def matrix(
-    key: Key, symbol: ir.MatrixSymbol, member: int, shape: tuple[int, int], variance: float, dtype: Any
-) -> Values:
+    key: Key,
+    symbol: ir.MatrixSymbol,
+    member: int,
+    shape: tuple[int, int],
+    variance: float,
+    dtype: type[np.floating] | np.dtype[np.floating],
+) -> Float[Values, "rows cols"]:
     """A rows x cols matrix of independent entries with mean 0 and variance σ²/cols."""
     _check_law(symbol, symbol.name, variance)
     rng = generator(key, "matrix", symbol.name, member)
@@ -42,7 +46,9 @@ def matrix(
     return out
 
 
-def _check_law(symbol: ir.KetSymbol | ir.MatrixSymbol, shown: str, variance: Any, mean: Any = 0.0) -> None:
+def _check_law(
+    symbol: ir.KetSymbol | ir.MatrixSymbol, shown: str, variance: float | Values, mean: float | Values = 0.0
+) -> None:
     """Refuses a law without finite mean and variance, and independent members of negative variance."""
     if not (np.isfinite(variance).all() and np.isfinite(mean).all()):
         message = f"the distribution of `{shown}` has a mean or variance that is not finite"
@@ -63,7 +69,14 @@ def _entries(rng: np.random.Generator, law: str, shape: tuple[int, ...]) -> Valu
     return rng.standard_normal(shape)
 
 
-def initial_ket(key: Key, node: ir.InitialKet, mean: Tensor, covariance: Tensor, neurons: int, dtype: Any) -> Values:
+def initial_ket(
+    key: Key,
+    node: ir.InitialKet,
+    mean: Tensor,
+    covariance: Tensor,
+    neurons: int,
+    dtype: type[np.floating] | np.dtype[np.floating],
+) -> Float[Values, "*family {neurons}"]:
     """The family (*indices, neurons): jointly Gaussian over its indices, independent over neurons."""
     symbol = node.symbol
     shape = (*node.type.shape, neurons)

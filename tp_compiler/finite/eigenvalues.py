@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tp_compiler.finite import kernels
+from tp_compiler.finite.array_types import Values
 from tp_compiler.ir.primitives import PRIMITIVES
-
-Values = NDArray[Any]
+from tp_compiler.shapes import Float
 
 #: Eigenvalues closer than this (in the largest one) are taken for one, whose slope is that of the midpoint.
 CLOSE = 1e-5
@@ -20,13 +20,13 @@ CLOSE = 1e-5
 class Function(Protocol):
     """Eigenvalues are arrays (*batch, size)."""
 
-    def __call__(self, values: Values) -> Values: ...
+    def __call__(self, values: Float[Values, "*batch n"]) -> Float[Values, "*batch n"]: ...
 
     def undefined_at(self, values: Values) -> str:
         """Why the function is undefined at these values; empty if it is defined."""
         ...
 
-    def differences(self, values: Values) -> Values:
+    def differences(self, values: Float[Values, "*batch n"]) -> Float[Values, "*batch n n"]:
         """Over pairs: (*batch, size, size); the derivative where two eigenvalues agree."""
         ...
 
@@ -37,14 +37,14 @@ class Entrywise:
 
     fn: str
 
-    def __call__(self, values: Values) -> Values:
+    def __call__(self, values: Float[Values, "*batch n"]) -> Float[Values, "*batch n"]:
         return kernels.apply(self.fn, values)
 
     def undefined_at(self, values: Values) -> str:
         defined = bool(np.isfinite(self(values)).all())
         return "" if defined else f"`{self.fn}` is not defined at an eigenvalue of the matrix"
 
-    def differences(self, values: Values) -> Values:
+    def differences(self, values: Float[Values, "*batch n"]) -> Float[Values, "*batch n n"]:
         slope = PRIMITIVES[self.fn].partials[0]
         return _quotients(values, self(values), lambda x: slope(_ARRAYS, x))
 
@@ -68,7 +68,7 @@ class Power:
 
     p: Values
 
-    def __call__(self, values: Values) -> Values:
+    def __call__(self, values: Float[Values, "*batch n"]) -> Float[Values, "*batch n"]:
         return np.asarray(_cleaned(values) ** self.p)
 
     def undefined_at(self, values: Values) -> str:
@@ -78,7 +78,7 @@ class Power:
         return "the matrix is singular" if ((self.p < 0) & (values == 0)).any() else ""
 
     @np.errstate(all="ignore")  # of every pair one branch counts, and all are computed
-    def differences(self, values: Values) -> Values:
+    def differences(self, values: Float[Values, "*batch n"]) -> Float[Values, "*batch n n"]:
         """For positive a > b, a^(p-1) (e^(px) - 1) / (e^x - 1) with x = log(b/a): no cancellation at any distance."""
         values, p = _cleaned(values), self.p[..., None]
         high = np.maximum(values[..., :, None], values[..., None, :])
@@ -92,12 +92,14 @@ class Power:
         return np.asarray(np.where(negative, signed, found))
 
 
-def _cleaned(values: Values) -> Values:
+def _cleaned(values: Float[Values, "*batch n"]) -> Float[Values, "*batch n"]:
     noise = values.shape[-1] * np.finfo(np.float64).eps * np.abs(values).max(axis=-1, keepdims=True, initial=0.0)
     return np.where(np.abs(values) <= noise, 0.0, values)
 
 
-def _quotients(values: Values, mapped: Values, slope: Any) -> Values:
+def _quotients(
+    values: Float[Values, "*batch n"], mapped: Float[Values, "*batch n"], slope: Callable[[Values], Values]
+) -> Float[Values, "*batch n n"]:
     a, b = values[..., :, None], values[..., None, :]
     gap = a - b
     close = np.abs(gap) <= CLOSE * np.abs(values).max(axis=-1, initial=0.0)[..., None, None]

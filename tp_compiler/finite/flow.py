@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from tp_compiler.diagnostics import Diagnostic
-from tp_compiler.finite.tensors import Values
+from tp_compiler.finite.array_types import Values
 from tp_compiler.finite.updates import Diverged
 from tp_compiler.ir import nodes as ir
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
 from tp_compiler.diagnostics import Diagnostic
 from tp_compiler.finite import kernels
+from tp_compiler.finite.array_types import Values
 from tp_compiler.finite.blame import Refusal
 from tp_compiler.finite.spectral import spectral
-from tp_compiler.finite.tensors import Tensor, Values, align, contract, labels_of
+from tp_compiler.finite.tensors import Tensor, align, contract, labels_of
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.types import Index
 
@@ -128,7 +130,8 @@ def _positions(node: ir.Reindex, positions: Tensor, size: int) -> Tensor:
         value = float(values[wrong].flat[0])
         message = f"position {value:g} is outside 1..{size}"
         raise Refusal(Diagnostic("NX424", message, node.span, "check the data used as an index"))
-    return Tensor(values.astype(np.intp) - 1, positions.labels)
+    whole: Any = values.astype(np.intp) - 1
+    return Tensor(whole, positions.labels)
 
 
 ROWS: dict[type[ir.Node], Callable[..., Values]] = {

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from tp_compiler.diagnostics import Diagnostic
+from tp_compiler.finite.array_types import Values
 from tp_compiler.finite.blame import Refusal
 from tp_compiler.finite.eigenvalues import Entrywise, Function, Power
-from tp_compiler.finite.tensors import Tensor, Values, align
+from tp_compiler.finite.tensors import Tensor, align
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.types import Index
 

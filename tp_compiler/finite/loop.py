@@ -10,11 +10,12 @@ from __future__ import annotations
 import numpy as np
 
 from tp_compiler.diagnostics import Diagnostic
+from tp_compiler.finite.array_types import Values
 from tp_compiler.finite.blame import Refusal
 from tp_compiler.finite.flow import States, flow
 from tp_compiler.finite.network import Network, Traces
 from tp_compiler.finite.schedule import Steps
-from tp_compiler.finite.tensors import Tensor, Values, align, labels_of, state_labels
+from tp_compiler.finite.tensors import Tensor, align, labels_of, state_labels
 from tp_compiler.finite.updates import Diverged, advance
 from tp_compiler.ir import nodes as ir
 

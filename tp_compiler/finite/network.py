@@ -10,11 +10,12 @@ import numpy as np
 
 from tp_compiler.diagnostics import Diagnostic
 from tp_compiler.finite import draws, instructions
+from tp_compiler.finite.array_types import Values
 from tp_compiler.finite.blame import Refusal, finite
 from tp_compiler.finite.linalg import linalg
 from tp_compiler.finite.scatter import scatter, scattered
 from tp_compiler.finite.schedule import Member, Phase, Plan, members
-from tp_compiler.finite.tensors import Tensor, Values, align, contract, labels_of
+from tp_compiler.finite.tensors import Tensor, align, contract, labels_of
 from tp_compiler.finite.tiles import TILE, Averager, blame_on, first_blamed
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.program import Output
@@ -42,7 +43,7 @@ class Network:
     plan: Plan
     n: int
     key: draws.Key
-    dtype: Any = np.float64
+    dtype: type[np.floating] | np.dtype[np.floating] = np.float64
     tile: int = TILE
     values: dict[ir.Node, Values] = field(default_factory=dict)
     failed: dict[ir.Node, Diagnostic] = field(default_factory=dict)
@@ -156,7 +157,8 @@ class Network:
         return np.asarray(node.values)
 
     def _position(self, node: ir.Position) -> Values:
-        return np.arange(1, node.index.size + 1)
+        whole: Any = np.arange(1, node.index.size + 1)
+        return np.asarray(whole)
 
     def _clock(self, _: ir.Clock) -> Values:
         return np.asarray(self.clock)

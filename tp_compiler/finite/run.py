@@ -6,12 +6,11 @@ import os
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tp_compiler.diagnostics import Diagnostic, ProgramError
+from tp_compiler.finite.array_types import Values
 from tp_compiler.finite.loop import run
 from tp_compiler.finite.memory import peak
 from tp_compiler.finite.moments import covariances
@@ -22,7 +21,6 @@ from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.program import Output, Program
 from tp_compiler.results import Estimate, Run
 
-Values = NDArray[Any]
 Progress = Callable[[int, int], None]
 
 
@@ -56,7 +54,7 @@ def samples(
     with `keep`, an interruption leaves the networks that are done.
     """
     _check(width, seeds, dtype)
-    kind = np.dtype(dtype)
+    kind: np.dtype[np.floating] = np.dtype(dtype)
     found = plan((o for o in program.outputs if only is None or o.name in only), program.loop)
     _check_memory(found, width, seeds, kind.itemsize, max_memory, tile)
     drawn: dict[str, list[Values]] = {o.name: [] for o in found.outputs}

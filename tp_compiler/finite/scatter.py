@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tp_compiler.finite.tensors import Labels, Tensor, Values, align, contract, labels_of
+from tp_compiler.finite.array_types import Values
+from tp_compiler.finite.tensors import Labels, Tensor, align, contract, labels_of
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.onehot import one_hot
 from tp_compiler.ir.types import Index

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Values = NDArray[Any]
+from tp_compiler.finite.array_types import Mask, Values
+from tp_compiler.shapes import Float
+
 _LARGEST = 37.0  # the score of the smallest tail probability a double holds
 
 
@@ -20,9 +20,9 @@ class Scores:
     Where no bias is taken off, `corrected` is the raw score at the largest width.
     """
 
-    raw: Values
-    corrected: Values
-    bias: Values
+    raw: Float[Values, "widths figures"]
+    corrected: Float[Values, " figures"]
+    bias: Float[Values, " figures"]
 
     def with_others(self, more: Scores) -> Scores:
         """The figures of both."""
@@ -32,7 +32,7 @@ class Scores:
             np.concatenate([self.bias, more.bias]),
         )
 
-    def exact_where(self, chosen: Values, raw: Values) -> Scores:
+    def exact_where(self, chosen: Mask, raw: Float[Values, "widths figures"]) -> Scores:
         """Constants: compared directly, without statistics; a deviation beyond the tolerance gets the largest score."""
         judged = np.where(np.abs(raw) <= 1, 0.0, _LARGEST)
         corrected = np.where(chosen, judged[-1], self.corrected)
@@ -57,10 +57,10 @@ def normal_score(t: Values, dof: Values) -> Values:
 
 def score(
     widths: Sequence[int],
-    deviation: Values,
-    stderr: Values,
-    dofs: Values,
-    limit_stderr: Values,
+    deviation: Float[Values, "widths figures"],
+    stderr: Float[Values, "widths figures"],
+    dofs: Float[Values, " widths"],
+    limit_stderr: Float[Values, " figures"],
     limit_dof: float,
     visible: float = 0.0,
 ) -> Scores:
@@ -86,7 +86,9 @@ def score(
     return Scores(raw, np.where(shown, corrected, raw[-1]), bias)
 
 
-def _fit_weights(widths: Values, counts: Values) -> tuple[Values, Values]:
+def _fit_weights(
+    widths: Float[Values, " widths"], counts: Float[Values, " widths"]
+) -> tuple[Float[Values, " widths"], Float[Values, " widths"]]:
     """The linear maps from deviations to (a, b) of a + b/n by least squares.
 
     The weights are the seeds times the width, the inverse variance up to a factor: taken from theory and not from
@@ -98,7 +100,13 @@ def _fit_weights(widths: Values, counts: Values) -> tuple[Values, Values]:
     return maps[0], maps[1]
 
 
-def _welch(value: Values, parts: Values, dofs: Values, limit_variance: Values, limit_dof: float) -> Values:
+def _welch(
+    value: Float[Values, " figures"],
+    parts: Float[Values, "widths figures"],
+    dofs: Float[Values, " widths"],
+    limit_variance: Float[Values, " figures"],
+    limit_dof: float,
+) -> Float[Values, " figures"]:
     """Normal scores of value / sqrt(sum of variances), degrees of freedom by Welch and Satterthwaite."""
     total = parts.sum(axis=0) + limit_variance
     spread = (parts**2 / dofs[:, None]).sum(axis=0) + limit_variance**2 / limit_dof

@@ -11,10 +11,12 @@ import numpy as np
 
 from tp_compiler.diagnostics import Diagnostic
 from tp_compiler.finite import kernels
+from tp_compiler.finite.array_types import Mask, Values
 from tp_compiler.finite.blame import Refusal
-from tp_compiler.finite.tensors import Tensor, Values, align
+from tp_compiler.finite.tensors import Tensor, align
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.types import Index
+from tp_compiler.shapes import Float
 
 #: Singular values of a matrix below this part of the largest count as zero.
 NULL = 1e-7
@@ -75,7 +77,9 @@ def _changed(
     return np.asarray((vectors * mapped[..., None, :]) @ vectors.swapaxes(-1, -2))
 
 
-def _eigen(node: ir.Spectral, inner: Values) -> tuple[Values, Values, Values]:
+def _eigen(
+    node: ir.Spectral, inner: Float[Values, "*batch n n"]
+) -> tuple[Float[Values, "*batch n"], Float[Values, "*batch n n"], Mask]:
     """Eigenvalues and eigenvectors of a symmetric matrix, and which of them make up its null space."""
     if np.abs(inner - inner.swapaxes(-1, -2)).max(initial=0.0) > 1e-8 * np.abs(inner).max(initial=0.0):
         raise _refusal(node, "it is not symmetric")
@@ -100,8 +104,9 @@ def _times(
     return np.asarray(vectors @ (mapped[..., None] * parts))
 
 
-def _eigenvectors(node: ir.Spectral, inner: Values) -> Values:
-    values, vectors, null = (x[..., ::-1] for x in _eigen(node, inner))
+def _eigenvectors(node: ir.Spectral, inner: Float[Values, "*batch n n"]) -> Float[Values, "*batch n n"]:
+    values, vectors, null = _eigen(node, inner)
+    values, vectors, null = values[..., ::-1], vectors[..., ::-1], null[..., ::-1]
     gaps = values[..., :-1] - values[..., 1:]
     if ((gaps <= 1e-9 * np.abs(values[..., :-1])) & ~null[..., :-1] & ~null[..., 1:]).any():
         raise _refusal(
@@ -112,7 +117,7 @@ def _eigenvectors(node: ir.Spectral, inner: Values) -> Values:
     return np.asarray(vectors * ~null[..., None, :])
 
 
-def _roots(gram: Values) -> tuple[Values, Values]:
+def _roots(gram: Float[Values, "*batch n n"]) -> tuple[Float[Values, "*batch n n"], Float[Values, "*batch n n"]]:
     """K^½ and its pseudo-inverse."""
     values, vectors = np.linalg.eigh((gram + gram.swapaxes(-1, -2)) / 2)
     floor = 1e-15 * gram.shape[-1] * values.max(axis=-1, keepdims=True, initial=0.0)
@@ -122,7 +127,7 @@ def _roots(gram: Values) -> tuple[Values, Values]:
     return (vectors * root[..., None, :]) @ flipped, (vectors * back[..., None, :]) @ flipped
 
 
-def _unit(inner: Values) -> Values:
+def _unit(inner: Float[Values, "*batch m n"]) -> Float[Values, "*batch m n"]:
     """The matrix with its nonzero singular values made 1."""
     left, values, right = np.linalg.svd(inner, full_matrices=False)
     kept = values > NULL * values.max(axis=-1, keepdims=True, initial=0.0)

@@ -12,12 +12,11 @@ from itertools import combinations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from tp_compiler.finite.array_types import Values
 from tp_compiler.ir.nodes import Node, State
 from tp_compiler.ir.types import Index
 
-Values = NDArray[Any]
 Label = Index | int
 Labels = tuple[Label, ...]
 
@@ -114,7 +113,8 @@ def _multiply(a: Tensor, b: Tensor, wanted: set[Label]) -> Tensor:
         # Many small dot products: BLAS would be called once per member of the batch.
         names = {x: k for k, x in enumerate((*labels, *gone))}
         sub = [[names[x] for x in f.labels] for f in (a, b)]
-        return Tensor(np.einsum(a.array, sub[0], b.array, sub[1], [names[x] for x in labels]), labels)
+        product: Any = np.einsum  # whose form with lists of numbers has no type
+        return Tensor(product(a.array, sub[0], b.array, sub[1], [names[x] for x in labels]), labels)
     rows, columns = _matrices(a, batch, left, gone), _matrices(b, batch, right, gone)
     return Tensor(np.matmul(rows, columns.swapaxes(-1, -2)).reshape(shape), labels)
 

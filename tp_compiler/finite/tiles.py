@@ -10,15 +10,15 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
 
 import numpy as np
 
 from tp_compiler.diagnostics import Diagnostic
 from tp_compiler.finite import instructions
+from tp_compiler.finite.array_types import Values
 from tp_compiler.finite.blame import Refusal, finite, undefined
 from tp_compiler.finite.bodies import Body, held
-from tp_compiler.finite.tensors import Label, Labels, Tensor, Values, align, contract, labels_of, merge_order
+from tp_compiler.finite.tensors import Label, Labels, Tensor, align, contract, labels_of, merge_order
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.types import Width
 
@@ -38,7 +38,7 @@ class Averager:
     blamed: Mapping[ir.Node, Diagnostic]
     bodies: Mapping[ir.Contract, Body]
     neurons: Callable[[Width], int]
-    dtype: Any
+    dtype: type[np.floating] | np.dtype[np.floating]
     tile: int = TILE
 
     def average(self, node: ir.Contract) -> Values:

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from tp_compiler.diagnostics import Diagnostic
+from tp_compiler.finite.array_types import Values
 from tp_compiler.finite.blame import finite, undefined
 from tp_compiler.finite.schedule import Update
-from tp_compiler.finite.tensors import Tensor, Values, align, state_labels
+from tp_compiler.finite.tensors import Tensor, align, state_labels
 from tp_compiler.finite.tiles import Averager, Ranges, cut
 from tp_compiler.ir import nodes as ir
 
