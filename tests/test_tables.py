@@ -154,11 +154,19 @@ def test_polynomials_and_exact_functions_are_as_stated(name: str) -> None:
     assert row.exact == all(row.scalar(x) in known and row.scalar(-x) in known for x in some)
 
 
+@pytest.mark.parametrize("name", [*LINE, "log", "sqrt"])
+def test_poles_are_as_stated(name: str) -> None:
+    points = [x for x in (1e-300, -1e-300, math.pi / 2, 0.5, -2.0, 3.0, -3.0) if x > 0 or name in LINE]
+    unbounded = bool((np.abs(_values(PRIMITIVES[name].scalar, points)) > 100).any())
+    assert PRIMITIVES[name].pole == (0 if unbounded else None)
+
+
 def test_what_has_several_arguments_is_as_stated() -> None:
     """The columns of primitives that no line shows: max, min and where pick one of their arguments, sums and products are
     polynomials, a power and leaky_relu fall and rise."""
     several = {name: row for name, row in PRIMITIVES.items() if row.arity != 1}
     assert {name for name, row in several.items() if row.polynomial} == {"add", "mul"}
+    assert {name: row.pole for name, row in several.items() if row.pole is not None} == {"div": 1, "pow": 0}
     assert {name for name, row in several.items() if row.exact} == {"max", "min", "where"}
     assert {name for name, row in several.items() if row.kinks} == {"max", "min", "where", "leaky_relu"}
     assert {name for name, row in several.items() if row.turn == 0.0} == {"pow", "leaky_relu"}

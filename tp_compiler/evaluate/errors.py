@@ -33,8 +33,6 @@ PROBES = 3
 LINEAR = 1e-7  # errors below this part of a value: the derivative says it all
 NEGLIGIBLE = 1e-13  # an error below this part of a value does not show in what is printed
 
-_POLES = {"div": 1, "log": 0, "pow": 0, "tan": 0}  # which argument must not be 0 (or an odd multiple of π/2)
-
 
 def rounding(result: Numbers, size: Numbers | None = None) -> Error:
     """That of an operation with this result; of a sum whose terms are as large as `size`."""
@@ -168,7 +166,7 @@ def _each(
 
 
 def _pole(fn: str, errors: Sequence[Error], places: Sequence[tuple[Numbers, Numbers]]) -> Where:
-    k = _POLES.get(fn)
+    k = PRIMITIVES[fn].pole
     error = None if k is None else errors[k]
     if k is None or error is None:
         return np.False_

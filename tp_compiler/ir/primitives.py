@@ -34,7 +34,8 @@ class Primitive:
     argument; of max and min, of the difference). `range` holds all values; `rises` is 1 or -1 where it rises or falls
     all along the line, `turn` the place up to which it falls and from which it rises; `positive`: it is never 0 or less.
     `degree`: it is bounded by a multiple of 1 + |x|^degree (inf: it grows faster, or has a pole); `polynomial`: it is a
-    polynomial, up to its sign. `exact`: floating-point arithmetic does not round it.
+    polynomial, up to its sign. `exact`: floating-point arithmetic does not round it. `pole`: the number
+    of the argument that may not be 0 (of tan: an odd multiple of π/2).
     """
 
     name: str
@@ -52,6 +53,7 @@ class Primitive:
     degree: float = 1.0
     polynomial: bool = False
     exact: bool = False
+    pole: int | None = None
 
 
 def _d(body: str) -> Rule:
@@ -114,18 +116,18 @@ _ROWS = (
     # arithmetic; degrees and ranges of what has several arguments are worked out where they are asked for
     Primitive("add", None, lambda *a: math.fsum(a), polynomial=True),
     Primitive("mul", None, lambda *a: math.prod(a), polynomial=True),
-    Primitive("div", 2, lambda x, y: x / y, (_d("1 / y"), _d("-x / (y*y)"))),
-    Primitive("pow", 2, _pow, (_d("y * pow(x, y - 1)"), _d("pow(x, y) * log(x)")), turn=0.0),
+    Primitive("div", 2, lambda x, y: x / y, (_d("1 / y"), _d("-x / (y*y)")), pole=1),
+    Primitive("pow", 2, _pow, (_d("y * pow(x, y - 1)"), _d("pow(x, y) * log(x)")), turn=0.0, pole=0),
     # elementary
     Primitive("exp", 1, math.exp, (_d("exp(x)"),), range=(0.0, _INF), rises=1, positive=True, degree=_INF),
-    Primitive("log", 1, math.log, (_d("1 / x"),), degree=_INF),
+    Primitive("log", 1, math.log, (_d("1 / x"),), degree=_INF, pole=0),
     Primitive("sqrt", 1, math.sqrt, (_d("0.5 / sqrt(x)"),), range=(0.0, _INF)),
     Primitive(
         "square", 1, lambda x: x * x, (_d("2 * x"),), 1, range=(0.0, _INF), turn=0.0, degree=2.0, polynomial=True
     ),
     Primitive("sin", 1, math.sin, (_d("cos(x)"),), -1, range=(-1.0, 1.0), degree=0.0),
     Primitive("cos", 1, math.cos, (_d("-sin(x)"),), 1, range=(-1.0, 1.0), degree=0.0),
-    Primitive("tan", 1, math.tan, (_d("1 + square(tan(x))"),), -1, degree=_INF),
+    Primitive("tan", 1, math.tan, (_d("1 + square(tan(x))"),), -1, degree=_INF, pole=0),
     Primitive("sinh", 1, math.sinh, (_d("cosh(x)"),), -1, rises=1, degree=_INF),
     Primitive("cosh", 1, math.cosh, (_d("sinh(x)"),), 1, range=(1.0, _INF), turn=0.0, positive=True, degree=_INF),
     Primitive("tanh", 1, math.tanh, (_d("1 - square(tanh(x))"),), -1, range=(-1.0, 1.0), rises=1, degree=0.0),
