@@ -1,6 +1,6 @@
 """The Python interface: the pipeline of driver.py on program text, files or compiled programs.
 
-`program` is always one of: the text of a program, the path of a file (one line that exists, or that has a
+`program` is always one of: the text of a program, the path of a file (a single line that names an existing file, or has a
 separator or a suffix and none of the signs of a statement), or the result of `compile`.
 
 A program can read only files below its own folder (below the working directory, if it is given as text), unless

@@ -29,7 +29,7 @@ class UsageError(Exception):
 
 
 def _checked(parse: Callable[[str], T], holds: Callable[[T], bool], what: str) -> Callable[[str], T]:
-    """An argparse type: `parse` the text and check `holds`, otherwise say what was expected."""
+    """An argparse type: `parse` the text and check `holds`; if either fails, say what was expected."""
 
     def convert(text: str) -> T:
         try:

@@ -191,7 +191,7 @@ class Diagnostics:
 
     @contextmanager
     def apart(self) -> Iterator[Diagnostics]:
-        """What is found inside, by itself."""
+        """Collect the diagnostics found inside separately."""
         outer, inner = (self.found, self._seen), Diagnostics()
         self.found, self._seen = inner.found, inner._seen
         try:
@@ -201,7 +201,7 @@ class Diagnostics:
 
     @contextmanager
     def raising(self) -> Iterator[None]:
-        """Errors that are found inside are raised together."""
+        """Raise the errors found inside together."""
         with self.apart() as inner:
             try:
                 yield
@@ -212,7 +212,7 @@ class Diagnostics:
             self.add(diagnostic)
 
     def attempt(self, work: Callable[[], Result], counts: Callable[[], bool]) -> Result | None:
-        """What `work` gives, with what is found meanwhile. Where it turns out not to count: None, and nothing is said."""
+        """The result of `work`, keeping the diagnostics it reports; None, without diagnostics, if it turns out not to count."""
         with self.apart() as inner:
             try:
                 result = work()

@@ -119,7 +119,9 @@ def prepare_streams() -> None:
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # else the next file opened takes the number, and what is printed
+            os.open(
+                os.devnull, os.O_RDWR
+            )  # otherwise the next file opened gets this number, and the printed text with it
     for stream in (sys.stdin, sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:

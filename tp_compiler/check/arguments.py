@@ -36,7 +36,7 @@ def arguments(core: Core, optimizer: OptimizerName, call: ast.Call, scope: Scope
     for name, param in params.items():
         source = given[name].value if name in given else param.default
         if source is param.default and isinstance(source, ast.Name) and source.ident == "fitted":
-            continue  # what the loss fits
+            continue  # the default: filled in from the loss
         if source is None:
             raise error(
                 "NX251", f"the argument `{name}` of `{statement.name}` is missing", call.span, f"write `{form}`"

@@ -36,7 +36,7 @@ class Bindings:
         self.build = core.build
         self.top = top
         self.loop_axes: dict[str, Axis] = {}
-        self.names: dict[ir.Node, tuple[str, tuple[Index | int, ...]]] = {}  # what the source calls a node
+        self.names: dict[ir.Node, tuple[str, tuple[Index | int, ...]]] = {}  # the name of a node in the source
 
     def bind(self, s: ast.Bind, scope: Scope) -> None:
         over_steps = self.training.over_steps(s.targets)
@@ -127,7 +127,7 @@ class Bindings:
             self._merged(old, new, k in fixed, span)
             for k, (old, new) in enumerate(zip(before.indices, indices, strict=True))
         )
-        # A member is kept under the index names of the family, so that all members read alike.
+        # A member is kept under the index names of the family, so that all members are written with the same ones.
         self.build.spend(span, 1 + len(before.members) // 100)  # the copy below
         mapping: dict[Index, Index | int] = {n: m for n, m in zip(indices, merged, strict=True) if n != m}
         value = self._renamed(value, mapping, span)

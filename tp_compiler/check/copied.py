@@ -35,7 +35,7 @@ def _copy(found: _Copies, name: str, value: OptimizerName | UserFn | UserDef) ->
     found.texts[name] = ""  # for those that name each other
     own = {"g", "p", "t", "step", *_locals(value.statement)}
     _names(found, (n for n, _ in names_in(_body(value.statement), True) if n.ident not in own), value.scope)
-    del found.texts[name]  # behind what it needs
+    del found.texts[name]  # after the statements it needs
     found.texts[name] = value.statement.span.text
 
 

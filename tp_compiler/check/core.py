@@ -50,12 +50,14 @@ class Core:
         self.found = found
         self.algebra = Algebra(build, low_rank.applied)
         self.rules: dict[type[ast.Expr], Rule] = {}
-        #: Names whose statement is wrong or cannot be read: that they are unknown needs no words of its own.
+        #: Names whose statement has an error: uses of them are not reported as unknown.
         self.unresolved: set[str] = set()
-        self.variables: set[str] | None = set()  # what gradients are taken by, wherever in the program; None: any name
-        self.written: dict[Index, None] = {}  # the indices written in the expression being read, but for bound ones
+        self.variables: set[str] | None = (
+            set()
+        )  # names that gradients are taken with respect to, anywhere in the program; None: any name
+        self.written: dict[Index, None] = {}  # free indices written in the expression being read
         self.flows = False  # is the training gradient flow?
-        self.last_step = 0  # the last value of `step` here: after the loop one more than in it
+        self.last_step = 0  # the last value of `step` here: one larger after the loop than inside it
         self.level = 0
         self._missed: set[tuple[str, str]] = set()
 

@@ -2,7 +2,7 @@
 
 On operators g is |d><x| summed over a batch, with singular values |d||x|; K-FAC's factors have |d|² and |x|². Every expression gets
 powers of |d|, |x| and of the parameter. Terms that are added must have the same degree; a hyperparameter among them scales with
-the others. A term linear in the parameter alone is weight decay. If there is no degree, the reason is returned.
+the others. A term linear in the parameter alone is weight decay. If there is no degree, the reason is returned instead.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ GRADIENT: Degree = (Fraction(1), Fraction(1), Fraction(0))
 FACTORS: dict[str, Degree] = {
     "inputs": (Fraction(0), Fraction(2), Fraction(0)), "signals": (Fraction(2), Fraction(0), Fraction(0)), "examples": ZERO,
 }  # fmt: skip
-#: By what the degree of the argument is multiplied.
+#: The factor by which a function multiplies the degree of its argument.
 FACTOR: dict[str, Fraction] = {
     "inv": Fraction(-1), "sqrt": Fraction(1, 2), "square": Fraction(2),
     **dict.fromkeys(("abs", "trace", "rowmean", "colmean", "rownorm", "colnorm", "norm", "lengths", "relu"), Fraction(1)),

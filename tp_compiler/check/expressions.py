@@ -172,7 +172,7 @@ class Expressions:
         return self.lookup.read(binding, expr, ctx)
 
     def _as_number(self, index: Index, span: Span) -> ir.Node:
-        """What an index is as a number: its position, which counts from 1; `step` counts from 0."""
+        """The value of an index used as a number: its position, counted from 1; `step` counts from 0."""
         position = self.build.position(index, span)
         if index.axis.name != "step":
             return position

@@ -179,7 +179,7 @@ class Functions:
                 expr.fn.span,
                 "write the derivative out",
             )
-        # Differentiated at a leaf of its own, so that what else the body names is held fixed.
+        # Differentiated at a fresh leaf, so that everything else named in the body is held fixed.
         leaf = ir.Array(type=Type(), name="z", values=0.0, span=expr.span)
         graph = self._call_entrywise(fn, [leaf, *nodes[1:]], expr.span, ctx)
         for _ in range(expr.fn.primes):

@@ -174,8 +174,8 @@ class NameLookup:
         return position
 
     def declared(self, name: ast.Name, value: v.Value, own: tuple[Index, ...]) -> v.Value:
-        """What a name stands for that is declared over these indices: `|x[t]> = |u>` is |u> for all t, and where gradients are
-        taken by |x[t]> a family of kets of their own. A number stays a number."""
+        """The value of a name declared over these indices: `|x[t]> = |u>` is |u> for all t, and if gradients are taken with
+        respect to |x[t]>, a family of separate kets. A number stays a number."""
         known = isinstance(value, v.Scalar | v.Ket) and not isinstance(value.node, ir.Constant)
         if not known or (self.core.variables is not None and name.ident not in self.core.variables):
             return value
@@ -316,7 +316,7 @@ def clocked(node: ir.Node) -> float | None:
 
 
 def behind(position: ir.Node) -> float | None:
-    """k where a position is that of `step + k`: k + 1 more than `step`, or 1 where that is more."""
+    """k if a position is that of `step + k`: `step` + k + 1, or 1 if that is larger."""
     match position:
         case ir.Map(fn="max", args=(raw, ir.Constant(value=1.0))):
             return behind(raw)

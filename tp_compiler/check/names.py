@@ -79,8 +79,8 @@ class Scope:
 class Body(ABC):
     """The body of an optimizer while it is read: the meaning of statements that occur only there.
 
-    `typed`: what it says depends on the kind of its parameter, as it has called a function that is not among `words`, or
-    looked into a value: its indices, its neurons.
+    `typed`: its meaning depends on the kind of its parameter, because it has called a function that is not among `words`,
+    or inspected a value: its indices or its neurons.
     """
 
     words: ClassVar[tuple[str, ...]] = ()
@@ -99,7 +99,7 @@ class Body(ABC):
         return value
 
 
-# what has a scope of its own -----------------------------------------------------------------------------------
+# objects with their own scope ----------------------------------------------------------------------------------
 @dataclass(frozen=True, eq=False)
 class UserFn:
     statement: ast.Fn

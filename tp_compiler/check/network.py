@@ -15,7 +15,7 @@ from tp_compiler.ir.program import Output
 
 
 def network(source: Source, training: Training, scope: Scope, outputs: Iterable[Output], names: Names) -> Network:
-    """The loss, or, if nothing is trained, what is differentiated, with the parameters on which it depends."""
+    """The loss or, if nothing is trained, the differentiated value, with the parameters it depends on."""
     trains = training.loss is not None
     roots = (training.loss,) if training.loss is not None else tuple(dict.fromkeys(training.build.differentiated))
     wanted, asked = tuple(o.node for o in outputs), training.parametrization

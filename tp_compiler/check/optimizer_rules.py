@@ -37,7 +37,7 @@ ON_OPERATORS = (
 
 @dataclass(frozen=True, eq=False)
 class _Source:
-    """An optimizer at its arguments. `read` reads statements; `span` is that of the call."""
+    """An optimizer applied to its arguments. `read` reads statements; `span` is the span of the call."""
 
     core: Core
     read: Read
@@ -461,7 +461,7 @@ def rule_of(
     span: Span,
     sides: tuple[Width | None, Width | None],
 ) -> rules.OnEntries | rules.OnLayers | rules.OnOperators:
-    """What an `update` line does to a parameter. `read` reads statements of a body in a scope."""
+    """The effect of an `update` line on a parameter. `read` reads statements of a body in a scope."""
     source = _Source(core, read, optimizer, values, span)
     match optimizer.statement.on:
         case "operators":

@@ -1,6 +1,6 @@
 """The parametrization of a program: a name, or rows of exponents (TP IVb Def 2.2.1).
 
-`mup` is natural units; `ntk` is a limit of its own. Anything else is classified once the program is read (scale/regime.py).
+`mup` is natural units; `ntk` is a separate limit. Anything else is classified once the program is read (scale/regime.py).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ PARAMETRIZATIONS = ("mup", "ntk", "standard")
 
 
 class Parametrization:
-    """What the program says: a name, and the rows of a block."""
+    """The parametrization in the program: a name, and the rows of a block."""
 
     def __init__(self, core: Core, lookup: NameLookup):
         self.core, self.lookup = core, lookup

@@ -1,7 +1,7 @@
 """Statements: abstract syntax to a `Model`; all mistakes are collected.
 
-Non-goals: this file knows no rule of expressions (expressions.py, functions.py, operators.py), no numbers (data.py) and
-no limit; training and optimizers are in training.py.
+Elsewhere: expressions (expressions.py, functions.py, operators.py), data (data.py), training and optimizers
+(training.py). Nothing here depends on the limit.
 """
 
 from __future__ import annotations

@@ -49,8 +49,8 @@ class Scalar(Value):
 
 @dataclass(frozen=True, eq=False)
 class Ket(Value):
-    """`node` has slot 0, or no slot at all: a constant ket, of every width class. Inside E[k] it may have copies.
-    `over` is that of a scalar."""
+    """`node` has slot 0, or no slot: a constant ket, which belongs to every width class. Inside E[k] it may have copies.
+    `over` has the same meaning as for a scalar."""
 
     node: ir.Node
     over: tuple[Index, ...] = ()
@@ -75,7 +75,7 @@ class Broken(Value):
 
 @dataclass(frozen=True, eq=False)
 class Fitted(Value):
-    """What the loss fits: the outputs of a squared loss, otherwise the losses of the examples (layers.py)."""
+    """The fitted outputs: the outputs of a squared loss, otherwise the losses of the examples (layers.py)."""
 
     kind = "what the loss fits"
 

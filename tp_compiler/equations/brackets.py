@@ -123,7 +123,7 @@ class Brackets:
 
         return rebuild(expr, rule)
 
-    # -- what is met --------------------------------------------------------------------------------------------
+    # -- pairs of families -----------------------------------------------------------------------------------------
     def _pair(self, e: Expr) -> Pair | None:
         """The families of a bracket of kets that do not change with the steps of training."""
         kets = pair_of(e)

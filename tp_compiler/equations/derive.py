@@ -25,7 +25,7 @@ from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.program import Program
 from tp_compiler.ir.types import Index
 
-#: What is stated of a loop comes in sections: the rest, the loop itself, its updates, and what is made of all steps.
+#: The equations of a loop are printed in sections: the rest, the loop itself, its updates, and quantities over all steps.
 _UPDATES = frozenset({"state", "entry", "operator", "weight"})
 
 
@@ -36,7 +36,7 @@ def derive(program: Program, simplify: bool = True, closed_form: ClosedForm | No
     closed_form   `closed_form(f, g)` gives the formula of E f(g) for jointly Gaussian g (formulas.Gaussian), or None
     """
     known = Meeting()
-    while True:  # until no more products are found to meet: once for most programs, three times at the very most
+    while True:  # until no further products meet: once for most programs, three times at most
         derivation = _Derivation(program, simplify, known)
         derivation.walk()
         found = meeting(derivation.products.met, known)

@@ -1,4 +1,4 @@
-"""What training adds to a matrix: W_t = W + ΔW_t, entry by entry; a sum of outer products if the optimizer is linear.
+"""The updates of a matrix: W_t = W + ΔW_t, entry by entry, or as a sum of outer products if the optimizer is linear.
 
 An optimizer is linear if its next states are linear in the states and in the gradient, with numbers as
 coefficients: S_{t+1} = A_t S_t + B_t dW_t. Then ΔW_t = Σ_{s<t} a_{t,s} dW_s: with constant A, B a_{t,s} is a row of

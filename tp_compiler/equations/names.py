@@ -60,7 +60,7 @@ class Names:
         self.axes: dict[Expr, str] = {}
         self._symbols: dict[Index, Expr] = {}
         self._used: set[str] = set()
-        self._letters: dict[str, tuple[str, int]] = {}  # how an index is written -> what it runs over
+        self._letters: dict[str, tuple[str, int]] = {}  # spelling of an index -> its range
         self._labels: dict[bool, set[str]] = {True: set(), False: set()}
         self._counts: dict[str, int] = {}
         self.source = self._source(program, moving)
@@ -140,7 +140,7 @@ class Names:
         return (symbol, 0, index.size - 1) if is_time(index) else (symbol, 1, index.size)
 
     def local(self, symbols: Iterable[Expr]) -> dict[Expr, Expr]:
-        """i for i·2, where an equation has no other i: its own indices are its own business."""
+        """i for i·2 if an equation has no other i: names of bound indices are local to an equation."""
         symbols = list(symbols)
         taken = {s.name for s in symbols if _FRESH not in s.name}
         mapping = {}
@@ -162,7 +162,7 @@ class Names:
             k += 1
 
     def _axis_of(self, symbol: Expr) -> tuple[str, int]:
-        """What an index runs over; marks of renaming do not change that."""
+        """The range of an index, whatever marks renaming has added."""
         while symbol not in self.sizes and symbol.name[-1:] in _MARKS:
             symbol = like(symbol, symbol.name[:-1])
         return self.axes[symbol], self.sizes[symbol]
@@ -235,7 +235,7 @@ class Names:
 
 
 def _base(node: ir.Node) -> ir.Node:
-    """What a node only renames."""
+    """The node itself, or its argument if it only renames indices."""
     return node.args[0] if isinstance(node, ir.Reindex) and len(node.args) == 1 else node
 
 

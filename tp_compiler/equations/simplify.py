@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 
 #: Products are multiplied out into at most so many brackets; beyond, they are more readable as they are.
 MAX_TERMS = 12
-#: A bracket of more operations than this is no simpler than its name.
+#: A bracket with more operations than this is kept under its name.
 _SHORT = 6
-#: Products and definitions that brackets are followed back through, at most: deep programs keep their names.
+#: The most products and definitions that brackets are traced back through: deep programs keep their names.
 MAX_DEPTH = 32
 
 

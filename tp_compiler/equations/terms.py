@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import sympy as sp
 from sympy.core.symbol import Str
 
-#: SymPy has no types of its own; the alias says what is meant.
+#: SymPy is untyped; the alias documents the intent.
 Expr: TypeAlias = Any
 
 
@@ -243,7 +243,7 @@ class Stacked(sp.Expr):
 
 def place_of(named: Named) -> tuple[str, tuple[Expr, ...]]:
     """`h[:,1]` over (i) is the member (i, 1) of h. An index that the value does not carry (the cotangent of a member may
-    be one ket for all of a family) has no place."""
+    be one ket for a whole family) is left out."""
     name, _, pattern = named.label.partition("[")
     if not pattern:
         return name, named.indices
@@ -301,7 +301,7 @@ class Joined(sp.Expr):
     is_real = True
 
 
-#: What functions of finite matrices bind beside their hidden indices, as positions in (rows, cols).
+#: What functions of finite matrices bind in addition to their hidden indices, as positions in (rows, cols).
 _BOUND = {"solve": (1,), "logdet": (0, 1)}
 
 
@@ -407,7 +407,7 @@ def rebound(expr: Expr, body: Callable[[Expr], Expr], new: Mapping[Expr, Expr]) 
 
 
 def _replaced(expr: Expr, new: Mapping[Expr, Expr]) -> Expr:
-    """Free indices replaced; a binder inside that binds one of them again has its own."""
+    """Replace free indices; a binder inside that binds one of them again hides it."""
     if not any(not new.keys().isdisjoint(bound(b)) for b in expr.atoms(*BINDERS)):
         return expr.xreplace(dict(new))
 
@@ -513,7 +513,7 @@ def recopied(expr: Expr, new: Mapping[int, int]) -> Expr | None:
 
 
 def copies_of(expr: Expr) -> frozenset[int]:
-    """The copies in which an expression is random, 0 for the row; an expectation removes its own."""
+    """The copies in which an expression is random, 0 for the row; an expectation removes the copies it averages over."""
     found: set[int] = set()
     todo = [expr]
     while todo:

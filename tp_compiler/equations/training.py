@@ -1,4 +1,4 @@
-"""The equations of a training loop: states, products with trained matrices, and what the matrices learn.
+"""The equations of a training loop: states, products with trained matrices, and updates of the matrices.
 
 |h_t> = W_t|x_t> = Ŵ|x_t> + Ẇ|x_t> + ΔW_t|x_t> (Tensor Programs IVb, Theorem 2.7.3 unwound), one equation for all t. The
 states of an optimizer are entrywise: kets where the parameter is a ket, and for a matrix natural entries ΔW⁽⁰¹⁾, random
@@ -77,7 +77,7 @@ class Training:
         self.gradients = _gradients(flow, set(slots))
         self.parameter = {slot: s.name.split(".")[0] for slot, s in slots.items()}
         self.dW: dict[int, Equation] = {}
-        self.arguments: dict[tuple[str, bool], set[str]] = {}  # what a matrix (or its transpose) is applied to
+        self.arguments: dict[tuple[str, bool], set[str]] = {}  # arguments of a matrix (or of its transpose)
         self.made = _made_by_functions_of_matrices(flow.nodes)
 
     def _symbol(self, state: ir.State) -> Named:

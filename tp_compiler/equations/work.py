@@ -112,7 +112,7 @@ class Work:
     def _label(self, node: ir.Node, is_ket: bool) -> str:
         """The name in the source; t comes before fixed positions."""
         name, written = self.names.source[node]
-        # An index that the value does not carry has no place: |h[i,1]> = |x> is h_1.
+        # An index that the value does not carry is left out: |h[i,1]> = |x> is h_1.
         positions = tuple(p for p in written if isinstance(p, int) or p in node.type.indices)
         return self.names.label(name, positions, is_ket, timed=self.is_current(node))
 
@@ -133,7 +133,7 @@ class Work:
         return Ket(label, 0, *([self.names.time] if looped else []), *(slots[s] for s in order))
 
     def _fresh(self, node: ir.Node, stem: str, is_ket: bool) -> str:
-        """dh for the cotangent of what has been called h; else a fresh name."""
+        """dh for the cotangent of h; otherwise a fresh name."""
         primal = self.names.primal(node)
         value = self.expr.get(primal) if primal is not None else None
         if isinstance(value, Ket if is_ket else Scalar):
@@ -161,7 +161,7 @@ class Work:
         return weight > 2 * _LONG or (count > 1 and weight > _SHARED and bool(value.count_ops() > _SHARED))
 
     def named(self, node: ir.Node, value: Expr, always: bool = False) -> Expr:
-        """The value by its name: that of a family with the same value, or a new one with its equation. Numbers and
+        """The name for a value: of a family with the same value, or a new name with its equation. Numbers and
         pairs of kets are not named, unless `always`."""
         value = self.clean(value)
         short = isinstance(value, Named) or (not always and (not value.args or pair_of(value)))

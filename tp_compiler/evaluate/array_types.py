@@ -28,7 +28,7 @@ Whole = NDArray[np.integer]
 Places = tuple[Whole, ...]
 #: How far numbers may be off: None where they are not, else numbers that broadcast to them.
 Error = Numbers | None
-#: What a run gives by the names of outputs.
+#: The results of a run, by output name.
 Outputs = dict[str, Array | Diagnostic]
 
 

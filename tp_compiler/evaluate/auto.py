@@ -34,7 +34,7 @@ QUICK = 1.0  # seconds: what takes less by coefficients has a value, whatever th
 
 @dataclass
 class Question:
-    """A program and how to evaluate it; what has been answered so far, and why the outputs that are left are left."""
+    """A program and how to evaluate it; the answers so far, and the reason why each remaining output has none."""
 
     program: Program
     options: Options
@@ -210,7 +210,7 @@ def _flows(question: Question) -> bool:
 
 
 def _drawn(question: Question, o: Output) -> bool:
-    """Whether an output depends on values of `clt` scalars in such a way that its law is not Gaussian by itself."""
+    """Whether an output depends on values of `clt` scalars such that its law is not Gaussian unless they are fixed."""
     return o.node.type.random and not is_gaussian(o.node)
 
 

@@ -16,7 +16,7 @@ from tp_compiler.evaluate.array_types import Array, Error, Mask, Numbers
 EPS = 2.0**-53
 GRID = 2.0**20  # multiples of 2^-20 below 2^32 are taken to be exact: sums and products of small whole numbers are
 LARGE = 2**12  # entries; an array of more may have one error for all
-_LOOKED_AT = 64  # entries of a large array, to see that some are no whole numbers
+_LOOKED_AT = 64  # entries of a large array examined for one that is not an integer
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def plainly_rounded(result: Array) -> bool:
 
 
 def of_product(result: Array, error: Error | Bulk, number: float, off: float) -> Bulk | None:
-    """The error of x · number, of that of the large array x; None where the entries must be looked at."""
+    """The error of x · number from the error of the large array x; None if the entries must be examined."""
     own, size = of(error), abs(number)
     if own is None or not size or not math.isfinite(size) or not plainly_rounded(result):
         return None

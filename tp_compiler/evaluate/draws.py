@@ -233,7 +233,7 @@ class Draws:
         return law
 
     def _levels(self) -> Answers:
-        """Draws (and particles) doubled until the errors meet the tolerance."""
+        """Double the draws (and particles) until the errors meet the tolerance."""
         values: list[dict[str, Any]] = []
         spreads: list[dict[str, Any]] = []
         failed: dict[str, Diagnostic] = {}
@@ -332,7 +332,7 @@ class Draws:
         return {name: _concatenated([r[name] for r in runs]) for name in runs[0]}
 
     def _resolution(self, samples: int, count: int) -> int:
-        """The size with which the bias of a level decreases: that of actual particles, or of draws of numbers alone."""
+        """The size with which the bias of a level decreases: the number of particles, or of draws if only numbers are drawn."""
         if samples == 1:
             return count
         pairs = None if self.certain or self.affine else self._paired(_part(samples, count))
@@ -346,8 +346,8 @@ class Draws:
         return self._pairs[count]
 
     def _normal(self, count: int, number: int) -> Float[Array, "draws scalars"]:
-        """Standard normal vectors with mean 0 and, where they are enough, covariance 1, as the law has: what is linear
-        in them, and its covariance, has no error."""
+        """Standard normal vectors with sample mean 0 and, if there are enough of them, sample covariance 1, like the law: linear
+        functions of them, and their covariances, have no error."""
         half = max(1, count // 2)
         points = Points(half, (self.options.seed, number, 104729), self.size, self.options.method == "mc")
         drawn = points.draw(self.size)

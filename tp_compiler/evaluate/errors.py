@@ -1,4 +1,4 @@
-"""Error bounds of exact numbers: what quadrature leaves and what rounding does, propagated through every
+"""Error bounds of exact numbers: the errors of quadrature and of rounding, propagated through every
 operation, entry by entry. All these rules are here; `exact` and `gaussian` call them.
 
 An error is None (none at all), or an array that broadcasts to its values. A number lies within its error and within the
@@ -30,12 +30,12 @@ Where = bool | np.bool_ | Mask
 _IN_CACHE = 2**15  # entries that are looked at at once
 MOST_ENTRIES = 2**18  # an array of more has one error for all
 PROBES = 3
-LINEAR = 1e-7  # errors below this part of a value: the derivative says it all
-NEGLIGIBLE = 1e-13  # an error below this part of a value does not show in what is printed
+LINEAR = 1e-7  # relative errors below this: the derivative suffices
+NEGLIGIBLE = 1e-13  # a relative error below this is not visible in the printed value
 
 
 def rounding(result: Numbers, size: Numbers | None = None) -> Error:
-    """That of an operation with this result; of a sum whose terms are as large as `size`."""
+    """The rounding error of an operation with this result, or of a sum whose terms are as large as `size`."""
     result = np.asarray(result)
     if result.size > MOST_ENTRIES and (size is None or np.ndim(size) == 0):
         return _worst_rounding(result, size)
@@ -136,7 +136,7 @@ def applied(
 
 
 def interval(value: Numbers, error: Error, of: Range = ANY) -> tuple[Numbers, Numbers]:
-    """Where a number lies: within its error, and within its range."""
+    """The interval in which a number lies: within its error, and within its range."""
     if error is None:
         return value, value
     low, high = np.maximum(value - error, of[0]), np.minimum(value + error, of[1])

@@ -1,5 +1,5 @@
 """The effect of instructions on labelled arrays, one row each: the table shared by the evaluators of samples, formulas and
-coefficients share.
+coefficients.
 
 A row gives the array of a node over the labels `own` from its arguments and their labels. Labels are indices and
 dimensions of neurons; a row knows nothing of particles, tiles or coordinates.

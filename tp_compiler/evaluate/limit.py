@@ -15,7 +15,7 @@ from tp_compiler.results import Run
 from tp_compiler.signatures import LimitOptions
 
 
-@np.errstate(all="ignore")  # what is not finite is found and named, not warned of
+@np.errstate(all="ignore")  # values that are not finite are detected and reported, without NumPy's warnings
 def limit(program: Program, **options: Unpack[LimitOptions]) -> Run:
     """The infinite-width limit of every output of a program (Tensor Programs IVb, Thm 2.6.10).
 

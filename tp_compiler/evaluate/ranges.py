@@ -1,7 +1,7 @@
-"""Bounds of the values of an instruction, whatever is drawn: interval arithmetic on formulas.
+"""Bounds of the values of an instruction for all draws: interval arithmetic on formulas.
 
 Only the formula itself is used: exp is positive, softplus too, so exp(-softplus(x)) lies between 0 and 1.
-If nothing is known the range is the whole line. Used to distinguish a bounded tail from one that may be heavy.
+If nothing is known, the range is the whole line. Ranges distinguish bounded tails from tails that may be heavy.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ class Phases:
         return sorted(everything, key=lambda n: n.serial)
 
     def roots(self) -> list[ir.Node]:
-        """What a step must keep until its end: the next states and the traced scalars."""
+        """The values a step must keep until its end: the next states and the traced scalars."""
         following = [self.loop.following[s] for s in self.states] if self.loop else []
         return [*following, *(t.args[0] for t in self.traces)]
 

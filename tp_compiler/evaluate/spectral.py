@@ -21,7 +21,7 @@ from tp_compiler.shapes import Float
 
 #: Singular values below this part of the largest are zero: with momentum they soon span seven decades.
 CUT = 1e-7
-#: What is this part of a matrix or less is rounding.
+#: Parts of a matrix this small relative to it, or smaller, are rounding.
 ROUNDING = 1e-12
 #: Two eigenvalues that differ by this part or less are equal.
 MEET = 1e-9

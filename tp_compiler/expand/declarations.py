@@ -19,7 +19,7 @@ from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.model import Declared
 from tp_compiler.ir.types import Axis, Index, N
 
-#: Data of more numbers are declared again as they were, from their file or drawn, where they do not stand in the text.
+#: Larger data are declared as in the source (read from a file or drawn), unless the source lists them.
 MAX_INLINE = 64
 
 

@@ -10,7 +10,7 @@ from tp_compiler.ir import nodes as ir
 from tp_compiler.ir import operators as v
 from tp_compiler.ir.types import Index
 
-#: How a node is written, at a place of its own: as it is, or in a bra.
+#: Writes a node where it is needed: as it is, or in a bra.
 Write = Callable[[ir.Node], Piece]
 
 

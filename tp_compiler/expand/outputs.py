@@ -46,7 +46,7 @@ class Outputs:
             yield f"output {self._line(output, target, k in self.merged, fresh)}"
 
     def _line(self, output: Output, target: Target, merged: bool, fresh: Iterator[str]) -> str:
-        """`f[i]`, `f[i] = ...`, or `<x|y>`: where the name is a text, it is that of the new line."""
+        """`f[i]`, `f[i] = ...`, or `<x|y>`: a name given as text names the new line."""
         over = self.clock in output.indices
         at = Place(AFTER, True) if over else Place(self.plan.region(output.node))
         env = self.expressions.brackets(i for i in output.indices if i != self.clock)

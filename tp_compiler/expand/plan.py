@@ -19,7 +19,7 @@ from tp_compiler.ir.walk import reachable
 from tp_compiler.transform.steps import changing
 
 BEFORE, LOOP, AFTER = "before", "loop", "after"
-#: Leaves and operations of one statement; what a repeated part must weigh to get a statement.
+#: The most leaves and operations in one statement; the least in a repeated part that gets its own statement.
 MAX_WEIGHT = 14
 REPEATED = 3
 #: What stands under copies cannot be taken apart into statements; beyond this it is refused.
@@ -63,7 +63,7 @@ class Plan:
         self.weights: dict[ir.Node, int] = {}
         self._choose()
 
-    # -- what is written ----------------------------------------------------------------------------------------
+    # -- nodes as written ---------------------------------------------------------------------------------------
     def args(self, node: ir.Node) -> tuple[ir.Node, ...]:
         return self.forms.of(node).args
 
@@ -154,7 +154,7 @@ class Plan:
         """The nodes that the statement of a node reads by name."""
         return {a for part in self.inline(node) for a in self.args(part) if a in self.bound}
 
-    # -- what is worth a statement --------------------------------------------------------------------------------
+    # -- choice of statements -------------------------------------------------------------------------------------
     def _choose(self) -> None:
         uses: dict[ir.Node, int] = dict.fromkeys(self.order, 0)
         for node in (*self.roots, *(a for n in self.order for a in self.args(n))):

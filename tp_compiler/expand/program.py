@@ -22,7 +22,7 @@ from tp_compiler.frontend.parse import parse
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.model import Copied, Model
 
-#: A text is read and written again until it stays as long as it is: what reads alike is found at the second reading.
+#: A text is read and written again until it gets no shorter: equal expressions are found at the second reading.
 MAX_ROUNDS = 4
 
 

@@ -40,7 +40,7 @@ class Place:
 
 
 class Reading:
-    """What has a name is read by it; the class built on this one has rules for the other forms."""
+    """A named value is written by its name; the derived class has rules for the other forms."""
 
     def __init__(self, plan: Plan, naming: Naming, indices: Indices):
         self.plan = plan

@@ -1,4 +1,4 @@
-"""The training loop: what a step computes, the gradients of its loss, and the `update` lines."""
+"""The training loop: the computation of a step, the gradients of its loss, and the `update` lines."""
 
 from __future__ import annotations
 

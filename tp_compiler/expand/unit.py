@@ -60,7 +60,7 @@ class Unit:
         match node:
             case ir.Stop(args=(x,)):
                 return self._kept(x)
-            case ir.InitialKet():  # its declaration is written as it stands
+            case ir.InitialKet():  # its declaration is copied unchanged
                 return node
         return None if node.args else node
 

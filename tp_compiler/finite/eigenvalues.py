@@ -13,7 +13,7 @@ from tp_compiler.finite.array_types import Values
 from tp_compiler.ir.primitives import PRIMITIVES
 from tp_compiler.shapes import Float
 
-#: Eigenvalues closer than this (in the largest one) are taken for one, whose slope is that of the midpoint.
+#: Eigenvalues closer than this (relative to the largest) count as equal, with the slope at the midpoint.
 CLOSE = 1e-5
 
 

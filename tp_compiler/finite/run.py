@@ -33,7 +33,7 @@ class Samples:
     seeds: int  # fewer than asked for where the run was interrupted
 
 
-@np.errstate(all="ignore")  # what is not finite is found and named, not warned of
+@np.errstate(all="ignore")  # values that are not finite are detected and reported, without NumPy's warnings
 def samples(
     program: Program,
     width: int,

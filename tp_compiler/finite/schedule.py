@@ -151,7 +151,7 @@ class _Graph:
         if part is not None:
             return part.needs
         if isinstance(node, ir.Unavailable | ir.Trace):
-            return []  # a refusal, and what the loop has recorded
+            return []  # a refusal, or values recorded by the loop
         extra = (node.matrix.variance,) if isinstance(node, ir.MatMul) else ()
         return list(dict.fromkeys((*node.args, *extra)))
 

@@ -125,7 +125,7 @@ def _is_expression(statement: list[Token], at: int) -> bool:
     return operator or here in OPENS_OPERAND
 
 
-#: Two operators side by side that other languages have, and what is written here.
+#: Doubled operators of other languages, and what to write instead.
 _DOUBLED = {"**": "write powers as `x^2`", "//": "divide with `/`"}
 
 

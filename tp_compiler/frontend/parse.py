@@ -59,7 +59,7 @@ def tokenize(source: Source, found: Diagnostics) -> tuple[Iterator[list[Token]],
         if len(value) > MAX_WORD and kind in _WORDS:
             span = Span(source, at - len(value), at)
             found.add(Diagnostic("NX017", f"this word has {len(value)} characters", span, f"use at most {MAX_WORD}"))
-            value = value[:1]  # the program is refused: what is left of it is to take no time
+            value = value[:1]  # the program is refused anyway: parse the rest quickly
         raw.append(Token(kind, value, found_here.start(kind), line, None, None, None, at))
         if len(raw) > MAX_TOKENS:
             span = Span(source, at - len(value), at)

@@ -64,7 +64,7 @@ OPERAND_ENDS = frozenset(
 #: The tokens that an operand can begin with.
 OPENS_OPERAND = frozenset(["NAME", "NUMBER", "LPAR", "KET_OPEN", "BRA_OPEN", "CLT"])
 
-#: A line that ends in one of these goes on.
+#: A line that ends in one of these continues on the next line.
 CONTINUES = {"ADDOP", "MULOP", "CARET", "EQUAL", "ASSIGN", "TILDE", "COLON", "COMMA", "RANGE"}
 _CLOSERS = {"RPAR": "LPAR", "RSQB": "LSQB", "RBRACE": "LBRACE"}
 _SIGN = {"LPAR": "(", "LSQB": "[", "LBRACE": "{", "KET_OPEN": "|", "BRA_OPEN": "<"}

@@ -23,7 +23,7 @@ from tp_compiler.ir.types import Axis, Index, Width
 Member = tuple[int | None, ...]
 #: Brackets of a name: indices, and positions for a member of a family.
 Brackets = tuple[Index | int, ...]
-#: What the source calls a node.
+#: The names of nodes in the source.
 Names: TypeAlias = Mapping[Node, tuple[str, Brackets]]
 Leaf = Node | MatrixSymbol
 
@@ -39,7 +39,7 @@ class WidthPowers:
     `surviving`. `refused`: why there is no limit, with a `remedy` and, if one place is responsible, `at`.
     """
 
-    natural: bool = False  # as named mup and ntk are: no powers of n stand beside natural units
+    natural: bool = False  # like `mup` and `ntk`: natural units, without further powers of n
     refused: str = ""
     operator: bool = False
     starts: Mapping[tuple[str, bool], float] = field(default_factory=dict)

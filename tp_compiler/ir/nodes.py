@@ -50,7 +50,7 @@ _serial = count()
 class Node:
     """Common to all instructions: the type, the place in the source, the argument nodes."""
 
-    #: The names of the arguments, as the method of `Builder` has them; the last one starred where it stands for any number.
+    #: The names of the arguments, as in the method of `Builder`; the last is starred if it takes any number.
     takes: ClassVar[tuple[str, ...]] = ()
     #: "entries": every entry is a fixed linear combination of entries of the first argument (of all, where their number
     #: is any) on the same neurons. "kets": as linear, but on other neurons. "": anything else.
@@ -237,7 +237,7 @@ class Along(Node):
 
     takes = ("x",)
     linear = "entries"
-    #: What the language calls it.
+    #: Its name in the language.
     word: ClassVar[str]
 
     index: Index

@@ -113,7 +113,7 @@ _INF = math.inf
 _GAUSS = "exp(-x*x/2) * 0.3989422804014327"
 
 _ROWS = (
-    # arithmetic; degrees and ranges of what has several arguments are worked out where they are asked for
+    # arithmetic; degrees and ranges of functions of several arguments are computed where they are needed
     Primitive("add", None, lambda *a: math.fsum(a), polynomial=True),
     Primitive("mul", None, lambda *a: math.prod(a), polynomial=True),
     Primitive("div", 2, lambda x, y: x / y, (_d("1 / y"), _d("-x / (y*y)")), pole=1),

@@ -231,7 +231,7 @@ class OperatorUpdate:
 
     value: op.Operator
     following: Mapping[str, op.Operator | ir.Node]
-    span: Span  # of what is returned
+    span: Span  # of the returned value
     at: Span  # where mistakes are shown
 
 

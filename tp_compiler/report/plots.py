@@ -120,7 +120,7 @@ def _deviation(panel: Axes, check: OutputCheck) -> None:
     panel.set_xlabel("width n")
     panel.set_ylabel("RMS deviation from the limit")
     panel.set_xscale("log", base=2)
-    seen = deviation > 0  # an output that is exact at every width has no place on a logarithmic axis
+    seen = deviation > 0  # an output that is exact at every width cannot be shown on a logarithmic axis
     if not seen.any():
         panel.text(0.5, 0.5, "no deviation", ha="center", transform=panel.transAxes)
         return

@@ -173,7 +173,7 @@ def _dot_first(derivative: Expr) -> tuple[Expr, Expr]:
 
 
 # -- pages -----------------------------------------------------------------------------------------------------------
-#: The width of a page's text in points, and of what stands in a notebook.
+#: The width in points of the text on a page, and of a notebook's output.
 _PAGE, _SCREEN = 330.0, 560.0
 #: A statement of more rows than this may run over a page's end.
 _TOGETHER = 8

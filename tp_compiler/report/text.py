@@ -15,7 +15,7 @@ from tp_compiler.results import Array, Estimate, Run
 if TYPE_CHECKING:
     from tp_compiler.finite.converge import OutputCheck, Verification
 
-#: What the footer calls a setting, in this order; settings that are not listed come after under their own name.
+#: The names of settings in the footer, in this order; settings not listed follow under their own name.
 _SETTING_NAMES = {
     "width": "n",
     "seeds": "seeds",

@@ -35,9 +35,9 @@ class Architecture(Verdict):
 
     conditions: tuple[Condition, ...]
     r: Fraction
-    updates: dict[str, Order]  #: parameter: what its own update moves, moves by n^this
-    problems: tuple[str, ...]  #: what blows up or stands still, with its power
-    notes: tuple[str, ...] = ()  #: what does not learn because members of a family start alike
+    updates: dict[str, Order]  #: parameter: its update moves the quantities it acts on by n^this
+    problems: tuple[str, ...]  #: quantities that blow up or do not move, with the power
+    notes: tuple[str, ...] = ()  #: parameters that do not learn because members of a family start equal
 
 
 class Analysis:

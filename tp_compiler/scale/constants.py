@@ -60,7 +60,7 @@ def law(row: Row) -> tuple[float | None, float | None]:
 
 def _start(row: Row, into: Fraction) -> float:
     """The factor of an entry at initialisation."""
-    deviation = law(row)[1] or 1.0  # what is 0, or no single number, is said apart
+    deviation = law(row)[1] or 1.0  # a deviation that is 0, or differs between entries, is reported separately
     summed = {Kind.HIDDEN: into / 2, Kind.OUTPUT: into}.get(row.raw.kind, ZERO)
     return deviation * math.exp(-summed)
 

@@ -25,7 +25,7 @@ from tp_compiler.ir.types import Axis, Index
 from tp_compiler.scale.program import Reading
 from tp_compiler.transform.gradient import Leaf
 
-#: Random values that what is pinned does not depend on.
+#: Random values of the brackets; pinned numbers do not depend on them.
 DRAWS = 3
 EQUAL = 1e-9
 Positions = tuple[int, ...]
@@ -39,7 +39,7 @@ class Alike:
     axes: frozenset[Axis]
     pinned: frozenset[ir.Node]
     zero: frozenset[ir.Node]
-    brackets: tuple[ir.Node, ...]  # the brackets over the axes: where they fluctuate by order one, nothing is alike
+    brackets: tuple[ir.Node, ...]  # the brackets over the axes: if they fluctuate by order one, members are not alike
 
 
 def alike(reading: Reading, vanishes: Callable[[ir.Contract], bool]) -> Alike:

@@ -35,7 +35,7 @@ Key = tuple[str, bool, Member]
 #: The row of brackets that are read by a ket which enters features, too.
 TIED: Key = ("output", False, ())
 
-#: Where an entry of a parameter stands in natural units, as a power of n: W = w, |u> = w, |v> = n w.
+#: The size of an entry of a parameter in natural units, as a power of n: W = w, |u> = w, |v> = n w.
 NATURAL = {Kind.HIDDEN: HALF, Kind.OUTPUT: Fraction(1)}
 
 

@@ -9,7 +9,7 @@ from functools import cache
 
 from tp_compiler.ir.primitives import PRIMITIVES
 
-#: A power of n; -inf for what is 0.
+#: A power of n; -inf stands for 0.
 Order = Fraction | float
 NOTHING = -math.inf
 CONSTANT = Fraction(0)

@@ -40,7 +40,7 @@ class Indicators:
     by_update: bool  #: θ'_{L+1} = 1(a_{L+1} + c_{L+1} = 1): updating the readout moves f
     by_features: bool  #: θ'_{Lf} = 1(r + readout = 1): moving features move f
     random_start: bool  #: f_0 is Gaussian, not 0: a_{L+1} + b_{L+1} = 1/2
-    kernel_layers: tuple[int, ...]  #: operator regime: the layers, L + 1 included, whose term stands in the operator
+    kernel_layers: tuple[int, ...]  #: operator regime: the layers, L + 1 included, that have a term in the operator
 
     @property
     def lag(self) -> bool:

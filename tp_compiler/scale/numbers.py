@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-#: What an exponent may be given as; never a float, so that 1/3 is 1/3.
+#: Accepted types of an exponent; floats are excluded, so that 1/3 is 1/3.
 Exponent = Fraction | int | str
 
 HALF = Fraction(1, 2)

@@ -85,7 +85,7 @@ class Entrywise(Optimizer):
     """Q acts on entries and has a degree: TP IVb 2.1."""
 
     degree: Fraction = ONE
-    eps: int = 0  #: eps stands beside this power of a gradient entry; 0: there is none
+    eps: int = 0  #: eps is added to this power of a gradient entry; 0: no eps
 
     def step(self, g: Gradient) -> Fraction:
         return self.degree * g.entry + g.inputs

@@ -172,7 +172,7 @@ def _lr_reason(row: Optimizer, g: Gradient, scale: Fraction, lr: Fraction) -> st
     return f"{row.why(g)}{through}; lr = {power(lr)} makes the update move the layer's output by {order(moved)}"
 
 
-#: What has rows, which Nero keeps at unit norm.
+#: Kinds with rows, which Nero keeps at unit norm.
 _ROWS = (Kind.INPUT, Kind.EMBEDDING, Kind.HIDDEN, Kind.OUTPUT)
 
 

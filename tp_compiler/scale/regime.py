@@ -41,7 +41,7 @@ REAL_WIDTH = 1e6
 #: Averages over samples are good to this.
 SAMPLED = 1e-3
 
-#: What makes a class without a limit one that has one.
+#: How to change a parametrization without a limit into one that has a limit.
 REMEDIES = {
     Regime.UNSTABLE: "increase c, which makes updates smaller",
     Regime.UNFAITHFUL: "choose d so that the optimizer sees gradients of size Θ(1)",

@@ -22,7 +22,7 @@ from tp_compiler.scale.optimizers import Kind
 from tp_compiler.scale.program import Reading, read
 from tp_compiler.scale.raw import Raw
 
-#: What a program without `train` is answered for.
+#: Optimizers assumed for a program without `train`.
 USUAL = ("Adam", "SGD")
 #: The parametrizations that every program is compared with.
 COMPARED = ("mup", "ntk", "standard")

@@ -236,7 +236,7 @@ def _powered(x: Size, power: Fraction) -> Size:
     """x^p: Δ(x^p) is x^p Δx/x, or Δx^p where x moves by more than itself."""
     if power == 0:
         return FIXED
-    if x.start == NOTHING and power < 0:  # 1/0: what it becomes in training, at best
+    if x.start == NOTHING and power < 0:  # 1/0: at best its size in training
         return FIXED if x.moves == NOTHING else Size(power * x.moves)
 
     def move(change: Order) -> Order:
@@ -296,7 +296,7 @@ def _clt(of: Sizes, node: ir.Node) -> Size:
 
 Rule = Callable[[Sizes, ir.Node], Size]
 
-#: One rule an instruction; what is linear is as large as what it is made of.
+#: One rule per instruction; a linear instruction is as large as its largest argument.
 RULES: dict[type[ir.Node], Rule] = {
     **dict.fromkeys((kind for kind in ir.INSTRUCTIONS if kind.linear == "entries"), _largest),
     ir.Constant: _constant,

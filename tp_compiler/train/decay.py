@@ -25,7 +25,7 @@ from tp_compiler.transform.linear import split_linear
 #: Runs the optimizer for one parameter.
 Run = Callable[[Parameter], Stepped]
 
-#: The degree of what is no polynomial.
+#: The degree given to functions that are not polynomials.
 _NONLINEAR = 1000
 
 

@@ -303,7 +303,7 @@ class Layers:
         return tuple(dict.fromkeys(i for root in outputs for i in root.type.indices if i.axis in counted))
 
 
-# ---------------------------------------------------------------------------------------------- what the loss fits
+# --------------------------------------------------------------------------------------------------- fitted outputs
 def fitted(build: Builder, loss: ir.Node, leaves: Iterable[Leaf], span: Span) -> list[ir.Node]:
     """The outputs f of a squared loss, such as mean[i]((f[i] - y[i])^2); of any other loss the losses of the examples,
     which makes K-FAC's factor the empirical Fisher."""

@@ -17,7 +17,7 @@ from tp_compiler.ir.types import Type
 from tp_compiler.ir.walk import reachable
 from tp_compiler.transform.linear import split_linear
 
-#: What an optimizer does to one parameter: (update, part along W_0, following values of the states).
+#: The result of a step for one parameter: (update, part along W_0, next values of the states).
 Stepped = tuple[ir.Node, ir.Node | None, dict[ir.State, ir.Node]]
 
 

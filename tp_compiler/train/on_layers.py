@@ -129,7 +129,7 @@ class _Host:
         build = self.build
         others = [slot for slot, _ in node.type.slots if slot]
         if slots == (0,) and others and not any(_is_entry(n) for n in reachable([node])):
-            # The mean over the rows as a ket of its own, at the columns: no average inside of another.
+            # The mean over the rows as a separate ket, over the columns: averages are not nested.
             ket = build.contract((exchanged(build, node, others[0], span),) * power, over, (others[0],), span)
             return build.copy(ket, others[0], span)
         return build.contract((node,) * power, over, slots, span)

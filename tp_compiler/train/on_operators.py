@@ -110,8 +110,8 @@ class _Host:
     steps: int  # how many steps of gradients the basis holds: 1 for an optimizer without memory
     count: ir.Node
     span: Span
-    own: bool  # the program's own optimizer, in which mistakes are shown where they are
-    factors: dict[FactorKey, Factor] = field(default_factory=dict)  # what the body asked for in the runs before
+    own: bool  # an optimizer defined in the program: errors are shown inside its body
+    factors: dict[FactorKey, Factor] = field(default_factory=dict)  # requested by the body in earlier runs
     wanted: dict[FactorKey, Factor] = field(default_factory=dict)
     sides: dict[str, tuple[Side, Side]] = field(default_factory=dict)
     parts: dict[str, frozenset[str]] = field(default_factory=dict)  # which parts of a WorkedOut a state has

@@ -143,7 +143,7 @@ class Updates:
         slope = self._scaled(entries(build, self.gradient, matrix, slot, span))
         keep = ir.State(f"{target.name}.keep", Type(own), build.constant(1, span), span)
         kept: ir.Node = build.constant(1, span)
-        for _ in range(2):  # with decay the initial entries shrink, and `p` contains what is left of them
+        for _ in range(2):  # with decay the initial entries shrink, and `p` contains the remainder
             saved = dict(states.following)
             current = build.add(build.mul(kept, entry, span), learned, span)
             parameter = Parameter(target.name, kind, current, slope, entry)

@@ -45,7 +45,7 @@ MAX_TERMS = 20_000
 MAX_DEPTH = 500
 
 
-#: What a matrix function does to a ket (low_rank.py).
+#: Applies a matrix function to a ket (low_rank.py).
 WorkOut: TypeAlias = "Callable[[Algebra, Function, ir.Node, Span], ir.Node]"
 
 
@@ -77,7 +77,7 @@ class Algebra:
             raise error("NX134", f"this operator {shown}", span, "apply its parts to a ket one after another")
         return op
 
-    # -- what an operator does ----------------------------------------------------------------------------------
+    # -- application of operators -------------------------------------------------------------------------------
     def apply(self, op: Operator, x: ir.Node, span: Span) -> ir.Node:
         """The ket op|x>."""
         if any(slot != 0 for slot, _ in x.type.slots):

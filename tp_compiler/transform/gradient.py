@@ -25,7 +25,7 @@ from tp_compiler.transform.slots import exchanged
 
 Leaf = ir.Node | ir.MatrixSymbol
 Label = Index | int
-#: Own index of a node -> the index of f, or the position, it is tied to; sorted, so that pieces can be told apart.
+#: Own index of a node -> the index of f, or the position, it is tied to; sorted, so that pieces can be compared.
 Ties = tuple[tuple[Index, Label], ...]
 
 

@@ -231,7 +231,7 @@ def _pure(f: Univariate) -> Sided | None:
 
 
 def _of_sides(order: float, right: float, left: float) -> Univariate:
-    """right·x₊^n + left·(-x)₊^n (0 at 0) under its own name, if it has one."""
+    """right·x₊^n + left·(-x)₊^n (0 at 0), by name if it has one."""
     if order < 0 or order != int(order):
         return real_power(order, right, left)
     order = int(order)

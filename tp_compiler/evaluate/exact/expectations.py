@@ -57,14 +57,14 @@ MOST_MOMENTS = 8  # degree of a polynomial expectation
 COST = {1: 2e-5, 2: 7e-4, 3: 5e-2}  # seconds of an integral over one, two, three Gaussians, about
 T = TypeVar("T")
 PATIENCE = 15.0  # seconds of quadrature in one program; beyond, sampling everything at once is cheaper
-SMALL = 1e-75  # coefficients of Gaussians: fourth powers of smaller ones are no doubles
-HIGH = 16  # a power above meets other functions by quadrature
+SMALL = 1e-75  # coefficients of Gaussians: fourth powers of smaller ones underflow
+HIGH = 16  # products of a higher power with other functions are integrated by quadrature
 MOST_PROBED = 4096  # entries of a closed form that are computed again, to see how far errors carry
 MOST_ONE_BY_ONE = 64  # variances; of more, a bound of the derivative tells the error
 MOST_INTEGRALS = 16  # integrals that are
-CONVERGED = 1e-5  # a larger part of the largest value is no result; cancellation leaves so much of what is large before
-SETTLED = 1e-10  # but an error below may be any part of a small value
-MOST_DEGREE = 256  # of a polynomial that is integrated by an exact rule
+CONVERGED = 1e-5  # a larger error relative to the largest value is not accepted; cancellation of large terms leaves this much
+SETTLED = 1e-10  # an error below this may be any fraction of a small value
+MOST_DEGREE = 256  # of a polynomial integrated by an exact rule
 MOST_NODES = 2**22  # of such a rule
 MOST_ENTRIES = 2**27  # numbers in one array
 
@@ -619,7 +619,7 @@ class _Reader:
         return np.where(c * c >= v1 * v2 * (1 - 16 * self.worst), np.sign(c) * np.sqrt(np.abs(v1 * v2)), c)
 
     def moved(self, function: Callable[[_Reader], Array | None], value: Array, most: int) -> errors.Error:
-        """How far `function`, evaluated before, is off because of errors in what it read. A large array is examined in part, and
+        """The error of `function`, evaluated before, due to errors in its inputs. A large array is examined in part, and
         has one relative error."""
         if not self.worst:
             return None

@@ -21,9 +21,9 @@ from tp_compiler.ir import nodes as ir
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """`atoms`: members of families, `whole`: families of which any member may be in it, `families`: those of both.
+    """`atoms`: members of families, `whole`: families any member of which may occur, `families`: the families of both.
 
-    `odd`: the symbols whose negative makes it its own negative; `mixed`: those whose negative makes it something else.
+    `odd`: the symbols whose change of sign changes its sign; `mixed`: those whose change of sign changes it otherwise.
     `risky`: whether its mean may not exist.
     """
 

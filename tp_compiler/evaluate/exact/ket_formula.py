@@ -94,7 +94,7 @@ def bounded(labels: Iterable[Index]) -> tuple[Index, ...]:
         what = "an array over " + ", ".join(x.name.split("~")[0].split("#")[0] for x in labels)
         if numbers > MOST_ENTRIES:
             raise TooLarge(f"{what} has {numbers:.3g} entries, {MOST_ENTRIES:.3g} are allowed")
-        current().room(2.0 * numbers, what)  # the array, and what it is made of
+        current().room(2.0 * numbers, what)  # the array and its factors
     return labels
 
 

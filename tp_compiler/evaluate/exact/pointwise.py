@@ -95,7 +95,7 @@ def _own(term: Term) -> Hashable:
 
 
 def _rest(term: Term) -> list[Factor]:
-    """The factors in other Gaussians than that of the last."""
+    """The factors in other Gaussians than the last factor's."""
     return [f for f in term.factors if f.arguments[0].origin.base.key != _own(term)]
 
 
@@ -173,7 +173,7 @@ def _moved(function: Univariate, argument: Linear, on: Linear) -> Univariate:
 
 
 def _steepest(arguments: Iterable[Linear]) -> Linear:
-    """The one that varies most: functions of it are steep where its own were."""
+    """The argument that varies most, so that functions rewritten in it get no steeper."""
     return max(arguments, key=lambda a: abs(a.origin.factor))
 
 

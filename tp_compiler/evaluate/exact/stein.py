@@ -23,9 +23,9 @@ from tp_compiler.evaluate.interface import NotExact
 Product = Callable[[tuple[Factor, ...]], "Tensor | None"]  # E of a product; None: it vanishes
 Covariance = Callable[[Linear, Linear], Tensor]
 
-ULPS = 16  # a jump is looked for so far on either side of a kink
-ROUNDING = 1e-14  # of a variance: what is left below is no randomness
-SMALLEST = 1e-12  # of the values beside it: a smaller jump is rounding
+ULPS = 16  # distance from a kink, on either side, at which a jump is looked for
+ROUNDING = 1e-14  # relative to a variance: a smaller remainder is rounding
+SMALLEST = 1e-12  # relative to the values on either side: a smaller jump is rounding
 
 
 @dataclass(frozen=True, eq=False)

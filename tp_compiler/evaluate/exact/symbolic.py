@@ -1,6 +1,6 @@
 """Symbolic closed forms: E f(g) of a SymPy expression f in jointly Gaussian variables g.
 
-The equations (which know nothing of the table) call this to write E relu(u)relu(v) as the arc-cosine kernel it is.
+The equations, which do not use the table directly, call this to write E relu(u)relu(v) as an arc-cosine kernel.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.primitives import PRIMITIVES
 
 SAFETY = 4.0  # the largest of three changes, times this, for the error
-MOST_KEPT = 2**24  # numbers of one instruction, in all trials; what follows a larger one has its own error
+MOST_KEPT = 2**24  # numbers of one instruction, over all trials; values computed from a larger one keep their own error
 
 
 class Trials:
@@ -34,7 +34,7 @@ class Trials:
     def carried(
         self, node: ir.Node, args: Sequence[Operand], value: Tensor, compute: Callable[[list[Tensor]], Operand]
     ) -> Tensor:
-        """The value of an instruction with the smaller of two errors: its own, and that found by the trials."""
+        """The value of an instruction with the smaller of two errors: its bound, and the error found by the trials."""
         numbers = [a for a in args if isinstance(a, Tensor)]
         if not self._follows(node) or len(numbers) < len(args):
             return value

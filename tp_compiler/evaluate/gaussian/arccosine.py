@@ -68,7 +68,7 @@ def sided(f: Univariate) -> Sided | None:
 
 
 def shape_of(f: Univariate) -> Sided:
-    """That of a function known to be sided."""
+    """The one-sided form of a function known to have one."""
     shape = sided(f)
     assert shape is not None
     return shape

@@ -1,8 +1,8 @@
 """Gaussian expectations of functions that fixed rules may miss: how they are recognised and integrated.
 
 Functions that are bounded near all their places (features.py) and not steep are left to the fixed rules of quadrature.py.
-For the others: all variables on one axis are integrated by lines.py; one function of that kind among others is
-integrated over its own axis, the others over their conditional law; two, on the product of their two sets of panels.
+For the others: functions of a single axis are integrated by lines.py; one such function among others is
+integrated over its axis, the others over their conditional law; two, on the product of their two sets of panels.
 Other functions of two axes are left to planes.py.
 Raises `Infinite` where E|f| = ∞, and `Unsettled` where the integral is not known to be right.
 """
@@ -151,7 +151,7 @@ def _rough(f: Callable[[Array], Array], place: float, deviation: float, kink: bo
 
 
 def _needle(f: Callable[[Array], Array], place: float, deviation: float) -> bool:
-    """Whether f is larger at its own scale, that of 1, than as near to a place as deviations far above 1 are looked at."""
+    """Whether f is larger within order 1 of a place than at the distances a fixed rule sees, if the deviation is far above 1."""
     if deviation < NEEDLE:
         return False
     d = np.geomspace(1e-3, 1e-13 * deviation, 8 + 4 * int(math.log10(deviation / NEEDLE)))

@@ -1,7 +1,7 @@
 """Closed forms of Gaussian expectations on arrays and symbols: E f(u) g(v) for centred (u, v), and E f(x).
 
-The theorems are in kernel_table.py, one per row. This file has what they share: scales and factors, constants, blocks that stay in
-cache, and the care that nearly equal arguments need.
+The theorems are in kernel_table.py, one per row. This file has their common parts: scales and factors, constants, blocks that fit in
+cache, and the treatment of nearly equal arguments.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ def pair(
     """E f(u) g(v), (u, v) ~ N(0, [[v1, c], [c, v2]]), arrays broadcast; None when there is no closed form.
 
     `same` marks entries where u and v are one variable: c and v2 are then read as v1. `distance` gives Var(u - v) at
-    places of the result, where that is known better than v1 + v2 - 2c; it is asked where f and g jump. `symmetric`
+    places of the result if it is known better than v1 + v2 - 2c; it is called if f and g jump. `symmetric`
     says that the result is a symmetric matrix. A variance of exactly 0 gives the value at 0, with the language's
-    conventions there (step(0) = 0). |c| beyond √(v1 v2) by rounding is clipped.
+    conventions there (step(0) = 0). If rounding makes |c| exceed √(v1 v2), it is clipped.
     """
     found = row_of(f, g)
     if found is None:

@@ -1,9 +1,9 @@
 """Where along lines a function may be singular, kinked or steep, found from the arguments of its primitives.
 
-A composed function is watched while it is evaluated: a divisor, a base or the argument of a logarithm that crosses 0,
-an argument that crosses a kink, an exponent at its largest. Nothing else in the language can be narrow or infinite, and
+A composed function is monitored while it is evaluated: a divisor, a base or the argument of a logarithm that crosses 0,
+an argument that crosses a kink, an exponent at its maximum. Nothing else in the language can be narrow or infinite, and
 arguments are tame where functions of them are not: sign changes on a grid find them, and grids are refined where a sine
-turns, where a sign may change twice between neighbours, and about what has been found, for what lies inside.
+turns, where a sign may change twice between neighbours, and around each place found, for others close to it.
 """
 
 from __future__ import annotations
@@ -243,7 +243,7 @@ def highest(
         first = np.argmax(level, axis=1)
         beyond = ~level & (np.arange(_SECTIONS + 1) > first[:, None])
         last = np.where(beyond.any(axis=1), np.argmax(beyond, axis=1) - 1, _SECTIONS)
-        best = x[pick, (first + last) // 2]  # of what is level up to rounding, the middle
+        best = x[pick, (first + last) // 2]  # the middle of a stretch that is level up to rounding
         low, high = x[pick, np.maximum(first - 1, 0)], x[pick, np.minimum(last + 1, _SECTIONS)]
     return best, value
 

@@ -1,7 +1,7 @@
 """E e^(b x + x²/(2v)) g(x), x ~ N(m, v): the exponential cancels the Gaussian, and g is integrated over the whole line.
 
 ∫ h dz over |z| < 1 and over |z| > 1, which z = 1/u folds into it, is one integral over u from -1 to 1: whether g falls
-fast enough is the power of what is left at u = 0, and lines.py finds it.
+fast enough is decided by the power of the integrand at u = 0, which lines.py finds.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from tp_compiler.evaluate.gaussian import features, lines
 from tp_compiler.evaluate.gaussian.lines import Infinite
 from tp_compiler.evaluate.gaussian.univariate import Univariate
 
-CANCELS = 1e-12  # of the Gaussian's exponent: what is left is rounding
+CANCELS = 1e-12  # relative to the Gaussian's exponent: a smaller remainder is rounding
 
 
 def cancels(quadratic: float, variance: Array) -> bool:

@@ -166,7 +166,7 @@ def _gelu_prime_twice(ops: Operations[N], f: Univariate, g: Univariate, v1: N, v
 
 
 def _gelu_prime_any(ops: Operations[N], f: Univariate, g: Univariate, v1: N, v2: N, c: N, det: N) -> N | None:
-    """Φ(u) is a row of its own; E uφ(u) g(v) = c E g'(w)/(√2π (1 + v1)^(3/2)), w ~ N(0, (v2 + det)/(1 + v1))."""
+    """Φ(u) is a separate row; E uφ(u) g(v) = c E g'(w)/(√2π (1 + v1)^(3/2)), w ~ N(0, (v2 + det)/(1 + v1))."""
     found = row_of(_CDF, g)
     spread = 1 + v1
     slope = singles.mean_derivative(ops, g, 1, (v2 + det) / spread)

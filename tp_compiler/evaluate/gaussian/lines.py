@@ -2,9 +2,9 @@
 
 x = mean + slope z, z ~ N(0, 1), on one line or on many parallel ones. An axis is cut at every place where f may be
 singular, steep or kinked; panels shrink geometrically towards it, so that a feature of any width is seen, and are halved
-until Gauss-Legendre rules agree (adaptive quadrature: de Boor 1971). What is left at a singular place is a power A d^α:
-integrated in closed form for α > -1, and the proof that E|f| = ∞ below. An axis ends where |f| φ has fallen to nothing;
-f may also grow too fast.
+until Gauss-Legendre rules agree (adaptive quadrature: de Boor 1971). The remainder at a singular place is a power A d^α:
+integrated in closed form for α > -1; otherwise E|f| = ∞. An axis ends where |f| φ becomes negligible,
+unless f grows too fast.
 """
 
 from __future__ import annotations
@@ -109,8 +109,8 @@ class Tails:
 
 @dataclass(frozen=True, eq=False)
 class Cut:
-    """Axes as panels, with what they leave out: tails next to singular places, and the ends. `faults` gives for lines the reason why
-    their integrals are not known."""
+    """Axes as panels, with the parts they leave out: tails next to singular places, and the ends. `faults` gives the reason why
+    the integral along a line is not known."""
 
     count: int
     panels: Panels
@@ -330,7 +330,7 @@ def _shown(base: Array) -> str:
 def _ends(
     function: Function, mean: Array, slope: Array, care: Care, faults: dict[int, Exception]
 ) -> tuple[Array, Array, Array]:
-    """Where |f| φ has fallen to nothing on either side of each line, and what lies beyond at most."""
+    """Where |f| φ becomes negligible on either side of each line, and a bound of the rest."""
     z = np.arange(0.0, FARTHEST, care.step)
     z = z[: len(z) // 4 * 4]
     logs = [_logs(function, mean, slope, sign * (z + 0.0317)) for sign in (-1.0, 1.0)]
@@ -428,7 +428,7 @@ def _adaptive(function: Known, slope: Array, cut: Cut, care: Care) -> tuple[Arra
 
 
 def summed(function: Known, slope: Array, panels: Panels) -> tuple[Array, Array, Array]:
-    """∫ f φ and ∫ |f| φ over each panel, and the error of the first due to that of f."""
+    """∫ f φ and ∫ |f| φ over each panel, and the error of the first due to the error of f."""
     x, weights = rule(slope, panels)
     values, off = function(x)
     own = weights * values

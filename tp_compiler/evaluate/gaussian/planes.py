@@ -1,8 +1,8 @@
 """E f(x) of one function of two Gaussian axes that is narrow, unbounded or kinked along curves: nested rules (lines.py).
 
-f is integrated over the inner axis wherever the outer one stands, on many lines at once, each with its own places. What
-is left is a function of the outer axis, and singular, steep or kinked only where the picture of inner places changes:
-where places come, go or change their order, and where an exponent or the reciprocal of a divisor is largest over the
+f is integrated over the inner axis at each value of the outer one, on many lines at once, each with its own places. The
+result is a function of the outer axis, singular, steep or kinked only where the pattern of inner places changes:
+where places appear, vanish or change order, and where an exponent or the reciprocal of a divisor is largest over the
 whole inner axis.
 """
 
@@ -119,7 +119,7 @@ def _events(plane: Plane, low: float, high: float) -> list[float]:
     found: list[float] = []
     _add(found, plane, np.linspace(low, high, SPAN), low, high)
     inside = [t + AROUND[np.abs(AROUND) >= NEAR] for t in found]
-    with suppress(Unsettled):  # rounding beside a place looks like many
+    with suppress(Unsettled):  # rounding next to a place looks like many places
         _add(found, plane, np.concatenate([[low], *inside]), low, high)
     return found
 
@@ -199,7 +199,7 @@ def _heights(plane: Plane, row: Which, t: Array, exponents: bool) -> Array:
 
 
 def _touches(quantities: features.Quantities, row: Which, line: Which, z: Array, least: Array) -> Array:
-    """Whether the size of a quantity is 0 at z up to rounding, where it turns like |z|: least, but for that, is noise."""
+    """Whether a quantity is 0 at z up to rounding: its size turns there like |z|, and `least` is within rounding of 0."""
     touches = np.zeros(len(z), dtype=bool)
     for step in (np.full(len(z), BESIDE), 1e-3 * np.abs(z)):
         x = z[:, None] + step[:, None] * np.array([-1.0, -0.5, 0.5, 1.0])

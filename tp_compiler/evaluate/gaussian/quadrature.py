@@ -132,7 +132,7 @@ class _Integral:
         return total
 
     def value(self, mean: Array, root: Array, axes: Sequence[int], rule: Rule, size: bool = False) -> Array:
-        """The nested sum over `axes` at conditional means (k, p); `size` is that of the absolute value."""
+        """The nested sum over `axes` at conditional means (k, p); `size` is the sum of the absolute value."""
         current().poll()
         start = axes[0] if axes else self.p
         factor = self._factors(mean, range(start), size)
@@ -257,7 +257,7 @@ def directions(p: int) -> Array:
 
 
 def _extended(integral: _Integral, mean: Array, root: Array, axes: Sequence[int]) -> Mask:
-    """Extends the axes to where |f| φ is negligible; marks the entries for which there is no such place."""
+    """Extend the axes to where |f| φ is negligible; mark the entries for which there is no such place."""
     beyond = np.zeros(len(mean), dtype=bool)
     integral.reach = rules.REACH
     if not axes:
@@ -266,7 +266,7 @@ def _extended(integral: _Integral, mean: Array, root: Array, axes: Sequence[int]
     large = [_large(integral, mean, root, axes, radius, size) for radius in RADII]
     farthest = max((k + 1 for k, entries in enumerate(large) if entries.any()), default=0)
     integral.reach = RADII[min(farthest, len(RADII) - 1)]
-    if farthest == len(RADII):  # E|f| may be that of what only the longer axes reach
+    if farthest == len(RADII):  # E|f| may come from regions that only the longer axes reach
         rows = np.flatnonzero(large[-1])
         size = _size(integral, mean[rows], root[rows], axes)
         beyond[rows] = _large(integral, mean[rows], root[rows], axes, RADII[-1], size)
@@ -279,7 +279,7 @@ def _size(integral: _Integral, mean: Array, root: Array, axes: Sequence[int]) ->
 
 
 def _large(integral: _Integral, mean: Array, root: Array, axes: Sequence[int], radius: float, size: Array) -> Array:
-    """Whether |f| φ is more than nothing in some direction, so far out."""
+    """Whether |f| φ is not negligible in some direction at this distance."""
     steps = root[:, :, axes] @ directions(len(axes)).T  # (k, p, directions)
     x = mean[:, None, :] + radius * np.swapaxes(steps, 1, 2)
     height = integral.at(x) * (math.exp(-radius * radius / 2) * radius ** len(axes))

@@ -39,7 +39,7 @@ def nodes(
     mean: Array, slope: Array, blur: Array, kinks: Sequence[tuple[float, ...]], rule: Rule, reach: float = REACH
 ) -> tuple[Array, Array]:
     """Nodes (k, N) and weights (k, N), φ included; mean, slope, blur (k, functions), the first function being this
-    axis's own. `blur` is how much further axes move a function's argument: its kinks are seen smoothed by so much."""
+    axis's own. `blur` is the deviation that further axes add to a function's argument, which smooths its kinks by that much."""
     steepest = np.max(np.abs(slope), axis=1)
     alpha = 1 / np.maximum(1.0, steepest)
     if not any(kinks):

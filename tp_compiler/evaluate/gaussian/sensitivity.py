@@ -1,10 +1,10 @@
-"""How far the closed forms of `arccos_in_place` carry errors of variances and covariances, and what they round: bounds of
+"""How the closed forms of `arccos_in_place` propagate errors of variances and covariances, and their rounding: bounds of
 their derivatives, one for all pairs of two large families.
 
 By Price's theorem ∂/∂c E f(u) g(v) = E f'(u) g'(v). With ρ = c/√(v1 v2) the kernels of order 1 are K = √(v1 v2) κ(ρ),
 |κ'| ≤ √(E f'² E g'²), and v1 ∂K/∂v1 = |even|/π √(v1 v2 - c²). Those of order 0 are even + odd (2/π) arcsin ρ, whose
-slope 1/√(1 - ρ²) is read off their largest value; noise (erf) keeps ρ away from 1. On the diagonal of a kernel the
-errors of v1, v2 and c are one error, and move it less than they do elsewhere.
+slope 1/√(1 - ρ²) follows from their largest value; noise (erf) keeps ρ away from 1. On the diagonal of a kernel the
+errors of v1, v2 and c are the same error, and have less effect than elsewhere.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ Scaled = tuple[Array, Numbers]  # the same, where the function has scale 1
 
 _ROUNDED = 8.0  # by so many EPS are formulas off; 6 in three million random places
 _STEEPEST = 1 / math.sqrt(1 - fast.STEEP**2)  # beyond, a formula is used whose rounding the slope does not amplify
-_SECOND = 1 + 1e-6  # for what is of second order in the errors
-_SMALL = 1e-7  # relative errors above: nothing is claimed
+_SECOND = 1 + 1e-6  # margin for terms of second order in the errors
+_SMALL = 1e-7  # no bound is claimed for larger relative errors
 _BLOCK = 2**15  # pairs at a time
 _ROWS = 64  # of a kernel, at a time
 
@@ -34,7 +34,7 @@ _ROWS = 64  # of a kernel, at a time
 def of_kernel(
     f: Univariate, g: Univariate, first: Known, second: Known, c: Array, off: Bulk | None, value: Array, symmetric: bool
 ) -> Bulk | None:
-    """The error of E f(u) g(v) at all pairs; None where no bound is known. `off` is that of the covariances; `symmetric`
+    """The error of E f(u) g(v) at all pairs; None if no bound is known. `off` is the error of the covariances; `symmetric`
     says that u and v run over one family, so that they are one variable on the diagonal."""
     found = row_of(f, g)
     if found is None or found[0].fast is None or off is None:
@@ -74,7 +74,7 @@ def _slope(f: Sided) -> float:
 def _bends(
     f: Univariate, g: Univariate, first: Scaled, second: Scaled, c: Array, off: Bulk, symmetric: bool
 ) -> Bulk | None:
-    """Between two laws all laws on the line are laws. What is clipped at ±√(v1 v2) moves by as much more."""
+    """Laws on the line between two laws are laws. Clipping at ±√(v1 v2) adds as much again."""
     (v1, e1), (v2, e2) = first, second
     a, b = shape_of(f), shape_of(g)
     size = abs(f.factor * g.factor)

@@ -17,7 +17,7 @@ _GRID = np.concatenate([-_SIZES[::-1], [0.0], _SIZES, np.linspace(-40, 40, 1601)
 
 @lru_cache(maxsize=4096)
 def is_tame(f: Univariate) -> bool:
-    """Whether a composed function is known to be: nothing in it divides by what may be 0, and it grows like a power."""
+    """Whether a composed function is known to be tame: no divisor in it can be 0, and it grows like a power."""
     with np.errstate(all="ignore"):
         seen: Seen = []
         f.seen(_GRID, seen)

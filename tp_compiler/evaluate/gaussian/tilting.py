@@ -1,7 +1,7 @@
 """Exponentials of linear and quadratic functions taken out of a Gaussian expectation: they change the law, exactly.
 
 E e^(bᵀx - xᵀQx) g(x), x ~ N(m, Σ), is a number times E g(x') for x' ~ N((1 + 2ΣQ)⁻¹m + Σ'b, Σ'), Σ' = (1 + 2ΣQ)⁻¹Σ
-(Cameron & Martin 1944; completing the square). So needles and growing exponentials do not appear in what is integrated.
+(Cameron & Martin 1944; completing the square). So needles and growing exponentials do not appear in the integrand.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def tilted(
     half = root @ (vectors / np.sqrt(values)[..., None, :])
     new = half @ np.swapaxes(half, -1, -2)
     matrix = np.where(finite[..., None, None], np.eye(p) + 2 * spread @ q, np.eye(p))
-    kept = np.linalg.solve(matrix, mean[..., None])[..., 0]  # m', but for b: nothing cancels in a needle
+    kept = np.linalg.solve(matrix, mean[..., None])[..., 0]  # m' without b: nothing cancels in a needle
     log = kept @ b - np.sum((kept @ q) * mean, axis=-1) + b @ new @ b / 2 - np.sum(np.log(values), axis=-1) / 2
     return log, kept + new @ b, new, finite
 

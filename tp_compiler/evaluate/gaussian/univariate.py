@@ -1,4 +1,4 @@
-"""Functions of one real variable, with what an integrator must know: kinks, analyticity, derivative.
+"""Functions of one real variable, with the properties an integrator needs: kinks, analyticity, derivative.
 
 A `Univariate` is x ↦ factor · name(scale · x; params). The factor and the scale keep derivatives and affine
 arguments inside the table of closed forms: erf' is 2/√π · gauss(1), and sin(2x)' is 2 · cos(2x).

@@ -1,7 +1,7 @@
 """Sums of products of labelled arrays, planned once and run at every step by BLAS.
 
 The dimensions of an array are its labels, the finite indices first, the neuron slots last. A dimension that belongs to
-a slot holds the coordinates of a ket and may be shorter than another one: what is missing is 0.
+a slot holds the coordinates of a ket and may be shorter than another one: missing coordinates are 0.
 """
 
 from __future__ import annotations

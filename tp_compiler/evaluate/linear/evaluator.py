@@ -2,8 +2,8 @@
 
 In a linear network under a linear optimizer every ket is a combination of independent Gaussians, at every step. A ket
 is its row of coefficients, <x|y> a dot product, a learned matrix Σ c |y><x| the matrix Σ c y xᵀ of coefficients, and a
-product with an initial matrix follows from what the matrix was applied to before (matrices.py). No draw is made;
-the errors are those of rounding. What is not linear is a `NotExact` with its reason, for the outputs that depend on it.
+product with an initial matrix follows from earlier arguments of the matrix (matrices.py). Nothing is drawn;
+the only errors are rounding errors. A nonlinear value is a `NotExact` with its reason, for the outputs that depend on it.
 
 The instructions become closures once (code.py), and a step of training is a walk along a list of them
 (run.py).

@@ -1,6 +1,6 @@
-"""What has to be evaluated, and when: before the loop, at every step, with the last states, and after the traces.
+"""The nodes to evaluate, and when: before the loop, at every step, with the last states, and after the traces.
 
-Dependencies are those of the linear evaluator: a sparse update reads the factors of its rows and not the rows, and
+Dependencies are those of the linear evaluator: a sparse update reads the factors of its rows instead of the rows, and
 members of a large state are taken from it directly.
 """
 
@@ -93,7 +93,7 @@ class Needs:
         return self.sparse[state].others if state in self.sparse else ()
 
     def schedule(self, problems: dict[ir.Node | ir.State, Problem]) -> Schedule:
-        """What is needed by the outputs that do not depend on a problem."""
+        """The nodes needed by the outputs that do not depend on a problem."""
         lost = self._lost(problems)
         roots = [o.node for o in self.program.outputs if o.node not in lost]
         outside = self._closure(roots)

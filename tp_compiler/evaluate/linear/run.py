@@ -109,7 +109,7 @@ class LinearRun:
         self._attempt(self._end)
 
     def _late(self) -> None:
-        """Nothing of the loop is finished in time."""
+        """Give up on the loop: the time limit was reached."""
         late = NotExact(f"the time limit was reached after {self.clock} steps")
         self.problems |= dict.fromkeys([*self.plan.states, *self.plan.traces, *self.plan.step, *self.plan.last], late)
         self._schedule()

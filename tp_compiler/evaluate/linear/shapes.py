@@ -209,7 +209,7 @@ class Shapes:
             return NotExact(f"{node.op} of a matrix of kets")
         return arranged(node.type.indices)
 
-    #: One rule an instruction; what has none is not linear.
+    #: One rule per instruction; an instruction without one is not linear.
     rules: ClassVar[dict[type[ir.Node], Callable[[Shapes, Any, list[Any]], Shape]]] = {
         ir.Constant: _constant,
         ir.Clock: _constant,

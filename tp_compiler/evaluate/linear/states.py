@@ -13,7 +13,7 @@ from tp_compiler.evaluate.linear.matrices import padded
 from tp_compiler.evaluate.linear.sparse import Scatter, SparseUpdate
 from tp_compiler.ir import nodes as ir
 
-#: Where the factor beside a state leaves these bounds, it is multiplied in.
+#: When the factor kept with a state leaves these bounds, it is multiplied into the state.
 SMALLEST, LARGEST = 1e-100, 1e100
 
 

@@ -3,7 +3,7 @@
 Q(|dh><x|)|z> pairs every row particle with column particles. Each block of P rows is paired with one block of P columns, its
 partner for the whole run: y_α = 1/P Σ_β Δ(α, β) z_β over the partner block, and the transposed
 product with the same P × P entries. Consecutive Sobol points are themselves a net, so every block is balanced. A
-block is never its own partner: no particle is its own copy if rows and columns are in the same space.
+block is never its own partner, so that no particle is its own copy if rows and columns are in the same space.
 
 Functions of averages over P copies have a bias of O(1/P), and less where the averages are smooth: it was measured at
 less than a tenth of the standard error with P = √M (docs/benchmarks.md). Runs on half the particles with blocks of half
@@ -27,7 +27,7 @@ from tp_compiler.evaluate.sampling.tiles import TILE, tiles
 from tp_compiler.ir import nodes as ir
 from tp_compiler.shapes import Float
 
-#: Entries of one tile of a compiled loop, which has no buffers but for the gradient.
+#: Entries of one tile of a compiled loop, whose only buffer holds the gradient.
 LARGE_TILE = 2**16
 
 

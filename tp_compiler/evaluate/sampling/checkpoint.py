@@ -26,7 +26,7 @@ from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.program import Program
 from tp_compiler.ir.walk import reachable
 
-#: One replicate: values and covariances by the names of outputs, what is known of tails by the names of averages.
+#: One replicate: values and covariances by output name, tail estimates by the name of the average.
 Kept = tuple[dict[str, Any], dict[str, Any], dict[str, Any]]
 
 _KINDS = ("value", "covariance", "tail")
@@ -144,7 +144,7 @@ class Checkpoint:
                 self.problem = error.strerror or str(error)
 
     def warning(self) -> list[Diagnostic]:
-        """What has to be said at the end of the run."""
+        """The warnings to report at the end of the run."""
         message = f"the checkpoint `{self.path}` contains only part of the run: {self.problem}"
         return [Diagnostic("NX915", message, None, "free some space, and run again")] if self.problem else []
 

@@ -20,7 +20,7 @@ TOLERANCE = 1e-11
 RESOLVED = 1e-5
 #: The same where trained matrices are kept by their entries, which are single.
 SINGLE = 1e-6
-#: In training with more than this many products, what is nearly dependent is dropped, below DROP / samples.
+#: In training with more than this many products, nearly dependent directions, below DROP / samples, are dropped.
 MANY = 128
 DROP = 4.0
 MOST_DROPPED = 0.03

@@ -26,7 +26,7 @@ def mean_and_error(levels: Levels, sizes: list[int], halves: Array | None = None
     Functions of averages have a bias b/size. Runs on halves have twice that bias and hardly any additional noise,
     since averages over the halves add up to those over the whole (those over copies do not). The coarser levels also show
     it; the sharper of the two is used. If the noise explains the difference, any excess is added to the error.
-    If it is clearly a bias, it is subtracted, 2f(M) - f(M/2), and what a law other than 1/size would leave is added to the
+    If it is clearly a bias, it is subtracted, 2f(M) - f(M/2), and the remainder under a law other than 1/size is added to the
     error.
     """
     value, variance, noise = _by_levels(levels, sizes)
@@ -152,7 +152,7 @@ def gaussian_law(output: Output, clt: CltScalars) -> Float[Array, "n n"] | None:
 
 
 def covariance_of(output: Output, known: Float[Array, "size size"]) -> Float[Array, "n n"]:
-    """The covariance over the flattened entries of an output, from that of the family it reads (size, size)."""
+    """The covariance over the flattened entries of an output, from the covariance of the family it reads (size, size)."""
     chain = [output.node]
     while isinstance(chain[-1], ir.Reindex):
         chain.append(chain[-1].args[0])

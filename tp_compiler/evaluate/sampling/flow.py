@@ -1,14 +1,14 @@
 """Gradient flow in the neural tangent limit: df/dt = -K(χ), from time to time of `train time` (TP IVb, 2.4).
 
-The updates of a step are the rate of change of what they update: d state/dt = following - state, for all draws of the
+The updates of a step are the rates of change of the states: d state/dt = following - state, for all draws of the
 outputs at initialisation together. If the rate is an affine function of the states (squared loss, SGD), the flow
 over a time Δ is exact,
 
     y(Δ) = e^{AΔ} y(0) + ∫_0^Δ e^{As} ds b,
 
 both from the exponential of one block matrix. Otherwise SciPy integrates the equation by DOP853, or by RK23 if it
-moves kets. The rates of an optimizer with a kink or a jump (signs) change at another time for every neuron, and where outputs
-arrive they slide along the jump: their accuracy is that of a sample, not of the integrator.
+moves kets. The rates of an optimizer with a kink or a jump (signs) change at a different time for every neuron, and where outputs
+reach their targets they slide along the jump: the accuracy is then that of sampling, not of the integrator.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tp_compiler.ir.program import Loop
 from tp_compiler.ir.walk import reachable
 from tp_compiler.shapes import Float
 
-#: What an affine rate may differ from its affine part by; the accuracy of the integrator for numbers, for kets, and for
+#: How far an affine rate may differ from its affine part; the accuracy of the integrator for numbers, for kets, and for
 #: kets with rates that jump.
 AFFINE, NUMBERS, KETS, JUMPING = 1e-10, 1e-11, 1e-6, 3e-4
 #: More unknowns than these for one draw are integrated, not exponentiated.

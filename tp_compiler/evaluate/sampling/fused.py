@@ -1,7 +1,7 @@
 """A sweep as one compiled loop (numba, the optional extra `fast`): every entry is read once and written once.
 
 The loop is written out from the sweep's instructions. Only functions that IEEE arithmetic rounds exactly are taken, in
-the order of the instructions and without fast-math, so that every digit is that of `sweep.run`: the extra changes the
+the order of the instructions and without fast-math, so that every digit agrees with `sweep.run`: the extra changes the
 time and nothing else. Compiling takes a second or two, so it is only done for long runs.
 """
 
@@ -69,7 +69,7 @@ class Fused:
 
 
 def fused(sweep: Sweep, work: float) -> Fused | None:
-    """The compiled form of a sweep, where there is one and it pays; `work` is entries times steps."""
+    """The compiled form of a sweep, if there is one and it pays off; `work` is entries times steps."""
     if work < WORTHWHILE or not _available():
         return None
     kets = any(isinstance(held, ir.Node) and r not in sweep.gradients for r, held in enumerate(sweep.registers))

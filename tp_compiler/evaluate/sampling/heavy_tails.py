@@ -2,8 +2,8 @@
 
 The tail index α of |x| (P(|x| > t) ~ t^-α) is estimated from the largest samples by Hill's estimator, for each entry of every replicate
 separately, and the replicates are combined. The mean is infinite for α <= 1. Nothing is refused inside a run: a
-few particles determine α poorly. An average is refused if even the upper end of the interval for α is near 1; between
-there and 2, where the variance is infinite, the error holds what lies beyond the largest sample.
+few particles determine α poorly. An average is refused if even the upper end of the interval for α is near 1. Between
+there and 2, where the variance is infinite, the error includes the tail beyond the largest sample.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ def logs(products: Float[Array, "samples entries"]) -> Float[Array, "7 looked"] 
 
 
 def _spread(ordered: Float[Array, "samples entries"]) -> Float[Array, " entries"]:
-    """Of samples in rising order, the sum of their logarithms above that of the first; 0 where the first vanishes."""
+    """Σ (log x_k - log x_1) over samples in ascending order; 0 if the first is 0."""
     with np.errstate(all="ignore"):
         return np.where(ordered[0] > 0, np.log(ordered / ordered[0]).sum(axis=0), 0.0)
 

@@ -50,7 +50,7 @@ class MatrixState:
         self.forward, self.backward = Direction(Basis(drop)), Direction(Basis(drop))
 
     def fork(self) -> MatrixState:
-        """A copy that may be applied further on its own."""
+        """A copy that can be applied further independently."""
         other = MatrixState(self.variance, self.ratio, self.drop)
         other.forward, other.backward = self.forward.fork(), self.backward.fork()
         return other

@@ -12,8 +12,8 @@ from tp_compiler.evaluate.sampling.points import CHUNK
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.walk import dependencies
 
-BASE = 64e6  # libraries, and what is too small to count
-ROOM = 1.5  # growing arrays have room that doubles
+BASE = 64e6  # libraries and small objects
+ROOM = 1.5  # growing arrays double their capacity
 
 
 @dataclass(frozen=True)

@@ -16,13 +16,13 @@ from tp_compiler.ir.program import Program
 from tp_compiler.ir.types import Index
 from tp_compiler.ir.walk import reachable
 
-#: Like no other: what is drawn, gathered by the loop or refused, and bases, where another order gives other last digits.
+#: Never merged: draws, traces of the loop, refused nodes, and bases, where another order changes the last digits.
 _ALONE = (ir.InitialKet, ir.InitialScalar, ir.Clt, ir.Trace, ir.Unavailable, ir.Join, ir.Spectral)
 
 
 @dataclass(frozen=True)
 class _Form:
-    """A node up to names: a number that equal ones share, and its own indices in the order of the first of them."""
+    """A node up to names: a number shared by equal nodes, and its own indices in the order of the first such node."""
 
     number: int
     order: tuple[Index, ...]
@@ -99,7 +99,7 @@ class _Sharing:
 
 
 def _attributes(node: ir.Node, number: Callable[[Index], tuple[int, int]]) -> Hashable:
-    """What an instruction is besides its arguments, its indices numbered; None where it is like no other."""
+    """An instruction without its arguments, its indices numbered; None if it is never merged."""
     if isinstance(node, _ALONE) or not (node.args or isinstance(node, ir.Position)):
         return None
 

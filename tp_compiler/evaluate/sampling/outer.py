@@ -30,7 +30,7 @@ from tp_compiler.ir import nodes as ir
 Env = dict[int, tuple[int, Whole]]
 
 TILE = 2**19  # entries of one tile
-ROWS, BLOCKS = 32, 16  # of an average over copies what is looked at for heavy tails: rows, or blocks without rows
+ROWS, BLOCKS = 32, 16  # rows (or blocks, without rows) of an average over copies that are examined for heavy tails
 
 
 class OuterNonlin:

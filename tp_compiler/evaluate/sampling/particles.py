@@ -13,8 +13,8 @@ from tp_compiler.evaluate.array_types import Array
 from tp_compiler.evaluate.sampling.plan import Plan
 from tp_compiler.ir import nodes as ir
 
-#: What an instruction has in a replicate: an array, the reason why it has none, or itself, where it lives over several
-#: neurons and is evaluated in tiles.
+#: The value of an instruction in a replicate: an array, the reason why it has none, or the node itself if it is over several
+#: neurons and evaluated in tiles.
 Value = Array | np.float64 | Diagnostic | ir.Node
 
 
@@ -40,7 +40,7 @@ class Particles:
     counted: dict[ir.Node, float] = field(default_factory=dict)  # errors of averages of kets that jump
     heavy: dict[ir.Node, list[Any]] = field(
         default_factory=dict
-    )  # what the largest samples of averages say, step by step
+    )  # tail estimates from the largest samples of averages, step by step
 
     def fork(self) -> Particles:
         """The same particles with separate values."""

@@ -51,8 +51,8 @@ MAX_SAMPLES_NESTED = 2**14  # with an E inside an E, where the work grows like M
 TOLERANCE = 1e-3
 
 
-#: Values and covariances by output; of averages, by "counted" or "heavy" and their place in the plan, what is known of
-#: their tails.
+#: Values and covariances by output; tail estimates of averages by "counted" or "heavy" and their place in the
+#: plan.
 _Replicated = tuple[dict[str, Any], dict[str, Any], dict[str, Any]]
 
 
@@ -65,7 +65,7 @@ class _Level:
     failed: dict[str, Diagnostic] = field(default_factory=dict)
     covariance: dict[str, Any] = field(default_factory=dict)
     counted: dict[ir.Node, float] = field(default_factory=dict)
-    #: of averages that may be heavy: at every step what the largest samples of the replicates say
+    #: averages that may have heavy tails: estimates from the largest samples of the replicates, at every step
     heavy: dict[ir.Node, list[list[Any]]] = field(default_factory=dict)
     #: values and covariances of some replicates, averaged over runs on the halves of their particles
     halves: dict[str, Any] | None = None

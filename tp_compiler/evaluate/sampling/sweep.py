@@ -43,7 +43,7 @@ class Scalar:
         return values[0] if self.fn == "copy" else KERNELS[self.fn](*values)
 
 
-#: What a register holds: a state's entries, a node (gradient or ket), a number of the step, or a buffer (an int).
+#: The content of a register: a state's entries, a node (gradient or ket), a number of the step, or a buffer (an int).
 Register = ir.State | ir.Node | Scalar | int
 
 
@@ -100,7 +100,7 @@ def _order(roots: list[ir.Node]) -> list[ir.Node]:
 class _Compiler:
     def __init__(self, states: list[ir.State], following: Mapping[ir.State, ir.Node], order: list[ir.Node]):
         self.sweep = Sweep()
-        self.at: dict[Any, int] = {}  # registers by what they hold
+        self.at: dict[Any, int] = {}  # registers by their content
         self.place: dict[ir.Node, int] = {}  # where the value of a node over two neurons is
         self.free: list[int] = []
         self.buffers: set[int] = set()

@@ -71,7 +71,7 @@ class Training:
         shape = tuple(label.size if isinstance(label, Index) else self.run.samples for label in own)
         return np.broadcast_to(aligned(value, labels(node.type), own), shape)
 
-    # -- what the instructions read -----------------------------------------------------------------------------
+    # -- read by the instructions -------------------------------------------------------------------------------
     def carried(self, state: ir.State) -> Array | Diagnostic:
         return self.failure or self.current[state]
 
