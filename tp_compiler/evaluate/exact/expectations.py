@@ -62,7 +62,9 @@ HIGH = 16  # products of a higher power with other functions are integrated by q
 MOST_PROBED = 4096  # entries of a closed form that are computed again, to see how far errors carry
 MOST_ONE_BY_ONE = 64  # variances; of more, a bound of the derivative tells the error
 MOST_INTEGRALS = 16  # integrals that are
-CONVERGED = 1e-5  # a larger error relative to the largest value is not accepted; cancellation of large terms leaves this much
+CONVERGED = (
+    1e-5  # a larger error relative to the largest value is not accepted; cancellation of large terms leaves this much
+)
 SETTLED = 1e-10  # an error below this may be any fraction of a small value
 MOST_DEGREE = 256  # of a polynomial integrated by an exact rule
 MOST_NODES = 2**22  # of such a rule
