@@ -52,9 +52,8 @@ class Core:
         self.rules: dict[type[ast.Expr], Rule] = {}
         #: Names whose statement has an error: uses of them are not reported as unknown.
         self.unresolved: set[str] = set()
-        self.variables: set[str] | None = (
-            set()
-        )  # names that gradients are taken with respect to, anywhere in the program; None: any name
+        #: Names that gradients are taken with respect to, anywhere in the program; None: any name.
+        self.variables: set[str] | None = set()
         self.written: dict[Index, None] = {}  # free indices written in the expression being read
         self.flows = False  # is the training gradient flow?
         self.last_step = 0  # the last value of `step` here: one larger after the loop than inside it

@@ -81,7 +81,7 @@ def from_file(source: ast.FromFile, path: Path, accept: Accept) -> Any:
             loaded = {".npy": _npy, ".npz": _npz, ".csv": _csv}[suffix](file, source, accept)
     except ProgramError:
         raise
-    except Exception as problem:  # NumPy raises many kinds on malformed files
+    except Exception as problem:  # NumPy raises various exceptions on malformed files
         reason = str(problem).splitlines()[0][:200] if str(problem) else type(problem).__name__
         raise error("NX314", f"`{source.path}` cannot be read: {reason}", span, "check the file") from None
     values = loaded.astype(np.float64)

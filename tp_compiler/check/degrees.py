@@ -37,7 +37,7 @@ def homogeneity(optimizer: OptimizerName, values: Mapping[str, ir.Node]) -> Homo
     """The degree of the update, with those of hyperparameters; or why there is none."""
     body = _Body(optimizer.scope.others, values)
     try:
-        for _ in range(3):  # what states remember is known after a turn
+        for _ in range(3):  # the degrees of states are known after one round
             found = body.run(optimizer.statement.body)
         if found is None:
             raise NoDegree("its update does not depend on the gradient")

@@ -21,7 +21,7 @@ class Imports:
     """The imports of a program."""
 
     def __init__(self) -> None:
-        self.known: set[str] = set()  # a file is read once, which also ends circles
+        self.known: set[str] = set()  # a file is read once, which also ends cycles
         self.bytes = 0
         self.depth = 0
 

@@ -21,13 +21,15 @@ class NameLookup:
     def __init__(self, core: Core):
         self.core = core
         self.build = core.build
-        self._raw_positions: dict[ir.Node, ir.Node] = {}  # positions made of `step`, and where they really point
+        self._raw_positions: dict[
+            ir.Node, ir.Node
+        ] = {}  # positions computed from `step`, and the positions they denote
 
     def read(self, binding: Binding, expr: ast.Name, ctx: Context) -> v.Value:
         """A bound value under the indices written at this place."""
         written = expr.indices or ()
         if isinstance(binding.value, v.Broken) and not binding.members:
-            for index in written:  # mistakes inside the brackets are still worth a word
+            for index in written:  # still report mistakes inside the brackets
                 self.core.value(index, Context(ctx.scope))
             return BROKEN
         if binding.clock is not None and len(written) == len(binding.indices) + 1:
@@ -184,7 +186,7 @@ class NameLookup:
 
     def _same_axis(self, found: Index, wanted: Index, expr: ast.Expr, name: ast.Name) -> None:
         if found.axis.name == wanted.axis.name:
-            if found.size != wanted.size:  # the index `step` alone: data may end with the last update
+            if found.size != wanted.size:  # only the index `step`: data may end with the last update
                 raise error(
                     "NX164",
                     f"`{name.ident}` has {wanted.size} entries over `step`, but an output over `step` reads {found.size}",

@@ -38,7 +38,7 @@ class Reach:
         try:
             real = (folder / written[:MAX_PATH]).resolve()
             root = self.root.resolve()
-        except (OSError, ValueError, RuntimeError):  # a null byte, a circle of links
+        except (OSError, ValueError, RuntimeError):  # a null byte, a cycle of links
             raise ProgramError([absent]) from None
         if not (self.everywhere or real.is_relative_to(root)):
             message = f"`{_shown(written)}` is outside the program's folder"
@@ -57,7 +57,7 @@ def _folder(source: Source) -> Path:
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
-    except (OSError, ValueError):  # a name that is too long, a folder that may not be entered
+    except (OSError, ValueError):  # a name that is too long, a folder without permission
         return False
 
 

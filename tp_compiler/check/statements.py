@@ -185,7 +185,7 @@ class Checker:
             self.run(s.body, scope, inner)
             if len(self.found.errors) > errors or self.build.exhausted:
                 self.bindings.spoil(introduced(s), scope)
-                break  # the next turns would only repeat it
+                break  # further iterations would only repeat it
         scope.others.pop(s.variable, None)
         if before is not None:
             scope.others[s.variable] = before
@@ -285,7 +285,7 @@ class Checker:
             return
         found = Diagnostics()
         file = parse(source, found)
-        if found.errors and not file.statements:  # its lines are not shown: it may be anything
+        if found.errors and not file.statements:  # errors inside are not shown, so it may be anything
             raise error("NX142", f"`{s.path}` is not a program", s.span, "check the file")
         for diagnostic in found:
             self.found.add(diagnostic)

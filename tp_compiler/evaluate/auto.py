@@ -29,7 +29,7 @@ from tp_compiler.ir.program import Output, Program
 from tp_compiler.ir.walk import reachable
 from tp_compiler.results import Estimate
 
-QUICK = 1.0  # seconds: what takes less by coefficients has a value, whatever the time
+QUICK = 1.0  # seconds that coefficients may take whatever the time limit
 
 
 @dataclass
@@ -144,7 +144,7 @@ def _coefficients(question: Question, outputs: list[Output]) -> Answers:
     seconds = float("inf") if max_time is None else max(max_time, QUICK)
     with Budget(seconds, used.memory - used.held, remedy="").running():
         found = _asked(LinearEvaluator(question.program, outputs, max_time, o.progress), outputs)
-    untrained = {output.name for output in outputs if not trained(output.node)}  # formulas know better why
+    untrained = {output.name for output in outputs if not trained(output.node)}  # the formulas' reason is more specific
     found.found = {n: x for n, x in found.found.items() if not (isinstance(x, NotExact) and n in untrained)}
     return found
 

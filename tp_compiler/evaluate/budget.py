@@ -24,10 +24,10 @@ from tp_compiler.evaluate.array_types import Array, Numbers
 from tp_compiler.evaluate.interface import NotExact, TooLarge
 
 SECONDS = 10.0  # for any program
-SECONDS_EACH = 0.02  # more for every instruction: about what 2^20 samples of a ket take
-SHARE = 0.5  # of --max-time, where the rest is left for sampling
+SECONDS_EACH = 0.02  # additional, per instruction: about the time of 2^20 samples of a ket
+SHARE = 0.5  # of --max-time; the rest is left for sampling
 T = TypeVar("T")
-LEAST = 2**20  # numbers; smaller arrays are not asked for
+LEAST = 2**20  # numbers; smaller arrays are not requested
 COUNTED = 2**10  # numbers; smaller arrays are not counted
 LET_GO = "; --method exact lets them finish"
 

@@ -27,8 +27,8 @@ from tp_compiler.ir.primitives import PRIMITIVES
 
 #: Where something holds.
 Where = bool | np.bool_ | Mask
-_IN_CACHE = 2**15  # entries that are looked at at once
-MOST_ENTRIES = 2**18  # an array of more has one error for all
+_IN_CACHE = 2**15  # entries examined at a time
+MOST_ENTRIES = 2**18  # larger arrays have one error for all entries
 PROBES = 3
 LINEAR = 1e-7  # relative errors below this: the derivative suffices
 NEGLIGIBLE = 1e-13  # a relative error below this is not visible in the printed value
@@ -149,7 +149,7 @@ def within(value: Numbers, error: Error | Bulk, of: Range) -> Error | Bulk:
         return error
     if isinstance(error, Bulk):
         if error.within(max(abs(of[0]), abs(of[1]))) <= (of[1] - of[0]) / 2:
-            return error  # the further end is as far away everywhere
+            return error  # the further end is equally far for all entries
         error = error.on(value)
     return compact(np.fmin(error, np.maximum(np.abs(of[1] - value), np.abs(value - of[0]))))
 
@@ -204,7 +204,7 @@ def _moved(
     ]
     widest = np.asarray(np.nan)
     for corner in itertools.product(*points):
-        widest = np.fmax(widest, np.abs(KERNELS[fn](*corner) - result))  # outside the domain of f there is nothing
+        widest = np.fmax(widest, np.abs(KERNELS[fn](*corner) - result))  # f has no values outside its domain
     lines, small, off = np.zeros(()), np.asarray(True), np.asarray(False)
     for k, e in enumerate(errors):
         if e is not None:
@@ -300,7 +300,8 @@ def _shown_in_parts(value: Array, error: Bulk, always: bool) -> Array:
     """The same of a large array, some entries at a time: most often there is little to show."""
     result, entries = np.zeros(np.shape(value)), value.reshape(-1)
     hidden = 0.0 if always else NEGLIGIBLE
-    small = math.inf if error.share >= hidden else error.floor / (hidden - error.share)  # entries below show theirs
+    # The error is visible in entries below this.
+    small = math.inf if error.share >= hidden else error.floor / (hidden - error.share)
     at_zero = error.floor > hidden * largest(value)
     for start in range(0, entries.size, _IN_CACHE):
         part = entries[start : start + _IN_CACHE]

@@ -326,7 +326,7 @@ def _settled(
         )
         if steps > 1 or not rule.operators:
             host.carried()
-        for name in rule.operators:  # a zero operator adds to anything
+        for name in rule.operators:  # a zero operator can be added to anything
             host.low_rank.carried.setdefault(name, WorkedOut(host.low_rank.anything, host.low_rank.anything))
         update = rule.body.run(host)
         factors |= host.wanted
@@ -353,7 +353,7 @@ def _result(host: _Host, update: OperatorUpdate) -> WorkedOut:
     """The update worked out; it has the shape of the parameter."""
     result, own = host.core(update.value, update.at), host.low_rank.carried["p"]
     if result.rows == host.low_rank.anything:
-        result = WorkedOut(own.rows, own.cols)  # nothing moves
+        result = WorkedOut(own.rows, own.cols)  # no update
     if (result.rows, result.cols) != (own.rows, own.cols) or result.identity is not None:
         message = "the update does not have the shape of the parameter"
         raise error("NX167", message, update.span, "return, for example, `-lr * g`")

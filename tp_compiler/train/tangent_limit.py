@@ -56,7 +56,7 @@ class Group:
     seen: bool = True
     numbers: list[ir.Carry] = field(default_factory=list)
     optimizer: Optimizer = field(init=False)
-    kept: list[ir.Node] | None = None  # κ_0, κ_1, ...: what weight decay leaves of the initial values
+    kept: list[ir.Node] | None = None  # κ_0, κ_1, ...: the factors of the initial values under weight decay
     coefficients: dict[ir.Clt, ir.State] = field(default_factory=dict)  # of a linear optimizer
     kets: dict[ir.Node, ir.State] = field(default_factory=dict)  # Δp of any other
     matrices: dict[ir.MatrixSymbol, Trained] = field(default_factory=dict)
@@ -257,7 +257,7 @@ class TangentLimit:
                 self._follow_entries(group, chi)
 
     def _advance(self, group: Group, state: ir.State, parameter: Parameter) -> None:
-        update, _, following = group.step(parameter, self)  # what decays W_0 itself is in κ
+        update, _, following = group.step(parameter, self)  # the decay of W_0 itself is in κ
         self.following.update(following)
         self.following[state] = self.build.add(self.build.carry(state, self.span), update, self.span)
 

@@ -224,7 +224,7 @@ class Updates:
                 "update it with an entrywise optimizer, such as `SGD` or `Adam`",
             )
         if stack is None:
-            return  # the loss does not depend on it: it stays
+            return  # the loss does not depend on it: it is constant
         parameter = MatrixParameter(target.shown, stack, own, leaf, self.layers())
         algebra = Algebra(build, low_rank.applied)
         steps, clock = self.training.clock.size - 1, build.clock(self.training.head)

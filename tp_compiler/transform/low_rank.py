@@ -410,9 +410,8 @@ class LowRank:
         name = {"pow": "power", "inv": "inverse", "matfun": "matfun"}[op.name]
         args = (gram, core, shift, *op.args)
         changed = build.spectral(name, rows.row, cols.column, args, (), op.fn, span)
-        made = (
-            None if op.name == "inv" else Made(name, op.fn, args)
-        )  # `inv` also accepts operators that are not symmetric
+        # `inv` also accepts operators that are not symmetric.
+        made = None if op.name == "inv" else Made(name, op.fn, args)
         return WorkedOut(a.rows, a.cols, self._of_number(op, a.identity), changed, made=made)
 
     def eigenvectors(self, a: WorkedOut) -> WorkedOut:

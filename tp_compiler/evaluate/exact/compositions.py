@@ -35,8 +35,8 @@ _HOMOGENEOUS = {
     **{"relu": (1,), "abs": (1,), "leaky_relu": (1, None), "step": (0,), "sign": (0,)},
     **{"max": (1, 1), "min": (1, 1), "where": (0, 1, 1)},
 }
-LARGEST_EXPONENT = 700.0  # e^it is a double
-MOST_POWER = 170  # (170 - 1)!! is a double
+LARGEST_EXPONENT = 700.0  # e^700 is finite as a double
+MOST_POWER = 170  # (170 - 1)!! is finite as a double
 
 
 def composed(fn: str, args: Sequence[Operand]) -> Form | None:

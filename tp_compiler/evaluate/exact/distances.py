@@ -27,7 +27,7 @@ def between(
     if u.root != v.root or u.copy != v.copy:
         return None
     if not all(isinstance(p.variable.node, ir.InitialKet | Bundle) for p in u.parts):
-        return None  # before many parts are looked at
+        return None  # before many parts are examined
     own = u.flat()
     pairs = list(zip(own, v.flat(), strict=False))
     if not all(_comparable(p, q) for p, q in pairs):

@@ -310,7 +310,7 @@ class ExactEvaluator:
             term = todo.pop()
             made = gaussians.term(term)
             if made.times(by).vanishes or not made.meets(by):
-                continue  # the derivative turns into its negative with a symbol; or there is none
+                continue  # the derivative is odd in a symbol, so its mean is 0; or there is none
             if any(isinstance(f, Shared) for f in term.factors):
                 todo += reversed(term.distributed())
                 continue
@@ -460,7 +460,7 @@ class ExactEvaluator:
         if isinstance(x, Tensor):
             return _entries(node, [x]) if node.terms[1] < 2 else _sums(node, x)
         label = fresh(node.index)
-        unit = np.eye(node.index.size)  # what becomes of each member
+        unit = np.eye(node.index.size)  # the image of each member
         hot = Tensor(RULES[type(node)](node, [(unit, (label, node.index))], (node.index, label)), (node.index, label))
         return _simplified(x.placed({node.index: label}).scaled(hot).summed((label,)).parts)
 
@@ -488,7 +488,7 @@ class ExactEvaluator:
     def _linalg(self, node: ir.Linalg, args: list[Tensor]) -> Tensor:
         bounded(node.type.indices)
         found = _rule(node, [a.labels for a in args])([a.values for a in args])
-        return Tensor(found, node.type.indices)  # its error is told by trials
+        return Tensor(found, node.type.indices)  # trials give its error
 
     def _again(self, node: ir.Node, args: list[Tensor]) -> Operand:
         """The instruction once more, with other numbers."""

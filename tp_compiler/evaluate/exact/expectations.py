@@ -54,20 +54,18 @@ EXACT, CLOSED, QUADRATURE = range(3)
 METHODS = ("exact", "closed-form", "quadrature")
 MOST_DIMENSIONS = 3
 MOST_MOMENTS = 8  # degree of a polynomial expectation
-COST = {1: 2e-5, 2: 7e-4, 3: 5e-2}  # seconds of an integral over one, two, three Gaussians, about
+COST = {1: 2e-5, 2: 7e-4, 3: 5e-2}  # approximate seconds of an integral over one, two, three Gaussians
 T = TypeVar("T")
 PATIENCE = 15.0  # seconds of quadrature in one program; beyond, sampling everything at once is cheaper
 SMALL = 1e-75  # coefficients of Gaussians: fourth powers of smaller ones underflow
 HIGH = 16  # products of a higher power with other functions are integrated by quadrature
 MOST_PROBED = 4096  # entries of a closed form that are computed again, to see how far errors carry
-MOST_ONE_BY_ONE = 64  # variances; of more, a bound of the derivative tells the error
-MOST_INTEGRALS = 16  # integrals that are
-CONVERGED = (
-    1e-5  # a larger error relative to the largest value is not accepted; cancellation of large terms leaves this much
-)
+MOST_ONE_BY_ONE = 64  # variances; for more, the error is bounded by the derivative
+MOST_INTEGRALS = 16  # integrals that are computed again for the same purpose
+CONVERGED = 1e-5  # errors above this part of the largest value are not accepted; cancellation may leave as much
 SETTLED = 1e-10  # an error below this may be any fraction of a small value
 MOST_DEGREE = 256  # of a polynomial integrated by an exact rule
-MOST_NODES = 2**22  # of such a rule
+MOST_NODES = 2**22  # of an exact rule
 MOST_ENTRIES = 2**27  # numbers in one array
 
 Told = Callable[[Array], "errors.Error | Bulk"]  # of a value, its error
@@ -254,7 +252,7 @@ class Expectations:
         value = None if row is None else row(plain)
         if row is None or value is None:
             return None
-        value = np.asarray(value, dtype=np.float64)  # 59!! is an integer of Python
+        value = np.asarray(value, dtype=np.float64)  # 59!! is a Python integer
         _must_exist(factors, value)
         self.method = max(self.method, CLOSED)
         value = np.broadcast_to(value, [x.size for x in labels])
@@ -632,7 +630,7 @@ class _Reader:
                 found = function(_Reader(self.labels, k, own))
             except (Infinite, careful.Unsettled):
                 raise errors.Unknown from None
-            assert found is not None  # it was not before
+            assert found is not None  # it was not None when first evaluated
             return found
 
         if own is None:

@@ -259,7 +259,7 @@ class Linear:
     root: int = field(default_factory=lambda: next(_numbers))
     where: tuple[Place, ...] | None = None
     affine: Affine | None = None
-    family: Linear | None = field(default=None, repr=False)  # the family itself, where this is one of its placements
+    family: Linear | None = field(default=None, repr=False)  # the family itself, if this is one of its placements
 
     @cached_property
     def labels(self) -> tuple[Index, ...]:
@@ -320,7 +320,7 @@ class Linear:
         return tuple(found)
 
 
-MOST_PARTS = 8  # of a sum of Gaussians; longer ones enter other sums as one part
+MOST_PARTS = 8  # of a sum of Gaussians; longer sums enter other sums as one part
 
 
 @dataclass(frozen=True)
@@ -466,7 +466,7 @@ class Form:
         if len(others) < 2 or any(t.copies != {0} for t in others):
             return self
         if len({a.key for t in others for f in t.factors for a in f.arguments}) < 2 and not any(map(_is_sum, others)):
-            return self  # functions of one variable: others know better what to make of them
+            return self  # functions of one variable are better handled elsewhere
         labels = tuple(dict.fromkeys(x for t in others for x in t.labels))
         return Form((*plain, Term(number(1.0), (Shared(_unread, (), others, labels, labels),))))
 
@@ -583,7 +583,7 @@ def product(forms: list[Form], limit: int = 256) -> Form | None:
 
 
 def _multiplied(a: Term, b: Term) -> Term:
-    # Averages taken on either side run over copies of their own: <y|y> with y = E[1](ψ) meets two of them.
+    # Averages on the two sides run over separate copies: <y|y> with y = E[1](ψ) has two of them.
     copies = {c: private() for c in b.copies if c < 0 and c in a.copies}
     b = b.copied(copies) if copies else b
     return Term(times(a.coefficient, b.coefficient), (*a.factors, *b.factors), (*a.over, *b.over))

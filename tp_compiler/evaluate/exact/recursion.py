@@ -15,7 +15,7 @@ from tp_compiler.evaluate.interface import NotExact
 
 T = TypeVar("T")
 DEEPEST = 200  # levels
-FRAMES = 25  # Python's calls in one level, at most
+FRAMES = 25  # Python calls per level, at most
 
 
 class _Deeper(Exception):

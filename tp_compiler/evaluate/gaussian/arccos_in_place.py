@@ -15,7 +15,7 @@ from tp_compiler.evaluate.array_types import Array, Places
 from tp_compiler.evaluate.gaussian.arccosine import Sided
 from tp_compiler.evaluate.gaussian.operations import places
 
-CANCELS = 0.9  # beyond, even and odd part cancel
+CANCELS = 0.9  # beyond, the even and odd parts cancel
 STEEP = 0.999  # beyond, arcsin amplifies the rounding of ρ more than 20 times
 
 

@@ -25,18 +25,18 @@ from tp_compiler.shapes import Float
 __all__ = ["Infinite", "Unsettled", "expectation", "expectation_of"]
 
 ROUGHLY = lines.Care(rtol=1e-3)
-STEEP = 0.05  # a share of its size by which a function changes within
-NEEDLE = 1e11  # deviations above: a function of size 1 is a needle
-NEAR = 0.02  # standard deviations of a place: the fixed rules do not know of it
-ALIGNED = 1 - 1e-13  # correlations above: one axis
-SECTIONS = (-0.6, 0.13, 0.9)  # where the other variables stand while one is looked at, in standard deviations
-MOST_ROWS = 4  # of a family of joint functions that are looked at
+STEEP = 0.05  # steep: a function that changes by more than this part of its size
+NEEDLE = 1e11  # for larger deviations, a function that varies over a distance of 1 is a needle
+NEAR = 0.02  # distance from a place, in standard deviations, that the fixed rules do not resolve
+ALIGNED = 1 - 1e-13  # more strongly correlated variables share one axis
+SECTIONS = (-0.6, 0.13, 0.9)  # values of the other variables, in standard deviations, while one is examined
+MOST_ROWS = 4  # members of a family of joint functions that are examined
 
 MOST_CROSSED = 2**28  # points of a product of two sets of panels
-UNSURE = 1e-6  # a larger part of the largest value is worth a better rule,
-SMALL = 1e-10  # if it is not small
+UNSURE = 1e-6  # errors above this part of the largest value need a better rule,
+SMALL = 1e-10  # unless they are below this
 
-COST = {0: 0.0, 1: 0.01, 2: 0.05, 3: 2.0}  # seconds of an integral over as many Gaussians, about
+COST = {0: 0.0, 1: 0.01, 2: 0.05, 3: 2.0}  # approximate seconds of an integral, by the number of Gaussians
 NESTED = 1.5  # of one by nested rules
 
 Joint = Callable[[Array], Any]

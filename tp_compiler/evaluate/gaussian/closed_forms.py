@@ -27,7 +27,7 @@ __all__ = ["ROWS", "Distance", "formula", "pair", "row_of", "single", "source"]
 Distance = Callable[[Places], "Array | None"]
 _BLOCK = 1 << 16  # elements per pass: a block and its temporaries stay in cache
 ALL = slice(None)
-_EQUAL = 16 * 2.0**-52  # variables whose covariances differ by less are one variable: rounding must not tell them apart
+_EQUAL = 16 * 2.0**-52  # variables whose covariances differ by less are one variable: rounding must not separate them
 
 
 def pair(
@@ -89,7 +89,8 @@ class _Task:
         self.arrays, self.out = arrays, out
         self.mirrored = mirrored  # one triangle is computed, the other copied
         jump = row.fast is fast.jumps and shape_of(f).halves == shape_of(g).halves == 0
-        self.distance = distance if jump and f.scale == g.scale else None  # where the kernel has a square root of it
+        # Needed if the kernel contains its square root.
+        self.distance = distance if jump and f.scale == g.scale else None
 
     def fill(self) -> list[Places] | None:
         """Block by block; returns the places that need care, or None where the row does not cover f and g."""

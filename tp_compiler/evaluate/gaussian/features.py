@@ -20,9 +20,9 @@ from tp_compiler.ir.primitives import PRIMITIVES
 Which = Whole  # lines
 Trace = Callable[[Which, Array, Seen], None]  # records the primitives on these lines, at these points
 Quantities = Callable[[Which, Array], Array]  # (q, *shape) of the same
-ROUNDS = 3  # functions inside functions inside functions
-MOST_PLACES = 1024  # of a line, about
-TURN = 0.5  # a sine is followed in steps of its argument so long
+ROUNDS = 3  # depth of nested functions that is followed
+MOST_PLACES = 1024  # on one line, approximately
+TURN = 0.5  # step of the argument with which a sine is followed
 MOST_POINTS = 2**14  # of a grid
 _SECTIONS = 16
 _STEPS = 18  # 16^-18 is below the spacing of doubles

@@ -20,13 +20,13 @@ from tp_compiler.evaluate.array_types import Array, Mask, Numbers, Whole
 from tp_compiler.evaluate.budget import current
 
 FARTHEST = 38.5  # φ underflows here
-FALLEN = 42.0  # |f| φ below e^-42 of its peak is nothing
+FALLEN = 42.0  # |f| φ below e^-42 of its peak is negligible
 WIDEST = 0.75  # of a panel
 EXACT_END = 1e-30  # panels shrink to this distance from a place known exactly,
 NEAR_END = 1e-8  # to this one from a singular place known up to rounding,
-SMALLEST = 250  # powers of ten below a distance at which needles are looked for
+SMALLEST = 250  # needles are searched for down to this many powers of ten below a distance
 SMALL_END = 1e-15  # and to this one from any other
-WEAK = -0.1  # a power above, and a logarithm, is seen to its end
+WEAK = -0.1  # weaker singularities, such as logarithms, are resolved completely
 POLE = 1e-4  # an exponent this close to -1 is -1
 MOST_PANELS = 30_000
 NODES, WEIGHTS = (1 + np.polynomial.legendre.leggauss(12)[0]) / 2, np.polynomial.legendre.leggauss(12)[1] / 2
@@ -362,7 +362,7 @@ def _logs(function: Function, mean: Array, slope: Array, z: Array) -> Array:
 def _end(logs: Array, z: Array, peak: float) -> tuple[float, float]:
     over = np.flatnonzero(logs == np.inf)
     if len(over) and np.any(logs[over[0] :] < np.inf):
-        over = over[:0] if len(over) < 4 else over  # a pole met by chance
+        over = over[:0] if len(over) < 4 else over  # a pole hit by chance
     stop = over[0] if len(over) else len(z)
     blocks = stop // 4
     if blocks < 2:

@@ -34,8 +34,8 @@ BLOCK = 2**19  # function values at a time
 ROUNDING = 8 * 2.0**-52  # below this share of its variance, a variable's own randomness is rounding
 RTOL, ATOL = 1e-12, 1e-14
 RADII = (rules.REACH, 14.0, 20.0, 28.0, 38.0)  # the axes end at one of them
-FALLEN = 1e-17  # where |f| φ is less than this part of E|f|,
-TINY = float(np.finfo(float).tiny)  # or no longer a double
+FALLEN = 1e-17  # an axis ends where |f| φ is less than this part of E|f|,
+TINY = float(np.finfo(float).tiny)  # or underflows
 
 Joint = Callable[[Array], Any]
 

@@ -18,9 +18,9 @@ import numpy as np
 from tp_compiler.evaluate.array_types import Array
 
 REACH = 10.0  # the whitened axis ends here, unless the function grows: the Gaussian's mass beyond is 2e-23
-STEEP = 3.0  # slopes above cut the axis where several functions are steep at different places
+STEEP = 3.0  # with larger slopes, the axis is cut if several functions are steep at different places
 LONG = 4.0
-BLURRED = 8.0  # a kink smoothed by a Gaussian is smooth beyond so many of its standard deviations
+BLURRED = 8.0  # beyond this many standard deviations, a kink blurred by a Gaussian is smooth
 _LOW = -3.6  # exp(t - e^-t) is 3e-18 here
 _NORMAL = 1 / np.sqrt(2 * np.pi)
 

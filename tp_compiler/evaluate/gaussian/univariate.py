@@ -39,7 +39,7 @@ class Univariate:
     degree: int | None = field(default=None, repr=False, compare=False)  # of a composite that is a polynomial
     watch: Watch | None = field(default=None, repr=False, compare=False)
     parts: tuple[Univariate, ...] = field(default=(), repr=False, compare=False)  # of a composite that is a product
-    identity: object = field(default=None, repr=False)  # tells composites apart
+    identity: object = field(default=None, repr=False)  # distinguishes composites
     slope: Callable[[], Univariate | None] | None = field(default=None, repr=False, compare=False)  # base', if known
     jumps: bool = field(default=False, repr=False, compare=False)  # of a composite: whether it may jump at its kinks
     crowded: bool = field(default=False, repr=False, compare=False)  # whether it has more kinks than are listed

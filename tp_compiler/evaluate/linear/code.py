@@ -177,7 +177,7 @@ class Code:
             self._alias(node, node.state)
             return None
         registers, k, s = self.registers, self.at[node.state], self.at[node.state, "scale"]
-        return self._computing(node, lambda: registers[k] * registers[s])  # a copy: the state changes in its place
+        return self._computing(node, lambda: registers[k] * registers[s])  # a copy: the state is updated in place
 
     def following(self, state: ir.State) -> Callable[[], Array]:
         """The next value of a state."""

@@ -122,7 +122,7 @@ class Checkpoint:
                     continue
                 kept = self.kept.setdefault((int(samples), int(number)), ({}, {}, {}))
                 kept[_KINDS.index(kind)][output] = value
-        except Exception:  # zipfile and NumPy raise many kinds on files cut short, or of other programs
+        except Exception:  # zipfile and NumPy raise various exceptions on files that are truncated or not checkpoints
             raise _unfit(f"`{self.path}` is not a checkpoint, or is damaged") from None
         if key != self.key:
             raise _unfit(f"the checkpoint `{self.path}` belongs to another program, or to different options")

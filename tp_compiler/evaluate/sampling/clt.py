@@ -21,7 +21,7 @@ class CltScalars:
     def __init__(self, coordinates: Float[Array, " coordinates"] | None = None):
         self.coordinates = coordinates
         self.at = 0
-        self.products: dict[int, Any] = {}  # space -> (samples, k): v x of the scalars met so far
+        self.products: dict[int, Any] = {}  # space -> (samples, k): v x of the scalars so far
         self.drawn: dict[int, Any] = {}  # space -> (k,): their values
         self.covariance: dict[ir.Node, Any] = {}  # the covariance of one instruction's flattened entries
 

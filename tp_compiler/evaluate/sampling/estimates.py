@@ -157,7 +157,7 @@ def covariance_of(output: Output, known: Float[Array, "size size"]) -> Float[Arr
     while isinstance(chain[-1], ir.Reindex):
         chain.append(chain[-1].args[0])
     family = chain[-1]
-    # Entry numbers of the base family travel through the index manipulations; the covariance is read off at them.
+    # Entry numbers of the base family are passed through the index manipulations; they select from the covariance.
     places: Any = np.arange(family.type.size()).reshape(family.type.shape)
     for node in reversed(chain[:-1]):
         assert isinstance(node, ir.Reindex)

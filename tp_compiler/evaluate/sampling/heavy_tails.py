@@ -19,13 +19,13 @@ from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.primitives import PRIMITIVES
 from tp_compiler.shapes import Float
 
-PART, FAR = 64, 1024  # the largest samples that are read: one in so many
-INFINITE = 1.25  # above 1, since a tail is seen where it begins: exp(0.45 x²) has 1.11, and shows 1.3
+PART, FAR = 64, 1024  # the fraction of largest samples used is one over this
+INFINITE = 1.25  # above 1, since only the beginning of a tail is visible: exp(0.45 x²) has 1.11 and appears as 1.3
 SIGMAS = 2.0  # of the interval for α
-NEGLIGIBLE = 1e-4  # a tail that cannot move the average by this part of its size may be as heavy as it likes
-ENTRIES = 32  # entries of a family that are looked at
+NEGLIGIBLE = 1e-4  # a tail that cannot move the average by this part of its size is ignored
+ENTRIES = 32  # entries of a family that are examined
 
-MODERATE = 4.0  # a polynomial of this degree in Gaussians is averaged safely
+MODERATE = 4.0  # polynomials in Gaussians up to this degree are averaged safely
 
 
 class Tails:

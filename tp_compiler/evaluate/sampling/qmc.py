@@ -355,7 +355,7 @@ class Sampling:
     def _met(self) -> bool:
         last = self.levels[-1]
         if any(d.code == "NX441" for d in last.failed.values()):
-            return False  # more samples may tell a heavy tail from an infinite moment
+            return False  # more samples may distinguish a heavy tail from an infinite moment
         if any(self._spread(name) > self._tolerance(last.values[name].mean(axis=0)) for name in last.values):
             return False
         self._halve()

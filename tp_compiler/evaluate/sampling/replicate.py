@@ -239,7 +239,7 @@ class Replicate:
         if self.particles.inspect and len(node.slots) == 1 and self.plan.inspected(node):
             self._inspect(node, arrays, of)
         elif self.particles.inspect and node.slots == (0,) and not np.any(result):
-            self.particles.counted[node] = 1 / self.samples  # no particle has met the event: zero up to one of them
+            self.particles.counted[node] = 1 / self.samples  # no particle hit the event: zero up to one particle
         if not np.isfinite(result).all():
             problem = faults.problem(node, result, self.suspect)
             assert problem is not None

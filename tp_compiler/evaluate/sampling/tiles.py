@@ -71,7 +71,7 @@ class Tile:
             return b.entries[node.state][self.place], (*self._family(), BLOCK, 0, b.slot)
         if isinstance(node, ir.Copy):
             return selected(self._partner(node)[self.part], (BLOCK, b.slot, *node.type.indices), self.fixed)
-        known = self.values.get(node)  # an average of entries itself has none as yet
+        known = self.values.get(node)  # an average of entries has no value itself yet
         if known is not None and not isinstance(known, ir.Node):
             if node.type.is_scalar:
                 return selected(known, node.type.indices, self.fixed)
