@@ -52,6 +52,12 @@ def test_system_is_written_from_the_docstrings():
     assert [f for f in files if f"`{f}`" not in written] == []
 
 
+def test_what_adding_names_exists():
+    text = (ROOT / "docs" / "adding.md").read_text(encoding="utf-8")
+    named = re.findall(r"`((?:tp_compiler|tests|docs)/[\w./]+)`", text)
+    assert len(named) > 30 and [f for f in named if not (ROOT / f).exists()] == []
+
+
 TEST = re.compile(r"`(tests/[\w/.]+\.py)(?:::(\w+))?`")
 
 
