@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import inspect
+import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -26,6 +27,7 @@ from tp_compiler.evaluate.gaussian.univariate import Array
 from tp_compiler.evaluate.kernels import KERNELS as LIMIT
 from tp_compiler.evaluate.linear.code import Code
 from tp_compiler.evaluate.linear.shapes import Shapes
+from tp_compiler.evaluate.ranges import ranges
 from tp_compiler.evaluate.sampling.replicate import Replicate
 from tp_compiler.expand import forms
 from tp_compiler.finite import instructions as finite_instructions
@@ -271,7 +273,7 @@ def test_an_instruction_is_made_again() -> None:
 
 I = Index("i", Axis("i", 5))  # noqa: E741
 J = Index("j", I.axis)
-SOURCE = ir.Array(type=Type((I,)), span=Span(Source("p", ""), 0, 0), name="x", values=np.arange(5))
+SOURCE = ir.Array(type=Type((I,)), span=Span(Source("p", ""), 0, 0), name="x", values=np.arange(5) - 2)
 #: Instructions along one index with some of their attributes.
 ALONG = [
     *({"kind": ir.Shift, "by": by} for by in (-6, -2, 0, 1, 5)),
@@ -289,8 +291,10 @@ def test_instructions_along_an_index_are_as_declared(given: dict[str, Any]) -> N
     assert (instructions.RULES[kind](back, [(np.eye(5), (J, I))], (I, J)) == matrix.T).all()
     assert set(matrix.ravel()) <= {0, 1}
     assert (matrix.sum(axis=1).min(), matrix.sum(axis=1).max()) == node.terms
-    finite = finite_instructions.apply(node, [Tensor(np.arange(5.0), (I,))])
-    assert (finite == matrix @ np.arange(5)).all()
+    values = np.arange(5.0) - 2
+    assert (finite_instructions.apply(node, [Tensor(values, (I,))]) == matrix @ values).all()
+    corners = [matrix @ np.array(x) for x in itertools.product((-2.0, 2.0), repeat=5)]
+    assert ranges([SOURCE, node])[node] == (np.min(corners), np.max(corners))
 
 
 def test_no_instruction_along_an_index_is_left_out() -> None:

@@ -460,6 +460,7 @@ class ExactEvaluator:
         if isinstance(x, Tensor):
             return _entries(node, [x]) if node.terms[1] < 2 else _sums(node, x)
         label = fresh(node.index)
+        bounded((node.index, label))
         unit = np.eye(node.index.size)  # the image of each member
         hot = Tensor(RULES[type(node)](node, [(unit, (label, node.index))], (node.index, label)), (node.index, label))
         return _simplified(x.placed({node.index: label}).scaled(hot).summed((label,)).parts)
