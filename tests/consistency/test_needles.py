@@ -17,7 +17,12 @@ NEEDLES = {
     "1/(1 + x^2)": math.pi,
     "1/(1 + x^4)": math.pi / math.sqrt(2),
     "exp(-abs(x))": 2.0,
+    "hardtanh'(x)": 2.0,
+    "relu6(x) - relu6(x - 1)": 6.0,
+    "relu6'(x - 3)": 6.0,
 }
+#: <f(x)|x> for bounded f with f(∞) - f(-∞) = rise: the rise, times s/√(2π).
+BOUNDED = {"tanh": 2.0, "sigmoid": 1.0, "hardtanh": 2.0, "relu6": 6.0, "softsign": 2.0, "hardsigmoid": 1.0, "erf": 2.0}
 
 
 @pytest.mark.parametrize("power", [8, 20, 40, 60, 120, 200])
@@ -28,6 +33,17 @@ def test_a_needle_of_any_width_is_seen(power: int) -> None:
         wanted, found = area / math.sqrt(2 * math.pi * 10.0**power), run.outputs[f"o{k}"]
         slack = 1e-9 + (10 / 10 ** (power / 2) if power < 20 else 0.0)
         assert found.value == pytest.approx(wanted, rel=slack, abs=8 * float(found.stderr)), (f, found)
+
+
+@pytest.mark.parametrize("power", [24, 40, 120, 200])
+def test_bounded_functions_meet_their_argument(power: int) -> None:
+    """By Stein's lemma these are averages of needles."""
+    outputs = "\n".join(f"output {f} = <{f}(x)|x>" for f in BOUNDED)
+    run = tpc.limit(f"ket |x> ~ N(0, 1e{power})\n{outputs}")
+    for f, rise in BOUNDED.items():
+        found, wanted = run.outputs[f], rise * 10.0 ** (power / 2) / math.sqrt(2 * math.pi)
+        assert found.value == pytest.approx(wanted, rel=1e-9, abs=8 * float(found.stderr)), (f, found)
+        assert found.stderr < 1e-6 * wanted
 
 
 def test_the_transpose_meets_a_needle() -> None:

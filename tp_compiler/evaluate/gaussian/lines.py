@@ -91,6 +91,7 @@ class Sides:
     length: Array
     exact: Any  # whether a coordinate is exactly 0 there
     placed: Any  # whether there is a place
+    blur: Array  # the scale of what rounding moves a place by, 1 at most
 
     def of(self, which: Which | Mask) -> Sides:
         return Sides(*(getattr(self, f.name)[which] for f in fields(self)))
@@ -196,8 +197,9 @@ def _sides(mean: Array, slope: Array, low: Array, high: Array, line: Which, z: A
     order = np.lexsort((z, line))
     line, z = line[order], z[order]
     first = np.append(True, line[1:] != line[:-1])
-    apart = np.append(True, np.diff(z) > 1e-13 * np.maximum(1.0, np.abs(z[1:])))
-    line, z = line[first | apart], z[first | apart]
+    blur = _blurred(mean, slope)[line] + np.abs(z)
+    apart = np.append(True, np.diff(z) > 1e-13 * blur[1:])
+    line, z, blur = line[first | apart], z[first | apart], np.minimum(blur[first | apart], 1.0)
     first = np.append(True, line[1:] != line[:-1])
     last = np.append(first[1:], True)
     middle = (z[1:] + z[:-1]) / 2
@@ -208,7 +210,15 @@ def _sides(mean: Array, slope: Array, low: Array, high: Array, line: Which, z: A
     sign = np.repeat([-1.0, 1.0], len(z))
     length = np.concatenate([z - left, right - z])
     placed = np.tile(~np.isin(line, without), 2)
-    return Sides(np.tile(line, 2), np.tile(z, 2), np.tile(base, (2, 1)), sign, length, np.tile(exact, 2), placed)
+    exact, blur = np.tile(exact, 2), np.tile(blur, 2)
+    return Sides(np.tile(line, 2), np.tile(z, 2), np.tile(base, (2, 1)), sign, length, exact, placed, blur)
+
+
+def _blurred(mean: Array, slope: Array) -> Array:
+    """How far from 0, in deviations, the zeros of the coordinates of each line lie: places are sums of such distances."""
+    moving = slope != 0
+    apart = np.abs(mean) / np.where(moving, np.abs(slope), 1.0)
+    return np.asarray(np.max(np.where(moving, apart, 0.0), axis=1, initial=0.0))
 
 
 def _snapped(mean: Array, slope: Array, z: Array) -> Array:
@@ -248,7 +258,7 @@ def _tails(
     function: Function, slope: Array, sides: Sides, care: Care, faults: dict[int, Exception]
 ) -> tuple[Tails, Array]:
     """The power of f next to each place, on each side, and up to which distance it holds."""
-    end = np.minimum(np.where(sides.exact, care.exact_end, NEAR_END), 1e-3 * sides.length)
+    end = np.minimum(np.where(sides.exact, care.exact_end, NEAR_END * sides.blur), 1e-3 * sides.length)
     own = np.flatnonzero(sides.exact)
     end[own] = _narrower(function, slope, sides.of(own), end[own])
     values, end = _beside(function, slope, sides, end)
@@ -264,7 +274,7 @@ def _tails(
         regular[open_] = ~_go_on(function, slope, sides, open_, first[open_], sizes[open_, 0])
         grows = rest & ~regular & (first <= -1 + POLE)
         singular = rest & ~regular & ~grows
-        end = np.where(~sides.exact & (vanishes | regular), np.minimum(SMALL_END, end), end)
+        end = np.where(~sides.exact & (vanishes | regular), np.minimum(SMALL_END * sides.blur, end), end)
         left = np.where(singular, values[:, 0] * end / (1 + first) * density, 0.0)
         drift = np.minimum(1.0, 40 * (np.abs(first - second) + 1e-13) / (1 + first) + end)
         error = np.where(singular, np.abs(left) * drift, np.where(regular, 10.0, 1.0) * sizes[:, 0] * end * density)
@@ -318,8 +328,8 @@ def _go_on(function: Function, slope: Array, sides: Sides, which: Which, power: 
     """Whether the powers found at NEAR_END hold down to the rounding of the place: else f is steep, not singular."""
     if not len(which):
         return np.zeros(0, dtype=bool)
-    nearer = 1e-5 * NEAR_END
-    inner = np.abs(function(sides.base[which] + sides.sign[which, None] * slope * nearer))
+    nearer = 1e-5 * NEAR_END * sides.blur[which] * sides.sign[which]
+    inner = np.abs(function(sides.base[which] + nearer[:, None] * slope))
     return np.isfinite(inner) & (inner > 0) & (np.abs(np.log10(inner / size) / -5.0 - power) < 0.03)
 
 
