@@ -13,7 +13,7 @@ from tp_compiler.ir.types import N
 
 
 class Arithmetic:
-    """What `+ - * / ^ ^T @k` and juxtaposition mean, by the kinds of the two sides."""
+    """The meaning of `+ - * / ^ ^T @k` and juxtaposition, by the kinds of the two sides."""
 
     def __init__(self, core: Core):
         self.core = core

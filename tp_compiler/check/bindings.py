@@ -151,7 +151,7 @@ class Bindings:
         return self.core.algebra.rename(value, mapping, span) if isinstance(value, v.Operator) else value
 
     def left(self, e: ast.Expr, scope: Scope) -> Index | tuple[int, Axis]:
-        """A bracket on the left of a binding: an index, or the position of one member (and its axis, if known)."""
+        """A bracket on the left-hand side of a binding: an index, or the position of one member (and its axis, if known)."""
         if isinstance(e, ast.Name) and e.indices is None:
             binding = scope.other(e.ident)
             if binding is None:

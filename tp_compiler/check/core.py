@@ -43,7 +43,7 @@ Rule = Callable[[Any, Context], v.Value]
 
 
 class Core:
-    """State and services. `rules` is the table of what each kind of expression means (expressions.py fills it)."""
+    """State and services. `rules` is the table of the meaning of each kind of expression (filled by expressions.py)."""
 
     def __init__(self, build: Builder, found: Diagnostics):
         self.build = build
@@ -71,7 +71,7 @@ class Core:
             return BROKEN
 
     def evaluate(self, expr: ast.Expr, ctx: Context) -> v.Value:
-        """The value of an expression; the first mistake is raised. One level of nesting, the defs called included."""
+        """The value of an expression; the first error is raised. Counts as one level of nesting, including nesting through defs."""
         if self.level >= MAX_LEVELS:
             message = f"expressions are nested more than {MAX_LEVELS} levels deep, counting the bodies of defs"
             raise error("NX136", message, expr.span, "give names to inner parts, or write a `for` loop")
@@ -96,7 +96,7 @@ class Core:
         return self.algebra.bounded(value, expr.span) if isinstance(value, v.Operator) else value
 
     def scalar(self, expr: ast.Expr, ctx: Context, what: str = "a scalar") -> ir.Node | None:
-        """The node of an expression that must be a scalar; None where it is broken."""
+        """The node of an expression that must be a scalar; None if it is broken."""
         value = self.value(expr, Context(ctx.scope, False, ctx.copies))
         try:
             return self.expect_scalar(value, expr.span, what)
@@ -139,7 +139,7 @@ class Core:
         raise error("NX210", f"expected {what}, found {a_kind(value)}", span, remedy)
 
     def undefined(self, code: str, message: str, name: str, span: Span, remedy: str = "") -> ProgramError:
-        """The error of a name that means nothing here, reported once per name and not at every place."""
+        """The error for an undefined name, reported once per name rather than at every use."""
         known = (
             name in self.unresolved
             or (code, name) in self._missed

@@ -168,7 +168,7 @@ def _rows(text: TextIO, skipped: int) -> tuple[int, int]:
 
 
 def _numbers_in(parts: list[str]) -> list[float]:
-    """The parts that are numbers. A first line with both numbers and words is a row with a mistake, not a header."""
+    """The parts that are numbers. A first line with both numbers and words is a row with an error, not a header."""
     found = []
     for part in parts:
         try:

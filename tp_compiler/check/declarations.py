@@ -34,7 +34,7 @@ class Settings:
 
 
 class Declarations:
-    """One method per declaration. `sized`: the indices of data, where their sizes decide (training.py)."""
+    """One method per declaration. `sized`: the indices of data when they are chosen by size (training.py)."""
 
     def __init__(
         self, core: Core, settings: Settings, reach: Reach,
@@ -147,7 +147,7 @@ class Declarations:
         self._declare(name, Binding(v.Scalar(node), indices), scope)
 
     def _fitting(self, s: ast.DataDecl, indices: tuple[Index, ...], shape: tuple[int, ...]) -> tuple[Index, ...]:
-        """The indices of data of this shape. Raises ProgramError NX304 where it is not that of the axes."""
+        """The indices of data of this shape. Raises ProgramError NX304 if the shape is not that of the axes."""
         indices = self._sized(indices, shape)
         sizes, names = tuple(i.size for i in indices), tuple(i.name for i in indices)
         data.check_shape(s.target.ident, shape, sizes, names, s.span)

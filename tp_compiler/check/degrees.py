@@ -30,11 +30,11 @@ FACTOR: dict[str, Fraction] = {
 
 
 class NoDegree(Exception):
-    """Why a body has none."""
+    """The reason why a body has no degree."""
 
 
 def homogeneity(optimizer: OptimizerName, values: Mapping[str, ir.Node]) -> Homogeneity | str:
-    """The degree of the update, with those of hyperparameters; or why there is none."""
+    """The degrees of the update and of the hyperparameters, or the reason why there are none."""
     body = _Body(optimizer.scope.others, values)
     try:
         for _ in range(3):  # the degrees of states are known after one round
@@ -94,7 +94,7 @@ class _Body:
         raise NoDegree(f"`{e.span.text}` is not homogeneous in the gradient")
 
     def _free(self, e: ast.Expr) -> bool:
-        """Does it contain only numbers and hyperparameters?"""
+        """Whether an expression contains only numbers and hyperparameters."""
         match e:
             case ast.Number():
                 return True
@@ -109,7 +109,7 @@ class _Body:
         return False
 
     def _alike(self, terms: tuple[ast.Expr, ...]) -> Degree | None:
-        """Of terms that are added, or chosen from."""
+        """The common degree of terms that are added, or of alternatives."""
         found = [self.of(t) for t in terms if not self._free(t)]
         known = {d for d in found if d is not None}
         if len(known) > 1:

@@ -37,7 +37,7 @@ class Expressions:
         self.builtins, self.entrywise, self.definitions = builtins, entrywise, definitions
 
     def rules(self) -> dict[type[ast.Expr], Rule]:
-        """What each kind of expression means."""
+        """The meaning of each kind of expression."""
         plain: dict[type[ast.Expr], Rule] = {
             ast.Number: self._number, ast.Paren: self._paren, ast.Name: self._name, ast.Ket: self._ket, ast.Bra: self._bra,
             ast.Mean: self._mean, ast.Braket: self._braket, ast.Sandwich: self._sandwich, ast.Clt: self._clt,
@@ -49,7 +49,7 @@ class Expressions:
         return rules | {kind: self._looking(rules[kind]) for kind in (ast.Ket, ast.Bra, *_AVERAGES)}
 
     def _looking(self, rule: Rule) -> Rule:
-        """A rule of neurons, which the body of an optimizer sees only of a parameter itself."""
+        """A rule that involves neurons; in the body of an optimizer only the parameter itself has them."""
 
         def read(expr: ast.Expr, ctx: Context) -> v.Value:
             if ctx.scope.optimizer is not None:
@@ -59,7 +59,7 @@ class Expressions:
         return read
 
     def _apart(self, rule: Rule) -> Rule:
-        """A rule for what may turn out to be a product, as `c (x)^2` with a scalar c."""
+        """A rule for expressions that may turn out to be products, such as `c (x)^2` with a scalar c."""
 
         def read(expr: ast.Expr, ctx: Context) -> v.Value:
             pieces = self._split(expr, ctx)

@@ -381,7 +381,7 @@ class Functions:
             raise error("NX263", f"the value has no index `{index.name}`", span, f"index it with `{index.name}`")
 
     def delta(self, expr: ast.Call | ast.Name, ctx: Context) -> v.Value:
-        """delta[i,j]: 1 where the positions agree."""
+        """delta[i,j]: 1 if the positions agree, else 0."""
         if isinstance(expr, ast.Call) or len(expr.indices or ()) != 2:
             raise error("NX264", "`delta` takes two indices in brackets", expr.span, "write `delta[i,j]`")
         nodes = [self.core.scalar(e, ctx, "a position") for e in expr.indices or ()]

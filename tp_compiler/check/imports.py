@@ -49,7 +49,7 @@ class Imports:
         return Source(path, files("tp_compiler").joinpath("library", f"{s.path}.nexort").read_text(encoding="utf-8"))
 
     def file(self, s: ast.Import, reach: Reach) -> Source | None:
-        """The text of an import; None where the file was imported before."""
+        """The text of an import; None if the file was imported before."""
         real = reach.find(s.path, s.span, "NX141")
         if real.suffix != ".nexort":
             remedy = "use a file ending in `.nexort`, or read numbers with `data ... from`"

@@ -139,7 +139,7 @@ class MatrixFunctions:
         return v.Scalar(self.build.map("sqrt", (square,), expr.span))
 
     def _root_mean_square(self, node: ir.Node, ctx: Context, span: Span) -> ir.Node:
-        """Over neurons, and in an optimizer over the family of a ket parameter."""
+        """The root mean square over neurons and, in an optimizer, over the family of a ket parameter."""
         build = self.build
         over = node.type.indices if ctx.scope.entries and node.type.is_ket else ()
         count = build.constant(1.0, span)

@@ -83,7 +83,7 @@ class NameLookup:
         return self._inside(picked, [selector], (clock,), expr.span)
 
     def _now(self, span: Span) -> ir.Node:
-        """The position of the present step: steps count from 0, positions from 1."""
+        """The position of the current step: steps count from 0, positions from 1."""
         return self.build.add(self.build.clock(span), self.build.constant(1, span), span)
 
     def _clocked_position(self, node: ir.Node, ahead: float, index: Index, span: Span) -> ir.Node:
@@ -140,7 +140,7 @@ class NameLookup:
         raise error("NX223", "this is not an index", expr.span, "write an index name, a position, or integer data")
 
     def _known(self, node: ir.Node) -> Any | None:
-        """The integers that positions are read from, of all steps; None where other data choose among them."""
+        """The integers that positions are read from, over all steps; None if other data choose among them."""
         if isinstance(node, ir.Array):
             return node.values
         assert isinstance(node, ir.Reindex)
@@ -156,7 +156,7 @@ class NameLookup:
         return None if found is None or diagonal else found[tuple(picks)]
 
     def _data_inside(self, values: Any | None, index: Index, expr: ast.Expr) -> None:
-        """Integer data that index an axis stay inside."""
+        """Check that integer data used as an index stay inside the axis."""
         if values is None or values.size == 0:
             return
         wrong = next((int(x) for x in (values.min(), values.max()) if not 1 <= x <= index.size), None)
@@ -306,7 +306,7 @@ def _is_integer(node: ir.Node) -> bool:
 
 
 def clocked(node: ir.Node) -> float | None:
-    """k where this is `step + k`."""
+    """k if this is `step + k`."""
     if isinstance(node, ir.Clock):
         return 0.0
     if not (isinstance(node, ir.Map) and node.fn == "add"):

@@ -69,7 +69,7 @@ class Scope:
         return self.others.get(name) or self.library.get(name)
 
     def function(self, name: str) -> Binding | None:
-        """What `name(..)` calls: `step` is the function there, also where an index has that name."""
+        """The function that `name(..)` calls: `step` is the function even if an index has that name."""
         return self.library["step"] if name == "step" else self.other(name)
 
     def known(self, ket: bool) -> Iterable[str]:

@@ -275,7 +275,7 @@ def on_layers(source: _Source) -> rules.OnLayers:
 # on operators --------------------------------------------------------------------------------------------------
 @dataclass
 class OperatorBody(Body):
-    """A body on operators, for one host. `call` is the span of the optimizer's call; mistakes are shown `at` a place."""
+    """A body on operators, for one host. `call` is the span of the optimizer's call; errors are shown `at` a place."""
 
     core: Core
     host: rules.OperatorHost
@@ -331,7 +331,7 @@ class OperatorBody(Body):
 
     # -- words --------------------------------------------------------------------------------------------------
     def settled(self, value: v.Value) -> v.Value:
-        """An operator that a statement binds is worked out once, however often it is used."""
+        """An operator bound by a statement is computed once, however often it is used."""
         return self.host.settled(value, self.at) if isinstance(value, Operator) else value
 
     def mapped(self, args: Sequence[Operator | v.Scalar], change: Change) -> Operator:

@@ -17,7 +17,7 @@ MAX_PATH = 4096
 
 @dataclass(frozen=True)
 class Reach:
-    """The folder that a program is confined to; `everywhere` lifts the rule."""
+    """The folder that a program is confined to; `everywhere` lifts the restriction."""
 
     root: Path
     everywhere: bool

@@ -52,7 +52,7 @@ _BODY_ONLY = {
 
 
 def check(file: ast.File, found: Diagnostics, settings: Mapping[str, float] | None = None) -> Model | None:
-    """The model of a parsed file; None where `found` has errors."""
+    """The model of a parsed file; None if `found` has errors."""
     checker = Checker(found, dict(settings or {}), file.source)
     checker.read(file)
     return checker.model(file.source)
@@ -303,7 +303,7 @@ class Checker:
 def _expressions(
     core: Core, lookup: NameLookup, arithmetic: Arithmetic, definitions: Definitions
 ) -> dict[type[ast.Expr], Rule]:
-    """What each kind of expression means, put together."""
+    """The meaning of each kind of expression, assembled from the rules."""
     matrices = MatrixFunctions(core, arithmetic)
     functions = Functions(core, arithmetic, matrices.function)
     builtins = {**functions.table, **Differentiation(core, arithmetic).table, **matrices.table}

@@ -65,7 +65,7 @@ class _Update:
 
 
 class Training:
-    """State of the checks: the training clock, what has been updated, the parametrization asked for."""
+    """State of the checks: the training clock, the parameters updated so far, the requested parametrization."""
 
     def __init__(
         self, core: Core, lookup: NameLookup, settings: Settings,
@@ -90,7 +90,7 @@ class Training:
 
     # -- the clock ----------------------------------------------------------------------------------------------
     def announce(self, statements: tuple[ast.Statement, ...], scope: Scope) -> None:
-        """Declares the index `step` where the program trains: values 0..steps."""
+        """Declares the index `step`, with values 0..steps, if the program trains."""
         train = next((s for s in statements if isinstance(s, ast.Train)), None)
         if train is None:
             return
@@ -188,7 +188,7 @@ class Training:
         return Span(span.source, span.start, self.trained.extent.span.end)
 
     def _number(self, span: Span) -> ir.Node:
-        """What `step` is as a number."""
+        """The value of `step` used as a number."""
         return self.build.time(span) if self.times else self.build.clock(span)
 
     def _closed(self, s: ast.Train, loss: ir.Node, at: Span) -> model.Training:

@@ -181,7 +181,7 @@ class _Writer:
             self.lines[-1] = _Line("", self.lines[-1].text + item.text)
 
     def _column(self, at: int) -> int:
-        """Where a line that begins with this item begins."""
+        """The start of a line whose first item is this one."""
         item = next((x for x in self.items[at:] if x.kind != "COMMENT"), None)
         if item is None or item.starts or item.kind == "RBRACE":
             return INDENT * self.depth
@@ -198,7 +198,7 @@ class _Writer:
 
 
 def _align(lines: list[_Line]) -> None:
-    """Lines up the comments of neighbouring lines where none leaves the page."""
+    """Aligns the comments of neighbouring lines if they all fit on the page."""
     start = 0
     while start < len(lines):
         end = start
@@ -238,5 +238,5 @@ def _show(value: object, label: str, depth: int, lines: list[str]) -> None:
 
 
 def _nested(value: object) -> bool:
-    """Does a field hold trees? Strings, numbers, and tuples of them are shown on the line of their node."""
+    """Whether a field contains trees. Strings, numbers, and tuples of them are shown on the line of their node."""
     return isinstance(value, ast.Tree) or (isinstance(value, tuple) and any(isinstance(x, ast.Tree) for x in value))

@@ -67,7 +67,7 @@ def calls_in(tree: object) -> Iterator[ast.Call]:
 
 
 def variables(statements: tuple[ast.Statement, ...]) -> set[str] | None:
-    """The names by which a program takes gradients; None if it imports files, which may take them by any name."""
+    """The names that a program takes gradients with respect to; None if it imports files, which may use any name."""
     if any(isinstance(s, ast.Import) and s.quoted for s in statements):
         return None
     calls = [c for c in calls_in(statements) if c.fn.ident in GRADIENTS]

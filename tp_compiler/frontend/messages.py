@@ -65,7 +65,7 @@ def explain(source: Source, error: UnexpectedToken, tokens: list[Token]) -> Diag
 
 
 def _around(tokens: list[Token], token: Token) -> tuple[list[Token], int]:
-    """The innermost statement that holds the token, and the token's place in it."""
+    """The innermost statement that contains the token, and the token's place in it."""
     at = next((k for k, x in enumerate(tokens) if x is token), len(tokens))
     start = max((k + 1 for k in range(at) if tokens[k].type in ("END", "LBRACE", "RBRACE")), default=0)
     ends = (k for k in range(at, len(tokens)) if tokens[k].type in ("END", "LBRACE", "RBRACE"))
@@ -86,7 +86,7 @@ def _misread_line(source: Source, statement: list[Token], at: int) -> Diagnostic
 
 
 def _no_statement(source: Source, statement: list[Token], at: int) -> Diagnostic | None:
-    """A keyword that is none for what follows it, an expression alone, or a left side that cannot be bound."""
+    """A keyword that does not fit what follows it, an expression alone, or a left-hand side that cannot be bound."""
     if not statement or statement[0].type not in OPENS_OPERAND:
         return None
     if at == 1 and statement[0] in _USAGE and statement[at : at + 1] and statement[1].type in OPENS_OPERAND:

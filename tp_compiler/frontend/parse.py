@@ -28,7 +28,7 @@ MAX_TOKENS = 4_000_000
 
 
 def parse(source: Source, found: Diagnostics) -> ast.File:
-    """The statements of a program; every error of spelling or syntax goes to `found`, its statement is dropped."""
+    """The statements of a program; every lexical or syntax error is added to `found`, and its statement is dropped."""
     lark, _ = _lark()
     statements = []
     with _no_collection(), reading(source):
@@ -85,7 +85,7 @@ def _no_collection() -> Iterator[None]:
 
 @cache
 def _lark() -> tuple[Lark, re.Pattern[str]]:
-    """The parser, which calls a TreeBuilder at every reduction, and the lexer. They hold no text: threads share them."""
+    """The parser, which calls a TreeBuilder at every reduction, and the lexer. They hold no text, so threads share them."""
     grammar = files("tp_compiler.grammar").joinpath("nexort.lark").read_text(encoding="utf-8")
     lark = Lark(
         grammar, parser="lalr", lexer="basic", maybe_placeholders=True, postlex=_RawTokens(), transformer=TreeBuilder()

@@ -50,7 +50,7 @@ class Arg(Tree):
 
 @dataclass(frozen=True, slots=True)
 class Call(Expr):
-    """`f(x, y; z)`: `extra` is what follows the semicolon. `sum[d](...)`, `E[1](...)` carry the brackets in `fn`."""
+    """`f(x, y; z)`: `extra` are the arguments after the semicolon. `sum[d](...)` and `E[1](...)` have their brackets in `fn`."""
 
     fn: Name
     args: tuple[Arg, ...]

@@ -134,7 +134,7 @@ class Layout:
 
     # -- one token --------------------------------------------------------------------------------------------
     def _step(self) -> bool:
-        """Consumes one raw token; True where a top-level statement ends."""
+        """Consumes one raw token; True if a top-level statement ends there."""
         token = self.raw[self.at]
         handler = self.handlers.get(token.type)
         if handler is not None:

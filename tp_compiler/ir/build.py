@@ -30,14 +30,14 @@ def join(args: Iterable[ir.Node]) -> Type:
 
 
 def is_zero(node: ir.Node) -> bool:
-    """A product with the constant 0, or that constant: what derivatives of jumps are written as."""
+    """A product with the constant 0, or that constant: derivatives of jumps have this form."""
     if isinstance(node, ir.Constant):
         return node.value == 0
     return isinstance(node, ir.Map) and node.fn == "mul" and any(is_zero(a) for a in node.args)
 
 
 class Builder:
-    """Makes nodes. Every method takes the span of the source that asks for the node."""
+    """Makes nodes. Every method takes the span of the source text that needs the node."""
 
     def __init__(self, fresh_from: int = 0) -> None:
         """`fresh_from`: the first number for fresh indices, so that they do not collide with those of another builder."""
@@ -216,7 +216,7 @@ class Builder:
         return self.mul(self.constant(-1.0, span), a, span)
 
     def delta(self, a: Index | int, b: Index | int, span: Span) -> ir.Node:
-        """1 where two positions agree, else 0."""
+        """1 if two positions agree, else 0."""
         if a == b:
             return self.constant(1, span)
         if isinstance(a, int) and isinstance(b, int):
@@ -225,7 +225,7 @@ class Builder:
         return self.equal(places[0], places[1], span)
 
     def equal(self, a: ir.Node, b: ir.Node, span: Span) -> ir.Node:
-        """1 where two whole numbers are equal, else 0."""
+        """1 if two integers are equal, else 0."""
         apart = self.map("abs", (self.add(a, self.neg(b, span), span),), span)
         return self.add(self.constant(1, span), self.neg(self.map("step", (apart,), span), span), span)
 
@@ -312,21 +312,21 @@ class Builder:
         return x
 
     def shift(self, x: ir.Node, index: Index, by: int, span: Span) -> ir.Node:
-        """x[i - by], 0 outside of the axis; of what is constant over the axis, x where i - by is on it."""
+        """x[i - by], 0 outside the axis; if x is constant over the axis, x wherever i - by is on it."""
         if index not in x.type.indices:
             return self.mul(x, self._moved_inside(index, by, span), span)
         kind = Type(join((x,)).indices, x.type.slots, x.type.random)
         return self._make(ir.Shift, type=kind, args=(x,), index=index, by=by, span=span)
 
     def _moved_inside(self, index: Index, by: int, span: Span) -> ir.Node:
-        """1 where i - by is a position of the axis, else 0."""
+        """1 if i - by is a position of the axis, else 0."""
         i = self.position(index, span)
         if by >= 0:
             return self.map("step", (self.add(i, self.constant(-by - 0.5, span), span),), span)
         return self.map("step", (self.add(self.constant(index.size + by + 0.5, span), self.neg(i, span), span),), span)
 
     def cumsum(self, x: ir.Node, index: Index, reverse: bool, span: Span) -> ir.Node:
-        """Σ_{k ≤ i} x[k], or Σ_{k ≥ i} x[k]; of what is constant over the axis, x times the number of terms."""
+        """Σ_{k ≤ i} x[k], or Σ_{k ≥ i} x[k]; if x is constant over the axis, x times the number of terms."""
         if index not in x.type.indices:
             i = self.position(index, span)
             left = self.add(self.constant(index.size + 1, span), self.neg(i, span), span)

@@ -58,7 +58,7 @@ class Dependence:
 
 
 def _combined_kets(node: ir.Node) -> list[ir.Node] | None:
-    """The kets that a node combines linearly with scalar coefficients; None where it does something else."""
+    """The kets that a node combines linearly with scalar coefficients; None if it does anything else."""
     kets = [a for a in node.args if not a.type.is_scalar]
     linear = False
     if isinstance(node, ir.Map):

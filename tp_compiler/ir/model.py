@@ -99,16 +99,16 @@ class Exponents:
 
     @property
     def places(self) -> int:
-        """How many positions it names: a row that names more goes before one that names fewer."""
+        """The number of positions it names: a row that names more takes precedence."""
         return sum(p is not None for p in self.member)
 
     def holds(self, name: str, ket: bool, member: Member) -> bool:
-        """Does it speak of this parameter, or of this member?"""
+        """Whether it names this parameter, or this member."""
         return (name, ket) == (self.name, self.ket) and meet(self.member, member)
 
 
 def meet(one: Member, other: Member) -> bool:
-    """Have two parts of a family a member in common?"""
+    """Whether two parts of a family have a member in common."""
     return all(p is None or q is None or p == q for p, q in zip(one, other, strict=True))
 
 

@@ -15,7 +15,7 @@ Names = dict[Index, Index]
 
 
 def pushed(root: ir.Node) -> ir.Node:
-    """The same entries, with renames at the leaves where that is possible."""
+    """The same entries, renamed at the leaves where possible."""
     return _Renaming().node(root, {})
 
 

@@ -64,7 +64,7 @@ class Node:
     @classmethod
     @cache
     def attributes(cls) -> tuple[str, ...]:
-        """The names of what an instruction is besides its arguments."""
+        """The names of an instruction's fields that are not arguments."""
         return tuple(f.name for f in fields(cls) if f.name not in {common.name for common in fields(Node)})
 
     @property
@@ -244,7 +244,7 @@ class Along(Node):
 
     @property
     def options(self) -> tuple[str, ...]:
-        """What the language writes after the argument."""
+        """The text that follows the argument in the language."""
         raise NotImplementedError
 
     @property
@@ -456,7 +456,7 @@ class Unavailable(Node):
     remedy: str = ""
 
     def diagnostic(self, remedy: str) -> Diagnostic:
-        """What evaluating it reports."""
+        """The diagnostic reported when it is evaluated."""
         if self.why:
             return Diagnostic("NX504", f"{self.construct} has no limit: {self.why}", self.span, self.remedy)
         message = f"{self.construct} is not supported by any evaluator in this version"

@@ -163,7 +163,7 @@ Widths = tuple[Width | None, Width | None]
 
 
 def _remembered(fact: Callable[[Operator], Fact]) -> Callable[[Operator], Fact]:
-    """`fact`, worked out once per operator: parts are shared, and `G = G G` forty times is a tree of 2^40 leaves."""
+    """`fact`, computed once per operator: parts are shared, and `G = G G` forty times is a tree of 2^40 leaves."""
     name = f"_{fact.__name__}"
 
     def known(op: Operator) -> Fact:
@@ -192,7 +192,7 @@ def extent(op: Operator) -> tuple[int, int]:
 
 @_remembered
 def widths(op: Operator) -> Widths:
-    """(rows, cols): the width classes an operator maps to and from; None where any fits."""
+    """(rows, cols): the width classes an operator maps to and from; None if any fits."""
     match op:
         case Matrix(symbol=s, transposed=t):
             return (s.cols, s.rows) if t else (s.rows, s.cols)

@@ -31,7 +31,7 @@ class _Writer(pickle.Pickler):
         return self._place[x]
 
     def reducer_override(self, x: object) -> Any:
-        """A program inside of a program shares its nodes."""
+        """A program inside a program shares its nodes."""
         return (object.__new__, (type(x),), x.__dict__) if isinstance(x, Program) else NotImplemented
 
 

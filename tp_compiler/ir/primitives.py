@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 
 class Algebra(Protocol):
-    """What derivative rules are written in: apply a primitive, or make a constant."""
+    """The operations in derivative rules: apply a primitive, or make a constant."""
 
     def __call__(self, fn: str, *args: Any) -> Any: ...
 

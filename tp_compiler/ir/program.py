@@ -12,7 +12,7 @@ from tp_compiler.ir.types import Axis, Index, Width
 
 @dataclass(frozen=True, eq=False)
 class Output:
-    """What `output NAME[indices] = ...` asks for. The node may lack some of `indices`: it is constant over them."""
+    """An `output NAME[indices] = ...`. The node may lack some of `indices`; it is then constant over them."""
 
     name: str
     indices: tuple[Index, ...]

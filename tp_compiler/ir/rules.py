@@ -102,7 +102,7 @@ class OnEntries(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class EntryState:
-    """`start` depends on symbols; it is that of the parameter if the state starts there."""
+    """`start` depends on symbols; it is the parameter's value if the state starts there."""
 
     name: str
     symbol: ir.Node
@@ -140,7 +140,7 @@ class EntryRule:
 # on layers -----------------------------------------------------------------------------------------------------
 @dataclass(frozen=True, eq=False)
 class LayerUpdate(Update):
-    """`start`: what `init` makes of the parameter."""
+    """`start`: the parameter after `init`."""
 
     start: ir.Node
 
@@ -167,7 +167,7 @@ class LayerHost(Protocol):
         """The value of a state that starts at `start`."""
 
     def statistic(self, name: str, node: ir.Node, span: Span, starting: bool) -> ir.Node:
-        """A mean or norm of rows or columns; `starting`: inside of `init`."""
+        """A mean or norm of rows or columns; `starting`: inside `init`."""
 
 
 class OnLayers(Protocol):
@@ -236,7 +236,7 @@ class OperatorUpdate:
 
 
 class OperatorHost(Protocol):
-    """A parameter as a body on operators sees it. It answers with operators that are worked out, and with numbers."""
+    """A parameter as a body on operators sees it. Its answers are operators in a basis, and numbers."""
 
     @property
     def build(self) -> Builder: ...
@@ -256,7 +256,7 @@ class OperatorHost(Protocol):
     def transposed(self, value: op.Operator, at: Span) -> op.Operator: ...
 
     def settled(self, value: op.Operator, at: Span) -> op.Operator:
-        """An operator that a statement binds, worked out once."""
+        """An operator bound by a statement, computed once."""
 
     def eigenvectors(self, value: op.Operator, at: Span) -> op.Operator: ...
 
@@ -264,7 +264,7 @@ class OperatorHost(Protocol):
         """An entrywise function of operators and numbers."""
 
     def factor(self, name: str, outputs: Sequence[ir.Node | None], at: Span) -> op.Operator:
-        """`inputs` or `signals`; None means what the loss fits."""
+        """`inputs` or `signals`; None stands for the fitted outputs."""
 
     def trace(self, value: op.Operator, at: Span) -> ir.Node: ...
 

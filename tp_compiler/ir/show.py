@@ -28,7 +28,7 @@ def _type(kind: Type) -> str:
 
 
 def _instruction(node: ir.Node, number: dict[ir.Node, int]) -> str:
-    """`reduce max[t] %2`, `matmul W[1] transposed %3`, `shift[i] by 1 %0`: names, labels, what else there is, arguments."""
+    """`reduce max[t] %2`, `matmul W[1] transposed %3`, `shift[i] by 1 %0`: names, labels, other fields, arguments."""
     words: list[str] = [type(node).__name__.lower()]
     labels: list[str] = []
     rest: list[str] = []

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """A finite axis. Axes are nominal: `name` (its first index name) tells two axes of equal size apart."""
+    """A finite axis. Axes are nominal: `name` (its first index name) distinguishes axes of equal size."""
 
     name: str
     size: int

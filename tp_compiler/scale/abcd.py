@@ -120,7 +120,7 @@ def sizes(layers: Sequence[Layer], homogeneity: Exponent | None = None, first: b
 
 
 def faithful(layers: Sequence[Layer], homogeneity: Exponent) -> tuple[Layer, ...]:
-    """The same training with the d of (2.26), for a Q of this degree: c grows by p times what d grows by."""
+    """The same training with the d of (2.26), for a Q of this degree: c grows by p times the change of d."""
     layers, degree = checked(layers), exact(homogeneity)
     wanted = needed_d(layers)
     return tuple(replace(x, c=x.c + degree * (d - x.d), d=d) for x, d in zip(layers, wanted, strict=True))

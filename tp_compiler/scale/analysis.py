@@ -94,7 +94,7 @@ class Analysis:
         return found, entries
 
     def _steps(self, rows: list[Row], sizes: Parts, first: bool = True) -> tuple[dict[int, Order], dict[int, Order]]:
-        """Updates and gradient entries where parameters are of these sizes."""
+        """Updates and gradient entries for parameters of these sizes."""
         swept = self._sweep(self.backward, sizes, rows, first)
         found: dict[int, Order] = {}
         entries: dict[int, Order] = {}
@@ -166,7 +166,7 @@ class Analysis:
         return Architecture(conditions, r, updates, tuple(self._problems(initial, sizes, still)), notes)
 
     def _members(self, rows: list[Row]) -> Members | None:
-        """By how much members that start alike differ; None if they differ by order one, or if there are none."""
+        """The difference of members that start equal; None if they differ by order one, or if there are none."""
         if not self.alike.pinned:
             return None
         initial = self._sweep(self.forward, _starts(rows), rows)
@@ -177,7 +177,7 @@ class Analysis:
     def _notes(
         self, rows: list[Row], entries: dict[int, Order], apart: dict[int, Order], found: dict[int, Order]
     ) -> tuple[str, ...]:
-        """Notes on what cancels under exchange of members."""
+        """Notes on cancellations under exchange of members."""
         notes, axes = [], ", ".join(sorted(axis.name for axis in self.alike.axes))
         for k, row in enumerate(rows):
             if not row.trained or entries[k] >= apart[k]:
@@ -190,12 +190,12 @@ class Analysis:
         return tuple(notes)
 
     def _first_step(self, rows: list[Row]) -> Sizes:
-        """What blows up, does so in the first step, before the readout has grown, too."""
+        """Whatever blows up does so already in the first step, before the readout has grown."""
         found = self._updates(rows, first=True)[0]
         return self._sweep(self.forward, self._after(rows, _starts(rows), found, False, grow=False), rows)
 
     def _shown(self, sizes: Sizes, wrong: Callable[[ir.Node], bool]) -> list[ir.Node]:
-        """The nodes to report: those with names, readouts, and those where something first goes wrong."""
+        """The nodes to report: named nodes, readouts, and those at which something first goes wrong."""
         first = [n for n in self.watched if wrong(n) and not any(wrong(a) for a in n.args)]
         if first:
             return first
@@ -305,7 +305,7 @@ def _unique(conditions: list[Condition]) -> list[Condition]:
 
 
 def _step(row: Row, natural: Order) -> tuple[Order, Order]:
-    """What a step adds to a parameter, in natural units; and the entries of its raw gradient, which eps may dominate."""
+    """The change of a parameter in one step, in natural units, and the entries of its raw gradient, which eps may dominate."""
     if natural == NOTHING or not row.trained:
         return NOTHING, NOTHING
     g = row.gradient(Fraction(natural))
@@ -314,7 +314,7 @@ def _step(row: Row, natural: Order) -> tuple[Order, Order]:
 
 
 def moved(row: Row, natural: Fraction | int) -> Fraction:
-    """The power of n of what a step adds to a parameter, in natural units, if its natural gradient is n^natural."""
+    """The power of n of the change of a parameter in one step, in natural units, if its natural gradient is n^natural."""
     return Fraction(_step(row, Fraction(natural))[0])
 
 

@@ -19,7 +19,7 @@ ZERO = Fraction(0)
 
 
 def constants(row: Row, clt: float | None) -> dict[str, float]:
-    """The factors of a row's figures. `clt`: where outputs are brackets over the root of the width, the ratio of that width."""
+    """The factors of a row's figures. `clt`: the ratio of the width, if outputs are brackets over its square root."""
     into, out = ratios(row)
     kind, root = row.raw.kind, ZERO if clt is None else _log(clt) / 2
     reads = into / 2 if clt is not None and kind == Kind.OUTPUT else ZERO
@@ -46,7 +46,7 @@ def ratios(row: Row) -> tuple[Fraction, Fraction]:
 
 
 def law(row: Row) -> tuple[float | None, float | None]:
-    """Mean and standard deviation in natural units; None where members of a family differ."""
+    """Mean and standard deviation in natural units; None if members of a family differ."""
     leaf = row.parameter.leaf
     if isinstance(leaf, ir.MatrixSymbol):
         variance = _number(leaf.variance)

@@ -91,7 +91,7 @@ def _over(indices: Iterable[object], axes: frozenset[Axis]) -> bool:
 
 
 def _axes(reading: Reading) -> set[Axis]:
-    """The axes of families of parameters that nothing in the program tells apart."""
+    """The axes of families of parameters whose members nothing in the program distinguishes."""
     found: set[Axis] = set()
     for p in reading.parameters:
         own = p.leaf.indices if isinstance(p.leaf, ir.MatrixSymbol) else p.leaf.type.indices
@@ -237,7 +237,7 @@ class _Draw:
         return vanishes(node) or any(a in self.zero for a in node.args)
 
     def _leaf(self, node: ir.Node, at: Positions) -> float:
-        """The same value at positions related by an exchange of members, except for what is uneven."""
+        """The same value at positions related by an exchange of members, except for uneven nodes."""
         seen: dict[tuple[Axis, int], int] = {}
         key: list[object] = []
         for index, place in zip(node.type.indices, at, strict=True):

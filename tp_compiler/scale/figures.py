@@ -58,7 +58,7 @@ class Row:
         return self.raw["init_std"] + self.raw["multiplier"] + NATURAL.get(self.raw.kind, ZERO)
 
     def gradient(self, natural: Fraction) -> Gradient:
-        """The raw gradient, where the natural one is n^natural."""
+        """The raw gradient if the natural one is n^natural."""
         kind = self.raw.kind
         entry = self.raw["multiplier"] + natural - kind.writes_features
         return Gradient(entry, 2 * entry + kind.writes_features, Fraction(kind.reads_features), self.raw["init_std"])
@@ -176,7 +176,7 @@ def has_d(optimizer: Optimizer) -> bool:
 
 
 def left_out(reading: Reading, choose: Choice) -> Iterator[tuple[Parameter, str]]:
-    """Rows of the block that give a but leave out c or d, and what that means."""
+    """Rows of the block that give a but omit c or d, and the consequences."""
     network, base = reading.network, maximal_update()
     for p in reading.parameters:
         row, kept = given(network.rows, _key(p.declared)), _of_kind(base, p.kind)
@@ -230,7 +230,7 @@ def _row(p: Parameter, optimizer: Optimizer, at: Point) -> Row:
 
 
 def _standard(p: Parameter, optimizer: Optimizer) -> Row:
-    """What libraries do: constant figures, but 1/√fan-in at initialisation."""
+    """The convention of libraries: constant figures, but 1/√fan-in at initialisation."""
     std = -HALF if p.kind.reads_features else ZERO
     g = Gradient.of(p.kind, HALF, weight=std)
     figures = {"init_std": std} | ({"lr": ZERO} if optimizer is not UNTRAINED else {})

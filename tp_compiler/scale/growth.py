@@ -44,12 +44,12 @@ def moved(fn: str, size: Order, change: Order) -> Order:
 
 
 def _far(fn: str) -> Fraction:
-    """p where fn(x) grows like x^p."""
+    """p if fn(x) grows like x^p."""
     return _power(lambda x: _largest(fn, x), 1e4, 1e8, Fraction(1))
 
 
 def _near(fn: str) -> Fraction:
-    """p where fn(x) vanishes like x^p at 0."""
+    """p if fn(x) vanishes like x^p at 0."""
     return _power(lambda x: _largest(fn, x), 1e-2, 1e-4, Fraction(1))
 
 

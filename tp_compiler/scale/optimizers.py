@@ -20,7 +20,7 @@ ZERO, ONE = Fraction(0), Fraction(1)
 
 
 class Kind(StrEnum):
-    """What a parameter connects: n is every width; inputs and outputs have fixed size."""
+    """The sizes that a parameter connects: n is any width; inputs and outputs have fixed size."""
 
     INPUT = "input"  #: fixed to n
     EMBEDDING = "embedding"  #: fixed to n, its inputs one-hot

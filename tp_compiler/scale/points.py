@@ -44,7 +44,7 @@ def neural_tangent() -> Point:
 
 
 def standard(c: Exponent = 0) -> Point:
-    """SP: what deep-learning libraries do (TP IVb Table 2.2.2), with one learning rate n^-c for all layers."""
+    """SP: the default of deep-learning libraries (TP IVb Table 2.2.2), with one learning rate n^-c for all layers."""
     return Point(Layer.of(0, 0, c), Layer.of(0, "1/2", c), Layer.of(0, "1/2", c), Layer.of(0, 0, c))
 
 

@@ -45,7 +45,7 @@ class Parameter:
 
 @dataclass(eq=False)
 class Reading:
-    """The network of a program. `order` is every node of it; `backward` the gradients by every parameter."""
+    """The network of a program. `order` lists all its nodes, `backward` the gradients by every parameter."""
 
     network: Network
     build: Builder
@@ -57,7 +57,7 @@ class Reading:
 
     @cached_property
     def clt(self) -> float | None:
-        """The ratio of the width over whose root outputs are read, where some are."""
+        """The ratio of the width whose square root divides outputs, if there are any."""
         brackets = [n for n in reachable((*self.network.roots, *self.network.outputs)) if isinstance(n, ir.Clt)]
         return brackets[0].args[0].type.width.ratio if brackets else None
 

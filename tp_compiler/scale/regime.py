@@ -184,7 +184,7 @@ def _drowned(scaling: Scaling, found: WidthPowers) -> Iterator[Diagnostic]:
 
 
 def _fluctuating(network: Network) -> tuple[Diagnostic, ...]:
-    """Where muP's first gradient by a parameter vanishes by symmetry, an optimizer with next to no eps follows fluctuations."""
+    """Where muP's first gradient by a parameter vanishes by symmetry, an optimizer with negligible eps follows fluctuations."""
     if network.parametrization != "mup" or not any(_sharp(t) for t in network.parameters):
         return ()
     try:
@@ -204,7 +204,7 @@ def _fluctuating(network: Network) -> tuple[Diagnostic, ...]:
 
 
 def _sharp(t: Trainable) -> bool:
-    """Does its optimizer make a step of order one of a gradient as small as the error of a sample?"""
+    """Whether its optimizer makes a step of order one from a gradient as small as a sampling error."""
     row = OPTIMIZERS.get(t.optimizer or "")
     if t.still or not t.standard or not isinstance(row, Entrywise) or row.degree != 0:
         return False
@@ -214,7 +214,7 @@ def _sharp(t: Trainable) -> bool:
 
 # -- initial values ---------------------------------------------------------------------------------------------
 def _initial(scaling: Scaling) -> WidthPowers:
-    """A program that trains nothing: what its exponents a and b make of the initial values."""
+    """A program without training: the effect of its exponents a and b on the initial values."""
     rows, verdict, network = list(scaling.main.rows.values()), scaling.verdict, scaling.network
     if not verdict.stable_at_init:
         return _refused(f"it is unstable: {verdict.why(Question.INIT)}", AT_INITIALISATION)

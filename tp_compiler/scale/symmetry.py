@@ -99,7 +99,7 @@ class Symmetry:
         return self._sum(node.linear_in) if node.linear else self._sum(node.args).through(0)
 
     def _sum(self, args: Iterable[ir.Node]) -> Parity:
-        """Of terms that may differ; a number among them is even, and 0 as the others are."""
+        """The symmetry of terms that may differ; a number among them is even, and 0 if the others are."""
         args = tuple(args)
         kinds = [self._of[a] for a in args if a not in self._zero] or [self._of[args[0]]]
         total = kinds[0]

@@ -233,7 +233,7 @@ def _bounded(x: Size) -> Size:
 
 
 def _powered(x: Size, power: Fraction) -> Size:
-    """x^p: Δ(x^p) is x^p Δx/x, or Δx^p where x moves by more than itself."""
+    """x^p: Δ(x^p) is x^p Δx/x, or Δx^p if x moves by more than itself."""
     if power == 0:
         return FIXED
     if x.start == NOTHING and power < 0:  # 1/0: at best its size in training

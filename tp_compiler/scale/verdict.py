@@ -16,7 +16,7 @@ from tp_compiler.scale.numbers import HALF, Exponent, exact, order, total
 
 
 class Regime(StrEnum):
-    """What becomes of training at infinite width."""
+    """The behaviour of training at infinite width."""
 
     FEATURE_LEARNING = "feature-learning"
     OPERATOR = "operator"
@@ -101,7 +101,7 @@ class Verdict:
         return self.why(asked)
 
     def deciding(self, question: Question) -> tuple[Condition, ...]:
-        """The conditions that answer one question: those that fail, or all where all hold."""
+        """The conditions that answer one question: those that fail, or all if all hold."""
         asked = [c for c in self.conditions if c.question == question]
         return tuple([c for c in asked if not c.holds] or asked)
 

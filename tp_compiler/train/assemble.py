@@ -72,7 +72,7 @@ class _Trained:
         self.loop = Loop(training.clock.size - 1, training.clock, following, training.head, times)
 
     def _random_loss(self, training: Training) -> None:
-        """A loss of Θ(1) random outputs has no limit where features move."""
+        """A loss of Θ(1) random outputs has no limit if features move."""
         if training.loss.type.random and not self.asked.tangential and not self.asked.refused:
             bracket = next(n for n in reachable([training.loss]) if isinstance(n, ir.Clt))
             why = f"`{bracket.span.text}` is trained in natural units, where updates move it by Θ(√n)"
@@ -173,7 +173,7 @@ class _Trained:
     def _lowered_loop(
         self, loop: _Loop | None, lower: Lowering, starts: Mapping[ir.State, ir.State], outputs: Iterable[Output]
     ) -> Loop | None:
-        """The loop; None where no output knows of it."""
+        """The loop; None if no output depends on it."""
         if loop is None:
             return None
         following = {starts.get(state, state): lower(node) for state, node in loop.loop.following.items()}

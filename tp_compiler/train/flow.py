@@ -97,7 +97,7 @@ class Timed:
         return self._with(self.listed, node)
 
     def following(self, following: Mapping[ir.State, ir.Node]) -> Mapping[ir.State, ir.Node]:
-        """The time is a state where a rate reads it: without it rates may have a closed form."""
+        """The time is a state only if a rate reads it: without it rates may have a closed form."""
         found = {state: self._with(self.now, node) for state, node in following.items()}
         if all(found[state] is node for state, node in following.items()):
             return following

@@ -197,7 +197,7 @@ class Layer:
         return self._array_signal(value, root.type.indices, names, use)
 
     def _array_signal(self, value: ir.Node, seeds: tuple[Index, ...], names: dict[Index, Index], use: Use) -> Part:
-        """Of a readout: for every output and every input |x> the gradient by the numbers f, an array over the column."""
+        """For a readout: for every output and every input |x>, the gradient by the numbers f, an array over the column."""
         assert use.coefficients is not None and use.ket is not None
         along = self.build.rename(use.coefficients, {k: x for k, x in names.items() if k != self.column}, self.span)
         counted = dict.fromkeys((*seeds, *(names.get(i, i) for i in use.ket.type.indices)))
@@ -273,7 +273,7 @@ def _differentiable(root: ir.Node) -> list[ir.Node]:
 
 
 class Layers:
-    """The layers of what leads to a loss, each worked out when it is asked for."""
+    """The layers of the nodes that lead to a loss, each computed when it is requested."""
 
     def __init__(self, build: Builder, loss: ir.Node, names: Mapping[Leaf, str], span: Span):
         self.build, self.loss, self.names, self.span = build, loss, names, span
@@ -286,7 +286,7 @@ class Layers:
         return self._layers[leaf]
 
     def sides(self, leaf: ir.Node) -> tuple[tuple[int | Index, ...], tuple[int | Index, ...]]:
-        """What counts the rows and the columns of a ket family, or of numbers, as the network applies it."""
+        """The indices of the rows and the columns of a ket family, or of numbers, as the network applies it."""
         neurons = tuple(slot for slot, _ in leaf.type.slots)
         if leaf.type.is_ket and self.layer(leaf).readout:
             return leaf.type.indices, neurons

@@ -49,7 +49,7 @@ class MatrixParameter:
 
 @dataclass(frozen=True, eq=False)
 class MatrixUpdate:
-    """What an optimizer adds, worked out in the bases of `low_rank`, and what follows its states."""
+    """The update of an optimizer, in the bases of `low_rank`, and the next values of its states."""
 
     core: WorkedOut
     low_rank: LowRank
@@ -102,7 +102,7 @@ def _size(indices: tuple[Index, ...]) -> int:
 
 @dataclass
 class _Host:
-    """A parameter that a body runs for. `layer`: where the body asks for K-FAC's factors, `factors`: for which."""
+    """A parameter that a body runs for. `layer`: where the body requests K-FAC's factors, `factors`: which ones."""
 
     algebra: Algebra
     parameter: MatrixParameter
@@ -133,7 +133,7 @@ class _Host:
         self.low_rank.carried["p"] = WorkedOut(whole.rows, whole.cols, start=one)
 
     def core(self, op: v.Operator, at: Span) -> WorkedOut:
-        """An operator worked out in the bases; mistakes are shown at a place, where the optimizer is the program's own."""
+        """An operator in the bases; errors are shown at a place if the program defines the optimizer."""
         if self.own:
             self.low_rank.span = at
         return self.low_rank.core(op)
@@ -215,7 +215,7 @@ class _Host:
         return self.build.map("sqrt", (self.build.mul(self.build.constant(ratio, at), square, at),), at)
 
     def _named(self, found: WorkedOut) -> v.Carried:
-        """An operator that is worked out, as a value."""
+        """An operator in the bases, as a value."""
         name = f"#{len(self.low_rank.carried)}"
         self.low_rank.carried[name] = found
         widths = [x if isinstance(x, Width) else None for x in (found.rows, found.cols)]
@@ -241,7 +241,7 @@ class _Host:
         return self.worked_out[key]
 
     def _outputs(self, outputs: Sequence[ir.Node | None]) -> list[ir.Node]:
-        """None stands for what the loss fits."""
+        """None stands for the fitted outputs."""
         return [n for o in outputs for n in (self.parameter.layers.fitted() if o is None else [o])]
 
     def _factor(self, key: FactorKey, found: Factor) -> v.Operator:
@@ -277,7 +277,7 @@ class _Host:
 def updated(
     algebra: Algebra, rule: OnOperators, parameter: MatrixParameter, steps: int, count: ir.Node, span: Span
 ) -> MatrixUpdate:
-    """Runs the rule: with a memory only where a state matters to the update."""
+    """Runs the rule, with a memory only if a state matters to the update."""
     for length in dict.fromkeys((steps, 1)) if rule.operators else (1,):
         host, update, result = _settled(algebra, rule, parameter, length, count, span)
         if length == 1 or _matters(host, result):
@@ -296,7 +296,7 @@ def updated(
 
 
 def _followed(host: _Host, update: OperatorUpdate) -> dict[str, WorkedOut]:
-    """What follows the states that are operators."""
+    """The next values of the states that are operators."""
     changed = {n: x for n, x in update.following.items() if isinstance(x, v.Operator)}
     return {
         name: host.core(value, update.at)
@@ -350,7 +350,7 @@ def _present(core: WorkedOut) -> frozenset[str]:
 
 
 def _result(host: _Host, update: OperatorUpdate) -> WorkedOut:
-    """The update worked out; it has the shape of the parameter."""
+    """The update in the bases; it has the shape of the parameter."""
     result, own = host.core(update.value, update.at), host.low_rank.carried["p"]
     if result.rows == host.low_rank.anything:
         result = WorkedOut(own.rows, own.cols)  # no update

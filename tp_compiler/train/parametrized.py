@@ -22,7 +22,7 @@ class Parametrized:
 
     @property
     def refused(self) -> bool:
-        """Have the outputs no meaning?"""
+        """Whether the outputs have no meaning."""
         return bool(self.found.refused)
 
     def refuse(self, why: str, remedy: str, at: Span) -> None:

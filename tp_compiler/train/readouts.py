@@ -12,7 +12,7 @@ from tp_compiler.ir.walk import rewrite
 
 
 class ReadOut:
-    """What nodes become in the operator regime, where `readouts` are the kets of these names; elsewhere they stay."""
+    """Nodes in the operator regime, with `readouts` the kets of these names; in other regimes they are unchanged."""
 
     def __init__(self, build: Builder, readouts: frozenset[str] = frozenset()):
         self.build, self.readouts = build, readouts

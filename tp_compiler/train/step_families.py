@@ -44,7 +44,7 @@ class Steps:
         return self.build.equal(self.build.position(index, self.head), place, self.head)
 
     def reach(self, node: ir.Node) -> Index:
-        """0 .. steps, or up to steps - 1 where data that the node reads end there."""
+        """0 .. steps, or up to steps - 1 if data that the node reads end there."""
         for n in reachable([node]):
             if isinstance(n, ir.Reindex) and any(isinstance(g, ir.Clock) for a in n.args[1:] for g in reachable([a])):
                 gathered = zip(n.args[0].type.indices, n.selectors, strict=True)
@@ -53,7 +53,7 @@ class Steps:
         return self.indices[self.steps + 1]
 
     def spread(self, node: ir.Node, index: Index) -> ir.Node:
-        """A node over the steps in place of one that reads the clock."""
+        """A node over the steps that replaces one that reads the clock."""
         build, head = self.build, self.head
         count = build.add(build.position(index, head), build.constant(-1, head), head)
         return rewrite(build, node, lambda n: count if isinstance(n, ir.Clock) else None if n.args else n, head)

@@ -117,7 +117,7 @@ class TangentLimit:
         return self._values[clt]
 
     def _start(self, node: ir.Node, inner: Change, index: Index, place: Change) -> ir.Node | None:
-        """A current parameter, or a product with one, by the initial one and what decay leaves of it."""
+        """A current parameter, or a product with one, as the initial one times its decay."""
         if isinstance(node, ir.Carry):
             start = self.starts.get(node)
             return (
@@ -140,7 +140,7 @@ class TangentLimit:
         return self.build.stack(tuple(group.kept[: index.size]), index, self.span) if group.kept else None
 
     def _bracket(self, node: ir.Clt) -> ir.Clt:
-        """A bracket at initialisation; a family over the steps where minibatches or decay change it."""
+        """A bracket at initialisation; a family over the steps if minibatches or decay change it."""
         if node not in self._brackets:
             index = self.steps.reach(node)
             done: dict[ir.Node, ir.Node] = {}

@@ -28,7 +28,7 @@ from tp_compiler.transform.tangent import inner_products
 
 @dataclass
 class States:
-    """What follows each state of a step, what has become of the trained matrices, and states that start elsewhere."""
+    """The next value of each state, the current trained matrices, and states with another initial value."""
 
     following: dict[ir.State, ir.Node] = field(default_factory=dict)
     matrices: dict[ir.MatrixSymbol, Trained] = field(default_factory=dict)
@@ -36,7 +36,7 @@ class States:
 
 
 def count(build: Builder, training: Training) -> ir.Node:
-    """How many updates were made, to an optimizer: in gradient flow, where there are none, as after the first."""
+    """The number of updates seen by an optimizer; in gradient flow, which has none, as after the first."""
     head = training.head
     return build.constant(AFTER_THE_FIRST, head) if training.times else build.clock(head)
 
@@ -52,7 +52,7 @@ def on_entries(line: UpdateLine) -> OnEntries:
 
 
 class Updates:
-    """Works out `states`."""
+    """Computes `states`."""
 
     def __init__(self, build: Builder, training: Training, asked: Parametrized, found: Diagnostics):
         self.build, self.training, self.asked = build, training, asked
@@ -98,7 +98,7 @@ class Updates:
     def _masked(
         self, target: Target, line: UpdateLine, parameter: Parameter, own: tuple[Index, ...], picks: Member
     ) -> tuple[ir.Node, ir.Node | None]:
-        """What an update adds to a parameter (and to its part along W_0), for the member it names."""
+        """The change of a parameter (and of its part along W_0) in an update, for the member it names."""
         span = line.span
 
         def step(parameter: Parameter) -> Stepped:
@@ -121,7 +121,7 @@ class Updates:
         return [self.build.delta(i, p, span) for i, p in zip(own, member, strict=True) if p is not None]
 
     def _widths(self, powers: Mapping[Member, float], own: tuple[Index, ...], span: Span) -> ir.Node:
-        """A power of n; where members of a family have their own, all of them over its indices."""
+        """A power of n; if members of a family have different ones, all of them over its indices."""
         build = self.build
         if len(set(powers.values())) == 1:
             return build.width_power(next(iter(powers.values())), span)
@@ -249,7 +249,7 @@ class Updates:
         return self._layers
 
     def _learn(self, target: Target, matrix: ir.MatrixSymbol, found: MatrixUpdate) -> None:
-        """W_t = keep W_0 + Δ, where the update is a sum of outer products and a multiple of W_t."""
+        """W_t = keep W_0 + Δ if the update is a sum of outer products and a multiple of W_t."""
         build, span, states = self.build, matrix.span, self.states
         slot = build.slot()
         kind = Type(matrix.indices, ((0, matrix.rows), (slot, matrix.cols)))

@@ -94,7 +94,7 @@ class Gradient:
             self._run()
 
     def _refuse_omitted(self) -> None:
-        """A leaf that is the product with 0 may have been left out where it was added to something."""
+        """A leaf that is a product with 0 may have been dropped from a sum."""
         for leaf in self.leaves:
             if isinstance(leaf, ir.Map) and is_zero(leaf) and any(_zero_by(x, leaf) for x in self.build.omitted):
                 message = "this ket is 0 times another one, and was dropped from a sum"
@@ -168,7 +168,7 @@ class Gradient:
     def _placed(
         self, value: ir.Node, ties: Mapping[Index, Label], own: tuple[Index, ...], wanted: tuple[Label, ...]
     ) -> ir.Node | None:
-        """A piece over the wanted labels; None where it is zero there."""
+        """A piece over the requested labels; None if it is zero there."""
         renamed: dict[Index, Label] = {}
         factors = []
         for index, label in zip(own, wanted, strict=True):
@@ -230,7 +230,7 @@ class Gradient:
 
 
 class Outers(Protocol):
-    """What has gradients by matrices as sums of outer products."""
+    """Anything that gives gradients by matrices as sums of outer products."""
 
     def outer(self, matrix: ir.MatrixSymbol) -> tuple[Outer, ...]: ...
 
@@ -349,7 +349,7 @@ def _map(of: Gradient, node: ir.Map, y: _Piece) -> None:
 
 
 def _contract(of: Gradient, node: ir.Node, y: _Piece) -> None:
-    """d(Σ mean Π x_k) = Σ mean Π_{j≠k} x_j dx_k: what is summed in the value is free in the cotangent."""
+    """d(Σ mean Π x_k) = Σ mean Π_{j≠k} x_j dx_k: indices summed in the value are free in the cotangent."""
     over, mean = (node.over, node.slots) if isinstance(node, ir.Contract) else ((), ())
     args = of.arguments(node)
     for k, arg in enumerate(args):
@@ -384,7 +384,7 @@ def _matmul(of: Gradient, node: ir.MatMul, y: _Piece) -> None:
 
 
 def _reindex(of: Gradient, node: ir.Reindex, y: _Piece) -> None:
-    """x read under other names, at positions, on diagonals, or where integer data points."""
+    """x read under other names, at positions, on diagonals, or at positions in integer data."""
     x, *gathers = node.args
     build, span = of.build, of.span
     by_data = dict.fromkeys(i for g in gathers for i in g.type.indices)
@@ -466,7 +466,7 @@ def _initial_scalar(of: Gradient, node: ir.InitialScalar, y: _Piece) -> None:
 
 
 def _initial_ket(of: Gradient, node: ir.InitialKet, y: _Piece) -> None:
-    """Initial values are drawn: what their mean and variance depend on is held fixed."""
+    """Initial values are drawn: their mean and variance are held fixed."""
 
 
 def _linalg(of: Gradient, node: ir.Linalg, y: _Piece) -> None:

@@ -9,7 +9,7 @@ from tp_compiler.ir.walk import reachable
 
 
 def split_linear(build: Builder, root: ir.Node, entry: ir.Node, span: Span) -> tuple[ir.Node | None, ir.Node]:
-    """root = part · entry + rest. Raises NX169 where an entry of the initial matrix enters nonlinearly."""
+    """root = part · entry + rest. Raises NX169 if an entry of the initial matrix enters nonlinearly."""
     parts: dict[ir.Node, ir.Node | None] = {}
     rests: dict[ir.Node, ir.Node] = {}
     zero = build.constant(0, span)

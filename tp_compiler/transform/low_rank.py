@@ -72,7 +72,7 @@ class WorkedOut:
 
 
 class LowRank:
-    """Works operators out in the bases of `spaces`. `carried` holds the cores of operators that training carries."""
+    """Computes operators in the bases of `spaces`. `carried` holds the cores of operators that training carries."""
 
     def __init__(self, algebra: Algebra, span: Span):
         self.algebra = algebra
@@ -90,7 +90,7 @@ class LowRank:
         return self.spaces[side]
 
     def close(self) -> None:
-        """The bases are complete: each gets an index."""
+        """Completes the bases: each gets an index."""
         for side in self.spaces:
             self.indexed(side)
 
@@ -177,7 +177,7 @@ class LowRank:
         return error("NX284", f"this operator cannot be computed: {why}", self.span, remedy)
 
     def _scaled(self, op: v.Operator) -> WorkedOut:
-        """Factors and sums around an outer product are worked out together: the factors may depend on the sums."""
+        """Factors and sums around an outer product are handled together, since the factors may depend on the sums."""
         over: list[Index] = []
         factor = self.build.constant(1, self.span)
         while isinstance(op, v.Scaled | v.Summed):

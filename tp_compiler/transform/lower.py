@@ -66,7 +66,7 @@ class Lowering:
         return self.done.get(node)
 
     def cotangents(self) -> ir.Cotangents:
-        """The record of what differentiation has made, as the program reads now."""
+        """The record of the nodes made by differentiation, for the lowered program."""
         found: ir.Cotangents = {}
         for value, uses in self.build.cotangents.items():
             lowered = self.known(value)

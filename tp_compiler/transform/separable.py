@@ -77,7 +77,7 @@ def added(build: Builder, terms: list[Term], columns: tuple[int, Width], span: S
 
 
 def _number(term: Term) -> float | None:
-    """The factor, where it is a number."""
+    """The factor, if it is a number."""
     product = 1.0
     for f in term.factors:
         if not isinstance(f, ir.Constant):

@@ -44,7 +44,7 @@ class Renamed:
         return tuple(self._part(p) for p in self.gradient.parts(leaf))
 
     def _part(self, p: Part) -> Part:
-        """What runs inside gets fresh names: f may be wanted under one of them."""
+        """Indices that run inside get fresh names: f may be requested under one of theirs."""
         inner: dict[Index, Label] = {i: self.build.fresh(i) for i in (*p.over, *p.free)}
         names = {**self.names, **inner}
         member = tuple(names.get(m, m) if isinstance(m, Index) else m for m in p.member)
@@ -74,7 +74,7 @@ class Member:
 def gradients(
     build: Builder, first: ir.Node, second: ir.Node, leaves: list[Leaf], span: Span
 ) -> tuple[Gradient | Renamed, Gradient | Renamed]:
-    """The gradients of two families without common indices; differentiated once where both are one family's members."""
+    """The gradients of two families without common indices; differentiated once if both are members of one family."""
     (f, f_names), (g, g_names) = (_base(x) for x in (first, second))
     if f is not g:
         return Gradient(build, first, leaves, span), Gradient(build, second, leaves, span)
@@ -128,7 +128,7 @@ def _meeting(first: tuple[Part, ...], second: tuple[Part, ...]) -> Iterator[tupl
 
 
 def _product(build: Builder, a: Part, b: Part, slots: tuple[int, ...], span: Span) -> ir.Node:
-    """Σ <a.left|b.left><a.right|b.right>, or <a|b>, where the two are of one member of the family."""
+    """Σ <a.left|b.left><a.right|b.right>, or <a|b>, if the two belong to one member of the family."""
     theirs: dict[Index, Label] = {i: build.fresh(i) for i in b.over}
     ours: dict[Index, Label] = {i: build.fresh(i) for i in (*a.over, *a.free)}
     over = list(ours.values()) + list(theirs.values())
@@ -152,7 +152,7 @@ def _product(build: Builder, a: Part, b: Part, slots: tuple[int, ...], span: Spa
 
 
 def bracket_width(root: ir.Node, span: Span) -> Width:
-    """The width class of the bracket that a scalar is; raises NX281 where brackets of several classes make it up."""
+    """The width class of the bracket that a scalar is; raises NX281 if it consists of brackets of several classes."""
     found: dict[Width, None] = {}
     todo = [root]
     seen: set[ir.Node] = set()
