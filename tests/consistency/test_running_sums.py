@@ -125,7 +125,9 @@ def test_finite_networks(name: str) -> None:
     close(one, other, off=1e-5)
 
 
-@pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name == "copies")) for name in PROGRAMS]
+)
 def test_two_roads(name: str) -> None:
     """The limit and wide networks; the tolerance is five standard errors, and the bias of width 256."""
     limit = tpc.limit(HEAD + PROGRAMS[name], samples=1024)
