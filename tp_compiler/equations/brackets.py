@@ -75,7 +75,7 @@ def _equalities(place: tuple[Expr, ...]) -> set[tuple[int, int]]:
 
 
 class Brackets:
-    """States the brackets that equations use, later ones first, so that all uses of one are known."""
+    """States the brackets used in equations, later ones first, so that all uses of each are known."""
 
     def __init__(self, equations: Sequence[Equation], facts: Facts, names: Names, formula: Formula | None):
         self.facts, self.names, self.formula = facts, names, formula
@@ -146,7 +146,7 @@ class Brackets:
             self.uses[pair].add((*a.indices, *b.indices))
 
     def _statement(self, pair: Pair) -> Expectation:
-        """The bracket over indices that are equal only where all uses have them equal."""
+        """The bracket over indices, which are identified only if all uses identify them."""
         left, right = (self.known[label].symbol for label in pair)
         uses = self.uses[pair]
         place = uses.plain()

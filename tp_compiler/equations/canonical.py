@@ -26,7 +26,7 @@ def _bound(expr: Expr, depth: int) -> Expr:
 
 
 def readable(expr: Expr, plain: Callable[[Expr], Expr], taken: Collection[Expr] = ()) -> Expr:
-    """Bound indices by their plain letters, Σ_s for Σ_s₁₄, with primes where a letter is taken."""
+    """Bound indices by their plain letters, Σ_s for Σ_s₁₄, with primes if a letter is taken."""
 
     def rule(e: Expr) -> Expr | None:
         if not isinstance(e, BINDERS):

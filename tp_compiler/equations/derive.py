@@ -194,7 +194,7 @@ def _renames(old: Sequence[Expr], new: Sequence[Expr]) -> bool:
 
 
 def _sections(equations: list[Equation]) -> list[Equation]:
-    """The parts of a program: what does not change, the loop, its updates, and what uses values over the steps."""
+    """The parts of a program: constant values, the loop, its updates, and values that use the whole course of training."""
     looped = {(e.is_ket, e.name) for e in equations if e.time is not None}
 
     def section(e: Equation) -> int:

@@ -35,13 +35,13 @@ class Dots:
         self._slopes: dict[tuple[str, str], Expr] = {}  # (ket, product) -> derivative in the product's hat
 
     def register(self, equation: Equation) -> None:
-        """Makes a product known to later ones."""
+        """Registers a product for later ones."""
         assert equation.hat is not None
         key = (equation.hat.symbol.matrix, equation.hat.symbol.transposed)
         self.products.setdefault(key, []).append(equation)
 
     def character(self, equation: Equation) -> Character:
-        """What |Wx> is random in: its hat, and the kets of its dots."""
+        """The sources of randomness in |Wx>: its hat, and the kets of its dots."""
         assert equation.hat is not None
         hat = self.facts.centred(self.facts.generators[equation.name], equation.name)
         return total([hat, *(self.facts.of(t.ket) for t in equation.dot)])
@@ -249,7 +249,7 @@ def _compatible(use: Equation, own: Hat) -> bool:
 
 
 def _grouped(expectation: Expr, over: list[Expr]) -> list[tuple[dict[Expr, Expr], Expr]]:
-    """The terms of a coefficient, added up where deltas fix the same indices."""
+    """The terms of a coefficient, added up if deltas fix the same indices."""
     groups: dict[tuple[tuple[Expr, Expr], ...], Expr] = {}
     wide = sp.expand_mul(expectation) if expectation.has(sp.KroneckerDelta) else expectation
     for term in sp.Add.make_args(wide):

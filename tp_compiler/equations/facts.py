@@ -67,7 +67,7 @@ NUMBER = Character()
 
 
 def total(parts: Iterable[Character]) -> Character:
-    """The character of a sum: odd where every term is."""
+    """The character of a sum: odd if every term is."""
     parts = [p for p in parts]
     if len(parts) == 1:
         return parts[0]

@@ -20,7 +20,7 @@ _NONE: frozenset[Lagged] = frozenset()
 
 
 class Flow:
-    """The nodes of a program in order, and what changes from step to step."""
+    """The nodes of a program in order, and those that change from step to step."""
 
     def __init__(self, program: Program):
         self.following = dict(program.loop.following) if program.loop else {}
@@ -57,7 +57,7 @@ class Flow:
         return self._lags.get(ket, {}).get(0, _NONE)
 
     def _run(self) -> None:
-        """To the fixed point: what one step depends on, the next ones do."""
+        """Iterate to the fixed point: dependencies of one step carry over to the next."""
         changed = True
         while changed:
             changed = False

@@ -46,7 +46,7 @@ class Entrywise(sp.Function):
 
 
 class where(Entrywise):
-    """a where c > 0, else b: decided where c is a number, or nothing hangs on it."""
+    """a where c > 0, else b: decided if c is a number, or if a and b are equal."""
 
     @classmethod
     def eval(cls, c: Expr, a: Expr, b: Expr) -> Expr | None:

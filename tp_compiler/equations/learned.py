@@ -80,7 +80,7 @@ def gathered(update: Entry, states: Mapping[Entry, Expr], gradient: Equation, na
 
 
 def _unrolled(states: Mapping[Entry, Expr], names: Names) -> dict[Entry, Expr]:
-    """What follows the states, in the states at t alone: m_{t+1} in the update is written out."""
+    """The next states in terms of the states at t only: m_{t+1} in the update is written out."""
     after = {reindex(s, {names.time: names.time + 1}): e for s, e in states.items()}
     found = dict(states)
     for _ in states:
@@ -136,7 +136,7 @@ def operator(expr: Expr) -> Expr:
 
 
 def is_gradient(expr: Expr, columns: Set[str], rows: Set[str]) -> bool:
-    """Is every term an outer product Σ |dh><x| of what W, or its transpose, is applied to? An update is not."""
+    """Whether every term is an outer product Σ |dh><x| of arguments of W or its transpose. An update is not."""
     written = operator(with_copies(expr, {c: -1 for c in copies_of(expr) if c}))
     if written is None:
         return False

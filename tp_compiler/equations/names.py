@@ -190,7 +190,7 @@ class Names:
         return trial + suffix
 
     def claim(self, label: str, is_ket: bool) -> bool:
-        """The label for a whole family whose members are named one by one; False where something else has it."""
+        """The label for a whole family whose members are named one by one; False if something else has it."""
         free = label not in self._labels[is_ket]
         self._labels[is_ket].add(label)
         return free
@@ -205,7 +205,7 @@ class Names:
         return trial + bracket + pattern
 
     def _meets(self, name: str, pattern: str, is_ket: bool) -> bool:
-        """Is there a label of the name for the same members, or for the whole family of which these are some?"""
+        """Whether there is a label of the name for the same members, or for the whole family."""
         own = {label.removeprefix(name) for label in self._labels[is_ket] if label.partition("[")[0] == name}
         return bool(own) and (pattern in own or "" in own or not pattern)
 

@@ -60,7 +60,7 @@ class Meeting:
     apart: frozenset[ir.MatMul] = frozenset()
 
     def shape(self) -> Hashable:
-        """Two walks agree where their meetings have one shape."""
+        """Two walks agree if their meetings have the same shape."""
         return self.apart, frozenset((product, family.slots) for product, family in self.families.items())
 
 
@@ -83,7 +83,7 @@ def meeting(products: Iterable[Met], before: Meeting) -> Meeting:
 
 
 def _has_members_in(product: Met, group: Iterable[Met]) -> bool:
-    """Is the matrix applied to a member of what `product` applies it to by another product, too?"""
+    """Whether another product also applies the matrix to a member of the argument of `product`."""
     others = (p for p in group if p.label != product.label)
     return any(p.label in product.members or p.members & product.members for p in others)
 
@@ -110,7 +110,7 @@ def _shape(place: Place) -> tuple[Hashable, ...]:
 
 
 def _general(part: Sequence[Met]) -> Family:
-    """Numbers that all share; one index for positions that agree everywhere."""
+    """Common numbers; one index for positions that agree everywhere."""
     places = [p.place for p in part]
     slots: list[int | Expr] = []
     seen: dict[tuple[Expr, ...], int] = {}

@@ -32,7 +32,7 @@ class _Product:
 
 
 class Products:
-    """The equations of products. Dots of the loop wait until all of its kets are there."""
+    """The equations of products. Dots of the loop are deferred until all of its kets are known."""
 
     def __init__(self, work: Work, training: Training, known: Meeting):
         self.work, self.training, self.known = work, training, known
@@ -141,7 +141,7 @@ class Products:
         return reindex(symbol, dict(zip(symbol.indices[1:], member, strict=True))) if symbol != 1 else symbol
 
     def _fits(self, family: Family, p: _Product) -> bool:
-        """Is the factor of W known for all members of the family?"""
+        """Whether the factor of W is known for all members of the family."""
         fixed = not any(isinstance(s, int) for s in family.slots[: len(p.hat.member)])
         return p.keep == 1 or fixed or p.keep == self._kept(p.matmul, p.hat.member)
 

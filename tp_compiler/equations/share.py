@@ -50,7 +50,7 @@ def _primitive(expr: Expr) -> Expr | None:
 
 
 def _shared(equations: tuple[Equation, ...]) -> tuple[Equation, ...]:
-    """A scalar that is one expectation is known by its name from there on (never in what defines it)."""
+    """A scalar that is a single expectation is written by its name from there on (never in its own definition)."""
     known: dict[Expr, Named] = {}
     found = []
     for e in equations:

@@ -42,7 +42,7 @@ MAX_DEPTH = 32
 
 @dataclass(frozen=True)
 class Rule:
-    """`left` → `right` where `when` holds; `apply` returns the right side, or None where the rule does not apply."""
+    """`left` → `right` if `when` holds; `apply` returns the right-hand side, or None if the rule does not apply."""
 
     name: str
     left: str
@@ -147,7 +147,7 @@ def _parity(e: Expectation, facts: Facts) -> Expr | None:
 
 
 def _affine(e: Expectation, facts: Facts) -> Expr | None:
-    """Brackets of sums of kets: only where every factor is Gaussian or a number, and no factor splits off."""
+    """Brackets of sums of kets: only if every factor is Gaussian or a number, and no factor splits off."""
     body = e.body
     if not isinstance(body, sp.Mul | sp.Pow) or not body.has(sp.Add):
         return None
@@ -212,7 +212,7 @@ def _hat_vanishes(e: Expectation, facts: Facts) -> Expr | None:
 
 
 def _isometry(e: Expectation, facts: Facts) -> Expr | None:
-    """<Wx|Wx'> = σ²<x|x'>, where neither has a dot; `rest` may not see the matrix."""
+    """<Wx|Wx'> = σ²<x|x'> if neither has a dot; `rest` must not depend on the matrix."""
     for a, b in _pairs(e):
         value = _pair(a, b, facts)
         rest = e.body / (a * b)
@@ -417,7 +417,7 @@ def softmax(expr: Expr) -> Expr | None:
 
 
 def _position(rest: Expr, body: Expr, index: Expr) -> Expr | None:
-    """Where `rest` reads the family `body` over `index`."""
+    """The places where `rest` reads the family `body` over `index`."""
     if rest == body:
         return index
     candidates = [s for s in rest.atoms(sp.Symbol, sp.Integer) if s != index]

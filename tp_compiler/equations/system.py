@@ -132,7 +132,7 @@ class Equation:
         return self._mapped(lambda e: e.subs(*args, **kwargs))
 
     def doit(self, **hints: Any) -> Equation:
-        """SymPy's `doit` on the right side: sums over indices are written out; expectations stay."""
+        """SymPy's `doit` on the right-hand side: sums over indices are written out; expectations stay."""
         return self._mapped(lambda e: e.doit(**hints))
 
 

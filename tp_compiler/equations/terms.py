@@ -34,7 +34,7 @@ class Named(sp.Expr):
 
     @property
     def name(self) -> str:
-        """As SymPy's symbols have one: it looks for names that are free."""
+        """SymPy's symbols have this attribute: it looks for free names."""
         return f"{self.label}{self.args[1:]}"
 
     @property
@@ -126,7 +126,7 @@ class DotPart(_Applied):
 
 
 class Learned(_Applied):
-    """ΔW_t|x>: what training has added to W, applied. `member` begins with the time (TP IVb, Thm 2.7.3)."""
+    """ΔW_t|x>: the sum of the updates of W, applied to |x>. `member` begins with the time (TP IVb, Thm 2.7.3)."""
 
 
 class Outer(sp.Expr):
@@ -215,7 +215,7 @@ class Reduce(sp.Expr):
 
 
 class Softmax(sp.Expr):
-    """softmax_t(a_t) at a position. args: body, bound index, position (shown only where it is not the index itself)."""
+    """softmax_t(a_t) at a position. args: body, bound index, position (shown only if it is not the index itself)."""
 
     is_commutative = True
     is_real = True
@@ -457,7 +457,7 @@ def fresh_like(symbol: Expr, taken: Iterable[Expr]) -> Expr:
 
 
 def common_factor(e: Expr) -> tuple[Expr, Expr] | None:
-    """a/4 - b/4 as (1/4, a - b); None where the numbers of the terms differ, or are integers."""
+    """a/4 - b/4 as (1/4, a - b); None if the numbers of the terms differ, or are integers."""
     numbers = {abs(t.as_coeff_Mul()[0]) for t in e.args}
     number = min(numbers, key=str)
     if len(numbers) > 1 or not number.is_Rational or number.q == 1:

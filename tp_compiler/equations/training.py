@@ -138,7 +138,7 @@ class Training:
     def finish(
         self, equations: list[Equation], expr: Mapping[ir.Node, Expr], matrices: Mapping[ir.MatrixSymbol, Matrix]
     ) -> tuple[list[Equation], tuple[Matrix, ...]]:
-        """All equations, with what linear optimizers have gathered written out, and the matrices with their updates."""
+        """All equations, with the sums of linear optimizers written out, and the matrices with their updates."""
         for state in self.flow.states:
             if state not in self.equations:
                 self._follow(state, expr[self.flow.following[state]], expr)
@@ -248,7 +248,7 @@ def _gradients(flow: Flow, slots: set[int]) -> dict[ir.Node, int]:
 
 
 def _made_by_functions_of_matrices(nodes: Sequence[ir.Node]) -> set[ir.Node]:
-    """What scalars that are functions of finite matrices enter as factors: updates, no gradients."""
+    """Nodes in which functions of finite matrices are factors: updates, not gradients."""
     found: set[ir.Node] = set()
     for node in nodes:
         parts = [a for a in node.args if a.type.is_scalar or len(node.type.slots) == 2]

@@ -46,7 +46,7 @@ _SHARED = 6
 
 
 class Work:
-    """A program, its equations, and what its nodes are called in them."""
+    """A program, its equations, and the names of its nodes in them."""
 
     def __init__(self, program: Program, simplify: bool):
         self.program, self.simplify = program, simplify
@@ -101,7 +101,7 @@ class Work:
         return Ket(self.names.fresh("z", True), 0, *(i for i in like if i in own), *(i for i in own if i not in like))
 
     def symbol(self, node: ir.Node, stem: str, like: Sequence[Expr] = ()) -> Named:
-        """The name of a node: from the source, or fresh; over the node's indices, where fresh in the order of `like`."""
+        """The name of a node: from the source, or fresh; over the node's indices, in the order of `like` if fresh."""
         is_ket = not node.type.is_scalar
         label = self._label(node, is_ket) if node in self.names.source else self._fresh(node, stem, is_ket)
         indices = self.symbol_indices(node)
@@ -220,7 +220,7 @@ class Work:
                 yield list(order)
 
     def _look(self, value: Expr, own: Sequence[Expr]) -> Hashable:
-        """What families with the same value have in common, whatever the order of their indices."""
+        """A key shared by families with the same value, whatever the order of their indices."""
         return tuple(self._axis(i) for i in own), frozenset(n.label for n in value.atoms(Named))
 
     def _axis(self, index: Expr) -> tuple[str, int]:

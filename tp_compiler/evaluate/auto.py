@@ -45,12 +45,12 @@ class Question:
 
     @property
     def exact(self) -> bool:
-        """Whether methods that draw no sample are asked."""
+        """Whether methods without sampling are tried."""
         return self.options.method in ("auto", "exact", "quadrature")
 
     @property
     def sampled(self) -> bool:
-        """Whether methods that draw samples are asked."""
+        """Whether methods that sample are tried."""
         return self.options.method in ("auto", "qmc", "mc")
 
     @property
@@ -80,21 +80,21 @@ class Method:
 
 @dataclass(frozen=True)
 class Choice:
-    """The method that is asked for an output, and why no earlier one answered."""
+    """The method tried for an output, and the reason why no earlier one answered."""
 
     method: Method
     reason: str
 
 
 def select(question: Question, output: Output, after: Method | None, methods: Sequence[Method]) -> Choice | None:
-    """The first method that applies to an output, of those after the one tried last; None where none is left."""
+    """The first method after the last one tried that applies to an output; None if there is no other."""
     begin = methods.index(after) + 1 if after else 0
     method = next((m for m in methods[begin:] if m.applies(question, output)), None)
     return None if method is None else Choice(method, question.reasons.get(output.name, ""))
 
 
 def answer(question: Question, outputs: Iterable[Output], methods: Sequence[Method] | None = None) -> Answers:
-    """The answers to all outputs; those that come to one method are asked of it together."""
+    """The answers for all outputs; those that reach the same method are evaluated by it together."""
     methods = METHODS if methods is None else methods
     tried: dict[str, Method] = {}
     left = list(outputs)
@@ -136,7 +136,7 @@ def _formulas(question: Question, outputs: list[Output]) -> Answers:
 
 
 def _coefficients(question: Question, outputs: list[Output]) -> Answers:
-    """In the time and the memory that formulas have left."""
+    """Evaluate by coefficients within the time and memory left by formulas."""
     o, used = question.options, question.budget
     if used.held > 8 * LEAST:
         gc.collect()  # formulas refer to each other

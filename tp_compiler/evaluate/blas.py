@@ -22,7 +22,7 @@ def _one_thread() -> Callable[[], None]:
 
 
 def _take_control() -> None:
-    """Newer versions of threadpoolctl silently do nothing for threads other than the first that set a limit."""
+    """Newer versions of threadpoolctl silently ignore limits set by threads other than the first."""
     controller = getattr(threadpoolctl, "OpenBLASController", None)
     clear = getattr(controller, "clear_controlling_thread", None)
     if clear is not None:

@@ -50,7 +50,7 @@ class Budget:
 
     @contextmanager
     def running(self) -> Iterator[Budget]:
-        """The budget of everything inside of the block."""
+        """The budget of everything inside the block."""
         token = _CURRENT.set(self)
         try:
             yield self

@@ -38,7 +38,7 @@ class Bulk:
 
 
 def of(error: Error | Bulk) -> Bulk | None:
-    """An error as one for all; None where it has entries."""
+    """An error as one number for all entries; None if it is given entry by entry."""
     if error is None or isinstance(error, Bulk):
         return error or Bulk()
     return Bulk(0.0, float(error)) if np.ndim(error) == 0 else None
@@ -51,7 +51,7 @@ def on_grid(x: Numbers) -> Mask:
 
 
 def plainly_rounded(result: Array) -> bool:
-    """Whether a large array holds numbers that are rounded, seen at a few entries."""
+    """Whether a large array contains rounded numbers, judged by a few entries."""
     if result.size <= LARGE:
         return False
     each = math.ceil(_LOOKED_AT ** (1 / result.ndim))

@@ -25,7 +25,7 @@ def covariance_node(build: Builder, a: ir.Clt, b: ir.Clt, span: Span) -> tuple[i
 
 
 def covariances(program: Program, outputs: list[Output]) -> dict[str, Output]:
-    """For Gaussian outputs whose limit is known to be so, the covariances of the families that they read."""
+    """The covariances of the families read by outputs that are known to be Gaussian in the limit."""
     problems = Plan(program, {o.name for o in outputs}).problems
     build = Builder(fresh_from=MAX_STEPS)
     found = {}

@@ -189,12 +189,12 @@ class Draws:
         return all(n in self.known for n in (*self.static, *self.covariances.values()))
 
     def _has_kets(self) -> bool:
-        """Does training move kets or entries? Otherwise it moves numbers alone, once the averages are known."""
+        """Whether training moves kets or entries. Otherwise it only moves numbers, once the averages are known."""
         fixed = {n: np.zeros(n.type.shape) for n in self.static}
         return any(n.type.slots for n in Plan(self._batched(np.zeros((1, self.size)), fixed)).nodes)
 
     def _exact(self) -> Answers:
-        """Mean and covariance of the outputs that are affine in the `clt` scalars, where every average is known."""
+        """Mean and covariance of the outputs that are affine in the `clt` scalars, if every average is known."""
         outputs: dict[str, Estimate] = {}
         law = self._law({}, 1, 0)
         failed = {name: value for name, value in law.items() if isinstance(value, Diagnostic)}
@@ -315,7 +315,7 @@ class Draws:
         return {name: _moments(value) for name, value in self._values(draws, sampled, samples, number).items()}
 
     def _values(self, draws: Float[Array, "draws scalars"], sampled: Sampled, samples: int, number: int) -> Outputs:
-        """The outputs for an array of draws: on pairs of frozen kets if that goes, else on particles in blocks."""
+        """The outputs for an array of draws: on pairs of frozen kets if possible, otherwise on particles in blocks."""
         part = _part(samples, len(draws))
         pairs = self._paired(part) if samples > 1 else None
         if pairs is None:

@@ -53,7 +53,7 @@ def derivative(
     of: tuple[Function, Function],
     direction: Float[Array, "*batch n n"],
 ) -> Float[Array, "*batch n n"]:
-    """Of f(K) in a direction B, which is symmetrised."""
+    """The derivative of f(K) in a direction B, which is symmetrised."""
     back = np.swapaxes(vectors, -1, -2)
     b = (direction + np.swapaxes(direction, -1, -2)) / 2
     return vectors @ (divided_differences(values, *of) * (back @ b @ vectors)) @ back

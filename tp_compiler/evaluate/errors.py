@@ -81,7 +81,7 @@ def _many(*arrays: Numbers) -> bool:
 
 
 def told(error: Error | Bulk, values: Numbers) -> Error:
-    """An error entry by entry, where it is a rule for all of them; one number for very many."""
+    """An error entry by entry if it is given as a rule; one number if there are very many entries."""
     if not isinstance(error, Bulk):
         return error
     if np.size(values) > MOST_ENTRIES and np.isfinite(size := float(largest(values))):
@@ -90,7 +90,7 @@ def told(error: Error | Bulk, values: Numbers) -> Error:
 
 
 def full(error: Error, shape: tuple[int, ...]) -> Error:
-    """In the shape of its values, unless it is none or one number."""
+    """An error in the shape of its values, unless it is None or one number."""
     return error if error is None or not np.ndim(error) else np.broadcast_to(error, shape)
 
 
@@ -155,7 +155,7 @@ def within(value: Numbers, error: Error | Bulk, of: Range) -> Error | Bulk:
 
 
 def pole(fn: str, values: Sequence[Numbers], errors: Sequence[Error], within: Sequence[Range] = ()) -> Where:
-    """Where an error does not decide whether a primitive divides by 0, or takes the logarithm of 0."""
+    """Where the error leaves open whether a primitive divides by 0, or takes the logarithm of 0."""
     return _pole(fn, errors, [interval(*x) for x in _each(values, errors, within)])
 
 
@@ -197,7 +197,7 @@ def _moved(
     errors: Sequence[Error],
     places: Sequence[tuple[Numbers, Numbers]],
 ) -> Array:
-    """How far the arguments, each in its interval, move the result: evaluated at the ends and where f turns."""
+    """How far the arguments, each in its interval, move the result: evaluated at the ends and at turning points."""
     points = [
         (v,) if e is None else (*place, *(np.clip(t, *place) for t in _turns(fn, k, values, place)))
         for k, (v, e, place) in enumerate(zip(values, errors, places, strict=True))
@@ -261,7 +261,7 @@ def probed(
 
 
 def again(probe: Callable[[int], Array], result: Array) -> Error:
-    """The largest change of a result from probe to probe; all of it where no probe has a value."""
+    """The largest change of a result between probes; the whole result if no probe has a value."""
     worst = None
     for k in range(PROBES):
         try:
@@ -297,7 +297,7 @@ def shown(value: Array, error: Error | Bulk, always: bool) -> Array:
 
 
 def _shown_in_parts(value: Array, error: Bulk, always: bool) -> Array:
-    """The same of a large array, some entries at a time: most often there is little to show."""
+    """The same for a large array, in chunks: few entries usually have a visible error."""
     result, entries = np.zeros(np.shape(value)), value.reshape(-1)
     hidden = 0.0 if always else NEGLIGIBLE
     # The error is visible in entries below this.

@@ -139,7 +139,7 @@ def _less(node: ir.Map, *ops: str) -> bool:
 
 
 def _of_factors(args: Sequence[ir.Node], found: dict[ir.Node, Range]) -> Range:
-    """Of a product: equal factors are squares, which are not negative."""
+    """The range of a product: equal factors are squares, which are not negative."""
     count: Counter[ir.Node] = Counter()
     todo = list(args)
     while todo:
@@ -208,7 +208,7 @@ def _inverse(x: Range) -> Range:
 
 
 def _power(x: Range, power: Range) -> Range:
-    """x^p of a number p; of whole numbers by parity, of others where x is not negative."""
+    """The range of x^p for a number p: by parity for integers, otherwise where x is not negative."""
     if power[0] != power[1] or math.isinf(power[0]):
         return (0.0, math.inf) if x[0] >= 0 else ANY
     p = power[0]

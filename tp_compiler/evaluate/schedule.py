@@ -74,7 +74,7 @@ class Phases:
 
 
 def phases(program: Program, outputs: Iterable[Output]) -> Phases:
-    """The phases of what `outputs` need."""
+    """The phases of the nodes that `outputs` need."""
     loop = program.loop
     roots = [o.node for o in outputs]
     if loop is None:

@@ -125,7 +125,7 @@ def _applied(
     power: Float[Array, "*batch 1"] | None,
     operand: Float[Array, "*batch n k"],
 ) -> Float[Array, "*batch n k"]:
-    """D of f(s + |e>C<e|)|e>B = |e>D, in an orthonormal basis; parts of B that are rounding on the null space are none."""
+    """D of f(s + |e>C<e|)|e>B = |e>D, in an orthonormal basis; rounding errors of B on the null space are dropped."""
     half, back = _half(gram)
     values, inner = np.linalg.eigh(_t(half) @ _symmetric(node, gram, core) @ half)
     size = np.abs(values)

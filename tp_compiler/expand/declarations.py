@@ -84,7 +84,7 @@ class Declarations:
         return f"{head} = {_list(array.values)}"
 
     def _again(self, array: ir.Array) -> str:
-        """How data of the source were read or drawn, where that reads the same here."""
+        """The source's text that reads or draws data, if it has the same meaning here."""
         statement = _declaration(array.span)
         source = statement.source if statement is not None else None
         if isinstance(source, ast.FromFile):

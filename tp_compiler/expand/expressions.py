@@ -147,7 +147,7 @@ class Expressions(Reading):
         return Piece(f"<{self.bra(*first, at)}|{label(signed(self._of_factors(rest, at.within())))}>")
 
     def _split(self, node: ir.Node, env: Env, at: Place) -> tuple[str, ir.Node] | None:
-        """The operator and the ket of `W |x>`, where that has no name."""
+        """The operator and the ket of `W |x>`, if it has no name."""
         if self._name(node, at) is not None:
             return None
         if isinstance(node, ir.MatMul):

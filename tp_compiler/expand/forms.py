@@ -62,7 +62,7 @@ class Forms:
         self._known[node] = Form("renamed", (other,), renamed=renamed)
 
     def learn_slopes(self, nodes: Iterable[ir.Node]) -> None:
-        """Records f'(x) for every f(x) among the nodes, where it is longer to write than `f'(x)`."""
+        """Records f'(x) for every f(x) among the nodes, if `f'(x)` is the shorter form."""
         for node in nodes:
             if isinstance(node, ir.Map) and PRIMITIVES[node.fn].arity == 1 and node.fn in CALLABLE:
                 try:

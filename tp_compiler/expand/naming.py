@@ -96,7 +96,7 @@ class Naming:
                 self.declared[d.value] = Name(ident, d.indices, d.ket)
 
     def ident(self, declared: Declared) -> str:
-        """The name of a declaration here."""
+        """The name of a declaration in the new text."""
         value = declared.value
         return self.matrices[value] if isinstance(value, ir.MatrixSymbol) else self.declared[value].ident
 
@@ -177,7 +177,7 @@ class Naming:
 
     # -- members ------------------------------------------------------------------------------------------------
     def _families(self, bound: list[ir.Node]) -> None:
-        """`|h[i,1]>`, `|h[i,2]>`, ...: nodes that the source has bound as members of one family stay that."""
+        """`|h[i,1]>`, `|h[i,2]>`, ...: nodes bound in the source as members of one family remain so."""
         groups: dict[str, dict[ir.Node, Brackets]] = {}
         for node in bound:
             if node in self.plan.unit.names:
@@ -202,12 +202,12 @@ class Naming:
 
 
 def _brackets(slope: Slope, node: ir.Node) -> Brackets:
-    """The brackets of a gradient: those of the parameter where it has them all."""
+    """The brackets of a gradient: those of the parameter if it has them all."""
     return slope.member if set(node.type.indices) <= set(slope.member) else node.type.indices
 
 
 def _are_members(members: dict[ir.Node, Brackets]) -> bool:
-    """Do they differ in their positions alone, and is there no second one at any of these?"""
+    """Whether they differ only in their positions, with one at each."""
     fixed = {tuple(k for k, p in enumerate(places) if not isinstance(p, Index)) for places in members.values()}
     running = {tuple(p for p in places if isinstance(p, Index)) for places in members.values()}
     once = all(n == 1 for n in Counter(members.values()).values())
@@ -217,7 +217,7 @@ def _are_members(members: dict[ir.Node, Brackets]) -> bool:
 
 
 def _whole(stack: ir.Stack, places: list[Brackets]) -> Brackets | None:
-    """The brackets of a family over the index of a stack, whose members have these; None where they do not fit."""
+    """The brackets of a family over the index of a stack, whose members have these; None if they do not fit."""
     found = set()
     for position, own in enumerate(places, 1):
         spots = [k for k, p in enumerate(own) if not isinstance(p, Index)]

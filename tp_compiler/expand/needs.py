@@ -93,7 +93,7 @@ def _over_steps(plan: Plan) -> None:
 
 
 def _is_quantity(plan: Plan, node: ir.Node) -> bool:
-    """Does it change, and is it more than the step that something is read at?"""
+    """Whether it changes, and is more than the step at which something is read."""
     return node in plan.changing and clocked(node) is None
 
 

@@ -37,7 +37,7 @@ def expand(file: ast.File, model: Model, read: Callable[[Source], tuple[ast.File
 
 
 def _again(source: Source, read: Callable[[Source], tuple[ast.File, Model]]) -> str:
-    """A text of ours, read back and written once more."""
+    """Text written by `expand`, read back and written again."""
     try:
         return _written(*read(source))
     except ProgramError as problem:

@@ -26,7 +26,7 @@ class Piece:
     applied: bool = False
 
     def at(self, level: int) -> str:
-        """The text, in parentheses where it binds less tightly than `level`."""
+        """The text, in parentheses if it binds less tightly than `level`."""
         return self.text if self.level >= level else f"({self.text})"
 
 
@@ -82,7 +82,7 @@ def label(piece: Piece) -> str:
 
 
 def _bare(text: str) -> bool:
-    """Is there a bra or ket outside all parentheses and brackets?"""
+    """Whether there is a bra or ket outside all parentheses and brackets."""
     depth = 0
     for char in text:
         depth += (char in "([") - (char in ")]")
@@ -93,7 +93,7 @@ def _bare(text: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def number(value: float) -> Signed:
-    """A number: a fraction or root where that is the very same double, else its shortest decimal form."""
+    """A number: a fraction or root if it is exactly the same double, otherwise its shortest decimal form."""
     minus, value = value < 0 or math.copysign(1, value) < 0, abs(value)
     plain = repr(int(value)) if value == int(value) and value < 1e15 else repr(value).replace("e-0", "e-")
     if len(plain) <= 8:

@@ -35,7 +35,7 @@ class Slope:
 
 
 class Unit:
-    """A program as the checker leaves it. Where nothing is trained, `stop` has done its work and is left out."""
+    """A program as the checker leaves it. If nothing is trained, `stop` has no further effect and is left out."""
 
     def __init__(self, model: Model):
         self.model = model
@@ -91,7 +91,7 @@ class Unit:
     # -- training -----------------------------------------------------------------------------------------------
     @property
     def clock(self) -> Index | None:
-        """The index `step`, where a loop counts it."""
+        """The index `step`, if a loop counts it."""
         return self.training.clock if self.training is not None else None
 
     def starts(self) -> set[ir.Node | ir.MatrixSymbol]:
@@ -128,7 +128,7 @@ class Unit:
 
 
 def _members(found: set[tuple[Label, ...]], own: tuple[Index, ...]) -> list[tuple[Label, ...]]:
-    """The members to write a gradient for: one by one where every bracket is a position in all of them, or in none."""
+    """The members to write a gradient for: one by one if every bracket is a position in all of them, or in none."""
     kinds = {tuple(isinstance(label, int) for label in labels) for labels in found}
     if len(kinds) > 1:
         return [own]
@@ -147,7 +147,7 @@ def _terms(op: v.Operator, over: tuple[Index, ...] = ()) -> Iterator[Term]:
 
 
 def is_renaming(node: ir.Reindex) -> bool:
-    """Does it read all of a family, under other index names?"""
+    """Whether it reads all of a family, under other index names."""
     names = [s for s in node.selectors if isinstance(s, Index)]
     return len(node.args) == 1 and len(set(names)) == len(node.selectors)
 

@@ -13,7 +13,7 @@ from tp_compiler.ir import nodes as ir
 
 
 class Refusal(Exception):
-    """A value that cannot be computed; everything that depends on it fails too, and nothing else."""
+    """A value that cannot be computed; everything that depends on it fails too, but nothing else."""
 
     def __init__(self, diagnostic: Diagnostic):
         self.diagnostic = diagnostic

@@ -67,7 +67,7 @@ def body_of(roots: Sequence[ir.Node], enclosed: Collection[int] = ()) -> Body:
 def freed_after(
     order: Sequence[ir.Node], needs: dict[ir.Node, list[ir.Node]], keep: Iterable[ir.Node]
 ) -> dict[ir.Node, list[ir.Node]]:
-    """For each node, what nobody later in the order needs."""
+    """For each node, the values that no later node needs."""
     kept = set(keep)
     last = {need: node for node in order for need in needs[node]}
     freed: dict[ir.Node, list[ir.Node]] = {node: [] for node in order}

@@ -25,7 +25,7 @@ _CONSTANT = 1e-9
 
 
 class Limit(Protocol):
-    """The part of a limit's estimate that is used here (`results.Estimate` has it all)."""
+    """The part of a limit's estimate that is used here (see `results.Estimate`)."""
 
     @property
     def value(self) -> Values: ...

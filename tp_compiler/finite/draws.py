@@ -125,7 +125,7 @@ def _root(symbol: ir.KetSymbol, covariance: Tensor) -> Values:
 
 
 def _mixed(symbol: ir.KetSymbol, z: Values, root: Values) -> Values:
-    """Σ_right root[left, right] z[right], the left index back in its place."""
+    """Σ_right root[left, right] z[right], with the left index in the position of the right one."""
     assert symbol.pair is not None
     axis = symbol.indices.index(symbol.pair[0])
     return np.moveaxis(root @ np.moveaxis(z, axis, -2), -2, axis)

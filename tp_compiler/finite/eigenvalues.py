@@ -27,7 +27,7 @@ class Function(Protocol):
         ...
 
     def differences(self, values: Float[Values, "*batch n"]) -> Float[Values, "*batch n n"]:
-        """Over pairs: (*batch, size, size); the derivative where two eigenvalues agree."""
+        """Divided differences over pairs, (*batch, size, size); the derivative where two eigenvalues agree."""
         ...
 
 

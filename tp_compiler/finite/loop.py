@@ -44,7 +44,7 @@ class Training:
         self.before = {id(d) for d in (*network.failed.values(), *network.blamed.values())}
 
     def run(self) -> None:
-        """Raises nothing: what fails is in the traces."""
+        """Does not raise: failures are recorded in the traces."""
         try:
             self._start()
             for k in range(self.steps.count):
@@ -74,7 +74,7 @@ class Training:
         return np.array(np.broadcast_to(align(value, state_labels(state)), shape))
 
     def _go_on(self, k: int) -> None:
-        """Replaces all states together: by their next values, or by where the flow takes them."""
+        """Replaces all states together: by their next values, or by the result of the flow."""
         states = self.network.states
         if self.steps.durations:
             states.update(flow(states, self.steps.durations[k], self._flowing))
@@ -87,7 +87,7 @@ class Training:
         return self._following(apart=True)
 
     def _following(self, apart: bool) -> States:
-        """What follows every state. Matrices are overwritten, unless `apart`: where an update reads other entries."""
+        """The next value of every state. Matrices are overwritten, unless `apart`, for updates that read other entries."""
         states = self.network.states
         new = {state: self._value(state, node) for state, node in self.steps.following.items()}
         if apart:

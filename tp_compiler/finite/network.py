@@ -29,7 +29,7 @@ def neurons(width: Width, n: int) -> int:
 
 @dataclass
 class Traces:
-    """What a training loop has recorded. `failed` says why a trace has no value, `broken` why training itself failed."""
+    """The records of a training loop. `failed` says why a trace has no value, `broken` why training itself failed."""
 
     recorded: dict[ir.Trace, Values] = field(default_factory=dict)
     failed: dict[ir.Trace, Diagnostic] = field(default_factory=dict)
@@ -70,7 +70,7 @@ class Network:
         return np.broadcast_to(align(self._tensor(output.node), output.indices), shape)
 
     def evaluate(self, phase: Phase) -> None:
-        """Computes a phase (once more); nothing is raised, what cannot be computed is in `failed` and `blamed`."""
+        """Computes a phase (again) without raising; values that cannot be computed are in `failed` and `blamed`."""
         for table in (self.values, self.blamed, self.failed):
             for node in phase.order:
                 table.pop(node, None)
@@ -120,7 +120,7 @@ class Network:
         return self.traces.broken or (self.traces.failed.get(node) if isinstance(node, ir.Trace) else None)
 
     def _strict(self, node: ir.Node) -> list[ir.Node]:
-        """What has to be finite before the node can be computed at all."""
+        """The values that must be finite before the node can be computed."""
         if isinstance(node, ir.MatMul | ir.Apply | ir.Clt | ir.Linalg | ir.InitialKet):
             return self.plan.needs[node]
         return list(node.args[1:]) if isinstance(node, ir.Reindex) else []
@@ -215,7 +215,7 @@ class Network:
         return out
 
     def _matrix(self, symbol: ir.MatrixSymbol, flat: int) -> Values:
-        """The initial value of a member, drawn when it is first asked for."""
+        """The initial value of a member, drawn when it is first requested."""
         member = (symbol, flat)
         if member not in self.matrices:
             variance = align(self._tensor(symbol.variance), symbol.indices)

@@ -31,7 +31,7 @@ class Scatter:
 
 
 def scatter(node: ir.Node) -> Scatter | None:
-    """A sum with one factor δ[v, p] whose indices are summed, where v is in no other factor."""
+    """A sum with one factor δ[v, p] whose indices are summed, v occurring in no other factor."""
     if not isinstance(node, ir.Contract) or node.slots:
         return None
     for hot in node.args:

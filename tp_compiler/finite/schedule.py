@@ -31,7 +31,7 @@ class Phase:
 
 @dataclass(eq=False)
 class Update:
-    """What follows the states that share the neurons of one matrix: computed tile by tile, written in place."""
+    """The next values of the states that share the neurons of one matrix: computed tile by tile, written in place."""
 
     following: dict[ir.State, ir.Node]
     body: Body
@@ -69,7 +69,7 @@ class Steps:
 
 @dataclass(eq=False)
 class Plan:
-    """The phases; `needs` are the held nodes that a node is computed from; `steps` is None where nothing trains."""
+    """The phases; `needs` are the held nodes that a node is computed from; `steps` is None if nothing is trained."""
 
     outputs: tuple[Output, ...]
     needs: Needs
@@ -169,7 +169,7 @@ class _Graph:
     def following(
         self, after: Iterable[ir.Node], traced: Iterable[ir.Node], given: Mapping[ir.State, ir.Node]
     ) -> dict[ir.State, ir.Node]:
-        """What follows each state that is read, there or by what follows another one."""
+        """The next value of each state that is read, there or by the next value of another state."""
         found: dict[ir.State, ir.Node] = {}
         todo = [*after, *self.closure(traced)]
         while todo:
@@ -194,7 +194,7 @@ def _of_the_loop(node: ir.Node) -> bool:
 
 
 def _updates(following: Mapping[ir.State, ir.Node]) -> list[Update]:
-    """The states of matrices, together where they share the neurons of a matrix."""
+    """The states of matrices, grouped if they share the neurons of a matrix."""
     groups: dict[tuple[object, ...], dict[ir.State, ir.Node]] = {}
     for state, node in following.items():
         if state.is_matrix:

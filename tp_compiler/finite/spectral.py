@@ -90,7 +90,7 @@ def _eigen(
 def _times(
     node: ir.Spectral, args: Sequence[Tensor], rest: tuple[Index, ...], inner: Values, shift: Values, other: Values
 ) -> Values:
-    """f(s + S) B for matrices in an orthonormal basis; on the null space of S, what B has of rounding is dropped."""
+    """f(s + S) B for matrices in an orthonormal basis; on the null space of S, rounding errors of B are dropped."""
     values, vectors, null = _eigen(node, inner)
     parts = vectors.swapaxes(-1, -2) @ other
     small = np.abs(parts) <= 1e-12 * np.abs(parts).max(axis=(-2, -1), keepdims=True, initial=0.0)

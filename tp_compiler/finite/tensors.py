@@ -120,7 +120,7 @@ def _multiply(a: Tensor, b: Tensor, wanted: set[Label]) -> Tensor:
 
 
 def _matrices(f: Tensor, batch: list[Label], own: list[Label], gone: list[Label]) -> Values:
-    """f as an array (batch, own, gone), without a copy where its layout allows one."""
+    """f as an array (batch, own, gone), without a copy if its layout allows it."""
     size = dict(zip(f.labels, f.array.shape, strict=True))
     count = [math.prod(size[x] for x in group) for group in (batch, own, gone)]
     lead = (count[0],) if batch else ()

@@ -142,7 +142,7 @@ def blame_on(node: ir.Node, args: list[Values]) -> Diagnostic:
 
 
 def cut(labels: Labels, ranges: Ranges) -> tuple[slice, ...]:
-    """What indexes the tile of an array with these labels."""
+    """The index of the tile in an array with these labels."""
     return tuple(slice(*ranges[x]) if isinstance(x, int) and x in ranges else slice(None) for x in labels)
 
 

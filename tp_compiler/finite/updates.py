@@ -21,7 +21,7 @@ ENTRIES = 1 << 16
 
 
 class Diverged(Exception):
-    """What follows a state is not finite, or has no value at all."""
+    """The next value of a state is not finite, or cannot be computed."""
 
     def __init__(self, state: ir.State, cause: Diagnostic):
         self.state, self.cause = state, cause
@@ -31,7 +31,7 @@ class Diverged(Exception):
 def advance(
     update: Update, states: Mapping[ir.State, Values], into: Mapping[ir.State, Values], averager: Averager
 ) -> None:
-    """Writes what follows the states into arrays (which may be those of the states). Raises Diverged, or Refusal."""
+    """Writes the next values of the states into arrays (which may be those of the states). Raises Diverged or Refusal."""
     for ranges in _rows(update, states):
         local = averager.tile_of(update.body, ranges, {})
         tiles = {state: averager.tensor(node, ranges, local) for state, node in update.following.items()}
@@ -44,7 +44,7 @@ def advance(
 
 
 def _fitting(state: ir.State, tile: Tensor, update: Update) -> Values:
-    """The tile over the labels of the state; a copy where it is a view of a state that is about to change."""
+    """The tile over the labels of the state; a copy if it is a view of a state that is about to change."""
     array = align(tile, state_labels(state))
     return array.copy() if isinstance(update.following[state], ir.Carry) else array
 

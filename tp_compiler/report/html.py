@@ -13,7 +13,7 @@ from tp_compiler.results import Array, Estimate, Run
 
 
 def run_html(run: Run) -> str:
-    """A fragment: heading, a table per output, what failed, the footer."""
+    """A fragment: heading, a table per output, failures, the footer."""
     parts = [f"<div class='tpc-run'><p><b>{escape(run.program)}</b> · {escape(run.command)}</p>"]
     for name, estimate in run.outputs.items():
         parts.extend(_estimate(name, estimate))

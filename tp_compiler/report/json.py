@@ -33,7 +33,7 @@ def run_document(run: Run) -> dict[str, Any]:
 
 
 def run_json(run: Run) -> str:
-    """That document as text."""
+    """The document as text."""
     return dumps(run_document(run))
 
 
@@ -75,7 +75,7 @@ def _message(diagnostic: Diagnostic) -> dict[str, str]:
 
 
 def _plain(value: Any) -> Any:
-    """Records, arrays and NumPy numbers as what JSON knows; a number that is not finite becomes null."""
+    """Records, arrays and NumPy numbers as JSON types; a number that is not finite becomes null."""
     if isinstance(value, Diagnostic):
         return _message(value)
     if isinstance(value, Estimate):

@@ -41,13 +41,13 @@ def run_latex(run: Run) -> str:
 
 
 def run_display(run: Run) -> str:
-    """What a notebook shows: one display with a line per output."""
+    """The output in a notebook: one display with a line per output."""
     equations = [line for name, estimate in run.outputs.items() for line in estimate_latex(name, estimate)]
     return "$$\\begin{gathered}" + r" \\[1ex] ".join(equations) + "\\end{gathered}$$"
 
 
 def estimate_latex(name: str, estimate: Estimate) -> Iterator[str]:
-    """`name_{i,j} = (...)`, and its covariance where it has one."""
+    """`name_{i,j} = (...)`, and its covariance if it has one."""
     symbol, axes = _symbol(name), axis_names(estimate)
     error = np.broadcast_to(estimate.stderr, estimate.value.shape)
     if estimate.value.ndim == 0:

@@ -306,7 +306,7 @@ class _Lines:
 
 
 def _terms(nodes: Sequence[Node]) -> Iterator[list[Node]]:
-    """The pieces between the places where a sum may be broken; brackets that are open keep their depth."""
+    """The pieces between the possible breaks of a sum; open brackets keep their depth."""
     part: list[Node] = []
     for n in nodes:
         if isinstance(n, Sign) and not n.behind and part:

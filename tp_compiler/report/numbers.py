@@ -52,7 +52,7 @@ def _exact(value: float) -> Written:
 
 
 def _error_digits(error: float, decimals: int) -> str:
-    """The error in units of the value's last place; with its own point where it reaches over it: `12.3(4.5)`."""
+    """The error in units of the value's last place; with a decimal point if it is larger than one: `12.3(4.5)`."""
     if decimals > 0 and error >= 1:
         return f"{error:.{decimals}f}"
     if decimals <= 0:
@@ -118,7 +118,7 @@ def shorten(size: int, limit: int) -> list[int | None]:
 def tables(
     axes: tuple[str, ...], value: Array, error: Array, *, rows: int = 12, columns: int = 8, slices: int = 6
 ) -> Iterator[Table | None]:
-    """The value as tables over its last two axes, one per position of the others; None where some are left out."""
+    """The value as tables over its last two axes, one per position of the others; None if some are left out."""
     if value.ndim == 1:
         yield _column(axes[0], value, error, rows)
         return

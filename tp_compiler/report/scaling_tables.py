@@ -13,7 +13,7 @@ from tp_compiler.scale.verdict import Classification, Question
 
 
 def classification_table(found: Classification, layers: Sequence[Layer] | None = None) -> str:
-    """The layers with their exponents and sizes, then every question with its answer and what decided it."""
+    """The layers with their exponents and sizes, then every question with its answer and the reason."""
     sizes = found.sizes
     names = [f"W^{k}" for k in range(1, sizes.hidden + 2)]
     head = ["layer", *(["a", "b", "c", "d"] if layers else []), "a+b", "r", "its update moves"]

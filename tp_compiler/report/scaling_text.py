@@ -15,7 +15,7 @@ WEIGHT = r"\bW\b"
 
 
 def page(scaling: Scaling, equivalent: bool = False) -> str:
-    """Tables with reasons, the class with what decided it, other parametrizations, equivalent tables."""
+    """Tables with reasons, the class with its reasons, other parametrizations, equivalent tables."""
     return "\n".join(_lines(scaling, equivalent))
 
 

@@ -257,7 +257,7 @@ class Latex(Backend, LatexPrinter):
         )
 
     def _print_Mul(self, e: Any) -> str:
-        """Kets last, as the text backend has it."""
+        """Kets last, as in the text backend."""
         top, bottom = sp.fraction(e, exact=True)
         if e.is_number:
             return super()._print_Mul(e)

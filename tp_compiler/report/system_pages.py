@@ -22,7 +22,7 @@ Line = tuple[str, str, str]  # left, relation, right
 
 
 def _lines(e: Equation, p: Any) -> list[Line]:
-    """What is stated about an equation: pairs of a left and a right side, and the sign between them."""
+    """The statements about an equation: pairs of left-hand and right-hand sides, and the sign between them."""
     show = p.doprint
     eq, law = ("=", r"\sim" if isinstance(p, Latex) else "~")
     if e.kind == "bracket":
@@ -158,7 +158,7 @@ def _trained(m: Matrix, p: Any) -> str:
 
 
 def _clock(clock: Clock, p: Any, has_earlier: bool) -> str:
-    """What t counts."""
+    """The meaning of t."""
     time = p.doprint(clock.time)
     steps = ["0", "1", p.dots, str(clock.steps)]
     counts = ", ".join(steps if clock.steps > 2 else map(str, range(clock.steps + 1)))
@@ -181,7 +181,7 @@ _SET_IN, _INDENT = r"\quad ", 20.0
 
 
 def _preamble(system: System, p: Any) -> list[str]:
-    """σ² of the matrices, what indices run over, what t counts."""
+    """σ² of the matrices, ranges of indices, the meaning of t."""
     out = [_matrix(m, p) for m in system.matrices]
     ranges = notes.ranges(system, p)
     out += [ranges] if ranges else []

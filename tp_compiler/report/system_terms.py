@@ -33,7 +33,7 @@ _FEW = 4
 
 
 def _bracket(e: Expectation) -> tuple[Expr, Expr] | None:
-    """<x|y>, where the body is the product of two named kets of the row."""
+    """<x|y>, if the body is the product of two named kets of the row."""
     body = e.body
     if e.copies != {0}:
         return None

@@ -28,7 +28,7 @@ _SETTING_NAMES = {
 
 
 def run_text(run: Run) -> str:
-    """The whole result: a section per output, what failed, the footer."""
+    """The whole result: a section per output, failures, the footer."""
     return _page(run, reasons=False)
 
 

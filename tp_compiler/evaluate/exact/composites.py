@@ -114,7 +114,7 @@ def several(fn: str, args: Sequence[Operand]) -> Form:
 
 
 def together(form: Form) -> Form:
-    """A sum of products as one function: where its terms have no average one by one."""
+    """A sum of products as one function, if its terms have no averages separately."""
     return several("add", [form])
 
 
@@ -145,7 +145,7 @@ def degree_of(factor: Factor) -> int | None:
 
 
 def degree_under(fn: str, own: list[int | None], exponent: float | None) -> int | None:
-    """The degree of fn of polynomials of these degrees; None where that is not a polynomial."""
+    """The degree of fn of polynomials of these degrees; None if the result is not a polynomial."""
     if fn in ("add", "mul"):
         return degree_of_sum([[d] for d in own] if fn == "add" else [own])
     power = 2.0 if fn == "square" else exponent if fn == "pow" else None

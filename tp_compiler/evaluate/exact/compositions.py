@@ -40,7 +40,7 @@ MOST_POWER = 170  # (170 - 1)!! is finite as a double
 
 
 def composed(fn: str, args: Sequence[Operand]) -> Form | None:
-    """fn of kets and constants where that is one function of the table, or None."""
+    """fn of kets and constants if it is one function of the table, else None."""
     if any(isinstance(a, Tensor) and np.ndim(a.values) for a in args):
         return None
     if fn == "exp" and isinstance(args[0], Form):
@@ -91,7 +91,7 @@ def _exponential(inner: Univariate) -> Univariate | None:
 
 
 def _exponent(fn: str, args: Sequence[Operand]) -> float | None:
-    """p where fn(x, ..) is x^p."""
+    """p if fn(x, ..) is x^p."""
     if fn == "pow" and isinstance(args[1], Tensor):
         return float(args[1].values)
     return {"square": 2.0, "sqrt": 0.5}.get(fn)
@@ -107,7 +107,7 @@ def _of_power(fn: str, args: Sequence[Operand]) -> Form | None:
 
 
 def _of_product(fn: str, args: Sequence[Operand]) -> Form | None:
-    """|fg| = |f||g|, and (fg)^p = f^p g^p where p is whole or f and g are not negative, over several Gaussians."""
+    """|fg| = |f||g|, and (fg)^p = f^p g^p if p is an integer or f and g are not negative, over several Gaussians."""
     exponent = _exponent(fn, args)
     if (exponent is None and fn not in ("abs", "sign")) or not isinstance(args[0], Form) or len(args[0].terms) != 1:
         return None
@@ -135,7 +135,7 @@ def reciprocal(form: Form) -> Form | None:
 
 
 def _of_shapes(fn: str, args: Sequence[Operand]) -> Form | None:
-    """A homogeneous function of right·x₊^n + left·(-x)₊^n is again one, where it vanishes at 0."""
+    """A homogeneous function of right·x₊^n + left·(-x)₊^n is again one, if it vanishes at 0."""
     degrees = _HOMOGENEOUS.get(fn)
     if degrees is None:
         return None
@@ -186,7 +186,7 @@ def one_function(term: Term) -> tuple[Univariate, Linear] | None:
 
 
 def multiplied(f: Univariate, g: Univariate) -> Univariate | None:
-    """x ↦ f(x) g(x), where the table has it."""
+    """x ↦ f(x) g(x), if the table has it."""
     factor = f.factor * g.factor
     if f.name == g.name == "exp":
         return times(scaled(univariate("exp"), f.scale + g.scale), factor)
@@ -202,7 +202,7 @@ def multiplied(f: Univariate, g: Univariate) -> Univariate | None:
 
 
 def power(f: Univariate, p: float) -> Univariate | None:
-    """x ↦ f(x)^p, where the table has it; p is whole where f may be negative."""
+    """x ↦ f(x)^p, if the table has it; p is an integer if f may be negative."""
     p = float(p)
     if p == 0 or abs(p) > MOST_POWER or (f.factor < 0 and not p.is_integer()):
         return None
@@ -248,7 +248,7 @@ def _of_sides(order: float, right: float, left: float) -> Univariate:
 
 
 def centred(f: Univariate, mean: Numbers) -> list[tuple[Numbers, Univariate]] | None:
-    """f(mean + x) = Σ coefficient · g(x): binomial and addition theorems; None where f has none."""
+    """f(mean + x) = Σ coefficient · g(x): binomial and addition theorems; None if f has none."""
     shift = f.scale * mean
     if f.name in ("monomial", "hermite"):
         n = int(f.params[0])

@@ -277,7 +277,7 @@ class ExactEvaluator:
         return _simplified(terms)
 
     def _met(self, node: ir.MatMul) -> list[ir.MatMul]:
-        """The products with the transpose so far, of the same member of the family where both name one."""
+        """The products with the transpose so far, of the same member of the family if both name one."""
         products, own = self.products[node.matrix, not node.transposed], _position(node)
         if own is None:
             return [n for found in products.values() for n in found]
@@ -527,7 +527,7 @@ class ExactEvaluator:
 
 # ---------------------------------------------------------------------------------------------------------- helpers
 def _slope(factor: Factor, variable: Variable) -> Tensor | None:
-    """∂ℓ/∂variable for the argument of a factor on the ket's own neuron; None where it does not occur."""
+    """∂ℓ/∂variable for the argument of a factor on the ket's own neuron; None if it does not occur."""
     if not any(p.variable.node is variable.node for a in factor.arguments if a.copy == 0 for p in a.flat()):
         return None
     if len(factor.arguments) > 1:
@@ -543,7 +543,7 @@ def _slope(factor: Factor, variable: Variable) -> Tensor | None:
 
 
 def _position(node: ir.MatMul) -> tuple[int, ...] | None:
-    """The member of the family, where it is one."""
+    """The member of the family, if it is one."""
     fixed = tuple(m for m in node.member if isinstance(m, int))
     return fixed if len(fixed) == len(node.member) else None
 
@@ -606,7 +606,7 @@ def _entries(node: ir.Node, args: Sequence[Tensor], moved: int | None = None) ->
 
 
 def _sums(node: ir.Along, x: Tensor) -> Tensor:
-    """The same, where entries are added up: rounding counts by the largest sum of absolute values, and its steps."""
+    """The same for sums of entries: rounding is relative to the largest sum of absolute values, and grows with their length."""
     found = _entries(node, [x])
     whole = _entries(node, [Tensor(np.abs(x.values), x.labels)])
     rounding = errors.rounding(found.values, math.sqrt(node.terms[1]) * errors.largest(whole.values))
@@ -634,7 +634,7 @@ def _probed(
 
 
 def _symmetric(node: ir.Linalg, matrix: Tensor) -> Tensor:
-    """The matrix as it must be for functions of symmetric ones: a trial has moved its halves apart."""
+    """The matrix made symmetric again for functions of symmetric matrices, since a trial moves its halves separately."""
     if node.op in ("inv", "solve", "logdet"):
         return matrix
     rows, cols = matrix.labels.index(node.rows), matrix.labels.index(node.cols)

@@ -127,7 +127,7 @@ class Expectations:
         return summed([term.coefficient, value], term.over)
 
     def product(self, factors: tuple[Factor, ...]) -> Tensor | None:
-        """E Π factors; None where it vanishes by independence and symmetry, if it exists."""
+        """E Π factors; None if it vanishes by independence and symmetry, provided it exists."""
         clusters = self.gaussians.clusters(factors)
         vanishes = any(made.vanishes for made, _ in clusters)
         values: list[Tensor] = []
@@ -208,7 +208,7 @@ class Expectations:
         self.method = max(self.method, method)
 
     def _reduced(self, factors: list[Factor]) -> Tensor | None:
-        """E Π factors where one of them is a Gaussian that no other is a function of: without it, by Stein's lemma."""
+        """E Π factors if one factor is a Gaussian that no other factor is a function of: eliminated by Stein's lemma."""
         for k, factor in enumerate(factors):
             rest = factors[:k] + factors[k + 1 :]
             own = factor.arguments[0].origin.base.key
@@ -380,7 +380,7 @@ class Expectations:
         return value * size, error * np.abs(size)
 
     def _flat(self, split: _Split, mean: Array, spread: Array) -> tuple[Array, Array] | None:
-        """Where the exponentials of one Gaussian cancel its density."""
+        """The case in which exponentials of a Gaussian cancel its density."""
         if len(split.rest) > 1 or split.joint or not flat.cancels(split.quadratic[0, 0], spread[..., 0, 0]):
             return None
         self._spend(careful.COST[1] * float(np.size(mean)))
@@ -456,7 +456,7 @@ def _rank(f: Factor) -> tuple[Hashable, ...]:
 
 
 def _polynomial(factors: list[Factor]) -> int | None:
-    """The degree of a product of polynomials, where the rule that is exact for it has few points."""
+    """The degree of a product of polynomials, if the rule that is exact for it has few points."""
     degree = degree_of_sum([[composites.degree_of(f) for f in factors]])
     if degree is None or degree > MOST_DEGREE or _points(factors, degree) > MOST_NODES:
         return None
@@ -482,7 +482,7 @@ def _distinct(factors: list[Factor]) -> list[Linear]:
 
 
 def _coincide(a: Linear, b: Linear) -> Tensor | None:
-    """Where two placements of one family are the same variable; None where they never are."""
+    """Where two placements of one family are the same variable; None if they never are."""
     if a.root != b.root or a.copy != b.copy:
         return None
     apart = [(p, q) for p, q in zip(a.positions, b.positions, strict=True) if p != q]
@@ -495,7 +495,7 @@ def _coincide(a: Linear, b: Linear) -> Tensor | None:
 
 
 def _exchanged(a: Linear, b: Linear, labels: tuple[Index, ...]) -> Places | None:
-    """The exchange of the two labels there are, where that is how two placements of one family differ."""
+    """The exchange of the two labels, if two placements of one family differ by it."""
     if a.root != b.root or a.copy != b.copy or len(labels) != 2 or labels[0].size != labels[1].size:
         return None
     places = dict(zip(labels, labels[::-1], strict=True))
@@ -503,7 +503,7 @@ def _exchanged(a: Linear, b: Linear, labels: tuple[Index, ...]) -> Places | None
 
 
 def _gathered(factors: list[Factor]) -> list[Factor]:
-    """Functions of one variable multiplied where the table has the product: relu(u) relu(u) is a relu power."""
+    """Functions of one variable multiplied if the table has the product: relu(u) relu(u) is a power of relu."""
     gathered: list[Factor] = []
     for factor in factors:
         for k, other in enumerate(gathered):
@@ -544,7 +544,7 @@ def _centred(f: Univariate, argument: Linear, read: _Reader) -> Centred | None:
 
 
 def _same(f: Univariate, g: Univariate, argument: Linear, read: _Reader, v: Array) -> Array | None:
-    """A row where both are functions of one variable."""
+    """The value of a row of the table, if both are functions of one variable."""
     first, second = _centred(f, argument, read), _centred(g, argument, read)
     if first is None or second is None:
         return None
@@ -592,7 +592,7 @@ class _Reader:
         return tensor.taken((slice(self.most),) * len(tensor.labels), tensor.labels)
 
     def mask(self, tensor: Tensor) -> Mask:
-        """Where a tensor of truths holds."""
+        """Where a boolean tensor is true."""
         truths: Mask = self._thinned(tensor).values
         return aligned(truths, tensor.labels, self.labels)
 
@@ -652,7 +652,7 @@ def _with_error(value: Array, labels: tuple[Index, ...], error: errors.Error | B
 
 
 def _combined(first: Centred, second: Centred, pair: Callable[[Univariate, Univariate], Array | None]) -> Array | None:
-    """Σ a b E f(u) g(v) over the two combinations; None where a pair has no row."""
+    """Σ a b E f(u) g(v) over the two combinations; None if a pair has no row."""
     total: Any = None
     for a, f in first:
         for b, g in second:

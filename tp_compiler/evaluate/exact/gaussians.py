@@ -140,7 +140,7 @@ class Gaussians:
         return _total(self.term(t) for t in x.shared().parts)
 
     def clusters(self, factors: Iterable[Factor]) -> list[tuple[Made, list[Factor]]]:
-        """Factors joined where they may depend on each other: different clusters are independent."""
+        """Clusters of factors that may depend on each other: different clusters are independent."""
         clusters: list[tuple[Made, list[Factor]]] = []
         for factor in factors:
             made = self.factor(factor)
@@ -156,6 +156,6 @@ class Gaussians:
 
 
 def _total(made: Iterable[Made]) -> Made:
-    """Of a sum."""
+    """The same for a sum."""
     first, *rest = [*made] or [NUMBER]
     return reduce(Made.plus, rest, first)

@@ -48,7 +48,7 @@ class Tensor:
             current().hold(self.values)
 
     def renamed(self, places: Places) -> Tensor:
-        """Labels replaced, positions selected, diagonals taken where two labels become one."""
+        """Labels replaced, positions selected, and diagonals taken if two labels become one."""
         if not any(label in places for label in self.labels):
             return self
         new: list[Index] = []
@@ -137,7 +137,7 @@ def _two(operation: np.ufunc, a: Tensor, b: Tensor, neutral: float) -> Tensor:
 
 
 def _of_all(operation: np.ufunc, a: Tensor, b: Tensor, result: Array) -> Bulk | None:
-    """The error of a large array and a number, as one for all entries; None where they must be looked at."""
+    """The error of a large array and a number, as one for all entries; None if the entries must be examined."""
     if np.size(result) <= LARGE or bool(a.labels) == bool(b.labels):
         return None
     array, single = (a, b) if a.labels else (b, a)
@@ -167,7 +167,7 @@ def summed(tensors: list[Tensor], over: Iterable[Index]) -> Tensor:
 
 
 def delta(a: Place, b: Place) -> Tensor | None:
-    """1 where two places agree (over the labels among them); None where they always do."""
+    """1 where two places agree (over the labels among them); None if they always do."""
     if a == b:
         return None
     if isinstance(a, int) and isinstance(b, int):
@@ -307,7 +307,7 @@ class Linear:
         return (Part(number(1.0), Variable(Bundle(self.family or self), self.positions)),)
 
     def flat(self) -> tuple[Part, ...]:
-        """The parts with bundles taken apart."""
+        """The parts with bundles split."""
         found: list[Part] = []
         todo = list(reversed(self.parts))
         while todo:
@@ -452,11 +452,11 @@ class Form:
 
     @cached_property
     def terms(self) -> tuple[Term, ...]:
-        """The parts with shared sums taken apart: products of functions of Gaussians."""
+        """The parts with shared sums split: products of functions of Gaussians."""
         return tuple(x for t in self.parts for x in expanded(t))
 
     def shared(self) -> Form:
-        """The same ket, its nonlinear terms as one, if there are several."""
+        """The same ket, with its nonlinear terms combined if there are several."""
         return self._shared
 
     @cached_property
@@ -483,7 +483,7 @@ class Form:
         return Form(tuple(replace(t, coefficient=times(t.coefficient, factor)) for t in self.shared().parts))
 
     def summed(self, over: tuple[Index, ...]) -> Form:
-        """Σ over labels: numbers where only the coefficient carries them, else a sum inside the term."""
+        """Σ over labels: of numbers if only the coefficient carries them, otherwise a sum inside the term."""
         return Form(tuple(_summed_term(t, over) for t in self.shared().parts))
 
     def linear(self) -> Linear | None:
@@ -572,7 +572,7 @@ def constant(value: Tensor) -> Form:
 
 
 def product(forms: list[Form], limit: int = 256) -> Form | None:
-    """The product of forms, term by term; None where it would have more than `limit` terms."""
+    """The product of forms, term by term; None if it would have more than `limit` terms."""
     terms: list[Term] = [Term(number(1.0), ())]
     for form in forms:
         parts = form.shared().parts

@@ -86,7 +86,7 @@ def gathered(terms: Iterable[Term]) -> tuple[Term, ...]:
 
 
 def _group(term: Term) -> Hashable:
-    """The Gaussian of the last factor, and what else there is in the term; None for sums and for families of numbers."""
+    """The Gaussian of the last factor, and the rest of the term; None for sums and for families of numbers."""
     if term.over or _indexed(term) or not all(isinstance(f.function, Univariate) for f in term.factors):
         return None
     return (_own(term), frozenset((f.function, f.arguments[0].key) for f in _rest(term))) if term.factors else None
@@ -180,7 +180,7 @@ def _steepest(arguments: Iterable[Linear]) -> Linear:
 
 
 def _variable(term: Term) -> Hashable:
-    """The Gaussian that a term is a function of; None where there are others, or none."""
+    """The Gaussian that a term is a function of; None unless there is exactly one."""
     if term.over or _indexed(term) or not all(isinstance(f.function, Univariate) for f in term.factors):
         return None
     keys = {a.origin.base.key for f in term.factors for a in f.arguments}
@@ -258,7 +258,7 @@ def _watch(fn: str, parts: list[Univariate]) -> Watch:
 
 
 def _chain(fn: str, parts: list[Univariate], kinks: tuple[float, ...]) -> Univariate | None:
-    """The chain rule; None where a part has no derivative."""
+    """The chain rule; None if a part has no derivative."""
     slopes = [p.regular() for p in parts]
     if any(s is None for s in slopes):
         return None
@@ -305,7 +305,7 @@ def _switches(fn: str, parts: list[Univariate]) -> list[Values]:
 
 
 def apart(places: list[float]) -> tuple[float, ...]:
-    """Sorted, without places that rounding alone tells from another."""
+    """Sorted, with places that differ only by rounding merged."""
     kept: list[float] = []
     for x in sorted(places):
         if not kept or x - kept[-1] > 8 * np.spacing(abs(x)):
@@ -314,7 +314,7 @@ def apart(places: list[float]) -> tuple[float, ...]:
 
 
 def crossings(g: Values) -> list[float]:
-    """Where g changes its sign (to or from 0 included), to the last digit, from a scan of the line."""
+    """Where g changes sign (to or from 0 included), to the last digit, from a scan of the line."""
     with np.errstate(all="ignore"):
         signs = np.broadcast_to(np.sign(g(_SCAN)), _SCAN.shape)
         here = np.flatnonzero(signs[1:] != signs[:-1])

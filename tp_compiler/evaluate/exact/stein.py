@@ -59,7 +59,7 @@ def covariance_given(covariance: Covariance, a: Given, b: Given) -> Tensor:
 
 
 def _inverse(variance: Tensor) -> Tensor:
-    """1/Var; 0 where a Gaussian is a number, and nothing depends on it."""
+    """1/Var; 0 for a Gaussian that is constant, on which nothing depends."""
     positive = variance.values > 0
     value, error = errors.applied("div", [1.0, np.where(positive, variance.values, 1.0)], [None, variance.error])
     return Tensor(np.where(positive, value, 0.0), variance.labels, None if error is None else error * positive)
@@ -101,7 +101,7 @@ def _alone(product: Product, covariance: Covariance, factor: Factor) -> Tensor |
 
 
 def _density(mean: Tensor, variance: Tensor, place: float) -> Tensor:
-    """Of N(mean, variance) at a place; 0 where the variance is 0."""
+    """The density of N(mean, variance) at a place; 0 if the variance is 0."""
     inverse = _inverse(variance)
     labels = union([mean, inverse])
 
@@ -131,7 +131,7 @@ def _mean_at(product: Product, covariance: Covariance, rest: tuple[Factor, ...])
 
 
 def _halfway(covariance: Covariance, factor: Factor) -> list[tuple[Tensor, float]]:
-    """Where a function is evaluated at one of its jumps with nothing random left, and the mean of both sides there."""
+    """Where a function is evaluated at one of its jumps without randomness, and the mean of both sides there."""
     a = factor.arguments[0]
     if not (isinstance(a, Given) and isinstance(factor.function, Univariate)):
         return []

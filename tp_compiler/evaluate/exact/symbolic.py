@@ -93,7 +93,7 @@ def _factor(part: sympy.Expr, variables: tuple[sympy.Symbol, ...]) -> list[tuple
 
 
 def _bell(exponent: sympy.Expr, variables: tuple[sympy.Symbol, ...]) -> sympy.Matrix | None:
-    """The coefficients of ℓ where the exponent is -ℓ²/2, or None."""
+    """The coefficients of ℓ if the exponent is -ℓ²/2, else None."""
     import sympy
 
     number, square = exponent.as_coeff_Mul()

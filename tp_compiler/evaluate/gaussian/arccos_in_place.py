@@ -67,5 +67,5 @@ def _beyond(ratio: Array, low: float, high: float) -> Places | None:
 
 
 def _times(x: Array, y: Array) -> Array:
-    """x y, in place of x where the shape allows."""
+    """x y, written over x if the shape allows."""
     return np.multiply(x, y, out=x) if np.broadcast_shapes(x.shape, np.shape(y)) == x.shape else x * y

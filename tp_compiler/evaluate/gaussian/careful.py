@@ -203,7 +203,7 @@ class _Product:
         return _JointFunction(self, watch, self.spend).several(mean, spread)
 
     def rays(self, mean: Array, spread: Array) -> None:
-        """Raises Infinite where the integrand outgrows the Gaussian in some direction."""
+        """Raises Infinite if the integrand outgrows the Gaussian in some direction."""
         root = quadrature.lower_root(spread[None])[0]
         for direction in quadrature.directions(len(mean)):
             lines.divided(self, mean, root @ direction, [])
@@ -212,7 +212,7 @@ class _Product:
         return _Product([self.functions[k] for k in own], [self.profiles[k] for k in own], self.spend)
 
     def _conditional(self, mean: Array, spread: Array, own: list[int], rest: list[int]) -> tuple[float, float]:
-        """Over the axis of some variables, the others by the fixed rules given these."""
+        """Integrate over the axis of some variables, and over the others by the fixed rules given these."""
         slope = _slope(spread, own[0])
         left = spread[np.ix_(rest, rest)] - np.outer(slope[rest], slope[rest])
         left[np.diag_indices(len(rest))] = np.maximum(np.diagonal(left), 0.0)

@@ -93,7 +93,7 @@ class _Task:
         self.distance = distance if jump and f.scale == g.scale else None
 
     def fill(self) -> list[Places] | None:
-        """Block by block; returns the places that need care, or None where the row does not cover f and g."""
+        """Block by block; returns the places that need care, or None if the row does not cover f and g."""
         careful = []
         for block in _blocks(self.out.shape):
             rest = (block, slice(block.start, None)) if self.mirrored else (block,)
@@ -114,7 +114,7 @@ class _Task:
         return careful
 
     def care(self, careful: list[Places]) -> None:
-        """The careful formula where it is needed."""
+        """Apply the careful formula where it is needed."""
         if not careful:
             return
         where = tuple(np.concatenate(indices) for indices in zip(*careful, strict=True))
@@ -128,7 +128,7 @@ class _Task:
                 self.out[here[::-1]] = value
 
     def determinant(self, v1: Array, v2: Array, c: Array, here: Places) -> Array | None:
-        """v1 v2 - c² = ((√v1 + √v2)² - D)(D - (√v1 - √v2)²)/4 for D = Var(u - v), where that is known."""
+        """v1 v2 - c² = ((√v1 + √v2)² - D)(D - (√v1 - √v2)²)/4 for D = Var(u - v), if it is known."""
         apart = None if self.distance is None else self.distance(here)
         if apart is None:
             return None
@@ -169,7 +169,7 @@ class _Task:
 
 
 def _equal(v1: Array, v2: Array, c: Array) -> tuple[Array, Array]:
-    """v2 and c, read as v1 where rounding alone tells u and v apart."""
+    """v2 and c, read as v1 where u and v differ only by rounding."""
     equal = (np.abs(v1 - c) <= _EQUAL * v1) & (np.abs(v2 - c) <= _EQUAL * v2)
     return (np.where(equal, v1, v2), np.where(equal, v1, c)) if equal.any() else (v2, c)
 
@@ -225,6 +225,6 @@ def formula(f: Univariate, g: Univariate | None = None) -> sympy.Expr | None:
 
 
 def source(f: Univariate, g: Univariate) -> str | None:
-    """Where the closed form of a pair is proved."""
+    """The place where the closed form of a pair is proved."""
     found = row_of(f, g)
     return None if found is None else found[0].source

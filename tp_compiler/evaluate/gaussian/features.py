@@ -31,7 +31,7 @@ _DOMAIN = np.arange(_SECTIONS + 1) / _SECTIONS
 
 @dataclass(frozen=True, eq=False)
 class Places:
-    """Places on lines, and which quantity changes its sign there (-1: none does)."""
+    """Places on lines, and the quantity that changes sign there (-1: none)."""
 
     line: Which
     z: Array
@@ -219,7 +219,7 @@ def _rows(quantities: Quantities, row: Which, line: Which, x: Array) -> Array:
 
 
 def _tops(trace: Trace, line: Which, grid: Array) -> Places:
-    """Local maxima inside of the grids."""
+    """Local maxima in the interior of the grids."""
     quantities = peaked(trace)
     values = quantities(line[:, None], grid)
     inner = values[..., 1:-1]

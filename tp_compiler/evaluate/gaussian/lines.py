@@ -41,12 +41,12 @@ class Infinite(Exception):
 
 
 class Unsettled(Exception):
-    """What keeps the integral from being known."""
+    """The reason why the integral is not known."""
 
 
 @dataclass(frozen=True)
 class Care:
-    """How closely axes are looked at."""
+    """How closely axes are examined."""
 
     rtol: float = 1e-13
     exact_end: float = EXACT_END
@@ -154,7 +154,7 @@ def exactly(function: Function) -> Known:
 
 
 def ends(function: Function, mean: Array, slope: Array, care: Care) -> tuple[float, float]:
-    """Where one axis ends for f."""
+    """The ends of one axis for f."""
     faults: dict[int, Exception] = {}
     low, high, _ = _ends(function, mean[None], slope, care, faults)
     for reason in faults.values():
@@ -229,7 +229,7 @@ def _snapped(mean: Array, slope: Array, z: Array) -> Array:
 
 
 def _graded(sides: Sides, end: Array, ratio: float) -> Panels:
-    """From `end` on to the length of each side: geometric near the place, then even."""
+    """Panels from `end` to the length of each side: geometric near the place, then even."""
     near = np.where(sides.placed, np.minimum(sides.length, 0.5), 0.0)
     geometric = np.zeros(len(end), dtype=np.intp)
     own = sides.placed
@@ -257,7 +257,7 @@ def _counted(counts: Which) -> tuple[Which, Array]:
 def _tails(
     function: Function, slope: Array, sides: Sides, care: Care, faults: dict[int, Exception]
 ) -> tuple[Tails, Array]:
-    """The power of f next to each place, on each side, and up to which distance it holds."""
+    """The power of f next to each place, on each side, and the distance up to which it holds."""
     end = np.minimum(np.where(sides.exact, care.exact_end, NEAR_END * sides.blur), 1e-3 * sides.length)
     own = np.flatnonzero(sides.exact)
     end[own] = _narrower(function, slope, sides.of(own), end[own])
@@ -325,7 +325,7 @@ def _beside(function: Function, slope: Array, sides: Sides, end: Array) -> tuple
 
 
 def _go_on(function: Function, slope: Array, sides: Sides, which: Which, power: Array, size: Array) -> Mask:
-    """Whether the powers found at NEAR_END hold down to the rounding of the place: else f is steep, not singular."""
+    """Whether the powers found at NEAR_END hold down to the rounding of the place; otherwise f is steep, not singular."""
     if not len(which):
         return np.zeros(0, dtype=bool)
     nearer = 1e-5 * NEAR_END * sides.blur[which] * sides.sign[which]
@@ -389,7 +389,7 @@ def _end(logs: Array, z: Array, peak: float) -> tuple[float, float]:
 
 
 def _cut_off(far: Array, size: Array, height: Array) -> tuple[float, float]:
-    """Where |f| φ has not fallen to nothing when f overflows, or φ underflows."""
+    """Where |f| φ is not negligible when f overflows, or φ underflows."""
     earlier = int(np.searchsorted(far, 0.8 * far[-1]))
     rising = height[-1] > height[earlier] and height[-1] >= height[-2]
     if rising and size[earlier] > 0:

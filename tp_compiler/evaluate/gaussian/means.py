@@ -88,7 +88,7 @@ def _right(ops: Operations[N], n: int, m: N, v: N) -> N:
 
 
 def _tail(n: int, m: Array, v: Array) -> Array:
-    """E x₊^n for m < 0 as √v^n φ(m/√v) ∫₀^∞ t^n exp(-t²/2 - |m|t/√v) dt: positive, where the recursion cancels."""
+    """E x₊^n for m < 0 as √v^n φ(m/√v) ∫₀^∞ t^n exp(-t²/2 - |m|t/√v) dt: all terms are positive, whereas the recursion cancels."""
     root = np.sqrt(v)
     mu = -m / root
     top = 96.0 / (mu + np.sqrt(mu * mu + 96.0))

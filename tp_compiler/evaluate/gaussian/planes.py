@@ -88,7 +88,7 @@ def integral(plane: Plane) -> tuple[float, float]:
 
 
 def _inner_places(plane: Plane) -> int:
-    """How many places there are on a few lines."""
+    """The number of places on a few lines."""
     trace = plane.trace(plane.at(LOOKS))
     return len(features.on_lines(trace, len(LOOKS), -FARTHEST, FARTHEST).z)
 
@@ -115,7 +115,7 @@ class _Sections:
 
 # where the outer axis is cut ---------------------------------------------------------------------------------
 def _events(plane: Plane, low: float, high: float) -> list[float]:
-    """Between low and high, where the picture of inner places changes, and where its highest point is highest."""
+    """Where the pattern of inner places changes between low and high, and where its highest point is highest."""
     found: list[float] = []
     _add(found, plane, np.linspace(low, high, SPAN), low, high)
     inside = [t + AROUND[np.abs(AROUND) >= NEAR] for t in found]
@@ -140,7 +140,7 @@ def _apart(t: float, found: list[float]) -> bool:
 
 
 def _picture(plane: Plane, t: Array) -> list[Picture]:
-    """For each line: the signs at the end of the inner axis, and what passes 0 along it, in order."""
+    """For each line: the signs at the end of the inner axis, and the quantities that pass 0 along it, in order."""
     x = plane.at(t)
     trace, every = plane.trace(x), np.arange(len(t))
     roots = features.roots(trace, every, np.broadcast_to(GRID, (len(t), len(GRID))))

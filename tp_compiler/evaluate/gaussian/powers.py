@@ -43,7 +43,7 @@ def mean(ops: Operations[N], f: Univariate, m: N, v: N) -> N | None:
 
 
 def _kummer(a: float, b: float, x: Array) -> Array:
-    """M(a, b, -x), x ≥ 0; for large x by its asymptotic series (DLMF 13.7.2), where the sum for doubles cancels."""
+    """M(a, b, -x), x ≥ 0; for large x by its asymptotic series (DLMF 13.7.2), since the sum cancels in double precision."""
     far = x > 60
     near = special.hyp1f1(a, b, -np.where(far, 1.0, x))
     if not np.any(far):

@@ -115,7 +115,7 @@ def pieces(breaks: Array, alpha: Array, n: int, reach: float) -> tuple[Array, Ar
 
 
 def _half_line(start: Array, sign: float, alpha: Array, n: int, reach: float) -> tuple[Array, Array]:
-    """From `start` to sign · reach (or a little beyond), z = start + sign α exp(t - e^-t)."""
+    """Nodes from `start` to sign · reach (or a little beyond), z = start + sign α exp(t - e^-t)."""
     length = np.maximum(reach - sign * start, 1e-2)
     high = np.maximum(np.log(length / alpha), 0.0)[:, None] + 0.05
     step = (high - _LOW) / (n - 1)

@@ -52,7 +52,7 @@ def of_kernel(
 
 
 def of_variances(f: Univariate, variance: Array, error: Error, value: Array) -> Array | None:
-    """The errors of E f(u)² for many u; None where no bound is known."""
+    """The errors of E f(u)² for many u; None if no bound is known."""
     found = row_of(f, f)
     if found is None or found[0].fast is None:
         return None

@@ -26,7 +26,7 @@ _SQRT_2PI = math.sqrt(2 * math.pi)
 
 @dataclass(frozen=True)
 class Univariate:
-    """x ↦ factor · base(scale · x). `kinks` are the points where it, or a derivative of it, jumps."""
+    """x ↦ factor · base(scale · x). `kinks` are the points where it or a derivative jumps."""
 
     name: str
     params: tuple[float, ...]
@@ -50,7 +50,7 @@ class Univariate:
         return value if self.factor == 1.0 else self.factor * value
 
     def seen(self, x: Numbers, record: Seen) -> None:
-        """Records the primitives evaluated at x with their arguments: what features.py looks for features in."""
+        """Records the primitives evaluated at x with their arguments, which features.py searches for features."""
         inner = self.scale * np.asarray(x, dtype=np.float64)
         if self.watch is not None:
             self.watch(inner, record)
@@ -58,11 +58,11 @@ class Univariate:
             record.append((self.name.rstrip("'"), [inner]))
 
     def derivative(self) -> Univariate | None:
-        """f' where it is a function; None where f jumps (its Dirac part belongs to the Stein form) or is unknown."""
+        """f' if it is a function; None if f jumps (its Dirac part belongs to the Stein form) or f' is unknown."""
         return None if jumps(self) else self.regular()
 
     def regular(self) -> Univariate | None:
-        """f' wherever f does not jump; None where it is unknown."""
+        """f' wherever f does not jump; None if it is unknown."""
         inner = _derivative(self)
         return None if inner is None else times(scaled(inner, self.scale), self.factor * self.scale)
 
@@ -112,7 +112,7 @@ def relu_power(k: int) -> Univariate:
 
 
 def gauss(a: float = 1.0) -> Univariate:
-    """exp(-a x²); a < 0 grows, and has an average where -2a Var x < 1 (tilting.py)."""
+    """exp(-a x²); it grows if a < 0, and has an average if -2a Var x < 1 (tilting.py)."""
     return Univariate("gauss", (float(a),), lambda x: np.exp(-a * x * x))
 
 
@@ -183,12 +183,12 @@ def parity(f: Univariate) -> int:
 
 
 def degree(f: Univariate) -> int | None:
-    """Of a polynomial, at most; None for other functions."""
+    """The degree of a polynomial, or an upper bound; None for other functions."""
     return int(f.params[0]) if f.name in ("monomial", "hermite") else f.degree
 
 
 def degree_of_sum(pieces: Sequence[Sequence[int | None]]) -> int | None:
-    """Of a sum of products of functions of these degrees."""
+    """The degree of a sum of products of functions of these degrees."""
     found = [d for piece in pieces for d in piece]
     return None if None in found else max((sum(d or 0 for d in piece) for piece in pieces), default=0)
 

@@ -69,7 +69,7 @@ class Code:
         return run
 
     def instruction(self, node: ir.Node) -> Run | None:
-        """None where a register that is there already holds the value."""
+        """None if an existing register already holds the value."""
         return self.rules[type(node)](self, node)
 
     def _computing(self, node: ir.Node, value: Callable[[], Array]) -> Run:
@@ -331,7 +331,7 @@ class Code:
         return self._computing(node, lambda: owned(held()[tuple(p() for p in places)]))
 
     def _held(self, x: ir.Node) -> tuple[Callable[[], Array], Callable[[Array], Array]]:
-        """An array whose members are taken, copied if necessary: a state may be changed in place."""
+        """An array whose members are taken, copied if necessary: states may be changed in place."""
         if not isinstance(x, ir.Carry) or x.state not in self.sparse:
             return self.read(x), lambda part: part
         registers, k, s = self.registers, self.at[x.state], self.at[x.state, "scale"]

@@ -37,7 +37,7 @@ def size_of(labels: Iterable[Label], typical: int = TYPICAL) -> int:
 
 
 def viewer(own: Labels, wanted: Labels) -> Step | None:
-    """A view with one dimension per wanted label, of size 1 where x lacks it; None where x is that already."""
+    """A view with one dimension per wanted label, of size 1 where x lacks it; None if x is such a view already."""
     if own == wanted:
         return None
     order = [own.index(label) for label in wanted if label in own]
@@ -171,7 +171,7 @@ def _product(a: Array, b: Array) -> Array:
 
 
 def _matrix_product(first: list[int], second: list[int], sizes: tuple[int, int, int], ragged: bool) -> Step:
-    """(batch, left, summed) of a times (batch, summed, right) of b; `ragged` where the last summed one is a slot."""
+    """(batch, left, summed) of a times (batch, summed, right) of b; `ragged` if the last summed one is a slot."""
     batch, left, summed = sizes
     turn_a, turn_b = first != sorted(first), second != sorted(second)
     simple = not batch and left <= 1 and summed == 1 and len(second) <= 2

@@ -53,7 +53,7 @@ def rewritten(program: Program, outputs: Iterable[Output], rule: Rule) -> Progra
 
 
 def folded(program: Program, outputs: Iterable[Output], build: Builder) -> Program:
-    """Without what constants decide."""
+    """The program with constant subexpressions folded."""
     return rewritten(program, outputs, lambda node, args: _folded(build, node, args))
 
 

@@ -65,7 +65,7 @@ def dot(x: Float[Array, "*m k"], y: Float[Array, "n l"]) -> Float[Array, "*m n"]
 
 
 def padded(x: Float[Array, "*rows k"], length: int) -> Float[Array, "*rows n"]:
-    """Rows of that length; rows that are longer stay."""
+    """Rows padded to that length; longer rows are unchanged."""
     if x.shape[-1] >= length:
         return x
     result = np.zeros((*x.shape[:-1], length))

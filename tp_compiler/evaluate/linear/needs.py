@@ -20,7 +20,7 @@ from tp_compiler.ir.walk import dependencies
 
 @dataclass(frozen=True)
 class Schedule:
-    """Every list in the order of evaluation. `lost`: what cannot be computed, with the reason."""
+    """Every list in the order of evaluation. `lost`: nodes that cannot be computed, with the reason."""
 
     static: list[ir.Node] = field(default_factory=list)
     step: list[ir.Node] = field(default_factory=list)
@@ -89,7 +89,7 @@ class Needs:
         return (self.program.loop.following[state],)
 
     def others(self, state: ir.State) -> tuple[ir.State, ...]:
-        """The states that the next value of a state reads as they lie there."""
+        """The states that the next value of a state reads in place."""
         return self.sparse[state].others if state in self.sparse else ()
 
     def schedule(self, problems: dict[ir.Node | ir.State, Problem]) -> Schedule:

@@ -164,7 +164,7 @@ class LinearRun:
 
     # -- what went wrong ----------------------------------------------------------------------------------------
     def _culprit(self, node: ir.Node) -> Diagnostic:
-        """Where the first infinite or undefined number arose."""
+        """The error at the place where the first infinite or undefined number arose."""
         registers, at = self.code.registers, self.code.at
         values = {n: registers[at[n]] for n in self.instructions}
         suspect = {n for n, value in values.items() if value is not None and not np.isfinite(value).all()}

@@ -72,7 +72,7 @@ class Shapes:
         return shape
 
     def factors(self, args: Iterable[ir.Node]) -> tuple[ir.Node, ...]:
-        """The arguments, products taken apart."""
+        """The arguments, with products split into factors."""
         found: list[ir.Node] = []
         for a in args:
             shape = self.of[a]

@@ -35,7 +35,7 @@ def finite(x: Array) -> bool:
 
 
 class DenseState:
-    """Replaced by what follows it."""
+    """A state replaced by its next value."""
 
     def __init__(self, code: Code, state: ir.State):
         self.state = state
@@ -53,7 +53,7 @@ class DenseState:
 
 
 class SparseState:
-    """Changed in place: scale · data, data = data + rows / scale at the members touched."""
+    """A state changed in place: scale · data, data = data + rows / scale at the members touched."""
 
     def __init__(self, code: Code, update: SparseUpdate):
         self.state = update.state

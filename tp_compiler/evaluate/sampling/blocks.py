@@ -40,7 +40,7 @@ class Passes:
         self.loop: Fused | None = None
 
     def fused(self, samples: int) -> Fused | None:
-        """The compiled loop; None where the work is too little for it."""
+        """The compiled loop; None if there is too little work for it."""
         if self.loop is None and self.sweep is not None:
             self.loop = fused(self.sweep, float(self.entries * samples * block_size(samples)))
         return self.loop
@@ -68,7 +68,7 @@ class Blocks(EntryBlocks):
         return np.matmul(entries, self.to_partner(z)).reshape(self.samples, -1) / self.paired
 
     def follow(self, following: Mapping[ir.State, ir.Node], values: ArraysByNode) -> None:
-        """Replaces the states by what follows them."""
+        """Replaces the states by their next values."""
         if self.passes.sweep is not None:
             for member in np.ndindex(self.shape):
                 self._sweep(self.passes.sweep, member, values)

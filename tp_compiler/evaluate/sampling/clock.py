@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 
 class OutOfTime(Exception):
-    """`max_time` has passed; raised at a step of training, or inside of an average over copies."""
+    """`max_time` has passed; raised at a step of training, or inside an average over copies."""
 
 
 class Clock:
-    """Shared by the threads of a run. Time is looked at before every instruction and in averages over copies."""
+    """Shared by the threads of a run. Time is checked before every instruction and in averages over copies."""
 
     def __init__(self, plan: Plan, options: Options, start: float):
         loop = plan.phases.loop
@@ -34,7 +34,7 @@ class Clock:
         self.done, self.note = 0, note
 
     def pause(self) -> None:
-        """Raises OutOfTime where the work is to end here."""
+        """Raises OutOfTime if the work must end here."""
         if self.stopped or time.monotonic() > self.deadline:
             raise OutOfTime
 

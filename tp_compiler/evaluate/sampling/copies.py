@@ -15,7 +15,7 @@ def paired(samples: int, depth: int) -> int:
 
 
 def depth_of(node: ir.Contract) -> int:
-    """How many E of a contraction are inside of one another, itself included."""
+    """The depth of nested E in a contraction, itself included."""
     args, _, _ = flattened(node, list(node.args))
     return nested(args)
 

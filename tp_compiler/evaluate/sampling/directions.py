@@ -82,7 +82,7 @@ class Basis:
         return self.rows.size
 
     def project(self, x: Float[Array, "samples k"]) -> tuple[Float[Array, "size k"], Float[Array, "samples k"]]:
-        """<Q|x> and the residual; twice where small residuals count, or rounding grows."""
+        """<Q|x> and the residual; computed twice if small residuals matter, or rounding grows."""
         q, samples = self.rows.values, x.shape[0]
         a = q @ x / samples
         residual = x - q.T @ a

@@ -26,7 +26,7 @@ def block_size(samples: int) -> int:
 
 
 def entry_bytes(samples: int) -> float:
-    """Of one state of one matrix."""
+    """The bytes of one state of one matrix."""
     return float(samples * block_size(samples) * np.dtype(PRECISION).itemsize)
 
 

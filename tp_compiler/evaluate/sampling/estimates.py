@@ -168,7 +168,7 @@ def covariance_of(output: Output, known: Float[Array, "size size"]) -> Float[Arr
 
 
 def covariances(runs: list[Outputs], laws: Sequence[Mapping[str, Array | None]]) -> dict[str, Array]:
-    """Of Gaussian outputs the mean of their covariances, of sampled ones the covariance over the draws."""
+    """For Gaussian outputs the mean of their covariances, for sampled ones the covariance over the draws."""
     result = {}
     for name in laws[0]:
         known = [found for law in laws if (found := law[name]) is not None]

@@ -47,7 +47,7 @@ class Flow:
         self.sizes = [int(np.prod(shape, dtype=np.int64)) for shape in self.shapes]
 
     def advance(self, duration: float) -> States | Diagnostic:
-        """The states after a while; a Diagnostic where they blow up."""
+        """The states after a duration; a Diagnostic if they blow up."""
         start = self._packed([self.current[s] for s in self.states])
         try:
             end = self._affine(start, duration) if self._apart() else None
@@ -83,7 +83,7 @@ class Flow:
         return bool(self.states) and len(last) == 1 and None not in last and not any(s.type.slots for s in self.states)
 
     def _affine(self, start: Float[Array, " unknowns"], duration: float) -> Float[Array, " unknowns"] | None:
-        """e^{AΔ} y + ∫ e^{As} ds b for every draw, with one A for all of them; None where the rate is not so."""
+        """e^{AΔ} y + ∫ e^{As} ds b for every draw, with one A for all of them; None if the rate is not affine."""
         from scipy.linalg import expm
 
         draws = self.shapes[0][-1]

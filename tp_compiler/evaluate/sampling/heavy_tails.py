@@ -45,7 +45,7 @@ class Tails:
             self.jumps[node] = not node.type.is_scalar and self._jumps(node)
 
     def inspected(self, node: ir.Contract) -> bool:
-        """Whether an average over neurons needs a look at its largest samples."""
+        """Whether the largest samples of an average over neurons must be examined."""
         return self.may_be_heavy(node) or self.jump(node)
 
     def may_be_heavy(self, node: ir.Contract) -> bool:
@@ -136,7 +136,7 @@ def _spread(ordered: Float[Array, "samples entries"]) -> Float[Array, " entries"
 
 
 def index(found: Sequence[Float[Array, "7 entries"]], far: bool = False) -> Float[Array, " entries"]:
-    """Hill's α of every entry from the `logs` of all replicates; infinite where nothing has a tail."""
+    """Hill's α of every entry from the `logs` of all replicates; infinite if there is no tail."""
     total = np.sum(found, axis=0)
     spread, count = total[1 if far else 0], total[3 if far else 2]
     with np.errstate(all="ignore"):
@@ -179,7 +179,7 @@ def counted(products: Float[Array, "samples entries"]) -> float:
 
 
 def diagnostic(nodes: Iterable[ir.Node]) -> Diagnostic:
-    """Of the first of these averages in the program."""
+    """The diagnostic of the first of these averages in the program."""
     node = min(nodes, key=lambda n: n.serial)
     return Diagnostic(
         "NX441",

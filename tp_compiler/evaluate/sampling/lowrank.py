@@ -25,7 +25,7 @@ from tp_compiler.shapes import Float
 
 
 def is_linear(states: Iterable[ir.State], following: Mapping[ir.State, ir.Node]) -> bool:
-    """Whether what follows each of the states is a sum of multiples of the states and of outer products of kets."""
+    """Whether the next value of each state is a sum of multiples of the states and of outer products of kets."""
     return all(s.init.type.is_scalar and _linear(following[s]) for s in states)
 
 
@@ -44,7 +44,7 @@ def _linear(root: ir.Node) -> bool:
 
 
 def _parts(node: ir.Node) -> list[ir.Node] | None:
-    """The entries that a node is a linear combination of; [] for an outer product, None where it is not linear."""
+    """The entries that a node is a linear combination of; [] for an outer product, None if it is not linear."""
     if isinstance(node, ir.Carry) or is_outer(node):
         return []
     if not isinstance(node, ir.Map):
@@ -80,7 +80,7 @@ class Form:
 
 @dataclass
 class Factors:
-    """Of one member of a family: the bases, and the C of every state."""
+    """The bases of one member of a family, and the C of every state."""
 
     left: Basis
     right: Basis
@@ -124,7 +124,7 @@ class LowRank:
 
     # -- one step -----------------------------------------------------------------------------------------------
     def follow(self, following: Mapping[ir.State, ir.Node], values: ArraysByNode) -> None:
-        """Replaces the states by what follows them."""
+        """Replaces the states by their next values."""
         done: dict[ir.Node, Form] = {}
         forms = {s: self._form(following[s], values, done) for s in self.states}
         for member, factors in self.factors.items():

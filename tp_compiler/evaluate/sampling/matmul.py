@@ -24,7 +24,7 @@ from tp_compiler.shapes import Float
 
 @dataclass
 class Direction:
-    """What one direction (W or Wᵀ) has been applied to: orthonormal |Q> and its image |G>."""
+    """The arguments of one direction (W or Wᵀ) so far: orthonormal |Q> and their images |G>."""
 
     basis: Basis
     image: Rows = field(default_factory=Rows)

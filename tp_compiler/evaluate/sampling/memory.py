@@ -56,7 +56,7 @@ def _trained(plan: Plan, samples: int) -> float:
 
 
 def _peak(nodes: Iterable[ir.Node], uses: Counter[ir.Node], samples: int) -> float:
-    """Of values that are freed where they were used last."""
+    """The memory of values that are freed after their last use."""
     left = Counter(uses)
     live = peak = 0.0
     sizes: dict[ir.Node, float] = {}

@@ -124,7 +124,7 @@ class _Body:
         self.labels: tuple[Label, ...] = (*((0,) if self.keeps_rows else ()), *indices)
 
     def over_rows(self) -> Array:
-        """The average over the copies, for every row (or over the rows too, where slot 0 is contracted)."""
+        """The average over the copies, for every row (or over the rows too, if slot 0 is contracted)."""
         family = max(_family(n) for n in _bodies(self.args))
         size = max(1, min(self.paired, TILE // (family * self.paired ** nested(self.args))))
         run = self.outer.particles
@@ -141,7 +141,7 @@ class _Body:
         return sum(parts) / (self.samples if self.has_rows else len(parts))
 
     def _tile(self, rows: Whole, block: int) -> Array:
-        """The contraction for some rows: averaged over the copies, and summed over the rows if they do not stay."""
+        """The contraction for some rows: averaged over the copies, and summed over the rows unless they are kept."""
         return self._product(self.args, self._met(rows, block), 1, block, self.labels)
 
     def _met(self, rows: Whole, block: int) -> Env:
@@ -175,7 +175,7 @@ class _Body:
             self.outer.particles.heavy.setdefault(self.node, []).append(known)
 
     def _product(self, args: list[ir.Node], env: Env, depth: int, block: int, out: tuple[Label, ...]) -> Array:
-        """Σ of the product over every label not in `out`, divided by P where the copies of this depth are averaged."""
+        """Σ of the product over every label not in `out`, divided by P if the copies of this depth are averaged."""
         evaluated = [self._value(a, env, depth, block, {}) for a in args]
         value = contract([x for x, _ in evaluated], [own for _, own in evaluated], out)
         met = any(depth in own for _, own in evaluated)

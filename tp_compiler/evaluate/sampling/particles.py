@@ -47,7 +47,7 @@ class Particles:
         return replace(self, values=dict(self.values), suspect=set(self.suspect))
 
     def forget(self, nodes: Iterable[ir.Node]) -> None:
-        """Drops what belongs to one step."""
+        """Drops the values of one step."""
         for node in nodes:
             self.values.pop(node, None)
             self.suspect.discard(node)

@@ -175,7 +175,7 @@ class Plan:
         return not all(self.linear)
 
     def needs(self, name: str) -> Phases:
-        """What one output depends on."""
+        """The nodes that one output depends on."""
         if name not in self._needs:
             self._needs[name] = phases(self.program, [next(o for o in self.outputs if o.name == name)])
         return self._needs[name]

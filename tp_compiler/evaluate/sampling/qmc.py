@@ -108,7 +108,7 @@ class Sampling:
         return self._result()
 
     def _climb(self, samples: int) -> int | None:
-        """One level; the size of the next, or None where the ladder ends."""
+        """One level; returns the size of the next, or None at the end of the ladder."""
         try:
             self.levels.append(self._level(samples))
             following = self._next(samples)
@@ -132,7 +132,7 @@ class Sampling:
         return min(FIRST_SAMPLES // 8, self.most)
 
     def _next(self, samples: int) -> int | None:
-        """The next size, or None where the ladder ends."""
+        """The next size, or None at the end of the ladder."""
         o = self.options
         if o.samples is not None:
             return 2 * samples if samples < o.samples else None

@@ -66,7 +66,7 @@ class Replicate:
         self.outer = OuterNonlin(particles)
 
     def _train(self) -> None:
-        """The loop, and what follows it."""
+        """The loop, and the nodes after it."""
         phases = self.plan.phases
         with np.errstate(all="ignore"):
             self.training = Training(self.particles, self._step, self.tick)
