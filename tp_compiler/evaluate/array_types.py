@@ -11,19 +11,21 @@ from tp_compiler.diagnostics import Diagnostic
 from tp_compiler.ir import nodes as ir
 from tp_compiler.shapes import CHECKED
 
-if TYPE_CHECKING or not CHECKED:  # noqa: SIM108 (a type checker reads no conditional expression)
+if TYPE_CHECKING or not CHECKED:
     Array = NDArray[np.float64]
+    Mask = NDArray[np.bool_]
+    #: Whole numbers.
+    Whole = NDArray[np.integer]
 else:
     # NumPy gives its scalars for arrays without dimensions; entries of trained matrices on particles are single.
     Array = NDArray[np.floating] | np.floating
+    Mask = NDArray[np.bool_] | np.bool_
+    Whole = NDArray[np.integer] | np.integer
 
 __all__ = ["Array", "ArraysByNode", "Error", "Kind", "Mask", "Numbers", "Outputs", "Places", "Whole"]
 
 #: One number, or an array of them.
 Numbers = float | Array
-Mask = NDArray[np.bool_]
-#: Whole numbers.
-Whole = NDArray[np.integer]
 #: Entries of an array, as np.nonzero gives them.
 Places = tuple[Whole, ...]
 #: How far numbers may be off: None where they are not, else numbers that broadcast to them.

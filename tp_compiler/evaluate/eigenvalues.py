@@ -24,7 +24,7 @@ NEAR = 1e-5
 class _Arrays:
     """The algebra in which primitives.py writes derivatives, over arrays."""
 
-    def __call__(self, fn: str, *args: Array) -> Array:
+    def __call__(self, fn: str, *args: Numbers) -> Array:
         return KERNELS[fn](*args)
 
     def number(self, value: float) -> Numbers:

@@ -7,7 +7,7 @@ leaves the output to the next method (auto.py).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from tp_compiler.diagnostics import Diagnostic
 from tp_compiler.ir.program import Output
@@ -45,6 +45,7 @@ class Exact:
 Problem = Diagnostic | NotExact
 
 
+@runtime_checkable
 class Evaluator(Protocol):
     """A method that has read its outputs, and answers them one by one."""
 

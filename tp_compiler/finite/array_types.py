@@ -9,12 +9,13 @@ from numpy.typing import NDArray
 
 from tp_compiler.shapes import CHECKED
 
-if TYPE_CHECKING or not CHECKED:  # noqa: SIM108 (a type checker reads no conditional expression)
+if TYPE_CHECKING or not CHECKED:
     Values = NDArray[np.floating]
+    Mask = NDArray[np.bool_]
 else:
     # NumPy gives its scalars for arrays without dimensions; positions are whole numbers.
     Values = NDArray[np.floating] | NDArray[np.integer] | np.number
+    Mask = NDArray[np.bool_] | np.bool_
 
 Double = NDArray[np.float64]
-Mask = NDArray[np.bool_]
 Whole = NDArray[np.integer]

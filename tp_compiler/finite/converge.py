@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -24,6 +24,7 @@ SLOPES = (-0.8, -0.3)
 _CONSTANT = 1e-9
 
 
+@runtime_checkable
 class Limit(Protocol):
     """The part of a limit's estimate that is used here (see `results.Estimate`)."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from tp_compiler.shapes import Float
 CLOSE = 1e-5
 
 
+@runtime_checkable
 class Function(Protocol):
     """Eigenvalues are arrays (*batch, size)."""
 

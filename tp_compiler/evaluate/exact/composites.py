@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tp_compiler.evaluate.array_types import Array
+from tp_compiler.evaluate.array_types import Array, Numbers
 from tp_compiler.evaluate.exact.ket_formula import Factor, Form, Linear, Operand, Tensor, Term, number
 from tp_compiler.evaluate.gaussian.tilting import Coupling
 from tp_compiler.evaluate.gaussian.univariate import Seen, Univariate, common, degree, degree_of_sum, parity
@@ -41,7 +41,7 @@ class Sum:
                     variables[argument.key] = argument
             self.pieces.append((float(term.coefficient.values), term.factors))
 
-    def __call__(self, known: Mapping[Hashable, Array], seen: Seen | None = None) -> Array:
+    def __call__(self, known: Mapping[Hashable, Array], seen: Seen | None = None) -> Numbers:
         total: Any = 0.0
         for coefficient, factors in self.pieces:
             part: Any = coefficient

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tp_compiler.evaluate.array_types import Array
+from tp_compiler.evaluate.array_types import Array, Numbers
 from tp_compiler.evaluate.exact import composites, compositions
 from tp_compiler.evaluate.exact.ket_formula import Factor, Form, Linear, Operand, Tensor, Term, number, product
 from tp_compiler.evaluate.gaussian import kernel_table as table
@@ -283,7 +283,7 @@ def _chain(fn: str, parts: list[Univariate], kinks: tuple[float, ...]) -> Univar
 class _Arrays:
     """The derivative rules of `ir.primitives`, on arrays."""
 
-    def __call__(self, fn: str, *args: Array) -> Array:
+    def __call__(self, fn: str, *args: Numbers) -> Array:
         return KERNELS[fn](*args)
 
     def number(self, value: float) -> float:

@@ -5,7 +5,7 @@ The equations, which do not use the table directly, call this to write E relu(u)
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from tp_compiler.evaluate.exact import compositions
 from tp_compiler.evaluate.gaussian import closed_forms
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import sympy
 
 
+@runtime_checkable
 class Gaussian(Protocol):
     """Symbols, their means, and their covariance matrix."""
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from tp_compiler.evaluate.array_types import Array, Mask, Numbers, Places
 from tp_compiler.evaluate.gaussian import arccos_in_place as fast
@@ -33,9 +34,9 @@ _EQUAL = 16 * 2.0**-52  # variables whose covariances differ by less are one var
 def pair(
     f: Univariate,
     g: Univariate,
-    v1: Numbers,
-    v2: Numbers,
-    c: Numbers,
+    v1: ArrayLike,
+    v2: ArrayLike,
+    c: ArrayLike,
     same: Mask | np.bool_ | bool | None = None,
     distance: Distance | None = None,
     symmetric: bool = False,
@@ -145,7 +146,7 @@ class _Task:
 
     def values(
         self, v1: Array, v2: Array, c: Array, det: Array | None = None, quick: bool = False
-    ) -> tuple[Array | None, Places | None]:
+    ) -> tuple[Numbers | None, Places | None]:
         """The row in the scaled variables; entries with a constant argument are filled in afterwards."""
         f, g = self.f, self.g
         sv1, sv2, sc, near = v1, v2, c, None
@@ -154,7 +155,7 @@ class _Task:
         constant = (sv1 <= 0) | (sv2 <= 0) if not (sv1.min(initial=1) > 0 and sv2.min(initial=1) > 0) else None
         if constant is not None:
             sv1, sv2, sc = np.where(sv1 > 0, sv1, 1.0), np.where(sv2 > 0, sv2, 1.0), np.where(constant, 0.0, sc)
-        value: Array | None
+        value: Numbers | None
         if quick and self.row.fast is not None:
             value, near = self.row.fast(shape_of(f), shape_of(g), sv1, sv2, sc)
         else:
@@ -186,7 +187,7 @@ def _blocks(shape: tuple[int, ...]) -> list[slice]:
     return [slice(start, start + step) for start in range(0, shape[0], step)] or [slice(0, 0)]
 
 
-def single(f: Univariate, mean: Numbers, variance: Numbers) -> Array | None:
+def single(f: Univariate, mean: ArrayLike, variance: ArrayLike) -> Array | None:
     """E f(x), x ~ N(mean, variance), arrays broadcast; f(mean) where the variance is 0; None without a closed form."""
     m, v = np.broadcast_arrays(np.asarray(mean, dtype=np.float64), np.asarray(variance, dtype=np.float64))
     shape = m.shape

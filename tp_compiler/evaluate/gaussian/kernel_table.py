@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from tp_compiler.evaluate.array_types import Array, Places
 from tp_compiler.evaluate.gaussian import arccos_in_place as fast
@@ -19,6 +19,7 @@ from tp_compiler.evaluate.gaussian.operations import N, Operations
 from tp_compiler.evaluate.gaussian.univariate import Univariate, monomial, normal_cdf
 
 
+@runtime_checkable
 class Formula(Protocol):
     def __call__(self, ops: Operations[N], f: Univariate, g: Univariate, v1: N, v2: N, c: N, det: N, /) -> N | None: ...
 

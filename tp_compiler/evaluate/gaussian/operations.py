@@ -7,7 +7,7 @@ differ. Where the textbook expression loses digits, the operation is named here 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from scipy import special
@@ -26,6 +26,7 @@ _DEKKER = 134217729.0  # 2^27 + 1
 _DAWSON_FAR = 6.5
 
 
+@runtime_checkable
 class Operations(Protocol[N]):
     @property
     def pi(self) -> N: ...

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from numpy.polynomial import hermite_e
+from numpy.typing import ArrayLike
 
 from tp_compiler.evaluate.array_types import Array, Mask, Whole
 from tp_compiler.evaluate.budget import current
@@ -42,8 +43,8 @@ Joint = Callable[[Array], Any]
 
 def expectation(
     functions: Sequence[Univariate],
-    means: Float[Array, "*#rows p"],
-    covariance: Float[Array, "*#rows p p"],
+    means: ArrayLike,
+    covariance: ArrayLike,
     *,
     rtol: float = RTOL,
     atol: float = ATOL,
@@ -58,8 +59,8 @@ def expectation(
 
 def expectation_of(
     function: Joint,
-    means: Float[Array, "*#rows p"],
-    covariance: Float[Array, "*#rows p p"],
+    means: ArrayLike,
+    covariance: ArrayLike,
     *,
     kinks: Sequence[tuple[float, ...]] | None = None,
     rtol: float = RTOL,
@@ -74,9 +75,7 @@ def expectation_of(
     return _refined(_Integral([], function, features), means, covariance, rtol, atol)
 
 
-def polynomial(
-    function: Joint, means: Float[Array, "*#rows p"], covariance: Float[Array, "*#rows p p"], degree: int
-) -> tuple[Array, Array]:
+def polynomial(function: Joint, means: ArrayLike, covariance: ArrayLike, degree: int) -> tuple[Array, Array]:
     """E f(x) of a polynomial of at most this degree in any number of Gaussians, points (..., p) to values (...).
 
     Gauss-Hermite rules of degree/2 + 1 nodes an axis are exact (Davis and Rabinowitz 1984, section 2.7); what two rules
@@ -179,8 +178,8 @@ def _rowwise(weights: Array, values: Array) -> Array:
 
 def _refined(
     integral: _Integral,
-    means: Float[Array, "*#rows p"],
-    covariance: Float[Array, "*#rows p p"],
+    means: ArrayLike,
+    covariance: ArrayLike,
     rtol: float,
     atol: float,
 ) -> tuple[Array, Array]:
@@ -200,12 +199,18 @@ def _refined(
             kinds = _kinds(integral, root[group], axes)
             for kind in np.unique(kinds):
                 some = group[kinds == kind]
-                value[some], error[some] = _group(integral, mean[some], root[some], axes, kind, rtol, atol)
+                value[some], error[some] = _group(integral, mean[some], root[some], axes, int(kind), rtol, atol)
     return value.reshape(shape), error.reshape(shape)
 
 
 def _group(
-    integral: _Integral, mean: Array, root: Array, axes: Sequence[int], kind: int, rtol: float, atol: float
+    integral: _Integral,
+    mean: Float[Array, "rows p"],
+    root: Float[Array, "rows p p"],
+    axes: Sequence[int],
+    kind: int,
+    rtol: float,
+    atol: float,
 ) -> tuple[Array, Array]:
     """Entries of one dimension: nodes doubled for those that have not settled."""
     beyond = _extended(integral, mean, root, axes)
@@ -278,7 +283,7 @@ def _size(integral: _Integral, mean: Array, root: Array, axes: Sequence[int]) ->
     return _blocked(integral, mean, root, axes, Rule(SIZES[len(axes)][0]), True)
 
 
-def _large(integral: _Integral, mean: Array, root: Array, axes: Sequence[int], radius: float, size: Array) -> Array:
+def _large(integral: _Integral, mean: Array, root: Array, axes: Sequence[int], radius: float, size: Array) -> Mask:
     """Whether |f| φ is not negligible in some direction at this distance."""
     steps = root[:, :, axes] @ directions(len(axes)).T  # (k, p, directions)
     x = mean[:, None, :] + radius * np.swapaxes(steps, 1, 2)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tp_compiler.evaluate.array_types import Array, Mask
+from tp_compiler.evaluate.array_types import Array, Mask, Numbers
 from tp_compiler.evaluate.gaussian.quadrature import lower_root
 from tp_compiler.evaluate.gaussian.univariate import Seen, Univariate, monomial, scaled, times
 from tp_compiler.shapes import Float
@@ -85,7 +85,7 @@ def tilted(
     return log, kept + new @ b, new, finite
 
 
-def number(log: Array) -> Array:
+def number(log: Numbers) -> Array:
     """e^log; infinite if that overflows a double."""
     with np.errstate(over="ignore"):
         return np.exp(log)

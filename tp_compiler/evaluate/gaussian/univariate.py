@@ -278,7 +278,7 @@ def times(f: Univariate, factor: float) -> Univariate:
 class _Numpy:
     """The derivative rules of `ir.primitives`, evaluated on arrays."""
 
-    def __call__(self, fn: str, *args: Array) -> Array:
+    def __call__(self, fn: str, *args: Numbers) -> Array:
         return KERNELS[fn](*args)
 
     def number(self, value: float) -> float:

@@ -96,7 +96,7 @@ class Shapes:
         return rule(self, node, args)
 
     # -- leaves -------------------------------------------------------------------------------------------------
-    def _constant(self, node: ir.Constant, args: list[Labels]) -> Shape:
+    def _constant(self, node: ir.Constant | ir.Clock, args: list[Labels]) -> Shape:
         return ()
 
     def _array(self, node: ir.Array, args: list[Labels]) -> Shape:
@@ -133,8 +133,9 @@ class Shapes:
         return arranged((*args[0], *(m for m in node.member if isinstance(m, Index)), 0))
 
     # -- entrywise ----------------------------------------------------------------------------------------------
-    def _map(self, node: ir.Map, args: list[Labels]) -> Shape:
-        if any(isinstance(a, Product) for a in args):
+    def _map(self, node: ir.Map, shapes: list[Labels | Product]) -> Shape:
+        args = [a for a in shapes if not isinstance(a, Product)]
+        if len(args) < len(shapes):
             return self._product(node.args) if node.fn == "mul" else NotExact("a product of kets")
         union = arranged(x for a in args for x in a)
         if not slots(union) or node.fn == "add":
@@ -159,7 +160,7 @@ class Shapes:
         return Product(factors) if len(kets) <= MOST_FACTORS else NotExact("a long product of kets")
 
     # -- averages, sums and indices -----------------------------------------------------------------------------
-    def _contract(self, node: ir.Contract, args: list[Labels]) -> Shape:
+    def _contract(self, node: ir.Contract, args: list[Labels | Product]) -> Shape:
         factors = [self[f] for f in self.factors(node.args)]
         for slot in {x for f in factors for x in slots(f)}:
             met = [slots(f) for f in factors if slot in f]

@@ -177,7 +177,7 @@ def scattering(part: Scatter, shapes: Shapes) -> Callable[[Array, Array, list[Ar
 
 
 def _weighed(
-    weights: Float[Array, " entries"], row: Whole, column: Array, size: int, kets: Float[Array, "kets coordinates"]
+    weights: Float[Array, " entries"], row: Whole, column: Whole, size: int, kets: Float[Array, "kets coordinates"]
 ) -> Float[Array, "{size} coordinates"]:
     """A kets, with the weights at (row, column) of a matrix A of `size` rows; dense unless it is too sparse."""
     if size * kets.shape[0] > SPARSE * row.size:
