@@ -26,7 +26,7 @@ def test_block_checks(text):
 
 @pytest.mark.parametrize("text", BLOCKS)
 def test_block_has_a_limit(text):
-    """What is documented also runs, but for the constructs that this version only checks."""
+    """Everything documented also runs, except for constructs that this version only checks."""
     run = tp_compiler.limit(text, samples=64)
     assert {d.code for d in run.failed.values()} <= {"NX441", "NX500"}, run.failed
 

@@ -25,7 +25,7 @@ def program(number: int) -> tuple[str, str]:
 
 
 def faults(text: str) -> list[str]:
-    """What is wrong with the equations of one program."""
+    """The faults in the equations of one program."""
     try:
         agrees(text, PARTICLES)
     except Exception:

@@ -44,7 +44,7 @@ def absolute_power(p: float) -> float:
 
 
 def needle(a: float, c: float, noise: float = 0.0) -> float:
-    """E e^(-a (x-c)²) tanh(x + N(0, noise)): the needle as a Gaussian law of its own."""
+    """E e^(-a (x-c)²) tanh(x + N(0, noise)): the needle as a separate Gaussian law."""
     spread = 1 + 2 * a
     centre, deviation = 2 * a * c / spread, math.sqrt(1 / spread + noise)
     with mp.workdps(25):

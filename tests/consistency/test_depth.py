@@ -94,7 +94,7 @@ def _plain(layers: int, phi: str, square: Any, bias: Any) -> Kernels:
 
 
 def separate(layers: int, phi: str) -> tuple[str, Kernels]:
-    """The same with a matrix and a ket of its own for each layer."""
+    """The same with a separate matrix and ket for each layer."""
     names = range(1, layers + 1)
     text = program(
         layers,
@@ -106,7 +106,7 @@ def separate(layers: int, phi: str) -> tuple[str, Kernels]:
 
 
 def residual(layers: int, phi: str) -> tuple[str, Kernels]:
-    """h' = h + s A φ(h): the gradient is a sum over all layers above, each φ'(h) times a ket of its own."""
+    """h' = h + s A φ(h): the gradient is a sum over all layers above, each φ'(h) times a separate ket."""
     first, slope, _ = ACTIVATIONS[phi]
     s = layers**-0.5
     text = program(

@@ -1,4 +1,4 @@
-"""Averages of functions that are narrow beside the deviation of their argument, at deviations of any size."""
+"""Averages of functions that are narrow relative to the deviation of their argument, at deviations of any size."""
 
 from __future__ import annotations
 

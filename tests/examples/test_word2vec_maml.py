@@ -35,7 +35,7 @@ omniglot = script("maml/omniglot.py")
 
 
 def program(folder: Path, path: Path, name: str, found: dict[str, Any], settings: dict[str, float]) -> Any:
-    """The example, compiled beside its arrays."""
+    """The example, compiled in the folder of its arrays."""
     np.savez(folder / name, **found)
     (folder / path.name).write_text(path.read_text(encoding="utf-8"), encoding="utf-8")
     return tpc.compile(folder / path.name, settings=settings)
@@ -43,7 +43,7 @@ def program(folder: Path, path: Path, name: str, found: dict[str, Any], settings
 
 # ----------------------------------------------------------------------------------------------------------- word2vec
 def text(lines: int = 60, words: int = 30) -> str:
-    """Lines of made-up words, some more frequent than others; a word is likely to stand beside its neighbours."""
+    """Lines of made-up words, some more frequent than others; a word is likely to occur next to its neighbours."""
     random = np.random.default_rng(1)
     names = ["".join(chr(97 + (k // 26**j) % 26) for j in range(3)) for k in range(words)]
     rows = []
@@ -282,7 +282,7 @@ def test_maml_at_finite_width_comes_close(drawn: Any) -> None:
 def said(
     module: ModuleType, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: str
 ) -> str:
-    """What a script says when it refuses its arguments."""
+    """The message of a script that refuses its arguments."""
     monkeypatch.setattr(sys, "argv", ["script", *arguments])
     with pytest.raises(SystemExit):
         module.main()

@@ -23,7 +23,7 @@ KINKED = ("relu", "abs", "leaky_relu")
 
 @dataclass(frozen=True)
 class Symbol:
-    """What a statement can read: |name[..]>, name[..], over axes."""
+    """The values a statement can read: |name[..]>, name[..], over axes."""
 
     name: str
     axes: tuple[str, ...]
@@ -296,7 +296,7 @@ class _Writer:
         self.symbols.append(Symbol(name, tuple(p[1] for p in inner), True))
 
     def _call(self) -> None:
-        """A definition with indices of its own, called on a family."""
+        """A definition with its own indices, called on a family."""
         name, bound = self._name("f"), self.rng.choice("ab")
         scope = self._scope()
         argument = self.rng.choice([s for s in self.symbols if s.ket])
@@ -332,7 +332,7 @@ class _Writer:
         self.symmetric.append(self._output(both, text))
 
     def _twice(self, axes: tuple[str, ...]) -> tuple[Scope, Scope, Scope]:
-        """Indices for a family, and for the same family beside it."""
+        """Indices for a family, and for the same family next to it."""
         scope: Scope = ()
         for axis in (*axes, *axes):
             scope = self._inner(scope, axis)

@@ -252,7 +252,7 @@ def test_what_exists_is_answered_on_more(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(12))
 def test_what_does_not_exist_is_refused(seed: int) -> None:
-    """A pole beside factors that do not vanish there."""
+    """A pole next to factors that do not vanish there."""
     rng = random.Random(seed)
     pole = _pole(rng)
     beside = [

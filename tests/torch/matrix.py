@@ -177,7 +177,7 @@ class Record:
 
 
 class Drawn(Parameters):
-    """Parameters of a network of its own, drawn by PyTorch."""
+    """Parameters of a separate network, drawn by PyTorch."""
 
     def __init__(self, seed: int):
         super().__init__()

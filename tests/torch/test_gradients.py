@@ -17,7 +17,7 @@ pytestmark = pytest.mark.torch
 
 
 def text_of_readings(one: str = "", more: str = "") -> str:
-    """What is read off the gradients of f: lengths, and brackets with fixed kets. For a family, [i] and ,i."""
+    """The quantities read from the gradients of f: lengths, and brackets with fixed kets. For a family, [i] and ,i."""
     return f"""
     |du[d{more}]> = grad(f{one}, |u[d]>)
     |dv{one}> = grad(f{one}, |v>)

@@ -173,7 +173,7 @@ def size(view: View, p: Any) -> Any:
 
 
 def each_norm(view: View, x: Any) -> Any:
-    """Root mean squares, of every matrix of a family by itself."""
+    """Root mean squares, of every matrix of a family separately."""
     return (x**2).mean((-2, -1), keepdim=True).sqrt()
 
 

@@ -1,4 +1,4 @@
-"""The Python interface: what is a path, and what is the text of a program."""
+"""The Python interface: paths are distinguished from the text of a program."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is on disk is what is installed."""
+"""The installed files are those on disk."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def at_once(work: Callable[[int], Any], turns: int = 1) -> list[Any]:
 
 
 def program(k: int) -> str:
-    """A program whose error stands at a place, and in words, of its own."""
+    """A program with an error at a place, and in words, that no other program has."""
     return (
         "\n" * k
         + f"ket |u{k}> ~ N(0, 1)\n"

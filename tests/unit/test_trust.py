@@ -21,7 +21,7 @@ IMPORT = 'import "{}"\noutput q = c\n'
 
 @pytest.fixture
 def folders(tmp_path: Path) -> Path:
-    """A program's folder with a subfolder, and files beside the folder."""
+    """A program's folder with a subfolder, and files outside the folder."""
     inside = tmp_path / "inside"
     for folder in (tmp_path, inside, inside / "below"):
         folder.mkdir(exist_ok=True)

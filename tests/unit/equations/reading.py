@@ -135,7 +135,7 @@ class Reading:
         return [{**env, **dict(zip(free, at, strict=True))} for at in itertools.product(*ranges)]
 
     def range(self, index: Any) -> range:
-        """What an index runs over; primes and tildes do not change that."""
+        """The range of an index, whatever its primes and tildes."""
         while index not in self.system.sizes:
             index = terms.like(index, index.name[:-1])
         size = self.system.sizes[index]

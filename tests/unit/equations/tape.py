@@ -126,7 +126,7 @@ def power(base: Any, exponent: Any) -> Any:
 
 
 def detached(x: Any) -> Any:
-    """The array alone: what it was made of is another particle's business."""
+    """The array alone, without the record of its factors."""
     return valued(x)
 
 

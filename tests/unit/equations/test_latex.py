@@ -1,4 +1,4 @@
-"""Equations as LaTeX: what is printed compiles, fits the page, and tells all names apart."""
+"""Equations as LaTeX: the pages compile, fit, and have distinct names."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ output out[i,j] = Δloss_a[i]^2 * <w[i]|w[j]> + <y[i]|y[j]>
 
 
 def faults(tex: str) -> list[str]:
-    """What is wrong with a page, as far as can be seen without LaTeX."""
+    """The faults of a page that can be detected without LaTeX."""
     found = []
     if not tex.isascii():
         found.append("not ASCII: " + "".join(c for c in tex if not c.isascii()))

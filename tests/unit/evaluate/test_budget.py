@@ -33,7 +33,7 @@ RESIDUAL = """
 
 
 def ticking(step: float):
-    """A clock that goes on by `step` whenever it is looked at."""
+    """A clock that advances by `step` whenever it is read."""
     times = count()
     return lambda: next(times) * step
 
@@ -127,7 +127,7 @@ FAMILIES = {  # 36^4 numbers are 13 MB
 @pytest.mark.parametrize("program", FAMILIES)
 @pytest.mark.parametrize("allowed", [10e6, 40e6, 160e6])
 def test_formulas_keep_to_the_memory_allowed(program: str, allowed: float) -> None:
-    """What is computed stays in the memory, and what does not fit is refused before it is made."""
+    """Computations stay within the memory limit, and arrays that do not fit are refused before they are made."""
     compiled = tpc.compile("axis i, j, k, l : 36\n" + FAMILIES[program])
     tracemalloc.start()
     try:

@@ -1,4 +1,4 @@
-"""A run that is killed goes on where it stood, to the same digits."""
+"""A killed run resumes where it stopped, with the same digits."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_no_checkpoint(tmp_path: Path) -> None:
 
 
 def test_interrupted(tmp_path: Path) -> None:
-    """Ctrl-C leaves what was computed."""
+    """Ctrl-C keeps the values computed so far."""
 
     def progress(done: int, total: int, note: str = "") -> None:
         if note.startswith("M = 128"):

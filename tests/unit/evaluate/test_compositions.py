@@ -1,4 +1,4 @@
-"""Functions of functions: what is recognised equals the composition, at points and in expectation."""
+"""Functions of functions: the recognised function equals the composition, at points and in expectation."""
 
 from __future__ import annotations
 

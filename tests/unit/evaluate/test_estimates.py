@@ -1,4 +1,4 @@
-"""From replicates to estimates: what the levels of a ladder say about value, bias and error."""
+"""From replicates to estimates: value, bias and error from the levels of a ladder."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def halves(mean: float, noise: float = 0.0) -> np.ndarray:
 
 
 def test_halves_show_the_bias_and_hardly_any_noise() -> None:
-    """f(M) = 1 + 1/M with replicates that scatter by 1: both halves together scatter alike."""
+    """f(M) = 1 + 1/M with replicates that scatter by 1: both halves together scatter equally."""
     last = level(1 + 1 / 32, 1.0)
     value, error = mean_and_error([last], [32], level(1 + 1 / 16, 1.0)[:4])
     assert value == pytest.approx(1.0)

@@ -414,7 +414,7 @@ optimizer Lagging(lr) {
 
 
 def test_a_state_that_shrinks_away_keeps_its_digits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The factor beside a state is multiplied in before it underflows."""
+    """The factor kept with a state is multiplied in before it underflows."""
     monkeypatch.setattr(linear_sparse, "LARGE", 1)
     text = cbow("SGD(lr = 0.999999, weight_decay = 1)", 60)
     in_place = evaluate(text)

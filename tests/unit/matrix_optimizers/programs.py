@@ -65,7 +65,7 @@ class Architecture:
     def dense(
         self, make: Make, outputs: int = 1, linear: bool = False, loss: str = "squared", fisher: str = "outputs"
     ) -> np.ndarray:
-        """(steps + 1, outputs), every parameter with an optimizer of its own."""
+        """(steps + 1, outputs), every parameter with a separate optimizer."""
         network = Network(N, XI, Y[:, :outputs], list(self.layers), linear, loss, fisher)
         optimizers = {key: make() for key in network.facts()}
         return network.train(optimizers, STEPS, XT)[:, 0]

@@ -18,7 +18,7 @@ Rule = Callable[["Memory", Array, Array, Array, float, float], Array]
 
 
 class Memory:
-    """What an optimizer keeps of one layer."""
+    """The states of an optimizer for one layer."""
 
     def __init__(self) -> None:
         self.t = 0

@@ -1,4 +1,4 @@
-"""Optimizers of one's own on operators: their degree follows from the body."""
+"""User-defined optimizers on operators: their degree follows from the body."""
 
 from __future__ import annotations
 

@@ -407,7 +407,7 @@ def test_members_that_are_told_apart(change: tuple[str, str]) -> None:
 
 
 def gated(gate: str) -> str:
-    """Experts behind gates of their own, beside the softmax."""
+    """Experts with separate gates, in addition to the softmax."""
     program = text("gate", "SGD(lr = 1)").replace("(B[e] relu", f"({gate}) * (B[e] relu")
     return program.replace("ket |v>", "ket |w[e]> ~ N(0, 1)\nket |v>", 1)
 
