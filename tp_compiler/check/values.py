@@ -39,7 +39,7 @@ class Value(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class Scalar(Value):
+class Scalar:
     """`over`: indices it was written over in addition to those of its node, which is constant over them."""
 
     node: ir.Node
@@ -48,7 +48,7 @@ class Scalar(Value):
 
 
 @dataclass(frozen=True, eq=False)
-class Ket(Value):
+class Ket:
     """`node` has slot 0, or no slot: a constant ket, which belongs to every width class. Inside E[k] it may have copies.
     `over` has the same meaning as for a scalar."""
 
@@ -58,7 +58,7 @@ class Ket(Value):
 
 
 @dataclass(frozen=True, eq=False)
-class Bra(Value):
+class Bra:
     """<node| operator: the functional |x> -> <node|operator|x>."""
 
     node: ir.Node
@@ -67,14 +67,14 @@ class Bra(Value):
 
 
 @dataclass(frozen=True, eq=False)
-class Broken(Value):
+class Broken:
     """An expression that has been reported."""
 
     kind = "error"
 
 
 @dataclass(frozen=True, eq=False)
-class Fitted(Value):
+class Fitted:
     """The fitted outputs: the outputs of a squared loss, otherwise the losses of the examples (layers.py)."""
 
     kind = "what the loss fits"
@@ -82,13 +82,13 @@ class Fitted(Value):
 
 # functions -----------------------------------------------------------------------------------------------------
 @dataclass(frozen=True, eq=False)
-class Primitive(Value):
+class Primitive:
     name: str
     kind = "function"
 
 
 @dataclass(frozen=True, eq=False)
-class Builtin(Value):
+class Builtin:
     """A function with special rules: reductions, E, finite matrices, grad ... (functions.py)."""
 
     name: str
@@ -96,7 +96,7 @@ class Builtin(Value):
 
 
 @dataclass(frozen=True, eq=False)
-class IndexName(Value):
+class IndexName:
     """An index of a declared axis; as a scalar, its position."""
 
     index: Index
@@ -104,6 +104,6 @@ class IndexName(Value):
 
 
 @dataclass(frozen=True, eq=False)
-class WidthName(Value):
+class WidthName:
     width: Width
     kind = "width"
