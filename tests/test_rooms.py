@@ -24,9 +24,9 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "shapes": (set(), set()),
     "results": ({"diagnostics", "pages"}, {"numpy"}),
     "ir": ({"diagnostics"}, set()),
-    "transform": ({"ir", "diagnostics"}, set()),
+    "transform": ({"ir", "diagnostics", "process"}, set()),
     "frontend": ({"diagnostics"}, {"lark"}),
-    "check": ({"frontend", "ir", "transform", "diagnostics"}, {"numpy"}),
+    "check": ({"frontend", "ir", "transform", "diagnostics", "process"}, {"numpy"}),
     "train": ({"ir", "transform", "diagnostics"}, set()),
     "equations": ({"ir", "transform", "diagnostics", "pages"}, {"sympy"}),
     "evaluate": (

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Unpack
 from tp_compiler.diagnostics import Diagnostic, Diagnostics, ProgramError, Source
 from tp_compiler.ir.model import Compiled, Model, Network, WidthPowers
 from tp_compiler.ir.program import Program
-from tp_compiler.process import deep_recursion
 from tp_compiler.signatures import LimitOptions, Progress
 
 if TYPE_CHECKING:
@@ -79,11 +78,10 @@ def _bytes(path: Path) -> bytes:
 
 
 @contextmanager
-def _deep_recursion() -> Iterator[None]:
-    """Room for nested programs; a program that needs more is refused, at any stage."""
+def _nesting() -> Iterator[None]:
+    """Programs that are nested too deeply are refused, whatever stage meets them."""
     try:
-        with deep_recursion():
-            yield
+        yield
     except RecursionError:
         message = "the program is nested too deeply for this stage"
         raise ProgramError(
@@ -96,7 +94,7 @@ def parse(source: Source) -> File:
     from tp_compiler.frontend.parse import parse as parse_text
 
     found = Diagnostics()
-    with _deep_recursion():
+    with _nesting():
         file = parse_text(source, found)
     found.raise_if_errors()
     return file
@@ -110,7 +108,7 @@ def diagnose(source: Source, *, settings: Mapping[str, float] | None = None) -> 
         return found.found
     powers = classify(model)
     try:
-        with _deep_recursion():
+        with _nesting():
             _trained(model, powers, found)
     except ProgramError as problem:
         for diagnostic in problem.diagnostics:
@@ -131,7 +129,7 @@ def classify(model: Model) -> WidthPowers:
     """What becomes of training at the parametrization that the program asks for, in powers of n; see `scale.regime`."""
     from tp_compiler.scale.regime import classify as classified
 
-    with _deep_recursion():
+    with _nesting():
         return classified(model.network)
 
 
@@ -144,7 +142,7 @@ def compile(source: Source, *, settings: Mapping[str, float] | None = None) -> C
     model = _checked(source, found, settings)
     found.raise_if_errors()
     assert model is not None
-    with _deep_recursion():
+    with _nesting():
         return _trained(model, classify(model), found)
 
 
@@ -152,7 +150,7 @@ def _checked(source: Source, found: Diagnostics, settings: Mapping[str, float] |
     from tp_compiler.check.statements import check as read
     from tp_compiler.frontend.parse import parse as parse_text
 
-    with _deep_recursion():
+    with _nesting():
         return read(parse_text(source, found), found, settings)
 
 
@@ -170,7 +168,7 @@ def format(source: Source, *, style: str = "keep") -> str:
     """The program in canonical layout; `style` keep, unicode or ascii spells bras, kets and transposes."""
     from tp_compiler.frontend.format import format_file
 
-    with _deep_recursion():
+    with _nesting():
         return format_file(parse(source), style)
 
 
@@ -181,7 +179,7 @@ def expand(source: Source, *, settings: Mapping[str, float] | None = None) -> st
     def read(source: Source) -> tuple[File, Model]:
         return parse(source), check(source)
 
-    with _deep_recursion():
+    with _nesting():
         return write(parse(source), check(source, settings=settings), read)
 
 
@@ -215,7 +213,7 @@ def equations(program: Program, *, simplify: bool = True) -> System:
         raise ProgramError(
             [Diagnostic("NX180", "gradient flow cannot be written as equations", program.loop.span, remedy)]
         )
-    with _deep_recursion():
+    with _nesting():
         return derive(program, simplify=simplify, closed_form=closed_form)
 
 
@@ -223,7 +221,7 @@ def scale(network: Network, *, optimizer: str | None = None) -> Scaling:
     """The width exponents of parameters, and the class of a parametrization; see `scale.result`."""
     from tp_compiler.scale.result import Scaling
 
-    with _deep_recursion():
+    with _nesting():
         return Scaling(network, optimizer)
 
 
@@ -232,7 +230,7 @@ def limit(program: Program, **options: Unpack[LimitOptions]) -> Run:
     from tp_compiler.evaluate.limit import limit as evaluate
     from tp_compiler.results import settled
 
-    with _deep_recursion():
+    with _nesting():
         return settled(evaluate(program, **options))
 
 

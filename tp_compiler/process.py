@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import copy_context
 from threading import Lock
+from typing import TypeVar
+
+Result = TypeVar("Result")
 
 
 class Held:
@@ -36,14 +39,13 @@ class Held:
                     self._restore()
 
 
-#: The depth of nesting is bounded (MAX_NESTING, MAX_LEVELS), to more Python frames than the default limit allows.
-FRAMES = 50_000
+def on_a_new_stack(work: Callable[[], Result]) -> Result:
+    """`work`, where this thread's stack would not suffice: in another thread, which is waited for.
 
+    The limit on recursion is the process's own, and no library should change it; the depth is counted for each thread.
+    """
+    from concurrent.futures import ThreadPoolExecutor
 
-def _raise_recursion_limit() -> Callable[[], None]:
-    before = sys.getrecursionlimit()
-    sys.setrecursionlimit(max(before, FRAMES))
-    return lambda: sys.setrecursionlimit(before)
-
-
-deep_recursion = Held(_raise_recursion_limit)
+    context = copy_context()
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(context.run, work).result()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from tp_compiler.check import values as v
@@ -15,11 +16,14 @@ from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.build import Builder
 from tp_compiler.ir.operators import indices
 from tp_compiler.ir.types import Index
+from tp_compiler.process import on_a_new_stack
 from tp_compiler.transform import low_rank
 from tp_compiler.transform.algebra import Algebra
 
-#: Expressions within expressions, through calls of defs too: some 40,000 Python frames.
+#: Expressions within expressions, through calls of defs too.
 MAX_LEVELS = 5_000
+#: Levels on one of Python's stacks, each of some dozen calls.
+STACK = 40
 
 BROKEN = v.Broken()
 
@@ -78,7 +82,9 @@ class Core:
         self.level += 1
         outer, self.written = self.written, {}
         try:
-            return self._over(self._at_this_level(expr, ctx), outer)
+            if self.level % STACK:
+                return self._over(self._at_this_level(expr, ctx), outer)
+            return self._over(on_a_new_stack(partial(self._at_this_level, expr, ctx)), outer)
         finally:
             self.level -= 1
             self.written = outer

@@ -54,15 +54,9 @@ class Unit:
 
     # -- `stop` -------------------------------------------------------------------------------------------------
     def _kept(self, root: ir.Node) -> ir.Node:
-        return root if self.training is not None else rewrite(self.build, root, self._stop, root.span, self._done)
-
-    def _stop(self, node: ir.Node) -> ir.Node | None:
-        match node:
-            case ir.Stop(args=(x,)):
-                return self._kept(x)
-            case ir.InitialKet():  # its declaration is copied unchanged
-                return node
-        return None if node.args else node
+        return (
+            root if self.training is not None else rewrite(self.build, root, _leaf, root.span, self._done, _unstopped)
+        )
 
     def _cotangents(self) -> ir.Cotangents:
         found: ir.Cotangents = {}
@@ -125,6 +119,15 @@ class Unit:
                     yield Slope(target.name, member, tuple(_terms(op)))
                 else:
                     yield Slope(target.name, member, gradient.by(leaf, member))
+
+
+def _leaf(node: ir.Node) -> ir.Node | None:
+    """An initial ket stays: its declaration is written as it is."""
+    return None if node.args and not isinstance(node, ir.InitialKet) else node
+
+
+def _unstopped(node: ir.Node, args: tuple[ir.Node, ...]) -> ir.Node | None:
+    return args[0] if isinstance(node, ir.Stop) else None
 
 
 def _members(found: set[tuple[Label, ...]], own: tuple[Index, ...]) -> list[tuple[Label, ...]]:

@@ -30,10 +30,24 @@ def join(args: Iterable[ir.Node]) -> Type:
 
 
 def is_zero(node: ir.Node) -> bool:
-    """A product with the constant 0, or that constant: derivatives of jumps have this form."""
-    if isinstance(node, ir.Constant):
-        return node.value == 0
-    return isinstance(node, ir.Map) and node.fn == "mul" and any(is_zero(a) for a in node.args)
+    """A product with the constant 0, or that constant: derivatives of jumps have this form.
+
+    Found once for each node: products share factors, and a chain of them is as long as a program is deep.
+    """
+    known: bool | None = node.__dict__.get("_zero")
+    if known is not None:
+        return known
+    todo = [node]
+    while todo:
+        factors = todo[-1].args if isinstance(todo[-1], ir.Map) and todo[-1].fn == "mul" else ()
+        missing = [a for a in factors if "_zero" not in a.__dict__]
+        if missing:
+            todo.extend(missing)
+            continue
+        top = todo.pop()
+        zero = isinstance(top, ir.Constant) and top.value == 0
+        top.__dict__["_zero"] = zero or any(a.__dict__["_zero"] for a in factors)
+    return bool(node.__dict__["_zero"])
 
 
 class Builder:

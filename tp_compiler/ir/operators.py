@@ -167,8 +167,14 @@ def _remembered(fact: Callable[[Operator], Fact]) -> Callable[[Operator], Fact]:
     name = f"_{fact.__name__}"
 
     def known(op: Operator) -> Fact:
-        if name not in op.__dict__:
-            op.__dict__[name] = fact(op)
+        todo = [op] if name not in op.__dict__ else []
+        while todo:  # its parts first
+            missing = [p for p in parts(todo[-1]) if name not in p.__dict__]
+            if missing:
+                todo.extend(missing)
+            else:
+                top = todo.pop()
+                top.__dict__[name] = fact(top)
         return cast("Fact", op.__dict__[name])
 
     return known

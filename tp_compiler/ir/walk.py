@@ -34,10 +34,12 @@ def rewrite(
     rule: Callable[[ir.Node], ir.Node | None],
     span: Span,
     done: dict[ir.Node, ir.Node] | None = None,
+    made: Callable[[ir.Node, tuple[ir.Node, ...]], ir.Node | None] | None = None,
 ) -> ir.Node:
     """Replaces nodes bottom-up: `rule` returns a replacement (which is not traversed) or None to rebuild the node from its args.
 
-    `done` keeps replacements from one root to the next.
+    `made` is given a node with its new args; it returns what is made of these, or None for the same instruction. `done`
+    keeps replacements from one root to the next.
     """
     done = {} if done is None else done
     todo = [root]
@@ -55,7 +57,8 @@ def rewrite(
             todo.extend(missing)
             continue
         args = tuple(done[a] for a in node.args)
-        done[node] = node if args == node.args else build.again(node, args, span)
+        new = made(node, args) if made is not None else None
+        done[node] = new if new is not None else node if args == node.args else build.again(node, args, span)
     return done[root]
 
 

@@ -214,9 +214,11 @@ def _scaled(
     done: dict[ir.Node, ir.Node] = {}
 
     def rule(node: ir.Node) -> ir.Node | None:
+        return None if _is_bracket(node) else _start(node)
+
+    def made(node: ir.Node, args: tuple[ir.Node, ...]) -> ir.Node | None:
         if not _is_bracket(node):
-            return _start(node)
-        args = tuple(rewrite(build, a, rule, node.span, done) for a in node.args)
+            return None
         over, slots = (node.over, node.slots) if isinstance(node, ir.Contract) else ((), (0,))
         readers = [leaf for leaf, _ in readouts(node, used)]
         tied = [leaf for leaf in readers if used[leaf].vector]
@@ -228,7 +230,7 @@ def _scaled(
             args = (build.width_power(float(HALF), node.span), *args)
         return build.contract(args, over, slots, node.span)
 
-    return tuple(rewrite(build, r, rule, r.span, done) for r in roots), powers, done
+    return tuple(rewrite(build, r, rule, r.span, done, made) for r in roots), powers, done
 
 
 def _parameter(declared: Trainable, leaf: Leaf, used: dict[ir.Node, Use]) -> Parameter:

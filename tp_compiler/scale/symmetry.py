@@ -125,4 +125,11 @@ class Symmetry:
 
 
 def _factors(node: ir.Node) -> list[ir.Node]:
-    return [f for a in node.args for f in _factors(a)] if isinstance(node, ir.Map) and node.fn == "mul" else [node]
+    found, todo = [], [node]
+    while todo:
+        top = todo.pop()
+        if isinstance(top, ir.Map) and top.fn == "mul":
+            todo += reversed(top.args)
+        else:
+            found.append(top)
+    return found

@@ -337,9 +337,14 @@ def _moving(root: ir.Node, leaves: set[Leaf]) -> set[ir.Node]:
 
 def _terms(node: ir.Node, moving: set[ir.Node]) -> list[ir.Node]:
     """The terms of a sum, without those that no parameter moves; numbers in front are multiplied in by `_unsummed`."""
-    if isinstance(node, ir.Map) and node.fn == "add":
-        return [t for a in node.args if a in moving for t in _terms(a, moving)]
-    return [node]
+    found, todo = [], [node]
+    while todo:
+        top = todo.pop()
+        if isinstance(top, ir.Map) and top.fn == "add":
+            todo += [a for a in reversed(top.args) if a in moving]
+        else:
+            found.append(top)
+    return found
 
 
 def _unsummed(build: Builder, node: ir.Node, moving: set[ir.Node], span: Span) -> tuple[tuple[Index, ...], ir.Node]:

@@ -103,12 +103,14 @@ class TangentLimit:
     # -- what nodes become --------------------------------------------------------------------------------------
     def __call__(self, node: ir.Node) -> ir.Node:
         """A node of the loop, or after it, in the limit: features frozen (except for decay), outputs moving."""
-        return rewrite(self.build, node, self._moved, self.span, self.done)
+        return rewrite(
+            self.build, node, self._moved, self.span, self.done, self._multiplied(self._last, self.steps.now)
+        )
 
     def _moved(self, node: ir.Node) -> ir.Node | None:
         if isinstance(node, ir.Clt):
             return self._moved_bracket(self._bracket(node))
-        return self._start(node, self, self.steps.indices[self.steps.steps + 1], self.steps.now)
+        return self._start(node, self._last, self.steps.now)
 
     def _moved_bracket(self, clt: ir.Clt) -> ir.Node:
         if clt not in self._values:
@@ -116,8 +118,13 @@ class TangentLimit:
             self._values[clt] = change if self.centred else self.build.add(self.steps.now(clt), change, self.span)
         return self._values[clt]
 
-    def _start(self, node: ir.Node, inner: Change, index: Index, place: Change) -> ir.Node | None:
-        """A current parameter, or a product with one, as the initial one times its decay."""
+    @property
+    def _last(self) -> Index:
+        """The index over the steps and what follows the last."""
+        return self.steps.indices[self.steps.steps + 1]
+
+    def _start(self, node: ir.Node, index: Index, place: Change) -> ir.Node | None:
+        """A current parameter, as the initial one times its decay."""
         if isinstance(node, ir.Carry):
             start = self.starts.get(node)
             return (
@@ -125,11 +132,19 @@ class TangentLimit:
                 if isinstance(start, ir.Node)
                 else self._numbers.get(node, node)
             )
-        if isinstance(node, ir.MatMul) and node.matrix.start is not None:
-            start = node.matrix.start
-            found = self.build.matmul(start, node.member, node.transposed, inner(node.args[0]), self.span)
-            return self._shrunk(found, start, index, place)
         return None if node.args else node
+
+    def _multiplied(self, index: Index, place: Change) -> Callable[[ir.Node, tuple[ir.Node, ...]], ir.Node | None]:
+        """A product with a current matrix, as that with the initial one times its decay."""
+
+        def made(node: ir.Node, args: tuple[ir.Node, ...]) -> ir.Node | None:
+            if not isinstance(node, ir.MatMul) or node.matrix.start is None:
+                return None
+            start = node.matrix.start
+            found = self.build.matmul(start, node.member, node.transposed, args[0], self.span)
+            return self._shrunk(found, start, index, place)
+
+        return made
 
     def _shrunk(self, node: ir.Node, leaf: Leaf, index: Index, place: Change) -> ir.Node:
         kept = self._kept(self._group[leaf], index) if leaf in self._group else None
@@ -143,12 +158,9 @@ class TangentLimit:
         """A bracket at initialisation; a family over the steps if minibatches or decay change it."""
         if node not in self._brackets:
             index = self.steps.reach(node)
-            done: dict[ir.Node, ir.Node] = {}
-
-            def frozen(n: ir.Node) -> ir.Node:
-                return rewrite(self.build, n, lambda m: self._start(m, frozen, index, _same), self.span, done)
-
-            found = self.steps.spread(frozen(node), index) if reads(node, self._decaying) else frozen(node)
+            multiplied = self._multiplied(index, _same)
+            found = rewrite(self.build, node, lambda n: self._start(n, index, _same), self.span, {}, multiplied)
+            found = self.steps.spread(found, index) if reads(node, self._decaying) else found
             assert isinstance(found, ir.Clt)
             self._brackets[node] = found
         return self._brackets[node]

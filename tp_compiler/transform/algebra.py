@@ -7,7 +7,8 @@ the matrix of |y><x| is y xᵀ / (width of x).
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeAlias
+from functools import partial, update_wrapper
+from typing import Concatenate, ParamSpec, TypeAlias, TypeVar
 
 from tp_compiler.diagnostics import Span, error
 from tp_compiler.ir import nodes as ir
@@ -38,11 +39,32 @@ from tp_compiler.ir.operators import (
 )
 from tp_compiler.ir.types import Index, N, Width
 from tp_compiler.ir.walk import rewrite
+from tp_compiler.process import on_a_new_stack
 from tp_compiler.transform.slots import exchanged
 
 #: Bounds on an operator expression: products and sums it takes to apply it, and how deep they nest.
 MAX_TERMS = 20_000
 MAX_DEPTH = 500
+#: Levels on one of Python's stacks.
+STACK = 50
+
+
+Rest = ParamSpec("Rest")
+Result = TypeVar("Result")
+
+
+def _deep(
+    method: Callable[Concatenate[Algebra, Operator, Rest], Result],
+) -> Callable[Concatenate[Algebra, Operator, Rest], Result]:
+    """A method that calls itself for the parts of an operator, on as many stacks as that takes."""
+
+    def call(self: Algebra, op: Operator, /, *rest: Rest.args, **named: Rest.kwargs) -> Result:
+        if extent(op)[1] % STACK:
+            return method(self, op, *rest, **named)
+        return on_a_new_stack(partial(method, self, op, *rest, **named))
+
+    update_wrapper(call, method)
+    return call
 
 
 #: Applies a matrix function to a ket (low_rank.py).
@@ -78,6 +100,7 @@ class Algebra:
         return op
 
     # -- application of operators -------------------------------------------------------------------------------
+    @_deep
     def apply(self, op: Operator, x: ir.Node, span: Span) -> ir.Node:
         """The ket op|x>."""
         if any(slot != 0 for slot, _ in x.type.slots):
@@ -129,6 +152,7 @@ class Algebra:
                 "transpose the operator, or use a ket of its width",
             )
 
+    @_deep
     def transpose(self, op: Operator, span: Span) -> Operator:
         """The transpose of the matrix that op is at width n."""
         match op:
@@ -168,6 +192,7 @@ class Algebra:
         return op if factor == 1 else Scaled(self.build.constant(factor, span), op)
 
     # -- entrywise functions of operators -----------------------------------------------------------------------
+    @_deep
     def kernel(self, op: Operator, slot: int, span: Span) -> ir.Node:
         """The natural entries of a low-rank or nonlinear operator, over slots 0 and `slot`."""
         build = self.build
@@ -228,6 +253,7 @@ class Algebra:
 
         return node if old == new else rewrite(self.build, node, rule, span)
 
+    @_deep
     def mapped(self, op: Operator, change: Callable[[ir.Node], ir.Node], span: Span) -> Operator:
         """The operator with every ket and scalar in it changed; not for initial matrices."""
         match op:
@@ -257,6 +283,7 @@ class Algebra:
         )
 
     # -- indices ------------------------------------------------------------------------------------------------
+    @_deep
     def rename(self, op: Operator, mapping: dict[Index, Index | int], span: Span) -> Operator:
         """Free indices replaced by others or by positions."""
         if not mapping:

@@ -324,10 +324,12 @@ def _slots(node: ir.Node) -> tuple[int, ...]:
 
 def _zero_by(node: ir.Node, leaf: ir.Node) -> bool:
     """Is a product that is 0 so by this factor alone?"""
-    if node is leaf:
-        return True
-    zeros = [a for a in node.args if is_zero(a)]
-    return len(zeros) == 1 and _zero_by(zeros[0], leaf)
+    while node is not leaf:
+        zeros = [a for a in node.args if is_zero(a)]
+        if len(zeros) != 1:
+            return False
+        (node,) = zeros
+    return True
 
 
 def _no_gradient(node: ir.Node) -> Diagnostic:

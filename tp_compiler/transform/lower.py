@@ -56,7 +56,7 @@ class Lowering:
         self.done: dict[ir.Node, ir.Node] = {}
 
     def __call__(self, root: ir.Node) -> ir.Node:
-        return rewrite(self.build, root, self._leaf, root.span, self.done)
+        return rewrite(self.build, root, self._leaf, root.span, self.done, self._made)
 
     def known(self, node: ir.Node) -> ir.Node | None:
         """The lowered form of a node; a node that is not in the program itself is rebuilt from its parts."""
@@ -76,13 +76,24 @@ class Lowering:
 
     def _leaf(self, node: ir.Node) -> ir.Node | None:
         match node:
-            case ir.InitialScalar(args=(value,)) | ir.Stop(args=(value,)):
-                return self.build.over(self(value), node.type.indices, node.span)
-            case ir.MatMul(matrix=matrix, member=member, transposed=transposed, args=(x,), span=span) if (
-                matrix.start is not None
-            ):
+            case ir.InitialKet() if node in self.powers.starts:
+                return self.started(node)
+            case ir.WidthPower(exponent=exponent) if self.powers.limit and exponent < 0:
+                return self.build.constant(0, node.span)
+            case ir.Clt() if self.powers.reading and self.powers.limit:
+                return self.build.constant(0, node.span)
+            case ir.Carry(state=state, span=span) if state in self.starts:
+                return self.build.carry(self.starts[state], span)
+        return None if node.args else node
+
+    def _made(self, node: ir.Node, args: tuple[ir.Node, ...]) -> ir.Node | None:
+        """What is made of a node's arguments, once they are lowered."""
+        match node:
+            case ir.InitialScalar() | ir.Stop():
+                return self.build.over(args[0], node.type.indices, node.span)
+            case ir.MatMul(matrix=matrix, member=member, transposed=transposed, span=span) if matrix.start is not None:
                 trained = self.trained[matrix]
-                x = self(x)
+                (x,) = args
                 met = self._less_mean(x) if trained.centred and not transposed else x
                 start = self.build.matmul(matrix.start, member, transposed, met, span)
                 if trained.centred and transposed:
@@ -93,19 +104,10 @@ class Lowering:
                 if trained.update in self.powers.still:
                     return start
                 return self.build.add(start, self.build.apply(trained.update, member, transposed, x, span), span)
-            case ir.InitialKet() if node in self.powers.starts:
-                return self.started(node)
-            case ir.WidthPower(exponent=exponent) if self.powers.limit and exponent < 0:
-                return self.build.constant(0, node.span)
-            case ir.Clt(args=(v, x), span=span) if self.powers.reading:
-                if self.powers.limit:
-                    return self.build.constant(0, span)
-                return self.build.mul(
-                    self.build.width_power(self.powers.reading, span), self.build.clt(self(v), self(x), span), span
-                )
-            case ir.Carry(state=state, span=span) if state in self.starts:
-                return self.build.carry(self.starts[state], span)
-        return None if node.args else node
+            case ir.Clt(span=span) if self.powers.reading:
+                power = self.build.width_power(self.powers.reading, span)
+                return self.build.mul(power, self.build.clt(args[0], args[1], span), span)
+        return None
 
     def started(self, node: ir.InitialKet) -> ir.Node:
         """An initial ket at its power of n; in the limit 0."""
