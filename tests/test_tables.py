@@ -33,7 +33,7 @@ from tp_compiler.expand import forms
 from tp_compiler.finite import instructions as finite_instructions
 from tp_compiler.finite import network
 from tp_compiler.finite.kernels import KERNELS as FINITE
-from tp_compiler.finite.tensors import Tensor
+from tp_compiler.finite.tensors import LabelledArray
 from tp_compiler.frontend import syntax
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.build import Builder
@@ -292,7 +292,7 @@ def test_instructions_along_an_index_are_as_declared(given: dict[str, Any]) -> N
     assert set(matrix.ravel()) <= {0, 1}
     assert (matrix.sum(axis=1).min(), matrix.sum(axis=1).max()) == node.terms
     values = np.arange(5.0) - 2
-    assert (finite_instructions.apply(node, [Tensor(values, (I,))]) == matrix @ values).all()
+    assert (finite_instructions.apply(node, [LabelledArray(values, (I,))]) == matrix @ values).all()
     corners = [matrix @ np.array(x) for x in itertools.product((-2.0, 2.0), repeat=5)]
     assert ranges([SOURCE, node])[node] == (np.min(corners), np.max(corners))
 

@@ -24,7 +24,7 @@ import tp_compiler as tpc
 from tests.benchmarks.measure import ROOT, Networks, best_networks, limit_error, networks
 from tp_compiler.evaluate.sampling.blocks import block_size
 from tp_compiler.evaluate.sampling.merge_equal_nodes import shared
-from tp_compiler.evaluate.sampling.plan import Plan
+from tp_compiler.evaluate.sampling.plan import SamplingPlan
 from tp_compiler.evaluate.sampling.replicate import Replicate
 from tp_compiler.ir.program import Program
 
@@ -102,7 +102,7 @@ def step_seconds(samples: int, steps: tuple[int, int] = (8, 16), repeats: int = 
     """Seconds of a step of one replicate with Adam, on one thread: the difference of two lengths of training."""
     best = []
     for count in steps:
-        plan = Plan(shared(tpc.compile(tanh_network(OPTIMIZERS["Adam"], count))))
+        plan = SamplingPlan(shared(tpc.compile(tanh_network(OPTIMIZERS["Adam"], count))))
         times = []
         with numba(fast), threadpool_limits(limits=1):
             for number in range(repeats + 1):  # the first one compiles

@@ -12,7 +12,7 @@ import tp_compiler
 from tests.consistency.recursions import erf_kernel, relu_kernel
 from tests.consistency.scores import deviations
 from tp_compiler.evaluate.sampling.copies import paired
-from tp_compiler.evaluate.sampling.plan import Plan
+from tp_compiler.evaluate.sampling.plan import SamplingPlan
 
 SMOOTH = """
 axis d : 3
@@ -148,7 +148,7 @@ def test_the_copies_that_a_row_meets_grow_without_bound(depth):
     ],
 )
 def test_only_what_is_not_linear_is_nested(text, depth):
-    plan = Plan(tp_compiler.compile(f"ket |x> ~ N(0, 1)\n|y> = {text}\noutput q = <y>"))
+    plan = SamplingPlan(tp_compiler.compile(f"ket |x> ~ N(0, 1)\n|y> = {text}\noutput q = <y>"))
     assert max(plan.depth.values()) == depth
 
 

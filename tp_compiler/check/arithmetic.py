@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tp_compiler.check import values as v
 from tp_compiler.check.core import BROKEN, Context, Core, Rule, a_kind
-from tp_compiler.check.optimizer_rules import OperatorBody
+from tp_compiler.check.optimizer_rules import HostedBody
 from tp_compiler.diagnostics import Span, error
 from tp_compiler.frontend import syntax as ast
 from tp_compiler.ir import nodes as ir
@@ -193,7 +193,7 @@ class Arithmetic:
             elif isinstance(x, v.Scalar):
                 # A table, in an optimizer on operators, has no widths.
                 sides = (
-                    w or N if isinstance(ctx.scope.optimizer, OperatorBody) else self.core.algebra.known(w, span)
+                    w or N if isinstance(ctx.scope.optimizer, HostedBody) else self.core.algebra.known(w, span)
                     for w in (rows, cols)
                 )
                 x = v.Kernel(x.node, self.build.slot(), *sides)

@@ -10,7 +10,7 @@ from tp_compiler.check.declarations import UNKNOWN, Declarations
 from tp_compiler.check.definitions import Definitions
 from tp_compiler.check.name_lookup import NameLookup
 from tp_compiler.check.names import Binding, Scope, UserDef
-from tp_compiler.check.training import Training
+from tp_compiler.check.training import TrainingChecks
 from tp_compiler.diagnostics import ProgramError, Span, error
 from tp_compiler.frontend import syntax as ast
 from tp_compiler.frontend.mentions import introduced
@@ -27,7 +27,7 @@ class Bindings:
         core: Core,
         lookup: NameLookup,
         declarations: Declarations,
-        training: Training,
+        training: TrainingChecks,
         definitions: Definitions,
         top: Scope,
     ):

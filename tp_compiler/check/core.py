@@ -18,7 +18,7 @@ from tp_compiler.ir.operators import indices
 from tp_compiler.ir.types import Index
 from tp_compiler.process import on_a_new_stack
 from tp_compiler.transform import low_rank
-from tp_compiler.transform.algebra import Algebra
+from tp_compiler.transform.algebra import OperatorAlgebra
 
 #: Expressions within expressions, through calls of defs too.
 MAX_LEVELS = 5_000
@@ -52,7 +52,7 @@ class Core:
     def __init__(self, build: Builder, found: Diagnostics):
         self.build = build
         self.found = found
-        self.algebra = Algebra(build, low_rank.applied)
+        self.algebra = OperatorAlgebra(build, low_rank.applied)
         self.rules: dict[type[ast.Expr], Rule] = {}
         #: Names whose statement has an error: uses of them are not reported as unknown.
         self.unresolved: set[str] = set()

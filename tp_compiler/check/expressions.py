@@ -22,7 +22,7 @@ from tp_compiler.ir.types import Index
 
 _AVERAGES = (ast.Mean, ast.Braket, ast.Sandwich, ast.Clt)
 #: An entrywise function, built in or of the program, at its arguments.
-Entrywise = Callable[[v.Primitive | UserFn, ast.Call, Context], v.Value]
+Entrywise = Callable[[v.PrimitiveName | UserFn, ast.Call, Context], v.Value]
 
 
 class Expressions:
@@ -101,7 +101,7 @@ class Expressions:
         binding = ctx.scope.other(fn.ident)
         if binding is None or fn.ident == "step":
             return False
-        if isinstance(binding.value, v.Primitive | v.Builtin | UserFn | UserDef | OptimizerName | v.Broken):
+        if isinstance(binding.value, v.PrimitiveName | v.Builtin | UserFn | UserDef | OptimizerName | v.Broken):
             return False
         return not isinstance(binding.value, v.Operator)
 
@@ -151,7 +151,7 @@ class Expressions:
             if expr.indices is not None:
                 raise error("NX221", f"the index `{expr.ident}` takes no brackets", expr.span, f"write `{expr.ident}`")
             return v.Scalar(self._as_number(value.index, expr.span))
-        if isinstance(value, v.Primitive | v.Builtin | UserFn | UserDef):
+        if isinstance(value, v.PrimitiveName | v.Builtin | UserFn | UserDef):
             if expr.ident == "step" and "step" in self.core.unresolved:
                 raise ProgramError([])  # the index of a `train` that could not be read
             raise error(
@@ -305,7 +305,7 @@ class Expressions:
             if ctx.scope.optimizer is not None and (value.name not in ctx.scope.optimizer.words or expr.fn.indices):
                 ctx.scope.optimizer.typed = True
             return self.builtins[value.name](expr, ctx)
-        if isinstance(value, v.Primitive | UserFn):
+        if isinstance(value, v.PrimitiveName | UserFn):
             return self.entrywise(value, expr, ctx)
         if isinstance(value, UserDef):
             results = self.definitions.call(value, expr, ctx)

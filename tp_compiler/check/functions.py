@@ -12,7 +12,7 @@ from tp_compiler.check import values as v
 from tp_compiler.check.arithmetic import Arithmetic
 from tp_compiler.check.core import BROKEN, Context, Core, Rule, a_kind, family_indices
 from tp_compiler.check.names import Binding, UserFn
-from tp_compiler.check.optimizer_rules import OperatorBody
+from tp_compiler.check.optimizer_rules import HostedBody
 from tp_compiler.diagnostics import Diagnostic, ProgramError, Span, error
 from tp_compiler.frontend import syntax as ast
 from tp_compiler.frontend.mentions import names_in
@@ -111,7 +111,7 @@ class Functions:
         return found
 
     # -- entrywise ----------------------------------------------------------------------------------------------
-    def entrywise(self, fn: v.Primitive | UserFn, expr: ast.Call, ctx: Context) -> v.Value:
+    def entrywise(self, fn: v.PrimitiveName | UserFn, expr: ast.Call, ctx: Context) -> v.Value:
         if expr.fn.indices is not None:
             if expr.fn.ident in _REDUCE:
                 return self.reduction(expr, ctx)
@@ -136,7 +136,7 @@ class Functions:
         node = self._applied(fn, nodes, expr, ctx)
         return v.Ket(node) if any(isinstance(a, v.Ket) for a in args) else v.Scalar(node)
 
-    def _entrywise_args(self, fn: v.Primitive | UserFn, expr: ast.Call, ctx: Context) -> list[v.Value]:
+    def _entrywise_args(self, fn: v.PrimitiveName | UserFn, expr: ast.Call, ctx: Context) -> list[v.Value]:
         name = expr.fn.ident
         if isinstance(fn, UserFn):
             names: tuple[str, ...] = fn.statement.params
@@ -167,12 +167,12 @@ class Functions:
                 given[key] = v.Scalar(self.build.constant(defaults[key], expr.span))
         return [given[key] for key in names]
 
-    def _applied(self, fn: v.Primitive | UserFn, nodes: list[ir.Node], expr: ast.Call, ctx: Context) -> ir.Node:
+    def _applied(self, fn: v.PrimitiveName | UserFn, nodes: list[ir.Node], expr: ast.Call, ctx: Context) -> ir.Node:
         if not expr.fn.primes:
             return self._call_entrywise(fn, nodes, expr.span, ctx)
         if ctx.scope.optimizer is not None:
             ctx.scope.optimizer.typed = True
-        if len(nodes) != 1 and not (isinstance(fn, v.Primitive) and fn.name in DEFAULTS):
+        if len(nodes) != 1 and not (isinstance(fn, v.PrimitiveName) and fn.name in DEFAULTS):
             raise error(
                 "NX256",
                 "only functions of one argument have a derivative `'`",
@@ -189,8 +189,8 @@ class Functions:
         kept = self.build.mul(self.build.constant(0, expr.span), nodes[0], expr.span)
         return placed if placed.type.slots == nodes[0].type.slots else self.build.add(placed, kept, expr.span)
 
-    def _call_entrywise(self, fn: v.Primitive | UserFn, nodes: list[ir.Node], span: Span, ctx: Context) -> ir.Node:
-        if isinstance(fn, v.Primitive):
+    def _call_entrywise(self, fn: v.PrimitiveName | UserFn, nodes: list[ir.Node], span: Span, ctx: Context) -> ir.Node:
+        if isinstance(fn, v.PrimitiveName):
             return self.build.map(fn.name, nodes, span)
         self.build.spend(span, 5)
         scope = fn.scope.snapshot()
@@ -224,13 +224,13 @@ class Functions:
         named = {n.ident for n, _ in names_in(fn.statement.body)} if free else set()
         return {i: self.core.build.fresh(i) for i in free if i.name in named}
 
-    def _of_operators(self, fn: v.Primitive | UserFn, args: list[v.Value], expr: ast.Call, ctx: Context) -> v.Value:
+    def _of_operators(self, fn: v.PrimitiveName | UserFn, args: list[v.Value], expr: ast.Call, ctx: Context) -> v.Value:
         """f(G, ...): the nonlinear outer product with natural entries f(g(α, β), ...)."""
         if any(isinstance(a, v.Ket) for a in args):
             raise error("NX255", "an operator and a ket cannot be combined entrywise", expr.span, "use `E[1](...)`")
         parts = [a for a in args if isinstance(a, v.Operator | v.Scalar)]
         body = ctx.scope.optimizer
-        if isinstance(body, OperatorBody):
+        if isinstance(body, HostedBody):
             return body.mapped(parts, lambda nodes: self._applied(fn, nodes, expr, ctx))
         slot = self.build.slot()
         nodes = []
@@ -249,7 +249,7 @@ class Functions:
             raise error("NX258", "`hadamard` takes two operators", expr.span, "write `|x> * |y>` for kets")
         a, b = (x for x in values if isinstance(x, v.Operator))
         body = ctx.scope.optimizer
-        if isinstance(body, OperatorBody):
+        if isinstance(body, HostedBody):
             return body.mapped((a, b), lambda nodes: self.build.map("mul", nodes, expr.span))
         slot = self.build.slot()
         rows, cols = (self.core.algebra.known(widths(a)[k] or widths(b)[k], expr.span) for k in (0, 1))
@@ -435,7 +435,11 @@ class Functions:
 
     def _function_name(self, expr: ast.Expr, ctx: Context) -> str:
         binding = ctx.scope.function(expr.ident) if isinstance(expr, ast.Name) else None
-        if binding is None or not isinstance(binding.value, v.Primitive) or PRIMITIVES[binding.value.name].arity != 1:
+        if (
+            binding is None
+            or not isinstance(binding.value, v.PrimitiveName)
+            or PRIMITIVES[binding.value.name].arity != 1
+        ):
             raise error("NX267", "`matfun` needs a function of one argument", expr.span, "write, for example, `sqrt`")
         return binding.value.name
 
@@ -443,7 +447,7 @@ class Functions:
 def library_bindings() -> dict[str, Binding]:
     """The names every program knows: primitives, builtins and constants."""
 
-    names: dict[str, Binding] = {name: Binding(v.Primitive(name)) for name in CALLABLE}
+    names: dict[str, Binding] = {name: Binding(v.PrimitiveName(name)) for name in CALLABLE}
     builtin = (REDUCTIONS - _REDUCE | {"prod", "logsumexp"}) | LINALG | OPERATOR_ONLY | CONSTRUCTS
     for name in builtin | {"E", "shift", "cumsum", "delta", "hadamard", "stop"}:
         names[name] = Binding(v.Builtin(name))

@@ -12,7 +12,7 @@ from dataclasses import replace
 from tp_compiler.check import values as v
 from tp_compiler.check.arithmetic import Arithmetic
 from tp_compiler.check.core import BROKEN, Context, Core, a_kind, free_indices
-from tp_compiler.check.optimizer_rules import STATISTICS, LayerBody, OperatorBody
+from tp_compiler.check.optimizer_rules import STATISTICS, HostedBody, LayerBody
 from tp_compiler.diagnostics import ProgramError, Span, error
 from tp_compiler.frontend import syntax as ast
 from tp_compiler.ir import nodes as ir
@@ -93,14 +93,18 @@ class MatrixFunctions:
 
     def _function_name(self, expr: ast.Expr, ctx: Context) -> str:
         binding = ctx.scope.other(expr.ident) if isinstance(expr, ast.Name) else None
-        if binding is None or not isinstance(binding.value, v.Primitive) or PRIMITIVES[binding.value.name].arity != 1:
+        if (
+            binding is None
+            or not isinstance(binding.value, v.PrimitiveName)
+            or PRIMITIVES[binding.value.name].arity != 1
+        ):
             raise error("NX267", "`matfun` needs a function of one argument", expr.span, "write, for example, `sqrt`")
         return binding.value.name
 
     def eigenvectors(self, expr: ast.Call, ctx: Context) -> v.Value:
         """eigenvectors(L): P with L P = P Λ, from arrays to kets, eigenvalues descending; in an optimizer on operators."""
         body = ctx.scope.optimizer
-        if not isinstance(body, OperatorBody):
+        if not isinstance(body, HostedBody):
             remedy = "use it in an `optimizer ... on operators`"
             raise error("NX285", "`eigenvectors` is not defined here", expr.span, remedy)
         op = self._single(expr, ctx)
@@ -113,7 +117,7 @@ class MatrixFunctions:
         if op is None:
             return BROKEN
         body = ctx.scope.optimizer
-        if isinstance(body, OperatorBody):
+        if isinstance(body, HostedBody):
             return v.Scalar(body.host.trace(op, body.at))
         low_rank, found = worked_out(self.core.algebra, op, expr.span)
         result = low_rank.trace(found)
@@ -132,7 +136,7 @@ class MatrixFunctions:
         if op is None:
             return BROKEN
         body = ctx.scope.optimizer
-        if isinstance(body, OperatorBody):
+        if isinstance(body, HostedBody):
             return v.Scalar(body.host.norm(op, body.at))
         node, slot = self._kernel(op, expr.span)
         square = self.build.contract((node, node), (), (0, slot), expr.span)
@@ -207,7 +211,7 @@ class MatrixFunctions:
     def factors(self, expr: ast.Call, ctx: Context) -> v.Value:
         """inputs(g; f), signals(g; f) and examples(g; f): for optimizers on operators."""
         body = ctx.scope.optimizer
-        if not isinstance(body, OperatorBody):
+        if not isinstance(body, HostedBody):
             remedy = "use it in an `optimizer ... on operators`"
             raise error("NX285", f"`{expr.fn.ident}` is not defined here", expr.span, remedy)
         values = [self.core.value(a.value, ctx) for a in expr.args]

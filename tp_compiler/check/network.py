@@ -7,14 +7,14 @@ from collections.abc import Iterable, Iterator
 from tp_compiler.check import values as v
 from tp_compiler.check.degrees import homogeneity
 from tp_compiler.check.names import Scope
-from tp_compiler.check.training import Training
+from tp_compiler.check.training import TrainingChecks
 from tp_compiler.diagnostics import Source
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.model import Names, Network, Trainable
 from tp_compiler.ir.program import Output
 
 
-def network(source: Source, training: Training, scope: Scope, outputs: Iterable[Output], names: Names) -> Network:
+def network(source: Source, training: TrainingChecks, scope: Scope, outputs: Iterable[Output], names: Names) -> Network:
     """The loss or, if nothing is trained, the differentiated value, with the parameters it depends on."""
     trains = training.loss is not None
     roots = (training.loss,) if training.loss is not None else tuple(dict.fromkeys(training.build.differentiated))
@@ -23,7 +23,7 @@ def network(source: Source, training: Training, scope: Scope, outputs: Iterable[
     return Network(source, roots, wanted, parameters, asked.name, tuple(asked.exponents), dict(names), trains)
 
 
-def _parameters(training: Training, scope: Scope) -> Iterator[Trainable]:
+def _parameters(training: TrainingChecks, scope: Scope) -> Iterator[Trainable]:
     """The trained parameters (if there are none, those that are not frozen), and the other kets that are drawn."""
     found = list(_updated(training) if training.trained is not None else _unfrozen(training, scope))
     yield from found
@@ -34,7 +34,7 @@ def _parameters(training: Training, scope: Scope) -> Iterator[Trainable]:
             yield Trainable(name, True, leaf, leaf.span, (None,) * len(leaf.type.indices), still=True)
 
 
-def _updated(training: Training) -> Iterator[Trainable]:
+def _updated(training: TrainingChecks) -> Iterator[Trainable]:
     for t in training.targets.values():
         for u, picks in t.updates:
             optimizer = u.optimizer.statement
@@ -46,7 +46,7 @@ def _updated(training: Training) -> Iterator[Trainable]:
                 )  # fmt: skip
 
 
-def _unfrozen(training: Training, scope: Scope) -> Iterator[Trainable]:
+def _unfrozen(training: TrainingChecks, scope: Scope) -> Iterator[Trainable]:
     for ket, table in ((True, scope.kets), (False, scope.others)):
         for name, binding in table.items():
             if binding.parameter and isinstance(binding.value, v.Scalar | v.Ket | v.Matrix):

@@ -274,7 +274,7 @@ def on_layers(source: _Source) -> rules.OnLayers:
 
 # on operators --------------------------------------------------------------------------------------------------
 @dataclass
-class OperatorBody(Body):
+class HostedBody(Body):
     """A body on operators, for one host. `call` is the span of the optimizer's call; errors are shown `at` a place."""
 
     core: Core
@@ -366,10 +366,10 @@ class _Operators:
         with self.source.core.found.raising():
             return self.read(self.body(host))
 
-    def body(self, host: rules.OperatorHost) -> OperatorBody:
-        return OperatorBody(self.source.core, host, self.source.span, self.source.span, self.own)
+    def body(self, host: rules.OperatorHost) -> HostedBody:
+        return HostedBody(self.source.core, host, self.source.span, self.source.span, self.own)
 
-    def read(self, body: OperatorBody) -> rules.OperatorUpdate:
+    def read(self, body: HostedBody) -> rules.OperatorUpdate:
         source, host = self.source, body.host
         scope = source.scope(body, UNCHANGED)
         scope.others["g"] = Binding(host.gradient)
@@ -388,7 +388,7 @@ class _OperatorRecorder:
     build: Builder
     gradient: Operator
     count: ir.Node
-    steps: list[rules.NumberState | rules.OperatorState | rules.Named | rules.Mapped | rules.Number] = field(
+    steps: list[rules.NumberState | rules.OperatorState | rules.HostAnswer | rules.Mapped | rules.Number] = field(
         default_factory=list
     )
 
@@ -416,7 +416,7 @@ class _OperatorRecorder:
         self, question: str, value: Operator | tuple[ir.Node | None, ...], at: Span, sides: tuple[Width | None, Width | None]
     ) -> Operator:  # fmt: skip
         name = f"%{len(self.steps)}"
-        self.steps.append(rules.Named(name, question, value, at))
+        self.steps.append(rules.HostAnswer(name, question, value, at))
         return Carried(name, *sides)
 
     def mapped(self, parts: Sequence[Operator | ir.Node], change: Change, at: Span) -> Operator:

@@ -21,7 +21,7 @@ from tp_compiler.ir.types import Index
 PARAMETRIZATIONS = ("mup", "ntk", "standard")
 
 
-class Parametrization:
+class ParametrizationReading:
     """The parametrization in the program: a name, and the rows of a block."""
 
     def __init__(self, core: Core, lookup: NameLookup):

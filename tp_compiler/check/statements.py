@@ -27,7 +27,7 @@ from tp_compiler.check.name_lookup import NameLookup
 from tp_compiler.check.names import Binding, OptimizerName, Scope, UserDef, UserFn
 from tp_compiler.check.network import network
 from tp_compiler.check.reach import Reach
-from tp_compiler.check.training import Training
+from tp_compiler.check.training import TrainingChecks
 from tp_compiler.check.vocabulary import vocabulary
 from tp_compiler.diagnostics import Diagnostic, Diagnostics, ProgramError, Source, Span, error, suggest
 from tp_compiler.frontend import syntax as ast
@@ -77,7 +77,7 @@ class Checker:
         self.arithmetic = Arithmetic(core)
         definitions = Definitions(core, lookup, lambda body, scope: self.run(body, scope, "def"))
         core.rules = _expressions(core, lookup, self.arithmetic, definitions)
-        self.training = Training(core, lookup, self.settings, self.run, self.optimizers_of_the_library)
+        self.training = TrainingChecks(core, lookup, self.settings, self.run, self.optimizers_of_the_library)
         self.declarations = Declarations(core, self.settings, self.reach, self.training.sized)
         self.bindings = Bindings(core, lookup, self.declarations, self.training, definitions, self.scope)
         self.rules: dict[type[ast.Statement], Callable[[Any, Scope], None]] = {

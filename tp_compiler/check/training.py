@@ -19,7 +19,7 @@ from tp_compiler.check.definitions import check_body
 from tp_compiler.check.name_lookup import NameLookup, behind
 from tp_compiler.check.names import Binding, OptimizerName, Scope, UserDef, UserFn
 from tp_compiler.check.optimizer_rules import STATISTICS, Values, rule_of
-from tp_compiler.check.parametrize import Parametrization, picked
+from tp_compiler.check.parametrize import ParametrizationReading, picked
 from tp_compiler.diagnostics import ProgramError, Span, error, suggest
 from tp_compiler.frontend import syntax as ast
 from tp_compiler.frontend.mentions import calls_in, functions_of, names_in, within
@@ -64,7 +64,7 @@ class _Update:
     values: Values
 
 
-class Training:
+class TrainingChecks:
     """State of the checks: the training clock, the parameters updated so far, the requested parametrization."""
 
     def __init__(
@@ -84,7 +84,7 @@ class Training:
         self.targets: dict[tuple[str, bool], _Target] = {}
         self.named: dict[str, ast.Tree] = {}
         self.updates: list[_Update] = []
-        self.parametrization = Parametrization(core, lookup)
+        self.parametrization = ParametrizationReading(core, lookup)
         self.times: tuple[float, ...] = ()  # of gradient flow
         self.model: model.Training | None = None  # once the loop is read
 
@@ -226,7 +226,9 @@ class Training:
         )  # fmt: skip
         names = [p.name.ident for p in statement.params]
         given = tuple(
-            model.Given(a.keyword or (names[k] if k < len(names) else ""), a.keyword is not None, a.value.span.text)
+            model.PassedArgument(
+                a.keyword or (names[k] if k < len(names) else ""), a.keyword is not None, a.value.span.text
+            )
             for k, a in enumerate(call.args)
         )
         targets = tuple(_written(t) for t in update.statement.targets)
@@ -480,7 +482,7 @@ class Training:
             raise error("NX164", message, at, "add an entry for the value after the last update")
 
 
-def _written(target: ast.Name | ast.Ket) -> model.Written:
+def _written(target: ast.Name | ast.Ket) -> model.WrittenTarget:
     name = target.label if isinstance(target, ast.Ket) else target
     assert isinstance(name, ast.Name)
-    return model.Written(name.ident, isinstance(target, ast.Ket), target.span.text)
+    return model.WrittenTarget(name.ident, isinstance(target, ast.Ket), target.span.text)

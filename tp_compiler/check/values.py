@@ -16,6 +16,7 @@ from tp_compiler.ir.operators import Carried as Carried
 from tp_compiler.ir.operators import Columns as Columns
 from tp_compiler.ir.operators import Composed as Composed
 from tp_compiler.ir.operators import Diagonal as Diagonal
+from tp_compiler.ir.operators import FiniteMatrix as FiniteMatrix
 from tp_compiler.ir.operators import Flipped as Flipped
 from tp_compiler.ir.operators import Function as Function
 from tp_compiler.ir.operators import GatheredMatrix as GatheredMatrix
@@ -27,7 +28,6 @@ from tp_compiler.ir.operators import Operator as Operator
 from tp_compiler.ir.operators import Outer as Outer
 from tp_compiler.ir.operators import Scaled as Scaled
 from tp_compiler.ir.operators import Summed as Summed
-from tp_compiler.ir.operators import Table as Table
 from tp_compiler.ir.types import Index, Width
 
 
@@ -82,7 +82,7 @@ class Fitted:
 
 # functions -----------------------------------------------------------------------------------------------------
 @dataclass(frozen=True, eq=False)
-class Primitive:
+class PrimitiveName:
     name: str
     kind = "function"
 

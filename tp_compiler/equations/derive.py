@@ -19,7 +19,7 @@ from tp_compiler.equations.products import Products
 from tp_compiler.equations.share import finish
 from tp_compiler.equations.system import Equation, System
 from tp_compiler.equations.terms import Expectation, Expr, Ket, Named, Scalar, reindex
-from tp_compiler.equations.training import Training, trained_products
+from tp_compiler.equations.training import TrainingEquations, trained_products
 from tp_compiler.equations.work import Work
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.program import Program
@@ -48,7 +48,7 @@ def derive(program: Program, simplify: bool = True, closed_form: ClosedForm | No
 class _Derivation(Work):
     def __init__(self, program: Program, simplify: bool, known: Meeting):
         super().__init__(program, simplify)
-        self.training = Training(program, self.flow, self.names, self.clean)
+        self.training = TrainingEquations(program, self.flow, self.names, self.clean)
         self.products = Products(self, self.training, known)
         self.trained = trained_products(self.nodes, self.count)
         self.inside = {n for node, t in self.trained.items() for n in (*node.args, t.product)}

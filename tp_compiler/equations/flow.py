@@ -19,7 +19,7 @@ Lagged = tuple[ir.MatMul, bool]
 _NONE: frozenset[Lagged] = frozenset()
 
 
-class Flow:
+class StepDependence:
     """The nodes of a program in order, and those that change from step to step."""
 
     def __init__(self, program: Program):

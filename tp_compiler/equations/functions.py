@@ -36,7 +36,7 @@ _SYMPY = {
 JUMPS = frozenset(name for name, row in PRIMITIVES.items() if row.jumps)
 
 
-class Entrywise(sp.Function):
+class PrimitiveFunction(sp.Function):
     """A primitive that SymPy has no function for; `fdiff` reads the table of primitives."""
 
     is_real = True
@@ -45,7 +45,7 @@ class Entrywise(sp.Function):
         return slope(self.func.__name__, argindex - 1, self.args)
 
 
-class where(Entrywise):
+class where(PrimitiveFunction):
     """a where c > 0, else b: decided if c is a number, or if a and b are equal."""
 
     @classmethod
@@ -55,7 +55,7 @@ class where(Entrywise):
         return (a if c > 0 else b) if c.is_number and c.is_comparable else None
 
 
-class step(Entrywise):
+class step(PrimitiveFunction):
     """1 where x > 0, else 0."""
 
     @classmethod
@@ -65,7 +65,7 @@ class step(Entrywise):
 
 _DECIDED = {"where": where, "step": step}
 _OWN: dict[str, Any] = {
-    name: _DECIDED.get(name) or type(name, (Entrywise,), {})
+    name: _DECIDED.get(name) or type(name, (PrimitiveFunction,), {})
     for name in PRIMITIVES
     if name not in _SYMPY and name not in ("add", "mul", "div", "pow", "sqrt", "square")
 }

@@ -36,7 +36,7 @@ Build = Callable[[Names, Any, Sequence[Expr]], Expr]
 
 
 @dataclass(frozen=True)
-class Law:
+class LimitLaw:
     statement: str
     source: str
     build: Build | None = None
@@ -145,35 +145,37 @@ _DEF = "TP IVb, Def 2.6.5"
 _LOOP = "TP IVb, Theorem 2.7.3"
 _FINITE = "finite arithmetic (continuous mapping of TP IVb, Thm 2.6.10)"
 
-LAWS: dict[type[ir.Node], Law] = {
-    ir.Constant: Law("a number is its own limit", _FINITE, lambda _, n, a: number(n.value)),
-    ir.Array: Law("data are their own limit", _FINITE, _array),
-    ir.Position: Law("the position of an index", _FINITE, _position),
-    ir.InitialKet: Law("jointly Gaussian as declared", f"{_DEF} (Init), Setup 2.6.3"),
-    ir.MatMul: Law("|Wx⟩ = Ŵ|x⟩ + Ẇ|x⟩", f"{_DEF} (Hat, Dot, MatMul); with widths TP III, App. F"),
-    ir.Map: Law("entrywise functions act on kets", f"{_DEF} (OuterNonlin)", _map),
-    ir.Contract: Law(
+LAWS: dict[type[ir.Node], LimitLaw] = {
+    ir.Constant: LimitLaw("a number is its own limit", _FINITE, lambda _, n, a: number(n.value)),
+    ir.Array: LimitLaw("data are their own limit", _FINITE, _array),
+    ir.Position: LimitLaw("the position of an index", _FINITE, _position),
+    ir.InitialKet: LimitLaw("jointly Gaussian as declared", f"{_DEF} (Init), Setup 2.6.3"),
+    ir.MatMul: LimitLaw("|Wx⟩ = Ŵ|x⟩ + Ẇ|x⟩", f"{_DEF} (Hat, Dot, MatMul); with widths TP III, App. F"),
+    ir.Map: LimitLaw("entrywise functions act on kets", f"{_DEF} (OuterNonlin)", _map),
+    ir.Contract: LimitLaw(
         "⟨x⟩ → E|x⟩, and n⁻ʳ Σ_β ψ → E⁽¹..ʳ⁾ψ over iid copies", f"{_DEF} (Avg, OuterNonlin), Thm 2.6.10", _contract
     ),
-    ir.Reduce: Law("max, min, product, log-sum-exp of a finite family", _FINITE, _reduce),
-    ir.Reindex: Law("another member of the family", _FINITE, _reindex),
-    ir.Shift: Law("x_i ↦ x_{i-k}, zero outside the axis", _FINITE, _shift),
-    ir.Cumulate: Law("x_i ↦ Σ_{j≤i} x_j, or over j ≥ i", _FINITE, _cumulate),
-    ir.Stack: Law("a family assembled from its members", _FINITE, _stack),
-    ir.Copy: Law("|x⟩⁽ᵏ⁾, an iid copy", f"{_DEF} (OuterNonlin)", lambda _, n, a: marked(a[0], n.slot)),
-    ir.Linalg: Law("functions of finite matrices", _FINITE, _linalg),
-    ir.Clt: Law(
+    ir.Reduce: LimitLaw("max, min, product, log-sum-exp of a finite family", _FINITE, _reduce),
+    ir.Reindex: LimitLaw("another member of the family", _FINITE, _reindex),
+    ir.Shift: LimitLaw("x_i ↦ x_{i-k}, zero outside the axis", _FINITE, _shift),
+    ir.Cumulate: LimitLaw("x_i ↦ Σ_{j≤i} x_j, or over j ≥ i", _FINITE, _cumulate),
+    ir.Stack: LimitLaw("a family assembled from its members", _FINITE, _stack),
+    ir.Copy: LimitLaw("|x⟩⁽ᵏ⁾, an iid copy", f"{_DEF} (OuterNonlin)", lambda _, n, a: marked(a[0], n.slot)),
+    ir.Linalg: LimitLaw("functions of finite matrices", _FINITE, _linalg),
+    ir.Clt: LimitLaw(
         "vᵀx/√n → N(0, E[v x v′ x′]) where v is a fresh centred Gaussian",
         "docs/mathematics.md section 4 (TP IVb, Lemma 4.8.2 with the central limit theorem)",
     ),
-    ir.Join: Law("families concatenated along one index", _FINITE, _join),
-    ir.Spectral: Law("functions of an operator of finite rank, in a basis of kets", _FINITE, _linalg),
-    ir.Stop: Law("a constant to differentiation", _FINITE, lambda _, n, a: a[0]),
-    ir.InitialScalar: Law("a number", _FINITE, lambda _, n, a: a[0]),
-    ir.Clock: Law("the number of updates so far", _LOOP, lambda names, n, a: names.time),
-    ir.Carry: Law("the state of a parameter or of its optimizer", _LOOP),
-    ir.Apply: Law("Δ|x⟩ = E⁽¹⁾[Δ⁽⁰¹⁾|x⟩⁽¹⁾]", f"{_LOOP}; {_DEF} (OuterNonlin)"),
-    ir.Trace: Law("values over the steps", _LOOP, lambda _, n, a: a[0]),
-    ir.WidthPower: Law("a power of n: in programs that have no limit", "", lambda _, n, a: Missing("a power of n")),
-    ir.Unavailable: Law("no limit law in this version", "", lambda _, n, a: Missing(n.construct)),
+    ir.Join: LimitLaw("families concatenated along one index", _FINITE, _join),
+    ir.Spectral: LimitLaw("functions of an operator of finite rank, in a basis of kets", _FINITE, _linalg),
+    ir.Stop: LimitLaw("a constant to differentiation", _FINITE, lambda _, n, a: a[0]),
+    ir.InitialScalar: LimitLaw("a number", _FINITE, lambda _, n, a: a[0]),
+    ir.Clock: LimitLaw("the number of updates so far", _LOOP, lambda names, n, a: names.time),
+    ir.Carry: LimitLaw("the state of a parameter or of its optimizer", _LOOP),
+    ir.Apply: LimitLaw("Δ|x⟩ = E⁽¹⁾[Δ⁽⁰¹⁾|x⟩⁽¹⁾]", f"{_LOOP}; {_DEF} (OuterNonlin)"),
+    ir.Trace: LimitLaw("values over the steps", _LOOP, lambda _, n, a: a[0]),
+    ir.WidthPower: LimitLaw(
+        "a power of n: in programs that have no limit", "", lambda _, n, a: Missing("a power of n")
+    ),
+    ir.Unavailable: LimitLaw("no limit law in this version", "", lambda _, n, a: Missing(n.construct)),
 }

@@ -38,7 +38,7 @@ class Met:
 
 
 @dataclass(frozen=True, eq=False)
-class Family:
+class MeetingProducts:
     """A family of products that coincide. `slots`: for each position of a place a number, if all members have it, or which of
     the family's indices is there. `named` is a product whose name in the source is the family's, with its indices
     in the order `order` of slots."""
@@ -56,7 +56,7 @@ class Family:
 class Meeting:
     """The products that coincide: their families, and those to be written member by member."""
 
-    families: Mapping[Product, Family] = field(default_factory=dict)
+    families: Mapping[Product, MeetingProducts] = field(default_factory=dict)
     apart: frozenset[ir.MatMul] = frozenset()
 
     def shape(self) -> Hashable:
@@ -67,7 +67,7 @@ class Meeting:
 def meeting(products: Iterable[Met], before: Meeting) -> Meeting:
     """The families of products that coincide without being the same up to the names of their indices, and the products
     with assembled kets to whose members the matrix is also applied one by one."""
-    found: dict[Product, Family] = {}
+    found: dict[Product, MeetingProducts] = {}
     by_key: dict[Hashable, list[Met]] = {}
     whole: dict[Hashable, list[Met]] = {}
     for product in products:
@@ -109,7 +109,7 @@ def _shape(place: Place) -> tuple[Hashable, ...]:
     return tuple(seen.setdefault(e, len(seen)) if e.is_Symbol else str(e) for e in place)
 
 
-def _general(part: Sequence[Met]) -> Family:
+def _general(part: Sequence[Met]) -> MeetingProducts:
     """Common numbers; one index for positions that agree everywhere."""
     places = [p.place for p in part]
     slots: list[int | Expr] = []
@@ -122,8 +122,8 @@ def _general(part: Sequence[Met]) -> Family:
     for product in part:
         at = {e: s for s, e in zip(slots, product.place, strict=True) if isinstance(s, int)}
         if product.own is not None and _shape(product.place) == plain and set(product.own) == set(at):
-            return Family(tuple(slots), product.product, tuple(at[i] for i in product.own))
-    return Family(tuple(slots))
+            return MeetingProducts(tuple(slots), product.product, tuple(at[i] for i in product.own))
+    return MeetingProducts(tuple(slots))
 
 
 def _letter(slot: int | Expr) -> Expr:
@@ -131,7 +131,7 @@ def _letter(slot: int | Expr) -> Expr:
 
 
 def general_place(
-    family: Family, formal: Sequence[Expr], other: Callable[[Expr, Iterable[str]], Expr]
+    family: MeetingProducts, formal: Sequence[Expr], other: Callable[[Expr, Iterable[str]], Expr]
 ) -> tuple[Place, Mapping[int, Expr]]:
     """The family's own place, over the indices `formal` that each position ranges over; `other(i, taken)` is one for
     the same range at another position."""

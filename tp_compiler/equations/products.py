@@ -9,10 +9,10 @@ import sympy as sp
 
 from tp_compiler.equations import laws
 from tp_compiler.equations.dots import Dots
-from tp_compiler.equations.overlaps import Family, Meeting, Met, general_place
-from tp_compiler.equations.system import Equation, HatPart, Matrix
+from tp_compiler.equations.overlaps import Meeting, MeetingProducts, Met, general_place
+from tp_compiler.equations.system import Equation, HatPart, LimitMatrix
 from tp_compiler.equations.terms import Expr, Hat, Ket, Learned, Named, Stacked, reindex
-from tp_compiler.equations.training import TrainedProduct, Training
+from tp_compiler.equations.training import TrainedProduct, TrainingEquations
 from tp_compiler.equations.work import Work
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.types import Index
@@ -34,15 +34,15 @@ class _Product:
 class Products:
     """The equations of products. Dots of the loop are deferred until all of its kets are known."""
 
-    def __init__(self, work: Work, training: Training, known: Meeting):
+    def __init__(self, work: Work, training: TrainingEquations, known: Meeting):
         self.work, self.training, self.known = work, training, known
         self.names, self.facts = work.names, work.facts
         self.dots = Dots(work.names, work.facts, work.clean, work.emit)
-        self.matrices: dict[ir.MatrixSymbol, Matrix] = {}
+        self.matrices: dict[ir.MatrixSymbol, LimitMatrix] = {}
         self._pending: list[tuple[ir.MatMul, Named]] = []
         self._labels: dict[ir.MatMul, dict[str, None]] = {}  # the kets that a product is a part of
         self.met: list[Met] = []
-        self._stated: dict[Family, tuple[Named, Mapping[int, Expr]]] = {}
+        self._stated: dict[MeetingProducts, tuple[Named, Mapping[int, Expr]]] = {}
 
     def argument(self, node: ir.MatMul | ir.Apply) -> Expr:
         """Names the argument of a matrix, unless it is 0."""
@@ -70,15 +70,15 @@ class Products:
     def _hat(self, node: ir.MatMul, x: Expr) -> Hat:
         return Hat(self._matrix(node.matrix).name, node.transposed, x, self.member(node))
 
-    def _matrix(self, symbol: ir.MatrixSymbol) -> Matrix:
+    def _matrix(self, symbol: ir.MatrixSymbol) -> LimitMatrix:
         if symbol not in self.matrices:
             indices = tuple(self.names.symbol(i) for i in symbol.indices)
             widths = (symbol.rows.name, symbol.cols.name)
             variance, rho = self.work.expr[symbol.variance], laws.ratio(symbol)
-            self.matrices[symbol] = Matrix(symbol.name, indices, variance, rho, symbol.law, widths)
+            self.matrices[symbol] = LimitMatrix(symbol.name, indices, variance, rho, symbol.law, widths)
         return self.matrices[symbol]
 
-    def _variance(self, matrix: Matrix, hat: Hat) -> Expr:
+    def _variance(self, matrix: LimitMatrix, hat: Hat) -> Expr:
         """σ² of the member."""
         return reindex(matrix.variance, dict(zip(matrix.indices, hat.member, strict=True)))
 
@@ -140,12 +140,12 @@ class Products:
         symbol = next((s for state, s in states if state.name == f"{matmul.matrix.name}.keep"), sp.Integer(1))
         return reindex(symbol, dict(zip(symbol.indices[1:], member, strict=True))) if symbol != 1 else symbol
 
-    def _fits(self, family: Family, p: _Product) -> bool:
+    def _fits(self, family: MeetingProducts, p: _Product) -> bool:
         """Whether the factor of W is known for all members of the family."""
         fixed = not any(isinstance(s, int) for s in family.slots[: len(p.hat.member)])
         return p.keep == 1 or fixed or p.keep == self._kept(p.matmul, p.hat.member)
 
-    def _in_family(self, family: Family, p: _Product) -> Expr:
+    def _in_family(self, family: MeetingProducts, p: _Product) -> Expr:
         """A member of a family of products that coincide; the first one states the family."""
         hat = p.hat
         if family not in self._stated:

@@ -137,7 +137,7 @@ class Equation:
 
 
 @dataclass(frozen=True)
-class Matrix:
+class LimitMatrix:
     """A matrix of the program: entries of variance σ²/n; `ratio` ρ = lim rows/columns.
 
     Where it is trained, W_t = `keep` W + `update`, over t and the indices of the family.
@@ -154,7 +154,7 @@ class Matrix:
 
 
 @dataclass(frozen=True)
-class Clock:
+class TrainingClock:
     """The steps of a training loop: `time` (t) and `earlier` (s) count updates, 0, 1, ..., `steps`."""
 
     time: Expr
@@ -172,9 +172,9 @@ class System:
     """
 
     equations: tuple[Equation, ...]
-    matrices: tuple[Matrix, ...]
+    matrices: tuple[LimitMatrix, ...]
     remarks: tuple[str, ...] = ()
-    clock: Clock | None = None
+    clock: TrainingClock | None = None
     sizes: Mapping[Expr, int] = field(default_factory=dict)
     data: Mapping[str, Any] = field(default_factory=dict)
 

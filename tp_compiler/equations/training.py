@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 
 import sympy as sp
 
-from tp_compiler.equations.flow import Flow
+from tp_compiler.equations.flow import StepDependence
 from tp_compiler.equations.functions import number
 from tp_compiler.equations.learned import Gathered, gathered, is_gradient, operator
 from tp_compiler.equations.names import Names
 from tp_compiler.equations.simplify import reindex_bound
-from tp_compiler.equations.system import Clock, Equation, Matrix
+from tp_compiler.equations.system import Equation, LimitMatrix, TrainingClock
 from tp_compiler.equations.terms import (
     Entry,
     Expectation,
@@ -62,10 +62,10 @@ def trained_products(nodes: Sequence[ir.Node], count: Mapping[ir.Node, int]) -> 
     return found
 
 
-class Training:
+class TrainingEquations:
     """Names of states, their equations, and the updates of matrices."""
 
-    def __init__(self, program: Program, flow: Flow, names: Names, clean: Callable[[Expr], Expr]):
+    def __init__(self, program: Program, flow: StepDependence, names: Names, clean: Callable[[Expr], Expr]):
         self.flow, self.names, self.clean = flow, names, clean
         self.steps = program.loop.steps if program.loop else 0
         self.symbols: dict[ir.State, Named] = {s: self._symbol(s) for s in flow.states}
@@ -88,8 +88,8 @@ class Training:
         return Ket(label, 0, time, *own) if state.type.is_ket else Entry(label, 0, state.slot, time, *own)
 
     @property
-    def clock(self) -> Clock | None:
-        return Clock(self.names.time, self.names.earlier, self.steps) if self.flow.states else None
+    def clock(self) -> TrainingClock | None:
+        return TrainingClock(self.names.time, self.names.earlier, self.steps) if self.flow.states else None
 
     # -- instructions -------------------------------------------------------------------------------------------
     def apply(self, node: ir.Apply, x: Expr, member: Sequence[Expr]) -> Expr:
@@ -136,8 +136,8 @@ class Training:
 
     # -- after the walk -----------------------------------------------------------------------------------------
     def finish(
-        self, equations: list[Equation], expr: Mapping[ir.Node, Expr], matrices: Mapping[ir.MatrixSymbol, Matrix]
-    ) -> tuple[list[Equation], tuple[Matrix, ...]]:
+        self, equations: list[Equation], expr: Mapping[ir.Node, Expr], matrices: Mapping[ir.MatrixSymbol, LimitMatrix]
+    ) -> tuple[list[Equation], tuple[LimitMatrix, ...]]:
         """All equations, with the sums of linear optimizers written out, and the matrices with their updates."""
         for state in self.flow.states:
             if state not in self.equations:
@@ -194,7 +194,7 @@ class Training:
         changed = {n: rebuild(x, rule) for n, x in parts.items() if x.has(Entry)}
         return replace(e, **{n: self.clean(x) for n, x in changed.items()}) if changed else e
 
-    def _trained(self, matrix: Matrix) -> Matrix:
+    def _trained(self, matrix: LimitMatrix) -> LimitMatrix:
         for state, symbol in self.symbols.items():
             if _is_update(state) and state.name == matrix.name:
                 keep = next((s for t, s in self.symbols.items() if t.name == f"{matrix.name}.keep"), sp.Integer(1))
@@ -224,12 +224,12 @@ def _first_copy(expr: Expr, state: ir.State) -> Expr:
     return with_copies(expr, {state.slot: 1}) if state.is_matrix else expr
 
 
-def _in_order(own: Sequence[Equation], flow: Flow, known: Mapping[ir.State, Equation]) -> list[Equation]:
+def _in_order(own: Sequence[Equation], flow: StepDependence, known: Mapping[ir.State, Equation]) -> list[Equation]:
     """The states in the order of the loop: an optimizer's before the parameter that reads them."""
     return sorted(own, key=lambda e: next(k for k, s in enumerate(flow.states) if known.get(s) is e))
 
 
-def _gradients(flow: Flow, slots: set[int]) -> dict[ir.Node, int]:
+def _gradients(flow: StepDependence, slots: set[int]) -> dict[ir.Node, int]:
     """Sums of outer products |y>|x>⁽ᵏ⁾, as large as they come, of the entries of trained matrices."""
     found: dict[ir.Node, int] = {}
     for node in flow.nodes:

@@ -15,10 +15,10 @@ import sympy as sp
 from tp_compiler.equations.brackets import pair_of
 from tp_compiler.equations.canonical import canonical
 from tp_compiler.equations.facts import LOOPED, Character, Facts
-from tp_compiler.equations.flow import Flow
+from tp_compiler.equations.flow import StepDependence
 from tp_compiler.equations.folding import Folding
 from tp_compiler.equations.names import Names, uses
-from tp_compiler.equations.overlaps import Family
+from tp_compiler.equations.overlaps import MeetingProducts
 from tp_compiler.equations.simplify import simplify
 from tp_compiler.equations.system import Equation
 from tp_compiler.equations.terms import (
@@ -50,7 +50,7 @@ class Work:
 
     def __init__(self, program: Program, simplify: bool):
         self.program, self.simplify = program, simplify
-        self.flow = Flow(program)
+        self.flow = StepDependence(program)
         self.nodes = self.flow.nodes
         self.names = Names(program, self.nodes, self.flow.states, self.flow.moving)
         self.facts = Facts()
@@ -124,7 +124,7 @@ class Work:
             own = [*first, *(i for i in own if i not in first)]
         return [*([self.names.time] if self.is_current(node) else []), *(self.names.symbol(i) for i in own)]
 
-    def named_family(self, family: Family, slots: Mapping[int, Expr], looped: bool) -> Ket:
+    def named_family(self, family: MeetingProducts, slots: Mapping[int, Expr], looped: bool) -> Ket:
         """The name of a family of products that coincide: the source's, if it has one for the whole family."""
         if family.named is not None:
             label, order = self._label(family.named[0], True), family.order

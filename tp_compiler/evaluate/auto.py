@@ -33,7 +33,7 @@ QUICK = 1.0  # seconds that coefficients may take whatever the time limit
 
 
 @dataclass
-class Question:
+class Request:
     """A program and how to evaluate it; the answers so far, and the reason why each remaining output has none."""
 
     program: Program
@@ -74,8 +74,8 @@ class Method:
     """A way to evaluate outputs, and those it is meant for."""
 
     name: str
-    applies: Callable[[Question, Output], bool]
-    evaluate: Callable[[Question, list[Output]], Answers]
+    applies: Callable[[Request, Output], bool]
+    evaluate: Callable[[Request, list[Output]], Answers]
 
 
 @dataclass(frozen=True)
@@ -86,14 +86,14 @@ class Choice:
     reason: str
 
 
-def select(question: Question, output: Output, after: Method | None, methods: Sequence[Method]) -> Choice | None:
+def select(question: Request, output: Output, after: Method | None, methods: Sequence[Method]) -> Choice | None:
     """The first method after the last one tried that applies to an output; None if there is no other."""
     begin = methods.index(after) + 1 if after else 0
     method = next((m for m in methods[begin:] if m.applies(question, output)), None)
     return None if method is None else Choice(method, question.reasons.get(output.name, ""))
 
 
-def answer(question: Question, outputs: Iterable[Output], methods: Sequence[Method] | None = None) -> Answers:
+def answer(question: Request, outputs: Iterable[Output], methods: Sequence[Method] | None = None) -> Answers:
     """The answers for all outputs; those that reach the same method are evaluated by it together."""
     methods = METHODS if methods is None else methods
     tried: dict[str, Method] = {}
@@ -125,7 +125,7 @@ def _estimate(o: Output, found: Exact | Problem) -> Estimate | Problem:
     return Estimate(found.value, stderr, tuple(i.name for i in o.indices), found.method, note=found.note)
 
 
-def _formulas(question: Question, outputs: list[Output]) -> Answers:
+def _formulas(question: Request, outputs: list[Output]) -> Answers:
     o = question.options
     nodes = reachable(output.node for output in outputs)
     seconds = seconds_for(o.method, o.max_time, len(nodes))
@@ -135,7 +135,7 @@ def _formulas(question: Question, outputs: list[Output]) -> Answers:
         return _asked(ExactEvaluator(nodes, quadrature=o.method != "exact", patience=patience), outputs)
 
 
-def _coefficients(question: Question, outputs: list[Output]) -> Answers:
+def _coefficients(question: Request, outputs: list[Output]) -> Answers:
     """Evaluate by coefficients within the time and memory left by formulas."""
     o, used = question.options, question.budget
     if used.held > 8 * LEAST:
@@ -149,10 +149,10 @@ def _coefficients(question: Question, outputs: list[Output]) -> Answers:
     return found
 
 
-def _laws(question: Question, outputs: list[Output]) -> Answers:
+def _laws(question: Request, outputs: list[Output]) -> Answers:
     """Gaussian outputs, by their covariances: these are averages, and evaluated as such."""
     asked = clt_laws.covariances(question.program, outputs)
-    inner = Question(question.program, question.options)
+    inner = Request(question.program, question.options)
     answer(inner, asked.values(), (FORMULAS, COEFFICIENTS))
     found: dict[str, Estimate | Problem] = {}
     for o in outputs:
@@ -163,14 +163,14 @@ def _laws(question: Question, outputs: list[Output]) -> Answers:
     return Answers(found)
 
 
-def _draws(question: Question, outputs: list[Output]) -> Answers:
+def _draws(question: Request, outputs: list[Output]) -> Answers:
     names = [o.name for o in outputs]
     if not drawn_together(question.program, names):
         return Answers()
     return Draws(question.program, names, question.remaining(), question.reasons).run()
 
 
-def _particles(question: Question, outputs: list[Output]) -> Answers:
+def _particles(question: Request, outputs: list[Output]) -> Answers:
     plain = {o.name for o in outputs if not _drawn(question, o)}
     total = Answers()
     for names in (plain, {o.name for o in outputs} - plain):
@@ -180,7 +180,7 @@ def _particles(question: Question, outputs: list[Output]) -> Answers:
     return total
 
 
-def _sampled(question: Question, outputs: list[Output], others: bool) -> Answers:
+def _sampled(question: Request, outputs: list[Output], others: bool) -> Answers:
     """Where there are `others` that have a value, outputs that memory or time do not suffice for fail alone."""
     names = {o.name for o in outputs}
     try:
@@ -192,11 +192,11 @@ def _sampled(question: Question, outputs: list[Output], others: bool) -> Answers
         return Answers({o.name: replace(first, span=o.span) for o in outputs})
 
 
-def _refusals(question: Question, outputs: list[Output]) -> Answers:
+def _refusals(question: Request, outputs: list[Output]) -> Answers:
     return Answers({o.name: _refused(question, o) for o in outputs})
 
 
-def _refused(question: Question, o: Output) -> Diagnostic:
+def _refused(question: Request, o: Output) -> Diagnostic:
     problem = question.problems[o.name]
     if isinstance(problem, TooLarge):
         return Diagnostic("NX431", problem.reason, o.span, "use smaller axes, or raise `--max-memory`")
@@ -204,12 +204,12 @@ def _refused(question: Question, o: Output) -> Diagnostic:
     return Diagnostic("NX501", message, o.span, "use `--method auto`")
 
 
-def _flows(question: Question) -> bool:
+def _flows(question: Request) -> bool:
     loop = question.program.loop
     return loop is not None and bool(loop.times)
 
 
-def _drawn(question: Question, o: Output) -> bool:
+def _drawn(question: Request, o: Output) -> bool:
     """Whether an output depends on values of `clt` scalars such that its law is not Gaussian unless they are fixed."""
     return o.node.type.random and not is_gaussian(o.node)
 

@@ -9,7 +9,7 @@ import numpy as np
 from tp_compiler.diagnostics import Span
 from tp_compiler.evaluate import errors
 from tp_compiler.evaluate.sampling.estimates import base, covariance_of
-from tp_compiler.evaluate.sampling.plan import Plan
+from tp_compiler.evaluate.sampling.plan import SamplingPlan
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.build import MAX_STEPS, Builder
 from tp_compiler.ir.program import Output, Program
@@ -26,7 +26,7 @@ def covariance_node(build: Builder, a: ir.Clt, b: ir.Clt, span: Span) -> tuple[i
 
 def covariances(program: Program, outputs: list[Output]) -> dict[str, Output]:
     """The covariances of the families read by outputs that are known to be Gaussian in the limit."""
-    problems = Plan(program, {o.name for o in outputs}).problems
+    problems = SamplingPlan(program, {o.name for o in outputs}).problems
     build = Builder(fresh_from=MAX_STEPS)
     found = {}
     for o in outputs:

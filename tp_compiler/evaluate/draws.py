@@ -29,7 +29,7 @@ from tp_compiler.evaluate.sampling.clt import CltScalars
 from tp_compiler.evaluate.sampling.estimates import mean_and_error
 from tp_compiler.evaluate.sampling.memory import BASE
 from tp_compiler.evaluate.sampling.neuron_pairs import Paired, paired
-from tp_compiler.evaluate.sampling.plan import Plan
+from tp_compiler.evaluate.sampling.plan import SamplingPlan
 from tp_compiler.evaluate.sampling.points import Points
 from tp_compiler.evaluate.sampling.replicate import Replicate
 from tp_compiler.ir import nodes as ir
@@ -55,7 +55,7 @@ AFFINE_NOTE = "an affine function of the outputs at initialisation, which are Ga
 
 def drawn_together(program: Program, names: list[str]) -> bool:
     """Can the draws be made before anything else? Yes, unless a `clt` scalar depends on the value of another."""
-    nodes = Plan(program, set(names)).nodes
+    nodes = SamplingPlan(program, set(names)).nodes
     return all(not any(a.type.random for a in n.args) for n in nodes if isinstance(n, ir.Clt))
 
 
@@ -70,7 +70,7 @@ class Draws:
     def __init__(self, program: Program, names: list[str], options: Options, reasons: Mapping[str, str]):
         self.program, self.options, self.reasons = program, options, reasons
         self.start = time.monotonic()
-        self.plan = Plan(program, set(names))
+        self.plan = SamplingPlan(program, set(names))
         self.outputs = self.plan.outputs
         self.clts = [n for n in self.plan.nodes if isinstance(n, ir.Clt)]
         self.size = sum(c.type.size() for c in self.clts)
@@ -111,7 +111,7 @@ class Draws:
         if not missing:
             return {}
         outputs = tuple(Output(f"#{k}", n.type.indices, n, n.span) for k, n in enumerate(missing))
-        plan = Plan(replace(self.program, outputs=outputs, loop=None))
+        plan = SamplingPlan(replace(self.program, outputs=outputs, loop=None))
         run = Replicate(plan, samples, (self.options.seed, number), self.options.method == "mc")
         values = run.outputs(CltScalars())
         return {n: values[o.name] for n, o in zip(missing, outputs, strict=True)}
@@ -141,7 +141,7 @@ class Draws:
     def _run(self, draws: Float[Array, "draws scalars"], sampled: Sampled, samples: int, number: int) -> Outputs:
         """The outputs for an array of draws (D, size): arrays (D, ...) or Diagnostics."""
         program = self._batched(draws, sampled)
-        plan = Plan(program)
+        plan = SamplingPlan(program)
         run = Replicate(plan, samples, (self.options.seed, number), self.options.method == "mc")
         return run.outputs(CltScalars())
 
@@ -191,7 +191,7 @@ class Draws:
     def _has_kets(self) -> bool:
         """Whether training moves kets or entries. Otherwise it only moves numbers, once the averages are known."""
         fixed = {n: np.zeros(n.type.shape) for n in self.static}
-        return any(n.type.slots for n in Plan(self._batched(np.zeros((1, self.size)), fixed)).nodes)
+        return any(n.type.slots for n in SamplingPlan(self._batched(np.zeros((1, self.size)), fixed)).nodes)
 
     def _exact(self) -> Answers:
         """Mean and covariance of the outputs that are affine in the `clt` scalars, if every average is known."""

@@ -8,7 +8,7 @@ from typing import Any, Unpack
 import numpy as np
 
 from tp_compiler.diagnostics import Diagnostic
-from tp_compiler.evaluate.auto import Question, answer
+from tp_compiler.evaluate.auto import Request, answer
 from tp_compiler.evaluate.options import Options, settings_of, validate
 from tp_compiler.ir.program import Program
 from tp_compiler.results import Run
@@ -42,7 +42,7 @@ def limit(program: Program, **options: Unpack[LimitOptions]) -> Run:
     chosen = Options(**given)
     validate(chosen)
     outputs = [o for o in program.outputs if only is None or o.name in only]
-    question = Question(program, chosen)
+    question = Request(program, chosen)
     answers = answer(question, outputs)
     if question.interrupted:
         _stop(question)
@@ -58,7 +58,7 @@ def limit(program: Program, **options: Unpack[LimitOptions]) -> Run:
     )
 
 
-def _stop(question: Question) -> None:
+def _stop(question: Request) -> None:
     """After Ctrl-C: results already found by formulas are kept; if there are none, the interruption propagates."""
     answers = question.answers
     if not answers.estimates:

@@ -19,24 +19,24 @@ _BY_IDENTITY = (ir.Array, ir.InitialKet, ir.InitialScalar, ir.Carry, ir.Trace, i
 
 
 @dataclass(frozen=True, eq=False)
-class Kind:
+class NodeClass:
     """The class of a node, and its free indices and copies in the order of the class."""
 
     number: int
     free: tuple[Label, ...]
 
 
-class Alike:
+class EqualNodes:
     """Finds the class of every node, arguments first."""
 
     def __init__(self, nodes: Iterable[ir.Node]):
         self._numbers: dict[object, int] = {}
-        self.kinds: dict[ir.Node, Kind] = {}
-        self._factors: dict[ir.Node, tuple[Kind, ...]] = {}  # of products, nested ones taken apart
+        self.kinds: dict[ir.Node, NodeClass] = {}
+        self._factors: dict[ir.Node, tuple[NodeClass, ...]] = {}  # of products, nested ones taken apart
         for node in nodes:
             self.kinds[node] = self._kind(node)
 
-    def _kind(self, node: ir.Node) -> Kind:
+    def _kind(self, node: ir.Node) -> NodeClass:
         if isinstance(node, ir.Reindex) and is_renaming(node):
             x, names = node.args[0], dict(zip(node.args[0].type.indices, node.selectors, strict=True))
             if x in self._factors:
@@ -49,9 +49,9 @@ class Alike:
         key = (type(node), *numbering.of_fields(node, args))
         free = {*node.type.indices, *(s for s, _ in node.type.slots if s)}
         number = self._numbers.setdefault(key, len(self._numbers))
-        return Kind(number, tuple(x for x in numbering.order if x in free))
+        return NodeClass(number, tuple(x for x in numbering.order if x in free))
 
-    def _args(self, node: ir.Node) -> list[Kind]:
+    def _args(self, node: ir.Node) -> list[NodeClass]:
         """The classes of the arguments; factors in any order."""
         if not (isinstance(node, ir.Contract) or (isinstance(node, ir.Map) and node.fn == "mul")):
             return [self.kinds[a] for a in node.args]
@@ -65,7 +65,7 @@ class _Numbering:
     def __init__(self) -> None:
         self.order: dict[Label, int] = {}
 
-    def of_fields(self, node: ir.Node, args: list[Kind]) -> Iterator[object]:
+    def of_fields(self, node: ir.Node, args: list[NodeClass]) -> Iterator[object]:
         """The defining attributes of a node, with indices and copies numbered."""
         if isinstance(node, _BY_IDENTITY):
             yield from (node, self.placed(node.type.indices))
@@ -96,6 +96,6 @@ class _Numbering:
         return tuple(self.label(s) if s else 0 for s in (slots if isinstance(slots, tuple) else (slots,)))
 
 
-def _renamed(kind: Kind, names: Mapping[Index, object]) -> Kind:
+def _renamed(kind: NodeClass, names: Mapping[Index, object]) -> NodeClass:
     placed = (names[x] if isinstance(x, Index) and x in names else x for x in kind.free)
-    return Kind(kind.number, tuple(x for x in placed if isinstance(x, Index | int)))
+    return NodeClass(kind.number, tuple(x for x in placed if isinstance(x, Index | int)))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tp_compiler.diagnostics import Diagnostics, Span
-from tp_compiler.expand.expressions import Expressions, Place
+from tp_compiler.expand.expressions import ExpressionWriter, Place
 from tp_compiler.expand.plan import BEFORE
 from tp_compiler.expand.text import number, signed
 from tp_compiler.expand.unit import Unit
@@ -23,10 +23,10 @@ from tp_compiler.ir.types import Axis, Index, N
 MAX_INLINE = 64
 
 
-class Declarations:
+class DeclarationWriter:
     """Writes one declaration after the other; the numbers in them are expressions of the program."""
 
-    def __init__(self, unit: Unit, expressions: Expressions):
+    def __init__(self, unit: Unit, expressions: ExpressionWriter):
         self.unit = unit
         self.expressions = expressions
 

@@ -10,11 +10,11 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from tp_compiler.expand.forms import Form, counted
+from tp_compiler.expand.forms import WrittenForm, counted
 from tp_compiler.expand.indices import STEP
 from tp_compiler.expand.operators import OperatorText
 from tp_compiler.expand.plan import BEFORE
-from tp_compiler.expand.references import Env, Part, Place, Reading
+from tp_compiler.expand.references import Env, Part, Place, ReferenceRules
 from tp_compiler.expand.text import (
     ATOM,
     POWER,
@@ -38,11 +38,11 @@ from tp_compiler.ir.types import Index
 ONES = "|1>"
 
 
-class Expressions(Reading):
+class ExpressionWriter(ReferenceRules):
     """Writes expressions of a plan under the names chosen."""
 
     # -- leaves -------------------------------------------------------------------------------------------------
-    def _leaf(self, node: ir.Node, form: Form, env: Env, at: Place) -> Signed:
+    def _leaf(self, node: ir.Node, form: WrittenForm, env: Env, at: Place) -> Signed:
         match node:
             case ir.Constant(value=value):
                 return number(value)
@@ -57,7 +57,7 @@ class Expressions(Reading):
         raise unwritten(node)
 
     # -- arithmetic ---------------------------------------------------------------------------------------------
-    def _sum(self, node: ir.Node, form: Form, env: Env, at: Place) -> Piece:
+    def _sum(self, node: ir.Node, form: WrittenForm, env: Env, at: Place) -> Piece:
         terms: dict[object, list[Part]] = {}  # equal terms together
         for a, inner in self._parts(form.args, env, at, "sum"):
             terms.setdefault((a, tuple(inner.get(i) for i in a.type.indices)), []).append((a, inner))
@@ -71,7 +71,7 @@ class Expressions(Reading):
     def _number(self, value: float) -> ir.Node:
         return self.plan.unit.build.constant(value, self.plan.roots[0].span)
 
-    def _product(self, node: ir.Node, form: Form, env: Env, at: Place) -> Signed:
+    def _product(self, node: ir.Node, form: WrittenForm, env: Env, at: Place) -> Signed:
         return self._of_factors(self._parts(form.args, env, at, "product"), at)
 
     def _of_factors(self, parts: Sequence[Part], at: Place) -> Signed:
@@ -80,25 +80,25 @@ class Expressions(Reading):
         rest = sorted((p for p in parts if not isinstance(p[0], ir.Constant)), key=lambda p: not p[0].type.is_scalar)
         return _multiplied([number(count), *(self._with_sign(f, env, at) for f, env in rest)])
 
-    def _quotient(self, node: ir.Node, form: Form, env: Env, at: Place) -> Signed:
+    def _quotient(self, node: ir.Node, form: WrittenForm, env: Env, at: Place) -> Signed:
         minus, top = self._with_sign(form.args[0], env, at)
         return minus, divided(top, self.piece(form.args[1], env, at))
 
-    def _power(self, node: ir.Node, form: Form, env: Env, at: Place) -> Piece:
+    def _power(self, node: ir.Node, form: WrittenForm, env: Env, at: Place) -> Piece:
         base, exponent = form.args
         return raised(self.piece(base, env, at), self._with_sign(exponent, env, at))
 
-    def _call(self, node: ir.Node, form: Form, env: Env, at: Place) -> Piece:
+    def _call(self, node: ir.Node, form: WrittenForm, env: Env, at: Place) -> Piece:
         return called(form.word, [self.piece(a, env, at).text for a in form.args], bool(node.type.slots))
 
-    def _delta(self, node: ir.Node, form: Form, env: Env, at: Place) -> Piece:
+    def _delta(self, node: ir.Node, form: WrittenForm, env: Env, at: Place) -> Piece:
         first, second = form.args
         one = self.piece(first, env, at.outside()).text
         other = number(-second.value)[1] if isinstance(second, ir.Constant) else self.piece(second, env, at.outside())
         return Piece(f"delta[{one},{other.text}]")
 
     # -- sums, brackets, averages -------------------------------------------------------------------------------
-    def _contraction(self, node: ir.Contract, form: Form, env: Env, at: Place) -> Signed:
+    def _contraction(self, node: ir.Contract, form: WrittenForm, env: Env, at: Place) -> Signed:
         inner = self._bound(node.over, form.args, env)
         minus, body = self._averaged(node, form.args, inner, at)
         if not node.over:
@@ -162,7 +162,7 @@ class Expressions(Reading):
         return "1" if found.text == ONES else label(found)
 
     # -- kets ---------------------------------------------------------------------------------------------------
-    def _matmul(self, node: ir.MatMul, form: Form, env: Env, at: Place) -> Piece:
+    def _matmul(self, node: ir.MatMul, form: WrittenForm, env: Env, at: Place) -> Piece:
         x = self.piece(node.args[0], env, at.outside())
         shown = x.text if x.applied and not x.text.startswith(("-", "(")) and _is_operator(x) else x.at(ATOM)
         return Piece(f"{self._operator(node, env, at)} {shown}", PRODUCT, True, True)
@@ -175,7 +175,7 @@ class Expressions(Reading):
         member = ",".join(env[m] if isinstance(m, Index) else str(m) for m in node.member)
         return ident + (f"[{member}]" if member else "") + ("^T" if node.transposed else "")
 
-    def _applied(self, node: ir.Node, form: Form, env: Env, at: Place) -> Piece:
+    def _applied(self, node: ir.Node, form: WrittenForm, env: Env, at: Place) -> Piece:
         """`pow(0.1 + |y><y|, -1/4) |z>`, `trace(S)`"""
         found, op = self.forms.applications[node], self._function(node, env, at)
         if found.ket is None:
@@ -192,34 +192,34 @@ class Expressions(Reading):
 
         return OperatorText(lambda n: self.piece(n, env, at), lambda n: Piece(self.bra(n, env, at)), bound, node.span)
 
-    def _copy(self, node: ir.Copy, form: Form, env: Env, at: Place) -> Piece:
+    def _copy(self, node: ir.Copy, form: WrittenForm, env: Env, at: Place) -> Piece:
         return Piece(f"{self.piece(node.args[0], env, at).at(ATOM)}@{at.copies[node.slot]}", ATOM, True)
 
-    def _clt(self, node: ir.Clt, form: Form, env: Env, at: Place) -> Piece:
+    def _clt(self, node: ir.Clt, form: WrittenForm, env: Env, at: Place) -> Piece:
         return Piece(f"clt {self._bracket([(a, env) for a in node.args], at).text}", ATOM)
 
     # -- axes ---------------------------------------------------------------------------------------------------
-    def _softmax(self, node: ir.Node, form: Form, env: Env, at: Place) -> Piece:
+    def _softmax(self, node: ir.Node, form: WrittenForm, env: Env, at: Place) -> Piece:
         return self._over(form, form.indices, [self.piece(form.args[0], env, at).text], env, bool(node.type.slots))
 
-    def _along(self, node: ir.Along, form: Form, env: Env, at: Place) -> Piece:
+    def _along(self, node: ir.Along, form: WrittenForm, env: Env, at: Place) -> Piece:
         args = [self.piece(node.args[0], env, at).text, *node.options]
         return self._over(form, form.indices, args, env, bool(node.type.slots))
 
-    def _reduction(self, node: ir.Reduce, form: Form, env: Env, at: Place) -> Piece:
+    def _reduction(self, node: ir.Reduce, form: WrittenForm, env: Env, at: Place) -> Piece:
         inner = self._bound(form.hidden, form.args, env)
         return self._over(form, form.indices, [self.piece(node.args[0], inner, at).text], inner, bool(node.type.slots))
 
-    def _linalg(self, node: ir.Linalg, form: Form, env: Env, at: Place) -> Piece:
+    def _linalg(self, node: ir.Linalg, form: WrittenForm, env: Env, at: Place) -> Piece:
         inner = self._bound(form.hidden, form.args, env) if form.hidden else env
         args = [node.fn] if node.fn else []
         args += [self.piece(a, inner, at.outside()).text for a in form.args]
         return self._over(form, form.indices, args, inner, False)
 
-    def _over(self, form: Form, indices: Iterable[Index], args: list[str], env: Env, ket: bool) -> Piece:
+    def _over(self, form: WrittenForm, indices: Iterable[Index], args: list[str], env: Env, ket: bool) -> Piece:
         return called(f"{form.word}[{','.join(env[i] for i in indices)}]", args, ket)
 
-    rules = Reading.rules | {
+    rules = ReferenceRules.rules | {
         "leaf": _leaf,
         "sum": _sum,
         "product": _product,
@@ -252,4 +252,4 @@ def _multiplied(factors: Sequence[Signed]) -> Signed:
     return minus, multiplied(pieces)
 
 
-__all__ = ["Env", "Expressions", "Place"]
+__all__ = ["Env", "ExpressionWriter", "Place"]

@@ -25,7 +25,7 @@ _ARITHMETIC = {"add": "sum", "div": "quotient", "pow": "power"}
 
 
 @dataclass(frozen=True, eq=False)
-class Form:
+class WrittenForm:
     """How a node is written. `indices`: those that its brackets name; `hidden`: those of them that the result lacks;
     `renamed`: index of the argument -> index of the node, where a node is another one under other names."""
 
@@ -48,18 +48,18 @@ class Forms:
     def __init__(self, build: Builder, applications: Mapping[ir.Node, Applied]):
         self.build = build
         self.applications = applications
-        self._known: dict[ir.Node, Form] = {}
+        self._known: dict[ir.Node, WrittenForm] = {}
         self.products: dict[ir.Node, list[ir.Map]] = {}  # products with a name, under their first factor
         self.slopes: dict[ir.Node, tuple[str, ir.Node]] = {}
 
-    def of(self, node: ir.Node) -> Form:
+    def of(self, node: ir.Node) -> WrittenForm:
         if node not in self._known:
             self._known[node] = self._found(node)
         return self._known[node]
 
     def rename(self, node: ir.Node, other: ir.Node, renamed: Mapping[Index, Index]) -> None:
         """A node is another one under other index names."""
-        self._known[node] = Form("renamed", (other,), renamed=renamed)
+        self._known[node] = WrittenForm("renamed", (other,), renamed=renamed)
 
     def learn_slopes(self, nodes: Iterable[ir.Node]) -> None:
         """Records f'(x) for every f(x) among the nodes, if `f'(x)` is the shorter form."""
@@ -91,22 +91,24 @@ class Forms:
                     factors.remove(a)
         return tuple(factors)
 
-    def _found(self, node: ir.Node) -> Form:
+    def _found(self, node: ir.Node) -> WrittenForm:
         if isinstance(node, LEAVES) or counted(node) is not None:
-            return Form("leaf")
+            return WrittenForm("leaf")
         if node in self.applications:
             applied = self.applications[node]
-            return Form("applied", (*nodes(applied.operator), *([applied.ket] if applied.ket is not None else [])))
+            return WrittenForm(
+                "applied", (*nodes(applied.operator), *([applied.ket] if applied.ket is not None else []))
+            )
         if isinstance(node, ir.Contract):
             return _contract(node, self._grouped(node))
         if node in self.slopes:
             fn, x = self.slopes[node]
-            return Form("call", (x,), f"{fn}'")
+            return WrittenForm("call", (x,), f"{fn}'")
         if isinstance(node, ir.Map) and node.fn == "mul":
             factors = self._grouped(node)
-            return Form("same", factors) if len(factors) == 1 else Form("product", factors)
+            return WrittenForm("same", factors) if len(factors) == 1 else WrittenForm("product", factors)
         rule = _RULES.get(type(node))
-        return rule(node) if rule else Form("unwritten", node.args)
+        return rule(node) if rule else WrittenForm("unwritten", node.args)
 
 
 def _length(node: ir.Node, leaf: ir.Node) -> int:
@@ -117,14 +119,14 @@ def _length(node: ir.Node, leaf: ir.Node) -> int:
 
 
 # -------------------------------------------------------------------------------------------------- one rule a node
-def _map(node: ir.Map) -> Form:
+def _map(node: ir.Map) -> WrittenForm:
     places = _equal(node)
     if places is not None:
-        return Form("delta", places)
+        return WrittenForm("delta", places)
     soft = _softmax(node)
     if soft is not None:
         return soft
-    return Form(_ARITHMETIC.get(node.fn, "call"), node.args, node.fn)
+    return WrittenForm(_ARITHMETIC.get(node.fn, "call"), node.args, node.fn)
 
 
 def _equal(node: ir.Map) -> tuple[ir.Node, ir.Node] | None:
@@ -166,7 +168,7 @@ def negated(node: ir.Node) -> ir.Node | None:
     return None
 
 
-def _softmax(node: ir.Map) -> Form | None:
+def _softmax(node: ir.Map) -> WrittenForm | None:
     match node:
         case ir.Map(
             fn="exp", args=(ir.Map(fn="add", args=(x, ir.Map(fn="mul", args=(ir.Constant(value=-1.0), low)))),)
@@ -176,7 +178,7 @@ def _softmax(node: ir.Map) -> Form | None:
                 over.insert(0, low.index)
                 low = low.args[0]
             if over and low is x:
-                return Form("softmax", (x,), "softmax", tuple(over))
+                return WrittenForm("softmax", (x,), "softmax", tuple(over))
     return None
 
 
@@ -215,30 +217,30 @@ def _is_mask(node: ir.Node, raws: set[ir.Node]) -> bool:
     return False
 
 
-def _contract(node: ir.Contract, factors: tuple[ir.Node, ...]) -> Form:
+def _contract(node: ir.Contract, factors: tuple[ir.Node, ...]) -> WrittenForm:
     first, count = factors[0], math.prod(i.size for i in node.over)
     mean = bool(node.over) and isinstance(first, ir.Constant) and first.value == 1 / count and len(factors) > 1
     if mean:
-        return Form("contraction", factors[1:], "mean", node.over, node.over)
-    return Form("contraction", factors, "sum", node.over, node.over)
+        return WrittenForm("contraction", factors[1:], "mean", node.over, node.over)
+    return WrittenForm("contraction", factors, "sum", node.over, node.over)
 
 
-def _linalg(node: ir.Linalg) -> Form:
+def _linalg(node: ir.Linalg) -> WrittenForm:
     pair = (node.rows, node.cols)
     hidden = {"solve": (node.cols,), "logdet": pair}.get(node.op, ())
-    return Form("linalg", node.args, node.op, pair, hidden)
+    return WrittenForm("linalg", node.args, node.op, pair, hidden)
 
 
-_RULES: dict[type[ir.Node], Callable[..., Form]] = {
+_RULES: dict[type[ir.Node], Callable[..., WrittenForm]] = {
     ir.Map: _map,
     ir.Linalg: _linalg,
-    ir.Reduce: lambda n: Form("reduction", n.args, n.op, (n.index,), (n.index,)),
-    **dict.fromkeys(ir.ALONG, lambda n: Form("along", n.args, n.word, (n.index,))),
-    ir.Stack: lambda n: Form("stack", n.args, "", (n.index,)),
-    ir.Reindex: lambda n: Form("reading", (n.args[0], *(_place(g) for g in n.args[1:]))),
-    ir.MatMul: lambda n: Form("matmul", n.args),
-    ir.Copy: lambda n: Form("copy", n.args),
-    ir.Stop: lambda n: Form("call", n.args, "stop"),
-    ir.Clt: lambda n: Form("clt", n.args),
-    ir.Trace: lambda n: Form("trace", n.args),
+    ir.Reduce: lambda n: WrittenForm("reduction", n.args, n.op, (n.index,), (n.index,)),
+    **dict.fromkeys(ir.ALONG, lambda n: WrittenForm("along", n.args, n.word, (n.index,))),
+    ir.Stack: lambda n: WrittenForm("stack", n.args, "", (n.index,)),
+    ir.Reindex: lambda n: WrittenForm("reading", (n.args[0], *(_place(g) for g in n.args[1:]))),
+    ir.MatMul: lambda n: WrittenForm("matmul", n.args),
+    ir.Copy: lambda n: WrittenForm("copy", n.args),
+    ir.Stop: lambda n: WrittenForm("call", n.args, "stop"),
+    ir.Clt: lambda n: WrittenForm("clt", n.args),
+    ir.Trace: lambda n: WrittenForm("trace", n.args),
 }

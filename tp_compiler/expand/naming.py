@@ -9,8 +9,8 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from tp_compiler.expand.plan import Plan
-from tp_compiler.expand.unit import Slope
+from tp_compiler.expand.plan import WritingPlan
+from tp_compiler.expand.unit import ParameterGradient
 from tp_compiler.frontend.syntax import RESERVED
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.model import Brackets, Declared
@@ -20,7 +20,7 @@ FRESH = {True: "z", False: "c"}
 
 
 @dataclass(eq=False)
-class Family:
+class BoundMembers:
     """Members bound one by one, `|h[i,1]> = ...`. If the family is read over `index`, one statement must show which axis it
     is: the first is written in a loop `for s in 1..1`."""
 
@@ -29,7 +29,7 @@ class Family:
 
 
 @dataclass(frozen=True, eq=False)
-class Name:
+class WrittenName:
     """The name of a node: `brackets` are its own indices, and positions for a member of a family.
 
     `clocked`: a quantity of training, with a value at every step.
@@ -39,20 +39,20 @@ class Name:
     brackets: Brackets
     ket: bool
     clocked: bool = False
-    family: Family | None = None
+    family: BoundMembers | None = None
 
 
 @dataclass(eq=False)
 class Naming:
     """The names of leaves (`declared`), of bindings (`names`) and of saved initial values (`aliases`)."""
 
-    plan: Plan
+    plan: WritingPlan
     taken: set[str]
-    names: dict[ir.Node, Name] = field(default_factory=dict)
-    declared: dict[ir.Node, Name] = field(default_factory=dict)
+    names: dict[ir.Node, WrittenName] = field(default_factory=dict)
+    declared: dict[ir.Node, WrittenName] = field(default_factory=dict)
     matrices: dict[ir.MatrixSymbol, str] = field(default_factory=dict)
-    aliases: dict[ir.Node | ir.MatrixSymbol, Name] = field(default_factory=dict)
-    slopes: dict[Slope, str] = field(default_factory=dict)
+    aliases: dict[ir.Node | ir.MatrixSymbol, WrittenName] = field(default_factory=dict)
+    slopes: dict[ParameterGradient, str] = field(default_factory=dict)
     _own: dict[str, ir.Node] = field(default_factory=dict)  # output name -> its node
     _brackets: dict[ir.Node, Brackets] = field(default_factory=dict)  # its indices in the order of the output
 
@@ -93,7 +93,7 @@ class Naming:
             if isinstance(d.value, ir.MatrixSymbol):
                 self.matrices[d.value] = ident
             else:
-                self.declared[d.value] = Name(ident, d.indices, d.ket)
+                self.declared[d.value] = WrittenName(ident, d.indices, d.ket)
 
     def ident(self, declared: Declared) -> str:
         """The name of a declaration in the new text."""
@@ -104,12 +104,12 @@ class Naming:
         """The names of kets."""
         return {name.ident for name in (*self.declared.values(), *self.names.values()) if name.ket}
 
-    def leaf(self, node: ir.Node) -> Name | None:
+    def leaf(self, node: ir.Node) -> WrittenName | None:
         """The name of a declaration, or of a parameter's value in the loop."""
         if isinstance(node, ir.Carry):
             return self.declared.get(node.state.init)
         if isinstance(node, ir.InitialKet) and node.symbol.name == "1":
-            return Name("1", (), True)
+            return WrittenName("1", (), True)
         return self.declared.get(node)
 
     # -- names of the source ------------------------------------------------------------------------------------
@@ -128,7 +128,7 @@ class Naming:
         if self._own.get(ident) is not node or any(n.ident == ident for n in self.names.values()):
             ident = self._free(ident, numbered)
         self.taken.add(ident)
-        self.names[node] = Name(ident, brackets, node.type.is_ket, self.plan.clocked(node))
+        self.names[node] = WrittenName(ident, brackets, node.type.is_ket, self.plan.clocked(node))
 
     def _fresh(self, nodes: Iterable[ir.Node]) -> None:
         for node in nodes:
@@ -148,10 +148,10 @@ class Naming:
         brackets = kept.indices if isinstance(kept, ir.MatrixSymbol) else kept.type.indices
         ket = isinstance(kept, ir.InitialKet)
         own = self.plan.unit.names.get(kept, ("", ()))[0] if isinstance(kept, ir.Node) else ""
-        self.aliases[kept] = Name(self._free(own or f"{ident}_0"), brackets, ket)
+        self.aliases[kept] = WrittenName(self._free(own or f"{ident}_0"), brackets, ket)
         self.taken.add(self.aliases[kept].ident)
 
-    def _leaf_name(self, node: ir.Node) -> Name:
+    def _leaf_name(self, node: ir.Node) -> WrittenName:
         name = self.leaf(node)
         assert name is not None
         return name
@@ -165,7 +165,7 @@ class Naming:
             self.taken.add(ident)
             node = slope.value
             if isinstance(node, ir.Node) and node in self.plan.bound and node not in self.names:
-                self.names[node] = Name(ident, _brackets(slope, node), node.type.is_ket, True)
+                self.names[node] = WrittenName(ident, _brackets(slope, node), node.type.is_ket, True)
         for node in bound:
             if node in self.names:
                 continue
@@ -188,20 +188,20 @@ class Naming:
                 self._family(ident, members)
 
     def _family(self, ident: str, members: dict[ir.Node, Brackets]) -> None:
-        family = Family()
+        family = BoundMembers()
         ket = next(iter(members)).type.is_ket
         self.taken.add(ident)
         for node, places in members.items():
-            self.names[node] = Name(ident, places, ket, self.plan.clocked(node), family)
+            self.names[node] = WrittenName(ident, places, ket, self.plan.clocked(node), family)
         for stack in self.plan.order:
             if isinstance(stack, ir.Stack) and stack not in self.names and all(a in members for a in stack.args):
                 whole = _whole(stack, [members[a] for a in stack.args])
                 if whole is not None:
                     family.index = stack.index
-                    self.names[stack] = Name(ident, whole, ket, self.names[stack.args[0]].clocked, family)
+                    self.names[stack] = WrittenName(ident, whole, ket, self.names[stack.args[0]].clocked, family)
 
 
-def _brackets(slope: Slope, node: ir.Node) -> Brackets:
+def _brackets(slope: ParameterGradient, node: ir.Node) -> Brackets:
     """The brackets of a gradient: those of the parameter if it has them all."""
     return slope.member if set(node.type.indices) <= set(slope.member) else node.type.indices
 

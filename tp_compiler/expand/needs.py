@@ -1,18 +1,18 @@
 """Which nodes must have a statement, however short: only names can be read at positions, by data and at steps.
 
-The rules, one function each. They add to `Plan.bound`, and to `Plan.aliases` for nodes that already have a name.
+The rules, one function each. They add to `WritingPlan.bound`, and to `WritingPlan.aliases` for nodes that already have a name.
 """
 
 from __future__ import annotations
 
-from tp_compiler.expand.forms import LEAVES, Form, clocked
-from tp_compiler.expand.plan import BEFORE, Plan
+from tp_compiler.expand.forms import LEAVES, WrittenForm, clocked
+from tp_compiler.expand.plan import BEFORE, WritingPlan
 from tp_compiler.expand.unit import unwritten
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.types import Index
 
 
-def add_needed(plan: Plan) -> None:
+def add_needed(plan: WritingPlan) -> None:
     """Applies every rule."""
     _gradients(plan)
     _ambiguous(plan)
@@ -23,14 +23,14 @@ def add_needed(plan: Plan) -> None:
     _initial_values(plan)
 
 
-def _gradients(plan: Plan) -> None:
+def _gradients(plan: WritingPlan) -> None:
     """The gradients of the loss, and the kets in |dh><x|."""
     for slope in plan.unit.slopes:
         for node in slope.nodes:
             plan.bind(node)
 
 
-def _ambiguous(plan: Plan) -> None:
+def _ambiguous(plan: WritingPlan) -> None:
     """In a bracket the name of a ket is the ket: functions and matrices of that name stay out of brackets."""
     kets = {d.ident for d in plan.unit.declared if d.ket}
     for node in plan.order:
@@ -38,7 +38,7 @@ def _ambiguous(plan: Plan) -> None:
             plan.bind(node)
 
 
-def _words(node: ir.Node, form: Form) -> set[str]:
+def _words(node: ir.Node, form: WrittenForm) -> set[str]:
     match node:
         case ir.MatMul(matrix=matrix):
             return {matrix.name}
@@ -47,13 +47,13 @@ def _words(node: ir.Node, form: Form) -> set[str]:
     return {"delta"} if form.kind == "delta" else {form.word.rstrip("'")}
 
 
-def _read_at_places(plan: Plan) -> None:
+def _read_at_places(plan: WritingPlan) -> None:
     for node in plan.order:
         if isinstance(node, ir.Reindex):
             _read_at_place(plan, node)
 
 
-def _read_at_place(plan: Plan, node: ir.Reindex) -> None:
+def _read_at_place(plan: WritingPlan, node: ir.Reindex) -> None:
     """If x is read at positions, on diagonals or by data: the node that names its indices in brackets needs a name,
     and so does x if data select from it, or if it runs over the steps."""
     x = node.args[0]
@@ -71,14 +71,14 @@ def _read_at_place(plan: Plan, node: ir.Reindex) -> None:
             plan.bound.add(inner)
 
 
-def _members(plan: Plan) -> None:
+def _members(plan: WritingPlan) -> None:
     """The members of a family that the source binds one by one."""
     for node in plan.order:
         if isinstance(node, ir.Stack):
             plan.bound |= {a for a in node.args if a in plan.unit.names and plan.can(a)}
 
 
-def _over_steps(plan: Plan) -> None:
+def _over_steps(plan: WritingPlan) -> None:
     """Nodes read at their steps, nodes summed over them, and nodes that depend on `step` but are not reported over it."""
     for node in plan.order:
         trace = node.args[0] if isinstance(node, ir.Reindex) else node
@@ -92,12 +92,12 @@ def _over_steps(plan: Plan) -> None:
             plan.bind(node)
 
 
-def _is_quantity(plan: Plan, node: ir.Node) -> bool:
+def _is_quantity(plan: WritingPlan, node: ir.Node) -> bool:
     """Whether it changes, and is more than the step at which something is read."""
     return node in plan.changing and clocked(node) is None
 
 
-def _before_shadows(plan: Plan) -> None:
+def _before_shadows(plan: WritingPlan) -> None:
     """After an output with the name of a function, the function cannot be used."""
     shadowed = False
     for output, target in zip(plan.unit.outputs, plan.targets, strict=True):
@@ -106,7 +106,7 @@ def _before_shadows(plan: Plan) -> None:
         shadowed |= output.name in plan.unit.model.vocabulary.library
 
 
-def _initial_values(plan: Plan) -> None:
+def _initial_values(plan: WritingPlan) -> None:
     """Initial values of trained parameters are named before the loop, where their names still mean them."""
     starts = plan.unit.starts()
     made: set[ir.Node] = set()  # of initial values, and not bound
@@ -125,7 +125,7 @@ def _initial_values(plan: Plan) -> None:
             _keep(plan, node, starts)
 
 
-def _keep(plan: Plan, node: ir.Node, starts: set[ir.Node | ir.MatrixSymbol]) -> None:
+def _keep(plan: WritingPlan, node: ir.Node, starts: set[ir.Node | ir.MatrixSymbol]) -> None:
     """Binds a value computed from initial parameters; short ones are written with the saved parameters."""
     while plan.forms.of(node).kind in ("renamed", "same"):
         node = plan.args(node)[0]

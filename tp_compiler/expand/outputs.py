@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import count
 
-from tp_compiler.expand.expressions import Env, Expressions, Place
+from tp_compiler.expand.expressions import Env, ExpressionWriter, Place
 from tp_compiler.expand.indices import STEP
-from tp_compiler.expand.plan import AFTER, BEFORE, LOOP, Target
+from tp_compiler.expand.plan import AFTER, BEFORE, LOOP, OutputName
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.program import Output
 
@@ -15,7 +15,7 @@ from tp_compiler.ir.program import Output
 class Outputs:
     """Writes the outputs. `merged`: those whose line binds their node, by their number."""
 
-    def __init__(self, expressions: Expressions):
+    def __init__(self, expressions: ExpressionWriter):
         self.expressions = expressions
         self.plan = expressions.plan
         self.naming = expressions.naming
@@ -45,7 +45,7 @@ class Outputs:
         for k, (output, target) in enumerate(zip(self.plan.unit.outputs, self.plan.targets, strict=True)):
             yield f"output {self._line(output, target, k in self.merged, fresh)}"
 
-    def _line(self, output: Output, target: Target, merged: bool, fresh: Iterator[str]) -> str:
+    def _line(self, output: Output, target: OutputName, merged: bool, fresh: Iterator[str]) -> str:
         """`f[i]`, `f[i] = ...`, or `<x|y>`: a name given as text names the new line."""
         over = self.clock in output.indices
         at = Place(AFTER, True) if over else Place(self.plan.region(output.node))
@@ -58,7 +58,7 @@ class Outputs:
         head = (output.name if named else next(fresh)) + (f"[{','.join(brackets)}]" if brackets else "")
         return head if value == head and not merged else f"{head} = {value}"
 
-    def _value(self, output: Output, target: Target, merged: bool, env: Env, at: Place) -> str:
+    def _value(self, output: Output, target: OutputName, merged: bool, env: Env, at: Place) -> str:
         if merged:
             inner = {own: env[out] for own, out in target.names.items()}
             return self.expressions.body(target.node, inner, at).text

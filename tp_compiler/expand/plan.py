@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 
-from tp_compiler.expand.alike import Alike
-from tp_compiler.expand.forms import LEAVES, Form, Forms
+from tp_compiler.expand.alike import EqualNodes
+from tp_compiler.expand.forms import LEAVES, Forms, WrittenForm
 from tp_compiler.expand.unit import Unit, is_renaming, unwritten
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.types import Index
@@ -27,14 +27,14 @@ MAX_COPIES = 20_000
 
 
 @dataclass(frozen=True, eq=False)
-class Target:
+class OutputName:
     """The node of an output, and the output's names for its indices."""
 
     node: ir.Node
     names: dict[Index, Index]
 
 
-class Plan:
+class WritingPlan:
     """`order`: all nodes that are written, arguments first; `bound`: nodes with a statement.
 
     `changing`: nodes that depend on the step; `inside`: those the loop computes; `beyond`: those that use several steps.
@@ -93,7 +93,7 @@ class Plan:
 
     def _rename(self, everything: list[ir.Node]) -> None:
         """Nodes that are equal up to the names of indices are written once, in the first region that needs them."""
-        kinds = Alike(everything).kinds
+        kinds = EqualNodes(everything).kinds
         first = {kinds[slope].number: slope for slope in reversed(self.forms.slopes)}
         rank = {BEFORE: 0, LOOP: 1, AFTER: 2}
         for node in sorted(self.written(self.roots), key=lambda n: (rank[self.region(n)], n.serial)):
@@ -109,7 +109,7 @@ class Plan:
                 ident, places = self.unit.names[node]
                 self.unit.call(other, ident, tuple(renamed.get(p, p) if isinstance(p, Index) else p for p in places))
 
-    def _target(self, node: ir.Node) -> Target:
+    def _target(self, node: ir.Node) -> OutputName:
         """The node that an output reports, with the output's names for its indices."""
         node = node.args[0] if isinstance(node, ir.Trace) else node
         names = {i: i for i in node.type.indices}
@@ -121,7 +121,7 @@ class Plan:
                 selected = zip(node.args[0].type.indices, node.selectors, strict=True)
                 names = {i: names[s] for i, s in selected if isinstance(s, Index)}
             elif form.kind != "same":
-                return Target(node, names)
+                return OutputName(node, names)
             node = form.args[0]
 
     # -- where it stands ----------------------------------------------------------------------------------------
@@ -171,7 +171,7 @@ class Plan:
                 raise unwritten(node)
             self.weights[node] = weight
 
-    def _weight(self, node: ir.Node, form: Form) -> int:
+    def _weight(self, node: ir.Node, form: WrittenForm) -> int:
         if isinstance(node, ir.Constant):
             return 0
         if form.kind in ("leaf", "reading", "same", "copy", "trace", "renamed"):

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 from tp_compiler.diagnostics import Diagnostic, Diagnostics, ProgramError, Source, Span
-from tp_compiler.expand.declarations import Declarations
-from tp_compiler.expand.expressions import Expressions
+from tp_compiler.expand.declarations import DeclarationWriter
+from tp_compiler.expand.expressions import ExpressionWriter
 from tp_compiler.expand.indices import Indices
 from tp_compiler.expand.naming import Naming
 from tp_compiler.expand.needs import add_needed
 from tp_compiler.expand.outputs import Outputs
-from tp_compiler.expand.plan import AFTER, BEFORE, LOOP, Plan
+from tp_compiler.expand.plan import AFTER, BEFORE, LOOP, WritingPlan
 from tp_compiler.expand.statements import Statements
 from tp_compiler.expand.text import identifiers, wrapped
 from tp_compiler.expand.training import TrainingText
@@ -58,7 +58,7 @@ class Writer:
     def __init__(self, unit: Unit, file: ast.File):
         self.unit = unit
         self.file = file
-        self.plan = Plan(unit)
+        self.plan = WritingPlan(unit)
         add_needed(self.plan)
         vocabulary = unit.model.vocabulary
         words = {name for names in vocabulary.axes.values() for name in names} | {w.name for w in unit.model.widths}
@@ -67,8 +67,8 @@ class Writer:
         naming = Naming(self.plan, words)
         self.naming = naming
         self.indices = Indices(dict(vocabulary.axes), naming.taken, naming.kets(), Span(file.source, 0, 0))
-        expressions = Expressions(self.plan, naming, self.indices)
-        self.declarations = Declarations(unit, expressions)
+        expressions = ExpressionWriter(self.plan, naming, self.indices)
+        self.declarations = DeclarationWriter(unit, expressions)
         self.statements = Statements(expressions)
         self.training = TrainingText(expressions, own)
         self.outputs = Outputs(expressions)

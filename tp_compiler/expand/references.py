@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
-from tp_compiler.expand.forms import Form, Forms
+from tp_compiler.expand.forms import Forms, WrittenForm
 from tp_compiler.expand.indices import STEP, Indices
-from tp_compiler.expand.naming import Name, Naming
-from tp_compiler.expand.plan import BEFORE, Plan
+from tp_compiler.expand.naming import Naming, WrittenName
+from tp_compiler.expand.plan import BEFORE, WritingPlan
 from tp_compiler.expand.text import ATOM, Piece, Signed, identifiers, in_ket, signed
 from tp_compiler.expand.unit import unwritten
 from tp_compiler.ir import nodes as ir
@@ -39,10 +39,10 @@ class Place:
         return replace(self, label=False)
 
 
-class Reading:
+class ReferenceRules:
     """A named value is written by its name; the derived class has rules for the other forms."""
 
-    def __init__(self, plan: Plan, naming: Naming, indices: Indices):
+    def __init__(self, plan: WritingPlan, naming: Naming, indices: Indices):
         self.plan = plan
         self.forms: Forms = plan.forms
         self.naming = naming
@@ -59,7 +59,7 @@ class Reading:
         leaf = self.naming.leaf(node)
         return self.read(leaf, env, at) if leaf else signed(self._signed(node, self.forms.of(node), env, at))
 
-    def read(self, name: Name, env: Env, at: Place, step: str = "") -> Piece:
+    def read(self, name: WrittenName, env: Env, at: Place, step: str = "") -> Piece:
         """`|h[i]>`, `h[i]` in a bracket, `h[step,i]` after the loop."""
         if name.clocked and at.over_steps:
             step = step or STEP
@@ -78,12 +78,12 @@ class Reading:
         return env
 
     # -- names --------------------------------------------------------------------------------------------------
-    def _name(self, node: ir.Node, at: Place) -> Name | None:
+    def _name(self, node: ir.Node, at: Place) -> WrittenName | None:
         if at.region != BEFORE and node in self.naming.aliases:
             return self.naming.aliases[node]
         return self.naming.names.get(node) or self.naming.leaf(node)
 
-    def _signed(self, node: ir.Node, form: Form, env: Env, at: Place) -> Signed:
+    def _signed(self, node: ir.Node, form: WrittenForm, env: Env, at: Place) -> Signed:
         rule = self.rules.get(form.kind)
         if rule is None:
             raise unwritten(node)
@@ -121,11 +121,11 @@ class Reading:
                 inner[index] = self.piece(places[selector.arg - 1], env, at.outside()).text
         return inner
 
-    def _reading(self, node: ir.Reindex, form: Form, env: Env, at: Place) -> Signed:
+    def _reading(self, node: ir.Reindex, form: WrittenForm, env: Env, at: Place) -> Signed:
         x, inner = node.args[0], self._selected(node, env, at)
         return (False, self._of_step(x, inner, at)) if isinstance(x, ir.Trace) else self._with_sign(x, inner, at)
 
-    def _trace(self, node: ir.Trace, form: Form, env: Env, at: Place) -> Signed:
+    def _trace(self, node: ir.Trace, form: WrittenForm, env: Env, at: Place) -> Signed:
         if at.over_steps:
             return self._with_sign(node.args[0], env, at)
         return False, self._of_step(node, env, at)
@@ -138,10 +138,10 @@ class Reading:
             return self.piece(x, env, replace(at, over_steps=False))
         return self.read(name, env, at, env[node.index])
 
-    def _same(self, node: ir.Node, form: Form, env: Env, at: Place) -> Signed:
+    def _same(self, node: ir.Node, form: WrittenForm, env: Env, at: Place) -> Signed:
         return self._with_sign(form.args[0], env, at)
 
-    def _renamed(self, node: ir.Node, form: Form, env: Env, at: Place) -> Signed:
+    def _renamed(self, node: ir.Node, form: WrittenForm, env: Env, at: Place) -> Signed:
         return self._with_sign(form.args[0], {a: env[b] for a, b in form.renamed.items()}, at)
 
     def _seen(self, node: ir.Node, env: Env, at: Place) -> Part:
@@ -167,7 +167,7 @@ class Reading:
         return found
 
     #: One rule a kind of form.
-    rules: ClassVar[dict[str, Callable[[Any, Any, Form, Env, Place], Signed | Piece]]] = {
+    rules: ClassVar[dict[str, Callable[[Any, Any, WrittenForm, Env, Place], Signed | Piece]]] = {
         "same": _same,
         "renamed": _renamed,
         "reading": _reading,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tp_compiler.expand.expressions import Env, Expressions, Place
+from tp_compiler.expand.expressions import Env, ExpressionWriter, Place
 from tp_compiler.expand.indices import STEP
-from tp_compiler.expand.naming import Name
+from tp_compiler.expand.naming import WrittenName
 from tp_compiler.expand.plan import AFTER, BEFORE
 from tp_compiler.expand.text import identifiers
 from tp_compiler.ir import nodes as ir
@@ -16,7 +16,7 @@ from tp_compiler.ir.types import Index
 class Statements:
     """Writes the statements of bindings."""
 
-    def __init__(self, expressions: Expressions):
+    def __init__(self, expressions: ExpressionWriter):
         self.expressions = expressions
         self.plan = expressions.plan
         self.naming = expressions.naming
@@ -34,7 +34,7 @@ class Statements:
         region = self.plan.region(node)
         return Place(region, region == AFTER and self.naming.names[node].clocked)
 
-    def _binding(self, name: Name, node: ir.Node, at: Place) -> str:
+    def _binding(self, name: WrittenName, node: ir.Node, at: Place) -> str:
         env = self.expressions.brackets((*name.brackets, *node.type.indices))
         text = self.expressions.body(node, env, at).text
         family = name.family
@@ -43,17 +43,17 @@ class Statements:
         family.opened = True
         return self._opened(name, env, at, text, family.index)
 
-    def _assembled(self, name: Name, stack: ir.Stack, at: Place) -> Iterator[str]:
+    def _assembled(self, name: WrittenName, stack: ir.Stack, at: Place) -> Iterator[str]:
         """The members of a family, one by one."""
         env = self.expressions.brackets(b for b in name.brackets if b != stack.index)
         for position, member in enumerate(stack.args, 1):
             brackets = tuple(position if b == stack.index else b for b in name.brackets)
-            placed = Name(name.ident, brackets, name.ket)
+            placed = WrittenName(name.ident, brackets, name.ket)
             text = self.expressions.piece(member, env, at).text
             first = position == 1
             yield self._opened(placed, env, at, text, stack.index) if first else f"{left(placed, env, at)} = {text}"
 
-    def _opened(self, name: Name, env: Env, at: Place, text: str, index: Index) -> str:
+    def _opened(self, name: WrittenName, env: Env, at: Place, text: str, index: Index) -> str:
         """The first member of a family, in a loop that shows which axis its position is on."""
         variable = self.indices.pick(index, identifiers(text) | set(env.values()))
         spot, position = next((k, b) for k, b in enumerate(name.brackets) if not isinstance(b, Index))
@@ -65,12 +65,12 @@ class Statements:
         name, at = self.naming.aliases[kept], Place(BEFORE)
         env = self.expressions.brackets(name.brackets)
         if isinstance(kept, ir.MatrixSymbol):
-            whole = Name(self.naming.matrices[kept], name.brackets, False)
+            whole = WrittenName(self.naming.matrices[kept], name.brackets, False)
             return f"{left(name, env, at)} = {left(whole, env, at)}"
         return f"{left(name, env, at)} = {self.expressions.body(kept, env, at).text}"
 
 
-def left(name: Name, env: Env, at: Place, spots: dict[int, str] | None = None) -> str:
+def left(name: WrittenName, env: Env, at: Place, spots: dict[int, str] | None = None) -> str:
     """The left-hand side of a binding; `spots` replaces some of the entries in its brackets."""
     brackets = [env[b] if isinstance(b, Index) else str(b) for b in name.brackets]
     for k, text in (spots or {}).items():

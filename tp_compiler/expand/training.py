@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tp_compiler.expand.expressions import Env, Expressions, Place
-from tp_compiler.expand.naming import Name
+from tp_compiler.expand.expressions import Env, ExpressionWriter, Place
+from tp_compiler.expand.naming import WrittenName
 from tp_compiler.expand.plan import BEFORE, LOOP
 from tp_compiler.expand.statements import left
 from tp_compiler.expand.text import ATOM
 from tp_compiler.expand.unit import Term
 from tp_compiler.ir import nodes as ir
-from tp_compiler.ir.model import Copied, UpdateLine, Written
+from tp_compiler.ir.model import Copied, UpdateLine, WrittenTarget
 
 AT = Place(LOOP)
 
@@ -19,7 +19,7 @@ AT = Place(LOOP)
 class TrainingText:
     """Writes the statements that a loop needs before it, its head, its gradients and its last lines."""
 
-    def __init__(self, expressions: Expressions, copied: Copied):
+    def __init__(self, expressions: ExpressionWriter, copied: Copied):
         self.expressions = expressions
         self.naming = expressions.naming
         self.unit = expressions.plan.unit
@@ -30,7 +30,7 @@ class TrainingText:
         """Optimizers of the program's own, and the numbers that they read under the names of the source."""
         for ident, (node, indices) in self.copied.values.items():
             env = self.expressions.brackets(indices)
-            own = left(Name(ident, indices, False), env, Place(BEFORE))
+            own = left(WrittenName(ident, indices, False), env, Place(BEFORE))
             text = self.expressions.piece(node, env, Place(BEFORE)).text
             if text != own:
                 yield f"{own} = {text}"
@@ -50,10 +50,10 @@ class TrainingText:
             if not isinstance(slope.value, ir.Node):
                 env = self.expressions.brackets(slope.member)
                 terms = [self._outer(term, env) for term in slope.value]
-                yield f"{left(Name(ident, slope.member, False), env, AT)} = {' + '.join(terms)}"
+                yield f"{left(WrittenName(ident, slope.member, False), env, AT)} = {' + '.join(terms)}"
             elif slope.value not in self.expressions.plan.bound:
                 env = self.expressions.brackets((*slope.member, *slope.value.type.indices))
-                name = Name(ident, slope.member, slope.value.type.is_ket)
+                name = WrittenName(ident, slope.member, slope.value.type.is_ket)
                 yield f"{left(name, env, AT)} = {self.expressions.piece(slope.value, env, AT).text}"
 
     def _outer(self, term: Term, env: Env) -> str:
@@ -75,7 +75,7 @@ class TrainingText:
             targets = ", ".join(map(self._target, line.targets)) or "all"
             yield f"update {targets} with {line.optimizer}({', '.join(self._arguments(line))})"
 
-    def _target(self, target: Written) -> str:
+    def _target(self, target: WrittenTarget) -> str:
         """A parameter as the `update` line names it; parameters other than kets may have another name here."""
         if not target.ket:
             for d in self.unit.declared:

@@ -13,7 +13,7 @@ from tp_compiler.ir.operators import Applied
 from tp_compiler.ir.types import Index
 from tp_compiler.ir.walk import rewrite
 from tp_compiler.transform import low_rank
-from tp_compiler.transform.algebra import Algebra
+from tp_compiler.transform.algebra import OperatorAlgebra
 from tp_compiler.transform.gradient import Gradient, Label
 from tp_compiler.transform.gradient_operators import gradient_operator
 
@@ -22,7 +22,7 @@ Term = tuple[ir.Node, ir.Node, tuple[Index, ...]]
 
 
 @dataclass(frozen=True, eq=False)
-class Slope:
+class ParameterGradient:
     """The gradient of the loss by a parameter, or by one member of its family: a node, or the terms of an operator."""
 
     parameter: str
@@ -67,7 +67,7 @@ class Unit:
 
     def _applications(self) -> dict[ir.Node, Applied]:
         """The results of functions of operators, which cannot be written otherwise."""
-        algebra, found = Algebra(self.build, low_rank.applied), {}
+        algebra, found = OperatorAlgebra(self.build, low_rank.applied), {}
         for node, a in self.model.vocabulary.applied.items():
             op = algebra.mapped(a.operator, self._kept, node.span) if node in self._done else a.operator
             found[self._done.get(node, node)] = Applied(a.word, op, self._kept(a.ket) if a.ket is not None else None)
@@ -105,7 +105,7 @@ class Unit:
         """The means, variances and values in declarations."""
         return [n for d in self.declared for n in d.numbers]
 
-    def _slopes(self) -> Iterator[Slope]:
+    def _slopes(self) -> Iterator[ParameterGradient]:
         t = self.training
         if t is None:
             return
@@ -116,9 +116,9 @@ class Unit:
             for member in _members(gradient.members(leaf), own):
                 if isinstance(leaf, ir.MatrixSymbol):
                     op = gradient_operator(self.build, gradient, leaf, member, leaf.span)
-                    yield Slope(target.name, member, tuple(_terms(op)))
+                    yield ParameterGradient(target.name, member, tuple(_terms(op)))
                 else:
-                    yield Slope(target.name, member, gradient.by(leaf, member))
+                    yield ParameterGradient(target.name, member, gradient.by(leaf, member))
 
 
 def _leaf(node: ir.Node) -> ir.Node | None:

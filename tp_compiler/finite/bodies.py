@@ -19,7 +19,7 @@ def held(node: ir.Node) -> bool:
 
 
 @dataclass(eq=False)
-class Body:
+class TileBody:
     """The passing nodes to compute in each tile, in ascending serial order.
 
     freed     for each of `nodes`, the nodes no longer needed once it is computed
@@ -30,12 +30,12 @@ class Body:
 
     nodes: list[ir.Node]
     freed: list[list[ir.Node]]
-    inner: dict[ir.Contract, Body]
+    inner: dict[ir.Contract, TileBody]
     outside: list[ir.Node]
     frontier: list[ir.Node]
 
 
-def body_of(roots: Sequence[ir.Node], enclosed: Collection[int] = ()) -> Body:
+def body_of(roots: Sequence[ir.Node], enclosed: Collection[int] = ()) -> TileBody:
     """The body that computes the passing ones of `roots`; inside another body, `enclosed` are the slots it averages.
 
     Recursive in the nesting depth of averages only; long chains of sums and maps are followed iteratively.
@@ -43,7 +43,7 @@ def body_of(roots: Sequence[ir.Node], enclosed: Collection[int] = ()) -> Body:
     inside: dict[ir.Node, list[ir.Node]] = {}
     outside: dict[ir.Node, None] = {}
     frontier: dict[ir.Node, None] = {}
-    inner: dict[ir.Contract, Body] = {}
+    inner: dict[ir.Contract, TileBody] = {}
     stack = list(roots)
     while stack:
         node = stack.pop()
@@ -61,7 +61,7 @@ def body_of(roots: Sequence[ir.Node], enclosed: Collection[int] = ()) -> Body:
             stack.extend(reads)
     nodes = sorted(inside, key=lambda node: node.serial)
     freed = freed_after(nodes, inside, {*roots, *outside, *frontier})
-    return Body(nodes, [freed[n] for n in nodes], inner, list(outside), list(frontier))
+    return TileBody(nodes, [freed[n] for n in nodes], inner, list(outside), list(frontier))
 
 
 def freed_after(

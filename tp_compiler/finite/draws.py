@@ -13,7 +13,7 @@ import numpy as np
 from tp_compiler.diagnostics import Diagnostic
 from tp_compiler.finite.array_types import Values
 from tp_compiler.finite.blame import Refusal
-from tp_compiler.finite.tensors import Tensor, align
+from tp_compiler.finite.tensors import LabelledArray, align
 from tp_compiler.ir import nodes as ir
 from tp_compiler.shapes import Float
 
@@ -72,8 +72,8 @@ def _entries(rng: np.random.Generator, law: str, shape: tuple[int, ...]) -> Valu
 def initial_ket(
     key: Key,
     node: ir.InitialKet,
-    mean: Tensor,
-    covariance: Tensor,
+    mean: LabelledArray,
+    covariance: LabelledArray,
     neurons: int,
     dtype: type[np.floating] | np.dtype[np.floating],
 ) -> Float[Values, "*family {neurons}"]:
@@ -102,7 +102,7 @@ def _fill(key: Key, symbol: ir.KetSymbol, out: Values) -> None:
         row[...] = generator(key, "ket", symbol.name, member).standard_normal(row.shape)
 
 
-def _root(symbol: ir.KetSymbol, covariance: Tensor) -> Values:
+def _root(symbol: ir.KetSymbol, covariance: LabelledArray) -> Values:
     """The symmetric root of the covariance, shape (*other indices, left, right)."""
     assert symbol.pair is not None
     left, right = symbol.pair

@@ -18,7 +18,7 @@ CLOSE = 1e-5
 
 
 @runtime_checkable
-class Function(Protocol):
+class SpectralFunction(Protocol):
     """Eigenvalues are arrays (*batch, size)."""
 
     def __call__(self, values: Float[Values, "*batch n"]) -> Float[Values, "*batch n"]: ...
@@ -64,7 +64,7 @@ _ARRAYS = _Arrays()
 
 
 @dataclass(frozen=True)
-class Power:
+class SpectralPower:
     """λ^p, p of shape (*batch, 1). Eigenvalues that rounding pushed below zero count as zero."""
 
     p: Values

@@ -12,39 +12,39 @@ from tp_compiler.finite import kernels
 from tp_compiler.finite.array_types import Values
 from tp_compiler.finite.blame import Refusal
 from tp_compiler.finite.spectral import spectral
-from tp_compiler.finite.tensors import Tensor, align, contract, labels_of
+from tp_compiler.finite.tensors import LabelledArray, align, contract, labels_of
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.types import Index
 
 
-def apply(node: ir.Node, args: Sequence[Tensor]) -> Values:
+def apply(node: ir.Node, args: Sequence[LabelledArray]) -> Values:
     """The array of a Map, Reduce, Reindex, Shift, Stack, Copy, or of a Contract without slots."""
     with np.errstate(all="ignore"):
         return ROWS[type(node)](node, args)
 
 
-def _map(node: ir.Map, args: Sequence[Tensor]) -> Values:
+def _map(node: ir.Map, args: Sequence[LabelledArray]) -> Values:
     labels = labels_of(node)
     return kernels.apply(node.fn, *(align(a, labels) for a in args))
 
 
-def _contract(node: ir.Contract, args: Sequence[Tensor]) -> Values:
+def _contract(node: ir.Contract, args: Sequence[LabelledArray]) -> Values:
     assert not node.slots
     return contract(args, labels_of(node))
 
 
-def _copy(_: ir.Copy, args: Sequence[Tensor]) -> Values:
+def _copy(_: ir.Copy, args: Sequence[LabelledArray]) -> Values:
     return args[0].array
 
 
-def _its_value(node: ir.InitialScalar | ir.Stop, args: Sequence[Tensor]) -> Values:
+def _its_value(node: ir.InitialScalar | ir.Stop, args: Sequence[LabelledArray]) -> Values:
     return np.broadcast_to(align(args[0], labels_of(node)), node.type.shape)
 
 
 _REDUCTIONS: dict[str, np.ufunc] = {"max": np.maximum, "min": np.minimum, "prod": np.multiply}
 
 
-def _reduce(node: ir.Reduce, args: Sequence[Tensor]) -> Values:
+def _reduce(node: ir.Reduce, args: Sequence[LabelledArray]) -> Values:
     x = args[0].array
     axis = args[0].labels.index(node.index)
     if node.op in _REDUCTIONS:
@@ -54,7 +54,7 @@ def _reduce(node: ir.Reduce, args: Sequence[Tensor]) -> Values:
     return np.asarray(np.log(np.exp(x - top).sum(axis=axis)) + top.squeeze(axis))
 
 
-def _shift(node: ir.Shift, args: Sequence[Tensor]) -> Values:
+def _shift(node: ir.Shift, args: Sequence[LabelledArray]) -> Values:
     """result[i] = x[i - by], zero outside the axis."""
     x = args[0].array
     axis = args[0].labels.index(node.index)
@@ -68,7 +68,7 @@ def _shift(node: ir.Shift, args: Sequence[Tensor]) -> Values:
     return out
 
 
-def _cumulate(node: ir.Cumulate, args: Sequence[Tensor]) -> Values:
+def _cumulate(node: ir.Cumulate, args: Sequence[LabelledArray]) -> Values:
     """result[i] = Σ x[k] over k ≤ i, or over k ≥ i."""
     out = args[0].array.copy()
     entries = np.moveaxis(out, args[0].labels.index(node.index), 0)
@@ -78,7 +78,7 @@ def _cumulate(node: ir.Cumulate, args: Sequence[Tensor]) -> Values:
     return out
 
 
-def _stack(node: ir.Stack, args: Sequence[Tensor]) -> Values:
+def _stack(node: ir.Stack, args: Sequence[LabelledArray]) -> Values:
     labels = tuple(x for x in labels_of(node) if x != node.index)
     size = {x: n for a in args for x, n in zip(a.labels, a.array.shape, strict=True)}
     shape = tuple(size[x] for x in labels)
@@ -86,7 +86,7 @@ def _stack(node: ir.Stack, args: Sequence[Tensor]) -> Values:
     return np.moveaxis(stacked, 0, labels_of(node).index(node.index))
 
 
-def _join(node: ir.Join, args: Sequence[Tensor]) -> Values:
+def _join(node: ir.Join, args: Sequence[LabelledArray]) -> Values:
     """Arguments laid out over their groups, one after the other along the index of the node."""
     labels = tuple(x for x in labels_of(node) if x != node.index)
     size = {x: n for a in args for x, n in zip(a.labels, a.array.shape, strict=True)}
@@ -99,7 +99,7 @@ def _join(node: ir.Join, args: Sequence[Tensor]) -> Values:
     return np.moveaxis(np.concatenate(parts, axis=-1), -1, labels_of(node).index(node.index))
 
 
-def _reindex(node: ir.Reindex, args: Sequence[Tensor]) -> Values:
+def _reindex(node: ir.Reindex, args: Sequence[LabelledArray]) -> Values:
     x = args[0]
     target = node.type.indices
     names = tuple(s for s in node.selectors if isinstance(s, Index))
@@ -108,11 +108,11 @@ def _reindex(node: ir.Reindex, args: Sequence[Tensor]) -> Values:
     if len(set(names)) == len(names) and len(plain) == len(node.selectors):
         at: list[slice | int] = [slice(None) if isinstance(s, Index) else s - 1 for s in plain]
         picked = x.array[(*at,)]
-        return align(Tensor(picked, (*names, *slots)), (*target, *slots))
+        return align(LabelledArray(picked, (*names, *slots)), (*target, *slots))
     where: list[Values] = []
     for selector, size in zip(node.selectors, x.array.shape, strict=False):
         if isinstance(selector, Index):
-            where.append(align(Tensor(np.arange(size), (selector,)), target))
+            where.append(align(LabelledArray(np.arange(size), (selector,)), target))
         elif isinstance(selector, ir.Gather):
             where.append(align(_positions(node, args[selector.arg], size), target))
         else:
@@ -122,7 +122,7 @@ def _reindex(node: ir.Reindex, args: Sequence[Tensor]) -> Values:
     return np.asarray(x.array[tuple(where)])
 
 
-def _positions(node: ir.Reindex, positions: Tensor, size: int) -> Tensor:
+def _positions(node: ir.Reindex, positions: LabelledArray, size: int) -> LabelledArray:
     """Positions from 0, checked."""
     values = positions.array
     wrong = ~((values >= 1) & (values <= size) & (values == np.round(values)))
@@ -131,7 +131,7 @@ def _positions(node: ir.Reindex, positions: Tensor, size: int) -> Tensor:
         message = f"position {value:g} is outside 1..{size}"
         raise Refusal(Diagnostic("NX424", message, node.span, "check the data used as an index"))
     whole: Any = values.astype(np.intp) - 1
-    return Tensor(whole, positions.labels)
+    return LabelledArray(whole, positions.labels)
 
 
 ROWS: dict[type[ir.Node], Callable[..., Values]] = {

@@ -9,13 +9,13 @@ import numpy as np
 from tp_compiler.diagnostics import Diagnostic
 from tp_compiler.finite.array_types import Values
 from tp_compiler.finite.blame import Refusal
-from tp_compiler.finite.eigenvalues import Entrywise, Function, Power
-from tp_compiler.finite.tensors import Tensor, align
+from tp_compiler.finite.eigenvalues import Entrywise, SpectralFunction, SpectralPower
+from tp_compiler.finite.tensors import LabelledArray, align
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.types import Index
 
 
-def linalg(node: ir.Linalg, args: Sequence[Tensor]) -> Values:
+def linalg(node: ir.Linalg, args: Sequence[LabelledArray]) -> Values:
     """The array of a Linalg node, of shape `node.type.shape`; computed in float64, returned in the dtype of K."""
     rest = tuple(i for i in node.type.indices if i not in (node.rows, node.cols))
     dtype = args[0].array.dtype
@@ -32,7 +32,7 @@ def linalg(node: ir.Linalg, args: Sequence[Tensor]) -> Values:
 _REASON = {"cholesky": "the matrix is not positive definite", "logdet": "the determinant is not positive"}
 
 
-def _matrix(node: ir.Linalg, x: Tensor, rest: tuple[Index, ...]) -> Values:
+def _matrix(node: ir.Linalg, x: LabelledArray, rest: tuple[Index, ...]) -> Values:
     """x over (*rest, rows, cols), those two in full size."""
     matrix = align(x, (*rest, node.rows, node.cols)).astype(np.float64)
     matrix = np.broadcast_to(matrix, (*matrix.shape[:-2], node.rows.size, node.rows.size))
@@ -41,7 +41,9 @@ def _matrix(node: ir.Linalg, x: Tensor, rest: tuple[Index, ...]) -> Values:
     return matrix
 
 
-def _value(node: ir.Linalg, k: Values, others: Sequence[Tensor], rest: tuple[Index, ...], tolerance: float) -> Values:
+def _value(
+    node: ir.Linalg, k: Values, others: Sequence[LabelledArray], rest: tuple[Index, ...], tolerance: float
+) -> Values:
     if node.op == "inv":
         return np.linalg.inv(_regular(node, k))
     if node.op == "solve":
@@ -59,14 +61,14 @@ def _value(node: ir.Linalg, k: Values, others: Sequence[Tensor], rest: tuple[Ind
     return _of_eigenvalues(node, k, others, rest)
 
 
-def _of_eigenvalues(node: ir.Linalg, k: Values, others: Sequence[Tensor], rest: tuple[Index, ...]) -> Values:
+def _of_eigenvalues(node: ir.Linalg, k: Values, others: Sequence[LabelledArray], rest: tuple[Index, ...]) -> Values:
     """pow and matfun, U f(λ) Uᵀ for K = U λ Uᵀ; their derivatives dpow and dmatfun in the direction of a symmetric B,
     U (F ∘ UᵀBU) Uᵀ with divided differences F (Daleckii, Krein 1965)."""
     values, vectors = np.linalg.eigh(k)
     back = vectors.swapaxes(-1, -2)
-    function: Function = Entrywise(node.fn)
+    function: SpectralFunction = Entrywise(node.fn)
     if node.op.endswith("pow"):
-        function = Power(align(others[-1], rest).astype(np.float64)[..., None])
+        function = SpectralPower(align(others[-1], rest).astype(np.float64)[..., None])
     if reason := function.undefined_at(values):
         raise _refusal(node, reason)
     if node.op in ("pow", "matfun"):

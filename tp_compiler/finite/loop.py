@@ -13,20 +13,20 @@ from tp_compiler.diagnostics import Diagnostic
 from tp_compiler.finite.array_types import Values
 from tp_compiler.finite.blame import Refusal
 from tp_compiler.finite.flow import States, flow
-from tp_compiler.finite.network import Network, Traces
+from tp_compiler.finite.network import FiniteNetwork, Traces
 from tp_compiler.finite.schedule import Steps
-from tp_compiler.finite.tensors import Tensor, align, labels_of, state_labels
+from tp_compiler.finite.tensors import LabelledArray, align, labels_of, state_labels
 from tp_compiler.finite.updates import Diverged, advance
 from tp_compiler.ir import nodes as ir
 
 
-def run(network: Network) -> tuple[dict[str, Values], dict[str, Diagnostic]]:
+def run(network: FiniteNetwork) -> tuple[dict[str, Values], dict[str, Diagnostic]]:
     """Computes everything in a network once: its outputs by name, and the failures of the others."""
     plan = network.plan
     network.evaluate(plan.before)
     if plan.steps is not None:
         network.traces = Traces()
-        Training(network, plan.steps, network.traces).run()
+        NetworkTraining(network, plan.steps, network.traces).run()
         network.forget(plan.steps.freed)
         for member in plan.steps.dropped:
             network.matrices.pop(member, None)
@@ -34,10 +34,10 @@ def run(network: Network) -> tuple[dict[str, Values], dict[str, Diagnostic]]:
     return network.outputs()
 
 
-class Training:
+class NetworkTraining:
     """The steps of one network."""
 
-    def __init__(self, network: Network, steps: Steps, traces: Traces):
+    def __init__(self, network: FiniteNetwork, steps: Steps, traces: Traces):
         self.network = network
         self.steps = steps
         self.traces = traces
@@ -70,7 +70,7 @@ class Training:
         if cause is not None:
             raise Diverged(state, cause)
         shape = (*state.type.shape, *(self.network.neurons(width) for _, width in state.type.slots))
-        value = Tensor(self.network.values[node], labels_of(node))
+        value = LabelledArray(self.network.values[node], labels_of(node))
         return np.array(np.broadcast_to(align(value, state_labels(state)), shape))
 
     def _go_on(self, k: int) -> None:

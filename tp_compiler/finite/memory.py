@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from tp_compiler.finite.bodies import held
 from tp_compiler.finite.flow import COPIES
-from tp_compiler.finite.schedule import Member, Phase, Plan, members
+from tp_compiler.finite.schedule import Member, NetworkPlan, Phase, members
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.types import Type, Width
 
@@ -21,7 +21,7 @@ class Peak:
     carried: int
 
 
-def peak(plan: Plan, neurons: Callable[[Width], int], tile: int) -> Peak:
+def peak(plan: NetworkPlan, neurons: Callable[[Width], int], tile: int) -> Peak:
     """`neurons` gives the size of a width class, `tile` the entries of the largest piece of an average."""
     count = _Count(plan, neurons, tile)
     steps = plan.steps
@@ -46,7 +46,7 @@ def peak(plan: Plan, neurons: Callable[[Width], int], tile: int) -> Peak:
 class _Count:
     """The entries alive while a plan is traversed."""
 
-    def __init__(self, plan: Plan, neurons: Callable[[Width], int], tile: int):
+    def __init__(self, plan: NetworkPlan, neurons: Callable[[Width], int], tile: int):
         self.plan, self.neurons, self.tile = plan, neurons, tile
         self.alive = self.peak = 0
         self.values: set[ir.Node] = set()

@@ -14,8 +14,8 @@ from tp_compiler.finite.array_types import Values
 from tp_compiler.finite.blame import Refusal, finite
 from tp_compiler.finite.linalg import linalg
 from tp_compiler.finite.scatter import scatter, scattered
-from tp_compiler.finite.schedule import Member, Phase, Plan, members
-from tp_compiler.finite.tensors import Tensor, align, contract, labels_of
+from tp_compiler.finite.schedule import Member, NetworkPlan, Phase, members
+from tp_compiler.finite.tensors import LabelledArray, align, contract, labels_of
 from tp_compiler.finite.tiles import TILE, Averager, blame_on, first_blamed
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.program import Output
@@ -37,10 +37,10 @@ class Traces:
 
 
 @dataclass
-class Network:
+class FiniteNetwork:
     """A network of width `n`; `key` is (seed, number of the network)."""
 
-    plan: Plan
+    plan: NetworkPlan
     n: int
     key: draws.Key
     dtype: type[np.floating] | np.dtype[np.floating] = np.float64
@@ -133,8 +133,8 @@ class Network:
             raise Refusal(blame)
         self.blamed[node] = blame
 
-    def _tensor(self, node: ir.Node) -> Tensor:
-        return Tensor(self.values[node], labels_of(node))
+    def _tensor(self, node: ir.Node) -> LabelledArray:
+        return LabelledArray(self.values[node], labels_of(node))
 
     def _value(self, node: ir.Node, dropped: set[Member]) -> Values:
         if isinstance(node, ir.MatMul):
@@ -240,16 +240,16 @@ class Network:
 
 
 ROWS: dict[type[ir.Node], Callable[..., Values]] = {
-    ir.Constant: Network._constant,
-    ir.Array: Network._array,
-    ir.Position: Network._position,
-    ir.InitialKet: Network._initial_ket,
-    ir.Clock: Network._clock,
-    ir.WidthPower: Network._width_power,
-    ir.Carry: Network._carry,
-    ir.Trace: Network._trace,
-    ir.Apply: Network._apply,
-    ir.Linalg: Network._linalg,
-    ir.Clt: Network._clt,
-    ir.Unavailable: Network._unavailable,
+    ir.Constant: FiniteNetwork._constant,
+    ir.Array: FiniteNetwork._array,
+    ir.Position: FiniteNetwork._position,
+    ir.InitialKet: FiniteNetwork._initial_ket,
+    ir.Clock: FiniteNetwork._clock,
+    ir.WidthPower: FiniteNetwork._width_power,
+    ir.Carry: FiniteNetwork._carry,
+    ir.Trace: FiniteNetwork._trace,
+    ir.Apply: FiniteNetwork._apply,
+    ir.Linalg: FiniteNetwork._linalg,
+    ir.Clt: FiniteNetwork._clt,
+    ir.Unavailable: FiniteNetwork._unavailable,
 }

@@ -14,8 +14,8 @@ from tp_compiler.finite.array_types import Values
 from tp_compiler.finite.loop import run
 from tp_compiler.finite.memory import peak
 from tp_compiler.finite.moments import covariances
-from tp_compiler.finite.network import Network, neurons
-from tp_compiler.finite.schedule import Plan, plan
+from tp_compiler.finite.network import FiniteNetwork, neurons
+from tp_compiler.finite.schedule import NetworkPlan, plan
 from tp_compiler.finite.tiles import TILE
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.program import Output, Program
@@ -62,7 +62,7 @@ def samples(
     done = 0
     for number in range(seeds):
         try:
-            values, lost = run(Network(found, width, (seed, number), kind, tile))
+            values, lost = run(FiniteNetwork(found, width, (seed, number), kind, tile))
         except KeyboardInterrupt:
             if not keep or done < 2:
                 raise
@@ -152,7 +152,9 @@ def _check(width: int, seeds: int, dtype: str) -> None:
         raise ProgramError([Diagnostic("NX430", f"there is no dtype `{dtype}`", None, "use `float32` or `float64`")])
 
 
-def _check_memory(found: Plan, width: int, seeds: int, itemsize: int, max_memory: float | None, tile: int) -> None:
+def _check_memory(
+    found: NetworkPlan, width: int, seeds: int, itemsize: int, max_memory: float | None, tile: int
+) -> None:
     if max_memory is None:
         max_memory = 0.8 * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     most = peak(found, lambda w: neurons(w, width), tile)

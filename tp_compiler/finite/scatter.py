@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tp_compiler.finite.array_types import Values
-from tp_compiler.finite.tensors import Labels, Tensor, align, contract, labels_of
+from tp_compiler.finite.tensors import LabelledArray, Labels, align, contract, labels_of
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.onehot import one_hot
 from tp_compiler.ir.types import Index
@@ -46,7 +46,7 @@ def scatter(node: ir.Node) -> Scatter | None:
     return None
 
 
-def scattered(node: ir.Contract, found: Scatter, at: Tensor, factors: Sequence[Tensor]) -> Values:
+def scattered(node: ir.Contract, found: Scatter, at: LabelledArray, factors: Sequence[LabelledArray]) -> Values:
     """The sum, with the dimensions of the node; a position outside the axis adds nothing."""
     out = labels_of(node)
     open_labels: Labels = tuple(x for x in out if x != found.index)
@@ -54,7 +54,7 @@ def scattered(node: ir.Contract, found: Scatter, at: Tensor, factors: Sequence[T
     reached = [x for x in at.labels if any(x in f.labels for f in factors)]
     rows = contract(factors, (*reached, *open_labels))
     shape = [size[x] for x in at.labels], [size[x] for x in open_labels]
-    whole = align(Tensor(rows, (*reached, *open_labels)), (*at.labels, *open_labels))
+    whole = align(LabelledArray(rows, (*reached, *open_labels)), (*at.labels, *open_labels))
     rows = np.broadcast_to(whole, (*shape[0], *shape[1])).reshape(-1, *shape[1])
     places = at.array.reshape(-1)
     inside = (places >= 1) & (places <= found.index.size) & (places == np.round(places))
@@ -64,4 +64,4 @@ def scattered(node: ir.Contract, found: Scatter, at: Tensor, factors: Sequence[T
         order = np.argsort(places, kind="stable")
         members, starts = np.unique(places[order], return_index=True)
         result[members.astype(np.intp) - 1] = np.add.reduceat(rows[chosen[order]], starts, axis=0)
-    return align(Tensor(result, (found.index, *open_labels)), out)
+    return align(LabelledArray(result, (found.index, *open_labels)), out)

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import product
 
-from tp_compiler.finite.bodies import Body, body_of, freed_after, held
+from tp_compiler.finite.bodies import TileBody, body_of, freed_after, held
 from tp_compiler.finite.scatter import scatter
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.program import Loop, Output
@@ -30,11 +30,11 @@ class Phase:
 
 
 @dataclass(eq=False)
-class Update:
+class StateUpdate:
     """The next values of the states that share the neurons of one matrix: computed tile by tile, written in place."""
 
     following: dict[ir.State, ir.Node]
-    body: Body
+    body: TileBody
 
     @property
     def slots(self) -> tuple[int, ...]:
@@ -56,7 +56,7 @@ class Steps:
     each: Phase
     last: Phase
     following: dict[ir.State, ir.Node]
-    updates: list[Update]
+    updates: list[StateUpdate]
     traces: dict[ir.Node, ir.Trace]
     freed: list[ir.Node]
     dropped: list[Member]
@@ -68,25 +68,25 @@ class Steps:
 
 
 @dataclass(eq=False)
-class Plan:
+class NetworkPlan:
     """The phases; `needs` are the held nodes that a node is computed from; `steps` is None if nothing is trained."""
 
     outputs: tuple[Output, ...]
     needs: Needs
-    bodies: dict[ir.Contract, Body]
+    bodies: dict[ir.Contract, TileBody]
     before: Phase
     steps: Steps | None
     after: Phase
 
 
-def plan(outputs: Iterable[Output], loop: Loop | None = None) -> Plan:
+def plan(outputs: Iterable[Output], loop: Loop | None = None) -> NetworkPlan:
     """The plan for the given outputs of a program with this training loop."""
     outputs = tuple(outputs)
     graph = _Graph()
     wanted = {o.node for o in outputs}
     after = graph.closure(wanted)
     if loop is None or not any(map(_of_the_loop, after)):
-        return Plan(outputs, graph.needs, graph.bodies, Phase([]), None, graph.phase(after, wanted))
+        return NetworkPlan(outputs, graph.needs, graph.bodies, Phase([]), None, graph.phase(after, wanted))
     traces = {n.args[0]: n for n in after if isinstance(n, ir.Trace)}
     following = graph.following(after, traces, loop.following)
     updates = _updates(following)
@@ -117,7 +117,7 @@ def plan(outputs: Iterable[Output], loop: Loop | None = None) -> Plan:
         durations=tuple(loop.duration(k) for k in range(loop.steps)) if loop.times else (),
     )
     before = graph.phase(static, {*inits, *roots, *graph.reads(each), *behind_reads}, {*matrices, *matrices_behind})
-    return Plan(outputs, graph.needs, graph.bodies, before, steps, graph.phase(behind, wanted))
+    return NetworkPlan(outputs, graph.needs, graph.bodies, before, steps, graph.phase(behind, wanted))
 
 
 class _Graph:
@@ -125,7 +125,7 @@ class _Graph:
 
     def __init__(self) -> None:
         self.needs: Needs = {}
-        self.bodies: dict[ir.Contract, Body] = {}
+        self.bodies: dict[ir.Contract, TileBody] = {}
 
     def closure(self, roots: Iterable[ir.Node]) -> list[ir.Node]:
         """Everything the roots are computed from, in topological order. Traces, states and the clock are given."""
@@ -193,13 +193,13 @@ def _of_the_loop(node: ir.Node) -> bool:
     return isinstance(node, ir.Trace | ir.Carry | ir.Clock | ir.Apply)
 
 
-def _updates(following: Mapping[ir.State, ir.Node]) -> list[Update]:
+def _updates(following: Mapping[ir.State, ir.Node]) -> list[StateUpdate]:
     """The states of matrices, grouped if they share the neurons of a matrix."""
     groups: dict[tuple[object, ...], dict[ir.State, ir.Node]] = {}
     for state, node in following.items():
         if state.is_matrix:
             groups.setdefault(state.type.slots, {})[state] = node
-    return [Update(group, body_of(list(group.values()))) for group in groups.values()]
+    return [StateUpdate(group, body_of(list(group.values()))) for group in groups.values()]
 
 
 def _members(order: Iterable[ir.Node]) -> dict[Member, None]:

@@ -13,7 +13,7 @@ from tp_compiler.diagnostics import Diagnostic
 from tp_compiler.finite import kernels
 from tp_compiler.finite.array_types import Mask, Values
 from tp_compiler.finite.blame import Refusal
-from tp_compiler.finite.tensors import Tensor, align
+from tp_compiler.finite.tensors import LabelledArray, align
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.types import Index
 from tp_compiler.shapes import Float
@@ -22,7 +22,7 @@ from tp_compiler.shapes import Float
 NULL = 1e-7
 
 
-def spectral(node: ir.Spectral, args: Sequence[Tensor]) -> Values:
+def spectral(node: ir.Spectral, args: Sequence[LabelledArray]) -> Values:
     """The array of a Spectral node, of shape `node.type.shape`."""
     rest = tuple(i for i in node.type.indices if i not in (node.rows, node.cols))
     batch = tuple(i.size for i in rest)
@@ -53,11 +53,11 @@ def spectral(node: ir.Spectral, args: Sequence[Tensor]) -> Values:
         result = back @ _changed(node, args, rest, inner, shift) @ back
     if not np.isfinite(result).all():
         raise _refusal(node, "the result overflows or is not real")
-    return np.asarray(align(Tensor(result, (*rest, node.rows, node.cols)), node.type.indices))
+    return np.asarray(align(LabelledArray(result, (*rest, node.rows, node.cols)), node.type.indices))
 
 
 def _changed(
-    node: ir.Spectral, args: Sequence[Tensor], rest: tuple[Index, ...], inner: Values, shift: Values
+    node: ir.Spectral, args: Sequence[LabelledArray], rest: tuple[Index, ...], inner: Values, shift: Values
 ) -> Values:
     """f(s + S) - f(s) for the matrix S of the operator in an orthonormal basis."""
     identity = np.eye(inner.shape[-1])
@@ -88,7 +88,12 @@ def _eigen(
 
 
 def _times(
-    node: ir.Spectral, args: Sequence[Tensor], rest: tuple[Index, ...], inner: Values, shift: Values, other: Values
+    node: ir.Spectral,
+    args: Sequence[LabelledArray],
+    rest: tuple[Index, ...],
+    inner: Values,
+    shift: Values,
+    other: Values,
 ) -> Values:
     """f(s + S) B for matrices in an orthonormal basis; on the null space of S, rounding errors of B are dropped."""
     values, vectors, null = _eigen(node, inner)

@@ -21,7 +21,7 @@ Label = Index | int
 Labels = tuple[Label, ...]
 
 
-class Tensor(NamedTuple):
+class LabelledArray(NamedTuple):
     """An array and the labels of its dimensions."""
 
     array: Values
@@ -38,7 +38,7 @@ def state_labels(state: State) -> Labels:
     return (*state.type.indices, *(slot for slot, _ in state.type.slots))
 
 
-def align(x: Tensor, labels: Sequence[Label]) -> Values:
+def align(x: LabelledArray, labels: Sequence[Label]) -> Values:
     """x with one dimension per entry of `labels`, in that order; size 1 where x lacks the label."""
     order = [x.labels.index(label) for label in labels if label in x.labels]
     array = x.array.transpose(order)
@@ -79,7 +79,7 @@ def _kept(labels: frozenset[Label], rest: Sequence[frozenset[Label]], out: Colle
     return frozenset(x for x in labels if x in out or any(x in other for other in rest))
 
 
-def contract(factors: Sequence[Tensor], out: Labels) -> Values:
+def contract(factors: Sequence[LabelledArray], out: Labels) -> Values:
     """The product of the factors summed over every label outside `out`, dimensions in the order of `out`."""
     sizes = {x: size for f in factors for x, size in zip(f.labels, f.array.shape, strict=True)}
     with np.errstate(all="ignore"):
@@ -90,15 +90,17 @@ def contract(factors: Sequence[Tensor], out: Labels) -> Values:
     return align(left[0], out)
 
 
-def _sum_alone(f: Tensor, before: Sequence[Tensor], after: Sequence[Tensor], out: Labels) -> Tensor:
+def _sum_alone(
+    f: LabelledArray, before: Sequence[LabelledArray], after: Sequence[LabelledArray], out: Labels
+) -> LabelledArray:
     elsewhere = {x for other in (*before, *after) for x in other.labels} | set(out)
     gone = tuple(k for k, x in enumerate(f.labels) if x not in elsewhere)
     if not gone:
         return f
-    return Tensor(np.asarray(f.array.sum(axis=gone)), tuple(x for x in f.labels if x in elsewhere))
+    return LabelledArray(np.asarray(f.array.sum(axis=gone)), tuple(x for x in f.labels if x in elsewhere))
 
 
-def _multiply(a: Tensor, b: Tensor, wanted: set[Label]) -> Tensor:
+def _multiply(a: LabelledArray, b: LabelledArray, wanted: set[Label]) -> LabelledArray:
     """The product of two factors, summed over the shared labels that are no longer needed."""
     gone = [x for x in a.labels if x in b.labels and x not in wanted]
     batch = [x for x in a.labels if x in b.labels and x in wanted]
@@ -106,7 +108,7 @@ def _multiply(a: Tensor, b: Tensor, wanted: set[Label]) -> Tensor:
     right = [x for x in b.labels if x not in a.labels]
     labels = (*batch, *left, *right)
     if not gone:
-        return Tensor(align(a, labels) * align(b, labels), labels)
+        return LabelledArray(align(a, labels) * align(b, labels), labels)
     size = {x: n for f in (a, b) for x, n in zip(f.labels, f.array.shape, strict=True)}
     shape = tuple(size[x] for x in labels)
     if batch and (not left or not right):
@@ -114,12 +116,12 @@ def _multiply(a: Tensor, b: Tensor, wanted: set[Label]) -> Tensor:
         names = {x: k for k, x in enumerate((*labels, *gone))}
         sub = [[names[x] for x in f.labels] for f in (a, b)]
         product: Any = np.einsum  # whose form with lists of numbers has no type
-        return Tensor(product(a.array, sub[0], b.array, sub[1], [names[x] for x in labels]), labels)
+        return LabelledArray(product(a.array, sub[0], b.array, sub[1], [names[x] for x in labels]), labels)
     rows, columns = _matrices(a, batch, left, gone), _matrices(b, batch, right, gone)
-    return Tensor(np.matmul(rows, columns.swapaxes(-1, -2)).reshape(shape), labels)
+    return LabelledArray(np.matmul(rows, columns.swapaxes(-1, -2)).reshape(shape), labels)
 
 
-def _matrices(f: Tensor, batch: list[Label], own: list[Label], gone: list[Label]) -> Values:
+def _matrices(f: LabelledArray, batch: list[Label], own: list[Label], gone: list[Label]) -> Values:
     """f as an array (batch, own, gone), without a copy if its layout allows it."""
     size = dict(zip(f.labels, f.array.shape, strict=True))
     count = [math.prod(size[x] for x in group) for group in (batch, own, gone)]

@@ -17,8 +17,8 @@ from tp_compiler.diagnostics import Diagnostic
 from tp_compiler.finite import instructions
 from tp_compiler.finite.array_types import Values
 from tp_compiler.finite.blame import Refusal, finite, undefined
-from tp_compiler.finite.bodies import Body, held
-from tp_compiler.finite.tensors import Label, Labels, Tensor, align, contract, labels_of, merge_order
+from tp_compiler.finite.bodies import TileBody, held
+from tp_compiler.finite.tensors import Label, LabelledArray, Labels, align, contract, labels_of, merge_order
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.types import Width
 
@@ -27,7 +27,7 @@ TILE = 1 << 19
 
 Ranges = Mapping[int, tuple[int, int]]
 Passing = dict[ir.Node, Values]
-_NO_BODY = Body([], [], {}, [], [])
+_NO_BODY = TileBody([], [], {}, [], [])
 
 
 @dataclass
@@ -36,7 +36,7 @@ class Averager:
 
     values: Mapping[ir.Node, Values]
     blamed: Mapping[ir.Node, Diagnostic]
-    bodies: Mapping[ir.Contract, Body]
+    bodies: Mapping[ir.Contract, TileBody]
     neurons: Callable[[Width], int]
     dtype: type[np.floating] | np.dtype[np.floating]
     tile: int = TILE
@@ -45,7 +45,7 @@ class Averager:
         """The array of a held Contract with slots."""
         return self._average(node, self.bodies.get(node, _NO_BODY), {}, {})
 
-    def _average(self, node: ir.Contract, body: Body, outer: Ranges, known: Passing) -> Values:
+    def _average(self, node: ir.Contract, body: TileBody, outer: Ranges, known: Passing) -> Values:
         """The mean on the tile `outer` of the enclosing averages; `known` holds their passing values there."""
         labels = labels_of(node)
         widths = {slot: self.neurons(width) for a in node.args for slot, width in a.type.slots}
@@ -64,11 +64,11 @@ class Averager:
             raise Refusal(undefined(node, ()))
         return out
 
-    def _tile(self, node: ir.Contract, body: Body, ranges: Ranges, known: Passing) -> Values:
+    def _tile(self, node: ir.Contract, body: TileBody, ranges: Ranges, known: Passing) -> Values:
         local = self.tile_of(body, ranges, known)
         return contract([self.tensor(a, ranges, local) for a in node.args], labels_of(node))
 
-    def tile_of(self, body: Body, ranges: Ranges, known: Passing) -> Passing:
+    def tile_of(self, body: TileBody, ranges: Ranges, known: Passing) -> Passing:
         """The passing values of a body on one tile, without those that are no longer needed."""
         local = dict(known)
         for inside, freed in zip(body.nodes, body.freed, strict=True):
@@ -77,21 +77,21 @@ class Averager:
                 local.pop(gone, None)
         return local
 
-    def _passing(self, node: ir.Node, body: Body, ranges: Ranges, local: Passing) -> Values:
+    def _passing(self, node: ir.Node, body: TileBody, ranges: Ranges, local: Passing) -> Values:
         if isinstance(node, ir.Contract) and node in body.inner:
             return self._average(node, body.inner[node], _within(ranges, node), local)
         return instructions.apply(node, [self.tensor(a, ranges, local) for a in node.args])
 
-    def tensor(self, node: ir.Node, ranges: Ranges, local: Passing) -> Tensor:
+    def tensor(self, node: ir.Node, ranges: Ranges, local: Passing) -> LabelledArray:
         if not held(node):
-            return Tensor(local[node], labels_of(node))
+            return LabelledArray(local[node], labels_of(node))
         array = self.values[node]
         labels = labels_of(node)
         if any(slot in ranges for slot, _ in node.type.slots):
             array = array[cut(labels, ranges)]
-        return Tensor(array, labels)
+        return LabelledArray(array, labels)
 
-    def _steps(self, node: ir.Contract, body: Body, outer: Ranges, free: Mapping[int, int]) -> dict[int, int]:
+    def _steps(self, node: ir.Contract, body: TileBody, outer: Ranges, free: Mapping[int, int]) -> dict[int, int]:
         """How many neurons of each free slot go into one tile: all of them, halved until the tile fits."""
         steps = dict(free)
         fixed = {slot: stop - start for slot, (start, stop) in outer.items()}
@@ -102,18 +102,18 @@ class Averager:
             steps[widest] = -(-steps[widest] // 2)
         return steps
 
-    def _cost(self, node: ir.Contract, body: Body, slots: Mapping[int, int]) -> int:
+    def _cost(self, node: ir.Contract, body: TileBody, slots: Mapping[int, int]) -> int:
         """Entries of the largest array made in a tile, the result of the average itself left out."""
         cost = max((_entries(inside, slots) for inside in body.nodes), default=0)
         factors = [labels_of(a) for a in node.args]
         sizes: dict[Label, int] = {x: _size(x, slots) for ls in factors for x in ls}
         return max(cost, merge_order(factors, labels_of(node), sizes)[1])
 
-    def _blame(self, node: ir.Contract, body: Body, ranges: Ranges, known: Passing) -> Diagnostic:
+    def _blame(self, node: ir.Contract, body: TileBody, ranges: Ranges, known: Passing) -> Diagnostic:
         blamed = self.blame_in(body, ranges, known)
         return first_blamed(node, blamed) or undefined(node, ())
 
-    def blame_in(self, body: Body, ranges: Ranges, known: Passing) -> dict[ir.Node, Diagnostic]:
+    def blame_in(self, body: TileBody, ranges: Ranges, known: Passing) -> dict[ir.Node, Diagnostic]:
         """The diagnostics of all that is not finite on this tile, which is computed once more for it."""
         local = dict(known)
         blamed = dict(self.blamed)
@@ -137,7 +137,7 @@ def blame_on(node: ir.Node, args: list[Values]) -> Diagnostic:
     # Only pow looks at two arguments entry by entry.
     if isinstance(node, ir.Map):
         labels = labels_of(node)
-        args = [align(Tensor(a, labels_of(n)), labels) for a, n in zip(args, node.args, strict=True)]
+        args = [align(LabelledArray(a, labels_of(n)), labels) for a, n in zip(args, node.args, strict=True)]
     return undefined(node, args)
 
 

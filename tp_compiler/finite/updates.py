@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping
 from tp_compiler.diagnostics import Diagnostic
 from tp_compiler.finite.array_types import Values
 from tp_compiler.finite.blame import finite, undefined
-from tp_compiler.finite.schedule import Update
-from tp_compiler.finite.tensors import Tensor, align, state_labels
+from tp_compiler.finite.schedule import StateUpdate
+from tp_compiler.finite.tensors import LabelledArray, align, state_labels
 from tp_compiler.finite.tiles import Averager, Ranges, cut
 from tp_compiler.ir import nodes as ir
 
@@ -29,7 +29,7 @@ class Diverged(Exception):
 
 
 def advance(
-    update: Update, states: Mapping[ir.State, Values], into: Mapping[ir.State, Values], averager: Averager
+    update: StateUpdate, states: Mapping[ir.State, Values], into: Mapping[ir.State, Values], averager: Averager
 ) -> None:
     """Writes the next values of the states into arrays (which may be those of the states). Raises Diverged or Refusal."""
     for ranges in _rows(update, states):
@@ -43,13 +43,13 @@ def advance(
             into[state][cut(state_labels(state), ranges)] = value
 
 
-def _fitting(state: ir.State, tile: Tensor, update: Update) -> Values:
+def _fitting(state: ir.State, tile: LabelledArray, update: StateUpdate) -> Values:
     """The tile over the labels of the state; a copy if it is a view of a state that is about to change."""
     array = align(tile, state_labels(state))
     return array.copy() if isinstance(update.following[state], ir.Carry) else array
 
 
-def _rows(update: Update, states: Mapping[ir.State, Values]) -> Iterator[Ranges]:
+def _rows(update: StateUpdate, states: Mapping[ir.State, Values]) -> Iterator[Ranges]:
     """Whole rows, as many as fit, so that tiles lie contiguously."""
     rows, columns = update.slots
     *_, height, width = next(states[state].shape for state in update.following)
@@ -59,7 +59,7 @@ def _rows(update: Update, states: Mapping[ir.State, Values]) -> Iterator[Ranges]
         yield {rows: (start, min(start + step, height)), columns: (0, width)}
 
 
-def _blame(update: Update, state: ir.State, ranges: Ranges, averager: Averager) -> Diagnostic:
+def _blame(update: StateUpdate, state: ir.State, ranges: Ranges, averager: Averager) -> Diagnostic:
     node = update.following[state]
     blamed = averager.blame_in(update.body, ranges, {})
     return blamed.get(node) or averager.blamed.get(node) or undefined(node, ())

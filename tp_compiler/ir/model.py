@@ -132,7 +132,7 @@ class Network:
 
 # training ------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True, eq=False)
-class Given:
+class PassedArgument:
     """An argument passed to an optimizer in the source: with `keyword` if one is written, otherwise by position."""
 
     name: str
@@ -141,7 +141,7 @@ class Given:
 
 
 @dataclass(frozen=True, eq=False)
-class Written:
+class WrittenTarget:
     """A target of an `update` line, as written."""
 
     name: str
@@ -158,8 +158,8 @@ class UpdateLine:
     rule: OnEntries | OnLayers | OnOperators
     on: str  # "", layers or operators
     arguments: Mapping[str, Node]
-    targets: tuple[Written, ...]
-    given: tuple[Given, ...]
+    targets: tuple[WrittenTarget, ...]
+    given: tuple[PassedArgument, ...]
     statement: Span
     span: Span
 

@@ -121,7 +121,7 @@ class Columns(Operator):
 
 
 @dataclass(frozen=True, eq=False)
-class Table(Operator):
+class FiniteMatrix(Operator):
     """A finite matrix: an operator from arrays over an axis to arrays, with entries over (rows, cols)."""
 
     node: ir.Node
@@ -303,7 +303,7 @@ def nodes(op: Operator) -> list[ir.Node]:
         match todo.pop():
             case Outer(left=left, right=right):
                 found += (left, right)
-            case Kernel(node=node) | Diagonal(node=node) | Columns(node=node) | Table(node=node):
+            case Kernel(node=node) | Diagonal(node=node) | Columns(node=node) | FiniteMatrix(node=node):
                 found.append(node)
             case Scaled(factor=factor, operator=inner):
                 found.append(factor)
@@ -336,8 +336,8 @@ def replaced(op: Operator, leaf: Callable[[Operator], Operator | None], node: Ca
             return Diagonal(node(own))
         case Columns(node=own, index=index):
             return Columns(node(own), index)
-        case Table(node=own, rows=first, cols=second):
-            return Table(node(own), first, second)
+        case FiniteMatrix(node=own, rows=first, cols=second):
+            return FiniteMatrix(node(own), first, second)
         case Scaled(factor=factor, operator=o):
             return Scaled(node(factor), inner(o))
         case Summed(operator=o, index=index):

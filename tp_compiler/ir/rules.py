@@ -308,7 +308,7 @@ class OperatorState:
 
 
 @dataclass(frozen=True, eq=False)
-class Named:
+class HostAnswer:
     """`name` is the answer of the host to `settled`, `eigenvectors`, `inputs` or `signals`."""
 
     name: str
@@ -344,7 +344,7 @@ class OperatorRule:
     the name `g` is the gradient."""
 
     count: ir.Node
-    steps: tuple[NumberState | OperatorState | Named | Mapped | Number, ...]
+    steps: tuple[NumberState | OperatorState | HostAnswer | Mapped | Number, ...]
     update: OperatorUpdate
 
     def run(self, host: OperatorHost) -> OperatorUpdate:
@@ -365,7 +365,7 @@ class OperatorRule:
                 case Number(symbol=own, value=value):
                     symbols.append(own)
                     values.append(value)
-                case Named(value=value):
+                case HostAnswer(value=value):
                     values.append(value)
                 case Mapped(parts=parts, symbols=own_symbols, body=body):
                     symbols += own_symbols
@@ -389,16 +389,16 @@ class _Operators:
     place: dict[str, op.Operator]
     put: Replay
 
-    def take(self, step: NumberState | OperatorState | Named | Mapped | Number) -> None:
+    def take(self, step: NumberState | OperatorState | HostAnswer | Mapped | Number) -> None:
         host = self.host
         match step:
             case NumberState(name=name, symbol=own, start=start, span=span):
                 self.put.place[own] = host.number(name, self.put(start), span)
             case OperatorState(name=name):
                 self.place[name] = host.operator(name)
-            case Named(name=name, question=question, value=tuple() as outputs, at=at):
+            case HostAnswer(name=name, question=question, value=tuple() as outputs, at=at):
                 self.place[name] = host.factor(question, self._outputs(outputs), at)
-            case Named(name=name, question=question, value=op.Operator() as value, at=at):
+            case HostAnswer(name=name, question=question, value=op.Operator() as value, at=at):
                 answer = host.settled if question == "settled" else host.eigenvectors
                 self.place[name] = answer(self.operator(value, at), at)
             case Mapped(name=name, parts=parts, at=at):

@@ -7,7 +7,7 @@ from html import escape
 
 import numpy as np
 
-from tp_compiler.report.numbers import Table, Written, axis_names, covariance_of, tables, write
+from tp_compiler.report.numbers import NumberTable, Written, axis_names, covariance_of, tables, write
 from tp_compiler.report.text import footer
 from tp_compiler.results import Array, Estimate, Run
 
@@ -49,7 +49,7 @@ def _tables(axes: tuple[str, ...], value: Array, error: Array) -> Iterator[str]:
         yield "<p>…</p>" if table is None else _table(table)
 
 
-def _table(table: Table) -> str:
+def _table(table: NumberTable) -> str:
     caption = f"<caption>{escape(table.caption)}</caption>" if table.caption else ""
     head = "".join(f"<th>{escape(text)}</th>" for text in (table.corner, *table.columns))
     rows = [

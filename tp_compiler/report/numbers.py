@@ -98,7 +98,7 @@ def covariance_of(estimate: Estimate) -> tuple[Array, Array] | None:
 
 
 @dataclass(frozen=True, eq=False)
-class Table:
+class NumberTable:
     """A two-dimensional part of an output: `cells[row][column]`, with headings; `None` marks left-out lines."""
 
     caption: str
@@ -117,7 +117,7 @@ def shorten(size: int, limit: int) -> list[int | None]:
 
 def tables(
     axes: tuple[str, ...], value: Array, error: Array, *, rows: int = 12, columns: int = 8, slices: int = 6
-) -> Iterator[Table | None]:
+) -> Iterator[NumberTable | None]:
     """The value as tables over its last two axes, one per position of the others; None if some are left out."""
     if value.ndim == 1:
         yield _column(axes[0], value, error, rows)
@@ -134,16 +134,16 @@ def tables(
         yield _matrix(caption, axes[-2:], value[at], error[at], rows, columns)
 
 
-def _column(axis: str, value: Array, error: Array, limit: int) -> Table:
+def _column(axis: str, value: Array, error: Array, limit: int) -> NumberTable:
     names = labels(axis, value.shape[0])
     rows: list[tuple[str, list[Written | None]]] = [
         ("…", [None]) if k is None else (names[k], [write(float(value[k]), float(error[k]))])
         for k in shorten(value.shape[0], limit)
     ]
-    return Table("", axis, [""], rows)
+    return NumberTable("", axis, [""], rows)
 
 
-def _matrix(caption: str, axes: tuple[str, ...], value: Array, error: Array, rows: int, columns: int) -> Table:
+def _matrix(caption: str, axes: tuple[str, ...], value: Array, error: Array, rows: int, columns: int) -> NumberTable:
     down, across = (labels(axis, size) for axis, size in zip(axes, value.shape, strict=True))
     shown = shorten(value.shape[1], columns)
     body: list[tuple[str, list[Written | None]]] = []
@@ -153,4 +153,4 @@ def _matrix(caption: str, axes: tuple[str, ...], value: Array, error: Array, row
         else:
             cells = [None if c is None else write(float(value[r, c]), float(error[r, c])) for c in shown]
             body.append((down[r], cells))
-    return Table(caption, "\\".join(axes), ["…" if c is None else across[c] for c in shown], body)
+    return NumberTable(caption, "\\".join(axes), ["…" if c is None else across[c] for c in shown], body)

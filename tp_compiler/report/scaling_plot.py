@@ -14,7 +14,7 @@ from tp_compiler.ir.model import Trainable
 from tp_compiler.scale.abcd import Layer
 from tp_compiler.scale.figures import table
 from tp_compiler.scale.numbers import HALF
-from tp_compiler.scale.optimizers import OPTIMIZERS, Entrywise, Kind, Optimizer, Untrained
+from tp_compiler.scale.optimizers import OPTIMIZERS, EntrywiseOptimizer, OptimizerScaling, ParameterKind, Untrained
 from tp_compiler.scale.points import Point
 from tp_compiler.scale.result import Scaling
 from tp_compiler.scale.verdict import Regime
@@ -41,10 +41,10 @@ def slice_point(s: Fraction, m: Fraction) -> Point:
 def classes(scaling: Scaling) -> dict[tuple[Fraction, Fraction], Regime]:
     """The class at every point of the grid."""
 
-    def entrywise(t: Trainable) -> Optimizer:
+    def entrywise(t: Trainable) -> OptimizerScaling:
         """Faithful points are the same for all optimizers; optimizers without d are treated as ignoring it."""
         found = scaling.choice(t)
-        return found if isinstance(found, Entrywise | Untrained) else OPTIMIZERS["SignSGD"]
+        return found if isinstance(found, EntrywiseOptimizer | Untrained) else OPTIMIZERS["SignSGD"]
 
     return {
         (s, m): scaling.analysis.judge(table(scaling.reading, entrywise, slice_point(s, m))).regime
@@ -58,7 +58,7 @@ def place(scaling: Scaling) -> tuple[Fraction, Fraction] | None:
     for row in scaling.main.rows.values():
         if row.output is not None:
             return scaling.verdict.r, -row.output
-        if row.raw.kind == Kind.OUTPUT:
+        if row.raw.kind == ParameterKind.OUTPUT:
             return scaling.verdict.r, -row.raw["init_std"] - row.raw["multiplier"]
     return None
 

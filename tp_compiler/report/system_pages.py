@@ -11,7 +11,7 @@ from typing import Any
 import sympy as sp
 from sympy.printing.precedence import PRECEDENCE
 
-from tp_compiler.equations.system import Clock, Equation, Matrix, System
+from tp_compiler.equations.system import Equation, LimitMatrix, System, TrainingClock
 from tp_compiler.equations.terms import DotPart, Entry, Expr, Ket, Stacked, Stein, reindex
 from tp_compiler.report import system_notes as notes
 from tp_compiler.report.line_breaking import broken
@@ -136,7 +136,7 @@ def _var(p: Any, inner: str) -> str:
     return rf"\operatorname{{Var}}({inner})" if isinstance(p, Latex) else f"Var({inner})"
 
 
-def _matrix(m: Matrix, p: Any) -> str:
+def _matrix(m: LimitMatrix, p: Any) -> str:
     """σ² and ρ of a matrix, and that its hats are jointly Gaussian."""
     name = p.operator("", m.name, tuple(p.doprint(i) for i in m.indices), False)
     rows, cols = m.widths
@@ -147,7 +147,7 @@ def _matrix(m: Matrix, p: Any) -> str:
     return f"{name}: {sigma} = {variance}{shape}" + (f"{p.between}{_trained(m, p)}" if m.update else "")
 
 
-def _trained(m: Matrix, p: Any) -> str:
+def _trained(m: LimitMatrix, p: Any) -> str:
     """W_t = W + ΔW_t, for a matrix that training changes."""
     assert m.update is not None
     time, *own = (p.doprint(i) for i in m.update.indices)
@@ -157,7 +157,7 @@ def _trained(m: Matrix, p: Any) -> str:
     return f"{p.operator('', m.name, (time, *own), False)} = {keep}{start} + {update}"
 
 
-def _clock(clock: Clock, p: Any, has_earlier: bool) -> str:
+def _clock(clock: TrainingClock, p: Any, has_earlier: bool) -> str:
     """The meaning of t."""
     time = p.doprint(clock.time)
     steps = ["0", "1", p.dots, str(clock.steps)]

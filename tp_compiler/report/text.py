@@ -9,7 +9,7 @@ import numpy as np
 
 from tp_compiler._version import __version__
 from tp_compiler.diagnostics import Diagnostic, printable
-from tp_compiler.report.numbers import Table, Written, axis_names, covariance_of, tables, write
+from tp_compiler.report.numbers import NumberTable, Written, axis_names, covariance_of, tables, write
 from tp_compiler.results import Array, Estimate, Run
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def _tables(axes: tuple[str, ...], value: Array, error: Array, *, rows: int = 12
         yield from _grid(table)
 
 
-def _grid(table: Table) -> Iterator[str]:
+def _grid(table: NumberTable) -> Iterator[str]:
     """Aligned columns; the heading of a lone column is left out."""
     lines = [[heading, *map(_cell, cells)] for heading, cells in table.rows]
     lines.insert(0, [table.corner, *table.columns])

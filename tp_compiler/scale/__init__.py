@@ -11,7 +11,7 @@ from tp_compiler.scale.abcd import sizes as sizes
 from tp_compiler.scale.indicators import Indicators as Indicators
 from tp_compiler.scale.indicators import indicators as indicators
 from tp_compiler.scale.optimizers import OPTIMIZERS as OPTIMIZERS
-from tp_compiler.scale.optimizers import Kind as Kind
+from tp_compiler.scale.optimizers import ParameterKind as ParameterKind
 from tp_compiler.scale.optimizers import kfac as kfac
 from tp_compiler.scale.optimizers import shampoo as shampoo
 from tp_compiler.scale.points import Point as Point

@@ -18,10 +18,10 @@ from tp_compiler.scale.exchange import alike
 from tp_compiler.scale.figures import Row, strict
 from tp_compiler.scale.growth import CONSTANT, NOTHING, Order
 from tp_compiler.scale.numbers import HALF, order, power
-from tp_compiler.scale.optimizers import Entrywise, Kind
-from tp_compiler.scale.program import Parameter, Reading
+from tp_compiler.scale.optimizers import EntrywiseOptimizer, ParameterKind
+from tp_compiler.scale.program import NetworkParameter, NetworkReading
 from tp_compiler.scale.symmetry import Symmetry
-from tp_compiler.scale.tropical import ABSENT, FIXED, Given, Members, Size, Sizes
+from tp_compiler.scale.tropical import ABSENT, FIXED, Given, Members, NodeSizes, Size
 from tp_compiler.scale.verdict import Condition, Question, Verdict
 from tp_compiler.transform.gradient import Leaf
 
@@ -43,7 +43,7 @@ class Architecture(Verdict):
 class Analysis:
     """A network with its gradients; `judge` determines the class for given rows of values."""
 
-    def __init__(self, reading: Reading):
+    def __init__(self, reading: NetworkReading):
         self.reading = reading
         self.forward = reading.order
         self.backward = reading.backward
@@ -55,12 +55,12 @@ class Analysis:
         )
         self.watched = self._watched()
 
-    def _sweep(self, nodes: list[ir.Node], sizes: Parts, rows: list[Row] | None, first: bool = True) -> Sizes:
+    def _sweep(self, nodes: list[ir.Node], sizes: Parts, rows: list[Row] | None, first: bool = True) -> NodeSizes:
         powers: Parts = {}
         for node, leaf in self.reading.powers.items():
             tied = [r for r in rows or () if r.output is not None and r.parameter.leaf is leaf]
             powers[node] = {(): Size(1 + tied[0].output if tied and tied[0].output is not None else CONSTANT)}
-        return Sizes(nodes, self.symmetry, Given(sizes | powers, self.reading.brackets), first, self.members)
+        return NodeSizes(nodes, self.symmetry, Given(sizes | powers, self.reading.brackets), first, self.members)
 
     def _watched(self) -> list[ir.Node]:
         """The kets that can move, the scalars that enter kets, and the readings."""
@@ -104,7 +104,7 @@ class Analysis:
             found[k], entries[k] = _step(row, natural)
         return found, entries
 
-    def _trained(self, rows: list[Row]) -> tuple[dict[int, Order], dict[int, Order], Sizes]:
+    def _trained(self, rows: list[Row]) -> tuple[dict[int, Order], dict[int, Order], NodeSizes]:
         """Updates, gradient entries and sizes in training: everything has moved, and products of two things that move count
         where nothing blows up without them."""
         starts = _starts(rows)
@@ -122,7 +122,7 @@ class Analysis:
                 break
         return found, entries, sizes
 
-    def _bursts(self, sizes: Sizes) -> bool:
+    def _bursts(self, sizes: NodeSizes) -> bool:
         return any(sizes.of[n].moves > 0 for n in self.watched)
 
     def _after(self, rows: list[Row], starts: Parts, found: dict[int, Order], early: bool, grow: bool = True) -> Parts:
@@ -131,9 +131,9 @@ class Analysis:
         after = {leaf: dict(parts) for leaf, parts in starts.items()}
         for k, row in enumerate(rows):
             p = row.parameter
-            if not early or p.zero or p.kind == Kind.OUTPUT:
+            if not early or p.zero or p.kind == ParameterKind.OUTPUT:
                 start = starts[p.leaf][p.declared.member].start
-                if grow and p.kind == Kind.OUTPUT and start != NOTHING:
+                if grow and p.kind == ParameterKind.OUTPUT and start != NOTHING:
                     start = max(start, found[k])
                 after[p.leaf][p.declared.member] = Size(start, found[k], p)
         return after
@@ -189,19 +189,19 @@ class Analysis:
                 notes.append(f"{name} does not learn at this initialisation: {why} in the limit")
         return tuple(notes)
 
-    def _first_step(self, rows: list[Row]) -> Sizes:
+    def _first_step(self, rows: list[Row]) -> NodeSizes:
         """Whatever blows up does so already in the first step, before the readout has grown."""
         found = self._updates(rows, first=True)[0]
         return self._sweep(self.forward, self._after(rows, _starts(rows), found, False, grow=False), rows)
 
-    def _shown(self, sizes: Sizes, wrong: Callable[[ir.Node], bool]) -> list[ir.Node]:
+    def _shown(self, sizes: NodeSizes, wrong: Callable[[ir.Node], bool]) -> list[ir.Node]:
         """The nodes to report: named nodes, readouts, and those at which something first goes wrong."""
         first = [n for n in self.watched if wrong(n) and not any(wrong(a) for a in n.args)]
         if first:
             return first
         return [n for n in self.watched if n in self.reading.names or n in self.reading.brackets]
 
-    def _off(self, initial: Sizes) -> Callable[[ir.Node], bool]:
+    def _off(self, initial: NodeSizes) -> Callable[[ir.Node], bool]:
         """Is a ket not as large as in natural units, or a scalar larger?"""
         watched = set(self.watched)
 
@@ -211,7 +211,7 @@ class Analysis:
 
         return off
 
-    def _at_init(self, sizes: Sizes) -> list[Condition]:
+    def _at_init(self, sizes: NodeSizes) -> list[Condition]:
         source, off, conditions = "[orders of magnitude; TP IVb (2.25)]", self._off(sizes), []
         for node in self._shown(sizes, off):
             text = f"{self.reading.name(node)} is {_order(sizes.of[node].start)} at initialisation"
@@ -233,13 +233,13 @@ class Analysis:
                 text = f"{name}: gradient entries are {_order(entries[k])}, and eps is {power(eps)}"
                 conditions.append(Condition(Question.FAITHFUL, source, holds, text))
             else:
-                degree = row.optimizer.degree if isinstance(row.optimizer, Entrywise) else None
+                degree = row.optimizer.degree if isinstance(row.optimizer, EntrywiseOptimizer) else None
                 what = f"is homogeneous of degree {degree}" if degree is not None else "scales with its gradient"
                 text = f"{name}: {row.optimizer.name} {what}, if eps and damping scale with what they are added to"
                 conditions.append(Condition(Question.FAITHFUL, source, True, text))
         return conditions
 
-    def _stable(self, sizes: Sizes) -> list[Condition]:
+    def _stable(self, sizes: NodeSizes) -> list[Condition]:
         source, watched = "[orders of magnitude; TP IVb (2.27)]", set(self.watched)
 
         def bursts(node: ir.Node) -> bool:
@@ -257,20 +257,20 @@ class Analysis:
         by = f", through updates of {size.cause.shown}" if size.cause is not None else ""
         return f"{self.reading.name(node)} moves by {_order(size.moves)}{by}"
 
-    def _nontrivial(self, sizes: Sizes) -> Condition:
+    def _nontrivial(self, sizes: NodeSizes) -> Condition:
         best = max(self.reading.brackets, key=lambda n: sizes.of[n].moves, default=None)
         change = sizes.of[best].moves if best is not None else NOTHING
         text = self._moves(best, sizes.of[best]) if best is not None else "there is no readout"
         return Condition(Question.NONTRIVIAL, "[TP IVb (2.28)]", change == 0, text)
 
-    def _features(self, fastest: Order, sizes: Sizes) -> Condition:
+    def _features(self, fastest: Order, sizes: NodeSizes) -> Condition:
         named = self.reading.names
         node = max(self.reading.features, key=lambda n: (sizes.of[n].moves, n in named), default=None)
         text = self._moves(node, sizes.of[node]) if node is not None else "there are no features"
         r = f"r = {-Fraction(fastest)}: " if fastest != NOTHING else ""
         return Condition(Question.FEATURES, "[TP IVb 2.8]", fastest == 0, r + text)
 
-    def _problems(self, initial: Sizes, sizes: Sizes, still: set[ir.Node]) -> list[str]:
+    def _problems(self, initial: NodeSizes, sizes: NodeSizes, still: set[ir.Node]) -> list[str]:
         """The first node of each name that is not Θ(1), or that does not move by Θ(1); `still`: those that never move."""
         found: dict[str, str] = {}
         off = self._off(initial)
@@ -289,7 +289,7 @@ class Analysis:
         return list(found.values())
 
 
-def _parts(sizes: Iterable[tuple[Parameter, Size]]) -> Parts:
+def _parts(sizes: Iterable[tuple[NetworkParameter, Size]]) -> Parts:
     found: Parts = {}
     for p, size in sizes:
         found.setdefault(p.leaf, {})[p.declared.member] = size

@@ -13,7 +13,15 @@ from fractions import Fraction
 
 from tp_compiler.ir import nodes as ir
 from tp_compiler.scale.figures import Row
-from tp_compiler.scale.optimizers import UNTRAINED, Gradient, Homogeneous, Kind, Relative, Rotational, Spectral
+from tp_compiler.scale.optimizers import (
+    UNTRAINED,
+    GradientSize,
+    Homogeneous,
+    ParameterKind,
+    Relative,
+    Rotational,
+    SpectralOptimizer,
+)
 
 ZERO = Fraction(0)
 
@@ -22,7 +30,7 @@ def constants(row: Row, clt: float | None) -> dict[str, float]:
     """The factors of a row's figures. `clt`: the ratio of the width, if outputs are brackets over its square root."""
     into, out = ratios(row)
     kind, root = row.raw.kind, ZERO if clt is None else _log(clt) / 2
-    reads = into / 2 if clt is not None and kind == Kind.OUTPUT else ZERO
+    reads = into / 2 if clt is not None and kind == ParameterKind.OUTPUT else ZERO
     found = {"init_std": _start(row, into - reads)}
     if row.optimizer is not UNTRAINED and not isinstance(row.optimizer, Rotational):
         gradient = _gradient(row, into, out, root)
@@ -42,7 +50,7 @@ def ratios(row: Row) -> tuple[Fraction, Fraction]:
     if isinstance(leaf, ir.MatrixSymbol):
         return _log(leaf.cols.ratio), _log(leaf.rows.ratio)
     own = _log(leaf.type.slots[0][1].ratio) if leaf.type.slots else ZERO
-    return (own, ZERO) if kind == Kind.OUTPUT else (ZERO, own)
+    return (own, ZERO) if kind == ParameterKind.OUTPUT else (ZERO, own)
 
 
 def law(row: Row) -> tuple[float | None, float | None]:
@@ -61,15 +69,15 @@ def law(row: Row) -> tuple[float | None, float | None]:
 def _start(row: Row, into: Fraction) -> float:
     """The factor of an entry at initialisation."""
     deviation = law(row)[1] or 1.0  # a deviation that is 0, or differs between entries, is reported separately
-    summed = {Kind.HIDDEN: into / 2, Kind.OUTPUT: into}.get(row.raw.kind, ZERO)
+    summed = {ParameterKind.HIDDEN: into / 2, ParameterKind.OUTPUT: into}.get(row.raw.kind, ZERO)
     return deviation * math.exp(-summed)
 
 
-def _gradient(row: Row, into: Fraction, out: Fraction, root: Fraction) -> Gradient:
+def _gradient(row: Row, into: Fraction, out: Fraction, root: Fraction) -> GradientSize:
     entry = root - out if row.raw.kind.writes_features else ZERO
     own = isinstance(row.optimizer, Homogeneous) and row.optimizer.whole and not row.optimizer.factored
-    operator = (own or isinstance(row.optimizer, Spectral)) and row.raw.kind == Kind.HIDDEN
-    return Gradient(entry, 2 * entry + (into if operator else out), into)
+    operator = (own or isinstance(row.optimizer, SpectralOptimizer)) and row.raw.kind == ParameterKind.HIDDEN
+    return GradientSize(entry, 2 * entry + (into if operator else out), into)
 
 
 def _number(node: ir.Node) -> float | None:

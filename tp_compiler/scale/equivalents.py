@@ -11,15 +11,15 @@ from functools import partial
 
 from tp_compiler.scale.figures import Row
 from tp_compiler.scale.numbers import HALF
-from tp_compiler.scale.optimizers import Gradient, Kind, Optimizer
+from tp_compiler.scale.optimizers import GradientSize, OptimizerScaling, ParameterKind
 from tp_compiler.scale.raw import Raw
 
 ZERO = Fraction(0)
 
 #: Title → the multiplier of a kind of parameter, as a power of n.
-MULTIPLIERS: dict[str, dict[Kind, Fraction]] = {
-    "output multiplier (TP V Table 8)": {Kind.OUTPUT: Fraction(-1)},
-    "one learning rate for SGD (TP V Table 9)": {Kind.INPUT: HALF, Kind.OUTPUT: -HALF},
+MULTIPLIERS: dict[str, dict[ParameterKind, Fraction]] = {
+    "output multiplier (TP V Table 8)": {ParameterKind.OUTPUT: Fraction(-1)},
+    "one learning rate for SGD (TP V Table 9)": {ParameterKind.INPUT: HALF, ParameterKind.OUTPUT: -HALF},
 }
 
 
@@ -32,7 +32,7 @@ def equivalents(rows: Mapping[str, Row]) -> dict[str, list[tuple[str, Raw]]]:
     return {title: table for title, table in found.items() if any(raw["multiplier"] != 0 for _, raw in table)}
 
 
-def _listed(given: Mapping[Kind, Fraction], row: Row) -> Fraction:
+def _listed(given: Mapping[ParameterKind, Fraction], row: Row) -> Fraction:
     return given.get(row.raw.kind, ZERO)
 
 
@@ -40,7 +40,7 @@ def _shifted(rows: Mapping[str, Row], multiplier: Callable[[Row], Fraction]) -> 
     return [(name, shifted(row.raw, row.optimizer, multiplier(row))) for name, row in rows.items()]
 
 
-def shifted(raw: Raw, optimizer: Optimizer, multiplier: Fraction) -> Raw:
+def shifted(raw: Raw, optimizer: OptimizerScaling, multiplier: Fraction) -> Raw:
     """The same parameter as W = n^multiplier w: w is n^-k as large, and its gradient n^k as large."""
     k = multiplier - raw["multiplier"]
     if k == 0 or "init_std" not in raw.figures or optimizer.name == "Nero":
@@ -49,8 +49,8 @@ def shifted(raw: Raw, optimizer: Optimizer, multiplier: Fraction) -> Raw:
     figures["init_std"] -= k
     if "lr" not in figures:
         return Raw(raw.kind, raw.optimizer, figures | {"multiplier": multiplier}, {})
-    g = Gradient.of(raw.kind, ZERO, weight=raw["init_std"])
-    h = Gradient.of(raw.kind, ZERO, k, figures["init_std"])
+    g = GradientSize.of(raw.kind, ZERO, weight=raw["init_std"])
+    h = GradientSize.of(raw.kind, ZERO, k, figures["init_std"])
     figures["lr"] -= optimizer.step(h) - optimizer.step(g) + k
     before, after = optimizer.scales(g), optimizer.scales(h)
     for name in before:

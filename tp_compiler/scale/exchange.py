@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.primitives import PRIMITIVES
 from tp_compiler.ir.types import Axis, Index
-from tp_compiler.scale.program import Reading
+from tp_compiler.scale.program import NetworkReading
 from tp_compiler.transform.gradient import Leaf
 
 #: Random values of the brackets; pinned numbers do not depend on them.
@@ -33,7 +33,7 @@ Table = dict[Positions, float]
 
 
 @dataclass(frozen=True)
-class Alike:
+class ExchangeableMembers:
     """The axes of members that start alike, the numbers pinned by them, and those among these that are 0."""
 
     axes: frozenset[Axis]
@@ -42,11 +42,11 @@ class Alike:
     brackets: tuple[ir.Node, ...]  # the brackets over the axes: if they fluctuate by order one, members are not alike
 
 
-def alike(reading: Reading, vanishes: Callable[[ir.Contract], bool]) -> Alike:
+def alike(reading: NetworkReading, vanishes: Callable[[ir.Contract], bool]) -> ExchangeableMembers:
     """Finds members that are alike in a trained network; `vanishes`: is this average 0 in the limit at initialisation?"""
     axes = frozenset(_axes(reading)) if reading.network.trains else frozenset()
     if not axes:
-        return Alike(axes, frozenset(), frozenset(), ())
+        return ExchangeableMembers(axes, frozenset(), frozenset(), ())
     numbers = [n for n in reading.backward if n.type.is_scalar]
     touched = _touched(reading.backward, axes)
     origin = _Draw(axes, 0, vanishes=vanishes)
@@ -68,7 +68,7 @@ def alike(reading: Reading, vanishes: Callable[[ir.Contract], bool]) -> Alike:
         if len(apart) == before:
             break
     inner = tuple(n for n in reading.order if n.type.is_scalar and _is_leaf(n) and _over(n.type.indices, axes))
-    return Alike(axes, pinned, zero, inner)
+    return ExchangeableMembers(axes, pinned, zero, inner)
 
 
 def _pinned(
@@ -90,7 +90,7 @@ def _over(indices: Iterable[object], axes: frozenset[Axis]) -> bool:
     return any(isinstance(i, Index) and i.axis in axes for i in indices)
 
 
-def _axes(reading: Reading) -> set[Axis]:
+def _axes(reading: NetworkReading) -> set[Axis]:
     """The axes of families of parameters whose members nothing in the program distinguishes."""
     found: set[Axis] = set()
     for p in reading.parameters:
@@ -272,4 +272,4 @@ class _Draw:
         raise ValueError
 
 
-__all__ = ["Alike", "alike"]
+__all__ = ["ExchangeableMembers", "alike"]

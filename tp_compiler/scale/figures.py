@@ -14,18 +14,18 @@ from tp_compiler.scale.numbers import HALF, power
 from tp_compiler.scale.optimizers import (
     OPTIMIZERS,
     UNTRAINED,
-    Entrywise,
-    Gradient,
+    EntrywiseOptimizer,
+    GradientSize,
     Homogeneous,
-    Kind,
-    Optimizer,
-    Scaled,
+    OptimizerScaling,
+    ParameterKind,
+    RescaledOptimizer,
     Untrained,
     kfac,
     shampoo,
 )
 from tp_compiler.scale.points import POINTS, Point, maximal_update
-from tp_compiler.scale.program import Parameter, Reading
+from tp_compiler.scale.program import NetworkParameter, NetworkReading
 from tp_compiler.scale.raw import Raw, faithful_d, raw
 from tp_compiler.transform.gradient import Leaf
 
@@ -36,7 +36,7 @@ Key = tuple[str, bool, Member]
 TIED: Key = ("output", False, ())
 
 #: The size of an entry of a parameter in natural units, as a power of n: W = w, |u> = w, |v> = n w.
-NATURAL = {Kind.HIDDEN: HALF, Kind.OUTPUT: Fraction(1)}
+NATURAL = {ParameterKind.HIDDEN: HALF, ParameterKind.OUTPUT: Fraction(1)}
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ class Row:
     `negligible`: eps is next to nothing at every width, as libraries have it.
     """
 
-    parameter: Parameter
-    optimizer: Optimizer
+    parameter: NetworkParameter
+    optimizer: OptimizerScaling
     raw: Raw
     output: Fraction | None = None
     negligible: bool = False
@@ -57,11 +57,13 @@ class Row:
         """An entry at initialisation, in natural units."""
         return self.raw["init_std"] + self.raw["multiplier"] + NATURAL.get(self.raw.kind, ZERO)
 
-    def gradient(self, natural: Fraction) -> Gradient:
+    def gradient(self, natural: Fraction) -> GradientSize:
         """The raw gradient if the natural one is n^natural."""
         kind = self.raw.kind
         entry = self.raw["multiplier"] + natural - kind.writes_features
-        return Gradient(entry, 2 * entry + kind.writes_features, Fraction(kind.reads_features), self.raw["init_std"])
+        return GradientSize(
+            entry, 2 * entry + kind.writes_features, Fraction(kind.reads_features), self.raw["init_std"]
+        )
 
     @property
     def trained(self) -> bool:
@@ -73,18 +75,18 @@ class Row:
         return self.raw.as_json() | extra
 
 
-Choice = Callable[[Trainable], Optimizer]
+Choice = Callable[[Trainable], OptimizerScaling]
 
 
 def chosen(optimizer: str | None) -> Choice:
     """The optimizer of each parameter: `optimizer` for all, else those of the program."""
 
-    def choose(t: Trainable) -> Optimizer:
+    def choose(t: Trainable) -> OptimizerScaling:
         if t.still:
             return UNTRAINED
         name = optimizer or t.optimizer or "Adam"
         if optimizer is None and t.entrywise and (not t.standard or name not in OPTIMIZERS) and t.optimizer:
-            return Scaled(name, "any function of entries: TP IVb Def 2.2.1 with faithful d")
+            return RescaledOptimizer(name, "any function of entries: TP IVb Def 2.2.1 with faithful d")
         if optimizer is None and t.optimizer is not None and not t.standard:
             return _own_optimizer(name, t)
         arguments = t.arguments if optimizer is None else {}
@@ -104,7 +106,7 @@ def chosen(optimizer: str | None) -> Choice:
     return choose
 
 
-def _own_optimizer(name: str, t: Trainable) -> Optimizer:
+def _own_optimizer(name: str, t: Trainable) -> OptimizerScaling:
     """An optimizer of the program that is not entrywise: its degree is derived from its body."""
     found = t.degree
     if isinstance(found, Homogeneity):
@@ -128,7 +130,7 @@ def _number(t: Trainable, arguments: Mapping[str, ir.Node], name: str) -> Fracti
     return value
 
 
-def table(reading: Reading, choose: Choice, point: str | Point | None = None) -> list[Row]:
+def table(reading: NetworkReading, choose: Choice, point: str | Point | None = None) -> list[Row]:
     """The rows of every parameter: at the program's own parametrization, or at a point."""
     network = reading.network
     name = network.parametrization if point is None else point
@@ -138,17 +140,17 @@ def table(reading: Reading, choose: Choice, point: str | Point | None = None) ->
         at = name if isinstance(name, Point) else POINTS[name]
         return [_row(p, choose(p.declared), at) for p in reading.parameters]
     base = maximal_update()
-    readout = next((p.declared for p in reading.parameters if p.kind == Kind.OUTPUT), None)
+    readout = next((p.declared for p in reading.parameters if p.kind == ParameterKind.OUTPUT), None)
     output = _own(network.rows, (readout.name, True, readout.member) if readout else TIED, base.output)
     rows = []
     for p in reading.parameters:
         own, optimizer = _own(network.rows, _key(p.declared), _of_kind(base, p.kind)), choose(p.declared)
-        at = replace(base, output=own if p.kind == Kind.OUTPUT else output)
+        at = replace(base, output=own if p.kind == ParameterKind.OUTPUT else output)
         if not has_d(optimizer) and "d" not in given(network.rows, _key(p.declared)):
             own = replace(own, d=faithful_d(at, p.kind, own))
         at = {
-            Kind.HIDDEN: replace(at, hidden=own), Kind.OUTPUT: replace(at, output=own),
-            Kind.SCALAR: replace(at, scalar=own),
+            ParameterKind.HIDDEN: replace(at, hidden=own), ParameterKind.OUTPUT: replace(at, output=own),
+            ParameterKind.SCALAR: replace(at, scalar=own),
         }.get(p.kind, replace(at, input=own))  # fmt: skip
         rows.append(_row(p, optimizer, at))
     _alike(rows, network.rows)
@@ -170,12 +172,12 @@ def given(rows: Sequence[Exponents], key: Key) -> dict[str, Fraction]:
     return {name: Fraction(x).limit_denominator(1000) for row in found for name, x in row.values.items()}
 
 
-def has_d(optimizer: Optimizer) -> bool:
+def has_d(optimizer: OptimizerScaling) -> bool:
     """Do gradients enter it with their own power of n? In matrix optimizers everything added to them scales with them."""
-    return isinstance(optimizer, Entrywise | Scaled | Untrained)
+    return isinstance(optimizer, EntrywiseOptimizer | RescaledOptimizer | Untrained)
 
 
-def left_out(reading: Reading, choose: Choice) -> Iterator[tuple[Parameter, str]]:
+def left_out(reading: NetworkReading, choose: Choice) -> Iterator[tuple[NetworkParameter, str]]:
     """Rows of the block that give a but omit c or d, and the consequences."""
     network, base = reading.network, maximal_update()
     for p in reading.parameters:
@@ -208,11 +210,15 @@ def _alike(rows: list[Row], exponents: Sequence[Exponents]) -> None:
             raise ProgramError([Diagnostic("NX604", message, at.span if at else None, remedy)])
 
 
-def _of_kind(point: Point, kind: Kind) -> Layer:
-    return {Kind.HIDDEN: point.hidden, Kind.OUTPUT: point.output, Kind.SCALAR: point.scalar}.get(kind, point.input)
+def _of_kind(point: Point, kind: ParameterKind) -> Layer:
+    return {
+        ParameterKind.HIDDEN: point.hidden,
+        ParameterKind.OUTPUT: point.output,
+        ParameterKind.SCALAR: point.scalar,
+    }.get(kind, point.input)
 
 
-def _row(p: Parameter, optimizer: Optimizer, at: Point) -> Row:
+def _row(p: NetworkParameter, optimizer: OptimizerScaling, at: Point) -> Row:
     try:
         found = raw(at, p.kind, optimizer)
     except ValueError as problem:
@@ -229,10 +235,10 @@ def _row(p: Parameter, optimizer: Optimizer, at: Point) -> Row:
     return Row(p, optimizer, found, -at.output.a if p.tied else None)
 
 
-def _standard(p: Parameter, optimizer: Optimizer) -> Row:
+def _standard(p: NetworkParameter, optimizer: OptimizerScaling) -> Row:
     """The convention of libraries: constant figures, but 1/√fan-in at initialisation."""
     std = -HALF if p.kind.reads_features else ZERO
-    g = Gradient.of(p.kind, HALF, weight=std)
+    g = GradientSize.of(p.kind, HALF, weight=std)
     figures = {"init_std": std} | ({"lr": ZERO} if optimizer is not UNTRAINED else {})
     figures |= {name: ZERO for name in optimizer.scales(g)}
     if optimizer.decays:
@@ -244,4 +250,4 @@ def _standard(p: Parameter, optimizer: Optimizer) -> Row:
 
 def strict(row: Row) -> bool:
     """Must eps be as large as the gradient for the optimizer's inputs to be Θ(1)?"""
-    return isinstance(row.optimizer, Entrywise) and row.optimizer.degree == 0 and row.optimizer.eps > 0
+    return isinstance(row.optimizer, EntrywiseOptimizer) and row.optimizer.degree == 0 and row.optimizer.eps > 0

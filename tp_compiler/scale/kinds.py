@@ -21,7 +21,7 @@ from tp_compiler.transform.gradient import Leaf
 
 
 @dataclass
-class Use:
+class BracketUse:
     """The brackets that a ket reads, and whether it enters features, too, and as what."""
 
     brackets: set[ir.Node] = field(default_factory=set)
@@ -44,13 +44,13 @@ class _Path:
     matrices: int = 0  # that it is multiplied by
 
 
-def uses(roots: Iterable[ir.Node], leaves: set[ir.Node], still: Collection[ir.Node] = ()) -> dict[ir.Node, Use]:
+def uses(roots: Iterable[ir.Node], leaves: set[ir.Node], still: Collection[ir.Node] = ()) -> dict[ir.Node, BracketUse]:
     """The uses of the kets among `leaves` in the network with results `roots`; those in `still` are not trained."""
     order = reachable(roots)
     kets = {leaf for leaf in leaves if leaf.type.is_ket}
     images = _images(order, kets)
     carriers = {node: path for node, path in images.items() if not path.matrices}
-    found: dict[ir.Node, Use] = defaultdict(Use)
+    found: dict[ir.Node, BracketUse] = defaultdict(BracketUse)
     for node in order:
         chosen = _chosen(node, images, still)
         for arg in node.args:
@@ -66,7 +66,7 @@ def uses(roots: Iterable[ir.Node], leaves: set[ir.Node], still: Collection[ir.No
     return dict(found)
 
 
-def readouts(bracket: ir.Node, used: dict[ir.Node, Use]) -> list[tuple[ir.Node, Use]]:
+def readouts(bracket: ir.Node, used: dict[ir.Node, BracketUse]) -> list[tuple[ir.Node, BracketUse]]:
     """The parameters that read a bracket."""
     return [(leaf, use) for leaf, use in used.items() if bracket in use.brackets]
 

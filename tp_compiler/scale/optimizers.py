@@ -1,7 +1,7 @@
 """Optimizers, one row each: how large a step is, and which hyperparameters scale with the gradient.
 
 A layer's raw gradient is G = Σ_b δ_b x_bᵀ over a batch of fixed size. Three exponents say how large it is
-(`Gradient`); a row turns them into the exponent u of Δw x for learning rate 1, and into those of eps or damping. A
+(`GradientSize`); a row turns them into the exponent u of Δw x for learning rate 1, and into those of eps or damping. A
 learning rate n^(−r − u) then moves the layer's output by n^-r.
 
 Sources: TP IVb 2.1, 2.2; Ishikawa and Karakida (arXiv 2312.12226), Prop. 4.1 and Table 1, for K-FAC and Shampoo; Qiu et
@@ -19,7 +19,7 @@ from tp_compiler.scale.numbers import HALF, Exponent, exact, power
 ZERO, ONE = Fraction(0), Fraction(1)
 
 
-class Kind(StrEnum):
+class ParameterKind(StrEnum):
     """The sizes that a parameter connects: n is any width; inputs and outputs have fixed size."""
 
     INPUT = "input"  #: fixed to n
@@ -32,16 +32,16 @@ class Kind(StrEnum):
     @property
     def reads_features(self) -> bool:
         """The layer sums over n inputs."""
-        return self in (Kind.HIDDEN, Kind.OUTPUT)
+        return self in (ParameterKind.HIDDEN, ParameterKind.OUTPUT)
 
     @property
     def writes_features(self) -> bool:
         """The layer has n outputs."""
-        return self not in (Kind.OUTPUT, Kind.SCALAR)
+        return self not in (ParameterKind.OUTPUT, ParameterKind.SCALAR)
 
 
 @dataclass(frozen=True)
-class Gradient:
+class GradientSize:
     """Exponents: an entry of δ is n^entry, the eigenvalues |δ|² of Σ δδᵀ are n^signals, |x|² of Σ xxᵀ are n^inputs.
 
     `weight`: an entry of w is n^weight.
@@ -53,49 +53,51 @@ class Gradient:
     weight: Fraction = ZERO
 
     @classmethod
-    def of(cls, kind: Kind, readout: Fraction, multiplier: Fraction = ZERO, weight: Fraction = ZERO) -> Gradient:
+    def of(
+        cls, kind: ParameterKind, readout: Fraction, multiplier: Fraction = ZERO, weight: Fraction = ZERO
+    ) -> GradientSize:
         """At a layer W = n^multiplier w, where an entry of the readout is n^-readout (TP IVb 2.8.1 for the entries)."""
         entry = multiplier - (readout if kind.writes_features else ZERO)
         return cls(entry, 2 * entry + kind.writes_features, Fraction(kind.reads_features), weight)
 
 
 @dataclass(frozen=True)
-class Optimizer:
+class OptimizerScaling:
     """A row. Decoupled weight decay (w ← (1 − lr·weight_decay) w) is offered where `decays`."""
 
     name: str
     source: str
     decays: bool = False
 
-    def step(self, g: Gradient) -> Fraction:
+    def step(self, g: GradientSize) -> Fraction:
         """The exponent of Δw x for learning rate 1."""
         raise NotImplementedError
 
-    def why(self, g: Gradient) -> str:
+    def why(self, g: GradientSize) -> str:
         """The same as a sentence."""
         raise NotImplementedError
 
-    def scales(self, g: Gradient) -> dict[str, tuple[Fraction, str]]:
+    def scales(self, g: GradientSize) -> dict[str, tuple[Fraction, str]]:
         """Hyperparameters that are added to something of the gradient: exponent and reason."""
         return {}
 
 
 @dataclass(frozen=True)
-class Entrywise(Optimizer):
+class EntrywiseOptimizer(OptimizerScaling):
     """Q acts on entries and has a degree: TP IVb 2.1."""
 
     degree: Fraction = ONE
     eps: int = 0  #: eps is added to this power of a gradient entry; 0: no eps
 
-    def step(self, g: Gradient) -> Fraction:
+    def step(self, g: GradientSize) -> Fraction:
         return self.degree * g.entry + g.inputs
 
-    def why(self, g: Gradient) -> str:
+    def why(self, g: GradientSize) -> str:
         entry = self.degree * g.entry
         what = f"gradient entries are {power(g.entry)}, those of an update {power(entry)}"
         return what + (f", and n of them add up, aligned with the inputs: {power(entry + 1)}" if g.inputs else "")
 
-    def scales(self, g: Gradient) -> dict[str, tuple[Fraction, str]]:
+    def scales(self, g: GradientSize) -> dict[str, tuple[Fraction, str]]:
         if not self.eps:
             return {}
         entry = "a gradient entry" if self.eps == 1 else "the square of a gradient entry"
@@ -103,17 +105,17 @@ class Entrywise(Optimizer):
 
 
 @dataclass(frozen=True)
-class Scaled(Optimizer):
+class RescaledOptimizer(OptimizerScaling):
     """Any entrywise Q: the gradient is multiplied by `gradient`, so that Q receives and returns Θ(1) entries."""
 
-    def step(self, g: Gradient) -> Fraction:
+    def step(self, g: GradientSize) -> Fraction:
         return g.inputs
 
-    def why(self, g: Gradient) -> str:
+    def why(self, g: GradientSize) -> str:
         what = f"gradient entries times {power(-g.entry)} are 1, and so are those of an update"
         return what + (f"; n of them add up, aligned with the inputs: {power(g.inputs)}" if g.inputs else "")
 
-    def scales(self, g: Gradient) -> dict[str, tuple[Fraction, str]]:
+    def scales(self, g: GradientSize) -> dict[str, tuple[Fraction, str]]:
         return {
             "gradient": (
                 -g.entry,
@@ -123,27 +125,27 @@ class Scaled(Optimizer):
 
 
 @dataclass(frozen=True)
-class Untrained(Optimizer):
+class Untrained(OptimizerScaling):
     """No optimizer: the parameter stays as it was drawn."""
 
 
 @dataclass(frozen=True)
-class Factored(Optimizer):
+class Factored(OptimizerScaling):
     """(B + ρ_B)^-e_B G (A + ρ_A)^-e_A with A = Σ xxᵀ and B = Σ δδᵀ over the batch: K-FAC (1, 1), FOOF (0, 1)."""
 
     left: Fraction = ONE
     right: Fraction = ONE
 
-    def step(self, g: Gradient) -> Fraction:
+    def step(self, g: GradientSize) -> Fraction:
         return g.entry - self.left * g.signals + (1 - self.right) * g.inputs
 
-    def why(self, g: Gradient) -> str:
+    def why(self, g: GradientSize) -> str:
         return (
             f"Δw x is δ |x|² (|δ|²)^-({self.left}) (|x|²)^-({self.right}), where δ is {power(g.entry)}, "
             f"|δ|² {power(g.signals)} and |x|² {power(g.inputs)}: {power(self.step(g))}"
         )
 
-    def scales(self, g: Gradient) -> dict[str, tuple[Fraction, str]]:
+    def scales(self, g: GradientSize) -> dict[str, tuple[Fraction, str]]:
         found = {}
         if self.left:
             found["damping_left"] = (g.signals, f"eigenvalues of Σ δδᵀ are |δ|², {power(g.signals)}")
@@ -153,23 +155,23 @@ class Factored(Optimizer):
 
 
 @dataclass(frozen=True)
-class Spectral(Optimizer):
+class SpectralOptimizer(OptimizerScaling):
     """(GGᵀ + ρ)^-e_L G (GᵀG + ρ)^-e_R: Shampoo; only s = e_L + e_R matters. Muon is s = 1/2 without damping."""
 
     left: Fraction = Fraction(1, 4)
     right: Fraction = Fraction(1, 4)
     damped: bool = True
 
-    def step(self, g: Gradient) -> Fraction:
+    def step(self, g: GradientSize) -> Fraction:
         return g.entry + g.inputs - (self.left + self.right) * (g.signals + g.inputs)
 
-    def why(self, g: Gradient) -> str:
+    def why(self, g: GradientSize) -> str:
         return (
             f"Δw x is δ |x|² (|δ|² |x|²)^-({self.left + self.right}), where δ is {power(g.entry)}, "
             f"|δ|² {power(g.signals)} and |x|² {power(g.inputs)}: {power(self.step(g))}"
         )
 
-    def scales(self, g: Gradient) -> dict[str, tuple[Fraction, str]]:
+    def scales(self, g: GradientSize) -> dict[str, tuple[Fraction, str]]:
         size = g.signals + g.inputs
         if not self.damped or self.left + self.right == 0:
             return {}
@@ -177,19 +179,19 @@ class Spectral(Optimizer):
 
 
 @dataclass(frozen=True)
-class Rotated(Spectral):
+class Rotated(SpectralOptimizer):
     """SOAP: Adam in the eigenbases of GGᵀ and GᵀG, where the entries of G are of the size of its singular values."""
 
     left: Fraction = HALF
     right: Fraction = ZERO
 
-    def scales(self, g: Gradient) -> dict[str, tuple[Fraction, str]]:
+    def scales(self, g: GradientSize) -> dict[str, tuple[Fraction, str]]:
         size = (g.signals + g.inputs) / 2
         return {"eps": (size, f"eps is added to singular values of G, which are |δ| |x|, {power(size)}")}
 
 
 @dataclass(frozen=True)
-class Homogeneous(Optimizer):
+class Homogeneous(OptimizerScaling):
     """An optimizer of the program, homogeneous in its gradient |δ><x|: `whole` operators with singular values |δ|^signals |x|^inputs,
     or entries of that degree. `added`: hyperparameters, with the degrees of what they are added to."""
 
@@ -199,14 +201,14 @@ class Homogeneous(Optimizer):
     whole: bool = True
     factored: bool = False
 
-    def _size(self, g: Gradient, signals: Fraction, inputs: Fraction) -> Fraction:
+    def _size(self, g: GradientSize, signals: Fraction, inputs: Fraction) -> Fraction:
         return (signals * g.signals + inputs * g.inputs) / 2 if self.whole else signals * g.entry
 
-    def step(self, g: Gradient) -> Fraction:
+    def step(self, g: GradientSize) -> Fraction:
         along = g.entry - g.signals / 2 + g.inputs / 2 if self.whole else g.inputs
         return self._size(g, self.signals, self.inputs) + along
 
-    def why(self, g: Gradient) -> str:
+    def why(self, g: GradientSize) -> str:
         if not self.whole:
             entry = self._size(g, self.signals, self.inputs)
             return f"of degree {self.signals}: gradient entries are {power(g.entry)}, those of an update {power(entry)}"
@@ -215,7 +217,7 @@ class Homogeneous(Optimizer):
             f"|δ|² {power(g.signals)} and |x|² {power(g.inputs)}: {power(self.step(g))}"
         )
 
-    def scales(self, g: Gradient) -> dict[str, tuple[Fraction, str]]:
+    def scales(self, g: GradientSize) -> dict[str, tuple[Fraction, str]]:
         found = {}
         for name, signals, inputs in self.added:
             size = self._size(g, signals, inputs)
@@ -225,18 +227,18 @@ class Homogeneous(Optimizer):
 
 
 @dataclass(frozen=True)
-class Rotational(Optimizer):
+class Rotational(OptimizerScaling):
     """Nero: rows of unit norm, each turned by an angle lr."""
 
-    def step(self, g: Gradient) -> Fraction:
+    def step(self, g: GradientSize) -> Fraction:
         return g.inputs / 2
 
-    def why(self, g: Gradient) -> str:
+    def why(self, g: GradientSize) -> str:
         return f"a row turns by lr in the direction of x, and |x| is {power(g.inputs / 2)}"
 
 
 @dataclass(frozen=True)
-class Relative(Optimizer):
+class Relative(OptimizerScaling):
     """Steps proportional to the weights (norm(p) times a direction of norm 1): LARS, LAMB, Adafactor.
 
     `eps` and `beside`: what is added to a gradient entry, and what is compared with the size of the weights.
@@ -245,14 +247,14 @@ class Relative(Optimizer):
     eps: str = ""
     beside: str = ""
 
-    def step(self, g: Gradient) -> Fraction:
+    def step(self, g: GradientSize) -> Fraction:
         return g.weight + g.inputs
 
-    def why(self, g: Gradient) -> str:
+    def why(self, g: GradientSize) -> str:
         what = f"entries of an update are as large as those of w, {power(g.weight)}"
         return what + (f", and n of them add up, aligned with the inputs: {power(self.step(g))}" if g.inputs else "")
 
-    def scales(self, g: Gradient) -> dict[str, tuple[Fraction, str]]:
+    def scales(self, g: GradientSize) -> dict[str, tuple[Fraction, str]]:
         found = {}
         if self.eps:
             found[self.eps] = (g.entry, f"{self.eps} is added to a gradient entry, which is {power(g.entry)}")
@@ -261,14 +263,14 @@ class Relative(Optimizer):
         return found
 
 
-def _entrywise(name: str, degree: int, source: str, eps: int = 0, decays: bool = False) -> Entrywise:
-    return Entrywise(name, source, decays, Fraction(degree), eps)
+def _entrywise(name: str, degree: int, source: str, eps: int = 0, decays: bool = False) -> EntrywiseOptimizer:
+    return EntrywiseOptimizer(name, source, decays, Fraction(degree), eps)
 
 
-def shampoo(left: Exponent = "1/4", right: Exponent | None = None) -> Spectral:
+def shampoo(left: Exponent = "1/4", right: Exponent | None = None) -> SpectralOptimizer:
     """Shampoo with any powers; one of them may be 0."""
     powers = exact(left), exact(left if right is None else right)
-    return Spectral("Shampoo", "Qiu et al. Table 1; Ishikawa and Karakida Table 1 (s = 1/2)", False, *powers)
+    return SpectralOptimizer("Shampoo", "Qiu et al. Table 1; Ishikawa and Karakida Table 1 (s = 1/2)", False, *powers)
 
 
 def kfac(left: Exponent = 1, right: Exponent = 1) -> Factored:
@@ -297,7 +299,7 @@ _ROWS = (
     kfac(),
     Factored("FOOF", "Ishikawa and Karakida Table 1 with e_B = 0", False, ZERO, ONE),
     shampoo(),
-    Spectral("Muon", "Qiu et al. Table 1: s = 1/2", True, HALF, ZERO, damped=False),
+    SpectralOptimizer("Muon", "Qiu et al. Table 1: s = 1/2", True, HALF, ZERO, damped=False),
     Rotated("SOAP", "Qiu et al. Table 1, with one block for all", True),
     Relative("LARS", "TP IVb 2.10.2; TP V B.3", True),
     Relative("LAMB", "TP IVb 2.10.2; TP V B.3", True, "eps"),
@@ -306,4 +308,4 @@ _ROWS = (
 )
 
 #: The rows by name.
-OPTIMIZERS: dict[str, Optimizer] = {row.name: row for row in _ROWS}
+OPTIMIZERS: dict[str, OptimizerScaling] = {row.name: row for row in _ROWS}

@@ -18,19 +18,19 @@ from tp_compiler.ir.build import Builder
 from tp_compiler.ir.model import Member, Network, Trainable, meet
 from tp_compiler.ir.types import Type
 from tp_compiler.ir.walk import reachable, rewrite
-from tp_compiler.scale.kinds import Use, centred, readouts, uses
+from tp_compiler.scale.kinds import BracketUse, centred, readouts, uses
 from tp_compiler.scale.numbers import HALF
-from tp_compiler.scale.optimizers import Kind
+from tp_compiler.scale.optimizers import ParameterKind
 from tp_compiler.transform.gradient import Gradient, Leaf
 
 
 @dataclass(frozen=True, eq=False)
-class Parameter:
+class NetworkParameter:
     """A parameter, its place in the network, and how it is used there."""
 
     declared: Trainable
     leaf: Leaf
-    kind: Kind
+    kind: ParameterKind
     role: str
     shown: str
     tied: bool = False
@@ -44,13 +44,13 @@ class Parameter:
 
 
 @dataclass(eq=False)
-class Reading:
+class NetworkReading:
     """The network of a program. `order` lists all its nodes, `backward` the gradients by every parameter."""
 
     network: Network
     build: Builder
     roots: tuple[ir.Node, ...]
-    parameters: tuple[Parameter, ...]
+    parameters: tuple[NetworkParameter, ...]
     names: dict[ir.Node, str]
     spans: dict[ir.Node, Span] = field(default_factory=dict)  # where the source says it
     powers: dict[ir.Node, ir.Node] = field(default_factory=dict)  # powers of n at brackets, by the tied ket that reads
@@ -99,7 +99,7 @@ class Reading:
     @cached_property
     def features(self) -> list[ir.Node]:
         """The kets of the network that training can move, without the readouts themselves."""
-        read = {p.leaf for p in self.parameters if p.kind == Kind.OUTPUT and not p.tied}
+        read = {p.leaf for p in self.parameters if p.kind == ParameterKind.OUTPUT and not p.tied}
         return [n for n, leaves in self.moving.items() if n.type.slots and not leaves <= read]
 
     @cached_property
@@ -121,7 +121,7 @@ class Reading:
                     found[leaf].append(((None,) * len(own), (gradient.by(leaf, own),)))
         return found
 
-    def gradient(self, parameter: Parameter) -> list[tuple[ir.Node, ...]]:
+    def gradient(self, parameter: NetworkParameter) -> list[tuple[ir.Node, ...]]:
         """The terms of one parameter, or of a part of a family."""
         terms = self.gradients[parameter.leaf]
         return [term for part, term in terms if meet(part, parameter.declared.member)]
@@ -137,7 +137,7 @@ class Reading:
         return self.names.get(node) or " ".join(self.spans.get(node, node.span).text.split())
 
 
-def read(network: Network) -> Reading:
+def read(network: Network) -> NetworkReading:
     """A network as exponents see it. Raises ProgramError NX600 (no parameter), NX602 (not analysed)."""
     trainable = [t for t in network.parameters if not t.still]
     if not trainable:
@@ -152,7 +152,7 @@ def read(network: Network) -> Reading:
     drawn = {t.leaf: t for t in network.parameters if t.still and isinstance(t.leaf, ir.Node)}
     used = uses(chosen, {leaf for leaf in (*leaves.values(), *drawn) if isinstance(leaf, ir.Node)}, drawn)
     for leaf, t in drawn.items():
-        use = used.get(leaf, Use())
+        use = used.get(leaf, BracketUse())
         if (
             use.output
             and not use.vector
@@ -174,7 +174,7 @@ def read(network: Network) -> Reading:
     for p in parameters:
         if isinstance(p.leaf, ir.Node):
             names.setdefault(p.leaf, f"|{p.declared.name}>" if p.declared.ket else p.declared.name)
-    return Reading(network, build, roots, parameters, names, spans, powers)
+    return NetworkReading(network, build, roots, parameters, names, spans, powers)
 
 
 def _call(names: dict[ir.Node, str], node: ir.Node, name: str) -> None:
@@ -207,7 +207,7 @@ def _start(node: ir.Node) -> ir.Node | None:
 
 
 def _scaled(
-    build: Builder, roots: list[ir.Node], used: dict[ir.Node, Use]
+    build: Builder, roots: list[ir.Node], used: dict[ir.Node, BracketUse]
 ) -> tuple[tuple[ir.Node, ...], dict[ir.Node, ir.Node], dict[ir.Node, ir.Node]]:
     """`clt` brackets written as √n times natural ones, and a power of n, open as yet, before those of tied kets."""
     powers: dict[ir.Node, ir.Node] = {}
@@ -233,19 +233,19 @@ def _scaled(
     return tuple(rewrite(build, r, rule, r.span, done, made) for r in roots), powers, done
 
 
-def _parameter(declared: Trainable, leaf: Leaf, used: dict[ir.Node, Use]) -> Parameter:
+def _parameter(declared: Trainable, leaf: Leaf, used: dict[ir.Node, BracketUse]) -> NetworkParameter:
     shown = f"|{declared.name}>" if declared.ket else declared.name
     if any(p is not None for p in declared.member):
         shown += f"[{','.join('*' if p is None else str(p) for p in declared.member)}]"
     if isinstance(leaf, ir.MatrixSymbol):
-        return Parameter(declared, leaf, Kind.HIDDEN, "matrix", shown)
+        return NetworkParameter(declared, leaf, ParameterKind.HIDDEN, "matrix", shown)
     if leaf.type.is_scalar:
-        return Parameter(declared, leaf, Kind.SCALAR, "number", shown)
-    use = used.get(leaf, Use())
+        return NetworkParameter(declared, leaf, ParameterKind.SCALAR, "number", shown)
+    use = used.get(leaf, BracketUse())
     if use.output and not use.vector:
-        return Parameter(declared, leaf, Kind.OUTPUT, "readout", shown)
+        return NetworkParameter(declared, leaf, ParameterKind.OUTPUT, "readout", shown)
     role = f"tied {use.role}" if use.output else use.role
-    return Parameter(declared, leaf, Kind.INPUT, role, shown, use.output)
+    return NetworkParameter(declared, leaf, ParameterKind.INPUT, role, shown, use.output)
 
 
 def _is_bracket(node: ir.Node) -> bool:

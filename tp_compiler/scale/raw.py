@@ -13,7 +13,15 @@ from fractions import Fraction
 
 from tp_compiler.scale.abcd import Layer, Sizes
 from tp_compiler.scale.numbers import Exponent, difference, exact, order, power
-from tp_compiler.scale.optimizers import OPTIMIZERS, Entrywise, Gradient, Kind, Optimizer, Rotational, Untrained
+from tp_compiler.scale.optimizers import (
+    OPTIMIZERS,
+    EntrywiseOptimizer,
+    GradientSize,
+    OptimizerScaling,
+    ParameterKind,
+    Rotational,
+    Untrained,
+)
 from tp_compiler.scale.points import Point
 from tp_compiler.scale.verdict import Classification, Condition, Question, judge
 
@@ -22,7 +30,7 @@ from tp_compiler.scale.verdict import Classification, Condition, Question, judge
 class Raw:
     """Powers of n, by the names that implementations use, each with a reason that can be checked by hand."""
 
-    kind: Kind
+    kind: ParameterKind
     optimizer: str
     figures: dict[str, Fraction]
     reasons: dict[str, str] = field(repr=False)
@@ -36,7 +44,9 @@ class Raw:
         return {"kind": self.kind.value, "optimizer": self.optimizer, **figures}
 
 
-def raw(point: Point, kind: Kind | str, optimizer: Optimizer | str, multiplier: Exponent | None = None) -> Raw:
+def raw(
+    point: Point, kind: ParameterKind | str, optimizer: OptimizerScaling | str, multiplier: Exponent | None = None
+) -> Raw:
     """The scaling values of one parameter W = n^multiplier w at a point, where w is the tensor that is optimized.
 
     `multiplier` is 0 unless given: any value gives an equivalent row of the table (TP IVb (2.5)). Nero fixes the
@@ -44,7 +54,7 @@ def raw(point: Point, kind: Kind | str, optimizer: Optimizer | str, multiplier: 
     the layer must be faithful (`faithful_d`), and the values give each layer its r_l. Gradients are those during training, when
     the readout is as large as its updates make it.
     """
-    kind, row = Kind(kind), _row(optimizer)
+    kind, row = ParameterKind(kind), _row(optimizer)
     if isinstance(row, Rotational):
         if multiplier is not None:
             raise ValueError(f"{row.name} keeps rows at unit norm, which fixes the multiplier")
@@ -53,10 +63,10 @@ def raw(point: Point, kind: Kind | str, optimizer: Optimizer | str, multiplier: 
     scale = exact(multiplier or 0)
     shifted = layer.shifted(-scale - layer.a)
     figures, reasons = {"init_std": -shifted.b}, {"init_std": _init_reason(kind, layer, scale)}
-    g = Gradient.of(kind, _readout(point), scale, -shifted.b)
+    g = GradientSize.of(kind, _readout(point), scale, -shifted.b)
     if isinstance(row, Untrained):
         return Raw(kind, row.name, figures | {"multiplier": scale}, reasons)
-    if isinstance(row, Entrywise):
+    if isinstance(row, EntrywiseOptimizer):
         figures["lr"] = row.degree * shifted.d - shifted.c
         if row.eps:
             figures["eps"] = -row.eps * shifted.d
@@ -81,7 +91,7 @@ def raw(point: Point, kind: Kind | str, optimizer: Optimizer | str, multiplier: 
 def raw_sizes(
     init_std: Sequence[Exponent],
     lr: Sequence[Exponent],
-    optimizer: Optimizer | str,
+    optimizer: OptimizerScaling | str,
     multiplier: Sequence[Exponent] | None = None,
     first: bool = False,
 ) -> Sizes:
@@ -95,13 +105,13 @@ def raw_sizes(
     scales = [exact(x) for x in multiplier or [0] * len(stds)]
     if not 2 <= len(stds) == len(rates) == len(scales):
         raise ValueError("give one exponent per layer, from the input layer to the output layer")
-    kinds = (Kind.INPUT, *[Kind.HIDDEN] * (len(stds) - 2), Kind.OUTPUT)
+    kinds = (ParameterKind.INPUT, *[ParameterKind.HIDDEN] * (len(stds) - 2), ParameterKind.OUTPUT)
     init = tuple(-std - scale for std, scale in zip(stds, scales, strict=True))
-    last = -rates[-1] - row.step(Gradient.of(Kind.OUTPUT, Fraction(0), scales[-1], stds[-1])) - scales[-1]
+    last = -rates[-1] - row.step(GradientSize.of(ParameterKind.OUTPUT, Fraction(0), scales[-1], stds[-1])) - scales[-1]
     readout = init[-1] if first else min(init[-1], last + 1)
     r, how = [], []
     for k, (kind, rate, scale) in enumerate(zip(kinds, rates, scales, strict=True), 1):
-        step = row.step(Gradient.of(kind, readout, scale, stds[k - 1])) + scale
+        step = row.step(GradientSize.of(kind, readout, scale, stds[k - 1])) + scale
         r.append(-rate - step)
         how.append(f"r_{k} = -lr - step = {difference(-rate, step)} = {r[-1]}")
     return Sizes(init, tuple(r), tuple(how), first)
@@ -110,7 +120,7 @@ def raw_sizes(
 def classify_raw(
     init_std: Sequence[Exponent],
     lr: Sequence[Exponent],
-    optimizer: Optimizer | str,
+    optimizer: OptimizerScaling | str,
     multiplier: Sequence[Exponent] | None = None,
 ) -> Classification:
     """The class of a raw perceptron; r_l = −(power of its learning rate) − (power of Δw x at learning rate 1)."""
@@ -120,20 +130,20 @@ def classify_raw(
     return judge(raw_sizes(init_std, lr, row, multiplier), (scaled,))
 
 
-def _row(optimizer: Optimizer | str) -> Optimizer:
-    if isinstance(optimizer, Optimizer):
+def _row(optimizer: OptimizerScaling | str) -> OptimizerScaling:
+    if isinstance(optimizer, OptimizerScaling):
         return optimizer
     if optimizer not in OPTIMIZERS:
         raise ValueError(f"unknown optimizer {optimizer}; the optimizers are {', '.join(OPTIMIZERS)}")
     return OPTIMIZERS[optimizer]
 
 
-def _layer(point: Point, kind: Kind) -> Layer:
-    rows = {Kind.HIDDEN: point.hidden, Kind.OUTPUT: point.output, Kind.SCALAR: point.scalar}
+def _layer(point: Point, kind: ParameterKind) -> Layer:
+    rows = {ParameterKind.HIDDEN: point.hidden, ParameterKind.OUTPUT: point.output, ParameterKind.SCALAR: point.scalar}
     return rows.get(kind, point.input)
 
 
-def _wanted(kind: Kind, layer: Layer) -> Fraction:
+def _wanted(kind: ParameterKind, layer: Layer) -> Fraction:
     """r_l of the layer (TP IVb Def 2.8.5); a bias and an embedding are input weights."""
     return layer.a + layer.c - kind.reads_features
 
@@ -143,12 +153,12 @@ def _readout(point: Point) -> Fraction:
     return point.output.a + min(point.output.b, point.output.c)
 
 
-def faithful_d(point: Point, kind: Kind, layer: Layer) -> Fraction:
+def faithful_d(point: Point, kind: ParameterKind, layer: Layer) -> Fraction:
     """The d at which the inputs of Q are Θ(1) in training (TP IVb (2.26))."""
     return layer.a + (_readout(point) if kind.writes_features else 0)
 
 
-def _demand_faithful(point: Point, kind: Kind, row: Optimizer) -> None:
+def _demand_faithful(point: Point, kind: ParameterKind, row: OptimizerScaling) -> None:
     """The figures of a layer rest on its own d."""
     layer = _layer(point, kind)
     wanted = faithful_d(point, kind, layer)
@@ -158,29 +168,29 @@ def _demand_faithful(point: Point, kind: Kind, row: Optimizer) -> None:
         raise ValueError(message)
 
 
-def _init_reason(kind: Kind, layer: Layer, scale: Fraction) -> str:
+def _init_reason(kind: ParameterKind, layer: Layer, scale: Fraction) -> str:
     size = layer.a + layer.b
     what = f"an entry of W is {power(-size)}"
-    if kind == Kind.HIDDEN:
+    if kind == ParameterKind.HIDDEN:
         what += ", so that a sum of n independent terms is Θ(1)"
     return what + (f"; W is {power(scale)} w" if scale else "")
 
 
-def _lr_reason(row: Optimizer, g: Gradient, scale: Fraction, lr: Fraction) -> str:
+def _lr_reason(row: OptimizerScaling, g: GradientSize, scale: Fraction, lr: Fraction) -> str:
     moved = lr + row.step(g) + scale
     through = f", or {power(row.step(g) + scale)} with the multiplier" if scale else ""
     return f"{row.why(g)}{through}; lr = {power(lr)} makes the update move the layer's output by {order(moved)}"
 
 
 #: Kinds with rows, which Nero keeps at unit norm.
-_ROWS = (Kind.INPUT, Kind.EMBEDDING, Kind.HIDDEN, Kind.OUTPUT)
+_ROWS = (ParameterKind.INPUT, ParameterKind.EMBEDDING, ParameterKind.HIDDEN, ParameterKind.OUTPUT)
 
 
-def _constrained(point: Point, kind: Kind, row: Rotational) -> Raw:
+def _constrained(point: Point, kind: ParameterKind, row: Rotational) -> Raw:
     """Rows of unit norm: an entry of w is |x|^-1 for a layer that sums over the n entries of x."""
     _demand_faithful(point, kind, row)
     layer = _layer(point, kind)
-    g = Gradient.of(kind, _readout(point))
+    g = GradientSize.of(kind, _readout(point))
     std = -g.inputs / 2
     scale = -(layer.a + layer.b) - std
     lr = -_wanted(kind, layer) - row.step(g) - scale

@@ -25,13 +25,13 @@ from tp_compiler.scale.kinds import centred
 from tp_compiler.scale.numbers import HALF, order, power
 from tp_compiler.scale.optimizers import (
     OPTIMIZERS,
-    Entrywise,
+    EntrywiseOptimizer,
     Factored,
-    Kind,
+    ParameterKind,
     Relative,
     Rotated,
     Rotational,
-    Spectral,
+    SpectralOptimizer,
 )
 from tp_compiler.scale.result import Scaling
 from tp_compiler.scale.verdict import Question, Regime
@@ -97,7 +97,7 @@ def _trained(scaling: Scaling) -> WidthPowers:
 
 def _numbers(rows: list[Row]) -> WidthPowers | None:
     for r in rows:
-        if r.parameter.kind == Kind.SCALAR and r.size != 0 and not r.parameter.zero:
+        if r.parameter.kind == ParameterKind.SCALAR and r.size != 0 and not r.parameter.zero:
             why = f"`{r.parameter.shown}` is {order(r.size)} at initialisation"
             return _refused(why, f"give `{r.parameter.shown}` exponents with a + b = 0")
     return None
@@ -124,9 +124,9 @@ def _gradients(scaling: Scaling, rows: list[Row], operator: bool) -> WidthPowers
     for k, r in enumerate(rows):
         if not r.trained:
             continue
-        linear = isinstance(r.optimizer, Entrywise) and r.optimizer.degree == 1
-        size = next(x.size for x in rows if x.parameter.kind == Kind.OUTPUT) if operator else Fraction(0)
-        natural = Fraction(0) if r.parameter.kind in (Kind.OUTPUT, Kind.SCALAR) else size
+        linear = isinstance(r.optimizer, EntrywiseOptimizer) and r.optimizer.degree == 1
+        size = next(x.size for x in rows if x.parameter.kind == ParameterKind.OUTPUT) if operator else Fraction(0)
+        natural = Fraction(0) if r.parameter.kind in (ParameterKind.OUTPUT, ParameterKind.SCALAR) else size
         if not linear and entries[k] not in (NOTHING, r.gradient(natural).entry):
             why = f"the gradients by `{r.parameter.shown}` do not have the size assumed for {r.optimizer.name}"
             return _refused(why, "use `SGD`, which is linear, or the same readout for all features")
@@ -134,7 +134,7 @@ def _gradients(scaling: Scaling, rows: list[Row], operator: bool) -> WidthPowers
 
 
 def _operator(rows: list[Row]) -> WidthPowers:
-    readouts = [r for r in rows if r.parameter.kind == Kind.OUTPUT]
+    readouts = [r for r in rows if r.parameter.kind == ParameterKind.OUTPUT]
     refused = _gaussian(readouts)
     if refused is not None:
         return refused
@@ -144,9 +144,9 @@ def _operator(rows: list[Row]) -> WidthPowers:
         seen = set()
         for r in members:
             match r.parameter.kind:
-                case Kind.OUTPUT:
+                case ParameterKind.OUTPUT:
                     step, visible = moved(r, 0) - size, -size
-                case Kind.SCALAR:  # it is added to the outputs: any other moves features
+                case ParameterKind.SCALAR:  # it is added to the outputs: any other moves features
                     step, visible = moved(r, 0), Fraction(0)
                 case _:
                     step, visible = moved(r, size), -size
@@ -166,8 +166,10 @@ def _drowned(scaling: Scaling, found: WidthPowers) -> Iterator[Diagnostic]:
     lag = -min(found.starts.values(), default=0.0)
     for r in scaling.main.rows.values() if lag > 0 and found.steps else ():
         eps = r.parameter.declared.arguments.get("eps")
-        adaptive = isinstance(r.optimizer, Entrywise) and r.optimizer.degree == 0 and isinstance(eps, ir.Constant)
-        if not adaptive or r.parameter.kind == Kind.OUTPUT:
+        adaptive = (
+            isinstance(r.optimizer, EntrywiseOptimizer) and r.optimizer.degree == 0 and isinstance(eps, ir.Constant)
+        )
+        if not adaptive or r.parameter.kind == ParameterKind.OUTPUT:
             continue
         assert isinstance(eps, ir.Constant)
         if 0 < eps.value < REAL_WIDTH**-lag:
@@ -196,7 +198,11 @@ def _fluctuating(network: Network) -> tuple[Diagnostic, ...]:
     found = []
     for k, r in enumerate(rows):
         t = r.parameter.declared
-        if _sharp(t) and isinstance(r.optimizer, Entrywise) and NOTHING < first[k] < r.gradient(Fraction(0)).entry:
+        if (
+            _sharp(t)
+            and isinstance(r.optimizer, EntrywiseOptimizer)
+            and NOTHING < first[k] < r.gradient(Fraction(0)).entry
+        ):
             message = f"the first gradient by `{r.parameter.shown}` is 0 in the limit, so `{t.optimizer}` follows fluctuations"
             remedy = f"use an eps above {SAMPLED:g} (natural units), which ignores them; otherwise the first step has no limit"
             found.append(Diagnostic("NX923", message, t.span, remedy))
@@ -206,7 +212,7 @@ def _fluctuating(network: Network) -> tuple[Diagnostic, ...]:
 def _sharp(t: Trainable) -> bool:
     """Whether its optimizer makes a step of order one from a gradient as small as a sampling error."""
     row = OPTIMIZERS.get(t.optimizer or "")
-    if t.still or not t.standard or not isinstance(row, Entrywise) or row.degree != 0:
+    if t.still or not t.standard or not isinstance(row, EntrywiseOptimizer) or row.degree != 0:
         return False
     eps = t.arguments.get("eps")
     return not row.eps or (isinstance(eps, ir.Constant) and eps.value < SAMPLED)
@@ -218,7 +224,7 @@ def _initial(scaling: Scaling) -> WidthPowers:
     rows, verdict, network = list(scaling.main.rows.values()), scaling.verdict, scaling.network
     if not verdict.stable_at_init:
         return _refused(f"it is unstable: {verdict.why(Question.INIT)}", AT_INITIALISATION)
-    readouts = [r for r in rows if r.parameter.kind == Kind.OUTPUT and not r.parameter.zero]
+    readouts = [r for r in rows if r.parameter.kind == ParameterKind.OUTPUT and not r.parameter.zero]
     refused = _numbers(rows)
     if refused is not None or all(r.size == 0 for r in readouts):
         return refused or WidthPowers()
@@ -240,7 +246,7 @@ def _initial(scaling: Scaling) -> WidthPowers:
 
 # -- readouts ---------------------------------------------------------------------------------------------------
 def _starts(rows: list[Row]) -> dict[tuple[str, bool], float]:
-    return {_key(r): float(r.size) for r in rows if r.parameter.kind == Kind.OUTPUT and not r.parameter.zero}
+    return {_key(r): float(r.size) for r in rows if r.parameter.kind == ParameterKind.OUTPUT and not r.parameter.zero}
 
 
 def _gaussian(readouts: list[Row]) -> WidthPowers | None:
@@ -271,11 +277,11 @@ def _jumps(row: Row) -> bool:
         return isinstance(given, ir.Constant) and given.value == 0
 
     match row.optimizer:
-        case Entrywise(degree=degree, eps=eps):
+        case EntrywiseOptimizer(degree=degree, eps=eps):
             return degree == 0 and (not eps or nothing("eps"))
         case Rotated():
             return nothing("eps")
-        case Spectral(left=left, right=right, damped=damped):
+        case SpectralOptimizer(left=left, right=right, damped=damped):
             return left + right >= HALF and (not damped or nothing("damping"))
         case Factored(left=left):
             return left >= HALF and nothing("damping_left")

@@ -18,8 +18,8 @@ from tp_compiler.scale.equivalents import equivalents
 from tp_compiler.scale.figures import TIED, Choice, Row, chosen, left_out, table
 from tp_compiler.scale.growth import NOTHING
 from tp_compiler.scale.numbers import order
-from tp_compiler.scale.optimizers import Kind
-from tp_compiler.scale.program import Reading, read
+from tp_compiler.scale.optimizers import ParameterKind
+from tp_compiler.scale.program import NetworkReading, read
 from tp_compiler.scale.raw import Raw
 
 #: Optimizers assumed for a program without `train`.
@@ -58,7 +58,7 @@ class Scaling:
             self._choices[optimizer or "train"] = chosen(optimizer)
         else:
             self._choices = {name: chosen(name) for name in USUAL}
-        self.reading: Reading = read(network)
+        self.reading: NetworkReading = read(network)
         self.analysis = Analysis(self.reading)
         self.tables: dict[str, Table] = {name: self.table(None, choice) for name, choice in self._choices.items()}
 
@@ -86,7 +86,7 @@ class Scaling:
     def _without_effect(self, network: Network) -> Iterator[Diagnostic]:
         row = next((r for r in network.rows if (r.name, r.ket, r.member) == TIED), None)
         parameters = self.reading.parameters
-        readout = next((p.shown for p in parameters if p.kind == Kind.OUTPUT), None)
+        readout = next((p.shown for p in parameters if p.kind == ParameterKind.OUTPUT), None)
         scalar = any(p.declared.name == "output" and not p.declared.ket for p in parameters)
         if row is None or scalar or (readout is None and any(p.tied for p in parameters)):
             return

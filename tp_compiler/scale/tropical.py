@@ -18,10 +18,10 @@ from fractions import Fraction
 
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.model import Member, meet
-from tp_compiler.scale.exchange import Alike
+from tp_compiler.scale.exchange import ExchangeableMembers
 from tp_compiler.scale.growth import CONSTANT, NOTHING, Order, growth, moved
 from tp_compiler.scale.numbers import HALF
-from tp_compiler.scale.program import Parameter
+from tp_compiler.scale.program import NetworkParameter
 from tp_compiler.scale.symmetry import Symmetry
 from tp_compiler.transform.gradient import Leaf
 
@@ -34,7 +34,7 @@ class Size:
 
     start: Order
     change: Order = NOTHING
-    cause: Parameter | None = None
+    cause: NetworkParameter | None = None
     scaled: Order = NOTHING
 
     @property
@@ -83,7 +83,7 @@ class Given:
 class Members:
     """Numbers that are pinned because members are alike (exchange.py); `apart`: the power of n by which members differ."""
 
-    alike: Alike
+    alike: ExchangeableMembers
     apart: Order
 
     def met(self, node: ir.Node, size: Size) -> Size:
@@ -92,7 +92,7 @@ class Members:
 
 
 @dataclass
-class Sizes:
+class NodeSizes:
     """The size of every node of a program, computed in topological order; `first`: changes to first order."""
 
     order: list[ir.Node]
@@ -143,7 +143,7 @@ class Sizes:
         return size.met if self.first else size.total
 
 
-Moves = list[tuple[Order, Parameter | None]]
+Moves = list[tuple[Order, NetworkParameter | None]]
 
 
 def _moved(start: Order, changes: Moves, scalings: Moves) -> Size:
@@ -163,21 +163,21 @@ def _sum(args: list[Size]) -> Size:
     return _moved(start, [(a.change, a.cause) for a in args], [(a.scaled, a.cause) for a in args])
 
 
-def _constant(of: Sizes, node: ir.Node) -> Size:
+def _constant(of: NodeSizes, node: ir.Node) -> Size:
     return ABSENT if isinstance(node, ir.Constant) and node.value == 0 else FIXED
 
 
-def _width_power(of: Sizes, node: ir.Node) -> Size:
+def _width_power(of: NodeSizes, node: ir.Node) -> Size:
     assert isinstance(node, ir.WidthPower)
     return Size(Fraction(node.exponent))
 
 
-def _initial(of: Sizes, node: ir.Node) -> Size:
+def _initial(of: NodeSizes, node: ir.Node) -> Size:
     """An untrained parameter, as large as its distribution."""
     return _sum(of.args(node))
 
 
-def _matmul(of: Sizes, node: ir.Node) -> Size:
+def _matmul(of: NodeSizes, node: ir.Node) -> Size:
     """W₀x by the central limit theorem (its part along earlier Wᵀy is as large); ΔW x adds up in line with x."""
     assert isinstance(node, ir.MatMul)
     (x,) = of.args(node)
@@ -188,7 +188,7 @@ def _matmul(of: Sizes, node: ir.Node) -> Size:
     return _moved(w.start + x.start, changes, [(w.start + x.scaled, x.cause)])
 
 
-def _contract(of: Sizes, node: ir.Node) -> Size:
+def _contract(of: NodeSizes, node: ir.Node) -> Size:
     assert isinstance(node, ir.Contract)
     if not node.slots or not of.symmetry.suppressed(node):
         return of.product(of.args(node))
@@ -197,7 +197,7 @@ def _contract(of: Sizes, node: ir.Node) -> Size:
     return of.product([replace(kets, start=kets.start - HALF, scaled=kets.scaled - HALF), *numbers])
 
 
-def _map(of: Sizes, node: ir.Node) -> Size:
+def _map(of: NodeSizes, node: ir.Node) -> Size:
     assert isinstance(node, ir.Map)
     args = of.args(node)
     match node.fn:
@@ -249,16 +249,16 @@ def _powered(x: Size, power: Fraction) -> Size:
     return x.through(move, power * x.start)
 
 
-def _reindex(of: Sizes, node: ir.Node) -> Size:
+def _reindex(of: NodeSizes, node: ir.Node) -> Size:
     assert isinstance(node, ir.Reindex)
     return of.given.of(node.args[0], node.selectors) or of[node.args[0]]
 
 
-def _largest(of: Sizes, node: ir.Node) -> Size:
+def _largest(of: NodeSizes, node: ir.Node) -> Size:
     return _sum([of[a] for a in node.linear_in])
 
 
-def _reduce(of: Sizes, node: ir.Node) -> Size:
+def _reduce(of: NodeSizes, node: ir.Node) -> Size:
     assert isinstance(node, ir.Reduce)
     (x,) = of.args(node)
     if node.op == "prod":
@@ -266,7 +266,7 @@ def _reduce(of: Sizes, node: ir.Node) -> Size:
     return _sum([x, Size(CONSTANT)]) if node.op == "logsumexp" else x
 
 
-def _linalg(of: Sizes, node: ir.Node) -> Size:
+def _linalg(of: NodeSizes, node: ir.Node) -> Size:
     """Finite matrices as if they were numbers."""
     assert isinstance(node, ir.Linalg)
     k, *rest = of.args(node)
@@ -289,12 +289,12 @@ def _linalg(of: Sizes, node: ir.Node) -> Size:
     return Size(growth(node.fn, k.start), moved(node.fn, k.start, k.change), k.cause) if node.fn else k
 
 
-def _clt(of: Sizes, node: ir.Node) -> Size:
+def _clt(of: NodeSizes, node: ir.Node) -> Size:
     both = of.product(of.args(node))
     return replace(both, change=both.change + HALF)
 
 
-Rule = Callable[[Sizes, ir.Node], Size]
+Rule = Callable[[NodeSizes, ir.Node], Size]
 
 #: One rule per instruction; a linear instruction is as large as its largest argument.
 RULES: dict[type[ir.Node], Rule] = {

@@ -30,7 +30,7 @@ _NONLINEAR = 1000
 
 
 @dataclass(frozen=True, eq=False)
-class Optimizer:
+class OptimizerForm:
     """How gradients and the parameter enter an update. `linear`: in gradients; `decay`: "", "linear", "apart" or
     "within"; `rate`: the a of "apart"; `stateful`: the update reads a state."""
 
@@ -40,7 +40,7 @@ class Optimizer:
     stateful: bool
 
 
-def classified(build: Builder, run: Run, span: Span) -> Optimizer:
+def classified(build: Builder, run: Run, span: Span) -> OptimizerForm:
     """Runs the optimizer on one symbolic entry."""
     entry, weight = (ir.Array(type=Type((), (), True), name=n, values=0.0, span=span) for n in "gp")
     update, _, following = run(Parameter("probe", Type((), (), True), weight, entry))
@@ -48,13 +48,13 @@ def classified(build: Builder, run: Run, span: Span) -> Optimizer:
     states = {n for n in _alive(roots) if isinstance(n, ir.Carry)}
     stateful = bool(states & set(_alive([update])))
     if weight not in _alive(roots):
-        return Optimizer(all(_linear(f, {entry, *states}) for f in roots), "", None, stateful)
+        return OptimizerForm(all(_linear(f, {entry, *states}) for f in roots), "", None, stateful)
     if all(_linear(f, {entry, weight, *states}) for f in roots):
-        return Optimizer(True, "linear", None, stateful)
+        return OptimizerForm(True, "linear", None, stateful)
     rate = None if weight in _alive([*following.values()]) else _rate(build, update, weight, span)
     if rate is None or {entry, *states} & set(_alive([rate])):
-        return Optimizer(False, "within", None, stateful)
-    return Optimizer(False, "apart", rate, stateful)
+        return OptimizerForm(False, "within", None, stateful)
+    return OptimizerForm(False, "apart", rate, stateful)
 
 
 def _rate(build: Builder, update: ir.Node, weight: ir.Node, span: Span) -> ir.Node | None:
@@ -77,7 +77,7 @@ def scaled(build: Builder, run: Run, parameter: Parameter, span: Span, scale: ir
     return build.add(moved, shrunk, span), along_start, {**following, **more}
 
 
-def _decayed(build: Builder, optimizer: Optimizer, run: Run, parameter: Parameter, span: Span) -> Stepped:
+def _decayed(build: Builder, optimizer: OptimizerForm, run: Run, parameter: Parameter, span: Span) -> Stepped:
     """The part of an update due to the parameter itself."""
     if optimizer.rate is None:
         return run(replace(parameter, name=f"{parameter.name}.decay", gradient=build.constant(0, span)))
@@ -88,7 +88,7 @@ def _decayed(build: Builder, optimizer: Optimizer, run: Run, parameter: Paramete
     return rest, part, {}
 
 
-def factors(build: Builder, optimizer: Optimizer, run: Run, steps: int, span: Span) -> list[ir.Node] | None:
+def factors(build: Builder, optimizer: OptimizerForm, run: Run, steps: int, span: Span) -> list[ir.Node] | None:
     """κ_0 = 1, ..., κ_steps: what decay leaves of the initial weights; None without decay."""
     if optimizer.decay not in ("linear", "apart"):
         return None
@@ -161,4 +161,4 @@ def _linear(root: ir.Node, moving: set[ir.Node]) -> bool:
     return degree[root] == 1 or is_zero(root)
 
 
-__all__ = ["Optimizer", "Run", "classified", "factors", "scaled"]
+__all__ = ["OptimizerForm", "Run", "classified", "factors", "scaled"]

@@ -22,7 +22,7 @@ from tp_compiler.transform.gradient import Gradient, Label, Leaf
 
 
 @dataclass(frozen=True, eq=False)
-class Factor:
+class KetFactor:
     """Σ |ket><ket| over the index `rows`; or, with `cols`, an array over (rows, cols)."""
 
     node: ir.Node
@@ -38,7 +38,7 @@ Part = tuple[ir.Node, tuple[Index, ...]]
 class Use:
     """One place where a parameter is applied: its input there (a ket, or numbers), and the result `place`.
 
-    `coefficients`: of the members of a family, over its `Layer.column`. `member`: of a family of matrices.
+    `coefficients`: of the members of a family, over its `TrainedLayer.column`. `member`: of a family of matrices.
     """
 
     place: ir.Node
@@ -53,7 +53,7 @@ class Use:
         return {i.axis for i in met.type.indices if i != column and i not in self.member}
 
 
-class Layer:
+class TrainedLayer:
     """The uses of one parameter in the computation of `loss`. `readout`: it is used in brackets."""
 
     def __init__(self, build: Builder, loss: ir.Node, leaf: Leaf, name: str, span: Span):
@@ -154,7 +154,7 @@ class Layer:
         """The axes that count inputs."""
         return {axis for use in self.uses for axis in use.axes(self.column)}
 
-    def inputs(self, examples: tuple[Index, ...]) -> Factor:
+    def inputs(self, examples: tuple[Index, ...]) -> KetFactor:
         """Σ|x><x|, an input that no example changes counted once for each of them."""
         if self.problem is not None:
             raise self.problem
@@ -172,7 +172,7 @@ class Layer:
                 parts.append((self._masked(ket, use), tuple(names.values())))
         return self._factor(parts, arrays=not self.readout and not isinstance(self.leaf, ir.MatrixSymbol))
 
-    def signals(self, outputs: list[ir.Node]) -> Factor:
+    def signals(self, outputs: list[ir.Node]) -> KetFactor:
         """Σ|d><d| over the gradients d of every output by every result."""
         if self.problem is not None:
             raise self.problem
@@ -215,7 +215,7 @@ class Layer:
         masks = [self.build.delta(own, m, self.span) for own, m in chosen if isinstance(m, int)]
         return self.build.map("mul", (ket, *masks), self.span)
 
-    def _factor(self, parts: list[Part], arrays: bool) -> Factor:
+    def _factor(self, parts: list[Part], arrays: bool) -> KetFactor:
         if not parts:
             raise self._refused(f"the outputs do not depend on `{self.name}`", "choose other outputs")
         if arrays:
@@ -224,7 +224,7 @@ class Layer:
         size = sum(math.prod(i.size for i in group) for group in groups)
         index = self.build.fresh(Index("rank", Axis(f"rank {self.name}", size)))
         kets = tuple(ket for ket, _ in parts)
-        return Factor(self.build.join_indices(kets, groups, index, self.span), index)
+        return KetFactor(self.build.join_indices(kets, groups, index, self.span), index)
 
     def _square(self, array: ir.Node, over: tuple[Index, ...]) -> ir.Node:
         """Σ_over array[column] array[other]"""
@@ -235,14 +235,14 @@ class Layer:
         assert self.column is not None
         return Index(f"{self.column.name}'", self.column.axis)
 
-    def _array(self, terms: list[ir.Node]) -> Factor:
+    def _array(self, terms: list[ir.Node]) -> KetFactor:
         build, span = self.build, self.span
         total = build.map("add", terms, span)
         if self.column is not None:
-            return Factor(total, self.column, self._other())
+            return KetFactor(total, self.column, self._other())
         rows, cols = (build.fresh(Index("one", Axis("one", 1))) for _ in range(2))
         whole = build.join_indices((build.join_indices((total,), ((),), rows, span),), ((),), cols, span)
-        return Factor(whole, rows, cols)
+        return KetFactor(whole, rows, cols)
 
 
 def _reads(node: ir.Node, arg: ir.Node) -> bool:
@@ -277,12 +277,12 @@ class Layers:
 
     def __init__(self, build: Builder, loss: ir.Node, names: Mapping[Leaf, str], span: Span):
         self.build, self.loss, self.names, self.span = build, loss, names, span
-        self._layers: dict[Leaf, Layer] = {}
+        self._layers: dict[Leaf, TrainedLayer] = {}
         self._fitted: list[ir.Node] | None = None
 
-    def layer(self, leaf: Leaf) -> Layer:
+    def layer(self, leaf: Leaf) -> TrainedLayer:
         if leaf not in self._layers:
-            self._layers[leaf] = Layer(self.build, self.loss, leaf, self.names[leaf], self.span)
+            self._layers[leaf] = TrainedLayer(self.build, self.loss, leaf, self.names[leaf], self.span)
         return self._layers[leaf]
 
     def sides(self, leaf: ir.Node) -> tuple[tuple[int | Index, ...], tuple[int | Index, ...]]:

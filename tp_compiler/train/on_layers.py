@@ -46,7 +46,7 @@ class LayerParameter:
 
 
 @dataclass(frozen=True, eq=False)
-class LayerUpdate:
+class LayerStep:
     """The update, without and along W_0; the next states; the value before step 0 (for a matrix the factor of
     W_0, whose rows are `centred` or not)."""
 
@@ -175,7 +175,7 @@ def _is_entry(node: ir.Node) -> bool:
     return isinstance(node, ir.Carry) and node.state.is_matrix
 
 
-def layered(build: Builder, rule: OnLayers, parameter: LayerParameter, count: ir.Node, span: Span) -> LayerUpdate:
+def layered(build: Builder, rule: OnLayers, parameter: LayerParameter, count: ir.Node, span: Span) -> LayerStep:
     """Runs the rule until the shapes of its states are settled."""
     kinds: dict[str, Type] = {}
     columns: dict[str, int] = {}
@@ -203,7 +203,7 @@ def layered(build: Builder, rule: OnLayers, parameter: LayerParameter, count: ir
     start, left = host.split(update.start, span)
     if parameter.entry is not None and (start is None or not is_zero(left)):
         raise error("NX294", "`init` can only multiply a matrix by numbers", span, "write `init { p := balanced(p) }`")
-    return LayerUpdate(rest, part, following, left if start is None else start, host.centred)
+    return LayerStep(rest, part, following, left if start is None else start, host.centred)
 
 
 def _wider(state: Type, value: Type, column: bool) -> tuple[Type, int | None]:

@@ -18,17 +18,17 @@ from tp_compiler.ir.build import Builder
 from tp_compiler.ir.rules import Change, OnOperators, OperatorUpdate
 from tp_compiler.ir.types import Axis, Index, Type, Width
 from tp_compiler.ir.walk import reachable
-from tp_compiler.train.layers import Factor, Layer, Layers
-from tp_compiler.transform.algebra import Algebra
+from tp_compiler.train.layers import KetFactor, Layers, TrainedLayer
+from tp_compiler.transform.algebra import OperatorAlgebra
 from tp_compiler.transform.gradient import Gradient, Label, Leaf
-from tp_compiler.transform.low_rank import LowRank, Side, WorkedOut
+from tp_compiler.transform.low_rank import LowRankOperators, Side, WorkedOut
 
 #: inputs or signals, of which outputs.
 FactorKey = tuple[str, tuple[ir.Node, ...]]
 
 
 @dataclass(frozen=True, eq=False)
-class Stack:
+class OuterStack:
     """Σ_r |left_r><right_r| with one index r; for a family of kets `right` is None and r runs through the family."""
 
     left: ir.Node
@@ -41,7 +41,7 @@ class MatrixParameter:
     """A parameter as an optimizer on operators sees it: its gradient in factors; `own` are indices of a batch of them."""
 
     name: str
-    gradient: Stack
+    gradient: OuterStack
     own: tuple[Index, ...]
     leaf: Leaf
     layers: Layers
@@ -52,13 +52,13 @@ class MatrixUpdate:
     """The update of an optimizer, in the bases of `low_rank`, and the next values of its states."""
 
     core: WorkedOut
-    low_rank: LowRank
+    low_rank: LowRankOperators
     following: dict[ir.State, ir.Node]
 
 
 def stacked(
     build: Builder, gradient: Gradient, matrix: ir.MatrixSymbol, scale: ir.Node | None, span: Span
-) -> Stack | None:
+) -> OuterStack | None:
     """The gradient by a matrix (family) as one stack: all its outer products side by side."""
     lefts, rights, groups = [], [], []
     for outer in gradient.outer(matrix):
@@ -77,10 +77,10 @@ def stacked(
     size = sum(_size(g) for g in groups)
     index = build.fresh(Index("rank", Axis(f"rank {matrix.name}", size)))
     joined = [build.join_indices(tuple(kets), tuple(groups), index, span) for kets in (lefts, rights)]
-    return Stack(joined[0], joined[1], index)
+    return OuterStack(joined[0], joined[1], index)
 
 
-def family(build: Builder, gradient: ir.Node, span: Span) -> Stack:
+def family(build: Builder, gradient: ir.Node, span: Span) -> OuterStack:
     """The gradient by a ket family |u[d]> as one operator; a lone ket is a family of one."""
     own = gradient.type.indices
     if len(own) > 1:
@@ -88,9 +88,9 @@ def family(build: Builder, gradient: ir.Node, span: Span) -> Stack:
         message = f"a family over {names} is not one operator; only families over one index are"
         raise error("NX286", message, span, "combine the indices into one, or use an entrywise optimizer")
     if own:
-        return Stack(gradient, None, own[0])
+        return OuterStack(gradient, None, own[0])
     index = build.fresh(Index("one", Axis("one", 1)))
-    return Stack(build.join_indices((gradient,), ((),), index, span), None, index)
+    return OuterStack(build.join_indices((gradient,), ((),), index, span), None, index)
 
 
 def _size(indices: tuple[Index, ...]) -> int:
@@ -104,15 +104,15 @@ def _size(indices: tuple[Index, ...]) -> int:
 class _Host:
     """A parameter that a body runs for. `layer`: where the body requests K-FAC's factors, `factors`: which ones."""
 
-    algebra: Algebra
+    algebra: OperatorAlgebra
     parameter: MatrixParameter
-    layer: Layer | None
+    layer: TrainedLayer | None
     steps: int  # how many steps of gradients the basis holds: 1 for an optimizer without memory
     count: ir.Node
     span: Span
     own: bool  # an optimizer defined in the program: errors are shown inside its body
-    factors: dict[FactorKey, Factor] = field(default_factory=dict)  # requested by the body in earlier runs
-    wanted: dict[FactorKey, Factor] = field(default_factory=dict)
+    factors: dict[FactorKey, KetFactor] = field(default_factory=dict)  # requested by the body in earlier runs
+    wanted: dict[FactorKey, KetFactor] = field(default_factory=dict)
     sides: dict[str, tuple[Side, Side]] = field(default_factory=dict)
     parts: dict[str, frozenset[str]] = field(default_factory=dict)  # which parts of a WorkedOut a state has
     following: dict[ir.State, ir.Node] = field(default_factory=dict)
@@ -121,7 +121,7 @@ class _Host:
 
     def __post_init__(self) -> None:
         self.build = self.algebra.build
-        self.low_rank = LowRank(self.algebra, self.span)
+        self.low_rank = LowRankOperators(self.algebra, self.span)
         self.gradient = self._gradient()
         self.low_rank.collect(self.gradient)
         self.worked_out = {key: self._factor(key, found) for key, found in self.factors.items()}
@@ -244,10 +244,10 @@ class _Host:
         """None stands for the fitted outputs."""
         return [n for o in outputs for n in (self.parameter.layers.fitted() if o is None else [o])]
 
-    def _factor(self, key: FactorKey, found: Factor) -> v.Operator:
+    def _factor(self, key: FactorKey, found: KetFactor) -> v.Operator:
         """A factor as an operator; its kets are written into the memory first."""
         if found.cols is not None:
-            return v.Table(found.node, found.rows, found.cols)
+            return v.FiniteMatrix(found.node, found.rows, found.cols)
         ket, index = found.node, found.rows
         if self.now is None:
             return v.Summed(v.Outer(ket, ket), index)
@@ -275,7 +275,7 @@ class _Host:
 
 
 def updated(
-    algebra: Algebra, rule: OnOperators, parameter: MatrixParameter, steps: int, count: ir.Node, span: Span
+    algebra: OperatorAlgebra, rule: OnOperators, parameter: MatrixParameter, steps: int, count: ir.Node, span: Span
 ) -> MatrixUpdate:
     """Runs the rule, with a memory only if a state matters to the update."""
     for length in dict.fromkeys((steps, 1)) if rule.operators else (1,):
@@ -313,12 +313,12 @@ def _matters(host: _Host, result: WorkedOut) -> bool:
 
 
 def _settled(
-    algebra: Algebra, rule: OnOperators, parameter: MatrixParameter, steps: int, count: ir.Node, span: Span
+    algebra: OperatorAlgebra, rule: OnOperators, parameter: MatrixParameter, steps: int, count: ir.Node, span: Span
 ) -> tuple[_Host, OperatorUpdate, WorkedOut]:
     """The rule run until the sides and the parts of every state are known."""
     sides: dict[str, tuple[Side, Side]] = {}
     parts: dict[str, frozenset[str]] = {}
-    factors: dict[FactorKey, Factor] = {}
+    factors: dict[FactorKey, KetFactor] = {}
     layer = parameter.layers.layer(parameter.leaf) if rule.factors else None
     for _ in range(4 * len(rule.operators) + 8):
         host = _Host(

@@ -18,7 +18,7 @@ from tp_compiler.ir.walk import reachable, rewrite
 from tp_compiler.transform.gradient import Gradient, Label, Leaf, Outer
 
 
-class Steps:
+class StepIndex:
     """The hidden index of a family over the steps, and the way back to one step."""
 
     def __init__(self, build: Builder, steps: int, head: Span):
@@ -62,7 +62,7 @@ class Steps:
 class Now:
     """The gradients of a family over the steps at this step."""
 
-    def __init__(self, steps: Steps, gradient: Gradient, weight: ir.Node):
+    def __init__(self, steps: StepIndex, gradient: Gradient, weight: ir.Node):
         """`weight`: a scalar that multiplies every gradient, a number or a family over the steps."""
         self.steps, self.gradient = steps, gradient
         self.weight = steps.now(weight)
@@ -96,4 +96,4 @@ def renamed(build: Builder, node: ir.Node, span: Span) -> tuple[ir.Node, Mapping
     return build.rename(node, {**names}, span), names
 
 
-__all__ = ["Now", "Steps", "reads", "renamed"]
+__all__ = ["Now", "StepIndex", "reads", "renamed"]

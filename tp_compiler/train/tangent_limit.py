@@ -29,9 +29,9 @@ from tp_compiler.ir.build import Builder, is_zero
 from tp_compiler.ir.types import Index, Type
 from tp_compiler.ir.walk import reachable, rewrite
 from tp_compiler.train.clipping import clipped
-from tp_compiler.train.decay import Optimizer, classified, factors
+from tp_compiler.train.decay import OptimizerForm, classified, factors
 from tp_compiler.train.on_entries import Parameter, Stepped
-from tp_compiler.train.step_families import Now, Steps, reads, renamed
+from tp_compiler.train.step_families import Now, StepIndex, reads, renamed
 from tp_compiler.transform.gradient import Gradient, Leaf, entries
 from tp_compiler.transform.lower import Trained
 from tp_compiler.transform.tangent import bracket_width, gradients, inner_products
@@ -55,7 +55,7 @@ class Group:
     span: Span
     seen: bool = True
     numbers: list[ir.Carry] = field(default_factory=list)
-    optimizer: Optimizer = field(init=False)
+    optimizer: OptimizerForm = field(init=False)
     kept: list[ir.Node] | None = None  # κ_0, κ_1, ...: the factors of the initial values under weight decay
     coefficients: dict[ir.Clt, ir.State] = field(default_factory=dict)  # of a linear optimizer
     kets: dict[ir.Node, ir.State] = field(default_factory=dict)  # Δp of any other
@@ -73,7 +73,7 @@ class TangentLimit:
         self.starts = starts  # current value -> initial value of every trained parameter that is at its start here
         self.groups = groups
         self.centred = centred  # the outputs at initialisation are 0 in the limit
-        self.steps = Steps(build, clock.size - 1, head)
+        self.steps = StepIndex(build, clock.size - 1, head)
         self.following: dict[ir.State, ir.Node] = {}
         self.done: dict[ir.Node, ir.Node] = {}
         self._brackets: dict[ir.Clt, ir.Clt] = {}

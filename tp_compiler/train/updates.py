@@ -16,11 +16,11 @@ from tp_compiler.train.decay import scaled
 from tp_compiler.train.flow import AFTER_THE_FIRST
 from tp_compiler.train.layers import Layers
 from tp_compiler.train.on_entries import Parameter, Stepped, stepped
-from tp_compiler.train.on_layers import LayerParameter, LayerUpdate, layered
+from tp_compiler.train.on_layers import LayerParameter, LayerStep, layered
 from tp_compiler.train.on_operators import MatrixParameter, MatrixUpdate, family, stacked, updated
 from tp_compiler.train.parametrized import Parametrized
 from tp_compiler.transform import low_rank
-from tp_compiler.transform.algebra import Algebra
+from tp_compiler.transform.algebra import OperatorAlgebra
 from tp_compiler.transform.gradient import Gradient, entries
 from tp_compiler.transform.lower import Trained
 from tp_compiler.transform.tangent import inner_products
@@ -178,7 +178,7 @@ class Updates:
         """An optimizer on layers: entries that know their rows and columns."""
         build, span, leaf, states = self.build, line.span, target.leaf, self.states
 
-        def run(parameter: LayerParameter) -> LayerUpdate:
+        def run(parameter: LayerParameter) -> LayerStep:
             found = layered(build, rule, parameter, build.clock(self.training.head), span)
             states.following.update(found.following)
             return found
@@ -226,7 +226,7 @@ class Updates:
         if stack is None:
             return  # the loss does not depend on it: it is constant
         parameter = MatrixParameter(target.shown, stack, own, leaf, self.layers())
-        algebra = Algebra(build, low_rank.applied)
+        algebra = OperatorAlgebra(build, low_rank.applied)
         steps, clock = self.training.clock.size - 1, build.clock(self.training.head)
         found = updated(algebra, rule, parameter, steps, clock, span)
         self.states.following.update(found.following)

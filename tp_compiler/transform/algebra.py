@@ -54,11 +54,11 @@ Result = TypeVar("Result")
 
 
 def _deep(
-    method: Callable[Concatenate[Algebra, Operator, Rest], Result],
-) -> Callable[Concatenate[Algebra, Operator, Rest], Result]:
+    method: Callable[Concatenate[OperatorAlgebra, Operator, Rest], Result],
+) -> Callable[Concatenate[OperatorAlgebra, Operator, Rest], Result]:
     """A method that calls itself for the parts of an operator, on as many stacks as that takes."""
 
-    def call(self: Algebra, op: Operator, /, *rest: Rest.args, **named: Rest.kwargs) -> Result:
+    def call(self: OperatorAlgebra, op: Operator, /, *rest: Rest.args, **named: Rest.kwargs) -> Result:
         if extent(op)[1] % STACK:
             return method(self, op, *rest, **named)
         return on_a_new_stack(partial(method, self, op, *rest, **named))
@@ -68,10 +68,10 @@ def _deep(
 
 
 #: Applies a matrix function to a ket (low_rank.py).
-WorkOut: TypeAlias = "Callable[[Algebra, Function, ir.Node, Span], ir.Node]"
+WorkOut: TypeAlias = "Callable[[OperatorAlgebra, Function, ir.Node, Span], ir.Node]"
 
 
-class Algebra:
+class OperatorAlgebra:
     """Operations on operators that make nodes."""
 
     def __init__(self, builder: Builder, work_out: WorkOut):

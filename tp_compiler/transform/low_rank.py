@@ -20,7 +20,7 @@ from tp_compiler.ir import operators as v
 from tp_compiler.ir.build import Builder, is_zero
 from tp_compiler.ir.operators import Applied
 from tp_compiler.ir.types import Axis, Index, Width
-from tp_compiler.transform.algebra import Algebra
+from tp_compiler.transform.algebra import OperatorAlgebra
 
 #: A side of an operator: the kets of a width class, or arrays over a finite axis.
 Side = Width | Axis
@@ -71,10 +71,10 @@ class WorkedOut:
     made: Made | None = None
 
 
-class LowRank:
+class LowRankOperators:
     """Computes operators in the bases of `spaces`. `carried` holds the cores of operators that training carries."""
 
-    def __init__(self, algebra: Algebra, span: Span):
+    def __init__(self, algebra: OperatorAlgebra, span: Span):
         self.algebra = algebra
         self.build: Builder = algebra.build
         self.span = span
@@ -114,7 +114,7 @@ class LowRank:
             case v.Columns(node=node, index=index):
                 self.space(node.type.width).add(node, _own(node, index, over))
                 self.space(index.axis)
-            case v.Table(rows=rows, cols=cols):
+            case v.FiniteMatrix(rows=rows, cols=cols):
                 self.space(rows.axis)
                 self.space(cols.axis)
             case v.Summed(operator=inner, index=index):
@@ -152,7 +152,7 @@ class LowRank:
                 return self._outer(left, right, (), self.build.constant(1, self.span))
             case v.Columns(node=node, index=index):
                 return self._columns(node, index, (), self.build.constant(1, self.span))
-            case v.Table(node=node, rows=rows, cols=cols):
+            case v.FiniteMatrix(node=node, rows=rows, cols=cols):
                 return self._table(node, rows, cols)
             case v.Carried(name=name):
                 return self.carried[name]
@@ -538,15 +538,15 @@ def _multiple(op: v.Operator) -> tuple[ir.Node, ...] | None:
     return None
 
 
-def worked_out(algebra: Algebra, op: v.Operator, span: Span) -> tuple[LowRank, WorkedOut]:
+def worked_out(algebra: OperatorAlgebra, op: v.Operator, span: Span) -> tuple[LowRankOperators, WorkedOut]:
     """An operator that contains matrix functions, in the basis of its kets."""
-    spectral = LowRank(algebra, span)
+    spectral = LowRankOperators(algebra, span)
     spectral.collect(op)
     spectral.close()
     return spectral, spectral.core(op)
 
 
-def applied(algebra: Algebra, op: v.Function, x: ir.Node, span: Span) -> ir.Node:
+def applied(algebra: OperatorAlgebra, op: v.Function, x: ir.Node, span: Span) -> ir.Node:
     """A matrix function applied to a ket."""
     _without_matrices(op, span)
     low_rank, found = worked_out(algebra, op, span)

@@ -16,7 +16,7 @@ from tp_compiler.ir.types import Index, Width
 
 
 @dataclass(frozen=True)
-class Term:
+class SeparableTerm:
     """Σ_over Π factors, times the entries of a learned matrix."""
 
     factors: tuple[ir.Node, ...]
@@ -24,14 +24,14 @@ class Term:
     learned: ir.Carry | None = None
 
 
-def separated(build: Builder, node: ir.Node, span: Span) -> list[Term] | None:
+def separated(build: Builder, node: ir.Node, span: Span) -> list[SeparableTerm] | None:
     """The terms that add up to a node; None if it is not such a sum."""
     if len(node.type.slots) < 2:
-        return [Term((node,))]
+        return [SeparableTerm((node,))]
     if isinstance(node, ir.Carry):
-        return [Term((), (), node)]
+        return [SeparableTerm((), (), node)]
     if isinstance(node, ir.Contract) and not node.slots and all(len(a.type.slots) < 2 for a in node.args):
-        return [Term(node.args, node.over)]
+        return [SeparableTerm(node.args, node.over)]
     if not isinstance(node, ir.Map) or node.fn not in ("add", "mul", "div"):
         return None
     if node.fn == "add":
@@ -39,9 +39,9 @@ def separated(build: Builder, node: ir.Node, span: Span) -> list[Term] | None:
         return None if any(p is None for p in parts) else [t for p in parts for t in p or ()]
     double = [a for a in node.args if len(a.type.slots) == 2]
     if len(double) > 1 or (node.fn == "div" and double != [node.args[0]]):
-        return [Term(node.args)] if node.fn == "mul" and not double else None
+        return [SeparableTerm(node.args)] if node.fn == "mul" and not double else None
     if not double:
-        return [Term(node.args)] if node.fn == "mul" else None
+        return [SeparableTerm(node.args)] if node.fn == "mul" else None
     terms = separated(build, double[0], span)
     others = [a for a in node.args if a is not double[0]]
     if node.fn == "div":
@@ -51,12 +51,12 @@ def separated(build: Builder, node: ir.Node, span: Span) -> list[Term] | None:
     return [_times(build, t, others, span) for t in terms]
 
 
-def _times(build: Builder, term: Term, others: list[ir.Node], span: Span) -> Term:
+def _times(build: Builder, term: SeparableTerm, others: list[ir.Node], span: Span) -> SeparableTerm:
     factors, over = build.apart(term.factors, term.over, join(others).indices, span)
     return replace(term, factors=(*factors, *others), over=over)
 
 
-def added(build: Builder, terms: list[Term], columns: tuple[int, Width], span: Span) -> ir.Node:
+def added(build: Builder, terms: list[SeparableTerm], columns: tuple[int, Width], span: Span) -> ir.Node:
     """The sum of the terms, each over slot 0 and that of the columns."""
     slot, width = columns
     ones = build.copy(build.ones(width, span), slot, span)
@@ -76,7 +76,7 @@ def added(build: Builder, terms: list[Term], columns: tuple[int, Width], span: S
     return build.map("add", parts, span)
 
 
-def _number(term: Term) -> float | None:
+def _number(term: SeparableTerm) -> float | None:
     """The factor, if it is a number."""
     product = 1.0
     for f in term.factors:
@@ -87,7 +87,7 @@ def _number(term: Term) -> float | None:
 
 
 def averaged(
-    build: Builder, terms: list[Term], power: int, over: tuple[Index, ...], slots: tuple[int, ...], span: Span
+    build: Builder, terms: list[SeparableTerm], power: int, over: tuple[Index, ...], slots: tuple[int, ...], span: Span
 ) -> ir.Node | None:
     """Σ_over mean_slots (Σ terms)^power, for power 1 or 2; None with learned entries elsewhere than in a mean of rows."""
     if any(t.learned is not None for t in terms) and (power == 2 or 0 in slots):
@@ -108,12 +108,12 @@ def averaged(
     return build.map("add", parts, span)
 
 
-def _free(terms: list[Term]) -> set[Index]:
+def _free(terms: list[SeparableTerm]) -> set[Index]:
     """The indices that terms have outside."""
     return {i for t in terms for i in join(t.factors).indices if i not in t.over}
 
 
-def _mean(build: Builder, term: Term, span: Span) -> tuple[ir.Node, ...]:
+def _mean(build: Builder, term: SeparableTerm, span: Span) -> tuple[ir.Node, ...]:
     """Δ|1>"""
     if term.learned is None:
         return ()

@@ -85,7 +85,7 @@ def test_every_optimizer_of_the_library_is_read_once() -> None:
 @pytest.mark.parametrize("text", [*(NETWORK.replace("CALL", c) for c in LIBRARY), *map(own, BODIES.values())])
 def test_symbols_and_parameters_give_the_same_digits(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     once = network(text), limit(text)
-    for body in (optimizer_rules.EntryBody, optimizer_rules.LayerBody, optimizer_rules.OperatorBody):
+    for body in (optimizer_rules.EntryBody, optimizer_rules.LayerBody, optimizer_rules.HostedBody):
         monkeypatch.setattr(body, "typed", True)
     again = lines(text)
     assert not any(isinstance(r, rules.EntryRule | rules.LayerRule) for r in again)

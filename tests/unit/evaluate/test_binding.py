@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tp_compiler.evaluate.exact.binding import Place, fresh
-from tp_compiler.evaluate.exact.ket_formula import Part, Tensor, Term, Variable
+from tp_compiler.evaluate.exact.ket_formula import LinearPart, Tensor, Term, Variable
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.types import Axis, Index
 
@@ -17,12 +17,12 @@ NUMBERS = np.arange(27.0).reshape(3, 3, 3) ** 2
 PLACES: list[Place] = [P, Q, R, 1, 3]
 
 
-def part(labels: tuple[Index, ...], over: tuple[Index, ...]) -> Part:
+def part(labels: tuple[Index, ...], over: tuple[Index, ...]) -> LinearPart:
     node = object.__new__(ir.InitialKet)  # a variable that only carries labels
-    return Part(Tensor(NUMBERS, labels), Variable(node, labels), over)
+    return LinearPart(Tensor(NUMBERS, labels), Variable(node, labels), over)
 
 
-def coefficient(sum_: Part | Term, at: dict[Index, int]) -> float:
+def coefficient(sum_: LinearPart | Term, at: dict[Index, int]) -> float:
     """Σ_over of the coefficient, the free labels at positions: straight from the definition."""
     own = sum_.coefficient.labels
     total = 0.0

@@ -7,17 +7,17 @@ import pytest
 
 import tp_compiler as tpc
 from tp_compiler.evaluate.sampling import heavy_tails as tails
-from tp_compiler.evaluate.sampling.plan import Plan
+from tp_compiler.evaluate.sampling.plan import SamplingPlan
 from tp_compiler.ir import nodes as ir
 
 KETS = "ket |x> ~ N(0, 1)\nket |y> ~ N(0, 1)\n"
 
 
-def plan_of(expression: str) -> Plan:
-    return Plan(tpc.compile(f"{KETS}output m = <{expression}>"))
+def plan_of(expression: str) -> SamplingPlan:
+    return SamplingPlan(tpc.compile(f"{KETS}output m = <{expression}>"))
 
 
-def average(plan: Plan) -> ir.Contract:
+def average(plan: SamplingPlan) -> ir.Contract:
     (found,) = (n for n in plan.nodes if isinstance(n, ir.Contract))
     return found
 
@@ -78,7 +78,7 @@ RANGED = [
 def test_values_lie_in_their_ranges(expression: str) -> None:
     """Every node of a formula, on Gaussian samples."""
     program = tpc.compile(f"{KETS}output m = <{expression}>")
-    plan = Plan(program)
+    plan = SamplingPlan(program)
     values = sampled(plan)
     for node, value in values.items():
         low, high = plan.tails.range[node]
@@ -86,7 +86,7 @@ def test_values_lie_in_their_ranges(expression: str) -> None:
         assert low - slack <= value.min() and value.max() <= high + slack, (node, low, high)
 
 
-def sampled(plan: Plan) -> dict[ir.Node, np.ndarray]:
+def sampled(plan: SamplingPlan) -> dict[ir.Node, np.ndarray]:
     """The kets of a program on plain Gaussian samples, by the primitives' own definitions."""
     from tp_compiler.ir.primitives import PRIMITIVES
 
@@ -229,5 +229,5 @@ def test_derivatives_of_erf_do_not_stop_a_training() -> None:
     ],
 )
 def test_what_jumps_is_counted_until_a_matrix_mixes_it(expression: str, jumps: bool) -> None:
-    plan = Plan(tpc.compile(f"{KETS}matrix W ~ N(0, 1)\noutput m = <{expression}>"))
+    plan = SamplingPlan(tpc.compile(f"{KETS}matrix W ~ N(0, 1)\noutput m = <{expression}>"))
     assert plan.tails.jump(average(plan)) is jumps

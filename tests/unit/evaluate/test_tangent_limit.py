@@ -10,7 +10,7 @@ from scipy.linalg import expm
 
 import tp_compiler as tpc
 from tp_compiler import driver
-from tp_compiler.evaluate.sampling.flow import Flow
+from tp_compiler.evaluate.sampling.flow import GradientFlow
 
 HEAD = """
 parametrization ntk
@@ -65,7 +65,7 @@ def test_flow_is_kernel_regression() -> None:
 def test_flow_by_the_integrator_is_the_closed_form(monkeypatch: pytest.MonkeyPatch) -> None:
     text = train("time = [0.5, 3]", "SGD(lr = 0.7)") + OUTPUTS
     exact = tpc.limit(text)
-    monkeypatch.setattr(Flow, "_affine", lambda *_: None)
+    monkeypatch.setattr(GradientFlow, "_affine", lambda *_: None)
     stepped = tpc.limit(text)
     for name in exact.outputs:
         np.testing.assert_allclose(stepped.outputs[name].value, exact.outputs[name].value, atol=1e-8)

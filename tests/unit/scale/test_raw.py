@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.unit.scale.points import exponents, positive
 from tp_compiler.scale import points
 from tp_compiler.scale.abcd import Layer, sizes
-from tp_compiler.scale.optimizers import OPTIMIZERS, Entrywise, Kind, Optimizer, kfac, shampoo
+from tp_compiler.scale.optimizers import OPTIMIZERS, EntrywiseOptimizer, OptimizerScaling, ParameterKind, kfac, shampoo
 from tp_compiler.scale.points import Point
 from tp_compiler.scale.raw import classify_raw, raw, raw_sizes
 from tp_compiler.scale.verdict import Regime, classify
@@ -21,7 +21,9 @@ MUP, NTP, SP = points.maximal_update(), points.neural_tangent(), points.standard
 ROWS = ("input", "matrix", "output")
 
 
-def column(point: Point, optimizer: Optimizer | str, name: str, multipliers: tuple[object, ...] = (0, 0, 0)) -> str:
+def column(
+    point: Point, optimizer: OptimizerScaling | str, name: str, multipliers: tuple[object, ...] = (0, 0, 0)
+) -> str:
     """One figure of input, hidden and output weights."""
     found = (raw(point, k, optimizer, m)[name] for k, m in zip(ROWS, multipliers, strict=True))  # type: ignore[arg-type]
     return " ".join(map(str, found))
@@ -81,7 +83,7 @@ def test_weight_decay_undoes_the_learning_rate() -> None:
         (kfac(1, 0), "0 -1 -1", "-1 -1 0", None),
     ],
 )
-def test_kronecker_factored(row: Optimizer, lr: str, left: str | None, right: str | None) -> None:
+def test_kronecker_factored(row: OptimizerScaling, lr: str, left: str | None, right: str | None) -> None:
     assert column(MUP, row, "lr") == lr
     for name, wanted in (("damping_left", left), ("damping_right", right)):
         if wanted is None:
@@ -138,7 +140,7 @@ def test_figures_of_a_point_that_is_not_faithful() -> None:
 def test_every_figure_has_a_reason_and_every_row_a_source() -> None:
     for name, row in OPTIMIZERS.items():
         assert row.source
-        for kind in Kind:
+        for kind in ParameterKind:
             found = raw(MUP, kind, name)
             assert found.figures.keys() - {"weight_decay"} == found.reasons.keys() - {"weight_decay"}
     why = raw(MUP, "matrix", "Adam").reasons["lr"]
@@ -161,7 +163,7 @@ WRONG = [  # unscaled learning rates at the standard initialisation: powers of Î
 
 
 @pytest.mark.parametrize(("row", "moves", "regime"), WRONG)
-def test_what_goes_wrong_without_scaling(row: Optimizer | str, moves: str, regime: Regime) -> None:
+def test_what_goes_wrong_without_scaling(row: OptimizerScaling | str, moves: str, regime: Regime) -> None:
     std = (0, "-1/2", "-1/2")
     assert " ".join(map(str, raw_sizes(std, (0, 0, 0), row, first=True).moves)) == moves
     assert classify_raw(std, (0, 0, 0), row).regime == regime
@@ -194,6 +196,6 @@ def test_raw_sgd_and_adam_are_abcd_with_d_0(std: list[Fraction], lr: list[Fracti
     layers = [Layer(F(0), -s, -r, F(0)) for s, r in zip(std, lr, strict=True)]
     for name in ("SGD", "SignSGD"):
         row = OPTIMIZERS[name]
-        assert isinstance(row, Entrywise)
+        assert isinstance(row, EntrywiseOptimizer)
         for first in (False, True):
             assert raw_sizes(std, lr, name, first=first) == sizes(layers, row.degree, first)

@@ -14,7 +14,7 @@ from tp_compiler.scale import points
 from tp_compiler.scale.abcd import Layer
 from tp_compiler.scale.indicators import indicators
 from tp_compiler.scale.numbers import Exponent
-from tp_compiler.scale.optimizers import OPTIMIZERS, Gradient, Kind, Optimizer, kfac, shampoo
+from tp_compiler.scale.optimizers import OPTIMIZERS, GradientSize, OptimizerScaling, ParameterKind, kfac, shampoo
 from tp_compiler.scale.points import Point
 from tp_compiler.scale.raw import classify_raw, raw, raw_sizes
 from tp_compiler.scale.verdict import Regime, classify
@@ -23,7 +23,7 @@ WIDTHS = (128, 256, 512, 1024)
 TOLERANCE = 0.08
 STANDARD = (0, "-1/2", "-1/2")
 
-RULES: dict[str, tuple[net.Rule, Optimizer]] = {
+RULES: dict[str, tuple[net.Rule, OptimizerScaling]] = {
     "SGD": (net.sgd, OPTIMIZERS["SGD"]),
     "Momentum": (net.momentum, OPTIMIZERS["Momentum"]),
     "Adam": (net.adam, OPTIMIZERS["Adam"]),
@@ -40,8 +40,8 @@ RULES: dict[str, tuple[net.Rule, Optimizer]] = {
 }
 
 
-def kinds(layers: int) -> tuple[Kind, ...]:
-    return (Kind.INPUT, *[Kind.HIDDEN] * (layers - 2), Kind.OUTPUT)
+def kinds(layers: int) -> tuple[ParameterKind, ...]:
+    return (ParameterKind.INPUT, *[ParameterKind.HIDDEN] * (layers - 2), ParameterKind.OUTPUT)
 
 
 def measured(
@@ -51,7 +51,7 @@ def measured(
     rule, row = RULES[name]
     stds, rates, scales = ([Fraction(x) for x in given] for given in (std, lr, scale))
     readout = raw_sizes(std, lr, row, scale, first=True).readout
-    found = [row.scales(Gradient.of(k, readout, m)) for k, m in zip(kinds(len(stds)), scales, strict=True)]
+    found = [row.scales(GradientSize.of(k, readout, m)) for k, m in zip(kinds(len(stds)), scales, strict=True)]
     still = (Fraction(0), "")
     left = [s.get("eps", s.get("damping", s.get("damping_left", still)))[0] for s in found]
     right = [s.get("damping_right", still)[0] for s in found]

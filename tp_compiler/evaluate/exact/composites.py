@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tp_compiler.evaluate.array_types import Array, Numbers
-from tp_compiler.evaluate.exact.ket_formula import Factor, Form, Linear, Operand, Tensor, Term, number
+from tp_compiler.evaluate.exact.ket_formula import GaussianFactor, KetFormula, Linear, Operand, Tensor, Term, number
 from tp_compiler.evaluate.gaussian.tilting import Coupling
 from tp_compiler.evaluate.gaussian.univariate import Seen, Univariate, common, degree, degree_of_sum, parity
 from tp_compiler.evaluate.interface import NotExact
@@ -19,11 +19,11 @@ from tp_compiler.evaluate.kernels import KERNELS
 from tp_compiler.ir.primitives import PRIMITIVES
 
 
-class Sum:
+class KetOfGaussians:
     """A ket as a function of the values of its Gaussians."""
 
-    def __init__(self, ket: Form | Tensor, variables: dict[Hashable, Linear]):
-        self.pieces: list[tuple[float, tuple[Factor, ...]]] = []
+    def __init__(self, ket: KetFormula | Tensor, variables: dict[Hashable, Linear]):
+        self.pieces: list[tuple[float, tuple[GaussianFactor, ...]]] = []
         self.kinked = False
         if isinstance(ket, Tensor):
             if np.ndim(ket.values):
@@ -70,7 +70,7 @@ class Sum:
 class Several:
     """fn of sums: one function of as many arrays as there are Gaussians."""
 
-    def __init__(self, fn: str, inner: list[Sum], keys: list[Hashable]):
+    def __init__(self, fn: str, inner: list[KetOfGaussians], keys: list[Hashable]):
         self.fn, self.inner, self.keys = fn, inner, keys
         self.kinked = not PRIMITIVES[fn].smooth or any(f.kinked for f in inner)
         exponent = inner[1].number if fn == "pow" else None
@@ -106,19 +106,21 @@ class Moved:
             self.function.watch(self._inner(points), seen)
 
 
-def several(fn: str, args: Sequence[Operand]) -> Form:
+def several(fn: str, args: Sequence[Operand]) -> KetFormula:
     """fn of kets that are themselves functions of Gaussians: one factor of all Gaussians involved."""
     variables: dict[Any, Linear] = {}
-    inner = [Sum(a, variables) for a in args]
-    return Form((Term(number(1.0), (Factor(Several(fn, inner, list(variables)), tuple(variables.values())),)),))
+    inner = [KetOfGaussians(a, variables) for a in args]
+    return KetFormula(
+        (Term(number(1.0), (GaussianFactor(Several(fn, inner, list(variables)), tuple(variables.values())),)),)
+    )
 
 
-def together(form: Form) -> Form:
+def together(form: KetFormula) -> KetFormula:
     """A sum of products as one function, if its terms have no averages separately."""
     return several("add", [form])
 
 
-def watch(factor: Factor, points: Sequence[Array], seen: Seen) -> None:
+def watch(factor: GaussianFactor, points: Sequence[Array], seen: Seen) -> None:
     """Records the primitives in a factor, evaluated at points of its arguments."""
     f = factor.function
     if isinstance(f, Univariate):
@@ -127,18 +129,18 @@ def watch(factor: Factor, points: Sequence[Array], seen: Seen) -> None:
         f.watch(points, seen)
 
 
-def kinked(factor: Factor) -> bool:
+def kinked(factor: GaussianFactor) -> bool:
     f = factor.function
     return bool(f.kinks) or f.crowded if isinstance(f, Univariate) else getattr(f, "kinked", False)
 
 
-def parity_of(factor: Factor) -> int:
+def parity_of(factor: GaussianFactor) -> int:
     """1: even, -1: odd, under a change of sign of all its Gaussians, if they have no mean."""
     f = factor.function
     return parity(f) if isinstance(f, Univariate) else getattr(f, "parity", 0)
 
 
-def degree_of(factor: Factor) -> int | None:
+def degree_of(factor: GaussianFactor) -> int | None:
     """The degree of a polynomial in all its Gaussians, at most; None for other functions."""
     f = factor.function
     return degree(f) if isinstance(f, Univariate) else getattr(f, "degree", None)

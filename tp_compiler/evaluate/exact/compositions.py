@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tp_compiler.evaluate.array_types import Numbers
-from tp_compiler.evaluate.exact.ket_formula import Factor, Form, Linear, Operand, Tensor, Term, number
+from tp_compiler.evaluate.exact.ket_formula import GaussianFactor, KetFormula, Linear, Operand, Tensor, Term, number
 from tp_compiler.evaluate.gaussian import powers
 from tp_compiler.evaluate.gaussian.arccosine import Sided, sided
 from tp_compiler.evaluate.gaussian.tilting import Coupling
@@ -39,38 +39,38 @@ LARGEST_EXPONENT = 700.0  # e^700 is finite as a double
 MOST_POWER = 170  # (170 - 1)!! is finite as a double
 
 
-def composed(fn: str, args: Sequence[Operand]) -> Form | None:
+def composed(fn: str, args: Sequence[Operand]) -> KetFormula | None:
     """fn of kets and constants if it is one function of the table, else None."""
     if any(isinstance(a, Tensor) and np.ndim(a.values) for a in args):
         return None
-    if fn == "exp" and isinstance(args[0], Form):
+    if fn == "exp" and isinstance(args[0], KetFormula):
         return _of_exponent(args[0])
     return _of_power(fn, args) or _of_shapes(fn, args) or _of_product(fn, args)
 
 
-def _form(function: Univariate, argument: Linear) -> Form:
-    return Form((Term(number(1.0), (Factor(function, (argument,)),)),))
+def _form(function: Univariate, argument: Linear) -> KetFormula:
+    return KetFormula((Term(number(1.0), (GaussianFactor(function, (argument,)),)),))
 
 
-def _of_exponent(a: Form) -> Form | None:
+def _of_exponent(a: KetFormula) -> KetFormula | None:
     """e^(constant + Σ (b x - a x²) + Σ c x y), a factor for each Gaussian and for each pair."""
     constant = sum(float(t.coefficient.values) for t in a.terms if not t.factors and not _indexed(t))
-    factors: dict[Any, Factor] = {}
+    factors: dict[Any, GaussianFactor] = {}
     for term in a.terms:
         if not term.factors and not _indexed(term):
             continue
         if _is_pair(term):
             x, y = (f.arguments[0] for f in term.factors)
-            factors[x.key, y.key] = Factor(Coupling(float(term.coefficient.values)), (x, y))
+            factors[x.key, y.key] = GaussianFactor(Coupling(float(term.coefficient.values)), (x, y))
             continue
         read = one_function(term)
         outer = None if read is None else _exponential(read[0])
         if read is None or outer is None:
             return None
-        factors[outer.name, read[1].key] = Factor(outer, (read[1],))
+        factors[outer.name, read[1].key] = GaussianFactor(outer, (read[1],))
     if len(factors) + (constant != 0) < len(a.terms) or abs(constant) > LARGEST_EXPONENT:
         return None
-    return Form((Term(number(math.exp(constant)), tuple(factors.values())),)) if factors else None
+    return KetFormula((Term(number(math.exp(constant)), tuple(factors.values())),)) if factors else None
 
 
 def _is_pair(term: Term) -> bool:
@@ -97,19 +97,23 @@ def _exponent(fn: str, args: Sequence[Operand]) -> float | None:
     return {"square": 2.0, "sqrt": 0.5}.get(fn)
 
 
-def _of_power(fn: str, args: Sequence[Operand]) -> Form | None:
+def _of_power(fn: str, args: Sequence[Operand]) -> KetFormula | None:
     exponent = _exponent(fn, args)
-    if exponent is None or not isinstance(args[0], Form) or len(args[0].terms) != 1:
+    if exponent is None or not isinstance(args[0], KetFormula) or len(args[0].terms) != 1:
         return None
     read = one_function(args[0].terms[0])
     whole = None if read is None else power(read[0], exponent)
     return None if read is None or whole is None else _form(whole, read[1])
 
 
-def _of_product(fn: str, args: Sequence[Operand]) -> Form | None:
+def _of_product(fn: str, args: Sequence[Operand]) -> KetFormula | None:
     """|fg| = |f||g|, and (fg)^p = f^p g^p if p is an integer or f and g are not negative, over several Gaussians."""
     exponent = _exponent(fn, args)
-    if (exponent is None and fn not in ("abs", "sign")) or not isinstance(args[0], Form) or len(args[0].terms) != 1:
+    if (
+        (exponent is None and fn not in ("abs", "sign"))
+        or not isinstance(args[0], KetFormula)
+        or len(args[0].terms) != 1
+    ):
         return None
     (term,) = args[0].terms
     keys = list({a.key for f in term.factors for a in f.arguments})
@@ -118,23 +122,23 @@ def _of_product(fn: str, args: Sequence[Operand]) -> Form | None:
     numbers = [] if exponent is None else [exponent]
     with np.errstate(all="ignore"):
         value = float(KERNELS["pow" if numbers else fn](np.asarray(term.coefficient.values), *numbers))
-    factors: list[Factor] = []
+    factors: list[GaussianFactor] = []
     for key in keys:
-        own = Form((Term(number(1.0), tuple(f for f in term.factors if f.arguments[0].key == key)),))
+        own = KetFormula((Term(number(1.0), tuple(f for f in term.factors if f.arguments[0].key == key)),))
         part = composed("pow" if numbers else fn, [own, *(number(p) for p in numbers)])
         if part is None:
             return None
         value *= float(part.terms[0].coefficient.values)
         factors += part.terms[0].factors
-    return Form((Term(number(value), tuple(factors)),)) if np.isfinite(value) else None
+    return KetFormula((Term(number(value), tuple(factors)),)) if np.isfinite(value) else None
 
 
-def reciprocal(form: Form) -> Form | None:
+def reciprocal(form: KetFormula) -> KetFormula | None:
     """1/f as a function of the table, or None."""
     return composed("pow", [form, number(-1.0)])
 
 
-def _of_shapes(fn: str, args: Sequence[Operand]) -> Form | None:
+def _of_shapes(fn: str, args: Sequence[Operand]) -> KetFormula | None:
     """A homogeneous function of right·x₊^n + left·(-x)₊^n is again one, if it vanishes at 0."""
     degrees = _HOMOGENEOUS.get(fn)
     if degrees is None:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 from tp_compiler.evaluate.array_types import Array, Places
-from tp_compiler.evaluate.exact.ket_formula import Bundle, Linear, Part, Tensor, Variable
+from tp_compiler.evaluate.exact.ket_formula import Bundle, Linear, LinearPart, Tensor, Variable
 from tp_compiler.evaluate.gaussian.closed_forms import Distance
 from tp_compiler.evaluate.gaussian.operations import at
 from tp_compiler.ir import nodes as ir
@@ -45,7 +45,7 @@ def between(
     return distance
 
 
-def _comparable(p: Part, q: Part) -> bool:
+def _comparable(p: LinearPart, q: LinearPart) -> bool:
     """One variable, summed over independent members, with two coefficients."""
     node = p.variable.node
     if not isinstance(node, ir.InitialKet) or node.symbol.pair is not None:
@@ -53,7 +53,7 @@ def _comparable(p: Part, q: Part) -> bool:
     return p.variable == q.variable and p.over == q.over and set(p.over) == set(p.variable.labels)
 
 
-def _variance(p: Part, q: Part, variance: Tensor, labels: tuple[Index, ...], places: Places) -> Array:
+def _variance(p: LinearPart, q: LinearPart, variance: Tensor, labels: tuple[Index, ...], places: Places) -> Array:
     """Σ_over (a - b)² Var at the places, a and b the coefficients."""
     size = max(1, int(np.prod([x.size for x in p.over])))
     step = max(1, _BLOCK // size)

@@ -26,11 +26,11 @@ from tp_compiler.evaluate.exact.binding import Place, fresh
 from tp_compiler.evaluate.exact.expectations import EXACT, METHODS, PATIENCE, Expectations
 from tp_compiler.evaluate.exact.ket_formula import (
     Bundle,
-    Factor,
-    Form,
+    GaussianFactor,
+    KetFormula,
     Linear,
+    LinearPart,
     Operand,
-    Part,
     Shared,
     Tensor,
     Term,
@@ -136,7 +136,7 @@ class ExactEvaluator:
         if not isinstance(self.values[node], Tensor):
             return False
         if not (isinstance(node, ir.Map) and all(isinstance(a, Tensor) for a in args)):
-            return isinstance(node, ir.Linalg | ir.Spectral) or any(isinstance(a, Form) for a in args)
+            return isinstance(node, ir.Linalg | ir.Spectral) or any(isinstance(a, KetFormula) for a in args)
         own, known = union(args), [self.ranges[a] for a in node.args]
         return bool(np.any(errors.pole(node.fn, [a.at(own) for a in args], [a.error_at(own) for a in args], known)))
 
@@ -185,7 +185,7 @@ class ExactEvaluator:
     def _clt(self, node: ir.Clt, args: list[Operand]) -> Never:
         raise NotExact("the law of a `clt` scalar is sampled")
 
-    def _initialket(self, node: ir.InitialKet, args: list[Tensor]) -> Form:
+    def _initialket(self, node: ir.InitialKet, args: list[Tensor]) -> KetFormula:
         mean, spread = args
         faults.check_law(node.symbol, spread.values, mean.values)
         if node.symbol.pair is not None:
@@ -219,7 +219,7 @@ class ExactEvaluator:
 
     def _covariance(self, a: Variable, b: Variable) -> Tensor:
         if isinstance(b.node, Bundle):
-            other = Linear(number(0.0), (Part(number(1.0), a),))
+            other = Linear(number(0.0), (LinearPart(number(1.0), a),))
             return self.expect.covariance(b.node.placed(b.places), other)
         return self._initial(a, b) if isinstance(a.node, ir.InitialKet) else self._hats(a, b)
 
@@ -247,10 +247,10 @@ class ExactEvaluator:
                 factors.append(d)
         return times(self._bracket([x, y]), *factors)
 
-    def _placed_operand(self, variable: Variable) -> Form:
+    def _placed_operand(self, variable: Variable) -> KetFormula:
         node = variable.node
         assert isinstance(node, ir.MatMul)
-        form: Form = self.values[node.args[0]]
+        form: KetFormula = self.values[node.args[0]]
         return form.placed(dict(zip(node.type.indices, variable.places, strict=True)))
 
     def _scale(self, node: ir.MatMul, members: tuple[Place, ...]) -> Tensor:
@@ -261,14 +261,14 @@ class ExactEvaluator:
         ratio = node.matrix.rows.ratio / node.matrix.cols.ratio if node.transposed else 1.0
         return times(number(ratio), placed)
 
-    def _bracket(self, forms: list[Form]) -> Tensor:
+    def _bracket(self, forms: list[KetFormula]) -> Tensor:
         multiplied = product(forms)
         if multiplied is None:
             raise NotExact("a product of too many terms")
         return self.expect.form(multiplied)
 
     # -- products with matrices -----------------------------------------------------------------------------------
-    def _matmul(self, node: ir.MatMul, args: list[Form]) -> Operand:
+    def _matmul(self, node: ir.MatMul, args: list[KetFormula]) -> Operand:
         self.expect.gaussians.operand(node, args[0])
         terms = list(gaussian(Variable(node, node.type.indices)).terms)
         for earlier in self._met(node):
@@ -283,7 +283,7 @@ class ExactEvaluator:
             return [n for found in products.values() for n in found]
         return [*products[own], *products[None]]
 
-    def _dot(self, node: ir.MatMul, x: Form, earlier: ir.MatMul) -> list[Term]:
+    def _dot(self, node: ir.MatMul, x: KetFormula, earlier: ir.MatMul) -> list[Term]:
         """|y> σ² E[∂|x>/∂Ŵᵀ|y>] for one earlier product Wᵀ|y>, summed over its family."""
         new: dict[Index, Place] = {i: fresh(i) for i in earlier.type.indices}
         places = tuple(new.values())
@@ -295,11 +295,11 @@ class ExactEvaluator:
         for p, q in zip(node.member, variable.members, strict=True):
             if (d := delta(p, q)) is not None:
                 factors.append(d)
-        y: Form = self.values[earlier.args[0]].placed(new)
+        y: KetFormula = self.values[earlier.args[0]].placed(new)
         over = tuple(p for p in places if isinstance(p, Index))
         return list(y.scaled(times(*factors)).summed(over).parts)
 
-    def _derivative(self, x: Form, variable: Variable) -> Tensor | None:
+    def _derivative(self, x: KetFormula, variable: Variable) -> Tensor | None:
         """E ∂|x>/∂variable: through the ket's own neuron only (TP IVb, Def 2.6.5)."""
         gaussians = self.expect.gaussians
         by = gaussians.variable(variable)
@@ -334,7 +334,7 @@ class ExactEvaluator:
             total = part if total is None else plus(total, part)
         return total
 
-    def _mean_derivative(self, factor: Factor, rest: tuple[Factor, ...]) -> Tensor | None:
+    def _mean_derivative(self, factor: GaussianFactor, rest: tuple[GaussianFactor, ...]) -> Tensor | None:
         """E f'(ℓ) Π rest; factors that share no Gaussians with f are averaged separately."""
         near, far = self._cluster_of(factor, rest)
         others = self.expect.product(far)
@@ -343,7 +343,9 @@ class ExactEvaluator:
         own = stein.mean_derivative(self.expect.product, self.expect.covariance, factor, near)
         return None if own is None else times(own, others)
 
-    def _cluster_of(self, factor: Factor, rest: tuple[Factor, ...]) -> tuple[tuple[Factor, ...], tuple[Factor, ...]]:
+    def _cluster_of(
+        self, factor: GaussianFactor, rest: tuple[GaussianFactor, ...]
+    ) -> tuple[tuple[GaussianFactor, ...], tuple[GaussianFactor, ...]]:
         """The other factors, parted into those that share Gaussians with `factor` and the independent ones."""
         near = next(c for _, c in self.expect.gaussians.clusters((factor, *rest)) if any(f is factor for f in c))
         own = {id(f) for f in near}
@@ -351,13 +353,15 @@ class ExactEvaluator:
 
     # -- entrywise ------------------------------------------------------------------------------------------------
     def _map(self, node: ir.Map, args: list[Operand]) -> Operand:
-        forms = [a for a in args if isinstance(a, Form)]
+        forms = [a for a in args if isinstance(a, KetFormula)]
         scalars = [a for a in args if isinstance(a, Tensor)]
         if not forms:
             own = union(scalars)  # a scalar may be constant over an index of its type
             return _function_of_numbers(node.fn, scalars, own, [self.ranges[a] for a in node.args])
         if node.fn == "add":
-            return _simplified([t for a in args for t in (a if isinstance(a, Form) else constant(a)).shared().parts])
+            return _simplified(
+                [t for a in args for t in (a if isinstance(a, KetFormula) else constant(a)).shared().parts]
+            )
         if node.fn == "mul":
             multiplied = product(forms)
             if multiplied is None:
@@ -366,30 +370,30 @@ class ExactEvaluator:
         if node.fn == "div" and isinstance(args[1], Tensor):
             known = [(1.0, 1.0), self.ranges[node.args[1]]]
             return forms[0].scaled(_function_of_numbers("div", [number(1.0), args[1]], args[1].labels, known))
-        inverse = compositions.reciprocal(args[1]) if node.fn == "div" and isinstance(args[1], Form) else None
+        inverse = compositions.reciprocal(args[1]) if node.fn == "div" and isinstance(args[1], KetFormula) else None
         if inverse is not None:
             return _simplified(_quotient(args[0], inverse).terms)
         return self._function(node.fn, args)
 
-    def _function(self, fn: str, args: list[Operand]) -> Form:
+    def _function(self, fn: str, args: list[Operand]) -> KetFormula:
         """f of kets and numbers, as one factor."""
-        if all((isinstance(a, Form) and _is_number(a)) or isinstance(a, Tensor) for a in args):
+        if all((isinstance(a, KetFormula) and _is_number(a)) or isinstance(a, Tensor) for a in args):
             tensors = [
                 a if isinstance(a, Tensor) else plus(number(0.0), *(t.coefficient for t in a.terms)) for a in args
             ]
             own = tuple(dict.fromkeys(x for t in tensors for x in t.labels))
             return constant(_function_of_numbers(fn, tensors, own))
         first, *rest = args
-        linear = first.linear() if isinstance(first, Form) else None
+        linear = first.linear() if isinstance(first, KetFormula) else None
         if linear is not None and all(isinstance(a, Tensor) and np.ndim(a.values) == 0 for a in rest):
             named = _named(fn, [float(a.values) for a in rest if isinstance(a, Tensor)])
             if named is not None:
-                return Form((Term(number(1.0), (Factor(named, (linear,)),)),))
+                return KetFormula((Term(number(1.0), (GaussianFactor(named, (linear,)),)),))
         return pointwise.marked(pointwise.applied(fn, args), args)
 
     # -- averages, sums and indices ---------------------------------------------------------------------------------
     def _contract(self, node: ir.Contract, args: list[Operand]) -> Operand:
-        forms = [a for a in args if isinstance(a, Form)]
+        forms = [a for a in args if isinstance(a, KetFormula)]
         scalars = [a for a in args if isinstance(a, Tensor)]
         if not forms:
             return summed(scalars, node.over)
@@ -401,7 +405,7 @@ class ExactEvaluator:
             return self.expect.form(whole)
         return self._closed(whole, node.slots) if node.slots else _simplified(whole.parts)
 
-    def _closed(self, form: Form, slots: tuple[int, ...]) -> Form:
+    def _closed(self, form: KetFormula, slots: tuple[int, ...]) -> KetFormula:
         """The average over copies: factors without other copies become numbers, the others wait for the
         row."""
         copies = {slot: private() for slot in slots}
@@ -417,11 +421,11 @@ class ExactEvaluator:
 
     def _copy(self, node: ir.Copy, args: list[Operand]) -> Operand:
         (x,) = args
-        return Form(tuple(t.copied({0: node.slot}) for t in x.terms)) if isinstance(x, Form) else x
+        return KetFormula(tuple(t.copied({0: node.slot}) for t in x.terms)) if isinstance(x, KetFormula) else x
 
     def _reduce(self, node: ir.Reduce, args: list[Operand]) -> Tensor:
         (x,) = args
-        if isinstance(x, Form):
+        if isinstance(x, KetFormula):
             raise NotExact(f"{node.op} over kets")
         own = node.args[0].type.indices
         values = np.broadcast_to(x.at(own), [i.size for i in own])
@@ -436,7 +440,7 @@ class ExactEvaluator:
         numbers = [a for a in args if isinstance(a, Tensor)]
         return _entries(node, numbers, 1) if isinstance(x, Tensor) else self._moved(x, node, numbers)
 
-    def _moved(self, x: Form, node: ir.Reindex, gathers: list[Tensor]) -> Form:
+    def _moved(self, x: KetFormula, node: ir.Reindex, gathers: list[Tensor]) -> KetFormula:
         """Renames and selections; a gather is a sum with zeros and ones over a fresh label."""
         places: dict[Index, Place] = {}
         hot, over = [], []
@@ -473,7 +477,7 @@ class ExactEvaluator:
         for k, a in enumerate(args):
             here = delta(node.index, k + 1)
             assert here is not None
-            terms += (a if isinstance(a, Form) else constant(a)).scaled(here).parts
+            terms += (a if isinstance(a, KetFormula) else constant(a)).scaled(here).parts
         return _simplified(terms)
 
     def _join(self, node: ir.Join, args: list[Operand]) -> Tensor:
@@ -526,7 +530,7 @@ class ExactEvaluator:
 
 
 # ---------------------------------------------------------------------------------------------------------- helpers
-def _slope(factor: Factor, variable: Variable) -> Tensor | None:
+def _slope(factor: GaussianFactor, variable: Variable) -> Tensor | None:
     """∂ℓ/∂variable for the argument of a factor on the ket's own neuron; None if it does not occur."""
     if not any(p.variable.node is variable.node for a in factor.arguments if a.copy == 0 for p in a.flat()):
         return None
@@ -565,7 +569,7 @@ def _named(fn: str, params: list[float]) -> Univariate | None:
     return None
 
 
-def _quotient(above: Form | Tensor, inverse: Form) -> Form:
+def _quotient(above: KetFormula | Tensor, inverse: KetFormula) -> KetFormula:
     if isinstance(above, Tensor):
         return inverse.scaled(above)
     multiplied = product([above, inverse])
@@ -641,11 +645,11 @@ def _symmetric(node: ir.Linalg, matrix: Tensor) -> Tensor:
     return Tensor((matrix.values + np.swapaxes(matrix.values, rows, cols)) / 2, matrix.labels)
 
 
-def _is_number(form: Form) -> bool:
+def _is_number(form: KetFormula) -> bool:
     return all(not t.factors and not t.over for t in form.parts)
 
 
-def _simplified(terms: Iterable[Term]) -> Form:
+def _simplified(terms: Iterable[Term]) -> KetFormula:
     """Combines terms: linear terms become one Gaussian ket, numbers become one number, functions of one Gaussian
     become one unless they are in the table."""
     linear: list[Term] = []
@@ -653,7 +657,7 @@ def _simplified(terms: Iterable[Term]) -> Form:
     for t in terms:
         (linear if t.is_linear else others).append(t)
     whole = (*_gaussian(linear), *others)
-    return Form(pointwise.gathered(whole) if others else whole)
+    return KetFormula(pointwise.gathered(whole) if others else whole)
 
 
 def _gaussian(linear: list[Term]) -> tuple[Term, ...]:
@@ -661,29 +665,29 @@ def _gaussian(linear: list[Term]) -> tuple[Term, ...]:
     Gaussian for every i, where x_i^2 |u>^2 has another coefficient for each."""
     if not linear or (len(linear) == 1 and not linear[0].over and not np.ndim(linear[0].coefficient.values)):
         return tuple(linear)
-    gathered = Form(tuple(linear)).linear()
+    gathered = KetFormula(tuple(linear)).linear()
     if gathered is None:
         return tuple(linear)
     merged = Linear(gathered.mean, _merged_parts(gathered.parts), gathered.copy, affine=gathered.affine)
     return (Term(number(1.0), (identity(merged),)),) if merged.parts else (Term(merged.mean, ()),)
 
 
-def _merged_parts(parts: tuple[Part, ...]) -> tuple[Part, ...]:
+def _merged_parts(parts: tuple[LinearPart, ...]) -> tuple[LinearPart, ...]:
     """Parts of one variable added up."""
-    merged: dict[Variable, Part] = {}
+    merged: dict[Variable, LinearPart] = {}
     rest = []
     for part in parts:
         if part.over:
             rest.append(part)
         elif part.variable in merged:
             sum_ = plus(merged[part.variable].coefficient, part.coefficient)
-            merged[part.variable] = Part(sum_, part.variable)
+            merged[part.variable] = LinearPart(sum_, part.variable)
         else:
             merged[part.variable] = part
     return (*merged.values(), *rest)
 
 
-def _touching(copies: list[int], factors: tuple[Factor, ...]) -> list[Factor]:
+def _touching(copies: list[int], factors: tuple[GaussianFactor, ...]) -> list[GaussianFactor]:
     """The factors that depend, directly or through shared copies, on the given copies."""
     reached, found = set(copies), []
     grown = True

@@ -25,10 +25,10 @@ from tp_compiler.evaluate.exact import composites, compositions, distances, poin
 from tp_compiler.evaluate.exact.binding import Place, Places, moved
 from tp_compiler.evaluate.exact.gaussians import Gaussians
 from tp_compiler.evaluate.exact.ket_formula import (
-    Factor,
-    Form,
+    GaussianFactor,
+    KetFormula,
     Linear,
-    Part,
+    LinearPart,
     Shared,
     Tensor,
     Term,
@@ -91,7 +91,7 @@ class Expectations:
         result = number(0.0)
         if a.copy != b.copy:
             return result
-        if isinstance(a, stein.Given) and isinstance(b, stein.Given):
+        if isinstance(a, stein.ConditionalLaw) and isinstance(b, stein.ConditionalLaw):
             return stein.covariance_given(self.covariance, a, b)
         theirs = [(q, self.gaussians.variable(q.variable)) for q in (part.refreshed() for part in b.parts)]
         for p in (part.refreshed() for part in a.parts):
@@ -101,7 +101,7 @@ class Expectations:
                     result = plus(result, self._parts(p, q))
         return result
 
-    def _parts(self, p: Part, q: Part) -> Tensor:
+    def _parts(self, p: LinearPart, q: LinearPart) -> Tensor:
         p, q, over = _matched(p, q)
         for part in (p, q):
             sizes = np.abs(part.coefficient.values)
@@ -111,7 +111,7 @@ class Expectations:
         return summed([p.coefficient, q.coefficient, inner], over)
 
     # -- expectations -------------------------------------------------------------------------------------------
-    def form(self, form: Form) -> Tensor:
+    def form(self, form: KetFormula) -> Tensor:
         """E of a form. Terms that have no average one by one may have one together."""
         try:
             return plus(number(0.0), *[self.term(t) for t in form.parts])
@@ -126,7 +126,7 @@ class Expectations:
             return number(0.0)
         return summed([term.coefficient, value], term.over)
 
-    def product(self, factors: tuple[Factor, ...]) -> Tensor | None:
+    def product(self, factors: tuple[GaussianFactor, ...]) -> Tensor | None:
         """E Π factors; None if it vanishes by independence and symmetry, provided it exists."""
         clusters = self.gaussians.clusters(factors)
         vanishes = any(made.vanishes for made, _ in clusters)
@@ -141,7 +141,7 @@ class Expectations:
                 values.append(value)
         return None if vanishes else times(*values) if values else number(1.0)
 
-    def _cluster(self, factors: list[Factor]) -> Tensor | None:
+    def _cluster(self, factors: list[GaussianFactor]) -> Tensor | None:
         if any(isinstance(f, Shared) for f in factors):
             return self._of_sum(factors)
         if all(f.is_identity for f in factors) and len(factors) <= MOST_MOMENTS:
@@ -153,7 +153,7 @@ class Expectations:
             self._must_vanish(factors)
         return None
 
-    def _must_vanish(self, factors: list[Factor]) -> None:
+    def _must_vanish(self, factors: list[GaussianFactor]) -> None:
         """Raises Infinite if the average that should vanish does not exist; two members of a family represent all."""
         before = self.method
         known = self._few(_as_integrated(factors))
@@ -163,7 +163,7 @@ class Expectations:
             raise NotExact(f"quadrature met {reason}") from None
         self.method = before
 
-    def _even(self, factors: list[Factor]) -> Tensor:
+    def _even(self, factors: list[GaussianFactor]) -> Tensor:
         """E Π factors, if it is not 0 by symmetry."""
         for known in (factors, _gathered(pointwise.unified(factors))):
             value = self._tabled(known)
@@ -173,14 +173,14 @@ class Expectations:
         reduced = self._reduced(known)
         return self._integrated(self._few(known)) if reduced is None else reduced
 
-    def _few(self, factors: list[Factor]) -> list[Factor]:
+    def _few(self, factors: list[GaussianFactor]) -> list[GaussianFactor]:
         """The factors, if they are functions of few enough Gaussians."""
         count = len(_distinct(factors))
         if count > MOST_DIMENSIONS and _polynomial(factors) is None:
             raise NotExact(f"an expectation over {count} Gaussians")
         return factors
 
-    def _of_sum(self, factors: list[Factor]) -> Tensor | None:
+    def _of_sum(self, factors: list[GaussianFactor]) -> Tensor | None:
         """E Π factors with a sum among them: Σ of those with its terms in its place, computed once for every pattern of
         labels. A residual stream is a sum of a sum of a sum, and this the recursion along it."""
         key, labels = _pattern(factors)
@@ -190,7 +190,7 @@ class Expectations:
         self.used(method)
         return None if value is None else value.renamed(dict(zip(then, labels, strict=True)))
 
-    def _distributed(self, factors: list[Factor]) -> Tensor | None:
+    def _distributed(self, factors: list[GaussianFactor]) -> Tensor | None:
         terms = Term(number(1.0), tuple(factors)).distributed()
         found = [(t, v) for t in terms if (v := self.product(t.factors)) is not None]
         return plus(*[summed([t.coefficient, v], t.over) for t, v in found]) if found else None
@@ -207,7 +207,7 @@ class Expectations:
     def used(self, method: int) -> None:
         self.method = max(self.method, method)
 
-    def _reduced(self, factors: list[Factor]) -> Tensor | None:
+    def _reduced(self, factors: list[GaussianFactor]) -> Tensor | None:
         """E Π factors if one factor is a Gaussian that no other factor is a function of: eliminated by Stein's lemma."""
         for k, factor in enumerate(factors):
             rest = factors[:k] + factors[k + 1 :]
@@ -242,7 +242,7 @@ class Expectations:
                 total = term if total is None else plus(total, term)
         return total
 
-    def _tabled(self, factors: list[Factor]) -> Tensor | None:
+    def _tabled(self, factors: list[GaussianFactor]) -> Tensor | None:
         """E of one or two functions by a row of the table of closed forms, or None."""
         if len(factors) > 2 or not all(isinstance(f.function, Univariate) for f in factors):
             return None
@@ -262,7 +262,7 @@ class Expectations:
         return _with_error(value, labels, error)
 
     def _row(
-        self, factors: list[Factor], labels: tuple[Index, ...]
+        self, factors: list[GaussianFactor], labels: tuple[Index, ...]
     ) -> tuple[Callable[[_Reader], Array | None], Told | None]:
         """The row of the table for one or two functions, of a reader of means and covariances; and the error of its
         value, where a bound of the derivatives is known (None where it is not after all)."""
@@ -282,7 +282,9 @@ class Expectations:
         cross = self.covariance(u, w)
         steep = closed_forms.steep(f, g)
         same = _coincide(u, w) if steep else None
-        distance = distances.between(self.between, u, w, labels) if steep and not isinstance(u, stein.Given) else None
+        distance = (
+            distances.between(self.between, u, w, labels) if steep and not isinstance(u, stein.ConditionalLaw) else None
+        )
 
         def row(read: _Reader) -> Array | None:
             first, second = _centred(f, u, read), _centred(g, w, read)
@@ -300,7 +302,7 @@ class Expectations:
         told = partial(_told_of_two, f, g, labels, (variance, other, cross), exchanged is not None and f == g)
         return row, told if _is_centred(u) and _is_centred(w) else None
 
-    def _integrated(self, factors: list[Factor]) -> Tensor:
+    def _integrated(self, factors: list[GaussianFactor]) -> Tensor:
         """Quadrature over the distinct Gaussians of a cluster."""
         labels = _labels(_distinct(factors))
         if not self.quadrature:
@@ -325,7 +327,7 @@ class Expectations:
         if self.spent > self.patience:
             raise NotExact("too many integrals without a closed form")
 
-    def _integral(self, factors: list[Factor]) -> Callable[[_Reader], tuple[Array, Array]]:
+    def _integral(self, factors: list[GaussianFactor]) -> Callable[[_Reader], tuple[Array, Array]]:
         """The integral and its error, of a reader of means and covariances."""
         variables = _distinct(factors)
         count = len(variables)
@@ -355,7 +357,12 @@ class Expectations:
         return integral
 
     def _tilted(
-        self, factors: list[Factor], variables: list[Linear], places: dict[Hashable, int], mean: Array, spread: Array
+        self,
+        factors: list[GaussianFactor],
+        variables: list[Linear],
+        places: dict[Hashable, int],
+        mean: Array,
+        spread: Array,
     ) -> tuple[Array, Array]:
         """Exponentials change the law; the other factors are integrated under the new one."""
         split = _split(factors, places)
@@ -373,7 +380,10 @@ class Expectations:
                 raise Infinite("an exponential grows faster than the Gaussian falls")
         size = tilting.number(log)
         if split.joint:
-            left = [*split.joint, *(Factor(f, (variables[k],)) for k, own in enumerate(split.rest) for f in own)]
+            left = [
+                *split.joint,
+                *(GaussianFactor(f, (variables[k],)) for k, own in enumerate(split.rest) for f in own),
+            ]
             value, error = self._several(left, places, mean, spread)
         else:
             value, error = self._univariate(split.rest, mean, spread)
@@ -393,7 +403,7 @@ class Expectations:
         return found
 
     def _several(
-        self, factors: list[Factor], places: dict[Hashable, int], mean: Array, spread: Array
+        self, factors: list[GaussianFactor], places: dict[Hashable, int], mean: Array, spread: Array
     ) -> tuple[Array, Array]:
         self.method = QUADRATURE
         joint, watched, kinks = _joint(factors, places), _watched(factors, places), _kinks(factors, places)
@@ -419,7 +429,7 @@ class Expectations:
         return value * constant, error * np.abs(constant)
 
 
-def _matched(p: Part, q: Part) -> tuple[Part, Part, tuple[Index, ...]]:
+def _matched(p: LinearPart, q: LinearPart) -> tuple[LinearPart, LinearPart, tuple[Index, ...]]:
     """Two parts of one group with their summed labels made equal where independence makes them so.
 
     Members of an initial family are independent: in Σ_d a[d] u[d] · Σ_e b[e] u[e] only d = e survives.
@@ -435,7 +445,7 @@ def _matched(p: Part, q: Part) -> tuple[Part, Part, tuple[Index, ...]]:
     return p, q, tuple(dict.fromkeys(over))
 
 
-def _pattern(factors: list[Factor]) -> tuple[Hashable, tuple[Index, ...]]:
+def _pattern(factors: list[GaussianFactor]) -> tuple[Hashable, tuple[Index, ...]]:
     """The pattern of a product of factors, up to the names of its labels; and the labels, in order."""
     numbers: dict[Index, int] = {}
 
@@ -451,11 +461,11 @@ def _pattern(factors: list[Factor]) -> tuple[Hashable, tuple[Index, ...]]:
     return tuple(key), tuple(numbers)
 
 
-def _rank(f: Factor) -> tuple[Hashable, ...]:
+def _rank(f: GaussianFactor) -> tuple[Hashable, ...]:
     return (0, f.root) if isinstance(f, Shared) else (1, *(a.root for a in f.arguments))
 
 
-def _polynomial(factors: list[Factor]) -> int | None:
+def _polynomial(factors: list[GaussianFactor]) -> int | None:
     """The degree of a product of polynomials, if the rule that is exact for it has few points."""
     degree = degree_of_sum([[composites.degree_of(f) for f in factors]])
     if degree is None or degree > MOST_DEGREE or _points(factors, degree) > MOST_NODES:
@@ -463,11 +473,11 @@ def _polynomial(factors: list[Factor]) -> int | None:
     return degree
 
 
-def _points(factors: list[Factor], degree: int) -> float:
+def _points(factors: list[GaussianFactor], degree: int) -> float:
     return float(degree // 2 + 2) ** len(_distinct(factors))
 
 
-def _cost(factors: list[Factor]) -> float:
+def _cost(factors: list[GaussianFactor]) -> float:
     """Seconds of an integral, about."""
     degree = _polynomial(factors)
     return COST[len(_distinct(factors))] if degree is None else 1e-5 + 1e-7 * _points(factors, degree)
@@ -477,7 +487,7 @@ def _labels(variables: list[Linear]) -> tuple[Index, ...]:
     return bounded(dict.fromkeys(x for v in variables for x in v.labels))
 
 
-def _distinct(factors: list[Factor]) -> list[Linear]:
+def _distinct(factors: list[GaussianFactor]) -> list[Linear]:
     return list({a.key: a for f in factors for a in f.arguments}.values())
 
 
@@ -502,9 +512,9 @@ def _exchanged(a: Linear, b: Linear, labels: tuple[Index, ...]) -> Places | None
     return places if moved(a.positions, places) == b.positions else None
 
 
-def _gathered(factors: list[Factor]) -> list[Factor]:
+def _gathered(factors: list[GaussianFactor]) -> list[GaussianFactor]:
     """Functions of one variable multiplied if the table has the product: relu(u) relu(u) is a power of relu."""
-    gathered: list[Factor] = []
+    gathered: list[GaussianFactor] = []
     for factor in factors:
         for k, other in enumerate(gathered):
             product = _one_factor(other, factor)
@@ -516,20 +526,20 @@ def _gathered(factors: list[Factor]) -> list[Factor]:
     return gathered
 
 
-def _as_integrated(factors: list[Factor]) -> list[Factor]:
+def _as_integrated(factors: list[GaussianFactor]) -> list[GaussianFactor]:
     """Functions of few Gaussians, with exponentials by themselves."""
     if any(tilting.exponential(f.function) for f in factors) and len(_distinct(factors)) <= MOST_DIMENSIONS:
         return factors
     return _gathered(pointwise.unified(factors))
 
 
-def _one_factor(a: Factor, b: Factor) -> Factor | None:
+def _one_factor(a: GaussianFactor, b: GaussianFactor) -> GaussianFactor | None:
     if not (isinstance(a.function, Univariate) and isinstance(b.function, Univariate)):
         return None
     if a.arguments[0].key != b.arguments[0].key:
         return None
     product = compositions.multiplied(a.function, b.function)
-    return None if product is None else Factor(product, a.arguments)
+    return None if product is None else GaussianFactor(product, a.arguments)
 
 
 Centred = Sequence[tuple[Numbers | None, Univariate]]  # weights (None: 1) and functions
@@ -672,10 +682,10 @@ class _Split:
     linear: Any
     quadratic: Any
     rest: list[list[Univariate]]
-    joint: list[Factor]
+    joint: list[GaussianFactor]
 
 
-def _split(factors: list[Factor], places: dict[Hashable, int], whole: bool = False) -> _Split:
+def _split(factors: list[GaussianFactor], places: dict[Hashable, int], whole: bool = False) -> _Split:
     """`whole`: all of them are others."""
     count = len(places)
     found = _Split(np.zeros(count), np.zeros((count, count)), [[] for _ in range(count)], [])
@@ -698,7 +708,7 @@ def _may_fall(f: Univariate) -> bool:
     return f.name in ("composite", "erfc", "normal_cdf", "gelu", "gelu_prime") or f.name.endswith("'")
 
 
-def _left_alone(factors: list[Factor]) -> bool:
+def _left_alone(factors: list[GaussianFactor]) -> bool:
     """Whether the table must not be asked: growing exponentials, powers that only other factors make integrable, and
     high powers, whose sums cancel."""
     own = [f.function for f in factors if isinstance(f.function, Univariate)]
@@ -710,7 +720,7 @@ def _left_alone(factors: list[Factor]) -> bool:
     return any(p <= -1 or p > HIGH for p in order)
 
 
-def _may_be_infinite(factor: Factor) -> bool:
+def _may_be_infinite(factor: GaussianFactor) -> bool:
     """Whether E|f| may be infinite."""
     f = factor.function
     if not isinstance(f, Univariate) or f.name == "tan":
@@ -720,21 +730,21 @@ def _may_be_infinite(factor: Factor) -> bool:
     return tilting.grows(f) or (f.name == "real_power" and f.params[0] < 0)
 
 
-def _is_odd(factors: list[Factor]) -> bool:
+def _is_odd(factors: list[GaussianFactor]) -> bool:
     """Whether the product changes sign with all Gaussians, and so has the average 0, if it has one."""
     if any(np.any(a.mean.values) for f in factors for a in f.arguments):
         return False
     return int(np.prod([composites.parity_of(f) for f in factors])) == -1
 
 
-def _must_exist(factors: list[Factor], value: Array) -> None:
+def _must_exist(factors: list[GaussianFactor], value: Array) -> None:
     """Powers of the table may have no average."""
     powers = [f.function for f in factors if isinstance(f.function, Univariate) and f.function.name == "real_power"]
     if powers and np.any(np.isinf(value)):
         raise Infinite("near 0 it grows like " + " ".join(f"|d|^{f.params[0]:g}" for f in powers))
 
 
-def _kinks(factors: list[Factor], places: dict[Hashable, int]) -> list[tuple[float, ...]]:
+def _kinks(factors: list[GaussianFactor], places: dict[Hashable, int]) -> list[tuple[float, ...]]:
     """The kinks of each variable: functions of one variable list theirs, joint ones are analytic."""
     own: list[set[float]] = [set() for _ in places]
     for f in factors:
@@ -743,7 +753,7 @@ def _kinks(factors: list[Factor], places: dict[Hashable, int]) -> list[tuple[flo
     return [tuple(sorted(k)) for k in own]
 
 
-def _watched(factors: list[Factor], places: dict[Hashable, int]) -> Callable[[Array, Seen], None]:
+def _watched(factors: list[GaussianFactor], places: dict[Hashable, int]) -> Callable[[Array, Seen], None]:
     def watched(points: Float[Array, "*points p"], seen: Seen) -> None:
         for f in factors:
             composites.watch(f, [points[..., places[a.key]] for a in f.arguments], seen)
@@ -751,7 +761,7 @@ def _watched(factors: list[Factor], places: dict[Hashable, int]) -> Callable[[Ar
     return watched
 
 
-def _joint(factors: list[Factor], places: dict[Hashable, int]) -> Callable[[Array], Array]:
+def _joint(factors: list[GaussianFactor], places: dict[Hashable, int]) -> Callable[[Array], Array]:
     def value(points: Float[Array, "*points p"]) -> Array:
         result: Any = 1.0
         for f in factors:

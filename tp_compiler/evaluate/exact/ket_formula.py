@@ -1,6 +1,6 @@
 """Kets as formulas: sums of products of functions of Gaussians, with coefficients over the finite indices.
 
-The exact evaluator (evaluator.py) keeps every ket as a `Form`: Σ_terms Σ_over coefficient · Π_k f_k(ℓ_k), where each ℓ_k is
+The exact evaluator (evaluator.py) keeps every ket as a `KetFormula`: Σ_terms Σ_over coefficient · Π_k f_k(ℓ_k), where each ℓ_k is
 a linear combination of Gaussian families (`Linear`): initial kets, and hats Ŵ|x>. A linear network has single factors
 f = identity; a network at initialisation has one function of one linear ket for each layer.
 """
@@ -220,15 +220,15 @@ class Variable:
 
 
 @dataclass(frozen=True, eq=False)
-class Part(Bound):
+class LinearPart(Bound):
     """Σ_over coefficient · variable"""
 
     coefficient: Tensor
     variable: Variable
     over: tuple[Index, ...] = ()
 
-    def substituted(self, places: Places, over: tuple[Index, ...]) -> Part:
-        return Part(self.coefficient.renamed(places), self.variable.placed(places), over)
+    def substituted(self, places: Places, over: tuple[Index, ...]) -> LinearPart:
+        return LinearPart(self.coefficient.renamed(places), self.variable.placed(places), over)
 
 
 @dataclass(frozen=True, eq=False)
@@ -254,7 +254,7 @@ class Linear:
     """
 
     mean: Tensor
-    parts: tuple[Part, ...]
+    parts: tuple[LinearPart, ...]
     copy: int = 0
     root: int = field(default_factory=lambda: next(_numbers))
     where: tuple[Place, ...] | None = None
@@ -300,15 +300,15 @@ class Linear:
             self, copy=copies.get(self.copy, self.copy), where=self.positions, affine=own, family=self.family or self
         )
 
-    def bundled(self) -> tuple[Part, ...]:
+    def bundled(self) -> tuple[LinearPart, ...]:
         """The parts; many of them as one, so that a sum of sums does not grow by all the terms of each."""
         if len(self.parts) <= MOST_PARTS:
             return self.parts
-        return (Part(number(1.0), Variable(Bundle(self.family or self), self.positions)),)
+        return (LinearPart(number(1.0), Variable(Bundle(self.family or self), self.positions)),)
 
-    def flat(self) -> tuple[Part, ...]:
+    def flat(self) -> tuple[LinearPart, ...]:
         """The parts with bundles split."""
-        found: list[Part] = []
+        found: list[LinearPart] = []
         todo = list(reversed(self.parts))
         while todo:
             part = todo.pop()
@@ -335,7 +335,7 @@ class Bundle:
 
 # functions of Gaussians ----------------------------------------------------------------------------------------
 @dataclass(frozen=True, eq=False)
-class Factor:
+class GaussianFactor:
     """f(ℓ_1, ..., ℓ_p): a `Univariate` of one linear ket, or any function of several (arrays in, array out)."""
 
     function: Univariate | Callable[..., Any]
@@ -354,11 +354,11 @@ class Factor:
     def copies(self) -> set[int]:
         return {a.copy for a in self.arguments}
 
-    def placed(self, places: Places) -> Factor:
-        return Factor(self.function, tuple(a.placed(places) for a in self.arguments))
+    def placed(self, places: Places) -> GaussianFactor:
+        return GaussianFactor(self.function, tuple(a.placed(places) for a in self.arguments))
 
-    def copied(self, copies: Mapping[int, int]) -> Factor:
-        return Factor(self.function, tuple(a.copied(copies) for a in self.arguments))
+    def copied(self, copies: Mapping[int, int]) -> GaussianFactor:
+        return GaussianFactor(self.function, tuple(a.copied(copies) for a in self.arguments))
 
 
 @dataclass(frozen=True, eq=False)
@@ -366,7 +366,7 @@ class Term(Bound):
     """Σ_over coefficient · Π factors"""
 
     coefficient: Tensor
-    factors: tuple[Factor, ...]
+    factors: tuple[GaussianFactor, ...]
     over: tuple[Index, ...] = ()
 
     @cached_property
@@ -410,7 +410,7 @@ def _unread(*args: object) -> Never:
 
 
 @dataclass(frozen=True, eq=False)
-class Shared(Factor):
+class Shared(GaussianFactor):
     """A sum of terms as one factor of others, by reference: its means with other factors are computed once (`sums.py`).
 
     `base` are the terms over `free`, their own labels, and `where` gives the places of these.
@@ -445,7 +445,7 @@ class Shared(Factor):
 
 
 @dataclass(frozen=True, eq=False)
-class Form:
+class KetFormula:
     """A ket (family): the sum of its parts, terms of which a factor may be `Shared`. No part: the zero ket."""
 
     parts: tuple[Term, ...]
@@ -455,12 +455,12 @@ class Form:
         """The parts with shared sums split: products of functions of Gaussians."""
         return tuple(x for t in self.parts for x in expanded(t))
 
-    def shared(self) -> Form:
+    def shared(self) -> KetFormula:
         """The same ket, with its nonlinear terms combined if there are several."""
         return self._shared
 
     @cached_property
-    def _shared(self) -> Form:
+    def _shared(self) -> KetFormula:
         plain = [t for t in self.parts if t.is_linear]
         others = tuple(t for t in self.parts if not t.is_linear)
         if len(others) < 2 or any(t.copies != {0} for t in others):
@@ -468,23 +468,23 @@ class Form:
         if len({a.key for t in others for f in t.factors for a in f.arguments}) < 2 and not any(map(_is_sum, others)):
             return self  # functions of one variable are better handled elsewhere
         labels = tuple(dict.fromkeys(x for t in others for x in t.labels))
-        return Form((*plain, Term(number(1.0), (Shared(_unread, (), others, labels, labels),))))
+        return KetFormula((*plain, Term(number(1.0), (Shared(_unread, (), others, labels, labels),))))
 
     @cached_property
     def labels(self) -> tuple[Index, ...]:
         return tuple(dict.fromkeys(x for t in self.parts for x in t.labels))
 
-    def placed(self, places: Places) -> Form:
+    def placed(self, places: Places) -> KetFormula:
         if not any(label in places for label in self.labels):
             return self
-        return Form(tuple(t.placed(places) for t in self.shared().parts))
+        return KetFormula(tuple(t.placed(places) for t in self.shared().parts))
 
-    def scaled(self, factor: Tensor) -> Form:
-        return Form(tuple(replace(t, coefficient=times(t.coefficient, factor)) for t in self.shared().parts))
+    def scaled(self, factor: Tensor) -> KetFormula:
+        return KetFormula(tuple(replace(t, coefficient=times(t.coefficient, factor)) for t in self.shared().parts))
 
-    def summed(self, over: tuple[Index, ...]) -> Form:
+    def summed(self, over: tuple[Index, ...]) -> KetFormula:
         """Σ over labels: of numbers if only the coefficient carries them, otherwise a sum inside the term."""
-        return Form(tuple(_summed_term(t, over) for t in self.shared().parts))
+        return KetFormula(tuple(_summed_term(t, over) for t in self.shared().parts))
 
     def linear(self) -> Linear | None:
         """The form as a Gaussian ket, or None where it has another function or a product; always the same one, so that
@@ -521,7 +521,7 @@ class Form:
 
 
 #: What an instruction is here: numbers, or a ket.
-Operand = Tensor | Form
+Operand = Tensor | KetFormula
 
 
 def _is_sum(term: Term) -> bool:
@@ -543,9 +543,9 @@ def expanded(term: Term, most: int = 4096) -> list[Term]:
     return done
 
 
-def _scaled_part(part: Part, term: Term | Part) -> Part:
+def _scaled_part(part: LinearPart, term: Term | LinearPart) -> LinearPart:
     part = part.refreshed()
-    return Part(times(term.coefficient, part.coefficient), part.variable, part.over).bind(term.over)
+    return LinearPart(times(term.coefficient, part.coefficient), part.variable, part.over).bind(term.over)
 
 
 def _summed_term(term: Term, over: tuple[Index, ...]) -> Term:
@@ -555,23 +555,23 @@ def _summed_term(term: Term, over: tuple[Index, ...]) -> Term:
     return Term(coefficient, term.factors, term.over).bind(tuple(x for x in over if x in inner))
 
 
-def identity(linear: Linear) -> Factor:
+def identity(linear: Linear) -> GaussianFactor:
     from tp_compiler.evaluate.gaussian.univariate import monomial
 
-    return Factor(monomial(1), (linear,))
+    return GaussianFactor(monomial(1), (linear,))
 
 
-def gaussian(variable: Variable) -> Form:
+def gaussian(variable: Variable) -> KetFormula:
     """The form of a Gaussian family itself."""
-    linear = Linear(number(0.0), (Part(number(1.0), variable),))
-    return Form((Term(number(1.0), (identity(linear),)),))
+    linear = Linear(number(0.0), (LinearPart(number(1.0), variable),))
+    return KetFormula((Term(number(1.0), (identity(linear),)),))
 
 
-def constant(value: Tensor) -> Form:
-    return Form((Term(value, ()),))
+def constant(value: Tensor) -> KetFormula:
+    return KetFormula((Term(value, ()),))
 
 
-def product(forms: list[Form], limit: int = 256) -> Form | None:
+def product(forms: list[KetFormula], limit: int = 256) -> KetFormula | None:
     """The product of forms, term by term; None if it would have more than `limit` terms."""
     terms: list[Term] = [Term(number(1.0), ())]
     for form in forms:
@@ -579,7 +579,7 @@ def product(forms: list[Form], limit: int = 256) -> Form | None:
         if len(terms) * len(parts) > limit:
             return None
         terms = [_multiplied(a, b.refreshed()) for a in terms for b in parts]
-    return Form(tuple(terms))
+    return KetFormula(tuple(terms))
 
 
 def _multiplied(a: Term, b: Term) -> Term:

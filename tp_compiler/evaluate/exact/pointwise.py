@@ -14,7 +14,16 @@ import numpy as np
 
 from tp_compiler.evaluate.array_types import Array, Numbers
 from tp_compiler.evaluate.exact import composites, compositions
-from tp_compiler.evaluate.exact.ket_formula import Factor, Form, Linear, Operand, Tensor, Term, number, product
+from tp_compiler.evaluate.exact.ket_formula import (
+    GaussianFactor,
+    KetFormula,
+    Linear,
+    Operand,
+    Tensor,
+    Term,
+    number,
+    product,
+)
 from tp_compiler.evaluate.gaussian import kernel_table as table
 from tp_compiler.evaluate.gaussian import tilting
 from tp_compiler.evaluate.gaussian.univariate import (
@@ -45,12 +54,12 @@ _SCAN = np.unique(
 _HALVINGS = 1100  # at most this many, until the ends of an interval are adjacent doubles
 
 
-def applied(fn: str, args: Sequence[Operand]) -> Form:
+def applied(fn: str, args: Sequence[Operand]) -> KetFormula:
     """fn of kets and of numbers: a function of the table, of one Gaussian, or of several."""
     return compositions.composed(fn, args) or _of_one(fn, args) or _chosen(fn, args) or composites.several(fn, args)
 
 
-def marked(form: Form, args: Iterable[Operand]) -> Form:
+def marked(form: KetFormula, args: Iterable[Operand]) -> KetFormula:
     """A form that contains numbers with errors, with the same relative error."""
     worst = max((_relative(t) for a in args for t in _numbers(a)), default=0.0)
     return form.scaled(Tensor(np.float64(1.0), (), np.float64(worst))) if worst else form
@@ -96,7 +105,7 @@ def _own(term: Term) -> Hashable:
     return term.factors[-1].arguments[0].origin.base.key
 
 
-def _rest(term: Term) -> list[Factor]:
+def _rest(term: Term) -> list[GaussianFactor]:
     """The factors in other Gaussians than the last factor's."""
     return [f for f in term.factors if f.arguments[0].origin.base.key != _own(term)]
 
@@ -105,7 +114,7 @@ def _all_tabled(terms: list[Term]) -> bool:
     return all(_tabled(replace(t, factors=_inner(t))) for t in terms)
 
 
-def _inner(term: Term) -> tuple[Factor, ...]:
+def _inner(term: Term) -> tuple[GaussianFactor, ...]:
     return tuple(f for f in term.factors if f.arguments[0].origin.base.key == _own(term))
 
 
@@ -119,12 +128,12 @@ def _one(terms: list[Term]) -> Term:
     """Terms that differ only in functions of one Gaussian, combined into one function of it."""
     inner = [replace(t, factors=_inner(t)) if t.factors else t for t in terms]
     on = _steepest(a for t in inner for f in t.factors for a in f.arguments)
-    function = _function_of(Form(tuple(inner)), on)
-    whole = Form((Term(number(1.0), (*_rest(terms[0]), Factor(function, (on,)))),))
-    return marked(whole, [Form(tuple(terms))]).terms[0]
+    function = _function_of(KetFormula(tuple(inner)), on)
+    whole = KetFormula((Term(number(1.0), (*_rest(terms[0]), GaussianFactor(function, (on,)))),))
+    return marked(whole, [KetFormula(tuple(terms))]).terms[0]
 
 
-def unified(factors: list[Factor]) -> list[Factor]:
+def unified(factors: list[GaussianFactor]) -> list[GaussianFactor]:
     """Functions of affine functions of one Gaussian, as functions of one of these."""
     arguments = {a.key: a for f in factors for a in f.arguments}
     groups: dict[Any, list[Linear]] = {}
@@ -136,30 +145,30 @@ def unified(factors: list[Factor]) -> list[Factor]:
     return [_rewritten(f, [chosen[a.origin.base.key] for a in f.arguments]) for f in factors]
 
 
-def fused(factors: Sequence[Factor]) -> tuple[Factor, ...]:
+def fused(factors: Sequence[GaussianFactor]) -> tuple[GaussianFactor, ...]:
     """Multiplies functions of one Gaussian: one factor for each Gaussian, except functions of several."""
-    groups: dict[Any, list[Factor]] = {}
+    groups: dict[Any, list[GaussianFactor]] = {}
     for factor in factors:
         one = isinstance(factor.function, Univariate)
         groups.setdefault(factor.arguments[0].origin.base.key if one else id(factor), []).append(factor)
     return tuple(f for group in groups.values() for f in _one_of(group))
 
 
-def _one_of(group: list[Factor]) -> list[Factor]:
+def _one_of(group: list[GaussianFactor]) -> list[GaussianFactor]:
     if len(group) == 1:
         return group
     whole = compositions.one_function(Term(number(1.0), tuple(group)))
     if whole is not None:
-        return [Factor(whole[0], (whole[1],))]
+        return [GaussianFactor(whole[0], (whole[1],))]
     on = _steepest(a for f in group for a in f.arguments)
-    return [Factor(_function_of(Form((Term(number(1.0), tuple(group)),)), on), (on,))]
+    return [GaussianFactor(_function_of(KetFormula((Term(number(1.0), tuple(group)),)), on), (on,))]
 
 
-def _rewritten(factor: Factor, on: list[Linear]) -> Factor:
+def _rewritten(factor: GaussianFactor, on: list[Linear]) -> GaussianFactor:
     if isinstance(factor.function, Univariate):
-        return Factor(_moved(factor.function, factor.arguments[0], on[0]), (on[0],))
+        return GaussianFactor(_moved(factor.function, factor.arguments[0], on[0]), (on[0],))
     lines = [_line(a, b) for a, b in zip(factor.arguments, on, strict=True)]
-    return Factor(composites.Moved(factor.function, lines), tuple(on))
+    return GaussianFactor(composites.Moved(factor.function, lines), tuple(on))
 
 
 def _line(argument: Linear, on: Linear) -> tuple[float, float]:
@@ -207,9 +216,9 @@ def _function_of(a: Operand, on: Linear) -> Univariate:
     return combination(pieces)
 
 
-def _of_one(fn: str, args: Sequence[Operand]) -> Form | None:
+def _of_one(fn: str, args: Sequence[Operand]) -> KetFormula | None:
     """fn of functions of one Gaussian, or None."""
-    terms = [t for a in args if isinstance(a, Form) for t in a.terms]
+    terms = [t for a in args if isinstance(a, KetFormula) for t in a.terms]
     if any(isinstance(a, Tensor) and np.ndim(a.values) for a in args):
         return None
     if any(_indexed(t) or t.over or (t.factors and _variable(t) is None) for t in terms):
@@ -220,7 +229,7 @@ def _of_one(fn: str, args: Sequence[Operand]) -> Form | None:
     if on.copy < 0:
         return None
     function = composed(fn, [_function_of(a, on) for a in args])
-    return Form((Term(number(1.0), (Factor(function, (on,)),)),))
+    return KetFormula((Term(number(1.0), (GaussianFactor(function, (on,)),)),))
 
 
 def composed(fn: str, parts: list[Univariate]) -> Univariate:
@@ -330,7 +339,7 @@ def crossings(g: Values) -> list[float]:
 
 
 # several Gaussians -------------------------------------------------------------------------------------------
-def _chosen(fn: str, args: Sequence[Operand]) -> Form | None:
+def _chosen(fn: str, args: Sequence[Operand]) -> KetFormula | None:
     """A choice between kets as a sum of products: where(c, a, b) = b + step(c)(a - b), max(a, b) = b + relu(a - b)."""
     if fn == "leaky_relu":
         return _chosen("where", [args[0], args[0], _times(args[1], args[0])])
@@ -345,21 +354,23 @@ def _chosen(fn: str, args: Sequence[Operand]) -> Form | None:
     return None
 
 
-def _times(*args: Operand) -> Form:
-    forms = [a if isinstance(a, Form) else Form((Term(a, ()),)) for a in args]
+def _times(*args: Operand) -> KetFormula:
+    forms = [a if isinstance(a, KetFormula) else KetFormula((Term(a, ()),)) for a in args]
     multiplied = product(forms)
     if multiplied is None:
         raise NotExact("a product of too many terms")
     return multiplied
 
 
-def _negative(a: Operand) -> Form:
+def _negative(a: Operand) -> KetFormula:
     return _times(number(-1.0), a)
 
 
-def _sum(*args: Operand) -> Form:
-    whole = Form(tuple(t for a in args for t in (a if isinstance(a, Form) else Form((Term(a, ()),))).terms))
+def _sum(*args: Operand) -> KetFormula:
+    whole = KetFormula(
+        tuple(t for a in args for t in (a if isinstance(a, KetFormula) else KetFormula((Term(a, ()),))).terms)
+    )
     linear = whole.linear()
     if linear is None:
-        return Form(gathered(whole.terms))
-    return Form((Term(number(1.0), (Factor(univariate("monomial", 1), (linear,)),)),))
+        return KetFormula(gathered(whole.terms))
+    return KetFormula((Term(number(1.0), (GaussianFactor(univariate("monomial", 1), (linear,)),)),))

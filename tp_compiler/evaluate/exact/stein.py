@@ -1,7 +1,7 @@
 """Averages of derivatives, jumps included, and of products with a Gaussian (Stein 1981).
 
 If f jumps by J at κ, f' has a Dirac part: E f'(ℓ) Π g contains J · (density of ℓ at κ) · E[Π g | ℓ = κ] in addition to the average of
-the derivative elsewhere, and given ℓ the others are Gaussian again (`Given`). E x F = E x E F + Σ_k Cov(x, ℓ_k) E ∂_k F
+the derivative elsewhere, and given ℓ the others are Gaussian again (`ConditionalLaw`). E x F = E x E F + Σ_k Cov(x, ℓ_k) E ∂_k F
 takes x out of an integral.
 """
 
@@ -15,12 +15,12 @@ import numpy as np
 
 from tp_compiler.evaluate import errors
 from tp_compiler.evaluate.array_types import Array
-from tp_compiler.evaluate.exact.ket_formula import Factor, Linear, Tensor, identity, number, plus, times, union
+from tp_compiler.evaluate.exact.ket_formula import GaussianFactor, Linear, Tensor, identity, number, plus, times, union
 from tp_compiler.evaluate.gaussian.operations import ARRAYS
 from tp_compiler.evaluate.gaussian.univariate import Univariate, is_constant
 from tp_compiler.evaluate.interface import NotExact
 
-Product = Callable[[tuple[Factor, ...]], "Tensor | None"]  # E of a product; None: it vanishes
+Product = Callable[[tuple[GaussianFactor, ...]], "Tensor | None"]  # E of a product; None: it vanishes
 Covariance = Callable[[Linear, Linear], Tensor]
 
 ULPS = 16  # distance from a kink, on either side, at which a jump is looked for
@@ -29,21 +29,21 @@ SMALLEST = 1e-12  # relative to the values on either side: a smaller jump is rou
 
 
 @dataclass(frozen=True, eq=False)
-class Given(Linear):
+class ConditionalLaw(Linear):
     """The law of `inner` given the value of `fixed`, with its own mean and covariances; `parts` only identify its Gaussians."""
 
     inner: Linear | None = None
     fixed: Linear | None = None
 
 
-def given(covariance: Covariance, x: Linear, fixed: Linear, value: float) -> Given:
+def given(covariance: Covariance, x: Linear, fixed: Linear, value: float) -> ConditionalLaw:
     slope = times(covariance(x, fixed), _inverse(covariance(fixed, fixed)))
     shift = plus(number(value), times(number(-1.0), fixed.mean))
     mean = plus(x.mean, times(slope, shift))
-    return Given(mean, (*x.parts, *fixed.parts), x.copy, inner=x, fixed=fixed)
+    return ConditionalLaw(mean, (*x.parts, *fixed.parts), x.copy, inner=x, fixed=fixed)
 
 
-def covariance_given(covariance: Covariance, a: Given, b: Given) -> Tensor:
+def covariance_given(covariance: Covariance, a: ConditionalLaw, b: ConditionalLaw) -> Tensor:
     """Cov(a, b) - Cov(a, ℓ) Cov(ℓ, b)/Var ℓ."""
     assert a.inner is not None and b.inner is not None and a.fixed is not None
     own, variance = covariance(a.inner, b.inner), covariance(a.fixed, a.fixed)
@@ -66,7 +66,7 @@ def _inverse(variance: Tensor) -> Tensor:
 
 
 def mean_derivative(
-    product: Product, covariance: Covariance, factor: Factor, near: tuple[Factor, ...]
+    product: Product, covariance: Covariance, factor: GaussianFactor, near: tuple[GaussianFactor, ...]
 ) -> Tensor | None:
     """E f'(ℓ) Π near, for one function f of one Gaussian."""
     if factor.is_identity:
@@ -80,7 +80,7 @@ def mean_derivative(
         return _alone(product, covariance, factor)
     if slope is None:
         raise NotExact("the derivative of a function that is not known")
-    found = [] if is_constant(slope) and slope.factor == 0.0 else [product((Factor(slope, (argument,)), *near))]
+    found = [] if is_constant(slope) and slope.factor == 0.0 else [product((GaussianFactor(slope, (argument,)), *near))]
     variance = covariance(argument, argument)
     for place, size in jumps:
         value = _mean_at(product, covariance, _conditioned(covariance, near, argument, place))
@@ -90,7 +90,7 @@ def mean_derivative(
     return plus(*kept) if kept else None
 
 
-def _alone(product: Product, covariance: Covariance, factor: Factor) -> Tensor | None:
+def _alone(product: Product, covariance: Covariance, factor: GaussianFactor) -> Tensor | None:
     """E f' = E (ℓ - m) f(ℓ) / Var ℓ."""
     (argument,) = factor.arguments
     both, alone = product((identity(argument), factor)), product((factor,))
@@ -116,7 +116,7 @@ def _density(mean: Tensor, variance: Tensor, place: float) -> Tensor:
     return Tensor(result, labels, errors.full(error, np.shape(result)))
 
 
-def _mean_at(product: Product, covariance: Covariance, rest: tuple[Factor, ...]) -> Tensor | None:
+def _mean_at(product: Product, covariance: Covariance, rest: tuple[GaussianFactor, ...]) -> Tensor | None:
     """E Π rest at a jump. A function that jumps at the same place, being of the same Gaussian, counts there by the mean
     of its values on either side: the jump of f g is [f] (g₋ + g₊)/2 + (f₋ + f₊)/2 [g]."""
     value = product(rest)
@@ -130,10 +130,10 @@ def _mean_at(product: Product, covariance: Covariance, rest: tuple[Factor, ...])
     return value
 
 
-def _halfway(covariance: Covariance, factor: Factor) -> list[tuple[Tensor, float]]:
+def _halfway(covariance: Covariance, factor: GaussianFactor) -> list[tuple[Tensor, float]]:
     """Where a function is evaluated at one of its jumps without randomness, and the mean of both sides there."""
     a = factor.arguments[0]
-    if not (isinstance(a, Given) and isinstance(factor.function, Univariate)):
+    if not (isinstance(a, ConditionalLaw) and isinstance(factor.function, Univariate)):
         return []
     assert a.inner is not None
     left, whole = covariance(a, a), covariance(a.inner, a.inner)
@@ -158,8 +158,8 @@ def _replaced(value: Tensor, here: Tensor, other: Tensor) -> Tensor:
 
 
 def _conditioned(
-    covariance: Covariance, factors: tuple[Factor, ...], fixed: Linear, place: float
-) -> tuple[Factor, ...]:
+    covariance: Covariance, factors: tuple[GaussianFactor, ...], fixed: Linear, place: float
+) -> tuple[GaussianFactor, ...]:
     """The factors given that `fixed` is at `place`."""
     others: dict[object, Linear] = {}
     result = []
@@ -169,7 +169,7 @@ def _conditioned(
         for a in factor.arguments:
             if a.key not in others:
                 others[a.key] = given(covariance, a, fixed, place) if a.groups & fixed.groups else a
-        result.append(Factor(factor.function, tuple(others[a.key] for a in factor.arguments)))
+        result.append(GaussianFactor(factor.function, tuple(others[a.key] for a in factor.arguments)))
     return tuple(result)
 
 
@@ -186,7 +186,7 @@ def jumps_of(f: Univariate) -> list[tuple[float, float]]:
     return found
 
 
-def without(product: Product, covariance: Covariance, x: Linear, factors: tuple[Factor, ...]) -> Tensor:
+def without(product: Product, covariance: Covariance, x: Linear, factors: tuple[GaussianFactor, ...]) -> Tensor:
     """E x Π factors."""
     found = []
     if np.any(x.mean.values):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @runtime_checkable
-class Gaussian(Protocol):
+class GaussianLaw(Protocol):
     """Symbols, their means, and their covariance matrix."""
 
     @property
@@ -32,7 +32,7 @@ class Gaussian(Protocol):
 _NAMES = {"Abs": "abs"}
 
 
-def closed_form(expression: sympy.Expr, gaussian: Gaussian) -> sympy.Expr | None:
+def closed_form(expression: sympy.Expr, gaussian: GaussianLaw) -> sympy.Expr | None:
     """The formula of E expression, or None: for a product of at most two functions of centred Gaussians, each of a
     linear combination of the variables (relu(√2 u + b) is a function of one Gaussian)."""
     import sympy

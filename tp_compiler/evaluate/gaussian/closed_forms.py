@@ -16,7 +16,7 @@ from tp_compiler.evaluate.array_types import Array, Mask, Numbers, Places
 from tp_compiler.evaluate.gaussian import arccos_in_place as fast
 from tp_compiler.evaluate.gaussian import means as singles
 from tp_compiler.evaluate.gaussian.arccosine import shape_of
-from tp_compiler.evaluate.gaussian.kernel_table import ROWS, Row, row_of
+from tp_compiler.evaluate.gaussian.kernel_table import ROWS, KernelRow, row_of
 from tp_compiler.evaluate.gaussian.operations import ARRAYS, SymbolicOperations, at, places
 from tp_compiler.evaluate.gaussian.univariate import Univariate
 
@@ -78,7 +78,7 @@ class _Task:
 
     def __init__(
         self,
-        row: Row,
+        row: KernelRow,
         f: Univariate,
         g: Univariate,
         arrays: list[Array],

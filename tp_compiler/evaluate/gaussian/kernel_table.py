@@ -28,7 +28,7 @@ _RELU, _STEP, _RELU_SQUARED = sides(1, 1, 0), sides(0, 1, 0), sides(2, 1, 0)
 
 
 @dataclass(frozen=True)
-class Row:
+class KernelRow:
     """E f(u) g(v) for f named in `first` and g in `second` (order irrelevant).
 
     `formula(ops, f, g, v1, v2, c, det)`, det = v1 v2 - c², returns None for the members it does not cover.
@@ -198,36 +198,38 @@ _JUMPS = frozenset({"step", "sign", "leaky_step"}) | _NOISY
 _BENDS = frozenset({"relu", "leaky_relu", "abs"})
 _SMOOTH = _EXP | _HYPERBOLIC | _GAUSS | _TRIG | _GELU | _GELU_PRIME
 
-ROWS: tuple[Row, ...] = (
-    Row(_POLYNOMIALS, _POLYNOMIALS, _polynomial_any, "Isserlis 1918 (Wick); Mehler 1866"),
-    Row(_JUMPS, _JUMPS, _sided_sided, "Sheppard 1899; Cho & Saul 2009, eq. 4; erf: Williams 1997, eq. 11", fast.jumps),
-    Row(_BENDS, _BENDS, _sided_sided, "Cho & Saul 2009, eq. 6", fast.bends),
-    Row(_ALL_SIDED - _NOISY, _ALL_SIDED - _NOISY, _sided_sided, "Cho & Saul 2009, eqs. 1-7; mixed orders: Stein"),
-    Row(_GAUSS, _POLYNOMIALS, _gauss_any, "tilting (no cancellation, unlike Mehler's sum)"),
-    Row(
+ROWS: tuple[KernelRow, ...] = (
+    KernelRow(_POLYNOMIALS, _POLYNOMIALS, _polynomial_any, "Isserlis 1918 (Wick); Mehler 1866"),
+    KernelRow(
+        _JUMPS, _JUMPS, _sided_sided, "Sheppard 1899; Cho & Saul 2009, eq. 4; erf: Williams 1997, eq. 11", fast.jumps
+    ),
+    KernelRow(_BENDS, _BENDS, _sided_sided, "Cho & Saul 2009, eq. 6", fast.bends),
+    KernelRow(_ALL_SIDED - _NOISY, _ALL_SIDED - _NOISY, _sided_sided, "Cho & Saul 2009, eqs. 1-7; mixed orders: Stein"),
+    KernelRow(_GAUSS, _POLYNOMIALS, _gauss_any, "tilting (no cancellation, unlike Mehler's sum)"),
+    KernelRow(
         _GAUSS_PRIME,
         _POLYNOMIALS | _ALL_SIDED | _SMOOTH | _GAUSS_PRIME | _REAL,
         _gauss_prime_any,
         "tilting; Stein 1981",
     ),
-    Row(_POLYNOMIALS, _ALL_SIDED | _SMOOTH | _REAL, _polynomial_any, "Mehler 1866; Stein 1981; Price 1958"),
-    Row(_ALL_SIDED, _ALL_SIDED, _sided_sided, "Cho & Saul 2009 at variances + 1/2 (erf is a noisy sign)"),
-    Row(_EXP, _ALL_SIDED | _SMOOTH | _REAL, _exp_any, "Cameron & Martin 1944"),
-    Row(_GAUSS, _ALL_SIDED | _SMOOTH | _REAL, _gauss_any, "Williams 1997, eq. 13 (Gaussian units); tilting"),
-    Row(_HYPERBOLIC, _HYPERBOLIC, _hyperbolic_twice, "Cameron & Martin 1944"),
-    Row(_HYPERBOLIC, _ALL_SIDED | _TRIG | _GELU | _GELU_PRIME, _hyperbolic_any, "Cameron & Martin 1944"),
-    Row(_REAL, _REAL | (_ALL_SIDED - _NOISY), powers.pair, "Nabeya 1951"),
-    Row(_TRIG, _TRIG, _trig_trig, "Rahimi & Recht 2007; Lee et al. 2018 (characteristic function)"),
-    Row(_TRIG, _ALL_SIDED, _trig_sided, "Cameron & Martin 1944 at imaginary shift; DLMF 7.18"),
-    Row(_TRIG, _GELU, _trig_gelu, "Stein 1981; Cameron & Martin 1944 at imaginary shift"),
-    Row(_GELU, _ALL_SIDED, _gelu_sided, "conditioning on the noisy arguments"),
-    Row(_GELU, _GELU, _gelu_gelu, "Tsuchida et al. 2021, eq. 4; Neural Tangents (Novak et al. 2020), Gelu"),
-    Row(_GELU_PRIME, _GELU_PRIME, _gelu_prime_twice, "Tsuchida et al. 2021"),
-    Row(_GELU_PRIME, _ALL_SIDED | _TRIG | _GELU, _gelu_prime_any, "Φ + uφ: noisy step, and tilting"),
+    KernelRow(_POLYNOMIALS, _ALL_SIDED | _SMOOTH | _REAL, _polynomial_any, "Mehler 1866; Stein 1981; Price 1958"),
+    KernelRow(_ALL_SIDED, _ALL_SIDED, _sided_sided, "Cho & Saul 2009 at variances + 1/2 (erf is a noisy sign)"),
+    KernelRow(_EXP, _ALL_SIDED | _SMOOTH | _REAL, _exp_any, "Cameron & Martin 1944"),
+    KernelRow(_GAUSS, _ALL_SIDED | _SMOOTH | _REAL, _gauss_any, "Williams 1997, eq. 13 (Gaussian units); tilting"),
+    KernelRow(_HYPERBOLIC, _HYPERBOLIC, _hyperbolic_twice, "Cameron & Martin 1944"),
+    KernelRow(_HYPERBOLIC, _ALL_SIDED | _TRIG | _GELU | _GELU_PRIME, _hyperbolic_any, "Cameron & Martin 1944"),
+    KernelRow(_REAL, _REAL | (_ALL_SIDED - _NOISY), powers.pair, "Nabeya 1951"),
+    KernelRow(_TRIG, _TRIG, _trig_trig, "Rahimi & Recht 2007; Lee et al. 2018 (characteristic function)"),
+    KernelRow(_TRIG, _ALL_SIDED, _trig_sided, "Cameron & Martin 1944 at imaginary shift; DLMF 7.18"),
+    KernelRow(_TRIG, _GELU, _trig_gelu, "Stein 1981; Cameron & Martin 1944 at imaginary shift"),
+    KernelRow(_GELU, _ALL_SIDED, _gelu_sided, "conditioning on the noisy arguments"),
+    KernelRow(_GELU, _GELU, _gelu_gelu, "Tsuchida et al. 2021, eq. 4; Neural Tangents (Novak et al. 2020), Gelu"),
+    KernelRow(_GELU_PRIME, _GELU_PRIME, _gelu_prime_twice, "Tsuchida et al. 2021"),
+    KernelRow(_GELU_PRIME, _ALL_SIDED | _TRIG | _GELU, _gelu_prime_any, "Φ + uφ: noisy step, and tilting"),
 )
 
 
-def row_of(f: Univariate, g: Univariate) -> tuple[Row, bool] | None:
+def row_of(f: Univariate, g: Univariate) -> tuple[KernelRow, bool] | None:
     """The row of a pair, and whether f and g change places in it."""
     for row in ROWS:
         if f.name in row.first and g.name in row.second:

@@ -98,7 +98,7 @@ class Sides:
 
 
 @dataclass(frozen=True, eq=False)
-class Tails:
+class Remainders:
     """The remainders next to places: ∫ A d^α over 0 < d < end, and their accuracy."""
 
     line: Which
@@ -115,7 +115,7 @@ class Cut:
 
     count: int
     panels: Panels
-    tails: Tails
+    tails: Remainders
     beyond: Array
     faults: dict[int, Exception] = field(default_factory=dict)
 
@@ -256,7 +256,7 @@ def _counted(counts: Which) -> tuple[Which, Array]:
 
 def _tails(
     function: Function, slope: Array, sides: Sides, care: Care, faults: dict[int, Exception]
-) -> tuple[Tails, Array]:
+) -> tuple[Remainders, Array]:
     """The power of f next to each place, on each side, and the distance up to which it holds."""
     end = np.minimum(np.where(sides.exact, care.exact_end, NEAR_END * sides.blur), 1e-3 * sides.length)
     own = np.flatnonzero(sides.exact)
@@ -287,7 +287,7 @@ def _tails(
             reason = Infinite(f"near {_shown(sides.base[k])} it grows like |d|^{first[k]:.3g}")
         faults.setdefault(int(sides.line[k]), reason)
     start = sides.base + (sides.sign * end)[:, None] * slope
-    return Tails(sides.line, sides.place, start, left, error), end
+    return Remainders(sides.line, sides.place, start, left, error), end
 
 
 def _narrower(function: Function, slope: Array, sides: Sides, end: Array) -> Array:

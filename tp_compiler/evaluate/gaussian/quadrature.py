@@ -20,7 +20,7 @@ from tp_compiler.evaluate.array_types import Array, Mask, Whole
 from tp_compiler.evaluate.budget import current
 from tp_compiler.evaluate.gaussian import rules
 from tp_compiler.evaluate.gaussian.operations import ARRAYS
-from tp_compiler.evaluate.gaussian.rules import Rule
+from tp_compiler.evaluate.gaussian.rules import QuadratureRule
 from tp_compiler.evaluate.gaussian.univariate import Univariate
 from tp_compiler.shapes import Float
 
@@ -120,7 +120,7 @@ class _Integral:
         self.p = len(kinks)
         self.reach = rules.REACH
 
-    def points(self, axes: Sequence[int], rule: Rule) -> int:
+    def points(self, axes: Sequence[int], rule: QuadratureRule) -> int:
         """The largest number of points of one integral."""
         total = 1
         for axis in axes:
@@ -130,7 +130,7 @@ class _Integral:
             total *= rule.n * (1 + breaks if any(self.kinks[axis:]) else 1)
         return total
 
-    def value(self, mean: Array, root: Array, axes: Sequence[int], rule: Rule, size: bool = False) -> Array:
+    def value(self, mean: Array, root: Array, axes: Sequence[int], rule: QuadratureRule, size: bool = False) -> Array:
         """The nested sum over `axes` at conditional means (k, p); `size` is the sum of the absolute value."""
         current().poll()
         start = axes[0] if axes else self.p
@@ -139,7 +139,7 @@ class _Integral:
             return self._leaf(mean, size) if self.joint is not None else factor
         return factor * self._sum(mean, root, axes, rule, size)
 
-    def _sum(self, mean: Array, root: Array, axes: Sequence[int], rule: Rule, size: bool) -> Array:
+    def _sum(self, mean: Array, root: Array, axes: Sequence[int], rule: QuadratureRule, size: bool) -> Array:
         axis, rest = axes[0], axes[1:]
         slopes = root[:, :, axis]
         blur = rules.blur(root, axis)
@@ -246,12 +246,12 @@ def _kinds(integral: _Integral, root: Array, axes: Sequence[int]) -> Whole:
     return np.where(steep, MAPPED, np.where(narrow, CUT, WIDE))
 
 
-def _rules(integral: _Integral, axes: Sequence[int], kind: int) -> list[Rule]:
+def _rules(integral: _Integral, axes: Sequence[int], kind: int) -> list[QuadratureRule]:
     """The rules to try, from the cheapest on."""
     plain = () if kind == MAPPED else PLAIN.get(len(axes), ())
     maps = [n for n in SIZES[len(axes)] if n > max(plain, default=0)]
-    found = [*(Rule(n, True, kind == CUT) for n in plain), *(Rule(n) for n in maps)]
-    return [r for r in found if integral.points(axes, r) <= MOST_POINTS] or [Rule(SIZES[len(axes)][0])]
+    found = [*(QuadratureRule(n, True, kind == CUT) for n in plain), *(QuadratureRule(n) for n in maps)]
+    return [r for r in found if integral.points(axes, r) <= MOST_POINTS] or [QuadratureRule(SIZES[len(axes)][0])]
 
 
 def directions(p: int) -> Array:
@@ -280,7 +280,7 @@ def _extended(integral: _Integral, mean: Array, root: Array, axes: Sequence[int]
 
 def _size(integral: _Integral, mean: Array, root: Array, axes: Sequence[int]) -> Array:
     """E|f|, roughly."""
-    return _blocked(integral, mean, root, axes, Rule(SIZES[len(axes)][0]), True)
+    return _blocked(integral, mean, root, axes, QuadratureRule(SIZES[len(axes)][0]), True)
 
 
 def _large(integral: _Integral, mean: Array, root: Array, axes: Sequence[int], radius: float, size: Array) -> Mask:
@@ -291,7 +291,9 @@ def _large(integral: _Integral, mean: Array, root: Array, axes: Sequence[int], r
     return np.asarray(~np.all(height <= np.maximum(FALLEN * size[:, None], TINY), axis=1))
 
 
-def _blocked(integral: _Integral, mean: Array, root: Array, axes: Sequence[int], rule: Rule, size: bool) -> Array:
+def _blocked(
+    integral: _Integral, mean: Array, root: Array, axes: Sequence[int], rule: QuadratureRule, size: bool
+) -> Array:
     step = max(1, BLOCK // integral.points(axes, rule))
     parts = [
         integral.value(mean[start : start + step], root[start : start + step], axes, rule, size)

@@ -26,7 +26,7 @@ _NORMAL = 1 / np.sqrt(2 * np.pi)
 
 
 @dataclass(frozen=True)
-class Rule:
+class QuadratureRule:
     """n nodes on every piece of the axis: by the maps above, or by Gauss-Legendre between the kinks (`plain`), for
     functions that are steep nowhere; `cut` cuts about blurred kinks, too."""
 
@@ -36,7 +36,12 @@ class Rule:
 
 
 def nodes(
-    mean: Array, slope: Array, blur: Array, kinks: Sequence[tuple[float, ...]], rule: Rule, reach: float = REACH
+    mean: Array,
+    slope: Array,
+    blur: Array,
+    kinks: Sequence[tuple[float, ...]],
+    rule: QuadratureRule,
+    reach: float = REACH,
 ) -> tuple[Array, Array]:
     """Nodes (k, N) and weights (k, N), φ included; mean, slope, blur (k, functions), the first function being this
     axis's own. `blur` is the deviation that further axes add to a function's argument, which smooths its kinks by that much."""

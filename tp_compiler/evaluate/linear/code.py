@@ -24,7 +24,7 @@ from tp_compiler.evaluate.linear.averages import averaging
 from tp_compiler.evaluate.linear.contraction import arranged, size_of, viewer
 from tp_compiler.evaluate.linear.matrices import Coordinates, InitialMatrix, padded
 from tp_compiler.evaluate.linear.shapes import Shapes, indices, slots
-from tp_compiler.evaluate.linear.sparse import Scatter, SparseUpdate, scatter, scattering
+from tp_compiler.evaluate.linear.sparse import KetScatter, SparseUpdate, scatter, scattering
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.program import Loop
 from tp_compiler.ir.types import Index
@@ -280,13 +280,13 @@ class Code:
         average = averaging([self.shapes[f] for f in factors], node.slots, node.over, self.shapes[node])
         return self._computing(node, lambda: average([r() for r in reads]))
 
-    def scattered(self, part: Scatter) -> Callable[[], tuple[Whole, Array]]:
+    def scattered(self, part: KetScatter) -> Callable[[], tuple[Whole, Array]]:
         """The members that a scatter touches, with their rows."""
         run = scattering(part, self.shapes)
         at, ket, scalars = self.read(part.at), self.read(part.ket), [self.read(s) for s in part.scalars]
         return lambda: run(at(), ket(), [s() for s in scalars])
 
-    def _scattered(self, node: ir.Contract, part: Scatter) -> Run:
+    def _scattered(self, node: ir.Contract, part: KetScatter) -> Run:
         rows = self.scattered(part)
 
         def value() -> Array:

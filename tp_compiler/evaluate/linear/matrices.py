@@ -35,7 +35,7 @@ class Coordinates:
         return [next(self._fresh) for _ in range(size)]
 
 
-class Rows:
+class GrowingRows:
     """A growing stack of rows of growing length; entries not written are 0."""
 
     def __init__(self) -> None:
@@ -73,12 +73,12 @@ def padded(x: Float[Array, "*rows k"], length: int) -> Float[Array, "*rows n"]:
     return result
 
 
-class Direction:
+class OrthonormalImages:
     """For W, or for Wᵀ: an orthonormal basis of the kets it was applied to, and the images of the basis."""
 
     def __init__(self) -> None:
-        self.basis = Rows()
-        self.image = Rows()
+        self.basis = GrowingRows()
+        self.image = GrowingRows()
 
 
 class InitialMatrix:
@@ -87,7 +87,7 @@ class InitialMatrix:
     def __init__(self, variance: float, ratio: float, coordinates: Coordinates):
         self.ratio = ratio
         self.coordinates = coordinates
-        self.forward, self.backward = Direction(), Direction()
+        self.forward, self.backward = OrthonormalImages(), OrthonormalImages()
         self.sigma = float(np.sqrt(variance))
 
     def apply(self, x: Float[Array, "rows coordinates"], transposed: bool) -> Float[Array, "rows new"]:
@@ -110,7 +110,7 @@ class InitialMatrix:
         return along @ own.image.values
 
     def _image(
-        self, q: Float[Array, " coordinates"], other: Direction, scale: float, factor: float
+        self, q: Float[Array, " coordinates"], other: OrthonormalImages, scale: float, factor: float
     ) -> Float[Array, " new"]:
         """hat + dot of a new direction."""
         (fresh,) = self.coordinates.draw(1)

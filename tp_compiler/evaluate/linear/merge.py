@@ -36,7 +36,7 @@ def merged(program: Program, build: Builder) -> Program:
 
 
 @dataclass(frozen=True)
-class Term:
+class ContractionTerm:
     """Σ over indices of a product."""
 
     factors: tuple[ir.Node, ...]
@@ -62,15 +62,15 @@ class Merger:
         return new
 
     def _contracted(self, node: ir.Contract) -> ir.Node:
-        if any(one_hot(a) for a in node.args) or self._total([Term(node.args, node.over)], node) < SMALL:
+        if any(one_hot(a) for a in node.args) or self._total([ContractionTerm(node.args, node.over)], node) < SMALL:
             return node
-        terms = self._best([Term(node.args, node.over)], node)
+        terms = self._best([ContractionTerm(node.args, node.over)], node)
         if len(terms) == 1 and terms[0].factors == node.args:
             return node
         build = self.build
         return build.map("add", [build.contract(t.factors, t.over, node.slots, node.span) for t in terms], node.span)
 
-    def _best(self, terms: list[Term], node: ir.Contract) -> list[Term]:
+    def _best(self, terms: list[ContractionTerm], node: ir.Contract) -> list[ContractionTerm]:
         """Multiplied out level by level, the most expensive ket first; returns the cheapest form found, if it saves half."""
         best, least = terms, self._total(terms, node) / 2
         while True:
@@ -85,33 +85,33 @@ class Merger:
             if (cost := self._total(terms, node)) < least:
                 best, least = terms, cost
 
-    def _joined(self, term: Term, factor: ir.Node, inner: Term) -> Term:
+    def _joined(self, term: ContractionTerm, factor: ir.Node, inner: ContractionTerm) -> ContractionTerm:
         """The product with one factor replaced; indices summed inside get new names."""
         names: dict[Index, Index | int] = {i: self.build.fresh(i) for i in inner.over}
         factors = tuple(self.build.rename(f, names, f.span) for f in inner.factors)
         at = term.factors.index(factor)
         over = (*term.over, *(i for i in names.values() if isinstance(i, Index)))
-        return Term((*term.factors[:at], *factors, *term.factors[at + 1 :]), over)
+        return ContractionTerm((*term.factors[:at], *factors, *term.factors[at + 1 :]), over)
 
-    def _opened(self, node: ir.Node) -> list[Term]:
+    def _opened(self, node: ir.Node) -> list[ContractionTerm]:
         """One level of a linear ket: the terms that it is the sum of. Empty for an atom."""
         if not node.type.is_ket:
             return []
         match node:
             case ir.Map(fn="add"):
-                return [Term((a,)) for a in node.args]
+                return [ContractionTerm((a,)) for a in node.args]
             case ir.Map(fn="mul", args=args) if sum(bool(a.type.slots) for a in args) == 1:
-                return [Term(args)]
+                return [ContractionTerm(args)]
             case ir.Map(fn="div", args=(x, y)) if not y.type.slots:
                 one = self.build.constant(1.0, node.span)
-                return [Term((x, self.build.map("div", (one, y), node.span)))]
+                return [ContractionTerm((x, self.build.map("div", (one, y), node.span)))]
             case ir.Contract(slots=(), args=args, over=over) if not any(one_hot(a) for a in args):
-                return [Term(args, over)]
+                return [ContractionTerm(args, over)]
             case ir.Reindex(args=(x,), selectors=selectors):
                 return self._renamed(x, selectors)
         return []
 
-    def _renamed(self, x: ir.Node, selectors: tuple[Index | int | ir.Gather, ...]) -> list[Term]:
+    def _renamed(self, x: ir.Node, selectors: tuple[Index | int | ir.Gather, ...]) -> list[ContractionTerm]:
         names: dict[Index, Index | int] = {
             i: s for i, s in zip(x.type.indices, selectors, strict=True) if not isinstance(s, ir.Gather)
         }
@@ -119,17 +119,17 @@ class Merger:
         for term in self._opened(x):
             inner: dict[Index, Index | int] = {i: self.build.fresh(i) for i in term.over}
             factors = tuple(self.build.rename(f, {**names, **inner}, f.span) for f in term.factors)
-            found.append(Term(factors, tuple(i for i in inner.values() if isinstance(i, Index))))
+            found.append(ContractionTerm(factors, tuple(i for i in inner.values() if isinstance(i, Index))))
         return found
 
     # -- costs ----------------------------------------------------------------------------------------------------
-    def _total(self, terms: list[Term], node: ir.Contract) -> float:
+    def _total(self, terms: list[ContractionTerm], node: ir.Contract) -> float:
         """Multiplications for the terms, and for their factors if these are only needed here."""
         factors = {f for t in terms for f in t.factors}
         out = self._labels(node)
         return sum(self._product(t, out) for t in terms) + sum(self._made(f) for f in factors)
 
-    def _product(self, term: Term, out: Labels) -> float:
+    def _product(self, term: ContractionTerm, out: Labels) -> float:
         key = term.factors, out
         if key not in self._products:
             self._products[key] = planned([self._labels(f) for f in term.factors], out, self.typical)[1]

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from tp_compiler.evaluate.interface import NotExact, Problem
-from tp_compiler.evaluate.linear.shapes import Product, Shapes
+from tp_compiler.evaluate.linear.shapes import EntrywiseProduct, Shapes
 from tp_compiler.evaluate.linear.sparse import SparseUpdate, scatter
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.program import Program
@@ -136,7 +136,7 @@ class Needs:
         for node, shape in self.shapes.of.items():
             if isinstance(shape, NotExact):
                 lost.setdefault(node, shape)
-            elif isinstance(shape, Product):
+            elif isinstance(shape, EntrywiseProduct):
                 lost.setdefault(node, NotExact("a product of kets"))
         while True:
             before = len(lost)

@@ -24,13 +24,13 @@ MOST_FACTORS = 6
 
 
 @dataclass(frozen=True, eq=False)
-class Product:
+class EntrywiseProduct:
     """An entrywise product of kets (and numbers)."""
 
     factors: tuple[ir.Node, ...]
 
 
-Shape = Labels | Product | NotExact
+Shape = Labels | EntrywiseProduct | NotExact
 
 
 def indices(labels: Labels) -> tuple[Index, ...]:
@@ -76,7 +76,7 @@ class Shapes:
         found: list[ir.Node] = []
         for a in args:
             shape = self.of[a]
-            found += shape.factors if isinstance(shape, Product) else [a]
+            found += shape.factors if isinstance(shape, EntrywiseProduct) else [a]
         return tuple(found)
 
     def _shape(self, node: ir.Node) -> Shape:
@@ -91,7 +91,7 @@ class Shapes:
         rule = self.rules.get(type(node))
         if rule is None:
             return NotExact(f"{type(node).__name__} has no exact value")
-        if any(isinstance(a, Product) for a in args) and not isinstance(node, ir.Map | ir.Contract):
+        if any(isinstance(a, EntrywiseProduct) for a in args) and not isinstance(node, ir.Map | ir.Contract):
             return NotExact("a product of kets")
         return rule(self, node, args)
 
@@ -133,8 +133,8 @@ class Shapes:
         return arranged((*args[0], *(m for m in node.member if isinstance(m, Index)), 0))
 
     # -- entrywise ----------------------------------------------------------------------------------------------
-    def _map(self, node: ir.Map, shapes: list[Labels | Product]) -> Shape:
-        args = [a for a in shapes if not isinstance(a, Product)]
+    def _map(self, node: ir.Map, shapes: list[Labels | EntrywiseProduct]) -> Shape:
+        args = [a for a in shapes if not isinstance(a, EntrywiseProduct)]
         if len(args) < len(shapes):
             return self._product(node.args) if node.fn == "mul" else NotExact("a product of kets")
         union = arranged(x for a in args for x in a)
@@ -157,10 +157,10 @@ class Shapes:
         kets = [s for f in factors if (s := slots(self[f]))]
         if any(s != (0,) for s in kets):
             return NotExact("a product of kets over several neurons")
-        return Product(factors) if len(kets) <= MOST_FACTORS else NotExact("a long product of kets")
+        return EntrywiseProduct(factors) if len(kets) <= MOST_FACTORS else NotExact("a long product of kets")
 
     # -- averages, sums and indices -----------------------------------------------------------------------------
-    def _contract(self, node: ir.Contract, args: list[Labels | Product]) -> Shape:
+    def _contract(self, node: ir.Contract, args: list[Labels | EntrywiseProduct]) -> Shape:
         factors = [self[f] for f in self.factors(node.args)]
         for slot in {x for f in factors for x in slots(f)}:
             met = [slots(f) for f in factors if slot in f]

@@ -31,7 +31,7 @@ SPARSE = 16
 
 
 @dataclass(frozen=True, eq=False)
-class Scatter:
+class KetScatter:
     """Σ over all indices of position = `at` of `scalars` · |ket>, as a family over `index`."""
 
     index: Index
@@ -50,19 +50,19 @@ class SparseUpdate:
 
     state: ir.State
     keep: ir.Node | None
-    parts: tuple[tuple[ir.Node | None, Scatter | ir.State], ...]
+    parts: tuple[tuple[ir.Node | None, KetScatter | ir.State], ...]
 
     @property
     def needs(self) -> tuple[ir.Node, ...]:
         coefficients = [c for c in (self.keep, *(c for c, _ in self.parts)) if c is not None]
-        return (*coefficients, *(n for _, s in self.parts if isinstance(s, Scatter) for n in s.needs))
+        return (*coefficients, *(n for _, s in self.parts if isinstance(s, KetScatter) for n in s.needs))
 
     @property
     def others(self) -> tuple[ir.State, ...]:
         return tuple(s for _, s in self.parts if isinstance(s, ir.State))
 
 
-def scatter(node: ir.Node, shapes: Shapes) -> Scatter | None:
+def scatter(node: ir.Node, shapes: Shapes) -> KetScatter | None:
     """A contraction with one factor delta[v, p], the result a family over v alone."""
     if not isinstance(node, ir.Contract) or node.slots or not isinstance(shapes.of[node], tuple):
         return None
@@ -75,7 +75,7 @@ def scatter(node: ir.Node, shapes: Shapes) -> Scatter | None:
     carried = [x for a in (*kets, *scalars, at) for x in indices(shapes[a])]
     if shapes[node] != (index, 0) or len(kets) != 1 or set(carried) != set(node.over):
         return None
-    return Scatter(index, at, kets[0], scalars)
+    return KetScatter(index, at, kets[0], scalars)
 
 
 def sparse_updates(loop: Loop, states: list[ir.State], shapes: Shapes, build: Builder) -> dict[ir.State, SparseUpdate]:
@@ -97,7 +97,7 @@ def _update(state: ir.State, following: ir.Node, shapes: Shapes, build: Builder)
     nothing = build.constant(0.0, state.span)
     shapes.extend(nothing)
     keep: ir.Node | None = nothing
-    parts: list[tuple[ir.Node | None, Scatter | ir.State]] = []
+    parts: list[tuple[ir.Node | None, KetScatter | ir.State]] = []
     for atom, coefficient in terms.items():
         shapes.extend(coefficient)
         if shapes[coefficient]:
@@ -148,7 +148,7 @@ def _linear_args(node: ir.Node, shapes: Shapes) -> list[tuple[ir.Node, list[tupl
     return [(kets[0], [(a, node.fn == "div") for a in node.args if a is not kets[0]])]
 
 
-def scattering(part: Scatter, shapes: Shapes) -> Callable[[Array, Array, list[Array]], tuple[Whole, Array]]:
+def scattering(part: KetScatter, shapes: Shapes) -> Callable[[Array, Array, list[Array]], tuple[Whole, Array]]:
     """The function (positions, ket, scalars) -> (members touched, counted from 0, and their rows)."""
     at, own = indices(shapes[part.at]), indices(shapes[part.ket])
     full = tuple(dict.fromkeys((*at, *own)))

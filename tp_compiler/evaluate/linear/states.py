@@ -10,7 +10,7 @@ import numpy as np
 from tp_compiler.evaluate.array_types import Array, Numbers, Whole
 from tp_compiler.evaluate.linear.code import Code
 from tp_compiler.evaluate.linear.matrices import padded
-from tp_compiler.evaluate.linear.sparse import Scatter, SparseUpdate
+from tp_compiler.evaluate.linear.sparse import KetScatter, SparseUpdate
 from tp_compiler.ir import nodes as ir
 
 #: When the factor kept with a state leaves these bounds, it is multiplied into the state.
@@ -66,9 +66,9 @@ class SparseState:
     def _number(self, code: Code, node: ir.Node | None) -> Callable[[], Numbers]:
         return (lambda: 1.0) if node is None else code.read(node)
 
-    def _rows(self, code: Code, part: Scatter | ir.State) -> Callable[[Numbers], Moved]:
+    def _rows(self, code: Code, part: KetScatter | ir.State) -> Callable[[Numbers], Moved]:
         """coefficient -> (the members touched, their rows times the coefficient)."""
-        if isinstance(part, Scatter):
+        if isinstance(part, KetScatter):
             rows = code.scattered(part)
 
             def few(coefficient: Numbers) -> Moved:

@@ -10,17 +10,17 @@ from tp_compiler.diagnostics import Diagnostic
 from tp_compiler.evaluate.options import Options
 
 if TYPE_CHECKING:
-    from tp_compiler.evaluate.sampling.plan import Plan
+    from tp_compiler.evaluate.sampling.plan import SamplingPlan
 
 
 class OutOfTime(Exception):
     """`max_time` has passed; raised at a step of training, or inside an average over copies."""
 
 
-class Clock:
+class ProgressClock:
     """Shared by the threads of a run. Time is checked before every instruction and in averages over copies."""
 
-    def __init__(self, plan: Plan, options: Options, start: float):
+    def __init__(self, plan: SamplingPlan, options: Options, start: float):
         loop = plan.phases.loop
         self.steps = loop.steps if loop is not None else 0
         self.options = options

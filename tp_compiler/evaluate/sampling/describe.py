@@ -8,7 +8,7 @@ from tp_compiler.evaluate.sampling.directions import MANY
 from tp_compiler.evaluate.sampling.entry_blocks import block_size
 from tp_compiler.evaluate.sampling.memory import memory
 from tp_compiler.evaluate.sampling.merge_equal_nodes import shared
-from tp_compiler.evaluate.sampling.plan import Plan
+from tp_compiler.evaluate.sampling.plan import SamplingPlan
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.program import Program
 
@@ -17,7 +17,7 @@ SHOWN = (12, 14, 16)  # log2 of the numbers of particles that costs are shown fo
 
 def described(program: Program) -> str:
     """Spaces, the training loop and the memory that sampling a program takes."""
-    plan = Plan(shared(program))
+    plan = SamplingPlan(shared(program))
     lines = [
         f"{len(plan.nodes)} instructions, {len(set(plan.space.values()))} spaces, {len(plan.clts)} clt scalars",
         *_spaces(plan),
@@ -29,7 +29,7 @@ def described(program: Program) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _spaces(plan: Plan) -> list[str]:
+def _spaces(plan: SamplingPlan) -> list[str]:
     kets = Counter(plan.space.values())
     lines = []
     for number in sorted(kets):
@@ -42,7 +42,7 @@ def _spaces(plan: Plan) -> list[str]:
     return lines
 
 
-def _loop(plan: Plan) -> list[str]:
+def _loop(plan: SamplingPlan) -> list[str]:
     phases = plan.phases
     if phases.loop is None:
         return []
@@ -67,7 +67,7 @@ def _kind(state: ir.State) -> str:
     return "a ket" if count == 1 else f"{count} kets"
 
 
-def _matrix(plan: Plan, cell: list[ir.State], linear: bool) -> str:
+def _matrix(plan: SamplingPlan, cell: list[ir.State], linear: bool) -> str:
     """How a trained matrix and the states of its optimizer are stored."""
     count = cell[0].type.size()
     of = f"{count} matrices, " if count > 1 else ""
@@ -77,7 +77,7 @@ def _matrix(plan: Plan, cell: list[ir.State], linear: bool) -> str:
     return f"{of}entries in blocks of P x P pairs of particles, P = {sizes}"
 
 
-def _memory(plan: Plan) -> list[str]:
+def _memory(plan: SamplingPlan) -> list[str]:
     lines = []
     for exponent in SHOWN:
         m = memory(plan, 2**exponent)

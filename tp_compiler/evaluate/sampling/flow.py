@@ -34,7 +34,7 @@ MOST = 1500
 States = dict[ir.State, Array]
 
 
-class Flow:
+class GradientFlow:
     """The flow of one training from one time to the next."""
 
     def __init__(
@@ -150,4 +150,4 @@ def unsupported(states: list[ir.State]) -> Diagnostic | None:
     return None
 
 
-__all__ = ["Flow", "unsupported"]
+__all__ = ["GradientFlow", "unsupported"]

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tp_compiler.evaluate.sampling.entry_blocks import Entries
-from tp_compiler.evaluate.sampling.sweep import Register, Scalar, Sweep
+from tp_compiler.evaluate.sampling.sweep import Register, StepNumber, Sweep
 from tp_compiler.ir import nodes as ir
 
 #: Entries times steps of one replicate from which compiling pays.
@@ -46,7 +46,7 @@ class Fused:
 
     def __init__(self, sweep: Sweep):
         self.arrays = [r for r, held in enumerate(sweep.registers) if _is_array(held, r, sweep)]
-        self.numbers = [r for r, held in enumerate(sweep.registers) if isinstance(held, Scalar)]
+        self.numbers = [r for r, held in enumerate(sweep.registers) if isinstance(held, StepNumber)]
         self.source = _source(sweep, self.arrays, self.numbers)
         self.kernel: Kernel | None = None
 

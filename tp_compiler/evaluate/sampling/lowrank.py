@@ -62,20 +62,20 @@ def _parts(node: ir.Node) -> list[ir.Node] | None:
 
 
 @dataclass
-class Form:
+class LowRankForm:
     """A linear combination of states and outer products; coefficients are arrays over the family's indices."""
 
     states: dict[ir.State, Any] = field(default_factory=dict)
     outer: dict[ir.Node, Any] = field(default_factory=dict)
 
-    def plus(self, other: Form) -> Form:
-        result = Form(dict(self.states), dict(self.outer))
+    def plus(self, other: LowRankForm) -> LowRankForm:
+        result = LowRankForm(dict(self.states), dict(self.outer))
         result.states.update({k: result.states.get(k, 0.0) + c for k, c in other.states.items()})
         result.outer.update({k: result.outer.get(k, 0.0) + c for k, c in other.outer.items()})
         return result
 
-    def times(self, c: Numbers) -> Form:
-        return Form({k: v * c for k, v in self.states.items()}, {k: v * c for k, v in self.outer.items()})
+    def times(self, c: Numbers) -> LowRankForm:
+        return LowRankForm({k: v * c for k, v in self.states.items()}, {k: v * c for k, v in self.outer.items()})
 
 
 @dataclass
@@ -125,12 +125,14 @@ class LowRank:
     # -- one step -----------------------------------------------------------------------------------------------
     def follow(self, following: Mapping[ir.State, ir.Node], values: ArraysByNode) -> None:
         """Replaces the states by their next values."""
-        done: dict[ir.Node, Form] = {}
+        done: dict[ir.Node, LowRankForm] = {}
         forms = {s: self._form(following[s], values, done) for s in self.states}
         for member, factors in self.factors.items():
             self._advance(member, factors, forms, values)
 
-    def _advance(self, member: tuple[int, ...], f: Factors, forms: dict[ir.State, Form], values: ArraysByNode) -> None:
+    def _advance(
+        self, member: tuple[int, ...], f: Factors, forms: dict[ir.State, LowRankForm], values: ArraysByNode
+    ) -> None:
         def at(c: Numbers) -> float:
             return float(np.broadcast_to(c, self.shape)[member])
 
@@ -156,16 +158,16 @@ class LowRank:
             cores[s] = core
         f.cores = cores
 
-    def _form(self, node: ir.Node, values: ArraysByNode, done: dict[ir.Node, Form]) -> Form:
+    def _form(self, node: ir.Node, values: ArraysByNode, done: dict[ir.Node, LowRankForm]) -> LowRankForm:
         if node not in done:
             done[node] = self._compute(node, values, done)
         return done[node]
 
-    def _compute(self, node: ir.Node, values: ArraysByNode, done: dict[ir.Node, Form]) -> Form:
+    def _compute(self, node: ir.Node, values: ArraysByNode, done: dict[ir.Node, LowRankForm]) -> LowRankForm:
         if isinstance(node, ir.Carry):
-            return Form({node.state: np.ones(())})
+            return LowRankForm({node.state: np.ones(())})
         if is_outer(node):
-            return Form({}, {node: np.ones(())})
+            return LowRankForm({}, {node: np.ones(())})
         assert isinstance(node, ir.Map)
         entries = _parts(node) or []
         forms = [self._form(a, values, done) for a in entries]
@@ -173,7 +175,7 @@ class LowRank:
         if node.fn == "where":
             first = np.where(others[0] > 0, 1.0, 0.0)
             return forms[0].times(first).plus(forms[1].times(1 - first))
-        total = Form()
+        total = LowRankForm()
         for form in forms:
             total = total.plus(form)
         for factor in others:

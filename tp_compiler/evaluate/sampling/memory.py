@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from tp_compiler.evaluate.sampling.entry_blocks import entry_bytes
-from tp_compiler.evaluate.sampling.plan import Plan
+from tp_compiler.evaluate.sampling.plan import SamplingPlan
 from tp_compiler.evaluate.sampling.points import CHUNK
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.walk import dependencies
@@ -31,7 +31,7 @@ class Memory:
         return self.kets + self.states + self.conditioning + self.trained + self.points + BASE
 
 
-def memory(plan: Plan, samples: int, directions: int | None = None) -> Memory:
+def memory(plan: SamplingPlan, samples: int, directions: int | None = None) -> Memory:
     """`directions`: how many rows the bases of initial matrices had in a smaller run; None: the most they can have."""
     ket = 8.0 * samples
     phases = plan.phases
@@ -44,7 +44,7 @@ def memory(plan: Plan, samples: int, directions: int | None = None) -> Memory:
     return Memory(alive, states, 2 * ROOM * rows * ket, _trained(plan, samples), 3 * points * ket)
 
 
-def _trained(plan: Plan, samples: int) -> float:
+def _trained(plan: SamplingPlan, samples: int) -> float:
     total = 0.0
     for cell, linear in zip(plan.cells, plan.linear, strict=True):
         if linear:

@@ -23,7 +23,7 @@ from tp_compiler.evaluate.array_types import Array, Outputs
 from tp_compiler.evaluate.arrays import aligned, labels
 from tp_compiler.evaluate.sampling.clt import CltScalars
 from tp_compiler.evaluate.sampling.particles import Value
-from tp_compiler.evaluate.sampling.plan import Plan
+from tp_compiler.evaluate.sampling.plan import SamplingPlan
 from tp_compiler.evaluate.sampling.points import Points
 from tp_compiler.evaluate.sampling.replicate import Replicate
 from tp_compiler.ir import nodes as ir
@@ -63,7 +63,7 @@ class Paired:
             following = {self.state(s): self.node(n) for s, n in loop.following.items()}
             loop = replace(loop, following=following)
         self.program = replace(program, outputs=changed, loop=loop)
-        self.plan = Plan(self.program)
+        self.plan = SamplingPlan(self.program)
 
     # -- what nodes become --------------------------------------------------------------------------------------
     def node(self, root: ir.Node, side: int = ROWS) -> ir.Node:
@@ -160,7 +160,7 @@ class Paired:
         for side in (ROWS, COLUMNS):
             kets = [n for n, s in self.kets if s == side]
             outputs = tuple(Output(f"#{k}", n.type.indices, n, n.span) for k, n in enumerate(kets))
-            plan = Plan(replace(program, outputs=outputs, loop=None))
+            plan = SamplingPlan(replace(program, outputs=outputs, loop=None))
             places = self._places(plan, side, offset)
             run = _Frozen(plan, samples, seed, plain, places)
             for n in kets:
@@ -177,7 +177,7 @@ class Paired:
                 values[product] = values[product] * aligned(values[part], labels(part.type), own)
         return values
 
-    def _places(self, plan: Plan, side: int, offset: int) -> dict[int, int]:
+    def _places(self, plan: SamplingPlan, side: int, offset: int) -> dict[int, int]:
         """The first coordinate of each space: after those of the spaces with which it shares an average."""
         spaces = {array: plan.space[n] for (n, s), array in self.kets.items() if s == side and n in plan.space}
         groups = {space: [space] for space in sorted(set(plan.space.values()))}
@@ -202,7 +202,7 @@ class _Frozen(Replicate):
     """The frozen kets. Spaces that share no average except through pairs use the same coordinates of the sequence: `places`
     gives the first; columns use others than rows."""
 
-    def __init__(self, plan: Plan, samples: int, seed: tuple[int, ...], plain: bool, places: Mapping[int, int]):
+    def __init__(self, plan: SamplingPlan, samples: int, seed: tuple[int, ...], plain: bool, places: Mapping[int, int]):
         self.places = places
         super().__init__(plan, samples, seed, plain)
 
@@ -228,7 +228,7 @@ class _Behind(Points):
 class _Filled(Replicate):
     """A replicate whose arrays are given from outside."""
 
-    def __init__(self, plan: Plan, samples: int, given: Mapping[ir.Node, Array]):
+    def __init__(self, plan: SamplingPlan, samples: int, given: Mapping[ir.Node, Array]):
         self.given = given
         super().__init__(plan, samples, (0,), False)
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from tp_compiler.diagnostics import Diagnostic
 from tp_compiler.evaluate.array_types import Array
-from tp_compiler.evaluate.sampling.plan import Plan
+from tp_compiler.evaluate.sampling.plan import SamplingPlan
 from tp_compiler.ir import nodes as ir
 
 #: The value of an instruction in a replicate: an array, the reason why it has none, or the node itself if it is over several
@@ -27,7 +27,7 @@ class Particles:
     long loops and may raise to stop.
     """
 
-    plan: Plan
+    plan: SamplingPlan
     samples: int
     full: int
     seed: tuple[int, ...]

@@ -44,7 +44,7 @@ class _Classes:
         self.parent[self.find(x)] = self.find(y)
 
 
-class Plan:
+class SamplingPlan:
     """The instructions in order, the space of every ket, the last use of each value, and the cost."""
 
     def __init__(self, program: Program, only: set[str] | None = None):

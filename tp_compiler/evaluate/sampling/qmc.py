@@ -24,7 +24,7 @@ from tp_compiler.evaluate.interface import Answers
 from tp_compiler.evaluate.options import Options
 from tp_compiler.evaluate.sampling import heavy_tails as tails
 from tp_compiler.evaluate.sampling.checkpoint import Checkpoint, run_key
-from tp_compiler.evaluate.sampling.clock import Clock, OutOfTime
+from tp_compiler.evaluate.sampling.clock import OutOfTime, ProgressClock
 from tp_compiler.evaluate.sampling.clt import CltScalars
 from tp_compiler.evaluate.sampling.estimates import (
     averaged,
@@ -37,7 +37,7 @@ from tp_compiler.evaluate.sampling.estimates import (
 )
 from tp_compiler.evaluate.sampling.memory import memory
 from tp_compiler.evaluate.sampling.merge_equal_nodes import shared
-from tp_compiler.evaluate.sampling.plan import Plan
+from tp_compiler.evaluate.sampling.plan import SamplingPlan
 from tp_compiler.evaluate.sampling.replicate import Replicate
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.program import Output, Program
@@ -79,7 +79,7 @@ class Sampling:
         self.program = shared(program)
         self.reasons = reasons  # why an output is sampled
         self.options = options
-        self.plan = Plan(self.program, only)
+        self.plan = SamplingPlan(self.program, only)
         self.used_clts = self._drawn_clts()
         few = MAX_SAMPLES_NESTED if self.plan.nested else MAX_SAMPLES
         self.most = options.max_samples or (MAX_SAMPLES_DRAWN if self.used_clts else few)
@@ -88,7 +88,7 @@ class Sampling:
         self.start = time.monotonic()
         self.warnings: list[Diagnostic] = []
         self.levels: list[_Level] = []
-        self.clock = Clock(self.plan, options, self.start)
+        self.clock = ProgressClock(self.plan, options, self.start)
         self.checkpoint: Checkpoint | None = None
         if options.checkpoint is not None:
             self.checkpoint = Checkpoint.opened(options.checkpoint, run_key(program, options), only)

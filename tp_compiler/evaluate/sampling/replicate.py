@@ -27,9 +27,9 @@ from tp_compiler.evaluate.sampling.entry_blocks import Entries
 from tp_compiler.evaluate.sampling.matmul import MatrixState
 from tp_compiler.evaluate.sampling.outer import OuterNonlin
 from tp_compiler.evaluate.sampling.particles import Particles, Value
-from tp_compiler.evaluate.sampling.plan import Plan
+from tp_compiler.evaluate.sampling.plan import SamplingPlan
 from tp_compiler.evaluate.sampling.points import Points
-from tp_compiler.evaluate.sampling.training import Training
+from tp_compiler.evaluate.sampling.training import ParticleTraining
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.types import Index
 from tp_compiler.ir.walk import dependencies
@@ -44,7 +44,7 @@ class Replicate:
     """
 
     def __init__(
-        self, plan: Plan, samples: int, seed: tuple[int, ...], plain: bool, inspect: bool = False,
+        self, plan: SamplingPlan, samples: int, seed: tuple[int, ...], plain: bool, inspect: bool = False,
         tick: Callable[[], None] = lambda: None, pause: Callable[[], None] = lambda: None, half: int | None = None,
     ):  # fmt: skip
         self.tick = tick  # called after every step of training; may raise to stop
@@ -54,7 +54,7 @@ class Replicate:
         self.clt = CltScalars()
         self.points: dict[int, Points] = {}
         self.states: dict[tuple[ir.MatrixSymbol, tuple[int, ...]], MatrixState] = {}
-        self.training: Training | None = None
+        self.training: ParticleTraining | None = None
         self.left = Counter(plan.uses)
         self._evaluate_all(n for n in plan.phases.static if not n.type.random)
         if plan.phases.loop is not None and not plan.phases.random:
@@ -69,7 +69,7 @@ class Replicate:
         """The loop, and the nodes after it."""
         phases = self.plan.phases
         with np.errstate(all="ignore"):
-            self.training = Training(self.particles, self._step, self.tick)
+            self.training = ParticleTraining(self.particles, self._step, self.tick)
             self.training.train()
         self._evaluate_all(n for n in phases.last if not n.type.random or phases.random)
         with np.errstate(all="ignore"):

@@ -30,7 +30,7 @@ UFUNCS: dict[str, Callable[..., Any]] = {
 
 
 @dataclass(frozen=True)
-class Scalar:
+class StepNumber:
     """A number of the step: `fn` of scalar nodes; "div" of one node is its reciprocal, "copy" itself."""
 
     fn: str
@@ -44,7 +44,7 @@ class Scalar:
 
 
 #: The content of a register: a state's entries, a node (gradient or ket), a number of the step, or a buffer (an int).
-Register = ir.State | ir.Node | Scalar | int
+Register = ir.State | ir.Node | StepNumber | int
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Sweep:
 
     def numbers(self, known: Callable[[ir.Node], Numbers], dtype: type[np.floating]) -> dict[int, np.floating]:
         """The scalar registers at one step."""
-        found = {k: r for k, r in enumerate(self.registers) if isinstance(r, Scalar)}
+        found = {k: r for k, r in enumerate(self.registers) if isinstance(r, StepNumber)}
         return {k: dtype(r.value(known)) for k, r in found.items()}
 
 
@@ -151,7 +151,7 @@ class _Compiler:
     def _source(self, node: ir.Node) -> int:
         if node in self.place:
             return self.place[node]
-        return self._register(Scalar("copy", (node,)) if node.type.is_scalar else node)
+        return self._register(StepNumber("copy", (node,)) if node.type.is_scalar else node)
 
     def _instruct(self, fn: str, sources: tuple[int, ...], target: int) -> None:
         self.sweep.instructions.append(Instruction(fn, sources, target))
@@ -176,9 +176,9 @@ class _Compiler:
         if node.fn in ("add", "mul"):
             small = tuple(a for a in node.args if a.type.is_scalar)
             large = [self._source(a) for a in node.args if not a.type.is_scalar]
-            return node.fn, [*large, self._register(Scalar(node.fn, small))] if small else large
+            return node.fn, [*large, self._register(StepNumber(node.fn, small))] if small else large
         if node.fn == "div" and node.args[1].type.is_scalar:
-            return "mul", [self._source(node.args[0]), self._register(Scalar("div", node.args[1:]))]
+            return "mul", [self._source(node.args[0]), self._register(StepNumber("div", node.args[1:]))]
         if node.fn == "pow" and isinstance(node.args[1], ir.Constant) and node.args[1].value in (2, 0.5):
             return "square" if node.args[1].value == 2 else "sqrt", [self._source(node.args[0])]
         return node.fn, [self._source(a) for a in node.args]

@@ -19,7 +19,7 @@ from tp_compiler.evaluate.sampling.blocks import Blocks
 from tp_compiler.evaluate.sampling.directions import drop_of
 from tp_compiler.evaluate.sampling.entry_blocks import Entries, block_size
 from tp_compiler.evaluate.sampling.estimates import base
-from tp_compiler.evaluate.sampling.flow import Flow, States, unsupported
+from tp_compiler.evaluate.sampling.flow import GradientFlow, States, unsupported
 from tp_compiler.evaluate.sampling.lowrank import LowRank
 from tp_compiler.evaluate.sampling.particles import Particles
 from tp_compiler.ir import nodes as ir
@@ -27,7 +27,7 @@ from tp_compiler.ir.types import Index
 from tp_compiler.shapes import Float
 
 
-class Training:
+class ParticleTraining:
     """The states of one replicate."""
 
     def __init__(self, run: Particles, step: Callable[[list[ir.Node]], None], tick: Callable[[], None]):
@@ -138,7 +138,7 @@ class Training:
 
     def _flow(self) -> Diagnostic | None:
         """The states after the time to the next trace."""
-        found = Flow(self.loop, self.current, self._moved).advance(self.loop.duration(self.clock))
+        found = GradientFlow(self.loop, self.current, self._moved).advance(self.loop.duration(self.clock))
         if isinstance(found, Diagnostic):
             return found
         self.current = found
