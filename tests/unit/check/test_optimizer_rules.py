@@ -82,7 +82,15 @@ def test_every_optimizer_of_the_library_is_read_once() -> None:
         assert isinstance(inner, rules.EntryRule | rules.LayerRule | rules.OperatorRule), name
 
 
-@pytest.mark.parametrize("text", [*(NETWORK.replace("CALL", c) for c in LIBRARY), *map(own, BODIES.values())])
+#: One optimizer of each kind, and a body of each.
+QUICK = ("SGD", "Nero", "Shampoo")
+CASES = [
+    pytest.param(NETWORK.replace("CALL", call), id=call, marks=[] if call.startswith(QUICK) else pytest.mark.slow)
+    for call in LIBRARY
+] + [pytest.param(own(body), id=name) for name, body in BODIES.items()]
+
+
+@pytest.mark.parametrize("text", CASES)
 def test_symbols_and_parameters_give_the_same_digits(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     once = network(text), limit(text)
     for body in (optimizer_rules.EntryBody, optimizer_rules.LayerBody, optimizer_rules.HostedBody):
