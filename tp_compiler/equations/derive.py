@@ -14,9 +14,9 @@ import sympy as sp
 from tp_compiler.equations import laws
 from tp_compiler.equations.facts import LOOPED, Character
 from tp_compiler.equations.formulas import ClosedForm
+from tp_compiler.equations.name_common_expectations import finish
 from tp_compiler.equations.overlaps import Meeting, meeting
 from tp_compiler.equations.products import Products
-from tp_compiler.equations.share import finish
 from tp_compiler.equations.system import Equation, System
 from tp_compiler.equations.terms import Expectation, Expr, Ket, Named, Scalar, reindex
 from tp_compiler.equations.training import TrainingEquations, trained_products

@@ -28,7 +28,7 @@ from tp_compiler.evaluate.options import Options
 from tp_compiler.evaluate.sampling.clt import CltScalars
 from tp_compiler.evaluate.sampling.estimates import mean_and_error
 from tp_compiler.evaluate.sampling.memory import BASE
-from tp_compiler.evaluate.sampling.neuron_pairs import Paired, paired
+from tp_compiler.evaluate.sampling.neuron_pairs import PairedProgram, paired
 from tp_compiler.evaluate.sampling.plan import SamplingPlan
 from tp_compiler.evaluate.sampling.points import Points
 from tp_compiler.evaluate.sampling.replicate import Replicate
@@ -87,7 +87,7 @@ class Draws:
         self.known = {n: v for n in wanted if isinstance(v := found.get(n), Tensor) and n.type.is_scalar}
         self.warnings: list[Diagnostic] = []
         self.affine = False  # are the outputs affine in the draws, with averages that are sampled?
-        self._pairs: dict[int, Paired | None] = {}
+        self._pairs: dict[int, PairedProgram | None] = {}
 
     # -- what stays -------------------------------------------------------------------------------------------------
     def _static(self) -> list[ir.Node]:
@@ -113,7 +113,7 @@ class Draws:
         outputs = tuple(Output(f"#{k}", n.type.indices, n, n.span) for k, n in enumerate(missing))
         plan = SamplingPlan(replace(self.program, outputs=outputs, loop=None))
         run = Replicate(plan, samples, (self.options.seed, number), self.options.method == "mc")
-        values = run.outputs(CltScalars())
+        values = run.outputs_given(CltScalars())
         return {n: values[o.name] for n, o in zip(missing, outputs, strict=True)}
 
     def _value(self, node: ir.Node, sampled: Sampled, own: tuple[Index, ...]) -> Array:
@@ -143,7 +143,7 @@ class Draws:
         program = self._batched(draws, sampled)
         plan = SamplingPlan(program)
         run = Replicate(plan, samples, (self.options.seed, number), self.options.method == "mc")
-        return run.outputs(CltScalars())
+        return run.outputs_given(CltScalars())
 
     def _batched(self, draws: Float[Array, "draws scalars"], sampled: Sampled) -> Program:
         """The program with an index `draw` in place of the `clt` scalars."""
@@ -338,7 +338,7 @@ class Draws:
         pairs = None if self.certain or self.affine else self._paired(_part(samples, count))
         return samples if pairs is None else _fitting(samples, pairs)
 
-    def _paired(self, count: int) -> Paired | None:
+    def _paired(self, count: int) -> PairedProgram | None:
         if count not in self._pairs:
             draw = Index("draw", Axis("draw#", count))
             frozen = {n for n in self.plan.phases.static if not n.type.random}
@@ -373,7 +373,7 @@ def _part(samples: int, draws: int) -> int:
     return min(draws, max(1, ENTRIES // samples))
 
 
-def _fitting(samples: int, pairs: Paired) -> int:
+def _fitting(samples: int, pairs: PairedProgram) -> int:
     """Particles of frozen kets, as many as the memory of one replicate holds."""
     return min(samples, max(64, 1 << int(np.log2(MOST_NUMBERS // max(1, pairs.size())))))
 

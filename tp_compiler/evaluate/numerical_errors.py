@@ -23,7 +23,7 @@ class Refused(Exception):
         self.diagnostic = diagnostic
 
 
-def problem(node: ir.Node, value: Numbers, suspect: set[ir.Node]) -> Diagnostic | None:
+def problem(node: ir.Node, value: Numbers, non_finite: set[ir.Node]) -> Diagnostic | None:
     """None for finite values; else a Diagnostic that blames the earliest non-finite ancestor."""
     if np.isfinite(value).all():
         return None
@@ -31,7 +31,7 @@ def problem(node: ir.Node, value: Numbers, suspect: set[ir.Node]) -> Diagnostic 
     seen = set(todo)
     while todo:
         n = todo.pop()
-        if n in suspect:
+        if n in non_finite:
             found.append(n)
         fresh = [a for a in n.args if a not in seen]
         seen.update(fresh)

@@ -11,7 +11,7 @@ from tp_compiler.diagnostics import Diagnostics, Span
 from tp_compiler.expand.expressions import ExpressionWriter, Place
 from tp_compiler.expand.plan import BEFORE
 from tp_compiler.expand.text import number, signed
-from tp_compiler.expand.unit import Unit
+from tp_compiler.expand.unit import SourceProgram
 from tp_compiler.frontend import syntax as ast
 from tp_compiler.frontend.mentions import names_in
 from tp_compiler.frontend.parse import parse
@@ -26,7 +26,7 @@ MAX_INLINE = 64
 class DeclarationWriter:
     """Writes one declaration after the other; the numbers in them are expressions of the program."""
 
-    def __init__(self, unit: Unit, expressions: ExpressionWriter):
+    def __init__(self, unit: SourceProgram, expressions: ExpressionWriter):
         self.unit = unit
         self.expressions = expressions
 

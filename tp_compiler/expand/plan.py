@@ -12,7 +12,7 @@ from heapq import heapify, heappop, heappush
 
 from tp_compiler.expand.alike import EqualNodes
 from tp_compiler.expand.forms import LEAVES, Forms, WrittenForm
-from tp_compiler.expand.unit import Unit, is_renaming, unwritten
+from tp_compiler.expand.unit import SourceProgram, is_renaming, unwritten
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.types import Index
 from tp_compiler.ir.walk import reachable
@@ -41,7 +41,7 @@ class WritingPlan:
     `aliases`: initial values of trained parameters used where their names denote the current values.
     """
 
-    def __init__(self, unit: Unit):
+    def __init__(self, unit: SourceProgram):
         self.unit = unit
         self.forms = Forms(unit.build, unit.applications)
         self.outputs = [o.node for o in unit.outputs]

@@ -15,7 +15,7 @@ from tp_compiler.expand.plan import AFTER, BEFORE, LOOP, WritingPlan
 from tp_compiler.expand.statements import Statements
 from tp_compiler.expand.text import identifiers, wrapped
 from tp_compiler.expand.training import TrainingText
-from tp_compiler.expand.unit import Unit
+from tp_compiler.expand.unit import SourceProgram
 from tp_compiler.frontend import syntax as ast
 from tp_compiler.frontend.format import format_file
 from tp_compiler.frontend.parse import parse
@@ -48,14 +48,14 @@ def _again(source: Source, read: Callable[[Source], tuple[ast.File, Model]]) -> 
 
 
 def _written(file: ast.File, model: Model) -> str:
-    text = Writer(Unit(model), file).text()
+    text = Writer(SourceProgram(model), file).text()
     return format_file(parse(Source(file.source.name, text), Diagnostics()))
 
 
 class Writer:
     """Writes one program."""
 
-    def __init__(self, unit: Unit, file: ast.File):
+    def __init__(self, unit: SourceProgram, file: ast.File):
         self.unit = unit
         self.file = file
         self.plan = WritingPlan(unit)

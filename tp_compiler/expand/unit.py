@@ -34,7 +34,7 @@ class ParameterGradient:
         return (self.value,) if isinstance(self.value, ir.Node) else tuple(n for t in self.value for n in t[:2])
 
 
-class Unit:
+class SourceProgram:
     """A program as the checker leaves it. If nothing is trained, `stop` has no further effect and is left out."""
 
     def __init__(self, model: Model):

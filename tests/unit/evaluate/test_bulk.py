@@ -117,7 +117,7 @@ def test_no_change_of_the_law_moves_a_kernel_further(name: str, spread: float, s
     same = np.eye(v.size, dtype=bool) if symmetric else None
 
     def kernel(v1: Any, v2: Any, c: Any) -> Any:
-        return closed_forms.pair(f, f, v1[:, None], v2[None, :], c, same=same)
+        return closed_forms.kernel(f, f, v1[:, None], v2[None, :], c, same=same)
 
     truth, worst, least = kernel(v, v, gram), 0.0, np.inf
     for k in range(24):
@@ -140,7 +140,7 @@ def test_errors_of_variances_are_the_derivative(name: str) -> None:
     error = E1 * v
 
     def moment(v: Any) -> Any:
-        return closed_forms.pair(f, f, v, v, v, same=np.True_)
+        return closed_forms.kernel(f, f, v, v, v, same=np.True_)
 
     found = sensitivity.of_variances(f, v, error, moment(v))
     away = np.maximum(*(np.abs(moment(v + side * error) - moment(v)) for side in (-1, 1)))
@@ -165,7 +165,7 @@ def test_formulas_round_no_more_than_they_say(name: str) -> None:
     f = FUNCTIONS[name]
     v1, v2, c = rounded_pairs(f, 2)
     with np.errstate(all="ignore"):
-        value = closed_forms.pair(f, f, v1, v2, c)
+        value = closed_forms.kernel(f, f, v1, v2, c)
         exact = _in_long(f, *(a.astype(LONG) for a in (v1, v2, c)))
     assert value is not None
     away = np.abs(exact - value).astype(float)

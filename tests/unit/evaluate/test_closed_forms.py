@@ -59,7 +59,7 @@ def name(f: Univariate) -> str:
 
 
 def check(f: Univariate, g: Univariate, cases: list[tuple[float, float, float]], rtol: float = 1e-12) -> None:
-    got = closed_forms.pair(f, g, *np.array(cases).T)
+    got = closed_forms.kernel(f, g, *np.array(cases).T)
     if got is None:
         return
     for value, case in zip(got, cases, strict=True):
@@ -123,19 +123,19 @@ def test_every_row_is_the_quadrature() -> None:
     v1, v2, c = np.array([*ORDINARY, (1.3, 1.3, 1.3), (1.3, 1.3, -1.3), (1.0, 1.0, -0.95)]).T
     covariance = np.stack([np.stack([v1, c], -1), np.stack([c, v2], -1)], -2)
     for f, g in PAIRS:
-        got = closed_forms.pair(f, g, v1, v2, c)
+        got = closed_forms.kernel(f, g, v1, v2, c)
         if got is None:
             continue
         want, error = quadrature.expectation([f, g], np.zeros(2), covariance)
         assert np.all(error < 1e-10 * np.maximum(1, np.abs(want)))
         assert_allclose(got, want, rtol=1e-10, atol=1e-11, err_msg=f"{name(f)} {name(g)}")
-        assert_allclose(closed_forms.pair(g, f, v2, v1, c), got, rtol=1e-12, atol=1e-14)
+        assert_allclose(closed_forms.kernel(g, f, v2, v1, c), got, rtol=1e-12, atol=1e-14)
 
 
 def test_every_formula_is_the_number() -> None:
     point = {"v1": 0.8, "v2": 1.9, "c": -0.6, "m": 0.3, "v": 1.1}
     for f, g in PAIRS:
-        got, formula = closed_forms.pair(f, g, 0.8, 1.9, -0.6), closed_forms.formula(f, g)
+        got, formula = closed_forms.kernel(f, g, 0.8, 1.9, -0.6), closed_forms.formula(f, g)
         assert (got is None) == (formula is None), (f, g)
         if formula is not None:
             value = formula.subs({s: point[s.name] for s in formula.free_symbols}).evalf(30)
@@ -154,7 +154,7 @@ def test_every_row_names_its_source() -> None:
 
 def test_without_a_row_there_is_no_value() -> None:
     tanh = univariate("tanh")
-    assert closed_forms.pair(tanh, tanh, 1.0, 1.0, 0.5) is None
+    assert closed_forms.kernel(tanh, tanh, 1.0, 1.0, 0.5) is None
     assert closed_forms.single(tanh, 0.0, 1.0) is None
     assert closed_forms.formula(tanh) is None
 
@@ -162,7 +162,7 @@ def test_without_a_row_there_is_no_value() -> None:
 def test_same_makes_the_diagonal_exact() -> None:
     step = univariate("step")
     v, c = np.array([[0.3], [0.7]]), np.array([[0.3 * (1 - 1e-13), 0.1], [0.1, 0.7 * (1 + 1e-13)]])
-    got = closed_forms.pair(step, step, v, v.T, c, same=np.eye(2, dtype=bool))
+    got = closed_forms.kernel(step, step, v, v.T, c, same=np.eye(2, dtype=bool))
     assert got is not None and got[0, 0] == 0.5 and got[1, 1] == 0.5
     assert_allclose(got[0, 1], 0.25 + math.asin(0.1 / math.sqrt(0.21)) / (2 * math.pi), rtol=1e-14)
 
@@ -174,8 +174,8 @@ def test_one_triangle_gives_the_other(f: Univariate) -> None:
     c = x @ x.T
     v = np.diag(c).copy()
     same = np.eye(700, dtype=bool)
-    whole = closed_forms.pair(f, f, v[:, None], v, c, same)
-    half = closed_forms.pair(f, f, v[:, None], v, c, same, symmetric=True)
+    whole = closed_forms.kernel(f, f, v[:, None], v, c, same)
+    half = closed_forms.kernel(f, f, v[:, None], v, c, same, symmetric=True)
     assert whole is not None and half is not None
     assert_allclose(half, half.T, rtol=1e-14, atol=1e-15)
     assert_allclose(half, whole, rtol=1e-12, atol=1e-15)
@@ -185,7 +185,7 @@ def test_one_triangle_gives_the_other(f: Univariate) -> None:
 def test_distances_that_covariances_have_lost(stretch: float) -> None:
     """u = (1, 0), v = (1 + stretch, 1e-9): step is asked for their angle."""
     step, v, c = univariate("step"), np.array([(1 + stretch) ** 2]), np.array([1 + stretch])
-    got = closed_forms.pair(
+    got = closed_forms.kernel(
         step, step, np.ones(1), v, c, distance=lambda where: np.full(where[0].shape, stretch**2 + 1e-18)
     )
     angle = math.atan2(1e-9, 1 + stretch)
@@ -196,20 +196,20 @@ def test_distances_that_covariances_have_lost(stretch: float) -> None:
 def test_covariances_beyond_the_bound_are_clipped() -> None:
     for f in FUNCTIONS:
         for v in (1e-6, 1.3, 1e6) if f.name not in GROWING else (1.3,):
-            over = closed_forms.pair(f, f, v, v, v * (1 + 4e-16))
-            assert_allclose(over, closed_forms.pair(f, f, v, v, v), rtol=1e-7, err_msg=name(f))
+            over = closed_forms.kernel(f, f, v, v, v * (1 + 4e-16))
+            assert_allclose(over, closed_forms.kernel(f, f, v, v, v), rtol=1e-7, err_msg=name(f))
 
 
 def test_constants_take_the_value_at_zero() -> None:
     step, cos = univariate("step"), univariate("cos")
-    assert closed_forms.pair(step, cos, 0.0, 2.0, 0.0) == 0.0
-    assert closed_forms.pair(cos, cos, [0.0, 0.0], [2.0, 0.0], 0.0) == pytest.approx([math.exp(-1), 1.0], rel=1e-15)
+    assert closed_forms.kernel(step, cos, 0.0, 2.0, 0.0) == 0.0
+    assert closed_forms.kernel(cos, cos, [0.0, 0.0], [2.0, 0.0], 0.0) == pytest.approx([math.exp(-1), 1.0], rel=1e-15)
 
 
 def test_scales_and_factors() -> None:
     f, g = times(scaled(univariate("gelu"), -2.0), 3.0), scaled(univariate("sin"), 0.5)
-    want = 3 * closed_forms.pair(univariate("gelu"), univariate("sin"), 4 * 0.8, 0.25 * 1.9, -1.0 * -0.6)  # type: ignore[operator]
-    assert_allclose(closed_forms.pair(f, g, 0.8, 1.9, -0.6), want, rtol=1e-14)
+    want = 3 * closed_forms.kernel(univariate("gelu"), univariate("sin"), 4 * 0.8, 0.25 * 1.9, -1.0 * -0.6)  # type: ignore[operator]
+    assert_allclose(closed_forms.kernel(f, g, 0.8, 1.9, -0.6), want, rtol=1e-14)
     for f in FUNCTIONS:
         slope = f.derivative()
         if slope is not None:
@@ -219,7 +219,7 @@ def test_scales_and_factors() -> None:
 
 def test_any_shape_broadcasts() -> None:
     relu = univariate("relu")
-    assert closed_forms.pair(relu, relu, 1.0, 1.0, 0.5).shape == ()  # type: ignore[union-attr]
-    big = closed_forms.pair(relu, relu, np.ones((300, 1)), np.ones(400), np.full((2, 300, 400), 0.5))
+    assert closed_forms.kernel(relu, relu, 1.0, 1.0, 0.5).shape == ()  # type: ignore[union-attr]
+    big = closed_forms.kernel(relu, relu, np.ones((300, 1)), np.ones(400), np.full((2, 300, 400), 0.5))
     assert big is not None and big.shape == (2, 300, 400) and np.ptp(big) == 0
-    assert closed_forms.pair(relu, relu, np.ones(0), 1.0, 0.0).shape == (0,)  # type: ignore[union-attr]
+    assert closed_forms.kernel(relu, relu, np.ones(0), 1.0, 0.0).shape == (0,)  # type: ignore[union-attr]

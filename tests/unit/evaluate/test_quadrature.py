@@ -72,7 +72,7 @@ def test_pairs_converge(name: str, variance: float) -> None:
 def test_pairs_are_the_closed_forms(name: str, variance: float) -> None:
     f, cov = univariate(name), covariances(variance)
     value, error = expectation([f, f], np.zeros(2), cov)
-    want = closed_forms.pair(f, f, cov[:, 0, 0], cov[:, 1, 1], cov[:, 0, 1])
+    want = closed_forms.kernel(f, f, cov[:, 0, 0], cov[:, 1, 1], cov[:, 0, 1])
     assert want is not None
     assert_allclose(value, want, rtol=1e-10, atol=1e-12 * max(variance, 1e-3))
     # honest: the error is not below the deviation, rounding aside

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import tp_compiler as tpc
-from tp_compiler.evaluate.sampling import heavy_tails as tails
+from tp_compiler.evaluate.sampling import heavy_tails
 from tp_compiler.evaluate.sampling.plan import SamplingPlan
 from tp_compiler.ir import nodes as ir
 
@@ -105,43 +105,43 @@ def sampled(plan: SamplingPlan) -> dict[ir.Node, np.ndarray]:
 @pytest.mark.parametrize("alpha", [0.5, 1.0, 1.5, 3.0])
 def test_the_index_of_a_pareto_tail(alpha: float) -> None:
     generator = np.random.default_rng(1)
-    found = [tails.logs(generator.pareto(alpha, (2**14, 2)) + 1) for _ in range(8)]
-    for part in (tails.PART, tails.FAR):
-        expected = alpha / np.sqrt(8 * tails.top_of(2**14, part))
-        assert np.abs(tails.index(found, part == tails.FAR) - alpha).max() < 4.5 * expected
-    assert tails.infinite(found) == (alpha <= 1)
+    found = [heavy_tails.logs(generator.pareto(alpha, (2**14, 2)) + 1) for _ in range(8)]
+    for part in (heavy_tails.PART, heavy_tails.FAR):
+        expected = alpha / np.sqrt(8 * heavy_tails.top_of(2**14, part))
+        assert np.abs(heavy_tails.index(found, part == heavy_tails.FAR) - alpha).max() < 4.5 * expected
+    assert heavy_tails.infinite(found) == (alpha <= 1)
 
 
 def test_few_samples_refuse_nothing_that_has_a_mean() -> None:
     """Eight samples of a rung of 128 fix α to a third: over many draws of α = 1.5 none is refused."""
     generator = np.random.default_rng(2)
     for _ in range(200):
-        found = [tails.logs(generator.pareto(1.5, (128, 1)) + 1) for _ in range(8)]
-        assert not tails.infinite(found)
+        found = [heavy_tails.logs(generator.pareto(1.5, (128, 1)) + 1) for _ in range(8)]
+        assert not heavy_tails.infinite(found)
 
 
 def test_a_tail_that_cannot_move_the_average_is_left_alone() -> None:
     generator = np.random.default_rng(3)
-    found = [tails.logs(1 + 1e-9 * generator.pareto(1.0, (4096, 1))) for _ in range(8)]
-    assert not tails.infinite(found)
+    found = [heavy_tails.logs(1 + 1e-9 * generator.pareto(1.0, (4096, 1))) for _ in range(8)]
+    assert not heavy_tails.infinite(found)
 
 
 def test_what_jumps_is_known_to_one_particle() -> None:
     products = np.zeros((64, 1))
-    assert tails.counted(products) == 1 / 64
+    assert heavy_tails.counted(products) == 1 / 64
     products[5] = -3.0
-    assert tails.counted(products) == 3 / 64
+    assert heavy_tails.counted(products) == 3 / 64
 
 
 def test_the_last_cell_leaves_its_error() -> None:
     """max|x| / (α M √R) of a light tail; more where the variance is infinite."""
     generator = np.random.default_rng(4)
-    light, heavy = ([tails.logs(generator.pareto(a, (2**14, 1)) + 1) for _ in range(8)] for a in (3.0, 1.3))
+    light, heavy = ([heavy_tails.logs(generator.pareto(a, (2**14, 1)) + 1) for _ in range(8)] for a in (3.0, 1.3))
     for found, far in ((light, False), (light, True), (heavy, False)):
-        alpha = tails.index(found, far=True)[0]
+        alpha = heavy_tails.index(found, far=True)[0]
         cell = np.mean([x[4] for x in found]) / 2**14
-        assert tails.beyond(found, far) == pytest.approx(cell / alpha / np.sqrt(8))
-    assert tails.beyond(heavy, True) > 5 * tails.beyond(heavy, False)
+        assert heavy_tails.beyond(found, far) == pytest.approx(cell / alpha / np.sqrt(8))
+    assert heavy_tails.beyond(heavy, True) > 5 * heavy_tails.beyond(heavy, False)
 
 
 @pytest.mark.parametrize(

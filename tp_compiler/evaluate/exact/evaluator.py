@@ -16,8 +16,7 @@ from typing import Any, ClassVar, Never
 import numpy as np
 
 from tp_compiler.diagnostics import Diagnostic
-from tp_compiler.evaluate import errors
-from tp_compiler.evaluate import numerical_errors as faults
+from tp_compiler.evaluate import errors, numerical_errors
 from tp_compiler.evaluate.array_types import Array
 from tp_compiler.evaluate.budget import current
 from tp_compiler.evaluate.bulk import Bulk
@@ -98,11 +97,11 @@ class ExactEvaluator:
         value: Tensor | Diagnostic | NotExact = self.values[node]
         if not isinstance(value, Tensor):
             return value
-        problem = faults.problem(node, value.values, set())
+        problem = numerical_errors.problem(node, value.values, set())
         if problem is not None:
             cancelled = problem.code == "NX411" and value.error is not None and not np.all(np.isfinite(value.error))
             if problem.code == "NX411":  # by a number that is 0 up to its error, or exactly
-                return faults.undecided(node) if cancelled else problem
+                return numerical_errors.undecided(node) if cancelled else problem
             return NotExact(problem.message)
         shape = tuple(i.size for i in output.indices)
         try:
@@ -116,7 +115,7 @@ class ExactEvaluator:
         if not np.all(np.isfinite(error)):
             pole = self._pole(node)
             if pole is not None:
-                return faults.undecided(pole)
+                return numerical_errors.undecided(pole)
             error = np.where(np.isfinite(error), error, np.finfo(float).max)  # exp of anything, with no pole
         return Exact(array, error, method, _NOTES[method])
 
@@ -152,10 +151,10 @@ class ExactEvaluator:
         except NotExact as reason:
             value = reason.with_traceback(None)  # which keeps the arrays of every call
         except Infinite as reason:
-            value = faults.no_average(node, str(reason))
+            value = numerical_errors.no_average(node, str(reason))
         except MemoryError:
             value = TooLarge("an array that does not fit into the memory")
-        except faults.Refused as refused:
+        except numerical_errors.Refused as refused:
             value = refused.diagnostic
         if isinstance(value, Tensor):
             value = self.trials.carried(node, args, value, lambda moved: self._again(node, moved))
@@ -187,11 +186,11 @@ class ExactEvaluator:
 
     def _initialket(self, node: ir.InitialKet, args: list[Tensor]) -> KetFormula:
         mean, spread = args
-        faults.check_law(node.symbol, spread.values, mean.values)
+        numerical_errors.check_law(node.symbol, spread.values, mean.values)
         if node.symbol.pair is not None:
             left, right = node.symbol.pair
             rest = tuple(x for x in spread.labels if x not in (left, right))
-            faults.covariance_root(spread.at((*rest, left, right)), node.symbol)
+            numerical_errors.covariance_root(spread.at((*rest, left, right)), node.symbol)
         centre = constant(mean)
         if not np.any(spread.values):
             return centre
@@ -256,7 +255,7 @@ class ExactEvaluator:
     def _scale(self, node: ir.MatMul, members: tuple[Place, ...]) -> Tensor:
         """σ² at the members (times ρ = rows/cols for the transpose)."""
         variance: Tensor = self.values[node.matrix.variance]
-        faults.check_law(node.matrix, variance.values)
+        numerical_errors.check_law(node.matrix, variance.values)
         placed = variance.renamed(dict(zip(node.matrix.indices, members, strict=True)))
         ratio = node.matrix.rows.ratio / node.matrix.cols.ratio if node.transposed else 1.0
         return times(number(ratio), placed)
@@ -449,7 +448,7 @@ class ExactEvaluator:
                 places[index] = selector
                 continue
             gather = gathers[selector.arg - 1]
-            positions = faults.positions(gather.values, node.args[selector.arg], node)
+            positions = numerical_errors.positions(gather.values, node.args[selector.arg], node)
             label = fresh(index)
             if positions.size * index.size > MOST_ONE_HOT:
                 raise NotExact("a gather from a large family")
@@ -627,7 +626,7 @@ def _probed(
     def probe(values: list[Array]) -> Array:
         try:
             return function(values)
-        except faults.Refused:
+        except numerical_errors.Refused:
             raise errors.Unknown from None
 
     values = [v for v, _ in args]

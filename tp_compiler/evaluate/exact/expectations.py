@@ -295,7 +295,7 @@ class Expectations:
             mask = None if same is None else read.mask(same)
 
             def pair(f: Univariate, g: Univariate) -> Array | None:
-                return closed_forms.pair(f, g, v1, v2, c, mask, distance, exchanged is not None and f == g)
+                return closed_forms.kernel(f, g, v1, v2, c, mask, distance, exchanged is not None and f == g)
 
             return _combined(first, second, pair)
 
@@ -558,7 +558,7 @@ def _same(f: Univariate, g: Univariate, argument: Linear, read: _Reader, v: Arra
     first, second = _centred(f, argument, read), _centred(g, argument, read)
     if first is None or second is None:
         return None
-    return _combined(first, second, lambda f, g: closed_forms.pair(f, g, v, v, v, same=np.True_))
+    return _combined(first, second, lambda f, g: closed_forms.kernel(f, g, v, v, v, same=np.True_))
 
 
 def _is_centred(argument: Linear) -> bool:

@@ -11,8 +11,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from tp_compiler.evaluate import errors
-from tp_compiler.evaluate import numerical_errors as faults
+from tp_compiler.evaluate import errors, numerical_errors
 from tp_compiler.evaluate.array_types import Array
 from tp_compiler.evaluate.budget import current
 from tp_compiler.evaluate.exact.ket_formula import Operand, Tensor
@@ -44,7 +43,7 @@ class Trials:
         for k in range(errors.PROBES):
             try:
                 found = compute([self._input(node, j, a, k) for j, a in enumerate(numbers)])
-            except (ArithmeticError, np.linalg.LinAlgError, faults.Refused, NotExact):
+            except (ArithmeticError, np.linalg.LinAlgError, numerical_errors.Refused, NotExact):
                 continue
             assert isinstance(found, Tensor)
             runs.append(Tensor(_rounded(found.values, node.serial, k), found.labels))

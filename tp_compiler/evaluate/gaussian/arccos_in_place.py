@@ -19,7 +19,7 @@ CANCELS = 0.9  # beyond, the even and odd parts cancel
 STEEP = 0.999  # beyond, arcsin amplifies the rounding of ρ more than 20 times
 
 
-def jumps(f: Sided, g: Sided, v1: Array, v2: Array, c: Array) -> tuple[Array, Places | None]:
+def order0(f: Sided, g: Sided, v1: Array, v2: Array, c: Array) -> tuple[Array, Places | None]:
     """Order 0: even + odd (2/π) arcsin ρ, ρ = c / √(v1 v2) after noise."""
     even, odd = f.even * g.even, f.odd * g.odd
     value = _ratio(c, v1 + f.halves / 2 if f.halves else v1, v2 + g.halves / 2 if g.halves else v2)
@@ -31,7 +31,7 @@ def jumps(f: Sided, g: Sided, v1: Array, v2: Array, c: Array) -> tuple[Array, Pl
     return value, near
 
 
-def bends(f: Sided, g: Sided, v1: Array, v2: Array, c: Array) -> tuple[Array, Places | None]:
+def order1(f: Sided, g: Sided, v1: Array, v2: Array, c: Array) -> tuple[Array, Places | None]:
     """Order 1: √(v1 v2) (even (2/π) (√(1 - ρ²) + ρ arcsin ρ) + odd ρ)."""
     even, odd = f.even * g.even, f.odd * g.odd
     if even == 0:

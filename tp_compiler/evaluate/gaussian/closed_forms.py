@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from tp_compiler.evaluate.array_types import Array, Mask, Numbers, Places
-from tp_compiler.evaluate.gaussian import arccos_in_place as fast
+from tp_compiler.evaluate.gaussian import arccos_in_place
 from tp_compiler.evaluate.gaussian import means as singles
 from tp_compiler.evaluate.gaussian.arccosine import shape_of
 from tp_compiler.evaluate.gaussian.kernel_table import ROWS, KernelRow, row_of
@@ -23,7 +23,7 @@ from tp_compiler.evaluate.gaussian.univariate import Univariate
 if TYPE_CHECKING:
     import sympy
 
-__all__ = ["ROWS", "Distance", "formula", "pair", "row_of", "single", "source"]
+__all__ = ["ROWS", "Distance", "formula", "kernel", "row_of", "single", "source"]
 
 Distance = Callable[[Places], "Array | None"]
 _BLOCK = 1 << 16  # elements per pass: a block and its temporaries stay in cache
@@ -31,7 +31,7 @@ ALL = slice(None)
 _EQUAL = 16 * 2.0**-52  # variables whose covariances differ by less are one variable: rounding must not separate them
 
 
-def pair(
+def kernel(
     f: Univariate,
     g: Univariate,
     v1: ArrayLike,
@@ -89,7 +89,7 @@ class _Task:
         self.row, self.f, self.g = row, f, g
         self.arrays, self.out = arrays, out
         self.mirrored = mirrored  # one triangle is computed, the other copied
-        jump = row.fast is fast.jumps and shape_of(f).halves == shape_of(g).halves == 0
+        jump = row.fast is arccos_in_place.order0 and shape_of(f).halves == shape_of(g).halves == 0
         # Needed if the kernel contains its square root.
         self.distance = distance if jump and f.scale == g.scale else None
 
@@ -179,7 +179,7 @@ def steep(f: Univariate, g: Univariate) -> bool:
     """Whether the kernel may be steep in the distance of u and v, so that equal ones should be pointed out; kernels of
     order 1 have a bounded derivative."""
     found = row_of(f, g)
-    return found is not None and found[0].fast is not fast.bends
+    return found is not None and found[0].fast is not arccos_in_place.order1
 
 
 def _blocks(shape: tuple[int, ...]) -> list[slice]:

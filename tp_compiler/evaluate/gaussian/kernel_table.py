@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from tp_compiler.evaluate.array_types import Array, Places
-from tp_compiler.evaluate.gaussian import arccos_in_place as fast
+from tp_compiler.evaluate.gaussian import arccos_in_place, powers
 from tp_compiler.evaluate.gaussian import means as singles
-from tp_compiler.evaluate.gaussian import powers
 from tp_compiler.evaluate.gaussian.arccosine import SIDED, Sided, noisy, shape_of, sided_pair, sides
 from tp_compiler.evaluate.gaussian.operations import N, Operations
 from tp_compiler.evaluate.gaussian.univariate import Univariate, monomial, normal_cdf
@@ -201,9 +200,13 @@ _SMOOTH = _EXP | _HYPERBOLIC | _GAUSS | _TRIG | _GELU | _GELU_PRIME
 ROWS: tuple[KernelRow, ...] = (
     KernelRow(_POLYNOMIALS, _POLYNOMIALS, _polynomial_any, "Isserlis 1918 (Wick); Mehler 1866"),
     KernelRow(
-        _JUMPS, _JUMPS, _sided_sided, "Sheppard 1899; Cho & Saul 2009, eq. 4; erf: Williams 1997, eq. 11", fast.jumps
+        _JUMPS,
+        _JUMPS,
+        _sided_sided,
+        "Sheppard 1899; Cho & Saul 2009, eq. 4; erf: Williams 1997, eq. 11",
+        arccos_in_place.order0,
     ),
-    KernelRow(_BENDS, _BENDS, _sided_sided, "Cho & Saul 2009, eq. 6", fast.bends),
+    KernelRow(_BENDS, _BENDS, _sided_sided, "Cho & Saul 2009, eq. 6", arccos_in_place.order1),
     KernelRow(_ALL_SIDED - _NOISY, _ALL_SIDED - _NOISY, _sided_sided, "Cho & Saul 2009, eqs. 1-7; mixed orders: Stein"),
     KernelRow(_GAUSS, _POLYNOMIALS, _gauss_any, "tilting (no cancellation, unlike Mehler's sum)"),
     KernelRow(

@@ -15,7 +15,7 @@ import numpy as np
 
 from tp_compiler.evaluate.array_types import Array, Error, Numbers
 from tp_compiler.evaluate.bulk import EPS, Bulk
-from tp_compiler.evaluate.gaussian import arccos_in_place as fast
+from tp_compiler.evaluate.gaussian import arccos_in_place
 from tp_compiler.evaluate.gaussian.arccosine import Sided, shape_of
 from tp_compiler.evaluate.gaussian.kernel_table import row_of
 from tp_compiler.evaluate.gaussian.univariate import Univariate
@@ -25,7 +25,7 @@ Scaled = tuple[Array, Numbers]  # the same, where the function has scale 1
 
 _ROUNDED = 8.0  # rounding error of the formulas, in EPS; at most 6 were seen at three million random points
 _STEEPEST = 1 / math.sqrt(
-    1 - fast.STEEP**2
+    1 - arccos_in_place.STEEP**2
 )  # beyond, the formula in use has rounding errors that the slope does not amplify
 _SECOND = 1 + 1e-6  # margin for terms of second order in the errors
 _SMALL = 1e-7  # no bound is claimed for larger relative errors
@@ -46,7 +46,7 @@ def of_kernel(
     off = Bulk(off.share, off.floor * scale)
     if not (np.min(v1) > 0 and np.min(v2) > 0 and max(np.max(e1 / v1), np.max(e2 / v2), off.share) < _SMALL):
         return None
-    if found[0].fast is fast.bends:
+    if found[0].fast is arccos_in_place.order1:
         return _bends(f, g, (v1, e1), (v2, e2), c * scale if scale != 1.0 else c, off, symmetric)
     return _jumps(f, g, (v1, e1), (v2, e2), off, value, symmetric)
 
@@ -59,7 +59,7 @@ def of_variances(f: Univariate, variance: Array, error: Error, value: Array) -> 
     v, e = _scaled(f, variance, error)
     if not (np.min(v) > 0 and np.max(e / v) < _SMALL):
         return None
-    if found[0].fast is fast.bends:
+    if found[0].fast is arccos_in_place.order1:
         return np.abs(value) * (_SECOND * e / v + _ROUNDED * EPS)
     return _one_variable(f, v, e)
 

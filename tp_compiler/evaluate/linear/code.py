@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from tp_compiler.evaluate import numerical_errors as faults
+from tp_compiler.evaluate import numerical_errors
 from tp_compiler.evaluate.array_types import Array, Whole
 from tp_compiler.evaluate.arrays import Label, Labels
 from tp_compiler.evaluate.budget import COUNTED, LEAST, current, spacious
@@ -136,7 +136,7 @@ class Code:
             variance = self.read(spread, own, whole=True)
 
             def independent() -> Array:
-                faults.check_law(symbol, variance())
+                numerical_errors.check_law(symbol, variance())
                 return np.diag(np.sqrt(variance()).ravel()).reshape(*sizes, -1)
 
             return independent
@@ -146,8 +146,8 @@ class Code:
         order = viewer((*rest, left, right), (*own, right))
 
         def joint() -> Array:
-            faults.check_law(symbol, covariance())
-            blocks = faults.covariance_root(covariance(), symbol)
+            numerical_errors.check_law(symbol, covariance())
+            blocks = numerical_errors.covariance_root(covariance(), symbol)
             blocks = order(blocks) if order else blocks
             each = np.eye(math.prod(x.size for x in rest)).reshape(
                 *(x.size if x in rest else 1 for x in own), *(x.size for x in rest), 1
@@ -226,7 +226,7 @@ class Code:
         member = tuple(chosen[m] if isinstance(m, Index) else m - 1 for m in node.member)
         if (symbol, member) not in self.matrices:
             square = float(variance()[member])
-            faults.check_law(symbol, square)
+            numerical_errors.check_law(symbol, square)
             self.matrices[symbol, member] = InitialMatrix(
                 square, symbol.rows.ratio / symbol.cols.ratio, self.coordinates
             )
@@ -354,7 +354,7 @@ class Code:
             return lambda: fixed
         gather = node.args[selector.arg]
         positions = self.read(gather, new)
-        return lambda: faults.positions(positions(), gather, node)
+        return lambda: numerical_errors.positions(positions(), gather, node)
 
     def _stack(self, node: ir.Stack) -> Run:
         rest = tuple(x for x in self.shapes[node] if x != node.index)

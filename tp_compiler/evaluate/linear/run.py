@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from tp_compiler.diagnostics import Diagnostic
-from tp_compiler.evaluate import numerical_errors as faults
+from tp_compiler.evaluate import numerical_errors
 from tp_compiler.evaluate.array_types import Array
 from tp_compiler.evaluate.blas import one_blas_thread
 from tp_compiler.evaluate.budget import current
@@ -144,7 +144,7 @@ class LinearRun:
             for _, run in instructions:
                 run()
                 done += 1
-        except faults.Refused as refused:
+        except numerical_errors.Refused as refused:
             raise Failed(instructions[done][0], self._dated(refused.diagnostic)) from None
         except (NotExact, MemoryError) as reason:
             why = reason if isinstance(reason, NotExact) else TooLarge("an array that does not fit into the memory")
@@ -168,7 +168,7 @@ class LinearRun:
         registers, at = self.code.registers, self.code.at
         values = {n: registers[at[n]] for n in self.instructions}
         suspect = {n for n, value in values.items() if value is not None and not np.isfinite(value).all()}
-        problem = faults.problem(node, np.nan, suspect)
+        problem = numerical_errors.problem(node, np.nan, suspect)
         assert problem is not None
         return problem
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from tp_compiler.evaluate import numerical_errors as faults
+from tp_compiler.evaluate import numerical_errors
 from tp_compiler.evaluate.array_types import Array, ArraysByNode, Numbers
 from tp_compiler.evaluate.arrays import aligned, labels
 from tp_compiler.evaluate.sampling.directions import Basis
@@ -142,7 +142,7 @@ class LowRank:
         for term in terms:
             left, right = columns(term, place, values, self.samples)
             if not (np.isfinite(left).all() and np.isfinite(right).all()):
-                raise faults.Refused(faults.overflow(term))
+                raise numerical_errors.Refused(numerical_errors.overflow(term))
             if left.shape[1]:
                 outer[term] = f.left.coordinates(left), f.right.coordinates(right)
         shape = f.left.size, f.right.size

@@ -42,7 +42,7 @@ class Unpaired(Exception):
     """A trained matrix is used otherwise than in an average over both of its neurons."""
 
 
-class Paired:
+class PairedProgram:
     """A program over frozen kets: `program` reads them, and everything else that is given, from arrays filled later."""
 
     def __init__(self, program: Program, outputs: list[Output], frozen: set[ir.Node], draw: Index, given: set[ir.Node]):
@@ -162,7 +162,7 @@ class Paired:
             outputs = tuple(Output(f"#{k}", n.type.indices, n, n.span) for k, n in enumerate(kets))
             plan = SamplingPlan(replace(program, outputs=outputs, loop=None))
             places = self._places(plan, side, offset)
-            run = _Frozen(plan, samples, seed, plain, places)
+            run = _FrozenKets(plan, samples, seed, plain, places)
             for n in kets:
                 found = run.values[n]
                 if isinstance(found, Diagnostic):
@@ -195,10 +195,10 @@ class Paired:
     def run(self, samples: int, kets: Mapping[ir.Node, Array], scalars: Mapping[ir.Node, Array]) -> Outputs:
         """The outputs, over `draw`; `scalars`: the given ones by the nodes of the original program."""
         values: dict[ir.Node, Any] = {**kets, **{held: scalars[n] for n, held in self.scalars.items()}}
-        return _Filled(self.plan, samples, values).outputs(CltScalars())
+        return _GivenArrays(self.plan, samples, values).outputs_given(CltScalars())
 
 
-class _Frozen(Replicate):
+class _FrozenKets(Replicate):
     """The frozen kets. Spaces that share no average except through pairs use the same coordinates of the sequence: `places`
     gives the first; columns use others than rows."""
 
@@ -212,11 +212,11 @@ class _Frozen(Replicate):
             place = self.places[number]
             p = self.particles
             seed = (*p.seed, number, place)
-            self.points[number] = _Behind(p.samples, seed, self.plan.coordinates[number], p.plain, place)
+            self.points[number] = _LaterPoints(p.samples, seed, self.plan.coordinates[number], p.plain, place)
         return self.points[number]
 
 
-class _Behind(Points):
+class _LaterPoints(Points):
     """The coordinates of a sequence from `offset` on."""
 
     def __init__(self, samples: int, seed: tuple[int, ...], bound: int, plain: bool, offset: int):
@@ -225,7 +225,7 @@ class _Behind(Points):
             self.draw(offset)
 
 
-class _Filled(Replicate):
+class _GivenArrays(Replicate):
     """A replicate whose arrays are given from outside."""
 
     def __init__(self, plan: SamplingPlan, samples: int, given: Mapping[ir.Node, Array]):
@@ -240,12 +240,12 @@ class _Filled(Replicate):
 
 def paired(
     program: Program, outputs: list[Output], frozen: set[ir.Node], draw: Index, given: set[ir.Node]
-) -> Paired | None:
+) -> PairedProgram | None:
     """The program over pairs, or None."""
     try:
-        return Paired(program, outputs, frozen, draw, given)
+        return PairedProgram(program, outputs, frozen, draw, given)
     except Unpaired:
         return None
 
 
-__all__ = ["Paired", "paired"]
+__all__ = ["PairedProgram", "paired"]

@@ -21,7 +21,7 @@ from tp_compiler.evaluate.array_types import Array, Whole
 from tp_compiler.evaluate.arrays import Label, Labelled, aligned, contract, labels
 from tp_compiler.evaluate.instructions import RULES
 from tp_compiler.evaluate.kernels import KERNELS
-from tp_compiler.evaluate.sampling import heavy_tails as tails
+from tp_compiler.evaluate.sampling import heavy_tails
 from tp_compiler.evaluate.sampling.copies import depth_of, flattened, nested, over_copies, paired
 from tp_compiler.evaluate.sampling.particles import Particles
 from tp_compiler.ir import nodes as ir
@@ -170,7 +170,7 @@ class _Body:
             sizes = np.abs(KERNELS["mul"](*parts)).reshape(self.paired, -1)
             middle = np.median(sizes, axis=0)
             found.append((sizes[:, middle > 0] / middle[middle > 0]).ravel())
-        known = tails.logs(np.concatenate(found)[:, None])
+        known = heavy_tails.logs(np.concatenate(found)[:, None])
         if known is not None:
             self.outer.particles.heavy.setdefault(self.node, []).append(known)
 

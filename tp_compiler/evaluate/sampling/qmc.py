@@ -22,7 +22,7 @@ from tp_compiler.evaluate.array_types import Array
 from tp_compiler.evaluate.blas import one_blas_thread
 from tp_compiler.evaluate.interface import Answers
 from tp_compiler.evaluate.options import Options
-from tp_compiler.evaluate.sampling import heavy_tails as tails
+from tp_compiler.evaluate.sampling import heavy_tails
 from tp_compiler.evaluate.sampling.checkpoint import Checkpoint, run_key
 from tp_compiler.evaluate.sampling.clock import OutOfTime, ProgressClock
 from tp_compiler.evaluate.sampling.clt import CltScalars
@@ -231,14 +231,14 @@ class Sampling:
             for node, steps in level.heavy.items()
             if isinstance(node, ir.Contract)
             and self.plan.tails.may_be_infinite(node)
-            and any(tails.infinite(parts) for parts in steps)
+            and any(heavy_tails.infinite(parts) for parts in steps)
         }
         for name in list(level.values) if broken else []:
             causes = broken & set(self.plan.needs(name).nodes)
             if causes:
                 del level.values[name]
                 level.covariance.pop(name, None)
-                level.failed[name] = tails.diagnostic(causes)
+                level.failed[name] = heavy_tails.diagnostic(causes)
 
     def _each(self, work: Callable[[int], _Replicated], count: int) -> list[_Replicated]:
         """The results of replicates side by side."""
@@ -293,7 +293,7 @@ class Sampling:
         laws: list[dict[str, Any]] = []
         for d in range(draws):
             clt = CltScalars(None if coordinates is None else coordinates[d])
-            collected.append(run.outputs(clt))
+            collected.append(run.outputs_given(clt))
             laws.append({o.name: gaussian_law(o, clt) for o in self.plan.outputs if o.node.type.random})
         if half is None:
             self.directions = run.directions()
@@ -327,7 +327,7 @@ class Sampling:
         if not isinstance(read, ir.Contract) or read.slots != (0,):
             return counted
         far = self.plan.tails.may_be_infinite(read)
-        heavy = (tails.beyond(parts, far) for parts in level.heavy.get(read, ()))
+        heavy = (heavy_tails.beyond(parts, far) for parts in level.heavy.get(read, ()))
         return math.hypot(counted, max(heavy, default=0.0))
 
     def _covariance(self, name: str) -> tuple[Array, Array]:

@@ -14,12 +14,12 @@ from typing import Any, ClassVar
 import numpy as np
 
 from tp_compiler.diagnostics import Diagnostic
-from tp_compiler.evaluate import numerical_errors as faults
+from tp_compiler.evaluate import numerical_errors
 from tp_compiler.evaluate.array_types import Array, Outputs
 from tp_compiler.evaluate.arrays import Label, Labels, aligned, contract, labels
 from tp_compiler.evaluate.instructions import RULES
 from tp_compiler.evaluate.kernels import KERNELS
-from tp_compiler.evaluate.sampling import heavy_tails as tails
+from tp_compiler.evaluate.sampling import heavy_tails
 from tp_compiler.evaluate.sampling.blocks import Blocks
 from tp_compiler.evaluate.sampling.clt import CltScalars
 from tp_compiler.evaluate.sampling.directions import drop_of
@@ -55,14 +55,14 @@ class Replicate:
         self.points: dict[int, Points] = {}
         self.states: dict[tuple[ir.MatrixSymbol, tuple[int, ...]], MatrixState] = {}
         self.training: ParticleTraining | None = None
-        self.left = Counter(plan.uses)
+        self.remaining_uses = Counter(plan.uses)
         self._evaluate_all(n for n in plan.phases.static if not n.type.random)
         if plan.phases.loop is not None and not plan.phases.random:
             self._train()
 
     def _hold(self, particles: Particles) -> None:
         self.particles = particles
-        self.values, self.suspect, self.samples = particles.values, particles.suspect, particles.samples
+        self.values, self.non_finite, self.samples = particles.values, particles.non_finite, particles.samples
         self.outer = OuterNonlin(particles)
 
     def _train(self) -> None:
@@ -80,14 +80,14 @@ class Replicate:
         """Rows of the bases of initial matrices."""
         return sum(s.forward.size + s.backward.size for s in self.states.values())
 
-    def outputs(self, clt: CltScalars) -> Outputs:
+    def outputs_given(self, clt: CltScalars) -> Outputs:
         """Arrays (or Diagnostics) by output name, under one draw of the `clt` scalars.
 
         Values that do not depend on `clt` values were computed once; draws share the particles and differ in all others.
         """
         run = copy(self)
         run._hold(self.particles.fork())
-        run.clt, run.left = clt, Counter(self.left)
+        run.clt, run.remaining_uses = clt, Counter(self.remaining_uses)
         run.points = {k: p.fork() for k, p in self.points.items()}
         run.states = {k: s.fork() for k, s in self.states.items()}
         phases = self.plan.phases
@@ -111,8 +111,8 @@ class Replicate:
         todo = list(args)
         while todo:
             node = todo.pop()
-            self.left[node] -= 1
-            if not self.left[node]:
+            self.remaining_uses[node] -= 1
+            if not self.remaining_uses[node]:
                 if isinstance(self.values[node], ir.Node):
                     todo.extend(dependencies(node))
                 self.values[node] = None
@@ -120,9 +120,9 @@ class Replicate:
     # -- the training loop --------------------------------------------------------------------------------------
     def _step(self, nodes: list[ir.Node]) -> None:
         """Evaluates the nodes of one step with the current states."""
-        held, self.left = self.left, Counter(self.plan.step_uses)
+        held, self.remaining_uses = self.remaining_uses, Counter(self.plan.step_uses)
         self._evaluate_all(nodes)
-        self.left = held
+        self.remaining_uses = held
 
     def _carry(self, node: ir.Carry) -> Value:
         assert self.training is not None
@@ -145,7 +145,7 @@ class Replicate:
         value = self.values[node]
         if isinstance(value, Diagnostic):
             return value
-        problem = faults.problem(node, value, self.suspect)
+        problem = numerical_errors.problem(node, value, self.non_finite)
         if problem is not None:
             return problem
         shape = tuple(i.size for i in indices)
@@ -170,7 +170,7 @@ class Replicate:
             return node
         try:
             return self.rules[type(node)](self, node)
-        except faults.Refused as refused:
+        except numerical_errors.Refused as refused:
             return refused.diagnostic
 
     # -- leaves -------------------------------------------------------------------------------------------------
@@ -192,7 +192,7 @@ class Replicate:
         own = symbol.indices
         shape = tuple(i.size for i in own)
         centre = aligned(mean, labels(node.args[0].type), own)
-        faults.check_law(symbol, spread, mean)
+        numerical_errors.check_law(symbol, spread, mean)
         if symbol.pair is None:
             if not np.any(spread):
                 return np.broadcast_to(centre, (self.samples, *shape))
@@ -209,7 +209,7 @@ class Replicate:
         covariance = aligned(spread, labels(node.args[1].type), (*rest, left, right))
         size = tuple(i.size for i in rest)
         covariance = np.broadcast_to(covariance, (*size, left.size, right.size))
-        root = faults.covariance_root(covariance, symbol)
+        root = numerical_errors.covariance_root(covariance, symbol)
         draws = self.space(node).draw(node.type.size()).reshape(self.samples, *size, right.size)
         values = np.einsum("...ij,m...j->m...i", root, draws)
         return aligned(values, (0, *rest, left), labels(node.type))
@@ -223,7 +223,7 @@ class Replicate:
     # -- instructions -------------------------------------------------------------------------------------------
     def _watch(self, node: ir.Node, result: Array) -> None:
         if not np.isfinite(result).all():
-            self.suspect.add(node)
+            self.non_finite.add(node)
 
     def _contract(self, node: ir.Contract) -> Value:
         if node in self.plan.of_entries:
@@ -241,9 +241,9 @@ class Replicate:
         elif self.particles.inspect and node.slots == (0,) and not np.any(result):
             self.particles.counted[node] = 1 / self.samples  # no particle hit the event: zero up to one particle
         if not np.isfinite(result).all():
-            problem = faults.problem(node, result, self.suspect)
+            problem = numerical_errors.problem(node, result, self.non_finite)
             assert problem is not None
-            return problem if node.slots else self._pass(node, result)
+            return problem if node.slots else self._mark_non_finite(node, result)
         return result
 
     def _mean_of_entries(self, node: ir.Contract) -> Value:
@@ -269,13 +269,13 @@ class Replicate:
         flat = products.reshape(self.samples, -1)
         jumps, heavy = self.plan.tails.jump(node), self.plan.tails.may_be_heavy(node)
         if jumps:
-            self.particles.counted[node] = tails.counted(flat)
-        found = tails.logs(flat) if heavy else None
+            self.particles.counted[node] = heavy_tails.counted(flat)
+        found = heavy_tails.logs(flat) if heavy else None
         if found is not None:
             self.particles.heavy.setdefault(node, []).append(found)
 
-    def _pass(self, node: ir.Node, result: Array) -> Array:
-        self.suspect.add(node)
+    def _mark_non_finite(self, node: ir.Node, result: Array) -> Array:
+        self.non_finite.add(node)
         return result
 
     def _by_rule(self, node: ir.Node) -> Value:
@@ -300,7 +300,7 @@ class Replicate:
         """A product with a family of matrices: each member is applied to its columns of x, (samples, k)."""
         x = node.args[0]
         value = np.broadcast_to(self.values[x], (self.samples, *x.type.shape))
-        problem = faults.problem(node, value, self.suspect)
+        problem = numerical_errors.problem(node, value, self.non_finite)
         if problem is not None:
             return problem
         batch = tuple(m for m in node.member if isinstance(m, Index))
@@ -325,7 +325,7 @@ class Replicate:
             value = (
                 float(variance[tuple(position[i] - 1 for i in own if isinstance(i, Index))]) if own else float(variance)
             )
-            faults.check_law(symbol, value)
+            numerical_errors.check_law(symbol, value)
             self.states[symbol, member] = MatrixState(
                 value,
                 symbol.rows.ratio / symbol.cols.ratio,
@@ -341,7 +341,7 @@ class Replicate:
         product = aligned(self.values[v], labels(v.type), own) * aligned(self.values[x], labels(x.type), own)
         flat = np.broadcast_to(product, (self.samples, *node.type.shape)).reshape(self.samples, -1)
         if not np.isfinite(flat).all():
-            problem = faults.problem(node, flat, self.suspect)
+            problem = numerical_errors.problem(node, flat, self.non_finite)
             assert problem is not None
             return problem
         return self.clt.value(node, flat, self.plan.space[v]).reshape(node.type.shape)

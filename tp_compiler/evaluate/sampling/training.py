@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tp_compiler.diagnostics import Diagnostic
-from tp_compiler.evaluate import numerical_errors as faults
+from tp_compiler.evaluate import numerical_errors
 from tp_compiler.evaluate.array_types import Array
 from tp_compiler.evaluate.arrays import aligned, labels
 from tp_compiler.evaluate.sampling.blocks import Blocks
@@ -64,7 +64,7 @@ class ParticleTraining:
         """A value as an array of the state's shape, or a Diagnostic."""
         value = self.run.values[node]
         if not isinstance(value, Diagnostic):
-            value = faults.problem(node, value, self.run.suspect) or value
+            value = numerical_errors.problem(node, value, self.run.non_finite) or value
         if isinstance(value, Diagnostic):
             return value
         own = labels(state.type)
@@ -84,7 +84,7 @@ class ParticleTraining:
         """Δ|x> for one member and the columns of x."""
         result = self.matrices[node.state].apply(node.state, member, columns, node.transposed)
         if not np.isfinite(result).all():
-            raise faults.Refused(self._diverged(node.state, None))
+            raise numerical_errors.Refused(self._diverged(node.state, None))
         return result
 
     # -- the loop -----------------------------------------------------------------------------------------------
@@ -110,7 +110,7 @@ class ParticleTraining:
             node = trace.args[0]
             value = self.run.values[node]
             if not isinstance(value, Diagnostic):
-                value = faults.problem(node, value, self.run.suspect) or value
+                value = numerical_errors.problem(node, value, self.run.non_finite) or value
             if isinstance(value, Diagnostic):
                 self.broken.setdefault(trace, self._undefined(value))
             else:
@@ -132,7 +132,7 @@ class ParticleTraining:
         try:
             for matrix in dict.fromkeys(self.matrices.values()):
                 matrix.follow(following, self.run.values)
-        except faults.Refused as refused:
+        except numerical_errors.Refused as refused:
             self.failure = self._diverged(next(iter(self.matrices)), refused.diagnostic)
         self.current = new
 
