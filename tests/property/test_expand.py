@@ -57,7 +57,8 @@ def with_training(seed: int, steps: int) -> str:
         warning = next((d.message for d in tpc.check(text) if d.code == "NX920"), None)
         if warning is None:
             return text
-        unused = re.findall(r"depend on \|?(\w+)", warning)
+        unused = re.findall(r"depend on `\|?(\w+)", warning)
+        assert unused, warning
         declared = [f"{s} frozen" if re.findall(r"\w+", s)[1] in unused else s for s in declared]
 
 
