@@ -39,7 +39,7 @@ def test_kernels_of_a_deep_network_take_less_than_two_seconds_from_the_text() ->
     assert measure.kernel_seconds("relu", 50, 500)[0] < 2
 
 
-@pytest.mark.parametrize(("fn", "most"), [("relu", 1.5), ("erf", 2.0)])
+@pytest.mark.parametrize(("fn", "most"), [("relu", 2.0), ("erf", 2.5)])
 def test_kernels_of_many_inputs_take_as_long_as_a_plain_recursion(fn: str, most: float) -> None:
     """The recursion knows no errors; the kernels carry one for all pairs (docs/benchmarks.md)."""
     _, kernel, plain = measure.kernel_seconds(fn, 10, 1000, repeats=9)

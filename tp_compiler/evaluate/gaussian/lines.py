@@ -53,6 +53,7 @@ class Care:
     ratio: float = 4.0  # by which panels shrink
     step: float = 0.125  # at which the ends are looked for
     most: int = MOST_PANELS  # of a line
+    close: bool = True  # whether places near 0 are known to the rounding of their own size
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,13 +183,13 @@ def _cut(function: Function, mean: Array, slope: Array, line: Which, places: Arr
     current().poll()
     faults: dict[int, Exception] = {}
     low, high, beyond = _ends(function, mean, slope, care, faults)
-    sides = _sides(mean, slope, low, high, line, places)
+    sides = _sides(mean, slope, low, high, line, places, care)
     end = np.zeros(len(sides.line))
     tails, end[sides.placed] = _tails(function, slope, sides.of(sides.placed), care, faults)
     return Cut(len(mean), _graded(sides, end, care.ratio), tails, beyond, faults)
 
 
-def _sides(mean: Array, slope: Array, low: Array, high: Array, line: Which, z: Array) -> Sides:
+def _sides(mean: Array, slope: Array, low: Array, high: Array, line: Which, z: Array, care: Care) -> Sides:
     inside = (low[line] < z) & (z < high[line])
     line, z = line[inside], z[inside]
     without = np.setdiff1d(np.arange(len(mean)), line)
@@ -197,7 +198,7 @@ def _sides(mean: Array, slope: Array, low: Array, high: Array, line: Which, z: A
     order = np.lexsort((z, line))
     line, z = line[order], z[order]
     first = np.append(True, line[1:] != line[:-1])
-    blur = _blurred(mean, slope)[line] + np.abs(z)
+    blur = _blurred(mean, slope)[line] + np.abs(z) if care.close else np.maximum(1.0, np.abs(z))
     apart = np.append(True, np.diff(z) > 1e-13 * blur[1:])
     line, z, blur = line[first | apart], z[first | apart], np.minimum(blur[first | apart], 1.0)
     first = np.append(True, line[1:] != line[:-1])
