@@ -240,6 +240,8 @@ class Latex(Backend, LatexPrinter):
         if e.exp.is_Integer and e.exp > 0 and isinstance(e.base, Named | Expectation):
             base = self._print(e.base)
             return f"{self.paren(base) if '^' in base else base}^{{{e.exp}}}"
+        if e.exp.is_Integer and e.exp > 0 and f"_print_{type(e.base).__name__}" in vars(Backend):
+            return f"{self.paren(self._print(e.base))}^{{{e.exp}}}"  # SymPy's printer would hand it the exponent
         return str(super()._print_Pow(e))
 
     def _print_Float(self, e: Any) -> str:

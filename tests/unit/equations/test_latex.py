@@ -252,3 +252,8 @@ def test_names_are_spelled(name: str, tex: str) -> None:
 @pytest.mark.parametrize("name", ["中", "ж", "leaky_relu", "ϕ", "ς", "x́", "Ω", "ﬁ"])
 def test_every_letter_becomes_ascii(name: str) -> None:
     assert spelled(name).isascii() and _balanced(spelled(name))
+
+
+def test_choices_have_powers() -> None:
+    text = "ket |x> ~ N(0, 1); ket |y> ~ N(0, 1)\n|g> = where(|x>, |y>, 0.3)^2 * |y>\noutput o = <g>"
+    assert r"\end{cases}\right)^{2}" in tpc.derive(text).latex()
