@@ -183,16 +183,7 @@ def _remembered(fact: Callable[[Operator], Fact]) -> Callable[[Operator], Fact]:
 @_remembered
 def extent(op: Operator) -> tuple[int, int]:
     """(terms, depth): the number of parts needed to apply an operator, and how deeply they are nested."""
-    parts: tuple[Operator, ...] = ()
-    match op:
-        case (
-            Scaled(operator=inner) | Summed(operator=inner) | GatheredMatrix(matrix=inner)
-            | Function(operator=inner) | Flipped(operator=inner)
-        ):  # fmt: skip
-            parts = (inner,)
-        case Added(terms=parts) | Composed(factors=parts):
-            pass
-    sizes = [extent(p) for p in parts]
+    sizes = [extent(p) for p in parts(op)]
     return max(1, sum(t for t, _ in sizes)), 1 + max((d for _, d in sizes), default=0)
 
 
@@ -320,13 +311,12 @@ def nodes(op: Operator) -> list[ir.Node]:
 
 def replaced(op: Operator, leaf: Callable[[Operator], Operator | None], node: Callable[[ir.Node], ir.Node]) -> Operator:
     """The operator with some of its parts replaced (`leaf` returns them), and its kets and scalars changed."""
-
-    def inner(o: Operator) -> Operator:
-        return replaced(o, leaf, node)
-
     found = leaf(op)
-    if found is not None:
-        return found
+    return rebuilt(op, lambda part: replaced(part, leaf, node), node) if found is None else found
+
+
+def rebuilt(op: Operator, part: Callable[[Operator], Operator], node: Callable[[ir.Node], ir.Node]) -> Operator:
+    """The operator made again of changed parts, kets and scalars; initial matrices and what is not spelled out stay."""
     match op:
         case Outer(left=left, right=right):
             return Outer(node(left), node(right))
@@ -338,16 +328,16 @@ def replaced(op: Operator, leaf: Callable[[Operator], Operator | None], node: Ca
             return Columns(node(own), index)
         case FiniteMatrix(node=own, rows=first, cols=second):
             return FiniteMatrix(node(own), first, second)
-        case Scaled(factor=factor, operator=o):
-            return Scaled(node(factor), inner(o))
-        case Summed(operator=o, index=index):
-            return Summed(inner(o), index)
-        case Flipped(operator=o):
-            return Flipped(inner(o))
-        case Function(name=name, operator=o, args=args, fn=fn):
-            return Function(name, inner(o), tuple(map(node, args)), fn)
+        case Scaled(factor=factor, operator=inner):
+            return Scaled(node(factor), part(inner))
+        case Summed(operator=inner, index=index):
+            return Summed(part(inner), index)
+        case Flipped(operator=inner):
+            return Flipped(part(inner))
+        case Function(name=name, operator=inner, args=args, fn=fn):
+            return Function(name, part(inner), tuple(map(node, args)), fn)
         case Added(terms=terms):
-            return Added(tuple(map(inner, terms)))
+            return Added(tuple(map(part, terms)))
         case Composed(factors=factors):
-            return Composed(tuple(map(inner, factors)))
+            return Composed(tuple(map(part, factors)))
     return op

@@ -35,6 +35,7 @@ from tp_compiler.ir.operators import (
     flat,
     is_low_rank,
     ket_width,
+    rebuilt,
     widths,
 )
 from tp_compiler.ir.types import Index, N, Width
@@ -69,6 +70,10 @@ def _deep(
 
 #: Applies a matrix function to a ket (low_rank.py).
 WorkOut: TypeAlias = "Callable[[OperatorAlgebra, Function, ir.Node, Span], ir.Node]"
+
+
+#: Operators made of kets, scalars and other operators alone.
+_SPELLED_OUT = (Outer, Kernel, Diagonal, Scaled, Added, Composed, Summed, Identity, Function)
 
 
 class OperatorAlgebra:
@@ -256,25 +261,8 @@ class OperatorAlgebra:
     @_deep
     def mapped(self, op: Operator, change: Callable[[ir.Node], ir.Node], span: Span) -> Operator:
         """The operator with every ket and scalar in it changed; not for initial matrices."""
-        match op:
-            case Outer(left=y, right=x):
-                return Outer(change(y), change(x))
-            case Kernel(node=node, slot=slot, rows=rows, cols=cols):
-                return Kernel(change(node), slot, rows, cols)
-            case Diagonal(node=node):
-                return Diagonal(change(node))
-            case Scaled(factor=f, operator=inner):
-                return Scaled(change(f), self.mapped(inner, change, span))
-            case Added(terms=terms):
-                return Added(tuple(self.mapped(t, change, span) for t in terms))
-            case Composed(factors=factors):
-                return Composed(tuple(self.mapped(f, change, span) for f in factors))
-            case Summed(operator=inner, index=i):
-                return Summed(self.mapped(inner, change, span), i)
-            case Identity():
-                return op
-            case Function(name=name, operator=inner, args=args, fn=fn):
-                return Function(name, self.mapped(inner, change, span), tuple(change(a) for a in args), fn)
+        if isinstance(op, _SPELLED_OUT):
+            return rebuilt(op, lambda part: self.mapped(part, change, span), change)
         raise error(
             "NX283",
             "`stop` cannot be applied to a matrix by itself",
@@ -303,23 +291,7 @@ class OperatorAlgebra:
                 renamed = inner(m)
                 assert isinstance(renamed, Matrix)
                 return GatheredMatrix(renamed, h, tuple(node(q) for q in p))
-            case Outer(left=y, right=x):
-                return Outer(node(y), node(x))
-            case Kernel(node=k, slot=slot, rows=rows, cols=cols):
-                return Kernel(node(k), slot, rows, cols)
-            case Diagonal(node=d):
-                return Diagonal(node(d))
-            case Scaled(factor=f, operator=o):
-                return Scaled(node(f), inner(o))
-            case Added(terms=terms):
-                return Added(tuple(inner(t) for t in terms))
-            case Composed(factors=factors):
-                return Composed(tuple(inner(f) for f in factors))
-            case Summed(operator=o, index=i):
-                return Summed(inner(o), i)
-            case Function(name=name, operator=o, args=args, fn=fn):
-                return Function(name, inner(o), tuple(node(a) for a in args), fn)
             case Opaque(construct=c, indices=own, parts=parts):
                 kept = tuple(m for i in own for m in (mapping.get(i, i),) if isinstance(m, Index))
                 return Opaque(c, kept, parts)
-        return op
+        return rebuilt(op, inner, node) if isinstance(op, _SPELLED_OUT) else op
