@@ -15,6 +15,7 @@ from tp_compiler.finite.scatter import scatter
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.program import Loop, Output
 from tp_compiler.ir.types import Index
+from tp_compiler.ir.walk import reachable
 
 Member = tuple[ir.MatrixSymbol, int]
 Needs = dict[ir.Node, list[ir.Node]]
@@ -129,14 +130,7 @@ class _Graph:
 
     def closure(self, roots: Iterable[ir.Node]) -> list[ir.Node]:
         """Everything the roots are computed from, in topological order. Traces, states and the clock are given."""
-        seen: set[ir.Node] = set()
-        stack = list(roots)
-        while stack:
-            node = stack.pop()
-            if node not in seen:
-                seen.add(node)
-                stack.extend(self._needs(node))
-        return sorted(seen, key=lambda node: node.serial)
+        return reachable(roots, self._needs)
 
     def _needs(self, node: ir.Node) -> list[ir.Node]:
         if node not in self.needs:

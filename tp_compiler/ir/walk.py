@@ -9,15 +9,19 @@ from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.build import Builder
 
 
-def reachable(roots: Iterable[ir.Node]) -> list[ir.Node]:
-    """Every node the roots depend on (matrix variances included), in ascending serial number: a topological order."""
+def reachable(roots: Iterable[ir.Node], reads: Callable[[ir.Node], Iterable[ir.Node]] | None = None) -> list[ir.Node]:
+    """Every node that the roots read, directly or not, in ascending serial number: a topological order.
+
+    A node reads its `dependencies` unless `reads` says otherwise.
+    """
+    reads = dependencies if reads is None else reads
     seen: dict[ir.Node, None] = {}
     todo = list(roots)
     while todo:
         node = todo.pop()
         if node not in seen:
             seen[node] = None
-            todo.extend(dependencies(node))
+            todo.extend(reads(node))
     return sorted(seen, key=lambda n: n.serial)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tp_compiler.diagnostics import Span
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.build import Builder
+from tp_compiler.ir.walk import rewrite
 
 
 def exchanged(build: Builder, root: ir.Node, slot: int, span: Span) -> ir.Node:
@@ -12,23 +13,11 @@ def exchanged(build: Builder, root: ir.Node, slot: int, span: Span) -> ir.Node:
 
     A ket (slot 0 alone) moves as a whole; what ties several neurons together is rebuilt.
     """
-    done: dict[ir.Node, ir.Node] = {}
-    todo = [root]
-    while todo:
-        node = todo[-1]
-        if node in done:
-            todo.pop()
-            continue
-        whole = _moved(build, node, slot, span)
-        if whole is not None:
-            done[node] = whole
-            continue
-        missing = [a for a in node.args if a not in done]
-        if missing:
-            todo.extend(missing)
-            continue
-        done[node] = _rebuilt(build, node, tuple(done[a] for a in node.args), slot, span)
-    return done[root]
+
+    def made(node: ir.Node, args: tuple[ir.Node, ...]) -> ir.Node:
+        return _rebuilt(build, node, args, slot, span)
+
+    return rewrite(build, root, lambda node: _moved(build, node, slot, span), span, made=made)
 
 
 def _moved(build: Builder, node: ir.Node, slot: int, span: Span) -> ir.Node | None:

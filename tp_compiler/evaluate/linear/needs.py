@@ -15,7 +15,7 @@ from tp_compiler.evaluate.linear.sparse import SparseUpdate, scatter
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.program import Program
 from tp_compiler.ir.types import Index
-from tp_compiler.ir.walk import dependencies
+from tp_compiler.ir.walk import dependencies, reachable
 
 
 @dataclass(frozen=True)
@@ -122,14 +122,7 @@ class Needs:
         )
 
     def _closure(self, roots: Iterable[ir.Node]) -> set[ir.Node]:
-        seen: set[ir.Node] = set()
-        todo = list(roots)
-        while todo:
-            node = todo.pop()
-            if node not in seen:
-                seen.add(node)
-                todo.extend(self.reads(node))
-        return seen
+        return set(reachable(roots, self.reads))
 
     def _lost(self, problems: dict[ir.Node | ir.State, Problem]) -> dict[ir.Node | ir.State, Problem]:
         lost: dict[ir.Node | ir.State, Problem] = dict(problems)

@@ -25,6 +25,7 @@ from tp_compiler.evaluate.sampling import heavy_tails
 from tp_compiler.evaluate.sampling.copies import depth_of, flattened, nested, over_copies, paired
 from tp_compiler.evaluate.sampling.particles import Particles
 from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.walk import reachable
 
 #: The dimension of each slot, and the particles along it.
 Env = dict[int, tuple[int, Whole]]
@@ -223,15 +224,7 @@ class _Body:
 
 def _bodies(args: list[ir.Node]) -> list[ir.Node]:
     """The nodes that a tile evaluates."""
-    seen: dict[ir.Node, None] = {}
-    todo = list(args)
-    while todo:
-        node = todo.pop()
-        if node not in seen:
-            seen[node] = None
-            if over_copies(node) and not isinstance(node, ir.Copy):
-                todo.extend(node.args)
-    return list(seen)
+    return reachable(args, lambda n: n.args if over_copies(n) and not isinstance(n, ir.Copy) else ())
 
 
 def _family(node: ir.Node) -> int:

@@ -20,6 +20,7 @@ from tp_compiler.evaluate.sampling.entry_blocks import Entries
 from tp_compiler.evaluate.sampling.outerproducts import is_outer
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.types import Index
+from tp_compiler.ir.walk import reachable
 
 #: Primitives that write into a buffer by themselves; the others make an array of their own.
 UFUNCS: dict[str, Callable[..., Any]] = {
@@ -86,15 +87,7 @@ def _fits(node: ir.Node, family: tuple[Index, ...]) -> bool:
 
 def _order(roots: list[ir.Node]) -> list[ir.Node]:
     """The nodes over two neurons and their arguments, in order, except those inside outer products."""
-    seen: dict[ir.Node, None] = {}
-    todo = list(roots)
-    while todo:
-        node = todo.pop()
-        if node not in seen:
-            seen[node] = None
-            if len(node.type.slots) == 2 and not is_outer(node):
-                todo.extend(node.args)
-    return sorted(seen, key=lambda n: n.serial)
+    return reachable(roots, lambda n: n.args if len(n.type.slots) == 2 and not is_outer(n) else ())
 
 
 class _Compiler:
