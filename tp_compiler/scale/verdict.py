@@ -133,11 +133,6 @@ class Classification(Verdict):
         return self.sizes.overall
 
     @property
-    def r_layers(self) -> tuple[Fraction, ...]:
-        """r_1, .., r_{L+1}."""
-        return self.sizes.r
-
-    @property
     def feature_layers(self) -> tuple[int, ...]:
         """The hidden layers whose features move by Θ(1); where features are learnt, the last layers."""
         return tuple(k for k in range(1, self.sizes.hidden + 1) if self.sizes.upto(k) == 0)

@@ -299,12 +299,6 @@ class _Piece:
         ties = {i: t for i, t in self.ties.items() if i in arg.type.indices}
         self.of.add(arg, ties, self.build.contract(factors, over, mean, self.span))
 
-    def untied(self, node: ir.Node) -> _Piece:
-        """The same piece without ties: each tie becomes a product with delta."""
-        factors = [self.build.delta(t, self.of.local(i), self.span) for i, t in self.ties.items()]
-        value = self.build.map("mul", (self.value, *factors), self.span) if factors else self.value
-        return _Piece(self.of, {}, value)
-
     def loosened(self, index: Index) -> _Piece:
         """The same piece with one index not tied."""
         if index not in self.ties:
