@@ -9,12 +9,13 @@ from functools import partial
 from typing import Any
 
 from tp_compiler.check import values as v
-from tp_compiler.check.names import Scope
+from tp_compiler.check.names import Binding, Scope
 from tp_compiler.diagnostics import Diagnostic, Diagnostics, ProgramError, Span, error, suggest
 from tp_compiler.frontend import syntax as ast
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.build import Builder
 from tp_compiler.ir.operators import indices
+from tp_compiler.ir.primitives import PRIMITIVES
 from tp_compiler.ir.types import Index
 from tp_compiler.process import on_a_new_stack
 from tp_compiler.transform import low_rank
@@ -201,3 +202,10 @@ def family_indices(value: v.Value) -> tuple[Index, ...]:
     """The indices of a value as a family: those that it carries, and those that it is written over and constant over."""
     over = value.over if isinstance(value, v.Scalar | v.Ket) else ()
     return (*free_indices(value), *over)
+
+
+def function_of_one(binding: Binding | None, span: Span) -> str:
+    """The name of the primitive of one argument that `matfun` is given."""
+    if binding is None or not isinstance(binding.value, v.PrimitiveName) or PRIMITIVES[binding.value.name].arity != 1:
+        raise error("NX267", "`matfun` needs a function of one argument", span, "write, for example, `sqrt`")
+    return binding.value.name

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from tp_compiler.check import values as v
 from tp_compiler.check.arithmetic import Arithmetic
-from tp_compiler.check.core import BROKEN, Context, Core, Rule, a_kind, family_indices
+from tp_compiler.check.core import BROKEN, Context, Core, Rule, a_kind, family_indices, function_of_one
 from tp_compiler.check.names import Binding, UserFn
 from tp_compiler.check.optimizer_rules import HostedBody
 from tp_compiler.diagnostics import Diagnostic, ProgramError, Span, error
@@ -18,7 +18,7 @@ from tp_compiler.frontend import syntax as ast
 from tp_compiler.frontend.mentions import names_in
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.operators import widths
-from tp_compiler.ir.primitives import ARGUMENT_NAMES, CALLABLE, DEFAULTS, PRIMITIVES
+from tp_compiler.ir.primitives import ARGUMENT_NAMES, CALLABLE, DEFAULTS
 from tp_compiler.ir.types import Index, Type
 from tp_compiler.ir.walk import rewrite
 from tp_compiler.transform.entrywise import derivative
@@ -407,7 +407,8 @@ class Functions:
         fn = ""
         args = list(expr.args)
         if name in ("matfun", "dmatfun"):
-            fn = self._function_name(args.pop(0).value, ctx)
+            named = args.pop(0).value
+            fn = function_of_one(ctx.scope.function(named.ident) if isinstance(named, ast.Name) else None, named.span)
         nodes = []
         for arg in args:
             node = self.core.family(arg.value, ctx, (rows, cols), "a scalar over the two indices")
@@ -432,16 +433,6 @@ class Functions:
         result = self.build.linalg(name, rows, cols, tuple(nodes), fn, expr.span)
         self.core.bound(i for i in (rows, cols) if i not in result.type.indices)
         return v.Scalar(result)
-
-    def _function_name(self, expr: ast.Expr, ctx: Context) -> str:
-        binding = ctx.scope.function(expr.ident) if isinstance(expr, ast.Name) else None
-        if (
-            binding is None
-            or not isinstance(binding.value, v.PrimitiveName)
-            or PRIMITIVES[binding.value.name].arity != 1
-        ):
-            raise error("NX267", "`matfun` needs a function of one argument", expr.span, "write, for example, `sqrt`")
-        return binding.value.name
 
 
 def library_bindings() -> dict[str, Binding]:

@@ -11,13 +11,12 @@ from dataclasses import replace
 
 from tp_compiler.check import values as v
 from tp_compiler.check.arithmetic import Arithmetic
-from tp_compiler.check.core import BROKEN, Context, Core, a_kind, free_indices
+from tp_compiler.check.core import BROKEN, Context, Core, a_kind, free_indices, function_of_one
 from tp_compiler.check.optimizer_rules import STATISTICS, HostedBody, LayerBody
 from tp_compiler.diagnostics import ProgramError, Span, error
 from tp_compiler.frontend import syntax as ast
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.operators import Applied, widths
-from tp_compiler.ir.primitives import PRIMITIVES
 from tp_compiler.transform.low_rank import worked_out
 
 
@@ -53,7 +52,8 @@ class MatrixFunctions:
             raise error("NX251", f"`{name}` takes {wanted} argument{'s' * (wanted > 1)}", expr.span)
         fn, args = "", list(expr.args)
         if name == "matfun":
-            fn = self._function_name(args.pop(0).value, ctx)
+            named = args.pop(0).value
+            fn = function_of_one(ctx.scope.other(named.ident) if isinstance(named, ast.Name) else None, named.span)
         op = self._operator(args[0], ctx, expr)
         if op is None:
             return BROKEN
@@ -90,16 +90,6 @@ class MatrixFunctions:
         if isinstance(value, v.Scalar) and free_indices(value):
             raise error("NX252", f"`{name}` of scalars needs two indices", expr.fn.span, f"write `{name}[i,j](K[i,j])`")
         raise error("NX268", f"`{name}` cannot be applied to {a_kind(value)}", expr.span, "apply it to an operator")
-
-    def _function_name(self, expr: ast.Expr, ctx: Context) -> str:
-        binding = ctx.scope.other(expr.ident) if isinstance(expr, ast.Name) else None
-        if (
-            binding is None
-            or not isinstance(binding.value, v.PrimitiveName)
-            or PRIMITIVES[binding.value.name].arity != 1
-        ):
-            raise error("NX267", "`matfun` needs a function of one argument", expr.span, "write, for example, `sqrt`")
-        return binding.value.name
 
     def eigenvectors(self, expr: ast.Call, ctx: Context) -> v.Value:
         """eigenvectors(L): P with L P = P Λ, from arrays to kets, eigenvalues descending; in an optimizer on operators."""
