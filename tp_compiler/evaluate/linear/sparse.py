@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.sparse import csr_array
 
 from tp_compiler.evaluate.array_types import Array, Whole
 from tp_compiler.evaluate.linear.contraction import contraction, viewer
@@ -181,6 +180,8 @@ def _weighed(
 ) -> Float[Array, "{size} coordinates"]:
     """A kets, with the weights at (row, column) of a matrix A of `size` rows; dense unless it is too sparse."""
     if size * kets.shape[0] > SPARSE * row.size:
+        from scipy.sparse import csr_array  # loaded where it is used: it takes a twentieth of a second
+
         return csr_array((weights, (row, column)), shape=(size, kets.shape[0])) @ kets
     dense = np.bincount(row * kets.shape[0] + column, weights, size * kets.shape[0])
     return dense.reshape(size, kets.shape[0]) @ kets
