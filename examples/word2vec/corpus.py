@@ -78,7 +78,7 @@ def analogies(path: Path, words: Sequence[str]) -> NDArray[np.int64]:
     rows = [line.lower().split() for line in text_of(path).splitlines() if line.strip() and not line.startswith(":")]
     odd = next((r for r in rows if len(r) != 4), None)
     if odd is not None:
-        raise ValueError(f"{path}: `{' '.join(odd)}` is no question of four words")
+        raise ValueError(f"{path}: `{' '.join(odd)}` is not a question of four words")
     return np.array([[place[w] for w in r] for r in rows if all(w in place for w in r)]).reshape(-1, 4)
 
 

@@ -5,7 +5,7 @@ Run the whole table with
     python -m tests.consistency.calibration            # a table of all programs, and the summary
     python -m tests.consistency.calibration --only E   # the programs whose name contains E
 
-Each program is sampled (`method="qmc"`, everything else as it is by default) with a seed of its own. The truth is a
+Each program is sampled (`method="qmc"`, everything else as it is by default) with its own seed. The truth is a
 closed form given here, or what `limit` finds without sampling, or a run with eight (four) times the particles and another
 seed. A score is the deviation in standard errors, as the standard normal one of the same tail probability: errors have
 seven degrees of freedom. Calibrated errors have a root mean square of 1.

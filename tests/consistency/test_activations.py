@@ -12,7 +12,7 @@ from tests.consistency.activations import ACTIVATIONS, Activation, tangent
 from tp_compiler.ir.primitives import DEFAULTS, PRIMITIVES
 
 VARIANCE, BIAS = 1.3, 0.2
-#: Primitives that are no activations: their kernels do not exist, or only for some arguments.
+#: Primitives that are not activations: their kernels do not exist, or only for some arguments.
 NONE = {"log", "sqrt", "tan"}
 #: exp of exp has no moments: one layer.
 SHALLOW = {"exp", "sinh", "cosh"}

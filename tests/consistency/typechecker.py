@@ -1,4 +1,4 @@
-"""What jaxtyping's import hook puts around every function of a room: beartype, but for methods that return Self.
+"""What jaxtyping's import hook puts around every function of a room: beartype, except for methods that return Self.
 
 beartype knows Self in classes alone, and the hook decorates methods one by one.
 """

@@ -181,7 +181,7 @@ def main(arguments: list[str]) -> int:
     for seed in range(chosen.first, chosen.first + chosen.programs):
         try:
             found = disagreements(seed)
-        except Exception as problem:  # a crash is a disagreement, and the campaign goes on
+        except Exception as problem:  # a crash is a disagreement, and the campaign continues
             found = [f"{type(problem).__name__}: {problem}"]
         failing += bool(found)
         for line in found:

@@ -38,7 +38,7 @@ data y[i] = [0.8, -0.6]
 
 @dataclass(frozen=True)
 class Architecture:
-    """`kets` and `matrices`: name -> (members, variance); 0 members is a parameter that is no family."""
+    """`kets` and `matrices`: name -> (members, variance); 0 members means a parameter that is not a family."""
 
     head: str
     body: str  # NEXORT: binds f[i]

@@ -178,7 +178,7 @@ def test_the_neural_tangent_parametrization_freezes_features() -> None:
 
 
 def test_soft_gates_under_the_ntk_scaling() -> None:
-    """Gates that move by Θ(1) move features by Θ(1), and f by Θ(1): they are no update of a matrix, which makes f n^(1/2)."""
+    """Gates that move by Θ(1) move features by Θ(1), and f by Θ(1): they do not update a matrix, which would make f n^(1/2)."""
     program = text("gate", "SGD(lr = 1e-6)").replace("<v|", "clt <v|").replace("update all", "update |u>, A, B, |v>")
     gates = program.replace("    update", "    update |r> with SGD(lr = 1)\n    update", 1)
     emitted, sizes = module("parametrization ntk\n" + gates), {}

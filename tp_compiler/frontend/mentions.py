@@ -8,7 +8,7 @@ from dataclasses import fields, is_dataclass
 
 from tp_compiler.frontend import syntax as ast
 
-#: What takes gradients: by its second argument, or by what stands behind its semicolon.
+#: What takes gradients: by its second argument, or by what follows its semicolon.
 GRADIENTS = {"grad", "vjp", "jvp", "ntk"}
 
 

@@ -117,7 +117,7 @@ def _binder(statement: list[Token]) -> int | None:
 
 
 def _is_expression(statement: list[Token], at: int) -> bool:
-    """Was the parser stopped because a statement is due, not by a mistake inside the expression?"""
+    """Was the parser stopped because a statement is expected, not by a mistake inside the expression?"""
     if at >= len(statement):
         return statement[-1].type in OPERAND_ENDS
     here, before = statement[at].type, statement[at - 1].type if at else ""

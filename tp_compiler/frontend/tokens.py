@@ -40,10 +40,10 @@ KEYWORDS: dict[str, tuple[str, tuple[str, ...] | None]] = {
     "minimize": ("MINIMIZE", _ANY),
     "update": ("UPDATE", _ANY),
 }
-#: `output = 3` binds a scalar named output: after these a NAME is no keyword.
+#: `output = 3` binds a scalar named output: after these a NAME is not a keyword.
 _BINDS = {"EQUAL", "LSQB", "COMMA", "COLON", "ASSIGN"}
 
-#: Words that are keywords inside one kind of statement: outside brackets, right behind an operand (so that
+#: Words that are keywords inside one kind of statement: outside brackets, directly after an operand (so that
 #: `2 * key` keeps its name) and, where listed, before tokens of these types only.
 _LAST = ("NEWLINE", "SEMICOLON", "RBRACE", "$END")
 INNER: dict[str, dict[str, tuple[str, tuple[str, ...] | None]]] = {

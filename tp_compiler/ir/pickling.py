@@ -57,7 +57,7 @@ def packed(program: Program) -> tuple[type[Program], list[type[ir.Node]], bytes]
 
 
 def unpacked(own: type[Program], kinds: list[type[ir.Node]], fields: bytes) -> Program:
-    """The program again. What is built from its nodes from now on is numbered behind them: that order is topological."""
+    """The program again. What is built from its nodes from now on is numbered after them: that order is topological."""
     nodes = [object.__new__(kind) for kind in kinds]
     reader = _Reader(io.BytesIO(fields), nodes)
     program = object.__new__(own)

@@ -15,7 +15,7 @@ from tp_compiler.ir.walk import dependencies, reachable
 def verify(program: Program) -> None:
     """Checks every instruction reachable from the outputs."""
     for output in program.outputs:
-        assert output.node.type.is_scalar, f"output {output.name} is no scalar"
+        assert output.node.type.is_scalar, f"output {output.name} is not a scalar"
         left = [i for i in output.node.type.indices if i not in output.indices]
         assert not left, f"output {output.name} leaves the index {left[0].name} free"
     for node in reachable(o.node for o in program.outputs):

@@ -35,7 +35,7 @@ def flows(groups: Iterable[Group], loss: ir.Node) -> None:
 
 def timeless(build: Builder, run: Callable[[Parameter, ir.Node], Stepped], span: Span) -> None:
     """Refuses optimizers that count their updates: a flow has none, and the listed times are not steps. An optimizer that treats
-    its first update apart (SGD's dampening) goes on as after it."""
+    its first update apart (SGD's dampening) continues as after it."""
     entry, weight = (ir.Array(type=Type((), (), True), name=n, values=0.0, span=span) for n in "gp")
 
     def at(updates: int) -> list[ir.Node]:

@@ -55,4 +55,4 @@ def outer_terms(build: Builder, op: v.Operator, span: Span) -> Terms:
         case v.Scaled(factor=factor, operator=inner):
             parts = outer_terms(build, inner, span)
             return [(y, x, build.mul(factor, f, span), over) for y, x, f, over in parts]
-    raise AssertionError(f"{type(op).__name__} is no sum of outer products")
+    raise AssertionError(f"{type(op).__name__} is not a sum of outer products")

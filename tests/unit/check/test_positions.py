@@ -79,7 +79,7 @@ def test_gathers_that_have_no_name() -> None:
 
 
 def test_step_as_a_number_counts_from_0_everywhere() -> None:
-    """Under a sum over `step`, before the loop, in deltas, as in the loop and in outputs over it; expanded alike."""
+    """Under a sum over `step`, before the loop, in deltas, as in the loop and in outputs over it; likewise when expanded."""
     text = """
     axis i : 2
     data x[i] = [1.0, -0.5]

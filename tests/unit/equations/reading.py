@@ -3,7 +3,7 @@
 Only what a `System` says is used, no program. A ket is an array over particles (scrambled Sobol points; random ones where
 those give out), its k-th copy the same array along axis k. Hats are drawn, conditional on the earlier hats of their
 matrix, with the covariances that the equations state. A dot is the stated sum of kets: with the coefficient as it is
-written out (`literal=False`), or with E[∂|x>/∂Ŵᵀ|y>] taken as it stands there, as the derivative of |x> in that hat through
+written out (`literal=False`), or with E[∂|x>/∂Ŵᵀ|y>] taken literally, as the derivative of |x> in that hat through
 everything that is stated (`literal=True`). Training is unrolled step by step.
 """
 

@@ -334,7 +334,7 @@ def test_a_product_of_readouts_stays_at_its_saddle(optimizer: str) -> None:
 
 
 def test_a_recurrent_network_that_starts_at_zero() -> None:
-    """`0 * |v>` is no use of v, and 0 has every symmetry: the classes are those of the start at |e>."""
+    """`0 * |v>` does not use v, and 0 has every symmetry: the classes are those of the start at |e>."""
     loop = "    |h[i,1]> = tanh(|e[i]>)\n    for s in 2..3 { |h[i,s]> = tanh(W |h[i,s-1]> + |e[i]>) }\n    |p[i]> = mean[s](|h[i,s]>)\n"
     assert loop in text("rnn")
     for zero in ("0", "0 * |v>", "0 * |v> + 0 * |e[i]>"):

@@ -58,7 +58,7 @@ class Checkpoint:
     part: str
     kept: dict[tuple[int, int], Kept] = field(default_factory=dict)
     others: dict[str, Any] = field(default_factory=dict)
-    problem: str = ""  # why the file is not written any more
+    problem: str = ""  # why the file is no longer written
     lock: Lock = field(default_factory=Lock)
     _held: IO[bytes] | None = None
 
