@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 import tp_compiler as tpc
 from tp_compiler.diagnostics import ProgramError
+from tp_compiler.evaluate.options import Options
+from tp_compiler.finite.run import simulate
+from tp_compiler.signatures import LimitOptions, SimulateOptions
 
 ROOT = Path(__file__).parents[2]
 
@@ -48,3 +53,8 @@ def test_a_statement_is_none(text: str) -> None:
 def test_an_expression_alone_is_text() -> None:
     with pytest.raises(ProgramError, match="NX021"):
         tpc.compile("1 + 2")
+
+
+def test_the_typed_options_are_those_that_are_read() -> None:
+    assert {*LimitOptions.__annotations__} == {f.name for f in fields(Options)} | {"only"}
+    assert {*SimulateOptions.__annotations__} <= {*inspect.signature(simulate).parameters}

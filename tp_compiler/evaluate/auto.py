@@ -90,7 +90,8 @@ def select(question: Request, output: Output, after: Method | None, methods: Seq
     """The first method after the last one tried that applies to an output; None if there is no other."""
     begin = methods.index(after) + 1 if after else 0
     method = next((m for m in methods[begin:] if m.applies(question, output)), None)
-    return None if method is None else Choice(method, question.reasons.get(output.name, ""))
+    problem = question.problems.get(output.name)
+    return None if method is None else Choice(method, "" if problem is None else problem.reason)
 
 
 def answer(question: Request, outputs: Iterable[Output], methods: Sequence[Method] | None = None) -> Answers:
