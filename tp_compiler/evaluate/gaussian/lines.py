@@ -53,7 +53,7 @@ class Care:
     ratio: float = 4.0  # by which panels shrink
     step: float = 0.125  # at which the ends are looked for
     most: int = MOST_PANELS  # of a line
-    close: bool = True  # whether places near 0 are known to the rounding of their own size
+    closest: float = 0.0  # places nearer to 0 are known to the rounding of this, others to that of their own size
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,7 +198,7 @@ def _sides(mean: Array, slope: Array, low: Array, high: Array, line: Which, z: A
     order = np.lexsort((z, line))
     line, z = line[order], z[order]
     first = np.append(True, line[1:] != line[:-1])
-    blur = _blurred(mean, slope)[line] + np.abs(z) if care.close else np.maximum(1.0, np.abs(z))
+    blur = np.maximum(_blurred(mean, slope)[line] + np.abs(z), care.closest)
     apart = np.append(True, np.diff(z) > 1e-13 * blur[1:])
     line, z, blur = line[first | apart], z[first | apart], np.minimum(blur[first | apart], 1.0)
     first = np.append(True, line[1:] != line[:-1])

@@ -23,9 +23,9 @@ from tp_compiler.evaluate.gaussian.lines import FARTHEST, Care, Function, Unsett
 from tp_compiler.evaluate.gaussian.univariate import Seen
 
 INNER = Care(
-    close=False, rtol=1e-12, ratio=16.0, exact_end=1e-60, most=4000
+    closest=1.0, rtol=1e-12, ratio=16.0, exact_end=1e-60, most=4000
 )  # a place of the inner axis may be as near as the outer one is
-OUTER = Care(close=False, rtol=1e-10, ratio=16.0, step=0.5, most=800)
+OUTER = Care(closest=1.0, rtol=1e-10, ratio=16.0, step=0.5, most=800)
 LINES = 256  # at a time
 GRID = np.linspace(-FARTHEST, FARTHEST, 309)  # of the inner axis, where places are only counted
 SPAN = 101  # points of the outer axis at which the inner one is compared
