@@ -110,3 +110,28 @@ def _compare(names: list[str], points: np.ndarray) -> None:
     tolerance = np.where(near, 1e-9, 1e-12) * np.abs(wanted) + 1e-13
     worst = np.abs(run["k"] - wanted) / tolerance
     assert worst.max() < 1, (names, np.unravel_index(worst.argmax(), worst.shape), worst.max())
+
+
+@pytest.mark.parametrize("exponent", range(1, 8))
+def test_errors_where_a_kernel_crosses_zero_count_the_terms_that_cancel(exponent: int) -> None:
+    """Even and odd part of leaky_relu cancel there; the rounding of each stays."""
+    slope = mpf("0.2")
+
+    def kernel(a: Any, b: Any, c: Any) -> Any:
+        relu = ACTIVATIONS["relu"].kernel(a, b, c)
+        return (1 - slope) ** 2 * relu + slope * c
+
+    with mp.workdps(50):
+        crossing = float(mp.acos(mp.findroot(lambda c: kernel(1, 1, c), -0.5)))
+    rng = np.random.default_rng(exponent)
+    angles = rng.uniform(0, 2 * np.pi, 12)
+    angles = np.concatenate([angles, angles + crossing + 10.0**-exponent * rng.uniform(-1, 1, 12)])
+    points = np.stack([np.cos(angles), np.sin(angles)], axis=-1)
+    layer = Activation(mp.mpf, "fn f(t) = leaky_relu(t, 0.2)")
+    found = tpc.limit(program([layer], points)).outputs["k"]
+    for i in range(12):
+        with mp.workdps(50):
+            x, y = ([mpf(float(t)) for t in points[k]] for k in (i, i + 12))
+            wanted = kernel(mp.fdot(x, x), mp.fdot(y, y), mp.fdot(x, y))
+            off = abs(float(mpf(float(found.value[i, i + 12])) - wanted))
+        assert off <= found.stderr[i, i + 12] + 1e-13 * abs(found.value[i, i + 12])

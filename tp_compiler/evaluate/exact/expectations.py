@@ -258,8 +258,17 @@ class Expectations:
         value = np.broadcast_to(value, [x.size for x in labels])
         error = told(value) if told is not None else None
         if error is None:
-            error = errors.added(errors.rounding(value), plain.moved(row, value, MOST_PROBED))
+            rounded = errors.rounding(value, self._size_of_terms(factors, plain))
+            error = errors.added(rounded, plain.moved(row, value, MOST_PROBED))
         return _with_error(value, labels, error)
+
+    def _size_of_terms(self, factors: list[GaussianFactor], read: _Reader) -> Array | None:
+        """How large the terms of a closed form of two functions are that may cancel, where that is known."""
+        if len(factors) != 2 or not all(_is_centred(x.arguments[0]) for x in factors):
+            return None
+        (f, u), (g, w) = ((x.function, x.arguments[0]) for x in factors)
+        assert isinstance(f, Univariate) and isinstance(g, Univariate)
+        return sensitivity.size_of_terms(f, g, read(self.covariance(u, u)), read(self.covariance(w, w)))
 
     def _row(
         self, factors: list[GaussianFactor], labels: tuple[Index, ...]

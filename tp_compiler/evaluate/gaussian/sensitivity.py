@@ -51,6 +51,23 @@ def of_kernel(
     return _jumps(f, g, (v1, e1), (v2, e2), off, value, symmetric)
 
 
+def size_of_terms(f: Univariate, g: Univariate, first: Array, second: Array) -> Array | None:
+    """A bound of the two terms, even and odd, whose sum is E f(u) g(v); None if they do not cancel, or the formula in use
+    loses no digits where they do."""
+    found = row_of(f, g)
+    if found is None or found[0].fast is None:
+        return None
+    a, b = shape_of(f), shape_of(g)
+    factor = abs(f.factor * g.factor)
+    if found[0].fast is not arccos_in_place.order1:
+        level, height = abs(a.even * b.even), abs(a.odd * b.odd)
+        return None if level in (0.0, height) else np.asarray(factor * (level + height))
+    if abs(a.even * b.even) in (0.0, abs(a.odd * b.odd)):
+        return None
+    scale = abs(f.scale * g.scale)
+    return np.asarray(factor * scale * _slope(a) * _slope(b) * np.sqrt(first) * np.sqrt(second))
+
+
 def of_variances(f: Univariate, variance: Array, error: Error, value: Array) -> Array | None:
     """The errors of E f(u)² for many u; None if no bound is known."""
     found = row_of(f, f)
