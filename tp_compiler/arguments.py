@@ -7,7 +7,7 @@ import math
 import re
 import unicodedata
 from collections.abc import Callable
-from typing import TypeAlias, TypeVar
+from typing import NoReturn, TypeAlias, TypeVar
 
 from tp_compiler._version import __version__
 from tp_compiler.pages import FORMATS
@@ -79,9 +79,16 @@ plot_file = _checked(str, lambda p: p.lower().endswith(PLOT_FORMATS), f"a file e
 npz_file = _checked(str, lambda p: p.lower().endswith(".npz"), "a file ending in .npz")
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """A program in the place of a command is a frequent slip."""
+        given = re.search(r"invalid choice: '([^']*\.nexort)'", message)
+        super().error(f"a command comes first, such as: tpc limit {given[1]}" if given else message)
+
+
 def parser() -> argparse.ArgumentParser:
     """The parser of `tpc`; the chosen command's name is in `command`."""
-    top = argparse.ArgumentParser(
+    top = _Parser(
         prog="tpc",
         description="A compiler for Tensor Programs: from a .nexort program to its infinite-width limit.",
         epilog=_EXIT_CODES,
@@ -95,7 +102,7 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+Commands: TypeAlias = "argparse._SubParsersAction[_Parser]"
 
 
 def _command(commands: Commands, name: str, text: str, *, file: str | None = "FILE") -> argparse.ArgumentParser:

@@ -306,7 +306,7 @@ def _prepare(args: Namespace) -> None:
 
 def _drawable(plot: str | None, save: str | None = None) -> None:
     if plot and find_spec("matplotlib") is None:
-        raise UsageError("--plot needs matplotlib: pip install 'tp_compiler[plot]'")
+        raise UsageError("--plot needs matplotlib: pip install matplotlib")
     for target in (plot, save):
         if target and not Path(target).parent.is_dir():
             raise UsageError(f"cannot write {target}: the folder {Path(target).parent} does not exist")

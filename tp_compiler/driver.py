@@ -63,7 +63,11 @@ def _near(path: Path) -> str:
     except (OSError, ValueError):
         names = []
     near = get_close_matches(path.name, names, n=1)
-    return f"did you mean `{path.parent / near[0]}`?" if near else "check the path"
+    if near:
+        return f"did you mean `{path.parent / near[0]}`?"
+    if path.is_dir():
+        return "name a program in this folder"
+    return "check the path, or start with `tpc new mlp --output mlp.nexort`"
 
 
 def _standard_input() -> bytes:

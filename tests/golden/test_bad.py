@@ -77,3 +77,10 @@ def test_every_code_is_documented() -> None:
 def test_every_compile_time_code_has_a_program() -> None:
     checked = codes_of(ROOT / "tp_compiler" / "frontend") | codes_of(ROOT / "tp_compiler" / "ir") - {"NX451", "NX452"}
     assert checked - NO_PROGRAM <= {n[:5] for n in BAD}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_every_message_names_a_remedy(name: str) -> None:
+    text = (HERE / "bad" / f"{name}.txt").read_text(encoding="utf-8")
+    messages = re.split(r"^(?=\S+: (?:error|warning))", text, flags=re.M)[1:]
+    assert [m for m in messages if not re.search(r"^ *= \S", m, re.M)] == []

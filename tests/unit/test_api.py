@@ -33,6 +33,8 @@ def test_a_typo_in_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
         tpc.limit("examples/mlp.nexrt")
     with pytest.raises(ProgramError, match="check the path"):
         tpc.limit("nowhere/mlp.nexrt")
+    with pytest.raises(ProgramError, match="name a program in this folder"):
+        tpc.limit(Path("examples"))
 
 
 @pytest.mark.parametrize(

@@ -187,6 +187,8 @@ def test_no_command_and_unknown_command(capsys: Any) -> None:
     assert cli.main(["limitt", "x"]) == 2
     assert cli.main(["--version"]) == 0
     assert capsys.readouterr().out == f"tpc {__version__}\n"
+    assert cli.main(["mlp.nexort"]) == 2
+    assert "a command comes first, such as: tpc limit mlp.nexort" in capsys.readouterr().err
 
 
 def test_failed_output_does_not_stop_the_others(driver: FakeDriver, good: str, capsys: Any) -> None:
@@ -305,7 +307,7 @@ def test_unwritable_file_costs_the_exit_code_not_the_result(
 def test_plot_without_matplotlib(driver: FakeDriver, good: str, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     monkeypatch.setattr(cli, "find_spec", lambda name: None)
     assert cli.main(["limit", good, "--plot", "out.png"]) == 2
-    assert "needs matplotlib" in capsys.readouterr().err and not driver.calls
+    assert "pip install matplotlib" in capsys.readouterr().err and not driver.calls
 
 
 def test_new_prints_and_never_overwrites(tmp_path: Path, capsys: Any) -> None:

@@ -90,11 +90,14 @@ class Bindings:
         table = scope.kets if ket else scope.others
         before = table.get(name.ident)
         if name.ident == "clt" or (not ket and name.ident in RESERVED):
-            raise error("NX111", f"`{name.ident}` is reserved", name.span, "choose another name")
+            raise self.core.reserved(name)
         if before is not None and before.declared and not scope.body:
             shown = f"|{name.ident}>" if ket else name.ident
             raise error(
-                "NX116", f"`{shown}` is declared, so a statement cannot rebind it", target.span, "choose another name"
+                "NX116",
+                f"`{shown}` is declared, so a statement cannot rebind it",
+                target.span,
+                f"choose another name, such as `{'|h>' if ket else 'c'}`; names bound by statements can be rebound",
             )
         places = [self.left(e, scope) for e in name.indices or ()]
         if ket and isinstance(value, v.Scalar) and isinstance(value.node, ir.Constant):
@@ -163,7 +166,12 @@ class Bindings:
             raise ProgramError([])
         axis = next((self.loop_axes[n] for n in _plain_names(e) if n in self.loop_axes), UNKNOWN)
         if not 1 <= position <= axis.size:
-            raise error("NX225", f"position {position} is outside 1..{axis.size}", e.span, "count positions from 1")
+            raise error(
+                "NX225",
+                f"position {position} is outside 1..{axis.size}",
+                e.span,
+                f"count positions from 1; the last is {axis.size}",
+            )
         return position, axis
 
     def _sorted(self, value: v.Value, ket: bool, span: Span, s: ast.Bind) -> None:
@@ -180,7 +188,8 @@ class Bindings:
                 remedy,
             )
         if not ket and not isinstance(value, v.Scalar | v.Operator):
-            remedy = "write `|y> = ...`, or take an average" if isinstance(value, v.Ket) else "apply it to a ket"
+            remedy = "write `|y> = ...`; an average is `<x|y>`, an outer product `|x><y|`"
+            remedy = remedy if isinstance(value, v.Ket) else "apply it to a ket"
             raise error("NX210", f"expected a scalar or an operator, found a {value.kind}", s.span, remedy)
         if isinstance(value, v.Ket) and any(slot != 0 for slot, _ in value.node.type.slots):
             raise error("NX233", "a copy is used outside its `E`", s.span, "average over it: `E[1](...)`")

@@ -12,6 +12,7 @@ from tp_compiler.check import values as v
 from tp_compiler.check.names import Binding, Scope
 from tp_compiler.diagnostics import Diagnostic, Diagnostics, ProgramError, Span, error, suggest
 from tp_compiler.frontend import syntax as ast
+from tp_compiler.frontend.syntax import RESERVED
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.build import Builder
 from tp_compiler.ir.operators import indices
@@ -157,12 +158,28 @@ class Core:
             self.unresolved.add(name)
         return ProgramError([] if known else [Diagnostic(code, message, span, remedy)])
 
-    def no_index(self, expr: ast.Expr, scope: Scope) -> ProgramError:
-        """The error of something else than an index in brackets."""
+    def reserved(self, name: ast.Name) -> ProgramError:
+        """The error of a statement that binds a name of the language; later uses of it are not reported."""
+        self.unresolved.add(name.ident)
+        return error("NX111", f"`{name.ident}` is reserved", name.span, f"choose another name: {RESERVED[name.ident]}")
+
+    def no_index(self, expr: ast.Expr, scope: Scope, wanted: Index | None = None) -> ProgramError:
+        """The error of something else than an index in brackets; `wanted`: an index of the axis that the place needs."""
         name = expr.ident if isinstance(expr, ast.Name) else ""
         hint = suggest(name, [k for k, b in scope.others.items() if isinstance(b.value, v.IndexName)]) if name else ""
         shown = name or expr.span.text
         remedy = hint or (f"declare it: `axis {name} : 4`" if name else "write the name of an index")
+        if name and not hint and wanted is not None:
+            named = [
+                k
+                for k, b in scope.others.items()
+                if isinstance(b.value, v.IndexName) and b.value.index.axis == wanted.axis
+            ]
+            remedy = (
+                f"declare it with its axis: `axis {', '.join([*named, name])} : {wanted.axis.size}`"
+                if named
+                else remedy
+            )
         binding = scope.other(name)
         if binding is not None and isinstance(binding.value, v.Broken):
             return ProgramError([])

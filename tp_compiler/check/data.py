@@ -20,6 +20,8 @@ from tp_compiler.frontend import syntax as ast
 MAX_BYTES = 2**31
 #: Of the list of members of an .npz file.
 MAX_DIRECTORY = 2**24
+#: Laws that data are drawn from.
+_LAWS = ("N", "uniform", "rademacher")
 #: Characters of a line of a .csv file.
 MAX_LINE = 2**26
 
@@ -55,6 +57,9 @@ def _number(expr: ast.Expr) -> float:
         if bottom == 0:
             raise error("NX411", "division by zero", expr.span, "the divisor is the constant 0; change it")
         value = top / bottom
+    elif isinstance(expr, ast.Call):
+        remedy = f"draw data with `~`: `~ {expr.span.text} seed 7`" if expr.fn.ident in _LAWS else "write numbers"
+        raise error("NX302", "inline data must be numbers", expr.span, remedy)
     else:
         raise error("NX302", "inline data must be numbers", expr.span, "write `0.5`, `-1e-3` or `2/3`")
     if not math.isfinite(value):
@@ -192,12 +197,16 @@ def drawn(law: ast.Law, args: list[float], seed: int, shape: tuple[int, ...]) ->
 def check_shape(name: str, shape: tuple[int, ...], sizes: tuple[int, ...], names: tuple[str, ...], span: Span) -> None:
     """The shape of an array against the axes it is declared over."""
     if shape != sizes:
-        wanted = ", ".join(f"{n} : {s}" for n, s in zip(names, sizes, strict=True)) or "a single number"
+        remedy = "provide " + ", ".join(f"{n} : {s}" for n, s in zip(names, sizes, strict=True))
+        if not names:
+            letters = "ijkl"[: len(shape)]
+            axes = " and ".join(f"`axis {i} : {size}`" for i, size in zip(letters, shape, strict=False))
+            remedy = f"declare {axes}, and write `data {name}[{','.join(letters)}] = ...`"
         raise error(
             "NX304",
             f"`{name}` has shape {_shape(shape)}, but its axes require {_shape(sizes)}",
             span,
-            f"provide {wanted}",
+            remedy,
         )
 
 

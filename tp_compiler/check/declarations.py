@@ -11,8 +11,9 @@ from tp_compiler.check import values as v
 from tp_compiler.check.core import BROKEN, Context, Core, family_indices, free_indices
 from tp_compiler.check.names import Binding, Scope
 from tp_compiler.check.reach import Reach
-from tp_compiler.diagnostics import ProgramError, Span, error, suggest
+from tp_compiler.diagnostics import Diagnostic, ProgramError, Span, error, suggest
 from tp_compiler.frontend import syntax as ast
+from tp_compiler.frontend.habits import LAWS, plain
 from tp_compiler.frontend.syntax import RESERVED
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.types import Axis, Index, N, Type, Width
@@ -21,6 +22,8 @@ from tp_compiler.ir.types import Axis, Index, N, Type, Width
 UNKNOWN = Axis("?", 2**31)
 #: Numbers in drawn data: half a GiB.
 MAX_DRAWN = 2**26
+#: A ratio of widths that is more likely to be meant as a width.
+MANY = 64
 #: Indices of one name; NumPy's arrays have at most 64 dimensions, and a product joins two names.
 MAX_INDICES = 16
 
@@ -52,7 +55,7 @@ class Declarations:
     def _declare(self, name: ast.Name, binding: Binding, scope: Scope, ket: bool = False) -> None:
         table = scope.kets if ket else scope.others
         if (not ket and name.ident in RESERVED) or name.ident == "clt":
-            raise error("NX111", f"`{name.ident}` is reserved", name.span, "choose another name")
+            raise self.core.reserved(name)
         before = table.get(name.ident)
         if before is not None:
             where = ""
@@ -107,8 +110,13 @@ class Declarations:
                 "NX107", "a width ratio must be a positive number", s.ratio.span, "write `width m = 4` for m/n -> 4"
             )
         if s.name == N.name and ratio != 1:
-            remedy = "set the width of networks with `--width`; declare another class with `width m = 2`, m/n -> 2"
+            remedy = (
+                "remove the line: `tpc simulate --width 512` sets n; `width m = 2` declares another width, m/n -> 2"
+            )
             raise error("NX119", f"`{N.name}` is the reference width class, so its ratio is 1", s.span, remedy)
+        if ratio >= MANY:
+            remedy = f"`width {s.name} = 4` is four times the width n; programs do not mention n itself"
+            self.core.found.add(Diagnostic("NX904", f"`{s.name}` is {ratio:g} times as wide as `n`", s.span, remedy))
         width = Width(s.name, ratio)
         self.widths.append(width)
         self._declare(ast.Name(s.span, s.name), Binding(v.WidthName(width)), scope)
@@ -181,7 +189,7 @@ class Declarations:
                 "NX112",
                 f"there is no distribution `{law.name}` here",
                 law.span,
-                suggest(law.name, known) or f"use one of: {shown}",
+                LAWS.get(plain(law.name)) or suggest(law.name, known) or f"use one of: {shown}",
             )
         if len(law.args) != known[law.name]:
             form = {"N": "N(mean, variance)"}.get(law.name, f"{law.name}(variance)")

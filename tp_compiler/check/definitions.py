@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 from tp_compiler.check import values as v
 from tp_compiler.check.core import BROKEN, Context, Core, family_indices, free_indices
+from tp_compiler.check.hints import hint
 from tp_compiler.check.name_lookup import NameLookup
 from tp_compiler.check.names import Binding, Scope, UserDef
-from tp_compiler.diagnostics import Diagnostic, Diagnostics, error, suggest
+from tp_compiler.diagnostics import Diagnostic, Diagnostics, error
 from tp_compiler.frontend import syntax as ast
 from tp_compiler.frontend.mentions import bound_names, names_in
 from tp_compiler.ir.types import Index
@@ -108,12 +109,14 @@ class Definitions:
     ) -> None:  # fmt: skip
         wanted: dict[str, type[v.Value]] = {"scalar": v.Scalar, "ket": v.Ket, "operator": v.Operator}
         if not isinstance(value, wanted[param.kind]):
-            hints = {"scalar": "", "ket": f", or declare the parameter as `{param.name.ident}`", "operator": ""}
+            text = param.name.span.text
+            declared = {v.Scalar: text, v.Ket: f"|{text}>", v.Operator: f"op {text}"}
+            form = next((shown for kind, shown in declared.items() if isinstance(value, kind)), "")
             raise error(
                 "NX216" if param.kind == "ket" else "NX210",
                 f"the parameter `{param.span.text}` takes {_a(param.kind)}, found {_a(value.kind)}",
                 arg.span,
-                f"pass {_a(param.kind)}{hints[param.kind] if isinstance(value, v.Scalar) else ''}",
+                f"pass {_a(param.kind)}" + (f", or declare the parameter as `{form}`" if form else ""),
             )
         own = tuple(self._param_index(e, scope) for e in param.name.indices or ())
         free = free_indices(value)
@@ -204,7 +207,7 @@ def check_body(
             found.add(Diagnostic("NX131", f"`{name.ident}` calls itself", name.span, "write a `for` loop"))
             continue
         candidates = [*others, *scope.known(False), *((*kets, *scope.known(True)) if in_label else ())]
-        remedy = suggest(name.ident, candidates)
+        remedy = hint(name.ident, candidates)
         if known_ket:
             remedy = f"write `|{name.span.text}>`"
         unresolved.add(name.ident)

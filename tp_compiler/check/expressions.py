@@ -13,6 +13,7 @@ from tp_compiler.check import values as v
 from tp_compiler.check.arithmetic import Arithmetic
 from tp_compiler.check.core import BROKEN, Context, Core, Rule, a_kind
 from tp_compiler.check.definitions import Definitions
+from tp_compiler.check.hints import hint
 from tp_compiler.check.name_lookup import NameLookup
 from tp_compiler.check.names import OptimizerName, UserDef, UserFn
 from tp_compiler.diagnostics import ProgramError, Span, error, suggest
@@ -161,14 +162,15 @@ class Expressions:
                 f"write `{expr.ident}(...)`",
             )
         if isinstance(value, OptimizerName | v.WidthName):
-            raise error(
-                "NX213",
-                f"`{expr.ident}` is {a_kind(value)}, not a value",
-                expr.span,
-                "use a scalar, ket or operator here",
-            )
+            remedy = "use a scalar, ket or operator here"
+            if isinstance(value, v.WidthName):
+                remedy = "leave it out: `<x|y>` is x.y / n, and the entries of `matrix W ~ N(0, 1)` have variance 1/n"
+            raise error("NX213", f"`{expr.ident}` is {a_kind(value)}, not a value", expr.span, remedy)
         if expr.primes:
-            raise error("NX214", "only functions have a derivative `'`", expr.span, "write gradients as `grad(f, |x>)`")
+            remedy = "write gradients as `grad(f, |x>)`"
+            if isinstance(value, v.Operator) or any(isinstance(m, v.Operator) for m in binding.members.values()):
+                remedy = f"write the transpose as `{expr.span.text.replace(chr(39), '')}^T`"
+            raise error("NX214", "only functions have a derivative `'`", expr.span, remedy)
         return self.lookup.read(binding, expr, ctx)
 
     def _as_number(self, index: Index, span: Span) -> ir.Node:
@@ -192,9 +194,7 @@ class Expressions:
             return error("NX101", f"`{name}` is a ket", expr.span, f"write `|{expr.span.text}>`")
         what = "ket, scalar or operator" if ctx.label else "scalar, operator or function"
         known = [*scope.known(False), *(scope.known(True) if ctx.label else ())]
-        if name == "T":
-            return error("NX101", "`T` is not a name", expr.span, "write the transpose as `W^T`")
-        return self.core.undefined("NX101", f"there is no {what} `{name}`", name, expr.span, suggest(name, known))
+        return self.core.undefined("NX101", f"there is no {what} `{name}`", name, expr.span, hint(name, known))
 
     def _ket(self, expr: ast.Ket, ctx: Context) -> v.Value:
         return v.Ket(self.ket_node(self._label(expr.label, ctx), expr.label))
@@ -206,7 +206,13 @@ class Expressions:
             if other is None:
                 known = list(ctx.scope.known(True))
                 message = f"there is no ket `|{label.ident}>`"
-                raise self.core.undefined("NX102", message, label.ident, label.span, suggest(label.ident, known))
+                remedy = (
+                    suggest(label.ident, known)
+                    or f"bind it above this line, or declare it: `ket |{label.span.text}> ~ N(0, 1)`"
+                )
+                raise self.core.undefined("NX102", message, label.ident, label.span, remedy)
+            if isinstance(other.value, v.Broken):
+                raise ProgramError([])
             if isinstance(other.value, v.Ket):
                 message = f"`{label.ident}` is already a ket"
                 raise error("NX215", message, label.span, f"write `{label.span.text}` without the bars")
@@ -296,7 +302,7 @@ class Expressions:
         name = expr.fn.ident
         binding = ctx.scope.function(name)
         if binding is None:
-            remedy = suggest(name, ctx.scope.known(False))
+            remedy = hint(name, ctx.scope.known(False))
             raise self.core.undefined("NX103", f"there is no function `{name}`", name, expr.fn.span, remedy)
         value = binding.value
         if isinstance(value, v.Broken):

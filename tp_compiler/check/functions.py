@@ -93,10 +93,7 @@ class Functions:
         name = expr.fn.ident
         if not expr.fn.indices:
             raise error(
-                "NX252",
-                f"`{name}` needs the indices it runs over",
-                expr.fn.span,
-                f"write `{name}[i](...)` with an index i of the argument",
+                "NX252", f"`{name}` needs the indices it runs over", expr.fn.span, self._with_indices(expr, ctx)
             )
         if count is not None and len(expr.fn.indices) != count:
             raise error("NX252", f"`{name}` takes {count} indices in brackets", expr.fn.span)
@@ -109,6 +106,19 @@ class Functions:
         if len(set(found)) < len(found):
             raise error("NX253", "an index appears twice in the brackets", expr.fn.span, "name each index once")
         return found
+
+    def _with_indices(self, expr: ast.Call, ctx: Context) -> str:
+        """How a call without the brackets it needs is written: with the indices of its first argument."""
+        name = expr.fn.ident
+        with self.core.found.apart():
+            value = self.core.value(expr.args[0].value, ctx) if expr.args else BROKEN
+        names = [i.name for i in family_indices(value) if "#" not in i.name]
+        if isinstance(value, v.Ket) and not names and name in ("sum", "mean"):
+            return "write the mean over the neurons as `<x>`; brackets name indices, `mean[i](|x[i]>)`"
+        if isinstance(value, v.Broken) or not names:
+            return f"write `{name}[i](...)` with an index i of the argument"
+        shown = ",".join(names) if name in ("sum", "mean", "mse") else names[-1]
+        return f"write `{name}[{shown}](...)`: brackets name the indices"
 
     # -- entrywise ----------------------------------------------------------------------------------------------
     def entrywise(self, fn: v.PrimitiveName | UserFn, expr: ast.Call, ctx: Context) -> v.Value:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.resources import files
 from pathlib import Path
 
+from tp_compiler.check.hints import LIBRARIES, library_text
 from tp_compiler.check.reach import Reach
 from tp_compiler.diagnostics import Source, Span, error
 from tp_compiler.frontend import syntax as ast
@@ -39,14 +39,14 @@ class Imports:
             self.depth -= 1
 
     def library(self, s: ast.Import) -> Source | None:
-        if s.path != "layers":
-            remedy = 'write `import layers`, or `import "file.nexort"`'
+        if s.path not in LIBRARIES:
+            remedy = 'write `import layers`, or `import "file.nexort"`; `relu`, `Adam` and the like need no import'
             raise error("NX140", f"there is no library `{s.path}`", s.span, remedy)
         path = f"library/{s.path}.nexort"
         if path in self.known:
             return None
         self.known.add(path)
-        return Source(path, files("tp_compiler").joinpath("library", f"{s.path}.nexort").read_text(encoding="utf-8"))
+        return Source(path, library_text(s.path))
 
     def file(self, s: ast.Import, reach: Reach) -> Source | None:
         """The text of an import; None if the file was imported before."""

@@ -37,11 +37,14 @@ class NameLookup:
         if len(written) != len(binding.indices):
             names = ",".join(i.name for i in binding.indices)
             form = f"{expr.ident}[{names}]" if names else expr.ident
+            kinds = {v.Ket: "neurons", v.Matrix: "entries of a matrix"}
+            inner = next((what for kind, what in kinds.items() if isinstance(binding.value, kind)), "")
+            also = f"; brackets select members of a family, not {inner}" if inner and not names else ""
             raise error(
                 "NX220",
                 f"`{expr.ident}` has {_count(len(binding.indices))}, but got {len(written) or 'none'}",
                 expr.span,
-                f"write `{form}`",
+                f"write `{form}`{also}",
             )
         selectors = [self.selector(e, i, expr, ctx) for e, i in zip(written, binding.indices, strict=True)]
         hidden = binding.value.over if isinstance(binding.value, v.Scalar | v.Ket) else ()
@@ -116,7 +119,7 @@ class NameLookup:
                 self._same_axis(found.value.index, index, expr, name)
                 return found.value.index
             if found is None:
-                raise self.core.no_index(expr, scope)
+                raise self.core.no_index(expr, scope, index)
         value = self.core.evaluate(expr, Context(scope))
         if isinstance(value, v.Broken):
             raise ProgramError([])
@@ -171,7 +174,11 @@ class NameLookup:
         position = int(value) + 1 - first
         if not 1 <= position <= index.size:
             last = index.size - 1 + first
-            remedy = "count positions from 1" if first else "count updates made so far: 0 is before the first"
+            remedy = (
+                f"count positions from 1; the last is {last}"
+                if first
+                else "count updates made so far: 0 is before the first"
+            )
             raise error("NX225", f"position {int(value)} is outside {first}..{last}", expr.span, remedy)
         return position
 

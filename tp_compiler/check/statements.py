@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from tp_compiler.check.definitions import Definitions, check_body
 from tp_compiler.check.differentiation import Differentiation
 from tp_compiler.check.expressions import Expressions
 from tp_compiler.check.functions import Functions, library_bindings
+from tp_compiler.check.hints import library_text
 from tp_compiler.check.imports import Imports
 from tp_compiler.check.matrix_functions import MatrixFunctions
 from tp_compiler.check.name_lookup import NameLookup
@@ -127,8 +127,7 @@ class Checker:
         own = Scope({}, {}, scope.library)
         for name in ("optimizers", "matrix_optimizers"):
             path = f"library/{name}.nexort"
-            text = files("tp_compiler").joinpath(path).read_text(encoding="utf-8")
-            self.run(parse(Source(path, text), self.found).statements, own, "top")
+            self.run(parse(Source(path, library_text(name)), self.found).statements, own, "top")
         scope.library.update({n: b for n, b in own.others.items() if isinstance(b.value, OptimizerName)})
 
     # -- running ------------------------------------------------------------------------------------------------
@@ -226,7 +225,7 @@ class Checker:
     def _definable(self, name: ast.Name, scope: Scope) -> None:
         before = scope.others.get(name.ident)
         if name.ident in RESERVED:
-            raise error("NX111", f"`{name.ident}` is reserved", name.span, "choose another name")
+            raise self.core.reserved(name)
         if before is not None and before.declared:
             raise error("NX110", f"`{name.ident}` is already declared", name.span, "choose another name")
 

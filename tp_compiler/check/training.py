@@ -274,8 +274,13 @@ class TrainingChecks:
         shown = f"|{name.ident}>" if ket else name.ident
         if binding is None:
             known = [k for k, b in table.items() if b.parameter]
+            other = (scope.others if ket else scope.kets).get(name.ident)
+            declared = f"ket {shown}" if ket else f"matrix {shown}"
+            remedy = suggest(name.ident, known) or f"declare it: `{declared} ~ N(0, 1)`"
+            if other is not None and other.parameter:
+                remedy = f"write `update {name.ident if ket else f'|{name.ident}>'}`"
             message = f"there is no parameter `{shown}`"
-            raise self.core.undefined("NX156", message, name.ident, target.span, suggest(name.ident, known))
+            raise self.core.undefined("NX156", message, name.ident, target.span, remedy)
         if isinstance(binding.value, v.Broken):
             raise ProgramError([])
         if not binding.parameter:

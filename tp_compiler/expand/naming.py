@@ -58,7 +58,7 @@ class Naming:
 
     def __post_init__(self) -> None:
         unit = self.plan.unit
-        self.taken |= RESERVED | set(unit.model.vocabulary.library)
+        self.taken |= set(RESERVED) | set(unit.model.vocabulary.library)
         self._declare(unit.declared)
         for o, target in zip(unit.outputs, self.plan.targets, strict=True):
             if o.name.isidentifier() and o.name not in self.taken:

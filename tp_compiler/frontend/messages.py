@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 
 from lark import Token
 from lark.exceptions import UnexpectedToken
 
 from tp_compiler.diagnostics import Diagnostic, Source, Span
+from tp_compiler.frontend.habits import instead
 from tp_compiler.frontend.tokens import CONTINUES, OPENS_OPERAND, OPERAND_ENDS, span_of
 
 _SHOWN = {
@@ -49,6 +51,8 @@ _USAGE = {
     "def": "def f(|x>) { ... }",
     "train": "train steps = 10 { ... }",
 }
+#: Statements with a body.
+_BLOCKS = {"FOR", "DEF", "TRAIN", "OPTIMIZER"}
 _COMPARE = "use `step(a - b)`, `max` or `where(c, a, b)`; there are no comparison operators"
 
 
@@ -57,8 +61,10 @@ def explain(source: Source, error: UnexpectedToken, tokens: list[Token]) -> Diag
     token, expected = error.token, set(error.accepts or error.expected)
     at_end = token.type in ("END", "$END", "RBRACE")
     statement, at = _around(tokens, token)
+    closed = statement if at < len(statement) else [*statement, token]
     return (
         _misread_line(source, statement, at)
+        or _of_another_language(source, closed, at)
         or _no_statement(source, statement, at)
         or _plain(source, token, expected, at_end, statement)
     )
@@ -83,6 +89,161 @@ def _misread_line(source: Source, statement: list[Token], at: int) -> Diagnostic
             message = f"this line ends in `{one}`, so the next line continues it"
             return Diagnostic("NX020", message, span_of(source, one), "complete the line")
     return None
+
+
+def _of_another_language(source: Source, statement: list[Token], at: int) -> Diagnostic | None:
+    """Python's way to write what NEXORT writes otherwise: the first reader of `_READERS` that knows the place."""
+    here = span_of(source, statement[at])
+    for reader in _READERS:
+        found = reader(source, statement, at)
+        if found is not None:
+            message, remedy, *place = found
+            return Diagnostic("NX020", message, place[0] if place else here, remedy)
+    return None
+
+
+#: A message, a remedy and, if it is not the token, the place.
+Reading = tuple[str, str] | tuple[str, str, Span] | None
+
+
+def _block(source: Source, statement: list[Token], at: int) -> Reading:
+    """`for i in range(3):`, `def f(x):`, `for i in 1:3 {`."""
+    first, token = statement[0], statement[at]
+    if first.type not in _BLOCKS or token.type not in ("COLON", "LBRACE", "END", "$END"):
+        return None
+    if _depth(statement, at):
+        return None
+    head = Span(source, span_of(source, first).start, span_of(source, token).start).text.strip()
+    ranged = re.sub(r"\brange\s*\((.*)\)", _positions, head)
+    follows = statement[at + 1] if at + 1 < len(statement) else None
+    if token.type == "COLON" and first.type == "FOR" and follows is not None and follows.line == first.line:
+        return "`:` does not make a range", "write `for l in 1..3 { ... }`; both ends are included"
+    if ranged != head:
+        return (
+            "`range` is not a function",
+            f"write `{ranged} {{ ... }}`; positions count from 1, and both ends are included",
+        )
+    if token.type == "COLON":
+        return "unexpected `:`", f"write the body in braces: `{head} {{ ... }}`"
+    return None
+
+
+def _positions(found: re.Match[str]) -> str:
+    """The positions that stand for `range(3)` or `range(1, 4)`."""
+    first, _, last = found[1].rpartition(",")
+    return f"{first.strip() or '1'}..{last.strip()}"
+
+
+def _depth(statement: list[Token], at: int) -> int:
+    """The number of parentheses and brackets that are open before a token."""
+    return sum((t.type in ("LPAR", "LSQB")) - (t.type in ("RPAR", "RSQB")) for t in statement[:at])
+
+
+def _list(source: Source, statement: list[Token], at: int) -> Reading:
+    if statement[at].type != "LSQB" or at == 0:
+        return None
+    name = statement[0] if statement[0].type == "NAME" and at > 1 and statement[1].type in ("EQUAL", "LSQB") else ""
+    remedy = f"numbers are data over an axis: `axis i : 3` and `data {name or 'c'}[i] = [1, 2, 3]`"
+    if statement[0].type == "KET":
+        remedy += "; a constant ket is a multiple of `|1>`: `|x[i]> = c[i] |1>`"
+    return "a list of numbers is not an expression", remedy
+
+
+def _slice(source: Source, statement: list[Token], at: int) -> Reading:
+    if statement[at].type != "COLON" or _innermost(statement, at) != "LSQB":
+        return None
+    return "there are no slices", "write an index name, which runs over all positions, `x[i]`, or one position, `x[2]`"
+
+
+def _tuple(source: Source, statement: list[Token], at: int) -> Reading:
+    if statement[at].type != "COMMA" or _innermost(statement, at) != "LPAR":
+        return None
+    opened = max(
+        k for k in range(at) if statement[k].type == "LPAR" and _depth(statement, k) < _depth(statement, k + 1)
+    )
+    keyword = statement[opened - 2] if opened > 1 and statement[opened - 1].type == "EQUAL" else ""
+    numbers = [str(t) for t in statement[opened + 1 :] if t.type == "NUMBER"]
+    if keyword == "betas" and len(numbers) >= 2:
+        return "there are no tuples", f"write `beta1 = {numbers[0]}, beta2 = {numbers[1]}`"
+    return "there are no tuples", "pass the numbers one by one, each by its name"
+
+
+def _innermost(statement: list[Token], at: int) -> str:
+    """The kind of the bracket that is open before a token."""
+    opened: list[str] = []
+    for token in statement[:at]:
+        if token.type in ("LPAR", "LSQB"):
+            opened.append(token.type)
+        elif token.type in ("RPAR", "RSQB") and opened:
+            opened.pop()
+    return opened[-1] if opened else ""
+
+
+def _law(source: Source, statement: list[Token], at: int) -> Reading:
+    if statement[at].type != "EQUAL" or not any(t.type == "TILDE" for t in statement[:at]):
+        return None
+    keyword, value = statement[at - 1], statement[at + 1 : at + 2]
+    if keyword in ("std", "sigma", "scale", "stddev", "sd") and value and value[0].type == "NUMBER":
+        return (
+            "distributions have no keywords",
+            f"write `N(mean, variance)`: a {keyword} of {value[0]} is the variance {float(value[0]) ** 2:g}",
+        )
+    return "distributions have no keywords", "write `N(mean, variance)`"
+
+
+def _shape(source: Source, statement: list[Token], at: int) -> Reading:
+    if (
+        statement[0].type not in ("MATRIX", "KET")
+        or statement[at].type != "NUMBER"
+        or statement[at - 1].type not in ("COLON", "BY")
+    ):
+        return None
+    remedy = "leave the sizes out: `tpc simulate --width 512` sets n; declare other widths as `width m = 2`, m/n -> 2"
+    return "widths are not numbers", remedy
+
+
+def _comment(source: Source, statement: list[Token], at: int) -> Reading:
+    if at != 0 or statement[0] not in ("/", "*"):
+        return None
+    return f"unexpected `{statement[0]}`", "start comments with `#`"
+
+
+def _optimizer(source: Source, statement: list[Token], at: int) -> Reading:
+    if statement[0].type != "UPDATE" or any(t.type == "WITH" for t in statement[:at]):
+        return None
+    written = Span(source, span_of(source, statement[0]).start, span_of(source, statement[at]).start).text.strip()
+    if statement[at].type in ("END", "$END", "RBRACE"):
+        return "the update names no optimizer", f"write `{written} with SGD(lr = 0.1)`", span_of(source, statement[0])
+    return None
+
+
+def _compound(source: Source, statement: list[Token], at: int) -> Reading:
+    """`x += y`."""
+    equal = _binder(statement)
+    if equal is None or equal < 2 or statement[equal - 1].type not in ("ADDOP", "MULOP", "CARET"):
+        return None
+    sign, target = (
+        span_of(source, statement[equal - 1]),
+        span_of(source, statement[0]).to(span_of(source, statement[equal - 2])),
+    )
+    if sign.end != span_of(source, statement[equal]).start or at > equal:
+        return None
+    return (
+        f"`{sign.text}=` is not an operator",
+        f"write `{target.text} = {target.text} {sign.text} ...`",
+        sign.to(span_of(source, statement[equal])),
+    )
+
+
+def _word(source: Source, statement: list[Token], at: int) -> Reading:
+    """`lambda x: x`, `2 if c else 3`."""
+    for token in statement[: at + 1]:
+        if token in ("lambda", "if", "else") and token.type == "NAME":
+            return f"there is no `{token}`", instead(token), span_of(source, token)
+    return None
+
+
+_READERS = (_block, _word, _list, _slice, _tuple, _law, _shape, _comment, _optimizer, _compound)
 
 
 def _no_statement(source: Source, statement: list[Token], at: int) -> Diagnostic | None:

@@ -12,7 +12,13 @@ from dataclasses import dataclass
 from tp_compiler.diagnostics import Source, Span
 
 #: Names with a meaning of their own; nothing may be declared under them.
-RESERVED = {"E", "I", "T", "clt", "step"}
+RESERVED = {
+    "E": "`E[1](...)` averages over a copy",
+    "I": "`I` is the identity operator",
+    "T": "`W^T` is a transpose",
+    "clt": "`clt <v|x>` is a bracket",
+    "step": "`step` counts updates, and `step(x)` is a function",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from lark import Token
 
 from tp_compiler.diagnostics import Diagnostic, Diagnostics, Source, Span
+from tp_compiler.frontend.habits import SIGNS, STATEMENTS, attribute
 
 MAX_NESTING = 100
 
@@ -95,6 +96,7 @@ class Layout:
         self.found = found
         self.at = 0
         self.stack: list[_Open] = []
+        self.closed: _Open | None = None  # the bra or ket that was closed last
         self.out: list[Token] = []
         self.head = ""  # the keyword of the statement being read
         self.fresh = True  # at the start of a statement
@@ -200,6 +202,8 @@ class Layout:
             if (following in needs) if needs is not None else (following not in _BINDS):
                 self.head = kind
                 return Token.new_borrow_pos(kind, word, token)
+        if self.fresh and top in ("", "LBRACE") and word in STATEMENTS and following not in _BINDS:
+            raise self._error("NX031", f"there is no statement `{word}`", token, STATEMENTS[word])
         inner = INNER.get(self.head)
         if inner and word in inner and top in ("", "LBRACE") and self.out[-1].type in OPERAND_ENDS:
             kind, needs = inner[word]
@@ -266,6 +270,8 @@ class Layout:
             return
         if top.kind == "KET_OPEN":
             self._unclosed(top)
+        if self.out[-1].type in ("BRA_OPEN", "SEP") and top.bars < 2:
+            raise self._bare_names(token)
         top.bars += 1
         if top.bars == 1 and self._peek(1).type in _AFTER_BRA:
             self.stack.pop()
@@ -292,37 +298,34 @@ class Layout:
             )
         self._push(token, "BRA_OPEN")
 
+    def _bare_names(self, token: Token) -> _Malformed:
+        message = "a bracket contains a ket with bars of its own"
+        remedy = "inside a bracket write bare names: `<v|h>`, `<v|2 * h>`; in parentheses kets keep their bars"
+        return self._error("NX014", message, token, remedy)
+
     def _on_rangle(self, token: Token) -> None:
         if not self.stack or self.stack[-1].kind not in ("KET_OPEN", "BRA_OPEN"):
+            before = self.raw[self.at - 1] if self.at else token
+            doubled = before.type == "RANGLE" and before.end_pos == token.start_pos
+            if doubled and self.closed is not None and self.closed.bars != 1:
+                raise self._bare_names(token)
             raise self._error(
                 "NX016",
                 "`>` does not close a bra or ket",
                 token,
                 "use `step(a - b)`, `max` or `where(c, a, b)`; there are no comparison operators",
             )
-        self.stack.pop()
+        self.closed = self.stack.pop()
         self.out.append(Token.new_borrow_pos("CLOSE", str(token), token))
 
     def _on_stray(self, token: Token) -> None:
         char = str(token)
         shown = f"`{char}`" if char.isprintable() else f"character U+{ord(char):04X}"
-        remedy = {
-            '"': 'close the string with `"` on the same line',
-            "−": "write the ASCII minus `-`",
-            "%": "start comments with `#`",
-            "&": "use `*` for products",
-            "!": "use `1 - step(x)` for negation",
-            "×": "write `*`",
-            "·": "write `*`",
-            ".": "write `W^T`, `relu(...)`, `pi`; there are no attributes or modules",
-            "“": 'write the straight quote `"`',
-            "”": 'write the straight quote `"`',
-            "\u00a0": "write an ordinary space",
-            "（": "write `(`",
-            "）": "write `)`",
-            "?": "use `where(c, a, b)` to choose",
-            "\\": "continue a line with an open bracket, an operator or a comma",
-        }.get(char, "remove it")
+        remedy = SIGNS.get(char, "remove it")
+        if char == ".":
+            before = str(self.out[-1]) if self.out and self.out[-1].type == "NAME" else ""
+            following = self._peek(1)
+            remedy = attribute(before, str(following) if following.type == "NAME" else "") or remedy
         raise self._error("NX010", f"unexpected {shown}", token, remedy)
 
     # -- errors -----------------------------------------------------------------------------------------------
@@ -333,10 +336,12 @@ class Layout:
         names = {"KET_OPEN": "ket", "BRA_OPEN": "bra or bracket"}
         what = f"this {names[opened.kind]}" if opened.kind in names else f"`{opened.token}`"
         ends = {"KET_OPEN": "`>`", "BRA_OPEN": "`>` (or a lone bra with `|`)", "LPAR": "`)`", "LSQB": "`]`"}
-        compare = "; to compare, use `step(a - b)`" if opened.kind == "BRA_OPEN" else ""
-        raise self._error(
-            "NX011", f"{what} is never closed", opened.token, f"close it with {ends.get(opened.kind, '`}`')}{compare}"
-        )
+        also = {
+            "BRA_OPEN": "; to compare, use `step(a - b)`",
+            "KET_OPEN": "; write |c| as `abs(c)`, a norm as `sqrt(<x|x>)`",
+        }
+        remedy = f"close it with {ends.get(opened.kind, '`}`')}{also.get(opened.kind, '')}"
+        raise self._error("NX011", f"{what} is never closed", opened.token, remedy)
 
     def _require_closed(self) -> None:
         if self.stack:

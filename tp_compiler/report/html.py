@@ -7,7 +7,7 @@ from html import escape
 
 import numpy as np
 
-from tp_compiler.report.numbers import NumberTable, Written, axis_names, covariance_of, tables, write
+from tp_compiler.report.numbers import NumberTable, Written, axis_names, covariance_of, tables, titled, write
 from tp_compiler.report.text import footer
 from tp_compiler.results import Array, Estimate, Run
 
@@ -32,7 +32,8 @@ def _estimate(name: str, estimate: Estimate) -> Iterator[str]:
         shown = number(write(float(estimate.value), float(error)))
         yield f"<p><b>{escape(name)}</b> = {shown} <small>{notes}</small></p>"
     else:
-        yield f"<p><b>{escape(name)}</b>[{escape(', '.join(axes))}] <small>{notes}</small></p>"
+        brackets = escape(titled(name, axes).removeprefix(name))
+        yield f"<p><b>{escape(name)}</b>{brackets} <small>{notes}</small></p>"
         yield from _tables(axes, estimate.value, error)
     spread = covariance_of(estimate)
     if spread is not None:

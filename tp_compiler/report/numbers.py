@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -14,6 +15,13 @@ from tp_compiler.results import Array, Estimate
 _MAX_DIGITS = 15
 #: Digits of a number without error.
 _EXACT_DIGITS = 10
+
+
+def titled(name: str, axes: tuple[str, ...]) -> str:
+    """An output with its indices: `f[i]`; an output named by its text, `<h[i]>`, shows them already."""
+    shown = set(re.findall(r"\w+", name)) if not name.isidentifier() else set()
+    rest = [axis for axis in axes if axis not in shown]
+    return f"{name}[{', '.join(axes)}]" if rest else name
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tp_compiler.report.numbers import axis_names, labels
+from tp_compiler.report.numbers import axis_names, labels, titled
 from tp_compiler.results import Estimate, Run
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def _bars(panel: Axes, names: list[str], estimates: list[Estimate]) -> None:
 def _draw(figure: Figure, panel: Axes, name: str, estimate: Estimate) -> None:
     axes = axis_names(estimate)
     error = np.broadcast_to(estimate.stderr, estimate.value.shape)
-    panel.set_title(_literal(f"{name}[{', '.join(axes)}]"), fontsize=10)
+    panel.set_title(_literal(titled(name, axes)), fontsize=10)
     if "step" in axes or len(axes) == 1:
         _lines(panel, axes, estimate.value, error)
     else:

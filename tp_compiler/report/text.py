@@ -9,7 +9,7 @@ import numpy as np
 
 from tp_compiler._version import __version__
 from tp_compiler.diagnostics import Diagnostic, printable
-from tp_compiler.report.numbers import NumberTable, Written, axis_names, covariance_of, tables, write
+from tp_compiler.report.numbers import NumberTable, Written, axis_names, covariance_of, tables, titled, write
 from tp_compiler.results import Array, Estimate, Run
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def _estimate(name: str, estimate: Estimate) -> Iterator[str]:
     else:
         axes = axis_names(estimate)
         shape = " × ".join(map(str, estimate.value.shape))
-        yield f"{name}[{', '.join(axes)}]   {shape}   [{', '.join(notes)}]"
+        yield f"{titled(name, axes)}   {shape}   [{', '.join(notes)}]"
         if estimate.value.size == 0:
             yield "  (empty)"
         else:

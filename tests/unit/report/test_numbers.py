@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from tp_compiler.report.numbers import shorten, write
+from tp_compiler.report.numbers import shorten, titled, write
 
 
 @pytest.mark.parametrize(
@@ -37,3 +37,10 @@ def test_write(value: float, error: float, text: str) -> None:
 def test_shorten_keeps_both_ends() -> None:
     assert shorten(4, 4) == [0, 1, 2, 3]
     assert shorten(10, 5) == [0, 1, 2, None, 8, 9]
+
+
+def test_an_output_named_by_its_text_shows_its_indices_once() -> None:
+    assert titled("f", ("i", "j")) == "f[i, j]"
+    assert titled("<h[i]>", ("i",)) == "<h[i]>"
+    assert titled("<h[tok[i]]>", ("step", "i")) == "<h[tok[i]]>[step, i]"
+    assert titled("i", ("i",)) == "i[i]"
