@@ -51,7 +51,7 @@ TAIL = """
 | `tests/consistency/` | limits against closed forms, quadrature and finite networks |
 | `tests/test_suite.py` | no test depends on the load of the machine |
 | `tests/examples/` | every example checks and runs; `slow` also verifies them |
-| `docs/` | [language](language.md), [mathematics](mathematics.md), [design](design.md), [reliability](reliability.md), and this page |
+| `docs/` | [language](language.md), [results](results.md), [mathematics](mathematics.md), [design](design.md) and others, and this page |
 """
 
 

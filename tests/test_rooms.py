@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "tp_compiler"
 
 #: room -> (rooms it may import, packages from outside it may import)
 RULES: dict[str, tuple[set[str], set[str]]] = {
-    "diagnostics": (set(), set()),
+    "diagnostics": ({"pages"}, set()),
     "_version": (set(), set()),
     "process": (set(), set()),
     "tex": (set(), set()),
@@ -23,7 +23,7 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "signatures": (set(), set()),
     "shapes": (set(), set()),
     "results": ({"diagnostics", "pages"}, {"numpy"}),
-    "ir": ({"diagnostics"}, set()),
+    "ir": ({"diagnostics", "pages"}, set()),
     "transform": ({"ir", "diagnostics", "process"}, set()),
     "frontend": ({"diagnostics"}, {"lark"}),
     "check": ({"frontend", "ir", "transform", "diagnostics", "process"}, {"numpy"}),
@@ -33,7 +33,7 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
         {"ir", "transform", "diagnostics", "results", "process", "shapes", "signatures", "_version"},
         {"numpy", "scipy", "sympy", "threadpoolctl", "numba"},
     ),
-    "finite": ({"ir", "diagnostics", "results", "shapes"}, {"numpy", "scipy"}),
+    "finite": ({"ir", "diagnostics", "pages", "results", "shapes"}, {"numpy", "scipy"}),
     "scale": ({"ir", "transform", "diagnostics", "pages"}, set()),
     "expand": ({"frontend", "ir", "transform", "diagnostics"}, set()),
     "report": (

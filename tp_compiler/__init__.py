@@ -8,6 +8,7 @@ from tp_compiler._version import __version__ as __version__
 from tp_compiler.api import check as check
 from tp_compiler.api import compile as compile
 from tp_compiler.api import derive as derive
+from tp_compiler.api import equations as equations
 from tp_compiler.api import expand as expand
 from tp_compiler.api import format as format
 from tp_compiler.api import limit as limit

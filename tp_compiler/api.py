@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 # The rooms whose names functions below have: loaded before those, so that no later import puts a room in their place.
 import tp_compiler.check
+import tp_compiler.equations
 import tp_compiler.expand
 import tp_compiler.scale  # noqa: F401
 from tp_compiler import driver
@@ -28,7 +29,7 @@ from tp_compiler.ir.program import Program
 from tp_compiler.signatures import LimitOptions, SimulateOptions
 
 if TYPE_CHECKING:
-    from tp_compiler.equations import System
+    from tp_compiler.equations.system import System
     from tp_compiler.finite.converge import Verification
     from tp_compiler.frontend.syntax import File
     from tp_compiler.results import Run
@@ -114,7 +115,7 @@ def compile(
     return driver.compile(_source(program, allow_outside), settings=settings)
 
 
-def derive(
+def equations(
     program: ProgramLike,
     *,
     settings: Mapping[str, float] | None = None,
@@ -128,6 +129,10 @@ def derive(
     print.
     """
     return driver.equations(compile(program, settings, allow_outside=allow_outside), simplify=simplify)
+
+
+#: The name of `equations` in earlier versions.
+derive = equations
 
 
 def scale(

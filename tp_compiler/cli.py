@@ -233,7 +233,7 @@ def _settled(code: int, run: Run) -> int:
 def _verify(args: Namespace) -> int:
     _prepare(args)
     from tp_compiler import driver
-    from tp_compiler.report import json, plots, text
+    from tp_compiler.report import json, plots
 
     program = _compile(args)
     terminal.print_diagnostics(program.warnings)
@@ -247,7 +247,7 @@ def _verify(args: Namespace) -> int:
     if args.json:
         _print_json(json.verification_document(outcome, program.source.name))
     else:
-        terminal.show(text.verification_text(outcome))
+        terminal.show(str(outcome))
     return code
 
 

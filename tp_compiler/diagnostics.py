@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeVar
 
+from tp_compiler.pages import Shown
+
 Result = TypeVar("Result")
 
 
@@ -140,12 +142,18 @@ def _window(line: str, at: int, width: int = 160) -> tuple[str, int, int]:
     return shown + ellipsis, start, len(ellipsis)
 
 
-class ProgramError(Exception):
+class ProgramError(Exception, Shown):
     """The program has errors; `diagnostics` lists them all."""
 
     def __init__(self, diagnostics: Iterable[Diagnostic]):
         self.diagnostics = list(diagnostics)
         super().__init__("\n\n".join(d.render() for d in self.diagnostics))
+
+    _repr_pretty_ = Shown._repr_pretty_  # IPython has one for exceptions in general
+
+    def _render_traceback_(self) -> list[str]:
+        """The lines that notebooks show instead of a traceback: the mistakes of the program are not in Python code."""
+        return str(self).split("\n")
 
 
 def error(code: str, message: str, span: Span, remedy: str = "") -> ProgramError:

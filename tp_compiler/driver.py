@@ -19,7 +19,7 @@ from tp_compiler.ir.program import Program
 from tp_compiler.signatures import LimitOptions, Progress
 
 if TYPE_CHECKING:
-    from tp_compiler.equations import System
+    from tp_compiler.equations.system import System
     from tp_compiler.finite.converge import Verification
     from tp_compiler.frontend.syntax import File
     from tp_compiler.results import Run
@@ -209,7 +209,7 @@ def show(source: Source, *, stage: str, settings: Mapping[str, float] | None = N
 
 def equations(program: Program, *, simplify: bool = True) -> System:
     """The limit equations of a program; see `equations.derive`."""
-    from tp_compiler.equations import derive
+    from tp_compiler.equations.derive import derive
     from tp_compiler.evaluate.exact.symbolic import closed_form
 
     if program.loop is not None and program.loop.times:

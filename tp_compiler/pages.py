@@ -1,7 +1,7 @@
 """Which function prints which record in which format: one row for each pair.
 
-Records (a `Run`, a `System`, a `Scaling`) print themselves by asking here, so that they know nothing of the room that
-writes pages; and no page is imported before it is asked for.
+Records (a `Run`, a `System`, a `Scaling`) print themselves by asking here (`Shown`), so that they know nothing of the room
+that writes pages; and no page is imported before it is asked for.
 """
 
 from __future__ import annotations
@@ -24,13 +24,34 @@ PAGES: dict[str, dict[str, str]] = {
         "text": "system_pages:unicode",
         "latex": "system_pages:latex",
         "markdown": "system_pages:markdown",
-        "html": "system_pages:html",
+        # No HTML: JupyterLab would prefer it to typeset equations.
         "notebook": "system_pages:notebook",
     },
+    "Equation": {
+        "text": "system_pages:equation_text",
+        "notebook": "system_pages:equation_notebook",
+    },
     "Scaling": {
-        "text": "scaling_text:page",
+        "text": "scaling_pages:page",
+        "html": "scaling_pages:html",
+        "latex": "scaling_pages:latex",
         "torch": "scaling_torch:emit",
         "plot": "scaling_plot:plot",
+    },
+    "Verification": {
+        "text": "verification_pages:text",
+        "html": "verification_pages:html",
+        "latex": "verification_pages:latex",
+    },
+    "Compiled": {
+        "text": "program_pages:program_text",
+        "html": "program_pages:program_html",
+        "latex": "program_pages:program_latex",
+    },
+    "ProgramError": {
+        "text": "program_pages:error_text",
+        "html": "program_pages:error_html",
+        "latex": "program_pages:error_latex",
     },
 }
 
@@ -43,3 +64,32 @@ def written(record: Any, form: str, *args: Any) -> Any:
     """A record as a page in one of its forms."""
     module, function = PAGES[type(record).__name__][form].split(":")
     return getattr(import_module(f"tp_compiler.report.{module}"), function)(record, *args)
+
+
+class Shown:
+    """The faces of a record, in terminals and notebooks: its rows in PAGES as text, HTML and LaTeX.
+
+    `_brief` is the record on one line. `__repr__` is defined here alone: IPython prefers that of a subclass to the page.
+    """
+
+    def _brief(self) -> str:
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        return f"<{self._brief()}>"
+
+    def __str__(self) -> str:
+        return str(written(self, "text"))
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """For terminals with IPython."""
+        printer.text(str(self))
+
+    def _repr_html_(self) -> str | None:
+        return self._face("html")
+
+    def _repr_latex_(self) -> str | None:
+        return self._face("notebook") or self._face("latex")
+
+    def _face(self, form: str) -> str | None:
+        return str(written(self, form)) if form in PAGES[type(self).__name__] else None

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tp_compiler.diagnostics import Diagnostic
-from tp_compiler.pages import written
+from tp_compiler.pages import Shown
 
 Array = NDArray[np.float64]
 
@@ -40,8 +40,8 @@ class Estimate:
     note: str = ""
 
 
-@dataclass(frozen=True, eq=False)
-class Run:
+@dataclass(frozen=True, eq=False, repr=False)
+class Run(Shown):
     """The result of `limit` or `simulate`: estimates by output name, in source order, and what could not be had.
 
     Indexing gives the array: `run["f"]`. `failed` holds, for each output without a value, the diagnostic.
@@ -64,19 +64,10 @@ class Run:
     def __iter__(self) -> Iterator[str]:
         return iter(self.outputs)
 
-    def __str__(self) -> str:
-        return str(written(self, "text"))
-
-    def __repr__(self) -> str:
+    def _brief(self) -> str:
         outputs = ", ".join(self.outputs) or "no outputs"
         failed = f"; failed: {', '.join(self.failed)}" if self.failed else ""
-        return f"<Run {self.command} {self.program}: {outputs}{failed}>"
-
-    def _repr_html_(self) -> str:
-        return str(written(self, "html"))
-
-    def _repr_latex_(self) -> str:
-        return str(written(self, "notebook"))
+        return f"Run {self.command} {self.program}: {outputs}{failed}"
 
 
 def settled(run: Run) -> Run:

@@ -1,8 +1,4 @@
-"""The infinite-width limit of a program as equations, in bra-ket notation; symbolic, never evaluated here."""
+"""The infinite-width limit of a program as equations, in bra-ket notation; symbolic, never evaluated here.
 
-from __future__ import annotations
-
-from tp_compiler.equations.derive import derive as derive
-from tp_compiler.equations.formulas import Gaussian as Gaussian
-from tp_compiler.equations.system import Equation as Equation
-from tp_compiler.equations.system import System as System
+Nothing is imported here: `tp_compiler.equations` is also a function, so that the room is loaded with the package.
+"""

@@ -10,7 +10,7 @@ from typing import Any
 import sympy as sp
 
 from tp_compiler.equations.terms import Expectation, Expr, Hat, Learned, Named, Scalar, reindex
-from tp_compiler.pages import written
+from tp_compiler.pages import Shown, written
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,8 @@ class DotTerm:
         return sp.Sum(value, (self.steps[0], 0, self.steps[1])) if self.steps else value
 
 
-@dataclass(frozen=True)
-class Equation:
+@dataclass(frozen=True, repr=False)
+class Equation(Shown):
     """`symbol` = `expression`.
 
     `kind`: initial (|u> ~ N(mean, covariance)), product (hat + dot), ket (entrywise), scalar, clt (jointly Gaussian,
@@ -102,6 +102,9 @@ class Equation:
     keep: Expr = sp.S.One
     learned: Expr | None = None
     update: Learned | None = None
+
+    def _brief(self) -> str:
+        return f"Equation of {self.name}"
 
     @property
     def name(self) -> str:
@@ -163,7 +166,7 @@ class TrainingClock:
 
 
 @dataclass(frozen=True, repr=False)
-class System:
+class System(Shown):
     """The limit equations of a program. `system["h2"]` is an equation; "|x>" is the ket x if there is also a scalar x, and
     "<x|y>" the statement about a bracket. `clock` is None if nothing is trained.
 
@@ -231,11 +234,6 @@ class System:
         """Markdown with one displayed formula an equation."""
         return str(written(self, "markdown"))
 
-    def __str__(self) -> str:
-        return self.unicode()
-
-    def _repr_latex_(self) -> str:
-        return str(written(self, "notebook"))
-
-    def _repr_html_(self) -> str:
-        return str(written(self, "html"))
+    def _brief(self) -> str:
+        outputs = ", ".join(e.name for e in self.outputs)
+        return f"System of {len(self)} equations{': ' if outputs else ''}{outputs}"

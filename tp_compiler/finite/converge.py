@@ -19,6 +19,7 @@ from tp_compiler.finite.array_types import Mask, Values
 from tp_compiler.finite.moments import covariances
 from tp_compiler.finite.scores import Scores, score, two_sided_normal
 from tp_compiler.finite.slopes import Slope, fitted_slope
+from tp_compiler.pages import Shown
 
 SLOPES = (-0.8, -0.3)
 _CONSTANT = 1e-9
@@ -69,14 +70,18 @@ class OutputCheck:
     reason: str = ""
 
 
-@dataclass(frozen=True)
-class Verification:
+@dataclass(frozen=True, repr=False)
+class Verification(Shown):
     """All checks; `level` is the probability that correct limits fail the z-test anywhere."""
 
     checks: tuple[OutputCheck, ...]
     level: float
     figures: int
     passed: bool
+
+    def _brief(self) -> str:
+        outputs = ", ".join(f"{check.name} {'passed' if check.passed else 'FAILED'}" for check in self.checks)
+        return f"Verification {'passed' if self.passed else 'FAILED'}: {outputs or 'nothing was compared'}"
 
 
 @np.errstate(all="ignore")

@@ -18,6 +18,7 @@ from tp_compiler.ir.operators import Applied
 from tp_compiler.ir.program import Output, Program
 from tp_compiler.ir.rules import OnEntries, OnLayers, OnOperators
 from tp_compiler.ir.types import Axis, Index, Width
+from tp_compiler.pages import Shown
 
 #: A part of a family: its positions, None where an index runs.
 Member = tuple[int | None, ...]
@@ -270,10 +271,14 @@ class Model:
     warnings: tuple[Diagnostic, ...] = ()
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Compiled(Program):
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class Compiled(Shown, Program):
     """The program of the limit; `finite` is that of networks of finite width, which may differ: in the neural
     tangent limit, and where powers of n are relative to natural units."""
 
     network: Network
     finite: Program
+
+    def _brief(self) -> str:
+        outputs = ", ".join(o.name for o in self.outputs) or "no outputs"
+        return f"Program {self.source.name}: {outputs}"

@@ -30,6 +30,21 @@ _ESCAPES = {
     "⟩": r"\textgreater{}",
 }
 
+#: Signs of sentences, in math mode.
+_SIGNS = {
+    "Θ": r"\Theta",
+    "√": r"\surd",
+    "·": r"\cdot",
+    "∞": r"\infty",
+    "→": r"\to",
+    "×": r"\times",
+    "≥": r"\ge",
+    "≤": r"\le",
+    "−": "-",
+    "…": r"\ldots",
+    "²": "^2",
+}
+
 
 def run_latex(run: Run) -> str:
     """Displayed equations, one per output (per table, for more than two axes); failed outputs as comments."""
@@ -95,3 +110,8 @@ def _subscript(index: str) -> str:
 def escape(text: str) -> str:
     """Text escaped for LaTeX."""
     return "".join(_ESCAPES.get(char, char) for char in printable(text))
+
+
+def prose(text: str) -> str:
+    """A sentence escaped for LaTeX, with letters and signs that fonts of text may lack in math mode."""
+    return "".join(c if c.isascii() else f"${_SIGNS.get(c) or spelled(c)}$" for c in escape(text))

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
+from tp_compiler.report.blocks import grid
 from tp_compiler.scale.abcd import Layer
 from tp_compiler.scale.numbers import order, power
 from tp_compiler.scale.raw import Raw
@@ -37,13 +38,13 @@ def classification_table(found: Classification, layers: Sequence[Layer] | None =
     return "\n".join(lines)
 
 
-def raw_figures(
+def figure_cells(
     rows: Mapping[str, Raw],
     constants: Mapping[str, Mapping[str, float]] | None = None,
     outputs: Mapping[str, Fraction] | None = None,
-) -> str:
-    """Parameters by name, one figure a column. `constants`: factors of figures; `outputs`: multipliers of the brackets that
-    tied parameters read."""
+) -> list[list[str]]:
+    """Parameters by name, one figure a column, after a row of headings. `constants`: factors of figures; `outputs`:
+    multipliers of the brackets that tied parameters read."""
     factors, tied = constants or {}, outputs or {}
     held = dict.fromkeys(name for row in rows.values() for name in row.figures)
     figures = [name for name in held if name != "multiplier"] + ["multiplier"]
@@ -53,7 +54,7 @@ def raw_figures(
         values = row.figures | ({"output_multiplier": tied[name]} if name in tied else {})
         cells = [_figure(values[f], factors.get(name, {}).get(f, 1)) if f in values else "" for f in head[3:]]
         body.append([name, row.kind.value, row.optimizer, *cells])
-    return grid([head, *body])
+    return [head, *body]
 
 
 def _figure(exponent: Fraction, factor: float) -> str:
@@ -66,10 +67,4 @@ def _figure(exponent: Fraction, factor: float) -> str:
 def raw_table(rows: Mapping[str, Raw]) -> str:
     """The same, and the reasons."""
     reasons = [f"{name}, {figure}: {why}." for name, row in rows.items() for figure, why in row.reasons.items()]
-    return "\n".join([raw_figures(rows), "", *reasons])
-
-
-def grid(rows: Sequence[Sequence[str]]) -> str:
-    """Columns of equal width."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join("  ".join(x.ljust(w) for x, w in zip(row, widths, strict=True)).rstrip() for row in rows)
+    return "\n".join([grid(figure_cells(rows)), "", *reasons])

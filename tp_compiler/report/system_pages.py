@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-import html as _html
+import re
 from typing import Any
 
 import sympy as sp
@@ -243,8 +243,12 @@ def latex(system: System) -> str:
 
 
 def notebook(system: System) -> str:
-    """For MathJax in notebooks."""
-    return "$$\\begin{aligned}\n" + _rows(_statements(system, _SCREEN), r" \\") + "\n\\end{aligned}$$"
+    """For MathJax in notebooks: sentences with formulas, and one displayed formula."""
+    found = [(n.in_front, re.sub(r"\\texttt{(\w+)}", r"\1", n.tex)) for n in notes.needed(system)]
+    front, behind = [tex for before, tex in found if before], [tex for before, tex in found if not before]
+    body = _rows(_statements(system, _SCREEN), r" \\")
+    display = f"$$\\begin{{aligned}}\n{body}\n\\end{{aligned}}$$"
+    return "\n\n".join([*front, display, *behind, *(f"{r}." for r in system.remarks)])
 
 
 def markdown(system: System) -> str:
@@ -254,6 +258,14 @@ def markdown(system: System) -> str:
     return "\n".join([*out, *(f"*{n.tex}*\n" for n in notes.needed(system)), *(f"*{r}.*\n" for r in system.remarks)])
 
 
-def html(system: System) -> str:
-    """The text form, escaped."""
-    return f"<pre>{_html.escape(unicode(system))}</pre>"
+def _alone(equation: Equation) -> System:
+    return System((equation,), ())
+
+
+def equation_text(equation: Equation) -> str:
+    """The statements about one equation."""
+    return unicode(_alone(equation)).strip("\n")
+
+
+def equation_notebook(equation: Equation) -> str:
+    return notebook(_alone(equation))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,9 +10,6 @@ from tp_compiler._version import __version__
 from tp_compiler.diagnostics import Diagnostic, printable
 from tp_compiler.report.numbers import NumberTable, Written, axis_names, covariance_of, tables, titled, write
 from tp_compiler.results import Array, Estimate, Run
-
-if TYPE_CHECKING:
-    from tp_compiler.finite.converge import OutputCheck, Verification
 
 #: The names of settings in the footer, in this order; settings not listed follow under their own name.
 _SETTING_NAMES = {
@@ -111,32 +107,3 @@ def footer(run: Run) -> str:
     other = [(key, value) for key, value in run.settings.items() if key not in _SETTING_NAMES]
     parts = [f"{label} {value}" for label, value in [*known, *other] if value is not None]
     return " · ".join([*parts, f"{run.seconds:.2f} s", f"tpc {__version__}"])
-
-
-def verification_text(verification: Verification) -> str:
-    """One line per output: the largest |z| by width, and with the bias b/n removed; the slope; whether it passed."""
-    checks = verification.checks
-    widths = checks[0].widths if checks else ()
-    head = ["output", *(f"|z| (n = {n})" for n in widths), "corrected", "allowed", "slope", ""]
-    lines = [head, *(_check(check) for check in checks)]
-    column = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
-    body = ["  ".join(_aligned(line, column)).rstrip() for line in lines]
-    reasons = [f"{check.name}: {check.reason}" for check in checks if check.reason]
-    verdict = "pass" if verification.passed else "FAIL" if checks else "nothing was compared"
-    return "\n".join([*body, *reasons, f"verify: {verdict}   (tpc {__version__})"])
-
-
-def _aligned(line: list[str], widths: list[int]) -> Iterator[str]:
-    for k, (cell, width) in enumerate(zip(line, widths, strict=True)):
-        yield cell.ljust(width) if k == 0 else cell.rjust(width)
-
-
-def _check(check: OutputCheck) -> list[str]:
-    slope = "-"
-    if check.slope is not None and np.isfinite(check.slope):
-        slope = f"{check.slope:.2f}"
-        if check.slope_interval is not None:
-            low, high = check.slope_interval
-            slope += f" [{low:.2f}, {high:.2f}]"
-    scores = [f"{z:.2f}" if np.isfinite(z) else "-" for z in (*check.z, check.z_corrected)]
-    return [check.name, *scores, f"{check.threshold:.2f}", slope, "pass" if check.passed else "FAIL"]

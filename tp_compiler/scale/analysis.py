@@ -30,13 +30,24 @@ Parts = dict[Leaf, dict[Member, Size]]
 
 
 @dataclass(frozen=True)
+class ScalingProblem:
+    """What goes wrong with a quantity: `|x> freezes: it moves by Θ(n^(-1))`."""
+
+    name: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.what}"
+
+
+@dataclass(frozen=True)
 class Architecture(Verdict):
     """The class of a program, and the sizes that it rests on."""
 
     conditions: tuple[Condition, ...]
     r: Fraction
     updates: dict[str, Order]  #: parameter: its update moves the quantities it acts on by n^this
-    problems: tuple[str, ...]  #: quantities that blow up or do not move, with the power
+    problems: tuple[ScalingProblem, ...]  #: quantities that blow up or do not move, with the power
     notes: tuple[str, ...] = ()  #: parameters that do not learn because members of a family start equal
 
 
@@ -270,7 +281,7 @@ class Analysis:
         r = f"r = {-Fraction(fastest)}: " if fastest != NOTHING else ""
         return Condition(Question.FEATURES, "[TP IVb 2.8]", fastest == 0, r + text)
 
-    def _problems(self, initial: NodeSizes, sizes: NodeSizes, still: set[ir.Node]) -> list[str]:
+    def _problems(self, initial: NodeSizes, sizes: NodeSizes, still: set[ir.Node]) -> list[ScalingProblem]:
         """The first node of each name that is not Θ(1), or that does not move by Θ(1); `still`: those that never move."""
         found: dict[str, str] = {}
         off = self._off(initial)
@@ -281,12 +292,12 @@ class Analysis:
                 continue
             if off(node):
                 start, natural = initial.of[node].start, self.natural.of[node].start
-                found[name] = f"{name} is {_order(start)} at initialisation, not {_order(natural)}"
-            elif size.moves > 0 and not found.get(name, "").startswith(f"{name} blows up"):
-                found[name] = f"{name} blows up: it{self._moves(node, size).removeprefix(name)}"
+                found[name] = f"is {_order(start)} at initialisation, not {_order(natural)}"
+            elif size.moves > 0 and not found.get(name, "").startswith("blows up"):
+                found[name] = f"blows up: it{self._moves(node, size).removeprefix(name)}"
             elif (NOTHING < size.moves < 0 or node in still) and name not in found:
-                found[name] = f"{name} freezes: it{self._moves(node, size).removeprefix(name)}"
-        return list(found.values())
+                found[name] = f"freezes: it{self._moves(node, size).removeprefix(name)}"
+        return [ScalingProblem(name, what) for name, what in found.items()]
 
 
 def _parts(sizes: Iterable[tuple[NetworkParameter, Size]]) -> Parts:

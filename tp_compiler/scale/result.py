@@ -11,7 +11,7 @@ from typing import Any
 
 from tp_compiler.diagnostics import Diagnostic
 from tp_compiler.ir.model import Network
-from tp_compiler.pages import written
+from tp_compiler.pages import Shown, written
 from tp_compiler.scale.analysis import Analysis, Architecture
 from tp_compiler.scale.constants import constants
 from tp_compiler.scale.equivalents import equivalents
@@ -48,7 +48,7 @@ class Table:
         return {name: row.raw for name, row in self.rows.items()}
 
 
-class Scaling:
+class Scaling(Shown):
     """The width exponents of a program. `scaling["W"]["lr"]` is a Fraction; `print(scaling)` is the whole answer."""
 
     def __init__(self, network: Network, optimizer: str | None = None):
@@ -146,7 +146,8 @@ class Scaling:
         if len(self.tables) > 1:
             document["tables"] = {name: table.as_json() for name, table in self.tables.items()}
         document["compared"] = {
-            name: table.as_json() | {"problems": list(table.verdict.problems)} for name, table in self.compared.items()
+            name: table.as_json() | {"problems": [*map(str, table.verdict.problems)]}
+            for name, table in self.compared.items()
         }
         return document
 
@@ -161,8 +162,9 @@ class Scaling:
         """The stable region, its operator facet and its feature-learning vertex, with this program in it."""
         written(self, "plot", path)
 
-    def __str__(self) -> str:
-        return self.text()
+    def _brief(self) -> str:
+        verdict = self.verdict
+        return f"Scaling {self.network.source.name}: {verdict.regime.value}, r = {verdict.r}; {', '.join(self.keys)}"
 
 
 def _power(scaling: Scaling, name: str) -> str:

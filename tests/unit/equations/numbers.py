@@ -16,8 +16,9 @@ import sympy as sp
 from scipy import special
 
 import tp_compiler as tpc
-from tp_compiler.equations import System, terms
+from tp_compiler.equations import terms
 from tp_compiler.equations.functions import name_of
+from tp_compiler.equations.system import System
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.program import Program
 from tp_compiler.ir.walk import reachable

@@ -19,7 +19,8 @@ from scipy.stats import qmc
 
 from tests.unit.equations import matrices
 from tests.unit.equations.tape import Var, applied, derivatives, detached, power, valued
-from tp_compiler.equations import System, terms
+from tp_compiler.equations import terms
+from tp_compiler.equations.system import System
 
 #: Coordinates from one Sobol sequence; later ones are pseudo-random.
 _COORDINATES = 256

@@ -12,7 +12,9 @@ import sympy as sp
 import tp_compiler as tpc
 from tests.unit.equations.numbers import Grid, compiled
 from tests.unit.equations.programs import NTK, RNN_NTK
-from tp_compiler.equations import System, derive, terms
+from tp_compiler.equations import terms
+from tp_compiler.equations.derive import derive
+from tp_compiler.equations.system import System
 from tp_compiler.equations.terms import Expectation, Ket, Stein
 
 RESNET = """

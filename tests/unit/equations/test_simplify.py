@@ -10,8 +10,7 @@ import sympy as sp
 
 from tests.unit.equations.numbers import Grid, compiled
 from tests.unit.equations.programs import PROGRAMS
-from tp_compiler.equations import derive
-from tp_compiler.equations.derive import _Derivation
+from tp_compiler.equations.derive import _Derivation, derive
 from tp_compiler.equations.overlaps import Meeting
 from tp_compiler.equations.simplify import RULES, simplify
 from tp_compiler.equations.terms import Expectation, Expr, Ket

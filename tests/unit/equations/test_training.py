@@ -11,7 +11,8 @@ import sympy as sp
 import tp_compiler as tpc
 from tests.unit.equations.programs import ADAM, DETAILS, JUMPING, MOMENTUM, SHARED
 from tests.unit.equations.reading import Reading
-from tp_compiler.equations import System, derive
+from tp_compiler.equations.derive import derive
+from tp_compiler.equations.system import System
 from tp_compiler.equations.terms import Entry, Expectation, Hat, Partial, Scalar
 
 

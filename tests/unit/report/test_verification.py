@@ -8,11 +8,10 @@ import math
 
 from tp_compiler.finite.converge import Verification
 from tp_compiler.report import json
-from tp_compiler.report.text import verification_text
 
 
 def test_text(verification: Verification) -> None:
-    lines = verification_text(verification).splitlines()
+    lines = str(verification).splitlines()
     assert lines[0].split("  ")[0] == "output" and "|z| (n = 1024)" in lines[0]
     assert lines[1].startswith("nngp") and lines[1].endswith("-0.50 [-0.60, -0.40]  pass")
     assert lines[2].endswith("FAIL") and "f: it deviates" in lines

@@ -1,0 +1,180 @@
+"""The result of `tpc scale` as text, HTML and LaTeX: parameters that have the same figures and reasons are one row."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from fractions import Fraction
+from typing import TypeVar
+
+from tp_compiler.report import blocks
+from tp_compiler.report.blocks import Block, Grid, Heading, Lines
+from tp_compiler.report.scaling_tables import figure_cells
+from tp_compiler.scale.numbers import order, power
+from tp_compiler.scale.raw import Raw
+from tp_compiler.scale.result import Scaling, Table, moves
+from tp_compiler.scale.verdict import Question
+
+#: How the reasons of raw.py call the weight.
+WEIGHT = r"\bW\b"
+#: A list of names is broken into lines of this width.
+_NAMES = 32
+#: What is said of one quantity, and of several.
+_PLURALS = (
+    ("blows up: it moves", "blow up: they move"),
+    ("freezes: it moves", "freeze: they move"),
+    ("freezes: it does", "freeze: they do"),
+    ("is Θ", "are Θ"),
+)
+
+Key = TypeVar("Key", bound=Hashable)
+
+
+def page(scaling: Scaling, equivalent: bool = False) -> str:
+    """Tables with reasons, the class with its reasons, other parametrizations, equivalent tables."""
+    return blocks.text(_blocks(scaling, equivalent))
+
+
+def html(scaling: Scaling) -> str:
+    """The same for notebooks."""
+    return blocks.html(_blocks(scaling, False))
+
+
+def latex(scaling: Scaling) -> str:
+    """The same for a LaTeX document."""
+    return blocks.tex(_blocks(scaling, False))
+
+
+def _blocks(scaling: Scaling, equivalent: bool) -> Iterator[Block]:
+    yield Heading(f"{scaling.network.source.name}: parametrization {scaling.main.parametrization}", main=True)
+    for name, table in scaling.tables.items():
+        yield Heading(f"-- {name} --") if len(scaling.tables) > 1 else Lines((), apart=True)
+        yield from _parameters(table, described=True)
+        yield from _reasons(table)
+        yield from _class(table)
+    if equivalent:
+        for title, rows in scaling.equivalent().items():
+            yield Heading(f"equivalent: {title}")
+            yield _figures(dict(rows))
+    for name, table in scaling.compared.items():
+        yield Heading(f"{name}: {table.verdict.regime.value}, r = {table.verdict.r}; {_answers(table)}")
+        if name == "standard":
+            yield Lines(("all hyperparameters constant, 1/√fan-in at initialisation",), inset=True)
+        yield from _parameters(table, described=False)
+        yield Lines([*_problems(table), *table.verdict.notes], inset=True)
+
+
+# -- figures ---------------------------------------------------------------------------------------------------------
+def _parameters(table: Table, described: bool) -> Iterator[Block]:
+    """The figures, and, if `described`, the role of each parameter and the effect of its updates."""
+    outputs = {name: row.output for name, row in table.rows.items() if row.output is not None}
+    more = {name: (row.parameter.role, _moved(table, name)) for name, row in table.rows.items()}
+    yield _figures(table.raw, table.constants, outputs, more if described else None)
+    if described and any(table.constants.values()):
+        yield Lines(("factors are width ratios and initial standard deviations",))
+
+
+def _moved(table: Table, name: str) -> str:
+    moved = moves(table.rows[name], table)
+    return "nothing" if moved is None else order(moved)
+
+
+def _figures(
+    rows: Mapping[str, Raw],
+    constants: Mapping[str, Mapping[str, float]] | None = None,
+    outputs: Mapping[str, Fraction] | None = None,
+    more: Mapping[str, tuple[str, str]] | None = None,
+) -> Grid:
+    head, *body = figure_cells(rows, constants, outputs)
+    cells = {name: (*row, *(more[name] if more else ())) for name, *row in body}
+    names = ["parameters", *head[1:], *(["is", "its update moves its output by"] if more else [])]
+    return Grid([names, *(line for same, row in _together(cells.items()) for line in _row(same, row))])
+
+
+def _row(names: list[str], cells: tuple[str, ...]) -> Iterator[list[str]]:
+    """A row; its names may need more than one line."""
+    first, *others = _broken(names)
+    yield [first, *cells]
+    yield from ([other, *("" for _ in cells)] for other in others)
+
+
+def _broken(names: list[str]) -> list[str]:
+    lines = [""]
+    for k, name in enumerate(names):
+        piece = name + "," * (k < len(names) - 1)
+        if lines[-1] and len(lines[-1]) + 1 + len(piece) > _NAMES:
+            lines.append(piece)
+        else:
+            lines[-1] = f"{lines[-1]} {piece}".strip()
+    return lines
+
+
+def _together(pairs: Iterable[tuple[str, Key]]) -> list[tuple[list[str], Key]]:
+    """Names by what they share, in the order of the first of each group."""
+    found: dict[Key, list[str]] = {}
+    for name, key in pairs:
+        found.setdefault(key, []).append(name)
+    return [(names, key) for key, names in found.items()]
+
+
+# -- sentences -------------------------------------------------------------------------------------------------------
+def _reasons(table: Table) -> Iterator[Block]:
+    """Why each figure is what it is, once for all parameters with the same reason."""
+    given = [
+        (name, (figure, why))
+        for name, raw in table.raw.items()
+        for figure, why in raw.reasons.items()
+        if figure != "multiplier" or raw["multiplier"] != 0
+    ]
+    figures = list(dict.fromkeys(figure for _, (figure, _) in given))
+    groups = sorted(_together(given), key=lambda group: figures.index(group[1][0]))
+    yield Lines([_reason(names, *key) for names, key in groups], apart=True)
+    yield Lines(
+        [
+            f"{name}: {row.parameter.role}; multiply the sums of the brackets it reads out by {power(row.output)}."
+            for name, row in table.rows.items()
+            if row.output is not None
+        ]
+    )
+
+
+def _reason(names: list[str], figure: str, why: str) -> str:
+    """One sentence; of several weights it speaks as of one, W."""
+    return f"{', '.join(names)}, {figure}: {re.sub(WEIGHT, names[0], why) if len(names) == 1 else why}."
+
+
+def _class(table: Table) -> Iterator[Block]:
+    verdict = table.verdict
+    failing = [
+        f"{question.value}: {condition}"
+        for question, answer in _questions(table).items()
+        if answer is False
+        for condition in verdict.deciding(question)
+    ]
+    yield Lines((_answers(table),))
+    yield Lines(failing, inset=True)
+    yield Lines((f"class: {verdict.regime.value}, r = {verdict.r}",))
+    yield Lines((verdict.reason,), inset=True)
+    yield Lines(verdict.notes)
+
+
+def _questions(table: Table) -> dict[Question, bool | None]:
+    verdict = table.verdict
+    return {
+        Question.INIT: verdict.stable_at_init,
+        Question.FAITHFUL: verdict.faithful,
+        Question.STABLE: verdict.stable,
+        Question.NONTRIVIAL: verdict.nontrivial,
+    }
+
+
+def _answers(table: Table) -> str:
+    words = {True: "yes", False: "no", None: "-"}
+    return ", ".join(f"{question.value}: {words[answer]}" for question, answer in _questions(table).items())
+
+
+def _problems(table: Table) -> Iterator[str]:
+    for names, what in _together((problem.name, problem.what) for problem in table.verdict.problems):
+        for one, several in _PLURALS if len(names) > 1 else ():
+            what = what.replace(one, several, 1) if what.startswith(one) else what
+        yield f"{', '.join(names)} {what}"
