@@ -18,6 +18,7 @@ from scipy.interpolate import BarycentricInterpolator
 
 import tp_compiler
 from tp_compiler.check.functions import CALLABLE, library_bindings
+from tp_compiler.check.given import GivenData
 from tp_compiler.check.statements import Checker
 from tp_compiler.diagnostics import Diagnostics, Source, Span
 from tp_compiler.equations import laws
@@ -309,7 +310,7 @@ def test_no_rule_is_found_by_a_name() -> None:
                 assert not isinstance(node.args[1], ast.JoinedStr | ast.BinOp), f"{path}:{node.lineno}"
 
 
-CHECKER = Checker(Diagnostics(), {}, Source("", ""))
+CHECKER = Checker(Diagnostics(), {}, GivenData({}), Source("", ""))
 
 
 @pytest.mark.parametrize("tree, table", [(syntax.Expr, CHECKER.core.rules), (syntax.Statement, CHECKER.rules)])

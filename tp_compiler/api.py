@@ -26,7 +26,7 @@ from tp_compiler import driver
 from tp_compiler.diagnostics import Diagnostic, Source
 from tp_compiler.ir.model import Compiled
 from tp_compiler.ir.program import Program
-from tp_compiler.signatures import LimitOptions, SimulateOptions
+from tp_compiler.signatures import LimitOptions, Replaced, SimulateOptions
 
 if TYPE_CHECKING:
     from tp_compiler.equations.system import System
@@ -69,7 +69,7 @@ def _is_path(program: str) -> bool:
 
 def _checked(options: Mapping[str, Any], kind: type, outputs: Program) -> Any:
     """Options of one kind. Misspelt options, and outputs that the program does not have, raise at once."""
-    known = sorted({*kind.__annotations__, "settings", "allow_outside"})
+    known = sorted({*kind.__annotations__, *Replaced.__annotations__, "allow_outside"})
     for name in options:
         if name not in known:
             near = get_close_matches(name, known, n=1)
@@ -94,31 +94,50 @@ def parse(program: str | Path | Source) -> File:
 
 
 def check(
-    program: str | Path | Source, settings: Mapping[str, float] | None = None, *, allow_outside: bool = False
+    program: str | Path | Source,
+    settings: Mapping[str, float] | None = None,
+    *,
+    data: Mapping[str, object] | None = None,
+    allow_outside: bool = False,
 ) -> list[Diagnostic]:
     """All errors and warnings of a program; never raises, whatever the program contains."""
-    return driver.diagnose(_source(program, allow_outside), settings=settings)
+    return driver.diagnose(_source(program, allow_outside), settings=settings, data=data)
 
 
 def compile(
-    program: ProgramLike, settings: Mapping[str, float] | None = None, *, allow_outside: bool = False
+    program: ProgramLike,
+    settings: Mapping[str, float] | None = None,
+    *,
+    data: Mapping[str, object] | None = None,
+    allow_outside: bool = False,
 ) -> Compiled:
     """The checked program, ready to run.
 
     settings        sizes of axes and values of top-level scalars that replace those in the text (`--set`)
+    data            arrays that replace data of the program, by name: NumPy's, lists, anything with `__array__`; a string
+                    is the path of a file, as for `--data`
     allow_outside   imports and data may lie outside of the folder of the program
 
     Raises ProgramError with every error; warnings are in `Program.warnings`.
     """
     if isinstance(program, Compiled):
+        _as_compiled(settings, data)
         return program
-    return driver.compile(_source(program, allow_outside), settings=settings)
+    return driver.compile(_source(program, allow_outside), settings=settings, data=data)
+
+
+def _as_compiled(settings: Mapping[str, float] | None, data: Mapping[str, object] | None) -> None:
+    """Settings and data become part of a program when it is compiled; later ones are refused."""
+    for name, value in (("settings", settings), ("data", data)):
+        if value:
+            raise TypeError(f"the program is compiled already; pass {name} to compile(), or pass the text instead")
 
 
 def equations(
     program: ProgramLike,
     *,
     settings: Mapping[str, float] | None = None,
+    data: Mapping[str, object] | None = None,
     simplify: bool = True,
     allow_outside: bool = False,
 ) -> System:
@@ -128,7 +147,7 @@ def equations(
     `system["h2"].hat.covariance`, `.dot`, `.expression` are SymPy objects; `.latex()`, `.unicode()`, `.markdown()`
     print.
     """
-    return driver.equations(compile(program, settings, allow_outside=allow_outside), simplify=simplify)
+    return driver.equations(compile(program, settings, data=data, allow_outside=allow_outside), simplify=simplify)
 
 
 #: The name of `equations` in earlier versions.
@@ -139,6 +158,7 @@ def scale(
     program: ProgramLike,
     *,
     settings: Mapping[str, float] | None = None,
+    data: Mapping[str, object] | None = None,
     optimizer: str | None = None,
     allow_outside: bool = False,
 ) -> Scaling:
@@ -150,8 +170,9 @@ def scale(
     `scaling.as_json()` what `tpc scale --json` prints; `.torch()` is a Python module, `.plot(file)` draws the classes.
     """
     if isinstance(program, Compiled):
+        _as_compiled(settings, data)
         return driver.scale(program.network, optimizer=optimizer)
-    model = driver.check(_source(program, allow_outside), settings=settings)
+    model = driver.check(_source(program, allow_outside), settings=settings, data=data)
     return driver.scale(model.network, optimizer=optimizer)
 
 
@@ -159,12 +180,14 @@ def limit(
     program: ProgramLike,
     *,
     settings: Mapping[str, float] | None = None,
+    data: Mapping[str, object] | None = None,
     allow_outside: bool = False,
     **options: Unpack[LimitOptions],
 ) -> Run:
     """The infinite-width limit of every output (Tensor Programs IVb, Thm 2.6.10), with standard errors.
 
     settings     sizes of axes and values of top-level scalars that replace those in the text (`--set`)
+    data         arrays that replace data of the program, by name: NumPy's, lists, anything with `__array__` (`--data`)
     samples      particles per replicate, a power of two; None doubles them until the tolerance is met
     replicates   independent scramblings (8); seed (0) fixes every digit
     rtol, atol   the tolerance, 1e-3 each: stderr below atol + rtol·max|value|
@@ -174,7 +197,7 @@ def limit(
     `run.outputs["f"].stderr` its standard error. Outputs without a value are in `run.failed`.
     Raises ProgramError if the program has errors, or if there is not enough memory.
     """
-    compiled = compile(program, settings, allow_outside=allow_outside)
+    compiled = compile(program, settings, data=data, allow_outside=allow_outside)
     return driver.limit(compiled, **_checked(options, LimitOptions, compiled))
 
 
@@ -183,6 +206,7 @@ def simulate(
     width: int,
     *,
     settings: Mapping[str, float] | None = None,
+    data: Mapping[str, object] | None = None,
     seeds: int = 8,
     allow_outside: bool = False,
     **options: Unpack[SimulateOptions],
@@ -193,7 +217,7 @@ def simulate(
 
     Returns a Run with method `finite-width`; stderr is over seeds. Raises ProgramError as `limit` does.
     """
-    compiled = compile(program, settings, allow_outside=allow_outside)
+    compiled = compile(program, settings, data=data, allow_outside=allow_outside)
     return driver.simulate(compiled, width=width, seeds=seeds, **_checked(options, SimulateOptions, compiled))
 
 
@@ -201,6 +225,7 @@ def verify(
     program: ProgramLike,
     *,
     settings: Mapping[str, float] | None = None,
+    data: Mapping[str, object] | None = None,
     widths: Collection[int] = (256, 512, 1024),
     seeds: int = 16,
     allow_outside: bool = False,
@@ -211,19 +236,23 @@ def verify(
     `verification.passed` is the verdict, `verification.checks` the results for each output. Options are those of
     `limit`.
     """
-    compiled = compile(program, settings, allow_outside=allow_outside)
+    compiled = compile(program, settings, data=data, allow_outside=allow_outside)
     return driver.verify(compiled, widths=widths, seeds=seeds, **_checked(options, LimitOptions, compiled))
 
 
 def expand(
-    program: str | Path | Source, settings: Mapping[str, float] | None = None, *, allow_outside: bool = False
+    program: str | Path | Source,
+    settings: Mapping[str, float] | None = None,
+    *,
+    data: Mapping[str, object] | None = None,
+    allow_outside: bool = False,
 ) -> str:
     """The program with gradients, tangent kernels and the gradients of training written out: the text of a program that
     computes the same.
 
     Raises ProgramError with every error; NX502 if an instruction cannot be written in the language.
     """
-    return driver.expand(_source(program, allow_outside), settings=settings)
+    return driver.expand(_source(program, allow_outside), settings=settings, data=data)
 
 
 def format(program: str | Path | Source, style: str = "keep") -> str:

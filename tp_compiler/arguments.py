@@ -61,6 +61,13 @@ def _setting(text: str) -> tuple[str, float]:
     return unicodedata.normalize("NFC", name.strip()), float(number)
 
 
+def _data(text: str) -> tuple[str, str]:
+    name, equals, file = text.partition("=")
+    if not equals or not name.strip().isidentifier():
+        raise ValueError
+    return name.strip(), file
+
+
 def _widths(text: str) -> tuple[int, ...]:
     return tuple(sorted({int(part) for part in text.split(",")}))
 
@@ -74,6 +81,7 @@ tolerance = _checked(float, lambda x: math.isfinite(x) and x >= 0, "a number of 
 seconds = _checked(float, lambda x: math.isfinite(x) and x > 0, "a positive number of seconds")
 memory = _checked(_memory, lambda b: b > 0, "a size such as 500M or 4G, or a number of bytes")
 setting = _checked(_setting, lambda pair: math.isfinite(pair[1]), "NAME=NUMBER")
+data = _checked(_data, lambda pair: bool(pair[1]), "NAME=FILE")
 widths = _checked(_widths, lambda w: w[0] >= 1, "widths such as 256,512,1024")
 plot_file = _checked(str, lambda p: p.lower().endswith(PLOT_FORMATS), f"a file ending in {', '.join(PLOT_FORMATS)}")
 npz_file = _checked(str, lambda p: p.lower().endswith(".npz"), "a file ending in .npz")
@@ -129,6 +137,14 @@ def _settings(sub: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         help="set an axis size or a top-level scalar; can be repeated",
+    )
+    sub.add_argument(
+        "--data",
+        metavar="NAME=FILE",
+        type=data,
+        action="append",
+        default=[],
+        help="read data from a .npy, .npz or .csv file (x=points.npz:train chooses an array); can be repeated",
     )
     sub.add_argument(
         "--allow-outside", action="store_true", help="allow imports and data from outside the program's folder"

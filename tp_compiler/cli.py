@@ -108,9 +108,7 @@ def _check(args: Namespace) -> int:
     records: list[dict[str, object]] = []
     for file in args.files:
         try:
-            diagnostics = driver.diagnose(
-                driver.read(file, allow_outside=args.allow_outside), settings=dict(args.settings)
-            )
+            diagnostics = driver.diagnose(driver.read(file, allow_outside=args.allow_outside), **_replaced(args))
         except ProgramError as error:
             diagnostics = error.diagnostics
         found += diagnostics
@@ -158,9 +156,7 @@ def _format_file(file: str, args: Namespace) -> bool:
 def _show(args: Namespace) -> int:
     from tp_compiler import driver
 
-    text = driver.show(
-        driver.read(args.file, allow_outside=args.allow_outside), stage=args.stage, settings=dict(args.settings)
-    )
+    text = driver.show(driver.read(args.file, allow_outside=args.allow_outside), stage=args.stage, **_replaced(args))
     terminal.show(text.removesuffix("\n"))
     return DONE
 
@@ -168,9 +164,7 @@ def _show(args: Namespace) -> int:
 def _expand(args: Namespace) -> int:
     from tp_compiler import driver
 
-    terminal.write(
-        driver.expand(driver.read(args.file, allow_outside=args.allow_outside), settings=dict(args.settings))
-    )
+    terminal.write(driver.expand(driver.read(args.file, allow_outside=args.allow_outside), **_replaced(args)))
     return DONE
 
 
@@ -188,7 +182,7 @@ def _scale(args: Namespace) -> int:
     _drawable(args.plot)
     from tp_compiler import driver
 
-    model = driver.check(driver.read(args.file, allow_outside=args.allow_outside), settings=dict(args.settings))
+    model = driver.check(driver.read(args.file, allow_outside=args.allow_outside), **_replaced(args))
     terminal.print_diagnostics(model.warnings)
     scaling = driver.scale(model.network, optimizer=args.optimizer)
     terminal.print_diagnostics(scaling.warnings)
@@ -294,7 +288,12 @@ _COMMANDS: dict[str, Callable[[Namespace], int]] = {
 def _compile(args: Namespace) -> Compiled:
     from tp_compiler import driver
 
-    return driver.compile(driver.read(args.file, allow_outside=args.allow_outside), settings=dict(args.settings))
+    return driver.compile(driver.read(args.file, allow_outside=args.allow_outside), **_replaced(args))
+
+
+def _replaced(args: Namespace) -> dict[str, Any]:
+    """What `--set` and `--data` replace in the text."""
+    return {"settings": dict(args.settings), "data": dict(args.data)}
 
 
 def _prepare(args: Namespace) -> None:

@@ -6,7 +6,7 @@ Rooms are imported when a stage is reached, since SciPy alone takes most of a se
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from difflib import get_close_matches
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Unpack
 from tp_compiler.diagnostics import Diagnostic, Diagnostics, ProgramError, Source
 from tp_compiler.ir.model import Compiled, Model, Network, WidthPowers
 from tp_compiler.ir.program import Program
-from tp_compiler.signatures import LimitOptions, Progress
+from tp_compiler.signatures import LimitOptions, Progress, Replaced
 
 if TYPE_CHECKING:
     from tp_compiler.equations.system import System
@@ -104,10 +104,10 @@ def parse(source: Source) -> File:
     return file
 
 
-def diagnose(source: Source, *, settings: Mapping[str, float] | None = None) -> list[Diagnostic]:
+def diagnose(source: Source, **replaced: Unpack[Replaced]) -> list[Diagnostic]:
     """All errors and warnings of a program."""
     found = Diagnostics()
-    model = _checked(source, found, settings)
+    model = _checked(source, found, **replaced)
     if model is None:
         return found.found
     powers = classify(model)
@@ -120,10 +120,10 @@ def diagnose(source: Source, *, settings: Mapping[str, float] | None = None) -> 
     return list(dict.fromkeys((*found, *powers.warnings)))
 
 
-def check(source: Source, *, settings: Mapping[str, float] | None = None) -> Model:
+def check(source: Source, **replaced: Unpack[Replaced]) -> Model:
     """The model of a program. Raises ProgramError with every error in its text."""
     found = Diagnostics()
-    model = _checked(source, found, settings)
+    model = _checked(source, found, **replaced)
     found.raise_if_errors()
     assert model is not None
     return replace(model, warnings=tuple(found.warnings))
@@ -137,25 +137,25 @@ def classify(model: Model) -> WidthPowers:
         return classified(model.network)
 
 
-def compile(source: Source, *, settings: Mapping[str, float] | None = None) -> Compiled:
+def compile(source: Source, **replaced: Unpack[Replaced]) -> Compiled:
     """The programs of the limit and of networks of finite width. Raises ProgramError with all diagnostics.
 
     Outputs of a parametrization without a limit are refused with the inequality that decides so.
     """
     found = Diagnostics()
-    model = _checked(source, found, settings)
+    model = _checked(source, found, **replaced)
     found.raise_if_errors()
     assert model is not None
     with _nesting():
         return _trained(model, classify(model), found)
 
 
-def _checked(source: Source, found: Diagnostics, settings: Mapping[str, float] | None) -> Model | None:
+def _checked(source: Source, found: Diagnostics, **replaced: Unpack[Replaced]) -> Model | None:
     from tp_compiler.check.statements import check as read
     from tp_compiler.frontend.parse import parse as parse_text
 
     with _nesting():
-        return read(parse_text(source, found), found, settings)
+        return read(parse_text(source, found), found, **replaced)
 
 
 def _trained(model: Model, powers: WidthPowers, found: Diagnostics) -> Compiled:
@@ -176,7 +176,7 @@ def format(source: Source, *, style: str = "keep") -> str:
         return format_file(parse(source), style)
 
 
-def expand(source: Source, *, settings: Mapping[str, float] | None = None) -> str:
+def expand(source: Source, **replaced: Unpack[Replaced]) -> str:
     """The program with gradients and training written out: a program again, see `expand.program`."""
     from tp_compiler.expand.program import expand as write
 
@@ -184,18 +184,18 @@ def expand(source: Source, *, settings: Mapping[str, float] | None = None) -> st
         return parse(source), check(source)
 
     with _nesting():
-        return write(parse(source), check(source, settings=settings), read)
+        return write(parse(source), check(source, **replaced), read)
 
 
-def show(source: Source, *, stage: str, settings: Mapping[str, float] | None = None) -> str:
+def show(source: Source, *, stage: str, **replaced: Unpack[Replaced]) -> str:
     """The program after a stage, as text: `ast`, `ir`, `grad` (written out), `limit` (the equations) or `plan`."""
     if stage == "ast":
         from tp_compiler.frontend.format import show_ast
 
         return show_ast(parse(source))
     if stage == "grad":
-        return expand(source, settings=settings)
-    program = compile(source, settings=settings)
+        return expand(source, **replaced)
+    program = compile(source, **replaced)
     if stage == "ir":
         from tp_compiler.ir.show import show as show_ir
 

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import TypedDict
 
 Progress = Callable[..., None]
+
+
+class Replaced(TypedDict, total=False):
+    """What replaces numbers of the text: sizes of axes and values of top-level scalars (`--set`), and data by name
+    (`--data`): arrays, or files."""
+
+    settings: Mapping[str, float] | None
+    data: Mapping[str, object] | None
 
 
 class LimitOptions(TypedDict, total=False):

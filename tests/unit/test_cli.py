@@ -40,11 +40,11 @@ class FakeDriver:
             raise ProgramError([Diagnostic("NX001", f"there is no file {path}")])
         return Source(path, Path(path).read_text(encoding="utf-8"))
 
-    def diagnose(self, source: Source, *, settings: dict[str, float]) -> list[Diagnostic]:
+    def diagnose(self, source: Source, *, settings: dict[str, float], data: Any = None) -> list[Diagnostic]:
         at = source.text.find("bad")
         return [Diagnostic("NX101", "bad is bad", Span(source, at, at + 3), "be good")] if at >= 0 else [WARNING]
 
-    def compile(self, source: Source, *, settings: dict[str, float]) -> Any:
+    def compile(self, source: Source, *, settings: dict[str, float], data: Any = None) -> Any:
         self.calls.append(("compile", settings))
         errors = [d for d in self.diagnose(source, settings=settings) if not d.is_warning]
         if errors:
@@ -52,7 +52,7 @@ class FakeDriver:
         outputs = [SimpleNamespace(name=name) for name in ("nngp", "attention", "f(x, y)")]
         return SimpleNamespace(source=source, outputs=outputs, warnings=(WARNING,))
 
-    def check(self, source: Source, *, settings: dict[str, float]) -> Any:
+    def check(self, source: Source, *, settings: dict[str, float], data: Any = None) -> Any:
         return self.compile(source, settings=settings)
 
     def format(self, source: Source, *, style: str) -> str:
@@ -60,11 +60,11 @@ class FakeDriver:
         text = source.text.replace("  ", " ")
         return text.replace("|x>", "|x⟩") if style == "unicode" else text
 
-    def expand(self, source: Source, *, settings: dict[str, float]) -> str:
+    def expand(self, source: Source, *, settings: dict[str, float], data: Any = None) -> str:
         self.compile(source, settings=settings)
         return "|x> = 1\n"
 
-    def show(self, source: Source, *, stage: str, settings: dict[str, float]) -> str:
+    def show(self, source: Source, *, stage: str, settings: dict[str, float], data: Any = None) -> str:
         return f"{stage} of {source.name}"
 
     def _run(self, command: str, program: Any, options: dict[str, Any]) -> Run:

@@ -1,4 +1,4 @@
-"""Arrays of numbers: inline lists, .npy, .npz and .csv files (never pickled), and drawn data."""
+"""Arrays of numbers: inline lists, .npy, .npz and .csv files (never pickled), objects of Python, and drawn data."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import re
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, TextIO
 
@@ -15,6 +16,7 @@ import numpy as np
 
 from tp_compiler.diagnostics import ProgramError, Span, error
 from tp_compiler.frontend import syntax as ast
+from tp_compiler.ir.types import Index
 
 #: Of a file, and of an array in it.
 MAX_BYTES = 2**31
@@ -71,11 +73,17 @@ def _number(expr: ast.Expr) -> float:
 Accept = Callable[[tuple[int, ...]], object]
 
 
-def from_file(source: ast.FromFile, path: Path, accept: Accept) -> Any:
-    """The array of a file. Its shape is read first, and accepted or refused, before any number is."""
+def from_file(source: ast.FromFile, path: Path, accept: Accept, name: str = "") -> Any:
+    """The array of a file, without a key the one called `name`. Its shape is read first, and accepted or refused, before
+    any number is."""
     span = source.span
     suffix = path.suffix.lower()
-    if suffix not in (".npy", ".npz", ".csv"):
+    readers: dict[str, Callable[[IO[bytes], ast.FromFile, Accept], Any]] = {
+        ".npy": _npy,
+        ".npz": partial(_npz, name),
+        ".csv": _csv,
+    }
+    if suffix not in readers:
         raise error("NX310", f"`{source.path}` is not a data file", span, "use a `.npy`, `.npz` or `.csv` file")
     if path.stat().st_size > MAX_BYTES:
         raise error("NX312", f"`{source.path}` is larger than 2 GiB", span, "split it")
@@ -83,7 +91,7 @@ def from_file(source: ast.FromFile, path: Path, accept: Accept) -> Any:
         raise error("NX313", f"`key` is only for `.npz` files; this is `{suffix}`", span, "remove the key")
     try:
         with open(path, "rb") as file:
-            loaded = {".npy": _npy, ".npz": _npz, ".csv": _csv}[suffix](file, source, accept)
+            loaded = readers[suffix](file, source, accept)
     except ProgramError:
         raise
     except Exception as problem:  # NumPy raises various exceptions on malformed files
@@ -99,12 +107,14 @@ def _npy(file: IO[bytes], source: ast.FromFile, accept: Accept) -> Any:
     return _array(file, os.fstat(file.fileno()).st_size, source, accept)
 
 
-def _npz(file: IO[bytes], source: ast.FromFile, accept: Accept) -> Any:
+def _npz(name: str, file: IO[bytes], source: ast.FromFile, accept: Accept) -> Any:
     if _directory(file) > MAX_DIRECTORY:
         raise error("NX312", f"`{source.path}` contains too many arrays", source.span, "save fewer arrays per file")
     with zipfile.ZipFile(file) as archive:
-        names = [name.removesuffix(".npy") for name in archive.namelist()]
-        key = source.key if source.key is not None else (names[0] if len(names) == 1 else None)
+        names = [member.removesuffix(".npy") for member in archive.namelist()]
+        key = source.key
+        if key is None and (len(names) == 1 or name in names):
+            key = name if name in names else names[0]
         if key is None or key not in names:
             shown = ", ".join(names[:8]) or "none"
             message = f"`{source.path}` has no array `{key}`" if key else f"`{source.path}` contains several arrays"
@@ -183,6 +193,67 @@ def _numbers_in(parts: list[str]) -> list[float]:
     return found
 
 
+#: What arrays of NumPy hold, by the kind of their type, where it is not real numbers; and what to do.
+_KINDS = {
+    "c": ("complex numbers", "pass their real and imaginary parts as two arrays"),
+    "U": ("text", "number the entries, from 1 if they are to be positions"),
+    "S": ("text", "number the entries, from 1 if they are to be positions"),
+    "M": ("dates", "convert them to numbers"),
+    "m": ("durations", "convert them to numbers"),
+    "V": ("records", "pass one array for each field"),
+}
+
+
+def from_object(value: Any, target: ast.Name, accept: Accept) -> Any:
+    """The array that a caller gives for data declared as `target`, as float64; a copy."""
+    found = _numbers(value, target)
+    accept(found.shape)
+    return _finite(found.astype(np.float64), target)
+
+
+def _numbers(value: Any, target: ast.Name) -> Any:
+    """The value as an array of real numbers, whatever holds it."""
+    name = target.ident
+    if np.ma.is_masked(value):
+        raise error("NX316", f"the array given for `{name}` has masked entries", target.span, "fill or drop them")
+    try:
+        found = np.asarray(_ordered(_detached(value), target))
+    except Exception as problem:  # whatever `__array__` raises
+        reason = str(problem).splitlines()[0][:200] if str(problem) else type(problem).__name__
+        message = f"what was given for `{name}` cannot be read as an array: {reason}"
+        raise error("NX314", message, target.span, "pass a NumPy array of numbers") from None
+    if found.dtype.kind not in "fiub":
+        objects = ("objects" if found.ndim else f"one {type(value).__name__}", "pass a NumPy array of numbers")
+        kind, remedy = _KINDS.get(found.dtype.kind, objects)
+        raise error("NX315", f"what was given for `{name}` holds {kind}, not real numbers", target.span, remedy)
+    return found
+
+
+def _detached(value: Any) -> Any:
+    """A tensor of PyTorch without its gradient, on the CPU."""
+    return value.detach().cpu() if hasattr(value, "detach") and hasattr(value, "cpu") else value
+
+
+def _ordered(value: Any, target: ast.Name) -> Any:
+    """An array of xarray whose dimensions have the names of the indices, in their order."""
+    names = [e.ident for e in target.indices or () if isinstance(e, ast.Name)]
+    dims = getattr(value, "dims", None)
+    if isinstance(dims, tuple) and dims != tuple(names) and sorted(map(str, dims)) == sorted(names):
+        return value.transpose(*names)
+    return value
+
+
+def _finite(values: Any, target: ast.Name) -> Any:
+    bad = np.argwhere(~np.isfinite(values))
+    if len(bad):
+        names = [e.ident if isinstance(e, ast.Name) else "" for e in target.indices or ()]
+        place = ",".join(str(k + (name != "step")) for k, name in zip(bad[0], names, strict=True))
+        what = "NaN" if np.isnan(values[tuple(bad[0])]) else "infinite"
+        shown = f"{target.ident}[{place}]" if place else target.ident
+        raise error("NX316", f"`{shown}` is {what} in the array that was given", target.span, "clean the data")
+    return values
+
+
 def drawn(law: ast.Law, args: list[float], seed: int, shape: tuple[int, ...]) -> Any:
     """`~ N(mean, variance)`, `~ uniform(variance)`, `~ rademacher(variance)`, with NumPy's PCG64."""
     generator = np.random.Generator(np.random.PCG64(seed))
@@ -194,20 +265,35 @@ def drawn(law: ast.Law, args: list[float], seed: int, shape: tuple[int, ...]) ->
     return math.sqrt(args[0]) * generator.choice([-1.0, 1.0], shape)
 
 
-def check_shape(name: str, shape: tuple[int, ...], sizes: tuple[int, ...], names: tuple[str, ...], span: Span) -> None:
-    """The shape of an array against the axes it is declared over."""
-    if shape != sizes:
-        remedy = "provide " + ", ".join(f"{n} : {s}" for n, s in zip(names, sizes, strict=True))
-        if not names:
+def check_shape(
+    name: str,
+    shape: tuple[int, ...],
+    indices: tuple[Index, ...],
+    span: Span,
+    origin: Callable[[Index], tuple[str, str]],
+) -> None:
+    """The shape of an array against the indices it is declared over. `origin`: who says how long an axis is, and what to
+    do about it."""
+    if len(shape) != len(indices):
+        own = f", [{','.join(i.name for i in indices)}]" if indices else ""
+        wanted = f"has {_counted(len(indices), 'index', 'indices')}{own}"
+        message = f"`{name}` {wanted}, but its array has {_counted(len(shape), 'dimension', 'dimensions')}"
+        shown = f": {_shape(shape)}" if shape else ""
+        remedy = "reshape the array, or change the brackets of the declaration"
+        if not indices:
             letters = "ijkl"[: len(shape)]
             axes = " and ".join(f"`axis {i} : {size}`" for i, size in zip(letters, shape, strict=False))
             remedy = f"declare {axes}, and write `data {name}[{','.join(letters)}] = ...`"
-        raise error(
-            "NX304",
-            f"`{name}` has shape {_shape(shape)}, but its axes require {_shape(sizes)}",
-            span,
-            remedy,
-        )
+        raise error("NX304", message + shown, span, remedy)
+    for index, size in zip(indices, shape, strict=True):
+        if size != index.size:
+            other, remedy = origin(index)
+            message = f"`{name}` has {_counted(size, 'entry', 'entries')} over `{index.name}`, but {other}"
+            raise error("NX304", message, span, remedy)
+
+
+def _counted(number: int, one: str, many: str) -> str:
+    return f"{number or 'no'} {one if number == 1 else many}"
 
 
 def is_integer(values: Any) -> bool:

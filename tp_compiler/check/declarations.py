@@ -9,8 +9,9 @@ from typing import Any
 from tp_compiler.check import data
 from tp_compiler.check import values as v
 from tp_compiler.check.core import BROKEN, Context, Core, family_indices, free_indices
+from tp_compiler.check.given import needed
 from tp_compiler.check.names import Binding, Scope
-from tp_compiler.check.reach import Reach
+from tp_compiler.check.sizes import AxisSizes, DataReading
 from tp_compiler.diagnostics import Diagnostic, ProgramError, Span, error, suggest
 from tp_compiler.frontend import syntax as ast
 from tp_compiler.frontend.habits import LAWS, plain
@@ -30,7 +31,7 @@ MAX_INDICES = 16
 
 @dataclass
 class Settings:
-    """Sizes of axes and values of top-level scalars that replace those in the text, and those that were read."""
+    """AxisSizes of axes and values of top-level scalars that replace those in the text, and those that were read."""
 
     given: dict[str, float]
     used: set[str] = field(default_factory=set)
@@ -40,10 +41,11 @@ class Declarations:
     """One method per declaration. `sized`: the indices of data when they are chosen by size (training.py)."""
 
     def __init__(
-        self, core: Core, settings: Settings, reach: Reach,
+        self, core: Core, settings: Settings, reading: DataReading,
         sized: Callable[[tuple[Index, ...], tuple[int, ...]], tuple[Index, ...]],
     ):  # fmt: skip
-        self.core, self.settings, self.reach, self._sized = core, settings, reach, sized
+        self.core, self.settings, self.reading, self._sized = core, settings, reading, sized
+        self.sizes = AxisSizes(reading)
         self.build = core.build
         self.axes: list[Axis] = []
         self.widths: list[Width] = core.algebra.widths
@@ -82,25 +84,27 @@ class Declarations:
         return tuple(found)
 
     def _axisdecl(self, s: ast.AxisDecl, scope: Scope) -> None:
-        first = s.names[0].ident
-        size = self.core.integer(s.size, Context(scope), "the size of an axis")
-        for name in s.names:
-            if name.ident in self.settings.given:
-                self.settings.used.add(name.ident)
-                size = self._whole(name)
-        if size is None:
-            size = 1
+        size = self._size(s, scope)
         if not 1 <= size <= UNKNOWN.size:
-            raise error(
-                "NX105", f"an axis cannot have {size} points", s.size.span, f"give an integer from 1 to {UNKNOWN.size}"
-            )
-        axis = Axis(first, size)
+            at = s.span if s.size is None else s.size.span
+            raise error("NX105", f"an axis cannot have {size} points", at, f"give an integer from 1 to {UNKNOWN.size}")
+        axis = Axis(s.names[0].ident, size)
         self.axes.append(axis)
         for name in s.names:
             if name.indices is not None or name.primes:
                 raise error("NX106", "an index name cannot have brackets or primes", name.span, "write `axis i, j : 4`")
             with self.core.collecting():
                 self._declare(name, Binding(v.IndexName(Index(name.ident, axis))), scope)
+
+    def _size(self, s: ast.AxisDecl, scope: Scope) -> int:
+        """The size of an axis: given with `--set`, written, or that of its data. 1 where what is written is wrong."""
+        written = None if s.size is None else self.core.integer(s.size, Context(scope), "the size of an axis")
+        for name in s.names:
+            if name.ident in self.settings.given:
+                self.settings.used.add(name.ident)
+                self.sizes.set_by_caller(s.names[0].ident, name.ident)
+                return self._whole(name)
+        return self.sizes.of(s) if s.size is None else written if written is not None else 1
 
     def _widthdecl(self, s: ast.WidthDecl, scope: Scope) -> None:
         node = self.core.scalar(s.ratio, Context(scope), "a ratio")
@@ -138,14 +142,14 @@ class Declarations:
     def _datadecl(self, s: ast.DataDecl, scope: Scope) -> None:
         name = s.target
         try:
-            indices = self._data_indices(name, scope)
-            if isinstance(s.source, ast.FromFile):
-                path = self.reach.find(s.source.path, s.source.span, "NX311")
-                values = data.from_file(s.source, path, lambda shape: self._fitting(s, indices, shape))
-            elif isinstance(s.source, ast.Drawn):
-                values = self._drawn(s.source, indices, scope)
+            if s.source is None and name.ident not in self.reading.given:
+                raise needed(s)
+            indices = self._own_indices(name, scope)
+            if self.reading.fixed(s):
+                values = self.reading.values(s, lambda shape: self._fitting(s, indices, shape))
             else:
-                values = data.inline(s.source)
+                assert isinstance(s.source, ast.Drawn)
+                values = self._drawn(s.source, indices, scope)
             indices = self._fitting(s, indices, values.shape)
         except ProgramError:
             if name.ident not in scope.others:
@@ -157,12 +161,8 @@ class Declarations:
     def _fitting(self, s: ast.DataDecl, indices: tuple[Index, ...], shape: tuple[int, ...]) -> tuple[Index, ...]:
         """The indices of data of this shape. Raises ProgramError NX304 if the shape is not that of the axes."""
         indices = self._sized(indices, shape)
-        sizes, names = tuple(i.size for i in indices), tuple(i.name for i in indices)
-        data.check_shape(s.target.ident, shape, sizes, names, s.span)
+        data.check_shape(s.target.ident, shape, indices, s.span, self.sizes.origin)
         return indices
-
-    def _data_indices(self, name: ast.Name, scope: Scope) -> tuple[Index, ...]:
-        return self._own_indices(name, scope)
 
     def _drawn(self, source: ast.Drawn, indices: tuple[Index, ...], scope: Scope):  # type: ignore[no-untyped-def]
         parameters = self._law(source.law, scope, {"N": 2, "uniform": 1, "rademacher": 1})

@@ -140,7 +140,11 @@ class NameLookup:
                 expr.span,
                 "use `shift[i](x, 1)`, which fills with zeros, or a `for` loop",
             )
-        raise error("NX223", "this is not an index", expr.span, "write an index name, a position, or integer data")
+        remedy = "write an index name, a position, or integer data"
+        if _is_array(node):
+            message = f"`{expr.span.text}` is not an index, since its data are not all integers"
+            raise error("NX223", message, expr.span, remedy)
+        raise error("NX223", "this is not an index", expr.span, remedy)
 
     def _known(self, node: ir.Node) -> Any | None:
         """The integers that positions are read from, over all steps; None if other data choose among them."""
@@ -165,7 +169,8 @@ class NameLookup:
         wrong = next((int(x) for x in (values.min(), values.max()) if not 1 <= x <= index.size), None)
         if wrong is not None:
             message = f"`{expr.span.text}` contains the position {wrong}, which is outside 1..{index.size}"
-            raise error("NX225", message, expr.span, "count positions from 1")
+            remedy = "count positions from 1" + (": add 1 to those that count from 0" if wrong == 0 else "")
+            raise error("NX225", message, expr.span, remedy)
 
     def _position(self, value: float, index: Index, expr: ast.Expr) -> int:
         if value != int(value):
@@ -304,6 +309,11 @@ class NameLookup:
 
 def _count(n: int) -> str:
     return {0: "no index", 1: "one index"}.get(n, f"{n} indices")
+
+
+def _is_array(node: ir.Node) -> bool:
+    """Is this data, or a part of it?"""
+    return isinstance(node, ir.Array) or (isinstance(node, ir.Reindex) and _is_array(node.args[0]))
 
 
 def _is_integer(node: ir.Node) -> bool:

@@ -20,6 +20,7 @@ from tp_compiler.check.definitions import Definitions, check_body
 from tp_compiler.check.differentiation import Differentiation
 from tp_compiler.check.expressions import Expressions
 from tp_compiler.check.functions import Functions, library_bindings
+from tp_compiler.check.given import GivenData
 from tp_compiler.check.hints import library_text
 from tp_compiler.check.imports import Imports
 from tp_compiler.check.matrix_functions import MatrixFunctions
@@ -27,6 +28,7 @@ from tp_compiler.check.name_lookup import NameLookup
 from tp_compiler.check.names import Binding, OptimizerName, Scope, UserDef, UserFn
 from tp_compiler.check.network import network
 from tp_compiler.check.reach import Reach
+from tp_compiler.check.sizes import DataReading
 from tp_compiler.check.training import TrainingChecks
 from tp_compiler.check.vocabulary import vocabulary
 from tp_compiler.diagnostics import Diagnostic, Diagnostics, ProgramError, Source, Span, error, suggest
@@ -34,6 +36,7 @@ from tp_compiler.frontend import syntax as ast
 from tp_compiler.frontend.mentions import introduced, unread_names, variables, within
 from tp_compiler.frontend.parse import parse
 from tp_compiler.frontend.syntax import RESERVED
+from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.build import Builder
 from tp_compiler.ir.model import Model
 from tp_compiler.ir.program import Output
@@ -51,9 +54,14 @@ _BODY_ONLY = {
 }  # fmt: skip
 
 
-def check(file: ast.File, found: Diagnostics, settings: Mapping[str, float] | None = None) -> Model | None:
-    """The model of a parsed file; None if `found` has errors."""
-    checker = Checker(found, dict(settings or {}), file.source)
+def check(
+    file: ast.File,
+    found: Diagnostics,
+    settings: Mapping[str, float] | None = None,
+    data: Mapping[str, object] | None = None,
+) -> Model | None:
+    """The model of a parsed file; None if `found` has errors. `settings` and `data` replace numbers of the text."""
+    checker = Checker(found, dict(settings or {}), GivenData.of(data), file.source)
     checker.read(file)
     return checker.model(file.source)
 
@@ -61,9 +69,9 @@ def check(file: ast.File, found: Diagnostics, settings: Mapping[str, float] | No
 class Checker:
     """Runs the statements in order; `scope` holds what each name means at this point."""
 
-    def __init__(self, found: Diagnostics, settings: dict[str, float], source: Source):
+    def __init__(self, found: Diagnostics, settings: dict[str, float], given: GivenData, source: Source):
         self.found = found
-        self.settings = Settings(settings)
+        self.settings, self.given = Settings(settings), given
         self.reach = Reach.of(source)
         self.build = Builder()
         self.scope = Scope.empty(library_bindings())
@@ -78,7 +86,7 @@ class Checker:
         definitions = Definitions(core, lookup, lambda body, scope: self.run(body, scope, "def"))
         core.rules = _expressions(core, lookup, self.arithmetic, definitions)
         self.training = TrainingChecks(core, lookup, self.settings, self.run, self.optimizers_of_the_library)
-        self.declarations = Declarations(core, self.settings, self.reach, self.training.sized)
+        self.declarations = Declarations(core, self.settings, DataReading(given, self.reach), self.training.sized)
         self.bindings = Bindings(core, lookup, self.declarations, self.training, definitions, self.scope)
         self.rules: dict[type[ast.Statement], Callable[[Any, Scope], None]] = {
             **self.declarations.rules,
@@ -96,11 +104,13 @@ class Checker:
         self.core.unresolved |= unread_names(file)
         self.core.variables = variables(file.statements)
         self.training.announce(file.statements, self.scope)
+        self.declarations.sizes.announce(file.statements)
         self.run(file.statements, self.scope, "top")
 
     def model(self, source: Source) -> Model | None:
         self.training.parametrization.finish()
         self._unknown_settings()
+        self._unknown_data()
         if self.found.errors:
             return None
         if not self.outputs:
@@ -110,17 +120,34 @@ class Checker:
         return Model(
             source, outputs, axes, tuple(self.declarations.widths), names,
             network(source, self.training, self.scope, outputs, names), self.training.model,
-            vocabulary(source, self.core, self.scope, axes), self.build,
+            vocabulary(source, self.core, self.scope, axes, self.given.used), self.build,
         )  # fmt: skip
 
     def _unknown_settings(self) -> None:
         known = [a.name for a in self.declarations.axes] + list(self.scope.others)
         for name in sorted(set(self.settings.given) - self.settings.used):
             message = f"`--set` names `{name}`, which is not an axis or a top-level scalar of the program"
-            remedy = (
-                "change the values of data and kets in the program itself" if name in known else suggest(name, known)
-            )
-            self.found.add(Diagnostic("NX104", message, None, remedy))
+            remedy = suggest(name, known)
+            if name in known:
+                array = isinstance(self._meaning(name), ir.Array)
+                remedy = f"give arrays with `--data {name}=FILE`, in Python `data={{...}}`" if array else ""
+            self.found.add(Diagnostic("NX104", message, None, remedy or "change its value in the program itself"))
+
+    def _unknown_data(self) -> None:
+        arrays = [name for name in self.scope.others if isinstance(self._meaning(name), ir.Array)]
+        for name in sorted(set(self.given.values) - self.given.used):
+            binding = self.scope.others.get(name)
+            if name in self.core.unresolved or (binding is not None and isinstance(binding.value, v.Broken)):
+                continue  # its declaration has been reported
+            remedy = suggest(name, arrays) or (f"its data are {', '.join(arrays)}" if arrays else "declare `data x[i]`")
+            if binding is not None and (isinstance(binding.value, v.IndexName) or not binding.indices):
+                remedy = f"sizes of axes and scalars are settings: `--set {name}=...`, in Python `settings={{...}}`"
+            self.found.add(Diagnostic("NX308", f"`{name}` was given, but is not data of the program", None, remedy))
+
+    def _meaning(self, name: str) -> ir.Node | None:
+        """The node of a scalar."""
+        value = self.scope.others[name].value
+        return value.node if isinstance(value, v.Scalar) else None
 
     def optimizers_of_the_library(self, scope: Scope) -> None:
         """The standard optimizers, which are NEXORT themselves."""
@@ -289,6 +316,7 @@ class Checker:
         for diagnostic in found:
             self.found.add(diagnostic)
         kept = tuple(x for x in file.statements if not isinstance(x, ast.Output | ast.Train | ast.Parametrization))
+        self.declarations.sizes.announce(kept)
         with self.imports.inside(s.span):
             self.run(kept, scope, "top")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from tp_compiler.check import values as v
 from tp_compiler.check.core import Core
@@ -13,12 +13,14 @@ from tp_compiler.ir.model import Declared, Vocabulary, initial
 from tp_compiler.ir.types import Axis
 
 
-def vocabulary(source: Source, core: Core, scope: Scope, axes: Iterable[Axis]) -> Vocabulary:
+def vocabulary(source: Source, core: Core, scope: Scope, axes: Iterable[Axis], given: Collection[str]) -> Vocabulary:
     found: dict[Axis, list[str]] = {axis: [] for axis in axes}
     for name, binding in scope.others.items():
         if isinstance(binding.value, v.IndexName) and binding.value.index.axis in found:
             found[binding.value.index.axis].append(name)
-    return Vocabulary(found, tuple(_declared(source, scope)), frozenset(scope.library), core.algebra.applied)
+    return Vocabulary(
+        found, tuple(_declared(source, scope)), frozenset(scope.library), core.algebra.applied, frozenset(given)
+    )
 
 
 def _declared(source: Source, scope: Scope) -> Iterator[Declared]:

@@ -43,7 +43,7 @@ class DeclarationWriter:
     def write(self, declared: Declared) -> str:
         match declared.value:
             case ir.Array() as array:
-                return self._data(array)
+                return self._data(array, declared.ident in self.unit.model.vocabulary.given)
             case ir.InitialKet() as ket:
                 return self._ket(ket)
             case ir.InitialScalar() as scalar:
@@ -75,9 +75,10 @@ class DeclarationWriter:
         return f"matrix {self.expressions.naming.matrices[matrix]}{brackets}{widths} ~ {law}{_frozen(matrix.frozen)}"
 
     # -- data ---------------------------------------------------------------------------------------------------
-    def _data(self, array: ir.Array) -> str:
+    def _data(self, array: ir.Array, given: bool) -> str:
+        """Data that the caller gave are written out, whatever the source says."""
         head = f"data {self._head(array)}"
-        if array.values.size > MAX_INLINE:
+        if array.values.size > MAX_INLINE and not given:
             again = self._again(array)
             if again:
                 return f"{head} {again}"

@@ -178,8 +178,10 @@ class Version(Statement):
 
 @dataclass(frozen=True, slots=True)
 class AxisDecl(Statement):
+    """axis i, j : 4, or axis i: the size is that of data over it."""
+
     names: tuple[Name, ...]
-    size: Expr
+    size: Expr | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,8 +212,10 @@ class Drawn(Tree):
 
 @dataclass(frozen=True, slots=True)
 class DataDecl(Statement):
+    """data y[i] = [1, 2], data y[i] from "y.npy", data y[i] ~ N(0, 1), or data y[i]: the caller gives them."""
+
     target: Name
-    source: Expr | FromFile | Drawn
+    source: Expr | FromFile | Drawn | None
 
 
 @dataclass(frozen=True, slots=True)

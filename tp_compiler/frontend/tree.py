@@ -190,6 +190,8 @@ class TreeBuilder(Transformer[Token, Any]):
 
     def data(self, c: list[Any]) -> ast.Statement:
         span = self._span(c)
+        if len(c) == 2:
+            return ast.DataDecl(span, c[1], None)
         how = c[2].type
         if how == "EQUAL":
             return ast.DataDecl(span, c[1], c[3])

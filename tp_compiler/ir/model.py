@@ -247,12 +247,13 @@ class Declared:
 @dataclass(frozen=True, eq=False)
 class Vocabulary:
     """The words of a program, for writing it out again: axes with the names of their indices, declarations in the order
-    of the source, names of the library, and the results of functions of operators."""
+    of the source, names of the library, the results of functions of operators, and data that the caller gave."""
 
     axes: Mapping[Axis, list[str]]
     declared: tuple[Declared, ...]
     library: frozenset[str]
     applied: Mapping[Node, Applied]
+    given: frozenset[str]
 
 
 @dataclass(frozen=True, eq=False)

@@ -120,7 +120,9 @@ def test_a_program_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """At any parametrization, classified or not."""
     read = []
     monkeypatch.setattr(
-        statements, "check", lambda file, *rest, old=statements.check: read.append(file) or old(file, *rest)
+        statements,
+        "check",
+        lambda file, *rest, old=statements.check, **more: read.append(file) or old(file, *rest, **more),
     )
     for asked in ("mup", "ntk", "standard", "{ |v> : a = 1/2, b = 0, c = 1 }"):
         text = f"parametrization {asked}\n" + NETWORK.replace("CALL", "SGD(lr = 0.1)")

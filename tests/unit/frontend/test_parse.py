@@ -109,6 +109,8 @@ LAW = ("Law", "N", (num("0"), num("1")))
     [
         ("nexort 1", ("Version", 1)),
         ("axis i, j : 4", ("AxisDecl", (n("i"), n("j")), num("4"))),
+        ("axis i, j", ("AxisDecl", (n("i"), n("j")), None)),
+        ("data y[i]", ("DataDecl", n("y", n("i")), None)),
         ("width m = 4", ("WidthDecl", "m", num("4"))),
         ("data y[i] = [1, [a],]", ("DataDecl", n("y", n("i")), ("ListLiteral", (num("1"), ("ListLiteral", (A,)))))),
         ("data y = a", ("DataDecl", Y, A)),

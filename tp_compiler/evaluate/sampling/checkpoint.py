@@ -35,7 +35,8 @@ _KINDS = ("value", "covariance", "tail")
 def run_key(program: Program, options: Options) -> str:
     """A short text of everything that determines the digits of a replicate, apart from the outputs that are sampled together."""
     digest = hashlib.sha256()
-    parts = (__version__, program.source.text, options.seed, options.method, options.f0)
+    sizes = [(axis.name, axis.size) for axis in program.axes]
+    parts = (__version__, program.source.text, sizes, options.seed, options.method, options.f0)
     digest.update(repr(parts).encode())
     roots = [o.node for o in program.outputs]
     roots += list(program.loop.following.values()) if program.loop is not None else []
