@@ -29,6 +29,7 @@ PIPELINE = [
     "evaluate/sampling",
     "finite",
     "report",
+    "report/plots",
 ]
 
 HEAD = """# The system, file by file

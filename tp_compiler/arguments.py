@@ -13,7 +13,8 @@ from tp_compiler._version import __version__
 from tp_compiler.pages import FORMATS
 
 STARTERS = ("mlp", "resnet", "transformer", "rnn")
-PLOT_FORMATS = (".png", ".pdf", ".svg")
+PLOT_FORMATS = (".svg", ".pdf", ".png")
+THEMES = ("light", "dark")
 _MEMORY_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 _EXIT_CODES = (
     "exit codes: 0 success; 1 the program has errors, or verify or fmt --check failed; 2 usage error; "
@@ -196,12 +197,7 @@ def _scale(commands: Commands) -> None:
     style.add_argument("--json", action="store_true", help="print JSON")
     style.add_argument("--emit", choices=("torch",), help="print a Python module with parameter groups for torch.optim")
     sub.add_argument("--equivalent", action="store_true", help="also print equivalent tables with multipliers")
-    sub.add_argument(
-        "--plot",
-        type=plot_file,
-        metavar="FILE",
-        help="plot the classes of neighbouring parametrizations (needs matplotlib)",
-    )
+    _picture(sub, "plot the classes of neighbouring parametrizations")
 
 
 def _limit(commands: Commands) -> None:
@@ -238,9 +234,7 @@ def _verify(commands: Commands) -> None:
     _evaluation(sub)
     sub.add_argument("--threads", type=count, metavar="T", help="number of threads")
     sub.add_argument("--json", action="store_true", help="print JSON")
-    sub.add_argument(
-        "--plot", type=plot_file, metavar="FILE", help="plot the deviation against the width (needs matplotlib)"
-    )
+    _picture(sub, "plot the deviation against the width")
 
 
 def _evaluation(sub: argparse.ArgumentParser) -> None:
@@ -296,10 +290,15 @@ def _results(sub: argparse.ArgumentParser) -> None:
         style.add_argument(
             f"--{form}", dest="format", action="store_const", const=form, help=f"same as --format {form}"
         )
-    sub.add_argument(
-        "--plot", type=plot_file, metavar="FILE", help="plot the outputs: bars, lines and heat maps (needs matplotlib)"
-    )
+    _picture(sub, "plot the outputs: curves, heat maps, distributions")
     sub.add_argument("--save", type=npz_file, metavar="FILE.npz", help="save every array, for numpy.load")
+
+
+def _picture(sub: argparse.ArgumentParser, what: str) -> None:
+    """`--plot` and its look, the same for every command that draws."""
+    endings = ", ".join(PLOT_FORMATS)
+    sub.add_argument("--plot", type=plot_file, metavar="FILE", help=f"{what} ({endings}; needs matplotlib)")
+    sub.add_argument("--theme", choices=THEMES, default="light", help="colours of the plot (default light)")
 
 
 def _new(commands: Commands) -> None:

@@ -187,7 +187,7 @@ def _scale(args: Namespace) -> int:
     scaling = driver.scale(model.network, optimizer=args.optimizer)
     terminal.print_diagnostics(scaling.warnings)
     code = DONE
-    if args.plot and not terminal.written(args.plot, lambda: scaling.plot(args.plot)):
+    if args.plot and not terminal.written(args.plot, lambda: scaling.plot(args.plot, theme=args.theme)):
         code = USAGE
     if args.json:
         _print_json({"version": __version__, **scaling.as_json()})
@@ -227,7 +227,7 @@ def _settled(code: int, run: Run) -> int:
 def _verify(args: Namespace) -> int:
     _prepare(args)
     from tp_compiler import driver
-    from tp_compiler.report import json, plots
+    from tp_compiler.report import json
 
     program = _compile(args)
     terminal.print_diagnostics(program.warnings)
@@ -236,7 +236,7 @@ def _verify(args: Namespace) -> int:
         outcome = driver.verify(program, widths=args.widths, seeds=args.seeds, **options, progress=progress)
     missing = _missing(options["only"] or [output.name for output in program.outputs], outcome)
     code = PROGRAM_ERRORS if outcome.checks and not outcome.passed else INCOMPLETE if missing else DONE
-    if args.plot and not terminal.written(args.plot, lambda: plots.plot_verification(outcome, args.plot)):
+    if args.plot and not terminal.written(args.plot, lambda: outcome.plot(args.plot, theme=args.theme)):
         code = USAGE
     if args.json:
         _print_json(json.verification_document(outcome, program.source.name))
@@ -337,7 +337,7 @@ def _deliver(run: Run, program: Program, args: Namespace) -> int:
     """Files first, because standard output may be a closed pipe; then the result; then the exit code."""
     from tp_compiler.pages import written
     from tp_compiler.report import acceptance as finite
-    from tp_compiler.report import plots, save
+    from tp_compiler.report import save
 
     extra = tuple(warning for warning in program.warnings if warning not in run.warnings)
     run = dataclasses.replace(run, warnings=extra + tuple(run.warnings))
@@ -348,7 +348,7 @@ def _deliver(run: Run, program: Program, args: Namespace) -> int:
     code = INCOMPLETE if run.failed or missed else DONE
     if args.save and not terminal.written(args.save, lambda: save.save_npz(run, args.save)):
         code = USAGE
-    if args.plot and not terminal.written(args.plot, lambda: plots.plot_run(run, args.plot)):
+    if args.plot and not terminal.written(args.plot, lambda: run.plot(args.plot, theme=args.theme)):
         code = USAGE
     form = "reasons" if args.format == "text" and getattr(args, "verbose", False) else args.format
     terminal.show(written(run, form))

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from tp_compiler.diagnostics import Diagnostic, Diagnostics, ProgramError, Source
 from tp_compiler.ir.model import Compiled, Model, Network, WidthPowers
@@ -235,7 +235,13 @@ def limit(program: Program, **options: Unpack[LimitOptions]) -> Run:
     from tp_compiler.results import settled
 
     with _nesting():
-        return settled(evaluate(program, **options))
+        return replace(settled(evaluate(program, **options)), coordinates=_coordinates(program))
+
+
+def _coordinates(program: Program) -> dict[str, dict[str, Any]]:
+    from tp_compiler.ir.coordinates import coordinates
+
+    return coordinates(program)
 
 
 def simulate(
@@ -263,7 +269,7 @@ def simulate(
         max_memory=max_memory,
         progress=progress,
     )
-    return settled(found)
+    return replace(settled(found), coordinates=_coordinates(program))
 
 
 def verify(

@@ -19,6 +19,7 @@ PAGES: dict[str, dict[str, str]] = {
         "latex": "latex:run_latex",
         "html": "html:run_html",
         "notebook": "latex:run_display",
+        "plot": "plots.run:plot",
     },
     "System": {
         "text": "system_pages:unicode",
@@ -36,12 +37,13 @@ PAGES: dict[str, dict[str, str]] = {
         "html": "scaling_pages:html",
         "latex": "scaling_pages:latex",
         "torch": "scaling_torch:emit",
-        "plot": "scaling_plot:plot",
+        "plot": "plots.scaling:plot",
     },
     "Verification": {
         "text": "verification_pages:text",
         "html": "verification_pages:html",
         "latex": "verification_pages:latex",
+        "plot": "plots.verification:plot",
     },
     "Compiled": {
         "text": "program_pages:program_text",
@@ -57,13 +59,13 @@ PAGES: dict[str, dict[str, str]] = {
 
 
 #: What `tpc limit --format` offers.
-FORMATS = tuple(form for form in PAGES["Run"] if form not in ("reasons", "notebook"))
+FORMATS = tuple(form for form in PAGES["Run"] if form not in ("reasons", "notebook", "plot"))
 
 
-def written(record: Any, form: str, *args: Any) -> Any:
+def written(record: Any, form: str, *args: Any, **options: Any) -> Any:
     """A record as a page in one of its forms."""
     module, function = PAGES[type(record).__name__][form].split(":")
-    return getattr(import_module(f"tp_compiler.report.{module}"), function)(record, *args)
+    return getattr(import_module(f"tp_compiler.report.{module}"), function)(record, *args, **options)
 
 
 class Shown:

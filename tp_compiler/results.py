@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tp_compiler.diagnostics import Diagnostic
-from tp_compiler.pages import Shown
+from tp_compiler.pages import Shown, written
 
 Array = NDArray[np.float64]
 
@@ -55,6 +56,8 @@ class Run(Shown):
     #: what the numbers depend on: seed, samples, replicates, width, seeds, dtype, backend (those that apply)
     settings: Mapping[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
+    #: index to names of data to their numbers: what the positions along an axis stand for (ir/coordinates.py)
+    coordinates: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Array:
         if name in self.failed:
@@ -63,6 +66,22 @@ class Run(Shown):
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.outputs)
+
+    def plot(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        networks: Sequence[Run] = (),
+        x: str | None = None,
+        theme: str = "light",
+    ) -> Any:
+        """A figure of every output: curves, heat maps, distributions; also written to `path` (.svg, .pdf, .png).
+
+        networks   results of `simulate` with the same outputs, drawn over it
+        x          the index, or the data over one index (such as learning rates), that outputs are drawn against
+        theme      light or dark
+        """
+        return written(self, "plot", path, networks=networks, x=x, theme=theme)
 
     def _brief(self) -> str:
         outputs = ", ".join(self.outputs) or "no outputs"

@@ -9,9 +9,10 @@ central limit theorem. Arrays only: nothing here knows programs.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from tp_compiler.finite.array_types import Mask, Values
 from tp_compiler.finite.moments import covariances
 from tp_compiler.finite.scores import Scores, score, two_sided_normal
 from tp_compiler.finite.slopes import Slope, fitted_slope
-from tp_compiler.pages import Shown
+from tp_compiler.pages import Shown, written
 
 SLOPES = (-0.8, -0.3)
 _CONSTANT = 1e-9
@@ -54,6 +55,7 @@ class OutputCheck:
     slope_interval  its 99.9% interval
     figures         how many numbers the z-test compared
     reason          of a failure, or a remark
+    law             None where networks approach a number; else the law of an output that stays random
     """
 
     name: str
@@ -68,6 +70,12 @@ class OutputCheck:
     figures: int
     passed: bool
     reason: str = ""
+    law: str | None = None
+
+    @property
+    def concentrates(self) -> bool:
+        """Do networks approach a number, so that their deviation falls as n^(-1/2)?"""
+        return self.law is None
 
 
 @dataclass(frozen=True, repr=False)
@@ -78,6 +86,10 @@ class Verification(Shown):
     level: float
     figures: int
     passed: bool
+
+    def plot(self, path: str | os.PathLike[str] | None = None, *, theme: str = "light") -> Any:
+        """A picture of deviations against the width, with n^(-1/2); z-scores for outputs that stay random."""
+        return written(self, "plot", path, theme=theme)
 
     def _brief(self) -> str:
         outputs = ", ".join(f"{check.name} {'passed' if check.passed else 'FAILED'}" for check in self.checks)
@@ -144,6 +156,7 @@ def check_output(
         figures=_figures(limit),
         passed=passed,
         reason=reason,
+        law=limit.law,
     )
 
 

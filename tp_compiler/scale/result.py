@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from tp_compiler.diagnostics import Diagnostic
@@ -158,9 +158,9 @@ class Scaling(Shown):
         """Python text with parameter groups for torch.optim."""
         return str(written(self, "torch"))
 
-    def plot(self, path: str | Path) -> None:
-        """The stable region, its operator facet and its feature-learning vertex, with this program in it."""
-        written(self, "plot", path)
+    def plot(self, path: str | os.PathLike[str] | None = None, *, theme: str = "light") -> Any:
+        """The classes of neighbouring parametrizations, with this program among them: a figure, also written to `path`."""
+        return written(self, "plot", path, theme=theme)
 
     def _brief(self) -> str:
         verdict = self.verdict

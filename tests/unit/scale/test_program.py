@@ -285,21 +285,6 @@ def test_the_command(tmp_path: Path, capsys: Any) -> None:
     assert "NX601" in capsys.readouterr().err
 
 
-@pytest.mark.slow
-def test_the_picture(tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
-    from tp_compiler.report.scaling_plot import classes, place
-
-    scaling = tpc.scale(text("mlp", "SGD(lr = 0.1)"))
-    found = classes(scaling)
-    assert place(scaling) == (0, 1)
-    assert {p for p, r in found.items() if r == "operator"} == {(F(k, 8), 1 - F(k, 8)) for k in range(1, 5)}
-    assert all(p[0] == 0 and p[1] >= 1 for p, r in found.items() if r == "feature-learning")
-    assert found[F(0), F(1)] == "feature-learning" and found[F(1, 2), F(1)] == "trivial"
-    scaling.plot(tmp_path / "classes.png")
-    assert (tmp_path / "classes.png").stat().st_size > 5000
-
-
 def test_a_trained_gain_under_the_ntk_scaling() -> None:
     """<v_0|dx/dg> is n^-1/2 as it was drawn, however far g has moved: f moves by Θ(1), as in networks written in NumPy."""
     program = DATA + (

@@ -1,0 +1,53 @@
+"""Plain numbers, one a row, with their values in print."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from tp_compiler.report.numbers import write
+from tp_compiler.report.plots.theme import Picture, literal
+from tp_compiler.results import Estimate
+
+_WIDE = 1e3
+
+
+def draw_scalars(
+    picture: Picture,
+    axes: Axes,
+    names: Sequence[str],
+    estimates: Sequence[Estimate],
+    networks: Sequence[Sequence[Estimate | None]] = (),
+) -> None:
+    """Dots with two standard errors; networks below them."""
+    theme = picture.theme
+    values = np.array([float(e.value) for e in estimates])
+    for number, family in enumerate([list(estimates), *networks]):
+        hue = theme.curves[number % len(theme.curves)]
+        for row, estimate in enumerate(family):
+            if estimate is not None:
+                at, error = float(estimate.value), 2 * float(estimate.stderr)
+                sign, size = ("o", 6) if number == 0 else ("D", 4)
+                axes.errorbar(at, row + 0.16 * number, xerr=error, capsize=3, color=hue, fmt=sign, markersize=size)
+    for row, estimate in enumerate(estimates):
+        text = str(write(float(estimate.value), float(estimate.stderr)))
+        axes.annotate(
+            text, (float(estimate.value), row), (0, 7), textcoords="offset points", ha="center", fontsize=8,
+            color=theme.ink,
+        )  # fmt: skip
+    axes.set_yticks(range(len(names)), [literal(name) for name in names])
+    axes.set_ylim(len(names) - 0.3, -0.7)
+    axes.grid(False, axis="y")
+    axes.margins(x=0.15)
+    sizes = np.abs(values[values != 0])
+    if sizes.size and sizes.max() > _WIDE * sizes.min():
+        axes.set_xscale(
+            "log" if (values > 0).all() else "symlog", **({} if (values > 0).all() else {"linthresh": sizes.min()})
+        )
+        return
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    if values.min() < 0 < values.max():
+        axes.axvline(0, color=theme.muted, linewidth=0.6, zorder=0)
