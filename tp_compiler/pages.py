@@ -21,6 +21,11 @@ PAGES: dict[str, dict[str, str]] = {
         "notebook": "latex:run_display",
         "plot": "plots.run:plot",
     },
+    "Estimate": {
+        "text": "text:estimate_text",
+        "html": "html:estimate_html",
+        "notebook": "latex:estimate_display",
+    },
     "System": {
         "text": "system_pages:unicode",
         "latex": "system_pages:latex",

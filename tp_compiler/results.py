@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from tp_compiler.diagnostics import Diagnostic
+from tp_compiler.diagnostics import Diagnostic, suggest
+from tp_compiler.functions import Function, Known, value_and_error
 from tp_compiler.pages import Shown, written
+from tp_compiler.replicates import Array as Array
+from tp_compiler.replicates import Replicates as Replicates
 
-Array = NDArray[np.float64]
 
-
-@dataclass(frozen=True, eq=False)
-class Estimate:
+@dataclass(frozen=True, eq=False, repr=False)
+class Estimate(Shown):
     """A value with its standard error (both of shape `axes`), and how it was found.
 
     value    array of the shape of the output's axes (0-d for a plain scalar), in natural units
@@ -29,6 +30,7 @@ class Estimate:
              over the outer draws)
     covariance_stderr   standard error of each entry of the covariance
     note     why this method was chosen
+    replicates   what the value is a mean of; None where exact, and for random outputs of a limit
     """
 
     value: Array
@@ -39,6 +41,11 @@ class Estimate:
     covariance: Array | None = None
     covariance_stderr: Array | None = None
     note: str = ""
+    replicates: Replicates | None = None
+
+    def _brief(self) -> str:
+        shape = " × ".join(map(str, self.value.shape))
+        return f"Estimate {shape} [{self.method}]" if shape else f"Estimate {self}"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -62,6 +69,9 @@ class Run(Shown):
     def __getitem__(self, name: str) -> Array:
         if name in self.failed:
             raise KeyError(f"{name} could not be computed: {self.failed[name].message}")
+        if name not in self.outputs:
+            hint = suggest(name, self.outputs) or f"the outputs are {', '.join(self.outputs) or 'none'}"
+            raise KeyError(f"there is no output {name!r}; {hint}")
         return self.outputs[name].value
 
     def __iter__(self) -> Iterator[str]:
@@ -83,10 +93,90 @@ class Run(Shown):
         """
         return written(self, "plot", path, networks=networks, x=x, theme=theme)
 
+    @property
+    def replicates(self) -> Mapping[str, Array]:
+        """The replicates of each output: `run.replicates["f"]` has shape (R, ...), and the mean `run["f"]`.
+
+        They are independent scramblings of a limit, networks of a simulation. Replicate r is of the same scrambling or network
+        for all outputs. Exact outputs have equal replicates. Random outputs of a limit (`clt`) have none.
+        """
+        return _ReplicatesOf(self)
+
+    def map(self, function: Function, *names: str) -> Estimate:
+        """A function of outputs with its own standard error: `run.map(lambda f, loss: f[-1] / loss[0])`.
+
+        function   takes arrays and returns a number or an array. Its arguments are the outputs of the same names
+        names      the outputs that it takes, in order, if they are not those
+
+        The error counts correlations between outputs and entries: by the jackknife over replicates (`functions.py`). Errors of
+        exact outputs are propagated by differences, all with the same sign. The function is called some 50 times, for
+        exact outputs up to 150 times.
+        Raises KeyError for outputs that do not exist or could not be computed; ValueError for random outputs, whose
+        functions are random (write these in the program: `output q = f^2` is the mean of f²), and for a single seed.
+        """
+        chosen = names or _parameters(function)
+        found = [self._known(name) for name in chosen]
+        value, stderr = value_and_error(function, found)
+        methods = dict.fromkeys(self.outputs[name].method for name in chosen)
+        return Estimate(value, stderr, (), " + ".join(methods), note=f"a function of {', '.join(chosen)}")
+
+    def _known(self, name: str) -> Known:
+        self[name]  # raises if there is none
+        estimate = self.outputs[name]
+        if estimate.law is not None:
+            raise ValueError(
+                f"{name} is random, so that functions of it are; write them in the program, such as `output q = {name}^2`,"
+                " for their means"
+            )
+        stderr = np.broadcast_to(estimate.stderr, estimate.value.shape)
+        return Known(estimate.value, stderr, estimate.replicates)
+
     def _brief(self) -> str:
         outputs = ", ".join(self.outputs) or "no outputs"
         failed = f"; failed: {', '.join(self.failed)}" if self.failed else ""
         return f"Run {self.command} {self.program}: {outputs}{failed}"
+
+
+class _ReplicatesOf(Mapping[str, Array]):
+    """The replicates of a run, made when they are asked for."""
+
+    def __init__(self, run: Run):
+        self.run = run
+
+    def __getitem__(self, name: str) -> Array:
+        value, found = self.run[name], self.run.outputs[name]
+        if found.replicates is not None:
+            return found.replicates.around(value)
+        if found.law is not None:
+            raise KeyError(
+                f"{name} is random, and its law has no replicates; `simulate` has one value for each network"
+            )
+        return np.broadcast_to(value, (self._count(), *value.shape))
+
+    def _count(self) -> int:
+        drawn = [o.replicates.count for o in self.run.outputs.values() if o.replicates is not None]
+        return drawn[0] if drawn else int(self.run.settings.get("replicates", 1))
+
+    def __iter__(self) -> Iterator[str]:
+        return (n for n, o in self.run.outputs.items() if o.replicates is not None or o.law is None)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+def _parameters(function: Function) -> tuple[str, ...]:
+    """The names of the arguments of a function, without those that have defaults."""
+    try:
+        given = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        raise TypeError(
+            "the function does not name its arguments; give the names of outputs: run.map(fn, 'f')"
+        ) from None
+    plain = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    found = tuple(p.name for p in given if p.kind in plain and p.default is inspect.Parameter.empty)
+    if not found:
+        raise TypeError("the function takes no output by name; give the names of outputs: run.map(fn, 'f')")
+    return found
 
 
 def settled(run: Run) -> Run:

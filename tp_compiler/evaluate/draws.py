@@ -26,7 +26,6 @@ from tp_compiler.evaluate.exact.ket_formula import Tensor
 from tp_compiler.evaluate.interface import Answers
 from tp_compiler.evaluate.options import Options
 from tp_compiler.evaluate.sampling.clt import CltScalars
-from tp_compiler.evaluate.sampling.estimates import mean_and_error
 from tp_compiler.evaluate.sampling.memory import BASE
 from tp_compiler.evaluate.sampling.neuron_pairs import PairedProgram, paired
 from tp_compiler.evaluate.sampling.plan import SamplingPlan
@@ -37,6 +36,7 @@ from tp_compiler.ir.build import MAX_STEPS, Builder
 from tp_compiler.ir.program import Output, Program
 from tp_compiler.ir.types import Axis, Index
 from tp_compiler.ir.walk import reachable, rewrite
+from tp_compiler.replicates import Replicates, mean_and_error
 from tp_compiler.results import Estimate
 from tp_compiler.shapes import Float
 
@@ -257,7 +257,10 @@ class Draws:
             if not self.certain:
                 outputs[o.name] = Estimate(value, error, axes, "qmc", law, covariance, uncertain, note)
             else:
-                outputs[o.name] = Estimate(value, error, axes, "qmc", note=self.reasons.get(o.name, ""))
+                found = Replicates.of([v.get(o.name) for v in values], sizes)
+                outputs[o.name] = Estimate(
+                    value, error, axes, "qmc", note=self.reasons.get(o.name, ""), replicates=found
+                )
             if not self._met(values, sizes, o.name):
                 message = f"the error of `{o.name}`, {float(np.max(error)):.2g}, exceeds the tolerance"
                 self.warnings.append(Diagnostic("NX913", message, o.span, "raise `--max-samples` or `--samples`"))

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tp_compiler.diagnostics import Diagnostic, ProgramError
 from tp_compiler.finite.array_types import Values
@@ -19,7 +20,7 @@ from tp_compiler.finite.schedule import NetworkPlan, plan
 from tp_compiler.finite.tiles import TILE
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.program import Output, Program
-from tp_compiler.results import Estimate, Run
+from tp_compiler.results import Estimate, Replicates, Run
 
 Progress = Callable[[int, int], None]
 
@@ -120,8 +121,8 @@ def simulate(
 
 def estimate(output: Output, drawn: Values) -> Estimate:
     """The estimate of one output from its samples (seeds, *shape)."""
-    drawn = drawn.astype(np.float64)
-    seeds = len(drawn)
+    networks: NDArray[np.float64] = drawn.astype(np.float64)
+    drawn, seeds = networks, len(networks)
     mean = np.asarray(drawn.mean(axis=0))
     # Equal samples must have spread 0 exactly, which the rounding of their mean would spoil.
     spread = np.ptp(drawn, axis=0) > 0
@@ -132,7 +133,16 @@ def estimate(output: Output, drawn: Values) -> Estimate:
         law = "gaussian" if _is_clt(output.node) else "sampled"
         if seeds >= 2:
             covariance, error = covariances(drawn.reshape(seeds, -1))
-    return Estimate(mean, np.asarray(stderr), axes, "finite-width", law, covariance, error)
+    return Estimate(
+        mean,
+        np.asarray(stderr),
+        axes,
+        "finite-width",
+        law,
+        covariance,
+        error,
+        replicates=Replicates((networks,), (1.0,)),
+    )
 
 
 def _is_clt(node: ir.Node) -> bool:

@@ -24,6 +24,11 @@ def run_html(run: Run) -> str:
     return "\n".join(parts)
 
 
+def estimate_html(estimate: Estimate) -> str:
+    """A value with its error, or a table."""
+    return "\n".join(["<div class='tpc-estimate'>", *_estimate("value", estimate), "</div>"])
+
+
 def _estimate(name: str, estimate: Estimate) -> Iterator[str]:
     axes = axis_names(estimate)
     notes = escape(", ".join(note for note in (estimate.law, estimate.method) if note))

@@ -61,6 +61,11 @@ def run_display(run: Run) -> str:
     return "$$\\begin{gathered}" + r" \\[1ex] ".join(equations) + "\\end{gathered}$$"
 
 
+def estimate_display(estimate: Estimate) -> str:
+    """One value with its error, or a matrix."""
+    return "$$\\begin{gathered}" + r" \\[1ex] ".join(estimate_latex("x", estimate)) + "\\end{gathered}$$"
+
+
 def estimate_latex(name: str, estimate: Estimate) -> Iterator[str]:
     """`name_{i,j} = (...)`, and its covariance if it has one."""
     symbol, axes = _symbol(name), axis_names(estimate)

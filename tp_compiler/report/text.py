@@ -42,6 +42,11 @@ def _page(run: Run, reasons: bool) -> str:
     return printable("\n\n".join([*sections, footer(run)]))
 
 
+def estimate_text(estimate: Estimate) -> str:
+    """A value with its error, or a table."""
+    return "\n".join(_estimate("", estimate)).removeprefix(" = ").removeprefix("[] ")
+
+
 def _title(run: Run) -> str:
     what = {"limit": "limit n → ∞", "simulate": f"width n = {run.settings.get('width', '?')}"}
     return f"{run.program}: {what.get(run.command, run.command)}"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tp_compiler.evaluate.sampling.estimates import covariances, mean_and_error
+from tp_compiler.evaluate.sampling.estimates import covariances
+from tp_compiler.replicates import mean_and_error
 
 SPREAD = np.linspace(-1, 1, 8)
 SPREAD /= SPREAD.std(ddof=1)  # eight replicates with standard deviation 1: the error of their mean is 1/√8

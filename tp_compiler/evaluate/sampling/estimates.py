@@ -1,4 +1,4 @@
-"""From replicates to estimates: standard errors with the bias of finite M, and the laws of random outputs."""
+"""From replicates to estimates: the spread of a level, and the laws of random outputs (for errors see replicates.py)."""
 
 from __future__ import annotations
 
@@ -14,107 +14,6 @@ from tp_compiler.evaluate.sampling.clt import CltScalars
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.program import Output
 from tp_compiler.shapes import Float
-
-
-def mean_and_error(levels: Levels, sizes: list[int], halves: Array | None = None) -> tuple[Array, Array]:
-    """Value and standard error of the last level, over its replicates and with the bias of finite size.
-
-    levels   arrays (R, ...) from coarse to fine, None if a level has no value
-    sizes    of the levels: M particles, or the P copies of an E
-    halves   for some of the last level's replicates, the mean of two runs on the halves of their particles
-
-    Functions of averages have a bias b/size. Runs on halves have twice that bias and hardly any additional noise,
-    since averages over the halves add up to those over the whole (those over copies do not). The coarser levels also show
-    it; the sharper of the two is used. If the noise explains the difference, any excess is added to the error.
-    If it is clearly a bias, it is subtracted, 2f(M) - f(M/2), and the remainder under a law other than 1/size is added to the
-    error.
-    """
-    value, variance, noise = _by_levels(levels, sizes)
-    if halves is not None:
-        other, of_other, its_noise = _by_halves(levels, sizes, halves)
-        sharper = its_noise <= noise
-        value, variance = np.where(sharper, other, value), np.where(sharper, of_other, variance)
-    return value, np.sqrt(variance)
-
-
-def _mean(level: Float[Array, " replicates *entries"]) -> tuple[Float[Array, "*entries"], Float[Array, "*entries"]]:
-    """The mean over replicates and its variance."""
-    return level.mean(axis=0), level.var(axis=0, ddof=1) / len(level)
-
-
-#: Arrays (R, ...) from coarse to fine, None where a level has no value; the last one has.
-Levels = Sequence[Array | None]
-#: A value, its variance, and the variance of the noise in the bias that they are made with.
-_Judged = tuple[Array, Array, Array]
-
-
-def _last(levels: Levels) -> Array:
-    last = levels[-1]
-    assert last is not None
-    return last
-
-
-def _by_halves(levels: Levels, sizes: list[int], halves: Array) -> _Judged:
-    """The bias from the difference between two halves and the whole.
-
-    Under the law 1/size this difference equals the bias.
-    """
-    last = _last(levels)
-    value, variance = _mean(last)
-    bias, noise = _mean(halves - last[: len(halves)])
-    left = _left(bias, bias**2, levels, sizes)
-    plain = bias**2 > 16 * noise
-    kept = variance + np.maximum(bias**2 - noise, 0.0)
-    return np.where(plain, value - bias, value), np.where(plain, variance + noise + left, kept), noise
-
-
-def _left(bias: Array, otherwise: Array, levels: Levels, sizes: list[int]) -> Array:
-    """The square of the bias that remains after subtracting f(M/2) - f(M).
-
-    Under the law M^-p this difference is (2^p - 1) b(M). A level of a quarter of the size determines 2^p if it is well above
-    its noise (if not: `otherwise`); laws as slow as 1/√M are allowed for.
-    """
-    quarter = _level_of(levels, sizes, sizes[-1] / 4)
-    if quarter is None:
-        return otherwise
-    far, noise = _mean(quarter - _last(levels))
-    with np.errstate(all="ignore"):
-        growth = np.clip(np.where(bias != 0, far / bias, 3.0) - 1, np.sqrt(2.0), 16.0)
-    told = np.square(bias * (2 - growth) / (growth - 1)) + noise
-    return np.where(far**2 > 16 * noise, told, otherwise)
-
-
-def _level_of(levels: Levels, sizes: list[int], size: float) -> Array | None:
-    found = [x for x, own in zip(levels, sizes, strict=True) if x is not None and own == size]
-    return found[-1] if found and found[-1].shape == _last(levels).shape else None
-
-
-def _by_levels(levels: Levels, sizes: list[int]) -> _Judged:
-    """From up to three coarser levels, each the finest of its size.
-
-    The bias is their mean difference from the last, over size_last/size - 1. The scramblings are common (the first half
-    of a Sobol sequence is one).
-    """
-    last = _last(levels)
-    value, variance = _mean(last)
-    finest = {size: x for x, size in zip(levels, sizes, strict=True) if x is not None and size < sizes[-1]}
-    coarser = [
-        (finest[size] - last) / (sizes[-1] / size - 1)
-        for size in sorted(finest, reverse=True)[:3]
-        if finest[size].shape == last.shape
-    ]
-    if not coarser:
-        return value, variance, np.full_like(variance, np.inf)
-    bias, noise = _mean(np.mean(coarser, axis=0))
-    kept = variance + np.maximum(bias**2 - noise, 0.0)
-    if len(coarser) < 2:
-        return value, kept, noise
-    corrected, spread_corrected = _mean(last - coarser[0])
-    disagreement = np.square((coarser[0] - coarser[1]).mean(axis=0))
-    if _level_of(levels, sizes, sizes[-1] / 2) is not None:
-        disagreement = _left(coarser[0].mean(axis=0), disagreement, levels, sizes)
-    plain = (bias**2 > 16 * noise) & (spread_corrected < kept)
-    return np.where(plain, corrected, value), np.where(plain, spread_corrected + disagreement, kept), noise
 
 
 def spread(level: Float[Array, " replicates *entries"]) -> float:

@@ -32,7 +32,6 @@ from tp_compiler.evaluate.sampling.estimates import (
     covariances,
     gaussian_law,
     is_gaussian,
-    mean_and_error,
     spread,
 )
 from tp_compiler.evaluate.sampling.memory import memory
@@ -41,6 +40,7 @@ from tp_compiler.evaluate.sampling.plan import SamplingPlan
 from tp_compiler.evaluate.sampling.replicate import Replicate
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.program import Output, Program
+from tp_compiler.replicates import Replicates, mean_and_error
 from tp_compiler.results import Estimate
 from tp_compiler.shapes import Float
 
@@ -330,6 +330,11 @@ class Sampling:
         heavy = (heavy_tails.beyond(parts, far) for parts in level.heavy.get(read, ()))
         return math.hypot(counted, max(heavy, default=0.0))
 
+    def _replicates(self, name: str) -> Replicates:
+        halves = self.levels[-1].halves
+        levels = [x.values.get(name) for x in self.levels]
+        return Replicates.of(levels, self._sizes(name), None if halves is None else halves.get(name))
+
     def _covariance(self, name: str) -> tuple[Array, Array]:
         halves = self.levels[-1].halved_covariance.get(name)
         return mean_and_error([x.covariance.get(name) for x in self.levels], self._sizes(name), halves)
@@ -384,7 +389,8 @@ class Sampling:
         method = "mc" if self.options.method == "mc" else "qmc"
         axes = tuple(i.name for i in output.indices)
         if not output.node.type.random:
-            return Estimate(value, stderr, axes, method, note=self.reasons.get(output.name, ""))
+            note = self.reasons.get(output.name, "")
+            return Estimate(value, stderr, axes, method, note=note, replicates=self._replicates(output.name))
         covariance, error = self._covariance(output.name)
         law = "gaussian" if output.name in self.gaussian else "sampled"
         if law == "gaussian":
