@@ -12,6 +12,7 @@ torch = pytest.importorskip("torch")
 
 from tests.torch.cases import CASES, DECLARATIONS, FAMILIES, SECOND, N, X, h, parameters  # noqa: E402
 from tests.torch.harness import Parameters, bracket, simulated  # noqa: E402
+from tests.torch.layer_cases import LAYERS  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
@@ -55,9 +56,9 @@ def agree(text: str, wanted: dict[str, Any]) -> None:
         np.testing.assert_allclose(found[key], value.detach(), rtol=1e-9, atol=1e-11, err_msg=key)
 
 
-@pytest.mark.parametrize("name", [*CASES, *SECOND])
+@pytest.mark.parametrize("name", [*CASES, *SECOND, *LAYERS])
 def test_gradient(name: str) -> None:
-    text, model = (CASES | SECOND)[name]
+    text, model = (CASES | SECOND | LAYERS)[name]
     p = parameters()
     agree(f"{DECLARATIONS}\n{text}\n{text_of_readings()}", readings(p, model(p)))
 

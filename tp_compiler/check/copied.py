@@ -48,7 +48,8 @@ def _body(statement: ast.Optimizer | ast.Fn | ast.Def) -> tuple[object, ...]:
 def _locals(statement: ast.Optimizer | ast.Fn | ast.Def) -> set[str]:
     if isinstance(statement, ast.Fn):
         return set(statement.params)
-    return {p.name.ident for p in statement.params} | bound_names(statement.body, False)
+    brackets = {e.ident for e in statement.indices} if isinstance(statement, ast.Def) else set()
+    return brackets | {p.name.ident for p in statement.params} | bound_names(statement.body, False)
 
 
 def _names(found: _Copies, names: Iterable[ast.Name], scope: Scope) -> None:

@@ -42,14 +42,15 @@ class Definitions:
         scope.body = True
         scope.optimizer = ctx.scope.optimizer
         hidden: dict[Index, Index] = {}
-        returned: dict[Index, Index] = {}
+        given = self._brackets(statement, expr, ctx, scope)
+        returned = dict(given)
         broken = False
         for param, arg in self._arguments(statement, expr):
             value = self.core.value(arg, ctx)
             if isinstance(value, v.Broken):
                 broken = True
                 continue
-            self._bind(param, value, arg, scope, hidden, returned)
+            self._bind(param, value, arg, scope, hidden, returned, given)
         if broken:
             return (BROKEN,) * _returns(statement)
         self.depth += 1
@@ -73,6 +74,23 @@ class Definitions:
                 "NX273", f"the result of `{expr.fn.ident}` has the index `{twice.name}` twice", expr.span,
                 f"call it with another index of axis `{twice.axis.name}`",
             )  # fmt: skip
+
+    def _brackets(self, statement: ast.Def, expr: ast.Call, ctx: Context, scope: Scope) -> dict[Index, Index]:
+        """Index of the body -> index in the brackets of the call, which it stands for."""
+        written, names = expr.fn.indices or (), statement.indices
+        form = f"{statement.name}[{','.join(e.ident for e in names)}](...)"
+        if not names and written:
+            message = f"`{statement.name}` takes no brackets"
+            raise error("NX254", message, expr.fn.span, "remove the brackets: its indices come with its arguments")
+        if len(written) != len(names):
+            message = f"`{statement.name}` takes {len(names)} indices in brackets, but got {len(written) or 'none'}"
+            raise error("NX252", message, expr.fn.span, f"write `{form}`, with the indices of the arguments")
+        given = {}
+        for name, e in zip(names, written, strict=True):
+            index = Index(name.ident, self._param_index(e, ctx.scope).axis)
+            given[index] = self._param_index(e, ctx.scope)
+            scope.others[name.ident] = Binding(v.IndexName(index), span=name.span)
+        return given
 
     def _arguments(self, statement: ast.Def, expr: ast.Call) -> list[tuple[ast.Param, ast.Expr]]:
         params = statement.params
@@ -105,7 +123,7 @@ class Definitions:
 
     def _bind(
         self, param: ast.Param, value: v.Value, arg: ast.Expr, scope: Scope, hidden: dict[Index, Index],
-        returned: dict[Index, Index],
+        returned: dict[Index, Index], given: dict[Index, Index],
     ) -> None:  # fmt: skip
         wanted: dict[str, type[v.Value]] = {"scalar": v.Scalar, "ket": v.Ket, "operator": v.Operator}
         if not isinstance(value, wanted[param.kind]):
@@ -122,7 +140,7 @@ class Definitions:
         free = free_indices(value)
         if len(free) < len(own):
             free = family_indices(value)
-        matched = self._matched(own, free, param, arg)
+        matched = self._matched(own, free, param, arg, given)
         mapping: dict[Index, Index | int] = {}
         for index in family_indices(value):
             if index in matched:
@@ -145,17 +163,22 @@ class Definitions:
         return binding.value.index
 
     def _matched(
-        self, own: tuple[Index, ...], free: tuple[Index, ...], param: ast.Param, arg: ast.Expr
-    ) -> dict[Index, Index]:
-        """Argument index -> parameter index: the one of the same name, else the only one on its axis."""
+        self, own: tuple[Index, ...], free: tuple[Index, ...], param: ast.Param, arg: ast.Expr,
+        given: dict[Index, Index],
+    ) -> dict[Index, Index]:  # fmt: skip
+        """Argument index -> parameter index: that of the call's brackets, the one of the same name, the only one on its
+        axis."""
         matched: dict[Index, Index] = {}
         for index in own:
-            same = [i for i in free if i.axis.name == index.axis.name and i not in matched]
+            if given.get(index) in free:
+                matched[given[index]] = index
+                continue
+            same = [i for i in free if i.axis.name == index.axis.name and i not in matched and index not in given]
             named = [i for i in same if i.name == index.name]
             if not same:
                 raise error(
                     "NX271", f"`{param.span.text}` takes an index of axis `{index.axis.name}`, but the argument has none",
-                    arg.span, f"pass an array with the index `{index.name}`",
+                    arg.span, f"pass an array with the index `{given.get(index, index).name}`",
                 )  # fmt: skip
             if not named and len(same) > 1:
                 names = " and ".join(f"`{i.name}`" for i in same)
@@ -198,6 +221,8 @@ def check_body(
     """Reports undefined names in a body, and recursion, at the definition."""
     kets = {p.name.ident for p in statement.params if p.kind == "ket"} | bound_names(statement.body, True)
     others = {p.name.ident for p in statement.params if p.kind != "ket"} | bound_names(statement.body, False) | extra
+    if isinstance(statement, ast.Def):
+        others |= {e.ident for e in statement.indices}
     for name, in_label in names_in(statement.body, False):
         known_ket = name.ident in kets or scope.ket(name.ident) is not None
         known = name.ident in others or scope.other(name.ident) is not None

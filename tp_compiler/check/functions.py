@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from tp_compiler.check import positions
 from tp_compiler.check import values as v
 from tp_compiler.check.arithmetic import Arithmetic
 from tp_compiler.check.core import BROKEN, Context, Core, Rule, a_kind, family_indices, function_of_one
@@ -46,6 +47,7 @@ OPERATOR_ONLY = frozenset(
     }
 )
 CONSTRUCTS = frozenset({"grad", "vjp", "jvp", "ntk"})
+LOSSES = frozenset({"mse", "cross_entropy", "logistic"})
 
 
 class Functions:
@@ -62,13 +64,14 @@ class Functions:
             **dict.fromkeys(LINALG, self.linalg),
             "E": self.expectation,
             "shift": self.shift,
+            "unfold": self.unfold,
             "cumsum": self.cumsum,
             "delta": self.delta,
             "hadamard": self.hadamard,
         }
 
     # -- arguments ----------------------------------------------------------------------------------------------
-    def _values(self, expr: ast.Call, ctx: Context, count: int | None = None) -> list[v.Value]:
+    def values(self, expr: ast.Call, ctx: Context, count: int | None = None) -> list[v.Value]:
         for arg in expr.args:
             if arg.keyword is not None:
                 raise error(
@@ -88,7 +91,7 @@ class Functions:
             raise ProgramError([])
         return values
 
-    def _axes(self, expr: ast.Call, ctx: Context, count: int | None = None) -> list[Index]:
+    def axes(self, expr: ast.Call, ctx: Context, count: int | None = None) -> list[Index]:
         """The indices in the brackets of `sum[i,j](...)`."""
         name = expr.fn.ident
         if not expr.fn.indices:
@@ -110,15 +113,19 @@ class Functions:
     def _with_indices(self, expr: ast.Call, ctx: Context) -> str:
         """How a call without the brackets it needs is written: with the indices of its first argument."""
         name = expr.fn.ident
+        args = [a for a in expr.args if a.keyword not in ("dim", "axis", "axes", "keepdim")]
         with self.core.found.apart():
-            value = self.core.value(expr.args[0].value, ctx) if expr.args else BROKEN
-        names = [i.name for i in family_indices(value) if "#" not in i.name]
-        if isinstance(value, v.Ket) and not names and name in ("sum", "mean"):
+            values = [self.core.value(a.value, ctx) for a in args]
+        names = [i.name for i in (family_indices(values[0]) if values else ()) if "#" not in i.name]
+        if values and isinstance(values[0], v.Ket) and not names and name in ("sum", "mean"):
             return "write the mean over the neurons as `<x>`; brackets name indices, `mean[i](|x[i]>)`"
-        if isinstance(value, v.Broken) or not names:
+        if not names:
             return f"write `{name}[i](...)` with an index i of the argument"
+        if name == "cross_entropy" and len(values) > 1:  # over the classes, which the labels do not have
+            labels = {i.name for i in family_indices(values[1])}
+            names = [i for i in names if i not in labels] or names
         shown = ",".join(names) if name in ("sum", "mean", "mse") else names[-1]
-        return f"write `{name}[{shown}](...)`: brackets name the indices"
+        return f"write `{name}[{shown}]({', '.join(a.span.text for a in args)})`: brackets name the indices"
 
     # -- entrywise ----------------------------------------------------------------------------------------------
     def entrywise(self, fn: v.PrimitiveName | UserFn, expr: ast.Call, ctx: Context) -> v.Value:
@@ -254,7 +261,7 @@ class Functions:
         return v.Kernel(self._applied(fn, nodes, expr, ctx), slot, rows, cols)
 
     def hadamard(self, expr: ast.Call, ctx: Context) -> v.Value:
-        values = self._values(expr, ctx, 2)
+        values = self.values(expr, ctx, 2)
         if not all(isinstance(x, v.Operator) for x in values):
             raise error("NX258", "`hadamard` takes two operators", expr.span, "write `|x> * |y>` for kets")
         a, b = (x for x in values if isinstance(x, v.Operator))
@@ -269,8 +276,8 @@ class Functions:
     # -- reductions ---------------------------------------------------------------------------------------------
     def reduction(self, expr: ast.Call, ctx: Context) -> v.Value:
         name = expr.fn.ident
-        indices = self._axes(expr, ctx)
-        (value,) = self._values(expr, ctx, 1)
+        indices = self.axes(expr, ctx)
+        (value,) = self.values(expr, ctx, 1)
         present = family_indices(value)
         if name != "softmax":
             self.core.bound(indices)
@@ -288,9 +295,9 @@ class Functions:
             return self._reduce_operator(name, value, indices, expr.span)
         if not isinstance(value, v.Scalar | v.Ket):
             raise error("NX259", f"`{name}` cannot be applied to {a_kind(value)}", expr.span, "reduce scalars or kets")
-        return type(value)(self._reduced(name, value.node, tuple(indices), expr.span))
+        return type(value)(self.reduced(name, value.node, tuple(indices), expr.span))
 
-    def _reduced(self, name: str, x: ir.Node, indices: tuple[Index, ...], span: Span) -> ir.Node:
+    def reduced(self, name: str, x: ir.Node, indices: tuple[Index, ...], span: Span) -> ir.Node:
         build = self.build
         if name == "sum":
             return build.contract((x,), indices, (), span)
@@ -300,7 +307,7 @@ class Functions:
                 count *= i.size
             return build.contract((build.constant(1 / count, span), x), indices, (), span)
         if name == "softmax":
-            low = self._reduced("logsumexp", x, indices, span)
+            low = self.reduced("logsumexp", x, indices, span)
             return build.map("exp", (build.add(x, build.neg(low, span), span),), span)
         for index in indices:
             x = build.reduce(name, x, index, span)
@@ -357,36 +364,78 @@ class Functions:
 
     # -- axes ---------------------------------------------------------------------------------------------------
     def shift(self, expr: ast.Call, ctx: Context) -> v.Value:
-        (index,) = self._axes(expr, ctx, 1)
-        value, by = self._values(expr, ctx, 2)
-        if not isinstance(by, v.Scalar) or not isinstance(by.node, ir.Constant) or by.node.value % 1:
-            raise error(
-                "NX263", "the shift is not an integer known at compile time", expr.args[1].span, "write a number"
-            )
+        """shift[i](x, b): x at the position i - b, 0 outside the axis; b may depend on indices, as in `2 - r`."""
+        (index,) = self.axes(expr, ctx, 1)
+        value, by = self.values(expr, ctx, 2)
         if not isinstance(value, v.Scalar | v.Ket):
             raise error("NX263", f"{a_kind(value)} cannot be shifted", expr.span, "shift scalars or kets")
-        self._carries(value, index, expr.span)
-        return type(value)(self.build.shift(value.node, index, int(by.node.value), expr.span))
+        self.carries(value, index, expr.span)
+        at = expr.args[1].span
+        if isinstance(by, v.Scalar) and isinstance(by.node, ir.Constant) and not by.node.value % 1:
+            return type(value)(self.build.shift(value.node, index, int(by.node.value), expr.span))
+        if not isinstance(by, v.Scalar) or positions.values(by.node) is None:
+            remedy = "write a number, or an expression of indices, such as `2 - r`"
+            raise error("NX263", "the shift is not an integer known at compile time", at, remedy)
+        here = self.build.position(index, at)
+        position = self.build.add(here, self.build.neg(by.node, at), at)
+        return type(value)(positions.read(self.build, value.node, index, position, expr.span))
+
+    def unfold(self, expr: ast.Call, ctx: Context) -> v.Value:
+        """unfold[t,s,r](x, stride = 1, padding = 0): x at the position stride (t - 1) + r - padding of s, 0 outside."""
+        if len(expr.fn.indices or ()) != 3:
+            remedy = "write `unfold[t,s,r](x[s])`: the indices of the result, of x and of the window"
+            raise error("NX252", "`unfold` takes three indices in brackets", expr.fn.span, remedy)
+        result, index, window = (self.axes(replace(expr, fn=replace(expr.fn, indices=(e,))), ctx, 1)[0]
+                                 for e in expr.fn.indices or ())  # fmt: skip
+        stride, padding = self._window(expr, ctx)
+        (value,) = self.values(replace(expr, args=expr.args[:1]), ctx, 1)
+        if not isinstance(value, v.Scalar | v.Ket):
+            raise error("NX263", f"{a_kind(value)} cannot be unfolded", expr.span, "unfold scalars or kets")
+        self.carries(value, index, expr.span)
+        span = expr.span
+        start = self.build.mul(self.build.constant(stride, span), self.build.position(result, span), span)
+        within = self.build.add(self.build.position(window, span), self.build.constant(-stride - padding, span), span)
+        node = positions.read(self.build, value.node, index, self.build.add(start, within, span), span)
+        self.core.bound(i for i in (index,) if i not in node.type.indices)
+        self.core.written.update(dict.fromkeys((result, window)))
+        return type(value)(node)
+
+    def _window(self, expr: ast.Call, ctx: Context) -> tuple[int, int]:
+        """The stride and the padding of a window."""
+        found = {"stride": 1, "padding": 0}
+        for name, arg in zip(("x", *found), expr.args, strict=False):
+            key = arg.keyword or name
+            if key == "x":
+                continue
+            if key not in found:
+                raise error(
+                    "NX250", f"`unfold` has no keyword `{key}`", arg.span, "write `stride = 2` or `padding = 1`"
+                )
+            found[key] = self.core.integer(arg.value, ctx, f"the {key}") or 0
+        if found["stride"] < 1 or found["padding"] < 0 or len(expr.args) > 3:
+            remedy = "write `unfold[t,s,r](x, stride = 1, padding = 0)`"
+            raise error("NX263", "a stride is 1 or more, and a padding 0 or more", expr.span, remedy)
+        return found["stride"], found["padding"]
 
     def cumsum(self, expr: ast.Call, ctx: Context) -> v.Value:
         """cumsum[i](x), the running sum; cumsum[i](x, reverse = 1), that from the end."""
-        (index,) = self._axes(expr, ctx, 1)
+        (index,) = self.axes(expr, ctx, 1)
         reverse = [a for a in expr.args if a.keyword == "reverse"]
         other = next((a for a in expr.args if a.keyword not in (None, "reverse")), None)
         if other is not None:
             message = f"`cumsum` has no keyword `{other.keyword}`"
             raise error("NX250", message, other.span, "write `reverse = 1` for a sum from the end")
-        (value,) = self._values(replace(expr, args=tuple(a for a in expr.args if a not in reverse)), ctx, 1)
+        (value,) = self.values(replace(expr, args=tuple(a for a in expr.args if a not in reverse)), ctx, 1)
         ways = [self.core.scalar(a.value, ctx, "0 or 1") for a in reverse]
         if len(ways) > 1 or any(not isinstance(w, ir.Constant) or w.value not in (0, 1) for w in ways):
             raise error("NX263", "the direction of a running sum is 0 or 1", reverse[-1].span, "write `reverse = 1`")
         if not isinstance(value, v.Scalar | v.Ket):
             raise error("NX263", f"{a_kind(value)} has no running sum", expr.span, "sum scalars or kets")
-        self._carries(value, index, expr.span)
+        self.carries(value, index, expr.span)
         backwards = any(isinstance(w, ir.Constant) and w.value == 1 for w in ways)
         return type(value)(self.build.cumsum(value.node, index, backwards, expr.span))
 
-    def _carries(self, value: v.Value, index: Index, span: Span) -> None:
+    def carries(self, value: v.Value, index: Index, span: Span) -> None:
         if index not in family_indices(value):
             raise error("NX263", f"the value has no index `{index.name}`", span, f"index it with `{index.name}`")
 
@@ -404,7 +453,7 @@ class Functions:
         name = expr.fn.ident
         if expr.fn.indices is None and not name.startswith("d"):
             return self.of_operator(expr, ctx)
-        rows, cols = self._axes(expr, ctx, 2)
+        rows, cols = self.axes(expr, ctx, 2)
         if rows.axis != cols.axis:
             raise error(
                 "NX265",
@@ -450,7 +499,7 @@ def library_bindings() -> dict[str, Binding]:
 
     names: dict[str, Binding] = {name: Binding(v.PrimitiveName(name)) for name in CALLABLE}
     builtin = (REDUCTIONS - _REDUCE | {"prod", "logsumexp"}) | LINALG | OPERATOR_ONLY | CONSTRUCTS
-    for name in builtin | {"E", "shift", "cumsum", "delta", "hadamard", "stop"}:
+    for name in builtin | LOSSES | {"E", "shift", "unfold", "cumsum", "delta", "hadamard", "stop"}:
         names[name] = Binding(v.Builtin(name))
     names["I"] = Binding(v.Identity())
     return names

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from tp_compiler.check import positions
 from tp_compiler.check import values as v
 from tp_compiler.check.core import BROKEN, Context, Core, a_kind
 from tp_compiler.check.names import Binding
@@ -34,6 +35,8 @@ class NameLookup:
             return BROKEN
         if binding.clock is not None and len(written) == len(binding.indices) + 1:
             return self._of_step(binding, binding.clock, expr, ctx)
+        if len(written) != len(binding.indices) and expr.ident in self.core.unresolved:
+            raise ProgramError([])  # a statement that binds the name has an error
         if len(written) != len(binding.indices):
             names = ",".join(i.name for i in binding.indices)
             form = f"{expr.ident}[{names}]" if names else expr.ident
@@ -133,12 +136,15 @@ class NameLookup:
         ahead = clocked(node)
         if ahead is not None:
             return self._clocked_position(node, ahead, index, expr.span)
-        if any(isinstance(a, ir.Position) for a in node.args):
+        computed = positions.values(node)
+        if computed is not None and all(p.is_integer() for p in computed):
+            if all(1 <= p <= index.size for p in computed):
+                return node
             raise error(
                 "NX222",
                 f"`{expr.span.text}` leaves its axis of {index.size} points",
                 expr.span,
-                "use `shift[i](x, 1)`, which fills with zeros, or a `for` loop",
+                "use `shift[i](x, 1)` or `unfold`, which fill with zeros, or a `for` loop",
             )
         remedy = "write an index name, a position, or integer data"
         if _is_array(node):
@@ -169,8 +175,8 @@ class NameLookup:
         wrong = next((int(x) for x in (values.min(), values.max()) if not 1 <= x <= index.size), None)
         if wrong is not None:
             message = f"`{expr.span.text}` contains the position {wrong}, which is outside 1..{index.size}"
-            remedy = "count positions from 1" + (": add 1 to those that count from 0" if wrong == 0 else "")
-            raise error("NX225", message, expr.span, remedy)
+            zero = f": write `{expr.span.text} + 1` for labels that count from 0" if wrong == 0 else ""
+            raise error("NX225", message, expr.span, f"count positions from 1{zero}")
 
     def _position(self, value: float, index: Index, expr: ast.Expr) -> int:
         if value != int(value):

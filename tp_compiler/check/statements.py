@@ -23,6 +23,7 @@ from tp_compiler.check.functions import Functions, library_bindings
 from tp_compiler.check.given import GivenData
 from tp_compiler.check.hints import library_text
 from tp_compiler.check.imports import Imports
+from tp_compiler.check.losses import Losses
 from tp_compiler.check.matrix_functions import MatrixFunctions
 from tp_compiler.check.name_lookup import NameLookup
 from tp_compiler.check.names import Binding, OptimizerName, Scope, UserDef, UserFn
@@ -333,5 +334,6 @@ def _expressions(
     """The meaning of each kind of expression, assembled from the rules."""
     matrices = MatrixFunctions(core, arithmetic)
     functions = Functions(core, arithmetic, matrices.function)
-    builtins = {**functions.table, **Differentiation(core, arithmetic).table, **matrices.table}
+    losses = Losses(core, lookup, functions)
+    builtins = {**functions.table, **losses.table, **Differentiation(core, arithmetic).table, **matrices.table}
     return Expressions(core, lookup, arithmetic, builtins, functions.entrywise, definitions).rules()

@@ -275,9 +275,12 @@ class Param(Tree):
 
 @dataclass(frozen=True, slots=True)
 class Def(Statement):
+    """def name[s,t](params) { body }: `indices` stand for those in the brackets of a call."""
+
     name: str
     params: tuple[Param, ...]
     body: tuple[Statement, ...]
+    indices: tuple[Name, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

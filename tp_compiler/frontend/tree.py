@@ -6,6 +6,7 @@ import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import replace
 from typing import Any
 
 from lark import Token, Transformer
@@ -257,7 +258,14 @@ class TreeBuilder(Transformer[Token, Any]):
 
     def def_(self, c: list[Any]) -> ast.Statement:
         span, body = self._with_block(c)
-        return ast.Def(span, *self._head(c), body)
+        brackets = c[1].indices or ()
+        indices = tuple(e for e in brackets if isinstance(e, ast.Name) and e.indices is None and not e.primes)
+        if len({e.ident for e in indices}) < len(brackets):
+            raise error(
+                "NX022", "the brackets of a `def` name distinct indices", c[1].span, "write `def f[s,t](|x[s]>)`"
+            )
+        head = [*c[:1], replace(c[1], indices=None), *c[2:]]
+        return ast.Def(span, *self._head(head), body, indices)
 
     def return_(self, c: list[Any]) -> ast.Statement:
         return ast.Return(self._span(c), tuple(x for x in c if isinstance(x, ast.Expr)))
