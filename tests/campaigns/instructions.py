@@ -112,6 +112,15 @@ output e[i] = <grad(sum[j](<y[j]|tanh(x[j])>), |x[i]>)|z>
 output f = <x[1]|x[1]>
 output g = sum[i](<shift[i](x[i], 5)>)
 """,
+    "windows": """
+|y[i]> = sum[j](j * unfold[i,i,j](|x[i]>, 2, 1))
+|b[i]> = sum[j](shift[i](W |x[i]>, 2 - j))
+output a[i,j] = <y[i]|x[j]>
+output d[i,j] = <tanh(b[i])|b[j]>
+output k[i,j] = shift[i](c[i], j - 2)
+output e[i] = <grad(sum[j](<y[j]|tanh(x[j])>), |x[i]>)|z>
+output f[i] = <z|W^T|b[i]>
+""",
     "running sums": """
 |y[i]> = cumsum[i](|x[i]>)
 |b[i]> = cumsum[i](W |x[i]>, reverse = 1)

@@ -212,8 +212,15 @@ class _Writer:
             lambda: (
                 f"sum[{index}]({self.scalar(inner, 0)} * cumsum[{index}]({index} * {self.ket(inner, depth - 1)}{self._direction()})) / 9"
             ),
+            lambda: (
+                f"sum[{index}]({self.scalar(inner, 0)} * unfold[{index},{index},{index}]({index} * {self.ket(inner, depth - 1)},"
+                f" {self.rng.choice((1, 2))}, {self.rng.choice((0, 1, 2))})) / 4"
+            ),
+            lambda: (
+                f"sum[{index}](shift[{index}]({index} * {self.ket(inner, depth - 1)}, {self._step()} - {index})) / 4"
+            ),
         )
-        weights = (1, 2, 2, 4, 2, 3, 3, 4, 1, 2, 2, 0.2, *(x * self.more for x in (3, 2, 1, 2)))
+        weights = (1, 2, 2, 4, 2, 3, 3, 4, 1, 2, 2, 0.2, *(x * self.more for x in (3, 2, 1, 2, 2, 1)))
         chosen = self.rng.choices(rules, weights)[0]
         return chosen()
 
