@@ -175,7 +175,7 @@ class NameLookup:
         wrong = next((int(x) for x in (values.min(), values.max()) if not 1 <= x <= index.size), None)
         if wrong is not None:
             message = f"`{expr.span.text}` contains the position {wrong}, which is outside 1..{index.size}"
-            zero = f": write `{expr.span.text} + 1` for labels that count from 0" if wrong == 0 else ""
+            zero = f": add 1 to those that count from 0, `{expr.span.text} + 1`" if wrong == 0 else ""
             raise error("NX225", message, expr.span, f"count positions from 1{zero}")
 
     def _position(self, value: float, index: Index, expr: ast.Expr) -> int:
