@@ -22,7 +22,7 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "pages": (set(), set()),
     "signatures": (set(), set()),
     "shapes": (set(), set()),
-    "results": ({"diagnostics", "pages", "replicates", "functions"}, {"numpy"}),
+    "results": ({"diagnostics", "pages", "replicates", "functions", "_version"}, {"numpy", "pandas", "xarray"}),
     "replicates": (set(), {"numpy"}),
     "functions": ({"replicates"}, {"numpy"}),
     "ir": ({"diagnostics", "pages"}, set()),
@@ -40,7 +40,7 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "expand": ({"frontend", "ir", "transform", "diagnostics"}, set()),
     "report": (
         {"diagnostics", "results", "ir", "equations", "scale", "finite", "tex", "_version"},
-        {"numpy", "matplotlib", "rich", "sympy"},
+        {"numpy", "scipy", "pandas", "xarray", "matplotlib", "rich", "sympy"},
     ),
     "driver": (
         {
@@ -49,7 +49,13 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
         },
         set(),
     ),
-    "api": ({"check", "driver", "equations", "diagnostics", "ir", "frontend", "results", "finite", "expand", "scale", "signatures"}, set()),
+    "api": (
+        {
+            "check", "driver", "equations", "diagnostics", "ir", "frontend", "results", "report", "finite", "expand", "scale",
+            "signatures",
+        },
+        set(),
+    ),
     "arguments": ({"_version", "diagnostics", "pages"}, set()),
     "terminal": ({"diagnostics", "arguments"}, set()),
     "cli": ({"driver", "diagnostics", "report", "results", "arguments", "terminal", "ir", "finite", "pages", "_version"}, set()),

@@ -221,6 +221,16 @@ def simulate(
     return driver.simulate(compiled, width=width, seeds=seeds, **_checked(options, SimulateOptions, compiled))
 
 
+def load(path: str | os.PathLike[str]) -> Run:
+    """The result in a file that `--save` or `run.save` wrote, equal to the one saved; needs no xarray.
+
+    Raises OSError if the file cannot be read, and ValueError if it is not such a file.
+    """
+    from tp_compiler.report.save import load as read
+
+    return read(path)
+
+
 def verify(
     program: ProgramLike,
     *,

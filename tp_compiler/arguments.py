@@ -85,7 +85,7 @@ setting = _checked(_setting, lambda pair: math.isfinite(pair[1]), "NAME=NUMBER")
 data = _checked(_data, lambda pair: bool(pair[1]), "NAME=FILE")
 widths = _checked(_widths, lambda w: w[0] >= 1, "widths such as 256,512,1024")
 plot_file = _checked(str, lambda p: p.lower().endswith(PLOT_FORMATS), f"a file ending in {', '.join(PLOT_FORMATS)}")
-npz_file = _checked(str, lambda p: p.lower().endswith(".npz"), "a file ending in .npz")
+save_file = _checked(str, lambda p: p.lower().endswith((".npz", ".nc")), "a file ending in .npz or .nc")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -291,7 +291,12 @@ def _results(sub: argparse.ArgumentParser) -> None:
             f"--{form}", dest="format", action="store_const", const=form, help=f"same as --format {form}"
         )
     _picture(sub, "plot the outputs: curves, heat maps, distributions")
-    sub.add_argument("--save", type=npz_file, metavar="FILE.npz", help="save every array, for numpy.load")
+    sub.add_argument(
+        "--save",
+        type=save_file,
+        metavar="FILE.npz|FILE.nc",
+        help="save everything, for numpy.load, NetCDF readers (needs xarray) and tp_compiler.load",
+    )
 
 
 def _picture(sub: argparse.ArgumentParser, what: str) -> None:

@@ -306,6 +306,8 @@ def _prepare(args: Namespace) -> None:
 def _drawable(plot: str | None, save: str | None = None) -> None:
     if plot and find_spec("matplotlib") is None:
         raise UsageError("--plot needs matplotlib: pip install matplotlib")
+    if save and save.lower().endswith(".nc") and find_spec("xarray") is None:
+        raise UsageError("a NetCDF file needs xarray: pip install xarray")
     for target in (plot, save):
         if target and not Path(target).parent.is_dir():
             raise UsageError(f"cannot write {target}: the folder {Path(target).parent} does not exist")
@@ -337,7 +339,6 @@ def _deliver(run: Run, program: Program, args: Namespace) -> int:
     """Files first, because standard output may be a closed pipe; then the result; then the exit code."""
     from tp_compiler.pages import written
     from tp_compiler.report import acceptance as finite
-    from tp_compiler.report import save
 
     extra = tuple(warning for warning in program.warnings if warning not in run.warnings)
     run = dataclasses.replace(run, warnings=extra + tuple(run.warnings))
@@ -346,7 +347,7 @@ def _deliver(run: Run, program: Program, args: Namespace) -> int:
     if missed:
         terminal.say(f"tpc {args.command}: the tolerance is not met by {', '.join(missed)}")
     code = INCOMPLETE if run.failed or missed else DONE
-    if args.save and not terminal.written(args.save, lambda: save.save_npz(run, args.save)):
+    if args.save and not terminal.written(args.save, lambda: run.save(args.save)):
         code = USAGE
     if args.plot and not terminal.written(args.plot, lambda: run.plot(args.plot, theme=args.theme)):
         code = USAGE

@@ -20,6 +20,10 @@ PAGES: dict[str, dict[str, str]] = {
         "html": "html:run_html",
         "notebook": "latex:run_display",
         "plot": "plots.run:plot",
+        "xarray": "datasets:run_dataset",
+        "dataframe": "datasets:run_frame",
+        "packed": "save:packed",
+        "file": "save:save",
     },
     "Estimate": {
         "text": "text:estimate_text",
@@ -64,7 +68,7 @@ PAGES: dict[str, dict[str, str]] = {
 
 
 #: What `tpc limit --format` offers.
-FORMATS = tuple(form for form in PAGES["Run"] if form not in ("reasons", "notebook", "plot"))
+FORMATS = ("text", "json", "csv", "latex", "html")
 
 
 def written(record: Any, form: str, *args: Any, **options: Any) -> Any:

@@ -6,15 +6,20 @@ import inspect
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from tp_compiler._version import __version__
 from tp_compiler.diagnostics import Diagnostic, suggest
 from tp_compiler.functions import Function, Known, value_and_error
 from tp_compiler.pages import Shown, written
 from tp_compiler.replicates import Array as Array
 from tp_compiler.replicates import Replicates as Replicates
+
+if TYPE_CHECKING:
+    import pandas
+    import xarray
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -63,6 +68,7 @@ class Run(Shown):
     #: what the numbers depend on: seed, samples, replicates, width, seeds, dtype, backend (those that apply)
     settings: Mapping[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
+    version: str = __version__
     #: index to names of data to their numbers: what the positions along an axis stand for (ir/coordinates.py)
     coordinates: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
@@ -76,6 +82,36 @@ class Run(Shown):
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.outputs)
+
+    def __eq__(self, other: object) -> bool:
+        """Whether everything is equal, digit by digit, but for the time that it took."""
+        if not isinstance(other, Run):
+            return NotImplemented
+        return self is other or bool(written(self, "packed").same(written(other, "packed")))
+
+    __hash__ = None  # type: ignore[assignment]  # as for other objects that hold arrays
+
+    def to_xarray(self) -> xarray.Dataset:
+        """An xarray Dataset: a variable for each output, and one for its standard error (`f_stderr`).
+
+        Dimensions are the axes, with their positions as coordinates (from 1; `step` counts updates, from 0). Attributes are
+        program, version, method, seed and the other settings. Random outputs also have `f_covariance`, over the axes twice.
+        Raises ImportError without xarray.
+        """
+        return cast("xarray.Dataset", written(self, "xarray"))
+
+    def to_dataframe(self, name: str | None = None) -> pandas.DataFrame:
+        """A pandas DataFrame with the columns of `--format csv`: one row for each entry of each output.
+
+        name   one output alone: the columns value and stderr, indexed by its axes
+
+        Raises ImportError without pandas.
+        """
+        return cast("pandas.DataFrame", written(self, "dataframe", name))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write everything to a file, `.npz` for NumPy or `.nc` for NetCDF (needs xarray); `tpc.load` gives it back."""
+        written(self, "file", path)
 
     def plot(
         self,

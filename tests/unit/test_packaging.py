@@ -32,7 +32,7 @@ def test_the_wheel_holds_the_data_files(tmp_path: Path) -> None:
     subprocess.run(command, check=True, capture_output=True)
     held = set(zipfile.ZipFile(next(tmp_path.glob("*.whl"))).namelist())
     wanted = {f"tp_compiler/grammar/{path.name}" for path in (ROOT / "grammar").glob("*.*") if path.is_file()}
-    for pattern in ("library/*.nexort", "starters/*.nexort", "**/*.py"):
+    for pattern in ("library/*.nexort", "starters/*.nexort", "schemas/*.json", "**/*.py"):
         wanted |= {str(path.relative_to(ROOT)) for path in (ROOT / "tp_compiler").glob(pattern)}
     assert not wanted - held
 

@@ -21,7 +21,7 @@ def run_csv(run: Run) -> str:
     Axes that an output does not have are left empty. Random outputs have rows of the quantity `covariance`, too, between
     entry and other, which count the flattened entries from 1. Outputs without a value are not in the table.
     """
-    axes = dict.fromkeys(_column(a) for estimate in run.outputs.values() for a in axis_names(estimate))
+    axes = dict.fromkeys(column(a) for estimate in run.outputs.values() for a in axis_names(estimate))
     file = io.StringIO()
     table = csv.DictWriter(file, [*BEFORE, *axes, *AFTER], lineterminator="\n")
     table.writeheader()
@@ -31,7 +31,8 @@ def run_csv(run: Run) -> str:
     return file.getvalue().removesuffix("\n")
 
 
-def _column(axis: str) -> str:
+def column(axis: str) -> str:
+    """The heading of an axis; those of the table's own columns are told apart."""
     return f"axis {axis}" if axis in (*BEFORE, *AFTER) else axis
 
 
@@ -40,7 +41,7 @@ def _values(estimate: Estimate) -> Iterator[Row]:
     names = [labels(axis, size) for axis, size in zip(axes, estimate.value.shape, strict=True)]
     stderr = np.broadcast_to(estimate.stderr, estimate.value.shape)
     for place in np.ndindex(estimate.value.shape):
-        at = {_column(axis): own[k] for axis, own, k in zip(axes, names, place, strict=True)}
+        at = {column(axis): own[k] for axis, own, k in zip(axes, names, place, strict=True)}
         yield {"quantity": "value", **at, "value": float(estimate.value[place]), "stderr": float(stderr[place])}
 
 

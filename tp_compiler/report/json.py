@@ -21,7 +21,7 @@ _HEAD = ("width", "seeds", "dtype", "seed", "samples", "replicates", "backend")
 
 def run_document(run: Run) -> dict[str, Any]:
     """The document of `tpc limit --json` and `tpc simulate --json`. The run must be finite (`finite.settled`)."""
-    document: dict[str, Any] = {"program": run.program, "version": __version__, "command": run.command}
+    document: dict[str, Any] = {"program": run.program, "version": run.version, "command": run.command}
     keys = [*(key for key in _HEAD if key in run.settings), *(key for key in run.settings if key not in _HEAD)]
     document |= {key: _plain(run.settings[key]) for key in keys if key not in document}
     document["seconds"] = float(run.seconds)

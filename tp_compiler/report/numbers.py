@@ -86,8 +86,11 @@ def _scientific(size: float) -> int:
 
 def labels(axis: str, size: int) -> list[str]:
     """Positions along an axis: from 1, but `step` counts updates, from 0."""
-    start = 0 if axis == "step" else 1
-    return [str(k + start) for k in range(size)]
+    return [str(k + first_label(axis)) for k in range(size)]
+
+
+def first_label(axis: str) -> int:
+    return 0 if axis == "step" else 1
 
 
 def axis_names(estimate: Estimate, letters: str = "ijklmnpqrs") -> tuple[str, ...]:

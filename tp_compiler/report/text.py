@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from tp_compiler._version import __version__
 from tp_compiler.diagnostics import Diagnostic, printable
 from tp_compiler.report.numbers import NumberTable, Written, axis_names, covariance_of, tables, titled, write
 from tp_compiler.results import Array, Estimate, Run
@@ -111,4 +110,4 @@ def footer(run: Run) -> str:
     known = [(label, run.settings[key]) for key, label in _SETTING_NAMES.items() if key in run.settings]
     other = [(key, value) for key, value in run.settings.items() if key not in _SETTING_NAMES]
     parts = [f"{label} {value}" for label, value in [*known, *other] if value is not None]
-    return " · ".join([*parts, f"{run.seconds:.2f} s", f"tpc {__version__}"])
+    return " · ".join([*parts, f"{run.seconds:.2f} s", f"tpc {run.version}"])

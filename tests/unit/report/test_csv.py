@@ -47,7 +47,7 @@ def test_the_steps_of_a_training_count_from_0() -> None:
     assert [r["step"] for r in csv.DictReader(io.StringIO(written(run, "csv")))] == ["0", "1", "2"]
 
 
-@pytest.mark.parametrize("form", [form for form in PAGES["Run"] if form != "plot"])
+@pytest.mark.parametrize("form", [*FORMATS, "reasons", "notebook"])
 def test_every_form_of_a_run_is_written(run: Run, form: str) -> None:
     assert "k" in written(run, form)
     assert set(FORMATS) < set(PAGES["Run"])

@@ -1,11 +1,9 @@
-"""Text, JSON, LaTeX, HTML and .npz of a fabricated result."""
+"""Text, JSON, LaTeX and HTML of a fabricated result."""
 
 from __future__ import annotations
 
 import dataclasses
-import io
 import json as standard_json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +11,7 @@ import pytest
 from tests.unit.report.fabricate import estimate
 from tp_compiler._version import __version__
 from tp_compiler.report import acceptance as finite
-from tp_compiler.report import json, save
+from tp_compiler.report import json
 from tp_compiler.results import Run, settled
 
 
@@ -112,14 +110,3 @@ def test_repr_is_short(run: Run) -> None:
     assert list(run) == list(run.outputs)
     with pytest.raises(KeyError, match="could not be computed"):
         run["k"]
-
-
-def test_npz_round_trip(run: Run, tmp_path: Path) -> None:
-    outputs = {**run.outputs, "file": estimate([1.0, 2.0], 0.1, ("i",))}
-    path = tmp_path / "out.npz"
-    save.save_npz(dataclasses.replace(run, outputs=outputs), str(path))
-    with np.load(io.BytesIO(path.read_bytes())) as data:
-        np.testing.assert_array_equal(data["nngp"], run["nngp"])
-        np.testing.assert_array_equal(data["file.stderr"], [0.1, 0.1])
-        np.testing.assert_array_equal(data["g.covariance"], run.outputs["g"].covariance)
-        np.testing.assert_array_equal(data["<x|y> & $a_b$"], 1e-9)
