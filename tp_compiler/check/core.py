@@ -95,7 +95,8 @@ class Core:
         """A value as a family over the indices written in its text; they are written in the text around it, too."""
         if isinstance(value, v.Scalar | v.Ket):
             self.written.update(dict.fromkeys(value.over))
-            value = type(value)(value.node, tuple(i for i in self.written if i not in value.node.type.indices))
+            if self.written:
+                value = type(value)(value.node, tuple(i for i in self.written if i not in value.node.type.indices))
         outer.update(self.written)
         return value
 

@@ -103,7 +103,7 @@ class Checker:
     def read(self, file: ast.File) -> None:
         self.imports.known.add(str(Path(file.source.name).resolve()))
         self.core.unresolved |= unread_names(file)
-        self.core.variables = variables(file.statements)
+        self.core.variables = variables(file)
         self.training.announce(file.statements, self.scope)
         self.declarations.sizes.announce(file.statements)
         self.run(file.statements, self.scope, "top")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
+from dataclasses import fields
 
 from tp_compiler.frontend import syntax as ast
 
 #: What takes gradients: by its second argument, or by what follows its semicolon.
 GRADIENTS = {"grad", "vjp", "jvp", "ntk"}
+_PLAIN = {"str", "bool", "int", "float"}  # types of fields that hold no trees
+_PARTS: dict[type, tuple[str, ...]] = {}  # the answers of `_parts`
 
 
 def bound_names(body: tuple[ast.Statement, ...], kets: bool) -> set[str]:
@@ -45,32 +47,42 @@ def names_in(tree: object, in_label: bool = False) -> Iterator[tuple[ast.Name, b
             yield from names_in(label.indices or () if isinstance(label, ast.Name) else (), False)
         yield from names_in(tree.value, False)
     elif isinstance(tree, ast.Ket | ast.Bra | ast.Mean | ast.Braket | ast.Sandwich):
-        for f in fields(tree):
-            yield from names_in(getattr(tree, f.name), f.name != "operator")
-    elif is_dataclass(tree) and isinstance(tree, ast.Tree):
-        for f in fields(tree):
-            if f.name != "span":
-                yield from names_in(getattr(tree, f.name), in_label)
+        for name in _parts(tree):
+            yield from names_in(getattr(tree, name), name != "operator")
+    elif isinstance(tree, ast.Tree):
+        for name in _parts(tree):
+            yield from names_in(getattr(tree, name), in_label)
+
+
+def _parts(tree: ast.Tree) -> tuple[str, ...]:
+    """The fields of a tree that hold trees."""
+    found = _PARTS.get(type(tree))
+    if found is None:
+        kinds = {f.name: f.type for f in fields(tree) if f.name != "span"}
+        found = _PARTS[type(tree)] = tuple(name for name, kind in kinds.items() if kind not in _PLAIN)
+    return found
 
 
 def calls_in(tree: object) -> Iterator[ast.Call]:
-    """Every call in a tree."""
-    if isinstance(tree, ast.Call):
-        yield tree
-    if isinstance(tree, tuple):
-        for part in tree:
-            yield from calls_in(part)
-    elif is_dataclass(tree) and isinstance(tree, ast.Tree):
-        for f in fields(tree):
-            if f.name != "span":
-                yield from calls_in(getattr(tree, f.name))
+    """Every call in a tree, in the order of the text."""
+    left = [tree]
+    while left:
+        part = left.pop()
+        if isinstance(part, ast.Call):
+            yield part
+        if isinstance(part, ast.Tree):
+            left.extend(getattr(part, name) for name in reversed(_parts(part)))
+        elif isinstance(part, tuple):
+            left.extend(reversed(part))
 
 
-def variables(statements: tuple[ast.Statement, ...]) -> set[str] | None:
+def variables(file: ast.File) -> set[str] | None:
     """The names that a program takes gradients with respect to; None if it imports files, which may use any name."""
-    if any(isinstance(s, ast.Import) and s.quoted for s in statements):
+    if any(isinstance(s, ast.Import) and s.quoted for s in file.statements):
         return None
-    calls = [c for c in calls_in(statements) if c.fn.ident in GRADIENTS]
+    if not any(word in file.source.text for word in GRADIENTS):
+        return set()
+    calls = [c for c in calls_in(file.statements) if c.fn.ident in GRADIENTS]
     by = [c.extra if c.fn.ident == "ntk" else tuple(a.value for a in c.args[1:2]) for c in calls]
     return {name.ident for name, _ in names_in(tuple(by))}
 
