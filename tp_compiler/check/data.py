@@ -296,10 +296,27 @@ def _counted(number: int, one: str, many: str) -> str:
     return f"{number or 'no'} {one if number == 1 else many}"
 
 
+def check_rows(name: str, shape: tuple[int, ...], sizes: tuple[int, ...], axes: list[str], span: Span) -> None:
+    """The shape of an array of rows against the ket (family) that takes them."""
+    if shape == (0,) or (shape and shape[0] == 0):
+        raise error("NX318", f"there are no rows for `{name}` to be drawn from", span, "give at least one row")
+    if len(shape) != len(sizes) + 1 or shape[1:] != sizes:
+        if len(shape) == 1 and math.prod(sizes) == 1:
+            return  # one column
+        wanted = _shape(("rows", *(f"{n} : {s}" for n, s in zip(axes, sizes, strict=True))))
+        message = f"the rows for `{name}` have shape {_shape(shape)}, but its axes require {wanted}"
+        raise error("NX304", message, span, "save one row for each draw, with one column for each member")
+
+
+def bounds(values: Any) -> tuple[float, float]:
+    """The smallest and the largest entry."""
+    return float(values.min()), float(values.max())
+
+
 def is_integer(values: Any) -> bool:
     """Whether the array may index (every entry an integer)."""
     return bool(values.size) and bool((values == np.round(values)).all())
 
 
-def _shape(shape: tuple[int, ...]) -> str:
+def _shape(shape: tuple[int | str, ...]) -> str:
     return " x ".join(map(str, shape)) if shape else "()"

@@ -8,13 +8,13 @@ from typing import Any
 
 from tp_compiler.check import data
 from tp_compiler.check import values as v
-from tp_compiler.check.core import BROKEN, Context, Core, family_indices, free_indices
+from tp_compiler.check.core import BROKEN, Context, Core, free_indices
 from tp_compiler.check.given import needed
+from tp_compiler.check.laws import DATA, MATRICES, Laws
 from tp_compiler.check.names import Binding, Scope
 from tp_compiler.check.sizes import AxisSizes, DataReading
 from tp_compiler.diagnostics import Diagnostic, ProgramError, Span, error, suggest
 from tp_compiler.frontend import syntax as ast
-from tp_compiler.frontend.habits import LAWS, plain
 from tp_compiler.frontend.syntax import RESERVED
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.types import Axis, Index, N, Type, Width
@@ -47,6 +47,7 @@ class Declarations:
         self.core, self.settings, self.reading, self._sized = core, settings, reading, sized
         self.sizes = AxisSizes(reading)
         self.build = core.build
+        self.laws = Laws(core, reading.reach)
         self.axes: list[Axis] = []
         self.widths: list[Width] = core.algebra.widths
         self.rules: dict[type[ast.Statement], Callable[[Any, Scope], None]] = {
@@ -165,7 +166,7 @@ class Declarations:
         return indices
 
     def _drawn(self, source: ast.Drawn, indices: tuple[Index, ...], scope: Scope):  # type: ignore[no-untyped-def]
-        parameters = self._law(source.law, scope, {"N": 2, "uniform": 1, "rademacher": 1})
+        parameters = self.laws.numbers(source.law, scope, DATA)
         args = []
         for parameter, e in zip(parameters, source.law.args, strict=True):
             if not isinstance(parameter.node, ir.Constant):
@@ -180,40 +181,6 @@ class Declarations:
     def _too_large(self, indices: tuple[Index, ...], span: Span) -> None:
         if Type(indices).size() > MAX_DRAWN:
             raise error("NX305", f"{Type(indices).size()} numbers are too many to draw", span, "use smaller axes")
-
-    def _law(self, law: ast.Law, scope: Scope, known: dict[str, int]) -> list[v.Scalar]:
-        """The parameters of `N(mean, variance)` and other distributions; the sign of a constant variance is checked."""
-        if law.name not in known:
-            shown = ", ".join(known)
-            raise error(
-                "NX112",
-                f"there is no distribution `{law.name}` here",
-                law.span,
-                LAWS.get(plain(law.name)) or suggest(law.name, known) or f"use one of: {shown}",
-            )
-        if len(law.args) != known[law.name]:
-            form = {"N": "N(mean, variance)"}.get(law.name, f"{law.name}(variance)")
-            raise error(
-                "NX113",
-                f"`{law.name}` takes {known[law.name]} parameters, but got {len(law.args)}",
-                law.span,
-                f"write `{form}`",
-            )
-        values = [self.core.value(e, Context(scope)) for e in law.args]
-        for value, e in zip(values, law.args, strict=True):
-            self.core.expect_scalar(value, e.span, "a number")
-        found = [value for value in values if isinstance(value, v.Scalar)]
-        if len(found) < len(values):
-            raise ProgramError([])
-        variance = found[-1].node
-        if isinstance(variance, ir.Constant) and variance.value < 0:
-            raise error(
-                "NX114",
-                f"the variance {variance.value:g} is negative",
-                law.args[-1].span,
-                "give a variance of 0 or more",
-            )
-        return found
 
     def _scalardecl(self, s: ast.ScalarDecl, scope: Scope) -> None:
         indices = self._own_indices(s.target, scope)
@@ -252,48 +219,16 @@ class Declarations:
             self._declare(name, binding, scope, ket=True)
 
     def _initial(self, s: ast.KetDecl, indices: tuple[Index, ...], width: Width, scope: Scope) -> ir.Node:
-        pair = None
-        if isinstance(s.law, ast.Law):
-            center, variance = self._law(s.law, scope, {"N": 2})
-            pair = self._pair(variance, indices, s.law.args[1])
-            mean, spread = center.node, self.build.over(variance.node, pair or (), s.law.args[1].span)
-        else:
-            value = self.core.value(s.law, Context(scope))
-            if isinstance(value, v.Ket) and value.node.type.is_scalar:
-                value = v.Scalar(value.node)
-            node = self.core.expect_scalar(value, s.law.span, "a number")
-            if node is None:
-                raise ProgramError([])
-            mean, spread = node, self.build.constant(0, s.span)
-        extra = [i for i in mean.type.indices if i not in indices]
-        if extra:
-            raise error(
-                "NX202",
-                f"the index `{extra[0].name}` of the mean is not on the left",
-                s.law.span,
-                f"write `|{s.target.ident}[{extra[0].name}]>`",
-            )
-        symbol = ir.KetSymbol(s.target.ident, indices, width, s.target.span, s.frozen, pair)
-        return self.build.initial_ket(symbol, mean, spread, s.target.span)
-
-    def _pair(self, spread: v.Scalar, indices: tuple[Index, ...], at: ast.Expr) -> tuple[Index, Index] | None:
-        """`N(0, S[i,j])` for |g[i]>: the index not on the left pairs with the left one of its axis."""
-        extra = [i for i in family_indices(spread) if i not in indices]
-        if not extra:
-            return None
-        partners = [i for i in indices if i.axis == extra[0].axis]
-        if len(extra) > 1 or len(partners) != 1:
-            shown = ", ".join(i.name for i in extra)
-            message = f"the covariance has the index `{shown}`, which pairs with no index on the left"
-            raise error("NX202", message, at.span, "write `ket |g[i]> ~ N(0, S[i,j])` with i, j of one axis")
-        return partners[0], extra[0]
+        law = self.laws.of_ket(s, indices, scope)
+        symbol = ir.KetSymbol(s.target.ident, indices, width, s.target.span, s.frozen, law.pair, law.name)
+        return self.build.initial_ket(symbol, law.mean, law.spread, s.target.span, law.parameters)
 
     def _matrixdecl(self, s: ast.MatrixDecl, scope: Scope) -> None:
         binding = Binding(BROKEN)
         try:
             indices = self._own_indices(s.target, scope)
             rows, cols = (self._width(w, s.span, scope) for w in (s.rows, s.cols))
-            *means, variance = self._law(s.law, scope, {"N": 2, "rademacher": 1, "uniform": 1})
+            *means, variance = self.laws.numbers(s.law, scope, MATRICES)
             if means and not (isinstance(means[0].node, ir.Constant) and means[0].node.value == 0):
                 raise error(
                     "NX115", "the entries of a matrix must have mean 0", s.law.args[0].span, "add `c |1><1|` for a mean"

@@ -68,7 +68,7 @@ class _Derivation(Work):
         for output in self.program.outputs:
             self._output(output.name, output.indices, self._at_last(output.node))
         equations, matrices = self.training.finish(self.equations, self.expr, self.products.matrices)
-        data = {n.name: n.values for n in self.nodes if isinstance(n, ir.Array)}
+        data = {n.name: n.values for n in self.nodes if isinstance(n, ir.Array) and n.name}
         found = System(tuple(_sections(equations)), matrices, clock=self.training.clock, data=data)
         return finish(found, self.facts, self.names, self.simplify, closed_form)
 
@@ -141,8 +141,8 @@ class _Derivation(Work):
 
     # -- instructions with randomness of their own ---------------------------------------------------------------
     def _initial(self, node: ir.InitialKet, args: list[Expr]) -> Expr:
-        """Kets jointly Gaussian as declared, independent of all else (TP IVb, Def 2.6.5 Init)."""
-        mean, spread = args
+        """Kets as declared, independent of all else (TP IVb, Def 2.6.5 Init)."""
+        mean, spread, *parameters = args
         if spread == 0:
             return mean  # a constant ket is its mean
         symbol = node.symbol
@@ -160,9 +160,15 @@ class _Derivation(Work):
         start = (0,) if symbol in self.names.starts else ()
         ket = Ket(self.names.label(symbol.name, (*start, *symbol.indices), True), 0, *indices)
         known = self.facts.centred(("ket", ket.label))
-        if mean != 0:
+        if mean != 0 or symbol.law in ("bernoulli", "rows"):  # no symmetry
             known = Character(known.roots, frozenset(), known.odd)
-        return self.emit(Equation(ket, "initial", ket, mean=mean, covariance=covariance, primed=primes), known)
+        stated = Equation(ket, "initial", ket, mean=mean, covariance=covariance, primed=primes)
+        if symbol.law != "normal":
+            self.facts.other.add(("ket", ket.label))
+            stated = replace(stated, law=symbol.law, parameters=tuple(parameters))
+        if symbol.law == "rows":
+            stated = replace(stated, mean=None, covariance=None, parameters=(sp.Symbol(node.parameters[0].span.text),))
+        return self.emit(stated, known)
 
     def _clt(self, node: ir.Clt, args: list[Expr]) -> Expr:
         """vᵀx/√n → a centred Gaussian with Cov = E[v x v' x'] (docs/mathematics.md, section 4)."""

@@ -76,7 +76,7 @@ class Dots:
             follow = {
                 k: e.at(k, e.expression)
                 for k, e in known.items()
-                if e.kind == "ket" and e.time is None and not self.facts.kets[k.label].gaussian
+                if e.kind == "ket" and e.time is None and not self.facts.kets[k.label].affine
             }
             if not follow or sp.count_ops(x) > _LONG * _DEPTH:
                 return

@@ -1,7 +1,8 @@
-"""Facts about the law of a term, without computing it: its sources of randomness, symmetries, whether it is Gaussian.
+"""Facts about the law of a term, without computing it: its sources of randomness, symmetries, whether it is affine.
 
 A *generator* is a declared ket family, or the hats of one matrix in one orientation. All generators of a program are
-independent (TP IVb, Def 2.6.5), and the law of a centred one is invariant under its change of sign.
+independent (TP IVb, Def 2.6.5), and the law of a centred one is invariant under its change of sign: hats and normal kets,
+and of the other laws of kets those that are symmetric (derive.py).
 """
 
 from __future__ import annotations
@@ -39,18 +40,18 @@ _NONE: frozenset[Generator] = frozenset()
 @dataclass(frozen=True)
 class Character:
     """`roots`: generators the term is a function of (and, as ("hat", label), single hats). `odd`: sign changes that
-    change the term's sign; `mixed`: those that do neither that nor leave it alone. `gaussian`: affine in Gaussians."""
+    change the term's sign; `mixed`: those that do neither that nor leave it alone. `affine`: in initial kets and hats."""
 
     roots: frozenset[Generator] = _NONE
     odd: frozenset[Generator] = _NONE
     mixed: frozenset[Generator] = _NONE
-    gaussian: bool = True
+    affine: bool = True
 
     def copied(self, copy: int) -> Character:
         if not copy:
             return self
         roots, odd, mixed = (frozenset((g, copy) for g, _ in part) for part in (self.roots, self.odd, self.mixed))
-        return Character(roots, odd, mixed, self.gaussian)
+        return Character(roots, odd, mixed, self.affine)
 
     def without(self, copies: frozenset[int]) -> Character:
         """After averaging over `copies`."""
@@ -74,17 +75,17 @@ def total(parts: Iterable[Character]) -> Character:
     roots = _NONE.union(*(p.roots for p in parts))
     odd = frozenset.intersection(*(p.odd for p in parts)) if parts else _NONE
     mixed = _NONE.union(*(p.signs for p in parts)) - odd
-    return Character(roots, odd, mixed, all(p.gaussian for p in parts))
+    return Character(roots, odd, mixed, all(p.affine for p in parts))
 
 
 def product(parts: Iterable[Character]) -> Character:
     """The character of a product: signs multiply."""
-    roots, odd, mixed, random, gaussian = _NONE, _NONE, _NONE, 0, True
+    roots, odd, mixed, random, affine = _NONE, _NONE, _NONE, 0, True
     for p in parts:
         roots, odd, mixed = roots | p.roots, odd ^ p.odd, mixed | p.mixed
         random += bool(p.roots)
-        gaussian = gaussian and p.gaussian
-    return Character(roots, _apart(odd - mixed, roots), mixed, gaussian and random <= 1)
+        affine = affine and p.affine
+    return Character(roots, _apart(odd - mixed, roots), mixed, affine and random <= 1)
 
 
 def _apart(signs: frozenset[Generator], roots: frozenset[Generator]) -> frozenset[Generator]:
@@ -120,6 +121,7 @@ class Facts:
 
     def __init__(self) -> None:
         self.kets: dict[str, Character] = {}
+        self.other: set[Any] = set()  # generators that are not Gaussian
         self.generators: dict[str, Any] = {}  # label of a product W|x> -> its hat's generator
         self.definitions: dict[str, Any] = {}  # label -> Equation
         self.brackets: dict[Any, Any] = {}  # brackets of affine kets: their value, or None
@@ -129,7 +131,7 @@ class Facts:
         self.batched: set[str] = set()  # families of matrices whose members count as one generator
 
     def centred(self, generator: Any, label: str = "") -> Character:
-        """A centred Gaussian of a generator; `label` also records which hat it is."""
+        """A centred member of a generator; `label` also records which hat it is."""
         own = frozenset({(generator, 0)})
         roots = own | {(("hat", label), 0)} if label else own
         return Character(roots, own | {(ALL, 0)}, _NONE)
@@ -171,6 +173,11 @@ class Facts:
             return applied(PRIMITIVES[name].parity if name else 0, parts[0])
         roots = _NONE.union(*(p.roots for p in parts))
         return Character(roots, _NONE, _NONE.union(*(p.signs for p in parts)), not roots)
+
+    def gaussian(self, expr: Expr) -> bool:
+        """Is it an affine function of Gaussians?"""
+        own = self.of(expr)
+        return own.affine and all(generator not in self.other for generator, _ in own.roots)
 
     def order(self, label: str) -> int:
         """The place of a ket in the program."""

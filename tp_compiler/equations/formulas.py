@@ -43,7 +43,7 @@ class Formulas:
     def __call__(self, e: Expectation) -> Expr | None:
         body = self._followed(e.body)
         kets = sorted(body.atoms(Ket), key=str)
-        if e.copies != {0} or any(k.copy_number or not self.facts.of(k).gaussian for k in kets) or not kets:
+        if e.copies != {0} or any(k.copy_number or not self.facts.gaussian(k) for k in kets) or not kets:
             return None
         if body in kets or (isinstance(body, sp.Mul | sp.Pow) and len(kets) <= 2 and not body.has(sp.Function)):
             return None  # a bracket of Gaussians is a covariance: nothing to integrate
@@ -83,7 +83,7 @@ class Formulas:
             definitions = {
                 k: self.known[k.label].at(k, self.known[k.label].expression)
                 for k in body.atoms(Ket)
-                if not k.copy_number and k.label in self.known and not self.facts.of(k).gaussian
+                if not k.copy_number and k.label in self.known and not self.facts.of(k).affine
             }
             if not definitions:
                 break

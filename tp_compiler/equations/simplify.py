@@ -179,7 +179,7 @@ def _correlated(body: Expr, facts: Facts) -> list[Expr] | None:
 
 def _is_polynomial(factor: Expr, facts: Facts) -> bool:
     base = factor.base if isinstance(factor, sp.Pow) and factor.exp in (2, 3) else factor
-    return facts.of(base).gaussian
+    return facts.of(base).affine
 
 
 def _products(e: Expectation, facts: Facts) -> list[tuple[Expr, Equation]]:
@@ -249,7 +249,7 @@ def _initial_mean(e: Expectation, facts: Facts) -> Expr | None:
     if not isinstance(ket, Ket) or e.copies != {ket.copy_number} or ket.label not in facts.definitions:
         return None
     equation = facts.definitions[ket.label]
-    return equation.at(ket, equation.mean) if equation.kind == "initial" else None
+    return equation.at(ket, equation.mean) if equation.kind == "initial" and equation.mean is not None else None
 
 
 def _initial_pair(e: Expectation, facts: Facts) -> Expr | None:
@@ -261,6 +261,7 @@ def _initial_pair(e: Expectation, facts: Facts) -> Expr | None:
             left is None
             or right is None
             or left is not right
+            or left.covariance is None
             or left.kind != "initial"
             or facts.depends(rest, ("ket", left.name))
         ):
@@ -300,7 +301,7 @@ def is_short(value: Expr) -> bool:
 
 def _affine_definition(ket: Ket, facts: Facts) -> Expr | None:
     equation = facts.definitions[ket.label]
-    if equation.kind != "ket" or not facts.kets[ket.label].gaussian:
+    if equation.kind != "ket" or not facts.kets[ket.label].affine:
         return None
     return equation.at(ket, equation.expression)
 

@@ -75,10 +75,10 @@ class DotTerm:
 class Equation(Shown):
     """`symbol` = `expression`.
 
-    `kind`: initial (|u> ~ N(mean, covariance)), product (hat + dot), ket (entrywise), scalar, clt (jointly Gaussian,
-    mean 0, `covariance`; `others` are earlier families, over primed indices, with the covariance where that is not 0),
-    derivative (of `meaning`), coefficient (of a dot, `meaning` its expectation),
-    bracket (`meaning` is the bracket, its own name). `closed_form` is the formula of an expectation, where known.
+    `kind`: initial (|u> ~ N(mean, covariance), or another `law` with its `parameters`), product (hat + dot), ket
+    (entrywise), scalar, clt (jointly Gaussian, mean 0, `covariance`; `others` are earlier families, over primed
+    indices, with the covariance where that is not 0), derivative (of `meaning`), coefficient (of a dot, `meaning` its
+    expectation), bracket (`meaning` is the bracket, its own name). `closed_form` is the formula of an expectation, where known.
 
     In a training loop a symbol has the number of updates as an index, `time`. Kinds that occur only in loops: state (`expression` at
     t + 1, `start` at 0), entry (of a gradient by a matrix), operator (what a linear optimizer adds to a matrix), weight
@@ -92,6 +92,8 @@ class Equation(Shown):
     dot: tuple[DotTerm, ...] = ()
     mean: Expr | None = None
     covariance: Expr | None = None
+    law: str = "normal"
+    parameters: tuple[Expr, ...] = ()
     primed: Mapping[Expr, Expr] = field(default_factory=dict)
     others: tuple[tuple[Expr, Expr], ...] = ()
     meaning: Expr | None = None
@@ -128,7 +130,8 @@ class Equation(Shown):
 
     def _mapped(self, change: Any) -> Equation:
         values = {n: getattr(self, n) for n in ("expression", "mean", "covariance", "closed_form", "start", "learned")}
-        return replace(self, **{n: change(v) for n, v in values.items() if v is not None})
+        changed = {n: change(v) for n, v in values.items() if v is not None}
+        return replace(self, **changed, parameters=tuple(map(change, self.parameters)))
 
     def subs(self, *args: Any, **kwargs: Any) -> Equation:
         """SymPy's `subs` on the right side."""

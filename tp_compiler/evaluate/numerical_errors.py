@@ -84,6 +84,9 @@ def check_law(symbol: ir.KetSymbol | ir.MatrixSymbol, variance: Numbers, mean: N
         raise Refused(Diagnostic("NX425", message, symbol.span, "rescale it, or check how it is computed"))
     joint = isinstance(symbol, ir.KetSymbol) and symbol.pair is not None
     if not joint and np.min(variance, initial=0.0) < 0:
+        if isinstance(symbol, ir.KetSymbol) and symbol.law == "bernoulli":
+            message = f"the probability of {shown} is not between 0 and 1 (p (1 - p) is {np.min(variance):g})"
+            raise Refused(Diagnostic("NX421", message, symbol.span, "give a number from 0 to 1"))
         message = f"the variance of {shown} is negative ({np.min(variance):g})"
         raise Refused(Diagnostic("NX421", message, symbol.span, "give a variance of 0 or more"))
 

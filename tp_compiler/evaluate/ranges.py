@@ -70,6 +70,8 @@ def _range(node: ir.Node, own: list[Range], found: dict[ir.Node, Range]) -> Rang
         return (float(values.min()), float(values.max())) if values.size and np.isfinite(values).all() else ANY
     if isinstance(node, ir.Position):
         return 1.0, float(node.index.size)
+    if isinstance(node, ir.InitialKet):
+        return _of_law(node.symbol.law, own[2:])
     if isinstance(node, ir.Map):
         return _of_factors(node.args, found) if node.fn == "mul" else _of_map(node, own, found)
     if isinstance(node, ir.Copy):
@@ -85,6 +87,15 @@ def _range(node: ir.Node, own: list[Range], found: dict[ir.Node, Range]) -> Rang
     if isinstance(node, ir.Reduce) and node.op in ("max", "min"):
         return own[0]
     return ANY
+
+
+def _of_law(law: str, parameters: list[Range]) -> Range:
+    if law == "bernoulli":
+        return 0.0, 1.0
+    if law == "rows" or len(parameters) == 2:
+        return _hull(parameters)
+    size = _abs(parameters[0])[1] if parameters else 1.0
+    return (-size, size) if law in ("uniform", "rademacher") else ANY
 
 
 def _of_map(node: ir.Map, own: list[Range], found: dict[ir.Node, Range]) -> Range:

@@ -59,13 +59,27 @@ class DeclarationWriter:
         return self.expressions.piece(node, _plain((*indices, *node.type.indices)), Place(BEFORE)).text
 
     def _ket(self, ket: ir.InitialKet) -> str:
-        symbol, (mean, variance) = ket.symbol, ket.args
-        width = "" if symbol.width == N else f" : {symbol.width.name}"
+        width = "" if ket.symbol.width == N else f" : {ket.symbol.width.name}"
         head = f"ket {self._head(ket)}{width}"
-        mean_text = self._value(mean, symbol.indices)
-        constant = isinstance(variance, ir.Constant) and variance.value == 0
-        law = f"= {mean_text}" if constant else f"~ N({mean_text}, {self._value(variance, symbol.indices)})"
-        return f"{head} {law}{_frozen(symbol.frozen)}"
+        return f"{head} {self._law(ket)}{_frozen(ket.symbol.frozen)}"
+
+    def _law(self, ket: ir.InitialKet) -> str:
+        if ket.symbol.law == "rows":
+            return self._rows(ket)
+        shown = [self._value(x, ket.symbol.indices) for x in (ket.parameters or ket.args)]
+        if ket.symbol.law != "normal":
+            return f"~ {ket.symbol.law}" + (f"({', '.join(shown)})" if ket.parameters else "")
+        mean, variance = shown
+        constant = isinstance(ket.args[1], ir.Constant) and ket.args[1].value == 0
+        return f"= {mean}" if constant else f"~ N({mean}, {variance})"
+
+    def _rows(self, ket: ir.InitialKet) -> str:
+        """The array whose rows the ket takes: in the file that the source names, or an expression."""
+        (rows,) = ket.parameters
+        statement = _declaration(ket.symbol.span)
+        if isinstance(statement, ast.KetDecl) and isinstance(statement.law, ast.FromFile):
+            return self._file(ket.symbol.span, statement.law)
+        return f"from {self._value(rows, ())}"
 
     def _matrix(self, matrix: ir.MatrixSymbol) -> str:
         brackets = f"[{','.join(i.name for i in matrix.indices)}]" if matrix.indices else ""
@@ -87,14 +101,17 @@ class DeclarationWriter:
     def _again(self, array: ir.Array) -> str:
         """The source's text that reads or draws data, if it has the same meaning here."""
         statement = _declaration(array.span)
-        source = statement.source if statement is not None else None
+        source = statement.source if isinstance(statement, ast.DataDecl) else None
         if isinstance(source, ast.FromFile):
-            key = f' key "{source.key}"' if source.key is not None else ""
-            return f'from "{self._path(array.span, source.path)}"{key}'
+            return self._file(array.span, source)
         if isinstance(source, ast.Drawn) and not list(names_in((source.law.args, source.seed))):
             seed = f" seed {source.seed.span.text}" if source.seed is not None else ""
             return f"~ {source.law.span.text}{seed}"
         return ""
+
+    def _file(self, span: Span, source: ast.FromFile) -> str:
+        key = f' key "{source.key}"' if source.key is not None else ""
+        return f'from "{self._path(span, source.path)}"{key}'
 
     def _path(self, span: Span, path: str) -> str:
         """The path relative to the program, for data of a file that it imports."""
@@ -104,9 +121,9 @@ class DeclarationWriter:
         return os.path.relpath(Path(span.source.name).parent / path, Path(main).parent)
 
 
-def _declaration(at: Span) -> ast.DataDecl | None:
-    statements = parse(at.source, Diagnostics()).statements
-    return next((s for s in statements if isinstance(s, ast.DataDecl) and s.target.span.start == at.start), None)
+def _declaration(at: Span) -> ast.DataDecl | ast.KetDecl | None:
+    declarations = (s for s in parse(at.source, Diagnostics()).statements if isinstance(s, ast.DataDecl | ast.KetDecl))
+    return next((s for s in declarations if s.target.span.start == at.start), None)
 
 
 def _plain(indices: Iterable[Index | int]) -> dict[Index, str]:

@@ -6,6 +6,7 @@ that no value depends on the order of evaluation or on what else is computed.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from zlib import crc32
 
 import numpy as np
@@ -55,6 +56,9 @@ def _check_law(
         raise Refusal(Diagnostic("NX425", message, symbol.span, "rescale it, or check how it is computed"))
     joint = isinstance(symbol, ir.KetSymbol) and symbol.pair is not None
     if not joint and np.min(variance, initial=0.0) < 0:
+        if isinstance(symbol, ir.KetSymbol) and symbol.law == "bernoulli":
+            message = f"the probability of `{shown}` is not between 0 and 1 (p (1 - p) is {np.min(variance):g})"
+            raise Refusal(Diagnostic("NX421", message, symbol.span, "give a number from 0 to 1"))
         message = f"the variance of `{shown}` is negative ({np.min(variance):g})"
         raise Refusal(Diagnostic("NX421", message, symbol.span, "give a variance of 0 or more"))
 
@@ -94,6 +98,41 @@ def initial_ket(
         _fill(key, symbol, out)
         out = _mixed(symbol, out, _root(symbol, covariance))
     return np.asarray(out + centre, dtype=dtype)
+
+
+def other_ket(
+    key: Key,
+    node: ir.InitialKet,
+    mean: LabelledArray,
+    variance: LabelledArray,
+    parameters: Sequence[LabelledArray],
+    neurons: int,
+    dtype: type[np.floating] | np.dtype[np.floating],
+) -> Float[Values, "*family {neurons}"]:
+    """The family (*indices, neurons) of another law: independent members, or a row of an array for each neuron."""
+    symbol = node.symbol
+    _check_law(symbol, f"|{symbol.name}>", variance.array, mean.array)
+    out = np.empty((*node.type.shape, neurons), dtype)
+    if symbol.law == "rows":
+        table = np.broadcast_to(align(parameters[0], (node.row, *symbol.indices)), (node.row.size, *node.type.shape))
+        chosen = generator(key, "ket", symbol.name, 0).integers(0, node.row.size, neurons)
+        out[...] = np.moveaxis(table[chosen], 0, -1)
+        return out
+    aligned = [np.broadcast_to(align(p, symbol.indices), node.type.shape).ravel() for p in parameters]
+    for member, row in enumerate(out.reshape(-1, neurons)):
+        rng = generator(key, "ket", symbol.name, member)
+        row[...] = _drawn(rng, symbol.law, [float(p[member]) for p in aligned], neurons)
+    return out
+
+
+def _drawn(rng: np.random.Generator, law: str, parameters: Sequence[float], neurons: int) -> Values:
+    if law == "rademacher":
+        return (parameters[0] if parameters else 1.0) * _entries(rng, law, (neurons,))
+    if law == "bernoulli":
+        return np.asarray(rng.random(neurons) < parameters[0], dtype=np.float64)
+    assert law == "uniform", law
+    low, high = parameters if len(parameters) == 2 else (-parameters[0], parameters[0])
+    return low + (high - low) * rng.random(neurons)
 
 
 def _fill(key: Key, symbol: ir.KetSymbol, out: Values) -> None:

@@ -174,8 +174,11 @@ class FiniteNetwork:
         return self.traces.recorded[node]
 
     def _initial_ket(self, node: ir.InitialKet) -> Values:
-        mean, covariance = map(self._tensor, node.args)
-        return draws.initial_ket(self.key, node, mean, covariance, self.neurons(node.symbol.width), self.dtype)
+        mean, covariance, *parameters = map(self._tensor, node.args)
+        neurons = self.neurons(node.symbol.width)
+        if node.symbol.law != "normal":
+            return draws.other_ket(self.key, node, mean, covariance, parameters, neurons, self.dtype)
+        return draws.initial_ket(self.key, node, mean, covariance, neurons, self.dtype)
 
     # -- products with matrices ---------------------------------------------------------------------------------
     def _matmul(self, node: ir.MatMul, dropped: set[Member]) -> Values:

@@ -192,7 +192,7 @@ class WidthDecl(Statement):
 
 @dataclass(frozen=True, slots=True)
 class Law(Tree):
-    """`N(mean, variance)`, `N(variance)`, `rademacher(v)`, `uniform(v)`."""
+    """`N(mean, variance)`, `uniform(a)`, `rademacher`."""
 
     name: str
     args: tuple[Expr, ...]
@@ -202,6 +202,13 @@ class Law(Tree):
 class FromFile(Tree):
     path: str
     key: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class FromArray(Tree):
+    """`from X[r,d]`: the rows of an array of the program."""
+
+    rows: Expr
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,11 +236,11 @@ class ScalarDecl(Statement):
 
 @dataclass(frozen=True, slots=True)
 class KetDecl(Statement):
-    """ket |u[d]> : m ~ N(0, 1) frozen, or ket |b> = 0."""
+    """ket |u[d]> : m ~ N(0, 1) frozen, ket |x[d]> from "rows.npy" (or from an array), or ket |b> = 0."""
 
     target: Name
     width: str | None
-    law: Law | Expr
+    law: Law | FromFile | FromArray | Expr
     frozen: bool
 
 

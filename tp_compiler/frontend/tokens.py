@@ -50,7 +50,7 @@ _LAST = ("NEWLINE", "SEMICOLON", "RBRACE", "$END")
 INNER: dict[str, dict[str, tuple[str, tuple[str, ...] | None]]] = {
     "DATA": {"from": ("FROM", ("STRING",)), "key": ("KEY", ("STRING",)), "seed": ("SEED", _ANY)},
     "SCALAR": {"frozen": ("FROZEN", _LAST)},
-    "KET": {"frozen": ("FROZEN", _LAST)},
+    "KET": {"frozen": ("FROZEN", _LAST), "from": ("FROM", _ANY), "key": ("KEY", ("STRING",))},
     "MATRIX": {"frozen": ("FROZEN", _LAST), "x": ("BY", _NAMED)},
     "FOR": {"in": ("IN", _ANY)},
     "STATE": {"scalar": ("SCALAR_MARK", _LAST)},

@@ -194,15 +194,15 @@ class TreeBuilder(Transformer[Token, Any]):
         if len(c) == 2:
             return ast.DataDecl(span, c[1], None)
         how = c[2].type
-        if how == "EQUAL":
+        if how in ("EQUAL", "FROM"):
             return ast.DataDecl(span, c[1], c[3])
-        if how == "FROM":
-            key = str(c[5])[1:-1] if c[5] is not None else None
-            return ast.DataDecl(span, c[1], ast.FromFile(self._span(c[3:]), str(c[3])[1:-1], key))
         return ast.DataDecl(span, c[1], ast.Drawn(c[3].span, c[3], c[5]))
 
     def law(self, c: list[Any]) -> ast.Law:
         return ast.Law(self._span(c), _ident(c[0]), tuple(x for x in c if isinstance(x, ast.Expr)))
+
+    def rows(self, c: list[Any]) -> ast.FromFile:
+        return ast.FromFile(self._span(c), str(c[0])[1:-1], str(c[2])[1:-1] if c[1] is not None else None)
 
     def scalar(self, c: list[Any]) -> ast.Statement:
         return ast.ScalarDecl(self._span(c), c[1], c[3], c[4] is not None)
@@ -211,7 +211,8 @@ class TreeBuilder(Transformer[Token, Any]):
         target = self._target(c[1])
         assert isinstance(target, ast.Ket) and isinstance(target.label, ast.Name)
         width = self._plain(c[3], "a width class") if c[3] is not None else None
-        return ast.KetDecl(self._span(c), target.label, width, c[5], c[6] is not None)
+        law = ast.FromArray(c[5].span, c[5]) if c[4].type == "FROM" and isinstance(c[5], ast.Expr) else c[5]
+        return ast.KetDecl(self._span(c), target.label, width, law, c[6] is not None)
 
     def matrix(self, c: list[Any]) -> ast.Statement:
         rows, cols = (self._plain(c[k], "a width class") if c[k] is not None else None for k in (3, 5))

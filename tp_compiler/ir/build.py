@@ -119,9 +119,12 @@ class Builder:
     def position(self, index: Index, span: Span) -> ir.Node:
         return self._make(ir.Position, type=Type((index,)), index=index, span=span)
 
-    def initial_ket(self, symbol: ir.KetSymbol, mean: ir.Node, covariance: ir.Node, span: Span) -> ir.Node:
+    def initial_ket(
+        self, symbol: ir.KetSymbol, mean: ir.Node, covariance: ir.Node, span: Span,
+        parameters: tuple[ir.Node, ...] = (),
+    ) -> ir.Node:  # fmt: skip
         kind = Type(symbol.indices, ((0, symbol.width),))
-        return self._make(ir.InitialKet, type=kind, symbol=symbol, args=(mean, covariance), span=span)
+        return self._make(ir.InitialKet, type=kind, symbol=symbol, args=(mean, covariance, *parameters), span=span)
 
     def initial_scalar(self, symbol: ir.ScalarSymbol, value: ir.Node, span: Span) -> ir.Node:
         return self._make(

@@ -240,8 +240,12 @@ class Declared:
 
     @property
     def numbers(self) -> tuple[Node, ...]:
-        """The nodes in the declaration: mean and variance, or a value."""
-        return (self.value.variance,) if isinstance(self.value, MatrixSymbol) else self.value.args
+        """The nodes in the declaration: mean and variance, the parameters of another law, or a value."""
+        if isinstance(self.value, MatrixSymbol):
+            return (self.value.variance,)
+        if isinstance(self.value, InitialKet) and self.value.parameters:
+            return tuple(p for p in self.value.parameters if not isinstance(p, Array) or p.name)
+        return self.value.args
 
 
 @dataclass(frozen=True, eq=False)

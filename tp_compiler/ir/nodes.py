@@ -102,9 +102,11 @@ class Position(Node):
 
 @dataclass(frozen=True, eq=False)
 class KetSymbol:
-    """A declared initial ket. Entries are independent over neurons; the family is jointly Gaussian.
+    """A declared initial ket. Entries are independent over neurons.
 
-    `pair` is None for independent members; else (left, right) index names of the covariance S[i,j].
+    `law`: "normal", a jointly Gaussian family; "uniform", "rademacher" or "bernoulli", independent members; "rows", one
+    row of an array for each neuron, whose entries are the members. `pair` is None for independent members of a Gaussian family;
+    otherwise (left, right) index names of the covariance S[i,j].
     """
 
     name: str
@@ -113,6 +115,7 @@ class KetSymbol:
     span: Span
     frozen: bool = False
     pair: tuple[Index, Index] | None = None
+    law: str = "normal"
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,11 +166,26 @@ class Stop(Node):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class InitialKet(Node):
-    """args: (mean, variance) over the symbol's indices; with `symbol.pair`, args[1] is the covariance S[left,right]."""
+    """args: (mean, variance, *parameters) over the symbol's indices; with `symbol.pair`, args[1] is the covariance
+    S[left,right].
 
-    takes = ("mean", "covariance")
+    Laws other than "normal" have the parameters that the program gives: the half-width, or both ends, of uniform; the size of
+    rademacher, if it has one; the probability of bernoulli; an array over `row` and the symbol's indices.
+    """
+
+    takes = ("mean", "covariance", "*parameters")
 
     symbol: KetSymbol
+
+    @property
+    def parameters(self) -> tuple[Node, ...]:
+        """What the law is a function of, besides mean and variance."""
+        return self.args[2:]
+
+    @property
+    def row(self) -> Index:
+        """The index over the rows that the law "rows" draws from."""
+        return next(i for i in self.args[2].type.indices if i not in self.symbol.indices)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -45,6 +45,8 @@ def _instruction(node: ir.Node, number: dict[ir.Node, int]) -> str:
                 words.append(f"{value:g}")
             case str() | ir.KetSymbol() | ir.MatrixSymbol() | ir.ScalarSymbol() | ir.State():
                 words += [value] if isinstance(value, str) else [value.name]
+        if isinstance(value, ir.KetSymbol) and value.law != "normal":
+            words.append(value.law)
     head = " ".join(w for w in words if w) + (f"[{','.join(labels)}]" if labels else "")
     return " ".join([head, *rest, *(f"%{number[a]}" for a in node.args)])
 

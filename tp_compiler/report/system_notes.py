@@ -25,7 +25,7 @@ class Note:
 def expressions(e: Equation) -> list[Expr]:
     """Everything that is stated about an equation."""
     own = (e.symbol if e.kind != "bracket" else None, e.expression if e.kind != "product" else None)
-    parts = [*own, e.mean, e.covariance, e.closed_form, e.meaning, e.start, e.learned, e.keep]
+    parts = [*own, e.mean, e.covariance, *e.parameters, e.closed_form, e.meaning, e.start, e.learned, e.keep]
     hats = [e.hat.symbol, e.hat.covariance] if e.hat is not None else []
     dots = [x for t in e.dot for x in (t.ket, t.coefficient, t.derivative, *(i for i, _ in t.over))]
     return [x for x in (*parts, *hats, *dots, *(x for pair in e.others for x in pair)) if x is not None]

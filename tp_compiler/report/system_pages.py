@@ -30,10 +30,14 @@ def _lines(e: Equation, p: Any) -> list[Line]:
         return [(show(e.meaning) if k == 0 else "", eq, show(x)) for k, x in enumerate(chain)]
     left = show(e.symbol)
     if e.kind == "initial":
-        text = f"{_normal(p)}({show(e.mean)}, {show(_variance(e))})"
+        text = _law(e, p)
         if _is_iid(e):
             return [(left, law, text + p.upright(", independent over ") + ", ".join(show(i) for i in e.primed))]
-        return [(left, law, text), *_covariance_line(e, p)] if e.primed else [(left, law, text)]
+        return (
+            [(left, law, text), *_covariance_line(e, p)]
+            if e.primed and e.covariance is not None
+            else [(left, law, text)]
+        )
     if e.kind == "clt":
         first = (left, law, f"{_normal(p)}(0, {show(reindex(e.covariance, {b: a for a, b in e.primed.items()}))})")
         within = [(_cov(p, left, show(_moved(e.symbol, e.primed))), eq, show(e.covariance))] if e.primed else []
@@ -122,6 +126,22 @@ def _is_iid(e: Equation) -> bool:
 
 def _covariance_line(e: Equation, p: Any) -> list[Line]:
     return [(_cov(p, p.doprint(e.symbol), p.doprint(_moved(e.symbol, e.primed))), "=", p.doprint(e.covariance))]
+
+
+def _law(e: Equation, p: Any) -> str:
+    """The law of one member of an initial ket."""
+    if e.law == "normal":
+        return f"{_normal(p)}({p.doprint(e.mean)}, {p.doprint(_variance(e))})"
+    if e.law == "rows":
+        (rows,) = e.parameters
+        return str(p.upright(f"entries of a random row of {rows.name}"))
+    name = "Bernoulli" if e.law == "bernoulli" else "Uniform"
+    values = e.parameters or (sp.Integer(1),)
+    ends = (-values[0], values[0]) if len(values) == 1 and name == "Uniform" else values
+    inner = ", ".join(p.doprint(x) for x in ends)
+    if e.law != "rademacher":
+        return f"{p.upright(name)}({inner})"
+    return p.upright(name) + (rf"\{{{inner}\}}" if isinstance(p, Latex) else f"{{{inner}}}")
 
 
 def _normal(p: Any) -> str:

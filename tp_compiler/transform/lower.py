@@ -113,7 +113,7 @@ class Lowering:
         """An initial ket at its power of n; in the limit 0."""
         if self.powers.limit:
             zero = self.build.constant(0, node.span)
-            symbol = replace(node.symbol, pair=None)
+            symbol = replace(node.symbol, pair=None, law="normal")
             return self.build.initial_ket(symbol, zero, zero, node.span)
         return self.build.mul(self.build.width_power(self.powers.starts[node], node.span), node, node.span)
 

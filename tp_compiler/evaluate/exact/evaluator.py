@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Never
 import numpy as np
 
 from tp_compiler.diagnostics import Diagnostic
-from tp_compiler.evaluate import errors, numerical_errors
+from tp_compiler.evaluate import errors, laws, numerical_errors
 from tp_compiler.evaluate.array_types import Array
 from tp_compiler.evaluate.budget import current
 from tp_compiler.evaluate.bulk import Bulk
@@ -56,7 +56,7 @@ from tp_compiler.evaluate.ranges import Range, with_signs
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.primitives import PRIMITIVES
 from tp_compiler.ir.program import Output
-from tp_compiler.ir.types import Index
+from tp_compiler.ir.types import Index, Type
 
 MOST_ONE_HOT = 2**24  # entries of a gather written as a product with zeros and ones
 
@@ -185,8 +185,10 @@ class ExactEvaluator:
         raise NotExact("the law of a `clt` scalar is sampled")
 
     def _initialket(self, node: ir.InitialKet, args: list[Tensor]) -> KetFormula:
-        mean, spread = args
+        mean, spread, *parameters = args
         numerical_errors.check_law(node.symbol, spread.values, mean.values)
+        if node.symbol.law != "normal":
+            return self._image(node, parameters)
         if node.symbol.pair is not None:
             left, right = node.symbol.pair
             rest = tuple(x for x in spread.labels if x not in (left, right))
@@ -196,6 +198,21 @@ class ExactEvaluator:
             return centre
         family = gaussian(Variable(node, node.type.indices))
         return _simplified([*family.terms, *(centre.terms if np.any(mean.values) else ())])
+
+    def _image(self, node: ir.InitialKet, parameters: list[Tensor]) -> KetFormula:
+        """A ket with another law, as a function of a Gaussian one."""
+        if node.symbol.law == "rows":
+            raise NotExact("a ket that takes rows of an array")
+        own = union(parameters)
+        image = laws.image(node.symbol.law, [p.at(own) for p in parameters])
+        zero, one = (ir.Constant(type=Type(), value=value, span=node.span) for value in (0.0, 1.0))
+        hidden = replace(node, symbol=replace(node.symbol, law="normal"), args=(zero, one))
+        self.values[one] = number(1.0)
+        z = gaussian(Variable(hidden, node.type.indices)).scaled(number(image.slope))
+        offset, factor, base = (Tensor(x, own if np.ndim(x) else ()) for x in (image.offset, image.factor, image.base))
+        moved = _simplified([*z.terms, *(constant(offset).terms if np.any(offset.values) else ())])
+        value = self._function(image.fn, [moved]).scaled(factor)
+        return _simplified([*value.terms, *(constant(base).terms if np.any(base.values) else ())])
 
     # -- covariances of Gaussian families -------------------------------------------------------------------------
     def between(self, a: Variable, b: Variable) -> Tensor:

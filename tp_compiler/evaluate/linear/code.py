@@ -129,9 +129,12 @@ class Code:
         return self._computing(node, value)
 
     def _root(self, node: ir.InitialKet, own: tuple[Index, ...]) -> Callable[[], Array]:
-        """A root of the covariance of a family, over its indices and the new coordinates."""
+        """A root of the covariance of a family, over its indices and the new coordinates; first and second moments are
+        all that an average of two kets reads of a law (shapes.py)."""
         symbol, spread = node.symbol, node.args[1]
         sizes = [x.size for x in own]
+        if symbol.law == "rows":
+            return self._root_of_rows(node, own)
         if symbol.pair is None:
             variance = self.read(spread, own, whole=True)
 
@@ -156,6 +159,20 @@ class Code:
             return (columns * each).reshape(*sizes, -1)
 
         return joint
+
+    def _root_of_rows(self, node: ir.InitialKet, own: tuple[Index, ...]) -> Callable[[], Array]:
+        """A root of the covariance of the entries of a row."""
+        rows = self.read(node.parameters[0], (node.row, *own), whole=True)
+
+        def root() -> Array:
+            table = rows().reshape(node.row.size, -1)
+            triangle = np.linalg.qr((table - table.mean(axis=0)) / math.sqrt(node.row.size)).R
+            members = table.shape[1]
+            columns = np.zeros((members, members))
+            columns[:, : len(triangle)] = triangle.T
+            return columns.reshape(*(x.size for x in own), members)
+
+        return root
 
     # -- training -----------------------------------------------------------------------------------------------
     def state(self, state: ir.State) -> Run:

@@ -7,6 +7,7 @@ it; a product of kets waits for the average that contains it.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -21,6 +22,9 @@ from tp_compiler.ir.walk import reachable
 
 #: The longest product of kets whose average is taken pair by pair.
 MOST_FACTORS = 6
+#: Of a ket that is Gaussian. Isserlis' sum over pairs holds where no other initial ket is in more than two of the factors:
+#: cumulants add up over independent kets, and one of third order needs a ket in three factors that has it.
+NORMAL: frozenset[ir.KetSymbol] = frozenset()
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,16 +51,18 @@ class Shapes:
     def __init__(self, nodes: Iterable[ir.Node], states: Iterable[ir.State], loop: Loop | None):
         self.of: dict[ir.Node, Shape] = {}
         self.states: dict[ir.State, Shape] = {s: arranged(s.type.indices) for s in states}
+        self.sources: dict[ir.Node | ir.State, frozenset[ir.KetSymbol]] = dict.fromkeys(self.states, NORMAL)
         nodes = list(nodes)
         while True:
             for node in nodes:
                 self.of[node] = self._shape(node)
-            before = dict(self.states)
+            before = dict(self.states), [self.sources[s] for s in self.states]
             for s in self.states:
                 assert loop is not None
-                for value in (self.of[s.init], self.of[loop.following[s]]):
-                    self.states[s] = _joined(self.states[s], value)
-            if before == self.states:
+                for value in (s.init, loop.following[s]):
+                    self.states[s] = _joined(self.states[s], self.of[value])
+                    self.sources[s] |= self.sources[value]
+            if before == (self.states, [self.sources[s] for s in self.states]):
                 break
 
     def extend(self, root: ir.Node) -> None:
@@ -79,7 +85,17 @@ class Shapes:
             found += shape.factors if isinstance(shape, EntrywiseProduct) else [a]
         return tuple(found)
 
+    def _sources(self, node: ir.Node) -> frozenset[ir.KetSymbol]:
+        """The initial kets that a ket is a combination of and that are not Gaussian."""
+        if node.type.is_scalar:
+            return NORMAL
+        own = NORMAL.union(*(self.sources[a] for a in node.args))
+        if isinstance(node, ir.InitialKet) and node.symbol.law != "normal":
+            return own | {node.symbol}
+        return own | self.sources[node.state] if isinstance(node, ir.Carry | ir.Apply) else own
+
     def _shape(self, node: ir.Node) -> Shape:
+        self.sources[node] = self._sources(node)
         args = [self.of[a] for a in node.args]
         for a in args:
             if isinstance(a, NotExact):
@@ -170,6 +186,9 @@ class Shapes:
                 return NotExact("a product of learned matrices")
             if len(met) > MOST_FACTORS:
                 return NotExact("a long product of kets")
+            own = Counter(x for a in self.factors(node.args) if slot in self[a] for x in self.sources[a])
+            if any(count > 2 for count in own.values()):
+                return NotExact("a moment of more than second order of a law that is not normal")
         pairs = [slots(f) for f in factors if len(slots(f)) > 1]
         if len(pairs) > 1 and len({x for p in pairs for x in p} & set(node.slots)) > 1:
             return NotExact("a product of learned matrices")

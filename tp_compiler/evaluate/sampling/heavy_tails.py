@@ -25,6 +25,7 @@ SIGMAS = 2.0  # of the interval for α
 NEGLIGIBLE = 1e-4  # a tail that cannot move the average by this part of its size is ignored
 ENTRIES = 32  # entries of a family that are examined
 
+_JUMP = ("rademacher", "bernoulli", "rows")  # laws with atoms: as images of Gaussians they jump
 MODERATE = 4.0  # polynomials in Gaussians up to this degree are averaged safely
 
 
@@ -96,7 +97,7 @@ class Tails:
         """Whether a ket is a polynomial of Gaussians, or the absolute value of one: near its zeros |p| < ε has a
         probability of order ε^(1/degree), so that log|p| has all moments."""
         if node.type.is_scalar or isinstance(node, ir.MatMul | ir.InitialKet):
-            return True
+            return not (isinstance(node, ir.InitialKet) and node.symbol.law in _JUMP)
         if not isinstance(node, ir.Map):
             return False
         power = node.fn == "pow" and isinstance(node.args[1], ir.Constant) and node.args[1].value >= 0
@@ -106,7 +107,7 @@ class Tails:
         if isinstance(node, ir.Map) and PRIMITIVES[node.fn].jumps:
             return True
         if isinstance(node, ir.MatMul | ir.InitialKet):
-            return False
+            return isinstance(node, ir.InitialKet) and node.symbol.law in _JUMP
         return any(self.jumps[a] for a in node.args)
 
 

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from tp_compiler.diagnostics import Diagnostic
-from tp_compiler.evaluate import numerical_errors
+from tp_compiler.evaluate import laws, numerical_errors
 from tp_compiler.evaluate.array_types import Array, Outputs
 from tp_compiler.evaluate.arrays import Label, Labels, aligned, contract, labels
 from tp_compiler.evaluate.instructions import RULES
@@ -188,17 +188,31 @@ class Replicate:
 
     def _initialket(self, node: ir.InitialKet) -> Value:
         symbol = node.symbol
-        mean, spread = (self.values[a] for a in node.args)
+        mean, spread = (self.values[a] for a in node.args[:2])
         own = symbol.indices
         shape = tuple(i.size for i in own)
         centre = aligned(mean, labels(node.args[0].type), own)
         numerical_errors.check_law(symbol, spread, mean)
+        if symbol.law != "normal":
+            return self._drawn(node, shape)
         if symbol.pair is None:
             if not np.any(spread):
                 return np.broadcast_to(centre, (self.samples, *shape))
             draws = self.space(node).draw(node.type.size()).reshape(self.samples, *shape)
             return centre + np.sqrt(aligned(spread, labels(node.args[1].type), own)) * draws
         return centre + self._correlated(node, spread)
+
+    def _drawn(self, node: ir.InitialKet, shape: tuple[int, ...]) -> Array:
+        """A family with another law."""
+        own = node.symbol.indices
+        if node.symbol.law == "rows":
+            (rows,) = node.parameters
+            table = aligned(self.values[rows], labels(rows.type), (node.row, *own))
+            table = np.broadcast_to(table, (node.row.size, *shape))
+            return np.asarray(table[laws.rows(self.space(node).draw(1)[:, 0], node.row.size)])
+        parameters = [aligned(self.values[p], labels(p.type), own) for p in node.parameters]
+        draws = self.space(node).draw(node.type.size()).reshape(self.samples, *shape)
+        return np.broadcast_to(laws.image(node.symbol.law, parameters)(draws), draws.shape)
 
     def _correlated(self, node: ir.InitialKet, spread: Array) -> Array:
         """A jointly Gaussian family: draws times the symmetric root of its covariance."""
