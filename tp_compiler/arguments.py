@@ -183,6 +183,8 @@ def _equations(commands: Commands) -> None:
     style = sub.add_mutually_exclusive_group()
     style.add_argument("--latex", action="store_true", help="print LaTeX")
     style.add_argument("--unicode", action="store_true", help="print Unicode text")
+    style.add_argument("--dot", action="store_true", help="print the graph of the quantities, for Graphviz")
+    _picture(sub, "plot the graph of the quantities")
 
 
 def _scale(commands: Commands) -> None:
@@ -206,6 +208,7 @@ def _limit(commands: Commands) -> None:
     _evaluation(sub)
     sub.add_argument("--threads", type=count, metavar="T", help="number of threads")
     _results(sub)
+    sub.add_argument("--networks", type=widths, metavar="N,...", help="with --plot: draw networks of these widths, too")
 
 
 def _simulate(commands: Commands) -> None:
@@ -291,6 +294,7 @@ def _results(sub: argparse.ArgumentParser) -> None:
             f"--{form}", dest="format", action="store_const", const=form, help=f"same as --format {form}"
         )
     _picture(sub, "plot the outputs: curves, heat maps, distributions")
+    sub.add_argument("--x", metavar="NAME", help="with --plot: the index, or data over one, to plot against")
     sub.add_argument(
         "--save",
         type=save_file,

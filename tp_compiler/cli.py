@@ -169,13 +169,17 @@ def _expand(args: Namespace) -> int:
 
 
 def _equations(args: Namespace) -> int:
+    _drawable(args.plot)
     from tp_compiler import driver
 
     program = _compile(args)
     terminal.print_diagnostics(program.warnings)
     system = driver.equations(program)
-    terminal.show(system.latex() if args.latex else system.unicode())
-    return DONE
+    code = DONE
+    if args.plot and not terminal.written(args.plot, lambda: system.graph().plot(args.plot, theme=args.theme)):
+        code = USAGE
+    terminal.show(system.latex() if args.latex else system.graph().dot() if args.dot else system.unicode())
+    return code
 
 
 def _scale(args: Namespace) -> int:
@@ -202,9 +206,15 @@ def _limit(args: Namespace) -> int:
 
     program = _compile(args)
     options = _limit_options(args, program)
+    _check_picture(args, program)
     with _evaluating(args) as progress:
         run = driver.limit(program, **options, progress=progress)
-    return _settled(_deliver(run, program, args), run)
+        # Other seeds for other widths: networks that share random numbers would look alike.
+        networks = [
+            driver.simulate(program, width=n, seed=args.seed * 1_000_003 + n, only=list(run.outputs), progress=progress)
+            for n in args.networks or ()
+        ]
+    return _settled(_deliver(run, program, args, networks), run)
 
 
 def _simulate(args: Namespace) -> int:
@@ -214,6 +224,7 @@ def _simulate(args: Namespace) -> int:
     program = _compile(args)
     keys = ("width", "seeds", "seed", "dtype", "max_memory")
     options = {key: getattr(args, key) for key in keys} | {"only": _only(args, program)}
+    _check_picture(args, program)
     with _evaluating(args) as progress:
         run = driver.simulate(program, **options, progress=progress)
     return _settled(_deliver(run, program, args), run)
@@ -313,6 +324,27 @@ def _drawable(plot: str | None, save: str | None = None) -> None:
             raise UsageError(f"cannot write {target}: the folder {Path(target).parent} does not exist")
 
 
+def _check_picture(args: Namespace, program: Program) -> None:
+    """What the picture of a run needs: `--plot`, and an index or data called `--x`."""
+    from tp_compiler.ir.coordinates import coordinates
+
+    for option in ("networks", "x"):
+        if getattr(args, option, None) and not args.plot:
+            raise UsageError(f"--{option} needs --plot")
+    named = coordinates(program)
+    indices = dict.fromkeys(index.name for output in program.outputs for index in output.indices)
+    known = list(dict.fromkeys(name for index in indices for name in (index, *named.get(index, {}))))
+    if args.x is not None and args.x not in known:
+        raise UsageError(
+            f"--x: no output has an index {args.x!r}, or data of this name along one; {_hint(args.x, known)}"
+        )
+
+
+def _hint(name: str, known: list[str]) -> str:
+    near = get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]}?" if near else f"there are {', '.join(known) or 'none'}"
+
+
 def _limit_options(args: Namespace, program: Program) -> dict[str, Any]:
     keys = ("samples", "max_samples", "replicates", "seed", "method", "rtol", "atol", "f0")
     limits = ("max_memory", "max_time", "threads", "checkpoint")
@@ -335,7 +367,7 @@ def _only(args: Namespace, program: Program) -> list[str] | None:
 # ------------------------------------------------------------------------------------------------- after the evaluation
 
 
-def _deliver(run: Run, program: Program, args: Namespace) -> int:
+def _deliver(run: Run, program: Program, args: Namespace, networks: Sequence[Run] = ()) -> int:
     """Files first, because standard output may be a closed pipe; then the result; then the exit code."""
     from tp_compiler.pages import written
     from tp_compiler.report import acceptance as finite
@@ -349,7 +381,8 @@ def _deliver(run: Run, program: Program, args: Namespace) -> int:
     code = INCOMPLETE if run.failed or missed else DONE
     if args.save and not terminal.written(args.save, lambda: run.save(args.save)):
         code = USAGE
-    if args.plot and not terminal.written(args.plot, lambda: run.plot(args.plot, theme=args.theme)):
+    options = {"networks": networks, "x": args.x, "theme": args.theme}
+    if args.plot and not terminal.written(args.plot, lambda: run.plot(args.plot, **options)):
         code = USAGE
     form = "reasons" if args.format == "text" and getattr(args, "verbose", False) else args.format
     terminal.show(written(run, form))

@@ -37,6 +37,10 @@ PAGES: dict[str, dict[str, str]] = {
         # No HTML: JupyterLab would prefer it to typeset equations.
         "notebook": "system_pages:notebook",
     },
+    "DependencyGraph": {
+        "text": "graph_dot:dot",
+        "plot": "plots.graph:plot",
+    },
     "Equation": {
         "text": "system_pages:equation_text",
         "notebook": "system_pages:equation_notebook",

@@ -9,6 +9,7 @@ from typing import Any
 
 import sympy as sp
 
+from tp_compiler.equations.graph import DependencyGraph, graph
 from tp_compiler.equations.terms import Expectation, Expr, Hat, Learned, Named, Scalar, reindex
 from tp_compiler.pages import Shown, written
 
@@ -224,6 +225,10 @@ class System(Shown):
         if left is right:
             return a.covariance
         return same * a.scale * Expectation(a.argument * b.argument)
+
+    def graph(self) -> DependencyGraph:
+        """Which quantity depends on which: `.dot()` for Graphviz, `.plot(path)` draws it."""
+        return graph(self)
 
     def unicode(self) -> str:
         """Plain text, one equation a paragraph."""

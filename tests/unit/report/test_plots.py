@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+import tp_compiler as tpc
 from tests.unit.report.fabricate import estimate
+from tests.unit.report.pictures import PICTURES, kept, small
 from tp_compiler import cli
 from tp_compiler.finite.converge import Verification
 from tp_compiler.results import Run
@@ -100,10 +102,10 @@ def test_places_are_moved_as_little_as_possible(case: int) -> None:
     """Against SciPy's least squares with the same constraints."""
     from scipy.optimize import minimize
 
-    from tp_compiler.report.plots.labels import spread
+    from tp_compiler.report.plots.spacing import spread
 
     places = np.sort(np.random.default_rng(case).normal(size=6) * 3)
-    found = np.array(spread(list(places), 1.0))
+    found = np.array(spread(list(places), [1.0] * 5))
     assert (np.diff(found) >= 1 - 1e-9).all()
     apart = {"type": "ineq", "fun": lambda x: np.diff(x) - 1}
     best = minimize(
@@ -285,12 +287,65 @@ def test_the_commands_draw_alike(tmp_path: Path, capsys: Any) -> None:
         "simulate": ["--width", "16", "--seeds", "2"],
         "verify": ["--widths", "16,32", "--seeds", "2"],
         "scale": [],
+        "equations": [],
     }
     for command, options in commands.items():
         target = tmp_path / f"{command}.svg"
         cli.main([command, str(program), *options, "--plot", str(target), "--theme", "dark", "--quiet"])
         capsys.readouterr()
         assert "#14171c" in target.read_text(encoding="utf-8"), command
+
+
+def test_networks_and_learning_rates_from_the_command(tmp_path: Path, capsys: Any) -> None:
+    program = tmp_path / "rates.nexort"
+    program.write_text(RATES, encoding="utf-8")
+    target = tmp_path / "rates.svg"
+    options = ["--plot", str(target), "--networks", "16,32", "--x", "lr", "--samples", "64", "--quiet"]
+    assert cli.main(["limit", str(program), *options]) == 0
+    page = target.read_text(encoding="utf-8")
+    assert ">n = 16<" in page and ">n = 32<" in page and ">lr<" in page and ">step = 1<" in page
+    capsys.readouterr()
+    assert cli.main(["limit", str(program), "--x", "lr"]) == 2 and "--x needs --plot" in capsys.readouterr().err
+    assert cli.main(["limit", str(program), "--plot", str(target), "--x", "rate"]) == 2
+    assert "there are step, r, lr" in capsys.readouterr().err
+
+
+RATES = """
+axis r : 3
+data lr[r] = [0.001, 0.01, 0.1]
+ket |u[r]> ~ N(0, 1)
+ket |v[r]> ~ N(0, 1)
+train steps = 1 {
+    f[r] = <v[r]|tanh(u[r])>
+    minimize sum[r](lr[r] * (f[r] - 1)^2)
+    update all with SGD(lr = 1)
+}
+output f[step,r]
+"""
+
+
+def test_the_graph_of_a_limit() -> None:
+    graph = tpc.equations(RATES).graph()
+    axes = graph.plot().axes[0]
+    labels = texts(axes)
+    assert {"|u_{t,r}⟩", "f_{t,r}", "|v_{0,r}⟩"} <= set(labels) and len(labels) == len(graph.vertices)
+    output = next(t for t in axes.texts if t.get_text() == "f_{t,r}")
+    assert output.get_weight() == "bold"
+    picture = graph.plot(theme="dark")
+    picture.draw_without_rendering()
+    corners = [t.get_window_extent() for t in picture.axes[0].texts]
+    assert not any(a.overlaps(b) for a, b in itertools.combinations(corners, 2))
+    assert "from an earlier step" in [t.get_text() for t in picture.legends[0].get_texts()]
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("name", PICTURES)
+def test_pictures_look_as_they_did(name: str, theme: str) -> None:
+    """Small enough that a version of matplotlib or of FreeType does not matter; `python -m tests.unit.report.pictures`
+    draws them anew."""
+    found, before = small(PICTURES[name](theme)), kept(name, theme)
+    assert found.shape == before.shape
+    assert np.sqrt(np.mean((found - before) ** 2)) < 6
 
 
 def test_pictures_need_no_window(run: Run) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
+from tp_compiler.report.plots.spacing import apart
 from tp_compiler.report.plots.theme import literal
 
 SIZE = 8.0
@@ -22,24 +23,6 @@ class CurveLabel:
     x: float
     y: float
     colour: Any
-
-
-def spread(places: Sequence[float], gap: float) -> list[float]:
-    """The places, in their order, moved as little as possible (least squares) until neighbours are `gap` apart.
-
-    Isotonic regression: places - gap·rank must not decrease, and blocks that violate this take their mean.
-    """
-    order = sorted(range(len(places)), key=lambda k: places[k])
-    blocks: list[tuple[float, int]] = []
-    for rank, k in enumerate(order):
-        total, size = places[k] - gap * rank, 1
-        while blocks and blocks[-1][0] / blocks[-1][1] >= total / size:
-            before = blocks.pop()
-            total, size = total + before[0], size + before[1]
-        blocks.append((total, size))
-    levels = [total / size for total, size in blocks for _ in range(size)]
-    moved = dict(zip(order, (level + gap * rank for rank, level in enumerate(levels)), strict=True))
-    return [moved[k] for k in range(len(places))]
 
 
 def within(places: Sequence[float], low: float, high: float) -> list[float]:
@@ -59,7 +42,7 @@ def label_curves(axes: Axes, labels: Sequence[CurveLabel]) -> None:
     scale = _POINTS / figure.dpi
     ends = axes.transData.transform([(label.x, label.y) for label in labels])[:, 1] * scale
     low, high = (float(y) * scale for y in axes.transAxes.transform([(0, 0), (0, 1)])[:, 1])
-    targets = within(spread([float(e) for e in ends], SIZE * 1.25), low, high)
+    targets = within(apart([float(e) for e in ends], SIZE * 1.25), low, high)
     for label, end, target in zip(labels, ends, targets, strict=True):
         axes.annotate(
             literal(label.text),

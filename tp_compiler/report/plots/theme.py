@@ -11,6 +11,7 @@ import io
 import math
 import os
 import re
+import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 PANEL = (4.2, 3.3)
+#: Letters of small print per inch.
+_LETTERS = 17
 _SAVED: Any = {"svg.fonttype": "none", "svg.hashsalt": "tpc", "font.family": ["DejaVu Sans", "Verdana", "sans-serif"]}
 
 
@@ -64,7 +67,7 @@ LIGHT = Theme(
     muted="#5c6570",
     grid="#e3e6ea",
     curves=("#0f3fb5", "#b28f00", "#8a1010", "#4d94ff", "#e0607a", "#6b2460"),
-    ordered=(0.0, 0.82),
+    ordered=(0.0, 0.75),
     diverging=("#2166ac", "#f7f7f7", "#b2182b"),
     stable="#e4e9f0",
     unstable="#f5d9d2",
@@ -143,7 +146,8 @@ class Picture(Figure):
         """`count` axes in rows of two or three, in the theme."""
         across = 2 if count == 4 else min(max(count, 1), 3)
         rows = math.ceil(max(count, 1) / across)
-        self.set_size_inches(PANEL[0] * across, PANEL[1] * rows)
+        scale = 1.2 if count == 1 else 1.0
+        self.set_size_inches(scale * PANEL[0] * across, scale * PANEL[1] * rows)
         grid = self.subplots(rows, across, squeeze=False).ravel().tolist()
         for unused in grid[count:]:
             unused.remove()
@@ -157,10 +161,20 @@ class Picture(Figure):
 
     def note(self, text: str) -> None:
         """Small print below everything else."""
-        strip = 0.22 / float(self.get_size_inches()[1])
+        width, height = (float(inches) for inches in self.get_size_inches())
+        lines = textwrap.wrap(text, int(_LETTERS * width))
+        strip = (0.08 + 0.13 * len(lines)) / height
         engine: Any = self.get_layout_engine()
         engine.set(rect=(0.0, strip, 1.0, 1.0 - strip))
-        self.text(0.5, strip / 3, literal(text), ha="center", fontsize=7, color=self.theme.muted)
+        self.text(
+            0.5,
+            0.05 / height,
+            literal("\n".join(lines)),
+            ha="center",
+            fontsize=7,
+            color=self.theme.muted,
+            linespacing=1.2,
+        )
 
 
 def _write(target: Any, text: str) -> None:

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
-from tp_compiler.report.plots.theme import Picture, Theme, legend, theme_named, titled
+from tp_compiler.report.plots.theme import PANEL, Picture, Theme, legend, theme_named, titled
 
 if TYPE_CHECKING:
     from tp_compiler.finite.converge import OutputCheck, Verification
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def plot(verification: Verification, path: str | os.PathLike[str] | None = None, *, theme: str = "light") -> Picture:
     """A panel per output; also written to `path`, if there is one."""
-    picture = Picture(theme_named(theme), (4.2, 3.3))
+    picture = Picture(theme_named(theme), PANEL)
     for check, axes in zip(verification.checks, picture.panels(len(verification.checks)), strict=False):
         titled(axes, check.name, f"{'pass' if check.passed else 'FAIL'}")
         if not check.passed:
@@ -30,6 +30,8 @@ def plot(verification: Verification, path: str | os.PathLike[str] | None = None,
             _deviation(axes, check, picture.theme)
         else:
             _scores(axes, check, picture.theme)
+    picture.head(f"verify: {'pass' if verification.passed else 'FAIL'}")
+    picture.note(f"{verification.figures} figures at the level {verification.level:g}, all together")
     if path is not None:
         picture.savefig(path)
     return picture
