@@ -326,15 +326,17 @@ def _drawable(plot: str | None, save: str | None = None) -> None:
 
 def _check_picture(args: Namespace, program: Program) -> None:
     """What the picture of a run needs: `--plot`, and an index or data called `--x`."""
-    from tp_compiler.ir.coordinates import coordinates
-
     for option in ("networks", "x"):
         if getattr(args, option, None) and not args.plot:
             raise UsageError(f"--{option} needs --plot")
+    if args.x is None:
+        return
+    from tp_compiler.ir.coordinates import coordinates
+
     named = coordinates(program)
     indices = dict.fromkeys(index.name for output in program.outputs for index in output.indices)
     known = list(dict.fromkeys(name for index in indices for name in (index, *named.get(index, {}))))
-    if args.x is not None and args.x not in known:
+    if args.x not in known:
         raise UsageError(
             f"--x: no output has an index {args.x!r}, or data of this name along one; {_hint(args.x, known)}"
         )
