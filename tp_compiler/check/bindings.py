@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 
 from tp_compiler.check import values as v
 from tp_compiler.check.core import BROKEN, Context, Core
 from tp_compiler.check.declarations import UNKNOWN, Declarations
 from tp_compiler.check.definitions import Definitions
+from tp_compiler.check.ends import before_the_loop
 from tp_compiler.check.name_lookup import NameLookup
 from tp_compiler.check.names import Binding, Scope, UserDef
 from tp_compiler.check.training import TrainingChecks
@@ -40,6 +42,10 @@ class Bindings:
 
     def bind(self, s: ast.Bind, scope: Scope) -> None:
         over_steps = self.training.over_steps(s.targets)
+        with nullcontext() if over_steps else before_the_loop(self.core, s, scope):
+            self._bind(s, scope, over_steps)
+
+    def _bind(self, s: ast.Bind, scope: Scope, over_steps: bool) -> None:
         values = self._bound_values(s, self.training.stepwise(scope) if over_steps else scope)
         for target, value in zip(s.targets, values, strict=True):
             try:

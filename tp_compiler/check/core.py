@@ -62,6 +62,7 @@ class Core:
         self.variables: set[str] | None = set()
         self.written: dict[Index, None] = {}  # free indices written in the expression being read
         self.flows = False  # is the training gradient flow?
+        self.clock: Index | None = None  # over the steps of training, and one more
         self.last_step = 0  # the last value of `step` here: one larger after the loop than inside it
         self.level = 0
         self._missed: set[tuple[str, str]] = set()

@@ -9,10 +9,9 @@ from typing import Any
 from tp_compiler.check import data
 from tp_compiler.check import values as v
 from tp_compiler.check.core import BROKEN, Context, Core, free_indices
-from tp_compiler.check.given import needed
+from tp_compiler.check.given import AxisSizes, DataReading, needed
 from tp_compiler.check.laws import DATA, MATRICES, Laws
 from tp_compiler.check.names import Binding, Scope
-from tp_compiler.check.sizes import AxisSizes, DataReading
 from tp_compiler.diagnostics import Diagnostic, ProgramError, Span, error, suggest
 from tp_compiler.frontend import syntax as ast
 from tp_compiler.frontend.syntax import RESERVED

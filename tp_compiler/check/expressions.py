@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+from tp_compiler.check import ends
 from tp_compiler.check import values as v
 from tp_compiler.check.arithmetic import Arithmetic
 from tp_compiler.check.core import BROKEN, Context, Core, Rule, a_kind
@@ -305,6 +306,7 @@ class Expressions:
             remedy = hint(name, ctx.scope.known(False))
             raise self.core.undefined("NX103", f"there is no function `{name}`", name, expr.fn.span, remedy)
         value = binding.value
+        ctx = ends.over(self.core, expr, ctx)
         if isinstance(value, v.Broken):
             return BROKEN
         if isinstance(value, v.Builtin):

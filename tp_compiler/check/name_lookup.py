@@ -14,6 +14,7 @@ from tp_compiler.frontend import syntax as ast
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.types import Index
 from tp_compiler.ir.walk import rewrite
+from tp_compiler.transform.steps import behind, clocked, extent
 
 
 class NameLookup:
@@ -74,8 +75,10 @@ class NameLookup:
         written = expr.indices or ()
         place = next((k for k, e in enumerate(written) if _speaks_of_step(e)), 0)
         rest = replace(expr, indices=(*written[:place], *written[place + 1 :]) or None)
-        selector = self.selector(written[place], clock, expr, ctx)
         value = self.read(replace(binding, clock=None), rest, ctx)
+        if isinstance(value, v.Scalar | v.Ket):
+            clock = extent(value.node, clock)
+        selector = self.selector(written[place], clock, expr, ctx)
         if isinstance(selector, ir.Node) and self._raw_positions.get(selector) is self._now(expr.span):
             return value
         if isinstance(value, v.Broken):
@@ -96,10 +99,8 @@ class NameLookup:
         """The position that `step + ahead` points at; before the first step, 1."""
         if ahead != int(ahead):
             raise error("NX224", f"`{span.text}` is not an integer", span, "number steps 0, 1, 2, ...")
-        if self.core.last_step + ahead >= index.size:
-            if index.name == "step" and not ahead:
-                message = f"there are {index.size} entries over `step`, but this output reads one more"
-                raise error("NX164", message, span, "add an entry for the value after the last update")
+        ends = index.name == "step" and not ahead  # with the last update: the output does, too
+        if self.core.last_step + ahead >= index.size and not ends:
             first = 0 if index.name == "step" else 1
             reached, last = self.core.last_step + int(ahead) + first, index.size - 1 + first
             message = f"`{span.text}` reaches {reached}, which is outside {first}..{last}"
@@ -119,6 +120,8 @@ class NameLookup:
             if found is not None and isinstance(found.value, v.IndexName):
                 if scope.optimizer is not None:
                     scope.optimizer.typed = True
+                if found.value.index.name == index.name == "step":
+                    return self._along_the_steps(found.value.index, index, expr.span)
                 self._same_axis(found.value.index, index, expr, name)
                 return found.value.index
             if found is None:
@@ -202,15 +205,12 @@ class NameLookup:
         assert isinstance(value, v.Scalar | v.Ket)
         return type(value)(self.build.over(value.node, own, name.span), tuple(i for i in value.over if i not in own))
 
+    def _along_the_steps(self, found: Index, own: Index, span: Span) -> Index | ir.Node:
+        """`step` in brackets, where it runs over all steps or to the last update (ends.py), and the index that is read."""
+        return self.build.position(found, span) if found.size < own.size else own
+
     def _same_axis(self, found: Index, wanted: Index, expr: ast.Expr, name: ast.Name) -> None:
         if found.axis.name == wanted.axis.name:
-            if found.size != wanted.size:  # only the index `step`: data may end with the last update
-                raise error(
-                    "NX164",
-                    f"`{name.ident}` has {wanted.size} entries over `step`, but an output over `step` reads {found.size}",
-                    expr.span,
-                    "add an entry for the value after the last update",
-                )
             return
         if wanted.axis.name == "?":
             message = f"`{name.ident}` is bound at positions without an axis, so `{found.name}` cannot run over them"
@@ -326,28 +326,6 @@ def _is_integer(node: ir.Node) -> bool:
     if isinstance(node, ir.Reindex):
         return _is_integer(node.args[0])
     return isinstance(node, ir.Array) and node.integer
-
-
-def clocked(node: ir.Node) -> float | None:
-    """k if this is `step + k`."""
-    if isinstance(node, ir.Clock):
-        return 0.0
-    if not (isinstance(node, ir.Map) and node.fn == "add"):
-        return None
-    numbers = [a.value for a in node.args if isinstance(a, ir.Constant)]
-    return (
-        sum(numbers) if len(numbers) == len(node.args) - 1 and any(isinstance(a, ir.Clock) for a in node.args) else None
-    )
-
-
-def behind(position: ir.Node) -> float | None:
-    """k if a position is that of `step + k`: `step` + k + 1, or 1 if that is larger."""
-    match position:
-        case ir.Map(fn="max", args=(raw, ir.Constant(value=1.0))):
-            return behind(raw)
-        case ir.Map(fn="add", args=(ir.Clock() | ir.Map() as node, ir.Constant(value=1.0))):
-            return clocked(node)
-    return None
 
 
 def _speaks_of_step(e: ast.Expr) -> bool:

@@ -20,7 +20,7 @@ from tp_compiler.check.definitions import Definitions, check_body
 from tp_compiler.check.differentiation import Differentiation
 from tp_compiler.check.expressions import Expressions
 from tp_compiler.check.functions import Functions, library_bindings
-from tp_compiler.check.given import GivenData
+from tp_compiler.check.given import DataReading, GivenData
 from tp_compiler.check.hints import library_text
 from tp_compiler.check.imports import Imports
 from tp_compiler.check.losses import Losses
@@ -29,7 +29,6 @@ from tp_compiler.check.name_lookup import NameLookup
 from tp_compiler.check.names import Binding, OptimizerName, Scope, UserDef, UserFn
 from tp_compiler.check.network import network
 from tp_compiler.check.reach import Reach
-from tp_compiler.check.sizes import DataReading
 from tp_compiler.check.training import TrainingChecks
 from tp_compiler.check.vocabulary import vocabulary
 from tp_compiler.diagnostics import Diagnostic, Diagnostics, ProgramError, Source, Span, error, suggest
@@ -303,7 +302,8 @@ class Checker:
             raise error("NX127", f"`{name}` is already an output", s.span, "give it another name: `output g = ...`")
         if node is not None:
             self.training.check_output(node, over_steps, at)
-            node = self.training.traced(node) if over_steps else node
+            if over_steps:
+                node, indices = self.training.traced(node, indices)
             self.outputs[name] = Output(name, tuple(dict.fromkeys(indices)), node, s.span)
 
     def _import(self, s: ast.Import, scope: Scope) -> None:

@@ -16,7 +16,7 @@ from tp_compiler.check.copied import copied
 from tp_compiler.check.core import Context, Core
 from tp_compiler.check.declarations import Settings
 from tp_compiler.check.definitions import check_body
-from tp_compiler.check.name_lookup import NameLookup, behind
+from tp_compiler.check.name_lookup import NameLookup
 from tp_compiler.check.names import Binding, OptimizerName, Scope, UserDef, UserFn
 from tp_compiler.check.optimizer_rules import STATISTICS, Values, rule_of
 from tp_compiler.check.parametrize import ParametrizationReading, picked
@@ -27,8 +27,8 @@ from tp_compiler.ir import model
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.model import Leaf, Member, initial, meet
 from tp_compiler.ir.types import Axis, Index, Width
-from tp_compiler.ir.walk import reachable, uses_initial
-from tp_compiler.transform.steps import changing, traced
+from tp_compiler.ir.walk import dependencies, reachable, uses_initial
+from tp_compiler.transform.steps import changing, extent, reads_beyond, shorter, traced
 
 #: Functions that an optimizer on entries does not have.
 _OPERATOR_WORDS = {
@@ -96,6 +96,7 @@ class TrainingChecks:
             return
         self.core.flows = train.clock != "steps"
         self.clock = Index("step", Axis("step", self._announced(train.extent, statements) + 1))
+        self.core.clock = self.clock
         scope.others["step"] = Binding(v.IndexName(self.clock))
         self._library(scope)
 
@@ -456,35 +457,40 @@ class TrainingChecks:
         inner.others["step"] = Binding(v.Scalar(self._number(self._head())))
         return inner
 
-    def traced(self, node: ir.Node) -> ir.Node:
-        """A scalar of one step as a family over the steps."""
+    def traced(self, node: ir.Node, indices: tuple[Index, ...]) -> tuple[ir.Node, tuple[Index, ...]]:
+        """A scalar of one step as a family over the steps at which it exists, and the indices of an output of it."""
         assert self.clock is not None
-        return traced(self.build, node, self.clock)
+        own = extent(node, self.clock)
+        return traced(self.build, node, self.clock), tuple(own if i == self.clock else i for i in indices)
 
     def check_output(self, node: ir.Node, over_steps: bool, at: Span) -> None:
         """An output over `step` must change with the steps, and read data for the value after the last update."""
         if self.model is None:
             return
         order = reachable([node])
+        now = set(reachable([node], lambda n: () if isinstance(n, ir.Trace) else dependencies(n)))
         if over_steps and not changing(order) and not any(isinstance(n, ir.Trace) for n in order):
             remedy = "use a `def` instead of a value bound before the loop, or leave out `step`"
             raise error("NX171", "nothing in this output depends on `step`", at, remedy)
         for n in order:
-            if isinstance(n, ir.Reindex):
-                self._reads_no_further(n, at)
+            self._reads_no_further(n, at, whole=n in now and not over_steps)
 
-    def _reads_no_further(self, node: ir.Reindex, at: Span) -> None:
-        """Data that the loop reads by `step` need one more entry in an output: the value after the last update."""
+    def _reads_no_further(self, node: ir.Node, at: Span, whole: bool) -> None:
+        """Data over `step` may end with the last update, and so does an output over `step` that reads them; what is read after
+        the last update (`whole`), and other data read by `step`, need one more entry."""
         assert self.clock is not None
-        for place, selector in zip(node.args[0].type.indices, node.selectors, strict=True):
-            ahead = behind(node.args[selector.arg]) if isinstance(selector, ir.Gather) else None
-            if ahead is None or self.clock.size - 1 + ahead < place.size:
-                continue
-            name = getattr(node.args[0], "name", "a family")
-            message = (
-                f"`{name}` has {place.size} entries over `{place.name.split('#')[0]}`, but this output reads one more"
-            )
-            raise error("NX164", message, at, "add an entry for the value after the last update")
+        found = reads_beyond(node, self.clock)
+        if found is None:
+            return
+        family, place = found
+        if place == shorter(self.clock) and not whole:
+            return
+        name, axis = getattr(family, "name", "a family"), place.name.split("#")[0]
+        message = f"`{name}` has {place.size} entries over `{axis}`, but this output reads one more"
+        remedy = "add an entry for the value after the last update"
+        if place == shorter(self.clock):
+            remedy += ", or report it over `step`: `output loss[step]`"
+        raise error("NX164", message, at, remedy)
 
 
 def _written(target: ast.Name | ast.Ket) -> model.WrittenTarget:

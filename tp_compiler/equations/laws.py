@@ -122,6 +122,11 @@ def _stack(names: Names, node: ir.Stack, args: Sequence[Expr]) -> Expr:
     return Stacked(names.symbol(node.index), *args)
 
 
+def _trace(names: Names, node: ir.Trace, args: Sequence[Expr]) -> Expr:
+    """The same at the time of an index, which may end with the last update."""
+    return reindex(args[0], {names.time: names.symbol(node.index)})
+
+
 def _linalg(names: Names, node: ir.Linalg | ir.Spectral, args: Sequence[Expr]) -> Expr:
     hidden = [names.symbol(i) for i in node.hidden] if isinstance(node, ir.Spectral) else []
     return Linalg(node.op, node.fn, (names.symbol(node.rows), names.symbol(node.cols)), hidden, *args)
@@ -173,7 +178,7 @@ LAWS: dict[type[ir.Node], LimitLaw] = {
     ir.Clock: LimitLaw("the number of updates so far", _LOOP, lambda names, n, a: names.time),
     ir.Carry: LimitLaw("the state of a parameter or of its optimizer", _LOOP),
     ir.Apply: LimitLaw("Δ|x⟩ = E⁽¹⁾[Δ⁽⁰¹⁾|x⟩⁽¹⁾]", f"{_LOOP}; {_DEF} (OuterNonlin)"),
-    ir.Trace: LimitLaw("values over the steps", _LOOP, lambda _, n, a: a[0]),
+    ir.Trace: LimitLaw("values over the steps", _LOOP, _trace),
     ir.WidthPower: LimitLaw(
         "a power of n: in programs that have no limit", "", lambda _, n, a: Missing("a power of n")
     ),

@@ -122,6 +122,8 @@ class Names:
         if index not in self._symbols:
             base, _, fresh = index.name.partition("#")
             name = self.time.name if is_time(index) else base[:1] if fresh else base
+            if is_time(index) and not fresh:  # to the last update only, where data end with it
+                name = next((n for n in _TIMES if n not in self._used | self._reserved), name)
             trial, k = name, 0
             while trial in self._used or (trial == name and fresh):
                 k += 1

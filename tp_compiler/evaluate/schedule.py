@@ -84,7 +84,8 @@ def phases(program: Program, outputs: Iterable[Output]) -> Phases:
     varying, behind = _varying(nodes)
     step = _within([*(loop.following[s] for s in states), *(t.args[0] for t in traces)], varying)
     outside = _within(roots, varying | behind, cut=True)
-    last = {*_within([t.args[0] for t in traces], varying), *(n for n in outside if n in varying)}
+    ends = [t.args[0] for t in traces if t.runs_to(loop.steps)]
+    last = {*_within(ends, varying), *(n for n in outside if n in varying)}
     static = [n for n in nodes if n not in varying and n not in behind]
     after = [n for n in outside if n in behind and not isinstance(n, ir.Trace)]
     return Phases(static, step, sorted(last, key=lambda n: n.serial), after, traces, states, loop)

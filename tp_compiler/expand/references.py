@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
+from tp_compiler.diagnostics import Diagnostic, ProgramError
 from tp_compiler.expand.forms import Forms, WrittenForm
 from tp_compiler.expand.indices import STEP, Indices
 from tp_compiler.expand.naming import Naming, WrittenName
@@ -97,12 +98,32 @@ class ReferenceRules:
             return False, self.read(name, env, at)
         return self._signed(node, self.forms.of(node), env, at)
 
-    def _bound(self, hidden: Sequence[Index], args: Iterable[ir.Node], env: Env) -> dict[Index, str]:
+    def _ends_alike(self, index: Index, args: Iterable[ir.Node]) -> bool:
+        """Does `step` run as far in the text of a sum as in the sum? To the last update only if something there says so."""
+        clock = self.plan.unit.clock
+        if clock is None or index.size == clock.size:
+            return True
+        todo = list(args)
+        while todo:
+            node = todo.pop()
+            if not any(i.axis == index.axis for i in node.type.indices):
+                continue
+            if isinstance(node, ir.Array | ir.Trace):
+                return True
+            along = [a for a in node.args[1:] if not isinstance(a, ir.Position)]
+            todo += [*node.args[:1], *along] if isinstance(node, ir.Reindex) else node.args
+        return False
+
+    def _bound(self, hidden: Sequence[Index], args: Sequence[ir.Node], env: Env) -> dict[Index, str]:
         """The place with new names for the indices of a sum, different from all others in its body."""
         free = {i for a in args for i in a.type.indices if i not in hidden}
         used = {word for i in free if i in env for word in identifiers(env[i])}
         inner = dict(env)
         for index in hidden:
+            if index.axis.name == STEP and not self._ends_alike(index, args):
+                message = "a sum over `step` ends with the last update, and nothing that is written in it does"
+                remedy = "leave out what is multiplied by 0"
+                raise ProgramError([Diagnostic("NX502", message, self.indices.span, remedy)])
             inner[index] = self.indices.pick(index, used, env.values())
             used.add(inner[index])
         return inner
@@ -118,7 +139,11 @@ class ReferenceRules:
             elif isinstance(selector, int):
                 inner[index] = str(selector - (index.name == STEP))
             else:
-                inner[index] = self.piece(places[selector.arg - 1], env, at.outside()).text
+                place = places[selector.arg - 1]
+                if isinstance(place, ir.Position) and place.index.axis.name == index.axis.name == STEP:
+                    inner[index] = env[place.index]  # all but the last step (transform/steps.py)
+                else:
+                    inner[index] = self.piece(place, env, at.outside()).text
         return inner
 
     def _reading(self, node: ir.Reindex, form: WrittenForm, env: Env, at: Place) -> Signed:

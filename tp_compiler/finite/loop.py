@@ -116,12 +116,14 @@ class NetworkTraining:
     # -- traces -------------------------------------------------------------------------------------------------
     def _record(self, k: int) -> None:
         for node, trace in self.steps.traces.items():
+            if not trace.runs_to(k):
+                continue
             cause = self.network.guilty(node)
             if cause is not None:
                 self.traces.failed.setdefault(trace, self._undefined(cause, k))
                 continue
             if trace not in self.traces.recorded:
-                self.traces.recorded[trace] = np.empty((self.steps.count + 1, *node.type.shape), self.network.dtype)
+                self.traces.recorded[trace] = np.empty((trace.index.size, *node.type.shape), self.network.dtype)
             self.traces.recorded[trace][k] = self.network.values[node]
 
     def _undefined(self, cause: Diagnostic, k: int) -> Diagnostic:

@@ -449,11 +449,16 @@ class Apply(Node):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Trace(Node):
-    """args: (x,), a scalar of the loop: its values after 0, 1, ..., steps updates, over `index`."""
+    """args: (x,), a scalar of the loop: its values after 0, 1, ... updates, over `index`; to the last of `steps` updates, or
+    without that one where x has no value then."""
 
     takes = ("x",)
 
     index: Index
+
+    def runs_to(self, steps: int) -> bool:
+        """Whether it has a value after so many updates."""
+        return steps < self.index.size
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -110,7 +110,9 @@ class Needs:
                 break
             states.update(dict.fromkeys(sorted(found, key=lambda s: s.init.serial)))
         starts = self._closure(s.init for s in states)
-        last = {*self._closure(traced), *outside} & self.varying
+        steps = self.program.loop.steps if self.program.loop else 0
+        ends = self._closure(t.args[0] for t in traces if t.runs_to(steps))
+        last = {*ends, *outside} & self.varying
         static = {*everything, *starts} - self.varying - self.behind
         after = (outside & self.behind) - set(traces)
 

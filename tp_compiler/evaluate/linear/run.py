@@ -133,6 +133,8 @@ class LinearRun:
 
     def _trace(self) -> None:
         for trace in self.plan.traces:
+            if not trace.runs_to(self.clock):
+                continue
             self.instructions[trace]()
             node = trace.args[0]
             if not np.isfinite(self.code.registers[self.code.at[node]]).all():

@@ -107,6 +107,8 @@ class ParticleTraining:
 
     def _record(self) -> None:
         for trace, values in self.traced.items():
+            if not trace.runs_to(self.clock):
+                continue
             node = trace.args[0]
             value = self.run.values[node]
             if not isinstance(value, Diagnostic):
