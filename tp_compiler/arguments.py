@@ -295,6 +295,7 @@ def _results(sub: argparse.ArgumentParser) -> None:
         )
     _picture(sub, "plot the outputs: curves, heat maps, distributions")
     sub.add_argument("--x", metavar="NAME", help="with --plot: the index, or data over one, to plot against")
+    sub.add_argument("--full", action="store_true", help="show every entry of large outputs, and every step")
     sub.add_argument(
         "--save",
         type=save_file,

@@ -371,7 +371,7 @@ def _only(args: Namespace, program: Program) -> list[str] | None:
 
 def _deliver(run: Run, program: Program, args: Namespace, networks: Sequence[Run] = ()) -> int:
     """Files first, because standard output may be a closed pipe; then the result; then the exit code."""
-    from tp_compiler.pages import written
+    from tp_compiler.pages import SHORTENED, written
     from tp_compiler.report import acceptance as finite
 
     extra = tuple(warning for warning in program.warnings if warning not in run.warnings)
@@ -387,7 +387,8 @@ def _deliver(run: Run, program: Program, args: Namespace, networks: Sequence[Run
     if args.plot and not terminal.written(args.plot, lambda: run.plot(args.plot, **options)):
         code = USAGE
     form = "reasons" if args.format == "text" and getattr(args, "verbose", False) else args.format
-    terminal.show(written(run, form))
+    full = {"full": True} if args.full and form in SHORTENED else {}
+    terminal.show(written(run, form, **full))
     return code
 
 

@@ -71,6 +71,8 @@ PAGES: dict[str, dict[str, str]] = {
 }
 
 
+#: Forms that leave entries of large outputs out unless they are written with `full=True`.
+SHORTENED = ("text", "reasons", "latex", "html")
 #: What `tpc limit --format` offers.
 FORMATS = ("text", "json", "csv", "latex", "html")
 

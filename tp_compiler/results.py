@@ -91,6 +91,14 @@ class Run(Shown):
 
     __hash__ = None  # type: ignore[assignment]  # as for other objects that hold arrays
 
+    def table(self, *, full: bool = False, reasons: bool = False) -> str:
+        """The tables that `print(run)` shows.
+
+        full      every entry; otherwise large outputs show their ends, and steps that are evenly spaced, and say so
+        reasons   why each method was chosen (`tpc limit -v`)
+        """
+        return str(written(self, "reasons" if reasons else "text", full=full))
+
     def to_xarray(self) -> xarray.Dataset:
         """An xarray Dataset: a variable for each output, and one for its standard error (`f_stderr`).
 

@@ -7,16 +7,17 @@ from html import escape
 
 import numpy as np
 
-from tp_compiler.report.numbers import NumberTable, Written, axis_names, covariance_of, tables, titled, write
-from tp_compiler.report.text import footer
+from tp_compiler.report.number_tables import EVERYTHING, NumberTable, TableLimits, omission, tables
+from tp_compiler.report.numbers import Written, axis_names, covariance_of, titled, write
+from tp_compiler.report.text import MORE, footer
 from tp_compiler.results import Array, Estimate, Run
 
 
-def run_html(run: Run) -> str:
-    """A fragment: heading, a table per output, failures, the footer."""
+def run_html(run: Run, full: bool = False) -> str:
+    """A fragment: heading, a table per output, failures, the footer; every entry if `full`."""
     parts = [f"<div class='tpc-run'><p><b>{escape(run.program)}</b> · {escape(run.command)}</p>"]
     for name, estimate in run.outputs.items():
-        parts.extend(_estimate(name, estimate))
+        parts.extend(_estimate(name, estimate, full))
     for name, diagnostic in run.failed.items():
         message = f"{diagnostic.code}: {diagnostic.message}"
         parts.append(f"<p><b>{escape(name)}</b> not computed: {escape(message)}</p>")
@@ -24,12 +25,13 @@ def run_html(run: Run) -> str:
     return "\n".join(parts)
 
 
-def estimate_html(estimate: Estimate) -> str:
+def estimate_html(estimate: Estimate, full: bool = False) -> str:
     """A value with its error, or a table."""
-    return "\n".join(["<div class='tpc-estimate'>", *_estimate("value", estimate), "</div>"])
+    return "\n".join(["<div class='tpc-estimate'>", *_estimate("value", estimate, full), "</div>"])
 
 
-def _estimate(name: str, estimate: Estimate) -> Iterator[str]:
+def _estimate(name: str, estimate: Estimate, full: bool) -> Iterator[str]:
+    limits = EVERYTHING if full else TableLimits()
     axes = axis_names(estimate)
     notes = escape(", ".join(note for note in (estimate.law, estimate.method) if note))
     error = np.broadcast_to(estimate.stderr, estimate.value.shape)
@@ -39,20 +41,23 @@ def _estimate(name: str, estimate: Estimate) -> Iterator[str]:
     else:
         brackets = escape(titled(name, axes).removeprefix(name))
         yield f"<p><b>{escape(name)}</b>{brackets} <small>{notes}</small></p>"
-        yield from _tables(axes, estimate.value, error)
+        yield from _tables(axes, estimate.value, error, limits)
     spread = covariance_of(estimate)
     if spread is not None:
         yield "<details><summary>covariance</summary>"
-        yield from _tables(("entry", "entry"), *spread)
+        yield from _tables(("entry", "entry"), *spread, limits)
         yield "</details>"
 
 
-def _tables(axes: tuple[str, ...], value: Array, error: Array) -> Iterator[str]:
+def _tables(axes: tuple[str, ...], value: Array, error: Array, limits: TableLimits) -> Iterator[str]:
     if value.size == 0:
         yield "<p>(empty)</p>"
         return
-    for table in tables(axes, value, error):
+    for table in tables(axes, value, error, limits):
         yield "<p>…</p>" if table is None else _table(table)
+    left_out = omission(axes, value.shape, limits)
+    if left_out:
+        yield f"<p><small>({escape(left_out)}; {escape(MORE)})</small></p>"
 
 
 def _table(table: NumberTable) -> str:

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from tp_compiler.diagnostics import printable
-from tp_compiler.report.numbers import Written, axis_names, covariance_of, tables
+from tp_compiler.report.number_tables import EVERYTHING, TableLimits, omission, tables
+from tp_compiler.report.numbers import Written, axis_names, covariance_of
 from tp_compiler.report.numbers import write as write_number
 from tp_compiler.results import Array, Estimate, Run
 from tp_compiler.tex import spelled
@@ -46,12 +47,13 @@ _SIGNS = {
 }
 
 
-def run_latex(run: Run) -> str:
+def run_latex(run: Run, full: bool = False) -> str:
     """Displayed equations, one per output (per table, for more than two axes); failed outputs as comments."""
-    equations = [line for name, estimate in run.outputs.items() for line in estimate_latex(name, estimate)]
-    comments = [
-        printable(f"% {name}: {diagnostic.message}".replace("\n", " ")) for name, diagnostic in run.failed.items()
-    ]
+    limits = EVERYTHING if full else _LIMITS
+    equations = [line for name, estimate in run.outputs.items() for line in estimate_latex(name, estimate, limits)]
+    said = {name: diagnostic.message for name, diagnostic in run.failed.items()}
+    said |= {n: f"{x}; --full shows all" for n, o in run.outputs.items() if (x := _omission(o, limits))}
+    comments = [printable(f"% {name}: {message}".replace("\n", " ")) for name, message in said.items()]
     return "\n".join([*(f"\\[ {equation} \\]" for equation in equations), *comments])
 
 
@@ -66,23 +68,30 @@ def estimate_display(estimate: Estimate) -> str:
     return "$$\\begin{gathered}" + r" \\[1ex] ".join(estimate_latex("x", estimate)) + "\\end{gathered}$$"
 
 
-def estimate_latex(name: str, estimate: Estimate) -> Iterator[str]:
+#: LaTeX is for copying into a paper: nothing is left out within reason.
+_LIMITS = TableLimits(100, 100, 100)
+
+
+def _omission(estimate: Estimate, limits: TableLimits) -> str:
+    return omission(axis_names(estimate), estimate.value.shape, limits)
+
+
+def estimate_latex(name: str, estimate: Estimate, limits: TableLimits = _LIMITS) -> Iterator[str]:
     """`name_{i,j} = (...)`, and its covariance if it has one."""
     symbol, axes = _symbol(name), axis_names(estimate)
     error = np.broadcast_to(estimate.stderr, estimate.value.shape)
     if estimate.value.ndim == 0:
         yield f"{symbol} = {number(write_number(float(estimate.value), float(error)))}"
     else:
-        yield from _equations(symbol, axes, estimate.value, error)
+        yield from _equations(symbol, axes, estimate.value, error, limits)
     spread = covariance_of(estimate)
     if spread is not None:
-        yield from _equations(rf"\operatorname{{Cov}}({symbol})", (), *spread)
+        yield from _equations(rf"\operatorname{{Cov}}({symbol})", (), *spread, limits)
 
 
-def _equations(symbol: str, axes: tuple[str, ...], value: Array, error: Array) -> Iterator[str]:
+def _equations(symbol: str, axes: tuple[str, ...], value: Array, error: Array, limits: TableLimits) -> Iterator[str]:
     names = axes or ("", "")
-    # LaTeX is for copying into a paper: nothing is left out within reason.
-    for table in tables(names, value, error, rows=100, columns=100, slices=100):
+    for table in tables(names, value, error, limits):
         if table is None:
             yield r"\vdots"
             continue

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -106,62 +105,3 @@ def covariance_of(estimate: Estimate) -> tuple[Array, Array] | None:
     covariance = np.atleast_2d(estimate.covariance)
     given = 0.0 if estimate.covariance_stderr is None else estimate.covariance_stderr
     return covariance, np.broadcast_to(np.asarray(given, dtype=np.float64), covariance.shape)
-
-
-@dataclass(frozen=True, eq=False)
-class NumberTable:
-    """A two-dimensional part of an output: `cells[row][column]`, with headings; `None` marks left-out lines."""
-
-    caption: str
-    corner: str
-    columns: list[str]
-    rows: list[tuple[str, list[Written | None]]]
-
-
-def shorten(size: int, limit: int) -> list[int | None]:
-    """The positions to show of `size`: all, or the first and last with None between."""
-    if size <= limit:
-        return list(range(size))
-    head = (limit + 1) // 2
-    return [*range(head), None, *range(size - (limit - head), size)]
-
-
-def tables(
-    axes: tuple[str, ...], value: Array, error: Array, *, rows: int = 12, columns: int = 8, slices: int = 6
-) -> Iterator[NumberTable | None]:
-    """The value as tables over its last two axes, one per position of the others; None if some are left out."""
-    if value.ndim == 1:
-        yield _column(axes[0], value, error, rows)
-        return
-    leading = [labels(axis, size) for axis, size in zip(axes[:-2], value.shape[:-2], strict=True)]
-    count = math.prod(value.shape[:-2])
-    for flat in shorten(count, slices):
-        if flat is None:
-            yield None
-            continue
-        at = np.unravel_index(flat, value.shape[:-2]) if leading else ()
-        named = zip(axes[:-2], leading, at, strict=True)
-        caption = ", ".join(f"{axis} = {names[int(k)]}" for axis, names, k in named)
-        yield _matrix(caption, axes[-2:], value[at], error[at], rows, columns)
-
-
-def _column(axis: str, value: Array, error: Array, limit: int) -> NumberTable:
-    names = labels(axis, value.shape[0])
-    rows: list[tuple[str, list[Written | None]]] = [
-        ("…", [None]) if k is None else (names[k], [write(float(value[k]), float(error[k]))])
-        for k in shorten(value.shape[0], limit)
-    ]
-    return NumberTable("", axis, [""], rows)
-
-
-def _matrix(caption: str, axes: tuple[str, ...], value: Array, error: Array, rows: int, columns: int) -> NumberTable:
-    down, across = (labels(axis, size) for axis, size in zip(axes, value.shape, strict=True))
-    shown = shorten(value.shape[1], columns)
-    body: list[tuple[str, list[Written | None]]] = []
-    for r in shorten(value.shape[0], rows):
-        if r is None:
-            body.append(("…", [None] * len(shown)))
-        else:
-            cells = [None if c is None else write(float(value[r, c]), float(error[r, c])) for c in shown]
-            body.append((down[r], cells))
-    return NumberTable(caption, "\\".join(axes), ["…" if c is None else across[c] for c in shown], body)

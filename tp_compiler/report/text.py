@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
 from tp_compiler.diagnostics import Diagnostic, printable
-from tp_compiler.report.numbers import NumberTable, Written, axis_names, covariance_of, tables, titled, write
+from tp_compiler.report.number_tables import EVERYTHING, NumberTable, TableLimits, omission, tables
+from tp_compiler.report.numbers import Written, axis_names, covariance_of, titled, write
 from tp_compiler.results import Array, Estimate, Run
 
 #: The names of settings in the footer, in this order; settings not listed follow under their own name.
@@ -22,28 +24,32 @@ _SETTING_NAMES = {
 }
 
 
-def run_text(run: Run) -> str:
-    """The whole result: a section per output, failures, the footer."""
-    return _page(run, reasons=False)
+#: What a reader does about entries that are left out.
+MORE = "--full or run.table(full=True) shows all"
 
 
-def run_text_with_reasons(run: Run) -> str:
+def run_text(run: Run, full: bool = False) -> str:
+    """The whole result: a section per output, failures, the footer; every entry if `full`."""
+    return _page(run, full, reasons=False)
+
+
+def run_text_with_reasons(run: Run, full: bool = False) -> str:
     """The same, with the reason why each method was chosen."""
-    return _page(run, reasons=True)
+    return _page(run, full, reasons=True)
 
 
-def _page(run: Run, reasons: bool) -> str:
+def _page(run: Run, full: bool, reasons: bool) -> str:
     sections = [_title(run)]
     for name, estimate in run.outputs.items():
         why = [f"  {estimate.method}: {estimate.note}"] if reasons and estimate.note else []
-        sections.append("\n".join([*_estimate(name, estimate), *why]))
+        sections.append("\n".join([*_estimate(name, estimate, full), *why]))
     sections += [_failure(name, diagnostic) for name, diagnostic in run.failed.items()]
     return printable("\n\n".join([*sections, footer(run)]))
 
 
-def estimate_text(estimate: Estimate) -> str:
+def estimate_text(estimate: Estimate, full: bool = False) -> str:
     """A value with its error, or a table."""
-    return "\n".join(_estimate("", estimate)).removeprefix(" = ").removeprefix("[] ")
+    return "\n".join(_estimate("", estimate, full)).removeprefix(" = ").removeprefix("[] ")
 
 
 def _title(run: Run) -> str:
@@ -51,7 +57,8 @@ def _title(run: Run) -> str:
     return f"{run.program}: {what.get(run.command, run.command)}"
 
 
-def _estimate(name: str, estimate: Estimate) -> Iterator[str]:
+def _estimate(name: str, estimate: Estimate, full: bool) -> Iterator[str]:
+    limits = EVERYTHING if full else TableLimits()
     notes = [note for note in (estimate.law, estimate.method) if note]
     if estimate.value.ndim == 0:
         yield f"{name} = {write(float(estimate.value), float(estimate.stderr))}   [{', '.join(notes)}]"
@@ -62,28 +69,31 @@ def _estimate(name: str, estimate: Estimate) -> Iterator[str]:
         if estimate.value.size == 0:
             yield "  (empty)"
         else:
-            yield from _tables(axes, estimate.value, np.broadcast_to(estimate.stderr, estimate.value.shape))
+            yield from _tables(axes, estimate.value, np.broadcast_to(estimate.stderr, estimate.value.shape), limits)
     spread = covariance_of(estimate)
     if spread is not None:
-        yield from _covariance(*spread)
+        yield from _covariance(*spread, limits)
 
 
-def _covariance(covariance: Array, error: Array) -> Iterator[str]:
+def _covariance(covariance: Array, error: Array, limits: TableLimits) -> Iterator[str]:
     if covariance.size == 1:
         yield f"  variance {write(float(covariance[0, 0]), float(error[0, 0]))}"
         return
     yield "  covariance of the entries, in the order above"
-    yield from _tables(("entry", "entry"), covariance, error, rows=8)
+    yield from _tables(("entry", "entry"), covariance, error, replace(limits, rows=limits.columns))
 
 
-def _tables(axes: tuple[str, ...], value: Array, error: Array, *, rows: int = 12) -> Iterator[str]:
-    for table in tables(axes, value, error, rows=rows):
+def _tables(axes: tuple[str, ...], value: Array, error: Array, limits: TableLimits) -> Iterator[str]:
+    for table in tables(axes, value, error, limits):
         if table is None:
-            yield "  … (use --json or --save for all entries)"
+            yield "  …"
             continue
         if table.caption:
             yield f"  {table.caption}"
         yield from _grid(table)
+    left_out = omission(axes, value.shape, limits)
+    if left_out:
+        yield f"  ({left_out}; {MORE})"
 
 
 def _grid(table: NumberTable) -> Iterator[str]:

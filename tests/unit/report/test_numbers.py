@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from tp_compiler.report.numbers import shorten, titled, write
+from tp_compiler.report.numbers import titled, write
 
 
 @pytest.mark.parametrize(
@@ -32,11 +32,6 @@ from tp_compiler.report.numbers import shorten, titled, write
 )
 def test_write(value: float, error: float, text: str) -> None:
     assert str(write(value, error)) == text
-
-
-def test_shorten_keeps_both_ends() -> None:
-    assert shorten(4, 4) == [0, 1, 2, 3]
-    assert shorten(10, 5) == [0, 1, 2, None, 8, 9]
 
 
 def test_an_output_named_by_its_text_shows_its_indices_once() -> None:
