@@ -203,6 +203,19 @@ def test_rows_are_an_empirical_law(rows: Path, source: str) -> None:
             assert np.all(np.abs(found.value - value) <= 6.5 * found.stderr + 1e-11), (name, run.command)
 
 
+def test_rows_decide_the_sizes_of_axes(rows: Path) -> None:
+    text = 'axis d, e\nket |x[d]> from "rows.npy"\noutput s[d,e] = <x[d]|x[e]>\n'
+    program = rows / "p.nexort"
+    program.write_text(text, encoding="utf-8")
+    assert np.allclose(tpc.limit(program)["s"], ROWS.T @ ROWS / len(ROWS))
+    given = "axis r\naxis d, e\ndata X[r,d]\nket |x[d]> from X[r,d]\noutput s[d,e] = <x[d]|x[e]>\n"
+    assert np.allclose(tpc.limit(given, data={"X": ROWS})["s"], ROWS.T @ ROWS / len(ROWS))
+    program.write_text(text.replace("|x[d]>", "|x>", 1).replace("x[d]|x[e]", "x|x"), encoding="utf-8")
+    with pytest.raises(tpc.ProgramError) as refused:
+        tpc.compile(program)
+    assert "over (rows), but the array has the shape 5 x 2" in str(refused.value)
+
+
 def test_rows_of_numbers_computed_in_the_program() -> None:
     text = "axis r : 3\ndata a[r] = [1, 2, 4]\nket |x> from a[r]^2 - 1\noutput m = <x>\noutput s = <x|x>\n"
     run = tpc.limit(text)

@@ -7,7 +7,7 @@ import math
 import os
 import re
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import IO, Any, TextIO
@@ -296,16 +296,29 @@ def _counted(number: int, one: str, many: str) -> str:
     return f"{number or 'no'} {one if number == 1 else many}"
 
 
-def check_rows(name: str, shape: tuple[int, ...], sizes: tuple[int, ...], axes: list[str], span: Span) -> None:
-    """The shape of an array of rows against the ket (family) that takes them."""
-    if shape == (0,) or (shape and shape[0] == 0):
+def check_rows(
+    name: str,
+    shape: tuple[int, ...],
+    indices: Sequence[Index],
+    span: Span,
+    origin: Callable[[Index], tuple[str, str]],
+) -> None:
+    """The shape of an array of rows against the ket (family) that takes them; `origin` as in `check_shape`."""
+    if shape and shape[0] == 0:
         raise error("NX318", f"there are no rows for `{name}` to be drawn from", span, "give at least one row")
-    if len(shape) != len(sizes) + 1 or shape[1:] != sizes:
-        if len(shape) == 1 and math.prod(sizes) == 1:
-            return  # one column
-        wanted = _shape(("rows", *(f"{n} : {s}" for n, s in zip(axes, sizes, strict=True))))
-        message = f"the rows for `{name}` have shape {_shape(shape)}, but its axes require {wanted}"
+    if len(shape) == 1 and math.prod(i.size for i in indices) == 1:
+        return  # one column
+    if len(shape) != len(indices) + 1:
+        wanted = ", ".join(("rows", *(i.name for i in indices)))
+        message = f"`{name}` takes rows of an array over ({wanted}), but the array has the shape {_shape(shape)}"
         raise error("NX304", message, span, "save one row for each draw, with one column for each member")
+    for index, size in zip(indices, shape[1:], strict=True):
+        if size != index.size:
+            other, remedy = origin(index)
+            message = (
+                f"the rows for `{name}` have {_counted(size, 'entry', 'entries')} over `{index.name}`, but {other}"
+            )
+            raise error("NX304", message, span, remedy)
 
 
 def bounds(values: Any) -> tuple[float, float]:
@@ -318,5 +331,5 @@ def is_integer(values: Any) -> bool:
     return bool(values.size) and bool((values == np.round(values)).all())
 
 
-def _shape(shape: tuple[int | str, ...]) -> str:
+def _shape(shape: tuple[int, ...]) -> str:
     return " x ".join(map(str, shape)) if shape else "()"

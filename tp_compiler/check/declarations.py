@@ -46,7 +46,7 @@ class Declarations:
         self.core, self.settings, self.reading, self._sized = core, settings, reading, sized
         self.sizes = AxisSizes(reading)
         self.build = core.build
-        self.laws = Laws(core, reading.reach)
+        self.laws = Laws(core, self.sizes)
         self.axes: list[Axis] = []
         self.widths: list[Width] = core.algebra.widths
         self.rules: dict[type[ast.Statement], Callable[[Any, Scope], None]] = {

@@ -81,6 +81,14 @@ class DataReading:
             self._read[id(s)] = self._numbers(s, accept)
         return self._read[id(s)]
 
+    def rows(self, s: ast.KetDecl, accept: data.Accept) -> Any:
+        """The array in the file that a ket takes its rows from."""
+        assert isinstance(s.law, ast.FromFile)
+        if id(s) not in self._read:
+            path = self.reach.find(s.law.path, s.law.span, "NX311")
+            self._read[id(s)] = data.from_file(s.law, path, accept, f"|{s.target.ident}>")
+        return self._read[id(s)]
+
     def _numbers(self, s: ast.DataDecl, accept: data.Accept) -> Any:
         if s.target.ident in self.given:
             return self.given.array(s.target, accept)
@@ -93,28 +101,36 @@ class DataReading:
 
 @dataclass
 class AxisSizes:
-    """The sizes of axes that are declared without one: as many points as the first data over them have."""
+    """The sizes of axes that are declared without one: as many points as the first data over them have, or the first file
+    of rows for a ket."""
 
     reading: DataReading
-    _known: list[ast.DataDecl] = field(default_factory=list)
+    _known: list[ast.DataDecl | ast.KetDecl] = field(default_factory=list)
     #: Of an axis: who decided its size.
     _by: dict[str, str] = field(default_factory=dict)
 
     def announce(self, statements: Iterable[ast.Statement]) -> None:
-        """Data of a program, or of a file that it imports, which may be declared below the axes."""
-        self._known += [s for s in statements if isinstance(s, ast.DataDecl)]
+        """Data of a program, or of a file that it imports, which may be declared below the axes; and rows of kets."""
+        self._known += [
+            s for s in statements
+            if isinstance(s, ast.DataDecl) or (isinstance(s, ast.KetDecl) and isinstance(s.law, ast.FromFile))
+        ]  # fmt: skip
 
     def of(self, s: ast.AxisDecl) -> int:
         """The size that data give to an axis. Raises ProgramError NX307 if there are none."""
         names = {name.ident for name in s.names}
         over = [(d, k) for d in self._known for k, e in enumerate(_brackets(d)) if e in names]
         for d, k in over:
+            if isinstance(d, ast.KetDecl):
+                values = self.reading.rows(d, lambda shape, d=d: _columns(d, shape))  # type: ignore[misc]
+                self._by[s.names[0].ident] = f"|{d.target.ident}>"
+                return int(values.shape[k + 1])
             if self.reading.fixed(d):
                 values = self.reading.values(d, lambda shape, d=d: _dimensions(d, shape))  # type: ignore[misc]
                 _dimensions(d, values.shape)
                 self._by[s.names[0].ident] = d.target.ident
                 return int(values.shape[k])
-        if any(d.source is None for d, _ in over):
+        if any(isinstance(d, ast.DataDecl) and d.source is None for d, _ in over):
             raise ProgramError([])  # the data are reported as missing
         name = s.names[0].ident
         remedy = f"write `axis {name} : 4`, set it with `--set {name}=4`, or declare data over it"
@@ -142,7 +158,16 @@ class AxisSizes:
         return f"`axis {axis.name} : {axis.size}` has {axis.size}", remedy
 
 
-def _brackets(s: ast.DataDecl) -> list[str]:
+def _columns(s: ast.KetDecl, shape: tuple[int, ...]) -> None:
+    """Refuses an array with another number of dimensions than rows of the family have."""
+    names = _brackets(s)
+    if len(shape) != len(names) + 1:
+        data.check_rows(
+            f"|{s.target.ident}>", shape, [Index(n, Axis(n, 0)) for n in names], s.law.span, lambda index: ("", "")
+        )
+
+
+def _brackets(s: ast.DataDecl | ast.KetDecl) -> list[str]:
     return [e.ident if isinstance(e, ast.Name) else "" for e in s.target.indices or ()]
 
 

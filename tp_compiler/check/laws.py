@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from tp_compiler.check import data
 from tp_compiler.check import values as v
 from tp_compiler.check.core import Context, Core, family_indices
+from tp_compiler.check.given import AxisSizes
 from tp_compiler.check.names import Scope
-from tp_compiler.check.reach import Reach
 from tp_compiler.diagnostics import ProgramError, Span, error, suggest
 from tp_compiler.frontend import syntax as ast
 from tp_compiler.frontend.habits import LAWS, plain
@@ -45,8 +45,8 @@ class KetLaw:
 class Laws:
     """Reads the distributions of declarations."""
 
-    def __init__(self, core: Core, reach: Reach):
-        self.core, self.build, self.reach = core, core.build, reach
+    def __init__(self, core: Core, sizes: AxisSizes):
+        self.core, self.build, self.sizes = core, core.build, sizes
 
     def numbers(self, law: ast.Law, scope: Scope, known: Forms) -> list[v.Scalar]:
         """The parameters of `N(mean, variance)` and other distributions; the sign of a constant variance is checked."""
@@ -146,13 +146,13 @@ class Laws:
         return self._over(self.build.contract((x,), (row,), (), span), row.size, span)
 
     def _file(self, s: ast.KetDecl, source: ast.FromFile, indices: tuple[Index, ...]) -> ir.Node:
-        path = self.reach.find(source.path, source.span, "NX311")
         sizes = tuple(i.size for i in indices)
 
         def accept(shape: tuple[int, ...]) -> None:
-            data.check_rows(f"|{s.target.ident}>", shape, sizes, [i.name for i in indices], source.span)
+            data.check_rows(f"|{s.target.ident}>", shape, indices, source.span, self.sizes.origin)
 
-        values: Any = data.from_file(source, path, accept, f"|{s.target.ident}>")
+        values = self.sizes.reading.rows(s, accept)
+        accept(values.shape)
         row = self.build.fresh(Index("row", Axis("row", len(values))))
         return self.build.array("", values.reshape(len(values), *sizes), (row, *indices), False, source.span)
 

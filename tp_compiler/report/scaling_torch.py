@@ -42,6 +42,9 @@ CONSTANTS = {constants}
 #: parameter -> mean and standard deviation of its entries at width_mult = 1; None if members of a family differ
 INIT = {init}
 
+#: parameter -> the distribution of its entries, with that mean and standard deviation, where it is not normal
+LAWS = {laws}
+
 
 def init_std(name, std=None, width_mult=1.0):
     """The standard deviation of a parameter's entries; `std`, at width_mult = 1, replaces the one in INIT."""
@@ -104,6 +107,7 @@ def emit(scaling: Scaling) -> str:
         base=_dict({name: _base(row, factors[name]) for name, row in trained.items()}),
         constants=_dict(factors),
         init=_dict({name: _init(row, factors[name]) for name, row in rows.items()}),
+        laws=_dict({name: kind for name, row in rows.items() if (kind := _kind(row)) != "normal"}),
     )
 
 
@@ -116,6 +120,13 @@ def _constants(row: Row, found: Mapping[str, float]) -> dict[str, float]:
         if row.raw.kind.writes_features and tall != 1:
             factors["lr"] = factors.get("lr", 1.0) / math.sqrt(tall)
     return factors
+
+
+def _kind(row: Row) -> str:
+    leaf = row.parameter.leaf
+    if isinstance(leaf, ir.InitialKet):
+        return leaf.symbol.law
+    return leaf.law if isinstance(leaf, ir.MatrixSymbol) else "normal"
 
 
 def _members(row: Row) -> int:
@@ -152,4 +163,6 @@ def _base(row: Row, factors: Mapping[str, float]) -> dict[str, Any]:
 
 
 def _dict(values: Mapping[str, Any]) -> str:
+    if not values:
+        return "{}"
     return "{\n" + "".join(f"    {key!r}: {value!r},\n" for key, value in values.items()) + "}"
