@@ -60,7 +60,8 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "terminal": ({"diagnostics", "arguments"}, set()),
     "cli": ({"driver", "diagnostics", "report", "results", "arguments", "terminal", "ir", "finite", "pages", "_version"}, set()),
     "__main__": ({"cli"}, set()),
-    "__init__": ({"api", "diagnostics", "_version"}, set()),
+    "notebook": ({"api", "arguments", "frontend", "ir", "signatures"}, {"IPython"}),
+    "__init__": ({"api", "diagnostics", "notebook", "_version"}, set()),
 }  # fmt: skip
 
 

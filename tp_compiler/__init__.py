@@ -20,3 +20,12 @@ from tp_compiler.api import verify as verify
 from tp_compiler.diagnostics import Diagnostic as Diagnostic
 from tp_compiler.diagnostics import ProgramError as ProgramError
 from tp_compiler.diagnostics import Source as Source
+
+
+def load_ipython_extension(shell: object) -> None:
+    """`%load_ext tp_compiler` in a notebook: the cell magic `%%nexort`."""
+    from typing import Any, cast
+
+    from tp_compiler.notebook import register
+
+    register(cast(Any, shell))

@@ -152,6 +152,41 @@ def _settings(sub: argparse.ArgumentParser) -> None:
     )
 
 
+class _CellParser(argparse.ArgumentParser):
+    """Raises UsageError where a command would exit."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message)
+
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        raise UsageError(message or "")
+
+
+def cell() -> argparse.ArgumentParser:
+    """The options of the notebook's `%%nexort`. Values of `--set` and `--data` are names or expressions of Python."""
+    top = _CellParser(prog="%%nexort", allow_abbrev=False, description="A program, and what is computed of it.")
+    top.add_argument("name", nargs="?", metavar="NAME", help="the compiled program becomes this variable")
+    top.add_argument("--limit", action="store_true", help="compute the limit: NAME_limit")
+    top.add_argument("--equations", action="store_true", help="derive the equations of the limit: NAME_equations")
+    top.add_argument("--simulate", type=count, metavar="N", help="simulate networks of this width: NAME_simulate")
+    top.add_argument(
+        "--verify", type=widths, metavar="N,...", help="compare with networks of these widths: NAME_verify"
+    )
+    top.add_argument("--scale", action="store_true", help="find the width exponents: NAME_scale")
+    top.add_argument("--seeds", type=seeds, default=8, metavar="S", help="number of networks per width (default 8)")
+    for option, what in (("set", "an axis size or a top-level scalar"), ("data", "an array")):
+        top.add_argument(
+            f"--{option}", metavar="NAME=EXPRESSION", action="append", default=[], help=f"{what}, from Python"
+        )
+    top.add_argument("--plot", action="store_true", help="also draw each result")
+    top.add_argument("--networks", type=widths, metavar="N,...", help="draw networks of these widths over the limit")
+    _themes(top)
+    _against(top)
+    _evaluation(top)
+    top.add_argument("--threads", type=count, metavar="T", help="number of threads")
+    return top
+
+
 def _check(commands: Commands) -> None:
     sub = _command(commands, "check", "parse and check; print every error and warning", file="FILES")
     _settings(sub)
@@ -294,7 +329,7 @@ def _results(sub: argparse.ArgumentParser) -> None:
             f"--{form}", dest="format", action="store_const", const=form, help=f"same as --format {form}"
         )
     _picture(sub, "plot the outputs: curves, heat maps, distributions")
-    sub.add_argument("--x", metavar="NAME", help="with --plot: the index, or data over one, to plot against")
+    _against(sub)
     sub.add_argument("--full", action="store_true", help="show every entry of large outputs, and every step")
     sub.add_argument(
         "--save",
@@ -308,7 +343,15 @@ def _picture(sub: argparse.ArgumentParser, what: str) -> None:
     """`--plot` and its look, the same for every command that draws."""
     endings = ", ".join(PLOT_FORMATS)
     sub.add_argument("--plot", type=plot_file, metavar="FILE", help=f"{what} ({endings}; needs matplotlib)")
+    _themes(sub)
+
+
+def _themes(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--theme", choices=THEMES, default="light", help="colours of the plot (default light)")
+
+
+def _against(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--x", metavar="NAME", help="with --plot: the index, or data over one, to plot against")
 
 
 def _new(commands: Commands) -> None:

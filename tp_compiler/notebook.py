@@ -1,0 +1,94 @@
+"""`%load_ext tp_compiler`: the cell magic `%%nexort`, whose programs read variables of the notebook."""
+
+from __future__ import annotations
+
+import shlex
+from argparse import Namespace
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+from IPython.core.error import UsageError as CellUsageError
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.display import display
+
+from tp_compiler import api, arguments
+from tp_compiler.frontend.syntax import DataDecl
+from tp_compiler.ir.model import Compiled
+from tp_compiler.signatures import LimitOptions
+
+
+def register(shell: Any) -> None:
+    """Makes `%%nexort` known to the notebook."""
+    shell.register_magic_function(partial(nexort, shell), "cell", "nexort")
+
+
+def nexort(shell: InteractiveShell, line: str, cell: str) -> Any:
+    """Compiles the cell and computes what its first line asks for; the last result is the value of the cell.
+
+    Data without a right side are the variables of the same name; `--data` and `--set` name others, or expressions.
+    """
+    try:
+        args = arguments.cell().parse_args(shlex.split(line))
+        wanted = dict(_pair(text) for text in args.data), dict(_pair(text) for text in args.set)
+    except (arguments.UsageError, ValueError) as error:
+        raise CellUsageError(f"%%nexort: {error}") from None
+    data, settings = ({name: _value(shell, text) for name, text in pairs.items()} for pairs in wanted)
+    program = api.compile(cell, settings=settings, data=_open_data(shell, cell) | data)
+    results = dict(_results(program, args))
+    if args.name:
+        shell.user_ns |= {args.name: program, **{f"{args.name}_{what}": result for what, result in results.items()}}
+    shown = [piece for result in results.values() for piece in (result, *_pictures(result, program, args))]
+    show: Any = display
+    for piece in shown[:-1]:
+        show(piece)
+    return shown[-1] if shown else None if args.name else program
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name.strip().isidentifier():
+        raise ValueError(f"expected NAME=EXPRESSION, got {text!r}")
+    return name.strip(), value
+
+
+def _value(shell: InteractiveShell, text: str) -> Any:
+    """An expression in the notebook's variables."""
+    evaluate: Any = shell.ev
+    try:
+        return evaluate(text)
+    except Exception as error:
+        raise CellUsageError(f"%%nexort: {text}: {type(error).__name__}: {error}") from None
+
+
+def _open_data(shell: InteractiveShell, cell: str) -> dict[str, Any]:
+    """Variables for the data that the program leaves to its caller, where there are any."""
+    names = [s.target.ident for s in api.parse(cell).statements if isinstance(s, DataDecl) and s.source is None]
+    return {name: shell.user_ns[name] for name in names if name in shell.user_ns}
+
+
+def _results(program: Compiled, args: Namespace) -> Iterator[tuple[str, Any]]:
+    options = {key: getattr(args, key) for key in LimitOptions.__annotations__ if hasattr(args, key)}
+    options["only"] = [name for text in args.only for name in text.split(",")] or None
+    if args.equations:
+        yield "equations", api.equations(program)
+    if args.limit or (args.plot and not (args.equations or args.simulate or args.verify or args.scale)):
+        yield "limit", api.limit(program, **options)
+    if args.simulate:
+        yield "simulate", api.simulate(program, args.simulate, seeds=args.seeds, seed=args.seed, only=options["only"])
+    if args.verify:
+        yield "verify", api.verify(program, widths=args.verify, seeds=args.seeds, **options)
+    if args.scale:
+        yield "scale", api.scale(program)
+
+
+def _pictures(result: Any, program: Compiled, args: Namespace) -> list[Any]:
+    """The picture of a result, if it is asked for; networks are drawn over a limit."""
+    if not args.plot:
+        return []
+    if not hasattr(result, "coordinates"):
+        drawn = result.graph() if hasattr(result, "graph") else result
+        return [drawn.plot(theme=args.theme)]
+    widths = args.networks or () if result.command == "limit" else ()
+    networks = [api.simulate(program, n, seeds=args.seeds, seed=args.seed * 1_000_003 + n) for n in widths]
+    return [result.plot(networks=networks, x=args.x, theme=args.theme)]
