@@ -43,9 +43,20 @@ def run_dataset(run: Run) -> xarray.Dataset:
         for part, values, dims in parts(name, estimate, names):
             variables[names.variables[name, part]] = (dims, values, _attributes(names, name, estimate, part))
     shown = {d for dims, *_ in variables.values() for d in dims}
-    coordinates = {d: np.arange(size) + start for d, (size, start) in names.coordinates.items() if d in shown}
+    coordinates: dict[str, Any] = {
+        d: np.arange(size) + start for d, (size, start) in names.coordinates.items() if d in shown
+    }
+    coordinates |= {n: (d, values) for n, d, values in _data_along(run, names) if d in shown}
     found: xarray.Dataset = xr.Dataset(variables, coords=coordinates, attrs=attributes(run))
     return found
+
+
+def _data_along(run: Run, names: Names) -> Iterator[tuple[str, str, Array]]:
+    """Data over one index, such as learning rates, as coordinates of its dimension."""
+    for axis, data in run.coordinates.items():
+        for name, values in data.items():
+            for dim in names.dims_of(axis, len(values)):
+                yield names.free(name), dim, np.asarray(values, dtype=np.float64)
 
 
 def parts(name: str, estimate: Estimate, names: Names) -> Iterator[tuple[str, Array, tuple[str, ...]]]:
@@ -121,6 +132,10 @@ class Names:
             self._known[key] = self.free(name if name not in self.taken else f"{name}_axis")
             self.coordinates[self._known[key]] = (size, first_label(axis))
         return self._known[key]
+
+    def dims_of(self, axis: str, size: int) -> list[str]:
+        """The dimensions of an axis that have a size: none, or one unless an output has the axis twice."""
+        return [dim for (own, _, length), dim in self._known.items() if (own, length) == (axis, size)]
 
     def other(self, dim: str) -> str:
         """The second dimension of a covariance."""

@@ -76,6 +76,7 @@ def packed(run: Run) -> Packed:
         "version": run.version,
         "seconds": float(run.seconds),
         "settings": {key: _plain(value) for key, value in run.settings.items()},
+        "coordinates": {i: {n: np.asarray(x).tolist() for n, x in d.items()} for i, d in run.coordinates.items()},
         "outputs": {name: _described(estimate) for name, estimate in run.outputs.items()},
         "failed": {name: sources.packed(d) for name, d in run.failed.items()},
         "warnings": [sources.packed(d) for d in run.warnings],
@@ -131,6 +132,7 @@ def unpacked(found: Packed) -> Run:
         record["settings"],
         record["seconds"],
         record["version"],
+        {i: {n: np.array(x) for n, x in data.items()} for i, data in record["coordinates"].items()},
     )
 
 

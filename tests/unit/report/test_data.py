@@ -23,23 +23,24 @@ from tp_compiler.pages import written
 from tp_compiler.report import datasets, save
 from tp_compiler.results import Replicates, Run
 
+EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
 PROGRAM = """axis i, j : 2
 axis ξ : 3
 data x[i] = [1, 2]
 ket |u> ~ N(0, 1); ket |v> ~ N(0, 1); ket |w[ξ]> ~ N(0, 1)
 |h[i]> = x[i] * |u>
-output k[i,j] = <tanh(h[i])|tanh(h[j])>
+output k[i,j] = <relu(h[i])|relu(h[j])>
 output f[i] = clt <v|h[i]>
 output λ[ξ] = <w[ξ]|w[ξ]>
 output bad = <exp(exp(exp(h[1])))>
-output <u|tanh(u)>
+output <u|relu(u)>
 """
 
 
 @pytest.fixture(scope="module")
 def runs() -> dict[str, Run]:
     return {
-        "limit": tpc.limit(PROGRAM),
+        "limit": tpc.limit(PROGRAM, samples=64),
         "sampled": tpc.limit(PROGRAM, method="qmc", samples=64, seed=2**40),
         "simulation": tpc.simulate(PROGRAM, 8, seeds=3),
     }
@@ -76,6 +77,9 @@ def identical(one: Run, other: Run) -> None:
     """Equal without the help of `==`."""
     for name in ("program", "command", "settings", "seconds", "version"):
         assert getattr(one, name) == getattr(other, name)
+    for index, data in one.coordinates.items():
+        for name, values in data.items():
+            np.testing.assert_array_equal(other.coordinates[index][name], values)
     assert [d.render() for d in one.warnings] == [d.render() for d in other.warnings]
     assert {n: d.render() for n, d in one.failed.items()} == {n: d.render() for n, d in other.failed.items()}
     assert list(one) == list(other)
@@ -122,7 +126,8 @@ def test_equality_sees_every_part(runs: dict[str, Run]) -> None:
     assert k.replicates is not None
     levels = (*k.replicates.levels[:-1], k.replicates.levels[-1] + 1e-16 + 1e-15 * k.value)
     changes: list[dict[str, Any]] = [
-        {"program": "q"}, {"command": "simulate"}, {"version": "9"}, {"settings": {}}, {"warnings": (Diagnostic("NX901", "x"),)},
+        {"program": "q"}, {"coordinates": {"i": {"lr": [1, 2]}}},
+        {"command": "simulate"}, {"version": "9"}, {"settings": {}}, {"warnings": (Diagnostic("NX901", "x"),)},
         {"failed": {}}, {"outputs": {}}, {"outputs": {**run.outputs, "k": dataclasses.replace(k, value=k.value + 1e-15)}},
         {"outputs": {**run.outputs, "k": dataclasses.replace(k, note="other")}},
         {"outputs": {**run.outputs, "k": dataclasses.replace(k, axes=("j", "i"))}},
@@ -196,7 +201,7 @@ def test_xarray(runs: dict[str, Run]) -> None:
     assert found.attrs["seed"] == 2**40 and found.attrs["method"] == "qmc" and found.attrs["program"] == "<text>"
     assert found.attrs["version"] == tpc.__version__ and "bad" in found.attrs["failed"]
     assert found["k"].attrs["method"] == "qmc" and found["k"].attrs["ancillary_variables"] == "k_stderr"
-    assert found["<u|tanh(u)>"].shape == ()
+    assert found["<u|relu(u)>"].shape == ()
 
 
 @pytest.mark.slow
@@ -206,6 +211,19 @@ def test_xarray_of_a_training() -> None:
     run = tpc.limit(f"ket |u> ~ N(0, 1); ket |v> ~ N(0, 1)\n{loop}\noutput loss[step]")
     found = run.to_xarray()
     assert found["step"].values.tolist() == [0, 1, 2] and found["loss"].sel(step=2) == run["loss"][-1]
+
+
+@pytest.mark.slow
+def test_data_over_one_axis_are_coordinates(tmp_path: Path) -> None:
+    pytest.importorskip("xarray")
+    head = "axis l : 3\ndata rate[l] = [0.1, 0.2, 0.4]\nket |u> ~ N(0, 1)\n"
+    run = tpc.limit(f"{head}output k[l] = <sin(rate[l]*u)|u>")
+    found = run.to_xarray()
+    assert found["rate"].dims == ("l",) and found["k"].coords["rate"].values.tolist() == [0.1, 0.2, 0.4]
+    run.save(tmp_path / "run.nc")
+    assert tpc.load(tmp_path / "run.nc") == run
+    flow = tpc.limit(str(EXAMPLES / "gradient_flow.nexort"), only="test").to_xarray()
+    assert flow["test"].coords["time"].values.tolist() == [0.0, 1.0, 4.0, 16.0]
 
 
 @pytest.mark.slow
@@ -246,7 +264,7 @@ def test_a_data_frame_is_the_table_of_csv(runs: dict[str, Run], kind: str) -> No
             assert frame[column].astype(str).tolist() == table[column].astype(str).tolist()
     one = runs[kind].to_dataframe("k")
     assert one.loc[(2, 1), "value"] == runs[kind]["k"][1, 0] and one.index.names == ["i", "j"]
-    assert runs[kind].to_dataframe("<u|tanh(u)>").shape == (1, 2)
+    assert runs[kind].to_dataframe("<u|relu(u)>").shape == (1, 2)
     if "bad" in runs[kind].failed:
         with pytest.raises(KeyError, match="could not be computed"):
             runs[kind].to_dataframe("bad")
