@@ -214,9 +214,18 @@ def simulate(
     """The same program as a network of `width` neurons per unit ratio, averaged over `seeds` random networks.
 
     options    seed, dtype ("float32" or "float64"), only, max_memory (bytes)
+    weights    initial values by name, in place of those that would be drawn: a ket has the shape (*family, neurons), a
+               matrix (*family, rows, columns) and entries of variance σ²/columns, a scalar the shape of its family. A
+               ket is `"|u>"` where something else is called `u`, too. What is not given is drawn.
 
     Returns a Run with method `finite-width`; stderr is over seeds. Raises ProgramError as `limit` does.
     """
+    weights = options.get("weights")
+    if weights and not isinstance(program, Compiled):
+        program = _source(program, allow_outside)
+        numbers = {name: weights[name] for name in driver.scalars(program) if name in weights}
+        data = {**(data or {}), **numbers}
+        options["weights"] = {name: value for name, value in weights.items() if name not in numbers}
     compiled = compile(program, settings, data=data, allow_outside=allow_outside)
     return driver.simulate(compiled, width=width, seeds=seeds, **_checked(options, SimulateOptions, compiled))
 

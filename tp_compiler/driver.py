@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 from tp_compiler.diagnostics import Diagnostic, Diagnostics, ProgramError, Source
 from tp_compiler.ir.model import Compiled, Model, Network, WidthPowers
 from tp_compiler.ir.program import Program
-from tp_compiler.signatures import LimitOptions, Progress, Replaced
+from tp_compiler.signatures import LimitOptions, Replaced, SimulateOptions
 
 if TYPE_CHECKING:
     from tp_compiler.equations.system import System
@@ -102,6 +102,13 @@ def parse(source: Source) -> File:
         file = parse_text(source, found)
     found.raise_if_errors()
     return file
+
+
+def scalars(source: Source) -> list[str]:
+    """The names of the scalars that a program declares."""
+    from tp_compiler.frontend.syntax import ScalarDecl
+
+    return [s.target.ident for s in parse(source).statements if isinstance(s, ScalarDecl)]
 
 
 def diagnose(source: Source, **replaced: Unpack[Replaced]) -> list[Diagnostic]:
@@ -244,31 +251,12 @@ def _coordinates(program: Program) -> dict[str, dict[str, Any]]:
     return coordinates(program)
 
 
-def simulate(
-    program: Compiled,
-    *,
-    width: int,
-    seeds: int = 8,
-    seed: int = 0,
-    dtype: str = "float64",
-    only: Collection[str] | None = None,
-    max_memory: float | None = None,
-    progress: Progress | None = None,
-) -> Run:
+def simulate(program: Compiled, *, width: int, seeds: int = 8, **options: Unpack[SimulateOptions]) -> Run:
     """The same program at finite width; see `finite.run.simulate`."""
     from tp_compiler.finite.run import simulate as run
     from tp_compiler.results import settled
 
-    found = run(
-        program.finite,
-        width=width,
-        seeds=seeds,
-        seed=seed,
-        dtype=dtype,
-        only=only,
-        max_memory=max_memory,
-        progress=progress,
-    )
+    found = run(program.finite, width=width, seeds=seeds, **options)
     return replace(settled(found), coordinates=_coordinates(program))
 
 

@@ -39,6 +39,7 @@ class LimitOptions(TypedDict, total=False):
 class SimulateOptions(TypedDict, total=False):
     """Options of `simulate`; their meaning and defaults are in `finite.run.simulate`."""
 
+    weights: Mapping[str, object] | None
     seed: int
     dtype: str
     max_memory: float | None

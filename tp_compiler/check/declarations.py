@@ -183,7 +183,8 @@ class Declarations:
 
     def _scalardecl(self, s: ast.ScalarDecl, scope: Scope) -> None:
         indices = self._own_indices(s.target, scope)
-        node = self.setting(s.target) or self.core.scalar(s.value, Context(scope), "a number")
+        node = self.setting(s.target) or self._given(s.target, indices)
+        node = node or self.core.scalar(s.value, Context(scope), "a number")
         if node is not None and not s.frozen:
             symbol = ir.ScalarSymbol(s.target.ident, indices, s.target.span)
             node = self.build.initial_scalar(symbol, node, s.target.span)
@@ -198,6 +199,21 @@ class Declarations:
             return None
         self.settings.used.add(name.ident)
         return self.build.constant(self.settings.given[name.ident], name.span)
+
+    def _given(self, name: ast.Name, indices: tuple[Index, ...]) -> ir.Node | None:
+        """The values that the caller gives to a scalar, as to data."""
+        if name.ident not in self.reading.given:
+            return None
+
+        def accept(shape: tuple[int, ...]) -> None:
+            data.check_shape(name.ident, shape, indices, name.span, self.sizes.origin)
+
+        values = self.reading.given.array(name, accept)
+        return (
+            self.build.array("", values, indices, False, name.span)
+            if indices
+            else self.build.constant(float(values), name.span)
+        )
 
     def _whole(self, name: ast.Name) -> int:
         """The size that --set gives to an axis."""

@@ -142,7 +142,11 @@ class Checker:
             remedy = suggest(name, arrays) or (f"its data are {', '.join(arrays)}" if arrays else "declare `data x[i]`")
             if binding is not None and (isinstance(binding.value, v.IndexName) or not binding.indices):
                 remedy = f"sizes of axes and scalars are settings: `--set {name}=...`, in Python `settings={{...}}`"
-            self.found.add(Diagnostic("NX308", f"`{name}` was given, but is not data of the program", None, remedy))
+            self.found.add(
+                Diagnostic(
+                    "NX308", f"`{name}` was given, but is neither data nor a scalar of the program", None, remedy
+                )
+            )
 
     def _meaning(self, name: str) -> ir.Node | None:
         """The node of a scalar."""

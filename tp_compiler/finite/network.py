@@ -17,14 +17,11 @@ from tp_compiler.finite.scatter import scatter, scattered
 from tp_compiler.finite.schedule import Member, NetworkPlan, Phase, members
 from tp_compiler.finite.tensors import LabelledArray, align, contract, labels_of
 from tp_compiler.finite.tiles import TILE, Averager, blame_on, first_blamed
+from tp_compiler.finite.weights import NO_WEIGHTS, Weights
+from tp_compiler.finite.widths import neurons
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.program import Output
 from tp_compiler.ir.types import Index, Width
-
-
-def neurons(width: Width, n: int) -> int:
-    """The number of neurons of a width class in a network of width n, at least 1."""
-    return max(1, round(width.ratio * n))
 
 
 @dataclass
@@ -38,13 +35,14 @@ class Traces:
 
 @dataclass
 class FiniteNetwork:
-    """A network of width `n`; `key` is (seed, number of the network)."""
+    """A network of width `n`; `key` is (seed, number of the network), `weights` what is not drawn."""
 
     plan: NetworkPlan
     n: int
     key: draws.Key
     dtype: type[np.floating] | np.dtype[np.floating] = np.float64
     tile: int = TILE
+    weights: Weights = NO_WEIGHTS
     values: dict[ir.Node, Values] = field(default_factory=dict)
     failed: dict[ir.Node, Diagnostic] = field(default_factory=dict)
     blamed: dict[ir.Node, Diagnostic] = field(default_factory=dict)
@@ -176,6 +174,8 @@ class FiniteNetwork:
     def _initial_ket(self, node: ir.InitialKet) -> Values:
         mean, covariance, *parameters = map(self._tensor, node.args)
         neurons = self.neurons(node.symbol.width)
+        if node.symbol.name in self.weights.kets:
+            return self.weights.kets[node.symbol.name]
         if node.symbol.law != "normal":
             return draws.other_ket(self.key, node, mean, covariance, parameters, neurons, self.dtype)
         return draws.initial_ket(self.key, node, mean, covariance, neurons, self.dtype)
@@ -218,8 +218,11 @@ class FiniteNetwork:
         return out
 
     def _matrix(self, symbol: ir.MatrixSymbol, flat: int) -> Values:
-        """The initial value of a member, drawn when it is first requested."""
+        """The initial value of a member, given or drawn when it is first requested."""
         member = (symbol, flat)
+        given = self.weights.matrices.get(symbol.name)
+        if member not in self.matrices and given is not None:
+            self.matrices[member] = given.reshape(-1, *given.shape[-2:])[flat].astype(self.dtype)
         if member not in self.matrices:
             variance = align(self._tensor(symbol.variance), symbol.indices)
             sizes = tuple(i.size for i in symbol.indices)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,9 +15,12 @@ from tp_compiler.finite.array_types import Values
 from tp_compiler.finite.loop import run
 from tp_compiler.finite.memory import peak
 from tp_compiler.finite.moments import covariances
-from tp_compiler.finite.network import FiniteNetwork, neurons
+from tp_compiler.finite.network import FiniteNetwork
 from tp_compiler.finite.schedule import NetworkPlan, plan
 from tp_compiler.finite.tiles import TILE
+from tp_compiler.finite.weights import NO_WEIGHTS, Weights
+from tp_compiler.finite.weights import weights as checked_weights
+from tp_compiler.finite.widths import neurons
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.program import Output, Program
 from tp_compiler.results import Estimate, Replicates, Run
@@ -47,12 +50,13 @@ def samples(
     progress: Progress | None = None,
     tile: int = TILE,
     keep: bool = False,
+    weights: Weights = NO_WEIGHTS,
 ) -> Samples:
     """Each output in `seeds` independent networks of width n = `width`.
 
     Width classes have round(ratio n) neurons. `max_memory` is in bytes, by default 80% of the physical memory;
     `progress(done, seeds)` is called after each network; `tile` bounds the entries of a piece of an OuterNonlin;
-    with `keep`, an interruption leaves the networks that are done.
+    with `keep`, an interruption leaves the networks that are done. `weights` replace initial values.
     """
     _check(width, seeds, dtype)
     kind: np.dtype[np.floating] = np.dtype(dtype)
@@ -63,7 +67,7 @@ def samples(
     done = 0
     for number in range(seeds):
         try:
-            values, lost = run(FiniteNetwork(found, width, (seed, number), kind, tile))
+            values, lost = run(FiniteNetwork(found, width, (seed, number), kind, tile, weights))
         except KeyboardInterrupt:
             if not keep or done < 2:
                 raise
@@ -93,21 +97,32 @@ def simulate(
     only: Collection[str] | None = None,
     max_memory: float | None = None,
     progress: Progress | None = None,
+    weights: Mapping[str, object] | None = None,
 ) -> Run:
-    """Mean over `seeds` networks of width n = `width` with its standard error; arguments as for `samples`."""
+    """Mean over `seeds` networks of width n = `width` with its standard error; arguments as for `samples`.
+
+    `weights`: initial values by name, as in `finite.weights.weights`; the rest is drawn. If nothing is left to draw, there is one
+    network, without an error.
+    """
     start = time.perf_counter()
+    _check(width, seeds, dtype)
+    given = checked_weights(program, weights, width) if weights else NO_WEIGHTS
+    seeds = 1 if given.whole else seeds
     drawn = samples(
-        program, width, seeds, seed=seed, dtype=dtype, only=only, max_memory=max_memory, progress=progress, keep=True
-    )
+        program, width, seeds, seed=seed, dtype=dtype, only=only, max_memory=max_memory, progress=progress, keep=True,
+        weights=given,
+    )  # fmt: skip
     outputs = {o.name: estimate(o, drawn.values[o.name]) for o in program.outputs if o.name in drawn.values}
     warnings = program.warnings
-    if seeds == 1:
+    if seeds == 1 and not given.whole:
         warnings = (*warnings, Diagnostic("NX910", "one seed gives no standard error", None, "raise `--seeds`"))
     if drawn.seeds < seeds and not (drawn.failed and not outputs):
         message = f"interrupted: averages over {drawn.seeds} of {seeds} networks are shown"
         warnings = (*warnings, Diagnostic("NX914", message))
         seeds = drawn.seeds
     settings = {"seed": seed, "width": width, "seeds": seeds, "dtype": dtype, "backend": "numpy"}
+    if weights:
+        settings["weights"] = ", ".join(weights)
     return Run(
         program=program.source.name,
         command="simulate",

@@ -10,9 +10,9 @@ from tests.unit.finite.programs import drawn_ket, drawn_matrix
 from tp_compiler.diagnostics import ProgramError
 from tp_compiler.finite import updates
 from tp_compiler.finite.memory import peak
-from tp_compiler.finite.network import neurons
 from tp_compiler.finite.run import samples
 from tp_compiler.finite.schedule import plan
+from tp_compiler.finite.widths import neurons
 from tp_compiler.ir import nodes as ir
 
 N = 30
