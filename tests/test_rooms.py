@@ -40,12 +40,12 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "expand": ({"frontend", "ir", "transform", "diagnostics"}, set()),
     "report": (
         {"diagnostics", "results", "ir", "equations", "scale", "finite", "tex", "_version"},
-        {"numpy", "scipy", "pandas", "xarray", "matplotlib", "rich", "sympy"},
+        {"numpy", "scipy", "pandas", "xarray", "matplotlib", "latex2mathml", "rich", "sympy"},
     ),
     "driver": (
         {
             "diagnostics", "process", "ir", "frontend", "check", "scale", "train", "expand", "equations", "evaluate",
-            "finite", "results", "signatures",
+            "finite", "pages", "results", "signatures",
         },
         set(),
     ),

@@ -201,6 +201,27 @@ def limit(
     return driver.limit(compiled, **_checked(options, LimitOptions, compiled))
 
 
+def html_report(
+    program: ProgramLike,
+    path: str | os.PathLike[str] | None = None,
+    *,
+    settings: Mapping[str, float] | None = None,
+    data: Mapping[str, object] | None = None,
+    allow_outside: bool = False,
+    **options: Unpack[LimitOptions],
+) -> str:
+    """The limit of a program as one self-contained HTML page, also written to `path`; options are those of `limit`.
+
+    Program, equations, numbers, pictures, methods, seeds and versions. Needs the extra `report`.
+    """
+    compiled = compile(program, settings, data=data, allow_outside=allow_outside)
+    run = driver.limit(compiled, **_checked(options, LimitOptions, compiled))
+    page = driver.page(run, compiled)
+    if path is not None:
+        Path(path).write_text(page, encoding="utf-8", newline="\n")
+    return page
+
+
 def simulate(
     program: ProgramLike,
     width: int,

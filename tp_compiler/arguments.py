@@ -85,6 +85,7 @@ setting = _checked(_setting, lambda pair: math.isfinite(pair[1]), "NAME=NUMBER")
 data = _checked(_data, lambda pair: bool(pair[1]), "NAME=FILE")
 widths = _checked(_widths, lambda w: w[0] >= 1, "widths such as 256,512,1024")
 plot_file = _checked(str, lambda p: p.lower().endswith(PLOT_FORMATS), f"a file ending in {', '.join(PLOT_FORMATS)}")
+html_file = _checked(str, lambda p: p.lower().endswith((".html", ".htm")), "a file ending in .html")
 save_file = _checked(str, lambda p: p.lower().endswith((".npz", ".nc")), "a file ending in .npz or .nc")
 
 
@@ -244,6 +245,9 @@ def _limit(commands: Commands) -> None:
     sub.add_argument("--threads", type=count, metavar="T", help="number of threads")
     _results(sub)
     sub.add_argument("--networks", type=widths, metavar="N,...", help="with --plot: draw networks of these widths, too")
+    sub.add_argument(
+        "--html", type=html_file, metavar="FILE", help="write a page with program, equations, numbers and pictures"
+    )
 
 
 def _simulate(commands: Commands) -> None:

@@ -311,15 +311,17 @@ def _prepare(args: Namespace) -> None:
     """What can be refused before minutes of computing is refused now; threads are set before NumPy is loaded."""
     if args.threads is not None:
         os.environ.update(dict.fromkeys(_THREAD_VARIABLES, str(args.threads)))
-    _drawable(args.plot, getattr(args, "save", None))
+    _drawable(args.plot, getattr(args, "save", None), getattr(args, "html", None))
 
 
-def _drawable(plot: str | None, save: str | None = None) -> None:
+def _drawable(plot: str | None, save: str | None = None, html: str | None = None) -> None:
     if plot and find_spec("matplotlib") is None:
         raise UsageError("--plot needs matplotlib: pip install matplotlib")
     if save and save.lower().endswith(".nc") and find_spec("xarray") is None:
         raise UsageError("a NetCDF file needs xarray: pip install xarray")
-    for target in (plot, save):
+    if html and not (find_spec("matplotlib") and find_spec("latex2mathml")):
+        raise UsageError("--html needs matplotlib and latex2mathml: pip install matplotlib latex2mathml")
+    for target in (plot, save, html):
         if target and not Path(target).parent.is_dir():
             raise UsageError(f"cannot write {target}: the folder {Path(target).parent} does not exist")
 
@@ -386,10 +388,18 @@ def _deliver(run: Run, program: Program, args: Namespace, networks: Sequence[Run
     options = {"networks": networks, "x": args.x, "theme": args.theme}
     if args.plot and not terminal.written(args.plot, lambda: run.plot(args.plot, **options)):
         code = USAGE
+    if getattr(args, "html", None) and not terminal.written(args.html, lambda: _write_page(run, program, args.html)):
+        code = USAGE
     form = "reasons" if args.format == "text" and getattr(args, "verbose", False) else args.format
     full = {"full": True} if args.full and form in SHORTENED else {}
     terminal.show(written(run, form, **full))
     return code
+
+
+def _write_page(run: Run, program: Program, path: str) -> None:
+    from tp_compiler import driver
+
+    Path(path).write_text(driver.page(run, program), encoding="utf-8", newline="\n")
 
 
 # -------------------------------------------------------------------------------------------------------------- streams

@@ -228,6 +228,18 @@ def equations(program: Program, *, simplify: bool = True) -> System:
         return derive(program, simplify=simplify, closed_form=closed_form)
 
 
+def page(run: Run, program: Program) -> str:
+    """A run of `limit` as an HTML page, with the equations of the limit or the reason why it has none."""
+    from tp_compiler.pages import written
+
+    found: System | ProgramError
+    try:
+        found = equations(program)
+    except ProgramError as problem:
+        found = problem
+    return str(written(run, "page", program, found))
+
+
 def scale(network: Network, *, optimizer: str | None = None) -> Scaling:
     """The width exponents of parameters, and the class of a parametrization; see `scale.result`."""
     from tp_compiler.scale.result import Scaling

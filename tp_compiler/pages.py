@@ -20,6 +20,7 @@ PAGES: dict[str, dict[str, str]] = {
         "html": "html:run_html",
         "notebook": "latex:run_display",
         "plot": "plots.run:plot",
+        "page": "html_page:page",
         "xarray": "datasets:run_dataset",
         "dataframe": "datasets:run_frame",
         "packed": "save:packed",

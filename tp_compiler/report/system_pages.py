@@ -240,7 +240,8 @@ def _statement(lines: list[Line], room: float) -> list[str]:
     return rows
 
 
-def _statements(system: System, room: float) -> list[list[str]]:
+def statements(system: System, room: float) -> list[list[str]]:
+    """Statements as rows of LaTeX that are at most `room` points wide."""
     p = printer_of(system)
     front = [broken(line, room) for line in _preamble(system, p)]
     return front + [_statement(lines, room) for e in system if (lines := _lines(e, p))]
@@ -258,7 +259,7 @@ def latex(system: System) -> str:
     front = "".join(f"{n.tex}\n" for n in notes.needed(system) if n.in_front)
     behind = "".join(f"\n{n.tex}\n" for n in notes.needed(system) if not n.in_front)
     behind += "".join(f"\n{r[:1].upper()}{r[1:]}.\n" for r in system.remarks)
-    body = _rows(_statements(system, _PAGE), r" \\*")
+    body = _rows(statements(system, _PAGE), r" \\*")
     return f"{front}{{\\allowdisplaybreaks\n\\begin{{align*}}\n{body}\n\\end{{align*}}}}\n{behind}"
 
 
@@ -266,7 +267,7 @@ def notebook(system: System) -> str:
     """For MathJax in notebooks: sentences with formulas, and one displayed formula."""
     found = [(n.in_front, re.sub(r"\\texttt{(\w+)}", r"\1", n.tex)) for n in notes.needed(system)]
     front, behind = [tex for before, tex in found if before], [tex for before, tex in found if not before]
-    body = _rows(_statements(system, _SCREEN), r" \\")
+    body = _rows(statements(system, _SCREEN), r" \\")
     display = f"$$\\begin{{aligned}}\n{body}\n\\end{{aligned}}$$"
     return "\n\n".join([*front, display, *behind, *(f"{r}." for r in system.remarks)])
 
@@ -274,7 +275,7 @@ def notebook(system: System) -> str:
 def markdown(system: System) -> str:
     """A list of displayed formulas, and sentences."""
     end = r" \\"
-    out = [f"$$\n\\begin{{aligned}}\n{_rows([s], end)}\n\\end{{aligned}}\n$$\n" for s in _statements(system, _SCREEN)]
+    out = [f"$$\n\\begin{{aligned}}\n{_rows([s], end)}\n\\end{{aligned}}\n$$\n" for s in statements(system, _SCREEN)]
     return "\n".join([*out, *(f"*{n.tex}*\n" for n in notes.needed(system)), *(f"*{r}.*\n" for r in system.remarks)])
 
 
