@@ -21,6 +21,7 @@ from tp_compiler.evaluate.array_types import Array
 from tp_compiler.evaluate.budget import current
 from tp_compiler.evaluate.bulk import Bulk
 from tp_compiler.evaluate.exact import compositions, pointwise, stein
+from tp_compiler.evaluate.exact.atoms import Atoms
 from tp_compiler.evaluate.exact.binding import Place, fresh
 from tp_compiler.evaluate.exact.expectations import EXACT, METHODS, PATIENCE, Expectations
 from tp_compiler.evaluate.exact.ket_formula import (
@@ -58,11 +59,12 @@ from tp_compiler.ir.primitives import PRIMITIVES
 from tp_compiler.ir.program import Output
 from tp_compiler.ir.types import Index, Type
 
+LAW_KNOWN = 1e-12  # the relative error of a parameter of a law that is not normal; beyond it, moments have an error
 MOST_ONE_HOT = 2**24  # entries of a gather written as a product with zeros and ones
 
 
 _NOTES = {
-    "exact": "every ket in it is a combination (or a polynomial) of Gaussians",
+    "exact": "every ket in it is a combination (or a polynomial) of Gaussians, or takes finitely many values",
     "closed-form": "its expectations are rows of the table of closed forms",
     "quadrature": "its expectations are integrals over a few Gaussians",
 }
@@ -80,6 +82,7 @@ class ExactEvaluator:
         self.method: dict[ir.Node, int] = {}
         self.ranges = with_signs(nodes)
         self.trials = Trials()
+        self.atoms = Atoms.of(nodes)
         self.expect = Expectations(self.between, quadrature, patience)
         self.products: dict[tuple[ir.MatrixSymbol, bool], dict[Any, list[ir.MatMul]]] = defaultdict(
             lambda: defaultdict(list)
@@ -188,7 +191,7 @@ class ExactEvaluator:
         mean, spread, *parameters = args
         numerical_errors.check_law(node.symbol, spread.values, mean.values)
         if node.symbol.law != "normal":
-            return self._image(node, parameters)
+            return self._other(node, parameters)
         if node.symbol.pair is not None:
             left, right = node.symbol.pair
             rest = tuple(x for x in spread.labels if x not in (left, right))
@@ -199,10 +202,19 @@ class ExactEvaluator:
         family = gaussian(Variable(node, node.type.indices))
         return _simplified([*family.terms, *(centre.terms if np.any(mean.values) else ())])
 
+    def _other(self, node: ir.InitialKet, parameters: list[Tensor]) -> KetFormula:
+        """A ket with another law."""
+        if any(pointwise.relative_error(p) > LAW_KNOWN for p in parameters):
+            raise NotExact("a law with a parameter that is known up to an error")
+        table = self.atoms.table(node, parameters)
+        if table is not None:
+            return constant(table)
+        if node.symbol.law == "rows":
+            raise NotExact("copies of a ket that takes rows of an array")
+        return self._image(node, parameters)
+
     def _image(self, node: ir.InitialKet, parameters: list[Tensor]) -> KetFormula:
         """A ket with another law, as a function of a Gaussian one."""
-        if node.symbol.law == "rows":
-            raise NotExact("a ket that takes rows of an array")
         own = union(parameters)
         image = laws.image(node.symbol.law, [p.at(own) for p in parameters])
         zero, one = (ir.Constant(type=Type(), value=value, span=node.span) for value in (0.0, 1.0))
@@ -281,7 +293,7 @@ class ExactEvaluator:
         multiplied = product(forms)
         if multiplied is None:
             raise NotExact("a product of too many terms")
-        return self.expect.form(multiplied)
+        return self.atoms.averaged(self.expect.form(multiplied))
 
     # -- products with matrices -----------------------------------------------------------------------------------
     def _matmul(self, node: ir.MatMul, args: list[KetFormula]) -> Operand:
@@ -333,7 +345,7 @@ class ExactEvaluator:
             part = self._term_derivative(term, variable)
             if part is not None:
                 total = part if total is None else plus(total, part)
-        return total
+        return None if total is None else self.atoms.averaged(total)
 
     def _term_derivative(self, term: Term, variable: Variable) -> Tensor | None:
         total = None
@@ -418,7 +430,7 @@ class ExactEvaluator:
             raise NotExact("a product of too many terms")
         whole = (multiplied.scaled(times(*scalars)) if scalars else multiplied).summed(node.over)
         if not node.type.slots:
-            return self.expect.form(whole)
+            return self.atoms.averaged(self.expect.form(whole))
         return self._closed(whole, node.slots) if node.slots else _simplified(whole.parts)
 
     def _closed(self, form: KetFormula, slots: tuple[int, ...]) -> KetFormula:
@@ -432,7 +444,10 @@ class ExactEvaluator:
             done = tuple(f for f in term.factors if f not in waiting)
             value = self.expect.product(done) if done else number(1.0)
             if value is not None:
-                terms.append(Term(times(term.coefficient, value), tuple(waiting), term.over))
+                coefficient = times(term.coefficient, value)
+                terms.append(
+                    Term(self.atoms.averaged(coefficient) if 0 in slots else coefficient, tuple(waiting), term.over)
+                )
         return _simplified(terms)
 
     def _copy(self, node: ir.Copy, args: list[Operand]) -> Operand:

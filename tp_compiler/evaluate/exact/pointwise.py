@@ -61,7 +61,7 @@ def applied(fn: str, args: Sequence[Operand]) -> KetFormula:
 
 def marked(form: KetFormula, args: Iterable[Operand]) -> KetFormula:
     """A form that contains numbers with errors, with the same relative error."""
-    worst = max((_relative(t) for a in args for t in _numbers(a)), default=0.0)
+    worst = max((relative_error(t) for a in args for t in _numbers(a)), default=0.0)
     return form.scaled(Tensor(np.float64(1.0), (), np.float64(worst))) if worst else form
 
 
@@ -69,7 +69,8 @@ def _numbers(a: Operand) -> list[Tensor]:
     return [a] if isinstance(a, Tensor) else [t.coefficient for t in a.terms]
 
 
-def _relative(t: Tensor) -> float:
+def relative_error(t: Tensor) -> float:
+    """The largest error relative to the largest number."""
     scale = float(np.max(np.abs(t.values), initial=0.0))
     return 0.0 if t.error is None or not scale else float(np.max(t.error, initial=0.0)) / scale
 
