@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import sympy as sp
@@ -197,6 +198,8 @@ def _dot_first(derivative: Expr) -> tuple[Expr, Expr]:
 _PAGE, _SCREEN = 330.0, 560.0
 #: A statement of more rows than this may run over a page's end.
 _TOGETHER = 8
+#: MathJax reads at most 5 KiB at once if there are macros in it; signs between rows count, too.
+_MATHJAX = 4000
 _SET_IN, _INDENT = r"\quad ", 20.0
 
 
@@ -264,12 +267,26 @@ def latex(system: System) -> str:
 
 
 def notebook(system: System) -> str:
-    """For MathJax in notebooks: sentences with formulas, and one displayed formula."""
+    """For MathJax in notebooks: sentences with formulas, and displayed formulas: one if it is not too long for MathJax."""
     found = [(n.in_front, re.sub(r"\\texttt{(\w+)}", r"\1", n.tex)) for n in notes.needed(system)]
     front, behind = [tex for before, tex in found if before], [tex for before, tex in found if not before]
-    body = _rows(statements(system, _SCREEN), r" \\")
-    display = f"$$\\begin{{aligned}}\n{body}\n\\end{{aligned}}$$"
-    return "\n\n".join([*front, display, *behind, *(f"{r}." for r in system.remarks)])
+    bodies = (_rows(part, r" \\") for part in _parts(statements(system, _SCREEN)))
+    displays = [f"$$\\begin{{aligned}}\n{body}\n\\end{{aligned}}$$" for body in bodies]
+    return "\n\n".join([*front, *displays, *behind, *(f"{r}." for r in system.remarks)])
+
+
+def _parts(stated: list[list[str]]) -> Iterator[list[list[str]]]:
+    """Statements in groups that MathJax can read, the rows of a very long one apart."""
+    part: list[list[str]] = []
+    size = 0
+    for rows in stated:
+        for piece in [rows] if sum(map(len, rows)) < _MATHJAX else [[row] for row in rows]:
+            more = sum(map(len, piece))
+            if part and size + more > _MATHJAX:
+                yield part
+                part, size = [], 0
+            part, size = [*part, piece], size + more
+    yield part
 
 
 def markdown(system: System) -> str:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import importlib
 import io
+import re
 from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ import tp_compiler as tpc
 from tp_compiler.diagnostics import Source
 from tp_compiler.pages import PAGES, Shown
 
+EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
 PROGRAM = """# a <b>bold</b> & \\end{verbatim} $5_000$ program, \x1b[31mred
 axis i, j : 2
 data xi[i] = [1, -2]
@@ -128,6 +131,18 @@ def test_equations_are_formulas_with_their_notes(records: dict[str, Any]) -> Non
     assert tex.count("$$\\begin{aligned}") == 1 and r"\widehat{W}" in tex
     assert tex.startswith("Hats of one matrix") and "of clt are jointly Gaussian" in tex
     assert records["Equation"]._repr_latex_().count(r"\operatorname{Cov}(\widehat{W}|") > 1
+
+
+@pytest.mark.parametrize("name", ["train_resnet", "scale_tied"])
+def test_long_systems_are_parts_that_mathjax_reads(name: str) -> None:
+    """It stops at 5 KiB ("internal buffer size exceeded"); nothing is lost between the parts."""
+    system = tpc.equations(str(EXAMPLES / f"{name}.nexort"))
+    tex = system._repr_latex_() or ""
+    displays = re.findall(r"\$\$(.*?)\$\$", tex, re.DOTALL)
+    assert len(displays) > 1 and max(map(len, displays)) < 5 * 1024
+    rows = [r.strip() for d in displays for r in d.splitlines() if r.lstrip().startswith("&")]
+    assert sum("\\quad" not in r[:7] for r in rows) >= len(system)
+    assert all(d.count("{") == d.count("}") for d in displays)
 
 
 def test_one_name_for_equations() -> None:
