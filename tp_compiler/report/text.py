@@ -115,9 +115,9 @@ def _failure(name: str, diagnostic: Diagnostic) -> str:
     return f"{name}   not computed [{diagnostic.code}]: {diagnostic.message}{remedy}"
 
 
-def footer(run: Run) -> str:
-    """Everything the numbers depend on, on one line."""
+def footer(run: Run, timed: bool = True) -> str:
+    """Everything the numbers depend on, on one line, and how long they took."""
     known = [(label, run.settings[key]) for key, label in _SETTING_NAMES.items() if key in run.settings]
     other = [(key, value) for key, value in run.settings.items() if key not in _SETTING_NAMES]
     parts = [f"{label} {value}" for label, value in [*known, *other] if value is not None]
-    return " · ".join([*parts, f"{run.seconds:.2f} s", f"tpc {run.version}"])
+    return " · ".join([*parts, *([f"{run.seconds:.2f} s"] if timed else []), f"tpc {run.version}"])

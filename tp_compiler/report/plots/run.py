@@ -82,7 +82,7 @@ def _notes(run: Run, found: list[Panel]) -> str:
         parts.append("± 2 standard errors")
     if any(e.law is not None for e in run.outputs.values()):
         parts.append("random outputs: ± 1 and 2 standard deviations")
-    return " · ".join([*parts, footer(run)])
+    return " · ".join([*parts, footer(run, timed=False)])
 
 
 def _key(picture: Picture, run: Run, networks: Sequence[Run]) -> list[Line2D]:

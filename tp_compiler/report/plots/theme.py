@@ -24,6 +24,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 PANEL = (4.2, 3.3)
+_DIGITS = re.compile(r"-?\d+\.\d+(?:e-?\d+)?")
 #: Letters of small print per inch.
 _LETTERS = 17
 _SAVED: Any = {"svg.fonttype": "none", "svg.hashsalt": "tpc", "font.family": ["DejaVu Sans", "Verdana", "sans-serif"]}
@@ -186,7 +187,11 @@ def _write(target: Any, text: str) -> None:
 
 
 def stable_names(svg: str) -> str:
-    """SVG text whose names do not depend on addresses in memory, and differ from those of other pictures on the same page."""
+    """SVG text whose names do not depend on addresses in memory, and differ from those of other pictures on the same page.
+
+    Paths are rounded to hundredths of a point.
+    """
+    svg = re.sub(r'\bd="[^"]*"', lambda path: _DIGITS.sub(lambda x: f"{float(x[0]):.2f}", path[0]), svg)
     names = dict.fromkeys(re.findall(r'\bid="([A-Za-z]\w*_)?([a-z]?[0-9a-f]{10})"', svg))
     numbered = {name: f"k{number}" for number, (_, name) in enumerate(names)}
     text = re.sub(r"\b[a-z]?[0-9a-f]{10}\b", lambda found: numbered.get(found[0], found[0]), svg)
