@@ -36,6 +36,18 @@ def test_there_are_blocks_for_the_language_and_the_mathematics():
     assert {"language.md", "mathematics.md"} <= names
 
 
+@pytest.mark.parametrize(
+    ("name", "shapes"),
+    [("kernels.md", {"square": (5, 5), "rectangle": (5, 2), "diagonal": (5,)}), ("language.md", {"X": (100, 8)})],
+)
+def test_python_in_the_documentation_runs(name: str, shapes: dict[str, tuple[int, ...]]) -> None:
+    text = (ROOT / "docs" / name).read_text(encoding="utf-8")
+    found: dict[str, object] = {}
+    for block in re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+        exec(block, found)
+    assert {key: found[key].shape for key in shapes} == shapes
+
+
 LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+\.\w+)(?:#[^)]*)?\)")
 
 

@@ -49,10 +49,13 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
         },
         set(),
     ),
+    "kernel_function": (
+        {"driver", "check", "frontend", "diagnostics", "ir", "transform", "results", "signatures"}, {"numpy"},
+    ),
     "api": (
         {
-            "check", "driver", "equations", "diagnostics", "ir", "frontend", "results", "report", "finite", "expand", "scale",
-            "signatures",
+            "check", "driver", "kernel_function", "equations", "diagnostics", "ir", "frontend", "results", "report", "finite",
+            "expand", "scale", "signatures",
         },
         set(),
     ),

@@ -12,6 +12,7 @@ from tp_compiler.api import equations as equations
 from tp_compiler.api import expand as expand
 from tp_compiler.api import format as format
 from tp_compiler.api import html_report as html_report
+from tp_compiler.api import kernel as kernel
 from tp_compiler.api import limit as limit
 from tp_compiler.api import load as load
 from tp_compiler.api import parse as parse

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from tp_compiler.equations.system import System
     from tp_compiler.finite.converge import Verification
     from tp_compiler.frontend.syntax import File
+    from tp_compiler.kernel_function import KernelFunction
     from tp_compiler.results import Run
     from tp_compiler.scale.result import Scaling
 
@@ -67,14 +68,19 @@ def _is_path(program: str) -> bool:
     return named and _PATH.fullmatch(program) is not None
 
 
-def _checked(options: Mapping[str, Any], kind: type, outputs: Program) -> Any:
-    """Options of one kind. Misspelt options, and outputs that the program does not have, raise at once."""
+def _known(options: Mapping[str, Any], kind: type) -> None:
+    """Misspelt options raise TypeError."""
     known = sorted({*kind.__annotations__, *Replaced.__annotations__, "allow_outside"})
     for name in options:
         if name not in known:
             near = get_close_matches(name, known, n=1)
             hint = f"did you mean {near[0]}?" if near else f"the options are {', '.join(known)}"
             raise TypeError(f"there is no option {name!r}; {hint}")
+
+
+def _checked(options: Mapping[str, Any], kind: type, outputs: Program) -> Any:
+    """Options of one kind. Misspelt options, and outputs that the program does not have, raise at once."""
+    _known(options, kind)
     chosen = dict(options)
     if isinstance(chosen.get("only"), str):
         chosen["only"] = [chosen["only"]]
@@ -220,6 +226,41 @@ def html_report(
     if path is not None:
         Path(path).write_text(page, encoding="utf-8", newline="\n")
     return page
+
+
+def kernel(
+    program: ProgramLike,
+    output: str,
+    over: tuple[str, str] = ("i", "j"),
+    *,
+    settings: Mapping[str, float] | None = None,
+    data: Mapping[str, object] | None = None,
+    allow_outside: bool = False,
+    batch: int = 1024,
+    **options: Unpack[LimitOptions],
+) -> KernelFunction:
+    """The limit of an output over two points, as a function of arrays: `kernel(X)`, `kernel(X1, X2)`.
+
+    output   its name, such as "ntk"; its indices `over` run over points, whose data the arrays replace
+    batch    points on each side of a block; a large matrix is evaluated block by block
+
+    The program is compiled once; data without values in it (`data xi[i,d]`) come with the first call. What else reads data
+    over the axis, such as training or an average, keeps those of the program. `kernel(X)` is an array,
+    `kernel.estimate(X)` has its standard errors and the method, `kernel.diagonal(X)` is the diagonal alone. If several data
+    run over the points, X is a mapping from their names to arrays. Options are those of `limit`.
+
+    Raises ValueError if the output does not have the two indices, ProgramError if it is not a function of two points.
+    """
+    from tp_compiler.kernel_function import KernelFunction
+
+    if "only" in options:
+        raise TypeError("kernel: `output` names the output; there is no option 'only'")
+    _known(options, LimitOptions)
+    if isinstance(program, Compiled):
+        _as_compiled(settings, data)
+        return KernelFunction(program, output, over, batch=batch, options=options)
+    source = _source(program, allow_outside)
+    return KernelFunction(source, output, over, settings=settings, data=data, batch=batch, options=options)
 
 
 def simulate(

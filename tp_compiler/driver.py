@@ -111,6 +111,13 @@ def scalars(source: Source) -> list[str]:
     return [s.target.ident for s in parse(source).statements if isinstance(s, ScalarDecl)]
 
 
+def without_values(source: Source) -> list[str]:
+    """The data that a program declares without values: the caller gives them."""
+    from tp_compiler.frontend.syntax import DataDecl
+
+    return [s.target.ident for s in parse(source).statements if isinstance(s, DataDecl) and s.source is None]
+
+
 def diagnose(source: Source, **replaced: Unpack[Replaced]) -> list[Diagnostic]:
     """All errors and warnings of a program."""
     found = Diagnostics()
