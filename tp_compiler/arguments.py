@@ -12,7 +12,7 @@ from typing import NoReturn, TypeAlias, TypeVar
 from tp_compiler._version import __version__
 from tp_compiler.pages import FORMATS
 
-STARTERS = ("mlp", "resnet", "transformer", "rnn")
+STARTERS = ("mlp", "resnet", "transformer", "rnn", "gpt", "vit", "cnn", "moe", "optimizer")
 PLOT_FORMATS = (".svg", ".pdf", ".png")
 THEMES = ("light", "dark")
 _MEMORY_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}

@@ -316,13 +316,13 @@ def test_new_prints_and_never_overwrites(tmp_path: Path, capsys: Any) -> None:
     for kind in STARTERS:
         assert cli.main(["new", kind]) == 0
         text = capsys.readouterr().out
-        assert text.startswith("#") and "output nngp[i,j]" in text
+        assert text.startswith("#") and ("output nngp[i,j]" in text or "output loss[step]" in text)
     target = tmp_path / "mine.nexort"
     assert cli.main(["new", "mlp", "--output", str(target)]) == 0
     target.write_text("precious")
     assert cli.main(["new", "mlp", "--output", str(target)]) == 2
     assert target.read_text() == "precious"
-    assert cli.main(["new", "cnn"]) == 2
+    assert cli.main(["new", "gan"]) == 2
 
 
 def _tpc(*argv: str, code: str = "") -> subprocess.CompletedProcess[str]:

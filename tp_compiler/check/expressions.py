@@ -154,8 +154,8 @@ class Expressions:
                 raise error("NX221", f"the index `{expr.ident}` takes no brackets", expr.span, f"write `{expr.ident}`")
             return v.Scalar(self._as_number(value.index, expr.span))
         if isinstance(value, v.PrimitiveName | v.Builtin | UserFn | UserDef):
-            if expr.ident == "step" and "step" in self.core.unresolved:
-                raise ProgramError([])  # the index of a `train` that could not be read
+            if expr.ident in self.core.unresolved:  # such as the index of a `train` that could not be read
+                raise ProgramError([])
             raise error(
                 "NX212",
                 f"the function `{expr.ident}` needs its arguments",
