@@ -60,6 +60,31 @@ def test_first_steps_runs_as_a_notebook():
     assert "verified: True" in printed
 
 
+NOTEBOOKS = {"tour.md": 5, "adam.py": 5, "own_optimizer.py": 3, "figures.py": 6}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "pictures"), NOTEBOOKS.items())
+def test_notebooks_run(name, pictures):
+    jupytext = pytest.importorskip("jupytext")
+    nbclient = pytest.importorskip("nbclient")
+    for package in ("ipykernel", "matplotlib"):
+        pytest.importorskip(package)
+    notebook = jupytext.read(EXAMPLES / "notebooks" / name)
+    there = {"metadata": {"path": str(EXAMPLES / "notebooks")}}
+    nbclient.NotebookClient(notebook, timeout=None, kernel_name="python3", resources=there).execute()
+    shown = [o.get("data", {}) for c in notebook.cells for o in c.get("outputs", [])]
+    assert sum("image/svg+xml" in data for data in shown) == pictures
+    assert any("text/html" in data for data in shown) or name == "figures.py"  # tables beside the pictures
+
+
+def test_every_notebook_is_run_and_listed():
+    names = {path.name for path in (EXAMPLES / "notebooks").iterdir() if path.suffix in (".py", ".md")}
+    assert names == set(NOTEBOOKS)
+    readme = (EXAMPLES / "README.md").read_text(encoding="utf-8")
+    assert all(f"notebooks/{name}" in readme for name in names)
+
+
 @pytest.mark.slow
 @programs
 def test_verifies(path, capsys):

@@ -198,6 +198,12 @@ def test_outputs_over_learning_rates(run: Run) -> None:
         lr.plot(x="rate")
 
 
+def test_positive_values_over_many_orders_are_on_a_logarithmic_axis(run: Run) -> None:
+    value = np.array([1e-4, 1.0, 50.0])
+    for values, scale in ((value, "log"), (value - 1, "linear"), (value[1:], "linear")):
+        assert made(run, f=estimate(values, 0.0, ("step",))).plot().axes[0].get_yscale() == scale
+
+
 def test_every_kind_of_output_at_once(run: Run) -> None:
     shown = [axes.get_title(loc="left") for axes in run.plot().axes]
     for title in ("numbers", "f[i]", "nngp[i, j]", "t[i, s, t], i = 2", "g[i]", "correlation of g[i]"):

@@ -21,6 +21,8 @@ from tp_compiler.results import Array
 MOST = 200
 _FEW = 16
 _LABELLED = 12
+#: Positive values over more than this ratio are shown on a logarithmic axis.
+_WIDE = 1e3
 _DASHES = ((0, (4, 1.5)), (0, (1, 1.2)), (0, (5, 1.5, 1, 1.5)), (0, (2.5, 1.2)), (0, (8, 2)))
 
 
@@ -60,7 +62,10 @@ def draw_curves(picture: Picture, axes: Axes, panel: CurvePanel) -> None:
         for number, (_, family) in enumerate(panel.networks):
             _network(axes, panel, family, k, number, _hue(theme, panel, hues, k, number))
     _horizontal(axes, panel.x)
-    if panel.limit.mean.min() < 0 < panel.limit.mean.max():
+    low, high = float(panel.limit.mean.min()), float(panel.limit.mean.max())
+    if low > 0 and high > _WIDE * low and panel.limit.spread is None:
+        axes.set_yscale("log")
+    if low < 0 < high:
         axes.axhline(0, color=theme.muted, linewidth=0.6, zorder=0)
     if panel.along is not None and panel.along.ordered and count > _LABELLED:
         bar = picture.colorbar(scale(theme, panel.along), ax=axes, pad=0.02)

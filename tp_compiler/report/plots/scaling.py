@@ -101,7 +101,8 @@ def plot(scaling: Scaling, path: str | os.PathLike[str] | None = None, *, theme:
     axes.set_ylim(float(bottom), float(top))
     _ticks(axes.xaxis, left, right)
     _ticks(axes.yaxis, bottom, top if own else bottom - STEP)
-    titled(axes, scaling.network.source.name.rsplit("/", 1)[-1], str(scaling.verdict.regime))
+    name = scaling.network.source.name
+    titled(axes, "" if name == "<text>" else name.rsplit("/", 1)[-1], str(scaling.verdict.regime))
     legend(picture, picture.theme, _key(found, picture.theme), loc="outside lower center", ncols=4)
     if path is not None:
         picture.savefig(path)
