@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import mpmath as mp
 import numpy as np
@@ -241,3 +242,34 @@ def test_a_variance_of_nothing_is_undecided() -> None:
     )
     assert {run.failed[name].code for name in ("o", "q")} == {"NX411"}
     assert abs(run["w"]) <= run.outputs["w"].stderr
+
+
+@pytest.mark.parametrize(
+    "points", [[[0.5, 0.2], [-0.3, 0.7]], [[1, 0], [0, 1]], [[1, 0], [0, 0]], [[1, 0.2], [0.9, 0.3]]]
+)
+@pytest.mark.parametrize("scale", ["/ 1.5", "* sqrt(0.3)"])
+def test_means_and_covariances_of_0_have_no_large_relative_error(points: list[list[float]], scale: str) -> None:
+    """Rounded coefficients of centred Gaussians, some of them independent: the kernel has an error of its rounding."""
+    text = f"""
+    axis i, j
+    axis d
+    data x[i,d] = {points}
+    ket |u[d]> ~ N(0, 1)
+    |h[i]> = sum[d](x[i,d] |u[d]>) {scale}
+    output k[i,j] = <tanh(h[i])|tanh(h[j])>
+    """
+    found = tpc.limit(text).outputs["k"]
+    assert found.method == "quadrature" and found.stderr.max() < 1e-11
+    factor = 1 / 1.5 if scale.startswith("/") else 0.3**0.5
+    nodes, weights = np.polynomial.hermite_e.hermegauss(80)
+    u = np.stack(np.meshgrid(nodes, nodes, indexing="ij")) * factor
+    x = np.tanh(np.einsum("id,dab->iab", np.array(points), u))
+    expected = np.einsum("iab,jab,a,b->ij", x, x, weights, weights) / (2 * np.pi)
+    np.testing.assert_allclose(found.value, expected, atol=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["mlp", "resnet", "transformer"])
+def test_starters_have_no_errors_that_show(kind: str) -> None:
+    starters = Path(tpc.__file__).parent / "starters"
+    for name, found in tpc.limit(starters / f"{kind}.nexort").outputs.items():
+        assert found.method in ("exact", "closed-form", "quadrature") and found.stderr.max() < 1e-10, name

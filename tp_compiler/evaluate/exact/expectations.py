@@ -627,15 +627,16 @@ class _Reader:
         """The largest relative error so far."""
         found = 0.0
         for tensor in (t for t in self.read if t.off is not None):
-            scale = float(errors.largest(tensor.values))
-            found = max(found, float(errors.most(tensor.error)) / scale if scale else 1.0)
+            scale, off = float(errors.largest(tensor.values)), float(errors.most(tensor.error))
+            found = max(found, off / scale if scale else float(off > 0))
         return found
 
     def together(self, v1: Array, v2: Array, c: Array) -> Array:
         """The covariance; in a probe, variables that are equal up to errors stay equal, since their errors are the same."""
         if self.rng is None:
             return c
-        return np.where(c * c >= v1 * v2 * (1 - 16 * self.worst), np.sign(c) * np.sqrt(np.abs(v1 * v2)), c)
+        near = 1 - 16 * min(self.worst, 1 / 32)
+        return np.where(c * c >= v1 * v2 * near, np.sign(c) * np.sqrt(np.abs(v1 * v2)), c)
 
     def moved(self, function: Callable[[_Reader], Array | None], value: Array, most: int) -> errors.Error:
         """The error of `function`, evaluated before, due to errors in its inputs. A large array is examined in part, and
