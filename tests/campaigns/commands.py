@@ -18,6 +18,7 @@ import numpy as np
 import tp_compiler as tpc
 from tp_compiler import driver
 from tp_compiler.diagnostics import ProgramError, Source
+from tp_compiler.report.save import packed, unpacked
 
 SAMPLES = 512
 EVERY = 20  # programs between two words of progress
@@ -76,7 +77,7 @@ def _commands(networks: bool) -> dict[str, Callable[[str], Any]]:
         "ir": lambda text: driver.show(Source("<text>", text), stage="ir"),
         "plan": lambda text: driver.show(Source("<text>", text), stage="plan"),
         "expand": lambda text: tpc.compile(tpc.expand(text)),
-        "equations": lambda text: [(e := tpc.derive(text)).unicode(), e.latex(), e.markdown()],
+        "equations": lambda text: [(e := tpc.equations(text)).unicode(), e.latex(), e.markdown(), e._repr_latex_()],
         "scale": _scale,
         **{name: limit(name) for name in METHODS},
     }
@@ -90,14 +91,27 @@ def _fail(words: str) -> None:
 
 
 def _shown(run: Any) -> Any:
-    """A run, once every page of it is written."""
-    str(run), run._repr_html_()
+    """A run, once every page of it is written, it has been packed and unpacked, and each number has gone through a function."""
+    str(run), run._repr_html_(), run._repr_latex_(), run.table(full=True)
+    again = unpacked(packed(run))
+    again == run or _fail("a run that was packed and unpacked is another one")
+    for name, estimate in run.outputs.items():
+        if estimate.law is None and (estimate.replicates is None or estimate.replicates.count > 1):
+            _same(estimate, again.map(lambda x: 1 + 2 * x, name))
     return run
+
+
+def _same(estimate: Any, mapped: Any) -> None:
+    """A linear function has the value and the error that it must have."""
+    scale = 1e-9 * (1 + np.max(np.abs(estimate.value), initial=0.0))
+    close = [np.abs(mapped.value - 1 - 2 * estimate.value) <= scale + 1e-6 * mapped.stderr]
+    close.append(np.abs(mapped.stderr - 2 * estimate.stderr) <= scale + 1e-3 * estimate.stderr)
+    all(np.all(c) for c in close) or _fail(f"1 + 2x of {estimate} is {mapped}")
 
 
 def _scale(text: str) -> Any:
     scaling = tpc.scale(text)
-    str(scaling), scaling.as_json(), scaling.torch()
+    str(scaling), scaling.as_json(), scaling.torch(), scaling._repr_html_(), scaling._repr_latex_()
     return scaling
 
 
