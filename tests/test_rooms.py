@@ -40,15 +40,17 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "expand": ({"frontend", "ir", "transform", "diagnostics"}, set()),
     "report": (
         {"diagnostics", "results", "ir", "equations", "scale", "finite", "tex", "_version"},
-        {"numpy", "scipy", "pandas", "xarray", "matplotlib", "latex2mathml", "rich", "sympy"},
+        {"numpy", "scipy", "pandas", "xarray", "matplotlib", "latex2mathml", "rich", "sympy", "IPython"},
     ),
     "driver": (
         {
             "diagnostics", "process", "ir", "frontend", "check", "scale", "train", "expand", "equations", "evaluate",
-            "finite", "pages", "results", "signatures",
+            "finite", "log", "pages", "results", "signatures",
         },
         set(),
     ),
+    "log": (set(), set()),
+    "completion": (set(), set()),
     "kernel_function": (
         {"driver", "check", "frontend", "diagnostics", "ir", "transform", "results", "signatures"}, {"numpy"},
     ),
@@ -61,7 +63,13 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     ),
     "arguments": ({"_version", "diagnostics", "pages"}, set()),
     "terminal": ({"diagnostics", "arguments"}, set()),
-    "cli": ({"driver", "diagnostics", "report", "results", "arguments", "terminal", "ir", "finite", "pages", "_version"}, set()),
+    "cli": (
+        {
+            "driver", "completion", "diagnostics", "report", "results", "arguments", "terminal", "ir", "finite", "pages",
+            "_version",
+        },
+        set(),
+    ),
     "__main__": ({"cli"}, set()),
     "notebook": ({"api", "arguments", "frontend", "ir", "signatures"}, {"IPython"}),
     "__init__": ({"api", "diagnostics", "notebook", "_version"}, set()),

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -89,6 +90,21 @@ def _checked(options: Mapping[str, Any], kind: type, outputs: Program) -> Any:
         if name not in names:
             raise ValueError(f"only: the program has no output {name!r}; its outputs are {', '.join(names)}")
     return chosen
+
+
+@contextmanager
+def _watched(title: str, options: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The options, with a progress bar while the block runs if `progress` is True."""
+    progress = options.get("progress")
+    if not isinstance(progress, bool):
+        yield options
+    elif not progress:
+        yield options | {"progress": None}
+    else:
+        from tp_compiler.report.progress import progress_bar
+
+        with progress_bar(title) as update:
+            yield options | {"progress": update}
 
 
 def parse(program: str | Path | Source) -> File:
@@ -197,6 +213,7 @@ def limit(
     samples      particles per replicate, a power of two; None doubles them until the tolerance is met
     replicates   independent scramblings (8); seed (0) fixes every digit
     rtol, atol   the tolerance, 1e-3 each: stderr below atol + rtol·max|value|
+    progress     True shows a progress bar, on standard error or below the cell; or a function of (done, total, note)
     only         names of the outputs to compute; method, f0, max_samples, max_memory (bytes), max_time (seconds), threads
 
     Returns a Run: `run["f"]` is a NumPy array in natural units with one dimension per index of the output,
@@ -204,7 +221,8 @@ def limit(
     Raises ProgramError if the program has errors, or if there is not enough memory.
     """
     compiled = compile(program, settings, data=data, allow_outside=allow_outside)
-    return driver.limit(compiled, **_checked(options, LimitOptions, compiled))
+    with _watched("limit", _checked(options, LimitOptions, compiled)) as chosen:
+        return driver.limit(compiled, **chosen)
 
 
 def html_report(
@@ -221,7 +239,8 @@ def html_report(
     Program, equations, numbers, pictures, methods, seeds and versions. Needs the extra `report`.
     """
     compiled = compile(program, settings, data=data, allow_outside=allow_outside)
-    run = driver.limit(compiled, **_checked(options, LimitOptions, compiled))
+    with _watched("limit", _checked(options, LimitOptions, compiled)) as chosen:
+        run = driver.limit(compiled, **chosen)
     page = driver.page(run, compiled)
     if path is not None:
         Path(path).write_text(page, encoding="utf-8", newline="\n")
@@ -289,7 +308,8 @@ def simulate(
         data = {**(data or {}), **numbers}
         options["weights"] = {name: value for name, value in weights.items() if name not in numbers}
     compiled = compile(program, settings, data=data, allow_outside=allow_outside)
-    return driver.simulate(compiled, width=width, seeds=seeds, **_checked(options, SimulateOptions, compiled))
+    with _watched("simulate", _checked(options, SimulateOptions, compiled)) as chosen:
+        return driver.simulate(compiled, width=width, seeds=seeds, **chosen)
 
 
 def load(path: str | os.PathLike[str]) -> Run:
@@ -318,7 +338,8 @@ def verify(
     `limit`.
     """
     compiled = compile(program, settings, data=data, allow_outside=allow_outside)
-    return driver.verify(compiled, widths=widths, seeds=seeds, **_checked(options, LimitOptions, compiled))
+    with _watched("verify", _checked(options, LimitOptions, compiled)) as chosen:
+        return driver.verify(compiled, widths=widths, seeds=seeds, **chosen)
 
 
 def expand(

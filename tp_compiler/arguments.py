@@ -13,6 +13,7 @@ from tp_compiler._version import __version__
 from tp_compiler.pages import FORMATS
 
 STARTERS = ("mlp", "resnet", "transformer", "rnn", "gpt", "vit", "cnn", "moe", "optimizer")
+SHELLS = ("bash", "zsh", "fish")
 PLOT_FORMATS = (".svg", ".pdf", ".png")
 THEMES = ("light", "dark")
 _MEMORY_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
@@ -107,7 +108,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"tpc {__version__}")
     top.add_argument("--debug", action="store_true", help="show the Python traceback of internal errors")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for define in (_check, _fmt, _show, _expand, _limit, _equations, _simulate, _verify, _scale, _new):
+    for define in (_check, _fmt, _show, _expand, _limit, _equations, _simulate, _verify, _scale, _new, _completion):
         define(commands)
     return top
 
@@ -356,6 +357,12 @@ def _themes(sub: argparse.ArgumentParser) -> None:
 
 def _against(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--x", metavar="NAME", help="with --plot: the index, or data over one, to plot against")
+
+
+def _completion(commands: Commands) -> None:
+    text = 'print the completion of a shell; for bash: eval "$(tpc completion bash)"'
+    sub = _command(commands, "completion", text, file=None)
+    sub.add_argument("shell", choices=SHELLS, metavar="SHELL", help=", ".join(SHELLS))
 
 
 def _new(commands: Commands) -> None:

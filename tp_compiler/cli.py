@@ -279,6 +279,13 @@ def _new(args: Namespace) -> int:
     return DONE
 
 
+def _completion(args: Namespace) -> int:
+    from tp_compiler.completion import script
+
+    terminal.write(script(arguments.parser(), args.shell))
+    return DONE
+
+
 _COMMANDS: dict[str, Callable[[Namespace], int]] = {
     "check": _check,
     "fmt": _fmt,
@@ -290,6 +297,7 @@ _COMMANDS: dict[str, Callable[[Namespace], int]] = {
     "verify": _verify,
     "scale": _scale,
     "new": _new,
+    "completion": _completion,
 }
 
 

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Unpack
 from tp_compiler.diagnostics import Diagnostic, Diagnostics, ProgramError, Source
 from tp_compiler.ir.model import Compiled, Model, Network, WidthPowers
 from tp_compiler.ir.program import Program
-from tp_compiler.signatures import LimitOptions, Replaced, SimulateOptions
+from tp_compiler.log import LOGGER, stage, told
+from tp_compiler.signatures import LimitOptions, Progress, Replaced, SimulateOptions
 
 if TYPE_CHECKING:
     from tp_compiler.equations.system import System
@@ -157,11 +158,12 @@ def compile(source: Source, **replaced: Unpack[Replaced]) -> Compiled:
     Outputs of a parametrization without a limit are refused with the inequality that decides so.
     """
     found = Diagnostics()
-    model = _checked(source, found, **replaced)
-    found.raise_if_errors()
-    assert model is not None
-    with _nesting():
-        return _trained(model, classify(model), found)
+    with stage(f"compile {source.name}"):
+        model = _checked(source, found, **replaced)
+        found.raise_if_errors()
+        assert model is not None
+        with _nesting():
+            return _trained(model, classify(model), found)
 
 
 def _checked(source: Source, found: Diagnostics, **replaced: Unpack[Replaced]) -> Model | None:
@@ -260,8 +262,19 @@ def limit(program: Program, **options: Unpack[LimitOptions]) -> Run:
     from tp_compiler.evaluate.limit import limit as evaluate
     from tp_compiler.results import settled
 
-    with _nesting():
-        return replace(settled(evaluate(program, **options)), coordinates=_coordinates(program))
+    chosen: Any = {**options, "progress": _listener("limit", options.get("progress"))}
+    with stage(f"limit of {program.source.name}"), _nesting():
+        run = replace(settled(evaluate(program, **chosen)), coordinates=_coordinates(program))
+    for name, estimate in run.outputs.items():
+        LOGGER.info("%s: %s%s", name, estimate.method, f" ({estimate.note})" if estimate.note else "")
+    for name, problem in run.failed.items():
+        LOGGER.info("%s: not computed, %s", name, problem.message)
+    return run
+
+
+def _listener(name: str, progress: Progress | bool | None) -> Progress | None:
+    """What is told of an evaluation; a bar for True is the caller's (api.py)."""
+    return told(name, None if isinstance(progress, bool) else progress)
 
 
 def _coordinates(program: Program) -> dict[str, dict[str, Any]]:
@@ -275,7 +288,9 @@ def simulate(program: Compiled, *, width: int, seeds: int = 8, **options: Unpack
     from tp_compiler.finite.run import simulate as run
     from tp_compiler.results import settled
 
-    found = run(program.finite, width=width, seeds=seeds, **options)
+    chosen: Any = {**options, "progress": _listener(f"width {width}", options.get("progress"))}
+    with stage(f"{seeds} networks of width {width}"):
+        found = run(program.finite, width=width, seeds=seeds, **chosen)
     return replace(settled(found), coordinates=_coordinates(program))
 
 
@@ -298,17 +313,17 @@ def verify(
     run = limit(program, **options)
     seed = options.get("seed", 0)
     wanted = set(run.outputs)
-    networks = {
-        # The seed moves with the width: networks of different widths are to share no random numbers.
-        width: samples(
-            program.finite,
-            width,
-            seeds,
-            seed=seed * 1_000_003 + width,
-            only=wanted,
-            max_memory=options.get("max_memory"),
-            progress=options.get("progress"),
-        ).values
-        for width in sorted(widths)
-    }
+    networks = {}
+    for width in sorted(widths):
+        with stage(f"{seeds} networks of width {width}"):
+            networks[width] = samples(
+                program.finite,
+                width,
+                seeds,
+                # The seed moves with the width: networks of different widths are to share no random numbers.
+                seed=seed * 1_000_003 + width,
+                only=wanted,
+                max_memory=options.get("max_memory"),
+                progress=_listener(f"width {width}", options.get("progress")),
+            ).values
     return compare(dict(run.outputs), networks, dof=run.settings["replicates"] - 1)

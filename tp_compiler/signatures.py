@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Collection, Mapping
 from typing import TypedDict
 
+#: Called as `progress(done, total, note)`; the Python functions also take True, for a progress bar.
 Progress = Callable[..., None]
 
 
@@ -32,7 +33,7 @@ class LimitOptions(TypedDict, total=False):
     max_time: float | None
     threads: int | None
     checkpoint: str | os.PathLike[str] | None
-    progress: Progress | None
+    progress: Progress | bool | None
     only: Collection[str] | None
 
 
@@ -43,5 +44,5 @@ class SimulateOptions(TypedDict, total=False):
     seed: int
     dtype: str
     max_memory: float | None
-    progress: Progress | None
+    progress: Progress | bool | None
     only: Collection[str] | None
