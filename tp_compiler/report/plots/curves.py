@@ -13,8 +13,8 @@ from matplotlib.ticker import MaxNLocator
 from tp_compiler.report.numbers import labels
 from tp_compiler.report.plots.across import Positions
 from tp_compiler.report.plots.colouring import colours, scale
-from tp_compiler.report.plots.labels import CurveLabel, chosen, label_curves
-from tp_compiler.report.plots.theme import Picture, Theme, literal
+from tp_compiler.report.plots.labels import chosen
+from tp_compiler.report.plots.theme import CurveLabel, Picture, Theme, literal
 from tp_compiler.results import Array
 
 #: Of more curves than this, evenly spaced ones are drawn.
@@ -71,7 +71,8 @@ def draw_curves(picture: Picture, axes: Axes, panel: CurvePanel) -> None:
         bar = picture.colorbar(scale(theme, panel.along), ax=axes, pad=0.02)
         styled_bar(bar, theme, panel.along.label)
     elif count > 1:
-        _name(axes, panel, hues, [shown[k] for k in chosen(len(shown), _LABELLED)])
+        named = [shown[k] for k in chosen(len(shown), _LABELLED)]
+        picture.ends.append((axes, _ends(panel, hues, named)))
 
 
 def _hue(theme: Theme, panel: CurvePanel, hues: list[Any], k: int, number: int) -> Any:
@@ -131,12 +132,11 @@ def _horizontal(axes: Axes, x: Positions) -> None:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
-def _name(axes: Axes, panel: CurvePanel, hues: list[Any], which: list[int]) -> None:
+def _ends(panel: CurvePanel, hues: list[Any], which: list[int]) -> list[CurveLabel]:
+    """The names of curves at their right ends."""
     last = int(np.argmax(panel.x.values))
-    ends = [(panel.x.values[last], panel.limit.mean[k, last]) for k in which]
-    label_curves(
-        axes, [CurveLabel(panel.names[k], float(x), float(y), hues[k]) for k, (x, y) in zip(which, ends, strict=True)]
-    )
+    x = float(panel.x.values[last])
+    return [CurveLabel(panel.names[k], x, float(panel.limit.mean[k, last]), hues[k]) for k in which]
 
 
 def styled_bar(bar: Any, theme: Theme, label: str = "") -> None:

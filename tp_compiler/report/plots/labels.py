@@ -3,26 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
-
-from matplotlib.axes import Axes
 
 from tp_compiler.report.plots.spacing import apart
-from tp_compiler.report.plots.theme import literal
+from tp_compiler.report.plots.theme import Picture, literal
 
 SIZE = 8.0
 _POINTS = 72.0
-
-
-@dataclass(frozen=True)
-class CurveLabel:
-    """A text for the end (x, y) of a curve, in data coordinates."""
-
-    text: str
-    x: float
-    y: float
-    colour: Any
 
 
 def within(places: Sequence[float], low: float, high: float) -> list[float]:
@@ -33,27 +19,27 @@ def within(places: Sequence[float], low: float, high: float) -> list[float]:
     return [place + shift for place in places]
 
 
-def label_curves(axes: Axes, labels: Sequence[CurveLabel]) -> None:
-    """Writes the labels to the right of the curves; call it when limits and scales of the axes are set."""
-    if not labels:
+def place_labels(picture: Picture) -> None:
+    """Writes the labels of all panels, to the right of their curves; call it when everything else is drawn."""
+    if not any(labels for _, labels in picture.ends):
         return
-    figure: Any = axes.figure
-    figure.draw_without_rendering()  # the layout decides how far apart the ends are in print
-    scale = _POINTS / figure.dpi
-    ends = axes.transData.transform([(label.x, label.y) for label in labels])[:, 1] * scale
-    low, high = (float(y) * scale for y in axes.transAxes.transform([(0, 0), (0, 1)])[:, 1])
-    targets = within(apart([float(e) for e in ends], SIZE * 1.25), low, high)
-    for label, end, target in zip(labels, ends, targets, strict=True):
-        axes.annotate(
-            literal(label.text),
-            xy=(label.x, label.y),
-            xytext=(6, round(target - end, 1)),
-            textcoords="offset points",
-            va="center",
-            fontsize=SIZE,
-            color=label.colour,
-            annotation_clip=False,
-        )
+    picture.draw_without_rendering()  # the layout decides how far apart the ends are in print
+    scale = _POINTS / picture.dpi
+    for axes, labels in picture.ends:
+        ends = [float(y) * scale for y in axes.transData.transform([(label.x, label.y) for label in labels])[:, 1]]
+        low, high = (float(y) * scale for y in axes.transAxes.transform([(0, 0), (0, 1)])[:, 1])
+        for label, end, target in zip(labels, ends, within(apart(ends, SIZE * 1.25), low, high), strict=True):
+            axes.annotate(
+                literal(label.text),
+                xy=(label.x, label.y),
+                xytext=(6, round(target - end, 1)),
+                textcoords="offset points",
+                va="center",
+                fontsize=SIZE,
+                color=label.colour,
+                annotation_clip=False,
+            )
+    picture.ends.clear()
 
 
 def chosen(count: int, most: int = 12) -> list[int]:

@@ -20,7 +20,7 @@ from tp_compiler.report.plots.curves import CurvePanel, Family, draw_curves, net
 from tp_compiler.report.plots.distributions import MOST as MOST_VIOLINS
 from tp_compiler.report.plots.distributions import correlations, deviations, draw_density, draw_violins
 from tp_compiler.report.plots.heat_map import draw_heat_map, limits
-from tp_compiler.report.plots.labels import chosen
+from tp_compiler.report.plots.labels import chosen, place_labels
 from tp_compiler.report.plots.scalars import draw_scalars
 from tp_compiler.report.plots.theme import PANEL, Picture, legend, literal, theme_named, titled
 from tp_compiler.report.text import footer
@@ -59,6 +59,7 @@ def plot(
     picture.head(_title(run))
     if networks:
         legend(picture, picture.theme, _key(picture, run, networks), loc="outside upper right", ncols=6)
+    place_labels(picture)
     if path is not None:
         picture.savefig(path)
     return picture

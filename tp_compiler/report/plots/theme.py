@@ -95,6 +95,16 @@ def theme_named(name: str) -> Theme:
     return THEMES[name]
 
 
+@dataclass(frozen=True)
+class CurveLabel:
+    """A text for the end (x, y) of a curve, in data coordinates."""
+
+    text: str
+    x: float
+    y: float
+    colour: Any
+
+
 class Picture(Figure):
     """A figure in a theme."""
 
@@ -102,6 +112,8 @@ class Picture(Figure):
         super().__init__(figsize=size, layout="constrained", facecolor=theme.paper)
         self.theme = theme
         self.heading: Text | None = None
+        #: Labels of curves that wait for the layout, by panel.
+        self.ends: list[tuple[Axes, list[CurveLabel]]] = []
 
     def savefig(self, fname: Any, **options: Any) -> None:
         """PNG, SVG or PDF, by the ending; the same bytes for the same picture."""
