@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import copy
 import pickle
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 import tp_compiler as tpc
+from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.types import Axis
+from tp_compiler.ir.walk import reachable
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(7, 3)), RNG.normal(size=(5, 3))
@@ -270,3 +274,44 @@ def test_arrays_that_do_not_fit() -> None:
         tpc.kernel(NETWORK, "ntk", sample=3)  # type: ignore[call-arg]
     with pytest.raises(TypeError, match="no option 'only'"):
         tpc.kernel(NETWORK, "ntk", only=["ntk"])
+
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "output", "over"),
+    [
+        ("convolution", "pooled", ("i", "j")),
+        ("duplicates", "code", ("i", "j")),
+        ("embedding", "nngp", ("i", "j")),
+        ("erf_mlp", "cosine", ("i", "j")),
+        ("nngp_posterior", "covariance", ("p", "q")),
+        ("resnet", "nngp", ("i", "j")),
+        ("rnn", "pooled", ("i", "j")),
+        ("tangent_kernel", "K", ("i", "j")),
+        ("transformer", "nngp", ("i", "j")),
+        ("width_classes", "bottleneck", ("i", "j")),
+    ],
+)
+def test_examples_at_their_own_points(name: str, output: str, over: tuple[str, str]) -> None:
+    """As one family, as two, and point by point."""
+    program = tpc.compile(EXAMPLES / f"{name}.nexort")
+    expected = tpc.limit(program, only=[output])[output]
+    kernel = tpc.kernel(program, output, over)
+    axis = next(i.axis for o in program.outputs if o.name == output for i in o.indices if i.name == over[0])
+    arrays = {
+        a.name: a for n in [next(o.node for o in program.outputs if o.name == output)] for a in data_over(n, axis)
+    }
+    own = {key: a.values for key, a in arrays.items()}
+    places = {key: next(k for k, i in enumerate(a.type.indices) if i.axis == axis) for key, a in arrays.items()}
+    first = {key: value.take([0], axis=places[key]) for key, value in own.items()}
+    np.testing.assert_allclose(kernel(own), expected, rtol=1e-10, atol=1e-13)
+    np.testing.assert_allclose(kernel(own, own), expected, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(kernel(first, own), expected[:1], rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(kernel.diagonal(own), np.diag(expected), rtol=1e-10, atol=1e-13)
+
+
+def data_over(node: ir.Node, axis: Axis) -> list[ir.Array]:
+    return [n for n in reachable([node]) if isinstance(n, ir.Array) and any(i.axis == axis for i in n.type.indices)]

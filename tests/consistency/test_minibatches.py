@@ -39,6 +39,7 @@ output now[step,i] = net(x[step,i,d])
 output g[step,i] = net(x[1,i,d])
 output lag[step] = loss[step-1]
 output ratio[step] = loss * net(x[1,1,d]) + loss[0]
+output cut[step] = net(x[1,1,d]) * loss[0] + loss
 output average = mean[step](loss[step])
 output first = loss[0]
 output difference = mean[step](g[step,1]) - mean[step](loss[step])
