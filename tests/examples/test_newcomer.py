@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from importlib.resources import files
 from pathlib import Path
 
@@ -46,3 +47,19 @@ def test_training_lowers_the_loss(path: Path) -> None:
     batches = path.stem == "classifier"  # a new batch at each step
     assert all(loss[-1].max() < loss[0].min() for loss in losses) or batches
     assert losses
+
+
+def code_lines(text: str) -> int:
+    return sum(bool(line.split("#")[0].strip()) for line in text.splitlines())
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("path", PROGRAMS, ids=lambda p: p.stem)
+def test_at_most_the_lines_of_pytorch(path: Path) -> None:
+    """The same script in PyTorch, which runs; imports and the head of its function do not count."""
+    pytest.importorskip("torch")
+    from tests.examples.newcomer import in_pytorch
+
+    written = getattr(in_pytorch, path.stem)
+    assert np.isfinite(written()).all()
+    assert code_lines(path.read_text(encoding="utf-8")) <= code_lines(inspect.getsource(written)) - 1
