@@ -30,7 +30,7 @@ MAX_INDICES = 16
 
 @dataclass
 class Settings:
-    """AxisSizes of axes and values of top-level scalars that replace those in the text, and those that were read."""
+    """Sizes of axes and values of top-level scalars that replace those in the text, and those that were read."""
 
     given: dict[str, float]
     used: set[str] = field(default_factory=set)
