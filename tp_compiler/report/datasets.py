@@ -37,7 +37,7 @@ def run_dataset(run: Run) -> xarray.Dataset:
     dimension that is called like a variable is `i_axis`.
     """
     xr = library("xarray", "data", "to_xarray")
-    names = Names(run)
+    names = DatasetNames(run)
     variables: dict[str, Any] = {}
     for name, estimate in run.outputs.items():
         for part, values, dims in parts(name, estimate, names):
@@ -51,7 +51,7 @@ def run_dataset(run: Run) -> xarray.Dataset:
     return found
 
 
-def _data_along(run: Run, names: Names) -> Iterator[tuple[str, str, Array]]:
+def _data_along(run: Run, names: DatasetNames) -> Iterator[tuple[str, str, Array]]:
     """Data over one index, such as learning rates, as coordinates of its dimension."""
     for axis, data in run.coordinates.items():
         for name, values in data.items():
@@ -59,7 +59,7 @@ def _data_along(run: Run, names: Names) -> Iterator[tuple[str, str, Array]]:
                 yield names.free(name), dim, np.asarray(values, dtype=np.float64)
 
 
-def parts(name: str, estimate: Estimate, names: Names) -> Iterator[tuple[str, Array, tuple[str, ...]]]:
+def parts(name: str, estimate: Estimate, names: DatasetNames) -> Iterator[tuple[str, Array, tuple[str, ...]]]:
     """The arrays of an estimate over dimensions of the Dataset."""
     dims = names.dims[name]
     yield "", estimate.value, dims
@@ -88,7 +88,7 @@ def _plain(value: Any) -> Any:
     )
 
 
-def _attributes(names: Names, name: str, estimate: Estimate, part: str) -> dict[str, str]:
+def _attributes(names: DatasetNames, name: str, estimate: Estimate, part: str) -> dict[str, str]:
     if part:
         return {"long_name": f"{part[1:].replace('_', ' ')} of {name}"}
     found = {"long_name": name, "method": estimate.method, "ancillary_variables": names.variables[name, STDERR]}
@@ -96,7 +96,7 @@ def _attributes(names: Names, name: str, estimate: Estimate, part: str) -> dict[
     return found | ({"note": estimate.note} if estimate.note else {})
 
 
-class Names:
+class DatasetNames:
     """The names of variables and dimensions, all different."""
 
     def __init__(self, run: Run):

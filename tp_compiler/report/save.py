@@ -204,7 +204,7 @@ def _array(content: bytes) -> Array:
 def _save_netcdf(run: Run, path: str | os.PathLike[str]) -> None:
     """The variables of `to_xarray` under names that NetCDF allows, and the replicates; classic format, for every reader."""
     datasets.library("xarray", "data", "a NetCDF file")
-    found, names = packed(run), datasets.Names(run)
+    found, names = packed(run), datasets.DatasetNames(run)
     dataset = datasets.run_dataset(run)
     variables: dict[str, str] = {}
     for name, estimate in run.outputs.items():

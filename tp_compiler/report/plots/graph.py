@@ -14,7 +14,7 @@ from matplotlib.path import Path
 
 from tp_compiler.equations.graph import Arrow, DependencyGraph, Quantity
 from tp_compiler.report.graph_dot import names
-from tp_compiler.report.plots.layers import Layout, layout
+from tp_compiler.report.plots.layers import LayeredGraph, layout
 from tp_compiler.report.plots.theme import Picture, Theme, legend, literal, theme_named
 
 _LETTER, _MARGIN, _HEIGHT, _ROW = 0.088, 0.18, 0.27, 0.62
@@ -48,7 +48,7 @@ def plot(graph: DependencyGraph, path: str | os.PathLike[str] | None = None, *, 
     return picture
 
 
-def _sides(found: Layout, widths: Sequence[float]) -> tuple[float, float]:
+def _sides(found: LayeredGraph, widths: Sequence[float]) -> tuple[float, float]:
     ends = [(x - w / 2, x + w / 2) for (x, _), w in zip(found.places, widths, strict=True)]
     ends += [(x, x) for route in found.routes.values() for x, _ in route]
     return min((a for a, _ in ends), default=0.0), max((b for _, b in ends), default=1.0)
@@ -98,7 +98,7 @@ def _box(
     )
 
 
-def _arrow(axes: Axes, arrow: Arrow, found: Layout, theme: Theme) -> None:
+def _arrow(axes: Axes, arrow: Arrow, found: LayeredGraph, theme: Theme) -> None:
     """A curve through the layers it passes; a dashed bow for what comes from an earlier step."""
     if arrow.earlier:
         start, end = ((found.places[v][0], -_ROW * found.places[v][1]) for v in (arrow.source, arrow.target))

@@ -14,7 +14,7 @@ _PASSING, _SPACE = 0.12, 0.25
 
 
 @dataclass(frozen=True)
-class Layout:
+class LayeredGraph:
     """The place (x, layer) of every vertex, and the places at which an arrow passes layers, ends included."""
 
     places: tuple[tuple[float, int], ...]
@@ -22,7 +22,7 @@ class Layout:
     depth: int
 
 
-def layout(widths: Sequence[float], arrows: Sequence[tuple[int, int]]) -> Layout:
+def layout(widths: Sequence[float], arrows: Sequence[tuple[int, int]]) -> LayeredGraph:
     """Places for vertices of these widths; arrows lead from a smaller number to a larger one."""
     level = _levels(len(widths), arrows)
     layers: list[list[int]] = [[] for _ in range(max(level, default=-1) + 1)]
@@ -46,7 +46,7 @@ def layout(widths: Sequence[float], arrows: Sequence[tuple[int, int]]) -> Layout
     depths = {node: depth for depth, layer in enumerate(layers) for node in layer}
     places = tuple((x[v], level[v]) for v in range(len(widths)))
     routes = {arrow: tuple((x[v], depths[v]) for v in chain) for arrow, chain in chains.items()}
-    return Layout(places, routes, len(layers))
+    return LayeredGraph(places, routes, len(layers))
 
 
 def _levels(count: int, arrows: Sequence[tuple[int, int]]) -> list[int]:
