@@ -84,10 +84,19 @@ def kept(name: str, theme: str) -> Any:
     return np.asarray(Image.open(FOLDER / f"{name}_{theme}.png"), dtype=float)
 
 
+def tolerance() -> float:
+    """The RMS difference allowed, of 255: versions of matplotlib place things differently (14 between 3.8 and 3.11)."""
+    import matplotlib
+
+    return 3.0 if (FOLDER / "matplotlib").read_text(encoding="utf-8").strip() == matplotlib.__version__ else 16.0
+
+
 def main() -> None:
+    import matplotlib
     from PIL import Image
 
     FOLDER.mkdir(exist_ok=True)
+    (FOLDER / "matplotlib").write_text(f"{matplotlib.__version__}\n", encoding="utf-8")
     for name, make in PICTURES.items():
         for theme in ("light", "dark"):
             pixels = small(make(theme)).astype(np.uint8)
