@@ -72,6 +72,9 @@ class Declarations:
         found = []
         for e in name.indices or ():
             binding = scope.other(e.ident) if isinstance(e, ast.Name) and e.indices is None else None
+            if isinstance(e, ast.Number):
+                remedy = "brackets hold indices of a family, `axis l : 3` and `W[l]`; widths are not written"
+                raise error("NX253", f"`{e.text}` is not an index", e.span, remedy)
             if binding is None or not isinstance(binding.value, v.IndexName):
                 raise self.core.no_index(e, scope)
             if binding.value.index in found:

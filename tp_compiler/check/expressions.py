@@ -160,7 +160,7 @@ class Expressions:
                 "NX212",
                 f"the function `{expr.ident}` needs its arguments",
                 expr.span,
-                f"write `{expr.ident}(...)`",
+                "write `<x>` for the mean over the neurons" if expr.ident == "E" else f"write `{expr.ident}(...)`",
             )
         if isinstance(value, OptimizerName | v.WidthName):
             remedy = "use a scalar, ket or operator here"

@@ -85,6 +85,7 @@ class Functions:
                 "NX251",
                 f"`{expr.fn.ident}` takes {count} argument{'s' * (count != 1)}, but got {len(expr.args)}",
                 expr.span,
+                f"write {count} argument{'s' * (count != 1)} in the parentheses, separated by commas",
             )
         values = [self.core.value(a.value, ctx) for a in expr.args]
         if any(isinstance(x, v.Broken) for x in values):
@@ -373,7 +374,8 @@ class Functions:
         at = expr.args[1].span
         if isinstance(by, v.Scalar) and isinstance(by.node, ir.Constant) and not by.node.value % 1:
             return type(value)(self.build.shift(value.node, index, int(by.node.value), expr.span))
-        if not isinstance(by, v.Scalar) or positions.values(by.node) is None:
+        amounts = positions.values(by.node) if isinstance(by, v.Scalar) else None
+        if not isinstance(by, v.Scalar) or amounts is None or not all(a.is_integer() for a in amounts):
             remedy = "write a number, or an expression of indices, such as `2 - r`"
             raise error("NX263", "the shift is not an integer known at compile time", at, remedy)
         here = self.build.position(index, at)

@@ -96,6 +96,9 @@ _NAMES = {
     "lrelu": "write `leaky_relu(x, 0.01)`",
     "linspace": "write the numbers as `data x[i] = [0, 0.5, 1]`",
     "t": "write the transpose of W as `W^T`",
+    "with": "name the optimizer in a line of its own: `update all with Adam(lr = 0.1)`",
+    **dict.fromkeys(("inverse", "linalg"), "write `inv(S)` for the inverse of an operator, `inv[i,j](K)` of a table"),
+    **dict.fromkeys(("load", "loadtxt", "readcsv", "open"), 'write `data x[i] from "points.npy"`'),
     "floordiv": "divide with `/`",
 }  # fmt: skip
 
@@ -150,6 +153,10 @@ def attribute(before: str, after: str) -> str:
     """What to write instead of `before.after`."""
     if after == "T":
         return f"write the transpose as `{before}^T`" if before.isidentifier() else "write the transpose as `(...)^T`"
+    if after in ("backward", "zero_grad"):
+        return "write `minimize loss`, which takes the gradients, in a `train` block"
+    if after == "step":
+        return "write `update all with SGD(lr = 0.1)`, which makes the step, in a `train` block"
     if before in MODULES and after:
         return instead(after) or f"write `{after}`, without `{before}.`"
     if after in ("mean", "sum"):

@@ -202,6 +202,23 @@ def _shape(source: Source, statement: list[Token], at: int) -> Reading:
     return "widths are not numbers", remedy
 
 
+def _declared(source: Source, statement: list[Token], at: int) -> Reading:
+    """`axis i = 3`, `matrix W = N(0, 1)`, `data x = "a.npy"`."""
+    token, head = statement[at], statement[0].type
+    if token.type == "EQUAL" and head in ("AXIS", "MATRIX"):
+        sign, what = (":", "the size of an axis follows") if head == "AXIS" else ("~", "a distribution follows")
+        return (
+            f"unexpected `=`: {what} `{sign}`",
+            "write `axis i : 4`" if head == "AXIS" else "write `matrix W ~ N(0, 1)`",
+        )
+    if token.type == "STRING" and head == "DATA" and statement[at - 1].type == "EQUAL":
+        written = Span(
+            source, span_of(source, statement[0]).start, span_of(source, statement[at - 1]).start
+        ).text.strip()
+        return "data from a file have no `=`", f"write `{written} from {token}`"
+    return None
+
+
 def _comment(source: Source, statement: list[Token], at: int) -> Reading:
     if at != 0 or statement[0] not in ("/", "*"):
         return None
@@ -243,7 +260,7 @@ def _word(source: Source, statement: list[Token], at: int) -> Reading:
     return None
 
 
-_READERS = (_block, _word, _list, _slice, _tuple, _law, _shape, _comment, _optimizer, _compound)
+_READERS = (_block, _word, _list, _slice, _tuple, _law, _shape, _declared, _comment, _optimizer, _compound)
 
 
 def _no_statement(source: Source, statement: list[Token], at: int) -> Diagnostic | None:
