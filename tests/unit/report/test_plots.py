@@ -233,6 +233,12 @@ def test_outputs_that_stay_random_have_no_rate(verification: Verification) -> No
     assert "|z|" in axes.get_ylabel()
 
 
+def test_a_program_with_both_kinds_of_outputs() -> None:
+    program = "ket |u> ~ N(0, 1)\nket |v> ~ N(0, 1)\noutput f = clt <v|tanh(u)>\noutput k = <tanh(u)|u>\n"
+    random, number = tpc.verify(program, widths=(16, 32, 64), seeds=8).plot().axes
+    assert "|z|" in random.get_ylabel() and "RMS" in number.get_ylabel()
+
+
 # ------------------------------------------------------------------------------------------------------------ themes
 #: Linear maps of linear RGB: what is left of colours without one kind of cone (Machado et al. 2009, severity 1).
 SIGHT = {
