@@ -92,8 +92,10 @@ class Lowering:
             case ir.InitialScalar() | ir.Stop():
                 return self.build.over(args[0], node.type.indices, node.span)
             case ir.MatMul(matrix=matrix, member=member, transposed=transposed, span=span) if matrix.start is not None:
-                trained = self.trained[matrix]
                 (x,) = args
+                if matrix not in self.trained:  # the loss does not depend on it, and it is updated as a whole
+                    return self.build.matmul(matrix.start, member, transposed, x, span)
+                trained = self.trained[matrix]
                 met = self._less_mean(x) if trained.centred and not transposed else x
                 start = self.build.matmul(matrix.start, member, transposed, met, span)
                 if trained.centred and transposed:

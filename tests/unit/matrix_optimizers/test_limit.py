@@ -165,3 +165,21 @@ def test_the_inverse_of_an_operator_that_is_not_symmetric() -> None:
     for run in (tpc.limit(text), tpc.simulate(text, width=4000, seeds=8)):
         assert not run.failed, run.failed
         np.testing.assert_allclose(run.outputs[next(iter(run.outputs))].value, 1.0, atol=0.06)
+
+
+@pytest.mark.parametrize("kind", ["on operators", "on layers", ""])
+def test_a_matrix_that_the_loss_does_not_depend_on_stays(kind: str) -> None:
+    program = f"""
+    ket |u> ~ N(0, 1)
+    matrix P ~ N(0, 1)
+    optimizer O(lr) {kind} {{ return -lr * g }}
+    train steps = 2 {{
+        loss = <tanh(P |u>) * 0> + <u|u>
+        minimize loss
+        update P with O(0.1)
+    }}
+    output f[step] = <tanh(P |u>)|P|u>
+    """
+    assert [d.code for d in tpc.check(program)] == ["NX920"]
+    for run in (tpc.limit(program, samples=256), tpc.simulate(program, width=16, seeds=2)):
+        np.testing.assert_array_equal(run["f"], run["f"][0])
