@@ -22,8 +22,8 @@ def test_data_over_an_axis_alone_are_its_numbers() -> None:
 
 def test_points_of_several_coordinates_have_no_order() -> None:
     program = tpc.compile(
-        f"axis i : 2\naxis d : 2\ndata x[i,d] = [[1, 2], [3, 4]]\ndata y[i] = [1, -1]\n{NETWORK}"
-        "output f[i] = y[i] * sum[d](x[i,d]) * <u|v>\n"
+        "axis i : 2\naxis d : 2\ndata x[i,d] = [[1, 2], [3, 4]]\ndata y[i] = [1, -1]\nket |u[d]> ~ N(0, 1)\n"
+        "output f[i] = y[i] * <tanh(sum[d](x[i,d] |u[d]>))>\n"
     )
     assert coordinates(program) == {}
 
