@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tp_compiler.ir.nodes import Array
+from tp_compiler.ir.nodes import Array, Reindex
 from tp_compiler.ir.program import Program
 from tp_compiler.ir.types import Axis
 from tp_compiler.ir.walk import reachable
@@ -13,20 +13,23 @@ from tp_compiler.ir.walk import reachable
 def coordinates(program: Program) -> dict[str, dict[str, Any]]:
     """Index of an output to names of data to their numbers, one per position.
 
-    Data over several indices make positions along them arbitrary (points in a plane, say): such axes have no coordinates.
+    Data over several indices (points in a plane, say), and those that select members (the words of a text), make positions
+    along them arbitrary: such axes have no coordinates.
     """
     found: dict[Axis, dict[str, Any]] = {}
-    arbitrary: set[Axis] = set()
-    for node in _nodes(program):
+    loop = program.loop
+    arbitrary: set[Axis] = {loop.index.axis} if loop is not None else set()  # data over steps are the steps' own
+    nodes = _nodes(program)
+    labels = {selector for node in nodes if isinstance(node, Reindex) for selector in node.args[1:]}
+    for node in nodes:
         if isinstance(node, Array):
             axes = [index.axis for index in node.type.indices]
-            if len(axes) == 1 and not node.integer:
+            if len(axes) == 1 and node not in labels:
                 found.setdefault(axes[0], {})[node.name] = node.values
             else:
                 arbitrary.update(axes)
     indices = {index.name: index.axis for output in program.outputs for index in output.indices}
     named = {name: dict(found[axis]) for name, axis in indices.items() if axis in found and axis not in arbitrary}
-    loop = program.loop
     if loop is not None and loop.times and loop.index.name in indices:
         named[loop.index.name] = {"time": (0.0, *loop.times)}
     return named

@@ -15,6 +15,9 @@ def test_data_over_an_axis_alone_are_its_numbers() -> None:
         f"axis r, s : 3\ndata lr[r] = [0.1, 0.2, 0.4]\n{NETWORK}output f[s] = lr[s] * <u|v>\noutput g[r] = lr[r]\n"
     )
     found = coordinates(program)
+    assert coordinates(
+        tpc.compile(f"axis r : 2\ndata k[r] = [1, 8]\n{NETWORK}output f[r] = k[r] * <u|v>\n")
+    ).keys() == {"r"}
     assert {index: list(data) for index, data in found.items()} == {"r": ["lr"], "s": ["lr"]}
     np.testing.assert_array_equal(tpc.limit(program).coordinates["s"]["lr"], [0.1, 0.2, 0.4])
     np.testing.assert_array_equal(tpc.simulate(program, 8, seeds=2).coordinates["r"]["lr"], [0.1, 0.2, 0.4])
@@ -42,6 +45,14 @@ def test_data_that_only_training_reads() -> None:
         "output f[step,r]\n"
     )
     assert list(coordinates(program)) == ["r"] and list(coordinates(program)["r"]) == ["lr"]
+
+
+def test_schedules_are_not_what_steps_stand_for() -> None:
+    program = tpc.compile(
+        f"data lr[step] = [0.5, 0.1]\n{NETWORK}"
+        "train steps = 2 { f = <v|u>; minimize (f - 1)^2; update all with SGD(lr = lr[step]) }\noutput f[step]\n"
+    )
+    assert coordinates(program) == {}
 
 
 def test_a_flow_has_times() -> None:
