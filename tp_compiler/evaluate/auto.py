@@ -1,7 +1,8 @@
 """The choice of a method for each output, and the reason: methods in the order in which they are tried.
 
 A method is tried on the outputs to which it `applies` and which earlier methods have left, each with a reason
-(`NotExact`). That reason becomes the note of the estimate, so that a reader sees why an output was sampled.
+(`NotExact`). That reason becomes the note of the estimate, so that a reader sees why an output was sampled. Each method loads what
+it needs when it is first tried: a program that formulas answer starts sooner.
 """
 
 from __future__ import annotations
@@ -14,17 +15,13 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from tp_compiler.diagnostics import Diagnostic, ProgramError
-from tp_compiler.evaluate import clt_laws
-from tp_compiler.evaluate.budget import LEAST, Budget, clock_for, seconds_for
-from tp_compiler.evaluate.draws import Draws, drawn_together
+from tp_compiler.evaluate.budget import BASE, LEAST, Budget, clock_for, seconds_for
 from tp_compiler.evaluate.exact.evaluator import ExactEvaluator
 from tp_compiler.evaluate.exact.expectations import PATIENCE
 from tp_compiler.evaluate.interface import Answers, Evaluator, Exact, Interrupted, NotExact, Problem, TooLarge
-from tp_compiler.evaluate.linear.evaluator import LinearEvaluator, trained
 from tp_compiler.evaluate.options import Options
 from tp_compiler.evaluate.sampling.estimates import is_gaussian
-from tp_compiler.evaluate.sampling.memory import BASE
-from tp_compiler.evaluate.sampling.qmc import Sampling
+from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.program import Output, Program
 from tp_compiler.ir.walk import reachable
 from tp_compiler.results import Estimate
@@ -138,6 +135,8 @@ def _formulas(question: Request, outputs: list[Output]) -> Answers:
 
 def _coefficients(question: Request, outputs: list[Output]) -> Answers:
     """Evaluate by coefficients within the time and memory left by formulas."""
+    from tp_compiler.evaluate.linear.evaluator import LinearEvaluator
+
     o, used = question.options, question.budget
     if used.held > 8 * LEAST:
         gc.collect()  # formulas refer to each other
@@ -145,13 +144,22 @@ def _coefficients(question: Request, outputs: list[Output]) -> Answers:
     seconds = float("inf") if max_time is None else max(max_time, QUICK)
     with Budget(seconds, used.memory - used.held, remedy="").running():
         found = _asked(LinearEvaluator(question.program, outputs, max_time, o.progress), outputs)
-    untrained = {output.name for output in outputs if not trained(output.node)}  # the formulas' reason is more specific
+    untrained = {
+        output.name for output in outputs if not _trained(output.node)
+    }  # the formulas' reason is more specific
     found.found = {n: x for n, x in found.found.items() if not (isinstance(x, NotExact) and n in untrained)}
     return found
 
 
+def _trained(node: ir.Node) -> bool:
+    """Whether a value depends on the training loop."""
+    return any(isinstance(n, ir.Carry | ir.Clock | ir.Apply) for n in reachable([node]))
+
+
 def _laws(question: Request, outputs: list[Output]) -> Answers:
     """Gaussian outputs, by their covariances: these are averages, and evaluated as such."""
+    from tp_compiler.evaluate import clt_laws
+
     asked = clt_laws.covariances(question.program, outputs)
     inner = Request(question.program, question.options)
     answer(inner, asked.values(), (FORMULAS, COEFFICIENTS))
@@ -165,6 +173,8 @@ def _laws(question: Request, outputs: list[Output]) -> Answers:
 
 
 def _draws(question: Request, outputs: list[Output]) -> Answers:
+    from tp_compiler.evaluate.draws import Draws, drawn_together
+
     names = [o.name for o in outputs]
     if not drawn_together(question.program, names):
         return Answers()
@@ -183,6 +193,8 @@ def _particles(question: Request, outputs: list[Output]) -> Answers:
 
 def _sampled(question: Request, outputs: list[Output], others: bool) -> Answers:
     """Where there are `others` that have a value, outputs that memory or time do not suffice for fail alone."""
+    from tp_compiler.evaluate.sampling.qmc import Sampling
+
     names = {o.name for o in outputs}
     try:
         return Sampling(question.program, question.remaining(), names, question.reasons).run()

@@ -27,6 +27,7 @@ SECONDS = 10.0  # for any program
 SECONDS_EACH = 0.02  # additional, per instruction: about the time of 2^20 samples of a ket
 SHARE = 0.5  # of --max-time; the rest is left for sampling
 T = TypeVar("T")
+BASE = 64e6  # bytes of libraries and small objects
 LEAST = 2**20  # numbers; smaller arrays are not requested
 COUNTED = 2**10  # numbers; smaller arrays are not counted
 LET_GO = "; --method exact lets them finish"

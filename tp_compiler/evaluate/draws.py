@@ -19,14 +19,13 @@ import numpy as np
 
 from tp_compiler.diagnostics import Diagnostic, Span
 from tp_compiler.evaluate.array_types import Array, Outputs
-from tp_compiler.evaluate.budget import Budget, clock_for, seconds_for
+from tp_compiler.evaluate.budget import BASE, Budget, clock_for, seconds_for
 from tp_compiler.evaluate.clt_laws import covariance_node
 from tp_compiler.evaluate.exact.evaluator import ExactEvaluator
 from tp_compiler.evaluate.exact.ket_formula import Tensor
 from tp_compiler.evaluate.interface import Answers
 from tp_compiler.evaluate.options import Options
 from tp_compiler.evaluate.sampling.clt import CltScalars
-from tp_compiler.evaluate.sampling.memory import BASE
 from tp_compiler.evaluate.sampling.neuron_pairs import PairedProgram, paired
 from tp_compiler.evaluate.sampling.plan import SamplingPlan
 from tp_compiler.evaluate.sampling.points import Points

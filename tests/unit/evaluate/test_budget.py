@@ -11,11 +11,10 @@ import numpy as np
 import pytest
 
 import tp_compiler as tpc
-from tp_compiler.evaluate.budget import LEAST, Budget, clock_for, current, seconds_for
+from tp_compiler.evaluate.budget import BASE, LEAST, Budget, clock_for, current, seconds_for
 from tp_compiler.evaluate.exact.evaluator import ExactEvaluator
 from tp_compiler.evaluate.interface import NotExact, TooLarge
 from tp_compiler.evaluate.linear.evaluator import LinearEvaluator
-from tp_compiler.evaluate.sampling.memory import BASE
 from tp_compiler.ir.walk import reachable
 
 RESIDUAL = """

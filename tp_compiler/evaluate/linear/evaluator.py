@@ -26,16 +26,9 @@ from tp_compiler.evaluate.linear.run import LinearRun
 from tp_compiler.evaluate.linear.shapes import Shapes
 from tp_compiler.evaluate.linear.sparse import sparse_updates
 from tp_compiler.evaluate.schedule import phases
-from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.program import Output, Program
-from tp_compiler.ir.walk import reachable
 
 NOTE = "every ket in it is a combination of Gaussians, at every step"
-
-
-def trained(node: ir.Node) -> bool:
-    """Whether a value depends on the training loop."""
-    return any(isinstance(n, ir.Carry | ir.Clock | ir.Apply) for n in reachable([node]))
 
 
 class LinearEvaluator:

@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from tp_compiler.evaluate.budget import BASE
 from tp_compiler.evaluate.sampling.entry_blocks import entry_bytes
 from tp_compiler.evaluate.sampling.plan import SamplingPlan
 from tp_compiler.evaluate.sampling.points import CHUNK
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.walk import dependencies
 
-BASE = 64e6  # libraries and small objects
 ROOM = 1.5  # growing arrays double their capacity
 
 
