@@ -231,3 +231,43 @@ def test_derivatives_of_erf_do_not_stop_a_training() -> None:
 def test_what_jumps_is_counted_until_a_matrix_mixes_it(expression: str, jumps: bool) -> None:
     plan = SamplingPlan(tpc.compile(f"{KETS}matrix W ~ N(0, 1)\noutput m = <{expression}>"))
     assert plan.tails.jump(average(plan)) is jumps
+
+
+RARE = {
+    "ket |b> ~ bernoulli(0.01)\noutput m = <b>\n": 0.01,
+    "ket |x> ~ N(0, 1)\noutput m = <step(x - 2.2)>\n": 0.013903447513498609,
+    "ket |x> ~ N(0, 1)\noutput m = 2 * tanh(<step(x - 2.2)>)\n": 0.02780510330,
+    "ket |u> ~ uniform(1)\noutput m = <step(u - 0.97)>\n": 0.015,
+}
+
+
+@pytest.mark.parametrize("text", RARE)
+def test_rare_events_have_finite_moments(text: str) -> None:
+    """64 samples meet none of them at first, so that the spread grows from 0."""
+    values = []
+    for seed in range(30):
+        run = tpc.limit(text, method="mc", samples=64, seed=seed)
+        assert set(run.outputs) == {"m"}, str(run)
+        values.append(run["m"])
+    assert abs(np.mean(values) - RARE[text]) < 5 * np.std(values) / np.sqrt(30)
+
+
+@pytest.mark.parametrize(
+    ("output", "settles"),
+    [
+        ("<tanh(x)> * <step(y)>", True),
+        ("<x^2|y^2>", True),
+        ("1 / (1 + <x>^2)", True),
+        ("max(<x>, <y>)", True),
+        ("<x^6>", False),
+        ("<exp(x)>", False),
+        ("1 / <x>", False),
+        ("<x>^(-2)", False),
+        ("sign(<x>)", False),
+        ("tanh(1 / <x>)", False),
+        ("<tanh(|x> / <y>)>", False),
+        ("exp(<x>)", False),
+    ],
+)
+def test_errors_that_are_sure_to_fall(output: str, settles: bool) -> None:
+    assert SamplingPlan(tpc.compile(f"{KETS}output m = {output}\n")).settles("m") is settles

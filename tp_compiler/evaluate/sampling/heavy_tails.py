@@ -26,6 +26,9 @@ NEGLIGIBLE = 1e-4  # a tail that cannot move the average by this part of its siz
 ENTRIES = 32  # entries of a family that are examined
 
 _JUMP = ("rademacher", "bernoulli", "rows")  # laws with atoms: as images of Gaussians they jump
+_SETTLED = (
+    ir.Constant, ir.Array, ir.Position, ir.Reduce, ir.Reindex, ir.Along, ir.Stack, ir.Copy, ir.InitialKet, ir.MatMul
+)  # fmt: skip
 MODERATE = 4.0  # polynomials in Gaussians up to this degree are averaged safely
 
 
@@ -58,6 +61,25 @@ class Tails:
     def may_be_infinite(self, node: ir.Contract) -> bool:
         """Polynomials in Gaussians have all moments; moments can be infinite only after an exponential or a division."""
         return bool(np.isinf(sum(self.degree[a] for a in node.args)))
+
+    def settles(self, nodes: Iterable[ir.Node]) -> bool:
+        """Whether numbers are averages of finite variance, combined without poles and jumps: their errors are sure to fall
+        as samples are added, however rare the events are that they count."""
+        return all(self._settles(node) for node in nodes)
+
+    def _settles(self, node: ir.Node) -> bool:
+        if isinstance(node, ir.Contract):
+            return not self.may_be_heavy(node)
+        if not isinstance(node, ir.Map):
+            return isinstance(node, _SETTLED)
+        if node.fn == "div":
+            divisor = node.args[1]
+            return not divisor.type.is_scalar or away_from_zero(self.range[divisor])
+        if not node.type.is_scalar:
+            return True  # its degree is part of every average over it
+        if node.fn == "pow":
+            return np.isfinite(self._degree_of_power(node, [1.0]))
+        return not PRIMITIVES[node.fn].jumps and np.isfinite(PRIMITIVES[node.fn].degree)
 
     def _degree(self, node: ir.Node) -> float:
         own = [self.degree[a] for a in node.args]

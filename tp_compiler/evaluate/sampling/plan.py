@@ -180,6 +180,10 @@ class SamplingPlan:
             self._needs[name] = phases(self.program, [next(o for o in self.outputs if o.name == name)])
         return self._needs[name]
 
+    def settles(self, name: str) -> bool:
+        """Whether the error of an output is sure to fall as samples are added."""
+        return self.tails.settles(self.needs(name).nodes)
+
     def resolution(self, samples: int, name: str) -> int:
         """The size with which the bias of an output decreases: M, or the smallest number of copies P in anything it depends on."""
         if name not in self._copies:

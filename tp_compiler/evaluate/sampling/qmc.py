@@ -401,9 +401,12 @@ class Sampling:
         """An error that does not fall as M grows eightfold: an infinite moment, or one carried by the rarest events.
 
         The variance of plain Monte Carlo falls by 8 over three doublings. It is judged by the F-test of the two levels'
-        spreads at the level 1e-3, since a spread over few replicates is a rough number.
+        spreads at the level 1e-3, since a spread over few replicates is a rough number. The test knows Gaussian spreads;
+        that of a rare event is 0 until it is met, and does not count where the formula says that the error falls.
         """
         if len(self.levels) < 4 or any(output.name not in level.values for level in self.levels[-4:]):
+            return None
+        if self.plan.settles(output.name):
             return None
         now, then = (spread(self.levels[k].values[output.name]) for k in (-1, -4))
         freedom = self.options.replicates - 1
