@@ -30,6 +30,7 @@ PIPELINE = [
     "finite",
     "report",
     "report/plots",
+    "torch",
 ]
 
 HEAD = """# The system, file by file

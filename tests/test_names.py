@@ -17,6 +17,7 @@ STAGES = {
     "Ket": "the tree's |x>, its value in the checker, and the ket of printed equations",
     "Linalg": "the instruction, and the SymPy term that prints it",
     "Outer": "|x><y| as a value of the checker, as a gradient, and in printed equations",
+    "Parameter": "what an optimizer updates entry by entry, and a parameter of a traced PyTorch module",
     "Reduce": "the instruction, and the SymPy term that prints it",
     "Scalar": "a number as a value of the checker, and in printed equations",
 }

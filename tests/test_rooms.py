@@ -61,12 +61,13 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
         },
         set(),
     ),
+    "torch": ({"api", "diagnostics", "ir"}, {"numpy", "torch"}),
     "arguments": ({"_version", "diagnostics", "pages"}, set()),
     "terminal": ({"diagnostics", "arguments"}, set()),
     "cli": (
         {
             "driver", "completion", "diagnostics", "report", "results", "arguments", "terminal", "ir", "finite", "pages",
-            "_version",
+            "torch", "_version",
         },
         set(),
     ),

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, Protocol, Unpack
 
 # The rooms whose names functions below have: loaded before those, so that no later import puts a room in their place.
 import tp_compiler.check
@@ -37,10 +37,20 @@ if TYPE_CHECKING:
     from tp_compiler.results import Run
     from tp_compiler.scale.result import Scaling
 
-ProgramLike = str | Path | Source | Compiled
+
+class Sourced(Protocol):
+    """A program that was made from something else: a traced PyTorch module."""
+
+    @property
+    def source(self) -> Source: ...
 
 
-def _source(program: str | Path | Source, allow_outside: bool) -> Source:
+ProgramLike = str | Path | Source | Compiled | Sourced
+
+
+def _source(program: ProgramLike, allow_outside: bool) -> Source:
+    made = getattr(program, "source", None)
+    program = made if isinstance(made, Source) else program
     if isinstance(program, Source):
         return replace(program, allow_outside=allow_outside or program.allow_outside)
     if isinstance(program, Path):

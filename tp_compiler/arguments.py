@@ -74,6 +74,11 @@ def _widths(text: str) -> tuple[int, ...]:
     return tuple(sorted({int(part) for part in text.split(",")}))
 
 
+def _factory(text: str) -> tuple[str, str]:
+    module, _, function = text.partition(":")
+    return module, function
+
+
 samples = _checked(int, _power_of_two, "a power of two")
 replicates = _checked(int, lambda r: r >= 2, "an integer of at least 2 (standard errors come from replicates)")
 count = _checked(int, lambda k: k >= 1, "an integer of at least 1")
@@ -85,6 +90,8 @@ memory = _checked(_memory, lambda b: b > 0, "a size such as 500M or 4G, or a num
 setting = _checked(_setting, lambda pair: math.isfinite(pair[1]), "NAME=NUMBER")
 data = _checked(_data, lambda pair: bool(pair[1]), "NAME=FILE")
 widths = _checked(_widths, lambda w: w[0] >= 1, "widths such as 256,512,1024")
+pair = _checked(_widths, lambda w: len(w) == 2 and w[0] >= 2, "two widths such as 64,128")
+factory = _checked(_factory, lambda f: all(f), "package.module:function")
 plot_file = _checked(str, lambda p: p.lower().endswith(PLOT_FORMATS), f"a file ending in {', '.join(PLOT_FORMATS)}")
 html_file = _checked(str, lambda p: p.lower().endswith((".html", ".htm")), "a file ending in .html")
 save_file = _checked(str, lambda p: p.lower().endswith((".npz", ".nc")), "a file ending in .npz or .nc")
@@ -108,7 +115,20 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"tpc {__version__}")
     top.add_argument("--debug", action="store_true", help="show the Python traceback of internal errors")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for define in (_check, _fmt, _show, _expand, _limit, _equations, _simulate, _verify, _scale, _new, _completion):
+    for define in (
+        _check,
+        _fmt,
+        _show,
+        _expand,
+        _limit,
+        _equations,
+        _simulate,
+        _verify,
+        _scale,
+        _trace,
+        _new,
+        _completion,
+    ):
         define(commands)
     return top
 
@@ -363,6 +383,21 @@ def _completion(commands: Commands) -> None:
     text = 'print the completion of a shell; for bash: eval "$(tpc completion bash)"'
     sub = _command(commands, "completion", text, file=None)
     sub.add_argument("shell", choices=SHELLS, metavar="SHELL", help=", ".join(SHELLS))
+
+
+def _trace(commands: Commands) -> None:
+    sub = _command(commands, "trace", "write the program of a PyTorch module (needs torch)", file=None)
+    sub.add_argument(
+        "factory",
+        type=factory,
+        metavar="MODULE:FACTORY",
+        help="a Python function that builds the module from a width; its module is imported, which runs it",
+    )
+    sub.add_argument("--inputs", required=True, metavar="SHAPES", help='example inputs: "int[2,16]<50257, float[2,8]"')
+    sub.add_argument("--widths", type=pair, default=(64, 128), metavar="N,N", help="two widths (default 64,128)")
+    sub.add_argument("--base-width", type=count, metavar="N", help="where laws are read that do not follow the width")
+    sub.add_argument("--training", action="store_true", help="trace the module in training mode")
+    sub.add_argument("-o", "--output", metavar="FILE", help="write the program to this file")
 
 
 def _new(commands: Commands) -> None:

@@ -265,6 +265,38 @@ def _missing(names: list[str], outcome: Verification) -> list[str]:
     return missing
 
 
+def _trace(args: Namespace) -> int:
+    if find_spec("torch") is None:
+        raise UsageError("tracing needs PyTorch: pip install 'tp_compiler[torch]'")
+    from tp_compiler.torch import trace
+    from tp_compiler.torch.examples import example_inputs
+
+    inputs = example_inputs(args.inputs)
+    traced = trace(_imported(*args.factory), inputs, args.widths, base_width=args.base_width, training=args.training)
+    if not args.quiet:
+        for note in traced.report:
+            terminal.say(f"note: {note}")
+    if args.output in (None, "-"):
+        terminal.write(traced.text)
+        return DONE
+    with terminal.writing(args.output), open(args.output, "w", encoding="utf-8", newline="\n") as file:
+        file.write(traced.text)
+    if not args.quiet:
+        terminal.say(f"wrote {args.output}; try: tpc limit {args.output}")
+    return DONE
+
+
+def _imported(module: str, function: str) -> Callable[[int], Any]:
+    """A function that the user names, from the working directory or from what is installed."""
+    from importlib import import_module
+
+    sys.path.insert(0, os.getcwd())
+    try:
+        return getattr(import_module(module), function)  # type: ignore[no-any-return]
+    except (ImportError, AttributeError) as problem:
+        raise UsageError(f"cannot import {module}:{function}: {problem}") from None
+
+
 def _new(args: Namespace) -> int:
     from importlib.resources import files
 
@@ -296,6 +328,7 @@ _COMMANDS: dict[str, Callable[[Namespace], int]] = {
     "simulate": _simulate,
     "verify": _verify,
     "scale": _scale,
+    "trace": _trace,
     "new": _new,
     "completion": _completion,
 }

@@ -1,0 +1,54 @@
+"""`tpc trace`: a module named on the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+
+import tp_compiler as tpc
+from tp_compiler.cli import main
+
+pytestmark = pytest.mark.torch
+
+MODULE = """
+from torch import nn
+
+def net(n):
+    out = nn.Linear(n, 5, bias=False)
+    nn.init.normal_(out.weight, std=1 / n)
+    return nn.Sequential(nn.Embedding(7, n), nn.Linear(n, n), nn.GELU(), out)
+"""
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "traced_net.py").write_text(MODULE, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", list(__import__("sys").path))
+
+
+def test_a_program_is_written(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["trace", "traced_net:net", "--inputs", "int[2,3]<7", "--widths", "16,32", "-o", "net.nexort"]) == 0
+    said = capsys.readouterr()
+    assert said.out == "" and "wrote net.nexort" in said.err and "note: 1.bias" in said.err
+    assert tpc.simulate(Path("net.nexort"), 8, seeds=1)["out"].shape == (2, 3, 5)
+    assert main(["trace", "traced_net:net", "--inputs", "int[2,3]<7", "--widths", "16,32", "--quiet"]) == 0
+    assert capsys.readouterr().out == Path("net.nexort").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["traced_net:nothing", "--inputs", "int[2]<7"], 2, "nothing"),
+        (["no_such_module:net", "--inputs", "int[2]<7"], 2, "no_such_module"),
+        (["traced_net:net", "--inputs", "int[2]"], 1, "NX708"),
+        (["traced_net:net", "--inputs", "int[2]<7", "--widths", "64"], 2, "two widths"),
+        (["traced_net", "--inputs", "int[2]<7"], 2, "package.module:function"),
+    ],
+)
+def test_mistakes(arguments: list[str], code: int, words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["trace", *arguments]) == code
+    assert words in capsys.readouterr().err

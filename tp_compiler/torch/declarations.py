@@ -1,0 +1,166 @@
+"""How a parameter of the module is declared: as kets, matrices or trained scalars, with its law and its power of n."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+from tp_compiler.torch.dimensions import Leaf, Sizes, ratio
+from tp_compiler.torch.laws import Fill
+from tp_compiler.torch.refusals import Untraceable
+from tp_compiler.torch.steps import Figure, Weight, figure
+
+
+@dataclass(eq=False)
+class Declaration:
+    """`raw entries = n^power × what the text declares`."""
+
+    kind: str  # ket, matrix, scalar
+    families: list[Leaf]
+    widths: list[Leaf]
+    law: str
+    power: Fraction = Fraction(0)
+    notes: list[str] = field(default_factory=list)
+
+
+def number(value: float) -> str:
+    """As a fraction if it is a short one, else with all its digits."""
+    near = Fraction(value).limit_denominator(1000)
+    if float(near) == value or abs(float(near) - value) <= 1e-13 * abs(value):
+        return str(near) if near.denominator <= 100 else f"{float(near):.15g}"
+    return f"{value:.16g}"
+
+
+def own_leaves(weight: Weight) -> list[Leaf]:
+    return [leaf for k, slot in enumerate(weight.slots) for leaf in Leaf(k, slot).leaves()]
+
+
+def declare(
+    weight: Weight, laws: tuple[Fill, Fill], widths: Sizes, base: int, factors: Sequence[tuple[Figure, ...]]
+) -> Declaration:
+    """The declaration of a parameter.
+
+    base      the width at which the law of a matrix is read if it does not fall as n^-1/2
+    factors   numbers that every use of it multiplies it by
+    """
+    found = own_leaves(weight)
+    growing = [p for p in found if p.dimension.is_width]
+    families = [p for p in found if not p.dimension.is_width]
+    notes = []
+    if "measured" in (laws[0].kind, laws[1].kind):
+        notes.append(
+            f"{weight.name}: its law is measured, since no fill explains it; matrices are taken as independent entries"
+        )
+    if len(growing) > 2:
+        raise Untraceable(
+            "NX704", f"`{weight.name}` has {len(growing)} dimensions that grow", "use matrices and vectors"
+        )
+    kind = ("scalar", "ket", "matrix")[len(growing)]
+    made = Declaration(kind, families, growing, "", notes=notes)
+    if kind == "matrix":
+        _matrix(made, weight, laws, widths, base, factors)
+    elif kind == "ket":
+        _ket(made, weight, laws, widths)
+    else:
+        _scalar(made, weight, laws, widths)
+    return made
+
+
+def _std(laws: tuple[Fill, Fill], widths: Sizes) -> Figure:
+    one, other = laws
+    if "measured" in (one.kind, other.kind):
+        power = Fraction(round(2 * math.log(other.std / one.std) / math.log(widths[1] / widths[0])), 2)
+        return Figure(float(f"{one.std * widths[0] ** -float(power):.4g}"), power)
+    return figure(one.std, other.std, widths)
+
+
+def _matrix(
+    made: Declaration,
+    weight: Weight,
+    laws: tuple[Fill, Fill],
+    widths: Sizes,
+    base: int,
+    factors: Sequence[tuple[Figure, ...]],
+) -> None:
+    columns = ratio(made.widths[1].dimension, widths)
+    ratio(made.widths[0].dimension, widths)
+    if any(abs(law.mean) > 0 for law in laws):
+        raise Untraceable(
+            "NX705", f"the entries of `{weight.name}` have mean {laws[0].mean:.3g}", "draw matrices with mean 0"
+        )
+    if laws[0].std == laws[1].std == 0:
+        made.law = "N(0, 0)"
+        return
+    std = _std(laws, widths)
+    power = std.power + Fraction(1, 2)
+    if power and not all(sum((f.power for f in use), Fraction(0)) == -power for use in factors):
+        raw = std.value * base ** float(std.power)
+        made.law = f"N(0, {number(float(f'{raw * raw * base * float(columns):.14g}'))})"
+        made.notes.append(
+            f"{weight.name}: its std is {raw:.4g} at n = {base} and goes as {power_text(std.power)}, not n^(-1/2); its variance is "
+            f"read at n = {base} (muP: keep std * sqrt(fan-in) constant)"
+        )
+        return
+    made.power = power
+    made.law = f"N(0, {number(float(f'{std.value**2 * float(columns):.14g}'))})"
+
+
+def _ket(made: Declaration, weight: Weight, laws: tuple[Fill, Fill], widths: Sizes) -> None:
+    ratio(made.widths[0].dimension, widths)
+    if weight.vanishes or all(law.std == 0 == law.mean for law in laws):
+        made.law = "0"
+        if weight.vanishes:
+            made.notes.append(
+                f"{weight.name}: its initial value vanishes beside what it is added to: 0 in the limit, and trained"
+            )
+        return
+    one, other = laws
+    if one.kind != other.kind:
+        raise Untraceable(
+            "NX705", f"the law of `{weight.name}` is {one.kind}, then {other.kind}", "use one law at all widths"
+        )
+    if one.kind == "constant":
+        value = figure(one.first, other.first, widths)
+        made.law, made.power = number(value.value), value.power
+        return
+    if one.kind == "measured":
+        std = _std(laws, widths)
+        first, second = Figure(0.0 if abs(one.mean) < 1e-3 * one.std else one.mean), std
+    else:
+        first, second = (figure(a, b, widths) for a, b in ((one.first, other.first), (one.second, other.second)))
+    powers = {f.power for f in (first, second) if f.value}
+    if len(powers) != 1:
+        raise Untraceable(
+            "NX705", f"mean and spread of `{weight.name}` go as different powers of n", "draw it at one scale"
+        )
+    (made.power,) = powers
+    if one.kind == "uniform":
+        low, high = number(first.value), number(second.value)
+        made.law = f"uniform({high})" if first.value == -second.value else f"uniform({low}, {high})"
+    else:
+        made.law = f"N({number(first.value)}, {number(float(f'{second.value**2:.15g}'))})"
+
+
+def _scalar(made: Declaration, weight: Weight, laws: tuple[Fill, Fill], widths: Sizes) -> None:
+    one, other = laws
+    constant = one.kind == other.kind == "constant"
+    value = figure(one.first, other.first, widths) if constant else Figure(math.nan, _std(laws, widths).power)
+    if value.power > 0:
+        raise Untraceable("NX705", f"`{weight.name}` grows as {power_text(value.power)}", "draw it at one scale")
+    if value.power < 0:
+        made.law = "0"
+        made.notes.append(
+            f"{weight.name}: starts at {power_text(value.power)}, which vanishes: 0 in the limit, and trained"
+        )
+    else:
+        made.law = "" if math.isnan(value.value) else number(value.value)
+        if not made.law:
+            made.notes.append(
+                f"{weight.name}: has no width; its initial values are those of the module at n = {widths[0]}"
+            )
+
+
+def power_text(power: Fraction) -> str:
+    return f"n^{power}" if power.denominator == 1 and power >= 0 else f"n^({power})"

@@ -1,0 +1,271 @@
+"""Operations that only rearrange entries: views, slices, gathers, concatenation."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from tp_compiler.torch.calls import Call, Folded
+from tp_compiler.torch.dimensions import Dimension, Group, Leaf, Sizes, leaves, regroup, sizes, take, unify, whole
+from tp_compiler.torch.refusals import Untraceable
+from tp_compiler.torch.steps import Lookup, Pieces, Table, View, joint, own, seen
+
+
+def unchanged(call: Call) -> View:
+    return call.view("self")
+
+
+def view(call: Call) -> View:
+    x = call.view("self")
+    return x.regrouped(regroup(x.groups, call.shapes))
+
+
+def permute(call: Call) -> View:
+    x = call.view("self")
+    return x.regrouped([x.groups[k] for k in call.plain("dims")])
+
+
+def transpose(call: Call) -> View:
+    x = call.view("self")
+    groups = list(x.groups)
+    one, other = call.plain("dim0") % len(groups), call.plain("dim1") % len(groups)
+    groups[one], groups[other] = groups[other], groups[one]
+    return x.regrouped(groups)
+
+
+def reverse_axes(call: Call) -> View:
+    x = call.view("self")
+    return x.regrouped(x.groups[:-2] + x.groups[-2:][::-1])
+
+
+def unsqueeze(call: Call) -> View:
+    x = call.view("self")
+    k = call.plain("dim") % (len(x.groups) + 1)
+    return x.regrouped([*x.groups[:k], [], *x.groups[k:]])
+
+
+def expand(call: Call) -> View:
+    x = call.view("self")
+    new = len(call.shapes) - len(x.groups)
+    padded: list[Group] = [[] for _ in range(new)] + x.groups
+    return x.regrouped(
+        [group if leaves(group) else whole(wanted, None) for group, wanted in zip(padded, call.shapes, strict=True)]
+    )
+
+
+def repeat_interleave(call: Call) -> View:
+    """Each entry several times in a row: grouped queries."""
+    x = call.view("self")
+    if not call.has("dim"):
+        raise Untraceable("NX703", "repeat_interleave of all entries", "name the dimension")
+    k = call.plain("dim") % len(x.groups)
+    times = call.pair("repeats")
+    groups = list(x.groups)
+    groups[k] = [*leaves(groups[k]), *whole((int(times[0]), int(times[1])), None)]
+    return x.regrouped(groups)
+
+
+def position(x: View, dim: int, at: int) -> View:
+    """x at one position of a finite dimension, which is then gone."""
+    group = leaves(x.groups[dim])
+    fixed = list(x.fixed)
+    size = sizes(group)
+    if size[0] != size[1]:
+        raise Untraceable(
+            "NX704", "one entry of a dimension that grows with the width", "select along finite dimensions"
+        )
+    at %= size[0]
+    for place in reversed(group):
+        at, k = divmod(at, place.dimension.sizes[0])
+        fixed.append((place, k))
+    return replace(x, groups=[*x.groups[:dim], *x.groups[dim + 1 :]], fixed=tuple(fixed))
+
+
+def select(call: Call) -> View:
+    x = call.view("self")
+    return position(x, call.plain("dim") % len(x.groups), call.plain("index"))
+
+
+def unbind(call: Call) -> list[View]:
+    x = call.view("self")
+    k = call.plain("dim", 0) % len(x.groups)
+    return [position(x, k, at) for at in range(x.shape[k][0])]
+
+
+def squeeze(call: Call) -> View:
+    x = call.view("self")
+    dims = call.plain("dim") if call.has("dim") else range(len(x.groups))
+    gone = {d % len(x.groups) for d in ([dims] if isinstance(dims, int) else dims)}
+    return x.regrouped([g for k, g in enumerate(x.groups) if k not in gone or leaves(g)])
+
+
+def section(x: View, dim: int, start: Sizes, length: Sizes, step: int = 1) -> View:
+    """Entries start, start + step, ... of a dimension: a part of a width, or positions of a finite dimension."""
+    size = sizes(leaves(x.groups[dim]))
+    if (start, length, step) == ((0, 0), size, 1):
+        return x
+    if size[0] == size[1]:
+        return look_up(
+            x, dim, np.arange(start[0], start[0] + length[0], step), f"from{start[0]}_to{start[0] + length[0]}"
+        )
+    return _part_of_width(x, dim, start, length, step)
+
+
+def _part_of_width(x: View, dim: int, start: Sizes, length: Sizes, step: int) -> View:
+    size = sizes(leaves(x.groups[dim]))
+    parts = (size[0] // length[0], size[1] // length[1])
+    at = (start[0] // length[0], start[1] // length[1])
+    equal = all(p * n == s for p, n, s in zip(parts, length, size, strict=True))
+    whole_parts = all(k * n == s for k, n, s in zip(at, length, start, strict=True))
+    if step != 1 or parts[0] != parts[1] or at[0] != at[1] or not equal or not whole_parts:
+        raise Untraceable(
+            "NX704", "a slice of a dimension that grows with the width is not one of several equal parts",
+            "split widths into equal parts",
+        )  # fmt: skip
+    rest = leaves(x.groups[dim])
+    outer = take(rest, parts)
+    cut = x.regrouped([*x.groups[:dim], outer, rest, *x.groups[dim + 1 :]])
+    return position(cut, dim, at[0])
+
+
+def slices(call: Call) -> View:
+    x = call.view("self")
+    k = call.plain("dim", 0) % len(x.groups)
+    size = x.shape[k]
+    bounds = []
+    for n, start, end in zip(size, call.pair("start"), call.pair("end"), strict=True):
+        bounds.append(slice(start, end).indices(n)[:2])
+    start = (bounds[0][0], bounds[1][0])
+    length = (bounds[0][1] - bounds[0][0], bounds[1][1] - bounds[1][0])
+    return section(x, k, start, length, call.plain("step", 1))
+
+
+def split(call: Call) -> list[View]:
+    x = call.view("self")
+    k = call.plain("dim", 0) % len(x.groups)
+    size = x.shape[k]
+    name = "split_size" if "split_size" in call.arguments else "split_sizes"
+    asked = call.pair(name)
+    if isinstance(asked[0], int):
+        counts = [-(-size[i] // asked[i]) for i in (0, 1)]
+        pieces = [[min(asked[i], size[i] - asked[i] * j) for j in range(counts[i])] for i in (0, 1)]
+    else:
+        pieces = [list(asked[0]), list(asked[1])]
+    if len(pieces[0]) != len(pieces[1]):
+        raise Untraceable("NX701", "the number of pieces depends on the width", "split into a fixed number of pieces")
+    found, start = [], (0, 0)
+    for one, other in zip(*pieces, strict=True):
+        found.append(section(x, k, start, (one, other)))
+        start = (start[0] + one, start[1] + other)
+    return found
+
+
+def chunk(call: Call) -> list[View]:
+    x = call.view("self")
+    k = call.plain("dim", 0) % len(x.groups)
+    size, chunks = x.shape[k], call.plain("chunks")
+    length = (-(-size[0] // chunks), -(-size[1] // chunks))
+    if length[0] * chunks != size[0] or length[1] * chunks != size[1]:
+        raise Untraceable("NX704", f"{size[0]} entries do not split into {chunks} equal chunks", "use equal chunks")
+    return [section(x, k, (j * length[0], j * length[1]), length) for j in range(chunks)]
+
+
+def look_up(x: View, dim: int, positions: np.ndarray, name: str) -> View:
+    """x at positions of a dimension that are data."""
+    along = leaves(x.groups[dim])
+    if sizes(along)[0] != sizes(along)[1]:
+        raise Untraceable("NX704", "entries are picked along a dimension that grows with the width", "pick along axes")
+    slots = [Dimension((n, n)) for n in positions.shape if n > 1]
+    numbers = iter(range(len(slots)))
+    where: list[Group] = [[Leaf(k := next(numbers), slots[k])] if n > 1 else [] for n in positions.shape]
+    source = Table(slots, where, positions.reshape([d.sizes[0] for d in slots]) % max(1, sizes(along)[0]), name)
+    if positions.ndim == 1 and along and np.array_equal(source.values, np.arange(sizes(along)[0])):
+        unify(along, where[0])  # every position in its order
+        return x
+    groups = [*x.groups[:dim], *where, *x.groups[dim + 1 :]]
+    kept, out = own([joint([g]) for g in groups])
+    return seen(Lookup(kept, out, x, dim, source))
+
+
+def integers(call: Call, name: str) -> tuple[np.ndarray, str]:
+    found = call.arguments[name]
+    if not isinstance(found, Folded):
+        raise Untraceable(
+            "NX703",
+            "positions are computed from parameters",
+            "routing that depends on data has no limit here; route softly",
+        )
+    one, other = (np.asarray(v) for v in found.values)
+    if not np.array_equal(one, other):
+        raise Untraceable("NX705", f"the positions `{found.name}` depend on the width", "use the same positions")
+    return one, found.name
+
+
+def embedding(call: Call) -> View:
+    positions, name = integers(call, "indices")
+    return look_up(call.view("weight"), 0, positions, name)
+
+
+def index_select(call: Call) -> View:
+    x = call.view("self")
+    positions, name = integers(call, "index")
+    return look_up(x, call.plain("dim") % len(x.groups), positions, name)
+
+
+def flip(call: Call) -> View:
+    x = call.view("self")
+    for dim in call.plain("dims"):
+        k = dim % len(x.groups)
+        x = look_up(x, k, np.arange(x.shape[k][0])[::-1], "backwards")
+    return x
+
+
+def index(call: Call) -> View:
+    """x[.., positions, ..] with one array of positions."""
+    x = call.view("self")
+    given: list[Any] = list(call.arguments["indices"])
+    used = [k for k, item in enumerate(given) if isinstance(item, Folded)]
+    if len(used) != 1:
+        raise Untraceable("NX703", "indexing by several arrays at once", "index along one dimension at a time")
+    sub = Call(call.name, {"index": given[used[0]]}, call.shapes, call.widths)
+    positions, name = integers(sub, "index")
+    if positions.dtype == bool:
+        positions = np.flatnonzero(positions) if positions.ndim == 1 else positions
+        if positions.ndim != 1:
+            raise Untraceable("NX703", "indexing by a mask of several dimensions", "multiply by the mask")
+    return look_up(x, used[0], positions, name)
+
+
+def concatenate(call: Call) -> View:
+    return _pieces(call.views("tensors"), call.plain("dim", 0))
+
+
+def stack(call: Call) -> View:
+    views = call.views("tensors")
+    k = call.plain("dim", 0) % (len(views[0].groups) + 1)
+    return _pieces([v.regrouped([*v.groups[:k], [], *v.groups[k:]]) for v in views], k)
+
+
+def _pieces(views: list[View], dim: int) -> View:
+    views = [v for v in views if v.groups != [[]] or len(views) == 1]
+    k = dim % len(views[0].groups)
+    lengths = [v.shape[k] for v in views]
+    shared = [joint([v.groups[j] for v in views]) for j in range(len(views[0].groups)) if j != k]
+    if all(n[0] == n[1] for n in lengths):
+        count = sum(n[0] for n in lengths)
+        shared.insert(k, [(Dimension((count, count)), True)])
+        kept, out = own(shared)
+        return seen(Pieces(kept, out, views, k))
+    if len(set(lengths)) > 1:
+        raise Untraceable(
+            "NX704", "a dimension that grows with the width is put together from unequal parts", "use equal parts"
+        )
+    # Equal parts of a width: a finite axis of parts, before the part itself.
+    split = [v.regrouped([*v.groups[:k], [], *v.groups[k:]]) for v in views]
+    shared.insert(k, joint([v.groups[k] for v in views]))
+    shared.insert(k, [(Dimension((len(views), len(views))), True)])
+    kept, out = own(shared)
+    joined = [*out[:k], [*out[k], *out[k + 1]], *out[k + 2 :]]
+    return View(Pieces(kept, out, split, k), joined)

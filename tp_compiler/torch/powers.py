@@ -1,0 +1,206 @@
+"""Scales of n: every tensor of the module is n^power times what the program computes; outputs and activations need power 0."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+
+from tp_compiler.torch.calls import HIDDEN
+from tp_compiler.torch.declarations import power_text
+from tp_compiler.torch.dimensions import leaves
+from tp_compiler.torch.refusals import at, refusal
+from tp_compiler.torch.steps import (
+    Across,
+    Contraction,
+    Figure,
+    Lookup,
+    Pieces,
+    Pointwise,
+    Reduction,
+    Step,
+    Table,
+    View,
+    Weight,
+    Windows,
+)
+
+HALF = Fraction(1, 2)
+
+
+class Again(Exception):
+    """A parameter was found to vanish, or a bracket to be of the scale of the central limit theorem: start again."""
+
+
+class Scales:
+    """The power of every step, found once all dimensions are known."""
+
+    def __init__(self, declared: Callable[[Weight], Fraction]):
+        self._declared = declared
+        self._known: dict[Step, Fraction] = {}
+
+    def of(self, term: View | Figure) -> Fraction:
+        if isinstance(term, Figure):
+            return term.power
+        return self._known[term.step] + sum((f.power for f in term.factors), Fraction(0))
+
+    def see(self, step: Step) -> None:
+        """Finds the power of a step whose operands are known."""
+        with at(step.path, step.label):
+            self._known[step] = self._power(step)
+
+    def _power(self, step: Step) -> Fraction:
+        match step:
+            case Weight():
+                return self._declared(step)
+            case Table():
+                return Fraction(0)
+            case Pointwise():
+                return self._pointwise(step)
+            case Contraction():
+                total = self.of(step.left) + self.of(step.right) + width_sums(step) + step.scale.power
+                return total - HALF if step.random else total
+            case Reduction():
+                return self._reduction(step)
+            case Across():
+                if step.function in ("softmax", "layernorm", "rmsnorm"):
+                    self._settled(step.operand, step)
+                    return Fraction(0)
+                return self.of(step.operand)
+            case Lookup() | Windows():
+                return self.of(step.operands[0])
+            case Pieces():
+                return self._common(step.operands, step)
+        raise AssertionError(step)
+
+    def _reduction(self, step: Reduction) -> Fraction:
+        if step.function == "logsumexp":
+            self._settled(step.operand, step)
+        grown = [p for k in step.over for p in leaves(step.operand.groups[k]) if p.dimension.is_width]
+        return self.of(step.operand) + (len(grown) if step.function == "sum" else 0)
+
+    def _pointwise(self, step: Pointwise) -> Fraction:
+        terms = step.arguments
+        match step.rule.split():
+            case ["same"]:
+                return self._common(terms, step)
+            case ["chosen"]:
+                return self._common(terms[:2], step)
+            case ["first"] | ["even"]:
+                return self.of(terms[0])
+            case ["product"]:
+                return sum(map(self.of, terms), Fraction(0))
+            case ["quotient"]:
+                return self.of(terms[0]) - self.of(terms[1])
+            case ["power", exponent]:
+                return self.of(terms[0]) * Fraction(exponent)
+        for term in terms:
+            self._settled(term, step)
+        return Fraction(0)
+
+    def _common(self, terms: list[View] | list[View | Figure], step: Step) -> Fraction:
+        """The power of terms that are added. Smaller parameters vanish; brackets of size n^(1/2) are `clt` brackets."""
+        relevant = [t for t in terms if not _has_any_size(t)] or [Figure(0.0)]
+        powers = {self.of(t) for t in relevant}
+        if len(powers) == 1:
+            return powers.pop()
+        for term in relevant:
+            if self.of(term) == HALF and isinstance(term, View) and self._random(term):
+                raise Again
+        highest = max(powers)
+        for term in relevant:
+            if self.of(term) < highest and isinstance(term, View) and self._vanishes(term):
+                raise Again
+        sizes = " + ".join(power_text(p) for p in sorted(powers, reverse=True))
+        raise refusal(
+            "NX710",
+            f"in `{step.path or 'the module'}`, `{step.label}` adds terms of sizes {sizes} at initialisation",
+            "give them one size: scale the smaller one up or the larger one down by a power of the width",
+        )
+
+    def _vanishes(self, term: View) -> bool:
+        """Makes the parameters that keep a term small start at 0; False if it is small for another reason."""
+        step = term.step
+        if isinstance(step, Weight) and not step.vanishes and not term.is_matrix and not term.factors:
+            step.vanishes = True
+            return True
+        if isinstance(step, Pointwise) and step.rule in ("same", "product", "even", "chosen"):
+            small = [v for v in step.operands if self.of(v) < 0]
+            return any([self._vanishes(v) for v in small])
+        if isinstance(step, Lookup | Pieces | Windows):
+            return any([self._vanishes(v) for v in step.operands if self.of(v) < 0])
+        return False
+
+    def _random(self, view: View) -> bool:
+        """Makes the brackets behind a tensor of size n^(1/2) `clt` brackets; False if it is not made of such."""
+        step = view.step
+        if isinstance(step, Contraction) and width_sums(step) and not step.random:
+            step.random = True
+            return True
+        if isinstance(step, Pointwise):
+            rule = step.rule
+            if rule in ("same", "chosen", "even", "first"):
+                highest = max(map(self.of, step.operands))
+                return any([self._random(v) for v in step.operands if self.of(v) == highest])
+            return rule in ("product", "quotient") and any(map(self._random, step.operands))
+        if isinstance(step, Reduction | Lookup | Pieces | Windows):
+            return any([self._random(v) for v in step.operands])
+        return False
+
+    def _settled(self, term: View | Figure, step: Step) -> None:
+        """Refuses an argument of a function that is not of order one."""
+        power = self.of(term)
+        if power == HALF and isinstance(term, View) and self._random(term):
+            raise Again
+        if power:
+            raise refusal(
+                "NX710",
+                f"in `{step.path or 'the module'}`, the argument of `{step.label}` has size {power_text(power)} at "
+                f"initialisation: {'too large' if power > 0 else 'it vanishes'}",
+                _REMEDIES.get(step.label, "scale it by a power of the width so that its entries are of order one"),
+            )
+
+    def output(self, name: str, view: View) -> None:
+        """Refuses an output that is not of order one."""
+        power = self.of(view)
+        if power == HALF and self._random(view):
+            raise Again
+        if power:
+            step = view.step
+            advice = (
+                f"divide by it: multiply the output by n^({-power}), as muP does with tied readouts (for an untied one, let the "
+                "std of the readout fall as 1/n)"
+                if power > 0
+                else f"multiply the output by n^({-power})"
+            )
+            raise refusal(
+                "NX710",
+                f"output `{name}` (`{step.label}` in `{step.path or 'the module'}`) has size {power_text(power)} at "
+                f"initialisation: {'too large' if power > 0 else 'it vanishes'}",
+                advice,
+            )
+
+
+def _has_any_size(term: View | Figure) -> bool:
+    """0, and the logits of what is hidden."""
+    value = term.value if isinstance(term, Figure) else term.constant
+    return value is not None and (value == 0 or value <= HIDDEN)
+
+
+_REMEDIES = {
+    "scaled_dot_product_attention": "the logits must be of order one: muP scales them by 1/d, not 1/sqrt(d)",
+    "softmax": "the logits must be of order one: muP scales attention by 1/d and divides readouts by n",
+}
+
+
+def width_sums(step: Contraction) -> int:
+    """1 if a bracket sums over a width, without a matrix in between."""
+    if step.left.is_matrix or step.right.is_matrix:
+        return 0
+    one, other, result = step.labels
+    found = 0
+    for label in dict.fromkeys(one + other):
+        if label not in result:
+            groups = [v.groups[s.index(label)] for v, s in ((step.left, one), (step.right, other)) if label in s]
+            present = next((leaves(g) for g in groups if leaves(g)), [])
+            found += sum(p.dimension.is_width for p in present)
+    return found

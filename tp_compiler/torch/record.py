@@ -1,0 +1,156 @@
+"""A traced module: its program, what became of its parameters, and how it compares with the module itself."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from tp_compiler import api
+from tp_compiler.diagnostics import Source
+from tp_compiler.ir.model import Compiled
+from tp_compiler.torch.declarations import own_leaves
+from tp_compiler.torch.dimensions import Sizes, ratio
+from tp_compiler.torch.refusals import refusal
+from tp_compiler.torch.text import ModuleText
+from tp_compiler.torch.walk import doubled
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """What a parameter of the module is in the program: its entries are n^power times what is declared."""
+
+    name: str
+    kind: str  # ket, matrix or scalar
+    axes: tuple[str, ...]
+    widths: tuple[str, ...]  # ratios to n: of a ket, or of rows and columns
+    law: str
+    power: Fraction
+
+
+@dataclass(eq=False)
+class Traced:
+    """A module as a program.
+
+    `text` is the program, `parameters` what became of each tensor, `report` what was assumed. A Traced is accepted wherever
+    a program is: `tpc.limit(traced)`.
+    """
+
+    text: str
+    parameters: dict[str, Parameter]
+    report: list[str]
+    widths: Sizes
+    training: bool
+    _inputs: Sequence[Any] = field(repr=False)
+    _written: ModuleText = field(repr=False)
+    _outputs: list[str] = field(repr=False)
+
+    def __str__(self) -> str:
+        rows = [f"{name}: {p.kind} {p.name}, {p.law}" + _power(p) for name, p in self.parameters.items()]
+        notes = ["", "Assumed:", *(f"  {note}" for note in self.report)] if self.report else []
+        return "\n".join([f"Traced at n = {self.widths[0]} and {self.widths[1]}.", "", *rows, *notes])
+
+    def __repr__(self) -> str:
+        return f"<Traced module, {len(self.parameters)} parameters>"
+
+    @cached_property
+    def source(self) -> Source:
+        return Source("<traced>", self.text)
+
+    @cached_property
+    def program(self) -> Compiled:
+        return api.compile(self.source)
+
+    def weights(self, module: nn.Module, width: int | None = None) -> dict[str, np.ndarray]:
+        """The parameters of a module by their names in the program, in natural units: for `tpc.simulate(weights=...)`.
+
+        width   the n that the module was built with; by default it is inferred from a parameter
+        """
+        held = dict(module.named_parameters(remove_duplicate=False))
+        found = {}
+        for weight, made in self._written.declared.items():
+            if weight.name not in held:
+                raise refusal(
+                    "NX708", f"the module has no parameter `{weight.name}`", "give a module of the traced factory"
+                )
+            places = own_leaves(weight)
+            value = held[weight.name].detach().double().cpu().numpy()
+            n = width or self._width(value.shape, weight)
+            shape = [self._size(p, n) for p in places]
+            if np.prod(shape, dtype=int) != value.size:
+                raise refusal(
+                    "NX708", f"`{weight.name}` has shape {value.shape} at width {n}", "give the module's width"
+                )
+            order = [k for k, p in enumerate(places) if not p.dimension.is_width]
+            order += [k for k, p in enumerate(places) if p.dimension.is_width]
+            scale = 1.0 if n is None else float(n) ** -float(made.power)
+            found[self._written.names[weight]] = value.reshape(shape).transpose(order) * scale
+        return found
+
+    def _size(self, place: Any, width: int | None) -> int:
+        if not place.dimension.is_width:
+            return int(place.dimension.sizes[0])
+        return int(ratio(place.dimension, self.widths) * (width or 0))
+
+    def _width(self, shape: Sequence[int], weight: Any) -> int | None:
+        """n, from a dimension of a parameter that grows."""
+        for size, dimension in zip(shape, weight.slots, strict=True):
+            one, other = dimension.sizes
+            if one != other:
+                return int(size * self.widths[0] // one)
+        return None
+
+    def compare(self, module: nn.Module, width: int) -> float:
+        """The largest difference between the module's outputs and those of the program with the module's own weights.
+
+        The module is run in double precision, with the inputs of the trace.
+        """
+        copied = _double(module).train(self.training)
+        with torch.no_grad():
+            out = copied(*(doubled(x) for x in self._inputs))
+        wanted = [t for t in torch.utils._pytree.tree_leaves(out) if isinstance(t, torch.Tensor)]
+        run = api.simulate(self, width, weights=self.weights(copied, width))
+        return max(
+            float(np.abs(t.double().numpy() - run[name].reshape(tuple(t.shape))).max())
+            for name, t in zip(self._outputs, wanted, strict=True)
+        )
+
+
+def _double(module: nn.Module) -> nn.Module:
+    return copy.deepcopy(module).double()
+
+
+def _power(parameter: Parameter) -> str:
+    return f", times n^({parameter.power})" if parameter.power else ""
+
+
+def traced(
+    written: ModuleText,
+    outputs: Sequence[str],
+    inputs: Sequence[Any],
+    widths: Sizes,
+    training: bool,
+    aliases: dict[str, Any],
+) -> Traced:
+    """The record of a written program; `aliases` are all names of each parameter."""
+    parameters = {}
+    for name, weight in aliases.items():
+        if weight not in written.declared:
+            continue
+        made = written.declared[weight]
+        parameters[name] = Parameter(
+            written.names[weight],
+            made.kind,
+            tuple(written.families[weight]),
+            tuple(str(ratio(p.dimension, widths)) for p in made.widths),
+            made.law or "given values",
+            made.power,
+        )
+    return Traced(written.text, parameters, written.notes, widths, training, inputs, written, list(outputs))

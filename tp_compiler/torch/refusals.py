@@ -1,0 +1,32 @@
+"""What a module has that the language does not: errors that name the module, the operation and a remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from tp_compiler.diagnostics import Diagnostic, ProgramError
+
+
+@dataclass
+class Untraceable(Exception):
+    """Something that cannot be traced; the walk adds where it was met."""
+
+    code: str
+    message: str
+    remedy: str
+
+
+@contextmanager
+def at(path: str, operation: str) -> Iterator[None]:
+    """TextNames the module and the operation in what is refused inside."""
+    try:
+        yield
+    except Untraceable as problem:
+        place = f"`{path}`" if path else "the module"
+        raise refusal(problem.code, f"in {place}, `{operation}`: {problem.message}", problem.remedy) from None
+
+
+def refusal(code: str, message: str, remedy: str) -> ProgramError:
+    return ProgramError([Diagnostic(code, message, None, remedy)])

@@ -1,0 +1,647 @@
+"""The program of a walked module, as NEXORT text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+import numpy as np
+
+from tp_compiler.torch.calls import HIDDEN
+from tp_compiler.torch.declarations import Declaration, declare, number
+from tp_compiler.torch.dimensions import Dimension, Group, Leaf, Sizes, leaves, ratio
+from tp_compiler.torch.operations import ATOM, PRODUCT, wrap
+from tp_compiler.torch.powers import Again, Scales
+from tp_compiler.torch.refusals import Untraceable, at, refusal
+from tp_compiler.torch.steps import (
+    Across,
+    Contraction,
+    Figure,
+    Lookup,
+    Pieces,
+    Pointwise,
+    Reduction,
+    Step,
+    Table,
+    View,
+    Weight,
+    Windows,
+)
+from tp_compiler.torch.walk import Walked
+
+Text = tuple[str, int]
+Bound = Mapping[Leaf, str]
+
+#: TextNames of axes, in the order in which they are given away.
+_INDICES = tuple("isdtkhcruwabpqeflmovxyz")
+#: Words of the language that a name must not be.
+_WORDS = frozenset(
+    """
+    clt E I T n step inf abs acos asin atan cos cosh cumsum dpow elu erf erfc exp gelu gelu_tanh grad hadamard inv
+    jvp log logdet logsumexp max mean min mish ntk pow prod relu relu6 residual selu shift sigmoid sign silu sin
+    sinh softmax softplus solve sqrt square stop sum swiglu tan tanh unfold vjp where delta layernorm rmsnorm
+    batchnorm dropout attention rotary gated axis data ket matrix scalar width output train for def fn import
+    optimizer frozen msign matfun cholesky mse cross_entropy logistic init depth return minimize update with seed
+    from key
+    """.split()  # noqa: SIM905
+)
+
+
+@dataclass(eq=False)
+class ModuleText:
+    """The parts of a program, and what each parameter became."""
+
+    header: list[str]
+    declarations: list[str]
+    body: list[str]
+    outputs: dict[str, str]  # name with brackets -> expression
+    declared: dict[Weight, Declaration]
+    names: dict[Weight, str]
+    families: dict[Weight, list[str]]
+    notes: list[str]
+
+    @property
+    def text(self) -> str:
+        ends = [f"output {name}" + (f" = {value}" if value else "") for name, value in self.outputs.items()]
+        return "\n".join([*self.header, "", *self.declarations, "", *self.body, "", *ends, ""])
+
+
+def write(walked: Walked, widths: Sizes, base: int) -> ModuleText:
+    """Starts again as long as powers of n are being settled."""
+    while True:
+        try:
+            return TextWriter(walked, widths, base).run()
+        except Again:
+            continue
+
+
+@dataclass(eq=False)
+class TextNames:
+    """TextNames of axes, widths, steps and parameters: no two alike."""
+
+    widths: Sizes
+    taken: set[str] = field(default_factory=lambda: set(_WORDS) | set(_INDICES))
+    axes: dict[Dimension, list[str]] = field(default_factory=dict)
+    classes: dict[Fraction, str] = field(default_factory=dict)
+    _free: list[str] = field(default_factory=lambda: list(_INDICES))
+
+    def keep(self, names: set[str]) -> None:
+        """Leaves short names to those who have them already."""
+        self._free = [name for name in self._free if name not in names]
+        self.taken = set(_WORDS) | set(self._free)
+
+    def unique(self, wanted: str) -> str:
+        base = re.sub(r"\W+", "_", wanted).strip("_") or "x"
+        base = f"x{base}" if base[0].isdigit() else base
+        name, k = base, 1
+        while name in self.taken:
+            k += 1
+            name = f"{base}_{k}"
+        self.taken.add(name)
+        return name
+
+    def index(self, place: Leaf, used: set[str]) -> str:
+        """An index of the axis of a place that the statement has not used yet."""
+        known = self.axes.setdefault(place.dimension, [])
+        for name in known:
+            if name not in used:
+                used.add(name)
+                return name
+        name = self.unique(f"{known[0]}{len(known) + 1}") if known else self._letter()
+        known.append(name)
+        used.add(name)
+        return name
+
+    def _letter(self) -> str:
+        return self._free.pop(0) if self._free else self.unique("axis1")
+
+    def width(self, place: Leaf) -> str:
+        size = ratio(place.dimension, self.widths)
+        if size == 1:
+            return "n"
+        if size not in self.classes:
+            self.classes[size] = self.unique(f"m{size}".replace("/", "_"))
+        return self.classes[size]
+
+
+class TextWriter:
+    def __init__(self, walked: Walked, widths: Sizes, base: int):
+        self.walked, self.widths, self.base = walked, widths, base
+        self.names = TextNames(widths)
+        self.declared: dict[Weight, Declaration] = {}
+        self.named: dict[Step, str] = {}
+        self.families: dict[Weight, list[str]] = {}
+        self.declarations: list[str] = []
+        self.body: list[str] = []
+        self.powers = Scales(lambda weight: self.declared[weight].power)
+        self.live = _live(walked)
+        self.uses = _uses(walked, self.live)
+        self._parts: dict[tuple[Step, int], str] = {}
+        self._heights: dict[Step, int] = {}  # how many steps are written inside of one another; 0 for a statement
+        single = {s.name.removesuffix(".weight") for s in self.live if isinstance(s, Weight | Table)} | set(
+            walked.outputs
+        )
+        self.names.keep(single)
+
+    # ------------------------------------------------------------------------------------------------- the program
+
+    def run(self) -> ModuleText:
+        for step in self.live:
+            if isinstance(step, Weight):
+                self._declare(step)
+        for step in self.live:
+            self.powers.see(step)
+        for name, view in self.walked.outputs.items():
+            self.powers.output(name, view)
+        outputs = {name: self.names.unique(name) for name in self.walked.outputs}
+        path = None
+        for step in self.live:
+            if isinstance(step, Weight | Table) or self._is_inline(step):
+                continue
+            if step.path != path:
+                path = step.path
+                self.body.append(f"# {path or 'the module itself'}")
+            with at(step.path, step.label):
+                self._statement(step)
+        ends = dict(self._output(outputs[name], view) for name, view in self.walked.outputs.items())
+        notes = [note for made in self.declared.values() for note in made.notes]
+        return ModuleText(
+            self._header(), self.declarations, self.body, ends, self.declared,
+            {w: self.named[w] for w in self.declared}, self.families, notes,
+        )  # fmt: skip
+
+    def _header(self) -> list[str]:
+        axes = [f"axis {', '.join(names)} : {d.sizes[0]}" for d, names in self.names.axes.items()]
+        classes = [f"width {name} = {size}" for size, name in self.names.classes.items()]
+        return ["import layers", "", *axes, *classes]
+
+    def _declare(self, weight: Weight) -> None:
+        uses = [v.factors for step in self.live for v in step.operands if v.step is weight]
+        uses += [v.factors for v in self.walked.outputs.values() if v.step is weight]
+        with at(weight.name.rpartition(".")[0], weight.name.rpartition(".")[2]):
+            made = declare(weight, self.walked.laws[weight.name], self.widths, self.base, uses)
+            self.declared[weight] = made
+            name = self.named[weight] = self.names.unique(weight.name.removesuffix(".weight"))
+            used: set[str] = set()
+            indices = self.families[weight] = [self.names.index(p, used) for p in made.families]
+            classes = [self.names.width(p) for p in made.widths]
+        family = f"[{','.join(indices)}]" if indices else ""
+        match made.kind:
+            case "matrix":
+                of = "" if classes == ["n", "n"] else f" : {classes[0]} x {classes[1]}"
+                line = f"matrix {name}{family}{of} ~ {made.law}"
+            case "ket":
+                of = "" if classes == ["n"] else f" : {classes[0]}"
+                relation = "~" if "(" in made.law else "="
+                line = f"ket |{name}{family}>{of} {relation} {made.law}"
+            case _:
+                line = self._scalar(weight, made, name, indices)
+        self.declarations.append(line + _raw(made, weight.name))
+
+    def _scalar(self, weight: Weight, made: Declaration, name: str, indices: list[str]) -> str:
+        family = f"[{','.join(indices)}]" if indices else ""
+        if made.law:
+            return f"scalar {name}{family} = {made.law}"
+        values = weight.values[0].double().numpy().reshape([p.dimension.sizes[0] for p in made.families])
+        if not indices:
+            return f"scalar {name} = {float(values)!r}"
+        data = self.names.unique(f"{name}_initial")
+        self.declarations.append(f"data {data}{family} = {_list(values)}")
+        return f"scalar {name}{family} = {data}{family}"
+
+    def _output(self, name: str, view: View) -> tuple[str, str]:
+        if any(p.dimension.is_width for group in view.groups for p in leaves(group)):
+            raise refusal(
+                "NX708",
+                f"output `{name}` has a dimension that grows with the width",
+                "return numbers: readouts, or means",
+            )
+        used: set[str] = set()
+        names = [[self.names.index(p, used) for p in leaves(g)] for g in view.groups]
+        bound = {p: n for g, ns in zip(view.groups, names, strict=True) for p, n in zip(leaves(g), ns, strict=True)}
+        indices = [n for ns in names for n in ns]
+        value, _ = self._operand(view, bound, used)
+        return name + (f"[{','.join(indices)}]" if indices else ""), value
+
+    # --------------------------------------------------------------------------------------------------- statements
+
+    def _is_inline(self, step: Step) -> bool:
+        """Is the step written where it is used?"""
+        if isinstance(step, Lookup):
+            return True
+        if step not in self._heights:
+            inner = [
+                self._heights[v.step] for v in step.operands if self._is_inline(v.step) and v.step in self._heights
+            ]
+            self._heights[step] = (1 + max(inner, default=0)) if self._may_be_inline(step) else 0
+            if self._heights[step] > 2:
+                self._heights[step] = 0
+        return self._heights[step] > 0
+
+    def _may_be_inline(self, step: Step) -> bool:
+        users = self.uses.get(step, [])
+        if len(users) != 1 or not isinstance(step, Pointwise | Contraction):
+            return False
+        (user,) = users
+        if user is None or user.path != step.path:
+            return False
+        if isinstance(user, Contraction):
+            return user.left.is_matrix or user.right.is_matrix
+        return isinstance(user, Pointwise) or (isinstance(user, Across) and user.function == "softmax")
+
+    def _own(self, step: Step) -> list[Leaf]:
+        return [leaf for k, slot in enumerate(step.slots) for leaf in Leaf(k, slot).leaves()]
+
+    def _is_ket(self, step: Step) -> bool:
+        found = sum(p.dimension.is_width for p in self._own(step))
+        if found > 1:
+            raise Untraceable(
+                "NX704", "a tensor with two dimensions that grow with the width", "sum one of them, or keep it finite"
+            )
+        return found == 1
+
+    def _statement(self, step: Step) -> None:
+        ket = self._is_ket(step)
+        stem = f"{step.path}_{step.label}" if step.path else f"{step.label}_out"
+        name = self.named[step] = self.names.unique(stem)
+        used: set[str] = set()
+        names = {p: self.names.index(p, used) for p in self._own(step) if not p.dimension.is_width}
+        if isinstance(step, Pieces):
+            self._pieces(step, name, names, used, ket)
+            return
+        value, _ = self._formula(step, names, used)
+        self.body.append(f"{self._reference(name, list(names.values()), ket)} = {value}")
+
+    def _reference(self, name: str, indices: Sequence[str], ket: bool) -> str:
+        full = name + (f"[{','.join(indices)}]" if indices else "")
+        return f"|{full}>" if ket else full
+
+    def _pieces(self, step: Pieces, name: str, names: dict[Leaf, str], used: set[str], ket: bool) -> None:
+        along = leaves(step.groups[step.dim])
+        if len(along) > 1:
+            raise Untraceable(
+                "NX704", "a dimension is put together and then split otherwise", "split it as it was put together"
+            )
+        done = 0
+        for piece in step.pieces:
+            length = piece.shape[step.dim][0]
+            loop = names[along[0]] if along else ""
+            at_own = loop if not done else f"{loop} - {done}"
+            bound: dict[Leaf, str] = {}
+            for k, (ours, theirs) in enumerate(zip(step.groups, piece.groups, strict=True)):
+                texts = [at_own] if k == step.dim else [names.get(p, "") for p in leaves(ours)]
+                if leaves(theirs):
+                    if len(leaves(theirs)) != len(texts):
+                        raise Untraceable(
+                            "NX704", "a split dimension is put together with others", "put them together whole"
+                        )
+                    bound.update(zip(leaves(theirs), texts, strict=True))
+            value, _ = self._operand(piece, bound, set(used))
+            line = f"{self._reference(name, list(names.values()), ket)} = {value}"
+            self.body.append(f"for {loop} in {done + 1}..{done + length} {{ {line} }}" if along else line)
+            done += length
+
+    # --------------------------------------------------------------------------------------------------- expressions
+
+    def _operand(self, view: View, bound: Bound, used: set[str], factors: bool = True) -> Text:
+        """A tensor in an expression: `bound` names its dimensions."""
+        at_place = dict(bound)
+        for place, position in view.fixed:
+            at_place.update(_positions(place, position))
+        text = self._value(view.step, at_place, used)
+        coefficient = _product(view.factors) if factors else 1.0
+        if coefficient == 1.0:
+            return text
+        if isinstance(view.step, Table) and not view.step.slots:
+            return _number(coefficient * float(view.step.values))
+        return f"{wrap(*_number(coefficient), ATOM)} * {wrap(*text, ATOM)}", PRODUCT
+
+    def _value(self, step: Step, bound: Bound, used: set[str]) -> Text:
+        if isinstance(step, Table):
+            return self._given(step, bound)
+        own = self._own(step)
+        if isinstance(step, Weight) or not self._is_inline(step):
+            indices = [bound[p] for p in own if not p.dimension.is_width]
+            ket = sum(p.dimension.is_width for p in own) == 1
+            return self._reference(self.named[step], indices, ket), ATOM
+        return self._formula(step, {p: bound[p] for p in own if not p.dimension.is_width}, used)
+
+    def _given(self, step: Table, bound: Bound) -> Text:
+        own = self._own(step)
+        if step.values is None:
+            return bound[own[0]], ATOM
+        if not step.slots:
+            return _number(float(step.values))
+        if step not in self.named:
+            self.named[step] = self.names.unique(step.name)
+            used: set[str] = set()
+            indices = [self.names.index(p, used) for p in own]
+            values = np.maximum(np.asarray(step.values, float), HIDDEN).reshape([p.dimension.sizes[0] for p in own])
+            self.declarations.append(f"data {self.named[step]}[{','.join(indices)}] = {_list(values)}")
+        return self._reference(self.named[step], [bound[p] for p in own], False), ATOM
+
+    def _formula(self, step: Step, names: Bound, used: set[str]) -> Text:
+        match step:
+            case Pointwise():
+                return self._pointwise(step, names, used)
+            case Contraction():
+                return self._contraction(step, names, used)
+            case Reduction():
+                return self._reduction(step, names, used)
+            case Across():
+                return self._across(step, names, used)
+            case Lookup():
+                return self._lookup(step, names, used)
+            case Windows():
+                return self._windows(step, names, used)
+        raise AssertionError(step)
+
+    def _match(self, ours: Group, theirs: Group, names: Bound) -> dict[Leaf, str]:
+        """TextNames of an operand's dimension from the step's own."""
+        if not leaves(theirs):
+            return {}
+        return {b: names.get(a, "") for a, b in zip(leaves(ours), leaves(theirs), strict=True)}
+
+    def _pointwise(self, step: Pointwise, names: Bound, used: set[str]) -> Text:
+        terms: list[Text] = []
+        for term in step.arguments:
+            if isinstance(term, Figure):
+                terms.append(_number(max(term.value, HIDDEN)))
+                continue
+            bound: dict[Leaf, str] = {}
+            offset = len(step.groups) - len(term.groups)
+            for k, group in enumerate(term.groups):
+                bound |= self._match(step.groups[offset + k], group, names)
+            terms.append(self._operand(term, bound, used))
+        return step.write(*terms)
+
+    def _contraction(self, step: Contraction, names: Bound, used: set[str]) -> Text:
+        one, other, result = step.labels
+        sides = ((step.left, one), (step.right, other))
+        bounds: list[dict[Leaf, str]] = [{}, {}]
+        sums: list[str] = []
+        factor = Fraction(1)
+        bracket: list[bool] | None = None
+        for label in dict.fromkeys(one + other):
+            groups = [leaves(v.groups[s.index(label)]) if label in s else [] for v, s in sides]
+            if label in result:
+                for bound, group in zip(bounds, groups, strict=True):
+                    bound |= self._match(step.groups[result.index(label)], group, names)
+                continue
+            for k, place in enumerate(next((g for g in groups if g), [])):
+                carried = [bool(g) and g[k].slot is not None for g in groups]
+                if place.dimension.is_width:
+                    bracket = carried
+                    factor *= ratio(place.dimension, self.widths)
+                elif not any(carried):
+                    factor *= place.dimension.sizes[0]
+                else:
+                    index = self.names.index(place, used)
+                    sums.append(index)
+                    for bound, group in zip(bounds, groups, strict=True):
+                        if group:
+                            bound[group[k]] = index
+        coefficient = _product((step.scale, *step.left.factors, *step.right.factors))
+        terms = [self._operand(v, b, used, factors=False) for (v, _), b in zip(sides, bounds, strict=True)]
+        if step.left.is_matrix or step.right.is_matrix:
+            text = self._applied(step, terms, bracket)
+            factor = Fraction(1)
+        else:
+            text = _multiplied(terms, bracket, [self._shows_ket(v) for v, _ in sides], step.random)
+            if step.random:
+                coefficient *= float(factor) ** 0.5
+                factor = Fraction(1)
+        if sums:
+            text = f"sum[{','.join(sums)}]({text[0]})", ATOM
+        coefficient *= float(factor) if bracket is not None or factor != 1 else 1.0
+        if coefficient == 1.0:
+            return text
+        return f"{wrap(*_number(coefficient), ATOM)} * {wrap(*text, ATOM)}", PRODUCT
+
+    def _shows_ket(self, view: View) -> bool:
+        return sum(p.dimension.is_width for p in self._own(view.step)) == 1
+
+    def _applied(self, step: Contraction, terms: list[Text], bracket: list[bool] | None) -> Text:
+        """W |x>, or W^T |x> if the sum runs over the rows."""
+        (matrix, labels), term, x = (
+            ((step.left, step.labels[0]), terms[0], terms[1])
+            if step.left.is_matrix
+            else ((step.right, step.labels[1]), terms[1], terms[0])
+        )
+        rows, columns = [p for p in self._own(matrix.step) if p.dimension.is_width]
+        summed = [
+            (p.slot, p.way) for k, c in enumerate(labels) if c not in step.labels[2] for p in leaves(matrix.groups[k])
+        ]
+        if bracket is None or not all(bracket):
+            raise Untraceable("NX706", "a weight matrix that is not applied to a vector", "apply it as W @ x")
+        over_rows, over_columns = ((p.slot, p.way) in summed for p in (rows, columns))
+        if over_rows == over_columns:
+            raise Untraceable("NX706", "a weight matrix summed over both its sides", "apply it as W @ x")
+        name = term[0] + ("^T" if over_rows else "")
+        return f"{name} {wrap(*x, ATOM)}", PRODUCT
+
+    def _reduction(self, step: Reduction, names: Bound, used: set[str]) -> Text:
+        bound: dict[Leaf, str] = {}
+        sums: list[str] = []
+        factor, neurons = Fraction(1), False
+        for k, group in enumerate(step.operand.groups):
+            if k not in step.over:
+                bound |= self._match(step.groups[k], group, names)
+                continue
+            for place in leaves(group):
+                width = place.dimension.is_width
+                if width and step.function not in ("mean", "sum"):
+                    raise Untraceable(
+                        "NX703", f"{step.function} over a dimension that grows with the width", "use mean"
+                    )
+                if step.function == "sum" and (width or place.slot is None):
+                    factor *= ratio(place.dimension, self.widths) if width else place.dimension.sizes[0]
+                if place.slot is None:
+                    continue
+                neurons = neurons or width
+                if not width:
+                    bound[place] = self.names.index(place, used)
+                    sums.append(bound[place])
+        text = self._operand(step.operand, bound, used)
+        if neurons:
+            text = f"<{_label(text)}>", ATOM
+        if sums:
+            text = f"{step.function}[{','.join(sums)}]({text[0]})", ATOM
+        return text if factor == 1 else (f"{number(float(factor))} * {wrap(*text, ATOM)}", PRODUCT)
+
+    def _across(self, step: Across, names: Bound, used: set[str]) -> Text:
+        places = [p for k in step.over for p in leaves(step.groups[k])]
+        bound: dict[Leaf, str] = {}
+        for ours, theirs in zip(step.groups, step.operand.groups, strict=True):
+            bound |= self._match(ours, theirs, names)
+        if step.function in ("layernorm", "rmsnorm"):
+            return self._normalised(step, names, bound, places, used)
+        if any(p.dimension.is_width for p in places):
+            raise Untraceable(
+                "NX703", f"{step.function} over a dimension that grows with the width", "use it over finite dimensions"
+            )
+        text, _ = self._operand(step.operand, bound, used)
+        if not places:
+            return ("1", ATOM) if step.function == "softmax" else (text, PRODUCT)
+        if any(p.slot is None for p in places):
+            raise Untraceable("NX703", f"{step.function} of repeated entries", "apply it before repeating")
+        return f"{step.function}[{','.join(names[p] for p in places)}]({text})", ATOM
+
+    def _normalised(
+        self, step: Across, names: Bound, bound: dict[Leaf, str], places: list[Leaf], used: set[str]
+    ) -> Text:
+        """Over the neurons by the library's layer; else over axes, and over the neurons if they are among the dimensions."""
+        x, _ = self._operand(step.operand, bound, used)
+        eps = f"{step.eps!r}"
+        if [p.dimension.is_width for p in places] == [True]:
+            return f"{step.function}({x}, {eps})", ATOM
+        ket, own = self._is_ket(step), self._own(step)
+        inner = {p: self.names.index(p, used) for p in places if not p.dimension.is_width}
+        moved = {p: inner.get(q, text) for (p, text), q in zip(bound.items(), _partners(step, bound), strict=True)}
+        over, neurons = list(inner.values()), any(p.dimension.is_width for p in places)
+        name = x
+        if step.function == "layernorm":
+            other, _ = self._operand(step.operand, moved, used)
+            mean = f"<{_label((other, ATOM))}>" if neurons else other
+            mean = f"mean[{','.join(over)}]({mean})" if over else mean
+            fresh = self.names.unique(f"{self.named[step]}_centred")
+            line = self._reference(fresh, [names[p] for p in own if p in names], ket)
+            self.body.append(f"{line} = {x} - {mean}")
+            name = line
+            other = self._reference(fresh, [inner.get(p, names.get(p, "")) for p in own if p in names], ket)
+        else:
+            other, _ = self._operand(step.operand, moved, used)
+        square = f"<{_label((other, ATOM))}|{_label((other, ATOM))}>" if neurons else f"square({other})"
+        square = f"mean[{','.join(over)}]({square})" if over else square
+        return f"{name} / sqrt({square} + {eps})", PRODUCT
+
+    def _lookup(self, step: Lookup, names: Bound, used: set[str]) -> Text:
+        bound: dict[Leaf, str] = {}
+        count = len(step.positions.groups)
+        for k, group in enumerate(step.operand.groups):
+            if k != step.dim:
+                bound |= self._match(step.groups[k if k < step.dim else k - 1 + count], group, names)
+        at_place: dict[Leaf, str] = {}
+        for k, group in enumerate(step.positions.groups):
+            at_place |= self._match(step.groups[step.dim + k], group, names)
+        along = leaves(step.operand.groups[step.dim])
+        rest = np.asarray(step.positions.values, int)
+        for k in reversed(range(len(along))):
+            size = along[k].dimension.sizes[0]
+            bound[along[k]] = self._positions_text(step, k, rest % size, at_place)
+            rest = rest // size
+        return self._operand(step.operand, bound, used)
+
+    def _positions_text(self, step: Lookup, part: int, values: np.ndarray, bound: Bound) -> str:
+        if not step.positions.slots:
+            return str(int(values) + 1)
+        source, key = step.positions, (step.positions, part)
+        own = self._own(source)
+        if key not in self._parts:
+            name = self._parts[key] = self.names.unique(source.name)
+            used: set[str] = set()
+            indices = [self.names.index(p, used) for p in own]
+            shaped = values.reshape([p.dimension.sizes[0] for p in own]) + 1
+            self.declarations.append(f"data {name}[{','.join(indices)}] = {_list(shaped)}")
+        return self._reference(self._parts[key], [bound[p] for p in own], False)
+
+    def _windows(self, step: Windows, names: Bound, used: set[str]) -> Text:
+        bound: dict[Leaf, str] = {}
+        for k, group in enumerate(step.operand.groups):
+            if k != step.dim:
+                bound |= self._match(step.groups[k if k < step.dim else k + 1], group, names)
+        (source,) = leaves(step.operand.groups[step.dim])
+        inner = bound[source] = self.names.index(source, used)
+        (target,), (window,) = (leaves(step.groups[step.dim + k]) for k in (0, 1))
+        text, _ = self._operand(step.operand, bound, used)
+        options = f", stride = {step.stride}, padding = {step.padding}"
+        return f"unfold[{names[target]},{inner},{names[window]}]({text}{options})", ATOM
+
+
+def _partners(step: Across, bound: Mapping[Leaf, str]) -> Iterable[Leaf]:
+    """The step's own dimension for each of the operand's."""
+    pairs = {
+        b: a
+        for ours, theirs in zip(step.groups, step.operand.groups, strict=True)
+        if leaves(theirs)
+        for a, b in zip(leaves(ours), leaves(theirs), strict=True)
+    }
+    return [pairs[p] for p in bound]
+
+
+def _multiplied(terms: list[Text], bracket: list[bool] | None, kets: list[bool], random: bool) -> Text:
+    """A product, or a bracket over neurons."""
+    if bracket is None:
+        first, second = (terms[1], terms[0]) if kets[0] and not kets[1] else (terms[0], terms[1])
+        return f"{wrap(*first, PRODUCT)} * {wrap(*second, PRODUCT)}", PRODUCT
+    if all(bracket):
+        text = f"<{_label(terms[0])}|{_label(terms[1])}>"
+        return (f"clt {text}", PRODUCT) if random else (text, ATOM)
+    if not any(bracket):
+        return f"{wrap(*terms[0], PRODUCT)} * {wrap(*terms[1], PRODUCT)}", PRODUCT
+    k = bracket.index(True)
+    return f"{wrap(*terms[1 - k], PRODUCT)} * <{_label(terms[k])}>", PRODUCT
+
+
+def _label(text: Text) -> str:
+    """A ket inside a bracket."""
+    bare = re.fullmatch(r"\|([^|<>]*)>", text[0])
+    return bare[1] if bare else f"({text[0]})"
+
+
+def _number(value: float) -> Text:
+    text = number(value)
+    return text, ATOM if value >= 0 and "/" not in text else (PRODUCT if value >= 0 else 0)
+
+
+def _product(factors: Iterable[Figure]) -> float:
+    found = 1.0
+    for factor in factors:
+        found *= factor.value
+    return found
+
+
+def _positions(place: Leaf, position: int) -> dict[Leaf, str]:
+    """Where a fixed position of a dimension is in the parts that the dimension was refined into."""
+    found = {}
+    for leaf in reversed(place.leaves()):
+        position, k = divmod(position, leaf.dimension.sizes[0])
+        found[leaf] = str(k + 1)
+    return found
+
+
+def _list(values: np.ndarray) -> str:
+    integers = np.asarray(values).dtype.kind in "iub" or (values == np.round(values)).all()
+    return repr(np.asarray(values).astype(int).tolist() if integers else np.asarray(values).tolist())
+
+
+def _raw(made: Declaration, name: str) -> str:
+    return f"  # {name}" + (f", times n^({made.power})" if made.power else "")
+
+
+def _live(walked: Walked) -> list[Step]:
+    """Steps that the outputs depend on, operands first."""
+    found: dict[Step, None] = {}
+    todo: list[tuple[Step, bool]] = [(v.step, False) for v in reversed(walked.outputs.values())]
+    while todo:
+        step, done = todo.pop()
+        if done:
+            found.setdefault(step)
+        elif step not in found:
+            todo.append((step, True))
+            extra = [step.positions] if isinstance(step, Lookup) else []
+            todo += [(s, False) for s in [*(v.step for v in step.operands), *extra] if s not in found]
+    order = {id(step): k for k, step in enumerate(walked.steps)}
+    return sorted(found, key=lambda s: order.get(id(s), -1))
+
+
+def _uses(walked: Walked, live: Iterable[Step]) -> dict[Step, list[Step | None]]:
+    found: dict[Step, list[Step | None]] = {}
+    for step in live:
+        for view in step.operands:
+            found.setdefault(view.step, []).append(step)
+    for view in walked.outputs.values():
+        found.setdefault(view.step, []).append(None)
+    return found

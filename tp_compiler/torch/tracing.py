@@ -1,0 +1,40 @@
+"""From a factory of modules to a program: `trace`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tp_compiler.torch.record import Traced, traced
+from tp_compiler.torch.refusals import refusal
+from tp_compiler.torch.text import write
+from tp_compiler.torch.walk import Factory, Walk, build, export, output_names
+
+
+def trace(
+    factory: Factory,
+    inputs: Sequence[Any],
+    widths: tuple[int, int] = (64, 128),
+    *,
+    base_width: int | None = None,
+    training: bool = False,
+) -> Traced:
+    """The program of a PyTorch module, from two instances of it at different widths.
+
+    factory      builds the module from a width: `lambda n: MLP(n)`
+    inputs       example tensors of fixed shape, on which the module is run; they become data of the program
+    widths       two widths; dimensions and numbers that differ between them follow powers of n
+    base_width   where the variance of matrices is read if it does not fall as 1/n (default: the first width)
+    training     trace batch statistics as in training; dropout with p > 0 is refused
+
+    Raises ProgramError NX701 to NX710, with the module and the operation, for what has no limit or is not supported.
+    """
+    if len(widths) != 2 or widths[0] == widths[1] or min(widths) < 2:
+        raise refusal("NX708", f"widths are {tuple(widths)}", "give two different widths of at least 2")
+    one, other = sorted(widths)
+    built = (build(factory, one, training), build(factory, other, training))
+    programs = [export(b, inputs, n) for b, n in zip(built, (one, other), strict=True)]
+    walked = Walk(built, programs, (one, other)).run(inputs, output_names(programs[0]))
+    written = write(walked, (one, other), base_width or one)
+    names = [name.partition("[")[0] for name in written.outputs]
+    return traced(written, names, inputs, (one, other), training, walked.weights)

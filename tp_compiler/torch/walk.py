@@ -1,0 +1,276 @@
+"""The graphs of a module at two widths, walked side by side; what differs between them is a power of n."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from tp_compiler.torch.calls import Call, Folded, given
+from tp_compiler.torch.dimensions import Dimension, Leaf, Sizes
+from tp_compiler.torch.laws import Fill, Fills
+from tp_compiler.torch.operations import OPERATIONS
+from tp_compiler.torch.refusals import at, refusal
+from tp_compiler.torch.steps import Step, View, Weight, seen
+
+Factory = Callable[[int], nn.Module]
+
+
+@dataclass(eq=False)
+class Built:
+    """A module at one width, in double precision, with the laws of its parameters."""
+
+    module: nn.Module
+    laws: dict[str, Fill]
+
+
+@dataclass(eq=False)
+class Walked:
+    """What a module computes."""
+
+    outputs: dict[str, View]
+    weights: dict[str, Weight]  # by the name of the parameter; shared ones have several names
+    laws: dict[str, tuple[Fill, Fill]]
+    steps: list[Step]  # in the order of the module
+
+
+def build(factory: Factory, width: int, training: bool) -> Built:
+    with torch.random.fork_rng(devices=[]), Fills() as fills:
+        torch.manual_seed(0)
+        module = factory(width)
+    if not isinstance(module, nn.Module):
+        raise refusal(
+            "NX708",
+            f"the factory returned {type(module).__name__}, not a module",
+            "return an `nn.Module` from an integer",
+        )
+    laws = {name: fills.law(p) for name, p in module.named_parameters(remove_duplicate=False)}
+    return Built(module.double().train(training), laws)
+
+
+def export(built: Built, inputs: Sequence[Any], width: int) -> torch.export.ExportedProgram:
+    args = tuple(doubled(x) for x in inputs)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return torch.export.export(built.module, args).run_decompositions({})
+    except Exception as problem:  # whatever goes wrong inside of the user's module or the exporter
+        first = next(iter(str(problem).strip().splitlines()), type(problem).__name__)
+        raise refusal(
+            "NX702",
+            f"torch.export cannot export the module at width {width}: {first}",
+            "avoid control flow that depends on values; `torch.export.export(module, inputs)` shows where",
+        ) from None
+
+
+def doubled(x: Any) -> Any:
+    return x.double() if isinstance(x, torch.Tensor) and x.is_floating_point() else x
+
+
+class Walk:
+    """Turns both graphs into steps, node by node."""
+
+    def __init__(self, built: tuple[Built, Built], programs: Sequence[torch.export.ExportedProgram], widths: Sizes):
+        self.built = built
+        self.programs = programs
+        self.widths = widths
+        self.results: dict[Any, Any] = {}
+        self.weights: dict[str, Weight] = {}
+        self.steps: list[Step] = []
+        self._shared: dict[int, Weight] = {}
+
+    def run(self, inputs: Sequence[Any], names: Sequence[str] | None) -> Walked:
+        nodes = [list(p.graph.nodes) for p in self.programs]
+        if [str(n.target) for n in nodes[0]] != [str(n.target) for n in nodes[1]]:
+            raise refusal(
+                "NX701",
+                f"the module does other operations at n = {self.widths[1]} than at n = {self.widths[0]}",
+                "the number of layers and operations must not depend on the width",
+            )
+        specs = {s.arg.name: s for s in self.programs[0].graph_signature.input_specs}
+        fed = iter([x for x in _flat(inputs)])
+        for one, other in zip(*nodes, strict=True):
+            if one.op == "placeholder":
+                self.results[one] = self._placeholder(one, specs[one.name], fed)
+            elif one.op == "call_function":
+                self._call(one, other)
+            elif one.op == "get_attr":
+                raise refusal(
+                    "NX702", f"`{one.name}` is a graph of its own: control flow", "write it without `torch.cond`"
+                )
+        return Walked(self._outputs(nodes[0][-1], names), self.weights, self._laws(), self.steps)
+
+    def _placeholder(self, node: Any, spec: Any, fed: Iterator[Any]) -> Any:
+        if spec.kind.name == "PARAMETER":
+            return seen(self._weight(spec.target))
+        if spec.kind.name == "USER_INPUT":
+            x = doubled(next(fed))
+            return Folded((x, x), node.name)
+        if spec.kind.name in ("BUFFER", "CONSTANT_TENSOR"):
+            held = [{**p.state_dict, **p.constants} for p in self.programs]
+            return Folded((held[0][spec.target], held[1][spec.target]), spec.target.replace(".", "_"))
+        raise refusal("NX702", f"an input of kind {spec.kind.name}", "pass tensors only")
+
+    def _weight(self, name: str) -> Weight:
+        """A parameter of the module; one that it uses under several names is one."""
+        one, other = (b.module.get_parameter(name) for b in self.built)
+        if id(one) not in self._shared:
+            slots = [Dimension(s) for s in zip(one.shape, other.shape, strict=True)]
+            groups = [[] if d.sizes == (1, 1) else [Leaf(k, d)] for k, d in enumerate(slots)]
+            first = next(n for n, p in self.built[0].module.named_parameters() if p is one)
+            self._shared[id(one)] = Weight(slots, groups, first, (one.detach(), other.detach()))
+        self.weights[name] = self._shared[id(one)]
+        return self._shared[id(one)]
+
+    def _laws(self) -> dict[str, tuple[Fill, Fill]]:
+        return {w.name: (self.built[0].laws[w.name], self.built[1].laws[w.name]) for w in self._shared.values()}
+
+    def _call(self, one: Any, other: Any) -> None:
+        path, name = _path(one), _name(one.target)
+        if name == "getitem":
+            self.results[one] = self._item(one)
+            return
+        with at(path, name), self._placed(path, name):
+            arguments = self._arguments(one, other)
+            if all(map(_is_folded, arguments.values())):
+                self.results[one] = self._folded(one, other, path)
+            elif name in OPERATIONS:
+                call = Call(name, arguments, _shapes(one, other), self.widths)
+                self.results[one] = OPERATIONS[name](call)
+            else:
+                raise refusal(
+                    "NX703",
+                    f"in `{path or 'the module'}`, `{one.target}` has no counterpart in the language",
+                    "replace it by other operations; docs/torch.md lists what is known",
+                )
+
+    @contextmanager
+    def _placed(self, path: str, label: str) -> Iterator[None]:
+        """Steps that are made inside know the module and the operation."""
+        yield
+        made: list[Step] = []
+        found = [r for r in list(self.results.values())[-1:] for r in (r if isinstance(r, list) else [r])]
+        todo = [v.step for v in found if isinstance(v, View)]
+        known = set(map(id, self.steps))
+        while todo:
+            step = todo.pop()
+            if id(step) not in known:
+                known.add(id(step))
+                made.append(step)
+                todo += [v.step for v in step.operands]
+        for step in _ordered(made):
+            step.path, step.label = path, label
+            self.steps.append(step)
+
+    def _item(self, node: Any) -> Any:
+        found, k = self.results[node.args[0]], node.args[1]
+        if isinstance(found, Folded):
+            return Folded((found.values[0][k], found.values[1][k]), found.name)
+        if k >= len(found):
+            raise refusal("NX703", f"`{node.args[0].name}` has a result {k} that is not known", "use its first result")
+        return found[k]
+
+    def _arguments(self, one: Any, other: Any) -> dict[str, Any]:
+        """The arguments by name: views, folded values, lists of them, or pairs of plain values."""
+        schema = one.target._schema.arguments
+        found: dict[str, Any] = {}
+        for k, declared in enumerate(schema):
+            sides = [n.args[k] if k < len(n.args) else n.kwargs.get(declared.name, _MISSING) for n in (one, other)]
+            if sides[0] is not _MISSING:
+                found[declared.name] = self._argument(*sides)
+        return found
+
+    def _argument(self, one: Any, other: Any) -> Any:
+        if isinstance(one, torch.fx.Node):
+            return self.results[one]
+        if isinstance(one, (list, tuple)) and any(isinstance(item, torch.fx.Node) for item in one):
+            pairs = [self._argument(a, b) for a, b in zip(one, other, strict=True)]
+            return pairs
+        return (one, other)
+
+    def _folded(self, one: Any, other: Any, path: str) -> Any:
+        if torch.Tag.nondeterministic_seeded in one.target.tags:
+            raise refusal(
+                "NX707", f"in `{path or 'the module'}`, `{one.target}` draws random numbers", "pass them as an input"
+            )
+        values = []
+        for side, node in enumerate((one, other)):
+            args, kwargs = torch.fx.map_arg((node.args, node.kwargs), self._value(side, one, other))
+            values.append(node.target(*args, **kwargs))
+        return Folded((values[0], values[1]), one.name)
+
+    def _value(self, side: int, one: Any, other: Any) -> Callable[[Any], Any]:
+        partner = dict(zip(other.all_input_nodes, one.all_input_nodes, strict=True)) if side else {}
+        return lambda node: self.results[partner.get(node, node)].values[side]
+
+    def _outputs(self, node: Any, names: Sequence[str] | None) -> dict[str, View]:
+        specs = self.programs[0].graph_signature.output_specs
+        wanted = [a for a, s in zip(node.args[0], specs, strict=True) if s.kind.name == "USER_OUTPUT"]
+        keys = names or (["out"] if len(wanted) == 1 else [f"out{k}" for k in range(len(wanted))])
+        found = {}
+        for key, item in zip(keys, wanted, strict=True):
+            result = self.results[item] if isinstance(item, torch.fx.Node) else None
+            if isinstance(result, View):
+                found[key] = result
+            elif isinstance(result, Folded):
+                found[key] = given(result, self.widths)
+        return found
+
+
+_MISSING = object()
+
+
+def _ordered(made: list[Step]) -> list[Step]:
+    """Operands before what uses them."""
+    inside, placed = set(map(id, made)), []
+
+    def place(step: Step) -> None:
+        if id(step) in inside:
+            inside.discard(id(step))
+            for view in step.operands:
+                place(view.step)
+            placed.append(step)
+
+    for step in made:
+        place(step)
+    return placed
+
+
+def _is_folded(argument: Any) -> bool:
+    if isinstance(argument, list):
+        return all(map(_is_folded, argument))
+    return not isinstance(argument, View)
+
+
+def _flat(inputs: Any) -> list[Any]:
+    return torch.utils._pytree.tree_leaves(tuple(inputs))
+
+
+def _path(node: Any) -> str:
+    stack = list((node.meta.get("nn_module_stack") or {}).values())
+    return re.sub(r"\._modules\.|\['?|'?\]", ".", stack[-1][0]).strip(".") if stack else ""
+
+
+def _name(target: Any) -> str:
+    return target.__name__.partition(".")[0].strip("_")
+
+
+def _shapes(one: Any, other: Any) -> list[Sizes]:
+    values = [n.meta.get("val") for n in (one, other)]
+    if not all(isinstance(v, torch.Tensor) for v in values):
+        return []
+    return [(int(a), int(b)) for a, b in zip(values[0].shape, values[1].shape, strict=True)]
+
+
+def output_names(program: torch.export.ExportedProgram) -> list[str] | None:
+    """The keys of a dictionary that the module returns."""
+    spec = program.module_call_graph[0].signature.out_spec
+    if issubclass(spec.type or object, dict) and spec.num_leaves == spec.num_children:
+        return [str(key) for key in spec.context] if isinstance(spec.context, list) else None
+    return None
