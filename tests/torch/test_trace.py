@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 from fractions import Fraction
@@ -25,6 +26,7 @@ WIDTHS, UNSEEN = (32, 64), 96
 def single_precision(double_precision: None) -> None:
     """Modules as people make them."""
     torch.set_default_dtype(torch.float32)
+    logging.getLogger("torch.__trace").propagate = False  # tens of thousands of records, which pytest would keep
 
 
 def traced(name: str, training: bool = False) -> tuple[tpt.Traced, nn.Module]:

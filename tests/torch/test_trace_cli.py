@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,7 @@ def net(n):
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "traced_net.py").write_text(MODULE, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
+    logging.getLogger("torch.__trace").propagate = False
     monkeypatch.setattr("sys.path", list(__import__("sys").path))
 
 

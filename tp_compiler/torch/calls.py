@@ -12,7 +12,7 @@ import torch
 
 from tp_compiler.torch.dimensions import Dimension, Group, Leaf, Sizes, whole
 from tp_compiler.torch.refusals import Untraceable
-from tp_compiler.torch.steps import Figure, Table, View, figure
+from tp_compiler.torch.steps import Constants, Figure, View, figure
 
 #: Logits that are hidden: exp of it is 0, as of -inf.
 HIDDEN = -1e9
@@ -95,7 +95,7 @@ def given(folded: Folded, widths: Sizes) -> View:
     uniform = one.size and other.size and (one == one.flat[0]).all() and (other == other.flat[0]).all()
     if uniform and np.isfinite(one.flat[0]) and np.isfinite(other.flat[0]):
         factor = figure(float(one.flat[0]), float(other.flat[0]), widths)
-        return View(Table([], [], np.array(1.0), folded.name), [whole(s, None) for s in shape], factors=(factor,))
+        return View(Constants([], [], np.array(1.0), folded.name), [whole(s, None) for s in shape], factors=(factor,))
     if one.shape != other.shape:
         raise Untraceable(
             "NX705",
@@ -110,7 +110,7 @@ def given(folded: Folded, widths: Sizes) -> View:
         slots += [place.top for place in groups[-1]]
     if not np.isfinite(one).all() and (np.isnan(one).any() or (one == np.inf).any()):
         raise Untraceable("NX705", f"`{folded.name}` has entries that are not finite", "use finite numbers")
-    step = Table(slots, groups, one.reshape([d.sizes[0] for d in slots]), re.sub(r"\W", "_", folded.name))
+    step = Constants(slots, groups, one.reshape([d.sizes[0] for d in slots]), re.sub(r"\W", "_", folded.name))
     return View(step, groups, factors=() if factor == Figure(1.0) else (factor,))
 
 

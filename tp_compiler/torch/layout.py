@@ -10,7 +10,7 @@ import numpy as np
 from tp_compiler.torch.calls import Call, Folded
 from tp_compiler.torch.dimensions import Dimension, Group, Leaf, Sizes, leaves, regroup, sizes, take, unify, whole
 from tp_compiler.torch.refusals import Untraceable
-from tp_compiler.torch.steps import Lookup, Pieces, Table, View, joint, own, seen
+from tp_compiler.torch.steps import Constants, Lookup, Pieces, View, joint, own, seen
 
 
 def unchanged(call: Call) -> View:
@@ -180,7 +180,7 @@ def look_up(x: View, dim: int, positions: np.ndarray, name: str) -> View:
     slots = [Dimension((n, n)) for n in positions.shape if n > 1]
     numbers = iter(range(len(slots)))
     where: list[Group] = [[Leaf(k := next(numbers), slots[k])] if n > 1 else [] for n in positions.shape]
-    source = Table(slots, where, positions.reshape([d.sizes[0] for d in slots]) % max(1, sizes(along)[0]), name)
+    source = Constants(slots, where, positions.reshape([d.sizes[0] for d in slots]) % max(1, sizes(along)[0]), name)
     if positions.ndim == 1 and along and np.array_equal(source.values, np.arange(sizes(along)[0])):
         unify(along, where[0])  # every position in its order
         return x

@@ -16,11 +16,11 @@ from tp_compiler.torch.dimensions import Dimension, Group, Leaf, Sizes, leaves, 
 from tp_compiler.torch.refusals import Untraceable
 from tp_compiler.torch.steps import (
     Across,
+    Constants,
     Contraction,
     Figure,
     Pointwise,
     Reduction,
-    Table,
     View,
     Windows,
     figure,
@@ -69,7 +69,7 @@ def _scaled_matrix(rule: str, arguments: tuple[View | Figure, ...]) -> View:
 
 
 def _is_number(term: View | Figure) -> bool:
-    return isinstance(term, Figure) or (isinstance(term.step, Table) and not term.step.slots)
+    return isinstance(term, Figure) or (isinstance(term.step, Constants) and not term.step.slots)
 
 
 def wrap(text: str, level: int, least: int) -> str:
@@ -531,7 +531,7 @@ def _causal(logits: View) -> View:
     for k, end in enumerate(ends):
         groups: list[Group] = [[], []]
         groups[k] = [Leaf(0, end[0].dimension)]
-        positions.append(View(Table([end[0].dimension], groups, None, "position"), groups))
+        positions.append(View(Constants([end[0].dimension], groups, None, "position"), groups))
     template = "where({1} - {2} + 1/2, {0}, -1e9)"
     return pointwise("first", written(template), logits, *positions, hides=True)
 

@@ -11,6 +11,7 @@ from tp_compiler.torch.dimensions import leaves
 from tp_compiler.torch.refusals import at, refusal
 from tp_compiler.torch.steps import (
     Across,
+    Constants,
     Contraction,
     Figure,
     Lookup,
@@ -18,7 +19,6 @@ from tp_compiler.torch.steps import (
     Pointwise,
     Reduction,
     Step,
-    Table,
     View,
     Weight,
     Windows,
@@ -52,7 +52,7 @@ class Scales:
         match step:
             case Weight():
                 return self._declared(step)
-            case Table():
+            case Constants():
                 return Fraction(0)
             case Pointwise():
                 return self._pointwise(step)

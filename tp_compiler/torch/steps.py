@@ -65,7 +65,7 @@ class View:
     @property
     def constant(self) -> float | None:
         """The number that all entries are, if they are known to be alike."""
-        if isinstance(self.step, Table) and not self.step.slots:
+        if isinstance(self.step, Constants) and not self.step.slots:
             return float(self.step.values) * math.prod(f.value for f in self.factors)
         return None
 
@@ -89,7 +89,7 @@ class Weight(Step):
 
 
 @dataclass(eq=False)
-class Table(Step):
+class Constants(Step):
     """Numbers that depend neither on parameters nor on the width: inputs, positions, masks."""
 
     values: Any
@@ -158,7 +158,7 @@ class Lookup(Step):
 
     operand: View
     dim: int
-    positions: Table
+    positions: Constants
 
     @property
     def operands(self) -> list[View]:
@@ -226,4 +226,4 @@ def seen(step: Step) -> View:
 
 def repeated(value: float, shape: Sequence[Sizes]) -> View:
     """A tensor of equal entries."""
-    return View(Table([], [], value, "constant"), [whole(s, None) for s in shape])
+    return View(Constants([], [], value, "constant"), [whole(s, None) for s in shape])

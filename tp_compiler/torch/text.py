@@ -17,6 +17,7 @@ from tp_compiler.torch.powers import Again, Scales
 from tp_compiler.torch.refusals import Untraceable, at, refusal
 from tp_compiler.torch.steps import (
     Across,
+    Constants,
     Contraction,
     Figure,
     Lookup,
@@ -24,7 +25,6 @@ from tp_compiler.torch.steps import (
     Pointwise,
     Reduction,
     Step,
-    Table,
     View,
     Weight,
     Windows,
@@ -140,7 +140,7 @@ class TextWriter:
         self.uses = _uses(walked, self.live)
         self._parts: dict[tuple[Step, int], str] = {}
         self._heights: dict[Step, int] = {}  # how many steps are written inside of one another; 0 for a statement
-        single = {s.name.removesuffix(".weight") for s in self.live if isinstance(s, Weight | Table)} | set(
+        single = {s.name.removesuffix(".weight") for s in self.live if isinstance(s, Weight | Constants)} | set(
             walked.outputs
         )
         self.names.keep(single)
@@ -158,7 +158,7 @@ class TextWriter:
         outputs = {name: self.names.unique(name) for name in self.walked.outputs}
         path = None
         for step in self.live:
-            if isinstance(step, Weight | Table) or self._is_inline(step):
+            if isinstance(step, Weight | Constants) or self._is_inline(step):
                 continue
             if step.path != path:
                 path = step.path
@@ -314,12 +314,12 @@ class TextWriter:
         coefficient = _product(view.factors) if factors else 1.0
         if coefficient == 1.0:
             return text
-        if isinstance(view.step, Table) and not view.step.slots:
+        if isinstance(view.step, Constants) and not view.step.slots:
             return _number(coefficient * float(view.step.values))
         return f"{wrap(*_number(coefficient), ATOM)} * {wrap(*text, ATOM)}", PRODUCT
 
     def _value(self, step: Step, bound: Bound, used: set[str]) -> Text:
-        if isinstance(step, Table):
+        if isinstance(step, Constants):
             return self._given(step, bound)
         own = self._own(step)
         if isinstance(step, Weight) or not self._is_inline(step):
@@ -328,7 +328,7 @@ class TextWriter:
             return self._reference(self.named[step], indices, ket), ATOM
         return self._formula(step, {p: bound[p] for p in own if not p.dimension.is_width}, used)
 
-    def _given(self, step: Table, bound: Bound) -> Text:
+    def _given(self, step: Constants, bound: Bound) -> Text:
         own = self._own(step)
         if step.values is None:
             return bound[own[0]], ATOM

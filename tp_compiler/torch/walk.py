@@ -16,7 +16,7 @@ from tp_compiler.torch.calls import Call, Folded, given
 from tp_compiler.torch.dimensions import Dimension, Leaf, Sizes
 from tp_compiler.torch.laws import Fill, Fills
 from tp_compiler.torch.operations import OPERATIONS
-from tp_compiler.torch.refusals import at, refusal
+from tp_compiler.torch.refusals import Untraceable, at, refusal
 from tp_compiler.torch.steps import Step, View, Weight, seen
 
 Factory = Callable[[int], nn.Module]
@@ -173,7 +173,7 @@ class Walk:
         if isinstance(found, Folded):
             return Folded((found.values[0][k], found.values[1][k]), found.name)
         if k >= len(found):
-            raise refusal("NX703", f"`{node.args[0].name}` has a result {k} that is not known", "use its first result")
+            return _UNKNOWN  # such as running statistics, which no output needs
         return found[k]
 
     def _arguments(self, one: Any, other: Any) -> dict[str, Any]:
@@ -188,6 +188,8 @@ class Walk:
 
     def _argument(self, one: Any, other: Any) -> Any:
         if isinstance(one, torch.fx.Node):
+            if self.results[one] is _UNKNOWN:
+                raise Untraceable("NX703", f"it needs `{one.name}`, which is not traced", "use the first result only")
             return self.results[one]
         if isinstance(one, (list, tuple)) and any(isinstance(item, torch.fx.Node) for item in one):
             pairs = [self._argument(a, b) for a, b in zip(one, other, strict=True)]
@@ -224,6 +226,7 @@ class Walk:
 
 
 _MISSING = object()
+_UNKNOWN = object()
 
 
 def _ordered(made: list[Step]) -> list[Step]:
