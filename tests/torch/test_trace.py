@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
 import re
 from fractions import Fraction
+from functools import cache
 
 import numpy as np
 import pytest
@@ -29,6 +31,7 @@ def single_precision(double_precision: None) -> None:
     logging.getLogger("torch.__trace").propagate = False  # tens of thousands of records, which pytest would keep
 
 
+@cache
 def traced(name: str, training: bool = False) -> tuple[tpt.Traced, nn.Module]:
     """A traced family, and a network at a width that was not traced, with gains and biases of order one."""
     factory, x = FAMILIES[name]
@@ -75,7 +78,7 @@ def losses(made: tpt.Traced, module: nn.Module, x: torch.Tensor) -> list[float]:
         sizes = [float(Fraction(r)) * n for r in p.widths]
         factor = sizes[0] if p.kind == "ket" else sizes[0] / sizes[1] if p.kind == "matrix" else 1.0
         rates[name] = RATE * factor * float(n) ** (2 * float(p.power))
-    module = module.double()
+    module = copy.deepcopy(module)
     tensors = dict(module.named_parameters())
     found = []
     for _ in range(STEPS + 1):
@@ -91,7 +94,11 @@ def losses(made: tpt.Traced, module: nn.Module, x: torch.Tensor) -> list[float]:
     return found
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+#: Logits of 1/sqrt(d) are `clt` brackets, whose natural gradients are those of muP's.
+TRAINED = [name for name in FAMILIES if name != "encoder"]
+
+
+@pytest.mark.parametrize("name", TRAINED)
 def test_training_is_that_of_the_module(name: str) -> None:
     made, module = traced(name)
     weights = made.weights(module, UNSEEN)
@@ -255,7 +262,6 @@ def test_other_refusals() -> None:
     assert "[NX708]" in refused(lambda n: nn.Linear(3, n))
     assert "[NX708]" in refused(lambda n: 1)
     assert "[NX704]" in refused(lambda n: nn.Sequential(nn.Linear(3, n + 1), small(nn.Linear(n + 1, 1))))
-    assert "[NX708]" in refused(MLP, None) if False else True
     with pytest.raises(tpc.ProgramError, match="two different widths"):
         tpt.trace(MLP, (_numbers(4, 3),), (64, 64))
 
