@@ -642,6 +642,10 @@ def dropout(call: Call) -> View:
     return call.view("input")
 
 
+def native_dropout(call: Call) -> list[View]:
+    return [dropout(call)]
+
+
 def _dropout() -> Untraceable:
     return Untraceable("NX707", "dropout with p > 0 in training mode", "trace with training=False, or set p = 0")
 
@@ -730,6 +734,7 @@ OPERATIONS: dict[str, Rule] = {
     "native_batch_norm_legit": batch_norm_trained,
     "native_batch_norm_legit_functional": batch_norm_trained,
     "native_batch_norm_legit_no_training": batch_norm_evaluated,
+    "native_dropout": native_dropout,
     "neg": lambda call: pointwise("even", negated, call.view("self")),
     "numpy_T": layout.reverse_axes,
     "permute": layout.permute,

@@ -102,6 +102,10 @@ class TextNames:
         self.taken.add(name)
         return name
 
+    def of_weight(self, full: str) -> str:
+        short = re.sub(r"\W+", "_", full.removesuffix(".weight"))
+        return self.unique(full if short in self.taken else short)
+
     def index(self, place: Leaf, used: set[str]) -> str:
         """An index of the axis of a place that the statement has not used yet."""
         known = self.axes.setdefault(place.dimension, [])
@@ -148,6 +152,7 @@ class TextWriter:
     # ------------------------------------------------------------------------------------------------- the program
 
     def run(self) -> ModuleText:
+        outputs = {name: self.names.unique(name) for name in self.walked.outputs}
         for step in self.live:
             if isinstance(step, Weight):
                 self._declare(step)
@@ -155,7 +160,6 @@ class TextWriter:
             self.powers.see(step)
         for name, view in self.walked.outputs.items():
             self.powers.output(name, view)
-        outputs = {name: self.names.unique(name) for name in self.walked.outputs}
         path = None
         for step in self.live:
             if isinstance(step, Weight | Constants) or self._is_inline(step):
@@ -183,7 +187,7 @@ class TextWriter:
         with at(weight.name.rpartition(".")[0], weight.name.rpartition(".")[2]):
             made = declare(weight, self.walked.laws[weight.name], self.widths, self.base, uses)
             self.declared[weight] = made
-            name = self.named[weight] = self.names.unique(weight.name.removesuffix(".weight"))
+            name = self.named[weight] = self.names.of_weight(weight.name)
             used: set[str] = set()
             indices = self.families[weight] = [self.names.index(p, used) for p in made.families]
             classes = [self.names.width(p) for p in made.widths]
