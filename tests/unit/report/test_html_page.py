@@ -87,6 +87,9 @@ def test_equations_are_typeset(page: str) -> None:
     formulas = list(tree(page).iter(f"{MATH}math"))
     said = ["".join(text_of(f).split()) for f in formulas]
     assert any("|u⟩∼" in f for f in said) and any("tanh" in f and "=" in f for f in said)
+    rows = [e for e in tree(page).iter() if e.get("class") == "row"]
+    indents = {"".join(text_of(e).split())[:3]: e.get("style") or "" for e in rows}
+    assert indents["|u⟩"] == "" and indents["Cov"] == "margin-left:2em"
     names = {e.tag.removeprefix(MATH) for f in formulas for e in f.iter()}
     assert {"msub", "mover", "mfrac", "mo", "mi", "mn"} <= names
     assert not [e.text for f in formulas for e in f.iter() if e.text and e.text.startswith("\\")]
