@@ -14,7 +14,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from difflib import get_close_matches
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Unpack
 
@@ -24,7 +24,7 @@ import tp_compiler.equations
 import tp_compiler.expand
 import tp_compiler.scale  # noqa: F401
 from tp_compiler import driver
-from tp_compiler.diagnostics import Diagnostic, Source
+from tp_compiler.diagnostics import Diagnostic, Source, suggest
 from tp_compiler.ir.model import Compiled
 from tp_compiler.ir.program import Program
 from tp_compiler.signatures import LimitOptions, Replaced, SimulateOptions
@@ -84,8 +84,8 @@ def _known(options: Mapping[str, Any], kind: type) -> None:
     known = sorted({*kind.__annotations__, *Replaced.__annotations__, "allow_outside"})
     for name in options:
         if name not in known:
-            near = get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"the options are {', '.join(known)}"
+            others = f"the options are {', '.join(known)}; numbers of the program go into settings={{...}}, arrays into data={{...}}"
+            hint = suggest(name, known) or others
             raise TypeError(f"there is no option {name!r}; {hint}")
 
 
@@ -98,8 +98,16 @@ def _checked(options: Mapping[str, Any], kind: type, outputs: Program) -> Any:
     names = [o.name for o in outputs.outputs]
     for name in chosen.get("only") or ():
         if name not in names:
-            raise ValueError(f"only: the program has no output {name!r}; its outputs are {', '.join(names)}")
+            hint = suggest(name, names) or f"its outputs are {', '.join(names)}"
+            raise ValueError(f"only: the program has no output {name!r}; {hint}")
     return chosen
+
+
+def _width(width: Any) -> Any:
+    """A width that is a number: text and lists raise TypeError."""
+    if not isinstance(width, Real):
+        raise TypeError(f"a width is a whole number, such as 256, and {width!r} is not")
+    return width
 
 
 @contextmanager
@@ -319,7 +327,7 @@ def simulate(
         options["weights"] = {name: value for name, value in weights.items() if name not in numbers}
     compiled = compile(program, settings, data=data, allow_outside=allow_outside)
     with _watched("simulate", _checked(options, SimulateOptions, compiled)) as chosen:
-        return driver.simulate(compiled, width=width, seeds=seeds, **chosen)
+        return driver.simulate(compiled, width=_width(width), seeds=seeds, **chosen)
 
 
 def load(path: str | os.PathLike[str]) -> Run:
@@ -337,7 +345,7 @@ def verify(
     *,
     settings: Mapping[str, float] | None = None,
     data: Mapping[str, object] | None = None,
-    widths: Collection[int] = (256, 512, 1024),
+    widths: Collection[int] | int = (256, 512, 1024),
     seeds: int = 16,
     allow_outside: bool = False,
     **options: Unpack[LimitOptions],
@@ -349,7 +357,9 @@ def verify(
     """
     compiled = compile(program, settings, data=data, allow_outside=allow_outside)
     with _watched("verify", _checked(options, LimitOptions, compiled)) as chosen:
-        return driver.verify(compiled, widths=widths, seeds=seeds, **chosen)
+        several = widths if isinstance(widths, Collection) and not isinstance(widths, str) else [widths]
+        chosen_widths = [_width(n) for n in several]
+        return driver.verify(compiled, widths=chosen_widths, seeds=seeds, **chosen)
 
 
 def expand(

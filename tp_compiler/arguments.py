@@ -6,8 +6,9 @@ import argparse
 import math
 import re
 import unicodedata
-from collections.abc import Callable
-from typing import NoReturn, TypeAlias, TypeVar
+from collections.abc import Callable, Collection
+from difflib import get_close_matches
+from typing import Any, NoReturn, TypeAlias, TypeVar
 
 from tp_compiler._version import __version__
 from tp_compiler.pages import FORMATS
@@ -97,11 +98,36 @@ html_file = _checked(str, lambda p: p.lower().endswith((".html", ".htm")), "a fi
 save_file = _checked(str, lambda p: p.lower().endswith((".npz", ".nc")), "a file ending in .npz or .nc")
 
 
+def _near(message: str, options: Collection[str]) -> str:
+    """What is meant by an unknown option, or by a word that is none of those to choose from; or the empty string."""
+    choice = re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message)
+    unknown = re.match(r"unrecognized arguments: (\S+)", message)
+    found = choice or unknown
+    if found is None:
+        return ""
+    known = re.findall(r"[^\s',]+", choice[2]) if choice else options
+    near = get_close_matches(found[1].partition("=")[0], known, n=1, cutoff=0.6 if choice else 0.7)
+    if near:
+        return f"; did you mean {near[0]}?"
+    return "; lists have commas and no spaces, such as 64,128" if unknown and found[1].isdigit() else ""
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        """A program in the place of a command is a frequent slip."""
+        """One line in place of the synopsis. A program in the place of a command is a frequent slip."""
         given = re.search(r"invalid choice: '([^']*\.nexort)'", message)
-        super().error(f"a command comes first, such as: tpc limit {given[1]}" if given else message)
+        said = f"a command comes first, such as: tpc limit {given[1]}" if given else message
+        near = "" if given else _near(message, self._option_string_actions)
+        self.exit(2, f"{self.prog}: error: {said}{near}\n  `{self.prog} --help` lists what there is\n")
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Arguments that a command does not know are an error of that command."""
+        found, rest = self.parse_known_args(args, namespace)
+        if rest:
+            commands = next((a.choices for a in self._actions if isinstance(a, argparse._SubParsersAction)), {})
+            owner = commands.get(str(getattr(found, "command", "")), self)
+            owner.error(f"unrecognized arguments: {' '.join(rest)}")
+        return found
 
 
 def parser() -> argparse.ArgumentParser:
@@ -178,7 +204,7 @@ class _CellParser(argparse.ArgumentParser):
     """Raises UsageError where a command would exit."""
 
     def error(self, message: str) -> NoReturn:
-        raise UsageError(message)
+        raise UsageError(message + _near(message, self._option_string_actions))
 
     def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
         raise UsageError(message or "")

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tp_compiler.pages import Shown
 
@@ -99,6 +99,13 @@ class Diagnostic:
         if remedy:
             lines.append(f"{margin} = {remedy}")
         return "\n".join(lines)
+
+    def __str__(self) -> str:
+        return self.render()
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """For IPython, also in the list that `check` returns."""
+        printer.text(self.render())
 
     def to_json(self) -> dict[str, object]:
         """For editors: code, severity, message, remedy, and the place in lines and columns from 1."""

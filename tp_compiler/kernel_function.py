@@ -182,6 +182,8 @@ class KernelFunction:
         batch: int,
         options: LimitOptions,
     ):
+        if isinstance(over, str) or len(over) != 2:
+            raise ValueError(f"kernel: over={over!r} must be two indices of {output}, such as ('i', 'j')")
         self.output, self.over, self.batch = output, over, batch
         self._program, self._settings, self._data, self._options = program, settings, dict(data or {}), options
         absent = [] if isinstance(program, Compiled) else driver.without_values(program)

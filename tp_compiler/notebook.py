@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from argparse import Namespace
 from collections.abc import Iterator
-from functools import partial
+from functools import partial, update_wrapper
 from typing import Any
 
 from IPython.core.error import UsageError as CellUsageError
@@ -20,7 +20,9 @@ from tp_compiler.signatures import LimitOptions
 
 def register(shell: Any) -> None:
     """Makes `%%nexort` known to the notebook."""
-    shell.register_magic_function(partial(nexort, shell), "cell", "nexort")
+    magic = update_wrapper(partial(nexort, shell), nexort)
+    magic.__doc__ = f"{nexort.__doc__}\n\n{arguments.cell().format_help()}"  # `%%nexort?`
+    shell.register_magic_function(magic, "cell", "nexort")
 
 
 def nexort(shell: InteractiveShell, line: str, cell: str) -> Any:
@@ -30,6 +32,8 @@ def nexort(shell: InteractiveShell, line: str, cell: str) -> Any:
     """
     try:
         args = arguments.cell().parse_args(shlex.split(line))
+        if args.name is not None and not args.name.isidentifier():
+            raise ValueError(f"{args.name!r} cannot be the name of a variable")
         wanted = dict(_pair(text) for text in args.data), dict(_pair(text) for text in args.set)
     except (arguments.UsageError, ValueError) as error:
         raise CellUsageError(f"%%nexort: {error}") from None

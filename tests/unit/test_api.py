@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -60,3 +61,39 @@ def test_an_expression_alone_is_text() -> None:
 def test_the_typed_options_are_those_that_are_read() -> None:
     assert {*LimitOptions.__annotations__} == {f.name for f in fields(Options)} | {"only"}
     assert {*SimulateOptions.__annotations__} <= {*inspect.signature(simulate).parameters}
+
+
+@pytest.mark.parametrize("width", ["64", [64], None])
+def test_a_width_is_a_number(width: Any) -> None:
+    with pytest.raises(TypeError, match="a width is a whole number, such as 256"):
+        tpc.simulate("output 1", width)
+    with pytest.raises(TypeError, match="a width is a whole number, such as 256"):
+        tpc.verify("output 1", widths=[width])
+
+
+def test_one_width_for_verify() -> None:
+    text = "ket |u> ~ N(0, 1)\noutput a = <u|u>"
+    assert str(tpc.verify(text, widths=64, seeds=2)) == str(tpc.verify(text, widths=(64,), seeds=2))
+
+
+def test_numbers_and_arrays_of_the_program_are_not_options() -> None:
+    with pytest.raises(TypeError, match=r"no option 'lr'.*settings=.*data="):
+        tpc.limit("scalar lr = 1\noutput lr", lr=2)  # type: ignore[call-arg]
+    with pytest.raises(ValueError, match="did you mean `loss`"):
+        tpc.limit("output loss = 1", only="los")
+
+
+def test_names_of_scalings_are_suggested() -> None:
+    scaling = tpc.scale(ROOT / "examples/train_mlp.nexort")
+    with pytest.raises(KeyError, match="did you mean `W`"):
+        scaling["w"]
+    with pytest.raises(KeyError, match="its figures are init_std, lr"):
+        scaling["W"]["LR"]
+    assert str(scaling["W"]).startswith("matrix, Adam: init_std = n^(-1/2), lr = n^(-1)")
+
+
+@pytest.mark.parametrize("over", ["ij", ("i",), ("i", "j", "k")])
+def test_kernels_are_over_two_indices(over: Any) -> None:
+    text = "axis i, j\ndata x[i]\nket |u> ~ N(0, 1)\noutput k[i,j] = x[i] * x[j] * <u|u>"
+    with pytest.raises(ValueError, match="must be two indices of k"):
+        tpc.kernel(text, "k", over)

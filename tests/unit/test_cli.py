@@ -351,3 +351,25 @@ def test_closed_pipe_is_silent() -> None:
     done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, env=environment)
     os.close(write)
     assert done.returncode == 0 and done.stderr == b""
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (["limt", "x"], "did you mean limit?"),
+        (["new", "mpl"], "did you mean mlp?"),
+        (
+            ["limit", "x", "--sampels", "64"],
+            "tpc limit: error: unrecognized arguments: --sampels 64; did you mean --samples?",
+        ),
+        (["limit", "x", "--format", "jsn"], "did you mean json?"),
+        (["verify", "x", "--widths", "64", "128"], "lists have commas and no spaces"),
+        (["limit", "x", "--samples", "1000"], "expected a power of two, got '1000'\n  `tpc limit --help`"),
+    ],
+)
+def test_slips_in_the_command_are_answered_in_two_lines(
+    line: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(line) == 2
+    error = capsys.readouterr().err
+    assert said in error and error.count("\n") == 2

@@ -109,3 +109,13 @@ def test_the_package_needs_no_ipython() -> None:
 
     code = "import sys, tp_compiler; sys.exit('IPython' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_names_and_options_of_cells(shell: Any) -> None:
+    from IPython.core.error import UsageError
+
+    with pytest.raises(UsageError, match="cannot be the name of a variable"):
+        shell.run_cell_magic("nexort", "3x --limit", KERNEL)
+    with pytest.raises(UsageError, match="did you mean --limit"):
+        shell.run_cell_magic("nexort", "--lmit", KERNEL)
+    assert "--equations" in shell.find_cell_magic("nexort").__doc__

@@ -118,7 +118,12 @@ def _npz(name: str, file: IO[bytes], source: ast.FromFile, accept: Accept) -> An
         if key is None or key not in names:
             shown = ", ".join(names[:8]) or "none"
             message = f"`{source.path}` has no array `{key}`" if key else f"`{source.path}` contains several arrays"
-            raise error("NX317", message, source.span, f'choose one with `key "..."`: {shown}')
+            raise error(
+                "NX317",
+                message,
+                source.span,
+                f'choose one with `key "..."`, for `--data` as `{source.path}:NAME`: {shown}',
+            )
         member = archive.infolist()[names.index(key)]
         with archive.open(member) as stream:
             return _array(stream, member.file_size, source, accept)

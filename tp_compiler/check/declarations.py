@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,7 +13,7 @@ from tp_compiler.check.core import BROKEN, Context, Core, free_indices
 from tp_compiler.check.given import AxisSizes, DataReading, needed
 from tp_compiler.check.laws import DATA, MATRICES, Laws
 from tp_compiler.check.names import Binding, Scope
-from tp_compiler.diagnostics import Diagnostic, ProgramError, Span, error, suggest
+from tp_compiler.diagnostics import Diagnostic, Diagnostics, ProgramError, Span, error, suggest
 from tp_compiler.frontend import syntax as ast
 from tp_compiler.frontend.syntax import RESERVED
 from tp_compiler.ir import nodes as ir
@@ -34,6 +35,24 @@ class Settings:
 
     given: dict[str, float]
     used: set[str] = field(default_factory=set)
+
+    @classmethod
+    def of(cls, values: Mapping[str, object], found: Diagnostics) -> Settings:
+        """Settings that are not finite numbers are reported."""
+        given = {}
+        for name, value in values.items():
+            try:
+                number = float(value)  # type: ignore[arg-type]
+            except (TypeError, ValueError, OverflowError):
+                what = repr(value) if isinstance(value, str) else f"a value of type {type(value).__name__}"
+                remedy = f"give one number; arrays are data: `--data {name}=FILE`, in Python `data={{...}}`"
+                found.add(Diagnostic("NX104", f"`{name}` was set to {what}, which is not a number", None, remedy))
+                continue
+            given[name] = number
+            if not math.isfinite(number):
+                message = f"`{name}` was set to {number}, which is not a finite number"
+                found.add(Diagnostic("NX104", message, None, "give a finite number"))
+        return cls(given)
 
 
 class Declarations:

@@ -116,6 +116,10 @@ class AxisSizes:
             if isinstance(s, ast.DataDecl) or (isinstance(s, ast.KetDecl) and isinstance(s.law, ast.FromFile))
         ]  # fmt: skip
 
+    def data(self) -> list[str]:
+        """The names of the data, with or without values."""
+        return list(dict.fromkeys(d.target.ident for d in self._known if isinstance(d, ast.DataDecl)))
+
     def of(self, s: ast.AxisDecl) -> int:
         """The size that data give to an axis. Raises ProgramError NX307 if there are none."""
         names = {name.ident for name in s.names}

@@ -39,14 +39,15 @@ class NameLookup:
         if len(written) != len(binding.indices) and expr.ident in self.core.unresolved:
             raise ProgramError([])  # a statement that binds the name has an error
         if len(written) != len(binding.indices):
-            names = ",".join(i.name for i in binding.indices)
+            own = (binding.clock, *binding.indices) if binding.clock is not None and written else binding.indices
+            names = ",".join(i.name for i in own)
             form = f"{expr.ident}[{names}]" if names else expr.ident
             kinds = {v.Ket: "neurons", v.Matrix: "entries of a matrix"}
             inner = next((what for kind, what in kinds.items() if isinstance(binding.value, kind)), "")
             also = f"; brackets select members of a family, not {inner}" if inner and not names else ""
             raise error(
                 "NX220",
-                f"`{expr.ident}` has {_count(len(binding.indices))}, but got {len(written) or 'none'}",
+                f"`{expr.ident}` has {_count(len(own))}, but got {len(written) or 'none'}",
                 expr.span,
                 f"write `{form}`{also}",
             )
@@ -218,12 +219,15 @@ class NameLookup:
                 f"read it by position, or bind it in a loop over `{found.name}`: `for {found.name} in 1..{found.size}`"
             )
             raise error("NX226", message, expr.span, remedy)
+        steps = "step" in (found.axis.name, wanted.axis.name)
         raise error(
             "NX226",
             f"the index `{found.name}` ranges over axis `{found.axis.name}`, but `{name.ident}` needs one of axis"
             f" `{wanted.axis.name}` here",
             expr.span,
-            f"declare both names together: `axis {wanted.axis.name}, {found.name} : {wanted.size}`",
+            f"write `{wanted.name}` here"
+            if steps
+            else f"declare both names together: `axis {wanted.axis.name}, {found.name} : {wanted.size}`",
         )
 
     def _member(self, binding: Binding, selectors: list[Index | int | ir.Node], expr: ast.Name) -> v.Value:

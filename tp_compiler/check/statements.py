@@ -36,7 +36,6 @@ from tp_compiler.frontend import syntax as ast
 from tp_compiler.frontend.mentions import introduced, unread_names, variables, within
 from tp_compiler.frontend.parse import parse
 from tp_compiler.frontend.syntax import RESERVED
-from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.build import Builder
 from tp_compiler.ir.model import Model
 from tp_compiler.ir.program import Output
@@ -61,7 +60,7 @@ def check(
     data: Mapping[str, object] | None = None,
 ) -> Model | None:
     """The model of a parsed file; None if `found` has errors. `settings` and `data` replace numbers of the text."""
-    checker = Checker(found, dict(settings or {}), GivenData.of(data), file.source)
+    checker = Checker(found, Settings.of(settings or {}, found), GivenData.of(data), file.source)
     checker.read(file)
     return checker.model(file.source)
 
@@ -69,9 +68,9 @@ def check(
 class Checker:
     """Runs the statements in order; `scope` holds what each name means at this point."""
 
-    def __init__(self, found: Diagnostics, settings: dict[str, float], given: GivenData, source: Source):
+    def __init__(self, found: Diagnostics, settings: Settings, given: GivenData, source: Source):
         self.found = found
-        self.settings, self.given = Settings(settings), given
+        self.settings, self.given = settings, given
         self.reach = Reach.of(source)
         self.build = Builder()
         self.scope = Scope.empty(library_bindings())
@@ -126,15 +125,18 @@ class Checker:
     def _unknown_settings(self) -> None:
         known = [a.name for a in self.declarations.axes] + list(self.scope.others)
         for name in sorted(set(self.settings.given) - self.settings.used):
-            message = f"`--set` names `{name}`, which is not an axis or a top-level scalar of the program"
+            message = f"`{name}` was set, but is neither an axis nor a top-level scalar of the program"
             remedy = suggest(name, known)
-            if name in known:
-                array = isinstance(self._meaning(name), ir.Array)
-                remedy = f"give arrays with `--data {name}=FILE`, in Python `data={{...}}`" if array else ""
-            self.found.add(Diagnostic("NX104", message, None, remedy or "change its value in the program itself"))
+            if name in self.declarations.sizes.data():
+                remedy = f"give arrays with `--data {name}=FILE`, in Python `data={{...}}`"
+            elif name in known:
+                remedy = "change its value in the program itself"
+            elif not remedy:
+                remedy = f"declare it, as in `scalar {name} = ...`, or leave out the setting"
+            self.found.add(Diagnostic("NX104", message, None, remedy))
 
     def _unknown_data(self) -> None:
-        arrays = [name for name in self.scope.others if isinstance(self._meaning(name), ir.Array)]
+        arrays = self.declarations.sizes.data()
         for name in sorted(set(self.given.values) - self.given.used):
             binding = self.scope.others.get(name)
             if name in self.core.unresolved or (binding is not None and isinstance(binding.value, v.Broken)):
@@ -147,11 +149,6 @@ class Checker:
                     "NX308", f"`{name}` was given, but is neither data nor a scalar of the program", None, remedy
                 )
             )
-
-    def _meaning(self, name: str) -> ir.Node | None:
-        """The node of a scalar."""
-        value = self.scope.others[name].value
-        return value.node if isinstance(value, v.Scalar) else None
 
     def optimizers_of_the_library(self, scope: Scope) -> None:
         """The standard optimizers, which are NEXORT themselves."""

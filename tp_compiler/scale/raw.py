@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from typing import Any
 
 from tp_compiler.scale.abcd import Layer, Sizes
 from tp_compiler.scale.numbers import Exponent, difference, exact, order, power
@@ -36,7 +37,17 @@ class Raw:
     reasons: dict[str, str] = field(repr=False)
 
     def __getitem__(self, name: str) -> Fraction:
+        if name not in self.figures:
+            raise KeyError(f"{self.optimizer} has no figure {name!r}; its figures are {', '.join(self.figures)}")
         return self.figures[name]
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """For IPython."""
+        printer.text(str(self))
+
+    def __str__(self) -> str:
+        powers = ", ".join(f"{name} = {power(value)}" for name, value in self.figures.items())
+        return f"{self.kind.value}, {self.optimizer}: {powers}"
 
     def as_json(self) -> dict[str, str]:
         """A row of `parameters` of `tpc scale --json`."""

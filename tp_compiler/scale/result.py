@@ -9,7 +9,7 @@ from fractions import Fraction
 from functools import cached_property
 from typing import Any
 
-from tp_compiler.diagnostics import Diagnostic
+from tp_compiler.diagnostics import Diagnostic, suggest
 from tp_compiler.ir.model import Network
 from tp_compiler.pages import Shown, written
 from tp_compiler.scale.analysis import Analysis, Architecture
@@ -103,7 +103,11 @@ class Scaling(Shown):
         return dict(self.main.rows)
 
     def __getitem__(self, name: str) -> Raw:
-        return self.main.rows[name].raw
+        rows = self.main.rows
+        if name not in rows:
+            hint = suggest(name, rows) or f"the parameters are {', '.join(rows) or 'none'}"
+            raise KeyError(f"there is no parameter {name!r}; {hint}")
+        return rows[name].raw
 
     def table(self, point: str | None, choice: Choice | None = None) -> Table:
         """The figures and the class at the program's parametrization, or at another one."""

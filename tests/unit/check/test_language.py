@@ -5,6 +5,8 @@ Values are compared within one simulated network, so that identities hold to rou
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -242,3 +244,40 @@ def test_imports(tmp_path) -> None:  # type: ignore[no-untyped-def]
     (tmp_path / "main.nexort").write_text('import "lib.nexort"\nimport layers\noutput f = twice(21)\n')
     run = tp_compiler.simulate(tmp_path / "main.nexort", 4, seeds=1)
     assert list(run.outputs) == ["f"] and run["f"] == 42
+
+
+@pytest.mark.parametrize("value", ["fast", [1, 2], None, float("nan"), float("inf")])
+def test_settings_that_are_not_numbers(value: Any) -> None:
+    found = tp_compiler.check("scalar a = 1\noutput a\n", {"a": value})
+    assert [d.code for d in found] == ["NX104"] and "`a` was set to" in found[0].message
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [
+        ("lrr", "did you mean `lr`?"),
+        ("x", "give arrays with `--data x=FILE`"),
+        ("open", "give arrays"),
+        ("c", "change its value"),
+        ("q", "declare it"),
+    ],
+)
+def test_unknown_settings_say_what_to_do(name: str, remedy: str) -> None:
+    text = "axis i : 2\ndata x[i] = [1, 2]\ndata open[i]\nscalar lr = 1\ndef c(z) {\n return z\n}\noutput lr * c(lr)\n"
+    found = tp_compiler.check(text, {name: 1}, data={} if name == "open" else {"open": [1, 2]})
+    assert next(d for d in found if d.code == "NX104").remedy.startswith(remedy)
+
+
+def test_unknown_data_name_those_without_values() -> None:
+    found = tp_compiler.check(
+        "axis i\ndata xi[i]\ndata y[i]\noutput sum[i](y[i])\n", data={"xi": [1], "Y": [2], "q": [3]}
+    )
+    assert [(d.code, d.remedy) for d in found if d.code == "NX308"] == [
+        ("NX308", "did you mean `y`?"),
+        ("NX308", "its data are xi, y"),
+    ]
+
+
+def test_findings_print_as_the_command_shows_them() -> None:
+    found = tp_compiler.check("output v")[0]
+    assert str(found) == found.render() and "^" in str(found)

@@ -119,6 +119,10 @@ class Picture(Figure):
         """PNG, SVG or PDF, by the ending; the same bytes for the same picture."""
         name = str(fname) if isinstance(fname, str | os.PathLike) else ""
         form = str(options.pop("format", None) or name.rpartition(".")[2]).lower()
+        if form and form not in self.canvas.get_supported_filetypes():
+            raise ValueError(
+                f"pictures are written to files ending in .svg, .pdf or .png, and {name or form!r} is not one"
+            )
         if form == "svg":
             _write(fname, self.svg())
             return
