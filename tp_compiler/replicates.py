@@ -59,12 +59,24 @@ def mean_and_error(levels: Levels, sizes: Sequence[float], halves: Array | None 
     If it is clearly a bias, it is subtracted, 2f(M) - f(M/2), and the remainder under a law other than 1/size is added to the
     error.
     """
+    scale = _scale(_last(levels))
+    if np.any(scale != 1):
+        levels = [x / scale if x is not None and x.shape == _last(levels).shape else None for x in levels]
+        value, error = mean_and_error(levels, sizes, None if halves is None else halves / scale)
+        return value * scale, error * scale
     value, variance, noise = _by_levels(levels, sizes)
     if halves is not None:
         other, of_other, its_noise = _by_halves(levels, sizes, halves)
         sharper = its_noise <= noise
         value, variance = np.where(sharper, other, value), np.where(sharper, of_other, variance)
     return value, np.sqrt(variance)
+
+
+def _scale(level: Array) -> Array:
+    """Powers of 2, one for each entry, that bring replicates whose squares are no doubles near 1; 1 for the others."""
+    most = np.max(np.abs(level), axis=0)
+    extreme = np.isfinite(most) & (most > 0) & ((most < 1e-100) | (most > 1e100))
+    return np.ldexp(1.0, np.where(extreme, np.frexp(most)[1] - 1, 0))
 
 
 def _mean(level: Array) -> tuple[Array, Array]:

@@ -9,7 +9,7 @@ import pytest
 
 import tp_compiler as tpc
 from tp_compiler.functions import MOST_DIFFERENCES, Known, value_and_error
-from tp_compiler.replicates import Replicates
+from tp_compiler.replicates import Replicates, mean_and_error
 from tp_compiler.results import Estimate, Run
 
 PROGRAM = """
@@ -220,3 +220,14 @@ def test_outputs_by_name_and_the_faces_of_the_result(runs: dict[str, list[Run]])
         "3 × 3" in str(table) and "<table>" in (table._repr_html_() or "") and "pmatrix" in (table._repr_latex_() or "")
     )
     assert found._repr_latex_() == f"$$\\begin{{gathered}}x = {str(found).split()[0]}\\end{{gathered}}$$"
+
+
+@pytest.mark.parametrize("exponent", [-600, 600])
+def test_scales_whose_squares_are_no_doubles(exponent: int) -> None:
+    rng = np.random.default_rng(0)
+    levels = [rng.standard_normal((8, 3)) for _ in range(4)]
+    halves, sizes, scale = rng.standard_normal((4, 3)), [128.0, 256.0, 512.0, 1024.0], np.ldexp(1.0, exponent)
+    plain = mean_and_error(levels, sizes, halves)
+    with np.errstate(all="raise"):
+        scaled = mean_and_error([x * scale for x in levels], sizes, halves * scale)
+    np.testing.assert_array_equal(scaled, np.asarray(plain) * scale)
