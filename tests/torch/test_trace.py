@@ -247,12 +247,26 @@ def test_a_tied_readout_without_its_multiplier_is_refused_with_the_exponent() ->
         (lambda m, h: h * torch.arange(m.n), "NX705", "grows with the width"),
         (lambda m, h: h[:, :1] + h, "NX704", None),
         (lambda m, h: h + h / m.n, "NX710", "n^0 + n^(-1)"),
+        (lambda m, h: h.long() + h, "NX703", "torch.int64"),
+        (
+            lambda m, h: torch.tanh((h @ h.T / m.n).masked_fill(torch.eye(4) > 0, -math.inf)) @ h,
+            "NX703",
+            "minus infinity",
+        ),
     ],
 )
 def test_what_is_refused_names_the_operation(how, code: str, words: str | None) -> None:
     message = refused(lambda n: Made(n, how))
     assert f"[{code}]" in message
     assert words is None or words in message
+
+
+def test_hidden_outputs_are_refused() -> None:
+    class Masked(Hidden):
+        def forward(self, x):
+            return super().forward(x).masked_fill(torch.eye(4) > 0, -math.inf)
+
+    assert "minus infinity" in refused(Masked)
 
 
 def test_other_refusals() -> None:

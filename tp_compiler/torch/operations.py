@@ -9,6 +9,7 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
+import torch
 
 from tp_compiler.torch import layout
 from tp_compiler.torch.calls import HIDDEN, Call, Folded
@@ -33,6 +34,8 @@ from tp_compiler.torch.steps import (
 #: How tightly a text binds: a name or a call, a product, a sum.
 ATOM, PRODUCT, SUM = 3, 2, 1
 ONE = Figure(1.0)
+#: Rules of functions that may be applied to hidden logits.
+PASSES = ("same", "chosen", "first")
 Rule = Callable[[Call], "View | list[View]"]
 
 # ------------------------------------------------------------------------------------------------------ arithmetic
@@ -46,6 +49,7 @@ def pointwise(rule: str, write: Callable[..., tuple[str, int]], *arguments: View
     depth = max(len(t.groups) for t in tensors)
     padded: list[list[Group]] = [[[] for _ in range(depth - len(t.groups))] + t.groups for t in tensors]
     slots, groups = own([joint([p[k] for p in padded]) for k in range(depth)])
+    hides = hides or any(isinstance(t.step, Pointwise) and t.step.hides and rule in PASSES for t in tensors)
     return seen(Pointwise(slots, groups, rule, write, list(arguments), hides))
 
 
@@ -661,6 +665,15 @@ def checked(call: Call) -> list[View]:
 
 SAME = layout.unchanged
 
+
+def cast(call: Call) -> View:
+    """To another precision: limits have none."""
+    kind = call.plain("dtype")
+    if isinstance(kind, torch.dtype) and not kind.is_floating_point:
+        raise Untraceable("NX703", f"a conversion to {kind}", "keep activations real")
+    return call.view("self")
+
+
 #: ATen operation -> its rule. `tpc trace` refuses what has no row, by name.
 OPERATIONS: dict[str, Rule] = {
     "abs": function("abs({})", "even"),
@@ -670,6 +683,7 @@ OPERATIONS: dict[str, Rule] = {
     "addmm": addmm,
     "alias": SAME,
     "amax": reduction("max"),
+    "assert_tensor_metadata": checked,
     "atan": function("atan({})"),
     "avg_pool1d": pooling("mean"),
     "avg_pool2d": pooling("mean"),
@@ -770,8 +784,8 @@ OPERATIONS: dict[str, Rule] = {
     "t": layout.reverse_axes,
     "tan": function("tan({})"),
     "tanh": function("tanh({})"),
-    "to": SAME,
-    "to_copy": SAME,
+    "to": cast,
+    "to_copy": cast,
     "transpose": layout.transpose,
     "unbind": layout.unbind,
     "unflatten": layout.view,

@@ -8,7 +8,7 @@ from fractions import Fraction
 from tp_compiler.torch.calls import HIDDEN
 from tp_compiler.torch.declarations import power_text
 from tp_compiler.torch.dimensions import leaves
-from tp_compiler.torch.refusals import at, refusal
+from tp_compiler.torch.refusals import Untraceable, at, refusal
 from tp_compiler.torch.steps import (
     Across,
     Constants,
@@ -46,6 +46,7 @@ class Scales:
     def see(self, step: Step) -> None:
         """Finds the power of a step whose operands are known."""
         with at(step.path, step.label):
+            _check_hidden(step)
             self._known[step] = self._power(step)
 
     def _power(self, step: Step) -> Fraction:
@@ -161,6 +162,10 @@ class Scales:
 
     def output(self, name: str, view: View) -> None:
         """Refuses an output that is not of order one."""
+        if isinstance(view.step, Pointwise) and view.step.hides:
+            raise refusal(
+                "NX708", f"output `{name}` has entries of minus infinity", "mask logits directly before softmax"
+            )
         power = self.of(view)
         if power == HALF and self._random(view):
             raise Again
@@ -178,6 +183,15 @@ class Scales:
                 f"initialisation: {'too large' if power > 0 else 'it vanishes'}",
                 advice,
             )
+
+
+def _check_hidden(step: Step) -> None:
+    """Entries of minus infinity are written as -1e9: only softmax and logsumexp, and sums before them, may see them."""
+    hidden = any(isinstance(v.step, Pointwise) and v.step.hides for v in step.operands)
+    softmax = isinstance(step, Across | Reduction) and step.function in ("softmax", "logsumexp")
+    passes = isinstance(step, Pointwise) and step.rule in ("same", "chosen", "first")
+    if hidden and not softmax and not passes:
+        raise Untraceable("NX703", "it is applied to entries of minus infinity", "mask logits directly before softmax")
 
 
 def _has_any_size(term: View | Figure) -> bool:

@@ -170,7 +170,7 @@ class TextWriter:
             with at(step.path, step.label):
                 self._statement(step)
         ends = dict(self._output(outputs[name], view) for name, view in self.walked.outputs.items())
-        notes = [note for made in self.declared.values() for note in made.notes]
+        notes = _gathered(note for made in self.declared.values() for note in made.notes)
         return ModuleText(
             self._header(), self.declarations, self.body, ends, self.declared,
             {w: self.named[w] for w in self.declared}, self.families, notes,
@@ -562,6 +562,15 @@ class TextWriter:
         text, _ = self._operand(step.operand, bound, used)
         options = f", stride = {step.stride}, padding = {step.padding}"
         return f"unfold[{names[target]},{inner},{names[window]}]({text}{options})", ATOM
+
+
+def _gathered(notes: Iterable[str]) -> list[str]:
+    """Notes `name: text`, with one line for all parameters of which the same is said."""
+    found: dict[str, list[str]] = {}
+    for note in notes:
+        name, _, text = note.partition(": ")
+        found.setdefault(text, []).append(name)
+    return [f"{', '.join(names)}: {text}" for text, names in found.items()]
 
 
 def _partners(step: Across, bound: Mapping[Leaf, str]) -> Iterable[Leaf]:
