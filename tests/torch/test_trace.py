@@ -261,6 +261,22 @@ def test_what_is_refused_names_the_operation(how, code: str, words: str | None) 
     assert words is None or words in message
 
 
+def test_rows_of_different_laws_are_refused() -> None:
+    padded = lambda n: nn.Sequential(nn.Embedding(7, n, padding_idx=0), small(nn.Linear(n, 1)))  # noqa: E731
+    assert "[NX705]" in (message := refused(padded, TOKENS)) and "padding_idx" in message
+
+
+def test_a_law_that_no_fill_explains_is_measured() -> None:
+    def orthogonal(n: int) -> nn.Module:
+        body = nn.Sequential(nn.Embedding(7, n), nn.Linear(n, n, bias=False), small(nn.Linear(n, 1)))
+        nn.init.orthogonal_(body[1].weight)
+        return body
+
+    made = tpt.trace(orthogonal, (TOKENS,), WIDTHS)
+    assert made.parameters["1.weight"].law == "N(0, 1)" or made.parameters["1.weight"].law.startswith("N(0, 0.99")
+    assert any("1.weight" in note and "measured" in note for note in made.report)
+
+
 def test_hidden_outputs_are_refused() -> None:
     class Masked(Hidden):
         def forward(self, x):

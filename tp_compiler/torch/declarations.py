@@ -51,7 +51,7 @@ def declare(
     notes = []
     if "measured" in (laws[0].kind, laws[1].kind):
         notes.append(
-            f"{weight.name}: its law is measured, since no fill explains it; matrices are taken as independent entries"
+            f"{weight.name}: its law is measured, since no fill explains it; its entries are taken as independent and Gaussian"
         )
     if len(growing) > 2:
         raise Untraceable(
@@ -126,6 +126,7 @@ def _ket(made: Declaration, weight: Weight, laws: tuple[Fill, Fill], widths: Siz
         made.law, made.power = number(value.value), value.power
         return
     if one.kind == "measured":
+        _alike(weight)
         std = _std(laws, widths)
         first, second = Figure(0.0 if abs(one.mean) < 1e-3 * one.std else one.mean), std
     else:
@@ -141,6 +142,17 @@ def _ket(made: Declaration, weight: Weight, laws: tuple[Fill, Fill], widths: Siz
         made.law = f"uniform({high})" if first.value == -second.value else f"uniform({low}, {high})"
     else:
         made.law = f"N({number(first.value)}, {number(float(f'{second.value**2:.15g}'))})"
+
+
+def _alike(weight: Weight) -> None:
+    """Refuses a measured law if some rows are 0 and others are not, as those of a padding token."""
+    values = weight.values[0]
+    if any(bool((values.abs().amax(dim=k) == 0).any()) for k in range(values.ndim) if values.ndim > 1):
+        raise Untraceable(
+            "NX705",
+            f"some rows of `{weight.name}` are 0 and others are drawn",
+            "draw all rows alike (an embedding without `padding_idx`), or put the rows into separate parameters",
+        )
 
 
 def _scalar(made: Declaration, weight: Weight, laws: tuple[Fill, Fill], widths: Sizes) -> None:
