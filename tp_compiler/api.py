@@ -256,6 +256,7 @@ def html_report(
 
     Program, equations, numbers, pictures, methods, seeds and versions. Needs the extra `report`.
     """
+    driver.load_page()
     compiled = compile(program, settings, data=data, allow_outside=allow_outside)
     with _watched("limit", _checked(options, LimitOptions, compiled)) as chosen:
         run = driver.limit(compiled, **chosen)

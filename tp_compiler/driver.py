@@ -237,6 +237,13 @@ def equations(program: Program, *, simplify: bool = True) -> System:
         return derive(program, simplify=simplify, closed_form=closed_form)
 
 
+def load_page() -> None:
+    """Loads what `page` needs, so that a missing library is known before the limit is computed. Raises ImportError."""
+    from tp_compiler.pages import writer
+
+    writer("Run", "page")
+
+
 def page(run: Run, program: Program) -> str:
     """A run of `limit` as an HTML page, with the equations of the limit or the reason why it has none."""
     from tp_compiler.pages import written

@@ -78,10 +78,26 @@ SHORTENED = ("text", "reasons", "latex", "html")
 FORMATS = ("text", "json", "csv", "latex", "html")
 
 
+#: Libraries that forms need and that are not always installed, with the extra that has them.
+OPTIONAL = {"matplotlib": "plot", "latex2mathml": "report"}
+
+
+def writer(record: str, form: str) -> Any:
+    """What writes records of this class in this form. Raises ImportError, with the extra to install, without its library."""
+    module, function = PAGES[record][form].split(":")
+    try:
+        return getattr(import_module(f"tp_compiler.report.{module}"), function)
+    except ModuleNotFoundError as problem:
+        name = (problem.name or "").partition(".")[0]
+        if name not in OPTIONAL:
+            raise
+        extra = f"it is in the extra `{OPTIONAL[name]}` of tp_compiler"
+        raise ImportError(f"this needs {name}: pip install {name} ({extra})") from None
+
+
 def written(record: Any, form: str, *args: Any, **options: Any) -> Any:
     """A record as a page in one of its forms."""
-    module, function = PAGES[type(record).__name__][form].split(":")
-    return getattr(import_module(f"tp_compiler.report.{module}"), function)(record, *args, **options)
+    return writer(type(record).__name__, form)(record, *args, **options)
 
 
 class Shown:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -97,3 +98,16 @@ def test_kernels_are_over_two_indices(over: Any) -> None:
     text = "axis i, j\ndata x[i]\nket |u> ~ N(0, 1)\noutput k[i,j] = x[i] * x[j] * <u|u>"
     with pytest.raises(ValueError, match="must be two indices of k"):
         tpc.kernel(text, "k", over)
+
+
+@pytest.mark.parametrize("missing", ["matplotlib", "latex2mathml"])
+def test_missing_libraries_are_named_with_their_extra(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [m for m in sys.modules if m.split(".")[0] == missing or m.startswith("tp_compiler.report")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, missing, None)
+    if missing == "matplotlib":
+        with pytest.raises(ImportError, match=r"this needs matplotlib: .*extra `plot`"):
+            tpc.limit("output 1").plot()
+    else:
+        with pytest.raises(ImportError, match=r"this needs (matplotlib|latex2mathml): .*extra `(plot|report)`"):
+            tpc.html_report("output 1", only="nothing that is computed")  # type: ignore[arg-type]

@@ -46,7 +46,10 @@ def arguments(core: Core, optimizer: OptimizerName, call: ast.Call, scope: Scope
             raise ProgramError([])
         if node.type.indices and name not in families:
             raise error(
-                "NX168", f"`{name}` has the index `{node.type.indices[0].name}`", source.span, "give a single number"
+                "NX168",
+                f"`{name}` has the index `{node.type.indices[0].name}`",
+                source.span,
+                "give a single number; for several runs, make it `scalar lr = 0.1`, and set it in each",
             )
         values[name] = node
         inner.others[name] = Binding(v.Scalar(node))

@@ -129,6 +129,8 @@ class Checker:
             remedy = suggest(name, known)
             if name in self.declarations.sizes.data():
                 remedy = f"give arrays with `--data {name}=FILE`, in Python `data={{...}}`"
+            elif name in ("step", "steps"):
+                remedy = "name the number of updates, `scalar last = 10` and `train steps = last`, and set `last`"
             elif name in known:
                 remedy = "change its value in the program itself"
             elif not remedy:

@@ -260,6 +260,7 @@ def test_settings_that_are_not_numbers(value: Any) -> None:
         ("open", "give arrays"),
         ("c", "change its value"),
         ("q", "declare it"),
+        ("steps", "name the number of updates"),
     ],
 )
 def test_unknown_settings_say_what_to_do(name: str, remedy: str) -> None:
