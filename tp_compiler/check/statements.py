@@ -130,7 +130,7 @@ class Checker:
             if name in self.declarations.sizes.data():
                 remedy = f"give arrays with `--data {name}=FILE`, in Python `data={{...}}`"
             elif name in ("step", "steps"):
-                remedy = "name the number of updates, `scalar last = 10` and `train steps = last`, and set `last`"
+                remedy = "name the number of updates, `last = 10` and `train steps = last`, and set `last`"
             elif name in known:
                 remedy = "change its value in the program itself"
             elif not remedy:

@@ -282,3 +282,11 @@ def test_unknown_data_name_those_without_values() -> None:
 def test_findings_print_as_the_command_shows_them() -> None:
     found = tp_compiler.check("output v")[0]
     assert str(found) == found.render() and "^" in str(found)
+
+
+def test_the_number_of_updates_can_be_set_as_the_remedy_says() -> None:
+    text = "ket |u> ~ N(0, 1)\n{}train steps = {} {{\n    minimize <u|u>\n    update |u> with SGD(lr = 0.1)\n}}\noutput f[step] = <u|u>\n"
+    found = tp_compiler.check(text.format("", "10"), {"steps": 3})
+    assert "`last = 10` and `train steps = last`, and set `last`" in found[0].remedy
+    program = tp_compiler.compile(text.format("last = 10\n", "last"), {"last": 3})
+    assert tp_compiler.simulate(program, 4, seeds=1)["f"].shape == (4,)
