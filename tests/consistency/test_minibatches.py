@@ -190,3 +190,22 @@ def test_what_comes_after_the_last_update_needs_an_entry(output: str, code: str)
 def test_other_numbers_of_entries() -> None:
     with pytest.raises(tpc.ProgramError, match=r"`x` has 2 entries over `step`, but training has 3 steps"):
         tpc.compile(text("linear"), data=data(2))
+
+
+@pytest.mark.parametrize("value", ["<u|u>", "step * <u|u>", "loss", "loss[step] * g", "loss[step] * <u|u>"])
+def test_values_of_every_step_within_sums_are_named_over_step(value: str) -> None:
+    """Never a value of another step, and no crash."""
+    text = """
+    data x[step] = [1, 0.5]
+    ket |u> ~ uniform(1)
+    train steps = 2 {
+        g = <u|u>
+        loss = (x[step] * g - 1)^2
+        minimize loss
+        update |u> with SGD(lr = 0.1)
+    }
+    """
+    with pytest.raises(tpc.ProgramError, match=r"NX201.*value of every step"):
+        tpc.compile(f"{text}output s = sum[step]({value})\n")
+    run = tpc.limit(f"{text}output s = sum[step](loss[step] * g[step])\noutput loss[step]\noutput g[step]\n")
+    assert run["s"] == pytest.approx(run["loss"] @ run["g"][:2], abs=1e-12)

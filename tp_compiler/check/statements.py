@@ -306,7 +306,7 @@ class Checker:
         if node is not None:
             self.training.check_output(node, over_steps, at)
             if over_steps:
-                node, indices = self.training.traced(node, indices)
+                node, indices = self.training.traced(node, indices, at)
             self.outputs[name] = Output(name, tuple(dict.fromkeys(indices)), node, s.span)
 
     def _import(self, s: ast.Import, scope: Scope) -> None:

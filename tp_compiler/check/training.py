@@ -457,11 +457,15 @@ class TrainingChecks:
         inner.others["step"] = Binding(v.Scalar(self._number(self._head())))
         return inner
 
-    def traced(self, node: ir.Node, indices: tuple[Index, ...]) -> tuple[ir.Node, tuple[Index, ...]]:
+    def traced(self, node: ir.Node, indices: tuple[Index, ...], at: Span) -> tuple[ir.Node, tuple[Index, ...]]:
         """A scalar of one step as a family over the steps at which it exists, and the indices of an output of it."""
         assert self.clock is not None
         own = extent(node, self.clock)
-        return traced(self.build, node, self.clock), tuple(own if i == self.clock else i for i in indices)
+        family, indices = traced(self.build, node, self.clock), tuple(own if i == self.clock else i for i in indices)
+        if not set(family.type.indices) <= set(indices):
+            remedy = "bind it in the loop, as `g = <u|u>`, and write `g[step]` here; or write `output NAME[step] = ...`"
+            raise error("NX201", "this reads a value of every step that is not written over `step`", at, remedy)
+        return family, indices
 
     def check_output(self, node: ir.Node, over_steps: bool, at: Span) -> None:
         """An output over `step` must change with the steps, and read data for the value after the last update."""
