@@ -121,6 +121,8 @@ def _pseudo(function: Function, arguments: Sequence[Array]) -> Array:
 def _called(function: Function, values: Sequence[Array]) -> Array:
     found = function(*(np.array(v) for v in values))  # copies: a function may write into its arguments
     try:
+        if found is None:  # NaN, as a number
+            raise TypeError
         return np.asarray(found, dtype=np.float64)
     except (TypeError, ValueError):
         message = f"a function of outputs returns a number or an array of numbers, not {type(found).__name__}"

@@ -75,6 +75,8 @@ class Run(Shown):
     def __getitem__(self, name: str) -> Array:
         if name in self.failed:
             raise KeyError(f"{name} could not be computed: {self.failed[name].message}")
+        if not isinstance(name, str):
+            raise TypeError(f"a run is indexed by names of outputs, such as run['f'], not by {name!r}")
         if name not in self.outputs:
             hint = suggest(name, self.outputs) or f"the outputs are {', '.join(self.outputs) or 'none'}"
             raise KeyError(f"there is no output {name!r}; {hint}")

@@ -111,3 +111,12 @@ def test_missing_libraries_are_named_with_their_extra(missing: str, monkeypatch:
     else:
         with pytest.raises(ImportError, match=r"this needs (matplotlib|latex2mathml): .*extra `(plot|report)`"):
             tpc.html_report("output 1", only="nothing that is computed")  # type: ignore[arg-type]
+
+
+def test_runs_are_indexed_by_names() -> None:
+    run = tpc.limit("output a = 1")
+    for key in (0, ("a", 0)):
+        with pytest.raises(TypeError, match="indexed by names of outputs"):
+            run[key]  # type: ignore[index]
+    with pytest.raises(TypeError, match="returns a number or an array of numbers, not NoneType"):
+        run.map(lambda a: None)
