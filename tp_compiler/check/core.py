@@ -128,9 +128,8 @@ class Core:
         if node is None:
             return None
         if not isinstance(node, ir.Constant) or node.value != int(node.value):
-            self.found.add(
-                Diagnostic("NX211", f"{what} must be an integer known at compile time", expr.span, "write a number")
-            )
+            remedy = "write a number, or a name bound to one without `scalar`: `k = 10`"
+            self.found.add(Diagnostic("NX211", f"{what} must be an integer known at compile time", expr.span, remedy))
             return None
         return int(node.value)
 
