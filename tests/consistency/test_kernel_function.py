@@ -270,7 +270,7 @@ def test_arrays_that_do_not_fit() -> None:
             kernel(points)
         with pytest.raises(tpc.ProgramError, match=message):
             kernel(X, points)
-    with pytest.raises(TypeError, match="there is no option 'sample'; did you mean samples"):
+    with pytest.raises(TypeError, match=r"there is no option 'sample'; did you mean .samples."):
         tpc.kernel(NETWORK, "ntk", sample=3)  # type: ignore[call-arg]
     with pytest.raises(TypeError, match="no option 'only'"):
         tpc.kernel(NETWORK, "ntk", only=["ntk"])
