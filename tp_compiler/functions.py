@@ -90,8 +90,9 @@ class _Kept:
         moved = known.value - value
         halves = None if replicates.halves is None else replicates.halves + moved
         self.replicates = replace(replicates, levels=tuple(x + moved for x in replicates.levels), halves=halves)
-        hidden = known.stderr**2 - error**2
-        self.rest = np.sqrt(np.where(hidden > 1e-9 * known.stderr**2, hidden, 0.0))
+        with np.errstate(all="ignore"):
+            hidden = 1 - np.where(known.stderr > 0, error / known.stderr, 1.0) ** 2
+            self.rest = known.stderr * np.sqrt(np.where(hidden > 1e-9, hidden, 0.0))
 
     def level(self, number: int) -> Array:
         """Arrays (R, ...), or (1, ...) of an argument without replicates."""
@@ -158,8 +159,16 @@ def _by_differences(function: Function, values: Sequence[Array], errors: Sequenc
     if len(groups) == places.size:
         return total
     signs = np.random.default_rng(0).choice([-1.0, 1.0], (_DIRECTIONS, flat.size))
-    mixed = np.sqrt(np.mean([change(s * flat) ** 2 for s in signs], axis=0))
+    mixed = _root_mean_square(np.array([change(s * flat) for s in signs]))
     return np.asarray(np.maximum(total, 2 * mixed))
+
+
+def _root_mean_square(changes: Array) -> Array:
+    """Over the first axis, of numbers whose squares may be no doubles."""
+    most = changes.max(axis=0)
+    scale = np.where(np.isfinite(most) & (most > 0), most, 1.0)
+    with np.errstate(all="ignore"):
+        return np.asarray(scale * np.sqrt(np.mean((changes / scale) ** 2, axis=0)))
 
 
 def _only(flat: Array, group: np.ndarray) -> Array:

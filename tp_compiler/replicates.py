@@ -46,6 +46,7 @@ class Replicates:
         return moved
 
 
+@np.errstate(all="ignore")  # errors that are not finite are values
 def mean_and_error(levels: Levels, sizes: Sequence[float], halves: Array | None = None) -> tuple[Array, Array]:
     """Value and standard error of the last level, over its replicates and with the bias of finite size.
 

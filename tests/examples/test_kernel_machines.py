@@ -25,7 +25,7 @@ def posterior(example: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
     return cross @ inverse @ labels, np.diag(kernel(new) - cross @ inverse @ cross.T)
 
 
-@pytest.mark.slow
+@pytest.mark.torch
 def test_scikit_learn(example: dict[str, Any]) -> None:
     pytest.importorskip("sklearn")
     from sklearn.gaussian_process.kernels import ConstantKernel
@@ -43,7 +43,7 @@ def test_scikit_learn(example: dict[str, Any]) -> None:
     assert scaled.fit(points, labels).kernel_.theta.shape == (1,)  # its scale has been fitted
 
 
-@pytest.mark.slow
+@pytest.mark.torch
 def test_gpytorch(example: dict[str, Any]) -> None:
     pytest.importorskip("gpytorch")
     import torch
@@ -62,7 +62,7 @@ def test_gpytorch(example: dict[str, Any]) -> None:
     assert model.covar_module.raw_outputscale.grad is not None  # the scale around the kernel can be trained
 
 
-@pytest.mark.slow
+@pytest.mark.torch
 def test_the_script(capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("sklearn")
     runpy.run_path(str(EXAMPLE), run_name="__main__")

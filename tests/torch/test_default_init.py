@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
+import pytest
 
 import tp_compiler as tpc
+
+torch = pytest.importorskip("torch")
+pytestmark = pytest.mark.torch
 
 X = [[1.0, 0.0], [0.6, 0.8], [-1.0, 0.5]]
 PROGRAM = f"""

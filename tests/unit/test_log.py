@@ -42,6 +42,7 @@ def test_a_bar_on_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert quiet == loud and capsys.readouterr().out == ""
 
 
+@pytest.mark.slow
 def test_a_bar_below_a_cell(monkeypatch: pytest.MonkeyPatch) -> None:
     """The bar is one display, which is updated and is empty at the end."""
     shown: list[str] = []
@@ -51,6 +52,7 @@ def test_a_bar_below_a_cell(monkeypatch: pytest.MonkeyPatch) -> None:
         shown.append(x.data)
         return handle
 
+    pytest.importorskip("IPython")
     import IPython.display
 
     monkeypatch.setattr(sys.modules["IPython"], "get_ipython", lambda: SimpleNamespace(kernel=object()))

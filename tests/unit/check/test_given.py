@@ -90,7 +90,7 @@ def test_arrays_of_every_kind(given: Any) -> None:
     np.testing.assert_array_equal(run["s"], literal["s"])
 
 
-@pytest.mark.slow
+@pytest.mark.torch
 def test_arrays_of_libraries() -> None:
     torch, pandas, xarray = map(pytest.importorskip, ("torch", "pandas", "xarray"))
     tensor = torch.tensor(X, requires_grad=True)
