@@ -48,7 +48,7 @@ def weights(program: Program, given: Mapping[str, object], width: int) -> Weight
             arrays[bare] = _array(name, value, matrices[bare], width)
         elif bare in kets:
             own[bare] = _array(name, value, kets[bare], width)
-        else:
+        elif not any(isinstance(n, ir.Unavailable) for n in nodes):  # what refused outputs depend on is not known
             remedy = suggest(bare, {*kets, *matrices}) or "give initial kets, matrices and, with the text, scalars"
             raise _wrong(f"`{name}` was given, but no output depends on a parameter of this name", remedy)
     return Weights(own, arrays, whole=kets.keys() == own.keys() and matrices.keys() == arrays.keys())

@@ -121,6 +121,17 @@ def test_what_does_not_fit_is_refused(weights: dict[str, object], message: str) 
         tpc.simulate(NETWORK, WIDTH, weights=weights)
 
 
+def test_an_output_without_a_limit_says_so_whatever_the_weights() -> None:
+    text = """
+    ket |u> ~ N(0, 1); ket |v> ~ N(0, 1)
+    parametrization standard
+    train steps = 1 { loss = (<v|relu(u)> - 1)^2; minimize loss; update all with Adam(lr = 0.1) }
+    output loss[step]
+    """
+    run = tpc.simulate(text, 2, weights={"u": [1.0, 2.0]})
+    assert run.failed["loss"].code == tpc.simulate(text, 2).failed["loss"].code != "NX432"
+
+
 def test_scalars_of_a_compiled_program_are_given_when_it_is_compiled() -> None:
     compiled = tpc.compile(NETWORK, data={"c": [1, 2]})
     with pytest.raises(ProgramError, match="give initial kets, matrices and, with the text, scalars"):
