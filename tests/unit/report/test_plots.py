@@ -56,6 +56,11 @@ def test_a_theme_that_does_not_exist(run: Run) -> None:
         run.plot(theme="sepia")
 
 
+def test_networks_are_results(run: Run) -> None:
+    with pytest.raises(TypeError, match="results of simulate"):
+        run.plot(networks=[64])  # type: ignore[list-item]
+
+
 def test_trajectories_have_bands_of_two_standard_errors(run: Run) -> None:
     value, error = np.arange(12.0).reshape(4, 3) ** 2, np.full((4, 3), 0.25)
     error[:, 1] = 0

@@ -44,9 +44,10 @@ def plot(
 ) -> Picture:
     """The picture; also written to `path`, if there is one.
 
-    Raises ValueError if no output can be drawn against `x`.
+    Raises ValueError if no output can be drawn against `x`, TypeError if `networks` are not results.
     """
-    _check(run, x)
+    networks = [networks] if isinstance(networks, Run) else networks
+    _check(run, x, networks)
     picture = Picture(theme_named(theme), PANEL)
     found = list(_panels(run, networks, x))
     panels = picture.panels(len(found)) if found else []
@@ -65,7 +66,9 @@ def plot(
     return picture
 
 
-def _check(run: Run, x: str | None) -> None:
+def _check(run: Run, x: str | None, networks: Sequence[Run]) -> None:
+    if not all(isinstance(network, Run) for network in networks):
+        raise TypeError("networks are results of simulate(): networks=[tpc.simulate(program, 256)]")
     names = [name for e in run.outputs.values() for name in known(axis_names(e), run.coordinates)]
     if x is not None and x not in names:
         there = f"; there are {', '.join(dict.fromkeys(names))}" if names else ""
