@@ -38,7 +38,7 @@ def kernels(seed: int) -> list[np.ndarray]:
 
 
 def test_linear_layers_start_as_uniform_kets_and_matrices() -> None:
-    """The biases of the second layer have the variance 1/(3 n), which the limit has not."""
+    """The biases of the second layer have the variance 1/(3 n), which vanishes in the limit."""
     run = tpc.limit(PROGRAM, samples=8192)
     drawn = [kernels(seed) for seed in range(NETWORKS)]
     for k, name in enumerate(("first", "second", "fourth")):

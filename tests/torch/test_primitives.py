@@ -32,7 +32,7 @@ def _torch(name: str, x: Any) -> Any:
         return torch.heaviside(x, torch.zeros((), dtype=x.dtype))
     if name == "gelu_tanh":
         return functional.gelu(x, approximate="tanh")
-    if name == "squareplus":  # PyTorch has none: its formula (Barron 2021), differentiated by autograd
+    if name == "squareplus":  # not in PyTorch: its formula (Barron 2021), differentiated by autograd
         return (x + torch.sqrt(x * x + 4)) / 2
     for module in (functional, torch.special, torch):
         if hasattr(module, NAMES.get(name, name)):

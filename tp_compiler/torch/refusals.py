@@ -20,7 +20,7 @@ class Untraceable(Exception):
 
 @contextmanager
 def at(path: str, operation: str) -> Iterator[None]:
-    """TextNames the module and the operation in what is refused inside."""
+    """Adds the module and the operation to what is refused inside."""
     try:
         yield
     except Untraceable as problem:

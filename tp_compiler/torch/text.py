@@ -34,7 +34,7 @@ from tp_compiler.torch.walk import Walked
 Text = tuple[str, int]
 Bound = Mapping[Leaf, str]
 
-#: TextNames of axes, in the order in which they are given away.
+#: Names of axes, in the order in which they are given away.
 _INDICES = tuple("isdtkhcruwabpqeflmovxyz")
 #: Words of the language that a name must not be.
 _WORDS = frozenset(
@@ -79,7 +79,7 @@ def write(walked: Walked, widths: Sizes, base: int) -> ModuleText:
 
 @dataclass(eq=False)
 class TextNames:
-    """TextNames of axes, widths, steps and parameters: no two alike."""
+    """Names of axes, widths, steps and parameters: no two alike."""
 
     widths: Sizes
     taken: set[str] = field(default_factory=lambda: set(_WORDS) | set(_INDICES))
@@ -143,7 +143,7 @@ class TextWriter:
         self.live = _live(walked)
         self.uses = _uses(walked, self.live)
         self._parts: dict[tuple[Step, int], str] = {}
-        self._heights: dict[Step, int] = {}  # how many steps are written inside of one another; 0 for a statement
+        self._heights: dict[Step, int] = {}  # how many steps are written inside one another; 0 for a statement
         single = {s.name.removesuffix(".weight") for s in self.live if isinstance(s, Weight | Constants)} | set(
             walked.outputs
         )
@@ -363,7 +363,7 @@ class TextWriter:
         raise AssertionError(step)
 
     def _match(self, ours: Group, theirs: Group, names: Bound) -> dict[Leaf, str]:
-        """TextNames of an operand's dimension from the step's own."""
+        """Names of an operand's dimension, from those of the step's own."""
         if not leaves(theirs):
             return {}
         return {b: names.get(a, "") for a, b in zip(leaves(ours), leaves(theirs), strict=True)}

@@ -60,7 +60,7 @@ def export(built: Built, inputs: Sequence[Any], width: int) -> torch.export.Expo
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return torch.export.export(built.module, args).run_decompositions({})
-    except Exception as problem:  # whatever goes wrong inside of the user's module or the exporter
+    except Exception as problem:  # whatever goes wrong inside the user's module or the exporter
         first = next(iter(str(problem).strip().splitlines()), type(problem).__name__)
         raise refusal(
             "NX702",
