@@ -108,18 +108,13 @@ def _panels(run: Run, networks: Sequence[Run], x: str | None) -> Iterator[Panel]
     numbers = {name: e for name, e in run.outputs.items() if not e.value.ndim and e.law is None}
     if numbers:
         others = [[network.outputs.get(name) for name in numbers] for network in networks]
-        yield "numbers", "", partial(_scalars, names=list(numbers), estimates=list(numbers.values()), networks=others)
+        draw = partial(draw_scalars, names=list(numbers), estimates=list(numbers.values()), networks=others)
+        yield "numbers", "", draw
     for name, estimate in run.outputs.items():
         if name in numbers or not estimate.value.size:
             continue
         beside = [(_width(n), n.outputs[name]) for n in networks if _alike(n.outputs.get(name), estimate)]
         yield from _output(run, name, estimate, beside, x)
-
-
-def _scalars(
-    picture: Picture, axes: Axes, names: list[str], estimates: list[Estimate], networks: list[list[Estimate | None]]
-) -> None:
-    draw_scalars(picture, axes, names, estimates, networks)
 
 
 def _alike(other: Estimate | None, estimate: Estimate) -> bool:
@@ -177,11 +172,7 @@ def _curves(
         beside = [(label, family) for (label, _), family in zip(networks, cut[1:], strict=True)]
         panel = CurvePanel(along, _names(inner, shape, hue), hue, cut[0], beside)
         where = f"{title}, {rest[0]} = {labels(rest[0], facets)[facet]}" if facets > 1 else title
-        yield where, more + detail, partial(_draw_curves, panel=panel)
-
-
-def _draw_curves(picture: Picture, axes: Axes, panel: CurvePanel) -> None:
-    draw_curves(picture, axes, panel)
+        yield where, more + detail, partial(draw_curves, panel=panel)
 
 
 def _family(estimate: Estimate, at: int) -> Family:
@@ -219,12 +210,8 @@ def _maps(title: str, detail: str, axes: tuple[str, ...], value: Array) -> Itera
     for flat in chosen(count, most):
         place = np.unravel_index(flat, leading) if leading else ()
         where = ", ".join(f"{i} = {labels(i, s)[int(k)]}" for i, s, k in zip(axes[:-2], leading, place, strict=True))
-        draw = partial(_draw_map, matrix=value[place], names=(axes[-2], axes[-1]), ends=ends)
+        draw = partial(draw_heat_map, matrix=value[place], names=(axes[-2], axes[-1]), ends=ends)
         yield f"{title}, {where}" if where else title, detail, draw
-
-
-def _draw_map(picture: Picture, axes: Axes, matrix: Array, names: tuple[str, str], ends: tuple[float, float]) -> None:
-    draw_heat_map(picture, axes, matrix, names, ends)
 
 
 # ----------------------------------------------------------------------------------------------------- distributions
@@ -238,27 +225,19 @@ def _random(
     others = [(e.value.reshape(-1), _deviation(e)) for _, e in networks]
     if estimate.value.ndim == 0 and estimate.law == "gaussian":
         pairs = [(float(m[0]), float(s[0])) for m, s in others]
-        yield title, detail, partial(_draw_density, mean=float(mean[0]), spread=float(spread[0]), networks=pairs)
+        yield title, detail, partial(draw_density, mean=float(mean[0]), spread=float(spread[0]), networks=pairs)
     elif size <= MOST_VIOLINS:
         places = [",".join(str(k + 1) for k in place) for place in np.ndindex(*estimate.value.shape)]
         gaussian = estimate.law == "gaussian"
-        yield (
-            title,
-            detail,
-            partial(
-                _draw_violins, names=places, mean=mean, spread=spread, gaussian=gaussian, networks=others, index=axes
-            ),
-        )
+        draw = partial(_draw_violins, names=places, mean=mean, spread=spread, gaussian=gaussian, networks=others)
+        yield title, detail, partial(draw, index=axes)
     else:
         shape = estimate.value.shape if estimate.value.ndim > 1 else (1, size)
         yield from _maps(f"standard deviation of {title}", detail, ("", *axes)[-len(shape) :], spread.reshape(shape))
     if 2 <= size <= _LARGEST_CORRELATION:
         matrix = correlations(covariance)
-        yield (
-            f"correlation of {title}",
-            "",
-            partial(_draw_map, matrix=matrix, names=("entry", "entry"), ends=limits(np.append(matrix, [-1.0, 1.0]))),
-        )
+        ends = limits(np.append(matrix, [-1.0, 1.0]))
+        yield f"correlation of {title}", "", partial(draw_heat_map, matrix=matrix, names=("entry", "entry"), ends=ends)
 
 
 def _deviation(estimate: Estimate) -> Array:
@@ -270,7 +249,3 @@ def _deviation(estimate: Estimate) -> Array:
 def _draw_violins(picture: Picture, axes: Axes, index: tuple[str, ...], **options: Any) -> None:
     draw_violins(picture, axes, **options)
     axes.set_xlabel(literal(",".join(index)))
-
-
-def _draw_density(picture: Picture, axes: Axes, **options: Any) -> None:
-    draw_density(picture, axes, **options)
