@@ -79,7 +79,7 @@ def _hue(theme: Theme, panel: CurvePanel, hues: list[Any], k: int, number: int) 
     """Networks have the colour of their curve; a lone curve is told from its networks by colour, too."""
     if len(panel.names) > 1:
         return hues[k]
-    return theme.curves[1 + number % (len(theme.curves) - 1)]
+    return theme.network(number)
 
 
 def _curve(axes: Axes, x: Positions, family: Family, k: int, hue: Any, marker: bool) -> None:

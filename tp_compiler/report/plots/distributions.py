@@ -24,7 +24,7 @@ def deviations(covariance: Array, shape: tuple[int, ...]) -> Array:
 
 def correlations(covariance: Array) -> Array:
     """The correlation of the entries; 0 with what does not vary."""
-    spread = np.sqrt(np.maximum(np.diag(covariance), 0.0))
+    spread = deviations(covariance, (len(covariance),))
     scale = np.outer(spread, spread)
     return np.asarray(np.divide(covariance, scale, out=np.zeros_like(covariance), where=scale > 0))
 
@@ -53,7 +53,7 @@ def draw_violins(
         axes.plot(k, centre, "o", color=theme.paper, markeredgecolor=hue, markersize=4.5, zorder=4)
     for number, (centres, widths) in enumerate(networks):
         at = np.arange(len(names)) + 0.1 * (1 + number)
-        colour = theme.curves[1 + number % (len(theme.curves) - 1)]
+        colour = theme.network(number)
         axes.errorbar(at, centres, yerr=widths, fmt="D", markersize=3, capsize=2, color=colour, linewidth=1)
     axes.set_xticks(range(len(names)), list(names), rotation=60 if max(map(len, names)) > 4 else 0)
     axes.set_xlim(-0.6, len(names) - 0.4)
@@ -65,7 +65,7 @@ def draw_density(
     """The density of one random number, with the normal densities of networks' means and deviations over it."""
     theme = picture.theme
     for number, (centre, width) in enumerate([(mean, spread), *networks]):
-        hue: Any = theme.curves[number % len(theme.curves)]
+        hue: Any = theme.curves[0] if number == 0 else theme.network(number - 1)
         if width <= 0:
             axes.axvline(centre, color=hue)
             continue

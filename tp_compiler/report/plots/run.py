@@ -95,7 +95,7 @@ def _key(picture: Picture, run: Run, networks: Sequence[Run]) -> list[Line2D]:
     handles = [Line2D([], [], color=theme.ink, linewidth=1.7, label=first)]
     for number, network in enumerate(networks):
         style = network_style(number)
-        handles.append(Line2D([], [], color=theme.curves[1 + number % 5], linestyle=style, label=_width(network)))
+        handles.append(Line2D([], [], color=theme.network(number), linestyle=style, label=_width(network)))
     return handles
 
 

@@ -26,7 +26,7 @@ def draw_scalars(
     theme = picture.theme
     values = np.array([float(e.value) for e in estimates])
     for number, family in enumerate([list(estimates), *networks]):
-        hue = theme.curves[number % len(theme.curves)]
+        hue = theme.curves[0] if number == 0 else theme.network(number - 1)
         for row, estimate in enumerate(family):
             if estimate is not None:
                 at, error = float(estimate.value), 2 * float(estimate.stderr)
@@ -44,9 +44,10 @@ def draw_scalars(
     axes.margins(x=0.15)
     sizes = np.abs(values[values != 0])
     if sizes.size and sizes.max() > _WIDE * sizes.min():
-        axes.set_xscale(
-            "log" if (values > 0).all() else "symlog", **({} if (values > 0).all() else {"linthresh": sizes.min()})
-        )
+        if (values > 0).all():
+            axes.set_xscale("log")
+        else:
+            axes.set_xscale("symlog", linthresh=sizes.min())
         return
     axes.xaxis.set_major_locator(MaxNLocator(5))
     if values.min() < 0 < values.max():

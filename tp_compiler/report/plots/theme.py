@@ -45,6 +45,10 @@ class Theme:
     stable: str
     unstable: str
 
+    def network(self, number: int) -> str:
+        """The colour of the networks of one width, the same in every panel; the first colour is the limit's."""
+        return self.curves[1 + number % (len(self.curves) - 1)]
+
     @property
     def sequential_map(self) -> Colormap:
         return colormaps["viridis"]
