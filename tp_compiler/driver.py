@@ -327,7 +327,7 @@ def verify(
                 program.finite,
                 width,
                 seeds,
-                # The seed moves with the width: networks of different widths are to share no random numbers.
+                # The seed moves with the width: networks of different widths must not share random numbers.
                 seed=seed * 1_000_003 + width,
                 only=wanted,
                 max_memory=options.get("max_memory"),

@@ -25,7 +25,7 @@ _STEP = 1e-7
 
 @dataclass(frozen=True, eq=False)
 class Known:
-    """An argument: its value and standard error, and the replicates they are made of, if there are any."""
+    """An argument: its value and standard error, and the replicates that they were computed from, if there are any."""
 
     value: Array
     stderr: Array
@@ -164,7 +164,7 @@ def _by_differences(function: Function, values: Sequence[Array], errors: Sequenc
 
 
 def _root_mean_square(changes: Array) -> Array:
-    """Over the first axis, of numbers whose squares may be no doubles."""
+    """Over the first axis, of numbers whose squares may overflow or underflow."""
     most = changes.max(axis=0)
     scale = np.where(np.isfinite(most) & (most > 0), most, 1.0)
     with np.errstate(all="ignore"):

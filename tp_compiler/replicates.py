@@ -74,7 +74,7 @@ def mean_and_error(levels: Levels, sizes: Sequence[float], halves: Array | None 
 
 
 def _scale(level: Array) -> Array:
-    """Powers of 2, one for each entry, that bring replicates whose squares are no doubles near 1; 1 for the others."""
+    """Powers of 2, one for each entry, that bring replicates near 1 whose squares would overflow or underflow; 1 for the others."""
     most = np.max(np.abs(level), axis=0)
     extreme = np.isfinite(most) & (most > 0) & ((most < 1e-100) | (most > 1e100))
     return np.ldexp(1.0, np.where(extreme, np.frexp(most)[1] - 1, 0))

@@ -86,7 +86,7 @@ class Run(Shown):
         return iter(self.outputs)
 
     def __eq__(self, other: object) -> bool:
-        """Whether everything is equal, digit by digit, but for the time that it took."""
+        """Whether everything is equal, digit by digit, except the time that it took."""
         if not isinstance(other, Run):
             return NotImplemented
         return self is other or bool(written(self, "packed").same(written(other, "packed")))

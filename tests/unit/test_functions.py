@@ -223,7 +223,7 @@ def test_outputs_by_name_and_the_faces_of_the_result(runs: dict[str, list[Run]])
 
 
 @pytest.mark.parametrize("exponent", [-600, 600])
-def test_scales_whose_squares_are_no_doubles(exponent: int) -> None:
+def test_scales_whose_squares_overflow_or_underflow(exponent: int) -> None:
     rng = np.random.default_rng(0)
     levels = [rng.standard_normal((8, 3)) for _ in range(4)]
     halves, sizes, scale = rng.standard_normal((4, 3)), [128.0, 256.0, 512.0, 1024.0], np.ldexp(1.0, exponent)

@@ -58,7 +58,7 @@ def over(core: Core, call: ast.Call, ctx: Context) -> Context:
 
 @contextmanager
 def before_the_loop(core: Core, s: ast.Bind, scope: Scope) -> Iterator[None]:
-    """While `z[step] = ..` is read, `step` runs over the entries of what it is made of."""
+    """While `z[step] = ..` is read, `step` runs over the entries of what it reads."""
     own = scope.others.get("step")
     names = (name.ident for name, _ in names_in(tuple(t.label if isinstance(t, ast.Ket) else t for t in s.targets)))
     index = range_of_step(core, s.value, scope) if "step" in names else None

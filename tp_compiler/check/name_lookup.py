@@ -14,7 +14,7 @@ from tp_compiler.frontend import syntax as ast
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.types import Index
 from tp_compiler.ir.walk import rewrite
-from tp_compiler.transform.steps import behind, clocked, extent
+from tp_compiler.transform.steps import clocked, extent, steps_ahead
 
 
 class NameLookup:
@@ -164,7 +164,7 @@ class NameLookup:
         found = self._known(node.args[0])
         picks: list[int | slice] = []
         for s in node.selectors:
-            ahead = behind(node.args[s.arg]) if isinstance(s, ir.Gather) else 0.0
+            ahead = steps_ahead(node.args[s.arg]) if isinstance(s, ir.Gather) else 0.0
             if ahead is None:
                 return None
             steps = slice(max(0, int(ahead)), self.core.last_step + int(ahead) + 1)

@@ -29,7 +29,7 @@ class Quantity(StrEnum):
 class Vertex:
     """A quantity (a family, over its indices) with the term that denotes it.
 
-    `output`: the program prints it. `moves`: it is made of its own value at the step before.
+    `output`: the program prints it. `moves`: it depends on its own value at the step before.
     """
 
     term: Expr
@@ -40,7 +40,7 @@ class Vertex:
 
 @dataclass(frozen=True)
 class Arrow:
-    """`target` is made of `source`, both positions in the list of vertices; `earlier`: of its value at an earlier step."""
+    """`target` depends on `source`, both positions in the list of vertices; `earlier`: of its value at an earlier step."""
 
     source: int
     target: int
@@ -49,7 +49,7 @@ class Arrow:
 
 @dataclass(frozen=True, repr=False)
 class DependencyGraph(Shown):
-    """The quantities of a limit, each after those that it is made of at the same step of training."""
+    """The quantities of a limit, each after those that it depends on at the same step of training."""
 
     vertices: tuple[Vertex, ...]
     arrows: tuple[Arrow, ...]
@@ -71,7 +71,7 @@ def graph(system: Iterable[Any]) -> DependencyGraph:
     parts = [part for equation in system if equation.kind != "bracket" for part in _parts(equation)]
     at = {_key(vertex.term): k for k, (vertex, _) in enumerate(parts)}
     reads = [{at[key] for key in keys if key in at} for _, keys in parts]
-    # A state of training is at this step what the step before has made of it, and at first its initial value.
+    # A state of training has at this step the value that the step before gave it, and at first its initial value.
     now = [
         {k for (kind, label), k in at.items() if (kind, label.partition("[")[0]) == _key(vertex.term)} - {t}
         if vertex.moves
@@ -101,7 +101,7 @@ Key = tuple[str, str]
 
 
 def _parts(e: Any) -> Iterator[tuple[Vertex, list[Key]]]:
-    """The vertices of an equation, and what each is made of: a product W|x> has a hat, and may have a dot and an update."""
+    """The vertices of an equation, and what each depends on: a product W|x> has a hat, and may have a dot and an update."""
     if e.kind != "product":
         yield Vertex(e.symbol, _quantity(e), e.output, e.kind in ("state", "weight")), _read(_sides(e))
         return
@@ -132,7 +132,7 @@ def _sides(e: Any) -> list[Expr]:
 
 
 def _read(sides: Iterable[Expr]) -> list[Key]:
-    """The families that terms are made of; iid copies and members are of the same family."""
+    """The families that terms contain; iid copies and members are of the same family."""
     return sorted({_key(atom) for side in sides for atom in side.atoms(Ket, Scalar, Entry)})
 
 

@@ -81,13 +81,13 @@ def phases(program: Program, outputs: Iterable[Output]) -> Phases:
         return Phases(reachable(roots), [], [], [], [], [], None)
     states, nodes = _needed(roots, loop)
     traces = [n for n in nodes if isinstance(n, ir.Trace)]
-    varying, behind = _varying(nodes)
+    varying, after_loop = _varying(nodes)
     step = _within([*(loop.following[s] for s in states), *(t.args[0] for t in traces)], varying)
-    outside = _within(roots, varying | behind, cut=True)
+    outside = _within(roots, varying | after_loop, cut=True)
     ends = [t.args[0] for t in traces if t.runs_to(loop.steps)]
     last = {*_within(ends, varying), *(n for n in outside if n in varying)}
-    static = [n for n in nodes if n not in varying and n not in behind]
-    after = [n for n in outside if n in behind and not isinstance(n, ir.Trace)]
+    static = [n for n in nodes if n not in varying and n not in after_loop]
+    after = [n for n in outside if n in after_loop and not isinstance(n, ir.Trace)]
     return Phases(static, step, sorted(last, key=lambda n: n.serial), after, traces, states, loop)
 
 
@@ -109,13 +109,13 @@ def _needed(roots: list[ir.Node], loop: Loop) -> tuple[list[ir.State], list[ir.N
 def _varying(nodes: list[ir.Node]) -> tuple[set[ir.Node], set[ir.Node]]:
     """Nodes that change from step to step; and nodes that read traces."""
     varying: set[ir.Node] = set()
-    behind: set[ir.Node] = set()
+    after_loop: set[ir.Node] = set()
     for n in nodes:
-        if isinstance(n, ir.Trace) or any(a in behind for a in n.args):
-            behind.add(n)
+        if isinstance(n, ir.Trace) or any(a in after_loop for a in n.args):
+            after_loop.add(n)
         elif isinstance(n, ir.Carry | ir.Clock | ir.Apply) or any(a in varying for a in n.args):
             varying.add(n)
-    return varying, behind
+    return varying, after_loop
 
 
 def _within(roots: list[ir.Node], allowed: set[ir.Node], cut: bool = False) -> list[ir.Node]:

@@ -118,7 +118,7 @@ def _reindex(node: ir.Reindex, args: Sequence[LabelledArray]) -> Values:
         else:
             where.append(np.asarray(selector - 1))
     # Every index of the result occurs in some selector, so the positions broadcast to the result's full shape,
-    # with the slots behind.
+    # with the slots last.
     return np.asarray(x.array[tuple(where)])
 
 

@@ -102,11 +102,11 @@ def plan(outputs: Iterable[Output], loop: Loop | None = None) -> NetworkPlan:
     ends = [node for node, trace in traces.items() if trace.runs_to(loop.steps)]
     last = [n for n in graph.closure(ends) if n in moving]
     ready = set(static)
-    behind = [n for n in after if n not in ready]
-    behind_reads = {*wanted, *graph.reads(behind)}
+    after_loop = [n for n in after if n not in ready]
+    after_loop_reads = {*wanted, *graph.reads(after_loop)}
     roots = {*read, *traces}
 
-    matrices, matrices_behind = _members(each), _members(behind)
+    matrices, matrices_after_loop = _members(each), _members(after_loop)
     steps = Steps(
         count=loop.steps,
         each=graph.phase(each, {*static, *roots}, matrices),
@@ -114,12 +114,14 @@ def plan(outputs: Iterable[Output], loop: Loop | None = None) -> NetworkPlan:
         following=small,
         updates=updates,
         traces=traces,
-        freed=[n for n in during if n in moving or n not in behind_reads],
-        dropped=[m for m in matrices if m not in matrices_behind],
+        freed=[n for n in during if n in moving or n not in after_loop_reads],
+        dropped=[m for m in matrices if m not in matrices_after_loop],
         durations=tuple(loop.duration(k) for k in range(loop.steps)) if loop.times else (),
     )
-    before = graph.phase(static, {*inits, *roots, *graph.reads(each), *behind_reads}, {*matrices, *matrices_behind})
-    return NetworkPlan(outputs, graph.needs, graph.bodies, before, steps, graph.phase(behind, wanted))
+    before = graph.phase(
+        static, {*inits, *roots, *graph.reads(each), *after_loop_reads}, {*matrices, *matrices_after_loop}
+    )
+    return NetworkPlan(outputs, graph.needs, graph.bodies, before, steps, graph.phase(after_loop, wanted))
 
 
 class _Graph:

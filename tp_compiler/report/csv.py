@@ -32,7 +32,7 @@ def run_csv(run: Run) -> str:
 
 
 def column(axis: str) -> str:
-    """The heading of an axis; those of the table's own columns are told apart."""
+    """The heading of an axis; one that is the name of a column of the table gets another name."""
     return f"axis {axis}" if axis in (*BEFORE, *AFTER) else axis
 
 

@@ -50,7 +50,7 @@ svg { max-width: 100%; height: auto; } small, .note { color: var(--muted); }
 
 
 def page(run: Run, program: Program, system: System | ProgramError) -> str:
-    """The page; where a limit has no equations, the reason stands in their place."""
+    """The page; if a limit has no equations, the reason is given instead."""
     title = f"{program.source.name.rsplit('/', 1)[-1]}: limit n → ∞"
     parts = [
         ("Program", f"<pre>{highlighted(program.source.text.strip(chr(10)))}</pre>"),

@@ -61,7 +61,7 @@ class Sign:
 
     tex: str
     width: float
-    behind: bool = False
+    breaks_after: bool = False
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class _Reader:
         if token in "+-" and depth == 0 and before and not isinstance(before[-1], Sign):
             return Sign(token, _WIDE[token])
         if token in ",;" and depth == 0:
-            return Sign(token, _WIDE[token], behind=True)
+            return Sign(token, _WIDE[token], breaks_after=True)
         if token in (r"\operatorname", r"\operatorname*", r"\mathrm", r"\text", r"\mathbb", r"\mathcal"):
             return self._worded(token)
         if token in (
@@ -309,11 +309,11 @@ def _terms(nodes: Sequence[Node]) -> Iterator[list[Node]]:
     """The pieces between the possible breaks of a sum; open brackets keep their depth."""
     part: list[Node] = []
     for n in nodes:
-        if isinstance(n, Sign) and not n.behind and part:
+        if isinstance(n, Sign) and not n.breaks_after and part:
             yield part
             part = []
         part.append(n)
-        if isinstance(n, Sign) and n.behind:
+        if isinstance(n, Sign) and n.breaks_after:
             yield part
             part = []
     if part:

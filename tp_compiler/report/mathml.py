@@ -21,10 +21,10 @@ def equations(system: System) -> str:
     """A block per statement, and sentences before and after them."""
     sentences = [(n.in_front, _sentence(n.tex)) for n in notes.needed(system)]
     front = [f"<p>{text}</p>" for before, text in sentences if before]
-    behind = [f"<p>{text}</p>" for before, text in sentences if not before]
-    behind += [f"<p>{escape(remark[:1].upper() + remark[1:])}.</p>" for remark in system.remarks]
+    closing = [f"<p>{text}</p>" for before, text in sentences if not before]
+    closing += [f"<p>{escape(remark[:1].upper() + remark[1:])}.</p>" for remark in system.remarks]
     body = [f"<div class='statement'>{''.join(map(_row, rows))}</div>" for rows in statements(system, _ROOM)]
-    return "\n".join([*front, *body, *behind])
+    return "\n".join([*front, *body, *closing])
 
 
 def _row(latex: str) -> str:
@@ -43,7 +43,7 @@ def formula(latex: str) -> str:
 
 
 def _set(latex: str) -> str:
-    """MathML, in which the bars of kets stand as close as those of brackets, and signs of relations as far as they should."""
+    """MathML, with the bars of kets as close as those of brackets, and space around signs of relations."""
     page = str(convert(latex))
     for sign, stands in _SIGNS.items():
         page = page.replace(sign, stands)

@@ -222,8 +222,8 @@ def unicode(system: System) -> str:
         for k, (left, sign, right) in enumerate(_lines(e, p)):
             indent = "" if k == 0 else "    "
             out.append(f"{indent}{left} {sign} {right}" if left else f"        {sign} {right}")
-    behind = [*(n.text for n in notes.needed(system) if not n.in_front), *system.remarks]
-    out += ["", *(f"({r})" for r in behind)] if behind else []
+    closing = [*(n.text for n in notes.needed(system) if not n.in_front), *system.remarks]
+    out += ["", *(f"({r})" for r in closing)] if closing else []
     return "\n".join(out) + "\n"
 
 
@@ -260,19 +260,19 @@ def _rows(statements: list[list[str]], end: str) -> str:
 def latex(system: System) -> str:
     r"""Sentences, and an `align*` (amsmath) with one statement a line, which breaks across pages between statements."""
     front = "".join(f"{n.tex}\n" for n in notes.needed(system) if n.in_front)
-    behind = "".join(f"\n{n.tex}\n" for n in notes.needed(system) if not n.in_front)
-    behind += "".join(f"\n{r[:1].upper()}{r[1:]}.\n" for r in system.remarks)
+    closing = "".join(f"\n{n.tex}\n" for n in notes.needed(system) if not n.in_front)
+    closing += "".join(f"\n{r[:1].upper()}{r[1:]}.\n" for r in system.remarks)
     body = _rows(statements(system, _PAGE), r" \\*")
-    return f"{front}{{\\allowdisplaybreaks\n\\begin{{align*}}\n{body}\n\\end{{align*}}}}\n{behind}"
+    return f"{front}{{\\allowdisplaybreaks\n\\begin{{align*}}\n{body}\n\\end{{align*}}}}\n{closing}"
 
 
 def notebook(system: System) -> str:
     """For MathJax in notebooks: sentences with formulas, and displayed formulas: one if it is not too long for MathJax."""
     found = [(n.in_front, re.sub(r"\\texttt{(\w+)}", r"\1", n.tex)) for n in notes.needed(system)]
-    front, behind = [tex for before, tex in found if before], [tex for before, tex in found if not before]
+    front, closing = [tex for before, tex in found if before], [tex for before, tex in found if not before]
     bodies = (_rows(part, r" \\") for part in _parts(statements(system, _SCREEN)))
     displays = [f"$$\\begin{{aligned}}\n{body}\n\\end{{aligned}}$$" for body in bodies]
-    return "\n\n".join([*front, *displays, *behind, *(f"{r}." for r in system.remarks)])
+    return "\n\n".join([*front, *displays, *closing, *(f"{r}." for r in system.remarks)])
 
 
 def _parts(stated: list[list[str]]) -> Iterator[list[list[str]]]:

@@ -53,17 +53,17 @@ def alike(reading: NetworkReading, vanishes: Callable[[ir.Contract], bool]) -> E
     origin.values(reading.backward)
     broken = {n for n in touched if n in origin.singular or (_jumps(n) and any(a in touched for a in n.args))}
     broken |= {n for n in reading.backward if n.type.slots and _jumps(n) and n.args[0] in origin.zero}
-    apart: set[Leaf] = set()  # the parameters whose members training tells apart
+    apart: set[Leaf] = set()  # the parameters whose members differ after training
     while True:
         uneven = broken | {
-            n for n in _behind(reading.backward, broken | apart, axes) if n.type.is_scalar and _is_leaf(n)
+            n for n in _depending(reading.backward, broken | apart, axes) if n.type.is_scalar and _is_leaf(n)
         }
         pinned, zero = _pinned(numbers, touched, [_Draw(axes, seed, uneven).values(numbers) for seed in range(DRAWS)])
-        before, behind = len(apart), _behind(reading.backward, broken | apart, axes, zero)
+        before, depending = len(apart), _depending(reading.backward, broken | apart, axes, zero)
         apart |= {
             p.leaf
             for p in reading.parameters
-            if not p.declared.still and any(behind.intersection(term) for term in reading.gradient(p))
+            if not p.declared.still and any(depending.intersection(term) for term in reading.gradient(p))
         }
         if len(apart) == before:
             break
@@ -130,7 +130,7 @@ def _touched(order: list[ir.Node], axes: frozenset[Axis]) -> set[ir.Node]:
     return found
 
 
-def _behind(
+def _depending(
     order: list[ir.Node], sources: Collection[Leaf], axes: frozenset[Axis], zero: Collection[ir.Node] = ()
 ) -> set[ir.Node]:
     """The nodes over the axes that depend on what distinguishes members, except products with 0."""

@@ -109,7 +109,7 @@ def negated(argument: tuple[str, int]) -> tuple[str, int]:
 
 
 def product(left: View | Figure, right: View | Figure) -> View:
-    """A number stands first."""
+    """A number comes first."""
     if isinstance(right, Figure):
         left, right = right, left
     if 0.0 in (_constant(left), _constant(right)):

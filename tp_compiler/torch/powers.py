@@ -132,7 +132,7 @@ class Scales:
         return False
 
     def _random(self, view: View) -> bool:
-        """Makes the brackets in a tensor of size n^(1/2) `clt` brackets; False if it is not made of such."""
+        """Turns the brackets in a tensor of size n^(1/2) into `clt` brackets; False if it has none."""
         step = view.step
         if isinstance(step, Contraction) and width_sums(step) and not step.random:
             step.random = True

@@ -348,7 +348,7 @@ def _terms(node: ir.Node, moving: set[ir.Node]) -> list[ir.Node]:
 
 
 def _unsummed(build: Builder, node: ir.Node, moving: set[ir.Node], span: Span) -> tuple[tuple[Index, ...], ir.Node]:
-    """(indices, value): a term is the sum over the indices of the value. Sums behind fixed factors are opened."""
+    """(indices, value): a term is the sum over the indices of the value. Sums after fixed factors are opened."""
     factors: list[ir.Node] = []
     over: tuple[Index, ...] = ()
     while True:

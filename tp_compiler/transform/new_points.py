@@ -20,7 +20,7 @@ Sides: TypeAlias = Mapping[Index, Axis]
 #: The numbers of data at new points.
 Values = Callable[[ir.Array, Axis], object]
 
-#: Why a value has no meaning at other points, by the instruction that is met.
+#: Why a value is undefined at other points, by the instruction that is met.
 _REASONS: dict[type[ir.Node], str] = {
     ir.Position: "it reads the position of a point",
     ir.InitialKet: "each point has a ket of its own",
@@ -47,7 +47,7 @@ class NewPoints:
     _done: dict[tuple[ir.Node, frozenset[tuple[Index, Axis]]], ir.Node] = field(default_factory=dict)
 
     def at(self, node: ir.Node, sides: Sides) -> ir.Node:
-        """The node with some of its indices over new points. Raises ProgramError NX309 if it has no meaning there."""
+        """The node with some of its indices over new points. Raises ProgramError NX309 if it is undefined there."""
         todo = [(node, _of(node, sides))]
         while todo:
             top, own = todo[-1]

@@ -36,7 +36,7 @@ def reads_beyond(node: ir.Node, clock: Index) -> tuple[ir.Node, Index] | None:
     if not isinstance(node, ir.Reindex):
         return None
     for place, selector in zip(node.args[0].type.indices, node.selectors, strict=True):
-        ahead = behind(node.args[selector.arg]) if isinstance(selector, ir.Gather) else None
+        ahead = steps_ahead(node.args[selector.arg]) if isinstance(selector, ir.Gather) else None
         if ahead is not None and clock.size - 1 + ahead >= place.size:
             return node.args[0], place
     return None
@@ -95,11 +95,11 @@ def clocked(node: ir.Node) -> float | None:
     )
 
 
-def behind(position: ir.Node) -> float | None:
+def steps_ahead(position: ir.Node) -> float | None:
     """k if a position is that of `step + k`: `step` + k + 1, or 1 if that is larger."""
     match position:
         case ir.Map(fn="max", args=(raw, ir.Constant(value=1.0))):
-            return behind(raw)
+            return steps_ahead(raw)
         case ir.Map(fn="add", args=(ir.Clock() | ir.Map() as node, ir.Constant(value=1.0))):
             return clocked(node)
     return None

@@ -70,7 +70,7 @@ def answers(stored: bytes) -> dict[str, dict[str, np.ndarray]]:
 
 
 def test_programs_go_to_other_processes() -> None:
-    """The other process numbers its instructions anew: they must stand behind those of the program."""
+    """The other process numbers its instructions anew: they must come after those of the program."""
     programs = {name: tpc.compile(text) for name, text in PROGRAMS.items()}
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         there = pool.apply(answers, (pickle.dumps(programs),))

@@ -144,7 +144,7 @@ output loss[step]
 """
 )
 
-#: Soft gates: the inner brackets do not read the loss, and the numbers made of them scale kets.
+#: Soft gates: the inner brackets do not read the loss, and the numbers computed from them scale kets.
 GATE = (
     DATA
     + """

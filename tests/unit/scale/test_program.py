@@ -402,7 +402,7 @@ def gated(gate: str) -> str:
     [
         "0.2 + step(<w[e]|h[1]>)",
         "where(<w[e]|h[i]>, 1, 2)",
-        "1 + relu(<w[e]|h[i]>)",  # by its slope: |w> learns behind open gates only, and experts differ after a step
+        "1 + relu(<w[e]|h[i]>)",  # by its slope: |w> learns through open gates only, and experts differ after a step
         "1 + abs(<w[e]|h[i]>)",
         "2 + <w[e]|h[1]> / sqrt(<w[e]|h[1]>^2)",
     ],

@@ -42,12 +42,12 @@ class Needs:
     def __init__(self, program: Program, shapes: Shapes, sparse: dict[ir.State, SparseUpdate]):
         self.program, self.shapes, self.sparse = program, shapes, sparse
         self.varying: set[ir.Node] = set()
-        self.behind: set[ir.Node] = set()
+        self.after_loop: set[ir.Node] = set()
         self._reads: dict[ir.Node, tuple[ir.Node, ...]] = {}
         self.order = sorted(shapes.of, key=lambda n: n.serial)
         for n in self.order:
-            if isinstance(n, ir.Trace) or any(a in self.behind for a in n.args):
-                self.behind.add(n)
+            if isinstance(n, ir.Trace) or any(a in self.after_loop for a in n.args):
+                self.after_loop.add(n)
             elif isinstance(n, ir.Carry | ir.Clock | ir.Apply) or any(a in self.varying for a in dependencies(n)):
                 self.varying.add(n)
 
@@ -113,8 +113,8 @@ class Needs:
         steps = self.program.loop.steps if self.program.loop else 0
         ends = self._closure(t.args[0] for t in traces if t.runs_to(steps))
         last = {*ends, *outside} & self.varying
-        static = {*everything, *starts} - self.varying - self.behind
-        after = (outside & self.behind) - set(traces)
+        static = {*everything, *starts} - self.varying - self.after_loop
+        after = (outside & self.after_loop) - set(traces)
 
         def ordered(nodes: set[ir.Node]) -> list[ir.Node]:
             return sorted(nodes, key=lambda n: n.serial)

@@ -55,7 +55,7 @@ def _sides(found: LayeredGraph, widths: Sequence[float]) -> tuple[float, float]:
 
 
 def _length(text: str) -> int:
-    """Letters that take space: an accent stands on the one before."""
+    """Letters that take space: an accent is drawn over the one before."""
     return sum(1 for letter in text if letter not in "\u0302\u0307")
 
 
@@ -117,7 +117,7 @@ def _arrow(axes: Axes, arrow: Arrow, found: LayeredGraph, theme: Theme) -> None:
 
 
 def _bow(axes: Axes, start: tuple[float, float], end: tuple[float, float], theme: Theme) -> None:
-    """A dashed arrow beside the layers; a loop on top of a quantity that is made of its own earlier value."""
+    """A dashed arrow beside the layers; a loop on top of a quantity that depends on its own earlier value."""
     own = start == end
     if own:
         start, end = (start[0] + 0.12, start[1] + _HEIGHT / 2), (end[0] - 0.12, end[1] + _HEIGHT / 2)
