@@ -95,12 +95,17 @@ def from_file(source: ast.FromFile, path: Path, accept: Accept, name: str = "") 
     except ProgramError:
         raise
     except Exception as problem:  # NumPy raises various exceptions on malformed files
-        reason = str(problem).splitlines()[0][:200] if str(problem) else type(problem).__name__
-        raise error("NX314", f"`{source.path}` cannot be read: {reason}", span, "check the file") from None
+        message = f"`{source.path}` cannot be read: {_reason(problem)}"
+        raise error("NX314", message, span, "check the file") from None
     values = loaded.astype(np.float64)
     if not np.isfinite(values).all():
         raise error("NX316", f"`{source.path}` contains NaN or infinite values", span, "clean the data")
     return values
+
+
+def _reason(problem: Exception) -> str:
+    """What an exception of another library says, in one short line."""
+    return str(problem).splitlines()[0][:200] if str(problem) else type(problem).__name__
 
 
 def _npy(file: IO[bytes], source: ast.FromFile, accept: Accept) -> Any:
@@ -224,8 +229,7 @@ def _numbers(value: Any, target: ast.Name) -> Any:
     try:
         found = np.asarray(_ordered(_detached(value), target))
     except Exception as problem:  # whatever `__array__` raises
-        reason = str(problem).splitlines()[0][:200] if str(problem) else type(problem).__name__
-        message = f"what was given for `{name}` cannot be read as an array: {reason}"
+        message = f"what was given for `{name}` cannot be read as an array: {_reason(problem)}"
         raise error("NX314", message, target.span, "pass a NumPy array of numbers") from None
     if found.dtype.kind not in "fiub":
         objects = ("objects" if found.ndim else f"one {type(value).__name__}", "pass a NumPy array of numbers")
