@@ -71,7 +71,7 @@ _NAMES = {
     **dict.fromkeys(("zeros", "zeroslike"), "write `0`, or for a ket `ket |b> = 0`"),
     **dict.fromkeys(("ones", "oneslike", "full"), "write `1`, or for a ket `|1>`"),
     **dict.fromkeys(("tril", "triu", "mask"), "write the causal mask as `step(s - t + 1/2)`"),
-    **dict.fromkeys(("arange", "linspace", "range"), "an index used as a scalar is its position: 1, 2, ..."),
+    **dict.fromkeys(("arange", "range"), "an index used as a scalar is its position: 1, 2, ..."),
     **dict.fromkeys(("len", "size", "shape", "numel"), "write the size of the axis as a number"),
     **dict.fromkeys(
         ("randn", "rand", "normal", "gaussian", "random", "randnlike"),

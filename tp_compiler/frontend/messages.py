@@ -111,7 +111,7 @@ def _block(source: Source, statement: list[Token], at: int) -> Reading:
     first, token = statement[0], statement[at]
     if first.type not in _BLOCKS or token.type not in ("COLON", "LBRACE", "END", "$END"):
         return None
-    if _depth(statement, at):
+    if _opened(statement, at):
         return None
     head = Span(source, span_of(source, first).start, span_of(source, token).start).text.strip()
     ranged = re.sub(r"\brange\s*\((.*)\)", _positions, head)
@@ -134,9 +134,21 @@ def _positions(found: re.Match[str]) -> str:
     return f"{first.strip() or '1'}..{last.strip()}"
 
 
-def _depth(statement: list[Token], at: int) -> int:
-    """The number of parentheses and brackets that are open before a token."""
-    return sum((t.type in ("LPAR", "LSQB")) - (t.type in ("RPAR", "RSQB")) for t in statement[:at])
+def _opened(statement: list[Token], at: int) -> list[int]:
+    """The places of the parentheses and brackets that are open before a token, the innermost last."""
+    opened: list[int] = []
+    for k, token in enumerate(statement[:at]):
+        if token.type in ("LPAR", "LSQB"):
+            opened.append(k)
+        elif token.type in ("RPAR", "RSQB") and opened:
+            opened.pop()
+    return opened
+
+
+def _innermost(statement: list[Token], at: int) -> str:
+    """The kind of the bracket that is open before a token."""
+    opened = _opened(statement, at)
+    return statement[opened[-1]].type if opened else ""
 
 
 def _list(source: Source, statement: list[Token], at: int) -> Reading:
@@ -158,25 +170,12 @@ def _slice(source: Source, statement: list[Token], at: int) -> Reading:
 def _tuple(source: Source, statement: list[Token], at: int) -> Reading:
     if statement[at].type != "COMMA" or _innermost(statement, at) != "LPAR":
         return None
-    opened = max(
-        k for k in range(at) if statement[k].type == "LPAR" and _depth(statement, k) < _depth(statement, k + 1)
-    )
+    opened = _opened(statement, at)[-1]
     keyword = statement[opened - 2] if opened > 1 and statement[opened - 1].type == "EQUAL" else ""
     numbers = [str(t) for t in statement[opened + 1 :] if t.type == "NUMBER"]
-    if keyword == "betas" and len(numbers) >= 2:
+    if keyword == "betas" and at == opened + 2 and len(numbers) >= 2:
         return "there are no tuples", f"write `beta1 = {numbers[0]}, beta2 = {numbers[1]}`"
     return "there are no tuples", "pass the numbers one by one, each by its name"
-
-
-def _innermost(statement: list[Token], at: int) -> str:
-    """The kind of the bracket that is open before a token."""
-    opened: list[str] = []
-    for token in statement[:at]:
-        if token.type in ("LPAR", "LSQB"):
-            opened.append(token.type)
-        elif token.type in ("RPAR", "RSQB") and opened:
-            opened.pop()
-    return opened[-1] if opened else ""
 
 
 def _law(source: Source, statement: list[Token], at: int) -> Reading:
