@@ -167,20 +167,13 @@ class Core:
     def no_index(self, expr: ast.Expr, scope: Scope, wanted: Index | None = None) -> ProgramError:
         """The error of something else than an index in brackets; `wanted`: an index of the axis that the place needs."""
         name = expr.ident if isinstance(expr, ast.Name) else ""
-        hint = suggest(name, [k for k, b in scope.others.items() if isinstance(b.value, v.IndexName)]) if name else ""
+        known = {k: b.value.index for k, b in scope.others.items() if isinstance(b.value, v.IndexName)}
+        hint = suggest(name, known) if name else ""
         shown = name or expr.span.text
         remedy = hint or (f"declare it: `axis {name} : 4`" if name else "write the name of an index")
-        if name and not hint and wanted is not None:
-            named = [
-                k
-                for k, b in scope.others.items()
-                if isinstance(b.value, v.IndexName) and b.value.index.axis == wanted.axis
-            ]
-            remedy = (
-                f"declare it with its axis: `axis {', '.join([*named, name])} : {wanted.axis.size}`"
-                if named
-                else remedy
-            )
+        named = [k for k, i in known.items() if wanted is not None and i.axis == wanted.axis]
+        if name and not hint and wanted is not None and named:
+            remedy = f"declare it with its axis: `axis {', '.join([*named, name])} : {wanted.axis.size}`"
         binding = scope.other(name)
         if binding is not None and isinstance(binding.value, v.Broken):
             return ProgramError([])
