@@ -87,8 +87,9 @@ class Definitions:
             raise error("NX252", message, expr.fn.span, f"write `{form}`, with the indices of the arguments")
         given = {}
         for name, e in zip(names, written, strict=True):
-            index = Index(name.ident, self._param_index(e, ctx.scope).axis)
-            given[index] = self._param_index(e, ctx.scope)
+            own = self._param_index(e, ctx.scope)
+            index = Index(name.ident, own.axis)
+            given[index] = own
             scope.others[name.ident] = Binding(v.IndexName(index), span=name.span)
         return given
 
