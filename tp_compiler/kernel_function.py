@@ -121,7 +121,7 @@ class PairOutput:
         return next(k for k, i in enumerate(array.type.indices) if i.axis == self.over[side].axis)
 
     def fits(self, arrays: Mapping[str, Any]) -> bool:
-        """Have the arrays the sizes of the program, apart from the number of points?"""
+        """Do the arrays have the sizes of the program, apart from the number of points?"""
         declared = {a.name: (a, side) for side, inputs in enumerate(self.inputs) for a in inputs}
         for name, value in arrays.items():
             if name in declared:
