@@ -635,19 +635,16 @@ def _raw(made: Declaration, name: str) -> str:
 
 
 def _live(walked: Walked) -> list[Step]:
-    """Steps that the outputs depend on, operands first."""
+    """Steps that the outputs depend on, operands first: what no operation made, then the others in the module's order."""
     found: dict[Step, None] = {}
-    todo: list[tuple[Step, bool]] = [(v.step, False) for v in reversed(walked.outputs.values())]
+    todo = [v.step for v in reversed(walked.outputs.values())]
     while todo:
-        step, done = todo.pop()
-        if done:
-            found.setdefault(step)
-        elif step not in found:
-            todo.append((step, True))
-            extra = [step.positions] if isinstance(step, Lookup) else []
-            todo += [(s, False) for s in [*(v.step for v in step.operands), *extra] if s not in found]
-    order = {id(step): k for k, step in enumerate(walked.steps)}
-    return sorted(found, key=lambda s: order.get(id(s), -1))
+        step = todo.pop()
+        if step not in found:
+            found[step] = None
+            todo += [v.step for v in step.operands] + ([step.positions] if isinstance(step, Lookup) else [])
+    order = {step: k for k, step in enumerate(walked.steps)}
+    return sorted(found, key=lambda s: order.get(s, -1))
 
 
 def _uses(walked: Walked, live: Iterable[Step]) -> dict[Step, list[Step | None]]:

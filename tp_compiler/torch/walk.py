@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,7 +81,7 @@ class Walk:
         self.widths = widths
         self.results: dict[Any, Any] = {}
         self.weights: dict[str, Weight] = {}
-        self.steps: list[Step] = []
+        self.steps: dict[Step, None] = {}  # in the order of the module, operands first
         self._shared: dict[int, Weight] = {}
 
     def run(self, inputs: Sequence[Any], names: Sequence[str] | None) -> Walked:
@@ -94,7 +93,7 @@ class Walk:
                 "the number of layers and operations must not depend on the width",
             )
         specs = {s.arg.name: s for s in self.programs[0].graph_signature.input_specs}
-        fed = iter([x for x in _flat(inputs)])
+        fed = iter(_flat(inputs))
         for one, other in zip(*nodes, strict=True):
             if one.op == "placeholder":
                 self.results[one] = self._placeholder(one, specs[one.name], fed)
@@ -104,7 +103,7 @@ class Walk:
                 raise refusal(
                     "NX702", f"`{one.name}` is a graph of its own: control flow", "write it without `torch.cond`"
                 )
-        return Walked(self._outputs(nodes[0][-1], names), self.weights, self._laws(), self.steps)
+        return Walked(self._outputs(nodes[0][-1], names), self.weights, self._laws(), list(self.steps))
 
     def _placeholder(self, node: Any, spec: Any, fed: Iterator[Any]) -> Any:
         if spec.kind.name == "PARAMETER":
@@ -113,8 +112,10 @@ class Walk:
             x = doubled(next(fed))
             return Folded((x, x), node.name)
         if spec.kind.name in ("BUFFER", "CONSTANT_TENSOR"):
-            held = [{**p.state_dict, **p.constants} for p in self.programs]
-            return Folded((held[0][spec.target], held[1][spec.target]), spec.target.replace(".", "_"))
+            one, other = (
+                (p.constants if spec.target in p.constants else p.state_dict)[spec.target] for p in self.programs
+            )
+            return Folded((one, other), spec.target.replace(".", "_"))
         raise refusal("NX702", f"an input of kind {spec.kind.name}", "pass tensors only")
 
     def _weight(self, name: str) -> Weight:
@@ -136,13 +137,15 @@ class Walk:
         if name == "getitem":
             self.results[one] = self._item(one)
             return
-        with at(path, name), self._placed(path, name):
+        with at(path, name):
             arguments = self._arguments(one, other)
             if all(map(_is_folded, arguments.values())):
                 self.results[one] = self._folded(one, other, path)
             elif name in OPERATIONS:
                 call = Call(name, arguments, _shapes(one, other), self.widths)
-                self.results[one] = OPERATIONS[name](call)
+                self.results[one] = made = OPERATIONS[name](call)
+                for view in reversed(made if isinstance(made, list) else [made]):
+                    self._place(view.step, path, name)
             else:
                 raise refusal(
                     "NX703",
@@ -150,23 +153,14 @@ class Walk:
                     "replace it by other operations; docs/torch.md lists what is known",
                 )
 
-    @contextmanager
-    def _placed(self, path: str, label: str) -> Iterator[None]:
-        """Steps that are made inside know the module and the operation."""
-        yield
-        made: list[Step] = []
-        found = [r for r in list(self.results.values())[-1:] for r in (r if isinstance(r, list) else [r])]
-        todo = [v.step for v in found if isinstance(v, View)]
-        known = set(map(id, self.steps))
-        while todo:
-            step = todo.pop()
-            if id(step) not in known:
-                known.add(id(step))
-                made.append(step)
-                todo += [v.step for v in step.operands]
-        for step in _ordered(made):
-            step.path, step.label = path, label
-            self.steps.append(step)
+    def _place(self, step: Step, path: str, label: str) -> None:
+        """Lists a new step after those that it needs, all with the module and the operation that made them."""
+        if step in self.steps:
+            return
+        for view in step.operands:
+            self._place(view.step, path, label)
+        step.path, step.label = path, label
+        self.steps[step] = None
 
     def _item(self, node: Any) -> Any:
         found, k = self.results[node.args[0]], node.args[1]
@@ -192,8 +186,7 @@ class Walk:
                 raise Untraceable("NX703", f"it needs `{one.name}`, which is not traced", "use the first result only")
             return self.results[one]
         if isinstance(one, (list, tuple)) and any(isinstance(item, torch.fx.Node) for item in one):
-            pairs = [self._argument(a, b) for a, b in zip(one, other, strict=True)]
-            return pairs
+            return [self._argument(a, b) for a, b in zip(one, other, strict=True)]
         return (one, other)
 
     def _folded(self, one: Any, other: Any, path: str) -> Any:
@@ -227,22 +220,6 @@ class Walk:
 
 _MISSING = object()
 _UNKNOWN = object()
-
-
-def _ordered(made: list[Step]) -> list[Step]:
-    """Operands before what uses them."""
-    inside, placed = set(map(id, made)), []
-
-    def place(step: Step) -> None:
-        if id(step) in inside:
-            inside.discard(id(step))
-            for view in step.operands:
-                place(view.step)
-            placed.append(step)
-
-    for step in made:
-        place(step)
-    return placed
 
 
 def _is_folded(argument: Any) -> bool:
