@@ -30,13 +30,10 @@ class Fill:
         return 0.0 if self.kind == "constant" else self.second
 
     def scaled(self, factor: float) -> Fill:
-        spread = factor if self.kind == "uniform" else abs(factor)
-        first, second = factor * self.first, spread * self.second
-        return (
-            replace(self, first=min(first, second), second=max(first, second))
-            if self.kind == "uniform"
-            else replace(self, first=first, second=second)
-        )
+        if self.kind == "uniform":
+            low, high = sorted((factor * self.first, factor * self.second))
+            return replace(self, first=low, second=high)
+        return replace(self, first=factor * self.first, second=abs(factor) * self.second)
 
     def shifted(self, by: float) -> Fill:
         return replace(self, first=self.first + by, second=self.second + (by if self.kind == "uniform" else 0.0))
