@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from tp_compiler.torch.dimensions import Dimension, Group, Leaf, Sizes, whole
+from tp_compiler.torch.dimensions import Sizes, whole
 from tp_compiler.torch.refusals import Untraceable
-from tp_compiler.torch.steps import Constants, Figure, View, figure
+from tp_compiler.torch.steps import Constants, Figure, View, figure, fresh
 
 #: Logits that are hidden: exp of it is 0, as of -inf.
 HIDDEN = -1e9
@@ -103,11 +103,7 @@ def given(folded: Folded, widths: Sizes) -> View:
             "tables along the width have no limit here; make them parameters, or keep their size fixed",
         )
     factor = _common(one, other, widths, folded.name)
-    slots: list[Dimension] = []
-    groups: list[Group] = []
-    for s in shape:
-        groups.append([] if s == (1, 1) else [Leaf(len(slots), Dimension(s))])
-        slots += [place.top for place in groups[-1]]
+    slots, groups = fresh(shape)
     if not np.isfinite(one).all() and (np.isnan(one).any() or (one == np.inf).any()):
         raise Untraceable("NX705", f"`{folded.name}` has entries that are not finite", "use finite numbers")
     step = Constants(slots, groups, one.reshape([d.sizes[0] for d in slots]), re.sub(r"\W", "_", folded.name))
@@ -121,6 +117,5 @@ def _common(one: np.ndarray, other: np.ndarray, widths: Sizes, name: str) -> Fig
     with np.errstate(all="ignore"):
         ratios = (other / one)[one != 0]
     if ((one == 0) == (other == 0)).all() and np.allclose(ratios, ratios[0], rtol=1e-12):
-        found = figure(1.0, float(ratios[0]), widths)
-        return Figure(found.value, found.power)
+        return figure(1.0, float(ratios[0]), widths)
     raise Untraceable("NX705", f"`{name}` depends on the width", "keep numbers constant, or times a power of the width")

@@ -10,7 +10,7 @@ from fractions import Fraction
 from tp_compiler.torch.dimensions import Leaf, Sizes, ratio
 from tp_compiler.torch.laws import Fill
 from tp_compiler.torch.refusals import Untraceable
-from tp_compiler.torch.steps import Figure, Weight, figure
+from tp_compiler.torch.steps import Figure, Weight, figure, own_leaves
 
 
 @dataclass(eq=False)
@@ -31,10 +31,6 @@ def number(value: float) -> str:
     if float(near) == value or abs(float(near) - value) <= 1e-13 * abs(value):
         return str(near) if near.denominator <= 100 else f"{float(near):.15g}"
     return f"{value:.16g}"
-
-
-def own_leaves(weight: Weight) -> list[Leaf]:
-    return [leaf for k, slot in enumerate(weight.slots) for leaf in Leaf(k, slot).leaves()]
 
 
 def declare(

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from tp_compiler.torch.calls import Call, Folded
-from tp_compiler.torch.dimensions import Dimension, Group, Leaf, Sizes, leaves, regroup, sizes, take, unify, whole
+from tp_compiler.torch.dimensions import Dimension, Group, Sizes, leaves, regroup, sizes, take, unify, whole
 from tp_compiler.torch.refusals import Untraceable
-from tp_compiler.torch.steps import Constants, Lookup, Pieces, View, joint, own, seen
+from tp_compiler.torch.steps import Constants, Lookup, Pieces, View, fresh, joint, own, seen
 
 
 def unchanged(call: Call) -> View:
@@ -43,7 +43,7 @@ def reverse_axes(call: Call) -> View:
 def unsqueeze(call: Call) -> View:
     x = call.view("self")
     k = call.plain("dim") % (len(x.groups) + 1)
-    return x.regrouped([*x.groups[:k], [], *x.groups[k:]])
+    return x.inserted(k)
 
 
 def expand(call: Call) -> View:
@@ -62,9 +62,25 @@ def repeat_interleave(call: Call) -> View:
         raise Untraceable("NX703", "repeat_interleave of all entries", "name the dimension")
     k = call.plain("dim") % len(x.groups)
     times = call.pair("repeats")
+    return repeat(x, k, (int(times[0]), int(times[1])))
+
+
+def repeat(x: View, dim: int, times: Sizes) -> View:
     groups = list(x.groups)
-    groups[k] = [*leaves(groups[k]), *whole((int(times[0]), int(times[1])), None)]
+    groups[dim] = [*leaves(groups[dim]), *whole(times, None)]
     return x.regrouped(groups)
+
+
+def divided(x: View, dim: int, parts: Sizes) -> View:
+    """A dimension as two: the parts, and what is inside a part."""
+    shape = x.shape
+    inner = (shape[dim][0] // parts[0], shape[dim][1] // parts[1])
+    return x.regrouped(regroup(x.groups, [*shape[:dim], parts, inner, *shape[dim + 1 :]]))
+
+
+def joined(x: View, dim: int) -> View:
+    """A dimension and the next as one."""
+    return x.regrouped([*x.groups[:dim], [*x.groups[dim], *x.groups[dim + 1]], *x.groups[dim + 2 :]])
 
 
 def position(x: View, dim: int, at: int) -> View:
@@ -177,9 +193,7 @@ def look_up(x: View, dim: int, positions: np.ndarray, name: str) -> View:
     along = leaves(x.groups[dim])
     if sizes(along)[0] != sizes(along)[1]:
         raise Untraceable("NX704", "entries are picked along a dimension that grows with the width", "pick along axes")
-    slots = [Dimension((n, n)) for n in positions.shape if n > 1]
-    numbers = iter(range(len(slots)))
-    where: list[Group] = [[Leaf(k := next(numbers), slots[k])] if n > 1 else [] for n in positions.shape]
+    slots, where = fresh([(n, n) for n in positions.shape])
     source = Constants(slots, where, positions.reshape([d.sizes[0] for d in slots]) % max(1, sizes(along)[0]), name)
     if positions.ndim == 1 and along and np.array_equal(source.values, np.arange(sizes(along)[0])):
         unify(along, where[0])  # every position in its order
@@ -245,7 +259,7 @@ def concatenate(call: Call) -> View:
 def stack(call: Call) -> View:
     views = call.views("tensors")
     k = call.plain("dim", 0) % (len(views[0].groups) + 1)
-    return _pieces([v.regrouped([*v.groups[:k], [], *v.groups[k:]]) for v in views], k)
+    return _pieces([v.inserted(k) for v in views], k)
 
 
 def _pieces(views: list[View], dim: int) -> View:
@@ -263,9 +277,8 @@ def _pieces(views: list[View], dim: int) -> View:
             "NX704", "a dimension that grows with the width is put together from unequal parts", "use equal parts"
         )
     # Equal parts of a width: a finite axis of parts, before the part itself.
-    split = [v.regrouped([*v.groups[:k], [], *v.groups[k:]]) for v in views]
+    split = [v.inserted(k) for v in views]
     shared.insert(k, joint([v.groups[k] for v in views]))
     shared.insert(k, [(Dimension((len(views), len(views))), True)])
     kept, out = own(shared)
-    joined = [*out[:k], [*out[k], *out[k + 1]], *out[k + 2 :]]
-    return View(Pieces(kept, out, split, k), joined)
+    return joined(seen(Pieces(kept, out, split, k)), k)

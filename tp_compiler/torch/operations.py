@@ -13,7 +13,7 @@ import torch
 
 from tp_compiler.torch import layout
 from tp_compiler.torch.calls import HIDDEN, Call, Folded
-from tp_compiler.torch.dimensions import Dimension, Group, Leaf, Sizes, leaves, regroup
+from tp_compiler.torch.dimensions import Dimension, Group, Leaf, Sizes, leaves
 from tp_compiler.torch.refusals import Untraceable
 from tp_compiler.torch.steps import (
     Across,
@@ -143,8 +143,7 @@ def reversed_subtract(call: Call) -> View:
 def _sum(call: Call, write: Callable[..., tuple[str, int]]) -> View:
     other = call.term("other")
     if call.has("alpha") and call.figure("alpha") != Figure(1.0):
-        alpha = call.figure("alpha")
-        other = _scaled(other, alpha)
+        other = _scaled(other, call.figure("alpha"))
     this = call.term("self")
     if (
         isinstance(other, View)
@@ -374,24 +373,21 @@ def cumulate(call: Call) -> View:
 
 
 def layer_norm(call: Call) -> View:
-    x = call.view("input")
-    count = len(call.pair("normalized_shape")[0])
-    over = [*range(len(x.groups) - count, len(x.groups))]
-    return _affine(across(x, "layernorm", over, call.plain("eps", 1e-5)), call)
-
-
-def _affine(x: View, call: Call) -> View:
-    if call.has("weight"):
-        x = product(call.view("weight"), x)
-    return _with_bias(x, call, "bias")
+    return _normalised(call, "layernorm", 1e-5)
 
 
 def rms_norm(call: Call) -> View:
+    return _normalised(call, "rmsnorm", 2.220446049250313e-16)  # of doubles
+
+
+def _normalised(call: Call, name: str, eps: float) -> View:
+    """Over the last dimensions, then times a weight, plus a bias."""
     x = call.view("input")
     count = len(call.pair("normalized_shape")[0])
-    over = [*range(len(x.groups) - count, len(x.groups))]
-    eps = call.plain("eps", 2.220446049250313e-16)  # of doubles
-    return _affine(across(x, "rmsnorm", over, eps), call)
+    x = across(x, name, [*range(len(x.groups) - count, len(x.groups))], call.plain("eps", eps))
+    if call.has("weight"):
+        x = product(call.view("weight"), x)
+    return _with_bias(x, call, "bias")
 
 
 def _channels(x: View, count: int) -> View:
@@ -402,30 +398,31 @@ def _channels(x: View, count: int) -> View:
 def _channelwise(x: View, call: Call) -> View:
     if call.has("weight"):
         x = product(_channels(call.view("weight"), len(x.groups)), x)
-    if call.has("bias"):
-        x = pointwise("same", PLUS, x, _channels(call.view("bias"), len(x.groups)))
-    return x
+    return _channel_bias(x, call)
+
+
+def _channel_bias(x: View, call: Call) -> View:
+    return pointwise("same", PLUS, x, _channels(call.view("bias"), len(x.groups))) if call.has("bias") else x
 
 
 def group_norm(call: Call) -> View:
     x = call.view("input")
-    count = call.pair("num_groups")
-    channels = x.shape[1]
-    inner = tuple(c // g for c, g in zip(channels, count, strict=True))
-    split = x.regrouped(regroup(x.groups, [x.shape[0], count, (inner[0], inner[1]), *x.shape[2:]]))
+    split = layout.divided(x, 1, call.pair("num_groups"))
     normal = across(split, "layernorm", [*range(2, len(split.groups))], call.plain("eps", 1e-5))
-    joined = normal.regrouped([normal.groups[0], [*normal.groups[1], *normal.groups[2]], *normal.groups[3:]])
-    return _channelwise(joined, call)
+    return _channelwise(layout.joined(normal, 1), call)
 
 
 def batch_norm(call: Call) -> View:
+    return _over_batch(call) if call.plain("training", False) else _running(call)
+
+
+def _over_batch(call: Call) -> View:
     x = call.view("input")
-    if not call.plain("training", False):
-        return _running(x, call)
     return _channelwise(across(x, "layernorm", [k for k in range(len(x.groups)) if k != 1], call.plain("eps")), call)
 
 
-def _running(x: View, call: Call) -> View:
+def _running(call: Call) -> View:
+    x = call.view("input")
     mean, var = (_channels(call.view(n), len(x.groups)) for n in ("running_mean", "running_var"))
     eps = Figure(call.plain("eps"))
     root = pointwise("power 1/2", written("sqrt({})"), pointwise("same", PLUS, var, eps))
@@ -433,12 +430,11 @@ def _running(x: View, call: Call) -> View:
 
 
 def batch_norm_evaluated(call: Call) -> list[View]:
-    return [_running(call.view("input"), call)]
+    return [_running(call)]
 
 
 def batch_norm_trained(call: Call) -> list[View]:
-    x = call.view("input")
-    return [_channelwise(across(x, "layernorm", [k for k in range(len(x.groups)) if k != 1], call.plain("eps")), call)]
+    return [_over_batch(call)]
 
 
 # ------------------------------------------------------------------------------------------------------ recurrent cells
@@ -507,9 +503,8 @@ def _inverse_root(q: View, call: Call) -> Figure:
 
 def _repeated_heads(x: View, q: View) -> View:
     """Keys or values of grouped queries, repeated for each query of a group."""
-    times = tuple(a // b for a, b in zip(q.shape[-3], x.shape[-3], strict=True))
-    heads = [*leaves(x.groups[-3]), *([] if times == (1, 1) else [Leaf(None, Dimension((times[0], times[1])))])]
-    return x.regrouped([*x.groups[:-3], heads, *x.groups[-2:]])
+    ours, theirs = q.shape[-3], x.shape[-3]
+    return layout.repeat(x, len(x.groups) - 3, (ours[0] // theirs[0], ours[1] // theirs[1]))
 
 
 def _masked(logits: View, call: Call) -> View:
@@ -550,10 +545,10 @@ def windows(x: View, dim: int, length: int, stride: int, padding: int) -> View:
         count = (size - length) // stride + 1
         if length == 1:
             x = x if stride == 1 else layout.look_up(x, dim, np.arange(0, size, stride)[:count], "strided")
-            return x.regrouped([*x.groups[: dim + 1], [], *x.groups[dim + 1 :]])
+            return x.inserted(dim + 1)
         if count == 1:
             x = x if length == size else layout.look_up(x, dim, np.arange(length), "window")
-            return x.regrouped([*x.groups[:dim], [], *x.groups[dim:]])
+            return x.inserted(dim)
     if len(leaves(x.groups[dim])) != 1:
         raise Untraceable("NX703", "windows over an axis of one position, or a split one", "use a plain axis")
     count = (size + 2 * padding - length) // stride + 1
@@ -585,9 +580,7 @@ def convolution(call: Call) -> View:
     groups = call.pair("groups") if call.has("groups") else (1, 1)
     plain = f"bi{cut},oi{inner}->bo{places}"
     made = contract(x, weight, plain) if groups == (1, 1) else _grouped(x, weight, groups, cut, inner, places)
-    if call.has("bias"):
-        made = pointwise("same", PLUS, made, _channels(call.view("bias"), len(made.groups)))
-    return made
+    return _channel_bias(made, call)
 
 
 def _padding(call: Call, weight: View, space: int) -> list[int]:
@@ -603,13 +596,8 @@ def _padding(call: Call, weight: View, space: int) -> list[int]:
 
 
 def _grouped(x: View, weight: View, count: tuple[int, int], cut: str, inner: str, places: str) -> View:
-    def divided(view: View, dim: int) -> View:
-        shape = view.shape
-        rest = (shape[dim][0] // count[0], shape[dim][1] // count[1])
-        return view.regrouped(regroup(view.groups, [*shape[:dim], count, rest, *shape[dim + 1 :]]))
-
-    made = contract(divided(x, 1), divided(weight, 0), f"bgi{cut},goi{inner}->bgo{places}")
-    return made.regrouped([made.groups[0], [*made.groups[1], *made.groups[2]], *made.groups[3:]])
+    x, weight = layout.divided(x, 1, count), layout.divided(weight, 0, count)
+    return layout.joined(contract(x, weight, f"bgi{cut},goi{inner}->bgo{places}"), 1)
 
 
 def pooling(name: str) -> Rule:

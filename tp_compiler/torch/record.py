@@ -16,9 +16,9 @@ from torch import nn
 from tp_compiler import api
 from tp_compiler.diagnostics import Source
 from tp_compiler.ir.model import Compiled
-from tp_compiler.torch.declarations import own_leaves
 from tp_compiler.torch.dimensions import Sizes, ratio
 from tp_compiler.torch.refusals import refusal
+from tp_compiler.torch.steps import own_leaves
 from tp_compiler.torch.text import ModuleText
 from tp_compiler.torch.walk import doubled
 
@@ -112,7 +112,7 @@ class Traced:
 
         The module is run in double precision, with the inputs of the trace.
         """
-        copied = _double(module).train(self.training)
+        copied = copy.deepcopy(module).double().train(self.training)
         with torch.no_grad():
             out = copied(*(doubled(x) for x in self._inputs))
         wanted = [t for t in torch.utils._pytree.tree_leaves(out) if isinstance(t, torch.Tensor)]
@@ -121,10 +121,6 @@ class Traced:
             float(np.abs(t.double().numpy() - run[name].reshape(tuple(t.shape))).max())
             for name, t in zip(self._outputs, wanted, strict=True)
         )
-
-
-def _double(module: nn.Module) -> nn.Module:
-    return copy.deepcopy(module).double()
 
 
 def _power(parameter: Parameter) -> str:

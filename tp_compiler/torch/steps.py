@@ -50,6 +50,11 @@ class Step:
         return []
 
 
+def own_leaves(step: Step) -> list[Leaf]:
+    """The dimensions of a step, as far as they have been refined."""
+    return [leaf for k, slot in enumerate(step.slots) for leaf in Leaf(k, slot).leaves()]
+
+
 @dataclass(eq=False)
 class View:
     """A step as a tensor of torch: dimensions in another order, joined, split, repeated, or fixed at a position."""
@@ -61,6 +66,10 @@ class View:
 
     def regrouped(self, groups: list[Group]) -> View:
         return replace(self, groups=groups)
+
+    def inserted(self, dim: int) -> View:
+        """With a new dimension of size 1."""
+        return self.regrouped([*self.groups[:dim], [], *self.groups[dim:]])
 
     @property
     def constant(self) -> float | None:
@@ -218,6 +227,11 @@ def own(shared: Sequence[list[tuple[Dimension, bool]]]) -> tuple[list[Dimension]
                 slots.append(dimension)
         groups.append(places)
     return slots, groups
+
+
+def fresh(shape: Sequence[Sizes]) -> tuple[list[Dimension], list[Group]]:
+    """Slots of a step with dimensions of its own, and the dimensions of its tensor."""
+    return own([[] if s == (1, 1) else [(Dimension(s), True)] for s in shape])
 
 
 def seen(step: Step) -> View:
