@@ -28,6 +28,7 @@ from tp_compiler.torch.steps import (
     View,
     Weight,
     Windows,
+    own_leaves,
 )
 from tp_compiler.torch.walk import Walked
 
@@ -191,7 +192,7 @@ class TextWriter:
             used: set[str] = set()
             indices = self.families[weight] = [self.names.index(p, used) for p in made.families]
             classes = [self.names.width(p) for p in made.widths]
-        family = f"[{','.join(indices)}]" if indices else ""
+        family = _family(indices)
         match made.kind:
             case "matrix":
                 of = "" if classes == ["n", "n"] else f" : {classes[0]} x {classes[1]}"
@@ -205,7 +206,7 @@ class TextWriter:
         self.declarations.append(line + _raw(made, weight.name))
 
     def _scalar(self, weight: Weight, made: Declaration, name: str, indices: list[str]) -> str:
-        family = f"[{','.join(indices)}]" if indices else ""
+        family = _family(indices)
         if made.law:
             return f"scalar {name}{family} = {made.law}"
         values = weight.values[0].double().numpy().reshape([p.dimension.sizes[0] for p in made.families])
@@ -227,7 +228,7 @@ class TextWriter:
         bound = {p: n for g, ns in zip(view.groups, names, strict=True) for p, n in zip(leaves(g), ns, strict=True)}
         indices = [n for ns in names for n in ns]
         value, _ = self._operand(view, bound, used)
-        return name + (f"[{','.join(indices)}]" if indices else ""), value
+        return name + _family(indices), value
 
     # --------------------------------------------------------------------------------------------------- statements
 
@@ -255,23 +256,16 @@ class TextWriter:
             return user.left.is_matrix or user.right.is_matrix
         return isinstance(user, Pointwise) or (isinstance(user, Across) and user.function == "softmax")
 
-    def _own(self, step: Step) -> list[Leaf]:
-        return [leaf for k, slot in enumerate(step.slots) for leaf in Leaf(k, slot).leaves()]
-
-    def _is_ket(self, step: Step) -> bool:
-        found = sum(p.dimension.is_width for p in self._own(step))
-        if found > 1:
+    def _statement(self, step: Step) -> None:
+        if _widths(step) > 1:
             raise Untraceable(
                 "NX704", "a tensor with two dimensions that grow with the width", "sum one of them, or keep it finite"
             )
-        return found == 1
-
-    def _statement(self, step: Step) -> None:
-        ket = self._is_ket(step)
+        ket = _is_ket(step)
         stem = f"{step.path}_{step.label}" if step.path else f"{step.label}_out"
         name = self.named[step] = self.names.unique(stem)
         used: set[str] = set()
-        names = {p: self.names.index(p, used) for p in self._own(step) if not p.dimension.is_width}
+        names = {p: self.names.index(p, used) for p in own_leaves(step) if not p.dimension.is_width}
         if isinstance(step, Pieces):
             self._pieces(step, name, names, used, ket)
             return
@@ -279,7 +273,7 @@ class TextWriter:
         self.body.append(f"{self._reference(name, list(names.values()), ket)} = {value}")
 
     def _reference(self, name: str, indices: Sequence[str], ket: bool) -> str:
-        full = name + (f"[{','.join(indices)}]" if indices else "")
+        full = name + _family(indices)
         return f"|{full}>" if ket else full
 
     def _pieces(self, step: Pieces, name: str, names: dict[Leaf, str], used: set[str], ket: bool) -> None:
@@ -316,24 +310,21 @@ class TextWriter:
             at_place.update(_positions(place, position))
         text = self._value(view.step, at_place, used)
         coefficient = _product(view.factors) if factors else 1.0
-        if coefficient == 1.0:
-            return text
-        if isinstance(view.step, Constants) and not view.step.slots:
+        if coefficient != 1.0 and isinstance(view.step, Constants) and not view.step.slots:
             return _number(coefficient * float(view.step.values))
-        return f"{wrap(*_number(coefficient), ATOM)} * {wrap(*text, ATOM)}", PRODUCT
+        return _scaled(coefficient, text)
 
     def _value(self, step: Step, bound: Bound, used: set[str]) -> Text:
         if isinstance(step, Constants):
             return self._given(step, bound)
-        own = self._own(step)
+        own = own_leaves(step)
         if isinstance(step, Weight) or not self._is_inline(step):
             indices = [bound[p] for p in own if not p.dimension.is_width]
-            ket = sum(p.dimension.is_width for p in own) == 1
-            return self._reference(self.named[step], indices, ket), ATOM
+            return self._reference(self.named[step], indices, _is_ket(step)), ATOM
         return self._formula(step, {p: bound[p] for p in own if not p.dimension.is_width}, used)
 
     def _given(self, step: Constants, bound: Bound) -> Text:
-        own = self._own(step)
+        own = own_leaves(step)
         if step.values is None:
             return bound[own[0]], ATOM
         if not step.slots:
@@ -413,19 +404,13 @@ class TextWriter:
             text = self._applied(step, terms, bracket)
             factor = Fraction(1)
         else:
-            text = _multiplied(terms, bracket, [self._shows_ket(v) for v, _ in sides], step.random)
+            text = _multiplied(terms, bracket, [_is_ket(v.step) for v, _ in sides], step.random)
             if step.random:
                 coefficient *= float(factor) ** 0.5
                 factor = Fraction(1)
         if sums:
             text = f"sum[{','.join(sums)}]({text[0]})", ATOM
-        coefficient *= float(factor) if bracket is not None or factor != 1 else 1.0
-        if coefficient == 1.0:
-            return text
-        return f"{wrap(*_number(coefficient), ATOM)} * {wrap(*text, ATOM)}", PRODUCT
-
-    def _shows_ket(self, view: View) -> bool:
-        return sum(p.dimension.is_width for p in self._own(view.step)) == 1
+        return _scaled(coefficient * float(factor), text)
 
     def _applied(self, step: Contraction, terms: list[Text], bracket: list[bool] | None) -> Text:
         """W |x>, or W^T |x> if the sum runs over the rows."""
@@ -434,7 +419,7 @@ class TextWriter:
             if step.left.is_matrix
             else ((step.right, step.labels[1]), terms[1], terms[0])
         )
-        rows, columns = [p for p in self._own(matrix.step) if p.dimension.is_width]
+        rows, columns = [p for p in own_leaves(matrix.step) if p.dimension.is_width]
         summed = [
             (p.slot, p.way) for k, c in enumerate(labels) if c not in step.labels[2] for p in leaves(matrix.groups[k])
         ]
@@ -501,9 +486,10 @@ class TextWriter:
         eps = f"{step.eps!r}"
         if [p.dimension.is_width for p in places] == [True]:
             return f"{step.function}({x}, {eps})", ATOM
-        ket, own = self._is_ket(step), self._own(step)
+        ket, own = _is_ket(step), own_leaves(step)
         inner = {p: self.names.index(p, used) for p in places if not p.dimension.is_width}
-        moved = {p: inner.get(q, text) for (p, text), q in zip(bound.items(), _partners(step, bound), strict=True)}
+        ours = _partners(step)
+        moved = {p: inner.get(ours[p], text) for p, text in bound.items()}
         over, neurons = list(inner.values()), any(p.dimension.is_width for p in places)
         name = x
         if step.function == "layernorm":
@@ -511,9 +497,8 @@ class TextWriter:
             mean = f"<{_label((other, ATOM))}>" if neurons else other
             mean = f"mean[{','.join(over)}]({mean})" if over else mean
             fresh = self.names.unique(f"{self.named[step]}_centred")
-            line = self._reference(fresh, [names[p] for p in own if p in names], ket)
-            self.body.append(f"{line} = {x} - {mean}")
-            name = line
+            name = self._reference(fresh, [names[p] for p in own if p in names], ket)
+            self.body.append(f"{name} = {x} - {mean}")
             other = self._reference(fresh, [inner.get(p, names.get(p, "")) for p in own if p in names], ket)
         else:
             other, _ = self._operand(step.operand, moved, used)
@@ -542,7 +527,7 @@ class TextWriter:
         if not step.positions.slots:
             return str(int(values) + 1)
         source, key = step.positions, (step.positions, part)
-        own = self._own(source)
+        own = own_leaves(source)
         if key not in self._parts:
             name = self._parts[key] = self.names.unique(source.name)
             used: set[str] = set()
@@ -564,6 +549,14 @@ class TextWriter:
         return f"unfold[{names[target]},{inner},{names[window]}]({text}{options})", ATOM
 
 
+def _widths(step: Step) -> int:
+    return sum(p.dimension.is_width for p in own_leaves(step))
+
+
+def _is_ket(step: Step) -> bool:
+    return _widths(step) == 1
+
+
 def _gathered(notes: Iterable[str]) -> list[str]:
     """Notes `name: text`, with one line for all parameters of which the same is said."""
     found: dict[str, list[str]] = {}
@@ -573,15 +566,14 @@ def _gathered(notes: Iterable[str]) -> list[str]:
     return [f"{', '.join(names)}: {text}" for text, names in found.items()]
 
 
-def _partners(step: Across, bound: Mapping[Leaf, str]) -> Iterable[Leaf]:
+def _partners(step: Across) -> dict[Leaf, Leaf]:
     """The step's own dimension for each of the operand's."""
-    pairs = {
+    return {
         b: a
         for ours, theirs in zip(step.groups, step.operand.groups, strict=True)
         if leaves(theirs)
         for a, b in zip(leaves(ours), leaves(theirs), strict=True)
     }
-    return [pairs[p] for p in bound]
 
 
 def _multiplied(terms: list[Text], bracket: list[bool] | None, kets: list[bool], random: bool) -> Text:
@@ -596,6 +588,12 @@ def _multiplied(terms: list[Text], bracket: list[bool] | None, kets: list[bool],
         return f"{wrap(*terms[0], PRODUCT)} * {wrap(*terms[1], PRODUCT)}", PRODUCT
     k = bracket.index(True)
     return f"{wrap(*terms[1 - k], PRODUCT)} * <{_label(terms[k])}>", PRODUCT
+
+
+def _scaled(coefficient: float, text: Text) -> Text:
+    if coefficient == 1.0:
+        return text
+    return f"{wrap(*_number(coefficient), ATOM)} * {wrap(*text, ATOM)}", PRODUCT
 
 
 def _label(text: Text) -> str:
@@ -628,6 +626,10 @@ def _positions(place: Leaf, position: int) -> dict[Leaf, str]:
 def _list(values: np.ndarray) -> str:
     integers = np.asarray(values).dtype.kind in "iub" or (values == np.round(values)).all()
     return repr(np.asarray(values).astype(int).tolist() if integers else np.asarray(values).tolist())
+
+
+def _family(indices: Sequence[str]) -> str:
+    return f"[{','.join(indices)}]" if indices else ""
 
 
 def _raw(made: Declaration, name: str) -> str:
