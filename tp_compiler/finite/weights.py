@@ -55,11 +55,8 @@ def weights(program: Program, given: Mapping[str, object], width: int) -> Weight
 
 
 def _nodes(program: Program) -> list[ir.Node]:
-    roots = [output.node for output in program.outputs]
-    loop = program.loop
-    if loop is not None:
-        roots += [*loop.following.values(), *(state.init for state in loop.following)]
-    return reachable(roots)
+    starts = [state.init for state in program.loop.following] if program.loop is not None else []
+    return reachable([*program.roots, *starts])
 
 
 def _array(name: str, value: object, symbol: Symbol, width: int) -> Values:

@@ -19,7 +19,7 @@ def coordinates(program: Program) -> dict[str, dict[str, Any]]:
     found: dict[Axis, dict[str, Any]] = {}
     loop = program.loop
     arbitrary: set[Axis] = {loop.index.axis} if loop is not None else set()  # data over steps are the steps' own
-    nodes = _nodes(program)
+    nodes = reachable(program.roots)
     labels = {selector for node in nodes if isinstance(node, Reindex) for selector in node.args[1:]}
     for node in nodes:
         if isinstance(node, Array):
@@ -33,10 +33,3 @@ def coordinates(program: Program) -> dict[str, dict[str, Any]]:
     if loop is not None and loop.times and loop.index.name in indices:
         named[loop.index.name] = {"time": (0.0, *loop.times)}
     return named
-
-
-def _nodes(program: Program) -> list[Any]:
-    roots = [output.node for output in program.outputs]
-    if program.loop is not None:
-        roots += program.loop.following.values()
-    return reachable(roots)

@@ -58,3 +58,9 @@ class Program:
     names: Mapping[Node, tuple[str, tuple[Index | int, ...]]] = field(default_factory=dict)
     cotangents: Cotangents = field(default_factory=dict)
     loop: Loop | None = None
+
+    @property
+    def roots(self) -> list[Node]:
+        """What everything in the program is computed for: outputs, and the new values of states."""
+        following = self.loop.following.values() if self.loop is not None else ()
+        return [*(output.node for output in self.outputs), *following]

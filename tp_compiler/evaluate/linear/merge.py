@@ -30,9 +30,7 @@ PER_MATRIX = 64
 
 def merged(program: Program, build: Builder) -> Program:
     """The program with its expensive contractions multiplied out."""
-    loop = program.loop
-    roots = [o.node for o in program.outputs] + list(loop.following.values() if loop else ())
-    return rewritten(program, program.outputs, Merger(reachable(roots), build))
+    return rewritten(program, program.outputs, Merger(reachable(program.roots), build))
 
 
 @dataclass(frozen=True)

@@ -38,9 +38,7 @@ def run_key(program: Program, options: Options) -> str:
     sizes = [(axis.name, axis.size) for axis in program.axes]
     parts = (__version__, program.source.text, sizes, options.seed, options.method, options.f0)
     digest.update(repr(parts).encode())
-    roots = [o.node for o in program.outputs]
-    roots += list(program.loop.following.values()) if program.loop is not None else []
-    for node in reachable(roots):
+    for node in reachable(program.roots):
         if isinstance(node, ir.Array | ir.Constant):
             values = np.asarray(node.values if isinstance(node, ir.Array) else node.value, dtype=np.float64)
             digest.update(values.tobytes())

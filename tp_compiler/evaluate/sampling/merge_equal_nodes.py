@@ -31,11 +31,9 @@ class _Form:
 def shared(program: Program) -> Program:
     """The same program, with each value computed once. States, initial kets and data are not changed."""
     loop = program.loop
-    roots = [o.node for o in program.outputs]
-    following = list(loop.following.values()) if loop is not None else []
     starts = [s.init for s in loop.following] if loop is not None else []
     sharing = _Sharing()
-    for node in reachable([*roots, *following, *starts]):
+    for node in reachable([*program.roots, *starts]):
         sharing.visit(node)
     done = sharing.done
     outputs = tuple(replace(o, node=done[o.node]) for o in program.outputs)
