@@ -144,9 +144,8 @@ def _coefficients(question: Request, outputs: list[Output]) -> Answers:
     seconds = float("inf") if max_time is None else max(max_time, QUICK)
     with Budget(seconds, used.memory - used.held, remedy="").running():
         found = _asked(LinearEvaluator(question.program, outputs, max_time, o.progress), outputs)
-    untrained = {
-        output.name for output in outputs if not _trained(output.node)
-    }  # the formulas' reason is more specific
+    # Of what is not trained, the formulas' reason is more specific.
+    untrained = {output.name for output in outputs if not _trained(output.node)}
     found.found = {n: x for n, x in found.found.items() if not (isinstance(x, NotExact) and n in untrained)}
     return found
 
