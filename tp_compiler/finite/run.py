@@ -137,17 +137,17 @@ def simulate(
 def estimate(output: Output, drawn: Values) -> Estimate:
     """The estimate of one output from its samples (seeds, *shape)."""
     networks: NDArray[np.float64] = drawn.astype(np.float64)
-    drawn, seeds = networks, len(networks)
-    mean = np.asarray(drawn.mean(axis=0))
+    seeds = len(networks)
+    mean = np.asarray(networks.mean(axis=0))
     # Equal samples must have spread 0 exactly, which the rounding of their mean would spoil.
-    spread = np.ptp(drawn, axis=0) > 0
-    stderr = np.where(spread, drawn.std(axis=0, ddof=min(1, seeds - 1)) / np.sqrt(seeds), 0.0)
+    spread = np.ptp(networks, axis=0) > 0
+    stderr = np.where(spread, networks.std(axis=0, ddof=min(1, seeds - 1)) / np.sqrt(seeds), 0.0)
     axes = tuple(i.name for i in output.indices)
     law = covariance = error = None
     if output.node.type.random:
         law = "gaussian" if _is_clt(output.node) else "sampled"
         if seeds >= 2:
-            covariance, error = covariances(drawn.reshape(seeds, -1))
+            covariance, error = covariances(networks.reshape(seeds, -1))
     return Estimate(
         mean,
         np.asarray(stderr),
