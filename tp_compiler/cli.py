@@ -209,9 +209,10 @@ def _limit(args: Namespace) -> int:
     _check_picture(args, program)
     with _evaluating(args) as progress:
         run = driver.limit(program, **options, progress=progress)
-        # Other seeds for other widths: networks that share random numbers would look alike.
         networks = [
-            driver.simulate(program, width=n, seed=args.seed * 1_000_003 + n, only=list(run.outputs), progress=progress)
+            driver.simulate(
+                program, width=n, seed=driver.seed_at(args.seed, n), only=list(run.outputs), progress=progress
+            )
             for n in args.networks or ()
         ]
     return _settled(_deliver(run, program, args, networks), run)

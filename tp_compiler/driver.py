@@ -18,6 +18,7 @@ from tp_compiler.ir.model import Compiled, Model, Network, WidthPowers
 from tp_compiler.ir.program import Program
 from tp_compiler.log import LOGGER, stage, told
 from tp_compiler.signatures import LimitOptions, Progress, Replaced, SimulateOptions
+from tp_compiler.signatures import seed_at as seed_at
 
 if TYPE_CHECKING:
     from tp_compiler.equations.system import System
@@ -327,8 +328,7 @@ def verify(
                 program.finite,
                 width,
                 seeds,
-                # The seed moves with the width: networks of different widths must not share random numbers.
-                seed=seed * 1_000_003 + width,
+                seed=seed_at(seed, width),
                 only=wanted,
                 max_memory=options.get("max_memory"),
                 progress=_listener(f"width {width}", options.get("progress")),

@@ -15,7 +15,7 @@ from IPython.display import display
 from tp_compiler import api, arguments
 from tp_compiler.frontend.syntax import DataDecl
 from tp_compiler.ir.model import Compiled
-from tp_compiler.signatures import LimitOptions
+from tp_compiler.signatures import LimitOptions, seed_at
 
 
 def register(shell: Any) -> None:
@@ -94,5 +94,6 @@ def _pictures(result: Any, program: Compiled, args: Namespace) -> list[Any]:
         drawn = result.graph() if hasattr(result, "graph") else result
         return [drawn.plot(theme=args.theme)]
     widths = args.networks or () if result.command == "limit" else ()
-    networks = [api.simulate(program, n, seeds=args.seeds, seed=args.seed * 1_000_003 + n) for n in widths]
+    only = list(result.outputs)
+    networks = [api.simulate(program, n, seeds=args.seeds, seed=seed_at(args.seed, n), only=only) for n in widths]
     return [result.plot(networks=networks, x=args.x, theme=args.theme)]

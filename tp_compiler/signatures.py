@@ -37,6 +37,11 @@ class LimitOptions(TypedDict, total=False):
     only: Collection[str] | None
 
 
+def seed_at(seed: int, width: int) -> int:
+    """The seed of networks of a width; it moves with the width, since networks of different widths must not share random numbers."""
+    return seed * 1_000_003 + width
+
+
 class SimulateOptions(TypedDict, total=False):
     """Options of `simulate`; their meaning and defaults are in `finite.run.simulate`."""
 
