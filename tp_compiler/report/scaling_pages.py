@@ -9,11 +9,10 @@ from typing import TypeVar
 
 from tp_compiler.report import blocks
 from tp_compiler.report.blocks import Block, Grid, Heading, Lines
-from tp_compiler.report.scaling_tables import figure_cells
+from tp_compiler.report.scaling_tables import WORDS, figure_cells
 from tp_compiler.scale.numbers import order, power
 from tp_compiler.scale.raw import Raw
 from tp_compiler.scale.result import Scaling, Table, moves
-from tp_compiler.scale.verdict import Question
 
 #: How the reasons of raw.py call the weight.
 WEIGHT = r"\bW\b"
@@ -147,7 +146,7 @@ def _class(table: Table) -> Iterator[Block]:
     verdict = table.verdict
     failing = [
         f"{question.value}: {condition}"
-        for question, answer in _questions(table).items()
+        for question, answer in verdict.answers.items()
         if answer is False
         for condition in verdict.deciding(question)
     ]
@@ -158,19 +157,8 @@ def _class(table: Table) -> Iterator[Block]:
     yield Lines(verdict.notes)
 
 
-def _questions(table: Table) -> dict[Question, bool | None]:
-    verdict = table.verdict
-    return {
-        Question.INIT: verdict.stable_at_init,
-        Question.FAITHFUL: verdict.faithful,
-        Question.STABLE: verdict.stable,
-        Question.NONTRIVIAL: verdict.nontrivial,
-    }
-
-
 def _answers(table: Table) -> str:
-    words = {True: "yes", False: "no", None: "-"}
-    return ", ".join(f"{question.value}: {words[answer]}" for question, answer in _questions(table).items())
+    return ", ".join(f"{question.value}: {WORDS[answer]}" for question, answer in table.verdict.answers.items())
 
 
 def _problems(table: Table) -> Iterator[str]:

@@ -10,7 +10,10 @@ from tp_compiler.report.blocks import grid
 from tp_compiler.scale.abcd import Layer
 from tp_compiler.scale.numbers import order, power
 from tp_compiler.scale.raw import Raw
-from tp_compiler.scale.verdict import Classification, Question
+from tp_compiler.scale.verdict import Classification
+
+#: The answers to questions about a parametrization; None if a theorem does not apply.
+WORDS = {True: "yes", False: "no", None: "-"}
 
 
 def classification_table(found: Classification, layers: Sequence[Layer] | None = None) -> str:
@@ -23,16 +26,9 @@ def classification_table(found: Classification, layers: Sequence[Layer] | None =
         moved = f"{'f' if k == sizes.hidden else f'h^{k + 1}'} by {order(-sizes.r[k])}"
         given = [layers[k].a, layers[k].b, layers[k].c, layers[k].d] if layers else []
         rows.append([name, *(str(x) for x in given), str(sizes.init[k]), str(sizes.r[k]), moved])
-    answers: dict[Question, bool | None] = {
-        Question.INIT: found.stable_at_init,
-        Question.FAITHFUL: found.faithful,
-        Question.STABLE: found.stable,
-        Question.NONTRIVIAL: found.nontrivial,
-    }
-    words = {True: "yes", False: "no", None: "-"}
     lines = [grid([head, *rows]), ""]
-    for question, answer in answers.items():
-        lines.append(f"{question.value}: {words[answer]}")
+    for question, answer in found.answers.items():
+        lines.append(f"{question.value}: {WORDS[answer]}")
         lines += [f"  {condition}" for condition in found.deciding(question) if answer is not None]
     lines += [f"regime: {found.regime.value}, r = {found.r}", f"  {found.reason}"]
     return "\n".join(lines)

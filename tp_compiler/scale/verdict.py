@@ -80,6 +80,16 @@ class Verdict:
         return self._holds(Question.NONTRIVIAL) if self.stable else None
 
     @property
+    def answers(self) -> dict[Question, bool | None]:
+        """The questions about stability, faithfulness and triviality with their answers, in order."""
+        return {
+            Question.INIT: self.stable_at_init,
+            Question.FAITHFUL: self.faithful,
+            Question.STABLE: self.stable,
+            Question.NONTRIVIAL: self.nontrivial,
+        }
+
+    @property
     def regime(self) -> Regime:
         """Exactly one (the Dynamical Dichotomy, TP IVb 2.8, splits the stable and nontrivial)."""
         if self.stable is False:
