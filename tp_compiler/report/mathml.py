@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
 from html import escape
 
 from latex2mathml.converter import convert
@@ -19,12 +17,9 @@ _STEP = r"\quad "
 
 def equations(system: System) -> str:
     """A block per statement, and sentences before and after them."""
-    sentences = [(n.in_front, _sentence(n.tex)) for n in notes.needed(system)]
-    front = [f"<p>{text}</p>" for before, text in sentences if before]
-    closing = [f"<p>{text}</p>" for before, text in sentences if not before]
-    closing += [f"<p>{escape(remark[:1].upper() + remark[1:])}.</p>" for remark in system.remarks]
+    before, after = ([f"<p>{_sentence(n.web)}</p>" for n in found] for found in notes.around(system))
     body = [f"<div class='statement'>{''.join(map(_row, rows))}</div>" for rows in statements(system, _ROOM)]
-    return "\n".join([*front, *body, *closing])
+    return "\n".join([*before, *body, *after, *(f"<p>{escape(remark)}</p>" for remark in notes.remarks(system))])
 
 
 def _row(latex: str) -> str:
@@ -62,9 +57,5 @@ _SIGNS = {
 
 def _sentence(tex: str) -> str:
     """Text with formulas between dollar signs."""
-    return "".join(_pieces(re.sub(r"\\texttt{(\w+)}", r"\1", tex)))
-
-
-def _pieces(tex: str) -> Iterator[str]:
-    for k, piece in enumerate(tex.split("$")):
-        yield _set(piece) if k % 2 else escape(piece.replace("~", " "))
+    pieces = enumerate(tex.split("$"))
+    return "".join(_set(piece) if k % 2 else escape(piece.replace("~", " ")) for k, piece in pieces)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,11 @@ class Note:
     tex: str
     when: Callable[[System], bool]
     in_front: bool = False
+
+    @property
+    def web(self) -> str:
+        r"""The LaTeX for readers of formulas alone, which do not know `\texttt`."""
+        return re.sub(r"\\texttt{(\w+)}", r"\1", self.tex)
 
 
 def expressions(e: Equation) -> list[Expr]:
@@ -63,6 +69,17 @@ def _counted(first: int, size: int, p: Any) -> str:
 def needed(system: System) -> list[Note]:
     """The notes that something in the equations asks for."""
     return [note for note in NOTES if note.when(system)]
+
+
+def around(system: System) -> tuple[list[Note], list[Note]]:
+    """The notes before the equations, and those after them."""
+    found = needed(system)
+    return [note for note in found if note.in_front], [note for note in found if not note.in_front]
+
+
+def remarks(system: System) -> list[str]:
+    """The remarks as sentences."""
+    return [f"{r[:1].upper()}{r[1:]}." for r in system.remarks]
 
 
 def _has(*kinds: type) -> Callable[[System], bool]:

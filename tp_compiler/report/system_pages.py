@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -216,13 +215,13 @@ def _preamble(system: System, p: Any) -> list[str]:
 def unicode(system: System) -> str:
     p = Unicode()
     out = _preamble(system, p)
-    hats = [n.text for n in notes.needed(system) if n.in_front]
-    out = [*out, *hats, ""] if out or hats else []
+    before, after = notes.around(system)
+    out = [*out, *(n.text for n in before), ""] if out or before else []
     for e in system:
         for k, (left, sign, right) in enumerate(_lines(e, p)):
             indent = "" if k == 0 else "    "
             out.append(f"{indent}{left} {sign} {right}" if left else f"        {sign} {right}")
-    closing = [*(n.text for n in notes.needed(system) if not n.in_front), *system.remarks]
+    closing = [*(n.text for n in after), *system.remarks]
     out += ["", *(f"({r})" for r in closing)] if closing else []
     return "\n".join(out) + "\n"
 
@@ -259,20 +258,21 @@ def _rows(statements: list[list[str]], end: str) -> str:
 
 def latex(system: System) -> str:
     r"""Sentences, and an `align*` (amsmath) with one statement a line, which breaks across pages between statements."""
-    front = "".join(f"{n.tex}\n" for n in notes.needed(system) if n.in_front)
-    closing = "".join(f"\n{n.tex}\n" for n in notes.needed(system) if not n.in_front)
-    closing += "".join(f"\n{r[:1].upper()}{r[1:]}.\n" for r in system.remarks)
+    before, after = notes.around(system)
+    front = "".join(f"{n.tex}\n" for n in before)
+    closing = "".join(f"\n{sentence}\n" for sentence in (*(n.tex for n in after), *notes.remarks(system)))
     body = _rows(statements(system, _PAGE), r" \\*")
     return f"{front}{{\\allowdisplaybreaks\n\\begin{{align*}}\n{body}\n\\end{{align*}}}}\n{closing}"
 
 
 def notebook(system: System) -> str:
     """For MathJax in notebooks: sentences with formulas, and displayed formulas: one if it is not too long for MathJax."""
-    found = [(n.in_front, re.sub(r"\\texttt{(\w+)}", r"\1", n.tex)) for n in notes.needed(system)]
-    front, closing = [tex for before, tex in found if before], [tex for before, tex in found if not before]
+    before, after = notes.around(system)
     bodies = (_rows(part, r" \\") for part in _parts(statements(system, _SCREEN)))
     displays = [f"$$\\begin{{aligned}}\n{body}\n\\end{{aligned}}$$" for body in bodies]
-    return "\n\n".join([*front, *displays, *closing, *(f"{r}." for r in system.remarks)])
+    return "\n\n".join(
+        [*(n.web for n in before), *displays, *(n.web for n in after), *(f"{r}." for r in system.remarks)]
+    )
 
 
 def _parts(stated: list[list[str]]) -> Iterator[list[list[str]]]:
