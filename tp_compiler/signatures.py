@@ -38,7 +38,7 @@ class LimitOptions(TypedDict, total=False):
 
 
 def seed_at(seed: int, width: int) -> int:
-    """The seed of networks of a width; it moves with the width, since networks of different widths must not share random numbers."""
+    """The seed of networks of a width: networks of different widths must not share random numbers."""
     return seed * 1_000_003 + width
 
 
