@@ -9,10 +9,10 @@ from fractions import Fraction
 
 import numpy as np
 
+from tp_compiler.torch.arithmetic import ATOM, PRODUCT, wrap
 from tp_compiler.torch.calls import HIDDEN
 from tp_compiler.torch.declarations import Declaration, declare, number
 from tp_compiler.torch.dimensions import Dimension, Group, Leaf, Sizes, leaves, ratio
-from tp_compiler.torch.operations import ATOM, PRODUCT, wrap
 from tp_compiler.torch.powers import Again, Scales
 from tp_compiler.torch.refusals import Untraceable, at, refusal
 from tp_compiler.torch.steps import (

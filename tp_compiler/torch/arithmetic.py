@@ -1,0 +1,349 @@
+"""Functions entry by entry, products of tensors, and reductions: what operations and layers are made of."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from fractions import Fraction
+from typing import Any
+
+from tp_compiler.torch.calls import HIDDEN, Call, Folded
+from tp_compiler.torch.dimensions import Dimension, Group, Sizes
+from tp_compiler.torch.refusals import Untraceable
+from tp_compiler.torch.steps import (
+    Across,
+    Constants,
+    Contraction,
+    Figure,
+    Pointwise,
+    Reduction,
+    View,
+    joint,
+    own,
+    repeated,
+    seen,
+)
+
+#: How tightly a text binds: a name or a call, a product, a sum.
+ATOM, PRODUCT, SUM = 3, 2, 1
+ONE = Figure(1.0)
+#: Rules of functions that may be applied to hidden logits.
+PASSES = ("same", "chosen", "first")
+Rule = Callable[[Call], "View | list[View]"]
+
+# ------------------------------------------------------------------------------------------------------ arithmetic
+
+
+def pointwise(rule: str, write: Callable[..., tuple[str, int]], *arguments: View | Figure, hides: bool = False) -> View:
+    """A function of tensors, broadcast from the right as in torch."""
+    tensors = [a for a in arguments if isinstance(a, View)]
+    if any(t.is_matrix for t in tensors):
+        return _scaled_matrix(rule, arguments)
+    depth = max(len(t.groups) for t in tensors)
+    padded: list[list[Group]] = [[[] for _ in range(depth - len(t.groups))] + t.groups for t in tensors]
+    slots, groups = own([joint([p[k] for p in padded]) for k in range(depth)])
+    hides = hides or any(isinstance(t.step, Pointwise) and t.step.hides and rule in PASSES for t in tensors)
+    return seen(Pointwise(slots, groups, rule, write, list(arguments), hides))
+
+
+def _scaled_matrix(rule: str, arguments: tuple[View | Figure, ...]) -> View:
+    """A matrix times numbers is the matrix with a factor; other functions of its entries are refused."""
+    matrix = next(a for a in arguments if isinstance(a, View) and a.is_matrix)
+    others = [a for a in arguments if a is not matrix]
+    if rule in ("product", "quotient") and all(map(_is_number, others)) and arguments.index(matrix) == 0:
+        factors = matrix.factors
+        for other in others:
+            for f in (other,) if isinstance(other, Figure) else other.factors:
+                factors += (f,) if rule == "product" else (Figure(1 / f.value, -f.power),)
+        return replace(matrix, factors=factors)
+    if rule == "product" and len(arguments) == 2 and _is_number(arguments[0]):
+        return _scaled_matrix(rule, arguments[::-1])
+    raise Untraceable(
+        "NX706",
+        "a function of the entries of a weight matrix",
+        "apply matrices to vectors only, or scale them by numbers",
+    )
+
+
+def _is_number(term: View | Figure) -> bool:
+    return isinstance(term, Figure) or (isinstance(term.step, Constants) and not term.step.slots)
+
+
+def wrap(text: str, level: int, least: int) -> str:
+    return text if level >= least else f"({text})"
+
+
+def infix(sign: str, level: int) -> Callable[..., tuple[str, int]]:
+    def write(left: tuple[str, int], right: tuple[str, int]) -> tuple[str, int]:
+        more = level if sign in "+*" else level + 1
+        return f"{wrap(*left, level)} {sign} {wrap(*right, more)}", level
+
+    return write
+
+
+def written(template: str) -> Callable[..., tuple[str, int]]:
+    """A call: arguments are put where the template has {}."""
+
+    def write(*arguments: tuple[str, int]) -> tuple[str, int]:
+        return template.format(*(text for text, _ in arguments)), ATOM
+
+    return write
+
+
+PLUS, MINUS, OVER = infix("+", SUM), infix("-", SUM), infix("/", PRODUCT)
+
+
+def times(left: tuple[str, int], right: tuple[str, int]) -> tuple[str, int]:
+    return right if left[0] == "1" else infix("*", PRODUCT)(left, right)
+
+
+def negated(argument: tuple[str, int]) -> tuple[str, int]:
+    return f"-{wrap(*argument, ATOM)}", SUM
+
+
+def product(left: View | Figure, right: View | Figure) -> View:
+    """A number comes first."""
+    if isinstance(right, Figure):
+        left, right = right, left
+    if 0.0 in (_constant(left), _constant(right)):
+        shapes = [t.shape for t in (left, right) if isinstance(t, View)]
+        return repeated(0.0, _broadcast(shapes))
+    return pointwise("product", times, left, right)
+
+
+def _constant(term: View | Figure) -> float | None:
+    return term.value if isinstance(term, Figure) else term.constant
+
+
+def _broadcast(shapes: list[list[Sizes]]) -> list[Sizes]:
+    depth = max(map(len, shapes))
+    padded = [[(1, 1)] * (depth - len(s)) + s for s in shapes]
+    return [max(column) for column in zip(*padded, strict=True)]
+
+
+def add(call: Call) -> View:
+    return _sum(call, PLUS)
+
+
+def subtract(call: Call) -> View:
+    return _sum(call, MINUS)
+
+
+def reversed_subtract(call: Call) -> View:
+    return pointwise("same", MINUS, call.term("other"), call.view("self"))
+
+
+def _sum(call: Call, write: Callable[..., tuple[str, int]]) -> View:
+    other = call.term("other")
+    if call.has("alpha") and call.figure("alpha") != Figure(1.0):
+        other = _scaled(other, call.figure("alpha"))
+    this = call.term("self")
+    if (
+        isinstance(other, View)
+        and isinstance(this, View)
+        and _broadcast([this.shape, other.shape]) == this.shape
+        and other.constant == 0
+    ):
+        return this
+    return pointwise("same", write, this, other, hides=_hides(call))
+
+
+def _scaled(term: View | Figure, by: Figure) -> View | Figure:
+    if isinstance(term, Figure):
+        return Figure(by.value * term.value, by.power + term.power)
+    return product(by, term)
+
+
+def _hides(call: Call) -> bool:
+    """Is a mask with entries of minus infinity added?"""
+    masks = [call.arguments[name] for name in ("self", "other") if isinstance(call.arguments[name], Folded)]
+    return any(float(mask.values[0].min()) < HIDDEN for mask in masks if mask.values[0].numel())
+
+
+def multiply(call: Call) -> View:
+    return product(call.term("self"), call.term("other"))
+
+
+def divide(call: Call) -> View:
+    if call.has("rounding_mode"):
+        raise Untraceable("NX703", "division with rounding", "use true division")
+    return pointwise("quotient", OVER, call.term("self"), call.term("other"))
+
+
+def power(call: Call) -> View:
+    exponent = call.plain("exponent")
+    if not isinstance(exponent, (int, float)):
+        raise Untraceable("NX703", "a power whose exponent is a tensor", "use a number")
+
+    def write(base: tuple[str, int]) -> tuple[str, int]:
+        return f"{wrap(*base, ATOM)}^{_exponent(float(exponent))}", PRODUCT
+
+    return pointwise(f"power {Fraction(exponent)}", write, call.view("self"))
+
+
+def _exponent(value: float) -> str:
+    return f"{value:.17g}" if value >= 0 else f"(-{-value:.17g})"
+
+
+def function(template: str, rule: str = "none") -> Rule:
+    def apply(call: Call) -> View:
+        return pointwise(rule, written(template), call.view("self"))
+
+    return apply
+
+
+def gelu(call: Call) -> View:
+    name = "gelu_tanh" if call.plain("approximate", "none") == "tanh" else "gelu"
+    return pointwise("none", written(name + "({})"), call.view("self"))
+
+
+def leaky_relu(call: Call) -> View:
+    slope = call.plain("negative_slope", 0.01)
+    return pointwise("even", written(f"leaky_relu({{}}, {slope!r})"), call.view("self"))
+
+
+def defaults_only(template: str, **known: float) -> Rule:
+    """A function whose options must have the values that the language knows."""
+
+    def apply(call: Call) -> View:
+        for name, value in known.items():
+            if call.plain(name, value) != value:
+                raise Untraceable("NX703", f"`{name}` is {call.plain(name)}, not {value}", f"use {name} = {value}")
+        return pointwise("none", written(template), call.view("self"))
+
+    return apply
+
+
+def clamp(call: Call) -> View:
+    x = call.view("self")
+    for name, how in (("min", "max({}, {})"), ("max", "min({}, {})")):
+        if call.has(name):
+            x = pointwise("same", written(how), x, call.term(name))
+    return x
+
+
+def binary(template: str) -> Rule:
+    return lambda call: pointwise("same", written(template), call.view("self"), call.term("other"))
+
+
+def where(call: Call) -> View:
+    condition, this, that = call.arguments["condition"], call.term("self"), call.term("other")
+    return chosen(condition, this, that, call)
+
+
+def masked_fill(call: Call) -> View:
+    found = call.pair("value")
+    fill = Figure(HIDDEN) if float(found[0]) < HIDDEN else call.figure("value")
+    return chosen(call.arguments["mask"], fill, call.view("self"), call)
+
+
+def chosen(condition: Any, this: View | Figure, that: View | Figure, call: Call) -> View:
+    if not isinstance(condition, Folded):
+        raise Untraceable("NX703", "a condition that is computed from parameters", "use relu, maximum or clamp")
+    hides = any(isinstance(t, Figure) and t.value <= HIDDEN for t in (this, that))
+    return pointwise("chosen", written("where({2}, {0}, {1})"), this, that, call.tensor(condition), hides=hides)
+
+
+# -------------------------------------------------------------------------------------------------- products and sums
+
+
+def contract(left: View, right: View, labels: str, scale: Figure = ONE) -> View:
+    """einsum of two tensors: `contract(x, w, "bi,oi->bo")`."""
+    inputs, _, result = labels.partition("->")
+    one, _, other = inputs.partition(",")
+    places = {c: [v.groups[s.index(c)] for v, s in ((left, one), (right, other)) if c in s] for c in one + other}
+    shared = {label: joint(groups) for label, groups in places.items()}
+    slots, out = own([shared[label] for label in result])
+    if left.is_matrix and right.is_matrix:
+        raise Untraceable(
+            "NX706", "a product of two weight matrices", "apply the matrices to a vector one after the other"
+        )
+    if 0.0 in (left.constant, right.constant):
+        return repeated(0.0, [_extent(shared[label]) for label in result])
+    return seen(Contraction(slots, out, left, right, (one, other, result), scale))
+
+
+def _extent(shared: list[tuple[Dimension, bool]]) -> Sizes:
+    return math.prod(d.sizes[0] for d, _ in shared), math.prod(d.sizes[1] for d, _ in shared)
+
+
+def addmm(call: Call) -> View:
+    if call.plain("beta", 1) != 1 or call.plain("alpha", 1) != 1:
+        raise Untraceable("NX703", "addmm with factors", "multiply first")
+    return pointwise("same", PLUS, contract(call.view("mat1"), call.view("mat2"), "ij,jk->ik"), call.view("self"))
+
+
+def matmul(call: Call) -> View:
+    names = [n for n in ("self", "other", "mat2") if n in call.arguments]
+    one, other = (call.view(n) for n in names)
+    a, b = len(one.groups), len(other.groups)
+    batch = "abcdefgh"[: max(a, b, 2) - 2]
+    left = "j" if a == 1 else batch[len(batch) - a + 2 :] + "ij"
+    right = "j" if b == 1 else batch[len(batch) - b + 2 :] + "jk"
+    return contract(one, other, f"{left},{right}->{batch}{'i' if a > 1 else ''}{'k' if b > 1 else ''}")
+
+
+def einsum(call: Call) -> View:
+    equation, views = call.plain("equation").replace(" ", ""), call.views("tensors")
+    inputs, arrow, _ = equation.partition("->")
+    parts = inputs.split(",")
+    if len(views) != 2 or not arrow or "." in equation or any(len(set(p)) < len(p) for p in parts):
+        raise Untraceable("NX703", f"einsum `{equation}`", "write it with two operands, `->`, and no repeated index")
+    return contract(views[0], views[1], equation)
+
+
+def _dims(call: Call, name: str, x: View) -> list[int]:
+    found = call.plain(name) if call.has(name) else None
+    if found is None or found == []:
+        return [*range(len(x.groups))]
+    return [d % len(x.groups) for d in ([found] if isinstance(found, int) else found)]
+
+
+def reduce(x: View, name: str, over: list[int], keep: bool = False) -> View:
+    shared = [[] if k in over else joint([g]) for k, g in enumerate(x.groups)]
+    slots, out = own(shared)
+    step = Reduction(slots, out, name, x, over)
+    return View(step, [g for k, g in enumerate(out) if keep or k not in over])
+
+
+def reduction(name: str) -> Rule:
+    def apply(call: Call) -> View:
+        x = call.view("self")
+        return reduce(x, name, _dims(call, "dim", x), bool(call.plain("keepdim", False)))
+
+    return apply
+
+
+def variance(call: Call) -> View:
+    x = call.view("self")
+    over = _dims(call, "dim", x)
+    if call.plain("correction", 1) != 0 or call.plain("unbiased", False):
+        raise Untraceable("NX703", "a variance with Bessel's correction", "pass correction=0")
+    centred = pointwise("same", MINUS, x, reduce(x, "mean", over, True))
+    squares = pointwise("power 2", written("square({})"), centred)
+    return reduce(squares, "mean", over, bool(call.plain("keepdim", False)))
+
+
+def standard_deviation(call: Call) -> View:
+    return pointwise("power 1/2", written("sqrt({})"), variance(call))
+
+
+def across(x: View, name: str, over: list[int], eps: float = 0.0) -> View:
+    slots, out = own([joint([g]) for g in x.groups])
+    return seen(Across(slots, out, name, x, over, eps))
+
+
+def softmax(call: Call) -> View:
+    x = call.view("self")
+    return across(x, "softmax", _dims(call, "dim", x))
+
+
+def log_softmax(call: Call) -> View:
+    x = call.view("self")
+    return pointwise("same", MINUS, x, reduce(x, "logsumexp", _dims(call, "dim", x), True))
+
+
+def cumulate(call: Call) -> View:
+    x = call.view("self")
+    return across(x, "cumsum", _dims(call, "dim", x))

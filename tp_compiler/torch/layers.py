@@ -1,0 +1,316 @@
+"""Layers of PyTorch as steps: linear, normalisation, recurrent cells, attention, convolution and pooling, dropout."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from tp_compiler.torch import layout
+from tp_compiler.torch.arithmetic import (
+    MINUS,
+    OVER,
+    PLUS,
+    Rule,
+    across,
+    chosen,
+    contract,
+    pointwise,
+    product,
+    reduce,
+    written,
+)
+from tp_compiler.torch.calls import HIDDEN, Call, Folded
+from tp_compiler.torch.dimensions import Dimension, Group, Leaf, leaves
+from tp_compiler.torch.refusals import Untraceable
+from tp_compiler.torch.steps import Constants, Figure, View, Windows, figure, joint, own, seen
+
+# ------------------------------------------------------------------------------------------------------------- linear
+
+
+def linear(call: Call) -> View:
+    x = call.view("input")
+    return _with_bias(_linear(x, call.view("weight")), call, "bias")
+
+
+def _linear(x: View, weight: View) -> View:
+    batch = "abcdefgh"[: len(x.groups) - 1]
+    return contract(x, weight, f"{batch}i,oi->{batch}o" if len(weight.groups) == 2 else f"{batch}i,i->{batch}")
+
+
+def _with_bias(x: View, call: Call, name: str) -> View:
+    return pointwise("same", PLUS, x, call.view(name)) if call.has(name) else x
+
+
+# -------------------------------------------------------------------------------------------------------- normalisation
+
+
+def layer_norm(call: Call) -> View:
+    return _normalised(call, "layernorm", 1e-5)
+
+
+def rms_norm(call: Call) -> View:
+    return _normalised(call, "rmsnorm", 2.220446049250313e-16)  # of doubles
+
+
+def _normalised(call: Call, name: str, eps: float) -> View:
+    """Over the last dimensions, then times a weight, plus a bias."""
+    x = call.view("input")
+    count = len(call.pair("normalized_shape")[0])
+    x = across(x, name, [*range(len(x.groups) - count, len(x.groups))], call.plain("eps", eps))
+    if call.has("weight"):
+        x = product(call.view("weight"), x)
+    return _with_bias(x, call, "bias")
+
+
+def _channels(x: View, count: int) -> View:
+    """Weights over channels, the second dimension, against a tensor of `count` dimensions."""
+    return x.regrouped([*x.groups, *([] for _ in range(count - 2))])
+
+
+def _channelwise(x: View, call: Call) -> View:
+    if call.has("weight"):
+        x = product(_channels(call.view("weight"), len(x.groups)), x)
+    return _channel_bias(x, call)
+
+
+def _channel_bias(x: View, call: Call) -> View:
+    return pointwise("same", PLUS, x, _channels(call.view("bias"), len(x.groups))) if call.has("bias") else x
+
+
+def group_norm(call: Call) -> View:
+    x = call.view("input")
+    split = layout.divided(x, 1, call.pair("num_groups"))
+    normal = across(split, "layernorm", [*range(2, len(split.groups))], call.plain("eps", 1e-5))
+    return _channelwise(layout.joined(normal, 1), call)
+
+
+def batch_norm(call: Call) -> View:
+    return _over_batch(call) if call.plain("training", False) else _running(call)
+
+
+def _over_batch(call: Call) -> View:
+    x = call.view("input")
+    return _channelwise(across(x, "layernorm", [k for k in range(len(x.groups)) if k != 1], call.plain("eps")), call)
+
+
+def _running(call: Call) -> View:
+    x = call.view("input")
+    mean, var = (_channels(call.view(n), len(x.groups)) for n in ("running_mean", "running_var"))
+    eps = Figure(call.plain("eps"))
+    root = pointwise("power 1/2", written("sqrt({})"), pointwise("same", PLUS, var, eps))
+    return _channelwise(pointwise("quotient", OVER, pointwise("same", MINUS, x, mean), root), call)
+
+
+def batch_norm_evaluated(call: Call) -> list[View]:
+    return [_running(call)]
+
+
+def batch_norm_trained(call: Call) -> list[View]:
+    return [_over_batch(call)]
+
+
+# ------------------------------------------------------------------------------------------------------ recurrent cells
+
+
+def _cell(call: Call) -> tuple[View, list[View], list[View]]:
+    """The hidden state's predecessor, and the gates from the input and from the hidden state."""
+    hidden = call.views("hx")[0] if isinstance(call.arguments["hx"], list) else call.view("hx")
+    sides = []
+    for x, weight, bias in ((call.view("input"), "w_ih", "b_ih"), (hidden, "w_hh", "b_hh")):
+        sides.append(_with_bias(_linear(x, call.view(weight)), call, bias))
+    count = 4 if call.name == "lstm_cell" else 3
+    parts = []
+    for side in sides:
+        size = side.shape[-1]
+        length = (size[0] // count, size[1] // count)
+        dim = len(side.groups) - 1
+        parts.append([layout.section(side, dim, (k * length[0], k * length[1]), length) for k in range(count)])
+    return hidden, parts[0], parts[1]
+
+
+def gru_cell(call: Call) -> View:
+    hidden, x, h = _cell(call)
+    reset, update = (pointwise("none", written("sigmoid({})"), _plus(x[k], h[k])) for k in (0, 1))
+    new = pointwise("none", written("tanh({})"), _plus(x[2], product(reset, h[2])))
+    kept = pointwise("same", MINUS, Figure(1.0), update)
+    return _plus(product(kept, new), product(update, hidden))
+
+
+def lstm_cell(call: Call) -> list[View]:
+    _, x, h = _cell(call)
+    gates = [_plus(a, b) for a, b in zip(x, h, strict=True)]
+    i, f, o = (pointwise("none", written("sigmoid({})"), gates[k]) for k in (0, 1, 3))
+    new = pointwise("none", written("tanh({})"), gates[2])
+    cell = _plus(product(f, call.views("hx")[1]), product(i, new))
+    return [product(o, pointwise("none", written("tanh({})"), cell)), cell]
+
+
+def _plus(left: View, right: View) -> View:
+    if left.constant == 0:
+        left, right = right, left
+    return left if right.constant == 0 else pointwise("same", PLUS, left, right)
+
+
+# ------------------------------------------------------------------------------------------------------------ attention
+
+
+def attention(call: Call) -> View:
+    q, k, v = (call.view(n) for n in ("query", "key", "value"))
+    if call.plain("dropout_p", 0.0):
+        raise _dropout()
+    scale = call.figure("scale") if call.has("scale") else _inverse_root(q, call)
+    b = "abcdefgh"[: len(q.groups) - 2]
+    if call.plain("enable_gqa", False):
+        k, v = (_repeated_heads(x, q) for x in (k, v))
+    logits = contract(q, k, f"{b}sd,{b}td->{b}st", scale)
+    logits = _masked(logits, call)
+    weights = across(logits, "softmax", [len(logits.groups) - 1])
+    return contract(weights, v, f"{b}st,{b}td->{b}sd")
+
+
+def _inverse_root(q: View, call: Call) -> Figure:
+    one, other = q.shape[-1]
+    return figure(1 / math.sqrt(one), 1 / math.sqrt(other), call.widths)
+
+
+def _repeated_heads(x: View, q: View) -> View:
+    """Keys or values of grouped queries, repeated for each query of a group."""
+    ours, theirs = q.shape[-3], x.shape[-3]
+    return layout.repeat(x, len(x.groups) - 3, (ours[0] // theirs[0], ours[1] // theirs[1]))
+
+
+def _masked(logits: View, call: Call) -> View:
+    if call.plain("is_causal", False):
+        return _causal(logits)
+    if not call.has("attn_mask"):
+        return logits
+    mask = call.arguments["attn_mask"]
+    if isinstance(mask, Folded) and mask.values[0].dtype.is_floating_point is False:
+        return chosen(mask, logits, Figure(HIDDEN), call)
+    hides = isinstance(mask, Folded) and float(mask.values[0].min()) < HIDDEN
+    return pointwise("same", PLUS, logits, call.tensor(mask), hides=hides)
+
+
+def _causal(logits: View) -> View:
+    """Position s sees t only if t <= s: axes as arguments, whose names are their positions."""
+    ends = logits.groups[-2:]
+    if any(len(leaves(end)) > 1 for end in ends) or any(p.dimension.is_width for end in ends for p in leaves(end)):
+        raise Untraceable("NX703", "a causal mask over a split or growing axis", "pass the mask as a tensor")
+    if not all(map(leaves, ends)):
+        return logits  # one position
+    positions = []
+    for k, end in enumerate(ends):
+        groups: list[Group] = [[], []]
+        groups[k] = [Leaf(0, end[0].dimension)]
+        positions.append(View(Constants([end[0].dimension], groups, None, "position"), groups))
+    template = "where({1} - {2} + 1/2, {0}, -1e9)"
+    return pointwise("first", written(template), logits, *positions, hides=True)
+
+
+# ---------------------------------------------------------------------------------------------- convolution and pooling
+
+
+def windows(x: View, dim: int, length: int, stride: int, padding: int) -> View:
+    """Dimension `dim` becomes two: the windows' positions, and the place in the window."""
+    (size, _) = x.shape[dim]
+    if padding == 0:
+        count = (size - length) // stride + 1
+        if length == 1:
+            x = x if stride == 1 else layout.look_up(x, dim, np.arange(0, size, stride)[:count], "strided")
+            return x.inserted(dim + 1)
+        if count == 1:
+            x = x if length == size else layout.look_up(x, dim, np.arange(length), "window")
+            return x.inserted(dim)
+    if len(leaves(x.groups[dim])) != 1:
+        raise Untraceable("NX703", "windows over an axis of one position, or a split one", "use a plain axis")
+    count = (size + 2 * padding - length) // stride + 1
+    shared = [joint([g]) for g in x.groups]
+    target = shared[dim] if (count, stride) == (size, 1) else [(Dimension((count, count)), True)]
+    if count == 1 or length == 1:
+        raise Untraceable("NX703", "a window of length 1, or a single window, with padding", "pad less")
+    shared[dim : dim + 1] = [target, [(Dimension((length, length)), True)]]
+    slots, out = own(shared)
+    return seen(Windows(slots, out, x, dim, stride, padding))
+
+
+def _each(value: Any, count: int) -> list[int]:
+    found = [value] * count if isinstance(value, int) else list(value)
+    return found * count if len(found) == 1 else found
+
+
+def convolution(call: Call) -> View:
+    x, weight = call.view("input"), call.view("weight")
+    space = len(weight.groups) - 2
+    stride, dilation = (_each(call.plain(n, 1), space) for n in ("stride", "dilation"))
+    padding = _padding(call, weight, space)
+    if any(d != 1 for d in dilation):
+        raise Untraceable("NX703", "a dilated convolution", "use dilation = 1")
+    for k in range(space):
+        x = windows(x, len(x.groups) - space + k, weight.shape[2 + k][0], stride[k], padding[k])
+    places, inner = "tuv"[:space], "xyz"[:space]
+    cut = "".join(a + b for a, b in zip(places, inner, strict=True))
+    groups = call.pair("groups") if call.has("groups") else (1, 1)
+    plain = f"bi{cut},oi{inner}->bo{places}"
+    made = contract(x, weight, plain) if groups == (1, 1) else _grouped(x, weight, groups, cut, inner, places)
+    return _channel_bias(made, call)
+
+
+def _padding(call: Call, weight: View, space: int) -> list[int]:
+    given = call.plain("padding", 0)
+    if given == "valid":
+        return [0] * space
+    if given == "same":
+        lengths = [weight.shape[2 + k][0] for k in range(space)]
+        if any(n % 2 == 0 for n in lengths):
+            raise Untraceable("NX703", "padding='same' with a window of even length", "use windows of odd length")
+        return [n // 2 for n in lengths]
+    return _each(given, space)
+
+
+def _grouped(x: View, weight: View, count: tuple[int, int], cut: str, inner: str, places: str) -> View:
+    x, weight = layout.divided(x, 1, count), layout.divided(weight, 0, count)
+    return layout.joined(contract(x, weight, f"bgi{cut},goi{inner}->bgo{places}"), 1)
+
+
+def pooling(name: str) -> Rule:
+    def apply(call: Call) -> View:
+        x = call.view("self")
+        size = call.plain("kernel_size")
+        space = int(call.name[-2])
+        lengths = _each(size, space)
+        strides = _each(call.plain("stride", lengths) or lengths, space)
+        plain = not any(_each(call.plain("padding", 0), space)) and not call.plain("ceil_mode", False)
+        if not plain or any(d != 1 for d in _each(call.plain("dilation", 1), space)):
+            raise Untraceable("NX703", "pooling with padding, dilation or ceil_mode", "pool without them")
+        for k in range(space):
+            dim = len(x.groups) - space + k
+            x = windows(x, dim, lengths[k], strides[k], 0)
+            x = reduce(x, name, [dim + 1])
+        return x
+
+    return apply
+
+
+def adaptive_average(call: Call) -> View:
+    x = call.view("self")
+    wanted = call.plain("output_size")
+    space = 1 if isinstance(wanted, int) else len(wanted)
+    if any(n != 1 for n in _each(wanted, space)):
+        raise Untraceable("NX703", "adaptive pooling to more than one position", "pool by windows")
+    return reduce(x, "mean", [*range(len(x.groups) - space, len(x.groups))], keep=True)
+
+
+def dropout(call: Call) -> View:
+    if call.plain("train", call.plain("training", False)) and call.plain("p"):
+        raise _dropout()
+    return call.view("input")
+
+
+def native_dropout(call: Call) -> list[View]:
+    return [dropout(call)]
+
+
+def _dropout() -> Untraceable:
+    return Untraceable("NX707", "dropout with p > 0 in training mode", "trace with training=False, or set p = 0")
