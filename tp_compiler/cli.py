@@ -277,11 +277,16 @@ def _trace(args: Namespace) -> int:
     if not args.quiet:
         for note in traced.report:
             terminal.say(f"note: {note}")
+    return _write_program(traced.text, args, "w")
+
+
+def _write_program(text: str, args: Namespace, mode: str) -> int:
+    """To standard output, or to the file of `--output`, opened in the mode `w` or `x`."""
     if args.output in (None, "-"):
-        terminal.write(traced.text)
+        terminal.write(text)
         return DONE
-    with terminal.writing(args.output), open(args.output, "w", encoding="utf-8", newline="\n") as file:
-        file.write(traced.text)
+    with terminal.writing(args.output), open(args.output, mode, encoding="utf-8", newline="\n") as file:
+        file.write(text)
     if not args.quiet:
         terminal.say(f"wrote {args.output}; try: tpc limit {args.output}")
     return DONE
@@ -302,14 +307,7 @@ def _new(args: Namespace) -> int:
     from importlib.resources import files
 
     text = (files("tp_compiler") / "starters" / f"{args.kind}.nexort").read_text(encoding="utf-8")
-    if args.output in (None, "-"):
-        terminal.write(text)
-        return DONE
-    with terminal.writing(args.output), open(args.output, "x", encoding="utf-8", newline="\n") as file:
-        file.write(text)
-    if not args.quiet:
-        terminal.say(f"wrote {args.output}; try: tpc limit {args.output}")
-    return DONE
+    return _write_program(text, args, "x")
 
 
 def _completion(args: Namespace) -> int:
@@ -382,13 +380,14 @@ def _check_picture(args: Namespace, program: Program) -> None:
     known = list(dict.fromkeys(name for index in indices for name in (index, *named.get(index, {}))))
     if args.x not in known:
         raise UsageError(
-            f"--x: no output has an index {args.x!r}, or data of this name along one; {_hint(args.x, known)}"
+            f"--x: no output has an index {args.x!r}, or data of this name along one; {_hint(args.x, known, 'there are')}"
         )
 
 
-def _hint(name: str, known: list[str]) -> str:
+def _hint(name: str, known: list[str], otherwise: str) -> str:
+    """The nearest known name, or all of them."""
     near = get_close_matches(name, known, n=1)
-    return f"did you mean {near[0]}?" if near else f"there are {', '.join(known) or 'none'}"
+    return f"did you mean {near[0]}?" if near else f"{otherwise} {', '.join(known) or 'none'}"
 
 
 def _limit_options(args: Namespace, program: Program) -> dict[str, Any]:
@@ -404,8 +403,7 @@ def _only(args: Namespace, program: Program) -> list[str] | None:
     names = [part.strip() for text in args.only for part in ([text] if text in known else text.split(","))]
     for name in names:
         if name not in known:
-            near = get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"the outputs are {', '.join(known) or 'none'}"
+            hint = _hint(name, known, "the outputs are")
             raise UsageError(f"--only: the program has no output {name!r}; {hint}")
     return names or None
 
