@@ -57,18 +57,17 @@ def _memory(text: str) -> int:
     return int(float(match[1]) * _MEMORY_UNITS[match[2].upper()])
 
 
+def named(text: str) -> tuple[str, str]:
+    """NAME=ANYTHING as two texts."""
+    name, equals, value = text.partition("=")
+    if not equals or not name.strip().isidentifier():
+        raise ValueError(f"expected NAME=EXPRESSION, got {text!r}")
+    return name.strip(), value
+
+
 def _setting(text: str) -> tuple[str, float]:
-    name, equals, number = text.partition("=")
-    if not equals or not name.strip().isidentifier():
-        raise ValueError
-    return unicodedata.normalize("NFC", name.strip()), float(number)
-
-
-def _data(text: str) -> tuple[str, str]:
-    name, equals, file = text.partition("=")
-    if not equals or not name.strip().isidentifier():
-        raise ValueError
-    return name.strip(), file
+    name, number = named(text)
+    return unicodedata.normalize("NFC", name), float(number)
 
 
 def _widths(text: str) -> tuple[int, ...]:
@@ -89,7 +88,7 @@ tolerance = _checked(float, lambda x: math.isfinite(x) and x >= 0, "a number of 
 seconds = _checked(float, lambda x: math.isfinite(x) and x > 0, "a positive number of seconds")
 memory = _checked(_memory, lambda b: b > 0, "a size such as 500M or 4G, or a number of bytes")
 setting = _checked(_setting, lambda pair: math.isfinite(pair[1]), "NAME=NUMBER")
-data = _checked(_data, lambda pair: bool(pair[1]), "NAME=FILE")
+data = _checked(named, lambda pair: bool(pair[1]), "NAME=FILE")
 widths = _checked(_widths, lambda w: w[0] >= 1, "widths such as 256,512,1024")
 pair = _checked(_widths, lambda w: len(w) == 2 and w[0] >= 2, "two widths such as 64,128")
 factory = _checked(_factory, lambda f: all(f), "package.module:function")

@@ -34,7 +34,7 @@ def nexort(shell: InteractiveShell, line: str, cell: str) -> Any:
         args = arguments.cell().parse_args(shlex.split(line))
         if args.name is not None and not args.name.isidentifier():
             raise ValueError(f"{args.name!r} cannot be the name of a variable")
-        wanted = dict(_pair(text) for text in args.data), dict(_pair(text) for text in args.set)
+        wanted = dict(map(arguments.named, args.data)), dict(map(arguments.named, args.set))
     except (arguments.UsageError, ValueError) as error:
         raise CellUsageError(f"%%nexort: {error}") from None
     data, settings = ({name: _value(shell, text) for name, text in pairs.items()} for pairs in wanted)
@@ -47,13 +47,6 @@ def nexort(shell: InteractiveShell, line: str, cell: str) -> Any:
     for piece in shown[:-1]:
         show(piece)
     return shown[-1] if shown else None if args.name else program
-
-
-def _pair(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not equals or not name.strip().isidentifier():
-        raise ValueError(f"expected NAME=EXPRESSION, got {text!r}")
-    return name.strip(), value
 
 
 def _value(shell: InteractiveShell, text: str) -> Any:
