@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from tp_compiler.diagnostics import Diagnostic, printable
+from tp_compiler.report.blocks import grid
 from tp_compiler.report.number_tables import EVERYTHING, NumberTable, TableLimits, omission, tables
 from tp_compiler.report.numbers import Written, axis_names, covariance_of, titled, write
 from tp_compiler.results import Array, Estimate, Run
@@ -100,10 +101,8 @@ def _grid(table: NumberTable) -> Iterator[str]:
     """Aligned columns; the heading of a lone column is left out."""
     lines = [[heading, *map(_cell, cells)] for heading, cells in table.rows]
     lines.insert(0, [table.corner, *table.columns])
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for line in lines:
-        padded = [cell.rjust(width) for cell, width in zip(line, widths, strict=True)]
-        yield ("    " + "  ".join(padded)).rstrip()
+    for line in grid(lines, right=frozenset(range(len(lines[0])))).split("\n"):
+        yield f"    {line}".rstrip()
 
 
 def _cell(cell: Written | None) -> str:
