@@ -76,16 +76,17 @@ def attributes(run: Run) -> dict[str, Any]:
     """What the numbers depend on; settings without a value are left out."""
     methods = ", ".join(dict.fromkeys(o.method for o in run.outputs.values()))
     head = {"program": run.program, "command": run.command, "version": run.version, "method": methods}
-    settings = {key: _plain(value) for key, value in run.settings.items() if value is not None and key not in head}
+    settings = {key: plain(value) for key, value in run.settings.items() if value is not None and key not in head}
     failed = {"failed": "; ".join(f"{name}: {d.message}" for name, d in run.failed.items())} if run.failed else {}
     warned = {"warnings": "; ".join(d.message for d in run.warnings)} if run.warnings else {}
     return head | settings | failed | warned
 
 
-def _plain(value: Any) -> Any:
-    return (
-        value.item() if isinstance(value, np.generic) else value if isinstance(value, int | float | str) else str(value)
-    )
+def plain(value: Any) -> Any:
+    """A setting as a number or text; None remains None."""
+    if isinstance(value, np.generic):
+        return value.item()
+    return value if value is None or isinstance(value, int | float | str) else str(value)
 
 
 def _attributes(names: DatasetNames, name: str, estimate: Estimate, part: str) -> dict[str, str]:

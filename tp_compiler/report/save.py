@@ -75,7 +75,7 @@ def packed(run: Run) -> Packed:
         "command": run.command,
         "version": run.version,
         "seconds": float(run.seconds),
-        "settings": {key: _plain(value) for key, value in run.settings.items()},
+        "settings": {key: datasets.plain(value) for key, value in run.settings.items()},
         "coordinates": {i: {n: np.asarray(x).tolist() for n, x in d.items()} for i, d in run.coordinates.items()},
         "outputs": {name: _described(estimate) for name, estimate in run.outputs.items()},
         "failed": {name: sources.packed(d) for name, d in run.failed.items()},
@@ -106,12 +106,6 @@ def _described(estimate: Estimate) -> dict[str, Any]:
         "note": estimate.note,
         "sizes": sizes,
     }
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, np.generic):
-        return value.item()
-    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
 
 
 def unpacked(found: Packed) -> Run:
@@ -261,4 +255,3 @@ def _load_netcdf(content: bytes) -> Packed:
 
 _WRITERS: dict[str, Callable[[Run, str | os.PathLike[str]], None]] = {".npz": _save_npz, ".nc": _save_netcdf}
 _READERS: dict[str, Callable[[bytes], Packed]] = {".npz": _load_npz, ".nc": _load_netcdf}
-SUFFIXES = tuple(_WRITERS)
