@@ -59,7 +59,7 @@ def value_and_error(function: Function, arguments: Sequence[Known]) -> tuple[Arr
 
 def _shared(drawn: Sequence[Replicates]) -> Callable[[Replicates], Replicates]:
     """The levels that all arguments have, by their sizes relative to the last one, and halves if all have or can have them."""
-    ratios = sorted(set.intersection(*({s / r.sizes[-1] for s in r.sizes} for r in drawn)))
+    ratios = sorted(set.intersection(*(set(_ratios(r)) for r in drawn)))
     halved = {len(r.halves) for r in drawn if r.halves is not None}
     count = min(halved, default=0)
     all_halved = bool(halved) and all(r.halves is not None or 0.5 in _ratios(r) for r in drawn)
