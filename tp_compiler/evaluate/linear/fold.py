@@ -39,17 +39,15 @@ Rule = Callable[[ir.Node, tuple[ir.Node, ...]], ir.Node]
 
 def rewritten(program: Program, outputs: Iterable[Output], rule: Rule) -> Program:
     """The program of these outputs, including its loop, with the rule applied to each node and its new arguments."""
-    outputs, loop = tuple(outputs), program.loop
-    roots = [o.node for o in outputs]
-    if loop is not None:
-        roots += loop.following.values()
+    program = replace(program, outputs=tuple(outputs))
+    loop = program.loop
     done: dict[ir.Node, ir.Node] = {}
-    for node in reachable(roots):
+    for node in reachable(program.roots):
         leaf = not node.args or isinstance(node, ir.InitialKet | ir.Unavailable)  # an initial ket is its symbol's
         done[node] = node if leaf else rule(node, tuple(done[a] for a in node.args))
     if loop is not None:
         loop = replace(loop, following={s: done[n] for s, n in loop.following.items()})
-    return replace(program, outputs=tuple(replace(o, node=done[o.node]) for o in outputs), loop=loop)
+    return replace(program, outputs=tuple(replace(o, node=done[o.node]) for o in program.outputs), loop=loop)
 
 
 def folded(program: Program, outputs: Iterable[Output], build: Builder) -> Program:
