@@ -268,11 +268,10 @@ def scale(network: Network, *, optimizer: str | None = None) -> Scaling:
 def limit(program: Program, **options: Unpack[LimitOptions]) -> Run:
     """The infinite-width limit of every output; options as in `evaluate.limit.limit`."""
     from tp_compiler.evaluate.limit import limit as evaluate
-    from tp_compiler.results import settled
 
     chosen: Any = {**options, "progress": _listener("limit", options.get("progress"))}
     with stage(f"limit of {program.source.name}"), _nesting():
-        run = replace(settled(evaluate(program, **chosen)), coordinates=_coordinates(program))
+        run = _reported(evaluate(program, **chosen), program)
     for name, estimate in run.outputs.items():
         LOGGER.info("%s: %s%s", name, estimate.method, f" ({estimate.note})" if estimate.note else "")
     for name, problem in run.failed.items():
@@ -285,21 +284,22 @@ def _listener(name: str, progress: Progress | bool | None) -> Progress | None:
     return told(name, None if isinstance(progress, bool) else progress)
 
 
-def _coordinates(program: Program) -> dict[str, dict[str, Any]]:
+def _reported(run: Run, program: Program) -> Run:
+    """A run with its numbers as they are reported, and what positions along the axes of its outputs stand for."""
     from tp_compiler.ir.coordinates import coordinates
+    from tp_compiler.results import settled
 
-    return coordinates(program)
+    return replace(settled(run), coordinates=coordinates(program))
 
 
 def simulate(program: Compiled, *, width: int, seeds: int = 8, **options: Unpack[SimulateOptions]) -> Run:
     """The same program at finite width; see `finite.run.simulate`."""
     from tp_compiler.finite.run import simulate as run
-    from tp_compiler.results import settled
 
     chosen: Any = {**options, "progress": _listener(f"width {width}", options.get("progress"))}
     with stage(f"{seeds} networks of width {width}"):
         found = run(program.finite, width=width, seeds=seeds, **chosen)
-    return replace(settled(found), coordinates=_coordinates(program))
+    return _reported(found, program)
 
 
 def verify(
