@@ -62,7 +62,7 @@ class Bindings:
         name = target.label if isinstance(target, ast.Ket) else target
         assert isinstance(name, ast.Name)
         table = scope.kets if isinstance(target, ast.Ket) else scope.others
-        table[name.ident] = replace(table[name.ident], clock=self.training.clock)
+        table[name.ident] = replace(table[name.ident], clock=self.core.clock)
 
     def spoil(self, names: set[str], scope: Scope) -> None:
         """Marks the names bound by a wrong statement, or by an unfinished loop, as unknown."""

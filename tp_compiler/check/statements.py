@@ -273,7 +273,7 @@ class Checker:
             assert s.value is not None
             value = self.core.value(s.value, Context(inner))
             free = free_indices(value)
-            indices = (self.training.clock, *free) if over_steps and self.training.clock is not None else free
+            indices = (self.core.clock, *free) if over_steps and self.core.clock is not None else free
             self._report(" ".join(s.value.span.text.split()), value, indices, s, over_steps)
             return
         if s.value is not None:

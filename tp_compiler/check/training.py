@@ -77,7 +77,6 @@ class TrainingChecks:
         self.build = core.build
         self.found = core.found
         self.trained: ast.Train | None = None
-        self.clock: Index | None = None
         self.loss: ir.Node | None = None
         self.minimized: ast.Minimize | None = None
         self.clip: ir.Node | None = None
@@ -95,9 +94,9 @@ class TrainingChecks:
         if train is None:
             return
         self.core.flows = train.clock != "steps"
-        self.clock = Index("step", Axis("step", self._announced(train.extent, statements) + 1))
-        self.core.clock = self.clock
-        scope.others["step"] = Binding(v.IndexName(self.clock))
+        clock = Index("step", Axis("step", self._announced(train.extent, statements) + 1))
+        self.core.clock = clock
+        scope.others["step"] = Binding(v.IndexName(clock))
         self._library(scope)
 
     def _announced(self, extent: ast.Expr, statements: tuple[ast.Statement, ...]) -> int:
@@ -131,15 +130,15 @@ class TrainingChecks:
             self.times = self._listed_times(s, scope)
         else:
             self._steps(s, scope)
-        assert self.clock is not None
+        assert self.core.clock is not None
         self._find_targets(s.body, scope)
         before = {**scope.kets}, {**scope.others}
         self._rebind(scope)
         step = scope.others["step"]
         scope.others["step"] = Binding(v.Scalar(self._number(s.span)))
-        self.core.last_step = self.clock.size - 2
+        self.core.last_step = self.core.clock.size - 2
         self._run(s.body, scope, "train")
-        self.core.last_step = self.clock.size - 1
+        self.core.last_step = self.core.clock.size - 1
         scope.others["step"] = step
         self._clocked(scope, before)
         if self.minimized is None:
@@ -170,8 +169,8 @@ class TrainingChecks:
         steps = self.core.integer(s.extent, Context(scope), "the number of steps")
         if steps is not None and steps < 1:
             raise error("NX151", f"training cannot have {steps} steps", s.extent.span, "train for at least one step")
-        assert self.clock is not None
-        if steps is not None and steps != self.clock.size - 1:
+        assert self.core.clock is not None
+        if steps is not None and steps != self.core.clock.size - 1:
             remedy = "write a number, or the name of a scalar bound to a number"
             raise error("NX151", "the number of steps must be known before the program is read", s.extent.span, remedy)
 
@@ -180,7 +179,7 @@ class TrainingChecks:
         for table, old in zip((scope.kets, scope.others), before, strict=True):
             for name, binding in list(table.items()):
                 if old.get(name) is not binding and not binding.declared and name != "step":
-                    table[name] = replace(binding, clock=self.clock)
+                    table[name] = replace(binding, clock=self.core.clock)
 
     def _head(self) -> Span:
         """The head of the training loop."""
@@ -194,7 +193,7 @@ class TrainingChecks:
 
     def _closed(self, s: ast.Train, loss: ir.Node, at: Span) -> model.Training:
         """The loop as data."""
-        assert self.clock is not None
+        assert self.core.clock is not None
         for target in self.targets.values():
             if uses_initial(loss, {initial(target.leaf)}):
                 message = (
@@ -214,7 +213,7 @@ class TrainingChecks:
         )
         own = copied(u.optimizer for u in self.updates)
         return model.Training(
-            loss, self.clip, self.clock, self.times, targets, tuple(lines.values()), own, at, s.extent.span,
+            loss, self.clip, self.core.clock, self.times, targets, tuple(lines.values()), own, at, s.extent.span,
             isinstance(s.extent, ast.ListLiteral), self._head(),
         )  # fmt: skip
 
@@ -459,9 +458,10 @@ class TrainingChecks:
 
     def traced(self, node: ir.Node, indices: tuple[Index, ...], at: Span) -> tuple[ir.Node, tuple[Index, ...]]:
         """A scalar of one step as a family over the steps at which it exists, and the indices of an output of it."""
-        assert self.clock is not None
-        own = extent(node, self.clock)
-        family, indices = traced(self.build, node, self.clock), tuple(own if i == self.clock else i for i in indices)
+        assert self.core.clock is not None
+        own = extent(node, self.core.clock)
+        family = traced(self.build, node, self.core.clock)
+        indices = tuple(own if i == self.core.clock else i for i in indices)
         if not set(family.type.indices) <= set(indices):
             remedy = "bind it in the loop, as `g = <u|u>`, and write `g[step]` here; or write `output NAME[step] = ...`"
             raise error("NX201", "this reads a value of every step that is not written over `step`", at, remedy)
@@ -482,17 +482,17 @@ class TrainingChecks:
     def _reads_no_further(self, node: ir.Node, at: Span, whole: bool) -> None:
         """Data over `step` may end with the last update, and so does an output over `step` that reads them; what is read after
         the last update (`whole`), and other data read by `step`, need one more entry."""
-        assert self.clock is not None
-        found = reads_beyond(node, self.clock)
+        assert self.core.clock is not None
+        found = reads_beyond(node, self.core.clock)
         if found is None:
             return
         family, place = found
-        if place == shorter(self.clock) and not whole:
+        if place == shorter(self.core.clock) and not whole:
             return
         name, axis = getattr(family, "name", "a family"), place.name.split("#")[0]
         message = f"`{name}` has {place.size} entries over `{axis}`, but this output reads one more"
         remedy = "add an entry for the value after the last update"
-        if place == shorter(self.clock):
+        if place == shorter(self.core.clock):
             remedy += ", or report it over `step`: `output loss[step]`"
         raise error("NX164", message, at, remedy)
 
