@@ -209,3 +209,19 @@ def test_values_of_every_step_within_sums_are_named_over_step(value: str) -> Non
         tpc.compile(f"{text}output s = sum[step]({value})\n")
     run = tpc.limit(f"{text}output s = sum[step](loss[step] * g[step])\noutput loss[step]\noutput g[step]\n")
     assert run["s"] == pytest.approx(run["loss"] @ run["g"][:2], abs=1e-12)
+
+
+def test_mean_squares_over_the_steps() -> None:
+    run = tpc.limit("""
+    data y[step] = [1, 2, 3]
+    ket |u> ~ N(0, 1)
+    ket |w> ~ N(0, 1)
+    train steps = 3 {
+        f = <u|w>
+        minimize (f - 1)^2
+        update |w> with SGD(lr = 0.1)
+    }
+    output f[step]
+    output s = mse[step](f[step], y[step])
+    """)
+    assert run["s"] == pytest.approx(np.mean((run["f"][:3] - [1, 2, 3]) ** 2), abs=1e-12)

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from tp_compiler.check import values as v
 from tp_compiler.check.core import Context, Core
+from tp_compiler.check.functions import REDUCTIONS
 from tp_compiler.check.names import Binding, Scope
 from tp_compiler.frontend import syntax as ast
 from tp_compiler.frontend.mentions import names_in
@@ -19,7 +20,7 @@ from tp_compiler.ir.types import Index
 from tp_compiler.transform.steps import extent, shorter
 
 #: Functions whose result does not have the indices in their brackets.
-BINDING = frozenset({"sum", "mean", "max", "min", "prod", "logsumexp"})
+BINDING = (REDUCTIONS - {"softmax"}) | {"mse"}
 
 
 def range_of_step(core: Core, tree: object, scope: Scope) -> Index | None:
