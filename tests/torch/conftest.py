@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 
 import pytest
@@ -14,3 +15,16 @@ def double_precision() -> Iterator[None]:
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(before)
+
+
+@pytest.fixture
+def quiet_traces() -> None:
+    """torch.export logs tens of thousands of records, which pytest would keep."""
+    logging.getLogger("torch.__trace").propagate = False
+
+
+@pytest.fixture
+def single_precision(double_precision: None, quiet_traces: None) -> None:
+    """Modules as people make them, to be traced."""
+    torch = pytest.importorskip("torch")
+    torch.set_default_dtype(torch.float32)

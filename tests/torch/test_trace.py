@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import logging
 import math
 import re
 from fractions import Fraction
@@ -20,15 +19,8 @@ import tp_compiler as tpc  # noqa: E402
 import tp_compiler.torch as tpt  # noqa: E402
 from tests.torch.modules import FAMILIES, GPT, MLP, TOKENS, _numbers, small  # noqa: E402
 
-pytestmark = pytest.mark.torch
+pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("single_precision")]
 WIDTHS, UNSEEN = (32, 64), 96
-
-
-@pytest.fixture(autouse=True)
-def single_precision(double_precision: None) -> None:
-    """Modules as people make them."""
-    torch.set_default_dtype(torch.float32)
-    logging.getLogger("torch.__trace").propagate = False  # tens of thousands of records, which pytest would keep
 
 
 @cache

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import sys
 from pathlib import Path
 
 import pytest
@@ -25,11 +25,10 @@ def net(n):
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quiet_traces: None) -> None:
     (tmp_path / "traced_net.py").write_text(MODULE, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
-    logging.getLogger("torch.__trace").propagate = False
-    monkeypatch.setattr("sys.path", list(__import__("sys").path))
+    monkeypatch.setattr(sys, "path", list(sys.path))
 
 
 def test_a_program_is_written(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 
 import pytest
@@ -15,7 +14,7 @@ from torch import nn  # noqa: E402
 import tp_compiler as tpc  # noqa: E402
 import tp_compiler.torch as tpt  # noqa: E402
 
-pytestmark = [pytest.mark.torch, pytest.mark.slow]
+pytestmark = [pytest.mark.torch, pytest.mark.slow, pytest.mark.usefixtures("single_precision")]
 TOKENS = torch.tensor([[0, 1, 2, 3], [3, 4, 1, 0]])
 
 
@@ -44,12 +43,6 @@ def llama(n: int) -> nn.Module:
         num_key_value_heads=n // 8, head_dim=4, max_position_embeddings=8,
     )  # fmt: skip
     return transformers.LlamaForCausalLM(config)
-
-
-@pytest.fixture(autouse=True)
-def single_precision(double_precision: None) -> None:
-    torch.set_default_dtype(torch.float32)
-    logging.getLogger("torch.__trace").propagate = False
 
 
 @pytest.mark.filterwarnings("default")
