@@ -54,11 +54,10 @@ def _levels(count: int, arrows: Sequence[tuple[int, int]]) -> list[int]:
     level = [0] * count
     for source, target in sorted(arrows, key=lambda a: a[1]):
         level[target] = max(level[target], level[source] + 1)
+    above, below = _neighbours(count, arrows)
     for vertex in reversed(range(count)):
-        into = [s for s, t in arrows if t == vertex]
-        needed = [level[t] for s, t in arrows if s == vertex]
-        if not into and needed:
-            level[vertex] = min(needed) - 1
+        if below[vertex] and not above[vertex]:
+            level[vertex] = min(level[target] for target in below[vertex]) - 1
     return level
 
 
@@ -74,12 +73,13 @@ def _neighbours(count: int, links: Sequence[tuple[int, int]]) -> tuple[list[list
 def _order(layers: list[list[int]], above: list[list[int]], below: list[list[int]]) -> None:
     """Sweeps down and up; each layer is sorted by the mean rank of its neighbours in the layer before. The best is kept."""
     best, fewest = [list(layer) for layer in layers], crossings(layers, below)
+    rank = {v: k for layer in layers for k, v in enumerate(layer)}
     for sweep in range(_SWEEPS):
         down = sweep % 2 == 0
         for layer in layers if down else reversed(layers):
             near = above if down else below
-            rank = {v: k for other in layers for k, v in enumerate(other)}
             layer.sort(key=lambda v: sum(rank[w] for w in near[v]) / len(near[v]) if near[v] else rank[v])
+            rank.update((v, k) for k, v in enumerate(layer))
         found = crossings(layers, below)
         if found < fewest:
             best, fewest = [list(layer) for layer in layers], found
