@@ -374,10 +374,10 @@ def _check_picture(args: Namespace, program: Program) -> None:
     if args.x is None:
         return
     from tp_compiler.ir.coordinates import coordinates
+    from tp_compiler.report.plots.across import known as known_of
 
-    named = coordinates(program)
-    indices = dict.fromkeys(index.name for output in program.outputs for index in output.indices)
-    known = list(dict.fromkeys(name for index in indices for name in (index, *named.get(index, {}))))
+    indices = tuple(dict.fromkeys(index.name for output in program.outputs for index in output.indices))
+    known = list(dict.fromkeys(known_of(indices, coordinates(program))))
     if args.x not in known:
         raise UsageError(
             f"--x: no output has an index {args.x!r}, or data of this name along one; {_hint(args.x, known, 'there are')}"
