@@ -17,7 +17,7 @@ from tests.unit.report.fabricate import estimate
 from tests.unit.report.pictures import PICTURES, kept, small, tolerance
 from tp_compiler import cli
 from tp_compiler.finite.converge import Verification
-from tp_compiler.results import Run
+from tp_compiler.results import Estimate, Run
 
 pytestmark = pytest.mark.slow
 pytest.importorskip("matplotlib")
@@ -371,3 +371,19 @@ def test_pictures_need_no_window(run: Run) -> None:
     buffer = io.BytesIO()
     run.plot().savefig(buffer, format="png")
     assert buffer.getvalue().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("number", [0, 4, 5, 11])
+def test_networks_of_a_width_have_one_colour_in_every_panel(number: int) -> None:
+    """However many widths there are; the first colour is the limit's."""
+    from tp_compiler.report.plots.distributions import draw_density
+    from tp_compiler.report.plots.scalars import draw_scalars
+    from tp_compiler.report.plots.theme import LIGHT, Picture
+
+    one = Estimate(np.array(1.0), np.array(0.1), (), "exact")
+    picture = Picture(LIGHT, (3, 3))
+    dots, density = picture.panels(2)
+    draw_scalars(picture, dots, ["k"], [one], [[one]] * (number + 1))
+    draw_density(picture, density, 0.0, 1.0, [(0.0, 1.0)] * (number + 1))
+    colours = {LIGHT.network(number), dots.containers[-1].lines[0].get_color(), density.lines[-1].get_color()}
+    assert len(colours) == 1 and LIGHT.curves[0] not in colours
