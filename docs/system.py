@@ -31,6 +31,7 @@ PIPELINE = [
     "report",
     "report/plots",
     "torch",
+    "editor",
 ]
 
 HEAD = """# The system, file by file

@@ -37,9 +37,12 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     ),
     "finite": ({"ir", "diagnostics", "pages", "results", "shapes"}, {"numpy", "scipy"}),
     "scale": ({"ir", "transform", "diagnostics", "pages"}, set()),
+    "editor": (
+        {"driver", "frontend", "check", "ir", "diagnostics"}, {"lark", "pygments", "pygls", "lsprotocol"},
+    ),
     "expand": ({"frontend", "ir", "transform", "diagnostics"}, set()),
     "report": (
-        {"diagnostics", "results", "ir", "equations", "scale", "finite", "tex", "_version"},
+        {"diagnostics", "results", "frontend", "ir", "equations", "scale", "finite", "tex", "_version"},
         {"numpy", "scipy", "pandas", "xarray", "matplotlib", "latex2mathml", "rich", "sympy", "IPython"},
     ),
     "driver": (

@@ -46,6 +46,12 @@ def parse(source: Source, found: Diagnostics) -> ast.File:
 
 def tokenize(source: Source, found: Diagnostics) -> tuple[Iterator[list[Token]], list[tuple[int, str]]]:
     """The token list of each sound statement (lazily), and (offset, text) of every comment."""
+    raw, comments = raw_tokens(source, found)
+    return Layout(source, raw, found).statements(), comments
+
+
+def raw_tokens(source: Source, found: Diagnostics) -> tuple[list[Token], list[tuple[int, str]]]:
+    """The lexer's tokens, line breaks included, and (offset, text) of every comment."""
     match = _lark()[1].match
     text, at, line = source.text, 0, 1
     raw: list[Token] = []
@@ -68,7 +74,7 @@ def tokenize(source: Source, found: Diagnostics) -> tuple[Iterator[list[Token]],
             break
         if kind == "NEWLINE":
             line += value.count("\n")
-    return Layout(source, raw, found).statements(), comments
+    return raw, comments
 
 
 @contextmanager

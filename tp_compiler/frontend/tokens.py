@@ -70,7 +70,7 @@ CONTINUES = {"ADDOP", "MULOP", "CARET", "EQUAL", "ASSIGN", "TILDE", "COLON", "CO
 _CLOSERS = {"RPAR": "LPAR", "RSQB": "LSQB", "RBRACE": "LBRACE"}
 _SIGN = {"LPAR": "(", "LSQB": "[", "LBRACE": "{", "KET_OPEN": "|", "BRA_OPEN": "<"}
 #: A lone bra `<z|` stands only before these.
-_AFTER_BRA = {"RPAR", "RSQB", "COMMA", "SEMICOLON", "RBRACE", "NEWLINE", "ADDOP", "MULOP", "BAR", "LANGLE", "$END"}
+AFTER_BRA = {"RPAR", "RSQB", "COMMA", "SEMICOLON", "RBRACE", "NEWLINE", "ADDOP", "MULOP", "BAR", "LANGLE", "$END"}
 
 
 @dataclass(slots=True)
@@ -273,7 +273,7 @@ class Layout:
         if self.out[-1].type in ("BRA_OPEN", "SEP") and top.bars < 2:
             raise self._bare_names(token)
         top.bars += 1
-        if top.bars == 1 and self._peek(1).type in _AFTER_BRA:
+        if top.bars == 1 and self._peek(1).type in AFTER_BRA:
             self.stack.pop()
             self.out.append(Token.new_borrow_pos("BRA_END", "|", token))
             return

@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-import re
 from html import escape
 
-#: Words at the start of statements, and inside some of them.
-KEYWORDS = (
-    "nexort", "axis", "width", "data", "scalar", "ket", "matrix", "for", "def", "fn", "optimizer", "state", "train", "import",
-    "parametrization", "init", "return", "output", "minimize", "update", "from", "key", "seed", "frozen", "in", "clip", "with",
-)  # fmt: skip
-_WORDS = "|".join(KEYWORDS)
-_TOKEN = re.compile(
-    rf"""
-    (?P<comment>\#[^\n]*)
-  | (?P<string>"[^"\n]*")
-  | (?P<ket>\|[^|<>\s⟩⟨()=]+[>⟩]|[<⟨][^|<>\s⟩⟨()=]+\|)
-  | (?P<keyword>(?<![\w'])(?:{_WORDS})(?![\w'=]))
-  | (?P<number>(?<![\w.])(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)
-    """,
-    re.VERBOSE,
-)
+from tp_compiler.frontend.scan import INNER_WORDS, KET_SIGNS, STATEMENT_WORDS, Piece, covered, scan
+
+_CLASSES = {
+    **dict.fromkeys(STATEMENT_WORDS | INNER_WORDS, "keyword"),
+    **dict.fromkeys(KET_SIGNS, "ket"),
+    "COMMENT": "comment",
+    "STRING": "string",
+    "NUMBER": "number",
+}
 
 
 def highlighted(text: str) -> str:
     """Every character of the text, escaped, in its order."""
-    out, end = [], 0
-    for found in _TOKEN.finditer(text):
-        out += [escape(text[end : found.start()]), f"<span class='{found.lastgroup}'>{escape(found[0])}</span>"]
-        end = found.end()
-    return "".join([*out, escape(text[end:])])
+    return "".join(_marked(_class(piece), shown) for piece, shown in covered(scan(text), text))
+
+
+def _class(piece: Piece | None) -> str:
+    if piece is None:
+        return ""
+    return "ket" if piece.role == "ket" else _CLASSES.get(piece.kind, "")
+
+
+def _marked(kind: str, shown: str) -> str:
+    return f"<span class='{kind}'>{escape(shown)}</span>" if kind else escape(shown)

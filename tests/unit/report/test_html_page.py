@@ -13,7 +13,6 @@ import pytest
 import tp_compiler as tpc
 from tp_compiler import cli
 from tp_compiler.diagnostics import Source
-from tp_compiler.frontend.tokens import INNER, KEYWORDS
 from tp_compiler.report import highlight
 
 pytestmark = pytest.mark.slow
@@ -124,11 +123,6 @@ def test_the_command(tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatc
     capsys.readouterr()
     assert cli.main(["limit", str(program), "--html", str(target)]) == 2
     assert "--html needs matplotlib and latex2mathml" in capsys.readouterr().err
-
-
-def test_keywords_are_those_of_the_language() -> None:
-    inner = {word for words in INNER.values() for word in words} - {"x", "scalar"}
-    assert set(highlight.KEYWORDS) == {*KEYWORDS, *inner}
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.nexort")), ids=lambda p: p.stem)

@@ -1,0 +1,41 @@
+"""The keywords: one row each, with an example and a sentence. They are those of frontend/tokens.py, which a test compares."""
+
+from __future__ import annotations
+
+#: Words that begin a statement.
+STATEMENTS = {
+    "nexort": ("nexort 1", "The version of the language; optional."),
+    "axis": ("axis i, j : 4", "A finite axis and the names of its indices. Without a size, its data say how many points it has."),
+    "width": ("width m = 2", "A second width class: m/n -> 2. The default class is n."),
+    "data": ("data xi[i,d] = [[1, 0.5], [-0.3, 0.8]]", "Numbers: written out, from a file, drawn, or given by the caller."),
+    "scalar": ("scalar c = 0", "A trainable number."),
+    "ket": ("ket |u[d]> ~ N(0, 1)", "A vector with one independent entry per neuron."),
+    "matrix": ("matrix W ~ N(0, 2)", "An n x n matrix with independent entries; the variance is over fan-in."),
+    "for": ("for l in 1..3 { ... }", "A loop with bounds known at compile time; both ends are included."),
+    "def": ("def block(|x>, op A, scale = 0.5) { ... return |y> }", "A function of kets, operators and scalars."),
+    "fn": ("fn phi(z) = z * erf(z)", "An entrywise function."),
+    "optimizer": ("optimizer Heavy(lr, beta = 0.9) { ... }", "An optimizer: `g` is the gradient, `p` the parameter, `t` counts from 1."),
+    "state": ("state m = 0", "What an optimizer remembers; it has the parameter's shape."),
+    "init": ("init { p := balanced(p) }", "Runs once before the first step, in an optimizer on layers."),
+    "train": ("train steps = 10 { ... }", "A training loop, or gradient flow: `train time = [1, 4] { ... }`."),
+    "import": ("import layers", "The definitions of the library of layers, or of another file: `import \"blocks.nexort\"`."),
+    "parametrization": ("parametrization ntk", "The neural tangent limit, or exponents a, b, c, d of your own in a block."),
+    "return": ("return |y>", "The values of a `def`, or the update of an optimizer."),
+    "output": ("output k[i,j] = <x[i]|x[j]>", "A scalar to report."),
+    "minimize": ("minimize loss", "What training minimizes; `clip 2` clips the norm of its gradient."),
+    "update": ("update |u>, W with Adam(lr = 0.1)", "Which parameters an optimizer trains; `all` are those that no other line names."),
+}  # fmt: skip
+
+#: Words inside some statements.
+INNER = {
+    "from": ("data x[i] from \"points.npy\"", "A file, or the rows of an array."),
+    "key": ("from \"points.npz\" key \"xi\"", "The array of the file."),
+    "seed": ("data y[i] ~ N(0, 1) seed 7", "The seed of drawn data."),
+    "frozen": ("matrix P ~ N(0, 1) frozen", "Not a parameter: gradients do not run over it."),
+    "x": ("matrix R : m x n ~ N(0, 1)", "Maps n-kets to m-kets."),
+    "in": ("for l in 1..3 { ... }", "The bounds of a loop."),
+    "scalar": ("state s = 0 scalar", "A state that is one number."),
+    "clip": ("minimize loss clip 2", "The norm of all natural gradients together is at most this."),
+    "with": ("update all with SGD(lr = 0.1)", "The optimizer of the parameters."),
+    "clt": ("clt <v|x>", "v.x / sqrt(n): a Gaussian scalar, at the scale of the central limit theorem."),
+}  # fmt: skip
