@@ -64,7 +64,7 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
         },
         set(),
     ),
-    "torch": ({"api", "diagnostics", "ir"}, {"numpy", "torch"}),
+    "torch": ({"api", "diagnostics", "ir", "scale"}, {"numpy", "torch"}),
     "arguments": ({"_version", "diagnostics", "pages"}, set()),
     "terminal": ({"diagnostics", "arguments"}, set()),
     "cli": (

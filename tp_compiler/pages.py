@@ -53,6 +53,13 @@ PAGES: dict[str, dict[str, str]] = {
         "torch": "scaling_torch:emit",
         "plot": "plots.scaling:plot",
     },
+    "TorchScaling": {
+        "text": "scaling_pages:page",
+        "html": "scaling_pages:html",
+        "latex": "scaling_pages:latex",
+        "torch": "scaling_torch:emit",
+        "plot": "plots.scaling:plot",
+    },
     "Verification": {
         "text": "verification_pages:text",
         "html": "verification_pages:html",

@@ -9,14 +9,9 @@ from typing import Any
 from tp_compiler.ir import nodes as ir
 from tp_compiler.scale.constants import law, ratios
 from tp_compiler.scale.figures import Row
+from tp_compiler.scale.libraries import hyperparameters, torch_name
 from tp_compiler.scale.result import Scaling
-
-#: Names of rows under which torch.optim has another name.
-_TORCH = {"Momentum": "SGD", "AMSGrad": "Adam"}
-#: Arguments of the library's optimizers that are flags in torch.optim.
-_FLAGS = ("nesterov", "centered", "decoupled_weight_decay")
-#: What torch.optim does not take: where the library has more.
-_NOT_IN_TORCH = ("eps_root", "newton_schulz")
+from tp_compiler.scale.units import Units, units
 
 _TEXT = '''"""Width exponents of {name}, parametrization {parametrization}: parameter groups for torch.optim.
 
@@ -95,15 +90,14 @@ def optimizers(parameters, width_mult, classes=None, **hyperparameters):
 def emit(scaling: Scaling) -> str:
     """The text of a Python module."""
     rows = scaling.main.rows
-    factors = {name: _constants(row, scaling.main.constants[name]) for name, row in rows.items()}
-    exponents = {name: _exponents(row) for name, row in rows.items()}
+    found = {name: _units(row, scaling.reading.clt) for name, row in rows.items()}
+    factors = {name: _factors(row, found[name]) for name, row in rows.items()}
     trained = {name: row for name, row in rows.items() if row.trained}
-    names = {name: _TORCH.get(row.optimizer.name, row.optimizer.name) for name, row in trained.items()}
     return _TEXT.format(
         name=scaling.network.source.name.replace("\\", "/").replace('"', "'"),
         parametrization=scaling.main.parametrization,
-        exponents=_dict(exponents),
-        optimizer=_dict(names),
+        exponents=_dict({name: _exponents(own) for name, own in found.items()}),
+        optimizer=_dict({name: torch_name(row.optimizer.name) for name, row in trained.items()}),
         base=_dict({name: _base(row, factors[name]) for name, row in trained.items()}),
         constants=_dict(factors),
         init=_dict({name: _init(row, factors[name]) for name, row in rows.items()}),
@@ -111,15 +105,26 @@ def emit(scaling: Scaling) -> str:
     )
 
 
-def _constants(row: Row, found: Mapping[str, float]) -> dict[str, float]:
-    """The factors as torch.optim needs them."""
-    factors = dict(found)
-    if row.optimizer.name == "Muon":  # it multiplies by √(rows / columns) of a tall matrix itself
-        into, out = ratios(row)
-        tall = max(math.exp(out - into), 1.0) if row.raw.kind.reads_features else math.exp(out) / _members(row)
-        if row.raw.kind.writes_features and tall != 1:
-            factors["lr"] = factors.get("lr", 1.0) / math.sqrt(tall)
-    return factors
+def _units(row: Row, clt: float | None) -> Units:
+    """Of plain tensors: matrices, and families of kets as the columns of tall ones."""
+    into, out = ratios(row)
+    leaf, tall = row.parameter.leaf, None
+    if isinstance(leaf, ir.MatrixSymbol):
+        tall = (math.exp(out - into), 0)
+    elif leaf.type.slots and row.raw.kind.writes_features:
+        tall = (math.exp(out) / math.prod(i.size for i in leaf.type.indices), 1)
+    return units(row, clt, shape=tall).wide
+
+
+def _exponents(found: Units) -> dict[str, float]:
+    return {name: float(value) for name, value in found.exponents.items()}
+
+
+def _factors(row: Row, found: Units) -> dict[str, float]:
+    """Constants, that of the initial deviation with the deviation itself."""
+    start = found.constants.get("init_std", 1.0) * (law(row)[1] or 1.0)
+    factors = {"init_std": start} | {name: x for name, x in found.constants.items() if name != "init_std"}
+    return {name: x for name, x in factors.items() if not math.isclose(x, 1, rel_tol=1e-12)}
 
 
 def _kind(row: Row) -> str:
@@ -129,37 +134,15 @@ def _kind(row: Row) -> str:
     return leaf.law if isinstance(leaf, ir.MatrixSymbol) else "normal"
 
 
-def _members(row: Row) -> int:
-    """How many columns a family of kets has as one matrix."""
-    leaf = row.parameter.leaf
-    return math.prod(i.size for i in leaf.type.indices) if isinstance(leaf, ir.Node) else 1
-
-
 def _init(row: Row, factors: Mapping[str, float]) -> tuple[float | None, float | None]:
     mean, deviation = law(row)
     scale = factors.get("init_std", 1.0) / (deviation or 1.0)
     return None if mean is None else mean * scale, None if deviation is None else deviation * scale
 
 
-def _exponents(row: Row) -> dict[str, float]:
-    found = {name: float(value) for name, value in row.raw.figures.items()}
-    if row.optimizer.name == "Muon" and row.raw.kind.writes_features and not row.raw.kind.reads_features:
-        found["lr"] -= 0.5  # torch.optim.Muon multiplies by √(rows / columns) of a tall matrix itself
-    return found if row.output is None else found | {"output_multiplier": float(row.output)}
-
-
 def _base(row: Row, factors: Mapping[str, float]) -> dict[str, Any]:
-    """The hyperparameters that the program gives as numbers, with their factors, under torch.optim's names."""
-    given = row.parameter.declared.arguments if row.parameter.declared.optimizer == row.optimizer.name else {}
-    values = {k: node.value for k, node in given.items() if isinstance(node, ir.Constant) and k not in _NOT_IN_TORCH}
-    values = {k: value * factors[k] if k in factors else value for k, value in values.items()}
-    found: dict[str, Any] = {k: bool(v) if k in _FLAGS else v for k, v in values.items()}
-    if "beta1" in found and "beta2" in found:
-        found = {k: v for k, v in found.items() if k not in ("beta1", "beta2")}
-        found["betas"] = (values["beta1"], values["beta2"])
-    if row.optimizer.name == "AMSGrad":
-        found["amsgrad"] = True
-    return found
+    """The hyperparameters of the program, with their factors."""
+    return {k: v * factors[k] if k in factors else v for k, v in hyperparameters(row).items()}
 
 
 def _dict(values: Mapping[str, Any]) -> str:

@@ -26,16 +26,20 @@ from tp_compiler.scale.optimizers import (
 ZERO = Fraction(0)
 
 
-def constants(row: Row, clt: float | None) -> dict[str, float]:
-    """The factors of a row's figures. `clt`: the ratio of the width, if outputs are brackets over its square root."""
+def constants(row: Row, clt: float | None, factor: float = 1.0) -> dict[str, float]:
+    """The factors of a row's figures.
+
+    clt      the ratio of the width, if outputs are brackets over its square root
+    factor   that of the parameter W = factor · n^multiplier · w, where w is the tensor that is optimized
+    """
     into, out = ratios(row)
-    kind, root = row.raw.kind, ZERO if clt is None else _log(clt) / 2
-    reads = into / 2 if clt is not None and kind == ParameterKind.OUTPUT else ZERO
-    found = {"init_std": _start(row, into - reads)}
+    root, times = ZERO if clt is None else _log(clt) / 2, _log(factor)
+    reads = into / 2 if row.parameter.clt else ZERO
+    found = {"init_std": _start(row, into - reads) / factor}
     if row.optimizer is not UNTRAINED and not isinstance(row.optimizer, Rotational):
-        gradient = _gradient(row, into, out, root)
+        gradient = _gradient(row, into, out, root, times)
         relative = isinstance(row.optimizer, Relative)
-        found["lr"] = 1.0 if relative else math.exp(reads - row.optimizer.step(gradient))
+        found["lr"] = 1.0 if relative else math.exp(reads - row.optimizer.step(gradient) - times)
         found |= {name: math.exp(size) for name, (size, _) in row.optimizer.scales(gradient).items()}
         found["weight_decay"] = 1 / found["lr"]
     if row.output is not None:
@@ -73,8 +77,8 @@ def _start(row: Row, into: Fraction) -> float:
     return deviation * math.exp(-summed)
 
 
-def _gradient(row: Row, into: Fraction, out: Fraction, root: Fraction) -> GradientSize:
-    entry = root - out if row.raw.kind.writes_features else ZERO
+def _gradient(row: Row, into: Fraction, out: Fraction, root: Fraction, times: Fraction) -> GradientSize:
+    entry = times + (root - out if row.raw.kind.writes_features else ZERO)
     own = isinstance(row.optimizer, Homogeneous) and row.optimizer.whole and not row.optimizer.factored
     operator = (own or isinstance(row.optimizer, SpectralOptimizer)) and row.raw.kind == ParameterKind.HIDDEN
     return GradientSize(entry, 2 * entry + (into if operator else out), into)

@@ -34,6 +34,7 @@ class NetworkParameter:
     role: str
     shown: str
     tied: bool = False
+    clt: bool = False  #: a readout of brackets over the square root of the width
 
     @property
     def zero(self) -> bool:
@@ -58,8 +59,9 @@ class NetworkReading:
     @cached_property
     def clt(self) -> float | None:
         """The ratio of the width whose square root divides outputs, if there are any."""
-        brackets = [n for n in reachable((*self.network.roots, *self.network.outputs)) if isinstance(n, ir.Clt)]
-        return brackets[0].args[0].type.width.ratio if brackets else None
+        return next(
+            (p.leaf.type.slots[0][1].ratio for p in self.parameters if p.clt and isinstance(p.leaf, ir.Node)), None
+        )
 
     @cached_property
     def order(self) -> list[ir.Node]:
@@ -242,10 +244,11 @@ def _parameter(declared: Trainable, leaf: Leaf, used: dict[ir.Node, BracketUse])
     if leaf.type.is_scalar:
         return NetworkParameter(declared, leaf, ParameterKind.SCALAR, "number", shown)
     use = used.get(leaf, BracketUse())
+    clt = any(isinstance(bracket, ir.Clt) for bracket in use.brackets)
     if use.output and not use.vector:
-        return NetworkParameter(declared, leaf, ParameterKind.OUTPUT, "readout", shown)
+        return NetworkParameter(declared, leaf, ParameterKind.OUTPUT, "readout", shown, clt=clt)
     role = f"tied {use.role}" if use.output else use.role
-    return NetworkParameter(declared, leaf, ParameterKind.INPUT, role, shown, use.output)
+    return NetworkParameter(declared, leaf, ParameterKind.INPUT, role, shown, use.output, clt)
 
 
 def _is_bracket(node: ir.Node) -> bool:

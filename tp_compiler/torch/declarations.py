@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 from tp_compiler.torch.dimensions import Leaf, Sizes, ratio
@@ -20,17 +20,18 @@ class Declaration:
     kind: str  # ket, matrix, scalar
     families: list[Leaf]
     widths: list[Leaf]
-    law: str
+    start: Fill | None = None  # in natural units; None: the values of the module
     power: Fraction = Fraction(0)
     notes: list[str] = field(default_factory=list)
 
+    @property
+    def law(self) -> str:
+        """As the language has it; nothing for given values."""
+        return "" if self.start is None else self.start.text(self.kind == "matrix")
 
-def number(value: float) -> str:
-    """As a fraction if it is a short one, else with all its digits."""
-    near = Fraction(value).limit_denominator(1000)
-    if float(near) == value or abs(float(near) - value) <= 1e-13 * abs(value):
-        return str(near) if near.denominator <= 100 else f"{float(near):.15g}"
-    return f"{value:.16g}"
+
+#: What starts at 0.
+ZERO = Fill("constant", 0.0, 0.0)
 
 
 def declare(
@@ -54,7 +55,7 @@ def declare(
             "NX704", f"`{weight.name}` has {len(growing)} dimensions that grow", "use matrices and vectors"
         )
     kind = ("scalar", "ket", "matrix")[len(growing)]
-    made = Declaration(kind, families, growing, "", notes=notes)
+    made = Declaration(kind, families, growing, notes=notes)
     if kind == "matrix":
         _matrix(made, weight, laws, widths, base, factors)
     elif kind == "ket":
@@ -64,7 +65,8 @@ def declare(
     return made
 
 
-def _std(laws: tuple[Fill, Fill], widths: Sizes) -> Figure:
+def std_of(laws: tuple[Fill, Fill], widths: Sizes) -> Figure:
+    """The standard deviation as a power of n; a measured one to the nearest half."""
     one, other = laws
     if "measured" in (one.kind, other.kind):
         power = Fraction(round(2 * math.log(other.std / one.std) / math.log(widths[1] / widths[0])), 2)
@@ -87,26 +89,38 @@ def _matrix(
             "NX705", f"the entries of `{weight.name}` have mean {laws[0].mean:.3g}", "draw matrices with mean 0"
         )
     if laws[0].std == laws[1].std == 0:
-        made.law = "N(0, 0)"
+        made.start = ZERO
         return
-    std = _std(laws, widths)
+    std = std_of(laws, widths)
     power = std.power + Fraction(1, 2)
     if power and not all(sum((f.power for f in use), Fraction(0)) == -power for use in factors):
         raw = std.value * base ** float(std.power)
-        made.law = f"N(0, {number(float(f'{raw * raw * base * float(columns):.14g}'))})"
+        made.start = Fill("normal", 0.0, raw * math.sqrt(base * columns))
         made.notes.append(
             f"{weight.name}: its std is {raw:.4g} at n = {base} and goes as {power_text(std.power)}, not n^(-1/2); its variance is "
             f"read at n = {base} (muP: keep std * sqrt(fan-in) constant)"
         )
         return
     made.power = power
-    made.law = f"N(0, {number(float(f'{std.value**2 * float(columns):.14g}'))})"
+    made.start = Fill("normal", 0.0, std.value * math.sqrt(columns))
+
+
+def law_at(laws: tuple[Fill, Fill], widths: Sizes, width: int) -> Fill:
+    """The law at a width, as powers of n between those at two."""
+    if width in widths:
+        return laws[widths.index(width)]
+    one, other = laws
+    if "measured" in (one.kind, other.kind) or one.kind != other.kind:
+        std = std_of((replace(one, kind="measured"), other), widths) if one.std and other.std else Figure(0.0)
+        return Fill("measured", one.mean, std.value * width ** float(std.power))
+    first, second = (figure(a, b, widths) for a, b in ((one.first, other.first), (one.second, other.second)))
+    return Fill(one.kind, *(f.value * width ** float(f.power) for f in (first, second)))
 
 
 def _ket(made: Declaration, weight: Weight, laws: tuple[Fill, Fill], widths: Sizes) -> None:
     ratio(made.widths[0].dimension, widths)
     if weight.vanishes or all(law.std == 0 == law.mean for law in laws):
-        made.law = "0"
+        made.start = ZERO
         if weight.vanishes:
             made.notes.append(
                 f"{weight.name}: its initial value vanishes beside what it is added to: 0 in the limit, and trained"
@@ -119,11 +133,11 @@ def _ket(made: Declaration, weight: Weight, laws: tuple[Fill, Fill], widths: Siz
         )
     if one.kind == "constant":
         value = figure(one.first, other.first, widths)
-        made.law, made.power = number(value.value), value.power
+        made.start, made.power = Fill("constant", value.value, 0.0), value.power
         return
     if one.kind == "measured":
         _alike(weight)
-        std = _std(laws, widths)
+        std = std_of(laws, widths)
         first, second = Figure(0.0 if abs(one.mean) < 1e-3 * one.std else one.mean), std
     else:
         first, second = (figure(a, b, widths) for a, b in ((one.first, other.first), (one.second, other.second)))
@@ -133,11 +147,7 @@ def _ket(made: Declaration, weight: Weight, laws: tuple[Fill, Fill], widths: Siz
             "NX705", f"mean and spread of `{weight.name}` go as different powers of n", "draw it at one scale"
         )
     (made.power,) = powers
-    if one.kind == "uniform":
-        low, high = number(first.value), number(second.value)
-        made.law = f"uniform({high})" if first.value == -second.value else f"uniform({low}, {high})"
-    else:
-        made.law = f"N({number(first.value)}, {number(float(f'{second.value**2:.15g}'))})"
+    made.start = Fill("uniform" if one.kind == "uniform" else "normal", first.value, second.value)
 
 
 def _alike(weight: Weight) -> None:
@@ -154,17 +164,17 @@ def _alike(weight: Weight) -> None:
 def _scalar(made: Declaration, weight: Weight, laws: tuple[Fill, Fill], widths: Sizes) -> None:
     one, other = laws
     constant = one.kind == other.kind == "constant"
-    value = figure(one.first, other.first, widths) if constant else Figure(math.nan, _std(laws, widths).power)
+    value = figure(one.first, other.first, widths) if constant else Figure(math.nan, std_of(laws, widths).power)
     if value.power > 0:
         raise Untraceable("NX705", f"`{weight.name}` grows as {power_text(value.power)}", "draw it at one scale")
     if value.power < 0:
-        made.law = "0"
+        made.start = ZERO
         made.notes.append(
             f"{weight.name}: starts at {power_text(value.power)}, which vanishes: 0 in the limit, and trained"
         )
     else:
-        made.law = "" if math.isnan(value.value) else number(value.value)
-        if not made.law:
+        made.start = None if math.isnan(value.value) else Fill("constant", value.value, 0.0)
+        if made.start is None:
             made.notes.append(
                 f"{weight.name}: has no width; its initial values are those of the module at n = {widths[0]}"
             )

@@ -5,10 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from typing import Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
+
+
+def number(value: float) -> str:
+    """As a fraction if it is a short one, else with all its digits."""
+    near = Fraction(value).limit_denominator(1000)
+    if float(near) == value or abs(float(near) - value) <= 1e-13 * abs(value):
+        return str(near) if near.denominator <= 100 else f"{float(near):.15g}"
+    return f"{value:.16g}"
 
 
 @dataclass(frozen=True)
@@ -34,6 +43,28 @@ class Fill:
             low, high = sorted((factor * self.first, factor * self.second))
             return replace(self, first=low, second=high)
         return replace(self, first=factor * self.first, second=abs(factor) * self.second)
+
+    def text(self, matrix: bool) -> str:
+        """As the language has it, for matrices or others."""
+        if self.kind == "uniform":
+            symmetric = self.first == -self.second
+            return (
+                f"uniform({number(self.second)})"
+                if symmetric
+                else f"uniform({number(self.first)}, {number(self.second)})"
+            )
+        if self.kind == "constant" and not matrix:
+            return number(self.first)
+        return f"N({number(self.mean)}, {number(float(f'{self.std**2:.14g}'))})"
+
+    def draw(self, tensor: torch.Tensor, generator: torch.Generator | None) -> None:
+        """Fills a tensor, in place; what was measured is drawn as Gaussian."""
+        if self.kind == "constant":
+            tensor.fill_(self.first)
+        elif self.kind == "uniform":
+            tensor.uniform_(self.first, self.second, generator=generator)
+        else:
+            tensor.normal_(self.mean, self.std, generator=generator)
 
     def shifted(self, by: float) -> Fill:
         return replace(self, first=self.first + by, second=self.second + (by if self.kind == "uniform" else 0.0))

@@ -18,6 +18,7 @@ from tp_compiler.diagnostics import Source
 from tp_compiler.ir.model import Compiled
 from tp_compiler.torch.dimensions import Sizes, ratio
 from tp_compiler.torch.refusals import refusal
+from tp_compiler.torch.scaling import Tensor, TorchScaling
 from tp_compiler.torch.steps import own_leaves
 from tp_compiler.torch.text import ModuleText
 from tp_compiler.torch.walk import doubled
@@ -51,6 +52,7 @@ class Traced:
     _inputs: Sequence[Any] = field(repr=False)
     _written: ModuleText = field(repr=False)
     _outputs: list[str] = field(repr=False)
+    _unused: list[str] = field(repr=False, default_factory=list)
 
     def __str__(self) -> str:
         rows = [f"{name}: {p.kind} {p.name}, {p.law}" + _power(p) for name, p in self.parameters.items()]
@@ -107,6 +109,21 @@ class Traced:
                 return int(size * self.widths[0] // one)
         return None
 
+    def scale(self, optimizer: str | None = None) -> TorchScaling:
+        """The width exponents of every parameter: `tpc.scale`, and parameter groups and initial values for the module.
+
+        optimizer   the name of an optimizer to assume for every parameter: `"AdamW"`
+        """
+        weights = {self._written.names[weight]: weight for weight in self._written.declared}
+        tensors = {}
+        for name, parameter in self.parameters.items():
+            weight = weights[parameter.name]
+            shape = tuple((int(one), int(other)) for one, other in zip(*(v.shape for v in weight.values), strict=True))
+            start = self._written.declared[weight].start
+            laws = self._written.laws[weight.name]
+            tensors[name] = Tensor(parameter.name, parameter.power, shape, laws, start, weight.values[0])
+        return TorchScaling(self.program.network, optimizer, tensors, self.widths, self._unused)
+
     def compare(self, module: nn.Module, width: int) -> float:
         """The largest difference between the module's outputs and those of the program with the module's own weights.
 
@@ -136,9 +153,10 @@ def traced(
     aliases: dict[str, Any],
 ) -> Traced:
     """The record of a written program; `aliases` are all names of each parameter."""
-    parameters = {}
+    parameters, unused = {}, []
     for name, weight in aliases.items():
         if weight not in written.declared:
+            unused.append(name)
             continue
         made = written.declared[weight]
         parameters[name] = Parameter(
@@ -149,4 +167,4 @@ def traced(
             made.law or "given values",
             made.power,
         )
-    return Traced(written.text, parameters, written.notes, widths, training, inputs, written, list(outputs))
+    return Traced(written.text, parameters, written.notes, widths, training, inputs, written, list(outputs), unused)

@@ -11,8 +11,9 @@ import numpy as np
 
 from tp_compiler.torch.arithmetic import ATOM, PRODUCT, wrap
 from tp_compiler.torch.calls import HIDDEN
-from tp_compiler.torch.declarations import Declaration, declare, number
+from tp_compiler.torch.declarations import Declaration, declare
 from tp_compiler.torch.dimensions import Group, Leaf, Sizes, leaves, ratio
+from tp_compiler.torch.laws import Fill, number
 from tp_compiler.torch.names import TextNames
 from tp_compiler.torch.powers import Again, Scales
 from tp_compiler.torch.refusals import Untraceable, at, refusal
@@ -49,6 +50,7 @@ class ModuleText:
     names: dict[Weight, str]
     families: dict[Weight, list[str]]
     notes: list[str]
+    laws: dict[str, tuple[Fill, Fill]]
 
     @property
     def text(self) -> str:
@@ -108,7 +110,7 @@ class TextWriter:
         notes = _gathered(note for made in self.declared.values() for note in made.notes)
         return ModuleText(
             self._header(), self.declarations, self.body, ends, self.declared,
-            {w: self.named[w] for w in self.declared}, self.families, notes,
+            {w: self.named[w] for w in self.declared}, self.families, notes, self.walked.laws,
         )  # fmt: skip
 
     def _header(self) -> list[str]:
