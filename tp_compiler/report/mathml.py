@@ -17,12 +17,12 @@ _STEP = r"\quad "
 
 def equations(system: System) -> str:
     """A block per statement, and sentences before and after them."""
-    before, after = ([f"<p>{_sentence(n.web)}</p>" for n in found] for found in notes.around(system))
-    body = [f"<div class='statement'>{''.join(map(_row, rows))}</div>" for rows in statements(system, _ROOM)]
+    before, after = ([f"<p>{sentence(n.web)}</p>" for n in found] for found in notes.around(system))
+    body = [f"<div class='statement'>{''.join(map(row, rows))}</div>" for rows in statements(system, _ROOM)]
     return "\n".join([*before, *body, *after, *(f"<p>{escape(remark)}</p>" for remark in notes.remarks(system))])
 
 
-def _row(latex: str) -> str:
+def row(latex: str) -> str:
     """One line of a statement, set in by steps."""
     inner = latex.removeprefix(_STEP)
     depth = 0
@@ -55,7 +55,7 @@ _SIGNS = {
 }
 
 
-def _sentence(tex: str) -> str:
+def sentence(tex: str) -> str:
     """Text with formulas between dollar signs."""
     pieces = enumerate(tex.split("$"))
     return "".join(_set(piece) if k % 2 else escape(piece.replace("~", " ")) for k, piece in pieces)
