@@ -12,7 +12,9 @@ import tp_compiler
 
 ROOT = Path(__file__).resolve().parents[1]
 #: Pages that are kept; those of the gallery are made by the build.
-PAGES = sorted(path for path in (ROOT / "docs").rglob("*.md") if path.relative_to(ROOT).parts[1] not in ("gallery", "_build"))
+PAGES = sorted(
+    path for path in (ROOT / "docs").rglob("*.md") if path.relative_to(ROOT).parts[1] not in ("gallery", "_build")
+)
 BLOCK = re.compile(r"^```nexort\n(.*?)^```", re.MULTILINE | re.DOTALL)
 BLOCKS = [
     pytest.param(found[1], id=f"{path.name}:{path.read_text(encoding='utf-8')[: found.start()].count(chr(10)) + 1}")
@@ -38,16 +40,42 @@ def test_there_are_blocks_for_the_language_and_the_mathematics():
     assert {"language.md", "mathematics.md"} <= names
 
 
+#: Pages with Python: what runs before their first block, and what they need.
+PYTHON = {
+    "language.md": ("", ()),
+    "kernels.md": ("", ()),
+    "results.md": (
+        "import tp_compiler as tpc\nrun = tpc.limit('examples/train_mlp.nexort', samples=64)\n",
+        ("xarray", "pandas"),
+    ),
+    "pictures.md": ("", ("matplotlib",)),
+}
+
+
 @pytest.mark.parametrize(
-    ("name", "shapes"),
-    [("kernels.md", {"square": (5, 5), "rectangle": (5, 2), "diagonal": (5,)}), ("language.md", {"X": (100, 8)})],
+    "name", [pytest.param(n, marks=pytest.mark.slow if needs else ()) for n, (_, needs) in PYTHON.items()]
 )
-def test_python_in_the_documentation_runs(name: str, shapes: dict[str, tuple[int, ...]]) -> None:
-    text = (ROOT / "docs" / name).read_text(encoding="utf-8")
+def test_python_in_the_documentation_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before, needs = PYTHON[name]
+    for library in needs:
+        pytest.importorskip(library)
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    monkeypatch.chdir(tmp_path)
+    blocks = python(name)
+    assert blocks
     found: dict[str, object] = {}
-    for block in re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
-        exec(block, found)
-    assert {key: found[key].shape for key in shapes} == shapes
+    exec("".join([before, *blocks]), found)
+
+
+def test_every_page_with_python_is_run():
+    """Pages that are notebooks are run by the build of the site, docs/torch.md with the tests that need PyTorch."""
+    pages = {path.name for path in PAGES if python(path.relative_to(ROOT / "docs").as_posix())}
+    assert pages - {"torch.md", "tutorial.md"} == set(PYTHON)
+
+
+def python(name: str) -> list[str]:
+    text = (ROOT / "docs" / name).read_text(encoding="utf-8")
+    return re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
 
 LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+\.\w+)(?:#[^)]*)?\)")

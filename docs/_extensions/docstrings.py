@@ -10,20 +10,20 @@ _ROW = re.compile(r"^([A-Za-z_]\w*(?:, [A-Za-z_]\w*)*) {2,}(\S.*)$")
 
 
 def _convert(app: Any, what: str, name: str, obj: object, options: Any, lines: list[str]) -> None:
-    lines[:] = [_escaped(line) for line in _fields(lines)]
+    lines[:] = [_escaped(line) for line in _lists(lines)]
 
 
-def _fields(lines: Iterable[str]) -> Iterator[str]:
-    """Rows of a table become fields; the lines that continue them are set in below."""
+def _lists(lines: Iterable[str]) -> Iterator[str]:
+    """Rows of a table become a list; the lines that continue them are set in below."""
     inside = False
     for line in lines:
         row = _ROW.match(line)
         if row:
             if not inside:
                 yield ""
-            yield f":param {row[1]}: {row[2]}"
+            yield f"* ``{row[1]}``: {row[2]}"
         elif inside and line.startswith("  "):
-            yield f"    {line.strip()}"
+            yield f"  {line.strip()}"
         else:
             yield line
         inside = bool(row) or (inside and line.startswith("  "))
