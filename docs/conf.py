@@ -28,7 +28,7 @@ extensions = [
     "gallery",
     "mathml",
 ]
-exclude_patterns = ["_build", "_extensions"]
+exclude_patterns = ["_build", "_extensions", "paper"]
 html_theme = "furo"
 html_title = "tpc"
 html_static_path = ["_static"]
