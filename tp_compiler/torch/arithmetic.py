@@ -43,8 +43,13 @@ def pointwise(rule: str, write: Callable[..., tuple[str, int]], *arguments: View
     depth = max(len(t.groups) for t in tensors)
     padded: list[list[Group]] = [[[] for _ in range(depth - len(t.groups))] + t.groups for t in tensors]
     slots, groups = own([joint([p[k] for p in padded]) for k in range(depth)])
-    hides = hides or any(isinstance(t.step, Pointwise) and t.step.hides and rule in PASSES for t in tensors)
+    hides = hides or (rule in PASSES and any(map(_hidden, tensors)))
     return seen(Pointwise(slots, groups, rule, write, list(arguments), hides))
+
+
+def _hidden(x: View) -> bool:
+    """Has it entries of minus infinity?"""
+    return isinstance(x.step, Pointwise) and x.step.hides
 
 
 def _scaled_matrix(rule: str, arguments: tuple[View | Figure, ...]) -> View:
@@ -109,6 +114,8 @@ def product(left: View | Figure, right: View | Figure) -> View:
     if 0.0 in (_constant(left), _constant(right)):
         shapes = [t.shape for t in (left, right) if isinstance(t, View)]
         return repeated(0.0, _broadcast(shapes))
+    if isinstance(left, Figure) and isinstance(right, View) and not _hidden(right):
+        return right.times(left)
     return pointwise("product", times, left, right)
 
 
@@ -168,7 +175,10 @@ def multiply(call: Call) -> View:
 def divide(call: Call) -> View:
     if call.has("rounding_mode"):
         raise Untraceable("NX703", "division with rounding", "use true division")
-    return pointwise("quotient", OVER, call.term("self"), call.term("other"))
+    this, other = call.term("self"), call.term("other")
+    if isinstance(this, View) and isinstance(other, Figure) and other.value and not _hidden(this):
+        return this.times(Figure(1 / other.value, -other.power))
+    return pointwise("quotient", OVER, this, other)
 
 
 def power(call: Call) -> View:

@@ -59,12 +59,16 @@ class TextNames:
             if name not in used:
                 used.add(name)
                 return name
-        name = self.unique(f"{known[0]}{len(known) + 1}") if known else self._letter()
+        name = self.unique(f"{known[0]}{len(known) + 1}") if known else self.letter()
         known.append(name)
         used.add(name)
         return name
 
-    def _letter(self) -> str:
+    def letter(self, wanted: str = "") -> str:
+        """A name of an axis that has not been given away."""
+        if wanted in self._free:
+            self._free.remove(wanted)
+            return wanted
         return self._free.pop(0) if self._free else self.unique("axis1")
 
     def width(self, place: Leaf) -> str:

@@ -121,7 +121,7 @@ class Scales:
     def _vanishes(self, term: View) -> bool:
         """Makes the parameters that keep a term small start at 0; False if it is small for another reason."""
         step = term.step
-        if isinstance(step, Weight) and not step.vanishes and not term.is_matrix and not term.factors:
+        if isinstance(step, Weight) and not step.vanishes and not term.is_matrix and self._declared(step) < 0:
             step.vanishes = True
             return True
         if isinstance(step, Pointwise) and step.rule in ("same", "product", "even", "chosen"):

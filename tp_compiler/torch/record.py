@@ -26,7 +26,11 @@ from tp_compiler.torch.walk import doubled
 
 @dataclass(frozen=True)
 class Parameter:
-    """What a parameter of the module is in the program: its entries are n^power times what is declared."""
+    """What a parameter of the module is in the program: its entries are n^power times what is declared.
+
+    Parameters of repeated blocks are members of one family: `name` is the family's, `member` the positions (from 1) of this
+    one in the first of `axes`.
+    """
 
     name: str
     kind: str  # ket, matrix or scalar
@@ -34,6 +38,7 @@ class Parameter:
     widths: tuple[str, ...]  # ratios to n: of a ket, or of rows and columns
     law: str
     power: Fraction
+    member: tuple[int, ...] = ()
 
 
 @dataclass(eq=False)
@@ -93,7 +98,22 @@ class Traced:
             order = [k for k, p in enumerate(places) if not p.dimension.is_width]
             order += [k for k, p in enumerate(places) if p.dimension.is_width]
             scale = 1.0 if n is None else float(n) ** -float(made.power)
-            found[self._written.names[weight]] = value.reshape(shape).transpose(order) * scale
+            part = value.reshape(shape).transpose(order) * scale
+            name, member = self._written.names[weight], tuple(k - 1 for k in self._written.members[weight])
+            if not member:
+                found[name] = part
+                continue
+            outer = self._outer[name]
+            found.setdefault(name, np.empty((*outer, *part.shape)))[member] = part
+        return found
+
+    @cached_property
+    def _outer(self) -> dict[str, tuple[int, ...]]:
+        """How many blocks a parameter of repeated blocks has members for."""
+        found: dict[str, tuple[int, ...]] = {}
+        for weight, member in self._written.members.items():
+            name = self._written.names[weight]
+            found[name] = tuple(map(max, zip(found.get(name, member), member, strict=True)))
         return found
 
     def _size(self, place: Any, width: int | None) -> int:
@@ -166,5 +186,6 @@ def traced(
             tuple(str(ratio(p.dimension, widths)) for p in made.widths),
             made.law or "given values",
             made.power,
+            written.members[weight],
         )
     return Traced(written.text, parameters, written.notes, widths, training, inputs, written, list(outputs), unused)

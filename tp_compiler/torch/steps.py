@@ -67,6 +67,9 @@ class View:
     def regrouped(self, groups: list[Group]) -> View:
         return replace(self, groups=groups)
 
+    def times(self, factor: Figure) -> View:
+        return replace(self, factors=(*self.factors, factor))
+
     def inserted(self, dim: int) -> View:
         """With a new dimension of size 1."""
         return self.regrouped([*self.groups[:dim], [], *self.groups[dim:]])

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +14,9 @@ from tp_compiler.torch.arithmetic import ATOM, PRODUCT, wrap
 from tp_compiler.torch.calls import HIDDEN
 from tp_compiler.torch.declarations import Declaration, declare
 from tp_compiler.torch.dimensions import Group, Leaf, Sizes, leaves, ratio
+from tp_compiler.torch.folding import Folding, Merged
 from tp_compiler.torch.laws import Fill, number
+from tp_compiler.torch.lines import Entry, Line, body_of, family
 from tp_compiler.torch.names import TextNames
 from tp_compiler.torch.powers import Again, Scales
 from tp_compiler.torch.refusals import Untraceable, at, refusal
@@ -49,6 +52,7 @@ class ModuleText:
     declared: dict[Weight, Declaration]
     names: dict[Weight, str]
     families: dict[Weight, list[str]]
+    members: dict[Weight, tuple[int, ...]]  # positions from 1 in the first indices: parameters of repeated blocks
     notes: list[str]
     laws: dict[str, tuple[Fill, Fill]]
 
@@ -74,8 +78,8 @@ class TextWriter:
         self.declared: dict[Weight, Declaration] = {}
         self.named: dict[Step, str] = {}
         self.families: dict[Weight, list[str]] = {}
-        self.declarations: list[str] = []
-        self.body: list[str] = []
+        self.entries: list[Entry] = []
+        self.lines: list[Line] = []
         self.powers = Scales(lambda weight: self.declared[weight].power)
         self.live = _live(walked)
         self.uses = _uses(walked, self.live)
@@ -97,20 +101,32 @@ class TextWriter:
             self.powers.see(step)
         for name, view in self.walked.outputs.items():
             self.powers.output(name, view)
-        path = None
         for step in self.live:
             if isinstance(step, Weight | Constants) or self._is_inline(step):
                 continue
-            if step.path != path:
-                path = step.path
-                self.body.append(f"# {path or 'the module itself'}")
             with at(step.path, step.label):
                 self._statement(step)
-        ends = dict(self._output(outputs[name], view) for name, view in self.walked.outputs.items())
+        for name, view in self.walked.outputs.items():
+            with at(view.step.path, view.step.label):
+                full, value = self._output(outputs[name], view)
+                self.lines.append(Line("", f"{full} = {value}", is_output=True))
+        try:
+            folded = Folding(self.lines, self.entries, self.names)
+        except Merged:
+            raise Again from None
+        return self._put_together(folded)
+
+    def _put_together(self, folded: Folding) -> ModuleText:
+        ends = [line.text.partition(" = ") for line in folded.lines if line.is_output]
+        names, families, members = {}, {}, {}
+        for weight in self.declared:
+            names[weight], members[weight] = folded.place(self.named[weight])
+            families[weight] = list(folded.entries[names[weight]].indices)
         notes = _gathered(note for made in self.declared.values() for note in made.notes)
         return ModuleText(
-            self._header(), self.declarations, self.body, ends, self.declared,
-            {w: self.named[w] for w in self.declared}, self.families, notes, self.walked.laws,
+            self._header(), [line for entry in folded.entries.values() for line in entry.lines],
+            body_of([line for line in folded.lines if not line.is_output]),
+            {full: value for full, _, value in ends}, self.declared, names, families, members, notes, self.walked.laws,
         )  # fmt: skip
 
     def _header(self) -> list[str]:
@@ -128,29 +144,33 @@ class TextWriter:
             used: set[str] = set()
             indices = self.families[weight] = [self.names.index(p, used) for p in made.families]
             classes = [self.names.width(p) for p in made.widths]
-        family = _family(indices)
-        match made.kind:
-            case "matrix":
-                of = "" if classes == ["n", "n"] else f" : {classes[0]} x {classes[1]}"
-                line = f"matrix {name}{family}{of} ~ {made.law}"
-            case "ket":
-                of = "" if classes == ["n"] else f" : {classes[0]}"
-                relation = "~" if "(" in made.law else "="
-                line = f"ket |{name}{family}>{of} {relation} {made.law}"
-            case _:
-                line = self._scalar(weight, made, name, indices)
-        self.declarations.append(line + _raw(made, weight.name))
+        of = "" if set(classes) <= {"n"} else f" : {' x '.join(classes)}"
+        law = f" {'~' if '(' in made.law else '='} {made.law}" if made.law else ""
+        entry = Entry(
+            made.kind, name, tuple(indices), of + law, self._shape(weight), origins=(weight.name,), power=made.power
+        )
+        if not law:
+            entry.values = weight.values[0].double().numpy().reshape([p.dimension.sizes[0] for p in made.families])
+            entry.given = self.names.unique(f"{name}_initial") if indices else ""
+        self.entries.append(entry)
 
-    def _scalar(self, weight: Weight, made: Declaration, name: str, indices: list[str]) -> str:
-        family = _family(indices)
-        if made.law:
-            return f"scalar {name}{family} = {made.law}"
-        values = weight.values[0].double().numpy().reshape([p.dimension.sizes[0] for p in made.families])
-        if not indices:
-            return f"scalar {name} = {float(values)!r}"
-        data = self.names.unique(f"{name}_initial")
-        self.declarations.append(f"data {data}{family} = {_list(values)}")
-        return f"scalar {name}{family} = {data}{family}"
+    def _shape(self, step: Step) -> tuple[Any, ...]:
+        """The axes of a step and the widths of its neurons."""
+        found = [p.dimension for p in own_leaves(step)]
+        return (
+            tuple(d for d in found if not d.is_width),
+            tuple(ratio(d, self.widths) for d in found if d.is_width),
+        )
+
+    def _data(self, name: str, step: Constants, values: np.ndarray) -> str:
+        """Declares numbers over the axes of a step."""
+        used: set[str] = set()
+        own = own_leaves(step)
+        indices = [self.names.index(p, used) for p in own]
+        name = self.names.unique(name)
+        shaped = values.reshape([p.dimension.sizes[0] for p in own])
+        self.entries.append(Entry("data", name, tuple(indices), "", self._shape(step), shaped))
+        return name
 
     def _output(self, name: str, view: View) -> tuple[str, str]:
         if any(p.dimension.is_width for group in view.groups for p in leaves(group)):
@@ -164,7 +184,7 @@ class TextWriter:
         bound = {p: n for g, ns in zip(view.groups, names, strict=True) for p, n in zip(leaves(g), ns, strict=True)}
         indices = [n for ns in names for n in ns]
         value, _ = self._operand(view, bound, used)
-        return name + _family(indices), value
+        return name + family(indices), value
 
     # --------------------------------------------------------------------------------------------------- statements
 
@@ -183,10 +203,12 @@ class TextWriter:
 
     def _may_be_inline(self, step: Step) -> bool:
         users = self.uses.get(step, [])
-        if len(users) != 1 or not isinstance(step, Pointwise | Contraction):
+        if len(users) != 1:
             return False
         (user,) = users
-        if user is None or user.path != step.path:
+        if user is None:
+            return isinstance(step, Pointwise | Contraction | Reduction)
+        if user.path != step.path or not (isinstance(step, Pointwise | Contraction) or _is_call(step)):
             return False
         if isinstance(user, Contraction):
             return user.left.is_matrix or user.right.is_matrix
@@ -206,10 +228,13 @@ class TextWriter:
             self._pieces(step, name, names, used, ket)
             return
         value, _ = self._formula(step, names, used)
-        self.body.append(f"{self._reference(name, list(names.values()), ket)} = {value}")
+        self._bind(step, name, f"{self._reference(name, list(names.values()), ket)} = {value}")
+
+    def _bind(self, step: Step, name: str, text: str) -> None:
+        self.lines.append(Line(step.path, text, name, self._shape(step)))
 
     def _reference(self, name: str, indices: Sequence[str], ket: bool) -> str:
-        full = name + _family(indices)
+        full = name + family(indices)
         return f"|{full}>" if ket else full
 
     def _pieces(self, step: Pieces, name: str, names: dict[Leaf, str], used: set[str], ket: bool) -> None:
@@ -234,7 +259,7 @@ class TextWriter:
                     bound.update(zip(leaves(theirs), texts, strict=True))
             value, _ = self._operand(piece, bound, set(used))
             line = f"{self._reference(name, list(names.values()), ket)} = {value}"
-            self.body.append(f"for {loop} in {done + 1}..{done + length} {{ {line} }}" if along else line)
+            self._bind(step, name, f"for {loop} in {done + 1}..{done + length} {{ {line} }}" if along else line)
             done += length
 
     # --------------------------------------------------------------------------------------------------- expressions
@@ -266,11 +291,7 @@ class TextWriter:
         if not step.slots:
             return _number(float(step.values))
         if step not in self.named:
-            self.named[step] = self.names.unique(step.name)
-            used: set[str] = set()
-            indices = [self.names.index(p, used) for p in own]
-            values = np.maximum(np.asarray(step.values, float), HIDDEN).reshape([p.dimension.sizes[0] for p in own])
-            self.declarations.append(f"data {self.named[step]}[{','.join(indices)}] = {_list(values)}")
+            self.named[step] = self._data(step.name, step, np.maximum(np.asarray(step.values, float), HIDDEN))
         return self._reference(self.named[step], [bound[p] for p in own], False), ATOM
 
     def _formula(self, step: Step, names: Bound, used: set[str]) -> Text:
@@ -420,7 +441,7 @@ class TextWriter:
         """Over the neurons by the library's layer; else over axes, and over the neurons if they are among the dimensions."""
         x, _ = self._operand(step.operand, bound, used)
         eps = f"{step.eps!r}"
-        if [p.dimension.is_width for p in places] == [True]:
+        if _is_call(step):
             return f"{step.function}({x}, {eps})", ATOM
         ket, own = _is_ket(step), own_leaves(step)
         inner = {p: self.names.index(p, used) for p in places if not p.dimension.is_width}
@@ -434,7 +455,7 @@ class TextWriter:
             mean = f"mean[{','.join(over)}]({mean})" if over else mean
             fresh = self.names.unique(f"{self.named[step]}_centred")
             name = self._reference(fresh, [names[p] for p in own if p in names], ket)
-            self.body.append(f"{name} = {x} - {mean}")
+            self._bind(step, fresh, f"{name} = {x} - {mean}")
             other = self._reference(fresh, [inner.get(p, names.get(p, "")) for p in own if p in names], ket)
         else:
             other, _ = self._operand(step.operand, moved, used)
@@ -465,11 +486,7 @@ class TextWriter:
         source, key = step.positions, (step.positions, part)
         own = own_leaves(source)
         if key not in self._parts:
-            name = self._parts[key] = self.names.unique(source.name)
-            used: set[str] = set()
-            indices = [self.names.index(p, used) for p in own]
-            shaped = values.reshape([p.dimension.sizes[0] for p in own]) + 1
-            self.declarations.append(f"data {name}[{','.join(indices)}] = {_list(shaped)}")
+            self._parts[key] = self._data(source.name, source, values + 1)
         return self._reference(self._parts[key], [bound[p] for p in own], False)
 
     def _windows(self, step: Windows, names: Bound, used: set[str]) -> Text:
@@ -487,6 +504,13 @@ class TextWriter:
 
 def _widths(step: Step) -> int:
     return sum(p.dimension.is_width for p in own_leaves(step))
+
+
+def _is_call(step: Step) -> bool:
+    """Is it normalised over the neurons alone: a layer of the library?"""
+    if not isinstance(step, Across) or step.function not in ("layernorm", "rmsnorm"):
+        return False
+    return [p.dimension.is_width for k in step.over for p in leaves(step.groups[k])] == [True]
 
 
 def _is_ket(step: Step) -> bool:
@@ -557,19 +581,6 @@ def _positions(place: Leaf, position: int) -> dict[Leaf, str]:
         position, k = divmod(position, leaf.dimension.sizes[0])
         found[leaf] = str(k + 1)
     return found
-
-
-def _list(values: np.ndarray) -> str:
-    integers = np.asarray(values).dtype.kind in "iub" or (values == np.round(values)).all()
-    return repr(np.asarray(values).astype(int).tolist() if integers else np.asarray(values).tolist())
-
-
-def _family(indices: Sequence[str]) -> str:
-    return f"[{','.join(indices)}]" if indices else ""
-
-
-def _raw(made: Declaration, name: str) -> str:
-    return f"  # {name}" + (f", times n^({made.power})" if made.power else "")
 
 
 def _live(walked: Walked) -> list[Step]:
