@@ -146,14 +146,18 @@ def _sum(call: Call, write: Callable[..., tuple[str, int]]) -> View:
     if call.has("alpha") and call.figure("alpha") != Figure(1.0):
         other = _scaled(other, call.figure("alpha"))
     this = call.term("self")
-    if (
-        isinstance(other, View)
-        and isinstance(this, View)
-        and _broadcast([this.shape, other.shape]) == this.shape
-        and other.constant == 0
-    ):
-        return this
+    if write is PLUS and isinstance(this, View) and isinstance(other, View):
+        return plus(this, other, _hides(call))
     return pointwise("same", write, this, other, hides=_hides(call))
+
+
+def plus(left: View, right: View, hides: bool = False) -> View:
+    """A sum, in which zeros are not written."""
+    shape = _broadcast([left.shape, right.shape])
+    for this, other in ((left, right), (right, left)):
+        if other.constant == 0 and this.shape == shape:
+            return this
+    return pointwise("same", PLUS, left, right, hides=hides)
 
 
 def _scaled(term: View | Figure, by: Figure) -> View | Figure:
@@ -281,7 +285,7 @@ def _extent(shared: list[tuple[Dimension, bool]]) -> Sizes:
 def addmm(call: Call) -> View:
     if call.plain("beta", 1) != 1 or call.plain("alpha", 1) != 1:
         raise Untraceable("NX703", "addmm with factors", "multiply first")
-    return pointwise("same", PLUS, contract(call.view("mat1"), call.view("mat2"), "ij,jk->ik"), call.view("self"))
+    return plus(contract(call.view("mat1"), call.view("mat2"), "ij,jk->ik"), call.view("self"))
 
 
 def matmul(call: Call) -> View:

@@ -117,6 +117,7 @@ class _Loop:
             loop = [replace(body[0], text=self._over_all(body[0].text))]
         else:
             title, body = self._titled(body)
+            after = [replace(line, path=body[-1].path) for line in after]
             loop = [*before, Line(title, f"for {variable} in 1..{blocks.count} {{"), *body, *after, Line("", "}")]
         return [*rest[: blocks.start], *loop, *rest[blocks.start :]]
 

@@ -16,6 +16,7 @@ from tp_compiler.torch.arithmetic import (
     across,
     chosen,
     contract,
+    plus,
     pointwise,
     product,
     reduce,
@@ -24,7 +25,7 @@ from tp_compiler.torch.arithmetic import (
 from tp_compiler.torch.calls import HIDDEN, Call, Folded
 from tp_compiler.torch.dimensions import Dimension, Group, Leaf, leaves
 from tp_compiler.torch.refusals import Untraceable
-from tp_compiler.torch.steps import Constants, Figure, View, Windows, figure, joint, own, seen
+from tp_compiler.torch.steps import Constants, Figure, View, Windows, called, figure, joint, own, seen
 
 # ------------------------------------------------------------------------------------------------------------- linear
 
@@ -40,7 +41,7 @@ def _linear(x: View, weight: View) -> View:
 
 
 def _with_bias(x: View, call: Call, name: str) -> View:
-    return pointwise("same", PLUS, x, call.view(name)) if call.has(name) else x
+    return plus(x, call.view(name)) if call.has(name) else x
 
 
 # -------------------------------------------------------------------------------------------------------- normalisation
@@ -76,13 +77,13 @@ def _channelwise(x: View, call: Call) -> View:
 
 
 def _channel_bias(x: View, call: Call) -> View:
-    return pointwise("same", PLUS, x, _channels(call.view("bias"), len(x.groups))) if call.has("bias") else x
+    return plus(x, _channels(call.view("bias"), len(x.groups))) if call.has("bias") else x
 
 
 def group_norm(call: Call) -> View:
     x = call.view("input")
     split = layout.divided(x, 1, call.pair("num_groups"))
-    normal = across(split, "layernorm", [*range(2, len(split.groups))], call.plain("eps", 1e-5))
+    normal = called("normal", across(split, "layernorm", [*range(2, len(split.groups))], call.plain("eps", 1e-5)))
     return _channelwise(layout.joined(normal, 1), call)
 
 
@@ -92,7 +93,8 @@ def batch_norm(call: Call) -> View:
 
 def _over_batch(call: Call) -> View:
     x = call.view("input")
-    return _channelwise(across(x, "layernorm", [k for k in range(len(x.groups)) if k != 1], call.plain("eps")), call)
+    normal = across(x, "layernorm", [k for k in range(len(x.groups)) if k != 1], call.plain("eps"))
+    return _channelwise(called("normal", normal), call)
 
 
 def _running(call: Call) -> View:
@@ -100,7 +102,8 @@ def _running(call: Call) -> View:
     mean, var = (_channels(call.view(n), len(x.groups)) for n in ("running_mean", "running_var"))
     eps = Figure(call.plain("eps"))
     root = pointwise("power 1/2", written("sqrt({})"), pointwise("same", PLUS, var, eps))
-    return _channelwise(pointwise("quotient", OVER, pointwise("same", MINUS, x, mean), root), call)
+    centred = x if mean.constant == 0 else pointwise("same", MINUS, x, mean)
+    return _channelwise(called("normal", pointwise("quotient", OVER, centred, root)), call)
 
 
 def batch_norm_evaluated(call: Call) -> list[View]:
@@ -118,8 +121,8 @@ def _cell(call: Call) -> tuple[View, list[View], list[View]]:
     """The hidden state's predecessor, and the gates from the input and from the hidden state."""
     hidden = call.views("hx")[0] if isinstance(call.arguments["hx"], list) else call.view("hx")
     sides = []
-    for x, weight, bias in ((call.view("input"), "w_ih", "b_ih"), (hidden, "w_hh", "b_hh")):
-        sides.append(_with_bias(_linear(x, call.view(weight)), call, bias))
+    for x, weight, bias, role in ((call.view("input"), "w_ih", "b_ih", "input"), (hidden, "w_hh", "b_hh", "hidden")):
+        sides.append(called(role, _with_bias(_linear(x, call.view(weight)), call, bias)))
     count = 4 if call.name == "lstm_cell" else 3
     parts = []
     for side in sides:
@@ -132,25 +135,25 @@ def _cell(call: Call) -> tuple[View, list[View], list[View]]:
 
 def gru_cell(call: Call) -> View:
     hidden, x, h = _cell(call)
-    reset, update = (pointwise("none", written("sigmoid({})"), _plus(x[k], h[k])) for k in (0, 1))
-    new = pointwise("none", written("tanh({})"), _plus(x[2], product(reset, h[2])))
+    reset, update = (
+        called(role, pointwise("none", written("sigmoid({})"), plus(x[k], h[k])))
+        for k, role in enumerate(("reset", "update"))
+    )
+    new = called("new", pointwise("none", written("tanh({})"), plus(x[2], product(reset, h[2]))))
     kept = pointwise("same", MINUS, Figure(1.0), update)
-    return _plus(product(kept, new), product(update, hidden))
+    return plus(product(kept, new), product(update, hidden))
 
 
 def lstm_cell(call: Call) -> list[View]:
     _, x, h = _cell(call)
-    gates = [_plus(a, b) for a, b in zip(x, h, strict=True)]
-    i, f, o = (pointwise("none", written("sigmoid({})"), gates[k]) for k in (0, 1, 3))
-    new = pointwise("none", written("tanh({})"), gates[2])
-    cell = _plus(product(f, call.views("hx")[1]), product(i, new))
+    gates = [plus(a, b) for a, b in zip(x, h, strict=True)]
+    i, f, o = (
+        called(role, pointwise("none", written("sigmoid({})"), gates[k]))
+        for k, role in ((0, "in"), (1, "forget"), (3, "out"))
+    )
+    new = called("new", pointwise("none", written("tanh({})"), gates[2]))
+    cell = called("cell", plus(product(f, call.views("hx")[1]), product(i, new)))
     return [product(o, pointwise("none", written("tanh({})"), cell)), cell]
-
-
-def _plus(left: View, right: View) -> View:
-    if left.constant == 0:
-        left, right = right, left
-    return left if right.constant == 0 else pointwise("same", PLUS, left, right)
 
 
 # ------------------------------------------------------------------------------------------------------------ attention
@@ -166,7 +169,7 @@ def attention(call: Call) -> View:
         k, v = (_repeated_heads(x, q) for x in (k, v))
     logits = contract(q, k, f"{b}sd,{b}td->{b}st", scale)
     logits = _masked(logits, call)
-    weights = across(logits, "softmax", [len(logits.groups) - 1])
+    weights = called("attention_weights", across(logits, "softmax", [len(logits.groups) - 1]))
     return contract(weights, v, f"{b}st,{b}td->{b}sd")
 
 
@@ -232,7 +235,7 @@ def windows(x: View, dim: int, length: int, stride: int, padding: int) -> View:
         raise Untraceable("NX703", "a window of length 1, or a single window, with padding", "pad less")
     shared[dim : dim + 1] = [target, [(Dimension((length, length)), True)]]
     slots, out = own(shared)
-    return seen(Windows(slots, out, x, dim, stride, padding))
+    return called("windows", seen(Windows(slots, out, x, dim, stride, padding)))
 
 
 def _each(value: Any, count: int) -> list[int]:

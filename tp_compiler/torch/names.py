@@ -52,6 +52,11 @@ class TextNames:
         short = re.sub(r"\W+", "_", full.removesuffix(".weight"))
         return self.unique(full if short in self.taken else short)
 
+    def of_step(self, path: str, label: str) -> str:
+        """A name for what an operation of a module computes."""
+        short = re.sub(r"^(scaled_dot_product|native)_|_legit.*$", "", label)
+        return self.unique(f"{path}_{short}" if path else f"{short}_out")
+
     def index(self, place: Leaf, used: set[str]) -> str:
         """An index of the axis of a place that the statement has not used yet."""
         known = self.axes.setdefault(place.dimension, [])

@@ -17,6 +17,7 @@ from tp_compiler import api
 from tp_compiler.diagnostics import Source
 from tp_compiler.ir.model import Compiled
 from tp_compiler.torch.dimensions import Sizes, ratio
+from tp_compiler.torch.lines import family, ranged
 from tp_compiler.torch.refusals import refusal
 from tp_compiler.torch.scaling import Tensor, TorchScaling
 from tp_compiler.torch.steps import own_leaves
@@ -60,7 +61,10 @@ class Traced:
     _unused: list[str] = field(repr=False, default_factory=list)
 
     def __str__(self) -> str:
-        rows = [f"{name}: {p.kind} {p.name}, {p.law}" + _power(p) for name, p in self.parameters.items()]
+        alike: dict[str, list[str]] = {}
+        for name, p in self.parameters.items():
+            alike.setdefault(f"{p.kind} {p.name}{family(p.axes)}, {p.law}{_power(p)}", []).append(name)
+        rows = [f"{ranged(names)}: {text}" for text, names in alike.items()]
         notes = ["", "Assumed:", *(f"  {note}" for note in self.report)] if self.report else []
         return "\n".join([f"Traced at n = {self.widths[0]} and {self.widths[1]}.", "", *rows, *notes])
 
@@ -134,14 +138,17 @@ class Traced:
 
         optimizer   the name of an optimizer to assume for every parameter: `"AdamW"`
         """
-        weights = {self._written.names[weight]: weight for weight in self._written.declared}
+        members, names = self._written.members, self._written.names
+        weights = {(names[weight], members[weight]): weight for weight in self._written.declared}
         tensors = {}
         for name, parameter in self.parameters.items():
-            weight = weights[parameter.name]
+            weight = weights[parameter.name, parameter.member]
             shape = tuple((int(one), int(other)) for one, other in zip(*(v.shape for v in weight.values), strict=True))
             start = self._written.declared[weight].start
             laws = self._written.laws[weight.name]
-            tensors[name] = Tensor(parameter.name, parameter.power, shape, laws, start, weight.values[0])
+            tensors[name] = Tensor(
+                parameter.name, parameter.power, shape, laws, start, weight.values[0], parameter.member
+            )
         return TorchScaling(self.program.network, optimizer, tensors, self.widths, self._unused)
 
     def compare(self, module: nn.Module, width: int) -> float:

@@ -44,6 +44,7 @@ class Tensor:
     laws: tuple[Fill, Fill]
     start: Fill | None  # in natural units; None: the values
     values: torch.Tensor  # at the first width
+    member: tuple[int, ...] = ()  # which one of a family it is
 
     @property
     def size(self) -> Fraction:
@@ -227,11 +228,11 @@ class TorchScaling(Scaling):
             )
             raise refusal("NX711", f"the model {what}", "give a module of the traced factory, at any width")
         held: dict[str, nn.Parameter] = {}
-        owners: dict[str, str] = {}
+        owners: dict[tuple[str, tuple[int, ...]], str] = {}
         for name, parameter in all_names.items():
             if name not in self.tensors:
                 continue
-            first = owners.setdefault(self.tensors[name].declared, name)
+            first = owners.setdefault((self.tensors[name].declared, self.tensors[name].member), name)
             other = next((k for k, p in held.items() if p is parameter), name)
             if (all_names[first] is not parameter) or other not in (name, first):
                 pair = f"`{name}` and `{first if first != name else other}`"

@@ -44,6 +44,7 @@ class Step:
     groups: list[Group]
     path: str = field(default="", init=False)
     label: str = field(default="", init=False)
+    role: str = field(default="", init=False)  # what it is inside its operation
 
     @property
     def operands(self) -> list[View]:
@@ -235,6 +236,12 @@ def own(shared: Sequence[list[tuple[Dimension, bool]]]) -> tuple[list[Dimension]
 def fresh(shape: Sequence[Sizes]) -> tuple[list[Dimension], list[Group]]:
     """Slots of a step with dimensions of its own, and the dimensions of its tensor."""
     return own([[] if s == (1, 1) else [(Dimension(s), True)] for s in shape])
+
+
+def called(role: str, view: View) -> View:
+    """A part of an operation, by which its statement is named."""
+    view.step.role = view.step.role or role
+    return view
 
 
 def seen(step: Step) -> View:

@@ -16,7 +16,7 @@ from tp_compiler.torch.declarations import Declaration, declare
 from tp_compiler.torch.dimensions import Group, Leaf, Sizes, leaves, ratio
 from tp_compiler.torch.folding import Folding, Merged
 from tp_compiler.torch.laws import Fill, number
-from tp_compiler.torch.lines import Entry, Line, body_of, family
+from tp_compiler.torch.lines import Entry, Line, body_of, family, ranged
 from tp_compiler.torch.names import TextNames
 from tp_compiler.torch.powers import Again, Scales
 from tp_compiler.torch.refusals import Untraceable, at, refusal
@@ -220,8 +220,7 @@ class TextWriter:
                 "NX704", "a tensor with two dimensions that grow with the width", "sum one of them, or keep it finite"
             )
         ket = _is_ket(step)
-        stem = f"{step.path}_{step.label}" if step.path else f"{step.label}_out"
-        name = self.named[step] = self.names.unique(stem)
+        name = self.named[step] = self.names.of_step(step.path, step.role or step.label)
         used: set[str] = set()
         names = {p: self.names.index(p, used) for p in own_leaves(step) if not p.dimension.is_width}
         if isinstance(step, Pieces):
@@ -518,12 +517,12 @@ def _is_ket(step: Step) -> bool:
 
 
 def _gathered(notes: Iterable[str]) -> list[str]:
-    """Notes `name: text`, with one line for all parameters of which the same is said."""
+    """Notes `name: text`, with one line for each of the parameters of which the same is said."""
     found: dict[str, list[str]] = {}
     for note in notes:
         name, _, text = note.partition(": ")
         found.setdefault(text, []).append(name)
-    return [f"{', '.join(names)}: {text}" for text, names in found.items()]
+    return [f"{'each of ' * (len(names) > 1)}{ranged(names)}: {text}" for text, names in found.items()]
 
 
 def _partners(step: Across) -> dict[Leaf, Leaf]:
@@ -551,7 +550,7 @@ def _multiplied(terms: list[Text], bracket: list[bool] | None, kets: list[bool],
 
 
 def _scaled(coefficient: float, text: Text) -> Text:
-    if coefficient == 1.0:
+    if abs(coefficient - 1) < 1e-15:
         return text
     return f"{wrap(*_number(coefficient), ATOM)} * {wrap(*text, ATOM)}", PRODUCT
 
