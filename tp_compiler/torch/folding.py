@@ -8,19 +8,19 @@ from dataclasses import replace
 import numpy as np
 
 from tp_compiler.torch.dimensions import Dimension
-from tp_compiler.torch.lines import Entry, Line, in_module_list, ranged, shared_name, split
+from tp_compiler.torch.lines import DeclaredEntry, StatementLine, in_module_list, ranged, shared_name, split
 from tp_compiler.torch.names import TextNames
-from tp_compiler.torch.repeats import Blocks, Repeats
+from tp_compiler.torch.repeats import RepeatedBlocks, RepeatFinder
 
 
 class Merged(Exception):
     """Axes of blocks that are alike were made the same: write the program again."""
 
 
-class Folding:
+class FoldedText:
     """The statements and declarations of a program, folded as long as something repeats."""
 
-    def __init__(self, lines: Sequence[Line], entries: Sequence[Entry], names: TextNames):
+    def __init__(self, lines: Sequence[StatementLine], entries: Sequence[DeclaredEntry], names: TextNames):
         self.lines, self.names = list(lines), names
         self.entries = {e.name: e for e in entries}
         self._members: dict[str, tuple[str, int]] = {}
@@ -29,7 +29,7 @@ class Folding:
             pass
 
     def _fold(self) -> bool:
-        repeats = Repeats(self.lines, self.entries, self.names.axes, self._loops)
+        repeats = RepeatFinder(self.lines, self.entries, self.names.axes, self._loops)
         blocks = next(repeats.found(), None)
         if blocks is None:
             return False
@@ -37,7 +37,7 @@ class Folding:
             for one, other in blocks.merges:
                 one.root().merge(other.root())
             raise Merged
-        self.lines = _Loop(self, repeats, blocks).folded()
+        self.lines = _BlockLoop(self, repeats, blocks).folded()
         return True
 
     def place(self, name: str) -> tuple[str, tuple[int, ...]]:
@@ -80,10 +80,10 @@ class Folding:
         return name
 
 
-class _Loop:
+class _BlockLoop:
     """One run of blocks, written as a loop."""
 
-    def __init__(self, folding: Folding, repeats: Repeats, blocks: Blocks):
+    def __init__(self, folding: FoldedText, repeats: RepeatFinder, blocks: RepeatedBlocks):
         self.folding, self.blocks, self.names = folding, blocks, folding.names
         self.lines, self.words, self.bound = repeats.lines, repeats.words, repeats.bound
         self.inner = [*range(blocks.start, blocks.start + blocks.period)]
@@ -93,7 +93,7 @@ class _Loop:
         self._renamed: dict[str, str] = {}
         self.read = {word for k in self.outside for word in self.words[k]}
 
-    def folded(self) -> list[Line]:
+    def folded(self) -> list[StatementLine]:
         """All statements of the program, with this loop instead of its blocks."""
         blocks, names = self.blocks, self.names
         versions = {} if self.header else self._versions()
@@ -109,7 +109,7 @@ class _Loop:
         families = {name: self.folding.join(found, letter) for name, found in blocks.members.items()}
         self.folding.drop(blocks.aliases)
         before, after = self._carries(own)
-        body = [self._statement(j, own, families, _Counter(variable, first)) for j in range(blocks.period)]
+        body = [self._statement(j, own, families, _LoopCounter(variable, first)) for j in range(blocks.period)]
         after += [self._kept(name, own[name], history, variable) for name, history in histories.items()]
         places = self._places(versions, own, histories, families)
         rest = [self._elsewhere(k, places) for k in self.outside]
@@ -118,7 +118,13 @@ class _Loop:
         else:
             title, body = self._titled(body)
             after = [replace(line, path=body[-1].path) for line in after]
-            loop = [*before, Line(title, f"for {variable} in 1..{blocks.count} {{"), *body, *after, Line("", "}")]
+            loop = [
+                *before,
+                StatementLine(title, f"for {variable} in 1..{blocks.count} {{"),
+                *body,
+                *after,
+                StatementLine("", "}"),
+            ]
         return [*rest[: blocks.start], *loop, *rest[blocks.start :]]
 
     def _versions(self) -> dict[str, list[str]]:
@@ -129,7 +135,7 @@ class _Loop:
                 found[self.lines[k].name] = [self.lines[self.blocks.line(b, j)].name for b in range(self.blocks.count)]
         return found
 
-    def _carries(self, own: dict[str, str]) -> tuple[list[Line], list[Line]]:
+    def _carries(self, own: dict[str, str]) -> tuple[list[StatementLine], list[StatementLine]]:
         """What a value that blocks hand on is before the loop, and how it changes after each block."""
         before, after = [], []
         for j, first in self.blocks.carried.items():
@@ -159,7 +165,7 @@ class _Loop:
         )
         return not depths.any()
 
-    def _statement(self, j: int, own: dict[str, str], families: dict[str, str], counter: _Counter) -> Line:
+    def _statement(self, j: int, own: dict[str, str], families: dict[str, str], counter: _LoopCounter) -> StatementLine:
         """Statement j of the first block, for every block."""
         words = list(self.words[self.inner[j]])
         for q, word in enumerate(words):
@@ -181,12 +187,12 @@ class _Loop:
         last = int(words[6]) + self.blocks.count - 1
         return "".join([*words[:9], str(last), *words[10:]])
 
-    def _kept(self, old: str, name: str, history: str, variable: str) -> Line:
+    def _kept(self, old: str, name: str, history: str, variable: str) -> StatementLine:
         """A value of every block, for those that need it later."""
         line = self.lines[self.bound[old][0]]
         words = split(line.bound)
         _index(words, words.index(old), history, variable)
-        return Line(line.path, f"{''.join(words)} = {line.bound_as(name)}", history)
+        return StatementLine(line.path, f"{''.join(words)} = {line.bound_as(name)}", history)
 
     def _places(
         self, versions: dict[str, list[str]], own: dict[str, str], histories: dict[str, str], families: dict[str, str]
@@ -201,7 +207,7 @@ class _Loop:
             found.update({n: (families[name], k + 1) for k, n in enumerate(members)})
         return found
 
-    def _elsewhere(self, k: int, places: dict[str, tuple[str, int]]) -> Line:
+    def _elsewhere(self, k: int, places: dict[str, tuple[str, int]]) -> StatementLine:
         words = list(self.words[k])
         for q, word in enumerate(words):
             name, position = places.get(word, (word, 0)) if word not in self._renamed else (self._renamed[word], 0)
@@ -212,7 +218,7 @@ class _Loop:
         line = self.lines[k]
         return replace(line, text="".join(words), name=self._renamed.get(line.name, line.name))
 
-    def _titled(self, body: list[Line]) -> tuple[str, list[Line]]:
+    def _titled(self, body: list[StatementLine]) -> tuple[str, list[StatementLine]]:
         """The statements of a loop, with the modules as seen from the blocks; and the blocks' modules."""
         heads: list[str] = []
         found = []
@@ -227,7 +233,7 @@ class _Loop:
         return ranged(heads), found
 
 
-class _Counter:
+class _LoopCounter:
     """Numbers that go up with a loop from `first`."""
 
     def __init__(self, variable: str, first: int):
@@ -244,8 +250,8 @@ class _Counter:
         return times if rest == 0 else f"{times} {'+' if rest > 0 else '-'} {abs(rest)}"
 
 
-def _copied(line: Line, name: str, value: str) -> Line:
-    return Line(line.path, f"{line.bound_as(name)} = {line.bound_as(value)}", name, line.shape)
+def _copied(line: StatementLine, name: str, value: str) -> StatementLine:
+    return StatementLine(line.path, f"{line.bound_as(name)} = {line.bound_as(value)}", name, line.shape)
 
 
 def _index(words: list[str], q: int, name: str, position: str) -> None:

@@ -20,7 +20,7 @@ def split(text: str) -> list[str]:
 
 
 @dataclass(eq=False)
-class Line:
+class StatementLine:
     """One statement: the module it comes from, what it binds, and the axes and the width of that."""
 
     path: str
@@ -40,7 +40,7 @@ class Line:
 
 
 @dataclass(eq=False)
-class Entry:
+class DeclaredEntry:
     """One declaration: of a parameter of the module, or of data."""
 
     keyword: str  # ket, matrix, scalar or data
@@ -70,7 +70,7 @@ class Entry:
         return [f"data {values} = {listed(self.values)}", f"scalar {full} = {values}{comment}"]
 
 
-def body_of(lines: Iterable[Line]) -> list[str]:
+def body_of(lines: Iterable[StatementLine]) -> list[str]:
     """Statements as text, with the modules that they come from as comments."""
     found: list[str] = []
     path, depth = None, 0

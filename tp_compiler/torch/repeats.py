@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tp_compiler.torch.dimensions import Dimension
-from tp_compiler.torch.lines import Entry, Line, in_module_list, split
+from tp_compiler.torch.lines import DeclaredEntry, StatementLine, in_module_list, split
 
 #: A statement for one position of an axis.
 ONE_POSITION = re.compile(r"for \w+ in (\d+)\.\.\1 \{ ")
@@ -22,7 +22,7 @@ Kind = tuple[str, Any]
 
 
 @dataclass(eq=False)
-class Blocks:
+class RepeatedBlocks:
     """Consecutive blocks, and what the words of the first one are in all of them.
 
     words     (statement, word) -> kind: `own` value of the block, `carried` from the block before, `member` parameter of
@@ -52,13 +52,13 @@ class Blocks:
         return self.start + block * self.period + statement
 
 
-class Repeats:
+class RepeatFinder:
     """The statements of a program as words, and the blocks that repeat."""
 
     def __init__(
         self,
-        lines: Sequence[Line],
-        entries: Mapping[str, Entry],
+        lines: Sequence[StatementLine],
+        entries: Mapping[str, DeclaredEntry],
         axes: Mapping[Dimension, Sequence[str]],
         loops: set[Dimension],
     ):
@@ -70,10 +70,10 @@ class Repeats:
             if line.name:
                 self.bound.setdefault(line.name, []).append(k)
 
-    def found(self) -> Iterator[Blocks]:
-        """Blocks that can be folded, those that save most first."""
+    def found(self) -> Iterator[RepeatedBlocks]:
+        """RepeatedBlocks that can be folded, those that save most first."""
         for start, period, count in self._candidates():
-            blocks = self._examined(Blocks(start, period, count))
+            blocks = self._examined(RepeatedBlocks(start, period, count))
             if blocks is not None:
                 yield blocks
 
@@ -123,7 +123,7 @@ class Repeats:
 
     # --------------------------------------------------------------------------------------------- are they alike
 
-    def _examined(self, blocks: Blocks) -> Blocks | None:
+    def _examined(self, blocks: RepeatedBlocks) -> RepeatedBlocks | None:
         depth = 0
         for j in range(blocks.period):
             rows = [self.words[blocks.line(k, j)] for k in range(blocks.count)]
@@ -139,7 +139,7 @@ class Repeats:
                     blocks.words[j, q] = kind
         return blocks if depth == 0 and self._consistent(blocks) else None
 
-    def _kind(self, blocks: Blocks, words: tuple[str, ...]) -> Kind | None:
+    def _kind(self, blocks: RepeatedBlocks, words: tuple[str, ...]) -> Kind | None:
         first, alike = words[0], len(set(words)) == 1
         if first in self._axes:
             for word in words[1:]:
@@ -158,13 +158,13 @@ class Repeats:
         found = ONE_POSITION.match(self.lines[k].text)
         return len(split(found[0])) if found else 0
 
-    def _common(self, blocks: Blocks, name: str) -> Kind | None:
+    def _common(self, blocks: RepeatedBlocks, name: str) -> Kind | None:
         """A name that all blocks have: it is bound outside, or put together by them, position by position."""
         inside = [k for k in self.bound.get(name, []) if blocks.start <= k < blocks.end]
         joined = blocks.period == 1 and self.header(blocks.start) and self.words[blocks.start].count(name) == 1
         return _SAME if joined or not inside else None
 
-    def _name(self, blocks: Blocks, words: tuple[str, ...]) -> Kind | None:
+    def _name(self, blocks: RepeatedBlocks, words: tuple[str, ...]) -> Kind | None:
         homes = [[divmod(b - blocks.start, blocks.period) for b in self.bound.get(word, [])] for word in words]
         places = [tuple(j for _, j in home) for home in homes]
         if all(homes) and len(set(places)) == 1 and _in_blocks(homes, 0):
@@ -190,7 +190,7 @@ class Repeats:
             return None
         return ("member", words)
 
-    def _consistent(self, blocks: Blocks) -> bool:
+    def _consistent(self, blocks: RepeatedBlocks) -> bool:
         """Has every value one predecessor of its own shape, and every parameter one place?"""
         homes: dict[str, tuple[str, ...]] = {}
         for kind, what in blocks.words.values():

@@ -14,9 +14,9 @@ from tp_compiler.torch.arithmetic import ATOM, PRODUCT, wrap
 from tp_compiler.torch.calls import HIDDEN
 from tp_compiler.torch.declarations import Declaration, declare
 from tp_compiler.torch.dimensions import Group, Leaf, Sizes, leaves, ratio
-from tp_compiler.torch.folding import Folding, Merged
+from tp_compiler.torch.folding import FoldedText, Merged
 from tp_compiler.torch.laws import Fill, number
-from tp_compiler.torch.lines import Entry, Line, body_of, family, ranged
+from tp_compiler.torch.lines import DeclaredEntry, StatementLine, body_of, family, ranged
 from tp_compiler.torch.names import TextNames
 from tp_compiler.torch.powers import Again, Scales
 from tp_compiler.torch.refusals import Untraceable, at, refusal
@@ -78,8 +78,8 @@ class TextWriter:
         self.declared: dict[Weight, Declaration] = {}
         self.named: dict[Step, str] = {}
         self.families: dict[Weight, list[str]] = {}
-        self.entries: list[Entry] = []
-        self.lines: list[Line] = []
+        self.entries: list[DeclaredEntry] = []
+        self.lines: list[StatementLine] = []
         self.powers = Scales(lambda weight: self.declared[weight].power)
         self.live = _live(walked)
         self.uses = _uses(walked, self.live)
@@ -109,14 +109,14 @@ class TextWriter:
         for name, view in self.walked.outputs.items():
             with at(view.step.path, view.step.label):
                 full, value = self._output(outputs[name], view)
-                self.lines.append(Line("", f"{full} = {value}", is_output=True))
+                self.lines.append(StatementLine("", f"{full} = {value}", is_output=True))
         try:
-            folded = Folding(self.lines, self.entries, self.names)
+            folded = FoldedText(self.lines, self.entries, self.names)
         except Merged:
             raise Again from None
         return self._put_together(folded)
 
-    def _put_together(self, folded: Folding) -> ModuleText:
+    def _put_together(self, folded: FoldedText) -> ModuleText:
         ends = [line.text.partition(" = ") for line in folded.lines if line.is_output]
         names, families, members = {}, {}, {}
         for weight in self.declared:
@@ -146,7 +146,7 @@ class TextWriter:
             classes = [self.names.width(p) for p in made.widths]
         of = "" if set(classes) <= {"n"} else f" : {' x '.join(classes)}"
         law = f" {'~' if '(' in made.law else '='} {made.law}" if made.law else ""
-        entry = Entry(
+        entry = DeclaredEntry(
             made.kind, name, tuple(indices), of + law, self._shape(weight), origins=(weight.name,), power=made.power
         )
         if not law:
@@ -169,7 +169,7 @@ class TextWriter:
         indices = [self.names.index(p, used) for p in own]
         name = self.names.unique(name)
         shaped = values.reshape([p.dimension.sizes[0] for p in own])
-        self.entries.append(Entry("data", name, tuple(indices), "", self._shape(step), shaped))
+        self.entries.append(DeclaredEntry("data", name, tuple(indices), "", self._shape(step), shaped))
         return name
 
     def _output(self, name: str, view: View) -> tuple[str, str]:
@@ -230,7 +230,7 @@ class TextWriter:
         self._bind(step, name, f"{self._reference(name, list(names.values()), ket)} = {value}")
 
     def _bind(self, step: Step, name: str, text: str) -> None:
-        self.lines.append(Line(step.path, text, name, self._shape(step)))
+        self.lines.append(StatementLine(step.path, text, name, self._shape(step)))
 
     def _reference(self, name: str, indices: Sequence[str], ket: bool) -> str:
         full = name + family(indices)
