@@ -19,7 +19,7 @@ from tp_compiler.ir.model import Compiled
 from tp_compiler.torch.dimensions import Sizes, ratio
 from tp_compiler.torch.lines import family, ranged
 from tp_compiler.torch.refusals import refusal
-from tp_compiler.torch.scaling import Tensor, TorchScaling
+from tp_compiler.torch.scaling import TorchScaling, TracedTensor
 from tp_compiler.torch.steps import own_leaves
 from tp_compiler.torch.text import ModuleText
 from tp_compiler.torch.walk import doubled
@@ -146,7 +146,7 @@ class Traced:
             shape = tuple((int(one), int(other)) for one, other in zip(*(v.shape for v in weight.values), strict=True))
             start = self._written.declared[weight].start
             laws = self._written.laws[weight.name]
-            tensors[name] = Tensor(
+            tensors[name] = TracedTensor(
                 parameter.name, parameter.power, shape, laws, start, weight.values[0], parameter.member
             )
         return TorchScaling(self.program.network, optimizer, tensors, self.widths, self._unused)

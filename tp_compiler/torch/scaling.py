@@ -35,7 +35,7 @@ _WITH = {"initial_accumulator_value": ("eps", 2), "step_sizes": ("lr", 1)}
 
 
 @dataclass(frozen=True)
-class Tensor:
+class TracedTensor:
     """A parameter of the traced module: its entries are n^power times what the program declares as `declared`."""
 
     declared: str
@@ -63,7 +63,7 @@ class TorchScaling(Scaling):
         self,
         network: Network,
         optimizer: str | None,
-        tensors: Mapping[str, Tensor],
+        tensors: Mapping[str, TracedTensor],
         widths: Sizes,
         unused: Iterable[str] = (),
     ):
@@ -77,7 +77,7 @@ class TorchScaling(Scaling):
         """Exponents and constants by torch's names; without parameters that nothing trains."""
         return {name: self._units(t) for name, t in self.tensors.items() if t.declared in self._rows}
 
-    def _units(self, tensor: Tensor) -> Units:
+    def _units(self, tensor: TracedTensor) -> Units:
         row = self._rows[tensor.declared]
         power, factor = -tensor.power, 1.0
         if row.raw.kind == ParameterKind.OUTPUT:
@@ -85,7 +85,7 @@ class TorchScaling(Scaling):
             power, factor = power - each, math.exp(-ratios(row)[0] * each)
         return units(row, self.reading.clt, power, factor, self._rows_over_columns(tensor))
 
-    def _rows_over_columns(self, tensor: Tensor) -> tuple[float, int] | None:
+    def _rows_over_columns(self, tensor: TracedTensor) -> tuple[float, int] | None:
         if len(tensor.shape) != 2:
             return None
         rows, columns = ((a / self.widths[0], 1) if a != b else (float(a), 0) for a, b in tensor.shape)
