@@ -11,9 +11,11 @@ import pytest
 import tp_compiler
 
 ROOT = Path(__file__).resolve().parents[1]
-#: Pages that are kept; those of the gallery are made by the build.
+#: Pages that are written by hand; those of the gallery are made by the build, and tests/unit/test_explanation.py reads errors/.
 PAGES = sorted(
-    path for path in (ROOT / "docs").rglob("*.md") if path.relative_to(ROOT).parts[1] not in ("gallery", "_build")
+    path
+    for path in (ROOT / "docs").rglob("*.md")
+    if path.relative_to(ROOT).parts[1] not in ("gallery", "_build", "errors")
 )
 BLOCK = re.compile(r"^```nexort\n(.*?)^```", re.MULTILINE | re.DOTALL)
 BLOCKS = [
@@ -81,7 +83,7 @@ def python(name: str) -> list[str]:
 LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+\.\w+)(?:#[^)]*)?\)")
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [*PAGES, *(ROOT / "docs" / "errors").glob("*.md")], ids=lambda path: path.name)
 def test_links_lead_somewhere(path):
     for target in LINK.findall(path.read_text(encoding="utf-8")):
         assert "://" in target or (path.parent / target).exists() or _made_by_the_build(path.parent / target), target
@@ -99,6 +101,13 @@ def test_system_is_written_from_the_docstrings():
     assert (ROOT / "docs" / "system.md").read_text(encoding="utf-8") == written, "run: python docs/system.py"
     files = [p.relative_to(ROOT).as_posix() for p in (ROOT / "tp_compiler").rglob("*.py") if p.name != "__init__.py"]
     assert [f for f in files if f"`{f}`" not in written] == []
+
+
+def test_errors_are_written_from_the_explanations():
+    pages = runpy.run_path(str(ROOT / "docs" / "errors.py"))["pages"]()
+    assert set(pages) == {ROOT / "docs" / "errors.md", *(ROOT / "docs" / "errors").glob("*.md")}
+    stale = [p.name for p, text in pages.items() if p.read_text(encoding="utf-8") != text]
+    assert stale == [], "edit tp_compiler/explanations/, then run: python docs/errors.py"
 
 
 def test_what_adding_names_exists():

@@ -42,7 +42,7 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     ),
     "expand": ({"frontend", "ir", "transform", "diagnostics"}, set()),
     "report": (
-        {"diagnostics", "results", "frontend", "ir", "equations", "scale", "finite", "tex", "_version"},
+        {"diagnostics", "results", "frontend", "ir", "equations", "scale", "finite", "tex", "explanation", "_version"},
         {"numpy", "scipy", "pandas", "xarray", "matplotlib", "latex2mathml", "rich", "sympy", "IPython"},
     ),
     "driver": (
@@ -54,13 +54,14 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     ),
     "log": (set(), set()),
     "completion": (set(), set()),
+    "explanation": ({"pages"}, set()),
     "kernel_function": (
         {"driver", "check", "frontend", "diagnostics", "ir", "transform", "results", "signatures"}, {"numpy"},
     ),
     "api": (
         {
-            "check", "driver", "kernel_function", "equations", "diagnostics", "ir", "frontend", "results", "report", "finite",
-            "expand", "scale", "signatures",
+            "check", "driver", "explanation", "kernel_function", "equations", "diagnostics", "ir", "frontend", "results",
+            "report", "finite", "expand", "scale", "signatures",
         },
         set(),
     ),
@@ -69,8 +70,8 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "terminal": ({"diagnostics", "arguments"}, set()),
     "cli": (
         {
-            "driver", "completion", "diagnostics", "report", "results", "arguments", "terminal", "ir", "finite", "pages",
-            "torch", "_version",
+            "driver", "completion", "explanation", "diagnostics", "report", "results", "arguments", "terminal", "ir", "finite",
+            "pages", "torch", "_version",
         },
         set(),
     ),

@@ -10,6 +10,7 @@ from tp_compiler.api import compile as compile
 from tp_compiler.api import derive as derive
 from tp_compiler.api import equations as equations
 from tp_compiler.api import expand as expand
+from tp_compiler.api import explain as explain
 from tp_compiler.api import format as format
 from tp_compiler.api import html_report as html_report
 from tp_compiler.api import kernel as kernel

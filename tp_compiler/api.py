@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from numbers import Real
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, Unpack
+from typing import TYPE_CHECKING, Any, Protocol, Unpack, overload
 
 # The rooms whose names functions below have: loaded before those, so that no later import puts a room in their place.
 import tp_compiler.check
@@ -31,6 +31,7 @@ from tp_compiler.signatures import LimitOptions, Replaced, SimulateOptions
 
 if TYPE_CHECKING:
     from tp_compiler.equations.system import System
+    from tp_compiler.explanation import Catalogue, Explanation
     from tp_compiler.finite.converge import Verification
     from tp_compiler.frontend.syntax import File
     from tp_compiler.kernel_function import KernelFunction
@@ -376,6 +377,22 @@ def expand(
     Raises ProgramError with every error; NX502 if an instruction cannot be written in the language.
     """
     return driver.expand(_source(program, allow_outside), settings=settings, data=data)
+
+
+@overload
+def explain(code: str | int) -> Explanation: ...
+@overload
+def explain(code: None = None) -> Catalogue: ...
+def explain(code: str | int | None = None) -> Explanation | Catalogue:
+    """What an error code means: the rule and its reason, an example that breaks it, and one that does not.
+
+    code   "NX226", "nx226" or 226; None lists all codes
+
+    Raises ValueError, with the nearest code, if there is none like it.
+    """
+    from tp_compiler.explanation import catalogue, explain
+
+    return catalogue() if code is None else explain(code)
 
 
 def format(program: str | Path | Source, style: str = "keep") -> str:

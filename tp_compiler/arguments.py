@@ -151,6 +151,7 @@ def parser() -> argparse.ArgumentParser:
         _verify,
         _scale,
         _trace,
+        _explain,
         _new,
         _completion,
     ):
@@ -408,6 +409,13 @@ def _completion(commands: Commands) -> None:
     text = 'print the completion of a shell; for bash: eval "$(tpc completion bash)"'
     sub = _command(commands, "completion", text, file=None)
     sub.add_argument("shell", choices=SHELLS, metavar="SHELL", help=", ".join(SHELLS))
+
+
+def _explain(commands: Commands) -> None:
+    text = "say what error codes mean, why, and what to write instead; without codes, list them"
+    sub = _command(commands, "explain", text, file=None)
+    sub.add_argument("codes", nargs="*", metavar="CODE", help="such as NX226, or 226")
+    sub.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _trace(commands: Commands) -> None:

@@ -85,17 +85,18 @@ def _main(argv: Sequence[str] | None) -> int:
 
 
 def _run(args: Namespace) -> int:
-    try:
-        return _COMMANDS[args.command](args)
-    except ProgramError as error:
-        terminal.print_diagnostics(error.diagnostics)
-        return PROGRAM_ERRORS
-    except _Incomplete as error:
-        terminal.print_diagnostics(error.diagnostics)
-        return INCOMPLETE
-    except UsageError as error:
-        terminal.say(f"tpc {args.command}: error: {error}")
-        return USAGE
+    with terminal.more(quiet=args.quiet):
+        try:
+            return _COMMANDS[args.command](args)
+        except ProgramError as error:
+            terminal.print_diagnostics(error.diagnostics)
+            return PROGRAM_ERRORS
+        except _Incomplete as error:
+            terminal.print_diagnostics(error.diagnostics)
+            return INCOMPLETE
+        except UsageError as error:
+            terminal.say(f"tpc {args.command}: error: {error}")
+            return USAGE
 
 
 # ---------------------------------------------------------------------------------------------------------- commands
@@ -303,6 +304,26 @@ def _imported(module: str, function: str) -> Callable[[int], Any]:
         raise UsageError(f"cannot import {module}:{function}: {problem}") from None
 
 
+def _explain(args: Namespace) -> int:
+    from tp_compiler.explanation import catalogue, explain
+    from tp_compiler.pages import writer, written
+
+    if not args.codes:
+        terminal.show(written(catalogue(), "json" if args.json else "text"))
+        return DONE
+    try:
+        found = [explain(code) for code in args.codes]
+    except ValueError as problem:
+        raise UsageError(str(problem)) from None
+    if args.json:
+        terminal.show(writer("Explanation", "json")(found))
+    elif sys.stdout.isatty():
+        terminal.styled("\n\n".join(written(e, "terminal") for e in found))
+    else:
+        terminal.show("\n\n".join(map(str, found)))
+    return DONE
+
+
 def _new(args: Namespace) -> int:
     from importlib.resources import files
 
@@ -312,8 +333,9 @@ def _new(args: Namespace) -> int:
 
 def _completion(args: Namespace) -> int:
     from tp_compiler.completion import script
+    from tp_compiler.explanation import codes
 
-    terminal.write(script(arguments.parser(), args.shell))
+    terminal.write(script(arguments.parser(), args.shell, {"CODE": codes()}))
     return DONE
 
 
@@ -328,6 +350,7 @@ _COMMANDS: dict[str, Callable[[Namespace], int]] = {
     "verify": _verify,
     "scale": _scale,
     "trace": _trace,
+    "explain": _explain,
     "new": _new,
     "completion": _completion,
 }

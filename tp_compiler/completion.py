@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 
@@ -27,16 +27,19 @@ class _Command:
     files: bool
 
 
-def script(parser: argparse.ArgumentParser, shell: str) -> str:
-    """What the shell reads, for example by `eval "$(tpc completion bash)"`."""
-    commands = list(_commands(parser))
+def script(parser: argparse.ArgumentParser, shell: str, words: Mapping[str, Iterable[str]]) -> str:
+    """What the shell reads, for example by `eval "$(tpc completion bash)"`.
+
+    words: what may stand where the parser has no choices, by metavar.
+    """
+    commands = list(_commands(parser, words))
     if shell == "fish":
         return "\n".join(_fish(parser.prog, commands)) + "\n"
     head = [f"#compdef {parser.prog}", "autoload -U +X bashcompinit && bashcompinit"] if shell == "zsh" else []
     return "\n".join([*head, *_bash(parser.prog, commands)]) + "\n"
 
 
-def _commands(parser: argparse.ArgumentParser) -> Iterator[_Command]:
+def _commands(parser: argparse.ArgumentParser, known: Mapping[str, Iterable[str]]) -> Iterator[_Command]:
     (choices,) = (a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
     helps = {a.dest: a.help or "" for a in choices._choices_actions}
     for name, sub in choices.choices.items():
@@ -44,7 +47,7 @@ def _commands(parser: argparse.ArgumentParser) -> Iterator[_Command]:
         words: tuple[str, ...] = ()
         files = False
         for action in sub._actions:
-            values = tuple(map(str, action.choices or ()))
+            values = tuple(map(str, action.choices or known.get(str(action.metavar), ())))
             takes_file = "FILE" in str(action.metavar)
             if action.option_strings:
                 takes = None if action.nargs == 0 else values

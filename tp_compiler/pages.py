@@ -71,6 +71,20 @@ PAGES: dict[str, dict[str, str]] = {
         "html": "program_pages:program_html",
         "latex": "program_pages:program_latex",
     },
+    "Explanation": {
+        "text": "explanation_pages:text",
+        "terminal": "explanation_pages:terminal",
+        "html": "explanation_pages:html",
+        "latex": "explanation_pages:latex",
+        "markdown": "explanation_pages:markdown",
+        "json": "explanation_pages:json_text",
+    },
+    "Catalogue": {
+        "text": "explanation_pages:catalogue_text",
+        "html": "explanation_pages:catalogue_html",
+        "latex": "explanation_pages:catalogue_latex",
+        "json": "explanation_pages:catalogue_json",
+    },
     "ProgramError": {
         "text": "program_pages:error_text",
         "html": "program_pages:error_html",

@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 from threading import current_thread, main_thread
 from typing import Any, TextIO
@@ -24,10 +25,37 @@ class Terminated(KeyboardInterrupt):
     """SIGTERM, handled like Ctrl-C: what was computed is kept."""
 
 
+#: The codes of the errors that were printed since `more` began.
+_CODES: ContextVar[list[str] | None] = ContextVar("codes", default=None)
+#: Codes that the last line names.
+_NAMED = 3
+
+
 def print_diagnostics(diagnostics: Iterable[Diagnostic]) -> None:
     """Each finding with its source line, on standard error."""
     for diagnostic in diagnostics:
         say(diagnostic.render())
+        if not diagnostic.is_warning:
+            _note(diagnostic.code)
+
+
+def _note(code: str) -> None:
+    codes = _CODES.get()
+    if codes is not None:
+        codes.append(code)
+
+
+@contextmanager
+def more(*, quiet: bool) -> Iterator[None]:
+    """After errors were printed inside, one line says how to learn more about them."""
+    codes: list[str] = []
+    token = _CODES.set(codes)
+    try:
+        yield
+    finally:
+        _CODES.reset(token)
+        if codes and not quiet:
+            say(f"= more: tpc explain {' '.join(list(dict.fromkeys(codes))[:_NAMED])}")
 
 
 def say(text: str) -> None:
@@ -40,6 +68,12 @@ def show(text: str) -> None:
     """A result, on standard output. Raises Unwritable."""
     with _output():
         print(_safe(text), file=_stdout())
+
+
+def styled(text: str) -> None:
+    """Our own text, in colours, on a terminal. Raises Unwritable."""
+    with _output():
+        print(text, file=_stdout())
 
 
 def write(text: str) -> None:

@@ -11,13 +11,15 @@ import pytest
 from tp_compiler import cli
 from tp_compiler.arguments import SHELLS, STARTERS, parser
 from tp_compiler.completion import script
+from tp_compiler.explanation import codes
 
 
 def offered(line: str, folder: str = ".") -> set[str]:
     """What bash offers for the last word of a line."""
     words = line.split(" ")
     quoted = " ".join(f"'{w}'" for w in words)
-    code = f"{script(parser(), 'bash')}\nCOMP_WORDS=({quoted}); COMP_CWORD={len(words) - 1}; _tpc; printf '%s\\n' \"${{COMPREPLY[@]}}\""
+    read = script(parser(), "bash", {"CODE": codes()})
+    code = f"{read}\nCOMP_WORDS=({quoted}); COMP_CWORD={len(words) - 1}; _tpc; printf '%s\\n' \"${{COMPREPLY[@]}}\""
     found = subprocess.run(["bash", "-c", code], capture_output=True, text=True, check=True, cwd=folder)
     assert not found.stderr
     return set(found.stdout.split())
@@ -34,6 +36,7 @@ def test_commands_options_and_values(tmp_path: object) -> None:
     assert offered("tpc limit --samples ") == set()
     assert offered("tpc new ") == set(STARTERS)
     assert offered("tpc completion z") == {"zsh"}
+    assert offered("tpc explain NX22") == {c for c in codes() if c.startswith("NX22")}
 
 
 @bash
@@ -61,4 +64,4 @@ def test_nothing_is_left_out(shell: str, capsys: pytest.CaptureFixture[str]) -> 
 def test_the_shell_reads_it(shell: str) -> None:
     if shutil.which(shell) is None:
         pytest.skip(f"no {shell}")
-    subprocess.run([shell, "-n", "-c", script(parser(), shell)], check=True)
+    subprocess.run([shell, "-n", "-c", script(parser(), shell, {"CODE": codes()})], check=True)

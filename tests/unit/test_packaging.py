@@ -85,7 +85,7 @@ def test_the_wheel_works_outside_of_the_repository(wheel: Path, tmp_path: Path) 
 def test_the_wheel_holds_the_data_files(wheel: Path) -> None:
     held = set(zipfile.ZipFile(wheel).namelist())
     wanted = {f"tp_compiler/grammar/{path.name}" for path in (ROOT / "grammar").glob("*.*") if path.is_file()}
-    for pattern in ("library/*.nexort", "starters/*.nexort", "schemas/*.json", "**/*.py"):
+    for pattern in ("library/*.nexort", "starters/*.nexort", "schemas/*.json", "explanations/*.toml", "**/*.py"):
         wanted |= {str(path.relative_to(ROOT)) for path in (ROOT / "tp_compiler").glob(pattern)}
     assert not wanted - held
 
