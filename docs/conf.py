@@ -35,6 +35,7 @@ html_static_path = ["_static"]
 html_css_files = ["tpc.css"]
 html_math_renderer = "mathml"
 html_copy_source = False
+html_show_copyright = False
 
 myst_enable_extensions = ["attrs_inline", "colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3

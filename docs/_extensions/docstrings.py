@@ -21,7 +21,7 @@ def _lists(lines: Iterable[str]) -> Iterator[str]:
         if row:
             if not inside:
                 yield ""
-            yield f"* ``{row[1]}``: {row[2]}"
+            yield f"- ``{row[1]}``: {row[2]}"
         elif inside and line.startswith("  "):
             yield f"  {line.strip()}"
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
@@ -84,8 +85,13 @@ PAGE = """# {name}
 
 
 def write() -> None:
+    with chdir(ROOT):
+        _write()
+
+
+def _write() -> None:
     NOTEBOOKS.mkdir(parents=True, exist_ok=True)
-    programs = sorted((ROOT / "examples").glob("*.nexort"))
+    programs = sorted(Path("examples").glob("*.nexort"))
     cards = [_page(path) for path in programs]
     notebooks = sorted(path for path in (ROOT / "examples" / "notebooks").iterdir() if path.suffix in (".md", ".py"))
     for path in [ROOT / "examples" / "first_steps.py", *notebooks]:
