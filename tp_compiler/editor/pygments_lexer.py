@@ -23,7 +23,7 @@ from pygments.token import (
 )
 
 from tp_compiler.editor.functions import words
-from tp_compiler.frontend.scan import INNER_WORDS, KET_SIGNS, STATEMENT_WORDS, ScannedPiece, covered, scan
+from tp_compiler.frontend.scan import INNER_WORDS, KET_SIGNS, STATEMENT_WORDS, Lexeme, covered, scan
 
 #: Keywords that declare a name.
 _DECLARING = frozenset(
@@ -107,7 +107,7 @@ class NexortCellLexer(Lexer):
         yield from ((end + at, kind, shown) for at, kind, shown in NexortLexer().get_tokens_unprocessed(text[end:]))
 
 
-def _type(piece: ScannedPiece | None) -> _TokenType:
+def _type(piece: Lexeme | None) -> _TokenType:
     if piece is None:
         return Text.Whitespace
     if piece.kind != "NAME":

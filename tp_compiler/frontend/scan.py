@@ -23,7 +23,7 @@ _ENDS = frozenset(["NEWLINE", "SEMICOLON", "LBRACE", "RBRACE"])
 
 
 @dataclass(slots=True)
-class ScannedPiece:
+class Lexeme:
     """A token or comment. `kind` is its terminal in the grammar; `role` says more of a NAME.
 
     Roles: `declared` by a keyword before it, `law` after `~`, `call` before its arguments, `ket` in a label, `index` in
@@ -40,11 +40,11 @@ class ScannedPiece:
         return self.start + len(self.text)
 
 
-def scan(text: str) -> list[ScannedPiece]:
+def scan(text: str) -> list[Lexeme]:
     """The pieces of a text in their order. What is between them is white space."""
     source, found = Source("-", text), Diagnostics()
     raw, comments = raw_tokens(source, found)
-    pieces = [ScannedPiece(t.type, text[t.start_pos : t.end_pos], t.start_pos or 0) for t in raw]
+    pieces = [Lexeme(t.type, text[t.start_pos : t.end_pos], t.start_pos or 0) for t in raw]
     sound = {t.start_pos: t.type for tokens in Layout(source, raw, found).statements() for t in tokens if t}
     for statement in _statements(pieces):
         if all(p.start in sound for p in statement if p.kind not in _ENDS):
@@ -53,14 +53,14 @@ def scan(text: str) -> list[ScannedPiece]:
         else:
             _guess(statement)
     _find_roles(pieces)
-    pieces += [ScannedPiece("COMMENT", comment, start) for start, comment in comments]
+    pieces += [Lexeme("COMMENT", comment, start) for start, comment in comments]
     pieces.sort(key=lambda p: p.start)
     return pieces
 
 
-def _statements(pieces: list[ScannedPiece]) -> Iterator[list[ScannedPiece]]:
+def _statements(pieces: list[Lexeme]) -> Iterator[list[Lexeme]]:
     """Lines, and parts of lines up to a brace or a semicolon."""
-    found: list[ScannedPiece] = []
+    found: list[Lexeme] = []
     for piece in pieces:
         found.append(piece)
         if piece.kind in _ENDS:
@@ -69,7 +69,7 @@ def _statements(pieces: list[ScannedPiece]) -> Iterator[list[ScannedPiece]]:
     yield found
 
 
-def _guess(pieces: list[ScannedPiece]) -> None:
+def _guess(pieces: list[Lexeme]) -> None:
     """Keywords at the start, and bras and kets from left to right."""
     opened: list[list[int]] = []  # of each ket or bra that is open: 1 if it is a bra, and its bars so far
     for k, piece in enumerate(pieces):
@@ -93,7 +93,7 @@ def _guess(pieces: list[ScannedPiece]) -> None:
             piece.kind = _word(pieces, k)
 
 
-def _word(pieces: list[ScannedPiece], k: int) -> str:
+def _word(pieces: list[Lexeme], k: int) -> str:
     """The kind of a name: a keyword at the start of a statement or, inside it, after an operand."""
     text = pieces[k].text
     if text == "clt":
@@ -115,7 +115,7 @@ class _Bracket:
     bars: int = 0
 
 
-def _find_roles(pieces: list[ScannedPiece]) -> None:
+def _find_roles(pieces: list[Lexeme]) -> None:
     """Fills in the roles of names."""
     bars = _bars(pieces)
     opened: list[_Bracket] = []
@@ -140,7 +140,7 @@ def _find_roles(pieces: list[ScannedPiece]) -> None:
             piece.role = _role(pieces, k, inside)
 
 
-def _goes_on(pieces: list[ScannedPiece], k: int, inside: _Bracket) -> bool:
+def _goes_on(pieces: list[Lexeme], k: int, inside: _Bracket) -> bool:
     """Does the statement go on after this line break or semicolon?"""
     if pieces[k].kind == "SEMICOLON":
         return inside.kind == "LPAR"
@@ -148,7 +148,7 @@ def _goes_on(pieces: list[ScannedPiece], k: int, inside: _Bracket) -> bool:
     return pieces[k].kind == "NEWLINE" and inside.kind in ("LPAR", "LSQB", "INDEX") and following not in STATEMENT_WORDS
 
 
-def _bars(pieces: list[ScannedPiece]) -> dict[int, int]:
+def _bars(pieces: list[Lexeme]) -> dict[int, int]:
     """The bars of each bra or bracket."""
     found: dict[int, int] = {}
     opened: list[int] = []
@@ -163,7 +163,7 @@ def _bars(pieces: list[ScannedPiece]) -> dict[int, int]:
     return found
 
 
-def _role(pieces: list[ScannedPiece], k: int, inside: _Bracket) -> str:
+def _role(pieces: list[Lexeme], k: int, inside: _Bracket) -> str:
     before, after = _neighbour(pieces, k, -1, inside), _neighbour(pieces, k, 1, inside)
     if before in _DECLARES or (before == "COMMA" and not inside.kind and _head(pieces, k) == "AXIS"):
         return "declared"
@@ -180,7 +180,7 @@ def _role(pieces: list[ScannedPiece], k: int, inside: _Bracket) -> str:
     return ""
 
 
-def _neighbour(pieces: list[ScannedPiece], k: int, step: int, inside: _Bracket) -> str:
+def _neighbour(pieces: list[Lexeme], k: int, step: int, inside: _Bracket) -> str:
     """The kind of the piece before or after this one, across line breaks inside a bracket."""
     k += step
     while inside.kind and 0 <= k < len(pieces) and pieces[k].kind == "NEWLINE":
@@ -188,14 +188,14 @@ def _neighbour(pieces: list[ScannedPiece], k: int, step: int, inside: _Bracket) 
     return pieces[k].kind if 0 <= k < len(pieces) else "NEWLINE"
 
 
-def _head(pieces: list[ScannedPiece], k: int) -> str:
+def _head(pieces: list[Lexeme], k: int) -> str:
     """The kind of the first piece of a statement."""
     while k and pieces[k - 1].kind not in _ENDS:
         k -= 1
     return pieces[k].kind
 
 
-def _calls(pieces: list[ScannedPiece], k: int) -> bool:
+def _calls(pieces: list[Lexeme], k: int) -> bool:
     """Does `(` follow, after primes or brackets?"""
     k += 1
     if k < len(pieces) and pieces[k].kind == "PRIMES":
@@ -210,7 +210,7 @@ def _calls(pieces: list[ScannedPiece], k: int) -> bool:
     return k < len(pieces) and pieces[k].kind == "LPAR"
 
 
-def covered(pieces: Iterable[ScannedPiece], text: str) -> Iterator[tuple[ScannedPiece | None, str]]:
+def covered(pieces: Iterable[Lexeme], text: str) -> Iterator[tuple[Lexeme | None, str]]:
     """Every character of the text in its order: pieces, and the white space between them (None)."""
     at = 0
     for piece in pieces:

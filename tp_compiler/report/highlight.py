@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
-from tp_compiler.frontend.scan import INNER_WORDS, KET_SIGNS, STATEMENT_WORDS, ScannedPiece, covered, scan
+from tp_compiler.frontend.scan import INNER_WORDS, KET_SIGNS, STATEMENT_WORDS, Lexeme, covered, scan
 
 _CLASSES = {
     **dict.fromkeys(STATEMENT_WORDS | INNER_WORDS, "keyword"),
@@ -20,7 +20,7 @@ def highlighted(text: str) -> str:
     return "".join(_marked(_class(piece), shown) for piece, shown in covered(scan(text), text))
 
 
-def _class(piece: ScannedPiece | None) -> str:
+def _class(piece: Lexeme | None) -> str:
     if piece is None:
         return ""
     return "ket" if piece.role == "ket" else _CLASSES.get(piece.kind, "")
