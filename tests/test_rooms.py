@@ -38,7 +38,7 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "finite": ({"ir", "diagnostics", "pages", "results", "shapes"}, {"numpy", "scipy"}),
     "scale": ({"ir", "transform", "diagnostics", "pages"}, set()),
     "editor": (
-        {"driver", "frontend", "check", "ir", "diagnostics"}, {"lark", "pygments", "pygls", "lsprotocol"},
+        {"driver", "frontend", "check", "ir", "diagnostics", "_version"}, {"pygments", "pygls", "lsprotocol"},
     ),
     "expand": ({"frontend", "ir", "transform", "diagnostics"}, set()),
     "report": (
@@ -70,8 +70,8 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "terminal": ({"diagnostics", "arguments"}, set()),
     "cli": (
         {
-            "driver", "completion", "explanation", "diagnostics", "report", "results", "arguments", "terminal", "ir", "finite",
-            "pages", "torch", "_version",
+            "driver", "completion", "explanation", "diagnostics", "editor", "report", "results", "arguments", "terminal", "ir",
+            "finite", "pages", "torch", "_version",
         },
         set(),
     ),

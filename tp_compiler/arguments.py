@@ -154,6 +154,7 @@ def parser() -> argparse.ArgumentParser:
         _explain,
         _new,
         _completion,
+        _lsp,
     ):
         define(commands)
     return top
@@ -416,6 +417,11 @@ def _explain(commands: Commands) -> None:
     sub = _command(commands, "explain", text, file=None)
     sub.add_argument("codes", nargs="*", metavar="CODE", help="such as NX226, or 226")
     sub.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _lsp(commands: Commands) -> None:
+    sub = _command(commands, "lsp", "serve editors: the language server, on standard input and output", file=None)
+    sub.add_argument("--stdio", action="store_true", help="the default; editors pass it")
 
 
 def _trace(commands: Commands) -> None:

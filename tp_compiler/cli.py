@@ -339,6 +339,15 @@ def _completion(args: Namespace) -> int:
     return DONE
 
 
+def _lsp(args: Namespace) -> int:
+    if find_spec("pygls") is None or find_spec("lsprotocol") is None:
+        raise UsageError("the language server needs pygls: pip install 'tp_compiler[lsp]'")
+    from tp_compiler.editor.server import run
+
+    run()
+    return DONE
+
+
 _COMMANDS: dict[str, Callable[[Namespace], int]] = {
     "check": _check,
     "fmt": _fmt,
@@ -353,6 +362,7 @@ _COMMANDS: dict[str, Callable[[Namespace], int]] = {
     "explain": _explain,
     "new": _new,
     "completion": _completion,
+    "lsp": _lsp,
 }
 
 

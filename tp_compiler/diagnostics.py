@@ -65,6 +65,23 @@ class Span:
         return self.source.text[self.start : self.end]
 
 
+class Suggestion(str):
+    """A remedy that an editor can apply: in the place of the diagnostic `meant` instead of the word `written`, and the
+    line `adds` at the top."""
+
+    written: str
+    meant: str
+    adds: str
+
+    def __new__(cls, written: str, meant: str, text: str = "", adds: str = "") -> Suggestion:
+        self = super().__new__(cls, text or f"did you mean `{meant}`?")
+        self.written, self.meant, self.adds = written, meant, adds
+        return self
+
+    def __getnewargs__(self) -> tuple[str, str, str, str]:  # type: ignore[override]
+        return self.written, self.meant, str(self), self.adds
+
+
 @dataclass(frozen=True)
 class Diagnostic:
     """One finding. `message` says what is wrong, `remedy` what to write instead."""
@@ -77,6 +94,11 @@ class Diagnostic:
     @property
     def is_warning(self) -> bool:
         return self.code >= "NX900"
+
+    @property
+    def suggestion(self) -> Suggestion | None:
+        """The remedy, if an editor can apply it."""
+        return self.remedy if isinstance(self.remedy, Suggestion) else None
 
     def render(self) -> str:
         """Several lines: place, message, the source line with carets, the remedy."""
@@ -176,7 +198,7 @@ def suggest(name: str, known: Iterable[str]) -> str:
     if not close:
         lowered = {k.lower(): k for k in names}
         close = [lowered[name.lower()]] if name.lower() in lowered else []
-    return f"did you mean `{close[0]}`?" if close else ""
+    return Suggestion(name, close[0]) if close else ""
 
 
 @dataclass

@@ -21,6 +21,7 @@ from tp_compiler.signatures import LimitOptions, Progress, Replaced, SimulateOpt
 from tp_compiler.signatures import seed_at as seed_at
 
 if TYPE_CHECKING:
+    from tp_compiler.check.names import Seen
     from tp_compiler.equations.system import System
     from tp_compiler.finite.converge import Verification
     from tp_compiler.frontend.syntax import File
@@ -120,10 +121,10 @@ def without_values(source: Source) -> list[str]:
     return [s.target.ident for s in parse(source).statements if isinstance(s, DataDecl) and s.source is None]
 
 
-def diagnose(source: Source, **replaced: Unpack[Replaced]) -> list[Diagnostic]:
-    """All errors and warnings of a program."""
+def diagnose(source: Source, *, seen: Seen | None = None, **replaced: Unpack[Replaced]) -> list[Diagnostic]:
+    """All errors and warnings of a program. `seen` is filled with what its names mean."""
     found = Diagnostics()
-    model = _checked(source, found, **replaced)
+    model = _checked(source, found, seen, **replaced)
     if model is None:
         return found.found
     powers = classify(model)
@@ -167,12 +168,14 @@ def compile(source: Source, **replaced: Unpack[Replaced]) -> Compiled:
             return _trained(model, classify(model), found)
 
 
-def _checked(source: Source, found: Diagnostics, **replaced: Unpack[Replaced]) -> Model | None:
+def _checked(
+    source: Source, found: Diagnostics, seen: Seen | None = None, **replaced: Unpack[Replaced]
+) -> Model | None:
     from tp_compiler.check.statements import check as read
     from tp_compiler.frontend.parse import parse as parse_text
 
     with _nesting():
-        return read(parse_text(source, found), found, **replaced)
+        return read(parse_text(source, found), found, seen=seen, **replaced)
 
 
 def _trained(model: Model, powers: WidthPowers, found: Diagnostics) -> Compiled:

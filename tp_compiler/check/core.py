@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from tp_compiler.check import values as v
-from tp_compiler.check.names import Binding, Scope
+from tp_compiler.check.names import Binding, Scope, Seen
 from tp_compiler.diagnostics import Diagnostic, Diagnostics, ProgramError, Span, error, suggest
 from tp_compiler.frontend import syntax as ast
 from tp_compiler.frontend.syntax import RESERVED
@@ -66,6 +66,7 @@ class Core:
         self.last_step = 0  # the last value of `step` here: one larger after the loop than inside it
         self.level = 0
         self._missed: set[tuple[str, str]] = set()
+        self.seen: Seen | None = None
 
     # -- values -------------------------------------------------------------------------------------------------
     def value(self, expr: ast.Expr, ctx: Context) -> v.Value:

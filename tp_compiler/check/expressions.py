@@ -17,7 +17,7 @@ from tp_compiler.check.definitions import Definitions
 from tp_compiler.check.hints import hint
 from tp_compiler.check.name_lookup import NameLookup
 from tp_compiler.check.names import OptimizerName, UserDef, UserFn
-from tp_compiler.diagnostics import ProgramError, Span, error, suggest
+from tp_compiler.diagnostics import ProgramError, Span, Suggestion, error, suggest
 from tp_compiler.frontend import syntax as ast
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.types import Index
@@ -218,11 +218,10 @@ class Expressions:
                 message = f"`{label.ident}` is already a ket"
                 raise error("NX215", message, label.span, f"write `{label.span.text}` without the bars")
             shown = a_kind(other.value)
-            remedy = (
-                f"did you mean `|{suggested}>`?"
-                if (suggested := _near(label.ident, ctx))
-                else "write the name of a ket between the bars"
-            )
+            near = _near(label.ident, ctx)
+            remedy = "write the name of a ket between the bars"
+            if near:
+                remedy = Suggestion(label.ident, near, f"did you mean `|{near}>`?")
             raise error("NX215", f"`{label.ident}` is {shown}, not a ket", label.span, remedy)
         if isinstance(label, ast.Name) and not label.primes:
             return self.lookup.read(ctx.scope.kets[label.ident], label, ctx)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from functools import cache
 from importlib.resources import files
 
-from tp_compiler.diagnostics import suggest
+from tp_compiler.diagnostics import Suggestion, suggest
 from tp_compiler.frontend.habits import instead, plain
 
 #: The files of the library that a program imports by name.
@@ -32,7 +32,8 @@ def hint(name: str, known: Iterable[str]) -> str:
     known = list(known)
     found, library = _offered().get(plain(name), ("", ""))
     if found and found not in known:
-        return f"write `import {library}` at the top" + (f", and `{found}`" if found != name else "")
+        text = f"write `import {library}` at the top" + (f", and `{found}`" if found != name else "")
+        return Suggestion(name, found, text, f"import {library}")
     if re.fullmatch(r"_\d+", name):
         return "write numbers without `_`"
     return instead(name) or suggest(name, known) or "bind or declare it above this line, or check the spelling"

@@ -29,6 +29,8 @@ class NameLookup:
 
     def read(self, binding: Binding, expr: ast.Name, ctx: Context) -> v.Value:
         """A bound value under the indices written at this place."""
+        if self.core.seen is not None:
+            self.core.seen.read(expr, binding)
         written = expr.indices or ()
         if isinstance(binding.value, v.Broken) and not binding.members:
             for index in written:  # still report mistakes inside the brackets

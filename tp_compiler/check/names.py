@@ -99,6 +99,17 @@ class Body(ABC):
         return value
 
 
+@dataclass(eq=False)
+class Seen:
+    """What names of a program were found to mean, for editors: at the places where they are read, and at the end."""
+
+    readings: dict[tuple[str, int], Binding] = field(default_factory=dict)  # (source, offset)
+    scope: Scope | None = None
+
+    def read(self, name: ast.Name, binding: Binding) -> None:
+        self.readings[name.span.source.name, name.span.start] = binding
+
+
 # objects with their own scope ----------------------------------------------------------------------------------
 @dataclass(frozen=True, eq=False)
 class UserFn:

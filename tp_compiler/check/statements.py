@@ -26,7 +26,7 @@ from tp_compiler.check.imports import Imports
 from tp_compiler.check.losses import Losses
 from tp_compiler.check.matrix_functions import MatrixFunctions
 from tp_compiler.check.name_lookup import NameLookup
-from tp_compiler.check.names import Binding, OptimizerName, Scope, UserDef, UserFn
+from tp_compiler.check.names import Binding, OptimizerName, Scope, Seen, UserDef, UserFn
 from tp_compiler.check.network import network
 from tp_compiler.check.reach import Reach
 from tp_compiler.check.training import TrainingChecks
@@ -58,9 +58,15 @@ def check(
     found: Diagnostics,
     settings: Mapping[str, float] | None = None,
     data: Mapping[str, object] | None = None,
+    seen: Seen | None = None,
 ) -> Model | None:
-    """The model of a parsed file; None if `found` has errors. `settings` and `data` replace numbers of the text."""
+    """The model of a parsed file; None if `found` has errors. `settings` and `data` replace numbers of the text.
+
+    `seen` is filled with what names mean.
+    """
     checker = Checker(found, Settings.of(settings or {}, found), GivenData.of(data), file.source)
+    if seen is not None:
+        checker.core.seen, seen.scope = seen, checker.scope
     checker.read(file)
     return checker.model(file.source)
 

@@ -39,3 +39,22 @@ INNER = {
     "with": ("update all with SGD(lr = 0.1)", "The optimizer of the parameters."),
     "clt": ("clt <v|x>", "v.x / sqrt(n): a Gaussian scalar, at the scale of the central limit theorem."),
 }  # fmt: skip
+
+#: Words that are names of the language in one place only.
+PLACES = {
+    "steps": ("train steps = 10 { ... }", "The number of updates."),
+    "time": ("train time = [1, 4] { ... }", "Gradient flow, and the times that are reported."),
+    "step": ("output loss[step]", "The number of updates so far: 0, 1, 2, ... In gradient flow it is the time."),
+    "all": ("update all with SGD(lr = 0.1)", "Every parameter that no other line names."),
+    "op": ("def block(|x>, op A) { ... }", "A parameter that is an operator."),
+    "on": ("optimizer N(lr) on operators { ... }", "What an optimizer acts on: operators, or layers instead of entries."),
+    "operators": ("optimizer N(lr) on operators { ... }", "The optimizer composes operators: `g g^T`, `msign(g)`, `P^T g Q`."),
+    "layers": ("import layers", "The library of layers; after `on`: entries that know their rows and columns."),
+    "mup": ("parametrization mup", "The maximal update parametrization, which learns features; the default."),
+    "ntk": ("parametrization ntk", "The neural tangent parametrization: features do not move."),
+    "standard": ("parametrization standard", "That of deep-learning libraries."),
+    "a": ("|u> : a = 0, b = 0, c = 1, d = 1", "The exponent of the multiplier: the weight is n^-a times what is trained."),
+    "b": ("|u> : a = 0, b = 0, c = 1, d = 1", "The exponent of the initial size: the standard deviation is n^-b."),
+    "c": ("|u> : a = 0, b = 0, c = 1, d = 1", "The exponent of the learning rate, n^-c."),
+    "d": ("|u> : a = 0, b = 0, c = 1, d = 1", "The exponent of the gradient's scale: the optimizer sees n^d times the gradient."),
+}  # fmt: skip

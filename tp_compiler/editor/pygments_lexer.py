@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterator
 from typing import ClassVar
 
@@ -17,55 +16,39 @@ from pygments.token import (
     Operator,
     Punctuation,
     String,
-    Text,
     Whitespace,
     _TokenType,
 )
 
-from tp_compiler.editor.functions import words
-from tp_compiler.frontend.scan import INNER_WORDS, KET_SIGNS, STATEMENT_WORDS, Lexeme, covered, scan
+from tp_compiler.editor.colours import colour
+from tp_compiler.frontend.scan import covered, scan
 
-#: Keywords that declare a name.
-_DECLARING = frozenset(
-    ["AXIS", "WIDTH", "DATA", "SCALAR", "KET", "MATRIX", "DEF", "FN", "OPTIMIZER", "STATE", "PARAMETRIZATION"]
-)
-_KINDS: dict[str, _TokenType] = {
-    **dict.fromkeys(STATEMENT_WORDS, Keyword),
-    **dict.fromkeys(INNER_WORDS, Keyword),
-    **dict.fromkeys(_DECLARING, Keyword.Declaration),
-    **dict.fromkeys(KET_SIGNS, Punctuation.Marker),
-    **dict.fromkeys(("ADDOP", "MULOP", "CARET", "ASSIGN", "EQUAL", "TILDE", "RANGE"), Operator),
-    **dict.fromkeys(("COMMA", "SEMICOLON", "COLON", "LPAR", "RPAR", "LSQB", "RSQB", "LBRACE", "RBRACE"), Punctuation),
-    "IMPORT": Keyword.Namespace,
-    "BAR": Punctuation.Marker,
-    "LANGLE": Punctuation.Marker,
-    "RANGLE": Punctuation.Marker,
-    "TRANSPOSE": Operator.Word,
-    "COPY": Operator.Word,
-    "PRIMES": Operator.Word,
-    "COMMENT": Comment.Single,
-    "STRING": String.Double,
-    "NUMBER": Number,
-    "NEWLINE": Whitespace,
-    "STRAY": Error,
-}
-#: What the language defines.
-_WORDS: dict[str, _TokenType] = {
+_TYPES: dict[str, _TokenType] = {
+    "declaration": Keyword.Declaration,
+    "keyword": Keyword,
+    "import": Keyword.Namespace,
+    "sign": Punctuation.Marker,
+    "operator": Operator,
+    "mark": Operator.Word,
+    "punctuation": Punctuation,
+    "comment": Comment.Single,
+    "string": String.Double,
+    "number": Number,
+    "space": Whitespace,
     "function": Name.Builtin,
     "law": Name.Builtin,
     "constant": Name.Builtin.Pseudo,
     "optimizer": Name.Class,
     "layer": Name.Function,
-}
-_ROLES: dict[str, _TokenType] = {
-    "declared": Name.Variable,
     "call": Name.Function,
+    "declared": Name.Variable,
     "ket": Name.Variable.Instance,
+    "hatted": Name.Variable.Magic,
     "index": Name.Label,
-    "keyword": Name.Attribute,
+    "argument": Name.Attribute,
+    "name": Name,
+    "error": Error,
 }
-#: Accents above a letter: in printed equations |x̂⟩ is the hat of a product and |ẋ⟩ its dot.
-_HAT, _DOT = "\u0302", "\u0307"
 
 
 class NexortLexer(Lexer):
@@ -80,8 +63,8 @@ class NexortLexer(Lexer):
     def get_tokens_unprocessed(self, text: str) -> Iterator[tuple[int, _TokenType, str]]:
         """Every character of the text, in order: (place, type, text)."""
         at = 0
-        for piece, shown in covered(scan(text), text):
-            yield at, _type(piece), shown
+        for lexeme, shown in covered(scan(text), text):
+            yield at, Whitespace if lexeme is None else _TYPES[colour(lexeme)], shown
             at += len(shown)
 
 
@@ -105,16 +88,3 @@ class NexortCellLexer(Lexer):
             yield 0, Whitespace, text[:start]
         yield start, Comment.Preproc, text[start:end]
         yield from ((end + at, kind, shown) for at, kind, shown in NexortLexer().get_tokens_unprocessed(text[end:]))
-
-
-def _type(piece: Lexeme | None) -> _TokenType:
-    if piece is None:
-        return Text.Whitespace
-    if piece.kind != "NAME":
-        return _KINDS.get(piece.kind, Text)
-    if any(accent in unicodedata.normalize("NFD", piece.text) for accent in (_HAT, _DOT)):
-        return Name.Variable.Magic
-    word = words().get(piece.text)
-    if word is not None and piece.role in ("call", "law", ""):
-        return _WORDS[word.kind]
-    return _ROLES.get(piece.role, Name)

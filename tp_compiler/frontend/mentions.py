@@ -11,7 +11,7 @@ from tp_compiler.frontend import syntax as ast
 #: What takes gradients: by its second argument, or by what follows its semicolon.
 GRADIENTS = {"grad", "vjp", "jvp", "ntk"}
 _PLAIN = {"str", "bool", "int", "float"}  # types of fields that hold no trees
-_PARTS: dict[type, tuple[str, ...]] = {}  # the answers of `_parts`
+_PARTS: dict[type, tuple[str, ...]] = {}  # the answers of `parts`
 
 
 def bound_names(body: tuple[ast.Statement, ...], kets: bool) -> set[str]:
@@ -47,14 +47,14 @@ def names_in(tree: object, in_label: bool = False) -> Iterator[tuple[ast.Name, b
             yield from names_in(label.indices or () if isinstance(label, ast.Name) else (), False)
         yield from names_in(tree.value, False)
     elif isinstance(tree, ast.Ket | ast.Bra | ast.Mean | ast.Braket | ast.Sandwich):
-        for name in _parts(tree):
+        for name in parts(tree):
             yield from names_in(getattr(tree, name), name != "operator")
     elif isinstance(tree, ast.Tree):
-        for name in _parts(tree):
+        for name in parts(tree):
             yield from names_in(getattr(tree, name), in_label)
 
 
-def _parts(tree: ast.Tree) -> tuple[str, ...]:
+def parts(tree: ast.Tree) -> tuple[str, ...]:
     """The fields of a tree that hold trees."""
     found = _PARTS.get(type(tree))
     if found is None:
@@ -71,7 +71,7 @@ def calls_in(tree: object) -> Iterator[ast.Call]:
         if isinstance(part, ast.Call):
             yield part
         if isinstance(part, ast.Tree):
-            left.extend(getattr(part, name) for name in reversed(_parts(part)))
+            left.extend(getattr(part, name) for name in reversed(parts(part)))
         elif isinstance(part, tuple):
             left.extend(reversed(part))
 

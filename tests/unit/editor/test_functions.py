@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import tp_compiler
+from tp_compiler.check.hints import LIBRARIES
 from tp_compiler.check.laws import DATA, KETS, MATRICES
+from tp_compiler.check.parametrize import PARAMETRIZATIONS
 from tp_compiler.editor import keywords
 from tp_compiler.editor.functions import (
     BUILTINS,
@@ -23,6 +25,7 @@ def test_every_word_has_a_row() -> None:
     assert {*BUILTINS, *CONSTANTS, *CALLABLE} == functions_of_the_language()
     assert set(LAWS) == {*KETS, *MATRICES, *DATA}
     assert set(keywords.STATEMENTS) == set(KEYWORDS)
+    assert {*PARAMETRIZATIONS, *LIBRARIES, *"abcd"} <= set(keywords.PLACES)
     assert set(keywords.INNER) == {word for words in INNER.values() for word in words} | {"clt"}
 
 
