@@ -41,14 +41,14 @@ def report(text: str, path: str) -> Report:
     """The report on a program with this text, whose imports and data are found from its path."""
     from tp_compiler import driver
     from tp_compiler.check.names import Seen
-    from tp_compiler.editor.facts import Facts
+    from tp_compiler.editor.facts import NameFacts
 
     source, seen = Source(path, text), Seen()
     try:
         found = driver.diagnose(source, seen=seen)
     except ProgramError as problem:
         found = problem.diagnostics
-    return Report(tuple(_finding(d, source) for d in found), Facts(seen).of(path))
+    return Report(tuple(_finding(d, source) for d in found), NameFacts(seen).of(path))
 
 
 def _finding(diagnostic: Diagnostic, source: Source) -> Finding:

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from tp_compiler.editor.chunks import MOST, Chunk
 from tp_compiler.editor.functions import words
-from tp_compiler.editor.positions import Lines
+from tp_compiler.editor.positions import TextLines
 from tp_compiler.frontend.scan import INNER_WORDS, KET_SIGNS, STATEMENT_WORDS, Lexeme
 
 #: Keywords that declare a name.
@@ -56,7 +56,7 @@ def colour(lexeme: Lexeme) -> str:
 @lru_cache(MOST)
 def _tokens(chunk: Chunk, encoding: str) -> tuple[list[tuple[int, int, int, int]], int]:
     """(line, column, length, type) of the coloured words of a chunk, and the number of its lines."""
-    lines = Lines(chunk.text, encoding)
+    lines = TextLines(chunk.text, encoding)
     found = []
     for lexeme in chunk.lexemes:
         kind = _TYPES.get(colour(lexeme))

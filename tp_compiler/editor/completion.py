@@ -11,11 +11,11 @@ from tp_compiler.check.hints import LIBRARIES
 from tp_compiler.check.laws import DATA, KETS, MATRICES
 from tp_compiler.check.parametrize import PARAMETRIZATIONS
 from tp_compiler.editor import keywords
-from tp_compiler.editor.context import Context, context
+from tp_compiler.editor.context import Surroundings, context
 from tp_compiler.editor.functions import LAWS, words
 from tp_compiler.editor.hover import described
 from tp_compiler.editor.program import Open
-from tp_compiler.editor.symbols import IMPLICIT, Names, Symbol
+from tp_compiler.editor.symbols import IMPLICIT, NamesInScope, Symbol
 from tp_compiler.frontend.tokens import INNER, OPERAND_ENDS
 
 #: What a name can be bound as where indices, parameters and operators are expected.
@@ -31,7 +31,7 @@ _IN_BLOCKS = {"return", "minimize", "update", "state", "init"}
 
 @dataclass(frozen=True)
 class Offer:
-    """A completion: `kind` as in `Word` and `Place.binds`, or `keyword`, `file`; `text` is what is written."""
+    """A completion: `kind` as in `Word` and `Occurrence.binds`, or `keyword`, `file`; `text` is what is written."""
 
     label: str
     kind: str
@@ -88,7 +88,7 @@ def _arguments(form: str) -> tuple[str, ...]:
 
 
 # -- the offers -----------------------------------------------------------------------------------------------------
-def _offers(program: Open, names: Names, here: Context) -> Iterator[Offer]:
+def _offers(program: Open, names: NamesInScope, here: Surroundings) -> Iterator[Offer]:
     head, bracket = here.head, here.bracket
     if not here.line:
         yield from _beginnings(names)
@@ -121,21 +121,21 @@ def _offers(program: Open, names: Names, here: Context) -> Iterator[Offer]:
         yield from _functions(names)
 
 
-def _beginnings(names: Names) -> Iterator[Offer]:
+def _beginnings(names: NamesInScope) -> Iterator[Offer]:
     """Keywords where a statement begins: in a block, those that belong there first."""
     for word, (form, says) in keywords.STATEMENTS.items():
         if word not in _IN_BLOCKS or names.owner or word in ("minimize", "update"):
             yield Offer(word, "keyword", form, says)
 
 
-def _inner(here: Context) -> Iterator[Offer]:
+def _inner(here: Surroundings) -> Iterator[Offer]:
     """Keywords inside a statement, after an operand."""
     if len(here.line) > 1 and here.last in OPERAND_ENDS and not here.bracket.kind:
         for word in INNER.get(here.head, {}):
             yield Offer(word, "keyword", *keywords.INNER[word])
 
 
-def _inside_label(program: Open, names: Names, here: Context) -> Iterator[Offer]:
+def _inside_label(program: Open, names: NamesInScope, here: Surroundings) -> Iterator[Offer]:
     """Kets; between the bars of a bracket operators; functions, which may act on bare names."""
     yield from _symbols(program, names, lambda s: s.ket)
     if here.bracket.part:
@@ -143,7 +143,7 @@ def _inside_label(program: Open, names: Names, here: Context) -> Iterator[Offer]
     yield from _functions(names)
 
 
-def _keyword_arguments(names: Names, here: Context) -> Iterator[Offer]:
+def _keyword_arguments(names: NamesInScope, here: Surroundings) -> Iterator[Offer]:
     call = here.bracket.call
     if here.bracket.kind != "call" or not call or here.last == "EQUAL":
         return
@@ -154,7 +154,7 @@ def _keyword_arguments(names: Names, here: Context) -> Iterator[Offer]:
     yield from (Offer(f"{n} =", "argument", f"argument of {call}", text=f"{n} = ") for n in known)
 
 
-def _functions(names: Names) -> Iterator[Offer]:
+def _functions(names: NamesInScope) -> Iterator[Offer]:
     for word in words().values():
         if word.kind in ("function", "constant"):
             yield Offer(word.name, word.kind, word.form, word.says)
@@ -162,7 +162,9 @@ def _functions(names: Names) -> Iterator[Offer]:
         yield from (Offer(n, "parameter", f"in an optimizer: {says}") for n, says in IMPLICIT.items())
 
 
-def _symbols(program: Open, names: Names, wanted: Callable[[Symbol], bool], bars: bool = False) -> Iterator[Offer]:
+def _symbols(
+    program: Open, names: NamesInScope, wanted: Callable[[Symbol], bool], bars: bool = False
+) -> Iterator[Offer]:
     """Names of the program; kets with their bars where an expression is expected."""
     for symbol in names.visible():
         if wanted(symbol):
@@ -171,7 +173,7 @@ def _symbols(program: Open, names: Names, wanted: Callable[[Symbol], bool], bars
             yield Offer(shown, "ket" if symbol.ket else symbol.what, detail.split("\n")[0], says, shown)
 
 
-def _files(program: Open, here: Context, written: str) -> Iterator[Offer]:
+def _files(program: Open, here: Surroundings, written: str) -> Iterator[Offer]:
     """Files below the program's folder, in an import or after `from`."""
     suffixes = (".nexort",) if here.head == "IMPORT" else (".npy", ".npz", ".csv")
     folder = Path(program.path).parent

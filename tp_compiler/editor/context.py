@@ -22,7 +22,7 @@ class _Bracket:
 
 
 @dataclass(slots=True)
-class Context:
+class Surroundings:
     """The statement before a place, without the word that ends there, where that word begins, and the innermost bracket."""
 
     line: list[Lexeme]
@@ -42,12 +42,12 @@ class Context:
         return self.line[-1].kind if self.line else ""
 
 
-def context(program: Open, offset: int) -> Context:
+def context(program: Open, offset: int) -> Surroundings:
     """The context of the word that ends at an offset."""
     found = program.symbols.chunk_at(max(0, offset - 1))
     first, start = found[0] if found is not None else 0, word_start(program, offset)
     line = _statement([x for x in scan(program.text[first:start]) if x.kind != "COMMENT"])
-    return Context(line, start, _innermost(line))
+    return Surroundings(line, start, _innermost(line))
 
 
 def word_start(program: Open, offset: int) -> int:

@@ -17,7 +17,7 @@ from tp_compiler.ir.types import Index
 Product = tuple[ir.MatrixSymbol, bool, Member]
 
 
-class Facts:
+class NameFacts:
     """The facts of one program. Which products a ket depends on is found once for all of them."""
 
     def __init__(self, seen: Seen):

@@ -8,7 +8,7 @@ from tp_compiler.editor import keywords
 from tp_compiler.editor.context import context
 from tp_compiler.editor.functions import Word, comment_above, words
 from tp_compiler.editor.program import Open, library_path
-from tp_compiler.editor.symbols import IMPLICIT, Names, Place, Symbol
+from tp_compiler.editor.symbols import IMPLICIT, NamesInScope, Occurrence, Symbol
 from tp_compiler.frontend.scan import INNER_WORDS, STATEMENT_WORDS, Lexeme
 
 #: Statements that are longer are shown up to here.
@@ -71,7 +71,7 @@ def _in_place(program: Open, start: int, lexeme: Lexeme) -> str:
     return _page(*found)
 
 
-def _word(lexeme: Lexeme, names: Names) -> str:
+def _word(lexeme: Lexeme, names: NamesInScope) -> str:
     """A word or sign of the language."""
     if lexeme.kind in STATEMENT_WORDS or lexeme.kind in INNER_WORDS:
         table = keywords.STATEMENTS if lexeme.kind in STATEMENT_WORDS else keywords.INNER
@@ -92,7 +92,7 @@ def about(word: Word) -> str:
     return _page(word.form, says)
 
 
-def _symbol(program: Open, symbol: Symbol, place: Place) -> str:
+def _symbol(program: Open, symbol: Symbol, place: Occurrence) -> str:
     text, says = described(program, symbol, place.start)
     fact = program.fact(symbol, place.start)
     return _page(text, "\n\n".join(x for x in (fact, says) if x))

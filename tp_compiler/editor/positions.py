@@ -6,7 +6,7 @@ import re
 from bisect import bisect_right
 
 
-class Lines:
+class TextLines:
     """The lines of a text. `encoding` is utf-8, utf-16 or utf-32: one unit is a byte, two, or a character."""
 
     def __init__(self, text: str, encoding: str = "utf-16"):

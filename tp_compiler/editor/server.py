@@ -18,8 +18,8 @@ from tp_compiler.diagnostics import ProgramError, Source
 from tp_compiler.editor import colours, completion, context, edits, hover, navigation, outline
 from tp_compiler.editor.background import Checks
 from tp_compiler.editor.checking import Finding, Report
-from tp_compiler.editor.outline import Entry
-from tp_compiler.editor.positions import Lines
+from tp_compiler.editor.outline import OutlineEntry
+from tp_compiler.editor.positions import TextLines
 from tp_compiler.editor.program import Open
 
 _REQUEST_FAILED = -32803
@@ -48,7 +48,7 @@ class Server(LanguageServer):
         super().__init__("tpc", __version__)
         self.programs: dict[str, Open] = {}
         self.checks: Checks | None = None
-        self._lines: tuple[str, Lines] | None = None
+        self._lines: tuple[str, TextLines] | None = None
 
     # -- texts --------------------------------------------------------------------------------------------------
     def changed(self, uri: str) -> None:
@@ -76,9 +76,9 @@ class Server(LanguageServer):
             self.text_document_publish_diagnostics(lsp.PublishDiagnosticsParams(uri, shown))
 
     # -- places -------------------------------------------------------------------------------------------------
-    def lines(self, text: str) -> Lines:
+    def lines(self, text: str) -> TextLines:
         if self._lines is None or self._lines[0] is not text:
-            self._lines = text, Lines(text, self.encoding)
+            self._lines = text, TextLines(text, self.encoding)
         return self._lines[1]
 
     @property
@@ -219,7 +219,7 @@ def _names(ls: Server) -> None:
         return lsp.SemanticTokens(colours.semantic_tokens(program.symbols.chunks, ls.encoding))
 
 
-def _entry(ls: Server, text: str, entry: Entry) -> lsp.DocumentSymbol:
+def _entry(ls: Server, text: str, entry: OutlineEntry) -> lsp.DocumentSymbol:
     inside = [_entry(ls, text, x) for x in entry.inside]
     kind = _SYMBOLS.get(entry.kind, lsp.SymbolKind.Variable)
     whole, name = ls.range(text, entry.start, entry.end), ls.range(text, *entry.at)

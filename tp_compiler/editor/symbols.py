@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from tp_compiler.editor.chunks import Chunk, placed
-from tp_compiler.editor.uses import Block, Imported, Item, Keyword, Use, uses
+from tp_compiler.editor.uses import Enclosed, Imported, Item, Keyword, Mention, uses
 
 #: The names that every optimizer's body knows.
 IMPLICIT = {
@@ -23,7 +23,7 @@ IMPLICIT = {
 
 
 @dataclass(slots=True)
-class Place:
+class Occurrence:
     """Where a name stands. `binds`: what it is bound as, by the statement `at`; empty where it is read."""
 
     start: int
@@ -51,12 +51,12 @@ class Symbol:
     name: str
     ket: bool
     owner: str = ""
-    places: list[Place] = field(default_factory=list)
+    places: list[Occurrence] = field(default_factory=list)
     home: Home | None = None
     parameters: dict[str, Symbol] = field(default_factory=dict)
 
     @property
-    def bindings(self) -> list[Place]:
+    def bindings(self) -> list[Occurrence]:
         return [p for p in self.places if p.binds]
 
     @property
@@ -68,7 +68,7 @@ class Symbol:
     def shown(self) -> str:
         return f"|{self.name}>" if self.ket else self.name
 
-    def binding_before(self, offset: int) -> Place | None:
+    def binding_before(self, offset: int) -> Occurrence | None:
         """The place that gives a name read at an offset its value: the last one before it, otherwise the first."""
         found = self.bindings
         before = [p for p in found if p.at[1] <= offset or p.start == offset]
@@ -76,11 +76,11 @@ class Symbol:
 
 
 @dataclass(eq=False)
-class Names:
+class NamesInScope:
     """The names of a scope; a body sees those of the program around it."""
 
     owner: str = ""
-    around: Names | None = None
+    around: NamesInScope | None = None
     start: int = 0
     end: int = 0
     kets: dict[str, Symbol] = field(default_factory=dict)
@@ -115,12 +115,12 @@ class Symbols:
     def __init__(self, text: str, load: Load):
         self.text = text
         self.load = load
-        self.top = Names(end=len(text))
-        self.bodies: list[Names] = []
+        self.top = NamesInScope(end=len(text))
+        self.bodies: list[NamesInScope] = []
         self.imports: list[tuple[int, int, str, bool]] = []
         self.found: list[tuple[int, int, Symbol]] = []
-        self._waiting: list[tuple[Use, int, Names]] = []
-        self._keywords: list[tuple[Keyword, int, Names]] = []
+        self._waiting: list[tuple[Mention, int, NamesInScope]] = []
+        self._keywords: list[tuple[Keyword, int, NamesInScope]] = []
         self.chunks: list[tuple[int, Chunk]] = list(placed(text))
         for at, chunk in self.chunks:
             for item in uses(chunk):
@@ -133,13 +133,13 @@ class Symbols:
             function = names.find(keyword.function, "plain")
             symbol = function.parameters.get(keyword.name) if function is not None else None
             if symbol is not None:
-                self._add(symbol, Place(at + keyword.start, at + keyword.end))
+                self._add(symbol, Occurrence(at + keyword.start, at + keyword.end))
         self.found.sort(key=lambda x: x[0])
         self._starts = [start for start, _, _ in self.found]
 
     # -- reading ------------------------------------------------------------------------------------------------
-    def _read(self, item: Item, at: int, names: Names) -> None:
-        if isinstance(item, Use):
+    def _read(self, item: Item, at: int, names: NamesInScope) -> None:
+        if isinstance(item, Mention):
             if item.binds:
                 self._bind(item, at, names)
             else:
@@ -155,22 +155,22 @@ class Symbols:
         else:
             self._block(item, at, names)
 
-    def _bind(self, use: Use, at: int, names: Names) -> None:
+    def _bind(self, use: Mention, at: int, names: NamesInScope) -> None:
         table = names.table(use.space == "ket")
         symbol = table.get(use.name)
         if symbol is None or symbol.home is not None:
             symbol = table[use.name] = Symbol(use.name, use.space == "ket", names.owner)
         self._place(symbol, use, at)
 
-    def _place(self, symbol: Symbol, use: Use, at: int) -> None:
-        self._add(symbol, Place(at + use.start, at + use.end, use.binds, (at + use.at[0], at + use.at[1])))
+    def _place(self, symbol: Symbol, use: Mention, at: int) -> None:
+        self._add(symbol, Occurrence(at + use.start, at + use.end, use.binds, (at + use.at[0], at + use.at[1])))
 
-    def _add(self, symbol: Symbol, place: Place) -> None:
+    def _add(self, symbol: Symbol, place: Occurrence) -> None:
         symbol.places.append(place)
         self.found.append((place.start, place.end, symbol))
 
-    def _block(self, block: Block, at: int, names: Names) -> None:
-        inner = Names(block.name, names, at + block.start, at + block.end)
+    def _block(self, block: Enclosed, at: int, names: NamesInScope) -> None:
+        inner = NamesInScope(block.name, names, at + block.start, at + block.end)
         self.bodies.append(inner)
         for item in block.body:
             self._read(item, at, inner)
@@ -180,14 +180,14 @@ class Symbols:
             function = names.others[block.name] = Symbol(block.name, False, names.owner)
         function.parameters = parameters
 
-    def _import(self, item: Imported, at: int, names: Names) -> None:
+    def _import(self, item: Imported, at: int, names: NamesInScope) -> None:
         self.imports.append((at + item.start, at + item.end, item.path, item.quoted))
         for symbol in self.load(item.path, item.quoted):
             kept = Symbol(symbol.name, symbol.ket, home=symbol.home, parameters=symbol.parameters)
             names.table(symbol.ket).setdefault(symbol.name, kept)
 
     # -- answers ------------------------------------------------------------------------------------------------
-    def at(self, offset: int) -> tuple[Symbol, Place] | None:
+    def at(self, offset: int) -> tuple[Symbol, Occurrence] | None:
         """The symbol at an offset, also directly after its last letter."""
         k = bisect_right(self._starts, offset)
         for start, end, symbol in reversed(self.found[max(0, k - 2) : k]):
@@ -195,7 +195,7 @@ class Symbols:
                 return symbol, next(p for p in symbol.places if p.start == start)
         return None
 
-    def names_at(self, offset: int) -> Names:
+    def names_at(self, offset: int) -> NamesInScope:
         """The scope of a place."""
         inside = (n for n in self.bodies if n.start <= offset < n.end)
         return min(inside, key=lambda n: n.end - n.start, default=self.top)
@@ -205,7 +205,7 @@ class Symbols:
         k = bisect_right(self.chunks, offset, key=lambda c: c[0]) - 1
         return self.chunks[k] if k >= 0 else None
 
-    def statement(self, place: Place) -> str:
+    def statement(self, place: Occurrence) -> str:
         """The text of the statement that binds a name."""
         return self.text[place.at[0] : place.at[1]]
 

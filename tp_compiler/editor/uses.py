@@ -30,7 +30,7 @@ _HEADS = {
 
 
 @dataclass(slots=True)
-class Use:
+class Mention:
     """A name in the text. `binds` says what it is bound as; empty where it is read. `at`: the statement that binds it."""
 
     name: str
@@ -62,7 +62,7 @@ class Imported:
 
 
 @dataclass(slots=True)
-class Block:
+class Enclosed:
     """The body of a def, a function or an optimizer, which has names of its own; its parameters come first."""
 
     name: str
@@ -71,7 +71,7 @@ class Block:
     body: list[Item] = field(default_factory=list)
 
 
-Item: TypeAlias = Use | Keyword | Imported | Block
+Item: TypeAlias = Mention | Keyword | Imported | Enclosed
 
 
 @lru_cache(MOST)
@@ -147,7 +147,7 @@ class _Reader:
 
     def _name(self, name: ast.Name, space: Space, binds: str = "", at: Span | None = None) -> None:
         start, end = self._word(name.span)
-        self.found.append(Use(name.ident, start, end, space, binds, (at.start, at.end) if at else (0, 0)))
+        self.found.append(Mention(name.ident, start, end, space, binds, (at.start, at.end) if at else (0, 0)))
         if name.indices:
             self._tree(name.indices, False)
 
@@ -160,7 +160,7 @@ class _Reader:
 
     def _bound(self, ident: str, binds: str, s: ast.Statement, skip: int = 1, space: Space = "plain") -> None:
         start, end = self._word(s.span, skip)
-        self.found.append(Use(ident, start, end, space, binds, (s.span.start, s.span.end)))
+        self.found.append(Mention(ident, start, end, space, binds, (s.span.start, s.span.end)))
 
     def _target(self, target: ast.Name | ast.Ket, binds: str, at: Span) -> None:
         label = target.label if isinstance(target, ast.Ket) else target
@@ -201,7 +201,7 @@ class _Reader:
         for width in widths:
             if width is not None:
                 start, end = next((a, b) for word, a, b in places if word == width)
-                self.found.append(Use(width, start, end, "plain"))
+                self.found.append(Mention(width, start, end, "plain"))
 
     # -- statements -------------------------------------------------------------------------------------------------
     def _bind(self, s: ast.Bind) -> None:
@@ -212,7 +212,7 @@ class _Reader:
     def _for(self, s: ast.For) -> None:
         self._tree((s.low, s.high), False)
         start, end = self._word(s.span, 1)
-        self.found.append(Use(s.variable, start, end, "plain", "loop variable", (s.span.start, s.high.span.end)))
+        self.found.append(Mention(s.variable, start, end, "plain", "loop variable", (s.span.start, s.high.span.end)))
         for inner in s.body:
             self.statement(inner)
 
@@ -251,16 +251,16 @@ class _Reader:
             self._name(param.name, "ket" if param.kind == "ket" else "plain", "parameter", param.span)
         for inner in s.body:
             self.statement(inner)
-        outer.append(Block(s.name, s.span.start, s.span.end, self.found))
+        outer.append(Enclosed(s.name, s.span.start, s.span.end, self.found))
         self.found = outer
 
     def _fn(self, s: ast.Fn) -> None:
         outer, self.found = self.found, []
         places = list(words_in(self.text, s.span.start, s.body.span.start))[2:]
         for ident, (_, start, end) in zip(s.params, places, strict=False):
-            self.found.append(Use(ident, start, end, "plain", "parameter", (start, end)))
+            self.found.append(Mention(ident, start, end, "plain", "parameter", (start, end)))
         self._tree(s.body, False)
-        outer.append(Block(s.name, s.span.start, s.span.end, self.found))
+        outer.append(Enclosed(s.name, s.span.start, s.span.end, self.found))
         self.found = outer
         self._bound(s.name, "fn", s)
 
@@ -290,11 +290,11 @@ def _guessed_in(chunk: Chunk) -> Iterator[Item]:
     parameters = list(_parameters(head))
     places = {p.start for p in parameters}
     rest = [x for x in head[2:] if x.start not in places and x.text != "op"]
-    yield Block(name, head[0].start, len(chunk.text), [*parameters, *_guessed([rest, *lines[1:]])])
-    yield Use(name, head[1].start, head[1].end, "plain", _HEADS[head[0].kind], (head[0].start, head[-1].end))
+    yield Enclosed(name, head[0].start, len(chunk.text), [*parameters, *_guessed([rest, *lines[1:]])])
+    yield Mention(name, head[1].start, head[1].end, "plain", _HEADS[head[0].kind], (head[0].start, head[-1].end))
 
 
-def _parameters(head: list[Lexeme]) -> Iterator[Use]:
+def _parameters(head: list[Lexeme]) -> Iterator[Mention]:
     """The parameters in the head of a definition: `|x[s]>`, `op A`, `eps = 1`."""
     depth = 0
     for before, lexeme in pairwise(head):
@@ -319,10 +319,10 @@ def _guessed(lines: Iterable[list[Lexeme]]) -> Iterator[Item]:
             yield _use(lexeme, binds, (line[0].start, line[-1].end))
 
 
-def _use(lexeme: Lexeme, binds: str, at: tuple[int, int]) -> Use:
+def _use(lexeme: Lexeme, binds: str, at: tuple[int, int]) -> Mention:
     space: Space = "plain" if lexeme.role != "ket" else "ket" if binds else "label"
     name = unicodedata.normalize("NFC", lexeme.text)
-    return Use(name, lexeme.start, lexeme.end, space, binds, at if binds else (0, 0))
+    return Mention(name, lexeme.start, lexeme.end, space, binds, at if binds else (0, 0))
 
 
 def _targets(line: list[Lexeme]) -> set[int]:

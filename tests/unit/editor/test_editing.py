@@ -18,8 +18,8 @@ from tp_compiler.editor.completion import completions, signature
 from tp_compiler.editor.edits import applied, difference, fixes
 from tp_compiler.editor.hover import hover
 from tp_compiler.editor.navigation import CannotRename, definition, references, renamed
-from tp_compiler.editor.outline import Entry, outline
-from tp_compiler.editor.positions import Lines
+from tp_compiler.editor.outline import OutlineEntry, outline
+from tp_compiler.editor.positions import TextLines
 from tp_compiler.editor.program import Open
 
 TEXTS = [path.read_text(encoding="utf-8") for path in EXAMPLES]
@@ -86,7 +86,7 @@ def test_findings_in_imported_files_are_shown_at_the_import(tmp_path: Path) -> N
 
 
 # -- outline --------------------------------------------------------------------------------------------------------
-def shown(entries: tuple[Entry, ...] | list[Entry]) -> list[object]:
+def shown(entries: tuple[OutlineEntry, ...] | list[OutlineEntry]) -> list[object]:
     return [(e.name, shown(e.inside)) if e.inside else e.name for e in entries]
 
 
@@ -149,7 +149,7 @@ def test_services_answer_on_half_written_programs(text: str, at: float, length: 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-32"])
 @given(st.text(alphabet="aé⟩𝔼\n|", max_size=60))
 def test_places(encoding: str, text: str) -> None:
-    lines = Lines(text, encoding)
+    lines = TextLines(text, encoding)
     units = {"utf-8": 1, "utf-16": 2, "utf-32": 4}[encoding]
     for offset in range(len(text) + 1):
         line, column = lines.place(offset)
