@@ -10,6 +10,7 @@ import pytest
 from tp_compiler.editor import colours, completion, hover, navigation, outline
 from tp_compiler.editor.program import Open
 
+pytestmark = pytest.mark.timed
 LIMIT = 0.2
 
 
@@ -27,7 +28,6 @@ def large() -> str:
     return "\n".join([*lines, f"output k[i,j] = <x{k}[i]|x{k}[j]>", ""])
 
 
-@pytest.mark.timed
 def test_requests_about_a_large_file() -> None:
     text = large()
     assert text.count("\n") >= 2000
@@ -58,7 +58,6 @@ def _time(request: Callable[[Open], object], text: str, turn: int) -> float:
     return time.process_time() - start
 
 
-@pytest.mark.timed
 def test_a_bracket_that_is_not_closed_costs_no_more() -> None:
     text = large()
     assert Open("-", text).symbols.found
