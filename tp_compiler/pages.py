@@ -54,9 +54,9 @@ PAGES: dict[str, dict[str, str]] = {
         "plot": "plots.scaling:plot",
     },
     "TorchScaling": {
-        "text": "scaling_pages:page",
-        "html": "scaling_pages:html",
-        "latex": "scaling_pages:latex",
+        "text": "scaling_pages:torch_page",
+        "html": "scaling_pages:torch_html",
+        "latex": "scaling_pages:torch_latex",
         "torch": "scaling_torch:emit",
         "plot": "plots.scaling:plot",
     },

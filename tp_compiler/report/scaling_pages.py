@@ -16,6 +16,8 @@ from tp_compiler.scale.result import Scaling, Table, moves
 
 #: How the reasons of raw.py call the weight.
 WEIGHT = r"\bW\b"
+#: The number of a layer in a name of torch.
+_NUMBER = re.compile(r"(?<=\.)[0-9]+(?=\.)|^[0-9]+(?=\.)")
 #: A list of names is broken into lines of this width.
 _NAMES = 32
 #: What is said of one quantity, and of several.
@@ -42,6 +44,39 @@ def html(scaling: Scaling) -> str:
 def latex(scaling: Scaling) -> str:
     """The same for a LaTeX document."""
     return blocks.tex(_blocks(scaling, False))
+
+
+def torch_page(scaling: Scaling, equivalent: bool = False) -> str:
+    """A table by torch's names before those of the program."""
+    return blocks.text((*_torch_blocks(scaling), *_blocks(scaling, equivalent)))
+
+
+def torch_html(scaling: Scaling) -> str:
+    """The same for notebooks."""
+    return blocks.html((*_torch_blocks(scaling), *_blocks(scaling, False)))
+
+
+def torch_latex(scaling: Scaling) -> str:
+    """The same for a LaTeX document."""
+    return blocks.tex((*_torch_blocks(scaling), *_blocks(scaling, False)))
+
+
+def _torch_blocks(scaling: Scaling) -> Iterator[Block]:
+    """What the tensors of the module need: of layers that are alike, one row, with `*` for their number."""
+    yield Heading(
+        "PyTorch: at a width, figures are those at the base width times a power of n = width / base width", main=True
+    )
+    found = {
+        name: Raw(row.raw.kind, row.optimizer.name, dict(own.wide.exponents), {})
+        for name, (row, own) in scaling.implemented.items()
+    }
+    layers: dict[str, list[Raw]] = {}
+    for name, raw in found.items():
+        layers.setdefault(_NUMBER.sub("*", name), []).append(raw)
+    alike = {pattern for pattern, raws in layers.items() if all(str(raw) == str(raws[0]) for raw in raws)}
+    shown = {pattern if (pattern := _NUMBER.sub("*", name)) in alike else name: raw for name, raw in found.items()}
+    yield _figures(shown)
+    yield Lines(scaling.notes, apart=True)
 
 
 def _blocks(scaling: Scaling, equivalent: bool) -> Iterator[Block]:

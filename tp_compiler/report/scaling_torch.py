@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from tp_compiler.ir import nodes as ir
-from tp_compiler.scale.constants import law, ratios
+from tp_compiler.scale.constants import law
 from tp_compiler.scale.figures import Row
 from tp_compiler.scale.libraries import hyperparameters, torch_name
 from tp_compiler.scale.result import Scaling
-from tp_compiler.scale.units import Units, units
+from tp_compiler.scale.units import Units
 
 _TEXT = '''"""Width exponents of {name}, parametrization {parametrization}: parameter groups for torch.optim.
 
@@ -89,8 +89,9 @@ def optimizers(parameters, width_mult, classes=None, **hyperparameters):
 
 def emit(scaling: Scaling) -> str:
     """The text of a Python module."""
-    rows = scaling.main.rows
-    found = {name: _units(row, scaling.reading.clt) for name, row in rows.items()}
+    tensors = scaling.implemented
+    rows = {name: row for name, (row, _) in tensors.items()}
+    found = {name: own.wide for name, (_, own) in tensors.items()}
     factors = {name: _factors(row, found[name]) for name, row in rows.items()}
     trained = {name: row for name, row in rows.items() if row.trained}
     return _TEXT.format(
@@ -103,17 +104,6 @@ def emit(scaling: Scaling) -> str:
         init=_dict({name: _init(row, factors[name]) for name, row in rows.items()}),
         laws=_dict({name: kind for name, row in rows.items() if (kind := _kind(row)) != "normal"}),
     )
-
-
-def _units(row: Row, clt: float | None) -> Units:
-    """Of plain tensors: matrices, and families of kets as the columns of tall ones."""
-    into, out = ratios(row)
-    leaf, tall = row.parameter.leaf, None
-    if isinstance(leaf, ir.MatrixSymbol):
-        tall = (math.exp(out - into), 0)
-    elif leaf.type.slots and row.raw.kind.writes_features:
-        tall = (math.exp(out) / math.prod(i.size for i in leaf.type.indices), 1)
-    return units(row, clt, shape=tall).wide
 
 
 def _exponents(found: Units) -> dict[str, float]:

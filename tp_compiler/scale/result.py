@@ -21,6 +21,7 @@ from tp_compiler.scale.numbers import order
 from tp_compiler.scale.optimizers import ParameterKind
 from tp_compiler.scale.program import NetworkReading, read
 from tp_compiler.scale.raw import Raw
+from tp_compiler.scale.units import Units, plain_units
 
 #: Optimizers assumed for a program without `train`.
 USUAL = ("Adam", "SGD")
@@ -128,6 +129,16 @@ class Scaling(Shown):
             p.shown if p.declared.ket and p.declared.name in others else p.shown.replace("|", "").replace(">", "")
             for p in self.reading.parameters
         ]
+
+    @cached_property
+    def implemented(self) -> Mapping[str, tuple[Row, Units]]:
+        """The tensors of an implementation by name, with their rows and units: those of the raw network."""
+        return {name: (row, plain_units(row, self.reading.clt)) for name, row in self.main.rows.items()}
+
+    @property
+    def notes(self) -> list[str]:
+        """What figures cannot mend in the implementation."""
+        return []
 
     @cached_property
     def compared(self) -> dict[str, Table]:

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from tp_compiler.scale.constants import constants, law
+from tp_compiler.ir import nodes as ir
+from tp_compiler.scale.constants import constants, law, ratios
 from tp_compiler.scale.equivalents import shifted
 from tp_compiler.scale.figures import Row
 
@@ -64,6 +65,8 @@ class Units:
         return math.sqrt(max(1.0, factor * width**power))
 
 
+#: Optimizers of which torch.optim multiplies steps by the root of rows over columns, where it is above 1.
+ROOT_OF_TALL = ("Muon",)
 #: Figures that a factor of the library's step changes: the power of it that they are divided by.
 _PER_STEP = {"lr": 1, "weight_decay": -1}
 
@@ -82,5 +85,16 @@ def units(
     found = constants(replace(row, raw=raw), clt, factor)
     deviation = law(row)[1] or 1.0
     found["init_std"] = found.get("init_std", 1.0) / deviation
-    own = shape if row.optimizer.name == "Muon" else None
+    own = shape if row.optimizer.name in ROOT_OF_TALL else None
     return Units(exponents, {k: x for k, x in found.items() if not math.isclose(x, 1, rel_tol=1e-12)}, own)
+
+
+def plain_units(row: Row, clt: float | None) -> Units:
+    """Of plain tensors of the raw network: matrices, and families of kets as the columns of tall ones."""
+    into, out = ratios(row)
+    leaf, tall = row.parameter.leaf, None
+    if isinstance(leaf, ir.MatrixSymbol):
+        tall = (math.exp(out - into), 0)
+    elif leaf.type.slots and row.raw.kind.writes_features:
+        tall = (math.exp(out) / math.prod(i.size for i in leaf.type.indices), 1)
+    return units(row, clt, shape=tall)

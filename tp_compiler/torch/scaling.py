@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import itertools
 import math
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -19,10 +20,12 @@ from tp_compiler.ir.model import Network
 from tp_compiler.scale.constants import ratios
 from tp_compiler.scale.figures import Row
 from tp_compiler.scale.libraries import hyperparameters, torch_name
-from tp_compiler.scale.numbers import HALF
+from tp_compiler.scale.numbers import HALF, power
 from tp_compiler.scale.optimizers import ParameterKind
+from tp_compiler.scale.raw import Raw
 from tp_compiler.scale.result import Scaling
 from tp_compiler.scale.units import Units, units
+from tp_compiler.scale.verdict import Regime
 from tp_compiler.torch.declarations import law_at
 from tp_compiler.torch.dimensions import Sizes
 from tp_compiler.torch.laws import Fill
@@ -44,7 +47,15 @@ class TracedTensor:
     laws: tuple[Fill, Fill]
     start: Fill | None  # in natural units; None: the values
     values: torch.Tensor  # at the first width
-    member: tuple[int, ...] = ()  # which one of a family it is
+    member: tuple[int, ...] = ()  # positions from 1 in the first indices of a family
+
+    def drawn(self, widths: Sizes) -> Fraction | None:
+        """The power of n of an entry, as the module draws it; None if it starts at 0 in the limit, or has no width."""
+        one, other = (law.std or abs(law.mean) for law in self.laws)
+        if self.start is None or not self.start.std + abs(self.start.mean) or not one * other:
+            return None
+        found = math.log(other / one) / math.log(widths[1] / widths[0])
+        return Fraction(round(4 * found), 4)
 
     @property
     def size(self) -> Fraction:
@@ -70,26 +81,88 @@ class TorchScaling(Scaling):
         super().__init__(network, optimizer)
         self.tensors, self.widths = dict(tensors), widths
         self.unused = frozenset(unused)  #: parameters that the outputs of the traced module do not need
-        self._rows = {row.parameter.declared.name: row for row in self.main.rows.values()}
+
+    @cached_property
+    def implemented(self) -> Mapping[str, tuple[Row, Units]]:
+        """Rows and units by torch's names; of what nothing trains, readouts alone."""
+        found = {name: self._row(tensor) for name, tensor in self.tensors.items()}
+        return {name: (row, self._units(row, self.tensors[name])) for name, row in found.items() if row is not None}
+
+    def _row(self, tensor: TracedTensor) -> Row | None:
+        """The row of a tensor; members of a family may have rows of their own."""
+        for row in self.main.rows.values():
+            declared = row.parameter.declared
+            places = zip(declared.member, tensor.member, strict=False)
+            if declared.name == tensor.declared and all(p is None or p == q for p, q in places):
+                return row
+        return None
 
     @cached_property
     def units(self) -> dict[str, Units]:
-        """Exponents and constants by torch's names; without parameters that nothing trains."""
-        return {name: self._units(t) for name, t in self.tensors.items() if t.declared in self._rows}
+        """Exponents and constants by torch's names."""
+        return {name: own for name, (_, own) in self.implemented.items()}
 
-    def _units(self, tensor: TracedTensor) -> Units:
-        row = self._rows[tensor.declared]
-        power, factor = -tensor.power, 1.0
+    def __getitem__(self, name: str) -> Raw:
+        """Powers of n by torch's name, in the module's own parametrization; by the program's name, those of the raw network."""
+        if name not in self.units:
+            return super().__getitem__(name)
+        row, own = self.implemented[name]
+        return Raw(row.raw.kind, row.optimizer.name, dict(own.wide.exponents), {})
+
+    def _units(self, row: Row, tensor: TracedTensor) -> Units:
+        multiplier, factor = -tensor.power, 1.0
         if row.raw.kind == ParameterKind.OUTPUT:
             each = HALF if row.parameter.clt else Fraction(1)
-            power, factor = power - each, math.exp(-ratios(row)[0] * each)
-        return units(row, self.reading.clt, power, factor, self._rows_over_columns(tensor))
+            multiplier, factor = multiplier - each, math.exp(-ratios(row)[0] * each)
+        return units(row, self.reading.clt, multiplier, factor, self._rows_over_columns(tensor))
 
     def _rows_over_columns(self, tensor: TracedTensor) -> tuple[float, int] | None:
         if len(tensor.shape) != 2:
             return None
         rows, columns = ((a / self.widths[0], 1) if a != b else (float(a), 0) for a, b in tensor.shape)
         return rows[0] / columns[0], rows[1] - columns[1]
+
+    @cached_property
+    def notes(self) -> list[str]:
+        """What no figure can mend; and what is drawn at another size than muP's, which `init_` can."""
+        found = [*self._blemishes]
+        drawn: dict[str, list[str]] = {}
+        for name, own in self.units.items():
+            size, wanted = self.tensors[name].drawn(self.widths), own.exponents["init_std"]
+            if size is not None and size != wanted:
+                drawn.setdefault(f"is drawn as {power(size)}, where muP has {power(wanted)}: `init_` does", []).append(
+                    name
+                )
+        return [*found, *(f"{', '.join(names)}: {what}" for what, names in drawn.items())]
+
+    @cached_property
+    def _blemishes(self) -> list[str]:
+        """Why no groups make this module one that learns features at every width."""
+        found = []
+        if self.verdict.regime != Regime.FEATURE_LEARNING:
+            found.append(f"the module is {self.verdict.regime.value}: {self.verdict.reason}")
+        tied = {
+            row.parameter.shown: name
+            for name, (row, _) in self.implemented.items()
+            if row.parameter.tied and row.parameter.clt
+        }
+        for name in tied.values():
+            found.append(f"outputs that `{name}` reads move by n^(1/2): multiply them by n^(-1/2) more, as muP does")
+        if self.unused:
+            found.append(f"the traced outputs do not depend on {_listed(sorted(self.unused))}, which no group has")
+        return found
+
+    def as_json(self) -> dict[str, Any]:
+        """That of `tpc scale --json`, with exponents and constants by torch's names under `torch`."""
+        tensors = {
+            name: {
+                "parameter": self.tensors[name].declared,
+                "exponents": {figure: str(value) for figure, value in own.wide.exponents.items()},
+                "constants": dict(own.wide.constants),
+            }
+            for name, own in self.units.items()
+        }
+        return super().as_json() | {"torch": tensors}
 
     # -- figures ------------------------------------------------------------------------------------------------
     def raw(self, figure: str, name: str, natural: float, width: float) -> float:
@@ -128,12 +201,15 @@ class TorchScaling(Scaling):
         What is not given is the program's, else the default of torch.optim, and scales too. A group has the parameters whose
         figures are equal at all widths; frozen parameters are in none.
         """
+        for blemish in self._blemishes:
+            warnings.warn(blemish, stacklevel=2)
         held, width = self._matched(model, width)
         wanted = set(held) if only is None else _chosen(only, held)
         without = _chosen(no_decay, held)
         groups: dict[Any, dict[str, Any]] = {}
         for name, parameter in held.items():
-            if not parameter.requires_grad or name not in wanted or name not in self.units:
+            trained = name in self.implemented and self.implemented[name][0].trained
+            if not (trained and parameter.requires_grad and name in wanted):
                 continue
             given = self._given(name, figures, held, base_width)
             if name in without:
@@ -151,7 +227,7 @@ class TorchScaling(Scaling):
         self, name: str, figures: Mapping[str, Any], held: Mapping[str, Any], base: int | None
     ) -> dict[str, _Given]:
         """The hyperparameters of one tensor: torch's defaults, the program's, and those of the call."""
-        row = self._rows[self.tensors[name].declared]
+        row, _ = self.implemented[name]
         found = {k: _Given(v, base) for k, v in _defaults(row).items() if k in self.units[name].exponents}
         found |= {k: _Given(v, None) for k, v in hyperparameters(row).items()}
         for figure, value in figures.items():
@@ -165,7 +241,7 @@ class TorchScaling(Scaling):
         taken: set[str] = set()
         found = []
         for group in groups:
-            kinds = dict.fromkeys(self._rows[self.tensors[name].declared].raw.kind.value for name in group["names"])
+            kinds = dict.fromkeys(self.implemented[name][0].raw.kind.value for name in group["names"])
             plain = ", ".join(kinds)
             name = next(n for k in itertools.count(1) if (n := plain if k == 1 else f"{plain} {k}") not in taken)
             taken.add(name)
@@ -304,8 +380,11 @@ class _Given:
         of = _WITH.get(figure, (figure, 1))[0]
         of = "lr" if figure == "weight_decay" and figure not in own.exponents else of
         names = [name for name in own.exponents if name.startswith(of)]
-        constants = tuple(round(own.constants.get(name, 1.0), 12) for name in names) if self.base is None else ()
-        return repr(self.value), tuple(own.exponents[name] for name in names), constants, own.tall
+        exponents = tuple(own.exponents[name] for name in names)
+        if self.base is not None:
+            tall = own.tall if own.tall and own.tall[1] else None  # a constant one cancels
+            return repr(self.value), exponents, tall
+        return repr(self.value), exponents, tuple(round(own.constants.get(name, 1.0), 12) for name in names), own.tall
 
 
 def _defaults(row: Row) -> dict[str, Any]:

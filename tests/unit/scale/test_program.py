@@ -641,6 +641,28 @@ def test_factors_before_the_powers(optimizer: str, rates: dict[str, float]) -> N
     assert "1.414 n^(-1/2)" in found.text() and "factors are width ratios" in found.text()
 
 
+ROOTS = """
+width m = 1/4
+axis i, j : 2
+ket |u[i]> ~ N(0, 1)
+matrix Q : m x n ~ N(0, 1)
+matrix K : m x n ~ N(0, 1)
+ket |v> : m ~ N(0, 1)
+a[i,j] = softmax[j](INNER)
+|y[i]> = sum[j](a[i,j] * Q |u[j]>)
+output f[i] = OUTER
+"""
+
+
+@pytest.mark.parametrize(("outer", "start"), [("<v|y[i]>", 4), ("clt <v|y[i]>", 2)])
+def test_only_a_readout_over_the_root_of_the_width_has_its_factors(outer: str, start: float) -> None:
+    """Entries of v are 1/(m n), or 1/sqrt(m) n^-1 if outputs are over the root of m n, whatever is over a root inside."""
+    program, inner = ROOTS.replace("OUTER", outer), "<Q u[i]|K u[j]>"
+    inside, without = (tpc.scale(program.replace("INNER", way + inner)).main.constants for way in ("clt ", ""))
+    assert inside == without
+    assert inside["v"]["init_std"] == pytest.approx(start)
+
+
 def test_the_text_shows_output_multipliers() -> None:
     """JSON and the emitted text have them, and so has the table."""
     head, embedding = (tpc.scale(text("gpt")).text().splitlines()[k] for k in (2, 3))
