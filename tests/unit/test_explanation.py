@@ -147,7 +147,7 @@ def test_codes_may_be_written_shortly(capsys: Any) -> None:
     out, err = capsys.readouterr()
     assert not err and "\x1b" not in out
     assert [line[:5] for line in out.splitlines() if CODE.match(line)] == ["NX226", "NX101", "NX030", "NX030"]
-    assert "Refused (tpc check):\n    axis i : 3\n" in out and max(map(len, out.splitlines())) <= 140
+    assert "Refused (tpc check):\n    axis i : 3\n" in out and max(map(len, out.splitlines())) <= 88
 
 
 def test_without_codes_there_is_a_list(capsys: Any) -> None:

@@ -82,8 +82,12 @@ def _examples(e: Explanation) -> Iterator[tuple[str, str]]:
 
 def _broken(page: Iterable[Block]) -> Iterator[Block]:
     for block in page:
-        lines = block.lines if isinstance(block, Lines) else ()
-        yield Lines([t for line in lines for t in textwrap.wrap(line, WIDTH)], apart=True) if lines else block
+        if isinstance(block, Lines):
+            yield Lines([part for line in block.lines for part in textwrap.wrap(line, WIDTH)], apart=block.apart)
+        elif isinstance(block, Heading):
+            yield Heading(textwrap.fill(block.text, WIDTH), block.main)
+        else:
+            yield block
 
 
 def _catalogue(catalogue: Catalogue) -> Iterator[Block]:
@@ -111,9 +115,10 @@ def terminal(explanation: Explanation) -> str:
     from rich.text import Text
 
     console = Console(file=io.StringIO(), force_terminal=True, width=10_000, highlight=False)
-    for number, line in enumerate(text(explanation).split("\n")):
-        heading = not number or line.endswith(":")
-        style = "bold" if heading else "cyan" if line.startswith("    ") else ""
+    heading, _, rest = text(explanation).partition("\n\n")
+    console.print(Text(f"{heading}\n", "bold"), soft_wrap=True)
+    for line in rest.split("\n"):
+        style = "cyan" if line.startswith("    ") else "bold" if line.endswith(":") else ""
         console.print(Text(line, style), soft_wrap=True)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue().removesuffix("\n")
