@@ -47,21 +47,20 @@ Block = Heading | Grid | Lines | Verbatim
 
 def text(blocks: Iterable[Block]) -> str:
     """Plain text, independent of the width of the screen."""
-    return printable("\n".join(_text_lines(blocks)))
+    return printable("\n".join(line for _, line in text_lines(blocks)))
 
 
-def _text_lines(blocks: Iterable[Block]) -> Iterator[str]:
+def text_lines(blocks: Iterable[Block]) -> Iterator[tuple[Block | None, str]]:
+    """The plain text in pieces, each with the block that it is of; None for a blank line between two."""
     for k, block in enumerate(blocks):
         if k and (isinstance(block, Heading) or (isinstance(block, Lines) and block.apart)):
-            yield ""
-        if isinstance(block, Heading):
-            yield block.text
-        elif isinstance(block, Grid):
-            yield grid(block.rows, block.right)
+            yield None, ""
+        if isinstance(block, Grid):
+            yield block, grid(block.rows, block.right)
         elif isinstance(block, Lines):
-            yield from ("  " * block.inset + line for line in block.lines)
+            yield from ((block, "  " * block.inset + line) for line in block.lines)
         else:
-            yield block.text
+            yield block, block.text
 
 
 def grid(rows: Sequence[Sequence[str]], right: frozenset[int] = frozenset()) -> str:

@@ -8,6 +8,7 @@ import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 
 from tp_compiler._version import __version__
+from tp_compiler.diagnostics import printable
 from tp_compiler.explanation import Catalogue, Explanation
 from tp_compiler.report import blocks
 from tp_compiler.report.blocks import Block, Grid, Heading, Lines, Verbatim
@@ -115,10 +116,8 @@ def terminal(explanation: Explanation) -> str:
     from rich.text import Text
 
     console = Console(file=io.StringIO(), force_terminal=True, width=10_000, highlight=False)
-    heading, _, rest = text(explanation).partition("\n\n")
-    console.print(Text(f"{heading}\n", "bold"), soft_wrap=True)
-    for line in rest.split("\n"):
-        style = "cyan" if line.startswith("    ") else "bold" if line.endswith(":") else ""
-        console.print(Text(line, style), soft_wrap=True)
+    for block, piece in blocks.text_lines(_broken(_page(explanation))):
+        style = "bold" if isinstance(block, Heading) else "cyan" if isinstance(block, Verbatim) else ""
+        console.print(Text(printable(piece), style), soft_wrap=True)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue().removesuffix("\n")
