@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import tp_compiler
+from tp_compiler.explanation import codes
 
 ROOT = Path(__file__).resolve().parents[1]
 #: Pages that are written by hand; those of the gallery are made by the build, and tests/unit/test_explanation.py reads errors/.
@@ -101,6 +102,14 @@ def test_system_is_written_from_the_docstrings():
     assert (ROOT / "docs" / "system.md").read_text(encoding="utf-8") == written, "run: python docs/system.py"
     files = [p.relative_to(ROOT).as_posix() for p in (ROOT / "tp_compiler").rglob("*.py") if p.name != "__init__.py"]
     assert [f for f in files if f"`{f}`" not in written] == []
+
+
+def test_every_code_is_explained():
+    """How to write an entry: docs/adding.md, "An error code"."""
+    texts = (path.read_text(encoding="utf-8") for path in (ROOT / "tp_compiler").rglob("*.py"))
+    used = {code for text in texts for code in re.findall(r"\bNX\d{3}\b", text)} - {"NX900"}  # where warnings begin
+    assert sorted(used - {*codes()}) == [], "codes without an entry in tp_compiler/explanations/"
+    assert sorted({*codes()} - used) == [], "entries for codes that nothing raises"
 
 
 def test_errors_are_written_from_the_explanations():
