@@ -131,6 +131,16 @@ def test_examples_are_as_said(
     assert bool(status) == (which == "bad" and not e.is_warning)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "code", [e.code for e in ALL.values() if e.good and (e.language, e.command) == ("nexort", "check")]
+)
+def test_what_is_accepted_has_a_limit(code: str, files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(files)
+    run = tpc.limit(ALL[code].good, samples=64)
+    assert not run.failed, run.failed
+
+
 # -- the command and the record --------------------------------------------------------------------------------------
 def test_codes_may_be_written_shortly(capsys: Any) -> None:
     assert cli.main(["explain", "226", "nx101", "NX030", "30"]) == 0
