@@ -46,6 +46,7 @@ TAIL = """
 | place | what is there |
 | --- | --- |
 | `grammar/nexort.lark` | the grammar, LALR(1); installed as `tp_compiler.grammar` |
+| `grammar/vscode/` | the extension of VS Code; its colours are written by `editor/textmate.py` |
 | `tpc_start.py` | entry point of the command `tpc`; handles Ctrl-C until the package is imported |
 | `examples/` | programs, one idea each, and a notebook; listed in `examples/README.md` |
 | `tests/unit/` | unit tests, one folder per subpackage |

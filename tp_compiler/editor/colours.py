@@ -48,7 +48,9 @@ def colour(lexeme: Lexeme) -> str:
     if any(accent in unicodedata.normalize("NFD", lexeme.text) for accent in _ACCENTS):
         return "hatted"
     word = words().get(lexeme.text)
-    if word is not None and lexeme.role in ("call", "law", ""):
+    if word is not None and (
+        lexeme.role in ("call", "law") or (not lexeme.role and "(" not in word.form)
+    ):  # pi, delta[i,j]
         return word.kind
     return "argument" if lexeme.role == "keyword" else lexeme.role or "name"
 

@@ -42,7 +42,7 @@ KEYWORDS: dict[str, tuple[str, tuple[str, ...] | None]] = {
     "update": ("UPDATE", _ANY),
 }
 #: `output = 3` binds a scalar named output: after these a NAME is not a keyword.
-_BINDS = {"EQUAL", "LSQB", "COMMA", "COLON", "ASSIGN"}
+BINDS = {"EQUAL", "LSQB", "COMMA", "COLON", "ASSIGN"}
 
 #: Words that are keywords inside one kind of statement: outside brackets, directly after an operand (so that
 #: `2 * key` keeps its name) and, where listed, before tokens of these types only.
@@ -199,10 +199,10 @@ class Layout:
         top = self.stack[-1].kind if self.stack else ""
         if self.fresh and top in ("", "LBRACE") and word in KEYWORDS:
             kind, needs = KEYWORDS[word]
-            if (following in needs) if needs is not None else (following not in _BINDS):
+            if (following in needs) if needs is not None else (following not in BINDS):
                 self.head = kind
                 return Token.new_borrow_pos(kind, word, token)
-        if self.fresh and top in ("", "LBRACE") and word in STATEMENTS and following not in _BINDS:
+        if self.fresh and top in ("", "LBRACE") and word in STATEMENTS and following not in BINDS:
             raise self._error("NX031", f"there is no statement `{word}`", token, STATEMENTS[word])
         inner = INNER.get(self.head)
         if inner and word in inner and top in ("", "LBRACE") and self.out[-1].type in OPERAND_ENDS:
