@@ -19,7 +19,7 @@ PLOT_FORMATS = (".svg", ".pdf", ".png")
 THEMES = ("light", "dark")
 _MEMORY_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 _EXIT_CODES = (
-    "exit codes: 0 success; 1 the program has errors, or verify or fmt --check failed; 2 usage error; "
+    "exit codes: 0 success; 1 the program has errors, or verify, coord or fmt --check failed; 2 usage error; "
     "3 part of the computation could not be completed; 130 interrupted; 143 terminated"
 )
 _FILE_HELP = "a .nexort program, or - for standard input"
@@ -90,6 +90,7 @@ memory = _checked(_memory, lambda b: b > 0, "a size such as 500M or 4G, or a num
 setting = _checked(_setting, lambda pair: math.isfinite(pair[1]), "NAME=NUMBER")
 data = _checked(named, lambda pair: bool(pair[1]), "NAME=FILE")
 widths = _checked(_widths, lambda w: w[0] >= 1, "widths such as 256,512,1024")
+several = _checked(_widths, lambda w: len(w) > 2 and w[0] >= 2, "three or more widths such as 64,128,256")
 pair = _checked(_widths, lambda w: len(w) == 2 and w[0] >= 2, "two widths such as 64,128")
 factory = _checked(_factory, lambda f: all(f), "package.module:function")
 plot_file = _checked(str, lambda p: p.lower().endswith(PLOT_FORMATS), f"a file ending in {', '.join(PLOT_FORMATS)}")
@@ -152,6 +153,7 @@ def parser() -> argparse.ArgumentParser:
         _scale,
         _trace,
         _explain,
+        _coord,
         _new,
         _completion,
         _lsp,
@@ -437,6 +439,23 @@ def _trace(commands: Commands) -> None:
     sub.add_argument("--base-width", type=count, metavar="N", help="where laws are read that do not follow the width")
     sub.add_argument("--training", action="store_true", help="trace the module in training mode")
     sub.add_argument("-o", "--output", metavar="FILE", help="write the program to this file")
+
+
+def _coord(commands: Commands) -> None:
+    sub = _command(
+        commands, "coord", "check that a PyTorch module is in muP, at several widths (needs torch)", file=None
+    )
+    sub.add_argument(
+        "check",
+        type=factory,
+        metavar="MODULE:CHECK",
+        help="a Python function that takes `widths` and returns a `coord_check`; its module is imported, which runs it",
+    )
+    sub.add_argument(
+        "--widths", type=several, default=(64, 128, 256, 512), metavar="N,...", help="widths (default 64,128,256,512)"
+    )
+    sub.add_argument("--json", action="store_true", help="print JSON")
+    _picture(sub, "plot root mean squares against the width")
 
 
 def _new(commands: Commands) -> None:

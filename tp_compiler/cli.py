@@ -281,6 +281,28 @@ def _trace(args: Namespace) -> int:
     return _write_program(traced.text, args, "w")
 
 
+def _coord(args: Namespace) -> int:
+    _drawable(args.plot)
+    if find_spec("torch") is None:
+        raise UsageError("a coordinate check needs PyTorch: pip install 'tp_compiler[torch]'")
+    from tp_compiler.torch import CoordCheck
+
+    check = _imported(*args.check)(widths=args.widths)
+    if not isinstance(check, CoordCheck):
+        name = ":".join(args.check)
+        raise UsageError(
+            f"{name} returned {type(check).__name__}, not a CoordCheck; end it with `return tpt.coord_check(..., widths=widths)`"
+        )
+    code = DONE if check.passed else PROGRAM_ERRORS
+    if args.plot and not terminal.written(args.plot, lambda: check.plot(args.plot, theme=args.theme)):
+        code = USAGE
+    if args.json:
+        _print_json({"version": __version__, **check.as_json()})
+    else:
+        terminal.show(str(check))
+    return code
+
+
 def _write_program(text: str, args: Namespace, mode: str) -> int:
     """To standard output, or to the file of `--output`, opened in the mode `w` or `x`."""
     if args.output in (None, "-"):
@@ -293,7 +315,7 @@ def _write_program(text: str, args: Namespace, mode: str) -> int:
     return DONE
 
 
-def _imported(module: str, function: str) -> Callable[[int], Any]:
+def _imported(module: str, function: str) -> Callable[..., Any]:
     """A function that the user names, from the working directory or from what is installed."""
     from importlib import import_module
 
@@ -360,6 +382,7 @@ _COMMANDS: dict[str, Callable[[Namespace], int]] = {
     "scale": _scale,
     "trace": _trace,
     "explain": _explain,
+    "coord": _coord,
     "new": _new,
     "completion": _completion,
     "lsp": _lsp,

@@ -66,6 +66,13 @@ PAGES: dict[str, dict[str, str]] = {
         "latex": "verification_pages:latex",
         "plot": "plots.verification:plot",
     },
+    "CoordCheck": {
+        "text": "coordinate_pages:text",
+        "table": "coordinate_pages:table",
+        "html": "coordinate_pages:html",
+        "latex": "coordinate_pages:latex",
+        "plot": "plots.coordinates:plot",
+    },
     "Compiled": {
         "text": "program_pages:program_text",
         "html": "program_pages:program_html",

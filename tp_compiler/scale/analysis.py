@@ -149,6 +149,22 @@ class Analysis:
                 after[p.leaf][p.declared.member] = Size(start, found[k], p)
         return after
 
+    def sizes(self, rows: list[Row]) -> dict[str, Size]:
+        """What has a name in the program (`|x>`, `f`): its size at initialisation, and how it moves in training.
+
+        A name that a loop binds again has the largest of its sizes.
+        """
+        self.members = self._members(rows)
+        initial = self._sweep(self.forward, _starts(rows), rows)
+        moving = self._trained(rows)[2]
+        found: dict[str, Size] = {}
+        for node, name in self.reading.names.items():
+            if node in moving.of:
+                before, size = found.get(name, ABSENT), moving.of[node]
+                start = max(before.start, initial.of[node].start)
+                found[name] = Size(start, max(before.change, size.change), None, max(before.scaled, size.scaled))
+        return found
+
     # -- verdicts -----------------------------------------------------------------------------------------------
     def judge(self, rows: list[Row], given_d: bool = False) -> Architecture:
         """The class. `given_d`: the rows have their own exponents d, so that eps may be unfaithful."""

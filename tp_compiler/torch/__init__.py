@@ -5,7 +5,9 @@ from importlib.util import find_spec
 if find_spec("torch") is None:  # PyTorch itself: imports are absolute
     raise ImportError("tp_compiler.torch needs PyTorch: pip install 'tp_compiler[torch]'")
 
+from tp_compiler.scale.coordinates import CoordCheck
+from tp_compiler.torch.coordinate_check import coord_check
 from tp_compiler.torch.record import Parameter, Traced
 from tp_compiler.torch.tracing import trace
 
-__all__ = ["Parameter", "Traced", "trace"]
+__all__ = ["CoordCheck", "Parameter", "Traced", "coord_check", "trace"]

@@ -25,6 +25,7 @@ class FoldedText:
         self.entries = {e.name: e for e in entries}
         self._members: dict[str, tuple[str, int]] = {}
         self._loops: set[Dimension] = set()
+        self._renamed: list[dict[str, str]] = []  # statements, by every loop that was made
         while self._fold():
             pass
 
@@ -47,6 +48,16 @@ class FoldedText:
             name, k = self._members[name]
             positions = (k, *positions)
         return name, positions
+
+    def called(self, name: str) -> str:
+        """The name that a statement has now."""
+        for renamed in self._renamed:
+            name = renamed.get(name, name)
+        return name
+
+    def rename(self, renamed: dict[str, str]) -> None:
+        """Statements of blocks have one name in their loop."""
+        self._renamed.append(renamed)
 
     def join(self, words: Sequence[str], variable: str) -> str:
         """Parameters of several blocks become one family; its name."""
@@ -109,6 +120,7 @@ class _BlockLoop:
         families = {name: self.folding.join(found, letter) for name, found in blocks.members.items()}
         self.folding.drop(blocks.aliases)
         before, after = self._carries(own)
+        self.folding.rename({old: own[name] for name, found in versions.items() for old in found} | self._renamed)
         body = [self._statement(j, own, families, _LoopCounter(variable, first)) for j in range(blocks.period)]
         after += [self._kept(name, own[name], history, variable) for name, history in histories.items()]
         places = self._places(versions, own, histories, families)

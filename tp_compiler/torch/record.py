@@ -19,6 +19,7 @@ from tp_compiler.ir.model import Compiled
 from tp_compiler.torch.dimensions import Sizes, ratio
 from tp_compiler.torch.lines import family, ranged
 from tp_compiler.torch.refusals import refusal
+from tp_compiler.torch.returned import Returned
 from tp_compiler.torch.scaling import TorchScaling, TracedTensor
 from tp_compiler.torch.steps import own_leaves
 from tp_compiler.torch.text import ModuleText
@@ -78,6 +79,11 @@ class Traced:
     @cached_property
     def program(self) -> Compiled:
         return api.compile(self.source)
+
+    @property
+    def returned(self) -> dict[str, Returned]:
+        """What each module returns, by its path."""
+        return self._written.returned
 
     def weights(self, module: nn.Module, width: int | None = None) -> dict[str, np.ndarray]:
         """The parameters of a module by their names in the program, in natural units: for `tpc.simulate(weights=...)`.

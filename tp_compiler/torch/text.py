@@ -20,6 +20,7 @@ from tp_compiler.torch.lines import DeclaredEntry, StatementLine, body_of, famil
 from tp_compiler.torch.names import TextNames
 from tp_compiler.torch.powers import Again, Scales
 from tp_compiler.torch.refusals import Untraceable, at, refusal
+from tp_compiler.torch.returned import Results, Returned
 from tp_compiler.torch.steps import (
     Across,
     Constants,
@@ -55,6 +56,7 @@ class ModuleText:
     members: dict[Weight, tuple[int, ...]]  # positions from 1 in the first indices: parameters of repeated blocks
     notes: list[str]
     laws: dict[str, tuple[Fill, Fill]]
+    returned: dict[str, Returned]  # by the path of a module
 
     @property
     def text(self) -> str:
@@ -127,7 +129,17 @@ class TextWriter:
             self._header(), [line for entry in folded.entries.values() for line in entry.lines],
             body_of([line for line in folded.lines if not line.is_output]),
             {full: value for full, _, value in ends}, self.declared, names, families, members, notes, self.walked.laws,
+            self._returned(folded),
         )  # fmt: skip
+
+    def _returned(self, folded: FoldedText) -> dict[str, Returned]:
+        names = {
+            step: folded.place(name)[0] if isinstance(step, Weight) else folded.called(name)
+            for step, name in self.named.items()
+        }
+        outputs = [re.split(r"\W", line.text, maxsplit=1)[0] for line in folded.lines if line.is_output]
+        ends = dict(zip(outputs, self.walked.outputs.values(), strict=True))
+        return Results(self.walked.results, ends, self.live, names, self.powers.of).returned()
 
     def _header(self) -> list[str]:
         axes = [f"axis {', '.join(names)} : {d.sizes[0]}" for d, names in self.names.axes.items()]

@@ -37,6 +37,7 @@ class Walked:
     weights: dict[str, Weight]  # by the name of the parameter; shared ones have several names
     laws: dict[str, tuple[Fill, Fill]]
     steps: list[Step]  # in the order of the module
+    results: dict[str, View]  # what each module returns, by its path
 
 
 def build(factory: Factory, width: int, training: bool) -> Built:
@@ -82,6 +83,7 @@ class Walk:
         self.results: dict[Any, Any] = {}
         self.weights: dict[str, Weight] = {}
         self.steps: dict[Step, None] = {}  # in the order of the module, operands first
+        self.returned: dict[str, View] = {}
         self._shared: dict[int, Weight] = {}
 
     def run(self, inputs: Sequence[Any], names: Sequence[str] | None) -> Walked:
@@ -99,11 +101,20 @@ class Walk:
                 self.results[one] = self._placeholder(one, specs[one.name], fed)
             elif one.op == "call_function":
                 self._call(one, other)
+                self._return(one)
             elif one.op == "get_attr":
                 raise refusal(
                     "NX702", f"`{one.name}` is a graph of its own: control flow", "write it without `torch.cond`"
                 )
-        return Walked(self._outputs(nodes[0][-1], names), self.weights, self._laws(), list(self.steps))
+        outputs = self._outputs(nodes[0][-1], names)
+        return Walked(outputs, self.weights, self._laws(), list(self.steps), self.returned)
+
+    def _return(self, node: Any) -> None:
+        """What the modules that an operation belongs to return, as far as is known now."""
+        made = self.results[node]
+        view = made[0] if isinstance(made, list) and made else made
+        if isinstance(view, View):
+            self.returned |= dict.fromkeys(_paths(node), view)
 
     def _placeholder(self, node: Any, spec: Any, fed: Iterator[Any]) -> Any:
         if spec.kind.name == "PARAMETER":
@@ -233,8 +244,13 @@ def _flat(inputs: Any) -> list[Any]:
 
 
 def _path(node: Any) -> str:
-    stack = list((node.meta.get("nn_module_stack") or {}).values())
-    return re.sub(r"\._modules\.|\['?|'?\]", ".", stack[-1][0]).strip(".") if stack else ""
+    return next(reversed(_paths(node)), "")
+
+
+def _paths(node: Any) -> list[str]:
+    """The modules that an operation belongs to, from the whole to the innermost."""
+    stack = (node.meta.get("nn_module_stack") or {}).values()
+    return [re.sub(r"\._modules\.|\['?|'?\]", ".", path).strip(".") for path, _ in stack]
 
 
 def _name(target: Any) -> str:

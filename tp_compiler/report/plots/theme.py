@@ -17,11 +17,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from matplotlib import colormaps, rc_context
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 PANEL = (4.2, 3.3)
 _DIGITS = re.compile(r"-?\d+\.\d+(?:e-?\d+)?")
@@ -240,6 +242,16 @@ def titled(axes: Axes, title: str, detail: str = "") -> None:
     if detail:
         colour = next(iter(axes.get_xticklabels()), axes.xaxis.label).get_color()
         axes.set_title(literal(detail), loc="right", fontsize=7.5, color=colour)
+
+
+def width_axis(axes: Axes, widths: Sequence[int]) -> np.ndarray:
+    """A logarithmic axis of widths, with a tick at each."""
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_locator(FixedLocator(list(widths)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FixedFormatter([str(n) for n in widths]))
+    axes.set_xlabel("width n")
+    return np.array(widths, dtype=float)
 
 
 def legend(owner: Any, theme: Theme, handles: Sequence[Any], **options: Any) -> None:

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
-from tp_compiler.report.plots.theme import PANEL, Picture, Theme, legend, theme_named, titled
+from tp_compiler.report.plots.theme import PANEL, Picture, Theme, legend, theme_named, titled, width_axis
 
 if TYPE_CHECKING:
     from tp_compiler.finite.converge import OutputCheck, Verification
@@ -37,20 +36,9 @@ def plot(verification: Verification, path: str | os.PathLike[str] | None = None,
     return picture
 
 
-def _widths(axes: Axes, check: OutputCheck) -> np.ndarray:
-    """A logarithmic axis of widths, with a tick at each."""
-    widths = np.array(check.widths, dtype=float)
-    axes.set_xscale("log", base=2)
-    axes.xaxis.set_major_locator(FixedLocator(list(widths)))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FixedFormatter([str(n) for n in check.widths]))
-    axes.set_xlabel("width n")
-    return widths
-
-
 def _deviation(axes: Axes, check: OutputCheck, theme: Theme) -> None:
     """The RMS deviation of networks from the limit, beside n^(-1/2); an output without spread has no such rate."""
-    widths, deviation = _widths(axes, check), np.array(check.deviation)
+    widths, deviation = width_axis(axes, check.widths), np.array(check.deviation)
     axes.set_ylabel("RMS deviation from the limit")
     axes.set_yscale("log")
     seen = deviation > 0  # a width at which the output is exact cannot be shown on a logarithmic axis
@@ -65,7 +53,7 @@ def _deviation(axes: Axes, check: OutputCheck, theme: Theme) -> None:
 
 def _scores(axes: Axes, check: OutputCheck, theme: Theme) -> None:
     """The largest |z| of means and covariances: an output that stays random does not approach a number."""
-    widths = _widths(axes, check)
+    widths = width_axis(axes, check.widths)
     z = np.array(check.z)
     axes.set_ylabel("largest |z|, mean and covariance")
     axes.plot(widths, np.where(np.isfinite(z), z, np.nan), "o-", color=theme.curves[0], label="networks")

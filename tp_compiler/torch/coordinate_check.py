@@ -1,0 +1,137 @@
+"""`coord_check`: networks of several widths are trained for a few steps, and what is measured is judged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from tp_compiler.diagnostics import Diagnostic, ProgramError
+from tp_compiler.scale.coordinates import CoordCheck, CoordinateVerdict
+from tp_compiler.torch.coordinate_verdicts import TOO_LARGE, Judge, mean_losses
+from tp_compiler.torch.coordinates import Experiment, LossStep, Measured
+from tp_compiler.torch.expected import ExpectedPowers, derived, guessed
+from tp_compiler.torch.record import Traced
+from tp_compiler.torch.refusals import refusal
+from tp_compiler.torch.tracing import trace
+
+#: What seeds of a second measurement are apart from those of the first.
+_FRESH = 500_009
+#: How the module is called inside of the module that is traced.
+_INNER = "model"
+
+
+def coord_check(
+    factory: Callable[[int], nn.Module],
+    loss_step: LossStep,
+    widths: Sequence[int] = (64, 128, 256, 512),
+    *,
+    optimizer: Callable[[nn.Module], Any],
+    steps: int = 4,
+    seeds: int = 3,
+    seed: int = 0,
+    traced: Traced | None = None,
+) -> CoordCheck:
+    """Is a module in muP? Measured powers of the width beside those that muP wants, with the cause of what is off.
+
+    factory     builds the module from a width
+    loss_step   loss_step(model, step): the scalar loss of the batch of a step; it calls the model
+    widths      at least three
+    optimizer   optimizer(model): a torch optimizer with its parameter groups, or a list of several
+    steps       how many updates are made
+    seeds       networks of each width; those of `seed` + 1, .. are others
+    traced      the module's trace; by default the module is traced with the inputs of its first call
+
+    Networks are trained on the batches of `steps`; activations are compared on the batch of step 0. Raises ProgramError
+    NX715 for what cannot be measured: a loss that is not a finite number, a factory that fails.
+    """
+    sizes = sorted(set(widths))
+    if len(sizes) < 3 or sizes[0] < 2:
+        raise refusal("NX715", f"widths are {tuple(widths)}", "give three or more: two always lie on a line")
+    if steps < 1 or seeds < 2:
+        raise refusal("NX715", f"steps = {steps}, seeds = {seeds}", "make at least 1 step from at least 2 seeds")
+    experiment = Experiment(factory, loss_step, optimizer, steps)
+    measured = experiment.measure(sizes, seeds, seed)
+    expected, refused = _expected(factory, measured, traced)
+    judge = Judge(measured, expected, steps, refused)
+    settings, certain = judge.settings()
+    rows = judge.slopes()
+    if not certain and any(row.verdict == CoordinateVerdict.WRONG for row in rows):
+        # What noise says once in a hundred rows, it does not say twice.
+        again = Judge(experiment.measure(sizes, 2 * seeds, seed + _FRESH), expected, steps, refused).slopes()
+        rows = [b if a.verdict == CoordinateVerdict.WRONG else a for a, b in zip(rows, again, strict=True)]
+    if not certain and any(row.verdict == CoordinateVerdict.WRONG for row in rows):
+        certain = judge.suspected(settings)
+    rows, found = judge.blame(rows, certain)
+    optimizers = tuple(dict.fromkeys(s.optimizer for by in measured.settings.values() for s in by.values()))
+    return CoordCheck(
+        tuple(sizes),
+        seeds,
+        steps,
+        optimizers,
+        (*settings, *rows),
+        (*certain, *found),
+        tuple(_notes(refused)),
+        mean_losses(measured),
+    )
+
+
+def _notes(refused: Diagnostic | None) -> list[str]:
+    if refused is None:
+        return []
+    why = "" if refused.code == TOO_LARGE else f" ({refused.code}: {refused.message})"
+    return [
+        f"the module could not be traced{why}: derived exponents are muP's general ones, Θ(1) for activations and updates, and "
+        "parameters are told apart by their shapes, without multipliers; exponents of gradients are not derived"
+    ]
+
+
+def _expected(
+    factory: Callable[[int], nn.Module], measured: Measured, traced: Traced | None
+) -> tuple[ExpectedPowers, Diagnostic | None]:
+    try:
+        if traced is not None:
+            return derived(traced), None
+        widths = measured.widths[:2]
+        return _traced(factory, measured.inputs, (widths[0], widths[1])), None
+    except ProgramError as problem:
+        shapes = {name: [by[n] for n in measured.widths[:2]] for name, by in measured.shapes.items()}
+        found = problem.diagnostics[0]
+        message = found.message.replace(f"`{_INNER}.", "`").replace(f"`{_INNER}`", "the module")
+        return guessed(shapes, measured.owners), replace(found, message=message)
+
+
+def _traced(
+    factory: Callable[[int], nn.Module], inputs: tuple[tuple[Any, ...], dict[str, Any]], widths: tuple[int, int]
+) -> ExpectedPowers:
+    args, kwargs = inputs
+    leaves, spec = torch.utils._pytree.tree_flatten((args, kwargs))
+    tensors = [x for x in leaves if isinstance(x, torch.Tensor)]
+    training = factory(widths[0]).training
+
+    def called(n: int) -> nn.Module:
+        return _Called(factory(n), leaves, spec)
+
+    return derived(trace(called, tensors, widths, training=training), f"{_INNER}.")
+
+
+class _Called(nn.Module):
+    """A module as it was called: with the same arguments beside the tensors, for its first result that is not a loss."""
+
+    def __init__(self, model: nn.Module, leaves: Sequence[Any], spec: Any):
+        super().__init__()
+        self.add_module(_INNER, model)
+        self._leaves, self._spec = list(leaves), spec
+
+    def forward(self, *tensors: torch.Tensor) -> Any:
+        given = iter(tensors)
+        leaves = [next(given) if isinstance(x, torch.Tensor) else x for x in self._leaves]
+        args, kwargs = torch.utils._pytree.tree_unflatten(leaves, self._spec)
+        out = self.get_submodule(_INNER)(*args, **kwargs)
+        found = [
+            x for x in torch.utils._pytree.tree_leaves(out) if isinstance(x, torch.Tensor) and x.is_floating_point()
+        ]
+        return next((x for x in found if x.ndim), found[0]) if found else out
