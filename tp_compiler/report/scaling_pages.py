@@ -10,14 +10,13 @@ from typing import TypeVar
 from tp_compiler.report import blocks
 from tp_compiler.report.blocks import Block, Grid, Heading, Lines
 from tp_compiler.report.scaling_tables import WORDS, figure_cells
+from tp_compiler.scale.libraries import starred
 from tp_compiler.scale.numbers import order, power
 from tp_compiler.scale.raw import Raw
 from tp_compiler.scale.result import Scaling, Table, moves
 
 #: How the reasons of raw.py call the weight.
 WEIGHT = r"\bW\b"
-#: The number of a layer in a name of torch.
-_NUMBER = re.compile(r"(?<=\.)[0-9]+(?=\.)|^[0-9]+(?=\.)")
 #: A list of names is broken into lines of this width.
 _NAMES = 32
 #: What is said of one quantity, and of several.
@@ -72,9 +71,9 @@ def _torch_blocks(scaling: Scaling) -> Iterator[Block]:
     }
     layers: dict[str, list[Raw]] = {}
     for name, raw in found.items():
-        layers.setdefault(_NUMBER.sub("*", name), []).append(raw)
+        layers.setdefault(starred(name), []).append(raw)
     alike = {pattern for pattern, raws in layers.items() if all(str(raw) == str(raws[0]) for raw in raws)}
-    shown = {pattern if (pattern := _NUMBER.sub("*", name)) in alike else name: raw for name, raw in found.items()}
+    shown = {pattern if (pattern := starred(name)) in alike else name: raw for name, raw in found.items()}
     yield _figures(shown)
     yield Lines(scaling.notes, apart=True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from tp_compiler.ir import nodes as ir
@@ -13,6 +14,15 @@ _TORCH = {"Momentum": "SGD", "AMSGrad": "Adam"}
 _FLAGS = ("nesterov", "centered", "decoupled_weight_decay")
 #: What torch.optim does not take: where the library has more.
 _NOT_IN_TORCH = ("eps_root", "newton_schulz")
+
+
+#: The number of a layer in a name of torch.
+_NUMBER = re.compile(r"(?<=\.)[0-9]+(?=\.)|^[0-9]+(?=\.)")
+
+
+def starred(name: str) -> str:
+    """The name of a parameter of torch, with `*` for the number of its layer: `blocks.*.fc.weight`."""
+    return _NUMBER.sub("*", name)
 
 
 def torch_name(optimizer: str) -> str:

@@ -8,6 +8,7 @@ if find_spec("torch") is None:  # PyTorch itself: imports are absolute
 from tp_compiler.scale.coordinates import CoordCheck
 from tp_compiler.torch.coordinate_check import coord_check
 from tp_compiler.torch.record import Parameter, Traced
+from tp_compiler.torch.scaling import TorchScaling
 from tp_compiler.torch.tracing import trace
 
-__all__ = ["CoordCheck", "Parameter", "Traced", "coord_check", "trace"]
+__all__ = ["CoordCheck", "Parameter", "TorchScaling", "Traced", "coord_check", "trace"]

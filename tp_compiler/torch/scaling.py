@@ -19,7 +19,7 @@ from torch import nn
 from tp_compiler.ir.model import Network
 from tp_compiler.scale.constants import ratios
 from tp_compiler.scale.figures import Row
-from tp_compiler.scale.libraries import hyperparameters, torch_name
+from tp_compiler.scale.libraries import hyperparameters, starred, torch_name
 from tp_compiler.scale.numbers import HALF, power
 from tp_compiler.scale.optimizers import ParameterKind
 from tp_compiler.scale.raw import Raw
@@ -125,15 +125,18 @@ class TorchScaling(Scaling):
     @cached_property
     def notes(self) -> list[str]:
         """What no figure can mend; and what is drawn at another size than muP's, which `init_` can."""
-        found = [*self._blemishes]
-        drawn: dict[str, list[str]] = {}
+        drawn: dict[tuple[Fraction, Fraction], dict[str, None]] = {}
         for name, own in self.units.items():
             size, wanted = self.tensors[name].drawn(self.widths), own.exponents["init_std"]
             if size is not None and size != wanted:
-                drawn.setdefault(f"is drawn as {power(size)}, where muP has {power(wanted)}: `init_` does", []).append(
-                    name
-                )
-        return [*found, *(f"{', '.join(names)}: {what}" for what, names in drawn.items())]
+                drawn.setdefault((size, wanted), {})[starred(name)] = None
+        return [
+            *self._blemishes,
+            *(
+                f"initial values of size {power(size)}, where muP has {power(wanted)} (`init_` draws them): {', '.join(names)}"
+                for (size, wanted), names in drawn.items()
+            ),
+        ]
 
     @cached_property
     def _blemishes(self) -> list[str]:
