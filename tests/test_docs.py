@@ -81,6 +81,18 @@ def python(name: str) -> list[str]:
     return re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
 
+def test_every_page_is_in_the_contents():
+    """The site's build is slow; a page that it would not show is found here."""
+    index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    listed = set(
+        re.findall(r"^[\w/]+$", "".join(re.findall(r"```{toctree}\n(.*?)```", index, re.DOTALL)), re.MULTILINE)
+    )
+    pages = {path.relative_to(ROOT / "docs").with_suffix("").as_posix() for path in PAGES}
+    assert {page for page in pages if not page.startswith(("errors/", "paper/"))} == listed - {"gallery/index"} | {
+        "index"
+    }
+
+
 LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+\.\w+)(?:#[^)]*)?\)")
 
 
