@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +23,8 @@ class Refused(Exception):
         self.diagnostic = diagnostic
 
 
-def problem(node: ir.Node, value: Numbers, non_finite: set[ir.Node]) -> Diagnostic | None:
-    """None for finite values; else a Diagnostic that blames the earliest non-finite ancestor."""
+def problem(node: ir.Node, value: Numbers, non_finite: Mapping[ir.Node, Diagnostic]) -> Diagnostic | None:
+    """None for finite values; else what is wrong with the earliest non-finite ancestor, for which `blame` was asked."""
     if np.isfinite(value).all():
         return None
     found, todo = [node], list(node.args)
@@ -37,19 +37,29 @@ def problem(node: ir.Node, value: Numbers, non_finite: set[ir.Node]) -> Diagnost
         seen.update(fresh)
         todo.extend(fresh)
     culprit = min(found, key=lambda n: n.serial)
-    return _blame(culprit)
+    return non_finite.get(culprit) or blame(culprit)
 
 
-def _blame(node: ir.Node) -> Diagnostic:
+def blame(node: ir.Node, args: Sequence[Numbers] = ()) -> Diagnostic:
+    """Why a value is not finite. Without the arguments, a quotient or a power counts as undefined, not as too large."""
     fn = node.fn if isinstance(node, ir.Map) else ""
-    if fn == "div":
+    if fn == "div" and (not args or bool(np.any(args[1] == 0))):
         return Diagnostic("NX411", "division by zero", node.span, "keep the divisor away from 0")
-    if fn in ("log", "sqrt", "pow"):
+    if fn in ("log", "sqrt", "pow") and (not args or _outside(fn, args)):
         what = {"log": "`log` of a number that is not positive", "sqrt": "`sqrt` of a negative number"}
         return Diagnostic(
             "NX413", what.get(fn, "a power outside its domain"), node.span, "keep the argument inside the domain"
         )
     return overflow(node)
+
+
+def _outside(fn: str, args: Sequence[Numbers]) -> bool:
+    """Whether some argument is outside the domain of a function; of a power, some base with some exponent."""
+    x = args[0]
+    if fn == "pow":
+        p = args[1]
+        return bool(np.any(x < 0) and np.any(p != np.round(p))) or bool(np.any(x == 0) and np.any(p < 0))
+    return bool(np.any(x <= 0) if fn == "log" else np.any(x < 0))
 
 
 def overflow(node: ir.Node) -> Diagnostic:

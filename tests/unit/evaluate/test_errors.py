@@ -273,3 +273,30 @@ def test_starters_have_no_errors_that_show(kind: str) -> None:
     starters = Path(tpc.__file__).parent / "starters"
     for name, found in tpc.limit(starters / f"{kind}.nexort").outputs.items():
         assert found.method in ("exact", "closed-form", "quadrature") and found.stderr.max() < 1e-10, name
+
+
+#: Values that are not finite, of c = 1, d[1] = -1, d[2] = 0 and kets; and what is wrong with them.
+UNDEFINED = {
+    "c / (c - c)": "NX411",
+    "sum[i](c / d[i])": "NX411",
+    "log(-c)": "NX413",
+    "sum[i](sqrt(d[i]))": "NX413",
+    "sum[i](d[i]^(c / 2))": "NX413",
+    "<(c * x)^0.5>": "NX413",
+    "exp(1000 * c) / exp(999 * c)": "NX412",
+    "(1e200 * c) / (1e-200 * c)": "NX412",
+    "(1e200 * c)^3": "NX412",
+    "log(exp(1000 * c))": "NX412",
+    "sqrt(1e200 * c * (1e200 * c))": "NX412",
+    "<(1e200 * c * x)^4>": "NX412",
+}
+
+
+@pytest.mark.parametrize("expression", UNDEFINED)
+def test_overflow_is_not_taken_for_a_division_by_0(expression: str) -> None:
+    """The same is said by formulas, samples and networks."""
+    text = (
+        f"axis i : 2\ndata d[i] = [-1, 0]\nket |x> ~ N(0, 1)\nket |z> ~ rademacher\nc = <z|z>\noutput o = {expression}"
+    )
+    runs = [tpc.limit(text), tpc.limit(text, method="qmc", samples=64), tpc.simulate(text, 64, seeds=2)]
+    assert {run.failed["o"].code for run in runs} == {UNDEFINED[expression]}, [run.failed for run in runs]

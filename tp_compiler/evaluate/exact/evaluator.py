@@ -100,8 +100,8 @@ class ExactEvaluator:
         value: Tensor | Diagnostic | NotExact = self.values[node]
         if not isinstance(value, Tensor):
             return value
-        problem = numerical_errors.problem(node, value.values, set())
-        if problem is not None:
+        if not np.isfinite(value.values).all():
+            problem = self._blame(node)
             cancelled = problem.code == "NX411" and value.error is not None and not np.all(np.isfinite(value.error))
             if problem.code == "NX411":  # by a number that is 0 up to its error, or exactly
                 return numerical_errors.undecided(node) if cancelled else problem
@@ -121,6 +121,11 @@ class ExactEvaluator:
                 return numerical_errors.undecided(pole)
             error = np.where(np.isfinite(error), error, np.finfo(float).max)  # exp of anything, with no pole
         return Exact(array, error, method, _NOTES[method])
+
+    def _blame(self, node: ir.Node) -> Diagnostic:
+        args = [self.values[a] for a in node.args]
+        known = all(isinstance(a, Tensor) for a in args)
+        return numerical_errors.blame(node, [a.values for a in args] if known else ())
 
     def _pole(self, node: ir.Node) -> ir.Node | None:
         """The first instruction below that may divide by 0, of those whose error is infinite."""

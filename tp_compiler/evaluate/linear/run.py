@@ -169,10 +169,15 @@ class LinearRun:
         """The error at the place where the first infinite or undefined number arose."""
         registers, at = self.code.registers, self.code.at
         values = {n: registers[at[n]] for n in self.instructions}
-        suspect = {n for n, value in values.items() if value is not None and not np.isfinite(value).all()}
-        problem = numerical_errors.problem(node, np.nan, suspect)
+        suspect = [n for n, value in values.items() if value is not None and not np.isfinite(value).all()]
+        problem = numerical_errors.problem(node, np.nan, {n: self._blamed(n) for n in suspect})
         assert problem is not None
         return problem
+
+    def _blamed(self, node: ir.Node) -> Diagnostic:
+        args = [self.code.registers[self.code.at[a]] for a in node.args if a in self.code.at]
+        known = len(args) == len(node.args) and all(x is not None for x in args)
+        return numerical_errors.blame(node, args if known else ())
 
     def _dated(self, problem: Diagnostic) -> Diagnostic:
         """The same, with the number of updates made."""

@@ -36,7 +36,7 @@ class Particles:
     half: int | None = None
     pause: Callable[[], None] = lambda: None
     values: dict[ir.Node, Any] = field(default_factory=dict)
-    non_finite: set[ir.Node] = field(default_factory=set)  # instructions with NaN or infinite entries
+    non_finite: dict[ir.Node, Diagnostic] = field(default_factory=dict)  # why entries are NaN or infinite
     counted: dict[ir.Node, float] = field(default_factory=dict)  # errors of averages of kets that jump
     heavy: dict[ir.Node, list[Any]] = field(
         default_factory=dict
@@ -44,10 +44,10 @@ class Particles:
 
     def fork(self) -> Particles:
         """The same particles with separate values."""
-        return replace(self, values=dict(self.values), non_finite=set(self.non_finite))
+        return replace(self, values=dict(self.values), non_finite=dict(self.non_finite))
 
     def forget(self, nodes: Iterable[ir.Node]) -> None:
         """Drops the values of one step."""
         for node in nodes:
             self.values.pop(node, None)
-            self.non_finite.discard(node)
+            self.non_finite.pop(node, None)

@@ -7,7 +7,7 @@ The instructions run in order under the ket rules (docs/mathematics.md, section 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from copy import copy
 from typing import Any, ClassVar
 
@@ -235,9 +235,9 @@ class Replicate:
         return np.broadcast_to(aligned(self.values[x], labels(x.type), own), shape)
 
     # -- instructions -------------------------------------------------------------------------------------------
-    def _watch(self, node: ir.Node, result: Array) -> None:
+    def _watch(self, node: ir.Node, result: Array, args: Sequence[Array] = ()) -> None:
         if not np.isfinite(result).all():
-            self.non_finite.add(node)
+            self.non_finite[node] = numerical_errors.blame(node, args)
 
     def _contract(self, node: ir.Contract) -> Value:
         if node in self.plan.of_entries:
@@ -289,7 +289,7 @@ class Replicate:
             self.particles.heavy.setdefault(node, []).append(found)
 
     def _mark_non_finite(self, node: ir.Node, result: Array) -> Array:
-        self.non_finite.add(node)
+        self.non_finite[node] = numerical_errors.blame(node)
         return result
 
     def _by_rule(self, node: ir.Node) -> Value:
@@ -297,7 +297,7 @@ class Replicate:
         args = [(self.values[a], labels(a.type)) for a in node.args]
         result = RULES[type(node)](node, args, labels(node.type))
         if isinstance(node, ir.Map | ir.Reduce):
-            self._watch(node, result)
+            self._watch(node, result, [x for x, _ in args])
         return result
 
     def _matmul(self, node: ir.MatMul) -> Value:
