@@ -278,7 +278,13 @@ def _trace(args: Namespace) -> int:
     if not args.quiet:
         for note in traced.report:
             terminal.say(f"note: {note}")
-    return _write_program(traced.text, args, "w")
+    if args.output in (None, "-"):
+        terminal.write(traced.text)
+        return DONE
+    with terminal.writing(args.output):
+        files = traced.save(args.output)
+    _say_written(" and ".join(map(str, files)), args)
+    return DONE
 
 
 def _coord(args: Namespace) -> int:
@@ -310,9 +316,13 @@ def _write_program(text: str, args: Namespace, mode: str) -> int:
         return DONE
     with terminal.writing(args.output), open(args.output, mode, encoding="utf-8", newline="\n") as file:
         file.write(text)
-    if not args.quiet:
-        terminal.say(f"wrote {args.output}; try: tpc limit {args.output}")
+    _say_written(args.output, args)
     return DONE
+
+
+def _say_written(files: str, args: Namespace) -> None:
+    if not args.quiet:
+        terminal.say(f"wrote {files}; try: tpc limit {args.output}")
 
 
 def _imported(module: str, function: str) -> Callable[..., Any]:

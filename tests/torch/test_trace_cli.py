@@ -40,6 +40,19 @@ def test_a_program_is_written(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == Path("net.nexort").read_text(encoding="utf-8")
 
 
+def test_longer_data_are_written_beside_the_program(capsys: pytest.CaptureFixture[str]) -> None:
+    given = ["trace", "traced_net:net", "--inputs", "int[5,20]<7", "--widths", "16,32"]
+    assert main([*given, "-o", "net.nexort"]) == 0
+    assert "wrote net.nexort and net.npz" in capsys.readouterr().err
+    text = Path("net.nexort").read_text(encoding="utf-8")
+    assert 'from "net.npz" key' in text and len(text) < 1500
+    assert main([*given, "--quiet"]) == 0
+    whole = capsys.readouterr().out
+    assert "from" not in whole.replace("traced from", "")
+    runs = [tpc.simulate(program, 8, seeds=1)["out"] for program in (Path("net.nexort"), whole)]
+    assert (runs[0] == runs[1]).all()
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [

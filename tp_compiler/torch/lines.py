@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -94,6 +95,18 @@ def listed(values: np.ndarray) -> str:
     array = np.asarray(values)
     integers = array.dtype.kind in "iub" or bool((array == np.round(array)).all())
     return repr(array.astype(int).tolist() if integers else array.tolist())
+
+
+def with_data_beside(text: str, file: str, most: int = 64) -> tuple[str, dict[str, np.ndarray]]:
+    """A program that reads its longer data from a file, and these data by name."""
+    arrays = {}
+    lines = text.splitlines()
+    for k, line in enumerate(lines):
+        found = re.fullmatch(r"data (\w+)(\[.*?\]) = (\[.*\])", line)
+        if found and (values := np.array(json.loads(found[3]))).size > most:
+            arrays[found[1]] = values
+            lines[k] = f'data {found[1]}{found[2]} from "{file}" key "{found[1]}"'
+    return "\n".join([*lines, ""]), arrays
 
 
 def alike(names: Sequence[str]) -> tuple[str, str, list[int]] | None:

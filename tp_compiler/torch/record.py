@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from tp_compiler import api
 from tp_compiler.diagnostics import Source
 from tp_compiler.ir.model import Compiled
 from tp_compiler.torch.dimensions import Sizes, ratio
-from tp_compiler.torch.lines import family, ranged
+from tp_compiler.torch.lines import family, ranged, with_data_beside
 from tp_compiler.torch.refusals import refusal
 from tp_compiler.torch.returned import Returned
 from tp_compiler.torch.scaling import TorchScaling, TracedTensor
@@ -84,6 +85,18 @@ class Traced:
     def returned(self) -> dict[str, Returned]:
         """What each module returns, by its path."""
         return self._written.returned
+
+    def save(self, path: str | Path) -> list[Path]:
+        """Writes the program, and data of more than 64 numbers to an .npz file beside it; the files."""
+        file = Path(path)
+        beside = file.with_suffix(".npz")
+        text, arrays = with_data_beside(self.text, beside.name)
+        with file.open("w", encoding="utf-8", newline="\n") as written:
+            written.write(text)
+        if not arrays:
+            return [file]
+        np.savez(beside, **arrays)  # type: ignore[arg-type]
+        return [file, beside]
 
     def weights(self, module: nn.Module, width: int | None = None) -> dict[str, np.ndarray]:
         """The parameters of a module by their names in the program, in natural units: for `tpc.simulate(weights=...)`.
