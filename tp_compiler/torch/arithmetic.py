@@ -8,6 +8,8 @@ from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
+import torch
+
 from tp_compiler.torch.calls import HIDDEN, Call, Folded
 from tp_compiler.torch.dimensions import Dimension, Group, Sizes
 from tp_compiler.torch.refusals import Untraceable
@@ -217,28 +219,44 @@ def leaky_relu(call: Call) -> View:
     return pointwise("even", written(f"leaky_relu({{}}, {slope!r})"), call.view("self"))
 
 
-def defaults_only(template: str, **known: float) -> Rule:
-    """A function whose options must have the values that the language knows."""
+def elu(call: Call) -> View:
+    alpha = call.plain("alpha", 1)
+    if call.plain("scale", 1) != 1 or call.plain("input_scale", 1) != 1:
+        raise Untraceable("NX703", "elu with scales", "use elu, celu or selu")
+    how = "elu({})" if alpha == 1 else f"(relu({{0}}) + {alpha!r} * elu(min({{0}}, 0)))"
+    return pointwise("none", written(how), call.view("self"))
 
-    def apply(call: Call) -> View:
-        for name, value in known.items():
-            if call.plain(name, value) != value:
-                raise Untraceable("NX703", f"`{name}` is {call.plain(name)}, not {value}", f"use {name} = {value}")
-        return pointwise("none", written(template), call.view("self"))
 
-    return apply
+def softplus(call: Call) -> View:
+    beta = call.plain("beta", 1)
+    if call.plain("threshold", 20) != 20:
+        raise Untraceable("NX703", "softplus with a threshold", "use threshold = 20")
+    how = "softplus({})" if beta == 1 else f"(softplus({beta!r} * ({{}})) / {beta!r})"
+    return pointwise("none", written(how), call.view("self"))
+
+
+def hardtanh(call: Call) -> View:
+    low, high = call.plain("min_val", -1), call.plain("max_val", 1)
+    how = "hardtanh({})" if (low, high) == (-1, 1) else f"min(max({{}}, {low!r}), {high!r})"
+    return pointwise("none", written(how), call.view("self"))
 
 
 def clamp(call: Call) -> View:
     x = call.view("self")
     for name, how in (("min", "max({}, {})"), ("max", "min({}, {})")):
         if call.has(name):
-            x = pointwise("same", written(how), x, call.term(name))
+            bound = call.term(name)
+            tiny = name == "min" and isinstance(bound, Figure) and 0 < bound.value <= 1e-6
+            x = pointwise("first" if tiny else "same", written(how), x, bound)
     return x
 
 
 def binary(template: str) -> Rule:
     return lambda call: pointwise("same", written(template), call.view("self"), call.term("other"))
+
+
+#: Operations whose results may be conditions.
+_ORDERS = ("gt", "lt", "ge", "le")
 
 
 def where(call: Call) -> View:
@@ -253,8 +271,8 @@ def masked_fill(call: Call) -> View:
 
 
 def chosen(condition: Any, this: View | Figure, that: View | Figure, call: Call) -> View:
-    if not isinstance(condition, Folded):
-        raise Untraceable("NX703", "a condition that is computed from parameters", "use relu, maximum or clamp")
+    if isinstance(condition, View) and not (isinstance(condition.step, Pointwise) and condition.step.label in _ORDERS):
+        raise Untraceable("NX703", "a condition that is computed from parameters", "compare with <, <=, > or >=")
     hides = any(isinstance(t, Figure) and t.value <= HIDDEN for t in (this, that))
     return pointwise("chosen", written("where({2}, {0}, {1})"), this, that, call.tensor(condition), hides=hides)
 
@@ -299,12 +317,101 @@ def matmul(call: Call) -> View:
 
 
 def einsum(call: Call) -> View:
+    """Operand after operand, so that matrices are applied to vectors."""
     equation, views = call.plain("equation").replace(" ", ""), call.views("tensors")
-    inputs, arrow, _ = equation.partition("->")
+    inputs, arrow, result = equation.partition("->")
     parts = inputs.split(",")
-    if len(views) != 2 or not arrow or "." in equation or any(len(set(p)) < len(p) for p in parts):
-        raise Untraceable("NX703", f"einsum `{equation}`", "write it with two operands, `->`, and no repeated index")
-    return contract(views[0], views[1], equation)
+    if "." in equation:
+        parts, result = _without_ellipsis(parts, result, views)
+    if not arrow:
+        result = "".join(sorted(c for c in set("".join(parts)) if "".join(parts).count(c) == 1))
+    if any(len(set(p)) < len(p) for p in parts):
+        raise Untraceable("NX703", f"einsum `{equation}`", "write it without an index that an operand repeats")
+    left = list(zip(views, parts, strict=True))
+    first = next((k for k, (v, _) in enumerate(left) if not v.is_matrix), 0)
+    x, labels = left.pop(first)
+    while left:
+        near = [k for k, (_, p) in enumerate(left) if set(p) & set(labels)]
+        other, theirs = left.pop(near[0] if near else 0)
+        needed = set(result).union(*(p for _, p in left))
+        kept = "".join(c for c in dict.fromkeys(labels + theirs) if c in needed)
+        kept = kept if left else result
+        x, labels = contract(x, other, f"{labels},{theirs}->{kept}"), kept
+    if labels == result:
+        return x
+    x = reduce(x, "sum", [k for k, c in enumerate(labels) if c not in result])
+    rest = [c for c in labels if c in result]
+    return x.regrouped([x.groups[rest.index(c)] for c in result])
+
+
+def _without_ellipsis(parts: list[str], result: str, views: list[View]) -> tuple[list[str], str]:
+    """Letters for the dimensions that `...` stands for."""
+    counts = [len(v.groups) - len(p.replace("...", "")) if "..." in p else 0 for p, v in zip(parts, views, strict=True)]
+    free = [c for c in "ABCDEFGHIJ" if c not in "".join(parts)][: max(counts)]
+    own = ["".join(free[len(free) - n :]) for n in counts]
+    return [p.replace("...", letters) for p, letters in zip(parts, own, strict=True)], result.replace(
+        "...", "".join(free)
+    )
+
+
+def gather(call: Call) -> View:
+    """Entries at positions that differ along the other dimensions: sums with ones at the positions."""
+    x, dim = call.view("self"), call.plain("dim")
+    index = call.arguments["index"]
+    if not isinstance(index, Folded):
+        raise Untraceable("NX703", "positions are computed from parameters", "route softly")
+    dim %= len(x.groups)
+    (size, grown) = x.shape[dim]
+    positions = index.values[0]
+    if size != grown or any(a != b for a, (b, _) in zip(positions.shape, x.shape, strict=True) if a != b and a > b):
+        raise Untraceable(
+            "NX704", "gather along a dimension that grows with the width", "gather along finite dimensions"
+        )
+    ones = torch.nn.functional.one_hot(positions.long() % size, size).double()
+    letters = "abcdefgh"[: len(x.groups)]
+    table = letters.replace(letters[dim], "z") + letters[dim]
+    return contract(x, call.tensor(Folded((ones, ones), index.name)), f"{letters},{table}->{table[:-1]}")
+
+
+def index_add(call: Call) -> View:
+    """Rows added to others at positions that are data."""
+    x, source, dim = call.view("self"), call.view("source"), call.plain("dim")
+    index = call.arguments["index"]
+    if not isinstance(index, Folded):
+        raise Untraceable("NX703", "positions are computed from parameters", "route softly")
+    dim %= len(x.groups)
+    ones = torch.nn.functional.one_hot(index.values[0].long(), x.shape[dim][0]).double()
+    letters = "abcdefgh"[: len(x.groups)]
+    into = f"{letters},{letters[dim]}z->{letters.replace(letters[dim], 'z')}"
+    added = contract(source, call.tensor(Folded((ones, ones), index.name)), into)
+    if call.has("alpha") and call.figure("alpha") != ONE:
+        added = product(call.figure("alpha"), added)
+    return plus(x, added)
+
+
+def embedding_bag(call: Call) -> list[View]:
+    """Sums or means of rows, at positions that are data."""
+    weight, mode = call.view("weight"), call.plain("mode", 0)
+    indices, offsets = (call.arguments[n] for n in ("indices", "offsets"))
+    if (
+        mode == 2
+        or call.has("per_sample_weights")
+        or not isinstance(indices, Folded)
+        or not isinstance(offsets, Folded)
+    ):
+        raise Untraceable("NX703", "bags with weights or maxima", "use sums or means of an embedding")
+    unit = torch.eye(weight.shape[0][0], dtype=torch.float64)
+    last = bool(call.plain("include_last_offset", False))
+    ones = torch.nn.functional.embedding_bag(
+        indices.values[0], unit, offsets.values[0], mode=("sum", "mean")[mode], include_last_offset=last
+    )
+    return [contract(weight, call.tensor(Folded((ones, ones), indices.name)), "vn,bv->bn")]
+
+
+def bilinear(call: Call) -> View:
+    raise Untraceable(
+        "NX704", "a weight with two dimensions that are both summed", "apply a linear layer to one input, then multiply"
+    )
 
 
 def _dims(call: Call, name: str, x: View) -> list[int]:
@@ -332,15 +439,66 @@ def reduction(name: str) -> Rule:
 def variance(call: Call) -> View:
     x = call.view("self")
     over = _dims(call, "dim", x)
-    if call.plain("correction", 1) != 0 or call.plain("unbiased", False):
-        raise Untraceable("NX703", "a variance with Bessel's correction", "pass correction=0")
+    correction = float(
+        call.plain("correction", 1.0) if "correction" in call.arguments else call.plain("unbiased", True)
+    )
+    one, other = (math.prod(x.shape[k][side] for k in over) for side in (0, 1))
+    if correction and one != other:
+        raise Untraceable("NX703", "a variance over neurons with Bessel's correction", "pass correction=0")
     centred = pointwise("same", MINUS, x, reduce(x, "mean", over, True))
     squares = pointwise("power 2", written("square({})"), centred)
-    return reduce(squares, "mean", over, bool(call.plain("keepdim", False)))
+    found = reduce(squares, "mean", over, bool(call.plain("keepdim", False)))
+    return found if not correction else product(Figure(one / (one - correction)), found)
 
 
 def standard_deviation(call: Call) -> View:
     return pointwise("power 1/2", written("sqrt({})"), variance(call))
+
+
+def vector_norm(call: Call) -> View:
+    x = call.view("self")
+    name = "ord" if "ord" in call.arguments else "p"
+    order = call.plain(name, 2.0)
+    if order not in (1, 2):
+        raise Untraceable("NX703", f"a norm of order {order}", "use norms of order 1 or 2")
+    over, keep = _dims(call, "dim", x), bool(call.plain("keepdim", False))
+    if order == 1:
+        return reduce(pointwise("even", written("abs({})"), x), "sum", over, keep)
+    squares = pointwise("power 2", written("square({})"), x)
+    return pointwise("power 1/2", written("sqrt({})"), reduce(squares, "sum", over, keep))
+
+
+def filled(call: Call) -> View:
+    """A tensor of one number, in the shape of another."""
+    value = {"zeros_like": 0.0, "new_zeros": 0.0, "ones_like": 1.0, "new_ones": 1.0}.get(call.name)
+    figure = call.figure("fill_value") if value is None else Figure(value)
+    return repeated(1.0, call.shapes).times(figure) if figure.value else repeated(0.0, call.shapes)
+
+
+def largest(call: Call) -> View | list[View]:
+    return _extreme(call, "max")
+
+
+def smallest(call: Call) -> View | list[View]:
+    return _extreme(call, "min")
+
+
+def _extreme(call: Call, name: str) -> View | list[View]:
+    """Over all entries, over a dimension (its positions are not traced), or of two tensors."""
+    if "other" in call.arguments:
+        return binary(f"{name}({{}}, {{}})")(call)
+    x = call.view("self")
+    found = reduce(x, name, _dims(call, "dim", x), bool(call.plain("keepdim", False)))
+    return [found] if "dim" in call.arguments else found
+
+
+def comparison(template: str) -> Rule:
+    """A number that is positive where the comparison holds: for `where`."""
+
+    def apply(call: Call) -> View:
+        return pointwise("same", written(template), call.view("self"), call.term("other"))
+
+    return apply
 
 
 def across(x: View, name: str, over: list[int], eps: float = 0.0) -> View:

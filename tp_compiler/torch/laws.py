@@ -96,7 +96,7 @@ class Fills(TorchDispatchMode):
             if out.numel() * out.element_size() < out.untyped_storage().nbytes():
                 known = None if self.found.get(key, known) != known else known
         elif bare in _CHANGES and before is not None:
-            known = _changed(bare, before, args)
+            known = _changed(bare, before, args, kwargs)
         elif name in _ALIKE:
             known = before
         elif key in self.found and not name.endswith("_"):
@@ -118,6 +118,12 @@ class Fills(TorchDispatchMode):
         if std <= 1e-12 * abs(mean) or std == 0:
             return Fill("constant", mean, 0.0)
         return Fill("measured", 0.0 if abs(mean) < 5 * std / math.sqrt(values.numel()) else mean, std)
+
+
+def _is_far(law: Fill, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Are the bounds of a clamp more than four standard deviations away?"""
+    bounds = [*args[1:], *kwargs.values()]
+    return law.kind == "normal" and all(b is None or abs(float(b) - law.first) > 4 * law.second for b in bounds)
 
 
 def _plausible(law: Fill, mean: float, std: float, count: int) -> bool:
@@ -146,7 +152,7 @@ _FILLS: dict[str, Callable[[Any, Any], Fill]] = {
     "full": lambda a, k: Fill("constant", float(a[1]), 0.0),
     "normal": lambda a, k: Fill("normal", float(a[0]), float(a[1])),
 }
-_CHANGES = {"mul", "div", "add", "sub", "neg"}
+_CHANGES = {"mul", "div", "add", "sub", "neg", "erfinv", "clamp", "clamp_min", "clamp_max"}
 _ALIKE = {
     "clone",
     "detach",
@@ -162,10 +168,15 @@ _ALIKE = {
 }
 
 
-def _changed(name: str, law: Fill, args: tuple[Any, ...]) -> Fill | None:
+def _changed(name: str, law: Fill, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Fill | None:
     """The law after arithmetic with a number."""
     if name == "neg":
         return law.scaled(-1.0)
+    if name == "erfinv":
+        whole = law.kind == "uniform" and max(1 + law.first, 1 - law.second) < 1e-5
+        return Fill("normal", 0.0, math.sqrt(0.5)) if whole else None  # as trunc_normal_ draws far-away bounds
+    if name.startswith("clamp"):
+        return law if _is_far(law, name, args, kwargs) else None
     by = args[1]
     if isinstance(by, torch.Tensor):
         by = by.item() if by.numel() == 1 and by.device.type != "meta" else None

@@ -1,31 +1,26 @@
-"""Layers of PyTorch as steps: linear, normalisation, recurrent cells, attention, convolution and pooling, dropout."""
+"""Layers of PyTorch as steps: linear, normalisation, recurrent cells, attention, dropout."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
-
-import numpy as np
 
 from tp_compiler.torch import layout
 from tp_compiler.torch.arithmetic import (
     MINUS,
     OVER,
     PLUS,
-    Rule,
     across,
     chosen,
     contract,
     plus,
     pointwise,
     product,
-    reduce,
     written,
 )
 from tp_compiler.torch.calls import HIDDEN, Call, Folded
-from tp_compiler.torch.dimensions import Dimension, Group, Leaf, leaves
+from tp_compiler.torch.dimensions import Group, Leaf, leaves
 from tp_compiler.torch.refusals import Untraceable
-from tp_compiler.torch.steps import Constants, Figure, View, Windows, called, figure, joint, own, seen
+from tp_compiler.torch.steps import Constants, Figure, View, called, figure
 
 # ------------------------------------------------------------------------------------------------------------- linear
 
@@ -85,6 +80,14 @@ def group_norm(call: Call) -> View:
     split = layout.divided(x, 1, call.pair("num_groups"))
     normal = called("normal", across(split, "layernorm", [*range(2, len(split.groups))], call.plain("eps", 1e-5)))
     return _channelwise(layout.joined(normal, 1), call)
+
+
+def instance_norm(call: Call) -> View:
+    if not call.plain("use_input_stats", True):
+        return _running(call)
+    x = call.view("input")
+    normal = across(x, "layernorm", [*range(2, len(x.groups))], call.plain("eps", 1e-5))
+    return _channelwise(called("normal", normal), call)
 
 
 def batch_norm(call: Call) -> View:
@@ -212,97 +215,7 @@ def _causal(logits: View) -> View:
     return pointwise("first", written(template), logits, *positions, hides=True)
 
 
-# ---------------------------------------------------------------------------------------------- convolution and pooling
-
-
-def windows(x: View, dim: int, length: int, stride: int, padding: int) -> View:
-    """Dimension `dim` becomes two: the windows' positions, and the place in the window."""
-    (size, _) = x.shape[dim]
-    if padding == 0:
-        count = (size - length) // stride + 1
-        if length == 1:
-            x = x if stride == 1 else layout.look_up(x, dim, np.arange(0, size, stride)[:count], "strided")
-            return x.inserted(dim + 1)
-        if count == 1:
-            x = x if length == size else layout.look_up(x, dim, np.arange(length), "window")
-            return x.inserted(dim)
-    if len(leaves(x.groups[dim])) != 1:
-        raise Untraceable("NX703", "windows over an axis of one position, or a split one", "use a plain axis")
-    count = (size + 2 * padding - length) // stride + 1
-    shared = [joint([g]) for g in x.groups]
-    target = shared[dim] if (count, stride) == (size, 1) else [(Dimension((count, count)), True)]
-    if count == 1 or length == 1:
-        raise Untraceable("NX703", "a window of length 1, or a single window, with padding", "pad less")
-    shared[dim : dim + 1] = [target, [(Dimension((length, length)), True)]]
-    slots, out = own(shared)
-    return called("windows", seen(Windows(slots, out, x, dim, stride, padding)))
-
-
-def _each(value: Any, count: int) -> list[int]:
-    found = [value] * count if isinstance(value, int) else list(value)
-    return found * count if len(found) == 1 else found
-
-
-def convolution(call: Call) -> View:
-    x, weight = call.view("input"), call.view("weight")
-    space = len(weight.groups) - 2
-    stride, dilation = (_each(call.plain(n, 1), space) for n in ("stride", "dilation"))
-    padding = _padding(call, weight, space)
-    if any(d != 1 for d in dilation):
-        raise Untraceable("NX703", "a dilated convolution", "use dilation = 1")
-    for k in range(space):
-        x = windows(x, len(x.groups) - space + k, weight.shape[2 + k][0], stride[k], padding[k])
-    places, inner = "tuv"[:space], "xyz"[:space]
-    cut = "".join(a + b for a, b in zip(places, inner, strict=True))
-    groups = call.pair("groups") if call.has("groups") else (1, 1)
-    plain = f"bi{cut},oi{inner}->bo{places}"
-    made = contract(x, weight, plain) if groups == (1, 1) else _grouped(x, weight, groups, cut, inner, places)
-    return _channel_bias(made, call)
-
-
-def _padding(call: Call, weight: View, space: int) -> list[int]:
-    given = call.plain("padding", 0)
-    if given == "valid":
-        return [0] * space
-    if given == "same":
-        lengths = [weight.shape[2 + k][0] for k in range(space)]
-        if any(n % 2 == 0 for n in lengths):
-            raise Untraceable("NX703", "padding='same' with a window of even length", "use windows of odd length")
-        return [n // 2 for n in lengths]
-    return _each(given, space)
-
-
-def _grouped(x: View, weight: View, count: tuple[int, int], cut: str, inner: str, places: str) -> View:
-    x, weight = layout.divided(x, 1, count), layout.divided(weight, 0, count)
-    return layout.joined(contract(x, weight, f"bgi{cut},goi{inner}->bgo{places}"), 1)
-
-
-def pooling(name: str) -> Rule:
-    def apply(call: Call) -> View:
-        x = call.view("self")
-        size = call.plain("kernel_size")
-        space = int(call.name[-2])
-        lengths = _each(size, space)
-        strides = _each(call.plain("stride", lengths) or lengths, space)
-        plain = not any(_each(call.plain("padding", 0), space)) and not call.plain("ceil_mode", False)
-        if not plain or any(d != 1 for d in _each(call.plain("dilation", 1), space)):
-            raise Untraceable("NX703", "pooling with padding, dilation or ceil_mode", "pool without them")
-        for k in range(space):
-            dim = len(x.groups) - space + k
-            x = windows(x, dim, lengths[k], strides[k], 0)
-            x = reduce(x, name, [dim + 1])
-        return x
-
-    return apply
-
-
-def adaptive_average(call: Call) -> View:
-    x = call.view("self")
-    wanted = call.plain("output_size")
-    space = 1 if isinstance(wanted, int) else len(wanted)
-    if any(n != 1 for n in _each(wanted, space)):
-        raise Untraceable("NX703", "adaptive pooling to more than one position", "pool by windows")
-    return reduce(x, "mean", [*range(len(x.groups) - space, len(x.groups))], keep=True)
+# ------------------------------------------------------------------------------------------------------------- dropout
 
 
 def dropout(call: Call) -> View:

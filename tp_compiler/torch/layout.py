@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from tp_compiler.torch.calls import Call, Folded
-from tp_compiler.torch.dimensions import Dimension, Group, Sizes, leaves, regroup, sizes, take, unify, whole
+from tp_compiler.torch.dimensions import Dimension, Group, Sizes, leaves, regroup, sizes, unify, whole
 from tp_compiler.torch.refusals import Untraceable
 from tp_compiler.torch.steps import Constants, Lookup, Pieces, View, fresh, joint, own, seen
 
@@ -131,19 +132,17 @@ def section(x: View, dim: int, start: Sizes, length: Sizes, step: int = 1) -> Vi
 
 def _part_of_width(x: View, dim: int, start: Sizes, length: Sizes, step: int) -> View:
     size = sizes(leaves(x.groups[dim]))
-    parts = (size[0] // length[0], size[1] // length[1])
-    at = (start[0] // length[0], start[1] // length[1])
-    equal = all(p * n == s for p, n, s in zip(parts, length, size, strict=True))
-    whole_parts = all(k * n == s for k, n, s in zip(at, length, start, strict=True))
-    if step != 1 or parts[0] != parts[1] or at[0] != at[1] or not equal or not whole_parts:
+    part = tuple(math.gcd(*numbers) for numbers in zip(start, length, size, strict=True))
+    parts, at, count = ((n[0] // part[0], n[1] // part[1]) for n in (size, start, length))
+    if step != 1 or any(n[0] != n[1] for n in (parts, at, count)):
         raise Untraceable(
-            "NX704", "a slice of a dimension that grows with the width is not one of several equal parts",
+            "NX704", "a slice of a dimension that grows with the width is not made of equal parts",
             "split widths into equal parts",
         )  # fmt: skip
-    rest = leaves(x.groups[dim])
-    outer = take(rest, parts)
-    cut = x.regrouped([*x.groups[:dim], outer, rest, *x.groups[dim + 1 :]])
-    return position(cut, dim, at[0])
+    cut = divided(x, dim, parts)
+    if count == (1, 1):
+        return position(cut, dim, at[0])
+    return joined(look_up(cut, dim, np.arange(at[0], at[0] + count[0]), f"parts{at[0]}_to{at[0] + count[0]}"), dim)
 
 
 def slices(call: Call) -> View:
@@ -193,11 +192,19 @@ def look_up(x: View, dim: int, positions: np.ndarray, name: str) -> View:
     along = leaves(x.groups[dim])
     if sizes(along)[0] != sizes(along)[1]:
         raise Untraceable("NX704", "entries are picked along a dimension that grows with the width", "pick along axes")
-    slots, where = fresh([(n, n) for n in positions.shape])
-    source = Constants(slots, where, positions.reshape([d.sizes[0] for d in slots]) % max(1, sizes(along)[0]), name)
+    source, where = _positions(positions % max(1, sizes(along)[0]), name)
     if positions.ndim == 1 and along and np.array_equal(source.values, np.arange(sizes(along)[0])):
         unify(along, where[0])  # every position in its order
         return x
+    return _looked_up(x, dim, source, where)
+
+
+def _positions(positions: np.ndarray, name: str) -> tuple[Constants, list[Group]]:
+    slots, where = fresh([(n, n) for n in positions.shape])
+    return Constants(slots, where, positions.reshape([d.sizes[0] for d in slots]), name), where
+
+
+def _looked_up(x: View, dim: int, source: Constants, where: list[Group]) -> View:
     groups = [*x.groups[:dim], *where, *x.groups[dim + 1 :]]
     kept, out = own([joint([g]) for g in groups])
     return seen(Lookup(kept, out, x, dim, source))
@@ -253,32 +260,83 @@ def index(call: Call) -> View:
 
 
 def concatenate(call: Call) -> View:
-    return _pieces(call.views("tensors"), call.plain("dim", 0))
+    return put_together(call.views("tensors"), call.plain("dim", 0))
 
 
 def stack(call: Call) -> View:
     views = call.views("tensors")
     k = call.plain("dim", 0) % (len(views[0].groups) + 1)
-    return _pieces([v.inserted(k) for v in views], k)
+    return put_together([v.inserted(k) for v in views], k)
 
 
-def _pieces(views: list[View], dim: int) -> View:
+def put_together(views: list[View], dim: int) -> View:
+    """Tensors one after another along a dimension."""
     views = [v for v in views if v.groups != [[]] or len(views) == 1]
     k = dim % len(views[0].groups)
     lengths = [v.shape[k] for v in views]
-    shared = [joint([v.groups[j] for v in views]) for j in range(len(views[0].groups)) if j != k]
     if all(n[0] == n[1] for n in lengths):
+        views = [flat(v, k) for v in views]
         count = sum(n[0] for n in lengths)
+        shared = [joint([v.groups[j] for v in views]) for j in range(len(views[0].groups)) if j != k]
         shared.insert(k, [(Dimension((count, count)), True)])
         kept, out = own(shared)
         return seen(Pieces(kept, out, views, k))
-    if len(set(lengths)) > 1:
+    part = tuple(math.gcd(*(n[side] for n in lengths)) for side in (0, 1))
+    counts = [(n[0] // part[0], n[1] // part[1]) for n in lengths]
+    if any(c[0] != c[1] for c in counts):
         raise Untraceable(
-            "NX704", "a dimension that grows with the width is put together from unequal parts", "use equal parts"
+            "NX704", "a dimension that grows with the width is put together with a finite one", "keep them apart"
         )
     # Equal parts of a width: a finite axis of parts, before the part itself.
-    split = [v.inserted(k) for v in views]
-    shared.insert(k, joint([v.groups[k] for v in views]))
-    shared.insert(k, [(Dimension((len(views), len(views))), True)])
-    kept, out = own(shared)
-    return joined(seen(Pieces(kept, out, split, k)), k)
+    return joined(put_together([divided(v, k, count) for v, count in zip(views, counts, strict=True)], k), k)
+
+
+def flat(x: View, dim: int) -> View:
+    """A finite dimension that was joined from several, as one of its own."""
+    along = leaves(x.groups[dim])
+    if len(along) < 2:
+        return x
+    count = sizes(along)[0]
+    return _looked_up(x, dim, *_positions(np.arange(count), "joined"))
+
+
+def tile(call: Call) -> View:
+    """The whole tensor several times along each dimension."""
+    x = call.view("self")
+    one, other = call.pair("repeats")
+    times = list(zip(one, other, strict=True))
+    padded: list[Group] = [[] for _ in range(len(times) - len(x.groups))] + x.groups
+    return x.regrouped([[*whole(t, None), *g] for t, g in zip(times, padded, strict=True)])
+
+
+def copied(call: Call) -> View:
+    """What is written over a tensor."""
+    x = call.view("src")
+    padded: list[Group] = [[] for _ in range(len(call.shapes) - len(x.groups))] + x.groups
+    return x.regrouped([g if leaves(g) else whole(wanted, None) for g, wanted in zip(padded, call.shapes, strict=True)])
+
+
+def slice_scatter(call: Call) -> View:
+    """A tensor with entries start, ..., end of a dimension replaced."""
+    x, new = call.view("self"), call.view("src")
+    k = call.plain("dim", 0) % len(x.groups)
+    (size, grown) = x.shape[k]
+    if size != grown or call.plain("step", 1) != 1:
+        raise Untraceable("NX704", "writing to a part of a dimension that grows, or with a step", "use torch.where")
+    start, end, _ = slice(*(call.plain(n) if call.has(n) else None for n in ("start", "end"))).indices(size)
+    return _replaced(x, new, k, start, end)
+
+
+def select_scatter(call: Call) -> View:
+    """A tensor with one position of a dimension replaced."""
+    x, new = call.view("self"), call.view("src")
+    k = call.plain("dim") % len(x.groups)
+    at = call.plain("index") % x.shape[k][0]
+    return _replaced(x, new.inserted(k), k, at, at + 1)
+
+
+def _replaced(x: View, new: View, dim: int, start: int, end: int) -> View:
+    (size, _) = x.shape[dim]
+    ends = ((0, start), (end, size))
+    before, after = ([section(x, dim, (a, a), (b - a, b - a))] if b > a else [] for a, b in ends)
+    return put_together([*before, new, *after], dim)

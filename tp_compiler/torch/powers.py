@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from fractions import Fraction
 
@@ -129,7 +130,25 @@ class Scales:
             return any([self._vanishes(v) for v in small])
         if isinstance(step, Lookup | Pieces | Windows):
             return any([self._vanishes(v) for v in step.operands if self.of(v) < 0])
-        return False
+        return self._recurrent(term)
+
+    def _recurrent(self, term: View) -> bool:
+        """Makes weights of recurrent layers start at 0 if they alone keep a term small: PyTorch draws them all from n^(-1/2)."""
+        weights = self._small(term)
+        if not weights or not all(_RECURRENT.search(weight.name) for weight in weights):
+            return False
+        for weight in weights:
+            weight.vanishes = True
+        return True
+
+    def _small(self, term: View) -> set[Weight]:
+        """The parameters that keep a term small, apart from those that sum over neurons."""
+        step = term.step
+        if isinstance(step, Weight):
+            return set() if step.vanishes or term.is_matrix or self._declared(step) >= 0 else {step}
+        summed = isinstance(step, Contraction) and width_sums(step) > 0
+        operands = [v for v in step.operands if self.of(v) < 0 and not (summed and isinstance(v.step, Weight))]
+        return set().union(*map(self._small, operands))
 
     def _random(self, view: View) -> bool:
         """Turns the brackets in a tensor of size n^(1/2) into `clt` brackets; False if it has none."""
@@ -151,6 +170,8 @@ class Scales:
         """Refuses an argument of a function that is not of order one."""
         power = self.of(term)
         if power == HALF and isinstance(term, View) and self._random(term):
+            raise Again
+        if power < 0 and isinstance(term, View) and self._recurrent(term):
             raise Again
         if power:
             raise refusal(
@@ -199,6 +220,9 @@ def _has_any_size(term: View | Figure) -> bool:
     value = term.value if isinstance(term, Figure) else term.constant
     return value is not None and (value == 0 or value <= HIDDEN)
 
+
+#: Parameters of nn.RNN, nn.LSTM, nn.GRU and their cells.
+_RECURRENT = re.compile(r"(^|\.)(weight|bias)_(ih|hh)")
 
 _REMEDIES = {
     "scaled_dot_product_attention": "the logits must be of order one: muP scales them by 1/d, not 1/sqrt(d)",

@@ -24,7 +24,7 @@ from tp_compiler.torch.returned import Returned
 from tp_compiler.torch.scaling import TorchScaling, TracedTensor
 from tp_compiler.torch.steps import own_leaves
 from tp_compiler.torch.text import ModuleText
-from tp_compiler.torch.walk import doubled
+from tp_compiler.torch.walk import double_precision, doubled
 
 
 @dataclass(frozen=True)
@@ -176,7 +176,7 @@ class Traced:
         The module is run in double precision, with the inputs of the trace.
         """
         copied = copy.deepcopy(module).double().train(self.training)
-        with torch.no_grad():
+        with torch.no_grad(), double_precision():
             out = copied(*(doubled(x) for x in self._inputs))
         wanted = [t for t in torch.utils._pytree.tree_leaves(out) if isinstance(t, torch.Tensor)]
         run = api.simulate(self, width, weights=self.weights(copied, width))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,9 +58,10 @@ def build(factory: Factory, width: int, training: bool) -> Built:
 def export(built: Built, inputs: Sequence[Any], width: int) -> torch.export.ExportedProgram:
     args = tuple(doubled(x) for x in inputs)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), double_precision():
             warnings.simplefilter("ignore")
-            return torch.export.export(built.module, args).run_decompositions({})
+            found = torch.export.export(built.module, args).run_decompositions({})
+            return found if all(map(_is_known, found.graph.nodes)) else found.run_decompositions(_decompositions())
     except Exception as problem:  # whatever goes wrong inside the user's module or the exporter
         first = next(iter(str(problem).strip().splitlines()), type(problem).__name__)
         raise refusal(
@@ -67,6 +69,29 @@ def export(built: Built, inputs: Sequence[Any], width: int) -> torch.export.Expo
             f"torch.export cannot export the module at width {width}: {first}",
             "avoid control flow that depends on values; `torch.export.export(module, inputs)` shows where",
         ) from None
+
+
+def _is_known(node: Any) -> bool:
+    return node.op != "call_function" or _name(node.target) in OPERATIONS
+
+
+def _decompositions() -> Any:
+    """How PyTorch writes operations by others, for those that have no rule."""
+    table = torch.export.default_decompositions()
+    for operation in [op for op in table if _name(op) in OPERATIONS]:
+        table.pop(operation)
+    return table
+
+
+@contextmanager
+def double_precision() -> Iterator[None]:
+    """What a module makes as it runs is as exact as its parameters."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def doubled(x: Any) -> Any:
