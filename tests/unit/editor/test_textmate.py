@@ -38,7 +38,7 @@ SCOPES = {
     "optimizer": {"support.class"},
     "layer": {"support.function.layer"},
     "index": {"variable.other.index", "variable.other"},  # brackets within brackets
-    "constant": {"constant.language"},
+    "constant": {"constant.language", "variable.other"},  # the width in `m x n`
     "declared": {"variable.other.declaration", "variable.other"},
     "argument": {"variable.parameter", "variable.other"},  # arguments on lines of their own
     "call": {"entity.name.function", "variable.other", "variable.other.ket"},  # `C (|x>)` is a product
