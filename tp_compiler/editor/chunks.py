@@ -22,12 +22,9 @@ MOST = 50_000
 _CONTINUES = ("+", "-", "*", "/", "^", "=", "~", ":", ",", "..")
 _LINE = re.compile(r"[^\n]*\n|[^\n]+")
 _COMMENT = re.compile(r'("[^"\n]*")|#.*')
-#: Lines that begin a statement even if a bracket is open before them, and those that end a block that is not closed.
+#: Lines that begin a statement even if a bracket is open before them.
 _BEGINS = re.compile(
     r"\s*(?:(?:axis|data|scalar|matrix|def|fn|optimizer|for|state|train)\s+[^\W\d]|ket\s*\||import\s+[\w\"])"
-)
-_TOP = re.compile(
-    r"(?:(?:axis|width|data|scalar|matrix|def|optimizer|train)\s+[^\W\d]|ket\s*\||import\s+[\w\"]|output\s+[\w<⟨(])"
 )
 
 
@@ -77,12 +74,8 @@ def _end(lines: list[str], start: int) -> int:
     opened = start  # the line of the brace that opens the block
     for k in range(start, len(lines)):
         line = lines[k]
-        if k > start and (round_ > 0 or square > 0) and _BEGINS.match(line):
-            round_ = square = 0
-            if not braces:
-                return k
-        if braces and _TOP.match(line):
-            return max(opened + 1, start + 1)
+        if (round_ or square) and not braces and _BEGINS.match(line):
+            return k
         if "#" in line:
             line = _COMMENT.sub(_string, line)
         line = line.rstrip()
@@ -93,7 +86,7 @@ def _end(lines: list[str], start: int) -> int:
         before, braces = braces, max(0, braces + line.count("{") - line.count("}"))
         if braces and not before:
             opened = k
-        if not (round_ or square or braces or line.endswith(_CONTINUES)):
+        if (before and not braces) or not (round_ or square or braces or line.endswith(_CONTINUES)):
             return k + 1
     return len(lines) if not braces else opened + 1
 

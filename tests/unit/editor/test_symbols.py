@@ -90,6 +90,8 @@ def test_kets_and_numbers_have_namespaces_of_their_own() -> None:
 def test_a_bare_name_in_a_label_is_a_ket_if_there_is_one() -> None:
     found = names("ket |x> ~ N(0, 1)\nc = 2\noutput <c * tanh(x)|x>\n")
     assert len(found["|x>"]) == 3 and len(found["c"]) == 2
+    found = names("ket |x> ~ N(0, 1)\nx = 2\noutput <tanh(x)> + tanh(x)\n")
+    assert len(found["|x>"]) == len(found["x"]) == 2
 
 
 def test_parameters_and_locals_of_a_def() -> None:
@@ -152,6 +154,11 @@ def test_a_block_that_is_not_closed_hides_nothing_below() -> None:
 def test_a_bracket_that_is_not_closed_hides_nothing_below() -> None:
     found = names("c = f(1,\nket |u> ~ N(0, 1)\nmatrix W ~ N(0, 1)\n|y> = W |u>\noutput <y>\n")
     assert {"W", "|u>", "|y>"} <= set(found) and len(found["|y>"]) == 2
+
+
+def test_a_bracket_that_is_not_closed_ends_with_its_block() -> None:
+    found = names("def f(|x>) {\n    c = (1 +\n    return |x>\n}\n|y> = 2 * |1>\noutput <f(|y>)>\n")
+    assert {"f:|x>", "f", "|y>"} <= set(found)
 
 
 @pytest.mark.parametrize("path", sorted(BAD.glob("*.nexort")), ids=lambda p: p.stem)
