@@ -156,9 +156,14 @@ def test_a_bracket_that_is_not_closed_hides_nothing_below() -> None:
     assert {"W", "|u>", "|y>"} <= set(found) and len(found["|y>"]) == 2
 
 
-def test_a_bracket_that_is_not_closed_ends_with_its_block() -> None:
-    found = names("def f(|x>) {\n    c = (1 +\n    return |x>\n}\n|y> = 2 * |1>\noutput <f(|y>)>\n")
-    assert {"f:|x>", "f", "|y>"} <= set(found)
+def test_mistakes_end_with_their_statement() -> None:
+    """Otherwise a letter typed in a large file would cost what follows it."""
+    block = "def f(|x>) {\n    c = (1 +\n    return |x>\n}\n"
+    assert split(block + "|y> = 2 * |1>\n") == [block, "|y> = 2 * |1>\n"]
+    lines = ["c = f(1,\n", "ket |u> ~ N(0, 1)\n", "|y> = |u>\n"]
+    assert split("".join(lines)) == lines
+    lines = ["def f(|x>) {  # {\n", "    |y> = |x>\n", "\nmatrix W ~ N(0, 1)\n"]
+    assert split("".join(lines)) == lines
 
 
 @pytest.mark.parametrize("path", sorted(BAD.glob("*.nexort")), ids=lambda p: p.stem)
