@@ -14,6 +14,7 @@ from tp_compiler.editor.program import Open
 #: Seconds without a change before a check starts, and seconds after which a check of an older version is ended.
 PAUSE = 0.2
 PATIENCE = 2.0
+COMMAND = (sys.executable, "-m", "tp_compiler.editor.checking")
 _LONGEST_LINE = 2**28
 
 
@@ -61,10 +62,13 @@ class Checks:
         try:
             process.stdin.write(request.encode())
             await process.stdin.drain()
-        except (BrokenPipeError, ConnectionResetError):
+            return await self._answer(uri, process.stdout)
+        except (OSError, ValueError):  # the process has ended, or its answer is not a report
             self._kill()
             return None
-        answer = asyncio.ensure_future(process.stdout.readline())
+
+    async def _answer(self, uri: str, output: asyncio.StreamReader) -> Report | None:
+        answer = asyncio.ensure_future(output.readline())
         await asyncio.wait([answer], timeout=PATIENCE)
         while not answer.done():
             if uri in self.waiting:
@@ -72,16 +76,12 @@ class Checks:
                 self._kill()
                 return None
             await asyncio.wait([answer], timeout=PAUSE)
-        line = answer.result()
-        if not line:
-            self._kill()
-            return None
-        return from_line(line)
+        return from_line(answer.result())
 
     async def _started(self) -> asyncio.subprocess.Process:
         if self._process is None or self._process.returncode is not None:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "tp_compiler.editor.checking",
+                *COMMAND,
                 stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=_LONGEST_LINE,
                 cwd=Path(__file__).parents[2],
             )  # fmt: skip

@@ -6,6 +6,7 @@ The process reads requests and writes reports, one line of JSON each, so that th
 from __future__ import annotations
 
 import json
+import os
 import sys
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -80,20 +81,24 @@ def _import(text: str, name: str) -> tuple[int, int]:
 
 # -- the process ----------------------------------------------------------------------------------------------------
 def as_line(found: Report) -> bytes:
-    """A report as a line of JSON."""
-    return json.dumps(asdict(found)).encode() + b"\n"
+    """A report as a line of JSON. Many places have one fact."""
+    places: dict[str, list[int]] = {}
+    for at, text in found.facts.items():
+        places.setdefault(text, []).append(at)
+    return json.dumps({"findings": [asdict(f) for f in found.findings], "facts": places}).encode() + b"\n"
 
 
 def from_line(line: bytes) -> Report:
     """The report in a line of JSON."""
     record: dict[str, Any] = json.loads(line)
-    return Report(
-        tuple(Finding(**x) for x in record["findings"]), {int(at): text for at, text in record["facts"].items()}
-    )
+    facts = {at: text for text, places in record["facts"].items() for at in places}
+    return Report(tuple(Finding(**x) for x in record["findings"]), facts)
 
 
 def main() -> None:
-    """Answers requests `{"text": .., "path": ..}` on standard input until it ends."""
+    """Answers requests `{"text": .., "path": ..}` on standard input until it ends. What is printed goes to standard error."""
+    output = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    sys.stdout = sys.stderr
     for line in sys.stdin.buffer:
         request = json.loads(line)
         try:
@@ -101,8 +106,8 @@ def main() -> None:
         except Exception as problem:  # a fault of the compiler: the editor goes on
             message = f"internal error ({type(problem).__name__}: {problem}); please report this bug"
             found = Report((Finding("", message, "", False, 0, 0),))
-        sys.stdout.buffer.write(as_line(found))
-        sys.stdout.buffer.flush()
+        output.write(as_line(found))
+        output.flush()
 
 
 if __name__ == "__main__":

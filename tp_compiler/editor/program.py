@@ -26,7 +26,8 @@ class Open:
 
     @cached_property
     def symbols(self) -> Symbols:
-        return Symbols(self.text, lambda path, quoted: imported(self.path, path, quoted))
+        program = self.path  # not `self`: a version that nobody holds is freed at once
+        return Symbols(self.text, lambda path, quoted: imported(program, path, quoted))
 
     def edited(self, text: str) -> Open:
         """The next version, about which the last check still says something."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import sys
@@ -57,6 +58,8 @@ class Server(LanguageServer):
         known = self.programs.get(uri)
         program = known.edited(text) if known is not None else Open(uris.to_fs_path(uri) or "-", text)
         self.programs[uri] = program
+        if known is None:
+            colours.semantic_tokens(program.symbols.chunks, self.encoding)  # read once, before anything is asked
         if self.checks is None:
             self.checks = Checks(self.checked)
         self.checks.request(uri, program)
@@ -71,6 +74,7 @@ class Server(LanguageServer):
         if current is None:
             return
         current.checked = found, program.symbols
+        gc.freeze()  # statements are kept: to scan them for cycles takes longer than any answer
         if current.text == program.text:
             shown = [self.diagnostic(current, f) for f in found.findings]
             self.text_document_publish_diagnostics(lsp.PublishDiagnosticsParams(uri, shown))

@@ -2,12 +2,15 @@
 
 python -m tp_compiler.editor.textmate > grammar/vscode/syntaxes/nexort.tmLanguage.json
 
+With `--plist` it is written as Sublime Text and TextMate read it.
+
 It knows less than the language server: between the bars of <x|W|y> the operator has the colour of a ket.
 """
 
 from __future__ import annotations
 
 import json
+import plistlib
 import re
 import sys
 import unicodedata
@@ -199,9 +202,14 @@ def _alternatives(kind: str) -> str:
 
 
 def text() -> str:
-    """The file."""
+    """The file, as VS Code reads it."""
     return json.dumps(grammar(), indent=2, ensure_ascii=False) + "\n"
 
 
+def plist() -> str:
+    """The same for Sublime Text and TextMate."""
+    return plistlib.dumps(grammar()).decode()
+
+
 if __name__ == "__main__":
-    sys.stdout.write(text())
+    sys.stdout.write(plist() if "--plist" in sys.argv else text())

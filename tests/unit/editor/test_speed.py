@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable
 
@@ -33,6 +34,7 @@ def test_requests_about_a_large_file() -> None:
     assert text.count("\n") >= 2000
     program = Open("-", text)
     assert program.symbols.found  # what opening costs: the editor waits for no answer then
+    gc.freeze()  # as the server does
     place = text.index("|h200[i]> =") + 1
     requests: dict[str, Callable[[Open], object]] = {
         "hover": lambda p: hover.hover(p, place),
@@ -45,7 +47,7 @@ def test_requests_about_a_large_file() -> None:
     }
     colours.semantic_tokens(program.symbols.chunks)
     requests["colours"] = lambda p: colours.semantic_tokens(p.symbols.chunks)
-    taken = {name: min(_time(request, text, turn) for turn in range(3)) for name, request in requests.items()}
+    taken = {name: sorted(_time(request, text, turn) for turn in range(5))[2] for name, request in requests.items()}
     assert all(seconds <= LIMIT for seconds in taken.values()), taken
     print({name: f"{1e3 * seconds:.0f} ms" for name, seconds in taken.items()})
 

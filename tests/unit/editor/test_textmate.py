@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import plistlib
 import shutil
 import subprocess
 from pathlib import Path
@@ -49,6 +50,10 @@ SCOPES = {
 def test_the_file_is_up_to_date() -> None:
     hint = f"run: python -m tp_compiler.editor.textmate > {GRAMMAR.relative_to(ROOT)}"
     assert GRAMMAR.read_text(encoding="utf-8") == textmate.text(), hint
+
+
+def test_the_form_of_sublime_text() -> None:
+    assert plistlib.loads(textmate.plist().encode()) == textmate.grammar()
 
 
 def test_every_word_is_in_it() -> None:
@@ -109,6 +114,51 @@ def test_programs_have_the_colours_of_the_scanner(modules: Path) -> None:
     texts = [path.read_text(encoding="utf-8") for path in (*EXAMPLES, *LIBRARY)]
     for text, found in zip(texts, scopes(modules, texts), strict=True):
         assert disagreements(text, found) == []
+
+
+CLIENT = """
+const Module = require("module");
+const log = [];
+let fails = false;
+class LanguageClient {
+  constructor(id, name, server, options) { log.push(server, options.documentSelector); }
+  async start() { if (fails) throw new Error("not found"); log.push("started"); }
+  async stop() { log.push("stopped"); }
+}
+const vscode = {
+  commands: { registerCommand: (name, run) => ({ name, run }) },
+  window: { showWarningMessage: (text) => log.push(text) },
+  workspace: { getConfiguration: () => ({ get: () => ["tpc", "lsp"] }) },
+};
+const load = Module._load;
+Module._load = (name, ...rest) =>
+  name === "vscode" ? vscode : name === "vscode-languageclient/node" ? { LanguageClient } : load(name, ...rest);
+(async () => {
+  const extension = require(process.argv[2]);
+  const context = { subscriptions: [] };
+  await extension.activate(context);
+  fails = true;
+  await context.subscriptions[0].run();
+  await extension.deactivate();
+  process.stdout.write(JSON.stringify(log));
+})();
+"""
+
+
+@pytest.mark.slow
+def test_the_extension_starts_the_server(tmp_path: Path) -> None:
+    """With VS Code and its client replaced by doubles: it starts, restarts, and says what to do if it cannot start."""
+    if shutil.which("node") is None:
+        pytest.skip("node is not installed")
+    (tmp_path / "client.cjs").write_text(CLIENT, encoding="utf-8")
+    command = ["node", str(tmp_path / "client.cjs"), str(EXTENSION / "extension.js")]
+    log = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    server = {"command": "tpc", "args": ["lsp"]}
+    selector = [{"language": "nexort"}]
+    assert log[:6] == [server, selector, "started", "stopped", server, selector]
+    assert (
+        "cannot start `tpc lsp` (not found)" in log[6] and "pip install 'tp_compiler[lsp]'" in log[6] and len(log) == 7
+    )
 
 
 @pytest.mark.slow
