@@ -98,12 +98,13 @@ class Budget:
             return
         self.poll()
         if self.held + 8.0 * numbers > self.memory:
-            beside = f" in addition to {_size(self.held)} in use" if self.held else ""
-            message = f"{what} takes {_size(8.0 * numbers)}{beside}, but only {_size(self.memory)} are allowed"
+            beside = f" in addition to {size_text(self.held)} in use" if self.held else ""
+            message = f"{what} takes {size_text(8.0 * numbers)}{beside}, but only {size_text(self.memory)} are allowed"
             raise TooLarge(message)
 
 
-def _size(count: float) -> str:
+def size_text(count: float) -> str:
+    """Bytes, in three digits."""
     return f"{count / 1e9:.3g} GB" if count >= 1e9 else f"{count / 1e6:.3g} MB"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import time
 import tracemalloc
 from itertools import count
@@ -183,6 +184,7 @@ output b[i] = <y[i]>
 """
     run = tpc.limit(text, max_memory=200e6)
     assert run["a"] == 1 and run.failed["b"].code == "NX431"
+    assert re.search(r"need about [\d.]+ [MG]B, but only 200 MB are allowed", run.failed["b"].message)
     with pytest.raises(tpc.ProgramError, match="NX431"):
         tpc.limit(text, max_memory=200e6, only=["b"])
 

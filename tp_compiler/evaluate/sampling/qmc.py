@@ -20,6 +20,7 @@ from scipy.special import fdtri
 from tp_compiler.diagnostics import Diagnostic, ProgramError
 from tp_compiler.evaluate.array_types import Array
 from tp_compiler.evaluate.blas import one_blas_thread
+from tp_compiler.evaluate.budget import size_text
 from tp_compiler.evaluate.interface import Answers
 from tp_compiler.evaluate.options import Options
 from tp_compiler.evaluate.sampling import heavy_tails
@@ -174,7 +175,7 @@ class Sampling:
         smallest = self.options.samples or FIRST_SAMPLES
         needed = self._memory(smallest)
         if needed > self.options.memory:
-            shown = f"{needed / 1e9:.1f} GB, but only {self.options.memory / 1e9:.1f} GB are allowed"
+            shown = f"{size_text(needed)}, but only {size_text(self.options.memory)} are allowed"
             raise ProgramError(
                 [
                     Diagnostic(
