@@ -163,6 +163,7 @@ def separately(made: tpt.Traced, kind: str, base: int, figures: dict[str, float]
         ("mlp", "SGD", {"lr": 0.3}, (128, 256, 512), 2048),
         ("mlp", "Adam", {"lr": 0.02, "eps": 0.01}, (128, 256, 512), 2048),
         ("gpt", "AdamW", {"lr": 0.02, "eps": 0.003, "weight_decay": 0.1}, (32, 64, 128), 256),
+        pytest.param("gpt", "SGD", {"lr": 3.0}, (32, 64, 128), 1024, marks=pytest.mark.slow),
     ],
 )
 def test_a_model_with_these_groups_reaches_the_limit(

@@ -36,6 +36,11 @@ class Units:
         found: float = self.constants.get(figure, 1.0) * width ** float(self.exponents.get(figure, 0))
         return found * math.pow(self._own(width), -_PER_STEP.get(figure, 0))
 
+    def between(self, figure: str, width: float, base: float) -> float:
+        """The figure at a width over that at another one: constants cancel."""
+        found: float = (width / base) ** float(self.exponents.get(figure, 0))
+        return found * math.pow(self._own(base) / self._own(width), _PER_STEP.get(figure, 0))
+
     def raw(self, figure: str, natural: float, width: float) -> float:
         """The figure in code at a width."""
         return natural * self.factor(figure, width)

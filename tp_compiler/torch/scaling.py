@@ -365,7 +365,7 @@ class _Given:
         return value * self._factor(width, figure, own) if figure in own.exponents else value
 
     def _factor(self, width: int, figure: str, own: Units) -> float:
-        return own.factor(figure, width) / (1.0 if self.base is None else own.factor(figure, self.base))
+        return own.factor(figure, width) if self.base is None else own.between(figure, width, self.base)
 
     def _coupled(self, width: int, own: Units, given: Mapping[str, _Given]) -> Any:
         """Weight decay of an optimizer that adds it to the gradient, unless it is told not to."""
