@@ -31,6 +31,7 @@ PIPELINE = [
     "report",
     "report/plots",
     "torch",
+    "torch/training",
     "editor",
 ]
 

@@ -47,7 +47,7 @@ class DeclaredEntry:
     keyword: str  # ket, matrix, scalar or data
     name: str
     indices: tuple[str, ...]
-    law: str  # what follows the name, without the values
+    law: str  # what follows the name and the values
     shape: tuple[Any, ...] = ()
     values: np.ndarray | None = None
     origins: tuple[str, ...] = ()  # PyTorch's names
@@ -66,9 +66,9 @@ class DeclaredEntry:
         if self.values is None:
             return [f"{self.keyword} {full}{self.law}{comment}"]
         if not self.indices:
-            return [f"scalar {full} = {float(self.values)!r}{comment}"]
+            return [f"scalar {full} = {float(self.values)!r}{self.law}{comment}"]
         values = self.given + family(self.indices)
-        return [f"data {values} = {listed(self.values)}", f"scalar {full} = {values}{comment}"]
+        return [f"data {values} = {listed(self.values)}", f"scalar {full} = {values}{self.law}{comment}"]
 
 
 def body_of(lines: Iterable[StatementLine]) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 from tp_compiler.torch.dimensions import Dimension, Leaf, Sizes, ratio
@@ -47,6 +47,18 @@ class TextNames:
             name = f"{base}_{k}"
         self.taken.add(name)
         return name
+
+    def claim(self, name: str) -> bool:
+        """Takes a name that a user has chosen; False if something is called so."""
+        if name in self.taken and name not in self._free:
+            return False
+        self.taken.add(name)
+        self._free = [other for other in self._free if other != name]
+        return True
+
+    def copy(self) -> TextNames:
+        """For names that are added to the program later."""
+        return replace(self, taken=set(self.taken), _free=list(self._free))
 
     def of_weight(self, full: str) -> str:
         short = re.sub(r"\W+", "_", full.removesuffix(".weight"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +24,8 @@ from tp_compiler.torch.returned import Returned
 from tp_compiler.torch.scaling import TorchScaling, TracedTensor
 from tp_compiler.torch.steps import own_leaves
 from tp_compiler.torch.text import ModuleText
+from tp_compiler.torch.training.loop import trained
+from tp_compiler.torch.training.owners import width_of
 from tp_compiler.torch.walk import double_precision, doubled
 
 
@@ -98,6 +100,35 @@ class Traced:
         np.savez(beside, **arrays)  # type: ignore[arg-type]
         return [file, beside]
 
+    def train(
+        self,
+        loss: str,
+        targets: Any = None,
+        *,
+        optimizer: str | torch.optim.Optimizer | None = None,
+        steps: int | None = None,
+        scheduler: Any = None,
+        module: nn.Module | None = None,
+    ) -> Traced:
+        """The module in a training loop: its limit is that of the loss and of the outputs after 0, 1, ..., `steps` updates.
+
+        loss        "mse", "cross_entropy" (over the last axis), or an expression of the outputs and of `target`, as in the language
+        targets     a tensor, or one for each step (a leading axis of `steps` entries); several by name: {"y": .., "weight": ..}
+        optimizer   text in natural units, "Adam(lr = 0.01)", or an optimizer of torch.optim of a module of the factory
+        steps       the number of updates
+        scheduler   a learning-rate scheduler of the optimizer, which steps after every update
+        module      the module that the optimizer was built for; needed where shapes do not say which parameter is which
+
+        Raises ProgramError NX720 to NX724, with a remedy, for what does not fit.
+        """
+        text, notes = trained(
+            self._written, self.widths, loss, targets, optimizer, steps, scheduler, module,
+            lambda: self.scale("Adam").natural, len(self._unused),
+        )  # fmt: skip
+        found = replace(self, text=text, report=[*self.report, *notes])
+        assert found.program
+        return found
+
     def weights(self, module: nn.Module, width: int | None = None) -> dict[str, np.ndarray]:
         """The parameters of a module by their names in the program, in natural units: for `tpc.simulate(weights=...)`.
 
@@ -112,7 +143,7 @@ class Traced:
                 )
             places = own_leaves(weight)
             value = held[weight.name].detach().double().cpu().numpy()
-            n = width or self._width(value.shape, weight)
+            n = width or width_of(value.shape, weight, self.widths)
             shape = [self._size(p, n) for p in places]
             if np.prod(shape, dtype=int) != value.size:
                 raise refusal(
@@ -143,14 +174,6 @@ class Traced:
         if not place.dimension.is_width:
             return int(place.dimension.sizes[0])
         return int(ratio(place.dimension, self.widths) * (width or 0))
-
-    def _width(self, shape: Sequence[int], weight: Any) -> int | None:
-        """n, from a dimension of a parameter that grows."""
-        for size, dimension in zip(shape, weight.slots, strict=True):
-            one, other = dimension.sizes
-            if one != other:
-                return int(size * self.widths[0] // one)
-        return None
 
     def scale(self, optimizer: str | None = None) -> TorchScaling:
         """The width exponents of every parameter: `tpc.scale`, and parameter groups and initial values for the module.

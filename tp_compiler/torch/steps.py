@@ -98,6 +98,7 @@ class Weight(Step):
 
     name: str
     values: tuple[Any, Any]
+    frozen: bool = False  # requires no gradient
     vanishes: bool = False
 
 

@@ -57,6 +57,14 @@ class ModuleText:
     notes: list[str]
     laws: dict[str, tuple[Fill, Fill]]
     returned: dict[str, Returned]  # by the path of a module
+    dimensions: dict[str, list[list[str]]]  # name with brackets -> the indices of each dimension of torch's tensor
+    namer: TextNames
+    random: list[Step]  # whose brackets are at the scale of the central limit theorem
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The sizes of the axes by their indices."""
+        return {name: d.sizes[0] for d, names in self.namer.axes.items() for name in names}
 
     @property
     def text(self) -> str:
@@ -130,6 +138,8 @@ class TextWriter:
             body_of([line for line in folded.lines if not line.is_output]),
             {full: value for full, _, value in ends}, self.declared, names, families, members, notes, self.walked.laws,
             self._returned(folded),
+            {full: _divided(full, v) for (full, _, _), v in zip(ends, self.walked.outputs.values(), strict=True)},
+            self.names, [s for s in self.live if isinstance(s, Contraction) and s.random],
         )  # fmt: skip
 
     def _returned(self, folded: FoldedText) -> dict[str, Returned]:
@@ -158,10 +168,11 @@ class TextWriter:
             classes = [self.names.width(p) for p in made.widths]
         of = "" if set(classes) <= {"n"} else f" : {' x '.join(classes)}"
         law = f" {'~' if '(' in made.law else '='} {made.law}" if made.law else ""
+        law += " frozen" if weight.frozen else ""
         entry = DeclaredEntry(
             made.kind, name, tuple(indices), of + law, self._shape(weight), origins=(weight.name,), power=made.power
         )
-        if not law:
+        if not made.law:
             entry.values = weight.values[0].double().numpy().reshape([p.dimension.sizes[0] for p in made.families])
             entry.given = self.names.unique(f"{name}_initial") if indices else ""
         self.entries.append(entry)
@@ -511,6 +522,12 @@ class TextWriter:
         text, _ = self._operand(step.operand, bound, used)
         options = f", stride = {step.stride}, padding = {step.padding}"
         return f"unfold[{names[target]},{inner},{names[window]}]({text}{options})", ATOM
+
+
+def _divided(full: str, view: View) -> list[list[str]]:
+    """The indices of an output, for each dimension of its tensor."""
+    indices = iter(full.rpartition("[")[2].rstrip("]").split(","))
+    return [[next(indices) for _ in leaves(group)] for group in view.groups]
 
 
 def _widths(step: Step) -> int:

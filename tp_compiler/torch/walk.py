@@ -161,7 +161,7 @@ class Walk:
             slots = [Dimension(s) for s in zip(one.shape, other.shape, strict=True)]
             groups = [[] if d.sizes == (1, 1) else [Leaf(k, d)] for k, d in enumerate(slots)]
             first = next(n for n, p in self.built[0].module.named_parameters() if p is one)
-            self._shared[id(one)] = Weight(slots, groups, first, (one.detach(), other.detach()))
+            self._shared[id(one)] = Weight(slots, groups, first, (one.detach(), other.detach()), not one.requires_grad)
         self.weights[name] = self._shared[id(one)]
         return self._shared[id(one)]
 

@@ -1,0 +1,1 @@
+"""The training of a traced module as a program: what it minimizes, and with which optimizer."""
