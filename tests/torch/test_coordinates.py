@@ -242,8 +242,25 @@ def test_measured_slopes_are_shown_where_the_trace_is_refused() -> None:
     check = tpt.coord_check(factory, language, WIDTHS, optimizer=optimizer)
     (row,) = (r for r in check.rows if (r.name, r.quantity) == ("head", "update"))
     assert abs((row.slope or 0) - 1) < 0.2 and row.verdict == CoordinateVerdict.FOLLOWS
-    assert any("could not be traced" in note for note in check.notes)
+    assert check.notes == ("derived exponents are those of the module with an output of the right size",)
+    assert row.derived == 0
     assert any(r.quantity == "lr" and r.verdict == CoordinateVerdict.OK for r in check.rows)
+
+
+class Sorted(MLP):
+    """Sorting has no counterpart in the language."""
+
+    def forward(self, x):
+        return self.out(torch.tanh(self.fc2(F.relu(self.fc1(x)))).sort(0).values)
+
+
+def test_without_a_trace_exponents_are_those_of_shapes() -> None:
+    right = tpt.coord_check(Sorted, regression, WIDTHS, optimizer=groups(torch.optim.Adam, 0.02, ADAM))
+    assert right.passed and any("could not be traced (NX703" in note for note in right.notes), str(right)
+    wrong = tpt.coord_check(
+        Sorted, regression, WIDTHS[:3], optimizer=groups(torch.optim.Adam, 0.02, ADAM, all_vectors), seeds=2
+    )
+    assert [str(p) for p in wrong.problems] == ["lr of fc2.weight: is constant, muP wants n^(-1)"]
 
 
 # -- what only measuring finds --------------------------------------------------------------------------------------
@@ -314,6 +331,13 @@ def test_a_module_is_traced_as_it_is_called() -> None:
     )
 
 
+def test_groups_of_the_scaling_pass() -> None:
+    scaling = traced(GPT).scale("AdamW")
+    optimizer = lambda m: torch.optim.AdamW(scaling.param_groups(m, 32, lr=0.02, weight_decay=0.1))  # noqa: E731
+    check = tpt.coord_check(GPT, language, WIDTHS[:3], optimizer=optimizer, traced=traced(GPT), seeds=2)
+    assert check.passed, str(check)
+
+
 def test_several_optimizers() -> None:
     def two(model: nn.Module) -> list[Any]:
         n = model.fc2.in_features / 32
@@ -361,6 +385,13 @@ class Narrow(MLP):
         super().__init__(n)
 
 
+BATCHES = iter(range(1, 1000))
+
+
+def next_batch(model: nn.Module, step: int) -> torch.Tensor:
+    return next(BATCHES) * regression(model, step)
+
+
 def diverging(model: nn.Module, step: int) -> torch.Tensor:
     n = model.fc2.in_features
     return regression(model, step) * (math.inf if step == 1 and n == 64 else 1.0)
@@ -375,6 +406,7 @@ def diverging(model: nn.Module, step: int) -> torch.Tensor:
         ({"loss_step": lambda m, s: 1.0}, "returned float"),
         ({"loss_step": lambda m, s: m(X).detach().mean()}, "depends on no parameter"),
         ({"loss_step": lambda m, s: m.out.weight.mean()}, "does not call the module"),
+        ({"loss_step": next_batch}, "when it is called again"),
         ({"loss_step": diverging}, "the loss is inf after 1 steps at width 64"),
         ({"factory": Narrow}, "the factory failed at width 128: ValueError: too wide"),
         ({"factory": lambda n: n}, "returned int, not a module"),

@@ -153,6 +153,19 @@ def test_laws_as_people_write_them() -> None:
     assert [note for note in made.report if "0.02 at n = 50" in note]
 
 
+class Cached(MLP):
+    """As HuggingFace's caches: what comes first is put after an empty tensor."""
+
+    def forward(self, x):
+        h = torch.cat([torch.tensor([]), self.fc1(x)], dim=-2)
+        return self.out(torch.cat([h, torch.tensor([])], dim=-1))
+
+
+def test_empty_tensors_are_left_out_of_a_concatenation() -> None:
+    made = tpt.trace(Cached, (_numbers(4, 3),), WIDTHS)
+    assert made.compare(Cached(UNSEEN), UNSEEN) < 1e-10
+
+
 class Gram(nn.Module):
     """The kernel of a family's features: what concentrates."""
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from fractions import Fraction
 from typing import Any
 
 import torch
@@ -13,7 +15,7 @@ from tp_compiler.diagnostics import Diagnostic, ProgramError
 from tp_compiler.scale.coordinates import CoordCheck, CoordinateVerdict
 from tp_compiler.torch.coordinate_verdicts import TOO_LARGE, Judge, mean_losses
 from tp_compiler.torch.coordinates import Experiment, LossStep, Measured
-from tp_compiler.torch.expected import ExpectedPowers, derived, guessed
+from tp_compiler.torch.expected import ZERO, ExpectedPowers, derived, guessed
 from tp_compiler.torch.record import Traced
 from tp_compiler.torch.refusals import refusal
 from tp_compiler.torch.tracing import trace
@@ -22,6 +24,8 @@ from tp_compiler.torch.tracing import trace
 _FRESH = 500_009
 #: How the module is called inside of the module that is traced.
 _INNER = "model"
+#: The refusal of an output that has a power of n.
+_SIZE = re.compile(r"output .* has size n\^\(?(-?[0-9/]+)\)? at initialisation")
 
 
 def coord_check(
@@ -74,14 +78,16 @@ def coord_check(
         optimizers,
         (*settings, *rows),
         (*certain, *found),
-        tuple(_notes(refused)),
+        tuple(_notes(expected, refused)),
         mean_losses(measured),
     )
 
 
-def _notes(refused: Diagnostic | None) -> list[str]:
+def _notes(expected: ExpectedPowers, refused: Diagnostic | None) -> list[str]:
     if refused is None:
         return []
+    if expected.traced:
+        return ["derived exponents are those of the module with an output of the right size"]
     why = "" if refused.code == TOO_LARGE else f" ({refused.code}: {refused.message})"
     return [
         f"the module could not be traced{why}: derived exponents are muP's general ones, Θ(1) for activations and updates, and "
@@ -92,39 +98,47 @@ def _notes(refused: Diagnostic | None) -> list[str]:
 def _expected(
     factory: Callable[[int], nn.Module], measured: Measured, traced: Traced | None
 ) -> tuple[ExpectedPowers, Diagnostic | None]:
-    try:
-        if traced is not None:
-            return derived(traced), None
-        widths = measured.widths[:2]
-        return _traced(factory, measured.inputs, (widths[0], widths[1])), None
-    except ProgramError as problem:
-        shapes = {name: [by[n] for n in measured.widths[:2]] for name, by in measured.shapes.items()}
-        found = problem.diagnostics[0]
-        message = found.message.replace(f"`{_INNER}.", "`").replace(f"`{_INNER}`", "the module")
-        return guessed(shapes, measured.owners), replace(found, message=message)
+    """From the trace; of an output of the wrong size from the trace of the module times what it lacks."""
+    if traced is not None:
+        return derived(traced), None
+    found = _traced(factory, measured, ZERO)
+    if isinstance(found, ExpectedPowers):
+        return found, None
+    size = _SIZE.match(found.message)
+    again = _traced(factory, measured, Fraction(size[1])) if size else found
+    if isinstance(again, ExpectedPowers):
+        return again, found
+    shapes = {name: [by[n] for n in measured.widths[:2]] for name, by in measured.shapes.items()}
+    return guessed(shapes, measured.owners), found
 
 
-def _traced(
-    factory: Callable[[int], nn.Module], inputs: tuple[tuple[Any, ...], dict[str, Any]], widths: tuple[int, int]
-) -> ExpectedPowers:
-    args, kwargs = inputs
-    leaves, spec = torch.utils._pytree.tree_flatten((args, kwargs))
+def _traced(factory: Callable[[int], nn.Module], measured: Measured, size: Fraction) -> ExpectedPowers | Diagnostic:
+    """The exponents of the module with its output divided by n^size; or why it is not traced."""
+    leaves, spec = torch.utils._pytree.tree_flatten(measured.inputs)
     tensors = [x for x in leaves if isinstance(x, torch.Tensor)]
-    training = factory(widths[0]).training
+    widths = (measured.widths[0], measured.widths[1])
 
     def called(n: int) -> nn.Module:
-        return _Called(factory(n), leaves, spec)
+        model = factory(n)
+        return _Called(model, leaves, spec, n ** -float(size)).train(model.training)
 
-    return derived(trace(called, tensors, widths, training=training), f"{_INNER}.")
+    try:
+        training = factory(widths[0]).training
+        return derived(trace(called, tensors, widths, training=training), f"{_INNER}.", size)
+    except ProgramError as problem:
+        found = problem.diagnostics[0]
+        return replace(found, message=found.message.replace(f"`{_INNER}.", "`").replace(f"`{_INNER}`", "the module"))
+    except Exception as problem:  # what was measured is worth its page, whatever the tracer thinks of the module
+        return Diagnostic("NX702", f"tracing failed: {type(problem).__name__}: {problem}")
 
 
 class _Called(nn.Module):
     """A module as it was called: with the same arguments beside the tensors, for its first result that is not a loss."""
 
-    def __init__(self, model: nn.Module, leaves: Sequence[Any], spec: Any):
+    def __init__(self, model: nn.Module, leaves: Sequence[Any], spec: Any, factor: float):
         super().__init__()
         self.add_module(_INNER, model)
-        self._leaves, self._spec = list(leaves), spec
+        self._leaves, self._spec, self._factor = list(leaves), spec, factor
 
     def forward(self, *tensors: torch.Tensor) -> Any:
         given = iter(tensors)
@@ -134,4 +148,5 @@ class _Called(nn.Module):
         found = [
             x for x in torch.utils._pytree.tree_leaves(out) if isinstance(x, torch.Tensor) and x.is_floating_point()
         ]
-        return next((x for x in found if x.ndim), found[0]) if found else out
+        first = next((x for x in found if x.ndim), found[0]) if found else out
+        return first if self._factor == 1 else first * self._factor

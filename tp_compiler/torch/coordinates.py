@@ -259,6 +259,8 @@ class Experiment:
                 raise _wrong("loss_step does not call the module", "compute the loss from `model(...)`")
         else:
             loss = self._loss(model, n, seed, step, step)
+        if step == 0:
+            self._demand_same(model, n, seed, float(loss.detach()))
         recorder.sample.losses.append(float(loss.detach()))
         if not loss.requires_grad:
             raise _wrong("the loss depends on no parameter", "do not detach it, and do not compute it under no_grad")
@@ -268,6 +270,16 @@ class Experiment:
                 recorder.sample.sizes[MeasuredQuantity(name, "gradient", step)] = float(rms(p.grad))
         for optimizer in optimizers:
             optimizer.step()
+
+    def _demand_same(self, model: nn.Module, n: int, seed: int, loss: float) -> None:
+        """Activations are compared on the batch of step 0: it must be the same whenever it is asked for."""
+        with torch.no_grad():
+            again = float(self._loss(model, n, seed, 0, 0))
+        if abs(again - loss) > 1e-3 * max(abs(loss), abs(again)):
+            raise _wrong(
+                f"loss_step(model, 0) is {loss:.4g}, and {again:.4g} when it is called again",
+                "return the loss of the batch of the step that is asked for, not of the next batch of an iterator",
+            )
 
     def _loss(self, model: nn.Module, n: int, seed: int, batch: int, done: int) -> torch.Tensor:
         """The loss of a batch, which does not depend on the width; `done` steps have been made."""

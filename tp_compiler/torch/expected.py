@@ -53,6 +53,7 @@ class ExpectedPowers:
     parameters: Mapping[str, ExpectedParameter]
     results: Mapping[str, ExpectedResult]
     roots: tuple[str, ...] = ()  # modules whose logits are divided by √n
+    traced: bool = False
 
     def of(self, module: str) -> ExpectedResult:
         return self.results.get(module) or ExpectedResult(ZERO, ZERO, False)
@@ -66,8 +67,12 @@ def _multiplier(kind: ParameterKind, std: Fraction, sign: int) -> Fraction:
     return multiplier if sign > 0 else -Fraction(kind.reads_features) - multiplier
 
 
-def derived(traced: Traced, prefix: str = "") -> ExpectedPowers:
-    """From the traced program; `prefix` is taken off the names of modules and parameters."""
+def derived(traced: Traced, prefix: str = "", size: Fraction = ZERO) -> ExpectedPowers:
+    """From the traced program.
+
+    prefix   is taken off the names of modules and parameters
+    size     what the program divides its output by, as a power of n, and the module should
+    """
 
     @cache
     def figures(optimizer: str) -> Mapping[str, Figures]:
@@ -98,11 +103,12 @@ def derived(traced: Traced, prefix: str = "") -> ExpectedPowers:
         start, moves = (sizes[named[0]].start, sizes[named[0]].moves) if named else _usual(made)
         if NOTHING not in (start, moves):
             excess = max(Fraction(moves), ZERO)  # of a bracket over √n that no readout makes up for: logits over √d
+            power = made.power - excess - (size if not made.ket and made.power == size else ZERO)
             results[_without(path, prefix)] = ExpectedResult(
-                made.power + Fraction(start) - excess, made.power + Fraction(moves) - excess, bool(named)
+                power + Fraction(start), power + Fraction(moves), bool(named)
             )
     roots = [_without(path, prefix) for path, made in traced.returned.items() if path.endswith(LOGITS) and made.clt]
-    return ExpectedPowers(parameters, results, tuple(roots))
+    return ExpectedPowers(parameters, results, tuple(roots), True)
 
 
 def _usual(made: Returned) -> tuple[Fraction, Fraction]:

@@ -271,7 +271,7 @@ def stack(call: Call) -> View:
 
 def put_together(views: list[View], dim: int) -> View:
     """Tensors one after another along a dimension."""
-    views = [v for v in views if v.groups != [[]] or len(views) == 1]
+    views = [v for v in views if v.shape != [(0, 0)]] or views[:1]  # torch.cat skips them, such as a cache at its start
     k = dim % len(views[0].groups)
     lengths = [v.shape[k] for v in views]
     if all(n[0] == n[1] for n in lengths):
