@@ -38,7 +38,7 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "finite": ({"ir", "diagnostics", "pages", "results", "shapes"}, {"numpy", "scipy"}),
     "scale": ({"ir", "transform", "diagnostics", "pages"}, set()),
     "editor": (
-        {"driver", "frontend", "check", "ir", "diagnostics", "_version"}, {"pygments", "pygls", "lsprotocol"},
+        {"driver", "frontend", "check", "ir", "diagnostics", "explanation", "_version"}, {"pygments", "pygls", "lsprotocol"},
     ),
     "expand": ({"frontend", "ir", "transform", "diagnostics"}, set()),
     "report": (

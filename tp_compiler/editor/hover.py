@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TypeAlias
 
 from tp_compiler.editor import keywords
 from tp_compiler.editor.context import context
 from tp_compiler.editor.functions import Word, comment_above, words
 from tp_compiler.editor.program import Open, library_path
 from tp_compiler.editor.symbols import IMPLICIT, NamesInScope, Occurrence, Symbol
+from tp_compiler.explanation import explain
 from tp_compiler.frontend.scan import INNER_WORDS, STATEMENT_WORDS, Lexeme
 
+#: A place, and Markdown.
+Shown: TypeAlias = tuple[int, int, str]
 #: Statements that are longer are shown up to here.
 _LONG = 400
 _SIGNS = {
@@ -22,8 +26,15 @@ _SIGNS = {
 }
 
 
-def hover(program: Open, offset: int) -> tuple[int, int, str] | None:
-    """The place of the word at an offset, and what is said of it."""
+def hover(program: Open, offset: int) -> Shown | None:
+    """The place of the word at an offset, and what is said of it; where a finding is, its reason."""
+    found, reason = _of_the_word(program, offset), _reason(program, offset)
+    if found is None or reason is None:
+        return found or reason
+    return found[0], found[1], f"{found[2]}\n\n---\n\n{reason[2]}"
+
+
+def _of_the_word(program: Open, offset: int) -> Shown | None:
     found = program.symbols.at(offset)
     if found is not None:
         symbol, place = found
@@ -38,6 +49,17 @@ def hover(program: Open, offset: int) -> tuple[int, int, str] | None:
         or _in_place(program, start, word)
     )
     return (start, start + len(word.text), text) if text else None
+
+
+def _reason(program: Open, offset: int) -> Shown | None:
+    """Why what the last check found at a place is a mistake: that of `tpc explain`."""
+    if program.checked is None or program.checked[1].text != program.text:
+        return None
+    for finding in program.checked[0].findings:
+        if finding.code and finding.start <= offset <= finding.end:
+            explained = explain(finding.code)
+            return finding.start, finding.end, f"**{finding.code}** {explained.why or explained.what}"
+    return None
 
 
 def lexeme_at(program: Open, offset: int) -> tuple[int, Lexeme] | None:

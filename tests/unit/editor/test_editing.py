@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
 import re
+from copy import copy
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,8 @@ from hypothesis import strategies as st
 
 from tests.unit.editor.texts import BAD, EXAMPLES, checked
 from tp_compiler import driver
-from tp_compiler.diagnostics import Source
+from tp_compiler.check.hints import hint
+from tp_compiler.diagnostics import Source, Suggestion, suggest
 from tp_compiler.editor import colours
 from tp_compiler.editor.checking import as_line, from_line, report
 from tp_compiler.editor.completion import completions, signature
@@ -52,6 +55,13 @@ def test_what_was_meant_is_a_quick_fix(path: Path) -> None:
 
 def test_there_are_such_programs() -> None:
     assert len(MEANT) >= 12
+
+
+def test_suggestions_can_be_copied() -> None:
+    for suggestion in (suggest("tanx", ["tan"]), hint("LayerNorm", [])):
+        assert isinstance(suggestion, Suggestion)
+        same = pickle.loads(pickle.dumps(suggestion))
+        assert same == suggestion and vars(same) == vars(suggestion) and vars(copy(suggestion)) == vars(suggestion)
 
 
 def test_imports_are_added_below_the_head() -> None:

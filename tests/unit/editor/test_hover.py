@@ -8,6 +8,7 @@ import pytest
 
 from tests.unit.editor.texts import MARK, SOME, at, checked
 from tp_compiler.editor.hover import hover
+from tp_compiler.explanation import explain
 
 PROGRAM = """axis i, j : 2
 axis d : 3
@@ -86,6 +87,12 @@ def test_words_of_the_language() -> None:
     )
     text = "optimizer H(lr) {\n    return -lr * g\n}\nket |u> ~ N(0, 1)\noutput <u>\n"
     assert "one natural entry of the gradient" in shown("lr * ¦g", text)
+
+
+def test_findings_are_explained() -> None:
+    text = "ket |x> ~ N(0, 1)\noutput <x|y>\n"
+    assert f"**NX102** {explain('NX102').why}" in shown("|¦y>", text)
+    assert "NX102" not in shown("ket |¦x>", text)
 
 
 def test_white_space_and_comments_show_nothing() -> None:
