@@ -34,6 +34,10 @@ OPTIMIZERS: dict[str, tuple[str, str, dict[str, Any]]] = {
         {"lr": 0.03, "eps": 0.02, "weight_decay": 0.3},
     ),
     "RMSprop": ("RMSprop(lr = 0.03, eps = 0.05)", "RMSprop", {"lr": 0.03, "eps": 0.05}),
+    "AMSGrad": ("AMSGrad(lr = 0.03, eps = 0.02)", "Adam", {"lr": 0.03, "eps": 0.02}),
+    "NAdam": ("NAdam(lr = 0.03, eps = 0.02)", "NAdam", {"lr": 0.03, "eps": 0.02}),
+    "Adamax": ("Adamax(lr = 0.03, eps = 0.02)", "Adamax", {"lr": 0.03, "eps": 0.02}),
+    "Adagrad": ("Adagrad(lr = 0.03, eps = 0.02)", "Adagrad", {"lr": 0.03, "eps": 0.02}),
     "Adadelta": ("Adadelta(lr = 0.3, eps = 0.01)", "Adadelta", {"lr": 0.3, "eps": 0.01}),
 }
 STEPS = 3
@@ -369,6 +373,26 @@ def test_models_that_do_not_fit_are_refused() -> None:
     assert "NX712" in complaint(lambda: scaling.param_groups(GPT(64), 64, no_decay="*.gain"))
     assert "NX712" in complaint(lambda: scaling.raw("lr", "embedding", 1.0, 64))
     assert "NX601" in complaint(lambda: gpt("Sophia"))
+
+
+@pytest.mark.filterwarnings("ignore:the module is trivial")
+def test_a_width_that_no_shape_shows_is_given() -> None:
+    fixed = lambda n: nn.Linear(3, 2)  # noqa: E731
+    scaling = tpt.trace(fixed, (X,), WIDTHS).scale("AdamW")
+    assert "`width=`" in complaint(lambda: scaling.param_groups(fixed(1), 64, lr=1.0))
+    assert scaling.param_groups(fixed(1), 64, width=128, lr=1.0)[0]["lr"] == 1.0
+
+
+def test_parameters_that_no_output_needs_are_named() -> None:
+    class Spare(MLP):
+        def __init__(self, n: int):
+            super().__init__(n)
+            self.extra = nn.Linear(n, 3)
+
+    scaling = tpt.trace(Spare, (X,), WIDTHS).scale("AdamW")
+    with pytest.warns(UserWarning, match=r"`extra.bias`, `extra.weight`, which no group has"):
+        groups = scaling.param_groups(Spare(64), 64, lr=1.0)
+    assert not [name for g in groups for name in g["names"] if "extra" in name]
 
 
 def test_wrapped_models_fit() -> None:
