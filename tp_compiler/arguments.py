@@ -438,6 +438,18 @@ def _trace(commands: Commands) -> None:
     sub.add_argument("--widths", type=pair, default=(64, 128), metavar="N,N", help="two widths (default 64,128)")
     sub.add_argument("--base-width", type=count, metavar="N", help="where laws are read that do not follow the width")
     sub.add_argument("--training", action="store_true", help="trace the module in training mode")
+    sub.add_argument(
+        "--loss", metavar="LOSS", help='train it: "mse", "cross_entropy", or an expression of out[..] and target[..]'
+    )
+    sub.add_argument(
+        "--optimizer", metavar="CALL", help='with --loss: the optimizer, in natural units: "AdamW(lr = 0.01)"'
+    )
+    sub.add_argument("--steps", type=count, metavar="N", help="with --loss: the number of updates")
+    sub.add_argument(
+        "--targets",
+        metavar="SHAPE",
+        help="with --loss: targets as inputs, or a file .npy (default: drawn for the outputs)",
+    )
     sub.add_argument("-o", "--output", metavar="FILE", help="write the program to this file")
 
 

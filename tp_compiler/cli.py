@@ -271,10 +271,14 @@ def _trace(args: Namespace) -> int:
     if find_spec("torch") is None:
         raise UsageError("tracing needs PyTorch: pip install 'tp_compiler[torch]'")
     from tp_compiler.torch import trace
-    from tp_compiler.torch.examples import example_inputs
+    from tp_compiler.torch.examples import example_inputs, example_targets
 
+    trains = _trains(args)
     inputs = example_inputs(args.inputs)
     traced = trace(_imported(*args.factory), inputs, args.widths, base_width=args.base_width, training=args.training)
+    if trains:
+        targets = example_targets(args.targets, args.loss, traced.shapes)
+        traced = traced.train(args.loss, targets, optimizer=args.optimizer, steps=args.steps)
     if not args.quiet:
         for note in traced.report:
             terminal.say(f"note: {note}")
@@ -285,6 +289,15 @@ def _trace(args: Namespace) -> int:
         files = traced.save(args.output)
     _say_written(" and ".join(map(str, files)), args)
     return DONE
+
+
+def _trains(args: Namespace) -> bool:
+    """Is a training loop asked for, and completely?"""
+    given = {name: getattr(args, name) is not None for name in ("loss", "optimizer", "steps")}
+    missing = [f"--{name}" for name, is_given in given.items() if not is_given]
+    if missing and (args.targets is not None or any(given.values())):
+        raise UsageError(f"training needs {' and '.join(missing)}, too")
+    return not missing
 
 
 def _coord(args: Namespace) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 pytest.importorskip("torch")
@@ -53,9 +54,32 @@ def test_longer_data_are_written_beside_the_program(capsys: pytest.CaptureFixtur
     assert (runs[0] == runs[1]).all()
 
 
+TRAIN = ["--loss", "cross_entropy", "--optimizer", "Adam(lr = 0.1)", "--steps", "2"]
+
+
+def test_a_training_loop_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = ["trace", "traced_net:net", "--inputs", "int[2,3]<7", "--widths", "16,32", "--quiet", *TRAIN]
+    np.save("classes.npy", np.arange(6).reshape(2, 3) % 5)
+    programs = []
+    for targets in ([], ["--targets", "int[2,3]<5"], ["--targets", "int[2,2,3]<5"], ["--targets", "classes.npy"]):
+        assert main([*given, *targets]) == 0
+        programs.append(capsys.readouterr().out)
+    assert programs[0] == programs[1] and "[[1, 2, 3], [4, 5, 1]]" in programs[3]
+    runs = [tpc.simulate(program, 64, seeds=1) for program in programs]
+    assert [len(run["loss"]) for run in runs] == [3, 3, 2, 3]
+    assert runs[0]["loss"][2] < runs[0]["loss"][1] < runs[0]["loss"][0]
+    own = [*given[: -len(TRAIN)], "--loss", "mean[i](square(out[i,1,1]))", *TRAIN[2:]]
+    assert main(own) == 0 and "target" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
+        (["traced_net:net", "--inputs", "int[2]<7", *TRAIN[:4]], 2, "needs --steps"),
+        (["traced_net:net", "--inputs", "int[2]<7", "--targets", "int[2]<7"], 2, "--loss and --optimizer and --steps"),
+        (["traced_net:net", "--inputs", "int[2]<7", *TRAIN, "--targets", "int[3]<5"], 1, "NX721"),
+        (["traced_net:net", "--inputs", "int[2]<7", *TRAIN, "--targets", "none.npy"], 1, "NX708"),
+        (["traced_net:net", "--inputs", "int[2]<7", *TRAIN, "--targets", "int[2]<5, int[2]<5"], 1, "NX708"),
         (["traced_net:nothing", "--inputs", "int[2]<7"], 2, "nothing"),
         (["no_such_module:net", "--inputs", "int[2]<7"], 2, "no_such_module"),
         (["traced_net:net", "--inputs", "int[2]"], 1, "NX708"),

@@ -1,9 +1,12 @@
-"""Example inputs from a short description, for the command line: `int[2,16]<50257, float[2,8]`."""
+"""Example inputs and targets from a short description, for the command line: `int[2,16]<50257, float[2,8]`."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from pathlib import Path
 
+import numpy as np
 import torch
 
 from tp_compiler.torch.refusals import refusal
@@ -16,8 +19,39 @@ def example_inputs(text: str) -> tuple[torch.Tensor, ...]:
 
     Raises ProgramError NX708 for a description that is not understood.
     """
+    return _drawn(text, seed=0)
+
+
+def example_targets(text: str | None, loss: str, shapes: Mapping[str, tuple[int, ...]]) -> torch.Tensor | None:
+    """Targets: described as inputs are and drawn with seed 1, or from a file `.npy`.
+
+    By default `mse` has Gaussian ones and `cross_entropy` uniform classes, of the shape of the output.
+    """
+    if text is None:
+        (shape, *others) = shapes.values()
+        if others or loss not in ("mse", "cross_entropy"):
+            return None
+        *outer, last = shape or (1,)
+        drawn = f"float{[*shape]}" if loss == "mse" else f"int{outer}<{last}"
+        return _drawn(drawn.replace(" ", ""), seed=1)[0]
+    if text.endswith(".npy"):
+        return _read(Path(text))
+    found = _drawn(text, seed=1)
+    if len(found) != 1:
+        raise refusal("NX708", f"{len(found)} targets are described", "describe one tensor")
+    return found[0]
+
+
+def _read(path: Path) -> torch.Tensor:
+    try:
+        return torch.as_tensor(np.load(path, allow_pickle=False))
+    except (OSError, ValueError, TypeError) as problem:
+        raise refusal("NX708", f"targets cannot be read: {problem}", "give an array of numbers as `.npy`") from None
+
+
+def _drawn(text: str, seed: int) -> tuple[torch.Tensor, ...]:
     parts = re.sub(r"\s*,\s*(?=(int|float)\[)", ";", text.strip()).split(";")
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(seed)
     return tuple(_tensor(part.strip(), generator) for part in parts)
 
 

@@ -58,7 +58,8 @@ class TextNames:
 
     def copy(self) -> TextNames:
         """For names that are added to the program later."""
-        return replace(self, taken=set(self.taken), _free=list(self._free))
+        axes = {dimension: list(names) for dimension, names in self.axes.items()}
+        return replace(self, taken=set(self.taken), axes=axes, _free=list(self._free))
 
     def of_weight(self, full: str) -> str:
         short = re.sub(r"\W+", "_", full.removesuffix(".weight"))

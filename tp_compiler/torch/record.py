@@ -88,6 +88,11 @@ class Traced:
         """What each module returns, by its path."""
         return self._written.returned
 
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shapes of the outputs, as torch has them."""
+        return {name.partition("[")[0]: shape for name, shape in self._written.shapes.items()}
+
     def save(self, path: str | Path) -> list[Path]:
         """Writes the program, and data of more than 64 numbers to an .npz file beside it; the files."""
         file = Path(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -65,6 +66,14 @@ class ModuleText:
     def sizes(self) -> dict[str, int]:
         """The sizes of the axes by their indices."""
         return {name: d.sizes[0] for d, names in self.namer.axes.items() for name in names}
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shapes of the outputs as torch has them, by name with brackets."""
+        sizes = self.sizes
+        return {
+            full: tuple(math.prod(sizes[i] for i in names) for names in dims) for full, dims in self.dimensions.items()
+        }
 
     @property
     def text(self) -> str:

@@ -54,7 +54,7 @@ def trained(
     if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
         raise refusal("NX708", f"`steps` is {steps}", "give the number of updates, such as `steps=20`")
     _check_scales(written)
-    written = replace(written, namer=written.namer.copy())
+    written = replace(written, namer=written.namer.copy(), header=list(written.header))
     objective = LossReader(written, steps).read(loss, targets)
     if isinstance(optimizer, str):
         if scheduler is not None:

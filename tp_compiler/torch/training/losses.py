@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 
-from tp_compiler import api
-from tp_compiler.diagnostics import Source
 from tp_compiler.torch.lines import family, listed
 from tp_compiler.torch.refusals import refusal
 from tp_compiler.torch.text import ModuleText
+from tp_compiler.torch.training.indices import fitted, ident, nodes, parsed
 
 #: What `loss` may be, besides an expression.
 LOSSES = ("mse", "cross_entropy")
@@ -81,7 +80,7 @@ class LossReader:
         return self._mse(name, dims, values) if loss == "mse" else self._cross_entropy(name, dims, values)
 
     def _mse(self, name: str, dims: list[list[str]], values: np.ndarray) -> Objective:
-        shape = self._shape(dims)
+        (shape,) = self.written.shapes.values()
         clock = self._clock(values.shape, shape, f"`{name}`")
         made, indices = self._objective(), _flat(dims)
         target = self._data(made, "target", clock, indices, values.astype(float))
@@ -90,7 +89,7 @@ class LossReader:
         return self._bound(made, f"mse{family(indices)}({name}{family(indices)}, {target})")
 
     def _cross_entropy(self, name: str, dims: list[list[str]], values: np.ndarray) -> Objective:
-        shape = self._shape(dims)
+        (shape,) = self.written.shapes.values()
         if not shape or shape[-1] < 2:
             raise refusal(
                 "NX720",
@@ -118,10 +117,6 @@ class LossReader:
             each = f"cross_entropy{family(classes)}({logits}, {target})"
         return self._bound(made, f"mean{family(others)}({each})" if others else each)
 
-    def _shape(self, dims: Sequence[Sequence[str]]) -> tuple[int, ...]:
-        sizes = self.sizes
-        return tuple(int(np.prod([sizes[i] for i in names], dtype=int)) for names in dims)
-
     def _clock(self, found: tuple[int, ...], wanted: tuple[int, ...], what: str) -> list[str]:
         """`step` if there are targets for every step."""
         if found == wanted:
@@ -146,15 +141,19 @@ class LossReader:
     # ---------------------------------------------------------------------------------------------------- expressions
 
     def _expression(self, loss: str, targets: Any) -> Objective:
-        tree = () if loss in self._outputs() else api.parse(Source("<loss>", f"loss = {loss}\n")).statements
-        made = self._objective() if loss not in self._outputs() else Objective(loss)
+        outputs = {name: _flat(dims) for name, dims in self._outputs().items()}
+        if loss in outputs:
+            made, tree = Objective(loss), ()
+        else:
+            made, loss = self._objective(), fitted(loss, outputs, self.written)
+            tree = parsed(loss)
         given = {} if targets is None else targets if isinstance(targets, Mapping) else {"target": targets}
         for name, tensor in given.items():
             self._target(made, name, _array(tensor), tree)
         return made if made.name == loss else self._bound(made, loss)
 
     def _target(self, made: Objective, name: str, values: np.ndarray, tree: Any) -> None:
-        mentions = [node for node in _nodes(tree) if _ident(node) == name]
+        mentions = [node for node in nodes(tree) if ident(node) == name]
         if not mentions:
             raise refusal(
                 "NX721",
@@ -182,7 +181,7 @@ class LossReader:
     def _indices(self, name: str, mentions: list[Any], shape: tuple[int, ...]) -> list[str]:
         """The indices of targets, as the loss writes them."""
         for node in mentions:
-            found = [_ident(i) for i in node.indices or ()]
+            found = [ident(i) for i in node.indices or ()]
             if all(found) and len(set(found)) == len(found):
                 return [str(i) for i in found]
         raise refusal(
@@ -242,8 +241,8 @@ def _classes(values: np.ndarray, count: int | None) -> np.ndarray:
 
 def _check_positions(name: str, tree: Any) -> None:
     """Integers are classes: they may be what `cross_entropy` is given, or an index, and nothing else."""
-    allowed = {id(inner) for node in _nodes(tree) for position in _positions(node) for inner in _nodes(position)}
-    if any(_ident(node) == name and id(node) not in allowed for node in _nodes(tree)):
+    allowed = {id(inner) for node in nodes(tree) for position in _positions(node) for inner in nodes(position)}
+    if any(ident(node) == name and id(node) not in allowed for node in nodes(tree)):
         raise refusal(
             "NX721", f"`{name}` has integers, which are classes, and the loss computes with them", "give numbers: `targets.double()`"
         )  # fmt: skip
@@ -252,21 +251,6 @@ def _check_positions(name: str, tree: Any) -> None:
 def _positions(node: Any) -> list[Any]:
     """Where an expression needs a position: the class of a cross-entropy, and indices."""
     fn = getattr(node, "fn", None)
-    if _ident(fn) == "cross_entropy" and len(node.args) == 2:
+    if ident(fn) == "cross_entropy" and len(node.args) == 2:
         return [node.args[1]]
     return [] if fn is not None else list(getattr(node, "indices", None) or ())
-
-
-def _ident(node: Any) -> str | None:
-    return getattr(node, "ident", None)
-
-
-def _nodes(tree: Any) -> Iterator[Any]:
-    """The nodes of a syntax tree."""
-    if isinstance(tree, tuple):
-        for item in tree:
-            yield from _nodes(item)
-    elif is_dataclass(tree) and not isinstance(tree, type) and hasattr(tree, "span"):
-        yield tree
-        for f in fields(tree):
-            yield from _nodes(getattr(tree, f.name))
