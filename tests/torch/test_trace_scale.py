@@ -445,3 +445,34 @@ def test_members_of_a_family_may_learn_differently_or_not_at_all() -> None:
     assert drawn.body[3].weight.std().item() == pytest.approx(
         1 / math.sqrt(3 * 256), rel=0.05
     )  # though nothing trains it
+
+
+# ---------------------------------------------------------------------------------------------------- there and back again
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "figures"),
+    [
+        ("gpt", "AdamW", {"lr": 0.02, "eps": 0.01, "weight_decay": 0.1, "betas": (0.8, 0.9)}),
+        ("signals", "SGD", {"lr": 0.1, "momentum": 0.9}),
+        ("tangent", "Adam", {"lr": 0.02, "eps": 0.01}),
+    ],
+)
+def test_groups_of_every_width_are_one_program_and_it_gives_them_back(
+    name: str, kind: str, figures: dict[str, Any]
+) -> None:
+    factory, x = FAMILIES[name]
+    made, _ = traced(name)
+    scaling, texts = made.scale(kind), []
+    for n in (32, 48, 96):
+        module = factory(n)
+        groups = scaling.param_groups(module, 64, **figures)
+        optimizer = getattr(torch.optim, kind)(groups)
+        looped = made.train("mse", torch.zeros_like(module(x)), optimizer=optimizer, steps=2, module=module)
+        texts.append(looped.text)
+        back = {k: g for g in looped.scale().param_groups(module, None) for k in g["names"]}
+        for group in groups:
+            for k in group["names"]:
+                for figure in figures:
+                    assert back[k][figure] == pytest.approx(group[figure], rel=1e-9), (k, figure)
+    assert len(set(texts)) == 1 and "update" in texts[0]

@@ -362,7 +362,10 @@ class _Given:
         return self._at(width, figure, own, self.value)
 
     def _at(self, width: int, figure: str, own: Units, value: Any) -> Any:
-        return value * self._factor(width, figure, own) if figure in own.exponents else value
+        if figure not in own.exponents:
+            return value
+        factor = self._factor(width, figure, own)
+        return value * factor if factor >= 1 else value / (1 / factor)  # 0.03 / 1.5 is 0.02
 
     def _factor(self, width: int, figure: str, own: Units) -> float:
         return own.factor(figure, width) if self.base is None else own.between(figure, width, self.base)
