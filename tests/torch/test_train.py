@@ -120,6 +120,7 @@ def check(name: str, make: Make, schedule: Make | None = None, **options: Any) -
     assert np.abs(np.diff(wanted["loss"])).min() > 1e-5
     np.testing.assert_allclose(run["loss"], wanted["loss"], rtol=1e-10, atol=1e-10)
     np.testing.assert_allclose(run["out"], wanted["out"].reshape(run["out"].shape), rtol=1e-9, atol=1e-9)
+    assert loop.compare(module, UNSEEN) < 1e-9
     return loop
 
 
@@ -172,6 +173,20 @@ def test_groups_of_single_layers() -> None:
 
 def _updated(loop: tpt.Traced) -> set[str]:
     return {t.name for t in loop.program.network.parameters if not t.still}
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw", "nadam", "adagrad", "adadelta", "rprop"])
+def test_a_loop_is_compared_at_other_widths(optimizer: str) -> None:
+    """Figures are read at one width, and torch runs the loop at another, where they follow muP."""
+    made, module, _, y = traced("mlp")
+    small_one = MLP(40).double()
+    loop = made.train("mse", y, optimizer=OPTIMIZERS[optimizer](module), steps=STEPS)
+    assert loop.compare(small_one, 40) < 1e-10
+    wrong = made.train("mse", y, optimizer=OPTIMIZERS[optimizer](MLP(80)), steps=STEPS)
+    wrong._loop = loop._loop
+    assert wrong.compare(small_one, 40) > 1e-5
+    other = made.train("mse", y, optimizer="SGD(lr = 0.1)", steps=STEPS)
+    assert other.compare(small_one, 40) < 1e-10
 
 
 class Partly(MLP):
@@ -248,6 +263,48 @@ def test_targets_of_every_step() -> None:
         loss.backward()
         optimizer.step()
     np.testing.assert_allclose(run[1]["loss"], found, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", ["mlp", "gpt"])
+@pytest.mark.parametrize("count", [STEPS, STEPS + 1])
+def test_batches_of_every_step(name: str, count: int) -> None:
+    made, module, x, y = traced(name)
+    if name == "mlp":
+        xs, ys = torch.stack([x, 2 * x, x - 1, -x]), torch.stack([y, -y, y / 2, y])
+    else:
+        xs, ys = torch.stack([x, (x + 1) % 5, (2 * x) % 5, 4 - x]), torch.stack([y, (y + 2) % 5, y, 4 - y])
+    loop = made.train(
+        "cross_entropy" if name in CLASSES else "mse", ys[:count], optimizer=OPTIMIZERS["adam"](module), steps=STEPS,
+        inputs=(xs[:count],),
+    )  # fmt: skip
+    run = tpc.simulate(loop, UNSEEN, weights=loop.weights(module))
+    model, found = copy.deepcopy(module), []
+    with double():
+        optimizer = OPTIMIZERS["adam"](model)
+        for batch, target in zip(xs[:count], ys[:count], strict=True):
+            loss = loss_of(model(batch.double() if batch.is_floating_point() else batch), target)
+            found.append(loss.item())
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    np.testing.assert_allclose(run["loss"], found, atol=1e-10)
+    assert loop.compare(module, UNSEEN) < 1e-9
+    text = made.train(
+        "mean[a,b](out[a,1,b])" if name == "gpt" else "mean[a](out[a,1])",
+        optimizer="SGD(lr = 0.1)",
+        steps=3,
+        inputs=(xs,),
+    )
+    assert text.compare(module, UNSEEN) < 1e-10
+
+
+def test_batches_that_are_refused() -> None:
+    made, _, x, y = traced("mlp")
+    for inputs, words in (
+        ((torch.stack([x, torch.ones_like(x)]),), "step 1"), ((x[:2],), "traced with shape"), ((x, x), "2 inputs"),
+    ):  # fmt: skip
+        with pytest.raises(tpc.ProgramError, match=words):
+            made.train("mse", y, optimizer="SGD(lr = 0.1)", steps=2, inputs=inputs)
 
 
 def test_an_output_that_is_the_loss() -> None:

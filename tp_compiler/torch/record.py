@@ -24,8 +24,11 @@ from tp_compiler.torch.returned import Returned
 from tp_compiler.torch.scaling import TorchScaling, TracedTensor
 from tp_compiler.torch.steps import own_leaves
 from tp_compiler.torch.text import ModuleText
+from tp_compiler.torch.training.batches import Again, batches
 from tp_compiler.torch.training.loop import trained
+from tp_compiler.torch.training.optimizers import NaturalRatios
 from tp_compiler.torch.training.owners import width_of
+from tp_compiler.torch.training.replay import TorchLoop
 from tp_compiler.torch.walk import double_precision, doubled
 
 
@@ -62,7 +65,9 @@ class Traced:
     _inputs: Sequence[Any] = field(repr=False)
     _written: ModuleText = field(repr=False)
     _outputs: list[str] = field(repr=False)
+    _again: Again = field(repr=False)  # the program for other inputs
     _unused: list[str] = field(repr=False, default_factory=list)
+    _loop: TorchLoop | None = field(repr=False, default=None)
 
     def __str__(self) -> str:
         alike: dict[str, list[str]] = {}
@@ -114,6 +119,7 @@ class Traced:
         steps: int | None = None,
         scheduler: Any = None,
         module: nn.Module | None = None,
+        inputs: Sequence[torch.Tensor] | None = None,
     ) -> Traced:
         """The module in a training loop: its limit is that of the loss and of the outputs after 0, 1, ..., `steps` updates.
 
@@ -124,13 +130,19 @@ class Traced:
         scheduler   a learning-rate scheduler of the optimizer, which steps after every update
         module      the module that the optimizer was built for; needed where shapes do not say which parameter is which
 
+        inputs      those of the module, as in the trace or with a leading axis of `steps` entries: one batch for each step
+
         Raises ProgramError NX720 to NX724, with a remedy, for what does not fit.
         """
-        text, notes = trained(
-            self._written, self.widths, loss, targets, optimizer, steps, scheduler, module,
-            lambda: self.scale("Adam").natural, len(self._unused),
+        given = None if inputs is None else batches(self._inputs, inputs, steps or 0)
+        made = trained(
+            self._written, self.widths, loss, targets, optimizer, steps, scheduler, module, self._ratios, len(self._unused),
+            given, self._again,
         )  # fmt: skip
-        found = replace(self, text=text, report=[*self.report, *notes])
+        found = replace(
+            self, text=made.text, report=[*self.report, *made.notes], _loop=made.replayed,
+            _inputs=given.at(0) if given else self._inputs,
+        )  # fmt: skip
         assert found.program
         return found
 
@@ -198,19 +210,41 @@ class Traced:
             )
         return TorchScaling(self.program.network, optimizer, tensors, self.widths, self._unused)
 
+    @cached_property
+    def _adam(self) -> TorchScaling:
+        return self.scale("Adam")
+
+    def _ratios(self, name: str, width: int) -> NaturalRatios:
+        """Natural units over torch's: what becomes of the figures of Adam, whose steps have the size of the learning rate."""
+        return NaturalRatios(*(self._adam.natural(figure, name, 1.0, width) for figure in ("lr", "eps")))
+
     def compare(self, module: nn.Module, width: int) -> float:
         """The largest difference between the module's outputs and those of the program with the module's own weights.
 
-        The module is run in double precision, with the inputs of the trace.
+        The module is run in double precision, with the inputs of the trace. A training loop with a loss by name and an optimizer of
+        torch.optim is run by torch, too, at this width: losses and outputs of every step are compared. Of another loop, only the
+        outputs before the first update are.
         """
         copied = copy.deepcopy(module).double().train(self.training)
+        if self._loop is not None:
+            return self._compare_loops(self._loop, copied, width)
         with torch.no_grad(), double_precision():
             out = copied(*(doubled(x) for x in self._inputs))
         wanted = [t for t in torch.utils._pytree.tree_leaves(out) if isinstance(t, torch.Tensor)]
         run = api.simulate(self, width, weights=self.weights(copied, width))
         return max(
-            float(np.abs(t.double().numpy() - run[name].reshape(tuple(t.shape))).max())
+            float(np.abs(t.double().numpy() - run[name].reshape(-1, *t.shape)[0]).max())
             for name, t in zip(self._outputs, wanted, strict=True)
+        )
+
+    def _compare_loops(self, loop: TorchLoop, module: nn.Module, width: int) -> float:
+        run = api.simulate(self, width, weights=self.weights(module, width))
+        with double_precision():
+            found = loop.run(module, self._inputs, width)
+        pairs = zip((loop.loss_name, *self._outputs), zip(*found, strict=True), strict=True)
+        return max(
+            float(np.abs(run[name] - torch.stack(values[: len(run[name])]).numpy().reshape(run[name].shape)).max())
+            for name, values in pairs
         )
 
 
@@ -225,6 +259,7 @@ def traced(
     widths: Sizes,
     training: bool,
     aliases: dict[str, Any],
+    again: Again,
 ) -> Traced:
     """The record of a written program; `aliases` are all names of each parameter."""
     parameters, unused = {}, []
@@ -242,4 +277,6 @@ def traced(
             made.power,
             written.members[weight],
         )
-    return Traced(written.text, parameters, written.notes, widths, training, inputs, written, list(outputs), unused)
+    return Traced(
+        written.text, parameters, written.notes, widths, training, inputs, written, list(outputs), again, unused
+    )

@@ -7,8 +7,8 @@ from typing import Any
 
 from tp_compiler.torch.record import Traced, traced
 from tp_compiler.torch.refusals import refusal
-from tp_compiler.torch.text import write
-from tp_compiler.torch.walk import Factory, Walk, build, export, output_names
+from tp_compiler.torch.text import ModuleText, write
+from tp_compiler.torch.walk import Factory, Walk, Walked, build, export, output_names
 
 
 def trace(
@@ -34,7 +34,14 @@ def trace(
     one, other = sorted(widths)
     built = (build(factory, one, training), build(factory, other, training))
     programs = [export(b, inputs, n) for b, n in zip(built, (one, other), strict=True)]
-    walked = Walk(built, programs, (one, other)).run(inputs, output_names(programs[0]))
+
+    def walk(x: Sequence[Any]) -> Walked:
+        return Walk(built, programs, (one, other)).run(x, output_names(programs[0]))
+
+    def again(x: Sequence[Any]) -> ModuleText:
+        return write(walk(x), (one, other), base_width or one)
+
+    walked = walk(inputs)
     written = write(walked, (one, other), base_width or one)
     names = [name.partition("[")[0] for name in written.outputs]
-    return traced(written, names, inputs, (one, other), training, walked.weights)
+    return traced(written, names, inputs, (one, other), training, walked.weights, again)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,12 +15,20 @@ from tp_compiler.torch.lines import family, listed, ranged
 from tp_compiler.torch.refusals import refusal
 from tp_compiler.torch.steps import Weight
 from tp_compiler.torch.text import ModuleText
-from tp_compiler.torch.training.losses import LossReader
+from tp_compiler.torch.training.batches import Again, Batches, over_steps
+from tp_compiler.torch.training.losses import LOSSES, LossReader
 from tp_compiler.torch.training.optimizers import COUPLED, Counterpart, NaturalRatios, counterpart
 from tp_compiler.torch.training.owners import Owned, owners
+from tp_compiler.torch.training.replay import Ratios, TorchLoop
 
-#: From a figure of Adam (`lr` or `eps`), torch's name of a parameter, a raw value and a width to natural units.
-Natural = Callable[[str, str, float, int], float]
+
+@dataclass(eq=False)
+class LoopProgram:
+    """A training loop as text, notes on what was assumed, and the same for torch, if torch can run it."""
+
+    text: str
+    notes: list[str]
+    replayed: TorchLoop | None
 
 
 @dataclass(eq=False)
@@ -42,20 +49,26 @@ def trained(
     steps: Any,
     scheduler: Any,
     module: nn.Module | None,
-    natural: Callable[[], Natural],
+    ratios: Ratios,
     spare: int,
-) -> tuple[str, list[str]]:
-    """The program of a training loop, and notes on what was assumed.
+    given: Batches | None,
+    again: Again,
+) -> LoopProgram:
+    """The program of a training loop.
 
-    natural   the conversion of figures (scaling.py); spare: how many parameters the outputs do not need
+    ratios   of natural units to torch's, of a parameter at a width; spare: how many parameters the outputs do not need
+    given    inputs of every step; again: the program for other inputs
 
     Raises ProgramError NX720 (the loss), NX721 (targets), NX722 and NX723 (the optimizer), NX724 (no limit).
     """
     if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
         raise refusal("NX708", f"`steps` is {steps}", "give the number of updates, such as `steps=20`")
     _check_scales(written)
+    if given is not None:
+        written = over_steps(written, again, given)
     written = replace(written, namer=written.namer.copy(), header=list(written.header))
     objective = LossReader(written, steps).read(loss, targets)
+    replayed = None
     if isinstance(optimizer, str):
         if scheduler is not None:
             raise refusal(
@@ -64,7 +77,11 @@ def trained(
         updates = UpdateLines({optimizer: ["all"]})
     elif isinstance(optimizer, torch.optim.Optimizer):
         owned = owners(list(written.declared), widths, optimizer, scheduler, steps, module, spare)
-        updates = converted(written, optimizer, owned, natural())
+        updates = converted(written, optimizer, owned, ratios)
+        if loss in LOSSES:
+            replayed = TorchLoop(
+                loss, torch.as_tensor(targets), steps, optimizer, *owned, ratios, objective.name, given
+            )
     else:
         raise refusal(
             "NX722", f"the optimizer {optimizer!r} is neither text nor of torch.optim",
@@ -83,7 +100,7 @@ def trained(
         *written.header, *objective.axes, "", *written.declarations, *objective.data, *updates.data, "",
         f"train steps = {steps} {{", *(f"    {line}" for line in loop), "}", "", *ends, "",
     ]  # fmt: skip
-    return "\n".join(parts), updates.notes
+    return LoopProgram("\n".join(parts), updates.notes, replayed)
 
 
 def _check_scales(written: ModuleText) -> None:
@@ -107,7 +124,7 @@ def _over_step(full: str) -> str:
 
 
 def converted(
-    written: ModuleText, optimizer: torch.optim.Optimizer, found: tuple[int, list[Owned]], natural: Natural
+    written: ModuleText, optimizer: torch.optim.Optimizer, found: tuple[int, list[Owned]], ratios: Ratios
 ) -> UpdateLines:
     """The update lines of an optimizer, its figures in natural units."""
     width, owned = found
@@ -119,8 +136,7 @@ def converted(
             assert one.history is not None
             rows = [counterpart(optimizer, options) for options in one.history]
             _check_decay(one.weight.name, written.declared[one.weight].kind, rows[0])
-            name = one.weight.name
-            how = writer.call(rows, NaturalRatios(*(natural(figure, name, 1.0, width) for figure in ("lr", "eps"))))
+            how = writer.call(rows, ratios(one.weight.name, width))
             calls.setdefault(how, []).append(one.weight)
     still = [one.weight.name for one in owned if not one.trained and not one.weight.frozen]
     if not calls:

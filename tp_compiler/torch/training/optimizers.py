@@ -38,8 +38,12 @@ class OptimizerArgument:
     powers: Powers = PURE
     default: float | None = None  # of the library; the argument is left out if it has it in all units
 
-    def natural(self, units: NaturalRatios) -> float:
-        return self.value * units.entry ** self.powers[0] * units.gradient ** self.powers[1]
+    def factor(self, ratios: NaturalRatios) -> float:
+        """Natural figure over raw one."""
+        return float(ratios.entry ** self.powers[0] * ratios.gradient ** self.powers[1])
+
+    def natural(self, ratios: NaturalRatios) -> float:
+        return self.value * self.factor(ratios)
 
 
 @dataclass(frozen=True)
