@@ -24,6 +24,7 @@ extensions = [
     "sphinxarg.ext",
     "sphinx_copybutton",
     "sphinx_design",
+    "cells",
     "docstrings",
     "gallery",
     "mathml",

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pygments.lexer import Lexer
-from pygments.lexers import PythonLexer
+from pygments.lexers import PythonLexer, find_lexer_class_by_name
 from pygments.token import (
     Comment,
     Error,
@@ -19,6 +19,7 @@ from pygments.token import (
     Whitespace,
     _TokenType,
 )
+from pygments.util import ClassNotFound
 
 from tp_compiler.editor.colours import colour
 from tp_compiler.frontend.scan import covered, scan
@@ -69,7 +70,7 @@ class NexortLexer(Lexer):
 
 
 class NexortCellLexer(Lexer):
-    """Cells of notebooks: a program below `%%nexort`, otherwise Python."""
+    """Cells of notebooks: a program below `%%nexort`, otherwise IPython, or Python where that lexer is not installed."""
 
     name = "NEXORT notebook cell"
     aliases: ClassVar[list[str]] = ["nexort-cell"]
@@ -79,7 +80,7 @@ class NexortCellLexer(Lexer):
     def get_tokens_unprocessed(self, text: str) -> Iterator[tuple[int, _TokenType, str]]:
         """Every character of the text, in order: (place, type, text)."""
         if not text.lstrip().startswith("%%nexort"):
-            yield from PythonLexer(**self.options).get_tokens_unprocessed(text)
+            yield from _python(self.options).get_tokens_unprocessed(text)
             return
         start = text.index("%%nexort")
         end = text.find("\n", start)
@@ -88,3 +89,10 @@ class NexortCellLexer(Lexer):
             yield 0, Whitespace, text[:start]
         yield start, Comment.Preproc, text[start:end]
         yield from ((end + at, kind, shown) for at, kind, shown in NexortLexer().get_tokens_unprocessed(text[end:]))
+
+
+def _python(options: dict[str, Any]) -> Lexer:
+    try:
+        return find_lexer_class_by_name("ipython3")(**options)
+    except ClassNotFound:
+        return PythonLexer(**options)
