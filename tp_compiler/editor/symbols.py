@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 from tp_compiler.editor.chunks import Chunk, placed
 from tp_compiler.editor.uses import Enclosed, Imported, Item, Keyword, Mention, uses
+from tp_compiler.frontend import syntax as ast
 
 #: The names that every optimizer's body knows.
 IMPLICIT = {
@@ -45,8 +46,10 @@ class Home:
 
 @dataclass(eq=False, slots=True)
 class Symbol:
-    """A name with all its places in the text, in their order. `owner`: the def whose name it is; `home`: where it comes
-    from, if another file binds it."""
+    """A name with all its places in the text, in the order in which the checker meets them.
+
+    `owner`: the def whose name it is; `home`: where it comes from, if another file binds it.
+    """
 
     name: str
     ket: bool
@@ -125,10 +128,10 @@ class Symbols:
         for at, chunk in self.chunks:
             for item in uses(chunk):
                 self._read(item, at, self.top)
-        for use, at, names in self._waiting:  # read above the line that binds it, or in vain
-            symbol = names.find(use.name, use.space)
+        for mention, at, names in self._waiting:  # read above the line that binds it, or in vain
+            symbol = names.find(mention.name, mention.space)
             if symbol is not None:
-                self._place(symbol, use, at)
+                self._place(symbol, mention, at)
         for keyword, at, names in self._keywords:
             function = names.find(keyword.function, "plain")
             symbol = function.parameters.get(keyword.name) if function is not None else None
@@ -155,15 +158,18 @@ class Symbols:
         else:
             self._block(item, at, names)
 
-    def _bind(self, use: Mention, at: int, names: NamesInScope) -> None:
-        table = names.table(use.space == "ket")
-        symbol = table.get(use.name)
+    def _bind(self, mention: Mention, at: int, names: NamesInScope) -> None:
+        table = names.table(mention.space == "ket")
+        symbol = table.get(mention.name)
         if symbol is None or symbol.home is not None:
-            symbol = table[use.name] = Symbol(use.name, use.space == "ket", names.owner)
-        self._place(symbol, use, at)
+            symbol = table[mention.name] = Symbol(mention.name, mention.space == "ket", names.owner)
+        self._place(symbol, mention, at)
 
-    def _place(self, symbol: Symbol, use: Mention, at: int) -> None:
-        self._add(symbol, Occurrence(at + use.start, at + use.end, use.binds, (at + use.at[0], at + use.at[1])))
+    def _place(self, symbol: Symbol, mention: Mention, at: int) -> None:
+        self._add(
+            symbol,
+            Occurrence(at + mention.start, at + mention.end, mention.binds, (at + mention.at[0], at + mention.at[1])),
+        )
 
     def _add(self, symbol: Symbol, place: Occurrence) -> None:
         symbol.places.append(place)
@@ -211,10 +217,12 @@ class Symbols:
 
     def exported(self, path: str) -> Iterator[Symbol]:
         """What another program gets that imports this file: everything at top level, outputs and training apart."""
+        statements = ((at, s) for at, chunk in self.chunks for s in chunk.file.statements)
+        training = [(at + s.span.start, at + s.span.end) for at, s in statements if isinstance(s, ast.Train)]
         for symbol in (*self.top.kets.values(), *self.top.others.values()):
             first = symbol.binding_before(len(self.text))
             if symbol.home is not None:
                 yield symbol
-            elif first is not None and first.binds != "output":
+            elif first is not None and first.binds != "output" and not any(a <= first.start < b for a, b in training):
                 home = Home(path, first.start, first.end, first.binds, self.statement(first))
                 yield Symbol(symbol.name, symbol.ket, home=home, parameters=symbol.parameters)

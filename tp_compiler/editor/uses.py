@@ -77,7 +77,7 @@ Item: TypeAlias = Mention | Keyword | Imported | Enclosed
 @lru_cache(MOST)
 def uses(chunk: Chunk) -> tuple[Item, ...]:
     """The uses of names in a chunk; places count from its start."""
-    reader = _Reader(chunk.text)
+    reader = _Reader(chunk)
     for statement in chunk.file.statements:
         reader.statement(statement)
     if not chunk.sound:
@@ -94,8 +94,8 @@ def words_in(text: str, start: int, end: int) -> Iterator[tuple[str, int, int]]:
 class _Reader:
     """Reads trees; `found` are the names so far."""
 
-    def __init__(self, text: str):
-        self.text = text
+    def __init__(self, chunk: Chunk):
+        self.chunk, self.text = chunk, chunk.text
         self.found: list[Item] = []
         self.rules: dict[type, Callable[[Any], None]] = {
             ast.AxisDecl: self._axis, ast.WidthDecl: self._width, ast.DataDecl: self._data, ast.ScalarDecl: self._scalar,
@@ -151,16 +151,19 @@ class _Reader:
         if name.indices:
             self._tree(name.indices, False)
 
-    def _word(self, span: Span, skip: int = 0) -> tuple[int, int]:
-        """The place of a word of a statement: the first, or a later one."""
-        for k, (_, start, end) in enumerate(words_in(self.text, span.start, span.end)):
-            if k == skip:
-                return start, end
-        return span.start, span.start
+    def _word(self, span: Span) -> tuple[int, int]:
+        """The place of the first word."""
+        return next(((start, end) for _, start, end in words_in(self.text, span.start, span.end)), (span.start,) * 2)
 
-    def _bound(self, ident: str, binds: str, s: ast.Statement, skip: int = 1, space: Space = "plain") -> None:
-        start, end = self._word(s.span, skip)
-        self.found.append(Mention(ident, start, end, space, binds, (s.span.start, s.span.end)))
+    def _words(self, start: int, end: int) -> list[Lexeme]:
+        """The words of a stretch, without those of comments and strings."""
+        inside = (x for x in self.chunk.lexemes if start <= x.start < end and x.kind not in ("COMMENT", "STRING"))
+        return [x for x in inside if _WORD.match(x.text)]
+
+    def _bound(self, ident: str, binds: str, s: ast.Statement, skip: int = 1) -> None:
+        """A name that the tree keeps without its place: the second word of the statement."""
+        word = self._words(s.span.start, s.span.end)[skip]
+        self.found.append(Mention(ident, word.start, word.end, "plain", binds, (s.span.start, s.span.end)))
 
     def _target(self, target: ast.Name | ast.Ket, binds: str, at: Span) -> None:
         label = target.label if isinstance(target, ast.Ket) else target
@@ -197,11 +200,11 @@ class _Reader:
 
     def _widths(self, target: Span, statement: Span, *widths: str | None) -> None:
         """The width classes after the name of a ket or matrix."""
-        places = words_in(self.text, target.end, statement.end)
+        after = iter(self._words(target.end, statement.end) if any(widths) else ())
         for width in widths:
             if width is not None:
-                start, end = next((a, b) for word, a, b in places if word == width)
-                self.found.append(Mention(width, start, end, "plain"))
+                word = next(x for x in after if unicodedata.normalize("NFC", x.text) == width)
+                self.found.append(Mention(width, word.start, word.end, "plain"))
 
     # -- statements -------------------------------------------------------------------------------------------------
     def _bind(self, s: ast.Bind) -> None:
@@ -211,8 +214,9 @@ class _Reader:
 
     def _for(self, s: ast.For) -> None:
         self._tree((s.low, s.high), False)
-        start, end = self._word(s.span, 1)
-        self.found.append(Mention(s.variable, start, end, "plain", "loop variable", (s.span.start, s.high.span.end)))
+        word = self._words(s.span.start, s.low.span.start)[1]
+        at = s.span.start, s.high.span.end
+        self.found.append(Mention(s.variable, word.start, word.end, "plain", "loop variable", at))
         for inner in s.body:
             self.statement(inner)
 
@@ -256,9 +260,9 @@ class _Reader:
 
     def _fn(self, s: ast.Fn) -> None:
         outer, self.found = self.found, []
-        places = list(words_in(self.text, s.span.start, s.body.span.start))[2:]
-        for ident, (_, start, end) in zip(s.params, places, strict=False):
-            self.found.append(Mention(ident, start, end, "plain", "parameter", (start, end)))
+        places = self._words(s.span.start, s.body.span.start)[2:]
+        for ident, word in zip(s.params, places, strict=True):
+            self.found.append(Mention(ident, word.start, word.end, "plain", "parameter", (word.start, word.end)))
         self._tree(s.body, False)
         outer.append(Enclosed(s.name, s.span.start, s.span.end, self.found))
         self.found = outer

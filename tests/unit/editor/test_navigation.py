@@ -73,6 +73,15 @@ def test_files_that_import_each_other_end(tmp_path: Path) -> None:
     assert definition(program, offset) is None
 
 
+def test_imports_bring_what_the_checker_takes(tmp_path: Path) -> None:
+    """Not outputs, and nothing of training."""
+    loop = "train steps = 1 {\n    loss = <v>^2\n    minimize loss\n    update all with SGD(lr = 1)\n}\n"
+    text = f"ket |v> ~ N(0, 1)\nc = 1\n{loop}output k = <v>\n"
+    (tmp_path / "a.nexort").write_text(text, encoding="utf-8")
+    program = Open(str(tmp_path / "p.nexort"), 'import "a.nexort"\n')
+    assert {s.shown for s in program.symbols.top.visible()} == {"|v>", "c"}
+
+
 def test_references() -> None:
     program, offset = at("ket |¦x> ~ N(0, 1)\nx = 2\n|y> = x * |x>\noutput <x|y>\n")
     assert [program.text[a : a + 3] for a, _ in references(program, offset)] == ["x> ", "x>\n", "x|y"]

@@ -128,6 +128,13 @@ def test_functions_of_the_program() -> None:
     assert len(found["f:z"]) == 2 and len(found["f"]) == 2
 
 
+def test_comments_inside_statements() -> None:
+    found = names(
+        "fn f(z,  # w is the other\n     w) = z * w\nwidth m = 4\nmatrix R :  # m x n\n    m x n ~ N(0, 1)\noutput <f(1, 2)>\n"
+    )
+    assert found["f:w"] == ["w", "w"] and found["m"] == ["m", "m"]
+
+
 def test_widths() -> None:
     found = names("width m = 4\nket |q> : m ~ N(0, 1)\nmatrix R : m x n ~ N(0, 1)\noutput <q|R|(R^T |q>)>\n")
     assert len(found["m"]) == 3
