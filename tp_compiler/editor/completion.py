@@ -12,7 +12,7 @@ from tp_compiler.check.laws import DATA, KETS, MATRICES
 from tp_compiler.check.parametrize import PARAMETRIZATIONS
 from tp_compiler.editor import keywords
 from tp_compiler.editor.context import Surroundings, context
-from tp_compiler.editor.functions import LAWS, words
+from tp_compiler.editor.functions import CONSTANTS, LAWS, words
 from tp_compiler.editor.hover import described
 from tp_compiler.editor.program import Open
 from tp_compiler.editor.symbols import IMPLICIT, NamesInScope, Symbol
@@ -110,6 +110,9 @@ def _offers(program: Open, names: NamesInScope, here: Surroundings) -> Iterator[
         yield Offer("all", "keyword", "every parameter that no other line names")
     elif head == "PARAMETRIZATION" and len(here.line) == 1:
         yield from (Offer(n, "keyword", "a named parametrization") for n in PARAMETRIZATIONS)
+    elif _before_width(here):
+        yield Offer("n", "constant", *CONSTANTS["n"])
+        yield from _symbols(program, names, lambda s: s.what == "width")
     elif head == "KET" and not any(x.kind in ("TILDE", "EQUAL", "FROM") for x in here.line):
         yield from _inner(here)
     elif bracket.label:
@@ -119,6 +122,14 @@ def _offers(program: Open, names: NamesInScope, here: Surroundings) -> Iterator[
         yield from _inner(here)
         yield from _symbols(program, names, lambda s: s.what != "optimizer", bars=True)
         yield from _functions(names)
+
+
+def _before_width(here: Surroundings) -> bool:
+    """After `ket |x> :`, `matrix R :` and `matrix R : m x`."""
+    if here.head not in ("KET", "MATRIX") or here.bracket.kind:
+        return False
+    by = here.head == "MATRIX" and here.line[-1].text == "x" and any(x.kind == "COLON" for x in here.line)
+    return by or here.last == "COLON"
 
 
 def _beginnings(names: NamesInScope) -> Iterator[Offer]:
@@ -158,7 +169,7 @@ def _functions(names: NamesInScope) -> Iterator[Offer]:
     for word in words().values():
         if word.kind in ("function", "constant"):
             yield Offer(word.name, word.kind, word.form, word.says)
-    if names.owner:
+    if names.optimizer:
         yield from (Offer(n, "parameter", f"in an optimizer: {says}") for n, says in IMPLICIT.items())
 
 

@@ -102,7 +102,7 @@ def _word(lexeme: Lexeme, names: NamesInScope) -> str:
         return _page(*_SIGNS[lexeme.kind])
     if lexeme.kind != "NAME":
         return ""
-    if names.owner and lexeme.text in IMPLICIT and not lexeme.role:
+    if names.optimizer and lexeme.text in IMPLICIT and not lexeme.role:
         return _page(lexeme.text, f"In an optimizer: {IMPLICIT[lexeme.text]}.")
     word = words().get(lexeme.text)
     return about(word) if word is not None else ""

@@ -80,9 +80,10 @@ class Symbol:
 
 @dataclass(eq=False)
 class NamesInScope:
-    """The names of a scope; a body sees those of the program around it."""
+    """The names of a scope; a body, of a def or of an optimizer called `owner`, sees those of the program around it."""
 
     owner: str = ""
+    optimizer: bool = False
     around: NamesInScope | None = None
     start: int = 0
     end: int = 0
@@ -176,7 +177,7 @@ class Symbols:
         self.found.append((place.start, place.end, symbol))
 
     def _block(self, block: Enclosed, at: int, names: NamesInScope) -> None:
-        inner = NamesInScope(block.name, names, at + block.start, at + block.end)
+        inner = NamesInScope(block.name, block.optimizer, names, at + block.start, at + block.end)
         self.bodies.append(inner)
         for item in block.body:
             self._read(item, at, inner)

@@ -66,6 +66,7 @@ class Enclosed:
     """The body of a def, a function or an optimizer, which has names of its own; its parameters come first."""
 
     name: str
+    optimizer: bool
     start: int
     end: int
     body: list[Item] = field(default_factory=list)
@@ -255,7 +256,7 @@ class _Reader:
             self._name(param.name, "ket" if param.kind == "ket" else "plain", "parameter", param.span)
         for inner in s.body:
             self.statement(inner)
-        outer.append(Enclosed(s.name, s.span.start, s.span.end, self.found))
+        outer.append(Enclosed(s.name, isinstance(s, ast.Optimizer), s.span.start, s.span.end, self.found))
         self.found = outer
 
     def _fn(self, s: ast.Fn) -> None:
@@ -264,7 +265,7 @@ class _Reader:
         for ident, word in zip(s.params, places, strict=True):
             self.found.append(Mention(ident, word.start, word.end, "plain", "parameter", (word.start, word.end)))
         self._tree(s.body, False)
-        outer.append(Enclosed(s.name, s.span.start, s.span.end, self.found))
+        outer.append(Enclosed(s.name, False, s.span.start, s.span.end, self.found))
         self.found = outer
         self._bound(s.name, "fn", s)
 
@@ -294,7 +295,9 @@ def _guessed_in(chunk: Chunk) -> Iterator[Item]:
     parameters = list(_parameters(head))
     places = {p.start for p in parameters}
     rest = [x for x in head[2:] if x.start not in places and x.text != "op"]
-    yield Enclosed(name, head[0].start, len(chunk.text), [*parameters, *_guessed([rest, *lines[1:]])])
+    yield Enclosed(
+        name, head[0].kind == "OPTIMIZER", head[0].start, len(chunk.text), [*parameters, *_guessed([rest, *lines[1:]])]
+    )
     yield Mention(name, head[1].start, head[1].end, "plain", _HEADS[head[0].kind], (head[0].start, head[-1].end))
 
 

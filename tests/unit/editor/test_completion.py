@@ -82,6 +82,17 @@ def test_names_are_those_of_the_place() -> None:
     assert "eps =" in offered("|y> = unit(|x[1]>, ¦") and "eps =" not in offered("|y> = unit(|x[1]>, eps = ¦")
 
 
+def test_widths() -> None:
+    assert offered("ket |q> : ¦", "width m = 2\n") == ["n", "m"] and offered("matrix R : m x ¦", "width m = 2\n") == [
+        "n",
+        "m",
+    ]
+
+
+def test_names_of_optimizers_are_not_those_of_a_def() -> None:
+    assert "g" not in offered("def f(|q>) {\n    |y> = ¦\n}\n")
+
+
 def test_layers_after_their_import() -> None:
     assert "layernorm" in offered("|y> = ¦", "import layers\n") and "layernorm" not in offered("|y> = ¦")
     assert "causal =" in offered("|y> = attention[s,t](|q>, ¦", "import layers\n")
