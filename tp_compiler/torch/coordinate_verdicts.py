@@ -9,6 +9,7 @@ from statistics import fmean
 
 from tp_compiler.diagnostics import Diagnostic
 from tp_compiler.scale.coordinates import CoordinateProblem, CoordinateRow, CoordinateVerdict
+from tp_compiler.scale.numbers import HALF, power
 from tp_compiler.scale.slopes import MeasuredSlope, slope
 from tp_compiler.torch.coordinates import Measured, MeasuredQuantity
 from tp_compiler.torch.expected import ExpectedPowers
@@ -63,39 +64,45 @@ class Judge:
     def _row(self, q: MeasuredQuantity) -> CoordinateRow:
         logs = self.measured.logs(q)
         sizes = tuple(self.measured.size(q))
-        derived, exact = self._derived(q)
+        derived, exact, least = self._derived(q)
         if logs is None or self._rounding(q):
             still = "0" if logs is None else "rounding errors"
             return CoordinateRow(q.name, q.what, q.step, None, 0.0, derived, UNKNOWN, still, sizes)
         made = slope(self.measured.widths, logs)
         if derived is None:
             return CoordinateRow(q.name, q.what, q.step, made.value, made.stderr, None, UNKNOWN, "", sizes)
-        verdict, reason = self._verdict(made, derived, exact)
+        verdict, reason = self._verdict(made, derived, exact, derived if least is None else least)
         return CoordinateRow(
             q.name, q.what, q.step, made.value, made.error(float(derived)), derived, verdict, reason, sizes
         )
 
-    def _verdict(self, made: MeasuredSlope, derived: Fraction, exact: bool) -> tuple[CoordinateVerdict, str]:
+    def _verdict(
+        self, made: MeasuredSlope, derived: Fraction, exact: bool, least: Fraction
+    ) -> tuple[CoordinateVerdict, str]:
         off, error = made.value - float(derived), made.error(float(derived))
         if abs(off) <= TOLERANCE or abs(off) <= ERRORS * error:
             bent = error > 1.5 * made.stderr and abs(off) > max(TOLERANCE, ERRORS * made.stderr)
             return OK, f"from n^{made.low:.2f} to n^{made.high:.2f}: a correction of finite width" if bent else ""
         if off < 0 and not exact:
             return OK, "smaller than it may be"
+        if off < 0 and made.value >= float(least) - max(TOLERANCE, ERRORS * made.error(float(least))):
+            return OK, f"between {power(least)} and {power(derived)}: some entries vanish at initialisation"
         return WRONG, f"{went(made.value, False)}, {wants(derived)}"
 
-    def _derived(self, q: MeasuredQuantity) -> tuple[Fraction | None, bool]:
-        """The exponent, and whether smaller ones are wrong, too."""
+    def _derived(self, q: MeasuredQuantity) -> tuple[Fraction | None, bool, Fraction | None]:
+        """The exponent, whether smaller ones are wrong, too, and down to which they are not."""
         if q.what in ("activation", "update"):
             result = self.expected.of(q.name)
-            return (result.start if q.what == "activation" else result.update), result.exact
+            if q.what == "update":
+                return result.update, result.exact, None
+            return result.start, result.exact, result.start - HALF if result.mixed else None
         wanted = self.expected.parameters.get(q.name)
         if wanted is None or not self.expected.traced:
-            return None, False
+            return None, False, None
         if q.what == "gradient":
-            return wanted.gradient, True
+            return wanted.gradient, True, None
         settings = self.measured.settings.get(q.name)
-        return (wanted.update(next(iter(settings.values())).optimizer) if settings else None), True
+        return (wanted.update(next(iter(settings.values())).optimizer) if settings else None), True, None
 
     def _rounding(self, q: MeasuredQuantity) -> bool:
         """Is it nothing but rounding errors, as the gradient by a bias that softmax does not see?"""

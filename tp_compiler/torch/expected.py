@@ -41,11 +41,16 @@ class ExpectedParameter:
 
 @dataclass(frozen=True)
 class ExpectedResult:
-    """What a module returns, as powers of n. `exact`: derived from the program; else larger powers alone are wrong."""
+    """What a module returns, as powers of n. `exact`: derived from the program; else larger powers alone are wrong.
+
+    `mixed`: numbers, of which some may be n^(-1/2) times as large at initialisation, as the logits of a tied readout for tokens
+    that are not in the context. Their root mean square is between the two powers at finite width.
+    """
 
     start: Fraction
     update: Fraction
     exact: bool = True
+    mixed: bool = False
 
 
 @dataclass(frozen=True)
@@ -105,7 +110,7 @@ def derived(traced: Traced, prefix: str = "", size: Fraction = ZERO) -> Expected
             excess = max(Fraction(moves), ZERO)  # of a bracket over √n that no readout makes up for: logits over √d
             power = made.power - excess - (size if not made.ket and made.power == size else ZERO)
             results[_without(path, prefix)] = ExpectedResult(
-                power + Fraction(start), power + Fraction(moves), bool(named)
+                power + Fraction(start), power + Fraction(moves), bool(named), not made.ket
             )
     roots = [_without(path, prefix) for path, made in traced.returned.items() if path.endswith(LOGITS) and made.clt]
     return ExpectedPowers(parameters, results, tuple(roots), True)
