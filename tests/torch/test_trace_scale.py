@@ -260,6 +260,8 @@ def test_steps_that_muon_of_torch_multiplies_itself() -> None:
         for n, (step, decay) in found.items():
             assert step == pytest.approx(found[64][0] * (n / 64) ** float(power)), name
             assert decay == pytest.approx(0.002)
+    message = complaint(lambda: scaling.param_groups(GPT(64), 64, lr=0.02, adjust_lr_fn="match_rms_adamw"))
+    assert "NX713" in message and "match_rms_adamw" in message
 
 
 def test_weight_decay_inside_the_gradient_has_no_power_of_the_width() -> None:

@@ -237,6 +237,12 @@ class TorchScaling(Scaling):
             chosen = _by_name(name, figure, value, held) if isinstance(value, Mapping) else value
             if chosen is not None:
                 found[figure] = _Given(chosen, base)
+        if "adjust_lr_fn" in found and found["adjust_lr_fn"].value != "original":
+            way = found["adjust_lr_fn"].value
+            remedy = 'leave it out: groups take "original" into account, the default'
+            raise refusal(
+                "NX713", f"learning rates with adjust_lr_fn = {way!r} change with the shape once more", remedy
+            )
         return found
 
     def _named(self, groups: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
