@@ -119,8 +119,11 @@ def _spelled(name: str) -> None:
 
 
 def _unclashed(program: Open, symbol: Symbol, name: str, edits: list[Edit]) -> None:
-    """After the edits every place must mean what it meant before."""
+    """After the edits every place must mean what it meant before, and parameters have different names."""
     before = program.symbols
+    function = before.top.others.get(symbol.owner)
+    if symbol.what == "parameter" and function is not None and name in function.parameters:
+        raise CannotRename(f"`{name}` is another parameter of `{symbol.owner}`")
     after = Symbols(applied(program.text, edits), before.load)
     shifts = {start: k for k, (start, _, _) in enumerate(edits)}
     moved = len(name) - (edits[0][1] - edits[0][0])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import pytest
 
-from tests.unit.editor.texts import SOME, at
+from tests.unit.editor.texts import EXAMPLES, SOME, at
 from tp_compiler import driver
+from tp_compiler.check.names import Seen
 from tp_compiler.diagnostics import Source
 from tp_compiler.editor.edits import applied
 from tp_compiler.editor.navigation import CannotRename, definition, references, renamable, renamed, text_of
@@ -123,8 +125,52 @@ def test_refusals() -> None:
     assert "meaning" in refused(inner, "a"), "the body would lose the outer name"
     outer = inner.replace("¦", "").replace("a = 1", "¦a = 1")
     assert "meaning" in refused(outer, "b"), "the outer name would be hidden"
+    assert "another parameter" in refused("def f(|q>, c = 1) { return ¦c * |q> }\n", "q")
     used = "c = 1\nket |x> ~ N(0, 1)\n¦e = 2\noutput <undefined * x>\n"
     assert "meaning" in refused(used, "undefined"), "a name that means nothing yet"
+
+
+#: Added to the examples, so that namespaces, scopes and keywords of calls meet.
+SCOPES = """
+ket |w> ~ N(0, 1)
+shift_by = 3
+def wrap(|q>, c = 2) { return c * tanh(|q>) * shift_by }
+output extra = <tanh(w) * shift_by|wrap(|w>, c = 1)>
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", [p for p in EXAMPLES if p.parent.name == "examples"], ids=lambda p: p.stem)
+def test_renaming_is_right_or_refused(path: Path) -> None:
+    """To names that the program has: after what is not refused, the checker reads every name from the same binding."""
+    text = path.read_text(encoding="utf-8") + SCOPES
+    program = Open(str(path), text)
+    codes, before = _readings(path, text)
+    scopes = (program.symbols.top, *program.symbols.bodies)
+    symbols = [s for n in scopes for s in (*n.kets.values(), *n.others.values()) if s.home is None and s.places]
+    chosen = random.Random(path.stem)
+    names = [*chosen.sample(sorted({s.name for s in symbols}), 3), "fresh"]
+    for symbol in chosen.sample(symbols, 2):
+        for name in names:
+            try:
+                edits = renamed(program, symbol.places[0].start, name)
+            except CannotRename:
+                continue
+            moved = [(start, len(name) - (end - start)) for start, end, _ in edits]
+            wanted = {_after(at, moved): _after(binding, moved) for at, binding in before.items()}
+            assert _readings(path, applied(text, edits)) == (codes, wanted), (symbol.shown, name)
+
+
+def _readings(path: Path, text: str) -> tuple[list[str], dict[int, int]]:
+    """The codes of findings, and the places of names that were read, each with that of its binding (-1: elsewhere)."""
+    seen = Seen()
+    codes = [d.code for d in driver.diagnose(Source(str(path), text), seen=seen)]
+    own = {at: binding.span for (source, at), binding in seen.readings.items() if source == str(path)}
+    return codes, {at: span.start if span and span.source.name == str(path) else -1 for at, span in own.items()}
+
+
+def _after(offset: int, moved: list[tuple[int, int]]) -> int:
+    return offset + sum(by for start, by in moved if start < offset)
 
 
 @pytest.mark.parametrize("path", SOME, ids=lambda p: p.stem)
