@@ -22,7 +22,7 @@ from torch.nn import functional as F  # noqa: E402
 
 import tp_compiler as tpc  # noqa: E402
 import tp_compiler.torch as tpt  # noqa: E402
-from tests.torch.modules import GPT, MLP, Attention, Llama, _numbers  # noqa: E402
+from tests.torch.modules import FAMILIES, GPT, MLP, Attention, Llama, _numbers  # noqa: E402
 from tp_compiler.cli import main  # noqa: E402
 from tp_compiler.scale.coordinates import CoordinateVerdict  # noqa: E402
 
@@ -114,6 +114,45 @@ def test_mup_passes(name: str) -> None:
     assert len(measured) > 10 and all(0 <= row.stderr < 1 for row in measured)
     ends = [check.losses[n][-1] - check.losses[n][0] for n in WIDTHS]
     assert max(ends) < 0
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", CORRECT)
+def test_mup_passes_at_twenty_seeds(name: str) -> None:
+    factory, loss, optimizer = CORRECT[name]
+    for seed in range(0, 20_000, 1000):
+        check = tpt.coord_check(factory, loss, WIDTHS, optimizer=optimizer, traced=traced(factory), seed=seed)
+        assert check.passed, f"seed {seed}\n{check}"
+
+
+#: Convolutions, soft routing, gates, multipliers before weights of variance 1, and heads that are the width.
+KINDS = ("images", "experts", "lstm", "tangent", "gpt, infinite heads")
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_groups_of_the_scaling_pass(name: str) -> None:
+    factory, x = FAMILIES[name]
+    made = tpt.trace(factory, (x,), WIDTHS[:2])
+    scaling = made.scale("AdamW")
+
+    def loss(model: nn.Module, step: int) -> torch.Tensor:
+        out = model(x)
+        return F.mse_loss(out, torch.sin(torch.arange(out.numel())).reshape(out.shape))
+
+    def optimizer(model: nn.Module) -> Any:
+        return torch.optim.AdamW(scaling.param_groups(model, WIDTHS[0], lr=0.01, weight_decay=0.1))
+
+    check = tpt.coord_check(factory, loss, WIDTHS, optimizer=optimizer, traced=made, steps=2)
+    assert check.passed, str(check)
+    assert {r.quantity for r in check.rows} > {
+        "lr",
+        "eps",
+        "weight_decay",
+        "init_std",
+        "activation",
+        "update",
+        "gradient",
+    }
 
 
 # -- planted mistakes -----------------------------------------------------------------------------------------------
@@ -237,6 +276,18 @@ def test_mistakes_are_named(name: str) -> None:
     assert wrong <= {problem.quantity, "scale"}, wrong
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("name", MISTAKES)
+def test_mistakes_are_named_at_twenty_seeds(name: str) -> None:
+    factory, optimizer, said, _ = MISTAKES[name]
+    loss = regression if issubclass(factory, MLP) else language
+    known = None if factory is WithoutMultiplier else traced(factory)
+    for seed in range(0, 20_000, 1000):
+        check = tpt.coord_check(factory, loss, WIDTHS[:3], optimizer=optimizer, traced=known, seeds=2, seed=seed)
+        (problem,) = check.problems
+        assert said in str(problem), f"seed {seed}\n{check}"
+
+
 def test_measured_slopes_are_shown_where_the_trace_is_refused() -> None:
     factory, optimizer, *_ = MISTAKES["tied readout without 1/n"]
     check = tpt.coord_check(factory, language, WIDTHS, optimizer=optimizer)
@@ -252,6 +303,16 @@ class Sorted(MLP):
 
     def forward(self, x):
         return self.out(torch.tanh(self.fc2(F.relu(self.fc1(x)))).sort(0).values)
+
+
+class Dropped(MLP):
+    def forward(self, x):
+        return self.out(F.dropout(torch.tanh(self.fc2(F.relu(self.fc1(x)))), 0.2, self.training))
+
+
+def test_dropout_has_no_power() -> None:
+    check = tpt.coord_check(Dropped, regression, WIDTHS, optimizer=groups(torch.optim.Adam, 0.02, ADAM))
+    assert check.passed and not check.notes, str(check)
 
 
 def test_without_a_trace_exponents_are_those_of_shapes() -> None:
@@ -329,13 +390,6 @@ def test_a_module_is_traced_as_it_is_called() -> None:
         rows["gpt.head", "activation"].derived == 1
         and rows["gpt.blocks.0.attn (logits)", "activation"].derived is not None
     )
-
-
-def test_groups_of_the_scaling_pass() -> None:
-    scaling = traced(GPT).scale("AdamW")
-    optimizer = lambda m: torch.optim.AdamW(scaling.param_groups(m, 32, lr=0.02, weight_decay=0.1))  # noqa: E731
-    check = tpt.coord_check(GPT, language, WIDTHS[:3], optimizer=optimizer, traced=traced(GPT), seeds=2)
-    assert check.passed, str(check)
 
 
 def test_several_optimizers() -> None:

@@ -24,6 +24,8 @@ from tp_compiler.torch.tracing import trace
 _FRESH = 500_009
 #: How the module is called inside of the module that is traced.
 _INNER = "model"
+#: The refusal of dropout, which has no power of n.
+_DROPOUT = "NX707"
 #: The refusal of an output that has a power of n.
 _SIZE = re.compile(r"output .* has size n\^\(?(-?[0-9/]+)\)? at initialisation")
 
@@ -119,12 +121,18 @@ def _traced(factory: Callable[[int], nn.Module], measured: Measured, size: Fract
     widths = (measured.widths[0], measured.widths[1])
 
     def called(n: int) -> nn.Module:
-        model = factory(n)
-        return _Called(model, leaves, spec, n ** -float(size)).train(model.training)
+        return _Called(factory(n), leaves, spec, n ** -float(size))
+
+    def made(training: bool) -> ExpectedPowers:
+        return derived(trace(called, tensors, widths, training=training), f"{_INNER}.", size)
 
     try:
-        training = factory(widths[0]).training
-        return derived(trace(called, tensors, widths, training=training), f"{_INNER}.", size)
+        try:
+            return made(factory(widths[0]).training)
+        except ProgramError as problem:
+            if problem.diagnostics[0].code != _DROPOUT:
+                raise
+            return made(False)
     except ProgramError as problem:
         found = problem.diagnostics[0]
         return replace(found, message=found.message.replace(f"`{_INNER}.", "`").replace(f"`{_INNER}`", "the module"))

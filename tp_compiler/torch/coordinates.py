@@ -20,6 +20,8 @@ from tp_compiler.torch.returned import LOGITS
 LossStep = Callable[[nn.Module, int], Any]
 #: Logits below this are masked.
 _MASKED = -1e8
+#: Of more logits than this, those of the first example are enough.
+_LARGE = 2**24
 
 
 @dataclass(frozen=True)
@@ -185,6 +187,8 @@ def _products(
 ) -> torch.Tensor:
     """The logits of attention, without its mask."""
     with torch.no_grad():
+        if query.shape[0] * key.shape[-2] * query[0].numel() > _LARGE * query.shape[-1] and query.ndim > 3:
+            query, key = query[:1], key[:1]
         if query.shape[-3:-2] != key.shape[-3:-2] and query.ndim > 2:
             key = key.repeat_interleave(query.shape[-3] // key.shape[-3], -3)
         factor = scale if scale is not None else 1 / math.sqrt(query.shape[-1])
