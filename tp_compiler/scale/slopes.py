@@ -12,7 +12,7 @@ from statistics import fmean
 class MeasuredSlope:
     """By least squares over all widths; `low` and `high` over the lower and the upper half of the widths.
 
-    `stderr` is from the seeds, or from the residuals if those are larger; `drift` that of `high` − `low`.
+    `stderr` is from the seeds, or from the residuals if those are larger; `drift` that of `high` − `low`, from the seeds.
     """
 
     value: float
@@ -25,10 +25,10 @@ class MeasuredSlope:
         """The standard error of value − exponent as n grows.
 
         Corrections of finite width bend the line: where its slope comes closer to the exponent from the lower to the upper half
-        of the widths, by more than the noise explains, the rest of the way is uncertain by as much as was covered.
+        of the widths, by more than two standard errors explain, the rest of the way is uncertain by as much as was covered.
         """
         covered = abs(self.low - exponent) - abs(self.high - exponent)
-        bend = math.sqrt(max(0.0, covered**2 - self.drift**2)) if covered > 0 else 0.0
+        bend = math.sqrt(max(0.0, covered**2 - (2 * self.drift) ** 2)) if covered > 0 else 0.0
         return math.hypot(self.stderr, bend)
 
 
@@ -39,16 +39,16 @@ def slope(widths: Sequence[int], logs: Sequence[Sequence[float]]) -> MeasuredSlo
     weights = _weights(x)
     value = _dot(weights, y)
     within = sum((v - m) ** 2 for values, m in zip(logs, y, strict=True) for v in values)
-    noise = within / (len(x) * (seeds - 1)) / seeds if seeds > 1 else 0.0
+    between_seeds = within / (len(x) * (seeds - 1)) / seeds if seeds > 1 else 0.0
     at = fmean(x)
     rest = sum((b - fmean(y) - value * (a - at)) ** 2 for a, b in zip(x, y, strict=True))
-    noise = max(noise, rest / (len(x) - 2) if len(x) > 2 else 0.0)
+    noise = max(between_seeds, rest / (len(x) - 2) if len(x) > 2 else 0.0)
     half = max(2, len(x) // 2)
     lower = [*_weights(x[:half]), *[0.0] * (len(x) - half)]
     upper = [*[0.0] * (len(x) - half), *_weights(x[-half:])]
     between = [b - a for a, b in zip(lower, upper, strict=True)]
-    deviation = math.sqrt(noise)
-    return MeasuredSlope(value, deviation * _norm(weights), _dot(lower, y), _dot(upper, y), deviation * _norm(between))
+    stderr, drift = math.sqrt(noise) * _norm(weights), math.sqrt(between_seeds) * _norm(between)
+    return MeasuredSlope(value, stderr, _dot(lower, y), _dot(upper, y), drift)
 
 
 def _weights(x: Sequence[float]) -> list[float]:
