@@ -31,7 +31,7 @@ output   <y[1]|uu>
 class Editor:
     """An open file `p.nexort`, and the diagnostics that the server has sent."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, encoding: str = "utf-16") -> None:
         pytest.importorskip("pygls")
         from lsprotocol import types
         from pygls.lsp.client import LanguageClient
@@ -40,15 +40,19 @@ class Editor:
         self.client = LanguageClient("editor", "1")
         self.uri = (folder / "p.nexort").as_uri()
         self.doc = types.TextDocumentIdentifier(self.uri)
-        self.text, self.version = "", 0
+        self.text, self.version, self.encoding = "", 0, encoding
         self.sent: asyncio.Queue[Any] = asyncio.Queue()
         self.client.feature(types.TEXT_DOCUMENT_PUBLISH_DIAGNOSTICS)(lambda found: self.sent.put_nowait(found))
 
     async def start(self, text: str) -> None:
         t = self.types
         await self.client.start_io(sys.executable, "-m", "tp_compiler", "lsp", "--stdio")
-        found = await self.client.initialize_async(t.InitializeParams(capabilities=t.ClientCapabilities()))
-        assert found.capabilities.rename_provider and found.capabilities.hover_provider
+        general = t.GeneralClientCapabilities(position_encodings=[t.PositionEncodingKind(self.encoding)])
+        rename = t.RenameClientCapabilities(prepare_support=True)
+        can = t.ClientCapabilities(general=general, text_document=t.TextDocumentClientCapabilities(rename=rename))
+        found = (await self.client.initialize_async(t.InitializeParams(capabilities=can))).capabilities
+        assert found.position_encoding == self.encoding
+        assert found.rename_provider.prepare_provider and found.hover_provider
         self.client.initialized(t.InitializedParams())
         self.text = text
         self.client.text_document_did_open(
@@ -68,7 +72,8 @@ class Editor:
 
     def place(self, offset: int) -> Any:
         line = self.text[:offset].rpartition("\n")[2]
-        return self.types.Position(self.text[:offset].count("\n"), len(line.encode("utf-16-le")) // 2)
+        name, size = {"utf-8": ("utf-8", 1), "utf-16": ("utf-16-le", 2), "utf-32": ("utf-32-le", 4)}[self.encoding]
+        return self.types.Position(self.text[:offset].count("\n"), len(line.encode(name)) // size)
 
     def at(self, mark: str) -> Any:
         return self.place(self.text.index(mark.replace(MARK, "")) + mark.index(MARK))
@@ -100,9 +105,11 @@ class Editor:
         return code, errors
 
 
-def run(session: Callable[[Editor], Coroutine[Any, Any, None]], folder: Path, text: str = TEXT) -> None:
+def run(
+    session: Callable[[Editor], Coroutine[Any, Any, None]], folder: Path, text: str = TEXT, encoding: str = "utf-16"
+) -> None:
     async def whole() -> None:
-        editor = Editor(folder)
+        editor = Editor(folder, encoding)
         await editor.start(text)
         await session(editor)
         assert await editor.stop() == (0, "")
@@ -192,8 +199,9 @@ def test_a_program_that_is_being_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_letters_beyond_the_first_plane_and_imports(tmp_path: Path) -> None:
-    """Columns are in units of UTF-16; an edit of an imported file is seen when it is saved."""
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-32"])
+def test_letters_beyond_the_first_plane_and_imports(encoding: str, tmp_path: Path) -> None:
+    """Columns are in the units that the client asks for; an edit of an imported file is seen when it is saved."""
     (tmp_path / "blocks.nexort").write_text("def f(|x>) { return tanh(|x>) }\n", encoding="utf-8")
     text = 'import "blocks.nexort"\nket |𝔵> ~ N(0, 1)\noutput <f(|𝔵>)> + <𝔵|y>\n'
 
@@ -209,7 +217,7 @@ def test_letters_beyond_the_first_plane_and_imports(tmp_path: Path) -> None:
         e.client.text_document_did_save(t.DidSaveTextDocumentParams(e.doc))
         assert await e.codes() == ["NX103"]
 
-    run(session, tmp_path, text)
+    run(session, tmp_path, text, encoding)
 
 
 def test_without_pygls(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
