@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Container
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
@@ -96,3 +97,11 @@ class TextNames:
         if size not in self.classes:
             self.classes[size] = self.unique(f"m{size}".replace("/", "_"))
         return self.classes[size]
+
+
+def unwrapped(name: str, known: Container[str]) -> str:
+    """A parameter's name without what wrappers put in front: DistributedDataParallel and torch.compile."""
+    if name in known:
+        return name
+    parts = enumerate(name.split("."))
+    return ".".join(p for k, p in parts if p != "_orig_mod" and (p, k) != ("module", 0))

@@ -29,6 +29,7 @@ from tp_compiler.scale.verdict import Regime
 from tp_compiler.torch.declarations import law_at
 from tp_compiler.torch.dimensions import Sizes
 from tp_compiler.torch.laws import Fill
+from tp_compiler.torch.names import unwrapped
 from tp_compiler.torch.refusals import Untraceable, refusal
 
 #: Which parameters: a pattern of torch's names, several, or a predicate of name and parameter.
@@ -304,7 +305,7 @@ class TorchScaling(Scaling):
     # -- which tensors ------------------------------------------------------------------------------------------
     def _matched(self, model: nn.Module, width: int | None) -> tuple[dict[str, nn.Parameter], int]:
         """The parameters of a model by the names of the traced module, shared ones once; and its width."""
-        all_names = {self._plain(k): p for k, p in model.named_parameters(remove_duplicate=False)}
+        all_names = {unwrapped(k, self.tensors): p for k, p in model.named_parameters(remove_duplicate=False)}
         unknown = [k for k in all_names if k not in self.tensors and k not in self.unused]
         missing = [k for k in self.tensors if k not in all_names]
         if unknown or missing:
@@ -333,11 +334,6 @@ class TorchScaling(Scaling):
                 )
                 raise refusal("NX711", message, "give a module of the traced factory, or its width: `width=`")
         return held, width
-
-    def _plain(self, name: str) -> str:
-        """Without what wrappers put in front: DistributedDataParallel and torch.compile."""
-        parts = name.split(".")
-        return name if name in self.tensors else ".".join(p for k, p in enumerate(parts) if not _wrapper(p, k))
 
     def _width(self, held: Mapping[str, torch.Tensor]) -> int:
         """n, from a dimension that grows."""
@@ -433,7 +429,3 @@ def _demand_match(pattern: str, held: Mapping[str, Any]) -> None:
 def _listed(names: Iterable[str]) -> str:
     found = list(names)
     return ", ".join(f"`{name}`" for name in found[:8]) + (", .." if len(found) > 8 else "")
-
-
-def _wrapper(part: str, place: int) -> bool:
-    return part == "_orig_mod" or (part == "module" and place == 0)

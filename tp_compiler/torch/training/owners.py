@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from tp_compiler.torch.dimensions import Sizes
+from tp_compiler.torch.names import unwrapped
 from tp_compiler.torch.refusals import refusal
 from tp_compiler.torch.steps import Weight
 from tp_compiler.torch.training.optimizers import histories
@@ -46,7 +47,8 @@ def owners(
     held = [(p, history) for group, history in zip(optimizer.param_groups, found, strict=True) for p in group["params"]]
     names = _names(optimizer, module)
     if names is not None:
-        return _by_name(weights, widths, held, names)
+        known = {weight.name for weight in weights}
+        return _by_name(weights, widths, held, {key: unwrapped(name, known) for key, name in names.items()})
     return _by_shape(weights, widths, held, spare)
 
 
