@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
+import numpy as np
+
 from tp_compiler.torch.dimensions import Leaf, Sizes, ratio
 from tp_compiler.torch.laws import Fill
 from tp_compiler.torch.refusals import Untraceable
@@ -23,6 +25,9 @@ class Declaration:
     start: Fill | None = None  # in natural units; None: the values of the module
     power: Fraction = Fraction(0)
     notes: list[str] = field(default_factory=list)
+    values: np.ndarray | None = (
+        None  # of a ket: a number for each member of the family, or rows (row, family) to draw from
+    )
 
     @property
     def law(self) -> str:
@@ -56,6 +61,8 @@ def declare(
         )
     kind = ("scalar", "ket", "matrix")[len(growing)]
     made = Declaration(kind, families, growing, notes=notes)
+    if kind == "ket" and laws[0].kind == laws[1].kind == "measured" and _tabulated(made, weight, widths):
+        return made
     if kind == "matrix":
         _matrix(made, weight, laws, widths, base, factors)
     elif kind == "ket":
@@ -63,6 +70,49 @@ def declare(
     else:
         _scalar(made, weight, laws, widths)
     return made
+
+
+def _tabulated(made: Declaration, weight: Weight, widths: Sizes) -> bool:
+    """Takes the entries themselves if they are the same for all neurons, and those of a frozen table as a law."""
+    ratio(made.widths[0].dimension, widths)
+    one, other = (_by_neuron(weight, side) for side in (0, 1))
+    if (one == one[:1]).all() and (other == other[:1]).all() and np.array_equal(one[0], other[0]):
+        made.values = one[0]
+    elif weight.table:
+        made.values = _quantiles(one, other)
+        if made.values is None:
+            raise Untraceable(
+                "NX705", f"the entries of `{weight.name}` grow or fall with the width", "keep tables of one scale"
+            )
+    else:
+        return False
+    made.notes = [
+        f"{weight.name}: "
+        + (
+            f"a table along the width; a neuron has one of its {len(made.values)} values at random"
+            if weight.table
+            else "its entries are the same for all neurons, and are kept"
+        )
+    ]
+    return True
+
+
+def _by_neuron(weight: Weight, side: int) -> np.ndarray:
+    """Entries at one width: neurons first, then the family."""
+    places = own_leaves(weight)
+    values = np.asarray(weight.values[side].double()).reshape([p.dimension.sizes[side] for p in places])
+    (k,) = [k for k, p in enumerate(places) if p.dimension.is_width]
+    return np.moveaxis(values, k, 0)
+
+
+def _quantiles(one: np.ndarray, other: np.ndarray, count: int = 256) -> np.ndarray | None:
+    """Rows that neurons draw from: those of the larger width, or finer ones of a geometric series, as rotary frequencies are."""
+    if other.ndim == 1 and len(one) > 2 and min(one.min(), other.min()) > 0:
+        steps = [np.diff(np.log(x)) for x in (one, other)]
+        first, second = (len(x) * float(s[0]) for x, s in zip((one, other), steps, strict=True))
+        if all(np.allclose(s, s[0], rtol=1e-4) for s in steps) and abs(first - second) <= 1e-4 * abs(second):
+            return np.asarray(other[0] * np.exp(second * (np.arange(count) + 0.5) / count))
+    return other if 0.8 < np.mean(one**2) / np.mean(other**2) < 1.25 else None
 
 
 def std_of(laws: tuple[Fill, Fill], widths: Sizes) -> Figure:

@@ -61,14 +61,14 @@ class DeclaredEntry:
             assert self.values is not None
             return [f"data {full} = {listed(self.values)}"]
         comment = f"  # {ranged(self.origins)}" + (f", times n^({self.power})" if self.power else "")
-        if self.keyword == "ket":
-            return [f"ket |{full}>{self.law}{comment}"]
+        what = f"ket |{full}>" if self.keyword == "ket" else f"{self.keyword} {full}"
         if self.values is None:
-            return [f"{self.keyword} {full}{self.law}{comment}"]
+            return [f"{what}{self.law}{comment}"]
+        of, frozen = self.law.removesuffix(" frozen"), " frozen" * self.law.endswith(" frozen")
         if not self.indices:
-            return [f"scalar {full} = {float(self.values)!r}{self.law}{comment}"]
+            return [f"{what}{of} = {float(self.values)!r}{frozen}{comment}"]
         values = self.given + family(self.indices)
-        return [f"data {values} = {listed(self.values)}", f"scalar {full} = {values}{self.law}{comment}"]
+        return [f"data {values} = {listed(self.values)}", f"{what}{of} = {values}{frozen}{comment}"]
 
 
 def body_of(lines: Iterable[StatementLine]) -> list[str]:

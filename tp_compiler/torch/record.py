@@ -151,7 +151,8 @@ class Traced:
 
         width   the n that the module was built with; by default it is inferred from a parameter
         """
-        held = dict(module.named_parameters(remove_duplicate=False))
+        held: dict[str, torch.Tensor] = dict(module.named_parameters(remove_duplicate=False))
+        held |= dict(module.named_buffers())
         found = {}
         for weight, made in self._written.declared.items():
             if weight.name not in held:

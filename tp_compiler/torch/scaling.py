@@ -59,6 +59,14 @@ class TracedTensor:
         return Fraction(round(4 * found), 4)
 
     @property
+    def kept(self) -> torch.Tensor:
+        """The values, without dimensions that grow: all entries along them are alike."""
+        found = self.values
+        for k, (one, other) in enumerate(self.shape):
+            found = found.narrow(k, 0, 1) if one != other else found
+        return found
+
+    @property
     def size(self) -> Fraction:
         """The power of n of an entry, if nothing trains it."""
         return self.power - HALF * (sum(one != other for one, other in self.shape) == 2)
@@ -276,7 +284,7 @@ class TorchScaling(Scaling):
             for name, parameter in held.items():
                 law = self._natural_law(name, width) if base_width is None else self._law(name, width, base_width)
                 if law is None:
-                    parameter.copy_(self.tensors[name].values.reshape(parameter.shape))
+                    parameter.copy_(self.tensors[name].kept.expand(parameter.shape))
                 else:
                     law.draw(parameter, generator)
         return model

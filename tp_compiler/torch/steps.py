@@ -94,12 +94,13 @@ class View:
 
 @dataclass(eq=False)
 class Weight(Step):
-    """A parameter of the module."""
+    """A parameter of the module, or a table along the width that it keeps in a buffer."""
 
     name: str
     values: tuple[Any, Any]
     frozen: bool = False  # requires no gradient
     vanishes: bool = False
+    table: bool = False
 
 
 @dataclass(eq=False)

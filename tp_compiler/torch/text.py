@@ -14,7 +14,7 @@ import numpy as np
 from tp_compiler.torch.arithmetic import ATOM, PRODUCT, wrap
 from tp_compiler.torch.calls import HIDDEN
 from tp_compiler.torch.declarations import Declaration, declare
-from tp_compiler.torch.dimensions import Group, Leaf, Sizes, leaves, ratio
+from tp_compiler.torch.dimensions import Dimension, Group, Leaf, Sizes, leaves, ratio
 from tp_compiler.torch.folding import FoldedText, Merged
 from tp_compiler.torch.laws import Fill, number
 from tp_compiler.torch.lines import DeclaredEntry, StatementLine, body_of, family, ranged
@@ -181,10 +181,22 @@ class TextWriter:
         entry = DeclaredEntry(
             made.kind, name, tuple(indices), of + law, self._shape(weight), origins=(weight.name,), power=made.power
         )
-        if not made.law:
-            entry.values = weight.values[0].double().numpy().reshape([p.dimension.sizes[0] for p in made.families])
+        if weight.table and made.kind == "ket" and not made.law:
+            entry.law = f"{of} from {self._rows(name, weight, made, indices)} frozen"
+        elif not made.law:
+            values = weight.values[0].double().numpy() if made.values is None else made.values
+            entry.values = values.reshape([p.dimension.sizes[0] for p in made.families])
             entry.given = self.names.unique(f"{name}_initial") if indices else ""
         self.entries.append(entry)
+
+    def _rows(self, name: str, weight: Weight, made: Declaration, indices: Sequence[str]) -> str:
+        """Declares the values of a table, of which every neuron draws a row."""
+        assert made.values is not None
+        count = len(made.values)
+        row = self.names.index(Leaf(None, Dimension((count, count))), set(indices))
+        data = self.names.unique(f"{name}_table")
+        self.entries.append(DeclaredEntry("data", data, (row, *indices), "", values=made.values))
+        return f"{data}[{','.join([row, *indices])}]"
 
     def _shape(self, step: Step) -> tuple[Any, ...]:
         """The axes of a step and the widths of its neurons."""

@@ -51,7 +51,8 @@ def build(factory: Factory, width: int, training: bool) -> Built:
             f"the factory returned {type(module).__name__}, not a module",
             "return an `nn.Module` from an integer",
         )
-    laws = {name: fills.law(p) for name, p in module.named_parameters(remove_duplicate=False)}
+    held = [*module.named_parameters(remove_duplicate=False), *module.named_buffers()]
+    laws = {name: fills.law(p) for name, p in held if p.is_floating_point() and p.numel()}
     return Built(module.double().train(training), laws)
 
 
@@ -151,18 +152,24 @@ class Walk:
             one, other = (
                 (p.constants if spec.target in p.constants else p.state_dict)[spec.target] for p in self.programs
             )
+            if spec.target in self.built[0].laws and _is_table(one, other):
+                return seen(self._made(spec.target, one, other, table=True))
             return Folded((one, other), spec.target.replace(".", "_"))
         raise refusal("NX702", f"an input of kind {spec.kind.name}", "pass tensors only")
 
     def _weight(self, name: str) -> Weight:
         """A parameter of the module; one that it uses under several names is one."""
         one, other = (b.module.get_parameter(name) for b in self.built)
+        first = next(n for n, p in self.built[0].module.named_parameters() if p is one)
+        self.weights[name] = self._made(first, one, other)
+        return self.weights[name]
+
+    def _made(self, name: str, one: torch.Tensor, other: torch.Tensor, table: bool = False) -> Weight:
         if id(one) not in self._shared:
             slots = [Dimension(s) for s in zip(one.shape, other.shape, strict=True)]
             groups = [[] if d.sizes == (1, 1) else [Leaf(k, d)] for k, d in enumerate(slots)]
-            first = next(n for n, p in self.built[0].module.named_parameters() if p is one)
-            self._shared[id(one)] = Weight(slots, groups, first, (one.detach(), other.detach()), not one.requires_grad)
-        self.weights[name] = self._shared[id(one)]
+            frozen = table or not one.requires_grad
+            self._shared[id(one)] = Weight(slots, groups, name, (one.detach(), other.detach()), frozen, table=table)
         return self._shared[id(one)]
 
     def _laws(self) -> dict[str, tuple[Fill, Fill]]:
@@ -262,6 +269,11 @@ def _is_folded(argument: Any) -> bool:
     if isinstance(argument, list):
         return all(map(_is_folded, argument))
     return not isinstance(argument, View)
+
+
+def _is_table(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Has a buffer entries along the width that are not all alike?"""
+    return one.shape != other.shape and not all(bool((t == t.flatten()[0]).all()) for t in (one, other))
 
 
 def _flat(inputs: Any) -> list[Any]:
