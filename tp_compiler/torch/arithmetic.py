@@ -307,7 +307,7 @@ def addmm(call: Call) -> View:
 
 
 def matmul(call: Call) -> View:
-    names = [n for n in ("self", "other", "mat2") if n in call.arguments]
+    names = [n for n in ("self", "other", "mat2", "vec") if n in call.arguments]
     one, other = (call.view(n) for n in names)
     a, b = len(one.groups), len(other.groups)
     batch = "abcdefgh"[: max(a, b, 2) - 2]

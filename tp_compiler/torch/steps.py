@@ -27,8 +27,11 @@ def figure(one: float, other: float, widths: Sizes) -> Figure:
     if one * other > 0 and math.isfinite(one) and math.isfinite(other):
         power = Fraction(round(4 * math.log(other / one) / math.log(widths[1] / widths[0])), 4)
         value = one * widths[0] ** float(-power)
-        if abs(value * widths[1] ** float(power) / other - 1) < 1e-9:
+        off = abs(value * widths[1] ** float(power) / other - 1)
+        if off < 1e-9:
             return Figure(float(f"{value:.15g}"), power)
+        if off < 2e-7:  # single precision
+            return Figure(float(f"{value:.6g}"), power)
     raise Untraceable(
         "NX705",
         f"a number is {one:.6g} at n = {widths[0]} and {other:.6g} at n = {widths[1]}: not a constant times a power of n",

@@ -235,7 +235,8 @@ class TextWriter:
     def _is_inline(self, step: Step) -> bool:
         """Is the step written where it is used?"""
         if isinstance(step, Lookup):
-            return True
+            embedded = isinstance(step.operand.step, Weight) and _is_ket(step)
+            return not (embedded and len(self.uses.get(step, [])) > 1)
         if step not in self._heights:
             inner = [
                 self._heights[v.step] for v in step.operands if self._is_inline(v.step) and v.step in self._heights

@@ -186,7 +186,7 @@ class Walk:
                 self.results[one] = self._folded(one, other, path)
             elif name in OPERATIONS:
                 call = Call(name, arguments, _shapes(one, other), self.widths)
-                self.results[one] = made = OPERATIONS[name](call)
+                self.results[one] = made = _applied(call)
                 for view in reversed(made if isinstance(made, list) else [made]):
                     self._place(view.step, path, name)
             else:
@@ -259,6 +259,18 @@ class Walk:
             elif isinstance(result, Folded):
                 found[key] = given(result, self.widths)
         return found
+
+
+def _applied(call: Call) -> Any:
+    """What an operation's rule makes of it; arguments that the rule does not know are refused."""
+    try:
+        return OPERATIONS[call.name](call)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as problem:
+        raise Untraceable(
+            "NX703",
+            f"its arguments are not understood ({problem})",
+            "write it by other operations; docs/torch.md lists them",
+        ) from problem
 
 
 _MISSING = object()
