@@ -22,7 +22,7 @@ from tests.torch.modules import FAMILIES, GPT, TOKENS  # noqa: E402
 
 pytestmark = [pytest.mark.torch, pytest.mark.slow, pytest.mark.usefixtures("single_precision")]
 #: Widths of the networks, and how many there are of each.
-SEEDS = {128: 24, 512: 12}
+SEEDS = {128: 100, 512: 50}
 
 
 class Kernel(nn.Module):
