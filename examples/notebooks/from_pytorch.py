@@ -17,6 +17,7 @@
 # widths, and which lines make them? Needs the extra `torch`.
 
 # %%
+import importlib.util
 import math
 
 import torch
@@ -46,7 +47,9 @@ class Block(nn.Module):
 
 
 class GPT(nn.Module):
-    def __init__(self, n, multiplier=1.0, attention=lambda d: 1 / math.sqrt(d), vocabulary=8, context=4, layers=2, heads=4):
+    def __init__(
+        self, n, multiplier=1.0, attention=lambda d: 1 / math.sqrt(d), vocabulary=8, context=4, layers=2, heads=4
+    ):
         super().__init__()
         self.multiplier = multiplier
         self.wte, self.wpe = nn.Embedding(vocabulary, n), nn.Embedding(context, n)
@@ -92,7 +95,7 @@ def loss_step(model, step):
 
 
 def check(factory, optimizer):
-    return tpt.coord_check(factory, loss_step, widths=(32, 64, 128, 256), steps=3, seeds=2, optimizer=optimizer)
+    return tpt.coord_check(factory, loss_step, widths=(32, 64, 128), steps=2, seeds=3, optimizer=optimizer)
 
 
 before = check(GPT, lambda model: torch.optim.AdamW(model.parameters(), lr=1e-2))
@@ -158,7 +161,14 @@ after.plot()
 # %%
 STEPS = 4
 loop = traced.train(loss="cross_entropy", targets=targets, optimizer=optimizer(started(BASE)), steps=STEPS)
-limit = tpc.limit(loop, samples=512, only=["loss"])
+limit = tpc.limit(loop, samples=1024, replicates=4, only=["loss"])
+limit
+
+# %% [markdown]
+# The same training by PyTorch, averaged over four seeds:
+
+
+# %%
 
 
 def trained(n, seed):
@@ -175,7 +185,6 @@ def trained(n, seed):
 
 
 curves = {n: torch.tensor([trained(n, seed) for seed in range(4)]).mean(0) for n in (32, 64, 128, 256)}
-print("limit  ", *(f"{x:7.4f}" for x in limit["loss"]))
 for n, curve in curves.items():
     print(f"n = {n:3}", *(f"{x:7.4f}" for x in curve))
 
@@ -185,8 +194,6 @@ for n, curve in curves.items():
 # A configuration is enough, with random weights. This is GPT-2 with the 1/n of its tied readout:
 
 # %%
-import importlib.util
-
 if importlib.util.find_spec("transformers"):
     from transformers import GPT2Config, GPT2LMHeadModel
 

@@ -60,11 +60,17 @@ def test_first_steps_runs_as_a_notebook():
     assert "verified: True" in printed
 
 
+#: Pictures of each notebook.
 NOTEBOOKS = {"tour.md": 5, "adam.py": 5, "own_optimizer.py": 3, "figures.py": 6}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("name", "pictures"), NOTEBOOKS.items())
+@pytest.mark.parametrize(
+    ("name", "pictures"),
+    [
+        *(pytest.param(*row, marks=pytest.mark.slow) for row in NOTEBOOKS.items()),
+        pytest.param("from_pytorch.py", 2, marks=pytest.mark.torch),
+    ],
+)
 def test_notebooks_run(name, pictures):
     jupytext = pytest.importorskip("jupytext")
     nbclient = pytest.importorskip("nbclient")
