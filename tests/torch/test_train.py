@@ -195,6 +195,21 @@ def test_a_loop_is_compared_at_other_widths(optimizer: str) -> None:
     assert other.compare(small_one, 40) < 1e-10
 
 
+def test_optimizers_by_patterns_of_names() -> None:
+    made, module, _, y = traced("residual")
+    kinds = {"*": "Adam(lr = 0.01)", "layers.*.weight": "Lion(lr = 0.02)", "layers.1.weight": "SGD(lr = 0.1)"}
+    muon = made.train("mse", y, optimizer={"*": "Adam(lr = 0.01)", "layers.*.weight": "Muon(lr = 0.02)"}, steps=1)
+    assert "update layers with Muon(lr = 0.02)" in muon.text
+    loop = made.train("mse", y, optimizer=kinds, steps=1)
+    found = {(t.name, t.member[:1]): t.optimizer for t in loop.program.network.parameters}
+    assert [found["layers", (k,)] for k in (1, 2, 3)] == ["Lion", "SGD", "Lion"]
+    assert {kind for (name, _), kind in found.items() if name != "layers"} == {"Adam"}
+    assert len(tpc.simulate(loop, UNSEEN, weights=made.weights(module))["loss"]) == 2
+    assert _updated(made.train("mse", y, optimizer={"out.*": "SGD(lr = 0.1)"}, steps=1)) == {"out_weight"}
+    with pytest.raises(tpc.ProgramError, match="matches `nothing`"):
+        made.train("mse", y, optimizer={"nothing": "SGD(lr = 0.1)"}, steps=1)
+
+
 class Partly(MLP):
     """With a layer that is not trained."""
 

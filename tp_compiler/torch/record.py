@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
@@ -115,7 +115,7 @@ class Traced:
         loss: str,
         targets: Any = None,
         *,
-        optimizer: str | torch.optim.Optimizer | None = None,
+        optimizer: str | Mapping[str, str] | torch.optim.Optimizer | None = None,
         steps: int | None = None,
         scheduler: Any = None,
         module: nn.Module | None = None,
@@ -125,7 +125,8 @@ class Traced:
 
         loss        "mse", "cross_entropy" (over the last axis), or an expression of the outputs and of `target`, as in the language
         targets     a tensor, or one for each step (a leading axis of `steps` entries); several by name: {"y": .., "weight": ..}
-        optimizer   text in natural units, "Adam(lr = 0.01)", or an optimizer of torch.optim of a module of the factory
+        optimizer   text in natural units, "Adam(lr = 0.01)", one for each pattern of names, {"*": .., "blocks.*.fc.weight": ..}, or an
+                    optimizer of torch.optim of a module of the factory
         steps       the number of updates
         scheduler   a learning-rate scheduler of the optimizer, which steps after every update
         module      the module that the optimizer was built for; needed where shapes do not say which parameter is which

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 from typing import Any
 
 import numpy as np
@@ -69,12 +71,12 @@ def trained(
     written = replace(written, namer=written.namer.copy(), header=list(written.header))
     objective = LossReader(written, steps).read(loss, targets)
     replayed = None
-    if isinstance(optimizer, str):
+    if isinstance(optimizer, str | Mapping):
         if scheduler is not None:
             raise refusal(
                 "NX722", "a scheduler needs an optimizer of torch, not text", 'write the rate, such as "SGD(lr = 0.1 / (1 + step))"'
             )  # fmt: skip
-        updates = UpdateLines({optimizer: ["all"]})
+        updates = UpdateLines({optimizer: ["all"]}) if isinstance(optimizer, str) else _chosen(written, optimizer)
     elif isinstance(optimizer, torch.optim.Optimizer):
         owned = owners(list(written.declared), widths, optimizer, scheduler, steps, module, spare)
         updates = converted(written, optimizer, owned, ratios)
@@ -153,6 +155,22 @@ def converted(
         f"the figures of {type(optimizer).__name__} are read at n = {width}, the width of its module; at other widths they follow muP"
     )
     return made
+
+
+def _chosen(written: ModuleText, optimizers: Mapping[str, str]) -> UpdateLines:
+    """The update lines of optimizers by patterns of torch's names, of which the one with the most letters counts."""
+    names = [weight.name for weight in written.declared]
+    calls: dict[str, list[Weight]] = {}
+    for pattern in optimizers:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            raise refusal("NX723", f"no parameter matches `{pattern}`", f"the parameters are {ranged(names)}")
+    for weight in written.declared:
+        fitting = [pattern for pattern in optimizers if fnmatchcase(weight.name, pattern)]
+        if fitting and not weight.frozen:
+            calls.setdefault(optimizers[max(fitting, key=lambda pattern: len(pattern.replace("*", "")))], []).append(
+                weight
+            )
+    return UpdateLines({how: _targets(written, weights) for how, weights in calls.items()})
 
 
 def _check_decay(name: str, kind: str, row: Counterpart) -> None:
