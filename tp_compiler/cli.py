@@ -306,7 +306,7 @@ def _coord(args: Namespace) -> int:
         raise UsageError("a coordinate check needs PyTorch: pip install 'tp_compiler[torch]'")
     from tp_compiler.torch import CoordCheck
 
-    check = _imported(*args.check)(widths=args.widths)
+    check = _coordinates(":".join(args.check), _imported(*args.check), args.widths)
     if not isinstance(check, CoordCheck):
         name = ":".join(args.check)
         raise UsageError(
@@ -320,6 +320,21 @@ def _coord(args: Namespace) -> int:
     else:
         terminal.show(str(check))
     return code
+
+
+def _coordinates(name: str, function: Callable[..., Any], widths: tuple[int, ...]) -> Any:
+    """What the user's function returns. What it raises by itself is the user's error, not one of this package."""
+    try:
+        return function(widths=widths)
+    except ProgramError:
+        raise
+    except Exception as problem:
+        frames = traceback.extract_tb(problem.__traceback__)[1:]
+        here = os.path.dirname(__file__)
+        if any(frame.filename.startswith(here + os.sep) for frame in frames):
+            raise
+        place = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
+        raise UsageError(f"{name}(widths=...) failed: {type(problem).__name__}: {problem}{place}") from None
 
 
 def _write_program(text: str, args: Namespace, mode: str) -> int:

@@ -464,7 +464,12 @@ def diverging(model: nn.Module, step: int) -> torch.Tensor:
         ({"loss_step": diverging}, "the loss is inf after 1 steps at width 64"),
         ({"factory": Narrow}, "the factory failed at width 128: ValueError: too wide"),
         ({"factory": lambda n: n}, "returned int, not a module"),
+        ({"factory": lambda n: MLP(32)}, "the same shapes at all widths"),
         ({"optimizer": lambda m: None}, "returned NoneType"),
+        ({"optimizer": lambda m: torch.optim.Adam(MLP(32).parameters())}, "no parameter of the model"),
+        ({"optimizer": 1}, "optimizer(model) failed: TypeError"),
+        ({"loss_step": lambda m: regression(m, 0)}, "loss_step(model, step) failed: TypeError"),
+        ({"loss_step": lambda m, s: [regression(m, s)][s]}, "failed: IndexError"),
     ],
 )
 def test_what_cannot_be_measured(arguments: dict[str, Any], words: str) -> None:
@@ -504,6 +509,9 @@ def wrong(widths):
 
 def nothing(widths):
     return 3
+
+def raises(widths):
+    return {}["mine"]
 """
 
 
@@ -528,6 +536,8 @@ def test_the_command(folder: None, capsys: pytest.CaptureFixture[str]) -> None:
     ("arguments", "words"),
     [
         (["checked_net:nothing"], "returned int, not a CoordCheck"),
+        (["checked_net:raises"], "checked_net:raises(widths=...) failed: KeyError: 'mine' ("),
+        (["checked_net:net"], "failed: TypeError: net() got an unexpected keyword argument 'widths'"),
         (["checked_net:check", "--widths", "16,32"], "three or more widths"),
         (["checked_net:missing"], "missing"),
     ],

@@ -290,15 +290,28 @@ def test_hidden_outputs_are_refused() -> None:
     assert "minus infinity" in refused(Masked)
 
 
+class Silent(nn.Module):
+    def __init__(self, n: int):
+        super().__init__()
+        self.fc = nn.Linear(3, n)
+
+    def forward(self, x):
+        self.fc(x)
+
+
 def test_other_refusals() -> None:
     dropped = lambda n: nn.Sequential(nn.Linear(3, n), nn.Dropout(0.5), small(nn.Linear(n, 1)))  # noqa: E731
     assert "[NX707]" in refused(dropped, training=True)
     tpt.trace(dropped, (_numbers(4, 3),), WIDTHS)
     assert "[NX708]" in refused(lambda n: nn.Linear(3, n))
     assert "[NX708]" in refused(lambda n: 1)
-    assert "[NX704]" in refused(lambda n: nn.Sequential(nn.Linear(3, n + 1), small(nn.Linear(n + 1, 1))))
-    with pytest.raises(tpc.ProgramError, match="two different widths"):
-        tpt.trace(MLP, (_numbers(4, 3),), (64, 64))
+    assert "failed at width 32: ZeroDivisionError" in refused(lambda n: 1 // 0)
+    assert "`0.weight` has no values" in refused(lambda n: nn.Sequential(nn.LazyLinear(n), nn.Linear(n, 1)))
+    assert "`weight` has no values" in refused(lambda n: nn.Linear(3, n, device="meta"))
+    assert "mat1 and mat2 shapes cannot be multiplied" in refused(lambda n: nn.Linear(4, n))
+    assert "returns no tensor" in refused(Silent)
+    data = lambda n: nn.Sequential(nn.Dropout(0.5), nn.Linear(3, n))  # noqa: E731
+    assert "trace with training=False" in refused(data, training=True)
 
 
 def test_a_traced_module_is_a_program() -> None:
@@ -307,3 +320,38 @@ def test_a_traced_module_is_a_program() -> None:
     assert tpc.compile(made).outputs and tpc.scale(made) and tpc.equations(made)
     assert tpc.simulate(made, 16, seeds=2)["out"].shape == (4, 2)
     assert tpc.check(made) == [] and tpc.format(made)
+
+
+class Zeroed(nn.Module):
+    """A readout that starts at 0, plain, with a bias, in a softmax, and with a multiplier."""
+
+    def __init__(self, n: int, kind: str):
+        super().__init__()
+        self.n, self.kind = n, kind
+        self.fc1, self.fc2, self.out = nn.Linear(3, n), nn.Linear(n, n), nn.Linear(n, 2, bias=kind == "bias")
+        nn.init.zeros_(self.out.weight)
+
+    def forward(self, x):
+        y = self.out(torch.tanh(self.fc2(torch.tanh(self.fc1(x)))))
+        return {"softmax": y.softmax, "multiplier": lambda dim: y / self.n}.get(self.kind, lambda dim: y)(-1)
+
+
+@pytest.mark.parametrize("kind", ["plain", "bias", "softmax", "multiplier"])
+@pytest.mark.parametrize("method", ["Adam", "SGD"])
+def test_readouts_that_start_at_zero_have_the_power_of_mup(kind: str, method: str) -> None:
+    """Groups of every width are one program, whose training is PyTorch's; a multiplier takes the power over."""
+    made = tpt.trace(lambda n: Zeroed(n, kind), (_numbers(4, 3),), WIDTHS)
+    found = made.parameters["out.weight"]
+    assert (found.law, found.power) == ("0", 0 if kind == "multiplier" else -1)
+    rates = {}
+    for n in (24, 40):
+        torch.manual_seed(0)
+        net = Zeroed(n, kind).double()
+        groups = made.scale(method).param_groups(net, 16, lr=0.1)
+        options = {"eps": 1e-3} if method == "Adam" else {}
+        optimizer = getattr(torch.optim, method)(groups, **options)
+        loop = made.train("mse", _numbers(4, 2), optimizer=optimizer, steps=3, module=net)
+        assert loop.compare(net, n) < 1e-10
+        rates[n] = next(g["lr"] for g in optimizer.param_groups if any(p is net.out.weight for p in g["params"]))
+    want = {("Adam", "multiplier"): 0, ("SGD", "multiplier"): 1}.get((method, kind), -1)
+    assert rates[40] / rates[24] == pytest.approx((40 / 24) ** want)

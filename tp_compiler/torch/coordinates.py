@@ -13,9 +13,11 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from tp_compiler.diagnostics import ProgramError
 from tp_compiler.torch.laws import Fill, Fills
 from tp_compiler.torch.refusals import refusal
 from tp_compiler.torch.returned import LOGITS
+from tp_compiler.torch.walk import made
 
 LossStep = Callable[[nn.Module, int], Any]
 #: Logits below this are masked.
@@ -226,6 +228,10 @@ class Experiment:
             for k in range(seeds):
                 with torch.random.fork_rng(devices=[]):
                     found.samples[n].append(self._network(found, n, seed + 1_000_003 * k, first=k == 0))
+        if all(len(set(by.values())) == 1 for by in found.shapes.values()):
+            raise _wrong(
+                "the parameters have the same shapes at all widths", "let the factory use the width that it is given"
+            )
         return found
 
     def _network(self, found: Measured, n: int, seed: int, first: bool) -> Sample:
@@ -288,7 +294,7 @@ class Experiment:
     def _loss(self, model: nn.Module, n: int, seed: int, batch: int, done: int) -> torch.Tensor:
         """The loss of a batch, which does not depend on the width; `done` steps have been made."""
         torch.manual_seed(seed + batch)
-        loss = self.loss_step(model, batch)
+        loss = _called("loss_step(model, step)", self.loss_step, model, batch)
         if not isinstance(loss, torch.Tensor) or loss.numel() != 1:
             what = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, torch.Tensor) else type(loss).__name__
             raise _wrong(f"loss_step returned {what}, not a scalar loss", "return one number, such as `loss.mean()`")
@@ -300,16 +306,7 @@ class Experiment:
         return loss
 
     def _made(self, n: int) -> nn.Module:
-        try:
-            model = self.factory(n)
-        except Exception as problem:
-            raise _wrong(
-                f"the factory failed at width {n}: {type(problem).__name__}: {problem}",
-                "choose widths that it can build, such as multiples of the number of heads",
-            ) from problem
-        if not isinstance(model, nn.Module):
-            raise _wrong(f"the factory returned {type(model).__name__}, not a module", "return an `nn.Module`")
-        return model
+        return made(self.factory, n, "NX715")
 
     def _built(self, found: Measured, n: int) -> nn.Module:
         """A module, with the laws of its parameters."""
@@ -326,13 +323,19 @@ class Experiment:
         return model
 
     def _optimizers(self, model: nn.Module, n: int) -> list[Any]:
-        made = self.optimizer(model)
-        optimizers = list(made) if isinstance(made, list | tuple) else [made]
+        given = _called("optimizer(model)", self.optimizer, model)
+        optimizers = list(given) if isinstance(given, list | tuple) else [given]
         for optimizer in optimizers:
             if not hasattr(optimizer, "param_groups"):
                 raise _wrong(
                     f"optimizer(model) returned {type(optimizer).__name__}", "return a torch optimizer, or several"
                 )
+        held = {id(p) for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]}
+        if not any(id(p) in held for p in model.parameters()):
+            raise _wrong(
+                "the optimizer has no parameter of the model",
+                "make it anew for each network, from the parameters of the model that `optimizer(model)` is given",
+            )
         return optimizers
 
 
@@ -351,6 +354,18 @@ def _read(found: Measured, model: nn.Module, optimizers: Sequence[Any], n: int) 
             for p in group["params"]:
                 if id(p) in names:
                     found.settings.setdefault(names[id(p)], {})[n] = settings
+
+
+def _called(what: str, function: Callable[..., Any], *args: Any) -> Any:
+    """The result of a function of the user's, or a refusal that names it."""
+    try:
+        return function(*args)
+    except ProgramError:
+        raise
+    except Exception as problem:
+        raise _wrong(
+            f"{what} failed: {type(problem).__name__}: {problem}", "call it by itself on a module of the factory"
+        ) from problem
 
 
 def _wrong(message: str, remedy: str) -> Exception:

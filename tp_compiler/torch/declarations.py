@@ -170,7 +170,7 @@ def law_at(laws: tuple[Fill, Fill], widths: Sizes, width: int) -> Fill:
 def _ket(made: Declaration, weight: Weight, laws: tuple[Fill, Fill], widths: Sizes) -> None:
     ratio(made.widths[0].dimension, widths)
     if weight.vanishes or all(law.std == 0 == law.mean for law in laws):
-        made.start = ZERO
+        made.start, made.power = ZERO, weight.power
         if weight.vanishes:
             made.notes.append(
                 f"{weight.name}: its initial value vanishes beside what it is added to: 0 in the limit, and trained"

@@ -60,6 +60,8 @@ def _tensor(text: str, generator: torch.Generator) -> torch.Tensor:
     if found is None or (found[1] == "int") != (found[3] is not None):
         raise refusal("NX708", f"`{text}` is not an input", "write inputs such as `float[2,8]` or `int[2,16]<50257`")
     shape = [int(n) for n in found[2].split(",") if n.strip()]
+    if 0 in (*shape, int(found[3] or 1)):
+        raise refusal("NX708", f"`{text}` is empty", "give sizes of at least 1, and integers below at least 1")
     if found[1] == "int":
         return torch.randint(int(found[3]), shape, generator=generator)
     return torch.randn(shape, generator=generator)

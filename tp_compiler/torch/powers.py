@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 
 from tp_compiler.torch.calls import HIDDEN
@@ -105,10 +105,11 @@ class Scales:
         powers = {self.of(t) for t in relevant}
         if len(powers) == 1:
             return powers.pop()
+        highest, second = sorted(powers, reverse=True)[:2]
+        self._lower([t for t in relevant if self.of(t) == highest], highest - max(second, Fraction(0)))
         for term in relevant:
             if self.of(term) == HALF and isinstance(term, View) and self._random(term):
                 raise Again
-        highest = max(powers)
         for term in relevant:
             if self.of(term) < highest and isinstance(term, View) and self._vanishes(term):
                 raise Again
@@ -118,6 +119,29 @@ class Scales:
             f"in `{step.path or 'the module'}`, `{step.label}` adds terms of sizes {sizes} at initialisation",
             "give them one size: scale the smaller one up or the larger one down by a power of the width",
         )
+
+    def _lower(self, terms: Sequence[View | Figure], by: Fraction) -> None:
+        """Starts again if all of these terms are readouts that start at 0: these have no power of their own, and take muP's."""
+        if by > 0 and all([isinstance(term, View) and self._lowered(term, by) for term in terms]):
+            raise Again
+
+    def _lowered(self, view: View, by: Fraction) -> bool:
+        """Lowers the powers of the readouts in a term; False if not all of them start at 0."""
+        step = view.step
+        if isinstance(step, Contraction) and width_sums(step):
+            weight = next((v.step for v in step.operands if isinstance(v.step, Weight) and v.step.is_zero), None)
+            if weight is not None:
+                weight.power -= by
+            return weight is not None
+        if isinstance(step, Pieces) or (isinstance(step, Pointwise) and step.rule in ("same", "chosen")):
+            relevant = [v for v in step.operands if not _has_any_size(v)]
+            highest = max(map(self.of, relevant), default=None)
+            return all([self._lowered(v, by) for v in relevant if self.of(v) == highest])
+        if isinstance(step, Pointwise):
+            return step.rule in ("first", "even", "product", "quotient") and any(
+                self._lowered(v, by) for v in step.operands[: None if step.rule == "product" else 1]
+            )
+        return isinstance(step, Reduction | Windows) and all([self._lowered(v, by) for v in step.operands])
 
     def _vanishes(self, term: View) -> bool:
         """Makes the parameters that keep a term small start at 0; False if it is small for another reason."""
@@ -169,6 +193,7 @@ class Scales:
     def _settled(self, term: View | Figure, step: Step) -> None:
         """Refuses an argument of a function that is not of order one."""
         power = self.of(term)
+        self._lower([term], power)
         if power == HALF and isinstance(term, View) and self._random(term):
             raise Again
         if power < 0 and isinstance(term, View) and self._recurrent(term):
@@ -188,6 +213,7 @@ class Scales:
                 "NX708", f"output `{name}` has entries of minus infinity", "mask logits directly before softmax"
             )
         power = self.of(view)
+        self._lower([view], power)
         if power == HALF and self._random(view):
             raise Again
         if power:

@@ -104,6 +104,12 @@ class Weight(Step):
     frozen: bool = False  # requires no gradient
     vanishes: bool = False
     table: bool = False
+    power: Fraction = Fraction(0)  # of a readout that starts at 0, whose initial values have none
+
+    @property
+    def is_zero(self) -> bool:
+        """Does it start at 0, at both widths?"""
+        return not any(bool(values.any()) for values in self.values)
 
 
 @dataclass(eq=False)

@@ -39,9 +39,19 @@ def trace(
         return Walk(built, programs, (one, other)).run(x, output_names(programs[0]))
 
     def again(x: Sequence[Any]) -> ModuleText:
-        return write(walk(x), (one, other), base_width or one)
+        return _written(walk(x), (one, other), base_width or one)
 
     walked = walk(inputs)
-    written = write(walked, (one, other), base_width or one)
+    if not walked.outputs:
+        raise refusal("NX708", "the module returns no tensor", "return numbers: readouts, or means")
+    written = _written(walked, (one, other), base_width or one)
     names = [name.partition("[")[0] for name in written.outputs]
     return traced(written, names, inputs, (one, other), training, walked.weights, again)
+
+
+def _written(walked: Walked, widths: tuple[int, int], base: int) -> ModuleText:
+    written = write(walked, widths, base)
+    weights = walked.weights.values()
+    if weights and all(a.shape == b.shape for a, b in (weight.values for weight in weights)):
+        written.notes.insert(0, "no parameter grows with the width: the factory does not use it")
+    return written

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
+import logging
 import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from tp_compiler.torch.calls import Call, Folded, given
 from tp_compiler.torch.dimensions import Dimension, Leaf, Sizes
@@ -41,16 +44,36 @@ class Walked:
     results: dict[str, View]  # what each module returns, by its path
 
 
-def build(factory: Factory, width: int, training: bool) -> Built:
-    with torch.random.fork_rng(devices=[]), Fills() as fills:
-        torch.manual_seed(0)
+def made(factory: Factory, width: int, code: str = "NX708") -> nn.Module:
+    """A module with values, or a refusal with this code."""
+    try:
         module = factory(width)
+    except Exception as problem:  # whatever goes wrong inside the user's factory
+        raise refusal(
+            code,
+            f"the factory failed at width {width}: {type(problem).__name__}: {problem}",
+            "give a function of the width alone, and widths that it can build, such as multiples of the number of heads",
+        ) from problem
     if not isinstance(module, nn.Module):
         raise refusal(
-            "NX708",
+            code,
             f"the factory returned {type(module).__name__}, not a module",
             "return an `nn.Module` from an integer",
         )
+    for name, p in (*module.named_parameters(), *module.named_buffers()):
+        if is_lazy(p) or p.is_meta:
+            raise refusal(
+                code,
+                f"`{name}` has no values: it is lazy, or on the device `meta`",
+                "write its sizes down (`nn.Linear` for `nn.LazyLinear`), and make it on the CPU",
+            )
+    return module
+
+
+def build(factory: Factory, width: int, training: bool) -> Built:
+    with torch.random.fork_rng(devices=[]), Fills() as fills:
+        torch.manual_seed(0)
+        module = made(factory, width)
     held = [*module.named_parameters(remove_duplicate=False), *module.named_buffers()]
     laws = {name: fills.law(p) for name, p in held if p.is_floating_point() and p.numel()}
     return Built(module.double().train(training), laws)
@@ -59,17 +82,46 @@ def build(factory: Factory, width: int, training: bool) -> Built:
 def export(built: Built, inputs: Sequence[Any], width: int) -> torch.export.ExportedProgram:
     args = tuple(doubled(x) for x in inputs)
     try:
-        with warnings.catch_warnings(), double_precision():
+        with warnings.catch_warnings(), double_precision(), _silent():
             warnings.simplefilter("ignore")
             found = torch.export.export(built.module, args).run_decompositions({})
             return found if all(map(_is_known, found.graph.nodes)) else found.run_decompositions(_decompositions())
     except Exception as problem:  # whatever goes wrong inside the user's module or the exporter
-        first = next(iter(str(problem).strip().splitlines()), type(problem).__name__)
+        _demand_runs(built.module, args, width)
         raise refusal(
             "NX702",
-            f"torch.export cannot export the module at width {width}: {first}",
+            f"torch.export cannot export the module at width {width}: {_first_line(problem)}",
             "avoid control flow that depends on values; `torch.export.export(module, inputs)` shows where",
         ) from None
+
+
+def _demand_runs(module: nn.Module, args: tuple[Any, ...], width: int) -> None:
+    """Refuses inputs on which the module itself fails, in the words of PyTorch."""
+    try:
+        with torch.no_grad(), double_precision():
+            module(*args)
+    except Exception as problem:
+        raise refusal(
+            "NX708",
+            f"the module at width {width} fails on the inputs: {type(problem).__name__}: {_first_line(problem)}",
+            "give one tensor for each argument of `forward`, of the shapes and types that it takes",
+        ) from problem
+
+
+def _first_line(problem: Exception) -> str:
+    return next(iter(str(problem).strip().splitlines()), type(problem).__name__)
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Without the log of the exporter, which prints tracebacks and graphs of what is then refused."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        logging.disable(before)
 
 
 def _is_known(node: Any) -> bool:
@@ -235,7 +287,9 @@ class Walk:
     def _folded(self, one: Any, other: Any, path: str) -> Any:
         if torch.Tag.nondeterministic_seeded in one.target.tags:
             raise refusal(
-                "NX707", f"in `{path or 'the module'}`, `{one.target}` draws random numbers", "pass them as an input"
+                "NX707",
+                f"in `{path or 'the module'}`, `{one.target}` draws random numbers",
+                "trace with training=False, or set p = 0" if "dropout" in str(one.target) else "pass them as an input",
             )
         values = []
         for side, node in enumerate((one, other)):
