@@ -425,6 +425,7 @@ def worked(m: nn.Module) -> Any:
         ({"loss": "mean[d](out[d,1] * target[d])"}, "NX721", "1 indices in the loss"),
         ({"loss": "mean[d](out[d])"}, "NX720", "`out` has 2"),
         ({"loss": "sum[d](out[d,d])"}, "NX720", "two axes"),
+        ({"inputs": torch.zeros(4, 3)}, "NX721", "no input has an entry for each step"),
         ({"targets": torch.zeros(4)}, "NX721", "(4,)"),
         ({"targets": torch.zeros(5, 4, 2)}, "NX721", "(4, 2)"),
         ({"targets": torch.full((4, 2), torch.nan)}, "NX721", "finite"),

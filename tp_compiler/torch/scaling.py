@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import itertools
 import math
+import numbers
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -215,6 +216,8 @@ class TorchScaling(Scaling):
         """
         for blemish in self._blemishes:
             warnings.warn(blemish, stacklevel=2)
+        if base_width is not None and not base_width > 0:
+            raise refusal("NX713", f"base_width is {base_width}", "give the width at which the figures were tuned")
         held, width = self._matched(model, width)
         wanted = set(held) if only is None else _chosen(only, held)
         without = _chosen(no_decay, held)
@@ -245,6 +248,7 @@ class TorchScaling(Scaling):
         for figure, value in figures.items():
             chosen = _by_name(name, figure, value, held) if isinstance(value, Mapping) else value
             if chosen is not None:
+                _demand_size(figure, chosen)
                 found[figure] = _Given(chosen, base)
         if "adjust_lr_fn" in found and found["adjust_lr_fn"].value != "original":
             way = found["adjust_lr_fn"].value
@@ -408,6 +412,14 @@ def _defaults(row: Row) -> dict[str, Any]:
     kind = getattr(torch.optim, torch_name(row.optimizer.name), None)
     found = inspect.signature(kind).parameters.values() if inspect.isclass(kind) else ()
     return {p.name: p.default for p in found if p.default is not inspect.Parameter.empty}
+
+
+def _demand_size(figure: str, value: Any) -> None:
+    """Refuses a rate, eps or weight decay that torch.optim refuses: it does not look at those of groups."""
+    if figure not in ("lr", "eps", "weight_decay"):
+        return
+    if not isinstance(value, numbers.Real | torch.Tensor) or not 0 <= float(value) < math.inf:
+        raise refusal("NX713", f"{figure} is {value!r}", "give a finite number of at least 0")
 
 
 def _chosen(selection: Selection, held: Mapping[str, torch.Tensor]) -> set[str]:

@@ -46,8 +46,12 @@ def batches(examples: Sequence[torch.Tensor], given: Sequence[torch.Tensor], ste
             counts.add(len(x))
     if len(counts) > 1:
         raise refusal("NX721", f"inputs have {' and '.join(map(str, sorted(counts)))} entries", "give as many of each")
+    if not counts:
+        raise refusal(
+            "NX721", "no input has an entry for each step", "trace with these inputs, or stack those of the steps"
+        )
     stepped = [x.shape != example.shape for x, example in zip(given, examples, strict=True)]
-    return Batches(given, stepped, counts.pop() if counts else 0)
+    return Batches(given, stepped, counts.pop())
 
 
 def over_steps(written: ModuleText, again: Again, given: Batches) -> ModuleText:
