@@ -61,14 +61,14 @@ def test_first_steps_runs_as_a_notebook():
 
 
 #: Pictures of each notebook.
-NOTEBOOKS = {"tour.md": 5, "adam.py": 5, "own_optimizer.py": 3, "figures.py": 6}
+NOTEBOOKS = {"tour.md": 5, "adam.py": 5, "own_optimizer.py": 3, "figures.py": 6, "from_pytorch.py": 2}
 
 
 @pytest.mark.parametrize(
     ("name", "pictures"),
     [
-        *(pytest.param(*row, marks=pytest.mark.slow) for row in NOTEBOOKS.items()),
-        pytest.param("from_pytorch.py", 2, marks=pytest.mark.torch),
+        pytest.param(name, pictures, marks=pytest.mark.torch if name == "from_pytorch.py" else pytest.mark.slow)
+        for name, pictures in NOTEBOOKS.items()
     ],
 )
 def test_notebooks_run(name, pictures):
