@@ -123,3 +123,63 @@ def test_a_trained_network_reaches_the_limit(optimizer: str, tied: bool) -> None
     gap = np.abs(runs.mean(0) - limit.value)
     assert (gap < 3.5 * error + 2.5 / 192).all(), (limit.value, runs.mean(0), error)
     assert limit.value[0] - limit.value[-1] > 0.2  # it has learnt something
+
+
+PERCEPTRON = """
+optimizer Soft(lr, beta = 0.9, scale = 0.05) {
+    state m = 0
+    m := beta * m + (1 - beta) * g
+    return -lr * tanh(m / scale)
+}
+axis i : 3
+axis d : 2
+data x[i,d] = [[1, 0.5], [-0.3, 0.8], [0.2, -1.1]]
+data y[i] = [1, -1, 0.5]
+ket |u[d]> ~ N(0, 1)
+matrix W ~ N(0, 2)
+ket |v> ~ N(0, 1)
+train steps = 5 {
+    |h[i]> = tanh(W tanh(sum[d](x[i,d] |u[d]>)))
+    loss = mse[i](<v|h[i]>, y[i])
+    minimize loss
+    update all with OPTIMIZER
+}
+output loss[step]
+"""
+
+
+class Soft(torch.optim.Optimizer):
+    """The optimizer of PERCEPTRON, as a user writes it."""
+
+    def __init__(self, groups: Any) -> None:
+        super().__init__(groups, {})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            for p in group["params"]:
+                m = self.state[p].setdefault("m", torch.zeros_like(p))
+                m.lerp_(p.grad, 1 - group["beta"])
+                p -= group["lr"] * torch.tanh(m / group["scale"])
+
+
+@pytest.mark.parametrize("optimizer", ["Soft(lr = 0.1)", "RAdam(lr = 0.5, eps = 0.01)", "Adam(lr = 0.1, eps = 0.01)"])
+def test_optimizers_see_multiplied_gradients(optimizer: str) -> None:
+    """RAdam and Soft have no hyperparameter that falls with the gradients, so the gradients are multiplied."""
+    program, n = PERCEPTRON.replace("OPTIMIZER", optimizer), 16
+    made, rng = emitted(program), np.random.default_rng(0)
+    u, W, v = rng.normal(size=(2, n)), rng.normal(size=(n, n)) * (2 / n) ** 0.5, rng.normal(size=n)
+    p = {"u": torch.tensor(u), "W": torch.tensor(W), "v": torch.tensor(v / n)}
+    optimizers = made.optimizers({k: t.requires_grad_() for k, t in p.items()}, n, classes={"Soft": Soft})
+    x, y = torch.tensor([[1, 0.5], [-0.3, 0.8], [0.2, -1.1]]).double(), torch.tensor([1, -1, 0.5]).double()
+    losses = []
+    for _ in range(STEPS + 1):
+        losses.append(torch.nn.functional.mse_loss(torch.tanh(torch.tanh(x @ p["u"]) @ p["W"].T) @ p["v"], y))
+        for o in optimizers:
+            o.zero_grad()
+        losses[-1].backward()
+        for o in optimizers:
+            o.step()
+    here = tpc.simulate(program, n, weights={"u": u, "W": W, "v": v})["loss"]
+    assert np.ptp(here) > 0.05
+    np.testing.assert_allclose([t.item() for t in losses], here, rtol=1e-9)

@@ -61,6 +61,11 @@ def output_multiplier(name, width_mult):
     return CONSTANTS[name].get("output_multiplier", 1) * width_mult ** EXPONENTS[name].get("output_multiplier", 0)
 
 
+def gradient_multiplier(name, width_mult):
+    """The factor by which to multiply a parameter's gradient before its optimizer sees it."""
+    return CONSTANTS[name].get("gradient", 1) * width_mult ** EXPONENTS[name].get("gradient", 0)
+
+
 def parameter_groups(parameters, width_mult, optimizer=None, **hyperparameters):
     """A group for each trained parameter (of one optimizer). `hyperparameters`, at width_mult = 1, replace those in BASE."""
     groups = []
@@ -78,11 +83,23 @@ def parameter_groups(parameters, width_mult, optimizer=None, **hyperparameters):
 
 
 def optimizers(parameters, width_mult, classes=None, **hyperparameters):
-    """One optimizer of each kind: those of torch.optim, and those given by name in `classes`."""
+    """One optimizer of each kind: those of torch.optim, and those given by name in `classes`.
+
+    Each of their steps first multiplies gradients by `gradient_multiplier`, in place.
+    """
+
+    def multiply_gradients(optimizer, args, kwargs):
+        for group in optimizer.param_groups:
+            for tensor in group["params"]:
+                if tensor.grad is not None:
+                    tensor.grad *= gradient_multiplier(group["name"], width_mult)
+
     made = []
     for name in dict.fromkeys(OPTIMIZER[p] for p in parameters if p in OPTIMIZER):
         kind = (classes or {{}}).get(name) or getattr(torch.optim, name)
         made.append(kind(parameter_groups(parameters, width_mult, name, **hyperparameters)))
+        if any("gradient" in EXPONENTS[p] for p in parameters if OPTIMIZER.get(p) == name):
+            made[-1].register_step_pre_hook(multiply_gradients)
     return made
 '''
 
