@@ -305,6 +305,16 @@ def test_other_refusals() -> None:
     tpt.trace(dropped, (_numbers(4, 3),), WIDTHS)
     assert "[NX708]" in refused(lambda n: nn.Linear(3, n))
     assert "[NX708]" in refused(lambda n: 1)
+
+
+@pytest.mark.parametrize("widths", [16, "16,32", (16.0, 32.0), (16, 16), (1, 2), ()])
+def test_widths_are_two_whole_numbers(widths: object) -> None:
+    with pytest.raises(tpc.ProgramError, match=r"NX708.*widths are(.|\n)*such as widths=\(64, 128\)"):
+        tpt.trace(lambda n: nn.Linear(3, n), (torch.zeros(2, 3),), widths=widths)
+    with pytest.raises(tpc.ProgramError, match=r"NX715.*widths are(.|\n)*three or more"):
+        tpt.coord_check(
+            lambda n: nn.Linear(3, n), lambda model, step: None, widths=widths, optimizer=lambda model: None
+        )
     assert "failed at width 32: ZeroDivisionError" in refused(lambda n: 1 // 0)
     assert "`0.weight` has no values" in refused(lambda n: nn.Sequential(nn.LazyLinear(n), nn.Linear(n, 1)))
     assert "`weight` has no values" in refused(lambda n: nn.Linear(3, n, device="meta"))

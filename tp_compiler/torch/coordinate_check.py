@@ -17,7 +17,7 @@ from tp_compiler.torch.coordinate_verdicts import TOO_LARGE, Judge, mean_losses
 from tp_compiler.torch.coordinates import Experiment, LossStep, Measured
 from tp_compiler.torch.expected import ZERO, ExpectedPowers, derived, guessed
 from tp_compiler.torch.record import Traced
-from tp_compiler.torch.refusals import refusal
+from tp_compiler.torch.refusals import refusal, whole_widths
 from tp_compiler.torch.tracing import trace
 
 #: What seeds of a second measurement are apart from those of the first.
@@ -54,9 +54,10 @@ def coord_check(
     Networks are trained on the batches of `steps`; activations are compared on the batch of step 0. Raises ProgramError
     NX715 for what cannot be measured: a loss that is not a finite number, a factory that fails.
     """
-    sizes = sorted(set(widths))
-    if len(sizes) < 3 or sizes[0] < 2:
-        raise refusal("NX715", f"widths are {tuple(widths)}", "give three or more: two always lie on a line")
+    remedy = "give three or more whole numbers, such as widths=(64, 128, 256): two always lie on a line"
+    sizes = whole_widths(widths, "NX715", remedy)
+    if len(sizes) < 3:
+        raise refusal("NX715", f"widths are {widths!r}", remedy)
     if steps < 1 or seeds < 2:
         raise refusal("NX715", f"steps = {steps}, seeds = {seeds}", "make at least 1 step from at least 2 seeds")
     experiment = Experiment(factory, loss_step, optimizer, steps)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -30,3 +30,11 @@ def at(path: str, operation: str) -> Iterator[None]:
 
 def refusal(code: str, message: str, remedy: str) -> ProgramError:
     return ProgramError([Diagnostic(code, message, None, remedy)])
+
+
+def whole_widths(widths: object, code: str, remedy: str) -> list[int]:
+    """Widths as a caller gives them, in increasing order, each once; anything but several whole numbers is refused."""
+    given = list(widths) if isinstance(widths, Iterable) and not isinstance(widths, str) else []
+    if not given or not all(isinstance(n, int) and n >= 2 for n in given):
+        raise refusal(code, f"widths are {widths!r}", remedy)
+    return sorted(set(given))

@@ -216,8 +216,7 @@ class TorchScaling(Scaling):
         """
         for blemish in self._blemishes:
             warnings.warn(blemish, stacklevel=2)
-        if base_width is not None and not base_width > 0:
-            raise refusal("NX713", f"base_width is {base_width}", "give the width at which the figures were tuned")
+        _demand_positive(base_width)
         held, width = self._matched(model, width)
         wanted = set(held) if only is None else _chosen(only, held)
         without = _chosen(no_decay, held)
@@ -283,6 +282,7 @@ class TorchScaling(Scaling):
         base_width   where the module's own laws hold: deviations are those at this width, times (width / base_width)^exponent;
                      None: the laws of the program, in natural units
         """
+        _demand_positive(base_width)
         held, width = self._matched(model, width)
         with torch.no_grad():
             for name, parameter in held.items():
@@ -405,6 +405,11 @@ class _Given:
             tall = own.tall if own.tall and own.tall[1] else None  # a constant one cancels
             return repr(self.value), exponents, tall
         return repr(self.value), exponents, tuple(round(own.constants.get(name, 1.0), 12) for name in names), own.tall
+
+
+def _demand_positive(base_width: int | None) -> None:
+    if base_width is not None and not base_width > 0:
+        raise refusal("NX713", f"base_width is {base_width}", "give the width at which the figures were tuned")
 
 
 def _defaults(row: Row) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tp_compiler.torch.record import Traced, traced
-from tp_compiler.torch.refusals import refusal
+from tp_compiler.torch.refusals import refusal, whole_widths
 from tp_compiler.torch.text import ModuleText, write
 from tp_compiler.torch.walk import Factory, Walk, Walked, build, export, output_names
 
@@ -29,9 +29,11 @@ def trace(
 
     Raises ProgramError NX701 to NX710, with the module and the operation, for what has no limit or is not supported.
     """
-    if len(widths) != 2 or widths[0] == widths[1] or min(widths) < 2:
-        raise refusal("NX708", f"widths are {tuple(widths)}", "give two different widths of at least 2")
-    one, other = sorted(widths)
+    remedy = "give two different whole numbers of at least 2, such as widths=(64, 128)"
+    sizes = whole_widths(widths, "NX708", remedy)
+    if len(sizes) != 2:
+        raise refusal("NX708", f"widths are {widths!r}", remedy)
+    one, other = sizes
     built = (build(factory, one, training), build(factory, other, training))
     programs = [export(b, inputs, n) for b, n in zip(built, (one, other), strict=True)]
 
