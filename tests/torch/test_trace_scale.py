@@ -378,7 +378,15 @@ def test_models_that_do_not_fit_are_refused() -> None:
     assert "NX712" in complaint(lambda: scaling.param_groups(GPT(64), 64, no_decay="*.gain"))
     assert "NX712" in complaint(lambda: scaling.raw("lr", "embedding", 1.0, 64))
     assert "NX713" in complaint(lambda: scaling.init_(GPT(64), 0))
-    for figures in ({"lr": -0.1}, {"lr": math.nan}, {"lr": "0.1"}, {"lr": {"*": -1.0}}, {"weight_decay": math.inf}):
+    for figures in (
+        {"lr": None},
+        {"eps": (None, -1.0)},
+        {"lr": -0.1},
+        {"lr": math.nan},
+        {"lr": "0.1"},
+        {"lr": {"*": -1.0}},
+        {"weight_decay": math.inf},
+    ):
         assert "NX713" in complaint(lambda given=figures: scaling.param_groups(GPT(64), 64, **given))
     assert "base_width is 0" in complaint(lambda: scaling.param_groups(GPT(64), 0, lr=0.1))
     assert "NX601" in complaint(lambda: gpt("Sophia"))

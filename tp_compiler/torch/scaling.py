@@ -423,8 +423,11 @@ def _demand_size(figure: str, value: Any) -> None:
     """Refuses a rate, eps or weight decay that torch.optim refuses: it does not look at those of groups."""
     if figure not in ("lr", "eps", "weight_decay"):
         return
-    if not isinstance(value, numbers.Real | torch.Tensor) or not 0 <= float(value) < math.inf:
-        raise refusal("NX713", f"{figure} is {value!r}", "give a finite number of at least 0")
+    # Adafactor has two eps, of which the first may be None.
+    sizes = [x for x in value if x is not None] if isinstance(value, tuple) else [value]
+    for x in sizes:
+        if not isinstance(x, numbers.Real | torch.Tensor) or not 0 <= float(x) < math.inf:
+            raise refusal("NX713", f"{figure} is {value!r}", "give a finite number of at least 0")
 
 
 def _chosen(selection: Selection, held: Mapping[str, torch.Tensor]) -> set[str]:
