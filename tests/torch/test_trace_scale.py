@@ -379,7 +379,6 @@ def test_models_that_do_not_fit_are_refused() -> None:
     assert "NX712" in complaint(lambda: scaling.raw("lr", "embedding", 1.0, 64))
     assert "NX713" in complaint(lambda: scaling.init_(GPT(64), 0))
     for figures in (
-        {"lr": None},
         {"eps": (None, -1.0)},
         {"lr": -0.1},
         {"lr": math.nan},
