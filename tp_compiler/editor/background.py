@@ -11,7 +11,7 @@ from pathlib import Path
 from tp_compiler.editor.checking import Report, from_line
 from tp_compiler.editor.program import Open
 
-#: Seconds without a change before a check starts, and seconds after which a check of an older version is ended.
+#: Seconds without a change before a check starts, and seconds after which the check of an outdated version is ended.
 PAUSE = 0.2
 PATIENCE = 2.0
 COMMAND = (sys.executable, "-m", "tp_compiler.editor.checking")

@@ -42,7 +42,7 @@ _TYPES = {
 
 
 def colour(lexeme: Lexeme) -> str:
-    """The colour of a lexeme: a kind of word or sign. Names of the language have that of their kind in `Word`."""
+    """The colour of a lexeme: a kind of word or sign. A name of the language has the colour of its kind in `Word`."""
     if lexeme.kind != "NAME":
         return _KINDS.get(lexeme.kind, "error")
     if any(accent in unicodedata.normalize("NFD", lexeme.text) for accent in _ACCENTS):

@@ -1,6 +1,6 @@
 """The words of functions, laws and constants: one row each, with a form to write and a sentence. Keywords are in keywords.py.
 
-NamesInScope come from the tables of the language: tests compare the rows with them, and formulas with the functions themselves.
+The names come from the tables of the language: tests compare the rows with them, and formulas with the functions themselves.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The keywords: one row each, with an example and a sentence. They are those of frontend/tokens.py, which a test compares."""
+"""The keywords: one row each, with an example and a sentence. A test checks that they are those of frontend/tokens.py."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ INNER = {
     "from": ("data x[i] from \"points.npy\"", "A file, or the rows of an array."),
     "key": ("from \"points.npz\" key \"xi\"", "The array of the file."),
     "seed": ("data y[i] ~ N(0, 1) seed 7", "The seed of drawn data."),
-    "frozen": ("matrix P ~ N(0, 1) frozen", "Not a parameter: gradients do not run over it."),
+    "frozen": ("matrix P ~ N(0, 1) frozen", "Not a parameter: it has no gradient."),
     "x": ("matrix R : m x n ~ N(0, 1)", "Maps n-kets to m-kets."),
     "in": ("for l in 1..3 { ... }", "The bounds of a loop."),
     "scalar": ("state s = 0 scalar", "A state that is one number."),

@@ -11,14 +11,14 @@ from tp_compiler.check.hints import LIBRARIES
 from tp_compiler.editor.checking import Report
 from tp_compiler.editor.symbols import Symbol, Symbols
 
-#: Files that import each other are followed so far.
+#: How deep the imports of imported files are followed.
 MAX_DEPTH = 20
 #: Larger files are not read.
 MAX_BYTES = 4 * 2**20
 
 
 class Open:
-    """One version of a text. `checked` are the report of the last check and the names of the text that it checked."""
+    """One version of a text. `checked`: the report of the last check, and the names of the text that it checked."""
 
     def __init__(self, path: str, text: str, checked: tuple[Report, Symbols] | None = None):
         self.path, self.text = path, text
@@ -30,7 +30,7 @@ class Open:
         return Symbols(self.text, lambda path, quoted: imported(program, path, quoted))
 
     def edited(self, text: str) -> Open:
-        """The next version, about which the last check still says something."""
+        """The next version; the last check still says something about it."""
         return Open(self.path, text, self.checked)
 
     def fact(self, symbol: Symbol, start: int) -> str:

@@ -1,7 +1,7 @@
 """What every name of a program means: one symbol for all places that bind and read it, under the scoping of the checker.
 
-A `def`, a function and an optimizer have names of their own, and see those around them; loops and training have not. A loop
-variable that has the name of an index is one symbol with it.
+A `def`, a function and an optimizer have names of their own, and see those around them; loops and training do not have their
+own. A loop variable and an index of the same name are one symbol.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The names that a statement binds and reads, with their places, in the order in which the checker meets them.
 
 Kets have one namespace, everything else shares another; a bare name in a label is a ket if there is one of that name.
-In statements that cannot be parsed, the roles of their words say as much.
+The names of a statement that cannot be parsed are guessed from the roles of its words.
 """
 
 from __future__ import annotations
