@@ -5,10 +5,11 @@ from __future__ import annotations
 import unicodedata
 from pathlib import Path
 
+from tp_compiler.check.hints import LIBRARIES
 from tp_compiler.editor.edits import Edit, applied
 from tp_compiler.editor.functions import OPTIMIZERS, words
 from tp_compiler.editor.hover import lexeme_at
-from tp_compiler.editor.program import MAX_BYTES, Open, library_path
+from tp_compiler.editor.program import Open, exported, file_text, imported_file, library_path
 from tp_compiler.editor.symbols import Symbol, Symbols
 from tp_compiler.editor.uses import words_in
 from tp_compiler.frontend.syntax import RESERVED
@@ -40,33 +41,23 @@ def _standard(program: Open, offset: int) -> Location | None:
     word = words().get(found[1].text) if found is not None else None
     if word is None or word.kind not in ("optimizer", "layer"):
         return None
-    for library in (*OPTIMIZERS, "layers"):
-        path = library_path(library)
-        text = path.read_text(encoding="utf-8")
-        symbol = Symbols(text, lambda p, q: ()).top.others.get(word.name)
-        if symbol is not None and symbol.what in ("optimizer", "def"):
-            return str(path), symbol.bindings[0].start, symbol.bindings[0].end
-    return None
+    defined = (symbol for library in (*OPTIMIZERS, *LIBRARIES) for symbol in exported(library_path(library)))
+    home = next((symbol.home for symbol in defined if symbol.name == word.name and not symbol.ket), None)
+    return (home.path, home.start, home.end) if home is not None else None
 
 
 def _file(program: Open, offset: int) -> Location | None:
     """The file of an import."""
     for start, end, path, quoted in program.symbols.imports:
         if start <= offset <= end:
-            file = Path(program.path).parent / path if quoted else library_path(path)
+            file = imported_file(program.path, path, quoted)
             return (str(file), 0, 0) if file.is_file() else None
     return None
 
 
 def text_of(program: Open, path: str) -> str:
     """The text of a file that a location names."""
-    if path == program.path:
-        return program.text
-    file = Path(path)
-    try:
-        return file.read_text(encoding="utf-8-sig") if file.stat().st_size <= MAX_BYTES else ""
-    except (OSError, ValueError):
-        return ""
+    return program.text if path == program.path else file_text(Path(path))
 
 
 def references(program: Open, offset: int, declarations: bool = True) -> list[tuple[int, int]]:

@@ -56,18 +56,30 @@ def library_path(name: str) -> Path:
     return Path(str(files("tp_compiler").joinpath("library", f"{name}.nexort")))
 
 
+def imported_file(program: str, path: str, quoted: bool) -> Path:
+    """The file that an import names."""
+    return Path(program).parent / path if quoted else library_path(path)
+
+
+def file_text(file: Path) -> str:
+    """The text of another file; empty if it cannot be read or is too large."""
+    try:
+        return file.read_text(encoding="utf-8-sig") if file.stat().st_size <= MAX_BYTES else ""
+    except (OSError, ValueError):
+        return ""
+
+
 def imported(program: str, path: str, quoted: bool, depth: int = 0) -> Iterable[Symbol]:
     """The names that `import` brings into a program."""
     if not quoted and path not in LIBRARIES:
-        return []
-    file = Path(program).parent / path if quoted else library_path(path)
-    try:
-        if depth >= MAX_DEPTH or (quoted and file.suffix != ".nexort") or file.stat().st_size > MAX_BYTES:
-            return []
-        text = file.read_text(encoding="utf-8-sig")
-    except (OSError, ValueError):
-        return []
-    return _exported(str(file), text, depth)
+        return ()
+    file = imported_file(program, path, quoted)
+    return exported(file, depth) if file.suffix == ".nexort" and depth < MAX_DEPTH else ()
+
+
+def exported(file: Path, depth: int = 0) -> Iterable[Symbol]:
+    """The names that a file gives to those that import it; none if it cannot be read."""
+    return _exported(str(file), file_text(file), depth)
 
 
 @lru_cache(64)
