@@ -18,6 +18,16 @@ def double_precision() -> Iterator[None]:
 
 
 @pytest.fixture
+def one_thread() -> Iterator[None]:
+    """For small networks: threads cost more than they give."""
+    torch = pytest.importorskip("torch")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
 def quiet_traces() -> None:
     """torch.export logs tens of thousands of records, which pytest would keep."""
     logging.getLogger("torch.__trace").propagate = False

@@ -16,6 +16,17 @@ def small(layer: nn.Linear) -> nn.Linear:
     return layer
 
 
+def network(factory: Callable[[int], nn.Module], n: int, seed: int) -> nn.Module:
+    """A module of the width n in double precision, whose gains and biases are not those that it starts with."""
+    torch.manual_seed(seed)
+    module = factory(n).double()
+    with torch.no_grad():
+        for p in module.parameters():
+            if p.ndim == 1:
+                p.add_(0.3 * torch.randn_like(p))
+    return module
+
+
 class MLP(nn.Module):
     def __init__(self, n: int):
         super().__init__()

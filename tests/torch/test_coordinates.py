@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -26,18 +26,10 @@ from tests.torch.modules import FAMILIES, GPT, MLP, Attention, Llama, _numbers  
 from tp_compiler.cli import main  # noqa: E402
 from tp_compiler.scale.coordinates import CoordinateVerdict  # noqa: E402
 
-pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("single_precision")]
+pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("single_precision", "one_thread")]
 WIDTHS = (32, 64, 128, 256)
 TOKENS, NEXT = torch.randint(5, (2, 8, 3), generator=torch.Generator().manual_seed(0))
 X, Y = _numbers(16, 3), _numbers(16, 2)
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def language(model: nn.Module, step: int) -> torch.Tensor:

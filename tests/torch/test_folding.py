@@ -12,7 +12,7 @@ from torch.nn import functional as F  # noqa: E402
 
 import tp_compiler as tpc  # noqa: E402
 import tp_compiler.torch as tpt  # noqa: E402
-from tests.torch.modules import GPT, TOKENS, Block, _numbers, small  # noqa: E402
+from tests.torch.modules import GPT, TOKENS, Block, _numbers, network, small  # noqa: E402
 from tests.torch.test_trace import losses, trained_text  # noqa: E402
 
 pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("single_precision")]
@@ -135,12 +135,7 @@ def test_loops_are_the_module(name: str) -> None:
     x = _numbers(4, 3)
     factory = lambda n: Stack(n, run, **options)  # noqa: E731
     made = tpt.trace(factory, (x,), WIDTHS)
-    torch.manual_seed(3)
-    module = factory(UNSEEN).double()
-    with torch.no_grad():
-        for p in module.parameters():
-            if p.ndim == 1:
-                p.add_(0.3 * torch.randn_like(p))
+    module = network(factory, UNSEEN, seed=3)
     assert made.text.count("tanh(") == often, made.text
     assert made.compare(module, UNSEEN) < 1e-10
     run_ = tpc.simulate(trained_text(made), UNSEEN, weights=made.weights(module, UNSEEN))

@@ -7,7 +7,7 @@ steps (TP V appendix D.1). The networks are raw ones: plain tensors, plain sums 
 from __future__ import annotations
 
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ torch = pytest.importorskip("torch")
 import tp_compiler as tpc  # noqa: E402
 from tests.unit.scale.programs import text  # noqa: E402
 
-pytestmark = pytest.mark.torch
+pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("one_thread")]
 
 Tensor = Any
 Network = Callable[[dict[str, Tensor], dict[str, float]], dict[str, Tensor]]
@@ -108,15 +108,6 @@ SHAPES: dict[str, dict[str, tuple[Any, ...]]] = {
 NETWORKS: dict[str, Network] = {"mlp": mlp, "gpt": gpt, "gate": gate, "temperature": temperature}
 STD = {"W": 2**0.5, "A": 2**0.5, "b": 0.0}
 ONES = {"g", "c", "tau"}
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """The networks are small: threads cost more than they give."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def moved(

@@ -17,7 +17,7 @@ from torch import nn  # noqa: E402
 
 import tp_compiler as tpc  # noqa: E402
 import tp_compiler.torch as tpt  # noqa: E402
-from tests.torch.modules import FAMILIES, GPT, MLP, TOKENS, _numbers, small  # noqa: E402
+from tests.torch.modules import FAMILIES, GPT, MLP, TOKENS, _numbers, network, small  # noqa: E402
 
 pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("single_precision")]
 WIDTHS, UNSEEN = (32, 64), 96
@@ -28,12 +28,7 @@ def traced(name: str, training: bool = False) -> tuple[tpt.Traced, nn.Module]:
     """A traced family, and a network at a width that was not traced, with gains and biases of order one."""
     factory, x = FAMILIES[name]
     made = tpt.trace(factory, (x,), WIDTHS, training=training)
-    torch.manual_seed(5)
-    module = factory(UNSEEN).double().train(training)
-    with torch.no_grad():
-        for p in module.parameters():
-            if p.ndim == 1:
-                p.add_(0.3 * torch.randn_like(p))
+    module = network(factory, UNSEEN, seed=5).train(training)
     return made, module
 
 

@@ -12,7 +12,7 @@ from torch import nn  # noqa: E402
 import tp_compiler as tpc  # noqa: E402
 import tp_compiler.torch as tpt  # noqa: E402
 from tests.torch.layer_modules import LAYERS, Rotary  # noqa: E402
-from tests.torch.modules import TOKENS, _numbers, small  # noqa: E402
+from tests.torch.modules import TOKENS, _numbers, network, small  # noqa: E402
 from tests.torch.test_trace import losses, refused, trained_text  # noqa: E402
 
 pytestmark = [pytest.mark.torch, pytest.mark.slow, pytest.mark.usefixtures("single_precision")]
@@ -23,12 +23,7 @@ WIDTHS, UNSEEN = (16, 32), 96
 def test_layers_are_those_of_the_module(name: str) -> None:
     factory, x = LAYERS[name]
     made = tpt.trace(factory, (x,), WIDTHS)
-    torch.manual_seed(5)
-    module = factory(UNSEEN).double()
-    with torch.no_grad():
-        for p in module.parameters():
-            if p.ndim == 1:
-                p.add_(0.3 * torch.randn_like(p))
+    module = network(factory, UNSEEN, seed=5)
     assert made.compare(module, UNSEEN) < 1e-10
     assert set(made.parameters) == {n for n, _ in module.named_parameters()}
     if name == "encoder and decoder":

@@ -19,7 +19,7 @@ from torch.optim import lr_scheduler as schedulers  # noqa: E402
 
 import tp_compiler as tpc  # noqa: E402
 import tp_compiler.torch as tpt  # noqa: E402
-from tests.torch.modules import FAMILIES, GPT, MLP, TOKENS, _numbers, small  # noqa: E402
+from tests.torch.modules import FAMILIES, GPT, MLP, TOKENS, _numbers, network, small  # noqa: E402
 from tp_compiler.finite.converge import verify  # noqa: E402
 
 pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("single_precision")]
@@ -65,12 +65,8 @@ def traced(name: str) -> tuple[tpt.Traced, nn.Module, Any, Any]:
     """A family, a network at a width that was not traced, with gains and biases of order one, its inputs and targets."""
     factory, x = FAMILIES[name]
     made = tpt.trace(factory, (x,), WIDTHS)
-    torch.manual_seed(5)
-    module = factory(UNSEEN).double()
+    module = network(factory, UNSEEN, seed=5)
     with torch.no_grad():
-        for p in module.parameters():
-            if p.ndim == 1:
-                p.add_(0.3 * torch.randn_like(p))
         out = module(x.double() if x.is_floating_point() else x)
     shape = out.shape[:-1] if name in CLASSES else out.shape
     y = torch.arange(shape.numel()).reshape(shape)
