@@ -377,7 +377,7 @@ def _explain(args: Namespace) -> int:
         raise UsageError(str(problem)) from None
     if args.json:
         terminal.show(writer("Explanation", "json")(found))
-    elif sys.stdout.isatty():
+    elif terminal.on_screen():
         terminal.styled("\n\n".join(written(e, "terminal") for e in found))
     else:
         terminal.show("\n\n".join(map(str, found)))

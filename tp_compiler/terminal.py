@@ -94,9 +94,14 @@ def _stdout() -> TextIO:
     return sys.stdout
 
 
+def on_screen() -> bool:
+    """Is standard output a terminal?"""
+    return sys.stdout is not None and sys.stdout.isatty()
+
+
 def _safe(text: str) -> str:
     """On a terminal, no text of a program acts as a command; tabs are text."""
-    if sys.stdout is None or not sys.stdout.isatty():
+    if not on_screen():
         return text
     return "\t".join(printable(part) for part in text.split("\t"))
 

@@ -50,8 +50,7 @@ def test_every_explanation_is_complete() -> None:
 
 
 def _marks(e: Explanation) -> list[pytest.MarkDecorator]:
-    found = [pytest.mark.torch] if e.code.startswith("NX7") else [pytest.mark.slow] if e.code in SLOW else []
-    return found
+    return [pytest.mark.torch] if e.code.startswith("NX7") else [pytest.mark.slow] if e.code in SLOW else []
 
 
 EXAMPLES = [
@@ -204,6 +203,12 @@ def test_a_terminal_has_colours(monkeypatch: pytest.MonkeyPatch, capsys: Any) ->
     out = capsys.readouterr().out
     assert "\x1b[" in out
     assert re.sub(r"\x1b\[[0-9;]*m", "", out) == f"{tpc.explain('NX226')}\n"
+
+
+def test_standard_output_may_be_closed(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.setattr("sys.stdout", None)
+    assert cli.main(["explain", "NX226"]) == 2
+    assert "cannot write to standard output" in capsys.readouterr().err
 
 
 # -- the last line of what is said about errors ----------------------------------------------------------------------
