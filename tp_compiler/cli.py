@@ -176,11 +176,9 @@ def _equations(args: Namespace) -> int:
     program = _compile(args)
     terminal.print_diagnostics(program.warnings)
     system = driver.equations(program)
-    code = DONE
-    if args.plot and not terminal.written(args.plot, lambda: system.graph().plot(args.plot, theme=args.theme)):
-        code = USAGE
+    drawn = not args.plot or _drawn(args, system.graph())
     terminal.show(system.latex() if args.latex else system.graph().dot() if args.dot else system.unicode())
-    return code
+    return DONE if drawn else USAGE
 
 
 def _scale(args: Namespace) -> int:
@@ -191,14 +189,12 @@ def _scale(args: Namespace) -> int:
     terminal.print_diagnostics(model.warnings)
     scaling = driver.scale(model.network, optimizer=args.optimizer)
     terminal.print_diagnostics(scaling.warnings)
-    code = DONE
-    if args.plot and not terminal.written(args.plot, lambda: scaling.plot(args.plot, theme=args.theme)):
-        code = USAGE
+    drawn = _drawn(args, scaling)
     if args.json:
         _print_json({"version": __version__, **scaling.as_json()})
     else:
         terminal.show(scaling.torch() if args.emit else scaling.text(args.equivalent))
-    return code
+    return DONE if drawn else USAGE
 
 
 def _limit(args: Namespace) -> int:
@@ -249,7 +245,7 @@ def _verify(args: Namespace) -> int:
         outcome = driver.verify(program, widths=args.widths, seeds=args.seeds, **options, progress=progress)
     missing = _missing(options["only"] or [output.name for output in program.outputs], outcome)
     code = PROGRAM_ERRORS if outcome.checks and not outcome.passed else INCOMPLETE if missing else DONE
-    if args.plot and not terminal.written(args.plot, lambda: outcome.plot(args.plot, theme=args.theme)):
+    if not _drawn(args, outcome):
         code = USAGE
     if args.json:
         _print_json(json.verification_document(outcome, program.source.name))
@@ -268,8 +264,7 @@ def _missing(names: list[str], outcome: Verification) -> list[str]:
 
 
 def _trace(args: Namespace) -> int:
-    if find_spec("torch") is None:
-        raise UsageError("tracing needs PyTorch: pip install 'tp_compiler[torch]'")
+    _require("tracing needs PyTorch", "'tp_compiler[torch]'", "torch")
     from tp_compiler.torch import trace
     from tp_compiler.torch.examples import example_inputs, example_targets
 
@@ -302,18 +297,17 @@ def _trains(args: Namespace) -> bool:
 
 def _coord(args: Namespace) -> int:
     _drawable(args.plot)
-    if find_spec("torch") is None:
-        raise UsageError("a coordinate check needs PyTorch: pip install 'tp_compiler[torch]'")
+    _require("a coordinate check needs PyTorch", "'tp_compiler[torch]'", "torch")
     from tp_compiler.torch import CoordCheck
 
-    check = _coordinates(":".join(args.check), _imported(*args.check), args.widths)
+    name = ":".join(args.check)
+    check = _coordinates(name, _imported(*args.check), args.widths)
     if not isinstance(check, CoordCheck):
-        name = ":".join(args.check)
         raise UsageError(
             f"{name} returned {type(check).__name__}, not a CoordCheck; end it with `return tpt.coord_check(..., widths=widths)`"
         )
     code = DONE if check.passed else PROGRAM_ERRORS
-    if args.plot and not terminal.written(args.plot, lambda: check.plot(args.plot, theme=args.theme)):
+    if not _drawn(args, check):
         code = USAGE
     if args.json:
         _print_json({"version": __version__, **check.as_json()})
@@ -335,17 +329,6 @@ def _coordinates(name: str, function: Callable[..., Any], widths: tuple[int, ...
             raise
         place = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
         raise UsageError(f"{name}(widths=...) failed: {type(problem).__name__}: {problem}{place}") from None
-
-
-def _write_program(text: str, args: Namespace, mode: str) -> int:
-    """To standard output, or to the file of `--output`, opened in the mode `w` or `x`."""
-    if args.output in (None, "-"):
-        terminal.write(text)
-        return DONE
-    with terminal.writing(args.output), open(args.output, mode, encoding="utf-8", newline="\n") as file:
-        file.write(text)
-    _say_written(args.output, args)
-    return DONE
 
 
 def _say_written(files: str, args: Namespace) -> None:
@@ -388,7 +371,13 @@ def _new(args: Namespace) -> int:
     from importlib.resources import files
 
     text = (files("tp_compiler") / "starters" / f"{args.kind}.nexort").read_text(encoding="utf-8")
-    return _write_program(text, args, "x")
+    if args.output in (None, "-"):
+        terminal.write(text)
+        return DONE
+    with terminal.writing(args.output), open(args.output, "x", encoding="utf-8", newline="\n") as file:
+        file.write(text)
+    _say_written(args.output, args)
+    return DONE
 
 
 def _completion(args: Namespace) -> int:
@@ -400,8 +389,7 @@ def _completion(args: Namespace) -> int:
 
 
 def _lsp(args: Namespace) -> int:
-    if find_spec("pygls") is None or find_spec("lsprotocol") is None:
-        raise UsageError("the language server needs pygls: pip install 'tp_compiler[lsp]'")
+    _require("the language server needs pygls", "'tp_compiler[lsp]'", "pygls", "lsprotocol")
     from tp_compiler.editor.server import run
 
     run()
@@ -449,15 +437,21 @@ def _prepare(args: Namespace) -> None:
 
 
 def _drawable(plot: str | None, save: str | None = None, html: str | None = None) -> None:
-    if plot and find_spec("matplotlib") is None:
-        raise UsageError("--plot needs matplotlib: pip install matplotlib")
-    if save and save.lower().endswith(".nc") and find_spec("xarray") is None:
-        raise UsageError("a NetCDF file needs xarray: pip install xarray")
-    if html and not (find_spec("matplotlib") and find_spec("latex2mathml")):
-        raise UsageError("--html needs matplotlib and latex2mathml: pip install matplotlib latex2mathml")
+    if plot:
+        _require("--plot needs matplotlib", "matplotlib", "matplotlib")
+    if save and save.lower().endswith(".nc"):
+        _require("a NetCDF file needs xarray", "xarray", "xarray")
+    if html:
+        pair = ("matplotlib", "latex2mathml")
+        _require(f"--html needs {' and '.join(pair)}", " ".join(pair), *pair)
     for target in (plot, save, html):
         if target and not Path(target).parent.is_dir():
             raise UsageError(f"cannot write {target}: the folder {Path(target).parent} does not exist")
+
+
+def _require(why: str, install: str, *libraries: str) -> None:
+    if not all(map(find_spec, libraries)):
+        raise UsageError(f"{why}: pip install {install}")
 
 
 def _check_picture(args: Namespace, program: Program) -> None:
@@ -519,8 +513,7 @@ def _deliver(run: Run, program: Program, args: Namespace, networks: Sequence[Run
     code = INCOMPLETE if run.failed or missed else DONE
     if args.save and not terminal.written(args.save, lambda: run.save(args.save)):
         code = USAGE
-    options = {"networks": networks, "x": args.x, "theme": args.theme}
-    if args.plot and not terminal.written(args.plot, lambda: run.plot(args.plot, **options)):
+    if not _drawn(args, run, networks=networks, x=args.x):
         code = USAGE
     if getattr(args, "html", None) and not terminal.written(args.html, lambda: _write_page(run, program, args.html)):
         code = USAGE
@@ -528,6 +521,12 @@ def _deliver(run: Run, program: Program, args: Namespace, networks: Sequence[Run
     full = {"full": True} if args.full and form in SHORTENED else {}
     terminal.show(written(run, form, **full))
     return code
+
+
+def _drawn(args: Namespace, record: Any, **options: Any) -> bool:
+    """Writes the picture of `--plot`, if it is given; False if that fails."""
+    path = args.plot
+    return not path or terminal.written(path, lambda: record.plot(path, theme=args.theme, **options))
 
 
 def _write_page(run: Run, program: Program, path: str) -> None:
