@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import unicodedata
+from bisect import bisect_left
+from itertools import accumulate
 from pathlib import Path
 
 from tp_compiler.check.hints import LIBRARIES
@@ -10,7 +12,7 @@ from tp_compiler.editor.edits import Edit, applied
 from tp_compiler.editor.functions import OPTIMIZERS, words
 from tp_compiler.editor.hover import lexeme_at
 from tp_compiler.editor.program import Open, exported, file_text, imported_file, library_path
-from tp_compiler.editor.symbols import Symbol, Symbols
+from tp_compiler.editor.symbols import Occurrence, Symbol, Symbols
 from tp_compiler.editor.uses import words_in
 from tp_compiler.frontend.syntax import RESERVED
 from tp_compiler.frontend.tokens import INNER, KEYWORDS
@@ -71,6 +73,12 @@ def references(program: Open, offset: int, declarations: bool = True) -> list[tu
 # -- renaming -------------------------------------------------------------------------------------------------------
 def renamable(program: Open, offset: int) -> tuple[int, int]:
     """The place of the name at an offset that can be renamed. Raises CannotRename."""
+    _, place = _own(program, offset)
+    return place.start, place.end
+
+
+def _own(program: Open, offset: int) -> tuple[Symbol, Occurrence]:
+    """The name at an offset, which is one of the program's."""
     found = program.symbols.at(offset)
     if found is None:
         known = lexeme_at(program, offset)
@@ -83,15 +91,12 @@ def renamable(program: Open, offset: int) -> tuple[int, int]:
         raise CannotRename(f"`{symbol.shown}` is defined in {symbol.home.path}; rename it there")
     if symbol.name in ("step", *RESERVED):
         raise CannotRename(f"`{symbol.name}` belongs to the language")
-    return place.start, place.end
+    return symbol, place
 
 
 def renamed(program: Open, offset: int, name: str) -> list[Edit]:
     """The edits (start, end, text) that give a name another spelling everywhere. Raises CannotRename."""
-    renamable(program, offset)
-    found = program.symbols.at(offset)
-    assert found is not None
-    symbol, _ = found
+    symbol, _ = _own(program, offset)
     name = unicodedata.normalize("NFC", name.strip().removeprefix("|").removesuffix(">").removesuffix("⟩"))
     _spelled(name)
     edits = sorted((p.start, p.end, name) for p in symbol.places)
@@ -116,13 +121,12 @@ def _unclashed(program: Open, symbol: Symbol, name: str, edits: list[Edit]) -> N
     if symbol.what == "parameter" and function is not None and name in function.parameters:
         raise CannotRename(f"`{name}` is another parameter of `{symbol.owner}`")
     after = Symbols(applied(program.text, edits), before.load)
-    shifts = {start: k for k, (start, _, _) in enumerate(edits)}
-    moved = len(name) - (edits[0][1] - edits[0][0])
+    starts = [start for start, _, _ in edits]
+    moved = [0, *accumulate(len(new) - (end - start) for start, end, new in edits)]  # by the edits before a place
     paired: dict[Symbol, Symbol] = {}
-    for (start, _, old), (at, _, new) in zip(before.found, after.found, strict=False):
-        earlier = sum(1 for s, _, _ in edits if s < start) if start not in shifts else shifts[start]
-        same_place = at == start + earlier * moved
-        if not same_place or paired.setdefault(old, new) is not new:
-            raise CannotRename(f"`{name}` has a meaning here already")
-    if len(before.found) != len(after.found) or len(set(paired.values())) != len(paired):
+    same = len(before.found) == len(after.found) and all(
+        at == start + moved[bisect_left(starts, start)] and paired.setdefault(old, new) is new
+        for (start, _, old), (at, _, new) in zip(before.found, after.found, strict=True)
+    )
+    if not same or len(set(paired.values())) != len(paired):
         raise CannotRename(f"`{name}` has a meaning here already")

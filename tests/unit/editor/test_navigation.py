@@ -103,6 +103,7 @@ def test_renaming() -> None:
         "axis k : 3\nmatrix A[k] ~ N(0, 1)\nfor k in 1..3 { c = trace(A[k]) }\n"
     )
     assert new("ket |¦x> ~ N(0, 1)\n", "x") == "ket |x> ~ N(0, 1)\n"
+    assert new("ket |¦é> ~ N(0, 1)\noutput <e\u0301|é>\n", "z") == "ket |z> ~ N(0, 1)\noutput <z|z>\n"
 
 
 def test_refusals() -> None:
