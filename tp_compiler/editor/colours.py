@@ -8,13 +8,11 @@ from functools import lru_cache
 from tp_compiler.editor.chunks import MOST, Chunk
 from tp_compiler.editor.functions import words
 from tp_compiler.editor.positions import TextLines
-from tp_compiler.frontend.scan import INNER_WORDS, KET_SIGNS, STATEMENT_WORDS, Lexeme
+from tp_compiler.frontend.scan import DECLARATIONS, INNER_WORDS, KET_SIGNS, STATEMENT_WORDS, Lexeme
 
-#: Keywords that declare a name.
-_DECLARING = ("AXIS", "WIDTH", "DATA", "SCALAR", "KET", "MATRIX", "DEF", "FN", "OPTIMIZER", "STATE", "PARAMETRIZATION")
 _KINDS = {
     **dict.fromkeys(STATEMENT_WORDS | INNER_WORDS, "keyword"),
-    **dict.fromkeys(_DECLARING, "declaration"),
+    **dict.fromkeys((*DECLARATIONS, "PARAMETRIZATION"), "declaration"),
     **dict.fromkeys((*KET_SIGNS, "BAR", "LANGLE", "RANGLE"), "sign"),
     **dict.fromkeys(("ADDOP", "MULOP", "CARET", "ASSIGN", "EQUAL", "TILDE", "RANGE"), "operator"),
     **dict.fromkeys(("COMMA", "SEMICOLON", "COLON", "LPAR", "RPAR", "LSQB", "RSQB", "LBRACE", "RBRACE"), "punctuation"),

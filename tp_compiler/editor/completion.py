@@ -16,13 +16,13 @@ from tp_compiler.editor.functions import CONSTANTS, LAWS, words
 from tp_compiler.editor.hover import described
 from tp_compiler.editor.program import Open
 from tp_compiler.editor.symbols import IMPLICIT, NamesInScope, Symbol
+from tp_compiler.frontend.scan import DECLARATIONS
 from tp_compiler.frontend.tokens import INNER, OPERAND_ENDS
 
 #: What a name can be bound as where indices, parameters and operators are expected.
 _INDICES = ("axis", "index", "loop variable", "data")
 _PARAMETERS = ("ket", "matrix", "scalar")
 _LAWS = {"KET": KETS, "MATRIX": MATRICES, "DATA": DATA}
-_DECLARING = ("AXIS", "WIDTH", "DATA", "SCALAR", "KET", "MATRIX", "DEF", "FN", "OPTIMIZER", "STATE")
 #: A line that ends inside a string, or inside a comment.
 _STRING_OR_COMMENT = re.compile(r'[^"#]*(?:"[^"]*"[^"#]*)*(?:"(?P<path>[^"]*)|#.*)')
 #: Keywords that belong in blocks only.
@@ -117,7 +117,7 @@ def _offers(program: Open, names: NamesInScope, here: Surroundings) -> Iterator[
         yield from _inner(here)
     elif bracket.label:
         yield from _inside_label(program, names, here)
-    elif head not in _DECLARING or len(here.line) > 1:
+    elif head not in DECLARATIONS or len(here.line) > 1:
         yield from _keyword_arguments(names, here)
         yield from _inner(here)
         yield from _symbols(program, names, lambda s: s.what != "optimizer", bars=True)

@@ -18,7 +18,7 @@ from tp_compiler.diagnostics import Span
 from tp_compiler.editor.chunks import MOST, Chunk
 from tp_compiler.frontend import syntax as ast
 from tp_compiler.frontend.mentions import parts
-from tp_compiler.frontend.scan import Lexeme
+from tp_compiler.frontend.scan import ENDS, Lexeme
 
 Space = Literal["ket", "plain", "label"]
 _WORD = re.compile(r"(?!ᵀ)[^\W\d](?:(?!ᵀ)[\w\u0300-\u036f])*")
@@ -276,7 +276,7 @@ def _outside(chunk: Chunk) -> Iterator[list[Lexeme]]:
     spans = [s.span for s in chunk.file.statements]
     line: list[Lexeme] = []
     for lexeme in chunk.lexemes:
-        if lexeme.kind in ("NEWLINE", "SEMICOLON", "LBRACE", "RBRACE"):
+        if lexeme.kind in ENDS:
             yield line
             line = []
         elif lexeme.kind != "COMMENT" and not any(s.start <= lexeme.start < s.end for s in spans):

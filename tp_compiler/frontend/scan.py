@@ -18,8 +18,11 @@ STATEMENT_WORDS = frozenset(kind for kind, _ in KEYWORDS.values())
 INNER_WORDS = frozenset(kind for words in INNER.values() for kind, _ in words.values()) | {"CLT"}
 #: The signs of bras and kets.
 KET_SIGNS = frozenset(["KET_OPEN", "BRA_OPEN", "SEP", "BRA_END", "CLOSE"])
-_DECLARES = frozenset(["AXIS", "WIDTH", "DATA", "SCALAR", "MATRIX", "DEF", "FN", "OPTIMIZER", "STATE", "FOR"])
-_ENDS = frozenset(["NEWLINE", "SEMICOLON", "LBRACE", "RBRACE"])
+#: Words of statements that declare a name.
+DECLARATIONS = frozenset(["AXIS", "WIDTH", "DATA", "SCALAR", "KET", "MATRIX", "DEF", "FN", "OPTIMIZER", "STATE"])
+_BEFORE_A_NAME = (DECLARATIONS - {"KET"}) | {"FOR"}
+#: Where a line, or a part of it, ends.
+ENDS = frozenset(["NEWLINE", "SEMICOLON", "LBRACE", "RBRACE"])
 
 
 @dataclass(slots=True)
@@ -47,7 +50,7 @@ def scan(text: str) -> list[Lexeme]:
     pieces = [Lexeme(t.type, text[t.start_pos : t.end_pos], t.start_pos or 0) for t in raw]
     sound = {t.start_pos: t.type for tokens in Layout(source, raw, found).statements() for t in tokens if t}
     for statement in _statements(pieces):
-        if all(p.start in sound for p in statement if p.kind not in _ENDS):
+        if all(p.start in sound for p in statement if p.kind not in ENDS):
             for piece in statement:
                 piece.kind = sound.get(piece.start, piece.kind)
         else:
@@ -63,7 +66,7 @@ def _statements(pieces: list[Lexeme]) -> Iterator[list[Lexeme]]:
     found: list[Lexeme] = []
     for piece in pieces:
         found.append(piece)
-        if piece.kind in _ENDS:
+        if piece.kind in ENDS:
             yield found
             found = []
     yield found
@@ -133,7 +136,7 @@ def _find_roles(pieces: list[Lexeme]) -> None:
         elif kind == "SEP":  # <x|W|y>: between the bars are operators
             inside.bars -= 1
             inside.label = inside.bars == 0
-        elif kind in _ENDS:
+        elif kind in ENDS:
             if not _goes_on(pieces, k, inside):
                 opened.clear()
         elif kind == "NAME":
@@ -165,7 +168,7 @@ def _bars(pieces: list[Lexeme]) -> dict[int, int]:
 
 def _role(pieces: list[Lexeme], k: int, inside: _Bracket) -> str:
     before, after = _neighbour(pieces, k, -1, inside), _neighbour(pieces, k, 1, inside)
-    if before in _DECLARES or (before == "COMMA" and not inside.kind and _head(pieces, k) == "AXIS"):
+    if before in _BEFORE_A_NAME or (before == "COMMA" and not inside.kind and _head(pieces, k) == "AXIS"):
         return "declared"
     if before == "TILDE" and not inside.kind:
         return "law"
@@ -190,7 +193,7 @@ def _neighbour(pieces: list[Lexeme], k: int, step: int, inside: _Bracket) -> str
 
 def _head(pieces: list[Lexeme], k: int) -> str:
     """The kind of the first piece of a statement."""
-    while k and pieces[k - 1].kind not in _ENDS:
+    while k and pieces[k - 1].kind not in ENDS:
         k -= 1
     return pieces[k].kind
 
@@ -202,7 +205,7 @@ def _calls(pieces: list[Lexeme], k: int) -> bool:
         k += 1
     if k < len(pieces) and pieces[k].kind == "LSQB":
         depth = 0
-        while k < len(pieces) and pieces[k].kind not in _ENDS:
+        while k < len(pieces) and pieces[k].kind not in ENDS:
             depth += (pieces[k].kind == "LSQB") - (pieces[k].kind == "RSQB")
             k += 1
             if depth == 0:
