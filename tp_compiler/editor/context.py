@@ -61,7 +61,7 @@ def _statement(lexemes: list[Lexeme]) -> list[Lexeme]:
     """Those of the last statement: after the last line break, brace or semicolon that ends one."""
     start, depth = 0, 0
     for k, lexeme in enumerate(lexemes):
-        depth = max(0, depth + (lexeme.kind in ("LPAR", "LSQB")) - (lexeme.kind in ("RPAR", "RSQB")))
+        depth = max(0, depth + lexeme.nests)
         ends = lexeme.kind in ("NEWLINE", "SEMICOLON") and depth == 0
         if ends and k and lexeme.kind == "NEWLINE" and lexemes[k - 1].kind in CONTINUES:
             ends = False

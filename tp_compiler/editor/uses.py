@@ -305,7 +305,7 @@ def _parameters(head: list[Lexeme]) -> Iterator[Mention]:
     """The parameters in the head of a definition: `|x[s]>`, `op A`, `eps = 1`."""
     depth = 0
     for before, lexeme in pairwise(head):
-        depth += (before.kind in ("LPAR", "LSQB")) - (before.kind in ("RPAR", "RSQB"))
+        depth += before.nests
         first = before.kind in ("LPAR", "COMMA", "KET_OPEN") and lexeme.text != "op"
         if lexeme.kind == "NAME" and depth == 1 and (first or before.text == "op"):
             yield _use(lexeme, "parameter", (lexeme.start, lexeme.end))
@@ -339,7 +339,7 @@ def _targets(line: list[Lexeme]) -> set[int]:
     for lexeme in line:
         if depth == 0 and lexeme.kind == "EQUAL":
             return set(found)
-        depth += (lexeme.kind in ("LPAR", "LSQB")) - (lexeme.kind in ("RPAR", "RSQB"))
+        depth += lexeme.nests
         if lexeme.kind == "NAME" and depth == 0 and lexeme.role in ("", "ket"):
             found.append(lexeme.start)
     return set(found[:1]) if line and line[0].kind == "KET" else set()

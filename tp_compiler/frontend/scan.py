@@ -42,6 +42,11 @@ class Lexeme:
     def end(self) -> int:
         return self.start + len(self.text)
 
+    @property
+    def nests(self) -> int:
+        """1 for a parenthesis or bracket that opens, -1 for one that closes, otherwise 0."""
+        return (self.kind in ("LPAR", "LSQB")) - (self.kind in ("RPAR", "RSQB"))
+
 
 def scan(text: str) -> list[Lexeme]:
     """The pieces of a text in their order. What is between them is white space."""
