@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 from tp_compiler.editor.program import Open
+from tp_compiler.editor.uses import words_in
 from tp_compiler.frontend.scan import Lexeme, scan
 from tp_compiler.frontend.tokens import CONTINUES, KEYWORDS
 
@@ -53,8 +53,7 @@ def context(program: Open, offset: int) -> Surroundings:
 def word_start(program: Open, offset: int) -> int:
     """The start of the word that ends at an offset."""
     line = program.text.rfind("\n", 0, offset) + 1
-    word = re.search(r"[^\W\d]\w*$", program.text[line:offset])
-    return line + word.start() if word is not None else offset
+    return next((start for _, start, end in words_in(program.text, line, offset) if end == offset), offset)
 
 
 def _statement(lexemes: list[Lexeme]) -> list[Lexeme]:

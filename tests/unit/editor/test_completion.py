@@ -8,6 +8,7 @@ import pytest
 
 from tests.unit.editor.texts import at
 from tp_compiler.editor.completion import completions, signature
+from tp_compiler.editor.context import word_start
 
 HEAD = """axis i, j : 2
 axis d : 3
@@ -128,6 +129,11 @@ def test_signatures(line: str, form: str, active: str) -> None:
     found = signature(*at(HEAD + line))
     assert found is not None
     assert found[0] == form and found[2][found[3]] == active
+
+
+def test_a_word_that_is_replaced_has_its_accents() -> None:
+    program, offset = at("|y> = W |x\u0302¦")
+    assert program.text[word_start(program, offset) : offset] == "x\u0302"
 
 
 def test_no_call() -> None:
