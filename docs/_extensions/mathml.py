@@ -28,7 +28,8 @@ def _pieces(text: str) -> Iterator[str]:
     parts = text.split("$$")
     if len(parts) == 1:
         yield from _rows(text)
-    for k, part in enumerate(parts if len(parts) > 1 else ()):
+        return
+    for k, part in enumerate(parts):
         if k % 2:
             yield from _rows(part)
         elif part.strip():
