@@ -81,7 +81,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def enter(e: Explanation, files: Path, request: pytest.FixtureRequest) -> Path:
-    """Programs only read; commands and Python also write, each in a folder of its own."""
+    """Programs only read; commands and Python also write, each in its own folder."""
     if e.language == "nexort":
         return files
     own: Path = request.getfixturevalue("tmp_path")

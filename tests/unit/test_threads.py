@@ -110,7 +110,7 @@ def test_blas_has_its_threads_back() -> None:
     np.linalg.norm(np.ones((2, 2)) @ np.ones((2, 2)))
 
     def pools() -> list[int]:
-        """OpenMP, which PyTorch brings, counts its threads for each thread by itself."""
+        """OpenMP, which PyTorch brings, counts its threads separately for each thread."""
         return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
 
     before = pools()
