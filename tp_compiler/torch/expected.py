@@ -36,7 +36,7 @@ class ExpectedParameter:
         """The change of an entry of w by a step; None for optimizers that do not act entry by entry."""
         if not isinstance(OPTIMIZERS.get(optimizer), EntrywiseOptimizer):
             return None
-        return _multiplier(self.kind, self.figures(optimizer)["init_std"], -1)
+        return -Fraction(self.kind.reads_features) - _multiplier(self.kind, self.figures(optimizer)["init_std"])
 
 
 @dataclass(frozen=True)
@@ -64,12 +64,9 @@ class ExpectedPowers:
         return self.results.get(module) or ExpectedResult(ZERO, ZERO, False)
 
 
-def _multiplier(kind: ParameterKind, std: Fraction, sign: int) -> Fraction:
-    """Where W = n^m w has initial entries n^(-m + its own power): m (sign 1), or what an update of W that moves features by
-    order one is of w (sign -1)."""
-    own = {ParameterKind.HIDDEN: -HALF, ParameterKind.OUTPUT: Fraction(-1)}.get(kind, ZERO)
-    multiplier = own - std
-    return multiplier if sign > 0 else -Fraction(kind.reads_features) - multiplier
+def _multiplier(kind: ParameterKind, std: Fraction) -> Fraction:
+    """The power m in W = n^m w, where initial entries of w are n^std, and those of W as muP has them."""
+    return {ParameterKind.HIDDEN: -HALF, ParameterKind.OUTPUT: Fraction(-1)}.get(kind, ZERO) - std
 
 
 def derived(traced: Traced, prefix: str = "", size: Fraction = ZERO) -> ExpectedPowers:
@@ -78,16 +75,12 @@ def derived(traced: Traced, prefix: str = "", size: Fraction = ZERO) -> Expected
     prefix   is taken off the names of modules and parameters
     size     what the program divides its output by, as a power of n, and the module should
     """
-
-    @cache
-    def figures(optimizer: str) -> Mapping[str, Figures]:
-        units = traced.scale(optimizer).units
-        return {name: unit.wide.exponents for name, unit in units.items()}
+    scale = cache(traced.scale)
 
     def of(name: str) -> Callable[[str], Figures]:
-        return lambda optimizer: figures(optimizer)[name] if optimizer in OPTIMIZERS else {}
+        return lambda optimizer: scale(optimizer).units[name].wide.exponents if optimizer in OPTIMIZERS else {}
 
-    scaling = traced.scale("Adam")
+    scaling = scale("Adam")
     rows = list(scaling.main.rows.values())
     _, entries = scaling.analysis.updates(rows, first=True)
     found = {row.parameter.declared.name: (row, entries[k]) for k, row in enumerate(rows)}
@@ -97,7 +90,7 @@ def derived(traced: Traced, prefix: str = "", size: Fraction = ZERO) -> Expected
             continue
         row, entry = found[tensor.declared]
         kind = row.raw.kind
-        multiplier = _multiplier(kind, of(name)("Adam")["init_std"], 1)
+        multiplier = _multiplier(kind, scaling.units[name].wide.exponents["init_std"])
         usual = multiplier - kind.writes_features
         gradient = None if entry == NOTHING else usual + min(Fraction(entry) - row.gradient(ZERO).entry, ZERO)
         parameters[name.removeprefix(prefix)] = ExpectedParameter(kind, gradient, of(name), row.output is not None)
