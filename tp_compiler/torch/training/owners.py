@@ -101,20 +101,19 @@ def _by_name(weights: list[Weight], widths: Sizes, held: Held, names: dict[int, 
 def _by_shape(weights: list[Weight], widths: Sizes, held: Held, spare: int) -> tuple[int, list[Owned]]:
     """Parameters by their shapes, where these say enough: parameters of a shape must all be treated alike."""
     width = _width(weights, widths, held, spare)
-    owned = []
-    for weight in weights:
-        shape = shape_at(weight, widths, width)
+    shapes = [shape_at(weight, widths, width) for weight in weights]
+    found: dict[tuple[int, ...] | None, tuple[torch.Tensor, list[dict[str, Any]] | None]] = {}
+    for shape, count in Counter(shapes).items():
         alike = [(p, history) for p, history in held if tuple(p.shape) == shape]
         kinds = {(p.requires_grad, repr(history)) for p, history in alike}
-        count = sum(shape_at(w, widths, width) == shape for w in weights)
         if len(alike) not in (0, count) or len(kinds) > 1:
             raise refusal(
                 "NX723",
                 f"which of the {count} parameters of shape {shape} the optimizer treats how, its groups do not say",
                 "give the module it was built for, `module=net`, or build it from `named_parameters()`",
             )
-        owned.append(Owned(weight, *(alike[0] if alike else (torch.empty(0), None))))
-    return width, owned
+        found[shape] = alike[0] if alike else (torch.empty(0), None)
+    return width, [Owned(weight, *found[shape]) for weight, shape in zip(weights, shapes, strict=True)]
 
 
 def _width(weights: list[Weight], widths: Sizes, held: Held, spare: int) -> int:
