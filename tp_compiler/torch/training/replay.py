@@ -40,14 +40,13 @@ class TorchLoop:
         figures = {one.weight.name: self._figures(one, width) for one in self.owned if one.trained}
         updates = {name: self._optimizer(held[name], rows[0]) for name, rows in figures.items()}
         found = []
-        batched = self.given is not None and self.given.count
-        for step in range(batched or self.steps + 1):
+        for step in range(self.steps + 1 if self.given is None else self.given.count):
             at_step = [doubled(x) for x in (self.given.at(step) if self.given is not None else inputs)]
             (out,) = [x for x in torch.utils._pytree.tree_leaves(module(*at_step)) if isinstance(x, torch.Tensor)]
             loss = self._loss(out, step)
             found.append((loss.detach(), out.detach()))
             if step == self.steps:
-                return found
+                break
             module.zero_grad()
             loss.backward()
             for name, update in updates.items():
