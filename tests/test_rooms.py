@@ -68,10 +68,11 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "torch": ({"api", "diagnostics", "ir", "scale"}, {"numpy", "torch"}),
     "arguments": ({"_version", "diagnostics", "pages"}, set()),
     "terminal": ({"diagnostics", "arguments"}, set()),
+    "user_functions": ({"arguments", "diagnostics"}, set()),
     "cli": (
         {
             "driver", "completion", "explanation", "diagnostics", "editor", "report", "results", "arguments", "terminal", "ir",
-            "finite", "pages", "torch", "_version",
+            "finite", "pages", "torch", "user_functions", "_version",
         },
         set(),
     ),

@@ -22,6 +22,7 @@ from tp_compiler import arguments, terminal
 from tp_compiler._version import __version__
 from tp_compiler.arguments import UsageError
 from tp_compiler.diagnostics import Diagnostic, ProgramError, printable
+from tp_compiler.user_functions import called, imported
 
 if TYPE_CHECKING:
     from tp_compiler.finite.converge import Verification
@@ -270,7 +271,7 @@ def _trace(args: Namespace) -> int:
 
     trains = _trains(args)
     inputs = example_inputs(args.inputs)
-    traced = trace(_imported(*args.factory), inputs, args.widths, base_width=args.base_width, training=args.training)
+    traced = trace(imported(*args.factory), inputs, args.widths, base_width=args.base_width, training=args.training)
     if trains:
         targets = example_targets(args.targets, args.loss, traced.shapes)
         traced = traced.train(args.loss, targets, optimizer=args.optimizer, steps=args.steps)
@@ -301,7 +302,7 @@ def _coord(args: Namespace) -> int:
     from tp_compiler.torch import CoordCheck
 
     name = ":".join(args.check)
-    check = _coordinates(name, _imported(*args.check), args.widths)
+    check = called(name, imported(*args.check), args.widths)
     if not isinstance(check, CoordCheck):
         raise UsageError(
             f"{name} returned {type(check).__name__}, not a CoordCheck; end it with `return tpt.coord_check(..., widths=widths)`"
@@ -316,35 +317,9 @@ def _coord(args: Namespace) -> int:
     return code
 
 
-def _coordinates(name: str, function: Callable[..., Any], widths: tuple[int, ...]) -> Any:
-    """What the user's function returns. What it raises by itself is the user's error, not one of this package."""
-    try:
-        return function(widths=widths)
-    except ProgramError:
-        raise
-    except Exception as problem:
-        frames = traceback.extract_tb(problem.__traceback__)[1:]
-        here = os.path.dirname(__file__)
-        if any(frame.filename.startswith(here + os.sep) for frame in frames):
-            raise
-        place = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
-        raise UsageError(f"{name}(widths=...) failed: {type(problem).__name__}: {problem}{place}") from None
-
-
 def _say_written(files: str, args: Namespace) -> None:
     if not args.quiet:
         terminal.say(f"wrote {files}; try: tpc limit {args.output}")
-
-
-def _imported(module: str, function: str) -> Callable[..., Any]:
-    """A function that the user names, from the working directory or from what is installed."""
-    from importlib import import_module
-
-    sys.path.insert(0, os.getcwd())
-    try:
-        return getattr(import_module(module), function)  # type: ignore[no-any-return]
-    except (ImportError, AttributeError) as problem:
-        raise UsageError(f"cannot import {module}:{function}: {problem}") from None
 
 
 def _explain(args: Namespace) -> int:
