@@ -459,6 +459,7 @@ def diverging(model: nn.Module, step: int) -> torch.Tensor:
         ({"factory": lambda n: MLP(32)}, "the same shapes at all widths"),
         ({"optimizer": lambda m: None}, "returned NoneType"),
         ({"optimizer": lambda m: torch.optim.Adam(MLP(32).parameters())}, "no parameter of the model"),
+        ({"traced": tpt.trace(lambda n: nn.Sequential(nn.Linear(3, n), nn.Linear(n, 1)), X)}, "it has no `fc1.weight`"),
         ({"optimizer": 1}, "optimizer(model) failed: TypeError"),
         ({"loss_step": lambda m: regression(m, 0)}, "loss_step(model, step) failed: TypeError"),
         ({"loss_step": lambda m, s: [regression(m, s)][s]}, "failed: IndexError"),

@@ -105,7 +105,19 @@ def test_no_parameter_of_the_width_becomes_data(name: str) -> None:
     for line in made.text.splitlines():
         if line.startswith("data"):
             assert len(line) < 3000
-    assert sum(v.size for v in made.weights(module, UNSEEN).values()) == sum(p.numel() for p in module.parameters())
+    weights = made.weights(module, UNSEEN)
+    assert sum(v.size for v in weights.values()) == sum(p.numel() for p in module.parameters())
+    loaded = made.weights(module.state_dict(), UNSEEN)
+    assert all(np.array_equal(loaded[name], value) for name, value in weights.items())
+
+
+def test_a_lone_tensor_is_the_only_input() -> None:
+    x = torch.randn(3, 4)
+    assert tpt.trace(_readout, x).text == tpt.trace(_readout, (x,)).text
+
+
+def _readout(n: int) -> nn.Module:
+    return nn.Sequential(nn.Linear(4, n), nn.Tanh(), nn.Linear(n, 1))
 
 
 def test_laws_are_those_of_the_module() -> None:

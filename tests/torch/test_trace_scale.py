@@ -377,6 +377,9 @@ def test_models_that_do_not_fit_are_refused() -> None:
     assert "NX712" in complaint(lambda: scaling.param_groups(GPT(64), 64, lr={"embedding*": 1.0}))
     assert "NX712" in complaint(lambda: scaling.param_groups(GPT(64), 64, no_decay="*.gain"))
     assert "NX712" in complaint(lambda: scaling.raw("lr", "embedding", 1.0, 64))
+    message = complaint(lambda: scaling.raw("lrr", "wte.weight", 1.0, 64))
+    assert "NX713" in message and "did you mean `lr`" in message
+    assert scaling.raw("betas", "wte.weight", 0.9, 64) == scaling.natural("betas", "wte.weight", 0.9, 64) == 0.9
     assert "NX713" in complaint(lambda: scaling.init_(GPT(64), 0))
     for figures in (
         {"eps": (None, -1.0)},

@@ -49,7 +49,7 @@ def coord_check(
     optimizer   optimizer(model): a torch optimizer with its parameter groups, or a list of several
     steps       how many updates are made
     seeds       networks of each width; those of `seed` + 1, .. are others
-    traced      the module's trace; by default the module is traced with the inputs of its first call
+    traced      the trace of the same factory; by default the module is traced with the inputs of its first call
 
     Networks are trained on the batches of `steps`; activations are compared on the batch of step 0. Raises ProgramError
     NX715 for what cannot be measured: a loss that is not a finite number, a factory that fails.
@@ -103,6 +103,7 @@ def _expected(
 ) -> tuple[ExpectedPowers, Diagnostic | None]:
     """From the trace; of an output of the wrong size from the trace of the module times what it lacks."""
     if traced is not None:
+        _demand_same(traced, measured)
         return derived(traced), None
     found = _traced(factory, measured, ZERO)
     if isinstance(found, ExpectedPowers):
@@ -113,6 +114,14 @@ def _expected(
         return again, found
     shapes = {name: [by[n] for n in measured.widths[:2]] for name, by in measured.shapes.items()}
     return guessed(shapes, measured.owners), found
+
+
+def _demand_same(traced: Traced, measured: Measured) -> None:
+    """Refuses the trace of another module."""
+    unknown = [name for name in measured.shapes if name not in traced.parameters and name not in traced.unused]
+    if unknown:
+        missing = ", ".join(f"`{name}`" for name in unknown[:3])
+        raise refusal("NX715", f"`traced` is the trace of another module: it has no {missing}", "trace this factory")
 
 
 def _traced(factory: Callable[[int], nn.Module], measured: Measured, size: Fraction) -> ExpectedPowers | Diagnostic:

@@ -66,7 +66,7 @@ class Traced:
     _written: ModuleText = field(repr=False)
     _outputs: list[str] = field(repr=False)
     _again: Again = field(repr=False)  # the program for other inputs
-    _unused: list[str] = field(repr=False, default_factory=list)
+    unused: list[str] = field(repr=False, default_factory=list)  #: parameters that the outputs do not depend on
     _loop: TorchLoop | None = field(repr=False, default=None)
 
     def __str__(self) -> str:
@@ -137,7 +137,7 @@ class Traced:
         """
         given = None if inputs is None else batches(self._inputs, inputs, steps or 0)
         made = trained(
-            self._written, self.widths, loss, targets, optimizer, steps, scheduler, module, self._ratios, len(self._unused),
+            self._written, self.widths, loss, targets, optimizer, steps, scheduler, module, self._ratios, len(self.unused),
             given, self._again,
         )  # fmt: skip
         found = replace(
@@ -147,18 +147,22 @@ class Traced:
         assert found.program
         return found
 
-    def weights(self, module: nn.Module, width: int | None = None) -> dict[str, np.ndarray]:
+    def weights(
+        self, module: nn.Module | Mapping[str, torch.Tensor], width: int | None = None
+    ) -> dict[str, np.ndarray]:
         """The parameters of a module by their names in the program, in natural units: for `tpc.simulate(weights=...)`.
 
+        module  a module of the traced factory, or its `state_dict()`
         width   the n that the module was built with; by default it is inferred from a parameter
         """
-        held: dict[str, torch.Tensor] = dict(module.named_parameters(remove_duplicate=False))
-        held |= dict(module.named_buffers())
+        held = _tensors(module)
         found = {}
         for weight, made in self._written.declared.items():
             if weight.name not in held:
                 raise refusal(
-                    "NX708", f"the module has no parameter `{weight.name}`", "give a module of the traced factory"
+                    "NX708",
+                    f"the module has no parameter `{weight.name}`",
+                    "give a module of the traced factory, or its `state_dict()`",
                 )
             places = own_leaves(weight)
             value = held[weight.name].detach().double().cpu().numpy()
@@ -210,7 +214,7 @@ class Traced:
             tensors[name] = TracedTensor(
                 parameter.name, parameter.power, shape, laws, start, weight.values[0], parameter.member
             )
-        return TorchScaling(self.program.network, optimizer, tensors, self.widths, self._unused)
+        return TorchScaling(self.program.network, optimizer, tensors, self.widths, self.unused)
 
     @cached_property
     def _adam(self) -> TorchScaling:
@@ -252,6 +256,13 @@ class Traced:
 
 def _power(parameter: Parameter) -> str:
     return f", times n^({parameter.power})" if parameter.power else ""
+
+
+def _tensors(module: nn.Module | Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Parameters and buffers by name."""
+    if isinstance(module, Mapping):
+        return dict(module)
+    return dict(module.named_parameters(remove_duplicate=False)) | dict(module.named_buffers())
 
 
 def traced(

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from tp_compiler.diagnostics import suggest
 from tp_compiler.ir.model import Network
 from tp_compiler.scale.constants import ratios
 from tp_compiler.scale.figures import Row
@@ -180,15 +181,23 @@ class TorchScaling(Scaling):
     # -- figures ------------------------------------------------------------------------------------------------
     def raw(self, figure: str, name: str, natural: float, width: float) -> float:
         """The figure (`lr`, `eps`, `weight_decay`, ..) of a tensor at a width: natural · constant · width^exponent."""
-        return self._known(name).raw(figure, natural, width)
+        return self._known(name, figure).raw(figure, natural, width)
 
     def natural(self, figure: str, name: str, raw: float, width: float) -> float:
         """The figure of the program, from that of a tensor of torch at a width."""
-        return self._known(name).natural(figure, raw, width)
+        return self._known(name, figure).natural(figure, raw, width)
 
-    def _known(self, name: str) -> Units:
+    def _known(self, name: str, figure: str) -> Units:
         if name not in self.units:
             raise refusal("NX712", f"no parameter `{name}` is trained", f"the parameters are {_listed(self.units)}")
+        row, _ = self.implemented[name]
+        figures = {**self.units[name].exponents, **self.units[name].constants, **_defaults(row), **hyperparameters(row)}
+        if figure not in figures:
+            raise refusal(
+                "NX713",
+                f"`{name}` has no figure `{figure}`",
+                suggest(figure, figures) or f"the figures are {_listed(figures)}",
+            )
         return self.units[name]
 
     # -- onto a model -------------------------------------------------------------------------------------------

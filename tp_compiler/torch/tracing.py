@@ -8,12 +8,12 @@ from typing import Any
 from tp_compiler.torch.record import Traced, traced
 from tp_compiler.torch.refusals import refusal, whole_widths
 from tp_compiler.torch.text import ModuleText, write
-from tp_compiler.torch.walk import Factory, Walk, Walked, build, export, output_names
+from tp_compiler.torch.walk import Factory, Walk, Walked, arguments, build, export, output_names
 
 
 def trace(
     factory: Factory,
-    inputs: Sequence[Any],
+    inputs: Any,
     widths: tuple[int, int] = (64, 128),
     *,
     base_width: int | None = None,
@@ -22,7 +22,7 @@ def trace(
     """The program of a PyTorch module, from two instances of it at different widths.
 
     factory      builds the module from a width: `lambda n: MLP(n)`
-    inputs       example tensors of fixed shape, on which the module is run; they become data of the program
+    inputs       the arguments of `forward`: example tensors of fixed shape, or one such tensor; they become data of the program
     widths       two widths; dimensions and numbers that differ between them follow powers of n
     base_width   where the variance of matrices is read if it does not fall as 1/n (default: the first width)
     training     trace batch statistics as in training; dropout with p > 0 is refused
@@ -34,6 +34,7 @@ def trace(
     if len(sizes) != 2:
         raise refusal("NX708", f"widths are {widths!r}", remedy)
     one, other = sizes
+    inputs = arguments(inputs)
     built = (build(factory, one, training), build(factory, other, training))
     programs = [export(b, inputs, n) for b, n in zip(built, (one, other), strict=True)]
 

@@ -79,6 +79,11 @@ def build(factory: Factory, width: int, training: bool) -> Built:
     return Built(module.double().train(training), laws)
 
 
+def arguments(inputs: Any) -> tuple[Any, ...]:
+    """The arguments of `forward`; a lone tensor is the only one."""
+    return (inputs,) if isinstance(inputs, torch.Tensor) else tuple(inputs)
+
+
 def export(built: Built, inputs: Sequence[Any], width: int) -> torch.export.ExportedProgram:
     args = tuple(doubled(x) for x in inputs)
     try:

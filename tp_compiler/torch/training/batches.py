@@ -12,6 +12,7 @@ import torch
 from tp_compiler.torch.lines import listed, split
 from tp_compiler.torch.refusals import refusal
 from tp_compiler.torch.text import ModuleText
+from tp_compiler.torch.walk import arguments
 
 #: The program for other inputs.
 Again = Callable[[Sequence[torch.Tensor]], ModuleText]
@@ -31,7 +32,7 @@ class Batches:
 
 def batches(examples: Sequence[torch.Tensor], given: Sequence[torch.Tensor], steps: int) -> Batches:
     """Inputs as they are given to `train`: of the shapes of the trace, or with a leading axis."""
-    given = [given] if isinstance(given, torch.Tensor) else list(given)
+    given = arguments(given)
     if len(given) != len(examples):
         raise refusal("NX721", f"{len(given)} inputs are given, and the module has {len(examples)}", "give all of them")
     counts = set()
