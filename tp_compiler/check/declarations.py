@@ -15,6 +15,7 @@ from tp_compiler.check.laws import DATA, MATRICES, Laws
 from tp_compiler.check.names import Binding, Scope
 from tp_compiler.diagnostics import Diagnostic, Diagnostics, ProgramError, Span, error, suggest
 from tp_compiler.frontend import syntax as ast
+from tp_compiler.frontend.mentions import names_in
 from tp_compiler.frontend.syntax import RESERVED
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.types import Axis, Index, N, Type, Width
@@ -129,12 +130,7 @@ class Declarations:
         return self.sizes.of(s) if s.size is None else written if written is not None else 1
 
     def _widthdecl(self, s: ast.WidthDecl, scope: Scope) -> None:
-        node = self.core.scalar(s.ratio, Context(scope), "a ratio")
-        ratio = node.value if isinstance(node, ir.Constant) else 1.0
-        if node is not None and (not isinstance(node, ir.Constant) or ratio <= 0):
-            raise error(
-                "NX107", "a width ratio must be a positive number", s.ratio.span, "write `width m = 4` for m/n -> 4"
-            )
+        ratio = self._ratio(s, scope)
         if s.name == N.name and ratio != 1:
             remedy = (
                 "remove the line: `tpc simulate --width 512` sets n; `width m = 2` declares another width, m/n -> 2"
@@ -146,6 +142,21 @@ class Declarations:
         width = Width(s.name, ratio)
         self.widths.append(width)
         self._declare(ast.Name(s.span, s.name), Binding(v.WidthName(width)), scope)
+
+    def _ratio(self, s: ast.WidthDecl, scope: Scope) -> float:
+        """The ratio to n; 1 for one that is wrong, so that the width is known all the same."""
+        widths = {width.name for width in (N, *self.widths)}
+        wrong = next((name for name, _ in names_in(s.ratio) if name.ident in widths), None)
+        node = None if wrong else self.core.scalar(s.ratio, Context(scope), "a ratio")
+        if isinstance(node, ir.Constant) and node.value > 0:
+            return node.value
+        remedy = f"write the ratio alone: `width {s.name} = 4` for {s.name}/n -> 4"
+        if wrong:
+            self.core.found.add(Diagnostic("NX107", "a width is declared by its ratio to `n`", wrong.span, remedy))
+        elif node is not None:
+            message = "a width ratio must be a positive number"
+            self.core.found.add(Diagnostic("NX107", message, s.ratio.span, remedy))
+        return 1.0
 
     def _width(self, name: str | None, span: Span, scope: Scope) -> Width:
         if name is None:

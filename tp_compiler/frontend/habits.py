@@ -20,7 +20,7 @@ STATEMENTS = {
     ),
     **dict.fromkeys(("index", "dim", "axes"), "declare an index as `axis i : 4`"),
     **dict.fromkeys(("pass", "break", "continue", "assert", "del", "global", "try", "with"), "remove it"),
-    "from": 'write `import "file.nexort"`; `relu`, `Adam` and the like need no import',
+    "from": 'write `import layers` or `import "file.nexort"`, which brings all names; `relu`, `Adam` and the like need no import',
     "include": 'write `import "file.nexort"` or `import layers`',
     "step": "write `minimize loss` and `update all with SGD(lr = 0.1)` in a `train` block",
 }
@@ -97,6 +97,7 @@ _NAMES = {
     "linspace": "write the numbers as `data x[i] = [0, 0.5, 1]`",
     "t": "write the transpose of W as `W^T`",
     "with": "name the optimizer in a line of its own: `update all with Adam(lr = 0.1)`",
+    "tr": "sum the diagonal of a table as `sum[i](K[i,i])`; operators have `trace` in `optimizer ... on operators`",
     **dict.fromkeys(("inverse", "linalg"), "write `inv(S)` for the inverse of an operator, `inv[i,j](K)` of a table"),
     **dict.fromkeys(("load", "loadtxt", "readcsv", "open"), 'write `data x[i] from "points.npy"`'),
     "floordiv": "divide with `/`",

@@ -178,6 +178,32 @@ def _tuple(source: Source, statement: list[Token], at: int) -> Reading:
     return "there are no tuples", "pass the numbers one by one, each by its name"
 
 
+def _inner(source: Source, statement: list[Token], at: int) -> Reading:
+    """`<x, y>`."""
+    if statement[at].type != "COMMA":
+        return None
+    opened = max((k for k in range(at) if statement[k].type == "BRA_OPEN"), default=None)
+    if opened is None or any(t.type in ("CLOSE", "BAR") for t in statement[opened:at]):
+        return None
+    close = next((k for k in range(at, len(statement)) if statement[k].type == "CLOSE"), None)
+    shown = "<x|y>"
+    if close is not None:
+        shown = Span(source, span_of(source, statement[opened]).start, span_of(source, statement[close]).end).text
+        shown = re.sub(r"\s*,\s*", "|", shown, count=1)
+    return "inner products have no comma", f"write `{shown}`: x.y / n is `<x|y>`"
+
+
+def _one_line(source: Source, statement: list[Token], at: int) -> Reading:
+    """`def f(z) = z^2`."""
+    if statement[0].type != "DEF" or statement[at].type != "EQUAL":
+        return None
+    head = Span(source, span_of(source, statement[1]).start, span_of(source, statement[at]).start).text.strip()
+    return (
+        "`def` takes a body in braces",
+        f"write `fn {head} = ...` for a function of numbers, applied entrywise to kets",
+    )
+
+
 def _law(source: Source, statement: list[Token], at: int) -> Reading:
     if statement[at].type != "EQUAL" or not any(t.type == "TILDE" for t in statement[:at]):
         return None
@@ -259,7 +285,21 @@ def _word(source: Source, statement: list[Token], at: int) -> Reading:
     return None
 
 
-_READERS = (_block, _word, _list, _slice, _tuple, _law, _shape, _declared, _comment, _optimizer, _compound)
+_READERS = (
+    _block,
+    _one_line,
+    _word,
+    _list,
+    _slice,
+    _inner,
+    _tuple,
+    _law,
+    _shape,
+    _declared,
+    _comment,
+    _optimizer,
+    _compound,
+)
 
 
 def _no_statement(source: Source, statement: list[Token], at: int) -> Diagnostic | None:
