@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -24,37 +24,22 @@ from tp_compiler.evaluate.budget import size_text
 from tp_compiler.evaluate.interface import Answers
 from tp_compiler.evaluate.options import Options
 from tp_compiler.evaluate.sampling import heavy_tails
+from tp_compiler.evaluate.sampling.batch import Batch, Replicated, Sampler
 from tp_compiler.evaluate.sampling.checkpoint import Checkpoint, run_key
 from tp_compiler.evaluate.sampling.clock import OutOfTime, ProgressClock
-from tp_compiler.evaluate.sampling.clt import CltScalars
-from tp_compiler.evaluate.sampling.estimates import (
-    averaged,
-    base,
-    covariances,
-    gaussian_law,
-    is_gaussian,
-    spread,
-)
+from tp_compiler.evaluate.sampling.estimates import base, is_gaussian, spread
 from tp_compiler.evaluate.sampling.memory import memory
 from tp_compiler.evaluate.sampling.merge_equal_nodes import shared
-from tp_compiler.evaluate.sampling.plan import SamplingPlan
-from tp_compiler.evaluate.sampling.replicate import Replicate
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.program import Output, Program
 from tp_compiler.replicates import Replicates, mean_and_error
 from tp_compiler.results import Estimate
-from tp_compiler.shapes import Float
 
 FIRST_SAMPLES = 2**11
 MAX_SAMPLES = 2**16
 MAX_SAMPLES_DRAWN = 2**14  # with outer draws, whose error falls like that of plain Monte Carlo
 MAX_SAMPLES_NESTED = 2**14  # with an E inside an E, where the work grows like M²
 TOLERANCE = 1e-3
-
-
-#: Values and covariances by output; tail estimates of averages by "counted" or "heavy" and their place in the
-#: plan.
-_Replicated = tuple[dict[str, Any], dict[str, Any], dict[str, Any]]
 
 
 @dataclass
@@ -80,8 +65,8 @@ class Sampling:
         self.program = shared(program)
         self.reasons = reasons  # why an output is sampled
         self.options = options
-        self.plan = SamplingPlan(self.program, only)
-        self.used_clts = self._drawn_clts()
+        self.sampler = Sampler(self.program, only, options)
+        self.plan, self.used_clts = self.sampler.plan, self.sampler.used_clts
         few = MAX_SAMPLES_NESTED if self.plan.nested else MAX_SAMPLES
         self.most = options.max_samples or (MAX_SAMPLES_DRAWN if self.used_clts else few)
         self.read_at = {o.name: base(o.node) for o in self.plan.outputs}
@@ -168,7 +153,7 @@ class Sampling:
         self.warnings.append(Diagnostic("NX911", message))
 
     def _memory(self, samples: int) -> float:
-        particles, _ = self._outer(samples)
+        particles, _ = self.sampler.outer(samples)
         return memory(self.plan, particles, self.directions).total * self.options.workers
 
     def _fit_memory(self) -> None:
@@ -188,35 +173,23 @@ class Sampling:
             )
 
     # -- one level ----------------------------------------------------------------------------------------------
-    def _drawn_clts(self) -> int:
-        """The number of N(0,1) coordinates of an outer draw; 0 if no statement reads a `clt` value."""
-        readers = {a for n in self.plan.nodes for a in n.args if isinstance(a, ir.Clt)}
-        if not readers or self.options.f0 == "zero":
-            return 0
-        return sum(n.type.size() for n in self.plan.clts)
-
-    def _outer(self, samples: int) -> tuple[int, int]:
-        """Particles of one run and the number of outer draws: both grow with the square root of the budget."""
-        if not self.used_clts:
-            return samples, 1
-        draws = 2 ** (round(math.log2(samples) / 2) + 2)
-        return max(64, 16 * samples // draws), draws
-
     def _level(self, samples: int) -> _Level:
         level = _Level(samples)
         count = self.options.replicates
         self.clock.begin(f"M = {samples}")
-        results = self._each(lambda r: self._replicate(samples, r), count)
+        results = self._each([Batch(samples, (number,)) for number in range(count)])
+        known = [found.directions for found in results if found.directions is not None]
+        self.directions = max(known, default=self.directions)
         for output in self.plan.outputs:
-            parts = [values[output.name] for values, _, _ in results]
+            parts = [found.values[output.name] for found in results]
             broken = next((p for p in parts if isinstance(p, Diagnostic)), None)
             if broken is not None:
                 level.failed[output.name] = broken
                 continue
             level.values[output.name] = np.array(parts)
             if output.node.type.random:
-                level.covariance[output.name] = np.array([c[output.name] for _, c, _ in results])
-        self._look_at_tails(level, [tails for _, _, tails in results])
+                level.covariance[output.name] = np.array([x.covariances[output.name] for x in results])
+        self._look_at_tails(level, [found.tails for found in results])
         return level
 
     def _look_at_tails(self, level: _Level, found: list[dict[str, Array]]) -> None:
@@ -241,18 +214,33 @@ class Sampling:
                 level.covariance.pop(name, None)
                 level.failed[name] = heavy_tails.diagnostic(causes)
 
-    def _each(self, work: Callable[[int], _Replicated], count: int) -> list[_Replicated]:
-        """The results of replicates side by side."""
-        results: list[Any] = []
+    def _each(self, batches: Sequence[Batch]) -> list[Replicated]:
+        """The replicates of all batches, in their order; batches run side by side."""
+        results: list[Replicated] = []
         with ThreadPoolExecutor(self.options.workers) as pool:
             try:
-                for result in pool.map(work, range(count)):
-                    results.append(result)
+                for found in pool.map(self._batch, batches):
+                    results += found
                     self.clock.finished(len(results))
             except BaseException:
                 self.clock.stop()  # the other replicates end at their next step
                 raise
         return results
+
+    def _batch(self, batch: Batch) -> list[Replicated]:
+        """The replicates of a batch: those that the checkpoint does not have are computed."""
+        kept = {number: self._kept(batch, number) for number in batch.numbers}
+        missing = tuple(number for number, found in kept.items() if found is None)
+        computed = self.sampler(replace(batch, numbers=missing), self.clock) if missing else []
+        for number, found in zip(missing, computed, strict=True):
+            kept[number] = found
+            if self.checkpoint is not None:
+                self.checkpoint.put(batch.samples, _place(number, batch.half), found[:3])
+        return [found for found in kept.values() if found is not None]
+
+    def _kept(self, batch: Batch, number: int) -> Replicated | None:
+        kept = None if self.checkpoint is None else self.checkpoint.get(batch.samples, _place(number, batch.half))
+        return None if kept is None else Replicated(*kept)
 
     def _halve(self) -> None:
         """Runs on halves of the particles for half of the replicates: they show the bias of finite size."""
@@ -261,56 +249,15 @@ class Sampling:
             return
         self.clock.begin(f"M = {level.samples}, bias")
         count = max(2, self.options.replicates // 2)
-        runs = self._each(lambda k: self._replicate(level.samples, k // 2, half=k % 2), 2 * count)
+        runs = self._each([Batch(level.samples, (k // 2,), half=k % 2) for k in range(2 * count)])
         level.halves = {}
         for name in level.values:
-            parts = [values[name] for values, _, _ in runs]
+            parts = [found.values[name] for found in runs]
             if any(isinstance(p, Diagnostic) for p in parts):
                 continue
             level.halves[name] = _paired_up(parts)
             if name in level.covariance:
-                level.halved_covariance[name] = _paired_up([c[name] for _, c, _ in runs])
-
-    def _replicate(self, samples: int, number: int, half: int | None = None) -> _Replicated:
-        """One scrambling or a half of it, or its results from the checkpoint."""
-        place = number if half is None else -(2 * number + half + 1)
-        kept = None if self.checkpoint is None else self.checkpoint.get(samples, place)
-        if kept is not None:
-            return kept
-        found = self._computed(samples, number, half)
-        if self.checkpoint is not None:
-            self.checkpoint.put(samples, place, found)
-        return found
-
-    @np.errstate(all="ignore")  # a thread of the pool has NumPy's defaults
-    def _computed(self, samples: int, number: int, half: int | None) -> _Replicated:
-        """One scrambling: outputs averaged over the outer draws, covariances of random ones, information about tails."""
-        particles, draws = self._outer(samples)
-        seed = (self.options.seed, number)
-        coordinates = self._coordinates(draws, seed)
-        plain = self.options.method == "mc"
-        run = Replicate(self.plan, particles, seed, plain, half is None, self.clock.tick, self.clock.pause, half)
-        collected: list[dict[str, Any]] = []
-        laws: list[dict[str, Any]] = []
-        for d in range(draws):
-            clt = CltScalars(None if coordinates is None else coordinates[d])
-            collected.append(run.outputs_given(clt))
-            laws.append({o.name: gaussian_law(o, clt) for o in self.plan.outputs if o.node.type.random})
-        if half is None:
-            self.directions = run.directions()
-        return averaged(collected), covariances(collected, laws), self._tails(run)
-
-    def _tails(self, run: Replicate) -> dict[str, Array]:
-        place = {n: k for k, n in enumerate(self.plan.nodes)}
-        found: dict[str, Any] = {f"counted {place[n]}": np.array(error) for n, error in run.particles.counted.items()}
-        return found | {f"heavy {place[n]}": np.array(steps) for n, steps in run.particles.heavy.items()}
-
-    def _coordinates(self, draws: int, seed: tuple[int, ...]) -> Float[Array, "{draws} scalars"] | None:
-        if not self.used_clts:
-            return None
-        from tp_compiler.evaluate.sampling.points import Points
-
-        return Points(draws, (*seed, 104729), self.used_clts, self.options.method == "mc").draw(self.used_clts)
+                level.halved_covariance[name] = _paired_up([found.covariances[name] for found in runs])
 
     # -- estimates ----------------------------------------------------------------------------------------------
     def _estimate(self, name: str) -> tuple[Array, Array]:
@@ -341,7 +288,7 @@ class Sampling:
         return mean_and_error([x.covariance.get(name) for x in self.levels], self._sizes(name), halves)
 
     def _sizes(self, name: str) -> list[int]:
-        return [self.plan.resolution(self._outer(level.samples)[0], name) for level in self.levels]
+        return [self.plan.resolution(self.sampler.outer(level.samples)[0], name) for level in self.levels]
 
     def _tolerance(self, value: Array) -> float:
         o = self.options
@@ -435,3 +382,8 @@ class Sampling:
 def _paired_up(parts: list[Array]) -> Array:
     """The means of parts 0 and 1, 2 and 3, ..."""
     return (np.array(parts[::2]) + np.array(parts[1::2])) / 2
+
+
+def _place(number: int, half: int | None) -> int:
+    """A replicate's place in the checkpoint: its number, or a negative one for its halves."""
+    return number if half is None else -(2 * number + half + 1)
