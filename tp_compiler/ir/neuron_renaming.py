@@ -6,6 +6,7 @@ entries are again functions of kets, and members can be processed one by one.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from tp_compiler.ir import nodes as ir
@@ -14,9 +15,10 @@ from tp_compiler.ir.types import Index, Type
 Names = dict[Index, Index]
 
 
-def pushed(root: ir.Node) -> ir.Node:
-    """The same entries, renamed at the leaves where possible."""
-    return _Renaming().node(root, {})
+def pushed(roots: Iterable[ir.Node]) -> list[ir.Node]:
+    """The same entries, renamed at the leaves where possible; what the roots share, they share afterwards."""
+    renaming = _Renaming()
+    return [renaming.node(root, {}) for root in roots]
 
 
 class _Renaming:

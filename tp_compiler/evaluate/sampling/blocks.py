@@ -21,8 +21,13 @@ from tp_compiler.evaluate.array_types import Array, ArraysByNode
 from tp_compiler.evaluate.arrays import Label, contract, labels
 from tp_compiler.evaluate.sampling.entry_blocks import BLOCK, PRECISION, Entries, EntryBlocks, block_size
 from tp_compiler.evaluate.sampling.fused import Fused, fused
-from tp_compiler.evaluate.sampling.outerproducts import Member, columns, selected
-from tp_compiler.evaluate.sampling.sweep import Register, Sweep, compiled, run
+from tp_compiler.evaluate.sampling.outerproducts import (
+    Member,
+    by_member,
+    columns,
+    selected,
+)
+from tp_compiler.evaluate.sampling.sweep import Sweep, compiled, run
 from tp_compiler.evaluate.sampling.tiles import TILE, tiles
 from tp_compiler.ir import nodes as ir
 from tp_compiler.shapes import Float
@@ -70,8 +75,10 @@ class Blocks(EntryBlocks):
     def follow(self, following: Mapping[ir.State, ir.Node], values: ArraysByNode) -> None:
         """Replaces the states by their next values."""
         if self.passes.sweep is not None:
+            sweep = self.passes.sweep
+            terms = {r: by_member(sweep.terms(r), self.indices, values) for r in sweep.gradients}
             for member in np.ndindex(self.shape):
-                self._sweep(self.passes.sweep, member, values)
+                self._sweep(sweep, member, {r: of[member] for r, of in terms.items()}, values)
             return
         for tile in tiles(self, [following[s] for s in self.states], values):
             done: dict[ir.Node, Any] = {}
@@ -79,9 +86,11 @@ class Blocks(EntryBlocks):
             for s, value in new.items():
                 self.entries[s][tile.place] = value
 
-    def _sweep(self, sweep: Sweep, member: tuple[int, ...], values: ArraysByNode) -> None:
-        """One member's entries, some blocks at a time."""
-        operands = Operands(self, sweep, dict(zip(self.indices, member, strict=True)), values)
+    def _sweep(
+        self, sweep: Sweep, member: tuple[int, ...], terms: Mapping[int, list[ir.Node]], values: ArraysByNode
+    ) -> None:
+        """One member's entries, some blocks at a time; `terms`: the outer products of each gradient."""
+        operands = Operands(self, sweep, dict(zip(self.indices, member, strict=True)), terms, values)
         fused = self.passes.fused(self.samples)
         width = max(1, (TILE if fused is None else LARGE_TILE) // self.paired**2)
         for start in range(0, self.count, width):
@@ -110,11 +119,13 @@ class Blocks(EntryBlocks):
 class Operands:
     """Scalars, kets and gradients of one member at one step, shaped for the tiles of a sweep."""
 
-    def __init__(self, blocks: Blocks, sweep: Sweep, member: Member, values: ArraysByNode):
+    def __init__(
+        self, blocks: Blocks, sweep: Sweep, member: Member, terms: Mapping[int, list[ir.Node]], values: ArraysByNode
+    ):
         self.blocks, self.sweep = blocks, sweep
         self.member, self.values = member, values
         self.fixed = sweep.numbers(self._number, PRECISION)
-        self.gradients = {r: self._sides(sweep.registers[r]) for r in sweep.gradients}
+        self.gradients = {r: self._sides(terms[r]) for r in sweep.gradients}
         self.kets = {
             r: self._ket(held)
             for r, held in enumerate(sweep.registers)
@@ -147,11 +158,13 @@ class Operands:
     def _number(self, node: ir.Node) -> Array:
         return selected(self.values[node], node.type.indices, self.member)[0][()]
 
-    def _sides(self, node: Register) -> tuple[Float[Entries, "blocks paired r"], Float[Entries, "blocks r paired"]]:
+    def _sides(
+        self, terms: list[ir.Node]
+    ) -> tuple[Float[Entries, "blocks paired r"], Float[Entries, "blocks r paired"]]:
         """Left and right kets of a gradient, (blocks, P, r) and (blocks, r, P)."""
         b = self.blocks
-        assert isinstance(node, ir.Node)
-        sides = columns(node, self.member, self.values, b.samples)
+        found = [columns(t, self.member, self.values, b.samples) for t in terms] or [(np.zeros((b.samples, 0)),) * 2]
+        sides = found[0] if len(found) == 1 else [np.concatenate(parts, axis=1) for parts in zip(*found, strict=True)]
         left, right = (x.reshape(b.count, b.paired, -1).astype(PRECISION) for x in sides)
         return left, np.ascontiguousarray(b.to_partner(right).transpose(0, 2, 1))
 

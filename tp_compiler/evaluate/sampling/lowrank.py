@@ -19,7 +19,7 @@ from tp_compiler.evaluate import numerical_errors
 from tp_compiler.evaluate.array_types import Array, ArraysByNode, Numbers
 from tp_compiler.evaluate.arrays import aligned, labels
 from tp_compiler.evaluate.sampling.directions import Basis
-from tp_compiler.evaluate.sampling.outerproducts import columns, is_outer
+from tp_compiler.evaluate.sampling.outerproducts import by_member, columns, is_outer
 from tp_compiler.ir import nodes as ir
 from tp_compiler.shapes import Float
 
@@ -127,17 +127,20 @@ class LowRank:
         """Replaces the states by their next values."""
         done: dict[ir.Node, LowRankForm] = {}
         forms = {s: self._form(following[s], values, done) for s in self.states}
+        terms = by_member(dict.fromkeys(t for form in forms.values() for t in form.outer), self.indices, values)
         for member, factors in self.factors.items():
-            self._advance(member, factors, forms, values)
+            self._advance(member, factors, forms, terms[member], values)
 
     def _advance(
-        self, member: tuple[int, ...], f: Factors, forms: dict[ir.State, LowRankForm], values: ArraysByNode
-    ) -> None:
+        self, member: tuple[int, ...], f: Factors, forms: dict[ir.State, LowRankForm], terms: list[ir.Node],
+        values: ArraysByNode,
+    ) -> None:  # fmt: skip
+        """`terms`: the outer products with which the member is concerned."""
+
         def at(c: Numbers) -> float:
             return float(np.broadcast_to(c, self.shape)[member])
 
         place = dict(zip(self.indices, member, strict=True))
-        terms = dict.fromkeys(t for form in forms.values() for t in form.outer)
         outer = {}
         for term in terms:
             left, right = columns(term, place, values, self.samples)
@@ -151,10 +154,9 @@ class LowRank:
             core = np.zeros(shape)
             for t, c in form.states.items():
                 core += at(c) * _padded(f.cores[t], shape)
-            for term, c in form.outer.items():
-                if term in outer:
-                    left, right = outer[term]
-                    core[: left.shape[0], : right.shape[0]] += at(c) * (left @ right.T)
+            for term, (left, right) in outer.items():
+                if term in form.outer:
+                    core[: left.shape[0], : right.shape[0]] += at(form.outer[term]) * (left @ right.T)
             cores[s] = core
         f.cores = cores
 

@@ -38,8 +38,10 @@ def shared(program: Program) -> Program:
     done = sharing.done
     outputs = tuple(replace(o, node=done[o.node]) for o in program.outputs)
     if loop is not None:
-        following_of = {s: done[n] for s, n in loop.following.items()}
-        loop = replace(loop, following={s: pushed(n) if s.is_matrix else n for s, n in following_of.items()})
+        following = {s: done[n] for s, n in loop.following.items()}
+        matrices = [s for s in following if s.is_matrix]
+        following |= zip(matrices, pushed(following[s] for s in matrices), strict=True)
+        loop = replace(loop, following=following)
     return replace(program, outputs=outputs, loop=loop)
 
 

@@ -1,19 +1,26 @@
-"""Sums of outer products |l><r| of kets, recognised in expressions over two neurons and extracted as columns."""
+"""Sums of outer products |l><r| of kets, recognised in expressions over two neurons and extracted as columns.
+
+The gradient of a family, matrix by matrix in a program, is a sum with one term for every use of a member, and a factor
+(a `delta` of the member) that is zero at all others: `by_member` finds what each member consists of without looking at the kets.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tp_compiler.evaluate.array_types import Array, ArraysByNode
-from tp_compiler.evaluate.arrays import Label, Labelled, contract, labels
+from tp_compiler.evaluate.arrays import Label, Labelled, aligned, contract, labels
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.types import Index
 from tp_compiler.shapes import Float
 
 #: Positions of some of a family's indices: the member in question.
 Member = Mapping[Index, int]
+#: Outer products by the position of a member in its family.
+ByMember = Mapping[tuple[int, ...], list[ir.Node]]
 
 
 def is_outer(node: ir.Node) -> bool:
@@ -22,6 +29,42 @@ def is_outer(node: ir.Node) -> bool:
         return _is_factor(node)
     product = (isinstance(node, ir.Contract) and not node.slots) or (isinstance(node, ir.Map) and node.fn == "mul")
     return product and all(_is_factor(a) for a in node.args)
+
+
+def outer_terms(node: ir.Node) -> tuple[ir.Node, ...]:
+    """The outer products that a node over two neurons is the sum of; () if it is not such a sum."""
+    if len(node.type.slots) != 2:
+        return ()
+    if is_outer(node):
+        return (node,)
+    summed = isinstance(node, ir.Map) and node.fn == "add"
+    return node.args if summed and all(len(a.type.slots) == 2 and is_outer(a) for a in node.args) else ()
+
+
+def by_member(terms: Iterable[ir.Node], family: tuple[Index, ...], values: ArraysByNode) -> ByMember:
+    """The terms with which each member of a family is concerned: those that no scalar factor makes zero there."""
+    shape = tuple(i.size for i in family)
+    found: dict[tuple[int, ...], list[ir.Node]] = {place: [] for place in np.ndindex(shape)}
+    for term in terms:
+        for place in zip(*np.nonzero(_nonzero(term, family, values)), strict=True) if family else [()]:
+            found[tuple(map(int, place))].append(term)
+    return found
+
+
+def _nonzero(term: ir.Node, family: tuple[Index, ...], values: ArraysByNode) -> NDArray[np.bool_]:
+    """Where in a family the scalars of a term are not all zero."""
+    result = np.ones(tuple(i.size for i in family), dtype=bool)
+    for f in _factors(term):
+        if f.type.is_scalar:
+            own = labels(f.type)
+            hidden = tuple(k for k, label in enumerate(own) if label not in family)
+            some = np.any(np.asarray(values[f]) != 0, axis=hidden)
+            result &= aligned(some, [label for label in own if label in family], family)
+    return result
+
+
+def _factors(term: ir.Node) -> tuple[ir.Node, ...]:
+    return term.args if len(term.type.slots) == 2 else (term,)
 
 
 def _is_factor(node: ir.Node) -> bool:
@@ -38,7 +81,7 @@ def columns(
     product = len(term.type.slots) == 2
     over = term.over if isinstance(term, ir.Contract) and product else ()
     sides: tuple[list[Labelled], list[Labelled]] = ([], [])
-    for f in term.args if product else (term,):
+    for f in _factors(term):
         x, own = selected(_ket(f, values), labels(f.type), member)
         of_columns = not (f.type.is_scalar or f.type.is_ket)
         sides[of_columns].append((x, tuple(0 if isinstance(label, int) else label for label in own)))

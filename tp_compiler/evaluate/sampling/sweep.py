@@ -17,7 +17,7 @@ import numpy as np
 from tp_compiler.evaluate.array_types import Numbers
 from tp_compiler.evaluate.kernels import KERNELS
 from tp_compiler.evaluate.sampling.entry_blocks import Entries
-from tp_compiler.evaluate.sampling.outerproducts import is_outer
+from tp_compiler.evaluate.sampling.outerproducts import is_outer, outer_terms
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.types import Index
 from tp_compiler.ir.walk import reachable
@@ -65,6 +65,12 @@ class Sweep:
     gradients: list[int] = field(default_factory=list)
     instructions: list[Instruction] = field(default_factory=list)
 
+    def terms(self, gradient: int) -> tuple[ir.Node, ...]:
+        """The outer products that a gradient is the sum of."""
+        node = self.registers[gradient]
+        assert isinstance(node, ir.Node)
+        return outer_terms(node)
+
     def numbers(self, known: Callable[[ir.Node], Numbers], dtype: type[np.floating]) -> dict[int, np.floating]:
         """The scalar registers at one step."""
         found = {k: r for k, r in enumerate(self.registers) if isinstance(r, StepNumber)}
@@ -86,8 +92,8 @@ def _fits(node: ir.Node, family: tuple[Index, ...]) -> bool:
 
 
 def _order(roots: list[ir.Node]) -> list[ir.Node]:
-    """The nodes over two neurons and their arguments, in order, except those inside outer products."""
-    return reachable(roots, lambda n: n.args if len(n.type.slots) == 2 and not is_outer(n) else ())
+    """The nodes over two neurons and their arguments, in order, except those inside sums of outer products."""
+    return reachable(roots, lambda n: n.args if len(n.type.slots) == 2 and not outer_terms(n) else ())
 
 
 class _Compiler:
@@ -97,14 +103,14 @@ class _Compiler:
         self.place: dict[ir.Node, int] = {}  # where the value of a node over two neurons is
         self.free: list[int] = []
         self.buffers: set[int] = set()
-        self.maps = [n for n in order if isinstance(n, ir.Map) and len(n.type.slots) == 2 and not is_outer(n)]
+        self.maps = [n for n in order if isinstance(n, ir.Map) and len(n.type.slots) == 2 and not outer_terms(n)]
         self.readers = Counter(a for n in self.maps for a in set(n.args))
         self.readers.update(set(following.values()))
         self.home = self._homes(states, following)
         for node in order:
             if isinstance(node, ir.Carry) and len(node.type.slots) == 2:
                 self.place[node] = self._register(node.state)
-            elif len(node.type.slots) == 2 and is_outer(node):
+            elif outer_terms(node):
                 self.place[node] = self._buffer()
                 self.sweep.gradients.append(self.place[node])
                 self.sweep.registers[self.place[node]] = node
