@@ -12,7 +12,10 @@ from hypothesis import HealthCheck, settings
 TESTS = Path(__file__).resolve().parent
 CLOCKS = {"time", "perf_counter", "monotonic", "process_time", "thread_time"}
 #: Measurements that are run by hand, and those that `timed` tests call.
-MEASUREMENTS = {"benchmarks/activations.py", "benchmarks/measure.py", "benchmarks/training.py", "torch/limits_table.py"}
+MEASUREMENTS = {
+    "benchmarks/activations.py", "benchmarks/growth.py", "benchmarks/measure.py", "benchmarks/training.py",
+    "torch/limits_table.py",
+}  # fmt: skip
 
 
 def _calls_a_clock(tree: ast.AST) -> bool:

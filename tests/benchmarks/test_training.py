@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.benchmarks import training
+from tests.benchmarks import growth, training
 
 pytestmark = pytest.mark.timed
 
@@ -31,3 +31,10 @@ def test_a_step_of_adam_takes_less_than_twice_the_time_of_pytorch() -> None:
 def test_small_errors_from_a_cold_start() -> None:
     seconds, error, _ = training.demand_seconds(3e-4)
     assert error < 3e-4 and seconds < 15
+
+
+@pytest.mark.parametrize("optimizer", growth.OPTIMIZERS.values(), ids=growth.OPTIMIZERS)
+def test_time_is_linear_in_the_layers_of_a_family(optimizer: str) -> None:
+    found = growth.depth_seconds(optimizer)
+    assert growth.exponent(found) < 1.2
+    assert found[64] < 8
