@@ -94,7 +94,7 @@ output g[i] = <v|W[3] tanh(|u[i]>)>
 def test_terms_of_members_are_those_whose_columns_are_not_empty() -> None:
     """Factors over a member's index, over summed indices too, and over none; against `columns` of every term and member."""
     width = Width("n", 1.0)
-    l, k, i = (Index(name, Axis(name, size)) for name, size in (("l", 3), ("k", 2), ("i", 4)))
+    layer, k, i = (Index(name, Axis(name, size)) for name, size in (("l", 3), ("k", 2), ("i", 4)))
     samples = 8
     rng = np.random.default_rng(1)
     values: dict[ir.Node, np.ndarray] = {}
@@ -108,18 +108,18 @@ def test_terms_of_members_are_those_whose_columns_are_not_empty() -> None:
     left = leaf((i,), True, rng.normal(size=(samples, 4)))
     right = leaf((i,), True, rng.normal(size=(samples, 4)))
     copy = ir.Copy(type=Type((i,), ((1, width),)), args=(right,), slot=1, span=left.span)
-    over = Type((l, k), ((0, width), (1, width)))
+    over = Type((layer, k), ((0, width), (1, width)))
     scalars = [
-        leaf((l,), False, np.array([0.0, 1.0, 0.0])),
+        leaf((layer,), False, np.array([0.0, 1.0, 0.0])),
         leaf((k,), False, np.array([0.0, 2.0])),
-        leaf((l, i), False, np.array([[0, 0, 0, 0], [0, 0, 3, 0], [0, 0, 0, np.nan]])),
+        leaf((layer, i), False, np.array([[0, 0, 0, 0], [0, 0, 3, 0], [0, 0, 0, np.nan]])),
         leaf((), False, np.array(0.0)),
         leaf((), False, np.array(2.0)),
     ]
     terms = [ir.Contract(type=over, args=(left, copy, s), over=(i,), slots=(), span=left.span) for s in scalars]
     assert outer_terms(ir.Map(type=over, fn="add", args=tuple(terms), span=left.span)) == tuple(terms)
-    found = by_member(terms, (l, k), values)
+    found = by_member(terms, (layer, k), values)
     assert set(found) == set(np.ndindex(3, 2))
     for place, of in found.items():
-        member = dict(zip((l, k), place, strict=True))
+        member = dict(zip((layer, k), place, strict=True))
         assert of == [t for t in terms if columns(t, member, values, samples)[0].shape[1]], place
