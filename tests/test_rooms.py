@@ -18,6 +18,8 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "diagnostics": ({"pages"}, set()),
     "_version": (set(), set()),
     "process": (set(), set()),
+    "executors": ({"cluster", "diagnostics", "_version"}, set()),
+    "cluster": ({"diagnostics"}, {"distributed"}),
     "tex": (set(), set()),
     "pages": (set(), set()),
     "signatures": (set(), set()),
@@ -32,10 +34,13 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "train": ({"ir", "transform", "diagnostics"}, set()),
     "equations": ({"ir", "transform", "diagnostics", "pages"}, {"sympy"}),
     "evaluate": (
-        {"ir", "transform", "diagnostics", "results", "replicates", "process", "shapes", "signatures", "_version"},
+        {
+            "ir", "transform", "diagnostics", "results", "replicates", "process", "shapes", "signatures", "_version",
+            "executors",
+        },
         {"numpy", "scipy", "sympy", "threadpoolctl", "numba"},
     ),
-    "finite": ({"ir", "diagnostics", "pages", "results", "shapes"}, {"numpy", "scipy"}),
+    "finite": ({"ir", "diagnostics", "pages", "results", "shapes", "executors"}, {"numpy", "scipy"}),
     "scale": ({"ir", "transform", "diagnostics", "pages"}, set()),
     "editor": (
         {"driver", "frontend", "check", "ir", "diagnostics", "explanation", "_version"}, {"pygments", "pygls", "lsprotocol"},
@@ -48,7 +53,7 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "driver": (
         {
             "diagnostics", "process", "ir", "frontend", "check", "scale", "train", "expand", "equations", "evaluate",
-            "finite", "log", "pages", "results", "signatures",
+            "finite", "log", "pages", "results", "signatures", "executors",
         },
         set(),
     ),

@@ -234,7 +234,7 @@ def cell() -> argparse.ArgumentParser:
     _themes(top)
     _against(top)
     _evaluation(top)
-    top.add_argument("--threads", type=count, metavar="T", help="number of threads")
+    _workplace(top)
     return top
 
 
@@ -292,7 +292,7 @@ def _limit(commands: Commands) -> None:
     sub = _command(commands, "limit", "compute the infinite-width limit of every output")
     _settings(sub)
     _evaluation(sub)
-    sub.add_argument("--threads", type=count, metavar="T", help="number of threads")
+    _workplace(sub)
     _results(sub)
     sub.add_argument("--networks", type=widths, metavar="N,...", help="with --plot: draw networks of these widths, too")
     sub.add_argument(
@@ -313,7 +313,7 @@ def _simulate(commands: Commands) -> None:
     )
     _only(sub)
     sub.add_argument("--max-memory", type=memory, metavar="BYTES", help="memory limit, such as 500M or 4G")
-    sub.add_argument("--threads", type=count, metavar="T", help="number of threads")
+    _workplace(sub)
     _results(sub)
 
 
@@ -324,7 +324,7 @@ def _verify(commands: Commands) -> None:
     sub.add_argument("--widths", type=widths, default=default, metavar="N,...", help="widths (default 256,512,1024)")
     sub.add_argument("--seeds", type=seeds, default=16, metavar="S", help="number of networks per width (default 16)")
     _evaluation(sub)
-    sub.add_argument("--threads", type=count, metavar="T", help="number of threads")
+    _workplace(sub)
     sub.add_argument("--json", action="store_true", help="print JSON")
     _picture(sub, "plot the deviation against the width")
 
@@ -369,6 +369,16 @@ def _evaluation(sub: argparse.ArgumentParser) -> None:
         "--checkpoint", metavar="FILE", help="save finished replicates in this file; an interrupted run resumes from it"
     )
     _only(sub)
+
+
+def _workplace(sub: argparse.ArgumentParser) -> None:
+    """Where the work is done: `signatures.Workplace`, but for executors, which have no name."""
+    sub.add_argument("--threads", type=count, metavar="T", help="number of threads")
+    where = sub.add_mutually_exclusive_group()
+    where.add_argument("--workers", type=count, metavar="N", help="share the work among N processes")
+    where.add_argument(
+        "--cluster", metavar="ADDRESS", help="share it among the workers of a dask scheduler, such as tcp://host:8786"
+    )
 
 
 def _only(sub: argparse.ArgumentParser) -> None:

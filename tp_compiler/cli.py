@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 DONE, PROGRAM_ERRORS, USAGE, INCOMPLETE, INTERNAL, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 70, 130, 143
 
+#: Options that say where the work is done.
+_WORKPLACE = ("workers", "cluster")
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
@@ -209,7 +211,13 @@ def _limit(args: Namespace) -> int:
         run = driver.limit(program, **options, progress=progress)
         networks = [
             driver.simulate(
-                program, width=n, seed=driver.seed_at(args.seed, n), only=list(run.outputs), progress=progress
+                program,
+                width=n,
+                seed=driver.seed_at(args.seed, n),
+                only=list(run.outputs),
+                progress=progress,
+                workers=args.workers,
+                cluster=args.cluster,
             )
             for n in args.networks or ()
         ]
@@ -221,7 +229,7 @@ def _simulate(args: Namespace) -> int:
     from tp_compiler import driver
 
     program = _compile(args)
-    keys = ("width", "seeds", "seed", "dtype", "max_memory")
+    keys = ("width", "seeds", "seed", "dtype", "max_memory", *_WORKPLACE)
     options = {key: getattr(args, key) for key in keys} | {"only": _only(args, program)}
     _check_picture(args, program)
     with _evaluating(args) as progress:
@@ -408,6 +416,8 @@ def _prepare(args: Namespace) -> None:
     """What can be refused before minutes of computing is refused now; threads are set before NumPy is loaded."""
     if args.threads is not None:
         os.environ.update(dict.fromkeys(_THREAD_VARIABLES, str(args.threads)))
+    if args.cluster is not None:
+        _require("--cluster needs dask.distributed", "'tp_compiler[cluster]'", "distributed")
     _drawable(args.plot, getattr(args, "save", None), getattr(args, "html", None))
 
 
@@ -455,7 +465,7 @@ def _hint(name: str, known: list[str], otherwise: str) -> str:
 
 def _limit_options(args: Namespace, program: Program) -> dict[str, Any]:
     keys = ("samples", "max_samples", "replicates", "seed", "method", "rtol", "atol", "f0")
-    limits = ("max_memory", "max_time", "threads", "checkpoint")
+    limits = ("max_memory", "max_time", "threads", "checkpoint", *_WORKPLACE)
     return {key: getattr(args, key) for key in keys + limits} | {"only": _only(args, program)}
 
 

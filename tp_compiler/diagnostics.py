@@ -178,6 +178,10 @@ class ProgramError(Exception, Shown):
         self.diagnostics = list(diagnostics)
         super().__init__("\n\n".join(d.render() for d in self.diagnostics))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """From one process to another."""
+        return type(self), (self.diagnostics,)
+
     _repr_pretty_ = Shown._repr_pretty_  # IPython has one for exceptions in general
 
     def _render_traceback_(self) -> list[str]:

@@ -6,7 +6,7 @@ Rooms are imported when a stage is reached, since SciPy alone takes most of a se
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from difflib import get_close_matches
@@ -17,7 +17,7 @@ from tp_compiler.diagnostics import Diagnostic, Diagnostics, ProgramError, Sourc
 from tp_compiler.ir.model import Compiled, Model, Network, WidthPowers
 from tp_compiler.ir.program import Program
 from tp_compiler.log import LOGGER, stage, told
-from tp_compiler.signatures import LimitOptions, Progress, Replaced, SimulateOptions
+from tp_compiler.signatures import LimitOptions, Progress, Replaced, SimulateOptions, Workplace
 from tp_compiler.signatures import seed_at as seed_at
 
 if TYPE_CHECKING:
@@ -270,6 +270,24 @@ def scale(network: Network, *, optimizer: str | None = None) -> Scaling:
 
 def limit(program: Program, **options: Unpack[LimitOptions]) -> Run:
     """The infinite-width limit of every output; options as in `evaluate.limit.limit`."""
+    with _workplace(options) as chosen:
+        return _limit(program, chosen)
+
+
+@contextmanager
+def _workplace(options: Any) -> Iterator[dict[str, Any]]:
+    """The options, with the workers where they were only named."""
+    places = Workplace.__annotations__
+    if all(options.get(name) is None for name in places):
+        yield {name: value for name, value in options.items() if name not in places}
+        return
+    from tp_compiler.executors import crew
+
+    with crew(**{name: options.get(name) for name in places}) as found:
+        yield {name: value for name, value in options.items() if name not in places} | {"crew": found}
+
+
+def _limit(program: Program, options: Any) -> Run:
     from tp_compiler.evaluate.limit import limit as evaluate
 
     chosen: Any = {**options, "progress": _listener("limit", options.get("progress"))}
@@ -299,8 +317,8 @@ def simulate(program: Compiled, *, width: int, seeds: int = 8, **options: Unpack
     """The same program at finite width; see `finite.run.simulate`."""
     from tp_compiler.finite.run import simulate as run
 
-    chosen: Any = {**options, "progress": _listener(f"width {width}", options.get("progress"))}
-    with stage(f"{seeds} networks of width {width}"):
+    with _workplace(options) as chosen, stage(f"{seeds} networks of width {width}"):
+        chosen["progress"] = _listener(f"width {width}", options.get("progress"))
         found = run(program.finite, width=width, seeds=seeds, **chosen)
     return _reported(found, program)
 
@@ -317,23 +335,27 @@ def verify(
     `options` are those of `limit`. Outputs that one side cannot compute are not checked.
     """
     from tp_compiler.finite.converge import verify as compare
-    from tp_compiler.finite.run import samples
 
     if not widths:
         raise ProgramError([Diagnostic("NX430", "there are no widths to verify at", None, "give at least one width")])
-    run = limit(program, **options)
-    seed = options.get("seed", 0)
-    wanted = set(run.outputs)
-    networks = {}
-    for width in sorted(widths):
-        with stage(f"{seeds} networks of width {width}"):
-            networks[width] = samples(
-                program.finite,
-                width,
-                seeds,
-                seed=seed_at(seed, width),
-                only=wanted,
-                max_memory=options.get("max_memory"),
-                progress=_listener(f"width {width}", options.get("progress")),
-            ).values
+    with _workplace(options) as chosen:
+        run = _limit(program, chosen)
+        networks = {width: _drawn(program, width, seeds, run, chosen) for width in sorted(widths)}
     return compare(dict(run.outputs), networks, dof=run.settings["replicates"] - 1)
+
+
+def _drawn(program: Compiled, width: int, seeds: int, run: Run, options: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Samples of the outputs that have a limit, in networks of one width; options as for `limit`."""
+    from tp_compiler.finite.run import samples
+
+    with stage(f"{seeds} networks of width {width}"):
+        return samples(
+            program.finite,
+            width,
+            seeds,
+            seed=seed_at(options.get("seed", 0), width),
+            only=set(run.outputs),
+            max_memory=options.get("max_memory"),
+            progress=_listener(f"width {width}", options.get("progress")),
+            crew=options.get("crew"),
+        ).values

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import Executor
 from typing import TypedDict
 
 #: Called as `progress(done, total, note)`; the Python functions also take True, for a progress bar.
@@ -18,7 +19,15 @@ class Replaced(TypedDict, total=False):
     data: Mapping[str, object] | None
 
 
-class LimitOptions(TypedDict, total=False):
+class Workplace(TypedDict, total=False):
+    """Where the work is done, if not in this process: at most one of these."""
+
+    executor: Executor | None
+    workers: int | None
+    cluster: str | None
+
+
+class LimitOptions(Workplace, total=False):
     """Options of `limit` and `verify`; their meaning and defaults are in `evaluate.limit.limit`."""
 
     samples: int | None
@@ -42,7 +51,7 @@ def seed_at(seed: int, width: int) -> int:
     return seed * 1_000_003 + width
 
 
-class SimulateOptions(TypedDict, total=False):
+class SimulateOptions(Workplace, total=False):
     """Options of `simulate`; their meaning and defaults are in `finite.run.simulate`."""
 
     weights: Mapping[str, object] | None

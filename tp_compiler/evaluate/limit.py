@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
@@ -14,9 +14,12 @@ from tp_compiler.ir.program import Program
 from tp_compiler.results import Run
 from tp_compiler.signatures import LimitOptions
 
+if TYPE_CHECKING:
+    from tp_compiler.executors import Crew
+
 
 @np.errstate(all="ignore")  # values that are not finite are detected and reported, without NumPy's warnings
-def limit(program: Program, **options: Unpack[LimitOptions]) -> Run:
+def limit(program: Program, *, crew: Crew | None = None, **options: Unpack[LimitOptions]) -> Run:
     """The infinite-width limit of every output of a program (Tensor Programs IVb, Thm 2.6.10).
 
     samples       particles M of one replicate, a power of two; None: doubled until the tolerance is met
@@ -31,6 +34,7 @@ def limit(program: Program, **options: Unpack[LimitOptions]) -> Run:
     max_memory    bytes; threads: replicates that run in parallel
     max_time      seconds; formulas take at most half of it if sampling is the alternative; without it 10 s and 20 ms more for
                   every instruction, about what sampling takes (budget.py)
+    crew          workers that sample, from `executor`, `workers` or `cluster` (executors.py): equal digits whoever they are
     checkpoint    a file for finished replicates: an interrupted run resumes from it and gives identical digits
 
     Returns a Run; each Estimate names its method, with the reason in `note`. Outputs that cannot be computed are in
@@ -39,7 +43,7 @@ def limit(program: Program, **options: Unpack[LimitOptions]) -> Run:
     """
     given: dict[str, Any] = {**options}
     only = given.pop("only", None)
-    chosen = Options(**given)
+    chosen = Options(**given, crew=crew)
     validate(chosen)
     outputs = [o for o in program.outputs if only is None or o.name in only]
     question = Request(program, chosen)

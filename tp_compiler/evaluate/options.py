@@ -6,8 +6,12 @@ import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from tp_compiler.diagnostics import Diagnostic, ProgramError
+
+if TYPE_CHECKING:
+    from tp_compiler.executors import Crew
 
 METHODS = ("auto", "exact", "quadrature", "qmc", "mc")
 
@@ -29,6 +33,7 @@ class Options:
     threads: int | None = None
     checkpoint: str | os.PathLike[str] | None = None
     progress: Callable[..., None] | None = None
+    crew: Crew | None = None
 
     def __post_init__(self) -> None:
         if self.f0 == "mean":  # of f_0, which is centred
@@ -42,6 +47,9 @@ class Options:
 
     @property
     def workers(self) -> int:
+        """Replicates that are in the memory of this machine at the same time."""
+        if self.crew is not None:
+            return min(self.crew.workers, self.replicates)
         return max(1, min(self.threads or len(os.sched_getaffinity(0)), self.replicates))
 
 

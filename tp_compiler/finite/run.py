@@ -6,17 +6,17 @@ import os
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tp_compiler.diagnostics import Diagnostic, ProgramError
 from tp_compiler.finite.array_types import Values
-from tp_compiler.finite.loop import run
+from tp_compiler.finite.batch import Computed, Networks
 from tp_compiler.finite.memory import peak
 from tp_compiler.finite.moments import covariances
-from tp_compiler.finite.network import FiniteNetwork
-from tp_compiler.finite.schedule import NetworkPlan, plan
+from tp_compiler.finite.schedule import NetworkPlan
 from tp_compiler.finite.tiles import TILE
 from tp_compiler.finite.weights import NO_WEIGHTS, Weights
 from tp_compiler.finite.weights import weights as checked_weights
@@ -24,6 +24,9 @@ from tp_compiler.finite.widths import neurons
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.program import Output, Program
 from tp_compiler.results import Estimate, Replicates, Run
+
+if TYPE_CHECKING:
+    from tp_compiler.executors import Crew
 
 Progress = Callable[[int, int], None]
 
@@ -51,39 +54,57 @@ def samples(
     tile: int = TILE,
     keep: bool = False,
     weights: Weights = NO_WEIGHTS,
+    crew: Crew | None = None,
 ) -> Samples:
     """Each output in `seeds` independent networks of width n = `width`.
 
     Width classes have round(ratio n) neurons. `max_memory` is in bytes, by default 80% of the physical memory;
     `progress(done, seeds)` is called after each network; `tile` bounds the entries of a piece of an OuterNonlin;
-    with `keep`, an interruption leaves the networks that are done. `weights` replace initial values.
+    with `keep`, an interruption leaves the networks that are done. `weights` replace initial values. The workers of a `crew`
+    compute the networks, with equal digits.
     """
     _check(width, seeds, dtype)
     kind: np.dtype[np.floating] = np.dtype(dtype)
-    found = plan((o for o in program.outputs if only is None or o.name in only), program.loop)
-    _check_memory(found, width, seeds, kind.itemsize, max_memory, tile)
-    drawn: dict[str, list[Values]] = {o.name: [] for o in found.outputs}
+    networks = Networks(program, only, width, seed, kind, tile, weights)
+    side_by_side = 1 if crew is None else min(crew.workers, seeds)
+    _check_memory(networks.plan, width, seeds, kind.itemsize, max_memory, tile, side_by_side)
+    found: dict[int, Computed] = {}
+
+    def arrived(number: int, computed: list[Computed]) -> None:
+        (found[number],) = computed
+        if progress is not None:
+            progress(len(found), seeds)
+
+    try:
+        _compute(networks, seeds, crew, arrived)
+    except KeyboardInterrupt:
+        if not keep or len(found) < 2:
+            raise
+    order = [o.name for o in networks.plan.outputs]
+    drawn: dict[str, list[Values]] = {name: [] for name in order}
     failed: dict[str, Diagnostic] = {}
-    done = 0
-    for number in range(seeds):
-        try:
-            values, lost = run(FiniteNetwork(found, width, (seed, number), kind, tile, weights))
-        except KeyboardInterrupt:
-            if not keep or done < 2:
-                raise
-            break
-        done += 1
-        for name, diagnostic in lost.items():
-            failed.setdefault(name, diagnostic)
+    for number in sorted(found):
+        values, lost = found[number]
         for name, value in values.items():
             drawn[name].append(value)
-        if progress is not None:
-            progress(number + 1, seeds)
-        if len(failed) == len(found.outputs):
-            break
-    order = [o.name for o in found.outputs]
+        failed = lost | failed
     kept = {name: np.stack(drawn[name]) for name in order if name not in failed}
-    return Samples(kept, {name: failed[name] for name in order if name in failed}, done)
+    return Samples(kept, {name: failed[name] for name in order if name in failed}, len(found))
+
+
+def _compute(networks: Networks, seeds: int, crew: Crew | None, arrived: Callable[[int, list[Computed]], None]) -> None:
+    """All networks; here they end where no output is left that has a value."""
+    numbers = [(number,) for number in range(seeds)]
+    if crew is not None:
+        crew.results(networks, numbers, arrived)
+        return
+    failed: set[str] = set()
+    for (number,) in numbers:
+        computed = networks((number,))
+        arrived(number, computed)
+        failed |= computed[0][1].keys()
+        if len(failed) == len(networks.plan.outputs):
+            return
 
 
 @np.errstate(all="ignore")
@@ -98,6 +119,7 @@ def simulate(
     max_memory: float | None = None,
     progress: Progress | None = None,
     weights: Mapping[str, object] | None = None,
+    crew: Crew | None = None,
 ) -> Run:
     """Mean over `seeds` networks of width n = `width` with its standard error; arguments as for `samples`.
 
@@ -110,7 +132,7 @@ def simulate(
     seeds = 1 if given.whole else seeds
     drawn = samples(
         program, width, seeds, seed=seed, dtype=dtype, only=only, max_memory=max_memory, progress=progress, keep=True,
-        weights=given,
+        weights=given, crew=crew,
     )  # fmt: skip
     outputs = {o.name: estimate(o, drawn.values[o.name]) for o in program.outputs if o.name in drawn.values}
     warnings = program.warnings
@@ -178,12 +200,12 @@ def _check(width: int, seeds: int, dtype: str) -> None:
 
 
 def _check_memory(
-    found: NetworkPlan, width: int, seeds: int, itemsize: int, max_memory: float | None, tile: int
+    found: NetworkPlan, width: int, seeds: int, itemsize: int, max_memory: float | None, tile: int, side_by_side: int
 ) -> None:
     if max_memory is None:
         max_memory = 0.8 * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     most = peak(found, lambda w: neurons(w, width), tile)
-    entries = most.entries + seeds * sum(o.node.type.size() for o in found.outputs)
+    entries = side_by_side * most.entries + seeds * sum(o.node.type.size() for o in found.outputs)
     if entries * itemsize > max_memory:
         carried = f" ({_bytes(most.carried * itemsize)} for the training states)" if most.carried else ""
         needed, allowed = _bytes(entries * itemsize), _bytes(max_memory)

@@ -7,13 +7,15 @@ made anew where it arrives. The digits of a replicate depend on its number, neve
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+import time
+from collections.abc import Collection, Container
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from tp_compiler.evaluate.array_types import Array
+from tp_compiler.evaluate.blas import one_blas_thread
 from tp_compiler.evaluate.options import Options
 from tp_compiler.evaluate.sampling.clock import ProgressClock
 from tp_compiler.evaluate.sampling.clt import CltScalars
@@ -24,6 +26,9 @@ from tp_compiler.evaluate.sampling.replicate import Replicate
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.program import Program
 from tp_compiler.shapes import Float
+
+#: Samples and number of a replicate.
+Place = tuple[int, int]
 
 
 class Replicated(NamedTuple):
@@ -44,18 +49,46 @@ class Batch:
     numbers: tuple[int, ...]
     half: int | None = None
 
+    @property
+    def places(self) -> list[Place]:
+        """The names of the replicates: halves have negative numbers."""
+        if self.half is None:
+            return [(self.samples, number) for number in self.numbers]
+        return [(self.samples, -(2 * number + self.half + 1)) for number in self.numbers]
+
+    def without(self, found: Container[Place]) -> Batch:
+        """The batch without those that are found already."""
+        pairs = zip(self.numbers, self.places, strict=True)
+        return replace(self, numbers=tuple(number for number, place in pairs if place not in found))
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """A sampler for the workers of another process, until a time of the clock on the wall."""
+
+    sampler: Sampler
+    until: float
+
+    def __call__(self, batch: Batch) -> list[Replicated]:
+        clock = ProgressClock(self.sampler.plan, self.sampler.options, 0.0)
+        clock.deadline = time.monotonic() + self.until - time.time()
+        with one_blas_thread():
+            return self.sampler(batch, clock)
+
 
 class Sampler:
     """The outputs `only` of a program with merged nodes, under one scrambling after the other."""
 
     def __init__(self, program: Program, only: Collection[str], options: Options):
         self.program, self.only = program, frozenset(only)
-        self.options = replace(options, progress=None, checkpoint=None)
+        self.options = replace(options, progress=None, checkpoint=None, crew=None)
         self.plan = SamplingPlan(program, set(only))
         self.used_clts = self._drawn_clts()
 
     def __reduce__(self) -> Any:
-        return Sampler, (self.program, self.only, self.options)
+        p = self.program
+        own = tuple(o for o in p.outputs if o.name in self.only)
+        return Sampler, (Program(p.source, own, p.axes, p.widths, names=p.names, loop=p.loop), self.only, self.options)
 
     def __call__(self, batch: Batch, clock: ProgressClock) -> list[Replicated]:
         """The replicates of a batch, in the order of their numbers. Raises OutOfTime where the clock does."""

@@ -49,8 +49,8 @@ class ProgressClock:
                 self.options.progress(self.done, total, f"{self.note}, step {step} of {self.steps}")
 
     def finished(self, count: int) -> None:
-        """`count` replicates are done; of programs without training this is the progress."""
-        if self.options.progress is not None and not self.steps:
+        """`count` replicates are done; of programs without training, and elsewhere, this is the progress."""
+        if self.options.progress is not None and (not self.steps or self.options.crew is not None):
             self.options.progress(count, self.options.replicates, self.note)
 
     def stop(self) -> None:

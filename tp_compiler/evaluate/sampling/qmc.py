@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ from tp_compiler.evaluate.budget import size_text
 from tp_compiler.evaluate.interface import Answers
 from tp_compiler.evaluate.options import Options
 from tp_compiler.evaluate.sampling import heavy_tails
-from tp_compiler.evaluate.sampling.batch import Batch, Replicated, Sampler
+from tp_compiler.evaluate.sampling.batch import Batch, Elsewhere, Place, Replicated, Sampler
 from tp_compiler.evaluate.sampling.checkpoint import Checkpoint, run_key
 from tp_compiler.evaluate.sampling.clock import OutOfTime, ProgressClock
 from tp_compiler.evaluate.sampling.estimates import base, is_gaussian, spread
@@ -40,6 +40,9 @@ MAX_SAMPLES = 2**16
 MAX_SAMPLES_DRAWN = 2**14  # with outer draws, whose error falls like that of plain Monte Carlo
 MAX_SAMPLES_NESTED = 2**14  # with an E inside an E, where the work grows like M²
 TOLERANCE = 1e-3
+
+#: Is told of a batch and its replicates.
+Arrived = Callable[[Batch, list[Replicated]], None]
 
 
 @dataclass
@@ -215,32 +218,41 @@ class Sampling:
                 level.failed[name] = heavy_tails.diagnostic(causes)
 
     def _each(self, batches: Sequence[Batch]) -> list[Replicated]:
-        """The replicates of all batches, in their order; batches run side by side."""
-        results: list[Replicated] = []
+        """The replicates of all batches, in their order: from the checkpoint, the others side by side."""
+        places = [place for batch in batches for place in batch.places]
+        found = {place: kept for place in places if (kept := self._kept(place)) is not None}
+
+        def arrived(batch: Batch, computed: list[Replicated]) -> None:
+            for place, replicated in zip(batch.places, computed, strict=True):
+                found[place] = replicated
+                if self.checkpoint is not None:
+                    self.checkpoint.put(*place, replicated[:3])
+            self.clock.finished(len(found))
+
+        missing = [rest for batch in batches if (rest := batch.without(found)).numbers]
+        (self._here if self.options.crew is None else self._elsewhere)(missing, arrived)
+        return [found[place] for place in places]
+
+    def _kept(self, place: Place) -> Replicated | None:
+        kept = None if self.checkpoint is None else self.checkpoint.get(*place)
+        return None if kept is None else Replicated(*kept)
+
+    def _here(self, batches: Sequence[Batch], arrived: Arrived) -> None:
+        """In threads; what they compute arrives in this one."""
         with ThreadPoolExecutor(self.options.workers) as pool:
             try:
-                for found in pool.map(self._batch, batches):
-                    results += found
-                    self.clock.finished(len(results))
+                work = {pool.submit(self.sampler, batch, self.clock): batch for batch in batches}
+                for future in as_completed(work):
+                    arrived(work[future], future.result())
             except BaseException:
                 self.clock.stop()  # the other replicates end at their next step
                 raise
-        return results
 
-    def _batch(self, batch: Batch) -> list[Replicated]:
-        """The replicates of a batch: those that the checkpoint does not have are computed."""
-        kept = {number: self._kept(batch, number) for number in batch.numbers}
-        missing = tuple(number for number, found in kept.items() if found is None)
-        computed = self.sampler(replace(batch, numbers=missing), self.clock) if missing else []
-        for number, found in zip(missing, computed, strict=True):
-            kept[number] = found
-            if self.checkpoint is not None:
-                self.checkpoint.put(batch.samples, _place(number, batch.half), found[:3])
-        return [found for found in kept.values() if found is not None]
-
-    def _kept(self, batch: Batch, number: int) -> Replicated | None:
-        kept = None if self.checkpoint is None else self.checkpoint.get(batch.samples, _place(number, batch.half))
-        return None if kept is None else Replicated(*kept)
+    def _elsewhere(self, batches: Sequence[Batch], arrived: Arrived) -> None:
+        """By the workers of a crew."""
+        assert self.options.crew is not None
+        work = Elsewhere(self.sampler, time.time() + self.clock.deadline - time.monotonic())
+        self.options.crew.results(work, batches, lambda k, found: arrived(batches[k], found), self.clock.pause)
 
     def _halve(self) -> None:
         """Runs on halves of the particles for half of the replicates: they show the bias of finite size."""
@@ -382,8 +394,3 @@ class Sampling:
 def _paired_up(parts: list[Array]) -> Array:
     """The means of parts 0 and 1, 2 and 3, ..."""
     return (np.array(parts[::2]) + np.array(parts[1::2])) / 2
-
-
-def _place(number: int, half: int | None) -> int:
-    """A replicate's place in the checkpoint: its number, or a negative one for its halves."""
-    return number if half is None else -(2 * number + half + 1)

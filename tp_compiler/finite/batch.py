@@ -1,0 +1,44 @@
+"""Networks as a function of their numbers, in this process or another: the door through which all of them are computed."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import numpy as np
+
+from tp_compiler.diagnostics import Diagnostic
+from tp_compiler.finite.array_types import Values
+from tp_compiler.finite.loop import run
+from tp_compiler.finite.network import FiniteNetwork
+from tp_compiler.finite.schedule import plan
+from tp_compiler.finite.weights import Weights
+from tp_compiler.ir.program import Program
+
+#: Of one network: values by output, and why the others have none.
+Computed = tuple[dict[str, Values], dict[str, Diagnostic]]
+
+
+class Networks:
+    """The outputs `only` (None: all) of networks of one width. It pickles as the program; the plan is made anew."""
+
+    def __init__(
+        self, program: Program, only: Collection[str] | None, width: int, seed: int, dtype: np.dtype[np.floating],
+        tile: int, weights: Weights,
+    ):  # fmt: skip
+        self.program, self.only = program, only
+        self.width, self.seed, self.dtype, self.tile, self.weights = width, seed, dtype, tile, weights
+        self.plan = plan((o for o in program.outputs if only is None or o.name in only), program.loop)
+
+    def __reduce__(self) -> Any:
+        p = self.program
+        bare = Program(p.source, p.outputs, p.axes, p.widths, loop=p.loop)
+        return Networks, (bare, self.only, self.width, self.seed, self.dtype, self.tile, self.weights)
+
+    @np.errstate(all="ignore")
+    def __call__(self, numbers: Sequence[int]) -> list[Computed]:
+        """The networks of these numbers, whose digits do not depend on one another."""
+        return [self._network(number) for number in numbers]
+
+    def _network(self, number: int) -> Computed:
+        return run(FiniteNetwork(self.plan, self.width, (self.seed, number), self.dtype, self.tile, self.weights))
