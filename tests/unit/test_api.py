@@ -13,8 +13,9 @@ import pytest
 import tp_compiler as tpc
 from tp_compiler.diagnostics import ProgramError
 from tp_compiler.evaluate.options import Options
+from tp_compiler.executors import crew
 from tp_compiler.finite.run import simulate
-from tp_compiler.signatures import LimitOptions, SimulateOptions
+from tp_compiler.signatures import LimitOptions, SimulateOptions, Workplace
 
 ROOT = Path(__file__).parents[2]
 
@@ -60,8 +61,11 @@ def test_an_expression_alone_is_text() -> None:
 
 
 def test_the_typed_options_are_those_that_are_read() -> None:
-    assert {*LimitOptions.__annotations__} == {f.name for f in fields(Options)} | {"only"}
-    assert {*SimulateOptions.__annotations__} <= {*inspect.signature(simulate).parameters}
+    """What says where the work is done becomes a crew before it reaches the rooms."""
+    place = {*Workplace.__annotations__}
+    assert {*inspect.signature(crew).parameters} == place
+    assert {*LimitOptions.__annotations__} - place == ({f.name for f in fields(Options)} | {"only"}) - {"crew"}
+    assert {*SimulateOptions.__annotations__} - place <= {*inspect.signature(simulate).parameters} - {"crew"}
 
 
 @pytest.mark.parametrize("width", ["64", [64], None])
