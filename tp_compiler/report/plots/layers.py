@@ -1,4 +1,4 @@
-"""A directed graph in layers: every arrow leads down, few arrows cross, and neighbours are close (Sugiyama et al. 1981)."""
+"""A directed graph in layers: every arrow leads down, few arrows cross, and neighbours are close (Sugiyama, Tagawa and Toda 1981)."""
 
 from __future__ import annotations
 
