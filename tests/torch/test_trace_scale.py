@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import inspect
+import itertools
 import math
 import types
 from fractions import Fraction
@@ -39,6 +41,11 @@ OPTIMIZERS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "Adamax": ("Adamax(lr = 0.03, eps = 0.02)", "Adamax", {"lr": 0.03, "eps": 0.02}),
     "Adagrad": ("Adagrad(lr = 0.03, eps = 0.02)", "Adagrad", {"lr": 0.03, "eps": 0.02}),
     "Adadelta": ("Adadelta(lr = 0.3, eps = 0.01)", "Adadelta", {"lr": 0.3, "eps": 0.01}),
+    "Rprop": (
+        "Rprop(lr = 0.03, step_size_min = 0.02, step_size_max = 0.033)",
+        "Rprop",
+        {"lr": 0.03, "step_sizes": (0.02, 0.033)},
+    ),
 }
 STEPS = 3
 #: Variants of other families. The encoder's logits over √d have no training limit.
@@ -55,9 +62,9 @@ def program(made: tpt.Traced, *updates: str) -> str:
     return "\n".join([*w.header, *w.declarations, f"train steps = {STEPS} {{", *loop, "}", "output loss[step]", ""])
 
 
-def losses(module: nn.Module, groups: Any, kind: str, x: torch.Tensor) -> list[float]:
-    """The same training by torch.optim."""
-    optimizer = getattr(torch.optim, kind)(groups)
+def losses(module: nn.Module, groups: Any, kind: Any, x: torch.Tensor) -> list[float]:
+    """The same training by a class of torch.optim, or by what a function makes of the groups."""
+    optimizer = (getattr(torch.optim, kind) if isinstance(kind, str) else kind)(groups)
     found = []
     for _ in range(STEPS + 1):
         out = module(x.double() if x.is_floating_point() else x)
@@ -273,13 +280,70 @@ def test_weight_decay_inside_the_gradient_has_no_power_of_the_width() -> None:
 
 
 def test_other_arguments_scale_with_what_they_are_compared_with() -> None:
-    adagrad = gpt("Adagrad").param_groups(GPT(128), 64, lr=0.1, initial_accumulator_value=0.3, lr_decay=0.1)
+    with pytest.warns(UserWarning, match="does not read `initial_accumulator_value` of groups"):
+        adagrad = gpt("Adagrad").param_groups(GPT(128), 64, lr=0.1, initial_accumulator_value=0.3, lr_decay=0.1)
     assert [g["initial_accumulator_value"] for g in adagrad] == [0.075, 0.075]
     torch.optim.Adagrad(adagrad)
     rprop = gpt("Rprop").param_groups(GPT(128), 64, lr=0.1, step_sizes=(1e-6, 4.0))
     assert [g["step_sizes"] for g in rprop] == [(1e-6, 4.0), (5e-7, 2.0)]
     torch.optim.Rprop(rprop)
+    defaults = gpt("Rprop").param_groups(GPT(128), 64, lr=0.1)
+    assert [g["step_sizes"] for g in defaults] == [(1e-6, 50), (5e-7, 25)]
+    defaults = gpt("Adafactor").param_groups(GPT(128), 64, lr=0.1)
+    assert sorted(g["eps"][1] for g in defaults) == pytest.approx([1e-3 * 2**-0.5, 1e-3])
     torch.optim.Adafactor(gpt("Adafactor").param_groups(GPT(128), 64, lr=0.1, eps=(None, 1e-3)))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Rprop(lr = 0.1, etaminus = 0.4, step_size_max = 2)",
+        "Adafactor(lr = 0.1, eps1 = 1e-4, eps2 = 0.01)",
+        "Adagrad(lr = 0.1, initial_accumulator_value = 0.3)",
+        "NAdam(lr = 0.1, momentum_decay = 0.1)",
+        "RMSprop(lr = 0.1, centered = 1)",
+    ],
+)
+@pytest.mark.filterwarnings("ignore:torch.optim.Adagrad does not read")
+def test_figures_of_a_program_have_the_names_of_torch(text: str) -> None:
+    module, made = FAMILIES["mlp"][0](96), traced("mlp")[0]
+    scaling = made.train("mse", torch.zeros_like(module(FAMILIES["mlp"][1])), optimizer=text, steps=2).scale()
+    groups = scaling.param_groups(module, None)
+    known = inspect.signature(getattr(torch.optim, text.partition("(")[0])).parameters
+    assert all(set(group) - {"name", "names"} <= set(known) for group in groups)
+    emitted = types.ModuleType("emitted")
+    exec(compile(scaling.torch(), "emitted", "exec"), emitted.__dict__)
+    single = {g["name"]: g for g in emitted.parameter_groups(dict(module.named_parameters()), 96.0)}
+    for group in groups:
+        for name, figure in itertools.product(group["names"], set(group) - {"name", "names", "params"}):
+            if figure in single[name]:
+                assert single[name][figure] == pytest.approx(group[figure], rel=1e-12), (name, figure)
+
+
+def test_the_sums_of_adagrad_start_where_the_program_says() -> None:
+    made, module = traced("mlp")
+    text = "Adagrad(lr = 0.3, initial_accumulator_value = 0.5)"
+    run = tpc.simulate(program(made, f"update all with {text}"), UNSEEN, weights=made.weights(module, UNSEEN))
+    with pytest.warns(UserWarning, match="initial_accumulator_value"):
+        groups = made.scale("Adagrad").param_groups(
+            copied := copy.deepcopy(module), None, lr=0.3, initial_accumulator_value=0.5
+        )
+
+    def filled(groups: Any) -> torch.optim.Optimizer:
+        optimizer = torch.optim.Adagrad(groups)
+        for group in optimizer.param_groups:
+            for p in group["params"]:
+                optimizer.state[p]["sum"].fill_(group["initial_accumulator_value"])
+        return optimizer
+
+    np.testing.assert_allclose(run["loss"], losses(copied, groups, filled, FAMILIES["mlp"][1]), rtol=0, atol=1e-8)
+
+
+def test_arguments_that_torch_lacks_are_said() -> None:
+    out = torch.zeros_like(FAMILIES["mlp"][0](64)(FAMILIES["mlp"][1]))
+    scaling = traced("mlp")[0].train("mse", out, optimizer="Adam(lr = 0.1, eps_root = 0.1)", steps=2).scale()
+    with pytest.warns(UserWarning, match="no `eps_root`"):
+        scaling.param_groups(FAMILIES["mlp"][0](64), None)
 
 
 def test_emitted_groups_are_the_same() -> None:
@@ -475,6 +539,7 @@ def test_members_of_a_family_may_learn_differently_or_not_at_all() -> None:
         ("gpt", "AdamW", {"lr": 0.02, "eps": 0.01, "weight_decay": 0.1, "betas": (0.8, 0.9)}),
         ("signals", "SGD", {"lr": 0.1, "momentum": 0.9}),
         ("tangent", "Adam", {"lr": 0.02, "eps": 0.01}),
+        ("signals", "Rprop", {"lr": 0.02, "step_sizes": (1e-3, 0.05), "etas": (0.4, 1.3)}),
     ],
 )
 def test_groups_of_every_width_are_one_program_and_it_gives_them_back(

@@ -9,7 +9,7 @@ from typing import Any
 from tp_compiler.ir import nodes as ir
 from tp_compiler.scale.constants import law
 from tp_compiler.scale.figures import Row
-from tp_compiler.scale.libraries import hyperparameters, torch_name
+from tp_compiler.scale.libraries import COMPANIONS, hyperparameters, joined, torch_name
 from tp_compiler.scale.result import Scaling
 from tp_compiler.scale.units import Units
 
@@ -66,6 +66,13 @@ def gradient_multiplier(name, width_mult):
     return CONSTANTS[name].get("gradient", 1) * width_mult ** EXPONENTS[name].get("gradient", 0)
 
 
+def scaled(value, exponent, width_mult):
+    """A hyperparameter at a width. A tuple, such as the step sizes of Rprop, has an exponent for each entry."""
+    if isinstance(value, tuple):
+        return tuple(None if x is None else x * width_mult**e for x, e in zip(value, exponent))
+    return value * width_mult**exponent
+
+
 def parameter_groups(parameters, width_mult, optimizer=None, **hyperparameters):
     """A group for each trained parameter (of one optimizer). `hyperparameters`, at width_mult = 1, replace those in BASE."""
     groups = []
@@ -76,7 +83,7 @@ def parameter_groups(parameters, width_mult, optimizer=None, **hyperparameters):
         values.update(hyperparameters)
         for figure, exponent in EXPONENTS[name].items():
             if figure in values:
-                values[figure] = values[figure] * width_mult**exponent
+                values[figure] = scaled(values[figure], exponent, width_mult)
         tensors = [tensors] if isinstance(tensors, torch.Tensor) else list(tensors)
         groups.append({{"params": tensors, "name": name, **values}})
     return groups
@@ -100,6 +107,10 @@ def optimizers(parameters, width_mult, classes=None, **hyperparameters):
         made.append(kind(parameter_groups(parameters, width_mult, name, **hyperparameters)))
         if any("gradient" in EXPONENTS[p] for p in parameters if OPTIMIZER.get(p) == name):
             made[-1].register_step_pre_hook(multiply_gradients)
+        if isinstance(made[-1], torch.optim.Adagrad):  # which does not read this figure of a group
+            for group in made[-1].param_groups:
+                for tensor in group["params"]:
+                    made[-1].state[tensor]["sum"].fill_(group["initial_accumulator_value"])
     return made
 '''
 
@@ -114,7 +125,7 @@ def emit(scaling: Scaling) -> str:
     return _TEXT.format(
         name=scaling.network.source.name.replace("\\", "/").replace('"', "'"),
         parametrization=scaling.main.parametrization,
-        exponents=_dict({name: _exponents(own) for name, own in found.items()}),
+        exponents=_dict({name: _exponents(rows[name], own) for name, own in found.items()}),
         optimizer=_dict({name: torch_name(row.optimizer.name) for name, row in trained.items()}),
         base=_dict({name: _base(row, factors[name]) for name, row in trained.items()}),
         constants=_dict(factors),
@@ -123,8 +134,14 @@ def emit(scaling: Scaling) -> str:
     )
 
 
-def _exponents(found: Units) -> dict[str, float]:
-    return {name: float(value) for name, value in found.exponents.items()}
+def _exponents(row: Row, own: Units) -> dict[str, Any]:
+    """Powers of width_mult by torch's names of arguments; of tuples, one for each entry."""
+    found: dict[str, Any] = {name: float(value) for name, value in own.exponents.items()}
+    for argument, value in (hyperparameters(row) if row.trained else {}).items():
+        if argument in COMPANIONS:
+            figure, power = COMPANIONS[argument]
+            found[argument] = (found[figure] * power,) * 2 if isinstance(value, tuple) else found[figure] * power
+    return joined(found)
 
 
 def _factors(row: Row, found: Units) -> dict[str, float]:
@@ -149,7 +166,18 @@ def _init(row: Row, factors: Mapping[str, float]) -> tuple[float | None, float |
 
 def _base(row: Row, factors: Mapping[str, float]) -> dict[str, Any]:
     """The hyperparameters of the program, with their factors."""
-    return {k: v * factors[k] if k in factors else v for k, v in hyperparameters(row).items()}
+    return {k: _times(v, k, factors) for k, v in hyperparameters(row).items()}
+
+
+def _times(value: Any, argument: str, factors: Mapping[str, float]) -> Any:
+    """An argument with its factor, or a tuple with those of its entries."""
+    if isinstance(value, tuple) and argument == "eps":
+        return tuple(x * factors.get(f"eps{k}", 1.0) for k, x in enumerate(value, 1))
+    figure, power = COMPANIONS.get(argument, (argument, 1))
+    if figure not in factors:
+        return value
+    factor = factors[figure] ** power
+    return tuple(x * factor for x in value) if isinstance(value, tuple) else value * factor
 
 
 def _dict(values: Mapping[str, Any]) -> str:

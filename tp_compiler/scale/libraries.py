@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from tp_compiler.ir import nodes as ir
@@ -14,6 +15,15 @@ _TORCH = {"Momentum": "SGD", "AMSGrad": "Adam"}
 _FLAGS = ("nesterov", "centered", "decoupled_weight_decay")
 #: What torch.optim does not take: where the library has more.
 _NOT_IN_TORCH = ("eps_root", "newton_schulz")
+#: Arguments of torch.optim that are tuples, with the library's names of their entries.
+_TUPLES = {
+    "betas": ("beta1", "beta2"),
+    "eps": ("eps1", "eps2"),
+    "etas": ("etaminus", "etaplus"),
+    "step_sizes": ("step_size_min", "step_size_max"),
+}
+#: Arguments of torch.optim that scale with a figure: the figure, and its power.
+COMPANIONS = {"initial_accumulator_value": ("eps", 2), "step_sizes": ("lr", 1)}
 
 
 #: The number of a layer in a name of torch.
@@ -35,9 +45,25 @@ def hyperparameters(row: Row) -> dict[str, Any]:
     given = row.parameter.declared.arguments if row.parameter.declared.optimizer == row.optimizer.name else {}
     values = {k: node.value for k, node in given.items() if isinstance(node, ir.Constant) and k not in _NOT_IN_TORCH}
     found: dict[str, Any] = {k: bool(v) if k in _FLAGS else v for k, v in values.items()}
-    if "beta1" in found and "beta2" in found:
-        found = {k: v for k, v in found.items() if k not in ("beta1", "beta2")}
-        found["betas"] = (values["beta1"], values["beta2"])
+    found = joined(found)
     if row.optimizer.name == "AMSGrad":
         found["amsgrad"] = True
     return found
+
+
+def joined(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values by the library's names of arguments, by those of torch.optim: some of them are entries of a tuple there."""
+    found = dict(values)
+    for name, parts in _TUPLES.items():
+        if all(part in found for part in parts):
+            found[name] = tuple(found.pop(part) for part in parts)
+    return found
+
+
+def lacking(row: Row) -> list[str]:
+    """What the program gives to an optimizer of torch that has no such argument."""
+    given = row.parameter.declared.arguments if row.parameter.declared.optimizer == row.optimizer.name else {}
+    root = given.get("eps_root")
+    if root is None or (isinstance(root, ir.Constant) and root.value == 0):
+        return []
+    return [f"torch.optim.{torch_name(row.optimizer.name)} has no `eps_root`, which the program gives"]

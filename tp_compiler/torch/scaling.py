@@ -21,7 +21,7 @@ from tp_compiler.diagnostics import suggest
 from tp_compiler.ir.model import Network
 from tp_compiler.scale.constants import ratios
 from tp_compiler.scale.figures import Row
-from tp_compiler.scale.libraries import hyperparameters, starred, torch_name
+from tp_compiler.scale.libraries import COMPANIONS, hyperparameters, lacking, starred, torch_name
 from tp_compiler.scale.numbers import HALF, power
 from tp_compiler.scale.optimizers import ParameterKind
 from tp_compiler.scale.raw import Raw
@@ -36,8 +36,7 @@ from tp_compiler.torch.refusals import Untraceable, refusal
 
 #: Which parameters: a pattern of torch's names, several, or a predicate of name and parameter.
 Selection = str | Iterable[str] | Callable[[str, torch.Tensor], bool]
-#: Arguments of torch.optim that go with a figure: the figure, and its power.
-_WITH = {"initial_accumulator_value": ("eps", 2), "step_sizes": ("lr", 1)}
+_ACCUMULATOR = "initial_accumulator_value"
 
 
 @dataclass(frozen=True)
@@ -162,6 +161,7 @@ class TorchScaling(Scaling):
         }
         for name in tied.values():
             found.append(f"outputs that `{name}` reads move by n^(1/2): multiply them by n^(-1/2) more, as muP does")
+        found.extend(dict.fromkeys(x for row, _ in self.implemented.values() if row.trained for x in lacking(row)))
         if self.unused:
             found.append(f"the traced outputs do not depend on {_listed(sorted(self.unused))}, which no group has")
         return found
@@ -244,6 +244,9 @@ class TorchScaling(Scaling):
             )
             group["params"].append(parameter)
             group["names"].append(name)
+        if any(group.get(_ACCUMULATOR) for group in groups.values()):
+            told = f'fill optimizer.state[p]["sum"] of each p in group["params"] with group["{_ACCUMULATOR}"]'
+            warnings.warn(f"torch.optim.Adagrad does not read `{_ACCUMULATOR}` of groups: {told}", stacklevel=2)
         return self._named(groups.values())
 
     def _given(
@@ -251,7 +254,8 @@ class TorchScaling(Scaling):
     ) -> dict[str, _Given]:
         """The hyperparameters of one tensor: torch's defaults, the program's, and those of the call."""
         row, _ = self.implemented[name]
-        found = {k: _Given(v, base) for k, v in _defaults(row).items() if k in self.units[name].exponents}
+        own = self.units[name]
+        found = {k: _Given(v, base) for k, v in _defaults(row).items() if _scales(k, v, own)}
         found |= {k: _Given(v, None) for k, v in hyperparameters(row).items()}
         for figure, value in figures.items():
             chosen = _by_name(name, figure, value, held) if isinstance(value, Mapping) else value
@@ -376,8 +380,8 @@ class _Given:
         """The value at a width."""
         if isinstance(self.value, tuple) and figure == "eps":
             return tuple(None if v is None else self._at(width, f"eps{k}", own, v) for k, v in enumerate(self.value, 1))
-        if figure in _WITH:
-            of, power = _WITH[figure]
+        if figure in COMPANIONS:
+            of, power = COMPANIONS[figure]
             factor = self._factor(width, of, own) ** power
             return tuple(v * factor for v in self.value) if isinstance(self.value, tuple) else self.value * factor
         if figure == "weight_decay" and self.value and figure not in own.exponents:
@@ -406,7 +410,7 @@ class _Given:
 
     def alike(self, figure: str, own: Units) -> tuple[Any, ...]:
         """Equal for tensors that have the same value at every width."""
-        of = _WITH.get(figure, (figure, 1))[0]
+        of = COMPANIONS.get(figure, (figure, 1))[0]
         of = "lr" if figure == "weight_decay" and figure not in own.exponents else of
         names = [name for name in own.exponents if name.startswith(of)]
         exponents = tuple(own.exponents[name] for name in names)
@@ -426,6 +430,13 @@ def _defaults(row: Row) -> dict[str, Any]:
     kind = getattr(torch.optim, torch_name(row.optimizer.name), None)
     found = inspect.signature(kind).parameters.values() if inspect.isclass(kind) else ()
     return {p.name: p.default for p in found if p.default is not inspect.Parameter.empty}
+
+
+def _scales(argument: str, default: Any, own: Units) -> bool:
+    """Whether a default of torch.optim depends on the width; Adafactor's eps has two entries."""
+    if argument in COMPANIONS:
+        return bool(default)
+    return argument in own.exponents or (argument == "eps" and "eps1" in own.exponents)
 
 
 def _demand_size(figure: str, value: Any) -> None:
