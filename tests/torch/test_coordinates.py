@@ -397,6 +397,20 @@ def test_several_optimizers() -> None:
     assert check.passed and set(check.optimizers) == {"SGD", "Adam"}, str(check)
 
 
+@pytest.mark.parametrize(
+    ("kind", "figures"), [("SGD", {"lr": 0.1, "weight_decay": 1.0}), ("AdamW", {"lr": 0.002, "weight_decay": 30.0})]
+)
+def test_strong_weight_decay_in_mup_passes(kind: str, figures: dict[str, float]) -> None:
+    """It shrinks initial entries, n^(-1/2) in a matrix, by more than gradients add."""
+
+    def optimizer(model: nn.Module) -> torch.optim.Optimizer:
+        scaled = traced(MLP).scale(kind).param_groups(model, 32, **figures)
+        return getattr(torch.optim, kind)(scaled)
+
+    check = tpt.coord_check(MLP, regression, WIDTHS, optimizer=optimizer, traced=traced(MLP))
+    assert check.passed, str(check)
+
+
 # -- records ----------------------------------------------------------------------------------------------------------
 def test_json_and_plot(tmp_path: Path) -> None:
     factory, optimizer, *_ = MISTAKES["constant learning rate of matrices"]

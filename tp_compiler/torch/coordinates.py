@@ -208,6 +208,16 @@ def rms(x: torch.Tensor) -> torch.Tensor:
     return torch.linalg.vector_norm(x.detach(), dtype=torch.float64) / math.sqrt(max(1, x.numel()))
 
 
+def _without(update: torch.Tensor, start: torch.Tensor) -> torch.Tensor:
+    """An update without its part along the initial values.
+
+    Weight decay multiplies these by a number. Their entries are n^(-1/2) in a matrix, where those that gradients add are 1/n: decay
+    that follows muP would be all that is left of the update.
+    """
+    size = torch.sum(start * start)
+    return update if size == 0 else update - torch.sum(update * start) / size * start
+
+
 # --------------------------------------------------------------------------------------------------------- networks
 
 
@@ -250,11 +260,14 @@ class Experiment:
                 found.inputs = recorder.inputs
             with recorder.recording(step + 1), torch.no_grad():
                 self._loss(model, n, seed, 0, step + 1)
+        groups = (group for optimizer in optimizers for group in optimizer.param_groups)
+        decaying = {id(p) for group in groups if group.get("weight_decay") for p in group["params"]}
         for name, p in model.named_parameters():
             if p.requires_grad:
-                sample.sizes[MeasuredQuantity(name, "parameter update", self.steps)] = float(
-                    rms(p.detach() - start[name])
-                )
+                update = p.detach() - start[name]
+                if id(p) in decaying and p.numel() >= n:
+                    update = _without(update, start[name])
+                sample.sizes[MeasuredQuantity(name, "parameter update", self.steps)] = float(rms(update))
         return sample
 
     def _train(
