@@ -148,6 +148,8 @@ def check(source: Source, **replaced: Unpack[Replaced]) -> Model:
 
 def classify(model: Model) -> WidthPowers:
     """What becomes of training at the parametrization that the program asks for, in powers of n; see `scale.regime`."""
+    if model.network.natural and not model.network.trains:
+        return WidthPowers(natural=True)
     from tp_compiler.scale.regime import classify as classified
 
     with _nesting():

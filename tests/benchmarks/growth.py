@@ -1,14 +1,24 @@
-"""How the time of training grows with the depth of a family W[l], from text to result: `python -m tests.benchmarks.growth`."""
+"""What a fresh process takes, and how the time of training grows with the depth of a family W[l]:
+`python -m tests.benchmarks.growth`, or with the name of a table (start, depth).
+"""
 
 from __future__ import annotations
 
 import math
+import os
+import resource
+import subprocess
+import sys
+import tempfile
 import time
+from collections.abc import Callable
 
 from threadpoolctl import threadpool_limits
 
 import tp_compiler as tpc
+from tests.benchmarks.measure import ROOT
 
+COMMANDS = ("check", "limit", "equations")
 OPTIMIZERS = {"SGD": "SGD(lr = 0.1)", "Adam": "Adam(lr = 0.05, eps = 0.01)"}
 DEPTHS = (8, 32, 64)
 
@@ -58,7 +68,30 @@ def exponent(seconds: dict[int, float]) -> float:
     return math.log(seconds[most] / seconds[least]) / math.log(most / least)
 
 
-def main() -> None:
+def start_seconds(command: str, example: str = "examples/mlp.nexort", repeats: int = 5) -> float:
+    """CPU seconds of a process, from its start to its end, on one thread, the least of several; bytecode and the tables of
+    the parser are there, as they are from the second start on."""
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    times = []
+    with tempfile.TemporaryDirectory() as folder:
+        environment |= {"PYTHONPYCACHEPREFIX": folder, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        for _ in range(repeats + 1):
+            before = resource.getrusage(resource.RUSAGE_CHILDREN)
+            arguments = [sys.executable, "-m", "tp_compiler", command, str(ROOT / example)]
+            subprocess.run(arguments, check=True, capture_output=True, env=environment)
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    return min(times[1:])
+
+
+def print_start() -> None:
+    print("| command | CPU seconds |")
+    print("| --- | --- |")
+    for command in COMMANDS:
+        print(f"| `tpc {command} examples/mlp.nexort` | {start_seconds(command):.2f} |", flush=True)
+
+
+def print_depth() -> None:
     print("| optimizer |", " | ".join(f"{depth} layers" for depth in DEPTHS), "| exponent |")
     print("| --- " * (len(DEPTHS) + 2) + "|")
     for name, optimizer in OPTIMIZERS.items():
@@ -66,5 +99,14 @@ def main() -> None:
         print(f"| {name} |", " | ".join(f"{s:.2f}" for s in found.values()), f"| {exponent(found):.2f} |", flush=True)
 
 
+TABLES: dict[str, Callable[[], None]] = {"start": print_start, "depth": print_depth}
+
+
+def main(names: list[str]) -> None:
+    for name in names or TABLES:
+        TABLES[name]()
+        print()
+
+
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

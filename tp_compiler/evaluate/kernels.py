@@ -8,8 +8,8 @@ from functools import reduce
 from typing import Any
 
 import numpy as np
-from scipy import special
 
+from tp_compiler.evaluate import special
 from tp_compiler.evaluate.array_types import Array, Numbers
 
 Kernel = Callable[..., Any]  # NumPy and SciPy do not say what their functions return

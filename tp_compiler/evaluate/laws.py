@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tp_compiler.evaluate import special
 from tp_compiler.evaluate.array_types import Array, Numbers
 from tp_compiler.evaluate.kernels import KERNELS
 
@@ -42,14 +43,10 @@ def image(law: str, parameters: Sequence[Numbers]) -> Image:
         case "rademacher", _:
             return Image("sign", 1.0, zero, parameters[0] if parameters else one, zero)
         case "bernoulli", (p,):
-            from scipy.special import ndtri
-
-            return Image("step", 1.0, np.clip(ndtri(p), -FAR, FAR), one, zero)
+            return Image("step", 1.0, np.clip(special.ndtri(p), -FAR, FAR), one, zero)
     raise AssertionError(law)
 
 
 def rows(z: Array, count: int) -> Array:
     """Which of `count` equally likely rows each standard normal number selects."""
-    from scipy.special import ndtr
-
-    return np.minimum((ndtr(z) * count).astype(np.intp), count - 1)
+    return np.minimum((special.ndtr(z) * count).astype(np.intp), count - 1)

@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from importlib.resources import files
 from typing import Any
 
 from lark import Lark, Token
@@ -16,6 +15,7 @@ from lark.lexer import TerminalDef
 
 from tp_compiler.diagnostics import Diagnostic, Diagnostics, ProgramError, Source, Span
 from tp_compiler.frontend import syntax as ast
+from tp_compiler.frontend import tables
 from tp_compiler.frontend.messages import explain
 from tp_compiler.frontend.tokens import Layout
 from tp_compiler.frontend.tree import TreeBuilder, reading
@@ -92,10 +92,7 @@ def _no_collection() -> Iterator[None]:
 @cache
 def _lark() -> tuple[Lark, re.Pattern[str]]:
     """The parser, which calls a TreeBuilder at every reduction, and the lexer. They hold no text, so threads share them."""
-    grammar = files("tp_compiler.grammar").joinpath("nexort.lark").read_text(encoding="utf-8")
-    lark = Lark(
-        grammar, parser="lalr", lexer="basic", maybe_placeholders=True, postlex=_RawTokens(), transformer=TreeBuilder()
-    )
+    lark = tables.parser(postlex=_RawTokens(), transformer=TreeBuilder())
     return lark, _lexer(list(lark.terminals))
 
 

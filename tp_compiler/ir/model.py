@@ -130,6 +130,11 @@ class Network:
     names: Names
     trains: bool
 
+    @property
+    def natural(self) -> bool:
+        """Natural units, in which no power of n is left (TP IVb, 2.2)."""
+        return self.parametrization in ("mup", "ntk")
+
 
 # training ------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True, eq=False)

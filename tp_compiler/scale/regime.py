@@ -53,7 +53,7 @@ AT_INITIALISATION = "use a + b = 0 for input weights, 1/2 for matrices, and 1/2 
 def classify(network: Network) -> WidthPowers:
     """What the parametrization of a network makes of its training. Those named mup and ntk are natural units, and need no
     classification; any other has powers of n beside these, or no limit."""
-    if network.parametrization in ("mup", "ntk"):
+    if network.natural:
         return WidthPowers(natural=True, warnings=_fluctuating(network))
     try:
         scaling = Scaling(network)

@@ -1,6 +1,7 @@
 """Turns a model and its powers of n into the programs that are evaluated: those of the limit and of finite width.
 
-The two differ in the neural tangent limit, and where powers of n are relative to natural units.
+The two differ in the neural tangent limit, and where powers of n are relative to natural units. What only training needs is
+loaded by it.
 """
 
 from __future__ import annotations
@@ -8,20 +9,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 from tp_compiler.diagnostics import Diagnostics, error
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.model import Compiled, Model, Training, UpdateLine, WidthPowers
 from tp_compiler.ir.program import Loop, Output, Program
 from tp_compiler.ir.walk import reachable
-from tp_compiler.train.flow import Timed, flows, heavy_ball, timeless
-from tp_compiler.train.groups import groups, moves_features
-from tp_compiler.train.on_entries import Parameter, Stepped, stepped
 from tp_compiler.train.parametrized import Parametrized
 from tp_compiler.train.readouts import ReadOut
-from tp_compiler.train.tangent_limit import Change, TangentLimit
-from tp_compiler.train.updates import States, Updates, on_entries
-from tp_compiler.transform.lower import Lowering, Powers
+from tp_compiler.transform.lower import Lowering, Powers, Trained
+
+if TYPE_CHECKING:
+    from tp_compiler.train.on_entries import Parameter, Stepped
+    from tp_compiler.train.tangent_limit import Change, TangentLimit
 
 
 def train(model: Model, found: WidthPowers, diagnostics: Diagnostics) -> Compiled:
@@ -51,7 +52,8 @@ class _Trained:
         self.model, self.training, self.asked, self.read, self.diagnostics = model, training, asked, read, diagnostics
         self.build = model.build
         self.warnings = asked.found.warnings
-        self.states = States()
+        self.matrices: Mapping[ir.MatrixSymbol, Trained] = {}
+        self.starts: Mapping[ir.State, ir.State] = {}  # of states that have another initial value
         self.loop: Loop | None = None
         self.tangent: TangentLimit | None = None
         if training is not None:
@@ -59,10 +61,13 @@ class _Trained:
 
     # -- the loop -----------------------------------------------------------------------------------------------
     def _train(self, training: Training) -> None:
+        from tp_compiler.train.flow import heavy_ball
+        from tp_compiler.train.updates import Updates
+
         self._random_loss(training)
         self._no_flow(training)
-        self.states = Updates(self.build, training, self.asked, self.diagnostics).states
-        following = self.states.following
+        states = Updates(self.build, training, self.asked, self.diagnostics).states
+        following, self.matrices, self.starts = states.following, states.matrices, states.starts
         if self.asked.tangential:
             self.tangent = self._tangent(training)
             if self.tangent is not None and training.times:
@@ -86,6 +91,9 @@ class _Trained:
 
     def _tangent(self, training: Training) -> TangentLimit | None:
         """The limit in which features do not move; None if there is none."""
+        from tp_compiler.train.groups import groups, moves_features
+        from tp_compiler.train.tangent_limit import TangentLimit
+
         found = groups(self.build, training, self.asked)
         if moves_features(training, found, self.asked):
             return None
@@ -98,12 +106,17 @@ class _Trained:
         )  # fmt: skip
 
     def _flow(self, training: Training, tangent: TangentLimit) -> None:
+        from tp_compiler.train.flow import flows, heavy_ball, timeless
+
         flows(tangent.groups, training.loss)
         for line in training.lines:
             timeless(self.build, partial(self._stepped, line), line.span)
         tangent.following = heavy_ball(self.build, tangent.following, training.head)
 
     def _stepped(self, line: UpdateLine, parameter: Parameter, count: ir.Node) -> Stepped:
+        from tp_compiler.train.on_entries import stepped
+        from tp_compiler.train.updates import on_entries
+
         return stepped(self.build, on_entries(line), parameter, count, line.span)
 
     # -- the programs -------------------------------------------------------------------------------------------
@@ -142,19 +155,21 @@ class _Trained:
         for target in self.training.targets if self.training is not None else ():
             frozen = all(p < 0 for _, picks in target.updates for p in self.asked.steps(target, picks).values())
             if isinstance(target.leaf, ir.MatrixSymbol) and frozen:
-                yield self.states.matrices[target.leaf].update
+                yield self.matrices[target.leaf].update
 
     def _lowered(self, loop: _Loop | None, powers: Powers) -> Program:
-        model, states = self.model, self.states
+        model = self.model
         given = model.outputs
         if loop is not None and loop.loop.times:
+            from tp_compiler.train.flow import Timed
+
             timed = Timed(self.build, loop.loop)
             given = tuple(replace(o, node=timed.output(o.node)) for o in given)
             loop = replace(loop, loop=replace(loop.loop, following=timed.following(loop.loop.following)))
         following = loop.loop.following if loop is not None else {}
         starts = {s: replace(s, init=s.init.args[0]) for s in following if isinstance(s.init, ir.InitialScalar)}
-        starts |= states.starts
-        lower = Lowering(self.build, states.matrices, starts, powers)
+        starts |= self.starts
+        lower = Lowering(self.build, self.matrices, starts, powers)
         for s in following:
             if isinstance(s.init, ir.InitialKet) and s.init in lower.powers.starts:
                 starts[s] = replace(s, init=lower.started(s.init))

@@ -48,8 +48,8 @@ Values = Callable[[Array], Array]
 TABLED = frozenset(name for row in table.ROWS for name in row.first | row.second)
 MOST_KINKS = 16  # of one function; further ones are found when needed
 _SIZES = np.geomspace(1e-9, 1e9, 1801)
-_SCAN = np.unique(
-    [0.0, *_SIZES, *-_SIZES, *np.linspace(-40, 40, 3201)]
+_SCAN = np.array(
+    sorted({0.0, *_SIZES, *-_SIZES, *np.linspace(-40, 40, 3201)})
 )  # points between which sign changes are searched for
 _HALVINGS = 1100  # at most this many, until the ends of an interval are adjacent doubles
 

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import special
 
 from tp_compiler.evaluate.array_types import Array, Numbers
 from tp_compiler.evaluate.gaussian.operations import N, Operations, at, places
@@ -140,7 +139,7 @@ def wedge(m: int, n: int, v1: Array, v2: Array, size: Array, det: Array) -> Arra
     for node, weight in zip(_NODES, _WEIGHTS, strict=True):
         total += weight * np.sin(delta * (1 + node) / 2) ** m * np.sin(delta * (1 - node) / 2) ** n
     k = m + n
-    constant = 2 ** (k / 2) * special.gamma(k / 2 + 1) / (4 * math.pi)
+    constant = 2 ** (k / 2) * math.gamma(k / 2 + 1) / (4 * math.pi)
     return constant * np.sqrt(v1) ** m * np.sqrt(v2) ** n * delta * total
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy import special
 
+from tp_compiler.evaluate import special
 from tp_compiler.evaluate.array_types import Array
 from tp_compiler.evaluate.gaussian.arccosine import Sided, shape_of, sides
 from tp_compiler.evaluate.gaussian.operations import ARRAYS, N, Operations

@@ -193,11 +193,11 @@ def _refined(
     value, error = np.full(len(mean), np.nan), np.full(len(mean), np.nan)
     pattern = (np.diagonal(root, axis1=1, axis2=2) > 0) @ (1 << np.arange(p))
     with np.errstate(all="ignore"):
-        for code in np.unique(pattern):
+        for code in sorted(set(pattern.tolist())):
             group = np.flatnonzero(pattern == code)
             axes = [k for k in range(p) if code >> k & 1]
             kinds = _kinds(integral, root[group], axes)
-            for kind in np.unique(kinds):
+            for kind in sorted(set(kinds.tolist())):
                 some = group[kinds == kind]
                 value[some], error[some] = _group(integral, mean[some], root[some], axes, int(kind), rtol, atol)
     return value.reshape(shape), error.reshape(shape)

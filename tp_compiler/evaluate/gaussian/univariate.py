@@ -12,9 +12,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from numpy.polynomial import hermite_e
-from scipy import special
 
+from tp_compiler.evaluate import special
 from tp_compiler.evaluate.array_types import Array, Numbers
 from tp_compiler.evaluate.kernels import KERNELS
 from tp_compiler.ir.primitives import DEFAULTS, PRIMITIVES
@@ -100,7 +99,13 @@ def hermite(k: int) -> Univariate:
     """The probabilists' Hermite polynomial He_k: He_0 = 1, He_1 = x, He_{k+1} = x He_k - k He_{k-1}."""
     _check_order(k)
     series = np.eye(k + 1)[k]
-    return Univariate("hermite", (float(k),), lambda x: np.asarray(hermite_e.hermeval(x, series)))
+
+    def values(x: Array) -> Array:
+        from numpy.polynomial import hermite_e
+
+        return np.asarray(hermite_e.hermeval(x, series))
+
+    return Univariate("hermite", (float(k),), values)
 
 
 def relu_power(k: int) -> Univariate:

@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from scipy.special import fdtri
 
 from tp_compiler.diagnostics import Diagnostic, ProgramError
+from tp_compiler.evaluate import special
 from tp_compiler.evaluate.array_types import Array
 from tp_compiler.evaluate.blas import one_blas_thread
 from tp_compiler.evaluate.budget import size_text
@@ -371,7 +371,7 @@ class Sampling:
         now, then = (spread(self.levels[k].values[output.name]) for k in (-1, -4))
         freedom = self.options.replicates - 1
         value, _ = self._estimate(output.name)
-        if now <= 5 * self._tolerance(value) or now**2 < then**2 * fdtri(freedom, freedom, 0.999) / 8:
+        if now <= 5 * self._tolerance(value) or now**2 < then**2 * special.fdtri(freedom, freedom, 0.999) / 8:
             return None
         return Diagnostic(
             "NX441",
