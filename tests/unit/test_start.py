@@ -35,7 +35,6 @@ def loaded(command: str, **environment: str) -> set[str]:
         ("equations examples/mlp.nexort", {"sympy", "mpmath"}),
         ("simulate examples/mlp.nexort --width 8 --seeds 2", {"threadpoolctl"}),
         ("scale examples/train_mlp.nexort", set()),
-        ("fmt examples/mlp.nexort", set()),
     ],
 )
 def test_a_command_loads_no_library_that_it_does_not_need(command: str, allowed: set[str]) -> None:
