@@ -10,7 +10,7 @@ import numpy as np
 from tp_compiler.diagnostics import Diagnostic
 from tp_compiler.finite.array_types import Values
 from tp_compiler.finite.loop import run
-from tp_compiler.finite.network import FiniteNetwork
+from tp_compiler.finite.network import FiniteNetworks
 from tp_compiler.finite.schedule import plan
 from tp_compiler.finite.weights import Weights
 from tp_compiler.ir.program import Program
@@ -37,8 +37,20 @@ class Networks:
 
     @np.errstate(all="ignore")
     def __call__(self, numbers: Sequence[int]) -> list[Computed]:
-        """The networks of these numbers, whose digits do not depend on one another."""
-        return [self._network(number) for number in numbers]
+        """The networks of these numbers, side by side; the digits of each do not depend on the others.
 
-    def _network(self, number: int) -> Computed:
-        return run(FiniteNetwork(self.plan, self.width, (self.seed, number), self.dtype, self.tile, self.weights))
+        If an output has no value, the first of them is computed alone; where it can do what they cannot, so is each.
+        """
+        together = self._networks(numbers)
+        lost = together[0][1].keys()
+        if len(numbers) == 1 or not lost:
+            return together
+        (first,) = self._networks(numbers[:1])
+        if first[1].keys() == lost:  # outputs without a value in one network have none in the mean
+            return [(values, first[1]) for values, _ in together]
+        return [first, *(self._networks((number,))[0] for number in numbers[1:])]
+
+    def _networks(self, numbers: Sequence[int]) -> list[Computed]:
+        keys = [(self.seed, number) for number in numbers]
+        values, lost = run(FiniteNetworks(self.plan, self.width, keys, self.dtype, self.tile, self.weights))
+        return [({name: value[k] for name, value in values.items()}, lost) for k in range(len(numbers))]

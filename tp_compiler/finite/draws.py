@@ -19,7 +19,8 @@ from tp_compiler.ir import nodes as ir
 from tp_compiler.shapes import Float
 
 Key = tuple[int, int]
-_BLOCK = 1 << 20  # entries drawn in float64 at a time
+_BLOCK = 1 << 15  # entries drawn in float64 at a time: few enough to stay in the cache
+_BYTES = 1 << 20  # signs drawn at a time: they come in fours, so that other blocks are other signs
 
 
 def generator(key: Key, kind: str, name: str, member: int) -> np.random.Generator:
@@ -31,20 +32,18 @@ def matrix(
     key: Key,
     symbol: ir.MatrixSymbol,
     member: int,
-    shape: tuple[int, int],
+    out: Float[Values, "rows cols"],
     variance: float,
-    dtype: type[np.floating] | np.dtype[np.floating],
-) -> Float[Values, "rows cols"]:
-    """A rows x cols matrix of independent entries with mean 0 and variance σ²/cols."""
+) -> None:
+    """Fills `out`, rows x cols, with independent entries of mean 0 and variance σ²/cols."""
     _check_law(symbol, symbol.name, variance)
     rng = generator(key, "matrix", symbol.name, member)
-    scale = float(np.sqrt(variance / shape[1]))
-    out = np.empty(shape, dtype)
-    step = max(1, _BLOCK // shape[1])
-    for row in range(0, shape[0], step):
+    rows, columns = out.shape
+    scale = float(np.sqrt(variance / columns))
+    step = max(1, (_BYTES if symbol.law == "rademacher" else _BLOCK) // columns)
+    for row in range(0, rows, step):
         block = out[row : row + step]
-        block[...] = _entries(rng, symbol.law, block.shape) * scale
-    return out
+        np.multiply(_entries(rng, symbol.law, block.shape), scale, out=block, casting="same_kind")
 
 
 def _check_law(

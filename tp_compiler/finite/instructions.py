@@ -12,25 +12,24 @@ from tp_compiler.finite import kernels
 from tp_compiler.finite.array_types import Values
 from tp_compiler.finite.blame import Refusal
 from tp_compiler.finite.spectral import spectral
-from tp_compiler.finite.tensors import LabelledArray, align, contract, labels_of
+from tp_compiler.finite.tensors import NETWORKS, LabelledArray, align, contract, each_network, labels_from
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.types import Index
 
 
 def apply(node: ir.Node, args: Sequence[LabelledArray]) -> Values:
     """The array of a Map, Reduce, Reindex, Shift, Stack, Copy, or of a Contract without slots."""
-    with np.errstate(all="ignore"):
-        return ROWS[type(node)](node, args)
+    return ROWS[type(node)](node, args)
 
 
 def _map(node: ir.Map, args: Sequence[LabelledArray]) -> Values:
-    labels = labels_of(node)
+    labels = labels_from(node, args)
     return kernels.apply(node.fn, *(align(a, labels) for a in args))
 
 
 def _contract(node: ir.Contract, args: Sequence[LabelledArray]) -> Values:
     assert not node.slots
-    return contract(args, labels_of(node))
+    return contract(args, labels_from(node, args))
 
 
 def _copy(_: ir.Copy, args: Sequence[LabelledArray]) -> Values:
@@ -38,7 +37,9 @@ def _copy(_: ir.Copy, args: Sequence[LabelledArray]) -> Values:
 
 
 def _its_value(node: ir.InitialScalar | ir.Stop, args: Sequence[LabelledArray]) -> Values:
-    return np.broadcast_to(align(args[0], labels_of(node)), node.type.shape)
+    labels = labels_from(node, args)
+    lead = args[0].array.shape[:1] if NETWORKS in labels else ()
+    return np.broadcast_to(align(args[0], labels), (*lead, *node.type.shape))
 
 
 _REDUCTIONS: dict[str, np.ufunc] = {"max": np.maximum, "min": np.minimum, "prod": np.multiply}
@@ -79,16 +80,18 @@ def _cumulate(node: ir.Cumulate, args: Sequence[LabelledArray]) -> Values:
 
 
 def _stack(node: ir.Stack, args: Sequence[LabelledArray]) -> Values:
-    labels = tuple(x for x in labels_of(node) if x != node.index)
+    out = labels_from(node, args)
+    labels = tuple(x for x in out if x != node.index)
     size = {x: n for a in args for x, n in zip(a.labels, a.array.shape, strict=True)}
     shape = tuple(size[x] for x in labels)
     stacked = np.stack([np.broadcast_to(align(a, labels), shape) for a in args])
-    return np.moveaxis(stacked, 0, labels_of(node).index(node.index))
+    return np.moveaxis(stacked, 0, out.index(node.index))
 
 
 def _join(node: ir.Join, args: Sequence[LabelledArray]) -> Values:
     """Arguments laid out over their groups, one after the other along the index of the node."""
-    labels = tuple(x for x in labels_of(node) if x != node.index)
+    out = labels_from(node, args)
+    labels = tuple(x for x in out if x != node.index)
     size = {x: n for a in args for x, n in zip(a.labels, a.array.shape, strict=True)}
     size |= {i: i.size for i in labels if isinstance(i, Index)}
     shape = tuple(size[x] for x in labels)
@@ -96,21 +99,25 @@ def _join(node: ir.Join, args: Sequence[LabelledArray]) -> Values:
     for a, group in zip(args, node.groups, strict=True):
         whole = np.broadcast_to(align(a, (*labels, *group)), (*shape, *(i.size for i in group)))
         parts.append(whole.reshape(*shape, -1))
-    return np.moveaxis(np.concatenate(parts, axis=-1), -1, labels_of(node).index(node.index))
+    return np.moveaxis(np.concatenate(parts, axis=-1), -1, out.index(node.index))
 
 
 def _reindex(node: ir.Reindex, args: Sequence[LabelledArray]) -> Values:
     x = args[0]
+    networks = (NETWORKS,) if NETWORKS in x.labels else ()
     target = node.type.indices
     names = tuple(s for s in node.selectors if isinstance(s, Index))
-    slots = tuple(label for label in x.labels if not isinstance(label, Index))
+    slots = tuple(label for label in x.labels[len(networks) :] if not isinstance(label, Index))
     plain = [s for s in node.selectors if not isinstance(s, ir.Gather)]
     if len(set(names)) == len(names) and len(plain) == len(node.selectors):
         at: list[slice | int] = [slice(None) if isinstance(s, Index) else s - 1 for s in plain]
-        picked = x.array[(*at,)]
-        return align(LabelledArray(picked, (*names, *slots)), (*target, *slots))
-    where: list[Values] = []
-    for selector, size in zip(node.selectors, x.array.shape, strict=False):
+        picked = x.array[(*(slice(None) for _ in networks), *at)]
+        return align(LabelledArray(picked, (*networks, *names, *slots)), (*networks, *target, *slots))
+    if any(NETWORKS in a.labels for a in args[1:]):
+        count = next(len(a.array) for a in args if NETWORKS in a.labels)
+        return each_network(lambda _, own: _reindex(node, own), args, count)
+    where: list[Values | slice] = [slice(None) for _ in networks]
+    for selector, size in zip(node.selectors, x.array.shape[len(networks) :], strict=False):
         if isinstance(selector, Index):
             where.append(align(LabelledArray(np.arange(size), (selector,)), target))
         elif isinstance(selector, ir.Gather):
@@ -134,6 +141,16 @@ def _positions(node: ir.Reindex, positions: LabelledArray, size: int) -> Labelle
     return LabelledArray(whole, positions.labels)
 
 
+def network_by_network(row: Callable[..., Values]) -> Callable[..., Values]:
+    """An instruction for many networks from one for a single network."""
+
+    def rows(node: ir.Node, args: Sequence[LabelledArray]) -> Values:
+        counts = [len(a.array) for a in args if NETWORKS in a.labels]
+        return each_network(lambda _, own: row(node, own), args, counts[0]) if counts else row(node, args)
+
+    return rows
+
+
 ROWS: dict[type[ir.Node], Callable[..., Values]] = {
     ir.Map: _map,
     ir.Contract: _contract,
@@ -146,5 +163,5 @@ ROWS: dict[type[ir.Node], Callable[..., Values]] = {
     ir.Cumulate: _cumulate,
     ir.Stack: _stack,
     ir.Join: _join,
-    ir.Spectral: spectral,
+    ir.Spectral: network_by_network(spectral),
 }

@@ -1,4 +1,4 @@
-"""The training loop of one network; everything that no step changes has been computed before.
+"""The training loop of networks; everything that no step changes has been computed before.
 
 Traced quantities are recorded before every update and after the last; all states are replaced together. A state that
 is not finite ends the training, and nothing that depends on it has a value. Under gradient flow (`train time`) an "update" is
@@ -13,15 +13,15 @@ from tp_compiler.diagnostics import Diagnostic
 from tp_compiler.finite.array_types import Values
 from tp_compiler.finite.blame import Refusal
 from tp_compiler.finite.flow import States, flow
-from tp_compiler.finite.network import FiniteNetwork, Traces
+from tp_compiler.finite.network import FiniteNetworks, Traces
 from tp_compiler.finite.schedule import Steps
-from tp_compiler.finite.tensors import LabelledArray, align, labels_of, state_labels
+from tp_compiler.finite.tensors import align, labelled, labels_of, state_labels
 from tp_compiler.finite.updates import Diverged, advance
 from tp_compiler.ir import nodes as ir
 
 
-def run(network: FiniteNetwork) -> tuple[dict[str, Values], dict[str, Diagnostic]]:
-    """Computes everything in a network once: its outputs by name, and the failures of the others."""
+def run(network: FiniteNetworks) -> tuple[dict[str, Values], dict[str, Diagnostic]]:
+    """Computes everything in the networks once: outputs by name, the networks first, and the failures of the others."""
     plan = network.plan
     network.evaluate(plan.before)
     if plan.steps is not None:
@@ -35,9 +35,9 @@ def run(network: FiniteNetwork) -> tuple[dict[str, Values], dict[str, Diagnostic
 
 
 class NetworkTraining:
-    """The steps of one network."""
+    """The steps of networks side by side."""
 
-    def __init__(self, network: FiniteNetwork, steps: Steps, traces: Traces):
+    def __init__(self, network: FiniteNetworks, steps: Steps, traces: Traces):
         self.network = network
         self.steps = steps
         self.traces = traces
@@ -69,8 +69,9 @@ class NetworkTraining:
         cause = self.network.guilty(node)
         if cause is not None:
             raise Diverged(state, cause)
-        shape = (*state.type.shape, *(self.network.neurons(width) for _, width in state.type.slots))
-        value = LabelledArray(self.network.values[node], labels_of(node))
+        neurons = (self.network.neurons(width) for _, width in state.type.slots)
+        shape = (self.network.count, *state.type.shape, *neurons)
+        value = labelled(self.network.values[node], labels_of(node))
         return np.array(np.broadcast_to(align(value, state_labels(state)), shape))
 
     def _go_on(self, k: int) -> None:
@@ -123,8 +124,10 @@ class NetworkTraining:
                 self.traces.failed.setdefault(trace, self._undefined(cause, k))
                 continue
             if trace not in self.traces.recorded:
-                self.traces.recorded[trace] = np.empty((trace.index.size, *node.type.shape), self.network.dtype)
-            self.traces.recorded[trace][k] = self.network.values[node]
+                self.traces.recorded[trace] = np.empty(
+                    (self.network.count, trace.index.size, *node.type.shape), self.network.dtype
+                )
+            self.traces.recorded[trace][:, k] = self.network.values[node]
 
     def _undefined(self, cause: Diagnostic, k: int) -> Diagnostic:
         if id(cause) in self.before:

@@ -15,10 +15,14 @@ from tp_compiler.ir.types import Type, Width
 
 @dataclass
 class Peak:
-    """An estimate of the largest number of array entries alive at the same time; `carried` of them are training states."""
+    """An estimate of the largest number of array entries alive at the same time; `carried` of them are training states.
+
+    `held` of them multiply with the networks that are computed side by side; tiles have a size of their own.
+    """
 
     entries: int
     carried: int
+    held: int
 
 
 def peak(plan: NetworkPlan, neurons: Callable[[Width], int], tile: int) -> Peak:
@@ -28,7 +32,7 @@ def peak(plan: NetworkPlan, neurons: Callable[[Width], int], tile: int) -> Peak:
     count.phase(plan.before)
     if steps is None:
         count.phase(plan.after)
-        return Peak(count.peak, 0)
+        return Peak(count.peak, 0, count.held)
     carried = sum(count.size(state.type) for state in steps.states) * (1 + COPIES * bool(steps.durations))
     carried += sum((steps.count + 1) * count.size(x.type) for x in steps.traces)
     count.hold(carried)
@@ -40,7 +44,7 @@ def peak(plan: NetworkPlan, neurons: Callable[[Width], int], tile: int) -> Peak:
     for member in steps.dropped:
         count.drop(member)
     count.phase(plan.after)
-    return Peak(count.peak, carried)
+    return Peak(count.peak, carried, count.held)
 
 
 class _Count:
@@ -48,7 +52,7 @@ class _Count:
 
     def __init__(self, plan: NetworkPlan, neurons: Callable[[Width], int], tile: int):
         self.plan, self.neurons, self.tile = plan, neurons, tile
-        self.alive = self.peak = 0
+        self.alive = self.peak = self.held = 0
         self.values: set[ir.Node] = set()
         self.matrices: set[Member] = set()
 
@@ -60,6 +64,7 @@ class _Count:
 
     def hold(self, entries: int) -> None:
         self.alive += entries
+        self.held = max(self.held, self.alive)
         self.spike(0)
 
     def phase(self, phase: Phase) -> None:

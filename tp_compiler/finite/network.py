@@ -1,8 +1,8 @@
-"""One network: every held value of a plan at finite width, phase by phase, freed as soon as possible."""
+"""Networks side by side: every held value of a plan at finite width, phase by phase, freed as soon as possible."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,9 +13,18 @@ from tp_compiler.finite import draws, instructions
 from tp_compiler.finite.array_types import Values
 from tp_compiler.finite.blame import Refusal, finite
 from tp_compiler.finite.linalg import linalg
-from tp_compiler.finite.scatter import scatter, scattered
+from tp_compiler.finite.scatter import Scatter, scatter, scattered
 from tp_compiler.finite.schedule import Member, NetworkPlan, Phase, members
-from tp_compiler.finite.tensors import LabelledArray, align, contract, labels_of
+from tp_compiler.finite.tensors import (
+    NETWORKS,
+    LabelledArray,
+    align,
+    contract,
+    each_network,
+    labelled,
+    labels_from,
+    labels_of,
+)
 from tp_compiler.finite.tiles import TILE, Averager, blame_on, first_blamed
 from tp_compiler.finite.weights import NO_WEIGHTS, Weights
 from tp_compiler.finite.widths import neurons
@@ -34,12 +43,15 @@ class Traces:
 
 
 @dataclass
-class FiniteNetwork:
-    """A network of width `n`; `key` is (seed, number of the network), `weights` what is not drawn."""
+class FiniteNetworks:
+    """Networks of width `n`; each key is (seed, number of the network), `weights` what is not drawn.
+
+    Everything that differs between networks has one dimension more, the networks, in front of the others.
+    """
 
     plan: NetworkPlan
     n: int
-    key: draws.Key
+    keys: Sequence[draws.Key]
     dtype: type[np.floating] | np.dtype[np.floating] = np.float64
     tile: int = TILE
     weights: Weights = NO_WEIGHTS
@@ -51,8 +63,12 @@ class FiniteNetwork:
     clock: int = 0
     traces: Traces | None = None  # of a training loop that runs, or has run
 
+    @property
+    def count(self) -> int:
+        return len(self.keys)
+
     def outputs(self) -> tuple[dict[str, Values], dict[str, Diagnostic]]:
-        """Values by output name, of the shape of the output's indices, and the failures of the others."""
+        """Values by output name, of the shape (networks, *indices of the output), and the failures of the others."""
         found: dict[str, Values] = {}
         lost: dict[str, Diagnostic] = {}
         for output in self.plan.outputs:
@@ -64,8 +80,8 @@ class FiniteNetwork:
         return found, lost
 
     def _shown(self, output: Output) -> Values:
-        shape = tuple(i.size for i in output.indices)
-        return np.broadcast_to(align(self._tensor(output.node), output.indices), shape)
+        shape = (self.count, *(i.size for i in output.indices))
+        return np.broadcast_to(align(self._tensor(output.node), (NETWORKS, *output.indices)), shape)
 
     def evaluate(self, phase: Phase) -> None:
         """Computes a phase (again) without raising; values that cannot be computed are in `failed` and `blamed`."""
@@ -81,7 +97,7 @@ class FiniteNetwork:
         return self.failed.get(node) or self.blamed.get(node)
 
     def averager(self) -> Averager:
-        return Averager(self.values, self.blamed, self.plan.bodies, self.neurons, self.dtype, self.tile)
+        return Averager(self.values, self.blamed, self.plan.bodies, self.neurons, self.dtype, self.count, self.tile)
 
     def neurons(self, width: Width) -> int:
         return neurons(width, self.n)
@@ -97,8 +113,7 @@ class FiniteNetwork:
             self.failed[node] = guilty
             return
         try:
-            with np.errstate(all="ignore"):
-                value = np.asarray(self._value(node, dropped), dtype=self.dtype)
+            value = np.asarray(self._value(node, dropped), dtype=self.dtype)
             if not isinstance(node, ir.Carry) and not finite(value):
                 self._not_finite(node)
             self.values[node] = value
@@ -107,6 +122,8 @@ class FiniteNetwork:
 
     def _without_value(self, node: ir.Node) -> Diagnostic | None:
         """Why a node cannot be computed: by its arguments, or by the training that it reads."""
+        if not (self.failed or self.blamed or (self.traces and (self.traces.broken or self.traces.failed))):
+            return None
         failed = [need for need in self.plan.needs[node] if need in self.failed]
         if failed:
             return self.failed[min(failed, key=lambda need: need.serial)]
@@ -132,7 +149,7 @@ class FiniteNetwork:
         self.blamed[node] = blame
 
     def _tensor(self, node: ir.Node) -> LabelledArray:
-        return LabelledArray(self.values[node], labels_of(node))
+        return labelled(self.values[node], labels_of(node))
 
     def _value(self, node: ir.Node, dropped: set[Member]) -> Values:
         if isinstance(node, ir.MatMul):
@@ -145,7 +162,7 @@ class FiniteNetwork:
         part = scatter(node)
         if part is not None:
             assert isinstance(node, ir.Contract)
-            return scattered(node, part, self._tensor(part.at), [self._tensor(f) for f in part.factors])
+            return self._scattered(node, part)
         return instructions.apply(node, [self._tensor(a) for a in node.args])
 
     def _constant(self, node: ir.Constant) -> Values:
@@ -172,13 +189,23 @@ class FiniteNetwork:
         return self.traces.recorded[node]
 
     def _initial_ket(self, node: ir.InitialKet) -> Values:
-        mean, covariance, *parameters = map(self._tensor, node.args)
-        neurons = self.neurons(node.symbol.width)
         if node.symbol.name in self.weights.kets:
             return self.weights.kets[node.symbol.name]
-        if node.symbol.law != "normal":
-            return draws.other_ket(self.key, node, mean, covariance, parameters, neurons, self.dtype)
-        return draws.initial_ket(self.key, node, mean, covariance, neurons, self.dtype)
+        neurons = self.neurons(node.symbol.width)
+
+        def drawn(number: int, args: list[LabelledArray]) -> Values:
+            mean, covariance, *parameters = args
+            if node.symbol.law != "normal":
+                return draws.other_ket(self.keys[number], node, mean, covariance, parameters, neurons, self.dtype)
+            return draws.initial_ket(self.keys[number], node, mean, covariance, neurons, self.dtype)
+
+        return each_network(drawn, list(map(self._tensor, node.args)), self.count)
+
+    def _scattered(self, node: ir.Contract, part: Scatter) -> Values:
+        args = [self._tensor(x) for x in (part.at, *part.factors)]
+        if NETWORKS in args[0].labels:
+            return each_network(lambda _, own: scattered(node, part, own[0], own[1:]), args, self.count)
+        return scattered(node, part, args[0], args[1:])
 
     # -- products with matrices ---------------------------------------------------------------------------------
     def _matmul(self, node: ir.MatMul, dropped: set[Member]) -> Values:
@@ -188,7 +215,7 @@ class FiniteNetwork:
             w = self._matrix(node.matrix, flat)
             if (node.matrix, flat) in dropped:
                 del self.matrices[node.matrix, flat]
-            return x @ (w if node.transposed else w.T)
+            return x @ (w if node.transposed else w.swapaxes(-1, -2))
 
         return self._products(node, node.matrix.indices, image)
 
@@ -196,11 +223,12 @@ class FiniteNetwork:
         """The learned part of a matrix: y(α) = mean over β of Δ(α, β) x(β), transposed ρ · mean over α."""
         (_, rows), (_, columns) = node.state.type.slots
         delta = self.states[node.state]
-        flattened = delta.reshape(-1, *delta.shape[-2:])
+        flattened = delta.reshape(self.count, -1, *delta.shape[-2:])
         scale = rows.ratio / columns.ratio / self.neurons(rows) if node.transposed else 1 / self.neurons(columns)
 
         def image(flat: int, x: Values) -> Values:
-            return np.asarray(x @ (flattened[flat] if node.transposed else flattened[flat].T) * scale)
+            member = flattened[:, flat]
+            return np.asarray(x @ (member if node.transposed else member.swapaxes(-1, -2)) * scale)
 
         return self._products(node, node.state.type.indices, image)
 
@@ -208,13 +236,15 @@ class FiniteNetwork:
         self, node: ir.MatMul | ir.Apply, family: tuple[Index, ...], image: Callable[[int, Values], Values]
     ) -> Values:
         """`image(member, kets)` for every member of the family that is used; kets are rows of a matrix."""
-        x = self.values[node.args[0]]
+        x = self._tensor(node.args[0])
         indices = node.args[0].type.indices
-        out = np.empty((*node.type.shape, self.neurons(node.type.width)), self.dtype)
+        kets = align(x, (NETWORKS, *x.labels[-1 - len(indices) :]))
+        out = np.empty((self.count, *node.type.shape, self.neurons(node.type.width)), self.dtype)
         for flat, at in members(node, family):
-            chosen = x[tuple(at.get(i, slice(None)) for i in indices)]
-            place = tuple(at.get(i, slice(None)) for i in node.type.indices)
-            out[place] = image(flat, chosen.reshape(-1, x.shape[-1])).reshape(*chosen.shape[:-1], -1)
+            chosen = kets[(slice(None), *(at.get(i, slice(None)) for i in indices))]
+            place = (slice(None), *(at.get(i, slice(None)) for i in node.type.indices))
+            product = image(flat, chosen.reshape(len(kets), -1, chosen.shape[-1]))
+            out[place] = product.reshape(len(product), *chosen.shape[1:-1], -1)
         return out
 
     def _matrix(self, symbol: ir.MatrixSymbol, flat: int) -> Values:
@@ -224,21 +254,25 @@ class FiniteNetwork:
         if member not in self.matrices and given is not None:
             self.matrices[member] = given.reshape(-1, *given.shape[-2:])[flat].astype(self.dtype)
         if member not in self.matrices:
-            variance = align(self._tensor(symbol.variance), symbol.indices)
-            sizes = tuple(i.size for i in symbol.indices)
-            own = np.broadcast_to(variance, sizes).reshape(-1)[flat]
-            shape = (self.neurons(symbol.rows), self.neurons(symbol.cols))
-            self.matrices[member] = draws.matrix(self.key, symbol, flat, shape, float(own), self.dtype)
+            self.matrices[member] = self._drawn(symbol, flat)
         return self.matrices[member]
+
+    def _drawn(self, symbol: ir.MatrixSymbol, flat: int) -> Values:
+        variance = align(self._tensor(symbol.variance), (NETWORKS, *symbol.indices))
+        own = np.broadcast_to(variance, (self.count, *(i.size for i in symbol.indices))).reshape(self.count, -1)
+        out = np.empty((self.count, self.neurons(symbol.rows), self.neurons(symbol.cols)), self.dtype)
+        for key, each, one in zip(self.keys, own[:, flat], out, strict=True):
+            draws.matrix(key, symbol, flat, one, float(each))
+        return out
 
     # -- scalars --------------------------------------------------------------------------------------------------
     def _linalg(self, node: ir.Linalg) -> Values:
-        return linalg(node, [self._tensor(a) for a in node.args])
+        return instructions.network_by_network(linalg)(node, [self._tensor(a) for a in node.args])
 
     def _clt(self, node: ir.Clt) -> Values:
         """The inner product vᵀx over √m, m the number of neurons of the class."""
         v, x = map(self._tensor, node.args)
-        total = contract([v, x], node.type.indices)
+        total = contract([v, x], labels_from(node, [v, x]))
         return np.asarray(total / np.sqrt(v.array.shape[-1]))
 
     def _unavailable(self, node: ir.Unavailable) -> Values:
@@ -246,16 +280,16 @@ class FiniteNetwork:
 
 
 ROWS: dict[type[ir.Node], Callable[..., Values]] = {
-    ir.Constant: FiniteNetwork._constant,
-    ir.Array: FiniteNetwork._array,
-    ir.Position: FiniteNetwork._position,
-    ir.InitialKet: FiniteNetwork._initial_ket,
-    ir.Clock: FiniteNetwork._clock,
-    ir.WidthPower: FiniteNetwork._width_power,
-    ir.Carry: FiniteNetwork._carry,
-    ir.Trace: FiniteNetwork._trace,
-    ir.Apply: FiniteNetwork._apply,
-    ir.Linalg: FiniteNetwork._linalg,
-    ir.Clt: FiniteNetwork._clt,
-    ir.Unavailable: FiniteNetwork._unavailable,
+    ir.Constant: FiniteNetworks._constant,
+    ir.Array: FiniteNetworks._array,
+    ir.Position: FiniteNetworks._position,
+    ir.InitialKet: FiniteNetworks._initial_ket,
+    ir.Clock: FiniteNetworks._clock,
+    ir.WidthPower: FiniteNetworks._width_power,
+    ir.Carry: FiniteNetworks._carry,
+    ir.Trace: FiniteNetworks._trace,
+    ir.Apply: FiniteNetworks._apply,
+    ir.Linalg: FiniteNetworks._linalg,
+    ir.Clt: FiniteNetworks._clt,
+    ir.Unavailable: FiniteNetworks._unavailable,
 }

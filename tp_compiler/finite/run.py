@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int, int], None]
 
+#: Bytes of the values of networks that are computed side by side, if there are several.
+CACHE = 1 << 22
+
 
 @dataclass(frozen=True, eq=False)
 class Samples:
@@ -66,17 +69,19 @@ def samples(
     _check(width, seeds, dtype)
     kind: np.dtype[np.floating] = np.dtype(dtype)
     networks = Networks(program, only, width, seed, kind, tile, weights)
-    side_by_side = 1 if crew is None else min(crew.workers, seeds)
-    _check_memory(networks.plan, width, seeds, kind.itemsize, max_memory, tile, side_by_side)
+    workers = 1 if crew is None else min(crew.workers, seeds)
+    together = _together(networks.plan, width, seeds, kind.itemsize, max_memory, tile, workers)
+    items = [tuple(range(k, min(k + together, seeds))) for k in range(0, seeds, together)]
     found: dict[int, Computed] = {}
 
-    def arrived(number: int, computed: list[Computed]) -> None:
-        (found[number],) = computed
-        if progress is not None:
-            progress(len(found), seeds)
+    def arrived(item: int, computed: list[Computed]) -> None:
+        for number, one in zip(items[item], computed, strict=True):
+            found[number] = one
+            if progress is not None:
+                progress(len(found), seeds)
 
     try:
-        _compute(networks, seeds, crew, arrived)
+        _compute(networks, items, crew, arrived)
     except KeyboardInterrupt:
         if not keep or len(found) < 2:
             raise
@@ -92,17 +97,18 @@ def samples(
     return Samples(kept, {name: failed[name] for name in order if name in failed}, len(found))
 
 
-def _compute(networks: Networks, seeds: int, crew: Crew | None, arrived: Callable[[int, list[Computed]], None]) -> None:
+def _compute(
+    networks: Networks, items: list[tuple[int, ...]], crew: Crew | None, arrived: Callable[[int, list[Computed]], None]
+) -> None:
     """All networks; here they end where no output is left that has a value."""
-    numbers = [(number,) for number in range(seeds)]
     if crew is not None:
-        crew.results(networks, numbers, arrived)
+        crew.results(networks, items, arrived)
         return
     failed: set[str] = set()
-    for (number,) in numbers:
-        computed = networks((number,))
-        arrived(number, computed)
-        failed |= computed[0][1].keys()
+    for k, numbers in enumerate(items):
+        computed = networks(numbers)
+        arrived(k, computed)
+        failed = failed.union(*(lost for _, lost in computed))
         if len(failed) == len(networks.plan.outputs):
             return
 
@@ -199,19 +205,25 @@ def _check(width: int, seeds: int, dtype: str) -> None:
         raise ProgramError([Diagnostic("NX430", f"there is no dtype `{dtype}`", None, "use `float32` or `float64`")])
 
 
-def _check_memory(
-    found: NetworkPlan, width: int, seeds: int, itemsize: int, max_memory: float | None, tile: int, side_by_side: int
-) -> None:
+def _together(
+    found: NetworkPlan, width: int, seeds: int, itemsize: int, max_memory: float | None, tile: int, workers: int
+) -> int:
+    """How many networks are computed at once: as many as fit into the cache, and the memory. Raises ProgramError NX431."""
     if max_memory is None:
         max_memory = 0.8 * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     most = peak(found, lambda w: neurons(w, width), tile)
-    entries = side_by_side * most.entries + seeds * sum(o.node.type.size() for o in found.outputs)
+    results = seeds * sum(o.node.type.size() for o in found.outputs)
+    entries = workers * most.entries + results
     if entries * itemsize > max_memory:
         carried = f" ({_bytes(most.carried * itemsize)} for the training states)" if most.carried else ""
         needed, allowed = _bytes(entries * itemsize), _bytes(max_memory)
         message = f"width {width} needs about {needed} of memory{carried}, more than the {allowed} allowed"
         remedy = "lower the width, use `float32`, request fewer outputs, or raise `--max-memory`"
         raise ProgramError([Diagnostic("NX431", message, None, remedy)])
+    if found.steps is not None and found.steps.durations:
+        return 1  # the integrator of a gradient flow chooses its own steps for each network
+    room = int(max_memory / itemsize - results) // workers - (most.entries - most.held)
+    return max(1, min(-(-seeds // workers), min(room, CACHE // itemsize) // max(1, most.held)))
 
 
 def _bytes(count: float) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tp_compiler.finite.array_types import Values
-from tp_compiler.finite.tensors import LabelledArray, Labels, align, contract, labels_of
+from tp_compiler.finite.tensors import LabelledArray, Labels, align, contract, labels_from
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.onehot import one_hot
 from tp_compiler.ir.types import Index
@@ -47,8 +47,8 @@ def scatter(node: ir.Node) -> Scatter | None:
 
 
 def scattered(node: ir.Contract, found: Scatter, at: LabelledArray, factors: Sequence[LabelledArray]) -> Values:
-    """The sum, with the dimensions of the node; a position outside the axis adds nothing."""
-    out = labels_of(node)
+    """The sum, with the dimensions of the node; a position outside the axis adds nothing. All networks read the same `at`."""
+    out = labels_from(node, factors)
     open_labels: Labels = tuple(x for x in out if x != found.index)
     size = {x: n for f in (at, *factors) for x, n in zip(f.labels, f.array.shape, strict=True)}
     reached = [x for x in at.labels if any(x in f.labels for f in factors)]

@@ -1,13 +1,16 @@
 """Arrays whose dimensions are labelled by named indices and slots; broadcasting and contraction by label.
 
 A label is an `Index` or a slot number. The array of a node has the dimensions of `node.type`: its indices in order,
-then its slots in ascending order, so that neurons lie contiguously and a product with a matrix is one BLAS call.
+then its slots in ascending order, so that neurons lie contiguously and a product with a matrix is one BLAS call. In front
+of them, what differs from network to network has one more dimension: the networks that are computed side by side.
+The digits of a network do not depend on the others: sums and products are made network by network.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import lru_cache
 from itertools import combinations
 from typing import Any, NamedTuple
 
@@ -19,6 +22,9 @@ from tp_compiler.ir.types import Index
 
 Label = Index | int
 Labels = tuple[Label, ...]
+
+#: The label of the networks, the first dimension of what differs between them; not the number of any slot.
+NETWORKS = -1
 
 
 class LabelledArray(NamedTuple):
@@ -35,11 +41,35 @@ def labels_of(node: Node) -> Labels:
 
 def state_labels(state: State) -> Labels:
     """The labels of the array that a state of the training is."""
-    return (*state.type.indices, *(slot for slot, _ in state.type.slots))
+    return (NETWORKS, *state.type.indices, *(slot for slot, _ in state.type.slots))
+
+
+def labelled(array: Values, labels: Labels) -> LabelledArray:
+    """An array with the labels of its node, and that of the networks if it has one dimension more."""
+    return LabelledArray(array, labels if array.ndim == len(labels) else (NETWORKS, *labels))
+
+
+def labels_from(node: Node, args: Sequence[LabelledArray]) -> Labels:
+    """The labels of the array of a node that is computed from `args`."""
+    labels = labels_of(node)
+    return (NETWORKS, *labels) if any(NETWORKS in a.labels for a in args) else labels
+
+
+def each_network(
+    function: Callable[[int, list[LabelledArray]], Values], args: Sequence[LabelledArray], count: int
+) -> Values:
+    """What cannot be computed for all networks at once: `function(number, its own arguments)`, one after the other."""
+
+    def own(k: int, a: LabelledArray) -> LabelledArray:
+        return LabelledArray(a.array[k], a.labels[1:]) if NETWORKS in a.labels else a
+
+    return np.stack([function(k, [own(k, a) for a in args]) for k in range(count)])
 
 
 def align(x: LabelledArray, labels: Sequence[Label]) -> Values:
     """x with one dimension per entry of `labels`, in that order; size 1 where x lacks the label."""
+    if x.labels == labels:
+        return x.array
     order = [x.labels.index(label) for label in labels if label in x.labels]
     array = x.array.transpose(order)
     if len(order) == len(labels):
@@ -56,6 +86,15 @@ def merge_order(
     Pairs are positions in a list from which both factors are removed and to which the product is appended.
     A label outside `out` is summed as soon as no other factor carries it.
     """
+    pairs, peak = _merges(tuple(labels), tuple(out), tuple(sizes[x] for ls in labels for x in ls))
+    return list(pairs), peak
+
+
+@lru_cache(4096)
+def _merges(
+    labels: tuple[Labels, ...], out: Labels, counts: tuple[int, ...]
+) -> tuple[tuple[tuple[int, int], ...], int]:
+    sizes = dict(zip((x for ls in labels for x in ls), counts, strict=True))
     # A label on one factor alone is summed before anything is multiplied.
     left = [frozenset(ls) for ls in labels]
     left = [_kept(one, left[:k] + left[k + 1 :], out) for k, one in enumerate(left)]
@@ -72,7 +111,7 @@ def merge_order(
         left = [f for k, f in enumerate(left) if k not in (i, j)] + [kept]
         if len(left) > 1:
             peak = max(peak, size)
-    return pairs, peak
+    return tuple(pairs), peak
 
 
 def _kept(labels: frozenset[Label], rest: Sequence[frozenset[Label]], out: Collection[Label]) -> frozenset[Label]:
@@ -81,7 +120,8 @@ def _kept(labels: frozenset[Label], rest: Sequence[frozenset[Label]], out: Colle
 
 def contract(factors: Sequence[LabelledArray], out: Labels) -> Values:
     """The product of the factors summed over every label outside `out`, dimensions in the order of `out`."""
-    sizes = {x: size for f in factors for x, size in zip(f.labels, f.array.shape, strict=True)}
+    # The order of the products does not depend on how many networks there are.
+    sizes = {x: size for f in factors for x, size in zip(f.labels, f.array.shape, strict=True)} | {NETWORKS: 1}
     with np.errstate(all="ignore"):
         left = [_sum_alone(f, factors[:k], factors[k + 1 :], out) for k, f in enumerate(factors)]
         for i, j in merge_order([f.labels for f in left], out, sizes)[0]:
@@ -103,10 +143,11 @@ def _sum_alone(
 def _multiply(a: LabelledArray, b: LabelledArray, wanted: set[Label]) -> LabelledArray:
     """The product of two factors, summed over the shared labels that are no longer needed."""
     gone = [x for x in a.labels if x in b.labels and x not in wanted]
-    batch = [x for x in a.labels if x in b.labels and x in wanted]
-    left = [x for x in a.labels if x not in b.labels]
-    right = [x for x in b.labels if x not in a.labels]
-    labels = (*batch, *left, *right)
+    batch = [x for x in a.labels if x in b.labels and x in wanted and x != NETWORKS]
+    left = [x for x in a.labels if x not in b.labels and x != NETWORKS]
+    right = [x for x in b.labels if x not in a.labels and x != NETWORKS]
+    networks: list[Label] = [NETWORKS] if NETWORKS in a.labels or NETWORKS in b.labels else []
+    labels = (*networks, *batch, *left, *right)
     if not gone:
         return LabelledArray(align(a, labels) * align(b, labels), labels)
     size = {x: n for f in (a, b) for x, n in zip(f.labels, f.array.shape, strict=True)}
@@ -117,15 +158,17 @@ def _multiply(a: LabelledArray, b: LabelledArray, wanted: set[Label]) -> Labelle
         sub = [[names[x] for x in f.labels] for f in (a, b)]
         product: Any = np.einsum  # whose form with lists of numbers has no type
         return LabelledArray(product(a.array, sub[0], b.array, sub[1], [names[x] for x in labels]), labels)
-    rows, columns = _matrices(a, batch, left, gone), _matrices(b, batch, right, gone)
+    rows, columns = _matrices(a, networks, batch, left, gone), _matrices(b, networks, batch, right, gone)
     return LabelledArray(np.matmul(rows, columns.swapaxes(-1, -2)).reshape(shape), labels)
 
 
-def _matrices(f: LabelledArray, batch: list[Label], own: list[Label], gone: list[Label]) -> Values:
-    """f as an array (batch, own, gone), without a copy if its layout allows it."""
-    size = dict(zip(f.labels, f.array.shape, strict=True))
+def _matrices(
+    f: LabelledArray, networks: list[Label], batch: list[Label], own: list[Label], gone: list[Label]
+) -> Values:
+    """f as an array (networks, batch, own, gone), without a copy if its layout allows it."""
+    size = {NETWORKS: 1} | dict(zip(f.labels, f.array.shape, strict=True))
     count = [math.prod(size[x] for x in group) for group in (batch, own, gone)]
-    lead = (count[0],) if batch else ()
+    lead = (*(size[x] for x in networks), *count[: len(batch[:1])])
     if f.labels[-1] in gone:
-        return align(f, (*batch, *own, *gone)).reshape(*lead, count[1], count[2])
-    return align(f, (*batch, *gone, *own)).reshape(*lead, count[2], count[1]).swapaxes(-1, -2)
+        return align(f, (*networks, *batch, *own, *gone)).reshape(*lead, count[1], count[2])
+    return align(f, (*networks, *batch, *gone, *own)).reshape(*lead, count[2], count[1]).swapaxes(-1, -2)

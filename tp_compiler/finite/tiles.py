@@ -18,7 +18,18 @@ from tp_compiler.finite import instructions
 from tp_compiler.finite.array_types import Values
 from tp_compiler.finite.blame import Refusal, finite, undefined
 from tp_compiler.finite.bodies import TileBody, held
-from tp_compiler.finite.tensors import Label, LabelledArray, Labels, align, contract, labels_of, merge_order
+from tp_compiler.finite.tensors import (
+    NETWORKS,
+    Label,
+    LabelledArray,
+    Labels,
+    align,
+    contract,
+    labelled,
+    labels_from,
+    labels_of,
+    merge_order,
+)
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.types import Width
 
@@ -39,6 +50,7 @@ class Averager:
     bodies: Mapping[ir.Contract, TileBody]
     neurons: Callable[[Width], int]
     dtype: type[np.floating] | np.dtype[np.floating]
+    count: int = 1  # of networks
     tile: int = TILE
 
     def average(self, node: ir.Contract) -> Values:
@@ -47,18 +59,24 @@ class Averager:
 
     def _average(self, node: ir.Contract, body: TileBody, outer: Ranges, known: Passing) -> Values:
         """The mean on the tile `outer` of the enclosing averages; `known` holds their passing values there."""
-        labels = labels_of(node)
         widths = {slot: self.neurons(width) for a in node.args for slot, width in a.type.slots}
         free = {slot: size for slot, size in widths.items() if slot not in outer}
         steps = self._steps(node, body, outer, free)
+        widths[NETWORKS] = self.count
+        if NETWORKS not in outer:
+            free = {NETWORKS: self.count, **free}
         spans = {slot: outer[slot][1] - outer[slot][0] if slot in outer else widths[slot] for slot in widths}
-        out = np.zeros([_size(x, spans) for x in labels], self.dtype)
+        out = None
         for ranges in _tiles(free, steps):
             here = {**outer, **ranges}
             part = self._tile(node, body, here, known)
             if not finite(part):
                 raise Refusal(self._blame(node, body, here, known))
-            out[cut(labels, ranges)] += part
+            labels = labelled(part, labels_of(node)).labels
+            out = np.zeros([_size(x, spans) for x in labels], self.dtype) if out is None else out
+            if NETWORKS in labels or ranges.get(NETWORKS, (0, 0))[0] == 0:  # else it is the same for all networks
+                out[cut(labels, ranges)] += part
+        assert out is not None
         out /= math.prod(widths[slot] for slot in node.slots)
         if not finite(out):
             raise Refusal(undefined(node, ()))
@@ -66,7 +84,8 @@ class Averager:
 
     def _tile(self, node: ir.Contract, body: TileBody, ranges: Ranges, known: Passing) -> Values:
         local = self.tile_of(body, ranges, known)
-        return contract([self.tensor(a, ranges, local) for a in node.args], labels_of(node))
+        args = [self.tensor(a, ranges, local) for a in node.args]
+        return contract(args, labels_from(node, args))
 
     def tile_of(self, body: TileBody, ranges: Ranges, known: Passing) -> Passing:
         """The passing values of a body on one tile, without those that are no longer needed."""
@@ -84,15 +103,14 @@ class Averager:
 
     def tensor(self, node: ir.Node, ranges: Ranges, local: Passing) -> LabelledArray:
         if not held(node):
-            return LabelledArray(local[node], labels_of(node))
-        array = self.values[node]
-        labels = labels_of(node)
-        if any(slot in ranges for slot, _ in node.type.slots):
-            array = array[cut(labels, ranges)]
-        return LabelledArray(array, labels)
+            return labelled(local[node], labels_of(node))
+        found = labelled(self.values[node], labels_of(node))
+        if any(x in ranges for x in found.labels):
+            return LabelledArray(found.array[cut(found.labels, ranges)], found.labels)
+        return found
 
     def _steps(self, node: ir.Contract, body: TileBody, outer: Ranges, free: Mapping[int, int]) -> dict[int, int]:
-        """How many neurons of each free slot go into one tile: all of them, halved until the tile fits."""
+        """How many neurons of each free slot go into one tile: all of them, halved until the tile fits; then networks."""
         steps = dict(free)
         fixed = {slot: stop - start for slot, (start, stop) in outer.items()}
         while steps and self._cost(node, body, {**fixed, **steps}) > self.tile:
@@ -100,6 +118,7 @@ class Averager:
             if steps[widest] == 1:
                 break
             steps[widest] = -(-steps[widest] // 2)
+        steps[NETWORKS] = max(1, self.tile // max(1, self._cost(node, body, {**fixed, **steps})))
         return steps
 
     def _cost(self, node: ir.Contract, body: TileBody, slots: Mapping[int, int]) -> int:
@@ -136,8 +155,8 @@ def blame_on(node: ir.Node, args: list[Values]) -> Diagnostic:
     """The diagnostic for a node whose arguments, given as arrays of their own labels, are finite."""
     # Only pow looks at two arguments entry by entry.
     if isinstance(node, ir.Map):
-        labels = labels_of(node)
-        args = [align(LabelledArray(a, labels_of(n)), labels) for a, n in zip(args, node.args, strict=True)]
+        shown = [labelled(a, labels_of(n)) for a, n in zip(args, node.args, strict=True)]
+        args = [align(a, labels_from(node, shown)) for a in shown]
     return undefined(node, args)
 
 

@@ -12,7 +12,7 @@ from tp_compiler.diagnostics import Diagnostic
 from tp_compiler.finite.array_types import Values
 from tp_compiler.finite.blame import finite, undefined
 from tp_compiler.finite.schedule import StateUpdate
-from tp_compiler.finite.tensors import LabelledArray, align, state_labels
+from tp_compiler.finite.tensors import NETWORKS, LabelledArray, align, state_labels
 from tp_compiler.finite.tiles import Averager, Ranges, cut
 from tp_compiler.ir import nodes as ir
 
@@ -50,13 +50,16 @@ def _fitting(state: ir.State, tile: LabelledArray, update: StateUpdate) -> Value
 
 
 def _rows(update: StateUpdate, states: Mapping[ir.State, Values]) -> Iterator[Ranges]:
-    """Whole rows, as many as fit, so that tiles lie contiguously."""
+    """Whole rows, as many as fit, so that tiles lie contiguously; then networks, as many as fit."""
     rows, columns = update.slots
-    *_, height, width = next(states[state].shape for state in update.following)
+    count, *_, height, width = next(states[state].shape for state in update.following)
     largest = width * max(node.type.size() for node in (*update.body.nodes, *update.following.values()))
-    step = max(1, ENTRIES // largest)
-    for start in range(0, height, step):
-        yield {rows: (start, min(start + step, height)), columns: (0, width)}
+    step = min(height, max(1, ENTRIES // largest))
+    together = max(1, ENTRIES // (largest * step))
+    for first in range(0, count, together):
+        for start in range(0, height, step):
+            networks = (first, min(first + together, count))
+            yield {NETWORKS: networks, rows: (start, min(start + step, height)), columns: (0, width)}
 
 
 def _blame(update: StateUpdate, state: ir.State, ranges: Ranges, averager: Averager) -> Diagnostic:
