@@ -411,6 +411,38 @@ def test_strong_weight_decay_in_mup_passes(kind: str, figures: dict[str, float])
     assert check.passed, str(check)
 
 
+class Separate(nn.Module):
+    """Attention over d, with queries and keys in matrices of their own."""
+
+    def __init__(self, n: int):
+        super().__init__()
+        self.embedding, self.out = nn.Embedding(50, n), nn.Linear(n, 5, bias=False)
+        self.q, self.k, self.v = (nn.Linear(n, n, bias=False) for _ in range(3))
+        nn.init.normal_(self.out.weight, std=1 / n)
+
+    def forward(self, tokens):
+        x = self.embedding(tokens)
+        weights = torch.softmax(self.q(x) @ self.k(x).transpose(-1, -2) / x.shape[-1], dim=-1)
+        return self.out(x + weights @ self.v(x))
+
+
+def test_small_steps_of_attention_pass() -> None:
+    """First gradients by queries and keys are n^(-3/2), and stay so for as long as steps of SGD are small."""
+    tokens = torch.arange(12).reshape(2, 6)
+    scaling = tpt.trace(Separate, (tokens,), WIDTHS[:2]).scale("SGD")
+
+    def loss(model: nn.Module, step: int) -> torch.Tensor:
+        return F.cross_entropy(model(tokens)[:, -1], torch.tensor([1, 3]))
+
+    def optimizer(model: nn.Module) -> torch.optim.Optimizer:
+        return torch.optim.SGD(scaling.param_groups(model, 32, lr=0.1))
+
+    check = tpt.coord_check(Separate, loss, WIDTHS, optimizer=optimizer, steps=2)
+    assert check.passed, str(check)
+    (row,) = (r for r in check.rows if (r.name, r.quantity) == ("q.weight", "parameter update"))
+    assert row.derived == -1 and row.slope is not None and row.slope < -1.2, str(check)
+
+
 # -- records ----------------------------------------------------------------------------------------------------------
 def test_json_and_plot(tmp_path: Path) -> None:
     factory, optimizer, *_ = MISTAKES["constant learning rate of matrices"]

@@ -86,7 +86,10 @@ class Judge:
         if off < 0 and not exact:
             return OK, "smaller than it may be"
         if off < 0 and made.value >= float(least) - max(TOLERANCE, ERRORS * made.error(float(least))):
-            return OK, f"between {power(least)} and {power(derived)}: some entries vanish at initialisation"
+            return (
+                OK,
+                f"between {power(least)} and {power(derived)}: some entries, or gradients, vanish at initialisation",
+            )
         return WRONG, f"{went(made.value, False)}, {wants(derived)}"
 
     def _derived(self, q: MeasuredQuantity) -> tuple[Fraction | None, bool, Fraction | None]:
@@ -102,7 +105,10 @@ class Judge:
         if q.what == "gradient":
             return wanted.gradient, True, None
         settings = self.measured.settings.get(q.name)
-        return (wanted.update(next(iter(settings.values())).optimizer) if settings else None), True, None
+        if not settings:
+            return None, True, None
+        optimizer = next(iter(settings.values())).optimizer
+        return wanted.update(optimizer), True, wanted.least_update(optimizer)
 
     def _rounding(self, q: MeasuredQuantity) -> bool:
         """Is it nothing but rounding errors, as the gradient by a bias that softmax does not see?"""

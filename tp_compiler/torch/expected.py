@@ -38,6 +38,13 @@ class ExpectedParameter:
             return None
         return -Fraction(self.kind.reads_features) - _multiplier(self.kind, self.figures(optimizer)["init_std"])
 
+    def least_update(self, optimizer: str) -> Fraction | None:
+        """The change while gradients are those of the first step, some of which are smaller: of steps in proportion to them."""
+        rule, usual = OPTIMIZERS.get(optimizer), self.update(optimizer)
+        if usual is None or self.gradient is None or not isinstance(rule, EntrywiseOptimizer):
+            return None
+        return min(usual, self.figures(optimizer)["lr"] + self.gradient) if rule.degree == 1 else usual
+
 
 @dataclass(frozen=True)
 class ExpectedResult:
