@@ -71,7 +71,7 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
         set(),
     ),
     "torch": ({"api", "diagnostics", "ir", "scale"}, {"numpy", "torch"}),
-    "arguments": ({"_version", "diagnostics", "pages"}, set()),
+    "arguments": ({"_version", "diagnostics", "pages", "signatures"}, set()),
     "terminal": ({"diagnostics", "arguments"}, set()),
     "user_functions": ({"arguments", "diagnostics"}, set()),
     "cli": (

@@ -233,7 +233,8 @@ def limit(
     replicates   independent scramblings (8); seed (0) fixes every digit
     rtol, atol   the tolerance, 1e-3 each: stderr below atol + rtol·max|value|
     progress     True shows a progress bar, on standard error or below the cell; or a function of (done, total, note)
-    only         names of the outputs to compute; method, f0, max_samples, max_memory (bytes), max_time (seconds), threads
+    only         names of the outputs to compute; method, f0, max_samples, max_memory (bytes, or "4G"), max_time (seconds),
+                 threads
     executor     shares the work: any executor of PEP 3148; or workers=4, processes of this machine; or cluster="tcp://host:8786",
                  a scheduler of dask.distributed. The digits do not depend on who does the work
 
@@ -316,7 +317,7 @@ def simulate(
 ) -> Run:
     """The same program as a network of `width` neurons per unit ratio, averaged over `seeds` random networks.
 
-    options    seed, dtype ("float32" or "float64"), only, max_memory (bytes); executor, workers, cluster as for `limit`
+    options    seed, dtype ("float32" or "float64"), only, max_memory (bytes, or "4G"); executor, workers, cluster as for `limit`
     weights    initial values by name, in place of those that would be drawn: a ket has the shape (*family, neurons), a
                matrix (*family, rows, columns) and entries of variance σ²/columns, a scalar the shape of its family. A
                ket is `"|u>"` where something else is called `u`, too. What is not given is drawn.

@@ -12,12 +12,12 @@ from typing import Any, NoReturn, TypeAlias, TypeVar
 
 from tp_compiler._version import __version__
 from tp_compiler.pages import FORMATS
+from tp_compiler.signatures import SIZE, memory_size
 
 STARTERS = ("mlp", "resnet", "transformer", "rnn", "gpt", "vit", "cnn", "moe", "optimizer")
 SHELLS = ("bash", "zsh", "fish")
 PLOT_FORMATS = (".svg", ".pdf", ".png")
 THEMES = ("light", "dark")
-_MEMORY_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 _EXIT_CODES = (
     "exit codes: 0 success; 1 the program has errors, or verify, coord or fmt --check failed; 2 usage error; "
     "3 part of the computation could not be completed; 130 interrupted; 143 terminated"
@@ -50,13 +50,6 @@ def _power_of_two(value: int) -> bool:
     return value > 0 and value & (value - 1) == 0
 
 
-def _memory(text: str) -> int:
-    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]*)?)\s*([KMGT]?)(?:i?B)?\s*", text, re.IGNORECASE)
-    if match is None:
-        raise ValueError
-    return int(float(match[1]) * _MEMORY_UNITS[match[2].upper()])
-
-
 def named(text: str) -> tuple[str, str]:
     """NAME=ANYTHING as two texts."""
     name, equals, value = text.partition("=")
@@ -86,7 +79,7 @@ seeds = _checked(int, lambda k: k >= 2, "an integer of at least 2 (standard erro
 seed = _checked(int, lambda k: k >= 0, "an integer of at least 0")
 tolerance = _checked(float, lambda x: math.isfinite(x) and x >= 0, "a number of at least 0")
 seconds = _checked(float, lambda x: math.isfinite(x) and x > 0, "a positive number of seconds")
-memory = _checked(_memory, lambda b: b > 0, "a size such as 500M or 4G, or a number of bytes")
+memory = _checked(memory_size, lambda b: b > 0, SIZE)
 setting = _checked(_setting, lambda pair: math.isfinite(pair[1]), "NAME=NUMBER")
 data = _checked(named, lambda pair: bool(pair[1]), "NAME=FILE")
 widths = _checked(_widths, lambda w: w[0] >= 1, "widths such as 256,512,1024")

@@ -17,7 +17,7 @@ from tp_compiler.diagnostics import Diagnostic, Diagnostics, ProgramError, Sourc
 from tp_compiler.ir.model import Compiled, Model, Network, WidthPowers
 from tp_compiler.ir.program import Program
 from tp_compiler.log import LOGGER, stage, told
-from tp_compiler.signatures import LimitOptions, Progress, Replaced, SimulateOptions, Workplace
+from tp_compiler.signatures import SIZE, LimitOptions, Progress, Replaced, SimulateOptions, Workplace, memory_size
 from tp_compiler.signatures import seed_at as seed_at
 
 if TYPE_CHECKING:
@@ -278,7 +278,8 @@ def limit(program: Program, **options: Unpack[LimitOptions]) -> Run:
 
 @contextmanager
 def _workplace(options: Any) -> Iterator[dict[str, Any]]:
-    """The options, with the workers where they were only named."""
+    """The options, with the workers where they were only named, and the memory in bytes."""
+    options = _sized(options)
     places = Workplace.__annotations__
     if all(options.get(name) is None for name in places):
         yield {name: value for name, value in options.items() if name not in places}
@@ -300,6 +301,16 @@ def _limit(program: Program, options: Any) -> Run:
     for name, problem in run.failed.items():
         LOGGER.info("%s: not computed, %s", name, problem.message)
     return run
+
+
+def _sized(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options with the memory in bytes, which may be given as the text of `--max-memory`. Raises ProgramError NX432."""
+    most = options.get("max_memory")
+    try:
+        return {**options, "max_memory": None if most is None else memory_size(most)}
+    except ValueError:
+        message = f"max_memory must be {SIZE}; found {most!r}"
+        raise ProgramError([Diagnostic("NX432", message, None, 'write "4G" for four gigabytes')]) from None
 
 
 def _listener(name: str, progress: Progress | bool | None) -> Progress | None:

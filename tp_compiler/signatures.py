@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Executor
 from typing import TypedDict
 
 #: Called as `progress(done, total, note)`; the Python functions also take True, for a progress bar.
 Progress = Callable[..., None]
+
+
+_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+#: What a size in memory may look like, for messages.
+SIZE = "a size such as 500M or 4G, or a number of bytes"
+
+
+def memory_size(given: float | str) -> float:
+    """Bytes: a number, or a text such as 500M or 4G (powers of 1024). Raises ValueError."""
+    if not isinstance(given, str):
+        return given
+    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]*)?)\s*([KMGT]?)(?:i?B)?\s*", given, re.IGNORECASE)
+    if match is None:
+        raise ValueError(given)
+    return int(float(match[1]) * _UNITS[match[2].upper()])
 
 
 class Replaced(TypedDict, total=False):
@@ -38,7 +54,7 @@ class LimitOptions(Workplace, total=False):
     rtol: float | None
     atol: float | None
     f0: str
-    max_memory: float | None
+    max_memory: float | str | None
     max_time: float | None
     threads: int | None
     checkpoint: str | os.PathLike[str] | None
@@ -57,6 +73,6 @@ class SimulateOptions(Workplace, total=False):
     weights: Mapping[str, object] | None
     seed: int
     dtype: str
-    max_memory: float | None
+    max_memory: float | str | None
     progress: Progress | bool | None
     only: Collection[str] | None

@@ -8,6 +8,7 @@ it needs when it is first tried: a program that formulas answer starts sooner.
 from __future__ import annotations
 
 import gc
+import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -26,6 +27,7 @@ from tp_compiler.ir.program import Output, Program
 from tp_compiler.ir.walk import reachable
 from tp_compiler.results import Estimate
 
+SLOW = 2**20  # averages of products of kets: to sample so many takes minutes
 QUICK = 1.0  # seconds that coefficients may take whatever the time limit
 
 
@@ -211,9 +213,22 @@ def _refusals(question: Request, outputs: list[Output]) -> Answers:
 def _refused(question: Request, o: Output) -> Diagnostic:
     problem = question.problems[o.name]
     if isinstance(problem, TooLarge):
-        return Diagnostic("NX431", problem.reason, o.span, "use smaller axes, or raise `--max-memory`")
+        remedy = "use smaller axes, or raise `--max-memory`"
+        other = "; `--method qmc` samples it, which takes long" if question.sampled else ""
+        return Diagnostic("NX431", problem.reason, o.span, remedy + other)
     message = f"the method `{question.options.method}` does not apply: {problem.reason}"
     return Diagnostic("NX501", message, o.span, "use `--method auto`")
+
+
+def _refuses(question: Request, o: Output) -> bool:
+    """Whether an output is not sampled: the user excluded samples, or formulas lack only the memory, and samples of so many
+    averages would take minutes."""
+    if not question.sampled:
+        return True
+    if question.options.method != "auto" or not isinstance(question.problems.get(o.name), TooLarge):
+        return False
+    averages = (n for n in reachable([o.node]) if isinstance(n, ir.Contract) and n.slots)
+    return any(math.prod(i.size for i in n.type.indices) > SLOW for n in averages)
 
 
 def _flows(question: Request) -> bool:
@@ -229,7 +244,7 @@ def _drawn(question: Request, o: Output) -> bool:
 FORMULAS = Method("formulas", lambda q, o: q.exact, _formulas)
 COEFFICIENTS = Method("coefficients", lambda q, o: q.exact and not _flows(q), _coefficients)
 LAWS = Method("laws", lambda q, o: q.exact and is_gaussian(o.node), _laws)
-REFUSALS = Method("refusals", lambda q, o: not q.sampled, _refusals)
+REFUSALS = Method("refusals", _refuses, _refusals)
 DRAWS = Method("draws", _drawn, _draws)
 PARTICLES = Method("particles", lambda q, o: True, _particles)
 

@@ -31,7 +31,7 @@ def limit(program: Program, *, crew: Crew | None = None, **options: Unpack[Limit
     rtol, atol    an output is done when its largest stderr is below atol + rtol·max|value|; 1e-3 each
     f0            "sample": later statements see draws of `clt` scalars; "zero": they see 0
     only          names of the outputs to compute
-    max_memory    bytes; threads: replicates that run in parallel
+    max_memory    bytes, or a text such as "4G"; threads: replicates that run in parallel
     max_time      seconds; formulas take at most half of it if sampling is the alternative; without it 10 s and 20 ms more for
                   every instruction, about what sampling takes (budget.py)
     crew          workers that sample, from `executor`, `workers` or `cluster` (executors.py): equal digits whoever they are

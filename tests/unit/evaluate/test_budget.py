@@ -6,6 +6,7 @@ import importlib
 import re
 import time
 import tracemalloc
+from collections.abc import Callable
 from itertools import count
 
 import numpy as np
@@ -203,7 +204,31 @@ def test_samples_keep_to_the_time_allowed_between_instructions() -> None:
         tpc.limit(text, max_time=0.0, method="qmc")
 
 
-@pytest.mark.parametrize("option", [{"max_time": -1}, {"max_memory": "1G"}, {"max_time": float("nan")}])
+@pytest.mark.parametrize("option", [{"max_time": -1}, {"max_memory": "1 gigabyte"}, {"max_time": float("nan")}])
 def test_limits_are_numbers(option: dict[str, object]) -> None:
     with pytest.raises(tpc.ProgramError, match="NX432"):
         tpc.limit("ket |x> ~ N(0, 1)\noutput a = <x|x>\n", **option)
+
+
+@pytest.mark.parametrize("given", ["1G", "1 GiB", "1024M", 2**30])
+def test_memory_is_given_as_on_the_command_line(given: str | int) -> None:
+    text = "ket |x> ~ N(0, 1)\noutput a = <x|x>\n"
+    assert tpc.limit(text, max_memory=given)["a"] == 1
+    assert tpc.simulate(text, 8, seeds=2, max_memory=given).outputs["a"].method == "finite-width"
+    assert tpc.verify(text, widths=(8,), seeds=2, max_memory=given).checks
+
+
+@pytest.mark.parametrize("run", [tpc.limit, lambda text, **options: tpc.simulate(text, 8, **options)])
+def test_a_size_that_is_not_one_is_refused_with_an_example(run: Callable[..., object]) -> None:
+    with pytest.raises(tpc.ProgramError, match="a size such as 500M or 4G") as refused:
+        run("ket |x> ~ N(0, 1)\noutput a = <x|x>\n", max_memory="plenty")
+    assert "4G" in refused.value.diagnostics[0].remedy
+
+
+def test_kernels_that_do_not_fit_are_refused_rather_than_sampled_for_minutes() -> None:
+    """Formulas lack only the memory: samples of a million averages are not what anybody waits for."""
+    run = tpc.limit(KERNEL, max_memory="90M")
+    assert run.outputs["q"].method == "closed-form"
+    problem = run.failed["k"]
+    assert problem.code == "NX431" and "are allowed" in problem.message
+    assert "--max-memory" in problem.remedy and "--method qmc" in problem.remedy

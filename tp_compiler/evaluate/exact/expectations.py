@@ -66,7 +66,6 @@ CONVERGED = 1e-5  # errors above this part of the largest value are not accepted
 SETTLED = 1e-10  # an error below this may be any fraction of a small value
 MOST_DEGREE = 256  # of a polynomial integrated by an exact rule
 MOST_NODES = 2**22  # of an exact rule
-MOST_ENTRIES = 2**27  # numbers in one array
 
 Told = Callable[[Array], "errors.Error | Bulk"]  # of a value, its error
 

@@ -23,7 +23,7 @@ from tp_compiler.evaluate.budget import COUNTED, LEAST, current, spacious
 from tp_compiler.evaluate.bulk import LARGE, Bulk
 from tp_compiler.evaluate.exact.binding import Bound, Place, Places, moved
 from tp_compiler.evaluate.gaussian.univariate import Univariate
-from tp_compiler.evaluate.interface import MOST_ENTRIES, NotExact, TooLarge
+from tp_compiler.evaluate.interface import NotExact
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.types import Index
 
@@ -87,13 +87,11 @@ def number(value: float) -> Tensor:
 
 
 def bounded(labels: Iterable[Index]) -> tuple[Index, ...]:
-    """The labels, unless an array over them would be too large."""
+    """The labels, unless an array over them does not fit into the memory."""
     labels = tuple(labels)
     numbers = math.prod(x.size for x in labels)
     if numbers > LEAST:
         what = "an array over " + ", ".join(x.name.split("~")[0].split("#")[0] for x in labels)
-        if numbers > MOST_ENTRIES:
-            raise TooLarge(f"{what} has {numbers:.3g} entries, {MOST_ENTRIES:.3g} are allowed")
         current().room(2.0 * numbers, what)  # the array and its factors
     return labels
 
