@@ -17,6 +17,7 @@ import numpy as np
 
 from tp_compiler.diagnostics import Diagnostic, ProgramError
 from tp_compiler.evaluate.budget import BASE, LEAST, Budget, clock_for, seconds_for
+from tp_compiler.evaluate.exact import kernel_blocks
 from tp_compiler.evaluate.exact.evaluator import ExactEvaluator
 from tp_compiler.evaluate.exact.expectations import PATIENCE
 from tp_compiler.evaluate.interface import Answers, Evaluator, Exact, Interrupted, NotExact, Problem, TooLarge
@@ -123,6 +124,16 @@ def _estimate(o: Output, found: Exact | Problem) -> Estimate | Problem:
         return found
     stderr = np.array(np.broadcast_to(found.error, found.value.shape), dtype=np.float64)
     return Estimate(found.value, stderr, tuple(i.name for i in o.indices), found.method, note=found.note)
+
+
+def _pairs(question: Request, outputs: list[Output]) -> Answers:
+    """Kernels over many pairs of points, block by block."""
+    o = question.options
+    seconds = float("inf") if o.max_time is None else o.max_time
+    question.budget = Budget(seconds, o.memory - BASE, clock_for(o.max_time), o.progress, remedy="")
+    with question.budget.running():
+        found = kernel_blocks.evaluated(question.program, outputs)
+    return Answers({output.name: _estimate(output, found[output.name]) for output in outputs})
 
 
 def _formulas(question: Request, outputs: list[Output]) -> Answers:
@@ -241,6 +252,7 @@ def _drawn(question: Request, o: Output) -> bool:
     return o.node.type.random and not is_gaussian(o.node)
 
 
+PAIRS = Method("pairs", lambda q, o: q.exact and kernel_blocks.applies(o), _pairs)
 FORMULAS = Method("formulas", lambda q, o: q.exact, _formulas)
 COEFFICIENTS = Method("coefficients", lambda q, o: q.exact and not _flows(q), _coefficients)
 LAWS = Method("laws", lambda q, o: q.exact and is_gaussian(o.node), _laws)
@@ -248,6 +260,7 @@ REFUSALS = Method("refusals", _refuses, _refusals)
 DRAWS = Method("draws", _drawn, _draws)
 PARTICLES = Method("particles", lambda q, o: True, _particles)
 
-#: Kets as formulas (exact/), kets as coefficients (linear/), `clt` outputs by exact covariances (clt_laws.py), and where
-#: samples are allowed: all draws of `clt` scalars at once (draws.py), kets as particles (sampling/).
-METHODS = (FORMULAS, COEFFICIENTS, LAWS, REFUSALS, DRAWS, PARTICLES)
+#: Kernels over pairs of points (exact/kernel_blocks.py), kets as formulas (exact/), kets as coefficients (linear/), `clt`
+#: outputs by exact covariances (clt_laws.py), and where samples are allowed: all draws of `clt` scalars at once (draws.py),
+#: kets as particles (sampling/).
+METHODS = (PAIRS, FORMULAS, COEFFICIENTS, LAWS, REFUSALS, DRAWS, PARTICLES)

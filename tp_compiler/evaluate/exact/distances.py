@@ -24,15 +24,8 @@ def between(
     covariance: Callable[[Variable, Variable], Tensor], u: Linear, v: Linear, labels: tuple[Index, ...]
 ) -> Distance | None:
     """Var(u - v) at places of an array over `labels`; None unless both are sums of the same initial kets."""
-    if u.root != v.root or u.copy != v.copy:
-        return None
-    if not all(isinstance(p.variable.node, ir.InitialKet | Bundle) for p in u.parts):
-        return None  # before many parts are examined
-    own = u.flat()
-    pairs = list(zip(own, v.flat(), strict=False))
-    if not all(_comparable(p, q) for p, q in pairs):
-        return None
-    if any(not p.variable.independent_of(q.variable) for k, p in enumerate(own) for q in own[:k]):
+    pairs = comparable(u, v)
+    if pairs is None:
         return None
 
     def distance(places: Places) -> Array:
@@ -43,6 +36,21 @@ def between(
         return total
 
     return distance
+
+
+def comparable(u: Linear, v: Linear) -> list[tuple[LinearPart, LinearPart]] | None:
+    """The parts of two Gaussians side by side, if both are sums of the same initial kets."""
+    if u.root != v.root or u.copy != v.copy:
+        return None
+    if not all(isinstance(p.variable.node, ir.InitialKet | Bundle) for p in u.parts):
+        return None  # before many parts are examined
+    own = u.flat()
+    pairs = list(zip(own, v.flat(), strict=False))
+    if not all(_comparable(p, q) for p, q in pairs):
+        return None
+    if any(not p.variable.independent_of(q.variable) for k, p in enumerate(own) for q in own[:k]):
+        return None
+    return pairs
 
 
 def _comparable(p: LinearPart, q: LinearPart) -> bool:

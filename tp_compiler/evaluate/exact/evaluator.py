@@ -63,7 +63,7 @@ LAW_KNOWN = 1e-12  # the relative error of a parameter of a law that is not norm
 MOST_ONE_HOT = 2**24  # entries of a gather written as a product with zeros and ones
 
 
-_NOTES = {
+NOTES = {
     "exact": "every ket in it is a combination (or a polynomial) of Gaussians, or takes finitely many values",
     "closed-form": "its expectations are rows of the table of closed forms",
     "quadrature": "its expectations are integrals over a few Gaussians",
@@ -77,13 +77,19 @@ Held = Operand | Diagnostic | NotExact
 class ExactEvaluator:
     """Runs the nodes of a plan; `output` gives a value, a Diagnostic, or NotExact with the reason."""
 
-    def __init__(self, nodes: list[ir.Node], quadrature: bool = True, patience: float = PATIENCE):
+    def __init__(
+        self,
+        nodes: list[ir.Node],
+        quadrature: bool = True,
+        patience: float = PATIENCE,
+        expectations: Expectations | None = None,
+    ):
         self.values: dict[ir.Node, Any] = {}
         self.method: dict[ir.Node, int] = {}
         self.ranges = with_signs(nodes)
         self.trials = Trials()
         self.atoms = Atoms.of(nodes)
-        self.expect = Expectations(self.between, quadrature, patience)
+        self.expect = expectations or Expectations(self.between, quadrature, patience)
         self.products: dict[tuple[ir.MatrixSymbol, bool], dict[Any, list[ir.MatMul]]] = defaultdict(
             lambda: defaultdict(list)
         )
@@ -120,7 +126,7 @@ class ExactEvaluator:
             if pole is not None:
                 return numerical_errors.undecided(pole)
             error = np.where(np.isfinite(error), error, np.finfo(float).max)  # exp of anything, with no pole
-        return Exact(array, error, method, _NOTES[method])
+        return Exact(array, error, method, NOTES[method])
 
     def _blame(self, node: ir.Node) -> Diagnostic:
         args = [self.values[a] for a in node.args]

@@ -103,11 +103,14 @@ class Expectations:
     def _parts(self, p: LinearPart, q: LinearPart) -> Tensor:
         p, q, over = _matched(p, q)
         for part in (p, q):
-            sizes = np.abs(part.coefficient.values)
-            if np.any(((sizes < SMALL) & (sizes > 0)) | (sizes > 1 / SMALL)):
-                raise NotExact("numbers too small or too large for their squares")
+            self.squares(part.coefficient)
         inner = self.between(p.variable, q.variable)
         return summed([p.coefficient, q.coefficient, inner], over)
+
+    def squares(self, coefficient: Tensor) -> None:
+        """Raises NotExact for coefficients whose squares underflow or overflow."""
+        if not has_squares(coefficient.values):
+            raise NotExact("numbers too small or too large for their squares")
 
     # -- expectations -------------------------------------------------------------------------------------------
     def form(self, form: KetFormula) -> Tensor:
@@ -246,7 +249,7 @@ class Expectations:
         if len(factors) > 2 or not all(isinstance(f.function, Univariate) for f in factors):
             return None
         labels = _labels(_distinct(factors))
-        row, told = (None, None) if _left_alone(factors) else self._row(factors, labels)
+        row, told = (None, None) if left_alone(factors) else self._row(factors, labels)
         plain = _Reader(labels)
         value = None if row is None else row(plain)
         if row is None or value is None:
@@ -435,6 +438,12 @@ class Expectations:
         self.method = QUADRATURE
         value, error = careful.expectation(merged, mean[..., known], spread[..., known, :][..., known], self._spend)
         return value * constant, error * np.abs(constant)
+
+
+def has_squares(values: Numbers) -> bool:
+    """Whether the fourth powers of numbers neither underflow nor overflow."""
+    sizes = np.abs(values)
+    return not np.any(((sizes < SMALL) & (sizes > 0)) | (sizes > 1 / SMALL))
 
 
 def _matched(p: LinearPart, q: LinearPart) -> tuple[LinearPart, LinearPart, tuple[Index, ...]]:
@@ -717,7 +726,7 @@ def _may_fall(f: Univariate) -> bool:
     return f.name in ("composite", "erfc", "normal_cdf", "gelu", "gelu_prime") or f.name.endswith("'")
 
 
-def _left_alone(factors: list[GaussianFactor]) -> bool:
+def left_alone(factors: list[GaussianFactor]) -> bool:
     """Whether the table must not be asked: growing exponentials, powers that only other factors make integrable, and
     high powers, whose sums cancel."""
     own = [f.function for f in factors if isinstance(f.function, Univariate)]

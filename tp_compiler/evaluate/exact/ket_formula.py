@@ -21,6 +21,8 @@ from tp_compiler.evaluate.array_types import Array, Whole
 from tp_compiler.evaluate.arrays import Label, aligned, contract
 from tp_compiler.evaluate.budget import COUNTED, LEAST, current, spacious
 from tp_compiler.evaluate.bulk import LARGE, Bulk
+from tp_compiler.evaluate.exact import abstract
+from tp_compiler.evaluate.exact.abstract import Symbolic
 from tp_compiler.evaluate.exact.binding import Bound, Place, Places, moved
 from tp_compiler.evaluate.gaussian.univariate import Univariate
 from tp_compiler.evaluate.interface import NotExact
@@ -56,6 +58,8 @@ class Tensor:
             place = places.get(label, label)
             if isinstance(place, Index) and place not in new:
                 new.append(place)
+        if isinstance(self.values, Symbolic):
+            return Tensor(self.values.renamed(places), tuple(new))
         if len(new) == len(self.labels):
             return Tensor(self.values, tuple(new), self.off)
         grid: list[int | Whole] = []
@@ -102,10 +106,14 @@ def union(tensors: Iterable[Tensor]) -> tuple[Index, ...]:
 
 def times(*tensors: Tensor) -> Tensor:
     """The product; numbers first, so that large arrays are read once."""
+    if any(isinstance(t.values, Symbolic) for t in tensors):
+        return Tensor(*abstract.product([(t.values, t.labels, t.off) for t in tensors]))
     return _reduced(np.multiply, tensors, 1.0)
 
 
 def plus(*tensors: Tensor) -> Tensor:
+    if any(isinstance(t.values, Symbolic) for t in tensors):
+        return Tensor(*abstract.total([(t.values, t.labels, t.off) for t in tensors]))
     return _reduced(np.add, tensors, 0.0)
 
 
@@ -148,6 +156,8 @@ def summed(tensors: list[Tensor], over: Iterable[Index]) -> Tensor:
     gone = set(over)
     if not gone:
         return times(*tensors)
+    if any(isinstance(t.values, Symbolic) for t in tensors):
+        return Tensor(*abstract.product([(t.values, t.labels, t.off) for t in tensors], gone))
     labels = bounded(label for label in dict.fromkeys(x for t in tensors for x in t.labels) if label not in gone)
     count = float(np.prod([label.size for label in gone if not any(label in t.labels for t in tensors)]))
     own: list[tuple[Label, ...]] = [t.labels for t in tensors]

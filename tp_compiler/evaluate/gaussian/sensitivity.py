@@ -10,6 +10,9 @@ errors of v1, v2 and c are the same error, and have less effect than elsewhere.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -33,6 +36,52 @@ _BLOCK = 2**15  # pairs at a time
 _ROWS = 64  # of a kernel, at a time
 
 
+@dataclass(frozen=True)
+class Variances:
+    """The variances v of a family, from `low` to `high`, with errors e. Each of `offs` says that e ≤ share · v + floor."""
+
+    low: float
+    high: float
+    offs: tuple[Bulk, ...]
+
+    @classmethod
+    def of(cls, v: Array, e: Numbers) -> Variances:
+        return cls(float(np.min(v)), float(np.max(v)), (Bulk(float(np.max(e / v))), Bulk(0.0, float(np.max(e)))))
+
+    def _least(self, bound: Callable[[float, float], float]) -> float:
+        return min(bound(off.share, off.floor) for off in self.offs)
+
+    @cached_property
+    def relative(self) -> float:
+        """The largest e/v."""
+        return self._least(lambda share, floor: share + floor / self.low)
+
+    @cached_property
+    def by_root(self) -> float:
+        """The largest e/√v."""
+        return self._least(lambda share, floor: share * math.sqrt(self.high) + floor / math.sqrt(self.low))
+
+    @cached_property
+    def most(self) -> float:
+        """The largest e."""
+        return self._least(lambda share, floor: share * self.high + floor)
+
+    def with_noise(self, h: float) -> float:
+        """The largest e/(v + h)."""
+        return self._least(lambda share, floor: share * self.high / (self.high + h) + floor / (self.low + h))
+
+    def bend(self, h: float) -> float:
+        """The largest c/(2 w √(w1 w2 - c²)) · e for noise h, since c² ≤ v1 v2 and w1 w2 - c² ≥ h v2."""
+        far, near = self.high**1.5 / (self.high + h), 1 / (2 * math.sqrt(h))
+        return self._least(lambda share, floor: share * far + floor * near) * near
+
+    def scaled(self, factor: float) -> Variances:
+        if factor == 1.0:
+            return self
+        offs = tuple(Bulk(off.share, off.floor * factor) for off in self.offs)
+        return Variances(self.low * factor, self.high * factor, offs)
+
+
 def of_kernel(
     f: Univariate, g: Univariate, first: Known, second: Known, c: Array, off: Bulk | None, value: Array, symmetric: bool
 ) -> Bulk | None:
@@ -44,11 +93,44 @@ def of_kernel(
     scale = abs(f.scale * g.scale)
     (v1, e1), (v2, e2) = _scaled(f, *first), _scaled(g, *second)
     off = Bulk(off.share, off.floor * scale)
-    if not (np.min(v1) > 0 and np.min(v2) > 0 and max(np.max(e1 / v1), np.max(e2 / v2), off.share) < _SMALL):
+    if not (np.min(v1) > 0 and np.min(v2) > 0):
+        return None
+    one, two = Variances.of(v1, e1), Variances.of(v2, e2)
+    if not _small(one, two, off):
         return None
     if found[0].fast is arccos_in_place.order1:
-        return _bends(f, g, (v1, e1), (v2, e2), c * scale if scale != 1.0 else c, off, symmetric)
-    return _jumps(f, g, (v1, e1), (v2, e2), off, value, symmetric)
+        ratios = _ratios(v1, v2, c * scale if scale != 1.0 else c, symmetric)
+        return _bends(f, g, one, two, ratios, off, symmetric)
+    a, b = shape_of(f), shape_of(g)
+    height, level = f.factor * g.factor * a.odd * b.odd * 2 / math.pi, f.factor * g.factor * a.even * b.even
+    angle = _furthest(value, level, symmetric) / abs(height) if height else math.inf
+    return _jumps(f, g, one, two, off, math.sin(min(angle, math.pi / 2)) + 1e-12, symmetric)
+
+
+def of_ratios(
+    f: Univariate,
+    g: Univariate,
+    one: Variances,
+    two: Variances,
+    ratios: tuple[float, float],
+    off: Bulk,
+    symmetric: bool,
+) -> Bulk | None:
+    """The same where the least and the largest ρ (after noise, without the diagonal) are known; `one`, `two` and `off` are of
+    the functions' arguments before they are scaled."""
+    found = row_of(f, g)
+    assert found is not None
+    one, two = one.scaled(f.scale**2), two.scaled(g.scale**2)
+    off = Bulk(off.share, off.floor * abs(f.scale * g.scale))
+    if not _small(one, two, off):
+        return None
+    if found[0].fast is arccos_in_place.order1:
+        return _bends(f, g, one, two, ratios, off, symmetric)
+    return _jumps(f, g, one, two, off, max(-ratios[0], ratios[1], 0.0) + 1e-12, symmetric)
+
+
+def _small(one: Variances, two: Variances, off: Bulk) -> bool:
+    return max(one.relative, two.relative, off.share) < _SMALL
 
 
 def size_of_terms(f: Univariate, g: Univariate, first: Array, second: Array) -> Array | None:
@@ -91,23 +173,28 @@ def _slope(f: Sided) -> float:
 
 
 def _bends(
-    f: Univariate, g: Univariate, first: Scaled, second: Scaled, c: Array, off: Bulk, symmetric: bool
+    f: Univariate,
+    g: Univariate,
+    one: Variances,
+    two: Variances,
+    ratios: tuple[float, float],
+    off: Bulk,
+    symmetric: bool,
 ) -> Bulk | None:
     """Laws on the line between two laws are laws. Clipping at ±√(v1 v2) adds as much again."""
-    (v1, e1), (v2, e2) = first, second
     a, b = shape_of(f), shape_of(g)
     size = abs(f.factor * g.factor)
     steepest, share = size * _slope(a) * _slope(b), size * abs(a.even * b.even) / math.pi
-    reach = math.sqrt(np.max(v1)) * math.sqrt(np.max(v2))
-    low, high = _ratios(v1, v2, c, symmetric)
-    moved, relative = off.within(reach), float(np.max(e1 / v1) + np.max(e2 / v2))
+    reach = math.sqrt(one.high) * math.sqrt(two.high)
+    low, high = ratios
+    moved, relative = off.within(reach), one.relative + two.relative
     clipped = max(high - 1, -low - 1, 0.0) * reach
     near = max(low, -high, 0.0)  # |ρ| of all pairs is at least that
     apart = math.sqrt(max(1 - near**2, 0.0) + 4 * (moved / reach + relative)) * reach
-    by_rows = float(np.max(e1 / np.sqrt(v1)) * math.sqrt(np.max(v2)) + np.max(e2 / np.sqrt(v2)) * math.sqrt(np.max(v1)))
+    by_rows = one.by_root * math.sqrt(two.high) + two.by_root * math.sqrt(one.high)
     carried = steepest * (moved + clipped) + share * min(apart * relative, by_rows)
     if symmetric:
-        carried = max(carried, steepest * float(np.max(e1)))
+        carried = max(carried, steepest * one.most)
     return Bulk(0.0, _SECOND * carried + _ROUNDED * EPS * steepest * reach)
 
 
@@ -126,41 +213,36 @@ def _ratios(v1: Array, v2: Array, c: Array, symmetric: bool) -> tuple[float, flo
 
 
 def _jumps(
-    f: Univariate, g: Univariate, first: Scaled, second: Scaled, off: Bulk, value: Array, symmetric: bool
+    f: Univariate, g: Univariate, one: Variances, two: Variances, off: Bulk, ratio: float, symmetric: bool
 ) -> Bulk | None:
-    (v1, e1), (v2, e2) = first, second
+    """`ratio`: the largest |ρ|, without the diagonal."""
     a, b = shape_of(f), shape_of(g)
     height, level = f.factor * g.factor * a.odd * b.odd * 2 / math.pi, f.factor * g.factor * a.even * b.even
-    w1, w2 = v1 + a.halves / 2, v2 + b.halves / 2
-    reach, least = (math.sqrt(pick(w1)) * math.sqrt(pick(w2)) for pick in (np.max, np.min))
-    angle = _furthest(value, level, symmetric) / abs(height) if height else math.inf
-    bound = math.sqrt(np.max(v1 / w1) * np.max(v2 / w2))
-    ratio = min(math.sin(min(angle, math.pi / 2)) + 1e-12, bound)
-    moved, relative = off.within(ratio * reach), float(np.max(e1 / w1) + np.max(e2 / w2)) / 2
+    h1, h2 = a.halves / 2, b.halves / 2
+    reach = math.sqrt(one.high + h1) * math.sqrt(two.high + h2)
+    least = math.sqrt(one.low + h1) * math.sqrt(two.low + h2)
+    bound = math.sqrt(one.high / (one.high + h1) * two.high / (two.high + h2))
+    ratio = min(ratio, bound)
+    relative = (one.with_noise(h1) + two.with_noise(h2)) / 2
+    moved = off.within(ratio * reach)
     ratio += moved / least + ratio * relative
     if not ratio < 1:
         return None
     slope = 1 / math.sqrt(1 - ratio**2)
     steepest, tilt, bend = slope / least, slope * ratio, slope * ratio * relative
     if a.halves and b.halves:
-        h1, h2 = a.halves / 2, b.halves / 2
-        steepest = min(steepest, _noise_alone(h1, h2, np.min(v1), np.min(v2)))
-        tilt = min(tilt, math.sqrt(np.max(v1) * np.max(v2)) * _noise_alone(h1, h2, np.max(v1), np.max(v2)))
-        bend = min(bend, sum(_bend_of_noise(s.halves / 2, v, e) for s, (v, e) in ((a, first), (b, second))))
+        steepest = min(steepest, _noise_alone(h1, h2, one.low, two.low))
+        tilt = min(tilt, math.sqrt(one.high * two.high) * _noise_alone(h1, h2, one.high, two.high))
+        bend = min(bend, one.bend(h1) + two.bend(h2))
     rounded = EPS * (_ROUNDED * abs(height) * min(slope, _STEEPEST) * ratio + 4 * (abs(level) + abs(height)))
     error = _SECOND * abs(height) * (steepest * off.floor + tilt * off.share + bend) + rounded
-    return Bulk(0.0, max(error, float(np.max(_one_variable(f, v1, e1)))) if symmetric else error)
+    return Bulk(0.0, max(error, _most_of_one(f, one)) if symmetric else error)
 
 
 def _noise_alone(h1: float, h2: float, v1: float, v2: float) -> float:
     """The largest 1/√(w1 w2 - c²) for noise h1, h2 on variances v1, v2, whatever c. It falls with the variances; times
     the largest c, √(v1 v2), it rises."""
     return float(1 / np.sqrt(h1 * h2 + h1 * v2 + h2 * v1))
-
-
-def _bend_of_noise(h: float, v: Array, e: Numbers) -> float:
-    """The largest c/(2 w √(w1 w2 - c²)) · e for noise h, since c² ≤ v1 v2 and w1 w2 - c² ≥ h v2."""
-    return float(np.max(e * np.sqrt(v) / (v + h))) / (2 * math.sqrt(h))
 
 
 def _furthest(value: Array, level: float, symmetric: bool) -> float:
@@ -174,6 +256,16 @@ def _furthest(value: Array, level: float, symmetric: bool) -> float:
         np.fill_diagonal(own, level)
         worst = max(worst, *(_furthest(part, level, False) for part in (own, rows[:, stop:]) if part.size))
     return worst
+
+
+def _most_of_one(f: Univariate, law: Variances) -> float:
+    """The largest of `_one_variable`: the rounding rises with v."""
+    shape = shape_of(f)
+    h, square = shape.halves / 2, f.factor**2
+    size, root = square * shape.odd**2 * 2 / math.pi, math.sqrt(2 * law.high + h)
+    steep = min((law.high + h) / (math.sqrt(h) * root), _STEEPEST) if h else 1.0
+    rounded = EPS * (size * _ROUNDED * (1 + steep) + 4 * square * shape.even**2)
+    return _SECOND * size * math.sqrt(h) / math.sqrt(2 * law.low + h) * law.with_noise(h) + rounded
 
 
 def _one_variable(f: Univariate, v: Array, e: Numbers) -> Array:

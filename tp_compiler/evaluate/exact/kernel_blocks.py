@@ -1,0 +1,187 @@
+"""Kernels over all pairs of points, block by block: every layer of a block is computed while it is in cache.
+
+The memory is that of the values and their errors, or of a row of blocks if the values go elsewhere.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from tp_compiler.evaluate import errors
+from tp_compiler.evaluate.array_types import Array
+from tp_compiler.evaluate.budget import Budget, current
+from tp_compiler.evaluate.bulk import Bulk
+from tp_compiler.evaluate.exact.abstract import EntriesDecide
+from tp_compiler.evaluate.exact.evaluator import NOTES
+from tp_compiler.evaluate.exact.kernel_plan import KernelPlan, PlannedOutput
+from tp_compiler.evaluate.exact.pair_steps import PairArray, PairBlock, PairRun, PairStep, Scratch
+from tp_compiler.evaluate.exact.tracer import KernelTracer
+from tp_compiler.evaluate.interface import Exact, NotExact, Problem
+from tp_compiler.ir.program import Output, Program
+from tp_compiler.ir.walk import reachable
+
+SIDE = 128  # points on each side of a block: a few arrays over it stay in cache
+FEWEST = 256  # pairs; for fewer, the evaluator of whole arrays has an error for each
+
+
+def applies(output: Output) -> bool:
+    """Whether an output runs over enough pairs."""
+    return (
+        len(output.indices) == 2
+        and math.prod(i.size for i in output.indices) >= FEWEST
+        and not (output.node.type.random or output.node.type.slots)
+    )
+
+
+_plans: WeakKeyDictionary[Program, dict[tuple[str, ...], dict[str, KernelPlan | None]]] = WeakKeyDictionary()
+
+
+def plans(program: Program, outputs: Sequence[Output]) -> dict[str, KernelPlan | None]:
+    """The plan of each output, made once for a program; outputs over the same axes share one."""
+    known = _plans.setdefault(program, {})
+    names = tuple(o.name for o in outputs)
+    if names not in known:
+        groups: dict[object, list[Output]] = {}
+        for o in outputs:
+            groups.setdefault(tuple(i.axis for i in o.indices), []).append(o)
+        known[names] = {name: plan for group in groups.values() for name, plan in _planned(group).items()}
+    return known[names]
+
+
+def _planned(outputs: Sequence[Output]) -> dict[str, KernelPlan | None]:
+    points = frozenset(i.axis for o in outputs for i in o.indices)
+    with Budget().running():  # nothing of the size of a kernel is made
+        tracer = KernelTracer(reachable(o.node for o in outputs), points)
+    found = [(o, t) for o in outputs if (t := tracer.traced(o)) is not None]
+    result: dict[str, KernelPlan | None] = dict.fromkeys(o.name for o in outputs)
+    try:
+        if found:
+            plan = KernelPlan(found, tracer.squared, points)
+            result |= {o.name: plan for o, _ in found}
+    except EntriesDecide:
+        pass
+    return result
+
+
+class Destination(Protocol):
+    """Where the values and errors of a kernel go, block by block."""
+
+    def put(self, block: PairBlock, values: Array, errors: Array | None, mirrored: bool) -> None: ...
+
+
+class InMemory:
+    """Arrays of all values and errors."""
+
+    def __init__(self, shape: tuple[int, ...]):
+        current().room(2.0 * math.prod(shape), f"a kernel of {' × '.join(map(str, shape))} pairs and its errors")
+        self.values, self.errors = np.empty(shape), np.zeros(shape)
+        current().hold(self.values)
+        current().hold(self.errors)
+
+    def put(self, block: PairBlock, values: Array, errors: Array | None, mirrored: bool) -> None:
+        if mirrored and block.diagonal:
+            values = np.triu(values) + np.triu(values, 1).T
+            mirrored = False
+        self.values[block.rows, block.columns] = values
+        if mirrored:
+            self.values[block.columns, block.rows] = values.T
+        if errors is not None:
+            self.errors[block.rows, block.columns] = errors
+            if mirrored:
+                self.errors[block.columns, block.rows] = errors.T
+
+
+def evaluated(program: Program, outputs: Sequence[Output]) -> dict[str, Exact | Problem]:
+    """Outputs over pairs of points that have a plan; the others are told why not."""
+    found: dict[str, Exact | Problem] = {}
+    groups: dict[KernelPlan, list[Output]] = {}
+    for o in outputs:
+        plan = plans(program, outputs)[o.name]
+        if plan is None:
+            found[o.name] = NotExact("the entries decide how they are computed")
+        else:
+            groups.setdefault(plan, []).append(o)
+    for plan, asked in groups.items():
+        found |= _run(plan, asked)
+    return found
+
+
+def _run(plan: KernelPlan, outputs: Sequence[Output]) -> dict[str, Exact | Problem]:
+    try:
+        kept = {o.name: InMemory(tuple(i.size for i in o.indices)) for o in outputs}
+        fill(plan, kept)
+    except NotExact as reason:
+        return {o.name: reason for o in outputs}
+    except EntriesDecide as reason:
+        return {o.name: NotExact(str(reason)) for o in outputs}
+    methods = {o.output.name: o.method for o in plan.outputs}
+    return {name: Exact(x.values, x.errors, methods[name], NOTES[methods[name]]) for name, x in kept.items()}
+
+
+def fill(plan: KernelPlan, kept: dict[str, InMemory]) -> None:
+    """Every block of the outputs of a plan that are asked for."""
+    asked = [o for o in plan.outputs if o.output.name in kept]
+    rows, columns = (i.size for i in asked[0].output.indices)
+    symmetric = all(o.symmetric for o in asked)
+    points = plan.points()
+    scratch = Scratch(min(SIDE, rows) * min(SIDE, columns))
+    seen: dict[PairStep, float] = {}
+    blocks = list(_blocks(rows, columns, symmetric, asked[0]))
+    with np.errstate(all="ignore"):
+        for k, block in enumerate(blocks):
+            current().poll()
+            current().report(k, len(blocks))
+            _block(plan, asked, kept, PairRun(points, scratch, block, seen), symmetric)
+
+
+def _blocks(rows: int, columns: int, symmetric: bool, output: PlannedOutput) -> Iterator[PairBlock]:
+    first, second = output.output.indices
+    square = first.axis == second.axis
+    for top in range(0, rows, SIDE):
+        for left in range(top if symmetric else 0, columns, SIDE):
+            yield PairBlock(
+                slice(top, min(rows, top + SIDE)), slice(left, min(columns, left + SIDE)), square and top == left
+            )
+
+
+def _block(
+    plan: KernelPlan, asked: Sequence[PlannedOutput], kept: dict[str, InMemory], run: PairRun, symmetric: bool
+) -> None:
+    run.scratch.shape = run.block.shape
+    for step, gone in zip(plan.steps, plan.last, strict=True):
+        run.pairs.append(step.run(run))
+        for k in gone:
+            _release(run, run.pairs[k])
+    for o in asked:
+        found = run.pairs[o.step]
+        if not math.isfinite(found.largest):
+            raise EntriesDecide("values that are not finite")
+        kept[o.output.name].put(run.block, found.values, shown(found), symmetric)
+    for k in {o.step for o in plan.outputs}:
+        _release(run, run.pairs[k])
+
+
+def _release(run: PairRun, array: PairArray) -> None:
+    run.scratch.give(array.values)
+    if array.angle is not None:
+        run.scratch.give(array.angle)
+
+
+def shown(found: PairArray) -> Array | None:
+    """The errors that are reported; None if none is."""
+    off = found.off
+    if off.share < errors.NEGLIGIBLE and off.floor <= (errors.NEGLIGIBLE - off.share) * _least(found.values):
+        return None
+    error = errors.shown(found.values, Bulk(off.share, off.floor), False)
+    return error if error.any() else None
+
+
+def _least(values: Array) -> float:
+    """min |x|"""
+    low, high = float(values.min()), float(values.max())
+    return low if low > 0 else -high if high < 0 else 0.0
