@@ -18,6 +18,7 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "diagnostics": ({"pages"}, set()),
     "_version": (set(), set()),
     "process": (set(), set()),
+    "files": (set(), set()),
     "executors": ({"cluster", "diagnostics", "_version"}, set()),
     "cluster": ({"diagnostics"}, {"distributed"}),
     "tex": (set(), set()),
@@ -36,7 +37,7 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "evaluate": (
         {
             "ir", "transform", "diagnostics", "results", "replicates", "process", "shapes", "signatures", "_version",
-            "executors",
+            "executors", "files",
         },
         {"numpy", "scipy", "sympy", "threadpoolctl", "numba"},
     ),

@@ -16,6 +16,7 @@ from tp_compiler.api import html_report as html_report
 from tp_compiler.api import kernel as kernel
 from tp_compiler.api import limit as limit
 from tp_compiler.api import load as load
+from tp_compiler.api import merge as merge
 from tp_compiler.api import parse as parse
 from tp_compiler.api import scale as scale
 from tp_compiler.api import simulate as simulate

@@ -27,7 +27,7 @@ from tp_compiler import driver
 from tp_compiler.diagnostics import Diagnostic, Source, suggest
 from tp_compiler.ir.model import Compiled
 from tp_compiler.ir.program import Program
-from tp_compiler.signatures import LimitOptions, Replaced, SimulateOptions
+from tp_compiler.signatures import LimitOptions, Progress, Replaced, SimulateOptions
 
 if TYPE_CHECKING:
     from tp_compiler.equations.system import System
@@ -235,6 +235,8 @@ def limit(
     progress     True shows a progress bar, on standard error or below the cell; or a function of (done, total, note)
     only         names of the outputs to compute; method, f0, max_samples, max_memory (bytes, or "4G"), max_time (seconds),
                  threads
+    checkpoint   a file, or a folder, for finished replicates: an interrupted run resumes from it with the same digits
+    replicate_range   (0, 4): only these replicates of a run of `samples`, into the folder `checkpoint`; then `merge`
     executor     shares the work: any executor of PEP 3148; or workers=4, processes of this machine; or cluster="tcp://host:8786",
                  a scheduler of dask.distributed. The digits do not depend on who does the work
 
@@ -245,6 +247,16 @@ def limit(
     compiled = compile(program, settings, data=data, allow_outside=allow_outside)
     with _watched("limit", _checked(options, LimitOptions, compiled)) as chosen:
         return driver.limit(compiled, **chosen)
+
+
+def merge(folder: str | os.PathLike[str], *, progress: Progress | bool | None = None) -> Run:
+    """The limit whose replicates several processes have stored in a folder (`checkpoint=`, `replicate_range=`).
+
+    Equal, digit by digit, to the limit computed in one process. Raises ProgramError NX438 if replicates are missing, with the
+    commands that compute them.
+    """
+    with _watched("merge", {"progress": progress}) as chosen:
+        return driver.merge(*driver.stored(folder), **chosen)
 
 
 def html_report(

@@ -72,6 +72,12 @@ def _factory(text: str) -> tuple[str, str]:
     return module, function
 
 
+def _range(text: str) -> tuple[int, int]:
+    begin, _, end = text.partition(":")
+    return int(begin), int(end)
+
+
+replicate_range = _checked(_range, lambda r: 0 <= r[0] < r[1], "a range such as 0:4, whose end is not included")
 samples = _checked(int, _power_of_two, "a power of two")
 replicates = _checked(int, lambda r: r >= 2, "an integer of at least 2 (standard errors come from replicates)")
 count = _checked(int, lambda k: k >= 1, "an integer of at least 1")
@@ -140,6 +146,7 @@ def parser() -> argparse.ArgumentParser:
         _show,
         _expand,
         _limit,
+        _merge,
         _equations,
         _simulate,
         _verify,
@@ -289,6 +296,25 @@ def _limit(commands: Commands) -> None:
     _results(sub)
     sub.add_argument("--networks", type=widths, metavar="N,...", help="with --plot: draw networks of these widths, too")
     sub.add_argument(
+        "--replicate-range",
+        type=replicate_range,
+        metavar="A:B",
+        help="compute only the replicates A to B - 1, with --samples, into the folder of --checkpoint; then: tpc merge",
+    )
+    _page(sub)
+
+
+def _merge(commands: Commands) -> None:
+    text = "combine the replicates that several processes have stored in a folder into the result of `tpc limit`"
+    sub = _command(commands, "merge", text, file=None)
+    sub.add_argument("folder", metavar="DIR", help="the folder of --checkpoint")
+    sub.add_argument("-v", "--verbose", action="store_true", help="say why each method was chosen")
+    _results(sub)
+    _page(sub)
+
+
+def _page(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
         "--html", type=html_file, metavar="FILE", help="write a page with program, equations, numbers and pictures"
     )
 
@@ -359,7 +385,9 @@ def _evaluation(sub: argparse.ArgumentParser) -> None:
         help="time limit; formulas may use at most half of it",
     )
     group.add_argument(
-        "--checkpoint", metavar="FILE", help="save finished replicates in this file; an interrupted run resumes from it"
+        "--checkpoint",
+        metavar="FILE|DIR",
+        help="save finished replicates in this file or folder; an interrupted run resumes from it",
     )
     _only(sub)
 

@@ -96,7 +96,7 @@ def _run(args: Namespace) -> int:
             return PROGRAM_ERRORS
         except _Incomplete as error:
             terminal.print_diagnostics(error.diagnostics)
-            return INCOMPLETE
+            return USAGE if all(d.code == "NX432" for d in error.diagnostics) else INCOMPLETE
         except UsageError as error:
             terminal.say(f"tpc {args.command}: error: {error}")
             return USAGE
@@ -222,6 +222,18 @@ def _limit(args: Namespace) -> int:
             for n in args.networks or ()
         ]
     return _settled(_deliver(run, program, args, networks), run)
+
+
+def _merge(args: Namespace) -> int:
+    _drawable(args.plot, args.save, args.html)
+    from tp_compiler import driver
+
+    record, program = driver.stored(args.folder)
+    args.rtol, args.atol = record.options["rtol"], record.options["atol"]
+    _check_picture(args, program)
+    with _evaluating(args) as progress:
+        run = driver.merge(record, program, progress=progress)
+    return _settled(_deliver(run, program, args), run)
 
 
 def _simulate(args: Namespace) -> int:
@@ -385,6 +397,7 @@ _COMMANDS: dict[str, Callable[[Namespace], int]] = {
     "show": _show,
     "expand": _expand,
     "limit": _limit,
+    "merge": _merge,
     "equations": _equations,
     "simulate": _simulate,
     "verify": _verify,
@@ -441,6 +454,8 @@ def _require(why: str, install: str, *libraries: str) -> None:
 
 def _check_picture(args: Namespace, program: Program) -> None:
     """What the picture of a run needs: `--plot`, and an index or data called `--x`."""
+    if getattr(args, "replicate_range", None) and (args.plot or getattr(args, "html", None) or args.save):
+        raise UsageError("part of the replicates is no result yet: give --plot, --html and --save to tpc merge")
     for option in ("networks", "x"):
         if getattr(args, option, None) and not args.plot:
             raise UsageError(f"--{option} needs --plot")
@@ -466,7 +481,8 @@ def _hint(name: str, known: list[str], otherwise: str) -> str:
 def _limit_options(args: Namespace, program: Program) -> dict[str, Any]:
     keys = ("samples", "max_samples", "replicates", "seed", "method", "rtol", "atol", "f0")
     limits = ("max_memory", "max_time", "threads", "checkpoint", *_WORKPLACE)
-    return {key: getattr(args, key) for key in keys + limits} | {"only": _only(args, program)}
+    options = {key: getattr(args, key) for key in keys + limits} | {"only": _only(args, program)}
+    return options | {"replicate_range": getattr(args, "replicate_range", None)}
 
 
 def _only(args: Namespace, program: Program) -> list[str] | None:

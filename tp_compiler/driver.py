@@ -5,6 +5,7 @@ Rooms are imported when a stage is reached, since SciPy alone takes most of a se
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from tp_compiler.signatures import seed_at as seed_at
 if TYPE_CHECKING:
     from tp_compiler.check.names import Seen
     from tp_compiler.equations.system import System
+    from tp_compiler.evaluate.record import Record
     from tp_compiler.finite.converge import Verification
     from tp_compiler.frontend.syntax import File
     from tp_compiler.results import Run
@@ -167,7 +169,8 @@ def compile(source: Source, **replaced: Unpack[Replaced]) -> Compiled:
         found.raise_if_errors()
         assert model is not None
         with _nesting():
-            return _trained(model, classify(model), found)
+            program = _trained(model, classify(model), found)
+    return replace(program, settings=dict(replaced.get("settings") or {}), given=model.given)
 
 
 def _checked(
@@ -313,6 +316,54 @@ def _sized(options: Mapping[str, Any]) -> dict[str, Any]:
         raise ProgramError([Diagnostic("NX432", message, None, 'write "4G" for four gigabytes')]) from None
 
 
+def stored(folder: str | os.PathLike[str]) -> tuple[Record, Compiled]:
+    """The run whose replicates are stored in a folder, and its program.
+
+    Raises ProgramError NX434 if there is none, or if files that the program reads have changed.
+    """
+    from tp_compiler.evaluate.options import Options
+    from tp_compiler.evaluate.record import read
+    from tp_compiler.evaluate.sampling.storage.stored import run_key
+
+    record = read(Path(folder))
+    program = compile(record.source, settings=record.settings, data=record.given)
+    if run_key(program, Options(**{name: record.options[name] for name in ("seed", "method", "f0")})) != record.key:
+        message = f"the program of `{record.path}` reads files that have changed since"
+        raise ProgramError([Diagnostic("NX434", message, None, "restore them, or compute the replicates again")])
+    return record, program
+
+
+def merge(record: Record, program: Compiled, *, progress: Progress | bool | None = None) -> Run:
+    """The result of a run from its stored replicates, with the digits that one process would have.
+
+    Raises ProgramError NX438 if some are missing, with the commands that compute them.
+    """
+    from tp_compiler.evaluate.sampling.storage.folder import Missing
+
+    options = {**record.options, "checkpoint": record.path, "stored": True, "progress": progress}
+    try:
+        run = _limit(program, options)
+    except Missing as missing:
+        raise ProgramError([_missing(record, missing.numbers)]) from None
+    return replace(run, program=record.name)
+
+
+def _missing(record: Record, numbers: list[int]) -> Diagnostic:
+    if record.options["samples"] is None:
+        message = f"the run of `{record.path}` is not finished"
+        return Diagnostic("NX438", message, None, f"finish it: `{record.command()}`")
+    ranges: list[list[int]] = []
+    for number in numbers:
+        if ranges and ranges[-1][1] == number:
+            ranges[-1][1] = number + 1
+        else:
+            ranges.append([number, number + 1])
+    shown = ", ".join(f"{a}" if b == a + 1 else f"{a} to {b - 1}" for a, b in ranges)
+    message = f"`{record.path}` lacks replicates of {record.options['replicates']}, or parts of them: {shown}"
+    commands = "; ".join(f"`{record.command(a, b)}`" for a, b in ranges)
+    return Diagnostic("NX438", message, None, f"compute them: {commands}")
+
+
 def _listener(name: str, progress: Progress | bool | None) -> Progress | None:
     """What is told of an evaluation; a bar for True is the caller's (api.py)."""
     return told(name, None if isinstance(progress, bool) else progress)
@@ -349,6 +400,9 @@ def verify(
     """
     from tp_compiler.finite.converge import verify as compare
 
+    if options.get("replicate_range") is not None:
+        remedy = "compute the ranges by `limit`, and verify the program by itself"
+        raise ProgramError([Diagnostic("NX432", "part of the replicates cannot be verified", None, remedy)])
     if not widths:
         raise ProgramError([Diagnostic("NX430", "there are no widths to verify at", None, "give at least one width")])
     with _workplace(options) as chosen:

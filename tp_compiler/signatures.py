@@ -58,6 +58,7 @@ class LimitOptions(Workplace, total=False):
     max_time: float | None
     threads: int | None
     checkpoint: str | os.PathLike[str] | None
+    replicate_range: tuple[int, int] | None
     progress: Progress | bool | None
     only: Collection[str] | None
 

@@ -18,7 +18,7 @@ REASONS = {
     "refuse": "no limit",
     "_refused": "refused",
     "_refusal": "refused",
-    "_unfit": "unusable checkpoint",
+    "unfit": "unusable checkpoint",
     "wrong": "invalid option",
 }
 #: A name with more texts than these is a table; its texts are not listed.

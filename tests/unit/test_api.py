@@ -64,7 +64,10 @@ def test_the_typed_options_are_those_that_are_read() -> None:
     """What says where the work is done becomes a crew before it reaches the rooms."""
     place = {*Workplace.__annotations__}
     assert {*inspect.signature(crew).parameters} == place
-    assert {*LimitOptions.__annotations__} - place == ({f.name for f in fields(Options)} | {"only"}) - {"crew"}
+    assert {*LimitOptions.__annotations__} - place == ({f.name for f in fields(Options)} | {"only"}) - {
+        "crew",
+        "stored",
+    }
     assert {*SimulateOptions.__annotations__} - place <= {*inspect.signature(simulate).parameters} - {"crew"}
 
 

@@ -26,6 +26,7 @@ class GivenData:
 
     values: Mapping[str, object]
     used: set[str] = field(default_factory=set)
+    arrays: dict[str, Any] = field(default_factory=dict)  # as they were read
 
     @classmethod
     def of(cls, values: Mapping[str, object] | None) -> GivenData:
@@ -39,8 +40,11 @@ class GivenData:
         self.used.add(target.ident)
         value = self.values[target.ident]
         if isinstance(value, str | os.PathLike):
-            return _from_path(os.fspath(value), target, accept)
-        return data.from_object(value, target, accept)
+            found = _from_path(os.fspath(value), target, accept)
+        else:
+            found = data.from_object(value, target, accept)
+        self.arrays[target.ident] = found
+        return found
 
 
 def _from_path(text: str | bytes, target: ast.Name, accept: data.Accept) -> Any:

@@ -126,6 +126,7 @@ class Checker:
             source, outputs, axes, tuple(self.declarations.widths), names,
             network(source, self.training, self.scope, outputs, names), self.training.model,
             vocabulary(source, self.core, self.scope, axes, self.given.used), self.build,
+            given=self.given.arrays,
         )  # fmt: skip
 
     def _unknown_settings(self) -> None:

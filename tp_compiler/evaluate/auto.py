@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -97,7 +98,8 @@ def select(question: Request, output: Output, after: Method | None, methods: Seq
 def answer(question: Request, outputs: Iterable[Output], methods: Sequence[Method] | None = None) -> Answers:
     """The answers for all outputs; those that reach the same method are evaluated by it together."""
     methods = METHODS if methods is None else methods
-    tried: dict[str, Method] = {}
+    # What another process samples, of the same run in a folder, is not tried by formulas.
+    tried: dict[str, Method] = dict.fromkeys(question.problems, REFUSALS)
     left = list(outputs)
     while left and not question.interrupted:
         choices = {o: choice for o in left if (choice := select(question, o, tried.get(o.name), methods))}
@@ -110,7 +112,7 @@ def answer(question: Request, outputs: Iterable[Output], methods: Sequence[Metho
         question.problems |= {name: x for name, x in found.found.items() if isinstance(x, NotExact)}
         found.found = {name: x for name, x in found.found.items() if not isinstance(x, NotExact)}
         question.answers.add(found)
-        left = [o for o in left if o.name not in question.answers.found]
+        left = [o for o in left if o.name not in question.answers.found.keys() | question.answers.deferred]
     return question.answers
 
 
@@ -190,10 +192,16 @@ def _draws(question: Request, outputs: list[Output]) -> Answers:
     names = [o.name for o in outputs]
     if not drawn_together(question.program, names):
         return Answers()
+    if question.options.replicate_range is not None:
+        return Answers(deferred=set(names))  # the draws of all replicates are computed at the end
     return Draws(question.program, names, question.remaining(), question.reasons).run()
 
 
 def _particles(question: Request, outputs: list[Output]) -> Answers:
+    if question.options.checkpoint is not None and question.options.in_folder:
+        from tp_compiler.evaluate import record
+
+        record.decide(Path(question.options.checkpoint), {o.name: question.reasons.get(o.name, "") for o in outputs})
     plain = {o.name for o in outputs if not _drawn(question, o)}
     total = Answers()
     for names in (plain, {o.name for o in outputs} - plain):

@@ -59,11 +59,13 @@ class Answers:
     found: dict[str, Estimate | Problem] = field(default_factory=dict)
     warnings: tuple[Diagnostic, ...] = ()
     samples: int = 0
+    deferred: set[str] = field(default_factory=set)  # outputs that wait until all replicates of a run are there
 
     def add(self, more: Answers) -> None:
         self.found |= more.found
         self.warnings = tuple(dict.fromkeys((*self.warnings, *more.warnings)))
         self.samples = max(self.samples, more.samples)
+        self.deferred |= more.deferred
 
     @property
     def estimates(self) -> dict[str, Estimate]:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import time
+from collections.abc import Collection
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
 from tp_compiler.diagnostics import Diagnostic
 from tp_compiler.evaluate.auto import Request, answer
+from tp_compiler.evaluate.interface import NotExact
 from tp_compiler.evaluate.options import Options, settings_of, validate
-from tp_compiler.ir.program import Program
+from tp_compiler.ir.program import Output, Program
 from tp_compiler.results import Run
 from tp_compiler.signatures import LimitOptions
 
@@ -19,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @np.errstate(all="ignore")  # values that are not finite are detected and reported, without NumPy's warnings
-def limit(program: Program, *, crew: Crew | None = None, **options: Unpack[LimitOptions]) -> Run:
+def limit(program: Program, *, crew: Crew | None = None, stored: bool = False, **options: Unpack[LimitOptions]) -> Run:
     """The infinite-width limit of every output of a program (Tensor Programs IVb, Thm 2.6.10).
 
     samples       particles M of one replicate, a power of two; None: doubled until the tolerance is met
@@ -35,7 +39,10 @@ def limit(program: Program, *, crew: Crew | None = None, **options: Unpack[Limit
     max_time      seconds; formulas take at most half of it if sampling is the alternative; without it 10 s and 20 ms more for
                   every instruction, about what sampling takes (budget.py)
     crew          workers that sample, from `executor`, `workers` or `cluster` (executors.py): equal digits whoever they are
-    checkpoint    a file for finished replicates: an interrupted run resumes from it and gives identical digits
+    checkpoint    a file for finished replicates: an interrupted run resumes from it and gives identical digits; or a folder, which
+                  several processes may fill
+    replicate_range   (a, b): only the replicates a, ..., b - 1 of a run of `samples` are computed, into the folder
+    stored        replicates are read from the folder; storage.folder.Missing is raised if some are not there
 
     Returns a Run; each Estimate names its method, with the reason in `note`. Outputs that cannot be computed are in
     `Run.failed`. Raises ProgramError NX431 if even the smallest run does not fit into memory, NX432 for an
@@ -43,13 +50,17 @@ def limit(program: Program, *, crew: Crew | None = None, **options: Unpack[Limit
     """
     given: dict[str, Any] = {**options}
     only = given.pop("only", None)
-    chosen = Options(**given, crew=crew)
+    chosen = Options(**given, crew=crew, stored=stored)
     validate(chosen)
     outputs = [o for o in program.outputs if only is None or o.name in only]
     question = Request(program, chosen)
+    if chosen.in_folder:
+        _begin(question, outputs, only)
     answers = answer(question, outputs)
     if question.interrupted:
         _stop(question)
+    if chosen.replicate_range is not None:
+        _say_what_is_left(question, chosen.replicate_range)
     names = [o.name for o in outputs]
     return Run(
         program.source.name,
@@ -60,6 +71,30 @@ def limit(program: Program, *, crew: Crew | None = None, **options: Unpack[Limit
         settings_of(chosen, answers.samples),
         time.monotonic() - question.start,
     )
+
+
+def _begin(question: Request, outputs: list[Output], only: Collection[str] | None) -> None:
+    """In a folder: the run is described, and outputs that another process samples are sampled here, too."""
+    from tp_compiler.evaluate import record
+    from tp_compiler.evaluate.sampling.storage.stored import run_key
+
+    options = question.options
+    assert options.checkpoint is not None
+    if not options.stored:
+        record.write(question.program, options, only, run_key(question.program, options))
+    if question.exact and question.sampled:
+        reasons = record.sampled(Path(options.checkpoint))
+        question.problems |= {o.name: NotExact(reasons[o.name]) for o in outputs if o.name in reasons}
+
+
+def _say_what_is_left(question: Request, numbers: tuple[int, int]) -> None:
+    waiting = ", ".join(sorted(question.answers.deferred)) or "no output"
+    message = (
+        f"replicates {numbers[0]} to {numbers[1] - 1} of {question.options.replicates} are stored;"
+        f" {waiting} will be computed from all of them"
+    )
+    remedy = f"when they are there: `tpc merge {os.fspath(question.options.checkpoint or '')}`"
+    question.answers.warnings += (Diagnostic("NX917", message, None, remedy),)
 
 
 def _stop(question: Request) -> None:

@@ -32,12 +32,22 @@ class Options:
     max_time: float | None = None
     threads: int | None = None
     checkpoint: str | os.PathLike[str] | None = None
+    replicate_range: tuple[int, int] | None = None
     progress: Callable[..., None] | None = None
     crew: Crew | None = None
+    stored: bool = False  # replicates are read from the checkpoint, none is computed
 
     def __post_init__(self) -> None:
         if self.f0 == "mean":  # of f_0, which is centred
             object.__setattr__(self, "f0", "zero")
+
+    @property
+    def in_folder(self) -> bool:
+        """Is the checkpoint a folder? One that is there, one that a range needs, or one whose name says so."""
+        if self.checkpoint is None:
+            return False
+        path = os.fspath(self.checkpoint)
+        return self.replicate_range is not None or path.endswith(os.sep) or os.path.isdir(path)
 
     @property
     def memory(self) -> float:
@@ -73,6 +83,29 @@ def validate(o: Options) -> None:
     for name, most in (("max_time", o.max_time), ("max_memory", o.max_memory)):
         if most is not None and (isinstance(most, str) or not most >= 0):
             raise wrong(f"{name} must be a number of {'seconds' if name == 'max_time' else 'bytes'}, found {most!r}")
+
+    if o.replicate_range is not None:
+        _check_range(o, o.replicate_range)
+
+
+def _check_range(o: Options, numbers: tuple[int, int]) -> None:
+    """A range of replicates is part of a run whose size is known."""
+    begin, end = numbers
+    message, remedy = "", "change the option"
+    if not 0 <= begin < end <= o.replicates:
+        message = f"a replicate range must lie in 0:{o.replicates}, found {begin}:{end}"
+    elif o.samples is None:
+        message = (
+            "a replicate range needs a number of samples: without it, all replicates decide together when it suffices"
+        )
+        remedy = "add `--samples M` (in Python `samples=M`)"
+    elif o.checkpoint is None:
+        message = "a replicate range needs a folder, in which the replicates are stored"
+        remedy = "add `--checkpoint DIR` (in Python `checkpoint=DIR`), and combine them by `tpc merge DIR`"
+    elif os.path.isfile(o.checkpoint):
+        message = f"a replicate range needs a folder, and `{os.fspath(o.checkpoint)}` is a file"
+    if message:
+        raise ProgramError([Diagnostic("NX432", message, None, remedy)])
 
 
 def settings_of(o: Options, samples: int) -> dict[str, object]:

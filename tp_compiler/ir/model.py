@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from tp_compiler.diagnostics import Diagnostic, Source, Span
 from tp_compiler.ir.build import Builder
@@ -279,15 +279,19 @@ class Model:
     vocabulary: Vocabulary
     build: Builder
     warnings: tuple[Diagnostic, ...] = ()
+    given: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class Compiled(Shown, Program):
     """The program of the limit; `finite` is that of networks of finite width, which may differ: in the neural
-    tangent limit, and where powers of n are relative to natural units."""
+    tangent limit, and where powers of n are relative to natural units. `settings` and `given`, arrays by name, have replaced
+    numbers of its text."""
 
     network: Network
     finite: Program
+    settings: Mapping[str, float] = field(default_factory=dict)
+    given: Mapping[str, Any] = field(default_factory=dict)
 
     def _brief(self) -> str:
         outputs = ", ".join(o.name for o in self.outputs) or "no outputs"

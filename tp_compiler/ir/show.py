@@ -12,9 +12,15 @@ def show(program: Program) -> str:
     """`%3 : ket[i,d] over n = map tanh %2`, in program order, and what each output reads."""
     nodes = reachable(o.node for o in program.outputs)
     number = {node: k for k, node in enumerate(nodes)}
-    lines = [f"%{number[n]} : {_type(n.type)} = {_instruction(n, number)}" for n in nodes]
+    lines = listing(nodes)
     lines += [f"output {_named(o.name, o.indices)} = %{number[o.node]}" for o in program.outputs]
     return "\n".join(lines) + "\n"
+
+
+def listing(nodes: list[ir.Node]) -> list[str]:
+    """A line for each node of a list that is closed under arguments."""
+    number = {node: k for k, node in enumerate(nodes)}
+    return [f"%{number[n]} : {_type(n.type)} = {_instruction(n, number)}" for n in nodes]
 
 
 def _named(name: str, indices: tuple[Index, ...]) -> str:

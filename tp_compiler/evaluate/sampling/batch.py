@@ -81,7 +81,7 @@ class Sampler:
 
     def __init__(self, program: Program, only: Collection[str], options: Options):
         self.program, self.only = program, frozenset(only)
-        self.options = replace(options, progress=None, checkpoint=None, crew=None)
+        self.options = replace(options, progress=None, checkpoint=None, replicate_range=None, crew=None)
         self.plan = SamplingPlan(program, set(only))
         self.used_clts = self._drawn_clts()
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,11 +25,12 @@ from tp_compiler.evaluate.interface import Answers
 from tp_compiler.evaluate.options import Options
 from tp_compiler.evaluate.sampling import heavy_tails
 from tp_compiler.evaluate.sampling.batch import Batch, Elsewhere, Place, Replicated, Sampler
-from tp_compiler.evaluate.sampling.checkpoint import Checkpoint, run_key
 from tp_compiler.evaluate.sampling.clock import OutOfTime, ProgressClock
 from tp_compiler.evaluate.sampling.estimates import base, is_gaussian, spread
 from tp_compiler.evaluate.sampling.memory import memory
 from tp_compiler.evaluate.sampling.merge_equal_nodes import shared
+from tp_compiler.evaluate.sampling.storage.checkpoint import opened
+from tp_compiler.evaluate.sampling.storage.folder import Folder, Missing
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.program import Output, Program
 from tp_compiler.replicates import Replicates, mean_and_error
@@ -78,23 +79,56 @@ class Sampling:
         self.warnings: list[Diagnostic] = []
         self.levels: list[_Level] = []
         self.clock = ProgressClock(self.plan, options, self.start)
-        self.checkpoint: Checkpoint | None = None
-        if options.checkpoint is not None:
-            self.checkpoint = Checkpoint.opened(options.checkpoint, run_key(program, options), only)
+        self.checkpoint = opened(program, options, only)
         self.directions: int | None = None  # rows of the bases of initial matrices in the last run
 
     def run(self) -> Answers:
         try:
             self._fit_memory()
             with one_blas_thread():
+                if self.options.replicate_range is not None:
+                    return self._fill(range(*self.options.replicate_range))
+                self._look_for_all()
                 samples: int | None = self._first()
                 while samples is not None:
                     samples = self._climb(samples)
         finally:
             if self.checkpoint is not None:
                 self.checkpoint.close()
-                self.warnings += self.checkpoint.warning()
+                self.warnings += self.checkpoint.warnings()
         return self._result()
+
+    def _fill(self, numbers: range) -> Answers:
+        """Only these replicates, at all sizes, into a folder."""
+        assert isinstance(self.checkpoint, Folder)
+        try:
+            for batches in self._whole_run(numbers):
+                self.clock.begin(f"M = {batches[0].samples}")
+                self._each(batches)
+        except OutOfTime:
+            raise ProgramError([self.clock.too_slow(batches[0].samples)]) from None
+        self.checkpoint.refuse_if_full()
+        return Answers(samples=self.options.samples or 0, deferred={o.name for o in self.plan.outputs})
+
+    def _whole_run(self, numbers: range) -> Iterator[list[Batch]]:
+        """What a run of a given number of samples computes of these replicates, size by size."""
+        samples: int | None = self._first()
+        while samples is not None:
+            yield [Batch(samples, (number,)) for number in numbers]
+            last, samples = samples, self._next(samples)
+        halved = [number for number in numbers if number < self._halved(last)]
+        if halved:
+            yield [Batch(last, (number,), half) for number in halved for half in (0, 1)]
+
+    def _look_for_all(self) -> None:
+        """Of a run that computes nothing: raises Missing with all replicates that are not stored."""
+        if self.options.stored and self.options.samples is not None:
+            everything = [b for batches in self._whole_run(range(self.options.replicates)) for b in batches]
+            self._refuse([b for b in everything if any(self._kept(place) is None for place in b.places)])
+
+    def _refuse(self, missing: Sequence[Batch]) -> None:
+        if missing:
+            raise Missing([number for batch in missing for number in batch.numbers])
 
     def _climb(self, samples: int) -> int | None:
         """One level; returns the size of the next, or None at the end of the ladder."""
@@ -226,16 +260,17 @@ class Sampling:
             for place, replicated in zip(batch.places, computed, strict=True):
                 found[place] = replicated
                 if self.checkpoint is not None:
-                    self.checkpoint.put(*place, replicated[:3])
+                    self.checkpoint.put(place, replicated)
             self.clock.finished(len(found))
 
         missing = [rest for batch in batches if (rest := batch.without(found)).numbers]
+        if self.options.stored:
+            self._refuse(missing)
         (self._here if self.options.crew is None else self._elsewhere)(missing, arrived)
         return [found[place] for place in places]
 
     def _kept(self, place: Place) -> Replicated | None:
-        kept = None if self.checkpoint is None else self.checkpoint.get(*place)
-        return None if kept is None else Replicated(*kept)
+        return None if self.checkpoint is None else self.checkpoint.get(place)
 
     def _here(self, batches: Sequence[Batch], arrived: Arrived) -> None:
         """In threads; what they compute arrives in this one."""
@@ -254,13 +289,17 @@ class Sampling:
         work = Elsewhere(self.sampler, time.time() + self.clock.deadline - time.monotonic())
         self.options.crew.results(work, batches, lambda k, found: arrived(batches[k], found), self.clock.pause)
 
+    def _halved(self, samples: int) -> int:
+        """How many replicates of the last size are also run on halves."""
+        return 0 if self.used_clts or samples < 16 else max(2, self.options.replicates // 2)
+
     def _halve(self) -> None:
         """Runs on halves of the particles for half of the replicates: they show the bias of finite size."""
         level = self.levels[-1]
-        if level.halves is not None or self.used_clts or level.samples < 16 or not level.values:
+        count = self._halved(level.samples)
+        if level.halves is not None or not count or not level.values:
             return
         self.clock.begin(f"M = {level.samples}, bias")
-        count = max(2, self.options.replicates // 2)
         runs = self._each([Batch(level.samples, (k // 2,), half=k % 2) for k in range(2 * count)])
         level.halves = {}
         for name in level.values:
