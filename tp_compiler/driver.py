@@ -338,12 +338,12 @@ def merge(record: Record, program: Compiled, *, progress: Progress | bool | None
 
     Raises ProgramError NX438 if some are missing, with the commands that compute them.
     """
-    from tp_compiler.evaluate.sampling.storage.folder import Missing
+    from tp_compiler.evaluate.sampling.storage.folder import MissingReplicates
 
     options = {**record.options, "checkpoint": record.path, "stored": True, "progress": progress}
     try:
         run = _limit(program, options)
-    except Missing as missing:
+    except MissingReplicates as missing:
         raise ProgramError([_missing(record, missing.numbers)]) from None
     return replace(run, program=record.name)
 

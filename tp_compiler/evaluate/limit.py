@@ -42,7 +42,7 @@ def limit(program: Program, *, crew: Crew | None = None, stored: bool = False, *
     checkpoint    a file for finished replicates: an interrupted run resumes from it and gives identical digits; or a folder, which
                   several processes may fill
     replicate_range   (a, b): only the replicates a, ..., b - 1 of a run of `samples` are computed, into the folder
-    stored        replicates are read from the folder; storage.folder.Missing is raised if some are not there
+    stored        replicates are read from the folder; storage.folder.MissingReplicates is raised if some are not there
 
     Returns a Run; each Estimate names its method, with the reason in `note`. Outputs that cannot be computed are in
     `Run.failed`. Raises ProgramError NX431 if even the smallest run does not fit into memory, NX432 for an

@@ -30,7 +30,7 @@ from tp_compiler.evaluate.sampling.estimates import base, is_gaussian, spread
 from tp_compiler.evaluate.sampling.memory import memory
 from tp_compiler.evaluate.sampling.merge_equal_nodes import shared
 from tp_compiler.evaluate.sampling.storage.checkpoint import opened
-from tp_compiler.evaluate.sampling.storage.folder import Folder, Missing
+from tp_compiler.evaluate.sampling.storage.folder import Folder, MissingReplicates
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.program import Output, Program
 from tp_compiler.replicates import Replicates, mean_and_error
@@ -121,14 +121,14 @@ class Sampling:
             yield [Batch(last, (number,), half) for number in halved for half in (0, 1)]
 
     def _look_for_all(self) -> None:
-        """Of a run that computes nothing: raises Missing with all replicates that are not stored."""
+        """Of a run that computes nothing: raises MissingReplicates with all replicates that are not stored."""
         if self.options.stored and self.options.samples is not None:
             everything = [b for batches in self._whole_run(range(self.options.replicates)) for b in batches]
             self._refuse([b for b in everything if any(self._kept(place) is None for place in b.places)])
 
     def _refuse(self, missing: Sequence[Batch]) -> None:
         if missing:
-            raise Missing([number for batch in missing for number in batch.numbers])
+            raise MissingReplicates([number for batch in missing for number in batch.numbers])
 
     def _climb(self, samples: int) -> int | None:
         """One level; returns the size of the next, or None at the end of the ladder."""

@@ -20,7 +20,7 @@ from tp_compiler.evaluate.sampling.storage.stored import arrays_of, replicate_of
 from tp_compiler.files import whole
 
 
-class Missing(Exception):
+class MissingReplicates(Exception):
     """Replicates, by their numbers, that a run of stored replicates does not find."""
 
     def __init__(self, numbers: Collection[int]):
