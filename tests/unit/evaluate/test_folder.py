@@ -299,9 +299,8 @@ def test_killed_clients_resume(tmp_path: Path, extra: tuple[str, ...]) -> None:
     (tmp_path / "net.nexort").write_text(TRAINED.replace("steps = 3", "steps = 30"), encoding="utf-8")
     words = ("limit", "net.nexort", "--method", "qmc", "--samples", "1024", "--format", "json", *extra)
     killed = tpc_command(*words, "--checkpoint", "parts/", folder=tmp_path)
-    begin = time.monotonic()
     while len(files(tmp_path / "parts")) < 6:
-        assert killed.poll() is None and time.monotonic() - begin < 600
+        assert killed.poll() is None
         time.sleep(0.01)
     children = _children(killed.pid)
     killed.send_signal(signal.SIGKILL)
