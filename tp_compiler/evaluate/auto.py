@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from tp_compiler.diagnostics import Diagnostic, ProgramError
-from tp_compiler.evaluate.budget import BASE, LEAST, Budget, clock_for, seconds_for
+from tp_compiler.evaluate.budget import BASE, LEAST, Budget, budget_for
 from tp_compiler.evaluate.exact import kernel_blocks
 from tp_compiler.evaluate.exact.evaluator import ExactEvaluator
 from tp_compiler.evaluate.exact.expectations import PATIENCE
@@ -132,7 +132,7 @@ def _pairs(question: Request, outputs: list[Output]) -> Answers:
     """Kernels over many pairs of points, block by block."""
     o = question.options
     seconds = float("inf") if o.max_time is None else o.max_time
-    question.budget = Budget(seconds, o.memory - BASE, clock_for(o.max_time), o.progress, remedy="")
+    question.budget = Budget(seconds, o.memory - BASE, progress=o.progress, remedy="")
     with question.budget.running():
         found = kernel_blocks.evaluated(question.program, outputs)
     return Answers({output.name: _estimate(output, found[output.name]) for output in outputs})
@@ -141,11 +141,16 @@ def _pairs(question: Request, outputs: list[Output]) -> Answers:
 def _formulas(question: Request, outputs: list[Output]) -> Answers:
     o = question.options
     nodes = reachable(output.node for output in outputs)
-    seconds = seconds_for(o.method, o.max_time, len(nodes))
-    question.budget = Budget(seconds, o.memory - BASE, clock_for(o.max_time), o.progress)
+    question.budget = budget_for(o.method, o.max_time, len(nodes), o.memory - BASE, o.progress)
     patience = float("inf") if o.method == "quadrature" else PATIENCE
     with question.budget.running():
-        return _asked(ExactEvaluator(nodes, quadrature=o.method != "exact", patience=patience), outputs)
+        found = _asked(ExactEvaluator(nodes, quadrature=o.method != "exact", patience=patience), outputs)
+    left = [name for name, x in found.found.items() if isinstance(x, NotExact)]
+    if question.budget.out_of_time and question.sampled and left:
+        names = ", ".join(f"`{name}`" for name in left)
+        message = f"formulas were stopped after {question.budget.spent:.3g} s, half of the time limit: without {names}"
+        found.warnings = (Diagnostic("NX911", message, None, "raise `--max-time`"),)
+    return found
 
 
 def _coefficients(question: Request, outputs: list[Output]) -> Answers:

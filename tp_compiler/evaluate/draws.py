@@ -19,7 +19,7 @@ import numpy as np
 
 from tp_compiler.diagnostics import Diagnostic, Span
 from tp_compiler.evaluate.array_types import Array, Outputs
-from tp_compiler.evaluate.budget import BASE, Budget, clock_for, seconds_for
+from tp_compiler.evaluate.budget import BASE, budget_for
 from tp_compiler.evaluate.clt_laws import covariance_node
 from tp_compiler.evaluate.exact.evaluator import ExactEvaluator
 from tp_compiler.evaluate.exact.ket_formula import Tensor
@@ -79,8 +79,7 @@ class Draws:
         self._labels: dict[tuple[int, int], tuple[Index, ...]] = {}  # of the covariance of two families
         self.covariances = self._covariance_nodes()
         wanted = reachable([*self.static, *self.covariances.values()])
-        seconds = seconds_for("auto", options.max_time, len(wanted))
-        with Budget(seconds, options.memory - BASE, clock_for(options.max_time)).running():
+        with budget_for("auto", options.max_time, len(wanted), options.memory - BASE).running():
             exact = options.method != "qmc"
             found = ExactEvaluator(wanted, quadrature=options.method != "exact").values if exact else {}
         self.known = {n: v for n in wanted if isinstance(v := found.get(n), Tensor) and n.type.is_scalar}

@@ -36,8 +36,8 @@ def limit(program: Program, *, crew: Crew | None = None, stored: bool = False, *
     f0            "sample": later statements see draws of `clt` scalars; "zero": they see 0
     only          names of the outputs to compute
     max_memory    bytes, or a text such as "4G"; threads: replicates that run in parallel
-    max_time      seconds; formulas take at most half of it if sampling is the alternative; without it 10 s and 20 ms more for
-                  every instruction, about what sampling takes (budget.py)
+    max_time      seconds; formulas take at most half of it if sampling is the alternative; without it a fixed amount of work,
+                  about 10 s and 20 ms more for every instruction, whatever the machine and its load (budget.py)
     crew          workers that sample, from `executor`, `workers` or `cluster` (executors.py): equal digits whoever they are
     checkpoint    a file for finished replicates: an interrupted run resumes from it and gives identical digits; or a folder, which
                   several processes may fill

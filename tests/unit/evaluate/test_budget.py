@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import re
-import time
 import tracemalloc
 from collections.abc import Callable
 from itertools import count
@@ -13,7 +12,8 @@ import numpy as np
 import pytest
 
 import tp_compiler as tpc
-from tp_compiler.evaluate.budget import BASE, LEAST, Budget, clock_for, current, seconds_for
+from tp_compiler.evaluate import budget as budgets
+from tp_compiler.evaluate.budget import BASE, LEAST, Budget, budget_for, current
 from tp_compiler.evaluate.exact.evaluator import ExactEvaluator
 from tp_compiler.evaluate.interface import NotExact, TooLarge
 from tp_compiler.evaluate.linear.evaluator import LinearEvaluator
@@ -67,18 +67,61 @@ def test_long_loops_look_at_the_clock() -> None:
 
 
 def test_what_is_late_is_sampled_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importlib.import_module("tp_compiler.evaluate.auto"), "clock_for", lambda _: ticking(2.0))
+    def timed(*given, progress=None):
+        return Budget(budget_for(*given).seconds, now=ticking(2.0))
+
+    monkeypatch.setattr(
+        importlib.import_module("tp_compiler.evaluate.auto"), "budget_for", lambda *given: timed(*given[:4])
+    )
     program = tpc.compile(RESIDUAL)
     run = tpc.limit(program, max_time=400, samples=8)
     assert run.outputs["first"].method == "closed-form"
     assert run.outputs["K"].method == "qmc" and "abandoned after 20" in run.outputs["K"].note
+    (warning,) = [w for w in run.warnings if w.code == "NX911"]
+    assert "formulas were stopped after 20" in warning.message and warning.message.endswith("without `K`")
 
 
-def test_the_time_of_formulas() -> None:
-    assert seconds_for("auto", 10.0, 1000) == 5.0
-    assert seconds_for("exact", 10.0, 1000) == 10.0
-    assert seconds_for("exact", None, 1000) == float("inf")
-    assert seconds_for("auto", None, 2000) > seconds_for("auto", None, 1000) > 0
+def test_what_takes_more_work_than_samples_is_sampled_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counted, not timed: the same choice, note and digits on every machine; and `exact` waits."""
+    monkeypatch.setattr(budgets, "WORK", 12 * budgets.STEP)
+    monkeypatch.setattr(budgets, "WORK_EACH", 0.0)
+    runs = [tpc.limit(RESIDUAL, samples=8) for _ in range(2)]
+    for run in runs:
+        assert run.outputs["first"].method == "closed-form"
+        assert run.outputs["K"].method == "qmc"
+        assert run.outputs["K"].note == runs[0].outputs["K"].note
+        assert "abandoned, since sampling takes less time" in run.outputs["K"].note
+        assert not run.warnings
+    assert np.array_equal(runs[0]["K"], runs[1]["K"])
+    exact = tpc.limit(RESIDUAL, method="exact")
+    assert exact.outputs["K"].method == "closed-form"
+
+
+def test_what_formulas_may_take() -> None:
+    assert budget_for("auto", 10.0, 1000, 1e9).seconds == 5.0
+    assert budget_for("exact", 10.0, 1000, 1e9).seconds == 10.0
+    waiting = budget_for("exact", None, 1000, 1e9)
+    assert waiting.seconds == waiting.work == float("inf")
+    assert budget_for("auto", None, 2000, 1e9).work > budget_for("auto", None, 1000, 1e9).work > 0
+    assert budget_for("auto", None, 1000, 1e9).seconds == float("inf"), (
+        "no clock chooses a method, unless it is asked to"
+    )
+
+
+POINTS = {  # the method, and a number of points that it cannot do without
+    "nested sums": ("<tanh(x[1] + x[2] + 1)|mish(x[2] - 1)>", 32**2),
+    "lines and planes": ("<relu(tanh(x[1]) + x[2])>", 1e5),
+}
+
+
+@pytest.mark.parametrize("kind", POINTS)
+def test_quadrature_counts_the_points_of_its_integrands(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(budgets, "STEP", 0.0)
+    integrand, points = POINTS[kind]
+    program = tpc.compile(f"axis k : 2\nket |x[k]> ~ N(0, 1)\noutput m = {integrand}")
+    with Budget().running() as budget:
+        ExactEvaluator(reachable(o.node for o in program.outputs))
+    assert budget.done > points
 
 
 KERNEL = """
@@ -188,11 +231,6 @@ output b[i] = <y[i]>
     assert re.search(r"need about [\d.]+ [MG]B, but only 200 MB are allowed", run.failed["b"].message)
     with pytest.raises(tpc.ProgramError, match="NX431"):
         tpc.limit(text, max_memory=200e6, only=["b"])
-
-
-def test_a_busy_machine_changes_no_method() -> None:
-    """Without --max-time, formulas have seconds of the processor; with it, of the wall."""
-    assert clock_for(None) is time.thread_time and clock_for(10.0) is time.monotonic
 
 
 def test_samples_keep_to_the_time_allowed_between_instructions() -> None:

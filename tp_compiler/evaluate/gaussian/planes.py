@@ -59,6 +59,7 @@ class Plane:
         """Along the inner axis, from points (lines, p) on."""
 
         def trace(line: Which, z: Array, seen: Seen) -> None:
+            current().poll(2.0 * z.size)
             self.watch(x[line] + self.inner * z[..., None], seen)
 
         return trace

@@ -100,7 +100,7 @@ def _hermite_sum(function: Joint, mean: Array, root: Array, count: int) -> tuple
     total, size = np.zeros(len(mean)), np.zeros(len(mean))
     step = max(1, BLOCK // points)
     for begin in range(0, points, BLOCK):
-        current().poll()
+        current().poll(min(BLOCK, points) * mean.size)
         grid = np.stack(np.unravel_index(np.arange(begin, min(points, begin + BLOCK)), (count,) * axes or (1,)))[:axes]
         z, weights = x[grid], np.prod(w[grid] / np.sqrt(2 * np.pi), axis=0)
         for start in range(0, len(mean), step):
@@ -144,6 +144,7 @@ class _Integral:
         slopes = root[:, :, axis]
         blur = rules.blur(root, axis)
         z, weights = rules.nodes(mean[:, axis:], slopes[:, axis:], blur, self.kinks[axis:], rule, self.reach)
+        current().poll(z.size * self.p)
         x = mean[:, None, :] + slopes[:, None, :] * z[..., None]
         if not rest and self.joint is not None:
             return _rowwise(weights, self._leaf(x, size))
