@@ -330,6 +330,7 @@ def simulate(
     """The same program as a network of `width` neurons per unit ratio, averaged over `seeds` random networks.
 
     options    seed, dtype ("float32" or "float64"), only, max_memory (bytes, or "4G"); executor, workers, cluster as for `limit`
+    max_time   seconds, after which the networks that are done are averaged, two at least
     weights    initial values by name, in place of those that would be drawn: a ket has the shape (*family, neurons), a
                matrix (*family, rows, columns) and entries of variance σ²/columns, a scalar the shape of its family. A
                ket is `"|u>"` where something else is called `u`, too. What is not given is drawn.

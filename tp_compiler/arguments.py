@@ -332,6 +332,12 @@ def _simulate(commands: Commands) -> None:
     )
     _only(sub)
     sub.add_argument("--max-memory", type=memory, metavar="BYTES", help="memory limit, such as 500M or 4G")
+    sub.add_argument(
+        "--max-time",
+        type=seconds,
+        metavar="SECONDS",
+        help="time limit; the networks that are done are averaged, two at least",
+    )
     _workplace(sub)
     _results(sub)
 

@@ -241,7 +241,7 @@ def _simulate(args: Namespace) -> int:
     from tp_compiler import driver
 
     program = _compile(args)
-    keys = ("width", "seeds", "seed", "dtype", "max_memory", *_WORKPLACE)
+    keys = ("width", "seeds", "seed", "dtype", "max_memory", "max_time", *_WORKPLACE)
     options = {key: getattr(args, key) for key in keys} | {"only": _only(args, program)}
     _check_picture(args, program)
     with _evaluating(args) as progress:
@@ -264,6 +264,7 @@ def _verify(args: Namespace) -> int:
     options = _limit_options(args, program)
     with _evaluating(args) as progress:
         outcome = driver.verify(program, widths=args.widths, seeds=args.seeds, **options, progress=progress)
+    terminal.print_diagnostics([w for w in outcome.warnings if w not in program.warnings])
     missing = _missing(options["only"] or [output.name for output in program.outputs], outcome)
     code = PROGRAM_ERRORS if outcome.checks and not outcome.passed else INCOMPLETE if missing else DONE
     if not _drawn(args, outcome):

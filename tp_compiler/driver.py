@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -396,7 +397,8 @@ def verify(
 ) -> Verification:
     """Compares the limit with networks of increasing width: z-scores, and the slope of the deviation in log n.
 
-    `options` are those of `limit`. Outputs that one side cannot compute are not checked.
+    `options` are those of `limit`. Outputs that one side cannot compute are not checked. The limit has half of `max_time`, the
+    networks the rest, in equal parts for every width that is left.
     """
     from tp_compiler.finite.converge import verify as compare
 
@@ -406,17 +408,25 @@ def verify(
     if not widths:
         raise ProgramError([Diagnostic("NX430", "there are no widths to verify at", None, "give at least one width")])
     with _workplace(options) as chosen:
-        run = _limit(program, chosen)
-        networks = {width: _drawn(program, width, seeds, run, chosen) for width in sorted(widths)}
-    return compare(dict(run.outputs), networks, dof=run.settings["replicates"] - 1)
+        start, most = time.monotonic(), chosen.get("max_time")
+        run = _limit(program, chosen if most is None else chosen | {"max_time": most / 2})
+        warnings, networks = list(run.warnings), {}
+        for k, width in enumerate(sorted(widths)):
+            left = None if most is None else max(0.0, most - (time.monotonic() - start)) / (len(widths) - k)
+            networks[width] = _drawn(program, width, seeds, run, chosen | {"max_time": left}, warnings)
+    compared = compare(dict(run.outputs), networks, dof=run.settings["replicates"] - 1)
+    return replace(compared, warnings=tuple(dict.fromkeys(warnings)))
 
 
-def _drawn(program: Compiled, width: int, seeds: int, run: Run, options: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Samples of the outputs that have a limit, in networks of one width; options as for `limit`."""
-    from tp_compiler.finite.run import samples
+def _drawn(
+    program: Compiled, width: int, seeds: int, run: Run, options: Mapping[str, Any], warnings: list[Diagnostic]
+) -> Mapping[str, Any]:
+    """Samples of the outputs that have a limit, in networks of one width; options as for `limit`. `warnings` gets those of
+    the time limit."""
+    from tp_compiler.finite.run import cut, samples
 
     with stage(f"{seeds} networks of width {width}"):
-        return samples(
+        found = samples(
             program.finite,
             width,
             seeds,
@@ -424,5 +434,9 @@ def _drawn(program: Compiled, width: int, seeds: int, run: Run, options: Mapping
             only=set(run.outputs),
             max_memory=options.get("max_memory"),
             progress=_listener(f"width {width}", options.get("progress")),
+            max_time=options.get("max_time"),
             crew=options.get("crew"),
-        ).values
+        )
+    if found.out_of_time:
+        warnings.append(cut(found, seeds, width))
+    return found.values

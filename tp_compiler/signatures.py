@@ -75,5 +75,6 @@ class SimulateOptions(Workplace, total=False):
     seed: int
     dtype: str
     max_memory: float | str | None
+    max_time: float | None
     progress: Progress | bool | None
     only: Collection[str] | None

@@ -16,6 +16,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from tp_compiler.diagnostics import Diagnostic
 from tp_compiler.finite.array_types import Mask, Values
 from tp_compiler.finite.moments import covariances
 from tp_compiler.finite.scores import Scores, score, two_sided_normal
@@ -86,6 +87,7 @@ class Verification(Shown):
     level: float
     figures: int
     passed: bool
+    warnings: tuple[Diagnostic, ...] = ()  # of the limit, and of networks that were not done in time
 
     def plot(self, path: str | os.PathLike[str] | None = None, *, theme: str = "light") -> Any:
         """A picture of deviations against the width, with n^(-1/2); z-scores for outputs that stay random."""

@@ -40,7 +40,12 @@ class Samples:
 
     values: dict[str, Values]
     failed: dict[str, Diagnostic]
-    seeds: int  # fewer than asked for where the run was interrupted
+    seeds: int  # fewer than asked for where the run was interrupted, or the time was up
+    out_of_time: bool = False
+
+
+class _OutOfTime(Exception):
+    """Further networks would not be done in the time allowed."""
 
 
 @np.errstate(all="ignore")  # values that are not finite are detected and reported, without NumPy's warnings
@@ -57,31 +62,40 @@ def samples(
     tile: int = TILE,
     keep: bool = False,
     weights: Weights = NO_WEIGHTS,
+    max_time: float | None = None,
     crew: Crew | None = None,
 ) -> Samples:
     """Each output in `seeds` independent networks of width n = `width`.
 
     Width classes have round(ratio n) neurons. `max_memory` is in bytes, by default 80% of the physical memory;
     `progress(done, seeds)` is called after each network; `tile` bounds the entries of a piece of an OuterNonlin;
-    with `keep`, an interruption leaves the networks that are done. `weights` replace initial values. The workers of a `crew`
-    compute the networks, with equal digits.
+    with `keep`, an interruption leaves the networks that are done. `weights` replace initial values. After `max_time` seconds
+    those that are done are left, two at least. The workers of a `crew` compute the networks, with equal digits.
     """
+    start = time.monotonic()
     _check(width, seeds, dtype)
     kind: np.dtype[np.floating] = np.dtype(dtype)
     networks = Networks(program, only, width, seed, kind, tile, weights)
     workers = 1 if crew is None else min(crew.workers, seeds)
     together = _together(networks.plan, width, seeds, kind.itemsize, max_memory, tile, workers)
-    items = [tuple(range(k, min(k + together, seeds))) for k in range(0, seeds, together)]
+    items = _items(seeds, together, growing=max_time is not None)
     found: dict[int, Computed] = {}
+    late = False
 
     def arrived(item: int, computed: list[Computed]) -> None:
         for number, one in zip(items[item], computed, strict=True):
             found[number] = one
             if progress is not None:
                 progress(len(found), seeds)
+        if max_time is not None and min(2, seeds) <= len(found) < seeds:
+            following = len(items[min(item + 1, len(items) - 1)]) if crew is None else 0
+            if (time.monotonic() - start) * (1 + following / len(found)) > max_time:
+                raise _OutOfTime
 
     try:
         _compute(networks, items, crew, arrived)
+    except _OutOfTime:
+        late = True
     except KeyboardInterrupt:
         if not keep or len(found) < 2:
             raise
@@ -94,7 +108,17 @@ def samples(
             drawn[name].append(value)
         failed = lost | failed
     kept = {name: np.stack(drawn[name]) for name in order if name not in failed}
-    return Samples(kept, {name: failed[name] for name in order if name in failed}, len(found))
+    return Samples(kept, {name: failed[name] for name in order if name in failed}, len(found), late)
+
+
+def _items(seeds: int, together: int, growing: bool) -> list[tuple[int, ...]]:
+    """The numbers of networks that are computed side by side; growing from one, each item as large as all before it."""
+    items, start = [], 0
+    while start < seeds:
+        size = min(together, max(1, start)) if growing else together
+        items.append(tuple(range(start, min(start + size, seeds))))
+        start += size
+    return items
 
 
 def _compute(
@@ -125,6 +149,7 @@ def simulate(
     max_memory: float | None = None,
     progress: Progress | None = None,
     weights: Mapping[str, object] | None = None,
+    max_time: float | None = None,
     crew: Crew | None = None,
 ) -> Run:
     """Mean over `seeds` networks of width n = `width` with its standard error; arguments as for `samples`.
@@ -138,15 +163,14 @@ def simulate(
     seeds = 1 if given.whole else seeds
     drawn = samples(
         program, width, seeds, seed=seed, dtype=dtype, only=only, max_memory=max_memory, progress=progress, keep=True,
-        weights=given, crew=crew,
+        weights=given, max_time=max_time, crew=crew,
     )  # fmt: skip
     outputs = {o.name: estimate(o, drawn.values[o.name]) for o in program.outputs if o.name in drawn.values}
     warnings = program.warnings
     if seeds == 1 and not given.whole:
         warnings = (*warnings, Diagnostic("NX910", "one seed gives no standard error", None, "raise `--seeds`"))
     if drawn.seeds < seeds and not (drawn.failed and not outputs):
-        message = f"interrupted: averages over {drawn.seeds} of {seeds} networks are shown"
-        warnings = (*warnings, Diagnostic("NX914", message))
+        warnings = (*warnings, cut(drawn, seeds))
         seeds = drawn.seeds
     settings = {"seed": seed, "width": width, "seeds": seeds, "dtype": dtype, "backend": "numpy"}
     if weights:
@@ -160,6 +184,14 @@ def simulate(
         settings=settings,
         seconds=time.perf_counter() - start,
     )
+
+
+def cut(drawn: Samples, seeds: int, width: int | None = None) -> Diagnostic:
+    """Why there are fewer networks than asked for."""
+    averages = f"averages over {drawn.seeds} of {seeds} networks" + ("" if width is None else f" of width {width}")
+    if drawn.out_of_time:
+        return Diagnostic("NX911", f"stopped at the time limit: {averages}", None, "raise `--max-time`")
+    return Diagnostic("NX914", f"interrupted: {averages} are shown")
 
 
 def estimate(output: Output, drawn: Values) -> Estimate:

@@ -43,6 +43,7 @@ def verification_document(verification: Verification, program: str) -> dict[str,
     checks = {check["name"]: {k: v for k, v in check.items() if k != "name"} for check in record.pop("checks")}
     passed = record.pop("passed")
     head = {"program": program, "version": __version__, "command": "verify", "passed": passed, "checks": checks}
+    record["warnings"] = [_message(diagnostic) for diagnostic in verification.warnings]
     return head | {key: value for key, value in record.items() if key not in head}
 
 
