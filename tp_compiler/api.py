@@ -237,6 +237,7 @@ def limit(
                  threads
     checkpoint   a file, or a folder, for finished replicates: an interrupted run resumes from it with the same digits
     replicate_range   (0, 4): only these replicates of a run of `samples`, into the folder `checkpoint`; then `merge`
+    save         a .npy file for the one output that is computed (`only`): a kernel is written block by block, and never in memory
     executor     shares the work: any executor of PEP 3148; or workers=4, processes of this machine; or cluster="tcp://host:8786",
                  a scheduler of dask.distributed. The digits do not depend on who does the work
 
@@ -309,6 +310,8 @@ def kernel(
 
     if "only" in options:
         raise TypeError("kernel: `output` names the output; there is no option 'only'")
+    if "save" in options:
+        raise TypeError("kernel: blocks are not saved; use limit(..., save='kernel.npy') for a kernel in a file")
     _known(options, LimitOptions)
     if isinstance(program, Compiled):
         _as_compiled(settings, data)

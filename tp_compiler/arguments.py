@@ -95,6 +95,7 @@ factory = _checked(_factory, lambda f: all(f), "package.module:function")
 plot_file = _checked(str, lambda p: p.lower().endswith(PLOT_FORMATS), f"a file ending in {', '.join(PLOT_FORMATS)}")
 html_file = _checked(str, lambda p: p.lower().endswith((".html", ".htm")), "a file ending in .html")
 save_file = _checked(str, lambda p: p.lower().endswith((".npz", ".nc")), "a file ending in .npz or .nc")
+kernel_file = _checked(str, lambda p: p.lower().endswith((".npz", ".nc", ".npy")), "a file ending in .npz, .nc or .npy")
 
 
 def _near(message: str, options: Collection[str]) -> str:
@@ -293,7 +294,7 @@ def _limit(commands: Commands) -> None:
     _settings(sub)
     _evaluation(sub)
     _workplace(sub)
-    _results(sub)
+    _results(sub, streamed=True)
     sub.add_argument("--networks", type=widths, metavar="N,...", help="with --plot: draw networks of these widths, too")
     sub.add_argument(
         "--replicate-range",
@@ -412,7 +413,8 @@ def _only(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--only", action="append", default=[], metavar="NAME,...", help="compute only these outputs")
 
 
-def _results(sub: argparse.ArgumentParser) -> None:
+def _results(sub: argparse.ArgumentParser, *, streamed: bool = False) -> None:
+    """`streamed`: whether one output may go to a `.npy` file while it is computed."""
     style = sub.add_mutually_exclusive_group()
     style.add_argument("--format", choices=FORMATS, default="text", metavar="FORM", help=", ".join(FORMATS))
     for form in ("json", "latex"):
@@ -424,9 +426,10 @@ def _results(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--full", action="store_true", help="show every entry of large outputs, and every step")
     sub.add_argument(
         "--save",
-        type=save_file,
-        metavar="FILE.npz|FILE.nc",
-        help="save everything, for numpy.load, NetCDF readers (needs xarray) and tp_compiler.load",
+        type=kernel_file if streamed else save_file,
+        metavar="FILE.npz|FILE.nc" + "|FILE.npy" * streamed,
+        help="save everything, for numpy.load, NetCDF readers (needs xarray) and tp_compiler.load"
+        + "; .npy: the values of one output, kernels block by block" * streamed,
     )
 
 

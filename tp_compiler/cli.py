@@ -483,7 +483,13 @@ def _limit_options(args: Namespace, program: Program) -> dict[str, Any]:
     keys = ("samples", "max_samples", "replicates", "seed", "method", "rtol", "atol", "f0")
     limits = ("max_memory", "max_time", "threads", "checkpoint", *_WORKPLACE)
     options = {key: getattr(args, key) for key in keys + limits} | {"only": _only(args, program)}
-    return options | {"replicate_range": getattr(args, "replicate_range", None)}
+    return options | {"replicate_range": getattr(args, "replicate_range", None)} | _streamed(args)
+
+
+def _streamed(args: Namespace) -> dict[str, str]:
+    """A `.npy` file is written while the kernel is computed."""
+    save = getattr(args, "save", None)
+    return {"save": save} if save and save.lower().endswith(".npy") else {}
 
 
 def _only(args: Namespace, program: Program) -> list[str] | None:
@@ -513,7 +519,7 @@ def _deliver(run: Run, program: Program, args: Namespace, networks: Sequence[Run
     if missed:
         terminal.say(f"tpc {args.command}: the tolerance is not met by {', '.join(missed)}")
     code = INCOMPLETE if run.failed or missed else DONE
-    if args.save and not terminal.written(args.save, lambda: run.save(args.save)):
+    if args.save and not _streamed(args) and not terminal.written(args.save, lambda: run.save(args.save)):
         code = USAGE
     if not _drawn(args, run, networks=networks, x=args.x):
         code = USAGE

@@ -59,6 +59,7 @@ class LimitOptions(Workplace, total=False):
     threads: int | None
     checkpoint: str | os.PathLike[str] | None
     replicate_range: tuple[int, int] | None
+    save: str | os.PathLike[str] | None
     progress: Progress | bool | None
     only: Collection[str] | None
 

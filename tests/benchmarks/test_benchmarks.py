@@ -7,7 +7,7 @@ import time
 import pytest
 
 import tp_compiler as tpc
-from tests.benchmarks import measure
+from tests.benchmarks import kernels, measure
 
 pytestmark = pytest.mark.timed
 
@@ -44,6 +44,13 @@ def test_kernels_of_many_inputs_take_as_long_as_a_plain_recursion(fn: str, most:
     """The recursion knows no errors; the kernels carry one for all pairs (docs/benchmarks.md)."""
     _, kernel, plain = measure.kernel_seconds(fn, 10, 1000, repeats=9)
     assert kernel < most * plain
+
+
+@pytest.mark.parametrize(("fn", "depth", "inputs"), [row for row in kernels.ROWS if row[2] >= 500])
+def test_tangent_kernels_take_as_long_as_a_plain_recursion(fn: str, depth: int, inputs: int) -> None:
+    """1.5 times on a machine with nothing else running (docs/benchmarks.md), with room for a loaded one."""
+    limit, plain = kernels.seconds(fn, depth, inputs)
+    assert limit < (2.5 if fn == "relu" else 3.5) * plain
 
 
 @pytest.mark.parametrize("name", measure.DEEP)

@@ -124,7 +124,9 @@ def _asked(evaluator: Evaluator, outputs: list[Output]) -> Answers:
 def _estimate(o: Output, found: Exact | Problem) -> Estimate | Problem:
     if not isinstance(found, Exact):
         return found
-    stderr = np.array(np.broadcast_to(found.error, found.value.shape), dtype=np.float64)
+    stderr = found.error
+    if np.shape(stderr) != found.value.shape:
+        stderr = np.array(np.broadcast_to(stderr, found.value.shape), dtype=np.float64)
     return Estimate(found.value, stderr, tuple(i.name for i in o.indices), found.method, note=found.note)
 
 
@@ -134,7 +136,7 @@ def _pairs(question: Request, outputs: list[Output]) -> Answers:
     seconds = float("inf") if o.max_time is None else o.max_time
     question.budget = Budget(seconds, o.memory - BASE, progress=o.progress, remedy="")
     with question.budget.running():
-        found = kernel_blocks.evaluated(question.program, outputs)
+        found = kernel_blocks.evaluated(question.program, outputs, o.save)
     return Answers({output.name: _estimate(output, found[output.name]) for output in outputs})
 
 
@@ -238,6 +240,8 @@ def _refused(question: Request, o: Output) -> Diagnostic:
     problem = question.problems[o.name]
     if isinstance(problem, TooLarge):
         remedy = "use smaller axes, or raise `--max-memory`"
+        if kernel_blocks.applies(o):
+            remedy += ", or let `--save FILE.npy` write it block by block"
         other = "; `--method qmc` samples it, which takes long" if question.sampled else ""
         return Diagnostic("NX431", problem.reason, o.span, remedy + other)
     message = f"the method `{question.options.method}` does not apply: {problem.reason}"

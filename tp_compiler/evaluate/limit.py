@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
-from tp_compiler.diagnostics import Diagnostic
+from tp_compiler.diagnostics import Diagnostic, ProgramError
+from tp_compiler.evaluate import kernel_files
 from tp_compiler.evaluate.auto import Request, answer
 from tp_compiler.evaluate.interface import NotExact
 from tp_compiler.evaluate.options import Options, settings_of, validate
@@ -43,6 +44,8 @@ def limit(program: Program, *, crew: Crew | None = None, stored: bool = False, *
                   several processes may fill
     replicate_range   (a, b): only the replicates a, ..., b - 1 of a run of `samples` are computed, into the folder
     stored        replicates are read from the folder; storage.folder.MissingReplicates is raised if some are not there
+    save          a .npy file for the values of the one output that is computed; a kernel over pairs of points goes there block by
+                  block, and is read from there (kernel_files.py)
 
     Returns a Run; each Estimate names its method, with the reason in `note`. Outputs that cannot be computed are in
     `Run.failed`. Raises ProgramError NX431 if even the smallest run does not fit into memory, NX432 for an
@@ -53,6 +56,10 @@ def limit(program: Program, *, crew: Crew | None = None, stored: bool = False, *
     chosen = Options(**given, crew=crew, stored=stored)
     validate(chosen)
     outputs = [o for o in program.outputs if only is None or o.name in only]
+    if chosen.save is not None and len(outputs) != 1:
+        several = ", ".join(o.name for o in outputs) or "none"
+        message = f"a .npy file holds one output, and these are to be computed: {several}"
+        raise ProgramError([Diagnostic("NX432", message, None, "choose one with `--only`, or save to a .npz file")])
     question = Request(program, chosen)
     if chosen.in_folder:
         _begin(question, outputs, only)
@@ -61,6 +68,9 @@ def limit(program: Program, *, crew: Crew | None = None, stored: bool = False, *
         _stop(question)
     if chosen.replicate_range is not None:
         _say_what_is_left(question, chosen.replicate_range)
+    if chosen.save is not None:
+        for estimate in answers.estimates.values():
+            kernel_files.keep(estimate.value, chosen.save)
     names = [o.name for o in outputs]
     return Run(
         program.source.name,

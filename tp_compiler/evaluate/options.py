@@ -33,6 +33,7 @@ class Options:
     threads: int | None = None
     checkpoint: str | os.PathLike[str] | None = None
     replicate_range: tuple[int, int] | None = None
+    save: str | os.PathLike[str] | None = None
     progress: Callable[..., None] | None = None
     crew: Crew | None = None
     stored: bool = False  # replicates are read from the checkpoint, none is computed
@@ -80,6 +81,8 @@ def validate(o: Options) -> None:
         if tolerance is not None and not (tolerance >= 0 and math.isfinite(tolerance)):
             raise wrong(f"{name} must be 0 or more, found {tolerance}")
 
+    if o.save is not None and not os.fspath(o.save).lower().endswith(".npy"):
+        raise wrong(f"save must name a .npy file; found {os.fspath(o.save)}")
     for name, most in (("max_time", o.max_time), ("max_memory", o.max_memory)):
         if most is not None and (isinstance(most, str) or not most >= 0):
             raise wrong(f"{name} must be a number of {'seconds' if name == 'max_time' else 'bytes'}, found {most!r}")

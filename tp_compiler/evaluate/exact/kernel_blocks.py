@@ -6,7 +6,8 @@ The memory is that of the values and their errors, or of a row of blocks if the 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 from weakref import WeakKeyDictionary
 
@@ -22,6 +23,7 @@ from tp_compiler.evaluate.exact.kernel_plan import KernelPlan, PlannedOutput
 from tp_compiler.evaluate.exact.pair_steps import PairArray, PairBlock, PairRun, PairStep, Scratch
 from tp_compiler.evaluate.exact.tracer import KernelTracer
 from tp_compiler.evaluate.interface import Exact, NotExact, Problem
+from tp_compiler.evaluate.kernel_files import KernelFile
 from tp_compiler.ir.program import Output, Program
 from tp_compiler.ir.walk import reachable
 
@@ -71,7 +73,7 @@ def _planned(outputs: Sequence[Output]) -> dict[str, KernelPlan | None]:
 class Destination(Protocol):
     """Where the values and errors of a kernel go, block by block."""
 
-    def put(self, block: PairBlock, values: Array, errors: Array | None, mirrored: bool) -> None: ...
+    def put(self, rows: slice, columns: slice, values: Array, errors: Array | None, mirrored: bool) -> None: ...
 
 
 class InMemory:
@@ -83,21 +85,20 @@ class InMemory:
         current().hold(self.values)
         current().hold(self.errors)
 
-    def put(self, block: PairBlock, values: Array, errors: Array | None, mirrored: bool) -> None:
-        if mirrored and block.diagonal:
-            values = np.triu(values) + np.triu(values, 1).T
-            mirrored = False
-        self.values[block.rows, block.columns] = values
+    def put(self, rows: slice, columns: slice, values: Array, errors: Array | None, mirrored: bool) -> None:
+        self.values[rows, columns] = values
         if mirrored:
-            self.values[block.columns, block.rows] = values.T
+            self.values[columns, rows] = values.T
         if errors is not None:
-            self.errors[block.rows, block.columns] = errors
+            self.errors[rows, columns] = errors
             if mirrored:
-                self.errors[block.columns, block.rows] = errors.T
+                self.errors[columns, rows] = errors.T
 
 
-def evaluated(program: Program, outputs: Sequence[Output]) -> dict[str, Exact | Problem]:
-    """Outputs over pairs of points that have a plan; the others are told why not."""
+def evaluated(
+    program: Program, outputs: Sequence[Output], save: str | os.PathLike[str] | None = None
+) -> dict[str, Exact | Problem]:
+    """Outputs over pairs of points that have a plan; the others are told why not. `save`: the file for the values."""
     found: dict[str, Exact | Problem] = {}
     groups: dict[KernelPlan, list[Output]] = {}
     for o in outputs:
@@ -107,23 +108,40 @@ def evaluated(program: Program, outputs: Sequence[Output]) -> dict[str, Exact | 
         else:
             groups.setdefault(plan, []).append(o)
     for plan, asked in groups.items():
-        found |= _run(plan, asked)
+        found |= _run(plan, asked, save)
     return found
 
 
-def _run(plan: KernelPlan, outputs: Sequence[Output]) -> dict[str, Exact | Problem]:
+def _run(
+    plan: KernelPlan, outputs: Sequence[Output], save: str | os.PathLike[str] | None
+) -> dict[str, Exact | Problem]:
+    methods = {o.output.name: o.method for o in plan.outputs}
     try:
+        if save is not None:
+            (output,) = outputs
+            return {output.name: _saved(plan, output, methods[output.name], save)}
         kept = {o.name: InMemory(tuple(i.size for i in o.indices)) for o in outputs}
         fill(plan, kept)
     except NotExact as reason:
         return {o.name: reason for o in outputs}
     except EntriesDecide as reason:
         return {o.name: NotExact(str(reason)) for o in outputs}
-    methods = {o.output.name: o.method for o in plan.outputs}
     return {name: Exact(x.values, x.errors, methods[name], NOTES[methods[name]]) for name, x in kept.items()}
 
 
-def fill(plan: KernelPlan, kept: dict[str, InMemory]) -> None:
+def _saved(plan: KernelPlan, output: Output, method: str, save: str | os.PathLike[str]) -> Exact:
+    """A kernel in a file, with one error for all of its values."""
+    (planned,) = (o for o in plan.outputs if o.output.name == output.name)
+    rows, columns = (i.size for i in output.indices)
+    file = KernelFile(save, (rows, columns), SIDE, planned.symmetric)
+    with file.open():
+        fill(plan, {output.name: file})
+        file.finish()
+    values = file.values()
+    return Exact(values, np.broadcast_to(np.float64(file.error), values.shape), method, NOTES[method])
+
+
+def fill(plan: KernelPlan, kept: Mapping[str, Destination]) -> None:
     """Every block of the outputs of a plan that are asked for."""
     asked = [o for o in plan.outputs if o.output.name in kept]
     rows, columns = (i.size for i in asked[0].output.indices)
@@ -150,7 +168,7 @@ def _blocks(rows: int, columns: int, symmetric: bool, output: PlannedOutput) -> 
 
 
 def _block(
-    plan: KernelPlan, asked: Sequence[PlannedOutput], kept: dict[str, InMemory], run: PairRun, symmetric: bool
+    plan: KernelPlan, asked: Sequence[PlannedOutput], kept: Mapping[str, Destination], run: PairRun, symmetric: bool
 ) -> None:
     run.scratch.shape = run.block.shape
     for step, gone in zip(plan.steps, plan.last, strict=True):
@@ -161,7 +179,11 @@ def _block(
         found = run.pairs[o.step]
         if not math.isfinite(found.largest):
             raise EntriesDecide("values that are not finite")
-        kept[o.output.name].put(run.block, found.values, shown(found), symmetric)
+        values = found.values
+        mirrored = symmetric and not run.block.diagonal
+        if symmetric and run.block.diagonal:
+            values = np.triu(values) + np.triu(values, 1).T  # exactly symmetric
+        kept[o.output.name].put(run.block.rows, run.block.columns, values, shown(found), mirrored)
     for k in {o.step for o in plan.outputs}:
         _release(run, run.pairs[k])
 
