@@ -29,7 +29,7 @@ from tp_compiler.evaluate.kernels import KERNELS as LIMIT
 from tp_compiler.evaluate.linear.code import Code
 from tp_compiler.evaluate.linear.shapes import Shapes
 from tp_compiler.evaluate.ranges import ranges
-from tp_compiler.evaluate.sampling.replicate import Replicate
+from tp_compiler.evaluate.sampling.replicate import Replication
 from tp_compiler.expand import forms
 from tp_compiler.finite import instructions as finite_instructions
 from tp_compiler.finite import network
@@ -195,7 +195,7 @@ ENGINES: dict[str, tuple[Mapping[type[ir.Node], object], Gaps]] = {
             ir.Unavailable: "has no value",
         },
     ),
-    "sampling": (Replicate.rules, _FINITE_WIDTH | _TRACE | {ir.Copy: "read by its users, never alone"}),
+    "sampling": (Replication.rules, _FINITE_WIDTH | _TRACE | {ir.Copy: "read by its users, never alone"}),
     "exact": (ExactEvaluator.rules, _FINITE_WIDTH),
     "linear shapes": (
         Shapes.rules, _FINITE_WIDTH | _LOWERED | {ir.Clt: "random: its law is sampled"},

@@ -25,7 +25,7 @@ from tests.benchmarks.measure import ROOT, Networks, best_networks, limit_error,
 from tp_compiler.evaluate.sampling.blocks import block_size
 from tp_compiler.evaluate.sampling.merge_equal_nodes import shared
 from tp_compiler.evaluate.sampling.plan import SamplingPlan
-from tp_compiler.evaluate.sampling.replicate import Replicate
+from tp_compiler.evaluate.sampling.replicate import Replication
 from tp_compiler.ir.program import Program
 
 OPTIMIZERS = {"SGD": "SGD(lr = 0.2)", "Adam": "Adam(lr = 0.1, beta1 = 0.9, beta2 = 0.99, eps = 0.01)"}
@@ -107,7 +107,7 @@ def step_seconds(samples: int, steps: tuple[int, int] = (8, 16), repeats: int = 
         with numba(fast), threadpool_limits(limits=1):
             for number in range(repeats + 1):  # the first one compiles
                 start = time.perf_counter()
-                Replicate(plan, samples, (0, number), plain=False)
+                Replication(plan, samples, [(0, number)], plain=False)
                 times.append(time.perf_counter() - start)
         best.append(min(times[1:]))
     return (best[1] - best[0]) / (steps[1] - steps[0])

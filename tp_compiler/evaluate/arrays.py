@@ -22,6 +22,8 @@ Labels = tuple[Label, ...]
 #: An array and what its dimensions are.
 Labelled = tuple[Array, Labels]
 STEP = "a step of a sum of products"
+#: The label of the dimension that numbers replicates: the first of every array that differs between them.
+REPLICATE = -2
 
 
 def labels(kind: Type) -> Labels:
@@ -64,7 +66,7 @@ def _summed(x: Array, own: Labels, others: list[Labels], out: Labels) -> Labelle
 
 
 def _cheapest(terms: list[Labelled], out: Labels) -> tuple[int, int]:
-    """The pair whose product, after summing what is no longer needed, is smallest."""
+    """The pair whose product, after summing what is no longer needed, is smallest; however many replicates share an array."""
     best, chosen = None, (0, 1)
     for i in range(len(terms)):
         for j in range(i + 1, len(terms)):
@@ -72,7 +74,7 @@ def _cheapest(terms: list[Labelled], out: Labels) -> tuple[int, int]:
             sizes = _sizes(terms[i]) | _sizes(terms[j])
             size = 1
             for label, n in sizes.items():
-                if label in out or label in others:
+                if (label in out or label in others) and label != REPLICATE:
                     size *= n
             if best is None or size < best:
                 best, chosen = size, (i, j)

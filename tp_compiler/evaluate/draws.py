@@ -29,7 +29,7 @@ from tp_compiler.evaluate.sampling.clt import CltScalars
 from tp_compiler.evaluate.sampling.neuron_pairs import PairedProgram, paired
 from tp_compiler.evaluate.sampling.plan import SamplingPlan
 from tp_compiler.evaluate.sampling.points import Points
-from tp_compiler.evaluate.sampling.replicate import Replicate
+from tp_compiler.evaluate.sampling.replicate import Replication, only
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.build import MAX_STEPS, Builder
 from tp_compiler.ir.program import Output, Program
@@ -110,8 +110,8 @@ class Draws:
             return {}
         outputs = tuple(Output(f"#{k}", n.type.indices, n, n.span) for k, n in enumerate(missing))
         plan = SamplingPlan(replace(self.program, outputs=outputs, loop=None))
-        run = Replicate(plan, samples, (self.options.seed, number), self.options.method == "mc")
-        values = run.outputs_given(CltScalars())
+        run = Replication(plan, samples, [(self.options.seed, number)], self.options.method == "mc")
+        values = only(run.outputs_given(CltScalars()))
         return {n: values[o.name] for n, o in zip(missing, outputs, strict=True)}
 
     def _value(self, node: ir.Node, sampled: Sampled, own: tuple[Index, ...]) -> Array:
@@ -140,8 +140,8 @@ class Draws:
         """The outputs for an array of draws (D, size): arrays (D, ...) or Diagnostics."""
         program = self._batched(draws, sampled)
         plan = SamplingPlan(program)
-        run = Replicate(plan, samples, (self.options.seed, number), self.options.method == "mc")
-        return run.outputs_given(CltScalars())
+        run = Replication(plan, samples, [(self.options.seed, number)], self.options.method == "mc")
+        return only(run.outputs_given(CltScalars()))
 
     def _batched(self, draws: Float[Array, "draws scalars"], sampled: Sampled) -> Program:
         """The program with an index `draw` in place of the `clt` scalars."""

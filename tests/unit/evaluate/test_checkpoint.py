@@ -40,14 +40,14 @@ def killed_after(ticks: int) -> Any:
     return progress
 
 
-@pytest.mark.parametrize("ticks", [5, 14, 29, 40])
+@pytest.mark.parametrize("ticks", [2, 5, 10, 16])
 def test_the_same_digits(tmp_path: Path, ticks: int) -> None:
     file = tmp_path / "run.npz"
     whole = tpc.limit(PROGRAM, **OPTIONS)
     with pytest.raises(Killed):
         tpc.limit(PROGRAM, **OPTIONS, checkpoint=file, progress=killed_after(ticks))
     with np.load(file) as stored:
-        assert (len(stored.files) > 1) == (ticks > 3)  # three steps a replicate
+        assert (len(stored.files) > 1) == (ticks > 3)  # three steps a level
     again = tpc.limit(PROGRAM, **OPTIONS, checkpoint=file)
     for name, estimate in whole.outputs.items():
         np.testing.assert_array_equal(again.outputs[name].value, estimate.value)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 
 import tp_compiler as tpc
 from tp_compiler.diagnostics import Span
+from tp_compiler.evaluate.arrays import REPLICATE, Labels, labels
 from tp_compiler.evaluate.sampling import blocks, lowrank
 from tp_compiler.evaluate.sampling.merge_equal_nodes import shared
 from tp_compiler.evaluate.sampling.outerproducts import by_member, columns, outer_terms
@@ -91,23 +94,26 @@ output g[i] = <v|W[3] tanh(|u[i]>)>
     assert np.allclose(one["g"], 0, atol=5 * float(np.max(one.outputs["g"].stderr)) + 1e-4)
 
 
-def test_terms_of_members_are_those_whose_columns_are_not_empty() -> None:
-    """Factors over a member's index, over summed indices too, and over none; against `columns` of every term and member."""
+def test_terms_of_members_are_those_whose_columns_are_not_zero() -> None:
+    """Factors over a member's index, over summed indices too, over none, and over replicates; against `columns` of every
+    term and member."""
     width = Width("n", 1.0)
     layer, k, i = (Index(name, Axis(name, size)) for name, size in (("l", 3), ("k", 2), ("i", 4)))
-    samples = 8
+    samples, replicates = 8, 2
     rng = np.random.default_rng(1)
     values: dict[ir.Node, np.ndarray] = {}
+    known: dict[ir.Node, Labels] = {}
 
-    def leaf(indices: tuple[Index, ...], ket: bool, value: np.ndarray) -> ir.Node:
+    def leaf(indices: tuple[Index, ...], ket: bool, value: np.ndarray, differs: bool = False) -> ir.Node:
         kind = Type(indices, ((0, width),) if ket else ())
         node = ir.Array(type=kind, name="x", values=0.0, span=Span(tpc.Source("t", ""), 0, 0))
-        values[node] = value
+        values[node], known[node] = value, ((REPLICATE, *labels(kind)) if differs else labels(kind))
         return node
 
-    left = leaf((i,), True, rng.normal(size=(samples, 4)))
-    right = leaf((i,), True, rng.normal(size=(samples, 4)))
+    left = leaf((i,), True, rng.normal(size=(replicates, samples, 4)), differs=True)
+    right = leaf((i,), True, rng.normal(size=(replicates, samples, 4)), differs=True)
     copy = ir.Copy(type=Type((i,), ((1, width),)), args=(right,), slot=1, span=left.span)
+    known[copy] = (REPLICATE, *labels(copy.type))
     over = Type((layer, k), ((0, width), (1, width)))
     scalars = [
         leaf((layer,), False, np.array([0.0, 1.0, 0.0])),
@@ -115,11 +121,15 @@ def test_terms_of_members_are_those_whose_columns_are_not_empty() -> None:
         leaf((layer, i), False, np.array([[0, 0, 0, 0], [0, 0, 3, 0], [0, 0, 0, np.nan]])),
         leaf((), False, np.array(0.0)),
         leaf((), False, np.array(2.0)),
+        leaf((layer,), False, np.array([[0.0, 1.0, 0.0], [0.0, 1.0, 4.0]]), differs=True),
     ]
+    run: Any = SimpleNamespace(values=values, samples=samples, replicates=replicates, labels=known)
     terms = [ir.Contract(type=over, args=(left, copy, s), over=(i,), slots=(), span=left.span) for s in scalars]
     assert outer_terms(ir.Map(type=over, fn="add", args=tuple(terms), span=left.span)) == tuple(terms)
-    found = by_member(terms, (layer, k), values)
+    found = by_member(terms, (layer, k), run)
     assert set(found) == set(np.ndindex(3, 2))
     for place, of in found.items():
         member = dict(zip((layer, k), place, strict=True))
-        assert of == [t for t in terms if columns(t, member, values, samples)[0].shape[1]], place
+        there = {t: columns(t, member, run)[0].any(axis=(1, 2)) for t in terms}
+        assert list(of) == [t for t in terms if there[t].any()], place
+        assert all(np.array_equal(of[t], there[t]) for t in of), place

@@ -8,21 +8,24 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Collection, Container
+from collections.abc import Collection, Container, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from tp_compiler.evaluate.array_types import Array
+from tp_compiler.diagnostics import Diagnostic
+from tp_compiler.evaluate.array_types import Array, Outputs
 from tp_compiler.evaluate.blas import one_blas_thread
 from tp_compiler.evaluate.options import Options
 from tp_compiler.evaluate.sampling.clock import ProgressClock
 from tp_compiler.evaluate.sampling.clt import CltScalars
 from tp_compiler.evaluate.sampling.estimates import averaged, covariances, gaussian_law
+from tp_compiler.evaluate.sampling.particles import Found
 from tp_compiler.evaluate.sampling.plan import SamplingPlan
-from tp_compiler.evaluate.sampling.points import Points
-from tp_compiler.evaluate.sampling.replicate import Replicate
+from tp_compiler.evaluate.sampling.points import JointPoints, Points
+from tp_compiler.evaluate.sampling.replicate import Replication
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.program import Program
 from tp_compiler.shapes import Float
@@ -92,7 +95,30 @@ class Sampler:
 
     def __call__(self, batch: Batch, clock: ProgressClock) -> list[Replicated]:
         """The replicates of a batch, in the order of their numbers. Raises OutOfTime where the clock does."""
-        return [self._replicate(batch.samples, number, batch.half, clock) for number in batch.numbers]
+        if len(batch.numbers) == 1 or not self._is_flow():
+            found = self._together(batch.samples, batch.numbers, batch.half, clock)
+            if len(batch.numbers) == 1 or not any(self._failed(one) for one in found):
+                return found
+        # A failure of one replicate fails all that share its arrays: each of them shows what it has by itself.
+        return [self._together(batch.samples, (number,), batch.half, clock)[0] for number in batch.numbers]
+
+    def _is_flow(self) -> bool:
+        """Whether an integrator chooses its steps, by all that it integrates."""
+        loop = self.plan.phases.loop
+        return loop is not None and bool(loop.times)
+
+    def _failed(self, found: Replicated) -> bool:
+        """Whether an output failed that does not fail for every replicate."""
+        return any(isinstance(value, Diagnostic) and name not in self.refused for name, value in found.values.items())
+
+    @cached_property
+    def refused(self) -> set[str]:
+        """The outputs that fail whatever is drawn."""
+        return {
+            o.name
+            for o in self.plan.outputs
+            if any(isinstance(n, ir.Unavailable) or n in self.plan.problems for n in self.plan.needs(o.name).nodes)
+        }
 
     def outer(self, samples: int) -> tuple[int, int]:
         """Particles of one run and the number of outer draws: both grow with the square root of the budget."""
@@ -109,28 +135,47 @@ class Sampler:
         return sum(n.type.size() for n in self.plan.clts)
 
     @np.errstate(all="ignore")  # a thread of the pool has NumPy's defaults
-    def _replicate(self, samples: int, number: int, half: int | None, clock: ProgressClock) -> Replicated:
-        """One scrambling: outputs averaged over the outer draws, covariances of random ones, information about tails."""
+    def _together(
+        self, samples: int, numbers: Sequence[int], half: int | None, clock: ProgressClock
+    ) -> list[Replicated]:
+        """Scramblings: outputs averaged over the outer draws, covariances of random ones, information about tails."""
         particles, draws = self.outer(samples)
-        seed = (self.options.seed, number)
-        coordinates = self._coordinates(draws, seed)
+        seeds = [(self.options.seed, number) for number in numbers]
+        coordinates = self._coordinates(draws, seeds)
         plain = self.options.method == "mc"
-        run = Replicate(self.plan, particles, seed, plain, half is None, clock.tick, clock.pause, half)
-        collected: list[dict[str, Any]] = []
-        laws: list[dict[str, Any]] = []
+        tick = partial(clock.tick, len(seeds))
+        run = Replication(self.plan, particles, seeds, plain, half is None, tick, clock.pause, half)
+        collected: list[list[Outputs]] = [[] for _ in seeds]
+        laws: list[list[dict[str, Any]]] = [[] for _ in seeds]
         for d in range(draws):
-            clt = CltScalars(None if coordinates is None else coordinates[d])
-            collected.append(run.outputs_given(clt))
-            laws.append({o.name: gaussian_law(o, clt) for o in self.plan.outputs if o.node.type.random})
-        directions = run.directions() if half is None else None
-        return Replicated(averaged(collected), covariances(collected, laws), self._tails(run), directions)
+            clt = CltScalars(None if coordinates is None else coordinates[:, d])
+            values = run.outputs_given(clt)
+            for r in range(len(seeds)):
+                collected[r].append(_of_one(values, r))
+                laws[r].append({o.name: gaussian_law(o, clt, r) for o in self.plan.outputs if o.node.type.random})
+        directions = run.directions()
+        return [
+            Replicated(
+                averaged(collected[r]), covariances(collected[r], laws[r]), self._tails(run.particles.found[r]),
+                directions[r] if half is None else None,
+            )
+            for r in range(len(seeds))
+        ]  # fmt: skip
 
-    def _tails(self, run: Replicate) -> dict[str, Array]:
+    def _tails(self, found: Found) -> dict[str, Array]:
         place = {n: k for k, n in enumerate(self.plan.nodes)}
-        found: dict[str, Any] = {f"counted {place[n]}": np.array(error) for n, error in run.particles.counted.items()}
-        return found | {f"heavy {place[n]}": np.array(steps) for n, steps in run.particles.heavy.items()}
+        counted: dict[str, Any] = {f"counted {place[n]}": np.array(error) for n, error in found.counted.items()}
+        return counted | {f"heavy {place[n]}": np.array(steps) for n, steps in found.heavy.items()}
 
-    def _coordinates(self, draws: int, seed: tuple[int, ...]) -> Float[Array, "{draws} scalars"] | None:
+    def _coordinates(
+        self, draws: int, seeds: Sequence[tuple[int, ...]]
+    ) -> Float[Array, "replicates {draws} scalars"] | None:
         if not self.used_clts:
             return None
-        return Points(draws, (*seed, 104729), self.used_clts, self.options.method == "mc").draw(self.used_clts)
+        plain = self.options.method == "mc"
+        points = [Points(draws, (*seed, 104729), self.used_clts, plain) for seed in seeds]
+        return JointPoints(points).draw(self.used_clts)
+
+
+def _of_one(values: Outputs, replicate: int) -> Outputs:
+    return {name: x if isinstance(x, Diagnostic) else x[replicate] for name, x in values.items()}

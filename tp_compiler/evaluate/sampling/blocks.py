@@ -12,21 +12,17 @@ the size show it (estimates.py).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from tp_compiler.evaluate.array_types import Array, ArraysByNode
-from tp_compiler.evaluate.arrays import Label, contract, labels
+from tp_compiler.evaluate.array_types import Array
+from tp_compiler.evaluate.arrays import REPLICATE, Label, contract, labels
 from tp_compiler.evaluate.sampling.entry_blocks import BLOCK, PRECISION, Entries, EntryBlocks, block_size
 from tp_compiler.evaluate.sampling.fused import Fused, fused
-from tp_compiler.evaluate.sampling.outerproducts import (
-    Member,
-    by_member,
-    columns,
-    selected,
-)
+from tp_compiler.evaluate.sampling.outerproducts import Member, by_member, columns, selected
+from tp_compiler.evaluate.sampling.shared_values import SharedValues, whole
 from tp_compiler.evaluate.sampling.sweep import Sweep, compiled, run
 from tp_compiler.evaluate.sampling.tiles import TILE, tiles
 from tp_compiler.ir import nodes as ir
@@ -54,76 +50,69 @@ class Passes:
 class Blocks(EntryBlocks):
     """The states of one trained matrix (family) and its optimizer, entry by entry."""
 
-    def __init__(
-        self, states: list[ir.State], values: ArraysByNode, samples: int, paired: int, partner: int,
-        passes: Passes,
-    ):  # fmt: skip
-        super().__init__(states, values, samples, paired, partner)
+    def __init__(self, states: list[ir.State], run: SharedValues, paired: int, partners: Sequence[int], passes: Passes):
+        super().__init__(states, run, paired, partners)
         self.passes = passes
 
     def apply(
-        self, state: ir.State, member: tuple[int, ...], x: Float[Array, "samples k"], transposed: bool
-    ) -> Float[Entries, "samples k"]:
-        """Δ|x> for the columns of x, (samples, k)."""
+        self, state: ir.State, member: tuple[int, ...], x: Float[Array, "replicates samples k"], transposed: bool
+    ) -> Float[Entries, "replicates samples k"]:
+        """Δ|x> for the columns of x."""
         entries = self.entries[state][member]
-        z = x.reshape(self.count, self.paired, -1).astype(PRECISION)
+        z = self.blocks(x).astype(PRECISION)
         if transposed:
             y = np.matmul(entries.transpose(0, 2, 1), z) * (self.ratio / self.paired)
-            return self._from_partner(y.reshape(self.samples, -1))
-        return np.matmul(entries, self.to_partner(z)).reshape(self.samples, -1) / self.paired
+            return self.from_partner(y).reshape(x.shape)
+        return np.matmul(entries, self.to_partner(z)).reshape(x.shape) / self.paired
 
-    def follow(self, following: Mapping[ir.State, ir.Node], values: ArraysByNode) -> None:
+    def follow(self, following: Mapping[ir.State, ir.Node]) -> None:
         """Replaces the states by their next values."""
         if self.passes.sweep is not None:
             sweep = self.passes.sweep
-            terms = {r: by_member(sweep.terms(r), self.indices, values) for r in sweep.gradients}
+            terms = {r: by_member(sweep.terms(r), self.indices, self.run) for r in sweep.gradients}
             for member in np.ndindex(self.shape):
-                self._sweep(sweep, member, {r: of[member] for r, of in terms.items()}, values)
+                self._sweep(sweep, member, {r: list(of[member]) for r, of in terms.items()})
             return
-        for tile in tiles(self, [following[s] for s in self.states], values):
+        for tile in tiles(self, [following[s] for s in self.states]):
             done: dict[ir.Node, Any] = {}
             new = {s: tile.entries(following[s], done) for s in self.states}
             for s, value in new.items():
                 self.entries[s][tile.place] = value
 
-    def _sweep(
-        self, sweep: Sweep, member: tuple[int, ...], terms: Mapping[int, list[ir.Node]], values: ArraysByNode
-    ) -> None:
+    def _sweep(self, sweep: Sweep, member: tuple[int, ...], terms: Mapping[int, list[ir.Node]]) -> None:
         """One member's entries, some blocks at a time; `terms`: the outer products of each gradient."""
-        operands = Operands(self, sweep, dict(zip(self.indices, member, strict=True)), terms, values)
+        operands = Operands(self, sweep, dict(zip(self.indices, member, strict=True)), terms)
         fused = self.passes.fused(self.samples)
         width = max(1, (TILE if fused is None else LARGE_TILE) // self.paired**2)
-        for start in range(0, self.count, width):
-            part = slice(start, min(start + width, self.count))
-            registers = operands.registers({s: self.entries[s][member][part] for s in self.states}, part)
-            if fused is None:
-                run(sweep, registers)
-            else:
-                fused(registers)
+        for first, last in operands.ranges():
+            for start in range(first, last, width):
+                part = slice(start, min(start + width, last))
+                registers = operands.registers({s: self.entries[s][member][part] for s in self.states}, part)
+                if fused is None:
+                    run(sweep, registers)
+                else:
+                    fused(registers)
 
-    def mean(self, node: ir.Contract, values: ArraysByNode) -> Array:
+    def mean(self, node: ir.Contract) -> Array:
         """A contraction of entries over neurons: a scalar, or a ket of the rows."""
         own = labels(node.type)
         keeps = 0 in dict(node.type.slots)
         out: tuple[Label, ...] = (BLOCK, *own) if keeps else own
-        parts: list[Any] = []
-        for tile in tiles(self, [node], values, whole=True):
+        parts: list[list[Any]] = [[] for _ in range(self.run.replicates)]
+        for tile in tiles(self, [node], whole=True):
             x, of = tile.value(node, {})
             x, of = (x, of) if BLOCK in of else (x[None], (BLOCK, *of))
-            parts.append(contract([x], [of], out))
+            parts[tile.replicate].append(contract([x], [of], out))
         if keeps:
-            return np.concatenate(parts).reshape(self.samples, *parts[0].shape[2:])
-        return sum(parts) / self.count
+            return np.stack([np.concatenate(one).reshape(self.samples, *one[0].shape[2:]) for one in parts])
+        return np.stack([sum(one) / self.each for one in parts])
 
 
 class Operands:
     """Scalars, kets and gradients of one member at one step, shaped for the tiles of a sweep."""
 
-    def __init__(
-        self, blocks: Blocks, sweep: Sweep, member: Member, terms: Mapping[int, list[ir.Node]], values: ArraysByNode
-    ):
-        self.blocks, self.sweep = blocks, sweep
-        self.member, self.values = member, values
+    def __init__(self, blocks: Blocks, sweep: Sweep, member: Member, terms: Mapping[int, list[ir.Node]]):
+        self.blocks, self.sweep, self.member = blocks, sweep, member
         self.fixed = sweep.numbers(self._number, PRECISION)
         self.gradients = {r: self._sides(terms[r]) for r in sweep.gradients}
         self.kets = {
@@ -133,6 +122,13 @@ class Operands:
         }
         self.buffers: dict[int, Entries] = {}
 
+    def ranges(self) -> list[tuple[int, int]]:
+        """The blocks that have the same numbers: all, or those of one replicate."""
+        b = self.blocks
+        if any(np.ndim(x) for x in self.fixed.values()):
+            return [(start, start + b.each) for start in range(0, b.count, b.each)]
+        return [(0, b.count)]
+
     def registers(self, states: Mapping[ir.State, Entries], part: slice) -> list[Entries]:
         """The registers of the tile of the blocks `part`, with gradients filled in."""
         shape = (part.stop - part.start, self.blocks.paired, self.blocks.paired)
@@ -141,7 +137,8 @@ class Operands:
             if isinstance(held, ir.State):
                 found.append(states[held])
             elif r in self.fixed:
-                found.append(self.fixed[r])
+                number = self.fixed[r]
+                found.append(number[part.start // self.blocks.each] if np.ndim(number) else number)
             elif r in self.kets:
                 found.append(self.kets[r][part])
             else:
@@ -156,21 +153,25 @@ class Operands:
         return self.buffers[register][: shape[0]]
 
     def _number(self, node: ir.Node) -> Array:
-        return selected(self.values[node], node.type.indices, self.member)[0][()]
+        run = self.blocks.run
+        return selected(run.values[node], run.labels[node], self.member)[0][()]
 
     def _sides(
         self, terms: list[ir.Node]
     ) -> tuple[Float[Entries, "blocks paired r"], Float[Entries, "blocks r paired"]]:
         """Left and right kets of a gradient, (blocks, P, r) and (blocks, r, P)."""
         b = self.blocks
-        found = [columns(t, self.member, self.values, b.samples) for t in terms] or [(np.zeros((b.samples, 0)),) * 2]
-        sides = found[0] if len(found) == 1 else [np.concatenate(parts, axis=1) for parts in zip(*found, strict=True)]
-        left, right = (x.reshape(b.count, b.paired, -1).astype(PRECISION) for x in sides)
+        none = np.zeros((b.run.replicates, b.samples, 0))
+        found = [columns(t, self.member, b.run) for t in terms] or [(none, none)]
+        sides = found[0] if len(found) == 1 else [np.concatenate(parts, axis=2) for parts in zip(*found, strict=True)]
+        left, right = (b.blocks(x).astype(PRECISION) for x in sides)
         return left, np.ascontiguousarray(b.to_partner(right).transpose(0, 2, 1))
 
     def _ket(self, node: ir.Node) -> Entries:
         b = self.blocks
         of_rows = node.type.is_ket
-        x, _ = selected(self.values[node if of_rows else node.args[0]], (0, *node.type.indices), self.member)
-        single = np.asarray(x).reshape(b.count, b.paired).astype(PRECISION)
+        indices = node.type.indices
+        ket = whole(b.run, node if of_rows else node.args[0], (0, *indices), (b.samples, *(i.size for i in indices)))
+        x, _ = selected(ket, (REPLICATE, 0, *indices), self.member)
+        single = b.blocks(x).astype(PRECISION)
         return single[:, :, None] if of_rows else b.to_partner(single)[:, None, :]

@@ -38,11 +38,11 @@ class ProgressClock:
         if self.stopped or time.monotonic() > self.deadline:
             raise OutOfTime
 
-    def tick(self) -> None:
-        """One step of one replicate is done."""
+    def tick(self, replicates: int = 1) -> None:
+        """One step of some replicates is done."""
         self.pause()
         with self.lock:
-            self.done += 1
+            self.done += replicates
             if self.options.progress is not None:
                 total = self.steps * self.options.replicates
                 step = self.done // self.options.replicates

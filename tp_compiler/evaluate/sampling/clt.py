@@ -11,44 +11,52 @@ from typing import Any
 import numpy as np
 
 from tp_compiler.evaluate.array_types import Array
+from tp_compiler.evaluate.sampling.directions import transposed
 from tp_compiler.ir import nodes as ir
 from tp_compiler.shapes import Float
 
 
 class CltScalars:
-    """The laws of `clt` scalars in one run. `coordinates` are N(0,1) numbers for the draw, or None: every scalar is 0."""
+    """The laws of `clt` scalars in one run of some replicates.
 
-    def __init__(self, coordinates: Float[Array, " coordinates"] | None = None):
+    `coordinates` are N(0,1) numbers for the draw, or None: every scalar is 0.
+    """
+
+    def __init__(self, coordinates: Float[Array, "replicates coordinates"] | None = None):
         self.coordinates = coordinates
         self.at = 0
-        self.products: dict[int, Any] = {}  # space -> (samples, k): v x of the scalars so far
-        self.drawn: dict[int, Any] = {}  # space -> (k,): their values
-        self.covariance: dict[ir.Node, Any] = {}  # the covariance of one instruction's flattened entries
+        self.products: dict[int, Any] = {}  # space -> (replicates, samples, k): v x of the scalars so far
+        self.drawn: dict[int, Any] = {}  # space -> (replicates, k): their values
+        self.covariance: dict[ir.Node, Any] = {}  # (replicates, n, n), of one instruction's flattened entries
 
-    def value(self, node: ir.Clt, product: Float[Array, "samples k"], space: int) -> Float[Array, " k"]:
-        """The drawn value of a family of `clt` scalars; product is v x, (samples, k)."""
-        samples = product.shape[0]
-        own = product.T @ product / samples
+    def value(
+        self, node: ir.Clt, product: Float[Array, "replicates samples k"], space: int
+    ) -> Float[Array, "replicates k"]:
+        """The drawn value of a family of `clt` scalars; product is v x."""
+        replicates, samples, count = product.shape
+        own = transposed(product) @ product / samples
         self.covariance[node] = own
         if self.coordinates is None:
-            return np.zeros(product.shape[1])
-        fresh = self.coordinates[self.at : self.at + product.shape[1]]
-        self.at += product.shape[1]
-        mean = np.zeros(product.shape[1])
+            return np.zeros((replicates, count))
+        fresh = self.coordinates[:, self.at : self.at + count, None]
+        self.at += count
+        mean = np.zeros((replicates, count, 1))
         if space in self.products:
             earlier, values = self.products[space], self.drawn[space]
-            among = earlier.T @ earlier / samples
-            cross = earlier.T @ product / samples
+            among = transposed(earlier) @ earlier / samples
+            cross = transposed(earlier) @ product / samples
             weights = np.linalg.pinv(among, rcond=1e-10, hermitian=True) @ cross
-            mean = values @ weights
-            own = own - cross.T @ weights
+            mean = transposed(weights) @ values[:, :, None]
+            own = own - transposed(cross) @ weights
         eigenvalues, vectors = np.linalg.eigh(own)
-        draw = mean + vectors @ (np.sqrt(np.maximum(eigenvalues, 0.0)) * fresh)
+        draw = (mean + vectors @ (np.sqrt(np.maximum(eigenvalues, 0.0))[:, :, None] * fresh))[:, :, 0]
         self._remember(space, product, draw)
         return draw
 
-    def _remember(self, space: int, product: Float[Array, "samples k"], draw: Float[Array, " k"]) -> None:
+    def _remember(
+        self, space: int, product: Float[Array, "replicates samples k"], draw: Float[Array, "replicates k"]
+    ) -> None:
         if space in self.products:
-            product = np.concatenate([self.products[space], product], axis=1)
-            draw = np.concatenate([self.drawn[space], draw])
+            product = np.concatenate([self.products[space], product], axis=2)
+            draw = np.concatenate([self.drawn[space], draw], axis=1)
         self.products[space], self.drawn[space] = product, draw

@@ -1,7 +1,8 @@
 """Orthonormal directions of kets: bases that grow, to a tolerance, from step to step.
 
-Kets on particles are columns of arrays (samples, k), their inner product is <x|y> = Σ x y / samples. A basis keeps one
-direction per row, in storage that doubles, so that appending is cheap.
+Kets on particles are columns of arrays (replicates, samples, k), their inner product is <x|y> = Σ x y / samples. A basis
+keeps one direction per row, in storage that doubles, so that appending is cheap. Replicates share a basis as long as all
+of them need equally many directions; `Apart` is raised, before anything has changed, where they differ.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tp_compiler.evaluate.array_types import Array
+from tp_compiler.evaluate.array_types import Array, Mask, Whole
 from tp_compiler.shapes import Float
 
 #: A residual below this part of the ket's norm is rounding: the ket depends linearly on earlier ones.
@@ -24,6 +25,10 @@ SINGLE = 1e-6
 MANY = 128
 DROP = 4.0
 MOST_DROPPED = 0.03
+
+
+class Apart(Exception):
+    """Replicates need different numbers of directions: each must go on alone."""
 
 
 def drop_of(products: int, samples: int, single: bool) -> float:
@@ -40,31 +45,39 @@ def drop_of(products: int, samples: int, single: bool) -> float:
 
 
 class Rows:
-    """Rows (k, samples) appended in place."""
+    """Rows (replicates, k, samples) appended in place."""
 
-    def __init__(self, filled: Float[Array, "size samples"] | None = None):
+    def __init__(self, filled: Float[Array, "replicates size samples"] | None = None):
         self.room: Any = filled
-        self.size = 0 if filled is None else filled.shape[0]
+        self.size = 0 if filled is None else filled.shape[1]
 
     @property
-    def values(self) -> Float[Array, "size samples"]:
-        return self.room[: self.size]
+    def values(self) -> Float[Array, "replicates size samples"]:
+        return self.room[:, : self.size]
 
-    def extend(self, columns: Float[Array, "samples k"]) -> None:
-        """`columns`: (samples, k)."""
-        count = columns.shape[1]
+    @property
+    def columns(self) -> Float[Array, "replicates samples size"]:
+        return transposed(self.values)
+
+    def extend(self, columns: Float[Array, "replicates samples k"]) -> None:
+        """`columns`: (replicates, samples, k)."""
+        replicates, samples, count = columns.shape
         if self.room is None:
-            self.room = np.empty((count, columns.shape[0]))
-        elif self.size + count > self.room.shape[0]:
-            room = np.empty((max(self.size + count, 2 * self.size), columns.shape[0]))
-            room[: self.size] = self.values
+            self.room = np.empty((replicates, count, samples))
+        elif self.size + count > self.room.shape[1]:
+            room = np.empty((replicates, max(self.size + count, 2 * self.size), samples))
+            room[:, : self.size] = self.values
             self.room = room
-        self.room[self.size : self.size + count] = columns.T
+        self.room[:, self.size : self.size + count] = transposed(columns)
         self.size += count
 
     def fork(self) -> Rows:
         """A copy that can grow separately; it shares storage until then."""
         return Rows(None if self.room is None else self.values)
+
+    def one(self, replicate: int) -> Rows:
+        """The rows of one replicate, which can grow separately."""
+        return Rows(None if self.room is None else self.values[replicate : replicate + 1])
 
 
 class Basis:
@@ -77,81 +90,107 @@ class Basis:
     def fork(self) -> Basis:
         return Basis(self.drop, self.rows.fork())
 
+    def one(self, replicate: int) -> Basis:
+        """The basis of one replicate, which can grow separately."""
+        return Basis(self.drop, self.rows.one(replicate))
+
     @property
     def size(self) -> int:
         return self.rows.size
 
-    def project(self, x: Float[Array, "samples k"]) -> tuple[Float[Array, "size k"], Float[Array, "samples k"]]:
+    def project(
+        self, x: Float[Array, "replicates samples k"]
+    ) -> tuple[Float[Array, "replicates size k"], Float[Array, "replicates samples k"]]:
         """<Q|x> and the residual; computed twice if small residuals matter, or rounding grows."""
-        q, samples = self.rows.values, x.shape[0]
+        q, samples = self.rows.values, x.shape[1]
         a = q @ x / samples
-        residual = x - q.T @ a
+        residual = x - transposed(q) @ a
         if self.drop <= TOLERANCE:
             again = q @ residual / samples
-            residual -= q.T @ again
+            residual -= transposed(q) @ again
             a += again
         return a, residual
 
-    def fresh(self, residual: Float[Array, "samples k"], norms: Float[Array, " k"]) -> Float[Array, "samples new"]:
-        """New directions that span the residuals of kets with these norms, (samples, k), not yet appended.
+    def fresh(
+        self, residual: Float[Array, "replicates samples k"], norms: Float[Array, "replicates k"]
+    ) -> Float[Array, "replicates samples new"]:
+        """New directions that span the residuals of kets with these norms, (replicates, samples, k), not yet appended.
 
         Orthogonalised against the old ones once more: what rounding leaves would be amplified from step to step.
         """
         found = orthonormal(residual, norms, self.drop)
-        if found.shape[1] and self.size:
+        if found.shape[2] and self.size:
             q = self.rows.values
-            found -= q.T @ (q @ found / residual.shape[0])
+            found -= transposed(q) @ (q @ found / residual.shape[1])
         return found
 
-    def coordinates(self, x: Float[Array, "samples k"]) -> Float[Array, "size k"]:
-        """(size, k): the kets in the basis, which grows by the directions that they need."""
-        old, residual = self.project(x) if self.size else (np.zeros((0, x.shape[1])), x)
+    def coordinates(self, x: Float[Array, "replicates samples k"]) -> Float[Array, "replicates size k"]:
+        """(replicates, size, k): the kets in the basis, which grows by the directions that they need."""
+        old, residual = self.project(x) if self.size else (np.zeros((x.shape[0], 0, x.shape[2])), x)
         found = self.fresh(residual, norms_of(x))
-        if not found.shape[1]:
+        if not found.shape[2]:
             return old
         self.rows.extend(found)
-        return np.concatenate([old, found.T @ residual / x.shape[0]])
+        return np.concatenate([old, transposed(found) @ residual / x.shape[1]], axis=1)
 
 
-def norms_of(x: Float[Array, "samples k"]) -> Float[Array, " k"]:
+def transposed(x: Float[Array, "replicates a b"]) -> Float[Array, "replicates b a"]:
+    return x.transpose(0, 2, 1)
+
+
+def norms_of(x: Float[Array, "replicates samples k"]) -> Float[Array, "replicates k"]:
     """√<x|x> of every column, without under- or overflow on the way."""
-    largest = np.max(np.abs(x), axis=0, initial=0.0)
+    largest = np.max(np.abs(x), axis=1, initial=0.0)
     safe = np.where(largest > 0, largest, 1.0)
-    return largest * np.sqrt(np.mean(np.square(x / safe), axis=0))
+    return largest * np.sqrt(np.mean(np.square(x / safe[:, None]), axis=1))
+
+
+def _shared(choices: Mask | Whole) -> Any:
+    """What all replicates choose."""
+    if (choices != choices[:1]).any():
+        raise Apart
+    return choices[0]
+
+
+def _chosen(x: Float[Array, "replicates samples k"], kept: Mask) -> Float[Array, "replicates samples kept"]:
+    """Some columns, laid out as all of them are."""
+    return x if kept.all() else np.ascontiguousarray(x[:, :, kept])
 
 
 def orthonormal(
-    residual: Float[Array, "samples k"], norms: Float[Array, " k"], drop: float
-) -> Float[Array, "samples new"]:
-    """Orthonormal directions spanning the residuals, in descending order of variance.
+    residual: Float[Array, "replicates samples k"], norms: Float[Array, "replicates k"], drop: float
+) -> Float[Array, "replicates samples new"]:
+    """Orthonormal directions spanning the residuals, in descending order of variance. Raises Apart.
 
     So the weakest direction gets the last Sobol coordinate. `norms` are those of the kets themselves: a residual is
     compared with its own ket, so that small kets keep their directions in the presence of large ones. Each pass takes what the
     Gram matrix resolves and leaves the remainder, orthogonalised, to the next one.
     """
-    samples = residual.shape[0]
-    alive = norms > 0
-    left = residual[:, alive] / norms[alive]
-    found = left[:, :0]
-    while left.shape[1]:
-        values, vectors = np.linalg.eigh(left.T @ left / samples)
-        order = np.argsort(values)[::-1]
-        kept = order[values[order] > max(values[-1] * RESOLVED**2, drop**2)]
-        if not len(kept):
+    samples = residual.shape[1]
+    alive = _shared(norms > 0)
+    left = _chosen(residual, alive) / norms[:, None, alive]
+    found = left[:, :, :0]
+    while left.shape[2]:
+        values, vectors = np.linalg.eigh(transposed(left) @ left / samples)
+        values, vectors = values[:, ::-1], np.ascontiguousarray(vectors[:, :, ::-1])
+        count = _shared((values > np.maximum(values[:, :1] * RESOLVED**2, drop**2)).sum(axis=1))
+        if not count:
             break
-        fresh = left @ (vectors[:, kept] / np.sqrt(values[kept]))
-        found = np.concatenate([found, fresh], axis=1)
-        if len(kept) == left.shape[1]:
+        fresh = left @ (vectors[:, :, :count] / np.sqrt(values[:, None, :count]))
+        found = np.concatenate([found, fresh], axis=2)
+        if count == left.shape[2]:
             break
         for _ in range(2):
-            left = left - found @ (found.T @ left / samples)
-        left = left[:, norms_of(left) > drop]
+            left = left - found @ (transposed(found) @ left / samples)
+        left = _chosen(left, _shared(norms_of(left) > drop))
     return rotated(found, residual)
 
 
-def rotated(found: Float[Array, "samples new"], residual: Float[Array, "samples k"]) -> Float[Array, "samples new"]:
+def rotated(
+    found: Float[Array, "replicates samples new"], residual: Float[Array, "replicates samples k"]
+) -> Float[Array, "replicates samples new"]:
     """The same span, in principal directions of the given residuals."""
-    if found.shape[1] < 2:
+    if found.shape[2] < 2:
         return found
-    vectors, _, _ = np.linalg.svd(found.T @ residual / residual.shape[0])
+    vectors, _, _ = np.linalg.svd(transposed(found) @ residual / residual.shape[1])
     return found @ vectors

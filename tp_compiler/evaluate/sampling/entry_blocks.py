@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tp_compiler.evaluate.array_types import Array, ArraysByNode
-from tp_compiler.evaluate.arrays import aligned, labels
+from tp_compiler.evaluate.array_types import Array
+from tp_compiler.evaluate.arrays import Labels
+from tp_compiler.evaluate.sampling.shared_values import SharedValues, whole
 from tp_compiler.ir import nodes as ir
 from tp_compiler.shapes import Float
 
@@ -31,31 +33,42 @@ def entry_bytes(samples: int) -> float:
 
 
 class EntryBlocks:
-    """The entries of the states of one matrix (family) and its optimizer, and the pairing of blocks of rows and columns."""
+    """The entries of the states of one matrix (family) and its optimizer, and the pairing of blocks of rows and columns.
 
-    def __init__(
-        self, states: list[ir.State], values: ArraysByNode, samples: int, paired: int, partner: int
-    ):  # fmt: skip
-        """`paired`: P; `partner`: a random number that chooses the partners of the blocks."""
-        self.states = states
+    The blocks of all replicates are one dimension.
+    """
+
+    def __init__(self, states: list[ir.State], run: SharedValues, paired: int, partners: Sequence[int]):
+        """`paired`: P; `partners`: for every replicate a random number that chooses the partners of its blocks."""
+        self.states, self.run = states, run
         self.indices = states[0].type.indices
         self.slot = states[0].slot
-        self.samples = samples
+        self.samples = run.samples
         self.paired = paired
-        self.count = samples // self.paired
-        self.shift = partner % (self.count - 1) + 1 if self.count > 1 else 0
+        self.each = run.samples // paired  # blocks of one replicate
+        self.count = self.each * run.replicates
+        blocks = np.arange(self.each)
+        shifts = [partner % (self.each - 1) + 1 if self.each > 1 else 0 for partner in partners]
+        self.partner = np.concatenate([r * self.each + np.roll(blocks, -shift) for r, shift in enumerate(shifts)])
+        self.rows = np.argsort(self.partner)
         rows, cols = (w.ratio for _, w in states[0].type.slots)
         self.ratio = rows / cols
         self.shape = tuple(i.size for i in self.indices)
-        size = (*self.shape, self.count, self.paired, self.paired)
-        self.entries = {}
-        for s in states:
-            start = aligned(values[s.init], labels(s.init.type), (*self.indices, BLOCK, 0, self.slot))
-            self.entries[s] = np.array(np.broadcast_to(start, size), dtype=PRECISION)
+        self.entries = {s: self._first(s) for s in states}
+
+    def _first(self, state: ir.State) -> Entries:
+        labels_: Labels = (*self.indices, BLOCK, 0, self.slot)
+        start = whole(self.run, state.init, labels_, (*self.shape, self.each, self.paired, self.paired))
+        blocks = np.moveaxis(start, 0, len(self.shape))  # the replicates' blocks one after the other
+        return np.ascontiguousarray(blocks, dtype=PRECISION).reshape(*self.shape, self.count, self.paired, self.paired)
 
     def to_partner(self, x: Float[Real, " blocks *rest"]) -> Float[Real, " blocks *rest"]:
         """Blocks of column particles, in the order of the blocks of rows with which they are paired."""
-        return np.roll(x, -self.shift, axis=0)
+        return x[self.partner]
 
-    def _from_partner(self, y: Float[Entries, "samples k"]) -> Float[Entries, "samples k"]:
-        return np.roll(y, self.shift * self.paired, axis=0)
+    def from_partner(self, y: Float[Entries, " blocks *rest"]) -> Float[Entries, " blocks *rest"]:
+        return y[self.rows]
+
+    def blocks(self, x: Array) -> Float[Array, "blocks paired *rest"]:
+        """A ket (replicates, samples, ...) in blocks."""
+        return np.ascontiguousarray(x).reshape(self.count, self.paired, *x.shape[2:])

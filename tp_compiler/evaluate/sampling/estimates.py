@@ -44,10 +44,10 @@ def is_gaussian(node: ir.Node) -> bool:
     return isinstance(node, ir.Clt) and not any(a.type.random for a in node.args)
 
 
-def gaussian_law(output: Output, clt: CltScalars) -> Float[Array, "n n"] | None:
-    """The covariance over the flattened entries of a Gaussian output in one run, or None."""
+def gaussian_law(output: Output, clt: CltScalars, replicate: int) -> Float[Array, "n n"] | None:
+    """The covariance over the flattened entries of a Gaussian output in one run of a replicate, or None."""
     known = clt.covariance.get(base(output.node)) if is_gaussian(output.node) else None
-    return None if known is None else covariance_of(output, known)
+    return None if known is None else covariance_of(output, known[replicate])
 
 
 def covariance_of(output: Output, known: Float[Array, "size size"]) -> Float[Array, "n n"]:

@@ -16,12 +16,16 @@ from typing import Any
 import numpy as np
 
 from tp_compiler.evaluate import numerical_errors
-from tp_compiler.evaluate.array_types import Array, ArraysByNode, Numbers
-from tp_compiler.evaluate.arrays import aligned, labels
-from tp_compiler.evaluate.sampling.directions import Basis
+from tp_compiler.evaluate.array_types import Array, Mask, Numbers
+from tp_compiler.evaluate.arrays import REPLICATE, aligned
+from tp_compiler.evaluate.sampling.directions import Apart, Basis, transposed
 from tp_compiler.evaluate.sampling.outerproducts import by_member, columns, is_outer
+from tp_compiler.evaluate.sampling.shared_values import SharedValues, whole
 from tp_compiler.ir import nodes as ir
 from tp_compiler.shapes import Float
+
+#: The replicates that have a term, its left and its right kets.
+Sides = tuple[Mask, Array, Array]
 
 
 def is_linear(states: Iterable[ir.State], following: Mapping[ir.State, ir.Node]) -> bool:
@@ -80,100 +84,148 @@ class LowRankForm:
 
 @dataclass
 class Factors:
-    """The bases of one member of a family, and the C of every state."""
+    """The bases of one member of a family, and the C of every state: of all replicates, or of one of them."""
 
+    replicates: slice
     left: Basis
     right: Basis
     cores: dict[ir.State, Any]
 
+    def apart(self, count: int) -> list[Factors]:
+        """The same, replicate by replicate."""
+        return [
+            Factors(
+                slice(r, r + 1), self.left.one(r), self.right.one(r), {s: c[r : r + 1] for s, c in self.cores.items()}
+            )
+            for r in range(count)
+        ]
+
 
 class LowRank:
-    """The states of one trained matrix (family) and its optimizer."""
+    """The states of one trained matrix (family) and its optimizer.
 
-    def __init__(self, states: list[ir.State], values: ArraysByNode, samples: int, drop: float):
-        self.states = states
+    Replicates share bases as long as they need equally many directions.
+    """
+
+    def __init__(self, states: list[ir.State], run: SharedValues, drop: float):
+        self.states, self.run = states, run
         self.indices = states[0].type.indices
-        self.samples = samples
+        self.samples = run.samples
         rows, cols = (w.ratio for _, w in states[0].type.slots)
         self.ratio = rows / cols
         self.shape = tuple(i.size for i in self.indices)
-        self.factors = {}
-        for member in np.ndindex(self.shape):
-            factors = Factors(Basis(drop), Basis(drop), {s: np.zeros((0, 0)) for s in states})
-            start = {s: self._at(values[s.init], s.init, member) for s in states}
-            if any(start.values()):  # entries start at a number: a multiple of |1><1|
-                ones = np.ones((samples, 1))
-                left, right = factors.left.coordinates(ones), factors.right.coordinates(ones)
-                factors.cores = {s: c * np.outer(left, right) for s, c in start.items()}
-            self.factors[member] = factors
+        self.factors = {member: self._first(member, drop) for member in np.ndindex(self.shape)}
 
-    def _at(self, value: Array, node: ir.Node, member: tuple[int, ...]) -> float:
-        whole = np.broadcast_to(aligned(value, labels(node.type), self.indices), self.shape)
-        return float(whole[member])
+    def _first(self, member: tuple[int, ...], drop: float) -> list[Factors]:
+        count = self.run.replicates
+        empty = {s: np.zeros((count, 0, 0)) for s in self.states}
+        together = Factors(slice(0, count), Basis(drop), Basis(drop), empty)
+        start = {s: _at(whole(self.run, s.init, self.indices, self.shape), member) for s in self.states}
+        starting = np.any(list(start.values()), axis=0)
+        parts = [together] if starting.all() or not starting.any() else together.apart(count)
+        for f in parts:
+            if starting[f.replicates].all():  # entries start at a number: a multiple of |1><1|
+                ones = np.ones((f.replicates.stop - f.replicates.start, self.samples, 1))
+                left, right = f.left.coordinates(ones), f.right.coordinates(ones)
+                f.cores = {s: _each(c[f.replicates]) * (left @ transposed(right)) for s, c in start.items()}
+        return parts
 
     def apply(
-        self, state: ir.State, member: tuple[int, ...], x: Float[Array, "samples k"], transposed: bool
-    ) -> Float[Array, "samples k"]:
+        self, state: ir.State, member: tuple[int, ...], x: Float[Array, "replicates samples k"], transpose: bool
+    ) -> Float[Array, "replicates samples k"]:
         """Δ|x> for the columns of x; Δᵀ|x> has a factor ρ."""
-        f = self.factors[member]
+        parts = [self._applied(f, state, x[f.replicates], transpose) for f in self.factors[member]]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def _applied(
+        self, f: Factors, state: ir.State, x: Float[Array, "replicates samples k"], transpose: bool
+    ) -> Float[Array, "replicates samples k"]:
         core = f.cores[state]
         if not core.size:
             return np.zeros_like(x)
-        into, out, core, factor = (f.left, f.right, core.T, self.ratio) if transposed else (f.right, f.left, core, 1.0)
-        return out.rows.values.T @ ((factor / self.samples) * (core @ (into.rows.values @ x)))
+        into, out, factor = f.right, f.left, 1.0
+        if transpose:
+            into, out, core, factor = f.left, f.right, transposed(core), self.ratio
+        return out.rows.columns @ ((factor / self.samples) * (core @ (into.rows.values @ x)))
 
     # -- one step -----------------------------------------------------------------------------------------------
-    def follow(self, following: Mapping[ir.State, ir.Node], values: ArraysByNode) -> None:
+    def follow(self, following: Mapping[ir.State, ir.Node]) -> None:
         """Replaces the states by their next values."""
         done: dict[ir.Node, LowRankForm] = {}
-        forms = {s: self._form(following[s], values, done) for s in self.states}
-        terms = by_member(dict.fromkeys(t for form in forms.values() for t in form.outer), self.indices, values)
-        for member, factors in self.factors.items():
-            self._advance(member, factors, forms, terms[member], values)
+        forms = {s: self._form(following[s], done) for s in self.states}
+        terms = by_member(dict.fromkeys(t for form in forms.values() for t in form.outer), self.indices, self.run)
+        for member in self.factors:
+            self._advance(member, forms, terms[member])
 
     def _advance(
-        self, member: tuple[int, ...], f: Factors, forms: dict[ir.State, LowRankForm], terms: list[ir.Node],
-        values: ArraysByNode,
-    ) -> None:  # fmt: skip
-        """`terms`: the outer products with which the member is concerned."""
+        self, member: tuple[int, ...], forms: dict[ir.State, LowRankForm], terms: Mapping[ir.Node, Mask]
+    ) -> None:
+        """The next states of one member, of all replicates together if they agree.
 
-        def at(c: Numbers) -> float:
-            return float(np.broadcast_to(c, self.shape)[member])
-
+        `terms`: the outer products with which the member is concerned, and the replicates that have them.
+        """
         place = dict(zip(self.indices, member, strict=True))
-        outer = {}
-        for term in terms:
-            left, right = columns(term, place, values, self.samples)
+        sides = {}
+        for term, there in terms.items():
+            left, right = columns(term, place, self.run)
             if not (np.isfinite(left).all() and np.isfinite(right).all()):
                 raise numerical_errors.Refused(numerical_errors.overflow(term))
-            if left.shape[1]:
-                outer[term] = f.left.coordinates(left), f.right.coordinates(right)
+            sides[term] = there, left, right
+        parts = []
+        for f in self.factors[member]:
+            sizes = f.left.size, f.right.size
+            try:
+                self._advance_part(f, member, forms, sides)
+                parts.append(f)
+            except Apart:
+                f.left.rows.size, f.right.rows.size = sizes
+                parts += f.apart(self.run.replicates)
+                for one in parts:
+                    self._advance_part(one, member, forms, sides)
+        self.factors[member] = parts
+
+    def _advance_part(
+        self, f: Factors, member: tuple[int, ...], forms: dict[ir.State, LowRankForm], sides: Mapping[ir.Node, Sides]
+    ) -> None:
+        def at(c: Numbers) -> Float[Array, "replicates 1 1"]:
+            return _each(_at(np.broadcast_to(c, (self.run.replicates, *self.shape)), member)[f.replicates])
+
+        outer = {}
+        for term, (there, left, right) in sides.items():
+            if there[f.replicates].all():
+                outer[term] = f.left.coordinates(left[f.replicates]), f.right.coordinates(right[f.replicates])
+            elif there[f.replicates].any():
+                raise Apart
         shape = f.left.size, f.right.size
         cores = {}
         for s, form in forms.items():
-            core = np.zeros(shape)
+            core = np.zeros((f.replicates.stop - f.replicates.start, *shape))
             for t, c in form.states.items():
                 core += at(c) * _padded(f.cores[t], shape)
             for term, (left, right) in outer.items():
                 if term in form.outer:
-                    core[: left.shape[0], : right.shape[0]] += at(form.outer[term]) * (left @ right.T)
+                    core[:, : left.shape[1], : right.shape[1]] += at(form.outer[term]) * (left @ transposed(right))
             cores[s] = core
         f.cores = cores
 
-    def _form(self, node: ir.Node, values: ArraysByNode, done: dict[ir.Node, LowRankForm]) -> LowRankForm:
+    def _number(self, node: ir.Node) -> Array:
+        """A scalar over the replicates and the family."""
+        return aligned(self.run.values[node], self.run.labels[node], (REPLICATE, *self.indices))
+
+    def _form(self, node: ir.Node, done: dict[ir.Node, LowRankForm]) -> LowRankForm:
         if node not in done:
-            done[node] = self._compute(node, values, done)
+            done[node] = self._compute(node, done)
         return done[node]
 
-    def _compute(self, node: ir.Node, values: ArraysByNode, done: dict[ir.Node, LowRankForm]) -> LowRankForm:
+    def _compute(self, node: ir.Node, done: dict[ir.Node, LowRankForm]) -> LowRankForm:
         if isinstance(node, ir.Carry):
             return LowRankForm({node.state: np.ones(())})
         if is_outer(node):
             return LowRankForm({}, {node: np.ones(())})
         assert isinstance(node, ir.Map)
         entries = _parts(node) or []
-        forms = [self._form(a, values, done) for a in entries]
-        others = [aligned(values[a], labels(a.type), self.indices) for a in node.args if a not in entries]
+        forms = [self._form(a, done) for a in entries]
+        others = [self._number(a) for a in node.args if a not in entries]
         if node.fn == "where":
             first = np.where(others[0] > 0, 1.0, 0.0)
             return forms[0].times(first).plus(forms[1].times(1 - first))
@@ -185,8 +237,18 @@ class LowRank:
         return total
 
 
-def _padded(core: Float[Array, "a b"], shape: tuple[int, int]) -> Array:
+def _padded(core: Float[Array, "replicates a b"], shape: tuple[int, int]) -> Array:
     """The core in bases that have grown."""
-    result = np.zeros(shape)
-    result[: core.shape[0], : core.shape[1]] = core
+    result = np.zeros((len(core), *shape))
+    result[:, : core.shape[1], : core.shape[2]] = core
     return result
+
+
+def _at(numbers: Float[Array, " replicates *family"], member: tuple[int, ...]) -> Float[Array, " replicates"]:
+    """The numbers of one member of the family."""
+    return np.moveaxis(numbers, 0, -1)[member]
+
+
+def _each(numbers: Float[Array, " replicates"]) -> Float[Array, "replicates 1 1"]:
+    """Numbers as factors of matrices."""
+    return numbers[:, None, None]

@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tp_compiler.evaluate.array_types import Array
-from tp_compiler.evaluate.sampling.directions import TOLERANCE, Basis, Rows, norms_of
-from tp_compiler.evaluate.sampling.points import Points
+from tp_compiler.evaluate.array_types import Array, Numbers
+from tp_compiler.evaluate.sampling.directions import TOLERANCE, Apart, Basis, Rows, norms_of
+from tp_compiler.evaluate.sampling.points import JointPoints
 from tp_compiler.shapes import Float
 
 
@@ -33,53 +33,90 @@ class Direction:
     def size(self) -> int:
         return self.basis.size
 
-    def extend(self, basis: Float[Array, "samples k"], image: Float[Array, "samples k"]) -> None:
-        """`basis`, `image`: (samples, k)."""
+    def extend(self, basis: Float[Array, "replicates samples k"], image: Float[Array, "replicates samples k"]) -> None:
+        """`basis`, `image`: (replicates, samples, k)."""
         self.basis.rows.extend(basis)
         self.image.extend(image)
 
     def fork(self) -> Direction:
         return Direction(self.basis.fork(), self.image.fork())
 
+    def one(self, replicate: int) -> Direction:
+        return Direction(self.basis.one(replicate), self.image.one(replicate))
+
 
 class MatrixState:
-    """One initial matrix: σ², ρ = rows/cols, and the two directions."""
+    """One initial matrix: σ² (of every replicate, or one number), ρ = rows/cols, and the two directions.
 
-    def __init__(self, variance: float, ratio: float, drop: float = TOLERANCE):
-        self.variance, self.ratio, self.drop = variance, ratio, drop
+    Replicates are conditioned together as long as they need equally many directions, then one by one.
+    """
+
+    def __init__(self, variance: Numbers, ratio: float, drop: float = TOLERANCE):
+        self.variance, self.ratio, self.drop = np.asarray(variance), ratio, drop
         self.forward, self.backward = Direction(Basis(drop)), Direction(Basis(drop))
+        self.alone: list[MatrixState] = []  # the replicates one by one
 
     def fork(self) -> MatrixState:
         """A copy that can be applied further independently."""
         other = MatrixState(self.variance, self.ratio, self.drop)
         other.forward, other.backward = self.forward.fork(), self.backward.fork()
+        other.alone = [state.fork() for state in self.alone]
         return other
 
-    def apply(self, x: Float[Array, "samples k"], transposed: bool, target: Points) -> Float[Array, "samples k"]:
-        """The kets W|x> (or Wᵀ|x>) for the columns of x, (samples, k); `target` is the space they live in."""
+    def _one(self, replicate: int) -> MatrixState:
+        variance = self.variance[replicate : replicate + 1] if self.variance.ndim else self.variance
+        other = MatrixState(variance, self.ratio, self.drop)
+        other.forward, other.backward = self.forward.one(replicate), self.backward.one(replicate)
+        return other
+
+    def sizes(self, replicates: int) -> list[int]:
+        """Rows of the bases of every replicate."""
+        if self.alone:
+            return [size for state in self.alone for size in state.sizes(1)]
+        return [self.forward.size + self.backward.size] * replicates
+
+    def apply(
+        self, x: Float[Array, "replicates samples k"], transposed: bool, target: JointPoints
+    ) -> Float[Array, "replicates samples k"]:
+        """The kets W|x> (or Wᵀ|x>) for the columns of x; `target` is the space they live in."""
+        if not self.alone:
+            try:
+                return self._applied(x, transposed, target)
+            except Apart:
+                self.alone = [self._one(r) for r in range(len(x))]
+        parts = [s._applied(x[r : r + 1], transposed, target.one(r)) for r, s in enumerate(self.alone)]
+        return np.concatenate(parts)
+
+    def _applied(
+        self, x: Float[Array, "replicates samples k"], transposed: bool, target: JointPoints
+    ) -> Float[Array, "replicates samples k"]:
+        """The same for replicates that need equally many directions. Raises Apart, before anything has changed."""
         own, other = (self.backward, self.forward) if transposed else (self.forward, self.backward)
         result, residual = np.zeros_like(x), x
         if own.size:
             coefficients, residual = own.basis.project(x)
-            result = own.image.values.T @ coefficients
+            result = own.image.columns @ coefficients
         fresh = own.basis.fresh(residual, norms_of(x))
         if self.drop > TOLERANCE:
             result += self._dot(residual, other, transposed)
-        if fresh.shape[1]:
-            hats, dots = self._hat(fresh.shape[1], transposed, target), self._dot(fresh, other, transposed)
+        count = fresh.shape[2]
+        if count:
+            hats, dots = self._hat(count, transposed, target), self._dot(fresh, other, transposed)
             image = hats if self.drop > TOLERANCE else hats + dots
-            result += image @ (fresh.T @ residual / x.shape[0])
+            result += image @ (fresh.transpose(0, 2, 1) @ residual / x.shape[1])
             own.extend(fresh, hats + dots)
         return result
 
-    def _hat(self, count: int, transposed: bool, target: Points) -> Float[Array, "samples {count}"]:
+    def _hat(self, count: int, transposed: bool, target: JointPoints) -> Float[Array, "replicates samples {count}"]:
         """Fresh Gaussians: the hats of new orthonormal directions."""
         scale = self.variance * (self.ratio if transposed else 1.0)
-        return np.sqrt(scale) * target.draw(count)
+        return np.sqrt(scale).reshape(-1, 1, 1) * target.draw(count)
 
-    def _dot(self, fresh: Float[Array, "samples k"], other: Direction, transposed: bool) -> Float[Array, "samples k"]:
+    def _dot(
+        self, fresh: Float[Array, "replicates samples k"], other: Direction, transposed: bool
+    ) -> Float[Array, "replicates samples k"]:
         """Ẇ|q> = ρ⁻¹|Y><Y|Y>⁺<H|q> (ρ for Wᵀ), with |Y> orthonormal."""
         if not other.size:
             return np.zeros_like(fresh)
         factor = self.ratio if transposed else 1 / self.ratio
-        return factor * (other.basis.rows.values.T @ (other.image.values @ fresh / fresh.shape[0]))
+        return factor * (other.basis.rows.columns @ (other.image.values @ fresh / fresh.shape[1]))

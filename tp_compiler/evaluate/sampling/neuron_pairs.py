@@ -11,12 +11,10 @@ and a pair is a row and the column with the same number. A matrix of states is t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import accumulate, pairwise
 from typing import Any
-
-import numpy as np
 
 from tp_compiler.diagnostics import Diagnostic, Span
 from tp_compiler.evaluate.array_types import Array, Outputs
@@ -25,7 +23,8 @@ from tp_compiler.evaluate.sampling.clt import CltScalars
 from tp_compiler.evaluate.sampling.particles import Value
 from tp_compiler.evaluate.sampling.plan import SamplingPlan
 from tp_compiler.evaluate.sampling.points import Points
-from tp_compiler.evaluate.sampling.replicate import Replicate
+from tp_compiler.evaluate.sampling.replicate import Replication, only
+from tp_compiler.evaluate.sampling.shared_values import whole
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.build import Builder, join
 from tp_compiler.ir.program import Output, Program
@@ -162,13 +161,12 @@ class PairedProgram:
             outputs = tuple(Output(f"#{k}", n.type.indices, n, n.span) for k, n in enumerate(kets))
             plan = SamplingPlan(replace(program, outputs=outputs, loop=None))
             places = self._places(plan, side, offset)
-            run = _FrozenKets(plan, samples, seed, plain, places)
+            run = _FrozenKets(plan, samples, (seed,), plain, places)
             for n in kets:
                 found = run.values[n]
                 if isinstance(found, Diagnostic):
                     return found
-                shape = (samples, *n.type.shape)
-                values[self.kets[n, side]] = np.broadcast_to(found, shape)
+                (values[self.kets[n, side]],) = whole(run.particles, n, labels(n.type), (samples, *n.type.shape))
             offset = max((place + plan.coordinates[space] for space, place in places.items()), default=offset)
         for parts, product in self.products.items():
             own = labels(product.type)
@@ -195,25 +193,23 @@ class PairedProgram:
     def run(self, samples: int, kets: Mapping[ir.Node, Array], scalars: Mapping[ir.Node, Array]) -> Outputs:
         """The outputs, over `draw`; `scalars`: the given ones by the nodes of the original program."""
         values: dict[ir.Node, Any] = {**kets, **{held: scalars[n] for n, held in self.scalars.items()}}
-        return _GivenArrays(self.plan, samples, values).outputs_given(CltScalars())
+        return only(_GivenArrays(self.plan, samples, values).outputs_given(CltScalars()))
 
 
-class _FrozenKets(Replicate):
+class _FrozenKets(Replication):
     """The frozen kets. Spaces that share no average except through pairs use the same coordinates of the sequence: `places`
     gives the first; columns use others than rows."""
 
-    def __init__(self, plan: SamplingPlan, samples: int, seed: tuple[int, ...], plain: bool, places: Mapping[int, int]):
+    def __init__(
+        self, plan: SamplingPlan, samples: int, seeds: Sequence[tuple[int, ...]], plain: bool, places: Mapping[int, int]
+    ):
         self.places = places
-        super().__init__(plan, samples, seed, plain)
+        super().__init__(plan, samples, seeds, plain)
 
-    def space(self, node: ir.Node) -> Points:
-        number = self.plan.space[node]
-        if number not in self.points:
-            place = self.places[number]
-            p = self.particles
-            seed = (*p.seed, number, place)
-            self.points[number] = _LaterPoints(p.samples, seed, self.plan.coordinates[number], p.plain, place)
-        return self.points[number]
+    def _points(self, seed: tuple[int, ...], number: int, bound: int) -> Points:
+        place = self.places[number]
+        p = self.particles
+        return _LaterPoints(p.samples, (*seed, number, place), bound, p.plain, place)
 
 
 class _LaterPoints(Points):
@@ -225,17 +221,17 @@ class _LaterPoints(Points):
             self.draw(offset)
 
 
-class _GivenArrays(Replicate):
+class _GivenArrays(Replication):
     """A replicate whose arrays are given from outside."""
 
     def __init__(self, plan: SamplingPlan, samples: int, given: Mapping[ir.Node, Array]):
         self.given = given
-        super().__init__(plan, samples, (0,), False)
+        super().__init__(plan, samples, ((0,),), False)
 
     def _array(self, node: ir.Array) -> Value:
         return self.given[node] if node in self.given else super()._array(node)
 
-    rules = Replicate.rules | {ir.Array: _array}
+    rules = Replication.rules | {ir.Array: _array}
 
 
 def paired(

@@ -23,7 +23,7 @@ from tp_compiler.evaluate.instructions import RULES
 from tp_compiler.evaluate.kernels import KERNELS
 from tp_compiler.evaluate.sampling import heavy_tails
 from tp_compiler.evaluate.sampling.copies import depth_of, flattened, nested, over_copies, paired
-from tp_compiler.evaluate.sampling.particles import Particles
+from tp_compiler.evaluate.sampling.particles import OneReplicate
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.walk import reachable
 
@@ -35,9 +35,9 @@ ROWS, BLOCKS = 32, 16  # rows (or blocks, without rows) of an average over copie
 
 
 class OuterNonlin:
-    """Evaluates contractions whose arguments live over several neurons."""
+    """Evaluates contractions whose arguments live over several neurons, for one replicate."""
 
-    def __init__(self, particles: Particles):
+    def __init__(self, particles: OneReplicate):
         self.particles = particles
         self.pairing: dict[tuple[int, int], tuple[int, Whole]] = {}  # by slot and P
 
@@ -173,7 +173,7 @@ class _Body:
             found.append((sizes[:, middle > 0] / middle[middle > 0]).ravel())
         known = heavy_tails.logs(np.concatenate(found)[:, None])
         if known is not None:
-            self.outer.particles.heavy.setdefault(self.node, []).append(known)
+            self.outer.particles.found.heavy.setdefault(self.node, []).append(known)
 
     def _product(self, args: list[ir.Node], env: Env, depth: int, block: int, out: tuple[Label, ...]) -> Array:
         """Σ of the product over every label not in `out`, divided by P if the copies of this depth are averaged."""

@@ -9,18 +9,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 import numpy as np
-from numpy.typing import NDArray
 
-from tp_compiler.evaluate.array_types import Array, ArraysByNode
-from tp_compiler.evaluate.arrays import Label, Labelled, aligned, contract, labels
+from tp_compiler.evaluate.array_types import Array, Mask
+from tp_compiler.evaluate.arrays import REPLICATE, Label, Labelled, Labels, aligned, contract
+from tp_compiler.evaluate.sampling.shared_values import SharedValues
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.types import Index
 from tp_compiler.shapes import Float
 
 #: Positions of some of a family's indices: the member in question.
 Member = Mapping[Index, int]
-#: Outer products by the position of a member in its family.
-ByMember = Mapping[tuple[int, ...], list[ir.Node]]
+#: Outer products, and the replicates that have them, by the position of a member in its family.
+ByMember = Mapping[tuple[int, ...], Mapping[ir.Node, Mask]]
 
 
 def is_outer(node: ir.Node) -> bool:
@@ -41,25 +41,29 @@ def outer_terms(node: ir.Node) -> tuple[ir.Node, ...]:
     return node.args if summed and all(len(a.type.slots) == 2 and is_outer(a) for a in node.args) else ()
 
 
-def by_member(terms: Iterable[ir.Node], family: tuple[Index, ...], values: ArraysByNode) -> ByMember:
-    """The terms with which each member of a family is concerned: those that no scalar factor makes zero there."""
+def by_member(terms: Iterable[ir.Node], family: tuple[Index, ...], run: SharedValues) -> ByMember:
+    """The terms with which each member of a family is concerned, and in which replicates: those that no scalar factor makes
+    zero there."""
     shape = tuple(i.size for i in family)
-    found: dict[tuple[int, ...], list[ir.Node]] = {place: [] for place in np.ndindex(shape)}
+    found: dict[tuple[int, ...], dict[ir.Node, Mask]] = {place: {} for place in np.ndindex(shape)}
     for term in terms:
-        for place in zip(*np.nonzero(_nonzero(term, family, values)), strict=True) if family else [()]:
-            found[tuple(map(int, place))].append(term)
+        there = np.moveaxis(_nonzero(term, family, run), 0, -1)
+        for where in zip(*np.nonzero(there.any(axis=-1)), strict=True) if family else [()]:
+            place = tuple(map(int, where))
+            found[place][term] = there[place]
     return found
 
 
-def _nonzero(term: ir.Node, family: tuple[Index, ...], values: ArraysByNode) -> NDArray[np.bool_]:
-    """Where in a family the scalars of a term are not all zero."""
-    result = np.ones(tuple(i.size for i in family), dtype=bool)
-    for f in _factors(term):
+def _nonzero(term: ir.Node, family: tuple[Index, ...], run: SharedValues) -> Mask:
+    """In which replicates, and where in a family, the scalars of a term are not all zero."""
+    wanted: Labels = (REPLICATE, *family)
+    result = np.ones((run.replicates, *(i.size for i in family)), dtype=bool)
+    for f in _factors(term) if family else ():
         if f.type.is_scalar:
-            own = labels(f.type)
-            hidden = tuple(k for k, label in enumerate(own) if label not in family)
-            some = np.any(np.asarray(values[f]) != 0, axis=hidden)
-            result &= aligned(some, [label for label in own if label in family], family)
+            own = run.labels[f]
+            hidden = tuple(k for k, label in enumerate(own) if label not in wanted)
+            some = np.any(np.asarray(run.values[f]) != 0, axis=hidden)
+            result &= aligned(some, [label for label in own if label in wanted], wanted)
     return result
 
 
@@ -72,36 +76,41 @@ def _is_factor(node: ir.Node) -> bool:
 
 
 def columns(
-    term: ir.Node, member: Member, values: ArraysByNode, samples: int
-) -> tuple[Float[Array, "samples r"], Float[Array, "samples r"]]:
-    """Left and right kets, (samples, r) each, of the Σ |l><r| that equals a node at one member of the family.
+    term: ir.Node, member: Member, run: SharedValues
+) -> tuple[Float[Array, "replicates samples r"], Float[Array, "replicates samples r"]]:
+    """Left and right kets, (replicates, samples, r) each, of the Σ |l><r| that equals a node at one member of the family.
 
-    Scalars are multiplied into the left kets. Terms that a scalar (a `delta` of the member) makes zero have r = 0.
+    Scalars are multiplied into the left kets.
     """
     product = len(term.type.slots) == 2
     over = term.over if isinstance(term, ir.Contract) and product else ()
     sides: tuple[list[Labelled], list[Labelled]] = ([], [])
     for f in _factors(term):
-        x, own = selected(_ket(f, values), labels(f.type), member)
+        x, own = _factor(f, member, run)
         of_columns = not (f.type.is_scalar or f.type.is_ket)
-        sides[of_columns].append((x, tuple(0 if isinstance(label, int) else label for label in own)))
-    if not all(np.any(x) for x, own in sides[0] if 0 not in own):
-        return np.zeros((samples, 0)), np.zeros((samples, 0))
+        sides[of_columns].append((x, tuple(_ket_label(label) for label in own)))
     shared = tuple(i for i in over if all(any(i in own for _, own in side) for side in sides))
-    left, right = (_joined(side, shared, samples) for side in sides)
+    left, right = (_joined(side, shared, run) for side in sides)
     return left, right
 
 
-def _joined(factors: list[Labelled], shared: tuple[Index, ...], samples: int) -> Float[Array, "samples r"]:
+def _factor(node: ir.Node, member: Member, run: SharedValues) -> Labelled:
+    return selected(run.values[node.args[0] if isinstance(node, ir.Copy) else node], run.labels[node], member)
+
+
+def _ket_label(label: Label) -> Label:
+    return 0 if isinstance(label, int) and label != REPLICATE else label
+
+
+def _joined(
+    factors: list[Labelled], shared: tuple[Index, ...], run: SharedValues
+) -> Float[Array, "replicates samples r"]:
     """The product of one side's factors, summed over the indices that the other side lacks."""
     if not any(0 in own for _, own in factors):
-        factors = [*factors, (np.ones(samples), (0,))]
-    out: tuple[Label, ...] = (0, *shared)
-    return contract([x for x, _ in factors], [own for _, own in factors], out).reshape(samples, -1)
-
-
-def _ket(node: ir.Node, values: ArraysByNode) -> Array:
-    return values[node.args[0]] if isinstance(node, ir.Copy) else values[node]
+        factors = [*factors, (np.ones(run.samples), (0,))]
+    out: tuple[Label, ...] = (REPLICATE, 0, *shared)
+    found = contract([x for x, _ in factors], [own for _, own in factors], out)
+    return np.broadcast_to(found, (run.replicates, *found.shape[1:])).reshape(run.replicates, run.samples, -1)
 
 
 def selected(x: Array, own: tuple[Label, ...], member: Member) -> Labelled:

@@ -1,8 +1,8 @@
-"""The state of one replicate, shared by its parts: particles of every space, and the values computed so far."""
+"""The state of some replicates, shared by its parts: particles of every space, and the values computed so far."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,7 +10,9 @@ import numpy as np
 
 from tp_compiler.diagnostics import Diagnostic
 from tp_compiler.evaluate.array_types import Array
+from tp_compiler.evaluate.arrays import Labels
 from tp_compiler.evaluate.sampling.plan import SamplingPlan
+from tp_compiler.evaluate.sampling.shared_values import OneValue
 from tp_compiler.ir import nodes as ir
 
 #: The value of an instruction in a replicate: an array, the reason why it has none, or the node itself if it is over several
@@ -18,10 +20,19 @@ from tp_compiler.ir import nodes as ir
 Value = Array | np.float64 | Diagnostic | ir.Node
 
 
+@dataclass
+class Found:
+    """What the averages of one replicate show of their errors."""
+
+    counted: dict[ir.Node, float] = field(default_factory=dict)  # errors of averages of kets that jump
+    heavy: dict[ir.Node, list[Any]] = field(default_factory=dict)  # estimates from the largest samples, step by step
+
+
 @dataclass(frozen=True, eq=False)
 class Particles:
-    """`samples` particles of every space, and the array (or Diagnostic) of every instruction so far.
+    """`samples` particles of every space for each of the `seeds`, and the array (or Diagnostic) of every instruction so far.
 
+    Arrays have the labels of the plan: the first dimension of those that differ between replicates numbers these.
     `half`: 0 or 1 for a run on the first or the second half of the particles; the numbers of copies and of entries are
     chosen by `full`, the number of all particles. `plain`: random draws instead of scrambled points. `pause` is called in
     long loops and may raise to stop.
@@ -30,17 +41,22 @@ class Particles:
     plan: SamplingPlan
     samples: int
     full: int
-    seed: tuple[int, ...]
+    seeds: tuple[tuple[int, ...], ...]
     plain: bool
     inspect: bool = False  # look for heavy tails
     half: int | None = None
     pause: Callable[[], None] = lambda: None
     values: dict[ir.Node, Any] = field(default_factory=dict)
     non_finite: dict[ir.Node, Diagnostic] = field(default_factory=dict)  # why entries are NaN or infinite
-    counted: dict[ir.Node, float] = field(default_factory=dict)  # errors of averages of kets that jump
-    heavy: dict[ir.Node, list[Any]] = field(
-        default_factory=dict
-    )  # tail estimates from the largest samples of averages, step by step
+    found: tuple[Found, ...] = ()
+
+    @property
+    def replicates(self) -> int:
+        return len(self.seeds)
+
+    @property
+    def labels(self) -> Mapping[ir.Node, Labels]:
+        return self.plan.labels
 
     def fork(self) -> Particles:
         """The same particles with separate values."""
@@ -51,3 +67,16 @@ class Particles:
         for node in nodes:
             self.values.pop(node, None)
             self.non_finite.pop(node, None)
+
+    def one(self, replicate: int) -> OneReplicate:
+        return OneReplicate(self, replicate)
+
+
+class OneReplicate:
+    """A view of one of the replicates: values without the dimension that numbers them."""
+
+    def __init__(self, particles: Particles, replicate: int):
+        self.plan, self.samples, self.full = particles.plan, particles.samples, particles.full
+        self.inspect, self.half, self.pause = particles.inspect, particles.half, particles.pause
+        self.seed, self.found = particles.seeds[replicate], particles.found[replicate]
+        self.values = OneValue(particles, replicate)

@@ -13,6 +13,7 @@ from collections.abc import Hashable
 from typing import TypeGuard
 
 from tp_compiler.diagnostics import Diagnostic
+from tp_compiler.evaluate.arrays import REPLICATE, Labels, labels
 from tp_compiler.evaluate.sampling.blocks import Passes
 from tp_compiler.evaluate.sampling.copies import depth_of, paired
 from tp_compiler.evaluate.sampling.entry_blocks import block_size
@@ -25,6 +26,10 @@ from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.dependence import Dependence, clt_pair_problem, clt_problem
 from tp_compiler.ir.program import Program
 from tp_compiler.ir.types import Index
+from tp_compiler.ir.walk import dependencies
+
+#: What scramblings draw, or what depends on their particles.
+_DRAWN = (ir.InitialKet, ir.MatMul, ir.Carry, ir.Apply, ir.Clt, ir.Trace)
 
 
 class _Classes:
@@ -70,6 +75,21 @@ class SamplingPlan:
         self._copies: dict[str, tuple[int, bool]] = {}  # by output, see resolution
         self.tails = Tails(self.nodes)
         self.traced = {base(t.args[0]) for t in self.phases.traces}
+        self.labels = self._labels()
+        self.reads = {n: dependencies(n) for n in self.nodes}
+
+    def _labels(self) -> dict[ir.Node, Labels]:
+        """The dimensions of every value; those that differ between replicates number them first."""
+        found: dict[ir.Node, Labels] = {}
+        for node in self.nodes:
+            drawn = isinstance(node, _DRAWN) or node in self.of_entries or any(REPLICATE in found[a] for a in node.args)
+            own = labels(node.type)
+            found[node] = (REPLICATE, *own) if drawn else own
+        return found
+
+    def differs(self, node: ir.Node) -> bool:
+        """Whether the value of a node differs between replicates."""
+        return REPLICATE in self.labels[node]
 
     def _is_linear(self, cell: list[ir.State]) -> bool:
         """Whether a trained matrix is stored as a sum of outer products; otherwise by its entries, in blocks."""

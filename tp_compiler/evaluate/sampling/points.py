@@ -7,6 +7,7 @@ permutation of their points (Latin supercube sampling, Owen 1998), so that memor
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import copy, deepcopy
 from typing import Any
 
@@ -16,6 +17,24 @@ from tp_compiler.evaluate.array_types import Array
 from tp_compiler.shapes import Float
 
 CHUNK = 128
+
+
+class JointPoints:
+    """The points of several replicates, side by side: `draw(k)` gives an array (replicates, samples, k)."""
+
+    def __init__(self, parts: Sequence[Points]):
+        self.parts = list(parts)
+
+    def fork(self) -> JointPoints:
+        """A copy that continues drawing separately from here."""
+        return JointPoints([p.fork() for p in self.parts])
+
+    def one(self, replicate: int) -> JointPoints:
+        """The same points, of one replicate alone."""
+        return JointPoints(self.parts[replicate : replicate + 1])
+
+    def draw(self, count: int) -> Float[Array, "replicates samples {count}"]:
+        return np.stack([p.draw(count) for p in self.parts])
 
 
 class Points:

@@ -41,6 +41,7 @@ MAX_SAMPLES = 2**16
 MAX_SAMPLES_DRAWN = 2**14  # with outer draws, whose error falls like that of plain Monte Carlo
 MAX_SAMPLES_NESTED = 2**14  # with an E inside an E, where the work grows like M²
 TOLERANCE = 1e-3
+SHARED = 2**15  # particles of the replicates that share arrays
 
 #: Is told of a batch and its replicates.
 Arrived = Callable[[Batch, list[Replicated]], None]
@@ -114,17 +115,18 @@ class Sampling:
         """What a run of a given number of samples computes of these replicates, size by size."""
         samples: int | None = self._first()
         while samples is not None:
-            yield [Batch(samples, (number,)) for number in numbers]
+            yield self._batches(samples, numbers)
             last, samples = samples, self._next(samples)
         halved = [number for number in numbers if number < self._halved(last)]
         if halved:
-            yield [Batch(last, (number,), half) for number in halved for half in (0, 1)]
+            yield [batch for half in (0, 1) for batch in self._batches(last, halved, half)]
 
     def _look_for_all(self) -> None:
         """Of a run that computes nothing: raises MissingReplicates with all replicates that are not stored."""
         if self.options.stored and self.options.samples is not None:
             everything = [b for batches in self._whole_run(range(self.options.replicates)) for b in batches]
-            self._refuse([b for b in everything if any(self._kept(place) is None for place in b.places)])
+            stored = {place for b in everything for place in b.places if self._kept(place) is not None}
+            self._refuse([rest for b in everything if (rest := b.without(stored)).numbers])
 
     def _refuse(self, missing: Sequence[Batch]) -> None:
         if missing:
@@ -214,7 +216,7 @@ class Sampling:
         level = _Level(samples)
         count = self.options.replicates
         self.clock.begin(f"M = {samples}")
-        results = self._each([Batch(samples, (number,)) for number in range(count)])
+        results = self._each(self._batches(samples, range(count)))
         known = [found.directions for found in results if found.directions is not None]
         self.directions = max(known, default=self.directions)
         for output in self.plan.outputs:
@@ -250,6 +252,12 @@ class Sampling:
                 del level.values[name]
                 level.covariance.pop(name, None)
                 level.failed[name] = heavy_tails.diagnostic(causes)
+
+    def _batches(self, samples: int, numbers: Sequence[int], half: int | None = None) -> list[Batch]:
+        """Replicates that share arrays: as many as the caches and the memory hold, and every thread has some."""
+        room = max(1, min(SHARED // samples, int(self.options.memory // self._memory(samples))))
+        size = min(math.ceil(len(numbers) / self.options.workers), room)
+        return [Batch(samples, tuple(numbers[k : k + size]), half) for k in range(0, len(numbers), size)]
 
     def _each(self, batches: Sequence[Batch]) -> list[Replicated]:
         """The replicates of all batches, in their order: from the checkpoint, the others side by side."""
@@ -300,7 +308,9 @@ class Sampling:
         if level.halves is not None or not count or not level.values:
             return
         self.clock.begin(f"M = {level.samples}, bias")
-        runs = self._each([Batch(level.samples, (k // 2,), half=k % 2) for k in range(2 * count)])
+        numbers = range(count)
+        first, second = (self._each(self._batches(level.samples, numbers, half)) for half in (0, 1))
+        runs = [run for pair in zip(first, second, strict=True) for run in pair]
         level.halves = {}
         for name in level.values:
             parts = [found.values[name] for found in runs]

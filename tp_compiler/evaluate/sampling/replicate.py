@@ -1,7 +1,8 @@
-"""One replicate of a limit: every ket as an array over particles, every scalar as a number.
+"""Some replicates of a limit as one array: every ket over replicates and particles, every scalar over replicates.
 
 The instructions run in order under the ket rules (docs/mathematics.md, section 3). A value that cannot be computed is a
-`Diagnostic` in place of an array, and so is everything that depends on it; the others are still computed.
+`Diagnostic` in place of an array, and so is everything that depends on it; the others are still computed. The digits of a replicate do not
+depend on those that share its arrays.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 from tp_compiler.diagnostics import Diagnostic
 from tp_compiler.evaluate import laws, numerical_errors
 from tp_compiler.evaluate.array_types import Array, Outputs
-from tp_compiler.evaluate.arrays import Label, Labels, aligned, contract, labels
+from tp_compiler.evaluate.arrays import REPLICATE, Label, Labelled, Labels, aligned, contract, labels
 from tp_compiler.evaluate.instructions import RULES
 from tp_compiler.evaluate.kernels import KERNELS
 from tp_compiler.evaluate.sampling import heavy_tails
@@ -26,33 +27,33 @@ from tp_compiler.evaluate.sampling.directions import drop_of
 from tp_compiler.evaluate.sampling.entry_blocks import Entries
 from tp_compiler.evaluate.sampling.matmul import MatrixState
 from tp_compiler.evaluate.sampling.outer import OuterNonlin
-from tp_compiler.evaluate.sampling.particles import Particles, Value
+from tp_compiler.evaluate.sampling.particles import Found, Particles, Value
 from tp_compiler.evaluate.sampling.plan import SamplingPlan
-from tp_compiler.evaluate.sampling.points import Points
+from tp_compiler.evaluate.sampling.points import JointPoints, Points
+from tp_compiler.evaluate.sampling.shared_values import whole
 from tp_compiler.evaluate.sampling.training import ParticleTraining
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.types import Index
-from tp_compiler.ir.walk import dependencies
-from tp_compiler.shapes import Float
 
 
-class Replicate:
-    """Particles of every space under one scrambling. `outputs` returns the arrays of the outputs.
+class Replication:
+    """Particles of every space under the scramblings of some seeds. `outputs_given` returns the arrays of the outputs.
 
     `half`: 0 or 1 for a run on the first or the second half of the particles, paired with half as many copies; together
     the two show the bias of finite size (estimates.py).
     """
 
     def __init__(
-        self, plan: SamplingPlan, samples: int, seed: tuple[int, ...], plain: bool, inspect: bool = False,
+        self, plan: SamplingPlan, samples: int, seeds: Sequence[tuple[int, ...]], plain: bool, inspect: bool = False,
         tick: Callable[[], None] = lambda: None, pause: Callable[[], None] = lambda: None, half: int | None = None,
     ):  # fmt: skip
         self.tick = tick  # called after every step of training; may raise to stop
         size = samples if half is None else samples // 2
-        self._hold(Particles(plan, size, samples, seed, plain, inspect, half, pause))
+        found = tuple(Found() for _ in seeds)
+        self._hold(Particles(plan, size, samples, tuple(seeds), plain, inspect, half, pause, found=found))
         self.plan = plan
         self.clt = CltScalars()
-        self.points: dict[int, Points] = {}
+        self.points: dict[int, JointPoints] = {}
         self.states: dict[tuple[ir.MatrixSymbol, tuple[int, ...]], MatrixState] = {}
         self.training: ParticleTraining | None = None
         self.remaining_uses = Counter(plan.uses)
@@ -63,7 +64,11 @@ class Replicate:
     def _hold(self, particles: Particles) -> None:
         self.particles = particles
         self.values, self.non_finite, self.samples = particles.values, particles.non_finite, particles.samples
-        self.outer = OuterNonlin(particles)
+        self.outer = [OuterNonlin(particles.one(r)) for r in range(particles.replicates)]
+
+    @property
+    def replicates(self) -> int:
+        return self.particles.replicates
 
     def _train(self) -> None:
         """The loop, and the nodes after it."""
@@ -76,12 +81,14 @@ class Replicate:
             self.training.finish()
         self._evaluate_all(n for n in phases.after if not n.type.random or phases.random)
 
-    def directions(self) -> int:
-        """Rows of the bases of initial matrices."""
-        return sum(s.forward.size + s.backward.size for s in self.states.values())
+    def directions(self) -> list[int]:
+        """Rows of the bases of initial matrices, of every replicate."""
+        count = self.particles.replicates
+        sizes = [state.sizes(count) for state in self.states.values()]
+        return [sum(one) for one in zip(*sizes, strict=True)] if sizes else [0] * count
 
     def outputs_given(self, clt: CltScalars) -> Outputs:
-        """Arrays (or Diagnostics) by output name, under one draw of the `clt` scalars.
+        """Arrays over the replicates (or Diagnostics) by output name, under one draw of the `clt` scalars.
 
         Values that do not depend on `clt` values were computed once; draws share the particles and differ in all others.
         """
@@ -104,7 +111,7 @@ class Replicate:
                 self.particles.pause()
                 value = self.values[node] = self._evaluate(node)
                 if not isinstance(value, ir.Node):
-                    self._release(dependencies(node))
+                    self._release(self.plan.reads[node])
 
     def _release(self, args: tuple[ir.Node, ...]) -> None:
         """Frees values that are no longer needed. A value over several neurons keeps its arguments until it is freed itself."""
@@ -114,7 +121,7 @@ class Replicate:
             self.remaining_uses[node] -= 1
             if not self.remaining_uses[node]:
                 if isinstance(self.values[node], ir.Node):
-                    todo.extend(dependencies(node))
+                    todo.extend(self.plan.reads[node])
                 self.values[node] = None
 
     # -- the training loop --------------------------------------------------------------------------------------
@@ -136,7 +143,7 @@ class Replicate:
         training = self.training
         assert training is not None
 
-        def product(member: tuple[int, ...], columns: Float[Array, "samples k"]) -> Float[Array | Entries, "samples k"]:
+        def product(member: tuple[int, ...], columns: Array) -> Array | Entries:
             return training.applied(node, tuple(m - 1 for m in member), columns)
 
         return training.failure or self._member_by_member(node, product)
@@ -148,20 +155,22 @@ class Replicate:
         problem = numerical_errors.problem(node, value, self.non_finite)
         if problem is not None:
             return problem
-        shape = tuple(i.size for i in indices)
-        return np.array(np.broadcast_to(aligned(value, labels(node.type), indices), shape), dtype=np.float64)
+        return np.array(whole(self.particles, node, indices, tuple(i.size for i in indices)), dtype=np.float64)
 
-    def space(self, node: ir.Node) -> Points:
+    def space(self, node: ir.Node) -> JointPoints:
         """The particles of a ket's space."""
         number = self.plan.space[node]
         if number not in self.points:
-            p = self.particles
-            seed = (*p.seed, number)
-            self.points[number] = Points(p.full, seed, self.plan.coordinates[number], p.plain, p.half)
+            bound = self.plan.coordinates[number]
+            self.points[number] = JointPoints([self._points(seed, number, bound) for seed in self.particles.seeds])
         return self.points[number]
 
+    def _points(self, seed: tuple[int, ...], number: int, bound: int) -> Points:
+        p = self.particles
+        return Points(p.full, (*seed, number), bound, p.plain, p.half)
+
     def _evaluate(self, node: ir.Node) -> Value:
-        for arg in dependencies(node):
+        for arg in self.plan.reads[node]:
             if isinstance(self.values[arg], Diagnostic):
                 return self.values[arg]
         if len(node.type.slots) > 1 or isinstance(node, ir.Copy):
@@ -191,48 +200,67 @@ class Replicate:
         mean, spread = (self.values[a] for a in node.args[:2])
         own = symbol.indices
         shape = tuple(i.size for i in own)
-        centre = aligned(mean, labels(node.args[0].type), own)
         numerical_errors.check_law(symbol, spread, mean)
         if symbol.law != "normal":
             return self._drawn(node, shape)
-        if symbol.pair is None:
-            if not np.any(spread):
-                return np.broadcast_to(centre, (self.samples, *shape))
-            draws = self.space(node).draw(node.type.size()).reshape(self.samples, *shape)
-            return centre + np.sqrt(aligned(spread, labels(node.args[1].type), own)) * draws
-        return centre + self._correlated(node, spread)
+        centre = self._of_law(node.args[0], own)
+        if symbol.pair is not None:
+            return centre + self._correlated(node)
+        if not np.any(spread):
+            return np.broadcast_to(centre, (self.replicates, self.samples, *shape))
+        return centre + np.sqrt(self._of_law(node.args[1], own)) * self._draws(node, shape, spread)
+
+    def _of_law(self, parameter: ir.Node, own: Labels) -> Array:
+        """A parameter of a law, to be combined with kets."""
+        return aligned(self.values[parameter], self.plan.labels[parameter], (REPLICATE, 0, *own))
+
+    def _draws(self, node: ir.InitialKet, shape: tuple[int, ...], spread: Array | None = None) -> Array:
+        """Fresh Gaussians for a family; replicates whose members are certain draw none."""
+        size = node.type.size()
+        points = self.space(node)
+        drawing = [True] * self.replicates
+        if spread is not None and self.plan.differs(node.args[1]):
+            drawing = [bool(np.any(one)) for one in spread]
+        if all(drawing):
+            return points.draw(size).reshape(self.replicates, self.samples, *shape)
+        none = np.zeros((1, self.samples, size))
+        parts = [points.one(r).draw(size) if drawn else none for r, drawn in enumerate(drawing)]
+        return np.concatenate(parts).reshape(self.replicates, self.samples, *shape)
 
     def _drawn(self, node: ir.InitialKet, shape: tuple[int, ...]) -> Array:
         """A family with another law."""
         own = node.symbol.indices
         if node.symbol.law == "rows":
             (rows,) = node.parameters
-            table = aligned(self.values[rows], labels(rows.type), (node.row, *own))
-            table = np.broadcast_to(table, (node.row.size, *shape))
-            return np.asarray(table[laws.rows(self.space(node).draw(1)[:, 0], node.row.size)])
-        parameters = [aligned(self.values[p], labels(p.type), own) for p in node.parameters]
-        draws = self.space(node).draw(node.type.size()).reshape(self.samples, *shape)
+            sizes = (node.row.size, *shape)
+            tables = whole(self.particles, rows, (node.row, *own), sizes)
+            numbers = laws.rows(self.space(node).draw(1)[:, :, 0], node.row.size)
+            return np.stack([table[chosen] for table, chosen in zip(tables, numbers, strict=True)])
+        parameters = [self._of_law(p, own) for p in node.parameters]
+        draws = self._draws(node, shape)
         return np.broadcast_to(laws.image(node.symbol.law, parameters)(draws), draws.shape)
 
-    def _correlated(self, node: ir.InitialKet, spread: Array) -> Array:
+    def _correlated(self, node: ir.InitialKet) -> Array:
         """A jointly Gaussian family: draws times the symmetric root of its covariance."""
         symbol = node.symbol
         assert symbol.pair is not None
         left, right = symbol.pair
         rest = tuple(i for i in symbol.indices if i != left)
-        covariance = aligned(spread, labels(node.args[1].type), (*rest, left, right))
         size = tuple(i.size for i in rest)
-        covariance = np.broadcast_to(covariance, (*size, left.size, right.size))
-        root = numerical_errors.covariance_root(covariance, symbol)
-        draws = self.space(node).draw(node.type.size()).reshape(self.samples, *size, right.size)
-        values = np.einsum("...ij,m...j->m...i", root, draws)
-        return aligned(values, (0, *rest, left), labels(node.type))
+        covariance = whole(self.particles, node.args[1], (*rest, left, right), (*size, left.size, right.size))
+        if not self.plan.differs(node.args[1]):
+            covariance = covariance[:1]
+        roots = [numerical_errors.covariance_root(one, symbol) for one in covariance]
+        draws = self._draws(node, (*size, right.size))
+        values = [np.einsum("...ij,m...j->m...i", roots[r % len(roots)], one) for r, one in enumerate(draws)]
+        return aligned(np.stack(values), (REPLICATE, 0, *rest, left), self.plan.labels[node])
 
     def _passed_on(self, node: ir.InitialScalar | ir.Stop) -> Value:
         (x,) = node.args
-        own = labels(node.type)
-        shape = tuple(i.size if isinstance(i, Index) else self.samples for i in own)
-        return np.broadcast_to(aligned(self.values[x], labels(x.type), own), shape)
+        own = self.plan.labels[node]
+        sizes = {REPLICATE: self.replicates, 0: self.samples}
+        shape = tuple(i.size if isinstance(i, Index) else sizes[i] for i in own)
+        return np.broadcast_to(aligned(self.values[x], self.plan.labels[x], own), shape)
 
     # -- instructions -------------------------------------------------------------------------------------------
     def _watch(self, node: ir.Node, result: Array, args: Sequence[Array] = ()) -> None:
@@ -243,17 +271,19 @@ class Replicate:
         if node in self.plan.of_entries:
             return self._mean_of_entries(node)
         if any(isinstance(self.values[a], ir.Node) and not isinstance(a, ir.Copy) for a in node.args):
-            return self.outer.contract(node)
+            return np.stack([outer.contract(node) for outer in self.outer])
         arrays, of = [], []
         for a in node.args:
             arrays.append(self.values[a.args[0]] if isinstance(a, ir.Copy) else self.values[a])
-            of.append(labels(a.type))
-        result = contract(arrays, of, labels(node.type))
+            of.append(self.plan.labels[a])
+        result = contract(arrays, of, self.plan.labels[node])
         result /= float(self.samples) ** len(node.slots)
         if self.particles.inspect and len(node.slots) == 1 and self.plan.inspected(node):
             self._inspect(node, arrays, of)
-        elif self.particles.inspect and node.slots == (0,) and not np.any(result):
-            self.particles.counted[node] = 1 / self.samples  # no particle hit the event: zero up to one particle
+        elif self.particles.inspect and node.slots == (0,) and self.plan.differs(node):
+            for one, found in zip(result, self.particles.found, strict=True):
+                if not np.any(one):
+                    found.counted[node] = 1 / self.samples  # no particle hit the event: zero up to one particle
         if not np.isfinite(result).all():
             problem = numerical_errors.problem(node, result, self.non_finite)
             assert problem is not None
@@ -267,26 +297,28 @@ class Replicate:
             return self.training.failure
         learned = self.training.matrices[self.plan.of_entries[node]]
         assert isinstance(learned, Blocks)
-        result = learned.mean(node, self.values)
+        result = learned.mean(node)
         self._watch(node, result)
         return result
 
     def _inspect(self, node: ir.Contract, arrays: list[Array], of: list[Labels]) -> None:
         """Examines the largest samples of an average; a large family is represented by a part of it."""
         (neurons,) = node.slots
-        own: tuple[Label, ...] = (neurons, *dict.fromkeys(label for one in of for label in one if label != neurons))
+        rest = dict.fromkeys(label for one in of for label in one if label not in (REPLICATE, neurons))
+        own: tuple[Label, ...] = (REPLICATE, neurons, *rest)
         parts = [aligned(x, one, own) for x, one in zip(arrays, of, strict=True)]
-        parts = [p[(slice(None), *(slice(0, 4) for _ in own[1:]))] for p in parts]
+        parts = [p[(slice(None), slice(None), *(slice(0, 4) for _ in rest))] for p in parts]
         products = KERNELS["mul"](*parts)
-        if products.shape[0] != self.samples:
+        if products.shape[1] != self.samples:
             return
-        flat = products.reshape(self.samples, -1)
         jumps, heavy = self.plan.tails.jump(node), self.plan.tails.may_be_heavy(node)
-        if jumps:
-            self.particles.counted[node] = heavy_tails.counted(flat)
-        found = heavy_tails.logs(flat) if heavy else None
-        if found is not None:
-            self.particles.heavy.setdefault(node, []).append(found)
+        for one, found in zip(products, self.particles.found, strict=True):
+            flat = one.reshape(self.samples, -1)
+            if jumps:
+                found.counted[node] = heavy_tails.counted(flat)
+            known = heavy_tails.logs(flat) if heavy else None
+            if known is not None:
+                found.heavy.setdefault(node, []).append(known)
 
     def _mark_non_finite(self, node: ir.Node, result: Array) -> Array:
         self.non_finite[node] = numerical_errors.blame(node)
@@ -294,51 +326,71 @@ class Replicate:
 
     def _by_rule(self, node: ir.Node) -> Value:
         """An instruction that does the same to every particle."""
-        args = [(self.values[a], labels(a.type)) for a in node.args]
-        result = RULES[type(node)](node, args, labels(node.type))
-        if isinstance(node, ir.Map | ir.Reduce):
+        if isinstance(node, ir.Map):
+            return self._map(node)
+        args = [(self.values[a], self.plan.labels[a]) for a in node.args]
+        own = self.plan.labels[node]
+        if REPLICATE in own and self._one_by_one(node):
+            return np.stack([self._of_one(node, args, r) for r in range(self.replicates)])
+        result = RULES[type(node)](node, args, own)
+        if isinstance(node, ir.Reduce):
             self._watch(node, result, [x for x, _ in args])
         return result
 
-    def _matmul(self, node: ir.MatMul) -> Value:
-        variance = self.values[node.matrix.variance]
+    def _map(self, node: ir.Map) -> Array:
+        """A function of entries. Numbers that all replicates share stay numbers, which some kernels treat on their own."""
+        own = self.plan.labels[node]
+        of = ((self.values[a], self.plan.labels[a]) for a in node.args)
+        args = [aligned(x, labels_, own) if labels_ else x for x, labels_ in of]
+        result = KERNELS[node.fn](*args)
+        self._watch(node, result, args)
+        return np.asarray(result)
 
-        def product(member: tuple[int, ...], columns: Float[Array, "samples k"]) -> Float[Array, "samples k"]:
-            return self._state(node, member, variance).apply(columns, node.transposed, self.space(node))
+    def _one_by_one(self, node: ir.Node) -> bool:
+        """Whether the rule of an instruction looks at all of an array, so that replicates may not share it."""
+        return isinstance(node, ir.Linalg | ir.Spectral) or any(self.plan.differs(a) for a in self._positions(node))
+
+    def _positions(self, node: ir.Node) -> tuple[ir.Node, ...]:
+        return node.args[1:] if isinstance(node, ir.Reindex) else ()
+
+    def _of_one(self, node: ir.Node, args: Sequence[Labelled], replicate: int) -> Array:
+        own = [(x[replicate], of[1:]) if REPLICATE in of else (x, of) for x, of in args]
+        return RULES[type(node)](node, own, labels(node.type))
+
+    def _matmul(self, node: ir.MatMul) -> Value:
+        def product(member: tuple[int, ...], columns: Array) -> Array:
+            return self._state(node, member).apply(columns, node.transposed, self.space(node))
 
         return self._member_by_member(node, product)
 
     def _member_by_member(
         self, node: ir.MatMul | ir.Apply, product: Callable[[tuple[int, ...], Array], Array | Entries]
     ) -> Array | Diagnostic:
-        """A product with a family of matrices: each member is applied to its columns of x, (samples, k)."""
+        """A product with a family of matrices: each member is applied to its columns of x, (replicates, samples, k)."""
         x = node.args[0]
-        value = np.broadcast_to(self.values[x], (self.samples, *x.type.shape))
-        problem = numerical_errors.problem(node, value, self.non_finite)
+        problem = numerical_errors.problem(node, self.values[x], self.non_finite)
         if problem is not None:
             return problem
         batch = tuple(m for m in node.member if isinstance(m, Index))
         rest = tuple(i for i in x.type.indices if i not in batch)
-        moved = np.broadcast_to(
-            aligned(value, labels(x.type), (*batch, 0, *rest)),
-            (*(b.size for b in batch), self.samples, *(i.size for i in rest)),
-        )
+        sizes = (*(b.size for b in batch), self.samples, *(i.size for i in rest))
+        moved = whole(self.particles, x, (*batch, 0, *rest), sizes)
         parts = np.empty(moved.shape)
         for place in np.ndindex(*(b.size for b in batch)):
             chosen = dict(zip(batch, place, strict=True))
             member = tuple(chosen[m] + 1 if isinstance(m, Index) else m for m in node.member)
-            columns = np.ascontiguousarray(moved[place]).reshape(self.samples, -1)
-            parts[place] = product(member, columns).reshape(moved.shape[len(batch) :])
-        return aligned(parts, (*batch, 0, *rest), labels(node.type))
+            columns = np.ascontiguousarray(moved[:, *place])
+            result = product(member, columns.reshape(self.replicates, self.samples, -1))
+            parts[:, *place] = result.reshape(columns.shape)
+        return aligned(parts, (REPLICATE, *batch, 0, *rest), self.plan.labels[node])
 
-    def _state(self, node: ir.MatMul, member: tuple[int, ...], variance: Array) -> MatrixState:
+    def _state(self, node: ir.MatMul, member: tuple[int, ...]) -> MatrixState:
         symbol = node.matrix
         if (symbol, member) not in self.states:
-            own = labels(symbol.variance.type)
+            own = self.plan.labels[symbol.variance]
             position = dict(zip(symbol.indices, member, strict=True))
-            value = (
-                float(variance[tuple(position[i] - 1 for i in own if isinstance(i, Index))]) if own else float(variance)
-            )
+            at = tuple(position[i] - 1 if isinstance(i, Index) else slice(None) for i in own)
+            value = np.asarray(self.values[symbol.variance])[at]
             numerical_errors.check_law(symbol, value)
             self.states[symbol, member] = MatrixState(
                 value,
@@ -351,14 +403,15 @@ class Replicate:
         if node in self.plan.problems:
             return self.plan.problems[node]
         v, x = node.args
-        own: tuple[Label, ...] = (0, *node.type.indices)
-        product = aligned(self.values[v], labels(v.type), own) * aligned(self.values[x], labels(x.type), own)
-        flat = np.broadcast_to(product, (self.samples, *node.type.shape)).reshape(self.samples, -1)
+        own: Labels = (0, *node.type.indices)
+        sizes = (self.samples, *node.type.shape)
+        product = whole(self.particles, v, own, sizes) * whole(self.particles, x, own, sizes)
+        flat = product.reshape(self.replicates, self.samples, -1)
         if not np.isfinite(flat).all():
             problem = numerical_errors.problem(node, flat, self.non_finite)
             assert problem is not None
             return problem
-        return self.clt.value(node, flat, self.plan.space[v]).reshape(node.type.shape)
+        return self.clt.value(node, flat, self.plan.space[v]).reshape(self.replicates, *node.type.shape)
 
     #: One rule an instruction. Copies are read by their users, traces gathered by the loop.
     rules: ClassVar[dict[type[ir.Node], Callable[[Any, Any], Value]]] = {
@@ -377,3 +430,8 @@ class Replicate:
         ir.Clock: _clock,
         ir.Apply: _apply,
     }
+
+
+def only(values: Outputs) -> Outputs:
+    """The outputs of the only replicate."""
+    return {name: x if isinstance(x, Diagnostic) else x[0] for name, x in values.items()}

@@ -71,8 +71,8 @@ class Sweep:
         assert isinstance(node, ir.Node)
         return outer_terms(node)
 
-    def numbers(self, known: Callable[[ir.Node], Numbers], dtype: type[np.floating]) -> dict[int, np.floating]:
-        """The scalar registers at one step."""
+    def numbers(self, known: Callable[[ir.Node], Numbers], dtype: type[np.floating]) -> dict[int, Any]:
+        """The scalar registers at one step, over the replicates where they differ."""
         found = {k: r for k, r in enumerate(self.registers) if isinstance(r, StepNumber)}
         return {k: dtype(r.value(known)) for k, r in found.items()}
 

@@ -10,11 +10,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from tp_compiler.evaluate.array_types import Array, ArraysByNode
+from tp_compiler.evaluate.array_types import Array
 from tp_compiler.evaluate.arrays import Label, Labelled, aligned, contract
 from tp_compiler.evaluate.instructions import RULES
 from tp_compiler.evaluate.sampling.entry_blocks import BLOCK, EntryBlocks
 from tp_compiler.evaluate.sampling.outerproducts import Member, selected
+from tp_compiler.evaluate.sampling.shared_values import OneValue, whole
 from tp_compiler.evaluate.schedule import entries
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.types import Index
@@ -22,7 +23,7 @@ from tp_compiler.ir.types import Index
 TILE = 2**14  # entries of one tile
 
 
-def tiles(blocks: EntryBlocks, roots: list[ir.Node], values: ArraysByNode, whole: bool = False) -> Iterator[Tile]:
+def tiles(blocks: EntryBlocks, roots: list[ir.Node], whole: bool = False) -> Iterator[Tile]:
     """Tiles that cover all entries: member by member, unless `whole` or an instruction mixes members."""
     partners: dict[ir.Node, Array] = {}
     whole = whole or any(_mixes(n, blocks.indices) for n in entries(roots))
@@ -30,8 +31,10 @@ def tiles(blocks: EntryBlocks, roots: list[ir.Node], values: ArraysByNode, whole
     family = int(np.prod(blocks.shape)) if whole else 1
     width = max(1, TILE // (blocks.paired**2 * family))
     for member in members:
-        for start in range(0, blocks.count, width):
-            yield Tile(blocks, values, partners, member, slice(start, min(start + width, blocks.count)))
+        for replicate in range(blocks.run.replicates):
+            first, last = replicate * blocks.each, (replicate + 1) * blocks.each
+            for start in range(first, last, width):
+                yield Tile(blocks, replicate, partners, member, slice(start, min(start + width, last)))
 
 
 def _mixes(node: ir.Node, family: tuple[Index, ...]) -> bool:
@@ -42,13 +45,14 @@ def _mixes(node: ir.Node, family: tuple[Index, ...]) -> bool:
 
 
 class Tile:
-    """Some blocks. `member` None: all of the family; else its indices are fixed, and gone from the labels."""
+    """Some blocks of one replicate. `member` None: all of the family; else its indices are fixed, and gone from the labels."""
 
     def __init__(
-        self, blocks: EntryBlocks, values: ArraysByNode, partners: dict[ir.Node, Array],
+        self, blocks: EntryBlocks, replicate: int, partners: dict[ir.Node, Array],
         member: tuple[int, ...] | None, part: slice,
     ):  # fmt: skip
-        self.blocks, self.values, self.partners, self.part = blocks, values, partners, part
+        self.blocks, self.replicate, self.partners, self.part = blocks, replicate, partners, part
+        self.run, self.values = blocks.run, OneValue(blocks.run, replicate)
         self.fixed: Member = {} if member is None else dict(zip(blocks.indices, member, strict=True))
         self.place = (*((slice(None),) * len(blocks.shape) if member is None else member), part)
 
@@ -75,16 +79,18 @@ class Tile:
         if known is not None and not isinstance(known, ir.Node):
             if node.type.is_scalar:
                 return selected(known, node.type.indices, self.fixed)
-            x = np.asarray(known).reshape(b.count, b.paired, *np.shape(known)[1:])[self.part]
+            x = b.blocks(self._ket(node))[self.part]
             return selected(x, (BLOCK, 0, *node.type.indices), self.fixed)
         return self._apply(node, [self.value(a, done) for a in node.args])
 
     def _partner(self, node: ir.Copy) -> Array:
         """A ket of the columns in blocks, each at the place of the rows paired with it."""
         if node not in self.partners:
-            x, b = self.values[node.args[0]], self.blocks
-            self.partners[node] = b.to_partner(np.asarray(x).reshape(b.count, b.paired, *np.shape(x)[1:]))
+            self.partners[node] = self.blocks.to_partner(self.blocks.blocks(self._ket(node.args[0])))
         return self.partners[node]
+
+    def _ket(self, node: ir.Node) -> Array:
+        return whole(self.run, node, (0, *node.type.indices), (self.run.samples, *node.type.shape))
 
     def _own(self, node: ir.Node, args: list[Labelled]) -> tuple[Label, ...]:
         """Indices outside, so that the entries of a block lie together."""

@@ -14,7 +14,7 @@ import numpy as np
 from tp_compiler.diagnostics import Diagnostic
 from tp_compiler.evaluate import numerical_errors
 from tp_compiler.evaluate.array_types import Array
-from tp_compiler.evaluate.arrays import aligned, labels
+from tp_compiler.evaluate.arrays import labels
 from tp_compiler.evaluate.sampling.blocks import Blocks
 from tp_compiler.evaluate.sampling.directions import drop_of
 from tp_compiler.evaluate.sampling.entry_blocks import Entries, block_size
@@ -22,13 +22,14 @@ from tp_compiler.evaluate.sampling.estimates import base
 from tp_compiler.evaluate.sampling.flow import GradientFlow, States, unsupported
 from tp_compiler.evaluate.sampling.lowrank import LowRank
 from tp_compiler.evaluate.sampling.particles import Particles
+from tp_compiler.evaluate.sampling.shared_values import whole
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.types import Index
 from tp_compiler.shapes import Float
 
 
 class ParticleTraining:
-    """The states of one replicate."""
+    """The states of some replicates."""
 
     def __init__(self, run: Particles, step: Callable[[list[ir.Node]], None], tick: Callable[[], None]):
         """`step` evaluates the instructions of one step with the current states; `tick` is called after each."""
@@ -47,16 +48,16 @@ class ParticleTraining:
 
     def _matrices(self) -> dict[ir.State, LowRank | Blocks]:
         run, found = self.run, {}
-        generator = np.random.Generator(np.random.PCG64([*run.seed, 65537]))
+        generators = [np.random.Generator(np.random.PCG64([*seed, 65537])) for seed in run.seeds]
         for cell, linear in zip(run.plan.cells, run.plan.linear, strict=True):
-            partner = int(generator.integers(0, 2**31))
+            partners = [int(generator.integers(0, 2**31)) for generator in generators]
             matrix: LowRank | Blocks
             if linear:
                 drop = drop_of(run.plan.outer_products(cell), run.samples, run.plan.single)
-                matrix = LowRank(cell, run.values, run.samples, drop)
+                matrix = LowRank(cell, run, drop)
             else:
                 paired = block_size(run.full) if run.half is None else max(1, block_size(run.full) // 2)
-                matrix = Blocks(cell, run.values, run.samples, paired, partner, run.plan.passes[cell[0]])
+                matrix = Blocks(cell, run, paired, partners, run.plan.passes[cell[0]])
             found.update(dict.fromkeys(cell, matrix))
         return found
 
@@ -68,8 +69,7 @@ class ParticleTraining:
         if isinstance(value, Diagnostic):
             return value
         own = labels(state.type)
-        shape = tuple(label.size if isinstance(label, Index) else self.run.samples for label in own)
-        return np.broadcast_to(aligned(value, labels(node.type), own), shape)
+        return whole(self.run, node, own, tuple(i.size if isinstance(i, Index) else self.run.samples for i in own))
 
     # -- read by the instructions -------------------------------------------------------------------------------
     def carried(self, state: ir.State) -> Array | Diagnostic:
@@ -79,8 +79,8 @@ class ParticleTraining:
         return self.failure or np.float64(self.clock)
 
     def applied(
-        self, node: ir.Apply, member: tuple[int, ...], columns: Float[Array, "samples k"]
-    ) -> Float[Array | Entries, "samples k"]:
+        self, node: ir.Apply, member: tuple[int, ...], columns: Float[Array, "replicates samples k"]
+    ) -> Float[Array | Entries, "replicates samples k"]:
         """Δ|x> for one member and the columns of x."""
         result = self.matrices[node.state].apply(node.state, member, columns, node.transposed)
         if not np.isfinite(result).all():
@@ -103,7 +103,7 @@ class ParticleTraining:
         """The traces' last values, and the traces themselves."""
         self._record()
         for trace, values in self.traced.items():
-            self.run.values[trace] = self.broken[trace] if trace in self.broken else np.stack(values)
+            self.run.values[trace] = self.broken[trace] if trace in self.broken else np.stack(values, axis=1)
 
     def _record(self) -> None:
         for trace, values in self.traced.items():
@@ -116,9 +116,10 @@ class ParticleTraining:
             if isinstance(value, Diagnostic):
                 self.broken.setdefault(trace, self._undefined(value))
             else:
-                values.append(np.array(np.broadcast_to(value, node.type.shape)))
-            counted = self.run.counted
-            counted[trace] = max(counted.get(trace, 0.0), counted.get(base(node), 0.0))
+                values.append(np.array(whole(self.run, node, node.type.indices, node.type.shape)))
+            for found in self.run.found:
+                counted = found.counted
+                counted[trace] = max(counted.get(trace, 0.0), counted.get(base(node), 0.0))
 
     def _follow(self) -> None:
         if self.loop.times:
@@ -133,7 +134,7 @@ class ParticleTraining:
                 return
         try:
             for matrix in dict.fromkeys(self.matrices.values()):
-                matrix.follow(following, self.run.values)
+                matrix.follow(following)
         except numerical_errors.Refused as refused:
             self.failure = self._diverged(next(iter(self.matrices)), refused.diagnostic)
         self.current = new

@@ -1,0 +1,81 @@
+"""Replicates that share arrays have the digits, and the failures, that each of them has by itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tp_compiler as tpc
+from tests.benchmarks.training import OPTIMIZERS, tanh_network
+from tp_compiler.diagnostics import Diagnostic
+from tp_compiler.evaluate.blas import one_blas_thread
+from tp_compiler.evaluate.options import Options
+from tp_compiler.evaluate.sampling.batch import Batch, Replicated, Sampler
+from tp_compiler.evaluate.sampling.clock import ProgressClock
+from tp_compiler.evaluate.sampling.merge_equal_nodes import shared
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+KETS = "ket |x> ~ N(0, 1)\nket |y> ~ N(0, 1)\nmatrix W ~ N(0, 1)\n"
+PROGRAMS = {
+    "adam": tanh_network(OPTIMIZERS["Adam"], 3),
+    "sgd, until replicates need different numbers of directions": tanh_network(OPTIMIZERS["SGD"], 20),
+    "clipped": tanh_network("Adam(lr = 0.1, eps = 0.01)", 2).replace(
+        "mean[i]((f[i] - y[i])^2) / 2", "mean[i](relu(f[i] * y[i] + 0.02)) clip 0.3"
+    ),
+    "copies": f"{KETS}|a> = E[1,2](tanh((W |x>)@1 + |y>) * cos(|x>@2 * |y>))\noutput <a|tanh(a)>",
+    "draws": f"{KETS}c = clt <x|tanh(y)>\noutput <tanh(c * x)|tanh(y)>\noutput c",
+    "powers": f"{KETS}s = <x|x>\noutput s^2 + s^0.5 + s^3 + s^(-1.5)\noutput <abs(x)^s>\noutput <x^3|x^2>",
+    "laws": f"ket |r> ~ uniform(1)\n{KETS}s = <x|x>\nket |z> ~ N(s, s^2)\noutput <z|z> + <step(x - r)>",
+    "a variance that is zero in some replicates": f"{KETS}s = relu(<x|y>)\nket |z> ~ N(0, s)\nket |w> ~ N(0, 1)\n"
+    "output <cos(z + w)|x + z>",
+    "a failure of some replicates": f"{KETS}output sqrt(<x|y>)\noutput <x|x>",
+    "tails": f"{KETS}output <1/sqrt(abs(x))>\noutput <step(x - 3)>\noutput <exp(x)>",
+    "matrices": f"axis i, j : 2\n{KETS}ket |k[i]> ~ N(0, 1)\nG[i,j] = <k[i]|k[j]> + delta[i,j]\nH[i,j] = inv[i,j](G[i,j])\n"
+    "output H[i,j]\noutput logdet[i,j](G[i,j])\noutput pow[i,j](G[i,j], -0.5)",
+}  # fmt: skip
+SLOW = sorted(path.name for path in EXAMPLES.glob("*.nexort"))
+
+
+def same(a: Replicated, b: Replicated) -> bool:
+    """Whether two results agree in every digit."""
+    if a.directions != b.directions:
+        return False
+    for x, y in zip(a[:3], b[:3], strict=True):
+        assert x.keys() == y.keys()
+        for name in x:
+            if isinstance(x[name], Diagnostic):
+                if x[name] != y[name]:
+                    return False
+            elif not np.array_equal(x[name], y[name]):
+                return False
+    return True
+
+
+def check(program: tpc.Program, samples: int) -> None:
+    found = shared(program)
+    sampler = Sampler(found, [o.name for o in found.outputs], Options(method="qmc"))
+    clock = ProgressClock(sampler.plan, sampler.options, 0.0)
+    with one_blas_thread():
+        eight = sampler(Batch(samples, tuple(range(8))), clock)
+        three = sampler(Batch(samples, (5, 0, 3)), clock)
+        for number, among in ((5, three[0]), (0, three[1]), (3, three[2])):
+            (alone,) = sampler(Batch(samples, (number,)), clock)
+            assert same(alone, among) and same(alone, eight[number]), number
+        first, second = sampler(Batch(samples, (1, 6), half=1), clock)
+        assert same(second, sampler(Batch(samples, (6,), half=1), clock)[0])
+        assert not same(first, second)
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_replicate_does_not_depend_on_those_beside_it(name: str) -> None:
+    check(tpc.compile(PROGRAMS[name]), 64)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SLOW)
+def test_replicates_of_the_examples_do_not_depend_on_each_other(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(EXAMPLES)
+    program = tpc.compile((EXAMPLES / name).read_text())
+    check(program, 128)
