@@ -1,5 +1,5 @@
-"""What a fresh process takes, and how the time of training grows with the depth of a family W[l]:
-`python -m tests.benchmarks.growth`, or with the name of a table (start, depth).
+"""What a fresh process takes, how the time of training grows with the depth of a family W[l], and how the work of formulas
+compares with their time: `python -m tests.benchmarks.growth`, or with the name of a table (start, depth, work).
 """
 
 from __future__ import annotations
@@ -13,10 +13,13 @@ import tempfile
 import time
 from collections.abc import Callable
 
+import numpy as np
 from threadpoolctl import threadpool_limits
 
 import tp_compiler as tpc
 from tests.benchmarks.measure import ROOT
+from tp_compiler.evaluate import auto
+from tp_compiler.evaluate.options import Options
 
 COMMANDS = ("check", "limit", "equations")
 OPTIMIZERS = {"SGD": "SGD(lr = 0.1)", "Adam": "Adam(lr = 0.05, eps = 0.01)"}
@@ -99,7 +102,69 @@ def print_depth() -> None:
         print(f"| {name} |", " | ".join(f"{s:.2f}" for s in found.values()), f"| {exponent(found):.2f} |", flush=True)
 
 
-TABLES: dict[str, Callable[[], None]] = {"start": print_start, "depth": print_depth}
+# -- formulas: work counted, and seconds ----------------------------------------------------------------------------
+def _tangent(activation: str) -> str:
+    return f"""
+        axis i, j : 3
+        data xi[i] = [1.0, -0.5, 0.3]
+        ket |u> ~ N(0, 1); ket |v> ~ N(0, 1); ket |b> ~ N(0, 1)
+        matrix A ~ N(0, 1)
+        |h[i]> = A {activation}(xi[i] * |u> + |b>) + |b>
+        f[i] = <v|{activation}(h[i])>
+        output K[i,j] = ntk(f[i], f[j])
+    """
+
+
+def _gated(steps: int) -> str:
+    """A recurrent network with a gate, whose tangent kernel formulas attempt in vain."""
+    return f"""
+        axis i, j : 3
+        axis d : 2
+        axis t : {steps}
+        data xi[i,t,d] ~ N(0, 1) seed 1
+        ket |u[d]> ~ N(0, 1); ket |a[d]> ~ N(0, 1); ket |v> ~ N(0, 1)
+        matrix W ~ N(0, 1); matrix Z ~ N(0, 1)
+        |h[i]> = tanh(sum[d](xi[i,1,d] |u[d]>))
+        for s in 2..{steps} {{
+            |g[i]> = sigmoid(Z |h[i]> + sum[d](xi[i,s,d] |a[d]>))
+            |h[i]> = |g[i]> * |h[i]> + (1 - |g[i]>) * tanh(W |h[i]> + sum[d](xi[i,s,d] |u[d]>))
+        }}
+        f[i] = <v|h[i]>
+        output K[i,j] = ntk(f[i], f[j])
+    """
+
+
+ATTEMPTS = {
+    "tangent kernel, tanh": _tangent("tanh"),
+    "tangent kernel, hardswish": _tangent("hardswish"),
+    "integral with kinks in a plane": "ket |x> ~ N(0, 1); ket |y> ~ N(0, 1)\noutput m = <relu(tanh(x) + y)>",
+    "gated recurrent network, 3 steps": _gated(3),
+    "gated recurrent network, 6 steps": _gated(6),
+}
+
+
+def attempt(text: str) -> tuple[float, float, float, bool]:
+    """CPU seconds of the formulas of a program, their work in numbers, its share of the budget, and whether they suffice."""
+    program = tpc.compile(text)
+    question = auto.Request(program, Options())
+    start = time.process_time()
+    with np.errstate(all="ignore"), threadpool_limits(limits=1):
+        found = auto.answer(question, program.outputs, (auto.FORMULAS,)).found
+    spent, budget = time.process_time() - start, question.budget
+    return spent, budget.done, budget.done / budget.work, len(found) == len(program.outputs)
+
+
+def print_work() -> None:
+    print("| program | CPU seconds | work, 10^6 numbers | ns a number | share of the budget | outcome |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    for name, text in ATTEMPTS.items():
+        spent, work, share, done = attempt(text)
+        outcome = "formulas" if done else "sampled"
+        figures = f"{spent:.2f} | {work / 1e6:.0f} | {1e9 * spent / work:.0f} | {share:.3f}"
+        print(f"| {name} | {figures} | {outcome} |", flush=True)
+
+
+TABLES: dict[str, Callable[[], None]] = {"start": print_start, "depth": print_depth, "work": print_work}
 
 
 def main(names: list[str]) -> None:
