@@ -22,9 +22,8 @@ class Refusal(Exception):
 
 def finite(x: Values) -> bool:
     """Whether every entry is finite."""
-    with np.errstate(all="ignore"):
-        # A finite sum proves it in one pass without a temporary; an infinite one may be a mere overflow.
-        return math.isfinite(float(x.sum())) or bool(np.isfinite(x).all())
+    # A finite sum proves it in one pass without a temporary; an infinite one may be a mere overflow.
+    return math.isfinite(x.sum()) or bool(np.isfinite(x).all())
 
 
 def undefined(node: ir.Node, args: Sequence[Values]) -> Diagnostic:

@@ -72,17 +72,17 @@ def _entries(rng: np.random.Generator, law: str, shape: tuple[int, ...]) -> Valu
     return rng.standard_normal(shape)
 
 
-def initial_ket(
-    key: Key,
+def initial_kets(
+    keys: Sequence[Key],
     node: ir.InitialKet,
     mean: LabelledArray,
     covariance: LabelledArray,
     neurons: int,
     dtype: type[np.floating] | np.dtype[np.floating],
-) -> Float[Values, "*family {neurons}"]:
-    """The family (*indices, neurons): jointly Gaussian over its indices, independent over neurons."""
+) -> Float[Values, "networks *family {neurons}"]:
+    """The family (networks, *indices, neurons): jointly Gaussian over its indices, independent over networks and neurons."""
     symbol = node.symbol
-    shape = (*node.type.shape, neurons)
+    shape = (len(keys), *node.type.shape, neurons)
     centre = align(mean, symbol.indices)[..., None]
     _check_law(symbol, f"|{symbol.name}>", covariance.array, mean.array)
     out = np.empty(shape, dtype)
@@ -91,10 +91,10 @@ def initial_ket(
         if not scale.any():
             out[...] = centre
             return out
-        _fill(key, symbol, out)
+        _fill(keys, symbol, out)
         out *= scale
     else:
-        _fill(key, symbol, out)
+        _fill(keys, symbol, out)
         out = _mixed(symbol, out, _root(symbol, covariance))
     return np.asarray(out + centre, dtype=dtype)
 
@@ -134,10 +134,10 @@ def _drawn(rng: np.random.Generator, law: str, parameters: Sequence[float], neur
     return low + (high - low) * rng.random(neurons)
 
 
-def _fill(key: Key, symbol: ir.KetSymbol, out: Values) -> None:
-    flat = out.reshape(-1, out.shape[-1])
-    for member, row in enumerate(flat):
-        row[...] = generator(key, "ket", symbol.name, member).standard_normal(row.shape)
+def _fill(keys: Sequence[Key], symbol: ir.KetSymbol, out: Values) -> None:
+    for key, network in zip(keys, out.reshape(len(keys), -1, out.shape[-1]), strict=True):
+        for member, row in enumerate(network):
+            row[...] = generator(key, "ket", symbol.name, member).standard_normal(row.shape)
 
 
 def _root(symbol: ir.KetSymbol, covariance: LabelledArray) -> Values:
@@ -165,5 +165,5 @@ def _root(symbol: ir.KetSymbol, covariance: LabelledArray) -> Values:
 def _mixed(symbol: ir.KetSymbol, z: Values, root: Values) -> Values:
     """Σ_right root[left, right] z[right], with the left index in the position of the right one."""
     assert symbol.pair is not None
-    axis = symbol.indices.index(symbol.pair[0])
+    axis = 1 + symbol.indices.index(symbol.pair[0])
     return np.moveaxis(root @ np.moveaxis(z, axis, -2), -2, axis)

@@ -192,14 +192,17 @@ class FiniteNetworks:
         if node.symbol.name in self.weights.kets:
             return self.weights.kets[node.symbol.name]
         neurons = self.neurons(node.symbol.width)
+        law = list(map(self._tensor, node.args))
+        if node.symbol.law == "normal" and not any(NETWORKS in a.labels for a in law):
+            return draws.initial_kets(self.keys, node, law[0], law[1], neurons, self.dtype)
 
         def drawn(number: int, args: list[LabelledArray]) -> Values:
             mean, covariance, *parameters = args
             if node.symbol.law != "normal":
                 return draws.other_ket(self.keys[number], node, mean, covariance, parameters, neurons, self.dtype)
-            return draws.initial_ket(self.keys[number], node, mean, covariance, neurons, self.dtype)
+            return np.asarray(draws.initial_kets([self.keys[number]], node, mean, covariance, neurons, self.dtype)[0])
 
-        return each_network(drawn, list(map(self._tensor, node.args)), self.count)
+        return each_network(drawn, law, self.count)
 
     def _scattered(self, node: ir.Contract, part: Scatter) -> Values:
         args = [self._tensor(x) for x in (part.at, *part.factors)]

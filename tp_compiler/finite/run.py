@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int], None]
 
 #: Bytes of the values of networks that are computed side by side, if there are several.
-CACHE = 1 << 22
+CACHE = 1 << 24
 
 
 @dataclass(frozen=True, eq=False)
@@ -255,7 +255,9 @@ def _together(
     if found.steps is not None and found.steps.durations:
         return 1  # the integrator of a gradient flow chooses its own steps for each network
     room = int(max_memory / itemsize - results) // workers - (most.entries - most.held)
-    return max(1, min(-(-seeds // workers), min(room, CACHE // itemsize) // max(1, most.held)))
+    each = -(-seeds // workers)
+    most_at_once = max(1, min(each, min(room, CACHE // itemsize) // max(1, most.held)))
+    return -(-each // -(-each // most_at_once))  # pieces of equal size
 
 
 def _bytes(count: float) -> str:

@@ -36,7 +36,10 @@ class LabelledArray(NamedTuple):
 
 def labels_of(node: Node) -> Labels:
     """The labels of a node's array: indices, then slots."""
-    return (*node.type.indices, *(slot for slot, _ in node.type.slots))
+    indices, slots = node.type.indices, node.type.slots
+    if len(slots) < 2:
+        return (*indices, slots[0][0]) if slots else indices
+    return (*indices, *(slot for slot, _ in slots))
 
 
 def state_labels(state: State) -> Labels:
@@ -122,11 +125,10 @@ def contract(factors: Sequence[LabelledArray], out: Labels) -> Values:
     """The product of the factors summed over every label outside `out`, dimensions in the order of `out`."""
     # The order of the products does not depend on how many networks there are.
     sizes = {x: size for f in factors for x, size in zip(f.labels, f.array.shape, strict=True)} | {NETWORKS: 1}
-    with np.errstate(all="ignore"):
-        left = [_sum_alone(f, factors[:k], factors[k + 1 :], out) for k, f in enumerate(factors)]
-        for i, j in merge_order([f.labels for f in left], out, sizes)[0]:
-            rest = [f for k, f in enumerate(left) if k not in (i, j)]
-            left = [*rest, _multiply(left[i], left[j], {x for f in rest for x in f.labels} | set(out))]
+    left = [_sum_alone(f, factors[:k], factors[k + 1 :], out) for k, f in enumerate(factors)]
+    for i, j in merge_order([f.labels for f in left], out, sizes)[0]:
+        rest = [f for k, f in enumerate(left) if k not in (i, j)]
+        left = [*rest, _multiply(left[i], left[j], {x for f in rest for x in f.labels} | set(out))]
     return align(left[0], out)
 
 

@@ -17,7 +17,7 @@ from tp_compiler.finite.tiles import Averager, Ranges, cut
 from tp_compiler.ir import nodes as ir
 
 #: Array entries of one intermediate result: few enough that a chain of entrywise functions stays in the cache.
-ENTRIES = 1 << 16
+ENTRIES = 1 << 17
 
 
 class Diverged(Exception):

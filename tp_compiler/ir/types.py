@@ -26,6 +26,9 @@ class Index:
     name: str
     axis: Axis
 
+    def __hash__(self) -> int:
+        return hash(self.name)  # quick: indices are keys everywhere
+
     @property
     def size(self) -> int:
         return self.axis.size
