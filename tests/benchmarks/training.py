@@ -1,6 +1,6 @@
 """The measurements of training behind docs/benchmarks.md: `python -m tests.benchmarks.training` prints its tables.
 
-Names of tables after the command print these alone: accuracy, entries, steps, demand.
+Names of tables after the command print these alone: entries, steps, demand.
 """
 
 from __future__ import annotations
@@ -21,12 +21,11 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 import tp_compiler as tpc
-from tests.benchmarks.measure import ROOT, Networks, best_networks, limit_error, networks
+from tests.benchmarks.measure import ROOT
 from tp_compiler.evaluate.sampling.blocks import block_size
 from tp_compiler.evaluate.sampling.merge_equal_nodes import shared
 from tp_compiler.evaluate.sampling.plan import SamplingPlan
 from tp_compiler.evaluate.sampling.replicate import Replication
-from tp_compiler.ir.program import Program
 
 OPTIMIZERS = {"SGD": "SGD(lr = 0.2)", "Adam": "Adam(lr = 0.1, beta1 = 0.9, beta2 = 0.99, eps = 0.01)"}
 
@@ -64,37 +63,6 @@ def numba(allowed: bool) -> Iterator[None]:
 
 def numbas() -> tuple[bool, ...]:
     return (True, False) if find_spec("numba") else (False,)
-
-
-# -- accuracy per second --------------------------------------------------------------------------------------------
-def reference(program: Program, samples: int, seeds: int) -> np.ndarray:
-    """The output by many more samples than are judged by it."""
-    runs = [
-        tpc.limit(program, method="qmc", samples=samples, seed=77 + k, threads=2, rtol=0, atol=1) for k in range(seeds)
-    ]
-    return np.mean([run["f"] for run in runs], axis=0)
-
-
-def sized(program: Program, exact: np.ndarray, width: int, seconds: float) -> Networks:
-    """Networks of one width, as many as fit into `seconds`, 16 at least."""
-    few = networks(program, exact, width, "f", seeds=4)
-    return networks(program, exact, width, "f", seeds=int(np.clip(seconds / few.seconds, 16, 4000)))
-
-
-def accuracy_table(
-    optimizer: str, sizes: tuple[int, ...], widths: tuple[int, ...], many: int, seeds: int = 1, seconds: float = 10
-) -> list[tuple[int, float, float, float, int]]:
-    """As `measure.accuracy_table`, of the trained network, on one thread; the reference is of M = `many`."""
-    program = tpc.compile(tanh_network(OPTIMIZERS[optimizer]))
-    exact = reference(program, many, seeds)
-    rows = []
-    with threadpool_limits(limits=1):
-        limit_error(program, exact, 64, 1, "f")
-        found = [sized(program, exact, width, seconds) for width in widths]
-        for samples in sizes:
-            spent, error = limit_error(program, exact, samples, output="f")
-            rows.append((samples, spent, error, *best_networks(found, spent)))
-    return rows
 
 
 # -- one step of Adam on M·P entries --------------------------------------------------------------------------------
@@ -170,16 +138,6 @@ def demand_seconds(
 
 
 # -- tables ---------------------------------------------------------------------------------------------------------
-def print_accuracy() -> None:
-    print("| optimizer | M | seconds | RMS error of the limit | averaged networks, same time | their width | ratio |")
-    print("| --- | --- | --- | --- | --- | --- | --- |")
-    for optimizer, many, seeds in (("SGD", 2**18, 1), ("Adam", 2**17, 2)):
-        rows = accuracy_table(optimizer, (2**8, 2**11, 2**13, 2**15), (64, 128, 256, 512, 1024), many, seeds)
-        for samples, seconds, error, other, width in rows:
-            shown = f"{samples:,} | {seconds:.2f} | {error:.1e} | {other:.1e} | {width} | {other / error:.0f}"
-            print(f"| {optimizer} | {shown} |", flush=True)
-
-
 def print_entries() -> None:
     sizes = {m: m * block_size(m) for m in (2**14, 2**16)}
     rows: dict[str, Callable[[int], float]] = {}
@@ -215,7 +173,7 @@ def print_demand() -> None:
 
 
 TABLES: dict[str, Callable[[], None]] = {
-    "accuracy": print_accuracy, "entries": print_entries, "steps": print_steps, "demand": print_demand,
+    "entries": print_entries, "steps": print_steps, "demand": print_demand,
 }  # fmt: skip
 
 
