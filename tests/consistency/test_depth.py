@@ -16,7 +16,7 @@ import tp_compiler as tpc
 
 INPUTS = [[1.0, 0.5], [-0.3, 0.8], [0.2, -1.1]]
 SIZE = range(len(INPUTS))
-DEPTHS = [1, 2, 5, 17, 64, pytest.param(300, marks=pytest.mark.slow)]
+DEPTHS = [1, 2, 5, 17, 64]
 
 Matrix = Any
 
@@ -176,7 +176,85 @@ def after(layers: int, phi: str) -> tuple[str, Kernels]:
     return text, (ks[-1], tangent + back * gram())
 
 
+def classical(layers: int, phi: str) -> tuple[str, Kernels]:
+    """h' = h + s B φ(A h + b) + c / 10: two matrices and two biases in a block, and a linear readout."""
+    first, slope, _ = ACTIVATIONS[phi]
+    s = layers**-0.5
+    text = program(
+        layers,
+        "matrix A[l] ~ N(0, 1.5); matrix B[l] ~ N(0, 1); ket |b[l]> ~ N(0, 0.5); ket |c[l]> ~ N(0, 1)",
+        f"for l in 1..{layers} {{ |h[i]> = |h[i]> + {s!r}*(B[l] {phi}(A[l] |h[i]> + |b[l]>)) + 0.1*|c[l]> }}",
+        "|h[i]>",
+    )
+    square, variance, bias, tenth = mpf(s) ** 2, mpf("1.5"), mpf("0.5"), mpf("0.1") ** 2
+    ks = [gram()]
+    for _ in range(layers):
+        ks.append(ks[-1] + square * first(variance * ks[-1] + bias) + tenth)
+    back = np.array([[mpf(1)] * len(INPUTS)] * len(INPUTS), dtype=object)
+    tangent = ks[-1]
+    for k in reversed(ks[:-1]):
+        inner = variance * k + bias
+        signal = square * slope(inner) * back
+        tangent = tangent + back * (square * first(inner) + tenth) + signal * (k + 1)
+        back = back + variance * signal
+    return text, (ks[-1], tangent + back * gram())
+
+
+def normalised(layers: int, phi: str) -> tuple[str, Kernels]:
+    """h' = h + s A φ(h / |h|): the gradient of a norm is 0, being odd in |v>."""
+    first, slope, _ = ACTIVATIONS[phi]
+    s = layers**-0.5
+    text = program(
+        layers,
+        "matrix A[l] ~ N(0, 1)",
+        f"for l in 1..{layers} {{ |h[i]> = |h[i]> + {s!r}*(A[l] {phi}(|h[i]> / sqrt(<h[i]|h[i]>))) }}",
+        "|h[i]> / sqrt(<h[i]|h[i]>)",
+    )
+
+    def norms(k: Matrix) -> Matrix:
+        return np.array([[mp.sqrt(k[i, i] * k[j, j]) for j in SIZE] for i in SIZE], dtype=object)
+
+    square = mpf(s) ** 2
+    ks = [gram()]
+    for _ in range(layers):
+        ks.append(ks[-1] + square * first(ks[-1] / norms(ks[-1])))
+    tangent, back = ks[-1] / norms(ks[-1]), 1 / norms(ks[-1])
+    for k in reversed(ks[:-1]):
+        tangent = tangent + square * back * first(k / norms(k))
+        back = back + square * slope(k / norms(k)) / norms(k) * back
+    return text, (ks[-1] / norms(ks[-1]), tangent + back * gram())
+
+
+def injected(layers: int, phi: str) -> tuple[str, Kernels]:
+    """h' = (1 - t) h + s A φ(h) + t x: every layer reads the input, whose matrix has a gradient from all of them."""
+    first, slope, _ = ACTIVATIONS[phi]
+    s, t = layers**-0.5, 0.5 / layers
+    text = program(
+        layers,
+        "matrix A[l] ~ N(0, 1)",
+        f"""|x[i]> = |h[i]>
+        for l in 1..{layers} {{ |h[i]> = {1 - t!r}*|h[i]> + {s!r}*(A[l] {phi}(|h[i]>)) + {t!r}*|x[i]> }}""",
+        "|h[i]>",
+    )
+    square, keep, share = mpf(s) ** 2, mpf(1 - t), mpf(t)
+    ks, crosses = [gram()], [mpf(1)]  # <h|h'> and <h|x'> / <x|x'>
+    for _ in range(layers):
+        k, c = ks[-1], crosses[-1]
+        ks.append(keep**2 * k + square * first(k) + share**2 * gram() + 2 * keep * share * c * gram())
+        crosses.append(keep * c + share)
+    ones = np.array([[mpf(1)] * len(INPUTS)] * len(INPUTS), dtype=object)
+    # back = <dh|dh'>, ours = <Σ|dh'> and whole = <Σ|Σ'>, where |Σ> = t (the sum of the |dh> above): the gradient by |x>
+    back, ours, whole, tangent = ones, 0 * ones, 0 * ones, ks[-1]
+    for k in reversed(ks[:-1]):
+        tangent = tangent + square * back * first(k)
+        whole = whole + 2 * share * ours + share**2 * back
+        ours = keep * (ours + share * back)
+        back = keep**2 * back + square * slope(k) * back
+    return text, (ks[-1], tangent + (back + 2 * ours + whole) * gram())
+
+
 NETWORKS = {"plain": plain, "separate": separate, "residual": residual, "blocks": blocks, "after": after}
+NETWORKS |= {"classical": classical, "normalised": normalised, "injected": injected}
 
 
 def compare(name: str, phi: str, layers: int) -> None:
@@ -189,8 +267,16 @@ def compare(name: str, phi: str, layers: int) -> None:
         assert run[kernel] == pytest.approx(right, rel=1e-9)
 
 
-@pytest.mark.parametrize("layers", DEPTHS)
-@pytest.mark.parametrize("name", NETWORKS)
+def _cases() -> list[Any]:
+    """Every network at every depth; beyond a few layers by default only those with which the recursions were built."""
+    late = ("classical", "normalised", "injected")
+    slow = [(n, d) for n in late for d in (1, 5, 64)]
+    every = [(n, d) for n in NETWORKS for d in DEPTHS if (n, d) not in slow]
+    slow += [(n, 300) for n in NETWORKS]
+    return [*every, *(pytest.param(*case, marks=pytest.mark.slow) for case in slow)]
+
+
+@pytest.mark.parametrize("name, layers", _cases())
 def test_kernels_of_deep_networks(name: str, layers: int) -> None:
     compare(name, "relu", layers)
 
@@ -202,6 +288,6 @@ def test_kernels_of_deep_smooth_networks(name: str, layers: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["plain", "residual", "blocks"])
+@pytest.mark.parametrize("name", ["plain", "residual", "blocks", "classical", "normalised"])
 def test_kernels_of_a_thousand_layers(name: str) -> None:
     compare(name, "relu", 1000)

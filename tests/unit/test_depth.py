@@ -9,6 +9,7 @@ import pytest
 import tp_compiler as tpc
 from tp_compiler import driver
 from tp_compiler.diagnostics import Source
+from tp_compiler.evaluate.linear.fold import Unbounded, folded
 
 LAYERS = """
 axis l : {0}
@@ -90,3 +91,18 @@ def test_sums_within_sums() -> None:
     operator = "A = W\nfor k in 1..240 { A = 0.5 A + W }\n"
     text = f"ket |x> ~ N(0, 1)\nmatrix W ~ N(0, 1)\n{operator}output q = <x|A^T A|x>"
     assert tpc.limit(text)["q"] == pytest.approx(4)
+
+
+def test_sums_within_sums_that_are_renamed() -> None:
+    """The stream of a residual network at other inputs, for the coefficients of linear programs."""
+    program = tpc.compile("""
+        axis i, j : 2
+        axis l : 600
+        data xi[i] = [1.0, 0.5]
+        ket |u> ~ N(0, 1); ket |c[l]> ~ N(0, 1)
+        |h[i]> = xi[i] * |u>
+        for l in 1..600 { |h[i]> = |h[i]> + xi[i] * |c[l]> }
+        output k[i,j] = <h[i]|h[j]>
+    """)
+    (output,) = folded(program, program.outputs, Unbounded()).outputs
+    assert output.node.type.indices == program.outputs[0].node.type.indices

@@ -112,8 +112,15 @@ def of_product(a: Numbers, error_a: Error, b: Numbers, error_b: Error) -> Error:
     if _many(a, b):
         a, b = largest(a), largest(b)
         error_a, error_b = (None if e is None else np.max(e, initial=0.0) for e in (error_a, error_b))
-    parts = [None if error_b is None else np.abs(a) * error_b, None if error_a is None else np.abs(b) * error_a]
-    return added(*parts, None if error_a is None or error_b is None else error_a * error_b)
+    both = None if error_a is None or error_b is None else error_a * error_b
+    return added(_times(a, error_b), _times(b, error_a), both)
+
+
+def _times(size: Numbers, error: Error) -> Error:
+    """|size| · error, none at all for 0: what vanishes by symmetry does so whatever it is multiplied with."""
+    if error is None or (not np.any(size) and np.all(np.isfinite(error))):
+        return None
+    return np.abs(size) * error
 
 
 def applied(

@@ -300,3 +300,14 @@ def test_overflow_is_not_taken_for_a_division_by_0(expression: str) -> None:
     )
     runs = [tpc.limit(text), tpc.limit(text, method="qmc", samples=64), tpc.simulate(text, 64, seeds=2)]
     assert {run.failed["o"].code for run in runs} == {UNDEFINED[expression]}, [run.failed for run in runs]
+
+
+def test_what_is_exactly_0_remains_so_under_multiplication() -> None:
+    """As what vanishes by symmetry does, times a norm that is rounded; not times a value of which nothing is known."""
+    norm, off = np.array([1.5, 0.7]), np.array([1e-16, 0.0])
+    assert errors.of_product(np.zeros(2), None, norm, off) is None
+    assert errors.of_product(norm, off, np.float64(0.0), None) is None
+    assert errors.of_product(np.zeros(2), off, norm, None) is not None
+    with np.errstate(invalid="ignore"):
+        unknown = errors.of_product(np.zeros(2), None, norm, np.array([np.inf, 0.0]))
+    assert unknown is not None and np.isnan(unknown[0])

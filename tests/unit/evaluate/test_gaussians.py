@@ -6,6 +6,10 @@ import numpy as np
 import pytest
 
 import tp_compiler as tpc
+from tp_compiler.evaluate.exact.evaluator import ExactEvaluator
+from tp_compiler.evaluate.exact.ket_formula import KetFormula, Linear
+from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.walk import reachable
 
 HEAD = """
     axis i, j : 2
@@ -88,3 +92,35 @@ def test_exact_values_are_those_of_samples(name: str) -> None:
         beside = sampled.outputs[output]
         apart = np.abs(found.value - beside.value)
         assert np.all(apart <= 6 * beside.stderr + 1e-9), (output, found.value, beside.value, beside.stderr)
+
+
+def _kets(body: str) -> list[KetFormula]:
+    program = tpc.compile(f"""
+        axis i, j : 2
+        axis d : 2
+        axis l : 4
+        data xi[i,d] = [[1.0, 0.3], [-0.6, 0.2]]
+        ket |u[d]> ~ N(0, 1); ket |v> ~ N(0, 1); matrix A[l] ~ N(0, 1)
+        |h[i]> = sum[d](xi[i,d] |u[d]>)
+        for l in 1..4 {{ |h[i]> = {body} }}
+        output ntk[i,j] = ntk(<v|h[i]>, <v|h[j]>)
+    """)
+    values = ExactEvaluator(reachable([program.outputs[0].node])).values.values()
+    return [x for x in values if isinstance(x, KetFormula)]
+
+
+def _arguments(body: str) -> list[Linear]:
+    return [a for x in _kets(body) for t in x.parts for f in t.factors for a in f.arguments]
+
+
+def test_what_vanishes_by_symmetry_adds_no_terms() -> None:
+    """The gradient of a norm is odd in the readout: a multiple of the stream by 0."""
+    met = [{p.variable.node for p in a.parts} for a in _arguments("|h[i]> + A[l] relu(|h[i]> / sqrt(<h[i]|h[i]>))")]
+    readout = [own for own in met if any(isinstance(n, ir.InitialKet) and n.symbol.name == "v" for n in own)]
+    assert readout and all(len(own) == 1 for own in readout)
+
+
+def test_an_input_that_every_layer_reads_is_one_part_of_the_stream() -> None:
+    arguments = _arguments("0.5*|h[i]> + A[l] relu(|h[i]>) + sum[d](0.5*xi[i,d]*|u[d]>)")
+    assert max(len(a.parts) for a in arguments) == 5
+    assert all(len({p.variable.node for p in a.parts}) == len(a.parts) for a in arguments)

@@ -408,7 +408,8 @@ class ExactEvaluator:
             return _simplified(multiplied.scaled(times(*scalars)).parts if scalars else multiplied.parts)
         if node.fn == "div" and isinstance(args[1], Tensor):
             known = [(1.0, 1.0), self.ranges[node.args[1]]]
-            return forms[0].scaled(_function_of_numbers("div", [number(1.0), args[1]], args[1].labels, known))
+            factor = _function_of_numbers("div", [number(1.0), args[1]], args[1].labels, known)
+            return _simplified(forms[0].scaled(factor).parts)
         inverse = compositions.reciprocal(args[1]) if node.fn == "div" and isinstance(args[1], KetFormula) else None
         if inverse is not None:
             return _simplified(_quotient(args[0], inverse).terms)
@@ -715,18 +716,21 @@ def _gaussian(linear: list[Term]) -> tuple[Term, ...]:
 
 
 def _merged_parts(parts: tuple[LinearPart, ...]) -> tuple[LinearPart, ...]:
-    """Parts of one variable added up."""
-    merged: dict[Variable, LinearPart] = {}
+    """Parts of one variable added up: Σ_d a_d |u[d]> + Σ_e b_e |u[e]> = Σ_d (a_d + b_d) |u[d]>."""
+    merged: dict[Variable, tuple[LinearPart, list[Index]]] = {}
     rest = []
     for part in parts:
-        if part.over:
+        bound = [p for p in part.variable.labels if p in part.over]
+        key = part.variable.placed({p: Index(f"@{k}", p.axis) for k, p in enumerate(bound)})
+        if len(bound) < len(part.over):
             rest.append(part)
-        elif part.variable in merged:
-            sum_ = plus(merged[part.variable].coefficient, part.coefficient)
-            merged[part.variable] = LinearPart(sum_, part.variable)
+        elif key in merged:
+            other, names = merged[key]
+            added = part.coefficient.renamed(dict(zip(bound, names, strict=True)))
+            merged[key] = replace(other, coefficient=plus(other.coefficient, added)), names
         else:
-            merged[part.variable] = part
-    return (*merged.values(), *rest)
+            merged[key] = part, bound
+    return (*(part for part, _ in merged.values()), *rest)
 
 
 def _touching(copies: list[int], factors: tuple[GaussianFactor, ...]) -> list[GaussianFactor]:

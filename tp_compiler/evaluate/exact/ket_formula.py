@@ -488,6 +488,9 @@ class KetFormula:
         return KetFormula(tuple(t.placed(places) for t in self.shared().parts))
 
     def scaled(self, factor: Tensor) -> KetFormula:
+        """Nothing is left of it if the factor is exactly 0, as a scalar that vanishes by symmetry is."""
+        if factor.off is None and not np.any(factor.values):
+            return KetFormula(())
         return KetFormula(tuple(replace(t, coefficient=times(t.coefficient, factor)) for t in self.shared().parts))
 
     def summed(self, over: tuple[Index, ...]) -> KetFormula:

@@ -75,10 +75,21 @@ def _folded(build: Builder, node: ir.Node, args: tuple[ir.Node, ...]) -> ir.Node
 
 
 def _renamed(build: Builder, node: ir.Node, chosen: Mapping[Index, Index | int | ir.Gather], span: Span) -> ir.Node:
-    """A product or a sum with renamed parts, one by one, so that a contraction can split it."""
-    if isinstance(node, ir.Map) and node.fn in ("mul", "add"):
-        return build.map(node.fn, [_renamed(build, a, chosen, span) for a in node.args], span)
-    return build.reindex(node, tuple(chosen[i] for i in node.type.indices), (), span)
+    """A product or a sum with renamed parts, one by one, so that a contraction can split it. The stream of a deep residual
+    network is a sum of a sum of a sum, too deep for Python's stack."""
+    done: dict[ir.Node, ir.Node] = {}
+    todo = [node]
+    while todo:
+        x = todo.pop()
+        parts = x.args if isinstance(x, ir.Map) and x.fn in ("mul", "add") else ()
+        waiting = [a for a in parts if a not in done]
+        if waiting:
+            todo += [x, *waiting]
+        elif isinstance(x, ir.Map) and parts:
+            done[x] = build.map(x.fn, [done[a] for a in parts], span)
+        else:
+            done[x] = build.reindex(x, tuple(chosen[i] for i in x.type.indices), (), span)
+    return done[node]
 
 
 def _scattered(build: Builder, node: ir.Contract) -> ir.Node:
