@@ -71,9 +71,10 @@ def test_python_in_the_documentation_runs(name: str, tmp_path: Path, monkeypatch
 
 
 def test_every_page_with_python_is_run():
-    """Pages that are notebooks are run by the build of the site, docs/torch.md with the tests that need PyTorch."""
+    """Pages that are notebooks are run by the build of the site, docs/torch.md with the tests that need PyTorch,
+    howto/many_machines.md with those that need a cluster (tests/unit/test_cluster.py)."""
     pages = {path.name for path in PAGES if python(path.relative_to(ROOT / "docs").as_posix())}
-    assert pages - {"torch.md", "tutorial.md"} == set(PYTHON)
+    assert pages - {"torch.md", "tutorial.md", "many_machines.md"} == set(PYTHON)
 
 
 def python(name: str) -> list[str]:
