@@ -6,9 +6,10 @@ import math
 
 import numpy as np
 import pytest
+from mpmath import mp, mpf
 
 import tp_compiler as tpc
-from tp_compiler.evaluate import auto
+from tp_compiler.evaluate import auto, errors
 from tp_compiler.evaluate.exact import kernel_blocks
 from tp_compiler.results import Run
 
@@ -118,6 +119,53 @@ def test_blocks_agree_with_the_plain_recursion(name: str, n: int, small_blocks: 
     off = ~np.eye(n, dtype=bool)
     assert np.max(np.abs(run["K"] - tangent)[off]) < 1e-12 * np.max(tangent)
     assert np.array_equal(run["K"], run["K"].T)
+
+
+def exact(name: str, x: np.ndarray, i: int, j: int) -> mpf:
+    """The tangent kernel at one pair, to fifty digits."""
+
+    def pair(name: str, v: mpf, w: mpf, c: mpf) -> tuple[mpf, mpf]:
+        if name == "relu":
+            ratio = min(mpf(1), max(mpf(-1), c / mp.sqrt(v * w)))
+            angle = mp.pi - mp.acos(ratio)
+            return mp.sqrt(v * w) * (mp.sqrt(1 - ratio**2) + angle * ratio) / (2 * mp.pi), angle / (2 * mp.pi)
+        square = (1 + 2 * v) * (1 + 2 * w)
+        return 2 / mp.pi * mp.asin(2 * c / mp.sqrt(square)), 4 / mp.pi / mp.sqrt(square - 4 * c * c)
+
+    one, other = ([mpf(float(t)) for t in x[k]] for k in (i, j))
+    v, w, c = mp.fdot(one, one), mp.fdot(other, other), mp.fdot(one, other)
+    weight, tangent = mpf("1.2") ** 2, mpf(0)
+    for layer in range(3):
+        if layer:
+            v, w, c, tangent = weight * v, weight * w, weight * c, weight * tangent
+        after, slope = pair(name, v, w, c)
+        tangent = (c + tangent) * slope
+        v, w, c = pair(name, v, v, v)[0], pair(name, w, w, w)[0], after
+    return c + tangent
+
+
+@pytest.mark.parametrize("name", ["relu", "erf"])
+def test_errors_bound_the_distance_from_the_truth(
+    name: str, small_blocks: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Errors that no printed digit tells are reported, too: points far apart, close together, opposite, and far out."""
+    monkeypatch.setattr(errors, "NEGLIGIBLE", 0.0)
+    x = points()
+    x[1] *= 30
+    found = tpc.limit(of_size(network(name), POINTS), data={"xi": x}).outputs["K"]
+    with mp.workdps(50):
+        for i, j in [(0, 2), (3, 10), (5, 6), (5, POINTS // 3), (1, 1), (1, 4), (3, 3)]:
+            off = abs(mpf(float(found.value[i, j])) - exact(name, x, i, j))
+            assert off <= found.stderr[i, j], (i, j, float(off), found.stderr[i, j])
+    assert np.max(found.stderr) < 1e-6 * np.max(found.value)
+
+
+def test_narrow_bells_are_left_to_the_careful_formula(small_blocks: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = points()
+    x[1] *= 300
+    program = tpc.compile(of_size(PROGRAMS["erf"], POINTS), data={"xi": x})
+    found, other = tpc.limit(program), whole(program, monkeypatch)
+    assert np.all(np.abs(found["K"] - other["K"]) <= found.outputs["K"].stderr + 1e-13 * np.abs(other["K"]).max())
 
 
 def test_points_of_two_axes(small_blocks: None, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,7 @@ from tp_compiler.evaluate.exact.pair_steps import (
     COLUMNS,
     ROWS,
     AnyRow,
+    Bell,
     Bend,
     Inner,
     Jump,
@@ -330,6 +331,15 @@ class KernelPlan:
             a, b = shape_of(f), shape_of(g)
             if a.even * b.even == 0:
                 fast = None
+        if f.name == g.name == "gauss":
+            rates = f.params[0] * f.scale**2, g.params[0] * g.scale**2
+            wide = [
+                self._of_side(s, ("spread", a), point_arrays.spread(a))
+                for s, a in zip(law.variances, rates, strict=True)
+            ]
+            return self._add_step(
+                ("bell", f, g, law, same), lambda: Bell(f, g, law, same, apart, rates, (wide[0], wide[1]))
+            )
         if fast is None:
             return self._add_step(("row", f, g, law, same), lambda: AnyRow(f, g, law, same, apart))
         noise = [shape_of(x).halves / 2 / x.scale**2 for x in (f, g)]

@@ -23,6 +23,7 @@ from tp_compiler.evaluate.gaussian.arccosine import shape_of
 from tp_compiler.evaluate.gaussian.univariate import Univariate
 
 ROWS, COLUMNS = 0, 1
+MOST_CANCELLED = 1e3  # times that a difference may be smaller than what it is taken of
 MOST_PROBED = 64  # rows and columns of a block that show how far errors carry
 #: An array over points, by its number, and the side of the block that it runs over (None: a number for all).
 Side = tuple[int, int | None]
@@ -407,3 +408,39 @@ class AnyRow(Tabled):
         if not np.isfinite(out).all():
             raise EntriesDecide("values that are not finite")
         return self.finished(run, out, self.seen(run, out))
+
+
+@dataclass(frozen=True)
+class Bell(Tabled):
+    """Gaussians: E exp(-a u²) exp(-b w²) = 1/√D, D = (1 + 2a v1)(1 + 2b v2) - 4ab c² (Williams 1997, eq. 13).
+
+    The difference cancels no more than `MOST_CANCELLED` allows, since D ≥ 1 + 2a v1 + 2b v2.
+    """
+
+    rates: tuple[float, float] = (1.0, 1.0)
+    spreads: tuple[Side, Side] = ((0, None), (0, None))  # 1 + 2a v
+
+    @property
+    def inputs(self) -> tuple[int, ...]:
+        return (self.law.covariance,)
+
+    def run(self, run: PairRun) -> PairArray:
+        one, two = (run.points[number].law for number, _ in self.law.variances)
+        a, b = self.rates
+        least = 1 + 2 * a * one.low + 2 * b * two.low
+        w1, w2 = 1 + 2 * a * one.high, 1 + 2 * b * two.high
+        if w1 * w2 > MOST_CANCELLED * least:
+            return AnyRow(self.f, self.g, self.law, self.own, self.apart).run(run)
+        out, other = run.scratch.take(), run.scratch.take()
+        c = run.pairs[self.law.covariance].values
+        np.multiply(c, c, out=out)
+        np.multiply(out, -4 * a * b * self.law.coefficient**2, out=out)
+        np.multiply(*(run.side(s) for s in self.spreads), out=other)
+        np.add(out, other, out=out)
+        np.sqrt(out, out=out)
+        np.divide(self.f.factor * self.g.factor, out, out=out)
+        run.scratch.give(other)
+        reach = math.sqrt(one.high * two.high)
+        moved = 2 * a * w2 * one.most + 2 * b * w1 * two.most + 8 * a * b * reach * self.law.off(run).within(reach)
+        size = abs(self.f.factor * self.g.factor) / math.sqrt(least)
+        return self.finished(run, out, Bulk(0.0, size * ((moved + 8 * EPS * w1 * w2) / (2 * least) + 4 * EPS)))

@@ -205,6 +205,11 @@ def root(h: float) -> Rule:
     return lambda arrays: PointArray(1 / np.sqrt(arrays[0].values + h if h else arrays[0].values))
 
 
+def spread(a: float) -> Rule:
+    """1 + 2a v."""
+    return lambda arrays: PointArray(1 + 2 * a * arrays[0].values)
+
+
 def height(factor: float) -> Rule:
     """factor · √v."""
     return lambda arrays: PointArray(factor * np.sqrt(arrays[0].values))
