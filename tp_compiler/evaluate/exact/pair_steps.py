@@ -435,7 +435,7 @@ class Bell(Tabled):
         c = run.pairs[self.law.covariance].values
         np.multiply(c, c, out=out)
         np.multiply(out, -4 * a * b * self.law.coefficient**2, out=out)
-        np.multiply(*(run.side(s) for s in self.spreads), out=other)
+        np.multiply(run.side(self.spreads[0]), run.side(self.spreads[1]), out=other)
         np.add(out, other, out=out)
         np.sqrt(out, out=out)
         np.divide(self.f.factor * self.g.factor, out, out=out)
