@@ -1,6 +1,6 @@
 """The measurements of training behind docs/benchmarks.md: `python -m tests.benchmarks.training` prints its tables.
 
-Names of tables after the command print these alone: entries, steps, demand.
+Names of tables after the command print these alone: entries, steps, demand, floor.
 """
 
 from __future__ import annotations
@@ -118,6 +118,18 @@ def training_seconds(optimizer: str, steps: int, samples: int = 2048) -> float:
     return time.perf_counter() - start
 
 
+# -- what a limit costs however few the particles --------------------------------------------------------------------
+def floor_seconds(text: str, samples: int | None, repeats: int = 3) -> float:
+    """CPU seconds of a limit on one thread, the least of several; `samples` None: as many as the default error takes."""
+    program = tpc.compile(text)
+    found = []
+    for _ in range(repeats + 1):  # the first one imports
+        start = time.process_time()
+        tpc.limit(program, samples=samples, threads=1)
+        found.append(time.process_time() - start)
+    return min(found[1:])
+
+
 # -- from a cold start ----------------------------------------------------------------------------------------------
 def demand_seconds(
     atol: float = 3e-4, example: str = "examples/train_mlp.nexort", fast: bool = True
@@ -172,8 +184,21 @@ def print_demand() -> None:
         print(f"| {'yes' if fast else 'no'} | {seconds:.1f} | {stderr:.1e} | {samples:,} |", flush=True)
 
 
+def print_floor() -> None:
+    from tests.torch.architectures import ARCHITECTURES
+
+    adam = (ROOT / "examples" / "train_mlp.nexort").read_text()
+    transformer = ARCHITECTURES["transformer"].program("Adam(lr = 0.05, eps = 0.01)", 3)
+    print("| limit | M | CPU seconds |")
+    print("| --- | --- | --- |")
+    print(f"| train_mlp, Adam, to 1e-3 | 2,048 | {floor_seconds(adam, None):.2f} |")
+    for name, text, samples in (("train_mlp", adam, 256), ("Transformer of two layers", transformer, 64)):
+        print(f"| {name}, Adam | {samples} | {floor_seconds(text, samples):.2f} |", flush=True)
+
+
 TABLES: dict[str, Callable[[], None]] = {
     "entries": print_entries, "steps": print_steps, "demand": print_demand,
+    "floor": print_floor,
 }  # fmt: skip
 
 

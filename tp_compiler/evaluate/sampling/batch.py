@@ -24,7 +24,7 @@ from tp_compiler.evaluate.sampling.clt import CltScalars
 from tp_compiler.evaluate.sampling.estimates import averaged, covariances, gaussian_law
 from tp_compiler.evaluate.sampling.particles import Found
 from tp_compiler.evaluate.sampling.plan import SamplingPlan
-from tp_compiler.evaluate.sampling.points import JointPoints, Points
+from tp_compiler.evaluate.sampling.points import JointPoints, Points, Sequences
 from tp_compiler.evaluate.sampling.replicate import Replication
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.program import Program
@@ -86,6 +86,7 @@ class Sampler:
         self.program, self.only = program, frozenset(only)
         self.options = replace(options, progress=None, checkpoint=None, replicate_range=None, crew=None)
         self.plan = SamplingPlan(program, set(only))
+        self.kept = Sequences()
         self.used_clts = self._drawn_clts()
 
     def __reduce__(self) -> Any:
@@ -144,7 +145,7 @@ class Sampler:
         coordinates = self._coordinates(draws, seeds)
         plain = self.options.method == "mc"
         tick = partial(clock.tick, len(seeds))
-        run = Replication(self.plan, particles, seeds, plain, half is None, tick, clock.pause, half)
+        run = Replication(self.plan, particles, seeds, plain, half is None, tick, clock.pause, half, self.kept)
         collected: list[list[Outputs]] = [[] for _ in seeds]
         laws: list[list[dict[str, Any]]] = [[] for _ in seeds]
         for d in range(draws):

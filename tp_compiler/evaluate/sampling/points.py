@@ -17,6 +17,47 @@ from tp_compiler.evaluate.array_types import Array
 from tp_compiler.shapes import Float
 
 CHUNK = 128
+KEPT = 2**25  # bytes of points that are kept from one size to the next
+
+
+class Sequences:
+    """The first sequence of every seed, for larger and larger numbers of points: each size continues the smaller one.
+
+    Points of a seed are asked for by one thread at a time. Those that would take more than `KEPT` bytes are made anew.
+    """
+
+    def __init__(self) -> None:
+        self.found: dict[tuple[tuple[int, ...], int], tuple[Any, Any, Array]] = {}
+        self.bytes = 0
+
+    def first(
+        self, seed: tuple[int, ...], size: int, samples: int
+    ) -> tuple[Float[Array, "{samples} {size}"], np.random.Generator]:
+        """N(0, 1) coordinates, and the generator that has scrambled them."""
+        from scipy.stats import qmc
+
+        if (seed, size) not in self.found:
+            generator = np.random.Generator(np.random.PCG64(list(seed)))
+            engine = qmc.Sobol(size, scramble=True, rng=generator)
+            self.found[seed, size] = engine, generator, np.empty((0, size))
+        engine, generator, points = self.found[seed, size]
+        if len(points) < samples:
+            more = samples - len(points)
+            points = np.concatenate([points, _normal(engine.random(more))])
+            self.bytes += more * size * 8
+            if self.bytes <= KEPT:
+                self.found[seed, size] = engine, generator, points
+            else:
+                self.bytes -= self.found.pop((seed, size))[2].nbytes + more * size * 8
+        return points[:samples], deepcopy(generator)
+
+
+def _normal(uniform: Array) -> Array:
+    """SciPy's points are multiples of 2^-30 and can be 0: the centre of each cell has a finite quantile."""
+    from scipy.special import ndtri
+
+    found: Array = ndtri(uniform + 2.0**-31)
+    return found
 
 
 class JointPoints:
@@ -43,8 +84,11 @@ class Points:
     With a `half`, 0 or 1, that half of them, which is also a net.
     """
 
-    def __init__(self, samples: int, seed: tuple[int, ...], bound: int, plain: bool = False, half: int | None = None):
-        self.samples = samples
+    def __init__(
+        self, samples: int, seed: tuple[int, ...], bound: int, plain: bool = False, half: int | None = None,
+        kept: Sequences | None = None,
+    ):  # fmt: skip
+        self.samples, self.seed, self.kept = samples, seed, kept or Sequences()
         self.rows = slice(None) if half is None else slice(half * samples // 2, (half + 1) * samples // 2)
         self.generator = np.random.Generator(np.random.PCG64(list(seed)))
         self.bound = max(1, bound)  # an upper bound on how many coordinates will be drawn
@@ -73,14 +117,14 @@ class Points:
         return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1) if parts else self.chunk[:, :0]
 
     def _refill(self) -> None:
-        from scipy.special import ndtri
-        from scipy.stats import qmc
-
         size = max(1, min(CHUNK, self.bound - self.drawn))
-        uniform = qmc.Sobol(size, scramble=True, rng=self.generator).random(self.samples)
         if self.drawn:
-            uniform = self.generator.permutation(uniform, axis=0)
-        # SciPy's points are multiples of 2^-30 and can be 0: the centre of each cell has a finite quantile.
-        self.chunk = ndtri(uniform[self.rows] + 2.0**-31)
+            from scipy.stats import qmc
+
+            uniform = qmc.Sobol(size, scramble=True, rng=self.generator).random(self.samples)
+            self.chunk = _normal(self.generator.permutation(uniform, axis=0)[self.rows])
+        else:
+            points, self.generator = self.kept.first(self.seed, size, self.samples)
+            self.chunk = points[self.rows]
         self.drawn += size
         self.at = 0

@@ -29,7 +29,7 @@ from tp_compiler.evaluate.sampling.matmul import MatrixState
 from tp_compiler.evaluate.sampling.outer import OuterNonlin
 from tp_compiler.evaluate.sampling.particles import Found, Particles, Value
 from tp_compiler.evaluate.sampling.plan import SamplingPlan
-from tp_compiler.evaluate.sampling.points import JointPoints, Points
+from tp_compiler.evaluate.sampling.points import JointPoints, Points, Sequences
 from tp_compiler.evaluate.sampling.shared_values import whole
 from tp_compiler.evaluate.sampling.training import ParticleTraining
 from tp_compiler.ir import nodes as ir
@@ -46,12 +46,13 @@ class Replication:
     def __init__(
         self, plan: SamplingPlan, samples: int, seeds: Sequence[tuple[int, ...]], plain: bool, inspect: bool = False,
         tick: Callable[[], None] = lambda: None, pause: Callable[[], None] = lambda: None, half: int | None = None,
+        kept: Sequences | None = None,
     ):  # fmt: skip
         self.tick = tick  # called after every step of training; may raise to stop
         size = samples if half is None else samples // 2
         found = tuple(Found() for _ in seeds)
         self._hold(Particles(plan, size, samples, tuple(seeds), plain, inspect, half, pause, found=found))
-        self.plan = plan
+        self.plan, self.kept = plan, kept
         self.clt = CltScalars()
         self.points: dict[int, JointPoints] = {}
         self.states: dict[tuple[ir.MatrixSymbol, tuple[int, ...]], MatrixState] = {}
@@ -167,7 +168,7 @@ class Replication:
 
     def _points(self, seed: tuple[int, ...], number: int, bound: int) -> Points:
         p = self.particles
-        return Points(p.full, (*seed, number), bound, p.plain, p.half)
+        return Points(p.full, (*seed, number), bound, p.plain, p.half, self.kept)
 
     def _evaluate(self, node: ir.Node) -> Value:
         for arg in self.plan.reads[node]:
