@@ -242,7 +242,7 @@ def _finite(estimate: Estimate) -> bool:
 
 def _all_finite(values: Array) -> bool:
     """Some rows at a time; a file was examined when it was written."""
-    if isinstance(values, np.memmap) or values.size < 2**20:
+    if isinstance(values, np.memmap) or np.size(values) < 2**20:
         return isinstance(values, np.memmap) or bool(np.isfinite(values).all())
     if not any(values.strides):
         return bool(np.isfinite(values.flat[0]))
