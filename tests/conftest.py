@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -12,6 +14,20 @@ settings.load_profile("suite")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="rewrite the expected texts of tests/golden")
+    parser.addoption("--backend", default="numpy", help="the array library with which limits are sampled")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def sampled_on(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Limits are sampled with the library of `--backend`."""
+    name = request.config.getoption("--backend")
+    with pytest.MonkeyPatch.context() as patch:
+        if name != "numpy":
+            from tp_compiler.evaluate.backend import backend
+            from tp_compiler.evaluate.options import Options
+
+            patch.setattr(Options, "library", property(lambda _: backend(name)))
+        yield
 
 
 @pytest.fixture

@@ -39,7 +39,7 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
             "ir", "transform", "diagnostics", "results", "replicates", "process", "shapes", "signatures", "_version",
             "executors", "files",
         },
-        {"numpy", "scipy", "sympy", "threadpoolctl", "numba"},
+        {"numpy", "scipy", "sympy", "threadpoolctl", "numba", "torch"},
     ),
     "finite": ({"ir", "diagnostics", "pages", "results", "shapes", "executors"}, {"numpy", "scipy"}),
     "scale": ({"ir", "transform", "diagnostics", "pages"}, set()),

@@ -375,6 +375,16 @@ def _evaluation(sub: argparse.ArgumentParser) -> None:
     group.add_argument("--seed", type=seed, default=0, metavar="S", help="random seed (default 0)")
     methods = ("auto", "exact", "quadrature", "qmc", "mc")
     group.add_argument("--method", choices=methods, default="auto", help="evaluation method (default auto)")
+    group.add_argument(
+        "--backend", choices=("numpy", "torch"), default="numpy", help="array library of the sampler (default numpy)"
+    )
+    group.add_argument("--device", metavar="NAME", help="where torch computes: cpu (default), cuda, cuda:1, ...")
+    group.add_argument(
+        "--dtype",
+        choices=("float64", "float32"),
+        default="float64",
+        help="precision of the particles (default float64)",
+    )
     group.add_argument("-v", "--verbose", action="store_true", help="say why each method was chosen")
     group.add_argument("--rtol", type=tolerance, metavar="X", help="relative tolerance (default 1e-3)")
     group.add_argument("--atol", type=tolerance, metavar="X", help="absolute tolerance (default 1e-3)")

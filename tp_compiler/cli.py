@@ -481,7 +481,7 @@ def _hint(name: str, known: list[str], otherwise: str) -> str:
 
 def _limit_options(args: Namespace, program: Program) -> dict[str, Any]:
     keys = ("samples", "max_samples", "replicates", "seed", "method", "rtol", "atol", "f0")
-    limits = ("max_memory", "max_time", "threads", "checkpoint", *_WORKPLACE)
+    limits = ("max_memory", "max_time", "threads", "checkpoint", "backend", "device", "dtype", *_WORKPLACE)
     options = {key: getattr(args, key) for key in keys + limits} | {"only": _only(args, program)}
     return options | {"replicate_range": getattr(args, "replicate_range", None)} | _streamed(args)
 

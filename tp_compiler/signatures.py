@@ -57,6 +57,9 @@ class LimitOptions(Workplace, total=False):
     max_memory: float | str | None
     max_time: float | None
     threads: int | None
+    backend: str
+    device: str | None
+    dtype: str
     checkpoint: str | os.PathLike[str] | None
     replicate_range: tuple[int, int] | None
     save: str | os.PathLike[str] | None

@@ -52,7 +52,7 @@ def contract(arrays: Sequence[Array], of: list[Labels], out: Labels) -> Array:
         terms = [*rest, _pair(a, la, b, lb, needed)]
     ((x, own),) = terms
     current().room(x.size, "a sum of products")
-    result = np.array(aligned(x, own, out))
+    result = aligned(x, own, out).copy()
     current().hold(result)
     return result
 

@@ -1,7 +1,8 @@
-"""BLAS with one thread, so that the digits do not depend on the number of cores."""
+"""BLAS and PyTorch with one thread, so that the digits do not depend on the number of cores."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 
 import threadpoolctl
@@ -12,11 +13,15 @@ from tp_compiler.process import Held
 def _one_thread() -> Callable[[], None]:
     _take_control()
     limits = threadpoolctl.threadpool_limits(limits=1)
+    tensors = sys.modules.get("tp_compiler.evaluate.torch_arrays")  # loaded if a run computes with them
+    before = tensors.threads(1) if tensors is not None else 0
 
     def restore() -> None:
         _take_control()
         limits.restore_original_limits()
         _take_control()
+        if tensors is not None:
+            tensors.threads(before)
 
     return restore
 

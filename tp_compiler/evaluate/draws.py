@@ -110,7 +110,9 @@ class Draws:
             return {}
         outputs = tuple(Output(f"#{k}", n.type.indices, n, n.span) for k, n in enumerate(missing))
         plan = SamplingPlan(replace(self.program, outputs=outputs, loop=None))
-        run = Replication(plan, samples, [(self.options.seed, number)], self.options.method == "mc")
+        run = Replication(
+            plan, samples, [(self.options.seed, number)], self.options.method == "mc", backend=self.options.library
+        )
         values = only(run.outputs_given(CltScalars()))
         return {n: values[o.name] for n, o in zip(missing, outputs, strict=True)}
 
@@ -140,7 +142,9 @@ class Draws:
         """The outputs for an array of draws (D, size): arrays (D, ...) or Diagnostics."""
         program = self._batched(draws, sampled)
         plan = SamplingPlan(program)
-        run = Replication(plan, samples, [(self.options.seed, number)], self.options.method == "mc")
+        run = Replication(
+            plan, samples, [(self.options.seed, number)], self.options.method == "mc", backend=self.options.library
+        )
         return only(run.outputs_given(CltScalars()))
 
     def _batched(self, draws: Float[Array, "draws scalars"], sampled: Sampled) -> Program:
@@ -322,14 +326,15 @@ class Draws:
         if pairs is None:
             return self._run(draws, sampled, samples, number)
         samples = _fitting(samples, pairs)
-        kets = pairs.fill(self.program, samples, (self.options.seed, number), self.options.method == "mc")
+        library = self.options.library
+        kets = pairs.fill(self.program, samples, (self.options.seed, number), self.options.method == "mc", library)
         if isinstance(kets, Diagnostic):
             return {o.name: kets for o in self.outputs}
         scalars = {n: self._value(n, sampled, n.type.indices) for n in self.static}
         runs = []
         for at in range(0, len(draws), part):
             chunk = draws[at : at + part]
-            runs.append(pairs.run(samples, kets, {**scalars, **self._drawn(chunk)}))
+            runs.append(pairs.run(samples, kets, {**scalars, **self._drawn(chunk)}, library))
         return {name: _concatenated([r[name] for r in runs]) for name in runs[0]}
 
     def _resolution(self, samples: int, count: int) -> int:

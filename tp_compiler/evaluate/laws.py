@@ -29,7 +29,8 @@ class Image:
     base: Numbers
 
     def __call__(self, z: Array) -> Array:
-        return np.asarray(self.base + self.factor * KERNELS[self.fn](self.slope * z + self.offset))
+        image: Array = self.base + self.factor * KERNELS[self.fn](self.slope * z + self.offset)
+        return image
 
 
 def image(law: str, parameters: Sequence[Numbers]) -> Image:
@@ -49,4 +50,4 @@ def image(law: str, parameters: Sequence[Numbers]) -> Image:
 
 def rows(z: Array, count: int) -> Array:
     """Which of `count` equally likely rows each standard normal number selects."""
-    return np.minimum((special.ndtr(z) * count).astype(np.intp), count - 1)
+    return np.minimum(special.ndtr(z) * count, count - 1).astype(np.int64)

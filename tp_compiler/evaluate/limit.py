@@ -40,6 +40,8 @@ def limit(program: Program, *, crew: Crew | None = None, stored: bool = False, *
     max_time      seconds; formulas take at most half of it if sampling is the alternative; without it a fixed amount of work,
                   about 10 s and 20 ms more for every instruction, whatever the machine and its load (budget.py)
     crew          workers that sample, from `executor`, `workers` or `cluster` (executors.py): equal digits whoever they are
+    backend       the array library of the sampler, "numpy" or "torch"; with torch also device ("cpu", "cuda", ..) and dtype, the
+                  precision of the particles ("float64", "float32")
     checkpoint    a file for finished replicates: an interrupted run resumes from it and gives identical digits; or a folder, which
                   several processes may fill
     replicate_range   (a, b): only the replicates a, ..., b - 1 of a run of `samples` are computed, into the folder

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tp_compiler.diagnostics import Diagnostic, ProgramError
+from tp_compiler.evaluate.backend import ArrayBackend, backend
 
 if TYPE_CHECKING:
     from tp_compiler.executors import Crew
@@ -31,6 +32,9 @@ class Options:
     max_memory: float | None = None
     max_time: float | None = None
     threads: int | None = None
+    backend: str = "numpy"
+    device: str | None = None
+    dtype: str = "float64"
     checkpoint: str | os.PathLike[str] | None = None
     replicate_range: tuple[int, int] | None = None
     save: str | os.PathLike[str] | None = None
@@ -63,6 +67,11 @@ class Options:
             return min(self.crew.workers, self.replicates)
         return max(1, min(self.threads or len(os.sched_getaffinity(0)), self.replicates))
 
+    @property
+    def library(self) -> ArrayBackend:
+        """What the particles are computed with."""
+        return backend(self.backend, self.device, self.dtype)
+
 
 def validate(o: Options) -> None:
     def wrong(message: str) -> ProgramError:
@@ -73,6 +82,7 @@ def validate(o: Options) -> None:
             raise wrong(f"{name} must be a power of two, 8 or more; found {value}")
     if o.replicates < 2:
         raise wrong(f"replicates must be at least 2, found {o.replicates}")
+    backend(o.backend, o.device, o.dtype)
     if o.method not in METHODS:
         raise wrong(f"method must be one of {', '.join(METHODS)}; found {o.method}")
     if o.f0 not in ("sample", "zero"):
@@ -113,4 +123,4 @@ def _check_range(o: Options, numbers: tuple[int, int]) -> None:
 
 def settings_of(o: Options, samples: int) -> dict[str, object]:
     """The settings on which the numbers depend; `samples` is 0 if nothing was sampled."""
-    return {"seed": o.seed, "samples": samples, "replicates": o.replicates, "backend": "numpy", "f0": o.f0}
+    return {"seed": o.seed, "samples": samples, "replicates": o.replicates, "backend": str(o.library), "f0": o.f0}

@@ -27,7 +27,19 @@ from tp_compiler.ir.program import Program
 
 RUN, GIVEN, SAMPLED = "run.json", "given.npz", "sampled.json"
 #: Options that say what is computed; the others say how.
-_OPTIONS = ("samples", "max_samples", "replicates", "seed", "method", "rtol", "atol", "f0")
+_OPTIONS = (
+    "samples",
+    "max_samples",
+    "replicates",
+    "seed",
+    "method",
+    "rtol",
+    "atol",
+    "f0",
+    "backend",
+    "device",
+    "dtype",
+)
 
 
 @dataclass(frozen=True)

@@ -145,7 +145,9 @@ class Sampler:
         coordinates = self._coordinates(draws, seeds)
         plain = self.options.method == "mc"
         tick = partial(clock.tick, len(seeds))
-        run = Replication(self.plan, particles, seeds, plain, half is None, tick, clock.pause, half, self.kept)
+        run = Replication(
+            self.plan, particles, seeds, plain, half is None, tick, clock.pause, half, self.kept, self.options.library
+        )
         collected: list[list[Outputs]] = [[] for _ in seeds]
         laws: list[list[dict[str, Any]]] = [[] for _ in seeds]
         for d in range(draws):

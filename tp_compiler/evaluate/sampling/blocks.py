@@ -19,6 +19,7 @@ import numpy as np
 
 from tp_compiler.evaluate.array_types import Array
 from tp_compiler.evaluate.arrays import REPLICATE, Label, contract, labels
+from tp_compiler.evaluate.backend import NUMPY, contiguous
 from tp_compiler.evaluate.sampling.entry_blocks import BLOCK, PRECISION, Entries, EntryBlocks, block_size
 from tp_compiler.evaluate.sampling.fused import Fused, fused
 from tp_compiler.evaluate.sampling.outerproducts import Member, by_member, columns, selected
@@ -82,7 +83,7 @@ class Blocks(EntryBlocks):
     def _sweep(self, sweep: Sweep, member: tuple[int, ...], terms: Mapping[int, list[ir.Node]]) -> None:
         """One member's entries, some blocks at a time; `terms`: the outer products of each gradient."""
         operands = Operands(self, sweep, dict(zip(self.indices, member, strict=True)), terms)
-        fused = self.passes.fused(self.samples)
+        fused = self.passes.fused(self.samples) if self.run.backend == NUMPY else None
         width = max(1, (TILE if fused is None else LARGE_TILE) // self.paired**2)
         for first, last in operands.ranges():
             for start in range(first, last, width):
@@ -120,6 +121,7 @@ class Operands:
             for r, held in enumerate(sweep.registers)
             if isinstance(held, ir.Node) and r not in self.gradients
         }
+        self.like = next(iter(blocks.entries.values()))
         self.buffers: dict[int, Entries] = {}
 
     def ranges(self) -> list[tuple[int, int]]:
@@ -149,7 +151,7 @@ class Operands:
 
     def _buffer(self, register: int, shape: tuple[int, ...]) -> Entries:
         if register not in self.buffers:
-            self.buffers[register] = np.empty(shape, PRECISION)
+            self.buffers[register] = np.empty_like(self.like, shape=shape)
         return self.buffers[register][: shape[0]]
 
     def _number(self, node: ir.Node) -> Array:
@@ -161,11 +163,11 @@ class Operands:
     ) -> tuple[Float[Entries, "blocks paired r"], Float[Entries, "blocks r paired"]]:
         """Left and right kets of a gradient, (blocks, P, r) and (blocks, r, P)."""
         b = self.blocks
-        none = np.zeros((b.run.replicates, b.samples, 0))
+        none = b.run.backend.array(np.zeros((b.run.replicates, b.samples, 0)))
         found = [columns(t, self.member, b.run) for t in terms] or [(none, none)]
         sides = found[0] if len(found) == 1 else [np.concatenate(parts, axis=2) for parts in zip(*found, strict=True)]
         left, right = (b.blocks(x).astype(PRECISION) for x in sides)
-        return left, np.ascontiguousarray(b.to_partner(right).transpose(0, 2, 1))
+        return left, contiguous(b.to_partner(right).transpose(0, 2, 1))
 
     def _ket(self, node: ir.Node) -> Entries:
         b = self.blocks

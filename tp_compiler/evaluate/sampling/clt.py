@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from tp_compiler.evaluate.array_types import Array
+from tp_compiler.evaluate.backend import host
 from tp_compiler.evaluate.sampling.directions import transposed
 from tp_compiler.ir import nodes as ir
 from tp_compiler.shapes import Float
@@ -35,7 +36,7 @@ class CltScalars:
         """The drawn value of a family of `clt` scalars; product is v x."""
         replicates, samples, count = product.shape
         own = transposed(product) @ product / samples
-        self.covariance[node] = own
+        self.covariance[node] = host(own)
         if self.coordinates is None:
             return np.zeros((replicates, count))
         fresh = self.coordinates[:, self.at : self.at + count, None]

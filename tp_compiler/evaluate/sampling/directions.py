@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from tp_compiler.evaluate.array_types import Array, Mask, Whole
+from tp_compiler.evaluate.backend import contiguous
 from tp_compiler.shapes import Float
 
 #: A residual below this part of the ket's norm is rounding: the ket depends linearly on earlier ones.
@@ -63,9 +64,9 @@ class Rows:
         """`columns`: (replicates, samples, k)."""
         replicates, samples, count = columns.shape
         if self.room is None:
-            self.room = np.empty((replicates, count, samples))
+            self.room = np.empty_like(columns, shape=(replicates, count, samples))
         elif self.size + count > self.room.shape[1]:
-            room = np.empty((replicates, max(self.size + count, 2 * self.size), samples))
+            room = np.empty_like(columns, shape=(replicates, max(self.size + count, 2 * self.size), samples))
             room[:, : self.size] = self.values
             self.room = room
         self.room[:, self.size : self.size + count] = transposed(columns)
@@ -126,7 +127,7 @@ class Basis:
 
     def coordinates(self, x: Float[Array, "replicates samples k"]) -> Float[Array, "replicates size k"]:
         """(replicates, size, k): the kets in the basis, which grows by the directions that they need."""
-        old, residual = self.project(x) if self.size else (np.zeros((x.shape[0], 0, x.shape[2])), x)
+        old, residual = self.project(x) if self.size else (np.zeros_like(x, shape=(x.shape[0], 0, x.shape[2])), x)
         found = self.fresh(residual, norms_of(x))
         if not found.shape[2]:
             return old
@@ -154,7 +155,7 @@ def _shared(choices: Mask | Whole) -> Any:
 
 def _chosen(x: Float[Array, "replicates samples k"], kept: Mask) -> Float[Array, "replicates samples kept"]:
     """Some columns, laid out as all of them are."""
-    return x if kept.all() else np.ascontiguousarray(x[:, :, kept])
+    return x if kept.all() else contiguous(x[:, :, kept])
 
 
 def orthonormal(
@@ -172,8 +173,8 @@ def orthonormal(
     found = left[:, :, :0]
     while left.shape[2]:
         values, vectors = np.linalg.eigh(transposed(left) @ left / samples)
-        values, vectors = values[:, ::-1], np.ascontiguousarray(vectors[:, :, ::-1])
-        count = _shared((values > np.maximum(values[:, :1] * RESOLVED**2, drop**2)).sum(axis=1))
+        values, vectors = np.flip(values, axis=1), contiguous(np.flip(vectors, axis=2))
+        count = int(_shared((values > np.maximum(values[:, :1] * RESOLVED**2, drop**2)).sum(axis=1)))
         if not count:
             break
         fresh = left @ (vectors[:, :, :count] / np.sqrt(values[:, None, :count]))
@@ -189,8 +190,12 @@ def orthonormal(
 def rotated(
     found: Float[Array, "replicates samples new"], residual: Float[Array, "replicates samples k"]
 ) -> Float[Array, "replicates samples new"]:
-    """The same span, in principal directions of the given residuals."""
-    if found.shape[2] < 2:
+    """The same span, in principal directions of the given residuals, each along the residual nearest to it.
+
+    Signs of singular vectors differ between libraries; these do not.
+    """
+    if not found.shape[2]:
         return found
-    vectors, _, _ = np.linalg.svd(transposed(found) @ residual / residual.shape[1])
-    return found @ vectors
+    vectors, _, seen = np.linalg.svd(transposed(found) @ residual / residual.shape[1], full_matrices=False)
+    nearest = np.take_along_axis(seen, np.argmax(np.abs(seen), axis=2)[:, :, None], axis=2)[:, :, 0]
+    return found @ (vectors * np.where(nearest < 0, -1.0, 1.0)[:, None, :])

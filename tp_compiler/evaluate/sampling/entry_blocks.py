@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from tp_compiler.evaluate.array_types import Array
 from tp_compiler.evaluate.arrays import Labels
+from tp_compiler.evaluate.backend import contiguous
 from tp_compiler.evaluate.sampling.shared_values import SharedValues, whole
 from tp_compiler.ir import nodes as ir
 from tp_compiler.shapes import Float
@@ -60,7 +61,8 @@ class EntryBlocks:
         labels_: Labels = (*self.indices, BLOCK, 0, self.slot)
         start = whole(self.run, state.init, labels_, (*self.shape, self.each, self.paired, self.paired))
         blocks = np.moveaxis(start, 0, len(self.shape))  # the replicates' blocks one after the other
-        return np.ascontiguousarray(blocks, dtype=PRECISION).reshape(*self.shape, self.count, self.paired, self.paired)
+        shape = (*self.shape, self.count, self.paired, self.paired)
+        return blocks.astype(PRECISION).copy().reshape(shape)
 
     def to_partner(self, x: Float[Real, " blocks *rest"]) -> Float[Real, " blocks *rest"]:
         """Blocks of column particles, in the order of the blocks of rows with which they are paired."""
@@ -71,4 +73,4 @@ class EntryBlocks:
 
     def blocks(self, x: Array) -> Float[Array, "blocks paired *rest"]:
         """A ket (replicates, samples, ...) in blocks."""
-        return np.ascontiguousarray(x).reshape(self.count, self.paired, *x.shape[2:])
+        return contiguous(x).reshape(self.count, self.paired, *x.shape[2:])

@@ -19,6 +19,7 @@ import numpy as np
 
 from tp_compiler.diagnostics import Diagnostic
 from tp_compiler.evaluate.array_types import Array
+from tp_compiler.evaluate.backend import host
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.primitives import PRIMITIVES
 from tp_compiler.ir.program import Loop
@@ -69,7 +70,7 @@ class GradientFlow:
         return self._packed(after) - y
 
     def _packed(self, values: list[Array]) -> Float[Array, " unknowns"]:
-        return np.concatenate([np.ravel(x) for x in values]) if values else np.zeros(0)
+        return np.concatenate([np.ravel(host(x)) for x in values]) if values else np.zeros(0)
 
     def _unpacked(self, y: Float[Array, " unknowns"]) -> States:
         ends = np.cumsum(self.sizes)

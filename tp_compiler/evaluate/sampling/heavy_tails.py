@@ -14,6 +14,7 @@ import numpy as np
 
 from tp_compiler.diagnostics import Diagnostic
 from tp_compiler.evaluate.array_types import Array
+from tp_compiler.evaluate.backend import host
 from tp_compiler.evaluate.ranges import Range, away_from_zero, bounded, ranges
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.primitives import PRIMITIVES
@@ -149,7 +150,7 @@ def logs(products: Float[Array, "samples entries"]) -> Float[Array, "7 looked"] 
     largest = np.sort(np.partition(sizes, samples - top - 1, axis=0)[samples - top - 1 :], axis=0)
     far = top_of(samples, FAR)
     found = _spread(largest), _spread(largest[-far - 1 :]), top, far, largest[-1], sizes.mean(axis=0), samples
-    return np.stack(np.broadcast_arrays(*found))
+    return host(np.stack(np.broadcast_arrays(*found)))
 
 
 def _spread(ordered: Float[Array, "samples entries"]) -> Float[Array, " entries"]:

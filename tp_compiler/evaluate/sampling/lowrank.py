@@ -18,6 +18,7 @@ import numpy as np
 from tp_compiler.evaluate import numerical_errors
 from tp_compiler.evaluate.array_types import Array, Mask, Numbers
 from tp_compiler.evaluate.arrays import REPLICATE, aligned
+from tp_compiler.evaluate.backend import host
 from tp_compiler.evaluate.sampling.directions import Apart, Basis, transposed
 from tp_compiler.evaluate.sampling.outerproducts import by_member, columns, is_outer
 from tp_compiler.evaluate.sampling.shared_values import SharedValues, whole
@@ -118,14 +119,14 @@ class LowRank:
 
     def _first(self, member: tuple[int, ...], drop: float) -> list[Factors]:
         count = self.run.replicates
-        empty = {s: np.zeros((count, 0, 0)) for s in self.states}
+        empty = {s: self.run.backend.array(np.zeros((count, 0, 0))) for s in self.states}
         together = Factors(slice(0, count), Basis(drop), Basis(drop), empty)
-        start = {s: _at(whole(self.run, s.init, self.indices, self.shape), member) for s in self.states}
+        start = {s: host(_at(whole(self.run, s.init, self.indices, self.shape), member)) for s in self.states}
         starting = np.any(list(start.values()), axis=0)
         parts = [together] if starting.all() or not starting.any() else together.apart(count)
         for f in parts:
             if starting[f.replicates].all():  # entries start at a number: a multiple of |1><1|
-                ones = np.ones((f.replicates.stop - f.replicates.start, self.samples, 1))
+                ones = self.run.backend.array(np.ones((f.replicates.stop - f.replicates.start, self.samples, 1)))
                 left, right = f.left.coordinates(ones), f.right.coordinates(ones)
                 f.cores = {s: _each(c[f.replicates]) * (left @ transposed(right)) for s, c in start.items()}
         return parts
@@ -199,7 +200,7 @@ class LowRank:
         shape = f.left.size, f.right.size
         cores = {}
         for s, form in forms.items():
-            core = np.zeros((f.replicates.stop - f.replicates.start, *shape))
+            core = self.run.backend.array(np.zeros((f.replicates.stop - f.replicates.start, *shape)))
             for t, c in form.states.items():
                 core += at(c) * _padded(f.cores[t], shape)
             for term, (left, right) in outer.items():
@@ -239,7 +240,7 @@ class LowRank:
 
 def _padded(core: Float[Array, "replicates a b"], shape: tuple[int, int]) -> Array:
     """The core in bases that have grown."""
-    result = np.zeros((len(core), *shape))
+    result = np.zeros_like(core, shape=(len(core), *shape))
     result[:, : core.shape[1], : core.shape[2]] = core
     return result
 

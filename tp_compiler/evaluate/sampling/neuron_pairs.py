@@ -19,6 +19,7 @@ from typing import Any
 from tp_compiler.diagnostics import Diagnostic, Span
 from tp_compiler.evaluate.array_types import Array, Outputs
 from tp_compiler.evaluate.arrays import aligned, labels
+from tp_compiler.evaluate.backend import ArrayBackend
 from tp_compiler.evaluate.sampling.clt import CltScalars
 from tp_compiler.evaluate.sampling.particles import Value
 from tp_compiler.evaluate.sampling.plan import SamplingPlan
@@ -151,7 +152,7 @@ class PairedProgram:
         return sum(n.type.size() for n in held) + 3 * sum(s.type.size() for s in states)
 
     def fill(
-        self, program: Program, samples: int, seed: tuple[int, ...], plain: bool
+        self, program: Program, samples: int, seed: tuple[int, ...], plain: bool, backend: ArrayBackend
     ) -> dict[ir.Node, Array] | Diagnostic:
         """The frozen kets at the particles of one scrambling, and their products."""
         values: dict[ir.Node, Any] = {}
@@ -161,7 +162,7 @@ class PairedProgram:
             outputs = tuple(Output(f"#{k}", n.type.indices, n, n.span) for k, n in enumerate(kets))
             plan = SamplingPlan(replace(program, outputs=outputs, loop=None))
             places = self._places(plan, side, offset)
-            run = _FrozenKets(plan, samples, (seed,), plain, places)
+            run = _FrozenKets(plan, samples, (seed,), plain, places, backend)
             for n in kets:
                 found = run.values[n]
                 if isinstance(found, Diagnostic):
@@ -190,10 +191,12 @@ class PairedProgram:
             places |= dict(zip(group, starts, strict=False))
         return places
 
-    def run(self, samples: int, kets: Mapping[ir.Node, Array], scalars: Mapping[ir.Node, Array]) -> Outputs:
+    def run(
+        self, samples: int, kets: Mapping[ir.Node, Array], scalars: Mapping[ir.Node, Array], backend: ArrayBackend
+    ) -> Outputs:
         """The outputs, over `draw`; `scalars`: the given ones by the nodes of the original program."""
         values: dict[ir.Node, Any] = {**kets, **{held: scalars[n] for n, held in self.scalars.items()}}
-        return only(_GivenArrays(self.plan, samples, values).outputs_given(CltScalars()))
+        return only(_GivenArrays(self.plan, samples, values, backend).outputs_given(CltScalars()))
 
 
 class _FrozenKets(Replication):
@@ -201,22 +204,25 @@ class _FrozenKets(Replication):
     gives the first; columns use others than rows."""
 
     def __init__(
-        self, plan: SamplingPlan, samples: int, seeds: Sequence[tuple[int, ...]], plain: bool, places: Mapping[int, int]
-    ):
+        self, plan: SamplingPlan, samples: int, seeds: Sequence[tuple[int, ...]], plain: bool, places: Mapping[int, int],
+        backend: ArrayBackend,
+    ):  # fmt: skip
         self.places = places
-        super().__init__(plan, samples, seeds, plain)
+        super().__init__(plan, samples, seeds, plain, backend=backend)
 
     def _points(self, seed: tuple[int, ...], number: int, bound: int) -> Points:
         place = self.places[number]
         p = self.particles
-        return _LaterPoints(p.samples, (*seed, number, place), bound, p.plain, place)
+        return _LaterPoints(p.samples, (*seed, number, place), bound, p.plain, place, p.backend)
 
 
 class _LaterPoints(Points):
     """The coordinates of a sequence from `offset` on."""
 
-    def __init__(self, samples: int, seed: tuple[int, ...], bound: int, plain: bool, offset: int):
-        super().__init__(samples, seed, bound + offset, plain)
+    def __init__(
+        self, samples: int, seed: tuple[int, ...], bound: int, plain: bool, offset: int, backend: ArrayBackend
+    ):
+        super().__init__(samples, seed, bound + offset, plain, backend=backend)
         if offset and not plain:
             self.draw(offset)
 
@@ -224,9 +230,9 @@ class _LaterPoints(Points):
 class _GivenArrays(Replication):
     """A replicate whose arrays are given from outside."""
 
-    def __init__(self, plan: SamplingPlan, samples: int, given: Mapping[ir.Node, Array]):
+    def __init__(self, plan: SamplingPlan, samples: int, given: Mapping[ir.Node, Array], backend: ArrayBackend):
         self.given = given
-        super().__init__(plan, samples, ((0,),), False)
+        super().__init__(plan, samples, ((0,),), False, backend=backend)
 
     def _array(self, node: ir.Array) -> Value:
         return self.given[node] if node in self.given else super()._array(node)

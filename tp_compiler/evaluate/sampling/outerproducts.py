@@ -12,6 +12,7 @@ import numpy as np
 
 from tp_compiler.evaluate.array_types import Array, Mask
 from tp_compiler.evaluate.arrays import REPLICATE, Label, Labelled, Labels, aligned, contract
+from tp_compiler.evaluate.backend import host
 from tp_compiler.evaluate.sampling.shared_values import SharedValues
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.types import Index
@@ -62,7 +63,7 @@ def _nonzero(term: ir.Node, family: tuple[Index, ...], run: SharedValues) -> Mas
         if f.type.is_scalar:
             own = run.labels[f]
             hidden = tuple(k for k, label in enumerate(own) if label not in wanted)
-            some = np.any(np.asarray(run.values[f]) != 0, axis=hidden)
+            some = np.any(host(run.values[f]) != 0, axis=hidden)
             result &= aligned(some, [label for label in own if label in wanted], wanted)
     return result
 
@@ -116,4 +117,4 @@ def _joined(
 def selected(x: Array, own: tuple[Label, ...], member: Member) -> Labelled:
     """x at fixed positions of some of its indices."""
     where = tuple(member[label] if isinstance(label, Index) and label in member else slice(None) for label in own)
-    return np.asarray(x)[where], tuple(label for label in own if label not in member)
+    return x[where], tuple(label for label in own if label not in member)

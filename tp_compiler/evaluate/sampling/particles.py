@@ -11,6 +11,7 @@ import numpy as np
 from tp_compiler.diagnostics import Diagnostic
 from tp_compiler.evaluate.array_types import Array
 from tp_compiler.evaluate.arrays import Labels
+from tp_compiler.evaluate.backend import NUMPY, ArrayBackend
 from tp_compiler.evaluate.sampling.plan import SamplingPlan
 from tp_compiler.evaluate.sampling.shared_values import OneValue
 from tp_compiler.ir import nodes as ir
@@ -46,6 +47,7 @@ class Particles:
     inspect: bool = False  # look for heavy tails
     half: int | None = None
     pause: Callable[[], None] = lambda: None
+    backend: ArrayBackend = NUMPY
     values: dict[ir.Node, Any] = field(default_factory=dict)
     non_finite: dict[ir.Node, Diagnostic] = field(default_factory=dict)  # why entries are NaN or infinite
     found: tuple[Found, ...] = ()

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from tp_compiler.evaluate.array_types import Array
+from tp_compiler.evaluate.backend import NUMPY, ArrayBackend
 from tp_compiler.shapes import Float
 
 CHUNK = 128
@@ -86,15 +87,16 @@ class Points:
 
     def __init__(
         self, samples: int, seed: tuple[int, ...], bound: int, plain: bool = False, half: int | None = None,
-        kept: Sequences | None = None,
+        kept: Sequences | None = None, backend: ArrayBackend = NUMPY,
     ):  # fmt: skip
         self.samples, self.seed, self.kept = samples, seed, kept or Sequences()
+        self.backend = backend
         self.rows = slice(None) if half is None else slice(half * samples // 2, (half + 1) * samples // 2)
         self.generator = np.random.Generator(np.random.PCG64(list(seed)))
         self.bound = max(1, bound)  # an upper bound on how many coordinates will be drawn
         self.plain = plain
         self.drawn = 0
-        self.chunk: Any = np.empty((samples, 0))[self.rows]
+        self.chunk: Any = self.backend.array(np.empty((samples, 0))[self.rows])
         self.at = 0
 
     def fork(self) -> Points:
@@ -105,7 +107,7 @@ class Points:
 
     def draw(self, count: int) -> Float[Array, "samples {count}"]:
         if self.plain:
-            return self.generator.standard_normal((self.samples, count))[self.rows]
+            return self.backend.array(self.generator.standard_normal((self.samples, count))[self.rows])
         parts = []
         while count > 0:
             if self.at == self.chunk.shape[1]:
@@ -122,9 +124,9 @@ class Points:
             from scipy.stats import qmc
 
             uniform = qmc.Sobol(size, scramble=True, rng=self.generator).random(self.samples)
-            self.chunk = _normal(self.generator.permutation(uniform, axis=0)[self.rows])
+            self.chunk = self.backend.array(_normal(self.generator.permutation(uniform, axis=0)[self.rows]))
         else:
             points, self.generator = self.kept.first(self.seed, size, self.samples)
-            self.chunk = points[self.rows]
+            self.chunk = self.backend.array(points[self.rows])
         self.drawn += size
         self.at = 0

@@ -18,6 +18,7 @@ from tp_compiler.diagnostics import Diagnostic
 from tp_compiler.evaluate import laws, numerical_errors
 from tp_compiler.evaluate.array_types import Array, Outputs
 from tp_compiler.evaluate.arrays import REPLICATE, Label, Labelled, Labels, aligned, contract, labels
+from tp_compiler.evaluate.backend import NUMPY, ArrayBackend, contiguous, host
 from tp_compiler.evaluate.instructions import RULES
 from tp_compiler.evaluate.kernels import KERNELS
 from tp_compiler.evaluate.sampling import heavy_tails
@@ -47,11 +48,12 @@ class Replication:
         self, plan: SamplingPlan, samples: int, seeds: Sequence[tuple[int, ...]], plain: bool, inspect: bool = False,
         tick: Callable[[], None] = lambda: None, pause: Callable[[], None] = lambda: None, half: int | None = None,
         kept: Sequences | None = None,
+        backend: ArrayBackend = NUMPY,
     ):  # fmt: skip
         self.tick = tick  # called after every step of training; may raise to stop
         size = samples if half is None else samples // 2
         found = tuple(Found() for _ in seeds)
-        self._hold(Particles(plan, size, samples, tuple(seeds), plain, inspect, half, pause, found=found))
+        self._hold(Particles(plan, size, samples, tuple(seeds), plain, inspect, half, pause, backend, found=found))
         self.plan, self.kept = plan, kept
         self.clt = CltScalars()
         self.points: dict[int, JointPoints] = {}
@@ -156,7 +158,7 @@ class Replication:
         problem = numerical_errors.problem(node, value, self.non_finite)
         if problem is not None:
             return problem
-        return np.array(whole(self.particles, node, indices, tuple(i.size for i in indices)), dtype=np.float64)
+        return host(whole(self.particles, node, indices, tuple(i.size for i in indices))).copy()
 
     def space(self, node: ir.Node) -> JointPoints:
         """The particles of a ket's space."""
@@ -168,7 +170,7 @@ class Replication:
 
     def _points(self, seed: tuple[int, ...], number: int, bound: int) -> Points:
         p = self.particles
-        return Points(p.full, (*seed, number), bound, p.plain, p.half, self.kept)
+        return Points(p.full, (*seed, number), bound, p.plain, p.half, self.kept, p.backend)
 
     def _evaluate(self, node: ir.Node) -> Value:
         for arg in self.plan.reads[node]:
@@ -188,10 +190,10 @@ class Replication:
         return np.float64(node.value)
 
     def _array(self, node: ir.Array) -> Value:
-        return np.asarray(node.values, dtype=np.float64)
+        return self.particles.backend.array(np.asarray(node.values, dtype=np.float64))
 
     def _position(self, node: ir.Position) -> Value:
-        return np.arange(1.0, node.index.size + 1)
+        return self.particles.backend.array(np.arange(1.0, node.index.size + 1))
 
     def _unavailable(self, node: ir.Unavailable) -> Value:
         return node.diagnostic("leave out the outputs that depend on it")
@@ -224,7 +226,7 @@ class Replication:
             drawing = [bool(np.any(one)) for one in spread]
         if all(drawing):
             return points.draw(size).reshape(self.replicates, self.samples, *shape)
-        none = np.zeros((1, self.samples, size))
+        none = self.particles.backend.array(np.zeros((1, self.samples, size)))
         parts = [points.one(r).draw(size) if drawn else none for r, drawn in enumerate(drawing)]
         return np.concatenate(parts).reshape(self.replicates, self.samples, *shape)
 
@@ -345,7 +347,7 @@ class Replication:
         args = [aligned(x, labels_, own) if labels_ else x for x, labels_ in of]
         result = KERNELS[node.fn](*args)
         self._watch(node, result, args)
-        return np.asarray(result)
+        return result
 
     def _one_by_one(self, node: ir.Node) -> bool:
         """Whether the rule of an instruction looks at all of an array, so that replicates may not share it."""
@@ -376,13 +378,13 @@ class Replication:
         rest = tuple(i for i in x.type.indices if i not in batch)
         sizes = (*(b.size for b in batch), self.samples, *(i.size for i in rest))
         moved = whole(self.particles, x, (*batch, 0, *rest), sizes)
-        parts = np.empty(moved.shape)
+        parts = np.empty_like(moved)
         for place in np.ndindex(*(b.size for b in batch)):
             chosen = dict(zip(batch, place, strict=True))
             member = tuple(chosen[m] + 1 if isinstance(m, Index) else m for m in node.member)
-            columns = np.ascontiguousarray(moved[:, *place])
+            columns = contiguous(moved[(slice(None), *place)])
             result = product(member, columns.reshape(self.replicates, self.samples, -1))
-            parts[:, *place] = result.reshape(columns.shape)
+            parts[(slice(None), *place)] = result.reshape(columns.shape)
         return aligned(parts, (REPLICATE, *batch, 0, *rest), self.plan.labels[node])
 
     def _state(self, node: ir.MatMul, member: tuple[int, ...]) -> MatrixState:
@@ -391,12 +393,12 @@ class Replication:
             own = self.plan.labels[symbol.variance]
             position = dict(zip(symbol.indices, member, strict=True))
             at = tuple(position[i] - 1 if isinstance(i, Index) else slice(None) for i in own)
-            value = np.asarray(self.values[symbol.variance])[at]
+            value = host(self.values[symbol.variance])[at]
             numerical_errors.check_law(symbol, value)
             self.states[symbol, member] = MatrixState(
                 value,
                 symbol.rows.ratio / symbol.cols.ratio,
-                drop_of(self.plan.products[symbol], self.samples, self.plan.single),
+                drop_of(self.plan.products[symbol], self.samples, self.plan.single or self.particles.backend.single),
             )
         return self.states[symbol, member]
 

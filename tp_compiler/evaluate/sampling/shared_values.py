@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from tp_compiler.diagnostics import Diagnostic
 from tp_compiler.evaluate.arrays import REPLICATE, Labels, aligned
+from tp_compiler.evaluate.backend import ArrayBackend
 from tp_compiler.ir import nodes as ir
 
 
@@ -25,12 +26,14 @@ class SharedValues(Protocol):
     def replicates(self) -> int: ...
     @property
     def labels(self) -> Mapping[ir.Node, Labels]: ...
+    @property
+    def backend(self) -> ArrayBackend: ...
 
 
 def whole(run: SharedValues, node: ir.Node, wanted: Labels, sizes: tuple[int, ...]) -> NDArray[np.float64]:
     """The value of a node over the replicates and then some labels, laid out for all of them."""
     x: NDArray[np.float64] = aligned(run.values[node], run.labels[node], (REPLICATE, *wanted))
-    return np.broadcast_to(x, (run.replicates, *sizes))
+    return run.backend.array(np.broadcast_to(x, (run.replicates, *sizes)))
 
 
 class OneValue:

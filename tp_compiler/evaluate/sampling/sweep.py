@@ -74,7 +74,11 @@ class Sweep:
     def numbers(self, known: Callable[[ir.Node], Numbers], dtype: type[np.floating]) -> dict[int, Any]:
         """The scalar registers at one step, over the replicates where they differ."""
         found = {k: r for k, r in enumerate(self.registers) if isinstance(r, StepNumber)}
-        return {k: dtype(r.value(known)) for k, r in found.items()}
+        return {k: _single(r.value(known), dtype) for k, r in found.items()}
+
+
+def _single(value: Numbers, dtype: type[np.floating]) -> Any:
+    return dtype(value) if isinstance(value, float) else value.astype(dtype)
 
 
 def compiled(states: list[ir.State], following: Mapping[ir.State, ir.Node], family: tuple[Index, ...]) -> Sweep | None:

@@ -53,7 +53,7 @@ class ParticleTraining:
             partners = [int(generator.integers(0, 2**31)) for generator in generators]
             matrix: LowRank | Blocks
             if linear:
-                drop = drop_of(run.plan.outer_products(cell), run.samples, run.plan.single)
+                drop = drop_of(run.plan.outer_products(cell), run.samples, run.plan.single or run.backend.single)
                 matrix = LowRank(cell, run, drop)
             else:
                 paired = block_size(run.full) if run.half is None else max(1, block_size(run.full) // 2)
@@ -116,7 +116,7 @@ class ParticleTraining:
             if isinstance(value, Diagnostic):
                 self.broken.setdefault(trace, self._undefined(value))
             else:
-                values.append(np.array(whole(self.run, node, node.type.indices, node.type.shape)))
+                values.append(whole(self.run, node, node.type.indices, node.type.shape).copy())
             for found in self.run.found:
                 counted = found.counted
                 counted[trace] = max(counted.get(trace, 0.0), counted.get(base(node), 0.0))
@@ -144,12 +144,12 @@ class ParticleTraining:
         found = GradientFlow(self.loop, self.current, self._moved).advance(self.loop.duration(self.clock))
         if isinstance(found, Diagnostic):
             return found
-        self.current = found
+        self.current = {s: self.run.backend.array(x) for s, x in found.items()}
         return None
 
     def _moved(self, states: States) -> Mapping[ir.State, Array | Diagnostic]:
         """The updated values of some states."""
-        self.current = states
+        self.current = {s: self.run.backend.array(x) for s, x in states.items()}
         self.run.forget(self.phases.step)
         self._step(self.phases.step)
         return {s: self.shaped(s, self.loop.following[s]) for s in states}

@@ -27,7 +27,8 @@ def run_key(program: Program, options: Options) -> str:
     digest = hashlib.sha256()
     sizes = [(axis.name, axis.size) for axis in program.axes]
     nodes = reachable(_roots(program))
-    parts = (__version__, program.source.text, sizes, options.seed, options.method, options.f0, listing(nodes))
+    chosen = (options.seed, options.method, options.f0, options.backend, options.dtype)
+    parts = (__version__, program.source.text, sizes, chosen, listing(nodes))
     digest.update(repr(parts).encode())
     for node in nodes:
         if isinstance(node, ir.Array | ir.Constant):
