@@ -23,9 +23,14 @@ class Refused(Exception):
         self.diagnostic = diagnostic
 
 
+def finite(value: Numbers) -> bool:
+    """Whether all numbers are finite. Their sum knows, and is quick; it may overflow where they do not."""
+    return bool(np.isfinite(np.sum(value)) or np.isfinite(value).all())
+
+
 def problem(node: ir.Node, value: Numbers, non_finite: Mapping[ir.Node, Diagnostic]) -> Diagnostic | None:
     """None for finite values; else what is wrong with the earliest non-finite ancestor, for which `blame` was asked."""
-    if np.isfinite(value).all():
+    if finite(value):
         return None
     found, todo = [node], list(node.args)
     seen = set(todo)

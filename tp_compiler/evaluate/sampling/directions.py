@@ -26,6 +26,8 @@ SINGLE = 1e-6
 MANY = 128
 DROP = 4.0
 MOST_DROPPED = 0.03
+#: Mean squares between this number and its inverse have lost nothing to under- or overflow.
+SMALLEST = 1e-200
 
 
 class Apart(Exception):
@@ -141,6 +143,9 @@ def transposed(x: Float[Array, "replicates a b"]) -> Float[Array, "replicates b 
 
 def norms_of(x: Float[Array, "replicates samples k"]) -> Float[Array, "replicates k"]:
     """√<x|x> of every column, without under- or overflow on the way."""
+    squares = np.einsum("rsk,rsk->rk", x, x) / x.shape[1]
+    if ((squares > SMALLEST) & (squares < 1 / SMALLEST)).all():
+        return np.sqrt(squares)
     largest = np.max(np.abs(x), axis=1, initial=0.0)
     safe = np.where(largest > 0, largest, 1.0)
     return largest * np.sqrt(np.mean(np.square(x / safe[:, None]), axis=1))

@@ -169,7 +169,7 @@ class LowRank:
         sides = {}
         for term, there in terms.items():
             left, right = columns(term, place, self.run)
-            if not (np.isfinite(left).all() and np.isfinite(right).all()):
+            if not (numerical_errors.finite(left) and numerical_errors.finite(right)):
                 raise numerical_errors.Refused(numerical_errors.overflow(term))
             sides[term] = there, left, right
         parts = []

@@ -267,7 +267,7 @@ class Replication:
 
     # -- instructions -------------------------------------------------------------------------------------------
     def _watch(self, node: ir.Node, result: Array, args: Sequence[Array] = ()) -> None:
-        if not np.isfinite(result).all():
+        if not numerical_errors.finite(result):
             self.non_finite[node] = numerical_errors.blame(node, args)
 
     def _contract(self, node: ir.Contract) -> Value:
@@ -287,7 +287,7 @@ class Replication:
             for one, found in zip(result, self.particles.found, strict=True):
                 if not np.any(one):
                     found.counted[node] = 1 / self.samples  # no particle hit the event: zero up to one particle
-        if not np.isfinite(result).all():
+        if not numerical_errors.finite(result):
             problem = numerical_errors.problem(node, result, self.non_finite)
             assert problem is not None
             return problem if node.slots else self._mark_non_finite(node, result)
@@ -410,7 +410,7 @@ class Replication:
         sizes = (self.samples, *node.type.shape)
         product = whole(self.particles, v, own, sizes) * whole(self.particles, x, own, sizes)
         flat = product.reshape(self.replicates, self.samples, -1)
-        if not np.isfinite(flat).all():
+        if not numerical_errors.finite(flat):
             problem = numerical_errors.problem(node, flat, self.non_finite)
             assert problem is not None
             return problem

@@ -83,7 +83,7 @@ class ParticleTraining:
     ) -> Float[Array | Entries, "replicates samples k"]:
         """Δ|x> for one member and the columns of x."""
         result = self.matrices[node.state].apply(node.state, member, columns, node.transposed)
-        if not np.isfinite(result).all():
+        if not numerical_errors.finite(result):
             raise numerical_errors.Refused(self._diverged(node.state, None))
         return result
 
