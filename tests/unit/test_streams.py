@@ -50,15 +50,15 @@ def test_sigterm_leaves_what_was_computed(
 
     from tp_compiler.finite import run as runs
 
-    run, left = runs.run, [3]
+    computed = runs.Networks.__call__
 
-    def terminated_in_the_fourth(network: runs.Network) -> object:
-        left[0] -= 1
-        if left[0] < 0:
+    def terminated_in_the_fourth(networks: runs.Networks, numbers: tuple[int, ...]) -> object:
+        if 3 in numbers:
             os.kill(os.getpid(), signal.SIGTERM)
-        return run(network)
+        return computed(networks, numbers)
 
-    monkeypatch.setattr(runs, "run", terminated_in_the_fourth)
+    monkeypatch.setattr(runs, "_together", lambda *_: 1)
+    monkeypatch.setattr(runs.Networks, "__call__", terminated_in_the_fourth)
     assert cli.main(["simulate", str(file), "--width", "8", "--seeds", "10"]) == cli.TERMINATED == 143
     shown = capsys.readouterr()
     assert "q = " in shown.out and "3 of 10 networks" in shown.err

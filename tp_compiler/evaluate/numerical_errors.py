@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tp_compiler.diagnostics import Diagnostic
 from tp_compiler.evaluate import eigenvalues
@@ -23,7 +24,7 @@ class Refused(Exception):
         self.diagnostic = diagnostic
 
 
-def finite(value: Numbers) -> bool:
+def finite(value: NDArray[np.floating] | float) -> bool:
     """Whether all numbers are finite. Their sum knows, and is quick; it may overflow where they do not."""
     return bool(np.isfinite(np.sum(value)) or np.isfinite(value).all())
 

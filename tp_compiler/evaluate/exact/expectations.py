@@ -579,7 +579,7 @@ def _same(f: Univariate, g: Univariate, argument: Linear, read: _Reader, v: Arra
 
 
 def _is_centred(argument: Linear) -> bool:
-    return argument.mean.off is None and not np.any(argument.mean.values)
+    return argument.mean.vanishes
 
 
 def _told_of_one(f: Univariate, g: Univariate, variance: Tensor, value: Array) -> errors.Error:

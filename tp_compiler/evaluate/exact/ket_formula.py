@@ -45,6 +45,11 @@ class Tensor:
     def error(self) -> errors.Error:
         return errors.told(self.off, self.values)
 
+    @property
+    def vanishes(self) -> bool:
+        """Whether all numbers are exactly 0; of those that are not known yet none is taken to be."""
+        return self.off is None and not isinstance(self.values, Symbolic) and not np.any(self.values)
+
     def __post_init__(self) -> None:
         if getattr(self.values, "size", 1) > COUNTED:
             current().hold(self.values)
@@ -489,7 +494,7 @@ class KetFormula:
 
     def scaled(self, factor: Tensor) -> KetFormula:
         """Nothing is left of it if the factor is exactly 0, as a scalar that vanishes by symmetry is."""
-        if factor.off is None and not np.any(factor.values):
+        if factor.vanishes:
             return KetFormula(())
         return KetFormula(tuple(replace(t, coefficient=times(t.coefficient, factor)) for t in self.shared().parts))
 
