@@ -95,8 +95,8 @@ def backend(name: str = "numpy", device: str | None = None, dtype: str = "float6
 
     chosen = device or "cpu"
     try:
-        torch.empty(0, device=chosen)
-    except (RuntimeError, AssertionError) as problem:
-        why = str(problem).strip().splitlines()[0]
+        torch.zeros(1, dtype=getattr(torch, dtype), device=chosen).cpu()
+    except (RuntimeError, AssertionError, TypeError) as problem:
+        why = str(problem).strip().splitlines()[0].split(". ")[0]
         raise wrong(f"the device `{chosen}` is not available: {why}", "choose the device cpu") from None
     return ArrayBackend(name, chosen, dtype)

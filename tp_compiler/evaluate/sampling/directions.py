@@ -17,10 +17,10 @@ from tp_compiler.shapes import Float
 
 #: A residual below this part of the ket's norm is rounding: the ket depends linearly on earlier ones.
 TOLERANCE = 1e-11
-#: A Gram matrix resolves directions down to the square root of the machine precision; weaker ones wait for the next
-#: pass.
-RESOLVED = 1e-5
-#: The same where trained matrices are kept by their entries, which are single.
+#: A Gram matrix resolves directions down to the square root of the machine precision, double or single; weaker ones wait
+#: for the next pass.
+RESOLVED = {8: 1e-5, 4: 1e-2}
+#: As TOLERANCE, where kets are single, or trained matrices are kept by their entries, which are.
 SINGLE = 1e-6
 #: In training with more than this many products, nearly dependent directions, below DROP / samples, are dropped.
 MANY = 128
@@ -108,7 +108,7 @@ class Basis:
         q, samples = self.rows.values, x.shape[1]
         a = q @ x / samples
         residual = x - transposed(q) @ a
-        if self.drop <= TOLERANCE:
+        if self.drop <= (TOLERANCE if x.dtype.itemsize == 8 else SINGLE):
             again = q @ residual / samples
             residual -= transposed(q) @ again
             a += again
@@ -172,14 +172,14 @@ def orthonormal(
     compared with its own ket, so that small kets keep their directions in the presence of large ones. Each pass takes what the
     Gram matrix resolves and leaves the remainder, orthogonalised, to the next one.
     """
-    samples = residual.shape[1]
+    samples, resolved = residual.shape[1], RESOLVED[residual.dtype.itemsize]
     alive = _shared(norms > 0)
     left = _chosen(residual, alive) / norms[:, None, alive]
     found = left[:, :, :0]
     while left.shape[2]:
         values, vectors = np.linalg.eigh(transposed(left) @ left / samples)
         values, vectors = np.flip(values, axis=1), contiguous(np.flip(vectors, axis=2))
-        count = int(_shared((values > np.maximum(values[:, :1] * RESOLVED**2, drop**2)).sum(axis=1)))
+        count = int(_shared((values > np.maximum(values[:, :1] * resolved**2, drop**2)).sum(axis=1)))
         if not count:
             break
         fresh = left @ (vectors[:, :, :count] / np.sqrt(values[:, None, :count]))
