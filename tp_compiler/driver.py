@@ -322,13 +322,12 @@ def stored(folder: str | os.PathLike[str]) -> tuple[Record, Compiled]:
 
     Raises ProgramError NX434 if there is none, or if files that the program reads have changed.
     """
-    from tp_compiler.evaluate.options import Options
     from tp_compiler.evaluate.record import read
     from tp_compiler.evaluate.sampling.storage.stored import run_key
 
     record = read(Path(folder))
     program = compile(record.source, settings=record.settings, data=record.given)
-    if run_key(program, Options(**{name: record.options[name] for name in ("seed", "method", "f0")})) != record.key:
+    if run_key(program, record.chosen) != record.key:
         message = f"the program of `{record.path}` reads files that have changed since"
         raise ProgramError([Diagnostic("NX434", message, None, "restore them, or compute the replicates again")])
     return record, program
@@ -360,7 +359,7 @@ def _missing(record: Record, numbers: list[int]) -> Diagnostic:
         else:
             ranges.append([number, number + 1])
     shown = ", ".join(f"{a}" if b == a + 1 else f"{a} to {b - 1}" for a, b in ranges)
-    message = f"`{record.path}` lacks replicates of {record.options['replicates']}, or parts of them: {shown}"
+    message = f"`{record.path}` lacks some of its {record.options['replicates']} replicates, or parts of them: {shown}"
     commands = "; ".join(f"`{record.command(a, b)}`" for a, b in ranges)
     return Diagnostic("NX438", message, None, f"compute them: {commands}")
 

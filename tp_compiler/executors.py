@@ -24,6 +24,7 @@ from concurrent.futures import (
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from numbers import Real
 from threading import Thread
 from typing import Any
 
@@ -180,13 +181,13 @@ def crew(
 
 def _found(executor: Executor | None, workers: int | None, cluster: str | None) -> Crew:
     if executor is not None:
-        if not callable(getattr(executor, "submit", None)):
-            raise _wrong(
-                f"{type(executor).__name__} is not an executor", "pass one of concurrent.futures, or like these"
-            )
+        if isinstance(executor, type) or not callable(getattr(executor, "submit", None)):
+            name = executor.__name__ if isinstance(executor, type) else type(executor).__name__
+            what = f"the class {name}" if isinstance(executor, type) else name
+            raise _wrong(f"{what} is not an executor", "pass one of concurrent.futures, or like these")
         return Crew(lambda: executor, _nothing, 1, again=False)
     if workers is not None:
-        if workers != int(workers) or workers < 1:
+        if not isinstance(workers, Real) or workers // 1 != workers or workers < 1:
             raise _wrong(
                 f"workers must be a whole number of processes, 1 or more; found {workers}", "change the option"
             )

@@ -214,7 +214,16 @@ def test_another_version_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"workers": 0}, {"workers": 1.5}, {"executor": 3}, {"workers": 2, "cluster": "tcp://localhost:1"}]
+    "options",
+    [
+        {"workers": 0},
+        {"workers": 1.5},
+        {"workers": float("nan")},
+        {"workers": "2"},
+        {"executor": 3},
+        {"executor": ProcessPoolExecutor},
+        {"workers": 2, "cluster": "tcp://localhost:1"},
+    ],
 )
 def test_wrong_options(options: dict[str, Any]) -> None:
     with pytest.raises(tpc.ProgramError, match="NX432"):

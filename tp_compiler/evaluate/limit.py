@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import time
 from collections.abc import Collection
 from pathlib import Path
@@ -100,12 +101,20 @@ def _begin(question: Request, outputs: list[Output], only: Collection[str] | Non
 
 
 def _say_what_is_left(question: Request, numbers: tuple[int, int]) -> None:
-    waiting = ", ".join(sorted(question.answers.deferred)) or "no output"
-    message = (
-        f"replicates {numbers[0]} to {numbers[1] - 1} of {question.options.replicates} are stored;"
-        f" {waiting} will be computed from all of them"
-    )
-    remedy = f"when they are there: `tpc merge {os.fspath(question.options.checkpoint or '')}`"
+    answers, (begin, end) = question.answers, numbers
+    folder = shlex.quote(os.fspath(question.options.checkpoint or ""))
+    remedy = f"when they are there: `tpc merge {folder}`"
+    if answers.deferred:
+        stored = f"{begin} is" if end == begin + 1 else f"{begin} to {end - 1} are"
+        waiting = ", ".join(sorted(answers.deferred))
+        message = (
+            f"of {question.options.replicates} replicates, {stored} stored; {waiting} will be computed from all of them"
+        )
+    elif not answers.failed:
+        message = "no output is sampled, so that there are no replicates to store"
+        remedy = f"`tpc merge {folder}` has nothing to add"
+    else:
+        return
     question.answers.warnings += (Diagnostic("NX917", message, None, remedy),)
 
 

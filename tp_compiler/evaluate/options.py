@@ -6,7 +6,10 @@ import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from tp_compiler.diagnostics import Diagnostic, ProgramError
 from tp_compiler.evaluate.backend import ArrayBackend, backend
@@ -43,8 +46,13 @@ class Options:
     stored: bool = False  # replicates are read from the checkpoint, none is computed
 
     def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if isinstance(value, np.generic):  # numbers of NumPy lack some methods of Python's
+                object.__setattr__(self, name, value.item())
         if self.f0 == "mean":  # of f_0, which is centred
             object.__setattr__(self, "f0", "zero")
+        if self.device is not None:  # PyTorch has objects for them
+            object.__setattr__(self, "device", str(self.device))
 
     @property
     def in_folder(self) -> bool:
@@ -77,12 +85,22 @@ def validate(o: Options) -> None:
     def wrong(message: str) -> ProgramError:
         return ProgramError([Diagnostic("NX432", message, None, "change the option")])
 
+    for name in ("samples", "max_samples", "replicates", "seed", "threads"):
+        number = getattr(o, name)
+        if number is not None and not isinstance(number, Integral):
+            raise wrong(f"{name} must be a whole number; found {number!r}")
+    if o.seed < 0:
+        raise wrong(f"seed must be 0 or more; found {o.seed}")
     for name, value in (("samples", o.samples), ("max_samples", o.max_samples)):
         if value is not None and (value < 8 or value & (value - 1)):
             raise wrong(f"{name} must be a power of two, 8 or more; found {value}")
     if o.replicates < 2:
         raise wrong(f"replicates must be at least 2, found {o.replicates}")
-    backend(o.backend, o.device, o.dtype)
+    try:
+        backend(o.backend, o.device, o.dtype)
+    except ProgramError:
+        if not o.stored:  # results can be read where their device is not
+            raise
     if o.method not in METHODS:
         raise wrong(f"method must be one of {', '.join(METHODS)}; found {o.method}")
     if o.f0 not in ("sample", "zero"):
@@ -90,22 +108,29 @@ def validate(o: Options) -> None:
     for name, tolerance in (("rtol", o.rtol), ("atol", o.atol)):
         if tolerance is not None and not (tolerance >= 0 and math.isfinite(tolerance)):
             raise wrong(f"{name} must be 0 or more, found {tolerance}")
-
+    for name, path in (("checkpoint", o.checkpoint), ("save", o.save)):
+        if path is not None and not (isinstance(path, str | os.PathLike) and os.fspath(path)):
+            raise wrong(
+                f"{name} must be the name of a file{' or a folder' if name == 'checkpoint' else ''}; found {path!r}"
+            )
     if o.save is not None and not os.fspath(o.save).lower().endswith(".npy"):
         raise wrong(f"save must name a .npy file; found {os.fspath(o.save)}")
     for name, most in (("max_time", o.max_time), ("max_memory", o.max_memory)):
-        if most is not None and (isinstance(most, str) or not most >= 0):
+        if most is not None and (not isinstance(most, Real) or not most >= 0):
             raise wrong(f"{name} must be a number of {'seconds' if name == 'max_time' else 'bytes'}, found {most!r}")
 
     if o.replicate_range is not None:
         _check_range(o, o.replicate_range)
 
 
-def _check_range(o: Options, numbers: tuple[int, int]) -> None:
+def _check_range(o: Options, numbers: Any) -> None:
     """A range of replicates is part of a run whose size is known."""
-    begin, end = numbers
     message, remedy = "", "change the option"
-    if not 0 <= begin < end <= o.replicates:
+    begin, end = numbers if _is_pair(numbers) else (0, 0)
+    if not _is_pair(numbers):
+        message = f"a replicate range must be a pair of whole numbers; found {numbers!r}"
+        remedy = "write (0, 2) for the replicates 0 and 1"
+    elif not 0 <= begin < end <= o.replicates:
         message = f"a replicate range must lie in 0:{o.replicates}, found {begin}:{end}"
     elif o.samples is None:
         message = (
@@ -121,6 +146,11 @@ def _check_range(o: Options, numbers: tuple[int, int]) -> None:
         raise ProgramError([Diagnostic("NX432", message, None, remedy)])
 
 
+def _is_pair(numbers: Any) -> bool:
+    return isinstance(numbers, tuple | list) and len(numbers) == 2 and all(isinstance(k, Integral) for k in numbers)
+
+
 def settings_of(o: Options, samples: int) -> dict[str, object]:
     """The settings on which the numbers depend; `samples` is 0 if nothing was sampled."""
-    return {"seed": o.seed, "samples": samples, "replicates": o.replicates, "backend": str(o.library), "f0": o.f0}
+    library = ArrayBackend(o.backend, o.device or "cpu", o.dtype)
+    return {"seed": o.seed, "samples": samples, "replicates": o.replicates, "backend": str(library), "f0": o.f0}

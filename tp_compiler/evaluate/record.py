@@ -26,7 +26,7 @@ from tp_compiler.ir.model import Compiled
 from tp_compiler.ir.program import Program
 
 RUN, GIVEN, SAMPLED = "run.json", "given.npz", "sampled.json"
-#: Options that say what is computed; the others say how.
+#: Options that say what is computed, and the device; the others say how.
 _OPTIONS = (
     "samples",
     "max_samples",
@@ -62,6 +62,11 @@ class Record:
         same = _folder(self.name) == self.folder
         name = self.name if same else str(Path(self.folder) / Path(self.name).name)
         return Source(name, self.text, self.allow_outside)
+
+    @property
+    def chosen(self) -> Options:
+        """The options that say what is computed."""
+        return Options(**{name: self.options[name] for name in _OPTIONS})
 
     def command(self, begin: int | None = None, end: int | None = None) -> str:
         """The command that computes replicates, or all that a run without a range needs."""
@@ -130,7 +135,8 @@ def _compare(stored: Record, key: str, chosen: Mapping[str, Any]) -> None:
     if stored.key != key:
         message = f"the folder `{stored.path}` has replicates of another program, or with different options"
         raise ProgramError([Diagnostic("NX434", message, None, "choose another folder, or remove this one")])
-    other = [name for name in chosen if stored.options.get(name) != chosen[name]]
+    # Each process may compute on its own device.
+    other = [name for name in chosen if name != "device" and stored.options.get(name) != chosen[name]]
     if other:
         shown = ", ".join(f"{name} = {stored.options.get(name)} there, {chosen[name]} here" for name in other)
         message = f"the replicates of `{stored.path}` belong to a run with other options: {shown}"
@@ -149,18 +155,17 @@ def read(path: Path) -> Record:
         name, text, folder, settings = (program[key] for key in ("name", "text", "folder", "settings"))
         found = Record(path, document["key"], name, text, folder, program["allow_outside"], settings, given, options)
         version = document["tpc"]
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         message = f"`{path}` is not a folder of replicates: it has no `{RUN}`"
         remedy = "name the folder that `tpc limit --checkpoint` has filled"
         raise ProgramError([Diagnostic("NX434", message, None, remedy)]) from None
     except Exception:  # whatever a damaged file leads to
         message = f"`{path / RUN}` is not the record of a run, or is damaged"
-        raise ProgramError(
-            [Diagnostic("NX434", message, None, "run one of its ranges again, or choose another")]
-        ) from None
+        remedy = "remove this file, and run one of the ranges again, or choose another folder"
+        raise ProgramError([Diagnostic("NX434", message, None, remedy)]) from None
     if version != __version__:
         message = f"the replicates of `{path}` were computed by tpc {version}; this is {__version__}"
-        raise ProgramError([Diagnostic("NX434", message, None, "use the same version, or compute them again")])
+        raise ProgramError([Diagnostic("NX434", message, None, "use the same version, or another folder")])
     return found
 
 

@@ -156,6 +156,8 @@ def _stops(done: int, total: int, note: str = "") -> None:
         ({"samples": 64, "checkpoint": "file"}, "is a file"),
         ({"samples": 64, "checkpoint": "parts", "replicate_range": (3, 9)}, "must lie in 0:8"),
         ({"samples": 64, "checkpoint": "parts", "replicate_range": (3, 3)}, "must lie in 0:8"),
+        ({"samples": 64, "checkpoint": "parts", "replicate_range": "0:2"}, "pair of whole numbers"),
+        ({"samples": 64, "checkpoint": "parts", "replicate_range": (0, 1.5)}, "pair of whole numbers"),
     ],
 )
 def test_what_a_range_needs(
@@ -187,6 +189,44 @@ def test_another_program_is_refused(tmp_path: Path) -> None:
     for other in (TRAINED.replace("0.01", "0.02"), KINDS):
         with pytest.raises(tpc.ProgramError, match="NX434"):
             tpc.limit(other, **OPTIONS, checkpoint=tmp_path)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_replicates_of_another_array_library(tmp_path: Path, dtype: str) -> None:
+    """Each process has its own device, and they are merged where that may not be."""
+    pytest.importorskip("torch")
+    chosen: dict[str, Any] = {"backend": "torch", "dtype": dtype}
+    parts(TRAINED, tmp_path, [(0, 2)], **chosen)
+    parts(TRAINED, tmp_path, [(2, 4)], **chosen, device="cpu:0")
+    np.testing.assert_equal(values(tpc.merge(tmp_path)), values(tpc.limit(TRAINED, **OPTIONS, **chosen)))
+    record = tmp_path / "run.json"
+    record.write_text(record.read_text(encoding="utf-8").replace("cpu:0", "cuda:77"), encoding="utf-8")
+    merged = tpc.merge(tmp_path)
+    assert merged.outputs["f"].method == "qmc" and "cuda:77" in str(merged.settings["backend"])
+
+
+def values(run: tpc.Run) -> dict[str, Any]:
+    return {name: (np.asarray(x.value), np.asarray(x.stderr)) for name, x in run.outputs.items()}
+
+
+def test_a_range_says_what_is_stored(tmp_path: Path) -> None:
+    text = "ket |u> ~ N(0, 1)\noutput f = <u|u>"
+    (nothing,) = parts(text, tmp_path / "exact", [(0, 2)])
+    assert "no replicates to store" in nothing.warnings[-1].message
+    (one,) = parts(TRAINED, tmp_path / "sampled", [(1, 2)], method="qmc")
+    assert "of 4 replicates, 1 is stored; exact, f " in one.warnings[-1].message
+
+
+def test_numbers_of_numpy_are_options_of_a_folder(tmp_path: Path) -> None:
+    parts(TRAINED, tmp_path, [(0, 4)], samples=np.int64(64), seed=np.int32(0), rtol=np.float32(0.5))
+    assert tpc.merge(tmp_path).settings["samples"] == 64
+
+
+def test_what_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for name in ("file", "missing"):
+        with pytest.raises(tpc.ProgramError, match=r"NX434.*is not a folder of replicates"):
+            tpc.merge(tmp_path / name)
 
 
 def test_an_imported_file_that_has_changed_is_noticed(tmp_path: Path) -> None:

@@ -24,10 +24,29 @@ def test_unmet_tolerance_is_said() -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"samples": 1000}, {"replicates": 1}, {"method": "magic"}, {"f0": "median"}, {"rtol": -1.0}]
+    "options",
+    [
+        {"samples": 1000},
+        {"samples": 256.0},
+        {"samples": "256"},
+        {"replicates": 1},
+        {"replicates": 2.5},
+        {"seed": -1},
+        {"seed": "a"},
+        {"threads": "a"},
+        {"method": "magic"},
+        {"f0": "median"},
+        {"rtol": -1.0},
+        {"max_time": "10"},
+        {"max_time": [1]},
+        {"max_memory": [1]},
+        {"checkpoint": ""},
+        {"checkpoint": 3},
+        {"save": 3},
+    ],
 )
 def test_bad_options_are_named(options: dict[str, object]) -> None:
-    with pytest.raises(tpc.ProgramError, match="NX432"):
+    with pytest.raises(tpc.ProgramError, match=f"NX432.*{next(iter(options))}"):
         tpc.limit(SMOOTH, **options)
 
 
