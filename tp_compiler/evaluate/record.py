@@ -113,7 +113,7 @@ def write(program: Program, options: Options, only: Collection[str] | None, key:
     try:
         path.mkdir(exist_ok=True)
         if (path / RUN).exists():
-            _compare(read(path), key, chosen if options.replicate_range is not None else {})
+            _compare(read(path), key, chosen, part=options.replicate_range is not None)
         if given:
             with whole(path / GIVEN) as file:
                 np.savez(file, **given)
@@ -130,16 +130,18 @@ def _folder(name: str) -> str:
     return str(Path(name).parent.resolve())
 
 
-def _compare(stored: Record, key: str, chosen: Mapping[str, Any]) -> None:
-    """Refuses to add to a folder what does not belong there."""
-    if stored.key != key:
-        message = f"the folder `{stored.path}` has replicates of another program, or with different options"
-        raise ProgramError([Diagnostic("NX434", message, None, "choose another folder, or remove this one")])
+def _compare(stored: Record, key: str, chosen: Mapping[str, Any], part: bool) -> None:
+    """Refuses to add to a folder what does not belong there. `part`: of a run, which has the same options everywhere."""
     # Each process may compute on its own device.
     other = [name for name in chosen if name != "device" and stored.options.get(name) != chosen[name]]
-    if other:
-        shown = ", ".join(f"{name} = {stored.options.get(name)} there, {chosen[name]} here" for name in other)
-        message = f"the replicates of `{stored.path}` belong to a run with other options: {shown}"
+    shown = ", ".join(f"{name} = {stored.options.get(name)} there, {chosen[name]} here" for name in other)
+    if stored.key != key and not other:
+        message = f"the folder `{stored.path}` has replicates of another program"
+        raise ProgramError([Diagnostic("NX434", message, None, "choose another folder, or remove this one")])
+    if stored.key != key or (part and other):
+        message = (
+            f"the replicates of `{stored.path}` belong to a run with other options, or of another program: {shown}"
+        )
         raise ProgramError([Diagnostic("NX434", message, None, "choose another folder, or the same options")])
 
 

@@ -180,7 +180,7 @@ def test_part_of_the_replicates_is_not_verified(tmp_path: Path) -> None:
 )
 def test_a_folder_has_one_run(tmp_path: Path, change: dict[str, Any]) -> None:
     parts(TRAINED, tmp_path, [(0, 2)])
-    with pytest.raises(tpc.ProgramError, match="NX434"):
+    with pytest.raises(tpc.ProgramError, match=f"NX434.*{next(iter(change))} = .* there, .* here"):
         parts(TRAINED, tmp_path, [(2, 4)], **change)
 
 
