@@ -59,6 +59,7 @@ def test_a_limit_of_one_second_is_better_than_networks(optimizer: str) -> None:
     assert row.ratio > 1.2, row
 
 
+@pytest.mark.long
 @pytest.mark.timed
 @pytest.mark.parametrize("optimizer", ["SGD", "Adam"])
 def test_a_limit_of_ten_seconds_is_better_than_transformers(optimizer: str) -> None:
