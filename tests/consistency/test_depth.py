@@ -288,6 +288,9 @@ def test_kernels_of_deep_smooth_networks(name: str, layers: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["plain", "residual", "blocks", "classical", "normalised"])
+@pytest.mark.parametrize(
+    "name",
+    ["plain", "residual", "blocks", *(pytest.param(n, marks=pytest.mark.long) for n in ("classical", "normalised"))],
+)
 def test_kernels_of_a_thousand_layers(name: str) -> None:
     compare(name, "relu", 1000)

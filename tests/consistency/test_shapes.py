@@ -43,14 +43,14 @@ import numpy as np
 from tp_compiler.evaluate.sampling.directions import norms_of, orthonormal
 
 def test_call():
-    x = np.ones((8, 2))
+    x = np.ones((3, 8, 2))
     orthonormal(x, {norms}, 1e-9)
 """
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("norms", "fails"), [("norms_of(x)", False), ("np.ones(3)", True), ("np.ones((2, 1))", True), ("[1.0, 1.0]", True)]
+    ("norms", "fails"), [("norms_of(x)", False), ("np.ones(2)", True), ("np.ones((3, 1))", True), ("[1.0, 1.0]", True)]
 )
 def test_a_wrong_shape_is_seen(norms: str, fails: bool, tmp_path: Path) -> None:
     (tmp_path / "test_call.py").write_text(CALL.format(norms=norms), encoding="utf-8")

@@ -35,7 +35,8 @@ PROGRAMS = {
     "matrices": f"axis i, j : 2\n{KETS}ket |k[i]> ~ N(0, 1)\nG[i,j] = <k[i]|k[j]> + delta[i,j]\nH[i,j] = inv[i,j](G[i,j])\n"
     "output H[i,j]\noutput logdet[i,j](G[i,j])\noutput pow[i,j](G[i,j], -0.5)",
 }  # fmt: skip
-SLOW = sorted(path.name for path in EXAMPLES.glob("*.nexort"))
+#: Gradient flows, which take minutes, are computed one by one: there is nothing to compare.
+SLOW = sorted(path.name for path in EXAMPLES.glob("*.nexort") if path.stem != "gradient_flow")
 
 
 def same(a: Replicated, b: Replicated) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -70,6 +70,7 @@ def _planned(outputs: Sequence[Output]) -> dict[str, KernelPlan | None]:
     return result
 
 
+@runtime_checkable
 class Destination(Protocol):
     """Where the values and errors of a kernel go, block by block."""
 
