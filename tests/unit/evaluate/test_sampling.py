@@ -7,7 +7,7 @@ import pytest
 
 import tp_compiler as tpc
 from tp_compiler.evaluate.options import Options
-from tp_compiler.evaluate.sampling.points import Points
+from tp_compiler.evaluate.sampling.points import Points, copied
 from tp_compiler.evaluate.sampling.qmc import Sampling
 
 KET = "ket |x> ~ N(0, 1)\nket |y> ~ N(0, 1)\nmatrix W ~ N(0, 1)\n"
@@ -63,3 +63,13 @@ def test_an_error_that_does_not_fall_is_a_failure() -> None:
     """exp(x W y ..): a moment carried by rarer and rarer events, which no one average shows as a tail index of 1."""
     text = f"{KET}|z> = W |x>\noutput m = <exp((z*y)^2 / 6)|exp((x*z)^2 / 6)>"
     assert tpc.limit(text, method="qmc", samples=4096).failed["m"].code == "NX441"
+
+
+def test_a_copied_generator_goes_on_as_the_first() -> None:
+    """Its numbers, and the children that SciPy takes for each new sequence."""
+    first = np.random.Generator(np.random.PCG64([1, 2]))
+    first.random(3)
+    first.spawn(2)
+    second = copied(first)
+    assert np.array_equal(first.random(5), second.random(5))
+    assert np.array_equal(first.spawn(1)[0].random(5), second.spawn(1)[0].random(5))

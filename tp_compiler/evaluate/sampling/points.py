@@ -8,7 +8,7 @@ permutation of their points (Latin supercube sampling, Owen 1998), so that memor
 from __future__ import annotations
 
 from collections.abc import Sequence
-from copy import copy, deepcopy
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -50,7 +50,17 @@ class Sequences:
                 self.found[seed, size] = engine, generator, points
             else:
                 self.bytes -= self.found.pop((seed, size))[2].nbytes + more * size * 8
-        return points[:samples], deepcopy(generator)
+        return points[:samples], copied(generator)
+
+
+def copied(generator: np.random.Generator) -> np.random.Generator:
+    """A generator that goes on as this one does, and has the same children: `deepcopy` loses them before NumPy 2."""
+    seeds = generator.bit_generator.seed_seq
+    assert isinstance(seeds, np.random.SeedSequence)
+    bits = np.random.PCG64(np.random.SeedSequence(**seeds.state))
+    state: Any = generator.bit_generator.state
+    bits.state = state
+    return np.random.Generator(bits)
 
 
 def _normal(uniform: Array) -> Array:
@@ -102,7 +112,7 @@ class Points:
     def fork(self) -> Points:
         """A copy that continues drawing separately from here."""
         other = copy(self)
-        other.generator = deepcopy(self.generator)
+        other.generator = copied(self.generator)
         return other
 
     def draw(self, count: int) -> Float[Array, "samples {count}"]:
