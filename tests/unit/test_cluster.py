@@ -24,7 +24,7 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "howto" / "many_machines.m
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
     distributed = pytest.importorskip("distributed")
-    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as found:
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as found:
         yield found
 
 
@@ -63,7 +63,7 @@ def test_lost_workers_are_replaced(tmp_path: Path) -> None:
     distributed = pytest.importorskip("distributed")
     (tmp_path / "marks").mkdir()
     with (
-        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as own,
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as own,
         crew(cluster=own.scheduler_address) as found,
     ):
         assert found is not None
@@ -127,6 +127,6 @@ def test_the_job_of_the_recipe_for_dask_jobqueue() -> None:
     jobqueue = pytest.importorskip("dask_jobqueue")
     text = block("python", "SLURMCluster")
     call = text[text.index("SLURMCluster(") :].split("\n")[0].rstrip(" :").removesuffix(" as cluster")
-    cluster = partial(jobqueue.SLURMCluster, scheduler_options={"dashboard_address": None})  # whose port may be in use
+    cluster = partial(jobqueue.SLURMCluster, scheduler_options={"dashboard_address": ":0"})  # whose port may be in use
     with eval(call, {"SLURMCluster": cluster}) as found:
         assert "#SBATCH" in found.job_script() and "dask" in found.job_script()
