@@ -40,6 +40,11 @@ class ArrayBackend:
         """Whether particles have single precision."""
         return self.dtype == "float32"
 
+    def load(self) -> None:
+        """Loads the library, before a run limits its threads (blas.py)."""
+        if self.name == "torch":
+            import tp_compiler.evaluate.torch_arrays  # noqa: F401
+
     def array(self, values: Array) -> Array:
         """Particles or data of this backend; double numbers get its precision."""
         if self.name == "numpy" or not isinstance(values, np.ndarray):
@@ -91,12 +96,11 @@ def backend(name: str = "numpy", device: str | None = None, dtype: str = "float6
         raise wrong("the backend torch needs PyTorch", "pip install 'tp_compiler[torch]'")
     import torch
 
-    import tp_compiler.evaluate.torch_arrays  # noqa: F401 - before the run: see blas.py
-
-    chosen = device or "cpu"
+    found = ArrayBackend(name, device or "cpu", dtype)
     try:
-        torch.zeros(1, dtype=getattr(torch, dtype), device=chosen).cpu()
+        torch.zeros(1, dtype=getattr(torch, dtype), device=found.device).cpu()
     except (RuntimeError, AssertionError, TypeError) as problem:
         why = str(problem).strip().splitlines()[0].split(". ")[0]
-        raise wrong(f"the device `{chosen}` is not available: {why}", "choose the device cpu") from None
-    return ArrayBackend(name, chosen, dtype)
+        raise wrong(f"the device `{found.device}` is not available: {why}", "choose the device cpu") from None
+    found.load()
+    return found

@@ -77,8 +77,8 @@ class Options:
 
     @property
     def library(self) -> ArrayBackend:
-        """What the particles are computed with."""
-        return backend(self.backend, self.device, self.dtype)
+        """What the particles are computed with; `validate` has seen whether it is here."""
+        return ArrayBackend(self.backend, self.device or "cpu", self.dtype)
 
 
 def validate(o: Options) -> None:
@@ -152,5 +152,4 @@ def _is_pair(numbers: Any) -> bool:
 
 def settings_of(o: Options, samples: int) -> dict[str, object]:
     """The settings on which the numbers depend; `samples` is 0 if nothing was sampled."""
-    library = ArrayBackend(o.backend, o.device or "cpu", o.dtype)
-    return {"seed": o.seed, "samples": samples, "replicates": o.replicates, "backend": str(library), "f0": o.f0}
+    return {"seed": o.seed, "samples": samples, "replicates": o.replicates, "backend": str(o.library), "f0": o.f0}

@@ -75,6 +75,7 @@ class Elsewhere:
     def __call__(self, batch: Batch) -> list[Replicated]:
         clock = ProgressClock(self.sampler.plan, self.sampler.options, 0.0)
         clock.deadline = time.monotonic() + self.until - time.time()
+        self.sampler.options.library.load()
         with one_blas_thread():
             return self.sampler(batch, clock)
 
