@@ -22,6 +22,7 @@ from tp_compiler.evaluate.sampling.batch import Place, Replicated
 from tp_compiler.evaluate.sampling.storage.folder import Folder
 from tp_compiler.evaluate.sampling.storage.stored import (
     arrays_of,
+    incomplete,
     part_of,
     replicate_of,
     run_key,
@@ -139,8 +140,7 @@ class Checkpoint:
 
     def warnings(self) -> list[Diagnostic]:
         """The warnings to report at the end of the run."""
-        message = f"the checkpoint `{self.path}` contains only part of the run: {self.problem}"
-        return [Diagnostic("NX915", message, None, "free some space, and run again")] if self.problem else []
+        return incomplete(self.path, self.problem)
 
     def _write(self) -> None:
         arrays: dict[str, Any] = {"key": np.array(self.key), **self.others}

@@ -16,7 +16,7 @@ import numpy as np
 
 from tp_compiler.diagnostics import Diagnostic, Source
 from tp_compiler.evaluate.sampling.batch import Place, Replicated
-from tp_compiler.evaluate.sampling.storage.stored import arrays_of, replicate_of, unfit, unwritable
+from tp_compiler.evaluate.sampling.storage.stored import arrays_of, incomplete, replicate_of, unfit, unwritable
 from tp_compiler.files import whole
 
 
@@ -70,10 +70,7 @@ class Folder:
 
     def warnings(self) -> list[Diagnostic]:
         """The warnings to report at the end of the run."""
-        found = []
-        if self.problem:
-            message = f"the checkpoint `{self.path}` contains only part of the run: {self.problem}"
-            found.append(Diagnostic("NX915", message, None, "free some space, and run again"))
+        found = incomplete(self.path, self.problem)
         if self.damaged:
             message = f"damaged files of `{self.path}` were not used: {', '.join(self.damaged)}"
             found.append(Diagnostic("NX916", message, None, "check the disk"))

@@ -107,3 +107,9 @@ def unwritable(path: object, error: OSError) -> ProgramError:
     message = f"the checkpoint `{path}` cannot be written: {error.strerror or error}"
     remedy = "choose a file in an existing, writable folder with free space"
     return ProgramError([Diagnostic("NX435", message, None, remedy)])
+
+
+def incomplete(path: object, problem: str) -> list[Diagnostic]:
+    """The warning that a checkpoint could not be written to the end, if there was a problem."""
+    message = f"the checkpoint `{path}` contains only part of the run: {problem}"
+    return [Diagnostic("NX915", message, None, "free some space, and run again")] if problem else []
