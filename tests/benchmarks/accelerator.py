@@ -9,24 +9,9 @@ import argparse
 import time
 
 import tp_compiler as tpc
+from tests.benchmarks.training import OPTIMIZERS, tanh_network
 
-PROGRAM = """
-axis i : 8
-axis d : 4
-data x[i,d] ~ N(0, 1) seed 1
-data y[i] ~ N(0, 1) seed 2
-ket    |u[d]> ~ N(0, 1)
-matrix W      ~ N(0, 1)
-ket    |v>    ~ N(0, 1)
-train steps = 20 {
-    |h[i]> = W tanh(sum[d](x[i,d] |u[d]>))
-    f[i] = <v|tanh(h[i])>
-    loss = mse[i](f[i], y[i])
-    minimize loss
-    update all with Adam(lr = 0.05, eps = 1e-3)
-}
-output loss[step]
-"""
+PROGRAM = tanh_network(OPTIMIZERS["Adam"], steps=20)
 
 
 def choices() -> list[dict[str, str]]:
@@ -49,9 +34,7 @@ def main() -> None:
             start = time.perf_counter()
             run = tpc.limit(compiled, samples=samples, replicates=2, threads=1, **options)  # type: ignore[arg-type]
             seconds = time.perf_counter() - start
-            print(
-                f"M = {samples:6d}   {run.settings['backend']!s:28s} {seconds:8.2f} s   last loss {run['loss'][-1]:.6f}"
-            )
+            print(f"M = {samples:6d}   {run.settings['backend']!s:28s} {seconds:8.2f} s   f = {run['f'][0]:.6f}")
 
 
 if __name__ == "__main__":

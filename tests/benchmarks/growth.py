@@ -17,7 +17,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 import tp_compiler as tpc
-from tests.benchmarks.measure import ROOT
+from tests.benchmarks.measure import ROOT, print_tables
 from tp_compiler.evaluate import auto
 from tp_compiler.evaluate.options import Options
 
@@ -167,11 +167,5 @@ def print_work() -> None:
 TABLES: dict[str, Callable[[], None]] = {"start": print_start, "depth": print_depth, "work": print_work}
 
 
-def main(names: list[str]) -> None:
-    for name in names or TABLES:
-        TABLES[name]()
-        print()
-
-
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    print_tables(TABLES, sys.argv[1:])

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,13 @@ from tp_compiler.diagnostics import Source
 from tp_compiler.ir.program import Program
 
 ROOT = Path(__file__).resolve().parents[2]
+
+
+def print_tables(tables: Mapping[str, Callable[[], None]], names: Sequence[str]) -> None:
+    """The tables of these names, or all of them."""
+    for name in names or tables:
+        tables[name]()
+        print()
 
 
 def deep_mlp(layers: int) -> str:

@@ -1,4 +1,4 @@
-"""The comparison with PyTorch at equal time is fair, and is won at small budgets, too."""
+"""The comparison with PyTorch at equal time is fair, and is also won at small budgets."""
 
 from __future__ import annotations
 

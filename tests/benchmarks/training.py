@@ -21,7 +21,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 import tp_compiler as tpc
-from tests.benchmarks.measure import ROOT
+from tests.benchmarks.measure import ROOT, print_tables
 from tp_compiler.evaluate.sampling.blocks import block_size
 from tp_compiler.evaluate.sampling.merge_equal_nodes import shared
 from tp_compiler.evaluate.sampling.plan import SamplingPlan
@@ -202,11 +202,5 @@ TABLES: dict[str, Callable[[], None]] = {
 }  # fmt: skip
 
 
-def main(names: list[str]) -> None:
-    for name in names or TABLES:
-        TABLES[name]()
-        print()
-
-
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    print_tables(TABLES, sys.argv[1:])

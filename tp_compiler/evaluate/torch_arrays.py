@@ -450,7 +450,6 @@ FUNCTIONS: dict[Any, Callable[..., Any]] = {
     np.median: _median,
     np.take_along_axis: lambda like, x, places, axis: torch.take_along_dim(like(x), like(places), axis),
     np.einsum: _einsum,
-    np.outer: lambda like, a, b: torch.outer(like(a), like(b)),
     np.allclose: _allclose,
     np.copyto: _copyto,
     np.linalg.eigh: lambda like, x: tuple(torch.linalg.eigh(like(x))),
