@@ -456,7 +456,7 @@ def _require(why: str, install: str, *libraries: str) -> None:
 def _check_picture(args: Namespace, program: Program) -> None:
     """What the picture of a run needs: `--plot`, and an index or data called `--x`."""
     if getattr(args, "replicate_range", None) and (args.plot or getattr(args, "html", None) or args.save):
-        raise UsageError("part of the replicates is no result yet: give --plot, --html and --save to tpc merge")
+        raise UsageError("part of the replicates is not a result yet: give --plot, --html and --save to tpc merge")
     for option in ("networks", "x"):
         if getattr(args, option, None) and not args.plot:
             raise UsageError(f"--{option} needs --plot")

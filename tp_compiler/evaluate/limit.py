@@ -87,7 +87,7 @@ def limit(program: Program, *, crew: Crew | None = None, stored: bool = False, *
 
 
 def _begin(question: Request, outputs: list[Output], only: Collection[str] | None) -> None:
-    """In a folder: the run is described, and outputs that another process samples are sampled here, too."""
+    """In a folder: the run is described, and outputs that another process samples are also sampled here."""
     from tp_compiler.evaluate import record
     from tp_compiler.evaluate.sampling.storage.stored import run_key
 

@@ -58,7 +58,7 @@ class Record:
 
     @property
     def source(self) -> Source:
-        """The program under its own name if that still means the same folder, so that messages are the same, too."""
+        """The program under its own name if that still means the same folder, so that messages are also the same."""
         same = _folder(self.name) == self.folder
         name = self.name if same else str(Path(self.folder) / Path(self.name).name)
         return Source(name, self.text, self.allow_outside)
