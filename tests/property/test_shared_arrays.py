@@ -10,11 +10,13 @@ import pytest
 import tp_compiler as tpc
 from tests.benchmarks.training import OPTIMIZERS, tanh_network
 from tp_compiler.diagnostics import Diagnostic
+from tp_compiler.evaluate.arrays import REPLICATE, Labels, contract
 from tp_compiler.evaluate.blas import one_blas_thread
 from tp_compiler.evaluate.options import Options
 from tp_compiler.evaluate.sampling.batch import Batch, Replicated, Sampler
 from tp_compiler.evaluate.sampling.clock import ProgressClock
 from tp_compiler.evaluate.sampling.merge_equal_nodes import shared
+from tp_compiler.ir.types import Axis, Index
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 KETS = "ket |x> ~ N(0, 1)\nket |y> ~ N(0, 1)\nmatrix W ~ N(0, 1)\n"
@@ -72,6 +74,35 @@ def check(program: tpc.Program, samples: int) -> None:
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_a_replicate_does_not_depend_on_those_beside_it(name: str) -> None:
     check(tpc.compile(PROGRAMS[name]), 64)
+
+
+A, B, C = (Index(name, Axis(name, size)) for name, size in (("i", 5), ("j", 7), ("k", 6)))
+
+
+@pytest.mark.parametrize(
+    "factors",
+    [
+        ((A, C), (C,)),
+        ((A, C), (C, B)),
+        ((C,), (B, C)),
+        ((0, C), (C, B)),
+        ((0, A, C), (A, C), (A, C)),
+        ((0, A), (0, B), (B, C)),
+    ],
+)
+@pytest.mark.parametrize("differing", [(0,), (1,), (0, 1)])
+def test_sums_of_products_do_not_depend_on_the_number_of_replicates(
+    factors: tuple[Labels, ...], differing: tuple[int, ...]
+) -> None:
+    rng = np.random.default_rng(1)
+    of = [(REPLICATE, *own) if k in differing else own for k, own in enumerate(factors)]
+    sizes = {REPLICATE: 9, 0: 64, **{index: index.size for index in (A, B, C)}}
+    arrays = [rng.standard_normal([sizes[label] for label in own]) for own in of]
+    out = (REPLICATE, *(index for index in (A, B) if any(index in own for own in factors)))
+    together = contract(arrays, of, out)
+    for r in range(9):
+        alone = [x[r : r + 1] if own[0] == REPLICATE else x for x, own in zip(arrays, of, strict=True)]
+        assert np.array_equal(contract(alone, of, out)[0], together[r])
 
 
 @pytest.mark.slow

@@ -87,13 +87,20 @@ def _sizes(term: Labelled) -> dict[Label, int]:
 
 
 def _pair(a: Array, la: Labels, b: Array, lb: Labels, needed: set[Label]) -> Labelled:
-    """Two factors into one: batch, left, right and contracted labels of one matrix product."""
+    """Two factors into one: batch, left, right and contracted labels of one matrix product.
+
+    Replicates are a batch even where one factor is the same for all: as rows of a product, their digits would depend on
+    how many there are.
+    """
+    a, la, b, lb = *_by_replicate(a, la, lb), *_by_replicate(b, lb, la)
     shared = [label for label in la if label in lb]
     batch = [label for label in shared if label in needed]
     summed = [label for label in shared if label not in needed]
     left = [label for label in la if label not in lb]
     right = [label for label in lb if label not in la]
     sizes = _sizes((a, la)) | _sizes((b, lb))
+    if REPLICATE in shared:
+        sizes[REPLICATE] = max(_sizes((a, la))[REPLICATE], _sizes((b, lb))[REPLICATE])
     own = (*batch, *left, *right)
     if not summed:
         return spacious(np.multiply, aligned(a, la, own), aligned(b, lb, own), what=STEP), own
@@ -101,13 +108,20 @@ def _pair(a: Array, la: Labels, b: Array, lb: Labels, needed: set[Label]) -> Lab
 
     def shaped(x: Array, own: Labels, order: list[Label], groups: list[list[Label]]) -> Array:
         shape = [int(np.prod([sizes[label] for label in g], dtype=np.int64)) for g in groups]
-        return np.reshape(aligned(x, own, order), [*(sizes[label] for label in batch), *shape])
+        return np.reshape(aligned(x, own, order), [*(_sizes((x, own))[label] for label in batch), *shape])
 
     x = shaped(a, la, [*batch, *left, *summed], [left, summed])
     y = shaped(b, lb, [*batch, *summed, *right], [summed, right])
     product = np.matmul(x, y)
     current().hold(product)
     return np.reshape(product, [sizes[label] for label in own]), own
+
+
+def _by_replicate(x: Array, own: Labels, others: Labels) -> Labelled:
+    """x with a dimension of size 1 for replicates, where only the other factor differs between them."""
+    if REPLICATE in own or REPLICATE not in others:
+        return x, own
+    return np.reshape(x, (1, *np.shape(x))), (REPLICATE, *own)
 
 
 def reduced(op: str, x: Array, axis: int) -> Array:
