@@ -40,7 +40,8 @@ def test_every_call_has_the_shapes_that_it_says(room: str) -> None:
 
 CALL = """
 import numpy as np
-from tp_compiler.evaluate.sampling.directions import norms_of, orthonormal
+from tp_compiler.evaluate.sampling.averages import AVERAGES
+from tp_compiler.evaluate.sampling.directions import orthonormal
 
 def test_call():
     x = np.ones((3, 8, 2))
@@ -50,7 +51,8 @@ def test_call():
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("norms", "fails"), [("norms_of(x)", False), ("np.ones(2)", True), ("np.ones((3, 1))", True), ("[1.0, 1.0]", True)]
+    ("norms", "fails"),
+    [("AVERAGES.norms(x)", False), ("np.ones(2)", True), ("np.ones((3, 1))", True), ("[1.0, 1.0]", True)],
 )
 def test_a_wrong_shape_is_seen(norms: str, fails: bool, tmp_path: Path) -> None:
     (tmp_path / "test_call.py").write_text(CALL.format(norms=norms), encoding="utf-8")

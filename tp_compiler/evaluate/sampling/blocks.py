@@ -106,7 +106,7 @@ class Blocks(EntryBlocks):
             parts[tile.replicate].append(contract([x], [of], out))
         if keeps:
             return np.stack([np.concatenate(one).reshape(self.samples, *one[0].shape[2:]) for one in parts])
-        return np.stack([sum(one) / self.each for one in parts])
+        return self.run.averages.joined(np.stack([sum(one) / self.each for one in parts]))
 
 
 class Operands:

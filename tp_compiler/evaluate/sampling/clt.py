@@ -12,7 +12,7 @@ import numpy as np
 
 from tp_compiler.evaluate.array_types import Array
 from tp_compiler.evaluate.backend import host
-from tp_compiler.evaluate.sampling.directions import transposed
+from tp_compiler.evaluate.sampling.averages import AVERAGES, Averages, transposed
 from tp_compiler.ir import nodes as ir
 from tp_compiler.shapes import Float
 
@@ -23,8 +23,10 @@ class CltScalars:
     `coordinates` are N(0,1) numbers for the draw, or None: every scalar is 0.
     """
 
-    def __init__(self, coordinates: Float[Array, "replicates coordinates"] | None = None):
-        self.coordinates = coordinates
+    def __init__(
+        self, coordinates: Float[Array, "replicates coordinates"] | None = None, averages: Averages = AVERAGES
+    ):
+        self.coordinates, self.averages = coordinates, averages
         self.at = 0
         self.products: dict[int, Any] = {}  # space -> (replicates, samples, k): v x of the scalars so far
         self.drawn: dict[int, Any] = {}  # space -> (replicates, k): their values
@@ -34,8 +36,8 @@ class CltScalars:
         self, node: ir.Clt, product: Float[Array, "replicates samples k"], space: int
     ) -> Float[Array, "replicates k"]:
         """The drawn value of a family of `clt` scalars; product is v x."""
-        replicates, samples, count = product.shape
-        own = transposed(product) @ product / samples
+        replicates, _, count = product.shape
+        own = self.averages.inner(product, product)
         self.covariance[node] = host(own)
         if self.coordinates is None:
             return np.zeros((replicates, count))
@@ -44,8 +46,8 @@ class CltScalars:
         mean = np.zeros((replicates, count, 1))
         if space in self.products:
             earlier, values = self.products[space], self.drawn[space]
-            among = transposed(earlier) @ earlier / samples
-            cross = transposed(earlier) @ product / samples
+            among = self.averages.inner(earlier, earlier)
+            cross = self.averages.inner(earlier, product)
             weights = np.linalg.pinv(among, rcond=1e-10, hermitian=True) @ cross
             mean = transposed(weights) @ values[:, :, None]
             own = own - transposed(cross) @ weights

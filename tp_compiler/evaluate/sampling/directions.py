@@ -1,8 +1,8 @@
 """Orthonormal directions of kets: bases that grow, to a tolerance, from step to step.
 
-Kets on particles are columns of arrays (replicates, samples, k), their inner product is <x|y> = Σ x y / samples. A basis
-keeps one direction per row, in storage that doubles, so that appending is cheap. Replicates share a basis as long as all
-of them need equally many directions; `Apart` is raised, before anything has changed, where they differ.
+Kets on particles are columns of arrays (replicates, samples, k). A basis keeps one direction per row, in storage that
+doubles, so that appending is cheap. Replicates share a basis as long as all of them need equally many directions; `Apart`
+is raised, before anything has changed, where they differ.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import numpy as np
 
 from tp_compiler.evaluate.array_types import Array, Mask, Whole
 from tp_compiler.evaluate.backend import contiguous
+from tp_compiler.evaluate.sampling.averages import AVERAGES, Averages, transposed
 from tp_compiler.shapes import Float
 
 #: A residual below this part of the ket's norm is rounding: the ket depends linearly on earlier ones.
@@ -26,8 +27,6 @@ SINGLE = 1e-6
 MANY = 128
 DROP = 4.0
 MOST_DROPPED = 0.03
-#: Mean squares between this number and its inverse have lost nothing to under- or overflow.
-SMALLEST = 1e-200
 
 
 class Apart(Exception):
@@ -86,16 +85,16 @@ class Rows:
 class Basis:
     """Orthonormal directions |Q>."""
 
-    def __init__(self, drop: float = TOLERANCE, rows: Rows | None = None):
-        self.drop = drop
+    def __init__(self, drop: float = TOLERANCE, averages: Averages = AVERAGES, rows: Rows | None = None):
+        self.drop, self.averages = drop, averages
         self.rows = rows or Rows()
 
     def fork(self) -> Basis:
-        return Basis(self.drop, self.rows.fork())
+        return Basis(self.drop, self.averages, self.rows.fork())
 
     def one(self, replicate: int) -> Basis:
         """The basis of one replicate, which can grow separately."""
-        return Basis(self.drop, self.rows.one(replicate))
+        return Basis(self.drop, self.averages, self.rows.one(replicate))
 
     @property
     def size(self) -> int:
@@ -105,12 +104,12 @@ class Basis:
         self, x: Float[Array, "replicates samples k"]
     ) -> tuple[Float[Array, "replicates size k"], Float[Array, "replicates samples k"]]:
         """<Q|x> and the residual; computed twice if small residuals matter, or rounding grows."""
-        q, samples = self.rows.values, x.shape[1]
-        a = q @ x / samples
-        residual = x - transposed(q) @ a
+        q = self.rows.columns
+        a = self.averages.inner(q, x)
+        residual = x - q @ a
         if self.drop <= (TOLERANCE if x.dtype.itemsize == 8 else SINGLE):
-            again = q @ residual / samples
-            residual -= transposed(q) @ again
+            again = self.averages.inner(q, residual)
+            residual -= q @ again
             a += again
         return a, residual
 
@@ -121,34 +120,20 @@ class Basis:
 
         Orthogonalised against the old ones once more: what rounding leaves would be amplified from step to step.
         """
-        found = orthonormal(residual, norms, self.drop)
+        found = orthonormal(residual, norms, self.drop, self.averages)
         if found.shape[2] and self.size:
-            q = self.rows.values
-            found -= transposed(q) @ (q @ found / residual.shape[1])
+            q = self.rows.columns
+            found -= q @ self.averages.inner(q, found)
         return found
 
     def coordinates(self, x: Float[Array, "replicates samples k"]) -> Float[Array, "replicates size k"]:
         """(replicates, size, k): the kets in the basis, which grows by the directions that they need."""
         old, residual = self.project(x) if self.size else (np.zeros_like(x, shape=(x.shape[0], 0, x.shape[2])), x)
-        found = self.fresh(residual, norms_of(x))
+        found = self.fresh(residual, self.averages.norms(x))
         if not found.shape[2]:
             return old
         self.rows.extend(found)
-        return np.concatenate([old, transposed(found) @ residual / x.shape[1]], axis=1)
-
-
-def transposed(x: Float[Array, "replicates a b"]) -> Float[Array, "replicates b a"]:
-    return x.transpose(0, 2, 1)
-
-
-def norms_of(x: Float[Array, "replicates samples k"]) -> Float[Array, "replicates k"]:
-    """√<x|x> of every column, without under- or overflow on the way."""
-    squares = np.einsum("rsk,rsk->rk", x, x) / x.shape[1]
-    if ((squares > SMALLEST) & (squares < 1 / SMALLEST)).all():
-        return np.sqrt(squares)
-    largest = np.max(np.abs(x), axis=1, initial=0.0)
-    safe = np.where(largest > 0, largest, 1.0)
-    return largest * np.sqrt(np.mean(np.square(x / safe[:, None]), axis=1))
+        return np.concatenate([old, self.averages.inner(found, residual)], axis=1)
 
 
 def _shared(choices: Mask | Whole) -> Any:
@@ -164,7 +149,10 @@ def _chosen(x: Float[Array, "replicates samples k"], kept: Mask) -> Float[Array,
 
 
 def orthonormal(
-    residual: Float[Array, "replicates samples k"], norms: Float[Array, "replicates k"], drop: float
+    residual: Float[Array, "replicates samples k"],
+    norms: Float[Array, "replicates k"],
+    drop: float,
+    averages: Averages = AVERAGES,
 ) -> Float[Array, "replicates samples new"]:
     """Orthonormal directions spanning the residuals, in descending order of variance. Raises Apart.
 
@@ -172,12 +160,12 @@ def orthonormal(
     compared with its own ket, so that small kets keep their directions in the presence of large ones. Each pass takes what the
     Gram matrix resolves and leaves the remainder, orthogonalised, to the next one.
     """
-    samples, resolved = residual.shape[1], RESOLVED[residual.dtype.itemsize]
+    resolved = RESOLVED[residual.dtype.itemsize]
     alive = _shared(norms > 0)
     left = _chosen(residual, alive) / norms[:, None, alive]
     found = left[:, :, :0]
     while left.shape[2]:
-        values, vectors = np.linalg.eigh(transposed(left) @ left / samples)
+        values, vectors = np.linalg.eigh(averages.inner(left, left))
         values, vectors = np.flip(values, axis=1), contiguous(np.flip(vectors, axis=2))
         count = int(_shared((values > np.maximum(values[:, :1] * resolved**2, drop**2)).sum(axis=1)))
         if not count:
@@ -187,13 +175,13 @@ def orthonormal(
         if count == left.shape[2]:
             break
         for _ in range(2):
-            left = left - found @ (transposed(found) @ left / samples)
-        left = _chosen(left, _shared(norms_of(left) > drop))
-    return rotated(found, residual)
+            left = left - found @ averages.inner(found, left)
+        left = _chosen(left, _shared(averages.norms(left) > drop))
+    return rotated(found, residual, averages)
 
 
 def rotated(
-    found: Float[Array, "replicates samples new"], residual: Float[Array, "replicates samples k"]
+    found: Float[Array, "replicates samples new"], residual: Float[Array, "replicates samples k"], averages: Averages
 ) -> Float[Array, "replicates samples new"]:
     """The same span, in principal directions of the given residuals, each along the residual nearest to it.
 
@@ -201,6 +189,6 @@ def rotated(
     """
     if not found.shape[2]:
         return found
-    vectors, _, seen = np.linalg.svd(transposed(found) @ residual / residual.shape[1], full_matrices=False)
+    vectors, _, seen = np.linalg.svd(averages.inner(found, residual), full_matrices=False)
     nearest = np.take_along_axis(seen, np.argmax(np.abs(seen), axis=2)[:, :, None], axis=2)[:, :, 0]
     return found @ (vectors * np.where(nearest < 0, -1.0, 1.0)[:, None, :])

@@ -19,7 +19,8 @@ from tp_compiler.evaluate import numerical_errors
 from tp_compiler.evaluate.array_types import Array, Mask, Numbers
 from tp_compiler.evaluate.arrays import REPLICATE, aligned
 from tp_compiler.evaluate.backend import host
-from tp_compiler.evaluate.sampling.directions import Apart, Basis, transposed
+from tp_compiler.evaluate.sampling.averages import transposed
+from tp_compiler.evaluate.sampling.directions import Apart, Basis
 from tp_compiler.evaluate.sampling.outerproducts import by_member, columns, is_outer
 from tp_compiler.evaluate.sampling.shared_values import SharedValues, whole
 from tp_compiler.ir import nodes as ir
@@ -120,7 +121,7 @@ class LowRank:
     def _first(self, member: tuple[int, ...], drop: float) -> list[Factors]:
         count = self.run.replicates
         empty = {s: self.run.backend.array(np.zeros((count, 0, 0))) for s in self.states}
-        together = Factors(slice(0, count), Basis(drop), Basis(drop), empty)
+        together = Factors(slice(0, count), Basis(drop, self.run.averages), Basis(drop, self.run.averages), empty)
         start = {s: host(_at(whole(self.run, s.init, self.indices, self.shape), member)) for s in self.states}
         starting = np.any(list(start.values()), axis=0)
         parts = [together] if starting.all() or not starting.any() else together.apart(count)
@@ -147,7 +148,7 @@ class LowRank:
         into, out, factor = f.right, f.left, 1.0
         if transpose:
             into, out, core, factor = f.left, f.right, transposed(core), self.ratio
-        return out.rows.columns @ ((factor / self.samples) * (core @ (into.rows.values @ x)))
+        return out.rows.columns @ (factor * (core @ self.run.averages.inner(into.rows.columns, x)))
 
     # -- one step -----------------------------------------------------------------------------------------------
     def follow(self, following: Mapping[ir.State, ir.Node]) -> None:

@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from tp_compiler.evaluate.array_types import Array, Numbers
-from tp_compiler.evaluate.sampling.directions import TOLERANCE, Apart, Basis, Rows, norms_of
+from tp_compiler.evaluate.sampling.averages import AVERAGES, Averages
+from tp_compiler.evaluate.sampling.directions import TOLERANCE, Apart, Basis, Rows
 from tp_compiler.evaluate.sampling.points import JointPoints
 from tp_compiler.shapes import Float
 
@@ -51,21 +52,21 @@ class MatrixState:
     Replicates are conditioned together as long as they need equally many directions, then one by one.
     """
 
-    def __init__(self, variance: Numbers, ratio: float, drop: float = TOLERANCE):
-        self.variance, self.ratio, self.drop = np.asarray(variance), ratio, drop
-        self.forward, self.backward = Direction(Basis(drop)), Direction(Basis(drop))
+    def __init__(self, variance: Numbers, ratio: float, drop: float = TOLERANCE, averages: Averages = AVERAGES):
+        self.variance, self.ratio, self.drop, self.averages = np.asarray(variance), ratio, drop, averages
+        self.forward, self.backward = Direction(Basis(drop, averages)), Direction(Basis(drop, averages))
         self.alone: list[MatrixState] = []  # the replicates one by one
 
     def fork(self) -> MatrixState:
         """A copy that can be applied further independently."""
-        other = MatrixState(self.variance, self.ratio, self.drop)
+        other = MatrixState(self.variance, self.ratio, self.drop, self.averages)
         other.forward, other.backward = self.forward.fork(), self.backward.fork()
         other.alone = [state.fork() for state in self.alone]
         return other
 
     def _one(self, replicate: int) -> MatrixState:
         variance = self.variance[replicate : replicate + 1] if self.variance.ndim else self.variance
-        other = MatrixState(variance, self.ratio, self.drop)
+        other = MatrixState(variance, self.ratio, self.drop, self.averages)
         other.forward, other.backward = self.forward.one(replicate), self.backward.one(replicate)
         return other
 
@@ -96,14 +97,14 @@ class MatrixState:
         if own.size:
             coefficients, residual = own.basis.project(x)
             result = own.image.columns @ coefficients
-        fresh = own.basis.fresh(residual, norms_of(x))
+        fresh = own.basis.fresh(residual, self.averages.norms(x))
         if self.drop > TOLERANCE:
             result += self._dot(residual, other, transposed)
         count = fresh.shape[2]
         if count:
             hats, dots = self._hat(count, transposed, target), self._dot(fresh, other, transposed)
             image = hats if self.drop > TOLERANCE else hats + dots
-            result += image @ (fresh.transpose(0, 2, 1) @ residual / x.shape[1])
+            result += image @ self.averages.inner(fresh, residual)
             own.extend(fresh, hats + dots)
         return result
 
@@ -119,4 +120,4 @@ class MatrixState:
         if not other.size:
             return np.zeros_like(fresh)
         factor = self.ratio if transposed else 1 / self.ratio
-        return factor * (other.basis.rows.columns @ (other.image.values @ fresh / fresh.shape[1]))
+        return factor * (other.basis.rows.columns @ self.averages.inner(other.image.columns, fresh))

@@ -12,6 +12,7 @@ from tp_compiler.diagnostics import Diagnostic
 from tp_compiler.evaluate.array_types import Array
 from tp_compiler.evaluate.arrays import Labels
 from tp_compiler.evaluate.backend import NUMPY, ArrayBackend
+from tp_compiler.evaluate.sampling.averages import AVERAGES, Averages
 from tp_compiler.evaluate.sampling.plan import SamplingPlan
 from tp_compiler.evaluate.sampling.shared_values import OneValue
 from tp_compiler.ir import nodes as ir
@@ -48,6 +49,7 @@ class Particles:
     half: int | None = None
     pause: Callable[[], None] = lambda: None
     backend: ArrayBackend = NUMPY
+    averages: Averages = AVERAGES
     values: dict[ir.Node, Any] = field(default_factory=dict)
     non_finite: dict[ir.Node, Diagnostic] = field(default_factory=dict)  # why entries are NaN or infinite
     found: tuple[Found, ...] = ()

@@ -274,13 +274,15 @@ class Replication:
         if node in self.plan.of_entries:
             return self._mean_of_entries(node)
         if any(isinstance(self.values[a], ir.Node) and not isinstance(a, ir.Copy) for a in node.args):
-            return np.stack([outer.contract(node) for outer in self.outer])
+            copied = np.stack([outer.contract(node) for outer in self.outer])
+            return self.particles.averages.joined(copied) if 0 in node.slots else copied
         arrays, of = [], []
         for a in node.args:
             arrays.append(self.values[a.args[0]] if isinstance(a, ir.Copy) else self.values[a])
             of.append(self.plan.labels[a])
         result = contract(arrays, of, self.plan.labels[node])
-        result /= float(self.samples) ** len(node.slots)
+        if node.slots:
+            result = self.particles.averages.joined(result / float(self.samples) ** len(node.slots))
         if self.particles.inspect and len(node.slots) == 1 and self.plan.inspected(node):
             self._inspect(node, arrays, of)
         elif self.particles.inspect and node.slots == (0,) and self.plan.differs(node):
@@ -399,6 +401,7 @@ class Replication:
                 value,
                 symbol.rows.ratio / symbol.cols.ratio,
                 drop_of(self.plan.products[symbol], self.samples, self.plan.single or self.particles.backend.single),
+                self.particles.averages,
             )
         return self.states[symbol, member]
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from tp_compiler.diagnostics import Diagnostic
 from tp_compiler.evaluate.arrays import REPLICATE, Labels, aligned
 from tp_compiler.evaluate.backend import ArrayBackend
+from tp_compiler.evaluate.sampling.averages import Averages
 from tp_compiler.ir import nodes as ir
 
 
@@ -28,6 +29,8 @@ class SharedValues(Protocol):
     def labels(self) -> Mapping[ir.Node, Labels]: ...
     @property
     def backend(self) -> ArrayBackend: ...
+    @property
+    def averages(self) -> Averages: ...
 
 
 def whole(run: SharedValues, node: ir.Node, wanted: Labels, sizes: tuple[int, ...]) -> NDArray[np.float64]:
