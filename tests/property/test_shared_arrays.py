@@ -66,9 +66,9 @@ def check(program: tpc.Program, samples: int) -> None:
         for number, among in ((5, three[0]), (0, three[1]), (3, three[2])):
             (alone,) = sampler(Batch(samples, (number,)), clock)
             assert same(alone, among) and same(alone, eight[number]), number
-        first, second = sampler(Batch(samples, (1, 6), half=1), clock)
-        assert same(second, sampler(Batch(samples, (6,), half=1), clock)[0])
-        assert not same(first, second)
+        first, second, other = sampler(Batch(samples, (12, 13, 3), halved=True), clock)
+        assert same(second, sampler(Batch(samples, (13,), halved=True), clock)[0])
+        assert not same(first, second) and not same(second, other)
 
 
 @pytest.mark.parametrize("name", PROGRAMS)

@@ -40,7 +40,7 @@ def killed_after(ticks: int) -> Any:
     return progress
 
 
-@pytest.mark.parametrize("ticks", [2, 5, 10, 16])
+@pytest.mark.parametrize("ticks", [2, 5, 10, 13])
 def test_the_same_digits(tmp_path: Path, ticks: int) -> None:
     file = tmp_path / "run.npz"
     whole = tpc.limit(PROGRAM, **OPTIONS)

@@ -46,18 +46,27 @@ class Replicated(NamedTuple):
 
 @dataclass(frozen=True)
 class Batch:
-    """Replicates that are computed together: whole, or the first or second `half` of their particles."""
+    """Runs that are computed together: replicates, or, if `halved`, run 2r on the first half of the particles of
+    replicate r, and run 2r + 1 on the second."""
 
     samples: int
     numbers: tuple[int, ...]
-    half: int | None = None
+    halved: bool = False
 
     @property
     def places(self) -> list[Place]:
-        """The names of the replicates: halves have negative numbers."""
-        if self.half is None:
-            return [(self.samples, number) for number in self.numbers]
-        return [(self.samples, -(2 * number + self.half + 1)) for number in self.numbers]
+        """The names of the runs: those on halves have negative numbers."""
+        return [(self.samples, -number - 1 if self.halved else number) for number in self.numbers]
+
+    @property
+    def replicates(self) -> list[int]:
+        """The replicate of every run."""
+        return [number // 2 if self.halved else number for number in self.numbers]
+
+    @property
+    def halves(self) -> tuple[int, ...]:
+        """The half of the particles of every run; none for whole replicates."""
+        return tuple(number % 2 for number in self.numbers) if self.halved else ()
 
     def without(self, found: Container[Place]) -> Batch:
         """The batch without those that are found already."""
@@ -98,11 +107,11 @@ class Sampler:
     def __call__(self, batch: Batch, clock: ProgressClock) -> list[Replicated]:
         """The replicates of a batch, in the order of their numbers. Raises OutOfTime where the clock does."""
         if len(batch.numbers) == 1 or not self._is_flow():
-            found = self._together(batch.samples, batch.numbers, batch.half, clock)
+            found = self._together(batch, clock)
             if len(batch.numbers) == 1 or not any(self._failed(one) for one in found):
                 return found
         # A failure of one replicate fails all that share its arrays: each of them shows what it has by itself.
-        return [self._together(batch.samples, (number,), batch.half, clock)[0] for number in batch.numbers]
+        return [self._together(replace(batch, numbers=(number,)), clock)[0] for number in batch.numbers]
 
     def _is_flow(self) -> bool:
         """Whether an integrator chooses its steps, by all that it integrates."""
@@ -137,17 +146,24 @@ class Sampler:
         return sum(n.type.size() for n in self.plan.clts)
 
     @np.errstate(all="ignore")  # a thread of the pool has NumPy's defaults
-    def _together(
-        self, samples: int, numbers: Sequence[int], half: int | None, clock: ProgressClock
-    ) -> list[Replicated]:
+    def _together(self, batch: Batch, clock: ProgressClock) -> list[Replicated]:
         """Scramblings: outputs averaged over the outer draws, covariances of random ones, information about tails."""
-        particles, draws = self.outer(samples)
-        seeds = [(self.options.seed, number) for number in numbers]
+        particles, draws = self.outer(batch.samples)
+        seeds = [(self.options.seed, number) for number in batch.replicates]
         coordinates = self._coordinates(draws, seeds)
         plain = self.options.method == "mc"
         tick = partial(clock.tick, len(seeds))
         run = Replication(
-            self.plan, particles, seeds, plain, half is None, tick, clock.pause, half, self.kept, self.options.library
+            self.plan,
+            particles,
+            seeds,
+            plain,
+            not batch.halved,
+            tick,
+            clock.pause,
+            batch.halves,
+            self.kept,
+            self.options.library,
         )
         collected: list[list[Outputs]] = [[] for _ in seeds]
         laws: list[list[dict[str, Any]]] = [[] for _ in seeds]
@@ -161,7 +177,7 @@ class Sampler:
         return [
             Replicated(
                 averaged(collected[r]), covariances(collected[r], laws[r]), self._tails(run.particles.found[r]),
-                directions[r] if half is None else None,
+                None if batch.halved else directions[r],
             )
             for r in range(len(seeds))
         ]  # fmt: skip

@@ -210,10 +210,10 @@ class _FrozenKets(Replication):
         self.places = places
         super().__init__(plan, samples, seeds, plain, backend=backend)
 
-    def _points(self, seed: tuple[int, ...], number: int, bound: int) -> Points:
+    def _points(self, run: int, number: int, bound: int) -> Points:
         place = self.places[number]
         p = self.particles
-        return _LaterPoints(p.samples, (*seed, number, place), bound, p.plain, place, p.backend)
+        return _LaterPoints(p.samples, (*p.seeds[run], number, place), bound, p.plain, place, p.backend)
 
 
 class _LaterPoints(Points):

@@ -64,7 +64,7 @@ class OuterNonlin:
         """P for the copies of an average; a run on half the particles has half as many."""
         run = self.particles
         size = paired(run.full, depth_of(node))
-        return size if run.half is None else size // 2
+        return size // 2 if run.halved else size
 
     def bind(self, slots: list[int], paired: int) -> None:
         """Chooses the columns of the copies of one E: a block for each, and an order inside the block."""

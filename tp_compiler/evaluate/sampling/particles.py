@@ -35,8 +35,8 @@ class Particles:
     """`samples` particles of every space for each of the `seeds`, and the array (or Diagnostic) of every instruction so far.
 
     Arrays have the labels of the plan: the first dimension of those that differ between replicates numbers these.
-    `half`: 0 or 1 for a run on the first or the second half of the particles; the numbers of copies and of entries are
-    chosen by `full`, the number of all particles. `plain`: random draws instead of scrambled points. `pause` is called in
+    `halves`: for every run 0 or 1, if they are on the first or the second half of the particles; the numbers of copies and of
+    entries are chosen by `full`, the number of all particles. `plain`: random draws instead of scrambled points. `pause` is called in
     long loops and may raise to stop.
     """
 
@@ -46,7 +46,7 @@ class Particles:
     seeds: tuple[tuple[int, ...], ...]
     plain: bool
     inspect: bool = False  # look for heavy tails
-    half: int | None = None
+    halves: tuple[int, ...] = ()
     pause: Callable[[], None] = lambda: None
     backend: ArrayBackend = NUMPY
     averages: Averages = AVERAGES
@@ -81,6 +81,6 @@ class OneReplicate:
 
     def __init__(self, particles: Particles, replicate: int):
         self.plan, self.samples, self.full = particles.plan, particles.samples, particles.full
-        self.inspect, self.half, self.pause = particles.inspect, particles.half, particles.pause
+        self.inspect, self.halved, self.pause = particles.inspect, bool(particles.halves), particles.pause
         self.seed, self.found = particles.seeds[replicate], particles.found[replicate]
         self.values = OneValue(particles, replicate)

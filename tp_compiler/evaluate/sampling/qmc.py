@@ -119,7 +119,7 @@ class Sampling:
             last, samples = samples, self._next(samples)
         halved = [number for number in numbers if number < self._halved(last)]
         if halved:
-            yield [batch for half in (0, 1) for batch in self._batches(last, halved, half)]
+            yield self._batches(last, halved, True)
 
     def _look_for_all(self) -> None:
         """Of a run that computes nothing: raises MissingReplicates with all replicates that are not stored."""
@@ -130,7 +130,7 @@ class Sampling:
 
     def _refuse(self, missing: Sequence[Batch]) -> None:
         if missing:
-            raise MissingReplicates([number for batch in missing for number in batch.numbers])
+            raise MissingReplicates([number for batch in missing for number in batch.replicates])
 
     def _climb(self, samples: int) -> int | None:
         """One level; returns the size of the next, or None at the end of the ladder."""
@@ -253,11 +253,17 @@ class Sampling:
                 level.covariance.pop(name, None)
                 level.failed[name] = heavy_tails.diagnostic(causes)
 
-    def _batches(self, samples: int, numbers: Sequence[int], half: int | None = None) -> list[Batch]:
-        """Replicates that share arrays: as many as the caches and the memory hold, and every thread has some."""
+    def _batches(self, samples: int, numbers: Sequence[int], halved: bool = False) -> list[Batch]:
+        """Replicates that share arrays: as many as the caches and the memory hold, and every thread has some.
+
+        Both halves of a replicate are in one batch: they have their points in common.
+        """
         room = max(1, min(SHARED // samples, int(self.options.memory // self._memory(samples))))
         size = min(math.ceil(len(numbers) / self.options.workers), room)
-        return [Batch(samples, tuple(numbers[k : k + size]), half) for k in range(0, len(numbers), size)]
+        parts = [numbers[k : k + size] for k in range(0, len(numbers), size)]
+        if not halved:
+            return [Batch(samples, tuple(part)) for part in parts]
+        return [Batch(samples, tuple(run for r in part for run in (2 * r, 2 * r + 1)), True) for part in parts]
 
     def _each(self, batches: Sequence[Batch]) -> list[Replicated]:
         """The replicates of all batches, in their order: from the checkpoint, the others side by side."""
@@ -308,9 +314,7 @@ class Sampling:
         if level.halves is not None or not count or not level.values:
             return
         self.clock.begin(f"M = {level.samples}, bias")
-        numbers = range(count)
-        first, second = (self._each(self._batches(level.samples, numbers, half)) for half in (0, 1))
-        runs = [run for pair in zip(first, second, strict=True) for run in pair]
+        runs = self._each(self._batches(level.samples, range(count), True))
         level.halves = {}
         for name in level.values:
             parts = [found.values[name] for found in runs]

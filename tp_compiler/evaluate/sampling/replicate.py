@@ -40,20 +40,21 @@ from tp_compiler.ir.types import Index
 class Replication:
     """Particles of every space under the scramblings of some seeds. `outputs_given` returns the arrays of the outputs.
 
-    `half`: 0 or 1 for a run on the first or the second half of the particles, paired with half as many copies; together
-    the two show the bias of finite size (estimates.py).
+    `halves`: for every run 0 or 1, if they are on the first or the second half of the particles of their seeds, paired
+    with half as many copies; together the two show the bias of finite size (estimates.py).
     """
 
     def __init__(
         self, plan: SamplingPlan, samples: int, seeds: Sequence[tuple[int, ...]], plain: bool, inspect: bool = False,
-        tick: Callable[[], None] = lambda: None, pause: Callable[[], None] = lambda: None, half: int | None = None,
+        tick: Callable[[], None] = lambda: None, pause: Callable[[], None] = lambda: None, halves: Sequence[int] = (),
         kept: Sequences | None = None,
         backend: ArrayBackend = NUMPY,
     ):  # fmt: skip
         self.tick = tick  # called after every step of training; may raise to stop
-        size = samples if half is None else samples // 2
+        size = samples // 2 if halves else samples
         found = tuple(Found() for _ in seeds)
-        self._hold(Particles(plan, size, samples, tuple(seeds), plain, inspect, half, pause, backend, found=found))
+        own = tuple(halves)
+        self._hold(Particles(plan, size, samples, tuple(seeds), plain, inspect, own, pause, backend, found=found))
         self.plan, self.kept = plan, kept
         self.clt = CltScalars()
         self.points: dict[int, JointPoints] = {}
@@ -165,12 +166,14 @@ class Replication:
         number = self.plan.space[node]
         if number not in self.points:
             bound = self.plan.coordinates[number]
-            self.points[number] = JointPoints([self._points(seed, number, bound) for seed in self.particles.seeds])
+            runs = range(self.replicates)
+            self.points[number] = JointPoints([self._points(run, number, bound) for run in runs])
         return self.points[number]
 
-    def _points(self, seed: tuple[int, ...], number: int, bound: int) -> Points:
+    def _points(self, run: int, number: int, bound: int) -> Points:
         p = self.particles
-        return Points(p.full, (*seed, number), bound, p.plain, p.half, self.kept, p.backend)
+        half = p.halves[run] if p.halves else None
+        return Points(p.full, (*p.seeds[run], number), bound, p.plain, half, self.kept, p.backend)
 
     def _evaluate(self, node: ir.Node) -> Value:
         for arg in self.plan.reads[node]:

@@ -56,7 +56,7 @@ class ParticleTraining:
                 drop = drop_of(run.plan.outer_products(cell), run.samples, run.plan.single or run.backend.single)
                 matrix = LowRank(cell, run, drop)
             else:
-                paired = block_size(run.full) if run.half is None else max(1, block_size(run.full) // 2)
+                paired = max(1, block_size(run.full) // 2) if run.halves else block_size(run.full)
                 matrix = Blocks(cell, run, paired, partners, run.plan.passes[cell[0]])
             found.update(dict.fromkeys(cell, matrix))
         return found
