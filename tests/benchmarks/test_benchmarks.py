@@ -7,7 +7,7 @@ import time
 import pytest
 
 import tp_compiler as tpc
-from tests.benchmarks import kernels, measure
+from tests.benchmarks import convolutions, kernels, measure
 
 pytestmark = pytest.mark.timed
 
@@ -51,6 +51,14 @@ def test_tangent_kernels_take_as_long_as_a_plain_recursion(fn: str, depth: int, 
     """1.5 times on a machine with nothing else running (docs/benchmarks.md), with room for a loaded one."""
     limit, plain = kernels.seconds(fn, depth, inputs)
     assert limit < (2.5 if fn == "relu" else 3.5) * plain
+
+
+@pytest.mark.parametrize("readout", ["pooled", "flat"])
+def test_kernels_of_convolutional_networks_take_as_long_as_a_plain_recursion(readout: str) -> None:
+    """From text to numbers: 7 to 10 times, of 8 and 25 ms (docs/benchmarks.md)."""
+    x = convolutions.images(10 if readout == "pooled" else 50)
+    limit = convolutions.seconds(lambda: convolutions.limit("nngp", readout, x))[1]
+    assert limit < 25 * convolutions.seconds(lambda: convolutions.recursion(readout, x))[1]
 
 
 @pytest.mark.parametrize("name", measure.DEEP)

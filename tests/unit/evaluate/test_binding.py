@@ -7,14 +7,27 @@ import itertools
 import numpy as np
 import pytest
 
-from tp_compiler.evaluate.exact.binding import Place, fresh
-from tp_compiler.evaluate.exact.ket_formula import LinearPart, Tensor, Term, Variable
+from tp_compiler.evaluate.exact.binding import fresh
+from tp_compiler.evaluate.exact.ket_formula import LinearPart, Tensor, Term, Variable, delta
+from tp_compiler.evaluate.exact.places import Place, PositionTable, moved, placed_by
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.types import Axis, Index
 
 P, Q, R = (Index(name, Axis("i", 3)) for name in "pqr")
 NUMBERS = np.arange(27.0).reshape(3, 3, 3) ** 2
-PLACES: list[Place] = [P, Q, R, 1, 3]
+TABLES: list[Place] = [
+    PositionTable(P.axis, np.array([2, 0, 0]), (P,)),
+    PositionTable(P.axis, np.array([1, 2, 1]), (R,)),
+    PositionTable(P.axis, np.array([[0, 2, 1], [1, 1, 0], [2, 0, 2]]), (Q, R)),
+]
+PLACES: list[Place] = [P, Q, R, 1, 3, *TABLES]
+
+
+def position(place: Place, at: dict[Index, int]) -> int:
+    """From 0, the labels at positions."""
+    if isinstance(place, int):
+        return place - 1
+    return at[place] if isinstance(place, Index) else int(place.positions[tuple(at[x] for x in place.labels)])
 
 
 def part(labels: tuple[Index, ...], over: tuple[Index, ...]) -> LinearPart:
@@ -41,8 +54,34 @@ def test_placing_is_substitution(over: tuple[Index, ...], to_q: Place, to_r: Pla
         placed = sum_.placed(places)
         for point in itertools.product(range(3), repeat=3):
             at = dict(zip((P, Q, R), point, strict=True))
-            before = {x: p - 1 if isinstance(p := places[x], int) else at[p] for x in (P, Q, R)}
+            before = {x: position(places[x], at) for x in (P, Q, R)}
             assert coefficient(placed, at) == coefficient(sum_, before)
+
+
+@pytest.mark.parametrize(("one", "other"), list(itertools.product(PLACES, PLACES)))
+def test_tables_are_read_through_tables(one: Place, other: Place) -> None:
+    """Places at places: first the table, then what its labels have become."""
+    (placed,) = moved((one,), {P: other, Q: R, R: P})
+    for point in itertools.product(range(3), repeat=3):
+        at = dict(zip((P, Q, R), point, strict=True))
+        inner = {P: position(other, at), Q: at[R], R: at[P]}
+        assert position(placed, at) == position(one, inner)
+
+
+@pytest.mark.parametrize(("one", "other"), list(itertools.product(PLACES, PLACES)))
+def test_places_agree_where_their_positions_do(one: Place, other: Place) -> None:
+    found = delta(one, other)
+    for point in itertools.product(range(3), repeat=3):
+        at = dict(zip((P, Q, R), point, strict=True))
+        value = 1.0 if found is None else found.values[tuple(at[x] for x in found.labels)]
+        assert value == (position(one, at) == position(other, at))
+
+
+def test_a_table_in_order_is_its_label() -> None:
+    assert placed_by(P.axis, np.arange(3), (Q,)) == Q
+    assert placed_by(P.axis, np.array(1), ()) == 2
+    shifted = placed_by(P.axis, np.array([2, 0, 1]), (Q,))
+    assert moved((shifted,), {Q: placed_by(P.axis, np.array([1, 2, 0]), (Q,))}) == (Q,)
 
 
 def test_bound_labels_are_new_each_time() -> None:

@@ -7,14 +7,11 @@ cannot capture one of its free labels; `placed` checks anyway. If two sums are m
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from itertools import count
-from typing import Self, TypeAlias
+from typing import Self
 
+from tp_compiler.evaluate.exact.places import Places, labels_of
 from tp_compiler.ir.types import Index
-
-Place: TypeAlias = Index | int  # a label, or a 1-based position
-Places: TypeAlias = Mapping[Index, Place]
 
 _names = count()
 
@@ -22,11 +19,6 @@ _names = count()
 def fresh(label: Index) -> Index:
     """A label of the same axis under a name that occurs nowhere else."""
     return Index(f"{label.name.split('~')[0]}~{next(_names)}", label.axis)
-
-
-def moved(places: Iterable[Place], to: Places) -> tuple[Place, ...]:
-    """Places after a substitution: all labels simultaneously, so that two can be swapped."""
-    return tuple(to.get(p, p) if isinstance(p, Index) else p for p in places)
 
 
 class Bound:
@@ -43,7 +35,7 @@ class Bound:
         mine = {label: place for label, place in places.items() if label not in self.over}
         if not mine:
             return self
-        if any(place in self.over for place in mine.values()):
+        if any(label in self.over for label in labels_of(mine.values())):
             return self.refreshed().placed(mine)
         return self.substituted(mine, self.over)
 

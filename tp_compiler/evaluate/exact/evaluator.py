@@ -22,7 +22,7 @@ from tp_compiler.evaluate.budget import current
 from tp_compiler.evaluate.bulk import Bulk
 from tp_compiler.evaluate.exact import compositions, pointwise, stein
 from tp_compiler.evaluate.exact.atoms import Atoms
-from tp_compiler.evaluate.exact.binding import Place, fresh
+from tp_compiler.evaluate.exact.binding import fresh
 from tp_compiler.evaluate.exact.expectations import EXACT, METHODS, PATIENCE, Expectations
 from tp_compiler.evaluate.exact.ket_formula import (
     Bundle,
@@ -41,6 +41,7 @@ from tp_compiler.evaluate.exact.ket_formula import (
     gaussian,
     identity,
     number,
+    one_hot,
     plus,
     private,
     product,
@@ -48,6 +49,7 @@ from tp_compiler.evaluate.exact.ket_formula import (
     times,
     union,
 )
+from tp_compiler.evaluate.exact.places import Place, PositionTable, exchanged, labels_of, placed_by
 from tp_compiler.evaluate.exact.trials import Trials
 from tp_compiler.evaluate.gaussian.lines import Infinite
 from tp_compiler.evaluate.gaussian.univariate import Univariate, monomial, univariate
@@ -60,7 +62,6 @@ from tp_compiler.ir.program import Output
 from tp_compiler.ir.types import Index, Type
 
 LAW_KNOWN = 1e-12  # the relative error of a parameter of a law that is not normal; beyond it, moments have an error
-MOST_ONE_HOT = 2**24  # entries of a gather written as a product with zeros and ones
 
 
 NOTES = {
@@ -76,6 +77,8 @@ Held = Operand | Diagnostic | NotExact
 
 class ExactEvaluator:
     """Runs the nodes of a plan; `output` gives a value, a Diagnostic, or NotExact with the reason."""
+
+    reads_tables = True  # whether families are read at the positions of a table, and not as sums with zeros and ones
 
     def __init__(
         self,
@@ -245,14 +248,14 @@ class ExactEvaluator:
         """
         if _rank(a) > _rank(b):
             a, b = b, a
-        canonical: dict[Index, Place] = {}
+        canonical: dict[Place, Place] = {}
         for place in (*a.places, *b.places):
-            if isinstance(place, Index):
+            if not isinstance(place, int):
                 canonical.setdefault(place, Index(f"@{len(canonical)}", place.axis))
-        key = a.placed(canonical), b.placed(canonical)
+        key = Variable(a.node, exchanged(a.places, canonical)), Variable(b.node, exchanged(b.places, canonical))
         value, method = self.expect.recursion.value(key, lambda: self.expect.kept(lambda: self._covariance(*key)))
         self.expect.used(method)
-        back: dict[Index, Place] = {new: old for old, new in canonical.items() if isinstance(new, Index)}
+        back = {new: old for old, new in canonical.items() if isinstance(new, Index)}
         found: Tensor = value.renamed(back)
         return found
 
@@ -335,7 +338,7 @@ class ExactEvaluator:
             if (d := delta(p, q)) is not None:
                 factors.append(d)
         y: KetFormula = self.values[earlier.args[0]].placed(new)
-        over = tuple(p for p in places if isinstance(p, Index))
+        over = labels_of(places)
         return list(y.scaled(times(*factors)).summed(over).parts)
 
     def _derivative(self, x: KetFormula, variable: Variable) -> Tensor | None:
@@ -484,33 +487,57 @@ class ExactEvaluator:
         return _entries(node, numbers, 1) if isinstance(x, Tensor) else self._moved(x, node, numbers)
 
     def _moved(self, x: KetFormula, node: ir.Reindex, gathers: list[Tensor]) -> KetFormula:
-        """Renames and selections; a gather is a sum with zeros and ones over a fresh label."""
+        """Renames, selections and gathers."""
         places: dict[Index, Place] = {}
-        hot, over = [], []
         for index, selector in zip(node.args[0].type.indices, node.selectors, strict=True):
             if not isinstance(selector, ir.Gather):
                 places[index] = selector
                 continue
             gather = gathers[selector.arg - 1]
             positions = numerical_errors.positions(gather.values, node.args[selector.arg], node)
-            label = fresh(index)
-            if positions.size * index.size > MOST_ONE_HOT:
-                raise NotExact("a gather from a large family")
-            hot.append(Tensor(np.eye(index.size)[positions], (*gather.labels, label)))
-            places[index] = label
-            over.append(label)
-        placed = x.placed(places)
-        return _simplified(placed.scaled(times(*hot)).summed(tuple(over)).parts) if hot else placed
+            places[index] = placed_by(index.axis, positions, gather.labels)
+        return self._read(x, places)
+
+    def _read(self, x: KetFormula, places: dict[Index, Place]) -> KetFormula:
+        """A ket at other places."""
+        tables = {label: p for label, p in places.items() if isinstance(p, PositionTable)}
+        if not tables:
+            return x.placed(places)
+        parts = []
+        for term in x.shared().parts:
+            hot = {label: (p, fresh(label)) for label, p in tables.items() if self._by_sum(term, label)}
+            placed = term.placed(places | {label: new for label, (_, new) in hot.items()})
+            coefficient = times(placed.coefficient, *(one_hot(p, new) for p, new in hot.values()))
+            parts.append(replace(placed, coefficient=coefficient).bind(tuple(new for _, new in hot.values())))
+        return _simplified(parts)
+
+    def _by_sum(self, term: Term, label: Index) -> bool:
+        """Whether entries are read as a sum with zeros and ones: those of initial kets in a linear combination, whose
+        coefficients then add up."""
+        if not self.reads_tables:
+            return True
+        parts = term.factors[0].arguments[0].flat() if term.factors and term.is_linear else ()
+        return any(isinstance(p.variable.node, ir.InitialKet) and label in p.variable.labels for p in parts)
 
     def _along(self, node: ir.Along, args: list[Operand]) -> Operand:
         (x,) = args
         if isinstance(x, Tensor):
             return _entries(node, [x]) if node.terms[1] < 2 else _sums(node, x)
+        if isinstance(node, ir.Shift) and self.reads_tables:
+            return self._shifted(node, x)
         label = fresh(node.index)
         bounded((node.index, label))
         unit = np.eye(node.index.size)  # the image of each member
         hot = Tensor(RULES[type(node)](node, [(unit, (label, node.index))], (node.index, label)), (node.index, label))
         return _simplified(x.placed({node.index: label}).scaled(hot).summed((label,)).parts)
+
+    def _shifted(self, node: ir.Shift, x: KetFormula) -> KetFormula:
+        """x[s - by], 0 outside."""
+        from_here = np.arange(node.index.size) - node.by
+        clipped = np.clip(from_here, 0, node.index.size - 1)
+        moved = self._read(x, {node.index: placed_by(node.index.axis, clipped, (node.index,))})
+        inside = Tensor((clipped == from_here).astype(float), (node.index,))
+        return moved if inside.values.all() else _simplified(moved.scaled(inside).parts)
 
     def _stack(self, node: ir.Stack, args: list[Operand]) -> Operand:
         numbers = [a for a in args if isinstance(a, Tensor)]

@@ -22,7 +22,7 @@ from tp_compiler.evaluate.arrays import aligned
 from tp_compiler.evaluate.budget import current
 from tp_compiler.evaluate.bulk import LARGE, Bulk
 from tp_compiler.evaluate.exact import composites, compositions, distances, pointwise, stein
-from tp_compiler.evaluate.exact.binding import Place, Places, moved
+from tp_compiler.evaluate.exact.binding import fresh
 from tp_compiler.evaluate.exact.gaussians import Gaussians
 from tp_compiler.evaluate.exact.ket_formula import (
     GaussianFactor,
@@ -40,13 +40,13 @@ from tp_compiler.evaluate.exact.ket_formula import (
     summed,
     times,
 )
+from tp_compiler.evaluate.exact.places import Place, Places, PositionTable, moved
 from tp_compiler.evaluate.exact.recursion import Recursion
 from tp_compiler.evaluate.gaussian import careful, closed_forms, flat, quadrature, sensitivity, tilting
 from tp_compiler.evaluate.gaussian.lines import Infinite
 from tp_compiler.evaluate.gaussian.tame import is_tame
 from tp_compiler.evaluate.gaussian.univariate import Seen, Univariate, combination, degree_of_sum, is_constant
 from tp_compiler.evaluate.interface import NotExact
-from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.types import Index
 from tp_compiler.shapes import Float
 
@@ -136,16 +136,37 @@ class Expectations:
         for made, members in clusters:
             if vanishes and not made.risky:
                 continue
-            value, method = self.kept(partial(self._cluster, members))
+            value, method = self.kept(partial(self._picked, members))
             vanishes = vanishes or value is None
             if not vanishes and value is not None:
                 self.used(method)
                 values.append(value)
         return None if vanishes else times(*values) if values else number(1.0)
 
+    def _picked(self, factors: list[GaussianFactor]) -> Tensor | None:
+        """E Π factors. Where a family is read through tables, the average is computed at its own positions, once for every
+        pattern of places, and the entries are picked from it."""
+        tables = dict.fromkeys(p for f in factors for p in f.places if isinstance(p, PositionTable))
+        if not tables:
+            return self._cluster(factors)
+        names: dict[Place, Place] = {p: fresh(Index(p.axis.name, p.axis)) for p in tables}
+        value = self._once([f.exchanged(names) for f in factors], self._cluster)
+        return None if value is None else value.renamed({n: p for p, n in names.items() if isinstance(n, Index)})
+
+    def _once(
+        self, factors: list[GaussianFactor], compute: Callable[[list[GaussianFactor]], Tensor | None]
+    ) -> Tensor | None:
+        """E Π factors, computed once for every pattern of labels."""
+        key, labels = _pattern(factors)
+        (value, then), method = self.recursion.value(
+            (compute, key), lambda: self.kept(lambda: (compute(factors), labels))
+        )
+        self.used(method)
+        return None if value is None else value.renamed(dict(zip(then, labels, strict=True)))
+
     def _cluster(self, factors: list[GaussianFactor]) -> Tensor | None:
         if any(isinstance(f, Shared) for f in factors):
-            return self._of_sum(factors)
+            return self._once(factors, self._of_sum)
         if all(f.is_identity for f in factors) and len(factors) <= MOST_MOMENTS:
             return self._moments([f.arguments[0] for f in factors])
         factors = _gathered(factors)
@@ -183,16 +204,8 @@ class Expectations:
         return factors
 
     def _of_sum(self, factors: list[GaussianFactor]) -> Tensor | None:
-        """E Π factors with a sum among them: Σ of those with its terms in its place, computed once for every pattern of
-        labels. A residual stream is a sum of a sum of a sum, and this the recursion along it."""
-        key, labels = _pattern(factors)
-        (value, then), method = self.recursion.value(
-            key, lambda: self.kept(lambda: (self._distributed(factors), labels))
-        )
-        self.used(method)
-        return None if value is None else value.renamed(dict(zip(then, labels, strict=True)))
-
-    def _distributed(self, factors: list[GaussianFactor]) -> Tensor | None:
+        """E Π factors with a sum among them: Σ of those with its terms in its place. A residual stream is a sum of a sum of
+        a sum, and this, computed once, the recursion along it."""
         terms = Term(number(1.0), tuple(factors)).distributed()
         found = [(t, v) for t in terms if (v := self.product(t.factors)) is not None]
         return plus(*[summed([t.coefficient, v], t.over) for t, v in found]) if found else None
@@ -449,13 +462,12 @@ def has_squares(values: Numbers) -> bool:
 def _matched(p: LinearPart, q: LinearPart) -> tuple[LinearPart, LinearPart, tuple[Index, ...]]:
     """Two parts of one group with their summed labels made equal where independence makes them so.
 
-    Members of an initial family are independent: in Σ_d a[d] u[d] · Σ_e b[e] u[e] only d = e survives.
+    Members of a family are independent: in Σ_d a[d] u[d] · Σ_e b[e] u[e], or Σ_d W[d] x[d] · Σ_e W[e] y[e], only d = e survives.
     """
     over = [*p.over, *q.over]
-    symbols = [v.node.symbol for v in (p.variable, q.variable) if isinstance(v.node, ir.InitialKet)]
-    if len(symbols) < 2 or symbols[0].pair is not None:
+    if p.variable.group != q.variable.group:
         return p, q, tuple(over)
-    for a, b in zip(p.variable.places, q.variable.places, strict=True):
+    for a, b in zip(p.variable.members, q.variable.members, strict=True):
         if isinstance(b, Index) and b in q.over and a != b:
             q = q.opened({b: a})
             over.remove(b)

@@ -23,13 +23,24 @@ from tp_compiler.evaluate.budget import COUNTED, LEAST, current, spacious
 from tp_compiler.evaluate.bulk import LARGE, Bulk
 from tp_compiler.evaluate.exact import abstract
 from tp_compiler.evaluate.exact.abstract import Symbolic
-from tp_compiler.evaluate.exact.binding import Bound, Place, Places, moved
+from tp_compiler.evaluate.exact.binding import Bound, fresh
+from tp_compiler.evaluate.exact.places import (
+    Place,
+    Places,
+    PositionTable,
+    exchanged,
+    grid,
+    labels_of,
+    moved,
+    positions,
+)
 from tp_compiler.evaluate.gaussian.univariate import Univariate
 from tp_compiler.evaluate.interface import NotExact
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.types import Index
 
 _numbers = count()
+MOST_ONE_HOT = 2**24  # entries of a table written as a product with zeros and ones
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,23 +69,28 @@ class Tensor:
         """Labels replaced, positions selected, and diagonals taken if two labels become one."""
         if not any(label in places for label in self.labels):
             return self
-        new: list[Index] = []
-        for label in self.labels:
-            place = places.get(label, label)
-            if isinstance(place, Index) and place not in new:
-                new.append(place)
+        to = [places.get(label, label) for label in self.labels]
+        labels = labels_of(to)
         if isinstance(self.values, Symbolic):
-            return Tensor(self.values.renamed(places), tuple(new))
-        if len(new) == len(self.labels):
-            return Tensor(self.values, tuple(new), self.off)
-        grid: list[int | Whole] = []
-        for label in self.labels:
-            place = places.get(label, label)
-            if isinstance(place, int):
-                grid.append(place - 1)
-            else:
-                grid.append(aligned(np.arange(place.size), (place,), new))
-        return self.taken(tuple(grid), tuple(new))
+            return Tensor(self.values.renamed(places), labels)
+        if any(isinstance(p, PositionTable) for p in to):
+            bounded(labels)
+        apart = [_apart(k, to) for k in range(len(to))]
+        if not all(apart):
+            return self.taken(grid(to, labels), labels)
+        found = self
+        for k in reversed(range(len(to))):
+            place = to[k]
+            if isinstance(place, PositionTable):
+                found = found._along(k, place)
+        return Tensor(found.values, labels, found.off)
+
+    def _along(self, axis: int, place: PositionTable) -> Tensor:
+        """The entries along one dimension at the positions of a table; labels are for the caller."""
+        off = self.off
+        if isinstance(off, np.ndarray) and off.ndim:
+            off = np.take(off, place.positions, axis=axis)
+        return Tensor(np.take(self.values, place.positions, axis=axis), self.labels, off)
 
     def taken(self, places: tuple[int | slice | Whole, ...], labels: tuple[Index, ...]) -> Tensor:
         """The entries at some places of the array."""
@@ -185,11 +201,21 @@ def delta(a: Place, b: Place) -> Tensor | None:
         return None
     if isinstance(a, int) and isinstance(b, int):
         return number(0.0)
-    if isinstance(a, int) or isinstance(b, int):
-        label, position = (b, a) if isinstance(a, int) else (a, b)
-        assert isinstance(label, Index) and isinstance(position, int)
-        return Tensor((np.arange(label.size) == position - 1).astype(float), (label,))
-    return Tensor(np.eye(a.size), bounded((a, b)))
+    labels = bounded(labels_of((a, b)))
+    return Tensor((positions(a, labels) == positions(b, labels)).astype(float), labels)
+
+
+def one_hot(table: PositionTable, label: Index) -> Tensor:
+    """1 where the label is the position that a table gives."""
+    if table.positions.size * label.size > MOST_ONE_HOT:
+        raise NotExact("a gather from a large family")
+    return Tensor(np.eye(label.size)[table.positions], (*table.labels, label))
+
+
+def _apart(k: int, places: list[Place]) -> bool:
+    """Whether a place has labels, all its own."""
+    own = labels_of([places[k]])
+    return bool(own) and not set(own) & set(labels_of([*places[:k], *places[k + 1 :]]))
 
 
 # Gaussians -----------------------------------------------------------------------------------------------------
@@ -229,7 +255,7 @@ class Variable:
 
     @property
     def labels(self) -> tuple[Index, ...]:
-        return tuple(dict.fromkeys(p for p in self.places if isinstance(p, Index)))
+        return labels_of(self.places)
 
 
 @dataclass(frozen=True, eq=False)
@@ -292,6 +318,13 @@ class Linear:
         parts = tuple(p.placed(places) for p in self.parts)
         own = None if self.affine is None else replace(self.affine, base=self.affine.base.placed(places))
         return Linear(self.mean.renamed(places), parts, self.copy, self.root, where, own, self.family or self)
+
+    def exchanged(self, names: Mapping[Place, Place]) -> Linear:
+        """The family at other places: these replace whole places."""
+        where, family = exchanged(self.positions, names), self.family or self
+        if where == self.positions:
+            return self
+        return family.placed(dict(zip(family.labels, where, strict=True))).copied({family.copy: self.copy})
 
     @property
     def positions(self) -> tuple[Place, ...]:
@@ -367,8 +400,16 @@ class GaussianFactor:
     def copies(self) -> set[int]:
         return {a.copy for a in self.arguments}
 
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """The places of the families that it is a function of."""
+        return tuple(p for a in self.arguments for p in a.positions)
+
     def placed(self, places: Places) -> GaussianFactor:
         return GaussianFactor(self.function, tuple(a.placed(places) for a in self.arguments))
+
+    def exchanged(self, names: Mapping[Place, Place]) -> GaussianFactor:
+        return GaussianFactor(self.function, tuple(a.exchanged(names) for a in self.arguments))
 
     def copied(self, copies: Mapping[int, int]) -> GaussianFactor:
         return GaussianFactor(self.function, tuple(a.copied(copies) for a in self.arguments))
@@ -436,7 +477,7 @@ class Shared(GaussianFactor):
 
     @property
     def labels(self) -> tuple[Index, ...]:
-        return tuple(dict.fromkeys(p for p in self.where if isinstance(p, Index)))
+        return labels_of(self.where)
 
     @property
     def copies(self) -> set[int]:
@@ -451,6 +492,13 @@ class Shared(GaussianFactor):
         if not any(label in places for label in self.labels):
             return self
         return replace(self, where=moved(self.where, places))
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        return self.where
+
+    def exchanged(self, names: Mapping[Place, Place]) -> Shared:
+        return replace(self, where=exchanged(self.where, names))
 
     def copied(self, copies: Mapping[int, int]) -> Shared:
         assert 0 not in copies, "copies are made of terms"
@@ -565,10 +613,25 @@ def _scaled_part(part: LinearPart, term: Term | LinearPart) -> LinearPart:
 
 
 def _summed_term(term: Term, over: tuple[Index, ...]) -> Term:
-    inner = {x for f in term.factors for x in f.labels}
+    """Σ_over of a term. Labels of tables are summed in the coefficient: Σ_r c[t,r] x[p(t,r)] = Σ_s (Σ_r c[t,r] [p(t,r) = s]) x[s],
+    so that an average over windows is a product with a matrix."""
+    tables = [(p, fresh(Index(p.axis.name, p.axis))) for p in _tables_over(term, over)]
+    factors = tuple(f.exchanged(dict(tables)) for f in term.factors) if tables else term.factors
+    inner = {x for f in factors for x in f.labels}
     numeric = tuple(x for x in over if x not in inner)
-    coefficient = summed([term.coefficient], numeric) if numeric else term.coefficient
-    return Term(coefficient, term.factors, term.over).bind(tuple(x for x in over if x in inner))
+    parts = [term.coefficient, *(one_hot(p, label) for p, label in tables)]
+    coefficient = summed(parts, numeric) if numeric else term.coefficient
+    bound = tuple(x for x in over if x in inner)
+    return Term(coefficient, factors, (*term.over, *(label for _, label in tables))).bind(bound)
+
+
+def _tables_over(term: Term, over: tuple[Index, ...]) -> list[PositionTable]:
+    """Tables in the factors of a term, over labels of a sum that the factors carry nowhere else."""
+    places = [p for f in term.factors for p in f.places]
+    found = [p for p in dict.fromkeys(places) if isinstance(p, PositionTable) and set(p.labels) & set(over)]
+    rest = labels_of(p for p in places if p not in found)
+    apart = [p for p in found if not set(p.labels) & set(over) & set(rest)]
+    return [p for p in apart if p.positions.size * p.axis.size <= MOST_ONE_HOT]
 
 
 def identity(linear: Linear) -> GaussianFactor:

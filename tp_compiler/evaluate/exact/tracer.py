@@ -36,6 +36,8 @@ class TracedOutput:
 class KernelTracer(ExactEvaluator):
     """Runs the nodes of a plan with unknown data over the axes `points`."""
 
+    reads_tables = False  # numbers that are not known are multiplied and summed, but not picked
+
     def __init__(self, nodes: list[ir.Node], points: frozenset[Axis]):
         self._points = points
         self.expected = SymbolicExpectations(self.between)
