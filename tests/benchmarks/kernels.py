@@ -1,7 +1,8 @@
 """NNGP and tangent kernel of perceptrons beside a plain recursion in NumPy, compiled once; and large kernels in files.
 
     python -m tests.benchmarks.kernels                 the table of docs/benchmarks.md
-    python -m tests.benchmarks.kernels 20000 --save    one kernel, streamed to a file: seconds, and the peak of memory
+    python -m tests.benchmarks.kernels 10000 nngp      one kernel: seconds, and the peak of memory
+    python -m tests.benchmarks.kernels 20000 ntk --save    the same, streamed to a file
 
 Times are in CPU seconds of one thread, the least of several, in turns with the recursion in one process.
 """
@@ -90,22 +91,22 @@ def seconds(fn: str, depth: int, inputs: int) -> tuple[float, float]:
     return best[0], best[1]
 
 
-def large(inputs: int, save: bool) -> str:
-    """One tangent kernel, in memory or in a file."""
+def large(inputs: int, output: str, save: bool) -> str:
+    """One kernel, in memory or in a file."""
     program = network("relu", 3, inputs)
     with threadpool_limits(limits=1), tempfile.TemporaryDirectory() as folder:
         start = time.process_time()
         path = Path(folder) / "kernel.npy"
-        run = tpc.limit(program, only="ntk", save=path) if save else tpc.limit(program, only="ntk")
+        run = tpc.limit(program, only=output, save=path) if save else tpc.limit(program, only=output)
         spent = time.process_time() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    assert run.outputs["ntk"].method == "closed-form"
+    assert run.outputs[output].method == "closed-form"
     return f"{inputs} inputs, kernel {8 * inputs**2 / 1e9:.2f} GB: {spent:.1f} s, peak of memory {peak:.2f} GB"
 
 
 def main() -> None:
     if len(sys.argv) > 1:
-        print(large(int(sys.argv[1]), "--save" in sys.argv))
+        print(large(int(sys.argv[1]), sys.argv[2], "--save" in sys.argv))
         return
     print("| kernels | depth | inputs | limit, s | recursion, s | ratio |")
     print("| --- | --- | --- | --- | --- | --- |")

@@ -9,7 +9,7 @@ import pytest
 from mpmath import mp, mpf
 
 import tp_compiler as tpc
-from tp_compiler.evaluate import auto, errors
+from tp_compiler.evaluate import auto, bulk, errors
 from tp_compiler.evaluate.exact import kernel_blocks
 from tp_compiler.results import Run
 
@@ -225,3 +225,23 @@ def test_kernels_are_found_to_be_symmetric() -> None:
     program = tpc.compile(text, data={"xi": points()})
     plan = kernel_blocks.plans(program, [o for o in program.outputs if o.name == "nngp"])["nngp"]
     assert plan is None or not plan.outputs[0].symmetric
+
+
+def test_a_large_kernel_has_one_error_for_all_pairs(small_blocks: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It covers the error of each pair, and takes no memory."""
+    program = tpc.compile(of_size(PROGRAMS["relu"], POINTS), data={"xi": points()})
+    each = tpc.limit(program).outputs
+    monkeypatch.setattr(kernel_blocks, "ONE_ERROR", POINTS**2 - 1)
+    for name, estimate in tpc.limit(program).outputs.items():
+        assert np.array_equal(estimate.value, each[name].value)
+        assert not any(estimate.stderr.strides) and estimate.stderr.shape == estimate.value.shape
+        largest = each[name].stderr.max()
+        assert 0 < largest <= estimate.stderr.flat[0] <= 1.01 * largest
+
+
+@pytest.mark.parametrize("low", [-3.0, 0.0, 1e-3, 0.5])
+def test_the_largest_error_that_is_reported(low: float) -> None:
+    values = np.linspace(low, 3.0, 4 * bulk.LARGE)
+    for off in (bulk.Bulk(0.0, 1e-16), bulk.Bulk(3e-14, 2e-16), bulk.Bulk(1e-12, 0.0), bulk.Bulk(0.0, 1e-20)):
+        told = errors.shown(values, off, False).max()
+        assert told <= errors.most_shown(values, off, bulk.Extent.of(values)) <= max(told, off.within(3.0))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -35,6 +36,27 @@ class Bulk:
     def within(self, size: float) -> float:
         """The largest, of entries up to `size`."""
         return self.share * size + self.floor
+
+
+class Extent(NamedTuple):
+    """The least and the largest of some numbers."""
+
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, x: Array) -> Extent:
+        return cls(float(np.minimum.reduce(x, axis=None)), float(np.maximum.reduce(x, axis=None)))
+
+    @property
+    def largest(self) -> float:
+        """max |x|; NaN if there is one among the numbers."""
+        return self.high if self.high >= -self.low else -self.low
+
+    @property
+    def least(self) -> float:
+        """A bound of min |x|: 0 if there may be numbers of both signs."""
+        return self.low if self.low > 0 else -self.high if self.high < 0 else 0.0
 
 
 def of(error: Error | Bulk) -> Bulk | None:

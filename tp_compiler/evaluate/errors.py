@@ -20,7 +20,7 @@ from tp_compiler.evaluate.array_types import Array, Mask, Numbers
 from tp_compiler.evaluate.array_types import Error as Error
 from tp_compiler.evaluate.budget import spacious
 from tp_compiler.evaluate.bulk import EPS as EPS
-from tp_compiler.evaluate.bulk import Bulk, on_grid, plainly_rounded
+from tp_compiler.evaluate.bulk import Bulk, Extent, on_grid, plainly_rounded
 from tp_compiler.evaluate.kernels import KERNELS
 from tp_compiler.evaluate.ranges import ANY, Range
 from tp_compiler.ir.primitives import PRIMITIVES
@@ -57,9 +57,9 @@ def _worst_rounding(result: Array, size: Numbers | None) -> Error:
     return max(known) if known else None
 
 
-def largest(x: Numbers) -> Numbers:
+def largest(x: Numbers) -> float:
     """max |x|, without an array of |x|."""
-    return np.maximum(np.max(x, initial=0.0), -np.min(x, initial=0.0))
+    return Extent.of(np.asarray(x)).largest if np.size(x) else 0.0
 
 
 def most(error: Error) -> Numbers:
@@ -303,13 +303,29 @@ def shown(value: Array, error: Error | Bulk, always: bool) -> Array:
     return np.where(full <= NEGLIGIBLE * scale, 0.0, full)
 
 
+def visible_below(error: Bulk) -> float:
+    """The size of entries below which their error is visible."""
+    return math.inf if error.share >= NEGLIGIBLE else error.floor / (NEGLIGIBLE - error.share)
+
+
+def visible_at_zero(error: Bulk, most: float) -> bool:
+    """Whether the error of a 0 is visible among entries of a size up to `most`."""
+    return error.floor > NEGLIGIBLE * most
+
+
+def most_shown(value: Array, error: Bulk, extent: Extent) -> float:
+    """The largest error that is reported, or a bound of it, if one may be visible; `extent` is that of the values."""
+    most, small = extent.largest, visible_below(error)
+    if extent.least or visible_at_zero(error, most):
+        return error.within(min(small, most))
+    return float(np.max(_shown_in_parts(value, error, False)))
+
+
 def _shown_in_parts(value: Array, error: Bulk, always: bool) -> Array:
     """The same for a large array, in chunks: few entries usually have a visible error."""
     result, entries = np.zeros(np.shape(value)), value.reshape(-1)
-    hidden = 0.0 if always else NEGLIGIBLE
-    # The error is visible in entries below this.
-    small = math.inf if error.share >= hidden else error.floor / (hidden - error.share)
-    at_zero = error.floor > hidden * largest(value)
+    small = math.inf if always else visible_below(error)
+    at_zero = always or visible_at_zero(error, largest(value))
     for start in range(0, entries.size, _IN_CACHE):
         part = entries[start : start + _IN_CACHE]
         visible = np.abs(part) < small

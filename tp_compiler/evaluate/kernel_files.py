@@ -26,6 +26,8 @@ _FLOAT = np.dtype("<f8")
 class KernelFile:
     """The values of a kernel on their way to a file, and the largest of their errors."""
 
+    each = False  # an error for all pairs
+
     def __init__(self, path: str | os.PathLike[str], shape: tuple[int, int], side: int, symmetric: bool):
         """`side`: rows of a block."""
         self.path, self.shape, self.symmetric = Path(path), shape, symmetric
@@ -60,7 +62,7 @@ class KernelFile:
         except OSError as problem:
             raise _unwritten(self.path, problem) from None
 
-    def put(self, rows: slice, columns: slice, values: Array, errors: Array | None, mirrored: bool) -> None:
+    def put(self, rows: slice, columns: slice, values: Array, error: Array | float, mirrored: bool) -> None:
         """One block. Blocks come row by row of blocks, those of a symmetric kernel from the diagonal on."""
         if rows.start >= self._top + len(self._band):
             self._next()
@@ -69,8 +71,7 @@ class KernelFile:
         if mirrored and columns.start < top + len(self._band):
             stop = min(columns.stop, top + len(self._band))
             self._band[columns.start - top : stop - top, rows] = values.T[: stop - columns.start]
-        if errors is not None:
-            self.error = max(self.error, float(np.max(errors)))
+        self.error = max(self.error, float(error))
 
     def finish(self) -> None:
         self._next()

@@ -8,15 +8,15 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Protocol, runtime_checkable
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from tp_compiler.evaluate import errors
-from tp_compiler.evaluate.array_types import Array
+from tp_compiler.evaluate.array_types import Array, Mask
 from tp_compiler.evaluate.budget import Budget, current
-from tp_compiler.evaluate.bulk import Bulk
 from tp_compiler.evaluate.exact.abstract import EntriesDecide
 from tp_compiler.evaluate.exact.evaluator import NOTES
 from tp_compiler.evaluate.exact.kernel_plan import KernelPlan, PlannedOutput
@@ -29,6 +29,7 @@ from tp_compiler.ir.walk import reachable
 
 SIDE = 128  # points on each side of a block: a few arrays over it stay in cache
 FEWEST = 256  # pairs; for fewer, the evaluator of whole arrays has an error for each
+ONE_ERROR = 2**20  # pairs; a kernel of more has one error for all of them, the largest, and takes half the memory
 
 
 def applies(output: Output) -> bool:
@@ -72,28 +73,37 @@ def _planned(outputs: Sequence[Output]) -> dict[str, KernelPlan | None]:
 
 @runtime_checkable
 class Destination(Protocol):
-    """Where the values and errors of a kernel go, block by block."""
+    """Where the values and errors of a kernel go, block by block: an error for `each` pair, or the largest of all."""
 
-    def put(self, rows: slice, columns: slice, values: Array, errors: Array | None, mirrored: bool) -> None: ...
+    each: bool
+
+    def put(self, rows: slice, columns: slice, values: Array, error: Array | float, mirrored: bool) -> None: ...
 
 
 class InMemory:
-    """Arrays of all values and errors."""
+    """Arrays of all values and errors; the errors of a large kernel are one number, seen as an array."""
 
     def __init__(self, shape: tuple[int, ...]):
-        current().room(2.0 * math.prod(shape), f"a kernel of {' × '.join(map(str, shape))} pairs and its errors")
-        self.values, self.errors = np.empty(shape), np.zeros(shape)
+        current().room(math.prod(shape), f"a kernel of {' × '.join(map(str, shape))} pairs")
+        self.values = np.empty(shape)
         current().hold(self.values)
-        current().hold(self.errors)
+        self.each = math.prod(shape) <= ONE_ERROR
+        self._errors = np.zeros(shape if self.each else ())
 
-    def put(self, rows: slice, columns: slice, values: Array, errors: Array | None, mirrored: bool) -> None:
+    @property
+    def errors(self) -> Array:
+        return self._errors if self.each else np.broadcast_to(self._errors, self.values.shape)
+
+    def put(self, rows: slice, columns: slice, values: Array, error: Array | float, mirrored: bool) -> None:
         self.values[rows, columns] = values
         if mirrored:
             self.values[columns, rows] = values.T
-        if errors is not None:
-            self.errors[rows, columns] = errors
+        if not self.each:
+            self._errors[()] = max(self._errors, error)
+        elif not isinstance(error, float):
+            self._errors[rows, columns] = error
             if mirrored:
-                self.errors[columns, rows] = errors.T
+                self._errors[columns, rows] = error.T
 
 
 def evaluated(
@@ -183,8 +193,9 @@ def _block(
         values = found.values
         mirrored = symmetric and not run.block.diagonal
         if symmetric and run.block.diagonal:
-            values = np.triu(values) + np.triu(values, 1).T  # exactly symmetric
-        kept[o.output.name].put(run.block.rows, run.block.columns, values, shown(found), mirrored)
+            values = np.where(_lower(len(values)), values.T, values)  # exactly symmetric
+        place = kept[o.output.name]
+        place.put(run.block.rows, run.block.columns, values, _error(found, values, place.each), mirrored)
     for k in {o.step for o in plan.outputs}:
         _release(run, run.pairs[k])
 
@@ -195,16 +206,14 @@ def _release(run: PairRun, array: PairArray) -> None:
         run.scratch.give(array.angle)
 
 
-def shown(found: PairArray) -> Array | None:
-    """The errors that are reported; None if none is."""
-    off = found.off
-    if off.share < errors.NEGLIGIBLE and off.floor <= (errors.NEGLIGIBLE - off.share) * _least(found.values):
-        return None
-    error = errors.shown(found.values, Bulk(off.share, off.floor), False)
-    return error if error.any() else None
+def _error(found: PairArray, values: Array, each: bool) -> Array | float:
+    """The error that is reported, for each pair or for all of them; 0 if it is visible in none."""
+    if errors.visible_below(found.off) <= found.extent.least:
+        return 0.0
+    return errors.shown(values, found.off, False) if each else errors.most_shown(values, found.off, found.extent)
 
 
-def _least(values: Array) -> float:
-    """min |x|"""
-    low, high = float(values.min()), float(values.max())
-    return low if low > 0 else -high if high < 0 else 0.0
+@lru_cache(maxsize=4)
+def _lower(size: int) -> Mask:
+    """The places below the diagonal."""
+    return np.tri(size, k=-1, dtype=bool)

@@ -15,11 +15,12 @@ import numpy as np
 
 from tp_compiler.evaluate import errors
 from tp_compiler.evaluate.array_types import Array, Places
-from tp_compiler.evaluate.bulk import EPS, Bulk
+from tp_compiler.evaluate.bulk import EPS, Bulk, Extent
 from tp_compiler.evaluate.exact.abstract import EntriesDecide
 from tp_compiler.evaluate.exact.point_arrays import PointArray, floor_of_product, is_jump, of_sum, probed
 from tp_compiler.evaluate.gaussian import arccos_in_place, closed_forms, sensitivity
 from tp_compiler.evaluate.gaussian.arccosine import shape_of
+from tp_compiler.evaluate.gaussian.operations import places
 from tp_compiler.evaluate.gaussian.univariate import Univariate
 
 ROWS, COLUMNS = 0, 1
@@ -197,10 +198,9 @@ def _multiple(part: PairArray, c: float, share: float) -> PointArray:
     """coefficient · part, as far as its error is concerned."""
     if c == 1.0:
         return part
-    found = PointArray(part.values, Bulk(part.off.share + share + EPS, abs(c) * part.off.floor))
-    found.__dict__["largest"] = abs(c) * part.largest
-    found.__dict__["low"] = c * part.low if c > 0 else -math.inf
-    return found
+    off = Bulk(part.off.share + share + EPS, abs(c) * part.off.floor)
+    ends = c * part.extent.low, c * part.extent.high
+    return PointArray(part.values, off, Extent(min(ends), max(ends)))
 
 
 @dataclass(frozen=True)
@@ -292,12 +292,11 @@ class Tabled(PairStep):
     def careful(self, run: PairRun, out: Array, near: Places) -> None:
         """Entries by the formula that loses no digits."""
         v1, v2, c = self.law.entries(run, near)
-        found = closed_forms.kernel(self.f, self.g, v1, v2, c, distance=self.distance(run, near))
-        assert found is not None
-        out[near] = found
+        out[near] = closed_forms.careful(self.f, self.g, v1, v2, c, self.distance(run, near))
 
     def error(self, run: PairRun, out: Array, ratios: tuple[float, float]) -> Bulk:
-        one, two = (run.points[number].law for number, _ in self.law.variances)
+        (first, _), (second, _) = self.law.variances
+        one, two = run.points[first].scaled_law(self.f.scale), run.points[second].scaled_law(self.g.scale)
         off = sensitivity.of_ratios(self.f, self.g, one, two, ratios, self.law.off(run), run.block.diagonal)
         return self.seen(run, out) if off is None else off
 
@@ -309,9 +308,9 @@ class Tabled(PairStep):
             v1, v2, c = self.law.entries(run, here)
             off = [run.points[number].off for number, _ in self.law.variances]
             value, error = probed(self.f, self.g, [(v1, off[0]), (v2, off[1]), (c, self.law.off(run))])
-            largest = float(errors.largest(value))
+            largest = errors.largest(value)
             run.seen[self] = float(np.max(error)) / largest if largest else EPS
-        return Bulk(0.0, run.seen[self] * float(errors.largest(out)))
+        return Bulk(0.0, run.seen[self] * errors.largest(out))
 
 
 @dataclass(frozen=True)
@@ -382,10 +381,12 @@ def _beyond(known: PairArray, low: float, high: float, block: PairBlock) -> Plac
     below, above = known.ratios[0] < -low, known.ratios[1] > high
     if not (below or above):
         return None
-    mask = (known.values < -low) | (known.values > high)
+    mask = known.values < -low if below else known.values > high
+    if below and above:
+        np.logical_or(mask, known.values > high, out=mask)
     if block.diagonal:
         np.fill_diagonal(mask, False)
-    return tuple(np.nonzero(mask))
+    return places(mask)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import numpy as np
 from tp_compiler.evaluate import errors
 from tp_compiler.evaluate.array_types import Array
 from tp_compiler.evaluate.arrays import Labels, aligned, contract
-from tp_compiler.evaluate.bulk import EPS, Bulk
+from tp_compiler.evaluate.bulk import EPS, Bulk, Extent
 from tp_compiler.evaluate.exact.abstract import EntriesDecide
 from tp_compiler.evaluate.gaussian import arccos_in_place, closed_forms
 from tp_compiler.evaluate.gaussian.arccosine import shape_of
@@ -31,14 +31,21 @@ class PointArray:
 
     values: Array
     off: Bulk = NO_ERROR
+    known: Extent | None = None
 
-    @cached_property
+    @property
+    def extent(self) -> Extent:
+        if self.known is None:
+            self.known = Extent.of(self.values)
+        return self.known
+
+    @property
     def largest(self) -> float:
-        return float(errors.largest(self.values))
+        return self.extent.largest
 
-    @cached_property
+    @property
     def low(self) -> float:
-        return float(self.values.min())
+        return self.extent.low
 
     @cached_property
     def law(self) -> Variances:
@@ -46,6 +53,18 @@ class PointArray:
         if not (self.low > 0 and math.isfinite(self.largest)):
             raise EntriesDecide("a variance of 0")
         return Variances(self.low, self.largest, (self.off,))
+
+    def scaled_law(self, scale: float) -> Variances:
+        """As variances of what is `scale` times as large."""
+        if scale == 1.0:
+            return self.law
+        if scale not in self._laws:
+            self._laws[scale] = self.law.scaled(scale**2)
+        return self._laws[scale]
+
+    @cached_property
+    def _laws(self) -> dict[float, Variances]:
+        return {}
 
 
 #: One array from others.

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -62,8 +63,13 @@ SIDED: dict[str, Callable[..., Sided]] = {
 
 
 def sided(f: Univariate) -> Sided | None:
-    make = SIDED.get(f.name)
-    return None if make is None else make(*f.params)
+    return _sided(f.name, f.params)
+
+
+@lru_cache(maxsize=256)
+def _sided(name: str, params: tuple[float, ...]) -> Sided | None:
+    make = SIDED.get(name)
+    return None if make is None else make(*params)
 
 
 def shape_of(f: Univariate) -> Sided:

@@ -73,6 +73,17 @@ def kernel(
     return out.reshape(shape)
 
 
+def careful(f: Univariate, g: Univariate, v1: Array, v2: Array, c: Array, distance: Distance | None = None) -> Array:
+    """The same for one-dimensional arrays of a row that covers f and g, by the formula that loses no digits anywhere."""
+    found = row_of(f, g)
+    assert found is not None
+    row, swap = found
+    (f, v1), (g, v2) = ((g, v2), (f, v1)) if swap else ((f, v1), (g, v2))
+    task = _Task(row, f, g, [v1, v2, c], np.empty(len(c)), distance, False)
+    task.care([(np.arange(len(c)),)])
+    return task.out
+
+
 class _Task:
     """One call of `pair`: row, functions, (v1, v2, c) of as many dimensions as the result, and the result."""
 

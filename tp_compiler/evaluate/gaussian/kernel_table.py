@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Protocol, runtime_checkable
 
 from tp_compiler.evaluate.array_types import Array, Places
@@ -234,9 +235,14 @@ ROWS: tuple[KernelRow, ...] = (
 
 def row_of(f: Univariate, g: Univariate) -> tuple[KernelRow, bool] | None:
     """The row of a pair, and whether f and g change places in it."""
+    return _row(f.name, g.name)
+
+
+@lru_cache(maxsize=1024)
+def _row(one: str, other: str) -> tuple[KernelRow, bool] | None:
     for row in ROWS:
-        if f.name in row.first and g.name in row.second:
+        if one in row.first and other in row.second:
             return row, False
-        if g.name in row.first and f.name in row.second:
+        if other in row.first and one in row.second:
             return row, True
     return None

@@ -116,11 +116,10 @@ def of_ratios(
     off: Bulk,
     symmetric: bool,
 ) -> Bulk | None:
-    """The same where the least and the largest ρ (after noise, without the diagonal) are known; `one`, `two` and `off` are of
+    """The same where the least and the largest ρ (after noise, without the diagonal) are known; `off` is of the covariance of
     the functions' arguments before they are scaled."""
     found = row_of(f, g)
     assert found is not None
-    one, two = one.scaled(f.scale**2), two.scaled(g.scale**2)
     off = Bulk(off.share, off.floor * abs(f.scale * g.scale))
     if not _small(one, two, off):
         return None
