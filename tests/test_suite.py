@@ -15,7 +15,7 @@ CLOCKS = {"time", "perf_counter", "monotonic", "process_time", "thread_time"}
 MEASUREMENTS = {
     "benchmarks/accelerator.py", "benchmarks/activations.py", "benchmarks/beside_neural_tangents.py",
     "benchmarks/convolutions.py", "benchmarks/equal_time.py", "benchmarks/growth.py", "benchmarks/kernels.py",
-    "benchmarks/measure.py", "benchmarks/training.py",
+    "benchmarks/measure.py", "benchmarks/simulation.py", "benchmarks/training.py",
     "torch/limits_table.py",
 }  # fmt: skip
 
