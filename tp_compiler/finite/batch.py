@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -11,12 +12,23 @@ from tp_compiler.diagnostics import Diagnostic
 from tp_compiler.finite.array_types import Values
 from tp_compiler.finite.loop import run
 from tp_compiler.finite.network import FiniteNetworks
-from tp_compiler.finite.schedule import plan
+from tp_compiler.finite.schedule import NetworkPlan, plan
 from tp_compiler.finite.weights import Weights
 from tp_compiler.ir.program import Program
 
 #: Of one network: values by output, and why the others have none.
 Computed = tuple[dict[str, Values], dict[str, Diagnostic]]
+
+
+_PLANS: WeakKeyDictionary[Program, dict[frozenset[str] | None, NetworkPlan]] = WeakKeyDictionary()
+
+
+def _plan(program: Program, only: frozenset[str] | None) -> NetworkPlan:
+    """The plan for these outputs, made once: `verify` computes networks of several widths, and a program is simulated again."""
+    found = _PLANS.setdefault(program, {})
+    if only not in found:
+        found[only] = plan((o for o in program.outputs if only is None or o.name in only), program.loop)
+    return found[only]
 
 
 class Networks:
@@ -28,7 +40,7 @@ class Networks:
     ):  # fmt: skip
         self.program, self.only = program, only
         self.width, self.seed, self.dtype, self.tile, self.weights = width, seed, dtype, tile, weights
-        self.plan = plan((o for o in program.outputs if only is None or o.name in only), program.loop)
+        self.plan = _plan(program, None if only is None else frozenset(only))
 
     def __reduce__(self) -> Any:
         p = self.program

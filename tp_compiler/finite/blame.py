@@ -23,7 +23,7 @@ class Refusal(Exception):
 def finite(x: Values) -> bool:
     """Whether every entry is finite."""
     # A finite sum proves it in one pass without a temporary; an infinite one may be a mere overflow.
-    return math.isfinite(x.sum()) or bool(np.isfinite(x).all())
+    return math.isfinite(np.add.reduce(x, axis=None)) or bool(np.isfinite(x).all())
 
 
 def undefined(node: ir.Node, args: Sequence[Values]) -> Diagnostic:
@@ -39,6 +39,11 @@ def undefined(node: ir.Node, args: Sequence[Values]) -> Diagnostic:
         return Diagnostic("NX413", message, node.span, "keep the argument inside the domain")
     if isinstance(node, ir.Array):
         return Diagnostic("NX412", f"`{node.name}` contains a value that is not finite", node.span, "replace it")
+    return overflow(node)
+
+
+def overflow(node: ir.Node) -> Diagnostic:
+    """The diagnostic for a node whose value is too large for a number."""
     return Diagnostic("NX412", "the value overflows", node.span, "rescale the quantity, or lower the learning rate")
 
 

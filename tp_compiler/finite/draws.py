@@ -6,7 +6,7 @@ that no value depends on the order of evaluation or on what else is computed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from zlib import crc32
 
 import numpy as np
@@ -14,36 +14,49 @@ import numpy as np
 from tp_compiler.diagnostics import Diagnostic
 from tp_compiler.finite.array_types import Values
 from tp_compiler.finite.blame import Refusal
+from tp_compiler.finite.seeding import generators
 from tp_compiler.finite.tensors import LabelledArray, align
 from tp_compiler.ir import nodes as ir
 from tp_compiler.shapes import Float
 
 Key = tuple[int, int]
 _BLOCK = 1 << 15  # entries drawn in float64 at a time: few enough to stay in the cache
+_MANY = 8  # generators that are made faster together than one by one
 _BYTES = 1 << 20  # signs drawn at a time: they come in fours, so that other blocks are other signs
 
 
 def generator(key: Key, kind: str, name: str, member: int) -> np.random.Generator:
     """The generator of one member; `kind` separates a ket from a matrix of the same name."""
-    return np.random.default_rng([*key, crc32(f"{kind} {name}".encode()), member])
+    return np.random.default_rng(_seed(key, kind, name, member))
 
 
-def matrix(
-    key: Key,
+def _seed(key: Key, kind: str, name: str, member: int) -> list[int]:
+    return [*key, crc32(f"{kind} {name}".encode()), member]
+
+
+def _generators(keys: Sequence[Key], kind: str, name: str, members: Sequence[int]) -> Iterator[np.random.Generator]:
+    """Those of all members of the first network, then of the second, and so on; each has to be used before the next."""
+    seeds = [_seed(key, kind, name, member) for key in keys for member in members]
+    return generators(seeds) if len(seeds) >= _MANY else map(np.random.default_rng, seeds)
+
+
+def matrices(
+    keys: Sequence[Key],
     symbol: ir.MatrixSymbol,
     member: int,
-    out: Float[Values, "rows cols"],
-    variance: float,
+    out: Float[Values, "networks rows cols"],
+    variances: Float[Values, " networks"],
 ) -> None:
-    """Fills `out`, rows x cols, with independent entries of mean 0 and variance σ²/cols."""
-    _check_law(symbol, symbol.name, variance)
-    rng = generator(key, "matrix", symbol.name, member)
-    rows, columns = out.shape
-    scale = float(np.sqrt(variance / columns))
+    """Fills `out`, rows x cols of each network, with independent entries of mean 0 and variance σ²/cols."""
+    _, rows, columns = out.shape
     step = max(1, (_BYTES if symbol.law == "rademacher" else _BLOCK) // columns)
-    for row in range(0, rows, step):
-        block = out[row : row + step]
-        np.multiply(_entries(rng, symbol.law, block.shape), scale, out=block, casting="same_kind")
+    drawn = zip(out, variances, _generators(keys, "matrix", symbol.name, [member]), strict=True)
+    for entries, variance, rng in drawn:
+        _check_law(symbol, symbol.name, variance)
+        scale = float(np.sqrt(float(variance) / columns))
+        for row in range(0, rows, step):
+            block = entries[row : row + step]
+            np.multiply(_entries(rng, symbol.law, block.shape), scale, out=block, casting="same_kind")
 
 
 def _check_law(
@@ -135,9 +148,10 @@ def _drawn(rng: np.random.Generator, law: str, parameters: Sequence[float], neur
 
 
 def _fill(keys: Sequence[Key], symbol: ir.KetSymbol, out: Values) -> None:
-    for key, network in zip(keys, out.reshape(len(keys), -1, out.shape[-1]), strict=True):
-        for member, row in enumerate(network):
-            row[...] = generator(key, "ket", symbol.name, member).standard_normal(row.shape)
+    kets = out.reshape(-1, out.shape[-1])
+    rngs = _generators(keys, "ket", symbol.name, range(len(kets) // len(keys)))
+    for ket, rng in zip(kets, rngs, strict=True):
+        ket[...] = rng.standard_normal(len(ket))
 
 
 def _root(symbol: ir.KetSymbol, covariance: LabelledArray) -> Values:

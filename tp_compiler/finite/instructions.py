@@ -11,8 +11,9 @@ from tp_compiler.diagnostics import Diagnostic
 from tp_compiler.finite import kernels
 from tp_compiler.finite.array_types import Values
 from tp_compiler.finite.blame import Refusal
+from tp_compiler.finite.contraction import contract
 from tp_compiler.finite.spectral import spectral
-from tp_compiler.finite.tensors import NETWORKS, LabelledArray, align, contract, each_network, labels_from
+from tp_compiler.finite.tensors import NETWORKS, LabelledArray, align, each_network, labels_from
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.types import Index
 

@@ -12,10 +12,11 @@ import numpy as np
 from tp_compiler.diagnostics import Diagnostic
 from tp_compiler.finite.array_types import Values
 from tp_compiler.finite.blame import Refusal
+from tp_compiler.finite.factors import FactoredMatrices, factored
 from tp_compiler.finite.flow import States, flow
 from tp_compiler.finite.network import FiniteNetworks, Traces
-from tp_compiler.finite.schedule import Steps
-from tp_compiler.finite.tensors import align, labelled, labels_of, state_labels
+from tp_compiler.finite.schedule import StateUpdate, Steps
+from tp_compiler.finite.tensors import align, labelled, state_labels
 from tp_compiler.finite.updates import Diverged, advance
 from tp_compiler.ir import nodes as ir
 
@@ -61,8 +62,16 @@ class NetworkTraining:
 
     # -- states -------------------------------------------------------------------------------------------------
     def _start(self) -> None:
+        network = self.network
+        static = {node: labelled(value, node.labels) for node, value in network.values.items() if not node.type.slots}
+        for update in self.steps.updates:
+            rows, columns = (network.neurons(width) for _, width in next(iter(update.following)).type.slots)
+            found = factored(update, self.steps.count, (network.count, rows, columns), network.dtype, static)
+            if found is not None:
+                network.factored.update(dict.fromkeys(update.following, found))
         for state in self.steps.states:
-            self.network.states[state] = self._value(state, state.init)
+            if state not in network.factored:
+                network.states[state] = self._value(state, state.init)
 
     def _value(self, state: ir.State, node: ir.Node) -> Values:
         """The value of a node as that of a state: of its shape, and its own."""
@@ -71,7 +80,7 @@ class NetworkTraining:
             raise Diverged(state, cause)
         neurons = (self.network.neurons(width) for _, width in state.type.slots)
         shape = (self.network.count, *state.type.shape, *neurons)
-        value = labelled(self.network.values[node], labels_of(node))
+        value = labelled(self.network.values[node], node.labels)
         return np.array(np.broadcast_to(align(value, state_labels(state)), shape))
 
     def _go_on(self, k: int) -> None:
@@ -92,19 +101,32 @@ class NetworkTraining:
         states = self.network.states
         new = {state: self._value(state, node) for state, node in self.steps.following.items()}
         if apart:
-            new |= {state: np.empty_like(states[state]) for u in self.steps.updates for state in u.following}
+            entries = (state for update in self.steps.updates for state in update.following if state in states)
+            new |= {state: np.empty_like(states[state]) for state in entries}
         averager = self.network.averager()
         for update in self.steps.updates:
             first = next(iter(update.following))
             for need in update.body.frontier:
                 if need in self.network.failed:
                     raise Diverged(first, self.network.failed[need])
+            if first in self.network.factored:
+                self._extend(update, self.network.factored[first])
+                continue
+            self.network.values.update({carry: states[carry.state] for carry in update.entries})
             try:
                 with np.errstate(all="ignore"):
                     advance(update, states, {**states, **new}, averager)
             except Refusal as refusal:
                 raise Diverged(first, refusal.diagnostic) from None
         return new
+
+    def _extend(self, update: StateUpdate, matrices: FactoredMatrices) -> None:
+        blamed = self.network.blamed
+        for need in update.reads:
+            if need in blamed:
+                raise Diverged(next(iter(update.following)), blamed[need])
+        with np.errstate(all="ignore"):
+            matrices.advance(self.network.tensor)
 
     def _stopped(self, diverged: Diverged) -> Diagnostic:
         cause = diverged.cause

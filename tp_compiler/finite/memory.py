@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from tp_compiler.finite.bodies import held
 from tp_compiler.finite.flow import COPIES
-from tp_compiler.finite.schedule import Member, NetworkPlan, Phase, members
+from tp_compiler.finite.linear_forms import pairs
+from tp_compiler.finite.schedule import Member, NetworkPlan, Phase, StateUpdate, members
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.types import Type, Width
 
@@ -33,7 +34,9 @@ def peak(plan: NetworkPlan, neurons: Callable[[Width], int], tile: int) -> Peak:
     if steps is None:
         count.phase(plan.after)
         return Peak(count.peak, 0, count.held)
-    carried = sum(count.size(state.type) for state in steps.states) * (1 + COPIES * bool(steps.durations))
+    carried = sum(count.size(state.type) for state in steps.following)
+    carried += sum(count.updated(update, steps.count) for update in steps.updates)
+    carried *= 1 + COPIES * bool(steps.durations)
     carried += sum((steps.count + 1) * count.size(x.type) for x in steps.traces)
     count.hold(carried)
     count.phase(steps.each)
@@ -58,6 +61,13 @@ class _Count:
 
     def size(self, kind: Type) -> int:
         return kind.size() * math.prod(self.neurons(width) for _, width in kind.slots)
+
+    def updated(self, update: StateUpdate, steps: int) -> int:
+        """The states of one matrix (or family): products of kets, if every term adds to every member; or entries."""
+        kind = next(iter(update.following)).type
+        products = kind.size() * steps * sum(pairs(node) for node, _ in update.terms or ())
+        found = update.factored(products, *(self.neurons(width) for _, width in kind.slots))
+        return self.size(kind) * len(update.following) if found is None else found
 
     def spike(self, entries: int) -> None:
         self.peak = max(self.peak, self.alive + entries)

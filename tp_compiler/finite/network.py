@@ -12,18 +12,18 @@ from tp_compiler.diagnostics import Diagnostic
 from tp_compiler.finite import draws, instructions
 from tp_compiler.finite.array_types import Values
 from tp_compiler.finite.blame import Refusal, finite
+from tp_compiler.finite.contraction import contract
+from tp_compiler.finite.factors import FactoredMatrices
 from tp_compiler.finite.linalg import linalg
-from tp_compiler.finite.scatter import Scatter, scatter, scattered
+from tp_compiler.finite.scatter import Scatter, scattered
 from tp_compiler.finite.schedule import Member, NetworkPlan, Phase, members
 from tp_compiler.finite.tensors import (
     NETWORKS,
     LabelledArray,
     align,
-    contract,
     each_network,
     labelled,
     labels_from,
-    labels_of,
 )
 from tp_compiler.finite.tiles import TILE, Averager, blame_on, first_blamed
 from tp_compiler.finite.weights import NO_WEIGHTS, Weights
@@ -60,6 +60,7 @@ class FiniteNetworks:
     blamed: dict[ir.Node, Diagnostic] = field(default_factory=dict)
     matrices: dict[Member, Values] = field(default_factory=dict)
     states: dict[ir.State, Values] = field(default_factory=dict)
+    factored: dict[ir.State, FactoredMatrices] = field(default_factory=dict)  # the states that have no entries
     clock: int = 0
     traces: Traces | None = None  # of a training loop that runs, or has run
 
@@ -81,7 +82,7 @@ class FiniteNetworks:
 
     def _shown(self, output: Output) -> Values:
         shape = (self.count, *(i.size for i in output.indices))
-        return np.broadcast_to(align(self._tensor(output.node), (NETWORKS, *output.indices)), shape)
+        return np.broadcast_to(align(self.tensor(output.node), (NETWORKS, *output.indices)), shape)
 
     def evaluate(self, phase: Phase) -> None:
         """Computes a phase (again) without raising; values that cannot be computed are in `failed` and `blamed`."""
@@ -142,14 +143,14 @@ class FiniteNetworks:
 
     def _not_finite(self, node: ir.Node) -> None:
         """Entrywise functions may still drop the entry (`where`); averages and products with matrices may not."""
-        args = [self.values[a] for a in node.args] if scatter(node) is None else []
+        args = [self.values[a] for a in node.args] if node not in self.plan.scatters else []
         blame = first_blamed(node, self.blamed) or blame_on(node, args)
         if isinstance(node, ir.MatMul | ir.Apply | ir.Clt | ir.Linalg):
             raise Refusal(blame)
         self.blamed[node] = blame
 
-    def _tensor(self, node: ir.Node) -> LabelledArray:
-        return labelled(self.values[node], labels_of(node))
+    def tensor(self, node: ir.Node) -> LabelledArray:
+        return labelled(self.values[node], node.labels)
 
     def _value(self, node: ir.Node, dropped: set[Member]) -> Values:
         if isinstance(node, ir.MatMul):
@@ -159,11 +160,11 @@ class FiniteNetworks:
             return row(self, node)
         if isinstance(node, ir.Contract) and node.slots:
             return self.averager().average(node)
-        part = scatter(node)
+        part = self.plan.scatters.get(node)
         if part is not None:
             assert isinstance(node, ir.Contract)
             return self._scattered(node, part)
-        return instructions.apply(node, [self._tensor(a) for a in node.args])
+        return instructions.apply(node, [self.tensor(a) for a in node.args])
 
     def _constant(self, node: ir.Constant) -> Values:
         return np.asarray(node.value)
@@ -192,7 +193,7 @@ class FiniteNetworks:
         if node.symbol.name in self.weights.kets:
             return self.weights.kets[node.symbol.name]
         neurons = self.neurons(node.symbol.width)
-        law = list(map(self._tensor, node.args))
+        law = list(map(self.tensor, node.args))
         if node.symbol.law == "normal" and not any(NETWORKS in a.labels for a in law):
             return draws.initial_kets(self.keys, node, law[0], law[1], neurons, self.dtype)
 
@@ -205,7 +206,7 @@ class FiniteNetworks:
         return each_network(drawn, law, self.count)
 
     def _scattered(self, node: ir.Contract, part: Scatter) -> Values:
-        args = [self._tensor(x) for x in (part.at, *part.factors)]
+        args = [self.tensor(x) for x in (part.at, *part.factors)]
         if NETWORKS in args[0].labels:
             return each_network(lambda _, own: scattered(node, part, own[0], own[1:]), args, self.count)
         return scattered(node, part, args[0], args[1:])
@@ -225,12 +226,13 @@ class FiniteNetworks:
     def _apply(self, node: ir.Apply) -> Values:
         """The learned part of a matrix: y(α) = mean over β of Δ(α, β) x(β), transposed ρ · mean over α."""
         (_, rows), (_, columns) = node.state.type.slots
-        delta = self.states[node.state]
-        flattened = delta.reshape(self.count, -1, *delta.shape[-2:])
         scale = rows.ratio / columns.ratio / self.neurons(rows) if node.transposed else 1 / self.neurons(columns)
 
         def image(flat: int, x: Values) -> Values:
-            member = flattened[:, flat]
+            if node.state in self.factored:
+                return self.factored[node.state].image(node.state, flat, x, node.transposed, scale)
+            entries = self.states[node.state]
+            member = entries.reshape(self.count, -1, *entries.shape[-2:])[:, flat]
             return np.asarray(x @ (member if node.transposed else member.swapaxes(-1, -2)) * scale)
 
         return self._products(node, node.state.type.indices, image)
@@ -239,7 +241,7 @@ class FiniteNetworks:
         self, node: ir.MatMul | ir.Apply, family: tuple[Index, ...], image: Callable[[int, Values], Values]
     ) -> Values:
         """`image(member, kets)` for every member of the family that is used; kets are rows of a matrix."""
-        x = self._tensor(node.args[0])
+        x = self.tensor(node.args[0])
         indices = node.args[0].type.indices
         kets = align(x, (NETWORKS, *x.labels[-1 - len(indices) :]))
         out = np.empty((self.count, *node.type.shape, self.neurons(node.type.width)), self.dtype)
@@ -261,20 +263,19 @@ class FiniteNetworks:
         return self.matrices[member]
 
     def _drawn(self, symbol: ir.MatrixSymbol, flat: int) -> Values:
-        variance = align(self._tensor(symbol.variance), (NETWORKS, *symbol.indices))
+        variance = align(self.tensor(symbol.variance), (NETWORKS, *symbol.indices))
         own = np.broadcast_to(variance, (self.count, *(i.size for i in symbol.indices))).reshape(self.count, -1)
         out = np.empty((self.count, self.neurons(symbol.rows), self.neurons(symbol.cols)), self.dtype)
-        for key, each, one in zip(self.keys, own[:, flat], out, strict=True):
-            draws.matrix(key, symbol, flat, one, float(each))
+        draws.matrices(self.keys, symbol, flat, out, own[:, flat])
         return out
 
     # -- scalars --------------------------------------------------------------------------------------------------
     def _linalg(self, node: ir.Linalg) -> Values:
-        return instructions.network_by_network(linalg)(node, [self._tensor(a) for a in node.args])
+        return instructions.network_by_network(linalg)(node, [self.tensor(a) for a in node.args])
 
     def _clt(self, node: ir.Clt) -> Values:
         """The inner product vᵀx over √m, m the number of neurons of the class."""
-        v, x = map(self._tensor, node.args)
+        v, x = map(self.tensor, node.args)
         total = contract([v, x], labels_from(node, [v, x]))
         return np.asarray(total / np.sqrt(v.array.shape[-1]))
 

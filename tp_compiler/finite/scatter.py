@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from tp_compiler.finite.array_types import Values
-from tp_compiler.finite.tensors import LabelledArray, Labels, align, contract, labels_from
+from tp_compiler.finite.contraction import contract
+from tp_compiler.finite.tensors import LabelledArray, Labels, align, labels_from
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.onehot import one_hot
 from tp_compiler.ir.types import Index

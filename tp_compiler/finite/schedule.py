@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from itertools import product
 
 from tp_compiler.finite.bodies import TileBody, body_of, freed_after, held
-from tp_compiler.finite.scatter import scatter
+from tp_compiler.finite.linear_forms import Term, terms
+from tp_compiler.finite.scatter import Scatter, scatter
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.program import Loop, Output
 from tp_compiler.ir.types import Index
@@ -32,14 +33,36 @@ class Phase:
 
 @dataclass(eq=False)
 class StateUpdate:
-    """The next values of the states that share the neurons of one matrix: computed tile by tile, written in place."""
+    """The next values of the states that share the neurons of one matrix: computed tile by tile, written in place.
+
+    `terms`: what every step adds to them, if the next values are linear in the states and nothing else reads their entries.
+    """
 
     following: dict[ir.State, ir.Node]
     body: TileBody
+    terms: tuple[Term, ...] | None
 
     @property
     def slots(self) -> tuple[int, ...]:
         return tuple(slot for slot, _ in next(iter(self.following)).type.slots)
+
+    def factored(self, products: int, rows: int, columns: int) -> int | None:
+        """How many numbers the states are as sums of so many products of kets; None if they are entries, which are fewer."""
+        states = len(self.following)
+        numbers = products * (rows + columns + states)
+        entries = states * next(iter(self.following)).type.size() * rows * columns
+        return numbers if self.terms is not None and numbers <= entries else None
+
+    @property
+    def entries(self) -> list[ir.Carry]:
+        """The states whose entries it reads."""
+        return [need for need in self.body.frontier if isinstance(need, ir.Carry) and need.state.is_matrix]
+
+    @property
+    def reads(self) -> list[ir.Node]:
+        """What has to be computed before it."""
+        entries = self.entries if self.terms is not None else []
+        return [need for need in self.body.frontier if need not in entries]
 
 
 @dataclass(eq=False)
@@ -70,11 +93,17 @@ class Steps:
 
 @dataclass(eq=False)
 class NetworkPlan:
-    """The phases; `needs` are the held nodes that a node is computed from; `steps` is None if nothing is trained."""
+    """The phases; `steps` is None if nothing is trained.
+
+    needs      the held nodes that a node is computed from
+    bodies     what is inside the averages that are computed in tiles
+    scatters   the sums over members that positions select
+    """
 
     outputs: tuple[Output, ...]
     needs: Needs
     bodies: dict[ir.Contract, TileBody]
+    scatters: dict[ir.Node, Scatter]
     before: Phase
     steps: Steps | None
     after: Phase
@@ -87,14 +116,21 @@ def plan(outputs: Iterable[Output], loop: Loop | None = None) -> NetworkPlan:
     wanted = {o.node for o in outputs}
     after = graph.closure(wanted)
     if loop is None or not any(map(_of_the_loop, after)):
-        return NetworkPlan(outputs, graph.needs, graph.bodies, Phase([]), None, graph.phase(after, wanted))
+        return graph.plan(outputs, Phase([]), None, graph.phase(after, wanted))
     traces = {n.args[0]: n for n in after if isinstance(n, ir.Trace)}
     following = graph.following(after, traces, loop.following)
-    updates = _updates(following)
+    updates = _updates(following, steps=not loop.times)
     small = {state: node for state, node in following.items() if not state.is_matrix}
-    read = {*small.values(), *(node for update in updates for node in update.body.frontier)}
     inits = {state.init for state in following}
 
+    def reads() -> set[ir.Node]:
+        return {*small.values(), *(node for update in updates for node in update.reads)}
+
+    entries = {n.state for n in graph.closure({*traces, *reads(), *inits, *wanted}) if isinstance(n, ir.Carry)}
+    for update in updates:
+        if not entries.isdisjoint(update.following):
+            update.terms = None
+    read = reads()
     during = graph.closure({*traces, *read, *inits})
     moving = graph.moving(during)
     each = [n for n in during if n in moving]
@@ -121,7 +157,7 @@ def plan(outputs: Iterable[Output], loop: Loop | None = None) -> NetworkPlan:
     before = graph.phase(
         static, {*inits, *roots, *graph.reads(each), *after_loop_reads}, {*matrices, *matrices_after_loop}
     )
-    return NetworkPlan(outputs, graph.needs, graph.bodies, before, steps, graph.phase(after_loop, wanted))
+    return graph.plan(outputs, before, steps, graph.phase(after_loop, wanted))
 
 
 class _Graph:
@@ -130,6 +166,10 @@ class _Graph:
     def __init__(self) -> None:
         self.needs: Needs = {}
         self.bodies: dict[ir.Contract, TileBody] = {}
+        self.scatters: dict[ir.Node, Scatter] = {}
+
+    def plan(self, outputs: tuple[Output, ...], before: Phase, steps: Steps | None, after: Phase) -> NetworkPlan:
+        return NetworkPlan(outputs, self.needs, self.bodies, self.scatters, before, steps, after)
 
     def closure(self, roots: Iterable[ir.Node]) -> list[ir.Node]:
         """Everything the roots are computed from, in topological order. Traces, states and the clock are given."""
@@ -146,6 +186,7 @@ class _Graph:
             return self.bodies[node].frontier
         part = scatter(node)
         if part is not None:
+            self.scatters[node] = part
             return part.needs
         if isinstance(node, ir.Unavailable | ir.Trace):
             return []  # a refusal, or values recorded by the loop
@@ -190,13 +231,17 @@ def _of_the_loop(node: ir.Node) -> bool:
     return isinstance(node, ir.Trace | ir.Carry | ir.Clock | ir.Apply)
 
 
-def _updates(following: Mapping[ir.State, ir.Node]) -> list[StateUpdate]:
-    """The states of matrices, grouped if they share the neurons of a matrix."""
+def _updates(following: Mapping[ir.State, ir.Node], steps: bool) -> list[StateUpdate]:
+    """The states of matrices, grouped if they share the neurons of a matrix; they change in `steps`, or flow."""
     groups: dict[tuple[object, ...], dict[ir.State, ir.Node]] = {}
     for state, node in following.items():
         if state.is_matrix:
             groups.setdefault(state.type.slots, {})[state] = node
-    return [StateUpdate(group, body_of(list(group.values()))) for group in groups.values()]
+    bodies = [body_of(list(group.values())) for group in groups.values()]
+    return [
+        StateUpdate(group, body, terms(group, body.nodes) if steps else None)
+        for group, body in zip(groups.values(), bodies, strict=True)
+    ]
 
 
 def _members(order: Iterable[ir.Node]) -> dict[Member, None]:

@@ -18,17 +18,15 @@ from tp_compiler.finite import instructions
 from tp_compiler.finite.array_types import Values
 from tp_compiler.finite.blame import Refusal, finite, undefined
 from tp_compiler.finite.bodies import TileBody, held
+from tp_compiler.finite.contraction import contract, merge_order
 from tp_compiler.finite.tensors import (
     NETWORKS,
     Label,
     LabelledArray,
     Labels,
     align,
-    contract,
     labelled,
     labels_from,
-    labels_of,
-    merge_order,
 )
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.types import Width
@@ -72,7 +70,7 @@ class Averager:
             part = self._tile(node, body, here, known)
             if not finite(part):
                 raise Refusal(self._blame(node, body, here, known))
-            labels = labelled(part, labels_of(node)).labels
+            labels = labelled(part, node.labels).labels
             out = np.zeros([_size(x, spans) for x in labels], self.dtype) if out is None else out
             if NETWORKS in labels or ranges.get(NETWORKS, (0, 0))[0] == 0:  # else it is the same for all networks
                 out[cut(labels, ranges)] += part
@@ -103,8 +101,8 @@ class Averager:
 
     def tensor(self, node: ir.Node, ranges: Ranges, local: Passing) -> LabelledArray:
         if not held(node):
-            return labelled(local[node], labels_of(node))
-        found = labelled(self.values[node], labels_of(node))
+            return labelled(local[node], node.labels)
+        found = labelled(self.values[node], node.labels)
         if any(x in ranges for x in found.labels):
             return LabelledArray(found.array[cut(found.labels, ranges)], found.labels)
         return found
@@ -124,9 +122,9 @@ class Averager:
     def _cost(self, node: ir.Contract, body: TileBody, slots: Mapping[int, int]) -> int:
         """Entries of the largest array made in a tile, the result of the average itself left out."""
         cost = max((_entries(inside, slots) for inside in body.nodes), default=0)
-        factors = [labels_of(a) for a in node.args]
+        factors = [a.labels for a in node.args]
         sizes: dict[Label, int] = {x: _size(x, slots) for ls in factors for x in ls}
-        return max(cost, merge_order(factors, labels_of(node), sizes)[1])
+        return max(cost, merge_order(factors, node.labels, sizes)[1])
 
     def _blame(self, node: ir.Contract, body: TileBody, ranges: Ranges, known: Passing) -> Diagnostic:
         blamed = self.blame_in(body, ranges, known)
@@ -155,7 +153,7 @@ def blame_on(node: ir.Node, args: list[Values]) -> Diagnostic:
     """The diagnostic for a node whose arguments, given as arrays of their own labels, are finite."""
     # Only pow looks at two arguments entry by entry.
     if isinstance(node, ir.Map):
-        shown = [labelled(a, labels_of(n)) for a, n in zip(args, node.args, strict=True)]
+        shown = [labelled(a, n.labels) for a, n in zip(args, node.args, strict=True)]
         args = [align(a, labels_from(node, shown)) for a in shown]
     return undefined(node, args)
 
@@ -175,7 +173,7 @@ def _size(label: Label, slots: Mapping[int, int]) -> int:
 
 
 def _entries(node: ir.Node, slots: Mapping[int, int]) -> int:
-    return math.prod(_size(x, slots) for x in labels_of(node))
+    return math.prod(_size(x, slots) for x in node.labels)
 
 
 def _tiles(sizes: Mapping[int, int], steps: Mapping[int, int]) -> Iterator[dict[int, tuple[int, int]]]:

@@ -36,7 +36,7 @@ instruction is linear. What an engine computes is a row of the engine's table.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from functools import cache
+from functools import cache, cached_property
 from itertools import count
 from typing import Any, ClassVar, Literal, TypeAlias
 
@@ -66,6 +66,11 @@ class Node:
     def attributes(cls) -> tuple[str, ...]:
         """The names of an instruction's fields that are not arguments."""
         return tuple(f.name for f in fields(cls) if f.name not in {common.name for common in fields(Node)})
+
+    @cached_property
+    def labels(self) -> tuple[Index | int, ...]:
+        """What the dimensions of its values stand for: the indices in order, then the numbers of the slots."""
+        return (*self.type.indices, *(slot for slot, _ in self.type.slots))
 
     @property
     def linear_in(self) -> tuple[Node, ...]:
