@@ -79,7 +79,7 @@ def test_nearly_equal_kets_keep_their_difference() -> None:
     np.testing.assert_allclose(np.mean(difference**2), np.mean(x[:, 1] ** 2), rtol=1e-2)
 
 
-def test_replicates_that_need_different_numbers_of_directions_go_on_one_by_one() -> None:
+def test_replicates_that_need_different_numbers_of_directions_go_on_in_groups() -> None:
     """Two columns are dependent in the second replicate, and independent in the others."""
     kets = np.stack([_points(11 + r).draw(2) for r in range(3)])
     kets[1, :, 1] = 2 * kets[1, :, 0]

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tp_compiler.evaluate.array_types import Array, Mask, Whole
-from tp_compiler.evaluate.backend import contiguous
+from tp_compiler.evaluate.backend import contiguous, host
 from tp_compiler.evaluate.sampling.averages import AVERAGES, Averages, transposed
 from tp_compiler.shapes import Float
 
@@ -30,7 +30,15 @@ MOST_DROPPED = 0.03
 
 
 class Apart(Exception):
-    """Replicates need different numbers of directions: each must go on alone."""
+    """Replicates make different choices, one row each, such as how many directions they need: they must go on apart."""
+
+    def __init__(self, choices: Array):
+        self.choices = host(choices).reshape(len(choices), -1)
+
+    def groups(self) -> list[Whole]:
+        """The replicates that choose alike."""
+        _, group = np.unique(self.choices, axis=0, return_inverse=True)
+        return [np.flatnonzero(group.reshape(-1) == g) for g in range(np.max(group) + 1)]
 
 
 def drop_of(products: int, samples: int, single: bool) -> float:
@@ -77,9 +85,9 @@ class Rows:
         """A copy that can grow separately; it shares storage until then."""
         return Rows(None if self.room is None else self.values)
 
-    def one(self, replicate: int) -> Rows:
-        """The rows of one replicate, which can grow separately."""
-        return Rows(None if self.room is None else self.values[replicate : replicate + 1])
+    def of(self, replicates: slice | Whole) -> Rows:
+        """The rows of some replicates, which can grow separately."""
+        return Rows(None if self.room is None else self.values[replicates])
 
 
 class Basis:
@@ -92,9 +100,9 @@ class Basis:
     def fork(self) -> Basis:
         return Basis(self.drop, self.averages, self.rows.fork())
 
-    def one(self, replicate: int) -> Basis:
-        """The basis of one replicate, which can grow separately."""
-        return Basis(self.drop, self.averages, self.rows.one(replicate))
+    def of(self, replicates: slice | Whole) -> Basis:
+        """The basis of some replicates, which can grow separately."""
+        return Basis(self.drop, self.averages, self.rows.of(replicates))
 
     @property
     def size(self) -> int:
@@ -139,7 +147,7 @@ class Basis:
 def _shared(choices: Mask | Whole) -> Any:
     """What all replicates choose."""
     if (choices != choices[:1]).any():
-        raise Apart
+        raise Apart(choices)
     return choices[0]
 
 

@@ -96,10 +96,8 @@ class Factors:
     def apart(self, count: int) -> list[Factors]:
         """The same, replicate by replicate."""
         return [
-            Factors(
-                slice(r, r + 1), self.left.one(r), self.right.one(r), {s: c[r : r + 1] for s, c in self.cores.items()}
-            )
-            for r in range(count)
+            Factors(one, self.left.of(one), self.right.of(one), {s: c[one] for s, c in self.cores.items()})
+            for one in (slice(r, r + 1) for r in range(count))
         ]
 
 
@@ -197,7 +195,7 @@ class LowRank:
             if there[f.replicates].all():
                 outer[term] = f.left.coordinates(left[f.replicates]), f.right.coordinates(right[f.replicates])
             elif there[f.replicates].any():
-                raise Apart
+                raise Apart(there[f.replicates])
         shape = f.left.size, f.right.size
         cores = {}
         for s, form in forms.items():

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tp_compiler.evaluate.array_types import Array, Numbers
+from tp_compiler.evaluate.array_types import Array, Numbers, Whole
 from tp_compiler.evaluate.sampling.averages import AVERAGES, Averages
 from tp_compiler.evaluate.sampling.directions import TOLERANCE, Apart, Basis, Rows
 from tp_compiler.evaluate.sampling.points import JointPoints
@@ -42,51 +42,55 @@ class Direction:
     def fork(self) -> Direction:
         return Direction(self.basis.fork(), self.image.fork())
 
-    def one(self, replicate: int) -> Direction:
-        return Direction(self.basis.one(replicate), self.image.one(replicate))
+    def of(self, replicates: Whole) -> Direction:
+        return Direction(self.basis.of(replicates), self.image.of(replicates))
 
 
 class MatrixState:
     """One initial matrix: σ² (of every replicate, or one number), ρ = rows/cols, and the two directions.
 
-    Replicates are conditioned together as long as they need equally many directions, then one by one.
+    Replicates are conditioned together as long as they need equally many directions, then in groups that do.
     """
 
     def __init__(self, variance: Numbers, ratio: float, drop: float = TOLERANCE, averages: Averages = AVERAGES):
         self.variance, self.ratio, self.drop, self.averages = np.asarray(variance), ratio, drop, averages
         self.forward, self.backward = Direction(Basis(drop, averages)), Direction(Basis(drop, averages))
-        self.alone: list[MatrixState] = []  # the replicates one by one
+        self.groups: list[tuple[Whole, MatrixState]] = []  # which replicates, and their state
 
     def fork(self) -> MatrixState:
         """A copy that can be applied further independently."""
         other = MatrixState(self.variance, self.ratio, self.drop, self.averages)
         other.forward, other.backward = self.forward.fork(), self.backward.fork()
-        other.alone = [state.fork() for state in self.alone]
+        other.groups = [(members, state.fork()) for members, state in self.groups]
         return other
 
-    def _one(self, replicate: int) -> MatrixState:
-        variance = self.variance[replicate : replicate + 1] if self.variance.ndim else self.variance
+    def _of(self, members: Whole) -> MatrixState:
+        variance = self.variance[members] if self.variance.ndim else self.variance
         other = MatrixState(variance, self.ratio, self.drop, self.averages)
-        other.forward, other.backward = self.forward.one(replicate), self.backward.one(replicate)
+        other.forward, other.backward = self.forward.of(members), self.backward.of(members)
         return other
 
     def sizes(self, replicates: int) -> list[int]:
         """Rows of the bases of every replicate."""
-        if self.alone:
-            return [size for state in self.alone for size in state.sizes(1)]
-        return [self.forward.size + self.backward.size] * replicates
+        found = [self.forward.size + self.backward.size] * replicates
+        for members, state in self.groups:
+            for member, size in zip(members, state.sizes(len(members)), strict=True):
+                found[member] = size
+        return found
 
     def apply(
         self, x: Float[Array, "replicates samples k"], transposed: bool, target: JointPoints
     ) -> Float[Array, "replicates samples k"]:
         """The kets W|x> (or Wᵀ|x>) for the columns of x; `target` is the space they live in."""
-        if not self.alone:
+        if not self.groups:
             try:
                 return self._applied(x, transposed, target)
-            except Apart:
-                self.alone = [self._one(r) for r in range(len(x))]
-        parts = [s._applied(x[r : r + 1], transposed, target.one(r)) for r, s in enumerate(self.alone)]
-        return np.concatenate(parts)
+            except Apart as apart:
+                self.groups = [(members, self._of(members)) for members in apart.groups()]
+        result = np.empty_like(x)
+        for members, state in self.groups:
+            result[members] = state.apply(x[members], transposed, target.of(members))
+        return result
 
     def _applied(
         self, x: Float[Array, "replicates samples k"], transposed: bool, target: JointPoints

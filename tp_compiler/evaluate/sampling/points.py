@@ -7,7 +7,7 @@ permutation of their points (Latin supercube sampling, Owen 1998), so that memor
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from copy import copy
 from typing import Any
 
@@ -81,9 +81,9 @@ class JointPoints:
         """A copy that continues drawing separately from here."""
         return JointPoints([p.fork() for p in self.parts])
 
-    def one(self, replicate: int) -> JointPoints:
-        """The same points, of one replicate alone."""
-        return JointPoints(self.parts[replicate : replicate + 1])
+    def of(self, replicates: Iterable[int]) -> JointPoints:
+        """The same points, of some replicates alone."""
+        return JointPoints([self.parts[r] for r in replicates])
 
     def draw(self, count: int) -> Float[Array, "replicates samples {count}"]:
         return np.stack([p.draw(count) for p in self.parts])

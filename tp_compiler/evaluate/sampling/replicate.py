@@ -230,7 +230,7 @@ class Replication:
         if all(drawing):
             return points.draw(size).reshape(self.replicates, self.samples, *shape)
         none = self.particles.backend.array(np.zeros((1, self.samples, size)))
-        parts = [points.one(r).draw(size) if drawn else none for r, drawn in enumerate(drawing)]
+        parts = [points.of([r]).draw(size) if drawn else none for r, drawn in enumerate(drawing)]
         return np.concatenate(parts).reshape(self.replicates, self.samples, *shape)
 
     def _drawn(self, node: ir.InitialKet, shape: tuple[int, ...]) -> Array:
