@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -30,50 +31,109 @@ def labels(kind: Type) -> Labels:
     return (*(slot for slot, _ in kind.slots), *kind.indices)
 
 
+class Move(NamedTuple):
+    """How an array is laid out under other labels: the order of its dimensions, and where new ones of size 1 are put."""
+
+    axes: tuple[int, ...] | None
+    place: tuple[slice | None, ...] | None
+
+    def __call__(self, x: Kind) -> Kind:
+        moved: Any = x if hasattr(x, "ndim") else np.asarray(x)
+        if self.axes is not None:
+            moved = moved.transpose(*self.axes)
+        if self.place is not None:
+            moved = moved[self.place]
+        result: Kind = moved
+        return result
+
+
+def move(own: Sequence[Label], wanted: Sequence[Label]) -> Move:
+    present = [label for label in wanted if label in own]
+    axes = None if list(own) == present else tuple([list(own).index(label) for label in present])
+    place = tuple([slice(None) if label in own else None for label in wanted])
+    return Move(axes, None if len(present) == len(wanted) else place)
+
+
 def aligned(x: Kind, own: Sequence[Label], wanted: Sequence[Label]) -> Kind:
     """A view of x with one dimension per wanted label, of size 1 where x lacks it."""
-    present = [label for label in wanted if label in own]
-    if list(own) != present:
-        x = np.transpose(x, [list(own).index(label) for label in present])
-    if len(present) == len(wanted):
-        return x
-    shape = iter(np.shape(x))
-    return np.reshape(x, [next(shape) if label in own else 1 for label in wanted])
+    return move(own, wanted)(x)
 
 
 def contract(arrays: Sequence[Array], of: list[Labels], out: Labels) -> Array:
     """The sum, over every label not in `out`, of the product of arrays. Pairs are merged smallest result first."""
-    terms = [_summed(x, own, of[:k] + of[k + 1 :], out) for k, (x, own) in enumerate(zip(arrays, of, strict=True))]
-    while len(terms) > 1:
-        i, j = _cheapest(terms, out)
-        (a, la), (b, lb) = terms[i], terms[j]
-        rest = [t for k, t in enumerate(terms) if k not in (i, j)]
-        needed = {*out, *(label for _, own in rest for label in own)}
-        terms = [*rest, _pair(a, la, b, lb, needed)]
-    ((x, own),) = terms
+    plan = _contraction(tuple(of), tuple([np.shape(x) for x in arrays]), out)
+    terms = [x.sum(axis=lonely) if lonely else x for x, lonely in zip(arrays, plan.lonely, strict=True)]
+    for pair in plan.pairs:
+        second, first = terms.pop(pair.second), terms.pop(pair.first)
+        terms.append(pair(first, second))
+    (x,) = terms
     current().room(x.size, "a sum of products")
-    result = aligned(x, own, out).copy()
+    result = plan.last(x).copy()
     current().hold(result)
     return result
 
 
-def _summed(x: Array, own: Labels, others: list[Labels], out: Labels) -> Labelled:
-    """x with the labels summed that nobody else carries."""
-    lonely = [k for k, label in enumerate(own) if label not in out and not any(label in o for o in others)]
-    if not lonely:
-        return x, own
-    return x.sum(axis=tuple(lonely)), tuple(label for k, label in enumerate(own) if k not in lonely)
+class _Pair(NamedTuple):
+    """Two factors into one: an elementwise product if `shape` is None, else a matrix product of reshaped factors."""
+
+    first: int  # places among the terms, the first before the second
+    second: int
+    left: Move
+    right: Move
+    left_shape: tuple[int, ...] = ()
+    right_shape: tuple[int, ...] = ()
+    shape: tuple[int, ...] | None = None
+
+    def __call__(self, a: Array, b: Array) -> Array:
+        if self.shape is None:
+            return spacious(np.multiply, self.left(a), self.right(b), what=STEP)
+        budget = current()
+        budget.room(math.prod(self.shape) + a.size + b.size, STEP)
+        product = np.matmul(np.reshape(self.left(a), self.left_shape), np.reshape(self.right(b), self.right_shape))
+        budget.hold(product)
+        return np.reshape(product, self.shape)
 
 
-def _cheapest(terms: list[Labelled], out: Labels) -> tuple[int, int]:
+class _Contraction(NamedTuple):
+    """The order of a sum of products: sums of single factors, pairs, and the layout of the result."""
+
+    lonely: tuple[tuple[int, ...], ...]
+    pairs: tuple[_Pair, ...]
+    last: Move
+
+
+#: A factor without its numbers: its labels with their sizes.
+_Sizes = dict[Label, int]
+
+
+@lru_cache(maxsize=2**12)
+def _contraction(of: tuple[Labels, ...], shapes: tuple[tuple[int, ...], ...], out: Labels) -> _Contraction:
+    """Kept, since a loop contracts the same shapes again and again."""
+    lonely, terms = [], []
+    for k, (own, shape) in enumerate(zip(of, shapes, strict=True)):
+        others = {label for one in (*of[:k], *of[k + 1 :]) for label in one}
+        summed = [label not in out and label not in others for label in own]
+        lonely.append(tuple(axis for axis, gone in enumerate(summed) if gone))
+        sizes = zip(own, shape, summed, strict=True)
+        terms.append({label: n for label, n, gone in sizes if not gone})
+    pairs = []
+    while len(terms) > 1:
+        i, j = _cheapest(terms, out)
+        b, a = terms.pop(j), terms.pop(i)
+        pair, product = _pair(i, j, a, b, {*out, *(label for own in terms for label in own)})
+        pairs.append(pair)
+        terms.append(product)
+    return _Contraction(tuple(lonely), tuple(pairs), move(tuple(terms[0]), out))
+
+
+def _cheapest(terms: list[_Sizes], out: Labels) -> tuple[int, int]:
     """The pair whose product, after summing what is no longer needed, is smallest; however many replicates share an array."""
     best, chosen = None, (0, 1)
     for i in range(len(terms)):
         for j in range(i + 1, len(terms)):
-            others = {label for k, (_, own) in enumerate(terms) if k not in (i, j) for label in own}
-            sizes = _sizes(terms[i]) | _sizes(terms[j])
+            others = {label for k, own in enumerate(terms) if k not in (i, j) for label in own}
             size = 1
-            for label, n in sizes.items():
+            for label, n in (terms[i] | terms[j]).items():
                 if (label in out or label in others) and label != REPLICATE:
                     size *= n
             if best is None or size < best:
@@ -81,47 +141,37 @@ def _cheapest(terms: list[Labelled], out: Labels) -> tuple[int, int]:
     return chosen
 
 
-def _sizes(term: Labelled) -> dict[Label, int]:
-    x, own = term
-    return dict(zip(own, np.shape(x), strict=True))
-
-
-def _pair(a: Array, la: Labels, b: Array, lb: Labels, needed: set[Label]) -> Labelled:
-    """Two factors into one: batch, left, right and contracted labels of one matrix product.
+def _pair(i: int, j: int, a: _Sizes, b: _Sizes, needed: set[Label]) -> tuple[_Pair, _Sizes]:
+    """Batch, left, right and contracted labels of one product, and the labels of its result.
 
     Replicates are a batch even where one factor is the same for all: as rows of a product, their digits would depend on
     how many there are.
     """
-    a, la, b, lb = *_by_replicate(a, la, lb), *_by_replicate(b, lb, la)
-    shared = [label for label in la if label in lb]
+    of_a, of_b = tuple(a), tuple(b)
+    if REPLICATE in {**a, **b}:
+        one: _Sizes = {REPLICATE: 1}
+        a, b = one | a, one | b
+    shared = [label for label in a if label in b]
     batch = [label for label in shared if label in needed]
     summed = [label for label in shared if label not in needed]
-    left = [label for label in la if label not in lb]
-    right = [label for label in lb if label not in la]
-    sizes = _sizes((a, la)) | _sizes((b, lb))
-    if REPLICATE in shared:
-        sizes[REPLICATE] = max(_sizes((a, la))[REPLICATE], _sizes((b, lb))[REPLICATE])
+    left = [label for label in a if label not in b]
+    right = [label for label in b if label not in a]
     own = (*batch, *left, *right)
+    sizes = {label: max(a.get(label, 1), b.get(label, 1)) for label in (*own, *summed)}
+    product = {label: sizes[label] for label in own}
     if not summed:
-        return spacious(np.multiply, aligned(a, la, own), aligned(b, lb, own), what=STEP), own
-    current().room(math.prod(sizes[label] for label in own) + a.size + b.size, STEP)
+        return _Pair(i, j, move(of_a, own), move(of_b, own)), product
 
-    def shaped(x: Array, own: Labels, order: list[Label], groups: list[list[Label]]) -> Array:
-        shape = [int(np.prod([sizes[label] for label in g], dtype=np.int64)) for g in groups]
-        return np.reshape(aligned(x, own, order), [*(_sizes((x, own))[label] for label in batch), *shape])
+    def shaped(x: _Sizes, groups: list[list[Label]]) -> tuple[int, ...]:
+        return (*(x[label] for label in batch), *(math.prod(sizes[label] for label in g) for g in groups))
 
-    x = shaped(a, la, [*batch, *left, *summed], [left, summed])
-    y = shaped(b, lb, [*batch, *summed, *right], [summed, right])
-    product = np.matmul(x, y)
-    current().hold(product)
-    return np.reshape(product, [sizes[label] for label in own]), own
-
-
-def _by_replicate(x: Array, own: Labels, others: Labels) -> Labelled:
-    """x with a dimension of size 1 for replicates, where only the other factor differs between them."""
-    if REPLICATE in own or REPLICATE not in others:
-        return x, own
-    return np.reshape(x, (1, *np.shape(x))), (REPLICATE, *own)
+    return (
+        _Pair(
+            i, j, move(of_a, (*batch, *left, *summed)), move(of_b, (*batch, *summed, *right)),
+            shaped(a, [left, summed]), shaped(b, [summed, right]), tuple(product.values()),
+        ),
+        product,
+    )  # fmt: skip
 
 
 def reduced(op: str, x: Array, axis: int) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -26,7 +27,8 @@ class Refused(Exception):
 
 def finite(value: NDArray[np.floating] | float) -> bool:
     """Whether all numbers are finite. Their sum knows, and is quick; it may overflow where they do not."""
-    return bool(np.isfinite(np.sum(value)) or np.isfinite(value).all())
+    total = np.add.reduce(value, axis=None) if isinstance(value, np.ndarray) else np.sum(value)
+    return math.isfinite(total) or bool(np.isfinite(value).all())
 
 
 def problem(node: ir.Node, value: Numbers, non_finite: Mapping[ir.Node, Diagnostic]) -> Diagnostic | None:

@@ -32,8 +32,9 @@ MOST_DROPPED = 0.03
 class Apart(Exception):
     """Replicates make different choices, one row each, such as how many directions they need: they must go on apart."""
 
-    def __init__(self, choices: Array):
-        self.choices = host(choices).reshape(len(choices), -1)
+    def __init__(self, choices: Array | Mask | Whole):
+        numbers: Any = choices
+        self.choices = host(numbers).reshape(len(choices), -1)
 
     def groups(self) -> list[Whole]:
         """The replicates that choose alike."""

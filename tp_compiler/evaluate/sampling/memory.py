@@ -11,7 +11,6 @@ from tp_compiler.evaluate.sampling.entry_blocks import entry_bytes
 from tp_compiler.evaluate.sampling.plan import SamplingPlan
 from tp_compiler.evaluate.sampling.points import CHUNK
 from tp_compiler.ir import nodes as ir
-from tp_compiler.ir.walk import dependencies
 
 ROOM = 1.5  # growing arrays double their capacity
 
@@ -35,8 +34,8 @@ def memory(plan: SamplingPlan, samples: int, directions: int | None = None) -> M
     """`directions`: how many rows the bases of initial matrices had in a smaller run; None: the most they can have."""
     ket = 8.0 * samples
     phases = plan.phases
-    alive = _peak([*phases.static, *phases.last, *phases.after], plan.uses, samples)
-    alive += _peak(phases.step, plan.step_uses, samples)
+    alive = _peak([*phases.static, *phases.last, *phases.after], plan.uses, plan, samples)
+    alive += _peak(phases.step, plan.step_uses, plan, samples)
     states = sum(2 * s.type.size() * ket for s in phases.states if len(s.type.slots) == 1)
     most = sum(min(products, 2 * samples) for products in plan.products.values())
     rows = most if directions is None else min(most, int(1.5 * directions))
@@ -55,7 +54,7 @@ def _trained(plan: SamplingPlan, samples: int) -> float:
     return total
 
 
-def _peak(nodes: Iterable[ir.Node], uses: Counter[ir.Node], samples: int) -> float:
+def _peak(nodes: Iterable[ir.Node], uses: Counter[ir.Node], plan: SamplingPlan, samples: int) -> float:
     """The memory of values that are freed after their last use."""
     left = Counter(uses)
     live = peak = 0.0
@@ -64,7 +63,7 @@ def _peak(nodes: Iterable[ir.Node], uses: Counter[ir.Node], samples: int) -> flo
         sizes[node] = size = _size(node, samples)
         live += size
         peak = max(peak, live + 2 * size)
-        for arg in dependencies(node):
+        for arg in plan.reads[node]:
             left[arg] -= 1
             if not left[arg]:
                 live -= sizes.get(arg, 0.0)

@@ -13,7 +13,7 @@ from collections.abc import Hashable
 from typing import TypeGuard
 
 from tp_compiler.diagnostics import Diagnostic
-from tp_compiler.evaluate.arrays import REPLICATE, Labels, labels
+from tp_compiler.evaluate.arrays import REPLICATE, Labels, Move, labels, move
 from tp_compiler.evaluate.sampling.blocks import Passes
 from tp_compiler.evaluate.sampling.copies import depth_of, paired
 from tp_compiler.evaluate.sampling.entry_blocks import block_size
@@ -77,6 +77,9 @@ class SamplingPlan:
         self.traced = {base(t.args[0]) for t in self.phases.traces}
         self.labels = self._labels()
         self.reads = {n: dependencies(n) for n in self.nodes}
+        #: over several neurons at once: evaluated inside the tiles of outer.py
+        self.in_tiles = {n for n in self.nodes if _in_tiles(n) or isinstance(n, ir.Copy)}
+        self._moves: dict[ir.Map, list[tuple[ir.Node, Move | None]]] = {}
 
     def _labels(self) -> dict[ir.Node, Labels]:
         """The dimensions of every value; those that differ between replicates number them first."""
@@ -86,6 +89,13 @@ class SamplingPlan:
             own = labels(node.type)
             found[node] = (REPLICATE, *own) if drawn else own
         return found
+
+    def moves(self, node: ir.Map) -> list[tuple[ir.Node, Move | None]]:
+        """The arguments of a function of entries, and how each is laid out for it; None for a number that all share."""
+        if node not in self._moves:
+            own = self.labels[node]
+            self._moves[node] = [(a, move(self.labels[a], own) if self.labels[a] else None) for a in node.args]
+        return self._moves[node]
 
     def differs(self, node: ir.Node) -> bool:
         """Whether the value of a node differs between replicates."""

@@ -179,9 +179,7 @@ class Replication:
         for arg in self.plan.reads[node]:
             if isinstance(self.values[arg], Diagnostic):
                 return self.values[arg]
-        if len(node.type.slots) > 1 or isinstance(node, ir.Copy):
-            return node  # over several neurons at once: evaluated inside the tiles of outer.py
-        if any(slot != 0 for slot, _ in node.type.slots):
+        if node in self.plan.in_tiles:
             return node
         try:
             return self.rules[type(node)](self, node)
@@ -347,9 +345,7 @@ class Replication:
 
     def _map(self, node: ir.Map) -> Array:
         """A function of entries. Numbers that all replicates share stay numbers, which some kernels treat on their own."""
-        own = self.plan.labels[node]
-        of = ((self.values[a], self.plan.labels[a]) for a in node.args)
-        args = [aligned(x, labels_, own) if labels_ else x for x, labels_ in of]
+        args = [self.values[a] if to is None else to(self.values[a]) for a, to in self.plan.moves(node)]
         result = KERNELS[node.fn](*args)
         self._watch(node, result, args)
         return result

@@ -36,7 +36,8 @@ class SharedValues(Protocol):
 def whole(run: SharedValues, node: ir.Node, wanted: Labels, sizes: tuple[int, ...]) -> NDArray[np.float64]:
     """The value of a node over the replicates and then some labels, laid out for all of them."""
     x: NDArray[np.float64] = aligned(run.values[node], run.labels[node], (REPLICATE, *wanted))
-    return run.backend.array(np.broadcast_to(x, (run.replicates, *sizes)))
+    shape = (run.replicates, *sizes)
+    return run.backend.array(x if x.shape == shape else np.broadcast_to(x, shape))
 
 
 class OneValue:
