@@ -22,35 +22,37 @@ KEPT = 2**25  # bytes of points that are kept from one size to the next
 
 
 class Sequences:
-    """The first sequence of every seed, for larger and larger numbers of points: each size continues the smaller one.
+    """The first two sequences of every seed, for larger and larger numbers of points: each size continues the smaller one.
 
-    Points of a seed are asked for by one thread at a time. Those that would take more than `KEPT` bytes are made anew.
+    How the others are scrambled depends on the number of points. Points of a seed are asked for by one thread at a time.
+    Those that would take more than `KEPT` bytes are made anew.
     """
 
     def __init__(self) -> None:
-        self.found: dict[tuple[tuple[int, ...], int], tuple[Any, Any, Array]] = {}
+        self.found: dict[tuple[tuple[int, ...], int, int], tuple[Any, Any, Array]] = {}
         self.bytes = 0
 
-    def first(
-        self, seed: tuple[int, ...], size: int, samples: int
+    def points(
+        self, seed: tuple[int, ...], start: int, size: int, samples: int, generator: np.random.Generator
     ) -> tuple[Float[Array, "{samples} {size}"], np.random.Generator]:
-        """N(0, 1) coordinates, and the generator that has scrambled them."""
+        """The N(0, 1) coordinates of a seed from number `start` on, and the generator after it has scrambled them."""
         from scipy.stats import qmc
 
-        if (seed, size) not in self.found:
-            generator = np.random.Generator(np.random.PCG64(list(seed)))
-            engine = qmc.Sobol(size, scramble=True, rng=generator)
-            self.found[seed, size] = engine, generator, np.empty((0, size))
-        engine, generator, points = self.found[seed, size]
+        key = seed, start, size
+        if key not in self.found:
+            own = copied(generator)
+            engine = qmc.Sobol(size, scramble=True, rng=own)
+            self.found[key] = engine, own, np.empty((0, size))
+        engine, own, points = self.found[key]
         if len(points) < samples:
             more = samples - len(points)
             points = np.concatenate([points, _normal(engine.random(more))])
             self.bytes += more * size * 8
             if self.bytes <= KEPT:
-                self.found[seed, size] = engine, generator, points
+                self.found[key] = engine, own, points
             else:
-                self.bytes -= self.found.pop((seed, size))[2].nbytes + more * size * 8
-        return points[:samples], copied(generator)
+                self.bytes -= self.found.pop(key)[2].nbytes + more * size * 8
+        return points[:samples], copied(own)
 
 
 def copied(generator: np.random.Generator) -> np.random.Generator:
@@ -105,7 +107,7 @@ class Points:
         self.generator = np.random.Generator(np.random.PCG64(list(seed)))
         self.bound = max(1, bound)  # an upper bound on how many coordinates will be drawn
         self.plain = plain
-        self.drawn = 0
+        self.drawn = self.sequences = 0
         self.chunk: Any = self.backend.array(np.empty((samples, 0))[self.rows])
         self.at = 0
 
@@ -130,13 +132,11 @@ class Points:
 
     def _refill(self) -> None:
         size = max(1, min(CHUNK, self.bound - self.drawn))
+        kept = self.kept if self.sequences < 2 else Sequences()
+        points, self.generator = kept.points(self.seed, self.drawn, size, self.samples, self.generator)
         if self.drawn:
-            from scipy.stats import qmc
-
-            uniform = qmc.Sobol(size, scramble=True, rng=self.generator).random(self.samples)
-            self.chunk = self.backend.array(_normal(self.generator.permutation(uniform, axis=0)[self.rows]))
-        else:
-            points, self.generator = self.kept.first(self.seed, size, self.samples)
-            self.chunk = self.backend.array(points[self.rows])
+            points = self.generator.permutation(points, axis=0)
+        self.chunk = self.backend.array(points[self.rows])
         self.drawn += size
+        self.sequences += 1
         self.at = 0
