@@ -47,7 +47,7 @@ def test_the_outer_products_read_grow_as_the_layers(name: str) -> None:
 
     def reads(layers: int) -> int:
         with mock.patch.object(place, "columns", side_effect=columns) as read:
-            tpc.limit(family(layers, optimizer), method="qmc", samples=64, replicates=2, rtol=1e9)
+            tpc.limit(family(layers, optimizer), method="qmc", samples=64, replicates=2, rtol=1e9, threads=1)
         return read.call_count
 
     assert reads(8) == 2 * reads(4) > 0
