@@ -236,6 +236,7 @@ def limit(
     only         names of the outputs to compute; method, f0, max_samples, max_memory (bytes, or "4G"), max_time (seconds),
                  threads
     backend      "torch" samples with PyTorch, on a device ("cuda") and with a dtype ("float32") of your choice
+    shards       particles of each replicate are divided in so many shards, which processes of torch.distributed share
     checkpoint   a file, or a folder, for finished replicates: an interrupted run resumes from it with the same digits
     replicate_range   (0, 4): only these replicates of a run of `samples`, into the folder `checkpoint`; then `merge`
     save         a .npy file for the one output that is computed (`only`): a kernel is written block by block, and never in memory

@@ -385,6 +385,12 @@ def _evaluation(sub: argparse.ArgumentParser) -> None:
         default="float64",
         help="precision of the particles (default float64)",
     )
+    group.add_argument(
+        "--shards",
+        type=count,
+        metavar="S",
+        help="divide the particles of each replicate in S shards, which processes started by torchrun share",
+    )
     group.add_argument("-v", "--verbose", action="store_true", help="say why each method was chosen")
     group.add_argument("--rtol", type=tolerance, metavar="X", help="relative tolerance (default 1e-3)")
     group.add_argument("--atol", type=tolerance, metavar="X", help="absolute tolerance (default 1e-3)")

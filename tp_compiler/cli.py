@@ -12,7 +12,7 @@ import sys
 import traceback
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
@@ -84,7 +84,16 @@ def _main(argv: Sequence[str] | None) -> int:
         args = arguments.parser().parse_args(argv)
     except SystemExit as stop:  # --help, --version, usage errors
         return stop.code if isinstance(stop.code, int) else USAGE
+    if getattr(args, "shards", None) and os.environ.get("RANK", "0") != "0":
+        return _follow(args)
     return _run(args)
+
+
+def _follow(args: Namespace) -> int:
+    """Of several processes that share the particles, the first one says and writes what all have found."""
+    args.plot = args.save = args.html = None
+    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+        return _run(args)
 
 
 def _run(args: Namespace) -> int:
@@ -481,7 +490,7 @@ def _hint(name: str, known: list[str], otherwise: str) -> str:
 
 def _limit_options(args: Namespace, program: Program) -> dict[str, Any]:
     keys = ("samples", "max_samples", "replicates", "seed", "method", "rtol", "atol", "f0")
-    limits = ("max_memory", "max_time", "threads", "checkpoint", "backend", "device", "dtype", *_WORKPLACE)
+    limits = ("max_memory", "max_time", "threads", "checkpoint", "backend", "device", "dtype", "shards", *_WORKPLACE)
     options = {key: getattr(args, key) for key in keys + limits} | {"only": _only(args, program)}
     return options | {"replicate_range": getattr(args, "replicate_range", None)} | _streamed(args)
 

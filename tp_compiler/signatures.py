@@ -60,6 +60,7 @@ class LimitOptions(Workplace, total=False):
     backend: str
     device: str | None
     dtype: str
+    shards: int | None
     checkpoint: str | os.PathLike[str] | None
     replicate_range: tuple[int, int] | None
     save: str | os.PathLike[str] | None

@@ -43,6 +43,8 @@ def limit(program: Program, *, crew: Crew | None = None, stored: bool = False, *
     crew          workers that sample, from `executor`, `workers` or `cluster` (executors.py): equal digits whoever they are
     backend       the array library of the sampler, "numpy" or "torch"; with torch also device ("cpu", "cuda", ..) and dtype, the
                   precision of the particles ("float64", "float32")
+    shards        the particles of each replicate are divided in so many shards, a power of two, which the processes of a group of
+                  torch.distributed share (sampling/shards.py): the digits depend on their number, not on that of the processes
     checkpoint    a file for finished replicates: an interrupted run resumes from it and gives identical digits; or a folder, which
                   several processes may fill
     replicate_range   (a, b): only the replicates a, ..., b - 1 of a run of `samples` are computed, into the folder

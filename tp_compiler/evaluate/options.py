@@ -38,6 +38,7 @@ class Options:
     backend: str = "numpy"
     device: str | None = None
     dtype: str = "float64"
+    shards: int | None = None
     checkpoint: str | os.PathLike[str] | None = None
     replicate_range: tuple[int, int] | None = None
     save: str | os.PathLike[str] | None = None
@@ -71,6 +72,8 @@ class Options:
     @property
     def workers(self) -> int:
         """Replicates that are in the memory of this machine at the same time."""
+        if self.shards is not None:
+            return 1
         if self.crew is not None:
             return min(self.crew.workers, self.replicates)
         return max(1, min(self.threads or len(os.sched_getaffinity(0)), self.replicates))
@@ -81,11 +84,25 @@ class Options:
         return ArrayBackend(self.backend, self.device or "cpu", self.dtype)
 
 
+def _check_shards(o: Options, wrong: Callable[[str], ProgramError]) -> None:
+    from tp_compiler.evaluate.sampling.shards import processes
+
+    assert o.shards is not None
+    if o.shards < 1 or o.shards & (o.shards - 1):
+        raise wrong(f"shards must be a power of two; found {o.shards}")
+    others: dict[str, object] = {"checkpoint": o.checkpoint, "workers, clusters and executors": o.crew}
+    if processes().size > 1:
+        others["max_time"] = o.max_time
+    for name, value in others.items():
+        if value is not None:
+            raise wrong(f"shards cannot be combined with {name}")
+
+
 def validate(o: Options) -> None:
     def wrong(message: str) -> ProgramError:
         return ProgramError([Diagnostic("NX432", message, None, "change the option")])
 
-    for name in ("samples", "max_samples", "replicates", "seed", "threads"):
+    for name in ("samples", "max_samples", "replicates", "seed", "threads", "shards"):
         number = getattr(o, name)
         if number is not None and not isinstance(number, Integral):
             raise wrong(f"{name} must be a whole number; found {number!r}")
@@ -96,6 +113,8 @@ def validate(o: Options) -> None:
             raise wrong(f"{name} must be a power of two, 8 or more; found {value}")
     if o.replicates < 2:
         raise wrong(f"replicates must be at least 2, found {o.replicates}")
+    if o.shards is not None:
+        _check_shards(o, wrong)
     try:
         backend(o.backend, o.device, o.dtype)
     except ProgramError:

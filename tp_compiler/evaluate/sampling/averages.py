@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from tp_compiler.diagnostics import Diagnostic
 from tp_compiler.evaluate.array_types import Array
 from tp_compiler.shapes import Float
 
@@ -15,7 +16,12 @@ SMALLEST = 1e-200
 
 
 class Averages:
-    """Of the particles that each row of an array holds: all of its replicate."""
+    """Of the particles that each row of an array holds: all of its replicate.
+
+    `count`: the rows among which the particles of a replicate are divided (shards.py).
+    """
+
+    count = 1
 
     def joined(self, rows: Array) -> Array:
         """Averages over the particles of each row as averages over all particles of its replicate."""
@@ -39,6 +45,10 @@ class Averages:
     def largest(self, rows: Array) -> Array:
         """The largest of the numbers of all rows of a replicate."""
         return rows
+
+    def first(self, problem: Diagnostic | None) -> Diagnostic | None:
+        """What is wrong in any row of a replicate: all of them must come to the same end."""
+        return problem
 
 
 def transposed(x: Float[Array, "replicates a b"]) -> Float[Array, "replicates b a"]:

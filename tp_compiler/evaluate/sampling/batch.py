@@ -19,6 +19,7 @@ from tp_compiler.diagnostics import Diagnostic
 from tp_compiler.evaluate.array_types import Array, Outputs
 from tp_compiler.evaluate.blas import one_blas_thread
 from tp_compiler.evaluate.options import Options
+from tp_compiler.evaluate.sampling.averages import AVERAGES, Averages
 from tp_compiler.evaluate.sampling.clock import ProgressClock
 from tp_compiler.evaluate.sampling.clt import CltScalars
 from tp_compiler.evaluate.sampling.estimates import averaged, covariances, gaussian_law
@@ -26,6 +27,7 @@ from tp_compiler.evaluate.sampling.particles import Found
 from tp_compiler.evaluate.sampling.plan import SamplingPlan
 from tp_compiler.evaluate.sampling.points import JointPoints, Points, Sequences
 from tp_compiler.evaluate.sampling.replicate import Replication
+from tp_compiler.evaluate.sampling.shards import Shards
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.program import Program
 from tp_compiler.shapes import Float
@@ -106,7 +108,7 @@ class Sampler:
 
     def __call__(self, batch: Batch, clock: ProgressClock) -> list[Replicated]:
         """The replicates of a batch, in the order of their numbers. Raises OutOfTime where the clock does."""
-        if len(batch.numbers) == 1 or not self._is_flow():
+        if len(batch.numbers) == 1 or not (self._is_flow() or isinstance(self.averages, Shards)):
             found = self._together(batch, clock)
             if len(batch.numbers) == 1 or not any(self._failed(one) for one in found):
                 return found
@@ -121,6 +123,11 @@ class Sampler:
     def _failed(self, found: Replicated) -> bool:
         """Whether an output failed that does not fail for every replicate."""
         return any(isinstance(value, Diagnostic) and name not in self.refused for name, value in found.values.items())
+
+    @cached_property
+    def averages(self) -> Averages:
+        """Over the particles of each row, or of the shards that share them."""
+        return AVERAGES if self.options.shards is None else Shards(self.options.shards, self.options.library)
 
     @cached_property
     def refused(self) -> set[str]:
@@ -150,6 +157,9 @@ class Sampler:
         """Scramblings: outputs averaged over the outer draws, covariances of random ones, information about tails."""
         particles, draws = self.outer(batch.samples)
         seeds = [(self.options.seed, number) for number in batch.replicates]
+        averages, halves = self.averages, batch.halves
+        if isinstance(averages, Shards):  # the rows are those of one run
+            seeds, halves = seeds * len(averages.own), halves * len(averages.own)
         coordinates = self._coordinates(draws, seeds)
         plain = self.options.method == "mc"
         tick = partial(clock.tick, len(seeds))
@@ -161,22 +171,26 @@ class Sampler:
             not batch.halved,
             tick,
             clock.pause,
-            batch.halves,
+            halves,
             self.kept,
             self.options.library,
+            averages,
         )
         collected: list[list[Outputs]] = [[] for _ in seeds]
         laws: list[list[dict[str, Any]]] = [[] for _ in seeds]
         for d in range(draws):
-            clt = CltScalars(None if coordinates is None else coordinates[:, d])
+            clt = CltScalars(None if coordinates is None else coordinates[:, d], averages)
             values = run.outputs_given(clt)
             for r in range(len(seeds)):
                 collected[r].append(_of_one(values, r))
                 laws[r].append({o.name: gaussian_law(o, clt, r) for o in self.plan.outputs if o.node.type.random})
         directions = run.directions()
+        tails = [self._tails(found) for found in run.particles.found]
+        if isinstance(averages, Shards):
+            seeds, tails = seeds[:1], [averages.tails(tails)]
         return [
             Replicated(
-                averaged(collected[r]), covariances(collected[r], laws[r]), self._tails(run.particles.found[r]),
+                averaged(collected[r]), covariances(collected[r], laws[r]), tails[r],
                 None if batch.halved else directions[r],
             )
             for r in range(len(seeds))

@@ -167,6 +167,13 @@ def index(found: Sequence[Float[Array, "7 entries"]], far: bool = False) -> Floa
         return np.where(spread > 0, count / spread, np.inf)
 
 
+def joined(found: Sequence[Float[Array, "7 entries"]]) -> Float[Array, "7 entries"]:
+    """The `logs` of all parts of one replicate."""
+    total: Array = np.sum(found, axis=0)
+    total[4], total[5] = np.max(found, axis=0)[4], np.mean(found, axis=0)[5]
+    return total
+
+
 def infinite(found: Sequence[Float[Array, "7 entries"]]) -> bool:
     """Whether the mean of some entry is infinite, or carried by events rarer than the samples hold: the whole interval
     for its α is near 1 or below, and its largest samples move the mean."""

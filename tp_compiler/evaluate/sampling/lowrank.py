@@ -168,7 +168,8 @@ class LowRank:
         sides = {}
         for term, there in terms.items():
             left, right = columns(term, place, self.run)
-            if not (numerical_errors.finite(left) and numerical_errors.finite(right)):
+            known = numerical_errors.finite(left) and numerical_errors.finite(right)
+            if self.run.averages.first(None if known else numerical_errors.overflow(term)) is not None:
                 raise numerical_errors.Refused(numerical_errors.overflow(term))
             sides[term] = there, left, right
         parts = []

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tp_compiler.diagnostics import Diagnostic
+from tp_compiler.evaluate import numerical_errors
 from tp_compiler.evaluate.array_types import Array
 from tp_compiler.evaluate.arrays import Labels
 from tp_compiler.evaluate.backend import NUMPY, ArrayBackend
@@ -61,6 +62,15 @@ class Particles:
     @property
     def labels(self) -> Mapping[ir.Node, Labels]:
         return self.plan.labels
+
+    @property
+    def all(self) -> int:
+        """The particles of a replicate: of all the rows that it has."""
+        return self.samples * self.averages.count
+
+    def problem(self, node: ir.Node, value: Array) -> Diagnostic | None:
+        """Why a value of these particles is not finite, or None."""
+        return self.averages.first(numerical_errors.problem(node, value, self.non_finite))
 
     def fork(self) -> Particles:
         """The same particles with separate values."""

@@ -46,7 +46,7 @@ class Sequences:
         engine, own, points = self.found[key]
         if len(points) < samples:
             more = samples - len(points)
-            points = np.concatenate([points, _normal(engine.random(more))])
+            points = np.concatenate([points, normal(engine.random(more))])
             self.bytes += more * size * 8
             if self.bytes <= KEPT:
                 self.found[key] = engine, own, points
@@ -65,7 +65,7 @@ def copied(generator: np.random.Generator) -> np.random.Generator:
     return np.random.Generator(bits)
 
 
-def _normal(uniform: Array) -> Array:
+def normal(uniform: Array) -> Array:
     """SciPy's points are multiples of 2^-30 and can be 0: the centre of each cell has a finite quantile."""
     from scipy.special import ndtri
 

@@ -29,6 +29,7 @@ from tp_compiler.evaluate.sampling.clock import OutOfTime, ProgressClock
 from tp_compiler.evaluate.sampling.estimates import base, is_gaussian, spread
 from tp_compiler.evaluate.sampling.memory import memory
 from tp_compiler.evaluate.sampling.merge_equal_nodes import shared
+from tp_compiler.evaluate.sampling.shards import FEWEST, Shards
 from tp_compiler.evaluate.sampling.storage.checkpoint import opened
 from tp_compiler.evaluate.sampling.storage.folder import Folder, MissingReplicates
 from tp_compiler.ir import nodes as ir
@@ -72,6 +73,7 @@ class Sampling:
         self.options = options
         self.sampler = Sampler(self.program, only, options)
         self.plan, self.used_clts = self.sampler.plan, self.sampler.used_clts
+        self.averages = self.sampler.averages
         few = MAX_SAMPLES_NESTED if self.plan.nested else MAX_SAMPLES
         self.most = options.max_samples or (MAX_SAMPLES_DRAWN if self.used_clts else few)
         self.read_at = {o.name: base(o.node) for o in self.plan.outputs}
@@ -154,14 +156,14 @@ class Sampling:
         """A ladder of at least four sizes, so that non-convergence shows."""
         if self.options.samples is not None:
             return max(8, self.options.samples // 8)
-        return min(FIRST_SAMPLES // 8, self.most)
+        return min(self._smallest // 8, self.most)
 
     def _next(self, samples: int) -> int | None:
         """The next size, or None at the end of the ladder."""
         o = self.options
         if o.samples is not None:
             return 2 * samples if samples < o.samples else None
-        if samples < min(FIRST_SAMPLES, self.most):
+        if samples < min(self._smallest, self.most):
             return 2 * samples
         if samples >= self.most or self._met():
             return None
@@ -174,10 +176,10 @@ class Sampling:
         if o.max_time is not None and 2.2 * spent > o.max_time:
             self.warnings.append(Diagnostic("NX911", f"stopped at M = {samples}: the time limit is nearly reached"))
             return True
-        if self._memory(2 * samples) > o.memory:
-            self.warnings.append(
-                Diagnostic("NX912", f"stopped at M = {samples}: twice as many samples would exceed the memory")
-            )
+        full = Diagnostic("NX912", f"stopped at M = {samples}: twice as many samples would exceed the memory")
+        stopped = self.averages.first(full if self._memory(2 * samples) > o.memory else None)
+        if stopped is not None:
+            self.warnings.append(stopped)
             return True
         return False
 
@@ -193,23 +195,43 @@ class Sampling:
 
     def _memory(self, samples: int) -> float:
         particles, _ = self.sampler.outer(samples)
+        if isinstance(self.averages, Shards):
+            particles = max(1, particles * len(self.averages.own) // self.averages.count)
         return memory(self.plan, particles, self.directions).total * self.options.workers
 
     def _fit_memory(self) -> None:
-        smallest = self.options.samples or FIRST_SAMPLES
-        needed = self._memory(smallest)
-        if needed > self.options.memory:
-            shown = f"{size_text(needed)}, but only {size_text(self.options.memory)} are allowed"
-            raise ProgramError(
-                [
-                    Diagnostic(
-                        "NX431",
-                        f"{smallest} particles need about {shown}",
-                        None,
-                        "use smaller axes, fewer `--samples` or `--threads`, or raise `--max-memory`",
-                    )
-                ]
-            )
+        smallest = self.options.samples or self._smallest
+        problem = self.averages.first(self._too_large(smallest) or self._too_few())
+        if problem is not None:
+            raise ProgramError([problem])
+
+    def _too_large(self, samples: int) -> Diagnostic | None:
+        needed = self._memory(samples)
+        if needed <= self.options.memory:
+            return None
+        return Diagnostic(
+            "NX431",
+            f"{samples} particles need about {size_text(needed)}, but only {size_text(self.options.memory)} are allowed",
+            None,
+            "use smaller axes, fewer `--samples` or `--threads`, or raise `--max-memory`",
+        )
+
+    def _too_few(self) -> Diagnostic | None:
+        """Of the smallest run: every shard must have some particles."""
+        particles, _ = self.sampler.outer(self._first())
+        if not isinstance(self.averages, Shards) or particles >= FEWEST * self.averages.count:
+            return None
+        return Diagnostic(
+            "NX432",
+            f"{self.averages.count} shards of the smallest run have fewer than {FEWEST} particles each",
+            None,
+            "choose fewer `--shards`, or more `--samples`",
+        )
+
+    @property
+    def _smallest(self) -> int:
+        """The first size that may be the last."""
+        return max(FIRST_SAMPLES, 8 * FEWEST * self.averages.count)
 
     # -- one level ----------------------------------------------------------------------------------------------
     def _level(self, samples: int) -> _Level:

@@ -22,6 +22,7 @@ from tp_compiler.evaluate.backend import NUMPY, ArrayBackend, contiguous, host
 from tp_compiler.evaluate.instructions import RULES
 from tp_compiler.evaluate.kernels import KERNELS
 from tp_compiler.evaluate.sampling import heavy_tails
+from tp_compiler.evaluate.sampling.averages import AVERAGES, Averages
 from tp_compiler.evaluate.sampling.blocks import Blocks
 from tp_compiler.evaluate.sampling.clt import CltScalars
 from tp_compiler.evaluate.sampling.directions import drop_of
@@ -31,6 +32,7 @@ from tp_compiler.evaluate.sampling.outer import OuterNonlin
 from tp_compiler.evaluate.sampling.particles import Found, Particles, Value
 from tp_compiler.evaluate.sampling.plan import SamplingPlan
 from tp_compiler.evaluate.sampling.points import JointPoints, Points, Sequences
+from tp_compiler.evaluate.sampling.shards import ShardPoints, Shards
 from tp_compiler.evaluate.sampling.shared_values import whole
 from tp_compiler.evaluate.sampling.training import ParticleTraining
 from tp_compiler.ir import nodes as ir
@@ -49,12 +51,14 @@ class Replication:
         tick: Callable[[], None] = lambda: None, pause: Callable[[], None] = lambda: None, halves: Sequence[int] = (),
         kept: Sequences | None = None,
         backend: ArrayBackend = NUMPY,
+        averages: Averages = AVERAGES,
     ):  # fmt: skip
         self.tick = tick  # called after every step of training; may raise to stop
+        samples //= averages.count
         size = samples // 2 if halves else samples
         found = tuple(Found() for _ in seeds)
         own = tuple(halves)
-        self._hold(Particles(plan, size, samples, tuple(seeds), plain, inspect, own, pause, backend, found=found))
+        self._hold(Particles(plan, size, samples, tuple(seeds), plain, inspect, own, pause, backend, averages, found=found))
         self.plan, self.kept = plan, kept
         self.clt = CltScalars()
         self.points: dict[int, JointPoints] = {}
@@ -156,7 +160,7 @@ class Replication:
         value = self.values[node]
         if isinstance(value, Diagnostic):
             return value
-        problem = numerical_errors.problem(node, value, self.non_finite)
+        problem = self.particles.problem(node, value)
         if problem is not None:
             return problem
         return host(whole(self.particles, node, indices, tuple(i.size for i in indices))).copy()
@@ -173,7 +177,11 @@ class Replication:
     def _points(self, run: int, number: int, bound: int) -> Points:
         p = self.particles
         half = p.halves[run] if p.halves else None
-        return Points(p.full, (*p.seeds[run], number), bound, p.plain, half, self.kept, p.backend)
+        seed = (*p.seeds[run], number)
+        if isinstance(p.averages, Shards):
+            shard = p.averages.own[run], p.averages.count
+            return ShardPoints(p.full, seed, bound, p.plain, half, p.backend, *shard)
+        return Points(p.full, seed, bound, p.plain, half, self.kept, p.backend)
 
     def _evaluate(self, node: ir.Node) -> Value:
         for arg in self.plan.reads[node]:
@@ -281,9 +289,7 @@ class Replication:
         for a in node.args:
             arrays.append(self.values[a.args[0]] if isinstance(a, ir.Copy) else self.values[a])
             of.append(self.plan.labels[a])
-        result = contract(arrays, of, self.plan.labels[node])
-        if node.slots:
-            result = self.particles.averages.joined(result / float(self.samples) ** len(node.slots))
+        result = self._averaged(node, arrays, of)
         if self.particles.inspect and len(node.slots) == 1 and self.plan.inspected(node):
             self._inspect(node, arrays, of)
         elif self.particles.inspect and node.slots == (0,) and self.plan.differs(node):
@@ -295,6 +301,28 @@ class Replication:
             assert problem is not None
             return problem if node.slots else self._mark_non_finite(node, result)
         return result
+
+    def _averaged(self, node: ir.Contract, arrays: list[Array], of: list[Labels]) -> Array:
+        """A sum of products over indices, and its average over neurons."""
+        averages, own = self.particles.averages, self.plan.labels[node]
+        if averages.count > 1 and len(node.slots) > 1:  # the average of every neuron by itself is one of all shards
+            alone = [[k for k, labels_ in enumerate(of) if slot in labels_] for slot in node.slots]
+            parts = [self._over_neuron(slot, arrays, of, among) for slot, among in zip(node.slots, alone, strict=True)]
+            rest = [(x, labels_) for x, labels_ in zip(arrays, of, strict=True) if not set(node.slots) & set(labels_)]
+            factors = [*parts, *rest]
+            return contract([x for x, _ in factors], [labels_ for _, labels_ in factors], own)
+        result = contract(arrays, of, own)
+        if not node.slots:
+            return result
+        result /= float(self.samples) ** len(node.slots)
+        return averages.joined(result) if REPLICATE in own else result
+
+    def _over_neuron(self, slot: int, arrays: list[Array], of: list[Labels], among: list[int]) -> Labelled:
+        """The average over one neuron of the product of some factors."""
+        kept = dict.fromkeys(label for k in among for label in of[k] if label != slot)
+        own = tuple(sorted(kept, key=lambda label: label != REPLICATE))
+        found = contract([arrays[k] for k in among], [of[k] for k in among], own) / self.samples
+        return self.particles.averages.joined(found) if REPLICATE in own else found, own
 
     def _mean_of_entries(self, node: ir.Contract) -> Value:
         """An average over the entries of a trained matrix."""
@@ -372,7 +400,7 @@ class Replication:
     ) -> Array | Diagnostic:
         """A product with a family of matrices: each member is applied to its columns of x, (replicates, samples, k)."""
         x = node.args[0]
-        problem = numerical_errors.problem(node, self.values[x], self.non_finite)
+        problem = self.particles.problem(node, self.values[x])
         if problem is not None:
             return problem
         batch = tuple(m for m in node.member if isinstance(m, Index))
@@ -399,7 +427,9 @@ class Replication:
             self.states[symbol, member] = MatrixState(
                 value,
                 symbol.rows.ratio / symbol.cols.ratio,
-                drop_of(self.plan.products[symbol], self.samples, self.plan.single or self.particles.backend.single),
+                drop_of(
+                    self.plan.products[symbol], self.particles.all, self.plan.single or self.particles.backend.single
+                ),
                 self.particles.averages,
             )
         return self.states[symbol, member]
@@ -412,9 +442,8 @@ class Replication:
         sizes = (self.samples, *node.type.shape)
         product = whole(self.particles, v, own, sizes) * whole(self.particles, x, own, sizes)
         flat = product.reshape(self.replicates, self.samples, -1)
-        if not numerical_errors.finite(flat):
-            problem = numerical_errors.problem(node, flat, self.non_finite)
-            assert problem is not None
+        problem = self.particles.problem(node, flat)
+        if problem is not None:
             return problem
         return self.clt.value(node, flat, self.plan.space[v]).reshape(self.replicates, *node.type.shape)
 

@@ -53,7 +53,7 @@ class ParticleTraining:
             partners = [int(generator.integers(0, 2**31)) for generator in generators]
             matrix: LowRank | Blocks
             if linear:
-                drop = drop_of(run.plan.outer_products(cell), run.samples, run.plan.single or run.backend.single)
+                drop = drop_of(run.plan.outer_products(cell), run.all, run.plan.single or run.backend.single)
                 matrix = LowRank(cell, run, drop)
             else:
                 paired = max(1, block_size(run.full) // 2) if run.halves else block_size(run.full)
@@ -65,7 +65,7 @@ class ParticleTraining:
         """A value as an array of the state's shape, or a Diagnostic."""
         value = self.run.values[node]
         if not isinstance(value, Diagnostic):
-            value = numerical_errors.problem(node, value, self.run.non_finite) or value
+            value = self.run.problem(node, value) or value
         if isinstance(value, Diagnostic):
             return value
         own = labels(state.type)
@@ -83,8 +83,9 @@ class ParticleTraining:
     ) -> Float[Array | Entries, "replicates samples k"]:
         """Δ|x> for one member and the columns of x."""
         result = self.matrices[node.state].apply(node.state, member, columns, node.transposed)
-        if not numerical_errors.finite(result):
-            raise numerical_errors.Refused(self._diverged(node.state, None))
+        broken = None if numerical_errors.finite(result) else self._diverged(node.state, None)
+        if (broken := self.run.averages.first(broken)) is not None:
+            raise numerical_errors.Refused(broken)
         return result
 
     # -- the loop -----------------------------------------------------------------------------------------------
@@ -112,7 +113,7 @@ class ParticleTraining:
             node = trace.args[0]
             value = self.run.values[node]
             if not isinstance(value, Diagnostic):
-                value = numerical_errors.problem(node, value, self.run.non_finite) or value
+                value = self.run.problem(node, value) or value
             if isinstance(value, Diagnostic):
                 self.broken.setdefault(trace, self._undefined(value))
             else:
