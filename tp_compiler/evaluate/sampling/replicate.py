@@ -58,7 +58,9 @@ class Replication:
         size = samples // 2 if halves else samples
         found = tuple(Found() for _ in seeds)
         own = tuple(halves)
-        self._hold(Particles(plan, size, samples, tuple(seeds), plain, inspect, own, pause, backend, averages, found=found))
+        self._hold(
+            Particles(plan, size, samples, tuple(seeds), plain, inspect, own, pause, backend, averages, found=found)
+        )
         self.plan, self.kept = plan, kept
         self.clt = CltScalars()
         self.points: dict[int, JointPoints] = {}
@@ -284,7 +286,7 @@ class Replication:
             return self._mean_of_entries(node)
         if any(isinstance(self.values[a], ir.Node) and not isinstance(a, ir.Copy) for a in node.args):
             copied = np.stack([outer.contract(node) for outer in self.outer])
-            return self.particles.averages.joined(copied) if 0 in node.slots else copied
+            return copied if node.type.slots else self.particles.averages.joined(copied)
         arrays, of = [], []
         for a in node.args:
             arrays.append(self.values[a.args[0]] if isinstance(a, ir.Copy) else self.values[a])

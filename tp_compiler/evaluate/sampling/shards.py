@@ -99,7 +99,10 @@ class Shards(Averages):
         return self._shared(self._all(rows).max(axis=0, keepdims=True))
 
     def first(self, problem: Diagnostic | None) -> Diagnostic | None:
-        return next((one for one in self.processes.gathered(problem) if one is not None), None)
+        found = self.processes.gathered(np.array([problem is not None]))
+        if not np.any(found):  # numbers are gathered in a fraction of the time
+            return None
+        return next(one for one in self.processes.gathered(problem) if one is not None)
 
     def tails(self, own: list[dict[str, Array]]) -> dict[str, Array]:
         """What all shards show of the errors of averages (`batch.Replicated.tails`)."""
