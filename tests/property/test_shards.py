@@ -13,7 +13,7 @@ import pytest
 
 import tp_compiler as tpc
 from tests.benchmarks.training import OPTIMIZERS, tanh_network
-from tp_compiler.evaluate.sampling.shards import Group
+from tp_compiler.evaluate.process_group import Group
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 KETS = "ket |x> ~ N(0, 1)\nket |y> ~ N(0, 1)\nmatrix W ~ N(0, 1)\n"
@@ -110,7 +110,8 @@ class Three:
 
 
 def test_shards_must_be_divided_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tp_compiler.evaluate.sampling.shards.processes", lambda: Group(Three()))
+    for user in ("options", "sampling.shards"):
+        monkeypatch.setattr(f"tp_compiler.evaluate.{user}.processes", lambda: Group(Three()))
     with pytest.raises(tpc.ProgramError, match="8 shards cannot be divided among 3 processes"):
         tpc.limit(f"{KETS}output <x|y>", method="qmc", shards=8)
     with pytest.raises(tpc.ProgramError, match="shards cannot be combined with max_time"):

@@ -13,6 +13,7 @@ import numpy as np
 
 from tp_compiler.diagnostics import Diagnostic, ProgramError
 from tp_compiler.evaluate.backend import ArrayBackend, backend
+from tp_compiler.evaluate.process_group import processes
 
 if TYPE_CHECKING:
     from tp_compiler.executors import Crew
@@ -85,8 +86,6 @@ class Options:
 
 
 def _check_shards(o: Options, wrong: Callable[[str], ProgramError]) -> None:
-    from tp_compiler.evaluate.sampling.shards import processes
-
     assert o.shards is not None
     if o.shards < 1 or o.shards & (o.shards - 1):
         raise wrong(f"shards must be a power of two; found {o.shards}")
