@@ -13,7 +13,7 @@ import pytest
 
 import tp_compiler as tpc
 from tests.benchmarks.training import OPTIMIZERS, tanh_network
-from tp_compiler.evaluate.process_group import Group
+from tp_compiler.evaluate.process_group import TorchProcesses
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 KETS = "ket |x> ~ N(0, 1)\nket |y> ~ N(0, 1)\nmatrix W ~ N(0, 1)\n"
@@ -111,7 +111,7 @@ class Three:
 
 def test_shards_must_be_divided_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
     for user in ("options", "sampling.shards"):
-        monkeypatch.setattr(f"tp_compiler.evaluate.{user}.processes", lambda: Group(Three()))
+        monkeypatch.setattr(f"tp_compiler.evaluate.{user}.processes", lambda: TorchProcesses(Three()))
     with pytest.raises(tpc.ProgramError, match="8 shards cannot be divided among 3 processes"):
         tpc.limit(f"{KETS}output <x|y>", method="qmc", shards=8)
     with pytest.raises(tpc.ProgramError, match="shards cannot be combined with max_time"):

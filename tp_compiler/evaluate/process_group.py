@@ -19,7 +19,7 @@ class Processes:
         return [one]
 
 
-class Group(Processes):
+class TorchProcesses(Processes):
     """The processes of a group of torch.distributed, which all run the same program."""
 
     def __init__(self, distributed: Any):
@@ -54,4 +54,4 @@ def processes() -> Processes:
         return Processes()
     if not distributed.is_initialized() and launched():
         distributed.init_process_group("gloo")
-    return Group(distributed) if distributed.is_initialized() else Processes()
+    return TorchProcesses(distributed) if distributed.is_initialized() else Processes()
