@@ -124,7 +124,7 @@ def launched(processes: int, file: Path, *options: str) -> dict[str, object]:
     command = [sys.executable, *(torchrun if processes > 1 else ["-m"]), "tp_compiler", "limit", str(file), "--json"]
     found = subprocess.run(
         [*command, "--shards", "4", "--method", "qmc", "--samples", "512", "--replicates", "2", *options],
-        env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=True, timeout=600,
+        env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=True,
     )  # fmt: skip
     (line,) = found.stdout.splitlines()
     result = json.loads(line)
