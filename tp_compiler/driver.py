@@ -274,6 +274,14 @@ def scale(network: Network, *, optimizer: str | None = None) -> Scaling:
         return Scaling(network, optimizer)
 
 
+def share_plans(program: Program, other: Program | None) -> None:
+    """How the kernels of another program are computed serves this one too, if they differ in their data alone."""
+    from tp_compiler.evaluate.exact.kernel_blocks import share
+
+    if other is not None:
+        share(program, other)
+
+
 def limit(program: Program, **options: Unpack[LimitOptions]) -> Run:
     """The infinite-width limit of every output; options as in `evaluate.limit.limit`."""
     with _workplace(options) as chosen:

@@ -26,13 +26,15 @@ from tp_compiler.transform.steps import changing
 
 #: The entries of one block of the matrix: points on each side.
 BATCH = 1024
+#: Shapes whose plan is kept.
+MOST_SHAPES = 8
 #: Points: an array, or arrays by the name of the data.
 Points = object | Mapping[str, object]
 #: Arrays by the name of the data, as float64.
 Inputs = dict[str, Array]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PairOutput:
     """An output of a compiled program over two of its indices, and the data that these run over."""
 
@@ -189,11 +191,17 @@ class KernelFunction:
         absent = [] if isinstance(program, Compiled) else driver.without_values(program)
         self._missing = tuple(name for name in absent if name not in self._data)
         self._pairs: list[PairOutput] = []
+        self._last: dict[
+            tuple[PairOutput, int, int, bool, bool], Compiled
+        ] = {}  # of each shape, whose plan is used again
         if not self._missing:
             self._fitting({})
 
     def __deepcopy__(self, memo: object) -> KernelFunction:
-        return self  # nothing about it changes
+        return self  # nothing about it changes but what it remembers
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_last": {}}
 
     def __repr__(self) -> str:
         return f"<kernel {self.output}[{','.join(self.over)}]>"
@@ -267,7 +275,13 @@ class KernelFunction:
     def _block(
         self, pair: PairOutput, rows: Inputs, columns: Inputs, same: bool, *, diagonal: bool = False
     ) -> Estimate:
-        run: Run = driver.limit(pair.at(rows, columns, same=same, diagonal=diagonal), **self._options)
+        program = pair.at(rows, columns, same=same, diagonal=diagonal)
+        shape = pair, _count(rows), _count(columns), same, diagonal
+        driver.share_plans(program, self._last.pop(shape, None))
+        run: Run = driver.limit(program, **self._options)
+        self._last[shape] = program
+        if len(self._last) > MOST_SHAPES:
+            del self._last[next(iter(self._last))]
         if run.failed:
             raise ProgramError(run.failed.values())
         for warning in run.warnings:

@@ -245,3 +245,36 @@ def test_the_largest_error_that_is_reported(low: float) -> None:
     for off in (bulk.Bulk(0.0, 1e-16), bulk.Bulk(3e-14, 2e-16), bulk.Bulk(1e-12, 0.0), bulk.Bulk(0.0, 1e-20)):
         told = errors.shown(values, off, False).max()
         assert told <= errors.most_shown(values, off, bulk.Extent.of(values)) <= max(told, off.within(3.0))
+
+
+def test_pairs_of_data_alone(small_blocks: None) -> None:
+    s, t = np.linspace(-2, 3, POINTS), np.linspace(1, 2, POINTS)
+    outputs = {
+        "product": ("3 * s[i] * t[j]", 3 * np.outer(s, t)),
+        "symmetric": ("s[i] * s[j]", np.outer(s, s)),
+        "sum": ("s[i] + t[j] + 1", s[:, None] + t + 1),
+        "both": ("2 * s[i] * t[j] + s[j]", 2 * np.outer(s, t) + s),
+    }
+    head = f"axis i, j : {POINTS}\ndata s[i]\ndata t[j]\n"
+    program = tpc.compile(
+        head + "".join(f"output {name}[i,j] = {text}\n" for name, (text, _) in outputs.items()), data={"s": s, "t": t}
+    )
+    assert planned(program)["product"] and planned(program)["sum"]
+    run = tpc.limit(program)
+    for name, (_, value) in outputs.items():
+        np.testing.assert_allclose(run[name], value, rtol=1e-15, atol=1e-15)
+
+
+def test_the_work_of_a_block_is_linear_in_depth() -> None:
+    """A layer's gradient is one factor on that of the layer above, not the product of all of them."""
+
+    def reads(depth: int) -> int:
+        text = (
+            of_size(network("relu"), POINTS).replace("axis l : 4", f"axis l : {depth}").replace("2..3", f"2..{depth}")
+        )
+        program = tpc.compile(text, data={"xi": points()})
+        (plan,) = set(kernel_blocks.plans(program, program.outputs).values())
+        assert plan is not None
+        return sum(len(step.inputs) for step in plan.steps)
+
+    assert reads(24) - reads(16) == reads(16) - reads(8)

@@ -11,6 +11,9 @@ import numpy as np
 import pytest
 
 import tp_compiler as tpc
+from tp_compiler.evaluate.exact import kernel_blocks
+from tp_compiler.evaluate.exact.same_structure import arrays_of
+from tp_compiler.evaluate.exact.tracer import KernelTracer
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.types import Axis
 from tp_compiler.ir.walk import reachable
@@ -315,3 +318,44 @@ def test_examples_at_their_own_points(name: str, output: str, over: tuple[str, s
 
 def data_over(node: ir.Node, axis: Axis) -> list[ir.Array]:
     return [n for n in reachable([node]) if isinstance(n, ir.Array) and any(i.axis == axis for i in n.type.indices)]
+
+
+def test_a_shape_is_planned_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the numbers are: those whose squares underflow are computed by another method."""
+    x = RNG.normal(size=(20, 3))
+    kernel = tpc.kernel(NETWORK, "ntk")
+    kernel(x)
+    made: list[object] = []
+    trace = kernel_blocks.KernelTracer
+    y = RNG.normal(size=(20, 3))
+    others = [y, 1e-170 * y, np.vstack([y[:10], y[:10]]), x]
+    alone = [tpc.kernel(NETWORK, "ntk")(z) for z in others]
+
+    def counted(*given: Any) -> KernelTracer:
+        made.append(given)
+        return trace(*given)
+
+    monkeypatch.setattr(kernel_blocks, "KernelTracer", counted)
+    for z, value in zip(others, alone, strict=True):
+        np.testing.assert_array_equal(kernel(z), value)
+    np.testing.assert_allclose(alone[2], recursion(others[2], others[2])[1], rtol=1e-7)
+    assert not made
+    kernel(x[:19])
+    assert len(made) == 1
+
+
+def test_programs_that_differ_in_their_data_alone() -> None:
+    def at(text: str, x: Array, y: Array) -> list[ir.Node]:
+        pair = tpc.kernel(text, "ntk", data={"xi": X})._pairs[0]
+        return [o.node for o in pair.at({"xi": x}, {"xi": y}, same=False).outputs]
+
+    pair = tpc.kernel(NETWORK, "ntk", data={"xi": X})._pairs[0]
+    one, other = (pair.at({"xi": x}, {"xi": Y}, same=False) for x in (X, X + 1))
+    found = arrays_of([one.outputs[0].node], [other.outputs[0].node])
+    assert found is not None and len(found) == 2
+    assert sorted(float(np.sum(b.values - a.values)) for a, b in found.items()) == [0.0, X.size]
+    for x, y in ((X[:6], Y), (Y, X)):
+        moved = pair.at({"xi": x}, {"xi": y}, same=False)
+        assert arrays_of([one.outputs[0].node], [moved.outputs[0].node]) is None
+    for old, new in (("relu(h[i])", "erf(h[i])"), ("W relu", "W abs")):
+        assert arrays_of([one.outputs[0].node], at(NETWORK.replace(old, new), X, Y)) is None, new

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from tp_compiler.ir.nodes import Array, Reindex
 from tp_compiler.ir.program import Program
 from tp_compiler.ir.types import Axis
 from tp_compiler.ir.walk import reachable
+
+_known: WeakKeyDictionary[Program, dict[str, dict[str, Any]]] = WeakKeyDictionary()
 
 
 def coordinates(program: Program) -> dict[str, dict[str, Any]]:
@@ -16,6 +19,12 @@ def coordinates(program: Program) -> dict[str, dict[str, Any]]:
     Data over several indices (points in a plane, say), and those that select members (the words of a text), make positions
     along them arbitrary: such axes have no coordinates.
     """
+    if program not in _known:
+        _known[program] = _coordinates(program)
+    return {name: dict(data) for name, data in _known[program].items()}
+
+
+def _coordinates(program: Program) -> dict[str, dict[str, Any]]:
     found: dict[Axis, dict[str, Any]] = {}
     loop = program.loop
     arbitrary: set[Axis] = {loop.index.axis} if loop is not None else set()  # data over steps are the steps' own

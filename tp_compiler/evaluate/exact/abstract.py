@@ -41,9 +41,10 @@ class Placed:
 
 @dataclass(frozen=True, eq=False)
 class PointData(Expression):
-    """An array, taken to be free of errors."""
+    """An array, taken to be free of errors; `node` is where it stands in the program."""
 
     values: Any = None
+    node: Any = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,12 +160,13 @@ def product(tensors: Sequence[Known], over: Iterable[Index] = ()) -> tuple[Any, 
         coefficient *= value
         exact = not value or math.frexp(abs(value))[0] == 0.5
         share += (off / abs(value) if value else math.inf if off else 0.0) + (0.0 if exact else EPS)
-    for part in arrays:
+    todo = arrays[::-1]
+    while todo:
+        part = todo.pop()
         inner = part.expression
-        if isinstance(inner, ProductOf) and not inner.over:
-            places = dict(zip(inner.labels, part.labels, strict=True))
+        if isinstance(inner, ProductOf) and _opened(inner, part.labels, gone):
             coefficient, share = coefficient * inner.coefficient, share + inner.share + EPS
-            parts += [Placed(p.expression, tuple(places[x] for x in p.labels)) for p in inner.parts]
+            todo += _inside(part)[::-1]
         else:
             parts.append(part)
     if not coefficient and not share:
@@ -181,6 +183,18 @@ def product(tensors: Sequence[Known], over: Iterable[Index] = ()) -> tuple[Any, 
     return _made(ProductOf(own, tuple(parts), coefficient, share, gone))
 
 
+def _opened(inner: ProductOf, labels: Labels, gone: Labels) -> bool:
+    """Whether the factors of a product become those of a product with it: numbers do, and what is summed over. Other products
+    stay as they are: a gradient is one more factor on that of the layer above."""
+    return not inner.over and (len(inner.parts) == 1 or any(x in gone for x in labels))
+
+
+def _inside(part: Placed) -> list[Placed]:
+    """The parts of an expression, with its labels."""
+    places = dict(zip(part.expression.labels, part.labels, strict=True))
+    return [Placed(p.expression, tuple(places[x] for x in p.labels)) for p in part.expression.parts]
+
+
 def _is_summed_sum(part: Placed, gone: Labels) -> bool:
     return isinstance(part.expression, SumOf) and any(x in gone for x in part.labels)
 
@@ -191,11 +205,9 @@ def _distributed(
     """The product with the terms of one sum in its place, summed one by one: each splits into rows and columns."""
     inner = parts[many].expression
     assert isinstance(inner, SumOf)
-    places = dict(zip(inner.labels, parts[many].labels, strict=True))
     number: Known = np.float64(coefficient), (), share * abs(coefficient)
     rest: list[Known] = [number, *((Symbolic(p), p.labels, None) for k, p in enumerate(parts) if k != many)]
-    terms = [Placed(p.expression, tuple(places[x] for x in p.labels)) for p in inner.parts]
-    found = [product([*rest, (Symbolic(p), p.labels, None)], gone) for p in terms]
+    found = [product([*rest, (Symbolic(p), p.labels, None)], gone) for p in _inside(parts[many])]
     if inner.constant or inner.off:
         found.append(product([*rest, (np.float64(inner.constant), (), inner.off)], gone))
     return total([(values, own, None) for values, own in found])

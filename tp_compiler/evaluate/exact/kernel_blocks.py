@@ -21,9 +21,11 @@ from tp_compiler.evaluate.exact.abstract import EntriesDecide
 from tp_compiler.evaluate.exact.evaluator import NOTES
 from tp_compiler.evaluate.exact.kernel_plan import KernelPlan, PlannedOutput
 from tp_compiler.evaluate.exact.pair_steps import PairArray, PairBlock, PairRun, PairStep, Scratch
+from tp_compiler.evaluate.exact.same_structure import arrays_of
 from tp_compiler.evaluate.exact.tracer import KernelTracer
 from tp_compiler.evaluate.interface import Exact, NotExact, Problem
 from tp_compiler.evaluate.kernel_files import KernelFile
+from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.program import Output, Program
 from tp_compiler.ir.walk import reachable
 
@@ -54,6 +56,20 @@ def plans(program: Program, outputs: Sequence[Output]) -> dict[str, KernelPlan |
             groups.setdefault(tuple(i.axis for i in o.indices), []).append(o)
         known[names] = {name: plan for group in groups.values() for name, plan in _planned(group).items()}
     return known[names]
+
+
+def share(program: Program, other: Program) -> None:
+    """The plans of `other` for a program that has the same outputs at other data, if that is all they differ in."""
+    plans = _plans.get(other)
+    arrays = arrays_of((o.node for o in other.outputs), (o.node for o in program.outputs)) if plans else None
+    if plans is not None and arrays is not None:
+        _plans[program] = {names: _at(found, arrays) for names, found in plans.items()}
+
+
+def _at(plans: Mapping[str, KernelPlan | None], arrays: Mapping[ir.Array, ir.Array]) -> dict[str, KernelPlan | None]:
+    """Plans at other data. Outputs over the same axes have one plan."""
+    found = {plan: plan.at(arrays) for plan in plans.values() if plan is not None}
+    return {name: None if plan is None else found[plan] for name, plan in plans.items()}
 
 
 def _planned(outputs: Sequence[Output]) -> dict[str, KernelPlan | None]:

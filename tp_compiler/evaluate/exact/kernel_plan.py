@@ -7,8 +7,9 @@ a symmetric kernel is found to be one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
-from dataclasses import dataclass
+import copy
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -38,11 +39,13 @@ from tp_compiler.evaluate.exact.recursion import Recursion
 from tp_compiler.evaluate.exact.tracer import TracedOutput
 from tp_compiler.evaluate.gaussian import arccos_in_place, closed_forms
 from tp_compiler.evaluate.gaussian.arccosine import shape_of
+from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.program import Output
 from tp_compiler.ir.types import Axis, Index
 
 #: Where a label is: the side of the block, or a label that is summed.
 Place = int | Index
+MOST_KEPT = 2**20  # numbers over points that a plan keeps from one run to the next
 #: A step with a coefficient and its relative error.
 Multiple = tuple[int, float, float]
 
@@ -64,6 +67,7 @@ class PointRule:
     rule: Rule
     reads: tuple[int, ...]
     known: PointArray | None = None
+    data: ir.Array | None = None  # what it reads of the program
 
 
 class KernelPlan:
@@ -77,8 +81,8 @@ class KernelPlan:
         self._recursion = Recursion()
         self._found: dict[Hashable, int] = {}
         self._dims: list[tuple[Label, ...]] = []
-        for placed in squared:
-            self._check(placed, points)
+        self._squared = [self._square(placed, points) for placed in squared]
+        self._points: list[PointArray] | None = None
         self.outputs = tuple(self._output(output, traced) for output, traced in outputs)
         self.last = self._last_uses()
 
@@ -105,19 +109,38 @@ class KernelPlan:
         return gone
 
     # -- arrays over points -------------------------------------------------------------------------------------------
-    def _check(self, placed: Placed, points: Collection[Axis]) -> None:
-        """Coefficients whose squares underflow need another evaluation."""
-        number, _ = self._point(placed, {x: ROWS if x.axis in points else x for x in placed.labels})
-        if not has_squares(self.points()[number].values):
-            raise EntriesDecide("numbers too small or too large for their squares")
+    def _square(self, placed: Placed, points: Collection[Axis]) -> int:
+        """The number of the rule for coefficients that are squared."""
+        return self._point(placed, {x: ROWS if x.axis in points else x for x in placed.labels})[0]
 
     def points(self) -> list[PointArray]:
-        """The arrays over points."""
+        """The arrays over points, which are kept if they are few. Raises EntriesDecide if squares of coefficients underflow."""
+        if self._points is not None:
+            return self._points
         found: list[PointArray] = []
         with np.errstate(all="ignore"):
             for rule in self.rules:
                 found.append(rule.known or rule.rule([found[k] for k in rule.reads]))
+        if not all(has_squares(found[k].values) for k in self._squared):
+            raise EntriesDecide("numbers too small or too large for their squares")
+        if sum(x.values.size for x in found) <= MOST_KEPT:
+            self._points = found
         return found
+
+    def at(self, arrays: Mapping[ir.Array, ir.Array]) -> KernelPlan:
+        """The same plan for other data over points: each array is replaced by another of its shape."""
+        plan = copy.copy(self)
+        plan._points, plan.rules = None, []
+        with np.errstate(all="ignore"):
+            for rule in self.rules:
+                if rule.data is not None:
+                    node = arrays[rule.data]
+                    known: PointArray | None = rule.rule([PointArray(np.asarray(node.values, dtype=np.float64))])
+                    plan.rules.append(replace(rule, known=known, data=node))
+                    continue
+                inputs = [x for k in rule.reads if (x := plan.rules[k].known) is not None]
+                plan.rules.append(rule if rule.known is None else replace(rule, known=rule.rule(inputs)))
+        return plan
 
     def _add_rule(
         self, key: Hashable, dims: tuple[Label, ...], make: Callable[[], Rule], reads: tuple[int, ...]
@@ -169,8 +192,11 @@ class KernelPlan:
             if len(set(at.values())) < len(at):
                 raise EntriesDecide("a diagonal of data")
             order = sorted(range(len(at)), key=lambda k: _order(at[data.labels[k]]))
-            values = np.ascontiguousarray(np.transpose(data.values, order))
-            self.rules.append(PointRule(lambda _: PointArray(values), (), PointArray(values)))
+
+            def rule(arrays: Sequence[PointArray]) -> PointArray:
+                return PointArray(np.ascontiguousarray(np.transpose(arrays[0].values, order)))
+
+            self.rules.append(PointRule(rule, (), rule([PointArray(data.values)]), data.node))
             self._dims.append(out)
             self._found[key] = len(self.rules) - 1
         return self._found[key]
@@ -289,7 +315,9 @@ class KernelPlan:
             else:
                 points.append(self._side(part, at))
         constant, off = expression.constant, expression.off
-        reads, factors, shares = (tuple(x) for x in zip(*sorted(steps), strict=True))
+        steps = sorted(steps)
+        reads = tuple(number for number, _, _ in steps)
+        factors, shares = tuple(c for _, c, _ in steps), tuple(share for _, _, share in steps)
         sides = tuple(sorted(points, key=str))
         key = "sum", constant, off, reads, factors, shares, sides
         return self._add_step(key, lambda: SummedPairs(constant, off, reads, factors, shares, sides))

@@ -142,9 +142,9 @@ class ScaledPairs(PairStep):
 
     def run(self, run: PairRun) -> PairArray:
         parts = [run.pairs[k] for k in self.reads]
-        out, first = run.scratch.take(), parts[0].values
-        others = [p.values for p in parts[1:]]
         sides = [run.side(s) for s in self.points]
+        out, first = run.scratch.take(), parts[0].values if parts else sides.pop(0)
+        others = [p.values for p in parts[1:]]
         if self.coefficient != 1.0 or not (others or sides):
             if sides:
                 sides[0] = self.coefficient * sides[0]
@@ -176,6 +176,8 @@ class SummedPairs(PairStep):
         out = run.scratch.take()
         known: list[PointArray] = []
         spare = run.scratch.take() if any(c != 1.0 for c in self.coefficients[1:]) else out
+        if not self.reads:
+            out.fill(0.0)
         for k, (number, c, share) in enumerate(zip(self.reads, self.coefficients, self.shares, strict=True)):
             part = run.pairs[number]
             values = part.values if c == 1.0 else np.multiply(part.values, c, out=spare if k else out)

@@ -65,7 +65,7 @@ class KernelTracer(ExactEvaluator):
         own = node.type.indices
         if not any(i.axis in self._points for i in own):
             return super()._array(node, args)
-        return Tensor(Symbolic(Placed(PointData(own, (), np.asarray(node.values, dtype=np.float64)), own)), own)
+        return Tensor(Symbolic(Placed(PointData(own, (), np.asarray(node.values, dtype=np.float64), node), own)), own)
 
     def _map(self, node: ir.Map, args: list[Operand]) -> Operand:
         tensors = [a for a in args if isinstance(a, Tensor)]
