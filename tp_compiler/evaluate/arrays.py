@@ -68,7 +68,9 @@ def contract(arrays: Sequence[Array], of: list[Labels], out: Labels) -> Array:
         terms.append(pair(first, second))
     (x,) = terms
     current().room(x.size, "a sum of products")
-    result = plan.last(x).copy()
+    result = plan.last(x)
+    if not plan.pairs or plan.last.axes is not None:  # an array that is given, or another layout
+        result = result.copy()
     current().hold(result)
     return result
 

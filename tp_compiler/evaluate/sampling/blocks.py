@@ -82,13 +82,12 @@ class Blocks(EntryBlocks):
 
     def _sweep(self, sweep: Sweep, member: tuple[int, ...], terms: Mapping[int, list[ir.Node]]) -> None:
         """One member's entries, some blocks at a time; `terms`: the outer products of each gradient."""
-        operands = Operands(self, sweep, dict(zip(self.indices, member, strict=True)), terms)
         fused = self.passes.fused(self.samples) if self.run.backend == NUMPY else None
         width = max(1, (TILE if fused is None else LARGE_TILE) // self.paired**2)
+        operands = Operands(self, sweep, member, terms, width)
         for first, last in operands.ranges():
             for start in range(first, last, width):
-                part = slice(start, min(start + width, last))
-                registers = operands.registers({s: self.entries[s][member][part] for s in self.states}, part)
+                registers = operands.registers(slice(start, min(start + width, last)))
                 if fused is None:
                     run(sweep, registers)
                 else:
@@ -110,49 +109,54 @@ class Blocks(EntryBlocks):
 
 
 class Operands:
-    """Scalars, kets and gradients of one member at one step, shaped for the tiles of a sweep."""
+    """Scalars, kets and gradients of one member at one step, shaped for the tiles of a sweep: `width` blocks, or fewer."""
 
-    def __init__(self, blocks: Blocks, sweep: Sweep, member: Member, terms: Mapping[int, list[ir.Node]]):
-        self.blocks, self.sweep, self.member = blocks, sweep, member
-        self.fixed = sweep.numbers(self._number, PRECISION)
+    def __init__(
+        self, blocks: Blocks, sweep: Sweep, place: tuple[int, ...], terms: Mapping[int, list[ir.Node]], width: int
+    ):
+        self.blocks = blocks
+        self.member: Member = dict(zip(blocks.indices, place, strict=True))
+        numbers = sweep.numbers(self._number, PRECISION)
         self.gradients = {r: self._sides(terms[r]) for r in sweep.gradients}
-        self.kets = {
-            r: self._ket(held)
-            for r, held in enumerate(sweep.registers)
-            if isinstance(held, ir.Node) and r not in self.gradients
-        }
-        self.like = next(iter(blocks.entries.values()))
-        self.buffers: dict[int, Entries] = {}
+        self.whole: list[Any] = []  # the registers of a whole tile, or what is cut into tiles
+        self.cut: list[int] = []
+        self.each: list[int] = []  # numbers of every replicate
+        self.buffers: list[int] = []
+        like = next(iter(blocks.entries.values()))
+        for r, held in enumerate(sweep.registers):
+            if r in numbers:
+                self.whole.append(numbers[r])
+                self.each += [r] * bool(np.ndim(numbers[r]))
+            elif isinstance(held, ir.State):
+                self.whole.append(blocks.entries[held][place])
+                self.cut.append(r)
+            elif isinstance(held, ir.Node) and r not in self.gradients:
+                self.whole.append(self._ket(held))
+                self.cut.append(r)
+            else:
+                self.whole.append(np.empty_like(like, shape=(width, blocks.paired, blocks.paired)))
+                self.buffers.append(r)
+        self.width = width
 
     def ranges(self) -> list[tuple[int, int]]:
         """The blocks that have the same numbers: all, or those of one replicate."""
         b = self.blocks
-        if any(np.ndim(x) for x in self.fixed.values()):
-            return [(start, start + b.each) for start in range(0, b.count, b.each)]
-        return [(0, b.count)]
+        return [(start, start + b.each) for start in range(0, b.count, b.each)] if self.each else [(0, b.count)]
 
-    def registers(self, states: Mapping[ir.State, Entries], part: slice) -> list[Entries]:
+    def registers(self, part: slice) -> list[Entries]:
         """The registers of the tile of the blocks `part`, with gradients filled in."""
-        shape = (part.stop - part.start, self.blocks.paired, self.blocks.paired)
-        found: list[Any] = []
-        for r, held in enumerate(self.sweep.registers):
-            if isinstance(held, ir.State):
-                found.append(states[held])
-            elif r in self.fixed:
-                number = self.fixed[r]
-                found.append(number[part.start // self.blocks.each] if np.ndim(number) else number)
-            elif r in self.kets:
-                found.append(self.kets[r][part])
-            else:
-                found.append(self._buffer(r, shape))
+        found = self.whole.copy()
+        for r in self.cut:
+            found[r] = found[r][part]
+        for r in self.each:
+            found[r] = found[r][part.start // self.blocks.each]
+        count = part.stop - part.start
+        if count < self.width:
+            for r in self.buffers:
+                found[r] = found[r][:count]
         for r, (left, right) in self.gradients.items():
             np.matmul(left[part], right[part], out=found[r])
         return found
-
-    def _buffer(self, register: int, shape: tuple[int, ...]) -> Entries:
-        if register not in self.buffers:
-            self.buffers[register] = np.empty_like(self.like, shape=shape)
-        return self.buffers[register][: shape[0]]
 
     def _number(self, node: ir.Node) -> Array:
         run = self.blocks.run

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -64,6 +65,12 @@ class Sweep:
     registers: list[Register] = field(default_factory=list)
     gradients: list[int] = field(default_factory=list)
     instructions: list[Instruction] = field(default_factory=list)
+
+    @cached_property
+    def calls(self) -> list[tuple[Callable[..., Any], tuple[int, ...], int, bool]]:
+        """The function, sources and target of every instruction, and whether the function writes into the target."""
+        found = [(UFUNCS.get(i.fn), i) for i in self.instructions]
+        return [(fn or KERNELS[i.fn], i.sources, i.target, fn is not None) for fn, i in found]
 
     def terms(self, gradient: int) -> tuple[ir.Node, ...]:
         """The outer products that a gradient is the sum of."""
@@ -204,10 +211,9 @@ class _Compiler:
 
 def run(sweep: Sweep, registers: list[Entries]) -> None:
     """The instructions on the arrays (and numbers) of one tile."""
-    for i in sweep.instructions:
-        sources = [registers[r] for r in i.sources]
-        ufunc = UFUNCS.get(i.fn)
-        if ufunc is not None:
-            ufunc(*sources, out=registers[i.target])
+    for fn, sources, target, writes in sweep.calls:
+        arguments = [registers[r] for r in sources]
+        if writes:
+            fn(*arguments, registers[target])
         else:
-            np.copyto(registers[i.target], KERNELS[i.fn](*sources))
+            np.copyto(registers[target], fn(*arguments))
