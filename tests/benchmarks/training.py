@@ -22,7 +22,9 @@ from threadpoolctl import threadpool_limits
 
 import tp_compiler as tpc
 from tests.benchmarks.measure import ROOT, print_tables
-from tp_compiler.evaluate.sampling.blocks import block_size
+from tp_compiler.evaluate.sampling import blocks
+from tp_compiler.evaluate.sampling.entry_blocks import block_size
+from tp_compiler.evaluate.sampling.fused import available
 from tp_compiler.evaluate.sampling.merge_equal_nodes import shared
 from tp_compiler.evaluate.sampling.plan import SamplingPlan
 from tp_compiler.evaluate.sampling.replicate import Replication
@@ -57,7 +59,7 @@ def tanh_network(optimizer: str, steps: int = 5, inputs: int = 4) -> str:
 @contextmanager
 def numba(allowed: bool) -> Iterator[None]:
     """Without the extra `fast`, if it is not allowed."""
-    with mock.patch.dict(sys.modules, {} if allowed else {"numba": None}):
+    with mock.patch.object(blocks, "available", available if allowed else lambda: False):
         yield
 
 
@@ -67,22 +69,42 @@ def numbas() -> tuple[bool, ...]:
 
 # -- one step of Adam on M·P entries --------------------------------------------------------------------------------
 def step_seconds(samples: int, steps: tuple[int, int] = (8, 16), repeats: int = 2, fast: bool = True) -> float:
-    """Seconds of a step of one replicate with Adam, on one thread: the difference of two lengths of training."""
+    """CPU seconds of a step of one replicate with Adam, on one thread: the difference of two lengths of training."""
     best = []
     for count in steps:
         plan = SamplingPlan(shared(tpc.compile(tanh_network(OPTIMIZERS["Adam"], count))))
         times = []
         with numba(fast), threadpool_limits(limits=1):
             for number in range(repeats + 1):  # the first one compiles
-                start = time.perf_counter()
+                start = time.process_time()
                 Replication(plan, samples, [(0, number)], plain=False)
-                times.append(time.perf_counter() - start)
+                times.append(time.process_time() - start)
         best.append(min(times[1:]))
     return (best[1] - best[0]) / (steps[1] - steps[0])
 
 
+def pass_seconds(samples: int, fast: bool = True) -> float:
+    """CPU seconds of the pass over the entries in such a step, its gradient included."""
+    plan = SamplingPlan(shared(tpc.compile(tanh_network(OPTIMIZERS["Adam"], 8))))
+    follow, times = blocks.Blocks.follow, []
+
+    def timed(*arguments: Any) -> None:
+        start = time.process_time()
+        follow(*arguments)
+        times.append(time.process_time() - start)
+
+    with (
+        numba(fast),
+        threadpool_limits(limits=1),
+        mock.patch.object(blocks, "WORTHWHILE", 0),
+        mock.patch.object(blocks.Blocks, "follow", timed),
+    ):
+        Replication(plan, samples, [(0, 0)], plain=False)
+    return min(times)
+
+
 def torch_step_seconds(samples: int, dtype: str, fused: bool = False, repeats: int = 4) -> float:
-    """Seconds of G = D Xᵀ and `torch.optim.Adam.step` on a dense matrix with as many entries, on one thread."""
+    """CPU seconds of G = D Xᵀ and `torch.optim.Adam.step` on a dense matrix with as many entries, on one thread."""
     import torch
 
     side = int(np.sqrt(samples * block_size(samples)))
@@ -95,10 +117,10 @@ def torch_step_seconds(samples: int, dtype: str, fused: bool = False, repeats: i
         adam = torch.optim.Adam([weight], lr=0.1, betas=(0.9, 0.99), eps=0.01, fused=fused)
         times = []
         for _ in range(repeats + 1):
-            start = time.perf_counter()
+            start = time.process_time()
             weight.grad = left @ right.T
             adam.step()
-            times.append(time.perf_counter() - start)
+            times.append(time.process_time() - start)
         return min(times[1:])
     finally:
         torch.set_num_threads(threads)
@@ -154,7 +176,9 @@ def print_entries() -> None:
     sizes = {m: m * block_size(m) for m in (2**14, 2**16)}
     rows: dict[str, Callable[[int], float]] = {}
     for fast in numbas():
-        rows[f"limit, {'with' if fast else 'without'} numba"] = partial(step_seconds, fast=fast)
+        extra = f"{'with' if fast else 'without'} numba"
+        rows[f"limit, {extra}"] = partial(step_seconds, fast=fast)
+        rows[f"the pass over the entries alone, {extra}"] = partial(pass_seconds, fast=fast)
     if find_spec("torch") is None:
         print("PyTorch is not installed: nothing to compare with\n")
     else:

@@ -21,7 +21,7 @@ from tp_compiler.evaluate.array_types import Array
 from tp_compiler.evaluate.arrays import REPLICATE, Label, contract, labels
 from tp_compiler.evaluate.backend import NUMPY, contiguous
 from tp_compiler.evaluate.sampling.entry_blocks import BLOCK, PRECISION, Entries, EntryBlocks, block_size
-from tp_compiler.evaluate.sampling.fused import Fused, fused
+from tp_compiler.evaluate.sampling.fused import WORTHWHILE, Fused, available, fused
 from tp_compiler.evaluate.sampling.outerproducts import Member, by_member, columns, selected
 from tp_compiler.evaluate.sampling.shared_values import SharedValues, whole
 from tp_compiler.evaluate.sampling.sweep import Sweep, compiled, run
@@ -39,13 +39,13 @@ class Passes:
     def __init__(self, cell: list[ir.State], following: Mapping[ir.State, ir.Node], steps: int):
         self.sweep = compiled(cell, following, cell[0].type.indices)
         self.entries = steps * cell[0].type.size()
-        self.loop: Fused | None = None
+        self.loop = None if self.sweep is None else fused(self.sweep)
 
     def fused(self, samples: int) -> Fused | None:
         """The compiled loop; None if there is too little work for it."""
-        if self.loop is None and self.sweep is not None:
-            self.loop = fused(self.sweep, float(self.entries * samples * block_size(samples)))
-        return self.loop
+        if self.loop is None or not (self.loop.ready or self.entries * samples * block_size(samples) >= WORTHWHILE):
+            return None
+        return self.loop if available() else None
 
 
 class Blocks(EntryBlocks):

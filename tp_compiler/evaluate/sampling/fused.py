@@ -2,7 +2,8 @@
 
 The loop is written out from the sweep's instructions. Only functions that IEEE arithmetic rounds exactly are taken, in
 the order of the instructions and without fast-math, so that every digit agrees with `sweep.run`: the extra changes the
-time and nothing else. Compiling takes a second or two, so it is only done for long runs.
+time and nothing else. Loading numba and compiling take a second or two, so that it is only done for long runs, and once in a
+process for equal loops.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from tp_compiler.evaluate.sampling.entry_blocks import Entries
 from tp_compiler.evaluate.sampling.sweep import Register, StepNumber, Sweep
 from tp_compiler.ir import nodes as ir
 
-#: Entries times steps of one replicate from which compiling pays.
-WORTHWHILE = 2**27
+#: Entries times steps of one replicate from which compiling pays: it saves two nanoseconds for each, in every replicate.
+WORTHWHILE = 2**25
 
 #: Instructions as expressions, NaN handled as NumPy does.
 EXPRESSIONS: dict[str, str] = {
@@ -38,6 +39,8 @@ EXPRESSIONS: dict[str, str] = {
 }
 
 Kernel = Callable[..., None]
+#: The loops that this process has compiled, by their source.
+_KERNELS: dict[str, Kernel] = {}
 _lock = Lock()
 
 
@@ -48,35 +51,39 @@ class Fused:
         self.arrays = [r for r, held in enumerate(sweep.registers) if _is_array(held, r, sweep)]
         self.numbers = [r for r, held in enumerate(sweep.registers) if isinstance(held, StepNumber)]
         self.source = _source(sweep, self.arrays, self.numbers)
-        self.kernel: Kernel | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Whether it is compiled already: then it pays however few the entries."""
+        return self.source in _KERNELS
 
     def __call__(self, registers: list[Entries]) -> None:
         """The instructions on the registers of one tile, as `sweep.run`."""
-        kernel = self.kernel or self._compile()
+        kernel = self.kernel()
         dtype = registers[self.arrays[0]].dtype.type
         arrays = [registers[r].reshape(-1) for r in self.arrays]
         kernel(dtype(0), dtype(1), *arrays, *(registers[r] for r in self.numbers))
 
-    def _compile(self) -> Kernel:
+    def kernel(self) -> Kernel:
+        if self.ready:
+            return _KERNELS[self.source]
         import numba
 
         with _lock:
-            if self.kernel is None:
+            if not self.ready:
                 scope: dict[str, Any] = {"np": np}
                 exec(self.source, scope)  # written from instructions; no text of a program is in it
-                self.kernel = numba.njit(scope["kernel"], nogil=True, error_model="numpy")
-        return self.kernel
+                _KERNELS[self.source] = numba.njit(scope["kernel"], nogil=True, error_model="numpy")
+        return _KERNELS[self.source]
 
 
-def fused(sweep: Sweep, work: float) -> Fused | None:
-    """The compiled form of a sweep, if there is one and it pays off; `work` is entries times steps."""
-    if work < WORTHWHILE or not _available():
-        return None
+def fused(sweep: Sweep) -> Fused | None:
+    """The compiled form of a sweep, if it has one."""
     kets = any(isinstance(held, ir.Node) and r not in sweep.gradients for r, held in enumerate(sweep.registers))
     return None if kets or any(i.fn not in EXPRESSIONS for i in sweep.instructions) else Fused(sweep)
 
 
-def _available() -> bool:
+def available() -> bool:
     from importlib.util import find_spec
 
     return find_spec("numba") is not None

@@ -170,7 +170,7 @@ class _Compiler:
     def _emit(self, node: ir.Map) -> None:
         fn, sources = self._sources(node)
         self.readers.subtract(set(node.args))
-        dead = [self.place[a] for a in set(node.args) if a in self.place and not self.readers[a]]
+        dead = [self.place[a] for a in dict.fromkeys(node.args) if a in self.place and not self.readers[a]]
         dead = [r for r in dead if r in self.buffers]
         if node in self.home:
             target = self._register(self.home[node])
@@ -214,6 +214,6 @@ def run(sweep: Sweep, registers: list[Entries]) -> None:
     for fn, sources, target, writes in sweep.calls:
         arguments = [registers[r] for r in sources]
         if writes:
-            fn(*arguments, registers[target])
+            fn(*arguments, out=registers[target])
         else:
             np.copyto(registers[target], fn(*arguments))
