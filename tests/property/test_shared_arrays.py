@@ -23,6 +23,7 @@ KETS = "ket |x> ~ N(0, 1)\nket |y> ~ N(0, 1)\nmatrix W ~ N(0, 1)\n"
 PROGRAMS = {
     "adam": tanh_network(OPTIMIZERS["Adam"], 3),
     "sgd, until replicates need different numbers of directions": tanh_network(OPTIMIZERS["SGD"], 20),
+    "adam, until nearly dependent kets are dropped": tanh_network(OPTIMIZERS["Adam"], 20),
     "clipped": tanh_network("Adam(lr = 0.1, eps = 0.01)", 2).replace(
         "mean[i]((f[i] - y[i])^2) / 2", "mean[i](relu(f[i] * y[i] + 0.02)) clip 0.3"
     ),

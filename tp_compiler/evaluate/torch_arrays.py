@@ -32,7 +32,7 @@ _TORCH_TYPES = {np.dtype(numpy): own for own, numpy in _NUMPY_TYPES.items()}
 class TorchArray(NDArrayOperatorsMixin):
     """A tensor with the methods of an array."""
 
-    __slots__ = ("tensor",)
+    __slots__ = ("__weakref__", "tensor")
 
     def __init__(self, tensor: torch.Tensor):
         self.tensor = tensor

@@ -7,6 +7,7 @@ is raised, before anything has changed, where they differ.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -23,9 +24,12 @@ TOLERANCE = 1e-11
 RESOLVED = {8: 1e-5, 4: 1e-2}
 #: As TOLERANCE, where kets are single, or trained matrices are kept by their entries, which are.
 SINGLE = 1e-6
-#: In training with more than this many products, nearly dependent directions, below DROP / samples, are dropped.
+#: In training with more than this many products, nearly dependent directions are dropped.
 MANY = 128
+#: The threshold of trained matrices falls as DROP / samples, since what is dropped of an update is lost in first order.
 DROP = 4.0
+#: The square of that of initial matrices falls as DROPPED_SQUARE / samples: a Gaussian is lost, in second order.
+DROPPED_SQUARE = 0.25
 MOST_DROPPED = 0.03
 
 
@@ -42,53 +46,74 @@ class Apart(Exception):
         return [np.flatnonzero(group.reshape(-1) == g) for g in range(np.max(group) + 1)]
 
 
+def place_of(members: Whole) -> Any:
+    """Where replicates are in arrays: one alone is a view."""
+    return slice(int(members[0]), int(members[0]) + 1) if len(members) == 1 else members
+
+
 def drop_of(products: int, samples: int, single: bool) -> float:
-    """The part of a ket's norm below which its residual adds no direction.
+    """The part of a ket's norm below which its residual adds no direction to the updates of a trained matrix.
 
     Short programs keep every direction down to rounding. In long training nearly every ket is nearly dependent on those
-    of earlier steps, and all directions would be as many as particles. A dropped residual keeps its dot, and loses a
-    Gaussian of this relative size, which enters averages in second order: measured (docs/benchmarks.md), the bias
-    is a few hundredths of the threshold. Like the error of quasi-Monte Carlo the threshold falls as 1/M, so that the
-    bias stays a small part of the error, and the ladder of sample sizes sees it.
+    of earlier steps, and all directions would be as many as particles.
     """
+    return _dropped(products, DROP / samples, single)
+
+
+def dropped_of(products: int, samples: int, single: bool) -> float:
+    """The same of the kets that an initial matrix meets.
+
+    A dropped residual keeps its dot, and loses a Gaussian of this relative size that is independent of everything else.
+    It enters averages in second order: measured (docs/benchmarks.md), the bias is 0.1 to 0.4 times the square of the
+    threshold. Like the error of quasi-Monte Carlo the square falls as 1/M, so that the bias stays a small part of the
+    error, and the ladder of sample sizes sees it.
+    """
+    return _dropped(products, math.sqrt(DROPPED_SQUARE / samples), single)
+
+
+def _dropped(products: int, wanted: float, single: bool) -> float:
     least = SINGLE if single else TOLERANCE
-    return max(least, min(MOST_DROPPED, DROP / samples)) if products > MANY else least
+    return max(least, min(MOST_DROPPED, wanted)) if products > MANY else least
+
+
+class _Room:
+    """Storage of rows, shared by all who have grown in it: `filled` rows are taken."""
+
+    def __init__(self, values: Float[Array, "replicates most samples"], filled: int):
+        self.values, self.filled = values, filled
 
 
 class Rows:
-    """Rows (replicates, k, samples) appended in place."""
+    """Rows (replicates, size, samples). Growing leaves them as they are; the first to grow goes on in the same storage."""
 
-    def __init__(self, filled: Float[Array, "replicates size samples"] | None = None):
-        self.room: Any = filled
-        self.size = 0 if filled is None else filled.shape[1]
+    def __init__(self, room: _Room | None = None, size: int = 0):
+        self._room, self.size = room, size
 
     @property
     def values(self) -> Float[Array, "replicates size samples"]:
-        return self.room[:, : self.size]
+        assert self._room is not None
+        return self._room.values[:, : self.size]
 
     @property
     def columns(self) -> Float[Array, "replicates samples size"]:
         return transposed(self.values)
 
-    def extend(self, columns: Float[Array, "replicates samples k"]) -> None:
-        """`columns`: (replicates, samples, k)."""
-        replicates, samples, count = columns.shape
-        if self.room is None:
-            self.room = np.empty_like(columns, shape=(replicates, count, samples))
-        elif self.size + count > self.room.shape[1]:
-            room = np.empty_like(columns, shape=(replicates, max(self.size + count, 2 * self.size), samples))
-            room[:, : self.size] = self.values
-            self.room = room
-        self.room[:, self.size : self.size + count] = transposed(columns)
-        self.size += count
-
-    def fork(self) -> Rows:
-        """A copy that can grow separately; it shares storage until then."""
-        return Rows(None if self.room is None else self.values)
+    def grown(self, rows: Float[Array, "replicates k samples"]) -> Rows:
+        """These and some more."""
+        replicates, count, samples = rows.shape
+        size, room = self.size + count, self._room
+        if room is None or room.filled != self.size or size > room.values.shape[1]:
+            values = np.empty_like(rows, shape=(replicates, max(size, 2 * self.size), samples))
+            if self.size:
+                values[:, : self.size] = self.values
+            room = _Room(values, self.size)
+        room.values[:, self.size : size] = rows
+        room.filled = size
+        return Rows(room, size)
 
     def of(self, replicates: slice | Whole) -> Rows:
-        """The rows of some replicates, which can grow separately."""
-        return Rows(None if self.room is None else self.values[replicates])
+        """The rows of some replicates."""
+        return Rows(None if self._room is None else _Room(self.values[replicates], self.size), self.size)
 
 
 class Basis:
@@ -97,9 +122,6 @@ class Basis:
     def __init__(self, drop: float = TOLERANCE, averages: Averages = AVERAGES, rows: Rows | None = None):
         self.drop, self.averages = drop, averages
         self.rows = rows or Rows()
-
-    def fork(self) -> Basis:
-        return Basis(self.drop, self.averages, self.rows.fork())
 
     def of(self, replicates: slice | Whole) -> Basis:
         """The basis of some replicates, which can grow separately."""
@@ -141,11 +163,11 @@ class Basis:
         found = self.fresh(residual, self.averages.norms(x))
         if not found.shape[2]:
             return old
-        self.rows.extend(found)
+        self.rows = self.rows.grown(transposed(found))
         return np.concatenate([old, self.averages.inner(found, residual)], axis=1)
 
 
-def _shared(choices: Mask | Whole) -> Any:
+def same_for_all(choices: Mask | Whole) -> Any:
     """What all replicates choose."""
     if (choices != choices[:1]).any():
         raise Apart(choices)
@@ -170,13 +192,13 @@ def orthonormal(
     Gram matrix resolves and leaves the remainder, orthogonalised, to the next one.
     """
     resolved = RESOLVED[residual.dtype.itemsize]
-    alive = _shared(norms > 0)
+    alive = same_for_all(norms > 0)
     left = _chosen(residual, alive) / norms[:, None, alive]
     found = left[:, :, :0]
     while left.shape[2]:
         values, vectors = np.linalg.eigh(averages.inner(left, left))
         values, vectors = np.flip(values, axis=1), contiguous(np.flip(vectors, axis=2))
-        count = int(_shared((values > np.maximum(values[:, :1] * resolved**2, drop**2)).sum(axis=1)))
+        count = int(same_for_all((values > np.maximum(values[:, :1] * resolved**2, drop**2)).sum(axis=1)))
         if not count:
             break
         fresh = left @ (vectors[:, :, :count] / np.sqrt(values[:, None, :count]))
@@ -185,7 +207,7 @@ def orthonormal(
             break
         for _ in range(2):
             left = left - found @ averages.inner(found, left)
-        left = _chosen(left, _shared(averages.norms(left) > drop))
+        left = _chosen(left, same_for_all(averages.norms(left) > drop))
     return rotated(found, residual, averages)
 
 

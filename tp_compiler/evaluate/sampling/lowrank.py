@@ -174,12 +174,12 @@ class LowRank:
             sides[term] = there, left, right
         parts = []
         for f in self.factors[member]:
-            sizes = f.left.size, f.right.size
+            before = f.left.rows, f.right.rows
             try:
                 self._advance_part(f, member, forms, sides)
                 parts.append(f)
             except Apart:
-                f.left.rows.size, f.right.rows.size = sizes
+                f.left.rows, f.right.rows = before
                 parts += f.apart(self.run.replicates)
                 for one in parts:
                     self._advance_part(one, member, forms, sides)

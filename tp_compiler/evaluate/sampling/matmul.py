@@ -12,63 +12,70 @@ this also applies to nearly dependent ones (`directions.drop_of`): their remaind
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
 from tp_compiler.evaluate.array_types import Array, Numbers, Whole
-from tp_compiler.evaluate.sampling.averages import AVERAGES, Averages
-from tp_compiler.evaluate.sampling.directions import TOLERANCE, Apart, Basis, Rows
+from tp_compiler.evaluate.backend import contiguous
+from tp_compiler.evaluate.sampling.averages import transposed
+from tp_compiler.evaluate.sampling.directions import Apart, Rows, place_of
 from tp_compiler.evaluate.sampling.points import JointPoints
+from tp_compiler.evaluate.sampling.spans import Kets, Span
 from tp_compiler.shapes import Float
 
 
 @dataclass
 class Direction:
-    """The arguments of one direction (W or Wᵀ) so far: orthonormal |Q> and their images |G>."""
+    """The arguments of one direction (W or Wᵀ) so far: their span, and the images |G> of its orthonormal |Q>."""
 
-    basis: Basis
+    span: Span
     image: Rows = field(default_factory=Rows)
+    met: Any = (
+        None  # <H|Q>, with the images of the other direction, if parts of kets are dropped: (replicates, others, size)
+    )
 
     @property
     def size(self) -> int:
-        return self.basis.size
+        return self.image.size
 
-    def extend(self, basis: Float[Array, "replicates samples k"], image: Float[Array, "replicates samples k"]) -> None:
-        """`basis`, `image`: (replicates, samples, k)."""
-        self.basis.rows.extend(basis)
-        self.image.extend(image)
-
-    def fork(self) -> Direction:
-        return Direction(self.basis.fork(), self.image.fork())
-
-    def of(self, replicates: Whole) -> Direction:
-        return Direction(self.basis.of(replicates), self.image.of(replicates))
+    def of(self, members: Whole) -> Direction:
+        place = place_of(members)
+        met = None if self.met is None else self.met[place]
+        return Direction(self.span.of(members), self.image.of(place), met)
 
 
 class MatrixState:
     """One initial matrix: σ² (of every replicate, or one number), ρ = rows/cols, and the two directions.
 
-    Replicates are conditioned together as long as they need equally many directions, then in groups that do.
+    Replicates are conditioned together as long as they need equally many directions, then in groups that do. If spans
+    are loose, each then goes on by itself: matrices that met the same kets have the same groups.
     """
 
-    def __init__(self, variance: Numbers, ratio: float, drop: float = TOLERANCE, averages: Averages = AVERAGES):
-        self.variance, self.ratio, self.drop, self.averages = np.asarray(variance), ratio, drop, averages
-        self.forward, self.backward = Direction(Basis(drop, averages)), Direction(Basis(drop, averages))
+    def __init__(self, variance: Numbers, ratio: float, start: Span | None = None):
+        """`start`: the empty span, which matrices that may meet the same kets share."""
+        self.variance, self.ratio, self.start = np.asarray(variance), ratio, start or Span()
+        self.averages = self.start.averages
+        self.forward, self.backward = Direction(self.start), Direction(self.start)
         self.groups: list[tuple[Whole, MatrixState]] = []  # which replicates, and their state
 
     def fork(self) -> MatrixState:
         """A copy that can be applied further independently."""
-        other = MatrixState(self.variance, self.ratio, self.drop, self.averages)
-        other.forward, other.backward = self.forward.fork(), self.backward.fork()
+        other = MatrixState(self.variance, self.ratio, self.start)
+        other.forward, other.backward = replace(self.forward), replace(self.backward)
         other.groups = [(members, state.fork()) for members, state in self.groups]
         return other
 
     def _of(self, members: Whole) -> MatrixState:
-        variance = self.variance[members] if self.variance.ndim else self.variance
-        other = MatrixState(variance, self.ratio, self.drop, self.averages)
+        variance = self.variance[place_of(members)] if self.variance.ndim else self.variance
+        other = MatrixState(variance, self.ratio, self.start)
         other.forward, other.backward = self.forward.of(members), self.backward.of(members)
         return other
+
+    def _apart(self, apart: Apart, replicates: int) -> list[tuple[Whole, MatrixState]]:
+        chosen = [np.array([r]) for r in range(replicates)] if self.start.loose else apart.groups()
+        return [(members, self._of(members)) for members in chosen]
 
     def sizes(self, replicates: int) -> list[int]:
         """Rows of the bases of every replicate."""
@@ -79,49 +86,66 @@ class MatrixState:
         return found
 
     def apply(
-        self, x: Float[Array, "replicates samples k"], transposed: bool, target: JointPoints
+        self,
+        x: Float[Array, "replicates samples k"],
+        transposed: bool,
+        target: JointPoints,
+        kets: Kets | None = None,
     ) -> Float[Array, "replicates samples k"]:
-        """The kets W|x> (or Wᵀ|x>) for the columns of x; `target` is the space they live in."""
+        """The kets W|x> (or Wᵀ|x>) for the columns of x; `target` is the space they live in, `kets` says which x is."""
         if not self.groups:
             try:
-                return self._applied(x, transposed, target)
+                return self._applied(x, transposed, target, kets)
             except Apart as apart:
-                self.groups = [(members, self._of(members)) for members in apart.groups()]
+                self.groups = self._apart(apart, len(x))
         result = np.empty_like(x)
         for members, state in self.groups:
-            result[members] = state.apply(x[members], transposed, target.of(members))
+            place, own = place_of(members), None if kets is None else kets.of(members)
+            result[place] = state.apply(x[place], transposed, target.of(members), own)
         return result
 
     def _applied(
-        self, x: Float[Array, "replicates samples k"], transposed: bool, target: JointPoints
+        self, x: Float[Array, "replicates samples k"], adjoint: bool, target: JointPoints, kets: Kets | None
     ) -> Float[Array, "replicates samples k"]:
         """The same for replicates that need equally many directions. Raises Apart, before anything has changed."""
-        own, other = (self.backward, self.forward) if transposed else (self.forward, self.backward)
-        result, residual = np.zeros_like(x), x
-        if own.size:
-            coefficients, residual = own.basis.project(x)
-            result = own.image.columns @ coefficients
-        fresh = own.basis.fresh(residual, self.averages.norms(x))
-        if self.drop > TOLERANCE:
-            result += self._dot(residual, other, transposed)
-        count = fresh.shape[2]
-        if count:
-            hats, dots = self._hat(count, transposed, target), self._dot(fresh, other, transposed)
-            image = hats if self.drop > TOLERANCE else hats + dots
-            result += image @ self.averages.inner(fresh, residual)
-            own.extend(fresh, hats + dots)
-        return result
+        own, other = (self.backward, self.forward) if adjoint else (self.forward, self.backward)
+        own.span = span = own.span.met(x, kets)
+        if not span.size:
+            return np.zeros_like(x)
+        if span.new:
+            self._grow(own, other, adjoint, target)
+        result = own.image.columns @ span.coefficients
+        if span.keeps_dots and other.size:
+            left = (
+                self.averages.inner(other.image.columns, x if span.unit is None else span.unit)
+                - own.met @ span.coefficients
+            )
+            result += other.span.rows.columns @ (self._factor(adjoint) * left)
+        return result if span.norms is None else result * span.norms[:, None]
 
-    def _hat(self, count: int, transposed: bool, target: JointPoints) -> Float[Array, "replicates samples {count}"]:
+    def _grow(self, own: Direction, other: Direction, adjoint: bool, target: JointPoints) -> None:
+        """The images of new directions: hat + dot, Ẇ|q> = ρ⁻¹|Y><H|q> (ρ for Wᵀ) with |Y> orthonormal."""
+        span = own.span
+        fresh = span.fresh
+        image = self._hat(span.new, adjoint, target).astype(span.precision)
+        if other.size:
+            met = self.averages.inner(other.image.columns, transposed(fresh))
+            image += self._factor(adjoint) * (transposed(met) @ other.span.rows.values)
+        own.image = own.image.grown(image)
+        if not span.keeps_dots:
+            return
+        if other.size:
+            own.met = np.concatenate([own.met, met], axis=2)
+            back = self.averages.inner(transposed(image), other.span.rows.columns)
+            other.met = np.concatenate([other.met, back], axis=1)
+        else:
+            own.met = np.zeros_like(image, shape=(len(image), 0, own.size))
+            other.met = np.zeros_like(image, shape=(len(image), own.size, 0))
+
+    def _factor(self, adjoint: bool) -> float:
+        return self.ratio if adjoint else 1 / self.ratio
+
+    def _hat(self, count: int, adjoint: bool, target: JointPoints) -> Float[Array, "replicates {count} samples"]:
         """Fresh Gaussians: the hats of new orthonormal directions."""
-        scale = self.variance * (self.ratio if transposed else 1.0)
-        return np.sqrt(scale).reshape(-1, 1, 1) * target.draw(count)
-
-    def _dot(
-        self, fresh: Float[Array, "replicates samples k"], other: Direction, transposed: bool
-    ) -> Float[Array, "replicates samples k"]:
-        """Ẇ|q> = ρ⁻¹|Y><Y|Y>⁺<H|q> (ρ for Wᵀ), with |Y> orthonormal."""
-        if not other.size:
-            return np.zeros_like(fresh)
-        factor = self.ratio if transposed else 1 / self.ratio
-        return factor * (other.basis.rows.columns @ self.averages.inner(other.image.columns, fresh))
+        scale = self.variance * (self.ratio if adjoint else 1.0)
+        return contiguous(np.sqrt(scale).reshape(-1, 1, 1) * transposed(target.draw(count)))

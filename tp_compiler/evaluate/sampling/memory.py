@@ -6,10 +6,14 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import numpy as np
+
 from tp_compiler.evaluate.budget import BASE
+from tp_compiler.evaluate.sampling.directions import dropped_of
 from tp_compiler.evaluate.sampling.entry_blocks import entry_bytes
 from tp_compiler.evaluate.sampling.plan import SamplingPlan
 from tp_compiler.evaluate.sampling.points import CHUNK
+from tp_compiler.evaluate.sampling.spans import precision_of
 from tp_compiler.ir import nodes as ir
 
 ROOM = 1.5  # growing arrays double their capacity
@@ -37,10 +41,19 @@ def memory(plan: SamplingPlan, samples: int, directions: int | None = None) -> M
     alive = _peak([*phases.static, *phases.last, *phases.after], plan.uses, plan, samples)
     alive += _peak(phases.step, plan.step_uses, plan, samples)
     states = sum(2 * s.type.size() * ket for s in phases.states if len(s.type.slots) == 1)
-    most = sum(min(products, 2 * samples) for products in plan.products.values())
-    rows = most if directions is None else min(most, int(1.5 * directions))
     points = sum(min(CHUNK, drawn) for drawn in plan.coordinates.values())
-    return Memory(alive, states, 2 * ROOM * rows * ket, _trained(plan, samples), 3 * points * ket)
+    return Memory(alive, states, _conditioning(plan, samples, directions), _trained(plan, samples), 3 * points * ket)
+
+
+def _conditioning(plan: SamplingPlan, samples: int, directions: int | None) -> float:
+    """Directions and their images."""
+    most, size = 0, 0.0
+    for products in plan.products.values():
+        rows = min(products, 2 * samples)
+        most += rows
+        precision = precision_of(dropped_of(products, samples, plan.single))
+        size += 2 * ROOM * rows * samples * np.dtype(precision).itemsize
+    return size if directions is None or not most else size * min(1.0, 1.5 * directions / most)
 
 
 def _trained(plan: SamplingPlan, samples: int) -> float:

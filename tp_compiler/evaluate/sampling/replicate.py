@@ -25,7 +25,7 @@ from tp_compiler.evaluate.sampling import heavy_tails
 from tp_compiler.evaluate.sampling.averages import AVERAGES, Averages
 from tp_compiler.evaluate.sampling.blocks import Blocks
 from tp_compiler.evaluate.sampling.clt import CltScalars
-from tp_compiler.evaluate.sampling.directions import drop_of
+from tp_compiler.evaluate.sampling.directions import dropped_of
 from tp_compiler.evaluate.sampling.entry_blocks import Entries
 from tp_compiler.evaluate.sampling.matmul import MatrixState
 from tp_compiler.evaluate.sampling.outer import OuterNonlin
@@ -34,6 +34,7 @@ from tp_compiler.evaluate.sampling.plan import SamplingPlan
 from tp_compiler.evaluate.sampling.points import JointPoints, Points, Sequences
 from tp_compiler.evaluate.sampling.shards import ShardPoints, Shards
 from tp_compiler.evaluate.sampling.shared_values import whole
+from tp_compiler.evaluate.sampling.spans import Kets, Span
 from tp_compiler.evaluate.sampling.training import ParticleTraining
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.types import Index
@@ -65,6 +66,7 @@ class Replication:
         self.clt = CltScalars()
         self.points: dict[int, JointPoints] = {}
         self.states: dict[tuple[ir.MatrixSymbol, tuple[int, ...]], MatrixState] = {}
+        self.starts: dict[float, Span] = {}
         self.training: ParticleTraining | None = None
         self.remaining_uses = Counter(plan.uses)
         self._evaluate_all(n for n in plan.phases.static if not n.type.random)
@@ -153,7 +155,7 @@ class Replication:
         training = self.training
         assert training is not None
 
-        def product(member: tuple[int, ...], columns: Array) -> Array | Entries:
+        def product(member: tuple[int, ...], columns: Array, _: Kets) -> Array | Entries:
             return training.applied(node, tuple(m - 1 for m in member), columns)
 
         return training.failure or self._member_by_member(node, product)
@@ -392,13 +394,13 @@ class Replication:
         return RULES[type(node)](node, own, labels(node.type))
 
     def _matmul(self, node: ir.MatMul) -> Value:
-        def product(member: tuple[int, ...], columns: Array) -> Array:
-            return self._state(node, member).apply(columns, node.transposed, self.space(node))
+        def product(member: tuple[int, ...], columns: Array, kets: Kets) -> Array:
+            return self._state(node, member).apply(columns, node.transposed, self.space(node), kets)
 
         return self._member_by_member(node, product)
 
     def _member_by_member(
-        self, node: ir.MatMul | ir.Apply, product: Callable[[tuple[int, ...], Array], Array | Entries]
+        self, node: ir.MatMul | ir.Apply, product: Callable[[tuple[int, ...], Array, Kets], Array | Entries]
     ) -> Array | Diagnostic:
         """A product with a family of matrices: each member is applied to its columns of x, (replicates, samples, k)."""
         x = node.args[0]
@@ -414,7 +416,8 @@ class Replication:
             chosen = dict(zip(batch, place, strict=True))
             member = tuple(chosen[m] + 1 if isinstance(m, Index) else m for m in node.member)
             columns = contiguous(moved[(slice(None), *place)])
-            result = product(member, columns.reshape(self.replicates, self.samples, -1))
+            kets = Kets.at(self.values[x], *((i, chosen[i]) for i in x.type.indices if i in chosen))
+            result = product(member, columns.reshape(self.replicates, self.samples, -1), kets)
             parts[(slice(None), *place)] = result.reshape(columns.shape)
         return aligned(parts, (REPLICATE, *batch, 0, *rest), self.plan.labels[node])
 
@@ -429,12 +432,15 @@ class Replication:
             self.states[symbol, member] = MatrixState(
                 value,
                 symbol.rows.ratio / symbol.cols.ratio,
-                drop_of(
-                    self.plan.products[symbol], self.particles.all, self.plan.single or self.particles.backend.single
-                ),
-                self.particles.averages,
+                self._start(symbol),
             )
         return self.states[symbol, member]
+
+    def _start(self, symbol: ir.MatrixSymbol) -> Span:
+        """The empty span, one for all matrices that drop as much."""
+        single = self.plan.single or self.particles.backend.single
+        drop = dropped_of(self.plan.products[symbol], self.particles.all, single)
+        return self.starts.setdefault(drop, Span(drop, self.particles.averages))
 
     def _clt(self, node: ir.Clt) -> Value:
         if node in self.plan.problems:
