@@ -41,7 +41,7 @@ def test_every_call_has_the_shapes_that_it_says(room: str) -> None:
 CALL = """
 import numpy as np
 from tp_compiler.evaluate.sampling.averages import AVERAGES
-from tp_compiler.evaluate.sampling.directions import orthonormal
+from tp_compiler.evaluate.sampling.conditioning.directions import orthonormal
 
 def test_call():
     x = np.ones((3, 8, 2))

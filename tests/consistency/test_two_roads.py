@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import tp_compiler
-from tp_compiler.evaluate.sampling.matmul import MatrixState
+from tp_compiler.evaluate.sampling.conditioning.matmul import MatrixState
 
 FREE = """
 matrix W ~ N(0, 1)

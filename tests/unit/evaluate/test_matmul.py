@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tp_compiler.evaluate.sampling.matmul import MatrixState
+from tp_compiler.evaluate.sampling.conditioning.matmul import MatrixState
 from tp_compiler.evaluate.sampling.points import JointPoints, Points
 
 M = 2**14

@@ -9,11 +9,11 @@ import pytest
 
 import tp_compiler as tpc
 from tests.benchmarks.training import tanh_network
-from tp_compiler.evaluate.sampling import spans
-from tp_compiler.evaluate.sampling.directions import dropped_of
-from tp_compiler.evaluate.sampling.matmul import MatrixState
+from tp_compiler.evaluate.sampling.conditioning import spans
+from tp_compiler.evaluate.sampling.conditioning.directions import dropped_of
+from tp_compiler.evaluate.sampling.conditioning.matmul import MatrixState
+from tp_compiler.evaluate.sampling.conditioning.spans import Kets, KetSpan
 from tp_compiler.evaluate.sampling.points import JointPoints, Points
-from tp_compiler.evaluate.sampling.spans import Kets, Span
 
 M = 2**12
 DROP = dropped_of(1000, M, False)
@@ -46,7 +46,7 @@ def images(kets: Callable[[int, np.ndarray], np.ndarray], precision: float) -> t
     """W|x> and Wᵀ|y>, relative to the norms of their kets, of one ket after the other."""
     rows, cols = _points(1), _points(2)
     z, w = _points(3).draw(STEPS + 1), _points(4).draw(STEPS + 1)
-    state = MatrixState(1.3, 2.0, Span(DROP))
+    state = MatrixState(1.3, 2.0, KetSpan(DROP))
     found: tuple[list[np.ndarray], list[np.ndarray]] = [], []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(spans, "ROUNDINGS", precision)
@@ -69,7 +69,7 @@ def test_directions_stay_orthonormal_and_leave_less_than_what_may_be_dropped(
     kets: Callable[[int, np.ndarray], np.ndarray],
 ) -> None:
     z = _points(3).draw(STEPS + 3)
-    span = Span(DROP)
+    span = KetSpan(DROP)
     for t in range(STEPS):
         x = np.concatenate([kets(t, z), kets(t + 1, z), 0 * z[:, :, :1]], axis=2)
         span = span.met(x)
@@ -85,15 +85,15 @@ def test_no_more_directions_than_kets_need() -> None:
     """Sixteen kets with two strong directions, each with 0.9 of what may be dropped in one direction more."""
     z = _points(5).draw(19)
     x = z[:, :, :2] @ np.stack([np.cos(np.arange(16)), np.sin(np.arange(16))])[None] + 0.9 * DROP * z[:, :, 2:18]
-    assert Span(DROP).met(x).size == 2
+    assert KetSpan(DROP).met(x).size == 2
     x[:, :, 7] += 2 * DROP * z[:, :, 18]
-    assert Span(DROP).met(x).size == 3
+    assert KetSpan(DROP).met(x).size == 3
 
 
 def test_matrices_that_meet_the_same_kets_share_their_span() -> None:
     z = _points(6).draw(4)
     x, other = np.tanh(z), np.tanh(z + 1)
-    start = Span(DROP)
+    start = KetSpan(DROP)
     states = [MatrixState(1.0, 1.0, start) for _ in range(3)]
     values = [x, x, x.copy()]  # the third value is another one, whatever its numbers
     for state, value in zip(states, values, strict=True):
@@ -118,11 +118,11 @@ def test_kets_at_other_places_are_other_kets() -> None:
 
 def test_a_span_that_two_go_on_from_gives_each_its_own() -> None:
     z = _points(9).draw(3)
-    start = Span(DROP).met(z[:, :, :1])
+    start = KetSpan(DROP).met(z[:, :, :1])
     one, other = start.met(z[:, :, 1:2]), start.met(z[:, :, 2:])
     assert start.size == 1 and one.size == other.size == 2
     assert abs(np.mean(one.rows.values[0, 1] * other.rows.values[0, 1])) < 0.1
-    again = Span(DROP).met(z[:, :, :1]).met(z[:, :, 1:2])
+    again = KetSpan(DROP).met(z[:, :, :1]).met(z[:, :, 1:2])
     np.testing.assert_array_equal(one.rows.values, again.rows.values)
 
 

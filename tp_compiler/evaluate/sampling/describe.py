@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from tp_compiler.evaluate.sampling.directions import MANY
+from tp_compiler.evaluate.sampling.conditioning.directions import MANY
 from tp_compiler.evaluate.sampling.entry_blocks import block_size
 from tp_compiler.evaluate.sampling.memory import memory
 from tp_compiler.evaluate.sampling.merge_equal_nodes import shared

@@ -20,7 +20,7 @@ from tp_compiler.evaluate.array_types import Array, Mask, Numbers
 from tp_compiler.evaluate.arrays import REPLICATE, aligned
 from tp_compiler.evaluate.backend import host
 from tp_compiler.evaluate.sampling.averages import transposed
-from tp_compiler.evaluate.sampling.directions import Apart, Basis
+from tp_compiler.evaluate.sampling.conditioning.directions import Apart, Basis
 from tp_compiler.evaluate.sampling.outerproducts import by_member, columns, is_outer
 from tp_compiler.evaluate.sampling.shared_values import SharedValues, whole
 from tp_compiler.ir import nodes as ir

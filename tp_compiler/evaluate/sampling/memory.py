@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from tp_compiler.evaluate.budget import BASE
-from tp_compiler.evaluate.sampling.directions import dropped_of
+from tp_compiler.evaluate.sampling.conditioning.directions import dropped_of
+from tp_compiler.evaluate.sampling.conditioning.spans import precision_of
 from tp_compiler.evaluate.sampling.entry_blocks import entry_bytes
 from tp_compiler.evaluate.sampling.plan import SamplingPlan
 from tp_compiler.evaluate.sampling.points import CHUNK
-from tp_compiler.evaluate.sampling.spans import precision_of
 from tp_compiler.ir import nodes as ir
 
 ROOM = 1.5  # growing arrays double their capacity

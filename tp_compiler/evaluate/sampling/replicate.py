@@ -25,16 +25,16 @@ from tp_compiler.evaluate.sampling import heavy_tails
 from tp_compiler.evaluate.sampling.averages import AVERAGES, Averages
 from tp_compiler.evaluate.sampling.blocks import Blocks
 from tp_compiler.evaluate.sampling.clt import CltScalars
-from tp_compiler.evaluate.sampling.directions import dropped_of
+from tp_compiler.evaluate.sampling.conditioning.directions import dropped_of
+from tp_compiler.evaluate.sampling.conditioning.matmul import MatrixState
+from tp_compiler.evaluate.sampling.conditioning.spans import Kets, KetSpan
 from tp_compiler.evaluate.sampling.entry_blocks import Entries
-from tp_compiler.evaluate.sampling.matmul import MatrixState
 from tp_compiler.evaluate.sampling.outer import OuterNonlin
 from tp_compiler.evaluate.sampling.particles import Found, Particles, Value
 from tp_compiler.evaluate.sampling.plan import SamplingPlan
 from tp_compiler.evaluate.sampling.points import JointPoints, Points, Sequences
 from tp_compiler.evaluate.sampling.shards import ShardPoints, Shards
 from tp_compiler.evaluate.sampling.shared_values import whole
-from tp_compiler.evaluate.sampling.spans import Kets, Span
 from tp_compiler.evaluate.sampling.training import ParticleTraining
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.types import Index
@@ -66,7 +66,7 @@ class Replication:
         self.clt = CltScalars()
         self.points: dict[int, JointPoints] = {}
         self.states: dict[tuple[ir.MatrixSymbol, tuple[int, ...]], MatrixState] = {}
-        self.starts: dict[float, Span] = {}
+        self.starts: dict[float, KetSpan] = {}
         self.training: ParticleTraining | None = None
         self.remaining_uses = Counter(plan.uses)
         self._evaluate_all(n for n in plan.phases.static if not n.type.random)
@@ -436,11 +436,11 @@ class Replication:
             )
         return self.states[symbol, member]
 
-    def _start(self, symbol: ir.MatrixSymbol) -> Span:
+    def _start(self, symbol: ir.MatrixSymbol) -> KetSpan:
         """The empty span, one for all matrices that drop as much."""
         single = self.plan.single or self.particles.backend.single
         drop = dropped_of(self.plan.products[symbol], self.particles.all, single)
-        return self.starts.setdefault(drop, Span(drop, self.particles.averages))
+        return self.starts.setdefault(drop, KetSpan(drop, self.particles.averages))
 
     def _clt(self, node: ir.Clt) -> Value:
         if node in self.plan.problems:

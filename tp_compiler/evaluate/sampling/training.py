@@ -16,7 +16,7 @@ from tp_compiler.evaluate import numerical_errors
 from tp_compiler.evaluate.array_types import Array
 from tp_compiler.evaluate.arrays import labels
 from tp_compiler.evaluate.sampling.blocks import Blocks
-from tp_compiler.evaluate.sampling.directions import drop_of
+from tp_compiler.evaluate.sampling.conditioning.directions import drop_of
 from tp_compiler.evaluate.sampling.entry_blocks import Entries, block_size
 from tp_compiler.evaluate.sampling.estimates import base
 from tp_compiler.evaluate.sampling.flow import GradientFlow, States, unsupported

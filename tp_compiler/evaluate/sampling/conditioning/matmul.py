@@ -20,9 +20,9 @@ import numpy as np
 from tp_compiler.evaluate.array_types import Array, Numbers, Whole
 from tp_compiler.evaluate.backend import contiguous
 from tp_compiler.evaluate.sampling.averages import transposed
-from tp_compiler.evaluate.sampling.directions import Apart, Rows, place_of
+from tp_compiler.evaluate.sampling.conditioning.directions import Apart, Rows, place_of
+from tp_compiler.evaluate.sampling.conditioning.spans import Kets, KetSpan
 from tp_compiler.evaluate.sampling.points import JointPoints
-from tp_compiler.evaluate.sampling.spans import Kets, Span
 from tp_compiler.shapes import Float
 
 
@@ -30,7 +30,7 @@ from tp_compiler.shapes import Float
 class Direction:
     """The arguments of one direction (W or Wᵀ) so far: their span, and the images |G> of its orthonormal |Q>."""
 
-    span: Span
+    span: KetSpan
     image: Rows = field(default_factory=Rows)
     met: Any = (
         None  # <H|Q>, with the images of the other direction, if parts of kets are dropped: (replicates, others, size)
@@ -53,9 +53,9 @@ class MatrixState:
     are loose, each then goes on by itself: matrices that met the same kets have the same groups.
     """
 
-    def __init__(self, variance: Numbers, ratio: float, start: Span | None = None):
+    def __init__(self, variance: Numbers, ratio: float, start: KetSpan | None = None):
         """`start`: the empty span, which matrices that may meet the same kets share."""
-        self.variance, self.ratio, self.start = np.asarray(variance), ratio, start or Span()
+        self.variance, self.ratio, self.start = np.asarray(variance), ratio, start or KetSpan()
         self.averages = self.start.averages
         self.forward, self.backward = Direction(self.start), Direction(self.start)
         self.groups: list[tuple[Whole, MatrixState]] = []  # which replicates, and their state

@@ -21,7 +21,15 @@ import numpy as np
 from tp_compiler.evaluate.array_types import Array, Whole
 from tp_compiler.evaluate.backend import contiguous
 from tp_compiler.evaluate.sampling.averages import AVERAGES, Averages, transposed
-from tp_compiler.evaluate.sampling.directions import SINGLE, TOLERANCE, Apart, Basis, Rows, place_of, same_for_all
+from tp_compiler.evaluate.sampling.conditioning.directions import (
+    SINGLE,
+    TOLERANCE,
+    Apart,
+    Basis,
+    Rows,
+    place_of,
+    same_for_all,
+)
 from tp_compiler.evaluate.sampling.entry_blocks import PRECISION
 from tp_compiler.shapes import Float
 
@@ -51,7 +59,7 @@ class Kets:
         return self.value() is not None and self.value() is other.value()
 
 
-class Span:
+class KetSpan:
     """Orthonormal directions |Q>, and the coefficients in them of the kets that were met last."""
 
     def __init__(self, drop: float = TOLERANCE, averages: Averages = AVERAGES, rows: Rows | None = None):
@@ -61,8 +69,8 @@ class Span:
         self.coefficients: Any = None  # (replicates, size, k), of the kets that were met last; if loose, of their units
         self.unit: Any = None  # these kets, (replicates, samples, k), and their norms
         self.norms: Any = None
-        self._following: list[tuple[Kets, ref[Span]]] = []
-        self._parts: dict[tuple[int, ...], ref[Span]] = {}  # by replicates
+        self._following: list[tuple[Kets, ref[KetSpan]]] = []
+        self._parts: dict[tuple[int, ...], ref[KetSpan]] = {}  # by replicates
         self._apart: tuple[Kets, Any] | None = None  # kets for which replicates choose differently, and what
 
     @property
@@ -86,16 +94,16 @@ class Span:
     def precision(self) -> Any:
         return precision_of(self.drop)
 
-    def of(self, members: Whole) -> Span:
+    def of(self, members: Whole) -> KetSpan:
         """The span of some replicates."""
         key = tuple(members)
         found = self._parts[key]() if key in self._parts else None
         if found is None:
-            found = Span(self.drop, self.averages, self.rows.of(place_of(members)))
+            found = KetSpan(self.drop, self.averages, self.rows.of(place_of(members)))
             self._parts[key] = ref(found)
         return found
 
-    def met(self, x: Float[Array, "replicates samples k"], kets: Kets | None = None) -> Span:
+    def met(self, x: Float[Array, "replicates samples k"], kets: Kets | None = None) -> KetSpan:
         """The span of these kets as well. Raises Apart."""
         if kets is not None:
             self._following = [(k, s) for k, s in self._following if s() is not None]
@@ -115,16 +123,16 @@ class Span:
             self._following.append((kets, ref(found)))
         return found
 
-    def _exactly(self, x: Float[Array, "replicates samples k"]) -> Span:
+    def _exactly(self, x: Float[Array, "replicates samples k"]) -> KetSpan:
         basis = Basis(self.drop, self.averages, self.rows)
         coefficients = basis.coordinates(x)
-        found = Span(self.drop, self.averages, basis.rows)
+        found = KetSpan(self.drop, self.averages, basis.rows)
         found.coefficients = coefficients
         return found
 
     # -- nearly dependent kets ----------------------------------------------------------------------------------
-    def _loosely(self, x: Float[Array, "replicates samples k"]) -> Span:
-        found = Span(self.drop, self.averages, self.rows)
+    def _loosely(self, x: Float[Array, "replicates samples k"]) -> KetSpan:
+        found = KetSpan(self.drop, self.averages, self.rows)
         found.norms = self.averages.norms(x)
         exact = x / np.where(found.norms > 0, found.norms, 1.0)[:, None]
         found.unit = unit = exact.astype(self.precision)

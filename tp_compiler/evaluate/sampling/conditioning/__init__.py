@@ -1,0 +1,1 @@
+"""Gaussian conditioning: products with initial matrices, given all that these have met."""
