@@ -27,6 +27,7 @@ PIPELINE = [
     "evaluate/exact",
     "evaluate/linear",
     "evaluate/sampling",
+    "evaluate/sampling/conditioning",
     "evaluate/sampling/storage",
     "finite",
     "report",
