@@ -48,12 +48,12 @@ def matrices(
     variances: Float[Values, " networks"],
 ) -> None:
     """Fills `out`, rows x cols of each network, with independent entries of mean 0 and variance σ²/cols."""
+    _check_law(symbol, symbol.name, variances)
     _, rows, columns = out.shape
+    scales = np.sqrt(np.asarray(variances, np.float64) / columns).tolist()
     step = max(1, (_BYTES if symbol.law == "rademacher" else _BLOCK) // columns)
-    drawn = zip(out, variances, _generators(keys, "matrix", symbol.name, [member]), strict=True)
-    for entries, variance, rng in drawn:
-        _check_law(symbol, symbol.name, variance)
-        scale = float(np.sqrt(float(variance) / columns))
+    drawn = zip(out, scales, _generators(keys, "matrix", symbol.name, [member]), strict=True)
+    for entries, scale, rng in drawn:
         for row in range(0, rows, step):
             block = entries[row : row + step]
             np.multiply(_entries(rng, symbol.law, block.shape), scale, out=block, casting="same_kind")
