@@ -29,31 +29,64 @@ def test_the_opponents_train_the_networks_of_the_program(name: str, width: int, 
     np.testing.assert_allclose(theirs.std(axis=0), ours.std(axis=0), rtol=4.5 / math.sqrt(seeds))
 
 
-def _batches(width: int, bias: float, spread: float, seconds: float) -> equal_time.Batches:
+def _batches(bias: float, spread: float, seconds: float) -> equal_time.Batches:
     """A hundred thousand networks of known mean and variance."""
     half = np.ones((50_000, 1)) * spread
     return equal_time.Batches(seconds, [bias + half, bias - half])
 
 
 def test_networks_have_the_best_width_and_extrapolate() -> None:
-    """Bias 1/n + 1/n^2, variance 1/n and cost n^2: the error at n and 2n has a bias of -1/(2 n^2)."""
-    found = {
-        ("float32", n): _batches(n, 1 / n + 1 / n**2, n**-0.5, 1e-7 * 100_000 * n**2) for n in (8, 16, 32)
-    }  # fmt: skip
-    # Cheap and biased networks win early: n = 8 with variance 8e-7 / t.
-    error, how = equal_time.networks_error(found, np.zeros(1), 1e-5)
-    assert how == "float32, n = 8" and error == pytest.approx(math.sqrt((1 / 8 + 1 / 64) ** 2 + 0.08), rel=1e-3)
-    # Later the extrapolation from 16 and 32, whose costs are (sqrt(1.6e-6) + 2 sqrt(3.2e-6))^2.
-    error, how = equal_time.networks_error(found, np.zeros(1), 1e4)
+    """Bias 1/n + 1/n^2, variance 1e-4/n and cost n^2: the error at n and 2n has a bias of -1/(2 n^2)."""
+    found = {("float32", n): _batches(1 / n + 1 / n**2, 1e-2 * n**-0.5, 1e-7 * 100_000 * n**2) for n in (8, 16, 32)}
+    # Cheap and biased networks win early: n = 8 with variance 8e-11 / t.
+    error, how = equal_time.networks_error(found, np.zeros(1), 1e-9)
+    assert how == "float32, n = 8" and error.error == pytest.approx(math.hypot(1 / 8 + 1 / 64, 0.08**0.5), rel=1e-3)
+    # Later the extrapolation from 16 and 32, whose costs are (sqrt(1.6e-10) + 2 sqrt(3.2e-10))^2.
+    error, how = equal_time.networks_error(found, np.zeros(1), 1e-3)
     assert how == "float32, n = 16 and 32"
-    noise = (1 / 16 + 4 / 32) / 100_000  # with which the bias is known
-    assert error == pytest.approx(math.sqrt(1 / 512**2 - noise + 1.6e-10 * (1 + 2 * math.sqrt(2)) ** 2), rel=1e-3)
+    variance = 1.6e-7 * (1 + 2 * math.sqrt(2)) ** 2
+    assert error.error == pytest.approx(math.hypot(1 / 512, math.sqrt(variance)), rel=1e-3)
+
+
+def test_the_bias_of_networks_is_known_without_its_noise() -> None:
+    """Many measurements of three outputs: squares of biases are right on the average, and as sure as they say."""
+    rng, widths, count = np.random.default_rng(0), (32, 64, 128, 256), 40
+    slopes = np.array([0.5, -1.0, 2.0])
+    squares, spreads = [], []
+    for _ in range(400):
+        found = {}
+        for n in widths:
+            outputs = slopes / n + slopes[::-1] / n**2 + rng.standard_normal((count, 3)) / math.sqrt(n)
+            found["float64", n] = equal_time.Batches(1.0, [outputs])
+        expected = equal_time.Bias(found, np.zeros(3)).expected({32: 1.0}, 0.25)
+        squares.append(expected.square - 0.25)
+        spreads.append(expected.spread)
+    true = float(np.mean((slopes / 32 + slopes[::-1] / 32**2) ** 2))
+    kept = np.maximum(0.0, squares)
+    assert np.mean(kept) == pytest.approx(true, rel=0.3)  # squares are not negative, so that some noise is left
+    assert 0.5 < np.std(squares) / np.mean(spreads) < 2
+
+
+def test_the_error_of_limits_is_expected_not_lucky() -> None:
+    """Replicates of known variance and bias, three outputs; what is taken off as the bias has a noise of its own."""
+    rng, bias, sigma, extra = np.random.default_rng(1), np.array([0.1, -0.2, 0.0]), 0.5, 0.05
+    squares, spreads = [], []
+    exact = equal_time.Limit(0.0, np.zeros(3), 1e-9 * rng.standard_normal((16, 3)))
+    for _ in range(500):
+        replicates = bias + sigma * rng.standard_normal((4, 5, 3))
+        runs = [equal_time.Limit(0.0, r.mean(axis=0) + extra * rng.standard_normal(3), r) for r in replicates]
+        found = equal_time.limit_error(runs, exact)
+        squares.append(found.square)
+        spreads.append(found.spread)
+    true = float(np.mean(bias**2)) + sigma**2 / 5 + extra**2
+    assert np.mean(squares) == pytest.approx(true, rel=0.1)
+    assert 0.4 < np.std(squares) / np.mean(spreads) < 1.5
 
 
 @pytest.mark.timed
 @pytest.mark.parametrize("optimizer", ["SGD", "Adam"])
 def test_a_limit_of_one_second_is_better_than_networks(optimizer: str) -> None:
-    (row,) = equal_time.measure("MLP", optimizer, [1.0], seconds=0.6)
+    (row,) = equal_time.measure("MLP", optimizer, [1.0], rounds=3)
     assert row.ratio > 1.2, row
 
 
@@ -61,7 +94,7 @@ def test_a_limit_of_one_second_is_better_than_networks(optimizer: str) -> None:
 @pytest.mark.timed
 @pytest.mark.parametrize("optimizer", ["SGD", "Adam"])
 def test_a_limit_of_ten_seconds_is_better_than_transformers(optimizer: str) -> None:
-    (row,) = equal_time.measure("Transformer", optimizer, [10.0], rounds=1, seconds=1.0)
+    (row,) = equal_time.measure("Transformer", optimizer, [10.0], rounds=2, seconds=2.0)
     assert row.ratio > 1.2, row
 
 
