@@ -37,7 +37,9 @@ def terms(following: Mapping[ir.State, ir.Node], passing: Iterable[ir.Node]) -> 
     except _NotLinear:
         return None
     everything = tuple(dict.fromkeys(term for form in found.values() for term in form))
-    if any(isinstance(node, ir.Carry) and names != indices for node, names in everything):
+    if any(
+        isinstance(node, ir.Carry) and (node.state not in following or names != indices) for node, names in everything
+    ):
         return None
     return tuple((node, names) for node, names in everything if not isinstance(node, ir.Carry))
 
