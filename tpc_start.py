@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from typing import Any
@@ -17,4 +18,6 @@ def main() -> int:
         signal.signal(signal.SIGINT, leave)
     from tp_compiler.cli import main as run
 
-    return run()
+    code = run()
+    gc.freeze()  # nothing is collected when the process ends
+    return code

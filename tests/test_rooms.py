@@ -78,7 +78,7 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "cli": (
         {
             "driver", "completion", "explanation", "diagnostics", "editor", "report", "results", "arguments", "terminal", "ir",
-            "finite", "pages", "torch", "user_functions", "_version",
+            "finite", "pages", "process", "torch", "user_functions", "_version",
         },
         set(),
     ),

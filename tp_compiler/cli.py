@@ -22,6 +22,7 @@ from tp_compiler import arguments, terminal
 from tp_compiler._version import __version__
 from tp_compiler.arguments import UsageError
 from tp_compiler.diagnostics import Diagnostic, ProgramError, printable
+from tp_compiler.process import RARELY, USUALLY, collected
 from tp_compiler.user_functions import called, imported
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     debug = "--debug" in (sys.argv[1:] if argv is None else argv)
     terminal.prepare_streams()
     try:
-        with terminal.signals():
+        with terminal.signals(), collected(RARELY):
             code = _main(argv)
             terminal.flush()
             return TERMINATED if code == INTERRUPTED and terminal.terminated() else code
@@ -565,7 +566,7 @@ def _print_json(document: dict[str, Any]) -> None:
 def _evaluating(args: Namespace) -> Iterator[Callable[..., None] | None]:
     """The progress callback; a program that compiled but is refused now (memory, time) is incomplete, not wrong."""
     try:
-        with _progress(args) as progress:
+        with _progress(args) as progress, collected(*USUALLY):
             yield progress
     except ProgramError as error:
         raise _Incomplete(error.diagnostics) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import copy_context
@@ -9,6 +10,8 @@ from threading import Lock
 from typing import TypeVar
 
 Result = TypeVar("Result")
+USUALLY = gc.get_threshold()
+RARELY = 100_000  # objects that can be part of cycles, between two collections
 
 
 class Held:
@@ -37,6 +40,18 @@ class Held:
                 self._users -= 1
                 if self._users == 0 and self._restore is not None:
                     self._restore()
+
+
+@contextmanager
+def collected(*threshold: int) -> Iterator[None]:
+    """Cycles of garbage are looked for when there are so many new objects: `RARELY` while a command loads modules and compiles
+    programs, where almost everything stays, `*USUALLY` while it computes with large arrays."""
+    before = gc.get_threshold()
+    gc.set_threshold(*threshold)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 def on_a_new_stack(work: Callable[[], Result]) -> Result:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from tp_compiler import driver, process
+from tp_compiler.cli import main
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = {"scipy", "sympy", "mpmath", "rich", "matplotlib", "threadpoolctl", "torch", "pandas", "xarray"}
@@ -95,3 +100,20 @@ def test_nothing_is_written_where_python_writes_no_bytecode(tmp_path: Path) -> N
 def test_a_place_that_cannot_be_written_does_not_matter(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     assert parsers_made(tmp_path / "file") == 1
+
+
+def test_garbage_is_looked_for_rarely_until_numbers_are_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    before, seen = gc.get_threshold(), {}
+    for name in ("compile", "limit"):
+        work = getattr(driver, name)
+
+        def watched(
+            *given: object, _name: str = name, _work: Callable[..., object] = work, **options: object
+        ) -> object:
+            seen[_name] = gc.get_threshold()
+            return _work(*given, **options)
+
+        monkeypatch.setattr(driver, name, watched)
+    assert main(["limit", str(ROOT / "examples" / "mlp.nexort")]) == 0
+    assert seen == {"compile": (process.RARELY, *before[1:]), "limit": process.USUALLY}
+    assert gc.get_threshold() == before
