@@ -103,7 +103,7 @@ def _run(args: Namespace) -> int:
             return _COMMANDS[args.command](args)
         except ProgramError as error:
             terminal.print_diagnostics(error.diagnostics)
-            return PROGRAM_ERRORS
+            return INCOMPLETE if all(d.code == "NX434" for d in error.diagnostics) else PROGRAM_ERRORS
         except _Incomplete as error:
             terminal.print_diagnostics(error.diagnostics)
             return USAGE if all(d.code == "NX432" for d in error.diagnostics) else INCOMPLETE

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from tp_compiler.diagnostics import Diagnostic, ProgramError
-from tp_compiler.evaluate.budget import BASE, LEAST, Budget, budget_for
+from tp_compiler.evaluate.budget import BASE, LEAST, SHARE, Budget, budget_for
 from tp_compiler.evaluate.exact import kernel_blocks
 from tp_compiler.evaluate.exact.evaluator import ExactEvaluator
 from tp_compiler.evaluate.exact.expectations import PATIENCE
@@ -132,25 +132,33 @@ def _estimate(o: Output, found: Exact | Problem) -> Estimate | Problem:
 
 def _pairs(question: Request, outputs: list[Output]) -> Answers:
     """Kernels over many pairs of points, block by block."""
-    o = question.options
-    seconds = float("inf") if o.max_time is None else o.max_time
+    o = question.remaining()
+    share = SHARE if question.sampled else 1.0
+    seconds = float("inf") if o.max_time is None else share * o.max_time
     question.budget = Budget(seconds, o.memory - BASE, progress=o.progress, remedy="")
     with question.budget.running():
-        found = kernel_blocks.evaluated(question.program, outputs, o.save)
-    return Answers({output.name: _estimate(output, found[output.name]) for output in outputs})
+        values = kernel_blocks.evaluated(question.program, outputs, o.save)
+    return _told(question, Answers({output.name: _estimate(output, values[output.name]) for output in outputs}))
 
 
 def _formulas(question: Request, outputs: list[Output]) -> Answers:
-    o = question.options
+    o = question.remaining()
     nodes = reachable(output.node for output in outputs)
     question.budget = budget_for(o.method, o.max_time, len(nodes), o.memory - BASE, o.progress)
     patience = float("inf") if o.method == "quadrature" else PATIENCE
     with question.budget.running():
         found = _asked(ExactEvaluator(nodes, quadrature=o.method != "exact", patience=patience), outputs)
+    return _told(question, found)
+
+
+def _told(question: Request, found: Answers) -> Answers:
+    """With a warning of the outputs that the time did not suffice for, if they are sampled instead."""
     left = [name for name, x in found.found.items() if isinstance(x, NotExact)]
     if question.budget.out_of_time and question.sampled and left:
         names = ", ".join(f"`{name}`" for name in left)
-        message = f"formulas were stopped after {question.budget.spent:.3g} s, half of the time limit: without {names}"
+        message = (
+            f"formulas had half of the time that was left, {question.budget.seconds:.3g} s, and did not find {names}"
+        )
         found.warnings = (Diagnostic("NX911", message, None, "raise `--max-time`"),)
     return found
 
@@ -159,13 +167,12 @@ def _coefficients(question: Request, outputs: list[Output]) -> Answers:
     """Evaluate by coefficients within the time and memory left by formulas."""
     from tp_compiler.evaluate.linear.evaluator import LinearEvaluator
 
-    o, used = question.options, question.budget
+    o, used = question.remaining(), question.budget
     if used.held > 8 * LEAST:
         gc.collect()  # formulas refer to each other
-    max_time = None if o.max_time is None else max(0.0, o.max_time - used.spent)
-    seconds = float("inf") if max_time is None else max(max_time, QUICK)
+    seconds = float("inf") if o.max_time is None else max(o.max_time, QUICK)
     with Budget(seconds, used.memory - used.held, remedy="").running():
-        found = _asked(LinearEvaluator(question.program, outputs, max_time, o.progress), outputs)
+        found = _asked(LinearEvaluator(question.program, outputs, o.max_time, o.progress), outputs)
     # Of what is not trained, the formulas' reason is more specific.
     untrained = {output.name for output in outputs if not _trained(output.node)}
     found.found = {n: x for n, x in found.found.items() if not (isinstance(x, NotExact) and n in untrained)}
@@ -182,7 +189,7 @@ def _laws(question: Request, outputs: list[Output]) -> Answers:
     from tp_compiler.evaluate import clt_laws
 
     asked = clt_laws.covariances(question.program, outputs)
-    inner = Request(question.program, question.options)
+    inner = Request(question.program, question.options, start=question.start)
     answer(inner, asked.values(), (FORMULAS, COEFFICIENTS))
     found: dict[str, Estimate | Problem] = {}
     for o in outputs:
@@ -190,7 +197,7 @@ def _laws(question: Request, outputs: list[Output]) -> Answers:
             found[o.name] = clt_laws.estimate(o, inner.answers.estimates[o.name])
         elif o.name in asked:
             found[o.name] = inner.answers.found.get(o.name) or inner.problems[o.name]
-    return Answers(found)
+    return Answers(found, warnings=inner.answers.warnings)
 
 
 def _draws(question: Request, outputs: list[Output]) -> Answers:

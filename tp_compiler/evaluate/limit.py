@@ -106,9 +106,14 @@ def _say_what_is_left(question: Request, numbers: tuple[int, int]) -> None:
     answers, (begin, end) = question.answers, numbers
     folder = shlex.quote(os.fspath(question.options.checkpoint or ""))
     remedy = f"when they are there: `tpc merge {folder}`"
-    if answers.deferred:
+    waiting = ", ".join(sorted(answers.deferred))
+    if answers.deferred and not answers.samples:
+        message = (
+            f"nothing is computed for a range: {waiting} will be computed from the draws of all replicates at once"
+        )
+        remedy = f"`tpc merge {folder}` computes it"
+    elif answers.deferred:
         stored = f"{begin} is" if end == begin + 1 else f"{begin} to {end - 1} are"
-        waiting = ", ".join(sorted(answers.deferred))
         message = (
             f"of {question.options.replicates} replicates, {stored} stored; {waiting} will be computed from all of them"
         )

@@ -110,6 +110,8 @@ def validate(o: Options) -> None:
     for name, value in (("samples", o.samples), ("max_samples", o.max_samples)):
         if value is not None and (value < 8 or value & (value - 1)):
             raise wrong(f"{name} must be a power of two, 8 or more; found {value}")
+    if o.samples is not None and o.max_samples is not None and o.samples > o.max_samples:
+        raise wrong(f"samples must be max_samples at most; found {o.samples} and {o.max_samples}")
     if o.replicates < 2:
         raise wrong(f"replicates must be at least 2, found {o.replicates}")
     if o.shards is not None:

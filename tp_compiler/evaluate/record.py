@@ -55,6 +55,7 @@ class Record:
     settings: Mapping[str, float]
     given: Mapping[str, Any]
     options: Mapping[str, Any]
+    parts: bool  # were they begun by a range?
 
     @property
     def source(self) -> Source:
@@ -88,6 +89,7 @@ class Record:
 def write(program: Program, options: Options, only: Collection[str] | None, key: str) -> None:
     """Writes the record of a run into its folder, before any work. `key`: what the digits of its replicates depend on.
 
+    What parts of a run belong to stays, whatever a run without a range chooses that shares their replicates.
     Raises ProgramError NX434 if the folder has replicates of another run, or if a range is asked for and the run there has other
     options; NX435 if the folder cannot be written.
     """
@@ -97,6 +99,7 @@ def write(program: Program, options: Options, only: Collection[str] | None, key:
     source = program.source
     given = program.given if isinstance(program, Compiled) else {}
     settings = program.settings if isinstance(program, Compiled) else {}
+    part = options.replicate_range is not None
     document = {
         "tpc": __version__,
         "key": key,
@@ -109,11 +112,16 @@ def write(program: Program, options: Options, only: Collection[str] | None, key:
             "given": sorted(given),
         },
         "options": chosen,
+        "parts": part,
     }
     try:
         path.mkdir(exist_ok=True)
         if (path / RUN).exists():
-            _compare(read(path), key, chosen, part=options.replicate_range is not None)
+            stored = read(path)
+            _compare(stored, key, chosen, part=part)
+            if stored.parts and not part and stored.options != chosen:
+                return  # what the parts belong to
+            document["parts"] = part or stored.parts
         if given:
             with whole(path / GIVEN) as file:
                 np.savez(file, **given)
@@ -155,7 +163,18 @@ def read(path: Path) -> Record:
             with open(path / GIVEN, "rb") as file, np.load(file, allow_pickle=False) as stored:
                 given = {name: stored[name] for name in program["given"]}
         name, text, folder, settings = (program[key] for key in ("name", "text", "folder", "settings"))
-        found = Record(path, document["key"], name, text, folder, program["allow_outside"], settings, given, options)
+        found = Record(
+            path,
+            document["key"],
+            name,
+            text,
+            folder,
+            program["allow_outside"],
+            settings,
+            given,
+            options,
+            bool(document.get("parts")),
+        )
         version = document["tpc"]
     except (FileNotFoundError, NotADirectoryError):
         message = f"`{path}` is not a folder of replicates: it has no `{RUN}`"

@@ -7,6 +7,7 @@ import re
 import tracemalloc
 from collections.abc import Callable
 from itertools import count
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from tp_compiler.evaluate.budget import BASE, LEAST, Budget, budget_for, current
 from tp_compiler.evaluate.exact.evaluator import ExactEvaluator
 from tp_compiler.evaluate.interface import NotExact, TooLarge
 from tp_compiler.evaluate.linear.evaluator import LinearEvaluator
+from tp_compiler.evaluate.options import Options
 from tp_compiler.ir.walk import reachable
 
 RESIDUAL = """
@@ -78,7 +80,7 @@ def test_what_is_late_is_sampled_and_says_so(monkeypatch: pytest.MonkeyPatch) ->
     assert run.outputs["first"].method == "closed-form"
     assert run.outputs["K"].method == "qmc" and "abandoned after 20" in run.outputs["K"].note
     (warning,) = [w for w in run.warnings if w.code == "NX911"]
-    assert "formulas were stopped after 20" in warning.message and warning.message.endswith("without `K`")
+    assert "half of the time that was left, 200 s" in warning.message and warning.message.endswith("did not find `K`")
 
 
 def test_what_takes_more_work_than_samples_is_sampled_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -270,3 +272,34 @@ def test_kernels_that_do_not_fit_are_refused_rather_than_sampled_for_minutes() -
     problem = run.failed["k"]
     assert problem.code == "NX431" and "are allowed" in problem.message
     assert "--max-memory" in problem.remedy and "--method qmc" in problem.remedy
+
+
+def test_the_time_that_one_road_has_taken_is_missing_on_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks of kernels, formulas, coefficients, and the covariances of Gaussian outputs have one limit: 60 of 100 s are gone."""
+    auto = importlib.import_module("tp_compiler.evaluate.auto")
+    given: list[float] = []
+
+    def watched(real: Callable[..., Budget]) -> Callable[..., Budget]:
+        def made(*options: Any, **more: Any) -> Budget:
+            budget = real(*options, **more)
+            given.append(budget.seconds)
+            return budget
+
+        return made
+
+    monkeypatch.setattr(auto, "Budget", watched(Budget))
+    monkeypatch.setattr(auto, "budget_for", watched(budget_for))
+    monkeypatch.setattr(auto.time, "monotonic", lambda: 1000.0)
+    text = """axis i, j : 20
+data s[i]
+ket |u> ~ N(0, 1)
+ket |v> ~ N(0, 1)
+c[i] = clt <v|tanh(s[i] * |u>)>
+output k[i,j] = <gelu(s[i] * |u>)|silu(s[j] * |u>)>
+output c[i]
+output q = <exp(exp(u))|v>
+"""
+    program = tpc.compile(text, data={"s": np.linspace(0.5, 2, 20)})
+    question = auto.Request(program, Options(max_time=100.0), start=940.0)
+    auto.answer(question, program.outputs, auto.METHODS[:4])
+    assert len(given) >= 4 and set(given) == {20.0, 40.0}, given

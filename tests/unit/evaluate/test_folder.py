@@ -375,3 +375,33 @@ def test_processes_fill_a_folder_together(tmp_path: Path) -> None:
     merged, _ = tpc_command("merge", "parts", "--format", "json", folder=tmp_path).communicate()
     whole, _ = tpc_command("limit", "net.nexort", "--samples", "256", "--format", "json", folder=tmp_path).communicate()
     assert {**json.loads(merged), "seconds": 0} == {**json.loads(whole), "seconds": 0}
+
+
+def test_what_parts_belong_to_is_not_overwritten(tmp_path: Path) -> None:
+    """A run without a range may use their replicates with other options; they are still combined with their own."""
+    folder = tmp_path / "parts"
+    parts(KINDS, folder, [(0, 2)])
+    tpc.limit(KINDS, **OPTIONS, checkpoint=folder, only=["f"], rtol=0.5)
+    parts(KINDS, folder, [(2, 4)])
+    assert digits(tpc.merge(folder))["f"] and set(tpc.merge(folder).outputs) == set(tpc.limit(KINDS, **OPTIONS).outputs)
+
+
+def test_a_range_of_draws_computes_nothing_and_says_so(tmp_path: Path) -> None:
+    text = "ket |u> ~ N(0, 1)\nket |w> ~ N(0, 1)\nc = clt <w|tanh(u)>\noutput s = tanh(c)^2\n"
+    (run,) = parts(text, tmp_path / "draws", [(0, 2)])
+    (warning,) = [w for w in run.warnings if w.code == "NX917"]
+    assert "nothing is computed for a range: s will be" in warning.message and "stored" not in warning.message
+
+
+def test_a_folder_of_another_run_has_one_exit_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    program, folder = tmp_path / "p.nexort", tmp_path / "folder"
+    program.write_text(KINDS)
+    folder.mkdir()
+    assert main(["merge", str(folder)]) == 3 and "NX434" in capsys.readouterr().err
+    parts(TRAINED, folder, [(0, 2)])
+    assert main(["limit", str(program), "--checkpoint", str(folder)]) == 3 and "NX434" in capsys.readouterr().err
+
+
+def test_more_samples_than_are_allowed() -> None:
+    with pytest.raises(tpc.ProgramError, match=r"NX432.*samples must be max_samples at most; found 128 and 64"):
+        tpc.limit(KINDS, samples=128, max_samples=64)
