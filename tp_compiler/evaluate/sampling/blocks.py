@@ -25,11 +25,11 @@ from tp_compiler.evaluate.sampling.fused import WORTHWHILE, Fused, available, fu
 from tp_compiler.evaluate.sampling.outerproducts import Member, by_member, columns, selected
 from tp_compiler.evaluate.sampling.shared_values import SharedValues, whole
 from tp_compiler.evaluate.sampling.sweep import Sweep, compiled, run
-from tp_compiler.evaluate.sampling.tiles import TILE, tiles
+from tp_compiler.evaluate.sampling.tiles import tiles
 from tp_compiler.ir import nodes as ir
 from tp_compiler.shapes import Float
 
-#: Entries of one tile of a compiled loop, whose only buffer holds the gradient.
+#: Entries of one tile of a pass: a few calls, long enough that threads can take turns, on arrays that stay in the cache.
 LARGE_TILE = 2**16
 
 
@@ -54,6 +54,14 @@ class Blocks(EntryBlocks):
     def __init__(self, states: list[ir.State], run: SharedValues, paired: int, partners: Sequence[int], passes: Passes):
         super().__init__(states, run, paired, partners)
         self.passes = passes
+        self._buffers: dict[tuple[int, int], Entries] = {}
+
+    def buffer(self, register: int, width: int) -> Entries:
+        """Room for `width` blocks, from pass to pass the same: new memory takes longer than a function of it."""
+        if (register, width) not in self._buffers:
+            like = next(iter(self.entries.values()))
+            self._buffers[register, width] = np.empty_like(like, shape=(width, self.paired, self.paired))
+        return self._buffers[register, width]
 
     def apply(
         self, state: ir.State, member: tuple[int, ...], x: Float[Array, "replicates samples k"], transposed: bool
@@ -83,7 +91,7 @@ class Blocks(EntryBlocks):
     def _sweep(self, sweep: Sweep, member: tuple[int, ...], terms: Mapping[int, list[ir.Node]]) -> None:
         """One member's entries, some blocks at a time; `terms`: the outer products of each gradient."""
         fused = self.passes.fused(self.samples) if self.run.backend == NUMPY else None
-        width = max(1, (TILE if fused is None else LARGE_TILE) // self.paired**2)
+        width = min(self.count, max(1, LARGE_TILE // self.paired**2))
         operands = Operands(self, sweep, member, terms, width)
         for first, last in operands.ranges():
             for start in range(first, last, width):
@@ -122,7 +130,6 @@ class Operands:
         self.cut: list[int] = []
         self.each: list[int] = []  # numbers of every replicate
         self.buffers: list[int] = []
-        like = next(iter(blocks.entries.values()))
         for r, held in enumerate(sweep.registers):
             if r in numbers:
                 self.whole.append(numbers[r])
@@ -134,7 +141,7 @@ class Operands:
                 self.whole.append(self._ket(held))
                 self.cut.append(r)
             else:
-                self.whole.append(np.empty_like(like, shape=(width, blocks.paired, blocks.paired)))
+                self.whole.append(blocks.buffer(r, width))
                 self.buffers.append(r)
         self.width = width
 
