@@ -1,6 +1,6 @@
 """The measurements of training behind docs/benchmarks.md: `python -m tests.benchmarks.training` prints its tables.
 
-Names of tables after the command print these alone: entries, steps, demand, floor.
+Names of tables after the command print these alone: entries, steps, demand, floor, threads.
 """
 
 from __future__ import annotations
@@ -152,6 +152,20 @@ def floor_seconds(text: str, samples: int | None, repeats: int = 3) -> float:
     return min(found[1:])
 
 
+# -- two threads -----------------------------------------------------------------------------------------------------
+def thread_seconds(text: str, samples: int, repeats: int) -> list[float]:
+    """Seconds on the wall with one thread and with two, the least of several, in turns."""
+    program = tpc.compile(text)
+    tpc.limit(program, samples=256, threads=2)  # imports
+    found: list[list[float]] = [[], []]
+    for _ in range(repeats):
+        for threads, times in enumerate(found, 1):
+            start = time.perf_counter()
+            tpc.limit(program, samples=samples, threads=threads)
+            times.append(time.perf_counter() - start)
+    return [min(times) for times in found]
+
+
 # -- from a cold start ----------------------------------------------------------------------------------------------
 def demand_seconds(
     atol: float = 3e-4, example: str = "examples/train_mlp.nexort", fast: bool = True
@@ -220,9 +234,18 @@ def print_floor() -> None:
         print(f"| {name}, Adam | {samples} | {floor_seconds(text, samples):.2f} |", flush=True)
 
 
+def print_threads() -> None:
+    adam = (ROOT / "examples" / "train_mlp.nexort").read_text()
+    print("| M | one thread, s | two threads, s | ratio |")
+    print("| --- | --- | --- | --- |")
+    for samples, repeats in ((2048, 8), (16384, 2)):
+        one, two = thread_seconds(adam, samples, repeats)
+        print(f"| {samples:,} | {one:.2f} | {two:.2f} | {one / two:.2f} |", flush=True)
+
+
 TABLES: dict[str, Callable[[], None]] = {
     "entries": print_entries, "steps": print_steps, "demand": print_demand,
-    "floor": print_floor,
+    "floor": print_floor, "threads": print_threads,
 }  # fmt: skip
 
 

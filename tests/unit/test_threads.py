@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,10 @@ import pytest
 from threadpoolctl import threadpool_info
 
 import tp_compiler as tpc
+from tests.benchmarks.training import OPTIMIZERS, tanh_network
 from tp_compiler.evaluate.blas import one_blas_thread
+from tp_compiler.evaluate.options import Options
+from tp_compiler.evaluate.sampling.qmc import Sampling
 from tp_compiler.process import Held
 
 THREADS = 4
@@ -137,3 +141,16 @@ def test_nesting_through_calls_of_defs_is_bounded() -> None:
     for found in at_once(lambda k: tpc.check(nested(95, 195))):
         assert {d.code for d in found} == {"NX136"}
         assert "^" in found[0].render()
+
+
+def test_a_thread_of_its_own_has_enough_to_compute() -> None:
+    """Few numbers at once stay in one array, whose Python is done once; processes do not wait for each other."""
+    program = tpc.compile(tanh_network(OPTIMIZERS["Adam"], 2))
+
+    def batches(samples: int, **options: Any) -> list[int]:
+        sampling = Sampling(program, Options(method="qmc", **options), {"f"}, {})
+        return [len(batch.numbers) for batch in sampling._batches(samples, range(8))]
+
+    assert batches(2048, threads=2) == [8] and batches(4096, threads=2) == [4, 4]
+    assert batches(16384, threads=2) == [2, 2, 2, 2] == batches(16384, threads=1)
+    assert batches(256, threads=2, crew=SimpleNamespace(workers=2)) == [4, 4]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Hashable
+from functools import cached_property
 from typing import TypeGuard
 
 from tp_compiler.diagnostics import Diagnostic
@@ -80,6 +81,13 @@ class SamplingPlan:
         #: over several neurons at once: evaluated inside the tiles of outer.py
         self.in_tiles = {n for n in self.nodes if _in_tiles(n) or isinstance(n, ir.Copy)}
         self._moves: dict[ir.Map, list[tuple[ir.Node, Move | None]]] = {}
+
+    @cached_property
+    def width(self) -> float:
+        """The kets that an instruction computes, on average."""
+        repeats = [self.phases.repeats(n) for n in self.nodes]
+        kets = (times * n.type.size() for times, n in zip(repeats, self.nodes, strict=True) if n.type.slots)
+        return sum(kets) / max(1, sum(repeats))
 
     def _labels(self) -> dict[ir.Node, Labels]:
         """The dimensions of every value; those that differ between replicates number them first."""

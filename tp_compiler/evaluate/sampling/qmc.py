@@ -43,6 +43,9 @@ MAX_SAMPLES_DRAWN = 2**14  # with outer draws, whose error falls like that of pl
 MAX_SAMPLES_NESTED = 2**14  # with an E inside an E, where the work grows like M²
 TOLERANCE = 1e-3
 SHARED = 2**15  # particles of the replicates that share arrays
+#: Numbers that an instruction computes, on average, from which a thread of its own pays: with fewer, threads wait for each
+#: other's Python.
+OWN_THREAD = 20_000
 
 #: Is told of a batch and its replicates.
 Arrived = Callable[[Batch, list[Replicated]], None]
@@ -276,16 +279,24 @@ class Sampling:
                 level.failed[name] = heavy_tails.diagnostic(causes)
 
     def _batches(self, samples: int, numbers: Sequence[int], halved: bool = False) -> list[Batch]:
-        """Replicates that share arrays: as many as the caches and the memory hold, and every thread has some.
+        """Replicates that share arrays: as many as the caches and the memory hold, and every worker for whom it pays has some.
 
         Both halves of a replicate are in one batch: they have their points in common.
         """
         room = max(1, min(SHARED // samples, int(self.options.memory // self._memory(samples))))
-        size = min(math.ceil(len(numbers) / self.options.workers), room)
+        size = min(math.ceil(len(numbers) / self._parts(samples, len(numbers))), room)
         parts = [numbers[k : k + size] for k in range(0, len(numbers), size)]
         if not halved:
             return [Batch(samples, tuple(part)) for part in parts]
         return [Batch(samples, tuple(run for r in part for run in (2 * r, 2 * r + 1)), True) for part in parts]
+
+    def _parts(self, samples: int, replicates: int) -> int:
+        """How many workers share a level: all processes, and as many threads as have enough to compute at once."""
+        workers = self.options.workers
+        if self.options.crew is not None:
+            return workers
+        particles, _ = self.sampler.outer(samples)
+        return max(1, min(workers, int(replicates * particles * self.plan.width // OWN_THREAD)))
 
     def _each(self, batches: Sequence[Batch]) -> list[Replicated]:
         """The replicates of all batches, in their order: from the checkpoint, the others side by side."""
