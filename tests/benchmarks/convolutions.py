@@ -25,7 +25,7 @@ from threadpoolctl import threadpool_limits
 import tp_compiler as tpc
 
 SIZE = 8
-ROWS = (("nngp", "pooled", 10), ("nngp", "flat", 50), ("ntk", "pooled", 10), ("ntk", "flat", 10))
+ROWS = (("nngp", "pooled", 10), ("nngp", "flat", 50), ("ntk", "pooled", 10), ("ntk", "flat", 50))
 
 
 def program(kernel: str, readout: str, inputs: int) -> str:

@@ -14,8 +14,10 @@ import numpy as np
 import pytest
 
 import tp_compiler as tpc
+from tests.benchmarks import convolutions
 from tests.consistency.kernel_formulas import trapezoid
 from tests.consistency.recursions import erf_kernel, relu_kernel
+from tp_compiler.evaluate.exact import apart, evaluator
 
 Kernel = Callable[[np.ndarray], np.ndarray]
 IMAGES = 2
@@ -188,8 +190,11 @@ LONG = [pytest.param(name, "tanh", marks=pytest.mark.slow) for name in ("a strid
 SLOW = ("an image", "shifts before the matrices")  # to sample
 
 
+@pytest.mark.parametrize("many", [2**12, 0], ids=["all averages", "those that count"])
 @pytest.mark.parametrize(("name", "fn"), [*CASES, *LONG])
-def test_kernels_are_those_of_the_recursion(name: str, fn: str) -> None:
+def test_kernels_are_those_of_the_recursion(name: str, fn: str, many: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small ones too, where averages that vanish are left out only if they are many."""
+    monkeypatch.setattr(apart, "MANY", many)
     network = NETWORKS[name]
     x = images(network)
     run = tpc.limit(program(network, fn, x), method="quadrature")
@@ -208,3 +213,43 @@ def test_kernels_are_those_of_samples(name: str) -> None:
         off = np.abs(exact[output] - sampled[output])
         assert np.all(off <= 6 * sampled.outputs[output].stderr), output
         assert np.max(sampled.outputs[output].stderr) < 0.05 * np.max(exact[output]), output
+
+
+@pytest.mark.parametrize("kernel", ["nngp", "ntk"])
+def test_a_flat_readout_needs_equal_positions_alone(kernel: str) -> None:
+    """Kernels over all pairs of the 64 positions of 40 images are arrays of 6.6 million numbers."""
+    x = convolutions.images(40)
+    run = tpc.limit(convolutions.program(kernel, "flat", 40), data={"xi": x}, method="exact", max_memory="200M")
+    assert run.outputs["k"].method == "closed-form"
+
+
+def test_families_are_examined_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a network of any depth, not once for every path through it."""
+    seen: list[object] = []
+
+    class Watched(apart.Diagonals):
+        def _found(self, node: apart.Node) -> list[int]:
+            seen.append(node)
+            return super()._found(node)
+
+    monkeypatch.setattr(apart, "MANY", 0)
+    monkeypatch.setattr(evaluator, "Diagonals", Watched)
+    tpc.limit(
+        """
+        parametrization ntk
+        axis i, j : 2
+        axis s : 4
+        data x[i,s] ~ N(0, 1) seed 1
+        ket |u> ~ N(0, 1)
+        ket |w[s]> ~ N(0, 1)
+        axis l : 8
+        axis r : 2
+        matrix W[l,r] ~ N(0, 1)
+        |h[i,s]> = x[i,s] * |u>
+        for k in 1..8 { |h[i,s]> = W[k,1] shift[s](erf(|h[i,s]>), 1) + W[k,2] erf(|h[i,s]>) }
+        f[i] = sum[s](clt <w[s]|erf(h[i,s])>)
+        output k[i,j] = ntk(f[i], f[j])
+        """,
+        method="exact",
+    )
+    assert len(seen) == len(set(seen)) > 15

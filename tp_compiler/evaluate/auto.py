@@ -147,7 +147,8 @@ def _formulas(question: Request, outputs: list[Output]) -> Answers:
     question.budget = budget_for(o.method, o.max_time, len(nodes), o.memory - BASE, o.progress)
     patience = float("inf") if o.method == "quadrature" else PATIENCE
     with question.budget.running():
-        found = _asked(ExactEvaluator(nodes, quadrature=o.method != "exact", patience=patience), outputs)
+        asked = {output.node for output in outputs}
+        found = _asked(ExactEvaluator(nodes, o.method != "exact", patience, asked=asked), outputs)
     return _told(question, found)
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Never
 
 import numpy as np
@@ -21,6 +21,7 @@ from tp_compiler.evaluate.array_types import Array
 from tp_compiler.evaluate.budget import current
 from tp_compiler.evaluate.bulk import Bulk
 from tp_compiler.evaluate.exact import compositions, pointwise, stein
+from tp_compiler.evaluate.exact.apart import Diagonals, is_large
 from tp_compiler.evaluate.exact.atoms import Atoms
 from tp_compiler.evaluate.exact.binding import fresh
 from tp_compiler.evaluate.exact.expectations import EXACT, METHODS, PATIENCE, Expectations
@@ -71,8 +72,15 @@ NOTES = {
 }
 
 
+@dataclass(frozen=True, eq=False)
+class Waiting:
+    """The average of a ket, of which its users may need a diagonal alone."""
+
+    form: KetFormula
+
+
 #: What is known of an instruction, or why it is not.
-Held = Operand | Diagnostic | NotExact
+Held = Operand | Waiting | Diagnostic | NotExact
 
 
 class ExactEvaluator:
@@ -86,13 +94,20 @@ class ExactEvaluator:
         quadrature: bool = True,
         patience: float = PATIENCE,
         expectations: Expectations | None = None,
+        asked: Collection[ir.Node] | None = None,
     ):
+        """`asked`: the nodes whose values are wanted; None: all of them."""
         self.values: dict[ir.Node, Any] = {}
         self.method: dict[ir.Node, int] = {}
         self.ranges = with_signs(nodes)
         self.trials = Trials()
         self.atoms = Atoms.of(nodes)
         self.expect = expectations or Expectations(self.between, quadrature, patience)
+        self._waits: set[ir.Node] = set()
+        self._averages: dict[Any, tuple[Tensor, int]] = {}
+        if self.reads_tables:
+            self.expect.apart = Diagonals(self.expect.gaussians, lambda node: self.values[node.args[0]])
+            self._waits = set() if asked is None else _only_summed(nodes, asked)
         self.products: dict[tuple[ir.MatrixSymbol, bool], dict[Any, list[ir.MatMul]]] = defaultdict(
             lambda: defaultdict(list)
         )
@@ -304,7 +319,7 @@ class ExactEvaluator:
         return times(number(ratio), placed)
 
     def _bracket(self, forms: list[KetFormula]) -> Tensor:
-        multiplied = product(forms)
+        multiplied = self.expect.multiplied(forms)
         if multiplied is None:
             raise NotExact("a product of too many terms")
         return self.atoms.averaged(self.expect.form(multiplied))
@@ -435,15 +450,48 @@ class ExactEvaluator:
         return pointwise.marked(pointwise.applied(fn, args), args)
 
     # -- averages, sums and indices ---------------------------------------------------------------------------------
-    def _contract(self, node: ir.Contract, args: list[Operand]) -> Operand:
+    def _needed(self, node: ir.Contract, args: list[Tensor | Waiting]) -> Tensor:
+        """A sum of products of averages, of which each is computed where no other factor vanishes."""
+        assert self.expect.apart is not None
+        over = list(node.over)
+        followed = any(a in self.trials.runs for a in node.args)
+        for k in range(0 if followed else len(args)):
+            for b in node.over:
+                known = args[k]
+                if not isinstance(known, Waiting) or b not in known.form.labels:
+                    continue
+                same = [a for a in known.form.labels if a != b and a.axis == b.axis]
+                agrees = next((a for a in same if self.expect.apart.form(known.form, a, b)), None)
+                if agrees is not None:
+                    args = [_at(x, {b: agrees}) for x in args]
+                    over.remove(b)
+        return summed([self._averaged(n, x) for n, x in zip(node.args, args, strict=True)], over)
+
+    def _averaged(self, node: ir.Node, x: Tensor | Waiting) -> Tensor:
+        """The value of an instruction, once for all that need the same part of it."""
+        if isinstance(x, Tensor):
+            return x
+        key = node, x.form.labels
+        if key not in self._averages:
+            try:
+                self._averages[key] = self.expect.kept(lambda: self.atoms.averaged(self.expect.form(x.form)))
+            except Infinite as reason:
+                raise numerical_errors.Refused(numerical_errors.no_average(node, str(reason))) from None
+        value, method = self._averages[key]
+        self.expect.used(method)
+        return value
+
+    def _contract(self, node: ir.Contract, args: list[Any]) -> Operand | Waiting:
         forms = [a for a in args if isinstance(a, KetFormula)]
         scalars = [a for a in args if isinstance(a, Tensor)]
         if not forms:
-            return summed(scalars, node.over)
-        multiplied = product(forms)
+            return summed(scalars, node.over) if len(scalars) == len(args) else self._needed(node, args)
+        multiplied = product(forms) if node.type.slots else self.expect.multiplied(forms)
         if multiplied is None:
             raise NotExact("a product of too many terms")
         whole = (multiplied.scaled(times(*scalars)) if scalars else multiplied).summed(node.over)
+        if node in self._waits:
+            return Waiting(whole)
         if not node.type.slots:
             return self.atoms.averaged(self.expect.form(whole))
         return self._closed(whole, node.slots) if node.slots else _simplified(whole.parts)
@@ -533,10 +581,9 @@ class ExactEvaluator:
 
     def _shifted(self, node: ir.Shift, x: KetFormula) -> KetFormula:
         """x[s - by], 0 outside."""
-        from_here = np.arange(node.index.size) - node.by
-        clipped = np.clip(from_here, 0, node.index.size - 1)
-        moved = self._read(x, {node.index: placed_by(node.index.axis, clipped, (node.index,))})
-        inside = Tensor((clipped == from_here).astype(float), (node.index,))
+        size, from_here = node.index.size, np.arange(node.index.size) - node.by
+        moved = self._read(x, {node.index: placed_by(node.index.axis, from_here % size, (node.index,))})
+        inside = Tensor(((from_here >= 0) & (from_here < size)).astype(float), (node.index,))
         return moved if inside.values.all() else _simplified(moved.scaled(inside).parts)
 
     def _stack(self, node: ir.Stack, args: list[Operand]) -> Operand:
@@ -614,6 +661,29 @@ def _slope(factor: GaussianFactor, variable: Variable) -> Tensor | None:
             deltas = [d for p, q in zip(part.variable.places, variable.places, strict=True) if (d := delta(p, q))]
             found.append(summed([part.coefficient, *deltas], part.over))
     return plus(*found)
+
+
+def _only_summed(nodes: Iterable[ir.Node], asked: Collection[ir.Node]) -> set[ir.Node]:
+    """Large averages that enter nothing but sums of products of numbers, over one of two labels of an axis at least."""
+    users: dict[ir.Node, list[ir.Node]] = defaultdict(list)
+    found = []
+    for node in nodes:
+        for a in node.args:
+            users[a].append(node)
+        if isinstance(node, ir.Contract) and node.slots and not node.type.slots and is_large(node.type.indices):
+            found.append(node)
+    return {n for n in found if n not in asked and users[n] and all(_sums_pairs(u, n) for u in users[n])}
+
+
+def _sums_pairs(user: ir.Node, of: ir.Node) -> bool:
+    if not isinstance(user, ir.Contract) or any(a.type.slots for a in user.args):
+        return False
+    own = of.type.indices
+    return any(a.axis == b.axis for b in own if b in user.over for a in own if a != b)
+
+
+def _at(x: Tensor | Waiting, places: dict[Index, Place]) -> Tensor | Waiting:
+    return x.renamed(places) if isinstance(x, Tensor) else Waiting(x.form.placed(places))
 
 
 def _position(node: ir.MatMul) -> tuple[int, ...] | None:

@@ -22,6 +22,7 @@ from tp_compiler.evaluate.arrays import aligned
 from tp_compiler.evaluate.budget import current
 from tp_compiler.evaluate.bulk import LARGE, Bulk
 from tp_compiler.evaluate.exact import composites, compositions, distances, pointwise, stein
+from tp_compiler.evaluate.exact.apart import Diagonals, is_large
 from tp_compiler.evaluate.exact.binding import fresh
 from tp_compiler.evaluate.exact.gaussians import Gaussians
 from tp_compiler.evaluate.exact.ket_formula import (
@@ -37,6 +38,7 @@ from tp_compiler.evaluate.exact.ket_formula import (
     delta,
     number,
     plus,
+    product,
     summed,
     times,
 )
@@ -55,6 +57,7 @@ METHODS = ("exact", "closed-form", "quadrature")
 MOST_DIMENSIONS = 3
 MOST_MOMENTS = 8  # degree of a polynomial expectation
 COST = {1: 2e-5, 2: 7e-4, 3: 5e-2}  # approximate seconds of an integral over one, two, three Gaussians
+MOST_STORED = 2**23  # numbers of averages that are kept although they are large
 T = TypeVar("T")
 PATIENCE = 15.0  # seconds of quadrature in one program; beyond, sampling everything at once is cheaper
 SMALL = 1e-75  # coefficients of Gaussians: fourth powers of smaller ones underflow
@@ -79,6 +82,8 @@ class Expectations:
         self.between = between
         self.gaussians = Gaussians(_may_be_infinite)
         self.recursion = Recursion()
+        self._stored = 0  # numbers of large averages that are kept
+        self.apart: Diagonals | None = None  # which averages vanish off a diagonal, where it is asked
         self.quadrature = quadrature  # whether quadrature may be used
         self.patience = patience
         self.spent = 0.0
@@ -101,11 +106,29 @@ class Expectations:
         return result
 
     def _parts(self, p: LinearPart, q: LinearPart) -> Tensor:
-        p, q, over = _matched(p, q)
+        p, q, over = self._matched(p, q)
         for part in (p, q):
             self.squares(part.coefficient)
         inner = self.between(p.variable, q.variable)
         return summed([p.coefficient, q.coefficient, inner], over)
+
+    def _matched(self, p: LinearPart, q: LinearPart) -> tuple[LinearPart, LinearPart, tuple[Index, ...]]:
+        """Two parts of one group with their summed labels made equal where independence makes them so.
+
+        Members of a family are independent: in Σ_d a[d] u[d] · Σ_e b[e] u[e], or Σ_d W[d] x[d] · Σ_e W[e] y[e], only d = e
+        survives.
+        """
+        over = [*p.over, *q.over]
+        if p.variable.group != q.variable.group:
+            return p, q, tuple(over)
+        pairs = [*zip(p.variable.members, q.variable.members, strict=True)]
+        if self.apart is not None and q.over and is_large((*p.variable.labels, *q.variable.labels)):
+            pairs = self.apart.pairs(p.variable, q.variable)
+        for a, b in pairs:
+            if isinstance(b, Index) and b in q.over and a != b:
+                q = q.opened({b: a})
+                over.remove(b)
+        return p, q, tuple(dict.fromkeys(over))
 
     def squares(self, coefficient: Tensor) -> None:
         """Raises NotExact for coefficients whose squares underflow or overflow."""
@@ -123,10 +146,35 @@ class Expectations:
         return plus(*[self.term(t) for t in composites.together(form).terms])
 
     def term(self, term: Term) -> Tensor:
+        term = self._collapsed(term)
         value = self.product(term.factors)
         if value is None:
             return number(0.0)
         return summed([term.coefficient, value], term.over)
+
+    def multiplied(self, forms: list[KetFormula]) -> KetFormula | None:
+        """The product of kets that is averaged next; None if it has too many terms."""
+        return product(forms, matched=self._agreeing if len(forms) == 2 else None)
+
+    def _agreeing(self, a: Term, b: Term) -> Term:
+        """b without sums over labels that must agree with one of a, so that coefficients are multiplied where they meet."""
+        if self.apart is None or not b.over or not is_large((*a.labels, *a.over, *b.labels, *b.over)):
+            return b
+        for label in b.over:
+            same = [x for x in (*a.labels, *a.over) if x.axis == label.axis]
+            agrees = next((x for x in same if self.apart.terms((a, b), x, label)), None)
+            b = b if agrees is None else b.opened({label: agrees})
+        return b
+
+    def _collapsed(self, term: Term) -> Term:
+        """The same without sums over labels that must agree for anything to be left."""
+        if self.apart is None or not term.over or not is_large((*term.labels, *term.over)):
+            return term
+        for b in term.over:
+            same = [a for a in (*term.labels, *term.over) if a != b and a.axis == b.axis]
+            agrees = next((a for a in same if self.apart.terms((term,), a, b)), None)
+            term = term if agrees is None else term.opened({b: agrees})
+        return term
 
     def product(self, factors: tuple[GaussianFactor, ...]) -> Tensor | None:
         """E Π factors; None if it vanishes by independence and symmetry, provided it exists."""
@@ -148,10 +196,22 @@ class Expectations:
         pattern of places, and the entries are picked from it."""
         tables = dict.fromkeys(p for f in factors for p in f.places if isinstance(p, PositionTable))
         if not tables:
-            return self._cluster(factors)
+            return self._once(factors, self._cluster) if self._is_kept(factors) else self._cluster(factors)
         names: dict[Place, Place] = {p: fresh(Index(p.axis.name, p.axis)) for p in tables}
         value = self._once([f.exchanged(names) for f in factors], self._cluster)
         return None if value is None else value.renamed({n: p for p, n in names.items() if isinstance(n, Index)})
+
+    def _is_kept(self, factors: list[GaussianFactor]) -> bool:
+        """Whether an average is kept for those who need it again: gradients by one matrix after the other do."""
+        if any(isinstance(f, Shared) for f in factors):
+            return False  # kept as sums
+        labels = {x for f in factors for x in f.labels}
+        if not is_large(labels):
+            return False
+        size = math.prod(x.size for x in labels)
+        known = self.recursion.knows((self._cluster, _pattern(factors)[0]))
+        self._stored += 0 if known else size
+        return known or self._stored <= MOST_STORED
 
     def _once(
         self, factors: list[GaussianFactor], compute: Callable[[list[GaussianFactor]], Tensor | None]
@@ -457,21 +517,6 @@ def has_squares(values: Numbers) -> bool:
     """Whether the fourth powers of numbers neither underflow nor overflow."""
     sizes = np.abs(values)
     return not np.any(((sizes < SMALL) & (sizes > 0)) | (sizes > 1 / SMALL))
-
-
-def _matched(p: LinearPart, q: LinearPart) -> tuple[LinearPart, LinearPart, tuple[Index, ...]]:
-    """Two parts of one group with their summed labels made equal where independence makes them so.
-
-    Members of a family are independent: in Σ_d a[d] u[d] · Σ_e b[e] u[e], or Σ_d W[d] x[d] · Σ_e W[e] y[e], only d = e survives.
-    """
-    over = [*p.over, *q.over]
-    if p.variable.group != q.variable.group:
-        return p, q, tuple(over)
-    for a, b in zip(p.variable.members, q.variable.members, strict=True):
-        if isinstance(b, Index) and b in q.over and a != b:
-            q = q.opened({b: a})
-            over.remove(b)
-    return p, q, tuple(dict.fromkeys(over))
 
 
 def _pattern(factors: list[GaussianFactor]) -> tuple[Hashable, tuple[Index, ...]]:

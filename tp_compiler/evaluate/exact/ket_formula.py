@@ -650,14 +650,18 @@ def constant(value: Tensor) -> KetFormula:
     return KetFormula((Term(value, ()),))
 
 
-def product(forms: list[KetFormula], limit: int = 256) -> KetFormula | None:
-    """The product of forms, term by term; None if it would have more than `limit` terms."""
+def product(
+    forms: list[KetFormula], limit: int = 256, matched: Callable[[Term, Term], Term] | None = None
+) -> KetFormula | None:
+    """The product of forms, term by term; None if it would have more than `limit` terms. `matched(a, b)`: b as it is to be
+    multiplied with a."""
     terms: list[Term] = [Term(number(1.0), ())]
     for form in forms:
         parts = form.shared().parts
         if len(terms) * len(parts) > limit:
             return None
-        terms = [_multiplied(a, b.refreshed()) for a in terms for b in parts]
+        pairs = [(a, b.refreshed()) for a in terms for b in parts]
+        terms = [_multiplied(a, b if matched is None else matched(a, b)) for a, b in pairs]
     return KetFormula(tuple(terms))
 
 

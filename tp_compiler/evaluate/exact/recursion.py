@@ -32,6 +32,9 @@ class Recursion:
         self._depth = 0
         self._deepest = min(DEEPEST, sys.getrecursionlimit() // FRAMES)
 
+    def knows(self, key: Hashable) -> bool:
+        return key in self._known
+
     def value(self, key: Hashable, compute: Callable[[], T]) -> T:
         if key not in self._known:
             current().poll()
