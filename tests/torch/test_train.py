@@ -48,6 +48,10 @@ OPTIMIZERS: dict[str, Make] = {
     "adagrad": lambda m: torch.optim.Adagrad(
         m.parameters(), lr=0.01, eps=1e-4, lr_decay=0.1, initial_accumulator_value=0.1
     ),
+    "adagrad with sums of groups, which it does not read": lambda m: torch.optim.Adagrad(
+        [{"params": [p], "initial_accumulator_value": 0.5 + k} for k, p in enumerate(m.parameters())],
+        lr=0.01, eps=1e-4, initial_accumulator_value=0.1,
+    ),
     "adadelta": lambda m: torch.optim.Adadelta(m.parameters(), lr=0.5, eps=1e-4),
     "rprop": lambda m: torch.optim.Rprop(m.parameters(), lr=0.01, step_sizes=(1e-3, 0.011)),
 }  # fmt: skip
@@ -404,6 +408,13 @@ def refused(**options: Any) -> str:
     return str(caught.value)
 
 
+def uneven(module: nn.Module) -> torch.optim.Optimizer:
+    optimizer = torch.optim.Adagrad(module.parameters())
+    for k, p in enumerate(module.parameters()):
+        optimizer.state[p]["sum"].fill_(float(k))
+    return optimizer
+
+
 def worked(m: nn.Module) -> Any:
     optimizer = torch.optim.SGD(m.parameters(), lr=0.0, momentum=0.9)
     for p in m.parameters():
@@ -441,6 +452,7 @@ def worked(m: nn.Module) -> Any:
         ({"optimizer": lambda m: torch.optim.AdamW(m.parameters(), amsgrad=True)}, "NX722", "amsgrad"),
         ({"optimizer": lambda m: torch.optim.Adam(m.parameters(), weight_decay=0.1)}, "NX722", "AdamW"),
         ({"optimizer": worked}, "NX722", "updates already"),
+        ({"optimizer": uneven}, "NX722", "sums that differ"),
         ({"optimizer": lambda m: torch.optim.SGD(nn.Linear(7, 7).parameters())}, "NX723", "module=net"),
         ({"optimizer": lambda m: torch.optim.SGD(m.parameters()), "module": nn.Linear(7, 7)}, "NX723", "does not have"),
         ({"optimizer": lambda m: torch.optim.SGD(nn.Linear(7, 7).named_parameters())}, "NX723", "none of"),

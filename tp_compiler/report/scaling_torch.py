@@ -9,7 +9,7 @@ from typing import Any
 from tp_compiler.ir import nodes as ir
 from tp_compiler.scale.constants import law
 from tp_compiler.scale.figures import Row
-from tp_compiler.scale.libraries import COMPANIONS, hyperparameters, joined, torch_name
+from tp_compiler.scale.libraries import COMPANIONS, hyperparameters, joined, lacking, torch_name
 from tp_compiler.scale.result import Scaling
 from tp_compiler.scale.units import Units
 
@@ -21,7 +21,7 @@ lists of tensors.
 """
 
 import torch
-
+{lacking}
 #: parameter -> hyperparameter -> power of width_mult
 EXPONENTS = {exponents}
 
@@ -122,7 +122,9 @@ def emit(scaling: Scaling) -> str:
     found = {name: own.wide for name, (_, own) in tensors.items()}
     factors = {name: _factors(row, found[name]) for name, row in rows.items()}
     trained = {name: row for name, row in rows.items() if row.trained}
+    lacks = dict.fromkeys(text for row in trained.values() for text in lacking(row))
     return _TEXT.format(
+        lacking="".join(f"\n# {text}" for text in lacks) + "\n" * bool(lacks),
         name=scaling.network.source.name.replace("\\", "/").replace('"', "'"),
         parametrization=scaling.main.parametrization,
         exponents=_dict({name: _exponents(rows[name], own) for name, own in found.items()}),

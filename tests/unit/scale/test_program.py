@@ -668,3 +668,14 @@ def test_the_text_shows_output_multipliers() -> None:
     head, embedding = (tpc.scale(text("gpt")).text().splitlines()[k] for k in (2, 3))
     assert "multiplier  output_multiplier  is" in head and "n^(-1)             tied embedding" in embedding
     assert "output_multiplier" not in tpc.scale(text("mlp")).text()
+
+
+@pytest.mark.parametrize("root", [0.0, 0.01])
+def test_the_emitted_text_says_what_torch_lacks(root: float) -> None:
+    program = (
+        "ket |u> ~ N(0, 1)\nmatrix W ~ N(0, 1)\nket |v> ~ N(0, 1)\ntrain steps = 2 {\nf = <v|tanh(W |u>)>\n"
+        f"minimize (f - 1)^2\nupdate all with Adam(lr = 0.1, eps_root = {root})\n}}\noutput f[step]\n"
+    )
+    emitted = tpc.scale(program).torch()
+    compile(emitted, "emitted", "exec")
+    assert emitted.count("# torch.optim.Adam has no `eps_root`, which the program gives") == (root > 0)

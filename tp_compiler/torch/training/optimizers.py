@@ -153,7 +153,7 @@ def histories(optimizer: torch.optim.Optimizer, scheduler: Any, steps: int) -> l
             "NX722", f"{type(optimizer).__name__} has made updates already", "give a new one: programs start at the initial values"
         )  # fmt: skip
     if scheduler is None:
-        return [[_options(group)] * steps for group in optimizer.param_groups]
+        return [[_options(group) | _begun(optimizer, group)] * steps for group in optimizer.param_groups]
     if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
         raise refusal("NX722", "ReduceLROnPlateau depends on the loss", "use a scheduler of the step alone")
     if id(getattr(scheduler, "optimizer", None)) != id(optimizer):
@@ -164,9 +164,20 @@ def histories(optimizer: torch.optim.Optimizer, scheduler: Any, steps: int) -> l
         warnings.simplefilter("ignore")  # it has not seen the optimizer step
         for _ in range(steps):
             for k, group in enumerate(copied.optimizer.param_groups):
-                found[k].append(_options(group))
+                found[k].append(_options(group) | _begun(optimizer, optimizer.param_groups[k]))
             copied.step()
     return found
+
+
+def _begun(optimizer: torch.optim.Optimizer, group: Options) -> dict[str, Any]:
+    """What a group begins with: Adagrad fills its sums when it is made, with one number for all groups, whatever a group says.
+    Raises NX722 for sums that differ."""
+    if not isinstance(optimizer, torch.optim.Adagrad):
+        return {}
+    sums = torch.cat([optimizer.state[p]["sum"].detach().double().reshape(-1) for p in group["params"]])
+    if sums.numel() and not bool((sums == sums[0]).all()):
+        raise refusal("NX722", "Adagrad begins with sums that differ within a group", "fill them with one number")
+    return {"initial_accumulator_value": float(sums[0])} if sums.numel() else {}
 
 
 def _copied(scheduler: Any, optimizer: torch.optim.Optimizer) -> Any:
