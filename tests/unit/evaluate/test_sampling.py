@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.special import ndtr
 
 import tp_compiler as tpc
 from tp_compiler.evaluate.options import Options
@@ -14,10 +15,23 @@ KET = "ket |x> ~ N(0, 1)\nket |y> ~ N(0, 1)\nmatrix W ~ N(0, 1)\n"
 
 
 @pytest.mark.parametrize("plain", [False, True])
-@pytest.mark.parametrize("count", [3, 200])
+@pytest.mark.parametrize("count", [3, 200, 600])
 def test_halves_are_the_first_and_the_second_half_of_the_points(plain: bool, count: int) -> None:
     whole, first, second = (Points(64, (1, 2), count, plain, half).draw(count) for half in (None, 0, 1))
     assert np.array_equal(np.concatenate([first, second]), whole)
+
+
+def test_sequences_are_nets_of_their_own() -> None:
+    """Every coordinate has one point in each of M intervals of equal probability, and those of different sequences are
+    independent: their products have mean 0 and variance 1/M."""
+    points = Points(256, (3, 4), 800).draw(800)
+    for column in np.sort(ndtr(points), axis=0).T:
+        assert np.array_equal(np.floor(256 * column), np.arange(256))
+    assert len({tuple(column) for column in points.T}) == 800
+    products = points.T @ points / 256
+    for one, other in ((0, 1), (1, 2), (2, 3), (2, 5), (4, 5)):
+        block = products[128 * one : 128 * (one + 1), 128 * other : 128 * (other + 1)]
+        assert np.sqrt(np.mean(block**2)) == pytest.approx(1 / 16, rel=0.1)
 
 
 def test_halves_of_an_average_add_up_and_those_of_its_square_do_not() -> None:

@@ -2,7 +2,9 @@
 
 Each fresh Gaussian takes its own coordinate of one scrambled Sobol sequence; each space (the
 neurons of one layer) has its own sequence. Beyond `CHUNK` coordinates further sequences are joined by a random
-permutation of their points (Latin supercube sampling, Owen 1998), so that memory stays bounded.
+permutation of their points (Latin supercube sampling, Owen 1998), so that memory stays bounded. From the third sequence on
+they are one scrambled net, to which each adds (without carry) random binary digits of its own: scrambling takes longer than
+all else for few particles.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from tp_compiler.evaluate.backend import NUMPY, ArrayBackend
 from tp_compiler.shapes import Float
 
 CHUNK = 128
+CELLS = 2**30  # SciPy's points are multiples of its inverse
 KEPT = 2**25  # bytes of points that are kept from one size to the next
 
 
@@ -108,6 +111,7 @@ class Points:
         self.bound = max(1, bound)  # an upper bound on how many coordinates will be drawn
         self.plain = plain
         self.drawn = self.sequences = 0
+        self.net: Any = None  # of the third sequence and those after it, in multiples of 1 / CELLS
         self.chunk: Any = self.backend.array(np.empty((samples, 0))[self.rows])
         self.at = 0
 
@@ -132,11 +136,25 @@ class Points:
 
     def _refill(self) -> None:
         size = max(1, min(CHUNK, self.bound - self.drawn))
-        kept = self.kept if self.sequences < 2 else Sequences()
-        points, self.generator = kept.points(self.seed, self.drawn, size, self.samples, self.generator)
-        if self.drawn:
-            points = self.generator.permutation(points, axis=0)
-        self.chunk = self.backend.array(points[self.rows])
+        if self.sequences < 2:
+            points, self.generator = self.kept.points(self.seed, self.drawn, size, self.samples, self.generator)
+            if self.drawn:
+                points = self.generator.permutation(points, axis=0)
+            points = points[self.rows]
+        else:
+            points = self._further(size)
+        self.chunk = self.backend.array(points)
         self.drawn += size
         self.sequences += 1
         self.at = 0
+
+    def _further(self, size: int) -> Array:
+        """N(0, 1) coordinates of one more sequence."""
+        from scipy.stats import qmc
+
+        if self.net is None:
+            net = qmc.Sobol(size, scramble=True, rng=self.generator).random(self.samples)
+            self.net = (net * CELLS).astype(np.uint32)
+        digits = self.generator.integers(0, CELLS, size, dtype=np.uint32)
+        order = self.generator.permutation(self.samples)[self.rows]
+        return normal((self.net[order, :size] ^ digits) / CELLS)
