@@ -73,7 +73,7 @@ def gpt_seconds(text: str, samples: int | None = None, replicates: int = 8) -> t
     start = time.process_time()
     with threadpool_limits(limits=1):
         run = tpc.limit(text, method="qmc", samples=samples, replicates=replicates, threads=1)
-    return time.process_time() - start, int(run.samples or 0), float(np.max(run.outputs["loss"].stderr))
+    return time.process_time() - start, int(run.settings["samples"]), float(np.max(run.outputs["loss"].stderr))
 
 
 # -- the bias of what is dropped -------------------------------------------------------------------------------------
