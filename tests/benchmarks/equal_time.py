@@ -1,10 +1,10 @@
 """Limits beside PyTorch networks batched over seeds, at equal time on one thread, by error.
 
-    OMP_NUM_THREADS=1 python -m tests.benchmarks.equal_time 1 5             # seconds; all tables, about 20 minutes
-    OMP_NUM_THREADS=1 python -m tests.benchmarks.equal_time 1 5 10 60 MLP   # about 90 minutes; also: Transformer, SGD, Adam
+    OMP_NUM_THREADS=1 python -m tests.benchmarks.equal_time 1 5             # seconds; all tables, about 15 minutes
+    OMP_NUM_THREADS=1 python -m tests.benchmarks.equal_time 1 5 10 60 MLP   # an hour and more; also: Transformer, SGD, Adam
 
 Both have a budget of CPU seconds, and whatever is best in hindsight. A limit is timed from the text of its program to numbers: it
-takes the largest M that fits, and 4 to 8 scramblings. Networks: the width, float32 or float64, the mean over networks of one
+takes the largest M that fits, and 4 to 32 scramblings. Networks: the width, float32 or float64, the mean over networks of one
 width, or Richardson's extrapolation in 1/n, 2 f(2n) - f(n), with the best division of the time.
 
 Errors are expected ones, so that a lucky run does not decide: variances and biases, of limits from the replicates of several
@@ -29,7 +29,7 @@ import tp_compiler as tpc
 from tests.benchmarks.opponents import OPPONENTS, Opponent
 
 SMALLEST = 128
-FEWEST, MOST = 4, 8  # scramblings
+FEWEST, MOST, EXACT = 4, 32, 16  # scramblings, and those of the limit that both are compared with
 
 
 class Size(NamedTuple):
@@ -207,7 +207,7 @@ def measure(
     try:
         with threadpool_limits(limits=1):
             tried = sorted(sizes(text, opponent, budgets))
-            exact = limit_of(text, opponent, Size(2 * tried[-1].samples, 2 * MOST), 99)
+            exact = limit_of(text, opponent, Size(2 * tried[-1].samples, EXACT), 99)
             limits: dict[Size, list[Limit]] = {size: [] for size in tried}
             found = {(dtype, width): Batches() for dtype in ("float32", "float64") for width in opponent.widths}
             for (dtype, width), _ in found.items():
