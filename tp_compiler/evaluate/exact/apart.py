@@ -60,10 +60,11 @@ class Diagonals:
         factors = [f for t in terms for f in t.factors]
         if any(isinstance(f, Shared) for f in factors):
             return False
+        clusters = self._gaussians.clusters(factors)
+        if any(made.risky for made, _ in clusters):
+            return False  # 0 only if it exists
         weights = [_support(t.coefficient) for t in terms]
-        pairs = [
-            own for _, own in self._gaussians.clusters(factors) if len(own) == 2 and all(f.is_identity for f in own)
-        ]
+        pairs = [own for _, own in clusters if len(own) == 2 and all(f.is_identity for f in own)]
         return any(self._moment(u.arguments[0], w.arguments[0], a, b, weights) for u, w in pairs)
 
     def _moment(self, u: Linear, w: Linear, a: Index, b: Index, weights: Sequence[Tensor]) -> bool:
@@ -140,8 +141,9 @@ class Diagonals:
 
 
 def _support(t: Tensor) -> Tensor:
-    """1 where numbers are not 0."""
-    return Tensor(np.asarray(t.values != 0, dtype=float), t.labels)
+    """1 where numbers are not 0, or are 0 up to an error."""
+    known = t.values != 0 if t.error is None else (t.values != 0) | (np.asarray(t.error) > 0)
+    return Tensor(np.asarray(known, dtype=float), t.labels)
 
 
 def _off_diagonal(factors: Sequence[Tensor], a: Index, b: Index) -> int:
