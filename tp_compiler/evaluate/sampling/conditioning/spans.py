@@ -35,7 +35,8 @@ from tp_compiler.shapes import Float
 
 #: Directions are single if what is dropped of a ket has a square of so many roundings.
 ROUNDINGS = 100
-#: Eigenvalues of a Gram matrix of normalised kets below so many roundings are rounding errors.
+#: Eigenvalues of a Gram matrix of normalised kets below so many roundings are rounding errors; below its square, if the
+#: matrix itself is single, as it is in runs that are.
 RESOLVED = 16
 
 
@@ -142,7 +143,8 @@ class KetSpan:
             known = self.averages.inner(self.rows.columns, unit)
             wide = known.astype(np.float64)
             gram -= transposed(wide) @ wide
-        weights = principal(gram, self.drop, RESOLVED * float(np.finfo(unit.dtype).eps)).astype(self.precision)
+        resolved = RESOLVED * float(np.finfo(unit.dtype).eps) * (RESOLVED if gram.dtype.itemsize == 4 else 1)
+        weights = principal(gram, self.drop, resolved).astype(self.precision)
         found.coefficients = known
         if weights.shape[2]:
             fresh = self._orthogonal(unit, known, weights)
