@@ -191,10 +191,10 @@ def test_another_program_is_refused(tmp_path: Path) -> None:
             tpc.limit(other, **OPTIONS, checkpoint=tmp_path)
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_replicates_of_another_array_library(tmp_path: Path, dtype: str) -> None:
     """Each process has its own device, and they are merged where that may not be."""
-    pytest.importorskip("torch")
     chosen: dict[str, Any] = {"backend": "torch", "dtype": dtype}
     parts(TRAINED, tmp_path, [(0, 2)], **chosen, device="cpu:0")
     parts(TRAINED, tmp_path, [(2, 4)], **chosen)
