@@ -196,8 +196,8 @@ def test_another_program_is_refused(tmp_path: Path) -> None:
 def test_replicates_of_another_array_library(tmp_path: Path, dtype: str) -> None:
     """Each process has its own device, and they are merged where that may not be."""
     chosen: dict[str, Any] = {"backend": "torch", "dtype": dtype}
-    parts(TRAINED, tmp_path, [(0, 2)], **chosen, device="cpu:0")
-    parts(TRAINED, tmp_path, [(2, 4)], **chosen)
+    parts(TRAINED, tmp_path, [(0, 2)], **chosen)
+    parts(TRAINED, tmp_path, [(2, 4)], **chosen, device="cpu:0")
     merged, whole = tpc.merge(tmp_path), tpc.limit(TRAINED, **OPTIONS, **chosen)
     # PyTorch rounds differently when more replicates share arrays.
     np.testing.assert_allclose(merged["f"], whole["f"], rtol=0, atol=1e-12 if dtype == "float64" else 1e-5)
