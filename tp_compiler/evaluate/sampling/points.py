@@ -9,13 +9,13 @@ all else for few particles.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from copy import copy
 from typing import Any
 
 import numpy as np
 
-from tp_compiler.evaluate.array_types import Array
+from tp_compiler.evaluate.array_types import Array, Whole
 from tp_compiler.evaluate.backend import NUMPY, ArrayBackend
 from tp_compiler.shapes import Float
 
@@ -86,7 +86,7 @@ class JointPoints:
         """A copy that continues drawing separately from here."""
         return JointPoints([p.fork() for p in self.parts])
 
-    def of(self, replicates: Iterable[int]) -> JointPoints:
+    def of(self, replicates: Whole | list[int]) -> JointPoints:
         """The same points, of some replicates alone."""
         return JointPoints([self.parts[r] for r in replicates])
 

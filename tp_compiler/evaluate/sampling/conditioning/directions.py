@@ -37,7 +37,7 @@ class Apart(Exception):
     """Replicates make different choices, one row each, such as how many directions they need: they must go on apart."""
 
     def __init__(self, choices: Array | Mask | Whole):
-        numbers: Any = choices
+        numbers: Any = choices * 1.0
         self.choices = host(numbers).reshape(len(choices), -1)
 
     def groups(self) -> list[Whole]:
