@@ -45,7 +45,7 @@ TOLERANCE = 1e-3
 SHARED = 2**15  # particles of the replicates that share arrays
 #: Numbers that an instruction computes, on average, from which a thread of its own pays: with fewer, threads wait for each
 #: other's Python.
-OWN_THREAD = 20_000
+OWN_THREAD = 12_000
 
 #: Is told of a batch and its replicates.
 Arrived = Callable[[Batch, list[Replicated]], None]
