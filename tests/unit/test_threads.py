@@ -151,6 +151,6 @@ def test_a_thread_of_its_own_has_enough_to_compute() -> None:
         sampling = Sampling(program, Options(method="qmc", **options), {"f"}, {})
         return [len(batch.numbers) for batch in sampling._batches(samples, range(8))]
 
-    assert batches(2048, threads=2) == [8] and batches(4096, threads=2) == [4, 4]
+    assert batches(1024, threads=2) == [8] and batches(2048, threads=2) == [4, 4]
     assert batches(16384, threads=2) == [2, 2, 2, 2] == batches(16384, threads=1)
     assert batches(256, threads=2, crew=SimpleNamespace(workers=2)) == [4, 4]
