@@ -159,7 +159,7 @@ class Sampler:
         seeds = [(self.options.seed, number) for number in batch.replicates]
         averages, halves = self.averages, batch.halves
         if isinstance(averages, Shards):  # the rows are those of one run
-            seeds, halves = seeds * len(averages.own), halves * len(averages.own)
+            seeds, halves = seeds * averages.rows, halves * averages.rows
         coordinates = self._coordinates(draws, seeds)
         plain = self.options.method == "mc"
         tick = partial(clock.tick, len(seeds))

@@ -169,8 +169,9 @@ class LowRank:
         for term, there in terms.items():
             left, right = columns(term, place, self.run)
             known = numerical_errors.finite(left) and numerical_errors.finite(right)
-            if self.run.averages.first(None if known else numerical_errors.overflow(term)) is not None:
-                raise numerical_errors.Refused(numerical_errors.overflow(term))
+            broken = self.run.averages.first(None if known else numerical_errors.overflow(term))
+            if broken is not None:
+                raise numerical_errors.Refused(broken)
             sides[term] = there, left, right
         parts = []
         for f in self.factors[member]:

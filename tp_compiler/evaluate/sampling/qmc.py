@@ -199,7 +199,7 @@ class Sampling:
     def _memory(self, samples: int) -> float:
         particles, _ = self.sampler.outer(samples)
         if isinstance(self.averages, Shards):
-            particles = max(1, particles * len(self.averages.own) // self.averages.count)
+            particles = max(1, particles * self.averages.rows // self.averages.count)
         return memory(self.plan, particles, self.directions).total * self.options.workers
 
     def _fit_memory(self) -> None:

@@ -83,9 +83,8 @@ class ShardPoints(Points):
         shard: int, count: int,
     ):  # fmt: skip
         super().__init__(samples, seed, bound, plain, half, None, backend)
-        start = 0 if half is None else half * samples // 2
-        own = samples if half is None else samples // 2
-        self.first, self.own = start * count + shard * own, own
+        rows = range(samples)[self.rows]
+        self.first, self.own = rows.start * count + shard * len(rows), len(rows)
         self.joining = np.random.Generator(np.random.PCG64([*seed, 15485863, shard]))
         if plain:
             self.generator = self.joining

@@ -84,7 +84,8 @@ class ParticleTraining:
         """Δ|x> for one member and the columns of x."""
         result = self.matrices[node.state].apply(node.state, member, columns, node.transposed)
         broken = None if numerical_errors.finite(result) else self._diverged(node.state, None)
-        if (broken := self.run.averages.first(broken)) is not None:
+        broken = self.run.averages.first(broken)
+        if broken is not None:
             raise numerical_errors.Refused(broken)
         return result
 
