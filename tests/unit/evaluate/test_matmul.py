@@ -39,7 +39,7 @@ def test_the_adjoint_identity_holds(ratio: float) -> None:
     wx = applied(state, x, False, rows)
     y = np.tanh(wx) + 0.5 * rows.draw(1)
     wty = applied(state, y, True, cols)
-    np.testing.assert_allclose(np.mean(y * wx), np.mean(wty * x) / ratio, atol=4e-3)
+    np.testing.assert_allclose(np.mean(y * wx), np.mean(wty * x) / ratio, rtol=1e-12)
 
 
 def test_the_dot_of_a_nonlinear_ket_is_its_mean_derivative() -> None:

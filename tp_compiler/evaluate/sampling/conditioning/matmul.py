@@ -2,12 +2,13 @@
 
 Tensor Programs IVb, 4.7.3 to 4.7.6: with X, G = W|X> and Y, H = Wᵀ|Y> the kets W and Wᵀ were applied to so far,
 
-    W|x> = |G>a + ρ⁻¹|Y><Y|Y>⁺(<H|x> - <H|X>a) + σ s z,     a = <X|X>⁺<X|x>,  s² = <x|x> - <x|X>a,  z ~ N(0,1) fresh,
+    W|x> = |G>a + ρ⁻¹|Y><Y|Y>⁺(<H|x> - <H|X>a) + σ s P⊥z,   a = <X|X>⁺<X|x>,  s² = <x|x> - <x|X>a,  z ~ N(0,1) fresh,
 
-and the same for Wᵀ with ρ⁻¹ → ρ and σ → σ√ρ, ρ = lim rows/cols. The second term is the dot (Ẇ|x>, in its Stein form),
-the others are the hat given the earlier hats. Instead of X and G the state keeps an orthonormal basis |Q> of X and its
-image |G> = W|Q>, so that dependent kets (duplicates, zeros, linear combinations) add no direction. In long training
-this also applies to nearly dependent ones (`directions.drop_of`): their remainders keep their dots.
+P⊥ = 1 - |Y><Y|Y>⁺<Y|, and the same for Wᵀ with ρ⁻¹ → ρ and σ → σ√ρ, ρ = lim rows/cols. The second term is the dot
+(Ẇ|x>, in its Stein form), the others are the hat given the earlier hats. P⊥ is 1 in the limit; with it the law is that of
+a matrix with as many rows as particles. Instead of X and G the state keeps an orthonormal basis |Q> of X and its image
+|G> = W|Q>, so that dependent kets (duplicates, zeros, linear combinations) add no direction. In long training this also
+applies to nearly dependent ones (`directions.drop_of`): their remainders keep their dots.
 """
 
 from __future__ import annotations
@@ -124,13 +125,18 @@ class MatrixState:
         return result if span.norms is None else result * span.norms[:, None]
 
     def _grow(self, own: Direction, other: Direction, adjoint: bool, target: JointPoints) -> None:
-        """The images of new directions: hat + dot, Ẇ|q> = ρ⁻¹|Y><H|q> (ρ for Wᵀ) with |Y> orthonormal."""
+        """The images of new directions: hat + dot, Ẇ|q> = ρ⁻¹|Y><H|q> (ρ for Wᵀ) with |Y> orthonormal.
+
+        The hat is drawn orthogonal to |Y>, so that <y|W|q> = ρ⁻¹<Wᵀy|q> holds to rounding, as it does in every network.
+        """
         span = own.span
         fresh = span.fresh
         image = self._hat(span.new, adjoint, target).astype(span.precision)
         if other.size:
+            y = other.span.rows
             met = self.averages.inner(other.image.columns, transposed(fresh))
-            image += self._factor(adjoint) * (transposed(met) @ other.span.rows.values)
+            drawn = self.averages.inner(y.columns, transposed(image))
+            image += transposed(self._factor(adjoint) * met - drawn) @ y.values
         own.image = own.image.grown(image)
         if not span.keeps_dots:
             return
