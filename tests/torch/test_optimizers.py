@@ -124,6 +124,63 @@ def adam_root(lr: float, eps_root: float, weight_decay: float = 0) -> Callable[.
     return rule
 
 
+def adam_atan2(
+    lr: float, beta1: float = 0.9, beta2: float = 0.99, a: float = 1.27, b: float = 1, weight_decay: float = 0
+) -> Callable[..., Any]:
+    def rule(g: Any, p: Any, state: Any) -> Any:
+        t = state["t"] = state.get("t", 0) + 1
+        state["m"] = beta1 * state.get("m", torch.zeros_like(p)) + (1 - beta1) * g
+        state["v"] = beta2 * state.get("v", torch.zeros_like(p)) + (1 - beta2) * g**2
+        angle = torch.atan2(state["m"] / (1 - beta1**t), b * torch.sqrt(state["v"] / (1 - beta2**t)))
+        return -lr * a * angle - lr * weight_decay * p
+
+    return rule
+
+
+def adopt(
+    lr: float,
+    beta1: float = 0.9,
+    beta2: float = 0.9999,
+    eps: float = 1e-6,
+    weight_decay: float = 0,
+    power: float = 0.25,
+) -> Callable[..., Any]:
+    """As published, with decoupled decay."""
+
+    def rule(g: Any, p: Any, state: Any) -> Any:
+        k = state["k"] = state.get("k", -1) + 1
+        if k == 0:
+            state["m"], state["v"] = torch.zeros_like(p), g**2
+            return torch.zeros_like(p)
+        state["m"].lerp_((g / state["v"].sqrt().clamp(eps)).clamp(-(k**power), k**power), 1 - beta1)
+        state["v"].mul_(beta2).addcmul_(g, g, value=1 - beta2)
+        return -lr * (state["m"] + weight_decay * p)
+
+    return rule
+
+
+def schedule_free(
+    lr: float, beta: float = 0.9, beta2: float | None = None, eps: float = 1e-8, weight_decay: float = 0,
+    warmup: int = 1, r: float = 0, power: float = 2, last: int = 0,
+) -> Callable[..., Any]:  # fmt: skip
+    """Algorithm 1 of Defazio et al. with its three sequences x, y, z; without `beta2` the one of SGD."""
+
+    def rule(g: Any, p: Any, state: Any) -> Any:
+        t = state["t"] = state.get("t", 0) + 1
+        rate, d = lr * min(1, t / warmup), g
+        if beta2 is not None:
+            state["v"] = beta2 * state.get("v", torch.zeros_like(p)) + (1 - beta2) * g**2
+            rate, d = rate * (1 - beta2**t) ** 0.5, g / (torch.sqrt(state["v"]) + eps)
+        weight = t**r * rate**power
+        state["sum"] = state.get("sum", 0.0) + weight
+        z = state.get("z", p.clone()) - rate * (d + weight_decay * p)
+        x = torch.lerp(state.get("x", p.clone()), z, weight / state["sum"])
+        state["x"], state["z"] = x, z
+        return (x if t == last else (1 - beta) * z + beta * x) - p
+
+    return rule
+
+
 T = torch.optim
 ROWS: dict[str, Callable[[list[Any]], Any]] = {
     "SGD()": lambda p: T.SGD(p),
@@ -186,6 +243,25 @@ ROWS: dict[str, Callable[[list[Any]], Any]] = {
     "SignSGD(lr = 0.05, weight_decay = 0.2)": lambda p: Entrywise(p, sign_sgd(0.05, 0.2)),
     "Signum()": lambda p: Entrywise(p, signum(1e-3)),
     "Signum(lr = 0.05, momentum = 0.6, weight_decay = 0.2)": lambda p: Entrywise(p, signum(0.05, 0.6, 0.2)),
+    "AdamAtan2()": lambda p: Entrywise(p, adam_atan2(1e-4)),
+    "AdamAtan2(lr = 0.05, beta1 = 0.8, beta2 = 0.95, a = 1.1, b = 0.7, weight_decay = 0.2)": lambda p: Entrywise(
+        p, adam_atan2(0.05, 0.8, 0.95, 1.1, 0.7, 0.2)
+    ),
+    "ADOPT()": lambda p: Entrywise(p, adopt(1e-3)),
+    "ADOPT(lr = 0.05, beta1 = 0.5, beta2 = 0.8, eps = 0.1, weight_decay = 0.2, decouple = 1)": lambda p: Entrywise(
+        p, adopt(0.05, 0.5, 0.8, 0.1, 0.2)
+    ),
+    "ADOPT(lr = 0.05, beta1 = 0.5, beta2 = 0.8, clip_power = 0.1)": lambda p: Entrywise(
+        p, adopt(0.05, 0.5, 0.8, power=0.1)
+    ),
+    "SGDScheduleFree()": lambda p: Entrywise(p, schedule_free(1)),
+    "SGDScheduleFree(lr = 0.3, momentum = 0.7, weight_decay = 0.2, warmup_steps = 3, r = 0.5)": lambda p: Entrywise(
+        p, schedule_free(0.3, 0.7, weight_decay=0.2, warmup=3, r=0.5)
+    ),
+    "AdamWScheduleFree()": lambda p: Entrywise(p, schedule_free(0.0025, beta2=0.999)),
+    "AdamWScheduleFree(lr = 0.05, beta1 = 0.7, beta2 = 0.9, eps = 0.01, weight_decay = 0.2, weight_lr_power = 1, eval_after = 5)": (
+        lambda p: Entrywise(p, schedule_free(0.05, 0.7, 0.9, 0.01, 0.2, power=1, last=5))
+    ),
     "Lion()": lambda p: Entrywise(p, lion(1e-4)),
     "Lion(lr = 0.05, beta1 = 0.5, beta2 = 0.8, weight_decay = 0.2)": lambda p: Entrywise(p, lion(0.05, 0.5, 0.8, 0.2)),
 }

@@ -14,7 +14,7 @@ _TORCH = {"Momentum": "SGD", "AMSGrad": "Adam"}
 #: Arguments of the library's optimizers that are flags in torch.optim.
 _FLAGS = ("nesterov", "centered", "decoupled_weight_decay")
 #: What torch.optim does not take: where the library has more.
-_NOT_IN_TORCH = ("eps_root", "newton_schulz")
+_NOT_IN_TORCH = ("eps_root", "newton_schulz", "clip_power", "eval_after")
 #: Arguments of torch.optim that are tuples, with the library's names of their entries.
 _TUPLES = {
     "betas": ("beta1", "beta2"),

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import sqrt
+from math import atan2, sqrt
 
 State = dict[str, float]
 
@@ -129,6 +129,54 @@ def lion(g, p, t, s: State, lr=1e-4, beta1=0.9, beta2=0.99, weight_decay=0.0) ->
     return -lr * (change + weight_decay * p)
 
 
+def adam_atan2(g, p, t, s: State, lr=1e-4, beta1=0.9, beta2=0.99, a=1.27, b=1.0, weight_decay=0.0) -> float:
+    m, v = _moments(g, t, s, beta1, beta2)
+    return -lr * a * atan2(m, b * sqrt(v)) - lr * weight_decay * p
+
+
+def adopt(
+    g, p, t, s: State, lr=1e-3, beta1=0.9, beta2=0.9999, eps=1e-6, weight_decay=0.0, clip_power=0.25, decouple=0
+) -> float:
+    d = g if decouple else g + weight_decay * p
+    if t == 1:
+        s["m"], s["v"] = 0.0, d * d
+        return 0.0
+    bound = (t - 1) ** clip_power
+    ratio = min(max(d / max(sqrt(s["v"]), eps), -bound), bound)
+    s["m"] += (1 - beta1) * (ratio - s["m"])
+    s["v"] = beta2 * s["v"] + (1 - beta2) * d * d
+    return -lr * s["m"] - (lr * weight_decay * p if decouple else 0.0)
+
+
+def _schedule_free(d, p, t, s: State, rate, beta, r, weight_lr_power, eval_after) -> float:
+    """Algorithm 1 of the paper with its three sequences, where y is the parameter."""
+    z, x = s.get("z", p), s.get("x", p)
+    s["top"] = max(s.get("top", 0.0), rate)
+    weight = t**r * s["top"] ** weight_lr_power
+    s["total"] = s.get("total", 0.0) + weight
+    s["z"] = z - rate * d
+    s["x"] = x + weight / s["total"] * (s["z"] - x)
+    y = (1 - beta) * s["z"] + beta * s["x"]
+    return (s["x"] if t == eval_after else y) - p
+
+
+def sgd_schedule_free(
+    g, p, t, s: State, lr=1.0, momentum=0.9, weight_decay=0.0, warmup_steps=0, r=0.0, weight_lr_power=2.0, eval_after=0
+) -> float:
+    rate = lr * (min(1.0, t / warmup_steps) if warmup_steps else 1.0)
+    return _schedule_free(g + weight_decay * p, p, t, s, rate, momentum, r, weight_lr_power, eval_after)
+
+
+def adamw_schedule_free(
+    g, p, t, s: State, lr=0.0025, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.0, warmup_steps=0, r=0.0,
+    weight_lr_power=2.0, eval_after=0,
+) -> float:  # fmt: skip
+    rate = lr * sqrt(1 - beta2**t) * (min(1.0, t / warmup_steps) if warmup_steps else 1.0)
+    s["v"] = beta2 * s.get("v", 0.0) + (1 - beta2) * g * g
+    d = g / (sqrt(s["v"]) + eps) + weight_decay * p
+    return _schedule_free(d, p, t, s, rate, beta1, r, weight_lr_power, eval_after)
+
+
 RULES: dict[str, Callable[..., float]] = {
     "SGD": sgd,
     "Adam": adam,
@@ -144,4 +192,8 @@ RULES: dict[str, Callable[..., float]] = {
     "SignSGD": sign_sgd,
     "Signum": signum,
     "Lion": lion,
+    "AdamAtan2": adam_atan2,
+    "ADOPT": adopt,
+    "SGDScheduleFree": sgd_schedule_free,
+    "AdamWScheduleFree": adamw_schedule_free,
 }

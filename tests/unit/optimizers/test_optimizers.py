@@ -51,6 +51,13 @@ CALLS = {
     "SignSGD": [{"lr": 0.1, "weight_decay": 0.2}],
     "Signum": [{"lr": 0.1, "momentum": 0.6, "weight_decay": 0.2}],
     "Lion": [{"lr": 0.1, "beta1": 0.6, "beta2": 0.8, "weight_decay": 0.2}],
+    "AdamAtan2": [{"lr": 0.1, "beta1": 0.7, "beta2": 0.9, "a": 1.5, "b": 0.6, "weight_decay": 0.2}],
+    "ADOPT": [{"lr": 0.1, "beta1": 0.7, "beta2": 0.5, "eps": 0.5, "weight_decay": 0.2, "clip_power": 0.1},
+              {"lr": 0.1, "beta2": 0.6, "weight_decay": 0.2, "decouple": 1}],
+    "SGDScheduleFree": [{"lr": 0.3, "momentum": 0.7, "weight_decay": 0.2, "warmup_steps": 4, "r": 0.5,
+                         "weight_lr_power": 1.5}, {"lr": 0.3, "eval_after": STEPS}],
+    "AdamWScheduleFree": [{"lr": 0.2, "beta1": 0.7, "beta2": 0.9, "eps": 0.01, "weight_decay": 0.2, "warmup_steps": 4,
+                           "r": 0.5, "weight_lr_power": 1.5}, {"lr": 0.2, "eval_after": STEPS}],
 }  # fmt: skip
 ROWS = [(name, call) for name, calls in CALLS.items() for call in ({}, *calls)]
 
@@ -122,6 +129,7 @@ LINEAR_CALLS = [
     "SGD()",
     "SGD(lr = 0.1 / (1 + step), momentum = 0.9)",
     "SGD(momentum = 0.9, nesterov = 1, weight_decay = 0.1)",
+    "SGDScheduleFree(lr = 0.1, weight_decay = 0.1, warmup_steps = 2, eval_after = 3)",
 ]
 
 
@@ -146,12 +154,16 @@ def test_plain_sgd_is_nothing_but_the_gradient_step() -> None:
     assert isinstance(change, ir.Map) and change.fn == "mul" and isinstance(change.args[0], ir.Constant)
 
 
+#: Weight decay that only multiplies the parameter by a number.
+DECOUPLED = ("AdamW", "SignSGD", "Signum", "Lion", "AdamAtan2", "SGDScheduleFree", "AdamWScheduleFree")
+
+
 @pytest.mark.parametrize("name", [n for n in RULES if n != "SGD"])
 def test_weight_decay_of_a_matrix(name: str) -> None:
     """Decoupled, it shrinks W_0 by a number; through a root it has no limit, and is refused."""
     if name == "Rprop":
         pytest.skip("has no weight decay")
-    if name in ("AdamW", "SignSGD", "Signum", "Lion"):
+    if name in DECOUPLED:
         program = trained(f"{name}(lr = 0.1, weight_decay = 0.1)")
         assert program.loop is not None and "W.keep" in {s.name for s in program.loop.following}
         return
@@ -159,5 +171,6 @@ def test_weight_decay_of_a_matrix(name: str) -> None:
         trained(f"{name}(weight_decay = 0.1)")
     assert {d.code for d in caught.value.diagnostics} == {"NX169"}
     trained(f"{name}(weight_decay = 0)")
-    if name in ("NAdam", "RAdam"):
-        trained(f"{name}(weight_decay = 0.1, decoupled_weight_decay = 1)")
+    flags = {"NAdam": "decoupled_weight_decay", "RAdam": "decoupled_weight_decay", "ADOPT": "decouple"}
+    if name in flags:
+        trained(f"{name}(weight_decay = 0.1, {flags[name]} = 1)")
