@@ -82,9 +82,10 @@ def _is_path(program: str) -> bool:
 
 def _known(options: Mapping[str, Any], kind: type) -> None:
     """Misspelt options raise TypeError."""
-    known = sorted({*kind.__annotations__, *Replaced.__annotations__, "allow_outside"})
+    own, replaced = kind.__annotations__, Replaced.__annotations__
     for name in options:
-        if name not in known:
+        if not (name in own or name in replaced or name == "allow_outside"):
+            known = sorted({*own, *replaced, "allow_outside"})
             others = f"the options are {', '.join(known)}; numbers of the program go into settings={{...}}, arrays into data={{...}}"
             hint = suggest(name, known) or others
             raise TypeError(f"there is no option {name!r}; {hint}")

@@ -243,7 +243,7 @@ def _finite(estimate: Estimate) -> bool:
 def _all_finite(values: Array) -> bool:
     """Some rows at a time; a file was examined when it was written."""
     if isinstance(values, np.memmap) or np.size(values) < 2**20:
-        return isinstance(values, np.memmap) or bool(np.isfinite(values).all())
+        return isinstance(values, np.memmap) or np.count_nonzero(np.isfinite(values)) == np.size(values)
     if not any(values.strides):
         return bool(np.isfinite(values.flat[0]))
     return all(np.isfinite(rows).all() for rows in values)

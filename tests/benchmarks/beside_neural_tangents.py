@@ -52,7 +52,7 @@ def seconds(fn: str, depth: int, inputs: int, outputs: tuple[str, ...]) -> tuple
     x, program, other = points(inputs), network(fn, depth, inputs), opponent(fn, depth, outputs)
     place, best = jax.numpy.asarray(x), [math.inf, math.inf]
     jax.block_until_ready(other(place))
-    for _ in range(200 if inputs < 100 else 9 if inputs <= 2000 else 4):
+    for _ in range(500 if inputs < 100 else 9 if inputs <= 2000 else 4):
         start = time.process_time()
         run = tpc.limit(program, only=list(outputs))
         middle = time.process_time()
@@ -72,7 +72,7 @@ def main() -> None:
         if len(sys.argv) == 1 or str(inputs) in sys.argv[1:]:
             own, other = seconds(fn, depth, inputs, tuple(outputs.split()))
             print(
-                f"| {fn}, {outputs} | {depth} | {inputs:,} | {own:.4f} | {other:.4f} | {own / other:.2f} |", flush=True
+                f"| {fn}, {outputs} | {depth} | {inputs:,} | {own:.2g} | {other:.2g} | {own / other:.2f} |", flush=True
             )
 
 

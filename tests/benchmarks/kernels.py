@@ -112,7 +112,7 @@ def main() -> None:
     print("| --- | --- | --- | --- | --- | --- |")
     for fn, depth, inputs in ROWS:
         limit, plain = seconds(fn, depth, inputs)
-        print(f"| {fn} | {depth} | {inputs:,} | {limit:.4f} | {plain:.4f} | {limit / plain:.1f} |")
+        print(f"| {fn} | {depth} | {inputs:,} | {limit:.2g} | {plain:.2g} | {limit / plain:.1f} |")
 
 
 if __name__ == "__main__":

@@ -325,12 +325,15 @@ def _shown_in_parts(value: Array, error: Bulk, always: bool) -> Array:
     """The same for a large array, in chunks: few entries usually have a visible error."""
     result, entries = np.zeros(np.shape(value)), value.reshape(-1)
     small = math.inf if always else visible_below(error)
-    at_zero = always or visible_at_zero(error, largest(value))
+    at_zero = True if always else None
     for start in range(0, entries.size, _IN_CACHE):
         part = entries[start : start + _IN_CACHE]
         visible = np.abs(part) < small
+        if not np.count_nonzero(visible):
+            continue
+        if at_zero is None:
+            at_zero = visible_at_zero(error, largest(value))
         if not at_zero:
             visible &= part != 0
-        if visible.any():
-            result.reshape(-1)[start : start + _IN_CACHE] = np.where(visible, error.on(part), 0.0)
+        result.reshape(-1)[start : start + _IN_CACHE] = np.where(visible, error.on(part), 0.0)
     return result

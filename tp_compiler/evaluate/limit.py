@@ -73,15 +73,16 @@ def limit(program: Program, *, crew: Crew | None = None, stored: bool = False, *
         _stop(question)
     if chosen.replicate_range is not None:
         _say_what_is_left(question, chosen.replicate_range)
+    estimates, failed = answers.estimates, answers.failed
     if chosen.save is not None:
-        for estimate in answers.estimates.values():
+        for estimate in estimates.values():
             kernel_files.keep(estimate.value, chosen.save)
     names = [o.name for o in outputs]
     return Run(
         program.source.name,
         "limit",
-        {n: answers.estimates[n] for n in names if n in answers.estimates},
-        {n: answers.failed[n] for n in names if n in answers.failed},
+        {n: estimates[n] for n in names if n in estimates},
+        {n: failed[n] for n in names if n in failed},
         tuple(dict.fromkeys((*program.warnings, *answers.warnings))),
         settings_of(chosen, answers.samples),
         time.monotonic() - question.start,

@@ -19,7 +19,7 @@ from tp_compiler.evaluate.array_types import Array, Mask
 from tp_compiler.evaluate.budget import Budget, current
 from tp_compiler.evaluate.exact.abstract import EntriesDecide
 from tp_compiler.evaluate.exact.evaluator import NOTES
-from tp_compiler.evaluate.exact.kernel_plan import KernelPlan, PlannedOutput
+from tp_compiler.evaluate.exact.kernel_plan import MOST_KEPT, KernelPlan, PlannedOutput
 from tp_compiler.evaluate.exact.pair_steps import PairArray, PairBlock, PairRun, PairStep, Scratch
 from tp_compiler.evaluate.exact.same_structure import arrays_of
 from tp_compiler.evaluate.exact.tracer import KernelTracer
@@ -174,14 +174,15 @@ def fill(plan: KernelPlan, kept: Mapping[str, Destination]) -> None:
     rows, columns = (i.size for i in asked[0].output.indices)
     symmetric = all(o.symmetric for o in asked)
     points = plan.points()
-    scratch = Scratch(min(SIDE, rows) * min(SIDE, columns))
+    scratch = Scratch()
     seen: dict[PairStep, float] = {}
     blocks = list(_blocks(rows, columns, symmetric, asked[0]))
+    spread = plan.spread if len(blocks) == 1 and rows * columns * len(plan.steps) <= MOST_KEPT else None
     with np.errstate(all="ignore"):
         for k, block in enumerate(blocks):
             current().poll()
             current().report(k, len(blocks))
-            _block(plan, asked, kept, PairRun(points, scratch, block, seen), symmetric)
+            _block(plan, asked, kept, PairRun(points, scratch, block, seen, spread), symmetric)
 
 
 def _blocks(rows: int, columns: int, symmetric: bool, output: PlannedOutput) -> Iterator[PairBlock]:
@@ -197,7 +198,7 @@ def _blocks(rows: int, columns: int, symmetric: bool, output: PlannedOutput) -> 
 def _block(
     plan: KernelPlan, asked: Sequence[PlannedOutput], kept: Mapping[str, Destination], run: PairRun, symmetric: bool
 ) -> None:
-    run.scratch.shape = run.block.shape
+    run.scratch.begin(run.block.shape)
     for step, gone in zip(plan.steps, plan.last, strict=True):
         run.pairs.append(step.run(run))
         for k in gone:

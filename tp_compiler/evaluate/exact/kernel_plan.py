@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from tp_compiler.evaluate.array_types import Array
 from tp_compiler.evaluate.arrays import Label
 from tp_compiler.evaluate.bulk import EPS
 from tp_compiler.evaluate.exact import abstract, point_arrays
@@ -83,6 +84,7 @@ class KernelPlan:
         self._dims: list[tuple[Label, ...]] = []
         self._squared = [self._square(placed, points) for placed in squared]
         self._points: list[PointArray] | None = None
+        self.spread: dict[tuple[Side, float], Array] = {}  # of these, for the pairs of a kernel of one block
         self.outputs = tuple(self._output(output, traced) for output, traced in outputs)
         self.last = self._last_uses()
 
@@ -130,7 +132,7 @@ class KernelPlan:
     def at(self, arrays: Mapping[ir.Array, ir.Array]) -> KernelPlan:
         """The same plan for other data over points: each array is replaced by another of its shape."""
         plan = copy.copy(self)
-        plan._points, plan.rules = None, []
+        plan._points, plan.spread, plan.rules = None, {}, []
         with np.errstate(all="ignore"):
             for rule in self.rules:
                 if rule.data is not None:

@@ -17,7 +17,7 @@ from tp_compiler.evaluate import errors
 from tp_compiler.evaluate.array_types import Array, Places
 from tp_compiler.evaluate.bulk import EPS, Bulk, Extent
 from tp_compiler.evaluate.exact.abstract import EntriesDecide
-from tp_compiler.evaluate.exact.point_arrays import PointArray, floor_of_product, is_jump, of_sum, probed
+from tp_compiler.evaluate.exact.point_arrays import PointArray, is_jump, of_product, of_sum, probed
 from tp_compiler.evaluate.gaussian import arccos_in_place, closed_forms, sensitivity
 from tp_compiler.evaluate.gaussian.arccosine import shape_of
 from tp_compiler.evaluate.gaussian.operations import places
@@ -26,6 +26,7 @@ from tp_compiler.evaluate.gaussian.univariate import Univariate
 ROWS, COLUMNS = 0, 1
 MOST_CANCELLED = 1e3  # times that a difference may be smaller than what it is taken of
 MOST_PROBED = 64  # rows and columns of a block that show how far errors carry
+ONE = np.array(1.0)  # NumPy takes a number of Python for one only after some thought
 #: An array over points, by its number, and the side of the block that it runs over (None: a number for all).
 Side = tuple[int, int | None]
 
@@ -44,21 +45,21 @@ class PairBlock:
 
 
 class Scratch:
-    """Arrays for one block after another, used again."""
+    """Arrays for one block after another, used again by blocks of the same shape."""
 
-    def __init__(self, most: int):
-        self._most, self._free = most, list[Array]()
-        self.shape = (0, 0)
+    def __init__(self) -> None:
+        self._of: dict[tuple[int, int], list[Array]] = {}
+        self.begin((0, 0))
+
+    def begin(self, shape: tuple[int, int]) -> None:
+        """A block of this shape is next."""
+        self._shape, self._free = shape, self._of.setdefault(shape, [])
 
     def take(self) -> Array:
-        flat = self._free.pop() if self._free else np.empty(self._most)
-        return flat[: self.shape[0] * self.shape[1]].reshape(self.shape)
+        return self._free.pop() if self._free else np.empty(self._shape)
 
     def give(self, array: Array) -> None:
-        base = array
-        while isinstance(base.base, np.ndarray):
-            base = base.base
-        self._free.append(base)
+        self._free.append(array)
 
 
 @dataclass(eq=False)
@@ -77,11 +78,24 @@ class PairRun:
     scratch: Scratch
     block: PairBlock
     seen: dict[PairStep, float] = field(default_factory=dict)
+    spread: dict[tuple[Side, float], Array] | None = None  # arrays over points, at the pairs of the only block
     pairs: list[PairArray] = field(default_factory=list)
 
-    def side(self, at: Side) -> Array:
+    def side(self, at: Side, coefficient: float = 1.0) -> Array:
+        """coefficient · an array over points, for every pair."""
+        if self.spread is None:
+            return self._along(at, coefficient)
+        found = self.spread.get((at, coefficient))
+        if found is None:
+            found = np.broadcast_to(self._along(at, coefficient), self.block.shape).copy()
+            self.spread[at, coefficient] = found
+        return found
+
+    def _along(self, at: Side, coefficient: float) -> Array:
         number, side = at
         values = self.points[number].values
+        if coefficient != 1.0:
+            values = coefficient * values
         if side is None or values.ndim == 0:
             return values
         return values[self.block.rows, None] if side == ROWS else values[None, self.block.columns]
@@ -141,20 +155,18 @@ class ScaledPairs(PairStep):
         return self.reads
 
     def run(self, run: PairRun) -> PairArray:
-        parts = [run.pairs[k] for k in self.reads]
-        sides = [run.side(s) for s in self.points]
-        out, first = run.scratch.take(), parts[0].values if parts else sides.pop(0)
-        others = [p.values for p in parts[1:]]
-        if self.coefficient != 1.0 or not (others or sides):
-            if sides:
-                sides[0] = self.coefficient * sides[0]
-            else:
-                first = np.multiply(first, self.coefficient, out=out)
-        for x in (*others, *sides):
+        known: list[PointArray] = [run.pairs[k] for k in self.reads]
+        factors, c = [x.values for x in known], self.coefficient
+        for side in self.points:
+            known.append(run.points[side[0]])
+            factors.append(run.side(side, c))
+            c = 1.0
+        out, first = run.scratch.take(), factors[0]
+        if c != 1.0 or len(factors) == 1:
+            first = np.multiply(first, c, out=out)
+        for x in factors[1:]:
             first = np.multiply(first, x, out=out)
-        known: list[PointArray] = [*parts, *(run.points[number] for number, _ in self.points)]
-        share = self.share + sum(x.off.share for x in known) + EPS * len(known)
-        return PairArray(out, Bulk(share, floor_of_product(self.coefficient, known)))
+        return PairArray(out, of_product(known, self.coefficient, self.share))
 
 
 @dataclass(frozen=True)
@@ -216,9 +228,9 @@ class Law:
 
     def off(self, run: PairRun) -> Bulk:
         """The error of the covariances."""
-        off, c = run.pairs[self.covariance].off, self.coefficient
-        share = self.share + (0.0 if abs(c) == 1.0 else EPS)
-        return Bulk(off.share + share, off.floor * abs(c) * (1 + share))
+        off, c = run.pairs[self.covariance].off, abs(self.coefficient)
+        share = self.share if c == 1.0 else self.share + EPS
+        return Bulk(off.share + share, off.floor * c * (1 + share))
 
     def entries(self, run: PairRun, here: Places) -> tuple[Array, Array, Array]:
         first, second = (run.entries(s, here) for s in self.variances)
@@ -239,21 +251,19 @@ class Ratio(PairStep):
 
     def run(self, run: PairRun) -> PairArray:
         ratio, angle = run.scratch.take(), run.scratch.take()
-        one, other = (run.side(s) for s in self.roots)
-        np.multiply(
-            run.pairs[self.covariance].values, one if self.coefficient == 1.0 else self.coefficient * one, out=ratio
-        )
-        np.multiply(ratio, other, out=ratio)
+        one, other = self.roots
+        np.multiply(run.pairs[self.covariance].values, run.side(one, self.coefficient), out=ratio)
+        np.multiply(ratio, run.side(other), out=ratio)
         own = ratio.reshape(-1)[:: ratio.shape[1] + 1] if run.block.diagonal else None
         if own is not None:
             kept = own.copy()
             own[:] = ratio[0, -1]
-        low, high = float(ratio.min()), float(ratio.max())
+        low, high = Extent.of(ratio)
         if own is not None:
-            own[:] = kept
+            own[:] = np.maximum(np.minimum(kept, 1.0), -1.0)
         if not (math.isfinite(low) and math.isfinite(high)):
             raise EntriesDecide("correlations that are not finite")
-        if own is not None or low < -1 or high > 1:
+        if low < -1 or high > 1:
             np.minimum(ratio, 1.0, out=ratio)
             np.maximum(ratio, -1.0, out=ratio)
         np.arcsin(ratio, out=angle)
@@ -298,8 +308,11 @@ class Tabled(PairStep):
 
     def error(self, run: PairRun, out: Array, ratios: tuple[float, float]) -> Bulk:
         (first, _), (second, _) = self.law.variances
-        one, two = run.points[first].scaled_law(self.f.scale), run.points[second].scaled_law(self.g.scale)
-        off = sensitivity.of_ratios(self.f, self.g, one, two, ratios, self.law.off(run), run.block.diagonal)
+        rows, key = run.points[first], (id(self), run.block.diagonal)
+        if key not in rows.carried:
+            one, two = rows.scaled_law(self.f.scale), run.points[second].scaled_law(self.g.scale)
+            rows.carried[key] = self, sensitivity.of_ratios(self.f, self.g, one, two, run.block.diagonal)
+        off = rows.carried[key][1](self.law.off(run), ratios)
         return self.seen(run, out) if off is None else off
 
     def seen(self, run: PairRun, out: Array) -> Bulk:
@@ -361,8 +374,8 @@ class Bend(Tabled):
         out, other = run.scratch.take(), run.scratch.take()
         ratio = known.values
         assert known.angle is not None
-        np.subtract(1.0, ratio, out=out)
-        np.add(ratio, 1.0, out=other)
+        np.subtract(ONE, ratio, out=out)
+        np.add(ratio, ONE, out=other)
         np.multiply(out, other, out=out)
         np.sqrt(out, out=out)
         shifted = np.add(known.angle, math.pi / 2 * odd / even, out=other) if odd else known.angle

@@ -19,7 +19,7 @@ from tp_compiler.evaluate.bulk import EPS, Bulk, Extent
 from tp_compiler.evaluate.exact.abstract import EntriesDecide
 from tp_compiler.evaluate.gaussian import arccos_in_place, closed_forms
 from tp_compiler.evaluate.gaussian.arccosine import shape_of
-from tp_compiler.evaluate.gaussian.sensitivity import Variances
+from tp_compiler.evaluate.gaussian.sensitivity import Carried, Variances
 from tp_compiler.evaluate.gaussian.univariate import Univariate
 
 NO_ERROR = Bulk()
@@ -66,6 +66,11 @@ class PointArray:
     def _laws(self) -> dict[float, Variances]:
         return {}
 
+    @cached_property
+    def carried(self) -> dict[tuple[int, bool], tuple[object, Carried]]:
+        """How steps of a plan, by their `id`, carry errors of pairs whose first variances these are."""
+        return {}
+
 
 #: One array from others.
 Rule = Callable[[Sequence[PointArray]], PointArray]
@@ -79,8 +84,7 @@ def product(coefficient: float, share: float, of: Sequence[Labels], out: Labels)
         value = coefficient * aligned(arrays[0].values, of[0], out)
         for x, own in zip(arrays[1:], of[1:], strict=True):
             value = value * aligned(x.values, own, out)
-        whole = share + sum(x.off.share for x in arrays) + EPS * len(arrays)
-        return PointArray(value, Bulk(whole, floor_of_product(coefficient, arrays)))
+        return PointArray(value, of_product(arrays, coefficient, share))
 
     def summed(arrays: Sequence[PointArray]) -> PointArray:
         value = coefficient * contract([x.values for x in arrays], list(of), out)
@@ -96,14 +100,18 @@ def product(coefficient: float, share: float, of: Sequence[Labels], out: Labels)
     return summed if gone else entrywise
 
 
-def floor_of_product(coefficient: float, arrays: Sequence[PointArray]) -> float:
-    """The part of the error of a product that does not fall with its entries."""
-    if not any(x.off.floor for x in arrays):
-        return 0.0
-    sizes = [x.largest * (1 + x.off.share) + x.off.floor for x in arrays]
-    return abs(coefficient) * sum(
-        x.off.floor * math.prod(sizes[:k] + sizes[k + 1 :]) for k, x in enumerate(arrays) if x.off.floor
-    )
+def of_product(arrays: Sequence[PointArray], coefficient: float, share: float) -> Bulk:
+    """The error of coefficient · Π; that of the coefficient is a share of itself."""
+    share += EPS * len(arrays)
+    floor, reach = 0.0, 1.0  # of the product of those so far
+    plain = True
+    for x in arrays:
+        share += x.off.share
+        plain = plain and not x.off.floor
+    for x in () if plain else arrays:
+        size = x.largest * (1 + x.off.share) + x.off.floor
+        floor, reach = floor * size + x.off.floor * reach, reach * size
+    return Bulk(share, abs(coefficient) * floor)
 
 
 def total(constant: float, off: float, of: Sequence[Labels], out: Labels) -> Rule:
@@ -118,10 +126,10 @@ def total(constant: float, off: float, of: Sequence[Labels], out: Labels) -> Rul
 
 def of_sum(arrays: Sequence[PointArray], off: float, constant: float) -> Bulk:
     """The error of a sum; sums of positive numbers keep the digits of these."""
-    floor = off + sum(x.off.floor for x in arrays)
+    floor = off + sum([x.off.floor for x in arrays])
     rounded = EPS * len(arrays)
-    if constant >= 0 and all(x.low >= 0 for x in arrays):
-        return Bulk(max(x.off.share for x in arrays) + rounded, floor)
+    if constant >= 0 and min([x.low for x in arrays]) >= 0:
+        return Bulk(max([x.off.share for x in arrays]) + rounded, floor)
     return Bulk(0.0, floor + sum((x.off.share + rounded) * x.largest for x in arrays) + rounded * abs(constant))
 
 

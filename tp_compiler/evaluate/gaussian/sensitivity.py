@@ -25,6 +25,8 @@ from tp_compiler.evaluate.gaussian.univariate import Univariate
 
 Known = tuple[Array, Error]  # values that broadcast to the kernel, and their errors
 Scaled = tuple[Array, Numbers]  # the same, where the function has scale 1
+#: The error of a kernel from that of the covariances, and from the least and the largest ρ; None if no bound is known.
+Carried = Callable[[Bulk, tuple[float, float]], Bulk | None]
 
 _ROUNDED = 8.0  # rounding error of the formulas, in EPS; at most 6 were seen at three million random points
 _STEEPEST = 1 / math.sqrt(
@@ -96,40 +98,35 @@ def of_kernel(
     if not (np.min(v1) > 0 and np.min(v2) > 0):
         return None
     one, two = Variances.of(v1, e1), Variances.of(v2, e2)
-    if not _small(one, two, off):
+    if not (_small(one, two) and off.share < _SMALL):
         return None
     if found[0].fast is arccos_in_place.order1:
         ratios = _ratios(v1, v2, c * scale if scale != 1.0 else c, symmetric)
-        return _bends(f, g, one, two, ratios, off, symmetric)
+        return _bends(f, g, one, two, symmetric)(off, ratios)
     a, b = shape_of(f), shape_of(g)
     height, level = f.factor * g.factor * a.odd * b.odd * 2 / math.pi, f.factor * g.factor * a.even * b.even
     angle = _furthest(value, level, symmetric) / abs(height) if height else math.inf
-    return _jumps(f, g, one, two, off, math.sin(min(angle, math.pi / 2)) + 1e-12, symmetric)
+    return _jumps(f, g, one, two, symmetric)(off, (0.0, math.sin(min(angle, math.pi / 2))))
 
 
-def of_ratios(
-    f: Univariate,
-    g: Univariate,
-    one: Variances,
-    two: Variances,
-    ratios: tuple[float, float],
-    off: Bulk,
-    symmetric: bool,
-) -> Bulk | None:
-    """The same where the least and the largest ρ (after noise, without the diagonal) are known; `off` is of the covariance of
-    the functions' arguments before they are scaled."""
+def of_ratios(f: Univariate, g: Univariate, one: Variances, two: Variances, symmetric: bool) -> Carried:
+    """The same for many covariances of known variances, whose least and largest ρ (after noise, without the diagonal) are
+    known; their error is that of the functions' arguments before these are scaled."""
     found = row_of(f, g)
     assert found is not None
-    off = Bulk(off.share, off.floor * abs(f.scale * g.scale))
-    if not _small(one, two, off):
-        return None
-    if found[0].fast is arccos_in_place.order1:
-        return _bends(f, g, one, two, ratios, off, symmetric)
-    return _jumps(f, g, one, two, off, max(-ratios[0], ratios[1], 0.0) + 1e-12, symmetric)
+    if not _small(one, two):
+        return lambda off, ratios: None
+    make = _bends if found[0].fast is arccos_in_place.order1 else _jumps
+    carried, scale = make(f, g, one, two, symmetric), abs(f.scale * g.scale)
+
+    def scaled(off: Bulk, ratios: tuple[float, float]) -> Bulk | None:
+        return carried(Bulk(off.share, off.floor * scale), ratios) if off.share < _SMALL else None
+
+    return scaled
 
 
-def _small(one: Variances, two: Variances, off: Bulk) -> bool:
-    return max(one.relative, two.relative, off.share) < _SMALL
+def _small(one: Variances, two: Variances) -> bool:
+    return max(one.relative, two.relative) < _SMALL
 
 
 def size_of_terms(f: Univariate, g: Univariate, first: Array, second: Array) -> Array | None:
@@ -171,30 +168,27 @@ def _slope(f: Sided) -> float:
     return math.hypot(f.even, f.odd)
 
 
-def _bends(
-    f: Univariate,
-    g: Univariate,
-    one: Variances,
-    two: Variances,
-    ratios: tuple[float, float],
-    off: Bulk,
-    symmetric: bool,
-) -> Bulk | None:
+def _bends(f: Univariate, g: Univariate, one: Variances, two: Variances, symmetric: bool) -> Carried:
     """Laws on the line between two laws are laws. Clipping at ±√(v1 v2) adds as much again."""
     a, b = shape_of(f), shape_of(g)
     size = abs(f.factor * g.factor)
     steepest, share = size * _slope(a) * _slope(b), size * abs(a.even * b.even) / math.pi
     reach = math.sqrt(one.high) * math.sqrt(two.high)
-    low, high = ratios
-    moved, relative = off.within(reach), one.relative + two.relative
-    clipped = max(high - 1, -low - 1, 0.0) * reach
-    near = max(low, -high, 0.0)  # |ρ| of all pairs is at least that
-    apart = math.sqrt(max(1 - near**2, 0.0) + 4 * (moved / reach + relative)) * reach
+    relative = one.relative + two.relative
     by_rows = one.by_root * math.sqrt(two.high) + two.by_root * math.sqrt(one.high)
-    carried = steepest * (moved + clipped) + share * min(apart * relative, by_rows)
-    if symmetric:
-        carried = max(carried, steepest * one.most)
-    return Bulk(0.0, _SECOND * carried + _ROUNDED * EPS * steepest * reach)
+    least = steepest * one.most if symmetric else 0.0
+    rounded = _ROUNDED * EPS * steepest * reach
+
+    def carried(off: Bulk, ratios: tuple[float, float]) -> Bulk:
+        low, high = ratios
+        moved = off.within(reach)
+        clipped = max(high - 1, -low - 1, 0.0) * reach
+        near = max(low, -high, 0.0)  # |ρ| of all pairs is at least that
+        apart = math.sqrt(max(1 - near**2, 0.0) + 4 * (moved / reach + relative)) * reach
+        total = steepest * (moved + clipped) + share * min(apart * relative, by_rows)
+        return Bulk(0.0, _SECOND * max(total, least) + rounded)
+
+    return carried
 
 
 def _ratios(v1: Array, v2: Array, c: Array, symmetric: bool) -> tuple[float, float]:
@@ -211,31 +205,33 @@ def _ratios(v1: Array, v2: Array, c: Array, symmetric: bool) -> tuple[float, flo
     return low, high
 
 
-def _jumps(
-    f: Univariate, g: Univariate, one: Variances, two: Variances, off: Bulk, ratio: float, symmetric: bool
-) -> Bulk | None:
-    """`ratio`: the largest |ρ|, without the diagonal."""
+def _jumps(f: Univariate, g: Univariate, one: Variances, two: Variances, symmetric: bool) -> Carried:
     a, b = shape_of(f), shape_of(g)
-    height, level = f.factor * g.factor * a.odd * b.odd * 2 / math.pi, f.factor * g.factor * a.even * b.even
+    height, level = abs(f.factor * g.factor * a.odd * b.odd * 2 / math.pi), abs(f.factor * g.factor * a.even * b.even)
     h1, h2 = a.halves / 2, b.halves / 2
     reach = math.sqrt(one.high + h1) * math.sqrt(two.high + h2)
-    least = math.sqrt(one.low + h1) * math.sqrt(two.low + h2)
+    closest = math.sqrt(one.low + h1) * math.sqrt(two.low + h2)
     bound = math.sqrt(one.high / (one.high + h1) * two.high / (two.high + h2))
-    ratio = min(ratio, bound)
     relative = (one.with_noise(h1) + two.with_noise(h2)) / 2
-    moved = off.within(ratio * reach)
-    ratio += moved / least + ratio * relative
-    if not ratio < 1:
-        return None
-    slope = 1 / math.sqrt(1 - ratio**2)
-    steepest, tilt, bend = slope / least, slope * ratio, slope * ratio * relative
+    least = _most_of_one(f, one) if symmetric else 0.0
+    most = (math.inf, math.inf, math.inf)
     if a.halves and b.halves:
-        steepest = min(steepest, _noise_alone(h1, h2, one.low, two.low))
-        tilt = min(tilt, math.sqrt(one.high * two.high) * _noise_alone(h1, h2, one.high, two.high))
-        bend = min(bend, one.bend(h1) + two.bend(h2))
-    rounded = EPS * (_ROUNDED * abs(height) * min(slope, _STEEPEST) * ratio + 4 * (abs(level) + abs(height)))
-    error = _SECOND * abs(height) * (steepest * off.floor + tilt * off.share + bend) + rounded
-    return Bulk(0.0, max(error, _most_of_one(f, one)) if symmetric else error)
+        leaning = math.sqrt(one.high * two.high) * _noise_alone(h1, h2, one.high, two.high)
+        most = _noise_alone(h1, h2, one.low, two.low), leaning, one.bend(h1) + two.bend(h2)
+
+    def carried(off: Bulk, ratios: tuple[float, float]) -> Bulk | None:
+        ratio = min(max(-ratios[0], ratios[1], 0.0) + 1e-12, bound)
+        ratio += off.within(ratio * reach) / closest + ratio * relative
+        if not ratio < 1:
+            return None
+        slope = 1 / math.sqrt(1 - ratio**2)
+        steepest, tilt = min(slope / closest, most[0]), min(slope * ratio, most[1])
+        bend = min(slope * ratio * relative, most[2])
+        rounded = EPS * (_ROUNDED * height * min(slope, _STEEPEST) * ratio + 4 * (level + height))
+        error = _SECOND * height * (steepest * off.floor + tilt * off.share + bend) + rounded
+        return Bulk(0.0, max(error, least))
+
+    return carried
 
 
 def _noise_alone(h1: float, h2: float, v1: float, v2: float) -> float:
