@@ -27,6 +27,7 @@ CALLS = (
     "ADOPT(lr = 0.1, beta2 = 0.9, eps = 0.1)",
     "SGDScheduleFree(lr = 0.5, weight_decay = 0.1)",
     "AdamWScheduleFree(lr = 0.1, eps = 0.1, eval_after = 3)",
+    "Muon(lr = 0.2, scale = unit_rms_norm)",
 )
 
 

@@ -9,6 +9,7 @@ from tp_compiler.diagnostics import ProgramError, error, suggest
 from tp_compiler.frontend import syntax as ast
 from tp_compiler.frontend.mentions import calls_in
 from tp_compiler.ir import nodes as ir
+from tp_compiler.ir import shape_factors
 
 
 def arguments(core: Core, optimizer: OptimizerName, call: ast.Call, scope: Scope) -> dict[str, ir.Node]:
@@ -32,6 +33,13 @@ def arguments(core: Core, optimizer: OptimizerName, call: ast.Call, scope: Scope
         raise error("NX251", f"`{statement.name}` takes {len(params)} arguments", call.span, f"write `{form}`")
     values: dict[str, ir.Node] = {}
     inner = optimizer.scope.snapshot()
+    words = {
+        e.ident
+        for call in calls_in(statement.body)
+        if call.fn.ident == "aspect"
+        for e in call.extra
+        if isinstance(e, ast.Name)
+    }
     families = {e.ident for call in calls_in(statement.body) for e in call.extra if isinstance(e, ast.Name)}
     for name, param in params.items():
         source = given[name].value if name in given else param.default
@@ -41,6 +49,9 @@ def arguments(core: Core, optimizer: OptimizerName, call: ast.Call, scope: Scope
             raise error(
                 "NX251", f"the argument `{name}` of `{statement.name}` is missing", call.span, f"write `{form}`"
             )
+        if name in words:
+            values[name] = _word(core, source, statement.name, name)
+            continue
         node = core.scalar(source, Context(scope if name in given else inner), "a number")
         if node is None:
             raise ProgramError([])
@@ -54,3 +65,14 @@ def arguments(core: Core, optimizer: OptimizerName, call: ast.Call, scope: Scope
         values[name] = node
         inner.others[name] = Binding(v.Scalar(node))
     return values
+
+
+def _word(core: Core, source: ast.Expr, optimizer: str, name: str) -> ir.Node:
+    """A factor of rows and columns: one of a few words, which stands for its position among them."""
+    known = shape_factors.NAMES
+    word = source.ident if isinstance(source, ast.Name) and source.indices is None else ""
+    if word not in known:
+        message = f"`{source.span.text}` is not a factor that `{name}` of `{optimizer}` can have"
+        remedy = suggest(word, known) or f"write one of: {', '.join(known)}"
+        raise error("NX251", message, source.span, remedy)
+    return core.build.constant(known.index(word), source.span)

@@ -154,6 +154,8 @@ class _Body:
         name, args = e.fn.ident, tuple(a.value for a in e.args)
         if self._free(e):
             return ZERO
+        if name == "aspect":
+            return self._aspect(e)
         if name in FACTORS:
             self.factored = True
             return FACTORS[name]
@@ -174,6 +176,13 @@ class _Body:
         if all(self.of(a) in (None, ZERO) for a in args):
             return ZERO
         raise NoDegree(f"`{name}` is applied to something that scales with the gradient")
+
+    def _aspect(self, e: ast.Call) -> Degree:
+        """A factor of rows and columns is a power of the width, except where it is 1."""
+        match e.extra:
+            case (ast.Name(ident=name),) if isinstance(node := self.values.get(name), ir.Constant) and node.value == 0:
+                return ZERO
+        raise NoDegree(f"`{e.span.text}` depends on the width")
 
     def _chosen(self, args: tuple[ast.Expr, ...]) -> Degree | None:
         """A number is a guard, as in where(size, size, 1)."""

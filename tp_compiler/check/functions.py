@@ -42,6 +42,7 @@ OPERATOR_ONLY = frozenset(
         "inputs",
         "signals",
         "examples",
+        "aspect",
         "lengths",
         "balanced",
     }

@@ -34,7 +34,7 @@ class MatrixFunctions:
             "trace": self.trace,
             **dict.fromkeys(("rowmean", "colmean"), self.means),
             **dict.fromkeys(("rownorm", "colnorm"), self.norms),
-            **dict.fromkeys(("inputs", "signals", "examples"), self.factors),
+            **dict.fromkeys(("inputs", "signals", "examples", "aspect"), self.factors),
             **dict.fromkeys(("lengths", "balanced"), self.of_layers),
         }
         for name in STATISTICS:
@@ -199,7 +199,7 @@ class MatrixFunctions:
 
     # -- factors of K-FAC ---------------------------------------------------------------------------------------
     def factors(self, expr: ast.Call, ctx: Context) -> v.Value:
-        """inputs(g; f), signals(g; f) and examples(g; f): for optimizers on operators."""
+        """inputs(g; f), signals(g; f), examples(g; f) and aspect(g; name): for optimizers on operators."""
         body = ctx.scope.optimizer
         if not isinstance(body, HostedBody):
             remedy = "use it in an `optimizer ... on operators`"

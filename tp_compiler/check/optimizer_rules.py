@@ -18,7 +18,7 @@ from tp_compiler.diagnostics import ProgramError, Span, error, suggest
 from tp_compiler.frontend import syntax as ast
 from tp_compiler.frontend.mentions import calls_in
 from tp_compiler.ir import nodes as ir
-from tp_compiler.ir import rules
+from tp_compiler.ir import rules, shape_factors
 from tp_compiler.ir.build import Builder, is_zero
 from tp_compiler.ir.operators import Carried, Operator, widths
 from tp_compiler.ir.rules import UNCHANGED, Change, Changed, symbol
@@ -32,6 +32,7 @@ STATISTICS = ("rowmean", "colmean", "rownorm", "colnorm", "norm", "lengths", "ba
 #: The functions of an optimizer on operators.
 ON_OPERATORS = (
     "pow", "inv", "solve", "msign", "matfun", "norm", "trace", "eigenvectors", "hadamard", "inputs", "signals", "examples",
+    "aspect",
 )  # fmt: skip
 
 
@@ -339,7 +340,10 @@ class HostedBody(Body):
         return self.host.mapped([a.node if isinstance(a, v.Scalar) else a for a in args], change, self.at)
 
     def factor(self, name: str, extra: Sequence[v.Value], span: Span) -> v.Value:
-        """inputs(g; f) = Σ|x><x| and signals(g; f) = Σ|d><d|; examples(g; f) is the number of examples."""
+        """inputs(g; f) = Σ|x><x| and signals(g; f) = Σ|d><d|; examples(g; f) is the number of examples; aspect(g; name) a factor of
+        the rows and columns."""
+        if name == "aspect":
+            return v.Scalar(self.host.aspect(aspect_name(extra, span), span))
         outputs = [self._output(value, span) for value in extra]
         if name == "examples":
             return v.Scalar(self.host.examples(outputs, span))
@@ -353,6 +357,15 @@ class HostedBody(Body):
                 "NX293", f"outputs must be scalars, found {a_kind(value)}", span, "write `KFAC(..., outputs = f[i])`"
             )
         return value.node
+
+
+def aspect_name(extra: Sequence[v.Value], span: Span) -> str:
+    """The name of a factor of rows and columns, given by an argument of the optimizer."""
+    match extra:
+        case [v.Scalar(node=ir.Constant(value=position))] if position in range(len(shape_factors.NAMES)):
+            return shape_factors.NAMES[int(position)]
+    remedy = "write `aspect(g; scale)`, where `scale = natural` is an argument of the optimizer"
+    raise error("NX251", "`aspect` needs the name of a factor", span, remedy)
 
 
 @dataclass(frozen=True, eq=False)
@@ -434,7 +447,10 @@ class _OperatorRecorder:
     def examples(self, outputs: Sequence[ir.Node | None], at: Span) -> ir.Node:
         return self._answer("examples", tuple(outputs), at)
 
-    def _answer(self, question: str, value: Operator | tuple[ir.Node | None, ...], at: Span) -> ir.Node:
+    def aspect(self, name: str, at: Span) -> ir.Node:
+        return self._answer("aspect", name, at)
+
+    def _answer(self, question: str, value: str | Operator | tuple[ir.Node | None, ...], at: Span) -> ir.Node:
         self.steps.append(rules.Number(found := symbol(question, at), question, value, at))
         return found
 

@@ -105,6 +105,7 @@ BUILTINS = {
     "inputs": ("inputs(g; f[i])", "K-FAC's factor Σ|x><x| of a gradient, in an optimizer on operators."),
     "signals": ("signals(g; f[i])", "K-FAC's factor Σ|d><d| of a gradient, d the gradients of the outputs f."),
     "examples": ("examples(g; f[i])", "The number of examples in K-FAC's factors."),
+    "aspect": ("aspect(g; original)", "A factor of the rows and columns of a matrix, such as that of Muon."),
     "lengths": ("lengths(p)", "The norm of each row of a parameter, in an optimizer on layers."),
     "balanced": ("balanced(p)", "A parameter with rows centred and of constant norm, in an optimizer on layers (Nero)."),
 }  # fmt: skip

@@ -272,6 +272,9 @@ class OperatorHost(Protocol):
 
     def examples(self, outputs: Sequence[ir.Node | None], at: Span) -> ir.Node: ...
 
+    def aspect(self, name: str, at: Span) -> ir.Node:
+        """A factor of the rows and columns (ir/shape_factors.py)."""
+
 
 #: A function of several numbers.
 Change: TypeAlias = Callable[[list[ir.Node]], ir.Node]
@@ -330,11 +333,11 @@ class Mapped:
 
 @dataclass(frozen=True, eq=False)
 class Number:
-    """`symbol` is a number given by the host: `trace`, `norm` or `examples`."""
+    """`symbol` is a number given by the host: `trace`, `norm`, `examples` or `aspect`."""
 
     symbol: ir.Node
     question: str
-    value: op.Operator | tuple[ir.Node | None, ...]
+    value: str | op.Operator | tuple[ir.Node | None, ...]
     at: Span
 
 
@@ -403,6 +406,8 @@ class _Operators:
                 self.place[name] = answer(self.operator(value, at), at)
             case Mapped(name=name, parts=parts, at=at):
                 self.place[name] = host.mapped([self.placed(p, at) for p in parts], self._change(step), at)
+            case Number(symbol=own, value=str() as name, at=at):
+                self.put.place[own] = host.aspect(name, at)
             case Number(symbol=own, value=tuple() as outputs, at=at):
                 self.put.place[own] = host.examples(self._outputs(outputs), at)
             case Number(symbol=own, question=question, value=op.Operator() as value, at=at):

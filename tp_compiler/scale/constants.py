@@ -9,17 +9,21 @@ width_mult = n, is exactly the training of the program.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from fractions import Fraction
 
 from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.shape_factors import FACTORS, SideLength, counted, natural_factor, neurons
 from tp_compiler.scale.figures import Row
 from tp_compiler.scale.optimizers import (
     UNTRAINED,
     GradientSize,
     Homogeneous,
+    OptimizerScaling,
     ParameterKind,
     Relative,
     Rotational,
+    ScaledOptimizer,
     SpectralOptimizer,
 )
 
@@ -39,7 +43,7 @@ def constants(row: Row, clt: float | None, factor: float = 1.0) -> dict[str, flo
     if row.optimizer is not UNTRAINED and not isinstance(row.optimizer, Rotational):
         gradient = _gradient(row, into, out, root, times)
         relative = isinstance(row.optimizer, Relative)
-        found["lr"] = 1.0 if relative else math.exp(reads - row.optimizer.step(gradient) - times)
+        found["lr"] = 1.0 if relative else math.exp(reads - _plain(row.optimizer).step(gradient) - times) * _aspect(row)
         found |= {name: math.exp(size) for name, (size, _) in row.optimizer.scales(gradient).items()}
         found["weight_decay"] = 1 / found["lr"]
     if row.output is not None:
@@ -55,6 +59,28 @@ def ratios(row: Row) -> tuple[Fraction, Fraction]:
         return _log(leaf.cols.ratio), _log(leaf.rows.ratio)
     own = _log(leaf.type.slots[0][1].ratio) if leaf.type.slots else ZERO
     return (own, ZERO) if kind == ParameterKind.OUTPUT else (ZERO, own)
+
+
+def extents(row: Row) -> tuple[SideLength, SideLength]:
+    """The rows and columns of the tensor of a raw network: a matrix, or a family of kets as columns, or rows where it is read out."""
+    into, out = ratios(row)
+    leaf = row.parameter.leaf
+    if isinstance(leaf, ir.MatrixSymbol):
+        return neurons(math.exp(out)), neurons(math.exp(into))
+    count = counted(math.prod(i.size for i in leaf.type.indices))
+    return (neurons(math.exp(out)), count) if row.raw.kind.writes_features else (count, neurons(math.exp(into)))
+
+
+def _plain(optimizer: OptimizerScaling) -> OptimizerScaling:
+    return replace(optimizer, scale="natural") if isinstance(optimizer, ScaledOptimizer) else optimizer
+
+
+def _aspect(row: Row) -> float:
+    """The factor of rows and columns in natural units over the one of an implementation, without its power of n."""
+    name = row.optimizer.scale if isinstance(row.optimizer, ScaledOptimizer) else "natural"
+    if name == "natural":
+        return 1.0
+    return natural_factor(name, lambda: extents(row)) / FACTORS[name](*extents(row)).size
 
 
 def law(row: Row) -> tuple[float | None, float | None]:

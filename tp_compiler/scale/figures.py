@@ -9,6 +9,7 @@ from fractions import Fraction
 from tp_compiler.diagnostics import Diagnostic, ProgramError
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.model import Exponents, Homogeneity, Member, Trainable
+from tp_compiler.ir.shape_factors import NAMES
 from tp_compiler.scale.abcd import Layer
 from tp_compiler.scale.numbers import HALF, power
 from tp_compiler.scale.optimizers import (
@@ -96,6 +97,9 @@ def chosen(optimizer: str | None) -> Choice:
         if name == "KFAC":
             powers = _number(t, arguments, "power_left"), _number(t, arguments, "power_right")
             return kfac(*(Fraction(1) if x is None else x for x in powers))
+        if name == "Muon" and (scale := arguments.get("scale")) is not None:
+            assert isinstance(scale, ir.Constant)
+            return replace(OPTIMIZERS[name], scale=NAMES[int(scale.value)])  # type: ignore[call-arg]
         if name not in OPTIMIZERS:
             message = f"the width exponents of the optimizer `{name}` are not known"
             known = ", ".join(OPTIMIZERS)

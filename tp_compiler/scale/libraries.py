@@ -7,14 +7,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.shape_factors import IN_TORCH
 from tp_compiler.scale.figures import Row
+from tp_compiler.scale.optimizers import ScaledOptimizer
 
 #: Names of rows under which torch.optim has another name.
 _TORCH = {"Momentum": "SGD", "AMSGrad": "Adam"}
 #: Arguments of the library's optimizers that are flags in torch.optim.
 _FLAGS = ("nesterov", "centered", "decoupled_weight_decay")
 #: What torch.optim does not take: where the library has more.
-_NOT_IN_TORCH = ("eps_root", "newton_schulz", "clip_power", "eval_after")
+_NOT_IN_TORCH = ("eps_root", "newton_schulz", "clip_power", "eval_after", "scale")
 #: Arguments of torch.optim that are tuples, with the library's names of their entries.
 _TUPLES = {
     "betas": ("beta1", "beta2"),
@@ -46,6 +48,8 @@ def hyperparameters(row: Row) -> dict[str, Any]:
     values = {k: node.value for k, node in given.items() if isinstance(node, ir.Constant) and k not in _NOT_IN_TORCH}
     found: dict[str, Any] = {k: bool(v) if k in _FLAGS else v for k, v in values.items()}
     found = joined(found)
+    if isinstance(row.optimizer, ScaledOptimizer) and row.optimizer.scale in IN_TORCH:
+        found["adjust_lr_fn"] = row.optimizer.scale
     if row.optimizer.name == "AMSGrad":
         found["amsgrad"] = True
     return found
@@ -64,6 +68,12 @@ def lacking(row: Row) -> list[str]:
     """What the program gives to an optimizer of torch that has no such argument."""
     given = row.parameter.declared.arguments if row.parameter.declared.optimizer == row.optimizer.name else {}
     root = given.get("eps_root")
-    if root is None or (isinstance(root, ir.Constant) and root.value == 0):
-        return []
-    return [f"torch.optim.{torch_name(row.optimizer.name)} has no `eps_root`, which the program gives"]
+    found = []
+    if root is not None and not (isinstance(root, ir.Constant) and root.value == 0):
+        found.append(f"torch.optim.{torch_name(row.optimizer.name)} has no `eps_root`, which the program gives")
+    if isinstance(row.optimizer, ScaledOptimizer) and row.optimizer.scale not in ("natural", *IN_TORCH):
+        scale = row.optimizer.scale
+        found.append(
+            f"torch.optim.Muon has no factor `{scale}`: the figures are those of the same training with `original`"
+        )
+    return found

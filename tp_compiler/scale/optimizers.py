@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
 
+from tp_compiler.ir.shape_factors import FACTORS, SideLength
 from tp_compiler.scale.numbers import HALF, Exponent, exact, power
 
 ZERO, ONE = Fraction(0), Fraction(1)
@@ -179,6 +180,29 @@ class SpectralOptimizer(OptimizerScaling):
 
 
 @dataclass(frozen=True)
+class ScaledOptimizer(SpectralOptimizer):
+    """Muon whose implementation multiplies its step by a factor of rows and columns (ir/shape_factors.py)."""
+
+    left: Fraction = HALF
+    right: Fraction = ZERO
+    damped: bool = False
+    scale: str = "natural"
+
+    def step(self, g: GradientSize) -> Fraction:
+        return super().step(g) + self.factor(g)
+
+    def factor(self, g: GradientSize) -> Fraction:
+        rows, cols = (SideLength(power, 1.0) for power in (g.signals - 2 * g.entry, g.inputs))
+        return FACTORS[self.scale](rows, cols).power
+
+    def why(self, g: GradientSize) -> str:
+        if self.scale == "natural":
+            return super().why(g)
+        within = f"times {power(self.factor(g))} for `{self.scale}`"
+        return f"{super().why(g).rpartition(': ')[0]}, {within}: {power(self.step(g))}"
+
+
+@dataclass(frozen=True)
 class Rotated(SpectralOptimizer):
     """SOAP: Adam in the eigenbases of GGᵀ and GᵀG, where the entries of G are of the size of its singular values."""
 
@@ -303,7 +327,7 @@ _ROWS = (
     kfac(),
     Factored("FOOF", "Ishikawa and Karakida Table 1 with e_B = 0", False, ZERO, ONE),
     shampoo(),
-    SpectralOptimizer("Muon", "Qiu et al. Table 1: s = 1/2", True, HALF, ZERO, damped=False),
+    ScaledOptimizer("Muon", "Qiu et al. Table 1: s = 1/2", True),
     Rotated("SOAP", "Qiu et al. Table 1, with one block for all", True),
     Relative("LARS", "TP IVb 2.10.2; TP V B.3", True),
     Relative("LAMB", "TP IVb 2.10.2; TP V B.3", True, "eps"),

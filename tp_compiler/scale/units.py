@@ -11,10 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from tp_compiler.ir import nodes as ir
-from tp_compiler.scale.constants import constants, law, ratios
+from tp_compiler.ir.shape_factors import FACTORS, IN_TORCH, SideLength
+from tp_compiler.scale.constants import constants, extents, law
 from tp_compiler.scale.equivalents import shifted
 from tp_compiler.scale.figures import Row
+from tp_compiler.scale.optimizers import ParameterKind, ScaledOptimizer
 
 #: Rows over columns of a tensor, as factor · n^power.
 Ratio = tuple[float, int]
@@ -63,6 +64,15 @@ class Units:
                 factors[figure] = factors.get(figure, 1.0) * own**-sign
         return Units(exponents, {k: x for k, x in factors.items() if not math.isclose(x, 1, rel_tol=1e-12)})
 
+    def per_step(self, factor: SideLength) -> Units:
+        """Where the implementation multiplies its step by another factor, this many times as large."""
+        exponents, constants = dict(self.exponents), dict(self.constants)
+        for figure, sign in _PER_STEP.items():
+            if figure in exponents:
+                exponents[figure] -= sign * factor.power
+                constants[figure] = constants.get(figure, 1.0) * factor.size**-sign
+        return Units(exponents, constants, self.tall)
+
     def _own(self, width: float) -> float:
         if self.tall is None:
             return 1.0
@@ -70,8 +80,6 @@ class Units:
         return math.sqrt(max(1.0, factor * width**power))
 
 
-#: Optimizers of which torch.optim multiplies steps by the root of rows over columns, where it is above 1.
-ROOT_OF_TALL = ("Muon",)
 #: Figures that a factor of the library's step changes: the power of it that they are divided by.
 _PER_STEP = {"lr": 1, "weight_decay": -1}
 
@@ -90,16 +98,18 @@ def units(
     found = constants(replace(row, raw=raw), clt, factor)
     deviation = law(row)[1] or 1.0
     found["init_std"] = found.get("init_std", 1.0) / deviation
-    own = shape if row.optimizer.name in ROOT_OF_TALL else None
+    own = shape if isinstance(row.optimizer, ScaledOptimizer) and row.optimizer.scale == "natural" else None
     return Units(exponents, {k: x for k, x in found.items() if not math.isclose(x, 1, rel_tol=1e-12)}, own)
 
 
 def plain_units(row: Row, clt: float | None) -> Units:
     """Of plain tensors of the raw network: matrices, and families of kets as the columns of tall ones."""
-    into, out = ratios(row)
-    leaf, tall = row.parameter.leaf, None
-    if isinstance(leaf, ir.MatrixSymbol):
-        tall = (math.exp(out - into), 0)
-    elif leaf.type.slots and row.raw.kind.writes_features:
-        tall = (math.exp(out) / math.prod(i.size for i in leaf.type.indices), 1)
-    return units(row, clt, shape=tall)
+    if row.raw.kind == ParameterKind.SCALAR:
+        return units(row, clt)
+    rows, cols = extents(row)
+    ratio = rows / cols
+    found = units(row, clt, shape=(ratio.size, int(ratio.power)))
+    scale = row.optimizer.scale if isinstance(row.optimizer, ScaledOptimizer) else "natural"
+    if scale == "natural" or scale in IN_TORCH:
+        return found
+    return found.per_step(FACTORS["original"](rows, cols) / FACTORS[scale](rows, cols))

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from tp_compiler.diagnostics import ProgramError, Span, error
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.build import Builder
+from tp_compiler.ir.shape_factors import SideLength, counted, neurons
 from tp_compiler.ir.types import Axis, Index
 from tp_compiler.ir.walk import reachable
 from tp_compiler.transform.gradient import Gradient, Label, Leaf
@@ -291,6 +292,13 @@ class Layers:
         if leaf.type.is_ket and self.layer(leaf).readout:
             return leaf.type.indices, neurons
         return (neurons, leaf.type.indices) if leaf.type.is_ket else (leaf.type.indices, ())
+
+    def extents(self, leaf: Leaf) -> tuple[SideLength, SideLength]:
+        """How many rows and columns a matrix or a family of kets has, as the network applies it."""
+        if isinstance(leaf, ir.MatrixSymbol):
+            return neurons(leaf.rows.ratio), neurons(leaf.cols.ratio)
+        own = neurons(leaf.type.width.ratio), counted(math.prod(i.size for i in leaf.type.indices))
+        return own[::-1] if self.layer(leaf).readout else own
 
     def fitted(self) -> list[ir.Node]:
         if self._fitted is None:

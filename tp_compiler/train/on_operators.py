@@ -16,6 +16,7 @@ from tp_compiler.ir import nodes as ir
 from tp_compiler.ir import operators as v
 from tp_compiler.ir.build import Builder
 from tp_compiler.ir.rules import Change, OnOperators, OperatorUpdate
+from tp_compiler.ir.shape_factors import natural_factor
 from tp_compiler.ir.types import Axis, Index, Type, Width
 from tp_compiler.ir.walk import reachable
 from tp_compiler.train.layers import KetFactor, Layers, TrainedLayer
@@ -220,6 +221,10 @@ class _Host:
         self.low_rank.carried[name] = found
         widths = [x if isinstance(x, Width) else None for x in (found.rows, found.cols)]
         return v.Carried(name, widths[0], widths[1], self.parameter.own)
+
+    def aspect(self, name: str, at: Span) -> ir.Node:
+        parameter = self.parameter
+        return self.build.constant(natural_factor(name, lambda: parameter.layers.extents(parameter.leaf)), at)
 
     # -- K-FAC's factors ----------------------------------------------------------------------------------------
     def examples(self, outputs: Sequence[ir.Node | None], at: Span) -> ir.Node:
