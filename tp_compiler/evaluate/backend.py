@@ -72,6 +72,14 @@ def contiguous(values: Values) -> Values:
     return found
 
 
+def compact(values: Values) -> Values:
+    """The numbers of a matrix without gaps, laid out by rows or by columns as they are: what a product makes of them depends on it."""
+    own: Any = values
+    one, other = own.tensor.stride() if hasattr(own, "tensor") else own.strides
+    found: Any = contiguous(own.T).T if one < other else contiguous(own)
+    return found
+
+
 NUMPY = ArrayBackend()
 
 

@@ -340,7 +340,7 @@ def _clip(like: Like, x: Any, low: Any, high: Any) -> torch.Tensor:
 
 
 def _filled(value: float | None) -> Callable[..., torch.Tensor]:
-    def made(like: Like, x: Any, dtype: Any = None, shape: Any = None) -> torch.Tensor:
+    def made(like: Like, x: Any, dtype: Any = None, order: str = "C", shape: Any = None) -> torch.Tensor:
         own = like(x)
         kind = own.dtype if dtype is None else _TORCH_TYPES[np.dtype(dtype)]
         size = own.shape if shape is None else shape if isinstance(shape, tuple | list) else (shape,)
@@ -352,7 +352,7 @@ def _filled(value: float | None) -> Callable[..., torch.Tensor]:
 
 
 def _full_like(like: Like, x: Any, value: float, dtype: Any = None, shape: Any = None) -> torch.Tensor:
-    return _filled(value)(like, x, dtype, shape)
+    return _filled(value)(like, x, dtype, shape=shape)
 
 
 def _joined(function: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tp_compiler.evaluate.sampling.averages import AVERAGES, product, transposed
+from tp_compiler.evaluate.sampling.conditioning.directions import Basis, orthonormal
 from tp_compiler.evaluate.sampling.conditioning.matmul import MatrixState
 from tp_compiler.evaluate.sampling.points import JointPoints, Points
 
@@ -79,7 +81,7 @@ def test_nearly_equal_kets_keep_their_difference() -> None:
     np.testing.assert_allclose(np.mean(difference**2), np.mean(x[:, 1] ** 2), rtol=1e-2)
 
 
-def test_replicates_that_need_different_numbers_of_directions_go_on_in_groups() -> None:
+def test_replicates_that_need_different_numbers_of_directions_share_arrays() -> None:
     """Two columns are dependent in the second replicate, and independent in the others."""
     kets = np.stack([_points(11 + r).draw(2) for r in range(3)])
     kets[1, :, 1] = 2 * kets[1, :, 0]
@@ -99,3 +101,70 @@ def test_replicates_that_need_different_numbers_of_directions_go_on_in_groups() 
         assert [sizes[r]] == size
     assert len(set(sizes)) > 1
     np.testing.assert_allclose(together[1, :, 1], 2 * together[1, :, 0], atol=1e-9)
+
+
+def _dependent(replicate: int, samples: int = 64, count: int = 5) -> np.ndarray:
+    """Kets (1, samples, count) of which `replicate` depend on the others, exactly or nearly; sizes differ by 1e9."""
+    rng = np.random.default_rng(replicate)
+    x = rng.standard_normal((1, samples, count))
+    for k in reversed(range(replicate)):
+        x[:, :, k] = x[:, :, k + 1 :] @ rng.standard_normal(count - 1 - k) if k < count - 1 else 0.0
+    if replicate == 2:
+        x[:, :, 0] += 1e-6 * rng.standard_normal(samples)
+    return x * 10.0 ** rng.uniform(-4, 5, count)
+
+
+def test_orthonormal_directions_do_not_depend_on_the_replicates_beside() -> None:
+    """Each replicate has the directions of its own kets: they are orthonormal, and leave nothing of any ket."""
+    kets = np.concatenate([_dependent(r) for r in range(6)])
+    found, sizes = orthonormal(kets, AVERAGES.norms(kets), 1e-11)
+    assert sizes == (5, 4, 4, 2, 1, 0)
+    for r, size in enumerate(sizes):
+        alone, own = orthonormal(kets[r : r + 1], AVERAGES.norms(kets[r : r + 1]), 1e-11)
+        assert own == (size,) and np.array_equal(alone[0], found[r, :, :size]) and not found[r, :, size:].any()
+        np.testing.assert_allclose(found[r].T @ found[r] / 64, np.diag(np.arange(5) < size), atol=1e-9)
+        seen = found[r].T @ kets[r] / 64
+        assert np.all(np.linalg.norm(kets[r] - found[r] @ seen, axis=0) <= 1e-9 * np.linalg.norm(kets[r], axis=0))
+        variances = np.linalg.norm(seen, axis=1)
+        assert np.all(np.diff(variances) <= 1e-9 * variances[:1])
+
+
+def test_bases_of_replicates_grow_by_what_each_needs() -> None:
+    batches = [np.concatenate([_dependent((r + t) % 6) for r in range(4)]) for t in range(4)]
+    together = Basis(1e-11)
+    alone = [Basis(1e-11) for _ in range(4)]
+    for kets in batches:
+        found = together.coordinates(kets)
+        for r, basis in enumerate(alone):
+            (own,) = basis.coordinates(kets[r : r + 1])
+            assert np.array_equal(found[r, : len(own)], own) and not found[r, len(own) :].any()
+            assert np.array_equal(together.rows.values[r, : len(own)], basis.rows.values[0])
+            np.testing.assert_allclose(own.T @ basis.rows.values[0], kets[r].T, atol=1e-9 * np.abs(kets[r]).max())
+    assert together.sizes == tuple(basis.size for basis in alone) and len(set(together.sizes)) > 1
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_products_are_those_that_every_replicate_has_by_itself(seed: int) -> None:
+    """Of matrices laid out by rows or by columns, of every size from one on."""
+    rng = np.random.default_rng(seed)
+    dims = [rng.integers(1, 9, 4) for _ in range(3)]
+    sizes = [tuple(int(n) for n in one) if rng.random() < 0.8 else None for one in dims]
+    most = [int(max(one)) for one in dims]
+
+    def laid(rows: int, columns: int, by_rows: bool) -> tuple[np.ndarray, list[np.ndarray]]:
+        """Random matrices beyond whose sizes there is nothing, and each of them by itself."""
+        shape = most[rows], most[columns]
+        full = rng.standard_normal((4, *(shape if by_rows else shape[::-1])))
+        own = [
+            full[r, : None if a is None else a[r], : None if b is None else b[r]].copy()[None]
+            for a, b in [(sizes[rows], sizes[columns]) if by_rows else (sizes[columns], sizes[rows])]
+            for r in range(4)
+        ]
+        return (full, own) if by_rows else (transposed(full), [transposed(x) for x in own])
+
+    a, own_a = laid(0, 1, bool(seed % 2))
+    b, own_b = laid(1, 2, bool(seed // 2 % 2))
+    found = product(a, b, *sizes)
+    for r in range(4):
+        alone = (own_a[r] @ own_b[r])[0]
+        assert np.array_equal(found[r, : len(alone), : alone.shape[1]], alone)

@@ -1,6 +1,8 @@
 """Averages over particles: what the sampler sums over the neurons of a space passes through `Averages`.
 
-A ket on particles is a column of an array (replicates, samples, k), and <x|y> = Σ x y / samples.
+A ket on particles is a column of an array (replicates, samples, k), and <x|y> = Σ x y / samples. Where replicates have
+different numbers of kets, arrays are as large as the largest needs and zero beyond, and each product is the one that a
+replicate has by itself: its digits depend on neither.
 """
 
 from __future__ import annotations
@@ -9,8 +11,11 @@ import numpy as np
 
 from tp_compiler.diagnostics import Diagnostic
 from tp_compiler.evaluate.array_types import Array
+from tp_compiler.evaluate.backend import compact
 from tp_compiler.shapes import Float
 
+#: How many rows or columns every replicate has.
+Sizes = tuple[int, ...]
 #: Mean squares between this number and its inverse have lost nothing to under- or overflow.
 SMALLEST = 1e-200
 
@@ -28,19 +33,25 @@ class Averages:
         return rows
 
     def inner(
-        self, x: Float[Array, "replicates samples k"], y: Float[Array, "replicates samples l"]
+        self,
+        x: Float[Array, "replicates samples k"],
+        y: Float[Array, "replicates samples l"],
+        rows: Sizes | None = None,
+        columns: Sizes | None = None,
     ) -> Float[Array, "replicates k l"]:
-        """<x|y> of all pairs of columns."""
-        return self.joined(transposed(x) @ y / x.shape[1])
+        """<x|y> of all pairs of columns, or of as many of x and of y as each replicate has."""
+        return self.joined(product(transposed(x), y, rows, None, columns) / x.shape[1])
 
     def norms(self, x: Float[Array, "replicates samples k"]) -> Float[Array, "replicates k"]:
         """√<x|x> of every column, without under- or overflow on the way."""
         squares = self.joined(np.einsum("rsk,rsk->rk", x, x) / x.shape[1])
-        if ((squares > SMALLEST) & (squares < 1 / SMALLEST)).all():
+        safe = (squares > SMALLEST) & (squares < 1 / SMALLEST)
+        if safe.all():
             return np.sqrt(squares)
         largest = self.largest(np.max(np.abs(x), axis=1, initial=0.0))
-        safe = np.where(largest > 0, largest, 1.0)
-        return largest * np.sqrt(self.joined(np.mean(np.square(x / safe[:, None]), axis=1)))
+        scale = np.where(largest > 0, largest, 1.0)
+        scaled = largest * np.sqrt(self.joined(np.mean(np.square(x / scale[:, None]), axis=1)))
+        return np.where(safe, np.sqrt(squares), scaled)
 
     def largest(self, rows: Array) -> Array:
         """The largest of the numbers of all rows of a replicate."""
@@ -53,6 +64,28 @@ class Averages:
 
 def transposed(x: Float[Array, "replicates a b"]) -> Float[Array, "replicates b a"]:
     return x.transpose(0, 2, 1)
+
+
+def even(sizes: Sizes | None) -> bool:
+    """Whether all replicates have the same; None: as much as the array has."""
+    return sizes is None or min(sizes) == max(sizes)
+
+
+def product(
+    a: Float[Array, "replicates a b"],
+    b: Float[Array, "replicates b c"],
+    rows: Sizes | None = None,
+    terms: Sizes | None = None,
+    columns: Sizes | None = None,
+) -> Float[Array, "replicates a c"]:
+    """Products of the matrices of every replicate, without what is beyond the sizes that it has."""
+    if even(rows) and even(terms) and even(columns):
+        return a @ b
+    found = np.zeros_like(a, np.result_type(a.dtype, b.dtype), "C", shape=(len(a), a.shape[1], b.shape[2]))
+    for r in range(len(a)):
+        p, q, s = (None if sizes is None else sizes[r] for sizes in (rows, terms, columns))
+        found[r, :p, :s] = compact(a[r, :p, :q]) @ compact(b[r, :q, :s])
+    return found
 
 
 #: Of replicates that have a row each.

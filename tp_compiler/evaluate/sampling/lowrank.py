@@ -19,15 +19,12 @@ from tp_compiler.evaluate import numerical_errors
 from tp_compiler.evaluate.array_types import Array, Mask, Numbers
 from tp_compiler.evaluate.arrays import REPLICATE, aligned
 from tp_compiler.evaluate.backend import host
-from tp_compiler.evaluate.sampling.averages import transposed
-from tp_compiler.evaluate.sampling.conditioning.directions import Apart, Basis
+from tp_compiler.evaluate.sampling.averages import product, transposed
+from tp_compiler.evaluate.sampling.conditioning.directions import Basis
 from tp_compiler.evaluate.sampling.outerproducts import by_member, columns, is_outer
 from tp_compiler.evaluate.sampling.shared_values import SharedValues, whole
 from tp_compiler.ir import nodes as ir
 from tp_compiler.shapes import Float
-
-#: The replicates that have a term, its left and its right kets.
-Sides = tuple[Mask, Array, Array]
 
 
 def is_linear(states: Iterable[ir.State], following: Mapping[ir.State, ir.Node]) -> bool:
@@ -86,26 +83,15 @@ class LowRankForm:
 
 @dataclass
 class Factors:
-    """The bases of one member of a family, and the C of every state: of all replicates, or of one of them."""
+    """The bases of one member of a family, and the C of every state, as large as the replicate with most directions needs."""
 
-    replicates: slice
     left: Basis
     right: Basis
     cores: dict[ir.State, Any]
 
-    def apart(self, count: int) -> list[Factors]:
-        """The same, replicate by replicate."""
-        return [
-            Factors(one, self.left.of(one), self.right.of(one), {s: c[one] for s, c in self.cores.items()})
-            for one in (slice(r, r + 1) for r in range(count))
-        ]
-
 
 class LowRank:
-    """The states of one trained matrix (family) and its optimizer.
-
-    Replicates share bases as long as they need equally many directions.
-    """
+    """The states of one trained matrix (family) and its optimizer."""
 
     def __init__(self, states: list[ir.State], run: SharedValues, drop: float):
         self.states, self.run = states, run
@@ -116,37 +102,31 @@ class LowRank:
         self.shape = tuple(i.size for i in self.indices)
         self.factors = {member: self._first(member, drop) for member in np.ndindex(self.shape)}
 
-    def _first(self, member: tuple[int, ...], drop: float) -> list[Factors]:
+    def _first(self, member: tuple[int, ...], drop: float) -> Factors:
         count = self.run.replicates
         empty = {s: self.run.backend.array(np.zeros((count, 0, 0))) for s in self.states}
-        together = Factors(slice(0, count), Basis(drop, self.run.averages), Basis(drop, self.run.averages), empty)
+        f = Factors(Basis(drop, self.run.averages), Basis(drop, self.run.averages), empty)
         start = {s: host(_at(whole(self.run, s.init, self.indices, self.shape), member)) for s in self.states}
         starting = np.any(list(start.values()), axis=0)
-        parts = [together] if starting.all() or not starting.any() else together.apart(count)
-        for f in parts:
-            if starting[f.replicates].all():  # entries start at a number: a multiple of |1><1|
-                ones = self.run.backend.array(np.ones((f.replicates.stop - f.replicates.start, self.samples, 1)))
-                left, right = f.left.coordinates(ones), f.right.coordinates(ones)
-                f.cores = {s: _each(c[f.replicates]) * (left @ transposed(right)) for s, c in start.items()}
-        return parts
+        if starting.any():  # entries start at a number: a multiple of |1><1|
+            ones = np.ones((count, self.samples, 1)) * starting[:, None, None]
+            left, right = (basis.coordinates(self.run.backend.array(ones)) for basis in (f.left, f.right))
+            f.cores = {s: _each(c) * (left @ transposed(right)) for s, c in start.items()}
+        return f
 
     def apply(
         self, state: ir.State, member: tuple[int, ...], x: Float[Array, "replicates samples k"], transpose: bool
     ) -> Float[Array, "replicates samples k"]:
         """Δ|x> for the columns of x; Δᵀ|x> has a factor ρ."""
-        parts = [self._applied(f, state, x[f.replicates], transpose) for f in self.factors[member]]
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
-
-    def _applied(
-        self, f: Factors, state: ir.State, x: Float[Array, "replicates samples k"], transpose: bool
-    ) -> Float[Array, "replicates samples k"]:
+        f = self.factors[member]
         core = f.cores[state]
         if not core.size:
             return np.zeros_like(x)
         into, out, factor = f.right, f.left, 1.0
         if transpose:
             into, out, core, factor = f.left, f.right, transposed(core), self.ratio
-        return out.rows.columns @ (factor * (core @ self.run.averages.inner(into.rows.columns, x)))
+        seen = into.rows.seen(x, self.run.averages)
+        return out.rows.combined(factor * product(core, seen, out.sizes, into.sizes))
 
     # -- one step -----------------------------------------------------------------------------------------------
     def follow(self, following: Mapping[ir.State, ir.Node]) -> None:
@@ -160,10 +140,14 @@ class LowRank:
     def _advance(
         self, member: tuple[int, ...], forms: dict[ir.State, LowRankForm], terms: Mapping[ir.Node, Mask]
     ) -> None:
-        """The next states of one member, of all replicates together if they agree.
+        """The next states of one member.
 
         `terms`: the outer products with which the member is concerned, and the replicates that have them.
         """
+
+        def at(c: Numbers) -> Float[Array, "replicates 1 1"]:
+            return _each(_at(np.broadcast_to(c, (self.run.replicates, *self.shape)), member))
+
         place = dict(zip(self.indices, member, strict=True))
         sides = {}
         for term, there in terms.items():
@@ -172,41 +156,22 @@ class LowRank:
             broken = self.run.averages.first(None if known else numerical_errors.overflow(term))
             if broken is not None:
                 raise numerical_errors.Refused(broken)
-            sides[term] = there, left, right
-        parts = []
-        for f in self.factors[member]:
-            before = f.left.rows, f.right.rows
-            try:
-                self._advance_part(f, member, forms, sides)
-                parts.append(f)
-            except Apart:
-                f.left.rows, f.right.rows = before
-                parts += f.apart(self.run.replicates)
-                for one in parts:
-                    self._advance_part(one, member, forms, sides)
-        self.factors[member] = parts
-
-    def _advance_part(
-        self, f: Factors, member: tuple[int, ...], forms: dict[ir.State, LowRankForm], sides: Mapping[ir.Node, Sides]
-    ) -> None:
-        def at(c: Numbers) -> Float[Array, "replicates 1 1"]:
-            return _each(_at(np.broadcast_to(c, (self.run.replicates, *self.shape)), member)[f.replicates])
-
-        outer = {}
-        for term, (there, left, right) in sides.items():
-            if there[f.replicates].all():
-                outer[term] = f.left.coordinates(left[f.replicates]), f.right.coordinates(right[f.replicates])
-            elif there[f.replicates].any():
-                raise Apart(there[f.replicates])
+            sides[term] = (left, right) if there.all() else (_of(there, left), _of(there, right))
+        f, changes = self.factors[member], {}
+        for term, (left, right) in sides.items():
+            pair = f.left.coordinates(left), transposed(f.right.coordinates(right))
+            changes[term] = product(*pair, f.left.sizes, None, f.right.sizes)
         shape = f.left.size, f.right.size
         cores = {}
         for s, form in forms.items():
-            core = self.run.backend.array(np.zeros((f.replicates.stop - f.replicates.start, *shape)))
+            core = self.run.backend.array(np.zeros((self.run.replicates, *shape)))
             for t, c in form.states.items():
                 core += at(c) * _padded(f.cores[t], shape)
-            for term, (left, right) in outer.items():
+            for term, change in changes.items():
                 if term in form.outer:
-                    core[:, : left.shape[1], : right.shape[1]] += at(form.outer[term]) * (left @ transposed(right))
+                    scaled = at(form.outer[term]) * change
+                    there = terms[term]
+                    core[:, : change.shape[1], : change.shape[2]] += scaled if there.all() else _of(there, scaled)
             cores[s] = core
         f.cores = cores
 
@@ -249,6 +214,11 @@ def _padded(core: Float[Array, "replicates a b"], shape: tuple[int, int]) -> Arr
 def _at(numbers: Float[Array, " replicates *family"], member: tuple[int, ...]) -> Float[Array, " replicates"]:
     """The numbers of one member of the family."""
     return np.moveaxis(numbers, 0, -1)[member]
+
+
+def _of(there: Mask, values: Float[Array, "replicates a b"]) -> Float[Array, "replicates a b"]:
+    """The values of some replicates, and zeros of the others."""
+    return np.where(there[:, None, None], values, 0.0)
 
 
 def _each(numbers: Float[Array, " replicates"]) -> Float[Array, "replicates 1 1"]:

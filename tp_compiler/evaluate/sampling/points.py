@@ -17,6 +17,7 @@ import numpy as np
 
 from tp_compiler.evaluate.array_types import Array, Whole
 from tp_compiler.evaluate.backend import NUMPY, ArrayBackend
+from tp_compiler.evaluate.sampling.averages import Sizes, even
 from tp_compiler.shapes import Float
 
 CHUNK = 128
@@ -90,8 +91,22 @@ class JointPoints:
         """The same points, of some replicates alone."""
         return JointPoints([self.parts[r] for r in replicates])
 
+    @property
+    def replicates(self) -> int:
+        return len(self.parts)
+
     def draw(self, count: int) -> Float[Array, "replicates samples {count}"]:
         return np.stack([p.draw(count) for p in self.parts])
+
+    def draw_each(self, counts: Sizes) -> Float[Array, "replicates samples most"]:
+        """So many coordinates of every replicate, and zeros."""
+        if even(counts):
+            return self.draw(counts[0])
+        drawn = [p.draw(count) for p, count in zip(self.parts, counts, strict=True)]
+        found = np.zeros_like(drawn[0], order="C", shape=(len(drawn), len(drawn[0]), max(counts)))
+        for one, own in zip(found, drawn, strict=True):
+            one[:, : own.shape[1]] = own
+        return found
 
 
 class Points:

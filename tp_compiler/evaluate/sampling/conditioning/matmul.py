@@ -18,10 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from tp_compiler.evaluate.array_types import Array, Numbers, Whole
+from tp_compiler.evaluate.array_types import Array, Numbers
 from tp_compiler.evaluate.backend import contiguous
-from tp_compiler.evaluate.sampling.averages import transposed
-from tp_compiler.evaluate.sampling.conditioning.directions import Apart, Rows, place_of
+from tp_compiler.evaluate.sampling.averages import Sizes, product, transposed
+from tp_compiler.evaluate.sampling.conditioning.rows import Rows, appended
 from tp_compiler.evaluate.sampling.conditioning.spans import Kets, KetSpan
 from tp_compiler.evaluate.sampling.points import JointPoints
 from tp_compiler.shapes import Float
@@ -41,17 +41,15 @@ class Direction:
     def size(self) -> int:
         return self.image.size
 
-    def of(self, members: Whole) -> Direction:
-        place = place_of(members)
-        met = None if self.met is None else self.met[place]
-        return Direction(self.span.of(members), self.image.of(place), met)
+    @property
+    def sizes(self) -> Sizes:
+        return self.image.sizes
 
 
 class MatrixState:
     """One initial matrix: σ² (of every replicate, or one number), ρ = rows/cols, and the two directions.
 
-    Replicates are conditioned together as long as they need equally many directions, then in groups that do. If spans
-    are loose, each then goes on by itself: matrices that met the same kets have the same groups.
+    Replicates are conditioned together, whether or not they need equally many directions.
     """
 
     def __init__(self, variance: Numbers, ratio: float, start: KetSpan | None = None):
@@ -59,32 +57,17 @@ class MatrixState:
         self.variance, self.ratio, self.start = np.asarray(variance), ratio, start or KetSpan()
         self.averages = self.start.averages
         self.forward, self.backward = Direction(self.start), Direction(self.start)
-        self.groups: list[tuple[Whole, MatrixState]] = []  # which replicates, and their state
 
     def fork(self) -> MatrixState:
         """A copy that can be applied further independently."""
         other = MatrixState(self.variance, self.ratio, self.start)
         other.forward, other.backward = replace(self.forward), replace(self.backward)
-        other.groups = [(members, state.fork()) for members, state in self.groups]
         return other
-
-    def _of(self, members: Whole) -> MatrixState:
-        variance = self.variance[place_of(members)] if self.variance.ndim else self.variance
-        other = MatrixState(variance, self.ratio, self.start)
-        other.forward, other.backward = self.forward.of(members), self.backward.of(members)
-        return other
-
-    def _apart(self, apart: Apart, replicates: int) -> list[tuple[Whole, MatrixState]]:
-        chosen = [np.array([r]) for r in range(replicates)] if self.start.loose else apart.groups()
-        return [(members, self._of(members)) for members in chosen]
 
     def sizes(self, replicates: int) -> list[int]:
         """Rows of the bases of every replicate."""
-        found = [self.forward.size + self.backward.size] * replicates
-        for members, state in self.groups:
-            for member, size in zip(members, state.sizes(len(members)), strict=True):
-                found[member] = size
-        return found
+        none = (0,) * replicates
+        return [a + b for a, b in zip(self.forward.sizes or none, self.backward.sizes or none, strict=True)]
 
     def apply(
         self,
@@ -94,34 +77,17 @@ class MatrixState:
         kets: Kets | None = None,
     ) -> Float[Array, "replicates samples k"]:
         """The kets W|x> (or Wᵀ|x>) for the columns of x; `target` is the space they live in, `kets` says which x is."""
-        if not self.groups:
-            try:
-                return self._applied(x, transposed, target, kets)
-            except Apart as apart:
-                self.groups = self._apart(apart, len(x))
-        result = np.empty_like(x)
-        for members, state in self.groups:
-            place, own = place_of(members), None if kets is None else kets.of(members)
-            result[place] = state.apply(x[place], transposed, target.of(members), own)
-        return result
-
-    def _applied(
-        self, x: Float[Array, "replicates samples k"], adjoint: bool, target: JointPoints, kets: Kets | None
-    ) -> Float[Array, "replicates samples k"]:
-        """The same for replicates that need equally many directions. Raises Apart, before anything has changed."""
-        own, other = (self.backward, self.forward) if adjoint else (self.forward, self.backward)
+        own, other = (self.backward, self.forward) if transposed else (self.forward, self.backward)
         own.span = span = own.span.met(x, kets)
         if not span.size:
             return np.zeros_like(x)
-        if span.new:
-            self._grow(own, other, adjoint, target)
-        result = own.image.columns @ span.coefficients
+        if any(span.new):
+            self._grow(own, other, transposed, target)
+        result = own.image.combined(span.coefficients)
         if span.keeps_dots and other.size:
-            left = (
-                self.averages.inner(other.image.columns, x if span.unit is None else span.unit)
-                - own.met @ span.coefficients
-            )
-            result += other.span.rows.columns @ (self._factor(adjoint) * left)
+            seen = other.image.seen(x if span.unit is None else span.unit, self.averages)
+            left = seen - product(own.met, span.coefficients, other.sizes, own.sizes)
+            result += other.span.rows.combined(self._factor(transposed) * left)
         return result if span.norms is None else result * span.norms[:, None]
 
     def _grow(self, own: Direction, other: Direction, adjoint: bool, target: JointPoints) -> None:
@@ -129,21 +95,21 @@ class MatrixState:
 
         The hat is drawn orthogonal to |Y>, so that <y|W|q> = ρ⁻¹<Wᵀy|q> holds to rounding, as it does in every network.
         """
-        span = own.span
-        fresh = span.fresh
-        image = self._hat(span.new, adjoint, target).astype(span.precision)
+        span, before = own.span, own.sizes or (0,) * target.replicates
+        new, fresh = span.new, transposed(span.fresh)
+        image = self._hat(new, adjoint, target).astype(span.precision)
         if other.size:
             y = other.span.rows
-            met = self.averages.inner(other.image.columns, transposed(fresh))
-            drawn = self.averages.inner(y.columns, transposed(image))
-            image += transposed(self._factor(adjoint) * met - drawn) @ y.values
-        own.image = own.image.grown(image)
+            met = other.image.seen(fresh, self.averages, new)
+            drawn = y.seen(transposed(image), self.averages, new)
+            image += product(transposed(self._factor(adjoint) * met - drawn), y.values, new, other.sizes)
+        own.image = own.image.grown(image, new)
         if not span.keeps_dots:
             return
         if other.size:
-            own.met = np.concatenate([own.met, met], axis=2)
-            back = self.averages.inner(transposed(image), other.span.rows.columns)
-            other.met = np.concatenate([other.met, back], axis=1)
+            own.met = appended(own.met, met, before, new, axis=2)
+            back = self.averages.inner(transposed(image), other.span.rows.columns, new, other.sizes)
+            other.met = appended(other.met, back, before, new, axis=1)
         else:
             own.met = np.zeros_like(image, shape=(len(image), 0, own.size))
             other.met = np.zeros_like(image, shape=(len(image), own.size, 0))
@@ -151,7 +117,7 @@ class MatrixState:
     def _factor(self, adjoint: bool) -> float:
         return self.ratio if adjoint else 1 / self.ratio
 
-    def _hat(self, count: int, adjoint: bool, target: JointPoints) -> Float[Array, "replicates {count} samples"]:
+    def _hat(self, counts: Sizes, adjoint: bool, target: JointPoints) -> Float[Array, "replicates new samples"]:
         """Fresh Gaussians: the hats of new orthonormal directions."""
         scale = self.variance * (self.ratio if adjoint else 1.0)
-        return contiguous(np.sqrt(scale).reshape(-1, 1, 1) * transposed(target.draw(count)))
+        return contiguous(np.sqrt(scale).reshape(-1, 1, 1) * transposed(target.draw_each(counts)))

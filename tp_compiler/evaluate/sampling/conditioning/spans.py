@@ -18,18 +18,11 @@ from weakref import ref
 
 import numpy as np
 
-from tp_compiler.evaluate.array_types import Array, Whole
-from tp_compiler.evaluate.backend import contiguous
-from tp_compiler.evaluate.sampling.averages import AVERAGES, Averages, transposed
-from tp_compiler.evaluate.sampling.conditioning.directions import (
-    SINGLE,
-    TOLERANCE,
-    Apart,
-    Basis,
-    Rows,
-    place_of,
-    same_for_all,
-)
+from tp_compiler.evaluate.array_types import Array
+from tp_compiler.evaluate.backend import contiguous, host
+from tp_compiler.evaluate.sampling.averages import AVERAGES, Averages, Sizes, product, transposed
+from tp_compiler.evaluate.sampling.conditioning.directions import SINGLE, TOLERANCE, Basis, signs
+from tp_compiler.evaluate.sampling.conditioning.rows import Rows, appended
 from tp_compiler.evaluate.sampling.entry_blocks import PRECISION
 from tp_compiler.shapes import Float
 
@@ -42,7 +35,7 @@ RESOLVED = 16
 
 @dataclass(frozen=True, eq=False)
 class Kets:
-    """Which kets: those at a place of a value, of all replicates or of some. They are as long as the value is."""
+    """Which kets: those at a place of a value. They are as long as the value is."""
 
     value: ref[Any]
     place: tuple[Hashable, ...]
@@ -50,9 +43,6 @@ class Kets:
     @classmethod
     def at(cls, value: Array, *place: Hashable) -> Kets:
         return cls(ref(value), place)
-
-    def of(self, members: Whole) -> Kets:
-        return Kets(self.value, (*self.place, tuple(members)))
 
     def same(self, other: Kets | None) -> bool:
         if other is None or self.place != other.place:
@@ -66,21 +56,23 @@ class KetSpan:
     def __init__(self, drop: float = TOLERANCE, averages: Averages = AVERAGES, rows: Rows | None = None):
         self.drop, self.averages = drop, averages
         self.rows = rows or Rows()
-        self.new = 0  # how many of the directions are new
+        self.new: Sizes = ()  # how many of the directions of every replicate are new
         self.coefficients: Any = None  # (replicates, size, k), of the kets that were met last; if loose, of their units
         self.unit: Any = None  # these kets, (replicates, samples, k), and their norms
         self.norms: Any = None
         self._following: list[tuple[Kets, ref[KetSpan]]] = []
-        self._parts: dict[tuple[int, ...], ref[KetSpan]] = {}  # by replicates
-        self._apart: tuple[Kets, Any] | None = None  # kets for which replicates choose differently, and what
 
     @property
     def size(self) -> int:
         return self.rows.size
 
     @property
+    def sizes(self) -> Sizes:
+        return self.rows.sizes
+
+    @property
     def fresh(self) -> Float[Array, "replicates new samples"]:
-        return self.rows.values[:, self.size - self.new :]
+        return self.rows.last(self.new)
 
     @property
     def keeps_dots(self) -> bool:
@@ -95,31 +87,17 @@ class KetSpan:
     def precision(self) -> Any:
         return precision_of(self.drop)
 
-    def of(self, members: Whole) -> KetSpan:
-        """The span of some replicates."""
-        key = tuple(members)
-        found = self._parts[key]() if key in self._parts else None
-        if found is None:
-            found = KetSpan(self.drop, self.averages, self.rows.of(place_of(members)))
-            self._parts[key] = ref(found)
-        return found
-
     def met(self, x: Float[Array, "replicates samples k"], kets: Kets | None = None) -> KetSpan:
-        """The span of these kets as well. Raises Apart."""
+        """The span of these kets as well."""
         if kets is not None:
             self._following = [(k, s) for k, s in self._following if s() is not None]
             for known, span in self._following:
                 found = span()
                 if found is not None and kets.same(known):
                     return found
-            if self._apart is not None and kets.same(self._apart[0]):
-                raise Apart(self._apart[1])
-        try:
-            found = self._loosely(x) if self.loose else self._exactly(x)
-        except Apart as apart:
-            self._apart = None if kets is None else (kets, apart.choices)
-            raise
-        found.new = found.size - self.size
+        found = self._loosely(x) if self.loose else self._exactly(x)
+        before = self.sizes or (0,) * len(x)
+        found.new = tuple(size - known for size, known in zip(found.sizes, before, strict=True))
         if kets is not None:
             self._following.append((kets, ref(found)))
         return found
@@ -140,16 +118,17 @@ class KetSpan:
         gram = self.averages.inner(exact, exact)
         known = np.zeros_like(unit, shape=(unit.shape[0], 0, unit.shape[2]))
         if self.size:
-            known = self.averages.inner(self.rows.columns, unit)
+            known = self.rows.seen(unit, self.averages)
             wide = known.astype(np.float64)
-            gram -= transposed(wide) @ wide
+            gram -= product(transposed(wide), wide, terms=self.sizes)
         resolved = RESOLVED * float(np.finfo(unit.dtype).eps) * (RESOLVED if gram.dtype.itemsize == 4 else 1)
-        weights = principal(gram, self.drop, resolved).astype(self.precision)
+        weights, new = principal(gram, self.drop, resolved)
         found.coefficients = known
+        fresh = self._orthogonal(unit, known, weights.astype(self.precision), new)
+        found.rows = self.rows.grown(fresh, new)
         if weights.shape[2]:
-            fresh = self._orthogonal(unit, known, weights)
-            found.rows = self.rows.grown(fresh)
-            found.coefficients = np.concatenate([known, self.averages.inner(transposed(fresh), unit)], axis=1)
+            seen = self.averages.inner(transposed(fresh), unit, new)
+            found.coefficients = appended(known, seen, self.sizes or (0,) * len(x), new, axis=1)
         return found
 
     def _orthogonal(
@@ -157,18 +136,30 @@ class KetSpan:
         unit: Float[Array, "replicates samples k"],
         known: Float[Array, "replicates size k"],
         weights: Float[Array, "replicates k new"],
+        new: Sizes,
     ) -> Float[Array, "replicates new samples"]:
         """Combinations of kets, orthonormal to each other and to the directions before them.
 
         Once more than the formula says: the rounding errors of small remainders would be amplified from step to step.
         """
-        fresh = transposed(weights) @ transposed(unit)
+        fresh = product(transposed(weights), transposed(unit), new)
+        if not fresh.shape[1]:
+            return fresh
         if self.size:
-            q = self.rows.values
-            fresh -= transposed(known @ weights) @ q
-            fresh -= transposed(self.averages.inner(transposed(q), transposed(fresh))) @ q
-        among = self.averages.inner(transposed(fresh), transposed(fresh)).astype(np.float64)
-        return np.linalg.inv(np.linalg.cholesky(among)).astype(self.precision) @ fresh
+            q, sizes = self.rows, self.sizes
+            fresh -= product(transposed(product(known, weights, sizes, None, new)), q.values, new, sizes)
+            fresh -= product(transposed(q.seen(transposed(fresh), self.averages, new)), q.values, new, sizes)
+        among = self.averages.inner(transposed(fresh), transposed(fresh), new, new).astype(np.float64)
+        return product(_inverse_roots(among, new).astype(self.precision), fresh, new, new)
+
+
+def _inverse_roots(gram: Float[Array, "replicates new new"], sizes: Sizes) -> Float[Array, "replicates new new"]:
+    """The inverses of the Cholesky factors of Gram matrices of these sizes."""
+    found = np.zeros_like(gram)
+    for size in set(sizes) - {0}:
+        members = np.flatnonzero(np.array(sizes) == size)
+        found[members, :size, :size] = np.linalg.inv(np.linalg.cholesky(gram[members, :size, :size]))
+    return found
 
 
 def precision_of(drop: float) -> Any:
@@ -176,16 +167,16 @@ def precision_of(drop: float) -> Any:
     return PRECISION if drop**2 > ROUNDINGS * np.finfo(PRECISION).eps else np.float64
 
 
-def principal(gram: Float[Array, "replicates k k"], drop: float, resolved: float) -> Float[Array, "replicates k new"]:
+def principal(
+    gram: Float[Array, "replicates k k"], drop: float, resolved: float
+) -> tuple[Float[Array, "replicates k new"], Sizes]:
     """Combinations of the remainders of kets with this Gram matrix, strongest first: orthonormal, and as few as leave at
-    most `drop` of every ket. Raises Apart.
-
-    Signs of eigenvectors differ between libraries; each is along the ket with the largest part in it.
+    most `drop` of every ket; and how many of them every replicate has.
     """
     values, vectors = np.linalg.eigh(gram)
     values = np.maximum(values, 0.0)
     left = np.max(np.cumsum(values[:, None] * np.square(vectors), axis=2), axis=1)
-    dropped = int(same_for_all(((left <= drop**2) | (values <= resolved)).sum(axis=1)))
-    values, vectors = np.flip(values[:, dropped:], axis=1), contiguous(np.flip(vectors[:, :, dropped:], axis=2))
-    nearest = np.take_along_axis(vectors, np.argmax(np.abs(vectors), axis=1)[:, None], axis=1)
-    return vectors * (np.where(nearest < 0, -1.0, 1.0) / np.sqrt(values)[:, None])
+    dropped = (left <= drop**2) | (values <= resolved)
+    new = tuple((vectors.shape[2] - host(dropped.sum(axis=1)).astype(int)).tolist())
+    weights = vectors * signs(vectors) / np.sqrt(np.where(dropped, np.inf, values))[:, None]
+    return contiguous(np.flip(weights, axis=2)[:, :, : max(new)]), new
