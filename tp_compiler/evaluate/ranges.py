@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -21,18 +21,19 @@ ANY: Range = (-math.inf, math.inf)
 SMALLEST = math.ulp(0.0)
 
 
-def ranges(nodes: Sequence[ir.Node]) -> dict[ir.Node, Range]:
-    """The range of every node; the nodes in an order in which arguments come first."""
-    found: dict[ir.Node, Range] = {}
+def ranges(nodes: Sequence[ir.Node], known: Mapping[ir.Node, Range] | None = None) -> dict[ir.Node, Range]:
+    """The range of every node; the nodes in an order in which arguments come first, unless their ranges are known."""
+    found: dict[ir.Node, Range] = dict(known or {})
     for node in nodes:
         low, high = _range(node, [found.get(a, ANY) for a in node.args], found)
         found[node] = (low, high) if low <= high else ANY
     return found
 
 
-def with_signs(nodes: Sequence[ir.Node]) -> dict[ir.Node, Range]:
+def with_signs(nodes: Sequence[ir.Node], known: Mapping[ir.Node, Range] | None = None) -> dict[ir.Node, Range]:
     """The same, but functions that are 0 only at infinity, such as exp, start at the smallest positive number."""
-    found, above = ranges(nodes), set[ir.Node]()
+    found = ranges(nodes, known)
+    above = {node for node, (low, _) in (known or {}).items() if low > 0}
     for node in nodes:
         low, high = found[node]
         if low > 0 or _positive(node, above):

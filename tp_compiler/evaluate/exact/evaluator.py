@@ -20,7 +20,7 @@ from tp_compiler.evaluate import errors, laws, numerical_errors
 from tp_compiler.evaluate.array_types import Array
 from tp_compiler.evaluate.budget import current
 from tp_compiler.evaluate.bulk import Bulk
-from tp_compiler.evaluate.exact import compositions, pointwise, stein
+from tp_compiler.evaluate.exact import compositions, derivatives, pointwise, stein
 from tp_compiler.evaluate.exact.apart import Diagonals, is_large
 from tp_compiler.evaluate.exact.atoms import Atoms
 from tp_compiler.evaluate.exact.binding import fresh
@@ -61,6 +61,7 @@ from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.primitives import PRIMITIVES
 from tp_compiler.ir.program import Output
 from tp_compiler.ir.types import Index, Type
+from tp_compiler.ir.walk import dependencies, reachable
 
 LAW_KNOWN = 1e-12  # the relative error of a parameter of a law that is not normal; beyond it, moments have an error
 
@@ -118,6 +119,16 @@ class ExactEvaluator:
                     self.values[node] = self._evaluate(node)
             except KeyboardInterrupt:
                 self.values |= {n: Interrupted("interrupted") for n in nodes if n not in self.values}
+
+    def value(self, node: ir.Node) -> Tensor | KetFormula | Diagnostic | NotExact:
+        """The value of an instruction; one that is new is evaluated now, with what it needs."""
+        if node not in self.values:
+            new = reachable([node], lambda n: [a for a in dependencies(n) if a not in self.values])
+            self.ranges |= with_signs(new, self.ranges)
+            for n in new:
+                self.values[n] = self._evaluate(n)
+        found: Tensor | KetFormula | Diagnostic | NotExact = self.values[node]
+        return found
 
     def output(self, output: Output) -> Exact | Diagnostic | NotExact:
         node = output.node
@@ -310,6 +321,10 @@ class ExactEvaluator:
         form: KetFormula = self.values[node.args[0]]
         return form.placed(dict(zip(node.type.indices, variable.places, strict=True)))
 
+    def scale(self, node: ir.MatMul) -> Tensor:
+        """σ² (or ρσ²) of a product: the covariance of its hats, per <x|x'>."""
+        return self._scale(node, node.member)
+
     def _scale(self, node: ir.MatMul, members: tuple[Place, ...]) -> Tensor:
         """σ² at the members (times ρ = rows/cols for the transpose)."""
         variance: Tensor = self.values[node.matrix.variance]
@@ -328,14 +343,21 @@ class ExactEvaluator:
     def _matmul(self, node: ir.MatMul, args: list[KetFormula]) -> Operand:
         self.expect.gaussians.operand(node, args[0])
         terms = list(gaussian(Variable(node, node.type.indices)).terms)
-        for earlier in self._met(node):
+        for earlier in self.met(node):
             terms += self._dot(node, args[0], earlier)
         self.products[node.matrix, node.transposed][_position(node)].append(node)
         return _simplified(terms)
 
-    def _met(self, node: ir.MatMul) -> list[ir.MatMul]:
+    def together(self, node: ir.MatMul) -> list[ir.MatMul]:
+        """The products so far with the same matrix: of the same member of a family, if both name one."""
+        return self._with(node, node.transposed)
+
+    def met(self, node: ir.MatMul) -> list[ir.MatMul]:
         """The products with the transpose so far, of the same member of the family if both name one."""
-        products, own = self.products[node.matrix, not node.transposed], _position(node)
+        return self._with(node, not node.transposed)
+
+    def _with(self, node: ir.MatMul, transposed: bool) -> list[ir.MatMul]:
+        products, own = self.products[node.matrix, transposed], _position(node)
         if own is None:
             return [n for found in products.values() for n in found]
         return [*products[own], *products[None]]
@@ -348,7 +370,7 @@ class ExactEvaluator:
         theta = self._derivative(x, variable)
         if theta is None or not np.any(theta.values):
             return []
-        factors = [theta, self._scale(node, node.member)]
+        factors = [theta, self.scale(node)]
         for p, q in zip(node.member, variable.members, strict=True):
             if (d := delta(p, q)) is not None:
                 factors.append(d)
@@ -380,7 +402,7 @@ class ExactEvaluator:
         total = None
         factors = pointwise.fused(term.factors)
         for k, factor in enumerate(factors):
-            slope = _slope(factor, variable)
+            slope = derivatives.slope(factor, variable)
             if slope is None:
                 continue
             rest = factors[:k] + factors[k + 1 :]
@@ -647,22 +669,6 @@ class ExactEvaluator:
 
 
 # ---------------------------------------------------------------------------------------------------------- helpers
-def _slope(factor: GaussianFactor, variable: Variable) -> Tensor | None:
-    """∂ℓ/∂variable for the argument of a factor on the ket's own neuron; None if it does not occur."""
-    if not any(p.variable.node is variable.node for a in factor.arguments if a.copy == 0 for p in a.flat()):
-        return None
-    if len(factor.arguments) > 1:
-        raise NotExact("the derivative of a function of several Gaussians")
-    (argument,) = factor.arguments
-    found = []
-    for part in argument.flat():
-        if part.variable.node is variable.node:
-            part = part.refreshed()
-            deltas = [d for p, q in zip(part.variable.places, variable.places, strict=True) if (d := delta(p, q))]
-            found.append(summed([part.coefficient, *deltas], part.over))
-    return plus(*found)
-
-
 def _only_summed(nodes: Iterable[ir.Node], asked: Collection[ir.Node]) -> set[ir.Node]:
     """Large averages that enter nothing but sums of products of numbers, over one of two labels of an axis at least."""
     users: dict[ir.Node, list[ir.Node]] = defaultdict(list)

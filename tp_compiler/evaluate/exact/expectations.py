@@ -256,6 +256,14 @@ class Expectations:
         reduced = self._reduced(known)
         return self._integrated(self._few(known)) if reduced is None else reduced
 
+    def must_be_few(self, form: KetFormula) -> None:
+        """Raises NotExact if an average in E of a form is over more Gaussians than are integrated; no integral is done."""
+        for term in form.terms:
+            clusters = self.gaussians.clusters(term.factors)
+            if not any(made.vanishes for made, _ in clusters):
+                for _, members in clusters:
+                    self._few(pointwise.unified(members))
+
     def _few(self, factors: list[GaussianFactor]) -> list[GaussianFactor]:
         """The factors, if they are functions of few enough Gaussians."""
         count = len(_distinct(factors))

@@ -37,7 +37,7 @@ class ConditionalLaw(Linear):
 
 
 def given(covariance: Covariance, x: Linear, fixed: Linear, value: float) -> ConditionalLaw:
-    slope = times(covariance(x, fixed), _inverse(covariance(fixed, fixed)))
+    slope = times(covariance(x, fixed), inverse(covariance(fixed, fixed)))
     shift = plus(number(value), times(number(-1.0), fixed.mean))
     mean = plus(x.mean, times(slope, shift))
     return ConditionalLaw(mean, (*x.parts, *fixed.parts), x.copy, inner=x, fixed=fixed)
@@ -49,16 +49,16 @@ def covariance_given(covariance: Covariance, a: ConditionalLaw, b: ConditionalLa
     own, variance = covariance(a.inner, b.inner), covariance(a.fixed, a.fixed)
     left, right = covariance(a.inner, a.fixed), covariance(a.fixed, b.inner)
     if a.key != b.key:
-        return plus(own, times(number(-1.0), left, right, _inverse(variance)))
+        return plus(own, times(number(-1.0), left, right, inverse(variance)))
     labels = union([own, variance, left])
-    error = plus(own, times(number(-1.0), left, left, _inverse(variance))).error_at(labels)
+    error = plus(own, times(number(-1.0), left, left, inverse(variance))).error_at(labels)
     first, fixed, cross = np.broadcast_arrays(*(np.atleast_1d(t.at(labels)) for t in (own, variance, left)))
     determinant = ARRAYS.determinant(first, fixed, cross)
     rest = np.where(fixed > 0, determinant / np.where(fixed > 0, fixed, 1.0), first)
     return Tensor(rest if labels else rest[0], labels, errors.full(error, tuple(x.size for x in labels)))
 
 
-def _inverse(variance: Tensor) -> Tensor:
+def inverse(variance: Tensor) -> Tensor:
     """1/Var; 0 for a Gaussian that is constant, on which nothing depends."""
     positive = variance.values > 0
     value, error = errors.applied("div", [1.0, np.where(positive, variance.values, 1.0)], [None, variance.error])
@@ -83,9 +83,9 @@ def mean_derivative(
     found = [] if is_constant(slope) and slope.factor == 0.0 else [product((GaussianFactor(slope, (argument,)), *near))]
     variance = covariance(argument, argument)
     for place, size in jumps:
-        value = _mean_at(product, covariance, _conditioned(covariance, near, argument, place))
+        value = mean_at(product, covariance, conditioned(covariance, near, argument, place))
         if value is not None:
-            found.append(times(number(size), _density(argument.mean, variance, place), value))
+            found.append(times(number(size), density(argument.mean, variance, place), value))
     kept = [t for t in found if t is not None]
     return plus(*kept) if kept else None
 
@@ -97,30 +97,30 @@ def _alone(product: Product, covariance: Covariance, factor: GaussianFactor) -> 
     if both is None:
         return None
     shifted = times(number(-1.0), argument.mean, alone) if alone is not None else number(0.0)
-    return times(plus(both, shifted), _inverse(covariance(argument, argument)))
+    return times(plus(both, shifted), inverse(covariance(argument, argument)))
 
 
-def _density(mean: Tensor, variance: Tensor, place: float) -> Tensor:
+def density(mean: Tensor, variance: Tensor, place: float) -> Tensor:
     """The density of N(mean, variance) at a place; 0 if the variance is 0."""
-    inverse = _inverse(variance)
-    labels = union([mean, inverse])
+    precise = inverse(variance)
+    labels = union([mean, precise])
 
-    def density(values: list[Array]) -> Array:
+    def value(values: list[Array]) -> Array:
         distance, precision = place - values[0], np.maximum(values[1], 0.0)
         return np.exp(-(distance**2) * precision / 2) * np.sqrt(precision / (2 * np.pi))
 
-    values = [mean.at(labels), inverse.at(labels)]
-    result = density(values)
-    probed = errors.probed(density, values, [mean.error_at(labels), inverse.error_at(labels)], result)
+    values = [mean.at(labels), precise.at(labels)]
+    result = value(values)
+    probed = errors.probed(value, values, [mean.error_at(labels), precise.error_at(labels)], result)
     error = errors.added(errors.rounding(result), probed)
     return Tensor(result, labels, errors.full(error, np.shape(result)))
 
 
-def _mean_at(product: Product, covariance: Covariance, rest: tuple[GaussianFactor, ...]) -> Tensor | None:
+def mean_at(product: Product, covariance: Covariance, rest: tuple[GaussianFactor, ...]) -> Tensor | None:
     """E Π rest at a jump. A function that jumps at the same place, being of the same Gaussian, counts there by the mean
     of its values on either side: the jump of f g is [f] (g₋ + g₊)/2 + (f₋ + f₊)/2 [g]."""
     value = product(rest)
-    sides = [(k, *side) for k, factor in enumerate(rest) for side in _halfway(covariance, factor)]
+    sides = [(k, *side) for k, factor in enumerate(rest) for side in halfway(covariance, factor)]
     for k, here, middle in sides:
         if any(np.any(times(here, other).values) for m, other, _ in sides if m != k):
             raise NotExact("three functions that jump at one place")
@@ -130,7 +130,7 @@ def _mean_at(product: Product, covariance: Covariance, rest: tuple[GaussianFacto
     return value
 
 
-def _halfway(covariance: Covariance, factor: GaussianFactor) -> list[tuple[Tensor, float]]:
+def halfway(covariance: Covariance, factor: GaussianFactor) -> list[tuple[Tensor, float]]:
     """Where a function is evaluated at one of its jumps without randomness, and the mean of both sides there."""
     a = factor.arguments[0]
     if not (isinstance(a, ConditionalLaw) and isinstance(factor.function, Univariate)):
@@ -157,7 +157,7 @@ def _replaced(value: Tensor, here: Tensor, other: Tensor) -> Tensor:
     return Tensor(result, labels, errors.full(np.where(chosen, *kept), result.shape))
 
 
-def _conditioned(
+def conditioned(
     covariance: Covariance, factors: tuple[GaussianFactor, ...], fixed: Linear, place: float
 ) -> tuple[GaussianFactor, ...]:
     """The factors given that `fixed` is at `place`."""
