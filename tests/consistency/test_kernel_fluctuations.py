@@ -90,6 +90,16 @@ def test_kets_that_depend_on_one_another_are_met_once() -> None:
     assert twice == pytest.approx(once)
 
 
+def test_families_are_read_member_by_member() -> None:
+    """Shifts, running sums, tables and stacks of independent kets: the variance of each member is 2 · (its variance)²."""
+    found = of(
+        "axis s : 3\ndata c[s] = [1.0, 2.0, 3.0]\ndata p[s] = [2, 2, 1]\nket |x[s]> ~ N(0, 1)\n"
+        "|y[s]> = shift[s](cumsum[s](c[s] |x[s]>), 1)\noutput f[s] = <y[s]|y[s]>\noutput g[s] = <x[p[s]]|x[p[s]]>"
+    )
+    assert np.diag(found) == pytest.approx([0, 2, 2 * 25, 2, 2, 2])
+    assert found[3, 4] == pytest.approx(2) and found[3, 5] == 0 and found[1, 5] == pytest.approx(2)
+
+
 # -- one hidden layer: an average over independent neurons ----------------------------------------------------------------
 X, Y = np.array([1.0, 0.3]), np.array([-0.7, 0.2])
 

@@ -36,7 +36,7 @@ from tp_compiler.evaluate.exact.derivatives import Derivatives
 from tp_compiler.evaluate.exact.evaluator import NOTES, ExactEvaluator
 from tp_compiler.evaluate.exact.expectations import EXACT, METHODS
 from tp_compiler.evaluate.exact.ket_formula import KetFormula, Tensor, Variable, number, plus, times
-from tp_compiler.evaluate.exact.members import Members
+from tp_compiler.evaluate.exact.members import MemberByMember
 from tp_compiler.evaluate.gaussian.lines import Infinite
 from tp_compiler.evaluate.interface import Exact, NotExact
 from tp_compiler.ir import nodes as ir
@@ -62,7 +62,7 @@ def sigma(program: Program, outputs: Sequence[Output], quadrature: bool = True, 
     count = sum(int(np.prod([i.size for i in o.indices])) for o in outputs)
     if count > MOST_ENTRIES:
         raise NotExact(f"the covariances of {count} entries, of which at most {MOST_ENTRIES} are computed together")
-    members = Members(Builder())
+    members = MemberByMember(Builder())
     roots = [
         members.entry(o.node, {i: k + 1 for i, k in zip(o.indices, where, strict=True)})
         for o in outputs
@@ -77,7 +77,7 @@ def sigma(program: Program, outputs: Sequence[Output], quadrature: bool = True, 
 
 
 @dataclass(eq=False)
-class Space:
+class Integrands:
     """The particles of one width: the integrands whose averages act on outputs, each with its weight a_k for every output."""
 
     ratio: float
@@ -94,7 +94,7 @@ class Influence:
         self.method = max((self._settled(r) for r in dict.fromkeys(roots)), default=EXACT)
         self.derivatives = Derivatives(self.exact.expect)
         self.entry = Index("entry", Axis("entry", len(roots)))
-        self.spaces: dict[str, Space] = {}
+        self.spaces: dict[str, Integrands] = {}
         self.weights: dict[ir.Node, Tensor] = {}  # of numbers
         self._inside = self._numbers_inside_kets()
         for k, root in enumerate(roots):
@@ -170,7 +170,7 @@ class Influence:
         if weight.vanishes:
             return
         width = integrand.type.width
-        weights = self.spaces.setdefault(width.name, Space(width.ratio)).weights
+        weights = self.spaces.setdefault(width.name, Integrands(width.ratio)).weights
         if integrand in weights:
             weights[integrand] = plus(weights[integrand], weight)
             return
@@ -327,7 +327,7 @@ class Influence:
             (value + value.T) / 2, np.maximum(error, error.T), METHODS[self.method], NOTES[METHODS[self.method]]
         )
 
-    def _of_space(self, space: Space, other: Index) -> Tensor:
+    def _of_space(self, space: Integrands, other: Index) -> Tensor:
         kets = [(k, w) for k, w in space.weights.items() if not w.vanishes]
         whole = Tensor(np.zeros((self.entry.size, self.entry.size)), (self.entry, other))
         means = [self._number(self.build.average(k, self.span)) for k, _ in kets]

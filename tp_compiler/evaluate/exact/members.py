@@ -13,6 +13,7 @@ from typing import Any, ClassVar, TypeAlias
 import numpy as np
 
 from tp_compiler.diagnostics import ProgramError
+from tp_compiler.evaluate.instructions import RULES
 from tp_compiler.evaluate.interface import NotExact
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.build import Builder
@@ -24,7 +25,7 @@ Making: TypeAlias = Generator[tuple[ir.Node, Positions], ir.Node, ir.Node]  # as
 MOST_MEMBERS = 20_000  # instructions; some seconds of work
 
 
-class Members:
+class MemberByMember:
     """The members of nodes, each made once."""
 
     def __init__(self, build: Builder) -> None:
@@ -167,24 +168,22 @@ class Members:
                 where[index] = at[selector] if isinstance(selector, Index) else selector
         return (yield x, where)
 
-    def _shift(self, node: ir.Shift, at: Positions) -> Making:
-        k = at[node.index] - node.by
-        if 1 <= k <= node.index.size:
-            return (yield node.args[0], {**at, node.index: k})
+    def _along(self, node: ir.Along, at: Positions) -> Making:
+        label = Index(f"{node.index.name}~", node.index.axis)
+        unit = np.eye(node.index.size)  # the image of each member
+        image = RULES[type(node)](node, [(unit, (label, node.index))], (label, node.index))
+        terms = []
+        for k in np.flatnonzero(image[:, at[node.index] - 1]):
+            terms.append((yield node.args[0], {**at, node.index: int(k) + 1}))
+        if terms:
+            return self.build.map("add", terms, node.span)
         first = yield node.args[0], {**at, node.index: 1}
         return self.build.mul(self.build.constant(0.0, node.span), first, node.span)
-
-    def _cumulate(self, node: ir.Cumulate, at: Positions) -> Making:
-        here = at[node.index]
-        terms = []
-        for k in range(here, node.index.size + 1) if node.reverse else range(1, here + 1):
-            terms.append((yield node.args[0], {**at, node.index: k}))
-        return self.build.map("add", terms, node.span)
 
     def _stack(self, node: ir.Stack, at: Positions) -> Making:
         return (yield node.args[at[node.index] - 1], at)
 
-    rules: ClassVar[dict[type[ir.Node], Callable[[Members, Any, Positions], Making]]] = {
+    rules: ClassVar[dict[type[ir.Node], Callable[[MemberByMember, Any, Positions], Making]]] = {
         ir.Constant: _constant,
         ir.Array: _array,
         ir.Position: _position,
@@ -196,8 +195,7 @@ class Members:
         ir.Contract: _contract,
         ir.Reduce: _reduce,
         ir.Reindex: _reindex,
-        ir.Shift: _shift,
-        ir.Cumulate: _cumulate,
+        **dict.fromkeys(ir.ALONG, _along),
         ir.Stack: _stack,
     }
 
