@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from tp_compiler.frontend.syntax import File
     from tp_compiler.kernel_function import KernelFunction
     from tp_compiler.results import Run
+    from tp_compiler.scale.given_alignments import Given
     from tp_compiler.scale.result import Scaling
 
 
@@ -202,20 +203,23 @@ def scale(
     settings: Mapping[str, float] | None = None,
     data: Mapping[str, object] | None = None,
     optimizer: str | None = None,
+    alignment: Given | None = None,
     allow_outside: bool = False,
 ) -> Scaling:
     """Width exponents for a raw implementation, and the abcd class of the program's parametrization.
 
     optimizer   the name of an optimizer to assume for every parameter, instead of the program's
+    alignment   "full", "none", "limit" or "measured=FILE": learning rates become the largest stable ones for parameters that are so
+                well aligned with what they multiply (Everett et al.); also a mapping of names to `tpc.scale.Alignment`
 
     `scaling["W"]["lr"]` is a Fraction, `scaling.verdict.regime` the class, `print(scaling)` the tables with reasons,
     `scaling.as_json()` what `tpc scale --json` prints; `.torch()` is a Python module, `.plot(file)` draws the classes.
     """
     if isinstance(program, Compiled):
         _as_compiled(settings, data)
-        return driver.scale(program.network, optimizer=optimizer)
+        return driver.scale(program.network, optimizer=optimizer, alignment=alignment)
     model = driver.check(_source(program, allow_outside), settings=settings, data=data)
-    return driver.scale(model.network, optimizer=optimizer)
+    return driver.scale(model.network, optimizer=optimizer, alignment=alignment)
 
 
 def limit(

@@ -282,6 +282,11 @@ def _scale(commands: Commands) -> None:
     sub.add_argument(
         "--optimizer", metavar="NAME", help="use this optimizer for every parameter, instead of the program's"
     )
+    sub.add_argument(
+        "--alignment",
+        metavar="full|none|limit|measured=FILE",
+        help="find the largest stable learning rates for parameters that are so well aligned with what they multiply",
+    )
     style = sub.add_mutually_exclusive_group()
     style.add_argument("--json", action="store_true", help="print JSON")
     style.add_argument("--emit", choices=("torch",), help="print a Python module with parameter groups for torch.optim")

@@ -200,7 +200,7 @@ def _scale(args: Namespace) -> int:
 
     model = driver.check(driver.read(args.file, allow_outside=args.allow_outside), **_replaced(args))
     terminal.print_diagnostics(model.warnings)
-    scaling = driver.scale(model.network, optimizer=args.optimizer)
+    scaling = driver.scale(model.network, optimizer=args.optimizer, alignment=args.alignment)
     terminal.print_diagnostics(scaling.warnings)
     drawn = _drawn(args, scaling)
     if args.json:

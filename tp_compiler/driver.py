@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from tp_compiler.finite.converge import Verification
     from tp_compiler.frontend.syntax import File
     from tp_compiler.results import Run
+    from tp_compiler.scale.given_alignments import Given
     from tp_compiler.scale.result import Scaling
 
 MAX_SOURCE = 64 * 2**20
@@ -266,12 +267,12 @@ def page(run: Run, program: Program) -> str:
     return str(written(run, "page", program, found))
 
 
-def scale(network: Network, *, optimizer: str | None = None) -> Scaling:
+def scale(network: Network, *, optimizer: str | None = None, alignment: Given | None = None) -> Scaling:
     """The width exponents of parameters, and the class of a parametrization; see `scale.result`."""
     from tp_compiler.scale.result import Scaling
 
     with _nesting():
-        return Scaling(network, optimizer)
+        return Scaling(network, optimizer, alignment)
 
 
 def share_plans(program: Program, other: Program | None) -> None:

@@ -10,6 +10,8 @@ from typing import TypeVar
 from tp_compiler.report import blocks
 from tp_compiler.report.blocks import Block, Grid, Heading, Lines
 from tp_compiler.report.scaling_tables import WORDS, figure_cells
+from tp_compiler.scale.given_alignments import ParameterAlignments
+from tp_compiler.scale.growth import NOTHING
 from tp_compiler.scale.libraries import starred
 from tp_compiler.scale.numbers import order, power
 from tp_compiler.scale.raw import Raw
@@ -78,7 +80,43 @@ def _torch_blocks(scaling: Scaling) -> Iterator[Block]:
     yield Lines(scaling.notes, apart=True)
 
 
+def _aligned(scaling: Scaling, given: ParameterAlignments, equivalent: bool) -> Iterator[Block]:
+    """The largest stable learning rates for given alignments."""
+    yield Heading(
+        f"{scaling.network.source.name}: largest stable learning rates, parametrization {scaling.main.parametrization}",
+        main=True,
+    )
+    yield Lines((f"alignment {given.title}", "(α of ΔW x, ω of W Δx, u of ΔW Δx)"))
+    if len(set(given.each)) > 1:
+        each = zip(scaling.keys, given.each, strict=True)
+        rows = _together((key, (str(a.update), str(a.features), str(a.both))) for key, a in each)
+        yield Grid([["parameters", "α", "ω", "u"], *(line for same, cells in rows for line in _row(same, cells))])
+    yield Lines([f"note: {note}" for note in given.notes])
+    for name, table in scaling.tables.items():
+        yield Heading(f"-- {name} --") if len(scaling.tables) > 1 else Lines((), apart=True)
+        yield _figures(table.raw, table.constants, _outputs(table), _held(table), "larger rates blow up")
+        yield Lines((_features(table),))
+    if equivalent:
+        yield from _equivalent(scaling)
+    for name, table in scaling.compared.items():
+        yield Heading(f"{name}: {_features(table)}")
+        yield _figures(table.raw, table.constants, _outputs(table), _held(table), "larger rates blow up")
+
+
+def _held(table: Table) -> dict[str, tuple[str, ...]]:
+    return {name: ((table.held or {}).get(name, "nothing"),) for name in table.rows}
+
+
+def _features(table: Table) -> str:
+    if table.features == NOTHING:
+        return "no features move"
+    return f"features move by {order(Fraction(table.features))}"
+
+
 def _blocks(scaling: Scaling, equivalent: bool) -> Iterator[Block]:
+    if scaling.alignments is not None:
+        yield from _aligned(scaling, scaling.alignments, equivalent)
+        return
     yield Heading(f"{scaling.network.source.name}: parametrization {scaling.main.parametrization}", main=True)
     for name, table in scaling.tables.items():
         yield Heading(f"-- {name} --") if len(scaling.tables) > 1 else Lines((), apart=True)
@@ -86,9 +124,7 @@ def _blocks(scaling: Scaling, equivalent: bool) -> Iterator[Block]:
         yield from _reasons(table)
         yield from _class(table)
     if equivalent:
-        for title, rows in scaling.equivalent().items():
-            yield Heading(f"equivalent: {title}")
-            yield _figures(dict(rows))
+        yield from _equivalent(scaling)
     for name, table in scaling.compared.items():
         yield Heading(f"{name}: {table.verdict.regime.value}, r = {table.verdict.r}; {_answers(table)}")
         if name == "standard":
@@ -97,14 +133,24 @@ def _blocks(scaling: Scaling, equivalent: bool) -> Iterator[Block]:
         yield Lines([*_problems(table), *table.verdict.notes], inset=True)
 
 
+def _equivalent(scaling: Scaling) -> Iterator[Block]:
+    for title, rows in scaling.equivalent().items():
+        yield Heading(f"equivalent: {title}")
+        yield _figures(dict(rows))
+
+
 # -- figures ---------------------------------------------------------------------------------------------------------
 def _parameters(table: Table, described: bool) -> Iterator[Block]:
     """The figures, and, if `described`, the role of each parameter and the effect of its updates."""
-    outputs = {name: row.output for name, row in table.rows.items() if row.output is not None}
     more = {name: (row.parameter.role, _moved(table, name)) for name, row in table.rows.items()}
-    yield _figures(table.raw, table.constants, outputs, more if described else None)
+    heads = ("is", "its update moves its output by")
+    yield _figures(table.raw, table.constants, _outputs(table), more if described else None, *heads)
     if described and any(table.constants.values()):
         yield Lines(("factors are width ratios and initial standard deviations",))
+
+
+def _outputs(table: Table) -> dict[str, Fraction]:
+    return {name: row.output for name, row in table.rows.items() if row.output is not None}
 
 
 def _moved(table: Table, name: str) -> str:
@@ -116,11 +162,12 @@ def _figures(
     rows: Mapping[str, Raw],
     constants: Mapping[str, Mapping[str, float]] | None = None,
     outputs: Mapping[str, Fraction] | None = None,
-    more: Mapping[str, tuple[str, str]] | None = None,
+    more: Mapping[str, tuple[str, ...]] | None = None,
+    *heads: str,
 ) -> Grid:
     head, *body = figure_cells(rows, constants, outputs)
     cells = {name: (*row, *(more[name] if more else ())) for name, *row in body}
-    names = ["parameters", *head[1:], *(["is", "its update moves its output by"] if more else [])]
+    names = ["parameters", *head[1:], *(heads if more else [])]
     return Grid([names, *(line for same, row in _together(cells.items()) for line in _row(same, row))])
 
 

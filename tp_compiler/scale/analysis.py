@@ -8,12 +8,13 @@ next sweep uses gradients with those sizes. On perceptrons the verdicts are thos
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.model import Member
+from tp_compiler.scale.alignment import Alignment
 from tp_compiler.scale.exchange import alike
 from tp_compiler.scale.figures import Row, strict
 from tp_compiler.scale.growth import CONSTANT, NOTHING, Order
@@ -21,7 +22,7 @@ from tp_compiler.scale.numbers import HALF, order, power
 from tp_compiler.scale.optimizers import EntrywiseOptimizer, ParameterKind
 from tp_compiler.scale.program import NetworkParameter, NetworkReading
 from tp_compiler.scale.symmetry import Symmetry
-from tp_compiler.scale.tropical import ABSENT, FIXED, Given, Members, NodeSizes, Size
+from tp_compiler.scale.tropical import ABSENT, FIXED, AlignedParameters, Given, Members, NodeSizes, Size
 from tp_compiler.scale.verdict import Condition, Question, Verdict
 from tp_compiler.transform.gradient import Leaf
 
@@ -67,11 +68,28 @@ class Analysis:
         self.watched = self._watched()
 
     def _sweep(self, nodes: list[ir.Node], sizes: Parts, rows: list[Row] | None, first: bool = True) -> NodeSizes:
+        given = Given(sizes | self._powers(rows or ()), self.reading.brackets)
+        return NodeSizes(nodes, self.symmetry, given, first, self.members)
+
+    def aligned_sizes(
+        self,
+        nodes: list[ir.Node],
+        sizes: Parts,
+        rows: Sequence[Row],
+        aligned: Mapping[Leaf, Mapping[Member, Alignment]],
+        members: Members | None,
+    ) -> NodeSizes:
+        """Nodes for parameters of these sizes, at all orders, with the alignments of parameters that are given."""
+        by = AlignedParameters(aligned, self.reading.readers, set(self.forward))
+        given = Given(sizes | self._powers(rows), self.reading.brackets, by)
+        return NodeSizes(nodes, self.symmetry, given, False, members)
+
+    def _powers(self, rows: Sequence[Row]) -> Parts:
         powers: Parts = {}
         for node, leaf in self.reading.powers.items():
-            tied = [r for r in rows or () if r.output is not None and r.parameter.leaf is leaf]
+            tied = [r for r in rows if r.output is not None and r.parameter.leaf is leaf]
             powers[node] = {(): Size(1 + tied[0].output if tied and tied[0].output is not None else CONSTANT)}
-        return NodeSizes(nodes, self.symmetry, Given(sizes | powers, self.reading.brackets), first, self.members)
+        return powers
 
     def _watched(self) -> list[ir.Node]:
         """The kets that can move, the scalars that enter kets, and the readings."""
@@ -89,11 +107,11 @@ class Analysis:
 
         `first`: in the very first step. Else in training, to first order where that already blows up.
         """
-        self.members = self._members(rows)
+        self.members = self.members_apart(rows)
         return self._updates(rows, first)
 
     def _updates(self, rows: list[Row], first: bool = False) -> tuple[dict[int, Order], dict[int, Order]]:
-        starts = _starts(rows)
+        starts = initial_sizes(rows)
         found, entries = self._steps(rows, starts)
         if first:
             return found, entries
@@ -118,7 +136,7 @@ class Analysis:
     def _trained(self, rows: list[Row]) -> tuple[dict[int, Order], dict[int, Order], NodeSizes]:
         """Updates, gradient entries and sizes in training: everything has moved, and products of two things that move count
         where nothing blows up without them."""
-        starts = _starts(rows)
+        starts = initial_sizes(rows)
         found, entries = self._updates(rows)
         sizes = self._sweep(self.forward, self._after(rows, starts, found, False), rows)
         if self._bursts(sizes):
@@ -154,8 +172,8 @@ class Analysis:
 
         A name that a loop binds again has the largest of its sizes.
         """
-        self.members = self._members(rows)
-        initial = self._sweep(self.forward, _starts(rows), rows)
+        self.members = self.members_apart(rows)
+        initial = self._sweep(self.forward, initial_sizes(rows), rows)
         moving = self._trained(rows)[2]
         found: dict[str, Size] = {}
         for node, name in self.reading.names.items():
@@ -170,10 +188,10 @@ class Analysis:
         """The class. `given_d`: the rows have their own exponents d, so that eps may be unfaithful."""
         self.members = None
         apart = self._trained(rows)
-        self.members = self._members(rows)
+        self.members = self.members_apart(rows)
         found, entries, sizes = self._trained(rows) if self.members is not None else apart
         notes = self._notes(rows, entries, apart[1], found)
-        starts = _starts(rows)
+        starts = initial_sizes(rows)
         initial = self._sweep(self.forward, starts, rows)
         moves = [sizes.of[n].moves for n in self.reading.features]
         fastest = max(moves, default=NOTHING)
@@ -192,11 +210,11 @@ class Analysis:
             sizes = first
         return Architecture(conditions, r, updates, tuple(self._problems(initial, sizes, still)), notes)
 
-    def _members(self, rows: list[Row]) -> Members | None:
+    def members_apart(self, rows: list[Row]) -> Members | None:
         """The difference of members that start equal; None if they differ by order one, or if there are none."""
         if not self.alike.pinned:
             return None
-        initial = self._sweep(self.forward, _starts(rows), rows)
+        initial = self._sweep(self.forward, initial_sizes(rows), rows)
         random = [n for n in self.alike.brackets if isinstance(n, ir.Contract) and self.symmetry.suppressed(n)]
         largest = max((initial.of[n].start for n in random), default=NOTHING)
         return Members(self.alike, max(largest, -HALF)) if largest < 0 else None
@@ -219,7 +237,7 @@ class Analysis:
     def _first_step(self, rows: list[Row]) -> NodeSizes:
         """Whatever blows up does so already in the first step, before the readout has grown."""
         found = self._updates(rows, first=True)[0]
-        return self._sweep(self.forward, self._after(rows, _starts(rows), found, False, grow=False), rows)
+        return self._sweep(self.forward, self._after(rows, initial_sizes(rows), found, False, grow=False), rows)
 
     def _shown(self, sizes: NodeSizes, wrong: Callable[[ir.Node], bool]) -> list[ir.Node]:
         """The nodes to report: named nodes, readouts, and those at which something first goes wrong."""
@@ -323,7 +341,8 @@ def _parts(sizes: Iterable[tuple[NetworkParameter, Size]]) -> Parts:
     return found
 
 
-def _starts(rows: list[Row]) -> Parts:
+def initial_sizes(rows: Iterable[Row]) -> Parts:
+    """Of parameters, at initialisation."""
     return _parts((r.parameter, Size(NOTHING if r.parameter.zero else r.size)) for r in rows)
 
 

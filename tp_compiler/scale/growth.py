@@ -15,20 +15,15 @@ NOTHING = -math.inf
 CONSTANT = Fraction(0)
 
 
-@cache
 def growth(fn: str, size: Order) -> Order:
     """The power of n of fn(x). Faster than every power counts as the power of x itself."""
-    if size == 0:
-        return CONSTANT
-    at_zero = _value(fn, 0.0)
-    if at_zero != 0:
-        return CONSTANT if size < 0 else _far(fn) * size
+    if _start(fn) != 0:
+        return CONSTANT if size <= 0 else _far(fn) * size
     if size == NOTHING:
         return NOTHING
-    return (_near(fn) if size < 0 else _far(fn)) * size
+    return (_near(fn) if size <= 0 else _far(fn)) * size
 
 
-@cache
 def moved(fn: str, size: Order, change: Order) -> Order:
     """The power of n of fn(x + Δ) - fn(x), for x of this size."""
     if change == NOTHING:
@@ -36,18 +31,25 @@ def moved(fn: str, size: Order, change: Order) -> Order:
     if size == 0 and change <= 0:
         return change
     if change <= size:
-        flat = size < 0 and _value(fn, 0.0) != 0
+        flat = size < 0 and _start(fn) != 0
         return change if flat else growth(fn, size) - size + change
-    if change <= 0 and _value(fn, 0.0) != 0:
+    if change <= 0 and _start(fn) != 0:
         return change
     return growth(fn, change)
 
 
+@cache
+def _start(fn: str) -> float:
+    return _value(fn, 0.0)
+
+
+@cache
 def _far(fn: str) -> Fraction:
     """p if fn(x) grows like x^p."""
     return _power(lambda x: _largest(fn, x), 1e4, 1e8, Fraction(1))
 
 
+@cache
 def _near(fn: str) -> Fraction:
     """p if fn(x) vanishes like x^p at 0."""
     return _power(lambda x: _largest(fn, x), 1e-2, 1e-4, Fraction(1))

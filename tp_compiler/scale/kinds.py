@@ -66,6 +66,16 @@ def uses(roots: Iterable[ir.Node], leaves: set[ir.Node], still: Collection[ir.No
     return dict(found)
 
 
+def readers(
+    roots: Iterable[ir.Node], leaves: set[ir.Node], still: Collection[ir.Node]
+) -> dict[ir.Node, tuple[ir.Node, ir.Node]]:
+    """The brackets that are read by a parameter: the factor that reads, and the parameter."""
+    order = reachable(roots)
+    images = _images(order, {leaf for leaf in leaves if leaf.type.is_ket})
+    chosen = {node: _chosen(node, images, still) for node in order}
+    return {node: (arg, images[arg].leaf) for node, arg in chosen.items() if arg is not None}
+
+
 def readouts(bracket: ir.Node, used: dict[ir.Node, BracketUse]) -> list[tuple[ir.Node, BracketUse]]:
     """The parameters that read a bracket."""
     return [(leaf, use) for leaf, use in used.items() if bracket in use.brackets]

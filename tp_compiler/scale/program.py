@@ -18,7 +18,7 @@ from tp_compiler.ir.build import Builder
 from tp_compiler.ir.model import Member, Network, Trainable, meet
 from tp_compiler.ir.types import Type
 from tp_compiler.ir.walk import reachable, rewrite
-from tp_compiler.scale.kinds import BracketUse, centred, readouts, uses
+from tp_compiler.scale.kinds import BracketUse, centred, readers, readouts, uses
 from tp_compiler.scale.numbers import HALF
 from tp_compiler.scale.optimizers import ParameterKind
 from tp_compiler.transform.gradient import Gradient, Leaf
@@ -84,6 +84,14 @@ class NetworkReading:
             todo.extend(new)
         moving = self.moving
         return tuple(sorted((n for n in found if n in moving), key=lambda n: n.serial))
+
+    @cached_property
+    def readers(self) -> dict[ir.Node, tuple[ir.Node, ir.Node]]:
+        """The brackets with a readout: the factor that reads, and its parameter."""
+        kets = [p for p in self.parameters if isinstance(p.leaf, ir.Node)]
+        leaves = {p.leaf for p in kets if isinstance(p.leaf, ir.Node)}
+        still = [p.leaf for p in kets if p.declared.still and isinstance(p.leaf, ir.Node)]
+        return readers(self.roots, leaves, still)
 
     @cached_property
     def moving(self) -> dict[ir.Node, frozenset[Leaf]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 from typing import Any
@@ -12,11 +12,13 @@ from typing import Any
 from tp_compiler.diagnostics import Diagnostic, suggest
 from tp_compiler.ir.model import Network
 from tp_compiler.pages import Shown, written
+from tp_compiler.scale.aligned_tables import COMMON, largest_rows
 from tp_compiler.scale.analysis import Analysis, Architecture
 from tp_compiler.scale.constants import constants
 from tp_compiler.scale.equivalents import equivalents
 from tp_compiler.scale.figures import TIED, Choice, Row, chosen, left_out, table
-from tp_compiler.scale.growth import NOTHING
+from tp_compiler.scale.given_alignments import Given, ParameterAlignments, given_alignments
+from tp_compiler.scale.growth import NOTHING, Order
 from tp_compiler.scale.numbers import order
 from tp_compiler.scale.optimizers import ParameterKind
 from tp_compiler.scale.program import NetworkReading, read
@@ -37,10 +39,15 @@ class Table:
     rows: Mapping[str, Row]
     verdict: Architecture
     constants: Mapping[str, dict[str, float]]  #: factors of figures that are not 1: width ratios, initial deviations
+    held: Mapping[str, str] | None = None  #: for given alignments: what larger learning rates would make blow up
+    features: Order = NOTHING  #: for given alignments: the power of n by which features move
 
     def as_json(self) -> dict[str, Any]:
         parameters = {name: row.as_json() for name, row in self.rows.items()}
         factors = {name: values for name, values in self.constants.items() if values}
+        if self.held is not None:
+            features = None if self.features == NOTHING else str(self.features)
+            return {"parameters": parameters, "held": dict(self.held), "features": features, "constants": factors}
         notes = list(self.verdict.notes)
         return {"class": self.verdict.as_json(), "parameters": parameters, "constants": factors, "notes": notes}
 
@@ -50,9 +57,12 @@ class Table:
 
 
 class Scaling(Shown):
-    """The width exponents of a program. `scaling["W"]["lr"]` is a Fraction; `print(scaling)` is the whole answer."""
+    """The width exponents of a program. `scaling["W"]["lr"]` is a Fraction; `print(scaling)` is the whole answer.
 
-    def __init__(self, network: Network, optimizer: str | None = None):
+    With `alignment`, learning rates are the largest stable ones for these alignments.
+    """
+
+    def __init__(self, network: Network, optimizer: str | None = None, alignment: Given | None = None):
         self.network = network
         self._choices: dict[str, Choice] = {}
         if optimizer is not None or network.trains:
@@ -61,6 +71,9 @@ class Scaling(Shown):
             self._choices = {name: chosen(name) for name in USUAL}
         self.reading: NetworkReading = read(network)
         self.analysis = Analysis(self.reading)
+        self.alignments: ParameterAlignments | None = None
+        if alignment is not None:
+            self.alignments = given_alignments(alignment, self.reading.parameters, self._names())
         self.tables: dict[str, Table] = {name: self.table(None, choice) for name, choice in self._choices.items()}
 
     @property
@@ -116,9 +129,26 @@ class Scaling(Shown):
         rows = table(self.reading, choice or self.choice, point)
         verdict = self.analysis.judge(rows, given_d=point is None and network.parametrization == "block")
         name = point or network.parametrization
+        held: dict[str, str] | None = None
+        features: Order = NOTHING
+        if self.alignments is not None:
+            rows, nodes, features = largest_rows(self.analysis, rows, self.alignments.each)
+            held = {
+                key: self.reading.name(node) for key, node in zip(self.keys, nodes, strict=True) if node is not None
+            }
         named = {key: row for key, row in zip(self.keys, rows, strict=True)}
         factors = {key: constants(row, self.reading.clt) for key, row in named.items()}
-        return Table(name, named, verdict, factors)
+        return Table(name, named, verdict, factors, held, features)
+
+    def _common(self, name: str) -> Table:
+        """A common parametrization with its multipliers, in powers of n alone."""
+        found = self.table(COMMON[name].point)
+        rows = {key: COMMON[name].written(row) for key, row in found.rows.items()}
+        return replace(found, parametrization=name, rows=rows, constants={})
+
+    def _names(self) -> list[list[str]]:
+        """Those of each parameter, in files of alignments."""
+        return [[key] for key in self.keys]
 
     @cached_property
     def keys(self) -> list[str]:
@@ -143,6 +173,8 @@ class Scaling(Shown):
     @cached_property
     def compared(self) -> dict[str, Table]:
         """The same network and optimizers at the usual parametrizations."""
+        if self.alignments is not None:
+            return {name: self._common(name) for name in COMMON}
         return {name: self.table(name) for name in COMPARED if name != self.main.parametrization}
 
     def equivalent(self) -> dict[str, list[tuple[str, Raw]]]:
@@ -160,8 +192,10 @@ class Scaling(Shown):
         }
         if len(self.tables) > 1:
             document["tables"] = {name: table.as_json() for name, table in self.tables.items()}
+        if self.alignments is not None:
+            document["alignment"] = self.alignments.as_json(self.keys)
         document["compared"] = {
-            name: table.as_json() | {"problems": [*map(str, table.verdict.problems)]}
+            name: table.as_json() | ({"problems": [*map(str, table.verdict.problems)]} if table.held is None else {})
             for name, table in self.compared.items()
         }
         return document

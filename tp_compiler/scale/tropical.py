@@ -8,6 +8,8 @@ and matrices have moved is aligned with what it multiplies, since updates are ma
 Numbers that have moved (gates, attention weights, trained scalars) only scale kets, which keep their symmetries: averages that
 vanish still vanish. Products move by all their factors together, or, if `first`, to first order in the learning rate:
 what blows up does so by that power however small the learning rate is.
+
+How well a parameter is aligned with what it multiplies may be given (alignment.py); by default it is as in the limit.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from fractions import Fraction
 
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.model import Member, meet
+from tp_compiler.scale.alignment import MATRIX, Alignment
 from tp_compiler.scale.exchange import ExchangeableMembers
 from tp_compiler.scale.growth import CONSTANT, NOTHING, Order, growth, moved
 from tp_compiler.scale.numbers import HALF
@@ -60,6 +63,27 @@ FIXED = Size(CONSTANT)
 
 
 @dataclass(frozen=True)
+class AlignedParameters:
+    """Alignments of parameters, part by part. `readers`: the brackets that parameters read; `forward`: the network without its
+    gradients, in which W₀ is aligned as given."""
+
+    each: Mapping[Leaf, Mapping[Member, Alignment]]
+    readers: Mapping[ir.Node, tuple[ir.Node, Leaf]]
+    forward: Collection[ir.Node]
+
+    def of(self, leaf: Leaf, selectors: Iterable[object] | None = None) -> Alignment:
+        """That of the part of a parameter which is aligned best; of what is not trained, as in the limit."""
+        member = _member(selectors)
+        met = [a for part, a in self.each.get(leaf, {}).items() if member is None or meet(part, member)]
+        return Alignment.best(met) if met else MATRIX
+
+    def of_product(self, node: ir.MatMul) -> Alignment:
+        """Of Wᵀ with error signals: ΔW as with features at initialisation, and W₀ not at all."""
+        found = self.of(node.matrix, node.member)
+        return found if node in self.forward else Alignment(found.update, HALF, found.update)
+
+
+@dataclass(frozen=True)
 class Given:
     """The sizes of parameters (and of powers of n at brackets) in natural units, with those of their updates.
 
@@ -68,15 +92,20 @@ class Given:
 
     sizes: Mapping[Leaf, Mapping[Member, Size]]
     bounded: Collection[ir.Node] = ()  # the readings: error signals are made of them, and those are O(1)
+    aligned: AlignedParameters | None = None  # by default as in the limit
 
     def of(self, leaf: Leaf, selectors: Iterable[object] | None = None) -> Size | None:
         """The size of a parameter: that of its largest part, or of the largest part in a selection. Other leaves are not trained."""
         parts = self.sizes.get(leaf)
         if parts is None:
             return None
-        member = tuple(s if isinstance(s, int) else None for s in selectors) if selectors is not None else None
+        member = _member(selectors)
         met = [size for part, size in parts.items() if member is None or meet(part, member)]
         return _sum(met) if met else Size(_sum(list(parts.values())).start)
+
+
+def _member(selectors: Iterable[object] | None) -> Member | None:
+    return None if selectors is None else tuple(s if isinstance(s, int) else None for s in selectors)
 
 
 @dataclass(frozen=True)
@@ -142,6 +171,16 @@ class NodeSizes:
     def met(self, size: Size) -> Order:
         return size.met if self.first else size.total
 
+    def aligned(self, w: Size, x: Size, by: Alignment, usual: Fraction) -> Moves:
+        """W₀Δx, ΔW x₀ and ΔW Δx for a parameter and what it multiplies, whose sizes are those of n^`usual` and n aligned terms."""
+        both = self.first and x.start != NOTHING
+        still = x.start if self.first else max(x.start, x.scaled)
+        return [
+            (w.start + x.change + (by.features - usual), x.cause),
+            (w.change + still + (by.update - 1), w.cause),
+            (NOTHING if both else w.change + x.moves + (by.both - 1), w.cause),
+        ]
+
 
 Moves = list[tuple[Order, NetworkParameter | None]]
 
@@ -184,17 +223,33 @@ def _matmul(of: NodeSizes, node: ir.Node) -> Size:
     w = of.given.of(node.matrix, node.member)
     if w is None:
         w = Size(of[node.matrix.variance].start / 2 if of[node.matrix.variance].start != NOTHING else NOTHING)
-    changes = [(w.start + x.change, x.cause), (w.change + of.met(x), w.cause)]
-    return _moved(w.start + x.start, changes, [(w.start + x.scaled, x.cause)])
+    aligned = of.given.aligned.of_product(node) if of.given.aligned is not None else MATRIX
+    return _moved(w.start + x.start, of.aligned(w, x, aligned, HALF), [(w.start + x.scaled, x.cause)])
 
 
 def _contract(of: NodeSizes, node: ir.Node) -> Size:
     assert isinstance(node, ir.Contract)
+    if of.given.aligned is not None and node in of.given.aligned.readers:
+        return _readout(of, node, of.given.aligned)
     if not node.slots or not of.symmetry.suppressed(node):
         return of.product(of.args(node))
     kets = of.product([of[a] for a in node.args if a.type.slots])
     numbers = [_scaling(of[a]) for a in node.args if not a.type.slots]
     return of.product([replace(kets, start=kets.start - HALF, scaled=kets.scaled - HALF), *numbers])
+
+
+def _readout(of: NodeSizes, node: ir.Contract, aligned: AlignedParameters) -> Size:
+    """⟨v|x⟩, where v is a parameter whose alignment with x is given."""
+    reader, leaf = aligned.readers[node]
+    v = of[reader]
+    x = of.product([of[a] for a in node.args if a.type.slots and a is not reader])
+    lost = HALF if of.symmetry.suppressed(node) else 0
+    still = _moved(
+        v.start + x.start - lost, [], [(v.start + x.scaled - lost, x.cause), (v.scaled + x.start - lost, v.cause)]
+    )
+    changes = of.aligned(v, x, aligned.of(leaf), Fraction(1))
+    found = replace(still, change=max(c for c, _ in changes), cause=max(changes, key=lambda c: c[0])[1])
+    return of.product([found, *(_scaling(of[a]) for a in node.args if not a.type.slots)])
 
 
 def _map(of: NodeSizes, node: ir.Node) -> Size:
