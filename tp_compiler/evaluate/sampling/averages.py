@@ -1,16 +1,20 @@
 """Averages over particles: what the sampler sums over the neurons of a space passes through `Averages`.
 
-A ket on particles is a column of an array (replicates, samples, k), and <x|y> = Σ x y / samples. Where replicates have
+A ket on particles is a column of an array (replicates, samples, k), and <x|y> = Σ x y / samples, or Σ w x y / samples if the
+particles have weights w (weighted.py). Where replicates have
 different numbers of kets, arrays are as large as the largest needs and zero beyond, and each product is the one that a
 replicate has by itself: its digits depend on neither.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from tp_compiler.diagnostics import Diagnostic
-from tp_compiler.evaluate.array_types import Array
+from tp_compiler.evaluate.array_types import Array, Mask
 from tp_compiler.evaluate.backend import compact
 from tp_compiler.shapes import Float
 
@@ -27,6 +31,29 @@ class Averages:
     """
 
     count = 1
+    equal = True  # whether all particles have the weight 1
+    #: Of the particles of a space, (replicates, samples), with mean 1; None if all are 1.
+    weights: Any = None
+
+    def of(self, space: int) -> Averages:
+        """The averages over the particles of one space."""
+        return self
+
+    def weighed(self, x: Float[Array, "replicates samples *rest"]) -> Float[Array, "replicates samples *rest"]:
+        """Kets whose plain averages are the averages of these."""
+        return x
+
+    def resolution(self, samples: int) -> float:
+        """The number of particles whose error is as small as what is asked of so many."""
+        return samples
+
+    def agreed(self, choices: Mask) -> Mask:
+        """Choices of the replicates, such as which directions kets need, as far as they must make the same."""
+        return choices
+
+    def aligned(self, found: Float[Array, "replicates samples k"]) -> Float[Array, "replicates samples k"]:
+        """The same span in directions that the replicates are to have in common."""
+        return found
 
     def joined(self, rows: Array) -> Array:
         """Averages over the particles of each row as averages over all particles of its replicate."""
@@ -40,17 +67,17 @@ class Averages:
         columns: Sizes | None = None,
     ) -> Float[Array, "replicates k l"]:
         """<x|y> of all pairs of columns, or of as many of x and of y as each replicate has."""
-        return self.joined(product(transposed(x), y, rows, None, columns) / x.shape[1])
+        return self.joined(product(transposed(x), self.weighed(y), rows, None, columns) / x.shape[1])
 
     def norms(self, x: Float[Array, "replicates samples k"]) -> Float[Array, "replicates k"]:
         """√<x|x> of every column, without under- or overflow on the way."""
-        squares = self.joined(np.einsum("rsk,rsk->rk", x, x) / x.shape[1])
+        squares = self.joined(np.einsum("rsk,rsk->rk", x, self.weighed(x)) / x.shape[1])
         safe = (squares > SMALLEST) & (squares < 1 / SMALLEST)
         if safe.all():
             return np.sqrt(squares)
         largest = self.largest(np.max(np.abs(x), axis=1, initial=0.0))
         scale = np.where(largest > 0, largest, 1.0)
-        scaled = largest * np.sqrt(self.joined(np.mean(np.square(x / scale[:, None]), axis=1)))
+        scaled = largest * np.sqrt(self.joined(np.mean(self.weighed(np.square(x / scale[:, None])), axis=1)))
         return np.where(safe, np.sqrt(squares), scaled)
 
     def largest(self, rows: Array) -> Array:
@@ -60,6 +87,38 @@ class Averages:
     def first(self, problem: Diagnostic | None) -> Diagnostic | None:
         """What is wrong in any row of a replicate: all of them must come to the same end."""
         return problem
+
+
+class WeightedAverages(Averages):
+    """Of particles with weights, space by space. All replicates have the points of the first one, and differ from it in their
+    weights alone: they make its choices, so that results are smooth functions of weights."""
+
+    equal = False
+
+    def __init__(self, spaces: Mapping[int, Float[Array, "replicates samples"]], weights: Any = None):
+        """`weights`: those of the space that is meant; without it, only `of` gives averages."""
+        self.spaces, self.weights = spaces, weights
+
+    def of(self, space: int) -> Averages:
+        return WeightedAverages(self.spaces, self.spaces[space])
+
+    def weighed(self, x: Float[Array, "replicates samples *rest"]) -> Float[Array, "replicates samples *rest"]:
+        assert self.weights is not None, "an average must say of which space"
+        return x * self.weights.reshape(*self.weights.shape, *(1,) * (x.ndim - 2))
+
+    def resolution(self, samples: int) -> float:
+        """What is divided by a square of weights, which move averages by 1/√M, is as exact as averages."""
+        return float(samples) ** 2
+
+    def agreed(self, choices: Mask) -> Mask:
+        return np.broadcast_to(choices[:1], choices.shape)
+
+    def aligned(self, found: Float[Array, "replicates samples k"]) -> Float[Array, "replicates samples k"]:
+        """The orthonormal directions closest to those of the first replicate: the polar factor of what they have in common."""
+        if not found.shape[2]:
+            return found
+        left, _, right = np.linalg.svd(self.inner(found, np.broadcast_to(found[:1], found.shape)), full_matrices=False)
+        return found @ (left @ right)
 
 
 def transposed(x: Float[Array, "replicates a b"]) -> Float[Array, "replicates b a"]:

@@ -68,7 +68,7 @@ class Blocks(EntryBlocks):
     ) -> Float[Entries, "replicates samples k"]:
         """Δ|x> for the columns of x."""
         entries = self.entries[state][member]
-        z = self.blocks(x).astype(PRECISION)
+        z = self.blocks(self.run.over(state, 0 if transposed else self.slot).weighed(x)).astype(PRECISION)
         if transposed:
             y = np.matmul(entries.transpose(0, 2, 1), z) * (self.ratio / self.paired)
             return self.from_partner(y).reshape(x.shape)

@@ -37,7 +37,8 @@ class CltScalars:
     ) -> Float[Array, "replicates k"]:
         """The drawn value of a family of `clt` scalars; product is v x."""
         replicates, _, count = product.shape
-        own = self.averages.inner(product, product)
+        averages = self.averages.of(space)
+        own = averages.inner(product, product)
         self.covariance[node] = host(own)
         if self.coordinates is None:
             return np.zeros((replicates, count))
@@ -46,8 +47,8 @@ class CltScalars:
         mean = np.zeros((replicates, count, 1))
         if space in self.products:
             earlier, values = self.products[space], self.drawn[space]
-            among = self.averages.inner(earlier, earlier)
-            cross = self.averages.inner(earlier, product)
+            among = averages.inner(earlier, earlier)
+            cross = averages.inner(earlier, product)
             weights = np.linalg.pinv(among, rcond=1e-10, hermitian=True) @ cross
             mean = transposed(weights) @ values[:, :, None]
             own = own - transposed(cross) @ weights

@@ -105,7 +105,8 @@ class LowRank:
     def _first(self, member: tuple[int, ...], drop: float) -> Factors:
         count = self.run.replicates
         empty = {s: self.run.backend.array(np.zeros((count, 0, 0))) for s in self.states}
-        f = Factors(Basis(drop, self.run.averages), Basis(drop, self.run.averages), empty)
+        rows, cols = (Basis(drop, self.run.over(self.states[0], slot)) for slot, _ in self.states[0].type.slots)
+        f = Factors(rows, cols, empty)
         start = {s: host(_at(whole(self.run, s.init, self.indices, self.shape), member)) for s in self.states}
         starting = np.any(list(start.values()), axis=0)
         if starting.any():  # entries start at a number: a multiple of |1><1|
@@ -125,7 +126,7 @@ class LowRank:
         into, out, factor = f.right, f.left, 1.0
         if transpose:
             into, out, core, factor = f.left, f.right, transposed(core), self.ratio
-        seen = into.rows.seen(x, self.run.averages)
+        seen = into.rows.seen(x, into.averages)
         return out.rows.combined(factor * product(core, seen, out.sizes, into.sizes))
 
     # -- one step -----------------------------------------------------------------------------------------------

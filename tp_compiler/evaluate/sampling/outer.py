@@ -13,6 +13,7 @@ is smaller there; if the outer one is linear in the inner one, both are one aver
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -55,23 +56,40 @@ class OuterNonlin:
         arrays = [averaged, *(values[a] for a in outer)]
         of = [body.labels, *(labels(a.type) for a in outer)]
         if 0 in node.slots:
-            value = contract(arrays, of, labels(node.type))
-            return value / self.particles.samples if any(0 in own for own in of) else value
+            rows = any(0 in own for own in of)
+            weights = self.weights(outer, {0: (0, slice(None))}) if rows else []
+            value = contract(
+                [*arrays, *(w for w, _ in weights)], [*of, *(own for _, own in weights)], labels(node.type)
+            )
+            return value / self.particles.samples if rows else value
         own = labels(node.type)
         return KERNELS["mul"](*(aligned(x, of_x, own) for x, of_x in zip(arrays, of, strict=True)))
 
+    def weights(self, args: list[ir.Node], met: Mapping[int, tuple[int, Any]]) -> list[Labelled]:
+        """The weights of the particles that an average of a product is over: `met` has the slots, and what Env has of each."""
+        found: list[Labelled] = []
+        for slot, (dimension, particles) in met.items():
+            of_slot = next((a for a in args if slot in dict(a.type.slots)), None)
+            weights = None if of_slot is None else self.particles.over(of_slot, slot).weights
+            if weights is not None:
+                found.append((weights[self.particles.replicate][particles], (dimension,)))
+        return found
+
     def copies(self, node: ir.Contract) -> int:
-        """P for the copies of an average; a run on half the particles has half as many."""
-        run = self.particles
-        size = paired(run.full, depth_of(node))
+        """P for the copies of an average; a run on half the particles has half as many. M if every row meets every column."""
+        run, depth = self.particles, depth_of(node)
+        if run.pairing is None and depth == 1:
+            return run.samples
+        size = paired(run.full, depth)
         return size // 2 if run.halved else size
 
     def bind(self, slots: list[int], paired: int) -> None:
         """Chooses the columns of the copies of one E: a block for each, and an order inside the block."""
         blocks = self.particles.samples // paired
+        way = [self.particles.pairing] if self.particles.pairing else []
         for place, slot in enumerate(slots):
             if (slot, paired) not in self.pairing:
-                generator = np.random.Generator(np.random.PCG64([*self.particles.seed, 7919, len(self.pairing)]))
+                generator = np.random.Generator(np.random.PCG64([*self.particles.seed, 7919, len(self.pairing), *way]))
                 shift = int(generator.integers(1, blocks)) if blocks > 1 else 0
                 self.pairing[slot, paired] = shift, _order(place, paired, generator)
 
@@ -178,8 +196,10 @@ class _Body:
     def _product(self, args: list[ir.Node], env: Env, depth: int, block: int, out: tuple[Label, ...]) -> Array:
         """Σ of the product over every label not in `out`, divided by P if the copies of this depth are averaged."""
         evaluated = [self._value(a, env, depth, block, {}) for a in args]
-        value = contract([x for x, _ in evaluated], [own for _, own in evaluated], out)
         met = any(depth in own for _, own in evaluated)
+        rows = [0] if self.has_rows and not self.keeps_rows else []
+        evaluated += self.outer.weights(args, {slot: env[slot] for slot in [*rows, *self.copies]})
+        value = contract([x for x, _ in evaluated], [own for _, own in evaluated], out)
         return value / self.paired if met else value
 
     # -- evaluation of a body in a tile -------------------------------------------------------------------------
@@ -218,6 +238,7 @@ class _Body:
         dimensions = sorted({env[slot][0] for slot, _ in node.type.slots})
         own: tuple[Label, ...] = (*dimensions, *node.type.indices)
         evaluated = [self._value(a, inner, below, block, {}) for a in args]
+        evaluated += self.outer.weights(args, {slot: inner[slot] for slot in copies})
         value = contract([x for x, _ in evaluated], [of for _, of in evaluated], own)
         return (value / self.paired if node.slots else value), own
 

@@ -38,7 +38,8 @@ class Particles:
     Arrays have the labels of the plan: the first dimension of those that differ between replicates numbers these.
     `halves`: for every run 0 or 1, if they are on the first or the second half of the particles; the numbers of copies and of
     entries are chosen by `full`, the number of all particles. `plain`: random draws instead of scrambled points. `pause` is called in
-    long loops and may raise to stop.
+    long loops and may raise to stop. `pairing`: which of the ways to pair blocks of rows and columns where their entries are kept;
+    None if every row meets every column, there and in averages over copies.
     """
 
     plan: SamplingPlan
@@ -54,6 +55,7 @@ class Particles:
     values: dict[ir.Node, Any] = field(default_factory=dict)
     non_finite: dict[ir.Node, Diagnostic] = field(default_factory=dict)  # why entries are NaN or infinite
     found: tuple[Found, ...] = ()
+    pairing: int | None = 0
 
     @property
     def replicates(self) -> int:
@@ -67,6 +69,10 @@ class Particles:
     def all(self) -> int:
         """The particles of a replicate: of all the rows that it has."""
         return self.samples * self.averages.count
+
+    def over(self, x: ir.Node | ir.State, slot: int = 0) -> Averages:
+        """The averages over the neurons of a slot of x."""
+        return self.averages.of(self.plan.neurons[x, slot])
 
     def problem(self, node: ir.Node, value: Array) -> Diagnostic | None:
         """Why a value of these particles is not finite, or None."""
@@ -93,4 +99,5 @@ class OneReplicate:
         self.plan, self.samples, self.full = particles.plan, particles.samples, particles.full
         self.inspect, self.halved, self.pause = particles.inspect, bool(particles.halves), particles.pause
         self.seed, self.found = particles.seeds[replicate], particles.found[replicate]
+        self.over, self.replicate, self.pairing = particles.over, replicate, particles.pairing
         self.values = OneValue(particles, replicate)

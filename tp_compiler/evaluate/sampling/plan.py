@@ -65,7 +65,8 @@ class SamplingPlan:
         self.linear = [self._is_linear(cell) for cell in self.cells]
         self.passes = {cell[0]: self._passes(cell) for cell in self.cells}
         self._batched = {n.matrix for n in self.nodes if isinstance(n, ir.MatMul) and _is_batched(n)}
-        self.space = self._spaces()
+        self.neurons = self._neurons()
+        self.space = {n: self.neurons[n, 0] for n in self.nodes if 0 in dict(n.type.slots)}
         self.coordinates = self._coordinates()
         self.products = self._products()
         self.clts = [n for n in self.nodes if isinstance(n, ir.Clt)]
@@ -119,7 +120,8 @@ class SamplingPlan:
         return Passes(cell, self.phases.loop.following, self.phases.loop.steps)
 
     # -- spaces -------------------------------------------------------------------------------------------------
-    def _spaces(self) -> dict[ir.Node, int]:
+    def _neurons(self) -> dict[Hashable, int]:
+        """The space of the neurons of every (node, slot) and (state, slot), those that a node averages over included."""
         classes = _Classes()
         for node in self.nodes:
             self._link(node, classes)
@@ -129,11 +131,11 @@ class SamplingPlan:
                 for slot, _ in node.type.slots:
                     classes.union((node, slot), (state, slot))
         numbers: dict[Hashable, int] = {}
-        space: dict[ir.Node, int] = {}
         for node in self.nodes:
             if 0 in dict(node.type.slots):
-                space[node] = numbers.setdefault(classes.find((node, 0)), len(numbers))
-        return space
+                numbers.setdefault(classes.find((node, 0)), len(numbers))
+        roots = {x: classes.find(x) for x in [*classes.parent]}
+        return {x: numbers[root] for x, root in roots.items() if root in numbers}
 
     def _link(self, node: ir.Node, classes: _Classes) -> None:
         if isinstance(node, ir.MatMul):

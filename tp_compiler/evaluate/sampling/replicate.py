@@ -53,6 +53,7 @@ class Replication:
         kept: Sequences | None = None,
         backend: ArrayBackend = NUMPY,
         averages: Averages = AVERAGES,
+        pairing: int | None = 0,
     ):  # fmt: skip
         self.tick = tick  # called after every step of training; may raise to stop
         samples //= averages.count
@@ -60,13 +61,26 @@ class Replication:
         found = tuple(Found() for _ in seeds)
         own = tuple(halves)
         self._hold(
-            Particles(plan, size, samples, tuple(seeds), plain, inspect, own, pause, backend, averages, found=found)
+            Particles(
+                plan,
+                size,
+                samples,
+                tuple(seeds),
+                plain,
+                inspect,
+                own,
+                pause,
+                backend,
+                averages,
+                found=found,
+                pairing=pairing,
+            )
         )
         self.plan, self.kept = plan, kept
         self.clt = CltScalars()
         self.points: dict[int, JointPoints] = {}
         self.states: dict[tuple[ir.MatrixSymbol, tuple[int, ...]], MatrixState] = {}
-        self.starts: dict[float, KetSpan] = {}
+        self.starts: dict[tuple[float, int], KetSpan] = {}
         self.training: ParticleTraining | None = None
         self.remaining_uses = Counter(plan.uses)
         self._evaluate_all(n for n in plan.phases.static if not n.type.random)
@@ -315,11 +329,18 @@ class Replication:
             rest = [(x, labels_) for x, labels_ in zip(arrays, of, strict=True) if not set(node.slots) & set(labels_)]
             factors = [*parts, *rest]
             return contract([x for x, _ in factors], [labels_ for _, labels_ in factors], own)
+        if REPLICATE in own and not averages.equal:
+            arrays, of = self._weighed(node, arrays, of)
         result = contract(arrays, of, own)
         if not node.slots:
             return result
         result /= float(self.samples) ** len(node.slots)
         return averages.joined(result) if REPLICATE in own else result
+
+    def _weighed(self, node: ir.Contract, arrays: list[Array], of: list[Labels]) -> tuple[list[Array], list[Labels]]:
+        """The factors of an average, and the weights of its particles."""
+        weights = [self.particles.over(node, slot).weights for slot in node.slots]
+        return [*arrays, *weights], [*of, *((REPLICATE, slot) for slot in node.slots)]
 
     def _over_neuron(self, slot: int, arrays: list[Array], of: list[Labels], among: list[int]) -> Labelled:
         """The average over one neuron of the product of some factors."""
@@ -432,15 +453,16 @@ class Replication:
             self.states[symbol, member] = MatrixState(
                 value,
                 symbol.rows.ratio / symbol.cols.ratio,
-                self._start(symbol),
+                *(self._start(symbol, x) for x in ((node, node.args[0]) if node.transposed else (node.args[0], node))),
             )
         return self.states[symbol, member]
 
-    def _start(self, symbol: ir.MatrixSymbol) -> KetSpan:
-        """The empty span, one for all matrices that drop as much."""
+    def _start(self, symbol: ir.MatrixSymbol, ket: ir.Node) -> KetSpan:
+        """The empty span of a ket's space, one for all matrices that drop as much."""
         single = self.plan.single or self.particles.backend.single
-        drop = dropped_of(self.plan.products[symbol], self.particles.all, single)
-        return self.starts.setdefault(drop, KetSpan(drop, self.particles.averages))
+        averages, space = self.particles.averages, self.plan.space[ket]
+        drop = dropped_of(self.plan.products[symbol], averages.resolution(self.particles.all), single)
+        return self.starts.setdefault((drop, space), KetSpan(drop, averages.of(space)))
 
     def _clt(self, node: ir.Clt) -> Value:
         if node in self.plan.problems:

@@ -101,6 +101,17 @@ class Tile:
     def _apply(self, node: ir.Node, args: list[Labelled]) -> Labelled:
         own = self._own(node, args)
         if isinstance(node, ir.Contract):
+            args = [*args, *self._weights(node)]
             value = contract([a for a, _ in args], [labels_ for _, labels_ in args], own)
             return value / float(self.blocks.paired) ** len(node.slots), own
         return RULES[type(node)](node, args, own), own
+
+    def _weights(self, node: ir.Contract) -> list[Labelled]:
+        """The weights of the particles that an average is over."""
+        b, found = self.blocks, list[Labelled]()
+        for slot in node.slots:
+            weights = self.run.over(node, slot).weights
+            if weights is not None:
+                x = b.blocks(weights)
+                found.append(((b.to_partner(x) if slot == b.slot else x)[self.part], (BLOCK, slot)))
+        return found

@@ -48,18 +48,29 @@ class ParticleTraining:
 
     def _matrices(self) -> dict[ir.State, LowRank | Blocks]:
         run, found = self.run, {}
-        generators = [np.random.Generator(np.random.PCG64([*seed, 65537])) for seed in run.seeds]
+        way = [run.pairing] if run.pairing else []
+        generators = [np.random.Generator(np.random.PCG64([*seed, 65537, *way])) for seed in run.seeds]
         for cell, linear in zip(run.plan.cells, run.plan.linear, strict=True):
             partners = [int(generator.integers(0, 2**31)) for generator in generators]
             matrix: LowRank | Blocks
             if linear:
-                drop = drop_of(run.plan.outer_products(cell), run.all, run.plan.single or run.backend.single)
+                drop = drop_of(
+                    run.plan.outer_products(cell),
+                    run.averages.resolution(run.all),
+                    run.plan.single or run.backend.single,
+                )
                 matrix = LowRank(cell, run, drop)
             else:
-                paired = max(1, block_size(run.full) // 2) if run.halves else block_size(run.full)
-                matrix = Blocks(cell, run, paired, partners, run.plan.passes[cell[0]])
+                matrix = Blocks(cell, run, self._paired(), partners, run.plan.passes[cell[0]])
             found.update(dict.fromkeys(cell, matrix))
         return found
+
+    def _paired(self) -> int:
+        """P, the columns that a row meets where entries are kept."""
+        run = self.run
+        if run.pairing is None:
+            return run.samples
+        return max(1, block_size(run.full) // 2) if run.halves else block_size(run.full)
 
     def shaped(self, state: ir.State, node: ir.Node) -> Array | Diagnostic:
         """A value as an array of the state's shape, or a Diagnostic."""

@@ -34,7 +34,7 @@ DROPPED_SQUARE = 0.25
 MOST_DROPPED = 0.03
 
 
-def drop_of(products: int, samples: int, single: bool) -> float:
+def drop_of(products: int, samples: float, single: bool) -> float:
     """The part of a ket's norm below which its residual adds no direction to the updates of a trained matrix.
 
     Short programs keep every direction down to rounding. In long training nearly every ket is nearly dependent on those
@@ -43,7 +43,7 @@ def drop_of(products: int, samples: int, single: bool) -> float:
     return _dropped(products, DROP / samples, single)
 
 
-def dropped_of(products: int, samples: int, single: bool) -> float:
+def dropped_of(products: int, samples: float, single: bool) -> float:
     """The same of the kets that an initial matrix meets.
 
     A dropped residual keeps its dot, and loses a Gaussian of this relative size that is independent of everything else.
@@ -126,14 +126,15 @@ def orthonormal(
     scale = np.where(largest > 0, largest, np.inf)[:, None]
     unit = residual / scale[:, None]
     values, vectors = np.linalg.eigh(averages.inner(unit, unit))
-    plain = values[:, 0] > np.maximum(values[:, -1] * PLAIN[unit.dtype.itemsize] ** 2, drop**2)
+    plain = averages.agreed(values[:, 0] > np.maximum(values[:, -1] * PLAIN[unit.dtype.itemsize] ** 2, drop**2))
     weights = np.flip(vectors * signs(vectors) / np.sqrt(np.where(plain[:, None], values, 1.0))[:, None], axis=2)
     found = unit @ contiguous(weights)
     if plain.all():
-        return found, (unit.shape[2],) * len(unit)
+        return averages.aligned(found), (unit.shape[2],) * len(unit)
     others, counts = _pass_by_pass(np.where(plain[:, None, None], 0.0, unit), norms / scale, drop, averages)
     sizes = tuple(unit.shape[2] if each else count for each, count in zip(plain, counts, strict=True))
-    return contiguous(np.where(plain[:, None, None], found, others)[:, :, : max(sizes)]), sizes
+    both = np.where(plain[:, None, None], found, others)[:, :, : max(sizes)]
+    return averages.aligned(contiguous(both)), sizes
 
 
 def _pass_by_pass(
@@ -153,7 +154,7 @@ def _pass_by_pass(
     while going.any():
         values, vectors = np.linalg.eigh(averages.inner(left, left))
         values, vectors = np.flip(values, axis=1), contiguous(np.flip(vectors, axis=2))
-        strong = values > np.maximum(values[:, :1] * resolved**2, drop**2)
+        strong = averages.agreed(values > np.maximum(values[:, :1] * resolved**2, drop**2))
         counts = np.minimum(host(strong.sum(axis=1)).astype(int), most - sizes)
         fresh = left @ (vectors / np.sqrt(np.where(strong, values, np.inf))[:, None])
         for r, (size, count) in enumerate(zip(sizes.tolist(), counts.tolist(), strict=True)):
@@ -163,7 +164,7 @@ def _pass_by_pass(
         if going.any():
             for _ in range(2):
                 left = left - found @ averages.inner(found, left)
-            kept = (averages.norms(left) > drop) & going[:, None]
+            kept = averages.agreed(averages.norms(left) > drop) & going[:, None]
             left, going = np.where(kept[:, None], left, 0.0), host(np.any(kept, axis=1)) > 0
     return _rotated(found, residual, sizes, averages), tuple(sizes.tolist())
 

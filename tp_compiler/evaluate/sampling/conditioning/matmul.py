@@ -52,15 +52,17 @@ class MatrixState:
     Replicates are conditioned together, whether or not they need equally many directions.
     """
 
-    def __init__(self, variance: Numbers, ratio: float, start: KetSpan | None = None):
-        """`start`: the empty span, which matrices that may meet the same kets share."""
-        self.variance, self.ratio, self.start = np.asarray(variance), ratio, start or KetSpan()
-        self.averages = self.start.averages
-        self.forward, self.backward = Direction(self.start), Direction(self.start)
+    def __init__(
+        self, variance: Numbers, ratio: float, columns: KetSpan | None = None, rows: KetSpan | None = None
+    ):  # fmt: skip
+        """`columns`, `rows`: the empty spans of the two spaces, which matrices that may meet the same kets share."""
+        columns = columns or KetSpan()
+        self.variance, self.ratio = np.asarray(variance), ratio
+        self.forward, self.backward = Direction(columns), Direction(rows or columns)
 
     def fork(self) -> MatrixState:
         """A copy that can be applied further independently."""
-        other = MatrixState(self.variance, self.ratio, self.start)
+        other = MatrixState(self.variance, self.ratio)
         other.forward, other.backward = replace(self.forward), replace(self.backward)
         return other
 
@@ -85,7 +87,7 @@ class MatrixState:
             self._grow(own, other, transposed, target)
         result = own.image.combined(span.coefficients)
         if span.keeps_dots and other.size:
-            seen = other.image.seen(x if span.unit is None else span.unit, self.averages)
+            seen = other.image.seen(x if span.unit is None else span.unit, span.averages)
             left = seen - product(own.met, span.coefficients, other.sizes, own.sizes)
             result += other.span.rows.combined(self._factor(transposed) * left)
         return result if span.norms is None else result * span.norms[:, None]
@@ -100,15 +102,15 @@ class MatrixState:
         image = self._hat(new, adjoint, target).astype(span.precision)
         if other.size:
             y = other.span.rows
-            met = other.image.seen(fresh, self.averages, new)
-            drawn = y.seen(transposed(image), self.averages, new)
+            met = other.image.seen(fresh, span.averages, new)
+            drawn = y.seen(transposed(image), other.span.averages, new)
             image += product(transposed(self._factor(adjoint) * met - drawn), y.values, new, other.sizes)
         own.image = own.image.grown(image, new)
         if not span.keeps_dots:
             return
         if other.size:
             own.met = appended(own.met, met, before, new, axis=2)
-            back = self.averages.inner(transposed(image), other.span.rows.columns, new, other.sizes)
+            back = other.span.averages.inner(transposed(image), other.span.rows.columns, new, other.sizes)
             other.met = appended(other.met, back, before, new, axis=1)
         else:
             own.met = np.zeros_like(image, shape=(len(image), 0, own.size))

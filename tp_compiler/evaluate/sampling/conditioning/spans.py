@@ -122,7 +122,7 @@ class KetSpan:
             wide = known.astype(np.float64)
             gram -= product(transposed(wide), wide, terms=self.sizes)
         resolved = RESOLVED * float(np.finfo(unit.dtype).eps) * (RESOLVED if gram.dtype.itemsize == 4 else 1)
-        weights, new = principal(gram, self.drop, resolved)
+        weights, new = principal(gram, self.drop, resolved, self.averages)
         found.coefficients = known
         fresh = self._orthogonal(unit, known, weights.astype(self.precision), new)
         found.rows = self.rows.grown(fresh, new)
@@ -150,7 +150,8 @@ class KetSpan:
             fresh -= product(transposed(product(known, weights, sizes, None, new)), q.values, new, sizes)
             fresh -= product(transposed(q.seen(transposed(fresh), self.averages, new)), q.values, new, sizes)
         among = self.averages.inner(transposed(fresh), transposed(fresh), new, new).astype(np.float64)
-        return product(_inverse_roots(among, new).astype(self.precision), fresh, new, new)
+        found = product(_inverse_roots(among, new).astype(self.precision), fresh, new, new)
+        return transposed(self.averages.aligned(transposed(found)))
 
 
 def _inverse_roots(gram: Float[Array, "replicates new new"], sizes: Sizes) -> Float[Array, "replicates new new"]:
@@ -168,7 +169,7 @@ def precision_of(drop: float) -> Any:
 
 
 def principal(
-    gram: Float[Array, "replicates k k"], drop: float, resolved: float
+    gram: Float[Array, "replicates k k"], drop: float, resolved: float, averages: Averages = AVERAGES
 ) -> tuple[Float[Array, "replicates k new"], Sizes]:
     """Combinations of the remainders of kets with this Gram matrix, strongest first: orthonormal, and as few as leave at
     most `drop` of every ket; and how many of them every replicate has.
@@ -176,7 +177,7 @@ def principal(
     values, vectors = np.linalg.eigh(gram)
     values = np.maximum(values, 0.0)
     left = np.max(np.cumsum(values[:, None] * np.square(vectors), axis=2), axis=1)
-    dropped = (left <= drop**2) | (values <= resolved)
+    dropped = averages.agreed((left <= drop**2) | (values <= resolved))
     new = tuple((vectors.shape[2] - host(dropped.sum(axis=1)).astype(int)).tolist())
     weights = vectors * signs(vectors) / np.sqrt(np.where(dropped, np.inf, values))[:, None]
     return contiguous(np.flip(weights, axis=2)[:, :, : max(new)]), new

@@ -1,0 +1,205 @@
+"""Runs with weighted particles along random directions: the fluctuations of finite width are made of their differences.
+
+A network of width n is a particle system whose averages over space s are those of ρ_s n particles drawn at random (P⊥ in
+conditioning/matmul.py). So f_n = F(P̂_1, .., P̂_S), with P̂_s the empirical law of space s. Let every particle α of every space s have
+the weight (1 + ε ξ_α)/mean(1 + ε ξ), with ξ_α = ±ρ_s^(-1/2) at random, in every average of the space, and let F be the outputs of one run
+with M particles in each space. Then
+
+    D = (F(εξ) - F(-εξ))/2ε,   B = (F(εξ) + F(-εξ) - 2 F(0))/2ε²,   Σ = M E[D Dᵀ],   b = M E[B]
+
+over directions ξ and scramblings, and f_n = f + b/n + N(0, Σ/n). Averages move by ε/√M, so that ε need not be small: 1/2, or 1 where
+functions jump, since only a difference over many particles sees the density at the jump.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from tp_compiler.diagnostics import Diagnostic, ProgramError
+from tp_compiler.evaluate.array_types import Array, Outputs
+from tp_compiler.evaluate.blas import one_blas_thread
+from tp_compiler.evaluate.options import Options
+from tp_compiler.evaluate.sampling.averages import WeightedAverages
+from tp_compiler.evaluate.sampling.clock import OutOfTime, ProgressClock
+from tp_compiler.evaluate.sampling.clt import CltScalars
+from tp_compiler.evaluate.sampling.copies import depth_of, flattened
+from tp_compiler.evaluate.sampling.merge_equal_nodes import shared
+from tp_compiler.evaluate.sampling.plan import SamplingPlan
+from tp_compiler.evaluate.sampling.points import Sequences
+from tp_compiler.evaluate.sampling.replicate import Replication
+from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.primitives import PRIMITIVES
+from tp_compiler.ir.program import Output, Program
+from tp_compiler.shapes import Float
+
+#: ε: where nothing jumps, and where something does.
+SMOOTH, JUMPING = 0.5, 1.0
+#: Particles of the runs that share arrays, and entries of each of their trained matrices.
+SHARED, ENTRIES = 2**15, 2**23
+#: A number in the seeds of directions.
+DIRECTION = 32452843
+
+
+@dataclass
+class Runs:
+    """By output name: `base` (R, *shape) of R scramblings, `plus` and `minus` (R, K, *shape) of K directions each.
+
+    Runs of one scrambling have equal points.
+    """
+
+    samples: int  # M
+    step: float  # ε
+    base: dict[str, Array] = field(default_factory=dict)
+    plus: dict[str, Array] = field(default_factory=dict)
+    minus: dict[str, Array] = field(default_factory=dict)
+    failed: dict[str, Diagnostic] = field(default_factory=dict)  # outputs without a value, and why
+
+
+class WeightedSampler:
+    """The outputs `only` of a program, under one scrambling and direction after the other.
+
+    `refused`: outputs of which neither Σ nor b can be had in this way, and why. `biased`: outputs whose Σ is that of networks, but
+    whose b is not, and why. `in_blocks`: whether there are entries of matrices or averages over copies, so that the pairing matters.
+    """
+
+    def __init__(self, program: Program, only: Collection[str], options: Options):
+        self.options = options
+        self.plan = SamplingPlan(shared(program), set(only))
+        self.in_blocks = not all(self.plan.linear) or bool(self.plan.depth)
+        self.ratios = _ratios(self.plan)
+        self.kept = Sequences()
+        self.refused: dict[str, Diagnostic] = {}
+        self.biased: dict[str, Diagnostic] = {}
+        for output in self.plan.outputs:
+            self._judge(output)
+
+    @property
+    def step(self) -> float:
+        """ε."""
+        jumps = any(isinstance(n, ir.Map) and PRIMITIVES[n.fn].jumps and n.type.slots for n in self.plan.nodes)
+        return JUMPING if jumps else SMOOTH
+
+    # -- what is computed ---------------------------------------------------------------------------------------
+    def _judge(self, output: Output) -> None:
+        nodes = self.plan.needs(output.name).nodes
+        for span, why, remedy in _refusals(output, nodes, self.options):
+            message = f"no fluctuations of `{output.name}` at finite width: {why}"
+            self.refused.setdefault(output.name, Diagnostic("NX934", message, span, remedy))
+        for span, why, remedy in _unknown_biases(nodes):
+            message = f"no bias of `{output.name}` at finite width: {why}"
+            self.biased.setdefault(output.name, Diagnostic("NX935", message, span, remedy))
+
+    # -- runs ---------------------------------------------------------------------------------------------------
+    def runs(self, samples: int, scramblings: range, directions: range, pairing: int | None = None) -> Runs:
+        """The scramblings and directions with these numbers, with `samples` particles. Raises ProgramError.
+
+        `pairing`: of rows and columns of matrices that are kept by their entries, and of copies of neurons. None: every row meets
+        every column, as b needs, at M² entries. 0, 1, ..: one of the ways to pair blocks: cheaper, but each D has noise of its
+        own pairing, and Σ is M E[D D'ᵀ] for the D and D' of two of them.
+        """
+        result = Runs(samples, self.step)
+        clock = ProgressClock(self.plan, self.options, time.monotonic())
+        parts = self._parts(samples, directions, pairing)
+        with one_blas_thread():
+            try:
+                found = [[self._together(samples, s, part, pairing, clock) for part in parts] for s in scramblings]
+            except OutOfTime:
+                raise ProgramError([clock.too_slow(samples)]) from None
+        for output in self.plan.outputs:
+            self._collect(result, output.name, [[values[output.name] for values in of_one] for of_one in found])
+        return result
+
+    def _parts(self, samples: int, directions: range, pairing: int | None) -> list[range]:
+        """Directions whose runs share arrays."""
+        most = SHARED // samples
+        if pairing is None and self.in_blocks:
+            most = min(most, ENTRIES // samples**2)
+        each = max(1, (most - 1) // 2)
+        return [directions[k : k + each] for k in range(0, len(directions), each)]
+
+    def _collect(self, result: Runs, name: str, found: list[list[Any]]) -> None:
+        broken = next((x for of_one in found for x in of_one if isinstance(x, Diagnostic)), None)
+        if broken is not None:
+            result.failed[name] = broken
+            return
+        result.base[name] = np.array([of_one[0][0] for of_one in found])
+        for k, sign in ((1, result.plus), (2, result.minus)):
+            sign[name] = np.array([np.concatenate([x[k::2] for x in of_one]) for of_one in found])
+
+    @np.errstate(all="ignore")
+    def _together(
+        self, samples: int, scrambling: int, directions: range, pairing: int | None, clock: ProgressClock
+    ) -> Outputs:
+        """The outputs with equal weights, then those of each direction and its opposite."""
+        library = self.options.library
+        weights = {
+            space: library.array(self._weights(space, ratio, samples, scrambling, directions))
+            for space, ratio in self.ratios.items()
+        }
+        seeds = [(self.options.seed, scrambling)] * (2 * len(directions) + 1)
+        plain = self.options.method == "mc"
+        run = Replication(
+            self.plan, samples, seeds, plain, pause=clock.pause, kept=self.kept, backend=library,
+            averages=WeightedAverages(weights), pairing=pairing,
+        )  # fmt: skip
+        return run.outputs_given(CltScalars())
+
+    def _weights(
+        self, space: int, ratio: float, samples: int, scrambling: int, directions: range
+    ) -> Float[Array, "runs {samples}"]:
+        """1, then 1 + ε ξ and 1 - ε ξ for every direction, divided by their means."""
+        rows: list[Any] = [np.ones(samples)]
+        for direction in directions:
+            seed = [self.options.seed, scrambling, DIRECTION, direction, space]
+            signs = 2.0 * np.random.Generator(np.random.PCG64(seed)).integers(0, 2, samples) - 1
+            move = self.step / math.sqrt(ratio) * signs
+            rows += [1 + move, 1 - move]
+        weights = np.array(rows)
+        found: Array = weights / weights.mean(axis=1, keepdims=True)
+        return found
+
+
+def _ratios(plan: SamplingPlan) -> dict[int, float]:
+    """ρ of every space."""
+    found = {}
+    for node in plan.nodes:
+        for x in (node, *node.args):
+            for slot, width in x.type.slots:
+                found[plan.neurons[x, slot]] = width.ratio
+    return found
+
+
+#: Where, why, and what to do instead.
+Problem = tuple[Any, str, str]
+
+
+def _refusals(output: Output, nodes: Collection[ir.Node], options: Options) -> Iterator[Problem]:
+    """What stands against the fluctuations of an output."""
+    if options.shards is not None:
+        yield output.span, "shards do not weigh particles", "leave out `--shards`"
+    for node in nodes:
+        if isinstance(node, ir.Clt):
+            why = "it depends on `clt` values, which are random in the limit"
+            yield node.span, why, "ask for outputs that do not depend on them"
+
+
+def _unknown_biases(nodes: Collection[ir.Node]) -> Iterator[Problem]:
+    """What adds to the bias of networks, and not to that of particles."""
+    for node in nodes:
+        if isinstance(node, ir.MatMul) and node.matrix.law != "normal":
+            why = f"it depends on the fourth moment of the entries of `{node.matrix.name}`"
+            yield node.matrix.span, why, "write N(0, ..) for the spread and the bias"
+        elif isinstance(node, ir.Contract) and any(slot != 0 for slot in node.slots):
+            _, copies, _ = flattened(node, list(node.args))
+            if len(copies) > 1 or depth_of(node) > 1:
+                why = "an average over several copies of neurons pairs each with one other"
+                yield node.span, why, "write averages over one copy"
+
+
+__all__ = ["Runs", "WeightedSampler"]
