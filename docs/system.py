@@ -30,6 +30,7 @@ PIPELINE = [
     "evaluate/sampling/conditioning",
     "evaluate/sampling/storage",
     "finite",
+    "finite/statistics",
     "report",
     "report/plots",
     "torch",

@@ -25,7 +25,10 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "pages": (set(), set()),
     "signatures": (set(), set()),
     "shapes": (set(), set()),
-    "results": ({"diagnostics", "pages", "replicates", "functions", "_version"}, {"numpy", "pandas", "xarray"}),
+    "results": (
+        {"diagnostics", "pages", "replicates", "functions", "fluctuations", "_version"}, {"numpy", "pandas", "xarray"},
+    ),
+    "fluctuations": ({"replicates"}, {"numpy"}),
     "replicates": (set(), {"numpy"}),
     "functions": ({"replicates"}, {"numpy"}),
     "ir": ({"diagnostics", "pages"}, set()),
@@ -78,7 +81,7 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "cli": (
         {
             "driver", "completion", "explanation", "diagnostics", "editor", "report", "results", "arguments", "terminal", "ir",
-            "finite", "pages", "process", "torch", "user_functions", "_version",
+            "finite", "pages", "process", "signatures", "torch", "user_functions", "_version",
         },
         set(),
     ),
@@ -131,7 +134,7 @@ SUBROOMS: dict[str, set[str]] = {
     "sampling": set(),
 }
 #: Files at the top of evaluate/ that put methods together; every other one serves them, and imports none.
-ABOVE = {"auto.py", "limit.py", "draws.py", "clt_laws.py"}
+ABOVE = {"auto.py", "limit.py", "draws.py", "clt_laws.py", "fluctuations.py"}
 
 
 @pytest.mark.parametrize("path", sorted((PACKAGE / "evaluate").rglob("*.py")), ids=lambda p: str(p)[-40:])

@@ -244,6 +244,8 @@ def limit(
     shards       particles of each replicate are divided in so many shards, which processes of torch.distributed share
     checkpoint   a file, or a folder, for finished replicates: an interrupted run resumes from it with the same digits
     replicate_range   (0, 4): only these replicates of a run of `samples`, into the folder `checkpoint`; then `merge`
+    width        also computes how networks of this width fluctuate about the limit: `run.outputs["f"].fluctuations` has n times
+                 their covariance and bias, `run.at_width(512)["f"]` is their mean
     save         a .npy file for the one output that is computed (`only`): a kernel is written block by block, and never in memory
     executor     shares the work: any executor of PEP 3148; or workers=4, processes of this machine; or cluster="tcp://host:8786",
                  a scheduler of dask.distributed. The digits do not depend on who does the work
@@ -317,6 +319,8 @@ def kernel(
 
     if "only" in options:
         raise TypeError("kernel: `output` names the output; there is no option 'only'")
+    if "width" in options:
+        raise TypeError("kernel: fluctuations are those of one matrix; use limit(..., width=512) for them")
     if "save" in options:
         raise TypeError("kernel: blocks are not saved; use limit(..., save='kernel.npy') for a kernel in a file")
     _known(options, LimitOptions)
@@ -375,10 +379,14 @@ def verify(
     data: Mapping[str, object] | None = None,
     widths: Collection[int] | int = (256, 512, 1024),
     seeds: int = 16,
+    predicted: bool = False,
     allow_outside: bool = False,
     **options: Unpack[LimitOptions],
 ) -> Verification:
     """Compares the limit with networks of increasing width: z-scores per output, and the slope of the deviation in log n.
+
+    predicted   also computes the spread and the bias that the limit predicts for these widths, and compares means and variances
+                with them: fewer networks show more; `check.predicted.gain` says how much
 
     `verification.passed` is the verdict, `verification.checks` the results for each output. Options are those of
     `limit`.
@@ -387,7 +395,7 @@ def verify(
     with _watched("verify", _checked(options, LimitOptions, compiled)) as chosen:
         several = widths if isinstance(widths, Collection) and not isinstance(widths, str) else [widths]
         chosen_widths = [_width(n) for n in several]
-        return driver.verify(compiled, widths=chosen_widths, seeds=seeds, **chosen)
+        return driver.verify(compiled, widths=chosen_widths, seeds=seeds, predicted=predicted, **chosen)
 
 
 def expand(

@@ -84,6 +84,7 @@ count = _checked(int, lambda k: k >= 1, "an integer of at least 1")
 seeds = _checked(int, lambda k: k >= 2, "an integer of at least 2 (standard errors come from seeds)")
 seed = _checked(int, lambda k: k >= 0, "an integer of at least 0")
 tolerance = _checked(float, lambda x: math.isfinite(x) and x >= 0, "a number of at least 0")
+fraction = _checked(float, lambda x: 0 < x < math.inf, "a positive fraction such as 0.01")
 seconds = _checked(float, lambda x: math.isfinite(x) and x > 0, "a positive number of seconds")
 memory = _checked(memory_size, lambda b: b > 0, SIZE)
 setting = _checked(_setting, lambda pair: math.isfinite(pair[1]), "NAME=NUMBER")
@@ -231,7 +232,8 @@ def cell() -> argparse.ArgumentParser:
             f"--{option}", metavar="NAME=EXPRESSION", action="append", default=[], help=f"{what}, from Python"
         )
     top.add_argument("--plot", action="store_true", help="also draw each result")
-    top.add_argument("--networks", type=widths, metavar="N,...", help="draw networks of these widths over the limit")
+    _width(top)
+    _predicted(top)
     _themes(top)
     _against(top)
     _evaluation(top)
@@ -300,7 +302,13 @@ def _limit(commands: Commands) -> None:
     _evaluation(sub)
     _workplace(sub)
     _results(sub, streamed=True)
-    sub.add_argument("--networks", type=widths, metavar="N,...", help="with --plot: draw networks of these widths, too")
+    _width(sub)
+    sub.add_argument(
+        "--within",
+        type=fraction,
+        metavar="X",
+        help="with --width: say how wide networks must be to be this close to the limit, such as 0.01 for 1%%",
+    )
     sub.add_argument(
         "--replicate-range",
         type=replicate_range,
@@ -354,6 +362,7 @@ def _verify(commands: Commands) -> None:
     default = (256, 512, 1024)
     sub.add_argument("--widths", type=widths, default=default, metavar="N,...", help="widths (default 256,512,1024)")
     sub.add_argument("--seeds", type=seeds, default=16, metavar="S", help="number of networks per width (default 16)")
+    _predicted(sub)
     _evaluation(sub)
     _workplace(sub)
     sub.add_argument("--json", action="store_true", help="print JSON")
@@ -427,6 +436,30 @@ def _workplace(sub: argparse.ArgumentParser) -> None:
     where.add_argument("--workers", type=count, metavar="N", help="share the work among N processes")
     where.add_argument(
         "--cluster", metavar="ADDRESS", help="share it among the workers of a dask scheduler, such as tcp://host:8786"
+    )
+
+
+def _width(sub: argparse.ArgumentParser) -> None:
+    """What networks of finite width do, beside the limit: predicted, and drawn."""
+    sub.add_argument(
+        "--width",
+        type=count,
+        metavar="N",
+        help="also compute how networks of this width fluctuate about the limit: their bias and spread",
+    )
+    sub.add_argument(
+        "--networks",
+        type=widths,
+        metavar="N,...",
+        help="with --plot: draw networks of these widths, too; with --width: so many networks of that width, as dots",
+    )
+
+
+def _predicted(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "--predicted",
+        action="store_true",
+        help="verify against the spread and the bias that the limit predicts at these widths: fewer networks show more",
     )
 
 

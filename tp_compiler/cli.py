@@ -23,6 +23,7 @@ from tp_compiler._version import __version__
 from tp_compiler.arguments import UsageError
 from tp_compiler.diagnostics import Diagnostic, ProgramError, printable
 from tp_compiler.process import RARELY, USUALLY, collected
+from tp_compiler.signatures import overlaid
 from tp_compiler.user_functions import called, imported
 
 if TYPE_CHECKING:
@@ -223,13 +224,14 @@ def _limit(args: Namespace) -> int:
             driver.simulate(
                 program,
                 width=n,
+                seeds=seeds,
                 seed=driver.seed_at(args.seed, n),
                 only=list(run.outputs),
                 progress=progress,
                 workers=args.workers,
                 cluster=args.cluster,
             )
-            for n in args.networks or ()
+            for n, seeds in overlaid(args.networks or (), args.width, seeds=8)
         ]
     return _settled(_deliver(run, program, args, networks), run)
 
@@ -273,7 +275,8 @@ def _verify(args: Namespace) -> int:
     terminal.print_diagnostics(program.warnings)
     options = _limit_options(args, program)
     with _evaluating(args) as progress:
-        outcome = driver.verify(program, widths=args.widths, seeds=args.seeds, **options, progress=progress)
+        given = {"widths": args.widths, "seeds": args.seeds, "predicted": args.predicted}
+        outcome = driver.verify(program, **given, **options, progress=progress)
     terminal.print_diagnostics([w for w in outcome.warnings if w not in program.warnings])
     missing = _missing(options["only"] or [output.name for output in program.outputs], outcome)
     code = PROGRAM_ERRORS if outcome.checks and not outcome.passed else INCOMPLETE if missing else DONE
@@ -470,6 +473,13 @@ def _check_picture(args: Namespace, program: Program) -> None:
     for option in ("networks", "x"):
         if getattr(args, option, None) and not args.plot:
             raise UsageError(f"--{option} needs --plot")
+    if getattr(args, "within", None) is not None:
+        if args.width is None:
+            raise UsageError("--within needs --width: without it, no fluctuations are computed")
+        if args.format != "text":
+            raise UsageError("--within is for the format text; in Python, run.width_for() has the numbers")
+    if getattr(args, "networks", None) and args.width is not None and len(args.networks) > 1:
+        raise UsageError("with --width, --networks is the number of networks of that width, such as 32")
     if args.x is None:
         return
     from tp_compiler.ir.coordinates import coordinates
@@ -492,7 +502,11 @@ def _hint(name: str, known: list[str], otherwise: str) -> str:
 def _limit_options(args: Namespace, program: Program) -> dict[str, Any]:
     keys = ("samples", "max_samples", "replicates", "seed", "method", "rtol", "atol", "f0")
     limits = ("max_memory", "max_time", "threads", "checkpoint", "backend", "device", "dtype", "shards", *_WORKPLACE)
-    options = {key: getattr(args, key) for key in keys + limits} | {"only": _only(args, program)}
+    options = (
+        {key: getattr(args, key) for key in keys + limits}
+        | {"width": getattr(args, "width", None)}
+        | {"only": _only(args, program)}
+    )
     return options | {"replicate_range": getattr(args, "replicate_range", None)} | _streamed(args)
 
 
@@ -531,13 +545,16 @@ def _deliver(run: Run, program: Program, args: Namespace, networks: Sequence[Run
     code = INCOMPLETE if run.failed or missed else DONE
     if args.save and not _streamed(args) and not terminal.written(args.save, lambda: run.save(args.save)):
         code = USAGE
-    if not _drawn(args, run, networks=networks, x=args.x):
+    width = run.width if run.command == "limit" else None
+    if not _drawn(args, run, networks=networks, x=args.x, width=width):
         code = USAGE
     if getattr(args, "html", None) and not terminal.written(args.html, lambda: _write_page(run, program, args.html)):
         code = USAGE
     form = "reasons" if args.format == "text" and getattr(args, "verbose", False) else args.format
     full = {"full": True} if args.full and form in SHORTENED else {}
     terminal.show(written(run, form, **full))
+    if getattr(args, "within", None) is not None:
+        terminal.show(written(run, "within", args.within))
     return code
 
 

@@ -401,15 +401,20 @@ def verify(
     *,
     widths: Collection[int] = (256, 512, 1024),
     seeds: int = 16,
+    predicted: bool = False,
     **options: Unpack[LimitOptions],
 ) -> Verification:
     """Compares the limit with networks of increasing width: z-scores, and the slope of the deviation in log n.
 
+    `predicted`: means and variances over networks are compared with those that the limit predicts, f + b/n and Σ/n.
     `options` are those of `limit`. Outputs that one side cannot compute are not checked. The limit has half of `max_time`, the
     networks the rest, in equal parts for every width that is left.
     """
     from tp_compiler.finite.converge import verify as compare
 
+    if options.get("width") is not None:
+        remedy = "give the widths of the networks: `--widths 256,512` (in Python `widths=(256, 512)`)"
+        raise ProgramError([Diagnostic("NX432", "a verification has no width of its own", None, remedy)])
     if options.get("replicate_range") is not None:
         remedy = "compute the ranges by `limit`, and verify the program by itself"
         raise ProgramError([Diagnostic("NX432", "part of the replicates cannot be verified", None, remedy)])
@@ -417,6 +422,7 @@ def verify(
         raise ProgramError([Diagnostic("NX430", "there are no widths to verify at", None, "give at least one width")])
     with _workplace(options) as chosen:
         start, most = time.monotonic(), chosen.get("max_time")
+        chosen |= {"width": int(max(widths))} if predicted else {}
         run = _limit(program, chosen if most is None else chosen | {"max_time": most / 2})
         warnings, networks = list(run.warnings), {}
         for k, width in enumerate(sorted(widths)):

@@ -15,7 +15,7 @@ from IPython.display import display
 from tp_compiler import api, arguments
 from tp_compiler.frontend.syntax import DataDecl
 from tp_compiler.ir.model import Compiled
-from tp_compiler.signatures import LimitOptions, seed_at
+from tp_compiler.signatures import LimitOptions, overlaid, seed_at
 
 
 def register(shell: Any) -> None:
@@ -65,16 +65,17 @@ def _open_data(shell: InteractiveShell, cell: str) -> dict[str, Any]:
 
 
 def _results(program: Compiled, args: Namespace) -> Iterator[tuple[str, Any]]:
-    options = {key: getattr(args, key) for key in LimitOptions.__annotations__ if hasattr(args, key)}
+    options = {key: getattr(args, key) for key in LimitOptions.__annotations__ if hasattr(args, key) and key != "width"}
     options["only"] = [name for text in args.only for name in text.split(",")] or None
     if args.equations:
         yield "equations", api.equations(program)
     if args.limit or (args.plot and not (args.equations or args.simulate or args.verify or args.scale)):
-        yield "limit", api.limit(program, **options)
+        yield "limit", api.limit(program, **options, width=args.width)
     if args.simulate:
         yield "simulate", api.simulate(program, args.simulate, seeds=args.seeds, seed=args.seed, only=options["only"])
     if args.verify:
-        yield "verify", api.verify(program, widths=args.verify, seeds=args.seeds, **options)
+        known = {"seeds": args.seeds, "predicted": args.predicted}
+        yield "verify", api.verify(program, widths=args.verify, **known, **options)
     if args.scale:
         yield "scale", api.scale(program)
 
@@ -86,7 +87,8 @@ def _pictures(result: Any, program: Compiled, args: Namespace) -> list[Any]:
     if not hasattr(result, "coordinates"):
         drawn = result.graph() if hasattr(result, "graph") else result
         return [drawn.plot(theme=args.theme)]
-    widths = args.networks or () if result.command == "limit" else ()
+    drawn = overlaid(args.networks or (), args.width, args.seeds) if result.command == "limit" else []
     only = list(result.outputs)
-    networks = [api.simulate(program, n, seeds=args.seeds, seed=seed_at(args.seed, n), only=only) for n in widths]
-    return [result.plot(networks=networks, x=args.x, theme=args.theme)]
+    networks = [api.simulate(program, n, seeds=many, seed=seed_at(args.seed, n), only=only) for n, many in drawn]
+    width = args.width if result.command == "limit" else None
+    return [result.plot(networks=networks, x=args.x, theme=args.theme, width=width)]

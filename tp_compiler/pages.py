@@ -14,6 +14,7 @@ PAGES: dict[str, dict[str, str]] = {
     "Run": {
         "text": "text:run_text",
         "reasons": "text:run_text_with_reasons",
+        "within": "text:run_within",
         "json": "json:run_json",
         "csv": "csv:run_csv",
         "latex": "latex:run_latex",

@@ -6,12 +6,16 @@ import inspect
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from numbers import Integral
+from statistics import NormalDist
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from tp_compiler._version import __version__
 from tp_compiler.diagnostics import Diagnostic, suggest
+from tp_compiler.fluctuations import Fluctuations as Fluctuations
+from tp_compiler.fluctuations import expected, joint, width_within
 from tp_compiler.functions import Function, Known, value_and_error
 from tp_compiler.pages import Shown, written
 from tp_compiler.replicates import Array as Array
@@ -36,6 +40,7 @@ class Estimate(Shown):
     covariance_stderr   standard error of each entry of the covariance
     note     why this method was chosen
     replicates   what the value is a mean of; None where exact, and for random outputs of a limit
+    fluctuations   how networks of finite width fluctuate about the limit; None unless a width was given
     """
 
     value: Array
@@ -47,6 +52,21 @@ class Estimate(Shown):
     covariance_stderr: Array | None = None
     note: str = ""
     replicates: Replicates | None = None
+    fluctuations: Fluctuations | None = None
+
+    def quantile(self, q: float) -> Array:
+        """The quantile of each entry of a Gaussian output, 0 < q < 1, such as one of `run.at_width(512)`.
+
+        Raises ValueError for outputs that are neither Gaussian nor constant.
+        """
+        if not 0 < q < 1:
+            raise ValueError(f"a quantile lies between 0 and 1, and {q} does not")
+        if self.law not in (None, "gaussian") or self.method == "finite-width":
+            raise ValueError("only Gaussian outputs have quantiles that their mean and covariance determine")
+        if self.covariance is None:
+            return self.value
+        deviation = np.sqrt(np.maximum(np.diag(np.atleast_2d(self.covariance)), 0.0)).reshape(self.value.shape)
+        return np.asarray(self.value + NormalDist().inv_cdf(q) * deviation)
 
     def _brief(self) -> str:
         shape = " × ".join(map(str, self.value.shape))
@@ -71,6 +91,8 @@ class Run(Shown):
     version: str = __version__
     #: index to names of data to their numbers: what the positions along an axis stand for (ir/coordinates.py)
     coordinates: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    #: two outputs, in their order, to their covariance over networks of finite width
+    crossed: Mapping[tuple[str, str], Fluctuations] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Array:
         if name in self.failed:
@@ -130,14 +152,19 @@ class Run(Shown):
         networks: Sequence[Run] = (),
         x: str | None = None,
         theme: str = "light",
+        width: int | None = None,
     ) -> Any:
         """A figure of every output: curves, heat maps, distributions; also written to `path` (.svg, .pdf, .png).
 
         networks   results of `simulate` with the same outputs, drawn over it
         x          the index, or the data over one index (such as learning rates), that outputs are drawn against
         theme      light or dark
+        width      shades where two thirds and 95% of networks of this width lie, for limits computed with a width; networks
+                   of this width are drawn as dots
         """
-        return written(self, "plot", path, networks=networks, x=x, theme=theme)
+        if width is not None:
+            self._fluctuating(width)
+        return written(self, "plot", path, networks=networks, x=x, theme=theme, width=width)
 
     @property
     def replicates(self) -> Mapping[str, Array]:
@@ -166,6 +193,115 @@ class Run(Shown):
         methods = dict.fromkeys(self.outputs[name].method for name in chosen)
         return Estimate(value, stderr, (), " + ".join(methods), note=f"a function of {', '.join(chosen)}")
 
+    @property
+    def width(self) -> int | None:
+        """The width n for which a limit was computed, or of the networks that were simulated; None for a limit alone."""
+        return self.settings.get("width")
+
+    def fluctuations(self, name: str, other: str | None = None) -> Fluctuations:
+        """How an output fluctuates over networks of finite width; with `other`, sigma is the covariance of the two.
+
+        Sigma runs over the entries of `name` and of `other` in C order. Raises KeyError if it was not computed.
+        """
+        self[name], self[other or name]  # raises if there is none
+        if other is None or other == name:
+            found = self.outputs[name].fluctuations
+        elif (other, name) in self.crossed:
+            turned = self.crossed[other, name]
+            assert turned.sigma is not None and turned.sigma_stderr is not None
+            found = Fluctuations(turned.sigma.T, turned.sigma_stderr.T)
+        else:
+            found = self.crossed.get((name, other))
+        if found is None:
+            pair = name if other is None else f"{name} and {other}"
+            how = "compute the limit with a width: limit(program, width=512)" if "width" not in self.settings else ""
+            raise KeyError(f"fluctuations of {pair} were not computed; {how or 'the warnings of the run say why'}")
+        return found
+
+    def at_width(self, width: int) -> Run:
+        """The law of the outputs in networks of width n: Gaussian, of mean value + bias/n and covariance sigma/n.
+
+        `run.at_width(512)["f"]` is the mean, `.outputs["f"].covariance` runs over the entries in C order,
+        `.outputs["f"].quantile(0.95)` is a quantile of each. It is a Run as any other: it prints, plots, and is saved. Where
+        the bias is not known, the mean is the limit. Outputs that remain random in the limit (`clt`) keep their law.
+        Raises ValueError for a limit that was computed without a width.
+        """
+        self._fluctuating(width)
+        found = {name: _at_width(estimate, width) for name, estimate in self.outputs.items()}
+        lost = {
+            name: Diagnostic("NX936", f"the spread of `{name}` at finite width is not known", None, "see the warnings")
+            for name, estimate in found.items()
+            if estimate is None
+        }
+        kept = {name: estimate for name, estimate in found.items() if estimate is not None}
+        settings = {**self.settings, "width": int(width)}
+        return replace(self, outputs=kept, failed={**self.failed, **lost}, settings=settings, crossed={})
+
+    def expected(self, function: Function, *names: str, width: int) -> Estimate:
+        """The mean of a function of outputs over networks of width n: E L(f_n) = L(f) + (½ tr(L'' Σ) + L'·b)/n.
+
+        `run.expected(lambda f: ((f - y) ** 2).mean(), width=512)` is the expected loss of a network whose outputs are f.
+        Arguments as for `map`. Covariances between the outputs count. Differences of L reach as far as networks do.
+        Raises KeyError if fluctuations were not computed, ValueError if the bias of one of the outputs is not known.
+        """
+        self._fluctuating(width)
+        chosen = names or _parameters(function)
+        limit = self.map(function, *chosen)
+        sizes = [self[name].size for name in chosen]
+        ends = np.cumsum([0, *sizes])
+        own = [self.fluctuations(name) for name in chosen]
+        for name, part in zip(chosen, own, strict=True):
+            if part.sigma is None or part.bias is None:
+                raise ValueError(f"the bias of {name} at finite width is not known, so that of a function of it is not")
+        sigma = joint([[self._covariance(a, b) for b in chosen] for a in chosen])
+        bias, error = (np.concatenate([getattr(part, key) for part in own]) for key in ("bias", "bias_stderr"))
+
+        def flat(x: Array) -> Array:
+            parts = [x[a:b].reshape(self[n].shape) for a, b, n in zip(ends, ends[1:], chosen, strict=False)]
+            return np.asarray(function(*parts), dtype=np.float64)
+
+        value = np.concatenate([self[name].ravel() for name in chosen])
+        spread, drift = expected(flat, value, sigma, bias, width)
+        relative = max(map(_relative_error, own))
+        unsure = [expected(flat, value, 0 * sigma, np.where(np.arange(len(bias)) == k, error, 0), width)[1]
+                  for k in np.flatnonzero(error)]  # fmt: skip
+        stderr = np.sqrt(limit.stderr**2 + (relative * spread) ** 2 + sum(u**2 for u in unsure))
+        note = f"the mean over networks of width {width} of a function of {', '.join(chosen)}"
+        return Estimate(limit.value + spread + drift, stderr, (), limit.method, note=note)
+
+    def width_for(self, name: str, rtol: float = 0.01, *, share: float | None = None) -> int:
+        """How wide networks must be for an output to be within `rtol` of its limit, relative to the largest entry.
+
+        share   the share of networks that shall be within, such as 0.95; None asks for their mean, E f_n (an expected loss)
+
+        Raises KeyError if fluctuations were not computed, ValueError for outputs that remain random, or are 0 in the limit.
+        """
+        value, found = self[name], self.fluctuations(name)
+        if self.outputs[name].law is not None:
+            raise ValueError(f"{name} is random in the limit, too: it is not approached by networks")
+        if not value.any():
+            raise ValueError(f"{name} is 0 in the limit, and nothing is within a fraction of 0")
+        if share is not None and not 0 < share < 1:
+            raise ValueError(f"a share of networks lies between 0 and 1, and {share} does not")
+        if found.bias is None or found.sigma is None:
+            raise ValueError(f"the {'bias' if found.sigma is not None else 'spread'} of {name} is not known")
+        quantile = 0.0 if share is None else NormalDist().inv_cdf((1 + share) / 2)
+        deviation = quantile * np.sqrt(np.maximum(np.diag(found.sigma), 0.0))
+        distance = rtol * float(np.abs(value).max())
+        return max(width_within(distance, float(b), float(d)) for b, d in zip(found.bias, deviation, strict=True))
+
+    def _covariance(self, name: str, other: str) -> Array:
+        sigma = self.fluctuations(name, other).sigma
+        assert sigma is not None
+        return sigma
+
+    def _fluctuating(self, width: int) -> None:
+        """Raises ValueError for a width that is none, and for runs without fluctuations."""
+        if not isinstance(width, Integral) or width < 1:
+            raise ValueError(f"a width is a positive whole number, such as 512, and {width!r} is not")
+        if self.command != "limit" or "width" not in self.settings:
+            raise ValueError("fluctuations at finite width were not computed; ask for them: limit(program, width=512)")
+
     def _known(self, name: str) -> Known:
         self[name]  # raises if there is none
         estimate = self.outputs[name]
@@ -181,6 +317,36 @@ class Run(Shown):
         outputs = ", ".join(self.outputs) or "no outputs"
         failed = f"; failed: {', '.join(self.failed)}" if self.failed else ""
         return f"Run {self.command} {self.program}: {outputs}{failed}"
+
+
+def _at_width(estimate: Estimate, width: int) -> Estimate | None:
+    """An output in networks of a width; None if its spread is not known."""
+    found = estimate.fluctuations
+    if estimate.law is not None:
+        return replace(estimate, fluctuations=None)
+    if found is None or found.sigma is None:
+        return None
+    shape = estimate.value.shape
+    unsure = 0.0 if found.bias_stderr is None else found.bias_stderr.reshape(shape) / width
+    moved = replace(
+        estimate,
+        value=np.asarray(estimate.value + found.shift(width, shape)),
+        stderr=np.hypot(np.broadcast_to(estimate.stderr, shape), unsure),
+        note=f"the law at width {width}" + (", without its bias, which is not known" if found.bias is None else ""),
+        replicates=None,
+        fluctuations=None,
+    )
+    if not found.sigma.any():
+        return moved
+    assert found.sigma_stderr is not None
+    return replace(moved, law="gaussian", covariance=found.sigma / width, covariance_stderr=found.sigma_stderr / width)
+
+
+def _relative_error(found: Fluctuations) -> float:
+    """Of the largest variance."""
+    assert found.sigma is not None and found.sigma_stderr is not None
+    most = int(np.argmax(np.diag(found.sigma))) if found.sigma.size else 0
+    return float(found.sigma_stderr[most, most] / found.sigma[most, most]) if found.sigma.any() else 0.0
 
 
 class _ReplicatesOf(Mapping[str, Array]):

@@ -66,11 +66,17 @@ class LimitOptions(Workplace, total=False):
     save: str | os.PathLike[str] | None
     progress: Progress | bool | None
     only: Collection[str] | None
+    width: int | None
 
 
 def seed_at(seed: int, width: int) -> int:
     """The seed of networks of a width: networks of different widths must not share random numbers."""
     return seed * 1_000_003 + width
+
+
+def overlaid(numbers: Collection[int], width: int | None, seeds: int) -> list[tuple[int, int]]:
+    """The networks that are drawn over a limit, as (width, how many): `--networks` has widths, with `--width` a number."""
+    return [(n, seeds) for n in numbers] if width is None else [(width, n) for n in numbers]
 
 
 class SimulateOptions(Workplace, total=False):

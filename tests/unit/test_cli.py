@@ -228,6 +228,42 @@ def test_internal_errors_have_a_traceback_only_with_debug(driver: FakeDriver, go
         assert "Traceback" in capsys.readouterr().err
 
 
+def test_a_width_reaches_the_driver(driver: FakeDriver, good: str, capsys: Any) -> None:
+    assert cli.main(["limit", good, "--width", "512"]) == 0
+    assert driver.calls[-1][1]["width"] == 512
+    assert cli.main(["limit", good]) == 0 and driver.calls[-1][1]["width"] is None
+    assert cli.main(["verify", good, "--predicted", "--widths", "64"]) == 0
+    assert driver.calls[-1][1]["predicted"] and driver.calls[-1][1]["width"] is None
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--width", "0"], "expected an integer of at least 1, got '0'"),
+        (["--width", "1.5"], "expected an integer of at least 1"),
+        (["--within", "0.01"], "--within needs --width"),
+        (["--width", "64", "--within", "0"], "expected a positive fraction"),
+        (["--width", "64", "--within", "0.01", "--json"], "--within is for the format text"),
+        (["--width", "64", "--networks", "8,16", "--plot", "x.svg"], "is the number of networks of that width"),
+        (["--width", "64", "--networks", "8"], "--networks needs --plot"),
+    ],
+)
+def test_options_of_a_width_that_do_not_fit(
+    driver: FakeDriver, good: str, capsys: Any, options: list[str], message: str
+) -> None:
+    assert cli.main(["limit", good, *options]) == 2
+    assert message in capsys.readouterr().err
+    assert "limit" not in [name for name, _ in driver.calls]
+
+
+def test_networks_of_a_width_are_counted(driver: FakeDriver, good: str, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    driver.seed_at = lambda seed, width: seed + width  # type: ignore[attr-defined]
+    cli.main(["limit", good, "--width", "64", "--networks", "32", "--plot", str(tmp_path / "x.svg")])
+    (options,) = [options for name, options in driver.calls if name == "simulate"]
+    assert (options["width"], options["seeds"]) == (64, 32)
+
+
 def test_simulate(driver: FakeDriver, good: str, capsys: Any) -> None:
     assert cli.main(["simulate", good]) == 2
     assert cli.main(["simulate", good, "--width", "64", "--seeds", "4", "--dtype", "float32"]) == 0

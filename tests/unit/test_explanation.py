@@ -34,11 +34,13 @@ NOT_SHOWN = {
     "NX914",
     "NX915",
     "NX916",
+    "NX932",
     "NX934",
     "NX935",
+    "NX936",
 }
 #: Examples that take more than a second or so.
-SLOW = {"NX133", "NX417", "NX418", "NX912"}
+SLOW = {"NX133", "NX417", "NX418", "NX912", "NX931", "NX933"}
 #: What is found together with a code, of necessity: where memory ends before the tolerance is met, it is not met.
 TOGETHER = {"NX912": {"NX913"}}
 

@@ -78,6 +78,11 @@ def test_pictures(shell: Any) -> None:
     assert picture.theme.name == "dark" and "n = 8" in picture._repr_svg_()
 
 
+def test_a_width(shell: Any) -> None:
+    run = shell.run_cell_magic("nexort", "--limit --width 64 --only f", KERNEL)
+    assert run.outputs["f"].fluctuations is not None and abs(run.at_width(64)["f"] - run["f"]) < 0.05
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [

@@ -6,6 +6,7 @@ import os
 import shlex
 import time
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -21,6 +22,7 @@ from tp_compiler.results import Run
 from tp_compiler.signatures import LimitOptions
 
 if TYPE_CHECKING:
+    from tp_compiler.evaluate.fluctuations import Predicted
     from tp_compiler.executors import Crew
 
 
@@ -38,6 +40,7 @@ def limit(program: Program, *, crew: Crew | None = None, stored: bool = False, *
     f0            "sample": later statements see draws of `clt` scalars; "zero": they see 0
     only          names of the outputs to compute
     max_memory    bytes, or a text such as "4G"; threads: replicates that run in parallel
+    width         how networks fluctuate is computed, too (fluctuations.py); the limit has half of `max_time`
     max_time      seconds; formulas take at most half of it if sampling is the alternative; without it a fixed amount of work,
                   about 10 s and 20 ms more for every instruction, whatever the machine and its load (budget.py)
     crew          workers that sample, from `executor`, `workers` or `cluster` (executors.py): equal digits whoever they are
@@ -65,7 +68,7 @@ def limit(program: Program, *, crew: Crew | None = None, stored: bool = False, *
         several = ", ".join(o.name for o in outputs) or "none"
         message = f"a .npy file holds one output, and these are to be computed: {several}"
         raise ProgramError([Diagnostic("NX432", message, None, "choose one with `--only`, or save to a .npz file")])
-    question = Request(program, chosen)
+    question = Request(program, _for_the_limit(chosen))
     if chosen.in_folder:
         _begin(question, outputs, only)
     answers = answer(question, outputs)
@@ -78,15 +81,38 @@ def limit(program: Program, *, crew: Crew | None = None, stored: bool = False, *
         for estimate in estimates.values():
             kernel_files.keep(estimate.value, chosen.save)
     names = [o.name for o in outputs]
+    moves = None if chosen.width is None else _fluctuations(question, outputs, chosen)
+    estimates = estimates if moves is None else moves.added_to(estimates)
     return Run(
         program.source.name,
         "limit",
         {n: estimates[n] for n in names if n in estimates},
         {n: failed[n] for n in names if n in failed},
-        tuple(dict.fromkeys((*program.warnings, *answers.warnings))),
+        tuple(dict.fromkeys((*program.warnings, *answers.warnings, *(moves.warnings if moves else ())))),
         settings_of(chosen, answers.samples),
         time.monotonic() - question.start,
+        crossed=moves.crossed if moves else {},
     )
+
+
+def _for_the_limit(options: Options) -> Options:
+    """With a width, the limit has half of the time."""
+    if options.width is None or options.max_time is None:
+        return options
+    return replace(options, max_time=options.max_time / 2)
+
+
+def _fluctuations(question: Request, outputs: list[Output], options: Options) -> Predicted:
+    """How networks fluctuate about the outputs that have a limit."""
+    from tp_compiler.evaluate.fluctuations import Predicted, predicted
+
+    left = None if options.max_time is None else max(0.0, options.max_time - (time.monotonic() - question.start))
+    estimates = question.answers.estimates
+    try:
+        return predicted(question.program, outputs, estimates, replace(options, max_time=left))
+    except KeyboardInterrupt:
+        message = "interrupted: the limits are shown, without fluctuations at finite width"
+        return Predicted(warnings=(Diagnostic("NX914", message),))
 
 
 def _begin(question: Request, outputs: list[Output], only: Collection[str] | None) -> None:

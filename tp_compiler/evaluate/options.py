@@ -44,6 +44,7 @@ class Options:
     replicate_range: tuple[int, int] | None = None
     save: str | os.PathLike[str] | None = None
     progress: Callable[..., None] | None = None
+    width: int | None = None
     crew: Crew | None = None
     stored: bool = False  # replicates are read from the checkpoint, none is computed
 
@@ -141,6 +142,22 @@ def validate(o: Options) -> None:
 
     if o.replicate_range is not None:
         _check_range(o, o.replicate_range)
+    if o.width is not None:
+        _check_width(o)
+
+
+def _check_width(o: Options) -> None:
+    """Directions of the fluctuations are not replicates of the limit: they are neither stored nor divided."""
+    message, remedy = "", "change the option"
+    if not isinstance(o.width, Integral) or o.width < 1:
+        message = f"a width is a positive whole number; found {o.width!r}"
+        remedy = "write `--width 512` (in Python `width=512`)"
+    for name in ("checkpoint", "shards"):
+        if getattr(o, name) is not None:
+            message = f"width cannot be combined with {name}: fluctuations are computed in one piece"
+            remedy = f"compute the limit with {name}, and the fluctuations by a run of its own"
+    if message:
+        raise ProgramError([Diagnostic("NX432", message, None, remedy)])
 
 
 def _check_range(o: Options, numbers: Any) -> None:
@@ -172,4 +189,5 @@ def _is_pair(numbers: Any) -> bool:
 
 def settings_of(o: Options, samples: int) -> dict[str, object]:
     """The settings on which the numbers depend; `samples` is 0 if nothing was sampled."""
-    return {"seed": o.seed, "samples": samples, "replicates": o.replicates, "backend": str(o.library), "f0": o.f0}
+    found = {"seed": o.seed, "samples": samples, "replicates": o.replicates, "backend": str(o.library), "f0": o.f0}
+    return found if o.width is None else found | {"width": o.width}

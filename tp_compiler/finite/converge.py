@@ -19,8 +19,9 @@ import numpy as np
 from tp_compiler.diagnostics import Diagnostic
 from tp_compiler.finite.array_types import Mask, Values
 from tp_compiler.finite.moments import covariances
-from tp_compiler.finite.scores import Scores, score, two_sided_normal
-from tp_compiler.finite.slopes import Slope, fitted_slope
+from tp_compiler.finite.statistics.predicted import PredictedLaw, Prediction, compared
+from tp_compiler.finite.statistics.scores import Scores, score, smallest_seen, two_sided_normal
+from tp_compiler.finite.statistics.slopes import Slope, fitted_slope
 from tp_compiler.pages import Shown, written
 
 SLOPES = (-0.8, -0.3)
@@ -41,6 +42,8 @@ class Limit(Protocol):
     def covariance_stderr(self) -> Values | None: ...
     @property
     def law(self) -> str | None: ...
+    @property
+    def fluctuations(self) -> PredictedLaw | None: ...
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,7 @@ class OutputCheck:
     figures         how many numbers the z-test compared
     reason          of a failure, or a remark
     law             None where networks approach a number; else the law of an output that stays random
+    predicted       the comparison with the spread and the bias that the limit predicts, where they were computed
     """
 
     name: str
@@ -72,6 +76,7 @@ class OutputCheck:
     passed: bool
     reason: str = ""
     law: str | None = None
+    predicted: Prediction | None = None
 
     @property
     def concentrates(self) -> bool:
@@ -122,6 +127,9 @@ def verify(
 
 def _figures(limit: Limit) -> int:
     size = int(np.size(limit.value))
+    law = limit.fluctuations
+    if limit.law is None and law is not None and law.sigma is not None and law.bias is not None:
+        return 2 * size  # means and variances
     return size + (size * (size + 1) // 2 if limit.covariance is not None else 0)
 
 
@@ -136,15 +144,18 @@ def check_output(
     value = np.asarray(limit.value, dtype=np.float64).reshape(-1)
     error = np.broadcast_to(np.asarray(limit.stderr, dtype=np.float64), np.shape(limit.value)).reshape(-1)
     scores, constant = _means(widths, drawn, value, error, dof)
-    slope = None
+    slope = predicted = None
     if limit.law is not None:
         if limit.covariance is not None:
             scores = scores.with_others(_covariances(widths, drawn, limit, dof))
     elif not constant.all():
         live = ~constant
         slope = fitted_slope(widths, [x[:, live] for x in drawn], value[live], error[live])
+    if limit.law is None and limit.fluctuations is not None:
+        without = _seen(widths, drawn, error, dof, threshold)
+        predicted = compared(widths, drawn, value, error, limit.fluctuations, threshold, dof, without)
     deviation = tuple(float(np.sqrt(np.mean((x - value) ** 2))) if x.size else 0.0 for x in drawn)
-    passed, reason = _verdict(scores, slope, threshold, limit.law is None and not constant.all())
+    passed, reason = _verdict(scores, slope, threshold, limit.law is None and not constant.all(), predicted)
     return OutputCheck(
         name=name,
         widths=widths,
@@ -159,6 +170,7 @@ def check_output(
         passed=passed,
         reason=reason,
         law=limit.law,
+        predicted=predicted,
     )
 
 
@@ -180,6 +192,13 @@ def _means(
     stderr = np.where(constant, tolerance, stderr)
     scores = score(widths, means - value, stderr, counts - 1.0, error, dof)
     return scores.exact_where(constant & (error == 0), (means - value) / tolerance), constant
+
+
+def _seen(widths: tuple[int, ...], drawn: Sequence[Values], error: Values, dof: float, threshold: float) -> Values:
+    """The smallest deviation of each entry that fails by the spread of the networks alone."""
+    counts = np.array([len(x) for x in drawn])
+    stderr = np.stack([x.std(axis=0, ddof=1) for x in drawn]) / np.sqrt(counts)[:, None]
+    return smallest_seen(widths, stderr, counts - 1.0, error, dof, threshold)
 
 
 def _covariances(widths: tuple[int, ...], drawn: Sequence[Values], limit: Limit, dof: float) -> Scores:
@@ -206,10 +225,18 @@ def _covariances(widths: tuple[int, ...], drawn: Sequence[Values], limit: Limit,
     return score(widths, np.stack(found) - target[upper], stderrs, counts - 1.0, error[upper], dof, visible=2.0)
 
 
-def _verdict(scores: Scores, slope: Slope | None, threshold: float, sloped: bool) -> tuple[bool, str]:
-    # Either will do: without a visible bias the raw score is the sharper one, with it the corrected one is fair.
+def _verdict(
+    scores: Scores, slope: Slope | None, threshold: float, sloped: bool, predicted: Prediction | None
+) -> tuple[bool, str]:
+    if predicted is not None and not predicted.z <= threshold:
+        found = f"|z| = {predicted.z:.2f}, allowed {threshold:.2f}"
+        return False, f"the mean deviates from what the limit predicts at these widths: {found}"
+    if predicted is not None and not predicted.z_spread <= threshold:
+        return False, f"the variance of networks is {predicted.spread:.3g} times what the limit predicts"
+    # Either will do: without a visible bias the raw score is the sharper one, with it the corrected one is fair. With a
+    # prediction, its score stands for both.
     best = np.minimum(np.abs(scores.raw[-1]), np.abs(scores.corrected)).max(initial=0.0)
-    if not best <= threshold:
+    if predicted is None and not best <= threshold:
         return False, f"the mean deviates from the limit: |z| = {best:.2f}, allowed {threshold:.2f}"
     if slope is None:
         return True, "the slope is hidden by the error of the limit" if sloped and scores.raw.shape[0] > 1 else ""

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from tp_compiler.report.numbers import axis_names, covariance_of, labels
+from tp_compiler.report.numbers import axis_names, covariance_of, fluctuation_parts, labels
 from tp_compiler.results import Estimate, Run
 
 Row = dict[str, str | float | int]
@@ -19,14 +19,15 @@ def run_csv(run: Run) -> str:
     """A table with the columns output, quantity, one for each axis, entry, other, value, stderr and method.
 
     Axes that an output does not have are left empty. Random outputs have rows of the quantity `covariance`, too, between
-    entry and other, which count the flattened entries from 1. Outputs without a value are not in the table.
+    entry and other, which count the flattened entries from 1. Limits computed with a width have rows of the quantities
+    `sigma`, between two entries, and `bias`, of one. Outputs without a value are not in the table.
     """
     axes = dict.fromkeys(column(a) for estimate in run.outputs.values() for a in axis_names(estimate))
     file = io.StringIO()
     table = csv.DictWriter(file, [*BEFORE, *axes, *AFTER], lineterminator="\n")
     table.writeheader()
     for name, estimate in run.outputs.items():
-        for row in (*_values(estimate), *_covariances(estimate)):
+        for row in (*_values(estimate), *_covariances(estimate), *_fluctuations(estimate)):
             table.writerow({"output": name, "method": estimate.method, **row})
     return file.getvalue().removesuffix("\n")
 
@@ -53,3 +54,10 @@ def _covariances(estimate: Estimate) -> Iterator[Row]:
     for k, m in np.ndindex(covariance.shape):
         pair = {"quantity": "covariance", "entry": k + 1, "other": m + 1}
         yield {**pair, "value": float(covariance[k, m]), "stderr": float(error[k, m])}
+
+
+def _fluctuations(estimate: Estimate) -> Iterator[Row]:
+    for quantity, values, errors in fluctuation_parts(estimate):
+        for place in np.ndindex(values.shape):
+            at = dict(zip(("entry", "other"), (k + 1 for k in place), strict=False))
+            yield {"quantity": quantity, **at, "value": float(values[place]), "stderr": float(errors[place])}

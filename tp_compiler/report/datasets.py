@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tp_compiler.report.csv import AFTER, BEFORE, column
-from tp_compiler.report.numbers import axis_names, covariance_of, first_label
+from tp_compiler.report.numbers import axis_names, covariance_of, first_label, fluctuation_parts
 from tp_compiler.results import Array, Estimate, Run
 
 if TYPE_CHECKING:
@@ -31,7 +31,8 @@ def library(name: str, extra: str, purpose: str) -> Any:
 
 # -- xarray ----------------------------------------------------------------------------------------------------------
 def run_dataset(run: Run) -> xarray.Dataset:
-    """A variable for each output and one for its standard error; random outputs have covariances, too.
+    """A variable for each output and one for its standard error; random outputs have covariances, and limits computed with
+    a width `f_sigma` and `f_bias`, too.
 
     An axis whose size differs between outputs has several dimensions: `step` is the longest, others are `step_20`. A
     dimension that is called like a variable is `i_axis`.
@@ -70,6 +71,11 @@ def parts(name: str, estimate: Estimate, names: DatasetNames) -> Iterator[tuple[
         shape = estimate.value.shape * 2
         yield COVARIANCE, spread[0].reshape(shape), (*dims, *other)
         yield COVARIANCE_STDERR, spread[1].reshape(shape), (*dims, *other)
+    for part, values, errors in fluctuation_parts(estimate):
+        over = (*dims, *map(names.other, dims)) if part == "sigma" else dims
+        shape = estimate.value.shape * (2 if part == "sigma" else 1)
+        yield f"_{part}", values.reshape(shape), over
+        yield f"_{part}{STDERR}", errors.reshape(shape), over
 
 
 def attributes(run: Run) -> dict[str, Any]:
@@ -104,7 +110,8 @@ class DatasetNames:
         self.taken = set(run.outputs)
         self.variables: dict[tuple[str, str], str] = {}
         for name, estimate in run.outputs.items():
-            own = (STDERR, COVARIANCE, COVARIANCE_STDERR) if estimate.covariance is not None else (STDERR,)
+            own = [STDERR, *((COVARIANCE, COVARIANCE_STDERR) if estimate.covariance is not None else ())]
+            own += [f"_{part}{end}" for part, *_ in fluctuation_parts(estimate) for end in ("", STDERR)]
             self.variables |= {(name, part): self.free(name + part) for part in own} | {(name, ""): name}
         self.coordinates: dict[str, tuple[int, int]] = {}  #: dimension -> its size and its first label
         self._known: dict[tuple[str, int, int], str] = {}
@@ -189,3 +196,12 @@ def _tables(name: str, estimate: Estimate) -> Iterator[dict[str, Any]]:
         entry, other = np.indices(spread[0].shape).reshape(2, -1) + 1
         pair = {"quantity": "covariance", "entry": entry, "other": other}
         yield {**same, **pair, "value": spread[0].ravel(), "stderr": spread[1].ravel()}
+    for part, values, errors in fluctuation_parts(estimate):
+        counts = np.indices(values.shape).reshape(values.ndim, -1) + 1
+        yield {
+            **same,
+            "quantity": part,
+            **dict(zip(("entry", "other"), counts, strict=False)),
+            "value": values.ravel(),
+            "stderr": errors.ravel(),
+        }

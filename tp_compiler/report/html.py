@@ -7,8 +7,18 @@ from html import escape
 
 import numpy as np
 
-from tp_compiler.report.number_tables import EVERYTHING, NumberTable, TableLimits, omission, tables
-from tp_compiler.report.numbers import Written, axis_names, covariance_of, titled, write
+from tp_compiler.report.number_tables import EVERYTHING, NumberTable, TableLimits, Writing, omission, tables
+from tp_compiler.report.numbers import (
+    Written,
+    at_width,
+    axis_names,
+    covariance_of,
+    same_in_all,
+    titled,
+    width_note,
+    write,
+    write_spread,
+)
 from tp_compiler.report.text import MORE, footer
 from tp_compiler.results import Array, Estimate, Run
 
@@ -18,6 +28,8 @@ def run_html(run: Run, full: bool = False) -> str:
     parts = [f"<div class='tpc-run'><p><b>{escape(run.program)}</b> · {escape(run.command)}</p>"]
     for name, estimate in run.outputs.items():
         parts.extend(_estimate(name, estimate, full))
+        if run.width is not None:
+            parts.extend(_at_width(estimate, run.width, full))
     for name, diagnostic in run.failed.items():
         message = f"{diagnostic.code}: {diagnostic.message}"
         parts.append(f"<p><b>{escape(name)}</b> not computed: {escape(message)}</p>")
@@ -49,11 +61,27 @@ def _estimate(name: str, estimate: Estimate, full: bool) -> Iterator[str]:
         yield "</details>"
 
 
-def _tables(axes: tuple[str, ...], value: Array, error: Array, limits: TableLimits) -> Iterator[str]:
+def _at_width(estimate: Estimate, width: int, full: bool) -> Iterator[str]:
+    spread = at_width(estimate, width)
+    if spread is None:
+        return
+    note = escape(width_note(estimate, width))
+    if estimate.value.ndim == 0 or not estimate.value.size or same_in_all(estimate):
+        shown = "" if same_in_all(estimate) else f": {number(write_spread(*map(float, spread)))}"
+        yield f"<p>{note}{shown}</p>"
+        return
+    yield f"<details open='open'><summary>{note}</summary>"
+    yield from _tables(axis_names(estimate), *spread, EVERYTHING if full else TableLimits(), write_spread)
+    yield "</details>"
+
+
+def _tables(
+    axes: tuple[str, ...], value: Array, error: Array, limits: TableLimits, written: Writing = write
+) -> Iterator[str]:
     if value.size == 0:
         yield "<p>(empty)</p>"
         return
-    for table in tables(axes, value, error, limits):
+    for table in tables(axes, value, error, limits, written):
         yield "<p>…</p>" if table is None else _table(table)
     left_out = omission(axes, value.shape, limits)
     if left_out:
@@ -71,9 +99,8 @@ def _table(table: NumberTable) -> str:
 
 
 def number(cell: Written | None) -> str:
-    """`0.37940(12)` or `1.2(3)×10⁻⁸`."""
+    """`0.37940(12)`, `1.2(3)×10⁻⁸` or `0.627 ± 0.017`."""
     if cell is None:
         return "…"
-    error = f"({cell.error})" if cell.error else ""
     power = f"×10<sup>{cell.exponent}</sup>" if cell.exponent else ""
-    return escape(cell.mantissa + error) + power
+    return cell.spelled("±", power)

@@ -25,7 +25,11 @@ def run_document(run: Run) -> dict[str, Any]:
     keys = [*(key for key in _HEAD if key in run.settings), *(key for key in run.settings if key not in _HEAD)]
     document |= {key: _plain(run.settings[key]) for key in keys if key not in document}
     document["seconds"] = float(run.seconds)
-    document["outputs"] = {name: _estimate(estimate) for name, estimate in run.outputs.items()}
+    asked = run.command == "limit" and run.width is not None
+    document["outputs"] = {
+        name: _estimate(estimate) | ({"fluctuations": _fluctuations(estimate)} if asked else {})
+        for name, estimate in run.outputs.items()
+    }
     if run.failed:
         document["failed"] = {name: _message(diagnostic) for name, diagnostic in run.failed.items()}
     document["warnings"] = [_message(diagnostic) for diagnostic in run.warnings]
@@ -69,6 +73,15 @@ def _estimate(estimate: Estimate) -> dict[str, Any]:
         error = estimate.covariance_stderr
         record["covariance_stderr"] = error.tolist() if error.any() else 0.0
     return record
+
+
+def _fluctuations(estimate: Estimate) -> dict[str, Any] | None:
+    """The law at width n is about value + bias/n + N(0, sigma/n); parts that are not known are null."""
+    found = estimate.fluctuations
+    if found is None:
+        return None
+    parts = {item.name: getattr(found, item.name) for item in dataclasses.fields(found)}
+    return {name: None if part is None else part.tolist() for name, part in parts.items()}
 
 
 def _message(diagnostic: Diagnostic) -> dict[str, str]:

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from tp_compiler.diagnostics import printable
-from tp_compiler.report.number_tables import EVERYTHING, TableLimits, omission, tables
-from tp_compiler.report.numbers import Written, axis_names, covariance_of
+from tp_compiler.report.number_tables import EVERYTHING, TableLimits, Writing, omission, tables
+from tp_compiler.report.numbers import Written, at_width, axis_names, covariance_of, same_in_all, write_spread
 from tp_compiler.report.numbers import write as write_number
 from tp_compiler.results import Array, Estimate, Run
 from tp_compiler.tex import spelled
@@ -50,17 +50,29 @@ _SIGNS = {
 def run_latex(run: Run, full: bool = False) -> str:
     """Displayed equations, one per output (per table, for more than two axes); failed outputs as comments."""
     limits = EVERYTHING if full else _LIMITS
-    equations = [line for name, estimate in run.outputs.items() for line in estimate_latex(name, estimate, limits)]
+    equations = list(_lines(run, limits))
     said = {name: diagnostic.message for name, diagnostic in run.failed.items()}
     said |= {n: f"{x}; --full shows all" for n, o in run.outputs.items() if (x := _omission(o, limits))}
     comments = [printable(f"% {name}: {message}".replace("\n", " ")) for name, message in said.items()]
     return "\n".join([*(f"\\[ {equation} \\]" for equation in equations), *comments])
 
 
+def _lines(run: Run, limits: TableLimits) -> Iterator[str]:
+    for name, estimate in run.outputs.items():
+        yield from estimate_latex(name, estimate, limits)
+        spread = None if run.width is None else at_width(estimate, run.width)
+        if spread is None or same_in_all(estimate):
+            continue
+        symbol = rf"{_symbol(name)}\big|_{{n = {run.width}}}"
+        if estimate.value.ndim == 0:
+            yield f"{symbol} = {number(write_spread(*map(float, spread)))}"
+        else:
+            yield from _equations(symbol, axis_names(estimate), *spread, limits, write_spread)
+
+
 def run_display(run: Run) -> str:
     """The output in a notebook: one display with a line per output."""
-    equations = [line for name, estimate in run.outputs.items() for line in estimate_latex(name, estimate)]
-    return "$$\\begin{gathered}" + r" \\[1ex] ".join(equations) + "\\end{gathered}$$"
+    return "$$\\begin{gathered}" + r" \\[1ex] ".join(_lines(run, _LIMITS)) + "\\end{gathered}$$"
 
 
 def estimate_display(estimate: Estimate) -> str:
@@ -89,9 +101,11 @@ def estimate_latex(name: str, estimate: Estimate, limits: TableLimits = _LIMITS)
         yield from _equations(rf"\operatorname{{Cov}}({symbol})", (), *spread, limits)
 
 
-def _equations(symbol: str, axes: tuple[str, ...], value: Array, error: Array, limits: TableLimits) -> Iterator[str]:
+def _equations(
+    symbol: str, axes: tuple[str, ...], value: Array, error: Array, limits: TableLimits, written: Writing = write_number
+) -> Iterator[str]:
     names = axes or ("", "")
-    for table in tables(names, value, error, limits):
+    for table in tables(names, value, error, limits, written):
         if table is None:
             yield r"\vdots"
             continue
@@ -105,9 +119,8 @@ def number(cell: Written | None) -> str:
     """`0.37940(12)` or `1.2(3)\\times 10^{-8}`."""
     if cell is None:
         return r"\cdots"
-    error = f"({cell.error})" if cell.error else ""
     power = rf"\times 10^{{{cell.exponent}}}" if cell.exponent else ""
-    return cell.mantissa + error + power
+    return cell.spelled(r"\pm", power)
 
 
 def _symbol(name: str) -> str:

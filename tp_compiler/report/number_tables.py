@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -86,10 +86,16 @@ def _spaced(axes: tuple[str, ...], shape: tuple[int, ...], limit: int) -> bool:
     return count > limit and "step" in axes and limit * shape[axes.index("step")] // count >= 2
 
 
-def tables(axes: tuple[str, ...], value: Array, error: Array, limits: TableLimits) -> Iterator[NumberTable | None]:
+#: How a value and what belongs to it (an error, a spread) are written.
+Writing = Callable[[float, float], Written]
+
+
+def tables(
+    axes: tuple[str, ...], value: Array, error: Array, limits: TableLimits, written: Writing = write
+) -> Iterator[NumberTable | None]:
     """The value as tables over its last two axes, one per position of the others; None if some are left out."""
     if value.ndim == 1:
-        yield _column(axes[0], value, error, limits.rows)
+        yield _column(axes[0], value, error, limits.rows, written)
         return
     leading = [labels(axis, size) for axis, size in zip(axes[:-2], value.shape[:-2], strict=True)]
     for flat in _slices(axes[:-2], value.shape[:-2], limits.slices):
@@ -99,19 +105,21 @@ def tables(axes: tuple[str, ...], value: Array, error: Array, limits: TableLimit
         at = np.unravel_index(flat, value.shape[:-2]) if leading else ()
         named = zip(axes[:-2], leading, at, strict=True)
         caption = ", ".join(f"{axis} = {names[int(k)]}" for axis, names, k in named)
-        yield _matrix(caption, axes[-2:], value[at], error[at], limits)
+        yield _matrix(caption, axes[-2:], value[at], error[at], limits, written)
 
 
-def _column(axis: str, value: Array, error: Array, limit: int) -> NumberTable:
+def _column(axis: str, value: Array, error: Array, limit: int, written: Writing) -> NumberTable:
     names = labels(axis, value.shape[0])
     rows: list[tuple[str, list[Written | None]]] = [
-        ("…", [None]) if k is None else (names[k], [write(float(value[k]), float(error[k]))])
+        ("…", [None]) if k is None else (names[k], [written(float(value[k]), float(error[k]))])
         for k in positions(axis, value.shape[0], limit)
     ]
     return NumberTable("", axis, [""], rows)
 
 
-def _matrix(caption: str, axes: tuple[str, ...], value: Array, error: Array, limits: TableLimits) -> NumberTable:
+def _matrix(
+    caption: str, axes: tuple[str, ...], value: Array, error: Array, limits: TableLimits, written: Writing
+) -> NumberTable:
     down, across = (labels(axis, size) for axis, size in zip(axes, value.shape, strict=True))
     shown = positions(axes[1], value.shape[1], limits.columns)
     body: list[tuple[str, list[Written | None]]] = []
@@ -119,6 +127,6 @@ def _matrix(caption: str, axes: tuple[str, ...], value: Array, error: Array, lim
         if r is None:
             body.append(("…", [None] * len(shown)))
         else:
-            cells = [None if c is None else write(float(value[r, c]), float(error[r, c])) for c in shown]
+            cells = [None if c is None else written(float(value[r, c]), float(error[r, c])) for c in shown]
             body.append((down[r], cells))
     return NumberTable(caption, "\\".join(axes), ["…" if c is None else across[c] for c in shown], body)

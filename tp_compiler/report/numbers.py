@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -25,15 +26,25 @@ def titled(name: str, axes: tuple[str, ...]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """`mantissa(error) x 10^exponent`; `error` is empty for an exact number, `exponent` 0 for a plain one."""
+    """`mantissa(error) x 10^exponent`; `error` is empty for an exact number, `exponent` 0 for a plain one.
+
+    With a spread it is `(mantissa ± spread) x 10^exponent`, without brackets where there is no power.
+    """
 
     mantissa: str
     error: str = ""
     exponent: int = 0
+    spread: str = ""
+
+    def spelled(self, sign: str, power: str) -> str:
+        """With a notation's sign for ±, and its power of ten, which is empty for a plain number."""
+        if self.spread:
+            both = f"{self.mantissa} {sign} {self.spread}"
+            return f"({both}){power}" if power else both
+        return self.mantissa + (f"({self.error})" if self.error else "") + power
 
     def __str__(self) -> str:
-        error = f"({self.error})" if self.error else ""
-        return self.mantissa + error + (f"e{self.exponent:+03d}" if self.exponent else "")
+        return self.spelled("±", f"e{self.exponent:+03d}" if self.exponent else "")
 
 
 def write(value: float, error: float = 0.0) -> Written:
@@ -50,6 +61,15 @@ def write(value: float, error: float = 0.0) -> Written:
         decimals -= 1  # 0.0999 rounds to two digits as 0.10
     decimals = min(decimals, _MAX_DIGITS - 1 - max(_magnitude(scaled), 0))
     return Written(_fixed(scaled, decimals), _error_digits(scaled_error, decimals), exponent)
+
+
+def write_spread(mean: float, spread: float) -> Written:
+    """A mean and a standard deviation around it, to the deviation's second digit: `0.627 ± 0.017`."""
+    if spread == 0 or not (math.isfinite(mean) and math.isfinite(spread)):
+        return replace(write(mean), spread=str(float(spread)) if spread else "")
+    found = write(mean, spread)
+    digits = len(found.mantissa.partition(".")[2])
+    return replace(found, error="", spread=f"{spread / 10.0**found.exponent:.{digits}f}")
 
 
 def _exact(value: float) -> Written:
@@ -105,3 +125,34 @@ def covariance_of(estimate: Estimate) -> tuple[Array, Array] | None:
     covariance = np.atleast_2d(estimate.covariance)
     given = 0.0 if estimate.covariance_stderr is None else estimate.covariance_stderr
     return covariance, np.broadcast_to(np.asarray(given, dtype=np.float64), covariance.shape)
+
+
+def at_width(estimate: Estimate, width: int) -> tuple[Array, Array] | None:
+    """Mean and standard deviation of the entries over networks of a width; None if they are not known."""
+    found = estimate.fluctuations
+    if found is None or found.sigma is None:
+        return None
+    shape = estimate.value.shape
+    return estimate.value + found.shift(width, shape), found.deviation(width, shape)
+
+
+def fluctuation_parts(estimate: Estimate) -> Iterator[tuple[str, Array, Array]]:
+    """What is known of the fluctuations: `sigma` over pairs of flattened entries, `bias` over entries, with standard errors."""
+    found = estimate.fluctuations
+    if found is not None and found.sigma is not None and found.sigma_stderr is not None:
+        yield "sigma", found.sigma, found.sigma_stderr
+    if found is not None and found.bias is not None and found.bias_stderr is not None:
+        yield "bias", found.bias, found.bias_stderr
+
+
+def same_in_all(estimate: Estimate) -> bool:
+    """Whether networks of every width have the value of the limit."""
+    return estimate.fluctuations is not None and estimate.fluctuations.constant
+
+
+def width_note(estimate: Estimate, width: int) -> str:
+    """What is said of the numbers at a width."""
+    found = estimate.fluctuations
+    if found is None or same_in_all(estimate):
+        return f"at n = {width} the same in every network"
+    return f"at n = {width}" + (", without its bias, which is not known" if found.bias is None else "")

@@ -1,7 +1,7 @@
 """Results as files: NumPy archives (`.npz`) and NetCDF (`.nc`), and the results in them.
 
-A file has the arrays for other programs (NAME, NAME.stderr, NAME.covariance in `.npz`; the variables of `to_xarray` in
-`.nc`), the replicates, and a record in JSON of everything else. `load` reads both formats with NumPy and SciPy alone.
+A file has the arrays for other programs (NAME, NAME.stderr, NAME.covariance, NAME.sigma in `.npz`; the variables of
+`to_xarray` in `.nc`), the replicates, and a record in JSON of everything else. `load` reads both formats with NumPy and SciPy alone.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 
 from tp_compiler.diagnostics import Diagnostic, Source, Span
 from tp_compiler.report import datasets
-from tp_compiler.results import Array, Estimate, Replicates, Run
+from tp_compiler.results import Array, Estimate, Fluctuations, Replicates, Run
 from tp_compiler.tex import spelled
 
 #: The member of an archive, and the attribute of a NetCDF file, with the record.
@@ -29,6 +29,7 @@ _ATTRIBUTE = "tpc_record"
 #: Changed when files of earlier versions can no longer be read.
 _LAYOUT = 1
 _PARTS = ("stderr", "covariance", "covariance_stderr")
+_FLUCTUATIONS = ("sigma", "sigma_stderr", "bias", "bias_stderr")
 
 
 # -- a result as arrays and a record -----------------------------------------------------------------------------------
@@ -69,6 +70,10 @@ def packed(run: Run) -> Packed:
     arrays: dict[str, Array] = {}
     for name, estimate in run.outputs.items():
         arrays |= _arrays(name, estimate)
+    order = list(run.outputs)
+    for (one, other), found in run.crossed.items():
+        parts = (("sigma", found.sigma), ("sigma_stderr", found.sigma_stderr))
+        arrays |= {f"{one}.crossed.{order.index(other)}.{part}": x for part, x in parts if x is not None}
     record = {
         "layout": _LAYOUT,
         "program": run.program,
@@ -90,6 +95,9 @@ def _arrays(name: str, estimate: Estimate) -> dict[str, Array]:
     for part in ("covariance", "covariance_stderr"):
         if getattr(estimate, part) is not None:
             found[f"{name}.{part}"] = getattr(estimate, part)
+    for part in _FLUCTUATIONS if estimate.fluctuations is not None else ():
+        if getattr(estimate.fluctuations, part) is not None:
+            found[f"{name}.{part}"] = getattr(estimate.fluctuations, part)
     drawn = estimate.replicates
     if drawn is not None:
         found |= {f"{name}.replicates.{k}": level for k, level in enumerate(drawn.levels)}
@@ -127,7 +135,17 @@ def unpacked(found: Packed) -> Run:
         record["seconds"],
         record["version"],
         {i: {n: np.array(x) for n, x in data.items()} for i, data in record["coordinates"].items()},
+        _crossed(list(record["outputs"]), found.arrays),
     )
+
+
+def _crossed(names: list[str], arrays: Mapping[str, Array]) -> dict[tuple[str, str], Fluctuations]:
+    keys = {(one, other): f"{one}.crossed.{k}" for one in names for k, other in enumerate(names)}
+    return {
+        pair: Fluctuations(arrays[f"{key}.sigma"], arrays[f"{key}.sigma_stderr"])
+        for pair, key in keys.items()
+        if f"{key}.sigma" in arrays
+    }
 
 
 def _estimate(name: str, record: Mapping[str, Any], arrays: Mapping[str, Array]) -> Estimate:
@@ -138,7 +156,9 @@ def _estimate(name: str, record: Mapping[str, Any], arrays: Mapping[str, Array])
     stderr, covariance, error = (arrays.get(f"{name}.{part}") for part in _PARTS)
     assert stderr is not None
     axes, method, law, note = (record[key] for key in ("axes", "method", "law", "note"))
-    return Estimate(arrays[name], stderr, tuple(axes), method, law, covariance, error, note, drawn)
+    parts = [arrays.get(f"{name}.{part}") for part in _FLUCTUATIONS]
+    moves = None if all(part is None for part in parts) else Fluctuations(*parts)
+    return Estimate(arrays[name], stderr, tuple(axes), method, law, covariance, error, note, drawn, moves)
 
 
 # -- files -------------------------------------------------------------------------------------------------------------
@@ -202,13 +222,16 @@ def _save_netcdf(run: Run, path: str | os.PathLike[str]) -> None:
     dataset = datasets.run_dataset(run)
     variables: dict[str, str] = {}
     for name, estimate in run.outputs.items():
-        for part in ("", *_PARTS):
+        for part in ("", *_PARTS, *_FLUCTUATIONS):
             variables[".".join(filter(None, (name, part)))] = names.variables.get((name, f"_{part}" * bool(part)), "")
         for key, array in found.arrays.items():
             if key.startswith(f"{name}.replicates."):
                 variables[key] = names.free(key)
                 count = "half_replicate" if key.endswith("halves") else "replicate"
                 dataset[variables[key]] = ((f"{count}_{len(array)}", *names.dims[name]), array)
+            elif key.startswith(f"{name}.crossed."):
+                variables[key] = names.free(key)
+                dataset[variables[key]] = (tuple(f"entries_{size}_{k}" for k, size in enumerate(array.shape)), array)
         assert estimate.value.ndim == len(names.dims[name])
     safe = _safe([*map(str, dataset.variables), *map(str, dataset.dims)])
     held = {key: [safe[variables[key]], list(array.shape)] for key, array in found.arrays.items()}

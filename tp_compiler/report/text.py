@@ -9,8 +9,18 @@ import numpy as np
 
 from tp_compiler.diagnostics import Diagnostic, printable
 from tp_compiler.report.blocks import grid
-from tp_compiler.report.number_tables import EVERYTHING, NumberTable, TableLimits, omission, tables
-from tp_compiler.report.numbers import Written, axis_names, covariance_of, titled, write
+from tp_compiler.report.number_tables import EVERYTHING, NumberTable, TableLimits, Writing, omission, tables
+from tp_compiler.report.numbers import (
+    Written,
+    at_width,
+    axis_names,
+    covariance_of,
+    same_in_all,
+    titled,
+    width_note,
+    write,
+    write_spread,
+)
 from tp_compiler.results import Array, Estimate, Run
 
 #: The names of settings in the footer, in this order; settings not listed follow under their own name.
@@ -43,9 +53,24 @@ def _page(run: Run, full: bool, reasons: bool) -> str:
     sections = [_title(run)]
     for name, estimate in run.outputs.items():
         why = [f"  {estimate.method}: {estimate.note}"] if reasons and estimate.note else []
-        sections.append("\n".join([*_estimate(name, estimate, full), *why]))
+        sections.append("\n".join([*_estimate(name, estimate, full, run.width), *why]))
     sections += [_failure(name, diagnostic) for name, diagnostic in run.failed.items()]
     return printable("\n\n".join([*sections, footer(run)]))
+
+
+def run_within(run: Run, rtol: float) -> str:
+    """How wide networks must be for each output to be within a fraction of its limit."""
+    return printable("\n".join([f"within {100 * rtol:.3g}% of the limit", *_widths(run, rtol)]))
+
+
+def _widths(run: Run, rtol: float) -> Iterator[str]:
+    for name in run.outputs:
+        try:
+            mean, most = (run.width_for(name, rtol, share=share) for share in (None, 0.95))
+        except (KeyError, ValueError) as problem:
+            yield f"  {name}: {problem.args[0]}"
+            continue
+        yield f"  {name}: from n = {mean} on average, from n = {most} in 95% of networks"
 
 
 def estimate_text(estimate: Estimate, full: bool = False) -> str:
@@ -58,11 +83,12 @@ def _title(run: Run) -> str:
     return f"{run.program}: {what.get(run.command, run.command)}"
 
 
-def _estimate(name: str, estimate: Estimate, full: bool) -> Iterator[str]:
+def _estimate(name: str, estimate: Estimate, full: bool, width: int | None = None) -> Iterator[str]:
     limits = EVERYTHING if full else TableLimits()
     notes = [note for note in (estimate.law, estimate.method) if note]
     if estimate.value.ndim == 0:
-        yield f"{name} = {write(float(estimate.value), float(estimate.stderr))}   [{', '.join(notes)}]"
+        shown = write(float(estimate.value), float(estimate.stderr))
+        yield f"{name} = {shown}{_beside(estimate, width)}   [{', '.join(notes)}]"
     else:
         axes = axis_names(estimate)
         shape = " × ".join(map(str, estimate.value.shape))
@@ -74,6 +100,25 @@ def _estimate(name: str, estimate: Estimate, full: bool) -> Iterator[str]:
     spread = covariance_of(estimate)
     if spread is not None:
         yield from _covariance(*spread, limits)
+    if width is not None and estimate.value.ndim:
+        yield from _at_width(estimate, width, limits)
+
+
+def _beside(estimate: Estimate, width: int | None) -> str:
+    """A number at finite width, beside its limit."""
+    spread = None if width is None else at_width(estimate, width)
+    if width is None or spread is None:
+        return ""
+    shown = "" if same_in_all(estimate) else f": {write_spread(*map(float, spread))}"
+    return f", {width_note(estimate, width)}{shown}"
+
+
+def _at_width(estimate: Estimate, width: int, limits: TableLimits) -> Iterator[str]:
+    spread = at_width(estimate, width)
+    if spread is not None:
+        yield f"  {width_note(estimate, width)}"
+        if estimate.value.size and not same_in_all(estimate):
+            yield from _tables(axis_names(estimate), *spread, limits, write_spread)
 
 
 def _covariance(covariance: Array, error: Array, limits: TableLimits) -> Iterator[str]:
@@ -84,8 +129,10 @@ def _covariance(covariance: Array, error: Array, limits: TableLimits) -> Iterato
     yield from _tables(("entry", "entry"), covariance, error, replace(limits, rows=limits.columns))
 
 
-def _tables(axes: tuple[str, ...], value: Array, error: Array, limits: TableLimits) -> Iterator[str]:
-    for table in tables(axes, value, error, limits):
+def _tables(
+    axes: tuple[str, ...], value: Array, error: Array, limits: TableLimits, written: Writing = write
+) -> Iterator[str]:
+    for table in tables(axes, value, error, limits, written):
         if table is None:
             yield "  …"
             continue

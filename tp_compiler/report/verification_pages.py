@@ -30,14 +30,27 @@ def latex(verification: Verification) -> str:
 def _blocks(verification: Verification) -> Iterator[Block]:
     checks = verification.checks
     widths = checks[0].widths if checks else ()
-    head = ["output", *(f"|z| (n = {n})" for n in widths), "corrected", "allowed", "slope", ""]
-    yield Grid([head, *map(_check, checks)], right=frozenset(range(1, len(head))))
+    predicted = any(check.predicted for check in checks)
+    more = ["predicted", "n·Var/Σ"] if predicted else []
+    head = ["output", *(f"|z| (n = {n})" for n in widths), "corrected", *more, "allowed", "slope", ""]
+    rows = [_check(check, predicted) for check in checks]
+    yield Grid([head, *rows], right=frozenset(range(1, len(head))))
     yield Lines([f"{check.name}: {check.reason}" for check in checks if check.reason])
+    yield Lines([line for check in checks if (line := _gain(check))])
     verdict = "pass" if verification.passed else "FAIL" if checks else "nothing was compared"
     yield Lines((f"verify: {verdict}   (tpc {__version__})",))
 
 
-def _check(check: OutputCheck) -> list[str]:
+def _gain(check: OutputCheck) -> str:
+    """What knowing the law of networks is worth."""
+    known = check.predicted
+    if known is None:
+        return ""
+    times = f"{known.gain:.2g} times smaller than without the prediction"
+    return f"{check.name}: a deviation of {known.seen:.2g} from the limit fails, {times}"
+
+
+def _check(check: OutputCheck, predicted: bool) -> list[str]:
     slope = "-"
     if check.slope is not None and np.isfinite(check.slope):
         slope = f"{check.slope:.2f}"
@@ -45,4 +58,7 @@ def _check(check: OutputCheck) -> list[str]:
             low, high = check.slope_interval
             slope += f" [{low:.2f}, {high:.2f}]"
     scores = [f"{z:.2f}" if np.isfinite(z) else "-" for z in (*check.z, check.z_corrected)]
+    known = check.predicted
+    if predicted:
+        scores += ["-", "-"] if known is None else [f"{known.z:.2f}", f"{known.spread:.2f}"]
     return [check.name, *scores, f"{check.threshold:.2f}", slope, "pass" if check.passed else "FAIL"]

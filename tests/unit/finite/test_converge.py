@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tp_compiler.finite.converge import verify
-from tp_compiler.finite.scores import normal_score, two_sided_normal
+from tp_compiler.finite.statistics.scores import normal_score, two_sided_normal
 from tp_compiler.results import Estimate
 
 WIDTHS = (256, 512, 1024)

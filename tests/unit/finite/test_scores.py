@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm, t
 
-from tp_compiler.finite.scores import normal_score, score, two_sided_normal
+from tp_compiler.finite.statistics.scores import normal_score, score, two_sided_normal
 
 
 @pytest.mark.parametrize("level", [0.3, 0.05, 1e-3, 1e-6])

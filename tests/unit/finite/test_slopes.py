@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from tp_compiler.finite.slopes import fitted_slope
+from tp_compiler.finite.statistics.slopes import fitted_slope
 
 WIDTHS = (64, 128, 512)
 

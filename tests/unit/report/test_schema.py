@@ -24,6 +24,8 @@ COMMANDS: dict[str, list[str]] = {
     "sampled": ["limit", str(EXAMPLES / "mlp.nexort"), "--samples", "64", "--method", "qmc"],
     "random": ["limit", "RANDOM", "--samples", "64"],
     "trained": ["limit", str(EXAMPLES / "train_mlp.nexort"), "--samples", "64", "--only", "loss"],
+    "width": ["limit", "AVERAGES", "--width", "64"],
+    "predicted": ["verify", "AVERAGES", "--widths", "16,32", "--seeds", "3", "--predicted"],
     "simulate": ["simulate", "RANDOM", "--width", "8", "--seeds", "3"],
     "one network": ["simulate", "RANDOM", "--width", "8", "--seeds", "1", "--dtype", "float32"],
     "verify": ["verify", str(EXAMPLES / "mlp.nexort"), "--widths", "16,32", "--seeds", "3", "--samples", "64"],
@@ -32,7 +34,8 @@ COMMANDS: dict[str, list[str]] = {
     "scale untrained": ["scale", str(EXAMPLES / "transformer.nexort")],
     "scale Shampoo": ["scale", str(EXAMPLES / "scale_tied.nexort"), "--optimizer", "Shampoo"],
 }
-PROGRAMS = {"RANDOM": RANDOM, "GPT": text("gpt", "AdamW(lr = 0.1)")}
+AVERAGES = "ket |u> ~ N(0, 1); ket |v> ~ N(0, 1)\noutput f = clt <v|u>\noutput g = <u|u>\noutput kink = abs(<u>)\n"
+PROGRAMS = {"RANDOM": RANDOM, "AVERAGES": AVERAGES, "GPT": text("gpt", "AdamW(lr = 0.1)")}
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +68,9 @@ def test_the_documents_have_what_the_schema_describes(documents: dict[str, Any])
     assert documents["random"]["failed"] and documents["simulate"]["outputs"]["f"]["law"] == "gaussian"
     assert documents["scale untrained"]["tables"].keys() == {"Adam", "SGD"}
     assert documents["scale"]["compared"]["standard"]["problems"]
+    moves = {name: output["fluctuations"] for name, output in documents["width"]["outputs"].items()}
+    assert moves["f"] is None and moves["g"]["bias"] and moves["kink"]["bias"] is None
+    assert documents["predicted"]["checks"]["g"]["predicted"] and documents["width"]["width"] == 64
     assert documents["one network"]["warnings"] and documents["verify"]["checks"]["nngp"]["slope"] is not None
     assert {o["method"] for d in documents.values() for o in d.get("outputs", {}).values()} >= {
         "qmc",

@@ -29,11 +29,14 @@ _DASHES = ((0, (4, 1.5)), (0, (1, 1.2)), (0, (5, 1.5, 1, 1.5)), (0, (2.5, 1.2)),
 @dataclass(frozen=True)
 class Family:
     """Curves of one source: `mean`, `error` (two-sided band) and, where the output is random, its deviation `spread`;
-    each of shape (curves, positions)."""
+    each of shape (curves, positions). `law` (2, curves, positions): mean and deviation at finite width; `dots`
+    (networks, curves, positions): each network by itself."""
 
     mean: Array
     error: Array
     spread: Array | None = None
+    law: Array | None = None
+    dots: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class CurvePanel:
     names: Sequence[str]
     along: Positions | None
     limit: Family
-    networks: Sequence[tuple[str, Family]] = ()
+    networks: Sequence[Family] = ()
 
 
 def network_style(number: int) -> Any:
@@ -59,7 +62,7 @@ def draw_curves(picture: Picture, axes: Axes, panel: CurvePanel) -> None:
     hues = colours(theme, count, panel.along)
     for k in shown:
         _curve(axes, panel.x, panel.limit, k, hues[k], marker=len(panel.x.values) <= _FEW)
-        for number, (_, family) in enumerate(panel.networks):
+        for number, family in enumerate(panel.networks):
             _network(axes, panel, family, k, number, _hue(theme, panel, hues, k, number))
     _horizontal(axes, panel.x)
     low, high = float(panel.limit.mean.min()), float(panel.limit.mean.max())
@@ -86,6 +89,8 @@ def _curve(axes: Axes, x: Positions, family: Family, k: int, hue: Any, marker: b
     mean, error = family.mean[k], family.error[k]
     order = np.argsort(x.values, kind="stable")
     at = x.values[order]
+    if family.law is not None:
+        _law(axes, x.ordered, at, family.law[:, k][:, order], hue)
     if not x.ordered:
         spread = family.spread[k] if family.spread is not None else error
         axes.errorbar(at, mean[order], yerr=2 * spread[order], fmt="o", markersize=4.5, capsize=3, color=hue)
@@ -100,9 +105,24 @@ def _curve(axes: Axes, x: Positions, family: Family, k: int, hue: Any, marker: b
         axes.fill_between(at, mean[order] - band, mean[order] + band, color=hue, alpha=0.25, linewidth=0)
 
 
+def _law(axes: Axes, ordered: bool, at: Array, law: Array, hue: Any) -> None:
+    """Where networks of a width lie: one and two standard deviations about their mean."""
+    mean, deviation = law
+    for number, alpha in ((2, 0.12), (1, 0.2)):
+        if ordered:
+            band = number * deviation
+            axes.fill_between(at, mean - band, mean + band, color=hue, alpha=alpha, linewidth=0)
+        else:
+            axes.errorbar(at, mean, yerr=number * deviation, fmt="none", elinewidth=7, color=hue, alpha=alpha)
+
+
 def _network(axes: Axes, panel: CurvePanel, family: Family, k: int, number: int, hue: Any) -> None:
     order = np.argsort(panel.x.values, kind="stable")
     at, mean = panel.x.values[order], family.mean[k][order]
+    if family.dots is not None:
+        for network in family.dots[:, k]:
+            axes.plot(at, network[order], ".", color=hue, markersize=3.5, alpha=0.55, zorder=2)
+        return
     if not panel.x.ordered:
         shift = 0.12 * (1 + number)
         bar = 2 * (family.error if family.spread is None else family.spread)[k][order]

@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from tp_compiler.report.numbers import axis_names, labels
+from tp_compiler.report.numbers import at_width, axis_names, labels
 from tp_compiler.report.numbers import titled as named
 from tp_compiler.report.plots.across import Positions, across, known, positions
 from tp_compiler.report.plots.curves import MOST as MOST_CURVES
@@ -32,6 +32,8 @@ _LARGEST_CORRELATION = 40
 Draw = Callable[[Picture, Axes], None]
 #: Title, small print, and what draws the panel.
 Panel = tuple[str, str, Draw]
+#: The width and the estimate of the networks that are drawn over an output.
+Networks = list[tuple[int | None, Estimate]]
 
 
 def plot(
@@ -41,17 +43,18 @@ def plot(
     networks: Sequence[Run] = (),
     x: str | None = None,
     theme: str = "light",
+    width: int | None = None,
 ) -> Picture:
-    """The picture; also written to `path`, if there is one.
+    """The picture; also written to `path`, if there is one. With a width, the law of networks of this width is shaded.
 
     Raises ValueError if no output can be drawn against `x`, TypeError if `networks` are not results.
     """
     networks = [networks] if isinstance(networks, Run) else networks
     _check(run, x, networks)
     picture = Picture(theme_named(theme), PANEL)
-    found = list(_panels(run, networks, x))
+    found = list(_panels(run, networks, x, width))
     panels = picture.panels(len(found)) if found else []
-    picture.note(_notes(run, found))
+    picture.note(_notes(run, found, width))
     for (title, detail, draw), axes in zip(found, panels, strict=False):
         titled(axes, title, detail)
         draw(picture, axes)
@@ -80,12 +83,14 @@ def _title(run: Run) -> str:
     return what if run.program == "<text>" else f"{run.program.rsplit('/', 1)[-1]}: {what}"
 
 
-def _notes(run: Run, found: list[Panel]) -> str:
+def _notes(run: Run, found: list[Panel], width: int | None) -> str:
     parts = [f"not computed: {', '.join(run.failed)}"] if run.failed else []
     if found and any(np.any(e.stderr) for e in run.outputs.values() if e.law is None):
         parts.append("± 2 standard errors")
     if any(e.law is not None for e in run.outputs.values()):
         parts.append("random outputs: ± 1 and 2 standard deviations")
+    if width is not None:
+        parts.append(f"shaded: ± 1 and 2 standard deviations of networks of width {width}")
     return " · ".join([*parts, footer(run, timed=False)])
 
 
@@ -103,18 +108,23 @@ def _width(run: Run) -> str:
     return f"n = {run.settings.get('width', '?')}"
 
 
-def _panels(run: Run, networks: Sequence[Run], x: str | None) -> Iterator[Panel]:
+def _panels(run: Run, networks: Sequence[Run], x: str | None, width: int | None) -> Iterator[Panel]:
     """Panels of every output in source order; all plain numbers share one."""
     numbers = {name: e for name, e in run.outputs.items() if not e.value.ndim and e.law is None}
     if numbers:
         others = [[network.outputs.get(name) for name in numbers] for network in networks]
-        draw = partial(draw_scalars, names=list(numbers), estimates=list(numbers.values()), networks=others)
+        estimates = list(numbers.values())
+        laws = [None if width is None else at_width(e, width) for e in estimates]
+        dotted = [width is not None and network.width == width for network in networks]
+        draw = partial(
+            draw_scalars, names=list(numbers), estimates=estimates, networks=others, laws=laws, dotted=dotted
+        )
         yield "numbers", "", draw
     for name, estimate in run.outputs.items():
         if name in numbers or not estimate.value.size:
             continue
-        beside = [(_width(n), n.outputs[name]) for n in networks if _alike(n.outputs.get(name), estimate)]
-        yield from _output(run, name, estimate, beside, x)
+        beside = [(n.width, n.outputs[name]) for n in networks if _alike(n.outputs.get(name), estimate)]
+        yield from _output(run, name, estimate, beside, x, width)
 
 
 def _alike(other: Estimate | None, estimate: Estimate) -> bool:
@@ -122,7 +132,7 @@ def _alike(other: Estimate | None, estimate: Estimate) -> bool:
 
 
 def _output(
-    run: Run, name: str, estimate: Estimate, networks: list[tuple[str, Estimate]], x: str | None
+    run: Run, name: str, estimate: Estimate, networks: Networks, x: str | None, width: int | None
 ) -> Iterator[Panel]:
     axes = axis_names(estimate)
     title = named(name, axes)
@@ -133,8 +143,11 @@ def _output(
         yield from _random(title, detail, axes, estimate, networks)
     elif along is None or (x is None and _is_kernel(axes, estimate.value)):
         yield from _maps(title, detail, axes, estimate.value)
+        law = None if width is None else at_width(estimate, width)
+        if law is not None:
+            yield from _maps(f"deviation of {title}, n = {width}", detail, axes, law[1])
     else:
-        yield from _curves(run, title, detail, axes, estimate, networks, along)
+        yield from _curves(run, title, detail, axes, estimate, networks, along, width)
 
 
 def _is_kernel(axes: tuple[str, ...], value: Array) -> bool:
@@ -151,14 +164,15 @@ def _curves(
     detail: str,
     axes: tuple[str, ...],
     estimate: Estimate,
-    networks: list[tuple[str, Estimate]],
+    networks: Networks,
     along: Positions,
+    width: int | None,
 ) -> Iterator[Panel]:
     """One panel, or one per position of the first of several other indices."""
     at = axes.index(along.index)
     rest = axes[:at] + axes[at + 1 :]
     sizes = tuple(size for k, size in enumerate(estimate.value.shape) if k != at)
-    families = [_family(estimate, at), *(_family(other, at) for _, other in networks)]
+    families = [_family(estimate, at, width), *(_family(e, at, dots=n == width is not None) for n, e in networks)]
     several = len([s for s in sizes if s > 1]) > 1 or (families[0].spread is not None and along.ordered)
     facets = sizes[0] if sizes and several and sizes[0] <= _MOST_PANELS else 1
     per = math.prod(sizes) // facets
@@ -169,14 +183,14 @@ def _curves(
     for facet in range(facets):
         part = slice(facet * per, (facet + 1) * per)
         cut = [_slice(family, part) for family in families]
-        beside = [(label, family) for (label, _), family in zip(networks, cut[1:], strict=True)]
+        beside = cut[1:]
         panel = CurvePanel(along, _names(inner, shape, hue), hue, cut[0], beside)
         where = f"{title}, {rest[0]} = {labels(rest[0], facets)[facet]}" if facets > 1 else title
         yield where, more + detail, partial(draw_curves, panel=panel)
 
 
-def _family(estimate: Estimate, at: int) -> Family:
-    """The curves of an estimate, positions last."""
+def _family(estimate: Estimate, at: int, width: int | None = None, dots: bool = False) -> Family:
+    """The curves of an estimate, positions last; with their law at a width, or with each network."""
 
     def rows(array: Any) -> Array:
         whole = np.broadcast_to(array, estimate.value.shape)
@@ -184,11 +198,22 @@ def _family(estimate: Estimate, at: int) -> Family:
 
     random = estimate.law is not None and estimate.covariance is not None
     spread = rows(deviations(estimate.covariance, estimate.value.shape)) if random else None  # type: ignore[arg-type]
-    return Family(rows(estimate.value), rows(estimate.stderr), spread)
+    law = None if width is None else at_width(estimate, width)
+    drawn = estimate.replicates if dots else None
+    return Family(
+        rows(estimate.value),
+        rows(estimate.stderr),
+        spread,
+        None if law is None else np.stack([rows(part) for part in law]),
+        None if drawn is None else np.stack([rows(network) for network in drawn.levels[-1]]),
+    )
 
 
 def _slice(family: Family, part: slice) -> Family:
-    return Family(family.mean[part], family.error[part], None if family.spread is None else family.spread[part])
+    def cut(x: Array | None) -> Array | None:
+        return None if x is None else x[..., part, :]
+
+    return Family(family.mean[part], family.error[part], cut(family.spread), cut(family.law), cut(family.dots))
 
 
 def _names(indices: tuple[str, ...], shape: tuple[int, ...], hue: Positions | None) -> list[str]:
@@ -215,9 +240,7 @@ def _maps(title: str, detail: str, axes: tuple[str, ...], value: Array) -> Itera
 
 
 # ----------------------------------------------------------------------------------------------------- distributions
-def _random(
-    title: str, detail: str, axes: tuple[str, ...], estimate: Estimate, networks: list[tuple[str, Estimate]]
-) -> Iterator[Panel]:
+def _random(title: str, detail: str, axes: tuple[str, ...], estimate: Estimate, networks: Networks) -> Iterator[Panel]:
     """Densities of the entries, and the correlations among them."""
     covariance = np.atleast_2d(estimate.covariance)  # type: ignore[arg-type]
     mean, size = estimate.value.reshape(-1), estimate.value.size

@@ -47,6 +47,13 @@ def two_sided_normal(level: float) -> float:
     return float(-ndtri(level / 2))
 
 
+def student(threshold: float, dof: Values) -> Values:
+    """Student's t of the same tail probability as a normal score."""
+    from scipy.special import ndtr, stdtrit
+
+    return np.asarray(-stdtrit(dof, ndtr(-threshold)))
+
+
 def normal_score(t: Values, dof: Values) -> Values:
     """The standard normal score of the same tail probability as t with `dof` degrees of freedom."""
     from scipy.special import ndtri, stdtr
@@ -77,7 +84,7 @@ def score(
     )
     if len(widths) < 2:
         return Scores(raw, raw[-1], np.zeros_like(raw[-1]))
-    intercept, slope = _fit_weights(np.asarray(widths, dtype=np.float64), dofs + 1.0)
+    intercept, slope = fit_weights(np.asarray(widths, dtype=np.float64), dofs + 1.0)
     parts = intercept[:, None] ** 2 * stderr**2
     corrected = _welch(intercept @ deviation, parts, dofs, limit_stderr**2, limit_dof)
     bias = slope @ deviation
@@ -86,16 +93,16 @@ def score(
     return Scores(raw, np.where(shown, corrected, raw[-1]), bias)
 
 
-def _fit_weights(
-    widths: Float[Values, " widths"], counts: Float[Values, " widths"]
+def fit_weights(
+    widths: Float[Values, " widths"], counts: Float[Values, " widths"], power: int = 1
 ) -> tuple[Float[Values, " widths"], Float[Values, " widths"]]:
-    """The linear maps from deviations to (a, b) of a + b/n by least squares.
+    """The linear maps from deviations to (a, b) of a + b/n^power by least squares.
 
     The weights are the seeds times the width, the inverse variance up to a factor: taken from theory and not from
     the samples, so that the fit is linear and unbiased. The intercept's map sums to 1.
     """
     root = np.sqrt(widths * counts)
-    design = np.stack([np.ones_like(widths), 1 / widths], axis=1) * root[:, None]
+    design = np.stack([np.ones_like(widths), widths**-power], axis=1) * root[:, None]
     maps = np.linalg.pinv(design) * root
     return maps[0], maps[1]
 
@@ -108,9 +115,40 @@ def _welch(
     limit_dof: float,
 ) -> Float[Values, " figures"]:
     """Normal scores of value / sqrt(sum of variances), degrees of freedom by Welch and Satterthwaite."""
+    total, dof = _total(parts, dofs, limit_variance, limit_dof)
+    with np.errstate(all="ignore"):
+        t = np.where(value == 0, 0.0, value / np.sqrt(total))
+    return normal_score(np.clip(t, -1e150, 1e150), dof)
+
+
+def _total(
+    parts: Float[Values, "widths figures"],
+    dofs: Float[Values, " widths"],
+    limit_variance: Float[Values, " figures"],
+    limit_dof: float,
+) -> tuple[Float[Values, " figures"], Float[Values, " figures"]]:
+    """A sum of variances, and its degrees of freedom."""
     total = parts.sum(axis=0) + limit_variance
     spread = (parts**2 / dofs[:, None]).sum(axis=0) + limit_variance**2 / limit_dof
     with np.errstate(all="ignore"):
-        t = np.where(value == 0, 0.0, value / np.sqrt(total))
-        dof = np.where(spread > 0, total**2 / spread, 1.0)
-    return normal_score(np.clip(t, -1e150, 1e150), dof)
+        return total, np.where(spread > 0, total**2 / spread, 1.0)
+
+
+def smallest_seen(
+    widths: Sequence[int],
+    stderr: Float[Values, "widths figures"],
+    dofs: Float[Values, " widths"],
+    limit_stderr: Float[Values, " figures"],
+    limit_dof: float,
+    threshold: float,
+) -> Float[Values, " figures"]:
+    """The deviations from the limit, equal at every width, whose raw and corrected scores both reach a threshold."""
+    ways = [(stderr[-1:] ** 2, dofs[-1:])]
+    if len(widths) > 1:
+        intercept, _ = fit_weights(np.asarray(widths, dtype=np.float64), dofs + 1.0)
+        ways.append((intercept[:, None] ** 2 * stderr**2, dofs))
+    found = []
+    for parts, free in ways:
+        total, dof = _total(parts, free, limit_stderr**2, limit_dof)
+        found.append(student(threshold, np.clip(dof, 1.0, 1e9)) * np.sqrt(total))
+    return np.asarray(np.max(found, axis=0))

@@ -1,0 +1,298 @@
+"""The law at finite width, as users read it: records, forms, functions of outputs; laws are known in closed form."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tp_compiler as tpc
+from tests.unit.report.fabricate import estimate
+from tp_compiler.fluctuations import width_within
+from tp_compiler.pages import FORMATS, written
+from tp_compiler.results import Fluctuations, Run
+
+SIGMA = np.array([[4.0, 1.0], [1.0, 2.0]])
+BIAS = np.array([1.0, -3.0])
+
+
+def _moves(sigma: Any, bias: Any = None, error: float = 0.0) -> Fluctuations:
+    sigma = np.asarray(sigma, dtype=float)
+    b = None if bias is None else np.asarray(bias, dtype=float)
+    return Fluctuations(sigma, np.full_like(sigma, error), b, None if b is None else np.full_like(b, error))
+
+
+@pytest.fixture
+def run() -> Run:
+    outputs = {
+        "f": estimate([0.5, -0.25], axes=("i",), method="exact", fluctuations=_moves(SIGMA, BIAS)),
+        "loss": estimate(0.62841, 0.00012, fluctuations=_moves([[0.148]], [-0.7])),
+        "one": estimate(1.0, method="exact", fluctuations=_moves([[0.0]], [0.0])),
+        "kink": estimate(2.0, fluctuations=_moves([[1.0]])),
+        "g": estimate(0.0, law="gaussian", covariance=np.array([[2.0]]), method="exact"),
+        "lost": estimate(3.0),
+    }
+    crossed = {("f", "loss"): Fluctuations(np.array([[0.5], [0.25]]), np.zeros((2, 1)))}
+    return Run("<text>", "limit", outputs, settings={"seed": 0, "width": 512, "replicates": 8}, crossed=crossed)
+
+
+# -- what follows at a width ---------------------------------------------------------------------------------------
+def test_the_law_at_a_width(run: Run) -> None:
+    at = run.at_width(100)
+    np.testing.assert_allclose(at["f"], [0.5 + 0.01, -0.25 - 0.03])
+    covariance = at.outputs["f"].covariance
+    assert covariance is not None
+    np.testing.assert_allclose(covariance, SIGMA / 100)
+    upper = at.outputs["f"].quantile(0.975)
+    np.testing.assert_allclose(upper, at["f"] + 1.959964 * np.array([0.2, np.sqrt(0.02)]), rtol=1e-6)
+    assert at.settings["width"] == 100 and run.settings["width"] == 512
+
+
+def test_what_is_constant_random_or_unknown_at_a_width(run: Run) -> None:
+    at = run.at_width(100)
+    assert at["one"] == 1 and at.outputs["one"].law is None and at.outputs["one"].quantile(0.1) == 1
+    assert at.outputs["g"].covariance is not None and at.outputs["g"].covariance[0, 0] == 2
+    assert "bias" in at.outputs["kink"].note and at["kink"] == 2
+    with pytest.raises(KeyError, match="spread of `lost` at finite width is not known"):
+        at["lost"]
+
+
+def test_a_law_at_a_width_is_a_result_as_any_other(run: Run, tmp_path: Path) -> None:
+    at = run.at_width(64)
+    for form in FORMATS:
+        assert "loss" in written(at, form)
+    at.save(tmp_path / "at.npz")
+    assert tpc.load(tmp_path / "at.npz") == at
+
+
+@pytest.mark.parametrize("width", [0, -1, 2.5, "512"])
+def test_a_width_is_a_positive_number(run: Run, width: Any) -> None:
+    with pytest.raises(ValueError, match="a width is a positive whole number"):
+        run.at_width(width)
+
+
+def test_without_a_width_nothing_is_computed() -> None:
+    run = tpc.limit("ket |u> ~ N(0, 1)\noutput f = <u|u>")
+    assert run.outputs["f"].fluctuations is None and run.crossed == {} and "width" not in run.settings
+    with pytest.raises(ValueError, match=r"ask for them: limit\(program, width=512\)"):
+        run.at_width(512)
+    with pytest.raises(KeyError, match=r"limit\(program, width=512\)"):
+        run.fluctuations("f")
+
+
+def test_covariances_between_outputs(run: Run) -> None:
+    there, back = (run.fluctuations(*pair).sigma for pair in (("f", "loss"), ("loss", "f")))
+    assert there is not None and back is not None
+    np.testing.assert_array_equal(there, back.T)
+    assert run.fluctuations("f", "f").sigma is run.fluctuations("f").sigma is SIGMA
+    with pytest.raises(KeyError, match="warnings of the run say why"):
+        run.fluctuations("f", "one")
+    with pytest.raises(KeyError, match="no output 'h'"):
+        run.fluctuations("f", "h")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"width": 0}, "a width is a positive whole number; found 0"),
+        ({"width": 512.5}, "a width is a positive whole number; found 512.5"),
+        ({"width": 512, "checkpoint": "parts.npz"}, "width cannot be combined with checkpoint"),
+        ({"width": 512, "shards": 2}, "width cannot be combined with shards"),
+    ],
+)
+def test_options_that_do_not_go_with_a_width(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(tpc.ProgramError, match=f"NX432.*{message}"):
+        tpc.limit("ket |u> ~ N(0, 1)\noutput f = <u>", **options)
+
+
+def test_verifications_and_kernels_have_no_width_of_their_own() -> None:
+    with pytest.raises(tpc.ProgramError, match=r"NX432.*a verification has no width of its own"):
+        tpc.verify("ket |u> ~ N(0, 1)\noutput f = <u>", width=512)
+    with pytest.raises(TypeError, match="fluctuations are those of one matrix"):
+        tpc.kernel("axis i\ndata x[i]\nket |u> ~ N(0, 1)\noutput k[i,j] = <x[i] * u|x[j] * u>", "k", width=512)
+
+
+# -- functions of outputs ------------------------------------------------------------------------------------------
+def test_the_mean_of_a_quadratic_function_is_exact(run: Run) -> None:
+    """E (a·f_n)² with f_n = f + b/n + N(0, Σ/n): a'Σa/n + 2 (a·f)(a·b)/n beyond (a·f)², and terms of order 1/n²."""
+    a, n = np.array([2.0, -1.0]), 1000
+    found = run.expected(lambda f: (a @ f) ** 2, width=n)
+    f = np.array([0.5, -0.25])
+    assert found.value == pytest.approx((a @ f) ** 2 + (a @ SIGMA @ a + 2 * (a @ f) * (a @ BIAS)) / n, rel=1e-12)
+    assert found.stderr < 1e-12
+
+
+def test_the_mean_of_a_function_of_two_outputs_has_their_covariance(run: Run) -> None:
+    """E f[0] loss - f[0] E-limit loss: n times it is Cov + f b_loss + loss b_f."""
+    found = run.expected(lambda f, loss: f[0] * loss, width=10**6)
+    expected = 0.5 * 0.62841 + (0.5 + 0.5 * -0.7 + 0.62841 * 1.0) / 10**6
+    assert found.value == pytest.approx(expected, rel=1e-11)
+
+
+def test_errors_of_the_fluctuations_reach_their_functions(run: Run) -> None:
+    unsure = _moves(SIGMA, BIAS, error=0.4)
+    outputs = {"f": replace(run.outputs["f"], fluctuations=unsure)}
+    found = replace(run, outputs=outputs).expected(lambda f: f[0] ** 2 + f[1], width=100)
+    # Σ₀₀ is known to 10%: 0.1 · 4/100; b₀ and b₁ to 0.4: 2 · 0.5 · 0.4/100 and 0.4/100.
+    assert found.stderr == pytest.approx(np.sqrt(3) * 0.004, rel=1e-6)
+    with pytest.raises(ValueError, match="the bias of kink at finite width is not known"):
+        run.expected(lambda kink: kink, width=10)
+
+
+def test_expectations_agree_with_draws_of_the_law(run: Run) -> None:
+    """A second road: draws from N(f + b/n, Σ/n)."""
+    n = 400
+    drawn = np.random.default_rng(0).multivariate_normal(np.array([0.5, -0.25]) + BIAS / n, SIGMA / n, 400_000)
+    values = np.tanh(drawn[:, 0]) * np.exp(drawn[:, 1])
+    found = run.expected(lambda f: np.tanh(f[0]) * np.exp(f[1]), width=n)
+    assert abs(found.value - values.mean()) < 5 * values.std() / np.sqrt(len(values)) + 1e-4
+
+
+# -- how wide ------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(("bias", "deviation"), [(0.7, 0.0), (0.0, 0.4), (-0.7, 0.4), (0.0, 0.0), (1e4, 1e-3)])
+def test_the_smallest_width_within_a_distance(bias: float, deviation: float) -> None:
+    distance = 0.0062
+    n = width_within(distance, bias, deviation)
+
+    def reach(n: int) -> float:
+        return abs(bias) / n + deviation / float(np.sqrt(n))
+
+    assert reach(n) <= distance * (1 + 1e-9) and (n == 1 or reach(n - 1) > distance * (1 - 1e-9))
+
+
+def test_how_wide_a_model_must_be(run: Run) -> None:
+    """|b|/n ≤ 1% of 0.62841 from n = 0.7/0.0062841 on."""
+    assert run.width_for("loss", rtol=0.01) == int(np.ceil(0.7 / 0.0062841))
+    share = run.width_for("loss", rtol=0.01, share=0.95)
+    reach = 0.7 / share + NormalDist().inv_cdf(0.975) * np.sqrt(0.148 / share)
+    assert reach == pytest.approx(0.0062841, rel=1e-3)
+    assert run.width_for("one") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "why"),
+    [
+        ("kink", {}, "the bias of kink is not known"),
+        ("loss", {"share": 1.5}, "between 0 and 1"),
+        ("loss", {"rtol": 0.0}, "positive distance"),
+    ],
+)
+def test_a_width_that_is_not_known(run: Run, name: str, options: dict[str, float], why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        run.width_for(name, **options)
+    with pytest.raises(KeyError, match="were not computed"):
+        run.width_for("g")
+
+
+# -- forms ---------------------------------------------------------------------------------------------------------
+def test_text_has_numbers_at_the_width(run: Run) -> None:
+    lines = str(run).splitlines()
+    assert "loss = 0.62841(12), at n = 512: 0.627 ± 0.017   [qmc]" in lines
+    assert "one = 1, at n = 512 the same in every network   [exact]" in lines
+    assert "kink = 2, at n = 512, without its bias, which is not known: 2.000 ± 0.044   [qmc]" in lines
+    assert "lost = 3   [qmc]" in lines
+    table = lines[lines.index("  at n = 512") :][1:4]
+    assert [line.split() for line in table] == [["i"], ["1", "0.502", "±", "0.088"], ["2", "-0.256", "±", "0.062"]]
+
+
+@pytest.mark.parametrize(
+    ("form", "sign"), [("html", "0.627 ± 0.017"), ("latex", r"0.627 \pm 0.017"), ("notebook", r"\pm")]
+)
+def test_other_pages_have_them_too(run: Run, form: str, sign: str) -> None:
+    assert sign in written(run, form)
+
+
+def test_small_numbers_share_their_power_of_ten(run: Run) -> None:
+    small = estimate(3.25e-7, method="exact", fluctuations=_moves([[1e-16]], [0.0]))
+    text = str(replace(run, outputs={"f": small}, settings={"width": 100}))
+    assert "at n = 100: (3.250 ± 0.010)e-07" in text
+
+
+def test_json_has_every_part(run: Run) -> None:
+    document = json.loads(written(run, "json"))
+    assert document["width"] == 512
+    found = {name: output["fluctuations"] for name, output in document["outputs"].items()}
+    assert found["f"]["sigma"] == SIGMA.tolist() and found["f"]["bias"] == BIAS.tolist()
+    assert found["kink"]["bias"] is None and found["kink"]["sigma"] == [[1.0]]
+    assert found["lost"] is None and found["g"] is None
+
+
+@pytest.mark.parametrize("ending", [".npz", ".nc"])
+def test_files_keep_every_part(run: Run, tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"run{ending}"
+    run.save(path)
+    again = tpc.load(path)
+    assert again == run
+    moves = again.fluctuations("loss", "f")
+    assert moves.sigma is not None and moves.sigma.shape == (1, 2)
+    assert again.outputs["kink"].fluctuations is not None and again.outputs["kink"].fluctuations.bias is None
+    assert again.at_width(10) == run.at_width(10)
+
+
+def test_tables_of_other_libraries_have_every_part(run: Run) -> None:
+    data, frame = run.to_xarray(), run.to_dataframe()
+    np.testing.assert_array_equal(data["f_sigma"], SIGMA)
+    assert data["f_sigma"].dims == ("i", "i_other") and data["f_bias"].dims == ("i",)
+    assert float(data["loss_bias"]) == -0.7 and "lost_sigma" not in data
+    rows = frame[(frame["output"] == "f") & (frame["quantity"] == "sigma")]
+    np.testing.assert_array_equal(rows["value"].to_numpy().reshape(2, 2), SIGMA)
+    assert frame[(frame["quantity"] == "bias") & (frame["output"] == "f")]["value"].tolist() == BIAS.tolist()
+    lines = [line.split(",") for line in written(run, "csv").splitlines()]
+    assert {line[1] for line in lines[1:] if line[0] == "f"} == {"value", "sigma", "bias"}
+
+
+def test_widths_are_said_for_every_output(run: Run) -> None:
+    lines = written(run, "within", 0.01).splitlines()
+    assert lines[0] == "within 1% of the limit"
+    assert any(line.startswith("  loss: from n = 112 on average, from n = ") for line in lines)
+    assert "  kink: the bias of kink is not known" in lines
+
+
+# -- pictures ------------------------------------------------------------------------------------------------------
+@pytest.fixture
+def picture() -> Iterator[Any]:
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    yield pyplot
+    pyplot.close("all")
+
+
+def test_the_band_is_the_law(run: Run, picture: Any) -> None:
+    ladder = estimate(
+        np.linspace(0, 1, 5), axes=("step",), fluctuations=_moves(np.diag([1.0, 2, 3, 4, 5]), np.arange(5.0))
+    )
+    drawn = replace(run, outputs={"f": ladder}).plot(width=100)
+    (axes,) = [a for a in drawn.axes if a.collections]
+    inner = axes.collections[1].get_paths()[0].vertices
+    for k in range(5):
+        middle, reach = k / 4 + k / 100, np.sqrt((k + 1) / 100)
+        at = sorted(inner[np.isclose(inner[:, 0], k)][:, 1])
+        assert at[0] == pytest.approx(middle - reach) and at[-1] == pytest.approx(middle + reach)
+    assert "networks of width 100" in " ".join(t.get_text() for t in drawn.texts)
+
+
+def test_networks_of_the_width_are_dots(run: Run, picture: Any) -> None:
+    text = "axis i : 3\ndata x[i] = [1, 2, 3]\nket |u> ~ N(0, 1)\noutput f[i] = <(x[i] * u)^2>\noutput g = <u|u>"
+    networks = tpc.simulate(text, 16, seeds=6)
+    outputs = {
+        "f": estimate([1.0, 4, 9], axes=("i",), fluctuations=_moves(np.eye(3), np.zeros(3))),
+        "g": estimate(1.0, fluctuations=_moves([[2.0]], [0.0])),
+    }
+    limit = Run("<text>", "limit", outputs, settings={"width": 16})
+    drawn = limit.plot(width=16, networks=[networks])
+    dots = [line for axes in drawn.axes for line in axes.get_lines() if line.get_marker() == "."]
+    ordinates = np.concatenate([np.asarray(line.get_ydata(), dtype=float) for line in dots])
+    assert set(np.round(networks.replicates["f"].ravel(), 9)) <= set(np.round(ordinates, 9))
+    assert not [
+        line for axes in limit.plot(networks=[networks]).axes for line in axes.get_lines() if line.get_marker() == "."
+    ]
+
+
+def test_a_band_needs_fluctuations(picture: Any) -> None:
+    with pytest.raises(ValueError, match="were not computed"):
+        tpc.limit("ket |u> ~ N(0, 1)\noutput f = <u|u>").plot(width=64)

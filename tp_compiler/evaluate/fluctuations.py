@@ -1,0 +1,270 @@
+"""How networks of width n fluctuate about the limit: Σ and b of every output, f_n = f + b/n + N(0, Σ/n).
+
+Σ of untrained networks is exact where Gaussian moments give it (exact/fluctuations.py). For the others, and for b: limits along
+random directions of the particles' weights (sampling/weighted.py), as many as the error asked for needs; b at M and at 4M
+particles must agree, or the width adds more than b/n.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import combinations
+from typing import Protocol
+
+import numpy as np
+
+from tp_compiler.diagnostics import Diagnostic, ProgramError
+from tp_compiler.evaluate.interface import Exact, NotExact
+from tp_compiler.evaluate.options import Options
+from tp_compiler.evaluate.width_statistics import Differences, covariance, mean, of_order_one, together
+from tp_compiler.ir.program import Output, Program
+from tp_compiler.results import Array, Estimate, Fluctuations
+
+#: Particles for Σ; for b these and a quarter of them.
+PARTICLES = 2**12
+#: The same for b alone: where Σ is known, or matrices are kept by their entries, all of which b needs.
+FOR_THE_BIAS = 2**10
+#: Directions of each scrambling, until errors are small enough.
+DIRECTIONS = (4, 8, 16, 32, 64, 128)
+#: Errors, relative to the largest Σ of an output; of b relative to the larger of b and √Σ.
+ACCURACY = 0.1
+#: Of outputs with more entries, Σ would not fit into memory.
+MOST_ENTRIES = 2**11
+
+
+class RunsOfDirections(Protocol):
+    """By output name: `base` (R, *shape) of R scramblings, `plus` and `minus` (R, K, *shape) of K directions each."""
+
+    @property
+    def step(self) -> float: ...
+    @property
+    def base(self) -> Mapping[str, Array]: ...
+    @property
+    def plus(self) -> Mapping[str, Array]: ...
+    @property
+    def minus(self) -> Mapping[str, Array]: ...
+    @property
+    def failed(self) -> Mapping[str, Diagnostic]: ...
+
+
+class Weighted(Protocol):
+    """What runs limits with weighted particles (`sampling.weighted.WeightedSampler`)."""
+
+    @property
+    def refused(self) -> Mapping[str, Diagnostic]: ...
+    @property
+    def biased(self) -> Mapping[str, Diagnostic]: ...
+    @property
+    def in_blocks(self) -> bool: ...
+    def runs(
+        self, samples: int, scramblings: range, directions: range, pairing: int | None = None
+    ) -> RunsOfDirections: ...
+
+
+@dataclass
+class Predicted:
+    """Fluctuations by output, covariances by pairs of outputs in their order, and why others have none."""
+
+    each: dict[str, Fluctuations] = field(default_factory=dict)
+    crossed: dict[tuple[str, str], Fluctuations] = field(default_factory=dict)
+    warnings: tuple[Diagnostic, ...] = ()
+
+    def added_to(self, estimates: Mapping[str, Estimate]) -> dict[str, Estimate]:
+        return {name: replace(found, fluctuations=self.each.get(name)) for name, found in estimates.items()}
+
+
+def predicted(
+    program: Program, outputs: Sequence[Output], estimates: Mapping[str, Estimate], options: Options
+) -> Predicted:
+    """Σ and b of the outputs that have a limit, within the time and the memory of the options."""
+    asked = [o for o in outputs if o.name in estimates and estimates[o.name].value.size <= MOST_ENTRIES]
+    known = exactly(program, asked, estimates, options)
+    found = _sampled(program, asked, options, known) if asked else known
+    large = tuple(_too_large(o, estimates[o.name]) for o in outputs if o.name in estimates and o not in asked)
+    return replace(found, warnings=(*large, *found.warnings))
+
+
+def _too_large(o: Output, estimate: Estimate) -> Diagnostic:
+    count = estimate.value.size
+    message = f"`{o.name}` has {count} entries: their fluctuations have {count}² covariances"
+    remedy = f"write an output of at most {MOST_ENTRIES} entries, such as some rows of a kernel"
+    return Diagnostic("NX931", message, o.span, remedy)
+
+
+def _sampled(program: Program, outputs: Sequence[Output], options: Options, known: Predicted) -> Predicted:
+    """By directions, what is not known."""
+    from tp_compiler.evaluate.sampling.weighted import WeightedSampler
+
+    names = [o.name for o in outputs]
+    if options.method not in ("auto", "qmc", "mc"):
+        message = f"the method `{options.method}` excludes samples: {_missing(names, known)} not computed"
+        return replace(known, warnings=(Diagnostic("NX932", message, None, "use `--method auto`"),))
+    try:
+        return by_directions(WeightedSampler(program, names, options), names, options, known)
+    except ProgramError as problem:
+        return replace(known, warnings=tuple(_not_computed(names, d) for d in problem.diagnostics))
+
+
+def _missing(names: Sequence[str], known: Predicted) -> str:
+    listed = ", ".join(f"`{name}`" for name in names)
+    return f"the biases at finite width of {listed} are" if known.each else f"the fluctuations of {listed} are"
+
+
+def _not_computed(names: Sequence[str], problem: Diagnostic) -> Diagnostic:
+    listed = ", ".join(f"`{name}`" for name in names)
+    message = f"the fluctuations of {listed} were not computed: {problem.message}"
+    return Diagnostic("NX932", message, problem.span, problem.remedy)
+
+
+# -- exactly -----------------------------------------------------------------------------------------------------------
+def exactly(
+    program: Program, outputs: Sequence[Output], estimates: Mapping[str, Estimate], options: Options
+) -> Predicted:
+    """Σ of the outputs that Gaussian moments give; b is not theirs."""
+    from tp_compiler.evaluate.exact.fluctuations import sigma
+
+    def asked(some: Sequence[Output]) -> Exact | NotExact:
+        try:
+            return sigma(program, some, options.method != "exact")
+        except NotExact as reason:
+            return reason
+
+    numbers = [o for o in outputs if estimates[o.name].law is None]
+    if options.method not in ("auto", "exact", "quadrature") or not numbers:
+        return Predicted()
+    whole = asked(numbers)
+    found = Predicted()
+    for some in [numbers] if isinstance(whole, Exact) else [[o] for o in numbers] * (len(numbers) > 1):
+        own = whole if some is numbers else asked(some)
+        if isinstance(own, Exact):
+            blocks = _by_output(some, estimates, own)
+            found = Predicted(found.each | blocks.each, blocks.crossed)
+    return found
+
+
+def _by_output(outputs: Sequence[Output], estimates: Mapping[str, Estimate], whole: Exact) -> Predicted:
+    """The blocks of a covariance of all outputs, one after the other."""
+    ends = np.cumsum([0, *(estimates[o.name].value.size for o in outputs)])
+    parts = {o.name: slice(a, b) for o, a, b in zip(outputs, ends, ends[1:], strict=False)}
+    error = np.broadcast_to(whole.error, whole.value.shape)
+
+    def block(one: str, other: str) -> Fluctuations:
+        at = parts[one], parts[other]
+        return Fluctuations(np.array(whole.value[at]), np.array(error[at]))
+
+    return Predicted(
+        {name: block(name, name) for name in parts}, {pair: block(*pair) for pair in combinations(parts, 2)}
+    )
+
+
+# -- by directions -----------------------------------------------------------------------------------------------------
+def by_directions(sampler: Weighted, names: Sequence[str], options: Options, known: Predicted) -> Predicted:
+    """Rounds of more and more directions, until all errors are small enough or the time is up. `known`: what has a Σ."""
+    start = time.monotonic()
+    kept = [name for name in names if name not in sampler.refused]
+    work = _Rounds(sampler, range(options.replicates), known, _known_all(kept, known))
+    warnings = list(sampler.refused.values())
+    found: dict[str, Fluctuations] = {}
+    done = 0
+    for directions in DIRECTIONS if kept else ():
+        try:
+            work.add(range(done, directions))
+        except ProgramError as problem:  # the time is up
+            if not found:
+                raise
+            warnings += problem.diagnostics
+            break
+        kept = [name for name in kept if name not in work.failed]
+        done = directions
+        found = {name: work.fluctuations(name) for name in kept}
+        if all(map(_accurate, found.values())):
+            break
+        if options.max_time is not None and 2 * (time.monotonic() - start) > options.max_time:
+            message = f"stopped at {done} directions of fluctuations: the time limit is nearly reached"
+            warnings.append(Diagnostic("NX911", message, None, "raise `--max-time`"))
+            break
+    warnings += [_not_computed([name], problem) for name, problem in work.failed.items()]
+    for name, own in found.items():
+        if own.bias is None:
+            warnings.append(sampler.biased.get(name) or _not_of_order_one(name))
+    crossed = {pair: x for pair in combinations(found, 2) if (x := work.crossed(*pair)) is not None}
+    return Predicted(known.each | found, known.crossed | crossed, tuple(dict.fromkeys(warnings)))
+
+
+def _known_all(names: Sequence[str], known: Predicted) -> bool:
+    return set(names) <= set(known.each) and set(combinations(names, 2)) <= set(known.crossed)
+
+
+def _not_of_order_one(name: str) -> Diagnostic:
+    message = f"the bias of `{name}` at finite width is not of order 1/n: it differs at M and at 4M particles"
+    remedy = "its spread is that of networks; ask for the mean of networks with `tpc simulate`"
+    return Diagnostic("NX933", message, None, remedy)
+
+
+def _accurate(found: Fluctuations) -> bool:
+    assert found.sigma is not None and found.sigma_stderr is not None
+    if not found.sigma.size:
+        return True
+    most = float(np.diag(found.sigma).max())
+    if np.diag(found.sigma_stderr).max() > ACCURACY * most:
+        return False
+    if found.bias is None or found.bias_stderr is None:
+        return True
+    scale = max(float(np.abs(found.bias).max()), math.sqrt(max(most, 0.0)))
+    return bool(found.bias_stderr.max() <= ACCURACY * scale)
+
+
+class _Rounds:
+    """The differences of all outputs so far. Matrices kept by their entries have two pairings of rows and columns: the product
+    of the differences of both has no noise of pairing. If every Σ is known, fewer particles suffice for b."""
+
+    def __init__(self, sampler: Weighted, scramblings: range, known: Predicted, sigmas_known: bool):
+        self.sampler, self.scramblings, self.known = sampler, scramblings, known
+        self.failed: dict[str, Diagnostic] = {}
+        #: by particles and pairing
+        self.kept: dict[tuple[int, int | None], dict[str, Differences]] = {}
+        self.large = FOR_THE_BIAS if sampler.in_blocks or sigmas_known else PARTICLES
+        self.pairings: tuple[int | None, ...] = () if sigmas_known else (0, 1) if sampler.in_blocks else (None,)
+
+    def add(self, directions: range) -> None:
+        runs: list[tuple[int, int | None]] = [(PARTICLES, pairing) for pairing in self.pairings]
+        for particles, pairing in dict.fromkeys([*runs, (self.large, None), (self.large // 4, None)]):
+            self._add(particles, directions, pairing)
+
+    def _add(self, particles: int, directions: range, pairing: int | None) -> None:
+        made = self.sampler.runs(particles, self.scramblings, directions, pairing)
+        held = self.kept.setdefault((particles, pairing), {})
+        self.failed |= made.failed
+        for name, base in made.base.items():
+            found = Differences.of(base, made.plus[name], made.minus[name], particles, made.step)
+            if not found.finite:
+                self.failed[name] = Diagnostic("NX800", "a limit along a direction is not finite (NaN or overflow)")
+            held[name] = held[name].and_more(found) if name in held else found
+
+    def _covariance(self, one: str, other: str) -> tuple[Array, Array]:
+        """From the differences of both in one way to pair rows and columns, or in two ways."""
+        ours, theirs = ([self.kept[PARTICLES, p][name].first for p in self.pairings] for name in (one, other))
+        if len(ours) == 1:
+            return covariance(ours[0], theirs[0])
+        (sigma, error), (turned, noise) = (covariance(ours[k], theirs[1 - k]) for k in (0, 1))
+        return (sigma + turned) / 2, np.maximum(error, noise)
+
+    def fluctuations(self, name: str) -> Fluctuations:
+        found = self.known.each.get(name) or Fluctuations(*map(_symmetric, self._covariance(name, name)))
+        few, many = (mean(self.kept[m, None][name].second) for m in (self.large // 4, self.large))
+        if name in self.sampler.biased or not of_order_one(few, many):
+            return found
+        bias, error = together(few, many)
+        return replace(found, bias=bias, bias_stderr=error)
+
+    def crossed(self, one: str, other: str) -> Fluctuations | None:
+        if (one, other) in self.known.crossed or not self.pairings:
+            return self.known.crossed.get((one, other))
+        return Fluctuations(*self._covariance(one, other))
+
+
+def _symmetric(x: Array) -> Array:
+    return np.asarray((x + x.T) / 2)

@@ -1,0 +1,87 @@
+"""From limits along directions of the particles' weights to the spread and the bias of networks of finite width.
+
+Along a direction ξ of random signs, particles have weights proportional to 1 + ε ξ. With F the output as a function of the
+weights of M particles, first differences √M (F(ε) - F(-ε))/2ε have mean 0 and the covariance Σ, second differences
+M (F(ε) + F(-ε) - 2F(0))/2ε² have the mean b. Arrays only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tp_compiler.results import Array
+
+#: Differences below this part of a value are its rounding.
+_ROUNDING = 1e-13
+#: Two biases agree within so many standard errors, or within this part of the larger.
+_STDERRS, _SHARE = 4.0, 0.25
+
+
+@dataclass(frozen=True, eq=False)
+class Differences:
+    """Of one output, over R scramblings, K directions each and its flattened entries: two arrays (R, K, entries)."""
+
+    first: Array
+    second: Array
+
+    @classmethod
+    def of(cls, base: Array, plus: Array, minus: Array, particles: int, step: float) -> Differences:
+        """From an output at the weights 1 (R, *shape), 1 + step ξ and 1 - step ξ (R, K, *shape) of its particles."""
+        count, directions = plus.shape[:2]
+        middle = base.reshape(count, 1, -1)
+        ends = [x.reshape(count, directions, -1) for x in (plus, minus)]
+        first, second = ends[0] - ends[1], ends[0] + ends[1] - 2 * middle
+        noise = _ROUNDING * np.maximum(np.abs(middle).max(axis=0), 0.0)
+        same = (np.abs(first) <= noise).all(axis=(0, 1)) & (np.abs(second) <= noise).all(axis=(0, 1))
+        first, second = (np.where(same, 0.0, x) for x in (first, second))
+        return cls(np.sqrt(particles) * first / (2 * step), particles * second / (2 * step**2))
+
+    @property
+    def finite(self) -> bool:
+        return bool(np.isfinite(self.first).all() and np.isfinite(self.second).all())
+
+    def and_more(self, other: Differences) -> Differences:
+        """With further directions of the same scramblings."""
+        both = ((self.first, other.first), (self.second, other.second))
+        return Differences(*(np.concatenate(pair, axis=1) for pair in both))
+
+
+def covariance(one: Array, other: Array) -> tuple[Array, Array]:
+    """Σ between the entries of two outputs, and its standard errors, from first differences (R, K, k) and (R, K, m)."""
+    scramblings, directions = one.shape[:2]
+    each = np.einsum("rka,rkb->rab", one, other) / directions
+    squares = np.einsum("rka,rkb->ab", one**2, other**2) / (scramblings * directions)
+    mean = each.mean(axis=0)
+    return mean, _error(each, squares - mean**2, directions)
+
+
+def mean(second: Array) -> tuple[Array, Array]:
+    """b and its standard errors, from second differences (R, K, entries)."""
+    each = second.mean(axis=1)
+    return each.mean(axis=0), _error(each, second.var(axis=(0, 1)), second.shape[1])
+
+
+def _error(each: Array, within: Array, directions: int) -> Array:
+    """Of a mean over scramblings: from their means, or from the directions alone where that is more."""
+    count = len(each)
+    between = each.var(axis=0, ddof=1) / count
+    alone = np.maximum(within, 0.0) / max(count * directions - 1, 1)
+    return np.asarray(np.sqrt(np.maximum(between, alone)))
+
+
+def of_order_one(few: tuple[Array, Array], many: tuple[Array, Array]) -> bool:
+    """Do the biases (with errors) at M and at 4M particles agree, so that the width adds b/n and nothing larger?"""
+    (b, error), (c, noise) = few, many
+    apart = np.abs(b - c)
+    allowed = np.maximum(_STDERRS * np.hypot(error, noise), _SHARE * max(np.abs(b).max(), np.abs(c).max()))
+    return bool((apart <= allowed).all())
+
+
+def together(few: tuple[Array, Array], many: tuple[Array, Array]) -> tuple[Array, Array]:
+    """The mean of two independent estimates (with errors), each weighted by the inverse of its largest variance."""
+    (b, error), (c, noise) = few, many
+    own, other = float(np.max(error**2, initial=0.0)), float(np.max(noise**2, initial=0.0))
+    share = other / (own + other) if own + other > 0 else 0.5
+    return share * b + (1 - share) * c, np.hypot(share * error, (1 - share) * noise)
