@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tp_compiler.diagnostics import Diagnostic
+from tp_compiler.evaluate.allocator import keep_memory
 from tp_compiler.evaluate.array_types import Array, Outputs
 from tp_compiler.evaluate.blas import one_blas_thread
 from tp_compiler.evaluate.options import Options
@@ -87,6 +88,7 @@ class Elsewhere:
         clock = ProgressClock(self.sampler.plan, self.sampler.options, 0.0)
         clock.deadline = time.monotonic() + self.until - time.time()
         self.sampler.options.library.load()
+        keep_memory()
         with one_blas_thread():
             return self.sampler(batch, clock)
 

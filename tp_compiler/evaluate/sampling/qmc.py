@@ -18,6 +18,7 @@ import numpy as np
 
 from tp_compiler.diagnostics import Diagnostic, ProgramError
 from tp_compiler.evaluate import special
+from tp_compiler.evaluate.allocator import keep_memory
 from tp_compiler.evaluate.array_types import Array
 from tp_compiler.evaluate.blas import one_blas_thread
 from tp_compiler.evaluate.budget import size_text
@@ -91,6 +92,7 @@ class Sampling:
     def run(self) -> Answers:
         try:
             self._fit_memory()
+            keep_memory()
             with one_blas_thread():
                 if self.options.replicate_range is not None:
                     return self._fill(range(*self.options.replicate_range))
@@ -320,7 +322,11 @@ class Sampling:
         return None if self.checkpoint is None else self.checkpoint.get(place)
 
     def _here(self, batches: Sequence[Batch], arrived: Arrived) -> None:
-        """In threads; what they compute arrives in this one."""
+        """In threads; what they compute arrives in this one, which computes by itself what no others share."""
+        if min(self.options.workers, len(batches)) <= 1:
+            for batch in batches:
+                arrived(batch, self.sampler(batch, self.clock))
+            return
         with ThreadPoolExecutor(self.options.workers) as pool:
             try:
                 work = {pool.submit(self.sampler, batch, self.clock): batch for batch in batches}
