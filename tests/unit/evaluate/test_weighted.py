@@ -14,6 +14,7 @@ from tp_compiler.evaluate.options import Options
 from tp_compiler.evaluate.sampling.averages import Averages, Sizes, WeightedAverages
 from tp_compiler.evaluate.sampling.blocks import Blocks
 from tp_compiler.evaluate.sampling.clt import CltScalars
+from tp_compiler.evaluate.sampling.conditioning.directions import orthonormal
 from tp_compiler.evaluate.sampling.merge_equal_nodes import shared
 from tp_compiler.evaluate.sampling.outer import OuterNonlin
 from tp_compiler.evaluate.sampling.plan import SamplingPlan
@@ -173,6 +174,22 @@ def test_directions_that_are_not_aligned_are_seen(monkeypatch: pytest.MonkeyPatc
     text, spread, _ = KNOWN["readout"]
     (sigma,), (error,), _, (b_error,) = statistics(text, 1024, 16, 32)
     assert abs(sigma - spread) > 4 * error and b_error > 0.5
+
+
+def test_kets_of_particles_without_weight_are_zero_directions() -> None:
+    """A ket that weights hide keeps its place, and the other directions stay orthonormal."""
+    generator = np.random.default_rng(0)
+    x = np.repeat(generator.standard_normal((1, M, 2)), 2, axis=0)
+    x[:, M // 2 :, 1] = 0.0  # the second ket lives where the second run has no weights
+    weights = np.stack([np.ones(M), np.repeat([0.0, 2.0], M // 2)])
+    averages = WeightedAverages({0: weights}).of(0)
+    for kets in (x, x * np.array([1.0, 1e-7])):
+        found, sizes = orthonormal(kets, averages.norms(kets), 1e-11, averages)
+        gram = averages.inner(found, found)
+        assert sizes == (2, 2)
+        np.testing.assert_allclose(gram[0], np.eye(2), atol=1e-9)
+        np.testing.assert_allclose(np.linalg.eigvalsh(gram[1]), [0.0, 1.0], atol=1e-9)
+        np.testing.assert_allclose(found[1] @ averages.inner(found, kets)[1], kets[1] * [1.0, 0.0], atol=1e-9)
 
 
 MLP = """

@@ -106,6 +106,12 @@ class WeightedAverages(Averages):
         assert self.weights is not None, "an average must say of which space"
         return x * self.weights.reshape(*self.weights.shape, *(1,) * (x.ndim - 2))
 
+    def norms(self, x: Float[Array, "replicates samples k"]) -> Float[Array, "replicates k"]:
+        """0 for kets of which only particles without weight are left."""
+        largest = np.max(np.abs(x), axis=1, initial=0.0)
+        unit = x / np.where(largest > 0, largest, 1.0)[:, None]
+        return largest * np.sqrt(np.maximum(np.mean(self.weighed(np.square(unit)), axis=1), 0.0))
+
     def resolution(self, samples: int) -> float:
         """What is divided by a square of weights, which move averages by 1/√M, is as exact as averages."""
         return float(samples) ** 2

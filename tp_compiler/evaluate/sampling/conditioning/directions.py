@@ -126,8 +126,9 @@ def orthonormal(
     scale = np.where(largest > 0, largest, np.inf)[:, None]
     unit = residual / scale[:, None]
     values, vectors = np.linalg.eigh(averages.inner(unit, unit))
-    plain = averages.agreed(values[:, 0] > np.maximum(values[:, -1] * PLAIN[unit.dtype.itemsize] ** 2, drop**2))
-    weights = np.flip(vectors * signs(vectors) / np.sqrt(np.where(plain[:, None], values, 1.0))[:, None], axis=2)
+    clear = values > np.maximum(values[:, -1:] * PLAIN[unit.dtype.itemsize] ** 2, drop**2)
+    plain = averages.agreed(clear[:, 0])
+    weights = np.flip(vectors * signs(vectors) / np.sqrt(np.where(clear, values, np.inf))[:, None], axis=2)
     found = unit @ contiguous(weights)
     if plain.all():
         return averages.aligned(found), (unit.shape[2],) * len(unit)
@@ -154,8 +155,8 @@ def _pass_by_pass(
     while going.any():
         values, vectors = np.linalg.eigh(averages.inner(left, left))
         values, vectors = np.flip(values, axis=1), contiguous(np.flip(vectors, axis=2))
-        strong = averages.agreed(values > np.maximum(values[:, :1] * resolved**2, drop**2))
-        counts = np.minimum(host(strong.sum(axis=1)).astype(int), most - sizes)
+        strong = values > np.maximum(values[:, :1] * resolved**2, drop**2)
+        counts = np.minimum(host(averages.agreed(strong).sum(axis=1)).astype(int), most - sizes)
         fresh = left @ (vectors / np.sqrt(np.where(strong, values, np.inf))[:, None])
         for r, (size, count) in enumerate(zip(sizes.tolist(), counts.tolist(), strict=True)):
             found[r, :, size : size + count] = fresh[r, :, :count]

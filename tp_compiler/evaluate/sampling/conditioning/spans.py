@@ -155,8 +155,10 @@ class KetSpan:
 
 
 def _inverse_roots(gram: Float[Array, "replicates new new"], sizes: Sizes) -> Float[Array, "replicates new new"]:
-    """The inverses of the Cholesky factors of Gram matrices of these sizes."""
+    """The inverses of the Cholesky factors of Gram matrices of these sizes; rows of zeros stay as they are."""
     found = np.zeros_like(gram)
+    none = np.einsum("rii->ri", gram) <= 0
+    gram = np.where(none[:, :, None] & np.eye(gram.shape[1], dtype=bool), 1.0, gram)
     for size in set(sizes) - {0}:
         members = np.flatnonzero(np.array(sizes) == size)
         found[members, :size, :size] = np.linalg.inv(np.linalg.cholesky(gram[members, :size, :size]))
@@ -177,7 +179,7 @@ def principal(
     values, vectors = np.linalg.eigh(gram)
     values = np.maximum(values, 0.0)
     left = np.max(np.cumsum(values[:, None] * np.square(vectors), axis=2), axis=1)
-    dropped = averages.agreed((left <= drop**2) | (values <= resolved))
-    new = tuple((vectors.shape[2] - host(dropped.sum(axis=1)).astype(int)).tolist())
+    dropped = (left <= drop**2) | (values <= resolved)
+    new = tuple((vectors.shape[2] - host(averages.agreed(dropped).sum(axis=1)).astype(int)).tolist())
     weights = vectors * signs(vectors) / np.sqrt(np.where(dropped, np.inf, values))[:, None]
     return contiguous(np.flip(weights, axis=2)[:, :, : max(new)]), new
