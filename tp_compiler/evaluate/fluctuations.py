@@ -230,9 +230,12 @@ class _Rounds:
         self.pairings: tuple[int | None, ...] = () if sigmas_known else (0, 1) if sampler.in_blocks else (None,)
 
     def add(self, directions: range) -> None:
-        runs: list[tuple[int, int | None]] = [(PARTICLES, pairing) for pairing in self.pairings]
-        for particles, pairing in dict.fromkeys([*runs, (self.large, None), (self.large // 4, None)]):
-            self._add(particles, directions, pairing)
+        for pairing in self.pairings:
+            self._add(PARTICLES, directions, pairing)
+        self._add(self.large // 4, directions, None)
+        if self.large != PARTICLES:
+            # For b alone, most of the work is done with few particles; four times as many show that these suffice.
+            self._add(self.large, range(directions.start // 4, directions.stop // 4), None)
 
     def _add(self, particles: int, directions: range, pairing: int | None) -> None:
         made = self.sampler.runs(particles, self.scramblings, directions, pairing)

@@ -62,7 +62,7 @@ def plot(
         picture.text(0.5, 0.5, "there are no outputs", ha="center", fontsize=9, color=picture.theme.muted)
     picture.head(_title(run))
     if networks:
-        legend(picture, picture.theme, _key(picture, run, networks), loc="outside upper right", ncols=6)
+        legend(picture, picture.theme, _key(picture, run, networks, width), loc="outside upper right", ncols=6)
     place_labels(picture)
     if path is not None:
         picture.savefig(path)
@@ -94,13 +94,14 @@ def _notes(run: Run, found: list[Panel], width: int | None) -> str:
     return " · ".join([*parts, footer(run, timed=False)])
 
 
-def _key(picture: Picture, run: Run, networks: Sequence[Run]) -> list[Line2D]:
+def _key(picture: Picture, run: Run, networks: Sequence[Run], width: int | None) -> list[Line2D]:
     theme = picture.theme
     first = "limit" if run.command == "limit" else _width(run)
     handles = [Line2D([], [], color=theme.ink, linewidth=1.7, label=first)]
     for number, network in enumerate(networks):
-        style = network_style(number)
-        handles.append(Line2D([], [], color=theme.network(number), linestyle=style, label=_width(network)))
+        dotted = width is not None and network.width == width
+        style: dict[str, Any] = {"marker": ".", "linestyle": ""} if dotted else {"linestyle": network_style(number)}
+        handles.append(Line2D([], [], color=theme.network(number), label=_width(network), **style))
     return handles
 
 
