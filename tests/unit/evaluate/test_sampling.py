@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 from scipy.special import ndtr
 
 import tp_compiler as tpc
 from tp_compiler.evaluate.options import Options
+from tp_compiler.evaluate.sampling.clt import CltScalars
+from tp_compiler.evaluate.sampling.plan import SamplingPlan
 from tp_compiler.evaluate.sampling.points import Points, copied
 from tp_compiler.evaluate.sampling.qmc import Sampling
+from tp_compiler.evaluate.sampling.replicate import Replication
 
 KET = "ket |x> ~ N(0, 1)\nket |y> ~ N(0, 1)\nmatrix W ~ N(0, 1)\n"
 
@@ -87,3 +93,21 @@ def test_a_copied_generator_goes_on_as_the_first() -> None:
     second = copied(first)
     assert np.array_equal(first.random(5), second.random(5))
     assert np.array_equal(first.spawn(1)[0].random(5), second.spawn(1)[0].random(5))
+
+
+def test_particles_are_freed_with_their_run():
+    """Without the collector of cycles, which does not see how large arrays are."""
+    program = tpc.compile(
+        "ket |u> ~ N(0, 1)\nmatrix W ~ N(0, 1)\nket |v> ~ N(0, 1)\n"
+        "train steps = 2 {\n    f = <v|tanh(W tanh(|u>))>\n    minimize (f - 1)^2\n    update all with Adam(lr = 0.1)\n}\n"
+        "output f[step]\n"
+    )
+    gc.disable()
+    try:
+        run = Replication(SamplingPlan(program, {"f"}), 64, [(0, 0)], False)
+        assert run.training is not None and np.isfinite(run.outputs_given(CltScalars())["f"]).all()
+        kept = weakref.ref(run), weakref.ref(run.particles), weakref.ref(run.training)
+        del run
+        assert [one() for one in kept] == [None, None, None]
+    finally:
+        gc.enable()

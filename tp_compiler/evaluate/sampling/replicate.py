@@ -100,8 +100,8 @@ class Replication:
         """The loop, and the nodes after it."""
         phases = self.plan.phases
         with np.errstate(all="ignore"):
-            self.training = ParticleTraining(self.particles, self._step, self.tick)
-            self.training.train()
+            self.training = ParticleTraining(self.particles, self.tick)
+            self.training.train(self._step)
         self._evaluate_all(n for n in phases.last if not n.type.random or phases.random)
         with np.errstate(all="ignore"):
             self.training.finish()

@@ -7,6 +7,7 @@ with the current states, W_0 is conditioned on everything it was applied to befo
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -27,13 +28,16 @@ from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.types import Index
 from tp_compiler.shapes import Float
 
+#: Runs some instructions. It is passed, not kept: it holds all particles, which would then outlive their run.
+Evaluate = Callable[[list[ir.Node]], None]
+
 
 class ParticleTraining:
     """The states of some replicates."""
 
-    def __init__(self, run: Particles, step: Callable[[list[ir.Node]], None], tick: Callable[[], None]):
-        """`step` evaluates the instructions of one step with the current states; `tick` is called after each."""
-        self.run, self._step, self._tick = run, step, tick
+    def __init__(self, run: Particles, tick: Callable[[], None]):
+        """`tick` is called after each step."""
+        self.run, self._tick = run, tick
         self.phases = run.plan.phases
         assert self.phases.loop is not None
         self.loop = self.phases.loop
@@ -101,13 +105,13 @@ class ParticleTraining:
         return result
 
     # -- the loop -----------------------------------------------------------------------------------------------
-    def train(self) -> None:
-        """All the updates, and the traces before each of them."""
+    def train(self, evaluate: Evaluate) -> None:
+        """All the updates, and the traces before each of them. `evaluate` runs the instructions of a step with the current states."""
         step = self.phases.step
         while self.clock < self.loop.steps and self.failure is None:
-            self._step(step)
+            evaluate(step)
             self._record()
-            self._follow()
+            self._follow(evaluate)
             self.run.forget(step)
             self.clock += 1
             self._tick()
@@ -134,9 +138,9 @@ class ParticleTraining:
                 counted = found.counted
                 counted[trace] = max(counted.get(trace, 0.0), counted.get(base(node), 0.0))
 
-    def _follow(self) -> None:
+    def _follow(self, evaluate: Evaluate) -> None:
         if self.loop.times:
-            self.failure = unsupported(list(self.matrices)) or self._flow()
+            self.failure = unsupported(list(self.matrices)) or self._flow(evaluate)
             return
         following = self.loop.following
         new = {s: self.shaped(s, following[s]) for s in self.current}
@@ -152,19 +156,20 @@ class ParticleTraining:
             self.failure = self._diverged(next(iter(self.matrices)), refused.diagnostic)
         self.current = new
 
-    def _flow(self) -> Diagnostic | None:
+    def _flow(self, evaluate: Evaluate) -> Diagnostic | None:
         """The states after the time to the next trace."""
-        found = GradientFlow(self.loop, self.current, self._moved).advance(self.loop.duration(self.clock))
+        moved = partial(self._moved, evaluate)
+        found = GradientFlow(self.loop, self.current, moved).advance(self.loop.duration(self.clock))
         if isinstance(found, Diagnostic):
             return found
         self.current = {s: self.run.backend.array(x) for s, x in found.items()}
         return None
 
-    def _moved(self, states: States) -> Mapping[ir.State, Array | Diagnostic]:
+    def _moved(self, evaluate: Evaluate, states: States) -> Mapping[ir.State, Array | Diagnostic]:
         """The updated values of some states."""
         self.current = {s: self.run.backend.array(x) for s, x in states.items()}
         self.run.forget(self.phases.step)
-        self._step(self.phases.step)
+        evaluate(self.phases.step)
         return {s: self.shaped(s, self.loop.following[s]) for s in states}
 
     # -- messages -----------------------------------------------------------------------------------------------
