@@ -28,6 +28,8 @@ CALLS = (
     "SGDScheduleFree(lr = 0.5, weight_decay = 0.1)",
     "AdamWScheduleFree(lr = 0.1, eps = 0.1, eval_after = 3)",
     "Muon(lr = 0.2, scale = unit_rms_norm)",
+    "NorMuon(lr = 0.1, weight_decay = 0.1)",
+    "AdaMuon(lr = 1)",
 )
 
 

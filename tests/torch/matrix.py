@@ -52,7 +52,7 @@ class Layer:
         shape = entries.shape
         g, p = (x.reshape(-1, shape[-1]) * self.scale for x in (grad, entries))
         g, p = (g.T, p.T) if self.turned else (g, p)
-        found = self.step(g, {**facts, "p": p}) / self.scale
+        found = self.step(g, {**facts, "p": p, "scale": torch.tensor(self.scale)}) / self.scale
         return (found.T if self.turned else found).reshape(shape)
 
 
@@ -92,6 +92,46 @@ class Muon:
     def __call__(self, g: Tensor, facts: dict[str, Tensor]) -> Tensor:
         self.m = self.momentum * self.m + (1 - self.momentum) * g
         return -self.lr * polar((1 - self.momentum) * g + self.momentum * self.m, self.rank)
+
+
+@dataclass
+class NorMuon:
+    """As published, where eps is added to natural entries."""
+
+    lr: float
+    eps: float = 1e-10
+    beta2: float = 0.95
+    v: Tensor = 0.0
+
+    def __post_init__(self) -> None:
+        self.muon = Muon(-1)
+
+    def __call__(self, g: Tensor, facts: dict[str, Tensor]) -> Tensor:
+        o = self.muon(g, facts) / facts["scale"]
+        self.v = self.beta2 * self.v + (1 - self.beta2) * (o * o).mean(1, keepdim=True)
+        u = o / (self.v.sqrt() + self.eps)
+        return -self.lr * u * (o.norm() / u.norm()) * facts["scale"]
+
+
+@dataclass
+class AdaMuon:
+    """As published, without signs, where eps and the size 0.2 are those of natural entries."""
+
+    lr: float
+    eps: float = 1e-8
+    beta2: float = 0.999
+    v: Tensor = 0.0
+    t: int = 0
+
+    def __post_init__(self) -> None:
+        self.muon = Muon(-1)
+
+    def __call__(self, g: Tensor, facts: dict[str, Tensor]) -> Tensor:
+        self.t += 1
+        o = self.muon(g, facts) / facts["scale"]
+        self.v = self.beta2 * self.v + (1 - self.beta2) * o * o
+        u = o / ((self.v / (1 - self.beta2**self.t)).sqrt() + self.eps)
+        return -self.lr * (0.2 * u / u.square().mean().sqrt() * facts["scale"] + 0.01 * facts["p"])
 
 
 def eigenvectors(matrix: Tensor, rank: int) -> Tensor:
@@ -256,4 +296,4 @@ def _project(p: Parameters, steppers: dict[str, Any]) -> None:
             entries.copy_((m / scale).reshape(entries.shape))
 
 
-__all__ = ["KFAC", "SOAP", "Drawn", "Muon", "Nero", "Record", "Shampoo", "train"]
+__all__ = ["KFAC", "SOAP", "AdaMuon", "Drawn", "Muon", "Nero", "NorMuon", "Record", "Shampoo", "train"]

@@ -18,7 +18,7 @@ torch = pytest.importorskip("torch")
 
 import tp_compiler as tpc  # noqa: E402
 from tests.torch.harness import Parameters, bracket, simulated  # noqa: E402
-from tests.torch.matrix import KFAC, SOAP, Drawn, Muon, Nero, Record, Shampoo, train  # noqa: E402
+from tests.torch.matrix import KFAC, SOAP, AdaMuon, Drawn, Muon, Nero, NorMuon, Record, Shampoo, train  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
@@ -131,6 +131,8 @@ OPTIMIZERS: dict[str, Callable[[], Any]] = {
     "Shampoo(lr = 0.3, damping = 0.1, beta2 = 0.9)": lambda: Shampoo(0.3, 0.1, 0.9),
     "KFAC(lr = 0.2, damping = 0.2)": lambda: KFAC(0.2, 0.2),
     "Muon(lr = 0.1)": lambda: Muon(0.1),
+    "NorMuon(lr = 0.1, eps = 0.01)": lambda: NorMuon(0.1, 0.01),
+    "AdaMuon(lr = 0.3, eps = 0.1)": lambda: AdaMuon(0.3, 0.1),
     "SOAP(lr = 0.1, eps = 0.1)": lambda: SOAP(0.1, 0.1),
     "Nero(lr = 0.1)": lambda: Nero(0.1),
 }

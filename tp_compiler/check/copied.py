@@ -57,7 +57,7 @@ def _names(found: _Copies, names: Iterable[ast.Name], scope: Scope) -> None:
         binding = scope.others.get(name.ident)
         if binding is None:
             continue
-        if isinstance(binding.value, UserFn | UserDef):
+        if isinstance(binding.value, UserFn | UserDef | OptimizerName):
             _copy(found, name.ident, binding.value)
         elif isinstance(binding.value, v.Scalar):
             found.values[name.ident] = binding.value.node, binding.indices

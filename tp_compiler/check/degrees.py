@@ -35,7 +35,7 @@ class NoDegree(Exception):
 
 def homogeneity(optimizer: OptimizerName, values: Mapping[str, ir.Node]) -> Homogeneity | str:
     """The degrees of the update and of the hyperparameters, or the reason why there are none."""
-    body = _Body(optimizer.scope.others, values)
+    body = _Body({**optimizer.scope.library, **optimizer.scope.others}, values)
     try:
         for _ in range(3):  # the degrees of states are known after one round
             found = body.run(optimizer.statement.body)
@@ -105,8 +105,14 @@ class _Body:
             case ast.Sum(terms=parts) | ast.Product(factors=parts) | ast.Power(operands=parts):
                 return all(map(self._free, parts))
             case ast.Call(args=args, extra=extra):
-                return not extra and e.fn.ident not in FACTORS and all(self._free(a.value) for a in args)
+                if extra or e.fn.ident in FACTORS or self._optimizer(e.fn.ident):
+                    return False
+                return all(self._free(a.value) for a in args)
         return False
+
+    def _optimizer(self, name: str) -> bool:
+        binding = self.scope.get(name)
+        return binding is not None and isinstance(binding.value, OptimizerName)
 
     def _alike(self, terms: tuple[ast.Expr, ...]) -> Degree | None:
         """The common degree of terms that are added, or of alternatives."""
@@ -152,6 +158,7 @@ class _Body:
 
     def _call(self, e: ast.Call) -> Degree | None:
         name, args = e.fn.ident, tuple(a.value for a in e.args)
+        binding = self.scope.get(name)
         if self._free(e):
             return ZERO
         if name == "aspect":
@@ -159,6 +166,8 @@ class _Body:
         if name in FACTORS:
             self.factored = True
             return FACTORS[name]
+        if self._optimizer(name):
+            raise NoDegree(f"it uses the change that `{name}` makes")
         if name in FACTOR and len(args) == 1:
             return _times(self.of(args[0]), FACTOR[name])
         match name, args:
@@ -170,7 +179,6 @@ class _Body:
                 return self._chosen(args)
             case "where", (_, one, other):
                 return self._chosen((one, other))
-        binding = self.scope.get(name)
         if binding is not None and isinstance(binding.value, UserFn):
             return self._own(binding.value, args)
         if all(self.of(a) in (None, ZERO) for a in args):

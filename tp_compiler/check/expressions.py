@@ -324,6 +324,8 @@ class Expressions:
                     "bind them: `a, b = " + name + "(...)`",
                 )
             return results[0]
+        if isinstance(value, OptimizerName) and ctx.scope.optimizer is not None:
+            return ctx.scope.optimizer.called(value, expr)
         if isinstance(value, v.Operator) or binding.members:
             operator = self.lookup.read(binding, expr.fn, ctx)
             if len(expr.args) != 1:

@@ -16,6 +16,7 @@ from tp_compiler.check.optimizer_rules import STATISTICS, HostedBody, LayerBody
 from tp_compiler.diagnostics import ProgramError, Span, error
 from tp_compiler.frontend import syntax as ast
 from tp_compiler.ir import nodes as ir
+from tp_compiler.ir import shape_factors
 from tp_compiler.ir.operators import Applied, widths
 from tp_compiler.transform.low_rank import worked_out
 
@@ -34,7 +35,8 @@ class MatrixFunctions:
             "trace": self.trace,
             **dict.fromkeys(("rowmean", "colmean"), self.means),
             **dict.fromkeys(("rownorm", "colnorm"), self.norms),
-            **dict.fromkeys(("inputs", "signals", "examples", "aspect"), self.factors),
+            **dict.fromkeys(("inputs", "signals", "examples"), self.factors),
+            "aspect": self.aspect,
             **dict.fromkeys(("lengths", "balanced"), self.of_layers),
         }
         for name in STATISTICS:
@@ -197,9 +199,21 @@ class MatrixFunctions:
 
         return call
 
+    def aspect(self, expr: ast.Call, ctx: Context) -> v.Value:
+        """aspect(g; scale): a factor of the rows and columns of the parameter, which an argument of the optimizer names."""
+        body = ctx.scope.optimizer
+        if not isinstance(body, HostedBody | LayerBody):
+            remedy = "use it in an `optimizer ... on operators` or `on layers`"
+            raise error("NX285", "`aspect` is not defined here", expr.span, remedy)
+        match [self.core.value(e, ctx) for e in expr.extra]:
+            case [v.Scalar(node=ir.Constant(value=place))] if place in range(len(shape_factors.NAMES)):
+                return v.Scalar(body.host.aspect(shape_factors.NAMES[int(place)], expr.span))
+        remedy = "write `aspect(g; scale)`, where `scale = natural` is an argument of the optimizer"
+        raise error("NX251", "`aspect` needs the name of a factor", expr.span, remedy)
+
     # -- factors of K-FAC ---------------------------------------------------------------------------------------
     def factors(self, expr: ast.Call, ctx: Context) -> v.Value:
-        """inputs(g; f), signals(g; f), examples(g; f) and aspect(g; name): for optimizers on operators."""
+        """inputs(g; f), signals(g; f) and examples(g; f): for optimizers on operators."""
         body = ctx.scope.optimizer
         if not isinstance(body, HostedBody):
             remedy = "use it in an `optimizer ... on operators`"

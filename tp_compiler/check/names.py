@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from tp_compiler.check import values as v
-from tp_compiler.diagnostics import Span
+from tp_compiler.diagnostics import Span, error
 from tp_compiler.frontend import syntax as ast
 from tp_compiler.ir.types import Index
 
@@ -76,6 +76,9 @@ class Scope:
         return self.kets if ket else {**self.library, **self.others}
 
 
+_WHERE_CALLED = "call an optimizer on operators in the body of an `optimizer ... on layers`"
+
+
 class Body(ABC):
     """The body of an optimizer while it is read: the meaning of statements that occur only there.
 
@@ -93,6 +96,10 @@ class Body(ABC):
     @abstractmethod
     def assign(self, s: ast.Assign, scope: Scope) -> None:
         """`m := ...`"""
+
+    def called(self, optimizer: OptimizerName, call: ast.Call) -> v.Value:
+        """The value of `Muon(-1)` in a body: the change that another optimizer makes."""
+        raise error("NX297", f"`{call.fn.ident}` cannot be called here", call.span, _WHERE_CALLED)
 
     def settled(self, value: v.Value) -> v.Value:
         """The value of a bound name."""

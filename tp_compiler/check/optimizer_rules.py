@@ -8,17 +8,18 @@ run for each parameter separately.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from tp_compiler.check import values as v
+from tp_compiler.check.arguments import arguments
 from tp_compiler.check.core import Context, Core, a_kind
 from tp_compiler.check.names import Binding, Body, OptimizerName, Scope
 from tp_compiler.diagnostics import ProgramError, Span, error, suggest
 from tp_compiler.frontend import syntax as ast
-from tp_compiler.frontend.mentions import calls_in
+from tp_compiler.frontend.mentions import bound_names, calls_in, names_in
 from tp_compiler.ir import nodes as ir
-from tp_compiler.ir import rules, shape_factors
+from tp_compiler.ir import rules
 from tp_compiler.ir.build import Builder, is_zero
 from tp_compiler.ir.operators import Carried, Operator, widths
 from tp_compiler.ir.rules import UNCHANGED, Change, Changed, symbol
@@ -38,13 +39,15 @@ ON_OPERATORS = (
 
 @dataclass(frozen=True, eq=False)
 class _Source:
-    """An optimizer applied to its arguments. `read` reads statements; `span` is the span of the call."""
+    """An optimizer applied to its arguments. `read` reads statements; `span` is the span of the call; `sides` are the rows and
+    columns of the parameters, as far as they agree."""
 
     core: Core
     read: Read
     optimizer: OptimizerName
     values: Values
     span: Span
+    sides: tuple[Width | None, Width | None]
 
     def scope(self, body: Body, changed: Changed) -> Scope:
         """The names that the body sees, except g, p, t and `step`."""
@@ -179,12 +182,16 @@ def on_entries(source: _Source) -> rules.OnEntries:
 class LayerBody(Body):
     """A body on layers, for one host. `start` is the parameter before step 0, as `init` has made it so far."""
 
-    core: Core
+    source: _Source
     host: rules.LayerHost
     start: ir.Node
     starting: bool = False  # inside of `init`
     current: dict[str, ir.Node] = field(default_factory=dict)
-    words: ClassVar[tuple[str, ...]] = ("stop", *STATISTICS)
+    words: ClassVar[tuple[str, ...]] = ("stop", "aspect", *STATISTICS)
+
+    @property
+    def core(self) -> Core:
+        return self.source.core
 
     def declare(self, s: ast.State, scope: Scope) -> None:
         """A state starts at a value computed from the initial parameter, and has the shape of what is assigned to it."""
@@ -208,6 +215,20 @@ class LayerBody(Body):
     def number(self, expr: ast.Expr, scope: Scope) -> ir.Node:
         return _number(self.core, expr, scope)
 
+    def called(self, optimizer: OptimizerName, call: ast.Call) -> v.Value:
+        """The change that an optimizer on operators makes, as entries."""
+        if optimizer.statement.on != "operators" or self.starting:
+            return super().called(optimizer, call)
+        inside = {"g", "p", "t", "step", *bound_names(self.source.optimizer.statement.body, False)}
+        for name, _ in names_in(call.args, False):
+            if name.ident in inside:
+                message = f"an argument of `{call.fn.ident}` depends on `{name.ident}`"
+                raise error("NX297", message, name.span, "pass numbers, or arguments of the optimizer")
+        values = arguments(self.core, optimizer, call, self.source.scope(self, UNCHANGED))
+        rule = on_operators(replace(self.source, optimizer=optimizer, values=values, span=call.span))
+        found = self.host.change_by(rule, call.span)
+        return v.Ket(found) if found.type.slots else v.Scalar(found)
+
     def statistic(self, name: str, node: ir.Node, span: Span) -> ir.Node:
         return self.host.statistic(name, node, span, self.starting)
 
@@ -223,7 +244,7 @@ class _Layers:
 
     def run(self, host: rules.LayerHost) -> rules.LayerUpdate:
         with self.source.core.found.raising():
-            return self.read(LayerBody(self.source.core, host, host.start))
+            return self.read(LayerBody(self.source, host, host.start))
 
     def read(self, body: LayerBody) -> rules.LayerUpdate:
         source, host = self.source, body.host
@@ -249,7 +270,7 @@ class _LayerRecorder:
     start: ir.Node
     current: ir.Node
     count: ir.Node
-    steps: list[rules.LayerState | rules.Statistic] = field(default_factory=list)
+    steps: list[rules.LayerQuestion] = field(default_factory=list)
 
     def state(self, name: str, start: ir.Node, span: Span) -> ir.Node:
         step = rules.LayerState(name, symbol(name, span), start, span)
@@ -261,12 +282,20 @@ class _LayerRecorder:
         self.steps.append(step)
         return step.symbol
 
+    def aspect(self, name: str, at: Span) -> ir.Node:
+        self.steps.append(rules.Aspect(found := symbol(name, at), name, at))
+        return found
+
+    def change_by(self, rule: rules.OnOperators, span: Span) -> ir.Node:
+        self.steps.append(rules.ChangeBy(found := symbol(rule.name, span), rule, span))
+        return found
+
 
 def on_layers(source: _Source) -> rules.OnLayers:
     again = _Layers(source)
     gradient, start, current, count = (symbol(name, source.span) for name in ("g", "p0", "p", "count"))
     host = _LayerRecorder(source.core.build, gradient, start, current, count)
-    body = LayerBody(source.core, host, host.start)
+    body = LayerBody(source, host, host.start)
     update = source.core.found.attempt(lambda: again.read(body), lambda: not body.typed)
     if update is None:
         return again
@@ -340,10 +369,7 @@ class HostedBody(Body):
         return self.host.mapped([a.node if isinstance(a, v.Scalar) else a for a in args], change, self.at)
 
     def factor(self, name: str, extra: Sequence[v.Value], span: Span) -> v.Value:
-        """inputs(g; f) = Σ|x><x| and signals(g; f) = Σ|d><d|; examples(g; f) is the number of examples; aspect(g; name) a factor of
-        the rows and columns."""
-        if name == "aspect":
-            return v.Scalar(self.host.aspect(aspect_name(extra, span), span))
+        """inputs(g; f) = Σ|x><x| and signals(g; f) = Σ|d><d|; examples(g; f) is the number of examples."""
         outputs = [self._output(value, span) for value in extra]
         if name == "examples":
             return v.Scalar(self.host.examples(outputs, span))
@@ -357,15 +383,6 @@ class HostedBody(Body):
                 "NX293", f"outputs must be scalars, found {a_kind(value)}", span, "write `KFAC(..., outputs = f[i])`"
             )
         return value.node
-
-
-def aspect_name(extra: Sequence[v.Value], span: Span) -> str:
-    """The name of a factor of rows and columns, given by an argument of the optimizer."""
-    match extra:
-        case [v.Scalar(node=ir.Constant(value=position))] if position in range(len(shape_factors.NAMES)):
-            return shape_factors.NAMES[int(position)]
-    remedy = "write `aspect(g; scale)`, where `scale = natural` is an argument of the optimizer"
-    raise error("NX251", "`aspect` needs the name of a factor", span, remedy)
 
 
 @dataclass(frozen=True, eq=False)
@@ -455,14 +472,13 @@ class _OperatorRecorder:
         return found
 
 
-def on_operators(source: _Source, sides: tuple[Width | None, Width | None]) -> rules.OnOperators:
-    """`sides`: the rows and columns of the parameters, as far as they agree."""
+def on_operators(source: _Source) -> rules.OnOperators:
     statement = source.optimizer.statement
     own = not statement.span.source.name.startswith("library/")
     operators = tuple(s.name for s in statement.body if isinstance(s, ast.State) and not s.scalar)
     factors = any(call.fn.ident in ("inputs", "signals") for call in calls_in(statement.body))
     again = _Operators(source, own)
-    host = _OperatorRecorder(source.core.build, Carried("g", *sides), symbol("count", source.span))
+    host = _OperatorRecorder(source.core.build, Carried("g", *source.sides), symbol("count", source.span))
     body = again.body(host)
     update = source.core.found.attempt(lambda: again.read(body), lambda: not body.typed)
     rule = rules.OperatorRule(host.count, tuple(host.steps), update) if update is not None else again
@@ -478,10 +494,10 @@ def rule_of(
     sides: tuple[Width | None, Width | None],
 ) -> rules.OnEntries | rules.OnLayers | rules.OnOperators:
     """The effect of an `update` line on a parameter. `read` reads statements of a body in a scope."""
-    source = _Source(core, read, optimizer, values, span)
+    source = _Source(core, read, optimizer, values, span, sides)
     match optimizer.statement.on:
         case "operators":
-            return on_operators(source, sides)
+            return on_operators(source)
         case "layers":
             return on_layers(source)
     return on_entries(source)

@@ -169,6 +169,12 @@ class LayerHost(Protocol):
     def statistic(self, name: str, node: ir.Node, span: Span, starting: bool) -> ir.Node:
         """A mean or norm of rows or columns; `starting`: inside `init`."""
 
+    def aspect(self, name: str, at: Span) -> ir.Node:
+        """A factor of the rows and columns (ir/shape_factors.py)."""
+
+    def change_by(self, rule: OnOperators, span: Span) -> ir.Node:
+        """The entries of the change that an optimizer on operators makes."""
+
 
 class OnLayers(Protocol):
     """The body of an optimizer on layers."""
@@ -194,6 +200,27 @@ class Statistic:
 
 
 @dataclass(frozen=True, eq=False)
+class ChangeBy:
+    """`symbol` stands for the entries of the change that another optimizer makes. Its rule reads no symbols of this body."""
+
+    symbol: ir.Node
+    rule: OnOperators
+    span: Span
+
+
+@dataclass(frozen=True, eq=False)
+class Aspect:
+    """`symbol` is the factor `name` of the rows and columns."""
+
+    symbol: ir.Node
+    name: str
+    at: Span
+
+
+LayerQuestion: TypeAlias = LayerState | Statistic | Aspect | ChangeBy
+
+
+@dataclass(frozen=True, eq=False)
 class LayerRule:
     """A body on layers, read once; `steps` in order."""
 
@@ -201,7 +228,7 @@ class LayerRule:
     start: ir.Node
     parameter: ir.Node
     count: ir.Node
-    steps: tuple[LayerState | Statistic, ...]
+    steps: tuple[LayerQuestion, ...]
     update: LayerUpdate
 
     def run(self, host: LayerHost) -> LayerUpdate:
@@ -210,16 +237,22 @@ class LayerRule:
         }  # fmt: skip
         put = Replay(host.build, place, self._moving())
         for step in self.steps:
-            if isinstance(step, LayerState):
-                put.place[step.symbol] = host.state(step.name, put(step.start), step.span)
-            else:
-                put.place[step.symbol] = host.statistic(step.name, put(step.of), step.span, step.starting)
+            match step:
+                case LayerState():
+                    put.place[step.symbol] = host.state(step.name, put(step.start), step.span)
+                case Statistic():
+                    put.place[step.symbol] = host.statistic(step.name, put(step.of), step.span, step.starting)
+                case Aspect():
+                    put.place[step.symbol] = host.aspect(step.name, step.at)
+                case ChangeBy():
+                    put.place[step.symbol] = host.change_by(step.rule, step.span)
         following = {name: put(node) for name, node in self.update.following.items()}
         return LayerUpdate(put(self.update.value), following, put(self.update.start))
 
     def _moving(self) -> frozenset[ir.Node]:
         symbols = (self.gradient, self.start, self.parameter, self.count, *(s.symbol for s in self.steps))
-        parts = [s.start if isinstance(s, LayerState) else s.of for s in self.steps]
+        parts = [s.start for s in self.steps if isinstance(s, LayerState)]
+        parts += [s.of for s in self.steps if isinstance(s, Statistic)]
         roots = (self.update.value, self.update.start, *self.update.following.values(), *parts)
         return moving(roots, symbols)
 

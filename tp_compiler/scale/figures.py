@@ -21,6 +21,7 @@ from tp_compiler.scale.optimizers import (
     OptimizerScaling,
     ParameterKind,
     RescaledOptimizer,
+    ScaledOptimizer,
     Untrained,
     kfac,
     shampoo,
@@ -97,9 +98,10 @@ def chosen(optimizer: str | None) -> Choice:
         if name == "KFAC":
             powers = _number(t, arguments, "power_left"), _number(t, arguments, "power_right")
             return kfac(*(Fraction(1) if x is None else x for x in powers))
-        if name == "Muon" and (scale := arguments.get("scale")) is not None:
+        if isinstance(row := OPTIMIZERS.get(name), ScaledOptimizer) and "scale" in arguments:
+            scale = arguments["scale"]
             assert isinstance(scale, ir.Constant)
-            return replace(OPTIMIZERS[name], scale=NAMES[int(scale.value)])  # type: ignore[call-arg]
+            return replace(row, scale=NAMES[int(scale.value)])
         if name not in OPTIMIZERS:
             message = f"the width exponents of the optimizer `{name}` are not known"
             known = ", ".join(OPTIMIZERS)

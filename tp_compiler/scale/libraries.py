@@ -9,7 +9,7 @@ from typing import Any
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.shape_factors import IN_TORCH
 from tp_compiler.scale.figures import Row
-from tp_compiler.scale.optimizers import ScaledOptimizer
+from tp_compiler.scale.optimizers import ScaledOptimizer, foreign
 
 #: Names of rows under which torch.optim has another name.
 _TORCH = {"Momentum": "SGD", "AMSGrad": "Adam"}
@@ -71,9 +71,8 @@ def lacking(row: Row) -> list[str]:
     found = []
     if root is not None and not (isinstance(root, ir.Constant) and root.value == 0):
         found.append(f"torch.optim.{torch_name(row.optimizer.name)} has no `eps_root`, which the program gives")
-    if isinstance(row.optimizer, ScaledOptimizer) and row.optimizer.scale not in ("natural", *IN_TORCH):
-        scale = row.optimizer.scale
-        found.append(
-            f"torch.optim.Muon has no factor `{scale}`: the figures are those of the same training with `original`"
-        )
+    scale = foreign(row.optimizer)
+    if scale is not None:
+        where = "torch.optim.Muon" if row.optimizer.name == "Muon" else f"the published {row.optimizer.name}"
+        found.append(f"{where} has no factor `{scale}`: the figures are those of the same training with `original`")
     return found

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
 
-from tp_compiler.ir.shape_factors import FACTORS, SideLength
+from tp_compiler.ir.shape_factors import FACTORS, IN_TORCH, SideLength
 from tp_compiler.scale.numbers import HALF, Exponent, exact, power
 
 ZERO, ONE = Fraction(0), Fraction(1)
@@ -202,6 +202,38 @@ class ScaledOptimizer(SpectralOptimizer):
         return f"{super().why(g).rpartition(': ')[0]}, {within}: {power(self.step(g))}"
 
 
+def _polar_entries(g: GradientSize) -> tuple[Fraction, str]:
+    """What is added to entries of a polar factor of bounded rank, or to root mean squares of its rows."""
+    size = -(g.signals - 2 * g.entry + g.inputs) / 2
+    return size, f"eps is added to entries of the polar factor, 1/√(rows · columns): {power(size)}"
+
+
+@dataclass(frozen=True)
+class NormalizedRows(ScaledOptimizer):
+    """NorMuon: the rows of Muon's step divided by their sizes, at the same norm."""
+
+    def scales(self, g: GradientSize) -> dict[str, tuple[Fraction, str]]:
+        return {"eps": _polar_entries(g)}
+
+
+@dataclass(frozen=True)
+class NormalizedEntries(SpectralOptimizer):
+    """AdaMuon: the entries of Muon's step divided by their sizes, at a fixed root mean square."""
+
+    left: Fraction = HALF
+    right: Fraction = ZERO
+
+    def step(self, g: GradientSize) -> Fraction:
+        return g.inputs
+
+    def why(self, g: GradientSize) -> str:
+        what = "entries of an update are 1"
+        return what + (f", and n of them add up, aligned with the inputs: {power(g.inputs)}" if g.inputs else "")
+
+    def scales(self, g: GradientSize) -> dict[str, tuple[Fraction, str]]:
+        return {"eps": _polar_entries(g)}
+
+
 @dataclass(frozen=True)
 class Rotated(SpectralOptimizer):
     """SOAP: Adam in the eigenbases of GGᵀ and GᵀG, where the entries of G are of the size of its singular values."""
@@ -287,6 +319,14 @@ class Relative(OptimizerScaling):
         return found
 
 
+def foreign(optimizer: OptimizerScaling) -> str | None:
+    """The factor that the usual implementation lacks: torch.optim.Muon has two, the authors of others have `original`."""
+    if not isinstance(optimizer, ScaledOptimizer) or optimizer.scale == "natural":
+        return None
+    known = IN_TORCH if optimizer.name == "Muon" else IN_TORCH[:1]
+    return None if optimizer.scale in known else optimizer.scale
+
+
 def _entrywise(name: str, degree: int, source: str, eps: int = 0, decays: bool = False) -> EntrywiseOptimizer:
     return EntrywiseOptimizer(name, source, decays, Fraction(degree), eps)
 
@@ -328,6 +368,10 @@ _ROWS = (
     Factored("FOOF", "Ishikawa and Karakida Table 1 with e_B = 0", False, ZERO, ONE),
     shampoo(),
     ScaledOptimizer("Muon", "Qiu et al. Table 1: s = 1/2", True),
+    NormalizedRows(
+        "NorMuon", "Muon's, whose norm it keeps; derived, and compared with raw networks in the tests", True
+    ),
+    NormalizedEntries("AdaMuon", "entries of a fixed root mean square: TP IVb 2.1, Adam's", True),
     Rotated("SOAP", "Qiu et al. Table 1, with one block for all", True),
     Relative("LARS", "TP IVb 2.10.2; TP V B.3", True),
     Relative("LAMB", "TP IVb 2.10.2; TP V B.3", True, "eps"),

@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from tp_compiler.ir.shape_factors import FACTORS, IN_TORCH, SideLength
+from tp_compiler.ir.shape_factors import FACTORS, SideLength
 from tp_compiler.scale.constants import constants, extents, law
 from tp_compiler.scale.equivalents import shifted
 from tp_compiler.scale.figures import Row
-from tp_compiler.scale.optimizers import ParameterKind, ScaledOptimizer
+from tp_compiler.scale.optimizers import ParameterKind, ScaledOptimizer, foreign
 
 #: Rows over columns of a tensor, as factor · n^power.
 Ratio = tuple[float, int]
@@ -109,7 +109,7 @@ def plain_units(row: Row, clt: float | None) -> Units:
     rows, cols = extents(row)
     ratio = rows / cols
     found = units(row, clt, shape=(ratio.size, int(ratio.power)))
-    scale = row.optimizer.scale if isinstance(row.optimizer, ScaledOptimizer) else "natural"
-    if scale == "natural" or scale in IN_TORCH:
+    scale = foreign(row.optimizer)
+    if scale is None:
         return found
     return found.per_step(FACTORS["original"](rows, cols) / FACTORS[scale](rows, cols))

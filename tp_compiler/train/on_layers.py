@@ -11,12 +11,14 @@ their means, W_0 (I - |1><1|), which acts at order 1 (`Trained.centred` in trans
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from tp_compiler.diagnostics import Span, error
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.build import Builder, is_zero
-from tp_compiler.ir.rules import OnLayers
+from tp_compiler.ir.rules import OnLayers, OnOperators
+from tp_compiler.ir.shape_factors import SideLength, natural_factor
 from tp_compiler.ir.types import Index, Type
 from tp_compiler.ir.walk import reachable
 from tp_compiler.transform.linear import split_linear
@@ -31,7 +33,8 @@ Side = tuple[int | Index, ...]
 class LayerParameter:
     """A parameter as an optimizer on layers sees it.
 
-    `current` and `start` are its values now and before step 0; `entry` and `deviation` (σ) belong to an initial matrix.
+    `current` and `start` are its values now and before step 0; `lengths` those of its sides; `entry` and `deviation` (σ)
+    belong to an initial matrix.
     """
 
     name: str
@@ -41,8 +44,13 @@ class LayerParameter:
     gradient: ir.Node
     rows: Side
     cols: Side
+    lengths: Callable[[], tuple[SideLength, SideLength]]
     entry: ir.Node | None = None
     deviation: ir.Node | None = None
+
+
+#: The entries of the change that an optimizer on operators makes of a parameter.
+ChangeOf = Callable[[OnOperators, Span], ir.Node]
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +76,9 @@ class _Host:
     span: Span
     kinds: dict[str, Type]
     columns: dict[str, int]
+    change_of: ChangeOf
+    changes: list[ir.Node]  # by other optimizers, as the runs before have asked for them
+    asked: int = 0  # how many of them this run has asked for
     centred: bool = False
     states: dict[str, ir.State] = field(default_factory=dict)
 
@@ -88,6 +99,15 @@ class _Host:
         self.states[name] = state = ir.State(f"{self.parameter.name}.{name}", kind, start, span)
         value, slot = self.build.carry(state, span), self.columns.get(name)
         return value if slot is None else self.build.copy(value, slot, span)
+
+    def aspect(self, name: str, at: Span) -> ir.Node:
+        return self.build.constant(natural_factor(name, self.parameter.lengths), at)
+
+    def change_by(self, rule: OnOperators, span: Span) -> ir.Node:
+        self.asked += 1
+        if self.asked > len(self.changes):
+            self.changes.append(self.change_of(rule, span))
+        return self.changes[self.asked - 1]
 
     # -- rows and columns ---------------------------------------------------------------------------------------
     def statistic(self, name: str, node: ir.Node, span: Span, starting: bool) -> ir.Node:
@@ -175,12 +195,15 @@ def _is_entry(node: ir.Node) -> bool:
     return isinstance(node, ir.Carry) and node.state.is_matrix
 
 
-def layered(build: Builder, rule: OnLayers, parameter: LayerParameter, count: ir.Node, span: Span) -> LayerStep:
+def layered(
+    build: Builder, rule: OnLayers, parameter: LayerParameter, count: ir.Node, span: Span, change_of: ChangeOf
+) -> LayerStep:
     """Runs the rule until the shapes of its states are settled."""
     kinds: dict[str, Type] = {}
     columns: dict[str, int] = {}
+    changes: list[ir.Node] = []
     while True:
-        host = _Host(build, parameter, count, span, dict(kinds), dict(columns))
+        host = _Host(build, parameter, count, span, dict(kinds), dict(columns), change_of, changes)
         update = rule.run(host)
         found = {n: _wider(host.states[n].type, node.type, n in columns) for n, node in update.following.items()}
         shapes = {n: kind for n, (kind, _) in found.items()}

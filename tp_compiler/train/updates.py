@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from tp_compiler.diagnostics import Diagnostic, Diagnostics, Span, error
 from tp_compiler.ir import nodes as ir
@@ -17,7 +18,7 @@ from tp_compiler.train.flow import AFTER_THE_FIRST
 from tp_compiler.train.layers import Layers
 from tp_compiler.train.on_entries import Parameter, Stepped, stepped
 from tp_compiler.train.on_layers import LayerParameter, LayerStep, layered
-from tp_compiler.train.on_operators import MatrixParameter, MatrixUpdate, family, stacked, updated
+from tp_compiler.train.on_operators import MatrixParameter, MatrixUpdate, OuterStack, family, stacked, updated
 from tp_compiler.train.parametrized import Parametrized
 from tp_compiler.transform import low_rank
 from tp_compiler.transform.algebra import OperatorAlgebra
@@ -179,15 +180,21 @@ class Updates:
         build, span, leaf, states = self.build, line.span, target.leaf, self.states
 
         def run(parameter: LayerParameter) -> LayerStep:
-            found = layered(build, rule, parameter, build.clock(self.training.head), span)
+            def change_of(inner: OnOperators, at: Span) -> ir.Node:
+                return self._change(target, inner, at, parameter)
+
+            found = layered(build, rule, parameter, build.clock(self.training.head), span, change_of)
             states.following.update(found.following)
             return found
 
+        lengths = partial(self.layers().extents, leaf)
         if not isinstance(leaf, ir.MatrixSymbol):
             assert isinstance(leaf, ir.Carry)
             rows, cols = self.layers().sides(leaf)
             slope = self._scaled(self.gradient.by(leaf, leaf.type.indices))
-            found = run(LayerParameter(target.shown, leaf.state.type, leaf, leaf.state.init, slope, rows, cols))
+            found = run(
+                LayerParameter(target.shown, leaf.state.type, leaf, leaf.state.init, slope, rows, cols, lengths)
+            )
             states.following[leaf.state] = build.add(leaf, found.change, span)
             if found.start is not leaf.state.init:
                 states.starts[leaf.state] = replace(leaf.state, init=found.start)
@@ -201,7 +208,7 @@ class Updates:
         slope = self._scaled(entries(build, self.gradient, leaf, slot, span))
         current = build.add(build.mul(kept, entry, span), learned, span)
         deviation = build.map("sqrt", (leaf.variance,), span)
-        found = run(LayerParameter(target.name, kind, current, entry, slope, (0,), (slot,), entry, deviation))
+        found = run(LayerParameter(target.name, kind, current, entry, slope, (0,), (slot,), lengths, entry, deviation))
         states.following[delta] = build.add(learned, found.change, span)
         states.following[keep] = kept if found.along is None else build.add(kept, found.along, span)
         states.starts[keep] = replace(keep, init=found.start)
@@ -209,38 +216,62 @@ class Updates:
 
     def _follow_operator(self, target: Target, line: UpdateLine, rule: OnOperators) -> None:
         """An optimizer on operators: the parameter, or the whole family, is one operator."""
-        build, span, leaf = self.build, line.span, target.leaf
-        if isinstance(leaf, ir.MatrixSymbol):
-            stack = stacked(build, self.gradient, leaf, self.scale, span)
-            own = leaf.indices
-        elif leaf.type.is_ket:
-            stack = family(build, self._scaled(self.gradient.by(leaf, leaf.type.indices)), span)
-            own = ()
-        else:
-            raise error(
-                "NX289",
-                f"`{target.shown}` is a number, not an operator",
-                span,
-                "update it with an entrywise optimizer, such as `SGD` or `Adam`",
-            )
+        leaf = target.leaf
+        stack = self._stack(target, line.span)
         if stack is None:
             return  # the loss does not depend on it: it is constant
-        parameter = MatrixParameter(target.shown, stack, own, leaf, self.layers())
-        algebra = OperatorAlgebra(build, low_rank.applied)
-        steps, clock = self.training.clock.size - 1, build.clock(self.training.head)
-        found = updated(algebra, rule, parameter, steps, clock, span)
-        self.states.following.update(found.following)
+        found = self._worked_out(target, target.shown, stack, rule, line.span)
         if isinstance(leaf, ir.MatrixSymbol):
             self._learn(target, leaf, found)
             return
         assert isinstance(leaf, ir.Carry)
+        self.states.following[leaf.state] = self.build.add(
+            leaf, self._of_kets(leaf, stack, found, line.span), line.span
+        )
+
+    def _stack(self, target: Target, span: Span) -> OuterStack | None:
+        """The gradient by a parameter as one operator."""
+        build, leaf = self.build, target.leaf
+        if isinstance(leaf, ir.MatrixSymbol):
+            return stacked(build, self.gradient, leaf, self.scale, span)
+        if leaf.type.is_ket:
+            return family(build, self._scaled(self.gradient.by(leaf, leaf.type.indices)), span)
+        raise error(
+            "NX289",
+            f"`{target.shown}` is a number, not an operator",
+            span,
+            "update it with an entrywise optimizer, such as `SGD` or `Adam`",
+        )
+
+    def _worked_out(self, target: Target, name: str, stack: OuterStack, rule: OnOperators, span: Span) -> MatrixUpdate:
+        """What an optimizer on operators makes of a gradient; its states have names that begin with `name`."""
+        build, leaf = self.build, target.leaf
+        own = leaf.indices if isinstance(leaf, ir.MatrixSymbol) else ()
+        parameter = MatrixParameter(name, stack, own, leaf, self.layers())
+        steps, clock = self.training.clock.size - 1, build.clock(self.training.head)
+        found = updated(OperatorAlgebra(build, low_rank.applied), rule, parameter, steps, clock, span)
+        self.states.following.update(found.following)
+        return found
+
+    def _of_kets(self, leaf: ir.Node, stack: OuterStack, found: MatrixUpdate, span: Span) -> ir.Node:
+        """The change of kets by an optimizer on operators."""
         change = found.low_rank.columns(found.core, stack.index)
         if not leaf.type.indices:
-            change = build.rename(change, {stack.index: 1}, span)
-        parts = [leaf, change]
-        if found.core.start is not None:
-            parts.append(build.mul(found.core.start, leaf, span))
-        self.states.following[leaf.state] = build.map("add", parts, span)
+            change = self.build.rename(change, {stack.index: 1}, span)
+        start = found.core.start
+        return change if start is None else self.build.add(change, self.build.mul(start, leaf, span), span)
+
+    def _change(self, target: Target, rule: OnOperators, span: Span, parameter: LayerParameter) -> ir.Node:
+        """The entries of the change that an optimizer on operators makes, for one on layers."""
+        stack = self._stack(target, span)
+        if stack is None:
+            return self.build.constant(0, span)
+        found = self._worked_out(target, f"{target.shown}.{rule.name}", stack, rule, span)
+        if not isinstance(target.leaf, ir.MatrixSymbol):
+            return self._of_kets(target.leaf, stack, found, span)
+        (slot,) = (side for side in parameter.cols if not isinstance(side, Index))
+        change, start = found.low_rank.entries(found.core, slot), found.core.start
+        return change if start is None else self.build.add(change, self.build.mul(start, parameter.current, span), span)
 
     def layers(self) -> Layers:
         if self._layers is None:

@@ -214,6 +214,13 @@ optimizer Own(lr, beta = 0.5 * gain) {
     assert own in written and "Own(lr = 1/15)" in written
 
 
+def test_own_optimizers_come_with_those_that_they_call() -> None:
+    inner = "optimizer Inner(lr, scale = original) on operators { return -lr * aspect(g; scale) * msign(g) }\n"
+    outer = "optimizer Outer(lr, how = spectral) on layers { return -lr * tanh(Inner(-1, how)) }\n"
+    written = holds(NET + inner + outer + TRAIN.format(target=2, optimizer="Outer(lr = 0.1)"))
+    assert written.index(inner.strip()) < written.index(outer.strip())
+
+
 def test_members_are_updated_and_shown_one_by_one() -> None:
     text = """axis l : 3
     ket |u> ~ N(0, 1)
