@@ -9,8 +9,9 @@ all else for few particles.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,41 +23,69 @@ from tp_compiler.shapes import Float
 
 CHUNK = 128
 CELLS = 2**30  # SciPy's points are multiples of its inverse
-KEPT = 2**25  # bytes of points that are kept from one size to the next
+KEPT = 2**25  # numbers of points that are kept from one size to the next
+AT_ONCE = 2**14  # numbers that are worth one call
+
+#: Coordinates from one number to another: an array (samples, numbers).
+Chunk = Callable[[int, int], Array]
+
+
+class _Sequence:
+    """Points of one Sobol sequence, as many as were asked for, and the quantiles of those coordinates that are used."""
+
+    def __init__(self, size: int, generator: np.random.Generator):
+        from scipy.stats import qmc
+
+        self.size, self.generator = size, copied(generator)
+        self.engine = qmc.Sobol(size, scramble=True, rng=self.generator)
+        self.cells = np.empty((0, size), np.uint32)
+        self.normal, self.known = np.empty((size, 0)), np.zeros(size, int)
+
+    def extend(self, samples: int) -> int:
+        """To so many points; how many are new."""
+        more = max(0, samples - len(self.cells))
+        if more:
+            self.cells = np.concatenate([self.cells, cells(self.engine.random(more))])
+            held, self.normal = self.normal, np.empty((self.size, samples))
+            for row, old, known in zip(self.normal, held, self.known.tolist(), strict=True):
+                row[:known] = old[:known]
+        return more
+
+    def coordinates(self, samples: int, first: int, last: int) -> Float[Array, "{samples} numbers"]:
+        if self.known[first:last].min() < samples:
+            new = slice(first, max(last, min(self.size, first + AT_ONCE // samples)))
+            start = self.known[new].min()
+            self.normal[new, start:samples] = normal(self.cells[start:samples, new].T)
+            self.known[new] = np.maximum(self.known[new], samples)
+        return self.normal[first:last, :samples].T
 
 
 class Sequences:
     """The first two sequences of every seed, for larger and larger numbers of points: each size continues the smaller one.
 
     How the others are scrambled depends on the number of points. Points of a seed are asked for by one thread at a time.
-    Those that would take more than `KEPT` bytes are made anew.
+    Those that would be more than `KEPT` numbers are made anew.
     """
 
     def __init__(self) -> None:
-        self.found: dict[tuple[tuple[int, ...], int, int], tuple[Any, Any, Array]] = {}
-        self.bytes = 0
+        self.found: dict[tuple[tuple[int, ...], int, int], _Sequence] = {}
+        self.numbers = 0
 
     def points(
         self, seed: tuple[int, ...], start: int, size: int, samples: int, generator: np.random.Generator
-    ) -> tuple[Float[Array, "{samples} {size}"], np.random.Generator]:
+    ) -> tuple[Chunk, np.random.Generator]:
         """The N(0, 1) coordinates of a seed from number `start` on, and the generator after it has scrambled them."""
-        from scipy.stats import qmc
-
         key = seed, start, size
-        if key not in self.found:
-            own = copied(generator)
-            engine = qmc.Sobol(size, scramble=True, rng=own)
-            self.found[key] = engine, own, np.empty((0, size))
-        engine, own, points = self.found[key]
-        if len(points) < samples:
-            more = samples - len(points)
-            points = np.concatenate([points, normal(engine.random(more))])
-            self.bytes += more * size * 8
-            if self.bytes <= KEPT:
-                self.found[key] = engine, own, points
-            else:
-                self.bytes -= self.found.pop(key)[2].nbytes + more * size * 8
-        return points[:samples], copied(own)
+        sequence = self.found.get(key) or _Sequence(size, generator)
+        before = len(sequence.cells) if key in self.found else 0
+        self.numbers += (max(samples, before) - before) * size
+        sequence.extend(samples)
+        if self.numbers <= KEPT:
+            self.found[key] = sequence
+        else:
+            self.numbers -= sequence.cells.size
+            self.found.pop(key, None)
+        return partial(sequence.coordinates, samples), copied(sequence.generator)
 
 
 def copied(generator: np.random.Generator) -> np.random.Generator:
@@ -69,11 +98,17 @@ def copied(generator: np.random.Generator) -> np.random.Generator:
     return np.random.Generator(bits)
 
 
-def normal(uniform: Array) -> Array:
-    """SciPy's points are multiples of 2^-30 and can be 0: the centre of each cell has a finite quantile."""
+def cells(uniform: Array) -> Whole:
+    """SciPy's points are multiples of 1 / CELLS."""
+    found: Whole = (uniform * CELLS).astype(np.uint32)
+    return found
+
+
+def normal(numbers: Whole) -> Array:
+    """Points can be 0: the centre of each cell has a finite quantile."""
     from scipy.special import ndtri
 
-    found: Array = ndtri(uniform + 2.0**-31)
+    found: Array = ndtri(numbers / CELLS + 0.5 / CELLS)
     return found
 
 
@@ -126,9 +161,9 @@ class Points:
         self.bound = max(1, bound)  # an upper bound on how many coordinates will be drawn
         self.plain = plain
         self.drawn = self.sequences = 0
-        self.net: Any = None  # of the third sequence and those after it, in multiples of 1 / CELLS
-        self.chunk: Any = self.backend.array(np.empty((samples, 0))[self.rows])
-        self.at = 0
+        self.net: Any = None  # of the third sequence and those after it
+        self.chunk: Chunk | None = None
+        self.at = self.size = 0
 
     def fork(self) -> Points:
         """A copy that continues drawing separately from here."""
@@ -139,37 +174,34 @@ class Points:
     def draw(self, count: int) -> Float[Array, "samples {count}"]:
         if self.plain:
             return self.backend.array(self.generator.standard_normal((self.samples, count))[self.rows])
-        parts = []
+        parts = [np.empty((len(range(self.samples)[self.rows]), 0))]
         while count > 0:
-            if self.at == self.chunk.shape[1]:
-                self._refill()
-            part = self.chunk[:, self.at : self.at + count]
-            self.at += part.shape[1]
-            count -= part.shape[1]
-            parts.append(part)
-        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1) if parts else self.chunk[:, :0]
+            if self.at == self.size:
+                self.size = max(1, min(CHUNK, self.bound - self.drawn))
+                self.chunk, self.at = self._next(self.size), 0
+                self.drawn += self.size
+                self.sequences += 1
+            assert self.chunk is not None
+            end = min(self.at + count, self.size)
+            parts.append(self.chunk(self.at, end))
+            count -= end - self.at
+            self.at = end
+        return self.backend.array(parts[-1] if len(parts) < 3 else np.concatenate(parts, axis=1))
 
-    def _refill(self) -> None:
-        size = max(1, min(CHUNK, self.bound - self.drawn))
-        if self.sequences < 2:
-            points, self.generator = self.kept.points(self.seed, self.drawn, size, self.samples, self.generator)
-            if self.drawn:
-                points = self.generator.permutation(points, axis=0)
-            points = points[self.rows]
-        else:
-            points = self._further(size)
-        self.chunk = self.backend.array(points)
-        self.drawn += size
-        self.sequences += 1
-        self.at = 0
+    def _next(self, size: int) -> Chunk:
+        """The coordinates of one more sequence."""
+        if self.sequences > 1:
+            return self._further(size)
+        chunk, self.generator = self.kept.points(self.seed, self.drawn, size, self.samples, self.generator)
+        rows = self.generator.permutation(self.samples)[self.rows] if self.drawn else self.rows
+        return lambda first, last: chunk(first, last)[rows]
 
-    def _further(self, size: int) -> Array:
-        """N(0, 1) coordinates of one more sequence."""
+    def _further(self, size: int) -> Chunk:
+        """Of the third one, and those after it."""
         from scipy.stats import qmc
 
         if self.net is None:
-            net = qmc.Sobol(size, scramble=True, rng=self.generator).random(self.samples)
-            self.net = (net * CELLS).astype(np.uint32)
+            self.net = cells(qmc.Sobol(size, scramble=True, rng=self.generator).random(self.samples))
         digits = self.generator.integers(0, CELLS, size, dtype=np.uint32)
-        order = self.generator.permutation(self.samples)[self.rows]
-        return normal((self.net[order, :size] ^ digits) / CELLS)
+        order, net = self.generator.permutation(self.samples)[self.rows], self.net
+        return lambda first, last: normal(net[order, first:last] ^ digits[first:last])

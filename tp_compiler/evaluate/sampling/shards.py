@@ -16,7 +16,7 @@ from tp_compiler.evaluate.backend import ArrayBackend, host
 from tp_compiler.evaluate.process_group import processes
 from tp_compiler.evaluate.sampling import heavy_tails
 from tp_compiler.evaluate.sampling.averages import Averages
-from tp_compiler.evaluate.sampling.points import CHUNK, Points, copied, normal
+from tp_compiler.evaluate.sampling.points import Chunk, Points, cells, copied, normal
 
 #: Particles of a shard in the smallest run of a ladder, half of which see the bias.
 FEWEST = 16
@@ -95,14 +95,13 @@ class ShardPoints(Points):
         other.joining = copied(self.joining)
         return other
 
-    def _refill(self) -> None:
+    def _next(self, size: int) -> Chunk:
         from scipy.stats import qmc
 
-        size = max(1, min(CHUNK, self.bound - self.drawn))
         engine = qmc.Sobol(size, scramble=True, rng=self.generator)
         if self.first:
             engine.fast_forward(self.first)
-        points = normal(engine.random(self.own))
-        self.chunk = self.backend.array(self.joining.permutation(points, axis=0) if self.drawn else points)
-        self.drawn += size
-        self.at = 0
+        points = cells(engine.random(self.own))
+        if self.drawn:
+            points = self.joining.permutation(points, axis=0)
+        return lambda first, last: normal(points[:, first:last])

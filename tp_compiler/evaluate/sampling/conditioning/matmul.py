@@ -104,14 +104,14 @@ class MatrixState:
             y = other.span.rows
             met = other.image.seen(fresh, span.averages, new)
             drawn = y.seen(transposed(image), other.span.averages, new)
-            image += product(transposed(self._factor(adjoint) * met - drawn), y.values, new, other.sizes)
+            dots = self._factor(adjoint) * met  # <y|W|q>
+            image += product(transposed(dots - drawn), y.values, new, other.sizes)
         own.image = own.image.grown(image, new)
         if not span.keeps_dots:
             return
         if other.size:
             own.met = appended(own.met, met, before, new, axis=2)
-            back = other.span.averages.inner(transposed(image), other.span.rows.columns, new, other.sizes)
-            other.met = appended(other.met, back, before, new, axis=1)
+            other.met = appended(other.met, transposed(dots), before, new, axis=1)
         else:
             own.met = np.zeros_like(image, shape=(len(image), 0, own.size))
             other.met = np.zeros_like(image, shape=(len(image), own.size, 0))
