@@ -22,6 +22,7 @@ from threadpoolctl import threadpool_limits
 
 import tp_compiler as tpc
 from tests.benchmarks.measure import ROOT, print_tables
+from tp_compiler.evaluate.allocator import keep_memory
 from tp_compiler.evaluate.sampling import blocks
 from tp_compiler.evaluate.sampling.entry_blocks import block_size
 from tp_compiler.evaluate.sampling.fused import available
@@ -70,6 +71,7 @@ def numbas() -> tuple[bool, ...]:
 # -- one step of Adam on M·P entries --------------------------------------------------------------------------------
 def step_seconds(samples: int, steps: tuple[int, int] = (8, 16), repeats: int = 2, fast: bool = True) -> float:
     """CPU seconds of a step of one replicate with Adam, on one thread: the difference of two lengths of training."""
+    keep_memory()  # as every run does
     best = []
     for count in steps:
         plan = SamplingPlan(shared(tpc.compile(tanh_network(OPTIMIZERS["Adam"], count))))
