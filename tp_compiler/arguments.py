@@ -293,7 +293,7 @@ def _scale(commands: Commands) -> None:
     style.add_argument("--json", action="store_true", help="print JSON")
     style.add_argument("--emit", choices=("torch",), help="print a Python module with parameter groups for torch.optim")
     sub.add_argument("--equivalent", action="store_true", help="also print equivalent tables with multipliers")
-    _picture(sub, "plot the classes of neighbouring parametrizations")
+    _picture(sub, "plot the classes of neighbouring parametrizations; with --alignment, learning rates against it")
 
 
 def _limit(commands: Commands) -> None:

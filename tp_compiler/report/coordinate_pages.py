@@ -70,6 +70,23 @@ def _tables(check: CoordCheck) -> Iterator[Block]:
             yield Heading(title + after)
             head = ["module" if quantity in ("activation", "update") else "parameter", "slope", "se", "derived", "", ""]
             yield Grid([head, *map(_measured, rows)], right=frozenset((1, 2, 3)))
+    yield from _alignments(check)
+
+
+def _alignments(check: CoordCheck) -> Iterator[Block]:
+    if not check.alignments:
+        return
+    yield Heading(f"alignments, after {check.steps} step{'s' * (check.steps != 1)}: exponents of sums over neurons")
+    head = ["parameter", "ΔW x", "se", "W Δx", "se", "ΔW Δx", "se"]
+    body = [
+        [name, *(cell for key in ("alpha", "omega", "u") for cell in _pair(found.slopes[key]))]
+        for name, found in check.alignments.items()
+    ]
+    yield Grid([head, *body], right=frozenset(range(1, 7)))
+
+
+def _pair(slope: tuple[float, float] | None) -> list[str]:
+    return ["-", ""] if slope is None else [f"{slope[0]:.2f}", f"{slope[1]:.2f}"]
 
 
 def _settings(rows: list[CoordinateRow]) -> Iterator[list[str]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 from tp_compiler.scale.numbers import HALF
 
@@ -30,7 +31,7 @@ class Alignment:
         found = list(alignments)
         return cls(max(a.update for a in found), max(a.features for a in found), max(a.both for a in found))
 
-    def as_json(self) -> dict[str, str]:
+    def as_json(self) -> dict[str, Any]:
         return {"alpha": str(self.update), "omega": str(self.features), "u": str(self.both)}
 
 

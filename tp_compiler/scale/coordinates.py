@@ -10,6 +10,7 @@ from fractions import Fraction
 from typing import Any
 
 from tp_compiler.pages import Shown, written
+from tp_compiler.scale.alignment import Alignment
 
 
 class CoordinateVerdict(StrEnum):
@@ -56,6 +57,25 @@ class CoordinateProblem:
         return f"{self.quantity} of {listed(self.names)}: {self.reason}" if self.names else self.reason
 
 
+@dataclass(frozen=True)
+class MeasuredAlignment(Alignment):
+    """Of a parameter: `slopes` of alpha, omega and u with their standard errors (None: something did not move). The exponents are
+    these, between 1/2 and 1 (two standard errors more where those are above 0.1); `declared` is the parameter's name in the traced
+    program."""
+
+    slopes: Mapping[str, tuple[float, float] | None] = field(default_factory=dict)
+    declared: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        exponents = {"alpha": self.update, "omega": self.features, "u": self.both}
+        numbers = {key: float(x) if self.slopes[key] is not None else None for key, x in exponents.items()}
+        return {
+            "declared": self.declared,
+            **numbers,
+            "slopes": {k: list(x) if x else None for k, x in self.slopes.items()},
+        }
+
+
 def listed(names: Sequence[str], most: int = 3) -> str:
     """`a, b and 4 more`."""
     shown = [name or "the module" for name in names]
@@ -76,6 +96,9 @@ class CoordCheck(Shown):
     problems: tuple[CoordinateProblem, ...]  #: the causes, those that are certain first
     notes: tuple[str, ...] = ()
     losses: Mapping[int, tuple[float, ...]] = field(default_factory=dict)  #: by width, mean over seeds
+    alignments: Mapping[str, MeasuredAlignment] = field(
+        default_factory=dict
+    )  #: of parameters that sum over neurons, in training
 
     @property
     def passed(self) -> bool:
@@ -101,6 +124,7 @@ class CoordCheck(Shown):
             ],
             "rows": [row.as_json() for row in self.rows],
             "losses": {str(n): list(x) for n, x in self.losses.items()},
+            "alignments": {name: found.as_json() for name, found in self.alignments.items()},
             "notes": list(self.notes),
         }
 

@@ -13,6 +13,7 @@ from torch import nn
 
 from tp_compiler.diagnostics import Diagnostic, ProgramError
 from tp_compiler.scale.coordinates import CoordCheck, CoordinateVerdict
+from tp_compiler.torch.alignment_slopes import measured_alignments
 from tp_compiler.torch.coordinate_verdicts import TOO_LARGE, Judge, mean_losses
 from tp_compiler.torch.coordinates import Experiment, LossStep, Measured
 from tp_compiler.torch.expected import ZERO, ExpectedPowers, derived, guessed
@@ -83,6 +84,7 @@ def coord_check(
         (*certain, *found),
         tuple(_notes(expected, refused)),
         mean_losses(measured),
+        measured_alignments(measured, expected.declared),
     )
 
 

@@ -14,7 +14,9 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from tp_compiler.diagnostics import ProgramError
+from tp_compiler.torch.alignments import AlignmentProbe
 from tp_compiler.torch.laws import Fill, Fills
+from tp_compiler.torch.norms import rms
 from tp_compiler.torch.refusals import refusal
 from tp_compiler.torch.returned import LOGITS
 from tp_compiler.torch.walk import made
@@ -51,6 +53,10 @@ class Sample:
 
     sizes: dict[MeasuredQuantity, float] = field(default_factory=dict)
     losses: list[float] = field(default_factory=list)
+    alignments: dict[tuple[str, str], list[float]] = field(
+        default_factory=dict
+    )  # by parameter and exponent, for each call
+    terms: dict[str, int] = field(default_factory=dict)  # of the sums that a parameter makes
 
 
 @dataclass(eq=False)
@@ -92,8 +98,9 @@ class Measured:
 class Recorder:
     """Root mean squares of the results of every module, and of what they differ by from the first recorded pass."""
 
-    def __init__(self, model: nn.Module, sample: Sample):
+    def __init__(self, model: nn.Module, sample: Sample, probe: AlignmentProbe, last: int):
         self.sample = sample
+        self._probe, self._last = probe, last
         self.inputs: tuple[tuple[Any, ...], dict[str, Any]] | None = None
         self._model = model
         self._first: dict[tuple[str, int], torch.Tensor] = {}
@@ -109,7 +116,7 @@ class Recorder:
             handles.append(module.register_forward_pre_hook(self._entering(name), with_kwargs=True))
             handles.append(module.register_forward_hook(self._leaving(name), always_call=True))
         try:
-            with _Logits(self):
+            with _Logits(self), self._probe.at(step, self._last):
                 yield
         finally:
             for handle in handles:
@@ -203,11 +210,6 @@ def _tensors(out: Any) -> Iterator[torch.Tensor]:
             yield leaf
 
 
-def rms(x: torch.Tensor) -> torch.Tensor:
-    """In double precision, without a copy."""
-    return torch.linalg.vector_norm(x.detach(), dtype=torch.float64) / math.sqrt(max(1, x.numel()))
-
-
 def _without(update: torch.Tensor, start: torch.Tensor) -> torch.Tensor:
     """An update without its part along the initial values.
 
@@ -251,8 +253,9 @@ class Experiment:
         if first:
             _read(found, model, optimizers, n)
         sample = Sample()
-        recorder = Recorder(model, sample)
         start = {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
+        probe = AlignmentProbe(model, start)
+        recorder = Recorder(model, sample, probe, self.steps)
         for step in range(self.steps):
             self._train(recorder, model, optimizers, n, seed, step)
             if step == 0 and first and n == found.widths[0]:
@@ -260,6 +263,7 @@ class Experiment:
                 found.inputs = recorder.inputs
             with recorder.recording(step + 1), torch.no_grad():
                 self._loss(model, n, seed, 0, step + 1)
+        sample.alignments, sample.terms = probe.ratios, probe.terms
         groups = (group for optimizer in optimizers for group in optimizer.param_groups)
         decaying = {id(p) for group in groups if group.get("weight_decay") for p in group["params"]}
         for name, p in model.named_parameters():

@@ -6,7 +6,7 @@ From the traced program and `tpc.scale` where there is a trace; else from the sh
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cache
 
@@ -66,6 +66,7 @@ class ExpectedPowers:
     results: Mapping[str, ExpectedResult]
     roots: tuple[str, ...] = ()  # modules whose logits are divided by √n
     traced: bool = False
+    declared: Mapping[str, str] = field(default_factory=dict)  # the names of parameters in the traced program
 
     def of(self, module: str) -> ExpectedResult:
         return self.results.get(module) or ExpectedResult(ZERO, ZERO, False)
@@ -113,7 +114,16 @@ def derived(traced: Traced, prefix: str = "", size: Fraction = ZERO) -> Expected
                 power + Fraction(start), power + Fraction(moves), bool(named), not made.ket
             )
     roots = [_without(path, prefix) for path, made in traced.returned.items() if path.endswith(LOGITS) and made.clt]
-    return ExpectedPowers(parameters, results, tuple(roots), True)
+    written = prefix.replace(".", "_")
+    declared = {
+        name.removeprefix(prefix): p.name.removeprefix(written) + _member(p.member)
+        for name, p in traced.parameters.items()
+    }
+    return ExpectedPowers(parameters, results, tuple(roots), True, declared)
+
+
+def _member(places: tuple[int, ...]) -> str:
+    return f"[{','.join(map(str, places))}]" if places else ""
 
 
 def _usual(made: Returned) -> tuple[Fraction, Fraction]:

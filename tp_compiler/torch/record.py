@@ -17,6 +17,7 @@ from torch import nn
 from tp_compiler import api
 from tp_compiler.diagnostics import Source
 from tp_compiler.ir.model import Compiled
+from tp_compiler.scale.given_alignments import Given
 from tp_compiler.torch.dimensions import Sizes, ratio
 from tp_compiler.torch.lines import family, ranged, with_data_beside
 from tp_compiler.torch.refusals import refusal
@@ -198,10 +199,11 @@ class Traced:
             return int(place.dimension.sizes[0])
         return int(ratio(place.dimension, self.widths) * (width or 0))
 
-    def scale(self, optimizer: str | None = None) -> TorchScaling:
+    def scale(self, optimizer: str | None = None, alignment: Given | None = None) -> TorchScaling:
         """The width exponents of every parameter: `tpc.scale`, and parameter groups and initial values for the module.
 
         optimizer   the name of an optimizer to assume for every parameter: `"AdamW"`
+        alignment   as in `tpc.scale`; also `coord_check(..).alignments`
         """
         members, names = self._written.members, self._written.names
         weights = {(names[weight], members[weight]): weight for weight in self._written.declared}
@@ -214,7 +216,7 @@ class Traced:
             tensors[name] = TracedTensor(
                 parameter.name, parameter.power, shape, laws, start, weight.values[0], parameter.member
             )
-        return TorchScaling(self.program.network, optimizer, tensors, self.widths, self.unused)
+        return TorchScaling(self.program.network, optimizer, tensors, self.widths, self.unused, alignment)
 
     @cached_property
     def _adam(self) -> TorchScaling:

@@ -18,9 +18,10 @@ import torch
 from torch import nn
 
 from tp_compiler.diagnostics import suggest
-from tp_compiler.ir.model import Network
+from tp_compiler.ir.model import Network, Trainable
 from tp_compiler.scale.constants import ratios
 from tp_compiler.scale.figures import Row
+from tp_compiler.scale.given_alignments import Given
 from tp_compiler.scale.libraries import COMPANIONS, hyperparameters, lacking, starred, torch_name
 from tp_compiler.scale.numbers import HALF, power
 from tp_compiler.scale.optimizers import ParameterKind
@@ -73,6 +74,12 @@ class TracedTensor:
         return self.power - HALF * (sum(one != other for one, other in self.shape) == 2)
 
 
+def _holds(declared: Trainable, tensor: TracedTensor) -> bool:
+    """Is a tensor this parameter, or one of these members of a family?"""
+    places = zip(declared.member, tensor.member, strict=False)
+    return declared.name == tensor.declared and all(p is None or p == q for p, q in places)
+
+
 class TorchScaling(Scaling):
     """The width exponents of a traced module: `tpc.scale` of its program, and the same by torch's names.
 
@@ -87,9 +94,10 @@ class TorchScaling(Scaling):
         tensors: Mapping[str, TracedTensor],
         widths: Sizes,
         unused: Iterable[str] = (),
+        alignment: Given | None = None,
     ):
-        super().__init__(network, optimizer)
         self.tensors, self.widths = dict(tensors), widths
+        super().__init__(network, optimizer, alignment)
         self.unused = frozenset(unused)  #: parameters that the outputs of the traced module do not need
 
     @cached_property
@@ -100,12 +108,14 @@ class TorchScaling(Scaling):
 
     def _row(self, tensor: TracedTensor) -> Row | None:
         """The row of a tensor; members of a family may have rows of their own."""
-        for row in self.main.rows.values():
-            declared = row.parameter.declared
-            places = zip(declared.member, tensor.member, strict=False)
-            if declared.name == tensor.declared and all(p is None or p == q for p, q in places):
-                return row
-        return None
+        return next((row for row in self.main.rows.values() if _holds(row.parameter.declared, tensor)), None)
+
+    def _names(self) -> list[list[str]]:
+        """Those of the program, and of the tensors."""
+        found = zip(super()._names(), self.reading.parameters, strict=True)
+        return [
+            [*own, *(name for name, tensor in self.tensors.items() if _holds(p.declared, tensor))] for own, p in found
+        ]
 
     @cached_property
     def units(self) -> dict[str, Units]:

@@ -290,3 +290,35 @@ def test_words_that_are_wrong(alignment: str) -> None:
     with pytest.raises(ProgramError) as caught:
         tpc.scale(text("mlp"), alignment=alignment)
     assert caught.value.diagnostics[0].code == "NX605"
+
+
+# ------------------------------------------------------------------------------------------------------------ pages
+
+
+def test_pages() -> None:
+    scaling = tpc.scale(text("gated"), optimizer="Adam", alignment="none")
+    page, document = str(scaling), scaling.as_json()
+    assert "nothing is aligned" in page and "larger rates blow up" in page and "mean-field: features move by" in page
+    assert document["alignment"]["parameters"]["A"] == {"alpha": "1/2", "omega": "1/2", "u": "1/2"}
+    assert document["parameters"]["A"]["lr"] == "-1/2" and document["held"]["A"] in page
+    assert set(document["compared"]) == set(TABLE) and "class" not in document
+    assert "'A': {'init_std': -0.5, 'lr': -0.5" in scaling.torch()
+    assert "weight_decay" not in scaling["A"].figures
+
+
+def test_decay_follows_the_learning_rate() -> None:
+    scaling = tpc.scale(text("mlp"), optimizer="AdamW", alignment="none")
+    assert {k: scaling[k]["weight_decay"] + scaling[k]["lr"] for k in NAMES} == dict.fromkeys(NAMES, 0)
+
+
+def test_the_picture(tmp_path: Path) -> None:
+    """Curves never rise, and the dots are the rates of what was given."""
+    pytest.importorskip("matplotlib")
+    scaling = tpc.scale(text("mlp"), optimizer="SGD", alignment="full")
+    picture = scaling.plot(tmp_path / "rates.svg")
+    assert len(picture.axes) == 2 and (tmp_path / "rates.svg").exists()
+    for axes, table in zip(picture.axes, (scaling.main, scaling.compared["standard"]), strict=True):
+        curves = [line.get_ydata() for line in axes.get_lines() if len(line.get_ydata()) > 1]
+        dots = {(line.get_xdata()[0], line.get_ydata()[0]) for line in axes.get_lines() if len(line.get_ydata()) == 1}
+        assert all((np.diff(curve) <= 0).all() for curve in curves) and any((np.diff(c) < 0).all() for c in curves)
+        assert dots == {(1.0, float(table.raw[name]["lr"])) for name in NAMES}

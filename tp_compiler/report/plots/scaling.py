@@ -19,6 +19,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from tp_compiler.ir.model import Trainable
+from tp_compiler.report.plots import rates
 from tp_compiler.report.plots.regions import Point as Place
 from tp_compiler.report.plots.regions import Regions, regions, runs, widest
 from tp_compiler.report.plots.theme import Picture, Theme, legend, theme_named, themed, titled
@@ -83,7 +84,9 @@ def window(own: Place | None) -> tuple[Place, Place]:
 
 
 def plot(scaling: Scaling, path: str | os.PathLike[str] | None = None, *, theme: str = "light") -> Picture:
-    """The picture; also written to `path`, if there is one."""
+    """The picture; also written to `path`, if there is one. For given alignments, learning rates against them."""
+    if scaling.alignments is not None:
+        return rates.plot(scaling, scaling.alignments, path, theme=theme)
     picture = Picture(theme_named(theme), (6.6, 5.2))
     axes = picture.subplots()
     themed(axes, picture.theme)
