@@ -35,6 +35,7 @@ PIPELINE = [
     "report/plots",
     "torch",
     "torch/training",
+    "torch/checking",
     "editor",
 ]
 

@@ -18,7 +18,7 @@ import tp_compiler as tpc  # noqa: E402
 import tp_compiler.torch as tpt  # noqa: E402
 from tests.torch.modules import MLP  # noqa: E402
 from tests.torch.test_coordinates import CORRECT, traced  # noqa: E402
-from tp_compiler.torch.alignments import AlignmentProbe  # noqa: E402
+from tp_compiler.torch.checking.alignments import AlignmentProbe  # noqa: E402
 
 pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("single_precision", "one_thread")]
 WIDTHS = (64, 128, 256, 512)

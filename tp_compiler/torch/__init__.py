@@ -6,7 +6,7 @@ if find_spec("torch") is None:  # PyTorch itself: imports are absolute
     raise ImportError("tp_compiler.torch needs PyTorch: pip install 'tp_compiler[torch]'")
 
 from tp_compiler.scale.coordinates import CoordCheck
-from tp_compiler.torch.coordinate_check import coord_check
+from tp_compiler.torch.checking.coordinate_check import coord_check
 from tp_compiler.torch.record import Parameter, Traced
 from tp_compiler.torch.scaling import TorchScaling
 from tp_compiler.torch.tracing import trace

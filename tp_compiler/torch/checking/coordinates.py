@@ -14,9 +14,9 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from tp_compiler.diagnostics import ProgramError
-from tp_compiler.torch.alignments import AlignmentProbe
+from tp_compiler.torch.checking.alignments import AlignmentProbe
+from tp_compiler.torch.checking.norms import rms
 from tp_compiler.torch.laws import Fill, Fills
-from tp_compiler.torch.norms import rms
 from tp_compiler.torch.refusals import refusal
 from tp_compiler.torch.returned import LOGITS
 from tp_compiler.torch.walk import made

@@ -13,10 +13,10 @@ from torch import nn
 
 from tp_compiler.diagnostics import Diagnostic, ProgramError
 from tp_compiler.scale.coordinates import CoordCheck, CoordinateVerdict
-from tp_compiler.torch.alignment_slopes import measured_alignments
-from tp_compiler.torch.coordinate_verdicts import TOO_LARGE, Judge, mean_losses
-from tp_compiler.torch.coordinates import Experiment, LossStep, Measured
-from tp_compiler.torch.expected import ZERO, ExpectedPowers, derived, guessed
+from tp_compiler.torch.checking.alignment_slopes import measured_alignments
+from tp_compiler.torch.checking.coordinate_verdicts import TOO_LARGE, Judge, mean_losses
+from tp_compiler.torch.checking.coordinates import Experiment, LossStep, Measured
+from tp_compiler.torch.checking.expected import ZERO, ExpectedPowers, derived, guessed
 from tp_compiler.torch.record import Traced
 from tp_compiler.torch.refusals import refusal, whole_widths
 from tp_compiler.torch.tracing import trace

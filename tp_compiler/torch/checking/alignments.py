@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from tp_compiler.torch.norms import rms
+from tp_compiler.torch.checking.norms import rms
 
 #: The products of a pass are compared on so many numbers.
 _ENOUGH = 2**20

@@ -11,9 +11,9 @@ from tp_compiler.diagnostics import Diagnostic
 from tp_compiler.scale.coordinates import CoordinateProblem, CoordinateRow, CoordinateVerdict
 from tp_compiler.scale.numbers import HALF, power
 from tp_compiler.scale.slopes import MeasuredSlope, slope
-from tp_compiler.torch.coordinates import Measured, MeasuredQuantity
-from tp_compiler.torch.expected import ExpectedPowers
-from tp_compiler.torch.settings import SettingRows, problems, wants, went
+from tp_compiler.torch.checking.coordinates import Measured, MeasuredQuantity
+from tp_compiler.torch.checking.expected import ExpectedPowers
+from tp_compiler.torch.checking.settings import SettingRows, problems, wants, went
 
 OK, WRONG, FOLLOWS = CoordinateVerdict.OK, CoordinateVerdict.WRONG, CoordinateVerdict.FOLLOWS
 WARNING, UNKNOWN = CoordinateVerdict.WARNING, CoordinateVerdict.UNKNOWN

@@ -10,8 +10,8 @@ from tp_compiler.scale.coordinates import CoordinateProblem, CoordinateRow, Coor
 from tp_compiler.scale.numbers import power
 from tp_compiler.scale.optimizers import OPTIMIZERS, EntrywiseOptimizer, ParameterKind
 from tp_compiler.scale.slopes import exact_power
-from tp_compiler.torch.coordinates import Measured, MeasuredQuantity
-from tp_compiler.torch.expected import ExpectedParameter, ExpectedPowers
+from tp_compiler.torch.checking.coordinates import Measured, MeasuredQuantity
+from tp_compiler.torch.checking.expected import ExpectedParameter, ExpectedPowers
 from tp_compiler.torch.returned import LOGITS
 
 OK, WRONG, FOLLOWS = CoordinateVerdict.OK, CoordinateVerdict.WRONG, CoordinateVerdict.FOLLOWS

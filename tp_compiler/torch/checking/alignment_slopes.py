@@ -10,7 +10,7 @@ from tp_compiler.scale.alignment import FULL
 from tp_compiler.scale.coordinates import MeasuredAlignment
 from tp_compiler.scale.numbers import HALF
 from tp_compiler.scale.slopes import slope
-from tp_compiler.torch.coordinates import Measured
+from tp_compiler.torch.checking.coordinates import Measured
 
 #: Slopes with a larger standard error are no measurements: sums that change sign.
 UNCERTAIN = 0.1
