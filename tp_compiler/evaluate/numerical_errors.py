@@ -27,8 +27,9 @@ class Refused(Exception):
 
 def finite(value: NDArray[np.floating] | float) -> bool:
     """Whether all numbers are finite. Their sum knows, and is quick; it may overflow where they do not."""
-    total = np.add.reduce(value, axis=None) if isinstance(value, np.ndarray) else np.sum(value)
-    return math.isfinite(total) or bool(np.isfinite(value).all())
+    if isinstance(value, np.ndarray):
+        return math.isfinite(np.add.reduce(value, axis=None)) or bool(np.isfinite(value).all())
+    return bool(np.isfinite(np.sum(value))) or bool(np.isfinite(value).all())
 
 
 def problem(node: ir.Node, value: Numbers, non_finite: Mapping[ir.Node, Diagnostic]) -> Diagnostic | None:

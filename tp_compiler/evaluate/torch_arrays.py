@@ -29,6 +29,10 @@ _NUMPY_TYPES: dict[torch.dtype, Any] = {
 _TORCH_TYPES = {np.dtype(numpy): own for own, numpy in _NUMPY_TYPES.items()}
 
 
+class Undifferentiated(Exception):
+    """A number leaves the device, and the derivatives of what is made of it would be lost."""
+
+
 class TorchArray(NDArrayOperatorsMixin):
     """A tensor with the methods of an array."""
 
@@ -48,7 +52,10 @@ class TorchArray(NDArrayOperatorsMixin):
             return TorchArray(result)
         if not isinstance(out, TorchArray):
             raise TypeError(f"{ufunc.__name__} cannot write tensors into an array of NumPy")
-        out.tensor.copy_(result)
+        if result.requires_grad:  # what was there may be needed to differentiate
+            out.tensor = result.to(out.tensor.dtype).expand(out.shape)
+        else:
+            out.tensor.copy_(result)
         return out
 
     def __array_function__(self, function: Callable[..., Any], types: Any, args: Any, options: Any) -> Any:
@@ -66,8 +73,14 @@ class TorchArray(NDArrayOperatorsMixin):
     # -- conversions --------------------------------------------------------------------------------------------
     def numpy(self) -> Array:
         """A copy in the memory of the host."""
+        self._constant()
         found: Array = self.tensor.detach().cpu().numpy()
         return found
+
+    def _constant(self) -> None:
+        """Raises Undifferentiated for numbers that are functions of variables."""
+        if self.tensor.requires_grad:
+            raise Undifferentiated
 
     def like(self, value: Any) -> torch.Tensor:
         """A value as a tensor of the same device; real numbers have the same precision."""
@@ -80,15 +93,18 @@ class TorchArray(NDArrayOperatorsMixin):
         return torch.tensor(given, dtype=kind, device=self.tensor.device)
 
     def __float__(self) -> float:
+        self._constant()
         return float(self.tensor)
 
     def __int__(self) -> int:
+        self._constant()
         return int(self.tensor)
 
     def __bool__(self) -> bool:
         return bool(self.tensor)
 
     def item(self) -> Any:
+        self._constant()
         return self.tensor.item()
 
     # -- shapes -------------------------------------------------------------------------------------------------
@@ -135,6 +151,10 @@ class TorchArray(NDArrayOperatorsMixin):
     def swapaxes(self, one: int, other: int) -> TorchArray:
         return TorchArray(self.tensor.swapaxes(one, other))
 
+    def detached(self) -> TorchArray:
+        """The same numbers, as constants to differentiation."""
+        return TorchArray(self.tensor.detach())
+
     def contiguous(self) -> TorchArray:
         return TorchArray(self.tensor.contiguous())
 
@@ -152,7 +172,10 @@ class TorchArray(NDArrayOperatorsMixin):
         return TorchArray(self.tensor[self._place(place)])
 
     def __setitem__(self, place: Any, value: Any) -> None:
-        self.tensor[self._place(place)] = self.like(value)
+        given = self.like(value)
+        if given.requires_grad or self.tensor.requires_grad:
+            self.tensor = self.tensor.clone()
+        self.tensor[self._place(place)] = given
 
     def _place(self, place: Any) -> Any:
         if isinstance(place, tuple):

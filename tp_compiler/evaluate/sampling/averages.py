@@ -15,7 +15,7 @@ import numpy as np
 
 from tp_compiler.diagnostics import Diagnostic
 from tp_compiler.evaluate.array_types import Array, Mask
-from tp_compiler.evaluate.backend import compact
+from tp_compiler.evaluate.backend import compact, detached
 from tp_compiler.shapes import Float
 
 #: How many rows or columns every replicate has.
@@ -43,6 +43,10 @@ class Averages:
         """Kets whose plain averages are the averages of these."""
         return x
 
+    def constant(self, x: Array) -> Array:
+        """Numbers that choose directions, and do not change what these span."""
+        return x
+
     def resolution(self, samples: int) -> float:
         """The number of particles whose error is as small as what is asked of so many."""
         return samples
@@ -51,8 +55,10 @@ class Averages:
         """Choices of the replicates, such as which directions kets need, as far as they must make the same."""
         return choices
 
-    def aligned(self, found: Float[Array, "replicates samples k"]) -> Float[Array, "replicates samples k"]:
-        """The same span in directions that the replicates are to have in common."""
+    def aligned(
+        self, found: Float[Array, "replicates samples new"], kets: Float[Array, "replicates samples k"]
+    ) -> Float[Array, "replicates samples new"]:
+        """The directions found in the span of kets, turned to those that the replicates are to have in common."""
         return found
 
     def joined(self, rows: Array) -> Array:
@@ -119,12 +125,42 @@ class WeightedAverages(Averages):
     def agreed(self, choices: Mask) -> Mask:
         return np.broadcast_to(choices[:1], choices.shape)
 
-    def aligned(self, found: Float[Array, "replicates samples k"]) -> Float[Array, "replicates samples k"]:
+    def aligned(
+        self, found: Float[Array, "replicates samples new"], kets: Float[Array, "replicates samples k"]
+    ) -> Float[Array, "replicates samples new"]:
         """The orthonormal directions closest to those of the first replicate: the polar factor of what they have in common."""
         if not found.shape[2]:
             return found
         left, _, right = np.linalg.svd(self.inner(found, np.broadcast_to(found[:1], found.shape)), full_matrices=False)
         return found @ (left @ right)
+
+
+class DifferentiableAverages(WeightedAverages):
+    """Of particles whose weights are variables, near 1: tensors that know what they are made of."""
+
+    def of(self, space: int) -> Averages:
+        return DifferentiableAverages(self.spaces, self.spaces[space])
+
+    def constant(self, x: Array) -> Array:
+        return detached(x)
+
+    def resolution(self, samples: int) -> float:
+        """Directions of remainders that weights turn as a whole have no use: they are dropped as in a limit."""
+        return samples
+
+    def norms(self, x: Float[Array, "replicates samples k"]) -> Float[Array, "replicates k"]:
+        return detached(super().norms(x))
+
+    def aligned(
+        self, found: Float[Array, "replicates samples new"], kets: Float[Array, "replicates samples k"]
+    ) -> Float[Array, "replicates samples new"]:
+        """The same directions as functions of weights, in first order: combinations of the kets that do not change, made orthonormal
+        again without turning them. Eigenvectors would have infinite derivatives where eigenvalues coincide."""
+        if not found.shape[2]:
+            return found
+        moved = kets @ np.linalg.pinv(detached(self.inner(found, kets)))
+        gram, seen = self.inner(moved, moved), self.inner(moved, detached(moved))
+        return moved @ (1.5 * np.eye(gram.shape[1]) - gram / 2 + (seen - transposed(seen)) / 2)
 
 
 def transposed(x: Float[Array, "replicates a b"]) -> Float[Array, "replicates b a"]:

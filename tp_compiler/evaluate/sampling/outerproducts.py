@@ -63,7 +63,7 @@ def _nonzero(term: ir.Node, family: tuple[Index, ...], run: SharedValues) -> Mas
         if f.type.is_scalar:
             own = run.labels[f]
             hidden = tuple(k for k, label in enumerate(own) if label not in wanted)
-            some = np.any(host(run.values[f]) != 0, axis=hidden)
+            some = np.any(host(run.values[f] != 0) > 0, axis=hidden)
             result &= aligned(some, [label for label in own if label in wanted], wanted)
     return result
 

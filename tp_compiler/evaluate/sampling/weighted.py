@@ -16,17 +16,19 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 
 from tp_compiler.diagnostics import Diagnostic, ProgramError
 from tp_compiler.evaluate.array_types import Array, Outputs
+from tp_compiler.evaluate.backend import ArrayBackend
 from tp_compiler.evaluate.blas import one_blas_thread
 from tp_compiler.evaluate.options import Options
-from tp_compiler.evaluate.sampling.averages import WeightedAverages
+from tp_compiler.evaluate.sampling.averages import DifferentiableAverages, WeightedAverages
 from tp_compiler.evaluate.sampling.clock import OutOfTime, ProgressClock
 from tp_compiler.evaluate.sampling.clt import CltScalars
 from tp_compiler.evaluate.sampling.copies import depth_of, flattened
@@ -34,9 +36,11 @@ from tp_compiler.evaluate.sampling.merge_equal_nodes import shared
 from tp_compiler.evaluate.sampling.plan import SamplingPlan
 from tp_compiler.evaluate.sampling.points import Sequences
 from tp_compiler.evaluate.sampling.replicate import Replication
+from tp_compiler.evaluate.sampling.shared_values import whole
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.primitives import PRIMITIVES
 from tp_compiler.ir.program import Output, Program
+from tp_compiler.ir.types import Index
 from tp_compiler.shapes import Float
 
 #: ε where nothing jumps; ε/√M, and the least ε, where something does.
@@ -150,6 +154,63 @@ class WeightedSampler:
         )  # fmt: skip
         return run.outputs_given(CltScalars())
 
+    # -- by reverse mode ----------------------------------------------------------------------------------------
+    @property
+    def differentiable(self) -> bool:
+        """Whether outputs are smooth functions of the weights, whose derivatives PyTorch knows, and PyTorch is here."""
+        nodes, loop = self.plan.nodes, self.plan.phases.loop
+        jumps = any(isinstance(n, ir.Map) and PRIMITIVES[n.fn].jumps and n.type.slots for n in nodes)
+        refused = jumps or self.in_blocks or (loop is not None and bool(loop.times))
+        return not refused and not any(isinstance(n, ir.Spectral) for n in nodes) and find_spec("torch") is not None
+
+    def influences(self, samples: int, scramblings: range) -> dict[str, Float[Array, "scramblings entries particles"]]:
+        """Of every particle of every space on each entry of the outputs that have derivatives, by a reverse pass for each: IF/√(ρ_s M).
+
+        Σ between two outputs is the mean of A Bᵀ over the scramblings. Raises torch_arrays.Undifferentiated where derivatives
+        are lost on the way.
+        """
+        clock = ProgressClock(self.plan, self.options, time.monotonic())
+        with one_blas_thread():
+            try:
+                found = [self._influences(samples, scrambling, clock) for scrambling in scramblings]
+            except OutOfTime:
+                raise ProgramError([clock.too_slow(samples)]) from None
+        return {name: np.stack([one[name] for one in found]) for name in found[0] if all(name in one for one in found)}
+
+    @np.errstate(all="ignore")
+    def _influences(self, samples: int, scrambling: int, clock: ProgressClock) -> dict[str, Array]:
+        import torch
+
+        from tp_compiler.evaluate.torch_arrays import TorchArray
+
+        o = self.options
+        library = o.library if o.backend == "torch" else ArrayBackend("torch")
+        kind = getattr(torch, library.dtype)
+        moves = {s: torch.zeros(1, samples, dtype=kind, device=library.device, requires_grad=True) for s in self.ratios}
+        weights: Any = {s: TorchArray((1 + x) / (1 + x).mean()) for s, x in moves.items()}
+        run = _Differentiated(
+            self.plan, samples, [(o.seed, scrambling)], o.method == "mc", pause=clock.pause, kept=self.kept,
+            backend=library, averages=DifferentiableAverages(weights),
+        )  # fmt: skip
+        found = {}
+        for name, value in run.outputs_given(CltScalars()).items():
+            if isinstance(value, Diagnostic):
+                continue
+            rows = [self._gradient(entry, moves, samples) for entry in value.tensor.reshape(-1)]  # type: ignore[attr-defined]
+            found[name] = np.array(rows).reshape(len(rows), samples * len(moves))
+        return {name: x for name, x in found.items() if np.isfinite(x).all()}
+
+    def _gradient(self, entry: Any, moves: Mapping[int, Any], samples: int) -> Array:
+        """√(M/ρ_s) times the derivatives of a number in the weights of all spaces."""
+        import torch
+
+        if not entry.requires_grad:
+            return np.zeros(samples * len(moves))
+        parts = torch.autograd.grad(entry, [*moves.values()], retain_graph=True, allow_unused=True)
+        scales = [math.sqrt(samples / self.ratios[space]) for space in moves]
+        known = [np.zeros(samples) if x is None else x.cpu().numpy()[0] for x in parts]
+        return np.concatenate([scale * x for scale, x in zip(scales, known, strict=True)])
+
     def _weights(
         self, space: int, ratio: float, samples: int, scrambling: int, directions: range
     ) -> Float[Array, "runs {samples}"]:
@@ -163,6 +224,15 @@ class WeightedSampler:
         weights = np.array(rows)
         found: Array = weights / weights.mean(axis=1, keepdims=True)
         return found
+
+
+class _Differentiated(Replication):
+    """A run whose outputs know what they are made of."""
+
+    def _output(self, node: ir.Node, indices: tuple[Index, ...]) -> Array | Diagnostic:
+        value = self.values[node]
+        problem = value if isinstance(value, Diagnostic) else self.particles.problem(node, value)
+        return problem or whole(self.particles, node, indices, tuple(i.size for i in indices))
 
 
 def _ratios(plan: SamplingPlan) -> dict[int, float]:

@@ -125,17 +125,18 @@ def orthonormal(
     largest = np.max(norms, axis=1, initial=0.0)
     scale = np.where(largest > 0, largest, np.inf)[:, None]
     unit = residual / scale[:, None]
-    values, vectors = np.linalg.eigh(averages.inner(unit, unit))
+    values, vectors = np.linalg.eigh(averages.constant(averages.inner(unit, unit)))
     clear = values > np.maximum(values[:, -1:] * PLAIN[unit.dtype.itemsize] ** 2, drop**2)
     plain = averages.agreed(clear[:, 0])
     weights = np.flip(vectors * signs(vectors) / np.sqrt(np.where(clear, values, np.inf))[:, None], axis=2)
     found = unit @ contiguous(weights)
     if plain.all():
-        return averages.aligned(found), (unit.shape[2],) * len(unit)
-    others, counts = _pass_by_pass(np.where(plain[:, None, None], 0.0, unit), norms / scale, drop, averages)
+        return averages.aligned(found, unit), (unit.shape[2],) * len(unit)
+    left = averages.constant(np.where(plain[:, None, None], 0.0, unit))
+    others, counts = _pass_by_pass(left, norms / scale, drop, averages)
     sizes = tuple(unit.shape[2] if each else count for each, count in zip(plain, counts, strict=True))
     both = np.where(plain[:, None, None], found, others)[:, :, : max(sizes)]
-    return averages.aligned(contiguous(both)), sizes
+    return averages.aligned(contiguous(both), unit), sizes
 
 
 def _pass_by_pass(

@@ -149,9 +149,10 @@ class KetSpan:
             q, sizes = self.rows, self.sizes
             fresh -= product(transposed(product(known, weights, sizes, None, new)), q.values, new, sizes)
             fresh -= product(transposed(q.seen(transposed(fresh), self.averages, new)), q.values, new, sizes)
-        among = self.averages.inner(transposed(fresh), transposed(fresh), new, new).astype(np.float64)
+        among = self.averages.inner(transposed(fresh), transposed(fresh), new, new)
+        among = self.averages.constant(among.astype(np.float64))
         found = product(_inverse_roots(among, new).astype(self.precision), fresh, new, new)
-        return transposed(self.averages.aligned(transposed(found)))
+        return transposed(self.averages.aligned(transposed(found), transposed(fresh)))
 
 
 def _inverse_roots(gram: Float[Array, "replicates new new"], sizes: Sizes) -> Float[Array, "replicates new new"]:
@@ -176,7 +177,7 @@ def principal(
     """Combinations of the remainders of kets with this Gram matrix, strongest first: orthonormal, and as few as leave at
     most `drop` of every ket; and how many of them every replicate has.
     """
-    values, vectors = np.linalg.eigh(gram)
+    values, vectors = np.linalg.eigh(averages.constant(gram))
     values = np.maximum(values, 0.0)
     left = np.max(np.cumsum(values[:, None] * np.square(vectors), axis=2), axis=1)
     dropped = (left <= drop**2) | (values <= resolved)
