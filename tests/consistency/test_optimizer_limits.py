@@ -30,6 +30,7 @@ CALLS = (
     "Muon(lr = 0.2, scale = unit_rms_norm)",
     "NorMuon(lr = 0.1, weight_decay = 0.1)",
     "AdaMuon(lr = 1)",
+    "Prodigy(d0 = 0.05, eps = 0.1)",
 )
 
 

@@ -212,7 +212,31 @@ def adafactor(lr: float, decay: float, d: float) -> Any:
     return rule
 
 
+def total(view: View, x: Any) -> Any:
+    """Means of every matrix of a family separately."""
+    return x.mean((-2, -1), keepdim=True)
+
+
+def prodigy(lr: float, beta1: float, beta2: float, eps: float, d0: float) -> Any:
+    """With an instance for every parameter; sums over entries are means here, in numerator and denominator."""
+    beta3 = beta2**0.5
+
+    def rule(view: View, g: Any, p: Any, memory: dict[str, Any], t: int) -> Any:
+        start = memory.setdefault("start", p.clone())
+        d = memory.get("d", torch.full_like(total(view, g), d0))
+        weight = d / d0 * d * lr
+        memory["gain"] = beta3 * memory.get("gain", 0) + weight * total(view, g * (start - p))
+        memory["m"] = beta1 * memory.get("m", 0) + d * (1 - beta1) * g
+        memory["v"] = beta2 * memory.get("v", 0) + d**2 * (1 - beta2) * g**2
+        memory["s"] = beta3 * memory.get("s", 0) + weight * g
+        memory["d"] = torch.maximum(d, memory["gain"] / total(view, memory["s"].abs()))
+        return -d * lr * memory["m"] / (memory["v"].sqrt() + memory["d"] * eps)
+
+    return rule
+
+
 CASES = {
+    "Prodigy(d0 = 0.02, eps = 0.1)": prodigy(1.0, 0.9, 0.999, 0.1, 0.02),
     "Nero(lr = 0.1)": nero(0.1, 0.999),
     "Nero(lr = 0.05, beta = 0.5)": nero(0.05, 0.5),
     "LARS(lr = 0.5, trust = 0.1)": lars(0.5, 0.9, 0.1),

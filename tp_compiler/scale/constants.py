@@ -45,7 +45,7 @@ def constants(row: Row, clt: float | None, factor: float = 1.0) -> dict[str, flo
         relative = isinstance(row.optimizer, Relative)
         found["lr"] = 1.0 if relative else math.exp(reads - _plain(row.optimizer).step(gradient) - times) * _aspect(row)
         found |= {name: math.exp(size) for name, (size, _) in row.optimizer.scales(gradient).items()}
-        found["weight_decay"] = 1 / found["lr"]
+        found.setdefault("weight_decay", 1 / found["lr"])
     if row.output is not None:
         found["output_multiplier"] = math.exp(root - out)
     names = {*row.raw.figures, "output_multiplier"}

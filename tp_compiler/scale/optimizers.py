@@ -319,6 +319,30 @@ class Relative(OptimizerScaling):
         return found
 
 
+@dataclass(frozen=True)
+class SelfTuned(OptimizerScaling):
+    """Prodigy with an estimate d for every tensor: what the loss has gained over the sum of the gradient's entries, as the step's size."""
+
+    def _distance(self, g: GradientSize) -> Fraction:
+        return -(g.entry + (g.signals - 2 * g.entry) + g.inputs)
+
+    def step(self, g: GradientSize) -> Fraction:
+        return self._distance(g) + g.inputs
+
+    def why(self, g: GradientSize) -> str:
+        d = self._distance(g)
+        what = f"d is 1 over the sum of the gradient's entries, {power(d)}, and so are the entries of an update"
+        return what + (f"; n of them add up, aligned with the inputs: {power(self.step(g))}" if g.inputs else "")
+
+    def scales(self, g: GradientSize) -> dict[str, tuple[Fraction, str]]:
+        d = self._distance(g)
+        return {
+            "eps": (g.entry, f"eps is added to a gradient entry, which is {power(g.entry)}"),
+            "d0": (d, f"d begins with d0, and is {power(d)}"),
+            "weight_decay": (-d, f"each step removes the fraction lr·d·weight_decay of w, where d is {power(d)}"),
+        }
+
+
 def foreign(optimizer: OptimizerScaling) -> str | None:
     """The factor that the usual implementation lacks: torch.optim.Muon has two, the authors of others have `original`."""
     if not isinstance(optimizer, ScaledOptimizer) or optimizer.scale == "natural":
@@ -376,6 +400,7 @@ _ROWS = (
     Relative("LARS", "TP IVb 2.10.2; TP V B.3", True),
     Relative("LAMB", "TP IVb 2.10.2; TP V B.3", True, "eps"),
     Relative("Adafactor", "TP IVb 2.1 (a nonlinear outer product), 2.10.2", True, "eps1", "eps2"),
+    SelfTuned("Prodigy", "derived: what the loss gains does not depend on units; raw networks in the tests"),
     Rotational("Nero", "Liu et al.; exponents derived and measured in the tests"),
 )
 
