@@ -232,12 +232,24 @@ output norm[i] = <y[i]|y[i]>
 """
 
 
+POINTS = """axis i, j : 4
+axis d : 2
+data xi[i,d] = [[1.0, 0.4], [-0.2, 0.9], [0.7, -0.6], [-1.0, -0.3]]
+ket |u[d]> ~ N(0, 1)
+matrix W ~ N(0, 2)
+|h[i]> = W φ(sum[d](xi[i,d] |u[d]>))
+output K[i,j] = <φ(|h[i]>)|φ(|h[j]>)>
+"""
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("program", "name"),
     [
         (DEEP.replace("φ", "relu"), "K"),
         (DEEP.replace("φ", "tanh"), "K"),
+        (POINTS.replace("φ", "relu"), "K"),
+        (POINTS.replace("φ", "tanh"), "K"),
         (TIED, "overlap"),
         (TIED, "norm"),
     ],
@@ -253,5 +265,5 @@ def test_what_is_not_known_is_named() -> None:
     assert "kink" in refused("ket |x> ~ N(0, 1)\noutput f = abs(<x>)")
     assert "jump" in refused("ket |x> ~ N(0, 1)\noutput f = <step(x - <x>)>")
     assert "at most" in refused(f"axis i : {MOST_ENTRIES + 1}\nket |x[i]> ~ N(0, 1)\noutput f[i] = <x[i]|x[i]>")
-    many = "axis i, j : 4\nket |x[i]> ~ N(0, 1)\nket |z> ~ N(0, 1)\n|y[i]> = tanh(|x[i]> + |z>)\noutput f[i,j] = <y[i]|y[j]>"
-    assert "4 Gaussians" in refused(many)
+    many = "axis i : 5\nket |x[i]> ~ N(0, 1)\nket |z> ~ N(0, 1)\n|y[i]> = tanh(|x[i]> + |z>)\noutput f = <y[1] * y[2] * y[3] * y[4] * y[5]>"
+    assert "5 Gaussians" in refused(many)

@@ -87,6 +87,7 @@ Held = Operand | Waiting | Diagnostic | NotExact
 class ExactEvaluator:
     """Runs the nodes of a plan; `output` gives a value, a Diagnostic, or NotExact with the reason."""
 
+    averages: ClassVar[type[Expectations]] = Expectations
     reads_tables = True  # whether families are read at the positions of a table, and not as sums with zeros and ones
 
     def __init__(
@@ -103,7 +104,7 @@ class ExactEvaluator:
         self.ranges = with_signs(nodes)
         self.trials = Trials()
         self.atoms = Atoms.of(nodes)
-        self.expect = expectations or Expectations(self.between, quadrature, patience)
+        self.expect = expectations or self.averages(self.between, quadrature, patience)
         self._waits: set[ir.Node] = set()
         self._averages: dict[Any, tuple[Tensor, int]] = {}
         if self.reads_tables:

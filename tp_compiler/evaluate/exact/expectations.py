@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
@@ -75,6 +75,9 @@ Told = Callable[[Array], "errors.Error | Bulk"]  # of a value, its error
 
 class Expectations:
     """E of forms. `between(a, b)` gives the covariance of two Gaussian variables of one group."""
+
+    dimensions = MOST_DIMENSIONS
+    cost: ClassVar[dict[int, float]] = COST
 
     def __init__(
         self, between: Callable[[Variable, Variable], Tensor], quadrature: bool = True, patience: float = PATIENCE
@@ -267,7 +270,7 @@ class Expectations:
     def _few(self, factors: list[GaussianFactor]) -> list[GaussianFactor]:
         """The factors, if they are functions of few enough Gaussians."""
         count = len(_distinct(factors))
-        if count > MOST_DIMENSIONS and _polynomial(factors) is None:
+        if count > self.dimensions and _polynomial(factors) is None:
             raise NotExact(f"an expectation over {count} Gaussians")
         return factors
 
@@ -399,7 +402,7 @@ class Expectations:
         labels = _labels(_distinct(factors))
         if not self.quadrature:
             raise NotExact("an expectation without a closed form")
-        self._spend(_cost(factors) * float(np.prod([float(x.size) for x in labels])))
+        self._spend(_cost(factors, self.cost) * float(np.prod([float(x.size) for x in labels])))
         integral, plain = self._integral(factors), _Reader(labels)
         try:
             value, error = integral(plain)
@@ -507,6 +510,7 @@ class Expectations:
         known = [k for k, own in enumerate(rest) if not all(is_constant(f) for f in own)]
         constant = np.prod([f.factor for k, own in enumerate(rest) if k not in known for f in own])
         merged = [combination([(1.0, rest[k])]) for k in known]
+        law = mean[..., known], spread[..., known, :][..., known]
         value = None
         if not merged:
             value = np.ones(np.shape(mean)[:-1])
@@ -516,9 +520,21 @@ class Expectations:
         if value is not None:
             self.method = max(self.method, CLOSED)
             return value * constant, 8 * errors.EPS * np.abs(value * constant)
+        several = self.by_signs([rest[k] for k in known], *law)
+        if several is not None:
+            self.method = max(self.method, CLOSED)
+            return several[0] * constant, several[1] * np.abs(constant)
         self.method = QUADRATURE
-        value, error = careful.expectation(merged, mean[..., known], spread[..., known, :][..., known], self._spend)
+        value, error = self.nested(merged, *law)
         return value * constant, error * np.abs(constant)
+
+    def by_signs(self, functions: list[list[Univariate]], mean: Array, spread: Array) -> tuple[Array, Array] | None:
+        """E Π functions of Gaussians by further closed forms, and the error; None here."""
+        return None
+
+    def nested(self, functions: list[Univariate], mean: Array, spread: Array) -> tuple[Array, Array]:
+        """By quadrature."""
+        return careful.expectation(functions, mean, spread, self._spend)
 
 
 def has_squares(values: Numbers) -> bool:
@@ -559,10 +575,10 @@ def _points(factors: list[GaussianFactor], degree: int) -> float:
     return float(degree // 2 + 2) ** len(_distinct(factors))
 
 
-def _cost(factors: list[GaussianFactor]) -> float:
+def _cost(factors: list[GaussianFactor], each: dict[int, float]) -> float:
     """Seconds of an integral, about."""
     degree = _polynomial(factors)
-    return COST[len(_distinct(factors))] if degree is None else 1e-5 + 1e-7 * _points(factors, degree)
+    return each[len(_distinct(factors))] if degree is None else 1e-5 + 1e-7 * _points(factors, degree)
 
 
 def _labels(variables: list[Linear]) -> tuple[Index, ...]:

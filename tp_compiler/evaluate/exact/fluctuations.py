@@ -37,6 +37,7 @@ from tp_compiler.evaluate.exact.evaluator import NOTES, ExactEvaluator
 from tp_compiler.evaluate.exact.expectations import EXACT, METHODS
 from tp_compiler.evaluate.exact.ket_formula import KetFormula, Tensor, Variable, number, plus, times
 from tp_compiler.evaluate.exact.members import MemberByMember
+from tp_compiler.evaluate.exact.pairs_of_integrands import PairsOfIntegrands
 from tp_compiler.evaluate.gaussian.lines import Infinite
 from tp_compiler.evaluate.interface import Exact, NotExact
 from tp_compiler.ir import nodes as ir
@@ -48,7 +49,7 @@ from tp_compiler.ir.walk import reachable
 from tp_compiler.transform import entrywise
 
 MOST_ENTRIES = 64  # of all outputs together: Σ has their square
-QUADRATURE = 5.0  # seconds of it; to sample takes no longer
+QUADRATURE = 10.0  # seconds of it; to sample takes no longer
 DEPENDENT = 1e-11  # relative to the largest eigenvalue: kets that the transpose has met and that depend on the others
 MINUS = number(-1.0)
 
@@ -84,13 +85,17 @@ class Integrands:
     weights: dict[ir.Node, Tensor] = field(default_factory=dict)
 
 
+class UntrainedEvaluator(ExactEvaluator):
+    averages = PairsOfIntegrands
+
+
 class Influence:
     """The influence functions of some numbers of a program without indices, `roots`."""
 
     def __init__(self, build: Builder, roots: Sequence[ir.Node], quadrature: bool):
         self.build, self.span = build, roots[0].span
         self.nodes = reachable(roots)
-        self.exact = ExactEvaluator(self.nodes, quadrature, QUADRATURE)
+        self.exact = UntrainedEvaluator(self.nodes, quadrature, QUADRATURE)
         self.method = max((self._settled(r) for r in dict.fromkeys(roots)), default=EXACT)
         self.derivatives = Derivatives(self.exact.expect)
         self.entry = Index("entry", Axis("entry", len(roots)))
