@@ -264,6 +264,8 @@ def test_what_is_not_known_is_named() -> None:
     assert "clt" in refused("ket |u> ~ N(0, 1)\nket |v> ~ N(0, 1)\noutput f = clt <u|v>")
     assert "kink" in refused("ket |x> ~ N(0, 1)\noutput f = abs(<x>)")
     assert "jump" in refused("ket |x> ~ N(0, 1)\noutput f = <step(x - <x>)>")
+    trained = "ket |u> ~ N(0, 1)\noutput f = <u|u>\ntrain steps = 1 {\n minimize <u|u>\n update all with SGD(lr = 0.1)\n}\noutput g = <u|u>"
+    assert "training" in refused(trained) and of(trained, "f") == pytest.approx(2)
     assert "at most" in refused(f"axis i : {MOST_ENTRIES + 1}\nket |x[i]> ~ N(0, 1)\noutput f[i] = <x[i]|x[i]>")
     many = "axis i : 5\nket |x[i]> ~ N(0, 1)\nket |z> ~ N(0, 1)\n|y[i]> = tanh(|x[i]> + |z>)\noutput f = <y[1] * y[2] * y[3] * y[4] * y[5]>"
     assert "5 Gaussians" in refused(many)

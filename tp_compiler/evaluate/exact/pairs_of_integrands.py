@@ -6,13 +6,14 @@ analytic functions are summed on uniform grids (grids.py). What neither gives is
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import ClassVar
 
 import numpy as np
 
 from tp_compiler.evaluate.array_types import Array
 from tp_compiler.evaluate.exact.expectations import COST, Expectations
+from tp_compiler.evaluate.exact.ket_formula import GaussianFactor
 from tp_compiler.evaluate.gaussian import grids, orthants
 from tp_compiler.evaluate.gaussian.univariate import Univariate
 from tp_compiler.evaluate.interface import NotExact
@@ -32,6 +33,13 @@ class PairsOfIntegrands(Expectations):
         if found is None and len(functions) > 3:
             raise NotExact(f"an expectation over {len(functions)} Gaussians")
         return super().nested(functions, mean, spread) if found is None else found
+
+    def _several(
+        self, factors: list[GaussianFactor], places: dict[Hashable, int], mean: Array, spread: Array
+    ) -> tuple[Array, Array]:
+        if mean.shape[-1] > 2:
+            raise NotExact("a function of several Gaussians together with others")
+        return super()._several(factors, places, mean, spread)
 
 
 def _each(

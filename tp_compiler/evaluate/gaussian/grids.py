@@ -36,8 +36,10 @@ def mean(functions: Sequence[Univariate], means: Array, covariance: Array) -> tu
         return None
     _, rough = _sum(functions, means, root, axes, _grid(sizes[0], RADII[0], 0.0))
     reach = next((r for r in RADII if _falls(functions, means, root[:, axes], r, rough)), None)
-    for count in sizes if reach is not None else ():
-        count = round(count * reach / RADII[0])
+    if reach is None:
+        return None
+    for fewest in sizes:
+        count = round(fewest * reach / RADII[0])
         current().poll(2.0 * count ** len(axes))
         both = [_sum(functions, means, root, axes, _grid(count, reach, offset)) for offset in (0.0, 0.5)]
         (first, size), (second, _) = both
@@ -50,8 +52,8 @@ def mean(functions: Sequence[Univariate], means: Array, covariance: Array) -> tu
 def _grid(count: int, reach: float, offset: float) -> tuple[Array, Array]:
     """The nodes of an axis, and their weights."""
     step = 2 * reach / count
-    z = (np.arange(count) + offset - (count - 1) / 2) * step
-    return z, np.exp(-z * z / 2) * step / math.sqrt(2 * math.pi)
+    z = np.asarray(np.arange(count) + offset - (count - 1) / 2) * step
+    return z, np.asarray(np.exp(-z * z / 2) * step / math.sqrt(2 * math.pi))
 
 
 def _falls(functions: Sequence[Univariate], means: Array, root: Array, reach: float, size: float) -> bool:
