@@ -29,7 +29,7 @@ SETTLED = 1e-12
 PAIRS = [(i, j, *(k for k in range(4) if k not in (i, j))) for i, j in itertools.combinations(range(4), 2)]
 
 
-class Unknown(Exception):
+class UnknownSigns(Exception):
     """Too many signs, or the sign of a variable that is 0 with others."""
 
 
@@ -94,7 +94,7 @@ def _nonsingular(shapes: Sequence[Sided], joint: Array, factor: float) -> tuple[
             if weight and sum(signs) % 2 == 0:
                 term = weight * moments.mean((), orders, signs)
                 total, size = total + term, size + abs(term)
-    except Unknown:
+    except UnknownSigns:
         return None
     return total, moments.error + 1e-14 * size
 
@@ -151,7 +151,7 @@ class _Moments:
         if not which:
             return 1.0
         if len(which) > 4 or any(self._is_fixed(law, j) for j in which):
-            raise Unknown
+            raise UnknownSigns
         deviations = np.array([math.sqrt(law[j, j]) for j in which])
         correlation = np.clip(law[np.ix_(which, which)] / np.outer(deviations, deviations), -1.0, 1.0)
         if len(which) == 2:
