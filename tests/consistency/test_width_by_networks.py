@@ -65,6 +65,7 @@ def test_averages_of_known_law(averages: Run) -> None:
     for found, right in ((f, [1]), (g, [0, 0])):
         assert found.bias is not None and found.bias_stderr is not None
         assert (np.abs(found.bias - right) < 5 * found.bias_stderr + 1e-9).all()
+    assert g.bias_stderr is not None and g.bias_stderr.max() < 1e-6  # linear in the weights: no direction has noise
     assert averages.fluctuations("one").constant
     assert "one = 3, at n = 400 the same in every network" in str(averages)
 

@@ -28,7 +28,7 @@ PARTICLES = 2**12
 #: The same for b alone: where Σ is known, or matrices are kept by their entries, all of which b needs.
 FOR_THE_BIAS = 2**10
 #: Directions of each scrambling, until errors are small enough.
-DIRECTIONS = (4, 8, 16, 32, 64, 128)
+DIRECTIONS = (4, 8, 16, 24, 32, 48, 64, 96, 128)
 #: Errors, relative to the largest Σ of an output; of b relative to the larger of b and √Σ.
 ACCURACY = 0.1
 #: Of outputs with more entries, Σ would not fit into memory.
@@ -164,7 +164,8 @@ def _by_output(outputs: Sequence[Output], estimates: Mapping[str, Estimate], who
 def by_directions(sampler: Weighted, names: Sequence[str], options: Options, known: Predicted) -> Predicted:
     """Rounds of more and more directions, until all errors are small enough or the time is up. `known`: what has a Σ."""
     start = time.monotonic()
-    kept = [name for name in names if name not in sampler.refused]
+    left = [name for name in names if name not in sampler.refused]
+    kept = [] if _known_all(left, known) and set(left) <= set(sampler.biased) else left
     work = _Rounds(sampler, range(options.replicates), known, _known_all(kept, known))
     warnings = list(sampler.refused.values())
     found: dict[str, Fluctuations] = {}
@@ -187,9 +188,8 @@ def by_directions(sampler: Weighted, names: Sequence[str], options: Options, kno
             warnings.append(Diagnostic("NX911", message, None, "raise `--max-time`"))
             break
     warnings += [_not_computed([name], problem) for name, problem in work.failed.items()]
-    for name, own in found.items():
-        if own.bias is None:
-            warnings.append(sampler.biased.get(name) or _not_of_order_one(name))
+    warnings += [sampler.biased[name] for name in left if name in sampler.biased and name not in work.failed]
+    warnings += [_not_of_order_one(n) for n, x in found.items() if x.bias is None and n not in sampler.biased]
     crossed = {pair: x for pair in combinations(found, 2) if (x := work.crossed(*pair)) is not None}
     return Predicted(known.each | found, known.crossed | crossed, tuple(dict.fromkeys(warnings)))
 

@@ -218,7 +218,8 @@ class WeightedSampler:
         rows: list[Any] = [np.ones(samples)]
         for direction in directions:
             seed = [self.options.seed, scrambling, DIRECTION, direction, space]
-            signs = 2.0 * np.random.Generator(np.random.PCG64(seed)).integers(0, 2, samples) - 1
+            # As many + as -: the weights of a direction have the mean 1, whose noise would be that of b.
+            signs = np.random.Generator(np.random.PCG64(seed)).permutation(np.resize([1.0, -1.0], samples))
             move = self.step(samples) / math.sqrt(ratio) * signs
             rows += [1 + move, 1 - move]
         weights = np.array(rows)
