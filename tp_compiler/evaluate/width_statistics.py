@@ -71,6 +71,11 @@ def _error(each: Array, within: Array, directions: int) -> Array:
     return np.asarray(np.sqrt(np.maximum(between, alone)))
 
 
+def over_scramblings(each: Array) -> tuple[Array, Array]:
+    """The mean of estimates (R, ...) and its standard error."""
+    return each.mean(axis=0), np.asarray(each.std(axis=0, ddof=1) / np.sqrt(len(each)))
+
+
 def of_order_one(few: tuple[Array, Array], many: tuple[Array, Array]) -> bool:
     """Do the biases (with errors) at M and at 4M particles agree, so that the width adds b/n and nothing larger?"""
     (b, error), (c, noise) = few, many

@@ -71,12 +71,14 @@ def page(run: Run, program: Program, system: System | ProgramError) -> str:
 
 
 def _pictures(run: Run) -> str:
-    return _both(run) if run.outputs else ""
+    band = {"width": run.width} if run.command == "limit" and run.width is not None else {}
+    return _both(run, **band) if run.outputs else ""
 
 
-def _both(record: Any) -> str:
+def _both(record: Any, **options: Any) -> str:
     """A picture in both themes; the style shows one of them."""
-    return "\n".join(f"<div class='picture {name}'>{_inline(record.plot(theme=name).svg())}</div>" for name in THEMES)
+    drawn = {name: record.plot(theme=name, **options).svg() for name in THEMES}
+    return "\n".join(f"<div class='picture {name}'>{_inline(picture)}</div>" for name, picture in drawn.items())
 
 
 def _inline(svg: str) -> str:

@@ -38,10 +38,15 @@ class Fake:
     functions: Mapping[str, Average]
     step: float = 0.5
     in_blocks: bool = False
+    differentiable: bool = False
     refused: Mapping[str, Diagnostic] = field(default_factory=dict)
     biased: Mapping[str, Diagnostic] = field(default_factory=dict)
     asked: list[tuple[int, int | None]] = field(default_factory=list)
     done: dict[tuple[int, int | None], int] = field(default_factory=dict)
+
+    def influences(self, samples: int, scramblings: range) -> dict[str, Array]:
+        """Of f = <x>² with x ~ N(1, 1): 2 (x - 1)."""
+        return {"f": np.array([2 * _normal(samples, r)[:, 0] for r in scramblings])[:, None] / math.sqrt(samples)}
 
     def runs(self, samples: int, scramblings: range, directions: range, pairing: int | None = None) -> _Runs:
         self.asked.append((samples, pairing))
@@ -156,6 +161,16 @@ def test_numbers_that_are_not_finite_are_refused() -> None:
     found = rounds.by_directions(fake, ["bad", "f"], Options(), NOTHING)
     assert found.each.keys() == {"f"} and [d.code for d in found.warnings] == ["NX932"]
     assert "`bad` were not computed: a limit along a direction is not finite" in found.warnings[0].message
+
+
+@pytest.mark.torch
+def test_derivatives_are_asked_for_with_torch_alone() -> None:
+    pytest.importorskip("torch")
+    fake = Fake({"f": _square}, differentiable=True)
+    assert rounds.by_derivatives(fake, NOTHING, Options()) is NOTHING
+    found = rounds.by_derivatives(fake, NOTHING, Options(backend="torch")).each["f"]
+    assert found.sigma is not None and found.sigma_stderr is not None
+    assert abs(found.sigma[0, 0] - 4) < 1e-9 and found.sigma_stderr[0, 0] < 1e-9
 
 
 def test_what_the_sampler_refuses_is_left_out_and_said() -> None:
