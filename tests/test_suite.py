@@ -14,7 +14,8 @@ CLOCKS = {"time", "perf_counter", "monotonic", "process_time", "thread_time"}
 #: Measurements that are run by hand, and those that `timed` tests call.
 MEASUREMENTS = {
     "benchmarks/accelerator.py", "benchmarks/activations.py", "benchmarks/beside_neural_tangents.py",
-    "benchmarks/conditioning.py", "benchmarks/convolutions.py", "benchmarks/equal_time.py", "benchmarks/growth.py", "benchmarks/kernels.py",
+    "benchmarks/conditioning.py", "benchmarks/convolutions.py", "benchmarks/equal_time.py", "benchmarks/finite_width.py",
+    "benchmarks/growth.py", "benchmarks/kernels.py",
     "benchmarks/measure.py", "benchmarks/simulation.py", "benchmarks/training.py",
     "torch/limits_table.py",
 }  # fmt: skip

@@ -1,13 +1,215 @@
-"""Networks of width n: the law of plain particles, and the stored networks that limits are compared with."""
+"""Spread, bias and expected loss of networks of width n, from the limit: against networks, algebra and published recursions.
+
+f_n = f + b/n + N(0, Σ/n). The networks are those of `networks.py`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
 import numpy as np
 import pytest
+from numpy.polynomial.hermite_e import hermegauss
 from scipy.stats import ks_2samp
 
 import tp_compiler as tpc
 from tests.consistency import networks
+from tp_compiler.results import Run
+
+#: Programs whose fluctuations cost more than their part of the slow tests.
+COSTLY = ("sign_layers", "sign_entries", "transformer")
+QUICK = ("linear", "linear_deep")
+
+
+def programs() -> list[Any]:
+    """Every program, at an accuracy of 20%; by hand at 4%, which takes half an hour."""
+    found = []
+    for name in networks.PROGRAMS:
+        mark = () if name in QUICK else (pytest.mark.long if name in COSTLY else pytest.mark.slow,)
+        found += [pytest.param(name, 0.2, marks=mark, id=name)]
+        found += [pytest.param(name, 0.04, marks=pytest.mark.long, id=f"{name}, sharp")]
+    return found
+
+
+@cache
+def predicted(name: str, accuracy: float = 0.1) -> Run:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tp_compiler.evaluate.fluctuations.ACCURACY", accuracy)
+        run = tpc.limit(networks.PROGRAMS[name], width=64)
+    assert not run.failed and not run.warnings
+    return run
+
+
+@cache
+def value(name: str) -> Run:
+    """The limit, sharper than b/n at n = 128."""
+    return tpc.limit(networks.PROGRAMS[name], samples=2**14)
+
+
+def fluctuations(run: Run, output: str) -> Any:
+    found = run.outputs[output].fluctuations
+    assert found is not None
+    return found
+
+
+def bias_of(name: str, output: str, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """n (E f_n - f) and its standard error."""
+    measured, estimate = networks.truth(name)[width][output], value(name).outputs[output]
+    error = np.hypot(measured.stderr, np.ravel(estimate.stderr))
+    return width * (measured.mean - np.ravel(estimate.value)), width * error
+
+
+@pytest.mark.parametrize(("name", "accuracy"), programs())
+def test_the_spread_is_that_of_networks(name: str, accuracy: float) -> None:
+    """Every variance and covariance within 5% of the deviations and 4 standard errors."""
+    run, measured = predicted(name, accuracy), networks.truth(name)[128]
+    for output, found in measured.items():
+        own = fluctuations(run, output)
+        scale = np.sqrt(np.outer(np.diag(own.sigma), np.diag(own.sigma)))
+        error = np.hypot(own.sigma_stderr, 128 * found.covariance_stderr)
+        assert (error <= 1.5 * accuracy * scale).all(), (output, error / scale)
+        apart = np.abs(own.sigma - 128 * found.covariance)
+        assert (apart < 0.05 * scale + 4 * error).all(), (output, own.sigma, 128 * found.covariance, error)
+
+
+@pytest.mark.parametrize(("name", "accuracy"), programs())
+def test_the_bias_is_that_of_networks(name: str, accuracy: float) -> None:
+    """Within 4 standard errors of 2 b_128 - b_64, which has no term of order 1/n left."""
+    run = predicted(name, accuracy)
+    for output in run:
+        (half, half_error), (whole, error) = (bias_of(name, output, n) for n in (64, 128))
+        own = fluctuations(run, output)
+        noise = np.sqrt((2 * error) ** 2 + half_error**2 + own.bias_stderr**2)
+        assert (np.abs(own.bias - (2 * whole - half)) < 4 * noise).all(), (output, own.bias, whole, half, noise)
+
+
+@pytest.mark.slow
+def test_the_expected_loss_follows_from_spread_and_bias() -> None:
+    """n (E L - L) of networks of width 32 to 256: the bias of the loss, and ½ tr(L″Σ) + L′b of the outputs in it."""
+    run, labels = predicted("mlp_sgd"), np.array([1.0, -0.5, 0.25])
+    loss, error = (float(x[0]) for x in (fluctuations(run, "loss").bias, fluctuations(run, "loss").bias_stderr))
+    through = run.expected(lambda f: ((f - labels) ** 2).mean() / 2, width=1)
+    assert abs(loss - (through.value - run["loss"])) < 4 * np.hypot(error, through.stderr)
+    assert error < 0.1 * loss
+    for width in networks.truth("mlp_sgd"):
+        (found,), (noise,) = bias_of("mlp_sgd", "loss", width)
+        assert abs(found - loss) < 4 * np.hypot(noise, error) + 2 / width * loss, width
+
+
+#: Σ and b by algebra.
+ETA, LABEL, MU = 0.3, 0.8, 2 / np.pi
+ALGEBRA = {
+    # f_1 = a - η(a - y)(p + q) + η²(a - y)²a for a = <v|u>, p = <v|v>, q = <u|u>, with n Var (a, p, q) = (1, 2, 2).
+    "linear": (
+        [[(1 - 2 * ETA + (ETA * LABEL) ** 2) ** 2 + 4 * (ETA * LABEL) ** 2]],
+        [-2 * ETA**2 * LABEL],
+    ),
+    # E f f' = x x' E |Wu|² |Vᵀv|² / n³: the chain has norm 1.
+    "linear_deep": ([[1.25, -0.1], [-0.1, 0.73]], [0.0, 0.0]),
+    # f = uᵀA²u / n for A = WᵀW: n Var = 2 tr A⁴ / n + Var tr A² / n, the fourth Marchenko-Pastur moment; E tr A² exactly.
+    "there_and_back": ([[180.0]], [2.0]),
+    # f = <|x|>².
+    "sign_entries": ([[4 * MU * (1 - MU)]], [1 - MU]),
+    "sign_entries_square": ([[4 * MU * (1 - MU)]], [1 - MU]),
+}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow if n.startswith("sign") else ()) for n in ALGEBRA]
+)
+def test_spread_and_bias_by_algebra(name: str) -> None:
+    sigma, bias = (np.array(a) for a in ALGEBRA[name])
+    found = fluctuations(predicted(name, 0.2), "f")
+    size = np.sqrt(np.outer(np.diag(sigma), np.diag(sigma)))
+    assert (found.sigma_stderr <= 0.25 * size).all() and (found.bias_stderr <= 0.3 * np.sqrt(np.diag(sigma))).all()
+    np.testing.assert_array_less(np.abs(found.sigma - sigma), 4 * found.sigma_stderr + 0.01 * size)
+    np.testing.assert_array_less(np.abs(found.bias - bias), 4 * found.bias_stderr + 1e-6)
+
+
+def moments(phi: Callable[[np.ndarray], np.ndarray], k: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and covariance of φ(a)², φ(a)φ(b), φ(b)² for (a, b) ~ N(0, K), k = (K11, K12, K22)."""
+    points, weights = hermegauss(80)
+    weights = weights / weights.sum()
+    side = np.sqrt(k[0])
+    x = phi(side * points)[:, None]
+    y = phi(k[1] / side * points[:, None] + np.sqrt(k[2] - k[1] ** 2 / k[0]) * points)
+    products = np.stack([x * x + 0 * y, x * y, y * y])
+    both = np.outer(weights, weights)
+    mean = (products * both).sum(axis=(1, 2))
+    return mean, np.einsum("ast,bst,st->ab", products, products, both) - np.outer(mean, mean)
+
+
+def recursion(k: np.ndarray, gains: list[float]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Kernel of a tanh perceptron with its Σ and b, layer by layer: Σ' = Cov + JΣJᵀ, b' = Jb + ½ H:Σ, for two inputs.
+
+    Given a layer, the next kernel is a mean over independent neurons, so that its own noise adds to what it hands on (the
+    recursion of the four-point vertex: Yaida, arXiv 1910.00019).
+    """
+    h, sigma, bias = 1e-4, np.zeros((3, 3)), np.zeros(3)
+    for gain in gains:
+
+        def mean(at: np.ndarray) -> np.ndarray:
+            return moments(np.tanh, at)[0]
+
+        e = h * np.eye(3)
+        slope = np.stack([(mean(k + d) - mean(k - d)) / (2 * h) for d in e], axis=1)
+        bent = np.array([[mean(k + c + d) - mean(k + c - d) - mean(k - c + d) + mean(k - c - d) for c in e] for d in e])
+        value, spread = moments(np.tanh, k)
+        bias = gain * (slope @ bias + np.einsum("abi,ab->i", bent, sigma) / (8 * h * h))
+        sigma, k = gain**2 * (spread + slope @ sigma @ slope.T), gain * value
+    return k, sigma, bias
+
+
+TANH = """
+axis i, j : 2
+axis d : 2
+axis l : 3
+data x[i,d] = [[1, 0.5], [-0.3, 0.8]]
+ket |u[d]> ~ N(0, 1)
+matrix W[l] ~ N(0, 1.5)
+|h[i]> = sum[d](x[i,d] |u[d]>)
+for l in 1..3 {
+    |h[i]> = W[l] tanh(|h[i]>)
+}
+output k[i,j] = <tanh(h[i])|tanh(h[j])>
+"""
+
+
+def test_kernels_of_tanh_perceptrons_follow_the_published_recursion() -> None:
+    x = np.array([[1, 0.5], [-0.3, 0.8]])
+    value, sigma, bias = recursion((x @ x.T)[np.triu_indices(2)], [1.5, 1.5, 1.5, 1.0])
+    run = tpc.limit(TANH, width=64)
+    found, picked = fluctuations(run, "k"), [0, 1, 3]
+    np.testing.assert_allclose(run["k"].reshape(-1)[picked], value, atol=1e-6)
+    error, size = found.sigma_stderr[np.ix_(picked, picked)], np.sqrt(np.outer(np.diag(sigma), np.diag(sigma)))
+    np.testing.assert_array_less(np.abs(found.sigma[np.ix_(picked, picked)] - sigma), 4 * error + 0.01 * size)
+    assert found.bias_stderr.max() < 0.2
+    np.testing.assert_array_less(np.abs(found.bias[picked] - bias), 4 * found.bias_stderr[picked] + 1e-4)
+
+
+RELU = """
+ket |u> ~ N(0, 2)
+matrix W ~ N(0, 2)
+matrix V ~ N(0, 2)
+|x> = relu(|u>)
+|y> = relu(W |x>)
+|z> = relu(V |y>)
+output k1 = <x|x>
+output k2 = <y|y>
+output k3 = <z|z>
+"""
+
+
+def test_relu_kernels_fluctuate_with_depth_over_width() -> None:
+    """Var K = (1 + 5/n)^L - 1 in networks, and E K = 1: n Var = 5L and b = 0 (Hanin and Nica, arXiv 1812.05994)."""
+    run = tpc.limit(RELU, width=64)
+    for depth in (1, 2, 3):
+        found = fluctuations(run, f"k{depth}")
+        assert abs(found.sigma[0, 0] - 5 * depth) < 4 * found.sigma_stderr[0, 0] + 0.01 * depth
+        assert abs(found.bias[0]) < 4 * found.bias_stderr[0] + 1e-6
+
 
 PROBE = """
 axis i : 2

@@ -61,7 +61,7 @@ def test_first_steps_runs_as_a_notebook():
 
 
 #: Pictures of each notebook.
-NOTEBOOKS = {"tour.md": 5, "adam.py": 5, "own_optimizer.py": 3, "figures.py": 6, "from_pytorch.py": 2}
+NOTEBOOKS = {"tour.md": 5, "adam.py": 5, "width.py": 1, "own_optimizer.py": 3, "figures.py": 6, "from_pytorch.py": 2}
 
 
 @pytest.mark.parametrize(
