@@ -86,11 +86,13 @@ class MatrixState:
         if any(span.new):
             self._grow(own, other, transposed, target)
         result = own.image.combined(span.coefficients)
-        if span.keeps_dots and other.size:
-            seen = other.image.seen(x if span.unit is None else span.unit, span.averages)
+        if not span.loose:
+            return result
+        if other.size:
+            seen = other.image.seen(span.unit, span.averages)
             left = seen - product(own.met, span.coefficients, other.sizes, own.sizes)
             result += other.span.rows.combined(self._factor(transposed) * left)
-        return result if span.norms is None else result * span.norms[:, None]
+        return result * span.norms[:, None]
 
     def _grow(self, own: Direction, other: Direction, adjoint: bool, target: JointPoints) -> None:
         """The images of new directions: hat + dot, Ẇ|q> = ρ⁻¹|Y><H|q> (ρ for Wᵀ) with |Y> orthonormal.
@@ -107,7 +109,7 @@ class MatrixState:
             dots = self._factor(adjoint) * met  # <y|W|q>
             image += product(transposed(dots - drawn), y.values, new, other.sizes)
         own.image = own.image.grown(image, new)
-        if not span.keeps_dots:
+        if not span.loose:
             return
         if other.size:
             own.met = appended(own.met, met, before, new, axis=2)

@@ -75,12 +75,8 @@ class KetSpan:
         return self.rows.last(self.new)
 
     @property
-    def keeps_dots(self) -> bool:
-        """Whether parts of kets are dropped that are more than rounding in double precision."""
-        return self.drop > TOLERANCE
-
-    @property
     def loose(self) -> bool:
+        """Whether parts of kets are dropped that are more than rounding: what is left of them keeps its dots."""
         return self.drop > SINGLE
 
     @property
