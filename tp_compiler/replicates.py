@@ -73,6 +73,13 @@ def mean_and_error(levels: Levels, sizes: Sequence[float], halves: Array | None 
     return value, np.sqrt(variance)
 
 
+def _clear(bias: Array, noise: Array, count: int) -> NDArray[np.bool_]:
+    """Whether a mean difference of so many replicates is clearly a bias: more than four standard errors, as is likely by chance
+    for 3% of four replicates. For fewer the same quantile of Student's law."""
+    found: NDArray[np.bool_] = bias**2 > {2: 22.7, 3: 5.85}.get(count, 4.0) ** 2 * noise
+    return found
+
+
 def _scale(level: Array) -> Array:
     """Powers of 2, one for each entry, that bring replicates near 1 whose squares would overflow or underflow; 1 for the others."""
     most = np.max(np.abs(level), axis=0)
@@ -106,7 +113,7 @@ def _by_halves(levels: Levels, sizes: Sequence[float], halves: Array) -> _Judged
     value, variance = _mean(last)
     bias, noise = _mean(halves - last[: len(halves)])
     left = _left(bias, bias**2, levels, sizes)
-    plain = bias**2 > 16 * noise
+    plain = _clear(bias, noise, len(halves))
     kept = variance + np.maximum(bias**2 - noise, 0.0)
     return np.where(plain, value - bias, value), np.where(plain, variance + noise + left, kept), noise
 
@@ -124,7 +131,7 @@ def _left(bias: Array, otherwise: Array, levels: Levels, sizes: Sequence[float])
     with np.errstate(all="ignore"):
         growth = np.clip(np.where(bias != 0, far / bias, 3.0) - 1, np.sqrt(2.0), 16.0)
     told = np.square(bias * (2 - growth) / (growth - 1)) + noise
-    return np.where(far**2 > 16 * noise, told, otherwise)
+    return np.where(_clear(far, noise, len(quarter)), told, otherwise)
 
 
 def _level_of(levels: Levels, sizes: Sequence[float], size: float) -> Array | None:
@@ -156,5 +163,5 @@ def _by_levels(levels: Levels, sizes: Sequence[float]) -> _Judged:
     disagreement = np.square((coarser[0] - coarser[1]).mean(axis=0))
     if _level_of(levels, sizes, sizes[-1] / 2) is not None:
         disagreement = _left(coarser[0].mean(axis=0), disagreement, levels, sizes)
-    plain = (bias**2 > 16 * noise) & (spread_corrected < kept)
+    plain = _clear(bias, noise, len(last)) & (spread_corrected < kept)
     return np.where(plain, corrected, value), np.where(plain, spread_corrected + disagreement, kept), noise

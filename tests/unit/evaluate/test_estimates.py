@@ -65,6 +65,15 @@ def test_a_bias_within_four_sigmas_of_its_noise_is_not_taken_off(sigmas: float, 
         assert error == pytest.approx(np.sqrt(0.01**2 / 8 + (sigmas**2 - 1) * 0.1**2 / 8))
 
 
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_few_replicates_take_off_noise_as_rarely_as_four(count: int) -> None:
+    """P(|t| > 4) = 0.028 with three degrees of freedom: the share of entries without any bias that are corrected."""
+    rng = np.random.default_rng(count)
+    last, noise = rng.normal(size=(count + 2, 40_000)), rng.normal(scale=1e-3, size=(count, 40_000))
+    value, _ = mean_and_error([last], [64], last[:count] + noise)
+    assert np.mean(value != last.mean(axis=0)) == pytest.approx(0.028, rel=0.1)
+
+
 def test_entries_are_judged_one_by_one() -> None:
     biased = np.array([1.0, 0.0])
     levels = [np.array([level(0.0, 1e-4, turn)] * 2).T + biased * 8 / m for turn, m in enumerate((8, 16, 32))]

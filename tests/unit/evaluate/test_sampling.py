@@ -49,6 +49,20 @@ def test_halves_of_an_average_add_up_and_those_of_its_square_do_not() -> None:
     assert np.abs(level.halves["s"] / level.values["s"][:4] - 1).max() > 1e-6
 
 
+@pytest.mark.parametrize(
+    ("text", "sizes"),
+    [
+        ("output o = <tanh(x)|x>", [32, 64, 256]),
+        ("g = clt <y|x>\noutput o = <tanh(g * x)|x>", [32, 64, 128, 256]),
+        ("output o = <E[1](tanh(|x> + |x>@1))|x>", [32, 64, 128, 256]),
+    ],
+)
+def test_half_of_the_size_is_left_out_where_halves_show_the_same(text: str, sizes: list[int]) -> None:
+    sampling = Sampling(tpc.compile(KET + text), Options(method="qmc", samples=256), {"o"}, {})
+    sampling.run()
+    assert [level.samples for level in sampling.levels] == sizes
+
+
 def test_separate_copies_are_averaged_one_by_one() -> None:
     run = tpc.limit(f"{KET}|a> = E[1,2]((|x>@1)^2 * (|x>@2)^2 * |x>^2)\noutput m = <a>", method="qmc", samples=1024)
     assert abs(run["m"] - 1) < 6 * run.outputs["m"].stderr + 1e-3

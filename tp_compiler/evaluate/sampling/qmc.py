@@ -158,7 +158,7 @@ class Sampling:
 
     # -- sizes --------------------------------------------------------------------------------------------------
     def _first(self) -> int:
-        """A ladder of at least four sizes, so that non-convergence shows."""
+        """A ladder from an eighth of the size, so that non-convergence shows."""
         if self.options.samples is not None:
             return max(8, self.options.samples // 8)
         return min(self._smallest // 8, self.most)
@@ -167,12 +167,18 @@ class Sampling:
         """The next size, or None at the end of the ladder."""
         o = self.options
         if o.samples is not None:
-            return 2 * samples if samples < o.samples else None
+            return self._next_of(samples, o.samples) if samples < o.samples else None
         if samples < min(self._smallest, self.most):
             return 2 * samples
         if samples >= self.most or self._met():
             return None
         return None if self._exhausted(samples) else 2 * samples
+
+    def _next_of(self, samples: int, most: int) -> int:
+        """Of a run whose largest size is known. Half of that size is left out where runs on halves of the particles, which are
+        as large, show more; they do not where copies are averaged."""
+        left_out = 4 * samples == most and self._halved(most) > 0 and not self.plan.depth
+        return most if left_out else 2 * samples
 
     def _exhausted(self, samples: int) -> bool:
         """Whether twice as many particles are out of reach."""
@@ -456,11 +462,13 @@ class Sampling:
         spreads at the level 1e-3, since a spread over few replicates is a rough number. The test knows Gaussian spreads;
         that of a rare event is 0 until it is met, and does not count where the formula says that the error falls.
         """
-        if len(self.levels) < 4 or any(output.name not in level.values for level in self.levels[-4:]):
+        last = self.levels[-1]
+        compared = [level for level in self.levels if 8 * level.samples >= last.samples]
+        if 8 * compared[0].samples > last.samples or any(output.name not in level.values for level in compared):
             return None
         if self.plan.settles(output.name):
             return None
-        now, then = (spread(self.levels[k].values[output.name]) for k in (-1, -4))
+        now, then = (spread(level.values[output.name]) for level in (last, compared[0]))
         freedom = self.options.replicates - 1
         value, _ = self._estimate(output.name)
         if now <= 5 * self._tolerance(value) or now**2 < then**2 * special.fdtri(freedom, freedom, 0.999) / 8:
