@@ -17,7 +17,7 @@ from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.build import Builder
 from tp_compiler.ir.operators import indices
 from tp_compiler.ir.primitives import PRIMITIVES
-from tp_compiler.ir.types import Index
+from tp_compiler.ir.types import Axis, Index
 from tp_compiler.process import on_a_new_stack
 from tp_compiler.transform import low_rank
 from tp_compiler.transform.algebra import OperatorAlgebra
@@ -164,6 +164,15 @@ class Core:
         """The error of a statement that binds a name of the language; later uses of it are not reported."""
         self.unresolved.add(name.ident)
         return error("NX111", f"`{name.ident}` is reserved", name.span, f"choose another name: {RESERVED[name.ident]}")
+
+    def axis(self, expr: ast.Expr, scope: Scope) -> Axis:
+        """That of the name of an index, also where a loop runs over its positions."""
+        binding = scope.other(expr.ident) if isinstance(expr, ast.Name) and expr.indices is None else None
+        if binding is not None and isinstance(binding.value, v.IndexName):
+            return binding.value.index.axis
+        if binding is not None and binding.positions is not None:
+            return binding.positions
+        raise self.no_index(expr, scope)
 
     def no_index(self, expr: ast.Expr, scope: Scope, wanted: Index | None = None) -> ProgramError:
         """The error of something else than an index in brackets; `wanted`: an index of the axis that the place needs."""

@@ -69,6 +69,7 @@ class Functions:
             "cumsum": self.cumsum,
             "delta": self.delta,
             "hadamard": self.hadamard,
+            "size": self.size,
         }
 
     # -- arguments ----------------------------------------------------------------------------------------------
@@ -383,6 +384,13 @@ class Functions:
         position = self.build.add(here, self.build.neg(by.node, at), at)
         return type(value)(positions.read(self.build, value.node, index, position, expr.span))
 
+    def size(self, expr: ast.Call, ctx: Context) -> v.Value:
+        """size(l): the number of positions of an axis."""
+        if len(expr.args) != 1 or expr.args[0].keyword is not None or expr.fn.indices or expr.extra:
+            remedy = "write the name of an index in the parentheses: `size(i)`"
+            raise error("NX251", "`size` takes the name of one index", expr.span, remedy)
+        return v.Scalar(self.build.constant(self.core.axis(expr.args[0].value, ctx.scope).size, expr.span))
+
     def unfold(self, expr: ast.Call, ctx: Context) -> v.Value:
         """unfold[t,s,r](x, stride = 1, padding = 0): x at the position stride (t - 1) + r - padding of s, 0 outside."""
         if len(expr.fn.indices or ()) != 3:
@@ -502,7 +510,7 @@ def library_bindings() -> dict[str, Binding]:
 
     names: dict[str, Binding] = {name: Binding(v.PrimitiveName(name)) for name in CALLABLE}
     builtin = (REDUCTIONS - _REDUCE | {"prod", "logsumexp"}) | LINALG | OPERATOR_ONLY | CONSTRUCTS
-    for name in builtin | LOSSES | {"E", "shift", "unfold", "cumsum", "delta", "hadamard", "stop"}:
+    for name in builtin | LOSSES | {"E", "shift", "unfold", "cumsum", "delta", "hadamard", "size", "stop"}:
         names[name] = Binding(v.Builtin(name))
     names["I"] = Binding(v.Identity())
     return names

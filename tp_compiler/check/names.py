@@ -10,7 +10,7 @@ from typing import ClassVar
 from tp_compiler.check import values as v
 from tp_compiler.diagnostics import Span, error
 from tp_compiler.frontend import syntax as ast
-from tp_compiler.ir.types import Index
+from tp_compiler.ir.types import Axis, Index
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +29,7 @@ class Binding:
     members: dict[tuple[int, ...], v.Value] = field(default_factory=dict)
     parameter: bool = False
     clock: Index | None = None
+    positions: Axis | None = None  # of a loop variable with the name of an index: the axis it runs over
 
 
 class Scope:

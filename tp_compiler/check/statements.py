@@ -203,21 +203,19 @@ class Checker:
 
     def _for(self, s: ast.For, scope: Scope, place: str) -> None:
         ctx = Context(scope)
-        low, high = (self.core.integer(e, ctx, "the bound of a loop") for e in (s.low, s.high))
-        if low is None or high is None:
-            raise ProgramError([])
+        low, high = self._bounds(s, ctx)
         if high - low >= MAX_LOOP:
             raise error("NX122", f"the loop has {high - low + 1:.7g} iterations", s.span, f"use at most {MAX_LOOP}")
         inner = place if place in ("def", "train", "optimizer") else "for"
         self._no_return(s)
-        before = scope.others.get(s.variable)
+        before, axis = scope.others.get(s.variable), None
         if before is not None and isinstance(before.value, v.IndexName):
-            self.bindings.loop_axes[s.variable] = before.value.index.axis
+            self.bindings.loop_axes[s.variable] = axis = before.value.index.axis
         elif before is not None and before.declared and not scope.body:
             raise error("NX110", f"`{s.variable}` is already declared", s.span, "choose another loop variable")
         errors = len(self.found.errors)
         for turn in range(low, high + 1):
-            scope.others[s.variable] = Binding(v.Scalar(self.build.constant(turn, s.span)))
+            scope.others[s.variable] = Binding(v.Scalar(self.build.constant(turn, s.span)), positions=axis)
             self.run(s.body, scope, inner)
             if len(self.found.errors) > errors or self.build.exhausted:
                 self.bindings.spoil(introduced(s), scope)
@@ -225,6 +223,15 @@ class Checker:
         scope.others.pop(s.variable, None)
         if before is not None:
             scope.others[s.variable] = before
+
+    def _bounds(self, s: ast.For, ctx: Context) -> tuple[int, int]:
+        """The first and the last position; without bounds, those of an axis."""
+        if s.low is None:
+            return 1, self.core.axis(s.high, ctx.scope).size
+        low, high = (self.core.integer(e, ctx, "the bound of a loop") for e in (s.low, s.high))
+        if low is None or high is None:
+            raise ProgramError([])
+        return low, high
 
     def _no_return(self, s: ast.For) -> None:
         for inner in s.body:

@@ -73,6 +73,7 @@ BUILTINS = {
         "x at the position stride * (t - 1) + r - padding of s, and 0 outside: the windows r of a convolution.",
     ),
     "delta": ("delta[i,j]", "1 where the positions i and j agree, otherwise 0."),
+    "size": ("size(i)", "The number of positions of an axis."),
     "E": ("E[1](...)", "The average over an independent copy of the neurons, whose kets are marked `@1` (OuterNonlin)."),
     "hadamard": ("hadamard(G, H)", "The entrywise product of two operators."),
     "stop": ("stop(x)", "x, which differentiation treats as a constant."),

@@ -11,7 +11,7 @@ STATEMENTS = {
     "scalar": ("scalar c = 0", "A trainable number."),
     "ket": ("ket |u[d]> ~ N(0, 1)", "A vector with one independent entry per neuron."),
     "matrix": ("matrix W ~ N(0, 2)", "An n x n matrix with independent entries; the variance is over fan-in."),
-    "for": ("for l in 1..3 { ... }", "A loop with bounds known at compile time; both ends are included."),
+    "for": ("for l in 1..3 { ... }", "A loop with bounds known at compile time, both included; `for l { .. }`: all positions of an axis."),
     "def": ("def block(|x>, op A, scale = 0.5) { ... return |y> }", "A function of kets, operators and scalars."),
     "fn": ("fn phi(z) = z * erf(z)", "An entrywise function."),
     "optimizer": ("optimizer Heavy(lr, beta = 0.9) { ... }", "An optimizer: `g` is the gradient, `p` the parameter, `t` counts from 1."),

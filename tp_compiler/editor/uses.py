@@ -214,10 +214,13 @@ class _Reader:
             self._target(target, "value", s.span)
 
     def _for(self, s: ast.For) -> None:
-        self._tree((s.low, s.high), False)
-        word = self._words(s.span.start, s.low.span.start)[1]
-        at = s.span.start, s.high.span.end
-        self.found.append(Mention(s.variable, word.start, word.end, "plain", "loop variable", at))
+        if s.low is None:
+            self._tree(s.high, False)
+        else:
+            self._tree((s.low, s.high), False)
+            word = self._words(s.span.start, s.low.span.start)[1]
+            at = s.span.start, s.high.span.end
+            self.found.append(Mention(s.variable, word.start, word.end, "plain", "loop variable", at))
         for inner in s.body:
             self.statement(inner)
 

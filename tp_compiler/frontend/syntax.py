@@ -265,8 +265,10 @@ class Bind(Statement):
 
 @dataclass(frozen=True, slots=True)
 class For(Statement):
+    """for l in low..high { body }; without `low`, over all positions of the axis that `high` names, which is `variable`."""
+
     variable: str
-    low: Expr
+    low: Expr | None
     high: Expr
     body: tuple[Statement, ...]
 

@@ -240,7 +240,8 @@ class TreeBuilder(Transformer[Token, Any]):
 
     def for_loop(self, c: list[Any]) -> ast.Statement:
         span, body = self._with_block(c)
-        return ast.For(span, self._plain(c[1], "a loop variable"), c[3], c[5], body)
+        low, high = (c[3], c[5]) if str(c[2]) == "in" else (None, c[1])
+        return ast.For(span, self._plain(c[1], "a loop variable"), low, high, body)
 
     def param(self, c: list[Any]) -> ast.Param:
         span = self._span(c)
