@@ -44,6 +44,9 @@ class Differentiation:
     # -- grad ---------------------------------------------------------------------------------------------------
     def grad(self, expr: ast.Call, ctx: Context) -> v.Value:
         """grad(f, |u[d]>), grad(f, W), grad(f, c): natural gradients; f may be a family."""
+        found = ctx.scope.optimizer.gradient(expr) if ctx.scope.optimizer is not None else None
+        if found is not None:
+            return found
         values = self._arguments(expr, ctx, 2, "grad(f, |x>)` or `grad(f, W)")
         if values is None:
             return BROKEN

@@ -102,6 +102,10 @@ class Body(ABC):
         """The value of `Muon(-1)` in a body: the change that another optimizer makes."""
         raise error("NX297", f"`{call.fn.ident}` cannot be called here", call.span, _WHERE_CALLED)
 
+    def gradient(self, call: ast.Call) -> v.Value | None:
+        """The value of `grad(f, p)` in a body, p the parameter; None if it is an ordinary gradient."""
+        return None
+
     def settled(self, value: v.Value) -> v.Value:
         """The value of a bound name."""
         return value

@@ -96,10 +96,30 @@ def _number(core: Core, expr: ast.Expr, scope: Scope) -> ir.Node:
 class EntryBody(Body):
     """A body that acts on entries, for one host."""
 
-    core: Core
+    source: _Source
     host: rules.EntryHost
     current: dict[str, ir.Node] = field(default_factory=dict)
-    words: ClassVar[tuple[str, ...]] = ("stop",)
+    words: ClassVar[tuple[str, ...]] = ("stop", "grad")
+
+    @property
+    def core(self) -> Core:
+        return self.source.core
+
+    def gradient(self, call: ast.Call) -> v.Value | None:
+        """grad(f, p): an entry of the gradient of another loss, which is an argument of the optimizer."""
+        match call.args:
+            case (ast.Arg(value=ast.Name(ident=name)), ast.Arg(value=ast.Name(ident="p"))) if (
+                name in self.source.values
+            ):
+                library = call.span.source.name.startswith("library/")
+                node = self.host.slope(self.source.values[name], self.source.span if library else call.span)
+                return v.Ket(node) if node.type.slots else v.Scalar(node)
+            case (_, ast.Arg(value=ast.Name(ident="p"))):
+                remedy = (
+                    "make the loss an argument of the optimizer, `optimizer N(lr, sampled) {..}`: `grad(sampled, p)`"
+                )
+                raise error("NX298", "only losses that the optimizer is given have gradients here", call.span, remedy)
+        return None
 
     def declare(self, s: ast.State, scope: Scope) -> None:
         """`state m = 0`: has the parameter's shape, or is one number."""
@@ -139,7 +159,7 @@ class _Entries:
 
     def run(self, host: rules.EntryHost, changed: Changed = UNCHANGED) -> rules.Update:
         with self.source.core.found.raising():
-            return self.read(EntryBody(self.source.core, host), changed)
+            return self.read(EntryBody(self.source, host), changed)
 
     def read(self, body: EntryBody, changed: Changed) -> rules.Update:
         source, host = self.source, body.host
@@ -159,6 +179,11 @@ class _EntryRecorder:
     current: ir.Node
     count: ir.Node
     states: list[rules.EntryState] = field(default_factory=list)
+    slopes: list[rules.EntrySlope] = field(default_factory=list)
+
+    def slope(self, of: ir.Node, span: Span) -> ir.Node:
+        self.slopes.append(rules.EntrySlope(symbol("slope", span), of, span))
+        return self.slopes[-1].symbol
 
     def state(self, name: str, start: ir.Node, scalar: bool, span: Span, at: Span) -> ir.Node:
         self.states.append(rules.EntryState(name, symbol(name, span), start, scalar, span, at))
@@ -169,12 +194,14 @@ def on_entries(source: _Source) -> rules.OnEntries:
     again = _Entries(source)
     gradient, current, count = (symbol(name, source.span) for name in ("g", "p", "count"))
     host = _EntryRecorder(source.core.build, gradient, current, count)
-    body = EntryBody(source.core, host)
+    body = EntryBody(source, host)
     update = source.core.found.attempt(lambda: again.read(body, UNCHANGED), lambda: not body.typed)
     if update is None:
         return again
     arguments = tuple(node for node in source.values.values() if not isinstance(node, ir.Constant))
-    return rules.EntryRule(host.gradient, host.current, host.count, arguments, tuple(host.states), update)
+    return rules.EntryRule(
+        host.gradient, host.current, host.count, arguments, tuple(host.states), tuple(host.slopes), update
+    )
 
 
 # on layers -----------------------------------------------------------------------------------------------------

@@ -93,6 +93,9 @@ class EntryHost(Protocol):
     def state(self, name: str, start: ir.Node, scalar: bool, span: Span, at: Span) -> ir.Node:
         """The value of a state that starts at `start`, written at `at`."""
 
+    def slope(self, of: ir.Node, span: Span) -> ir.Node:
+        """The gradient of another loss."""
+
 
 class OnEntries(Protocol):
     """The body of an optimizer that acts on entries."""
@@ -113,6 +116,15 @@ class EntryState:
 
 
 @dataclass(frozen=True, eq=False)
+class EntrySlope:
+    """`symbol` stands for the gradient of another loss, `of`."""
+
+    symbol: ir.Node
+    of: ir.Node
+    span: Span
+
+
+@dataclass(frozen=True, eq=False)
 class EntryRule:
     """A body on entries, read once."""
 
@@ -121,17 +133,21 @@ class EntryRule:
     count: ir.Node
     arguments: tuple[ir.Node, ...]
     states: tuple[EntryState, ...]
+    slopes: tuple[EntrySlope, ...]
     update: Update
     moving: frozenset[ir.Node] = field(init=False)
 
     def __post_init__(self) -> None:
-        symbols = (self.gradient, self.parameter, self.count, *self.arguments, *(s.symbol for s in self.states))
+        asked = (*(s.symbol for s in self.states), *(s.symbol for s in self.slopes))
+        symbols = (self.gradient, self.parameter, self.count, *self.arguments, *asked)
         roots = (self.update.value, *self.update.following.values(), *(s.start for s in self.states))
         object.__setattr__(self, "moving", moving(roots, symbols))
 
     def run(self, host: EntryHost, changed: Changed = UNCHANGED) -> Update:
         place = {self.gradient: host.gradient, self.parameter: host.current, self.count: host.count}
         put = Replay(host.build, place | {a: changed.get(a, a) for a in self.arguments}, self.moving)
+        for loss in self.slopes:
+            put.place[loss.symbol] = host.slope(loss.of, loss.span)
         for s in self.states:
             put.place[s.symbol] = host.state(s.name, put(s.start), s.scalar, s.span, s.at)
         return Update(put(self.update.value), {name: put(node) for name, node in self.update.following.items()})

@@ -89,6 +89,7 @@ class EntrywiseOptimizer(OptimizerScaling):
 
     degree: Fraction = ONE
     eps: int = 0  #: eps is added to this power of a gradient entry; 0: no eps
+    inverse: str = ""  #: a hyperparameter that is compared with 1 over a gradient entry
 
     def step(self, g: GradientSize) -> Fraction:
         return self.degree * g.entry + g.inputs
@@ -99,6 +100,12 @@ class EntrywiseOptimizer(OptimizerScaling):
         return what + (f", and n of them add up, aligned with the inputs: {power(entry + 1)}" if g.inputs else "")
 
     def scales(self, g: GradientSize) -> dict[str, tuple[Fraction, str]]:
+        if self.inverse:
+            size, why = (
+                -g.entry,
+                f"{self.inverse} times a squared gradient is compared with a gradient entry, which is {power(g.entry)}",
+            )
+            return {"eps": (g.entry, f"eps is added to that product, {power(g.entry)}"), self.inverse: (size, why)}
         if not self.eps:
             return {}
         entry = "a gradient entry" if self.eps == 1 else "the square of a gradient entry"
@@ -351,8 +358,10 @@ def foreign(optimizer: OptimizerScaling) -> str | None:
     return None if optimizer.scale in known else optimizer.scale
 
 
-def _entrywise(name: str, degree: int, source: str, eps: int = 0, decays: bool = False) -> EntrywiseOptimizer:
-    return EntrywiseOptimizer(name, source, decays, Fraction(degree), eps)
+def _entrywise(
+    name: str, degree: int, source: str, eps: int = 0, decays: bool = False, inverse: str = ""
+) -> EntrywiseOptimizer:
+    return EntrywiseOptimizer(name, source, decays, Fraction(degree), eps, inverse)
 
 
 def shampoo(left: Exponent = "1/4", right: Exponent | None = None) -> SpectralOptimizer:
@@ -388,6 +397,7 @@ _ROWS = (
     _entrywise("ADOPT", 0, "TP IVb 2.1", eps=1),
     _entrywise("SGDScheduleFree", 1, "TP IVb 2.1: linear in the gradients", decays=True),
     _entrywise("AdamWScheduleFree", 0, "TP IVb 2.1", eps=1, decays=True),
+    _entrywise("Sophia", 0, "clipped at 1: TP IVb 2.1", eps=1, decays=True, inverse="rho"),
     kfac(),
     Factored("FOOF", "Ishikawa and Karakida Table 1 with e_B = 0", False, ZERO, ONE),
     shampoo(),

@@ -85,6 +85,9 @@ def raw(
             if shifted.d != -g.entry:
                 drowned = "dominates" if shifted.d < -g.entry else "has no effect"
                 reasons["eps"] += f"; the parametrization uses {power(figures['eps'])}, so eps {drowned} as n grows"
+        if row.inverse:
+            figures[row.inverse] = shifted.d
+            _, reasons[row.inverse] = row.scales(g)[row.inverse]
     else:
         _demand_faithful(point, kind, row)
         figures["lr"] = -_wanted(kind, layer) - row.step(g) - scale

@@ -7,6 +7,7 @@ entry of a matrix is a value over two neurons, slot 0 (row α) and a slot of its
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tp_compiler.diagnostics import Span, error
@@ -23,13 +24,15 @@ Stepped = tuple[ir.Node, ir.Node | None, dict[ir.State, ir.Node]]
 
 @dataclass(frozen=True, eq=False)
 class Parameter:
-    """A trained parameter as an optimizer sees it. `entry` is one entry of the initial matrix, None for the others."""
+    """A trained parameter as an optimizer sees it. `entry` is one entry of the initial matrix, None for the others; `slope` the
+    gradient of another loss, where there can be one."""
 
     name: str
     type: Type
     current: ir.Node
     gradient: ir.Node
     entry: ir.Node | None = None
+    slope: Callable[[ir.Node, Span], ir.Node] | None = None
 
 
 @dataclass
@@ -50,6 +53,12 @@ class _Host:
     @property
     def current(self) -> ir.Node:
         return self.parameter.current
+
+    def slope(self, of: ir.Node, span: Span) -> ir.Node:
+        if self.parameter.slope is None:
+            message = "gradients of a second loss are not supported under this parametrization"
+            raise error("NX298", message, span, "use `parametrization mup`, or another optimizer")
+        return self.parameter.slope(of, span)
 
     def state(self, name: str, start: ir.Node, scalar: bool, span: Span, at: Span) -> ir.Node:
         build, parameter = self.build, self.parameter

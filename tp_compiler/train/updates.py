@@ -9,9 +9,10 @@ from functools import partial
 from tp_compiler.diagnostics import Diagnostic, Diagnostics, Span, error
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.build import Builder
-from tp_compiler.ir.model import Member, Target, Training, UpdateLine
+from tp_compiler.ir.model import Member, Target, Training, UpdateLine, initial
 from tp_compiler.ir.rules import OnEntries, OnLayers, OnOperators
 from tp_compiler.ir.types import Index, Type
+from tp_compiler.ir.walk import uses_initial
 from tp_compiler.train.clipping import clipped
 from tp_compiler.train.decay import scaled
 from tp_compiler.train.flow import AFTER_THE_FIRST
@@ -59,6 +60,7 @@ class Updates:
         self.build, self.training, self.asked = build, training, asked
         self.states = States()
         self._layers: Layers | None = None  # for K-FAC's factors
+        self._others: dict[ir.Node, Gradient] = {}  # by the losses that optimizers are given
         leaves = [t.leaf for t in training.targets]
         self.gradient = Gradient(build, training.loss, leaves, training.loss_span)
         self.scale = self._clipping([*leaves])
@@ -79,6 +81,16 @@ class Updates:
     def _scaled(self, gradient: ir.Node) -> ir.Node:
         return gradient if self.scale is None else self.build.mul(self.scale, gradient, gradient.span)
 
+    def _other(self, loss: ir.Node, span: Span) -> Gradient:
+        """The gradient of another loss, which an optimizer is given."""
+        if loss not in self._others:
+            for target in self.training.targets:
+                if uses_initial(loss, {initial(target.leaf)}):
+                    message = f"this loss uses the initial `{target.shown}`, bound before the loop, so training never changes it"
+                    raise error("NX282", message, span, "move the line into the loop, or make it a `def`")
+            self._others[loss] = Gradient(self.build, loss, [t.leaf for t in self.training.targets], span)
+        return self._others[loss]
+
     def _follow(self, target: Target) -> None:
         if any(line.on for line, _ in target.updates):
             self._follow_whole(target)
@@ -92,7 +104,11 @@ class Updates:
     def _follow_entries(self, target: Target, leaf: ir.Carry) -> None:
         own = leaf.type.indices
         slope = self.gradient.by(leaf, own)
-        parameter = Parameter(target.shown, leaf.state.type, leaf, self._scaled(slope))
+
+        def other(of: ir.Node, at: Span) -> ir.Node:
+            return self._other(of, at).by(leaf, own)
+
+        parameter = Parameter(target.shown, leaf.state.type, leaf, self._scaled(slope), slope=other)
         moved = [leaf, *(self._masked(target, u, parameter, own, picks)[0] for u, picks in target.updates)]
         self.states.following[leaf.state] = self.build.map("add", moved, leaf.span)
 
@@ -142,12 +158,16 @@ class Updates:
         entry = ir.Array(type=replace(kind), name=f"{target.name}_0", values=None, span=span)
         learned = build.carry(delta, span)
         slope = self._scaled(entries(build, self.gradient, matrix, slot, span))
+
+        def other(of: ir.Node, at: Span) -> ir.Node:
+            return entries(build, self._other(of, at), matrix, slot, at)
+
         keep = ir.State(f"{target.name}.keep", Type(own), build.constant(1, span), span)
         kept: ir.Node = build.constant(1, span)
         for _ in range(2):  # with decay the initial entries shrink, and `p` contains the remainder
             saved = dict(states.following)
             current = build.add(build.mul(kept, entry, span), learned, span)
-            parameter = Parameter(target.name, kind, current, slope, entry)
+            parameter = Parameter(target.name, kind, current, slope, entry, other)
             changes = [self._masked(target, u, parameter, own, picks) for u, picks in target.updates]
             shrinking = [along for _, along in changes if along is not None]
             if not shrinking or isinstance(kept, ir.Carry):

@@ -44,6 +44,7 @@ LOOKING = {
 LIBRARY = [
     *("SGD(lr=0.1, momentum=0.9, weight_decay=0.1)", "Adam(lr=0.1)", "AdamW(lr=0.1)", "Lion(lr=0.02)"),
     *("RMSprop(lr=0.1, centered=1, momentum=0.5)", "Rprop(lr=0.1)", "Nero(lr=0.01)", "Adafactor(lr=0.1)", "LARS(lr=0.1)"),
+    *("NorMuon(lr=0.1)", "AdaMuon(lr=0.1)", "Prodigy(d0=0.1)", "Sophia(lr=0.1, sampled=mean[i](f[i]), batch=2)"),
     *("LAMB(lr=0.1)", "Shampoo(lr=0.1, damping=0.1)", "Muon(lr=0.1)", "SOAP(lr=0.1, eps=0.1)", "KFAC(lr=0.1, damping=0.1)"),
 ]  # fmt: skip
 
@@ -77,6 +78,7 @@ def test_every_optimizer_of_the_library_is_read_once() -> None:
     assert len(calls) > 20
     for name in calls:
         more = {"Shampoo": ", damping = 0.1", "KFAC": ", damping = 0.1", "SOAP": ", eps = 0.1"}.get(name, "")
+        more += ", sampled = <v|v>, batch = 2" * (name == "Sophia")
         (rule,) = lines(NETWORK.replace("CALL", f"{name}(lr = 0.1{more})"))
         inner = rule.body if isinstance(rule, rules.OnOperators) else rule
         assert isinstance(inner, rules.EntryRule | rules.LayerRule | rules.OperatorRule), name

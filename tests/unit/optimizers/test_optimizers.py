@@ -82,7 +82,7 @@ def test_published_rule(name: str, call: dict[str, float]) -> None:
 
 def test_every_optimizer_is_tested_and_documented() -> None:
     names = set(re.findall(r"^optimizer (\w+)\((?=[^{]*\{)(?![^{]*on operators)", LIBRARY, re.MULTILINE))
-    assert names == set(RULES) == set(CALLS)
+    assert names == set(RULES) | {"Sophia"} and set(RULES) == set(CALLS)  # test_sophia.py
     text = (ROOT / "docs" / "optimizers.md").read_text(encoding="utf-8")
     assert [name for name in names if f"`{name}(" not in text] == []
 
