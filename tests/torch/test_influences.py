@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -10,7 +12,9 @@ from tests.consistency import networks
 from tp_compiler.evaluate.options import Options
 from tp_compiler.evaluate.sampling import weighted
 from tp_compiler.evaluate.sampling.averages import DifferentiableAverages
-from tp_compiler.evaluate.sampling.weighted import DIRECTION, WeightedSampler
+from tp_compiler.evaluate.sampling.weighted import WeightedSampler
+
+torch_arrays = pytest.importorskip("tp_compiler.evaluate.torch_arrays")
 
 pytestmark = pytest.mark.torch
 
@@ -18,21 +22,15 @@ M = 256
 SMOOTH = ["linear", "mlp_sgd", "rectangular", "there_and_back", "tied", "transformer"]
 
 
-def sampler(name: str, **options: str) -> WeightedSampler:
+def sampler(name: str, **options: Any) -> WeightedSampler:
     program = tpc.compile(networks.PROGRAMS[name].read_text(encoding="utf-8"))
     return WeightedSampler(program, [o.name for o in program.outputs], Options(**options))
 
 
 def along_directions(found: WeightedSampler, count: int) -> dict[str, np.ndarray]:
     """√M times the derivatives along the first directions of the first scrambling, by reverse mode."""
-    signs = [
-        [
-            2.0 * np.random.Generator(np.random.PCG64([0, 0, DIRECTION, k, space])).integers(0, 2, M) - 1
-            for space in found.ratios
-        ]
-        for k in range(count)
-    ]
-    directions = np.array(signs).reshape(count, -1)
+    weights = [found._weights(space, ratio, M, 0, range(count)) for space, ratio in found.ratios.items()]
+    directions = np.concatenate([np.sign(w[1::2] - w[2::2]) for w in weights], axis=1)
     return {name: directions @ x[0].T for name, x in found.influences(M, range(1)).items()}
 
 
@@ -82,3 +80,8 @@ def test_influences_give_the_spread_of_networks(name: str) -> None:
             np.abs(sigma.mean(axis=0) - expected) < 4 * np.hypot(noise, error) + 0.02 * np.abs(expected).max()
         ).all(), output
         assert (error < 0.03 * np.abs(expected).max()).all()
+
+
+def test_tapes_that_do_not_fit_are_not_begun() -> None:
+    with pytest.raises(torch_arrays.Undifferentiated):
+        sampler("mlp_sgd", max_memory=1e6).influences(2048, range(1))

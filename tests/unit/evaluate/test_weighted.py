@@ -192,6 +192,47 @@ def test_kets_of_particles_without_weight_are_zero_directions() -> None:
         np.testing.assert_allclose(found[1] @ averages.inner(found, kets)[1], kets[1] * [1.0, 0.0], atol=1e-9)
 
 
+#: A norm of features, which do not move in the limit, and move by n^-1/2 in networks.
+KERNEL = """
+parametrization ntk
+ket |u> ~ N(0, 1)
+ket |v> ~ N(0, 1)
+train steps = 2 {
+    |x> = tanh(|u>)
+    g = clt <v|x>
+    minimize (g - 1)^2
+    update |u>, |v> with SGD(lr = 0.1)
+}
+output f = <tanh(u)|tanh(u)>
+"""
+
+#: Programs, the word of the message that names what stands against their f, and whether only the bias is left out.
+NOT_KNOWN = {
+    "clt": ("ket |u> ~ N(0, 1)\nket |v> ~ N(0, 1)\noutput f = clt <v|u>", "clt", False),
+    "kernel regime": (KERNEL, "tangent", False),
+    "signs": (
+        "ket |u> ~ N(0, 1)\nmatrix B ~ rademacher(1)\noutput f = <B u|tanh(B u)>",
+        "fourth moment of the entries of `B`",
+        True,
+    ),
+    "copies": ("ket |u> ~ N(0, 1)\noutput f = <E[1,2](relu(|u> + |u@1> * |u@2>))>", "copies", True),
+}
+
+
+@pytest.mark.parametrize("name", NOT_KNOWN)
+def test_what_is_not_known_is_named(name: str) -> None:
+    text, word, only_bias = NOT_KNOWN[name]
+    found = WeightedSampler(tpc.compile(text), ["f"], Options())
+    told = found.biased if only_bias else found.refused
+    assert word in told["f"].message and told["f"].code == ("NX935" if only_bias else "NX934")
+    assert (only_bias and not found.refused) or not only_bias
+
+
+def test_shards_are_named() -> None:
+    found = WeightedSampler(tpc.compile(KNOWN["square"][0]), ["f"], Options(shards=2))
+    assert "shards" in found.refused["f"].message
+
+
 MLP = """
 axis i : 3
 axis d : 3

@@ -83,7 +83,8 @@ class Averages:
             return np.sqrt(squares)
         largest = self.largest(np.max(np.abs(x), axis=1, initial=0.0))
         scale = np.where(largest > 0, largest, 1.0)
-        scaled = largest * np.sqrt(self.joined(np.mean(self.weighed(np.square(x / scale[:, None])), axis=1)))
+        parts = self.joined(np.mean(self.weighed(np.square(x / scale[:, None])), axis=1))
+        scaled = largest * np.sqrt(np.maximum(parts, 0.0))  # weights may hide all particles of a ket
         return np.where(safe, np.sqrt(squares), scaled)
 
     def largest(self, rows: Array) -> Array:
@@ -111,12 +112,6 @@ class WeightedAverages(Averages):
     def weighed(self, x: Float[Array, "replicates samples *rest"]) -> Float[Array, "replicates samples *rest"]:
         assert self.weights is not None, "an average must say of which space"
         return x * self.weights.reshape(*self.weights.shape, *(1,) * (x.ndim - 2))
-
-    def norms(self, x: Float[Array, "replicates samples k"]) -> Float[Array, "replicates k"]:
-        """0 for kets of which only particles without weight are left."""
-        largest = np.max(np.abs(x), axis=1, initial=0.0)
-        unit = x / np.where(largest > 0, largest, 1.0)[:, None]
-        return largest * np.sqrt(np.maximum(np.mean(self.weighed(np.square(unit)), axis=1), 0.0))
 
     def resolution(self, samples: int) -> float:
         """What is divided by a square of weights, which move averages by 1/√M, is as exact as averages."""

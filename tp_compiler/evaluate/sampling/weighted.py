@@ -38,9 +38,11 @@ from tp_compiler.evaluate.sampling.points import Sequences
 from tp_compiler.evaluate.sampling.replicate import Replication
 from tp_compiler.evaluate.sampling.shared_values import whole
 from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.model import Compiled
 from tp_compiler.ir.primitives import PRIMITIVES
 from tp_compiler.ir.program import Output, Program
 from tp_compiler.ir.types import Index
+from tp_compiler.ir.walk import reachable
 from tp_compiler.shapes import Float
 
 #: ε where nothing jumps; ε/√M, and the least ε, where something does.
@@ -79,6 +81,7 @@ class WeightedSampler:
         self.in_blocks = not all(self.plan.linear) or bool(self.plan.depth)
         self.ratios = _ratios(self.plan)
         self.kept = Sequences()
+        self.changed = _changed(program)
         self.refused: dict[str, Diagnostic] = {}
         self.biased: dict[str, Diagnostic] = {}
         for output in self.plan.outputs:
@@ -92,7 +95,7 @@ class WeightedSampler:
     # -- what is computed ---------------------------------------------------------------------------------------
     def _judge(self, output: Output) -> None:
         nodes = self.plan.needs(output.name).nodes
-        for span, why, remedy in _refusals(output, nodes, self.options):
+        for span, why, remedy in _refusals(output, nodes, self.options, output.name in self.changed):
             message = f"no fluctuations of `{output.name}` at finite width: {why}"
             self.refused.setdefault(output.name, Diagnostic("NX934", message, span, remedy))
         for span, why, remedy in _unknown_biases(nodes):
@@ -181,9 +184,11 @@ class WeightedSampler:
     def _influences(self, samples: int, scrambling: int, clock: ProgressClock) -> dict[str, Array]:
         import torch
 
-        from tp_compiler.evaluate.torch_arrays import TorchArray
+        from tp_compiler.evaluate.torch_arrays import TorchArray, Undifferentiated
 
         o = self.options
+        if self._tape(samples) > o.memory:
+            raise Undifferentiated
         library = o.library if o.backend == "torch" else ArrayBackend("torch")
         kind = getattr(torch, library.dtype)
         moves = {s: torch.zeros(1, samples, dtype=kind, device=library.device, requires_grad=True) for s in self.ratios}
@@ -199,6 +204,11 @@ class WeightedSampler:
             rows = [self._gradient(entry, moves, samples) for entry in value.tensor.reshape(-1)]  # type: ignore[attr-defined]
             found[name] = np.array(rows).reshape(len(rows), samples * len(moves))
         return {name: x for name, x in found.items() if np.isfinite(x).all()}
+
+    def _tape(self, samples: int) -> float:
+        """The bytes of all kets of a run, which reverse mode keeps, with what they are made of."""
+        kets = (self.plan.phases.repeats(n) * n.type.size() for n in self.plan.nodes if n.type.slots)
+        return 4 * 8.0 * samples * sum(kets)
 
     def _gradient(self, entry: Any, moves: Mapping[int, Any], samples: int) -> Array:
         """√(M/ρ_s) times the derivatives of a number in the weights of all spaces."""
@@ -246,12 +256,23 @@ def _ratios(plan: SamplingPlan) -> dict[int, float]:
     return found
 
 
+def _changed(program: Program) -> set[str]:
+    """Trained outputs that networks compute in another way than the limit, which drops powers of n."""
+    networks = {o.name: o.node for o in program.finite.outputs} if isinstance(program, Compiled) else {}
+    others = {o.name: networks[o.name] for o in program.outputs if networks.get(o.name, o.node) is not o.node}
+    trained = (ir.Carry, ir.Clock, ir.Apply, ir.Trace)
+    return {name for name, node in others.items() if any(isinstance(n, trained) for n in reachable([node]))}
+
+
 #: Where, why, and what to do instead.
 Problem = tuple[Any, str, str]
 
 
-def _refusals(output: Output, nodes: Collection[ir.Node], options: Options) -> Iterator[Problem]:
-    """What stands against the fluctuations of an output."""
+def _refusals(output: Output, nodes: Collection[ir.Node], options: Options, changed: bool) -> Iterator[Problem]:
+    """What stands against the fluctuations of an output. `changed`: networks compute it in another way."""
+    if changed:
+        why = "the limit drops what networks have at a power of n (the neural tangent limit, or exponents of your own)"
+        yield output.span, why, "use the maximal-update parametrization"
     if options.shards is not None:
         yield output.span, "shards do not weigh particles", "leave out `--shards`"
     for node in nodes:
