@@ -11,7 +11,10 @@ from scipy.special import erf
 
 import tp_compiler as tpc
 from tp_compiler.evaluate.exact.fluctuations import MOST_ENTRIES, sigma
+from tp_compiler.evaluate.fluctuations import exactly
 from tp_compiler.evaluate.interface import NotExact
+from tp_compiler.evaluate.options import Options
+from tp_compiler.results import Estimate
 
 Matrix = np.ndarray
 
@@ -194,12 +197,50 @@ def test_deep_relu_kernels() -> None:
     assert of(program)[np.ix_(chosen, chosen)] == pytest.approx(covariance, rel=1e-6, abs=1e-7)
 
 
+def test_derivatives_of_jumps() -> None:
+    """P = <step(h1)|step(h2)> = 1/4 + asin(ρ)/2π has derivatives by both variances, though both functions jump."""
+    mix = np.array([[1.0, 0.0], [0.9, 1.2]])
+    program = (
+        "ket |u> ~ N(0, 1)\nket |v> ~ N(0, 1)\nmatrix W ~ N(0, 1)\n|a> = |u>\n|b> = 0.9 |u> + 1.2 |v>\n"
+        "output P = <step(W |a>)|step(W |b>)>"
+    )
+    (p, q), (_, r) = mix @ mix.T
+    rho = q / math.sqrt(p * r)
+    value, steep = 0.25 + math.asin(rho) / (2 * math.pi), 1 / (2 * math.pi * math.sqrt(1 - rho**2))
+    slopes = steep * np.array([-rho / (2 * p), 1 / math.sqrt(p * r), -rho / (2 * r)])
+    fourth = np.array(
+        [[2 * p * p, 2 * p * q, 2 * q * q], [2 * p * q, p * r + q * q, 2 * q * r], [2 * q * q, 2 * q * r, 2 * r * r]]
+    )
+    assert of(program) == pytest.approx(value * (1 - value) + slopes @ fourth @ slopes, rel=1e-9)
+
+
 def test_numbers_inside_kets() -> None:
     """<φ(h/√<h|h>)>: the influence of a neuron is φ(h) - (h² - 1)/2 E h φ'(h)."""
     program = "ket |x> ~ N(0, 1)\nmatrix W ~ N(0, 3)\n|h> = W|x>\noutput f = <exp(h/sqrt(<h|h>))>"
     slope = math.exp(0.5)  # E h e^h
     wanted = math.exp(2) - math.e + slope**2 / 2 - slope * 2 * math.exp(0.5) * 0.5
     assert of(program) == pytest.approx(wanted, rel=1e-9)
+
+
+def test_kernel_regression() -> None:
+    """Solutions, inverses and determinants of a kernel: the derivatives of NumPy's, by differences, and Σ of the kernel."""
+    program = (
+        "axis i, j : 2\naxis d : 2\ndata xi[i,d] = [[1.0, 0.3], [-0.7, 0.2]]\ndata y[i] = [1.0, -0.5]\nket |u[d]> ~ N(0, 1)\n"
+        "|x[i]> = relu(sum[d](xi[i,d] |u[d]>))\nk[i,j] = <x[i]|x[j]> + 0.1 * delta[i,j]\noutput K[i,j] = k[i,j]\n"
+        "output a[i] = solve[i,j](k[i,j], y[j] + k[1,j])\noutput b[i,j] = inv[i,j](k[i,j])\noutput c = logdet[i,j](k[i,j])"
+    )
+    kernel, names = of(program, "K"), ("a", "b", "c")
+    at = tpc.limit(program, only=["K"])["K"]
+    y = np.array([1.0, -0.5])
+
+    def values(k: Matrix) -> Matrix:
+        k = k.reshape(2, 2)
+        parts = np.linalg.solve(k, y + k[0]), np.linalg.inv(k).ravel(), [np.linalg.slogdet(k)[1]]
+        return np.concatenate(parts)
+
+    steps = 1e-6 * np.eye(4)
+    slopes = np.array([(values(at.ravel() + s) - values(at.ravel() - s)) / 2e-6 for s in steps]).T
+    assert of(program, *names) == pytest.approx(slopes @ kernel @ slopes.T, rel=1e-6, abs=1e-7)
 
 
 def test_biases_and_means() -> None:
@@ -257,6 +298,12 @@ output K[i,j] = <φ(|h[i]>)|φ(|h[j]>)>
 def test_networks_fluctuate_as_predicted(program: str, name: str) -> None:
     found, error = _networks(program, name, 256, 600)
     assert np.max(np.abs(found - of(program, name)) / error) < 3.5
+
+
+def test_sampled_limits_are_left_to_samples() -> None:
+    compiled = tpc.compile("ket |x> ~ N(0, 1)\noutput f = <x|x>\noutput g = <x>")
+    known = {name: Estimate(np.array(1.0), np.array(0.0), (), how) for name, how in (("f", "qmc"), ("g", "exact"))}
+    assert [*exactly(compiled, compiled.outputs, known, Options()).each] == ["g"]
 
 
 # -- refusals ------------------------------------------------------------------------------------------------------------

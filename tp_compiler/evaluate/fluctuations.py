@@ -39,6 +39,8 @@ FOR_THE_BIAS = 2**10
 DIRECTIONS = (4, 8, 16, 24, 32, 48, 64, 96, 128)
 #: Errors, relative to the largest Σ of an output; of b relative to the larger of b and √Σ.
 ACCURACY = 0.1
+#: Limits that formulas do not have; nor have they their Σ.
+SAMPLED = ("qmc", "mc")
 #: Of outputs with more entries, Σ would not fit into memory.
 MOST_ENTRIES = 2**11
 
@@ -144,7 +146,7 @@ def exactly(
         except NotExact as reason:
             return reason
 
-    numbers = [o for o in outputs if estimates[o.name].law is None]
+    numbers = [o for o in outputs if estimates[o.name].law is None and estimates[o.name].method not in SAMPLED]
     if options.method not in ("auto", "exact", "quadrature") or not numbers:
         return Predicted()
     whole = asked(numbers)

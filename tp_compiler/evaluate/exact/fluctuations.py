@@ -26,6 +26,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -81,6 +82,11 @@ class Integrands:
 
     ratio: float
     weights: dict[ir.Node, Tensor] = field(default_factory=dict)
+
+
+def _function_of_matrix(node: ir.Node) -> ir.Node:
+    """What an entry is read from; a number without entries is read from itself."""
+    return node.args[0] if isinstance(node, ir.Reindex) else node
 
 
 class UntrainedEvaluator(ExactEvaluator):
@@ -147,12 +153,36 @@ class Influence:
             return
         if isinstance(node, ir.Contract):
             self._piece(self._times(node.args), weight)
+        elif isinstance(function := _function_of_matrix(node), ir.Linalg):
+            self._linalg(function, node.selectors if isinstance(node, ir.Reindex) else (), weight)
         elif isinstance(node, ir.Map):
             algebra = entrywise.NodeAlgebra(self.build, self.span)
             for k, a in enumerate(node.args):
                 if self._moves(a):
                     self._must_be_smooth(node)
                     self._add(a, times(weight, self._number(entrywise.partial(algebra, node, k))))
+
+    def _linalg(self, node: ir.Linalg, at: tuple[Any, ...], weight: Tensor) -> None:
+        """∂X_ab = -X_ai ∂K_ij X_jb for X = K⁻¹, ∂(X y)_a = -X_ai ∂K_ij (X y)_j + X_ai ∂y_i, ∂ log det K = X_ji ∂K_ij."""
+        if node.op not in ("inv", "solve", "logdet"):
+            raise NotExact(f"the fluctuations of `{node.op}` of a matrix")
+        matrix, *vectors = node.args
+        size = node.rows.size
+        inverse = self.build.linalg("inv", node.rows, node.cols, (matrix,), "", self.span)
+        every = [*np.ndindex(size, size)]
+        x = {(i, j): self._number(self.build.reindex(inverse, (i + 1, j + 1), (), self.span)) for i, j in every}
+        solution = [self._number(self.build.reindex(node, (i + 1,), (), self.span)) for i in range(size) if vectors]
+        for i, j in every:
+            if node.op == "logdet":
+                slope = x[j, i]
+            else:
+                a = at[0] - 1
+                slope = times(MINUS, x[a, i], solution[j] if vectors else x[j, at[1] - 1])
+            self._add(matrix.args[i].args[j], times(weight, slope))
+        for y in vectors:
+            for i in range(size):
+                entry = y.args[i] if isinstance(y, ir.Stack) else y
+                self._add(entry, times(weight, x[at[0] - 1, i]))
 
     def _moves(self, node: ir.Node) -> bool:
         """Whether a number has fluctuations."""

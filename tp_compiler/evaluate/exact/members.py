@@ -1,7 +1,8 @@
 """Entries of families as instructions without indices: what one entry of an output is computed from, member by member.
 
 Each instruction is followed to the members that an entry reads; sums over indices become sums of members. A function of data and
-initial kets alone remains a family, of which members are read. What has no such form is a `NotExact`.
+initial kets alone remains a family, of which members are read; a matrix of numbers is stacked, and read again. What has no such
+form is a `NotExact`.
 """
 
 from __future__ import annotations
@@ -183,6 +184,24 @@ class MemberByMember:
     def _stack(self, node: ir.Stack, at: Positions) -> Making:
         return (yield node.args[at[node.index] - 1], at)
 
+    def _linalg(self, node: ir.Linalg, at: Positions) -> Making:
+        matrix, *others = node.args
+        lines = []
+        for r in range(1, node.rows.size + 1):
+            line = []
+            for c in range(1, node.cols.size + 1):
+                line.append((yield matrix, {**at, node.rows: r, node.cols: c}))
+            lines.append(self.build.stack(tuple(line), node.cols, node.span))
+        args = [self.build.stack(tuple(lines), node.rows, node.span)]
+        for other in others:
+            along = node.cols in other.type.indices
+            entries = []
+            for c in range(1, node.cols.size + 1) if along else (1,):
+                entries.append((yield other, {**at, node.cols: c}))
+            args.append(self.build.stack(tuple(entries), node.cols, node.span) if along else entries[0])
+        made = self.build.linalg(node.op, node.rows, node.cols, tuple(args), node.fn, node.span)
+        return self.build.reindex(made, tuple(at[i] for i in made.type.indices), (), node.span)
+
     rules: ClassVar[dict[type[ir.Node], Callable[[MemberByMember, Any, Positions], Making]]] = {
         ir.Constant: _constant,
         ir.Array: _array,
@@ -197,12 +216,12 @@ class MemberByMember:
         ir.Reindex: _reindex,
         **dict.fromkeys(ir.ALONG, _along),
         ir.Stack: _stack,
+        ir.Linalg: _linalg,
     }
 
 
 #: Why there are no members of other instructions.
 REASONS: dict[type[ir.Node], str] = {
-    ir.Linalg: "a function of a matrix of numbers",
     ir.Join: "operators of low rank",
     ir.Spectral: "operators of low rank",
     ir.Clt: "a number that is random in the limit (`clt`)",
