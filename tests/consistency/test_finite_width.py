@@ -19,7 +19,7 @@ from tests.consistency import networks
 from tp_compiler.results import Run
 
 #: Programs whose fluctuations cost more than their part of the slow tests.
-COSTLY = ("sign_layers", "sign_entries", "transformer")
+COSTLY = ("transformer",)
 QUICK = ("linear", "linear_deep")
 
 
