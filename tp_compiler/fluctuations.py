@@ -46,6 +46,13 @@ class Fluctuations:
         return np.zeros(shape) if self.bias is None else np.asarray((self.bias / width).reshape(shape))
 
 
+def normal_quantile(q: float) -> float:
+    """Of the standard normal law."""
+    from statistics import NormalDist  # takes 5 ms to load
+
+    return NormalDist().inv_cdf(q)
+
+
 def joint(blocks: Sequence[Sequence[Array]]) -> Array:
     """The covariance of several outputs, one after the other, from the blocks of each pair; made symmetric."""
     whole = np.block([list(row) for row in blocks])

@@ -7,7 +7,6 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from numbers import Integral
-from statistics import NormalDist
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -15,7 +14,7 @@ import numpy as np
 from tp_compiler._version import __version__
 from tp_compiler.diagnostics import Diagnostic, suggest
 from tp_compiler.fluctuations import Fluctuations as Fluctuations
-from tp_compiler.fluctuations import expected, joint, width_within
+from tp_compiler.fluctuations import expected, joint, normal_quantile, width_within
 from tp_compiler.functions import Function, Known, value_and_error
 from tp_compiler.pages import Shown, written
 from tp_compiler.replicates import Array as Array
@@ -66,7 +65,7 @@ class Estimate(Shown):
         if self.covariance is None:
             return self.value
         deviation = np.sqrt(np.maximum(np.diag(np.atleast_2d(self.covariance)), 0.0)).reshape(self.value.shape)
-        return np.asarray(self.value + NormalDist().inv_cdf(q) * deviation)
+        return np.asarray(self.value + normal_quantile(q) * deviation)
 
     def _brief(self) -> str:
         shape = " × ".join(map(str, self.value.shape))
@@ -285,7 +284,7 @@ class Run(Shown):
             raise ValueError(f"a share of networks lies between 0 and 1, and {share} does not")
         if found.bias is None or found.sigma is None:
             raise ValueError(f"the {'bias' if found.sigma is not None else 'spread'} of {name} is not known")
-        quantile = 0.0 if share is None else NormalDist().inv_cdf((1 + share) / 2)
+        quantile = 0.0 if share is None else normal_quantile((1 + share) / 2)
         deviation = quantile * np.sqrt(np.maximum(np.diag(found.sigma), 0.0))
         distance = rtol * float(np.abs(value).max())
         return max(width_within(distance, float(b), float(d)) for b, d in zip(found.bias, deviation, strict=True))

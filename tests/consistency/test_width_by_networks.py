@@ -11,6 +11,8 @@ import pytest
 
 import tp_compiler as tpc
 from tp_compiler import cli
+from tp_compiler.evaluate.fluctuations import exactly
+from tp_compiler.evaluate.options import Options
 from tp_compiler.results import Run
 
 AVERAGES = """
@@ -110,6 +112,13 @@ def test_verification_with_the_prediction_finds_what_it_misses_without() -> None
     assert tpc.verify(planted, **options).passed
     found = tpc.verify(right, predicted=True, **options)
     assert found.passed and found.checks[0].predicted is not None and found.checks[0].predicted.gain > 1.5
+
+
+def test_the_time_limit_holds_for_formulas() -> None:
+    program = tpc.compile(AVERAGES)
+    estimates = tpc.limit(program).outputs
+    in_time, late = (exactly(program, program.outputs, estimates, Options(max_time=s)) for s in (60.0, 0.0))
+    assert in_time.each.keys() == {"f", "g", "one"} and not late.each
 
 
 def test_the_command(tmp_path: Path, capsys: Any) -> None:

@@ -18,6 +18,7 @@ from typing import Protocol
 import numpy as np
 
 from tp_compiler.diagnostics import Diagnostic, ProgramError
+from tp_compiler.evaluate.budget import SHARE, WORK, Budget
 from tp_compiler.evaluate.interface import Exact, NotExact
 from tp_compiler.evaluate.options import Options
 from tp_compiler.evaluate.width_statistics import (
@@ -93,8 +94,11 @@ def predicted(
     program: Program, outputs: Sequence[Output], estimates: Mapping[str, Estimate], options: Options
 ) -> Predicted:
     """Σ and b of the outputs that have a limit, within the time and the memory of the options."""
+    start = time.monotonic()
     asked = [o for o in outputs if o.name in estimates and estimates[o.name].value.size <= MOST_ENTRIES]
     known = exactly(program, asked, estimates, options)
+    if options.max_time is not None:
+        options = replace(options, max_time=max(0.0, options.max_time - (time.monotonic() - start)))
     found = _sampled(program, asked, options, known) if asked else known
     large = tuple(_too_large(o, estimates[o.name]) for o in outputs if o.name in estimates and o not in asked)
     return replace(found, warnings=(*large, *found.warnings))
@@ -140,9 +144,11 @@ def exactly(
     """Σ of the outputs that Gaussian moments give; b is not theirs."""
     from tp_compiler.evaluate.exact.fluctuations import sigma
 
+    budget = _budget(options)
+
     def asked(some: Sequence[Output]) -> Exact | NotExact:
         try:
-            return sigma(program, some, options.method != "exact")
+            return sigma(program, some, options.method != "exact", budget)
         except NotExact as reason:
             return reason
 
@@ -157,6 +163,14 @@ def exactly(
             blocks = _by_output(some, estimates, own)
             found = Predicted(found.each | blocks.each, blocks.crossed)
     return found
+
+
+def _budget(options: Options) -> Budget:
+    """Of all tries together; where samples are the alternative, half of the time, and no more work than they are."""
+    seconds = math.inf if options.max_time is None else options.max_time
+    if options.method != "auto":
+        return Budget(seconds, options.memory, remedy="")
+    return Budget(SHARE * seconds, options.memory, remedy="", work=WORK)
 
 
 def _by_output(outputs: Sequence[Output], estimates: Mapping[str, Estimate], whole: Exact) -> Predicted:
