@@ -13,11 +13,23 @@ import tp_compiler as tpc
 from tp_compiler.evaluate.options import Options
 from tp_compiler.evaluate.sampling.clt import CltScalars
 from tp_compiler.evaluate.sampling.plan import SamplingPlan
-from tp_compiler.evaluate.sampling.points import Points, copied
+from tp_compiler.evaluate.sampling.points import Points, Sequences, copied
 from tp_compiler.evaluate.sampling.qmc import Sampling
 from tp_compiler.evaluate.sampling.replicate import Replication
 
 KET = "ket |x> ~ N(0, 1)\nket |y> ~ N(0, 1)\nmatrix W ~ N(0, 1)\n"
+
+
+@pytest.mark.parametrize("half", [None, 0, 1])
+def test_coordinates_do_not_depend_on_portions_or_on_what_was_drawn_before(half: int | None) -> None:
+    """Points are kept from one size to the next, and become Gaussian when they are drawn: of three sequences here."""
+    kept, rng = Sequences(), np.random.default_rng(3)
+    for samples, most in ((32, 10), (64, 300), (64, 140), (2048, 40), (256, 300)):
+        points, parts = Points(samples, (5, 6), 300, half=half, kept=kept), []
+        while sum(part.shape[1] for part in parts) < most:
+            parts.append(points.draw(int(rng.integers(0, 9))))
+        found = np.concatenate(parts, axis=1)
+        assert np.array_equal(found, Points(samples, (5, 6), 300, half=half).draw(found.shape[1]))
 
 
 @pytest.mark.parametrize("plain", [False, True])
