@@ -34,10 +34,10 @@ def programs() -> list[Any]:
 
 
 @cache
-def predicted(name: str, accuracy: float = 0.1) -> Run:
+def predicted(name: str, accuracy: float = 0.1, method: str = "auto") -> Run:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tp_compiler.evaluate.fluctuations.ACCURACY", accuracy)
-        run = tpc.limit(networks.PROGRAMS[name], width=64)
+        run = tpc.limit(networks.PROGRAMS[name], width=64, method=method)
     assert not run.failed and not run.warnings
     return run
 
@@ -126,6 +126,14 @@ def test_spread_and_bias_by_algebra(name: str) -> None:
     assert (found.sigma_stderr <= 0.25 * size).all() and (found.bias_stderr <= 0.3 * np.sqrt(np.diag(sigma))).all()
     np.testing.assert_array_less(np.abs(found.sigma - sigma), 4 * found.sigma_stderr + 0.01 * size)
     np.testing.assert_array_less(np.abs(found.bias - bias), 4 * found.bias_stderr + 1e-6)
+
+
+def test_unequal_widths_by_directions() -> None:
+    """Both spaces count, each by the inverse of its width: with weights of equal size in both, Σ is 290."""
+    found = fluctuations(predicted("there_and_back", 0.05, "qmc"), "f")
+    assert found.sigma_stderr[0, 0] < 16
+    assert abs(found.sigma[0, 0] - 180) < 4 * found.sigma_stderr[0, 0]
+    assert abs(found.bias[0] - 2) < 4 * found.bias_stderr[0]
 
 
 def moments(phi: Callable[[np.ndarray], np.ndarray], k: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
