@@ -121,6 +121,14 @@ def test_the_time_limit_holds_for_formulas() -> None:
     assert in_time.each.keys() == {"f", "g", "one"} and not late.each
 
 
+def test_what_is_missing_is_said() -> None:
+    """Formulas have Σ; where samples are excluded, there is no bias."""
+    run = tpc.limit(AVERAGES, width=400, only=["f"], method="exact")
+    found, (warning,) = run.fluctuations("f"), run.warnings
+    assert found.sigma is not None and found.bias is None
+    assert warning.code == "NX932" and "the biases at finite width of `f` were not computed" in warning.message
+
+
 def test_the_command(tmp_path: Path, capsys: Any) -> None:
     path = tmp_path / "averages.nexort"
     path.write_text(AVERAGES, encoding="utf-8")

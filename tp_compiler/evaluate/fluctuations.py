@@ -117,23 +117,25 @@ def _sampled(program: Program, outputs: Sequence[Output], options: Options, know
 
     names = [o.name for o in outputs]
     if options.method not in ("auto", "qmc", "mc"):
-        message = f"the method `{options.method}` excludes samples: {_missing(names, known)} not computed"
+        message = f"the method `{options.method}` excludes samples: {_missing(names, known)} were not computed"
         return replace(known, warnings=(Diagnostic("NX932", message, None, "use `--method auto`"),))
     try:
         sampler = WeightedSampler(program, names, options)
         return by_directions(sampler, names, options, by_derivatives(sampler, known, options))
     except ProgramError as problem:
-        return replace(known, warnings=tuple(_not_computed(names, d) for d in problem.diagnostics))
+        lost = tuple(_not_computed(_missing(names, known), d) for d in problem.diagnostics)
+        return replace(known, warnings=lost)
 
 
 def _missing(names: Sequence[str], known: Predicted) -> str:
+    """What there would be: only the bias, of those whose Σ is known."""
     listed = ", ".join(f"`{name}`" for name in names)
-    return f"the biases at finite width of {listed} are" if known.each else f"the fluctuations of {listed} are"
+    what = "the biases at finite width" if set(names) <= set(known.each) else "the fluctuations"
+    return f"{what} of {listed}"
 
 
-def _not_computed(names: Sequence[str], problem: Diagnostic) -> Diagnostic:
-    listed = ", ".join(f"`{name}`" for name in names)
-    message = f"the fluctuations of {listed} were not computed: {problem.message}"
+def _not_computed(what: str, problem: Diagnostic) -> Diagnostic:
+    message = f"{what} were not computed: {problem.message}"
     return Diagnostic("NX932", message, problem.span, problem.remedy)
 
 
@@ -235,7 +237,7 @@ def by_directions(sampler: Weighted, names: Sequence[str], options: Options, kno
             message = f"fluctuations stopped at {done} directions a scrambling: the time limit is nearly reached"
             warnings.append(Diagnostic("NX911", message, None, "raise `--max-time`"))
             break
-    warnings += [_not_computed([name], problem) for name, problem in work.failed.items()]
+    warnings += [_not_computed(_missing([name], known), problem) for name, problem in work.failed.items()]
     warnings += [sampler.biased[name] for name in left if name in sampler.biased and name not in work.failed]
     warnings += [_not_of_order_one(n) for n, x in found.items() if x.bias is None and n not in sampler.biased]
     crossed = {pair: x for pair in combinations(found, 2) if (x := work.crossed(*pair)) is not None}
