@@ -14,6 +14,7 @@ CODE = re.compile(r"NX\d{3}")
 #: Calls that take a reason, or the message of a diagnostic made elsewhere, and what it explains.
 REASONS = {
     "NotExact": "no exact value",
+    "Late": "no exact value",
     "NoDegree": "no degree",
     "refuse": "no limit",
     "_refused": "refused",

@@ -21,7 +21,7 @@ from tp_compiler.evaluate.budget import BASE, LEAST, SHARE, Budget, budget_for
 from tp_compiler.evaluate.exact import kernel_blocks
 from tp_compiler.evaluate.exact.evaluator import ExactEvaluator
 from tp_compiler.evaluate.exact.expectations import PATIENCE
-from tp_compiler.evaluate.interface import Answers, Evaluator, Exact, Interrupted, NotExact, Problem, TooLarge
+from tp_compiler.evaluate.interface import Answers, Evaluator, Exact, Interrupted, Late, NotExact, Problem, TooLarge
 from tp_compiler.evaluate.options import Options
 from tp_compiler.evaluate.sampling.estimates import is_gaussian
 from tp_compiler.ir import nodes as ir
@@ -176,6 +176,10 @@ def _coefficients(question: Request, outputs: list[Output]) -> Answers:
         found = _asked(LinearEvaluator(question.program, outputs, o.max_time, o.progress), outputs)
     # Of what is not trained, the formulas' reason is more specific.
     untrained = {output.name for output in outputs if not _trained(output.node)}
+    late = [f"`{name}`" for name, x in found.found.items() if isinstance(x, Late)]
+    if late and question.sampled:
+        message = f"coefficients had the time that was left, {seconds:.3g} s, and did not find {', '.join(late)}"
+        found.warnings += (Diagnostic("NX911", message, None, "raise `--max-time`"),)
     found.found = {n: x for n, x in found.found.items() if not (isinstance(x, NotExact) and n in untrained)}
     return found
 

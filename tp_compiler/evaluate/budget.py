@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from tp_compiler.evaluate.array_types import Array, Numbers
-from tp_compiler.evaluate.interface import NotExact, TooLarge
+from tp_compiler.evaluate.interface import Late, NotExact, TooLarge
 
 WORK = 1e9  # numbers, for any program: about 10 s on one core (docs/benchmarks.md)
 WORK_EACH = 2e6  # additional, per instruction: about the time of 2^20 samples of a ket
@@ -77,7 +77,7 @@ class Budget:
             self.out_of_time = True
             self._late = f"formulas were abandoned after {spent:.3g} s{self._remedy}"
         if self._late is not None:
-            raise NotExact(self._late)
+            raise Late(self._late) if self.out_of_time else NotExact(self._late)
 
     def report(self, done: int, total: int) -> None:
         """Progress, about five times a second."""

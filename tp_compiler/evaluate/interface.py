@@ -28,6 +28,10 @@ class TooLarge(NotExact):
     """An array that does not fit into the memory allowed."""
 
 
+class Late(NotExact):
+    """The time limit came before this was computed."""
+
+
 class Interrupted(NotExact):
     """Ctrl-C came before this was computed."""
 

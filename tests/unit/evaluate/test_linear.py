@@ -633,6 +633,26 @@ def test_time_is_kept() -> None:
     assert all(isinstance(x, NotExact) and "time" in x.reason for x in run.values.values())
 
 
+def test_what_is_late_is_sampled_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Later:
+        """A clock that is late from its third reading on: one is for every step."""
+
+        def __init__(self) -> None:
+            self.read = 0
+
+        def monotonic(self) -> float:
+            self.read += 1
+            return time.monotonic() + (1e6 if self.read > 2 else 0.0)
+
+    monkeypatch.setattr("tp_compiler.evaluate.linear.run.time", Later())
+    run = tpc.limit(FIGURE_4, samples=64, max_time=1e4)
+    assert {o.method for o in run.outputs.values()} == {"qmc"}
+    assert all("after 2 steps" in o.note for o in run.outputs.values())
+    (warning,) = (w for w in run.warnings if w.code == "NX911")
+    assert warning.message.startswith("coefficients had the time that was left, 1e+04 s")
+    assert all(f"`{name}`" in warning.message for name in run.outputs)
+
+
 def test_progress_is_told() -> None:
     program = tpc.compile(FIGURE_4)
     told: list[int] = []

@@ -13,7 +13,7 @@ from tp_compiler.evaluate import numerical_errors
 from tp_compiler.evaluate.array_types import Array
 from tp_compiler.evaluate.blas import one_blas_thread
 from tp_compiler.evaluate.budget import current
-from tp_compiler.evaluate.interface import NotExact, Problem, TooLarge
+from tp_compiler.evaluate.interface import Late, NotExact, Problem, TooLarge
 from tp_compiler.evaluate.linear.code import Code, Run
 from tp_compiler.evaluate.linear.contraction import viewer
 from tp_compiler.evaluate.linear.needs import Needs
@@ -110,7 +110,7 @@ class LinearRun:
 
     def _late(self) -> None:
         """Give up on the loop: the time limit was reached."""
-        late = NotExact(f"the time limit was reached after {self.clock} steps")
+        late = Late(f"the time limit was reached after {self.clock} steps")
         self.problems |= dict.fromkeys([*self.plan.states, *self.plan.traces, *self.plan.step, *self.plan.last], late)
         self._schedule()
 
