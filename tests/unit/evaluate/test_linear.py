@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from decimal import Decimal, localcontext
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -634,17 +635,11 @@ def test_time_is_kept() -> None:
 
 
 def test_what_is_late_is_sampled_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Later:
-        """A clock that is late from its third reading on: one is for every step."""
+    readings = iter([0.0, 0.0])  # one for every step; then it is late
 
-        def __init__(self) -> None:
-            self.read = 0
-
-        def monotonic(self) -> float:
-            self.read += 1
-            return time.monotonic() + (1e6 if self.read > 2 else 0.0)
-
-    monkeypatch.setattr("tp_compiler.evaluate.linear.run.time", Later())
+    monkeypatch.setattr(
+        "tp_compiler.evaluate.linear.run.time", SimpleNamespace(monotonic=lambda: next(readings, np.inf))
+    )
     run = tpc.limit(FIGURE_4, samples=64, max_time=1e4)
     assert {o.method for o in run.outputs.values()} == {"qmc"}
     assert all("after 2 steps" in o.note for o in run.outputs.values())
