@@ -16,7 +16,7 @@ pytestmark = pytest.mark.torch
 
 EXAMPLES = sorted((Path(__file__).resolve().parents[2] / "examples").glob("*.nexort"))
 #: Entries of matrices under nonlinear optimizers are single on every backend, and sums of them are in no fixed order.
-ENTRIES = {"own_optimizer", "nero", "pretrained", "torch_init", "train_mlp", "schedule_free"}
+ENTRIES = {"own_optimizer", "nero", "pretrained", "torch_init", "train_mlp", "schedule_free", "prodigy", "sophia"}
 OPTIONS = {"method": "qmc", "samples": 512, "replicates": 2}
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tp_compiler.diagnostics import Diagnostic, ProgramError
-from tp_compiler.evaluate.array_types import Array
+from tp_compiler.evaluate.array_types import Array, Mask, Whole
 
 Values = TypeVar("Values", bound=NDArray[Any])
 
@@ -58,7 +58,7 @@ class ArrayBackend:
         return TorchArray(tensor)  # type: ignore[return-value]
 
 
-def host(values: Array) -> Array:
+def host(values: Array | Mask | Whole) -> Array:
     """Numbers of any backend as an array of NumPy in double precision."""
     if not isinstance(values, np.ndarray | float):
         values = values.numpy() if hasattr(values, "tensor") else values

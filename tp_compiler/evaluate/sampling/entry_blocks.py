@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,13 +13,15 @@ from tp_compiler.evaluate.arrays import Labels
 from tp_compiler.evaluate.backend import contiguous
 from tp_compiler.evaluate.sampling.shared_values import SharedValues, whole
 from tp_compiler.ir import nodes as ir
-from tp_compiler.shapes import Float
+from tp_compiler.shapes import CHECKED, Float
 
 #: The label of the dimension that numbers the blocks.
 BLOCK = -1
 #: Entries are single: sums over them are averages with errors far above its rounding. Particles stay double.
 PRECISION = np.float32
 Entries = NDArray[np.float32]
+if CHECKED and not TYPE_CHECKING:
+    Entries = Entries | np.float32  # arrays without dimensions
 Real = TypeVar("Real", Array, Entries)
 
 
