@@ -38,7 +38,7 @@ def _names(module: str) -> dict[str, tuple[str, str]]:
 def _aliases(module: str) -> Aliases:
     found: Aliases = {}
     tree = _tree(module)
-    for node in ast.walk(tree) if tree is not None else ():
+    for node in tree.body if isinstance(tree, ast.Module) else ():  # variables of functions are not aliases
         if isinstance(node, ast.Assign):
             found |= {target.id: node.value for target in node.targets if isinstance(target, ast.Name)}
         elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value is not None:

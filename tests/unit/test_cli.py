@@ -251,6 +251,8 @@ def test_a_width_reaches_the_driver(driver: FakeDriver, good: str, capsys: Any) 
 def test_options_of_a_width_that_do_not_fit(
     driver: FakeDriver, good: str, capsys: Any, options: list[str], message: str
 ) -> None:
+    if "of that width" in message:
+        pytest.importorskip("matplotlib")
     assert cli.main(["limit", good, *options]) == 2
     assert message in capsys.readouterr().err
     assert "limit" not in [name for name, _ in driver.calls]

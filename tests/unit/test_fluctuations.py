@@ -225,6 +225,8 @@ def test_json_has_every_part(run: Run) -> None:
 
 @pytest.mark.parametrize("ending", [".npz", ".nc"])
 def test_files_keep_every_part(run: Run, tmp_path: Path, ending: str) -> None:
+    if ending == ".nc":
+        pytest.importorskip("xarray")
     path = tmp_path / f"run{ending}"
     run.save(path)
     again = tpc.load(path)
@@ -236,6 +238,8 @@ def test_files_keep_every_part(run: Run, tmp_path: Path, ending: str) -> None:
 
 
 def test_tables_of_other_libraries_have_every_part(run: Run) -> None:
+    pytest.importorskip("pandas")
+    pytest.importorskip("xarray")
     data, frame = run.to_xarray(), run.to_dataframe()
     np.testing.assert_array_equal(data["f_sigma"], SIGMA)
     assert data["f_sigma"].dims == ("i", "i_other") and data["f_bias"].dims == ("i",)

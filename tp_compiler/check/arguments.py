@@ -18,7 +18,7 @@ def arguments(core: Core, optimizer: OptimizerName, call: ast.Call, scope: Scope
     given = _given(optimizer, call)
     values: dict[str, ir.Node] = {}
     inner = optimizer.scope.snapshot()
-    words = _words(optimizer)
+    chosen = words(optimizer)
     families = {e.ident for call in calls_in(statement.body) for e in call.extra if isinstance(e, ast.Name)}
     for param in statement.params:
         name = param.name.ident
@@ -28,7 +28,7 @@ def arguments(core: Core, optimizer: OptimizerName, call: ast.Call, scope: Scope
         if source is None:
             message = f"the argument `{name}` of `{statement.name}` is missing"
             raise error("NX251", message, call.span, f"write `{_form(statement)}`")
-        if name in words:
+        if name in chosen:
             values[name] = _word(core, source, scope if name in given else inner, f"`{name}` of `{statement.name}`")
             continue
         node = core.scalar(source, Context(scope if name in given else inner), "a number")
@@ -72,7 +72,7 @@ def _form(statement: ast.Optimizer) -> str:
     return f"{statement.name}({', '.join(p.span.text for p in statement.params)})"
 
 
-def _words(optimizer: OptimizerName) -> set[str]:
+def words(optimizer: OptimizerName) -> set[str]:
     """The parameters that are words: the factors in `aspect(g; scale)`, here or in the body of an optimizer that this one calls."""
     found = set()
     for call in calls_in(optimizer.statement.body):
@@ -80,8 +80,8 @@ def _words(optimizer: OptimizerName) -> set[str]:
             found |= {e.ident for e in call.extra if isinstance(e, ast.Name)}
         called = optimizer.scope.other(call.fn.ident)
         if called is not None and isinstance(called.value, OptimizerName):
-            words, passed = _words(called.value), _given(called.value, call)
-            found |= {a.value.ident for n, a in passed.items() if n in words and isinstance(a.value, ast.Name)}
+            chosen, passed = words(called.value), _given(called.value, call)
+            found |= {a.value.ident for n, a in passed.items() if n in chosen and isinstance(a.value, ast.Name)}
     return found
 
 

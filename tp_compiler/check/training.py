@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from tp_compiler.check import values as v
-from tp_compiler.check.arguments import arguments
+from tp_compiler.check.arguments import arguments, words
 from tp_compiler.check.copied import copied
 from tp_compiler.check.core import Context, Core
 from tp_compiler.check.declarations import Settings
@@ -225,11 +225,10 @@ class TrainingChecks:
             sides.pop() if len(sides) == 1 else (None, None),
         )  # fmt: skip
         names = [p.name.ident for p in statement.params]
+        chosen = words(update.optimizer)
         given = tuple(
-            model.PassedArgument(
-                a.keyword or (names[k] if k < len(names) else ""), a.keyword is not None, a.value.span.text
-            )
-            for k, a in enumerate(call.args)
+            model.PassedArgument(name, a.keyword is not None, a.value.span.text, name in chosen)
+            for a, name in ((a, a.keyword or (names[k] if k < len(names) else "")) for k, a in enumerate(call.args))
         )
         targets = tuple(_written(t) for t in update.statement.targets)
         standard = statement.span.source.name.startswith("library/")

@@ -88,6 +88,6 @@ class TrainingText:
         for given in line.given:
             node = line.arguments.get(given.name)
             text = given.text
-            if node is not None:
+            if node is not None and not given.word:
                 text = self.expressions.piece(node, self.expressions.brackets(node.type.indices), AT).text
             yield f"{given.name} = {text}" if given.keyword else text

@@ -139,11 +139,15 @@ class Network:
 # training ------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True, eq=False)
 class PassedArgument:
-    """An argument passed to an optimizer in the source: with `keyword` if one is written, otherwise by position."""
+    """An argument passed to an optimizer in the source: with `keyword` if one is written, otherwise by position.
+
+    `word`: it is one of a few words (ir/shape_factors.py), not a number.
+    """
 
     name: str
     keyword: bool
     text: str
+    word: bool
 
 
 @dataclass(frozen=True, eq=False)
