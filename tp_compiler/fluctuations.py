@@ -10,8 +10,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tp_compiler.replicates import Array
+
+#: The law of first order is that of networks where its variance is above this part of the squared bias.
+_LEAST_VARIANCE = 0.1
+#: Biases below this part of an output are rounding.
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +41,18 @@ class Fluctuations:
     def constant(self) -> bool:
         """Has every network the same value?"""
         return self.sigma is not None and self.bias is not None and not self.sigma.any() and not self.bias.any()
+
+    def second_order(self, width: int, scale: float) -> NDArray[np.bool_]:
+        """Entries (k,) whose spread over networks of a width is of order 1/n, as their bias is, and not known.
+
+        Of ⟨u|v⟩² the spread of order n^(-1/2) is 0: networks have z²/n with z ~ N(0, 1). `scale` is the largest |value|.
+        """
+        assert self.sigma is not None
+        variance = np.diag(self.sigma)
+        if self.bias is None or self.bias_stderr is None:
+            return np.asarray(variance <= 0)
+        reach = np.abs(self.bias) + self.bias_stderr
+        return np.asarray((width * variance <= _LEAST_VARIANCE * reach**2) & (reach > _ROUNDING * scale))
 
     def deviation(self, width: int, shape: tuple[int, ...]) -> Array:
         """The standard deviation of each entry over networks of a width."""

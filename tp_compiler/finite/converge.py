@@ -232,7 +232,8 @@ def _verdict(
         found = f"|z| = {predicted.z:.2f}, allowed {threshold:.2f}"
         return False, f"the mean deviates from what the limit predicts at these widths: {found}"
     if predicted is not None and not predicted.z_spread <= threshold:
-        return False, f"the variance of networks is {predicted.spread:.3g} times what the limit predicts"
+        found = f"{predicted.spread:.3g} times what the limit predicts"
+        return False, f"the variance of networks is {found}, and not by a term of order 1/n"
     # Either will do: without a visible bias the raw score is the sharper one, with it the corrected one is fair. With a
     # prediction, its score stands for both.
     best = np.minimum(np.abs(scores.raw[-1]), np.abs(scores.corrected)).max(initial=0.0)
