@@ -108,7 +108,7 @@ def _checked(options: Mapping[str, Any], kind: type, outputs: Program) -> Any:
 
 def _width(width: Any) -> Any:
     """A width that is a number: text and lists raise TypeError."""
-    if not isinstance(width, Real):
+    if not isinstance(width, Real) or isinstance(width, bool):
         raise TypeError(f"a width is a whole number, such as 256, and {width!r} is not")
     return width
 

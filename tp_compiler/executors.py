@@ -187,7 +187,7 @@ def _found(executor: Executor | None, workers: int | None, cluster: str | None) 
             raise _wrong(f"{what} is not an executor", "pass one of concurrent.futures, or like these")
         return Crew(lambda: executor, _nothing, 1, again=False)
     if workers is not None:
-        if not isinstance(workers, Real) or workers // 1 != workers or workers < 1:
+        if not isinstance(workers, Real) or isinstance(workers, bool) or workers // 1 != workers or workers < 1:
             raise _wrong(
                 f"workers must be a whole number of processes, 1 or more; found {workers}", "change the option"
             )

@@ -6,8 +6,8 @@ import inspect
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from numbers import Integral
-from typing import TYPE_CHECKING, Any, cast
+from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any, TypeGuard, cast
 
 import numpy as np
 
@@ -23,6 +23,10 @@ from tp_compiler.replicates import Replicates as Replicates
 if TYPE_CHECKING:
     import pandas
     import xarray
+
+
+#: The command of a run that is the law of networks of a width, not their limit.
+AT_WIDTH = "at_width"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -53,13 +57,18 @@ class Estimate(Shown):
     replicates: Replicates | None = None
     fluctuations: Fluctuations | None = None
 
-    def quantile(self, q: float) -> Array:
+    def quantile(self, q: float | Sequence[float]) -> Array:
         """The quantile of each entry of a Gaussian output, 0 < q < 1, such as one of `run.at_width(512)`.
 
-        Raises ValueError for outputs that are neither Gaussian nor constant.
+        Of several, `quantile([0.1, 0.9])`, those of the first come first: the shape is (2, ...). Raises ValueError for outputs
+        that are neither Gaussian nor constant.
         """
-        if not 0 < q < 1:
-            raise ValueError(f"a quantile lies between 0 and 1, and {q} does not")
+        if np.ndim(q):
+            levels = np.asarray(q)
+            found = [self.quantile(level) for level in levels.ravel().tolist()]
+            return np.reshape(np.asarray(found), (*levels.shape, *self.value.shape))
+        if not (_is_real(q) and 0 < q < 1):
+            raise ValueError(f"a quantile lies between 0 and 1, such as 0.95, and {q!r} does not")
         if self.law not in (None, "gaussian") or self.method == "finite-width":
             raise ValueError("only Gaussian outputs have quantiles that their mean and covariance determine")
         if self.covariance is None:
@@ -186,7 +195,7 @@ class Run(Shown):
         Raises KeyError for outputs that do not exist or could not be computed; ValueError for random outputs, whose
         functions are random (write these in the program: `output q = f^2` is the mean of f²), and for a single seed.
         """
-        chosen = names or _parameters(function)
+        chosen = names or _parameters(function, "map")
         found = [self._known(name) for name in chosen]
         value, stderr = value_and_error(function, found)
         methods = dict.fromkeys(self.outputs[name].method for name in chosen)
@@ -212,6 +221,7 @@ class Run(Shown):
         else:
             found = self.crossed.get((name, other))
         if found is None:
+            self._not_a_law()
             pair = name if other is None else f"{name} and {other}"
             how = "compute the limit with a width: limit(program, width=512)" if "width" not in self.settings else ""
             raise KeyError(f"fluctuations of {pair} were not computed; {how or 'the warnings of the run say why'}")
@@ -223,7 +233,7 @@ class Run(Shown):
         `run.at_width(512)["f"]` is the mean, `.outputs["f"].covariance` runs over the entries in C order,
         `.outputs["f"].quantile(0.95)` is a quantile of each. It is a Run as any other: it prints, plots, and is saved. Where
         the bias is not known, the mean is the limit. Outputs that remain random in the limit (`clt`) keep their law.
-        Raises ValueError for a limit that was computed without a width.
+        Raises ValueError for a limit that was computed without a width, and for the law of another width: ask its limit.
         """
         self._fluctuating(width)
         found = {name: _at_width(estimate, width) for name, estimate in self.outputs.items()}
@@ -234,7 +244,8 @@ class Run(Shown):
         }
         kept = {name: estimate for name, estimate in found.items() if estimate is not None}
         settings = {**self.settings, "width": int(width)}
-        return replace(self, outputs=kept, failed={**self.failed, **lost}, settings=settings, crossed={})
+        lost = {**self.failed, **lost}
+        return replace(self, command=AT_WIDTH, outputs=kept, failed=lost, settings=settings, crossed={})
 
     def expected(self, function: Function, *names: str, width: int) -> Estimate:
         """The mean of a function of outputs over networks of width n: E L(f_n) = L(f) + (½ tr(L'' Σ) + L'·b)/n.
@@ -244,7 +255,7 @@ class Run(Shown):
         Raises KeyError if fluctuations were not computed, ValueError if the bias of one of the outputs is not known.
         """
         self._fluctuating(width)
-        chosen = names or _parameters(function)
+        chosen = names or _parameters(function, "expected")
         limit = self.map(function, *chosen)
         sizes = [self[name].size for name in chosen]
         ends = np.cumsum([0, *sizes])
@@ -280,8 +291,10 @@ class Run(Shown):
             raise ValueError(f"{name} is random in the limit, too: it is not approached by networks")
         if not value.any():
             raise ValueError(f"{name} is 0 in the limit, and nothing is within a fraction of 0")
-        if share is not None and not 0 < share < 1:
-            raise ValueError(f"a share of networks lies between 0 and 1, and {share} does not")
+        if share is not None and not (_is_real(share) and 0 < share < 1):
+            raise ValueError(f"a share of networks lies between 0 and 1, such as 0.95, and {share!r} does not")
+        if not _is_real(rtol):
+            raise ValueError(f"rtol is a fraction of the limit, such as 0.01 for 1%, and {rtol!r} is not")
         if found.bias is None or found.sigma is None:
             raise ValueError(f"the {'bias' if found.sigma is not None else 'spread'} of {name} is not known")
         quantile = 0.0 if share is None else normal_quantile((1 + share) / 2)
@@ -296,10 +309,17 @@ class Run(Shown):
 
     def _fluctuating(self, width: int) -> None:
         """Raises ValueError for a width that is none, and for runs without fluctuations."""
-        if not isinstance(width, Integral) or width < 1:
+        self._not_a_law()
+        if not is_whole(width) or width < 1:
             raise ValueError(f"a width is a positive whole number, such as 512, and {width!r} is not")
         if self.command != "limit" or "width" not in self.settings:
             raise ValueError("fluctuations at finite width were not computed; ask for them: limit(program, width=512)")
+
+    def _not_a_law(self) -> None:
+        """Raises ValueError for the law at a width, which does not know the limit that it comes from."""
+        if self.command == AT_WIDTH:
+            why = f"this is the law of networks of width {self.width}, made by at_width({self.width})"
+            raise ValueError(f"{why}; ask the limit that it was made of, such as run.at_width(512)")
 
     def _known(self, name: str) -> Known:
         self[name]  # raises if there is none
@@ -375,18 +395,29 @@ class _ReplicatesOf(Mapping[str, Array]):
         return sum(1 for _ in self)
 
 
-def _parameters(function: Function) -> tuple[str, ...]:
-    """The names of the arguments of a function, without those that have defaults."""
+def is_whole(x: object) -> TypeGuard[int]:
+    """Is it a whole number, of Python or NumPy? A truth value is none."""
+    return isinstance(x, Integral) and not isinstance(x, bool)
+
+
+def _is_real(x: object) -> TypeGuard[float]:
+    """Is it a number? A truth value is none."""
+    return isinstance(x, Real) and not isinstance(x, bool)
+
+
+def _parameters(function: Function, method: str) -> tuple[str, ...]:
+    """The names of the arguments of a function that a method of a run is given, without those that have defaults."""
+    call = f"run.{method}(fn, 'f'{', width=512' if method == 'expected' else ''})"
+    if not callable(function):
+        raise TypeError(f"run.{method} takes a function of outputs, and {function!r} is not one")
     try:
         given = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
-        raise TypeError(
-            "the function does not name its arguments; give the names of outputs: run.map(fn, 'f')"
-        ) from None
+        raise TypeError(f"the function does not name its arguments; give the names of outputs: {call}") from None
     plain = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     found = tuple(p.name for p in given if p.kind in plain and p.default is inspect.Parameter.empty)
     if not found:
-        raise TypeError("the function takes no output by name; give the names of outputs: run.map(fn, 'f')")
+        raise TypeError(f"the function takes no output by name; give the names of outputs: {call}")
     return found
 
 

@@ -71,7 +71,60 @@ def test_a_law_at_a_width_is_a_result_as_any_other(run: Run, tmp_path: Path) -> 
     assert tpc.load(tmp_path / "at.npz") == at
 
 
-@pytest.mark.parametrize("width", [0, -1, 2.5, "512"])
+def test_the_law_at_a_width_says_so_and_has_no_other_width(run: Run, tmp_path: Path) -> None:
+    """It does not know the limit that it was made of: its own mean is not that, and its bias is in it."""
+    at = run.at_width(64)
+    at.save(tmp_path / "at.npz")
+    for law in (at, tpc.load(tmp_path / "at.npz")):
+        for ask in (
+            lambda law=law: law.at_width(128),
+            lambda law=law: law.plot(width=128),
+            lambda law=law: law.expected(lambda loss: loss, width=64),
+            lambda law=law: law.width_for("loss"),
+            lambda law=law: law.fluctuations("f"),
+        ):
+            with pytest.raises(
+                ValueError, match=r"the law of networks of width 64, made by at_width\(64\); ask the limit"
+            ):
+                ask()
+    for form in ("text", "html"):
+        assert "networks of width n = 64 (Gaussian law)" in written(at, form)
+        assert "limit n → ∞" in written(run, form) and "limit n → ∞" not in written(at, form)
+    assert json.loads(written(at, "json"))["command"] == "at_width"
+
+
+def test_quantiles_of_several_levels(run: Run) -> None:
+    f = run.at_width(64).outputs["f"]
+    several = f.quantile([0.1, 0.9])
+    np.testing.assert_array_equal(several, np.stack([f.quantile(0.1), f.quantile(0.9)]))
+    assert f.quantile(np.array([[0.1, 0.5, 0.9]])).shape == (1, 3, 2)
+    for wrong in (1.5, [0.1, 1.0], "0.1", True):
+        with pytest.raises(ValueError, match="between 0 and 1"):
+            f.quantile(wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("ask", "error", "message"),
+    [
+        (lambda run: run.width_for("loss", "1%"), ValueError, "rtol is a fraction of the limit, such as 0.01 for 1%"),
+        (lambda run: run.width_for("loss", share="95%"), ValueError, "a share of networks lies between 0 and 1"),
+        (lambda run: run.expected(3, width=64), TypeError, r"run\.expected takes a function of outputs, and 3"),
+        (lambda run: run.expected(lambda: 1, width=64), TypeError, r"run\.expected\(fn, 'f', width=512\)"),
+        (lambda run: run.map(3), TypeError, r"run\.map takes a function of outputs, and 3"),
+    ],
+)
+def test_arguments_that_are_none(run: Run, ask: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        ask(run)
+
+
+@pytest.mark.parametrize("name", ["width", "seed", "replicates", "samples"])
+def test_a_truth_value_is_no_number(name: str) -> None:
+    with pytest.raises(tpc.ProgramError, match=r"NX432.*whole number; found True"):
+        tpc.limit("ket |u> ~ N(0, 1)\noutput f = <u>", **{name: True})
+
+
+@pytest.mark.parametrize("width", [0, -1, 2.5, "512", True])
 def test_a_width_is_a_positive_number(run: Run, width: Any) -> None:
     with pytest.raises(ValueError, match="a width is a positive whole number"):
         run.at_width(width)

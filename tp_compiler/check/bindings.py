@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import nullcontext
 from dataclasses import replace
 
@@ -103,7 +104,7 @@ class Bindings:
                 "NX116",
                 f"`{shown}` is declared, so a statement cannot rebind it",
                 target.span,
-                f"choose another name, such as `{'|h>' if ket else 'c'}`; names bound by statements can be rebound",
+                f"choose another name, such as `{_unused(ket, scope, target.span)}`; names bound by statements can be rebound",
             )
         places = [self.left(e, scope) for e in name.indices or ()]
         if ket and isinstance(value, v.Scalar) and isinstance(value.node, ir.Constant):
@@ -208,6 +209,15 @@ def _without_step(target: ast.Name | ast.Ket) -> ast.Name | ast.Ket:
     kept = tuple(e for e in name.indices or () if not (isinstance(e, ast.Name) and e.ident == "step"))
     plain = replace(name, indices=kept or None)
     return replace(target, label=plain) if isinstance(target, ast.Ket) else plain
+
+
+def _unused(ket: bool, scope: Scope, span: Span) -> str:
+    """A name that the program does not have."""
+    used = {*re.findall(r"\w+", span.source.text), *scope.known(ket)}
+    letters = "hgyzvw" if ket else "cabde"
+    candidates = (*letters, *(f"{letters[0]}{k}" for k in range(1, len(used) + 2)))
+    found = next(name for name in candidates if name not in used)
+    return f"|{found}>" if ket else found
 
 
 def _plain_names(e: ast.Expr) -> list[str]:

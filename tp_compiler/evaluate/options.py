@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from numbers import Integral, Real
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +14,7 @@ import numpy as np
 from tp_compiler.diagnostics import Diagnostic, ProgramError
 from tp_compiler.evaluate.backend import ArrayBackend, backend
 from tp_compiler.evaluate.process_group import processes
+from tp_compiler.results import is_whole
 
 if TYPE_CHECKING:
     from tp_compiler.executors import Crew
@@ -104,7 +105,7 @@ def validate(o: Options) -> None:
 
     for name in ("samples", "max_samples", "replicates", "seed", "threads", "shards"):
         number = getattr(o, name)
-        if number is not None and not isinstance(number, Integral):
+        if number is not None and not is_whole(number):
             raise wrong(f"{name} must be a whole number; found {number!r}")
     if o.seed < 0:
         raise wrong(f"seed must be 0 or more; found {o.seed}")
@@ -149,7 +150,7 @@ def validate(o: Options) -> None:
 def _check_width(o: Options) -> None:
     """Directions of the fluctuations are not replicates of the limit: they are neither stored nor divided."""
     message, remedy = "", "change the option"
-    if not isinstance(o.width, Integral) or o.width < 1:
+    if not is_whole(o.width) or o.width < 1:
         message = f"a width is a positive whole number; found {o.width!r}"
         remedy = "write `--width 512` (in Python `width=512`)"
     for name in ("checkpoint", "shards"):
@@ -184,7 +185,7 @@ def _check_range(o: Options, numbers: Any) -> None:
 
 
 def _is_pair(numbers: Any) -> bool:
-    return isinstance(numbers, tuple | list) and len(numbers) == 2 and all(isinstance(k, Integral) for k in numbers)
+    return isinstance(numbers, tuple | list) and len(numbers) == 2 and all(map(is_whole, numbers))
 
 
 def settings_of(o: Options, samples: int) -> dict[str, object]:

@@ -19,13 +19,13 @@ from tp_compiler.report.numbers import (
     write,
     write_spread,
 )
-from tp_compiler.report.text import MORE, footer
+from tp_compiler.report.text import MORE, footer, subject
 from tp_compiler.results import Array, Estimate, Run
 
 
 def run_html(run: Run, full: bool = False) -> str:
     """A fragment: heading, a table per output, failures, the footer; every entry if `full`."""
-    parts = [f"<div class='tpc-run'><p><b>{escape(run.program)}</b> · {escape(run.command)}</p>"]
+    parts = [f"<div class='tpc-run'><p><b>{escape(run.program)}</b> · {escape(subject(run))}</p>"]
     for name, estimate in run.outputs.items():
         parts.extend(_estimate(name, estimate, full))
         if run.width is not None:

@@ -21,7 +21,7 @@ from tp_compiler.report.numbers import (
     write,
     write_spread,
 )
-from tp_compiler.results import Array, Estimate, Run
+from tp_compiler.results import AT_WIDTH, Array, Estimate, Run
 
 #: The names of settings in the footer, in this order; settings not listed follow under their own name.
 _SETTING_NAMES = {
@@ -50,7 +50,7 @@ def run_text_with_reasons(run: Run, full: bool = False) -> str:
 
 
 def _page(run: Run, full: bool, reasons: bool) -> str:
-    sections = [_title(run)]
+    sections = [f"{run.program}: {subject(run)}"]
     for name, estimate in run.outputs.items():
         why = [f"  {estimate.method}: {estimate.note}"] if reasons and estimate.note else []
         sections.append("\n".join([*_estimate(name, estimate, full, run.width), *why]))
@@ -78,9 +78,11 @@ def estimate_text(estimate: Estimate, full: bool = False) -> str:
     return "\n".join(_estimate("", estimate, full)).removeprefix(" = ").removeprefix("[] ")
 
 
-def _title(run: Run) -> str:
-    what = {"limit": "limit n → ∞", "simulate": f"width n = {run.settings.get('width', '?')}"}
-    return f"{run.program}: {what.get(run.command, run.command)}"
+def subject(run: Run) -> str:
+    """What the numbers are of: the limit, simulated networks, or their law."""
+    width = f"width n = {run.settings.get('width', '?')}"
+    law = f"networks of {width} (Gaussian law)"
+    return {"limit": "limit n → ∞", "simulate": width, AT_WIDTH: law}.get(run.command, run.command)
 
 
 def _estimate(name: str, estimate: Estimate, full: bool, width: int | None = None) -> Iterator[str]:

@@ -198,6 +198,19 @@ def test_refused(text: str, code: str) -> None:
     assert codes(text)[:1] == [code]
 
 
+@pytest.mark.parametrize(
+    ("text", "advised"),
+    [
+        ("ket |h> ~ N(0, 1)\nfor k in 1..3 { |h> = tanh(|h>) }\noutput <h|h>", "`|g>`"),
+        ("ket |h> ~ N(0, 1)\nket |g> ~ N(0, 1)\n|h> = tanh(|g>)\n|y> = |h>\noutput <y|h>", "`|z>`"),
+        ("scalar c = 2\nc = 3\noutput d = c", "`a`"),
+    ],
+)
+def test_the_advised_name_is_not_one_of_the_program(text: str, advised: str) -> None:
+    (first, *_) = tp_compiler.check(text)
+    assert first.code == "NX116" and first.remedy is not None and advised in first.remedy
+
+
 def test_an_index_missing_on_the_right_broadcasts() -> None:
     run = tp_compiler.simulate(HEAD + "output f[i,j] = y[i]", 4, seeds=1)
     np.testing.assert_array_equal(run["f"], np.repeat([[0.5], [-1], [2]], 3, axis=1))

@@ -57,8 +57,9 @@ def test_a_theme_that_does_not_exist(run: Run) -> None:
 
 
 def test_networks_are_results(run: Run) -> None:
-    with pytest.raises(TypeError, match="results of simulate"):
-        run.plot(networks=[64])  # type: ignore[list-item]
+    for wrong in ([64], 64, [run], run):
+        with pytest.raises(TypeError, match="results of simulate"):
+            run.plot(networks=wrong)  # type: ignore[arg-type]
 
 
 def test_trajectories_have_bands_of_two_standard_errors(run: Run) -> None:

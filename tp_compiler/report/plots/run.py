@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -23,7 +23,7 @@ from tp_compiler.report.plots.heat_map import draw_heat_map, limits
 from tp_compiler.report.plots.labels import chosen, place_labels
 from tp_compiler.report.plots.scalars import draw_scalars
 from tp_compiler.report.plots.theme import PANEL, Picture, legend, literal, theme_named, titled
-from tp_compiler.report.text import footer
+from tp_compiler.report.text import footer, subject
 from tp_compiler.results import Array, Estimate, Run
 
 _MOST_PANELS = 9
@@ -70,7 +70,8 @@ def plot(
 
 
 def _check(run: Run, x: str | None, networks: Sequence[Run]) -> None:
-    if not all(isinstance(network, Run) for network in networks):
+    several = networks if isinstance(networks, Collection) else [networks]
+    if not all(isinstance(network, Run) and network.command == "simulate" for network in several):
         raise TypeError("networks are results of simulate(): networks=[tpc.simulate(program, 256)]")
     names = [name for e in run.outputs.values() for name in known(axis_names(e), run.coordinates)]
     if x is not None and x not in names:
@@ -79,8 +80,7 @@ def _check(run: Run, x: str | None, networks: Sequence[Run]) -> None:
 
 
 def _title(run: Run) -> str:
-    what = "limit n → ∞" if run.command == "limit" else f"width n = {run.settings.get('width', '?')}"
-    return what if run.program == "<text>" else f"{run.program.rsplit('/', 1)[-1]}: {what}"
+    return subject(run) if run.program == "<text>" else f"{run.program.rsplit('/', 1)[-1]}: {subject(run)}"
 
 
 def _notes(run: Run, found: list[Panel], width: int | None) -> str:
