@@ -28,7 +28,7 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "results": (
         {"diagnostics", "pages", "replicates", "functions", "fluctuations", "_version"}, {"numpy", "pandas", "xarray"},
     ),
-    "fluctuations": ({"replicates"}, {"numpy"}),
+    "fluctuations": ({"replicates"}, {"numpy", "scipy"}),
     "replicates": (set(), {"numpy"}),
     "functions": ({"replicates"}, {"numpy"}),
     "ir": ({"diagnostics", "pages"}, set()),

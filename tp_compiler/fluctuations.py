@@ -16,6 +16,9 @@ from tp_compiler.replicates import Array
 
 #: The law of first order is that of networks where its variance is above this part of the squared bias.
 _LEAST_VARIANCE = 0.1
+#: Points that averages over normal laws are taken over, and independent scramblings of them.
+_POINTS = 256
+_SCRAMBLINGS = 8
 #: Biases below this part of an output are rounding.
 _ROUNDING = 1e-9
 
@@ -77,20 +80,78 @@ def joint(blocks: Sequence[Sequence[Array]]) -> Array:
     return np.asarray((whole + whole.T) / 2)
 
 
-def expected(
-    function: Callable[[Array], Array], value: Array, sigma: Array, bias: Array, width: int
-) -> tuple[Array, Array]:
-    """What the width adds to E L(f_n) beyond L(f), for a function L of one flat array: (½ tr(L'' Σ) + L'·b)/n.
+@dataclass(frozen=True, eq=False)
+class Added:
+    """What the width adds to the mean of a function of outputs, to its value at their limits.
 
-    Returns the part of the spread and that of the bias. Derivatives are differences over one standard deviation at this
-    width, along the principal axes of sigma, so that functions with kinks are averaged over what networks do.
+    spread   by their spread about their means; `error` is its standard error, of the points that were averaged over
+    drift    by their bias
     """
-    base = function(value)
-    variances, axes = np.linalg.eigh(sigma / width)
-    moves = [axes[:, k] * math.sqrt(v) for k, v in enumerate(variances) if v > 0]
-    spread = sum(((function(value + m) + function(value - m)) / 2 - base for m in moves), np.zeros_like(base))
-    drift = (function(value + bias / width) - function(value - bias / width)) / 2 if bias.any() else 0 * base
-    return np.asarray(spread), np.asarray(drift)
+
+    spread: Array
+    error: Array
+    drift: Array
+
+
+def expected(function: Callable[[Array], Array], value: Array, sigma: Array, bias: Array, width: int) -> Added:
+    """E L(f_n) beyond L(f), for a function L of one flat array: its average over N(value + bias/n, sigma/n).
+
+    Of smooth functions it is (½ tr(L'' Σ) + L'·b)/n and terms of order 1/n². Kinks are averaged over what networks do.
+    """
+    middle = value + bias / width
+    base = np.asarray(function(middle))
+    spread, error = _averaged(lambda move: np.asarray(function(middle + move)) - base, _roots(sigma / width))
+    shape = base.shape
+    return Added(spread.reshape(shape), error.reshape(shape), np.asarray(base - function(value)))
+
+
+def bent(function: Callable[[Array], Array], value: Array, move: Array) -> bool:
+    """Does a function of one flat array have a kink about `value`: does it bend in proportion to a move, not to its square?"""
+    base = np.asarray(function(value))
+    whole, half = (float(np.abs(function(value + m) + function(value - m) - 2 * base).sum()) for m in (move, move / 2))
+    return _ROUNDING * float(np.abs(base).sum()) < whole < 3 * half
+
+
+def _roots(covariance: Array) -> Array:
+    """Rows whose sum, with independent standard normal factors, has this covariance: its principal axes."""
+    variances, axes = np.linalg.eigh(covariance)
+    live = variances > 1e-14 * np.max(variances, initial=0.0)
+    return np.asarray((axes[:, live] * np.sqrt(variances[live])).T)
+
+
+def _averaged(function: Callable[[Array], Array], roots: Array) -> tuple[Array, Array]:
+    """The mean of a function of a normal array with these roots, and its standard error; both flat.
+
+    Over scrambled Sobol points, each with its mirror image, which leaves the even part of the function. A quadratic function is
+    taken off by regression on products of the normals, whose means are known; of quadratic functions the mean is exact.
+    """
+    if not len(roots):
+        nothing = np.zeros(np.size(function(np.zeros(roots.shape[1]))))
+        return nothing, nothing
+    normals = np.concatenate([_normals(len(roots), seed) for seed in range(_SCRAMBLINGS)])
+    values = np.stack([np.ravel(function(m) + function(-m)) / 2 for m in normals @ roots])
+    products = _products(normals)
+    if products.shape[1] and np.isfinite(values).all():
+        products_apart, values_apart = (x - x.mean(axis=0) for x in (products, values))
+        values = values - products @ np.linalg.lstsq(products_apart, values_apart, rcond=None)[0]
+    means = values.reshape(_SCRAMBLINGS, _POINTS, -1).mean(axis=1)
+    return means.mean(axis=0), means.std(axis=0, ddof=1) / math.sqrt(_SCRAMBLINGS)
+
+
+def _normals(count: int, seed: int) -> Array:
+    from scipy.special import ndtri
+    from scipy.stats.qmc import Sobol
+
+    uniform = Sobol(count, scramble=True, rng=np.random.default_rng(seed)).random(_POINTS)
+    return np.asarray(ndtri(np.clip(uniform, 2.0**-40, 1 - 2.0**-40)))
+
+
+def _products(normals: Array) -> Array:
+    """Even products of mean 0: z_i² - 1 and z_i z_j, as many as the points can tell apart."""
+    count = normals.shape[1]
+    most = len(normals) // 8
+    first, second = np.triu_indices(count) if count * (count + 1) // 2 <= most else (np.arange(min(count, most)),) * 2
+    return np.asarray(normals[:, first] * normals[:, second] - (first == second))
 
 
 def width_within(distance: float, bias: float, deviation: float) -> int:

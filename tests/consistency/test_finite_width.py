@@ -90,8 +90,8 @@ def test_the_expected_loss_follows_from_spread_and_bias() -> None:
     """n (E L - L) of networks of width 32 to 256: the bias of the loss, and ½ tr(L″Σ) + L′b of the outputs in it."""
     run, labels = predicted("mlp_sgd"), np.array([1.0, -0.5, 0.25])
     loss, error = (float(x[0]) for x in (fluctuations(run, "loss").bias, fluctuations(run, "loss").bias_stderr))
-    through = run.expected(lambda f: ((f - labels) ** 2).mean() / 2, width=1)
-    assert abs(loss - (through.value - run["loss"])) < 4 * np.hypot(error, through.stderr)
+    through = run.expected(lambda f: ((f - labels) ** 2).mean() / 2, width=10_000)
+    assert abs(loss / 10_000 - (through.value - run["loss"])) < 4 * np.hypot(error / 10_000, through.stderr)
     assert error < 0.1 * loss
     for width in networks.truth("mlp_sgd"):
         (found,), (noise,) = bias_of("mlp_sgd", "loss", width)

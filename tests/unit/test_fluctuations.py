@@ -173,11 +173,11 @@ def test_verifications_and_kernels_have_no_width_of_their_own() -> None:
 
 # -- functions of outputs ------------------------------------------------------------------------------------------
 def test_the_mean_of_a_quadratic_function_is_exact(run: Run) -> None:
-    """E (a·f_n)² with f_n = f + b/n + N(0, Σ/n): a'Σa/n + 2 (a·f)(a·b)/n beyond (a·f)², and terms of order 1/n²."""
+    """E (a·f_n)² with f_n = f + b/n + N(0, Σ/n) is a'Σa/n + (a·(f + b/n))²."""
     a, n = np.array([2.0, -1.0]), 1000
     found = run.expected(lambda f: (a @ f) ** 2, width=n)
     f = np.array([0.5, -0.25])
-    assert found.value == pytest.approx((a @ f) ** 2 + (a @ SIGMA @ a + 2 * (a @ f) * (a @ BIAS)) / n, rel=1e-12)
+    assert found.value == pytest.approx((a @ (f + BIAS / n)) ** 2 + a @ SIGMA @ a / n, rel=1e-12)
     assert found.stderr < 1e-12
 
 
@@ -192,8 +192,8 @@ def test_errors_of_the_fluctuations_reach_their_functions(run: Run) -> None:
     unsure = _moves(SIGMA, BIAS, error=0.4)
     outputs = {"f": replace(run.outputs["f"], fluctuations=unsure)}
     found = replace(run, outputs=outputs).expected(lambda f: f[0] ** 2 + f[1], width=100)
-    # Σ₀₀ is known to 10%: 0.1 · 4/100; b₀ and b₁ to 0.4: 2 · 0.5 · 0.4/100 and 0.4/100.
-    assert found.stderr == pytest.approx(np.sqrt(3) * 0.004, rel=1e-6)
+    # Σ₀₀ is known to 10%: 0.1 · 4/100; b₀ and b₁ to 0.4: 2 · (0.5 + 1/100) · 0.4/100 and 0.4/100.
+    assert found.stderr == pytest.approx(0.004 * np.sqrt(2 + (2 * 0.51) ** 2), rel=1e-6)
     with pytest.raises(ValueError, match="the bias of kink at finite width is not known"):
         run.expected(lambda kink: kink, width=10)
 
@@ -204,7 +204,58 @@ def test_expectations_agree_with_draws_of_the_law(run: Run) -> None:
     drawn = np.random.default_rng(0).multivariate_normal(np.array([0.5, -0.25]) + BIAS / n, SIGMA / n, 400_000)
     values = np.tanh(drawn[:, 0]) * np.exp(drawn[:, 1])
     found = run.expected(lambda f: np.tanh(f[0]) * np.exp(f[1]), width=n)
-    assert abs(found.value - values.mean()) < 5 * values.std() / np.sqrt(len(values)) + 1e-4
+    assert abs(found.value - values.mean()) < 5 * (values.std() / np.sqrt(len(values)) + found.stderr)
+
+
+def _gaussian(sigma: Any, bias: float = 0.0) -> Run:
+    """A run of one exact output that is 0 in the limit."""
+    sigma = np.asarray(sigma, dtype=float)
+    moves = _moves(sigma, np.full(len(sigma), bias))
+    outputs = {"f": estimate(np.zeros(len(sigma)), axes=("i",), method="exact", fluctuations=moves)}
+    return Run("<text>", "limit", outputs, settings={"width": 64, "replicates": 8})
+
+
+@pytest.mark.parametrize(
+    ("function", "right"),
+    [
+        (lambda f: abs(f[0]), np.sqrt(2 / np.pi)),
+        (lambda f: f.max(), 1 / np.sqrt(np.pi)),
+        (lambda f: np.maximum(f[0], 0) + 3 * f[1], np.sqrt(0.5 / np.pi)),
+        (lambda f: np.sqrt(f @ f), np.sqrt(np.pi / 2)),
+        (lambda f: np.sign(f[0]) * f[1], 0.0),
+    ],
+)
+def test_kinks_are_averaged_over_what_networks_do(function: Any, right: float) -> None:
+    """√n times the mean of a function of degree 1 of two independent N(0, 1/n); the error says how far it is off."""
+    for n in (64, 10**6):
+        found = _gaussian(np.eye(2)).expected(function, "f", width=n)
+        assert np.sqrt(n) * found.stderr < 0.01
+        assert abs(np.sqrt(n) * found.value - right) < 5 * np.sqrt(n) * found.stderr + 1e-9
+
+
+@pytest.mark.parametrize("count", [1, 12, 40, 300])
+def test_kinks_of_many_entries(count: int) -> None:
+    """E |f| over N(b/n, Σ/n) is a folded normal one, for each entry; of the sum of squares it is exact."""
+    rng, n = np.random.default_rng(0), 50
+    root = rng.standard_normal((count, count)) / np.sqrt(count)
+    sigma, bias = root @ root.T, 2.0
+    run = _gaussian(sigma, bias)
+    found = run.expected(lambda f: np.abs(f).mean(), width=n)
+    s, m = np.sqrt(np.diag(sigma) / n), bias / n
+    law = NormalDist()
+    folded = [a * np.sqrt(2 / np.pi) * np.exp(-((m / a) ** 2) / 2) + m * (1 - 2 * law.cdf(-m / a)) for a in s]
+    assert abs(found.value - np.mean(folded)) < 5 * found.stderr and found.stderr < 0.02 * np.mean(folded)
+    squares = run.expected(lambda f: f @ f, width=n)
+    assert squares.value == pytest.approx(np.trace(sigma) / n + count * m**2, rel=1e-9 if count < 300 else 0.02)
+
+
+def test_kinks_where_the_spread_is_of_second_order() -> None:
+    """Of <u|v>² the spread of order n^(-1/2) is 0: smooth functions have their means, those with kinks there do not."""
+    run = _gaussian([[0.0]], 1.0)
+    assert run.expected(lambda f: np.exp(f[0]), width=100).value == pytest.approx(np.exp(0.01), rel=1e-12)
+    assert run.expected(lambda f: abs(f[0] - 1), width=100).value == pytest.approx(0.99)
+    with pytest.raises(ValueError, match="has a kink where f varies by 1/n alone"):
+        run.expected(lambda f: abs(f[0]), width=100)
 
 
 # -- how wide ------------------------------------------------------------------------------------------------------
