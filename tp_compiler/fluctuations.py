@@ -81,7 +81,7 @@ def joint(blocks: Sequence[Sequence[Array]]) -> Array:
 
 
 @dataclass(frozen=True, eq=False)
-class Added:
+class WidthEffect:
     """What the width adds to the mean of a function of outputs, to its value at their limits.
 
     spread   by their spread about their means; `error` is its standard error, of the points that were averaged over
@@ -93,7 +93,7 @@ class Added:
     drift: Array
 
 
-def expected(function: Callable[[Array], Array], value: Array, sigma: Array, bias: Array, width: int) -> Added:
+def expected(function: Callable[[Array], Array], value: Array, sigma: Array, bias: Array, width: int) -> WidthEffect:
     """E L(f_n) beyond L(f), for a function L of one flat array: its average over N(value + bias/n, sigma/n).
 
     Of smooth functions it is (½ tr(L'' Σ) + L'·b)/n and terms of order 1/n². Kinks are averaged over what networks do.
@@ -102,7 +102,7 @@ def expected(function: Callable[[Array], Array], value: Array, sigma: Array, bia
     base = np.asarray(function(middle))
     spread, error = _averaged(lambda move: np.asarray(function(middle + move)) - base, _roots(sigma / width))
     shape = base.shape
-    return Added(spread.reshape(shape), error.reshape(shape), np.asarray(base - function(value)))
+    return WidthEffect(spread.reshape(shape), error.reshape(shape), np.asarray(base - function(value)))
 
 
 def bent(function: Callable[[Array], Array], value: Array, move: Array) -> bool:
