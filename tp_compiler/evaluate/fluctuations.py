@@ -2,15 +2,15 @@
 
 Σ of untrained networks is exact where Gaussian moments give it (exact/fluctuations.py); with PyTorch, derivatives of smooth
 programs give Σ to a fraction of a percent. For the others, and for b: limits along random directions of the particles' weights
-(sampling/weighted.py), as many as the error asked for needs; b at M and at 4M particles must agree, or the width adds more
-than b/n.
+(sampling/weighted.py), as many as the error asked for needs. Both must be the same with two sizes of the step, on the same
+directions, and with M and 4M particles: or else √n (f_n - f) is not Gaussian with a mean of b/√n, and neither Σ nor b is given.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import Protocol
@@ -25,8 +25,8 @@ from tp_compiler.evaluate.width_statistics import (
     Differences,
     covariance,
     mean,
-    of_order_one,
     over_scramblings,
+    sizes,
     together,
 )
 from tp_compiler.ir.program import Output, Program
@@ -38,7 +38,7 @@ PARTICLES = 2**12
 FOR_THE_BIAS = 2**10
 #: Directions of each scrambling, until errors are small enough.
 DIRECTIONS = (4, 8, 16, 24, 32, 48, 64, 96, 128)
-#: Errors, relative to the largest Σ of an output; of b relative to the larger of b and √Σ.
+#: Errors of every entry, of Σ relative to the largest of an output, of b relative to the larger of its own b and √Σ.
 ACCURACY = 0.1
 #: Limits that formulas do not have; nor have they their Σ.
 SAMPLED = ("qmc", "mc")
@@ -72,9 +72,15 @@ class Weighted(Protocol):
     def in_blocks(self) -> bool: ...
     @property
     def differentiable(self) -> bool: ...
+    def another_step(self, samples: int) -> float: ...
     def influences(self, samples: int, scramblings: range) -> Mapping[str, Array]: ...
     def runs(
-        self, samples: int, scramblings: range, directions: range, pairing: int | None = None
+        self,
+        samples: int,
+        scramblings: range,
+        directions: range,
+        pairing: int | None = None,
+        step: float | None = None,
     ) -> RunsOfDirections: ...
 
 
@@ -85,6 +91,12 @@ class Predicted:
     each: dict[str, Fluctuations] = field(default_factory=dict)
     crossed: dict[tuple[str, str], Fluctuations] = field(default_factory=dict)
     warnings: tuple[Diagnostic, ...] = ()
+
+    def without(self, names: Collection[str]) -> Predicted:
+        """What is known of other outputs."""
+        each = {name: x for name, x in self.each.items() if name not in names}
+        crossed = {pair: x for pair, x in self.crossed.items() if not {*pair} & {*names}}
+        return replace(self, each=each, crossed=crossed)
 
     def added_to(self, estimates: Mapping[str, Estimate]) -> dict[str, Estimate]:
         return {name: replace(found, fluctuations=self.each.get(name)) for name, found in estimates.items()}
@@ -145,6 +157,7 @@ def exactly(
 ) -> Predicted:
     """Σ of the outputs that Gaussian moments give; b is not theirs."""
     from tp_compiler.evaluate.exact.fluctuations import sigma
+    from tp_compiler.evaluate.sampling.weighted import changed
 
     budget = _budget(options)
 
@@ -154,7 +167,9 @@ def exactly(
         except NotExact as reason:
             return reason
 
-    numbers = [o for o in outputs if estimates[o.name].law is None and estimates[o.name].method not in SAMPLED]
+    others = changed(program)
+    same = [o for o in outputs if o.name not in others]
+    numbers = [o for o in same if estimates[o.name].law is None and estimates[o.name].method not in SAMPLED]
     if options.method not in ("auto", "exact", "quadrature") or not numbers:
         return Predicted()
     whole = asked(numbers)
@@ -215,7 +230,8 @@ def by_directions(sampler: Weighted, names: Sequence[str], options: Options, kno
     """Rounds of more and more directions, until all errors are small enough or the time is up. `known`: what has a Σ."""
     start = time.monotonic()
     left = [name for name in names if name not in sampler.refused]
-    kept = [] if _known_all(left, known) and set(left) <= set(sampler.biased) else left
+    formulas = options.backend != "torch"  # which refuse kinks; derivatives do not
+    kept = [] if formulas and _known_all(left, known) and set(left) <= set(sampler.biased) else left
     work = _Rounds(sampler, range(options.replicates), known, _known_all(kept, known))
     warnings = list(sampler.refused.values())
     found: dict[str, Fluctuations] = {}
@@ -239,32 +255,32 @@ def by_directions(sampler: Weighted, names: Sequence[str], options: Options, kno
             break
     warnings += [_not_computed(_missing([name], known), problem) for name, problem in work.failed.items()]
     warnings += [sampler.biased[name] for name in left if name in sampler.biased and name not in work.failed]
-    warnings += [_not_of_order_one(n) for n, x in found.items() if x.bias is None and n not in sampler.biased]
+    wild = [name for name in found if not work.settled(name)]
+    warnings += [_not_gaussian(name) for name in wild]
     crossed = {pair: x for pair in combinations(found, 2) if (x := work.crossed(*pair)) is not None}
-    return Predicted(known.each | found, known.crossed | crossed, tuple(dict.fromkeys(warnings)))
+    each = Predicted(known.each | found, known.crossed | crossed, tuple(dict.fromkeys(warnings)))
+    return each.without({*sampler.refused, *wild})
 
 
 def _known_all(names: Sequence[str], known: Predicted) -> bool:
     return set(names) <= set(known.each) and set(combinations(names, 2)) <= set(known.crossed)
 
 
-def _not_of_order_one(name: str) -> Diagnostic:
-    message = f"the bias of `{name}` at finite width is not of order 1/n: it differs at M and at 4M particles"
-    remedy = "its spread is that of networks; ask for the mean of networks with `tpc simulate`"
-    return Diagnostic("NX933", message, None, remedy)
+def _not_gaussian(name: str) -> Diagnostic:
+    message = f"`{name}` at finite width is not its limit + b/n + N(0, Σ/n): a kink or a jump is where it fluctuates"
+    return Diagnostic("NX933", message, None, "ask for the law of networks with `tpc simulate`")
 
 
 def _accurate(found: Fluctuations) -> bool:
     assert found.sigma is not None and found.sigma_stderr is not None
     if not found.sigma.size:
         return True
-    most = float(np.diag(found.sigma).max())
-    if np.diag(found.sigma_stderr).max() > ACCURACY * most:
+    own = np.diag(found.sigma)
+    if np.diag(found.sigma_stderr).max() > ACCURACY * float(own.max()):
         return False
     if found.bias is None or found.bias_stderr is None:
         return True
-    scale = max(float(np.abs(found.bias).max()), math.sqrt(max(most, 0.0)))
-    return bool(found.bias_stderr.max() <= ACCURACY * scale)
+    return bool((found.bias_stderr <= ACCURACY * sizes(found.bias, own)).all())
 
 
 class _Rounds:
@@ -276,20 +292,31 @@ class _Rounds:
         self.failed: dict[str, Diagnostic] = {}
         #: by particles and pairing
         self.kept: dict[tuple[int, int | None], dict[str, Differences]] = {}
+        #: with few particles and another step
+        self.others: dict[str, Differences] = {}
         self.large = FOR_THE_BIAS if sampler.in_blocks or sigmas_known else PARTICLES
         self.pairings: tuple[int | None, ...] = () if sigmas_known else (0, 1) if sampler.in_blocks else (None,)
 
     def add(self, directions: range) -> None:
         for pairing in self.pairings:
             self._add(PARTICLES, directions, pairing)
-        self._add(self.large // 4, directions, None)
+        few = self.large // 4
+        self._add(few, directions, None)
+        self._collect(self.others, few, self._runs(few, directions, None, self.sampler.another_step(few)))
         if self.large != PARTICLES:
             # For b alone, most of the work is done with few particles; four times as many show that these suffice.
             self._add(self.large, range(directions.start // 4, directions.stop // 4), None)
 
     def _add(self, particles: int, directions: range, pairing: int | None) -> None:
-        made = self.sampler.runs(particles, self.scramblings, directions, pairing)
         held = self.kept.setdefault((particles, pairing), {})
+        self._collect(held, particles, self._runs(particles, directions, pairing))
+
+    def _runs(
+        self, particles: int, directions: range, pairing: int | None, step: float | None = None
+    ) -> RunsOfDirections:
+        return self.sampler.runs(particles, self.scramblings, directions, pairing, step)
+
+    def _collect(self, held: dict[str, Differences], particles: int, made: RunsOfDirections) -> None:
         self.failed |= made.failed
         for name, base in made.base.items():
             found = Differences.of(base, made.plus[name], made.minus[name], particles, made.step)
@@ -307,11 +334,20 @@ class _Rounds:
 
     def fluctuations(self, name: str) -> Fluctuations:
         found = self.known.each.get(name) or Fluctuations(*map(_symmetric, self._covariance(name, name)))
-        few, many = (mean(self.kept[m, None][name].second) for m in (self.large // 4, self.large))
-        if name in self.sampler.biased or not of_order_one(few, many):
+        if name in self.sampler.biased:
             return found
+        few, many = (mean(x.second) for x in self._both(name))
         bias, error = together(few, many)
         return replace(found, bias=bias, bias_stderr=error)
+
+    def _both(self, name: str) -> tuple[Differences, Differences]:
+        """With few and with many particles, of equal rows and columns."""
+        return self.kept[self.large // 4, None][name], self.kept[self.large, None][name]
+
+    def settled(self, name: str) -> bool:
+        """Are Σ and b the same with another step and with other particles?"""
+        (few, many), other = self._both(name), self.others[name]
+        return few.agrees(many) and few.agrees_along(other)
 
     def crossed(self, one: str, other: str) -> Fluctuations | None:
         if (one, other) in self.known.crossed or not self.pairings:

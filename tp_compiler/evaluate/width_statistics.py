@@ -7,6 +7,7 @@ M (F(ε) + F(-ε) - 2F(0))/2ε² have the mean b. Arrays only.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,8 +16,10 @@ from tp_compiler.results import Array
 
 #: Differences below this part of a value are its rounding.
 _ROUNDING = 1e-13
-#: Two biases agree within so many standard errors, or within this part of the larger.
-_STDERRS, _SHARE = 4.0, 0.25
+#: Two estimates agree within so many standard errors and this part of the size of the entry.
+_STDERRS, _SHARE = 4.0, 0.1
+#: Entries that are smaller, relative to the largest or in themselves, are rounding.
+_NEGLIGIBLE, _NOTHING = 1e-6, 1e-10
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +50,34 @@ class Differences:
         both = ((self.first, other.first), (self.second, other.second))
         return Differences(*(np.concatenate(pair, axis=1) for pair in both))
 
+    def agrees(self, other: Differences) -> bool:
+        """Are Σ and b those of runs with other particles, in every entry?"""
+        mine, theirs = self._moments(), other._moments()
+        off = [(x - y, np.hypot(error, noise)) for (x, error), (y, noise) in zip(mine, theirs, strict=True)]
+        return _within(off, mine, theirs, _SHARE)
+
+    def agrees_along(self, other: Differences) -> bool:
+        """The same for runs of the same particles and directions with another step: the noise is the same too."""
+        done = other.first.shape[1]  # where the time was up, some directions were left out
+        own = Differences(self.first[:, :done], self.second[:, :done])
+        off = [mean(own.first**2 - other.first**2), mean(own.second - other.second)]
+        return _within(off, own._moments(), other._moments(), _SHARE / 2)
+
+    def _moments(self) -> Moments:
+        return [mean(self.first**2), mean(self.second)]
+
+
+#: Σ and b of every entry, with their errors.
+Moments = Sequence[tuple[Array, Array]]
+
+
+def _within(off: Moments, one: Moments, other: Moments, share: float) -> bool:
+    """Are differences of Σ and of b within their errors and a share of the size of their entry?"""
+    variances, biases = (np.maximum(np.abs(x), np.abs(y)) for (x, _), (y, _) in zip(one, other, strict=True))
+    size = sizes(biases, variances)
+    scales = np.maximum(variances, (share * size) ** 2), size
+    return all((np.abs(x) <= _STDERRS * error + share * s).all() for (x, error), s in zip(off, scales, strict=True))
+
 
 def covariance(one: Array, other: Array) -> tuple[Array, Array]:
     """Σ between the entries of two outputs, and its standard errors, from first differences (R, K, k) and (R, K, m)."""
@@ -76,12 +107,10 @@ def over_scramblings(each: Array) -> tuple[Array, Array]:
     return each.mean(axis=0), np.asarray(each.std(axis=0, ddof=1) / np.sqrt(len(each)))
 
 
-def of_order_one(few: tuple[Array, Array], many: tuple[Array, Array]) -> bool:
-    """Do the biases (with errors) at M and at 4M particles agree, so that the width adds b/n and nothing larger?"""
-    (b, error), (c, noise) = few, many
-    apart = np.abs(b - c)
-    allowed = np.maximum(_STDERRS * np.hypot(error, noise), _SHARE * max(np.abs(b).max(), np.abs(c).max()))
-    return bool((apart <= allowed).all())
+def sizes(bias: Array, variances: Array) -> Array:
+    """Of each entry, beside which its errors are small: |b| or √Σ; entries that are rounding beside others do not count."""
+    own = np.maximum(np.abs(bias), np.sqrt(np.maximum(variances, 0.0)))
+    return np.maximum(own, max(_NEGLIGIBLE * own.max(initial=0.0), _NOTHING))
 
 
 def together(few: tuple[Array, Array], many: tuple[Array, Array]) -> tuple[Array, Array]:

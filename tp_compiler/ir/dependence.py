@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 from tp_compiler.diagnostics import Diagnostic
 from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.primitives import PRIMITIVES
 from tp_compiler.ir.walk import reachable
 
 Symbol = ir.KetSymbol | ir.MatrixSymbol
@@ -150,3 +151,19 @@ def clt_pair_problem(dependence: Dependence, a: ir.Clt, b: ir.Clt) -> Diagnostic
 
 def _enters(dependence: Dependence, fresh: frozenset[Fresh], clt: ir.Clt) -> bool:
     return any(symbol in dependence.symbols(x) for symbol, _ in fresh for x in clt.args)
+
+
+def lattice_at_jumps(nodes: Iterable[ir.Node]) -> ir.MatMul | None:
+    """A product with a matrix of signs at which a function of kets may jump.
+
+    Its entries lie on a lattice in networks of width n, and the average of a jump is off by n^-1/2.
+    """
+    nodes = list(nodes)
+    products = [n for n in nodes if isinstance(n, ir.MatMul) and n.matrix.law != "normal"]
+    if not products:
+        return None
+    jumping = [n for n in nodes if isinstance(n, ir.Map) and n.type.slots and PRIMITIVES[n.fn].jumps]
+    met = set(reachable(jumping))
+    if any(isinstance(n, ir.Carry) for n in met):  # in a training, which may bring every product there
+        return products[0]
+    return next((n for n in products if n in met), None)

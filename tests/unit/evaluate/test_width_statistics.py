@@ -12,7 +12,7 @@ import pytest
 from tp_compiler.diagnostics import Diagnostic
 from tp_compiler.evaluate import fluctuations as rounds
 from tp_compiler.evaluate.options import Options
-from tp_compiler.evaluate.width_statistics import Differences, covariance, mean, of_order_one, together
+from tp_compiler.evaluate.width_statistics import Differences, covariance, mean, sizes, together
 from tp_compiler.results import Array, Fluctuations
 
 #: A function of the weights (rows, particles) and of normal particles (particles, 2) of one space.
@@ -41,24 +41,35 @@ class Fake:
     differentiable: bool = False
     refused: Mapping[str, Diagnostic] = field(default_factory=dict)
     biased: Mapping[str, Diagnostic] = field(default_factory=dict)
-    asked: list[tuple[int, int | None]] = field(default_factory=list)
-    done: dict[tuple[int, int | None], int] = field(default_factory=dict)
+    asked: list[tuple[int, float | None]] = field(default_factory=list)
+    done: dict[tuple[int, float | None], int] = field(default_factory=dict)
 
     def influences(self, samples: int, scramblings: range) -> dict[str, Array]:
         """Of f = <x>² with x ~ N(1, 1): 2 (x - 1)."""
         return {"f": np.array([2 * _normal(samples, r)[:, 0] for r in scramblings])[:, None] / math.sqrt(samples)}
 
-    def runs(self, samples: int, scramblings: range, directions: range, pairing: int | None = None) -> _Runs:
-        self.asked.append((samples, pairing))
-        assert directions.start == self.done.get((samples, pairing), 0), "every direction once"
-        self.done[samples, pairing] = directions.stop
-        found = _Runs(self.step)
+    def another_step(self, samples: int) -> float:
+        return self.step / 2
+
+    def runs(
+        self,
+        samples: int,
+        scramblings: range,
+        directions: range,
+        pairing: int | None = None,
+        step: float | None = None,
+    ) -> _Runs:
+        asked = (samples, pairing) if step is None else (samples, step)
+        self.asked.append(asked)
+        assert directions.start == self.done.get(asked, 0), "every direction once"
+        self.done[asked] = directions.stop
+        found = _Runs(self.step if step is None else step)
         for name, function in self.functions.items():
             base, plus, minus = [], [], []
             for r in scramblings:
                 points = _normal(samples, r)
                 signs = np.array([np.random.default_rng([r, k, 2]).choice([-1.0, 1.0], samples) for k in directions])
-                weights = [1 + s * self.step * signs for s in (1, -1)]
+                weights = [1 + s * found.step * signs for s in (1, -1)]
                 weights = [w / w.mean(axis=1, keepdims=True) for w in weights]
                 base.append(function(np.ones((1, samples)), points)[0])
                 plus.append(function(weights[0], points))
@@ -113,32 +124,65 @@ def test_a_constant_does_not_fluctuate() -> None:
     assert found.constant and found.sigma_stderr is not None and not found.sigma_stderr.any()
 
 
-def test_a_bias_that_is_larger_than_one_over_n_is_not_reported() -> None:
-    """|<z>| has the mean √(2/πn) in networks: differences at M and 4M particles are not those of b/n."""
-    found = _limit(kink=lambda w, z: np.abs(w @ z[:, 0]) / w.shape[1], f=_square)
-    assert found.each["kink"].bias is None and found.each["f"].bias is not None
+def _mean(w: Array, z: Array) -> Array:
+    return np.asarray(w @ z[:, 0] / w.shape[1])
+
+
+#: Functions of averages with a kink or a jump where these are: of a normal number x/√n, E |x| = √(2/π), and b is not of order one.
+WILD: dict[str, Average] = {
+    "kink": lambda w, z: np.abs(_mean(w, z)),
+    "half": lambda w, z: np.maximum(_mean(w, z), 0.0),
+    "largest": lambda w, z: np.maximum(w @ z[:, 0], w @ z[:, 1]) / w.shape[1],
+    "jump": lambda w, z: (_mean(w, z) > 0) + 0.0,
+    "beside smooth": lambda w, z: 5 * np.abs(_mean(w, z)) + 20 * _mean(w, z) ** 2,
+    "small entry": lambda w, z: np.stack([1000 * _square(w, z), np.abs(_mean(w, z))], axis=1),
+    "small spread": lambda w, z: _mean(w, z) + 0.2 * np.abs(w @ z[:, 1]) / w.shape[1],
+}
+
+
+@pytest.mark.parametrize("name", WILD)
+def test_what_is_larger_than_one_over_n_is_not_reported(name: str) -> None:
+    """|<z>| has the mean √(2/πn) in networks, and a law that is not Gaussian: neither b nor Σ."""
+    found = _limit(kink=WILD[name], f=_square)
+    assert found.each.keys() == {"f"} and found.each["f"].bias is not None and not found.crossed
     assert [d.code for d in found.warnings] == ["NX933"] and "`kink`" in found.warnings[0].message
+
+
+def test_what_is_known_of_it_is_left_out_too() -> None:
+    one, cross = np.ones((1, 1)), Fluctuations(np.ones((1, 1)), np.zeros((1, 1)))
+    known = rounds.Predicted({"kink": Fluctuations(one, 0 * one)}, {("kink", "f"): cross})
+    fake = Fake({"kink": WILD["kink"], "f": _square})
+    assert rounds.by_directions(fake, ["kink", "f"], Options(), known).each.keys() == {"f"}
+
+
+def test_products_that_vanish_are_of_second_order() -> None:
+    """<x>² with <x> = 0: Σ = 0 and b = 1, which is a law of order 1/n and no kink."""
+    found = _limit(f=lambda w, z: _mean(w, z) ** 2)
+    moves = found.each["f"]
+    assert not found.warnings and moves.sigma is not None and moves.sigma[0, 0] < 1e-6
+    assert moves.bias is not None and moves.bias_stderr is not None
+    assert abs(moves.bias[0] - 1) < 4 * moves.bias_stderr[0] < 0.5
 
 
 def test_the_number_of_directions_follows_from_the_error() -> None:
     easy, hard = Fake({"one": lambda w, z: w.mean(axis=1)}), Fake({"f": _square})
     for fake in (easy, hard):
         rounds.by_directions(fake, list(fake.functions), Options(), NOTHING)
-    assert len(easy.asked) == 2 < len(hard.asked)
+    assert len(easy.asked) == 3 < len(hard.asked)
     assert {m for m, _ in hard.asked} == {4096, 1024}
 
 
 def test_the_time_limit_ends_it_after_a_round() -> None:
     fake = Fake({"f": _square})
     found = rounds.by_directions(fake, ["f"], Options(max_time=0.0), NOTHING)
-    assert len(fake.asked) == 2 and [d.code for d in found.warnings] == ["NX911"]
+    assert len(fake.asked) == 3 and [d.code for d in found.warnings] == ["NX911"]
     assert found.each["f"].sigma_stderr is not None and found.each["f"].sigma_stderr[0, 0] > 0.4
 
 
 def test_matrices_kept_by_entries_have_two_pairings_and_a_bias_of_all_entries() -> None:
     fake = Fake({"one": lambda w, z: w.mean(axis=1)}, in_blocks=True)
     assert rounds.by_directions(fake, ["one"], Options(), NOTHING).each["one"].constant
-    assert fake.asked == [(4096, 0), (4096, 1), (256, None), (1024, None)]
+    assert fake.asked == [(4096, 0), (4096, 1), (256, None), (256, 0.25), (1024, None)]
 
 
 def test_where_sigma_is_known_only_the_bias_is_sampled() -> None:
@@ -210,11 +254,24 @@ def test_differences_are_scaled_by_particles_and_step() -> None:
     assert found.and_more(found).first.shape == (2, 6, 1)
 
 
-def test_two_biases_agree_within_their_errors() -> None:
-    def b(value: float, error: float) -> tuple[Array, Array]:
-        return np.array([value]), np.array([error])
-
-    assert of_order_one(b(1, 0.1), b(1.3, 0.1)) and of_order_one(b(1, 0), b(1.2, 0))
-    assert not of_order_one(b(1, 0.1), b(2, 0.1))
-    value, error = together(b(1, 0.1), b(2, 0.2))
+def test_two_biases_are_put_together_by_their_errors() -> None:
+    value, error = together((np.array([1.0]), np.array([0.1])), (np.array([2.0]), np.array([0.2])))
     assert value == pytest.approx(1.2) and error == pytest.approx(math.hypot(0.8 * 0.1, 0.2 * 0.2))
+
+
+def _differences(first: float, second: float, noise: float, seed: int) -> Differences:
+    """64 directions each of 8 scramblings."""
+    x = np.random.default_rng(seed).standard_normal((2, 8, 64, 1))
+    return Differences(first * x[0], second + noise * x[1])
+
+
+def test_spreads_and_biases_agree_within_their_errors() -> None:
+    one = _differences(1, 0.5, 1.0, 0)
+    assert one.agrees(_differences(1, 0.5, 1.0, 1)) and one.agrees_along(_differences(1, 0.52, 1.0, 0))
+    assert not one.agrees(_differences(2, 0.5, 1.0, 1)) and not one.agrees(_differences(1, 1.0, 1.0, 1))
+    assert not one.agrees_along(_differences(1.1, 0.5, 1.0, 0)) and not one.agrees_along(_differences(1, 0.6, 1.0, 0))
+
+
+def test_entries_have_their_own_size_unless_they_are_rounding() -> None:
+    found = sizes(np.array([1e4, -3.0, 0.0, 1e-9]), np.array([1.0, 4.0, 25.0, 0.0]))
+    np.testing.assert_allclose(found, [1e4, 3.0, 5.0, 1e-2])

@@ -18,12 +18,13 @@ where a_k = ∂f/∂c_k counts every way in which an average acts on an output. 
   is the projection P⊥ of fresh hats off the kets that the transpose has met.
 
 Only the averages <φ_k φ_l> of at most two integrands remain. Weights are found for all entries at the same time, over one label.
-Nothing here depends on the laws of the matrices, beyond their variance: Σ is universal.
+Nothing here depends on the laws of the matrices, beyond their variance: Σ is universal, but where functions jump at sums of signs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -43,6 +44,7 @@ from tp_compiler.evaluate.gaussian.lines import Infinite
 from tp_compiler.evaluate.interface import Exact, NotExact
 from tp_compiler.ir import nodes as ir
 from tp_compiler.ir.build import Builder
+from tp_compiler.ir.dependence import lattice_at_jumps
 from tp_compiler.ir.primitives import PRIMITIVES
 from tp_compiler.ir.program import Output, Program
 from tp_compiler.ir.types import Axis, Index
@@ -52,6 +54,7 @@ from tp_compiler.transform import entrywise
 MOST_ENTRIES = 64  # of all outputs together: Σ has their square
 QUADRATURE = 4.0  # seconds of it; to sample takes no longer
 DEPENDENT = 1e-11  # relative to the largest eigenvalue: kets that the transpose has met and that depend on the others
+NEAR, SHARE_AT_KINKS = 1e-9, 1e-6  # a distance, relative to the root mean square, and a part of the neurons
 MINUS = number(-1.0)
 
 
@@ -71,9 +74,17 @@ def sigma(program: Program, outputs: Sequence[Output], quadrature: bool = True, 
     budget = budget or Budget(work=WORK, remedy="")
     with np.errstate(all="ignore"), budget.running():
         try:
+            _must_be_universal(reachable(roots))
             return Influence(members.build, roots, quadrature).covariance()
         except (Infinite, ProgramError) as reason:
             raise NotExact(str(reason)) from None
+
+
+def _must_be_universal(nodes: Iterable[ir.Node]) -> None:
+    """Sums of signs lie on lattices, and a jump sees how far a lattice of width n is from it: by n^-1/2."""
+    found = lattice_at_jumps(nodes)
+    if found is not None:
+        raise NotExact(f"jumps of sums of the entries of `{found.matrix.name}`, which are not Gaussian")
 
 
 @dataclass(eq=False)
@@ -250,6 +261,7 @@ class Influence:
                         if PRIMITIVES[node.fn].jumps:
                             raise NotExact(f"a jump of {node.fn} at a place that fluctuates")
                         terms.append(algebra("mul", entrywise.partial(algebra, node, k), slopes[node.args[k]]))
+                self._must_not_rest_on_kinks(algebra, node, slopes)
             elif isinstance(node, ir.MatMul):
                 for met in self._met(node):
                     y = met.args[0]
@@ -258,6 +270,36 @@ class Influence:
             if terms and node is not by:
                 slopes[node] = terms[0] if len(terms) == 1 else algebra("add", *terms)
         return slopes.get(root)
+
+    def _must_not_rest_on_kinks(
+        self, algebra: entrywise.NodeAlgebra, node: ir.Map, slopes: Mapping[ir.Node, ir.Node]
+    ) -> None:
+        """A number may not move neurons away from a kink on which a share of them lies: the slopes differ to its sides."""
+        kinks = () if PRIMITIVES[node.fn].smooth else PRIMITIVES[node.fn].kinks
+        minus = algebra.number(-1.0)
+        at, moves = node.args[0], [slopes[a] for a in node.args[:1] if a in slopes]
+        if kinks and node.fn in ("max", "min"):
+            at = algebra("add", at, algebra("mul", minus, node.args[1]))
+            moves += [algebra("mul", minus, slopes[a]) for a in node.args[1:] if a in slopes]
+        if not moves:
+            return
+        moved = algebra("square", moves[0] if len(moves) == 1 else algebra("add", *moves))
+        for kink in kinks:
+            near = algebra.number(NEAR * math.sqrt(max(self._average(algebra("square", at)), 0.0)))
+            beside = algebra("add", at, algebra.number(-kink))
+            sides = (beside, algebra("mul", minus, beside))
+            away = [algebra("step", algebra("add", x, algebra("mul", minus, near))) for x in sides]
+            if sum(map(self._average, away)) > 1 - SHARE_AT_KINKS:
+                continue
+            whole = self._average(moved)
+            off = whole - sum(self._average(algebra("mul", side, moved)) for side in away)
+            if off > SHARE_AT_KINKS * whole:
+                raise NotExact(f"neurons at a kink of {node.fn}, from where a number that fluctuates moves them")
+
+    def _average(self, ket: ir.Node) -> float:
+        if ket.type.is_scalar:
+            return float(self._number(ket).values)
+        return float(self._number(self.build.average(ket, self.span)).values)
 
     def _kets_below(self, node: ir.Node) -> tuple[ir.Node, ...]:
         """What a ket reads on its own neuron."""

@@ -9,7 +9,8 @@ with M particles in each space. Then
 
 over directions ξ and scramblings, and f_n = f + b/n + N(0, Σ/n). Averages move by ε/√M, so that ε need not be small. Where functions
 jump it must not be: the density at the jump is seen by how many particles pass it, some ε√M of them, and B would be off by their
-fluctuation (signSGD in two steps: -.12 for .19 with M = 4,096 and ε = 1).
+fluctuation (signSGD in two steps: -.12 for .19 with M = 4,096 and ε = 1). Where Σ or b depend on ε, there is a kink or a jump
+of averages within reach of their fluctuations, and neither exists: of |<u>|, B grows by 1/ε.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ from tp_compiler.evaluate.sampling.points import Sequences
 from tp_compiler.evaluate.sampling.replicate import Replication
 from tp_compiler.evaluate.sampling.shared_values import whole
 from tp_compiler.ir import nodes as ir
+from tp_compiler.ir.dependence import lattice_at_jumps
 from tp_compiler.ir.model import Compiled
 from tp_compiler.ir.primitives import PRIMITIVES
 from tp_compiler.ir.program import Output, Program
@@ -81,16 +83,24 @@ class WeightedSampler:
         self.in_blocks = not all(self.plan.linear) or bool(self.plan.depth)
         self.ratios = _ratios(self.plan)
         self.kept = Sequences()
-        self.changed = _changed(program)
+        self.changed = changed(program)
         self.refused: dict[str, Diagnostic] = {}
         self.biased: dict[str, Diagnostic] = {}
         for output in self.plan.outputs:
             self._judge(output)
 
+    @property
+    def jumps(self) -> bool:
+        """Whether functions of kets jump."""
+        return any(isinstance(n, ir.Map) and PRIMITIVES[n.fn].jumps and n.type.slots for n in self.plan.nodes)
+
     def step(self, samples: int) -> float:
         """ε."""
-        jumps = any(isinstance(n, ir.Map) and PRIMITIVES[n.fn].jumps and n.type.slots for n in self.plan.nodes)
-        return max(LEAST, JUMPING * math.sqrt(samples)) if jumps else SMOOTH
+        return max(LEAST, JUMPING * math.sqrt(samples)) if self.jumps else SMOOTH
+
+    def another_step(self, samples: int) -> float:
+        """An ε at which Σ and b must be the same: half of it, or twice where fewer particles would pass the jumps."""
+        return self.step(samples) * (2.0 if self.jumps else 0.5)
 
     # -- what is computed ---------------------------------------------------------------------------------------
     def _judge(self, output: Output) -> None:
@@ -103,19 +113,26 @@ class WeightedSampler:
             self.biased.setdefault(output.name, Diagnostic("NX935", message, span, remedy))
 
     # -- runs ---------------------------------------------------------------------------------------------------
-    def runs(self, samples: int, scramblings: range, directions: range, pairing: int | None = None) -> Runs:
-        """The scramblings and directions with these numbers, with `samples` particles. Raises ProgramError.
+    def runs(
+        self,
+        samples: int,
+        scramblings: range,
+        directions: range,
+        pairing: int | None = None,
+        step: float | None = None,
+    ) -> Runs:
+        """The scramblings and directions with these numbers, with `samples` particles, along a step ε. Raises ProgramError.
 
         `pairing`: of rows and columns of matrices that are kept by their entries, and of copies of neurons. None: every row meets
         every column, as b needs, at M² entries. 0, 1, ..: one of the ways to pair blocks: cheaper, but each D has noise of its
         own pairing, and Σ is M E[D D'ᵀ] for the D and D' of two of them.
         """
-        result = Runs(samples, self.step(samples))
+        result = Runs(samples, self.step(samples) if step is None else step)
         clock = ProgressClock(self.plan, self.options, time.monotonic())
         parts = self._parts(samples, directions, pairing)
         with one_blas_thread():
             try:
-                found = [[self._together(samples, s, part, pairing, clock) for part in parts] for s in scramblings]
+                found = [[self._together(result, s, part, pairing, clock) for part in parts] for s in scramblings]
             except OutOfTime:
                 raise ProgramError([clock.too_slow(samples)]) from None
         for output in self.plan.outputs:
@@ -141,12 +158,12 @@ class WeightedSampler:
 
     @np.errstate(all="ignore")
     def _together(
-        self, samples: int, scrambling: int, directions: range, pairing: int | None, clock: ProgressClock
+        self, asked: Runs, scrambling: int, directions: range, pairing: int | None, clock: ProgressClock
     ) -> Outputs:
         """The outputs with equal weights, then those of each direction and its opposite."""
-        library = self.options.library
+        library, samples = self.options.library, asked.samples
         weights = {
-            space: library.array(self._weights(space, ratio, samples, scrambling, directions))
+            space: library.array(self._weights(space, ratio, asked, scrambling, directions))
             for space, ratio in self.ratios.items()
         }
         seeds = [(self.options.seed, scrambling)] * (2 * len(directions) + 1)
@@ -162,8 +179,7 @@ class WeightedSampler:
     def differentiable(self) -> bool:
         """Whether outputs are smooth functions of the weights, whose derivatives PyTorch knows, and PyTorch is here."""
         nodes, loop = self.plan.nodes, self.plan.phases.loop
-        jumps = any(isinstance(n, ir.Map) and PRIMITIVES[n.fn].jumps and n.type.slots for n in nodes)
-        refused = jumps or self.in_blocks or (loop is not None and bool(loop.times))
+        refused = self.jumps or self.in_blocks or (loop is not None and bool(loop.times))
         return not refused and not any(isinstance(n, ir.Spectral) for n in nodes) and find_spec("torch") is not None
 
     def influences(self, samples: int, scramblings: range) -> dict[str, Float[Array, "scramblings entries particles"]]:
@@ -222,15 +238,16 @@ class WeightedSampler:
         return np.concatenate([scale * x for scale, x in zip(scales, known, strict=True)])
 
     def _weights(
-        self, space: int, ratio: float, samples: int, scrambling: int, directions: range
-    ) -> Float[Array, "runs {samples}"]:
+        self, space: int, ratio: float, asked: Runs, scrambling: int, directions: range
+    ) -> Float[Array, "runs {asked.samples}"]:
         """1, then 1 + ε ξ and 1 - ε ξ for every direction, divided by their means."""
+        samples = asked.samples
         rows: list[Any] = [np.ones(samples)]
         for direction in directions:
             seed = [self.options.seed, scrambling, DIRECTION, direction, space]
             # As many + as -: the weights of a direction have the mean 1, whose noise would be that of b.
             signs = np.random.Generator(np.random.PCG64(seed)).permutation(np.resize([1.0, -1.0], samples))
-            move = self.step(samples) / math.sqrt(ratio) * signs
+            move = asked.step / math.sqrt(ratio) * signs
             rows += [1 + move, 1 - move]
         weights = np.array(rows)
         found: Array = weights / weights.mean(axis=1, keepdims=True)
@@ -256,7 +273,7 @@ def _ratios(plan: SamplingPlan) -> dict[int, float]:
     return found
 
 
-def _changed(program: Program) -> set[str]:
+def changed(program: Program) -> set[str]:
     """Trained outputs that networks compute in another way than the limit, which drops powers of n."""
     networks = {o.name: o.node for o in program.finite.outputs} if isinstance(program, Compiled) else {}
     others = {o.name: networks[o.name] for o in program.outputs if networks.get(o.name, o.node) is not o.node}
@@ -268,9 +285,9 @@ def _changed(program: Program) -> set[str]:
 Problem = tuple[Any, str, str]
 
 
-def _refusals(output: Output, nodes: Collection[ir.Node], options: Options, changed: bool) -> Iterator[Problem]:
-    """What stands against the fluctuations of an output. `changed`: networks compute it in another way."""
-    if changed:
+def _refusals(output: Output, nodes: Collection[ir.Node], options: Options, other: bool) -> Iterator[Problem]:
+    """What stands against the fluctuations of an output. `other`: networks compute it in another way."""
+    if other:
         why = "the limit drops what networks have at a power of n (the neural tangent limit, or exponents of your own)"
         yield output.span, why, "use the maximal-update parametrization"
     if options.shards is not None:
@@ -279,6 +296,11 @@ def _refusals(output: Output, nodes: Collection[ir.Node], options: Options, chan
         if isinstance(node, ir.Clt):
             why = "it depends on `clt` values, which are random in the limit"
             yield node.span, why, "ask for outputs that do not depend on them"
+    lattice = lattice_at_jumps(nodes)
+    if lattice is not None:
+        name = lattice.matrix.name
+        why = f"a function jumps at sums of the entries of `{name}`, and in networks such sums lie on a lattice"
+        yield lattice.matrix.span, why, f"write `matrix {name} ~ N(0, ..)`"
 
 
 def _unknown_biases(nodes: Collection[ir.Node]) -> Iterator[Problem]:
@@ -294,4 +316,4 @@ def _unknown_biases(nodes: Collection[ir.Node]) -> Iterator[Problem]:
                 yield node.span, why, "write averages over one copy"
 
 
-__all__ = ["Runs", "WeightedSampler"]
+__all__ = ["Runs", "WeightedSampler", "changed"]
