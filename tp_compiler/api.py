@@ -254,6 +254,8 @@ def limit(
     `run.outputs["f"].stderr` its standard error. Outputs without a value are in `run.failed`.
     Raises ProgramError if the program has errors, or if there is not enough memory.
     """
+    _known(options, LimitOptions)
+    driver.accept(**options)
     compiled = compile(program, settings, data=data, allow_outside=allow_outside)
     with _watched("limit", _checked(options, LimitOptions, compiled)) as chosen:
         return driver.limit(compiled, **chosen)

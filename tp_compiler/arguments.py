@@ -18,6 +18,10 @@ STARTERS = ("mlp", "resnet", "transformer", "rnn", "gpt", "vit", "cnn", "moe", "
 SHELLS = ("bash", "zsh", "fish")
 PLOT_FORMATS = (".svg", ".pdf", ".png")
 THEMES = ("light", "dark")
+#: The words of `--alignment`, beside measured=FILE.
+ALIGNMENTS = ("full", "none", "limit")
+#: The most networks that are drawn over a limit of one width: each is a row of dots.
+MOST_NETWORKS = 10_000
 _EXIT_CODES = (
     "exit codes: 0 success; 1 the program has errors, or verify, coord or fmt --check failed; 2 usage error; "
     "3 part of the computation could not be completed; 130 interrupted; 143 terminated"
@@ -48,6 +52,11 @@ def _checked(parse: Callable[[str], T], holds: Callable[[T], bool], what: str) -
 
 def _power_of_two(value: int) -> bool:
     return value > 0 and value & (value - 1) == 0
+
+
+def _is_alignment(text: str) -> bool:
+    word, _, file = text.partition("=")
+    return text in ALIGNMENTS or (word == "measured" and bool(file))
 
 
 def named(text: str) -> tuple[str, str]:
@@ -92,6 +101,7 @@ data = _checked(named, lambda pair: bool(pair[1]), "NAME=FILE")
 widths = _checked(_widths, lambda w: w[0] >= 1, "widths such as 256,512,1024")
 several = _checked(_widths, lambda w: len(w) > 2 and w[0] >= 2, "three or more widths such as 64,128,256")
 pair = _checked(_widths, lambda w: len(w) == 2 and w[0] >= 2, "two widths such as 64,128")
+alignment = _checked(str, _is_alignment, f"{', '.join(ALIGNMENTS)} or measured=FILE")
 factory = _checked(_factory, lambda f: all(f), "package.module:function")
 plot_file = _checked(str, lambda p: p.lower().endswith(PLOT_FORMATS), f"a file ending in {', '.join(PLOT_FORMATS)}")
 html_file = _checked(str, lambda p: p.lower().endswith((".html", ".htm")), "a file ending in .html")
@@ -286,6 +296,7 @@ def _scale(commands: Commands) -> None:
     )
     sub.add_argument(
         "--alignment",
+        type=alignment,
         metavar="full|none|limit|measured=FILE",
         help="find the largest stable learning rates for parameters that are so well aligned with what they multiply",
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import sys
+import time
 import traceback
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 DONE, PROGRAM_ERRORS, USAGE, INCOMPLETE, INTERNAL, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 70, 130, 143
 
+#: Codes that say that there are fewer networks than asked for.
+_CUT = ("NX911", "NX914")
 #: Options that say where the work is done.
 _WORKPLACE = ("workers", "cluster")
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
@@ -213,36 +216,59 @@ def _scale(args: Namespace) -> int:
 
 def _limit(args: Namespace) -> int:
     _prepare(args)
+    _check_picture(args)
+    options = _limit_options(args)
     from tp_compiler import driver
 
     program = _compile(args)
-    options = _limit_options(args, program)
-    _check_picture(args, program)
+    options["only"] = _only(args, program)
+    _check_abscissa(args, program)
+    start = time.monotonic()
     with _evaluating(args) as progress:
         run = driver.limit(program, **options, progress=progress)
-        networks = [
-            driver.simulate(
-                program,
-                width=n,
-                seeds=seeds,
-                seed=driver.seed_at(args.seed, n),
-                only=list(run.outputs),
-                progress=progress,
-                workers=args.workers,
-                cluster=args.cluster,
-            )
-            for n, seeds in overlaid(args.networks or (), args.width, seeds=8)
-        ]
-    return _settled(_deliver(run, program, args, networks), run)
+        left = None if args.max_time is None else args.max_time - (time.monotonic() - start)
+        networks = [] if _interrupted(run) else _overlay(args, program, run, left, progress)
+    terminal.print_diagnostics([w for n in networks for w in n.warnings if w.code in _CUT])
+    return _settled(_deliver(run, program, args, networks), run, *networks)
+
+
+def _overlay(
+    args: Namespace, program: Compiled, run: Run, left: float | None, progress: Callable[..., None] | None
+) -> list[Run]:
+    """The networks that are drawn over a limit, in the time that is left."""
+    from tp_compiler import driver
+
+    asked = overlaid(args.networks or (), args.width, seeds=8)
+    networks: list[Run] = []
+    for k, (n, seeds) in enumerate(asked):
+        start = time.monotonic()
+        one = driver.simulate(
+            program,
+            width=n,
+            seeds=seeds,
+            seed=driver.seed_at(args.seed, n),
+            only=list(run.outputs),
+            progress=progress,
+            max_time=None if left is None else max(0.0, left) / (len(asked) - k),
+            max_memory=args.max_memory,
+            workers=args.workers,
+            cluster=args.cluster,
+        )
+        left = None if left is None else left - (time.monotonic() - start)
+        networks.append(one)
+        if _interrupted(one):
+            break
+    return networks
 
 
 def _merge(args: Namespace) -> int:
     _drawable(args.plot, args.save, args.html)
+    _check_picture(args)
     from tp_compiler import driver
 
     record, program = driver.stored(args.folder)
     args.rtol, args.atol = record.options["rtol"], record.options["atol"]
-    _check_picture(args, program)
+    _check_abscissa(args, program)
     with _evaluating(args) as progress:
         run = driver.merge(record, program, progress=progress)
     return _settled(_deliver(run, program, args), run)
@@ -250,20 +276,25 @@ def _merge(args: Namespace) -> int:
 
 def _simulate(args: Namespace) -> int:
     _prepare(args)
+    _check_picture(args)
     from tp_compiler import driver
 
     program = _compile(args)
     keys = ("width", "seeds", "seed", "dtype", "max_memory", "max_time", *_WORKPLACE)
     options = {key: getattr(args, key) for key in keys} | {"only": _only(args, program)}
-    _check_picture(args, program)
+    _check_abscissa(args, program)
     with _evaluating(args) as progress:
         run = driver.simulate(program, **options, progress=progress)
     return _settled(_deliver(run, program, args), run)
 
 
-def _settled(code: int, run: Run) -> int:
-    """The exit code of a run; an interrupted run counts as incomplete."""
-    return INTERRUPTED if any(w.code == "NX914" for w in run.warnings) else code
+def _settled(code: int, *runs: Run) -> int:
+    """The exit code of runs; an interrupted run counts as incomplete."""
+    return INTERRUPTED if any(map(_interrupted, runs)) else code
+
+
+def _interrupted(run: Run) -> bool:
+    return any(w.code == "NX914" for w in run.warnings)
 
 
 def _verify(args: Namespace) -> int:
@@ -271,9 +302,10 @@ def _verify(args: Namespace) -> int:
     from tp_compiler import driver
     from tp_compiler.report import json
 
+    options = _limit_options(args)
     program = _compile(args)
     terminal.print_diagnostics(program.warnings)
-    options = _limit_options(args, program)
+    options["only"] = _only(args, program)
     with _evaluating(args) as progress:
         given = {"widths": args.widths, "seeds": args.seeds, "predicted": args.predicted}
         outcome = driver.verify(program, **given, **options, progress=progress)
@@ -466,8 +498,8 @@ def _require(why: str, install: str, *libraries: str) -> None:
         raise UsageError(f"{why}: pip install {install}")
 
 
-def _check_picture(args: Namespace, program: Program) -> None:
-    """What the picture of a run needs: `--plot`, and an index or data called `--x`."""
+def _check_picture(args: Namespace) -> None:
+    """What options need of one another, whatever the program."""
     if getattr(args, "replicate_range", None) and (args.plot or getattr(args, "html", None) or args.save):
         raise UsageError("part of the replicates is not a result yet: give --plot, --html and --save to tpc merge")
     for option in ("networks", "x"):
@@ -480,6 +512,15 @@ def _check_picture(args: Namespace, program: Program) -> None:
             raise UsageError("--within is for the format text; in Python, run.width_for() has the numbers")
     if getattr(args, "networks", None) and args.width is not None and len(args.networks) > 1:
         raise UsageError("with --width, --networks is the number of networks of that width, such as 32")
+    if getattr(args, "networks", None) and args.width is not None and args.networks[0] > arguments.MOST_NETWORKS:
+        most = arguments.MOST_NETWORKS
+        raise UsageError(
+            f"--networks draws {most} networks at most; `tpc simulate --seeds {args.networks[0]}` averages more"
+        )
+
+
+def _check_abscissa(args: Namespace, program: Program) -> None:
+    """`--x` is an index, or data over one."""
     if args.x is None:
         return
     from tp_compiler.ir.coordinates import coordinates
@@ -499,15 +540,23 @@ def _hint(name: str, known: list[str], otherwise: str) -> str:
     return f"did you mean {near[0]}?" if near else f"{otherwise} {', '.join(known) or 'none'}"
 
 
-def _limit_options(args: Namespace, program: Program) -> dict[str, Any]:
+def _limit_options(args: Namespace) -> dict[str, Any]:
+    """The options of the limit, but for the outputs, which the program knows. Raises _Incomplete for values that no limit has."""
+    from tp_compiler import driver
+
     keys = ("samples", "max_samples", "replicates", "seed", "method", "rtol", "atol", "f0")
     limits = ("max_memory", "max_time", "threads", "checkpoint", "backend", "device", "dtype", "shards", *_WORKPLACE)
     options = (
         {key: getattr(args, key) for key in keys + limits}
         | {"width": getattr(args, "width", None)}
-        | {"only": _only(args, program)}
+        | {"replicate_range": getattr(args, "replicate_range", None)}
+        | _streamed(args)
     )
-    return options | {"replicate_range": getattr(args, "replicate_range", None)} | _streamed(args)
+    try:
+        driver.accept(**options)
+    except ProgramError as error:
+        raise _Incomplete(error.diagnostics) from None
+    return options
 
 
 def _streamed(args: Namespace) -> dict[str, str]:

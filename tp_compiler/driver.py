@@ -283,6 +283,14 @@ def share_plans(program: Program, other: Program | None) -> None:
         share(program, other)
 
 
+def accept(**options: Unpack[LimitOptions]) -> None:
+    """Raises ProgramError NX432 for options of a limit that are wrong whatever the program is."""
+    from tp_compiler.evaluate.options import Options, validate
+
+    known = {name: value for name, value in _sized(options).items() if name in Options.__dataclass_fields__}
+    validate(Options(**known))
+
+
 def limit(program: Program, **options: Unpack[LimitOptions]) -> Run:
     """The infinite-width limit of every output; options as in `evaluate.limit.limit`."""
     with _workplace(options) as chosen:

@@ -331,7 +331,7 @@ class Run(Shown):
         """Raises ValueError for the law at a width, which does not know the limit that it comes from."""
         if self.command == AT_WIDTH:
             why = f"this is the law of networks of width {self.width}, made by at_width({self.width})"
-            raise ValueError(f"{why}; ask the limit that it was made of, such as run.at_width(512)")
+            raise ValueError(f"{why}; ask the limit that it comes from, such as run.at_width(512)")
 
     def _known(self, name: str) -> Known:
         self[name]  # raises if there is none

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 import tp_compiler
-from tp_compiler import cli
+from tp_compiler import arguments, cli
+from tp_compiler import driver as real_driver
 from tp_compiler._version import __version__
 from tp_compiler.diagnostics import Diagnostic, ProgramError, Source, Span
 from tp_compiler.results import Estimate, Run
@@ -32,6 +33,7 @@ class FakeDriver:
         self.value: float = 0.5
         self.passed = True
         self.error: BaseException | None = None
+        self.warnings: dict[str, tuple[Diagnostic, ...]] = {}
 
     def read(self, path: str, *, allow_outside: bool = False) -> Source:
         if path == "-":
@@ -74,7 +76,10 @@ class FakeDriver:
         names = [o.name for o in program.outputs if options["only"] is None or o.name in options["only"]]
         value, stderr = np.full(2, self.value), np.full(2, 0.01)
         outputs = {name: Estimate(value, stderr, ("i",), "qmc") for name in names if name not in self.failed}
-        return Run(program.source.name, command, outputs, self.failed, settings={"seed": 0}, seconds=0.1)
+        return Run(program.source.name, command, outputs, self.failed, self.warnings.get(command, ()), {"seed": 0}, 0.1)
+
+    def accept(self, **options: Any) -> None:
+        real_driver.accept(**options)
 
     def limit(self, program: Any, **options: Any) -> Run:
         return self._run("limit", program, options)
@@ -246,16 +251,51 @@ def test_a_width_reaches_the_driver(driver: FakeDriver, good: str, capsys: Any) 
         (["--width", "64", "--within", "0.01", "--json"], "--within is for the format text"),
         (["--width", "64", "--networks", "8,16", "--plot", "x.svg"], "is the number of networks of that width"),
         (["--width", "64", "--networks", "8"], "--networks needs --plot"),
+        (["--width", "64", "--networks", "100000000", "--plot", "x.svg"], "--networks draws 10000 networks at most"),
+        (["--width", "64", "--shards", "2"], "width cannot be combined with shards"),
+        (["--width", "64", "--checkpoint", "parts"], "width cannot be combined with checkpoint"),
+        (["--replicate-range", "0:2", "--checkpoint", "parts/"], "needs a number of samples"),
     ],
 )
 def test_options_of_a_width_that_do_not_fit(
     driver: FakeDriver, good: str, capsys: Any, options: list[str], message: str
 ) -> None:
-    if "of that width" in message:
+    if "x.svg" in options:
         pytest.importorskip("matplotlib")
     assert cli.main(["limit", good, *options]) == 2
     assert message in capsys.readouterr().err
-    assert "limit" not in [name for name, _ in driver.calls]
+    assert driver.calls == []  # before the program is compiled
+
+
+def test_an_alignment_that_there_is_not(driver: FakeDriver, good: str, capsys: Any) -> None:
+    from tp_compiler.scale.given_alignments import WORDS
+
+    assert tuple(WORDS) == arguments.ALIGNMENTS
+    for wrong in ("foo", "measured=", "measured"):
+        assert cli.main(["scale", good, "--alignment", wrong]) == 2
+        assert "expected full, none, limit or measured=FILE" in capsys.readouterr().err
+    assert driver.calls == []
+
+
+def test_networks_have_the_time_that_is_left(driver: FakeDriver, good: str, tmp_path: Path, capsys: Any) -> None:
+    pytest.importorskip("matplotlib")
+    driver.seed_at = lambda seed, width: seed + width  # type: ignore[attr-defined]
+    driver.warnings["simulate"] = (Diagnostic("NX911", "stopped at the time limit: averages over 2 of 8 networks"),)
+    cli.main(["limit", good, "--networks", "8,16", "--max-time", "9", "--plot", str(tmp_path / "x.svg")])
+    first, second = [options["max_time"] for name, options in driver.calls if name == "simulate"]
+    assert 0 < first < 4.6 and first < second < 9
+    assert "averages over 2 of 8 networks" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("command", "networks"), [("limit", 0), ("simulate", 1)])
+def test_no_network_is_begun_after_an_interruption(
+    driver: FakeDriver, good: str, tmp_path: Path, command: str, networks: int
+) -> None:
+    pytest.importorskip("matplotlib")
+    driver.seed_at = lambda seed, width: seed + width  # type: ignore[attr-defined]
+    driver.warnings[command] = (Diagnostic("NX914", "interrupted"),)
+    assert cli.main(["limit", good, "--networks", "8,16", "--plot", str(tmp_path / "x.svg")]) == 130
+    assert [name for name, _ in driver.calls].count("simulate") == networks
 
 
 def test_networks_of_a_width_are_counted(driver: FakeDriver, good: str, tmp_path: Path) -> None:

@@ -85,6 +85,7 @@ class Checker:
         self.scope.library["n"] = Binding(v.WidthName(N))
         self.outputs: dict[str, Output] = {}
         self.imports = Imports()
+        self.loops: frozenset[tuple[int, str]] = frozenset()  # around what is read: by scope, the variable
         core = self.core = Core(self.build, found)
         lookup = NameLookup(core)
         self.arithmetic = Arithmetic(core)
@@ -213,6 +214,11 @@ class Checker:
             self.bindings.loop_axes[s.variable] = axis = before.value.index.axis
         elif before is not None and before.declared and not scope.body:
             raise error("NX110", f"`{s.variable}` is already declared", s.span, "choose another loop variable")
+        inside = (id(scope), s.variable)
+        if inside in self.loops:
+            message = f"`{s.variable}` is the variable of a loop around this one, which hides it"
+            self.found.add(Diagnostic("NX905", message, s.span, "choose another loop variable"))
+        outside, self.loops = self.loops, self.loops | {inside}
         errors = len(self.found.errors)
         for turn in range(low, high + 1):
             scope.others[s.variable] = Binding(v.Scalar(self.build.constant(turn, s.span)), positions=axis)
@@ -220,6 +226,7 @@ class Checker:
             if len(self.found.errors) > errors or self.build.exhausted:
                 self.bindings.spoil(introduced(s), scope)
                 break  # further iterations would only repeat it
+        self.loops = outside
         scope.others.pop(s.variable, None)
         if before is not None:
             scope.others[s.variable] = before
