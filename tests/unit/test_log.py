@@ -42,6 +42,27 @@ def test_a_bar_on_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert quiet == loud and capsys.readouterr().out == ""
 
 
+def test_directions_of_finite_width_are_progress() -> None:
+    """After the last step of the limit, every scrambling of the runs along directions is news."""
+    told: list[tuple[float, float, str]] = []
+    options: dict[str, Any] = {"samples": 64, "method": "qmc", "replicates": 2, "width": 64}
+    tpc.limit(PROGRAM, **options, progress=lambda done, total, note: told.append((done, total, note)))
+    runs = [(done, total) for done, total, note in told if note.startswith("finite width, directions 1 to 4, M = ")]
+    assert len(runs) > 2 and set(runs) == {(0, 2), (1, 2)}
+
+
+def test_the_clock_of_a_bar_runs_when_a_part_is_done() -> None:
+    from rich.progress import Progress
+
+    now = 0.0
+    bar = Progress(get_time=lambda: now)
+    bar.add_task("limit", total=2)
+    (task,) = bar.tasks
+    bar.update(task.id, completed=2)
+    now = 42.0
+    assert task.finished and str(progress._elapsed().render(task)) == "0:00:42"
+
+
 @pytest.mark.slow
 def test_a_bar_below_a_cell(monkeypatch: pytest.MonkeyPatch) -> None:
     """The bar is one display, which is updated and is empty at the end."""

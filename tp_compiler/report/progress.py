@@ -6,8 +6,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from html import escape
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
+
+if TYPE_CHECKING:
+    from rich.progress import ProgressColumn
 
 #: Seconds between two pictures of a bar in a notebook.
 PAUSE = 0.2
@@ -25,9 +29,9 @@ def progress_bar(title: str) -> Iterator[Update]:
 @contextmanager
 def _on_standard_error(title: str) -> Iterator[Update]:
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, Progress, TextColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}"), TimeElapsedColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}"), _elapsed())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(title, total=None, note="")
 
@@ -35,6 +39,18 @@ def _on_standard_error(title: str) -> Iterator[Update]:
             bar.update(task, completed=done, total=total, note=note)
 
         yield update
+
+
+def _elapsed() -> ProgressColumn:
+    """The time since the beginning, also between the end of one part and the first news of the next one."""
+    from rich.progress import Task, TimeElapsedColumn
+    from rich.text import Text
+
+    class Elapsed(TimeElapsedColumn):
+        def render(self, task: Task) -> Text:
+            return Text(str(timedelta(seconds=int(task.elapsed or 0))), style="progress.elapsed")
+
+    return Elapsed()
 
 
 def _has_cells() -> bool:

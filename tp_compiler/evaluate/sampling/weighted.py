@@ -132,12 +132,21 @@ class WeightedSampler:
         parts = self._parts(samples, directions, pairing)
         with one_blas_thread():
             try:
-                found = [[self._together(result, s, part, pairing, clock) for part in parts] for s in scramblings]
+                found = []
+                for k, s in enumerate(scramblings):
+                    self._tell(k, len(scramblings), samples, directions)
+                    found.append([self._together(result, s, part, pairing, clock) for part in parts])
             except OutOfTime:
                 raise ProgramError([clock.too_slow(samples)]) from None
         for output in self.plan.outputs:
             self._collect(result, output.name, [[values[output.name] for values in of_one] for of_one in found])
         return result
+
+    def _tell(self, done: int, scramblings: int, samples: int, directions: range) -> None:
+        """Progress: the scramblings whose runs along these directions are done."""
+        if self.options.progress is not None:
+            numbers = f"directions {directions.start + 1} to {directions.stop}"
+            self.options.progress(done, scramblings, f"finite width, {numbers}, M = {samples}")
 
     def _parts(self, samples: int, directions: range, pairing: int | None) -> list[range]:
         """Directions whose runs share arrays."""
