@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 #: The command of a run that is the law of networks of a width, not their limit.
 AT_WIDTH = "at_width"
+#: The law of an output whose spread at a width is of order 1/n.
+SECOND_ORDER = "second-order"
 #: Why there are no quantiles.
 _COARSE = "its spread is of second order (sigma is 0 or too small to matter), and the law of that is not computed"
 
@@ -42,7 +44,7 @@ class Estimate(Shown):
     method   exact | closed-form | quadrature | qmc | mc | finite-width
     law      None for a number; "gaussian" for a `clt` output, whose value is the mean and whose `covariance` runs
              over the flattened entries; "sampled" for a scalar that depends on `clt` scalars (mean and covariance
-             over the outer draws)
+             over the outer draws); "second-order" at a width where the spread is of order 1/n, and not known
     covariance_stderr   standard error of each entry of the covariance
     note     why this method was chosen
     replicates   what the value is a mean of; None where exact, and for random outputs of a limit
@@ -64,7 +66,7 @@ class Estimate(Shown):
         """The quantile of each entry of a Gaussian output, 0 < q < 1, such as one of `run.at_width(512)`.
 
         Of several, `quantile([0.1, 0.9])`, those of the first come first: the shape is (2, ...). Raises ValueError for outputs
-        that are neither Gaussian nor constant.
+        that are neither Gaussian nor constant; NaN for entries whose spread at a width is of second order.
         """
         if np.ndim(q):
             levels = np.asarray(q)
@@ -72,6 +74,8 @@ class Estimate(Shown):
             return np.reshape(np.asarray(found), (*levels.shape, *self.value.shape))
         if not (_is_real(q) and 0 < q < 1):
             raise ValueError(f"a quantile lies between 0 and 1, such as 0.95, and {q!r} does not")
+        if self.law == SECOND_ORDER:
+            raise ValueError(f"there are no quantiles: {_COARSE}")
         if self.law not in (None, "gaussian") or self.method == "finite-width":
             raise ValueError("only Gaussian outputs have quantiles that their mean and covariance determine")
         if self.covariance is None:
@@ -235,7 +239,9 @@ class Run(Shown):
 
         `run.at_width(512)["f"]` is the mean, `.outputs["f"].covariance` runs over the entries in C order,
         `.outputs["f"].quantile(0.95)` is a quantile of each. It is a Run as any other: it prints, plots, and is saved. Where
-        the bias is not known, the mean is the limit. Outputs that remain random in the limit (`clt`) keep their law.
+        the bias is not known, the mean is the limit. Where Σ is 0 or too small to matter, but the bias is not, the spread is of
+        second order, and not known: the law says so, and there are no quantiles. Outputs that remain random in the limit
+        (`clt`) keep their law.
         Raises ValueError for a limit that was computed without a width, and for the law of another width: ask its limit.
         """
         self._fluctuating(width)
@@ -292,7 +298,8 @@ class Run(Shown):
 
         share   the share of networks that shall be within, such as 0.95; None asks for their mean, E f_n (an expected loss)
 
-        Raises KeyError if fluctuations were not computed, ValueError for outputs that remain random, or are 0 in the limit.
+        Raises KeyError if fluctuations were not computed, ValueError for outputs that remain random, or are 0 in the limit, and
+        for shares that a spread of second order decides.
         """
         value, found = self[name], self.fluctuations(name)
         if self.outputs[name].law is not None:
@@ -308,7 +315,11 @@ class Run(Shown):
         quantile = 0.0 if share is None else normal_quantile((1 + share) / 2)
         deviation = quantile * np.sqrt(np.maximum(np.diag(found.sigma), 0.0))
         distance = rtol * float(np.abs(value).max())
-        return max(width_within(distance, float(b), float(d)) for b, d in zip(found.bias, deviation, strict=True))
+        wide = max(width_within(distance, float(b), float(d)) for b, d in zip(found.bias, deviation, strict=True))
+        coarse = self._second_order(name, wide)
+        if share is not None and _reach(found, coarse) > wide * distance:
+            raise ValueError(f"the share of networks that are within is not known for {name}: {_COARSE}")
+        return wide
 
     def _second_order(self, name: str, width: int) -> NDArray[np.bool_]:
         """The entries (flat) whose spread at a width is of order 1/n."""
@@ -367,10 +378,25 @@ def _at_width(estimate: Estimate, width: int) -> Estimate | None:
         replicates=None,
         fluctuations=None,
     )
+    coarse = found.second_order(width, float(np.abs(estimate.value).max(initial=0.0)))
+    if coarse.any() and not np.diag(found.sigma)[~coarse].any():
+        return replace(moved, law=SECOND_ORDER, note=f"{moved.note}: {_COARSE}")
     if not found.sigma.any():
         return moved
     assert found.sigma_stderr is not None
-    return replace(moved, law="gaussian", covariance=found.sigma / width, covariance_stderr=found.sigma_stderr / width)
+    unknown = np.where(coarse[:, None] | coarse, np.nan, 1 / width)
+    return replace(
+        moved, law="gaussian", covariance=found.sigma * unknown, covariance_stderr=found.sigma_stderr * unknown
+    )
+
+
+def _reach(found: Fluctuations, coarse: NDArray[np.bool_]) -> float:
+    """How far networks are from the limit, times n, where their spread is of second order, as far as it can be guessed.
+
+    Of 99.5% of networks z² is below 8, for a bias of 1.
+    """
+    assert found.bias is not None and found.bias_stderr is not None
+    return 8 * float(np.max((np.abs(found.bias) + found.bias_stderr)[coarse], initial=0.0))
 
 
 def _relative_error(found: Fluctuations) -> float:

@@ -294,6 +294,59 @@ def test_a_width_that_is_not_known(run: Run, name: str, options: dict[str, float
         run.width_for("g")
 
 
+# -- spreads of second order ---------------------------------------------------------------------------------------
+SECOND = """ket |u> ~ N(0, 1)
+ket |v> ~ N(0, 1)
+ket |w> ~ N(0, 1)
+output L = 1 + <u|v>^2
+output odd = <u|v> * <v|w>
+"""
+
+
+@pytest.fixture(scope="module")
+def second() -> Run:
+    """L is 1 + z²/n: a law that is not Gaussian, with Σ = 0 and b = 1. The other one has no bias either."""
+    return tpc.limit(SECOND, width=64)
+
+
+def test_a_spread_of_second_order_is_not_none(second: Run, tmp_path: Path) -> None:
+    text = str(second)
+    for name in ("L", "odd"):
+        (line,) = (line for line in text.splitlines() if line.startswith(f"{name} = "))
+        assert "± ?" in line and "with a spread of second order (Σ = 0), which is not known" in line
+    at = second.at_width(64)
+    assert abs(at["L"] - (1 + 1 / 64)) < 0.01 and at.outputs["L"].law == "second-order"
+    assert "second-order" in str(at) and json.loads(written(at, "json"))["outputs"]["L"]["law"] == "second-order"
+    for name in ("L", "odd"):
+        with pytest.raises(ValueError, match="there are no quantiles: its spread is of second order"):
+            at.outputs[name].quantile(0.95)
+    at.save(tmp_path / "at.npz")
+    assert tpc.load(tmp_path / "at.npz") == at
+
+
+def test_the_share_of_networks_is_not_known_where_the_spread_is_of_second_order(second: Run) -> None:
+    """The mean of 1 + z²/n is within 1% from n = 100 on, 95% of networks from n = 384 on."""
+    assert 60 < second.width_for("L", 0.01) < 140
+    with pytest.raises(
+        ValueError, match="share of networks that are within is not known for L: its spread is of second"
+    ):
+        second.width_for("L", 0.01, share=0.95)
+    line = written(second, "within", 0.01).splitlines()[1]
+    assert "on average, the share of networks" in line
+
+
+def test_entries_of_first_order_keep_their_law(run: Run) -> None:
+    """Of two entries one is of second order; a small one does not hide how wide the other must be."""
+    moves = _moves([[4.0, 0.0], [0.0, 0.0]], [1.0, 0.001])
+    mixed = replace(run, outputs={"f": estimate([1.0, 2.0], axes=("i",), method="exact", fluctuations=moves)})
+    at = mixed.at_width(100).outputs["f"]
+    upper = at.quantile(0.975)
+    assert upper[0] == pytest.approx(1.01 + 0.392, rel=1e-3) and np.isnan(upper[1])
+    assert at.law == "gaussian" and "±" in str(mixed) and "2 ± ?" in " ".join(str(mixed).split())
+    assert mixed.width_for("f", 0.01, share=0.95) > 1000
+    assert tpc.limit("ket |u> ~ N(0, 1)\noutput f = <sign(u)|sign(u)>", width=64).at_width(64).outputs["f"].law is None
+
+
 # -- forms ---------------------------------------------------------------------------------------------------------
 def test_text_has_numbers_at_the_width(run: Run) -> None:
     lines = str(run).splitlines()
@@ -368,6 +421,16 @@ def picture() -> Iterator[Any]:
     pyplot = pytest.importorskip("matplotlib.pyplot")
     yield pyplot
     pyplot.close("all")
+
+
+def test_pictures_leave_out_bands_of_second_order(second: Run, picture: Any) -> None:
+    moves = _moves([[4.0, 0.0], [0.0, 0.0]], [1.0, 0.001])
+    values = np.array([1.0, 2.0])
+    shapes = {"f": (("i",), values), "g": (("step",), values), "h": (("i", "j"), values[None])}
+    outputs = {n: estimate(v, axes=a, method="exact", fluctuations=moves) for n, (a, v) in shapes.items()}
+    mixed = replace(second, outputs={**second.outputs, **outputs})
+    assert mixed.plot(width=64).axes and mixed.at_width(64).plot().axes
+    assert json.loads(written(mixed.at_width(64), "json"))["outputs"]["f"]["covariance"][1] == [None, None]
 
 
 def test_the_band_is_the_law(run: Run, picture: Any) -> None:

@@ -68,10 +68,10 @@ def _estimate(estimate: Estimate) -> dict[str, Any]:
     if estimate.law is not None:
         record["law"] = estimate.law
     if estimate.covariance is not None:
-        record["covariance"] = estimate.covariance.tolist()
+        record["covariance"] = _plain(estimate.covariance)
     if estimate.covariance_stderr is not None:
         error = estimate.covariance_stderr
-        record["covariance_stderr"] = error.tolist() if error.any() else 0.0
+        record["covariance_stderr"] = _plain(error) if error.any() else 0.0
     return record
 
 

@@ -8,11 +8,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tp_compiler.results import Array, Estimate
 
 #: A float64 has no more than this many meaningful digits, whatever the error claims.
 _MAX_DIGITS = 15
+#: A spread that is not known.
+UNKNOWN = "?"
 #: Digits of a number without error.
 _EXACT_DIGITS = 10
 
@@ -38,6 +41,8 @@ class Written:
 
     def spelled(self, sign: str, power: str) -> str:
         """With a notation's sign for ±, and its power of ten, which is empty for a plain number."""
+        if self.spread == UNKNOWN:
+            return f"{self.mantissa}{power} {sign} {UNKNOWN}"
         if self.spread:
             both = f"{self.mantissa} {sign} {self.spread}"
             return f"({both}){power}" if power else both
@@ -50,7 +55,8 @@ class Written:
 def write(value: float, error: float = 0.0) -> Written:
     """Value and standard error as text parts; `0.37940(12)` means 0.37940 ± 0.00012."""
     if not (math.isfinite(value) and math.isfinite(error)):
-        return Written(str(float(value)), "" if error == 0 else str(float(error)))
+        both = math.isnan(value) and math.isnan(error)
+        return Written(str(float(value)), "" if error == 0 or both else str(float(error)))
     if error <= 0:
         return _exact(value)
     # The scale is that of the larger of the two, so that 0.000(12) does not turn into 0.0(1.2)e-02.
@@ -64,7 +70,9 @@ def write(value: float, error: float = 0.0) -> Written:
 
 
 def write_spread(mean: float, spread: float) -> Written:
-    """A mean and a standard deviation around it, to the deviation's second digit: `0.627 ± 0.017`."""
+    """A mean and a standard deviation around it, to the deviation's second digit: `0.627 ± 0.017`; `0.0156 ± ?` for NaN."""
+    if math.isnan(spread) and math.isfinite(mean):
+        return replace(write(float(f"{mean:.3g}")), spread=UNKNOWN)
     if spread == 0 or not (math.isfinite(mean) and math.isfinite(spread)):
         return replace(write(mean), spread=str(float(spread)) if spread else "")
     found = write(mean, spread)
@@ -128,12 +136,22 @@ def covariance_of(estimate: Estimate) -> tuple[Array, Array] | None:
 
 
 def at_width(estimate: Estimate, width: int) -> tuple[Array, Array] | None:
-    """Mean and standard deviation of the entries over networks of a width; None if they are not known."""
+    """Mean and standard deviation of the entries over networks of a width; None if they are not known.
+
+    Deviations of second order are NaN.
+    """
     found = estimate.fluctuations
     if found is None or found.sigma is None:
         return None
     shape = estimate.value.shape
-    return estimate.value + found.shift(width, shape), found.deviation(width, shape)
+    unknown = _second_order(estimate, width).reshape(shape)
+    return estimate.value + found.shift(width, shape), np.where(unknown, np.nan, found.deviation(width, shape))
+
+
+def _second_order(estimate: Estimate, width: int) -> NDArray[np.bool_]:
+    """The entries (flat) whose spread at a width is of order 1/n."""
+    assert estimate.fluctuations is not None
+    return estimate.fluctuations.second_order(width, float(np.abs(estimate.value).max(initial=0.0)))
 
 
 def fluctuation_parts(estimate: Estimate) -> Iterator[tuple[str, Array, Array]]:
@@ -155,4 +173,6 @@ def width_note(estimate: Estimate, width: int) -> str:
     found = estimate.fluctuations
     if found is None or same_in_all(estimate):
         return f"at n = {width} the same in every network"
-    return f"at n = {width}" + (", without its bias, which is not known" if found.bias is None else "")
+    bias = ", without its bias, which is not known" if found.bias is None else ""
+    unknown = found.sigma is not None and _second_order(estimate, width).any()
+    return f"at n = {width}{bias}" + (", with a spread of second order (Σ = 0), which is not known" if unknown else "")

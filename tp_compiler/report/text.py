@@ -66,11 +66,15 @@ def run_within(run: Run, rtol: float) -> str:
 def _widths(run: Run, rtol: float) -> Iterator[str]:
     for name in run.outputs:
         try:
-            mean, most = (run.width_for(name, rtol, share=share) for share in (None, 0.95))
+            mean = run.width_for(name, rtol)
         except (KeyError, ValueError) as problem:
             yield f"  {name}: {problem.args[0]}"
             continue
-        yield f"  {name}: from n = {mean} on average, from n = {most} in 95% of networks"
+        try:
+            most = f"from n = {run.width_for(name, rtol, share=0.95)} in 95% of networks"
+        except ValueError as problem:
+            most = str(problem)
+        yield f"  {name}: from n = {mean} on average, {most}"
 
 
 def estimate_text(estimate: Estimate, full: bool = False) -> str:

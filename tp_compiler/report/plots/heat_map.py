@@ -23,7 +23,7 @@ _SHARE = 0.68
 
 def limits(values: Array) -> tuple[float, float]:
     """The ends of the colours: symmetric about 0 where signs differ."""
-    low, high = float(np.min(values)), float(np.max(values))
+    low, high = float(np.nanmin(values)), float(np.nanmax(values))
     if low < 0 < high:
         return -max(-low, high), max(-low, high)
     return low, high
@@ -64,7 +64,7 @@ def _ticks(axes: Axes, shape: tuple[int, ...], names: tuple[str, str]) -> None:
 
 def cell_texts(matrix: Array) -> list[list[str]]:
     """Three significant digits of the largest value, the same number of decimals in every cell."""
-    largest = float(np.max(np.abs(matrix), initial=0.0))
+    largest = float(np.nanmax(np.abs(matrix), initial=0.0))
     decimals = 2 if largest == 0 else min(max(2 - int(np.floor(np.log10(largest))), 0), 6)
     if largest >= 1e5 or 0 < largest < 1e-3:
         return [[f"{value:.1e}" for value in row] for row in matrix]

@@ -24,7 +24,7 @@ from tp_compiler.report.plots.labels import chosen, place_labels
 from tp_compiler.report.plots.scalars import draw_scalars
 from tp_compiler.report.plots.theme import PANEL, Picture, legend, literal, theme_named, titled
 from tp_compiler.report.text import footer, subject
-from tp_compiler.results import Array, Estimate, Run
+from tp_compiler.results import SECOND_ORDER, Array, Estimate, Run
 
 _MOST_PANELS = 9
 _KERNEL_STEPS = 3
@@ -111,7 +111,7 @@ def _width(run: Run) -> str:
 
 def _panels(run: Run, networks: Sequence[Run], x: str | None, width: int | None) -> Iterator[Panel]:
     """Panels of every output in source order; all plain numbers share one."""
-    numbers = {name: e for name, e in run.outputs.items() if not e.value.ndim and e.law is None}
+    numbers = {name: e for name, e in run.outputs.items() if not e.value.ndim and e.law in (None, SECOND_ORDER)}
     if numbers:
         others = [[network.outputs.get(name) for name in numbers] for network in networks]
         estimates = list(numbers.values())
@@ -145,7 +145,7 @@ def _output(
     elif along is None or (x is None and _is_kernel(axes, estimate.value)):
         yield from _maps(title, detail, axes, estimate.value)
         law = None if width is None else at_width(estimate, width)
-        if law is not None:
+        if law is not None and np.isfinite(law[1]).any():
             yield from _maps(f"deviation of {title}, n = {width}", detail, axes, law[1])
     else:
         yield from _curves(run, title, detail, axes, estimate, networks, along, width)
