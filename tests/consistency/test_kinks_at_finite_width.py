@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import tp_compiler as tpc
@@ -87,6 +88,35 @@ def test_many_steps_of_signs_are_refused_and_two_are_not() -> None:
     text = (Path(__file__).parent / "finite_width" / "sign_sgd.nexort").read_text(encoding="utf-8")
     run = tpc.limit(text.replace("steps = 2", "steps = 6").replace("lr = 0.2", "lr = 0.3"), width=64)
     assert all(x.fluctuations is None for x in run.outputs.values()) and {w.code for w in run.warnings} == {"NX933"}
+
+
+RELU = """
+axis i : 2
+axis d : 2
+data xi[i,d] = [[1.0, 0.4], [-0.2, 0.9]]
+data y[i] = [0.8, -0.6]
+ket |u[d]> ~ N(0, 1)
+ket |v> ~ N(0, 1)
+train steps = 3 {
+    f[i] = <v|relu(sum[d](xi[i,d] |u[d]>))>
+    loss = mean[i]((f[i] - y[i])^2)
+    minimize loss
+    update all with SGD(lr = 0.3)
+}
+output f[i]
+output loss
+"""
+
+
+def test_trained_kinks_have_a_spread_and_a_bias() -> None:
+    """Neurons pass the jump of relu′. The bias of the loss is that of its formula in f."""
+    run = tpc.limit(RELU, width=64)
+    loss = run.fluctuations("loss")
+    assert not run.warnings and loss.bias is not None and loss.bias_stderr is not None
+    y = np.array([0.8, -0.6])
+    through = run.expected(lambda f: ((f - y) ** 2).mean(), width=1000)
+    apart = 1000 * (through.value - run["loss"]) - loss.bias[0]
+    assert abs(apart) < 4 * np.hypot(1000 * through.stderr, loss.bias_stderr[0]) + 0.05
 
 
 #: <step(W x)> of lattice sums is 1/2 - 1/√(2πn) in networks; relu has no jump, and its Σ is that of Gaussian entries.

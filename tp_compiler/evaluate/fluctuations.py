@@ -72,7 +72,7 @@ class Weighted(Protocol):
     def in_blocks(self) -> bool: ...
     @property
     def differentiable(self) -> bool: ...
-    def another_step(self, samples: int) -> float: ...
+    def step(self, samples: int) -> float: ...
     def influences(self, samples: int, scramblings: range) -> Mapping[str, Array]: ...
     def runs(
         self,
@@ -292,8 +292,8 @@ class _Rounds:
         self.failed: dict[str, Diagnostic] = {}
         #: by particles and pairing
         self.kept: dict[tuple[int, int | None], dict[str, Differences]] = {}
-        #: with few particles and another step
-        self.others: dict[str, Differences] = {}
+        #: with few particles, and the steps of many or half of their own
+        self.steps: dict[float, dict[str, Differences]] = {}
         self.large = FOR_THE_BIAS if sampler.in_blocks or sigmas_known else PARTICLES
         self.pairings: tuple[int | None, ...] = () if sigmas_known else (0, 1) if sampler.in_blocks else (None,)
 
@@ -302,7 +302,9 @@ class _Rounds:
             self._add(PARTICLES, directions, pairing)
         few = self.large // 4
         self._add(few, directions, None)
-        self._collect(self.others, few, self._runs(few, directions, None, self.sampler.another_step(few)))
+        for step in {self.sampler.step(few) / 2, self.sampler.step(self.large)} - {self.sampler.step(few)}:
+            made = self._runs(few, directions, None, step)
+            self._collect(self.steps.setdefault(step, {}), few, made)
         if self.large != PARTICLES:
             # For b alone, most of the work is done with few particles; four times as many show that these suffice.
             self._add(self.large, range(directions.start // 4, directions.stop // 4), None)
@@ -345,9 +347,11 @@ class _Rounds:
         return self.kept[self.large // 4, None][name], self.kept[self.large, None][name]
 
     def settled(self, name: str) -> bool:
-        """Are Σ and b the same with another step and with other particles?"""
-        (few, many), other = self._both(name), self.others[name]
-        return few.agrees(many) and few.agrees_along(other)
+        """Are Σ and b the same along half of the step, and with other particles that see the weights of many along theirs?"""
+        few, many = self._both(name)
+        step = self.sampler.step(self.large // 4)
+        same = self.steps.get(self.sampler.step(self.large), {}).get(name, few)
+        return few.agrees_along(self.steps[step / 2][name]) and same.agrees(many)
 
     def crossed(self, one: str, other: str) -> Fluctuations | None:
         if (one, other) in self.known.crossed or not self.pairings:

@@ -36,7 +36,7 @@ class Fake:
     """Particles are independent of one another, so that their noise is larger than that of a real sampler."""
 
     functions: Mapping[str, Average]
-    step: float = 0.5
+    size: float = 0.5
     in_blocks: bool = False
     differentiable: bool = False
     refused: Mapping[str, Diagnostic] = field(default_factory=dict)
@@ -48,8 +48,8 @@ class Fake:
         """Of f = <x>² with x ~ N(1, 1): 2 (x - 1)."""
         return {"f": np.array([2 * _normal(samples, r)[:, 0] for r in scramblings])[:, None] / math.sqrt(samples)}
 
-    def another_step(self, samples: int) -> float:
-        return self.step / 2
+    def step(self, samples: int) -> float:
+        return self.size
 
     def runs(
         self,
@@ -63,7 +63,7 @@ class Fake:
         self.asked.append(asked)
         assert directions.start == self.done.get(asked, 0), "every direction once"
         self.done[asked] = directions.stop
-        found = _Runs(self.step if step is None else step)
+        found = _Runs(self.size if step is None else step)
         for name, function in self.functions.items():
             base, plus, minus = [], [], []
             for r in scramblings:
@@ -201,7 +201,7 @@ def test_numbers_that_are_not_finite_are_refused() -> None:
         with np.errstate(all="ignore"):
             return np.asarray(np.where(w.min(axis=1) == 0, np.nan, 1.0))
 
-    fake = Fake({"bad": broken, "f": _square}, step=1.0)
+    fake = Fake({"bad": broken, "f": _square}, size=1.0)
     found = rounds.by_directions(fake, ["bad", "f"], Options(), NOTHING)
     assert found.each.keys() == {"f"} and [d.code for d in found.warnings] == ["NX932"]
     assert "`bad` were not computed: a limit along a direction is not finite" in found.warnings[0].message

@@ -98,10 +98,6 @@ class WeightedSampler:
         """ε."""
         return max(LEAST, JUMPING * math.sqrt(samples)) if self.jumps else SMOOTH
 
-    def another_step(self, samples: int) -> float:
-        """An ε at which Σ and b must be the same: half of it, or twice where fewer particles would pass the jumps."""
-        return self.step(samples) * (2.0 if self.jumps else 0.5)
-
     # -- what is computed ---------------------------------------------------------------------------------------
     def _judge(self, output: Output) -> None:
         nodes = self.plan.needs(output.name).nodes
