@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,7 +78,7 @@ def samples(
     networks = Networks(program, only, width, seed, kind, tile, weights)
     workers = 1 if crew is None else min(crew.workers, seeds)
     together = _together(networks.plan, width, seeds, kind.itemsize, max_memory, tile, workers)
-    items = _items(seeds, together, growing=max_time is not None)
+    items = _Items(seeds, together, growing=max_time is not None)
     found: dict[int, Computed] = {}
     late = False
 
@@ -111,18 +111,37 @@ def samples(
     return Samples(kept, {name: failed[name] for name in order if name in failed}, len(found), late)
 
 
-def _items(seeds: int, together: int, growing: bool) -> list[tuple[int, ...]]:
-    """The numbers of networks that are computed side by side; growing from one, each item as large as all before it."""
-    items, start = [], 0
-    while start < seeds:
-        size = min(together, max(1, start)) if growing else together
-        items.append(tuple(range(start, min(start + size, seeds))))
-        start += size
-    return items
+class _Items(Sequence[tuple[int, ...]]):
+    """The numbers of networks that are computed together; growing from one, each item as large as all before it.
+
+    They are made when they are asked for: there may be more than time, or memory, suffices for.
+    """
+
+    def __init__(self, seeds: int, together: int, growing: bool):
+        self.seeds, self.together = seeds, together
+        self.starts = [0]  # of items smaller than the others, and of the first of the others
+        while growing and self.starts[-1] < min(together, seeds):
+            self.starts.append(max(1, 2 * self.starts[-1]))
+
+    def _start(self, k: int) -> int:
+        last = len(self.starts) - 1
+        return min(self.seeds, self.starts[k] if k <= last else self.starts[last] + (k - last) * self.together)
+
+    def __len__(self) -> int:
+        last = len(self.starts) - 1
+        return last + max(0, -(-(self.seeds - self.starts[last]) // self.together))
+
+    def __getitem__(self, k: Any) -> Any:
+        if not 0 <= k < len(self):
+            raise IndexError(k)
+        return tuple(range(self._start(k), self._start(k + 1)))
 
 
 def _compute(
-    networks: Networks, items: list[tuple[int, ...]], crew: Crew | None, arrived: Callable[[int, list[Computed]], None]
+    networks: Networks,
+    items: Sequence[tuple[int, ...]],
+    crew: Crew | None,
+    arrived: Callable[[int, list[Computed]], None],
 ) -> None:
     """All networks; here they end where no output is left that has a value."""
     if crew is not None:

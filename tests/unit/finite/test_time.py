@@ -65,3 +65,20 @@ def test_workers_stop_at_the_time_limit_too() -> None:
     run = tpc.simulate(TEXT, 32, seeds=64, max_time=0, workers=2)
     assert 2 <= run.settings["seeds"] <= 64
     assert np.isfinite(run["m"])
+
+
+@pytest.mark.parametrize("growing", [False, True])
+@pytest.mark.parametrize(("seeds", "together"), [(1, 1), (7, 3), (20, 4), (21, 5), (64, 64), (5, 19)])
+def test_every_network_is_in_one_item(seeds: int, together: int, growing: bool) -> None:
+    items = networks._Items(seeds, together, growing)
+    sizes = [len(item) for item in items]
+    assert [k for item in items for k in item] == list(range(seeds)) and len(items) == len(sizes)
+    for k, size in enumerate(sizes[:-1]):
+        assert size == (min(together, max(1, sum(sizes[:k]))) if growing else together)
+    with pytest.raises(IndexError):
+        items[len(sizes)]
+
+
+def test_networks_that_are_never_begun_take_no_memory(second: None) -> None:
+    run = tpc.simulate(TEXT, 8, seeds=10**12, max_time=3.5, max_memory=1e15)
+    assert 2 <= run.settings["seeds"] <= 4
