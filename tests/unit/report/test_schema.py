@@ -69,7 +69,7 @@ def test_the_documents_have_what_the_schema_describes(documents: dict[str, Any])
     assert documents["scale untrained"]["tables"].keys() == {"Adam", "SGD"}
     assert documents["scale"]["compared"]["standard"]["problems"]
     moves = {name: output["fluctuations"] for name, output in documents["width"]["outputs"].items()}
-    assert moves["f"] is None and moves["g"]["bias"] and moves["kink"]["bias"] is None
+    assert moves["f"] is None and moves["g"]["bias"] and moves["kink"] is None
     assert documents["predicted"]["checks"]["g"]["predicted"] and documents["width"]["width"] == 64
     assert documents["one network"]["warnings"] and documents["verify"]["checks"]["nngp"]["slope"] is not None
     assert {o["method"] for d in documents.values() for o in d.get("outputs", {}).values()} >= {
