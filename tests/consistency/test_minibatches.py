@@ -99,7 +99,8 @@ SLOW = [pytest.param(case, "limit", marks=pytest.mark.slow) for case in ("sample
 @pytest.mark.parametrize(("case", "engine"), [*((case, "simulate") for case in CASES), ("linear", "limit"), *SLOW])
 def test_one_entry_more_changes_nothing_else(case: str, engine: str) -> None:
     short, long = (run(engine, text(case), data=data(entries)) for entries in (LAST, LAST + 1))
-    compared(short, long, 1e-3 if (case, engine) == ("sampled", "limit") else 1e-9)  # averages have their own bias
+    # averages have their own bias: half a standard error
+    compared(short, long, 1e-2 if (case, engine) == ("sampled", "limit") else 1e-9)
 
 
 def test_sampled_trajectories() -> None:

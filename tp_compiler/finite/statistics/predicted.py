@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from tp_compiler.finite.statistics.scores import fit_weights, normal_score, stud
 from tp_compiler.shapes import Float
 
 
+@runtime_checkable
 class PredictedLaw(Protocol):
     """The part of `results.Fluctuations` that is used here."""
 
