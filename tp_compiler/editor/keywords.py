@@ -57,4 +57,9 @@ PLACES = {
     "b": ("|u> : a = 0, b = 0, c = 1, d = 1", "The exponent of the initial size: the standard deviation is n^-b."),
     "c": ("|u> : a = 0, b = 0, c = 1, d = 1", "The exponent of the learning rate, n^-c."),
     "d": ("|u> : a = 0, b = 0, c = 1, d = 1", "The exponent of the gradient's scale: the optimizer sees n^d times the gradient."),
+    "natural": ("Muon(lr = 0.1, scale = natural)", "The step of an operator is as it is."),
+    "original": ("Muon(lr = 0.1, scale = original)", "Steps are multiplied by sqrt(max(1, rows/cols))."),
+    "match_rms_adamw": ("Muon(lr = 0.1, scale = match_rms_adamw)", "Steps are multiplied by 0.2 sqrt(max(rows, cols))."),
+    "unit_rms_norm": ("Muon(lr = 0.1, scale = unit_rms_norm)", "Steps are multiplied by sqrt(rows/cols)."),
+    "spectral": ("Muon(lr = 0.1, scale = spectral)", "Steps are multiplied by sqrt(max(rows, cols))."),
 }  # fmt: skip

@@ -19,13 +19,14 @@ from tp_compiler.editor.functions import (
 )
 from tp_compiler.frontend.tokens import INNER, KEYWORDS
 from tp_compiler.ir.primitives import CALLABLE, PRIMITIVES
+from tp_compiler.ir.shape_factors import NAMES
 
 
 def test_every_word_has_a_row() -> None:
     assert {*BUILTINS, *CONSTANTS, *CALLABLE} == functions_of_the_language()
     assert set(LAWS) == {*KETS, *MATRICES, *DATA}
     assert set(keywords.STATEMENTS) == set(KEYWORDS)
-    assert {*PARAMETRIZATIONS, *LIBRARIES, *"abcd"} <= set(keywords.PLACES)
+    assert {*PARAMETRIZATIONS, *LIBRARIES, *NAMES, *"abcd"} <= set(keywords.PLACES)
     assert set(keywords.INNER) == {word for words in INNER.values() for word in words} | {"clt"}
 
 
