@@ -29,7 +29,8 @@ def sampler(name: str, **options: Any) -> WeightedSampler:
 
 def along_directions(found: WeightedSampler, count: int) -> dict[str, np.ndarray]:
     """√M times the derivatives along the first directions of the first scrambling, by reverse mode."""
-    weights = [found._weights(space, ratio, M, 0, range(count)) for space, ratio in found.ratios.items()]
+    asked = weighted.Runs(M, 0.5)
+    weights = [found._weights(space, ratio, asked, 0, range(count)) for space, ratio in found.ratios.items()]
     directions = np.concatenate([np.sign(w[1::2] - w[2::2]) for w in weights], axis=1)
     return {name: directions @ x[0].T for name, x in found.influences(M, range(1)).items()}
 
