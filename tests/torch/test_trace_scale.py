@@ -455,7 +455,7 @@ def test_models_that_do_not_fit_are_refused() -> None:
     ):
         assert "NX713" in complaint(lambda given=figures: scaling.param_groups(GPT(64), 64, **given))
     assert "base_width is 0" in complaint(lambda: scaling.param_groups(GPT(64), 0, lr=0.1))
-    assert "NX601" in complaint(lambda: gpt("Sophia"))
+    assert "NX601" in complaint(lambda: gpt("Newton"))
 
 
 @pytest.mark.filterwarnings("ignore:the module is trivial")

@@ -15,7 +15,7 @@ from tp_compiler.scale.optimizers import ScaledOptimizer, foreign
 _TORCH = {"Momentum": "SGD", "AMSGrad": "Adam"}
 #: Arguments of the library's optimizers that are flags in torch.optim.
 _FLAGS = ("nesterov", "centered", "decoupled_weight_decay")
-#: What torch.optim does not take: where the library has more.
+#: What torch.optim does not take: where the library has more. Your own optimizer gets all of its arguments.
 _NOT_IN_TORCH = ("eps_root", "newton_schulz", "clip_power", "eval_after", "scale")
 #: Arguments of torch.optim that are tuples, with the library's names of their entries.
 _TUPLES = {
@@ -44,8 +44,10 @@ def torch_name(optimizer: str) -> str:
 
 def hyperparameters(row: Row) -> dict[str, Any]:
     """The hyperparameters that the program gives as numbers, in natural units, under torch.optim's names."""
-    given = row.parameter.declared.arguments if row.parameter.declared.optimizer == row.optimizer.name else {}
-    values = {k: node.value for k, node in given.items() if isinstance(node, ir.Constant) and k not in _NOT_IN_TORCH}
+    declared = row.parameter.declared
+    given = declared.arguments if declared.optimizer == row.optimizer.name else {}
+    left_out = _NOT_IN_TORCH if declared.standard else ()
+    values = {k: node.value for k, node in given.items() if isinstance(node, ir.Constant) and k not in left_out}
     found: dict[str, Any] = {k: bool(v) if k in _FLAGS else v for k, v in values.items()}
     found = joined(found)
     if isinstance(row.optimizer, ScaledOptimizer) and row.optimizer.scale in IN_TORCH:
