@@ -13,7 +13,7 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -32,6 +32,9 @@ from tp_compiler.evaluate.width_statistics import (
 from tp_compiler.ir.program import Output, Program
 from tp_compiler.results import Array, Estimate, Fluctuations
 
+if TYPE_CHECKING:
+    from tp_compiler.evaluate.sampling.weighted import Runs, WeightedSampler
+
 #: Particles for Σ; for b these and a quarter of them.
 PARTICLES = 2**12
 #: The same for b alone: where Σ is known, or matrices are kept by their entries, all of which b needs.
@@ -44,44 +47,6 @@ ACCURACY = 0.1
 SAMPLED = ("qmc", "mc")
 #: Of outputs with more entries, Σ would not fit into memory.
 MOST_ENTRIES = 2**11
-
-
-class RunsOfDirections(Protocol):
-    """By output name: `base` (R, *shape) of R scramblings, `plus` and `minus` (R, K, *shape) of K directions each."""
-
-    @property
-    def step(self) -> float: ...
-    @property
-    def base(self) -> Mapping[str, Array]: ...
-    @property
-    def plus(self) -> Mapping[str, Array]: ...
-    @property
-    def minus(self) -> Mapping[str, Array]: ...
-    @property
-    def failed(self) -> Mapping[str, Diagnostic]: ...
-
-
-class Weighted(Protocol):
-    """What runs limits with weighted particles (`sampling.weighted.WeightedSampler`)."""
-
-    @property
-    def refused(self) -> Mapping[str, Diagnostic]: ...
-    @property
-    def biased(self) -> Mapping[str, Diagnostic]: ...
-    @property
-    def in_blocks(self) -> bool: ...
-    @property
-    def differentiable(self) -> bool: ...
-    def step(self, samples: int) -> float: ...
-    def influences(self, samples: int, scramblings: range) -> Mapping[str, Array]: ...
-    def runs(
-        self,
-        samples: int,
-        scramblings: range,
-        directions: range,
-        pairing: int | None = None,
-        step: float | None = None,
-    ) -> RunsOfDirections: ...
 
 
 @dataclass
@@ -206,7 +171,7 @@ def _by_output(outputs: Sequence[Output], estimates: Mapping[str, Estimate], who
 
 
 # -- by reverse mode ---------------------------------------------------------------------------------------------------
-def by_derivatives(sampler: Weighted, known: Predicted, options: Options) -> Predicted:
+def by_derivatives(sampler: WeightedSampler, known: Predicted, options: Options) -> Predicted:
     """What is known, and Σ of all other outputs whose influence functions PyTorch finds, if it samples."""
     if options.backend != "torch" or not sampler.differentiable:
         return known
@@ -226,7 +191,7 @@ def by_derivatives(sampler: Weighted, known: Predicted, options: Options) -> Pre
 
 
 # -- by directions -----------------------------------------------------------------------------------------------------
-def by_directions(sampler: Weighted, names: Sequence[str], options: Options, known: Predicted) -> Predicted:
+def by_directions(sampler: WeightedSampler, names: Sequence[str], options: Options, known: Predicted) -> Predicted:
     """Rounds of more and more directions, until all errors are small enough or the time is up. `known`: what has a Σ."""
     start = time.monotonic()
     left = [name for name in names if name not in sampler.refused]
@@ -287,7 +252,7 @@ class _Rounds:
     """The differences of all outputs so far. Matrices kept by their entries have two pairings of rows and columns: the product
     of the differences of both has no noise of pairing. If every Σ is known, fewer particles suffice for b."""
 
-    def __init__(self, sampler: Weighted, scramblings: range, known: Predicted, sigmas_known: bool):
+    def __init__(self, sampler: WeightedSampler, scramblings: range, known: Predicted, sigmas_known: bool):
         self.sampler, self.scramblings, self.known = sampler, scramblings, known
         self.failed: dict[str, Diagnostic] = {}
         #: by particles and pairing
@@ -313,12 +278,10 @@ class _Rounds:
         held = self.kept.setdefault((particles, pairing), {})
         self._collect(held, particles, self._runs(particles, directions, pairing))
 
-    def _runs(
-        self, particles: int, directions: range, pairing: int | None, step: float | None = None
-    ) -> RunsOfDirections:
+    def _runs(self, particles: int, directions: range, pairing: int | None, step: float | None = None) -> Runs:
         return self.sampler.runs(particles, self.scramblings, directions, pairing, step)
 
-    def _collect(self, held: dict[str, Differences], particles: int, made: RunsOfDirections) -> None:
+    def _collect(self, held: dict[str, Differences], particles: int, made: Runs) -> None:
         self.failed |= made.failed
         for name, base in made.base.items():
             found = Differences.of(base, made.plus[name], made.minus[name], particles, made.step)

@@ -76,18 +76,17 @@ def limit(program: Program, *, crew: Crew | None = None, stored: bool = False, *
         _stop(question)
     if chosen.replicate_range is not None:
         _say_what_is_left(question, chosen.replicate_range)
-    estimates, failed = answers.estimates, answers.failed
     if chosen.save is not None:
-        for estimate in estimates.values():
+        for estimate in answers.estimates.values():
             kernel_files.keep(estimate.value, chosen.save)
     names = [o.name for o in outputs]
     moves = None if chosen.width is None else _fluctuations(question, outputs, chosen)
-    estimates = estimates if moves is None else moves.added_to(estimates)
+    estimates = answers.estimates if moves is None else moves.added_to(answers.estimates)
     return Run(
         program.source.name,
         "limit",
         {n: estimates[n] for n in names if n in estimates},
-        {n: failed[n] for n in names if n in failed},
+        {n: answers.failed[n] for n in names if n in answers.failed},
         tuple(dict.fromkeys((*program.warnings, *answers.warnings, *(moves.warnings if moves else ())))),
         settings_of(chosen, answers.samples),
         time.monotonic() - question.start,

@@ -84,14 +84,14 @@ def covariance(one: Array, other: Array) -> tuple[Array, Array]:
     scramblings, directions = one.shape[:2]
     each = np.einsum("rka,rkb->rab", one, other) / directions
     squares = np.einsum("rka,rkb->ab", one**2, other**2) / (scramblings * directions)
-    mean = each.mean(axis=0)
-    return mean, _error(each, squares - mean**2, directions)
+    sigma = each.mean(axis=0)
+    return sigma, _error(each, squares - sigma**2, directions)
 
 
-def mean(second: Array) -> tuple[Array, Array]:
-    """b and its standard errors, from second differences (R, K, entries)."""
-    each = second.mean(axis=1)
-    return each.mean(axis=0), _error(each, second.var(axis=(0, 1)), second.shape[1])
+def mean(x: Array) -> tuple[Array, Array]:
+    """The mean of numbers (R, K, entries) and its standard errors: b, of second differences; variances, of squares of first ones."""
+    each = x.mean(axis=1)
+    return each.mean(axis=0), _error(each, x.var(axis=(0, 1)), x.shape[1])
 
 
 def _error(each: Array, within: Array, directions: int) -> Array:

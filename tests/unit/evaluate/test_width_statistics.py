@@ -12,6 +12,7 @@ import pytest
 from tp_compiler.diagnostics import Diagnostic
 from tp_compiler.evaluate import fluctuations as rounds
 from tp_compiler.evaluate.options import Options
+from tp_compiler.evaluate.sampling.weighted import Runs
 from tp_compiler.evaluate.width_statistics import Differences, covariance, mean, sizes, together
 from tp_compiler.results import Array, Fluctuations
 
@@ -20,15 +21,6 @@ Average = Callable[[Array, Array], Array]
 
 
 NOTHING = rounds.Predicted()
-
-
-@dataclass
-class _Runs:
-    step: float
-    base: dict[str, Array] = field(default_factory=dict)
-    plus: dict[str, Array] = field(default_factory=dict)
-    minus: dict[str, Array] = field(default_factory=dict)
-    failed: dict[str, Diagnostic] = field(default_factory=dict)
 
 
 @dataclass
@@ -58,12 +50,12 @@ class Fake:
         directions: range,
         pairing: int | None = None,
         step: float | None = None,
-    ) -> _Runs:
+    ) -> Runs:
         asked = (samples, pairing) if step is None else (samples, step)
         self.asked.append(asked)
         assert directions.start == self.done.get(asked, 0), "every direction once"
         self.done[asked] = directions.stop
-        found = _Runs(self.size if step is None else step)
+        found = Runs(samples, self.size if step is None else step)
         for name, function in self.functions.items():
             base, plus, minus = [], [], []
             for r in scramblings:

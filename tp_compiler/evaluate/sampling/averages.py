@@ -1,9 +1,8 @@
 """Averages over particles: what the sampler sums over the neurons of a space passes through `Averages`.
 
 A ket on particles is a column of an array (replicates, samples, k), and <x|y> = Σ x y / samples, or Σ w x y / samples if the
-particles have weights w (weighted.py). Where replicates have
-different numbers of kets, arrays are as large as the largest needs and zero beyond, and each product is the one that a
-replicate has by itself: its digits depend on neither.
+particles have weights w (weighted.py). Where replicates have different numbers of kets, arrays are as large as the largest
+needs and zero beyond, and each product is the one that a replicate has by itself: its digits depend on neither.
 """
 
 from __future__ import annotations
