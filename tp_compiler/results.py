@@ -83,6 +83,11 @@ class Estimate(Shown):
         deviation = np.sqrt(np.maximum(np.diag(np.atleast_2d(self.covariance)), 0.0)).reshape(self.value.shape)
         return np.asarray(self.value + normal_quantile(q) * deviation)
 
+    def second_order(self, width: int) -> NDArray[np.bool_]:
+        """The entries (flat) whose spread over networks of a width is of order 1/n, and not known. It needs fluctuations."""
+        assert self.fluctuations is not None
+        return self.fluctuations.second_order(width, float(np.abs(self.value).max(initial=0.0)))
+
     def _brief(self) -> str:
         shape = " × ".join(map(str, self.value.shape))
         return f"Estimate {shape} [{self.method}]" if shape else f"Estimate {self}"
@@ -283,7 +288,7 @@ class Run(Shown):
 
         value = np.concatenate([self[name].ravel() for name in chosen])
         middle, unsure = value + bias / width, np.diag(error / width)[np.flatnonzero(error)]
-        coarse = np.concatenate([self._second_order(name, width) for name in chosen])
+        coarse = np.concatenate([self.outputs[name].second_order(width) for name in chosen])
         if coarse.any() and bent(flat, middle, 8 * np.where(coarse, np.abs(bias) + error, 0.0) / width):
             raise ValueError(f"the function has a kink where {' or '.join(chosen)} varies by 1/n alone: {_COARSE}")
         added = expected(flat, value, sigma, bias, width)
@@ -316,14 +321,10 @@ class Run(Shown):
         deviation = quantile * np.sqrt(np.maximum(np.diag(found.sigma), 0.0))
         distance = rtol * float(np.abs(value).max())
         wide = max(width_within(distance, float(b), float(d)) for b, d in zip(found.bias, deviation, strict=True))
-        coarse = self._second_order(name, wide)
+        coarse = self.outputs[name].second_order(wide)
         if share is not None and _reach(found, coarse) > wide * distance:
             raise ValueError(f"the share of networks that are within is not known for {name}: {_COARSE}")
         return wide
-
-    def _second_order(self, name: str, width: int) -> NDArray[np.bool_]:
-        """The entries (flat) whose spread at a width is of order 1/n."""
-        return self.fluctuations(name).second_order(width, float(np.abs(self[name]).max(initial=0.0)))
 
     def _covariance(self, name: str, other: str) -> Array:
         sigma = self.fluctuations(name, other).sigma
@@ -378,7 +379,7 @@ def _at_width(estimate: Estimate, width: int) -> Estimate | None:
         replicates=None,
         fluctuations=None,
     )
-    coarse = found.second_order(width, float(np.abs(estimate.value).max(initial=0.0)))
+    coarse = estimate.second_order(width)
     if coarse.any() and not np.diag(found.sigma)[~coarse].any():
         return replace(moved, law=SECOND_ORDER, note=f"{moved.note}: {_COARSE}")
     if not found.sigma.any():

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tp_compiler.results import Array, Estimate
 
@@ -144,14 +143,8 @@ def at_width(estimate: Estimate, width: int) -> tuple[Array, Array] | None:
     if found is None or found.sigma is None:
         return None
     shape = estimate.value.shape
-    unknown = _second_order(estimate, width).reshape(shape)
+    unknown = estimate.second_order(width).reshape(shape)
     return estimate.value + found.shift(width, shape), np.where(unknown, np.nan, found.deviation(width, shape))
-
-
-def _second_order(estimate: Estimate, width: int) -> NDArray[np.bool_]:
-    """The entries (flat) whose spread at a width is of order 1/n."""
-    assert estimate.fluctuations is not None
-    return estimate.fluctuations.second_order(width, float(np.abs(estimate.value).max(initial=0.0)))
 
 
 def fluctuation_parts(estimate: Estimate) -> Iterator[tuple[str, Array, Array]]:
@@ -174,5 +167,5 @@ def width_note(estimate: Estimate, width: int) -> str:
     if found is None or same_in_all(estimate):
         return f"at n = {width} the same in every network"
     bias = ", without its bias, which is not known" if found.bias is None else ""
-    unknown = found.sigma is not None and _second_order(estimate, width).any()
+    unknown = found.sigma is not None and estimate.second_order(width).any()
     return f"at n = {width}{bias}" + (", with a spread of second order (Σ = 0), which is not known" if unknown else "")
