@@ -216,7 +216,7 @@ def _scale(args: Namespace) -> int:
 
 def _limit(args: Namespace) -> int:
     _prepare(args)
-    _check_picture(args)
+    _check_together(args)
     options = _limit_options(args)
     from tp_compiler import driver
 
@@ -263,7 +263,7 @@ def _overlay(
 
 def _merge(args: Namespace) -> int:
     _drawable(args.plot, args.save, args.html)
-    _check_picture(args)
+    _check_together(args)
     from tp_compiler import driver
 
     record, program = driver.stored(args.folder)
@@ -276,7 +276,7 @@ def _merge(args: Namespace) -> int:
 
 def _simulate(args: Namespace) -> int:
     _prepare(args)
-    _check_picture(args)
+    _check_together(args)
     from tp_compiler import driver
 
     program = _compile(args)
@@ -498,7 +498,7 @@ def _require(why: str, install: str, *libraries: str) -> None:
         raise UsageError(f"{why}: pip install {install}")
 
 
-def _check_picture(args: Namespace) -> None:
+def _check_together(args: Namespace) -> None:
     """What options need of one another, whatever the program."""
     if getattr(args, "replicate_range", None) and (args.plot or getattr(args, "html", None) or args.save):
         raise UsageError("part of the replicates is not a result yet: give --plot, --html and --save to tpc merge")

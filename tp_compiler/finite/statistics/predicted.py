@@ -16,7 +16,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from tp_compiler.finite.array_types import Mask, Values
-from tp_compiler.finite.statistics.scores import fit_weights, normal_score, student
+from tp_compiler.finite.statistics.scores import LARGEST, fit_weights, normal_score, student
 from tp_compiler.shapes import Float
 
 
@@ -213,7 +213,7 @@ def _of_ratio(ratio: Values, free: float, dof: Values) -> Values:
 
     tail = np.minimum(fdtr(free, dof, ratio), fdtrc(free, dof, ratio))
     score = -ndtri(np.clip(tail, 1e-300, 0.5))
-    return np.asarray(np.where(np.isfinite(ratio), score, 37.0))
+    return np.asarray(np.where(np.isfinite(ratio), score, LARGEST))
 
 
 def _beyond(found: _Networks, known: _Known, ratio: Values) -> Values:

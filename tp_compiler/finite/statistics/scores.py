@@ -10,7 +10,7 @@ import numpy as np
 from tp_compiler.finite.array_types import Mask, Values
 from tp_compiler.shapes import Float
 
-_LARGEST = 37.0  # the score of the smallest tail probability a double holds
+LARGEST = 37.0  # the score of the smallest tail probability a double holds
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +34,7 @@ class Scores:
 
     def exact_where(self, chosen: Mask, raw: Float[Values, "widths figures"]) -> Scores:
         """Constants: compared directly, without statistics; a deviation beyond the tolerance gets the largest score."""
-        judged = np.where(np.abs(raw) <= 1, 0.0, _LARGEST)
+        judged = np.where(np.abs(raw) <= 1, 0.0, LARGEST)
         corrected = np.where(chosen, judged[-1], self.corrected)
         bias = np.where(chosen, 0.0, self.bias)
         return replace(self, raw=np.where(chosen, judged, self.raw), corrected=corrected, bias=bias)
@@ -59,7 +59,7 @@ def normal_score(t: Values, dof: Values) -> Values:
     from scipy.special import ndtri, stdtr
 
     tail = np.maximum(stdtr(np.maximum(dof, 1.0), -np.abs(t)), 1e-300)
-    return np.asarray(np.sign(t) * np.minimum(-ndtri(tail), _LARGEST))
+    return np.asarray(np.sign(t) * np.minimum(-ndtri(tail), LARGEST))
 
 
 def score(
