@@ -301,7 +301,7 @@ class Run(Shown):
     def width_for(self, name: str, rtol: float = 0.01, *, share: float | None = None) -> int:
         """How wide networks must be for an output to be within `rtol` of its limit, relative to the largest entry.
 
-        share   the share of networks that shall be within, such as 0.95; None asks for their mean, E f_n (an expected loss)
+        share   the share of networks that should be within, such as 0.95; None asks for their mean, E f_n (an expected loss)
 
         Raises KeyError if fluctuations were not computed, ValueError for outputs that remain random, or are 0 in the limit, and
         for shares that a spread of second order decides.
@@ -332,7 +332,7 @@ class Run(Shown):
         return sigma
 
     def _fluctuating(self, width: int) -> None:
-        """Raises ValueError for a width that is none, and for runs without fluctuations."""
+        """Raises ValueError for what is not a width, and for runs without fluctuations."""
         self._not_a_law()
         if not is_whole(width) or width < 1:
             raise ValueError(f"a width is a positive whole number, such as 512, and {width!r} is not")
@@ -435,12 +435,12 @@ class _ReplicatesOf(Mapping[str, Array]):
 
 
 def is_whole(x: object) -> TypeGuard[int]:
-    """Is it a whole number, of Python or NumPy? A truth value is none."""
+    """Is it a whole number, of Python or NumPy? A truth value is not one."""
     return isinstance(x, Integral) and not isinstance(x, bool)
 
 
 def _is_real(x: object) -> TypeGuard[float]:
-    """Is it a number? A truth value is none."""
+    """Is it a number? A truth value is not one."""
     return isinstance(x, Real) and not isinstance(x, bool)
 
 

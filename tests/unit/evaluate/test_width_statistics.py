@@ -187,7 +187,7 @@ def test_where_sigma_is_known_only_the_bias_is_sampled() -> None:
 
 
 def test_numbers_that_are_not_finite_are_refused() -> None:
-    """Weights are 0 where 1 - ε ξ is, for ε = 1: a division by them is no number."""
+    """Weights are 0 where 1 - ε ξ is, for ε = 1: a division by them is not a number."""
 
     def broken(w: Array, z: Array) -> Array:
         with np.errstate(all="ignore"):

@@ -119,7 +119,7 @@ def test_a_variance_with_a_term_of_order_1_over_n_is_no_fault(seeds: int, widths
 
 
 def test_a_law_that_is_known_badly_is_used_with_care() -> None:
-    """A variance known to 50% says less, and a bias known to its own size is no fault of the limit."""
+    """A variance known to 50% says less, and a bias known to its own size is not a fault of the limit."""
     sure, unsure = (found(limit(known), 0).checks[0].predicted for known in (0.0, 0.5))
     assert sure is not None and unsure is not None and unsure.seen > 1.2 * sure.seen
     assert passes(0.5, 300) >= 0.99

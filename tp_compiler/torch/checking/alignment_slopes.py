@@ -12,7 +12,7 @@ from tp_compiler.scale.numbers import HALF
 from tp_compiler.scale.slopes import slope
 from tp_compiler.torch.checking.coordinates import Measured
 
-#: Slopes with a larger standard error are no measurements: sums that change sign.
+#: Slopes with a larger standard error do not count as measured: sums that change sign.
 UNCERTAIN = 0.1
 
 
